@@ -1,0 +1,21 @@
+//! The scheduler of pipeline runs.
+//!
+//! In flows a [`Plan`](stagewright_model::Plan) and, while it runs, [`Input`]s: stages that ended, timers, decisions
+//! of people, a wish to cancel. Out flow [`Effect`]s: events to record, attempts to start or stop, timers to set. The
+//! [`Scheduler`] is a synchronous state machine without clock or I/O; [`drive`] is the loop that carries its effects
+//! out through the ports [`StageRunner`], [`RunStore`], [`Clock`] and [`Observer`].
+//!
+//! Architecture invariant: nothing here touches files, processes, wasmtime, the environment, the terminal, the wall
+//! clock or randomness. Whatever a run does is an [`Event`] first, and a run's state is the fold of its events.
+
+mod event;
+mod port;
+
+pub use event::{
+    Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Gate, Interrupt, Level, Outcome, Problem, RunId,
+    RunSummary, StageSummary, Stream, Timestamp,
+};
+pub use port::{
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, Live, LiveKind, LogSink, Observer, RunStore,
+    StageRunner, StoreError,
+};

@@ -1,0 +1,17 @@
+//! Pipeline files: from TOML text to a validated [`Plan`].
+//!
+//! In flows the text of one pipeline file and the names of the plugins that exist; out comes either a plan, whose
+//! every reference holds, or all the mistakes of the file at once, each with its place and a remedy. Expressions
+//! are parsed here and evaluated here, against values that the caller supplies.
+//!
+//! Architecture invariant: this crate does no I/O, reads no clock, no environment and no randomness, and knows
+//! nothing of how a stage is run.
+
+mod expression;
+mod plan;
+
+pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
+pub use plan::{
+    Backoff, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Permissions, Plan,
+    PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
+};

@@ -1,0 +1,356 @@
+//! The validated plan: what a pipeline file says once every name in it has been resolved.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use petgraph::graph::DiGraph;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::expression::{Expression, Template};
+
+/// Position of a stage in [`Plan::stages`]; stable for one plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StageIndex(pub u32);
+
+impl StageIndex {
+    /// The index for use with slices.
+    pub fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Byte range in the pipeline file's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceSpan {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// A pipeline, ready to be run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `[pipeline] name`.
+    pub name: String,
+    /// `[pipeline] description`.
+    pub description: Option<String>,
+    /// `[on]`.
+    pub triggers: Triggers,
+    /// `[inputs.*]`.
+    pub inputs: BTreeMap<String, InputDeclaration>,
+    /// Pipeline-wide `[env]`; a stage's own `env` wins.
+    pub env: BTreeMap<String, Template>,
+    /// `[secrets.*]`.
+    pub secrets: BTreeMap<String, SecretDeclaration>,
+    /// `[environments.*]`.
+    pub environments: BTreeMap<String, Environment>,
+    /// `[concurrency]`.
+    pub concurrency: Option<Concurrency>,
+    /// Every matrix cell is a stage of its own. In topological order; finally stages come last.
+    pub stages: Vec<Stage>,
+    /// Edges run from a stage to those that need it. Node weights equal node indices.
+    pub graph: DiGraph<StageIndex, ()>,
+}
+
+impl Plan {
+    /// The stage at `index`.
+    pub fn stage(&self, index: StageIndex) -> &Stage {
+        &self.stages[index.get()]
+    }
+
+    /// Indices in topological order.
+    pub fn indices(&self) -> impl Iterator<Item = StageIndex> + use<> {
+        (0..u32::try_from(self.stages.len()).unwrap_or(u32::MAX)).map(StageIndex)
+    }
+
+    /// The stages that come from the table `[stages.NAME]`: one, or a cell each of a matrix.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = StageIndex> + 'a {
+        self.indices().filter(move |&index| self.stage(index).name == name)
+    }
+}
+
+/// Whether a stage belongs to the DAG proper or runs once the rest has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageKind {
+    /// From `[stages.NAME]`.
+    Main,
+    /// From `[finally.NAME]`: runs after all main stages ended, whatever became of them.
+    Finally,
+}
+
+/// One node of the DAG.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Unique: the table's name, and for a matrix cell its values, as in `test (os=linux, rust=stable)`.
+    pub id: String,
+    /// The table's name.
+    pub name: String,
+    /// Main or finally.
+    pub kind: StageKind,
+    /// `uses`.
+    pub uses: PluginRef,
+    /// `with`: JSON whose strings may hold `${{ }}`; see [`crate::render_json`].
+    pub with: Json,
+    /// Direct needs; a need on a matrix stage is a need on each of its cells.
+    pub needs: Vec<StageIndex>,
+    /// `if`; none means: when every need succeeded.
+    pub condition: Option<Expression>,
+    /// The values of this matrix cell.
+    pub matrix: Option<MatrixCell>,
+    /// Wall time for one attempt.
+    pub timeout: Option<Duration>,
+    /// `retry`.
+    pub retry: Retry,
+    /// A failure of this stage concludes as success.
+    pub continue_on_error: bool,
+    /// `env`, pipeline-wide entries included.
+    pub env: BTreeMap<String, Template>,
+    /// `environment`.
+    pub environment: Option<EnvironmentRef>,
+    /// `[stages.NAME.permissions]`.
+    pub permissions: Permissions,
+    /// `inputs`: globs of the files that the stage depends on.
+    pub inputs: Vec<String>,
+    /// `outputs`: globs of the files that the stage makes.
+    pub outputs: Vec<String>,
+    /// `trust`.
+    pub trust: Trust,
+    /// Linear memory of the guest, bytes (`memory`, as in `"256MiB"`).
+    pub memory: Option<u64>,
+    /// The log's size, bytes (`log-limit`); what comes after ends the stage.
+    pub log_limit: Option<u64>,
+    /// Where the table's header stands.
+    pub location: SourceSpan,
+    /// 1-based line of `location`.
+    pub line: usize,
+}
+
+/// One combination of a stage's matrix.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MatrixCell {
+    /// Axis to value.
+    pub values: BTreeMap<String, Json>,
+    /// Stop the other cells of the same stage when one fails.
+    pub fail_fast: bool,
+    /// How many cells of the stage may run at a time.
+    pub max_parallel: Option<u32>,
+}
+
+/// `uses`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PluginRef {
+    /// A built-in, by name.
+    Builtin(String),
+    /// `path:…`, relative to the pipeline file's repository: a component, a plugin's folder, or a native library.
+    Path(String),
+    /// `oci:…`, by digest.
+    Oci(String),
+}
+
+impl std::fmt::Display for PluginRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PluginRef::Builtin(name) => f.write_str(name),
+            PluginRef::Path(path) => write!(f, "path:{path}"),
+            PluginRef::Oci(reference) => write!(f, "oci:{reference}"),
+        }
+    }
+}
+
+/// `trust`: what kind of code a plugin may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// A WASM component, with the powers that were granted and no other.
+    #[default]
+    Component,
+    /// `trust = "native"`: a shared library with the full powers of the engine's process, pinned by `digest`.
+    Native {
+        /// `sha256:…` of the library.
+        digest: String,
+    },
+}
+
+/// `retry`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Tries after the first.
+    pub max: u32,
+    /// Which causes of failure are tried again.
+    pub on: Vec<RetryCause>,
+    /// How long to wait.
+    pub backoff: Backoff,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry { max: 0, on: RetryCause::DEFAULT.to_vec(), backoff: Backoff::default() }
+    }
+}
+
+/// A cause of failure by which `retry.on` chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetryCause {
+    /// The stage did its work and the answer was no.
+    Failed,
+    /// The stage could not do its work: trap, out of memory, a log or artifact limit, an internal error.
+    Errored,
+    /// The stage's `timeout` passed.
+    Timeout,
+    /// The worker or the process went away.
+    Lost,
+}
+
+impl RetryCause {
+    /// All but none: what `retry.on` means when it isn't given.
+    pub const DEFAULT: [RetryCause; 4] =
+        [RetryCause::Failed, RetryCause::Errored, RetryCause::Timeout, RetryCause::Lost];
+}
+
+/// `retry.backoff`: the n-th retry waits `initial × factor^(n-1)`, at most `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Before the first retry.
+    pub initial: Duration,
+    /// 1 keeps the wait constant.
+    pub factor: u32,
+    /// Upper bound.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff { initial: Duration::from_secs(1), factor: 2, max: Duration::from_secs(60) }
+    }
+}
+
+/// `[stages.NAME.permissions]`: all that the stage's plugin may touch. Empty means nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Permissions {
+    /// Programs that may be started: a name looked up in `PATH`, or a path; `*` for any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub process: Vec<String>,
+    /// Files and folders (with all below) that may be read, relative to the workspace; globs allowed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<String>,
+    /// The same, to be written (and read).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub write: Vec<String>,
+    /// Origins that may be called: `https://host:port`, `host` for https on 443, `*` as a port for any, `cargo` for
+    /// the hosts that cargo is configured with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub net: Vec<String>,
+    /// Secrets whose handles the stage may get.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// Secrets whose plain text the stage may read; a subset of `secrets`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reveal: Vec<String>,
+    /// Image repositories, without tag, that may be pushed to or resolved: `local/app`, `ghcr.io/acme/*`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub registry: Vec<String>,
+    /// Names of local services that the stage may start and stop.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub service: Vec<String>,
+    /// Variables of the engine's own environment that processes of the stage inherit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+}
+
+/// `environment`, as in `"staging"` or `{ name = "staging", url = "${{ … }}" }`.
+#[derive(Clone, Debug)]
+pub struct EnvironmentRef {
+    /// A key of `[environments]`.
+    pub name: String,
+    /// Shown for the deploy; overrides the environment's own.
+    pub url: Option<Template>,
+}
+
+/// `[environments.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Environment {
+    /// `process` is the only one that this version runs.
+    pub target: String,
+    /// Where people reach it.
+    pub url: Option<String>,
+    /// Who may approve a deploy; empty means anybody.
+    pub approvers: Vec<String>,
+    /// Configuration files, later ones win.
+    pub config: Vec<String>,
+    /// Deploys to it must name an image by digest.
+    pub protected: bool,
+}
+
+/// `[secrets.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretDeclaration {
+    /// `env:NAME` or `file:PATH`.
+    pub from: String,
+    /// Hosts that it may be sent to.
+    pub hosts: Vec<String>,
+    /// Programs that it may be handed to in their environment.
+    pub programs: Vec<String>,
+}
+
+/// `[inputs.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputDeclaration {
+    /// `type`.
+    pub kind: InputKind,
+    /// `default`; an input without one must be given.
+    pub default: Option<Json>,
+    /// Shown by `plan` and in errors.
+    pub description: Option<String>,
+}
+
+/// The type of a pipeline input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    /// Text.
+    String,
+    /// Integer or float.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// One of these.
+    Choice(Vec<String>),
+}
+
+/// `[concurrency]`.
+#[derive(Clone, Debug)]
+pub struct Concurrency {
+    /// Runs of one group don't overlap.
+    pub group: Template,
+    /// A newer run cancels the one under way.
+    pub cancel_in_progress: bool,
+    /// Which waiting runs are kept.
+    pub queue: Queue,
+}
+
+/// `concurrency.queue`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Queue {
+    /// The newest waiting run replaces an older waiting one.
+    #[default]
+    Single,
+    /// Every run waits its turn.
+    Max,
+}
+
+/// `[on]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Triggers {
+    /// `push.branches`, globs.
+    pub branches: Vec<String>,
+    /// `push.tags`, globs.
+    pub tags: Vec<String>,
+    /// `pull-request.branches`, globs; none when the trigger is absent.
+    pub pull_request: Option<Vec<String>>,
+    /// Cron lines, UTC.
+    pub schedule: Vec<String>,
+}

@@ -1,0 +1,67 @@
+//! What a capability answers when it can't do what a guest asked.
+
+/// Mirrors `types.error` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CapabilityError {
+    /// What kind of refusal or failure.
+    pub code: ErrorCode,
+    /// In a sentence, naming what was asked for.
+    pub message: String,
+    /// Whether the same call may succeed later.
+    pub retryable: bool,
+    /// From the nearest cause to the farthest.
+    pub causes: Vec<String>,
+    /// What to change; for a denial, the TOML line that grants it.
+    pub help: Option<String>,
+}
+
+/// Mirrors `types.error-code` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in the WIT, where they are explained")]
+pub enum ErrorCode {
+    InvalidArgument,
+    FailedPrecondition,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    Unauthenticated,
+    ResourceExhausted,
+    DeadlineExceeded,
+    Cancelled,
+    Unavailable,
+    Internal,
+    Other(String),
+}
+
+impl CapabilityError {
+    /// Not retryable, without causes or help.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> CapabilityError {
+        CapabilityError { code, message: message.into(), retryable: false, causes: Vec::new(), help: None }
+    }
+
+    /// With advice.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> CapabilityError {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// With the chain of causes of an error.
+    #[must_use]
+    pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> CapabilityError {
+        let mut next = Some(error);
+        while let Some(cause) = next {
+            self.causes.push(cause.to_string());
+            next = cause.source();
+        }
+        self
+    }
+
+    /// Worth another try.
+    #[must_use]
+    pub fn retryable(mut self) -> CapabilityError {
+        self.retryable = true;
+        self
+    }
+}
