@@ -66,6 +66,8 @@ pub enum EventKind {
     RunResumed {
         /// Why, for people.
         reason: String,
+        /// Stages that had ended and will be run again.
+        again: Vec<StageIndex>,
     },
     /// Recorded before the attempt begins: the intent.
     AttemptStarted {
@@ -260,11 +262,9 @@ impl Outcome {
             Outcome::Errored => Some(RetryCause::Errored),
             Outcome::TimedOut => Some(RetryCause::Timeout),
             Outcome::Lost => Some(RetryCause::Lost),
-            Outcome::Succeeded
-            | Outcome::Cancelled
-            | Outcome::Skipped
-            | Outcome::Rejected
-            | Outcome::Inconclusive => None,
+            Outcome::Succeeded | Outcome::Cancelled | Outcome::Skipped | Outcome::Rejected | Outcome::Inconclusive => {
+                None
+            }
         }
     }
 }

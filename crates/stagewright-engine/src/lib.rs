@@ -8,14 +8,25 @@
 //! Architecture invariant: nothing here touches files, processes, wasmtime, the environment, the terminal, the wall
 //! clock or randomness. Whatever a run does is an [`Event`] first, and a run's state is the fold of its events.
 
+mod drive;
 mod event;
+mod gate;
 mod port;
+mod scheduler;
+mod scope;
+mod state;
+
+pub use drive::{Control, DriveError, Ports, drive};
 
 pub use event::{
-    Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Gate, Interrupt, Level, Outcome, Problem, RunId,
-    RunSummary, StageSummary, Stream, Timestamp,
+    Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Gate, Interrupt, Level, Outcome, Problem,
+    RunId, RunSummary, StageSummary, Stream, Timestamp,
 };
+pub use gate::DecisionError;
 pub use port::{
     AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, Live, LiveKind, LogSink, Observer, RunStore,
     StageRunner, StoreError,
 };
+pub use scheduler::{Action, Input, Response, Scheduler};
+pub use scope::RunValues;
+pub use state::{IllegalTransition, RunState, StageState, Status};

@@ -50,7 +50,7 @@ pub struct AttemptRequest {
     pub permissions: Permissions,
     /// The environment's name.
     pub environment: Option<String>,
-    /// The outputs of the stage's direct and indirect needs, by stage name.
+    /// The outputs of the stage's direct needs, by stage name.
     pub needs: BTreeMap<String, Json>,
     /// Wall time.
     pub timeout: Option<Duration>,

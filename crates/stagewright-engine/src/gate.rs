@@ -1,0 +1,89 @@
+//! Which answers a gate takes.
+
+use serde_json::Value as Json;
+
+use crate::event::{Decision, FieldKind, Timestamp};
+use crate::state::{StageState, Status};
+
+/// Why an answer isn't taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecisionError {
+    /// No gate of this stage is open.
+    #[error("the stage has no open gate")]
+    NotWaiting,
+    /// The gate was opened anew since.
+    #[error("the answer is to an earlier opening of the gate")]
+    Outdated,
+    /// Too late.
+    #[error("the gate has expired")]
+    Expired,
+    /// Not among the approvers.
+    #[error("{by} may not answer: the approvers are {}", approvers.join(", "))]
+    NotAnApprover {
+        /// Who answered.
+        by: String,
+        /// Who may.
+        approvers: Vec<String>,
+    },
+    /// One person, one vote.
+    #[error("{0} has approved already")]
+    Twice(String),
+    /// The form isn't filled in.
+    #[error("the field `{0}` is required")]
+    MissingField(String),
+    /// The form doesn't have it.
+    #[error("the gate has no field `{0}`")]
+    UnknownField(String),
+    /// The form holds something else.
+    #[error("the field `{name}` must be {expected}")]
+    WrongType {
+        /// The field.
+        name: String,
+        /// What it holds.
+        expected: &'static str,
+    },
+}
+
+/// Checks an answer against the gate as it stands.
+pub(crate) fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -> Result<(), DecisionError> {
+    let (Status::Waiting(_), Some(gate)) = (state.status, &state.gate) else {
+        return Err(DecisionError::NotWaiting);
+    };
+    if gate.token != decision.token {
+        return Err(DecisionError::Outdated);
+    }
+    if gate.expires.is_some_and(|expires| expires <= now) {
+        return Err(DecisionError::Expired);
+    }
+    if !decision.rehearsed && !gate.approvers.is_empty() && !gate.approvers.contains(&decision.by) {
+        return Err(DecisionError::NotAnApprover { by: decision.by.clone(), approvers: gate.approvers.clone() });
+    }
+    if !decision.approved {
+        return Ok(());
+    }
+    if !decision.rehearsed && state.decisions.iter().any(|earlier| earlier.by == decision.by) {
+        return Err(DecisionError::Twice(decision.by.clone()));
+    }
+    for field in &gate.fields {
+        let Some(value) = decision.fields.get(&field.name) else {
+            if field.required {
+                return Err(DecisionError::MissingField(field.name.clone()));
+            }
+            continue;
+        };
+        let expected = match (field.kind, value) {
+            (FieldKind::Text, Json::String(_))
+            | (FieldKind::Number, Json::Number(_))
+            | (FieldKind::Boolean, Json::Bool(_)) => continue,
+            (FieldKind::Text, _) => "text",
+            (FieldKind::Number, _) => "a number",
+            (FieldKind::Boolean, _) => "true or false",
+        };
+        return Err(DecisionError::WrongType { name: field.name.clone(), expected });
+    }
+    let unknown = decision.fields.keys().find(|name| !gate.fields.iter().any(|field| &field.name == *name));
+    match unknown {
+        Some(name) => Err(DecisionError::UnknownField(name.clone())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,790 @@
+//! The state machine of a run: which stage starts when, and what follows from how it ended.
+//!
+//! A stage is *resolved* once all its needs have ended: its `if` then decides whether it becomes ready or is skipped.
+//! Ready stages start in plan order as slots come free. A slot is held by running attempts alone; a stage that waits
+//! for a person or for its next try holds none. When the main stages have all ended, the finally stages are resolved.
+//!
+//! Every change goes through [`Scheduler::record`], which folds the event into the [`RunState`] that a later resume
+//! rebuilds from the journal. What else the scheduler keeps (counters, the ready set) is derived from that state.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use petgraph::graph::NodeIndex;
+use serde_json::{Value as Json, json};
+use stagewright_model::{EvaluationError, NeedsStatus, Plan, Retry, Stage, StageIndex, StageKind, render_json};
+
+use crate::event::{
+    Decision, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Outcome, RunId, RunSummary, StageSummary,
+    Timestamp,
+};
+use crate::gate::{DecisionError, check_decision};
+use crate::port::{AttemptEnd, AttemptReport, AttemptRequest};
+use crate::scope::{RunValues, StageScope, render_env};
+use crate::state::{IllegalTransition, RunState, Status};
+
+/// What can reach a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Begin, as this run.
+    Start(RunId),
+    /// Go on with a run whose events were folded in; see [`Scheduler::restore`].
+    Resume {
+        /// Shown to people.
+        reason: String,
+    },
+    /// An attempt came to its end.
+    Ended {
+        /// The stage.
+        stage: StageIndex,
+        /// Which try.
+        attempt: u32,
+        /// How it went.
+        report: AttemptReport,
+    },
+    /// The time that [`Action::Wake`] asked for has come.
+    Woken {
+        /// The stage.
+        stage: StageIndex,
+        /// The attempt that it was asked for.
+        attempt: u32,
+    },
+    /// A person answered a gate. An answer that [`Scheduler::check`] would refuse changes nothing.
+    Decided {
+        /// The stage.
+        stage: StageIndex,
+        /// The answer.
+        decision: Decision,
+    },
+    /// End early.
+    Cancel {
+        /// How fast.
+        how: Interrupt,
+        /// By whom or what.
+        reason: String,
+    },
+    /// Stop here if only gates are left.
+    Suspend,
+}
+
+/// What is to be done, once the events of the same [`Response`] have been recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Begin an attempt.
+    Launch(Box<AttemptRequest>),
+    /// Ask a running attempt to stop.
+    Interrupt {
+        /// The stage.
+        stage: StageIndex,
+        /// How fast.
+        how: Interrupt,
+    },
+    /// Send [`Input::Woken`] after so long.
+    Wake {
+        /// The stage.
+        stage: StageIndex,
+        /// The attempt that waits.
+        attempt: u32,
+        /// How long.
+        after: Duration,
+    },
+    /// Nothing more will come of this run in this process.
+    Finish(RunSummary),
+}
+
+/// What follows from an input: events first, for the journal; then actions.
+#[derive(Debug, Default, PartialEq)]
+#[must_use = "events must be recorded and actions carried out"]
+pub struct Response {
+    /// To be recorded, in order, before any action is taken.
+    pub events: Vec<Event>,
+    /// To be carried out, in order.
+    pub actions: Vec<Action>,
+}
+
+/// The state machine. Knows no clock: every input comes with the time.
+#[derive(Debug)]
+pub struct Scheduler {
+    plan: Arc<Plan>,
+    values: RunValues,
+    jobs: usize,
+    state: RunState,
+    open_needs: Vec<u32>,
+    upstream_failed: Vec<bool>,
+    /// Stages whose last need just ended.
+    unblocked: Vec<StageIndex>,
+    ready: BTreeSet<StageIndex>,
+    running: BTreeSet<StageIndex>,
+    cells: HashMap<String, Vec<StageIndex>>,
+    open_main: usize,
+    open: usize,
+    finally_resolved: bool,
+    now: Timestamp,
+    response: Response,
+}
+
+impl Scheduler {
+    /// For a run that hasn't started. `jobs` attempts run at a time, at least one.
+    pub fn new(plan: Arc<Plan>, values: RunValues, jobs: usize) -> Scheduler {
+        let ids = plan.stages.iter().map(|stage| stage.id.clone()).collect();
+        let state = RunState::new(ids);
+        Scheduler::with_state(plan, values, jobs, state)
+    }
+
+    /// For a run with a past: folds its events. Nothing happens until [`Input::Resume`].
+    pub fn restore<'a>(
+        plan: Arc<Plan>,
+        values: RunValues,
+        jobs: usize,
+        events: impl IntoIterator<Item = &'a Event>,
+    ) -> Result<Scheduler, IllegalTransition> {
+        let mut scheduler = Scheduler::new(plan, values, jobs);
+        for event in events {
+            scheduler.state.apply(&event.kind)?;
+        }
+        Ok(scheduler)
+    }
+
+    fn with_state(plan: Arc<Plan>, values: RunValues, jobs: usize, state: RunState) -> Scheduler {
+        let count = plan.stages.len();
+        let mut cells: HashMap<String, Vec<StageIndex>> = HashMap::new();
+        for index in plan.indices().filter(|&index| plan.stage(index).matrix.is_some()) {
+            cells.entry(plan.stage(index).name.clone()).or_default().push(index);
+        }
+        Scheduler {
+            jobs: jobs.max(1),
+            state,
+            open_needs: vec![0; count],
+            upstream_failed: vec![false; count],
+            unblocked: Vec::new(),
+            ready: BTreeSet::new(),
+            running: BTreeSet::new(),
+            cells,
+            open_main: 0,
+            open: 0,
+            finally_resolved: false,
+            now: Timestamp(0),
+            response: Response::default(),
+            plan,
+            values,
+        }
+    }
+
+    /// Where the run stands.
+    pub fn state(&self) -> &RunState {
+        &self.state
+    }
+
+    /// The plan that is carried out.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Whether only people can bring the run on.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.ready.is_empty() && self.open > 0 && {
+            let mut stages = self.state.stages.iter();
+            !stages.any(|stage| matches!(stage.status, Status::Backoff(_)))
+        }
+    }
+
+    /// Whether an answer to a stage's gate would be taken.
+    pub fn check(&self, stage: StageIndex, decision: &Decision) -> Result<(), DecisionError> {
+        check_decision(self.state.stage(stage), decision, self.now)
+    }
+
+    /// Gives something that a stage said its place among the run's events: a summary, or a problem.
+    pub fn remark(&mut self, now: Timestamp, kind: EventKind) -> Result<Event, IllegalTransition> {
+        let seq = self.state.next_seq;
+        self.state.apply(&kind)?;
+        Ok(Event { seq, at: now, kind })
+    }
+
+    /// Takes one input and says what follows.
+    pub fn on_input(&mut self, now: Timestamp, input: Input) -> Result<Response, IllegalTransition> {
+        self.now = now;
+        match input {
+            Input::Start(run) => self.on_start(run)?,
+            Input::Resume { reason } => self.on_resume(reason)?,
+            Input::Ended { stage, attempt, report } => self.on_attempt_end(stage, attempt, report)?,
+            Input::Woken { stage, attempt } => self.on_woken(stage, attempt)?,
+            Input::Decided { stage, decision } => self.on_decision(stage, decision)?,
+            Input::Cancel { how, reason } => self.on_cancel(how, reason)?,
+            Input::Suspend => {
+                if self.is_idle() {
+                    let waiting = self.waiting();
+                    self.record(EventKind::RunSuspended { waiting: waiting.clone() })?;
+                    self.finish(None, waiting);
+                }
+                return Ok(std::mem::take(&mut self.response));
+            }
+        }
+        self.advance()?;
+        Ok(std::mem::take(&mut self.response))
+    }
+
+    fn on_start(&mut self, run: RunId) -> Result<(), IllegalTransition> {
+        let stages = self.plan.stages.iter().map(summary_of).collect();
+        self.record(EventKind::RunStarted {
+            run,
+            pipeline: self.plan.name.clone(),
+            file: self.values.file.clone(),
+            rehearsal: self.values.rehearsal,
+            inputs: self.values.inputs.clone(),
+            source: self.values.source.clone(),
+            stages,
+        })?;
+        self.derive();
+        Ok(())
+    }
+
+    fn on_resume(&mut self, reason: String) -> Result<(), IllegalTransition> {
+        for index in self.plan.indices() {
+            if let Status::Running(attempt) = self.state.stage(index).status {
+                let failure = failure(FailureKind::Killed, "the process that ran it went away");
+                self.end_attempt(index, attempt, Outcome::Lost, Some(failure), BTreeMap::new())?;
+            }
+            if let Status::Settled(_) = self.state.stage(index).status {
+                let outcome = self.state.stage(index).last_outcome.unwrap_or(Outcome::Lost);
+                self.record_end(index, outcome, self.conclusion_of(index, outcome), None)?;
+            }
+        }
+        let unsuccessful = |index: &StageIndex| {
+            let conclusion = self.state.stage(*index).status.conclusion();
+            conclusion.is_some_and(|conclusion| conclusion != Outcome::Succeeded)
+        };
+        let again = self.plan.indices().filter(unsuccessful).collect();
+        self.record(EventKind::RunResumed { reason, again })?;
+        self.derive();
+        for index in self.plan.indices() {
+            match self.state.stage(index).status {
+                Status::Approved(_) | Status::Backoff(_) => {
+                    self.ready.insert(index);
+                }
+                Status::Refused(attempt) => self.reject(index, attempt)?,
+                Status::Waiting(attempt) => self.watch_expiry(index, attempt),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Rebuilds the counters from the state.
+    fn derive(&mut self) {
+        self.ready.clear();
+        self.unblocked.clear();
+        self.open = 0;
+        self.open_main = 0;
+        for index in self.plan.indices() {
+            let stage = self.plan.stage(index);
+            let ended = |need: &&StageIndex| self.state.stage(**need).status.conclusion().is_some();
+            let open = stage.needs.len() - stage.needs.iter().filter(ended).count();
+            self.open_needs[index.get()] = u32::try_from(open).unwrap_or(u32::MAX);
+            self.upstream_failed[index.get()] = self.has_failed_upstream(index);
+            let status = self.state.stage(index).status;
+            if status.conclusion().is_some() {
+                continue;
+            }
+            self.open += 1;
+            self.open_main += usize::from(stage.kind == StageKind::Main);
+            if open == 0 && stage.kind == StageKind::Main && status == Status::Pending {
+                self.unblocked.push(index);
+            }
+        }
+        self.finally_resolved = false;
+    }
+
+    fn on_attempt_end(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        report: AttemptReport,
+    ) -> Result<(), IllegalTransition> {
+        self.running.remove(&stage);
+        let (outcome, failure) = match report.end {
+            AttemptEnd::Succeeded => (Outcome::Succeeded, None),
+            AttemptEnd::Skipped(reason) => (Outcome::Skipped, Some(failure(FailureKind::Reported, reason))),
+            AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
+            AttemptEnd::Suspended(gate) => return self.open_gate(stage, attempt, gate),
+        };
+        let reason = failure.as_ref().filter(|_| outcome == Outcome::Skipped).map(|failure| failure.message.clone());
+        let retry = self.next_try(stage, attempt, outcome, failure.as_ref());
+        self.end_attempt(stage, attempt, outcome, failure, report.outputs)?;
+        if let Some(after) = retry {
+            let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            self.record(EventKind::RetryScheduled { stage, attempt: attempt + 1, after: millis })?;
+            self.response.actions.push(Action::Wake { stage, attempt: attempt + 1, after });
+            return Ok(());
+        }
+        self.end_stage(stage, outcome, self.conclusion_of(stage, outcome), reason)
+    }
+
+    /// A stage that found nothing to do is as good as one that did it.
+    fn conclusion_of(&self, stage: StageIndex, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Skipped => Outcome::Succeeded,
+            _ if is_failure(outcome) && self.plan.stage(stage).continue_on_error => Outcome::Succeeded,
+            _ => outcome,
+        }
+    }
+
+    fn open_gate(&mut self, stage: StageIndex, attempt: u32, gate: Gate) -> Result<(), IllegalTransition> {
+        self.record(EventKind::GateOpened { stage, attempt, gate })?;
+        if self.state.cancel.is_some() {
+            return self.cancel_attempt(stage, attempt);
+        }
+        self.watch_expiry(stage, attempt);
+        Ok(())
+    }
+
+    fn watch_expiry(&mut self, stage: StageIndex, attempt: u32) {
+        let expires = self.state.stage(stage).gate.as_ref().and_then(|gate| gate.expires);
+        if let Some(expires) = expires {
+            let after = Duration::from_millis(expires.since(self.now));
+            self.response.actions.push(Action::Wake { stage, attempt, after });
+        }
+    }
+
+    fn on_woken(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
+        match self.state.stage(stage).status {
+            Status::Backoff(due) if due == attempt => {
+                self.ready.insert(stage);
+                Ok(())
+            }
+            Status::Waiting(waiting) if waiting == attempt => {
+                let expires = self.state.stage(stage).gate.as_ref().and_then(|gate| gate.expires);
+                if expires.is_none_or(|expires| expires > self.now) {
+                    self.watch_expiry(stage, attempt);
+                    return Ok(());
+                }
+                let failure = failure(FailureKind::Timeout, "nobody answered before the gate expired");
+                self.end_attempt(stage, attempt, Outcome::TimedOut, Some(failure), BTreeMap::new())?;
+                self.end_stage(stage, Outcome::TimedOut, Outcome::TimedOut, None)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_decision(&mut self, stage: StageIndex, decision: Decision) -> Result<(), IllegalTransition> {
+        if let Err(reason) = self.check(stage, &decision) {
+            tracing::warn!(stage = self.plan.stage(stage).id, %reason, "decision not taken");
+            return Ok(());
+        }
+        self.record(EventKind::GateDecided { stage, decision })?;
+        match self.state.stage(stage).status {
+            Status::Approved(_) => {
+                self.ready.insert(stage);
+                Ok(())
+            }
+            Status::Refused(attempt) => self.reject(stage, attempt),
+            _ => Ok(()),
+        }
+    }
+
+    fn reject(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
+        let last = self.state.stage(stage).decisions.last();
+        let message = last.map_or_else(
+            || "rejected".to_owned(),
+            |decision| match &decision.reason {
+                Some(reason) => format!("rejected by {}: {reason}", decision.by),
+                None => format!("rejected by {}", decision.by),
+            },
+        );
+        let failure = failure(FailureKind::Rejected, message.clone());
+        self.end_attempt(stage, attempt, Outcome::Rejected, Some(failure), BTreeMap::new())?;
+        self.end_stage(stage, Outcome::Rejected, Outcome::Rejected, Some(message))
+    }
+
+    fn on_cancel(&mut self, how: Interrupt, reason: String) -> Result<(), IllegalTransition> {
+        if self.state.cancel >= Some(how) || self.state.conclusion.is_some() {
+            return Ok(());
+        }
+        self.record(EventKind::CancelRequested { how, reason })?;
+        for &stage in &self.running {
+            self.response.actions.push(Action::Interrupt { stage, how });
+        }
+        for index in self.plan.indices() {
+            match self.state.stage(index).status {
+                Status::Waiting(attempt) | Status::Approved(attempt) => self.cancel_attempt(index, attempt)?,
+                Status::Backoff(_) => self.cancel_stage(index, "the run was cancelled")?,
+                _ => {}
+            }
+        }
+        self.unblocked.extend(std::mem::take(&mut self.ready));
+        Ok(())
+    }
+
+    fn cancel_attempt(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
+        let failure = failure(FailureKind::Cancelled, "the run was cancelled");
+        self.end_attempt(stage, attempt, Outcome::Cancelled, Some(failure), BTreeMap::new())?;
+        self.cancel_stage(stage, "the run was cancelled")
+    }
+
+    fn cancel_stage(&mut self, stage: StageIndex, reason: &str) -> Result<(), IllegalTransition> {
+        self.end_stage(stage, Outcome::Cancelled, Outcome::Cancelled, Some(reason.to_owned()))
+    }
+
+    /// Brings the run as far as it goes without another input.
+    fn advance(&mut self) -> Result<(), IllegalTransition> {
+        loop {
+            while let Some(index) = self.unblocked.pop() {
+                if self.state.stage(index).status == Status::Pending {
+                    self.resolve(index)?;
+                }
+            }
+            if self.open_main == 0 && !self.finally_resolved && self.open > 0 {
+                self.finally_resolved = true;
+                let finally = self.plan.indices().filter(|&index| {
+                    self.plan.stage(index).kind == StageKind::Finally && self.open_needs[index.get()] == 0
+                });
+                self.unblocked.extend(finally);
+                continue;
+            }
+            self.launch_ready()?;
+            if self.unblocked.is_empty() {
+                break;
+            }
+        }
+        if self.open == 0 && self.state.conclusion.is_none() && self.state.run.is_some() {
+            let conclusion = self.conclusion();
+            self.record(EventKind::RunEnded { conclusion })?;
+            self.finish(Some(conclusion), Vec::new());
+        }
+        Ok(())
+    }
+
+    /// All needs of a stage have ended: it becomes ready, or ends without having run.
+    fn resolve(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
+        let stage = self.plan.stage(index);
+        let needs = NeedsStatus { failed: self.needs_failed(index), cancelled: self.state.cancel.is_some() };
+        let own_say = stage.condition.as_ref().is_some_and(|condition| condition.calls_status());
+        if self.state.cancel == Some(Interrupt::Kill) || (needs.cancelled && !own_say && stage.kind == StageKind::Main)
+        {
+            return self.cancel_stage(index, "the run was cancelled");
+        }
+        if !own_say && let Some(reason) = self.blocking_need(index) {
+            return self.end_stage(index, Outcome::Skipped, Outcome::Skipped, Some(reason));
+        }
+        let Some(condition) = stage.condition.clone() else {
+            self.ready.insert(index);
+            return Ok(());
+        };
+        let holds = self.render(index, needs, |scope, _| condition.holds(scope));
+        match holds {
+            Ok(true) => {
+                self.ready.insert(index);
+                Ok(())
+            }
+            Ok(false) => {
+                let reason = format!("its `if` is false: {}", condition.source());
+                self.end_stage(index, Outcome::Skipped, Outcome::Skipped, Some(reason))
+            }
+            Err(error) => self.end_stage(index, Outcome::Errored, Outcome::Errored, Some(format!("`if`: {error}"))),
+        }
+    }
+
+    /// Starts what there are slots for.
+    fn launch_ready(&mut self) -> Result<(), IllegalTransition> {
+        let mut after = None;
+        while self.running.len() < self.jobs {
+            let next = match after {
+                None => self.ready.first().copied(),
+                Some(index) => {
+                    self.ready.range((std::ops::Bound::Excluded(index), std::ops::Bound::Unbounded)).next().copied()
+                }
+            };
+            let Some(index) = next else { break };
+            if self.cells_are_full(index) {
+                after = Some(index);
+                continue;
+            }
+            self.ready.remove(&index);
+            self.launch(index)?;
+        }
+        Ok(())
+    }
+
+    fn cells_are_full(&self, index: StageIndex) -> bool {
+        let stage = self.plan.stage(index);
+        let Some(max) = stage.matrix.as_ref().and_then(|cell| cell.max_parallel) else { return false };
+        let running = self.cells[&stage.name].iter().filter(|&cell| self.running.contains(cell)).count();
+        running >= max as usize
+    }
+
+    fn launch(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
+        let needs = NeedsStatus { failed: self.needs_failed(index), cancelled: self.state.cancel.is_some() };
+        let plan = Arc::clone(&self.plan);
+        let stage = plan.stage(index);
+        let rendered = self.render(index, needs, |scope, env| Ok((render_json(&stage.with, scope)?, env.clone())));
+        let (config, env) = match rendered {
+            Ok(rendered) => rendered,
+            Err(error) => {
+                if let Status::Approved(attempt) = self.state.stage(index).status {
+                    let failure = failure(FailureKind::Configuration, error.to_string());
+                    self.end_attempt(index, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
+                }
+                return self.end_stage(index, Outcome::Errored, Outcome::Errored, Some(error.to_string()));
+            }
+        };
+        let state = self.state.stage(index);
+        let (attempt, resumption) = match state.status {
+            Status::Approved(attempt) => (attempt, Some(resumption_of(&state.decisions))),
+            _ => (state.attempts + 1, None),
+        };
+        let request = AttemptRequest {
+            run: self.state.run.clone().unwrap_or_else(|| RunId(String::new())),
+            pipeline: plan.name.clone(),
+            stage: index,
+            stage_id: stage.id.clone(),
+            attempt,
+            uses: stage.uses.clone(),
+            trust: stage.trust.clone(),
+            config,
+            env,
+            permissions: stage.permissions.clone(),
+            environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
+            needs: self.outputs_of_needs(stage),
+            timeout: stage.timeout,
+            memory: stage.memory,
+            log_limit: stage.log_limit,
+            resumption,
+            rehearsal: self.values.rehearsal,
+        };
+        self.record(EventKind::AttemptStarted { stage: index, attempt })?;
+        self.running.insert(index);
+        self.response.actions.push(Action::Launch(Box::new(request)));
+        Ok(())
+    }
+
+    fn outputs_of_needs(&self, stage: &Stage) -> BTreeMap<String, Json> {
+        let mut outputs: BTreeMap<String, Json> = BTreeMap::new();
+        for &need in &stage.needs {
+            let name = self.plan.stage(need).name.clone();
+            let own = self.state.stage(need).outputs.iter().map(|(key, value)| (key.clone(), value.clone()));
+            match outputs.entry(name).or_insert_with(|| json!({})) {
+                Json::Object(merged) => merged.extend(own),
+                _ => unreachable!("entries are made as objects"),
+            }
+        }
+        outputs
+    }
+
+    /// Evaluates with what the stage sees: its `env` first, which the rest may name.
+    fn render<T>(
+        &self,
+        index: StageIndex,
+        needs: NeedsStatus,
+        evaluate: impl FnOnce(&StageScope<'_>, &BTreeMap<String, String>) -> Result<T, EvaluationError>,
+    ) -> Result<T, EvaluationError> {
+        let conclusion = (self.plan.stage(index).kind == StageKind::Finally).then(|| self.conclusion());
+        let none = BTreeMap::new();
+        let scope = |env| StageScope {
+            plan: &self.plan,
+            state: &self.state,
+            values: &self.values,
+            stage: index,
+            needs,
+            env,
+            conclusion,
+        };
+        let env = render_env(&self.plan.stage(index).env, &scope(&none))?;
+        evaluate(&scope(&env), &env)
+    }
+
+    fn next_try(
+        &self,
+        index: StageIndex,
+        attempt: u32,
+        outcome: Outcome,
+        failure: Option<&Failure>,
+    ) -> Option<Duration> {
+        let retry = &self.plan.stage(index).retry;
+        let cause = outcome.retry_cause()?;
+        let tries = attempt - self.state.stage(index).attempts_before;
+        let may = failure.is_none_or(|failure| can_retry(failure.kind));
+        let wanted = tries <= retry.max && retry.on.contains(&cause);
+        (may && wanted && self.state.cancel.is_none()).then(|| backoff(retry, tries))
+    }
+
+    fn end_attempt(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        outcome: Outcome,
+        failure: Option<Failure>,
+        outputs: BTreeMap<String, Json>,
+    ) -> Result<(), IllegalTransition> {
+        self.record(EventKind::AttemptEnded { stage, attempt, outcome, failure, outputs })
+    }
+
+    fn end_stage(
+        &mut self,
+        index: StageIndex,
+        outcome: Outcome,
+        conclusion: Outcome,
+        reason: Option<String>,
+    ) -> Result<(), IllegalTransition> {
+        self.record_end(index, outcome, conclusion, reason)?;
+        self.ready.remove(&index);
+        self.open -= 1;
+        self.open_main -= usize::from(self.plan.stage(index).kind == StageKind::Main);
+        self.upstream_failed[index.get()] = self.has_failed_upstream(index);
+        let plan = Arc::clone(&self.plan);
+        for dependent in plan.graph.neighbors(NodeIndex::new(index.get())) {
+            let open = &mut self.open_needs[dependent.index()];
+            *open -= 1;
+            if *open == 0 {
+                self.unblocked.push(plan.graph[dependent]);
+            }
+        }
+        if is_failure(conclusion) && plan.stage(index).matrix.as_ref().is_some_and(|cell| cell.fail_fast) {
+            self.stop_siblings(index)?;
+        }
+        Ok(())
+    }
+
+    /// A cell of a fail-fast matrix failed.
+    fn stop_siblings(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
+        let plan = Arc::clone(&self.plan);
+        let siblings = self.cells[&plan.stage(index).name].clone();
+        let reason = format!("`{}` failed, and the matrix is fail-fast", plan.stage(index).id);
+        for sibling in siblings {
+            match self.state.stage(sibling).status {
+                Status::Running(_) => {
+                    let how = Interrupt::Graceful;
+                    self.response.actions.push(Action::Interrupt { stage: sibling, how });
+                }
+                Status::Waiting(attempt) | Status::Approved(attempt) => self.cancel_attempt(sibling, attempt)?,
+                Status::Pending | Status::Backoff(_) => self.cancel_stage(sibling, &reason)?,
+                Status::Settled(_) | Status::Refused(_) | Status::Ended { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn record_end(
+        &mut self,
+        stage: StageIndex,
+        outcome: Outcome,
+        conclusion: Outcome,
+        reason: Option<String>,
+    ) -> Result<(), IllegalTransition> {
+        self.record(EventKind::StageEnded { stage, outcome, conclusion, reason })
+    }
+
+    fn record(&mut self, kind: EventKind) -> Result<(), IllegalTransition> {
+        let seq = self.state.next_seq;
+        self.state.apply(&kind)?;
+        self.response.events.push(Event { seq, at: self.now, kind });
+        Ok(())
+    }
+
+    fn finish(&mut self, conclusion: Option<Outcome>, waiting: Vec<StageIndex>) {
+        let run = self.state.run.clone().unwrap_or_else(|| RunId(String::new()));
+        self.response.actions.push(Action::Finish(RunSummary { run, conclusion, waiting }));
+    }
+
+    fn waiting(&self) -> Vec<StageIndex> {
+        let is_waiting = |index: &StageIndex| matches!(self.state.stage(*index).status, Status::Waiting(_));
+        self.plan.indices().filter(is_waiting).collect()
+    }
+
+    /// Why a stage without a say of its own can't run.
+    fn blocking_need(&self, index: StageIndex) -> Option<String> {
+        let needs = &self.plan.stage(index).needs;
+        needs.iter().find_map(|&need| {
+            let conclusion = self.state.stage(need).status.conclusion()?;
+            let id = &self.plan.stage(need).id;
+            (!conclusion.lets_dependents_run()).then(|| match conclusion {
+                Outcome::Skipped => format!("`{id}` was skipped"),
+                Outcome::Cancelled => format!("`{id}` was cancelled"),
+                Outcome::Rejected => format!("`{id}` was rejected"),
+                Outcome::TimedOut => format!("`{id}` timed out"),
+                _ => format!("`{id}` {}", conclusion.as_str()),
+            })
+        })
+    }
+
+    /// For finally stages every main stage counts as a need.
+    fn needs_failed(&self, index: StageIndex) -> bool {
+        let stage = self.plan.stage(index);
+        let failed = |need: StageIndex| {
+            self.state.stage(need).status.conclusion().is_some_and(is_failure) || self.upstream_failed[need.get()]
+        };
+        match stage.kind {
+            StageKind::Main => stage.needs.iter().any(|&need| failed(need)),
+            StageKind::Finally => is_failure(self.conclusion()),
+        }
+    }
+
+    /// Whether the stage didn't run, or didn't run to its end, because of a failure before it.
+    fn has_failed_upstream(&self, index: StageIndex) -> bool {
+        let conclusion = self.state.stage(index).status.conclusion();
+        matches!(conclusion, Some(Outcome::Skipped | Outcome::Cancelled)) && {
+            let mut needs = self.plan.stage(index).needs.iter();
+            needs.any(|need| {
+                let conclusion = self.state.stage(*need).status.conclusion();
+                conclusion.is_some_and(is_failure) || self.upstream_failed[need.get()]
+            })
+        }
+    }
+
+    fn conclusion(&self) -> Outcome {
+        let mut worst = Outcome::Succeeded;
+        for conclusion in self.state.stages.iter().filter_map(|stage| stage.status.conclusion()) {
+            match conclusion {
+                _ if is_failure(conclusion) => return Outcome::Failed,
+                Outcome::Cancelled => worst = Outcome::Cancelled,
+                Outcome::Rejected if worst == Outcome::Succeeded => worst = Outcome::Rejected,
+                _ => {}
+            }
+        }
+        worst
+    }
+}
+
+fn summary_of(stage: &Stage) -> StageSummary {
+    StageSummary {
+        id: stage.id.clone(),
+        name: stage.name.clone(),
+        kind: stage.kind,
+        uses: stage.uses.to_string(),
+        needs: stage.needs.clone(),
+        environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
+    }
+}
+
+fn failure(kind: FailureKind, message: impl Into<String>) -> Failure {
+    Failure { kind, message: message.into(), causes: Vec::new(), help: None, retryable: can_retry(kind) }
+}
+
+/// Whether another try could end otherwise.
+fn can_retry(kind: FailureKind) -> bool {
+    !matches!(
+        kind,
+        FailureKind::Configuration
+            | FailureKind::Denied
+            | FailureKind::BadPlugin
+            | FailureKind::Rejected
+            | FailureKind::Cancelled
+    )
+}
+
+fn is_failure(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost | Outcome::Inconclusive)
+}
+
+fn backoff(retry: &Retry, tries: u32) -> Duration {
+    let factor = retry.backoff.factor.checked_pow(tries - 1).unwrap_or(u32::MAX);
+    retry.backoff.initial.checked_mul(factor).unwrap_or(retry.backoff.max).min(retry.backoff.max)
+}
+
+/// What the plugin is told when it goes on: the last decision, with all of them under `decisions`.
+fn resumption_of(decisions: &[Decision]) -> Json {
+    let mut resumption = json!(decisions.last());
+    if let Json::Object(fields) = &mut resumption {
+        fields.insert("decisions".to_owned(), json!(decisions));
+    }
+    resumption
+}

@@ -1,0 +1,103 @@
+//! What the expressions of one stage see.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+use stagewright_model::{EvaluationError, NeedsStatus, Plan, Scope, StageIndex, Template};
+
+use crate::event::Outcome;
+use crate::state::{RunState, Status};
+
+/// The values of a run that don't change while it goes on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunValues {
+    /// Values of the pipeline's inputs, defaults included.
+    pub inputs: BTreeMap<String, Json>,
+    /// An object with `git` and `event`.
+    pub source: Json,
+    /// The pipeline file, as it was given.
+    pub file: String,
+    /// Whether effects act on local stand-ins.
+    pub rehearsal: bool,
+}
+
+pub(crate) struct StageScope<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) state: &'a RunState,
+    pub(crate) values: &'a RunValues,
+    pub(crate) stage: StageIndex,
+    pub(crate) needs: NeedsStatus,
+    pub(crate) env: &'a BTreeMap<String, String>,
+    /// What became of the main stages; for finally stages.
+    pub(crate) conclusion: Option<Outcome>,
+}
+
+impl Scope for StageScope<'_> {
+    fn root(&self, name: &str) -> Option<Json> {
+        match name {
+            "inputs" => Some(json!(self.values.inputs)),
+            "env" => Some(json!(self.env)),
+            "matrix" => Some(match &self.plan.stage(self.stage).matrix {
+                Some(cell) => json!(cell.values),
+                None => json!({}),
+            }),
+            "git" | "event" => Some(self.values.source.get(name).cloned().unwrap_or_else(|| json!({}))),
+            "pipeline" => Some(json!({ "name": self.plan.name })),
+            "run" => Some(json!({
+                "id": self.state.run,
+                "rehearsal": self.values.rehearsal,
+                "result": self.conclusion.map(Outcome::as_str),
+            })),
+            _ => None,
+        }
+    }
+
+    /// A matrix stage is one object: the outputs of its cells merged in order, the worst result, and each under `cells`.
+    fn stage(&self, name: &str) -> Option<Json> {
+        let mut cells = self.plan.named(name).filter_map(|index| self.one_stage(index)).collect::<Vec<_>>();
+        let is_matrix = self.plan.named(name).any(|index| self.plan.stage(index).matrix.is_some());
+        if !is_matrix {
+            return cells.pop();
+        }
+        let mut outputs = serde_json::Map::new();
+        for cell in &cells {
+            if let Some(Json::Object(own)) = cell.get("outputs") {
+                outputs.extend(own.clone());
+            }
+        }
+        let worst = |key: &str| {
+            let values = cells.iter().filter_map(|cell| cell.get(key).and_then(Json::as_str));
+            values.max_by_key(|value| usize::from(*value != "succeeded")).unwrap_or("skipped").to_owned()
+        };
+        Some(json!({
+            "result": worst("result"), "outcome": worst("outcome"), "outputs": outputs, "cells": cells,
+        }))
+    }
+
+    fn status(&self) -> NeedsStatus {
+        self.needs
+    }
+}
+
+impl StageScope<'_> {
+    fn one_stage(&self, index: StageIndex) -> Option<Json> {
+        let state = self.state.stage(index);
+        let Status::Ended { outcome, conclusion } = state.status else { return None };
+        let matrix = self.plan.stage(index).matrix.as_ref().map(|cell| json!(cell.values));
+        Some(json!({
+            "result": conclusion.as_str(),
+            "outcome": outcome.as_str(),
+            "outputs": state.outputs,
+            "attempts": state.attempts,
+            "matrix": matrix.unwrap_or_else(|| json!({})),
+        }))
+    }
+}
+
+/// Evaluates a stage's `env` table; its entries don't see each other.
+pub(crate) fn render_env(
+    templates: &BTreeMap<String, Template>,
+    scope: &StageScope<'_>,
+) -> Result<BTreeMap<String, String>, EvaluationError> {
+    templates.iter().map(|(name, template)| Ok((name.clone(), template.render(scope)?))).collect()
+}
