@@ -45,7 +45,7 @@ pub enum DecisionError {
 }
 
 /// Checks an answer against the gate as it stands.
-pub(crate) fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -> Result<(), DecisionError> {
+pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -> Result<(), DecisionError> {
     let (Status::Waiting(_), Some(gate)) = (state.status, &state.gate) else {
         return Err(DecisionError::NotWaiting);
     };

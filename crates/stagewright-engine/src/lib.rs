@@ -22,7 +22,7 @@ pub use event::{
     Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Gate, Interrupt, Level, Outcome, Problem,
     RunId, RunSummary, StageSummary, Stream, Timestamp,
 };
-pub use gate::DecisionError;
+pub use gate::{DecisionError, check_decision};
 pub use port::{
     AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, Live, LiveKind, LogSink, Observer, RunStore,
     StageRunner, StoreError,

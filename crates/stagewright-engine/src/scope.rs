@@ -19,6 +19,8 @@ pub struct RunValues {
     pub file: String,
     /// Whether effects act on local stand-ins.
     pub rehearsal: bool,
+    /// Stages that are left out, each with the reason; what needs them goes on as if they had succeeded.
+    pub left_out: BTreeMap<StageIndex, String>,
 }
 
 pub(crate) struct StageScope<'a> {

@@ -1,0 +1,219 @@
+//! How a stage comes to start: whether it may, when there is a slot, and with what.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use stagewright_model::{EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, render_json};
+
+use super::{Action, Scheduler, failure, is_failure};
+use crate::event::{Decision, EventKind, FailureKind, Interrupt, Outcome, RunId};
+use crate::port::AttemptRequest;
+use crate::scope::{StageScope, render_env};
+use crate::state::{IllegalTransition, Status};
+
+impl Scheduler {
+    /// All needs of a stage have ended: it becomes ready, or ends without having run.
+    pub(super) fn resolve(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
+        if let Some(reason) = self.values.left_out.get(&index) {
+            let reason = Some(reason.clone());
+            return self.end_stage(index, Outcome::Skipped, Outcome::Succeeded, reason);
+        }
+        let stage = self.plan.stage(index);
+        let needs = NeedsStatus { failed: self.needs_failed(index), cancelled: self.state.cancel.is_some() };
+        let own_say = stage.condition.as_ref().is_some_and(|condition| condition.calls_status());
+        if self.state.cancel == Some(Interrupt::Kill) || (needs.cancelled && !own_say && stage.kind == StageKind::Main)
+        {
+            return self.cancel_stage(index, "the run was cancelled");
+        }
+        if !own_say && let Some(reason) = self.blocking_need(index) {
+            return self.end_stage(index, Outcome::Skipped, Outcome::Skipped, Some(reason));
+        }
+        let Some(condition) = stage.condition.clone() else {
+            self.ready.insert(index);
+            return Ok(());
+        };
+        let holds = self.render(index, needs, |scope, _| condition.holds(scope));
+        match holds {
+            Ok(true) => {
+                self.ready.insert(index);
+                Ok(())
+            }
+            Ok(false) => {
+                let reason = format!("its `if` is false: {}", condition.source());
+                self.end_stage(index, Outcome::Skipped, Outcome::Skipped, Some(reason))
+            }
+            Err(error) => self.end_stage(index, Outcome::Errored, Outcome::Errored, Some(format!("`if`: {error}"))),
+        }
+    }
+
+    /// Starts what there are slots for.
+    pub(super) fn launch_ready(&mut self) -> Result<(), IllegalTransition> {
+        let mut after = None;
+        while self.running.len() < self.jobs {
+            let next = match after {
+                None => self.ready.first().copied(),
+                Some(index) => {
+                    self.ready.range((std::ops::Bound::Excluded(index), std::ops::Bound::Unbounded)).next().copied()
+                }
+            };
+            let Some(index) = next else { break };
+            if self.cells_are_full(index) {
+                after = Some(index);
+                continue;
+            }
+            self.ready.remove(&index);
+            self.launch(index)?;
+        }
+        Ok(())
+    }
+
+    fn cells_are_full(&self, index: StageIndex) -> bool {
+        let stage = self.plan.stage(index);
+        let Some(max) = stage.matrix.as_ref().and_then(|cell| cell.max_parallel) else { return false };
+        let running = self.cells[&stage.name].iter().filter(|&cell| self.running.contains(cell)).count();
+        running >= max as usize
+    }
+
+    fn launch(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
+        let needs = NeedsStatus { failed: self.needs_failed(index), cancelled: self.state.cancel.is_some() };
+        let plan = Arc::clone(&self.plan);
+        let stage = plan.stage(index);
+        let rendered = self.render(index, needs, |scope, env| Ok((render_json(&stage.with, scope)?, env.clone())));
+        let (config, env) = match rendered {
+            Ok(rendered) => rendered,
+            Err(error) => {
+                if let Status::Approved(attempt) = self.state.stage(index).status {
+                    let failure = failure(FailureKind::Configuration, error.to_string());
+                    self.end_attempt(index, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
+                }
+                return self.end_stage(index, Outcome::Errored, Outcome::Errored, Some(error.to_string()));
+            }
+        };
+        let state = self.state.stage(index);
+        let (attempt, resumption) = match state.status {
+            Status::Approved(attempt) => (attempt, Some(resumption_of(&state.decisions))),
+            _ => (state.attempts + 1, None),
+        };
+        let request = AttemptRequest {
+            run: self.state.run.clone().unwrap_or_else(|| RunId(String::new())),
+            pipeline: plan.name.clone(),
+            stage: index,
+            stage_id: stage.id.clone(),
+            attempt,
+            uses: stage.uses.clone(),
+            trust: stage.trust.clone(),
+            config,
+            env,
+            permissions: stage.permissions.clone(),
+            environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
+            needs: self.outputs_of_needs(stage),
+            timeout: stage.timeout,
+            memory: stage.memory,
+            log_limit: stage.log_limit,
+            resumption,
+            rehearsal: self.values.rehearsal,
+        };
+        self.record(EventKind::AttemptStarted { stage: index, attempt })?;
+        self.running.insert(index);
+        self.response.actions.push(Action::Launch(Box::new(request)));
+        Ok(())
+    }
+
+    fn outputs_of_needs(&self, stage: &Stage) -> BTreeMap<String, Json> {
+        let mut outputs: BTreeMap<String, Json> = BTreeMap::new();
+        for &need in &stage.needs {
+            let name = self.plan.stage(need).name.clone();
+            let own = self.state.stage(need).outputs.iter().map(|(key, value)| (key.clone(), value.clone()));
+            match outputs.entry(name).or_insert_with(|| json!({})) {
+                Json::Object(merged) => merged.extend(own),
+                _ => unreachable!("entries are made as objects"),
+            }
+        }
+        outputs
+    }
+
+    /// Evaluates with what the stage sees: its `env` first, which the rest may name.
+    fn render<T>(
+        &self,
+        index: StageIndex,
+        needs: NeedsStatus,
+        evaluate: impl FnOnce(&StageScope<'_>, &BTreeMap<String, String>) -> Result<T, EvaluationError>,
+    ) -> Result<T, EvaluationError> {
+        let conclusion = (self.plan.stage(index).kind == StageKind::Finally).then(|| self.conclusion());
+        let none = BTreeMap::new();
+        let scope = |env| StageScope {
+            plan: &self.plan,
+            state: &self.state,
+            values: &self.values,
+            stage: index,
+            needs,
+            env,
+            conclusion,
+        };
+        let env = render_env(&self.plan.stage(index).env, &scope(&none))?;
+        evaluate(&scope(&env), &env)
+    }
+
+    /// Why a stage without a say of its own can't run.
+    fn blocking_need(&self, index: StageIndex) -> Option<String> {
+        let needs = &self.plan.stage(index).needs;
+        needs.iter().find_map(|&need| {
+            let conclusion = self.state.stage(need).status.conclusion()?;
+            let id = &self.plan.stage(need).id;
+            (!conclusion.lets_dependents_run()).then(|| match conclusion {
+                Outcome::Skipped => format!("`{id}` was skipped"),
+                Outcome::Cancelled => format!("`{id}` was cancelled"),
+                Outcome::Rejected => format!("`{id}` was rejected"),
+                Outcome::TimedOut => format!("`{id}` timed out"),
+                _ => format!("`{id}` {}", conclusion.as_str()),
+            })
+        })
+    }
+
+    /// For finally stages every main stage counts as a need.
+    fn needs_failed(&self, index: StageIndex) -> bool {
+        let stage = self.plan.stage(index);
+        let failed = |need: StageIndex| {
+            self.state.stage(need).status.conclusion().is_some_and(is_failure) || self.upstream_failed[need.get()]
+        };
+        match stage.kind {
+            StageKind::Main => stage.needs.iter().any(|&need| failed(need)),
+            StageKind::Finally => is_failure(self.conclusion()),
+        }
+    }
+
+    /// Whether the stage didn't run, or didn't run to its end, because of a failure before it.
+    pub(super) fn has_failed_upstream(&self, index: StageIndex) -> bool {
+        let conclusion = self.state.stage(index).status.conclusion();
+        matches!(conclusion, Some(Outcome::Skipped | Outcome::Cancelled)) && {
+            let mut needs = self.plan.stage(index).needs.iter();
+            needs.any(|need| {
+                let conclusion = self.state.stage(*need).status.conclusion();
+                conclusion.is_some_and(is_failure) || self.upstream_failed[need.get()]
+            })
+        }
+    }
+
+    pub(super) fn conclusion(&self) -> Outcome {
+        let mut worst = Outcome::Succeeded;
+        for conclusion in self.state.stages.iter().filter_map(|stage| stage.status.conclusion()) {
+            match conclusion {
+                _ if is_failure(conclusion) => return Outcome::Failed,
+                Outcome::Cancelled => worst = Outcome::Cancelled,
+                Outcome::Rejected if worst == Outcome::Succeeded => worst = Outcome::Rejected,
+                _ => {}
+            }
+        }
+        worst
+    }
+}
+
+/// What the plugin is told when it goes on: the last decision, with all of them under `decisions`.
+fn resumption_of(decisions: &[Decision]) -> Json {
+    let mut resumption = json!(decisions.last());
+    if let Json::Object(fields) = &mut resumption {
+        fields.insert("decisions".to_owned(), json!(decisions));
+    }
+    resumption
+}

@@ -1,0 +1,88 @@
+//! The loop: recording, logs, cancellation, and worlds that break.
+
+use std::time::Duration;
+
+use stagewright_engine::{Control, DriveError, EventKind, Interrupt, Outcome};
+
+use crate::fake::{Act, FakeStore, Script, WORK, World};
+use crate::plans::{finally, plan, stage};
+
+fn cancel(how: Interrupt) -> Control {
+    Control::Cancel { how, reason: "Ctrl-C".to_owned() }
+}
+
+#[test]
+fn every_start_is_durable_before_the_attempt() {
+    let store = FakeStore::default();
+    let world =
+        World { store: store.clone(), ..World::new(plan(vec![stage("a", &[]), stage("b", &[0])]), Script::default()) };
+    let ran = world.run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+    let durable = store.durable.lock().unwrap();
+    for event in ran.recorded.iter().filter(|event| event.kind.is_intent()) {
+        assert!(durable.contains(&(event.seq, true)), "{event:?}");
+    }
+    let seqs = ran.recorded.iter().map(|event| event.seq).collect::<Vec<_>>();
+    assert_eq!(seqs, (0..seqs.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_store_that_fails_stops_the_run_and_its_attempts() {
+    let store = FakeStore { full_from: Some(4), ..FakeStore::default() };
+    let stages = vec![stage("hangs", &[]), stage("ends", &[]), stage("never", &[1])];
+    let script = Script::of([("hangs", vec![Act::IgnoreGraceful])]);
+    let ran = World { store, ..World::new(plan(stages), script) }.run();
+    assert!(matches!(ran.result, Err(DriveError::Store(_))), "{:?}", ran.result);
+    assert_eq!(ran.starts(), ["hangs#1", "ends#1"]);
+    assert_eq!(ran.seen.lock().unwrap().running, 0);
+}
+
+#[test]
+fn what_an_attempt_said_comes_before_its_end_and_is_sealed() {
+    let script = Script::of([("a", vec![Act::Say(&["one", "two", "three"])])]);
+    let ran = World::new(plan(vec![stage("a", &[])]), script).run();
+    let lines = ran.lines.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>();
+    assert_eq!(lines, ["one", "two", "three", "<sealed>"]);
+    let is_line = |kind: &EventKind| matches!(kind, EventKind::Log { .. });
+    let last_line = ran.observed.iter().rposition(|event| is_line(&event.kind)).unwrap();
+    let end = ran.observed.iter().position(|event| matches!(event.kind, EventKind::AttemptEnded { .. })).unwrap();
+    assert!(last_line < end);
+    assert!(!ran.recorded.iter().any(|event| is_line(&event.kind)), "log lines have a store of their own");
+}
+
+#[test]
+fn cancel_asks_what_runs_to_stop_and_starts_nothing_but_finally_stages() {
+    let stages = vec![stage("hangs", &[]), stage("after", &[0]), finally("clean")];
+    let ran = World::new(plan(stages), Script::of([("hangs", vec![Act::Hang])]))
+        .wish(Duration::from_secs(5), cancel(Interrupt::Graceful))
+        .run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));
+    assert_eq!(ran.outcomes(), ["hangs cancelled", "after cancelled", "clean succeeded"]);
+    assert_eq!(ran.took, Duration::from_secs(5) + WORK);
+}
+
+#[test]
+fn a_second_cancel_stops_what_ignored_the_first_and_runs_no_finally_stage() {
+    let stages = vec![stage("stubborn", &[]), finally("clean")];
+    let ran = World::new(plan(stages), Script::of([("stubborn", vec![Act::IgnoreGraceful])]))
+        .wish(Duration::from_secs(5), cancel(Interrupt::Graceful))
+        .wish(Duration::from_secs(20), cancel(Interrupt::Kill))
+        .run();
+    assert_eq!(ran.outcomes(), ["stubborn cancelled", "clean cancelled"]);
+    assert_eq!(ran.took, Duration::from_secs(20));
+}
+
+#[test]
+fn an_attempt_that_never_stops_is_left_behind_after_the_bound() {
+    let ran = World::new(plan(vec![stage("a", &[])]), Script::of([("a", vec![Act::IgnoreEverything])]))
+        .wish(Duration::from_secs(1), cancel(Interrupt::Kill))
+        .run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));
+    assert_eq!(ran.took, Duration::from_secs(6));
+}
+
+#[test]
+fn a_panic_of_the_runner_is_an_error_of_its_stage_alone() {
+    let ran = World::new(plan(vec![stage("a", &[]), stage("b", &[])]), Script::of([("a", vec![Act::Panic])])).run();
+    assert_eq!(ran.outcomes(), ["a errored", "b succeeded"]);
+}

@@ -1,0 +1,335 @@
+//! A world that does as it is told.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::Value as Json;
+use stagewright_engine::{
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, Control, DriveError, Event, EventKind, Failure,
+    FailureKind, Gate, Input, Interrupt, LogSink, Observer, Outcome, Ports, RunId, RunStore, RunSummary, RunValues,
+    Scheduler, StageRunner, StoreError, Stream, Timestamp, drive,
+};
+use stagewright_model::{Plan, StageIndex};
+use tokio::sync::{mpsc, watch};
+
+/// What an attempt does, after it has taken its time.
+#[derive(Clone)]
+pub(crate) enum Act {
+    Succeed,
+    Output(&'static str, Json),
+    Fail,
+    Deny,
+    Skip(&'static str),
+    Ask(Gate),
+    Panic,
+    /// Goes on until it is asked to stop.
+    Hang,
+    /// Goes on until it is told to stop at once.
+    IgnoreGraceful,
+    /// Never stops.
+    IgnoreEverything,
+    Say(&'static [&'static str]),
+}
+
+/// A script for each stage, an act for each attempt; the last act repeats, and a stage without script succeeds.
+#[derive(Clone, Default)]
+pub(crate) struct Script {
+    acts: HashMap<String, VecDeque<Act>>,
+}
+
+impl Script {
+    pub(crate) fn of(acts: impl IntoIterator<Item = (&'static str, Vec<Act>)>) -> Script {
+        Script { acts: acts.into_iter().map(|(stage, acts)| (stage.to_owned(), acts.into())).collect() }
+    }
+
+    fn next(&mut self, stage: &str) -> Act {
+        match self.acts.get_mut(stage) {
+            None => Act::Succeed,
+            Some(acts) if acts.len() > 1 => acts.pop_front().expect("more than one"),
+            Some(acts) => acts.front().cloned().unwrap_or(Act::Succeed),
+        }
+    }
+}
+
+/// What the runner saw.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) requests: Vec<AttemptRequest>,
+    pub(crate) running: usize,
+    pub(crate) most_running: usize,
+}
+
+struct FakeRunner {
+    script: Mutex<Script>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// How long every attempt takes.
+pub(crate) const WORK: Duration = Duration::from_secs(1);
+
+impl StageRunner for FakeRunner {
+    fn run(
+        &self,
+        request: AttemptRequest,
+        output: AttemptOutput,
+        mut interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> BoxFuture<'static, AttemptReport> {
+        let act = match request.resumption {
+            Some(_) => Act::Output("decision", request.resumption.clone().expect("a resumption")),
+            None => self.script.lock().expect("a script").next(&request.stage_id),
+        };
+        let seen = Arc::clone(&self.seen);
+        async move {
+            {
+                let mut seen = seen.lock().expect("what was seen");
+                seen.requests.push(request);
+                seen.running += 1;
+                seen.most_running = seen.most_running.max(seen.running);
+            }
+            let report = perform(act, &output, &mut interrupt).await;
+            seen.lock().expect("what was seen").running -= 1;
+            report
+        }
+        .boxed()
+    }
+}
+
+async fn perform(
+    act: Act,
+    output: &AttemptOutput,
+    interrupt: &mut watch::Receiver<Option<Interrupt>>,
+) -> AttemptReport {
+    let mut outputs = BTreeMap::new();
+    let wanted = match act {
+        Act::Hang => Some(Interrupt::Graceful),
+        Act::IgnoreGraceful => Some(Interrupt::Kill),
+        Act::IgnoreEverything => std::future::pending().await,
+        _ => {
+            tokio::time::sleep(WORK).await;
+            None
+        }
+    };
+    if let Some(wanted) = wanted {
+        let _ = interrupt.wait_for(|how| *how >= Some(wanted)).await;
+        return report(unsuccessful(Outcome::Cancelled, FailureKind::Cancelled, "stopped"), outputs);
+    }
+    let end = match act {
+        Act::Succeed => AttemptEnd::Succeeded,
+        Act::Output(name, value) => {
+            outputs.insert(name.to_owned(), value);
+            AttemptEnd::Succeeded
+        }
+        Act::Fail => unsuccessful(Outcome::Failed, FailureKind::Reported, "it failed"),
+        Act::Deny => unsuccessful(Outcome::Failed, FailureKind::Denied, "not granted"),
+        Act::Skip(reason) => AttemptEnd::Skipped(reason.to_owned()),
+        Act::Ask(gate) => AttemptEnd::Suspended(gate),
+        Act::Panic => panic!("as the script says"),
+        Act::Say(lines) => {
+            for line in lines {
+                output.lines(Stream::Stdout, vec![(*line).to_owned()]).await;
+            }
+            AttemptEnd::Succeeded
+        }
+        Act::Hang | Act::IgnoreGraceful | Act::IgnoreEverything => unreachable!("handled above"),
+    };
+    report(end, outputs)
+}
+
+pub(crate) fn report(end: AttemptEnd, outputs: BTreeMap<String, Json>) -> AttemptReport {
+    AttemptReport { end, outputs }
+}
+
+pub(crate) fn unsuccessful(outcome: Outcome, kind: FailureKind, message: &str) -> AttemptEnd {
+    let failure = Failure { kind, message: message.to_owned(), causes: Vec::new(), help: None, retryable: true };
+    AttemptEnd::Unsuccessful(outcome, failure)
+}
+
+/// Keeps what it is given, and refuses from a certain event on.
+#[derive(Clone, Default)]
+pub(crate) struct FakeStore {
+    pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    pub(crate) durable: Arc<Mutex<Vec<(u64, bool)>>>,
+    pub(crate) full_from: Option<u64>,
+}
+
+impl RunStore for FakeStore {
+    fn append(&mut self, _run: &RunId, events: &[Event], durable: bool) -> Result<(), StoreError> {
+        if self.full_from.is_some_and(|full| events.iter().any(|event| event.seq >= full)) {
+            return Err(StoreError { message: "the disk is full".to_owned(), help: None, source: None });
+        }
+        self.durable.lock().expect("a lock").extend(events.iter().map(|event| (event.seq, durable)));
+        self.events.lock().expect("a lock").extend_from_slice(events);
+        Ok(())
+    }
+}
+
+type Lines = Arc<Mutex<Vec<(StageIndex, String)>>>;
+
+#[derive(Clone, Default)]
+struct FakeLogs(Lines);
+
+impl LogSink for FakeLogs {
+    fn append(
+        &mut self,
+        _at: Timestamp,
+        stage: StageIndex,
+        _attempt: u32,
+        _stream: Stream,
+        lines: &[String],
+    ) -> Result<(), StoreError> {
+        self.0.lock().expect("a lock").extend(lines.iter().map(|line| (stage, line.clone())));
+        Ok(())
+    }
+
+    fn seal(&mut self, stage: StageIndex, _attempt: u32) -> Result<(), StoreError> {
+        self.0.lock().expect("a lock").push((stage, "<sealed>".to_owned()));
+        Ok(())
+    }
+}
+
+/// Tokio's paused clock: it jumps to the next timer as soon as nothing else is left to do.
+struct FakeClock(tokio::time::Instant);
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(u64::try_from(self.0.elapsed().as_millis()).expect("a short test"))
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(duration).boxed()
+    }
+}
+
+struct Watched(Arc<Mutex<Vec<Event>>>, Arc<Mutex<Vec<Event>>>);
+
+impl Observer for Watched {
+    fn on_event(&mut self, event: &Event) {
+        if event.kind.is_recorded() {
+            let recorded = self.1.lock().expect("a lock");
+            assert!(recorded.iter().any(|one| one == event), "observed before it was recorded: {event:?}");
+        }
+        self.0.lock().expect("a lock").push(event.clone());
+    }
+}
+
+/// A run in the making.
+pub(crate) struct World {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) values: RunValues,
+    pub(crate) jobs: usize,
+    pub(crate) script: Script,
+    pub(crate) store: FakeStore,
+    pub(crate) past: Vec<Event>,
+    /// Wishes, each at its time.
+    pub(crate) wishes: Vec<(Duration, Control)>,
+}
+
+/// What came of it.
+pub(crate) struct Ran {
+    pub(crate) result: Result<RunSummary, DriveError>,
+    pub(crate) recorded: Vec<Event>,
+    pub(crate) observed: Vec<Event>,
+    pub(crate) lines: Vec<(StageIndex, String)>,
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) took: Duration,
+}
+
+impl World {
+    pub(crate) fn new(plan: Arc<Plan>, script: Script) -> World {
+        World {
+            plan,
+            values: RunValues::default(),
+            jobs: 4,
+            script,
+            store: FakeStore::default(),
+            past: Vec::new(),
+            wishes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn wish(mut self, at: Duration, wish: Control) -> World {
+        self.wishes.push((at, wish));
+        self
+    }
+
+    /// Runs it on the paused clock.
+    pub(crate) fn run(self) -> Ran {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        runtime.block_on(self.run_here())
+    }
+
+    async fn run_here(self) -> Ran {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let observed = Arc::new(Mutex::new(Vec::new()));
+        let lines = FakeLogs::default();
+        let (control, wishes) = mpsc::channel(16);
+        let start = tokio::time::Instant::now();
+        let (scheduler, first) = if self.past.is_empty() {
+            (Scheduler::new(Arc::clone(&self.plan), self.values, self.jobs), Input::Start(RunId("r1".to_owned())))
+        } else {
+            let plan = Arc::clone(&self.plan);
+            let scheduler = Scheduler::restore(plan, self.values, self.jobs, &self.past).expect("a sound journal");
+            (scheduler, Input::Resume { reason: "asked for".to_owned() })
+        };
+        let ports = Ports {
+            runner: Arc::new(FakeRunner { script: Mutex::new(self.script), seen: Arc::clone(&seen) }),
+            store: Box::new(self.store.clone()),
+            logs: Box::new(lines.clone()),
+            clock: Arc::new(FakeClock(start)),
+            observers: vec![Box::new(Watched(Arc::clone(&observed), Arc::clone(&self.store.events)))],
+            control: wishes,
+        };
+        let planned = self.wishes;
+        let wishing = tokio::spawn(async move {
+            for (at, wish) in planned {
+                tokio::time::sleep_until(start + at).await;
+                let _ = control.send(wish).await;
+            }
+        });
+        let result = drive(scheduler, ports, first).await;
+        let took = start.elapsed();
+        wishing.abort();
+        let recorded = self.store.events.lock().expect("a lock").clone();
+        let observed = observed.lock().expect("a lock").clone();
+        let lines = lines.0.lock().expect("a lock").clone();
+        Ran { result, recorded, observed, lines, seen, plan: self.plan, took }
+    }
+}
+
+impl Ran {
+    pub(crate) fn conclusion(&self) -> Option<Outcome> {
+        self.result.as_ref().expect("a run that was recorded").conclusion
+    }
+
+    /// `STAGE OUTCOME` of every stage, in plan order; `STAGE open` for those that haven't ended.
+    pub(crate) fn outcomes(&self) -> Vec<String> {
+        let outcome = |at: usize| {
+            let ended = self.recorded.iter().rev().find_map(|event| match &event.kind {
+                EventKind::StageEnded { stage, outcome, .. } if stage.get() == at => Some(outcome.as_str()),
+                _ => None,
+            });
+            format!("{} {}", self.plan.stages[at].id, ended.unwrap_or("open"))
+        };
+        (0..self.plan.stages.len()).map(outcome).collect()
+    }
+
+    /// Why a stage ended as it did, if it never ran.
+    pub(crate) fn reason(&self, id: &str) -> String {
+        let found = self.recorded.iter().rev().find_map(|event| match &event.kind {
+            EventKind::StageEnded { stage, reason, .. } if self.plan.stage(*stage).id == id => reason.clone(),
+            _ => None,
+        });
+        found.unwrap_or_default()
+    }
+
+    /// `STAGE#ATTEMPT` in the order of their starts.
+    pub(crate) fn starts(&self) -> Vec<String> {
+        let seen = self.seen.lock().expect("a lock");
+        seen.requests.iter().map(|request| format!("{}#{}", request.stage_id, request.attempt)).collect()
+    }
+}

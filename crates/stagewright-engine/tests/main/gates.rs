@@ -1,0 +1,129 @@
+//! Gates: who may answer, what an answer does, and what a run does without one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use stagewright_engine::{Control, Decision, EventKind, Field, FieldKind, Gate, Interrupt, Outcome, Timestamp};
+use stagewright_model::StageIndex;
+
+use crate::fake::{Act, Script, WORK, World};
+use crate::plans::{finally, plan, stage};
+
+pub(crate) fn gate() -> Gate {
+    Gate {
+        token: "t1".to_owned(),
+        message: "Deploy?".to_owned(),
+        approvers: Vec::new(),
+        approvals: 1,
+        fields: Vec::new(),
+        expires: None,
+    }
+}
+
+pub(crate) fn answer(approved: bool, by: &str) -> Decision {
+    Decision {
+        token: "t1".to_owned(),
+        approved,
+        by: by.to_owned(),
+        reason: None,
+        fields: BTreeMap::new(),
+        rehearsed: false,
+    }
+}
+
+fn decide(decision: Decision) -> Control {
+    Control::Decide { stage: StageIndex(0), decision }
+}
+
+fn world(gate: Gate) -> World {
+    let stages = vec![stage("approve", &[]), stage("deploy", &[0]), finally("clean")];
+    World::new(plan(stages), Script::of([("approve", vec![Act::Ask(gate)])]))
+}
+
+const LATER: Duration = Duration::from_secs(100);
+
+#[test]
+fn an_approval_calls_the_stage_again_with_the_decision() {
+    let ran = world(gate()).wish(LATER, decide(answer(true, "ada"))).run();
+    assert_eq!(ran.outcomes(), ["approve succeeded", "deploy succeeded", "clean succeeded"]);
+    assert_eq!(ran.starts(), ["approve#1", "approve#1", "deploy#1", "clean#1"]);
+    let seen = ran.seen.lock().unwrap();
+    let resumption = seen.requests[1].resumption.as_ref().unwrap();
+    assert_eq!(resumption["by"], json!("ada"));
+    assert_eq!(resumption["decisions"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_rejection_is_not_a_failure() {
+    let no = Decision { reason: Some("not on a Friday".to_owned()), ..answer(false, "ada") };
+    let ran = world(gate()).wish(LATER, decide(no)).run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Rejected));
+    assert_eq!(ran.outcomes(), ["approve rejected", "deploy skipped", "clean succeeded"]);
+    assert_eq!(ran.reason("approve"), "rejected by ada: not on a Friday");
+    assert_eq!(ran.reason("deploy"), "`approve` was rejected");
+}
+
+#[test]
+fn a_run_with_only_gates_left_suspends_when_nobody_is_there() {
+    let ran = world(gate()).wish(Duration::ZERO, Control::Suspend).run();
+    let summary = ran.result.as_ref().unwrap();
+    assert_eq!((summary.conclusion, summary.waiting.as_slice()), (None, [StageIndex(0)].as_slice()));
+    assert!(matches!(ran.recorded.last().unwrap().kind, EventKind::RunSuspended { .. }));
+    assert_eq!(ran.outcomes(), ["approve open", "deploy open", "clean open"]);
+}
+
+#[test]
+fn answers_that_the_gate_does_not_take_change_nothing() {
+    let required =
+        Field { name: "ticket".to_owned(), kind: FieldKind::Number, description: String::new(), required: true };
+    let strict = Gate { approvers: vec!["ada".to_owned()], fields: vec![required], ..gate() };
+    let with = |value| Decision { fields: BTreeMap::from([("ticket".to_owned(), value)]), ..answer(true, "ada") };
+    let extra = Decision {
+        fields: BTreeMap::from([("ticket".to_owned(), json!(1)), ("x".to_owned(), json!(1))]),
+        ..answer(true, "ada")
+    };
+    let wrong = [
+        Decision { by: "eve".to_owned(), ..with(json!(1)) },
+        Decision { token: "old".to_owned(), ..with(json!(1)) },
+        with(json!("one")),
+        answer(true, "ada"),
+        extra,
+    ];
+    let mut asked = world(strict);
+    for decision in wrong {
+        asked = asked.wish(LATER, decide(decision));
+    }
+    let ran = asked.wish(2 * LATER, decide(with(json!(42)))).run();
+    let decisions = ran.recorded.iter().filter(|event| matches!(event.kind, EventKind::GateDecided { .. }));
+    assert_eq!(decisions.count(), 1);
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+    assert_eq!(ran.took, 2 * LATER + 3 * WORK);
+}
+
+#[test]
+fn two_approvals_take_two_people() {
+    let ran = world(Gate { approvals: 2, ..gate() })
+        .wish(LATER, decide(answer(true, "ada")))
+        .wish(LATER, decide(answer(true, "ada")))
+        .wish(3 * LATER, decide(answer(true, "bob")))
+        .run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+    assert!(ran.took > 3 * LATER);
+}
+
+#[test]
+fn a_gate_that_expires_times_out() {
+    let expiring = world(Gate { expires: Some(Timestamp(60_000)), ..gate() });
+    let ran = expiring.wish(2 * LATER, Control::Suspend).run();
+    assert_eq!(ran.outcomes(), ["approve timed-out", "deploy skipped", "clean succeeded"]);
+    assert_eq!(ran.took, Duration::from_secs(60) + WORK);
+}
+
+#[test]
+fn cancelling_ends_an_open_gate() {
+    let cancel = Control::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
+    let ran = world(gate()).wish(LATER, cancel).run();
+    assert_eq!(ran.outcomes(), ["approve cancelled", "deploy cancelled", "clean succeeded"]);
+    assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));
+}

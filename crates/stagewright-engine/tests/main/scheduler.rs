@@ -1,0 +1,167 @@
+//! Order, conditions, matrix, retries and what follows from an outcome.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use stagewright_engine::{Outcome, RunValues};
+use stagewright_model::{Backoff, Retry, RetryCause, Stage, StageIndex};
+
+use crate::fake::{Act, Script, WORK, World};
+use crate::plans::{cell, finally, plan, stage, stage_if};
+
+#[test]
+fn a_stage_starts_when_its_needs_have_ended_and_no_sooner() {
+    let stages = vec![stage("a", &[]), stage("b", &[]), stage("c", &[0, 1]), stage("d", &[2])];
+    let ran = World::new(plan(stages), Script::default()).run();
+    assert_eq!(ran.starts(), ["a#1", "b#1", "c#1", "d#1"]);
+    assert_eq!(ran.took, 3 * WORK);
+}
+
+#[test]
+fn no_more_attempts_run_at_a_time_than_there_are_jobs() {
+    let stages = (0..7).map(|n| stage(&format!("s{n}"), &[])).collect();
+    let ran = World { jobs: 3, ..World::new(plan(stages), Script::default()) }.run();
+    assert_eq!(ran.seen.lock().unwrap().most_running, 3);
+    assert_eq!(ran.took, 3 * WORK);
+}
+
+#[test]
+fn a_failure_skips_what_needs_it_and_nothing_else() {
+    let stages = vec![stage("bad", &[]), stage("after", &[0]), stage("later", &[1]), stage("other", &[])];
+    let ran = World::new(plan(stages), Script::of([("bad", vec![Act::Fail])])).run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Failed));
+    assert_eq!(ran.outcomes(), ["bad failed", "after skipped", "later skipped", "other succeeded"]);
+    assert_eq!(ran.reason("after"), "`bad` failed");
+    assert_eq!(ran.reason("later"), "`after` was skipped");
+}
+
+#[test]
+fn continue_on_error_turns_the_conclusion_and_keeps_the_outcome() {
+    let bad = Stage { continue_on_error: true, ..stage("bad", &[]) };
+    let stages =
+        vec![bad, stage_if("after", &[0], "stages.bad.outcome == 'failed' && stages.bad.result == 'succeeded'")];
+    let ran = World::new(plan(stages), Script::of([("bad", vec![Act::Fail])])).run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+    assert_eq!(ran.outcomes(), ["bad failed", "after succeeded"]);
+}
+
+#[test]
+fn conditions_see_how_the_needs_stand() {
+    let stages = vec![
+        stage("bad", &[]),
+        stage("between", &[0]),
+        stage_if("on-failure", &[1], "failure()"),
+        stage_if("always", &[1], "always()"),
+        stage_if("on-success", &[1], "success()"),
+        stage_if("plain", &[1], "true"),
+    ];
+    let ran = World::new(plan(stages), Script::of([("bad", vec![Act::Fail])])).run();
+    assert_eq!(
+        ran.outcomes(),
+        [
+            "bad failed",
+            "between skipped",
+            "on-failure succeeded",
+            "always succeeded",
+            "on-success skipped",
+            "plain skipped"
+        ]
+    );
+}
+
+#[test]
+fn outputs_reach_expressions_and_needs() {
+    let mut second = stage("second", &[0]);
+    second.with = json!({ "image": "${{ stages.first.outputs.image }}:v${{ inputs.version }}", "n": 3 });
+    let script = Script::of([("first", vec![Act::Output("image", json!("local/app"))])]);
+    let values = RunValues { inputs: BTreeMap::from([("version".to_owned(), json!(7))]), ..RunValues::default() };
+    let ran = World { values, ..World::new(plan(vec![stage("first", &[]), second]), script) }.run();
+    let seen = ran.seen.lock().unwrap();
+    assert_eq!(seen.requests[1].config, json!({ "image": "local/app:v7", "n": 3 }));
+    assert_eq!(seen.requests[1].needs, BTreeMap::from([("first".to_owned(), json!({ "image": "local/app" }))]));
+}
+
+#[test]
+fn an_expression_without_a_value_is_an_error_of_its_stage() {
+    let mut bad = stage("bad", &[0]);
+    bad.with = json!({ "x": "${{ stages.first.outputs.missing }}" });
+    let ran = World::new(plan(vec![stage("first", &[]), bad, stage("other", &[0])]), Script::default()).run();
+    assert_eq!(ran.outcomes(), ["first succeeded", "bad errored", "other succeeded"]);
+    assert!(ran.reason("bad").contains("stages.first.outputs.missing"), "{}", ran.reason("bad"));
+}
+
+fn retried(max: u32, on: &[RetryCause]) -> Stage {
+    let backoff = Backoff { initial: Duration::from_secs(10), factor: 3, max: Duration::from_secs(60) };
+    Stage { retry: Retry { max, on: on.to_vec(), backoff }, ..stage("flaky", &[]) }
+}
+
+#[test]
+fn a_retry_waits_longer_each_time_and_holds_no_slot() {
+    let stages = vec![retried(3, &RetryCause::DEFAULT), stage("other", &[])];
+    let script = Script::of([("flaky", vec![Act::Fail, Act::Fail, Act::Fail, Act::Succeed])]);
+    let ran = World { jobs: 1, ..World::new(plan(stages), script) }.run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+    assert_eq!(ran.starts(), ["flaky#1", "other#1", "flaky#2", "flaky#3", "flaky#4"]);
+    assert_eq!(ran.took, 4 * WORK + Duration::from_secs(10 + 30 + 60));
+}
+
+#[test]
+fn a_retry_is_for_the_causes_that_it_names_and_never_for_a_denial() {
+    let other_cause =
+        World::new(plan(vec![retried(2, &[RetryCause::Timeout])]), Script::of([("flaky", vec![Act::Fail])]));
+    assert_eq!(other_cause.run().starts(), ["flaky#1"]);
+    let denied = World::new(plan(vec![retried(2, &RetryCause::DEFAULT)]), Script::of([("flaky", vec![Act::Deny])]));
+    assert_eq!(denied.run().starts(), ["flaky#1"]);
+    let exhausted = World::new(plan(vec![retried(2, &RetryCause::DEFAULT)]), Script::of([("flaky", vec![Act::Fail])]));
+    assert_eq!(exhausted.run().starts(), ["flaky#1", "flaky#2", "flaky#3"]);
+}
+
+#[test]
+fn a_failed_cell_of_a_fail_fast_matrix_stops_its_siblings() {
+    let stages = (0..4).map(|n| cell("m", n, Some(2))).chain([stage("other", &[])]).collect();
+    let script = Script::of([("m (n=0)", vec![Act::Fail]), ("m (n=1)", vec![Act::Hang])]);
+    let ran = World::new(plan(stages), script).run();
+    assert_eq!(ran.outcomes()[..4], ["m (n=0) failed", "m (n=1) cancelled", "m (n=2) cancelled", "m (n=3) cancelled"]);
+    assert_eq!(ran.reason("m (n=2)"), "`m (n=0)` failed, and the matrix is fail-fast");
+    assert_eq!(ran.outcomes()[4], "other succeeded");
+}
+
+#[test]
+fn max_parallel_holds_cells_back_and_lets_others_pass() {
+    let stages = (0..4).map(|n| cell("m", n, Some(1))).chain([stage("other", &[])]).collect();
+    let ran = World::new(plan(stages), Script::default()).run();
+    assert_eq!(ran.starts()[..2], ["m (n=0)#1", "other#1"]);
+    assert_eq!(ran.seen.lock().unwrap().most_running, 2);
+    assert_eq!(ran.took, 4 * WORK);
+}
+
+#[test]
+fn finally_stages_run_after_everything_and_see_the_result() {
+    let mut report = finally("report");
+    report.with = json!({ "result": "${{ run.result }}", "bad": "${{ stages.bad.result }}" });
+    let ran =
+        World::new(plan(vec![stage("bad", &[]), stage("ok", &[]), report]), Script::of([("bad", vec![Act::Fail])]))
+            .run();
+    assert_eq!(ran.outcomes(), ["bad failed", "ok succeeded", "report succeeded"]);
+    let seen = ran.seen.lock().unwrap();
+    assert_eq!(seen.requests[2].config, json!({ "result": "failed", "bad": "failed" }));
+}
+
+#[test]
+fn a_stage_that_finds_nothing_to_do_lets_others_go_on() {
+    let script = Script::of([("a", vec![Act::Skip("already there")])]);
+    let ran = World::new(plan(vec![stage("a", &[]), stage("b", &[0])]), script).run();
+    assert_eq!(ran.outcomes(), ["a skipped", "b succeeded"]);
+    assert_eq!(ran.reason("a"), "already there");
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn stages_that_are_left_out_count_as_done() {
+    let left_out = BTreeMap::from([(StageIndex(0), "left out".to_owned())]);
+    let values = RunValues { left_out, ..RunValues::default() };
+    let ran = World { values, ..World::new(plan(vec![stage("a", &[]), stage("b", &[0])]), Script::default()) }.run();
+    assert_eq!(ran.starts(), ["b#1"]);
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+}
