@@ -1,1 +1,87 @@
-fn main() {}
+//! The `stagewright` command: the only place where the crates are put together.
+//!
+//! In flow arguments, the environment and files; out flow an exit code (see [`exit::Exit`]), results on standard output
+//! and everything else on standard error.
+//!
+//! Architecture invariant: no rule of what a pipeline means and no scheduling lives here. What a server would need
+//! too belongs below.
+
+mod answers;
+mod args;
+mod clock;
+mod command;
+mod conduct;
+mod error;
+mod exit;
+mod host;
+mod load;
+mod plugin;
+mod repository;
+mod screen;
+mod select;
+mod signals;
+mod source;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command, Global};
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::repository::Repository;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    trace(&cli.global);
+    let mut out = std::io::stdout();
+    let result = dispatch(&cli, &mut out).and_then(|exit| {
+        out.flush()?;
+        Ok(exit)
+    });
+    match result {
+        Ok(exit) => exit.into(),
+        // Whoever read the output has seen enough, as `head` does.
+        Err(error) if error.is_broken_pipe() => Exit::Success.into(),
+        Err(error) => {
+            let _ = std::io::stderr().write_all(error.render().as_bytes());
+            error.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let global = &cli.global;
+    let repository = || Repository::find(global);
+    match &cli.command {
+        Command::Run(args) => command::run::run(global, &repository()?, args),
+        Command::Resume(args) => command::run::resume(global, &repository()?, args),
+        Command::Plan(args) => command::plan::plan(global, &repository()?, args, out),
+        Command::Validate(args) => command::validate::validate(global, &repository()?, args, out),
+        Command::Graph(args) => command::graph::graph(global, &repository()?, args, out),
+        Command::Runs(args) => command::history::runs(&repository()?, args, out),
+        Command::Logs(args) => command::history::logs(&repository()?, args, out),
+        Command::Approve(args) => command::decide::decide(&repository()?, args, true, out),
+        Command::Reject(args) => command::decide::decide(&repository()?, args, false, out),
+        Command::Service(args) => command::service::service(&repository()?, args, out),
+        Command::Plugin(args) => plugin::run(args, out).map(|()| Exit::Success).map_err(CommandError::from),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "stagewright", out);
+            Ok(Exit::Success)
+        }
+        Command::Supervise { directory } => command::service::supervise(directory),
+    }
+}
+
+/// `RUST_LOG` has the last word; `-v` and `-vv` are for those who don't know the crates' names.
+fn trace(global: &Global) {
+    let default = match global.verbose {
+        0 => "error",
+        1 => "stagewright=info,warn",
+        _ => "stagewright=debug,info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true).init();
+}

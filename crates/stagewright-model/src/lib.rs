@@ -8,6 +8,7 @@
 //! nothing of how a stage is run.
 
 mod expression;
+mod nearest;
 mod plan;
 
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};

@@ -1,1 +1,43 @@
-//! In the making.
+//! Shows runs.
+//!
+//! In flow the [`Event`](stagewright_engine::Event)s of a run, live or from its journal; out flow bytes, on the writer
+//! or terminal that the caller gave. Every reader folds the events into a [`RunView`] and shows that, so they agree:
+//!
+//! - [`Plain`]: lines for people, where there is no terminal to redraw.
+//! - [`Terminal`]: what runs now, redrawn in place, below what has ended.
+//! - [`Json`]: a JSON object a line, for programs.
+//! - [`Github`]: groups and annotations for a GitHub Actions log.
+//! - [`junit()`]: a JUnit report, once the run has ended.
+//! - [`Graph`]: the DAG as DOT, Mermaid or SVG.
+//!
+//! The same events always give the same bytes: a replayed journal looks like the live run. Text that comes from
+//! stages is shown with its control characters escaped, so that a stage can't move the cursor, colour what follows or
+//! speak to the machine that reads the log.
+//!
+//! Architecture invariant: nothing here reads a clock, the environment, files or the terminal's settings. Times come
+//! with the events and with [`Terminal::tick`], widths and colours from the caller.
+
+mod frame;
+mod github;
+mod graph;
+mod json;
+mod junit;
+mod output;
+mod plain;
+mod style;
+pub mod summary;
+mod terminal;
+mod text;
+mod view;
+
+pub use frame::frame;
+pub use github::Github;
+pub use graph::Graph;
+pub use indicatif::ProgressDrawTarget;
+pub use json::{Json, VERSION as JSON_VERSION};
+pub use junit::junit;
+pub use plain::Plain;
+pub use style::{Line, Tone};
+pub use terminal::{Terminal, TerminalOptions};
+pub use text::{printable, shell_word};
+pub use view::{Progress, RunView, StageView, Status, TAIL, TailLine, UnsuccessfulAttempt};

@@ -1,1 +1,118 @@
-//! In the making.
+//! What a stage plugin is written against.
+//!
+//! A plugin is a type that implements [`Stage`]: it says what it is ([`Stage::manifest`]), what it may be told
+//! ([`Stage::Config`]) and what it does ([`Stage::run`]). In flow the stage's `with` table and whatever the pipeline
+//! grants; out go outputs, log lines, findings and an [`Outcome`]. Each module is one capability of the host; a call
+//! that wasn't granted is an [`Error`] with [`ErrorCode::PermissionDenied`] and the TOML line that would grant it.
+//!
+//! ```
+//! use serde::Deserialize;
+//! use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, outputs};
+//!
+//! /// What the stage may be told.
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+//! struct Config {
+//!     /// Whom to greet.
+//!     name: String,
+//! }
+//!
+//! struct Greet;
+//!
+//! impl Stage for Greet {
+//!     type Config = Config;
+//!
+//!     fn manifest() -> Manifest {
+//!         Manifest::new("greet", env!("CARGO_PKG_VERSION")).output("greeting", "What was said")
+//!     }
+//!
+//!     fn run(config: Config) -> Result<Outcome> {
+//!         outputs::set("greeting", &format!("Hello, {}", config.name))?;
+//!         Ok(Outcome::Succeeded)
+//!     }
+//! }
+//!
+//! stagewright_sdk::export_stage!(Greet);
+//!
+//! use stagewright_sdk::fake::FakeHost;
+//! let report = FakeHost::new().config(serde_json::json!({ "name": "Ada" })).run::<Greet>();
+//! assert_eq!(report.outputs["greeting"], "Hello, Ada");
+//! ```
+//!
+//! Compiled to `wasm32`, the modules call the host. Everywhere else they call the scripted [`fake`] host, so a stage
+//! has ordinary unit tests.
+//!
+//! Architecture invariant: this crate knows the WIT contract and nothing of the host's crates.
+
+pub mod artifacts;
+#[doc(hidden)]
+pub mod bindings;
+pub mod clock;
+mod config;
+pub mod context;
+mod error;
+mod export;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod fake;
+pub mod gate;
+pub mod http;
+pub mod log;
+mod manifest;
+pub mod outputs;
+pub mod process;
+pub mod registry;
+pub mod secrets;
+pub mod service;
+mod stage;
+pub mod workspace;
+
+pub use error::{Diagnostic, Error, ErrorCode, Result, Severity};
+#[doc(hidden)]
+pub use export::Adapter;
+pub use manifest::{Capability, Manifest};
+/// Derive it for [`Stage::Config`]: the schema that editors and the engine check `with` tables against.
+pub use schemars::JsonSchema;
+pub use stage::{Observation, Outcome, Reconcile, Stage, Suspension};
+
+/// For `#[schemars(crate = "stagewright_sdk::schemars")]`, which saves a plugin the dependency.
+pub use schemars;
+
+#[cfg(target_arch = "wasm32")]
+use bindings::stage::stagewright::stage as host;
+#[cfg(not(target_arch = "wasm32"))]
+use fake::imports as host;
+
+/// Exports a [`Stage`] from the component.
+#[macro_export]
+macro_rules! export_stage {
+    ($stage:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = $crate::Adapter<$stage>;
+    $crate::bindings::stage::export!(Exported with_types_in $crate::bindings::stage);
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            fn is_stage<S: $crate::Stage>() {}
+            let _ = is_stage::<$stage>;
+        };
+    };
+}
+
+/// Exports a [`Stage`] that also implements [`Reconcile`] from the component.
+#[macro_export]
+macro_rules! export_effectful_stage {
+    ($stage:ty) => {
+        $crate::export_stage!($stage);
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = $crate::Adapter<$stage>;
+    $crate::bindings::reconcile::export!(Exported with_types_in $crate::bindings::reconcile);
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            fn is_reconcile<S: $crate::Reconcile>() {}
+            let _ = is_reconcile::<$stage>;
+        };
+    };
+}

@@ -1,1 +1,214 @@
-//! Image registries.
+//! Image registries, as stages see them: push, resolve, copy, pull.
+//!
+//! ```text
+//! local/NAME          ── embedded root ──┐
+//! HOST/REPOSITORY     ── distribution API ┼─> copy: manifests, then blobs that are missing, then manifests again
+//! oci:PATH            ── the workspace ──┘
+//! ```
+//!
+//! Every place is a tree of manifests over blobs, so each function here is a copy from one place to another. A blob is
+//! hashed on the way, a manifest is passed on byte for byte, and a tag moves last.
+//!
+//! In rehearsal nothing but the rehearsal root is written: whatever a reference names, a push goes there. Reads look
+//! there first, and then at the real thing, because reading harms nobody.
+//!
+//! Architecture invariant: whether a stage may use a reference was decided by the caller. Credentials are looked up
+//! here and never handed on.
+
+mod content;
+mod credentials;
+mod layout;
+mod reference;
+mod remote;
+mod transfer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use content::Descriptor;
+pub use credentials::{CredentialSource, DockerConfig};
+pub use reference::{Place, Reference};
+
+pub(crate) use content::{Content, copy_verified, replace_file};
+pub(crate) use layout::Layout;
+
+use crate::error::{CapabilityError, ErrorCode};
+use remote::Remote;
+use transfer::Endpoint;
+
+/// Where a [`Registry`] keeps things.
+#[derive(Clone)]
+pub struct RegistryConfig {
+    /// Of `local/…`: one image layout a repository.
+    pub embedded_root: PathBuf,
+    /// Of everything, in rehearsal.
+    pub rehearsal_root: PathBuf,
+    /// For remote registries.
+    pub credentials: Arc<dyn CredentialSource>,
+}
+
+/// On whose behalf a registry is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'a> {
+    /// `oci:PATH` is below it.
+    pub workspace: &'a Path,
+    /// Whether effects act on the rehearsal root.
+    pub rehearsal: bool,
+}
+
+/// All image registries.
+pub struct Registry {
+    config: RegistryConfig,
+}
+
+impl Registry {
+    /// Touches nothing yet.
+    pub fn new(config: RegistryConfig) -> Registry {
+        // Fails when somebody has chosen a provider before, and then there is one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Registry { config }
+    }
+
+    /// Pushes the image in `layout`, an image layout's folder, and answers what the registry confirms. When the layout
+    /// holds several images, the one with the reference's tag.
+    pub async fn push(
+        &self,
+        layout: &Path,
+        reference: &Reference,
+        access: Access<'_>,
+    ) -> Result<Descriptor, CapabilityError> {
+        let source = Layout::new(layout, format!("image layout `{}`", layout.display()));
+        let preferred = reference.tag_or_default().to_owned();
+        let content = blocking({
+            let source = source.clone();
+            move || source.only(&preferred)
+        })
+        .await??;
+        self.deliver(&Endpoint::Layout(source), content, reference, access).await
+    }
+
+    /// What the reference names now.
+    pub async fn resolve(&self, reference: &Reference, access: Access<'_>) -> Result<Descriptor, CapabilityError> {
+        Ok(self.find(reference, access).await?.1.descriptor)
+    }
+
+    /// Copies an image with all that belongs to it, for every platform.
+    pub async fn copy(
+        &self,
+        source: &Reference,
+        destination: &Reference,
+        access: Access<'_>,
+    ) -> Result<Descriptor, CapabilityError> {
+        let (place, content) = self.find(source, access).await?;
+        self.deliver(&place, content, destination, access).await
+    }
+
+    /// Copies an image into `layout`, an image layout's folder, which is made if it isn't there.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        layout: &Path,
+        access: Access<'_>,
+    ) -> Result<Descriptor, CapabilityError> {
+        let (place, content) = self.find(reference, access).await?;
+        let target = Endpoint::Layout(Layout::new(layout, format!("image layout `{}`", layout.display())));
+        transfer::copy(&place, &target, content, reference.tag.as_deref()).await
+    }
+
+    async fn deliver(
+        &self,
+        source: &Endpoint,
+        content: Content,
+        reference: &Reference,
+        access: Access<'_>,
+    ) -> Result<Descriptor, CapabilityError> {
+        if let Some(digest) = &reference.digest
+            && *digest != content.descriptor.digest
+        {
+            let words = format!("`{reference}` can't be written with image {}", content.descriptor.digest);
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, words)
+                .with_help("leave the digest out: it follows from the image"));
+        }
+        let tag = match (&reference.tag, &reference.digest) {
+            (None, Some(_)) => None,
+            _ => Some(reference.tag_or_default()),
+        };
+        let target = if access.rehearsal && !matches!(reference.place, Place::Layout { .. }) {
+            Endpoint::Layout(self.rehearsal(reference))
+        } else {
+            self.real(&reference.place, access)?
+        };
+        target.authenticate(true).await?;
+        transfer::copy(source, &target, content, tag).await
+    }
+
+    /// The manifest that the reference names, and where it is.
+    async fn find(
+        &self,
+        reference: &Reference,
+        access: Access<'_>,
+    ) -> Result<(Endpoint, Content), CapabilityError> {
+        if access.rehearsal && !matches!(reference.place, Place::Layout { .. }) {
+            let rehearsed = Endpoint::Layout(self.rehearsal(reference));
+            match rehearsed.manifest(reference).await {
+                Ok(content) => return Ok((rehearsed, content)),
+                Err(error) if error.code == ErrorCode::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let place = self.real(&reference.place, access)?;
+        place.authenticate(false).await?;
+        let content = place.manifest(reference).await?;
+        Ok((place, content))
+    }
+
+    fn real(&self, place: &Place, access: Access<'_>) -> Result<Endpoint, CapabilityError> {
+        Ok(match place {
+            Place::Embedded { name } => {
+                Endpoint::Layout(Layout::new(self.config.embedded_root.join(name), format!("repository `local/{name}`")))
+            }
+            Place::Remote { host, repository } => {
+                Endpoint::Remote(Remote::new(host, repository, self.config.credentials.as_ref())?)
+            }
+            Place::Layout { path } => {
+                let name = format!("image layout `{path}`");
+                Endpoint::Layout(Layout::new(inside(access.workspace, path)?, name))
+            }
+        })
+    }
+
+    fn rehearsal(&self, reference: &Reference) -> Layout {
+        let repository = reference.repository();
+        let root = self.config.rehearsal_root.join(&repository);
+        Layout::new(root, format!("repository `{repository}` of the rehearsal"))
+    }
+}
+
+/// The folder below the workspace, wherever symbolic links lead: not outside.
+fn inside(workspace: &Path, path: &str) -> Result<PathBuf, CapabilityError> {
+    let outside = || {
+        CapabilityError::new(ErrorCode::PermissionDenied, format!("image layout `{path}` is outside of the workspace"))
+            .with_help("give a path relative to the workspace's root")
+    };
+    let relative = Path::new(path);
+    if !relative.components().all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
+    {
+        return Err(outside());
+    }
+    let full = workspace.join(relative);
+    // What doesn't exist yet will be made below the nearest folder that does.
+    let existing = full.ancestors().find_map(|folder| folder.canonicalize().ok());
+    match (existing, workspace.canonicalize()) {
+        (Some(existing), Ok(root)) if existing.starts_with(&root) => Ok(full),
+        _ => Err(outside()),
+    }
+}
+
+/// Runs what blocks where it may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CapabilityError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| CapabilityError::new(ErrorCode::Internal, "work on files broke off").caused_by(&error))
+}

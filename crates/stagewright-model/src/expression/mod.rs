@@ -2,10 +2,30 @@
 //!
 //! An expression sees `inputs`, `env`, `matrix`, `event`, `git`, `run`, `pipeline` and `stages.NAME.{result, outcome,
 //! outputs}`, and may call `success()`, `failure()`, `always()` and `cancelled()`, which speak of the stage's needs.
+//!
+//! Beside CEL's standard functions there are those of its strings extension (`join`, `split`, `replace`, `trim`,
+//! `lowerAscii`, …) and `to_json(value)` and `from_json(text)`.
+//!
+//! Names of stages, inputs, matrix axes and outputs may hold hyphens, which CEL would take for subtractions. In a chain
+//! that starts with `stages`, `inputs` or `matrix` a hyphen without spaces belongs to the name:
+//! `stages.deploy-staging.outputs.url` is what it looks like, and `inputs.replicas - 1` subtracts.
+
+mod parse;
+mod scan;
+mod template;
+mod value;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
+
+pub(crate) use parse::Reference;
+pub(crate) use template::MARKER;
+pub use template::{Template, render_json};
+
+/// The top-level variables that there are.
+pub(crate) const ROOTS: [&str; 8] = ["inputs", "env", "matrix", "event", "git", "run", "pipeline", "stages"];
 
 /// The values that expressions see. Only what an expression names is asked for.
 pub trait Scope {
@@ -26,19 +46,10 @@ pub struct NeedsStatus {
     pub cancelled: bool,
 }
 
-/// A parsed CEL expression.
+/// A parsed CEL expression. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Expression {
-    source: String,
-    roots: BTreeSet<String>,
-    stages: BTreeSet<String>,
-    calls_status: bool,
-}
-
-/// Text with `${{ }}` in it.
-#[derive(Clone, Debug)]
-pub struct Template {
-    source: String,
+    parsed: Arc<parse::Parsed>,
 }
 
 /// Why an expression has no value.
@@ -53,36 +64,43 @@ pub struct EvaluationError {
 
 impl Expression {
     /// Parses; the error says why and, as a byte offset into `source`, where.
+    ///
+    /// Stages have to be named outright, as in `stages.build` or `stages["build"]`, so that what an expression waits for
+    /// is known before anything runs.
     pub fn parse(source: &str) -> Result<Expression, (String, usize)> {
-        let _ = source;
-        Err(("not built yet".to_owned(), 0))
+        Ok(Expression { parsed: Arc::new(parse::parse(source)?) })
     }
 
     /// The text that was parsed.
     pub fn source(&self) -> &str {
-        &self.source
+        &self.parsed.source
     }
 
     /// The stages that it names.
     pub fn stages(&self) -> &BTreeSet<String> {
-        &self.stages
+        &self.parsed.stages
     }
 
     /// The top-level variables that it names.
     pub fn roots(&self) -> &BTreeSet<String> {
-        &self.roots
+        &self.parsed.roots
+    }
+
+    /// Every use of a top-level variable, with its place.
+    pub(crate) fn references(&self) -> &[Reference] {
+        &self.parsed.references
     }
 
     /// Whether it calls `success()`, `failure()`, `always()` or `cancelled()`; if not, a condition also asks that
     /// every need succeeded.
     pub fn calls_status(&self) -> bool {
-        self.calls_status
+        self.parsed.calls_status
     }
 
     /// Its value.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Json, EvaluationError> {
-        let _ = scope;
-        Err(EvaluationError { expression: self.source.clone(), reason: "not built yet".to_owned() })
+        parse::evaluate(&self.parsed, scope)
+            .map_err(|reason| EvaluationError { expression: self.source().to_owned(), reason })
     }
 
     /// Its value as a condition; anything but a boolean is an error.
@@ -90,60 +108,9 @@ impl Expression {
         match self.evaluate(scope)? {
             Json::Bool(value) => Ok(value),
             other => Err(EvaluationError {
-                expression: self.source.clone(),
+                expression: self.source().to_owned(),
                 reason: format!("a condition must be true or false, and this is {other}"),
             }),
         }
     }
-}
-
-impl Template {
-    /// Parses every `${{ }}` in `source`.
-    pub fn parse(source: &str) -> Result<Template, (String, usize)> {
-        Ok(Template { source: source.to_owned() })
-    }
-
-    /// The text as written.
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// Its expressions.
-    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
-        std::iter::empty()
-    }
-
-    /// The value: typed when the text is one expression and nothing else, a string otherwise.
-    pub fn evaluate(&self, scope: &dyn Scope) -> Result<Json, EvaluationError> {
-        let _ = scope;
-        Ok(Json::String(self.source.clone()))
-    }
-
-    /// The value as text.
-    pub fn render(&self, scope: &dyn Scope) -> Result<String, EvaluationError> {
-        match self.evaluate(scope)? {
-            Json::String(text) => Ok(text),
-            other => Ok(other.to_string()),
-        }
-    }
-}
-
-/// Evaluates every `${{ }}` in the strings of a JSON value.
-pub fn render_json(value: &Json, scope: &dyn Scope) -> Result<Json, EvaluationError> {
-    Ok(match value {
-        Json::String(text) => match Template::parse(text) {
-            Ok(template) => template.evaluate(scope)?,
-            Err((reason, _)) => return Err(EvaluationError { expression: text.clone(), reason }),
-        },
-        Json::Array(items) => {
-            Json::Array(items.iter().map(|item| render_json(item, scope)).collect::<Result<_, _>>()?)
-        }
-        Json::Object(entries) => Json::Object(
-            entries
-                .iter()
-                .map(|(key, item)| Ok((key.clone(), render_json(item, scope)?)))
-                .collect::<Result<_, EvaluationError>>()?,
-        ),
-        other => other.clone(),
-    })
 }

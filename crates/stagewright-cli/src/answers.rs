@@ -1,0 +1,169 @@
+//! Who answers a gate while the run is under way: a rehearsal by itself, the person at the terminal, or somebody
+//! elsewhere through the store.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use stagewright_engine::{Control, Decision, Event, EventKind, Gate, Observer, RunId};
+use stagewright_model::StageIndex;
+use stagewright_store::Store;
+use tokio::sync::mpsc;
+
+use crate::command::decide::{rehearsed, value};
+use crate::screen::Screen;
+
+/// How often the store is asked for answers from elsewhere while a gate is open.
+const POLL: Duration = Duration::from_millis(300);
+
+/// What happens when a gate opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answering {
+    /// It is approved, marked as rehearsed.
+    Rehearse,
+    /// The person at the terminal is asked.
+    Ask,
+    /// The run waits for an answer from elsewhere.
+    Wait,
+    /// The run suspends when nothing else is left to do.
+    Suspend,
+}
+
+/// Watches for gates.
+pub(crate) struct Answers {
+    answering: Answering,
+    control: mpsc::Sender<Control>,
+    questions: std::sync::mpsc::Sender<Question>,
+    ids: Vec<String>,
+    open: Arc<AtomicUsize>,
+}
+
+struct Question {
+    stage: StageIndex,
+    id: String,
+    gate: Gate,
+}
+
+impl Answers {
+    /// `by` is who sits at the terminal.
+    pub(crate) fn new(
+        answering: Answering,
+        control: mpsc::Sender<Control>,
+        screen: Arc<Screen>,
+        by: String,
+    ) -> Answers {
+        let (questions, asked) = std::sync::mpsc::channel::<Question>();
+        let answers = control.clone();
+        // Detached: nobody can take a read of standard input back, and the process ends without it.
+        std::thread::spawn(move || {
+            for question in asked {
+                let answer = screen.ask(|input, output| ask(&question, &by, input, output));
+                let _ = answers.blocking_send(answer);
+            }
+        });
+        Answers { answering, control, questions, ids: Vec::new(), open: Arc::new(AtomicUsize::new(0)) }
+    }
+
+    /// How many gates are open; for [`poll`].
+    pub(crate) fn open(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.open)
+    }
+}
+
+impl Observer for Answers {
+    fn on_event(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::RunStarted { stages, .. } => self.ids = stages.iter().map(|stage| stage.id.clone()).collect(),
+            EventKind::GateOpened { stage, gate, .. } => {
+                self.open.fetch_add(1, Ordering::Relaxed);
+                match self.answering {
+                    Answering::Rehearse => {
+                        for decision in rehearsed(gate) {
+                            // The channel holds as many answers as a gate may ask for; see `conduct`.
+                            let _ = self.control.try_send(Control::Decide { stage: *stage, decision });
+                        }
+                    }
+                    Answering::Ask => {
+                        let id = self.ids.get(stage.get()).cloned().unwrap_or_default();
+                        let _ = self.questions.send(Question { stage: *stage, id, gate: gate.clone() });
+                    }
+                    Answering::Wait | Answering::Suspend => {}
+                }
+            }
+            EventKind::GateDecided { .. } => {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Brings answers that `approve` and `reject` left in the store.
+pub(crate) async fn poll(mut store: Store, run: RunId, open: Arc<AtomicUsize>, control: mpsc::Sender<Control>) {
+    loop {
+        if open.load(Ordering::Relaxed) > 0 {
+            match store.take_decisions(&run) {
+                Ok(decisions) => {
+                    for (stage, decision) in decisions {
+                        let _ = control.send(Control::Decide { stage, decision }).await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "can't read answers from the store"),
+            }
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// One question at the terminal. No answer, or the end of input, means: later.
+fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> Control {
+    let gate = &question.gate;
+    let mut say = |text: String| {
+        let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    };
+    say(format!("\n{} asks: {}\n", question.id, gate.message));
+    if !gate.approvers.is_empty() {
+        say(format!("  approvers: {}\n", gate.approvers.join(", ")));
+    }
+    let approved = loop {
+        say("  [a]pprove, [r]eject, or [l]ater? ".to_owned());
+        match line(input).as_deref().map(str::trim) {
+            Some("a" | "approve" | "y" | "yes") => break true,
+            Some("r" | "reject" | "n" | "no") => break false,
+            Some("l" | "later") | None => return Control::Suspend,
+            Some(_) => {}
+        }
+    };
+    let mut fields: BTreeMap<String, Json> = BTreeMap::new();
+    for field in gate.fields.iter().filter(|_| approved) {
+        loop {
+            let optional = if field.required { "" } else { ", may be empty" };
+            say(format!("  {} ({}{optional}): ", field.name, field.description));
+            let Some(text) = line(input) else { return Control::Suspend };
+            match text.trim() {
+                "" if field.required => {}
+                "" => break,
+                text => {
+                    fields.insert(field.name.clone(), value(field.kind, text));
+                    break;
+                }
+            }
+        }
+    }
+    say("  reason (may be empty): ".to_owned());
+    let reason = line(input).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let decision =
+        Decision { token: gate.token.clone(), approved, by: by.to_owned(), reason, fields, rehearsed: false };
+    Control::Decide { stage: question.stage, decision }
+}
+
+fn line(input: &mut dyn BufRead) -> Option<String> {
+    let mut text = String::new();
+    match input.read_line(&mut text) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(text),
+    }
+}

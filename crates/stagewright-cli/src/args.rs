@@ -1,0 +1,263 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::plugin::PluginArgs;
+
+/// Runs build and deploy pipelines whose stages are WASM plugins that can touch only what the pipeline grants.
+#[derive(Debug, Parser)]
+#[command(name = "stagewright", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 success, 1 the run failed, 2 wrong command line, 3 mistakes in the pipeline file, 4 not ready (a plugin, \
+input, secret or permission is missing), 5 the run waits for a person, 6 rejected, 7 the machine is at fault, 130 \
+cancelled.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Act as if started in this folder
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Where runs, artifacts and local environments are kept [default: .stagewright in the repository]
+    #[arg(long, global = true, value_name = "DIR", env = "STAGEWRIGHT_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Say more; twice for the engine's own trace (RUST_LOG gives finer control)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Colours and live progress
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// When standard error is a terminal and NO_COLOR isn't set
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipeline
+    Run(RunArgs),
+    /// Go on with a run that waits, failed or was interrupted, on what it was started with
+    Resume(ResumeArgs),
+    /// Show the stages in order, what each may touch, and what isn't sandboxed
+    Plan(PlanArgs),
+    /// Check pipeline files, and the configuration of every stage with its plugin
+    Validate(ValidateArgs),
+    /// Draw the stages and their needs
+    Graph(GraphArgs),
+    /// List runs
+    Runs(RunsArgs),
+    /// Show the log of a run, or of one of its stages
+    Logs(LogsArgs),
+    /// Say yes to a stage that waits
+    Approve(DecideArgs),
+    /// Say no to a stage that waits
+    Reject(DecideArgs),
+    /// Look at the services that deploys to the `process` target left running
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// Make, build and check plugins
+    Plugin(PluginArgs),
+    /// Print the completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    #[command(name = "__supervise", hide = true)]
+    Supervise { directory: PathBuf },
+}
+
+/// Which pipeline.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PipelineArgs {
+    /// A file, or the name of one in `pipelines/` [default: stagewright.toml, else the only one in `pipelines/`]
+    pub(crate) pipeline: Option<String>,
+    /// A value for one of the pipeline's inputs; may be repeated
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// Act on local stand-ins: nothing leaves this machine, and gates answer themselves
+    #[arg(long)]
+    pub(crate) rehearse: bool,
+    /// Leave the services of a rehearsal running when it ends
+    #[arg(long, requires = "rehearse")]
+    pub(crate) keep_services: bool,
+    /// Run only these stages and what they need; may be repeated
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Leave these stages out, and go on as if they had succeeded; may be repeated
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) skip: Vec<String>,
+    #[command(flatten)]
+    pub(crate) drive: DriveArgs,
+}
+
+/// How a run is carried out and shown.
+#[derive(Debug, Args)]
+pub(crate) struct DriveArgs {
+    /// How many stages run at a time [default: the number of processors]
+    #[arg(short, long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+    /// How to show the run
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Also write a JUnit report, a test case for each stage
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// At a gate, stay and wait for `stagewright approve` from elsewhere
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: live in a terminal, plain lines elsewhere
+    Text,
+    /// One JSON object a line
+    Json,
+    /// Workflow commands of GitHub Actions
+    Github,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// Its id, the beginning of its id, or `latest`
+    pub(crate) run: String,
+    /// Run this stage again although a deploy may have been under way in it when the run was interrupted
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) from: Vec<String>,
+    #[command(flatten)]
+    pub(crate) drive: DriveArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Files or names [default: every pipeline of the repository]
+    pub(crate) pipelines: Vec<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GraphArgs {
+    /// A file, or the name of one in `pipelines/`
+    pub(crate) pipeline: Option<String>,
+    /// In which language
+    #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    pub(crate) format: GraphFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    Dot,
+    Mermaid,
+    Svg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// Only runs of this pipeline
+    #[arg(long)]
+    pub(crate) pipeline: Option<String>,
+    /// Only runs that wait for a person
+    #[arg(long)]
+    pub(crate) waiting: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Its id, the beginning of its id, or `latest`
+    pub(crate) run: String,
+    /// Only this stage
+    pub(crate) stage: Option<String>,
+    /// Only this try [default: the last]
+    #[arg(long, requires = "stage")]
+    pub(crate) attempt: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// Its id, the beginning of its id, or `latest`
+    pub(crate) run: String,
+    /// The stage that waits [default: the only one]
+    pub(crate) stage: Option<String>,
+    /// Who answers [default: the name in git's configuration, else $USER]
+    #[arg(long)]
+    pub(crate) by: Option<String>,
+    /// Why
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// A value for a field of the gate's form; may be repeated
+    #[arg(long = "field", value_name = "NAME=VALUE")]
+    pub(crate) fields: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// What runs where
+    Status {
+        /// Look at the stand-ins of rehearsals
+        #[arg(long)]
+        rehearsal: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop a service and keep its releases
+    Stop {
+        /// A key of `[environments]`
+        environment: String,
+        /// Its name
+        service: String,
+        /// Among the stand-ins of rehearsals
+        #[arg(long)]
+        rehearsal: bool,
+    },
+    /// The end of a service's log
+    Logs {
+        /// A key of `[environments]`
+        environment: String,
+        /// Its name
+        service: String,
+        /// How many lines
+        #[arg(short = 'n', long, default_value_t = 50)]
+        lines: u32,
+        /// Among the stand-ins of rehearsals
+        #[arg(long)]
+        rehearsal: bool,
+    },
+}

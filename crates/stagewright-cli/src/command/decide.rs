@@ -1,0 +1,152 @@
+//! `approve` and `reject`: a person's answer to a gate, from any terminal.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use serde_json::Value as Json;
+use stagewright_engine::{Decision, Field, FieldKind, RunId, RunState, StageState, check_decision};
+use stagewright_model::StageIndex;
+use stagewright_store::{OpenGate, Store};
+
+use crate::args::DecideArgs;
+use crate::clock::SystemClock;
+use crate::command::history::stages_of;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::repository::Repository;
+
+/// Records the answer; the process that drives the run takes it up, or the next `resume`.
+pub(crate) fn decide(
+    repository: &Repository,
+    args: &DecideArgs,
+    approved: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
+    let mut store = Store::open(&repository.state)?;
+    let run = store.find(&args.run)?;
+    let open = choose(&store, &run, args.stage.as_deref())?;
+    let decision = Decision {
+        token: open.gate.token.clone(),
+        approved,
+        by: match &args.by {
+            Some(by) => by.clone(),
+            None => user(repository),
+        },
+        reason: args.reason.clone(),
+        fields: fields(&open.gate.fields, &args.fields)?,
+        rehearsed: false,
+    };
+    let state = state_of(&store, &run, open.stage)?;
+    check_decision(&state, &decision, SystemClock::timestamp()).map_err(|error| {
+        CommandError::not_ready(format!("this answer to `{}` can't be taken: {error}", open.stage_id))
+            .hint(form(&open.gate.fields))
+    })?;
+    store.put_decision(&run, open.stage, &decision)?;
+    let verb = if approved { "Approved" } else { "Rejected" };
+    writeln!(out, "{verb}: {} of run {run}, by {}.", open.stage_id, decision.by)?;
+    if store.claim(&run).is_ok() {
+        writeln!(out, "No process drives the run. Go on with it: stagewright resume {run}")?;
+    }
+    Ok(Exit::Success)
+}
+
+fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, CommandError> {
+    let mut open = store.open_gates(run)?;
+    let waiting = open.iter().map(|gate| gate.stage_id.clone()).collect::<Vec<_>>().join(", ");
+    if let Some(wanted) = stage {
+        open.retain(|gate| gate.stage_id == wanted);
+    }
+    match (open.len(), waiting.is_empty()) {
+        (1, _) => Ok(open.remove(0)),
+        (_, true) => Err(CommandError::not_ready(format!("run {run} waits for nobody"))
+            .hint("`stagewright runs --waiting` lists the runs that do")),
+        (0, _) => {
+            Err(CommandError::not_ready(format!("`{}` of run {run} doesn't wait", stage.unwrap_or_default()))
+                .hint(format!("these do: {waiting}")))
+        }
+        _ => Err(CommandError::usage(format!("which stage of run {run}?")).hint(format!("these wait: {waiting}"))),
+    }
+}
+
+fn state_of(store: &Store, run: &RunId, stage: StageIndex) -> Result<StageState, CommandError> {
+    let ids = stages_of(store, run)?.into_iter().map(|stage| stage.id).collect();
+    let mut state = RunState::new(ids);
+    for event in store.events(run)? {
+        state.apply(&event.kind).map_err(|error| {
+            CommandError::internal(format!("the journal of run {run} doesn't hold together")).caused_by(error)
+        })?;
+    }
+    Ok(state.stage(stage).clone())
+}
+
+/// Reads `NAME=VALUE` by the types of the gate's form. What the form doesn't know is left to the gate to refuse.
+fn fields(form: &[Field], given: &[String]) -> Result<BTreeMap<String, Json>, CommandError> {
+    given
+        .iter()
+        .map(|pair| {
+            let Some((name, text)) = pair.split_once('=') else {
+                return Err(CommandError::usage(format!("`--field {pair}` isn't NAME=VALUE")));
+            };
+            let kind = form.iter().find(|field| field.name == name).map_or(FieldKind::Text, |field| field.kind);
+            Ok((name.to_owned(), value(kind, text)))
+        })
+        .collect()
+}
+
+/// Text that isn't of the kind stays text, for the gate to refuse by name.
+pub(crate) fn value(kind: FieldKind, text: &str) -> Json {
+    let as_text = Json::String(text.to_owned());
+    match kind {
+        FieldKind::Text => as_text,
+        FieldKind::Number => text.parse::<serde_json::Number>().map_or(as_text, Json::Number),
+        FieldKind::Boolean => match text {
+            "true" | "yes" | "y" => Json::Bool(true),
+            "false" | "no" | "n" => Json::Bool(false),
+            _ => as_text,
+        },
+    }
+}
+
+fn form(fields: &[Field]) -> String {
+    if fields.is_empty() {
+        return "the gate has no fields; `--by` says who answers".to_owned();
+    }
+    let describe = |field: &Field| {
+        let kind = match field.kind {
+            FieldKind::Text => "text",
+            FieldKind::Number => "number",
+            FieldKind::Boolean => "true|false",
+        };
+        format!("--field {}={kind}{}", field.name, if field.required { "" } else { " (optional)" })
+    };
+    format!("the gate's form: {}", fields.iter().map(describe).collect::<Vec<_>>().join(" "))
+}
+
+/// Who sits at the terminal: git's `user.name`, else `$USER`.
+pub(crate) fn user(repository: &Repository) -> String {
+    let configured = git2::Repository::open(&repository.root).and_then(|found| found.config()).or_else(|_| git2::Config::open_default());
+    let name = configured.and_then(|mut config| config.snapshot()?.get_string("user.name"));
+    name.ok()
+        .filter(|name| !name.trim().is_empty())
+        .or_else(|| repository.environment.get("USER").cloned())
+        .unwrap_or_else(|| "somebody".to_owned())
+}
+
+/// The answers that a rehearsal gives by itself: as many approvals as it takes, every required field filled in.
+pub(crate) fn rehearsed(gate: &stagewright_engine::Gate) -> Vec<Decision> {
+    let sample = |field: &Field| match field.kind {
+        FieldKind::Text => Json::String("rehearsal".to_owned()),
+        FieldKind::Number => Json::from(0),
+        FieldKind::Boolean => Json::Bool(true),
+    };
+    let required = gate.fields.iter().filter(|field| field.required);
+    let decision = Decision {
+        token: gate.token.clone(),
+        approved: true,
+        by: "rehearsal".to_owned(),
+        reason: None,
+        fields: required.map(|field| (field.name.clone(), sample(field))).collect(),
+        rehearsed: true,
+    };
+    vec![decision; gate.approvals.max(1) as usize]
+}

@@ -1,0 +1,143 @@
+//! `runs` and `logs`: what is kept of runs.
+
+use std::io::Write;
+
+use serde_json::{Value as Json, json};
+use stagewright_engine::{EventKind, Outcome, RunId, StageSummary, Stream};
+use stagewright_model::StageIndex;
+use stagewright_report::summary::duration;
+use stagewright_store::{Filter, RunRow, RunState, Store};
+
+use crate::args::{LogsArgs, RunsArgs};
+use crate::clock::readable;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::repository::Repository;
+
+/// `runs`.
+pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let store = Store::open(&repository.state)?;
+    let limit = (!args.waiting).then_some(args.limit);
+    let mut rows = store.list(&Filter { pipeline: args.pipeline.clone(), limit })?;
+    if args.waiting {
+        rows.retain(|row| !row.waiting.is_empty());
+        rows.truncate(args.limit as usize);
+    }
+    if args.json {
+        let rows = rows.iter().map(as_json).collect::<Vec<_>>();
+        writeln!(out, "{}", Json::Array(rows))?;
+        return Ok(Exit::Success);
+    }
+    if rows.is_empty() {
+        writeln!(out, "No runs yet. Start one with `stagewright run`.")?;
+    }
+    for row in &rows {
+        let detail = match (&row.failed_stage, row.waiting.as_slice()) {
+            (_, [_, ..]) => format!("waits at {}", row.waiting.join(", ")),
+            (Some(stage), []) => format!("at {stage}"),
+            (None, []) => String::new(),
+        };
+        let line = format!(
+            "{:<22} {:<16} {:<20} {:<12} {:>9}  {}{}",
+            row.id.0,
+            row.pipeline,
+            readable(row.started),
+            state_name(row.state),
+            duration(row.duration()),
+            detail,
+            if row.rehearsal { " (rehearsal)" } else { "" },
+        );
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(Exit::Success)
+}
+
+fn as_json(row: &RunRow) -> Json {
+    json!({
+        "run": row.id,
+        "pipeline": row.pipeline,
+        "file": row.file,
+        "rehearsal": row.rehearsal,
+        "started": row.started,
+        "last": row.last,
+        "state": state_name(row.state),
+        "failed-stage": row.failed_stage,
+        "waiting": row.waiting,
+        "source": row.source,
+    })
+}
+
+fn state_name(state: RunState) -> &'static str {
+    match state {
+        RunState::Running => "running",
+        RunState::Waiting => "waiting",
+        RunState::Interrupted => "interrupted",
+        RunState::Ended(outcome) => outcome.as_str(),
+    }
+}
+
+/// `logs`.
+pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let store = Store::open(&repository.state)?;
+    let run = store.find(&args.run)?;
+    let stages = stages_of(&store, &run)?;
+    let chosen = match &args.stage {
+        None => (0..stages.len()).collect::<Vec<_>>(),
+        Some(wanted) => {
+            let fits = |stage: &StageSummary| &stage.id == wanted || &stage.name == wanted;
+            let chosen = stages.iter().enumerate().filter(|(_, stage)| fits(stage)).map(|(at, _)| at).collect::<Vec<_>>();
+            if chosen.is_empty() {
+                let ids = stages.iter().map(|stage| stage.id.as_str()).collect::<Vec<_>>().join(", ");
+                return Err(CommandError::not_ready(format!("run {run} has no stage `{wanted}`"))
+                    .hint(format!("its stages are: {ids}")));
+            }
+            chosen
+        }
+    };
+    let one = chosen.len() == 1;
+    for at in chosen {
+        let index = StageIndex(u32::try_from(at).unwrap_or(u32::MAX));
+        let attempts = store.log_attempts(&run, index)?;
+        let wanted = match (args.attempt, one) {
+            (Some(attempt), _) if !attempts.contains(&attempt) => {
+                return Err(CommandError::not_ready(format!("`{}` has no attempt {attempt}", stages[at].id))
+                    .hint(format!("it has {} with a log", attempts.len())));
+            }
+            (Some(attempt), _) => vec![attempt],
+            (None, true) => attempts.last().copied().into_iter().collect(),
+            (None, false) => attempts,
+        };
+        for attempt in wanted {
+            for line in store.read_log(&run, index, attempt) {
+                let line = line?;
+                let mark = if line.stream == Stream::Stderr { "!" } else { " " };
+                if one {
+                    writeln!(out, "{}", line.text)?;
+                } else {
+                    writeln!(out, "{:<24}{mark}{}", format!("{} #{attempt}", stages[at].id), line.text)?;
+                }
+            }
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// The stages of a run, as its first event names them.
+pub(crate) fn stages_of(store: &Store, run: &RunId) -> Result<Vec<StageSummary>, CommandError> {
+    let mut events = store.events(run)?;
+    match events.drain(..).next().map(|event| event.kind) {
+        Some(EventKind::RunStarted { stages, .. }) => Ok(stages),
+        _ => Err(CommandError::not_ready(format!("run {run} was never started"))),
+    }
+}
+
+/// What a finished run's conclusion means for the exit code.
+pub(crate) fn exit_of(conclusion: Option<Outcome>) -> Exit {
+    match conclusion {
+        None => Exit::Waiting,
+        Some(Outcome::Succeeded | Outcome::Skipped) => Exit::Success,
+        Some(Outcome::Cancelled) => Exit::Cancelled,
+        Some(Outcome::Rejected) => Exit::Rejected,
+        Some(_) => Exit::RunFailed,
+    }
+}

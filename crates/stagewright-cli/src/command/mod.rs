@@ -1,0 +1,9 @@
+//! One module for each command, or for a few that belong together.
+
+pub(crate) mod decide;
+pub(crate) mod graph;
+pub(crate) mod history;
+pub(crate) mod plan;
+pub(crate) mod run;
+pub(crate) mod service;
+pub(crate) mod validate;

@@ -1,0 +1,131 @@
+//! Carries a run out: puts the ports together, drives the run, and writes what is left behind for others.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stagewright_engine::{Control, DriveError, Event, Input, Observer, Ports, RunId, RunSummary, Scheduler, StageRunner, drive};
+use stagewright_report::{RunView, junit};
+use stagewright_store::{Lease, Store};
+use tokio::sync::mpsc;
+
+use crate::answers::{Answering, Answers, poll};
+use crate::args::{DriveArgs, Format, Global};
+use crate::clock::SystemClock;
+use crate::command::decide::user;
+use crate::command::history::exit_of;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::repository::Repository;
+use crate::{screen, signals};
+
+/// Wishes that may wait for the loop. A rehearsal answers a gate with as many approvals as it takes at once.
+const CONTROL_BOUND: usize = 1024;
+
+/// A run that is ready to start or to go on.
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) runner: Arc<dyn StageRunner>,
+    pub(crate) store: Store,
+    pub(crate) lease: Lease,
+    pub(crate) rehearsal: bool,
+    pub(crate) first: Input,
+    /// What happened before, for those who watch.
+    pub(crate) past: Vec<Event>,
+}
+
+/// Drives the run until it ends or suspends.
+pub(crate) fn conduct(
+    global: &Global,
+    repository: &Repository,
+    args: &DriveArgs,
+    run: Run,
+) -> Result<Exit, CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::internal("can't start the runtime").caused_by(error))?;
+    let junit_file = args.junit.as_deref();
+    let view = Arc::new(Mutex::new(RunView::default()));
+    let result = runtime.block_on(drive_run(global, repository, args, run, Arc::clone(&view)));
+    // A prompt may still be reading standard input; nothing else is left.
+    runtime.shutdown_background();
+    let summary = result?;
+    if let Some(path) = junit_file {
+        write_junit(path, &view.lock().unwrap_or_else(PoisonError::into_inner))?;
+    }
+    Ok(exit_of(summary.conclusion))
+}
+
+async fn drive_run(
+    global: &Global,
+    repository: &Repository,
+    args: &DriveArgs,
+    run: Run,
+    view: Arc<Mutex<RunView>>,
+) -> Result<RunSummary, CommandError> {
+    let (control, wishes) = mpsc::channel(CONTROL_BOUND);
+    let (screen, shown) = screen::open(global, args.format);
+    let answering = match (run.rehearsal, args.wait) {
+        (true, _) => Answering::Rehearse,
+        (false, true) => Answering::Wait,
+        (false, false) if args.format == Format::Text && screen::can_ask() => Answering::Ask,
+        (false, false) => Answering::Suspend,
+    };
+    if answering == Answering::Suspend {
+        // The channel is new and has room.
+        let _ = control.try_send(Control::Suspend);
+    }
+    let answers = Answers::new(answering, control.clone(), screen, user(repository));
+    let open = answers.open();
+    let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Collected(view)), shown, Box::new(answers)];
+    for event in &run.past {
+        observers.iter_mut().for_each(|observer| observer.on_event(event));
+    }
+    let logs = Box::new(run.store.logs(&run.id)?);
+    let inbox = Store::open(&repository.state)?;
+    let polling = tokio::spawn(poll(inbox, run.id.clone(), open, control.clone()));
+    let watching = tokio::spawn(signals::watch(control));
+    let ports = Ports {
+        runner: run.runner,
+        store: Box::new(run.store),
+        logs,
+        clock: Arc::new(SystemClock),
+        observers,
+        control: wishes,
+    };
+    let result = drive(run.scheduler, ports, run.first).await;
+    polling.abort();
+    watching.abort();
+    drop(run.lease);
+    result.map_err(|error| match error {
+        DriveError::Store(error) => {
+            let failed = CommandError::from(error);
+            CommandError { message: format!("run {} was stopped: {}", run.id, failed.message), ..failed }
+                .hint(format!("once that is mended: stagewright resume {}", run.id))
+        }
+        DriveError::Illegal(error) => CommandError::internal(format!("run {} was stopped by a defect", run.id))
+            .caused_by(error)
+            .hint("please report it with the output of `stagewright logs`"),
+    })
+}
+
+/// Folds the run for what is written at its end.
+struct Collected(Arc<Mutex<RunView>>);
+
+impl Observer for Collected {
+    fn on_event(&mut self, event: &Event) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
+    }
+}
+
+fn write_junit(path: &Path, view: &RunView) -> Result<(), CommandError> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+        CommandError::internal(format!("can't write the JUnit report {}", path.display())).caused_by(error)
+    };
+    let report = junit(view).map_err(|error| failed(error.into()))?;
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| failed(error.into()))?;
+    }
+    std::fs::write(path, report).map_err(|error| failed(error.into()))
+}

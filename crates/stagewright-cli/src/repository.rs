@@ -1,0 +1,149 @@
+//! Where things are: the repository, its pipeline files, the state folder, the built-in plugins.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::args::Global;
+use crate::error::CommandError;
+
+/// The folders that commands work on.
+#[derive(Clone, Debug)]
+pub(crate) struct Repository {
+    /// The workspace that stages see.
+    pub(crate) root: PathBuf,
+    /// Runs, artifacts and local environments.
+    pub(crate) state: PathBuf,
+    /// Folders with built-in plugins, `NAME.wasm`; the first that has one wins.
+    pub(crate) plugins: Vec<PathBuf>,
+    /// Compiled plugins; shared by all repositories of the user.
+    pub(crate) cache: PathBuf,
+    /// The environment that the process was started with.
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+/// A pipeline file, read.
+#[derive(Clone, Debug)]
+pub(crate) struct PipelineFile {
+    /// Relative to the repository's root when it lies below it.
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+impl Repository {
+    /// Finds the repository around the current folder, or around `-C`.
+    pub(crate) fn find(global: &Global) -> Result<Repository, CommandError> {
+        let given = global.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+        let start = given.canonicalize().map_err(|error| {
+            CommandError::usage(format!("can't enter the folder {}", given.display())).caused_by(error)
+        })?;
+        let root = match git2::Repository::discover(&start).ok().and_then(|found| found.workdir().map(Path::to_owned)) {
+            Some(root) => root.canonicalize().unwrap_or(root),
+            None => start,
+        };
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect::<BTreeMap<_, _>>();
+        let state = match &global.state {
+            Some(state) => std::path::absolute(state).unwrap_or_else(|_| state.clone()),
+            None => root.join(".stagewright"),
+        };
+        let plugins = plugin_folders(&environment);
+        let cache = cache_folder(&environment, &state);
+        Ok(Repository { root, state, plugins, cache, environment })
+    }
+
+    /// Names of the plugins that are built in.
+    pub(crate) fn builtin_names(&self) -> Vec<String> {
+        let mut names = self
+            .plugins
+            .iter()
+            .filter_map(|folder| folder.read_dir().ok())
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter_map(|name| name.strip_suffix(".wasm").map(str::to_owned))
+            .collect::<Vec<_>>();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Every pipeline file: `stagewright.toml`, and those in `pipelines/`.
+    pub(crate) fn pipelines(&self) -> Vec<PathBuf> {
+        let mut files = self.root.join("pipelines").read_dir().map_or_else(
+            |_| Vec::new(),
+            |entries| {
+                let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+                paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect()
+            },
+        );
+        files.sort();
+        let main = self.root.join("stagewright.toml");
+        if main.is_file() {
+            files.insert(0, main);
+        }
+        files
+    }
+
+    /// Reads the pipeline that is meant by a file's path, a name in `pipelines/`, or nothing.
+    pub(crate) fn pipeline(&self, wanted: Option<&str>) -> Result<PipelineFile, CommandError> {
+        let path = match wanted {
+            Some(wanted) => self.named(wanted)?,
+            None => self.default()?,
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            CommandError::not_ready(format!("can't read the pipeline file {}", path.display())).caused_by(error)
+        })?;
+        let name = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
+        Ok(PipelineFile { name, text })
+    }
+
+    fn named(&self, wanted: &str) -> Result<PathBuf, CommandError> {
+        let candidates = [
+            PathBuf::from(wanted),
+            self.root.join(wanted),
+            self.root.join("pipelines").join(format!("{wanted}.toml")),
+        ];
+        let found = candidates.iter().find(|path| path.is_file()).map(|path| path.canonicalize());
+        found.and_then(Result::ok).ok_or_else(|| {
+            CommandError::not_ready(format!("there is no pipeline `{wanted}`")).hint(self.known_pipelines())
+        })
+    }
+
+    fn default(&self) -> Result<PathBuf, CommandError> {
+        let mut files = self.pipelines();
+        match files.len() {
+            0 => Err(CommandError::not_ready(format!("{} has no pipeline", self.root.display()))
+                .hint("write a `stagewright.toml` at its root, or a file in `pipelines/`")),
+            1 => Ok(files.remove(0)),
+            _ if files[0].ends_with("stagewright.toml") => Ok(files.remove(0)),
+            _ => Err(CommandError::usage("which pipeline?").hint(self.known_pipelines())),
+        }
+    }
+
+    fn known_pipelines(&self) -> String {
+        let names = self.pipelines().iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect::<Vec<_>>();
+        match names.as_slice() {
+            [] => "the repository has none: write a `stagewright.toml` at its root".to_owned(),
+            _ => format!("the repository has: {}", names.join(", ")),
+        }
+    }
+}
+
+/// `STAGEWRIGHT_PLUGINS`, else `plugins` beside the program.
+fn plugin_folders(environment: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    if let Some(folders) = environment.get("STAGEWRIGHT_PLUGINS") {
+        return std::env::split_paths(folders).collect();
+    }
+    let program = std::env::current_exe().and_then(|program| program.canonicalize());
+    program.ok().and_then(|program| Some(program.parent()?.join("plugins"))).into_iter().collect()
+}
+
+fn cache_folder(environment: &BTreeMap<String, String>, state: &Path) -> PathBuf {
+    let base = match (environment.get("XDG_CACHE_HOME"), environment.get("HOME")) {
+        (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
+        (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".cache"),
+        _ => return state.join("cache"),
+    };
+    base.join("stagewright")
+}

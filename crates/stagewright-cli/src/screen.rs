@@ -1,0 +1,101 @@
+//! What a person sees of a run, in the format that was asked for; and the one place where they are asked something.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use stagewright_engine::{Event, EventKind, Observer};
+use stagewright_report::{Github, Json, Plain, ProgressDrawTarget, Terminal, TerminalOptions};
+
+use crate::args::{ColorChoice, Format, Global};
+use crate::clock::SystemClock;
+
+/// Between two redraws of what runs now.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A terminal that may be asking, or nothing of the kind.
+#[derive(Default)]
+pub(crate) struct Screen {
+    terminal: Option<Terminal>,
+    /// Events that came while the person was being asked, log lines left out: those are in the log.
+    held: Mutex<Option<Vec<Event>>>,
+}
+
+struct ScreenObserver(Arc<Screen>, Terminal);
+
+impl Screen {
+    /// Runs `question` with nothing else drawing. The run goes on meanwhile.
+    pub(crate) fn ask<T>(&self, question: impl FnOnce(&mut dyn BufRead, &mut dyn Write) -> T) -> T {
+        let asked = || question(&mut std::io::stdin().lock(), &mut std::io::stderr());
+        let Some(terminal) = &self.terminal else { return asked() };
+        *self.lock() = Some(Vec::new());
+        let answer = terminal.suspend(asked);
+        let mut held = self.lock();
+        for event in held.take().unwrap_or_default() {
+            terminal.clone().on_event(&event);
+        }
+        answer
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<Event>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for ScreenObserver {
+    fn on_event(&mut self, event: &Event) {
+        let mut held = self.0.lock();
+        match held.as_mut() {
+            None => self.1.on_event(event),
+            Some(_) if matches!(event.kind, EventKind::Log { .. } | EventKind::Progress { .. }) => {}
+            Some(held) => held.push(event.clone()),
+        }
+    }
+}
+
+/// Whether both ends of a conversation are there.
+pub(crate) fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Whether to colour what goes to standard error.
+pub(crate) fn colors(global: &Global) -> bool {
+    match global.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    }
+}
+
+/// The reader of events for a format. Live progress goes to standard error, everything else to standard output.
+pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Observer>) {
+    let out = || Box::new(std::io::stdout());
+    let plain: Box<dyn Observer> = match format {
+        Format::Text if std::io::stderr().is_terminal() && global.color != ColorChoice::Never => return live(global),
+        Format::Text => Box::new(Plain::new(out())),
+        Format::Json => Box::new(Json::new(out())),
+        Format::Github => Box::new(Github::new(out())),
+    };
+    (Arc::new(Screen::default()), plain)
+}
+
+fn live(global: &Global) -> (Arc<Screen>, Box<dyn Observer>) {
+    let options = TerminalOptions { width: width(), color: colors(global), verbose: global.verbose > 0 };
+    let terminal = Terminal::new(ProgressDrawTarget::stderr(), options);
+    let screen = Arc::new(Screen { terminal: Some(terminal.clone()), held: Mutex::new(None) });
+    let ticking = Arc::downgrade(&screen);
+    std::thread::spawn(move || {
+        while let Some(screen) = ticking.upgrade() {
+            if let (Some(terminal), None) = (&screen.terminal, screen.lock().as_ref()) {
+                terminal.tick(SystemClock::timestamp());
+            }
+            drop(screen);
+            std::thread::sleep(TICK);
+        }
+    });
+    (Arc::clone(&screen), Box::new(ScreenObserver(screen, terminal)))
+}
+
+fn width() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col.max(20)))
+}

@@ -1,0 +1,50 @@
+//! `--only` and `--skip`: which stages a run leaves out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stagewright_model::{Plan, StageIndex};
+
+use crate::error::CommandError;
+
+/// The stages to leave out, each with the reason that is recorded for it.
+///
+/// `--only` keeps the named stages and all that they need; finally stages then run only when they are named too.
+/// `--skip` takes a stage out, and what needs it goes on as if it had succeeded.
+pub(crate) fn left_out(
+    plan: &Plan,
+    only: &[String],
+    skip: &[String],
+) -> Result<BTreeMap<StageIndex, String>, CommandError> {
+    let mut left_out = BTreeMap::new();
+    if !only.is_empty() {
+        let mut kept = BTreeSet::new();
+        let mut next = named(plan, "--only", only)?;
+        while let Some(index) = next.pop() {
+            if kept.insert(index) {
+                next.extend(&plan.stage(index).needs);
+            }
+        }
+        let rest = plan.indices().filter(|index| !kept.contains(index));
+        left_out.extend(rest.map(|index| (index, "not among `--only`".to_owned())));
+    }
+    let skipped = named(plan, "--skip", skip)?;
+    left_out.extend(skipped.into_iter().map(|index| (index, "left out with `--skip`".to_owned())));
+    Ok(left_out)
+}
+
+/// The stages of the names: a stage's table, or one cell of its matrix.
+pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<StageIndex>, CommandError> {
+    let mut found = Vec::new();
+    for name in names {
+        let fits = |index: &StageIndex| &plan.stage(*index).name == name || &plan.stage(*index).id == name;
+        let before = found.len();
+        found.extend(plan.indices().filter(fits));
+        if found.len() == before {
+            let mut known = plan.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>();
+            known.dedup();
+            return Err(CommandError::usage(format!("`{option} {name}`: the pipeline has no such stage"))
+                .hint(format!("its stages are: {}", known.join(", "))));
+        }
+    }
+    Ok(found)
+}

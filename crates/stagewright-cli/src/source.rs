@@ -1,0 +1,59 @@
+//! What commit a run is of: the `git` and `event` objects that expressions see.
+
+use std::path::Path;
+
+use git2::{DescribeOptions, Repository, StatusOptions};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+/// The state of the repository when the run starts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Git {
+    /// Full id of HEAD's commit; empty outside a repository.
+    pub(crate) commit: String,
+    /// The first twelve digits of it.
+    pub(crate) short: String,
+    /// The branch that is checked out.
+    pub(crate) branch: Option<String>,
+    /// A tag that points at HEAD.
+    pub(crate) tag: Option<String>,
+    /// Whether a tracked file differs from HEAD, or an untracked one isn't ignored.
+    pub(crate) dirty: bool,
+}
+
+/// Reads it; a folder without a repository, or one without a commit, gives empty values.
+pub(crate) fn read(root: &Path) -> Git {
+    let Ok(repository) = Repository::open(root) else { return Git::default() };
+    let Ok(head) = repository.head() else { return Git::default() };
+    let Ok(commit) = head.peel_to_commit() else { return Git::default() };
+    let id = commit.id().to_string();
+    Git {
+        short: id.chars().take(12).collect(),
+        branch: head.is_branch().then(|| head.shorthand().ok().map(str::to_owned)).flatten(),
+        tag: exact_tag(&repository),
+        dirty: is_dirty(&repository),
+        commit: id,
+    }
+}
+
+fn exact_tag(repository: &Repository) -> Option<String> {
+    let mut options = DescribeOptions::new();
+    options.describe_tags().max_candidates_tags(0);
+    repository.describe(&options).ok()?.format(None).ok()
+}
+
+fn is_dirty(repository: &Repository) -> bool {
+    let mut options = StatusOptions::new();
+    options.include_untracked(true).exclude_submodules(true);
+    repository.statuses(Some(&mut options)).is_ok_and(|statuses| !statuses.is_empty())
+}
+
+/// `{ git, event }`. A run that a person starts is `manual`, on the tag or the branch that is checked out.
+pub(crate) fn values(git: &Git) -> Json {
+    let reference = match (&git.tag, &git.branch) {
+        (Some(tag), _) => format!("refs/tags/{tag}"),
+        (None, Some(branch)) => format!("refs/heads/{branch}"),
+        (None, None) => String::new(),
+    };
+    json!({ "git": git, "event": { "name": "manual", "ref": reference, "commit": git.commit } })
+}

@@ -1,0 +1,9 @@
+//! Prints the JSON Schema of pipeline files: what `docs/stagewright.schema.json` holds.
+
+use std::io::Write;
+
+fn main() -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, &stagewright_model::json_schema())?;
+    writeln!(out)
+}

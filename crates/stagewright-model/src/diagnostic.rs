@@ -1,0 +1,237 @@
+//! Mistakes in a pipeline file, each with its place and a remedy.
+
+use std::fmt;
+use std::sync::Arc;
+
+use miette::{LabeledSpan, NamedSource, Severity, SourceCode};
+
+use crate::plan::SourceSpan;
+
+/// More than these are not worth reading, nor the time it takes to look for similar names.
+const MAX_SHOWN: usize = 100;
+
+/// One mistake.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    code: &'static str,
+    severity: Severity,
+    message: String,
+    help: Option<String>,
+    labels: Vec<(SourceSpan, String)>,
+    source: Arc<NamedSource<String>>,
+}
+
+impl Diagnostic {
+    /// A stable name, as in `stagewright::unknown-key`.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Whether the file can be used in spite of it.
+    pub fn is_warning(&self) -> bool {
+        self.severity != Severity::Error
+    }
+
+    /// What is wrong, in a sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// The file, as it was named to [`Plan::parse`](crate::Plan::parse).
+    pub fn file(&self) -> &str {
+        self.source.name()
+    }
+
+    /// The place.
+    pub fn span(&self) -> SourceSpan {
+        self.labels.first().map(|(span, _)| *span).unwrap_or_default()
+    }
+
+    /// 1-based line and column, the latter in characters.
+    pub fn position(&self) -> (usize, usize) {
+        let text = self.source.inner();
+        let before = text.get(..self.span().start).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+impl miette::Diagnostic for Diagnostic {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.code))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self.source.as_ref())
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let mut is_primary = true;
+        Some(Box::new(self.labels.iter().map(move |(span, label)| {
+            let place = span.start..span.end;
+            let label = (!label.is_empty()).then(|| label.clone());
+            match std::mem::take(&mut is_primary) {
+                true => LabeledSpan::new_primary_with_span(label, place),
+                false => LabeledSpan::new_with_span(label, place),
+            }
+        })))
+    }
+}
+
+/// All the mistakes of one pipeline file, in the order of their places.
+#[derive(Clone, Debug)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// In the order of their places.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.0.first().map_or("the pipeline file", Diagnostic::file);
+        match self.0.iter().filter(|diagnostic| !diagnostic.is_warning()).count() {
+            1 => write!(f, "{file} has a mistake"),
+            count => write!(f, "{file} has {count} mistakes"),
+        }
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+impl miette::Diagnostic for Diagnostics {
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        Some(Box::new(self.0.iter().map(|diagnostic| diagnostic as &dyn miette::Diagnostic)))
+    }
+}
+
+/// Something to be said about the file; see [`Report::error`].
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    code: &'static str,
+    message: String,
+    help: Option<String>,
+    labels: Vec<(SourceSpan, String)>,
+}
+
+impl Problem {
+    pub(crate) fn new(code: &'static str, span: SourceSpan, message: impl Into<String>) -> Problem {
+        Problem { code, message: message.into(), help: None, labels: vec![(span, String::new())] }
+    }
+
+    /// Words at the place itself.
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Problem {
+        self.labels[0].1 = label.into();
+        self
+    }
+
+    /// A second place.
+    pub(crate) fn also(mut self, span: SourceSpan, label: impl Into<String>) -> Problem {
+        self.labels.push((span, label.into()));
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Problem {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// Gathers what is wrong with a file while it is read.
+pub(crate) struct Report {
+    source: Arc<NamedSource<String>>,
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+    omitted: usize,
+}
+
+impl Report {
+    pub(crate) fn new(file_name: &str, text: &str) -> Report {
+        let source = Arc::new(NamedSource::new(file_name, text.to_owned()));
+        Report { source, errors: Vec::new(), warnings: Vec::new(), omitted: 0 }
+    }
+
+    /// `problem` is only asked for while there is room for it: what it takes to look for similar names is not spent on
+    /// the thousandth error.
+    pub(crate) fn error(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.errors.len() < MAX_SHOWN {
+            let diagnostic = self.diagnostic(problem(), Severity::Error);
+            self.errors.push(diagnostic);
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    pub(crate) fn warning(&mut self, problem: Problem) {
+        if self.warnings.len() < MAX_SHOWN {
+            let diagnostic = self.diagnostic(problem, Severity::Warning);
+            self.warnings.push(diagnostic);
+        }
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    fn diagnostic(&self, problem: Problem, severity: Severity) -> Diagnostic {
+        let Problem { code, message, help, labels } = problem;
+        Diagnostic { code, severity, message, help, labels, source: Arc::clone(&self.source) }
+    }
+
+    /// The warnings, or everything when there are errors.
+    pub(crate) fn finish(mut self) -> Result<Vec<Diagnostic>, Diagnostics> {
+        if self.errors.is_empty() {
+            self.warnings.sort_by_key(|diagnostic| diagnostic.span().start);
+            return Ok(self.warnings);
+        }
+        self.errors.append(&mut self.warnings);
+        self.errors.sort_by_key(|diagnostic| diagnostic.span().start);
+        if self.omitted > 0 {
+            let end = SourceSpan { start: self.source.inner().len(), end: self.source.inner().len() };
+            let message = format!("{} more mistakes are not shown", self.omitted);
+            self.errors.push(self.diagnostic(Problem::new("stagewright::more", end, message), Severity::Error));
+        }
+        Err(Diagnostics(self.errors))
+    }
+}

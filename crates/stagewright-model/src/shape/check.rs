@@ -1,0 +1,219 @@
+//! Checks a parsed file against its description, and goes on after each mistake.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Key, NameRule, Shape, Table};
+use crate::diagnostic::{Problem, Report};
+use crate::nearest::nearest;
+use crate::plan::SourceSpan;
+
+/// Names are parts of file names, too.
+const MAX_NAME: usize = 100;
+
+/// Reports every key, type and form in `document` that is not as `table` says.
+pub(crate) fn check(table: &Table, document: &DeTable<'_>, report: &mut Report) {
+    Checker { report, path: Vec::new() }.table(table, document, SourceSpan::default());
+}
+
+struct Checker<'c, 't> {
+    report: &'c mut Report,
+    /// The keys that lead to the current table.
+    path: Vec<&'t str>,
+}
+
+impl<'t> Checker<'_, 't> {
+    fn table(&mut self, table: &Table, values: &'t DeTable<'_>, place: SourceSpan) {
+        for key in table.keys.iter().filter(|key| key.is_required && !values.contains_key(key.name)) {
+            let within = self.within();
+            self.report.error(|| {
+                Problem::new("stagewright::missing-key", place, format!("{within} lacks the key `{}`", key.name))
+                    .help(format!("add `{}`: {}", key.name, key.doc))
+            });
+        }
+        for (name, value) in values {
+            let text: &'t str = name.get_ref();
+            let known = table.keys.iter().find(|key| key.name == text);
+            let shape = match (known, table.others) {
+                (Some(key), _) => &key.shape,
+                (None, Some(others)) if is_name(others.rule, text) => &others.shape,
+                (None, Some(others)) => {
+                    self.report.error(|| bad_name(others.what, others.rule, text, name.span().into()));
+                    &others.shape
+                }
+                (None, None) => {
+                    let within = self.within();
+                    self.report.error(|| unknown_key(table.keys, &within, text, name.span().into()));
+                    continue;
+                }
+            };
+            self.path.push(text);
+            // An implicit table has no place of its own.
+            let header = SourceSpan::from(value.span());
+            let place = if header.end > header.start { header } else { name.span().into() };
+            self.value(shape, value, place);
+            self.path.pop();
+        }
+    }
+
+    fn value(&mut self, shape: &Shape, value: &'t Spanned<DeValue<'_>>, place: SourceSpan) {
+        match (shape, value.get_ref()) {
+            (Shape::Anything, _) | (Shape::Boolean, DeValue::Boolean(_)) => {}
+            (Shape::Scalar, DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => {}
+            (Shape::Text(format), DeValue::String(text)) => {
+                if let Some(fault) = format.fault(text) {
+                    let key = self.key();
+                    self.report.error(|| {
+                        Problem::new(fault.code, place, format!("`{text}` {}", fault.message))
+                            .label(format!("in `{key}`"))
+                            .help(fault.help)
+                    });
+                }
+            }
+            (Shape::Integer(low, high), DeValue::Integer(number)) => {
+                let value = i64::from_str_radix(number.as_str(), number.radix()).ok();
+                if !value.is_some_and(|value| (*low..=*high).contains(&value)) {
+                    let key = self.key();
+                    self.report.error(|| out_of_range(&key, *low, *high, place));
+                }
+            }
+            (Shape::List(item), DeValue::Array(items)) => {
+                for value in items {
+                    self.value(item, value, value.span().into());
+                }
+            }
+            (Shape::Table(table), DeValue::Table(values)) => self.table(table, values, place),
+            (Shape::Either(shapes), found) => match shapes.iter().find(|shape| shape.takes(found)) {
+                Some(shape) => self.value(shape, value, place),
+                None => self.wrong_type(shape, found, place),
+            },
+            (_, found) => self.wrong_type(shape, found, place),
+        }
+    }
+
+    fn wrong_type(&mut self, shape: &Shape, found: &DeValue<'_>, place: SourceSpan) {
+        let key = self.key();
+        self.report.error(|| {
+            let (expected, found) = (shape.describe(), describe(found));
+            Problem::new("stagewright::wrong-type", place, format!("`{key}` is {found}, and takes {expected}"))
+                .label(format!("{expected} is expected"))
+                .help(shape.example().map_or_else(|| format!("write {expected}"), |example| format!("write {example}")))
+        });
+    }
+
+    fn key(&self) -> String {
+        self.path.join(".")
+    }
+
+    fn within(&self) -> String {
+        if self.path.is_empty() { "the pipeline file".to_owned() } else { format!("`{}`", self.key()) }
+    }
+}
+
+fn unknown_key(keys: &[Key], within: &str, name: &str, place: SourceSpan) -> Problem {
+    let known = keys.iter().map(|key| key.name);
+    // People write what other tools take: `max_parallel`, `timeoutMinutes`.
+    let spelt = name.replace('_', "-");
+    let help = match nearest(&spelt, known.clone()) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("it takes {}", known.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")),
+    };
+    Problem::new("stagewright::unknown-key", place, format!("{within} has no key `{name}`")).label("unknown key").help(help)
+}
+
+fn bad_name(what: &str, rule: NameRule, name: &str, place: SourceSpan) -> Problem {
+    let rule = match rule {
+        NameRule::Stage => "lower-case letters, digits, `_` and `-`, a letter or digit first, 100 at most",
+        NameRule::Name | NameRule::Any => "letters, digits, `_` and `-`, a letter or `_` first, 100 at most",
+        NameRule::Variable => "letters, digits and `_`, no digit first, 100 at most",
+    };
+    Problem::new("stagewright::bad-name", place, format!("`{name}` can't be the name of {what}"))
+        .label("bad name")
+        .help(format!("a name has {rule}"))
+}
+
+fn out_of_range(key: &str, low: i64, high: i64, place: SourceSpan) -> Problem {
+    let problem = Problem::new("stagewright::out-of-range", place, match low == high {
+        true => format!("`{key}` must be {low}"),
+        false => format!("`{key}` must lie between {low} and {high}"),
+    });
+    let help = match key {
+        "schema" => format!("this version of stagewright reads files with `schema = {high}`"),
+        _ => format!("write a number from {low} to {high}"),
+    };
+    problem.help(help)
+}
+
+/// Whether `name` keeps the rule.
+pub(crate) fn is_name(rule: NameRule, name: &str) -> bool {
+    let first = name.bytes().next().unwrap_or(b' ');
+    let fits = |is_good: fn(u8) -> bool| name.len() <= MAX_NAME && name.bytes().all(is_good);
+    match rule {
+        NameRule::Any => true,
+        NameRule::Stage => {
+            fits(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+                && matches!(first, b'a'..=b'z' | b'0'..=b'9')
+        }
+        NameRule::Name => {
+            fits(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+                && (first.is_ascii_alphabetic() || first == b'_')
+        }
+        NameRule::Variable => {
+            fits(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && (first.is_ascii_alphabetic() || first == b'_')
+        }
+    }
+}
+
+impl Shape {
+    /// Whether the TOML type fits; the rest is for the check proper.
+    fn takes(&self, value: &DeValue<'_>) -> bool {
+        match self {
+            Shape::Anything => true,
+            Shape::Text(_) => value.is_str(),
+            Shape::Integer(..) => value.is_integer(),
+            Shape::Boolean => value.is_bool(),
+            Shape::Scalar => value.is_str() || value.is_integer() || value.is_float() || value.is_bool(),
+            Shape::List(_) => value.is_array(),
+            Shape::Table(_) => value.is_table(),
+            Shape::Either(shapes) => shapes.iter().any(|shape| shape.takes(value)),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Shape::Anything => "anything".to_owned(),
+            Shape::Text(_) => "a string".to_owned(),
+            Shape::Integer(..) => "an integer".to_owned(),
+            Shape::Boolean => "`true` or `false`".to_owned(),
+            Shape::Scalar => "a string, number or boolean".to_owned(),
+            Shape::List(Shape::Text(_)) => "a list of strings".to_owned(),
+            Shape::List(_) => "a list".to_owned(),
+            Shape::Table(_) => "a table".to_owned(),
+            Shape::Either([.., Shape::Scalar]) => Shape::Scalar.describe(),
+            Shape::Either(shapes) => shapes.iter().map(Shape::describe).collect::<Vec<_>>().join(" or "),
+        }
+    }
+
+    /// For types that people get wrong because another tool has them that way.
+    fn example(&self) -> Option<&'static str> {
+        match self {
+            Shape::Text(super::Format::Duration) => Some("a number with its unit in quotes, as in `\"20m\"`"),
+            Shape::Text(super::Format::Size) => Some("a number with its unit in quotes, as in `\"256MiB\"`"),
+            Shape::Text(_) => Some("it in quotes"),
+            Shape::List(Shape::Text(_)) => Some("it in brackets, as in `[\"a\", \"b\"]`"),
+            _ => None,
+        }
+    }
+}
+
+fn describe(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

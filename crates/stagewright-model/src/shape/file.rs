@@ -1,0 +1,238 @@
+//! The pipeline file, key by key.
+
+use super::{Format, Key, NameRule, Others, Shape, Table};
+
+const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+    Key { name, doc, shape, is_required: false, default: None }
+}
+
+const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+    Key { name, doc, shape, is_required: true, default: None }
+}
+
+const fn with_default(name: &'static str, default: &'static str, shape: Shape, doc: &'static str) -> Key {
+    Key { name, doc, shape, is_required: false, default: Some(default) }
+}
+
+const fn closed(keys: &'static [Key]) -> Table {
+    Table { keys, others: None }
+}
+
+const fn open(others: &'static Others) -> Table {
+    Table { keys: &[], others: Some(others) }
+}
+
+const fn texts(format: &'static Shape) -> Shape {
+    Shape::List(format)
+}
+
+const TEXT: Shape = Shape::Text(Format::Plain);
+const GLOB: Shape = Shape::Text(Format::Glob);
+const PATH: Shape = Shape::Text(Format::WorkspacePath);
+const VARIABLE: Shape = Shape::Text(Format::Variable);
+
+/// The whole file.
+pub(crate) static FILE: Table = closed(&[
+    required("schema", Shape::Integer(1, 1), "Version of this format: 1."),
+    required("pipeline", Shape::Table(&PIPELINE), "What the pipeline is called."),
+    key("on", Shape::Table(&ON), "What starts the pipeline."),
+    key("inputs", Shape::Table(&INPUTS), "Values that a run is given, read as `inputs.NAME` in expressions."),
+    key("env", Shape::Table(&ENV), "Environment variables of every stage; a stage's own `env` wins."),
+    key("secrets", Shape::Table(&SECRETS), "Secrets: where they come from and where they may go."),
+    key("environments", Shape::Table(&ENVIRONMENTS), "Where deploys go."),
+    key("concurrency", Shape::Table(&CONCURRENCY), "Keeps runs from overlapping."),
+    required("stages", Shape::Table(&STAGES), "The nodes of the pipeline."),
+    key("finally", Shape::Table(&FINALLY), "Stages that run once all others ended, whatever became of them."),
+]);
+
+static PIPELINE: Table = closed(&[
+    required("name", Shape::Text(Format::Name), "Names the pipeline in runs, events and `stagewright run NAME`."),
+    key("description", TEXT, "What the pipeline is for."),
+]);
+
+static ON: Table = closed(&[
+    key(
+        "push",
+        Shape::Either(&[Shape::Boolean, Shape::Table(&PUSH)]),
+        "Commits and tags that arrive; `true` for all of them.",
+    ),
+    key(
+        "pull-request",
+        Shape::Either(&[Shape::Boolean, Shape::Table(&PULL_REQUEST)]),
+        "Pull requests that are opened or change; `true` for all of them.",
+    ),
+    key("schedule", texts(&Shape::Text(Format::Cron)), "Cron lines of five fields, in UTC."),
+    with_default("manual", "true", Shape::Boolean, "Whether a person may start it."),
+]);
+
+static PUSH: Table = closed(&[
+    key("branches", texts(&GLOB), "Globs of branch names; neither `branches` nor `tags` means all of both."),
+    key("tags", texts(&GLOB), "Globs of tag names."),
+    key("paths", texts(&GLOB), "Globs of files, one of which must have changed."),
+]);
+
+static PULL_REQUEST: Table = closed(&[
+    key("branches", texts(&GLOB), "Globs of the branches that pull requests go to; none means all."),
+    key("paths", texts(&GLOB), "Globs of files, one of which must have changed."),
+]);
+
+static INPUTS: Table =
+    open(&Others { what: "an input", rule: NameRule::Name, shape: Shape::Table(&INPUT) });
+
+static INPUT: Table = closed(&[
+    with_default(
+        "type",
+        "\"string\"",
+        Shape::Text(Format::Choice(&["string", "number", "boolean", "choice"])),
+        "What kind of value it takes.",
+    ),
+    key("default", Shape::Scalar, "Taken when a run is given none; an input without a default must be given."),
+    key("description", TEXT, "Shown to who starts a run."),
+    key("options", texts(&TEXT), "The values of an input of type `choice`."),
+]);
+
+static ENV: Table = open(&Others {
+    what: "a variable",
+    rule: NameRule::Variable,
+    shape: Shape::Either(&[Shape::Text(Format::Template), Shape::Scalar]),
+});
+
+static SECRETS: Table =
+    open(&Others { what: "a secret", rule: NameRule::Name, shape: Shape::Table(&SECRET) });
+
+static SECRET: Table = closed(&[
+    required("from", Shape::Text(Format::SecretSource), "`env:NAME` or `file:PATH`."),
+    key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to."),
+    key("programs", texts(&TEXT), "Programs that it may be handed to in their environment."),
+]);
+
+static ENVIRONMENTS: Table =
+    open(&Others { what: "an environment", rule: NameRule::Stage, shape: Shape::Table(&ENVIRONMENT) });
+
+static ENVIRONMENT: Table = closed(&[
+    required(
+        "target",
+        Shape::Text(Format::Choice(&["process", "compose", "swarm", "kubernetes", "lambda", "ecs"])),
+        "The kind of thing that it is.",
+    ),
+    key("url", TEXT, "Where people reach it."),
+    key("config", texts(&PATH), "Configuration files; later ones win."),
+    key("approvers", texts(&TEXT), "Who may approve a deploy: users, and teams as `team:NAME`; none means anybody."),
+    with_default("protected", "false", Shape::Boolean, "Deploys to it must name an image by digest."),
+]);
+
+static CONCURRENCY: Table = closed(&[
+    required("group", Shape::Text(Format::Template), "Runs of one group don't overlap."),
+    with_default("cancel-in-progress", "false", Shape::Boolean, "Whether a newer run cancels the one under way."),
+    with_default(
+        "queue",
+        "\"single\"",
+        Shape::Text(Format::Choice(&["single", "max"])),
+        "Which waiting runs are kept: the newest alone, or all in turn.",
+    ),
+]);
+
+static STAGES: Table =
+    open(&Others { what: "a stage", rule: NameRule::Stage, shape: Shape::Table(&STAGE) });
+
+static FINALLY: Table =
+    open(&Others { what: "a stage", rule: NameRule::Stage, shape: Shape::Table(&STAGE) });
+
+static STAGE: Table = closed(&[
+    required(
+        "uses",
+        Shape::Text(Format::Plugin),
+        "The plugin: the name of a built-in, `path:PATH`, or `oci:REFERENCE@sha256:DIGEST`.",
+    ),
+    key("with", Shape::Table(&ANYTHING), "The plugin's configuration; strings may hold `${{ }}`."),
+    key("needs", texts(&Shape::Text(Format::StageName)), "Stages that must have ended before."),
+    key("if", Shape::Text(Format::Condition), "CEL; without it a stage runs when all of its needs succeeded."),
+    key("matrix", Shape::Table(&MATRIX), "Runs the stage once for each combination of values."),
+    key("timeout", Shape::Text(Format::Duration), "Wall time of one attempt, as in `20m`."),
+    key(
+        "retry",
+        Shape::Either(&[Shape::Integer(0, 100), Shape::Table(&RETRY)]),
+        "How often to try again; a number is short for `max`.",
+    ),
+    with_default("continue-on-error", "false", Shape::Boolean, "A failure of the stage counts as success for others."),
+    key("env", Shape::Table(&ENV), "Environment variables."),
+    key(
+        "environment",
+        Shape::Either(&[Shape::Text(Format::Name), Shape::Table(&STAGE_ENVIRONMENT)]),
+        "The environment that the stage deploys to.",
+    ),
+    key("permissions", Shape::Table(&PERMISSIONS), "All that the plugin may touch."),
+    key("inputs", texts(&GLOB), "Globs of the files that the result depends on: what the cache is keyed by."),
+    key("outputs", texts(&GLOB), "Globs of the files that the stage makes."),
+    with_default(
+        "trust",
+        "\"component\"",
+        Shape::Text(Format::Choice(&["component", "native"])),
+        "`native` loads a shared library with the full powers of the engine's process; it takes a `digest`.",
+    ),
+    key("digest", Shape::Text(Format::Digest), "`sha256:…` of a native library."),
+    key("memory", Shape::Text(Format::Size), "Memory of the plugin, as in `256MiB`."),
+    key("log-limit", Shape::Text(Format::Size), "Size of the log, as in `10MiB`; more ends the stage."),
+]);
+
+static ANYTHING: Table =
+    open(&Others { what: "a key", rule: NameRule::Any, shape: Shape::Anything });
+
+static MATRIX: Table = Table {
+    keys: &[
+        key("include", Shape::List(&Shape::Table(&CELL)), "Combinations to add, or values to add to matching ones."),
+        key("exclude", Shape::List(&Shape::Table(&CELL)), "Combinations to leave out."),
+        with_default("fail-fast", "true", Shape::Boolean, "Whether a failure stops the other combinations."),
+        key("max-parallel", Shape::Integer(1, 1024), "How many combinations may run at a time."),
+    ],
+    others: Some(&Others { what: "an axis", rule: NameRule::Name, shape: Shape::List(&Shape::Scalar) }),
+};
+
+static CELL: Table = open(&Others { what: "an axis", rule: NameRule::Name, shape: Shape::Scalar });
+
+static RETRY: Table = closed(&[
+    required("max", Shape::Integer(0, 100), "Tries after the first."),
+    with_default(
+        "on",
+        "[\"failed\", \"errored\", \"timeout\", \"lost\"]",
+        texts(&Shape::Text(Format::Choice(&["failed", "errored", "timeout", "lost"]))),
+        "Causes of failure that are tried again.",
+    ),
+    key(
+        "backoff",
+        Shape::Either(&[Shape::Text(Format::Duration), Shape::Table(&BACKOFF)]),
+        "How long to wait; a duration alone is a constant wait.",
+    ),
+]);
+
+static BACKOFF: Table = closed(&[
+    with_default("initial", "\"1s\"", Shape::Text(Format::Duration), "Before the first retry."),
+    with_default("factor", "2", Shape::Integer(1, 100), "What each wait is multiplied by for the next."),
+    with_default("max", "\"60s\"", Shape::Text(Format::Duration), "The longest wait."),
+]);
+
+static STAGE_ENVIRONMENT: Table = closed(&[
+    required("name", Shape::Text(Format::Name), "A key of `[environments]`."),
+    key("url", Shape::Text(Format::Template), "Where people reach this deploy; the environment's own `url` otherwise."),
+]);
+
+static PERMISSIONS: Table = closed(&[
+    key("process", texts(&Shape::Text(Format::Program)), "Programs that may be started: names, paths, or `*` for any."),
+    key("read", texts(&PATH), "Files and folders of the workspace that may be read; globs allowed."),
+    key("write", texts(&PATH), "Files and folders of the workspace that may be written and read; globs allowed."),
+    key(
+        "net",
+        texts(&Shape::Text(Format::Origin)),
+        "Origins that may be called: `https://HOST:PORT`, `HOST` for https on 443, `*` for any port, `cargo` for the \
+         registry hosts of cargo's own configuration.",
+    ),
+    key("secrets", texts(&TEXT), "Secrets that may be attached to requests and processes."),
+    key("reveal", texts(&TEXT), "Secrets whose plain text may be read; these must be in `secrets` too."),
+    key(
+        "registry",
+        texts(&Shape::Text(Format::Repository)),
+        "Image repositories that may be pushed to and resolved: `local/app`, `ghcr.io/acme/*`.",
+    ),
+    key("service", texts(&TEXT), "Local services that may be started and stopped."),
+    key("env", texts(&VARIABLE), "Variables of the engine's own environment that the stage's processes inherit."),
+]);

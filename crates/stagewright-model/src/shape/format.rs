@@ -1,0 +1,429 @@
+//! The form of single strings.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use crate::expression::MARKER;
+
+/// What a string stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Any text.
+    Plain,
+    /// Text with `${{ }}`; its expressions are checked where it is read.
+    Template,
+    /// A CEL expression; checked where it is read.
+    Condition,
+    /// Letters, digits, `_` and `-`.
+    Name,
+    /// A stage's name; whether there is such a stage is checked where it is read.
+    StageName,
+    /// An environment variable's name.
+    Variable,
+    Duration,
+    Size,
+    Cron,
+    Digest,
+    /// `uses`.
+    Plugin,
+    Glob,
+    /// A glob below the workspace's root.
+    WorkspacePath,
+    Program,
+    /// `permissions.net`.
+    Origin,
+    Host,
+    /// An image's repository.
+    Repository,
+    /// `secrets.NAME.from`.
+    SecretSource,
+    Choice(&'static [&'static str]),
+}
+
+/// Why a string doesn't have its format.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) code: &'static str,
+    /// Goes on after the string itself.
+    pub(crate) message: String,
+    pub(crate) help: String,
+}
+
+fn fault(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Option<Fault> {
+    Some(Fault { code, message: message.into(), help: help.into() })
+}
+
+/// The fields of a cron line: name, bounds, and the names that stand for numbers from the lower bound on.
+pub(crate) const CRON_FIELDS: [(&str, u32, u32, &[&str]); 5] = [
+    ("minute", 0, 59, &[]),
+    ("hour", 0, 23, &[]),
+    ("day of month", 1, 31, &[]),
+    ("month", 1, 12, &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
+    ("day of week", 0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
+];
+
+impl Format {
+    /// What is wrong with `text`, if anything.
+    pub(crate) fn fault(self, text: &str) -> Option<Fault> {
+        if !matches!(self, Format::Plain | Format::Template | Format::Condition) && text.contains(MARKER) {
+            let message = "can't hold an expression: it is shown and locked before a run starts";
+            return fault("stagewright::no-expression-here", message, "write the value itself");
+        }
+        match self {
+            Format::Plain | Format::Template | Format::Condition | Format::StageName => None,
+            Format::Name => name_fault(text),
+            Format::Variable => variable_fault(text),
+            Format::Duration => duration(text).is_none().then_some(())
+                .and_then(|()| fault("stagewright::bad-duration", "is no duration", "write numbers with units, as in `500ms`, `20s`, `1h30m`, `2d`")),
+            Format::Size => size(text).is_none().then_some(())
+                .and_then(|()| fault("stagewright::bad-size", "is no size", "write a whole number with its unit, as in `64KiB`, `256MiB`, `1GiB`, `10MB`")),
+            Format::Cron => cron_fault(text),
+            Format::Digest => digest_fault(text),
+            Format::Plugin => plugin_fault(text),
+            Format::Glob => glob_fault(text),
+            Format::WorkspacePath => path_fault(text),
+            Format::Program => program_fault(text),
+            Format::Origin => origin_fault(text),
+            Format::Host => host_fault(text),
+            Format::Repository => repository_fault(text),
+            Format::SecretSource => secret_source_fault(text),
+            Format::Choice(options) => choice_fault(text, options),
+        }
+    }
+
+    /// Keywords of the JSON Schema beside `type`.
+    pub(crate) fn schema(self) -> Json {
+        match self {
+            Format::Plain | Format::Template | Format::Condition | Format::Glob | Format::WorkspacePath => json!({}),
+            Format::Program | Format::Origin | Format::Host | Format::Repository => json!({ "minLength": 1 }),
+            Format::Name => json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$" }),
+            Format::StageName => json!({ "pattern": "^[a-z0-9][a-z0-9_-]*$" }),
+            Format::Variable => json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }),
+            Format::Duration => json!({ "pattern": "^([0-9]+(ms|s|m|h|d))+$", "examples": ["20m", "1h30m"] }),
+            Format::Size => json!({ "pattern": "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)$", "examples": ["256MiB"] }),
+            Format::Cron => json!({ "pattern": "^\\S+( +\\S+){4}$", "examples": ["0 2 * * *"] }),
+            Format::Digest => json!({ "pattern": "^sha256:[0-9a-f]{64}$" }),
+            Format::Plugin => json!({ "examples": ["cargo-test", "path:plugins/mine"] }),
+            Format::SecretSource => json!({ "pattern": "^(env|file):.+$" }),
+            Format::Choice(options) => json!({ "enum": options }),
+        }
+    }
+}
+
+/// `1h30m`: numbers with units, the sum of which counts.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let (number, after) = leading_number(rest)?;
+        let letters = after.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(after.len());
+        let milliseconds: u64 = match &after[..letters] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::from_millis(number.checked_mul(milliseconds)?))?;
+        rest = &after[letters..];
+    }
+    Some(total)
+}
+
+/// Bytes.
+pub(crate) fn size(text: &str) -> Option<u64> {
+    let (number, unit) = leading_number(text)?;
+    let bytes: u64 = match unit.trim_start() {
+        "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(bytes)
+}
+
+fn leading_number(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..digits].parse().ok()?, &text[digits..]))
+}
+
+fn name_fault(text: &str) -> Option<Fault> {
+    if super::is_name(super::NameRule::Name, text) {
+        return None;
+    }
+    let help = "a name has letters, digits, `_` and `-`, and starts with a letter or `_`";
+    fault("stagewright::bad-name", "is no name", help)
+}
+
+fn variable_fault(text: &str) -> Option<Fault> {
+    if super::is_name(super::NameRule::Variable, text) {
+        return None;
+    }
+    let help = "a variable's name has letters, digits and `_`, and doesn't start with a digit";
+    fault("stagewright::bad-name", "is no name of an environment variable", help)
+}
+
+fn cron_fault(text: &str) -> Option<Fault> {
+    const CODE: &str = "stagewright::bad-schedule";
+    const HELP: &str = "five fields: minute, hour, day of month, month, day of week, as in `0 2 * * 1-5`; times are UTC";
+    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+    if fields.len() != CRON_FIELDS.len() {
+        return fault(CODE, format!("is no cron line: it has {} fields", fields.len()), HELP);
+    }
+    fields.iter().zip(CRON_FIELDS).find_map(|(field, (name, low, high, names))| {
+        let is_good = field.split(',').all(|item| is_cron_item(item, low, high, names));
+        if is_good { None } else { fault(CODE, format!("is no cron line: `{field}` is no {name} ({low} to {high})"), HELP) }
+    })
+}
+
+/// `*`, `N`, `A-B`, each perhaps with a `/STEP`.
+fn is_cron_item(item: &str, low: u32, high: u32, names: &[&str]) -> bool {
+    let value = |text: &str| {
+        let named = names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let number = match named {
+            Some(position) => low + u32::try_from(position).ok()?,
+            None if text.bytes().all(|digit| digit.is_ascii_digit()) => text.parse().ok()?,
+            None => return None,
+        };
+        (low..=high).contains(&number).then_some(number)
+    };
+    let (range, step) = match item.split_once('/') {
+        Some((range, step)) => (range, Some(step)),
+        None => (item, None),
+    };
+    let range_is_good = match range.split_once('-') {
+        _ if range == "*" => true,
+        Some((from, to)) => matches!((value(from), value(to)), (Some(from), Some(to)) if from <= to),
+        // `5/10` is read in two ways by the programs that take it at all.
+        None => step.is_none() && value(range).is_some(),
+    };
+    let step_is_good = |step: &str| step.parse::<u32>().is_ok_and(|step| (1..=high).contains(&step));
+    range_is_good && step.is_none_or(step_is_good)
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|digits| {
+        digits.len() == 64 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+fn digest_fault(text: &str) -> Option<Fault> {
+    if is_sha256(text) {
+        return None;
+    }
+    fault("stagewright::bad-digest", "is no digest", "write `sha256:` and 64 lower-case hexadecimal digits")
+}
+
+fn plugin_fault(text: &str) -> Option<Fault> {
+    const CODE: &str = "stagewright::bad-plugin";
+    match text.split_once(':') {
+        None if text.is_empty() => fault(CODE, "names no plugin", "name a built-in plugin, or write `path:plugins/mine`"),
+        None => None,
+        Some(("path", "")) => fault(CODE, "names no path", "name the plugin's folder or file, as in `path:plugins/mine`"),
+        Some(("path", _)) => None,
+        Some(("oci", reference)) => match reference.split_once('@') {
+            Some((repository, digest)) if !repository.is_empty() && is_sha256(digest) => None,
+            _ => fault(
+                CODE,
+                "isn't pinned by digest",
+                "tags can be moved to other code: write `oci:HOST/NAME@sha256:` and 64 hexadecimal digits",
+            ),
+        },
+        Some((scheme, _)) => {
+            let help = "a plugin is a built-in's name, `path:PATH` or `oci:REFERENCE@sha256:DIGEST`";
+            fault(CODE, format!("has the unknown scheme `{scheme}:`"), help)
+        }
+    }
+}
+
+fn glob_fault(text: &str) -> Option<Fault> {
+    let error = globset::Glob::new(text).err()?;
+    let help = "`*` stays within a folder, `**` crosses folders, `[ab]` and `{a,b}` choose; `\\` takes the next character literally";
+    fault("stagewright::bad-pattern", format!("is no pattern: {}", error.kind()), help)
+}
+
+fn path_fault(text: &str) -> Option<Fault> {
+    const CODE: &str = "stagewright::bad-path";
+    if text.is_empty() {
+        return fault(CODE, "is no path", "`.` is the whole workspace");
+    }
+    if text.starts_with(['/', '\\']) || text.as_bytes().get(1) == Some(&b':') {
+        return fault(CODE, "is an absolute path", "write it relative to the workspace, as in `target`; `.` is all of it");
+    }
+    if text.starts_with('~') {
+        return fault(CODE, "is in a home folder", "a stage sees the workspace alone: write a path relative to it");
+    }
+    if text.split(['/', '\\']).any(|part| part == "..") {
+        return fault(CODE, "leaves the workspace", "write a path below the workspace, without `..`");
+    }
+    glob_fault(text)
+}
+
+fn program_fault(text: &str) -> Option<Fault> {
+    const CODE: &str = "stagewright::bad-program";
+    if text.is_empty() {
+        return fault(CODE, "names no program", "name a program, as in `cargo`; `*` is any");
+    }
+    if text.contains(char::is_whitespace) && !text.contains('/') {
+        let program = text.split_whitespace().next().unwrap_or(text);
+        let help = format!("name the program alone: `{program}`; its arguments go under `with`");
+        return fault(CODE, "is a command line", help);
+    }
+    None
+}
+
+fn origin_fault(text: &str) -> Option<Fault> {
+    const CODE: &str = "stagewright::bad-origin";
+    const HELP: &str = "write `https://HOST`, `https://HOST:PORT`, `http://HOST:PORT`, `HOST`, or `cargo`; a port may be `*`";
+    let authority = match text.split_once("://") {
+        Some(("https" | "http", authority)) => authority,
+        Some((scheme, _)) => return fault(CODE, format!("has the scheme `{scheme}`, which can't be granted"), HELP),
+        None => text,
+    };
+    if authority.trim_end_matches('/').contains(['/', '?', '#']) {
+        return fault(CODE, "has a path, and access is granted to whole hosts", HELP);
+    }
+    if authority.contains('@') {
+        return fault(CODE, "has a user's name in it", "attach a secret to the request instead");
+    }
+    let (host, port) = split_port(authority.trim_end_matches('/'));
+    if !is_host(host) {
+        return fault(CODE, "names no host", HELP);
+    }
+    match port {
+        None | Some("*") => None,
+        Some(port) if port.parse::<u16>().is_ok_and(|port| port > 0) => None,
+        Some(port) => fault(CODE, format!("has the port `{port}`"), HELP),
+    }
+}
+
+fn host_fault(text: &str) -> Option<Fault> {
+    let (host, port) = split_port(text);
+    if is_host(host) && port.is_none_or(|port| port == "*" || port.parse::<u16>().is_ok()) {
+        return None;
+    }
+    fault("stagewright::bad-host", "is no host", "write the host alone, as in `ghcr.io` or `localhost:5000`")
+}
+
+/// An IPv6 address stands in brackets.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let labels = host.strip_prefix("*.").unwrap_or(host);
+            !labels.is_empty()
+                && labels.split('.').all(|label| {
+                    !label.is_empty()
+                        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                })
+        }
+    }
+}
+
+fn repository_fault(text: &str) -> Option<Fault> {
+    const CODE: &str = "stagewright::bad-repository";
+    if text.contains("://") {
+        return fault(CODE, "is an address", "write `HOST/NAME` without a scheme, as in `ghcr.io/acme/app`");
+    }
+    let name = text.rsplit_once('/').map_or(text, |(_, name)| name);
+    if name.contains([':', '@']) {
+        let help = "write the repository alone; every tag of it is granted";
+        return fault(CODE, "names a tag or digest", help);
+    }
+    if !text.contains('/') || text.split('/').any(str::is_empty) || text.contains(char::is_whitespace) {
+        return fault(CODE, "is no repository", "write `HOST/NAME`, as in `local/app` or `ghcr.io/acme/*`");
+    }
+    None
+}
+
+fn secret_source_fault(text: &str) -> Option<Fault> {
+    const CODE: &str = "stagewright::bad-secret-source";
+    match text.split_once(':') {
+        Some(("env", name)) => variable_fault(name).map(|inner| Fault { code: CODE, ..inner }),
+        Some(("file", "")) => fault(CODE, "names no file", "write `file:PATH`"),
+        Some(("file", _)) => None,
+        _ => fault(CODE, "is no place that secrets can be read from", "write `env:NAME` or `file:PATH`"),
+    }
+}
+
+fn choice_fault(text: &str, options: &[&str]) -> Option<Fault> {
+    if options.contains(&text) {
+        return None;
+    }
+    let help = match crate::nearest::nearest(text, options.iter().copied()) {
+        Some(option) => format!("did you mean `{option}`?"),
+        None => format!("choose one of {}", options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ")),
+    };
+    fault("stagewright::bad-choice", "is not one of the values that this key takes", help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_sums_of_numbers_with_units() {
+        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(duration("2d"), Some(Duration::from_secs(172_800)));
+        for text in ["", "20", "m", "20 m", "-1s", "1.5h", "1w", "99999999999999999999d", "20min", "é"] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_whole_numbers_with_a_unit() {
+        assert_eq!(size("256MiB"), Some(256 << 20));
+        assert_eq!(size("10 MB"), Some(10_000_000));
+        for text in ["", "256", "MiB", "1.5GiB", "18446744073709551615GiB", "-1B"] {
+            assert_eq!(size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn cron_lines_have_five_fields_within_bounds() {
+        for text in ["0 2 * * *", "*/15 0-6,22 1 jan-mar MON-fri", "0-30/5 * * * 7"] {
+            assert_eq!(Format::Cron.fault(text), None, "{text}");
+        }
+        for text in ["", "0 2 * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "5-1 * * * *", "*/0 * * * *",
+            "1/2 * * * *", "+1 * * * *", "@daily"]
+        {
+            assert!(Format::Cron.fault(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn permissions_have_their_forms() {
+        #[track_caller]
+        fn check(format: Format, good: &[&str], bad: &[&str]) {
+            for text in good {
+                assert_eq!(format.fault(text), None, "{text}");
+            }
+            for text in bad {
+                assert!(format.fault(text).is_some(), "{text}");
+            }
+        }
+        check(Format::WorkspacePath, &[".", "target", "crates/**/*.rs", "a..b"], &["/", "/etc", "../x", "a/../../b", "~/x", "", "C:\\x", "a[", "${{ inputs.a }}"]);
+        check(Format::Origin, &["cargo", "ghcr.io", "https://a.example:8443", "http://127.0.0.1:*", "https://[::1]:80", "*.example.org", "localhost:5000"], &["", "https://a/b", "ftp://a", "a b", "https://u@h", "a:0", "a:99999", "https://:80"]);
+        check(Format::Repository, &["local/app", "ghcr.io/acme/*", "localhost:5000/app"], &["app", "local/app:1", "local/app@sha256:0", "https://a/b", "a//b", ""]);
+        check(Format::SecretSource, &["env:TOKEN", "file:/run/secrets/token"], &["TOKEN", "env:", "file:", "vault:x", "env:A-B"]);
+        check(Format::Plugin, &["noop", "path:plugins/mine"], &["", "path:", "oci:ghcr.io/a/b:1", "oci:a@sha256:12", "docker:x"]);
+        check(Format::Program, &["cargo", "*", "/opt/My Tools/x"], &["", "cargo test"]);
+    }
+}

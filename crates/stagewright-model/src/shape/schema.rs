@@ -1,0 +1,87 @@
+//! The description of the format as JSON Schema, for editors.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{FILE, NameRule, Shape, Table};
+
+/// The JSON Schema (draft 2020-12) of pipeline files. It is as strict as one file's keys, types and forms go; what one
+/// value says about another is checked by [`Plan::parse`](crate::Plan::parse) alone.
+pub fn json_schema() -> Json {
+    let mut schema = object([
+        ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
+        ("title", json!("Stagewright pipeline")),
+    ]);
+    schema.extend(table(&FILE));
+    Json::Object(schema)
+}
+
+fn table(table: &Table) -> Map<String, Json> {
+    let mut schema = object([("type", json!("object"))]);
+    let properties: Map<_, _> = table
+        .keys
+        .iter()
+        .map(|key| {
+            let mut property = object([("description", json!(key.doc))]);
+            // The descriptions and their defaults are compiled in, and a test reads every one of them.
+            if let Some(default) = key.default.and_then(|default| serde_json::from_str(default).ok()) {
+                property.insert("default".to_owned(), default);
+            }
+            property.extend(shape(&key.shape));
+            (key.name.to_owned(), Json::Object(property))
+        })
+        .collect();
+    if !properties.is_empty() {
+        schema.insert("properties".to_owned(), Json::Object(properties));
+    }
+    let required: Vec<_> = table.keys.iter().filter(|key| key.is_required).map(|key| key.name).collect();
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), json!(required));
+    }
+    match table.others {
+        None => {
+            schema.insert("additionalProperties".to_owned(), json!(false));
+        }
+        Some(others) => {
+            if let Some(pattern) = name_pattern(others.rule) {
+                schema.insert("propertyNames".to_owned(), json!({ "pattern": pattern, "maxLength": 100 }));
+            }
+            schema.insert("additionalProperties".to_owned(), Json::Object(shape(&others.shape)));
+        }
+    }
+    schema
+}
+
+fn shape(of: &Shape) -> Map<String, Json> {
+    match of {
+        Shape::Text(format) => {
+            let mut schema = object([("type", json!("string"))]);
+            if let Json::Object(keywords) = format.schema() {
+                schema.extend(keywords);
+            }
+            schema
+        }
+        Shape::Integer(low, high) if low == high => object([("const", json!(low))]),
+        Shape::Integer(low, high) => {
+            object([("type", json!("integer")), ("minimum", json!(low)), ("maximum", json!(high))])
+        }
+        Shape::Boolean => object([("type", json!("boolean"))]),
+        Shape::Scalar => object([("type", json!(["string", "number", "boolean"]))]),
+        Shape::Anything => Map::new(),
+        Shape::List(item) => object([("type", json!("array")), ("items", Json::Object(shape(item)))]),
+        Shape::Table(keys) => table(keys),
+        Shape::Either(shapes) => object([("anyOf", shapes.iter().map(|of| Json::Object(shape(of))).collect())]),
+    }
+}
+
+fn name_pattern(rule: NameRule) -> Option<&'static str> {
+    match rule {
+        NameRule::Stage => Some("^[a-z0-9][a-z0-9_-]*$"),
+        NameRule::Name => Some("^[A-Za-z_][A-Za-z0-9_-]*$"),
+        NameRule::Variable => Some("^[A-Za-z_][A-Za-z0-9_]*$"),
+        NameRule::Any => None,
+    }
+}
+
+fn object<const N: usize>(entries: [(&str, Json); N]) -> Map<String, Json> {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}

@@ -1,0 +1,207 @@
+//! `artifacts`: named files handed between the stages of a run. Content is kept once, by digest.
+//!
+//! On disk: `blobs/sha256/HEX` holds contents, `runs/RUN/NAME.json` says what a name stands for in a run. Both are
+//! written as drafts and renamed, so that what has its name is complete.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::workspace::{FillError, Workspace, copy_and_digest, failed_at};
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::since_0_1::stagewright::stage::artifacts::{Artifact, Host};
+
+/// Longest name.
+const NAME: usize = 128;
+
+/// The artifacts of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Artifacts {
+    root: PathBuf,
+    run: String,
+    stage: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Record {
+    digest: String,
+    media_type: String,
+    size: u64,
+    /// Who published it.
+    stage: String,
+}
+
+impl Artifacts {
+    pub(crate) fn new(root: PathBuf, run: String, stage: String) -> Artifacts {
+        Artifacts { root, run, stage }
+    }
+
+    /// A stage that is tried again replaces what it published before; another stage's name is taken.
+    pub(crate) fn publish(
+        &self,
+        files: &Workspace,
+        name: &str,
+        path: &str,
+        media_type: &str,
+    ) -> Result<Artifact, CapabilityError> {
+        let place = self.place(name)?;
+        if let Some(taken) = self.record(&place, name)?.filter(|record| record.stage != self.stage) {
+            let message = format!("the stage `{}` has published an artifact `{name}` already", taken.stage);
+            return Err(CapabilityError::new(ErrorCode::AlreadyExists, message).with_help("choose another name"));
+        }
+        let mut file = files.open(path)?;
+        let stored = self.store(&mut file).and_then(|(digest, size)| {
+            let record =
+                Record { digest, media_type: media_type.to_owned(), size, stage: self.stage.clone() };
+            let mut draft = draft_beside(&place)?;
+            serde_json::to_writer(&mut draft, &record)?;
+            draft.persist(&place)?;
+            Ok(record)
+        });
+        let record = stored.map_err(|error| failed_at("publish", path, &error))?;
+        Ok(artifact(name, record))
+    }
+
+    /// The content is checked against its digest on the way.
+    pub(crate) fn fetch(&self, files: &Workspace, name: &str, path: &str) -> Result<Artifact, CapabilityError> {
+        let place = self.place(name)?;
+        let Some(record) = self.record(&place, name)? else {
+            let message = format!("no stage of this run has published an artifact `{name}`");
+            return Err(CapabilityError::new(ErrorCode::NotFound, message)
+                .with_help("make the stage that publishes it one of this stage's `needs`"));
+        };
+        files.replace(path, |target| {
+            let mut blob = fs::File::open(self.blob(&record.digest))?;
+            let (digest, _) = copy_and_digest(&mut blob, target)?;
+            if digest == record.digest {
+                return Ok(());
+            }
+            let message = format!("artifact `{name}` is damaged: {digest} instead of {}", record.digest);
+            Err(FillError::Other(
+                CapabilityError::new(ErrorCode::Internal, message).with_help("run the stage that publishes it again"),
+            ))
+        })?;
+        Ok(artifact(name, record))
+    }
+
+    fn store(&self, file: &mut impl io::Read) -> io::Result<(String, u64)> {
+        let mut draft = draft_beside(&self.blob("sha256:draft"))?;
+        let (digest, size) = copy_and_digest(file, &mut draft)?;
+        let blob = self.blob(&digest);
+        if !blob.exists() {
+            draft.as_file().sync_all()?;
+            draft.persist(blob)?;
+        }
+        Ok((digest, size))
+    }
+
+    fn blob(&self, digest: &str) -> PathBuf {
+        self.root.join("blobs").join(digest.replacen(':', "/", 1))
+    }
+
+    fn place(&self, name: &str) -> Result<PathBuf, CapabilityError> {
+        let fine = |text: &str| {
+            !text.starts_with('.') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        if name.is_empty() || name.len() > NAME || !fine(name) {
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{name}` can't name an artifact"))
+                .with_help(format!("use at most {NAME} letters, digits, `-`, `_` and `.`, not beginning with a dot")));
+        }
+        if self.run.is_empty() || !fine(&self.run) {
+            return Err(CapabilityError::new(ErrorCode::Internal, format!("run `{}` can't name a folder", self.run)));
+        }
+        Ok(self.root.join("runs").join(&self.run).join(format!("{name}.json")))
+    }
+
+    fn record(&self, place: &Path, name: &str) -> Result<Option<Record>, CapabilityError> {
+        match fs::read(place) {
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+                CapabilityError::new(ErrorCode::Internal, format!("the record of artifact `{name}` is damaged"))
+                    .caused_by(&error)
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed_at("look up", name, &error)),
+        }
+    }
+}
+
+/// In the folder of `place`, which is made if need be.
+fn draft_beside(place: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let folder = place.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    tempfile::NamedTempFile::new_in(folder)
+}
+
+fn artifact(name: &str, record: Record) -> Artifact {
+    let Record { digest, media_type, size, stage: _ } = record;
+    Artifact { name: name.to_owned(), digest, media_type, size }
+}
+
+impl Host for Attempt {
+    async fn publish(&mut self, name: String, path: String, media_type: String) -> CallResult<Artifact> {
+        let artifacts = self.artifacts.clone();
+        Ok(self.workspace.off_thread(move |files| artifacts.publish(files, &name, &path, &media_type)).await?)
+    }
+
+    async fn fetch(&mut self, name: String, path: String) -> CallResult<Artifact> {
+        let artifacts = self.artifacts.clone();
+        Ok(self.workspace.off_thread(move |files| artifacts.fetch(files, &name, &path)).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cap_std::ambient_authority;
+    use cap_std::fs::Dir;
+    use stagewright_model::Permissions;
+
+    use super::*;
+    use crate::policy::Policy;
+
+    fn workspace(folder: &Path) -> Workspace {
+        let permissions = Permissions { write: vec![".".into()], ..Permissions::default() };
+        let policy = Policy::new("test", &permissions, &[], &[]).unwrap();
+        let root = Dir::open_ambient_dir(folder, ambient_authority()).unwrap();
+        Workspace::new(Arc::new(root), Arc::new(policy), 1000)
+    }
+
+    #[test]
+    fn what_one_stage_publishes_another_fetches() {
+        let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let files = workspace(folder.path());
+        let of = |stage: &str| Artifacts::new(store.path().into(), "run-1".into(), stage.into());
+        fs::write(folder.path().join("a"), "hello").unwrap();
+        of("build").publish(&files, "app", "a", "text/plain").unwrap();
+        fs::write(folder.path().join("a"), "hello again").unwrap();
+        let published = of("build").publish(&files, "app", "a", "text/plain").unwrap();
+        let fetched = of("deploy").fetch(&files, "app", "in/b").unwrap();
+        assert_eq!((fetched.digest, fetched.size, fetched.media_type), (published.digest, 11, "text/plain".into()));
+        assert_eq!(fs::read_to_string(folder.path().join("in/b")).unwrap(), "hello again");
+
+        let taken = of("deploy").publish(&files, "app", "a", "text/plain").unwrap_err();
+        assert_eq!(taken.code, ErrorCode::AlreadyExists);
+        assert_eq!(of("deploy").fetch(&files, "other", "b").unwrap_err().code, ErrorCode::NotFound);
+        for name in ["", "../x", "a/b", ".hidden"] {
+            assert_eq!(of("build").publish(&files, name, "a", "").unwrap_err().code, ErrorCode::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let files = workspace(folder.path());
+        let artifacts = Artifacts::new(store.path().into(), "run-1".into(), "build".into());
+        fs::write(folder.path().join("a"), "hello").unwrap();
+        let published = artifacts.publish(&files, "app", "a", "text/plain").unwrap();
+        fs::write(artifacts.blob(&published.digest), "hellO").unwrap();
+        assert!(artifacts.fetch(&files, "app", "b").unwrap_err().message.contains("damaged"));
+        assert!(!folder.path().join("b").exists());
+    }
+}

@@ -1,0 +1,84 @@
+//! `context`: what the stage is, and what it was given. Reads only.
+
+use std::sync::Arc;
+
+use stagewright_engine::AttemptRequest;
+use tokio::time::Instant;
+
+use crate::since_0_1::stagewright::stage::context;
+use crate::stop::Cancel;
+
+/// Answers from the attempt's request.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    request: Arc<AttemptRequest>,
+    cancel: Cancel,
+    deadline: Option<Instant>,
+}
+
+impl Context {
+    pub(crate) fn new(request: Arc<AttemptRequest>, cancel: Cancel, deadline: Option<Instant>) -> Context {
+        Context { request, cancel, deadline }
+    }
+
+    /// What all of this is about.
+    pub(crate) fn request(&self) -> &AttemptRequest {
+        &self.request
+    }
+}
+
+impl context::Host for Context {
+    async fn pipeline(&mut self) -> wasmtime::Result<String> {
+        Ok(self.request.pipeline.clone())
+    }
+
+    async fn stage(&mut self) -> wasmtime::Result<String> {
+        Ok(self.request.stage_id.clone())
+    }
+
+    async fn run_id(&mut self) -> wasmtime::Result<String> {
+        Ok(self.request.run.0.clone())
+    }
+
+    async fn attempt(&mut self) -> wasmtime::Result<u32> {
+        Ok(self.request.attempt)
+    }
+
+    async fn rehearsal(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.request.rehearsal)
+    }
+
+    async fn cancelled(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.cancel.is_set())
+    }
+
+    async fn remaining_ms(&mut self) -> wasmtime::Result<Option<u32>> {
+        let remaining = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_millis());
+        Ok(remaining.map(|milliseconds| u32::try_from(milliseconds).unwrap_or(u32::MAX)))
+    }
+
+    async fn trace_parent(&mut self) -> wasmtime::Result<Option<String>> {
+        // The engine keeps no traces that a stage's could belong to.
+        Ok(None)
+    }
+
+    async fn environment(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.request.environment.clone())
+    }
+
+    async fn config(&mut self) -> wasmtime::Result<String> {
+        Ok(self.request.config.to_string())
+    }
+
+    async fn input(&mut self, stage: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.request.needs.get(&stage).map(ToString::to_string))
+    }
+
+    async fn variable(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.request.env.get(&name).cloned())
+    }
+
+    async fn resumption(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.request.resumption.as_ref().map(ToString::to_string))
+    }
+}

@@ -1,0 +1,146 @@
+//! `gate`: a question to a person, put together here and handed to the engine when the stage suspends.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
+use stagewright_engine::{AttemptRequest, Field, FieldKind, Gate, Timestamp};
+use wasmtime::component::Resource;
+
+use super::clock::now_ms;
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::since_0_1::stagewright::stage::gate::{FieldKind as WitFieldKind, Host, HostApproval};
+
+/// A gate to be.
+#[derive(Clone, Debug)]
+pub(crate) struct ApprovalBuilder {
+    message: String,
+    approvers: Vec<String>,
+    approvals: u32,
+    fields: Vec<Field>,
+    expires_ms: Option<u64>,
+}
+
+impl ApprovalBuilder {
+    fn new(message: String) -> ApprovalBuilder {
+        ApprovalBuilder { message, approvers: Vec::new(), approvals: 1, fields: Vec::new(), expires_ms: None }
+    }
+}
+
+/// The gates that an attempt has opened, by token.
+#[derive(Debug, Default)]
+pub(crate) struct Gates(BTreeMap<String, Gate>);
+
+impl Gates {
+    /// Gives the token.
+    fn open(&mut self, approval: ApprovalBuilder, request: &AttemptRequest) -> Result<String, CapabilityError> {
+        let ApprovalBuilder { message, approvers, approvals, fields, expires_ms } = approval;
+        let invalid = |message: &str| Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
+        if message.trim().is_empty() {
+            return invalid("an approval must say what is to be approved");
+        }
+        if approvals == 0 {
+            return invalid("an approval takes at least one person");
+        }
+        if fields.iter().enumerate().any(|(at, field)| fields[..at].iter().any(|other| other.name == field.name)) {
+            return invalid("two fields of the approval have the same name");
+        }
+        let now = now_ms();
+        let seed = format!("{}\0{}\0{}\0{now}\0{}", request.run, request.stage_id, request.attempt, self.0.len());
+        let token = crate::hex(&Sha256::digest(seed)[..16]);
+        let expires = expires_ms.map(|duration| Timestamp(now.saturating_add(duration)));
+        let gate = Gate { token: token.clone(), message, approvers, approvals, fields, expires };
+        self.0.insert(token.clone(), gate);
+        Ok(token)
+    }
+
+    /// The gate that the stage waits at.
+    pub(crate) fn take(&mut self, token: &str) -> Option<Gate> {
+        self.0.remove(token)
+    }
+}
+
+impl HostApproval for Attempt {
+    async fn new(&mut self, message: String) -> wasmtime::Result<Resource<ApprovalBuilder>> {
+        let message = self.log.masker().text(&message);
+        Ok(self.table.push(ApprovalBuilder::new(message))?)
+    }
+
+    async fn approver(&mut self, approval: Resource<ApprovalBuilder>, who: String) -> wasmtime::Result<()> {
+        self.table.get_mut(&approval)?.approvers.push(who);
+        Ok(())
+    }
+
+    async fn approvals(&mut self, approval: Resource<ApprovalBuilder>, count: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&approval)?.approvals = count;
+        Ok(())
+    }
+
+    async fn field(
+        &mut self,
+        approval: Resource<ApprovalBuilder>,
+        name: String,
+        kind: WitFieldKind,
+        description: String,
+        required: bool,
+    ) -> wasmtime::Result<()> {
+        let kind = match kind {
+            WitFieldKind::Text => FieldKind::Text,
+            WitFieldKind::Number => FieldKind::Number,
+            WitFieldKind::Boolean => FieldKind::Boolean,
+        };
+        self.table.get_mut(&approval)?.fields.push(Field { name, kind, description, required });
+        Ok(())
+    }
+
+    async fn expires_ms(&mut self, approval: Resource<ApprovalBuilder>, duration: u64) -> wasmtime::Result<()> {
+        self.table.get_mut(&approval)?.expires_ms = Some(duration);
+        Ok(())
+    }
+
+    async fn open(&mut self, approval: Resource<ApprovalBuilder>) -> CallResult<String> {
+        let approval = self.table.get(&approval)?.clone();
+        Ok(self.gates.open(approval, self.context.request())?)
+    }
+
+    async fn drop(&mut self, approval: Resource<ApprovalBuilder>) -> wasmtime::Result<()> {
+        self.table.delete(approval)?;
+        Ok(())
+    }
+}
+
+impl Host for Attempt {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::request;
+
+    #[test]
+    fn each_opening_has_a_token_of_its_own() {
+        let mut gates = Gates::default();
+        let approval = ApprovalBuilder { expires_ms: Some(1000), ..ApprovalBuilder::new("deploy?".into()) };
+        let first = gates.open(approval.clone(), &request()).unwrap();
+        let second = gates.open(approval, &request()).unwrap();
+        assert_ne!(first, second);
+        let gate = gates.take(&first).unwrap();
+        assert_eq!((gate.message.as_str(), gate.approvals), ("deploy?", 1));
+        assert!(gate.expires.is_some() && gates.take(&first).is_none());
+    }
+
+    #[test]
+    fn a_question_must_be_one() {
+        let mut gates = Gates::default();
+        let field =
+            Field { name: "a".into(), kind: FieldKind::Text, description: String::new(), required: false };
+        let bad = [
+            ApprovalBuilder::new(" ".into()),
+            ApprovalBuilder { approvals: 0, ..ApprovalBuilder::new("x".into()) },
+            ApprovalBuilder { fields: vec![field.clone(), field], ..ApprovalBuilder::new("x".into()) },
+        ];
+        for approval in bad {
+            assert_eq!(gates.open(approval, &request()).unwrap_err().code, ErrorCode::InvalidArgument);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `logging`: the plugin's own words in the stage's log.
+
+use stagewright_engine::Stream;
+
+use crate::attempt::Attempt;
+use crate::since_0_1::stagewright::stage::logging::{Host, Level};
+
+/// Arguments to a message: at most as much of each as a reader can take in.
+const FIELD: usize = 4 * 1024;
+
+/// The line, or lines, that a message becomes: the level where it matters, the text, the fields.
+fn render(level: Level, message: &str, fields: &[(String, String)]) -> String {
+    let mut text = match level {
+        Level::Error => "error: ".to_owned(),
+        Level::Warn => "warning: ".to_owned(),
+        Level::Info | Level::Debug | Level::Trace => String::new(),
+    };
+    text.push_str(message);
+    for (name, value) in fields {
+        let value: String = value.chars().take(FIELD).collect();
+        let bare = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c == '"' || c == '=');
+        let value = if bare { value } else { format!("{value:?}") };
+        text.push_str(&format!(" {name}={value}"));
+    }
+    text
+}
+
+impl Host for Attempt {
+    async fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {
+        if matches!(level, Level::Debug | Level::Trace) && !self.verbose {
+            return Ok(());
+        }
+        self.log.text(Stream::Plugin, &render(level, &message, &fields)).await;
+        Ok(())
+    }
+
+    async fn progress(&mut self, message: String, current: u32, total: Option<u32>) -> wasmtime::Result<()> {
+        let message = self.log.masker().text(&message);
+        self.log.output().progress(message, current, total);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_follow_the_message() {
+        let fields = [("path".to_owned(), "/".to_owned()), ("why".to_owned(), "it \"is\"".to_owned())];
+        assert_eq!(render(Level::Warn, "slow", &fields), "warning: slow path=/ why=\"it \\\"is\\\"\"");
+        assert_eq!(render(Level::Info, "done", &[]), "done");
+        assert_eq!(render(Level::Info, "x", &[("empty".into(), String::new())]), "x empty=\"\"");
+    }
+}

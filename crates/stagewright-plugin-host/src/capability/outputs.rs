@@ -1,0 +1,127 @@
+//! `outputs`: values for other stages, Markdown for people, findings.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+use stagewright_engine::{Level, Problem};
+
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::limits::Bytes;
+use crate::mask::Masker;
+use crate::since_0_1::stagewright::stage::outputs::Host;
+use crate::since_0_1::stagewright::stage::types::{Diagnostic, Severity};
+
+/// All outputs of an attempt together, as JSON: they are journalled, and seen by every expression.
+const TOTAL: usize = 1024 * 1024;
+/// One summary.
+const SUMMARY: usize = 1024 * 1024;
+/// Findings of one attempt.
+const PROBLEMS: usize = 10_000;
+
+/// What an attempt has put out so far.
+#[derive(Debug, Default)]
+pub(crate) struct Outputs {
+    values: BTreeMap<String, Json>,
+    size: BTreeMap<String, usize>,
+    problems: usize,
+}
+
+impl Outputs {
+    /// Sets an output; a later value replaces an earlier one. `value` is JSON.
+    pub(crate) fn set(&mut self, name: &str, value: &str, masker: &Masker) -> Result<(), CapabilityError> {
+        let invalid = |message: String| CapabilityError::new(ErrorCode::InvalidArgument, message);
+        let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        if !named {
+            return Err(invalid(format!("`{name}` can't name an output"))
+                .with_help("use letters, digits, `-`, `_` and `.` only"));
+        }
+        let json: Json = serde_json::from_str(value)
+            .map_err(|error| invalid(format!("the value of output `{name}` isn't JSON: {error}")))?;
+        let others: usize = self.size.iter().filter(|(other, _)| *other != name).map(|(_, size)| size).sum();
+        if others + name.len() + value.len() > TOTAL {
+            let message = format!("output `{name}` takes the stage's outputs over {}", Bytes(TOTAL as u64));
+            return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
+                .with_help("publish large data as an artifact, and put out its name"));
+        }
+        self.size.insert(name.to_owned(), name.len() + value.len());
+        self.values.insert(name.to_owned(), masker.json(&json));
+        Ok(())
+    }
+
+    /// What was set.
+    pub(crate) fn take(&mut self) -> BTreeMap<String, Json> {
+        std::mem::take(&mut self.values)
+    }
+
+    /// Counts a finding; false when there were too many already.
+    fn admit_problem(&mut self) -> bool {
+        self.problems += 1;
+        self.problems <= PROBLEMS
+    }
+}
+
+/// The engine's form of a finding.
+pub(crate) fn problem(diagnostic: Diagnostic, masker: &Masker) -> Problem {
+    Problem {
+        level: match diagnostic.severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warning,
+            Severity::Info => Level::Info,
+        },
+        code: diagnostic.code,
+        message: masker.text(&diagnostic.message),
+        path: diagnostic.path.map(|path| masker.text(&path)),
+        help: diagnostic.help.map(|help| masker.text(&help)),
+    }
+}
+
+impl Host for Attempt {
+    async fn set(&mut self, name: String, value: String) -> CallResult<()> {
+        Ok(self.outputs.set(&name, &value, self.log.masker())?)
+    }
+
+    async fn summary(&mut self, mut markdown: String) -> wasmtime::Result<()> {
+        if markdown.len() > SUMMARY {
+            markdown.truncate((0..=SUMMARY).rev().find(|&at| markdown.is_char_boundary(at)).unwrap_or(0));
+            markdown.push_str("\n\n(cut here: too long)");
+        }
+        let markdown = self.log.masker().text(&markdown);
+        self.log.output().summary(markdown).await;
+        Ok(())
+    }
+
+    async fn report(&mut self, diagnostic: Diagnostic) -> wasmtime::Result<()> {
+        if self.outputs.admit_problem() {
+            let problem = problem(diagnostic, self.log.masker());
+            self.log.output().problem(problem).await;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_stands_and_secrets_are_masked() {
+        let (mut outputs, masker) = (Outputs::default(), Masker::default());
+        masker.add("hunter22", false);
+        outputs.set("a", "1", &masker).unwrap();
+        outputs.set("a", "{\"x\":[\"is hunter22\"]}", &masker).unwrap();
+        assert_eq!(outputs.take(), BTreeMap::from([("a".to_owned(), serde_json::json!({ "x": ["is ***"] }))]));
+    }
+
+    #[test]
+    fn what_is_no_output_is_refused() {
+        let (mut outputs, masker) = (Outputs::default(), Masker::default());
+        assert_eq!(outputs.set("a b", "1", &masker).unwrap_err().code, ErrorCode::InvalidArgument);
+        assert_eq!(outputs.set("a", "not json", &masker).unwrap_err().code, ErrorCode::InvalidArgument);
+        let half = format!("\"{}\"", "x".repeat(TOTAL / 2));
+        outputs.set("a", &half, &masker).unwrap();
+        outputs.set("a", &half, &masker).unwrap();
+        assert_eq!(outputs.set("b", &half, &masker).unwrap_err().code, ErrorCode::ResourceExhausted);
+    }
+}

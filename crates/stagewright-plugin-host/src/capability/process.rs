@@ -1,0 +1,491 @@
+//! `process`: native programs, as far as they are granted.
+//!
+//! A child gets a cleared environment, a process group of its own, and a task here that carries its output to the log
+//! and to the guest. No child outlives its attempt.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use stagewright_engine::Stream;
+use stagewright_process::{Child, Command, ExitStatus, Group, Source, which};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use wasmtime::component::Resource;
+
+use super::secrets::SecretHandle;
+use super::workspace::Workspace;
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::limits::Bytes;
+use crate::log::{AttemptLog, LineWriter};
+use crate::mask::{MaskStream, Reader};
+use crate::policy::Policy;
+use crate::since_0_1::stagewright::stage::process::{self as wit, Host, HostChild, HostCommand};
+
+/// What every process inherits: where programs are, where toolchains keep their things, which language to speak.
+const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
+/// Children of one attempt at a time.
+const CHILDREN: usize = 256;
+/// How long the tasks of killed children may take to hand over what was in the pipes.
+const COLLECT: Duration = Duration::from_secs(1);
+
+/// A command to be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CommandBuilder {
+    program: String,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    current_dir: Option<String>,
+    stdin: Option<Vec<u8>>,
+    timeout: Option<Duration>,
+    capture: Option<u32>,
+    quiet: bool,
+    /// What a builder method could not answer itself.
+    refused: Option<CapabilityError>,
+}
+
+impl CommandBuilder {
+    fn secret_env(&mut self, name: String, secret: &SecretHandle) {
+        match secret.for_program(&self.program) {
+            Ok(value) => {
+                self.env.insert(name, value.to_owned());
+            }
+            Err(error) => {
+                self.refused.get_or_insert(error);
+            }
+        }
+    }
+}
+
+/// A piece of captured output.
+type Chunk = (Source, Vec<u8>);
+
+/// How a child ended, for all who wait for it.
+#[derive(Clone, Debug)]
+enum End {
+    Exited(ExitStatus),
+    TimedOut(Duration),
+    Lost(String),
+}
+
+/// A running child, as its guest knows it.
+#[derive(Debug)]
+pub(crate) struct ChildHandle {
+    program: String,
+    group: Group,
+    end: watch::Receiver<Option<End>>,
+    captured: Option<mpsc::UnboundedReceiver<Chunk>>,
+    /// Bytes that the guest asked for, when there were more.
+    overflow: watch::Receiver<Option<u32>>,
+}
+
+impl ChildHandle {
+    async fn wait(&mut self) -> Result<ExitStatus, CapabilityError> {
+        let end = match self.end.wait_for(Option::is_some).await {
+            Ok(end) => end.clone(),
+            Err(_) => None,
+        };
+        let program = &self.program;
+        match end {
+            Some(End::Exited(status)) => Ok(status),
+            Some(End::TimedOut(limit)) => Err(CapabilityError::new(
+                ErrorCode::DeadlineExceeded,
+                format!("`{program}` took longer than {limit:?} and was killed"),
+            )),
+            Some(End::Lost(why)) => {
+                Err(CapabilityError::new(ErrorCode::Internal, format!("`{program}` was lost: {why}")))
+            }
+            None => Err(CapabilityError::new(ErrorCode::Cancelled, format!("`{program}` was stopped with its stage"))),
+        }
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<Chunk>, CapabilityError> {
+        let program = &self.program;
+        let Some(captured) = &mut self.captured else {
+            let message = format!("the output of `{program}` isn't captured");
+            return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
+                .with_help("call `capture` before `spawn`"));
+        };
+        if let Some(chunk) = captured.recv().await {
+            return Ok(Some(chunk));
+        }
+        match *self.overflow.borrow() {
+            None => Ok(None),
+            Some(limit) => {
+                let limit = Bytes(limit.into());
+                let message = format!("`{program}` wrote more than the {limit} that were to be captured");
+                Err(CapabilityError::new(ErrorCode::ResourceExhausted, message))
+            }
+        }
+    }
+}
+
+/// Starts children, and sees to it that none is left.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    policy: Arc<Policy>,
+    workspace: Workspace,
+    root: PathBuf,
+    log: AttemptLog,
+    /// Before what a command sets itself.
+    environment: BTreeMap<String, String>,
+    groups: Groups,
+    tasks: JoinSet<()>,
+}
+
+/// The process groups of an attempt's children: for those who have to stop them while the guest is busy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Groups(Arc<Mutex<Vec<Group>>>);
+
+impl Groups {
+    fn add(&self, group: Group) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(group);
+    }
+
+    /// SIGTERM to all.
+    pub(crate) fn interrupt(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Group::interrupt);
+    }
+
+    /// SIGKILL to all.
+    pub(crate) fn kill(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Group::kill);
+    }
+}
+
+impl Processes {
+    /// `inherited`: the engine's own environment, of which a child sees only what is named in [`INHERITED`] and in
+    /// `permissions.env`. `stage`: the stage's `env` table. `root`: the workspace.
+    pub(crate) fn new(
+        policy: Arc<Policy>,
+        workspace: Workspace,
+        root: PathBuf,
+        log: AttemptLog,
+        inherited: &BTreeMap<String, String>,
+        stage: &BTreeMap<String, String>,
+    ) -> Processes {
+        let names = INHERITED.into_iter().chain(policy.inherited_variables().iter().map(String::as_str));
+        let mut environment: BTreeMap<String, String> =
+            names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
+        environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Processes { policy, workspace, root, log, environment, groups: Groups::default(), tasks: JoinSet::new() }
+    }
+
+    pub(crate) fn groups(&self) -> Groups {
+        self.groups.clone()
+    }
+
+    pub(crate) async fn spawn(&mut self, command: CommandBuilder) -> Result<ChildHandle, CapabilityError> {
+        let CommandBuilder { program, args, env, current_dir, stdin, timeout, capture, quiet, refused } = command;
+        self.policy.program(&program)?;
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        if quiet && capture.is_none() {
+            return Err(CapabilityError::new(
+                ErrorCode::InvalidArgument,
+                format!("the output of `{program}` would go nowhere: `quiet` needs `capture`"),
+            ));
+        }
+        while self.tasks.try_join_next().is_some() {}
+        if self.tasks.len() >= CHILDREN {
+            let message = format!("the stage runs {CHILDREN} processes already");
+            return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message).with_help("wait for some of them"));
+        }
+        let current_dir = match current_dir {
+            Some(path) => {
+                let folder = self.workspace.off_thread(move |files| files.folder(&path)).await?;
+                self.root.join(folder.as_path())
+            }
+            None => self.root.clone(),
+        };
+        let mut environment = self.environment.clone();
+        environment.extend(env);
+        let found = self.find(&program, environment.get("PATH").map_or("", String::as_str))?;
+        let native = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };
+        let child = native.spawn().map_err(|error| {
+            let code = if error.is_not_found() { ErrorCode::NotFound } else { ErrorCode::FailedPrecondition };
+            CapabilityError::new(code, error.to_string()).with_help(error.help())
+        })?;
+        Ok(self.watch(program, child, timeout, capture, quiet))
+    }
+
+    /// A name is looked up in `PATH`; a path is relative to the workspace.
+    fn find(&self, program: &str, path_variable: &str) -> Result<PathBuf, CapabilityError> {
+        if program.contains('/') && !Path::new(program).is_absolute() {
+            return Ok(self.root.join(program));
+        }
+        which(program, path_variable).ok_or_else(|| {
+            let message = format!("the program `{program}` is not there: looked in PATH ({path_variable})");
+            CapabilityError::new(ErrorCode::NotFound, message)
+                .with_help(format!("install `{program}`, or set PATH in the stage's `env`"))
+        })
+    }
+
+    fn watch(
+        &mut self,
+        program: String,
+        child: Child,
+        timeout: Option<Duration>,
+        capture: Option<u32>,
+        quiet: bool,
+    ) -> ChildHandle {
+        let group = child.group();
+        self.groups.add(group.clone());
+        let (end_sender, end) = watch::channel(None);
+        let (overflow_sender, overflow) = watch::channel(None);
+        let (capture, captured) = capture.map(|limit| Capture::new(limit, &self.log, overflow_sender)).unzip();
+        let lines = (!quiet).then(|| (self.log.lines(Stream::Stdout), self.log.lines(Stream::Stderr)));
+        let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
+        self.tasks.spawn(async move {
+            let end = carry(child, deadline, lines, capture).await;
+            end_sender.send_replace(Some(end));
+        });
+        ChildHandle { program, group, end, captured, overflow }
+    }
+
+    /// Kills what still runs, and waits until its last output has been written.
+    pub(crate) async fn finish(&mut self) {
+        self.groups.kill();
+        let collected = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(COLLECT, collected).await.is_err() {
+            // Dropping the children kills their groups once more, and collects them.
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+/// Hands output to the guest, up to a number of bytes, without the secrets that it may not read.
+struct Capture {
+    sender: mpsc::UnboundedSender<Chunk>,
+    masks: [MaskStream; 2],
+    limit: u32,
+    room: usize,
+    overflow: watch::Sender<Option<u32>>,
+}
+
+impl Capture {
+    /// The queue has no bound of its own: `limit` bounds all that ever goes into it.
+    fn new(
+        limit: u32,
+        log: &AttemptLog,
+        overflow: watch::Sender<Option<u32>>,
+    ) -> (Capture, mpsc::UnboundedReceiver<Chunk>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let masks = [(); 2].map(|()| MaskStream::new(log.masker().clone(), Reader::Guest));
+        (Capture { sender, masks, limit, room: limit as usize, overflow }, receiver)
+    }
+
+    fn push(&mut self, source: Source, data: &[u8]) {
+        let masked = self.masks[index(source)].push(data);
+        self.send(source, masked);
+    }
+
+    fn finish(&mut self) {
+        for source in [Source::Stdout, Source::Stderr] {
+            let rest = self.masks[index(source)].finish();
+            self.send(source, rest);
+        }
+    }
+
+    fn send(&mut self, source: Source, mut data: Vec<u8>) {
+        if data.len() > self.room {
+            data.truncate(self.room);
+            self.overflow.send_replace(Some(self.limit));
+        }
+        self.room -= data.len();
+        if !data.is_empty() {
+            // A guest that dropped the child doesn't want it.
+            let _ = self.sender.send((source, data));
+        }
+    }
+}
+
+fn index(source: Source) -> usize {
+    match source {
+        Source::Stdout => 0,
+        Source::Stderr => 1,
+    }
+}
+
+/// Carries a child's output until it ends, and says how it ended.
+async fn carry(
+    mut child: Child,
+    deadline: Option<(Instant, Duration)>,
+    mut lines: Option<(LineWriter, LineWriter)>,
+    mut capture: Option<Capture>,
+) -> End {
+    let group = child.group();
+    let expiry = async {
+        match deadline {
+            Some((moment, _)) => sleep_until(moment).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut expiry = std::pin::pin!(expiry);
+    let mut expired = false;
+    let status = loop {
+        let chunk = tokio::select! {
+            chunk = child.next_chunk() => chunk,
+            () = &mut expiry, if !expired => {
+                expired = true;
+                group.kill();
+                continue;
+            }
+        };
+        let Some((source, data)) = chunk else {
+            // Both streams can end before the process does.
+            tokio::select! {
+                status = child.wait() => break status,
+                () = &mut expiry, if !expired => {
+                    expired = true;
+                    group.kill();
+                    break child.wait().await;
+                }
+            }
+        };
+        if let Some(capture) = &mut capture {
+            capture.push(source, &data);
+        }
+        match (&mut lines, source) {
+            (Some((stdout, _)), Source::Stdout) => stdout.push(&data).await,
+            (Some((_, stderr)), Source::Stderr) => stderr.push(&data).await,
+            (None, _) => {}
+        }
+    };
+    if let Some(capture) = &mut capture {
+        capture.finish();
+    }
+    if let Some((stdout, stderr)) = &mut lines {
+        stdout.finish().await;
+        stderr.finish().await;
+    }
+    match (status, deadline) {
+        (Ok(_), Some((_, limit))) if expired => End::TimedOut(limit),
+        (Ok(status), _) => End::Exited(status),
+        (Err(error), _) => End::Lost(error.to_string()),
+    }
+}
+
+impl HostCommand for Attempt {
+    async fn new(&mut self, program: String) -> wasmtime::Result<Resource<CommandBuilder>> {
+        Ok(self.table.push(CommandBuilder { program, ..CommandBuilder::default() })?)
+    }
+
+    async fn args(&mut self, command: Resource<CommandBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.args.extend(args);
+        Ok(())
+    }
+
+    async fn env(&mut self, command: Resource<CommandBuilder>, name: String, value: String) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.env.insert(name, value);
+        Ok(())
+    }
+
+    async fn secret_env(
+        &mut self,
+        command: Resource<CommandBuilder>,
+        name: String,
+        value: Resource<SecretHandle>,
+    ) -> wasmtime::Result<()> {
+        let secret = self.table.get(&value)?.clone();
+        self.table.get_mut(&command)?.secret_env(name, &secret);
+        Ok(())
+    }
+
+    async fn current_dir(&mut self, command: Resource<CommandBuilder>, path: String) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.current_dir = Some(path);
+        Ok(())
+    }
+
+    async fn stdin(&mut self, command: Resource<CommandBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.stdin = Some(data);
+        Ok(())
+    }
+
+    async fn timeout_ms(&mut self, command: Resource<CommandBuilder>, timeout: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.timeout = Some(Duration::from_millis(timeout.into()));
+        Ok(())
+    }
+
+    async fn capture(&mut self, command: Resource<CommandBuilder>, max_bytes: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.capture = Some(max_bytes);
+        Ok(())
+    }
+
+    async fn quiet(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.quiet = true;
+        Ok(())
+    }
+
+    async fn spawn(&mut self, command: Resource<CommandBuilder>) -> CallResult<Resource<ChildHandle>> {
+        let command = self.table.get(&command)?.clone();
+        if self.cancel.is_set() {
+            let message = format!("`{}` is not started: the stage was asked to stop", command.program);
+            return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
+        }
+        let child = self.processes.spawn(command).await?;
+        Ok(self.table.push(child)?)
+    }
+
+    async fn drop(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
+        self.table.delete(command)?;
+        Ok(())
+    }
+}
+
+impl HostChild for Attempt {
+    async fn next_chunk(&mut self, child: Resource<ChildHandle>) -> CallResult<Option<wit::Chunk>> {
+        let chunk = self.table.get_mut(&child)?.next_chunk().await?;
+        Ok(chunk.map(|(source, data)| wit::Chunk {
+            source: match source {
+                Source::Stdout => wit::Source::Stdout,
+                Source::Stderr => wit::Source::Stderr,
+            },
+            data,
+        }))
+    }
+
+    async fn wait(&mut self, child: Resource<ChildHandle>) -> CallResult<wit::ExitStatus> {
+        let ExitStatus { code, signal } = self.table.get_mut(&child)?.wait().await?;
+        Ok(wit::ExitStatus { code, signal })
+    }
+
+    async fn kill(&mut self, child: Resource<ChildHandle>) -> CallResult<()> {
+        self.table.get(&child)?.group.kill();
+        Ok(())
+    }
+
+    async fn drop(&mut self, child: Resource<ChildHandle>) -> wasmtime::Result<()> {
+        self.table.delete(child)?.group.kill();
+        Ok(())
+    }
+}
+
+impl Host for Attempt {
+    async fn wait_any(&mut self, children: Vec<Resource<ChildHandle>>) -> CallResult<u32> {
+        let mut ends = Vec::new();
+        for child in &children {
+            let mut end = self.table.get(child)?.end.clone();
+            // An error means that the child's task is gone, and the child with it: an end as well.
+            ends.push(Box::pin(async move { drop(end.wait_for(Option::is_some).await) }));
+        }
+        if ends.is_empty() {
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, "there is no child to wait for").into());
+        }
+        let first = poll_fn(|context| {
+            let done = ends.iter_mut().position(|end| end.as_mut().poll(context).is_ready());
+            done.map_or(Poll::Pending, Poll::Ready)
+        });
+        Ok(u32::try_from(first.await).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! `secrets`: handles that can be passed on to allowed places without the guest seeing what they hold.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::component::Resource;
+
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::mask::Masker;
+use crate::origin::Origin;
+use crate::policy::Policy;
+use crate::since_0_1::stagewright::stage::secrets::{Host, HostSecret};
+
+/// Where the values of secrets come from.
+pub trait SecretSource: Send + Sync {
+    /// The secret that the pipeline declares as `[secrets.NAME]`; none when it declares no such secret.
+    ///
+    /// May block: it is called off the async threads.
+    fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError>;
+}
+
+/// A secret and the places that it may go to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// The plain text.
+    pub value: String,
+    /// Hosts, with or without port, that it may be sent to; empty means none.
+    pub hosts: Vec<String>,
+    /// Programs, as they are named in `permissions.process`, that may be given it; empty means any that may be started.
+    pub programs: Vec<String>,
+}
+
+/// Leaves the value out.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").field("hosts", &self.hosts).field("programs", &self.programs).finish_non_exhaustive()
+    }
+}
+
+/// Why a declared secret has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SecretError {
+    /// What is missing, and where it was looked for.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// What a guest holds.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretHandle {
+    name: String,
+    secret: Arc<Secret>,
+}
+
+impl SecretHandle {
+    /// The value, to be sent to `origin`.
+    pub(crate) fn for_origin(&self, origin: &Origin) -> Result<&str, CapabilityError> {
+        let name = &self.name;
+        if !self.secret.hosts.iter().any(|entry| origin.is_named(entry)) {
+            let mut hosts = self.secret.hosts.clone();
+            hosts.push(origin.host().to_owned());
+            let message = format!("the secret `{name}` may not be sent to {}", origin.host());
+            return Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
+                .with_help(format!("change in [secrets.{name}]: hosts = {hosts:?}")));
+        }
+        if !origin.is_https() && !origin.is_loopback() {
+            let message = format!("the secret `{name}` may not be sent to {origin} in plain text");
+            return Err(CapabilityError::new(ErrorCode::PermissionDenied, message).with_help("use https"));
+        }
+        Ok(&self.secret.value)
+    }
+
+    /// The value, to be put into the environment of `program`.
+    pub(crate) fn for_program(&self, program: &str) -> Result<&str, CapabilityError> {
+        let programs = &self.secret.programs;
+        if programs.is_empty() || programs.iter().any(|entry| entry == program) {
+            return Ok(&self.secret.value);
+        }
+        let name = &self.name;
+        let mut programs = programs.clone();
+        programs.push(program.to_owned());
+        let message = format!("the secret `{name}` may not be given to `{program}`");
+        Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
+            .with_help(format!("change in [secrets.{name}]: programs = {programs:?}")))
+    }
+}
+
+/// Hands out handles.
+#[derive(Clone)]
+pub(crate) struct Secrets {
+    source: Arc<dyn SecretSource>,
+    policy: Arc<Policy>,
+    masker: Masker,
+}
+
+impl Secrets {
+    pub(crate) fn new(source: Arc<dyn SecretSource>, policy: Arc<Policy>, masker: Masker) -> Secrets {
+        Secrets { source, policy, masker }
+    }
+
+    /// From here on the value is masked in all that the attempt says.
+    pub(crate) async fn get(&self, name: &str) -> Result<SecretHandle, CapabilityError> {
+        self.policy.secret(name)?;
+        let (source, wanted) = (self.source.clone(), name.to_owned());
+        let secret = super::blocking(move || {
+            source.secret(&wanted).map_err(|SecretError { message, help }| CapabilityError {
+                help,
+                ..CapabilityError::new(ErrorCode::FailedPrecondition, message)
+            })
+        });
+        let Some(secret) = secret.await? else {
+            return Err(CapabilityError::new(ErrorCode::NotFound, format!("the pipeline declares no secret `{name}`"))
+                .with_help(format!("add a table [secrets.{name}] with `from`")));
+        };
+        self.masker.add(&secret.value, self.policy.reveal(name).is_ok());
+        Ok(SecretHandle { name: name.to_owned(), secret: Arc::new(secret) })
+    }
+
+    pub(crate) fn reveal(&self, handle: &SecretHandle) -> Result<String, CapabilityError> {
+        self.policy.reveal(&handle.name)?;
+        Ok(handle.secret.value.clone())
+    }
+}
+
+impl HostSecret for Attempt {
+    async fn reveal(&mut self, secret: Resource<SecretHandle>) -> CallResult<String> {
+        Ok(self.secrets.reveal(self.table.get(&secret)?)?)
+    }
+
+    async fn drop(&mut self, secret: Resource<SecretHandle>) -> wasmtime::Result<()> {
+        self.table.delete(secret)?;
+        Ok(())
+    }
+}
+
+impl Host for Attempt {
+    async fn get(&mut self, name: String) -> CallResult<Resource<SecretHandle>> {
+        let handle = self.secrets.get(&name).await?;
+        Ok(self.table.push(handle)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stagewright_model::Permissions;
+
+    use super::*;
+
+    struct One(Secret);
+
+    impl SecretSource for One {
+        fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError> {
+            Ok((name == "token").then(|| self.0.clone()))
+        }
+    }
+
+    fn secrets(permissions: &Permissions) -> Secrets {
+        let secret = Secret {
+            value: "hunter22".into(),
+            hosts: vec!["api.example.org".into(), "localhost:8080".into()],
+            programs: vec!["gh".into()],
+        };
+        let policy = Policy::new("test", permissions, &[], &[]).unwrap();
+        Secrets::new(Arc::new(One(secret)), Arc::new(policy), Masker::default())
+    }
+
+    fn origin(url: &str) -> Origin {
+        Origin::of(&reqwest::Url::parse(url).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_handle_needs_a_grant_and_its_value_another() {
+        let granted = Permissions { secrets: vec!["token".into(), "other".into()], ..Permissions::default() };
+        assert_eq!(secrets(&Permissions::default()).get("token").await.unwrap_err().code, ErrorCode::PermissionDenied);
+        assert_eq!(secrets(&granted).get("other").await.unwrap_err().code, ErrorCode::NotFound);
+
+        let closed = secrets(&granted);
+        let handle = closed.get("token").await.unwrap();
+        assert_eq!(closed.reveal(&handle).unwrap_err().code, ErrorCode::PermissionDenied);
+        assert_eq!(closed.masker.text("is hunter22"), "is ***");
+
+        let open = secrets(&Permissions { reveal: vec!["token".into()], ..granted });
+        let handle = open.get("token").await.unwrap();
+        assert_eq!(open.reveal(&handle).unwrap(), "hunter22");
+    }
+
+    #[tokio::test]
+    async fn a_secret_goes_only_where_it_may() {
+        let granted = Permissions { secrets: vec!["token".into()], ..Permissions::default() };
+        let handle = secrets(&granted).get("token").await.unwrap();
+        assert!(handle.for_origin(&origin("https://api.example.org/x")).is_ok());
+        assert!(handle.for_origin(&origin("http://localhost:8080/x")).is_ok(), "this machine needs no TLS");
+        assert!(handle.for_origin(&origin("http://localhost:8081/x")).is_err());
+        assert!(handle.for_origin(&origin("http://api.example.org/x")).is_err(), "not in plain text");
+        let error = handle.for_origin(&origin("https://evil.example.org")).unwrap_err();
+        assert_eq!(
+            error.help.as_deref(),
+            Some(r#"change in [secrets.token]: hosts = ["api.example.org", "localhost:8080", "evil.example.org"]"#)
+        );
+        assert!(handle.for_program("gh").is_ok() && handle.for_program("sh").is_err());
+        assert!(!format!("{handle:?}").contains("hunter22"));
+    }
+}

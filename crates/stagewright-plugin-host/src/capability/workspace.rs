@@ -1,0 +1,341 @@
+//! `workspace`: files below the workspace's root, as far as they are granted.
+//!
+//! Two checks guard each access: the path as the guest wrote it, and the path that it leads to once symbolic links are
+//! followed. A link that leaves the workspace can't be followed at all: every access goes through a folder handle that
+//! resolves paths beneath itself.
+
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cap_std::fs::{Dir, File, OpenOptions, PermissionsExt as _};
+use sha2::{Digest as _, Sha256};
+
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::limits::Bytes;
+use crate::path::{Pattern, WorkspacePath};
+use crate::policy::Policy;
+use crate::since_0_1::stagewright::stage::workspace::{Entry, Host};
+
+/// Entries of one listing.
+const ENTRIES: usize = 100_000;
+
+/// The workspace as one stage sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Workspace {
+    root: Arc<Dir>,
+    policy: Arc<Policy>,
+    /// No more is read into memory at a time.
+    largest: u64,
+}
+
+impl Workspace {
+    pub(crate) fn new(root: Arc<Dir>, policy: Arc<Policy>, largest: u64) -> Workspace {
+        Workspace { root, policy, largest }
+    }
+
+    /// Runs file work off the async threads.
+    pub(crate) async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Workspace) -> Result<T, CapabilityError> + Send + 'static,
+    ) -> Result<T, CapabilityError> {
+        let workspace = self.clone();
+        super::blocking(move || work(&workspace)).await
+    }
+
+    /// A file to be read.
+    pub(crate) fn open(&self, path: &str) -> Result<File, CapabilityError> {
+        let path = WorkspacePath::parse(path)?;
+        self.policy.read(&path)?;
+        self.policy.read(&self.real(&path)?)?;
+        let file = self.root.open(path.as_path()).map_err(|error| failed("open", &path, &error))?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` is a folder, not a file")));
+        }
+        Ok(file)
+    }
+
+    pub(crate) fn read(&self, path: &str) -> Result<Vec<u8>, CapabilityError> {
+        let mut file = self.open(path)?;
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let mut data = Vec::new();
+        // One byte more than allowed tells a file that grew, or has no size, like those of /proc.
+        let read = file.by_ref().take(self.largest.saturating_add(1)).read_to_end(&mut data);
+        read.map_err(|error| failed_at("read", path, &error))?;
+        if data.len() as u64 > self.largest {
+            let message = format!("`{path}` ({size} bytes) doesn't fit into the {} of memory", Bytes(self.largest));
+            return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
+                .with_help("read it in pieces, or give the stage more `memory`"));
+        }
+        Ok(data)
+    }
+
+    pub(crate) fn read_at(&self, path: &str, offset: u64, length: u32) -> Result<Vec<u8>, CapabilityError> {
+        let mut file = self.open(path)?;
+        let mut data = Vec::new();
+        let length = u64::from(length).min(self.largest);
+        file.seek(SeekFrom::Start(offset))
+            .and_then(|_| file.take(length).read_to_end(&mut data))
+            .map_err(|error| failed_at("read", path, &error))?;
+        Ok(data)
+    }
+
+    pub(crate) fn write(&self, path: &str, data: &[u8]) -> Result<(), CapabilityError> {
+        self.replace(path, |file| Ok(file.write_all(data)?))
+    }
+
+    /// Replaces a file with what `fill` writes, or leaves it as it was.
+    pub(crate) fn replace<T>(
+        &self,
+        path: &str,
+        fill: impl FnOnce(&mut File) -> Result<T, FillError>,
+    ) -> Result<T, CapabilityError> {
+        let path = self.writable(path)?;
+        let folder = path.parent().unwrap_or_else(|| path.clone());
+        self.root.create_dir_all(folder.as_path()).map_err(|error| failed("create the folder of", &path, &error))?;
+        let draft = folder.join(&draft_name());
+        let filled = (|| {
+            let mut file = self.root.open_with(draft.as_path(), OpenOptions::new().write(true).create_new(true))?;
+            let value = fill(&mut file)?;
+            // A script that is rewritten stays executable.
+            if let Ok(before) = self.root.metadata(path.as_path()) {
+                file.set_permissions(before.permissions())?;
+            }
+            self.root.rename(draft.as_path(), &self.root, path.as_path())?;
+            Ok(value)
+        })();
+        filled.map_err(|error| {
+            // It isn't there when it could not be made.
+            let _ = self.root.remove_file(draft.as_path());
+            match error {
+                FillError::Io(error) => failed("write", &path, &error),
+                FillError::Other(error) => error,
+            }
+        })
+    }
+
+    pub(crate) fn append(&self, path: &str, data: &[u8]) -> Result<(), CapabilityError> {
+        let path = self.writable(path)?;
+        // Unlike a replaced file, this one is written through a link.
+        if let Ok(real) = self.real(&path) {
+            self.policy.write(&real)?;
+        }
+        let folder = path.parent().unwrap_or_else(|| path.clone());
+        self.root
+            .create_dir_all(folder.as_path())
+            .and_then(|()| self.root.open_with(path.as_path(), OpenOptions::new().append(true).create(true)))
+            .and_then(|mut file| file.write_all(data))
+            .map_err(|error| failed("append to", &path, &error))
+    }
+
+    pub(crate) fn remove(&self, path: &str) -> Result<(), CapabilityError> {
+        let path = self.writable(path)?;
+        let removed = match self.root.symlink_metadata(path.as_path()) {
+            Ok(metadata) if metadata.is_dir() => self.root.remove_dir_all(path.as_path()),
+            Ok(_) => self.root.remove_file(path.as_path()),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows what may be read, and passes over the rest. Links to folders are shown, not entered.
+    pub(crate) fn glob(&self, pattern: &str) -> Result<Vec<Entry>, CapabilityError> {
+        let pattern = Pattern::parse(pattern)?;
+        let mut found = Vec::new();
+        let mut folders = vec![];
+        // A pattern without wildcards is its own base.
+        let base = if pattern.matches(pattern.base()) { pattern.base().parent() } else { None };
+        folders.push(base.unwrap_or_else(|| pattern.base().clone()));
+        while let Some(folder) = folders.pop() {
+            if !self.policy.may_list(&folder) {
+                continue;
+            }
+            let entries = match self.root.read_dir(folder.as_path()) {
+                Ok(entries) => entries,
+                // What isn't there, or vanished meanwhile, holds nothing.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+                Err(error) => return Err(failed("list", &folder, &error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| failed("list", &folder, &error))?;
+                // A name that isn't text can't be passed to a guest.
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let path = folder.join(&name);
+                let Ok(own) = entry.metadata() else { continue };
+                let link = own.is_symlink();
+                if own.is_dir() && pattern.reaches_into(&path) {
+                    folders.push(path.clone());
+                }
+                if !pattern.matches(&path) || !self.policy.may_read(&path) {
+                    continue;
+                }
+                let Ok(metadata) = (if link { self.root.metadata(path.as_path()) } else { Ok(own) }) else { continue };
+                let size = if metadata.is_dir() { 0 } else { metadata.len() };
+                found.push(Entry { path: path.shown().to_owned(), directory: metadata.is_dir(), size });
+                if found.len() > ENTRIES {
+                    return Err(CapabilityError::new(
+                        ErrorCode::ResourceExhausted,
+                        format!("the pattern matches more than {ENTRIES} paths"),
+                    )
+                    .with_help("narrow the pattern"));
+                }
+            }
+        }
+        found.sort_by(|left, right| left.path.cmp(&right.path));
+        Ok(found)
+    }
+
+    /// `sha256:…`.
+    pub(crate) fn digest(&self, path: &str) -> Result<String, CapabilityError> {
+        let mut file = self.open(path)?;
+        let digest = copy_and_digest(&mut file, &mut io::sink()).map_err(|error| failed_at("read", path, &error))?;
+        Ok(digest.0)
+    }
+
+    pub(crate) fn executable(&self, path: &str) -> Result<bool, CapabilityError> {
+        let metadata = self.open(path)?.metadata().map_err(|error| failed_at("look at", path, &error))?;
+        Ok(metadata.permissions().mode() & 0o111 != 0)
+    }
+
+    /// A folder to start a process in, without regard to `read`: what a process does there is the process's affair.
+    pub(crate) fn folder(&self, path: &str) -> Result<WorkspacePath, CapabilityError> {
+        let path = WorkspacePath::parse(path)?;
+        let real = self.real(&path)?;
+        if self.root.metadata(path.as_path()).is_ok_and(|metadata| metadata.is_dir()) {
+            return Ok(real);
+        }
+        Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` is not a folder")))
+    }
+
+    /// Checks a path that is going to be made, replaced or removed, and gives the place that it stands for: the links
+    /// among its folders followed, itself not.
+    pub(crate) fn writable(&self, path: &str) -> Result<WorkspacePath, CapabilityError> {
+        let path = WorkspacePath::parse(path)?;
+        let Some(parent) = path.parent() else {
+            let message = "the workspace's root itself can't be replaced or removed";
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
+        };
+        self.policy.write(&path)?;
+        let mut existing = parent.clone();
+        let real = loop {
+            match self.real(&existing) {
+                Ok(real) => break real,
+                Err(error) if error.code == ErrorCode::NotFound => match existing.parent() {
+                    Some(parent) => existing = parent,
+                    None => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        };
+        let below = match existing.is_root() {
+            true => path.shown(),
+            false => path.shown().strip_prefix(existing.shown()).unwrap_or_default().trim_start_matches('/'),
+        };
+        let real = real.join(below);
+        self.policy.write(&real)?;
+        Ok(real)
+    }
+
+    /// Where `path` leads to.
+    fn real(&self, path: &WorkspacePath) -> Result<WorkspacePath, CapabilityError> {
+        let real = self.root.canonicalize(path.as_path()).map_err(|error| failed("find", path, &error))?;
+        let real = real.to_str().ok_or_else(|| {
+            CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` leads to a name that isn't text"))
+        })?;
+        WorkspacePath::parse(if real.is_empty() { "." } else { real })
+    }
+}
+
+/// Why a file wasn't filled.
+pub(crate) enum FillError {
+    Io(io::Error),
+    Other(CapabilityError),
+}
+
+impl From<io::Error> for FillError {
+    fn from(error: io::Error) -> FillError {
+        FillError::Io(error)
+    }
+}
+
+/// Copies to the end; gives `sha256:…` and the number of bytes.
+pub(crate) fn copy_and_digest(from: &mut impl io::Read, to: &mut impl io::Write) -> io::Result<(String, u64)> {
+    let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 128 * 1024]);
+    loop {
+        let length = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&buffer[..length]);
+        to.write_all(&buffer[..length])?;
+        size += length as u64;
+    }
+    Ok((format!("sha256:{}", crate::hex(&hasher.finalize())), size))
+}
+
+/// Differs from every other name that this process makes.
+fn draft_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!(".stagewright-draft-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn failed(doing: &str, path: &WorkspacePath, error: &io::Error) -> CapabilityError {
+    failed_at(doing, path.shown(), error)
+}
+
+pub(crate) fn failed_at(doing: &str, path: &str, error: &io::Error) -> CapabilityError {
+    let code = match error.kind() {
+        io::ErrorKind::NotFound => ErrorCode::NotFound,
+        io::ErrorKind::AlreadyExists => ErrorCode::AlreadyExists,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorCode::ResourceExhausted,
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => ErrorCode::InvalidArgument,
+        // Also what the folder handle answers to a link that leads outside.
+        io::ErrorKind::PermissionDenied => ErrorCode::FailedPrecondition,
+        _ => ErrorCode::Internal,
+    };
+    CapabilityError::new(code, format!("could not {doing} `{path}`: {error}"))
+}
+
+impl Host for Attempt {
+    async fn read(&mut self, path: String) -> CallResult<Vec<u8>> {
+        Ok(self.workspace.off_thread(move |files| files.read(&path)).await?)
+    }
+
+    async fn read_at(&mut self, path: String, offset: u64, length: u32) -> CallResult<Vec<u8>> {
+        Ok(self.workspace.off_thread(move |files| files.read_at(&path, offset, length)).await?)
+    }
+
+    async fn write(&mut self, path: String, data: Vec<u8>) -> CallResult<()> {
+        Ok(self.workspace.off_thread(move |files| files.write(&path, &data)).await?)
+    }
+
+    async fn append(&mut self, path: String, data: Vec<u8>) -> CallResult<()> {
+        Ok(self.workspace.off_thread(move |files| files.append(&path, &data)).await?)
+    }
+
+    async fn glob(&mut self, pattern: String) -> CallResult<Vec<Entry>> {
+        Ok(self.workspace.off_thread(move |files| files.glob(&pattern)).await?)
+    }
+
+    async fn remove(&mut self, path: String) -> CallResult<()> {
+        Ok(self.workspace.off_thread(move |files| files.remove(&path)).await?)
+    }
+
+    async fn digest(&mut self, path: String) -> CallResult<String> {
+        Ok(self.workspace.off_thread(move |files| files.digest(&path)).await?)
+    }
+
+    async fn executable(&mut self, path: String) -> CallResult<bool> {
+        Ok(self.workspace.off_thread(move |files| files.executable(&path)).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use cap_std::ambient_authority;
+use stagewright_model::Permissions;
+
+use super::*;
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    workspace: Workspace,
+}
+
+fn fixture(read: &[&str], write: &[&str]) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let list = |paths: &[&str]| paths.iter().map(ToString::to_string).collect();
+    let permissions = Permissions { read: list(read), write: list(write), ..Permissions::default() };
+    let policy = Policy::new("test", &permissions, &[], &[".stagewright".to_owned()]).unwrap();
+    let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+    Fixture { workspace: Workspace::new(Arc::new(root), Arc::new(policy), 1000), folder }
+}
+
+impl Fixture {
+    fn put(&self, path: &str, text: &str) {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn text(&self, path: &str) -> String {
+        fs::read_to_string(self.folder.path().join(path)).unwrap()
+    }
+}
+
+#[test]
+fn reads_and_writes_what_is_granted() {
+    let fixture = fixture(&["src"], &["out"]);
+    fixture.put("src/a.txt", "hello");
+    let files = &fixture.workspace;
+    assert_eq!(files.read("src/a.txt").unwrap(), b"hello");
+    assert_eq!(files.read_at("src/a.txt", 3, 10).unwrap(), b"lo");
+    assert_eq!(files.read_at("src/a.txt", 30, 10).unwrap(), b"");
+    files.write("out/deep/b.txt", b"one").unwrap();
+    files.append("out/deep/b.txt", b" two").unwrap();
+    assert_eq!(fixture.text("out/deep/b.txt"), "one two");
+    files.remove("out/deep").unwrap();
+    files.remove("out/deep").unwrap();
+    assert_eq!(files.read("out/deep/b.txt").unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(
+        files.digest("src/a.txt").unwrap(),
+        "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    );
+}
+
+#[test]
+fn refuses_what_is_not() {
+    let fixture = fixture(&["src"], &["out"]);
+    fixture.put("src/a.txt", "hello");
+    fixture.put("private/key", "k");
+    let files = &fixture.workspace;
+    let denied = [
+        files.read("private/key").map(drop),
+        files.write("src/a.txt", b"x"),
+        files.append("src/a.txt", b"x"),
+        files.remove("src"),
+        files.digest("private/key").map(drop),
+    ];
+    for result in denied {
+        assert_eq!(result.unwrap_err().code, ErrorCode::PermissionDenied);
+    }
+    assert!(files.read("../etc/passwd").is_err() && files.read("/etc/passwd").is_err());
+    assert_eq!(fixture.text("src/a.txt"), "hello");
+}
+
+#[test]
+fn links_neither_leave_the_workspace_nor_widen_a_grant() {
+    let fixture = fixture(&["src"], &["out"]);
+    fixture.put("private/key", "k");
+    fixture.put("src/a.txt", "hello");
+    fixture.put("out/.keep", "");
+    let root = fixture.folder.path();
+    symlink("/etc/passwd", root.join("src/absolute")).unwrap();
+    symlink("../../etc/passwd", root.join("src/upwards")).unwrap();
+    symlink("../private/key", root.join("src/inside")).unwrap();
+    symlink("../private", root.join("out/folder")).unwrap();
+    symlink("../private/key", root.join("out/file")).unwrap();
+    symlink("a.txt", root.join("src/fine")).unwrap();
+    let files = &fixture.workspace;
+    for path in ["src/absolute", "src/upwards", "src/inside"] {
+        assert!(files.read(path).is_err(), "{path}");
+    }
+    assert_eq!(files.read("src/fine").unwrap(), b"hello");
+    assert!(files.write("out/folder/new", b"x").is_err());
+    assert!(files.append("out/file", b"x").is_err());
+    assert!(files.remove("out/folder/key").is_err());
+    // Replacing a link replaces the link.
+    files.write("out/file", b"mine").unwrap();
+    assert_eq!((fixture.text("out/file"), fixture.text("private/key")), ("mine".into(), "k".into()));
+}
+
+#[test]
+fn a_path_that_begins_with_a_dot_keeps_it() {
+    let fixture = fixture(&[], &["."]);
+    fixture.workspace.write(".config/tool.toml", b"x").unwrap();
+    assert_eq!(fixture.text(".config/tool.toml"), "x");
+    assert!(fixture.workspace.write(".stagewright/journal", b"x").is_err());
+}
+
+#[test]
+fn a_failed_write_leaves_the_file_and_no_draft() {
+    let fixture = fixture(&[], &["out"]);
+    fixture.put("out/a", "before");
+    let failed = fixture.workspace.replace("out/a", |file| {
+        file.write_all(b"half")?;
+        Err::<(), _>(FillError::Io(io::ErrorKind::ConnectionReset.into()))
+    });
+    assert!(failed.is_err());
+    assert_eq!(fixture.text("out/a"), "before");
+    assert_eq!(fs::read_dir(fixture.folder.path().join("out")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_script_that_is_rewritten_stays_executable() {
+    let fixture = fixture(&[], &["run.sh"]);
+    fixture.put("run.sh", "#!/bin/sh\n");
+    fs::set_permissions(fixture.folder.path().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    fixture.workspace.write("run.sh", b"#!/bin/sh\ntrue\n").unwrap();
+    assert!(fixture.workspace.executable("run.sh").unwrap());
+}
+
+#[test]
+fn globs_show_what_may_be_read_in_order() {
+    let fixture = fixture(&["crates", "*.toml"], &[]);
+    for path in ["crates/b/Cargo.toml", "crates/a/Cargo.toml", "crates/a/src/x.toml", "Cargo.toml", "docs/d.toml"] {
+        fixture.put(path, "12");
+    }
+    let paths = |pattern: &str| -> Vec<String> {
+        fixture.workspace.glob(pattern).unwrap().into_iter().map(|entry| entry.path).collect()
+    };
+    assert_eq!(paths("crates/*/Cargo.toml"), ["crates/a/Cargo.toml", "crates/b/Cargo.toml"]);
+    assert_eq!(
+        paths("**/*.toml"),
+        ["Cargo.toml", "crates/a/Cargo.toml", "crates/a/src/x.toml", "crates/b/Cargo.toml"]
+    );
+    assert_eq!(paths("Cargo.toml"), ["Cargo.toml"]);
+    assert_eq!(paths("docs/*"), [""; 0]);
+    assert_eq!(paths("nothing/here/*"), [""; 0]);
+    let folder = &fixture.workspace.glob("crates/a").unwrap()[0];
+    assert!(folder.directory && folder.size == 0);
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_refused_whole_and_read_in_pieces() {
+    let fixture = fixture(&["big"], &[]);
+    fixture.put("big", &"x".repeat(1001));
+    assert_eq!(fixture.workspace.read("big").unwrap_err().code, ErrorCode::ResourceExhausted);
+    assert_eq!(fixture.workspace.read_at("big", 900, 500).unwrap().len(), 101);
+}

@@ -1,0 +1,134 @@
+//! Memory and time: what a guest may use of them, and how it is held to that.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use stagewright_engine::{Failure, FailureKind};
+use wasmtime::{Engine, ResourceLimiter};
+
+/// Guest memory, when the stage names no other.
+pub(crate) const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
+/// Log of one attempt, when the stage names no other.
+pub(crate) const DEFAULT_LOG: u64 = 64 * 1024 * 1024;
+/// How often a guest looks whether it should stop. Measured: an endless loop ended 4 ms after its limit.
+const TICK: Duration = Duration::from_millis(10);
+/// Function references of all tables of a guest: 8 bytes each.
+const TABLE_ELEMENTS: usize = 1_000_000;
+
+/// Shows a number of bytes as it may be written in TOML.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match UNITS.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+/// Asked for more memory than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("asked for {asked} bytes of memory, and may have {}", Bytes(*limit))]
+pub(crate) struct OutOfMemory {
+    asked: u64,
+    limit: u64,
+}
+
+impl From<OutOfMemory> for Failure {
+    fn from(error: OutOfMemory) -> Failure {
+        let needed = error.asked.max(error.limit.saturating_mul(2)).next_multiple_of(1 << 20);
+        Failure {
+            kind: FailureKind::OutOfMemory,
+            message: format!("the plugin {error}"),
+            causes: Vec::new(),
+            help: Some(format!("raise the limit with `memory = \"{}\"`", Bytes(needed))),
+            retryable: false,
+        }
+    }
+}
+
+/// Bounds the linear memories of one guest, taken together.
+#[derive(Debug)]
+pub(crate) struct MemoryLimiter {
+    limit: u64,
+    used: u64,
+}
+
+impl MemoryLimiter {
+    /// At most `limit` bytes.
+    pub(crate) fn new(limit: u64) -> MemoryLimiter {
+        MemoryLimiter { limit, used: 0 }
+    }
+
+    /// The limit.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let asked = self.used.saturating_add(desired.saturating_sub(current) as u64);
+        if asked > self.limit {
+            // An error rather than a refusal: a refusal becomes whatever the guest's allocator makes of it.
+            return Err(OutOfMemory { asked, limit: self.limit }.into());
+        }
+        self.used = asked;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= maximum.unwrap_or(TABLE_ELEMENTS).min(TABLE_ELEMENTS))
+    }
+}
+
+/// Advances an engine's epoch for as long as the engine lives.
+#[derive(Debug, Default)]
+pub(crate) struct Ticker(OnceLock<()>);
+
+impl Ticker {
+    /// Begins, unless it has begun before.
+    pub(crate) fn start(&self, engine: &Engine) {
+        self.0.get_or_init(|| {
+            let engine = engine.weak();
+            std::thread::spawn(move || {
+                while let Some(engine) = engine.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(TICK);
+                }
+            });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_count_together() {
+        let mut limiter = MemoryLimiter::new(300);
+        assert!(limiter.memory_growing(0, 200, None).unwrap());
+        assert!(limiter.memory_growing(0, 100, None).unwrap());
+        let error = limiter.memory_growing(100, 101, None).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&OutOfMemory { asked: 301, limit: 300 }));
+        assert!(!limiter.memory_growing(100, 101, Some(100)).unwrap(), "over its own maximum: a refusal, no error");
+    }
+
+    #[test]
+    fn sizes_read_as_they_are_written() {
+        assert_eq!(Bytes(256 << 20).to_string(), "256MiB");
+        assert_eq!(Bytes(1 << 30).to_string(), "1GiB");
+        assert_eq!(Bytes(1000).to_string(), "1000B");
+        let failure = Failure::from(OutOfMemory { asked: (256 << 20) + 1, limit: 256 << 20 });
+        assert_eq!(failure.help.as_deref(), Some("raise the limit with `memory = \"512MiB\"`"));
+    }
+}

@@ -1,0 +1,223 @@
+//! Manifests and blobs: what images consist of, and the proof that they are what their digest says.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{CapabilityError, ErrorCode};
+
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// The distribution spec asks registries to take manifests of at least this size, and they take no larger ones.
+pub(crate) const MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Names some content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// As in `application/vnd.oci.image.manifest.v1+json`.
+    pub media_type: String,
+    /// `sha256:…`.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A manifest or an index, as bytes: to write it anew could change its digest.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) parsed: Manifest,
+}
+
+/// An image manifest has a config and layers, an index has manifests.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Manifest {
+    media_type: Option<String>,
+    #[serde(default)]
+    pub(crate) manifests: Vec<Child>,
+    pub(crate) config: Option<Descriptor>,
+    #[serde(default)]
+    pub(crate) layers: Vec<Descriptor>,
+}
+
+/// An entry of an index.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Child {
+    #[serde(flatten)]
+    pub(crate) descriptor: Descriptor,
+    pub(crate) platform: Option<Platform>,
+}
+
+/// What an image runs on, in Go's words: `linux`, `amd64`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Platform {
+    pub(crate) os: String,
+    pub(crate) architecture: String,
+}
+
+impl Content {
+    /// `expected` is the digest that the bytes were asked for by.
+    pub(crate) fn new(bytes: Vec<u8>, expected: Option<&str>) -> Result<Content, CapabilityError> {
+        let digest = digest_of(&bytes);
+        if let Some(expected) = expected
+            && expected != digest
+        {
+            return Err(corrupt(&format!("manifest {expected} has the content of {digest}")));
+        }
+        let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
+            CapabilityError::new(ErrorCode::InvalidArgument, format!("manifest {digest} is malformed: {error}"))
+        })?;
+        let digests = parsed.children().map(|child| &child.digest).chain(parsed.blobs().map(|blob| &blob.digest));
+        if let Some(digest) = digests.into_iter().find(|digest| !super::reference::is_digest(digest)) {
+            let words = format!("manifest {digest} names `{digest}`, which is no sha256 digest");
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, words));
+        }
+        // The field is optional in OCI manifests.
+        let kind = if parsed.manifests.is_empty() && parsed.config.is_some() { MANIFEST } else { INDEX };
+        let media_type = parsed.media_type.clone().unwrap_or_else(|| kind.to_owned());
+        Ok(Content { descriptor: Descriptor { media_type, digest, size: bytes.len() as u64 }, bytes, parsed })
+    }
+}
+
+impl Manifest {
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.config.iter().chain(&self.layers)
+    }
+
+    pub(crate) fn children(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifests.iter().map(|child| &child.descriptor)
+    }
+}
+
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    shown(Sha256::digest(bytes).as_slice())
+}
+
+/// Copies a blob, and fails unless it is what the descriptor says.
+pub(crate) fn copy_verified(
+    source: &mut dyn Read,
+    target: &mut dyn Write,
+    descriptor: &Descriptor,
+) -> Result<(), CapabilityError> {
+    // One byte more than there should be is enough to know.
+    let mut source = source.take(descriptor.size + 1);
+    let mut check = Check::default();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let length = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(unreadable(&descriptor.digest, &error)),
+        };
+        check.update(&buffer[..length]);
+        target.write_all(&buffer[..length]).map_err(|error| unreadable(&descriptor.digest, &error))?;
+    }
+    check.finish(descriptor)
+}
+
+/// Follows a blob on its way.
+#[derive(Default)]
+pub(crate) struct Check {
+    hash: Sha256,
+    size: u64,
+}
+
+impl Check {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
+    pub(crate) fn finish(self, descriptor: &Descriptor) -> Result<(), CapabilityError> {
+        let found = shown(self.hash.finalize().as_slice());
+        if self.size != descriptor.size {
+            let beyond = if self.size > descriptor.size { "more" } else { "fewer" };
+            return Err(corrupt(&format!("blob {} has {beyond} than its {} bytes", descriptor.digest, descriptor.size)));
+        }
+        if found != descriptor.digest {
+            return Err(corrupt(&format!("blob {} has the content of {found}", descriptor.digest)));
+        }
+        Ok(())
+    }
+}
+
+/// Replaces a file as a whole, durably.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut temporary = tempfile::Builder::new().permissions(readable()).tempfile_in(folder)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+/// Other programs may read what is in a registry.
+pub(crate) fn readable() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+}
+
+fn shown(hash: &[u8]) -> String {
+    hash.iter().fold("sha256:".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn corrupt(message: &str) -> CapabilityError {
+    CapabilityError::new(ErrorCode::FailedPrecondition, message)
+        .with_help("the image is damaged, or was changed on its way: build it or push it again")
+}
+
+fn unreadable(digest: &str, error: &io::Error) -> CapabilityError {
+    CapabilityError::new(ErrorCode::Internal, format!("blob {digest} could not be copied")).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(bytes: &[u8]) -> Descriptor {
+        Descriptor { media_type: "x".to_owned(), digest: digest_of(bytes), size: bytes.len() as u64 }
+    }
+
+    #[test]
+    fn a_blob_arrives_only_as_described() {
+        let copy = |bytes: &[u8], descriptor: &Descriptor| {
+            let mut target = Vec::new();
+            copy_verified(&mut &*bytes, &mut target, descriptor).map(|()| target)
+        };
+        assert_eq!(copy(b"hello", &blob(b"hello")).unwrap(), b"hello");
+        for (bytes, reason) in
+            [(&b"hellO"[..], "has the content of"), (b"hell", "has fewer"), (b"hello, world", "has more")]
+        {
+            let error = copy(bytes, &blob(b"hello")).unwrap_err();
+            assert!(error.message.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_told_by_its_shape_when_it_does_not_say() {
+        let kind = |text: &str| Content::new(text.into(), None).unwrap().descriptor.media_type;
+        let config = format!(r#"{{"mediaType":"c","digest":"{}","size":1}}"#, digest_of(b"x"));
+        assert_eq!(kind(&format!(r#"{{"config":{config},"layers":[]}}"#)), MANIFEST);
+        assert_eq!(kind(&format!(r#"{{"manifests":[{config}]}}"#)), INDEX);
+        assert_eq!(kind(&format!(r#"{{"mediaType":"{DOCKER_MANIFEST}","config":{config}}}"#)), DOCKER_MANIFEST);
+    }
+
+    #[test]
+    fn a_digest_that_could_be_a_path_is_refused() {
+        let text = r#"{"config":{"mediaType":"c","digest":"sha256:../../etc/passwd","size":1}}"#;
+        assert!(Content::new(text.into(), None).is_err());
+    }
+}

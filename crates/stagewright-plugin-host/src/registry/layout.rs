@@ -1,0 +1,244 @@
+//! OCI image layouts: folders with `oci-layout`, `index.json` and `blobs/sha256/`. Blocks for file access.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use super::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable, replace_file};
+use crate::error::{CapabilityError, ErrorCode};
+
+/// image-spec, annotations: the tag of an entry of `index.json`.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// One layout.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+    /// For errors.
+    name: String,
+}
+
+/// `index.json`; what isn't known is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u32,
+    #[serde(default)]
+    manifests: Vec<Entry>,
+    #[serde(flatten)]
+    rest: Map<String, Json>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    descriptor: Descriptor,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    #[serde(flatten)]
+    rest: Map<String, Json>,
+}
+
+impl Entry {
+    fn tag(&self) -> Option<&str> {
+        self.annotations.get(REF_NAME).map(String::as_str)
+    }
+}
+
+impl Layout {
+    /// `name` is what errors call it. Nothing is touched yet.
+    pub(crate) fn new(root: impl Into<PathBuf>, name: impl Into<String>) -> Layout {
+        Layout { root: root.into(), name: name.into() }
+    }
+
+    /// Makes the layout if it isn't there.
+    pub(crate) fn create(&self) -> Result<(), CapabilityError> {
+        let make = || {
+            fs::create_dir_all(self.blobs())?;
+            if !self.root.join("oci-layout").exists() {
+                replace_file(&self.root.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            }
+            Ok(())
+        };
+        make().map_err(|error| self.broken("can't be written", &error))
+    }
+
+    /// Whether somebody has made it.
+    pub(crate) fn exists(&self) -> bool {
+        self.root.join("oci-layout").is_file()
+    }
+
+    /// Tags, sorted.
+    pub(crate) fn tags(&self) -> Result<Vec<String>, CapabilityError> {
+        let mut tags: Vec<String> =
+            self.index()?.manifests.iter().filter_map(|entry| entry.tag().map(str::to_owned)).collect();
+        tags.sort();
+        tags.dedup();
+        Ok(tags)
+    }
+
+    /// The manifest with this digest, whether or not a tag points to it.
+    pub(crate) fn by_digest(&self, digest: &str) -> Result<Content, CapabilityError> {
+        match self.read_manifest(digest) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CapabilityError::new(
+                ErrorCode::NotFound,
+                format!("{} has no image {digest}", self.name),
+            )
+            .with_help("push it first, or correct the digest")),
+            Err(error) => Err(self.broken("can't be read", &error)),
+            Ok(bytes) => Content::new(bytes, Some(digest)),
+        }
+    }
+
+    /// The manifest that the tag points to.
+    pub(crate) fn by_tag(&self, tag: &str) -> Result<Content, CapabilityError> {
+        let index = self.index()?;
+        match index.manifests.iter().rev().find(|entry| entry.tag() == Some(tag)) {
+            Some(entry) => self.by_digest(&entry.descriptor.digest),
+            None => Err(self.no_tag(tag)?),
+        }
+    }
+
+    /// The only image there is; of several, the one that is tagged `preferred`.
+    pub(crate) fn only(&self, preferred: &str) -> Result<Content, CapabilityError> {
+        let mut digests: Vec<String> =
+            self.index()?.manifests.into_iter().map(|entry| entry.descriptor.digest).collect();
+        digests.sort();
+        digests.dedup();
+        match &digests[..] {
+            [only] => self.by_digest(only),
+            [] => Err(CapabilityError::new(ErrorCode::NotFound, format!("{} holds no image", self.name))
+                .with_help("run the stage that builds the image first")),
+            _ => self.by_tag(preferred),
+        }
+    }
+
+    /// The file of a blob.
+    pub(crate) fn blob(&self, descriptor: &Descriptor) -> Result<PathBuf, CapabilityError> {
+        let path = self.blob_path(&descriptor.digest);
+        if path.is_file() {
+            return Ok(path);
+        }
+        Err(CapabilityError::new(ErrorCode::NotFound, format!("{} lacks blob {}", self.name, descriptor.digest))
+            .with_help("the image is incomplete: build it or push it again"))
+    }
+
+    /// Whether the blob is there, in full length.
+    pub(crate) fn has_blob(&self, descriptor: &Descriptor) -> bool {
+        fs::metadata(self.blob_path(&descriptor.digest)).is_ok_and(|meta| meta.len() == descriptor.size)
+    }
+
+    /// Copies a blob in.
+    pub(crate) fn put_blob(&self, descriptor: &Descriptor, source: &Path) -> Result<(), CapabilityError> {
+        let open = || {
+            let target = tempfile::Builder::new().permissions(readable()).tempfile_in(self.blobs())?;
+            Ok((File::open(source)?, target))
+        };
+        let (mut source, mut target) = open().map_err(|error| self.broken("can't be written", &error))?;
+        copy_verified(&mut source, &mut target, descriptor)?;
+        let keep = || {
+            target.as_file().sync_all()?;
+            target.persist(self.blob_path(&descriptor.digest)).map(drop).map_err(|error| error.error)
+        };
+        keep().map_err(|error| self.broken("can't be written", &error))
+    }
+
+    /// Writes a manifest, and when `listed`, enters it into the index: under the tag, if there is one, and whatever
+    /// had the tag before stays without.
+    pub(crate) fn put_manifest(
+        &self,
+        content: &Content,
+        listed: bool,
+        tag: Option<&str>,
+    ) -> Result<(), CapabilityError> {
+        replace_file(&self.blob_path(&content.descriptor.digest), &content.bytes)
+            .map_err(|error| self.broken("can't be written", &error))?;
+        if !listed {
+            return Ok(());
+        }
+        let lock = File::create(self.root.join(".lock")).map_err(|error| self.broken("can't be locked", &error))?;
+        lock.lock().map_err(|error| self.broken("can't be locked", &error))?;
+        let mut index = self.index()?;
+        enter(&mut index.manifests, &content.descriptor, tag);
+        let text = serde_json::to_vec_pretty(&index).map_err(|error| self.broken("can't be written", &error.into()))?;
+        replace_file(&self.index_path(), &text).map_err(|error| self.broken("can't be written", &error))
+    }
+
+    fn no_tag(&self, tag: &str) -> Result<CapabilityError, CapabilityError> {
+        let error = CapabilityError::new(ErrorCode::NotFound, format!("{} has no tag `{tag}`", self.name));
+        Ok(error.with_help(known_tags(&self.tags()?)))
+    }
+
+    fn index(&self) -> Result<Index, CapabilityError> {
+        let text = match fs::read(self.index_path()) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.exists() => {
+                let rest = Map::from_iter([("mediaType".to_owned(), INDEX.into())]);
+                return Ok(Index { schema_version: 2, manifests: Vec::new(), rest });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let words = format!("{} does not exist: there is no image layout", self.name);
+                return Err(CapabilityError::new(ErrorCode::NotFound, words)
+                    .with_help("push or build an image of that name first, or correct the name"));
+            }
+            Err(error) => return Err(self.broken("can't be read", &error)),
+        };
+        serde_json::from_slice(&text).map_err(|error| self.broken("has a malformed index.json", &error.into()))
+    }
+
+    fn read_manifest(&self, digest: &str) -> io::Result<Vec<u8>> {
+        let path = self.blob_path(digest);
+        if fs::metadata(&path)?.len() > MANIFEST_BYTES {
+            return Err(io::Error::other(format!("{digest} is larger than a manifest may be")));
+        }
+        fs::read(path)
+    }
+
+    fn broken(&self, what: &str, error: &io::Error) -> CapabilityError {
+        let words = format!("{} {what}, in `{}`", self.name, self.root.display());
+        CapabilityError::new(ErrorCode::Internal, words).caused_by(error)
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.root.join("index.json")
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
+    /// `digest` was checked when it was read: hexadecimal digits alone.
+    fn blob_path(&self, digest: &str) -> PathBuf {
+        self.blobs().join(digest.trim_start_matches("sha256:"))
+    }
+}
+
+fn enter(entries: &mut Vec<Entry>, descriptor: &Descriptor, tag: Option<&str>) {
+    if let Some(tag) = tag {
+        for entry in entries.iter_mut().filter(|entry| entry.tag() == Some(tag)) {
+            entry.annotations.remove(REF_NAME);
+        }
+    }
+    // Without a tag it is needed only once, and only while nothing else lists it.
+    entries.retain(|entry| entry.tag().is_some() || entry.descriptor.digest != descriptor.digest);
+    if tag.is_some() || !entries.iter().any(|entry| entry.descriptor.digest == descriptor.digest) {
+        let annotations = tag.map(|tag| (REF_NAME.to_owned(), tag.to_owned())).into_iter().collect();
+        entries.push(Entry { descriptor: descriptor.clone(), annotations, rest: Map::new() });
+    }
+}
+
+/// For the help of an error.
+pub(crate) fn known_tags(tags: &[String]) -> String {
+    const SHOWN: usize = 20;
+    match tags {
+        [] => "no image of that name has a tag".to_owned(),
+        tags if tags.len() > SHOWN => {
+            format!("it has: {} and {} more", tags[tags.len() - SHOWN..].join(", "), tags.len() - SHOWN)
+        }
+        tags => format!("it has: {}", tags.join(", ")),
+    }
+}

@@ -1,0 +1,204 @@
+//! Image references: what a guest may call an image, and where that is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{CapabilityError, ErrorCode};
+
+/// The name of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Where it is.
+    pub place: Place,
+    /// `:TAG`.
+    pub tag: Option<String>,
+    /// `@sha256:…`, in hexadecimal and with the algorithm; wins over the tag.
+    pub digest: Option<String>,
+}
+
+/// Where images of one name are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `local/NAME`: the embedded registry.
+    Embedded {
+        /// NAME, which may hold slashes.
+        name: String,
+    },
+    /// `HOST[:PORT]/REPOSITORY`: behind the distribution API.
+    Remote {
+        /// With the port.
+        host: String,
+        /// What follows the host.
+        repository: String,
+    },
+    /// `oci:PATH`: an image layout in the workspace.
+    Layout {
+        /// As written: relative to the workspace.
+        path: String,
+    },
+}
+
+impl Reference {
+    /// The name without tag and digest, as `registry` permissions are written.
+    pub fn repository(&self) -> String {
+        match &self.place {
+            Place::Embedded { name } => format!("local/{name}"),
+            Place::Remote { host, repository } => format!("{host}/{repository}"),
+            Place::Layout { path } => format!("oci:{path}"),
+        }
+    }
+
+    /// The tag that is meant when neither tag nor digest is given, as everywhere: `latest`.
+    pub(crate) fn tag_or_default(&self) -> &str {
+        self.tag.as_deref().unwrap_or("latest")
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.repository())?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Reference {
+    type Err = CapabilityError;
+
+    fn from_str(text: &str) -> Result<Reference, CapabilityError> {
+        let refuse = |why: &str| {
+            CapabilityError::new(ErrorCode::InvalidArgument, format!("image reference `{text}` {why}"))
+                .with_help("write `local/NAME:TAG`, `HOST[:PORT]/NAME:TAG` or `oci:PATH:TAG`, each with `@sha256:…` if need be")
+        };
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) if is_digest(digest) => (name, Some(digest.to_owned())),
+            Some(_) => return Err(refuse("has a digest that isn't `sha256:` and 64 lower-case hexadecimal digits")),
+            None => (text, None),
+        };
+        // A colon before the last slash belongs to a port or to `oci:`.
+        let start_of_last = name.rfind('/').map_or_else(|| name.strip_prefix("oci:").map_or(0, |_| 4), |at| at + 1);
+        let (name, tag) = match name[start_of_last..].split_once(':') {
+            Some((last, tag)) if is_tag(tag) => (&name[..start_of_last + last.len()], Some(tag.to_owned())),
+            Some(_) => return Err(refuse("has a tag with characters other than letters, digits, `.`, `_` and `-`")),
+            None => (name, None),
+        };
+        let place = if let Some(path) = name.strip_prefix("oci:") {
+            if path.is_empty() {
+                return Err(refuse("names no folder after `oci:`"));
+            }
+            Place::Layout { path: path.to_owned() }
+        } else {
+            let Some((host, repository)) = name.split_once('/') else {
+                return Err(refuse("names no registry"));
+            };
+            if !is_repository(repository) {
+                return Err(refuse("has a name that isn't lower-case letters, digits, `.`, `_`, `-` and `/`"));
+            }
+            if host == "local" {
+                Place::Embedded { name: repository.to_owned() }
+            } else if is_host(host) {
+                Place::Remote { host: host.to_owned(), repository: repository.to_owned() }
+            } else {
+                return Err(refuse("doesn't begin with `local`, nor with a host that has a dot or a port"));
+            }
+        };
+        Ok(Reference { place, tag, digest })
+    }
+}
+
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+/// Distribution spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
+fn is_tag(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    first && text.len() <= 128 && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// The distribution spec's grammar, but that separators may repeat. `blobs` is the name of a folder in a layout, where
+/// a repository below another one must not be mistaken for it.
+fn is_repository(text: &str) -> bool {
+    text.split('/').enumerate().all(|(position, part)| {
+        let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+        edge(part.bytes().next())
+            && edge(part.bytes().last())
+            && part.bytes().all(inner)
+            && !(position > 0 && part == "blobs")
+    })
+}
+
+fn is_host(text: &str) -> bool {
+    let (name, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let named = name == "localhost" || name.contains('.') || !port.is_empty();
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+    let port_fits = port.is_empty() && !text.ends_with(':') || port.parse::<u16>().is_ok();
+    named && plain && port_fits && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn parse(text: &str) -> Reference {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn references_print_as_they_were_written() {
+        for text in [
+            "local/app",
+            "local/team/app:1.0",
+            "ghcr.io/acme/app:v1",
+            "127.0.0.1:5000/app",
+            "localhost/app:x",
+            "registry:5000/app:x",
+            "oci:target/image",
+            "oci:image:1.0",
+            "oci:./out/image:1.0",
+        ] {
+            assert_eq!(parse(text).to_string(), text);
+            let pinned = format!("{text}@{DIGEST}");
+            assert_eq!(parse(&pinned).to_string(), pinned);
+            assert_eq!(parse(&pinned).digest.as_deref(), Some(DIGEST));
+        }
+    }
+
+    #[test]
+    fn a_port_is_not_a_tag() {
+        let reference = parse("localhost:5000/app");
+        assert_eq!(reference.place, Place::Remote { host: "localhost:5000".into(), repository: "app".into() });
+        assert_eq!((reference.tag, parse("oci:image").tag), (None, None));
+    }
+
+    #[test]
+    fn what_is_no_reference_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("alpine:3", "names no registry"),
+            ("library/alpine", "doesn't begin with `local`"),
+            ("local/../../etc", "has a name"),
+            ("local/", "has a name"),
+            ("local/a/blobs", "has a name"),
+            ("local/App", "has a name"),
+            ("ghcr.io/app:a b", "has a tag"),
+            ("ghcr.io/app:", "has a tag"),
+            ("local/app@sha256:12", "has a digest"),
+            ("ghcr.io:http/app", "doesn't begin"),
+            ("../x.y/app", "doesn't begin"),
+            ("oci:", "names no folder"),
+        ] {
+            let error = text.parse::<Reference>().unwrap_err();
+            assert!(error.message.contains(reason), "{text}: {error}");
+        }
+    }
+}

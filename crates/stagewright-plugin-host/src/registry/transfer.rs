@@ -1,0 +1,175 @@
+//! Copies an image from one place to another.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use tempfile::NamedTempFile;
+
+use super::blocking;
+use super::content::{Content, Descriptor};
+use super::layout::Layout;
+use super::reference::Reference;
+use super::remote::Remote;
+use crate::error::{CapabilityError, ErrorCode};
+
+/// Manifests of one image: an index, and one for each platform.
+const MOST_MANIFESTS: usize = 256;
+
+/// A place that images are in.
+pub(crate) enum Endpoint {
+    Layout(Layout),
+    Remote(Remote),
+}
+
+/// A blob on its way.
+enum Blob {
+    InPlace(PathBuf),
+    Fetched(NamedTempFile),
+}
+
+impl Endpoint {
+    pub(crate) async fn authenticate(&self, push: bool) -> Result<(), CapabilityError> {
+        match self {
+            Endpoint::Layout(_) => Ok(()),
+            Endpoint::Remote(remote) => remote.authenticate(push).await,
+        }
+    }
+
+    pub(crate) async fn manifest(&self, reference: &Reference) -> Result<Content, CapabilityError> {
+        match self {
+            Endpoint::Layout(layout) => {
+                let (layout, reference) = (layout.clone(), reference.clone());
+                let find = move || match (&reference.digest, &reference.tag) {
+                    (Some(digest), _) => layout.by_digest(digest),
+                    (None, Some(tag)) => layout.by_tag(tag),
+                    // A layout of one image needs no tag to tell which.
+                    (None, None) => layout.only(reference.tag_or_default()),
+                };
+                blocking(find).await?
+            }
+            Endpoint::Remote(remote) => match &reference.digest {
+                Some(digest) => remote.by_digest(digest).await,
+                None => remote.by_tag(reference.tag_or_default()).await,
+            },
+        }
+    }
+
+    async fn by_digest(&self, digest: &str) -> Result<Content, CapabilityError> {
+        match self {
+            Endpoint::Layout(layout) => {
+                let (layout, digest) = (layout.clone(), digest.to_owned());
+                blocking(move || layout.by_digest(&digest)).await?
+            }
+            Endpoint::Remote(remote) => remote.by_digest(digest).await,
+        }
+    }
+
+    async fn blob(&self, descriptor: &Descriptor) -> Result<Blob, CapabilityError> {
+        match self {
+            Endpoint::Layout(layout) => layout.blob(descriptor).map(Blob::InPlace),
+            Endpoint::Remote(remote) => remote.fetch_blob(descriptor).await.map(Blob::Fetched),
+        }
+    }
+
+    async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, CapabilityError> {
+        match self {
+            Endpoint::Layout(layout) => Ok(layout.has_blob(descriptor)),
+            Endpoint::Remote(remote) => remote.has_blob(descriptor).await,
+        }
+    }
+
+    async fn put_blob(&self, descriptor: &Descriptor, blob: Blob) -> Result<(), CapabilityError> {
+        // The temporary file lives until the end of this function.
+        let path = match &blob {
+            Blob::InPlace(path) => path.clone(),
+            Blob::Fetched(file) => file.path().to_owned(),
+        };
+        match self {
+            Endpoint::Layout(layout) => {
+                let (layout, descriptor) = (layout.clone(), descriptor.clone());
+                blocking(move || layout.put_blob(&descriptor, &path)).await?
+            }
+            Endpoint::Remote(remote) => {
+                if matches!(blob, Blob::InPlace(_)) {
+                    verify(descriptor, path.clone()).await?;
+                }
+                remote.put_blob(descriptor, path).await
+            }
+        }
+    }
+
+    async fn put_manifest(
+        &self,
+        content: &Content,
+        listed: bool,
+        tag: Option<&str>,
+    ) -> Result<(), CapabilityError> {
+        match self {
+            Endpoint::Layout(layout) => {
+                let (layout, content, tag) = (layout.clone(), content.clone(), tag.map(str::to_owned));
+                blocking(move || layout.put_manifest(&content, listed, tag.as_deref())).await?
+            }
+            Endpoint::Remote(remote) => remote.put_manifest(content, tag).await,
+        }
+    }
+}
+
+/// Copies the image whose root manifest is `root`. A failure leaves blobs behind, which the next try finds, but never
+/// a tag that points to an incomplete image.
+pub(crate) async fn copy(
+    source: &Endpoint,
+    target: &Endpoint,
+    root: Content,
+    tag: Option<&str>,
+) -> Result<Descriptor, CapabilityError> {
+    if let Endpoint::Layout(layout) = target {
+        let layout = layout.clone();
+        blocking(move || layout.create()).await??;
+    }
+    let manifests = manifests_below(source, root).await?;
+    // A registry takes an index only when it has the manifests that it names.
+    for (position, content) in manifests.iter().enumerate().rev() {
+        for descriptor in content.parsed.blobs() {
+            if !target.has_blob(descriptor).await? {
+                target.put_blob(descriptor, source.blob(descriptor).await?).await?;
+            }
+        }
+        let is_root = position == 0;
+        target.put_manifest(content, is_root, tag.filter(|_| is_root)).await?;
+    }
+    Ok(manifests.into_iter().next().map(|root| root.descriptor).unwrap_or_else(|| unreachable!("the root is first")))
+}
+
+/// The root first, and every index before what it names.
+async fn manifests_below(source: &Endpoint, root: Content) -> Result<Vec<Content>, CapabilityError> {
+    let mut seen = BTreeSet::from([root.descriptor.digest.clone()]);
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(content) = found.get(next) {
+        let children: Vec<String> = content.parsed.children().map(|child| child.digest.clone()).collect();
+        for digest in children {
+            if !seen.insert(digest.clone()) {
+                continue;
+            }
+            if found.len() == MOST_MANIFESTS {
+                let words = format!("image {} has more than {MOST_MANIFESTS} manifests", found[0].descriptor.digest);
+                return Err(CapabilityError::new(ErrorCode::ResourceExhausted, words));
+            }
+            found.push(source.by_digest(&digest).await?);
+        }
+        next += 1;
+    }
+    Ok(found)
+}
+
+/// What a registry would refuse only after the upload.
+async fn verify(descriptor: &Descriptor, path: PathBuf) -> Result<(), CapabilityError> {
+    let descriptor = descriptor.clone();
+    blocking(move || {
+        let mut file = std::fs::File::open(&path).map_err(|error| {
+            CapabilityError::new(ErrorCode::Internal, format!("`{}` can't be read", path.display())).caused_by(&error)
+        })?;
+        super::copy_verified(&mut file, &mut std::io::sink(), &descriptor)
+    })
+    .await?
+}

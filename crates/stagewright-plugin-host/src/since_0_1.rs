@@ -1,0 +1,20 @@
+//! Bindings of `stagewright:stage@0.1`: generated, and private to the host.
+#![allow(missing_docs, reason = "generated from the WIT, where everything is explained")]
+
+wasmtime::component::bindgen!({
+    world: "stage",
+    path: "../../plugins/wit",
+    imports: { default: async | trappable },
+    exports: { default: async },
+    trappable_error_type: { "stagewright:stage/types.error" => crate::call::CallError },
+    with: {
+        "stagewright:stage/secrets.secret": crate::capability::secrets::SecretHandle,
+        "stagewright:stage/process.command": crate::capability::process::CommandBuilder,
+        "stagewright:stage/process.child": crate::capability::process::ChildHandle,
+        "stagewright:stage/http.request": crate::capability::http::RequestBuilder,
+        "stagewright:stage/http.response": crate::capability::http::ResponseHandle,
+        "stagewright:stage/service.release": crate::capability::service::ReleaseBuilder,
+        "stagewright:stage/service.instance": crate::capability::service::InstanceHandle,
+        "stagewright:stage/gate.approval": crate::capability::gate::ApprovalBuilder,
+    },
+});

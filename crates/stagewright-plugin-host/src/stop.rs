@@ -1,0 +1,222 @@
+//! What can end an attempt before its guest does, and how it is noticed.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stagewright_engine::{Failure, FailureKind, Interrupt, Outcome};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// Why an attempt was stopped from outside its guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// The stage's `timeout` passed.
+    Timeout(Duration),
+    /// The engine asked for it.
+    Cancelled(Interrupt),
+    /// The log grew over so many bytes.
+    LogLimit(u64),
+}
+
+impl Stopped {
+    /// As it is reported.
+    pub(crate) fn outcome(&self) -> (Outcome, Failure) {
+        let (outcome, kind, message, help) = match self {
+            Stopped::Timeout(limit) => (
+                Outcome::TimedOut,
+                FailureKind::Timeout,
+                format!("took longer than its timeout of {limit:?}"),
+                Some("give the stage more time with `timeout`, or find out what it waits for".to_owned()),
+            ),
+            Stopped::Cancelled(Interrupt::Graceful) => {
+                (Outcome::Cancelled, FailureKind::Cancelled, "was asked to stop".to_owned(), None)
+            }
+            Stopped::Cancelled(Interrupt::Kill) => {
+                (Outcome::Cancelled, FailureKind::Cancelled, "was stopped by force".to_owned(), None)
+            }
+            Stopped::LogLimit(limit) => (
+                Outcome::Errored,
+                FailureKind::LogLimit,
+                format!("wrote more than {} of log", crate::limits::Bytes(*limit)),
+                Some(format!("raise the limit with `log-limit = \"{}\"`", crate::limits::Bytes(limit.saturating_mul(2)))),
+            ),
+        };
+        let retryable = matches!(self, Stopped::Timeout(_));
+        (outcome, Failure { kind, message, causes: Vec::new(), help, retryable })
+    }
+}
+
+/// Tells all that works for an attempt that it has been asked to stop.
+#[derive(Clone, Debug)]
+pub(crate) struct Cancel(Arc<watch::Sender<bool>>);
+
+impl Default for Cancel {
+    fn default() -> Cancel {
+        Cancel(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Cancel {
+    /// Asks.
+    pub(crate) fn set(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it was asked.
+    pub(crate) fn is_set(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Ready once it is asked.
+    pub(crate) async fn wait(&self) {
+        let mut receiver = self.0.subscribe();
+        // The sender lives in `self`.
+        let _ = receiver.wait_for(|set| *set).await;
+    }
+}
+
+/// Lets a part of the host end the attempt. The first reason counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Switch(Arc<watch::Sender<Option<Stopped>>>);
+
+impl Default for Switch {
+    fn default() -> Switch {
+        Switch(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Switch {
+    /// Ends the attempt.
+    pub(crate) fn stop(&self, reason: Stopped) {
+        self.0.send_if_modified(|current| {
+            let first = current.is_none();
+            current.get_or_insert(reason);
+            first
+        });
+    }
+
+    /// The reason, if there is one.
+    pub(crate) fn reason(&self) -> Option<Stopped> {
+        self.0.borrow().clone()
+    }
+
+    async fn wait(&self) -> Stopped {
+        let mut receiver = self.0.subscribe();
+        loop {
+            if let Some(reason) = receiver.borrow_and_update().clone() {
+                return reason;
+            }
+            if receiver.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Everything that may end an attempt early.
+pub(crate) struct Supervisor {
+    pub(crate) interrupt: watch::Receiver<Option<Interrupt>>,
+    pub(crate) cancel: Cancel,
+    pub(crate) switch: Switch,
+    pub(crate) deadline: Option<(Instant, Duration)>,
+    /// How long a guest has after being asked to stop.
+    pub(crate) grace: Duration,
+    grace_ends: Option<Instant>,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        interrupt: watch::Receiver<Option<Interrupt>>,
+        timeout: Option<Duration>,
+        grace: Duration,
+    ) -> Supervisor {
+        let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
+        let (cancel, switch) = (Cancel::default(), Switch::default());
+        Supervisor { interrupt, cancel, switch, deadline, grace, grace_ends: None }
+    }
+
+    /// Polls `work` to its end, or drops it because it has to stop.
+    ///
+    /// Every host function is an await of `work`, and guest code yields at each epoch, so that dropping it stops a guest
+    /// wherever it is: no capability has to remember to be interruptible. `on_cancel` is called when the attempt is
+    /// asked to stop; the guest then has the grace period to end by itself.
+    pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>, on_cancel: impl Fn()) -> Result<T, Stopped> {
+        let mut work = pin!(work);
+        loop {
+            match *self.interrupt.borrow_and_update() {
+                Some(Interrupt::Kill) => return Err(Stopped::Cancelled(Interrupt::Kill)),
+                Some(Interrupt::Graceful) if self.grace_ends.is_none() => {
+                    self.grace_ends = Some(Instant::now() + self.grace);
+                    self.cancel.set();
+                    on_cancel();
+                }
+                _ => {}
+            }
+            tokio::select! {
+                biased;
+                Ok(()) = self.interrupt.changed() => {}
+                reason = self.switch.wait() => return Err(reason),
+                () = at(self.deadline.map(|(deadline, _)| deadline)) => {
+                    let limit = self.deadline.map(|(_, limit)| limit).unwrap_or_default();
+                    return Err(Stopped::Timeout(limit));
+                }
+                () = at(self.grace_ends) => return Err(Stopped::Cancelled(Interrupt::Graceful)),
+                result = &mut work => return Ok(result),
+            }
+        }
+    }
+}
+
+/// Ready at the moment, or never.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_ends_work_that_never_does() {
+        let (_sender, interrupt) = watch::channel(None);
+        let mut supervisor = Supervisor::new(interrupt, Some(Duration::from_secs(3)), Duration::from_secs(10));
+        let end = supervisor.run(std::future::pending::<()>(), || {}).await;
+        assert_eq!(end, Err(Stopped::Timeout(Duration::from_secs(3))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn grace_lets_work_end_by_itself() {
+        let (sender, interrupt) = watch::channel(Some(Interrupt::Graceful));
+        let mut supervisor = Supervisor::new(interrupt, None, Duration::from_secs(10));
+        let cancel = supervisor.cancel.clone();
+        let end = supervisor.run(async { cancel.wait().await }, || {}).await;
+        assert_eq!(end, Ok(()));
+        drop(sender);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn grace_ends_and_a_kill_ends_it_at_once() {
+        let (sender, interrupt) = watch::channel(Some(Interrupt::Graceful));
+        let mut supervisor = Supervisor::new(interrupt.clone(), None, Duration::from_secs(10));
+        let asked = std::cell::Cell::new(0);
+        let end = supervisor.run(std::future::pending::<()>(), || asked.set(asked.get() + 1)).await;
+        assert_eq!((end, asked.get()), (Err(Stopped::Cancelled(Interrupt::Graceful)), 1));
+
+        sender.send_replace(Some(Interrupt::Kill));
+        let mut supervisor = Supervisor::new(interrupt, None, Duration::from_secs(10));
+        let end = supervisor.run(std::future::pending::<()>(), || {}).await;
+        assert_eq!(end, Err(Stopped::Cancelled(Interrupt::Kill)));
+    }
+
+    #[tokio::test]
+    async fn the_first_reason_counts() {
+        let switch = Switch::default();
+        switch.stop(Stopped::LogLimit(1));
+        switch.stop(Stopped::LogLimit(2));
+        assert_eq!(switch.wait().await, Stopped::LogLimit(1));
+    }
+}

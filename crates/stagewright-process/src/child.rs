@@ -1,0 +1,281 @@
+//! A running child: its output, its end, and its group.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::spawner;
+
+/// One read from a pipe, at most. Linux pipes hold 64 KiB unless told otherwise.
+const CHUNK: usize = 64 * 1024;
+/// How long processes that the child left behind may go on writing.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+/// What is still taken from each pipe after that: the largest pipe an unprivileged process can have.
+const DRAIN_BYTES: usize = 1024 * 1024;
+
+/// Which stream a piece of output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a process ended: by itself with a code, or by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitStatus {
+    /// 0 to 255.
+    pub code: Option<i32>,
+    /// As in `kill -l`.
+    pub signal: Option<i32>,
+}
+
+impl ExitStatus {
+    /// Whether the code is 0.
+    pub fn success(self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+impl From<std::process::ExitStatus> for ExitStatus {
+    fn from(status: std::process::ExitStatus) -> ExitStatus {
+        ExitStatus { code: status.code(), signal: status.signal() }
+    }
+}
+
+impl std::fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.code, self.signal) {
+            (Some(code), _) => write!(f, "exit code {code}"),
+            (None, Some(signal)) => write!(f, "signal {signal}"),
+            (None, None) => f.write_str("unknown end"),
+        }
+    }
+}
+
+/// Signals a child's process group; outlives the [`Child`], and does nothing once the child has been collected.
+#[derive(Clone, Debug)]
+pub struct Group {
+    leader: Arc<Mutex<Option<Pid>>>,
+    reach: Reach,
+}
+
+/// Whom a signal to a child is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It leads a group of its own.
+    Group,
+    /// It shares the group of this process, which must not be signalled.
+    Process,
+}
+
+impl Group {
+    /// SIGTERM.
+    pub fn interrupt(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// The number can't have been given to somebody else: the leader, dead or alive, keeps it until it is collected,
+    /// and `close` comes before that.
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = *self.leader.lock().unwrap_or_else(PoisonError::into_inner) {
+            // All of them gone is what was asked for.
+            let _ = match self.reach {
+                Reach::Group => kill_process_group(leader, signal),
+                Reach::Process => kill_process(leader, signal),
+            };
+        }
+    }
+
+    fn close(&self) {
+        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A running process and its group. Dropping it kills the group.
+#[derive(Debug)]
+pub struct Child {
+    id: u32,
+    /// None once collected.
+    process: Option<std::process::Child>,
+    group: Group,
+    /// Readable once the process is dead, which leaves it to be collected.
+    death: AsyncFd<OwnedFd>,
+    stdout: Option<pipe::Receiver>,
+    stderr: Option<pipe::Receiver>,
+    buffer: Box<[u8]>,
+    feeder: Option<JoinHandle<()>>,
+    drain_until: Option<Instant>,
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    pub(crate) fn adopt(mut process: std::process::Child, input: Option<Vec<u8>>, reach: Reach) -> io::Result<Child> {
+        let id = process.id();
+        let adopted = (|| {
+            let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+            let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+            // SAFETY: an `OwnedFd` answers the same descriptor for as long as it lives.
+            let death = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+            let stdout = process.stdout.take().map(OwnedFd::from).map(pipe::Receiver::from_owned_fd).transpose()?;
+            let stderr = process.stderr.take().map(OwnedFd::from).map(pipe::Receiver::from_owned_fd).transpose()?;
+            let stdin = process.stdin.take().map(OwnedFd::from).map(pipe::Sender::from_owned_fd).transpose()?;
+            Ok((pid, death, stdout, stderr, stdin))
+        })();
+        let (pid, death, stdout, stderr, stdin) = match adopted {
+            Ok(parts) => parts,
+            Err(error) => {
+                let _ = process.kill();
+                spawner::reap(process);
+                return Err(error);
+            }
+        };
+        let feeder = stdin.zip(input).map(|(mut stdin, input)| {
+            tokio::spawn(async move {
+                // A child that doesn't read its input is free not to.
+                let _ = stdin.write_all(&input).await;
+            })
+        });
+        let group = Group { leader: Arc::new(Mutex::new(Some(pid))), reach };
+        let buffer = vec![0; CHUNK].into_boxed_slice();
+        Ok(Child {
+            id,
+            process: Some(process),
+            group,
+            death,
+            stdout,
+            stderr,
+            buffer,
+            feeder,
+            drain_until: None,
+            status: None,
+        })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// A handle to signal the group with while this value is borrowed elsewhere.
+    pub fn group(&self) -> Group {
+        self.group.clone()
+    }
+
+    /// Sends SIGTERM to the group.
+    pub fn interrupt(&self) {
+        self.group.interrupt();
+    }
+
+    /// Sends SIGKILL to the group.
+    pub fn kill(&self) {
+        self.group.kill();
+    }
+
+    /// The next piece of output, at most 64 KiB; none at the end of both streams.
+    ///
+    /// Neither stream starves the other. Nothing is read ahead, so a reader that is slow slows the child down. Once the
+    /// child is dead, whoever still holds its pipes gets half a second before the group is killed; then what is in the
+    /// pipes is the last there is. May be cancelled without loss.
+    pub async fn next_chunk(&mut self) -> Option<(Source, Vec<u8>)> {
+        let half = CHUNK / 2;
+        loop {
+            if self.stdout.is_none() && self.stderr.is_none() {
+                return None;
+            }
+            if self.drain_until.is_some_and(|until| until <= Instant::now()) {
+                return self.drain();
+            }
+            let (out_buffer, err_buffer) = self.buffer.split_at_mut(half);
+            let (source, read) = tokio::select! {
+                read = read(&mut self.stdout, out_buffer) => (Source::Stdout, read.map(|length| &out_buffer[..length])),
+                read = read(&mut self.stderr, err_buffer) => (Source::Stderr, read.map(|length| &err_buffer[..length])),
+                _ = self.death.readable(), if self.drain_until.is_none() => {
+                    self.drain_until = Some(Instant::now() + DRAIN_GRACE);
+                    continue;
+                }
+                () = sleep_until(self.drain_until.unwrap_or_else(Instant::now)), if self.drain_until.is_some() => {
+                    continue;
+                }
+            };
+            match (source, read) {
+                (source, Ok(data)) if !data.is_empty() => return Some((source, data.to_vec())),
+                // A pipe that can't be read has no more to say.
+                (Source::Stdout, _) => self.stdout = None,
+                (Source::Stderr, _) => self.stderr = None,
+            }
+        }
+    }
+
+    /// How it ended. Kills what is left of the group, then collects the child. May be cancelled, and called again.
+    ///
+    /// Reads no output: a child that fills its pipe waits for [`next_chunk`](Child::next_chunk).
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        let _ = self.death.readable().await?;
+        self.kill();
+        self.group.close();
+        let mut process = self.process.take().ok_or_else(|| io::Error::other("the child was collected before"))?;
+        let status = ExitStatus::from(process.wait()?);
+        self.status = Some(status);
+        Ok(status)
+    }
+
+    /// What the pipes hold now, in one piece a stream.
+    fn drain(&mut self) -> Option<(Source, Vec<u8>)> {
+        self.kill();
+        for (source, pipe) in [(Source::Stdout, &mut self.stdout), (Source::Stderr, &mut self.stderr)] {
+            let Some(pipe) = pipe.take() else { continue };
+            let mut rest = Vec::new();
+            while rest.len() < DRAIN_BYTES {
+                match pipe.try_read(&mut self.buffer) {
+                    Ok(length) if length > 0 => rest.extend_from_slice(&self.buffer[..length]),
+                    _ => break,
+                }
+            }
+            if !rest.is_empty() {
+                return Some((source, rest));
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(feeder) = self.feeder.take() {
+            feeder.abort();
+        }
+        if let Some(process) = self.process.take() {
+            self.group.kill();
+            self.group.close();
+            spawner::reap(process);
+        }
+    }
+}
+
+/// Never ready for a stream that has ended.
+async fn read(pipe: &mut Option<pipe::Receiver>, buffer: &mut [u8]) -> io::Result<usize> {
+    match pipe {
+        Some(pipe) => pipe.read(buffer).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,189 @@
+//! What to start, and why it could not be started.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::fs::Access;
+
+use crate::child::{Child, Reach};
+use crate::spawner;
+
+/// A process to be.
+#[derive(Clone, Default)]
+pub struct Command {
+    /// Absolute; [`which`] finds one by name.
+    pub program: PathBuf,
+    /// Without the program's name.
+    pub args: Vec<String>,
+    /// All of it: nothing is inherited.
+    pub env: Vec<(String, String)>,
+    /// Must exist.
+    pub current_dir: PathBuf,
+    /// Written to the child, and closed; without it the child reads from `/dev/null`.
+    pub stdin: Option<Vec<u8>>,
+}
+
+/// The environment shows by name only: values may be secrets.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Command")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env", &names)
+            .field("current_dir", &self.current_dir)
+            .field("stdin", &self.stdin.as_ref().map(Vec::len))
+            .finish()
+    }
+}
+
+impl Command {
+    /// Starts it in a process group of its own, with both output streams captured.
+    ///
+    /// Must be called within a tokio runtime that has I/O and time enabled. Blocks for the fork, about a millisecond.
+    pub fn spawn(mut self) -> Result<Child, SpawnError> {
+        let input = self.stdin.take();
+        let mut native = self.native()?;
+        native
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let process = spawner::spawn(native).map_err(|error| self.explain(error))?;
+        Child::adopt(process, input, Reach::Group).map_err(|error| self.explain(error))
+    }
+
+    /// The same for [`std::process`], with standard streams and process group still to be chosen.
+    pub(crate) fn native(&self) -> Result<std::process::Command, SpawnError> {
+        if !self.program.is_absolute() {
+            return Err(SpawnError::NotAbsolute { program: self.program.clone() });
+        }
+        let mut native = std::process::Command::new(&self.program);
+        native
+            .args(&self.args)
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.current_dir);
+        Ok(native)
+    }
+
+    /// The kernel answers ENOENT for a missing program, a missing interpreter and a missing folder alike, so look.
+    pub(crate) fn explain(&self, source: io::Error) -> SpawnError {
+        let program = self.program.clone();
+        if !self.current_dir.is_dir() {
+            return SpawnError::NoDirectory { program, directory: self.current_dir.clone() };
+        }
+        if !self.program.exists() {
+            return SpawnError::NotFound { program };
+        }
+        match source.kind() {
+            io::ErrorKind::NotFound => SpawnError::NoInterpreter { program },
+            io::ErrorKind::PermissionDenied => SpawnError::NotExecutable { program },
+            _ => SpawnError::System { program, source },
+        }
+    }
+}
+
+/// Why a process could not be started.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum SpawnError {
+    #[error("program `{}` is not an absolute path", program.display())]
+    NotAbsolute { program: PathBuf },
+    #[error("program `{}` does not exist", program.display())]
+    NotFound { program: PathBuf },
+    #[error("program `{}` names an interpreter that does not exist", program.display())]
+    NoInterpreter { program: PathBuf },
+    #[error("program `{}` may not be executed", program.display())]
+    NotExecutable { program: PathBuf },
+    #[error("program `{}` can't start in `{}`: no such folder", program.display(), directory.display())]
+    NoDirectory { program: PathBuf, directory: PathBuf },
+    #[error("program `{}` could not be started: {source}", program.display())]
+    System { program: PathBuf, source: io::Error },
+}
+
+impl SpawnError {
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            SpawnError::NotAbsolute { .. } => "look the program up in PATH first",
+            SpawnError::NotFound { .. } => "install the program, or correct its path",
+            SpawnError::NoInterpreter { .. } => {
+                "correct the script's `#!` line, or install the dynamic loader that the binary was linked for"
+            }
+            SpawnError::NotExecutable { .. } => "set its executable bit (`chmod +x`), and check the mount's options",
+            SpawnError::NoDirectory { .. } => "create the folder, or start the program in another one",
+            SpawnError::System { .. } => "check the limits on processes, memory and open files (`ulimit -a`)",
+        }
+    }
+
+    /// Whether the program's file is what is missing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, SpawnError::NotFound { .. } | SpawnError::NoInterpreter { .. })
+    }
+}
+
+/// The executable file that a shell would start for `name`, looked up in the folders of `path_var` (the value of
+/// `PATH`). Relative folders of it are passed over: they would make the answer depend on where one stands. A name with
+/// a slash in it is taken as a path.
+pub fn which(name: impl AsRef<Path>, path_var: impl AsRef<OsStr>) -> Option<PathBuf> {
+    let name = name.as_ref();
+    if name.as_os_str().is_empty() {
+        return None;
+    }
+    if name.components().count() > 1 || name.is_absolute() {
+        return executable(name).then(|| name.to_owned());
+    }
+    std::env::split_paths(path_var.as_ref())
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(|candidate| executable(candidate))
+}
+
+fn executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn which_takes_the_first_executable_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let [plain, folder, good] = ["plain", "folder", "good"].map(|name| dir.path().join(name));
+        fs::create_dir_all(folder.join("tool")).unwrap();
+        for place in [&plain, &good] {
+            fs::create_dir(place).unwrap();
+            fs::write(place.join("tool"), "#!/bin/sh\n").unwrap();
+        }
+        fs::set_permissions(good.join("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+        // Root may "execute" a file only when some executable bit is set, so this holds for root as well.
+        let path = std::env::join_paths([&plain, &folder, &good]).unwrap();
+
+        assert_eq!(which("tool", &path), Some(good.join("tool")));
+        assert_eq!(which("other", &path), None);
+        assert_eq!(which(good.join("tool"), ""), Some(good.join("tool")));
+        assert_eq!(which("", &path), None);
+    }
+
+    #[test]
+    fn which_ignores_relative_folders() {
+        assert_eq!(which("sh", "bin:."), None);
+        assert!(which("sh", ".:/bin").is_some());
+    }
+
+    #[test]
+    fn debug_shows_no_values() {
+        let command = Command { env: vec![("TOKEN".into(), "hunter2".into())], ..Command::default() };
+        let text = format!("{command:?}");
+        assert!(text.contains("TOKEN") && !text.contains("hunter2"), "{text}");
+    }
+}

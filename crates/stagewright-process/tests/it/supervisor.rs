@@ -1,0 +1,195 @@
+//! Supervised services. The supervisor is this test binary again: `__supervise DIR` makes the test harness run the one
+//! test whose name holds the subcommand.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stagewright_process::supervisor::{
+    Phase, SUBCOMMAND, ServiceSpec, Status, SupervisorError, log_tail, running_environment, start, status, stop,
+    supervise,
+};
+use tempfile::TempDir;
+
+use crate::{PATIENCE, alive, until};
+
+#[test]
+fn __supervise() {
+    let mut args = std::env::args().skip_while(|arg| arg != SUBCOMMAND).skip(1);
+    if let Some(dir) = args.next() {
+        assert_eq!(supervise(Path::new(&dir)), 0);
+    }
+}
+
+/// Stops the service when a test ends, however it ends.
+struct Service(TempDir);
+
+impl Service {
+    fn start(script: &str, grace: Duration) -> (Service, Status) {
+        let service = Service(tempfile::tempdir().unwrap());
+        let status = service.start_again(script, grace).unwrap();
+        (service, status)
+    }
+
+    fn start_again(&self, script: &str, grace: Duration) -> Result<Status, SupervisorError> {
+        let spec = ServiceSpec {
+            program: PathBuf::from("/bin/sh"),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            current_dir: self.dir().to_owned(),
+            grace_ms: grace.as_millis().try_into().unwrap(),
+        };
+        let env = [("PATH", "/usr/bin:/bin"), ("TOKEN", "hunter2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        start(&std::env::current_exe().unwrap(), self.dir(), &spec, &env)
+    }
+
+    fn dir(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn status(&self) -> Status {
+        status(self.dir()).unwrap().unwrap()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = stop(self.dir());
+    }
+}
+
+#[test]
+fn a_service_runs_logs_and_stops() {
+    let (service, begun) = Service::start("echo hello; echo $TOKEN >&2; exec sleep 600", PATIENCE);
+    assert_eq!(begun.phase, Phase::Running);
+    until("it has logged", || log_tail(service.dir(), 9).unwrap().lines().count() == 2);
+    let env = running_environment(service.dir()).unwrap().unwrap();
+    assert!(env.contains(&("TOKEN".to_owned(), "hunter2".to_owned())), "{env:?}");
+
+    stop(service.dir()).unwrap();
+    let ended = service.status();
+    assert_eq!((ended.phase, ended.last_exit.unwrap().signal), (Phase::Exited, Some(15)));
+    assert!(!begun.supervisor.is_alive() && !begun.child.unwrap().is_alive());
+    assert_eq!(running_environment(service.dir()).unwrap(), None);
+    stop(service.dir()).unwrap();
+}
+
+#[test]
+fn the_environment_is_never_written_to_disk() {
+    let (service, _) = Service::start("exec sleep 600", PATIENCE);
+    for entry in std::fs::read_dir(service.dir()).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("hunter2"), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_service_that_ignores_sigterm_is_killed_after_the_grace() {
+    let script = "trap '' TERM; echo ready; while :; do sleep 1; done";
+    let (service, _) = Service::start(script, Duration::from_millis(200));
+    until("it ignores SIGTERM", || log_tail(service.dir(), 1).unwrap() == "ready\n");
+    stop(service.dir()).unwrap();
+    assert_eq!(service.status().last_exit.unwrap().signal, Some(9));
+}
+
+#[test]
+fn a_service_that_exits_is_started_again() {
+    let script = "echo started; test -e again && exec sleep 600; touch again";
+    let (service, _) = Service::start(script, PATIENCE);
+    until("it runs for the second time", || {
+        let status = service.status();
+        status.restarts == 1 && status.phase == Phase::Running
+    });
+    let status = service.status();
+    assert_eq!(status.last_exit.unwrap().code, Some(0));
+    until("both starts are in the log", || log_tail(service.dir(), 9).unwrap() == "started\nstarted\n");
+}
+
+#[test]
+fn a_service_that_keeps_exiting_is_given_up() {
+    let (service, begun) = Service::start("echo no >&2; exit 7", PATIENCE);
+    until("it is given up", || service.status().phase == Phase::Exited);
+    let status = service.status();
+    assert_eq!((status.restarts, status.last_exit.unwrap().code), (4, Some(7)));
+    assert_eq!(status.failure.unwrap(), "gave up after 5 exits within 60 s; last: exit code 7");
+    until("the supervisor is gone", || !begun.supervisor.is_alive());
+    assert_eq!(log_tail(service.dir(), 9).unwrap().lines().count(), 5);
+}
+
+#[test]
+fn stop_also_ends_a_supervisor_that_waits_to_restart() {
+    let (service, begun) = Service::start("exit 1", PATIENCE);
+    until("it has exited twice", || service.status().restarts >= 1);
+    stop(service.dir()).unwrap();
+    assert!(!begun.supervisor.is_alive());
+    assert_eq!(service.status().phase, Phase::Exited);
+}
+
+#[test]
+fn a_program_that_is_not_there_is_reported_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = ServiceSpec {
+        program: PathBuf::from("/nonexistent/server"),
+        args: Vec::new(),
+        current_dir: dir.path().to_owned(),
+        grace_ms: 0,
+    };
+    let status = start(&std::env::current_exe().unwrap(), dir.path(), &spec, &[]).unwrap();
+    assert_eq!((status.phase, status.restarts), (Phase::Exited, 0));
+    let failure = status.failure.unwrap();
+    assert!(failure.starts_with("program `/nonexistent/server` does not exist; "), "{failure}");
+}
+
+#[test]
+fn a_killed_supervisor_takes_the_service_with_it() {
+    let (service, begun) = Service::start("exec sleep 600", PATIENCE);
+    let child = begun.child.unwrap();
+    let killed = stagewright_process::run_to_end(crate::sh(&format!("kill -9 {}", begun.supervisor.pid)), PATIENCE);
+    assert!(killed.unwrap().status.success());
+    until("the program is gone", || !alive(&child.pid.to_string()));
+    until("the status knows", || service.status().phase == Phase::Exited);
+    assert_eq!(
+        service.status().failure.unwrap(),
+        "the supervisor is gone: it was killed, or the machine was restarted"
+    );
+    assert!(service.start_again("exec sleep 600", PATIENCE).is_ok());
+}
+
+#[test]
+fn a_folder_has_one_supervisor_at_a_time() {
+    let (service, _) = Service::start("exec sleep 600", PATIENCE);
+    let error = service.start_again("exec sleep 600", PATIENCE).unwrap_err();
+    assert!(matches!(error, SupervisorError::Busy { .. }), "{error}");
+}
+
+#[test]
+fn a_reused_process_number_is_not_stopped() {
+    let bystander = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = bystander.enter();
+    let innocent = crate::sh("exec sleep 600").spawn().unwrap();
+    let (service, _) = Service::start("exec sleep 600", PATIENCE);
+    stop(service.dir()).unwrap();
+
+    let path = service.dir().join("state.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    state["phase"] = "running".into();
+    state["supervisor"]["pid"] = innocent.id().into();
+    // Started within the same clock tick, the two could not be told apart.
+    state["supervisor"]["start-time"] = 1.into();
+    std::fs::write(&path, state.to_string()).unwrap();
+
+    assert_eq!(service.status().phase, Phase::Exited);
+    stop(service.dir()).unwrap();
+    assert!(alive(&innocent.id().to_string()));
+}
+
+#[test]
+fn a_supervisor_that_cannot_begin_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = ServiceSpec {
+        program: PathBuf::from("/bin/sh"),
+        args: Vec::new(),
+        current_dir: dir.path().to_owned(),
+        grace_ms: 0,
+    };
+    let error = start(Path::new("/bin/false"), dir.path(), &spec, &[]).unwrap_err();
+    assert!(matches!(error, SupervisorError::EndedEarly { .. }), "{error}");
+}

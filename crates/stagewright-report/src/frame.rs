@@ -1,0 +1,95 @@
+//! What the terminal redraws in place, as pure text.
+
+use stagewright_engine::Timestamp;
+
+use crate::style::{Tone, paint, symbol};
+use crate::summary::{duration, first_line};
+use crate::text::{pad, printable, truncate, width};
+use crate::view::{RunView, StageView, Status};
+
+/// The spinner's pictures, one each tenth of a second.
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+
+/// So many stages get a line; the rest are counted.
+const MOST_STAGES: usize = 12;
+
+/// Columns of the stage's name, at most.
+const WIDEST_STAGE: usize = 32;
+
+/// A line for each stage that runs, waits or will be tried again, and one for the run. No line takes more than
+/// `columns`; nothing is shown once the run has ended or only gates are left.
+pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec<String> {
+    if view.run.is_none() || view.conclusion.is_some() || view.suspended {
+        return Vec::new();
+    }
+    let active: Vec<&StageView> = view.stages.iter().filter(|stage| is_active(stage)).collect();
+    let names = active.iter().map(|stage| width(&printable(&stage.summary.id))).max().unwrap_or(0).min(WIDEST_STAGE);
+    let mut lines: Vec<String> =
+        active.iter().take(MOST_STAGES).map(|stage| stage_line(stage, now, names, columns, color)).collect();
+    if active.len() > MOST_STAGES {
+        let text = format!("  … and {} more", active.len() - MOST_STAGES);
+        lines.push(paint(color, Tone::Muted, &truncate(&text, columns)));
+    }
+    lines.push(run_line(view, now, columns, color));
+    lines
+}
+
+fn is_active(stage: &StageView) -> bool {
+    matches!(stage.status, Status::Running | Status::Waiting(_) | Status::Retrying { .. })
+}
+
+fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, color: bool) -> String {
+    let (mark, tone) = match stage.status {
+        Status::Running => (spinner(now), Tone::Neutral),
+        _ => symbol(&stage.status),
+    };
+    let name = pad(&printable(&stage.summary.id), names);
+    let (time, text) = match &stage.status {
+        Status::Waiting(gate) => (String::new(), format!("waits: {}", first_line(&gate.message))),
+        Status::Retrying { at } => {
+            (duration(at.since(now)), format!("until attempt {}", stage.attempt.saturating_add(1)))
+        }
+        _ => (duration(stage.busy_until(now)), doing(stage)),
+    };
+    let head = truncate(&format!("{mark} {name} {time:>8}  "), columns).into_owned();
+    let text = truncate(&text, columns.saturating_sub(width(&head))).into_owned();
+    let text = text.trim_end();
+    let head = if text.is_empty() { head.trim_end() } else { &head };
+    format!("{}{}", paint(color, tone, head), paint(color, Tone::Muted, text))
+}
+
+/// The progress that the attempt tells of; without it, its last log line.
+fn doing(stage: &StageView) -> String {
+    match (&stage.progress, stage.tail.back()) {
+        (Some(progress), _) => {
+            let count = match progress.total {
+                Some(total) => format!("{}/{total} ", progress.current),
+                None if progress.current > 0 => format!("{} ", progress.current),
+                None => String::new(),
+            };
+            format!("{count}{}", first_line(&progress.message))
+        }
+        (None, Some(line)) => printable(&line.text).into_owned(),
+        (None, None) => String::new(),
+    }
+}
+
+fn run_line(view: &RunView, now: Timestamp, columns: usize, color: bool) -> String {
+    let failed = view.failed().count();
+    let mut parts = vec![format!("{}/{} stages", view.done(), view.stages.len())];
+    if failed > 0 {
+        parts.push(format!("{failed} failed"));
+    }
+    if view.cancel.is_some() {
+        parts.push("stopping".to_owned());
+    }
+    parts.push(duration(now.since(view.started)));
+    let rehearsal = if view.rehearsal { " (rehearsal)" } else { "" };
+    let text = format!("{}{rehearsal}: {}", printable(&view.pipeline), parts.join(", "));
+    let tone = if failed > 0 { Tone::Bad } else { Tone::Strong };
+    paint(color, tone, &truncate(&text, columns))
+}
+
+fn spinner(now: Timestamp) -> &'static str {
+    SPINNER[usize::try_from(now.0 / 100 % 10).unwrap_or(0)]
+}

@@ -1,0 +1,144 @@
+//! The log of a GitHub Actions job: a group for each attempt, annotations for findings and failures.
+//!
+//! Stages run at the same time and groups don't nest, so an attempt's log lines are held until it is over. No text of
+//! a stage can become a workflow command: its lines never begin with `::`, and `##[` is broken up.
+//!
+//! Format: "Workflow commands for GitHub Actions" in GitHub's documentation; the escapes are those of the runner's
+//! `ActionCommand`.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use stagewright_engine::{Event, EventKind, Level, Observer, Problem};
+use stagewright_model::StageIndex;
+
+use crate::output::Output;
+use crate::plain::event_lines;
+use crate::summary;
+use crate::text::printable;
+use crate::view::{RunView, StageView, stage_of};
+
+/// Log lines that are held for one attempt; of a longer log the first lines are left out.
+const HELD_LINES: usize = 10_000;
+
+/// Writes workflow commands.
+pub struct Github {
+    view: RunView,
+    output: Output,
+    held: HashMap<StageIndex, Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    lines: VecDeque<String>,
+    left_out: u64,
+}
+
+impl Github {
+    /// Onto `writer`. Each event is written and flushed at once.
+    pub fn new(writer: Box<dyn Write + Send>) -> Github {
+        Github { view: RunView::default(), output: Output::new(writer), held: HashMap::new() }
+    }
+
+    /// The first error of the writer since the last call, after which nothing more was written.
+    pub fn take_result(&mut self) -> io::Result<()> {
+        self.output.take_result()
+    }
+
+    fn hold(&mut self, stage: StageIndex, event: &Event) {
+        let held = self.held.entry(stage).or_default();
+        if held.lines.len() == HELD_LINES {
+            held.lines.pop_front();
+            held.left_out += 1;
+        }
+        held.lines.extend(event_lines(&self.view, event).iter().map(|line| defused(line)));
+    }
+
+    fn group(&mut self, stage: StageIndex, title: &str, text: &mut String) {
+        let Some(held) = self.held.remove(&stage) else { return };
+        let _ = writeln!(text, "::group::{}", data(title));
+        if held.left_out > 0 {
+            let _ = writeln!(text, "({} lines left out; `stagewright logs` has them)", held.left_out);
+        }
+        held.lines.iter().for_each(|line| text.extend([line, "\n"]));
+        text.push_str("::endgroup::\n");
+    }
+}
+
+impl Observer for Github {
+    fn on_event(&mut self, event: &Event) {
+        self.view.apply(event);
+        if let EventKind::Log { stage, .. } = event.kind {
+            return self.hold(stage, event);
+        }
+        let mut text = String::new();
+        if let (EventKind::AttemptEnded { stage, attempt, .. }, id) = (&event.kind, self.id_of(event)) {
+            self.group(*stage, &format!("{id}, attempt {attempt}"), &mut text);
+        }
+        for line in event_lines(&self.view, event) {
+            let _ = writeln!(text, "{}", defused(&line));
+        }
+        match (&event.kind, stage_of(&event.kind).and_then(|index| self.view.stage(index))) {
+            (EventKind::Problem { problem, .. }, Some(stage)) => text.push_str(&problem_command(stage, problem)),
+            (EventKind::StageEnded { .. }, Some(stage)) if self.view.failed().any(|failed| failed == stage) => {
+                text.push_str(&failure_command(stage));
+            }
+            (EventKind::RunEnded { .. } | EventKind::RunSuspended { .. }, _) => {
+                for line in summary::closing(&self.view) {
+                    let _ = writeln!(text, "{}", defused(&line.text));
+                }
+            }
+            _ => {}
+        }
+        self.output.write(&text);
+    }
+}
+
+impl Github {
+    fn id_of(&self, event: &Event) -> String {
+        stage_of(&event.kind).map(|index| self.view.stage_id(index)).unwrap_or_default()
+    }
+}
+
+fn problem_command(stage: &StageView, problem: &Problem) -> String {
+    let command = match problem.level {
+        Level::Error => "error",
+        Level::Warning => "warning",
+        Level::Info => "notice",
+    };
+    let title = format!("{}: {}", stage.summary.id, problem.code);
+    let file = problem.path.as_ref().map(|path| format!("file={},", property(path))).unwrap_or_default();
+    let help = problem.help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
+    format!("::{command} {file}title={}::{}\n", property(&title), data(&format!("{}{help}", problem.message)))
+}
+
+fn failure_command(stage: &StageView) -> String {
+    let outcome = stage.conclusion().map_or("failed", |conclusion| conclusion.as_str());
+    let title = format!("{} {outcome}", stage.summary.id);
+    let message = match stage.failure() {
+        Some(failure) => {
+            let help = failure.help.iter();
+            [&failure.message].into_iter().chain(&failure.causes).chain(help).cloned().collect::<Vec<_>>().join("\n")
+        }
+        None => stage.reason.clone().unwrap_or_else(|| title.clone()),
+    };
+    format!("::error title={}::{}\n", property(&title), data(&message))
+}
+
+/// A command's text: its line ends are kept, escaped.
+fn data(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(|line| printable(line).replace('%', "%25")).collect();
+    lines.join("%0A").replace("##[", "##\\[")
+}
+
+/// A command's property.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// The runner still obeys `##[command]` anywhere in a line.
+fn defused(line: &str) -> String {
+    let line = line.replace("##[", "##\\[");
+    if line.trim_start().starts_with("::") { format!("| {line}") } else { line }
+}

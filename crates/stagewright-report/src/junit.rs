@@ -1,0 +1,110 @@
+//! A run as a JUnit report, which most CI systems can show.
+//!
+//! The pipeline is a suite, every stage (each cell of a matrix too) a test case. An answer of "no" is a failure; a
+//! stage that couldn't do its work is an error; what didn't run is skipped. Attempts before a success make it flaky.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
+use stagewright_engine::{Failure, Outcome};
+
+use crate::summary::{problem_text, stream_mark};
+use crate::text::printable;
+use crate::view::{RunView, StageView, Status, UnsuccessfulAttempt};
+
+/// The report's XML. Meant for a run that has ended: stages that haven't are shown as skipped.
+///
+/// # Errors
+/// When the XML can't be written, which text of any content can't cause.
+pub fn junit(view: &RunView) -> Result<String, SerializeError> {
+    let name = printable(&view.pipeline);
+    let mut suite = TestSuite::new(name.as_ref());
+    suite.set_time(Duration::from_millis(view.last.since(view.started)));
+    suite.add_property(("run", printable(view.run_id()).as_ref()));
+    suite.add_property(("file", printable(&view.file).as_ref()));
+    suite.add_property(("rehearsal", if view.rehearsal { "true" } else { "false" }));
+    suite.add_test_cases(view.stages.iter().map(|stage| test_case(view, stage)));
+    let mut report = Report::new(name.as_ref());
+    report.set_time(Duration::from_millis(view.last.since(view.started)));
+    report.add_test_suite(suite);
+    report.to_string()
+}
+
+fn test_case(view: &RunView, stage: &StageView) -> TestCase {
+    let mut case = TestCase::new(printable(&stage.summary.id), status(stage));
+    case.set_classname(printable(&format!("{}.{}", view.pipeline, stage.summary.name)));
+    case.set_time(Duration::from_millis(stage.busy_until(view.last)));
+    case.add_property(("uses", printable(&stage.summary.uses).as_ref()));
+    if !stage.tail.is_empty() {
+        let lines: Vec<String> =
+            stage.tail.iter().map(|line| format!("{} {}", stream_mark(line.stream), printable(&line.text))).collect();
+        case.set_system_out(lines.join("\n"));
+    }
+    case
+}
+
+fn status(stage: &StageView) -> TestCaseStatus {
+    let Status::Ended { outcome, conclusion } = stage.status else {
+        let waits = matches!(stage.status, Status::Waiting(_));
+        return skipped(if waits { "waits for an answer" } else { "did not run" });
+    };
+    match conclusion {
+        Outcome::Succeeded => {
+            let mut status = TestCaseStatus::success();
+            if outcome == Outcome::Succeeded {
+                status.add_reruns(stage.unsuccessful.iter().map(rerun));
+            }
+            status
+        }
+        Outcome::Skipped | Outcome::Cancelled => skipped(stage.reason.as_deref().unwrap_or(conclusion.as_str())),
+        _ => {
+            let mut status = TestCaseStatus::non_success(kind(conclusion));
+            status.set_type(conclusion.as_str());
+            status.set_message(message(stage));
+            status.set_description(description(stage));
+            let earlier = stage.unsuccessful.len().saturating_sub(1);
+            status.add_reruns(stage.unsuccessful[..earlier].iter().map(rerun));
+            status
+        }
+    }
+}
+
+fn skipped(why: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(printable(why));
+    status
+}
+
+fn kind(outcome: Outcome) -> NonSuccessKind {
+    match outcome {
+        Outcome::Failed | Outcome::Rejected => NonSuccessKind::Failure,
+        _ => NonSuccessKind::Error,
+    }
+}
+
+fn rerun(attempt: &UnsuccessfulAttempt) -> TestRerun {
+    let mut rerun = TestRerun::new(kind(attempt.outcome));
+    rerun.set_type(attempt.outcome.as_str());
+    if let Some(failure) = &attempt.failure {
+        rerun.set_message(printable(&failure.message));
+        rerun.set_description(told(failure));
+    }
+    rerun
+}
+
+fn message(stage: &StageView) -> String {
+    let message = stage.failure().map(|failure| failure.message.as_str()).or(stage.reason.as_deref());
+    printable(message.unwrap_or_default()).into_owned()
+}
+
+fn description(stage: &StageView) -> String {
+    let failure = stage.failure().map(told);
+    failure.into_iter().chain(stage.problems.iter().map(problem_text)).collect::<Vec<_>>().join("\n")
+}
+
+fn told(failure: &Failure) -> String {
+    let causes = failure.causes.iter().map(|cause| format!("because: {cause}"));
+    let help = failure.help.iter().map(|help| format!("help: {help}"));
+    let lines: Vec<String> = [failure.message.clone()].into_iter().chain(causes).chain(help).collect();
+    lines.iter().flat_map(|text| text.lines()).map(printable).collect::<Vec<_>>().join("\n")
+}

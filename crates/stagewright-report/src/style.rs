@@ -1,0 +1,81 @@
+//! What a line means, and the colour that says so.
+
+use stagewright_engine::Outcome;
+
+use crate::view::Status;
+
+/// What a line means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    /// Nothing in particular.
+    #[default]
+    Neutral,
+    /// It went well.
+    Good,
+    /// It didn't.
+    Bad,
+    /// Somebody should look.
+    Warning,
+    /// Less important than the rest.
+    Muted,
+    /// A heading.
+    Strong,
+}
+
+/// A line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What it means.
+    pub tone: Tone,
+    /// Without line end, control characters escaped.
+    pub text: String,
+}
+
+impl Line {
+    pub(crate) fn new(tone: Tone, text: impl Into<String>) -> Line {
+        Line { tone, text: text.into() }
+    }
+}
+
+/// `text` in the tone's colour, by ECMA-48 sequences.
+pub(crate) fn paint(color: bool, tone: Tone, text: &str) -> String {
+    let code = match tone {
+        Tone::Neutral => return text.to_owned(),
+        Tone::Good => 32,
+        Tone::Bad => 31,
+        Tone::Warning => 33,
+        Tone::Muted => 2,
+        Tone::Strong => 1,
+    };
+    if color && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+/// One character for how a stage stands.
+pub(crate) fn symbol(status: &Status) -> (&'static str, Tone) {
+    match status {
+        Status::Pending => ("·", Tone::Muted),
+        Status::Running => ("▸", Tone::Neutral),
+        Status::Waiting(_) => ("⏸", Tone::Warning),
+        Status::Retrying { .. } => ("↻", Tone::Warning),
+        Status::Ended { outcome, conclusion } if outcome != conclusion => ("!", Tone::Warning),
+        Status::Ended { conclusion, .. } => (outcome_symbol(*conclusion), outcome_tone(*conclusion)),
+    }
+}
+
+fn outcome_symbol(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "✓",
+        Outcome::Skipped | Outcome::Cancelled => "⊘",
+        Outcome::Inconclusive => "?",
+        Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost | Outcome::Rejected => "✗",
+    }
+}
+
+pub(crate) fn outcome_tone(outcome: Outcome) -> Tone {
+    match outcome {
+        Outcome::Succeeded => Tone::Good,
+        Outcome::Skipped => Tone::Muted,
+        Outcome::Cancelled | Outcome::Inconclusive => Tone::Warning,
+        Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost | Outcome::Rejected => Tone::Bad,
+    }
+}

@@ -1,0 +1,101 @@
+//! Text of others, made fit to be shown.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// `text` with every character escaped (as in `\u{1b}`) that moves the cursor, commands a terminal or reorders what
+/// is around it. A tab becomes four spaces.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\t' => shown.push_str("    "),
+            character if is_unsafe(character) => shown.extend(character.escape_default()),
+            character => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Control characters, and those of Unicode that change the direction of text or end a line.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Columns that `text` takes in a terminal.
+pub(crate) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// `text` cut to `columns`, with `…` in the last one when something is missing.
+pub(crate) fn truncate(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return Cow::Borrowed(text);
+    }
+    let mut kept = String::new();
+    let mut used = 0;
+    for character in text.chars() {
+        used += character.width().unwrap_or(0);
+        if used >= columns {
+            break;
+        }
+        kept.push(character);
+    }
+    if columns > 0 {
+        kept.push('…');
+    }
+    Cow::Owned(kept)
+}
+
+/// `text` cut or filled up to exactly `columns`.
+pub(crate) fn pad(text: &str, columns: usize) -> String {
+    let mut padded = truncate(text, columns).into_owned();
+    let missing = columns.saturating_sub(width(&padded));
+    let _ = write!(padded, "{:missing$}", "");
+    padded
+}
+
+/// `text` as one word of a POSIX shell's command line.
+pub fn shell_word(text: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("'{}'", printable(text).replace('\'', r"'\''")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_what_commands_a_terminal() {
+        assert_eq!(printable("plain é 漢"), "plain é 漢");
+        assert_eq!(printable("\u{1b}[31mred\rover\u{9b}0m\ta"), r"\u{1b}[31mred\rover\u{9b}0m    a");
+        assert_eq!(printable("user\u{202e}nimda"), r"user\u{202e}nimda");
+    }
+
+    #[test]
+    fn cuts_by_columns() {
+        assert_eq!(truncate("abc", 3), "abc");
+        assert_eq!(truncate("abcd", 3), "ab…");
+        assert_eq!(truncate("漢字漢字", 5), "漢字…");
+        assert_eq!(truncate("漢字漢字", 4), "漢…");
+        assert_eq!(truncate("abc", 0), "");
+        assert_eq!(pad("漢", 4), "漢  ");
+    }
+
+    #[test]
+    fn quotes_for_the_shell() {
+        assert_eq!(shell_word("deploy-production"), "deploy-production");
+        assert_eq!(shell_word("test (os=linux)"), "'test (os=linux)'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+    }
+}

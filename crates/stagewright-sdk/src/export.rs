@@ -1,0 +1,93 @@
+//! From the typed traits to the generated ones: parses configuration, turns types into their wire form.
+
+use std::marker::PhantomData;
+
+use crate::bindings::reconcile::exports::stagewright::stage::reconcile;
+use crate::bindings::stage::exports::stagewright::stage::plugin;
+use crate::bindings::stage::stagewright::stage::types;
+use crate::{Diagnostic, Observation, Outcome, Reconcile, Result, Stage, Suspension, config, context};
+
+/// Implements the exports of the WIT for a [`Stage`].
+#[derive(Debug)]
+pub struct Adapter<S>(PhantomData<S>);
+
+impl<S: Stage> plugin::Guest for Adapter<S> {
+    fn describe() -> String {
+        describe::<S>()
+    }
+
+    fn validate() -> Vec<Diagnostic> {
+        validate::<S>()
+    }
+
+    fn run() -> std::result::Result<plugin::Outcome, types::Error> {
+        log_panics();
+        Ok(run::<S>()?.into())
+    }
+}
+
+impl<S: Reconcile> reconcile::Guest for Adapter<S> {
+    fn observe() -> std::result::Result<reconcile::Observation, types::Error> {
+        log_panics();
+        Ok(observe::<S>()?.into())
+    }
+
+    fn undo() -> std::result::Result<(), types::Error> {
+        log_panics();
+        Ok(undo::<S>()?)
+    }
+}
+
+pub(crate) fn describe<S: Stage>() -> String {
+    S::manifest().to_json(schemars::schema_for!(S::Config))
+}
+
+pub(crate) fn validate<S: Stage>() -> Vec<Diagnostic> {
+    match config::parse(&context::config_json()) {
+        Ok(config) => S::validate(&config),
+        Err(diagnostic) => vec![diagnostic],
+    }
+}
+
+pub(crate) fn run<S: Stage>() -> Result<Outcome> {
+    S::run(context::config()?)
+}
+
+pub(crate) fn observe<S: Reconcile>() -> Result<Observation> {
+    S::observe(context::config()?)
+}
+
+pub(crate) fn undo<S: Reconcile>() -> Result<()> {
+    S::undo(context::config()?)
+}
+
+/// A panic becomes a trap without words; the log is the one place where its message survives.
+fn log_panics() {
+    #[cfg(target_arch = "wasm32")]
+    std::panic::set_hook(Box::new(|panic| crate::log::error(panic.to_string())));
+}
+
+impl From<Outcome> for plugin::Outcome {
+    fn from(outcome: Outcome) -> plugin::Outcome {
+        match outcome {
+            Outcome::Succeeded => plugin::Outcome::Succeeded,
+            Outcome::Skipped(reason) => plugin::Outcome::Skipped(reason),
+            Outcome::Suspended(Suspension { token, reason, poll_after }) => {
+                let poll_after_ms = poll_after.map(crate::clock::millis);
+                plugin::Outcome::Suspended(plugin::Suspension { token, reason, poll_after_ms })
+            }
+        }
+    }
+}
+
+impl From<Observation> for reconcile::Observation {
+    fn from(observation: Observation) -> reconcile::Observation {
+        match observation {
+            Observation::NotStarted => reconcile::Observation::NotStarted,
+            Observation::InProgress => reconcile::Observation::InProgress,
+            Observation::Applied(what) => reconcile::Observation::Applied(what),
+            Observation::Failed(why) => reconcile::Observation::Failed(why),
+            Observation::Unknown(why) => reconcile::Observation::Unknown(why),
+        }
+    }
+}

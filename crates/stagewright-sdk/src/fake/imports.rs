@@ -1,0 +1,9 @@
+//! The imports of the WIT, in the shape of the generated ones, acting on the fake host's state.
+
+pub(crate) mod files;
+pub(crate) mod outside;
+pub(crate) mod run;
+
+pub(crate) use files::{artifacts, registry, workspace};
+pub(crate) use outside::{http, process, service};
+pub(crate) use run::{clock, context, gate, logging, outputs, secrets};

@@ -1,0 +1,242 @@
+//! Programs of the machine, as far as `process` is granted. Their output always streams to the stage's log unless
+//! [`Command::quiet`] says otherwise.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::secrets::Secret;
+use crate::{Result, clock, host::process as host};
+
+pub use crate::bindings::stage::stagewright::stage::process::{ExitStatus, Source};
+
+/// Bytes that [`Command::output`] keeps unless told otherwise.
+const OUTPUT_LIMIT: u32 = 16 << 20;
+
+/// A program to be started.
+#[derive(Debug)]
+pub struct Command {
+    inner: host::Command,
+    limit: Option<u32>,
+}
+
+/// What a program wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// One line of a program's output, without its end. What isn't UTF-8 is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Which stream.
+    pub source: Source,
+    /// The text.
+    pub text: &'a str,
+}
+
+impl Command {
+    /// `program` is a name looked up in `PATH`, or a path.
+    pub fn new(program: impl AsRef<str>) -> Command {
+        Command { inner: host::Command::new(program.as_ref()), limit: None }
+    }
+
+    /// Adds arguments.
+    pub fn args<A: Into<String>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Command {
+        let args: Vec<String> = args.into_iter().map(Into::into).collect();
+        self.inner.args(&args);
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn env(&mut self, name: &str, value: &str) -> &mut Command {
+        self.inner.env(name, value);
+        self
+    }
+
+    /// Sets a variable to a secret, which the guest doesn't see.
+    pub fn secret_env(&mut self, name: &str, value: &Secret) -> &mut Command {
+        self.inner.secret_env(name, &value.0);
+        self
+    }
+
+    /// Where to start it, relative to the workspace.
+    pub fn current_dir(&mut self, path: &str) -> &mut Command {
+        self.inner.current_dir(path);
+        self
+    }
+
+    /// What it reads; nothing unless set.
+    pub fn stdin(&mut self, data: &[u8]) -> &mut Command {
+        self.inner.stdin(data);
+        self
+    }
+
+    /// Stops it after so long.
+    pub fn timeout(&mut self, timeout: Duration) -> &mut Command {
+        self.inner.timeout_ms(clock::millis(timeout));
+        self
+    }
+
+    /// How many bytes of output the guest sees; the log gets all.
+    pub fn capture_limit(&mut self, bytes: u32) -> &mut Command {
+        self.limit = Some(bytes);
+        self
+    }
+
+    /// Keeps the output out of the log. Only for what the guest reads itself.
+    pub fn quiet(&mut self) -> &mut Command {
+        self.inner.quiet();
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// When it can't be started. A program that fails is no error: see [`ExitStatus::success`].
+    pub fn status(&mut self) -> Result<ExitStatus> {
+        self.spawn_with(self.limit)?.wait()
+    }
+
+    /// Runs it to its end and keeps what it wrote, up to 16 MiB unless [`Command::capture_limit`] is set.
+    ///
+    /// # Errors
+    /// As [`Command::status`].
+    pub fn output(&mut self) -> Result<Output> {
+        let mut child = self.spawn_with(Some(self.limit.unwrap_or(OUTPUT_LIMIT)))?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        while let Some((source, data)) = child.next_chunk()? {
+            match source {
+                Source::Stdout => stdout.extend_from_slice(&data),
+                Source::Stderr => stderr.extend_from_slice(&data),
+            }
+        }
+        Ok(Output { status: child.wait()?, stdout, stderr })
+    }
+
+    /// Runs it to its end and hands over each line as it comes.
+    ///
+    /// # Errors
+    /// As [`Command::status`].
+    pub fn run_lines(&mut self, mut on_line: impl FnMut(Line<'_>)) -> Result<ExitStatus> {
+        let mut child = self.spawn_with(Some(self.limit.unwrap_or(u32::MAX)))?;
+        let (mut stdout, mut stderr) = (Lines::new(Source::Stdout), Lines::new(Source::Stderr));
+        while let Some((source, data)) = child.next_chunk()? {
+            match source {
+                Source::Stdout => stdout.push(&data, &mut on_line),
+                Source::Stderr => stderr.push(&data, &mut on_line),
+            }
+        }
+        stdout.finish(&mut on_line);
+        stderr.finish(&mut on_line);
+        child.wait()
+    }
+
+    /// Starts it; its output goes to the log, and to [`Child::next_chunk`] when [`Command::capture_limit`] is set.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn spawn(&mut self) -> Result<Child> {
+        self.spawn_with(self.limit)
+    }
+
+    fn spawn_with(&self, capture: Option<u32>) -> Result<Child> {
+        if let Some(bytes) = capture {
+            self.inner.capture(bytes);
+        }
+        Ok(Child(self.inner.spawn()?))
+    }
+}
+
+/// A program that was started. Dropped, it is stopped.
+#[derive(Debug)]
+pub struct Child(host::Child);
+
+impl Child {
+    /// The next captured piece; none at the end of both streams.
+    ///
+    /// # Errors
+    /// When the stage is stopped.
+    pub fn next_chunk(&mut self) -> Result<Option<(Source, Vec<u8>)>> {
+        Ok(self.0.next_chunk()?.map(|chunk| (chunk.source, chunk.data)))
+    }
+
+    /// How it ended.
+    ///
+    /// # Errors
+    /// When its timeout passed, or the stage is stopped.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        Ok(self.0.wait()?)
+    }
+
+    /// Stops it and all that it started.
+    ///
+    /// # Errors
+    /// When it can't be stopped.
+    pub fn kill(&mut self) -> Result<()> {
+        Ok(self.0.kill()?)
+    }
+}
+
+/// Index of the first child to exit.
+///
+/// # Errors
+/// When the stage is stopped.
+pub fn wait_any(children: &[&Child]) -> Result<usize> {
+    let children: Vec<&host::Child> = children.iter().map(|child| &child.0).collect();
+    Ok(host::wait_any(&children)? as usize)
+}
+
+impl ExitStatus {
+    /// Whether it ended with code 0.
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.signal) {
+            (Some(code), _) => write!(f, "exit code {code}"),
+            (None, Some(signal)) => write!(f, "signal {signal}"),
+            (None, None) => f.write_str("no exit code"),
+        }
+    }
+}
+
+/// Cuts a stream of pieces into lines.
+struct Lines {
+    source: Source,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn new(source: Source) -> Lines {
+        Lines { source, rest: Vec::new() }
+    }
+
+    fn push(&mut self, data: &[u8], on_line: &mut impl FnMut(Line<'_>)) {
+        self.rest.extend_from_slice(data);
+        let mut start = 0;
+        while let Some(length) = self.rest[start..].iter().position(|&byte| byte == b'\n') {
+            self.emit(&self.rest[start..start + length], on_line);
+            start += length + 1;
+        }
+        self.rest.drain(..start);
+    }
+
+    fn finish(self, on_line: &mut impl FnMut(Line<'_>)) {
+        if !self.rest.is_empty() {
+            self.emit(&self.rest, on_line);
+        }
+    }
+
+    fn emit(&self, line: &[u8], on_line: &mut impl FnMut(Line<'_>)) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        on_line(Line { source: self.source, text: &String::from_utf8_lossy(line) });
+    }
+}

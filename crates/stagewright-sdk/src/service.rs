@@ -1,0 +1,141 @@
+//! Supervised processes on the host's machine: the `process` target of an environment.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::secrets::Secret;
+use crate::{Error, Result, clock, host::service as host};
+
+pub use crate::bindings::stage::stagewright::stage::service::State;
+
+/// A release to be.
+#[derive(Debug)]
+pub struct Release(host::Release);
+
+impl Release {
+    /// `image` is `REFERENCE@DIGEST`.
+    pub fn new(service: &str, image: &str) -> Release {
+        Release(host::Release::new(service, image))
+    }
+
+    /// Adds arguments of its program.
+    pub fn args<A: Into<String>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Release {
+        let args: Vec<String> = args.into_iter().map(Into::into).collect();
+        self.0.args(&args);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(&mut self, name: &str, value: &str) -> &mut Release {
+        self.0.env(name, value);
+        self
+    }
+
+    /// Sets a variable to a secret, which the guest doesn't see.
+    pub fn secret_env(&mut self, name: &str, value: &Secret) -> &mut Release {
+        self.0.secret_env(name, &value.0);
+        self
+    }
+
+    /// Told to the service in `PORT`. 0, the default: a free one, so that it starts beside the old release. A fixed
+    /// port makes [`Release::start`] stop the old release first.
+    pub fn port(&mut self, port: u16) -> &mut Release {
+        self.0.port(port);
+        self
+    }
+
+    /// How many earlier releases stay on disk; 3 unless set.
+    pub fn keep(&mut self, releases: u32) -> &mut Release {
+        self.0.keep(releases);
+        self
+    }
+
+    /// Between the request to stop and the kill; ten seconds unless set.
+    pub fn stop_grace(&mut self, grace: Duration) -> &mut Release {
+        self.0.stop_grace_ms(clock::millis(grace));
+        self
+    }
+
+    /// Starts it, beside the release that is current.
+    ///
+    /// # Errors
+    /// When the image can't be had, or the program not be started.
+    pub fn start(&mut self) -> Result<Instance> {
+        Ok(Instance(self.0.start()?))
+    }
+}
+
+/// A release that was started.
+#[derive(Debug)]
+pub struct Instance(host::Instance);
+
+impl Instance {
+    /// The release's name.
+    pub fn release(&self) -> String {
+        self.0.release()
+    }
+
+    /// As in `http://127.0.0.1:41873`; the stage may call it without a `net` permission.
+    pub fn address(&self) -> String {
+        self.0.address()
+    }
+
+    /// What it does now.
+    ///
+    /// # Errors
+    /// When the supervisor doesn't answer.
+    pub fn state(&self) -> Result<State> {
+        Ok(self.0.state()?)
+    }
+
+    /// The last lines that it wrote.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn log_tail(&self, lines: u32) -> Result<String> {
+        Ok(self.0.log_tail(lines)?)
+    }
+
+    /// Makes it the current release, then stops the one before it.
+    ///
+    /// # Errors
+    /// When it has exited meanwhile.
+    pub fn promote(&self) -> Result<()> {
+        Ok(self.0.promote()?)
+    }
+
+    /// Stops it; a release that [`Release::start`] stopped is started again.
+    ///
+    /// # Errors
+    /// When it can't be stopped.
+    pub fn discard(&self) -> Result<()> {
+        Ok(self.0.discard()?)
+    }
+}
+
+/// The release that is current.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Current {
+    /// Its name.
+    pub release: String,
+    /// `REFERENCE@DIGEST`.
+    pub image: String,
+    /// As in `http://127.0.0.1:41873`.
+    pub address: String,
+    /// When it was promoted, as the host writes it.
+    #[serde(default)]
+    pub since: Json,
+}
+
+/// The release of a service that is current; none before the first deploy.
+///
+/// # Errors
+/// When the service isn't granted.
+pub fn current(service: &str) -> Result<Option<Current>> {
+    let Some(json) = host::current(service)? else { return Ok(None) };
+    serde_json::from_str(&json)
+        .map(Some)
+        .map_err(|error| Error::from(error).context(format!("can't use the record of service `{service}`")))
+}

@@ -1,0 +1,58 @@
+//! What went wrong below, said with the path and a remedy.
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+use stagewright_engine::StoreError;
+
+const WRITABLE: &str = "give this user write access to it, or choose another state folder";
+const SPACE: &str = "free some disk space, then resume the run: what was recorded is kept";
+
+/// For `map_err`: `doing` completes "can't …".
+pub(crate) fn database<D: Display>(doing: D, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    move |error| StoreError {
+        message: format!("can't {doing} in {}", path.display()),
+        help: error.sqlite_error_code().and_then(remedy).map(str::to_owned),
+        source: Some(Box::new(error)),
+    }
+}
+
+fn remedy(code: ErrorCode) -> Option<&'static str> {
+    match code {
+        ErrorCode::DiskFull => Some(SPACE),
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Some(WRITABLE),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            Some("another process keeps the database locked: wait for it or end it, then try again")
+        }
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(
+            "the database is damaged: move it away together with its -wal and -shm files, or restore a copy; the logs \
+             in runs/ stay readable",
+        ),
+        ErrorCode::SystemIoFailure => Some("check the disk and what the kernel's log says of it"),
+        _ => None,
+    }
+}
+
+/// For a file or folder: `doing` completes "can't …".
+pub(crate) fn file(doing: &str, path: &Path, error: io::Error) -> StoreError {
+    let help = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(SPACE),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(WRITABLE),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            Some("a file stands where a folder is needed: move it away, or choose another state folder")
+        }
+        _ => None,
+    };
+    StoreError {
+        message: format!("can't {doing} {}", path.display()),
+        help: help.map(str::to_owned),
+        source: Some(Box::new(error)),
+    }
+}
+
+/// A rule of this crate that was not kept.
+pub(crate) fn refused(message: String, help: &str) -> StoreError {
+    StoreError { message, help: Some(help.to_owned()), source: None }
+}

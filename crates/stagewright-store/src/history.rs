@@ -1,0 +1,343 @@
+//! What runs there are, and how each stands.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{OptionalExtension, Row, Transaction};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+use stagewright_engine::{Event, EventKind, Gate, Outcome, RunId, StoreError, Timestamp};
+use stagewright_model::StageIndex;
+
+use crate::error::refused;
+use crate::journal::integer;
+use crate::{Store, create_folder, lease};
+
+/// What is known of a run before its first event, and needed to resume it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    /// Letters, digits, `-` and `_`: it names a folder.
+    pub id: RunId,
+    /// `[pipeline] name`.
+    pub pipeline: String,
+    /// The pipeline file, as it was given.
+    pub file: String,
+    /// The pipeline file's text. A resumed run goes by this, whatever the file says by then.
+    pub pipeline_text: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// Whether effects act on local stand-ins.
+    pub rehearsal: bool,
+    /// Values of the pipeline's inputs.
+    pub inputs: BTreeMap<String, Json>,
+    /// The `git` and `event` objects that expressions see.
+    pub source: Json,
+}
+
+/// A run as [`Store::list`] shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRow {
+    /// The run.
+    pub id: RunId,
+    /// `[pipeline] name`.
+    pub pipeline: String,
+    /// The pipeline file, as it was given.
+    pub file: String,
+    /// Whether effects acted on local stand-ins.
+    pub rehearsal: bool,
+    /// When it began.
+    pub started: Timestamp,
+    /// When its last event was recorded.
+    pub last: Timestamp,
+    /// How it stands.
+    pub state: RunState,
+    /// Id of the first stage that failed.
+    pub failed_stage: Option<String>,
+    /// Ids of the stages at an open gate.
+    pub waiting: Vec<String>,
+}
+
+impl RunRow {
+    /// Milliseconds from the start to the last event.
+    pub fn duration(&self) -> u64 {
+        self.last.since(self.started)
+    }
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// A process drives it.
+    Running,
+    /// Only gates are left.
+    Waiting,
+    /// It has neither ended nor does a process drive it: resume it.
+    Interrupted,
+    /// It ended.
+    Ended(Outcome),
+}
+
+/// Which runs [`Store::list`] gives. The default: all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only runs of this pipeline.
+    pub pipeline: Option<String>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// A gate that waits for an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenGate {
+    /// The run.
+    pub run: RunId,
+    /// Position in the plan.
+    pub stage: StageIndex,
+    /// The stage's id.
+    pub stage_id: String,
+    /// Since when.
+    pub at: Timestamp,
+    /// What is asked of whom.
+    pub gate: Gate,
+}
+
+impl Store {
+    /// Records a run and makes its folder. It is on disk once this returns.
+    ///
+    /// # Errors
+    /// When the id is taken or can't name a folder, and whatever the disk refuses.
+    pub fn create_run(&mut self, record: &RunRecord) -> Result<(), StoreError> {
+        let id = &record.id.0;
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+            return Err(refused(format!("{id:?} can't name a run"), "use letters, digits, `-` and `_`"));
+        }
+        let encode = |value: serde_json::Result<String>| {
+            value.map_err(|error| StoreError {
+                message: format!("can't write run {id} as JSON"),
+                help: None,
+                source: Some(Box::new(error)),
+            })
+        };
+        let inputs = encode(serde_json::to_string(&record.inputs))?;
+        let source = encode(serde_json::to_string(&record.source))?;
+        create_folder(&self.run_directory(&record.id).join("logs"))?;
+        self.durably(format_args!("record run {id}"), |transaction| {
+            transaction.execute(
+                "INSERT INTO runs (id, pipeline, file, pipeline_text, started, rehearsal, inputs, source)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                (
+                    id,
+                    &record.pipeline,
+                    &record.file,
+                    &record.pipeline_text,
+                    integer(record.started.0),
+                    record.rehearsal,
+                    inputs,
+                    source,
+                ),
+            )
+        })?;
+        Ok(())
+    }
+
+    /// What [`Store::create_run`] was given; none for a run that isn't there.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn run(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.connection
+            .query_row(
+                "SELECT id, pipeline, file, pipeline_text, started, rehearsal, inputs, source FROM runs WHERE id = ?1",
+                [&run.0],
+                |row| {
+                    Ok(RunRecord {
+                        id: RunId(row.get(0)?),
+                        pipeline: row.get(1)?,
+                        file: row.get(2)?,
+                        pipeline_text: row.get(3)?,
+                        started: timestamp(row, 4)?,
+                        rehearsal: row.get(5)?,
+                        inputs: json(row, 6)?,
+                        source: json(row, 7)?,
+                    })
+                },
+            )
+            .optional()
+            .map_err(self.failed(format_args!("read run {run}")))
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn list(&self, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
+        let select = "SELECT id, pipeline, file, rehearsal, started, conclusion, suspended, failed_stage,
+                coalesce((SELECT at FROM events WHERE run = id ORDER BY seq DESC LIMIT 1), started),
+                (SELECT json_group_array(gate.id ORDER BY gate.stage) FROM open_gates AS gate WHERE gate.run = runs.id)
+             FROM runs WHERE ?1 IS NULL OR pipeline = ?1 ORDER BY started DESC, id DESC LIMIT ?2";
+        let query = || -> rusqlite::Result<Vec<RunRow>> {
+            let mut statement = self.connection.prepare_cached(select)?;
+            // A negative limit is none.
+            let limit = filter.limit.map_or(-1, i64::from);
+            statement.query_map((&filter.pipeline, limit), |row| self.row(row))?.collect()
+        };
+        query().map_err(self.failed("list the runs"))
+    }
+
+    fn row(&self, row: &Row<'_>) -> rusqlite::Result<RunRow> {
+        let id = RunId(row.get(0)?);
+        let conclusion: Option<String> = row.get(5)?;
+        let state = match conclusion {
+            Some(conclusion) => RunState::Ended(parse(5, Json::String(conclusion))?),
+            None if row.get(6)? => RunState::Waiting,
+            None if lease::is_held(&self.run_directory(&id)) => RunState::Running,
+            None => RunState::Interrupted,
+        };
+        Ok(RunRow {
+            id,
+            pipeline: row.get(1)?,
+            file: row.get(2)?,
+            rehearsal: row.get(3)?,
+            started: timestamp(row, 4)?,
+            failed_stage: row.get(7)?,
+            last: timestamp(row, 8)?,
+            waiting: json(row, 9)?,
+            state,
+        })
+    }
+
+    /// The run that `what` names: its id, the beginning of its id, or `latest`.
+    ///
+    /// # Errors
+    /// When no run or more than one fits; the error names some of those that do.
+    pub fn find(&self, what: &str) -> Result<RunId, StoreError> {
+        let (condition, text) = match what {
+            "latest" => ("?1 = ''", ""),
+            prefix => ("substr(id, 1, length(?1)) = ?1", prefix),
+        };
+        let select = format!("SELECT id FROM runs WHERE {condition} ORDER BY started DESC, id DESC LIMIT 6");
+        let query = || {
+            let mut statement = self.connection.prepare_cached(&select)?;
+            statement.query_map([text], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+        };
+        let found = query().map_err(self.failed(format_args!("look for run {what}")))?;
+        let unique = what == "latest" || found.len() == 1;
+        match found.iter().find(|id| *id == what).or(found.first()) {
+            None => Err(refused(
+                format!("no run {what:?} in {}", self.directory().display()),
+                "`stagewright runs` lists those that there are",
+            )),
+            Some(id) if unique || id == what => Ok(RunId(id.clone())),
+            Some(_) => Err(refused(
+                format!("{what:?} may be any of {}{}", found[..found.len().min(5)].join(", "), more(found.len())),
+                "give more of the run's id",
+            )),
+        }
+    }
+
+    /// The gates of `run` that wait for an answer, in plan order.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn open_gates(&self, run: &RunId) -> Result<Vec<OpenGate>, StoreError> {
+        let query = || -> rusqlite::Result<Vec<OpenGate>> {
+            let mut statement =
+                self.connection.prepare_cached("SELECT stage, id, at, gate FROM open_gates WHERE run = ?1")?;
+            statement
+                .query_map([&run.0], |row| {
+                    Ok(OpenGate {
+                        run: run.clone(),
+                        stage: StageIndex(row.get(0)?),
+                        stage_id: row.get(1)?,
+                        at: timestamp(row, 2)?,
+                        gate: json(row, 3)?,
+                    })
+                })?
+                .collect()
+        };
+        query().map_err(self.failed(format_args!("read the open gates of run {run}")))
+    }
+}
+
+/// Keeps what [`Store::list`] and [`Store::open_gates`] show in step with an event that is being recorded.
+pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) -> rusqlite::Result<()> {
+    let change = |sql: &str, values: &[&dyn rusqlite::ToSql]| transaction.prepare_cached(sql)?.execute(values);
+    let run = &run.0;
+    match &event.kind {
+        EventKind::GateOpened { stage, gate, .. } => {
+            let gate =
+                serde_json::to_string(gate).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            change(
+                &format!(
+                    "INSERT OR REPLACE INTO open_gates (run, stage, id, at, gate) VALUES (?1, ?2, {STAGE_ID}, ?3, ?4)"
+                ),
+                &[run, &stage.0, &integer(event.at.0), &gate],
+            )?;
+        }
+        EventKind::GateDecided { stage, decision } => {
+            change(
+                "DELETE FROM decisions WHERE run = ?1 AND stage = ?2
+                 AND decision ->> '$.token' = ?3 AND decision ->> '$.by' = ?4",
+                &[run, &stage.0, &decision.token, &decision.by],
+            )?;
+        }
+        EventKind::AttemptStarted { stage, .. } => close_gate(transaction, run, *stage)?,
+        EventKind::StageEnded { stage, conclusion, .. } => {
+            close_gate(transaction, run, *stage)?;
+            if !matches!(conclusion, Outcome::Succeeded | Outcome::Skipped | Outcome::Cancelled) {
+                change(
+                    &format!("UPDATE runs SET failed_stage = coalesce(failed_stage, {STAGE_ID}) WHERE id = ?1"),
+                    &[run, &stage.0],
+                )?;
+            }
+        }
+        EventKind::RunSuspended { .. } => {
+            change("UPDATE runs SET suspended = 1 WHERE id = ?1", &[run])?;
+        }
+        EventKind::RunResumed { .. } => {
+            change(
+                "UPDATE runs SET suspended = 0, ended = NULL, conclusion = NULL, failed_stage = NULL WHERE id = ?1",
+                &[run],
+            )?;
+        }
+        EventKind::RunEnded { conclusion } => {
+            change(
+                "UPDATE runs SET suspended = 0, ended = ?2, conclusion = ?3 WHERE id = ?1",
+                &[run, &integer(event.at.0), &conclusion.as_str()],
+            )?;
+            change("DELETE FROM open_gates WHERE run = ?1", &[run])?;
+            change("DELETE FROM decisions WHERE run = ?1", &[run])?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The id of stage `?2` of run `?1`, which the run's first event tells.
+const STAGE_ID: &str = "coalesce((SELECT kind ->> ('$.stages[' || ?2 || '].id') FROM events
+     WHERE run = ?1 AND seq = 0), 'stage ' || ?2)";
+
+fn close_gate(transaction: &Transaction<'_>, run: &str, stage: StageIndex) -> rusqlite::Result<()> {
+    transaction.prepare_cached("DELETE FROM open_gates WHERE run = ?1 AND stage = ?2")?.execute((run, stage.0))?;
+    Ok(())
+}
+
+fn more(count: usize) -> &'static str {
+    if count > 5 { ", …" } else { "" }
+}
+
+fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    Ok(Timestamp(row.get::<_, i64>(column)?.cast_unsigned()))
+}
+
+pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| not_json(column, error))
+}
+
+fn parse<T: DeserializeOwned>(column: usize, value: Json) -> rusqlite::Result<T> {
+    serde_json::from_value(value).map_err(|error| not_json(column, error))
+}
+
+fn not_json(column: usize, error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+}

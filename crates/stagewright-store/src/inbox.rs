@@ -1,0 +1,50 @@
+//! Answers to gates, left by one process for another.
+
+use stagewright_engine::{Decision, RunId, StoreError};
+use stagewright_model::StageIndex;
+
+use crate::Store;
+use crate::history::json;
+
+impl Store {
+    /// Leaves an answer for the process that drives the run, or will resume it. It is on disk once this returns.
+    ///
+    /// # Errors
+    /// When there is no such run, and whatever the disk refuses.
+    pub fn put_decision(&mut self, run: &RunId, stage: StageIndex, decision: &Decision) -> Result<(), StoreError> {
+        let text = serde_json::to_string(decision).map_err(|error| StoreError {
+            message: format!("can't write the decision on run {run} as JSON"),
+            help: None,
+            source: Some(Box::new(error)),
+        })?;
+        self.durably(format_args!("leave a decision for run {run}"), |transaction| {
+            transaction
+                .execute("INSERT INTO decisions (run, stage, decision) VALUES (?1, ?2, ?3)", (&run.0, stage.0, text))
+        })?;
+        Ok(())
+    }
+
+    /// The answers that were left for `run`, oldest first; each once per handle.
+    ///
+    /// An answer leaves the database only in the transaction that records it as an event. One that was taken by a
+    /// process which then died is there for the next.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn take_decisions(&mut self, run: &RunId) -> Result<Vec<(StageIndex, Decision)>, StoreError> {
+        let query = || {
+            let mut statement = self
+                .connection
+                .prepare_cached("SELECT number, stage, decision FROM decisions WHERE run = ?1 ORDER BY number")?;
+            statement
+                .query_map([&run.0], |row| Ok((row.get(0)?, StageIndex(row.get(1)?), json(row, 2)?)))?
+                .collect::<rusqlite::Result<Vec<(i64, StageIndex, Decision)>>>()
+        };
+        let waiting = query().map_err(self.failed(format_args!("read the decisions for run {run}")))?;
+        Ok(waiting
+            .into_iter()
+            .filter(|(number, ..)| self.delivered.insert(*number))
+            .map(|(_, stage, decision)| (stage, decision))
+            .collect())
+    }
+}

@@ -1,0 +1,175 @@
+//! The journal: a run's recorded events, in order, without gaps.
+
+use std::fmt::Display;
+
+use rusqlite::{Transaction, TransactionBehavior};
+use stagewright_engine::{Event, EventKind, RunId, RunStore, StoreError, Timestamp};
+
+use crate::error::refused;
+use crate::{Store, history};
+
+/// What SQLite does at the end of a transaction.
+///
+/// In WAL mode both kinds survive the death of the process, and recovery after a power cut keeps a prefix of the
+/// commits, so an unsynced one is never lost before an older one. A synced one also syncs all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commits {
+    /// Waits for the disk.
+    Synced,
+    /// Leaves writing to the operating system.
+    Unsynced,
+}
+
+impl RunStore for Store {
+    /// Appends the recorded ones among `events`; others are left out. Every event is visible to readers, of other
+    /// processes too, once this returns.
+    ///
+    /// # Errors
+    /// For a run that [`Store::create_run`] hasn't made, a `seq` that isn't the next one, and whatever the disk
+    /// refuses. Then none of the events is kept.
+    fn append(&mut self, run: &RunId, events: &[Event], durable: bool) -> Result<(), StoreError> {
+        let recorded: Vec<&Event> = events.iter().filter(|event| event.kind.is_recorded()).collect();
+        if recorded.is_empty() {
+            return if durable { self.sync() } else { Ok(()) };
+        }
+        self.use_commits(if durable { Commits::Synced } else { Commits::Unsynced })?;
+        append_all(&mut self.connection, run, &recorded).map_err(|error| match error {
+            AppendError::Database(error) => self.failed(format_args!("record events of run {run}"))(error),
+            AppendError::Json(error) => StoreError {
+                message: format!("can't write an event of run {run} as JSON"),
+                help: None,
+                source: Some(Box::new(error)),
+            },
+            AppendError::NoRun => refused(
+                format!("{} has no run {run}", self.database().display()),
+                "create the run before its first event is appended",
+            ),
+            AppendError::OutOfOrder { expected, found } => refused(
+                format!("event {found} of run {run} can't be recorded: the journal's next is {expected}"),
+                "another process may have gone on with the run: look at it with `stagewright runs`",
+            ),
+        })
+    }
+}
+
+impl Store {
+    /// All recorded events of a run, in order. Empty for a run that has none.
+    ///
+    /// # Errors
+    /// When the database can't be read, or holds an event that this version doesn't understand.
+    pub fn events(&self, run: &RunId) -> Result<Vec<Event>, StoreError> {
+        self.events_from(run, 0)
+    }
+
+    /// The events from `seq` on: what a reader that follows a run asks for again and again.
+    ///
+    /// # Errors
+    /// As [`Store::events`].
+    pub fn events_from(&self, run: &RunId, seq: u64) -> Result<Vec<Event>, StoreError> {
+        let doing = format!("read the events of run {run}");
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT seq, at, kind FROM events WHERE run = ?1 AND seq >= ?2 ORDER BY seq")
+            .map_err(self.failed(&doing))?;
+        let rows = statement
+            .query_map((&run.0, integer(seq)), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .map_err(self.failed(&doing))?;
+        rows.map(|row| {
+            let (seq, at, kind): (i64, i64, String) = row.map_err(self.failed(&doing))?;
+            let kind: EventKind = serde_json::from_str(&kind).map_err(|error| StoreError {
+                message: format!("event {seq} of run {run} in {} isn't one", self.database().display()),
+                help: Some("use the stagewright version that recorded the run".to_owned()),
+                source: Some(Box::new(error)),
+            })?;
+            Ok(Event { seq: seq.cast_unsigned(), at: Timestamp(at.cast_unsigned()), kind })
+        })
+        .collect()
+    }
+
+    fn use_commits(&mut self, commits: Commits) -> Result<(), StoreError> {
+        if self.commits != commits {
+            let level = match commits {
+                Commits::Synced => "FULL",
+                Commits::Unsynced => "NORMAL",
+            };
+            self.connection
+                .pragma_update(None, "synchronous", level)
+                .map_err(self.failed("choose how durable commits are"))?;
+            self.commits = commits;
+        }
+        Ok(())
+    }
+
+    /// Runs `change` in a transaction that is on disk once this returns.
+    pub(crate) fn durably<T>(
+        &mut self,
+        doing: impl Display,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.use_commits(Commits::Synced)?;
+        let connection = &mut self.connection;
+        let transact = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = change(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        let done = transact();
+        done.map_err(self.failed(doing))
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()))
+            .map_err(self.failed("sync the journal"))
+    }
+}
+
+enum AppendError {
+    Database(rusqlite::Error),
+    Json(serde_json::Error),
+    NoRun,
+    OutOfOrder { expected: u64, found: u64 },
+}
+
+impl From<rusqlite::Error> for AppendError {
+    fn from(error: rusqlite::Error) -> Self {
+        AppendError::Database(error)
+    }
+}
+
+fn append_all(connection: &mut rusqlite::Connection, run: &RunId, events: &[&Event]) -> Result<(), AppendError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut expected = next_seq(&transaction, run)?;
+    {
+        let mut insert =
+            transaction.prepare_cached("INSERT INTO events (run, seq, at, kind) VALUES (?1, ?2, ?3, ?4)")?;
+        for event in events {
+            if event.seq != expected {
+                return Err(AppendError::OutOfOrder { expected, found: event.seq });
+            }
+            let kind = serde_json::to_string(&event.kind).map_err(AppendError::Json)?;
+            insert.execute((&run.0, integer(event.seq), integer(event.at.0), kind))?;
+            history::follow(&transaction, run, event)?;
+            expected += 1;
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+fn next_seq(transaction: &Transaction<'_>, run: &RunId) -> Result<u64, AppendError> {
+    let (exists, last): (bool, Option<i64>) = transaction
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE id = ?1), (SELECT max(seq) FROM events WHERE run = ?1)",
+        )?
+        .query_row([&run.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if !exists {
+        return Err(AppendError::NoRun);
+    }
+    Ok(last.map_or(0, |last| last.cast_unsigned() + 1))
+}
+
+/// SQLite's integers are signed; sequence numbers and times are far from their limit.
+pub(crate) fn integer(value: u64) -> i64 {
+    value.cast_signed()
+}

@@ -1,0 +1,74 @@
+//! One driver a run: a lock on a file, which the operating system drops when its process ends, however it ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use stagewright_engine::{RunId, StoreError};
+
+use crate::{Store, create_folder, error};
+
+/// [`is_held`] takes the lock for an instant. A claim that meets it tries again, so many times.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The right to drive a run; ends when dropped, or with the process.
+#[derive(Debug)]
+pub struct Lease {
+    _file: File,
+}
+
+impl Store {
+    /// Claims the right to drive `run`.
+    ///
+    /// # Errors
+    /// When another live process (or another [`Lease`] of this one) drives it.
+    pub fn claim(&self, run: &RunId) -> Result<Lease, StoreError> {
+        let directory = self.run_directory(run);
+        create_folder(&directory)?;
+        let path = directory.join("lease");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| error::file("open", &path, error))?;
+        for attempt in 1.. {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt < TRIES => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(held(run, &mut file)),
+                Err(TryLockError::Error(error)) => return Err(error::file("lock", &path, error)),
+            }
+        }
+        note_holder(&mut file).map_err(|error| error::file("write", &path, error))?;
+        Ok(Lease { _file: file })
+    }
+}
+
+/// Whether a process drives the run of this folder.
+pub(crate) fn is_held(run_directory: &Path) -> bool {
+    File::open(run_directory.join("lease"))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Only for the message of [`held`]: the lock is what counts.
+fn note_holder(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn held(run: &RunId, file: &mut File) -> StoreError {
+    let mut text = String::new();
+    let holder = match file.read_to_string(&mut text) {
+        Ok(1..) => format!("process {}", text.trim()),
+        _ => "another process".to_owned(),
+    };
+    error::refused(
+        format!("run {run} is being driven by {holder}"),
+        "wait for it to end, or stop it; then resume the run",
+    )
+}

@@ -1,0 +1,232 @@
+//! The logs of stages: one plain text file an attempt.
+//!
+//! A line is `<ms since the Unix epoch> <stream> <text>`, where the stream is `o` (a process's standard output), `e`
+//! (its standard error), `p` (the plugin) or `g` (the engine). The last line of a complete log is `sealed`. A last
+//! line without its line end was being written when the machine went down, and is not shown.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use stagewright_engine::{LogSink, RunId, StoreError, Stream, Timestamp};
+use stagewright_model::StageIndex;
+
+use crate::{Store, create_folder, error};
+
+const SEAL: &[u8] = b"sealed\n";
+
+/// What a batch's buffer may keep between calls, bytes.
+const KEPT_BUFFER: usize = 1 << 20;
+
+/// Writes the logs of one run. A line is visible to readers once `append` has returned.
+#[derive(Debug)]
+pub struct RunLogs {
+    directory: PathBuf,
+    open: HashMap<(StageIndex, u32), File>,
+    batch: Vec<u8>,
+}
+
+/// A line of a stage's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When it was written.
+    pub at: Timestamp,
+    /// Where it came from.
+    pub stream: Stream,
+    /// Without its line end.
+    pub text: String,
+}
+
+/// Reads one attempt's log: an iterator that gives none at the end of what has been written so far. To follow a live
+/// log, ask again until [`is_sealed`](LogReader::is_sealed).
+#[derive(Debug)]
+pub struct LogReader {
+    path: PathBuf,
+    file: Option<BufReader<File>>,
+    line: Vec<u8>,
+    number: u64,
+    sealed: bool,
+}
+
+impl Store {
+    /// For writing the logs of `run`.
+    ///
+    /// # Errors
+    /// When the folder can't be made.
+    pub fn logs(&self, run: &RunId) -> Result<RunLogs, StoreError> {
+        let directory = self.run_directory(run).join("logs");
+        create_folder(&directory)?;
+        Ok(RunLogs { directory, open: HashMap::new(), batch: Vec::new() })
+    }
+
+    /// For reading one attempt's log. An attempt that has said nothing has no file, and its reader gives nothing.
+    pub fn read_log(&self, run: &RunId, stage: StageIndex, attempt: u32) -> LogReader {
+        let path = log_path(&self.run_directory(run).join("logs"), stage, attempt);
+        LogReader { path, file: None, line: Vec::new(), number: 0, sealed: false }
+    }
+
+    /// The attempts of `stage` that have a log, in order.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub fn log_attempts(&self, run: &RunId, stage: StageIndex) -> Result<Vec<u32>, StoreError> {
+        let directory = self.run_directory(run).join("logs");
+        let list = || -> io::Result<Vec<u32>> {
+            let mut attempts = Vec::new();
+            for entry in std::fs::read_dir(&directory)? {
+                let name = entry?.file_name();
+                let parsed = name.to_str().and_then(|name| name.strip_suffix(".log")?.split_once('-'));
+                if let Some((index, attempt)) = parsed
+                    && index.parse() == Ok(stage.0)
+                {
+                    attempts.extend(attempt.parse::<u32>());
+                }
+            }
+            attempts.sort_unstable();
+            Ok(attempts)
+        };
+        list().map_err(|error| error::file("list", &directory, error))
+    }
+}
+
+impl LogSink for RunLogs {
+    fn append(
+        &mut self,
+        at: Timestamp,
+        stage: StageIndex,
+        attempt: u32,
+        stream: Stream,
+        lines: &[String],
+    ) -> Result<(), StoreError> {
+        let prefix = format!("{} {} ", at.0, letter(stream));
+        self.batch.clear();
+        self.batch.shrink_to(KEPT_BUFFER);
+        // A line end within a line would start a line without its head.
+        for line in lines.iter().flat_map(|line| line.split('\n')) {
+            self.batch.extend_from_slice(prefix.as_bytes());
+            self.batch.extend_from_slice(line.as_bytes());
+            self.batch.push(b'\n');
+        }
+        let path = log_path(&self.directory, stage, attempt);
+        let file = match self.open.entry((stage, attempt)) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(open_for_append(&path).map_err(|error| error::file("open", &path, error))?)
+            }
+        };
+        file.write_all(&self.batch).map_err(|error| error::file("write", &path, error))
+    }
+
+    fn seal(&mut self, stage: StageIndex, attempt: u32) -> Result<(), StoreError> {
+        // Without a file there is nothing that could be lost.
+        let Some(mut file) = self.open.remove(&(stage, attempt)) else { return Ok(()) };
+        let path = log_path(&self.directory, stage, attempt);
+        let directory = &self.directory;
+        let mut sync = || {
+            file.write_all(SEAL)?;
+            file.sync_data()?;
+            File::open(directory)?.sync_all()
+        };
+        sync().map_err(|error| error::file("seal", &path, error))
+    }
+}
+
+impl LogReader {
+    /// Whether the log is complete, as far as it was read.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    fn read(&mut self) -> Result<Option<LogLine>, StoreError> {
+        loop {
+            if self.file.is_none() {
+                self.file = open_if_there(&self.path).map_err(|error| error::file("open", &self.path, error))?;
+            }
+            let Some(file) = &mut self.file else { return Ok(None) };
+            // What is there of an unfinished line stays in `line` until the rest comes.
+            let read = file.read_until(b'\n', &mut self.line);
+            read.map_err(|error| error::file("read", &self.path, error))?;
+            if self.line.last() != Some(&b'\n') {
+                return Ok(None);
+            }
+            self.number += 1;
+            self.sealed = self.line == SEAL;
+            let parsed = parse_line(&self.line[..self.line.len() - 1]);
+            self.line.clear();
+            if !self.sealed {
+                return parsed.map(Some).ok_or_else(|| self.not_a_line());
+            }
+        }
+    }
+
+    fn not_a_line(&self) -> StoreError {
+        error::refused(
+            format!("{}, line {}: not a line of a log", self.path.display(), self.number),
+            "something else wrote to the file: read it with a pager",
+        )
+    }
+}
+
+impl Iterator for LogReader {
+    type Item = Result<LogLine, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+fn log_path(directory: &Path, stage: StageIndex, attempt: u32) -> PathBuf {
+    directory.join(format!("{}-{attempt}.log", stage.0))
+}
+
+fn open_if_there(path: &Path) -> io::Result<Option<BufReader<File>>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(BufReader::with_capacity(64 << 10, file))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A log that a crash cut off in the middle of a line goes on after its last whole line.
+fn open_for_append(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut block = [0; 4096];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let block = &mut block[..usize::try_from(end - start).unwrap_or(0)];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(block)?;
+        if let Some(at) = block.iter().rposition(|&byte| byte == b'\n') {
+            end = start + at as u64 + 1;
+            break;
+        }
+        end = start;
+    }
+    file.set_len(end)?;
+    Ok(file)
+}
+
+fn letter(stream: Stream) -> char {
+    match stream {
+        Stream::Stdout => 'o',
+        Stream::Stderr => 'e',
+        Stream::Plugin => 'p',
+        Stream::Engine => 'g',
+    }
+}
+
+fn parse_line(line: &[u8]) -> Option<LogLine> {
+    let line = String::from_utf8_lossy(line);
+    let (at, rest) = line.split_once(' ')?;
+    let (stream, text) = rest.split_once(' ')?;
+    let stream = match stream {
+        "o" => Stream::Stdout,
+        "e" => Stream::Stderr,
+        "p" => Stream::Plugin,
+        "g" => Stream::Engine,
+        _ => return None,
+    };
+    Some(LogLine { at: Timestamp(at.parse().ok()?), stream, text: text.to_owned() })
+}

@@ -1,0 +1,106 @@
+//! The logs of stages.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+
+use stagewright_engine::{LogSink, Stream, Timestamp};
+use stagewright_model::StageIndex;
+use stagewright_store::{LogLine, LogReader};
+
+use super::{run_id, store, told};
+
+const STAGE: StageIndex = StageIndex(3);
+
+fn lines(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn texts(reader: &mut LogReader) -> Vec<String> {
+    reader.map(|line| line.unwrap().text).collect()
+}
+
+#[test]
+fn what_is_logged_is_read_back() {
+    let (_directory, store) = store();
+    let mut logs = store.logs(&run_id()).unwrap();
+    logs.append(Timestamp(5), STAGE, 1, Stream::Stdout, &lines(&["one", "", "  two\twith spaces "])).unwrap();
+    logs.append(Timestamp(7), STAGE, 1, Stream::Engine, &lines(&["a\nline end within"])).unwrap();
+    logs.append(Timestamp(8), STAGE, 2, Stream::Stderr, &lines(&["sealed"])).unwrap();
+    logs.seal(STAGE, 1).unwrap();
+    let mut reader = store.read_log(&run_id(), STAGE, 1);
+    let first = reader.next().unwrap().unwrap();
+    assert_eq!(first, LogLine { at: Timestamp(5), stream: Stream::Stdout, text: "one".to_owned() });
+    assert_eq!(texts(&mut reader), ["", "  two\twith spaces ", "a", "line end within"]);
+    assert!(reader.is_sealed());
+    let mut second = store.read_log(&run_id(), STAGE, 2);
+    assert_eq!(texts(&mut second), ["sealed"]);
+    assert!(!second.is_sealed());
+    assert_eq!(store.log_attempts(&run_id(), STAGE).unwrap(), [1, 2]);
+    assert_eq!(store.log_attempts(&run_id(), StageIndex(0)).unwrap(), [0_u32; 0]);
+}
+
+#[test]
+fn a_live_log_can_be_followed_from_before_its_first_line() {
+    let (_directory, store) = store();
+    let mut logs = store.logs(&run_id()).unwrap();
+    let mut reader = store.read_log(&run_id(), STAGE, 1);
+    assert_eq!(texts(&mut reader), [""; 0]);
+    logs.append(Timestamp(5), STAGE, 1, Stream::Stdout, &lines(&["one"])).unwrap();
+    assert_eq!(texts(&mut reader), ["one"]);
+    // Half a line, as a reader may meet it.
+    let path = store.run_directory(&run_id()).join("logs/3-1.log");
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(b"6 e tw").unwrap();
+    assert_eq!(texts(&mut reader), [""; 0]);
+    file.write_all(b"o\n").unwrap();
+    assert_eq!(texts(&mut reader), ["two"]);
+    assert!(!reader.is_sealed());
+    logs.seal(STAGE, 1).unwrap();
+    assert_eq!(texts(&mut reader), [""; 0]);
+    assert!(reader.is_sealed());
+}
+
+#[test]
+fn a_log_that_goes_on_after_a_gate_is_sealed_again() {
+    let (_directory, store) = store();
+    let mut logs = store.logs(&run_id()).unwrap();
+    for text in ["before", "after"] {
+        logs.append(Timestamp(5), STAGE, 1, Stream::Plugin, &lines(&[text])).unwrap();
+        logs.seal(STAGE, 1).unwrap();
+    }
+    let mut reader = store.read_log(&run_id(), STAGE, 1);
+    assert_eq!(texts(&mut reader), ["before", "after"]);
+    assert!(reader.is_sealed());
+}
+
+#[test]
+fn a_log_that_a_crash_cut_off_goes_on_after_its_last_whole_line() {
+    let (_directory, store) = store();
+    let path = store.run_directory(&run_id()).join("logs/3-1.log");
+    for (whole, torn) in [("5 o one\n", "6 o tw".to_owned()), ("", "6".to_owned()), ("5 o one\n", "6 o ".repeat(5_000))]
+    {
+        fs::write(&path, format!("{whole}{torn}")).unwrap();
+        assert_eq!(texts(&mut store.read_log(&run_id(), STAGE, 1)).len(), whole.lines().count());
+        let mut logs = store.logs(&run_id()).unwrap();
+        logs.append(Timestamp(7), STAGE, 1, Stream::Stdout, &lines(&["next"])).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}7 o next\n"));
+    }
+}
+
+#[test]
+fn a_line_that_is_none_is_told_of_with_its_number() {
+    let (_directory, store) = store();
+    let path = store.run_directory(&run_id()).join("logs/3-1.log");
+    fs::write(&path, "5 o one\nwhat\n6 e two\n").unwrap();
+    let found: Vec<_> = store.read_log(&run_id(), STAGE, 1).collect();
+    let error = found[1].as_ref().unwrap_err();
+    assert!(told(error).contains("3-1.log, line 2"), "{}", told(error));
+    assert_eq!(found[2].as_ref().unwrap().text, "two");
+}
+
+#[test]
+fn an_attempt_that_said_nothing_leaves_no_file() {
+    let (_directory, store) = store();
+    store.logs(&run_id()).unwrap().seal(STAGE, 1).unwrap();
+    assert!(!store.run_directory(&run_id()).join("logs/3-1.log").exists());
+}

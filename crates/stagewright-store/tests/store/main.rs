@@ -1,0 +1,358 @@
+//! The store from outside: what is kept, what is refused, and what a crash leaves.
+
+mod log;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::json;
+use stagewright_engine::{
+    Decision, Event, EventKind, Gate, Outcome, RunId, RunStore, StageSummary, StoreError, Stream, Timestamp,
+};
+use stagewright_model::{StageIndex, StageKind};
+use stagewright_store::{Filter, RunRecord, RunState, Store};
+use tempfile::TempDir;
+
+fn run_id() -> RunId {
+    RunId("01run".to_owned())
+}
+
+fn record(id: &str, started: u64) -> RunRecord {
+    RunRecord {
+        id: RunId(id.to_owned()),
+        pipeline: "release".to_owned(),
+        file: "stagewright.toml".to_owned(),
+        pipeline_text: "schema = 1\n".to_owned(),
+        started: Timestamp(started),
+        rehearsal: false,
+        inputs: BTreeMap::from([("version".to_owned(), json!("1.2"))]),
+        source: json!({"git": {"commit": "abc"}}),
+    }
+}
+
+fn store() -> (TempDir, Store) {
+    let directory = TempDir::new().unwrap();
+    let mut store = Store::open(&directory.path().join("state")).unwrap();
+    store.create_run(&record("01run", 1_000)).unwrap();
+    (directory, store)
+}
+
+fn event(seq: u64, kind: EventKind) -> Event {
+    Event { seq, at: Timestamp(1_000 + seq), kind }
+}
+
+fn started() -> EventKind {
+    let stage = |id: &str| StageSummary {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        kind: StageKind::Main,
+        uses: "noop".to_owned(),
+        needs: Vec::new(),
+        environment: None,
+    };
+    EventKind::RunStarted {
+        run: run_id(),
+        pipeline: "release".to_owned(),
+        file: "stagewright.toml".to_owned(),
+        rehearsal: false,
+        inputs: BTreeMap::new(),
+        source: json!({}),
+        stages: vec![stage("test"), stage("approve")],
+    }
+}
+
+fn attempt(stage: u32) -> EventKind {
+    EventKind::AttemptStarted { stage: StageIndex(stage), attempt: 1 }
+}
+
+fn gate_opened() -> EventKind {
+    let gate = Gate {
+        token: "g1".to_owned(),
+        message: "Deploy?".to_owned(),
+        approvers: Vec::new(),
+        approvals: 1,
+        fields: Vec::new(),
+        expires: None,
+    };
+    EventKind::GateOpened { stage: StageIndex(1), attempt: 1, gate }
+}
+
+fn decision(by: &str) -> Decision {
+    Decision {
+        token: "g1".to_owned(),
+        approved: true,
+        by: by.to_owned(),
+        reason: None,
+        fields: BTreeMap::new(),
+        rehearsed: false,
+    }
+}
+
+fn ended(stage: u32, outcome: Outcome) -> EventKind {
+    EventKind::StageEnded { stage: StageIndex(stage), outcome, conclusion: outcome, reason: None }
+}
+
+/// `count` events: the start, then attempts.
+fn events(count: u64) -> Vec<Event> {
+    (0..count).map(|seq| event(seq, if seq == 0 { started() } else { attempt(0) })).collect()
+}
+
+fn told(error: &StoreError) -> String {
+    let cause = error.source.as_ref().map(|cause| format!("; {cause}")).unwrap_or_default();
+    format!("{error}{cause}; {}", error.help.as_deref().unwrap_or("no help"))
+}
+
+#[test]
+fn what_is_appended_is_read_back_in_order() {
+    let (directory, mut store) = store();
+    let all = events(600);
+    store.append(&run_id(), &all[..1], true).unwrap();
+    for chunk in all[1..].chunks(7) {
+        store.append(&run_id(), chunk, false).unwrap();
+    }
+    assert_eq!(store.events(&run_id()).unwrap(), all);
+    assert_eq!(store.events_from(&run_id(), 598).unwrap(), all[598..]);
+    drop(store);
+    let again = Store::open(&directory.path().join("state")).unwrap();
+    assert_eq!(again.events(&run_id()).unwrap(), all);
+    assert_eq!(again.run(&run_id()).unwrap(), Some(record("01run", 1_000)));
+}
+
+#[test]
+fn log_lines_are_not_journalled() {
+    let (_directory, mut store) = store();
+    let line = EventKind::Log { stage: StageIndex(0), attempt: 1, stream: Stream::Stdout, line: "x".to_owned() };
+    store.append(&run_id(), &[event(0, started()), event(0, line), event(1, attempt(0))], true).unwrap();
+    assert_eq!(store.events(&run_id()).unwrap(), events(2));
+}
+
+#[test]
+fn a_gap_or_a_repetition_is_refused_and_nothing_of_the_batch_kept() {
+    let (_directory, mut store) = store();
+    store.append(&run_id(), &events(2), true).unwrap();
+    for wrong in
+        [vec![event(3, attempt(0))], vec![event(1, attempt(0))], vec![event(2, attempt(0)), event(4, attempt(0))]]
+    {
+        let error = store.append(&run_id(), &wrong, true).unwrap_err();
+        assert!(told(&error).contains("the journal's next is"), "{}", told(&error));
+        assert_eq!(store.events(&run_id()).unwrap(), events(2));
+    }
+    store.append(&run_id(), &[event(2, attempt(0))], false).unwrap();
+}
+
+#[test]
+fn a_run_must_be_created_once_and_under_a_name_that_can_be_a_folder() {
+    let (_directory, mut store) = store();
+    let error = store.append(&RunId("other".to_owned()), &events(1), true).unwrap_err();
+    assert!(told(&error).contains("has no run other"), "{}", told(&error));
+    assert!(store.create_run(&record("01run", 5)).is_err());
+    for id in ["", "../up", "a/b", "a b"] {
+        assert!(told(&store.create_run(&record(id, 5)).unwrap_err()).contains("can't name a run"), "{id:?}");
+    }
+}
+
+#[test]
+fn two_handles_see_each_other_and_cannot_both_write_the_same_event() {
+    let (directory, mut first) = store();
+    let mut second = Store::open(&directory.path().join("state")).unwrap();
+    first.append(&run_id(), &events(2), false).unwrap();
+    assert_eq!(second.events(&run_id()).unwrap(), events(2));
+    second.append(&run_id(), &[event(2, attempt(0))], true).unwrap();
+    assert!(first.append(&run_id(), &[event(2, attempt(1))], true).is_err());
+}
+
+#[test]
+fn many_processes_may_open_a_new_store_at_once() {
+    let directory = TempDir::new().unwrap();
+    let state = directory.path().join("state");
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let state = &state;
+            scope.spawn(move || {
+                let mut store = Store::open(state).unwrap();
+                store.create_run(&record(&format!("run{number}"), number)).unwrap();
+            });
+        }
+    });
+    assert_eq!(Store::open(&state).unwrap().list(&Filter::default()).unwrap().len(), 8);
+}
+
+/// Copies the database as a power cut would leave it: the write-ahead log ends after `length` bytes.
+fn copy_cut(state: &Path, to: &Path, length: u64) {
+    fs::create_dir_all(to).unwrap();
+    fs::copy(state.join("stagewright.db"), to.join("stagewright.db")).unwrap();
+    let log = fs::read(state.join("stagewright.db-wal")).unwrap();
+    fs::write(to.join("stagewright.db-wal"), &log[..usize::try_from(length).unwrap()]).unwrap();
+}
+
+#[test]
+fn a_crash_at_any_byte_leaves_a_beginning_of_the_journal_made_of_whole_appends() {
+    let (directory, mut store) = store();
+    let state = directory.path().join("state");
+    let length = || fs::metadata(state.join("stagewright.db-wal")).unwrap().len();
+    let all = events(13);
+    let mut appended = vec![(length(), 0)];
+    for (number, chunk) in all.chunks(3).enumerate() {
+        store.append(&run_id(), chunk, number % 2 == 0).unwrap();
+        appended.push((length(), (number + 1) * 3));
+    }
+    for (number, cut) in (appended[0].0..=length()).step_by(997).chain([length()]).enumerate() {
+        let copy = directory.path().join(format!("copy{number}"));
+        copy_cut(&state, &copy, cut);
+        let expected = appended.iter().rfind(|(length, _)| *length <= cut).unwrap().1.min(all.len());
+        let recovered = Store::open(&copy).unwrap();
+        assert_eq!(recovered.events(&run_id()).unwrap(), all[..expected], "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let (directory, store) = store();
+    drop(store);
+    let path = directory.path().join("state/stagewright.db");
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let before = fs::read(&path).unwrap();
+    let error = Store::open(&directory.path().join("state")).unwrap_err();
+    assert!(told(&error).contains("schema version 99") && told(&error).contains("up to 1"), "{}", told(&error));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn the_database_of_another_program_is_refused_and_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("stagewright.db");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let before = fs::read(&path).unwrap();
+    let error = Store::open(directory.path()).unwrap_err();
+    assert!(told(&error).contains("another program"), "{}", told(&error));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_database_is_told_of_and_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("stagewright.db");
+    fs::write(&path, "not a database, but long enough to be looked at as one".repeat(100)).unwrap();
+    let before = fs::read(&path).unwrap();
+    let error = Store::open(directory.path()).unwrap_err();
+    assert!(told(&error).contains("is damaged") && told(&error).contains("stagewright.db"), "{}", told(&error));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_page_is_an_error_and_never_a_shorter_journal() {
+    let (directory, mut store) = store();
+    store.append(&run_id(), &events(500), true).unwrap();
+    drop(store);
+    let path = directory.path().join("state/stagewright.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let pages = bytes.len() / 4096;
+    assert!(pages > 10, "the journal fills several pages");
+    let middle = pages / 2 * 4096;
+    bytes[middle..middle + 4096].fill(0xA5);
+    fs::write(&path, bytes).unwrap();
+    let error = Store::open(&directory.path().join("state")).unwrap().events(&run_id()).unwrap_err();
+    assert!(told(&error).contains("01run") && told(&error).contains("is damaged"), "{}", told(&error));
+}
+
+#[test]
+fn a_folder_that_cannot_be_is_told_of_with_its_path() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Store::open(&file.join("state")).unwrap_err();
+    assert!(told(&error).contains("file/state") && told(&error).contains("another state folder"), "{}", told(&error));
+}
+
+#[test]
+fn the_folder_is_private_and_ignored_by_git() {
+    use std::os::unix::fs::PermissionsExt;
+    let (directory, store) = store();
+    let state = directory.path().join("state");
+    assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::read_to_string(state.join(".gitignore")).unwrap(), "*\n");
+    assert!(store.run_directory(&run_id()).is_dir());
+}
+
+#[test]
+fn runs_are_listed_newest_first_with_how_they_stand() {
+    let (_directory, mut store) = store();
+    let mut second = record("02run", 2_000);
+    second.pipeline = "nightly".to_owned();
+    store.create_run(&second).unwrap();
+    store.append(&run_id(), &[event(0, started()), event(1, attempt(0)), event(2, attempt(1))], true).unwrap();
+    let row =
+        |store: &Store| store.list(&Filter::default()).unwrap().into_iter().find(|row| row.id == run_id()).unwrap();
+    assert_eq!(row(&store).state, RunState::Interrupted);
+
+    let lease = store.claim(&run_id()).unwrap();
+    assert_eq!(row(&store).state, RunState::Running);
+    store.append(&run_id(), &[event(3, ended(0, Outcome::Failed)), event(4, gate_opened())], true).unwrap();
+    assert_eq!((row(&store).waiting, row(&store).failed_stage), (vec!["approve".to_owned()], Some("test".to_owned())));
+    let suspended = EventKind::RunSuspended { waiting: vec![StageIndex(1)] };
+    store.append(&run_id(), &[event(5, suspended)], true).unwrap();
+    drop(lease);
+    assert_eq!(row(&store).state, RunState::Waiting);
+
+    let resumed = EventKind::RunResumed { reason: "asked for".to_owned(), again: vec![StageIndex(0)] };
+    store.append(&run_id(), &[event(6, resumed), event(7, ended(1, Outcome::Rejected))], true).unwrap();
+    assert_eq!((row(&store).waiting, row(&store).failed_stage), (vec![], Some("approve".to_owned())));
+    store.append(&run_id(), &[event(8, EventKind::RunEnded { conclusion: Outcome::Rejected })], true).unwrap();
+    assert_eq!((row(&store).state, row(&store).duration()), (RunState::Ended(Outcome::Rejected), 8));
+
+    let ids = |filter: &Filter| store.list(filter).unwrap().into_iter().map(|row| row.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(&Filter::default()), ["02run", "01run"]);
+    assert_eq!(ids(&Filter { limit: Some(1), ..Filter::default() }), ["02run"]);
+    assert_eq!(ids(&Filter { pipeline: Some("release".to_owned()), limit: None }), ["01run"]);
+}
+
+#[test]
+fn a_run_is_found_by_the_beginning_of_its_id() {
+    let (_directory, mut store) = store();
+    for (id, started) in [("01runner", 500), ("02run", 2_000), ("02ran", 1_500), ("latest-but-one", 1)] {
+        store.create_run(&record(id, started)).unwrap();
+    }
+    let found = |what: &str| store.find(what).map(|run| run.0).map_err(|error| told(&error));
+    assert_eq!(found("latest").unwrap(), "02run");
+    assert_eq!(found("01run").unwrap(), "01run", "a whole id wins over a longer one");
+    assert_eq!(found("01runn").unwrap(), "01runner");
+    assert!(found("02").unwrap_err().contains("02run, 02ran"), "{:?}", found("02"));
+    assert!(found("x").unwrap_err().contains("no run \"x\""), "{:?}", found("x"));
+    assert!(found("%").is_err() && found("").is_err());
+}
+
+#[test]
+fn a_decision_waits_until_the_journal_has_it() {
+    let (directory, mut driver) = store();
+    let state = directory.path().join("state");
+    driver.append(&run_id(), &[event(0, started()), event(1, attempt(1)), event(2, gate_opened())], true).unwrap();
+    let gates = driver.open_gates(&run_id()).unwrap();
+    assert_eq!((gates.len(), gates[0].stage_id.as_str(), gates[0].gate.token.as_str()), (1, "approve", "g1"));
+
+    let mut approver = Store::open(&state).unwrap();
+    approver.put_decision(&run_id(), StageIndex(1), &decision("ann")).unwrap();
+    assert!(approver.put_decision(&RunId("none".to_owned()), StageIndex(1), &decision("ann")).is_err());
+    let expected = vec![(StageIndex(1), decision("ann"))];
+    assert_eq!(driver.take_decisions(&run_id()).unwrap(), expected);
+    assert_eq!(driver.take_decisions(&run_id()).unwrap(), []);
+
+    // The driver dies before it could record the answer: the next one gets it again.
+    let mut next = Store::open(&state).unwrap();
+    assert_eq!(next.take_decisions(&run_id()).unwrap(), expected);
+    let decided = EventKind::GateDecided { stage: StageIndex(1), decision: decision("ann") };
+    next.append(&run_id(), &[event(3, decided)], true).unwrap();
+    assert_eq!(Store::open(&state).unwrap().take_decisions(&run_id()).unwrap(), []);
+}
+
+#[test]
+fn only_one_drives_a_run() {
+    let (directory, store) = store();
+    let other = Store::open(&directory.path().join("state")).unwrap();
+    let lease = store.claim(&run_id()).unwrap();
+    let error = other.claim(&run_id()).unwrap_err();
+    assert!(told(&error).contains(&format!("process {}", std::process::id())), "{}", told(&error));
+    drop(lease);
+    other.claim(&run_id()).unwrap();
+}

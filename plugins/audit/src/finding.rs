@@ -1,0 +1,69 @@
+//! What an audit finds.
+
+use rustsec::cargo_lock::Package;
+use serde::Serialize;
+
+/// One thing that is wrong, or may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) kind: Kind,
+    /// Whether it fails the stage.
+    pub(crate) deny: bool,
+    /// As in `RUSTSEC-2024-0001`, or `yanked`.
+    pub(crate) code: String,
+    /// The crate; empty when it isn't about one.
+    pub(crate) package: String,
+    pub(crate) version: String,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+    pub(crate) url: Option<String>,
+    /// Version requirements that a repaired version meets, as in `>=1.2.3`.
+    pub(crate) patched: Vec<String>,
+}
+
+/// Which check found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    Vulnerability,
+    /// Unmaintained, unsound, or a notice.
+    Informational,
+    Yanked,
+    Source,
+    License,
+    DeniedCrate,
+    /// About the audit itself: an `ignore` that no longer holds, a source that didn't answer.
+    Audit,
+}
+
+impl Finding {
+    /// About the audit itself, and no crate.
+    pub(crate) fn about_audit(deny: bool, code: &str, message: String, help: &str) -> Finding {
+        Finding {
+            kind: Kind::Audit,
+            deny,
+            code: code.to_owned(),
+            package: String::new(),
+            version: String::new(),
+            message,
+            help: Some(help.to_owned()),
+            url: None,
+            patched: Vec::new(),
+        }
+    }
+
+    /// About one crate that may not stay as it is.
+    pub(crate) fn denied(kind: Kind, code: &str, package: &Package, message: String, help: String) -> Finding {
+        Finding {
+            kind,
+            deny: true,
+            code: code.to_owned(),
+            package: package.name.to_string(),
+            version: package.version.to_string(),
+            message,
+            help: Some(help),
+            url: None,
+            patched: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Tells what the audit found: findings, outputs, a table, and whether the stage fails.
+
+use std::fmt::Write;
+
+use stagewright_sdk::{Diagnostic, Error, Outcome, Result, outputs};
+
+use crate::finding::{Finding, Kind};
+
+/// All that an audit came to.
+#[derive(Debug, Default)]
+pub(crate) struct Audited {
+    /// In the lock file.
+    pub(crate) packages: usize,
+    /// In the database.
+    pub(crate) advisories: usize,
+    pub(crate) findings: Vec<Finding>,
+    /// Advisory and reason.
+    pub(crate) ignored: Vec<(String, String)>,
+    /// Whether a part could not be done.
+    pub(crate) missed: bool,
+}
+
+impl Audited {
+    fn denied(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.deny)
+    }
+
+    fn vulnerabilities(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.kind == Kind::Vulnerability).count()
+    }
+}
+
+/// Reports everything; an error when something is denied.
+pub(crate) fn publish(audited: &Audited, lockfile: &str) -> Result<Outcome> {
+    for finding in &audited.findings {
+        outputs::report(diagnostic(finding, lockfile));
+    }
+    let denied = audited.denied().count();
+    outputs::set("vulnerabilities", &audited.vulnerabilities())?;
+    outputs::set("warnings", &(audited.findings.len() - denied))?;
+    outputs::set("ignored", &audited.ignored.len())?;
+    outputs::set("advisories", &audited.advisories)?;
+    outputs::set("complete", &!audited.missed)?;
+    outputs::set("findings", &audited.findings)?;
+    outputs::summary(summary(audited, lockfile));
+    if denied == 0 {
+        return Ok(Outcome::Succeeded);
+    }
+    let noun = if denied == 1 { "problem" } else { "problems" };
+    let first = audited.denied().find_map(|finding| finding.help.clone());
+    let error = Error::failed(format!("{denied} {noun} in {lockfile}"))
+        .causes(audited.denied().map(|finding| format!("{}: {}", finding.code, finding.message)));
+    Err(match first {
+        Some(help) => error.help(help),
+        None => error,
+    })
+}
+
+fn diagnostic(finding: &Finding, lockfile: &str) -> Diagnostic {
+    let diagnostic = if finding.deny {
+        Diagnostic::error(&finding.code, &finding.message)
+    } else {
+        Diagnostic::warning(&finding.code, &finding.message)
+    };
+    let help = match (&finding.help, &finding.url) {
+        (Some(help), Some(url)) => Some(format!("{help}; see {url}")),
+        (Some(help), None) => Some(help.clone()),
+        (None, url) => url.clone(),
+    };
+    let diagnostic = diagnostic.at(lockfile);
+    match help {
+        Some(help) => diagnostic.help(help),
+        None => diagnostic,
+    }
+}
+
+fn summary(audited: &Audited, lockfile: &str) -> String {
+    let mut text = format!(
+        "**Audit of {lockfile}**: {} packages against {} advisories: {} vulnerabilities, {} findings in all, {} ignored.\n",
+        audited.packages,
+        audited.advisories,
+        audited.vulnerabilities(),
+        audited.findings.len(),
+        audited.ignored.len(),
+    );
+    if audited.missed {
+        text += "\n**Incomplete**: a part of the audit could not be done, see below.\n";
+    }
+    if !audited.findings.is_empty() {
+        text += "\n| | Finding | Package | What | Repaired in |\n|---|---|---|---|---|\n";
+    }
+    for finding in &audited.findings {
+        let mark = if finding.deny { "error" } else { "warning" };
+        let code = match &finding.url {
+            Some(url) => format!("[{}]({url})", finding.code),
+            None => finding.code.clone(),
+        };
+        let package = format!("{} {}", finding.package, finding.version);
+        let cells = [mark, &code, package.trim(), &finding.message, &finding.patched.join(" or ")].map(cell);
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    }
+    for (id, reason) in &audited.ignored {
+        let _ = write!(text, "\nIgnored: {id}, because: {reason}\n");
+    }
+    text
+}
+
+/// Advisory titles are others' text: a bar or a line end in one must not break the table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}

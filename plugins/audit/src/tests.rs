@@ -1,0 +1,3 @@
+//! The checks, one by one, on a database and lock files made for them.
+
+mod checks;

@@ -1,0 +1,85 @@
+//! Which versions were yanked, by crates.io's sparse index, whose format is in the Cargo book under "Registry Index".
+
+use rustsec::cargo_lock::Package;
+use rustsec::{Lockfile, SourceId};
+use serde::Deserialize;
+use stagewright_sdk::{Error, Result, log};
+
+use crate::finding::{Finding, Kind};
+use crate::remote::{self, Answer};
+
+#[derive(Deserialize)]
+struct Line {
+    vers: String,
+    #[serde(default)]
+    yanked: bool,
+}
+
+/// Where a crate's file is, below the index's URL.
+pub(crate) fn index_path(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    // `get` and not a slice: a name from a lock file need not be ASCII.
+    match (name.len(), name.get(..2), name.get(2..4), name.get(..1)) {
+        (1, ..) => format!("1/{name}"),
+        (2, ..) => format!("2/{name}"),
+        (3, _, _, Some(first)) => format!("3/{first}/{name}"),
+        (_, Some(first), Some(second), _) => format!("{first}/{second}/{name}"),
+        _ => name,
+    }
+}
+
+/// Whether the index says that a version was yanked; none when it doesn't know the version.
+pub(crate) fn is_yanked(index_file: &[u8], version: &str) -> std::result::Result<Option<bool>, String> {
+    for line in index_file.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let line: Line = serde_json::from_slice(line).map_err(|error| format!("a line of the index: {error}"))?;
+        if line.vers == version {
+            return Ok(Some(line.yanked));
+        }
+    }
+    Ok(None)
+}
+
+/// Asks the index about each package that comes from crates.io. Stops when the index can't be reached.
+pub(crate) fn check(lockfile: &Lockfile, index: &str, deny: bool) -> Result<Checked> {
+    let from_crates_io = |package: &&Package| package.source.as_ref().is_some_and(SourceId::is_default_registry);
+    let packages: Vec<&Package> = lockfile.packages.iter().filter(from_crates_io).collect();
+    let total = u32::try_from(packages.len()).ok();
+    let mut findings = Vec::new();
+    let mut last: Option<(&str, Vec<u8>)> = None;
+    for (done, package) in (0..).zip(packages) {
+        let name = package.name.as_str();
+        log::progress("asking the index", done, total);
+        // A lock file is sorted by name, so versions of one crate stand together.
+        if last.as_ref().is_none_or(|(known, _)| *known != name) {
+            let url = format!("{}/{}", index.trim_end_matches('/'), index_path(name));
+            last = match remote::get(&url)? {
+                Answer::Body(body) => Some((name, body)),
+                Answer::Missing => Some((name, Vec::new())),
+                Answer::Unreachable(error) => return Ok(Checked::Unreachable(error)),
+            };
+        }
+        let file = last.as_ref().map(|(_, file)| file.as_slice()).unwrap_or_default();
+        let known = is_yanked(file, &package.version.to_string())
+            .map_err(|error| Error::failed(format!("the index at {index} can't be read: {name}: {error}")))?;
+        findings.extend(judge(package, known, deny));
+    }
+    Ok(Checked::Found(findings))
+}
+
+/// What came of asking the index.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    Found(Vec<Finding>),
+    Unreachable(Error),
+}
+
+fn judge(package: &Package, yanked: Option<bool>, deny: bool) -> Option<Finding> {
+    let (code, what) = match yanked {
+        Some(false) => return None,
+        Some(true) => ("yanked", "was yanked from crates.io"),
+        None => ("not-in-index", "isn't in the index: it was deleted, or never published there"),
+    };
+    let message = format!("{} {} {what}", package.name, package.version);
+    let help = format!("run `cargo update -p {}`", package.name);
+    Some(Finding { deny, ..Finding::denied(Kind::Yanked, code, package, message, help) })
+}

@@ -1,0 +1,190 @@
+//! An OCI image layout in the workspace (image-spec 1.1, "Image Layout").
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use flate2::{GzBuilder, write::GzEncoder};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stagewright_sdk::{Error, Result, workspace};
+
+use crate::config::{Compression, Platform};
+use crate::document::{Descriptor, INDEX, Index, LAYER, LAYER_GZIP, Manifest, oci_layer_type};
+use crate::stream::{CHUNK, FileReader, FileWriter, Hashing, Written, digest, host_error};
+
+/// Documents of an image are small; a larger one is none.
+const MAX_DOCUMENT: u64 = 4 << 20;
+
+/// A folder of the workspace.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: String,
+}
+
+/// A layer in a layout.
+#[derive(Debug)]
+pub(crate) struct LayerBlob {
+    pub(crate) descriptor: Descriptor,
+    /// The digest of the layer's tar, uncompressed.
+    pub(crate) diff_id: String,
+}
+
+impl Layout {
+    /// The layout that is at `root`.
+    pub(crate) fn at(root: &str) -> Layout {
+        Layout { root: root.trim_end_matches('/').to_owned() }
+    }
+
+    /// Makes an empty layout. An older one at its place is replaced; anything else is left alone, and an error.
+    pub(crate) fn create(root: &str) -> Result<Layout> {
+        let layout = Layout::at(root);
+        let there = workspace::glob(&layout.path("*"))?;
+        if !there.is_empty() && !there.iter().any(|entry| entry.path == layout.path("oci-layout")) {
+            return Err(Error::failed(format!("`{root}` is there and isn't an image layout; it would be replaced"))
+                .help("name another folder in `layout`, or remove this one"));
+        }
+        workspace::remove(&layout.root)?;
+        workspace::write(&layout.path("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}")?;
+        Ok(layout)
+    }
+
+    /// A path below the layout's root.
+    pub(crate) fn path(&self, below: &str) -> String {
+        format!("{}/{below}", self.root)
+    }
+
+    /// Where a blob is.
+    pub(crate) fn blob_path(&self, digest: &str) -> String {
+        self.path(&format!("blobs/{}", digest.replacen(':', "/", 1)))
+    }
+
+    /// Adds a JSON document.
+    pub(crate) fn add_json<T: Serialize>(&self, media_type: &str, document: &T) -> Result<Descriptor> {
+        self.add_bytes(media_type, &serde_json::to_vec(document)?)
+    }
+
+    /// Adds a blob as it is.
+    pub(crate) fn add_bytes(&self, media_type: &str, data: &[u8]) -> Result<Descriptor> {
+        let digest = digest(data);
+        workspace::write(&self.blob_path(&digest), data)?;
+        Ok(descriptor(media_type, digest, data.len() as u64))
+    }
+
+    /// Adds a layer whose uncompressed tar `write` writes.
+    pub(crate) fn add_layer(
+        &self,
+        compression: Compression,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<LayerBlob> {
+        // The blob's name is its digest, which is known only at its end.
+        let blob = Hashing::new(FileWriter::new(self.path("blobs/unnamed")));
+        let (blob, diff_id) = match compression {
+            Compression::None => {
+                let mut tar = blob;
+                write(&mut tar).map_err(host_error)?;
+                (tar, None)
+            }
+            Compression::Gzip => {
+                let mut tar = Hashing::new(gzip(blob));
+                write(&mut tar).map_err(host_error)?;
+                let (gzip, diff_id, _) = tar.finish();
+                (gzip.finish().map_err(host_error)?, Some(diff_id))
+            }
+        };
+        let (writer, digest, size) = blob.finish();
+        match writer.finish()? {
+            Written::Memory(data) => workspace::write(&self.blob_path(&digest), data)?,
+            Written::File(path) => {
+                copy_file(&path, size, &self.blob_path(&digest))?;
+                workspace::remove(&path)?;
+            }
+        }
+        let media_type = if diff_id.is_some() { LAYER_GZIP } else { LAYER };
+        let diff_id = diff_id.unwrap_or_else(|| digest.clone());
+        Ok(LayerBlob { descriptor: descriptor(media_type, digest, size), diff_id })
+    }
+
+    /// Copies a layer from another layout, under OCI's name for what it is.
+    pub(crate) fn copy_layer(&self, from: &Layout, layer: &Descriptor) -> Result<Descriptor> {
+        copy_file(&from.blob_path(&layer.digest), layer.size, &self.blob_path(&layer.digest))?;
+        Ok(descriptor(oci_layer_type(&layer.media_type), layer.digest.clone(), layer.size))
+    }
+
+    /// Writes `index.json`, which makes the layout whole.
+    pub(crate) fn write_index(&self, index: &Index) -> Result<()> {
+        workspace::write(&self.path("index.json"), serde_json::to_vec(index)?)
+    }
+
+    /// The manifest of the layout's image for a platform, or of its only image when none is asked for.
+    pub(crate) fn image(&self, platform: Option<&Platform>) -> Result<(Descriptor, Manifest)> {
+        let index: Index = parse(&self.path("index.json"), &workspace::read(&self.path("index.json"))?)?;
+        let mut found = self.choose(&index, platform)?;
+        if found.media_type == INDEX || found.media_type.ends_with("manifest.list.v2+json") {
+            found = self.choose(&self.json(&found)?, platform)?;
+        }
+        let manifest = self.json(&found)?;
+        Ok((found, manifest))
+    }
+
+    fn choose(&self, index: &Index, platform: Option<&Platform>) -> Result<Descriptor> {
+        let fits = |candidate: &&Descriptor| match (&candidate.platform, platform) {
+            (Some(has), Some(wanted)) => {
+                let variant = wanted.variant.is_none() || has.variant == wanted.variant;
+                has.os == wanted.os && has.architecture == wanted.architecture && variant
+            }
+            (None, _) | (_, None) => true,
+        };
+        index.manifests.iter().find(fits).cloned().ok_or_else(|| {
+            let wanted = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
+            let has: Vec<String> = index
+                .manifests
+                .iter()
+                .filter_map(|manifest| manifest.platform.as_ref())
+                .map(|platform| format!("{}/{}", platform.os, platform.architecture))
+                .collect();
+            Error::failed(format!("the layout `{}` has no image{wanted}", self.root))
+                .help(format!("set `platform` to one that it has: {}", has.join(", ")))
+        })
+    }
+
+    /// A document by its descriptor.
+    pub(crate) fn json<T: DeserializeOwned>(&self, at: &Descriptor) -> Result<T> {
+        let path = self.blob_path(&at.digest);
+        if at.size > MAX_DOCUMENT {
+            return Err(Error::failed(format!("`{path}` has {} bytes, too many for a document of an image", at.size)));
+        }
+        parse(&path, &workspace::read(&path)?)
+    }
+}
+
+fn parse<T: DeserializeOwned>(path: &str, data: &[u8]) -> Result<T> {
+    serde_json::from_slice(data).map_err(|error| Error::failed(format!("`{path}` isn't what an image needs: {error}")))
+}
+
+pub(crate) fn descriptor(media_type: &str, digest: String, size: u64) -> Descriptor {
+    Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() }
+}
+
+/// A header without time, name or system: the same input gives the same bytes.
+fn gzip<W: Write>(into: W) -> GzEncoder<W> {
+    const UNKNOWN_SYSTEM: u8 = 255;
+    GzBuilder::new().mtime(0).operating_system(UNKNOWN_SYSTEM).write(into, flate2::Compression::fast())
+}
+
+/// Copies a file within the workspace, a chunk at a time.
+pub(crate) fn copy_file(from: &str, size: u64, to: &str) -> Result<()> {
+    let mut reader = FileReader::part(from, 0, size);
+    let mut writer = FileWriter::new(to.to_owned());
+    let mut chunk = vec![0; CHUNK as usize];
+    loop {
+        let count = reader.read(&mut chunk).map_err(host_error)?;
+        if count == 0 {
+            break;
+        }
+        writer.write_all(&chunk[..count]).map_err(host_error)?;
+    }
+    match writer.finish()? {
+        Written::Memory(data) => workspace::write(to, data),
+        Written::File(_) => Ok(()),
+    }
+}

@@ -1,0 +1,1 @@
+//! Builds an OCI image layout from files, the same bytes each time.

@@ -1,0 +1,216 @@
+//! The stage's `with` table.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use stagewright_sdk::JsonSchema;
+
+/// What to run, as what, and when it counts as well.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// The kind of thing to deploy to: `process`.
+    #[serde(default)]
+    #[expect(dead_code, reason = "there is one kind, and parsing checks that it is meant")]
+    pub(crate) target: Target,
+    /// The service's name.
+    pub(crate) service: String,
+    /// `REPOSITORY@sha256:…`.
+    pub(crate) image: Image,
+    /// Arguments of the image's program.
+    #[serde(default)]
+    pub(crate) args: Vec<String>,
+    /// Variables of its environment.
+    #[serde(default)]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variable to the name of the secret that it holds.
+    #[serde(default)]
+    pub(crate) secret_env: BTreeMap<String, String>,
+    /// A fixed port, which makes the old release stop before the new one starts; a free one unless given.
+    pub(crate) port: Option<u16>,
+    /// Asked first: whether the release lives.
+    pub(crate) health: Option<Probe>,
+    /// Asked once the release lives: whether it can take work.
+    pub(crate) readiness: Option<Probe>,
+    /// How many earlier releases stay on disk.
+    pub(crate) keep: Option<u32>,
+    /// Between the request to stop the old release and its kill.
+    pub(crate) stop_grace: Option<Period>,
+}
+
+/// `target`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(try_from = "String")]
+pub(crate) enum Target {
+    /// A supervised process on the machine that runs the stage.
+    #[default]
+    Process,
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Target, String> {
+        match text.as_str() {
+            "process" => Ok(Target::Process),
+            _ => Err(format!("there is no target `{text}`; this version deploys to \"process\"")),
+        }
+    }
+}
+
+/// An image that names its content: `REPOSITORY@sha256:…`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(try_from = "String")]
+pub(crate) struct Image(String);
+
+impl Image {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `sha256:…`.
+    pub(crate) fn digest(&self) -> &str {
+        digest_of(&self.0)
+    }
+}
+
+/// The digest of an image reference; empty when it has none.
+pub(crate) fn digest_of(reference: &str) -> &str {
+    reference.rsplit_once('@').map_or("", |(_, digest)| digest)
+}
+
+impl TryFrom<String> for Image {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Image, String> {
+        let help = "a tag can move between the test and the deploy. Name the digest that the registry confirmed, as in \
+                    \"${{ stages.push.outputs.reference }}\"";
+        let Some((repository, digest)) = text.split_once('@') else {
+            return Err(format!("`{text}` names no digest, and {help}"));
+        };
+        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+        let is_digest = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if repository.is_empty() || !is_digest {
+            return Err(format!("`{text}` isn't of the form REPOSITORY@sha256: and 64 hexadecimal digits; {help}"));
+        }
+        Ok(Image(text))
+    }
+}
+
+/// An HTTP question to the release, asked until its answer is right.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Probe {
+    /// What is asked for, with GET.
+    #[serde(default = "default_path")]
+    pub(crate) path: String,
+    /// The status of a right answer.
+    #[serde(default = "default_status")]
+    pub(crate) status: u16,
+    /// Between two questions.
+    #[serde(default = "default_interval")]
+    pub(crate) interval: Period,
+    /// How long it may take until the answers are right.
+    #[serde(default = "default_deadline")]
+    pub(crate) deadline: Period,
+    /// How many right answers in a row it takes.
+    #[serde(default = "default_successes")]
+    pub(crate) successes: u32,
+}
+
+impl Default for Probe {
+    fn default() -> Probe {
+        Probe {
+            path: default_path(),
+            status: default_status(),
+            interval: default_interval(),
+            deadline: default_deadline(),
+            successes: default_successes(),
+        }
+    }
+}
+
+fn default_path() -> String {
+    "/health".to_owned()
+}
+
+fn default_status() -> u16 {
+    200
+}
+
+fn default_interval() -> Period {
+    Period(Duration::from_millis(200))
+}
+
+fn default_deadline() -> Period {
+    Period(Duration::from_secs(30))
+}
+
+fn default_successes() -> u32 {
+    1
+}
+
+/// A length of time, as in `"200ms"`, `"30s"` or `"1m 30s"`; at most what fits into milliseconds of 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(try_from = "String")]
+pub(crate) struct Period(pub(crate) Duration);
+
+impl Period {
+    /// Milliseconds.
+    pub(crate) fn as_millis(self) -> u32 {
+        u32::try_from(self.0.as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+impl TryFrom<String> for Period {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Period, String> {
+        let span: Result<jiff::SignedDuration, _> = text.parse();
+        let duration = span.ok().and_then(|span| Duration::try_from(span).ok());
+        match duration {
+            Some(duration) if duration.as_millis() <= u128::from(u32::MAX) => Ok(Period(duration)),
+            Some(_) => Err(format!("`{text}` is longer than 49 days")),
+            None => Err(format!("`{text}` is no length of time; write it as in \"200ms\", \"30s\" or \"5m\"")),
+        }
+    }
+}
+
+/// What parsing alone doesn't find: each mistake's key, and what is wrong with it.
+pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let name_fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if config.service.is_empty() || !config.service.chars().all(name_fits) {
+        let message = format!("`{}` is no service name; letters, digits, `-`, `_` and `.` make one", config.service);
+        found.push(("service".to_owned(), message));
+    }
+    for name in config.secret_env.keys().filter(|name| config.env.contains_key(*name)) {
+        found.push((format!("secret-env.{name}"), format!("{name} is set in `env` too; keep one of the two")));
+    }
+    for name in config.env.keys().chain(config.secret_env.keys()).filter(|name| name.as_str() == "PORT") {
+        let message = format!("{name} is set by the host; choose the port with `port`");
+        found.push((format!("env.{name}"), message));
+    }
+    for (key, probe) in [("health", &config.health), ("readiness", &config.readiness)] {
+        let Some(probe) = probe else { continue };
+        if !probe.path.starts_with('/') {
+            found.push((format!("{key}.path"), format!("`{}` must begin with `/`", probe.path)));
+        }
+        if !(100..=599).contains(&probe.status) {
+            found.push((format!("{key}.status"), format!("{} is no HTTP status", probe.status)));
+        }
+        if probe.successes == 0 {
+            found.push((format!("{key}.successes"), "0 would never ask; write at least 1".to_owned()));
+        }
+        if probe.interval.as_millis() == 0 {
+            found.push((format!("{key}.interval"), "0 would ask without a pause; write at least \"1ms\"".to_owned()));
+        }
+    }
+    found
+}

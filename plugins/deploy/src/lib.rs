@@ -1,0 +1,165 @@
+//! Starts a release, waits until it is healthy, and makes it the current one.
+//!
+//! In flow an image by digest and what it is run with; out go the address, the release's name, and the image that it
+//! took over from. The old release serves until the new one has answered; a new one that doesn't is taken away again.
+//!
+//! It may not deploy by tag: what was tested and what is deployed must be the same bytes.
+
+mod config;
+mod probe;
+#[cfg(test)]
+mod tests;
+
+use stagewright_sdk::service::{self, Current, Instance, Release};
+use stagewright_sdk::{
+    Capability, Diagnostic, Error, ErrorCode, Manifest, Observation, Outcome, Reconcile, Result, Stage, context, log,
+    outputs, secrets,
+};
+
+use crate::config::{Config, Probe, digest_of};
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Deploy;
+
+impl Stage for Deploy {
+    type Config = Config;
+
+    fn manifest() -> Manifest {
+        Manifest::new("deploy", env!("CARGO_PKG_VERSION"))
+            .description("Starts a release, waits until it is healthy, and makes it the current one")
+            .capability(Capability::Service)
+            .capability(Capability::Http)
+            .capability(Capability::Secrets)
+            .output("url", "Where the release answers")
+            .output("release", "The release's name")
+            .output("image", "What was deployed, by digest")
+            .output("previous", "The image that was current before, by digest; null for a first deploy")
+    }
+
+    fn validate(config: &Config) -> Vec<Diagnostic> {
+        let mistakes = config::mistakes(config).into_iter();
+        mistakes.map(|(key, message)| Diagnostic::error("config", message).at(key)).collect()
+    }
+
+    fn run(config: Config) -> Result<Outcome> {
+        if let Some((key, message)) = config::mistakes(&config).into_iter().next() {
+            return Err(Error::invalid(format!("`with.{key}`: {message}")));
+        }
+        let previous = service::current(&config.service)?;
+        let instance = start(&config)?;
+        log::info(format!("release {} started at {}", instance.release(), instance.address()));
+        if let Err(error) = check(&config, &instance) {
+            return Err(give_up(&config, &instance, error, previous.as_ref()));
+        }
+        if let Err(error) = instance.promote() {
+            let error = error.context(format!("release {} was healthy, but can't be made current", instance.release()));
+            return Err(give_up(&config, &instance, error, previous.as_ref()));
+        }
+        publish(&config, &instance.release(), &instance.address(), previous.as_ref())?;
+        Ok(Outcome::Succeeded)
+    }
+}
+
+impl Reconcile for Deploy {
+    /// By content: the current release runs this image, or the deploy isn't there. One that was started and never
+    /// promoted doesn't serve anybody, and counts as not there.
+    fn observe(config: Config) -> Result<Observation> {
+        let Some(current) = service::current(&config.service)? else {
+            return Ok(Observation::NotStarted);
+        };
+        if digest_of(&current.image) != config.image.digest() {
+            return Ok(Observation::NotStarted);
+        }
+        publish(&config, &current.release, &current.address, None)?;
+        Ok(Observation::Applied(format!("release {} of {} serves at {}", current.release, current.image, current.address)))
+    }
+
+    /// The release before this one is known to the deploy that made it, not to this one: naming its image in another
+    /// deploy is the only way back that can't pick the wrong one.
+    fn undo(config: Config) -> Result<()> {
+        Err(Error::failed(format!("the deploy of `{}` can't be undone by itself", config.service))
+            .help("deploy the image in this stage's output `previous`"))
+    }
+}
+
+stagewright_sdk::export_effectful_stage!(Deploy);
+
+fn start(config: &Config) -> Result<Instance> {
+    let mut release = Release::new(&config.service, config.image.as_str());
+    release.args(config.args.iter().cloned());
+    for (name, value) in &config.env {
+        release.env(name, value);
+    }
+    for (name, secret) in &config.secret_env {
+        let secret = secrets::get(secret)
+            .map_err(|error| error.context(format!("`with.secret-env.{name}` asks for the secret `{secret}`")))?;
+        release.secret_env(name, &secret);
+    }
+    if let Some(port) = config.port {
+        release.port(port);
+    }
+    if let Some(keep) = config.keep {
+        release.keep(keep);
+    }
+    if let Some(grace) = config.stop_grace {
+        release.stop_grace(grace.0);
+    }
+    release.start().map_err(|error| error.context(format!("can't start {} as `{}`", config.image.as_str(), config.service)))
+}
+
+/// Health first, then readiness; with neither configured, health by its defaults: a release that nobody asked can't
+/// be called good.
+fn check(config: &Config, instance: &Instance) -> Result<()> {
+    let default = Probe::default();
+    let health = match (&config.health, &config.readiness) {
+        (None, None) => Some(&default),
+        (health, _) => health.as_ref(),
+    };
+    for (name, probe) in [("health", health), ("readiness", config.readiness.as_ref())] {
+        if let Some(probe) = probe {
+            probe::wait(instance, name, probe)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the new release away and says what serves now.
+fn give_up(config: &Config, instance: &Instance, error: Error, previous: Option<&Current>) -> Error {
+    let serves = match previous {
+        Some(previous) => format!("release {} ({}) still serves", previous.release, previous.image),
+        None => "there is no earlier release, so nothing serves".to_owned(),
+    };
+    let cancelled = error.code == ErrorCode::Cancelled || context::cancelled();
+    let doing = if cancelled { "cancelled" } else { "failed" };
+    match instance.discard() {
+        Ok(()) => error.context(format!(
+            "the deploy of `{}` {doing}: release {} was taken away, and {serves}",
+            config.service,
+            instance.release()
+        )),
+        Err(left) => error
+            .context(format!(
+                "the deploy of `{}` {doing}, and release {} could not be taken away",
+                config.service,
+                instance.release()
+            ))
+            .cause(format!("taking it away: {left}"))
+            .help("stop the release by hand before the next deploy"),
+    }
+}
+
+fn publish(config: &Config, release: &str, address: &str, previous: Option<&Current>) -> Result<()> {
+    let before = previous.map(|previous| previous.image.as_str());
+    outputs::set("url", address)?;
+    outputs::set("release", release)?;
+    outputs::set("image", config.image.as_str())?;
+    outputs::set("previous", &before)?;
+    let before = before.map(|image| format!(", after `{image}`")).unwrap_or_default();
+    outputs::summary(format!(
+        "**{}** runs `{}` as release {release} at <{address}>{before}.\n",
+        config.service,
+        config.image.as_str()
+    ));
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! `cargo xtask pipeline`: brings the engine and its plugins up to date, then becomes `stagewright`.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value as Json;
+
+use crate::cargo::{Result, cargo, describe, is_installed, root, run as run_command};
+
+/// The pipeline that is meant when none is named.
+const DEFAULT_PIPELINE: &str = "release";
+
+/// Subcommands of `stagewright` that act on one pipeline file.
+const TAKES_PIPELINE: [&str; 4] = ["run", "plan", "validate", "graph"];
+
+/// What a build left behind.
+pub(crate) struct Built {
+    /// The `stagewright` executable.
+    pub(crate) program: PathBuf,
+    /// The folder with a component for each plugin.
+    pub(crate) plugins: PathBuf,
+}
+
+impl Built {
+    /// The executable, told where the plugins are.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("STAGEWRIGHT_PLUGINS", &self.plugins);
+        command
+    }
+}
+
+/// Builds what is out of date, then replaces this process by `stagewright`; returns only if that fails.
+pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
+    let built = build()?;
+    let mut command = built.command();
+    command.args(with_default_pipeline(arguments, &pipeline_names(&root().join("pipelines"))?));
+    Err(format!("can't start `{}`: {}", describe(&command), command.exec()))
+}
+
+/// Builds the engine and the plugins as far as they are out of date.
+pub(crate) fn build() -> Result<Built> {
+    require_c_compiler()?;
+    let program = build_engine()?;
+    // The executable stands in the profile's folder of the target folder.
+    let target = program.ancestors().nth(2).ok_or_else(|| format!("{} has no target folder", program.display()))?;
+    let plugins = target.join("stagewright").join("plugins");
+    let mut command = Command::new(&program);
+    command.current_dir(root()).args(["plugin", "build"]).args(plugin_folders(&root())?).arg("--out").arg(&plugins);
+    run_command(&mut command)?;
+    Ok(Built { program, plugins })
+}
+
+/// SQLite and libgit2 are compiled from C, and rustc links with `cc`.
+fn require_c_compiler() -> Result<()> {
+    if std::env::var_os("CC").is_some() || is_installed("cc") {
+        Ok(())
+    } else {
+        Err("no C compiler: `cc` is not in PATH\n  help: apt-get install gcc libc6-dev".to_owned())
+    }
+}
+
+/// Builds `stagewright` and answers where it is. Shows cargo's words only when there was something to do.
+fn build_engine() -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--package", "stagewright-cli", "--message-format", "json-render-diagnostics"]);
+    if std::io::stderr().is_terminal() {
+        command.env("CARGO_TERM_COLOR", "always").env("CARGO_TERM_PROGRESS_WHEN", "always");
+        command.env("CARGO_TERM_PROGRESS_WIDTH", "80");
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("can't start `{}`: {error}", describe(&command)))?;
+    let progress =
+        child.stderr.take().map(|stderr| std::thread::spawn(move || show_progress(stderr, std::io::stderr())));
+    let program = child.stdout.take().and_then(|stdout| executable_named(BufReader::new(stdout), "stagewright"));
+    let status = child.wait().map_err(|error| format!("`{}` was lost: {error}", describe(&command)))?;
+    if let Some(progress) = progress {
+        // Its only failure is a closed terminal, which nobody is left to be told of.
+        let _ = progress.join();
+    }
+    match program {
+        Some(program) if status.success() => Ok(program),
+        _ => Err(format!("`{}` failed ({status})", describe(&command))),
+    }
+}
+
+/// The path of an executable, from the JSON lines that cargo prints about what it built.
+fn executable_named(messages: impl BufRead, name: &str) -> Option<PathBuf> {
+    let executables = messages.lines().map_while(std::result::Result::ok).filter_map(|line| {
+        // Most lines are of libraries: not worth the parsing.
+        let message: Json = line.contains("\"executable\":\"").then(|| serde_json::from_str(&line).ok())??;
+        (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?
+    });
+    // To the end, even when it was seen: cargo stops at a closed pipe.
+    executables.last()
+}
+
+/// Copies cargo's standard error as it comes, except for the one line of a build with nothing to do.
+fn show_progress(from: impl Read, mut to: impl Write) -> std::io::Result<()> {
+    let mut from = BufReader::new(from);
+    let mut first = Vec::new();
+    // A progress bar ends with a carriage return, so it is shown as soon as it is drawn.
+    for byte in from.by_ref().bytes() {
+        first.push(byte?);
+        if matches!(first.last(), Some(b'\n' | b'\r')) {
+            break;
+        }
+    }
+    if !String::from_utf8_lossy(&first).contains("Finished") {
+        to.write_all(&first)?;
+    }
+    let mut buffer = [0; 4096];
+    loop {
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..count])?;
+        to.flush()?;
+    }
+}
+
+/// The folders of `plugins/` that hold a crate, in order of name.
+fn plugin_folders(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders: Vec<_> =
+        list(&root.join("plugins"))?.into_iter().filter(|path| path.join("Cargo.toml").is_file()).collect();
+    folders.sort();
+    Ok(folders)
+}
+
+/// The names by which the files of `pipelines/` can be called.
+fn pipeline_names(folder: &Path) -> Result<Vec<OsString>> {
+    let files = list(folder)?.into_iter().filter(|path| path.extension() == Some(OsStr::new("toml")));
+    Ok(files.filter_map(|path| path.file_stem().map(OsStr::to_owned)).collect())
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(|error| format!("can't list {}: {error}", folder.display()))
+}
+
+/// Adds the default pipeline to a command line that takes a pipeline and names none.
+///
+/// A word counts as a pipeline when it comes right after the subcommand, is the name of one, or ends in `.toml`: which
+/// options take a value is for `stagewright` to know.
+fn with_default_pipeline(arguments: &[OsString], known: &[OsString]) -> Vec<OsString> {
+    let mut arguments = arguments.to_vec();
+    let Some((command, rest)) = arguments.split_first() else { return arguments };
+    let takes_pipeline = TAKES_PIPELINE.iter().any(|name| command == name);
+    let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+    let is_pipeline = |word: &OsString| known.contains(word) || Path::new(word).extension() == Some(OsStr::new("toml"));
+    let asks_for_help = rest.iter().any(|word| word == "--help" || word == "-h");
+    let names_one = rest.first().is_some_and(|word| !is_option(word)) || rest.iter().any(is_pipeline);
+    if takes_pipeline && !names_one && !asks_for_help {
+        arguments.insert(1, DEFAULT_PIPELINE.into());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(line: &str) -> String {
+        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let words = with_default_pipeline(&words, &["release".into(), "self".into()]);
+        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_release_pipeline_is_meant_when_none_is_named() {
+        assert_eq!(completed("run"), "run release");
+        assert_eq!(completed("run --rehearse"), "run release --rehearse");
+        assert_eq!(completed("plan --format json"), "plan release --format json");
+    }
+
+    #[test]
+    fn a_named_pipeline_stays() {
+        for line in ["run self", "run --rehearse self", "run misspelt --rehearse", "run --rehearse other/file.toml"] {
+            assert_eq!(completed(line), line);
+        }
+    }
+
+    #[test]
+    fn commands_without_a_pipeline_stay() {
+        for line in ["", "--help", "run --help", "logs latest", "plugin build plugins/noop"] {
+            assert_eq!(completed(line), line);
+        }
+    }
+
+    #[test]
+    fn the_executable_is_found_among_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"libc"},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/debug/other"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"stagewright"},"executable":"/t/debug/stagewright"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        assert_eq!(executable_named(messages.as_bytes(), "stagewright"), Some(PathBuf::from("/t/debug/stagewright")));
+        assert_eq!(executable_named(messages.as_bytes(), "absent"), None);
+    }
+
+    #[test]
+    fn a_build_with_nothing_to_do_is_silent_and_any_other_is_shown_whole() {
+        let shown = |text: &str| {
+            let mut shown = Vec::new();
+            show_progress(text.as_bytes(), &mut shown).expect("a vector takes everything");
+            String::from_utf8(shown).expect("UTF-8 in, UTF-8 out")
+        };
+        assert_eq!(shown("    Finished `dev` profile in 0.1s\n"), "");
+        assert_eq!(shown(""), "");
+        let busy = "   Compiling a v0.1.0\nerror: no\n    Finished `dev` profile in 2s\n";
+        assert_eq!(shown(busy), busy);
+    }
+}

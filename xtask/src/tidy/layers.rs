@@ -1,0 +1,157 @@
+//! Who may depend on whom: the arrows of ARCHITECTURE.md.
+
+use super::Finding;
+use super::graph::{Graph, Package};
+
+/// What each crate may depend on among the workspace's own.
+const ARROWS: [(&str, &[&str]); 10] = [
+    ("stagewright-model", &[]),
+    ("stagewright-engine", &["stagewright-model"]),
+    ("stagewright-process", &[]),
+    ("stagewright-plugin-host", &["stagewright-engine", "stagewright-model", "stagewright-process"]),
+    ("stagewright-store", &["stagewright-engine", "stagewright-model"]),
+    ("stagewright-report", &["stagewright-engine", "stagewright-model"]),
+    (
+        "stagewright-cli",
+        &[
+            "stagewright-engine",
+            "stagewright-model",
+            "stagewright-plugin-host",
+            "stagewright-process",
+            "stagewright-report",
+            "stagewright-store",
+        ],
+    ),
+    ("stagewright-sdk", &[]),
+    ("stagewright-tests", &[]),
+    ("xtask", &[]),
+];
+
+/// What a plugin may depend on among the workspace's own.
+const PLUGIN_ARROWS: &[&str] = &["stagewright-sdk"];
+
+/// Heavy libraries and those that open an authority: each is behind the crates named here, and nobody else names it or
+/// reaches it in another way.
+const OWNERS: [(&str, &[&str]); 12] = [
+    ("cap-std", &["stagewright-plugin-host"]),
+    ("cel", &["stagewright-model"]),
+    ("clap", &["stagewright-cli", "xtask"]),
+    ("git2", &["stagewright-cli"]),
+    ("indicatif", &["stagewright-report"]),
+    ("libloading", &["stagewright-plugin-host"]),
+    ("oci-client", &["stagewright-plugin-host"]),
+    ("quick-junit", &["stagewright-report"]),
+    ("reqwest", &["stagewright-plugin-host"]),
+    ("rusqlite", &["stagewright-store"]),
+    ("tokio", &["stagewright-cli", "stagewright-engine", "stagewright-plugin-host", "stagewright-process"]),
+    ("wasmtime", &["stagewright-plugin-host"]),
+];
+
+/// Every arrow that must not be.
+pub(super) fn check(graph: &Graph) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, package, manifest) in graph.members() {
+        check_arrows(graph, package, manifest, &mut findings);
+        check_owners(graph, index, manifest, &mut findings);
+    }
+    findings
+}
+
+fn check_arrows(graph: &Graph, package: &Package, manifest: &str, findings: &mut Vec<Finding>) {
+    let allowed = match ARROWS.iter().find(|(name, _)| *name == package.name) {
+        Some((_, allowed)) => *allowed,
+        None if manifest.starts_with("plugins/") => PLUGIN_ARROWS,
+        None => {
+            let help = "say in ARROWS of xtask/src/tidy/layers.rs, and in ARCHITECTURE.md, what it may depend on";
+            findings.push(Finding::error(manifest, format!("{} has no place in the layers", package.name), help));
+            return;
+        }
+    };
+    for dependency in package.dependencies.iter().map(|&index| &graph.packages[index]) {
+        if dependency.member.is_some() && !allowed.contains(&dependency.name.as_str()) {
+            let help = match allowed {
+                [] => "it may depend on none of the workspace's crates".to_owned(),
+                allowed => format!("it may depend on {}", allowed.join(", ")),
+            };
+            findings.push(Finding::error(manifest, format!("{} -> {}", package.name, dependency.name), help));
+        }
+    }
+}
+
+fn check_owners(graph: &Graph, index: usize, manifest: &str, findings: &mut Vec<Finding>) {
+    let package = &graph.packages[index];
+    for (library, owners) in OWNERS.iter().filter(|(_, owners)| !owners.contains(&package.name.as_str())) {
+        // What lies behind an owner is the owner's business.
+        let is_open = |package: &Package| !owners.contains(&package.name.as_str());
+        if let Some(path) = graph.path(index, |package| package.name == *library, is_open) {
+            let help = format!("{library} belongs to {}: ask that crate, through a port if need be", owners.join(", "));
+            findings.push(Finding::error(manifest, path.join(" -> "), help));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::graph::parse;
+    use super::*;
+
+    fn messages(lines: &str) -> Vec<String> {
+        check(&parse(lines)).into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn arrows_of_the_table_are_fine() {
+        let lines = "
+            stagewright-model [crates/stagewright-model/Cargo.toml] -> cel
+            stagewright-engine [crates/stagewright-engine/Cargo.toml] -> stagewright-model tokio
+            stagewright-sdk [crates/stagewright-sdk/Cargo.toml]
+            deploy [plugins/deploy/Cargo.toml] -> stagewright-sdk";
+        assert_eq!(messages(lines), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_arrow_against_the_layers_is_found() {
+        let lines = "
+            stagewright-engine [crates/stagewright-engine/Cargo.toml]
+            stagewright-model [crates/stagewright-model/Cargo.toml] -> stagewright-engine";
+        assert_eq!(messages(lines), ["stagewright-model -> stagewright-engine"]);
+    }
+
+    #[test]
+    fn a_plugin_sees_the_sdk_alone() {
+        let lines = "
+            stagewright-model [crates/stagewright-model/Cargo.toml]
+            deploy [plugins/deploy/Cargo.toml] -> stagewright-model";
+        assert_eq!(messages(lines), ["deploy -> stagewright-model"]);
+    }
+
+    #[test]
+    fn a_library_is_named_by_its_owners_only() {
+        let lines = "
+            stagewright-plugin-host [crates/stagewright-plugin-host/Cargo.toml] -> wasmtime
+            stagewright-cli [crates/stagewright-cli/Cargo.toml] -> stagewright-plugin-host wasmtime";
+        assert_eq!(messages(lines), ["stagewright-cli -> wasmtime"]);
+    }
+
+    #[test]
+    fn a_library_that_is_reached_through_others_is_found_with_its_way() {
+        let lines = "
+            stagewright-model [crates/stagewright-model/Cargo.toml] -> harmless
+            harmless -> tokio";
+        assert_eq!(messages(lines), ["stagewright-model -> harmless -> tokio"]);
+    }
+
+    #[test]
+    fn a_library_behind_its_owner_is_no_finding() {
+        let lines = "
+            stagewright-model [crates/stagewright-model/Cargo.toml] -> cel
+            stagewright-store [crates/stagewright-store/Cargo.toml] -> stagewright-model rusqlite";
+        assert_eq!(messages(lines), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_new_crate_must_be_given_a_place() {
+        let found = messages("stagewright-common [crates/stagewright-common/Cargo.toml]");
+        assert_eq!(found, ["stagewright-common has no place in the layers"]);
+    }
+}

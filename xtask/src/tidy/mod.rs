@@ -1,0 +1,91 @@
+//! What must hold of this tree and the compiler can't see.
+//!
+//! In flow `cargo metadata` and the text of the sources; out flow findings, each with its place and a remedy. Every
+//! rule is a function from data to findings, so that its tests need no tree.
+
+mod graph;
+mod layers;
+mod licenses;
+mod plugins;
+mod sources;
+mod tree;
+
+use std::fmt;
+use std::path::Path;
+
+use crate::cargo::{Result, metadata, root};
+use graph::Graph;
+
+/// Something that must be put right, or at least looked at.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    severity: Severity,
+    /// A file, with the line where there is one.
+    place: String,
+    message: String,
+    help: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Severity {
+    Error,
+    Warning,
+}
+
+impl Finding {
+    fn error(place: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Error, place: place.into(), message: message.into(), help: help.into() }
+    }
+
+    fn warning(place: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Warning, ..Finding::error(place, message, help) }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}: {}: {}\n  help: {}", self.place, self.message, self.help)
+    }
+}
+
+/// Checks the tree and prints what it finds.
+pub(crate) fn run() -> Result<()> {
+    let findings = findings(&root())?;
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
+        0 => Ok(()),
+        1 => Err("tidy found an error".to_owned()),
+        errors => Err(format!("tidy found {errors} errors")),
+    }
+}
+
+fn findings(root: &Path) -> Result<Vec<Finding>> {
+    let graph = Graph::from_metadata(&metadata(&root.join("Cargo.toml"))?)?;
+    let sample = Graph::from_metadata(&metadata(&root.join("pipelines/greeter/Cargo.toml"))?)?;
+    let files = tree::read(root, &["crates", "pipelines", "plugins", "tests", "xtask"])?;
+    let mut findings = layers::check(&graph);
+    findings.extend(licenses::check(&graph));
+    findings.extend(licenses::check(&sample));
+    findings.extend(files.iter().flat_map(|file| sources::check(&file.path, &file.text)));
+    findings.extend(plugins::check(&files));
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_tree_is_tidy() {
+        let findings = findings(&root()).expect("the tree can be read");
+        let errors: Vec<_> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+        let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert!(errors.is_empty(), "{}", shown.join("\n"));
+    }
+}

@@ -1,0 +1,55 @@
+//! No plugin without a test of the whole: each must be run by a pipeline of this repository or by a system test.
+
+use std::collections::BTreeSet;
+
+use super::Finding;
+use super::tree::File;
+
+/// Every plugin that nothing runs.
+pub(super) fn check(files: &[File]) -> Vec<Finding> {
+    let plugins: BTreeSet<_> = files.iter().filter_map(|file| plugin_of_manifest(&file.path)).collect();
+    let unused = plugins.into_iter().filter(|plugin| !files.iter().any(|file| runs(file, plugin)));
+    unused
+        .map(|plugin| {
+            let message = format!("no pipeline and no test names the plugin {plugin}");
+            Finding::error(format!("plugins/{plugin}"), message, "use it in pipelines/ or in a test of tests/")
+        })
+        .collect()
+}
+
+/// As in `plugins/NAME/Cargo.toml`.
+fn plugin_of_manifest(path: &str) -> Option<&str> {
+    path.strip_prefix("plugins/")?.strip_suffix("/Cargo.toml").filter(|name| !name.contains('/'))
+}
+
+/// A plugin's own unit tests don't count: they run outside of the engine.
+fn runs(file: &File, plugin: &str) -> bool {
+    let is_pipeline = file.path.starts_with("pipelines/") && file.path.ends_with(".toml");
+    let is_test =
+        file.path.starts_with("tests/") || (file.path.starts_with("crates/") && file.path.contains("/tests/"));
+    let names = [format!("\"{plugin}\""), format!("plugins/{plugin}\""), format!("{plugin}.wasm")];
+    (is_pipeline || is_test) && names.iter().any(|name| file.text.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unused(files: &[(&str, &str)]) -> Vec<String> {
+        let file = |&(path, text): &(&str, &str)| File { path: path.to_owned(), text: text.to_owned() };
+        check(&files.iter().map(file).collect::<Vec<_>>()).into_iter().map(|finding| finding.place).collect()
+    }
+
+    #[test]
+    fn a_plugin_that_nothing_runs_is_found() {
+        let files = [
+            ("plugins/used/Cargo.toml", ""),
+            ("plugins/tested/Cargo.toml", ""),
+            ("plugins/idle/Cargo.toml", "name = \"idle\""),
+            ("plugins/idle/src/lib.rs", "\"idle\""),
+            ("pipelines/release.toml", "uses = \"used\""),
+            ("tests/tests/plugins.rs", "run(\"plugins/tested\")"),
+        ];
+        assert_eq!(unused(&files), ["plugins/idle"]);
+    }
+}

@@ -1,0 +1,39 @@
+//! Reading the tree's own files.
+
+use std::path::Path;
+
+use crate::cargo::Result;
+
+/// A file of the tree.
+pub(super) struct File {
+    /// From the root, with `/`.
+    pub(super) path: String,
+    pub(super) text: String,
+}
+
+/// All `.rs` and `.toml` files below some folders of the root, in order of path; hidden and target folders left out.
+pub(super) fn read(root: &Path, folders: &[&str]) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    for folder in folders {
+        read_folder(root, &root.join(folder), &mut files)
+            .map_err(|error| format!("can't read {}: {error}", root.join(folder).display()))?;
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+fn read_folder(root: &Path, folder: &Path, files: &mut Vec<File>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        if entry.file_type()?.is_dir() {
+            if name != "target" && !name.as_encoded_bytes().starts_with(b".") {
+                read_folder(root, &path, files)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "toml") {
+            let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            files.push(File { path: relative, text: std::fs::read_to_string(&path)? });
+        }
+    }
+    Ok(())
+}
