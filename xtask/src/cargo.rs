@@ -58,8 +58,7 @@ pub(crate) fn describe(command: &Command) -> String {
 /// Whether a program of this name is in `PATH`.
 pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .any(|folder| folder.join(program).with_extension(std::env::consts::EXE_EXTENSION).is_file())
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// As in `x86_64-unknown-linux-gnu`.

@@ -29,7 +29,7 @@ struct Arguments {
 enum Command {
     /// Builds the engine and its plugins as needed, then runs `stagewright` with the arguments given here
     ///
-    /// `run`, `plan`, `validate` and `graph` mean the pipeline `release` when no pipeline is named.
+    /// `run`, `plan` and `graph` mean the pipeline `release` when no pipeline is named.
     #[command(after_help = "Examples:\n  cargo xtask pipeline run --rehearse\n  cargo xtask pipeline plan self")]
     Pipeline {
         /// Handed on as they are

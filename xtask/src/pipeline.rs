@@ -13,8 +13,8 @@ use crate::cargo::{Result, cargo, describe, is_installed, root, run as run_comma
 /// The pipeline that is meant when none is named.
 const DEFAULT_PIPELINE: &str = "release";
 
-/// Subcommands of `stagewright` that act on one pipeline file.
-const TAKES_PIPELINE: [&str; 4] = ["run", "plan", "validate", "graph"];
+/// Subcommands of `stagewright` that act on one pipeline file. `validate` acts on all when none is named.
+const TAKES_PIPELINE: [&str; 3] = ["run", "plan", "graph"];
 
 /// What a build left behind.
 pub(crate) struct Built {
@@ -24,19 +24,11 @@ pub(crate) struct Built {
     pub(crate) plugins: PathBuf,
 }
 
-impl Built {
-    /// The executable, told where the plugins are.
-    pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.env("STAGEWRIGHT_PLUGINS", &self.plugins);
-        command
-    }
-}
-
 /// Builds what is out of date, then replaces this process by `stagewright`; returns only if that fails.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     let built = build()?;
-    let mut command = built.command();
+    let mut command = Command::new(&built.program);
+    command.env("STAGEWRIGHT_PLUGINS", &built.plugins);
     command.args(with_default_pipeline(arguments, &pipeline_names(&root().join("pipelines"))?));
     Err(format!("can't start `{}`: {}", describe(&command), command.exec()))
 }
@@ -123,10 +115,14 @@ fn show_progress(from: impl Read, mut to: impl Write) -> std::io::Result<()> {
     }
 }
 
-/// The folders of `plugins/` that hold a crate, in order of name.
+/// The folders of `plugins/` that hold a component's crate, from the root, in order of name. A native plugin is no
+/// component, and isn't built on the SDK.
 fn plugin_folders(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut folders: Vec<_> =
-        list(&root.join("plugins"))?.into_iter().filter(|path| path.join("Cargo.toml").is_file()).collect();
+    let uses_sdk = |folder: &PathBuf| {
+        std::fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|manifest| manifest.contains("stagewright-sdk"))
+    };
+    let folders = list(&root.join("plugins"))?.into_iter().filter(uses_sdk);
+    let mut folders: Vec<_> = folders.map(|folder| folder.strip_prefix(root).unwrap_or(&folder).to_owned()).collect();
     folders.sort();
     Ok(folders)
 }
@@ -187,7 +183,7 @@ mod tests {
 
     #[test]
     fn commands_without_a_pipeline_stay() {
-        for line in ["", "--help", "run --help", "logs latest", "plugin build plugins/noop"] {
+        for line in ["", "--help", "run --help", "validate", "logs latest", "plugin build plugins/noop"] {
             assert_eq!(completed(line), line);
         }
     }

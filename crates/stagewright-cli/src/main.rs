@@ -8,6 +8,7 @@
 
 mod answers;
 mod args;
+mod cargo_hosts;
 mod clock;
 mod command;
 mod conduct;
@@ -18,6 +19,7 @@ mod load;
 mod plugin;
 mod repository;
 mod screen;
+mod secrets;
 mod select;
 mod signals;
 mod source;

@@ -53,6 +53,12 @@ impl Repository {
         Ok(Repository { root, state, plugins, cache, environment })
     }
 
+    /// Paths below the root that no grant opens to stages: git's own files and the state folder.
+    pub(crate) fn reserved(&self) -> Vec<String> {
+        let state = self.state.strip_prefix(&self.root).ok().map(|path| path.display().to_string());
+        std::iter::once(".git".to_owned()).chain(state.filter(|path| !path.is_empty())).collect()
+    }
+
     /// Names of the plugins that are built in.
     pub(crate) fn builtin_names(&self) -> Vec<String> {
         let mut names = self

@@ -96,6 +96,7 @@ fn live(global: &Global) -> (Arc<Screen>, Box<dyn Observer>) {
     (Arc::clone(&screen), Box::new(ScreenObserver(screen, terminal)))
 }
 
-fn width() -> usize {
+/// Columns of the terminal that standard error is; 80 where it is none.
+pub(crate) fn width() -> usize {
     rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col.max(20)))
 }

@@ -219,18 +219,18 @@ impl Report {
         Diagnostic { code, severity, message, help, labels, source: Arc::clone(&self.source) }
     }
 
-    /// The warnings, or everything when there are errors.
-    pub(crate) fn finish(mut self) -> Result<Vec<Diagnostic>, Diagnostics> {
-        if self.errors.is_empty() {
+    /// What was read and the warnings about it, or the errors alone: a warning may follow from one of them.
+    pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<(T, Vec<Diagnostic>), Diagnostics> {
+        if let (Some(read), true) = (read, self.errors.is_empty()) {
             self.warnings.sort_by_key(|diagnostic| diagnostic.span().start);
-            return Ok(self.warnings);
+            return Ok((read, self.warnings));
         }
-        self.errors.append(&mut self.warnings);
         self.errors.sort_by_key(|diagnostic| diagnostic.span().start);
         if self.omitted > 0 {
-            let end = SourceSpan { start: self.source.inner().len(), end: self.source.inner().len() };
+            let end = self.source.inner().len();
             let message = format!("{} more mistakes are not shown", self.omitted);
-            self.errors.push(self.diagnostic(Problem::new("stagewright::more", end, message), Severity::Error));
+            let problem = Problem::new("stagewright::more", SourceSpan { start: end, end }, message);
+            self.errors.push(self.diagnostic(problem, Severity::Error));
         }
         Err(Diagnostics(self.errors))
     }

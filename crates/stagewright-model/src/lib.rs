@@ -7,12 +7,20 @@
 //! Architecture invariant: this crate does no I/O, reads no clock, no environment and no randomness, and knows
 //! nothing of how a stage is run.
 
+mod diagnostic;
 mod expression;
+mod input;
 mod nearest;
 mod plan;
+mod read;
+mod shape;
 
+pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
+pub use input::InputError;
 pub use plan::{
     Backoff, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Permissions, Plan,
     PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
 };
+pub use read::PluginNames;
+pub use shape::json_schema;

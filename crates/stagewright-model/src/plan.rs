@@ -1,6 +1,7 @@
 //! The validated plan: what a pipeline file says once every name in it has been resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::time::Duration;
 
 use petgraph::graph::DiGraph;
@@ -30,6 +31,12 @@ pub struct SourceSpan {
     pub end: usize,
 }
 
+impl From<Range<usize>> for SourceSpan {
+    fn from(range: Range<usize>) -> SourceSpan {
+        SourceSpan { start: range.start, end: range.end }
+    }
+}
+
 /// A pipeline, ready to be run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -53,6 +60,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Edges run from a stage to those that need it. Node weights equal node indices.
     pub graph: DiGraph<StageIndex, ()>,
+    /// Which stages come from a table: its cells stand side by side.
+    pub(crate) names: HashMap<String, Range<u32>>,
 }
 
 impl Plan {
@@ -67,8 +76,8 @@ impl Plan {
     }
 
     /// The stages that come from the table `[stages.NAME]`: one, or a cell each of a matrix.
-    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = StageIndex> + 'a {
-        self.indices().filter(move |&index| self.stage(index).name == name)
+    pub fn named(&self, name: &str) -> impl Iterator<Item = StageIndex> + use<> {
+        self.names.get(name).cloned().unwrap_or_default().map(StageIndex)
     }
 }
 
@@ -345,12 +354,20 @@ pub enum Queue {
 /// `[on]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Triggers {
+    /// Whether pushes start it. Without `branches` and `tags`, all of them do.
+    pub push: bool,
     /// `push.branches`, globs.
     pub branches: Vec<String>,
     /// `push.tags`, globs.
     pub tags: Vec<String>,
+    /// `push.paths`, globs, one of which a changed file must match; empty means any.
+    pub paths: Vec<String>,
     /// `pull-request.branches`, globs; none when the trigger is absent.
     pub pull_request: Option<Vec<String>>,
+    /// `pull-request.paths`, as `paths`.
+    pub pull_request_paths: Vec<String>,
     /// Cron lines, UTC.
     pub schedule: Vec<String>,
+    /// Whether a person may start it; so unless the file says no.
+    pub manual: bool,
 }

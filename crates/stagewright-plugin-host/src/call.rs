@@ -7,7 +7,8 @@ use crate::since_0_1::stagewright::stage::types;
 
 /// What a host function returns in place of its result.
 #[derive(Debug)]
-pub(crate) enum CallError {
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
+pub enum CallError {
     /// The guest gets it as a typed error and may go on.
     Answer(CapabilityError),
     /// The guest is stopped: it broke the component model's rules.

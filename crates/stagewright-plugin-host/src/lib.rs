@@ -1,7 +1,50 @@
-//! In the making.
+//! Runs stages: WASM components under wasmtime, and pinned native libraries, behind the engine's `StageRunner`.
+//!
+//! In flows an attempt's request; out come its log, its outputs and how it ended. A component has no power of its own:
+//! all that it can do is call the interfaces of `plugins/wit`, each of which is a module of `capability`. Whether a call
+//! is granted is decided by `policy` before anything happens, and an answer is masked by `mask` before anybody reads it.
+//!
+//! ```text
+//! host ── resolve ── wasm (aot, limits) ── capability::* ── policy, path, origin
+//!      └─ native                              └─ log ── mask
+//! ```
+//!
+//! Denied unless a pipeline grants it: files, processes, network, secrets, images, services, variables of the
+//! environment. Never available to a component: sockets, threads, the engine's own folders, another stage's memory.
+//!
+//! Architecture invariant: nothing here knows the journal or the terminal, reads the process's environment, or starts
+//! a process other than through `stagewright-process`.
+
 pub mod registry;
 pub mod service;
 
+mod aot;
+mod attempt;
+mod call;
+#[expect(unreachable_pub, reason = "generated bindings re-export the types of handles")]
+mod capability;
+mod digest;
 mod error;
+mod host;
+mod limits;
+mod log;
+mod mask;
+mod native;
+mod origin;
+mod path;
+mod plugin;
+mod policy;
+mod resolve;
+mod since_0_1;
+mod stop;
+mod template;
+mod verdict;
+mod wasm;
 
+#[cfg(test)]
+mod testing;
+
+pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use error::{CapabilityError, ErrorCode};
+pub use host::{HostConfig, HostError, PluginHost};
+pub use plugin::{Description, EffectClass, Manifest, OutputDeclaration, PluginError};

@@ -1,5 +1,5 @@
 //! Bindings of `stagewright:stage@0.1`: generated, and private to the host.
-#![allow(missing_docs, reason = "generated from the WIT, where everything is explained")]
+#![allow(missing_docs, unreachable_pub, reason = "generated from the WIT, where everything is explained")]
 
 wasmtime::component::bindgen!({
     world: "stage",

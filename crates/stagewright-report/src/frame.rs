@@ -49,7 +49,7 @@ fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, c
         Status::Retrying { at } => {
             (duration(at.since(now)), format!("until attempt {}", stage.attempt.saturating_add(1)))
         }
-        _ => (duration(stage.busy_until(now)), doing(stage)),
+        _ => (duration(stage.attempt_until(now)), doing(stage)),
     };
     let head = truncate(&format!("{mark} {name} {time:>8}  "), columns).into_owned();
     let text = truncate(&text, columns.saturating_sub(width(&head))).into_owned();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
 use stagewright_engine::{Failure, Outcome};
 
-use crate::summary::{problem_text, stream_mark};
+use crate::summary::{first_line, problem_text, stream_mark};
 use crate::text::printable;
 use crate::view::{RunView, StageView, Status, UnsuccessfulAttempt};
 
@@ -86,7 +86,7 @@ fn rerun(attempt: &UnsuccessfulAttempt) -> TestRerun {
     let mut rerun = TestRerun::new(kind(attempt.outcome));
     rerun.set_type(attempt.outcome.as_str());
     if let Some(failure) = &attempt.failure {
-        rerun.set_message(printable(&failure.message));
+        rerun.set_message(first_line(&failure.message));
         rerun.set_description(told(failure));
     }
     rerun
@@ -94,7 +94,7 @@ fn rerun(attempt: &UnsuccessfulAttempt) -> TestRerun {
 
 fn message(stage: &StageView) -> String {
     let message = stage.failure().map(|failure| failure.message.as_str()).or(stage.reason.as_deref());
-    printable(message.unwrap_or_default()).into_owned()
+    first_line(message.unwrap_or_default())
 }
 
 fn description(stage: &StageView) -> String {

@@ -67,7 +67,7 @@ pub(crate) fn event_lines(view: &RunView, event: &Event) -> Vec<String> {
         (EventKind::RunEnded { conclusion }, _) => tell(format!("run {}", conclusion.as_str())),
         (EventKind::AttemptStarted { attempt, .. }, Some(stage)) => tell(started(stage, *attempt)),
         (EventKind::Summary { markdown, .. }, _) => {
-            markdown.lines().for_each(|line| tell(printable(line).into_owned()))
+            markdown.lines().for_each(|line| tell(printable(line).into_owned()));
         }
         (EventKind::Problem { problem, .. }, _) => tell(problem_text(problem)),
         (EventKind::GateOpened { gate, .. }, Some(stage)) => {
@@ -147,7 +147,7 @@ pub(crate) fn decided(decision: &stagewright_engine::Decision) -> String {
 fn attempt_ended(stage: &StageView, attempt: u32, outcome: Outcome, failure: Option<&Failure>) -> String {
     let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
     let why = failure.map(|failure| format!(": {}", first_line(&failure.message))).unwrap_or_default();
-    format!("{} after {}{again}{why}", outcome.as_str(), duration(stage.busy))
+    format!("{} after {}{again}{why}", outcome.as_str(), duration(stage.attempt_until(Timestamp::default())))
 }
 
 /// What the end of the stage adds to that of its last attempt.
@@ -155,7 +155,8 @@ fn stage_ended(stage: &StageView, outcome: Outcome, conclusion: Outcome) -> Opti
     if outcome != conclusion {
         return Some(format!("counts as {} (continue-on-error)", conclusion.as_str()));
     }
-    let ended_with_its_attempt = stage.attempt > 0 && outcome != Outcome::Cancelled;
+    let ended_by_attempt = stage.attempt > 0
+        && stage.unsuccessful.last().is_none_or(|last| last.attempt != stage.attempt || last.outcome == outcome);
     let why = stage.reason.as_ref().map(|reason| format!(": {}", first_line(reason))).unwrap_or_default();
-    (!ended_with_its_attempt).then(|| format!("{}{why}", outcome.as_str()))
+    (!ended_by_attempt).then(|| format!("{}{why}", outcome.as_str()))
 }

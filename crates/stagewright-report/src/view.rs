@@ -50,6 +50,8 @@ pub struct StageView {
     pub running_since: Option<Timestamp>,
     /// Milliseconds that attempts took which don't run any more, without waits at gates and between attempts.
     pub busy: u64,
+    /// The part of `busy` that came before the last attempt.
+    pub busy_before: u64,
     /// When it ended.
     pub ended: Option<Timestamp>,
     /// Why it never started, when it didn't.
@@ -211,6 +213,7 @@ impl StageView {
             attempt: 0,
             running_since: None,
             busy: 0,
+            busy_before: 0,
             ended: None,
             reason: None,
             progress: None,
@@ -240,6 +243,11 @@ impl StageView {
     /// Milliseconds that its attempts took, the running one up to `now`.
     pub fn busy_until(&self, now: Timestamp) -> u64 {
         self.busy + self.running_since.map_or(0, |since| now.since(since))
+    }
+
+    /// Milliseconds that its last attempt took, up to `now` if it is running.
+    pub fn attempt_until(&self, now: Timestamp) -> u64 {
+        self.busy_until(now) - self.busy_before
     }
 
     fn has_failed(&self) -> bool {
@@ -293,6 +301,7 @@ impl StageView {
 
     fn start(&mut self, attempt: u32, at: Timestamp) {
         if attempt != self.attempt {
+            self.busy_before = self.busy;
             self.tail.clear();
             self.problems.clear();
             self.summaries.clear();

@@ -44,6 +44,8 @@ pub struct RunRow {
     pub file: String,
     /// Whether effects acted on local stand-ins.
     pub rehearsal: bool,
+    /// The `git` and `event` objects that expressions see.
+    pub source: Json,
     /// When it began.
     pub started: Timestamp,
     /// When its last event was recorded.
@@ -170,7 +172,7 @@ impl Store {
     /// # Errors
     /// When the database can't be read.
     pub fn list(&self, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
-        let select = "SELECT id, pipeline, file, rehearsal, started, conclusion, suspended, failed_stage,
+        let select = "SELECT id, pipeline, file, rehearsal, started, conclusion, suspended, failed_stage, source,
                 coalesce((SELECT at FROM events WHERE run = id ORDER BY seq DESC LIMIT 1), started),
                 (SELECT json_group_array(gate.id ORDER BY gate.stage) FROM open_gates AS gate WHERE gate.run = runs.id)
              FROM runs WHERE ?1 IS NULL OR pipeline = ?1 ORDER BY started DESC, id DESC LIMIT ?2";
@@ -199,8 +201,9 @@ impl Store {
             rehearsal: row.get(3)?,
             started: timestamp(row, 4)?,
             failed_stage: row.get(7)?,
-            last: timestamp(row, 8)?,
-            waiting: json(row, 9)?,
+            source: json(row, 8)?,
+            last: timestamp(row, 9)?,
+            waiting: json(row, 10)?,
             state,
         })
     }

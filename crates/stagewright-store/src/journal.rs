@@ -173,3 +173,97 @@ fn next_seq(transaction: &Transaction<'_>, run: &RunId) -> Result<u64, AppendErr
 pub(crate) fn integer(value: u64) -> i64 {
     value.cast_signed()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use serde_json::Value as Json;
+    use stagewright_model::StageIndex;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::RunRecord;
+
+    fn run() -> RunId {
+        RunId("r1".to_owned())
+    }
+
+    fn store() -> (TempDir, Store) {
+        let directory = TempDir::new().unwrap();
+        let mut store = Store::open(directory.path()).unwrap();
+        let record = RunRecord {
+            id: run(),
+            pipeline: "release".to_owned(),
+            file: "stagewright.toml".to_owned(),
+            pipeline_text: String::new(),
+            started: Timestamp(0),
+            rehearsal: false,
+            inputs: BTreeMap::new(),
+            source: Json::Null,
+        };
+        store.create_run(&record).unwrap();
+        (directory, store)
+    }
+
+    fn event(seq: u64, text: String) -> Event {
+        Event { seq, at: Timestamp(seq), kind: EventKind::Summary { stage: StageIndex(0), markdown: text } }
+    }
+
+    /// Appends one event too many and gives the remedy that the error names.
+    fn remedy(store: &mut Store) -> String {
+        let events = [event(0, String::new()), event(1, "x".repeat(1 << 20))];
+        let error = store.append(&run(), &events, true).unwrap_err();
+        assert!(error.message.contains("r1") && error.message.contains("stagewright.db"), "{}", error.message);
+        error.help.unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_of_and_keeps_nothing_of_the_batch() {
+        let (_directory, mut store) = store();
+        let pages: i64 = store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        store.connection.pragma_update(None, "max_page_count", pages + 2).unwrap();
+        assert!(remedy(&mut store).contains("free some disk space"));
+        assert_eq!(store.events(&run()).unwrap(), []);
+        store.append(&run(), &[event(0, "small".to_owned())], true).unwrap();
+    }
+
+    #[test]
+    fn a_database_that_may_not_be_written_is_told_of() {
+        let (_directory, mut store) = store();
+        store.connection.pragma_update(None, "query_only", true).unwrap();
+        assert!(remedy(&mut store).contains("write access"));
+    }
+
+    #[test]
+    fn a_database_that_stays_locked_is_told_of() {
+        let (directory, mut store) = store();
+        let other = Store::open(directory.path()).unwrap();
+        other.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        store.connection.busy_timeout(Duration::from_millis(1)).unwrap();
+        assert!(remedy(&mut store).contains("another process keeps the database locked"));
+    }
+
+    #[test]
+    fn only_durable_appends_wait_for_the_disk() {
+        let (_directory, mut store) = store();
+        for (seq, durable, synchronous) in [(0, true, 2), (1, false, 1), (2, false, 1), (3, true, 2)] {
+            store.append(&run(), &[event(seq, String::new())], durable).unwrap();
+            let level: i64 = store.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+            assert_eq!(level, synchronous, "event {seq}");
+        }
+    }
+
+    #[test]
+    fn an_empty_durable_append_syncs_what_came_before() {
+        let (directory, mut store) = store();
+        store.append(&run(), &[event(0, "before".to_owned())], false).unwrap();
+        store.append(&run(), &[], true).unwrap();
+        // A checkpoint carries the write-ahead log over: the database alone now has the event.
+        let copy = directory.path().join("copy");
+        std::fs::create_dir(&copy).unwrap();
+        std::fs::copy(store.database(), copy.join(crate::DATABASE)).unwrap();
+        assert_eq!(Store::open(&copy).unwrap().events(&run()).unwrap().len(), 1);
+    }
+}

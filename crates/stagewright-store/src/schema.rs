@@ -34,13 +34,8 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
 
 /// The schema version, read without changing anything; 0 for a new database.
 fn inspect(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (application, version) = number("application_id")
-        .and_then(|application| Ok((application, number("user_version")?)))
-        .map_err(database("read the header of the database", path))?;
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(database("read the schema of the database", path))?;
+    let (application, version, tables) =
+        read_header(connection).map_err(database("read the header of the database", path))?;
     if tables == 0 && version == 0 {
         return Ok(0);
     }
@@ -61,6 +56,15 @@ fn inspect(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
             "use the newer stagewright that wrote it, or choose another state folder",
         )),
     }
+}
+
+/// Application id, user version, and how many tables and indices there are.
+fn read_header(connection: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
+    // In one transaction: another process may be setting up the same new database at this moment.
+    let transaction = connection.unchecked_transaction()?;
+    let tables = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let number = |name: &str| transaction.pragma_query_value(None, name, |row| row.get(0));
+    Ok((number("application_id")?, number("user_version")?, tables))
 }
 
 /// SQLite answers "busy" at once, without its timeout, while another process turns the same new database to WAL.

@@ -182,8 +182,10 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
         }
     }
     if let Some(licenses) = &config.licenses {
-        let exceptions =
-            licenses.exceptions.iter().flat_map(|(name, ids)| ids.iter().map(move |id| (format!("exceptions.{name}"), id)));
+        let exceptions = licenses
+            .exceptions
+            .iter()
+            .flat_map(|(name, ids)| ids.iter().map(move |id| (format!("exceptions.{name}"), id)));
         for (key, id) in licenses.allow.iter().map(|id| ("allow".to_owned(), id)).chain(exceptions) {
             if let Err(error) = spdx::Licensee::parse(id) {
                 found.push((

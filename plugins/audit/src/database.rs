@@ -4,7 +4,7 @@
 //! never passed over: an advisory that can't be read might be the one that counts.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 
 use rustsec::Advisory;
 use semver::Version;
@@ -28,9 +28,7 @@ impl Database {
         let unpacked = flate2::read::MultiGzDecoder::new(compressed).take(MAX_UNPACKED);
         let mut archive = tar::Archive::new(unpacked);
         for entry in archive.entries().map_err(|error| format!("not a .tar.gz: {error}"))? {
-            let mut entry = entry.map_err(|error| {
-                format!("the archive is damaged, or unpacks to more than {} MiB: {error}", MAX_UNPACKED >> 20)
-            })?;
+            let mut entry = entry.map_err(|error| format!("the archive is damaged: {error}"))?;
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             if !entry.header().entry_type().is_file() || advisory_package(&path).is_none() {
                 continue;
@@ -41,6 +39,12 @@ impl Database {
             let mut text = String::new();
             entry.read_to_string(&mut text).map_err(|error| format!("{path}: {error}"))?;
             database.add(&path, &text)?;
+        }
+        // Only at gzip's own end is its checksum compared, and only there is it known that nothing was cut off.
+        let mut rest = archive.into_inner();
+        io::copy(&mut rest, &mut io::sink()).map_err(|error| format!("the archive is damaged: {error}"))?;
+        if rest.limit() == 0 {
+            return Err(format!("the archive unpacks to more than {} MiB", MAX_UNPACKED >> 20));
         }
         Ok(database)
     }

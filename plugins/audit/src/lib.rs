@@ -128,7 +128,7 @@ fn read_database(config: &Config, audited: &mut Audited) -> Result<Option<Databa
     };
     if database.len() == 0 {
         return Err(Error::failed(format!("the database `{place}` holds no advisory"))
-            .help("it needs RustSec's layout: crates/NAME/RUSTSEC-….md"));
+            .help("it needs RustSec's layout, crates/NAME/RUSTSEC-….md, and `read` must be granted on it"));
     }
     Ok(Some(database))
 }
@@ -170,9 +170,10 @@ fn check_yanked(config: &Config, lockfile: &Lockfile, audited: &mut Audited) -> 
 /// A part of the audit that could not be done: an error, or a warning if the configuration says so.
 fn miss(config: &Config, audited: &mut Audited, error: Error, what: &str) -> Result<()> {
     match config.unreachable {
-        Unreachable::Error => {
-            Err(error.context(what).help("run again later, or set unreachable = \"warn\" to go on without it").retryable())
-        }
+        Unreachable::Error => Err(error
+            .context(what)
+            .help("run again later, or set unreachable = \"warn\" to go on without it")
+            .retryable()),
         Unreachable::Warn => {
             let message = format!("{what} ({error})");
             audited.missed = true;
@@ -205,9 +206,12 @@ fn cargo_metadata(lockfile: &str) -> Result<Vec<u8>> {
         return Ok(output.stdout);
     }
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Error::failed(format!("`cargo metadata` ended with {}; licences are in the manifests that it reads", output.status))
-        .causes(words.lines().map(str::trim).filter(|line| !line.is_empty()))
-        .help("run `cargo fetch --locked` in an earlier stage, or `cargo vendor` and name the folder in `manifests`"))
+    Err(Error::failed(format!(
+        "`cargo metadata` ended with {}; licences are in the manifests that it reads",
+        output.status
+    ))
+    .causes(words.lines().map(str::trim).filter(|line| !line.is_empty()))
+    .help("run `cargo fetch --locked` in an earlier stage, or `cargo vendor` and name the folder in `manifests`"))
 }
 
 fn today() -> Result<Date> {

@@ -1,3 +1,4 @@
 //! The checks, one by one, on a database and lock files made for them.
 
 mod checks;
+mod stage;

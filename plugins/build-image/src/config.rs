@@ -3,51 +3,70 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use stagewright_sdk::JsonSchema;
 
 /// What goes into the image, and where the image goes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
+    /// Layers, the lowest first.
     #[serde(default)]
     pub(crate) layers: Vec<Layer>,
-    /// The short form of one layer.
+    /// Files, folders and globs of the workspace: the short form of one layer.
     #[serde(default)]
     pub(crate) files: Vec<FileSpec>,
+    /// The program and its first arguments.
     #[serde(default)]
     pub(crate) entrypoint: Vec<String>,
+    /// Arguments that whoever runs the image may replace.
     #[serde(default)]
     pub(crate) cmd: Vec<String>,
+    /// Variables of the program's environment.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
+    /// Labels of the image.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
-    #[serde(default = "default_user")]
-    pub(crate) user: String,
+    /// As whom the program runs; 65532:65532 unless given, who is nobody.
+    pub(crate) user: Option<String>,
+    /// Where the program runs.
     pub(crate) workdir: Option<String>,
+    /// Ports that it listens on.
     #[serde(default)]
     pub(crate) expose: Vec<Port>,
+    /// `scratch`, or an image whose layers come first.
     #[serde(default = "default_base")]
     pub(crate) base: String,
+    /// Names of the image in the layout, as `org.opencontainers.image.ref.name`.
     #[serde(default)]
     pub(crate) tags: Vec<String>,
-    /// The repository under which the tags of `archive` are loaded.
+    /// The repository under which `archive` is loaded.
     pub(crate) name: Option<String>,
+    /// `epoch`, or a moment as in `2026-01-31T12:00:00Z`.
     #[serde(default)]
     pub(crate) created: Created,
+    /// The folder of the OCI image layout, which is replaced.
     #[serde(default = "default_layout")]
     pub(crate) layout: String,
     /// A tar for `docker load`, beside the layout.
     pub(crate) archive: Option<String>,
+    /// Of the layers.
     #[serde(default)]
     pub(crate) compression: Compression,
+    /// As in `linux/arm64`; the base's, or `linux/amd64`, unless given.
     pub(crate) platform: Option<Platform>,
     /// Warnings fail the stage.
     #[serde(default)]
     pub(crate) strict: bool,
+    /// A Dockerfile to build in place of `files` and `layers`.
     pub(crate) dockerfile: Option<String>,
+    /// What builds it.
     pub(crate) builder: Option<Builder>,
+    /// The folder that the Dockerfile sees.
     #[serde(default = "default_context")]
     pub(crate) context: String,
+    /// The Dockerfile's arguments.
     #[serde(default)]
     pub(crate) build_args: BTreeMap<String, String>,
 }
@@ -60,6 +79,11 @@ impl Config {
         self.layers.iter().cloned().chain(short).collect()
     }
 
+    /// As whom the image's program runs.
+    pub(crate) fn user(&self) -> &str {
+        self.user.as_deref().unwrap_or(NOBODY)
+    }
+
     /// None for an image from nothing.
     pub(crate) fn base_reference(&self) -> Option<&str> {
         (self.base != SCRATCH).then_some(self.base.as_str())
@@ -68,10 +92,15 @@ impl Config {
 
 const SCRATCH: &str = "scratch";
 
+/// `nonroot` of the distroless images: an id that no distribution gives to anybody.
+const NOBODY: &str = "65532:65532";
+
 /// Files that make up one layer.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Layer {
+    /// What is in it.
     pub(crate) files: Vec<FileSpec>,
     /// The folder of the image to which relative targets belong.
     #[serde(default = "default_dest")]
@@ -79,9 +108,11 @@ pub(crate) struct Layer {
 }
 
 /// A file, a folder or a glob of the workspace, and where it goes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(from = "FileForm")]
 pub(crate) struct FileSpec {
+    /// Without `./` before it or `/` behind it; empty for the whole workspace.
     pub(crate) from: String,
     /// The target's path; with `/` at the end, the folder it goes into.
     pub(crate) to: Option<String>,
@@ -89,33 +120,42 @@ pub(crate) struct FileSpec {
     pub(crate) executable: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(untagged, expecting = "a path, or a table { from, to, mode, executable }")]
 enum FileForm {
     Path(String),
     Table(FileTable),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct FileTable {
+    /// A file, a folder or a glob of the workspace.
     from: String,
+    /// The target's path; with `/` at the end, the folder it goes into.
     to: Option<String>,
+    /// Permission bits in octal, as in `"0640"`.
     mode: Option<Mode>,
+    /// Whether it gets 0755 and not 0644, whatever it is in the workspace.
     executable: Option<bool>,
 }
 
 impl From<FileForm> for FileSpec {
     fn from(form: FileForm) -> FileSpec {
-        match form {
-            FileForm::Path(from) => FileSpec { from, to: None, mode: None, executable: None },
-            FileForm::Table(FileTable { from, to, mode, executable }) => FileSpec { from, to, mode, executable },
-        }
+        let FileTable { from, to, mode, executable } = match form {
+            FileForm::Path(from) => FileTable { from, to: None, mode: None, executable: None },
+            FileForm::Table(table) => table,
+        };
+        let from = from.trim_start_matches("./").trim_end_matches('/').to_owned();
+        FileSpec { from, to, mode, executable }
     }
 }
 
 /// Permission bits, written in octal as `"0640"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
 pub(crate) struct Mode(pub(crate) u32);
 
@@ -132,11 +172,13 @@ impl TryFrom<String> for Mode {
 }
 
 /// A port that the image listens on, as in `8080` or `"53/udp"`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "PortForm")]
 pub(crate) struct Port(pub(crate) String);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(untagged, expecting = "a port, as in 8080 or \"53/udp\"")]
 enum PortForm {
     Number(u16),
@@ -160,7 +202,9 @@ impl TryFrom<PortForm> for Port {
 }
 
 /// `created`: a fixed moment, so that the same files give the same image.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[schemars(with = "String")]
 #[serde(try_from = "String")]
 pub(crate) struct Created(pub(crate) jiff::Timestamp);
 
@@ -183,7 +227,8 @@ impl TryFrom<String> for Created {
 }
 
 /// `compression` of the layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Compression {
     #[default]
@@ -192,7 +237,8 @@ pub(crate) enum Compression {
 }
 
 /// `platform`, as in `linux/arm64/v8`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
 pub(crate) struct Platform {
     pub(crate) os: String,
@@ -219,11 +265,7 @@ impl TryFrom<String> for Platform {
         if os.is_empty() || architecture.is_empty() || variant.is_some_and(str::is_empty) {
             return Err(format!("`{text}` is no platform; write \"linux/amd64\" or \"linux/arm64/v8\""));
         }
-        Ok(Platform {
-            os: os.to_owned(),
-            architecture: architecture.to_owned(),
-            variant: variant.map(str::to_owned),
-        })
+        Ok(Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) })
     }
 }
 
@@ -235,16 +277,12 @@ impl std::fmt::Display for Platform {
 }
 
 /// What builds a `dockerfile`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Builder {
     Docker,
     Buildah,
-}
-
-/// The first user id that is nobody's: `nonroot` of the distroless images.
-fn default_user() -> String {
-    "65532:65532".to_owned()
 }
 
 fn default_base() -> String {
@@ -281,9 +319,24 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(&'static str, String)> {
             found.push(("dockerfile", "excludes `files` and `layers`: the Dockerfile copies them itself".to_owned()));
         }
         (None, None) if layers.is_empty() && config.base_reference().is_none() => {
-            found.push(("files", "is empty: name at least one file, as in files = [\"target/release/app\"]".to_owned()));
+            found
+                .push(("files", "is empty: name at least one file, as in files = [\"target/release/app\"]".to_owned()));
         }
         _ => {}
+    }
+    if config.dockerfile.is_some() {
+        let of_files = [
+            ("entrypoint", !config.entrypoint.is_empty()),
+            ("cmd", !config.cmd.is_empty()),
+            ("env", !config.env.is_empty()),
+            ("labels", !config.labels.is_empty()),
+            ("user", config.user.is_some()),
+            ("workdir", config.workdir.is_some()),
+            ("expose", !config.expose.is_empty()),
+            ("base", config.base_reference().is_some()),
+        ];
+        let set = of_files.into_iter().filter(|(_, set)| *set);
+        found.extend(set.map(|(key, _)| (key, "belongs in the Dockerfile, when there is one".to_owned())));
     }
     for (key, path) in [("layout", Some(&config.layout)), ("archive", config.archive.as_ref())] {
         let Some(path) = path else { continue };

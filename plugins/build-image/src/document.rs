@@ -73,12 +73,7 @@ pub(crate) struct LayerRecord {
 ///
 /// As with a Dockerfile's instructions, variables, labels and ports add to those of the base, and an entrypoint of its
 /// own drops the base's command.
-pub(crate) fn image_config(
-    config: &Config,
-    platform: &Platform,
-    base: Option<&Json>,
-    layers: &[LayerRecord],
-) -> Json {
+pub(crate) fn image_config(config: &Config, platform: &Platform, base: Option<&Json>, layers: &[LayerRecord]) -> Json {
     let created = config.created.0.to_string();
     let empty = Json::Null;
     let base = base.unwrap_or(&empty);
@@ -104,7 +99,7 @@ pub(crate) fn image_config(
 
 fn execution_config(config: &Config, base: &Json) -> Json {
     let mut result = base.as_object().cloned().unwrap_or_default();
-    result.insert("User".into(), json!(config.user));
+    result.insert("User".into(), json!(config.user()));
 
     let mut ports = sorted(&base["ExposedPorts"]);
     ports.extend(config.expose.iter().map(|port| (port.0.clone(), json!({}))));
@@ -157,8 +152,7 @@ pub(crate) fn index(manifest: &Descriptor, names: &[String]) -> Index {
         let annotations = BTreeMap::from([(REF_NAME.to_owned(), name.clone())]);
         Descriptor { annotations, ..manifest.clone() }
     };
-    let manifests =
-        if names.is_empty() { vec![manifest.clone()] } else { names.iter().map(named).collect() };
+    let manifests = if names.is_empty() { vec![manifest.clone()] } else { names.iter().map(named).collect() };
     Index { schema_version: 2, media_type: Some(INDEX.to_owned()), manifests }
 }
 

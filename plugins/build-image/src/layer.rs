@@ -26,7 +26,7 @@ pub(crate) fn collect(layer: &Layer, on_base: bool) -> Result<Tree> {
 }
 
 fn add(tree: &mut Tree, spec: &FileSpec, dest: &str) -> Result<()> {
-    let from = spec.from.trim_start_matches("./").trim_end_matches('/');
+    let from = spec.from.as_str();
     if from.contains(['*', '?', '[', '{']) {
         let found: Vec<Found> = workspace::glob(from)?.into_iter().filter(|found| !found.directory).collect();
         return add_all(tree, spec, dest, Form::Glob, &found);
@@ -61,6 +61,12 @@ fn add_all(tree: &mut Tree, spec: &FileSpec, dest: &str, form: Form, found: &[Fo
 
 /// What is near a path that isn't there: what the nearest folder that is there holds.
 fn missing(path: &str) -> Result<Error> {
+    // A listing passes over what isn't granted; a read says so.
+    if let Err(error) = workspace::read_at(path, 0, 1)
+        && error.is_denied()
+    {
+        return Ok(error);
+    }
     let error = Error::new(ErrorCode::NotFound, format!("there is no `{path}` in the workspace"));
     let mut folder = path;
     while let Some((parent, _)) = folder.rsplit_once('/') {

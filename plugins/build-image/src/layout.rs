@@ -115,15 +115,19 @@ impl Layout {
         workspace::write(&self.path("index.json"), serde_json::to_vec(index)?)
     }
 
-    /// The manifest of the layout's image for a platform, or of its only image when none is asked for.
-    pub(crate) fn image(&self, platform: Option<&Platform>) -> Result<(Descriptor, Manifest)> {
-        let index: Index = parse(&self.path("index.json"), &workspace::read(&self.path("index.json"))?)?;
-        let mut found = self.choose(&index, platform)?;
-        if found.media_type == INDEX || found.media_type.ends_with("manifest.list.v2+json") {
-            found = self.choose(&self.json(&found)?, platform)?;
-        }
-        let manifest = self.json(&found)?;
-        Ok((found, manifest))
+    /// The first image that `index.json` lists.
+    pub(crate) fn first(&self) -> Result<Descriptor> {
+        let path = self.path("index.json");
+        let index: Index = parse(&path, &workspace::read(&path)?)?;
+        index.manifests.into_iter().next().ok_or_else(|| Error::failed(format!("`{path}` lists no image")))
+    }
+
+    /// An image's manifest, and what points to it. Of an image for several platforms, the one for `platform`.
+    pub(crate) fn image(&self, at: Descriptor, platform: Option<&Platform>) -> Result<(Descriptor, Manifest)> {
+        let several = at.media_type == INDEX || at.media_type.ends_with("manifest.list.v2+json");
+        let at = if several { self.choose(&self.json(&at)?, platform)? } else { at };
+        let manifest = self.json(&at)?;
+        Ok((at, manifest))
     }
 
     fn choose(&self, index: &Index, platform: Option<&Platform>) -> Result<Descriptor> {

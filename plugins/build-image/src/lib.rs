@@ -1,1 +1,197 @@
-//! Builds an OCI image layout from files, the same bytes each time.
+//! Builds an OCI image layout in the workspace, the same bytes each time.
+//!
+//! In flow files of the workspace (or a Dockerfile and a builder), and a base image if one is asked for; out come a
+//! layout, its digest, and on request a tar for `docker load`. Two builds of the same files are equal byte for byte:
+//! entries are sorted, times and owners are zero, JSON has one order. Files pass through in chunks, so an image may be
+//! much larger than the guest's memory.
+//!
+//! It pushes nothing: that is `push-image`'s.
+
+mod archive;
+mod base;
+mod config;
+mod dockerfile;
+mod document;
+mod elf;
+mod layer;
+mod layout;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use stagewright_sdk::{
+    Capability, Diagnostic, Error, ErrorCode, Manifest, Outcome, Result, Severity, Stage, context, log, outputs,
+    workspace,
+};
+
+use crate::base::Base;
+use crate::config::{Config, Platform, is_root};
+use crate::document::{CONFIG, Descriptor, LayerRecord, MANIFEST, Manifest as ImageManifest, image_config};
+use crate::layout::Layout;
+
+/// The plugin.
+#[derive(Debug)]
+pub struct BuildImage;
+
+impl Stage for BuildImage {
+    type Config = Config;
+
+    fn manifest() -> Manifest {
+        Manifest::new("build-image", env!("CARGO_PKG_VERSION"))
+            .description("Builds an OCI image layout in the workspace, the same bytes each time")
+            .capability(Capability::Workspace)
+            .capability(Capability::Registry)
+            .capability(Capability::Process)
+            .output("digest", "Of the image's manifest, as a registry will name it")
+            .output("image-id", "Of the image's configuration, as `docker images` shows it")
+            .output("layout", "The folder of the layout")
+            .output("size", "Bytes of the manifest, the configuration and the layers")
+            .output("tags", "The names in the layout")
+            .output("archive", "The tar for `docker load`; null unless asked for")
+    }
+
+    fn validate(config: &Config) -> Vec<Diagnostic> {
+        let mistakes = config::mistakes(config).into_iter();
+        let errors = mistakes.map(|(key, message)| Diagnostic::error("config", message).at(key));
+        errors.chain(root_warning(config)).collect()
+    }
+
+    fn run(config: Config) -> Result<Outcome> {
+        if let Some((key, message)) = config::mistakes(&config).into_iter().next() {
+            return Err(Error::invalid(format!("`with.{key}`: {message}")));
+        }
+        judge(root_warning(&config).into_iter().collect(), config.strict)?;
+        let layout = Layout::create(&config.layout)?;
+        let (manifest, image) = match (&config.dockerfile, config.builder) {
+            (Some(dockerfile), Some(builder)) => dockerfile::build(&config, dockerfile, builder, &layout)?,
+            _ => build(&config, &layout)?,
+        };
+        layout.write_index(&document::index(&manifest, &config.tags))?;
+        if let Some(archive) = &config.archive {
+            archive::export(&layout, &image, &load_names(&config), archive)?;
+        }
+        publish(&config, &manifest, &image)?;
+        Ok(Outcome::Succeeded)
+    }
+}
+
+stagewright_sdk::export_stage!(BuildImage);
+
+fn root_warning(config: &Config) -> Option<Diagnostic> {
+    is_root(config.user()).then(|| {
+        Diagnostic::warning("root-user", format!("the image's program runs as root (`{}`)", config.user()))
+            .at("user")
+            .help("leave `user` out to run it as nobody, or name a user id")
+    })
+}
+
+/// Reports findings. When warnings fail the stage, the first one is the error.
+fn judge(problems: Vec<Diagnostic>, strict: bool) -> Result<()> {
+    let mut first = None;
+    for mut problem in problems {
+        if strict {
+            problem.severity = Severity::Error;
+            first.get_or_insert_with(|| problem.clone());
+        }
+        outputs::report(problem);
+    }
+    match first {
+        None => Ok(()),
+        Some(problem) => {
+            let error = Error::failed(problem.message);
+            Err(error.help(problem.help.unwrap_or_else(|| "or set strict = false".to_owned())))
+        }
+    }
+}
+
+/// Builds the image from files.
+fn build(config: &Config, layout: &Layout) -> Result<(Descriptor, ImageManifest)> {
+    let pulled = layout.path("base");
+    let base = match config.base_reference() {
+        Some(reference) => Some(base::pull(reference, &pulled, config.platform.as_ref())?),
+        None => None,
+    };
+    let of_base = base.as_ref().map(|base| base.platform.clone());
+    let platform = of_base.or_else(|| config.platform.clone()).unwrap_or_default();
+
+    let mut layers = Vec::new();
+    if let Some(base) = &base {
+        for layer in &base.manifest.layers {
+            layers.push(layout.copy_layer(&base.layout, layer)?);
+        }
+    }
+    let mut records = Vec::new();
+    let (own, found) = add_layers(config, layout, &platform, base.is_some())?;
+    for (blob, created_by) in own {
+        records.push(LayerRecord { diff_id: blob.diff_id, created_by });
+        layers.push(blob.descriptor);
+    }
+    judge(found, config.strict)?;
+    let document = image_config(config, &platform, base.as_ref().map(|base: &Base| &base.config), &records);
+    let image = document::manifest(layout.add_json(CONFIG, &document)?, layers);
+    if base.is_some() {
+        workspace::remove(&pulled)?;
+    }
+    Ok((layout.add_json(MANIFEST, &image)?, image))
+}
+
+type NamedLayers = Vec<(layout::LayerBlob, String)>;
+
+fn add_layers(
+    config: &Config,
+    layout: &Layout,
+    platform: &Platform,
+    on_base: bool,
+) -> Result<(NamedLayers, Vec<Diagnostic>)> {
+    let specs = config.all_layers();
+    let total = u32::try_from(specs.len()).ok();
+    let (mut blobs, mut problems) = (Vec::new(), Vec::new());
+    for (done, spec) in (0..).zip(&specs) {
+        if context::cancelled() {
+            return Err(Error::new(ErrorCode::Cancelled, "cancelled between two layers"));
+        }
+        log::progress("writing layers", done, total);
+        let tree = layer::collect(spec, on_base)?;
+        problems.extend(layer::inspect_programs(&tree, platform, on_base)?);
+        let blob = layout.add_layer(config.compression, |into| layer::write_tar(&tree, into))?;
+        log::info(format!(
+            "layer {}: {} entries, {} bytes, {} in the layout",
+            done + 1,
+            tree.entries.len(),
+            tree.size(),
+            blob.descriptor.size
+        ));
+        let names: Vec<&str> = spec.files.iter().map(|file| file.from.as_str()).collect();
+        blobs.push((blob, format!("stagewright build-image {} -> {}", names.join(" "), spec.dest)));
+    }
+    Ok((blobs, problems))
+}
+
+/// The names that `docker load` gives the image: whole references as they are, tags of `name`.
+fn load_names(config: &Config) -> Vec<String> {
+    let full = |tag: &String| match (&config.name, tag.contains(':')) {
+        (_, true) => Some(tag.clone()),
+        (Some(name), false) => Some(format!("{name}:{tag}")),
+        (None, false) => None,
+    };
+    config.tags.iter().filter_map(full).collect()
+}
+
+fn publish(config: &Config, manifest: &Descriptor, image: &ImageManifest) -> Result<()> {
+    let layers: u64 = image.layers.iter().map(|layer| layer.size).sum();
+    let size = manifest.size + image.config.size + layers;
+    outputs::set("digest", &manifest.digest)?;
+    outputs::set("image-id", &image.config.digest)?;
+    outputs::set("layout", &config.layout)?;
+    outputs::set("size", &size)?;
+    outputs::set("tags", &config.tags)?;
+    outputs::set("archive", &config.archive)?;
+    outputs::summary(format!(
+        "Image `{}` in `{}`: {} layers, {size} bytes.\n",
+        manifest.digest,
+        config.layout,
+        image.layers.len()
+    ));
+    Ok(())
+}

@@ -50,9 +50,10 @@ impl Tree {
         match self.entries.entry(path) {
             Slot::Occupied(slot) => match slot.get() {
                 Entry::File { source: other, .. } if other == source => Ok(()),
-                Entry::File { source: other, .. } => {
-                    Err(format!("/{} would come from `{other}` and from `{source}`; give one of them a `to`", slot.key()))
-                }
+                Entry::File { source: other, .. } => Err(format!(
+                    "/{} would come from `{other}` and from `{source}`; give one of them a `to`",
+                    slot.key()
+                )),
                 Entry::Folder => Err(format!("/{} would be a folder and the file `{source}`", slot.key())),
             },
             Slot::Vacant(slot) => {
@@ -111,10 +112,10 @@ pub(crate) fn target(spec: &FileSpec, dest: &str, found: &str, form: Form) -> St
         (Form::File, Some(to)) => join(dest, to),
         (Form::Glob, to) => join(&join(dest, to.unwrap_or_default()), name),
         (Form::Folder, to) => {
-            let from = spec.from.trim_end_matches('/');
+            let from = if spec.from == "." { "" } else { spec.from.as_str() };
             let below = found.strip_prefix(from).unwrap_or(found).trim_start_matches('/');
             let folder = to.unwrap_or_else(|| from.rsplit('/').next().unwrap_or(from));
-            join(&join(dest, folder), if from == "." { found } else { below })
+            join(&join(dest, folder), below)
         }
     }
 }

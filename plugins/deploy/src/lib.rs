@@ -72,7 +72,10 @@ impl Reconcile for Deploy {
             return Ok(Observation::NotStarted);
         }
         publish(&config, &current.release, &current.address, None)?;
-        Ok(Observation::Applied(format!("release {} of {} serves at {}", current.release, current.image, current.address)))
+        Ok(Observation::Applied(format!(
+            "release {} of {} serves at {}",
+            current.release, current.image, current.address
+        )))
     }
 
     /// The release before this one is known to the deploy that made it, not to this one: naming its image in another
@@ -105,7 +108,9 @@ fn start(config: &Config) -> Result<Instance> {
     if let Some(grace) = config.stop_grace {
         release.stop_grace(grace.0);
     }
-    release.start().map_err(|error| error.context(format!("can't start {} as `{}`", config.image.as_str(), config.service)))
+    release
+        .start()
+        .map_err(|error| error.context(format!("can't start {} as `{}`", config.image.as_str(), config.service)))
 }
 
 /// Health first, then readiness; with neither configured, health by its defaults: a release that nobody asked can't

@@ -1,1 +1,209 @@
 //! On the scripted host.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use stagewright_sdk::fake::{FakeHost, HttpScript, ServiceScript};
+use stagewright_sdk::service::State;
+use stagewright_sdk::{Error, ErrorCode, Observation, Outcome};
+
+use crate::Deploy;
+
+const ADDRESS: &str = "http://127.0.0.1:41873";
+const OLD: &str = "local/app@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+const NEW: &str = "local/app@sha256:1111111111111111111111111111111111111111111111111111111111111111";
+
+fn with(more: Json) -> Json {
+    let mut config = json!({ "service": "app", "image": NEW });
+    for (key, value) in more.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    config
+}
+
+fn host(more: Json) -> FakeHost {
+    FakeHost::new().config(with(more))
+}
+
+fn current(image: &str) -> Json {
+    json!({ "release": "r1", "image": image, "address": ADDRESS, "since": 0 })
+}
+
+fn health(status: u16) -> HttpScript {
+    HttpScript::get(&format!("{ADDRESS}/health")).status(status)
+}
+
+#[test]
+fn a_healthy_release_becomes_the_current_one() {
+    let more = json!({ "args": ["--fast"], "env": { "LEVEL": "info" }, "secret-env": { "TOKEN": "app-token" },
+        "port": 8080, "keep": 2, "stop-grace": "3s", "target": "process" });
+    let report = host(more)
+        .secret("app-token", "hunter2")
+        .current_release("app", current(OLD))
+        .service(ServiceScript::new("app").states([State::Starting, State::Running]))
+        .http(health(503))
+        .http(health(200))
+        .run::<Deploy>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    let release = &report.releases[0];
+    assert!(release.promoted && !release.discarded);
+    assert_eq!((release.service.as_str(), release.image.as_str()), ("app", NEW));
+    assert_eq!(release.args, ["--fast"]);
+    assert_eq!(release.env["LEVEL"], "info");
+    assert_eq!(release.secret_env["TOKEN"], "app-token");
+    assert_eq!((release.port, release.keep, release.stop_grace), (8080, Some(2), Some(Duration::from_secs(3))));
+    assert_eq!(report.outputs["url"], ADDRESS);
+    assert_eq!(report.outputs["image"], NEW);
+    assert_eq!(report.outputs["previous"], OLD);
+    assert_eq!(report.sent.len(), 2);
+    assert_eq!(report.sent[0].max_redirects, Some(0));
+}
+
+#[test]
+fn a_release_that_nobody_configured_a_check_for_is_checked_all_the_same() {
+    let report = host(json!({})).service(ServiceScript::new("app")).http(health(200)).run::<Deploy>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    assert_eq!(report.sent[0].url, format!("{ADDRESS}/health"));
+    assert_eq!(report.outputs["previous"], Json::Null);
+}
+
+#[test]
+fn an_unhealthy_release_is_taken_away_and_the_old_one_stays() {
+    let report = host(json!({ "health": { "deadline": "2s", "interval": "500ms" } }))
+        .current_release("app", current(OLD))
+        .service(ServiceScript::new("app").log("starting\nno database\n"))
+        .http(health(500))
+        .run::<Deploy>();
+    let error = report.result.unwrap_err();
+    assert_eq!(error.code, ErrorCode::DeadlineExceeded);
+    assert!(
+        error.message.contains("was taken away") && error.message.contains(&format!("{OLD}) still serves")),
+        "{error}"
+    );
+    assert!(error.causes[0].contains("health was not good within 2 s"), "{:?}", error.causes);
+    assert!(error.causes[1].contains("answered with 500 instead of 200"), "{:?}", error.causes);
+    assert!(error.causes[2].contains("no database"), "{:?}", error.causes);
+    assert!(report.releases[0].discarded && !report.releases[0].promoted);
+    assert_eq!(report.sent.len(), 4, "asked every 500 ms for 2 s");
+    assert!(report.outputs.is_empty());
+}
+
+#[test]
+fn a_release_that_exits_fails_at_once() {
+    let report = host(json!({}))
+        .service(ServiceScript::new("app").states([State::Starting, State::Exited]).log("panic: no PORT"))
+        .http(health(503))
+        .run::<Deploy>();
+    let error = report.result.unwrap_err();
+    assert!(error.message.contains("nothing serves"), "{error}");
+    assert!(error.causes[0].contains("exited before its health check"), "{:?}", error.causes);
+    assert!(error.causes.iter().any(|cause| cause.contains("panic: no PORT")), "{:?}", error.causes);
+    assert_eq!(report.sent.len(), 1);
+    assert!(report.releases[0].discarded);
+}
+
+#[test]
+fn successes_must_come_in_a_row() {
+    let mut host = host(json!({ "health": { "successes": 2 } })).service(ServiceScript::new("app"));
+    for status in [200, 503, 200, 200] {
+        host = host.http(health(status));
+    }
+    let report = host.run::<Deploy>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    assert_eq!(report.sent.len(), 4);
+}
+
+#[test]
+fn readiness_is_asked_after_health() {
+    let ready = HttpScript::get(&format!("{ADDRESS}/ready")).status(204);
+    let report = host(json!({ "health": {}, "readiness": { "path": "/ready", "status": 204 } }))
+        .service(ServiceScript::new("app"))
+        .http(health(200))
+        .http(ready)
+        .run::<Deploy>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    let asked: Vec<&str> = report.sent.iter().map(|sent| sent.url.as_str()).collect();
+    assert_eq!(asked, [format!("{ADDRESS}/health"), format!("{ADDRESS}/ready")]);
+
+    let report = host(json!({ "health": {}, "readiness": { "path": "/ready", "deadline": "1s" } }))
+        .service(ServiceScript::new("app"))
+        .http(health(200))
+        .http(HttpScript::get(&format!("{ADDRESS}/ready")).status(503))
+        .run::<Deploy>();
+    assert!(report.result.unwrap_err().causes[0].contains("readiness was not good"));
+    assert!(report.releases[0].discarded);
+}
+
+#[test]
+fn no_answer_is_no_health() {
+    let refused = health(200).error(Error::new(ErrorCode::Unavailable, "connection refused"));
+    let report = host(json!({ "health": { "deadline": "1s" } }))
+        .service(ServiceScript::new("app"))
+        .http(refused)
+        .run::<Deploy>();
+    let error = report.result.unwrap_err();
+    assert!(error.causes[1].contains("connection refused"), "{:?}", error.causes);
+    assert!(error.causes[2].contains("wrote nothing"), "{:?}", error.causes);
+}
+
+#[test]
+fn a_cancelled_deploy_takes_its_release_away() {
+    let report = host(json!({})).service(ServiceScript::new("app")).http(health(503)).cancelled().run::<Deploy>();
+    let error = report.result.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Cancelled);
+    assert!(report.releases[0].discarded && !report.releases[0].promoted);
+}
+
+#[test]
+fn a_release_that_cannot_start_leaves_everything_as_it_was() {
+    let failing = ServiceScript::new("app").error(Error::new(ErrorCode::NotFound, "no such image"));
+    let report = host(json!({})).service(failing).run::<Deploy>();
+    let error = report.result.unwrap_err();
+    assert!(error.message.contains("can't start") && error.is_not_found(), "{error:?}");
+    assert!(report.sent.is_empty());
+    let error = host(json!({ "secret-env": { "TOKEN": "nobody" } })).run::<Deploy>().result.unwrap_err();
+    assert!(error.message.contains("with.secret-env.TOKEN"), "{error}");
+}
+
+#[test]
+fn only_a_digest_says_what_is_deployed() {
+    for image in ["local/app:1.0", "local/app", "local/app@sha256:12", "@sha256:00", "local/app@md5:00"] {
+        let found = host(json!({ "image": image })).validate::<Deploy>();
+        assert_eq!(found[0].path.as_deref(), Some("image"), "{image}");
+        assert!(found[0].message.contains("stages.push.outputs.reference"), "{}", found[0].message);
+        assert!(host(json!({ "image": image })).run::<Deploy>().result.is_err());
+    }
+}
+
+#[test]
+fn mistakes_of_the_configuration_name_their_key() {
+    let paths = |more: Json| -> Vec<String> {
+        host(more).validate::<Deploy>().into_iter().map(|found| found.path.unwrap_or_default()).collect()
+    };
+    assert_eq!(paths(json!({ "target": "kubernetes" })), ["target"]);
+    assert_eq!(paths(json!({ "service": "a/b" })), ["service"]);
+    assert_eq!(
+        paths(json!({ "env": { "A": "1", "PORT": "80" }, "secret-env": { "A": "s" } })),
+        ["secret-env.A", "env.PORT"]
+    );
+    assert_eq!(
+        paths(json!({ "health": { "interval": "0s", "path": "health", "successes": 0 } })),
+        ["health.path", "health.successes", "health.interval"]
+    );
+    assert_eq!(paths(json!({ "readiness": { "deadline": "-1s" } })), ["readiness.deadline"]);
+    assert_eq!(paths(json!({ "readiness": { "deadline": "10 minutes", "interval": "1m 30s" } })), [""; 0]);
+    let message = &host(json!({ "target": "kubernetes" })).validate::<Deploy>()[0].message;
+    assert!(message.contains("\"process\""), "{message}");
+}
+
+#[test]
+fn observing_goes_by_the_digest_of_the_current_release() {
+    assert_eq!(host(json!({})).observe::<Deploy>().result, Ok(Observation::NotStarted));
+    let other = host(json!({})).current_release("app", current(OLD)).observe::<Deploy>();
+    assert_eq!(other.result, Ok(Observation::NotStarted));
+    let same = host(json!({})).current_release("app", current(NEW)).observe::<Deploy>();
+    assert!(matches!(same.result, Ok(Observation::Applied(_))), "{:?}", same.result);
+    assert_eq!(same.outputs["url"], ADDRESS);
+    let error = host(json!({})).undo::<Deploy>().result.unwrap_err();
+    assert!(error.help.is_some_and(|help| help.contains("previous")));
+}

@@ -35,8 +35,8 @@ impl Layout {
                 .context(format!("`{folder}` is no OCI image layout"))
                 .help("name the folder that `build-image` wrote, its output `layout`, and grant `read` on it")
         })?;
-        let index: Index =
-            serde_json::from_slice(&text).map_err(|error| Error::failed(format!("`{path}` is no OCI index: {error}")))?;
+        let index: Index = serde_json::from_slice(&text)
+            .map_err(|error| Error::failed(format!("`{path}` is no OCI index: {error}")))?;
         let Some(first) = index.manifests.first() else {
             return Err(Error::failed(format!("`{path}` holds no image")).help("build one into it first"));
         };

@@ -26,9 +26,7 @@ pub(crate) fn sanitise(text: &str) -> Result<String, String> {
     }
     match tag.chars().next() {
         None => Err(format!("`{text}` leaves no tag")),
-        Some('.' | '-') => {
-            Err(format!("`{text}` gives the tag `{tag}`; a tag begins with a letter, a digit or `_`"))
-        }
+        Some('.' | '-') => Err(format!("`{text}` gives the tag `{tag}`; a tag begins with a letter, a digit or `_`")),
         Some(_) if tag.len() > MAX_LENGTH => {
             Err(format!("`{tag}` has {} characters; a tag has at most {MAX_LENGTH}", tag.len()))
         }
@@ -40,7 +38,9 @@ pub(crate) fn sanitise(text: &str) -> Result<String, String> {
 pub(crate) fn repository_mistake(image: &str) -> Option<String> {
     let (_, last) = image.rsplit_once('/').unwrap_or(("", image));
     if image.contains('@') || last.contains(':') {
-        return Some(format!("`{image}` has a tag or a digest in it; name the repository alone, and the tags in `tags`"));
+        return Some(format!(
+            "`{image}` has a tag or a digest in it; name the repository alone, and the tags in `tags`"
+        ));
     }
     if !image.contains('/') {
         return Some(format!("`{image}` names no registry; write `local/{image}`, or `HOST/{image}`"));
@@ -51,7 +51,9 @@ pub(crate) fn repository_mistake(image: &str) -> Option<String> {
         part.chars().all(allowed) && part.starts_with(|c: char| c.is_ascii_alphanumeric())
     };
     if host.is_empty() || path.split('/').any(|part| !fits(part)) {
-        return Some(format!("`{image}` is no repository; lower-case letters, digits, `.`, `_` and `-` make its parts"));
+        return Some(format!(
+            "`{image}` is no repository; lower-case letters, digits, `.`, `_` and `-` make its parts"
+        ));
     }
     None
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
     let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
     let left_out = select::left_out(&plan, &args.only, &args.skip)?;
     let host = Host::open(repository, &plan)?;
-    host.check(global, &file, &plan, &left_out)?;
+    host.check(&file, &plan, &left_out)?;
     let mut store = Store::open(&repository.state)?;
     let values = RunValues {
         inputs,
@@ -94,7 +94,7 @@ pub(crate) fn resume(global: &Global, repository: &Repository, args: &ResumeArgs
         left_out: BTreeMap::new(),
     };
     let host = Host::open(repository, &plan)?;
-    host.check(global, &file, &plan, &BTreeMap::new())?;
+    host.check(&file, &plan, &BTreeMap::new())?;
     let scheduler = Scheduler::restore(Arc::new(plan), values, jobs(&args.drive), &past).map_err(|error| {
         CommandError::internal(format!("the journal of run {id} doesn't hold together")).caused_by(error)
     })?;

@@ -120,6 +120,8 @@ pub(super) fn parse(source: &str) -> Result<Parsed, (String, usize)> {
     Ok(Parsed { source: source.to_owned(), tree, references, roots, stages, calls_status })
 }
 
+const UNKNOWN_TOKEN: &str = "token recognition error at: '";
+
 /// The first of the parser's complaints, in a reader's words. CEL counts lines and characters from 1.
 fn explain(errors: &ParseErrors, quoted: &scan::Quoted<'_>) -> (String, usize) {
     let Some(error) = errors.errors.first() else { return ("it can't be parsed".to_owned(), 0) };
@@ -127,13 +129,16 @@ fn explain(errors: &ParseErrors, quoted: &scan::Quoted<'_>) -> (String, usize) {
     let before: usize = quoted.text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let within: usize = quoted.text[before..].chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
     let message = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
-    let unexpected = ["mismatched input '", "extraneous input '", "token recognition error at: '"]
+    let unexpected = ["mismatched input '", "extraneous input '", UNKNOWN_TOKEN]
         .iter()
         .find_map(|start| message.strip_prefix(start))
-        .map(|rest| rest.split("' expecting").next().unwrap_or(rest).trim_end_matches('\'').replace('`', ""));
+        .map(|rest| rest.split_once("' expecting").map_or(rest.strip_suffix('\'').unwrap_or(rest), |(token, _)| token))
+        .map(|token| token.trim().replace('`', ""));
     let reason = match unexpected.as_deref() {
         Some("<EOF>") => "it ends where more is expected".to_owned(),
-        Some(token) if token.starts_with(['"', '\\']) && token.len() > 1 => "a string is never closed".to_owned(),
+        Some(token) if message.starts_with(UNKNOWN_TOKEN) && token.starts_with(['"', '\'']) => {
+            "a string is never closed".to_owned()
+        }
         Some(token) => format!("`{token}` is not expected here"),
         None if message.starts_with("missing ") || message.starts_with("no viable") => {
             "this is no CEL expression".to_owned()
@@ -291,15 +296,16 @@ fn reason(error: &ExecutionError) -> String {
     }
 }
 
-fn call_to_json<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    let argument = arguments.first().ok_or_else(ExecutionError::missing_argument_or_target)?;
+fn call_to_json<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let argument = arguments.pop().ok_or_else(ExecutionError::missing_argument_or_target)?;
     let json = value::to_json(&Value::try_from(argument.as_ref())?)
         .map_err(|message| ExecutionError::function_error("to_json", message))?;
     Ok(CowVal::owned(CelString::from(json.to_string())))
 }
 
-fn call_from_json<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    let text = arguments.first().and_then(|argument| argument.downcast_ref::<CelString<'_>>());
+fn call_from_json<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let argument = arguments.pop();
+    let text = argument.as_ref().and_then(|argument| argument.downcast_ref::<CelString<'_>>());
     let text = text.ok_or_else(ExecutionError::missing_argument_or_target)?;
     let json: Json =
         serde_json::from_str(text.inner()).map_err(|error| ExecutionError::function_error("from_json", error))?;

@@ -118,9 +118,7 @@ pub fn render_json(value: &Json, scope: &dyn Scope) -> Result<Json, EvaluationEr
             Ok(template) => template.evaluate(scope)?,
             Err((reason, _)) => return Err(EvaluationError { expression: text.clone(), reason }),
         },
-        Json::Array(items) => {
-            Json::Array(items.iter().map(|item| render_json(item, scope)).collect::<Result<_, _>>()?)
-        }
+        Json::Array(items) => Json::Array(items.iter().map(|item| render_json(item, scope)).collect::<Result<_, _>>()?),
         Json::Object(entries) => Json::Object(
             entries
                 .iter()

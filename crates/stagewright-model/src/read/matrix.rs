@@ -31,9 +31,8 @@ pub(super) fn expand(value: &Value<'_>, report: &mut Report) -> Matrix {
     let fields = Fields::of(value);
     let place = SourceSpan::from(value.span());
     let entries = fields.entries();
-    let axes: Vec<_> = entries.iter().filter(|(name, _)| !OPTIONS.contains(&name.value)).collect();
-    let axes: Vec<(At<&str>, Vec<Json>)> =
-        axes.into_iter().map(|(name, _)| (*name, values(fields, name.value, report))).collect();
+    let axes = entries.iter().filter(|(name, value)| !OPTIONS.contains(&name.value) && value.get_ref().is_array());
+    let axes: Vec<(At<&str>, Vec<Json>)> = axes.map(|(name, _)| (*name, values(fields, name.value, report))).collect();
     let count = axes.iter().try_fold(1_usize, |product, (_, values)| product.checked_mul(values.len()));
     if count.is_none_or(|count| count > MAX_CELLS) {
         report.error(|| too_many(place));
@@ -191,7 +190,7 @@ mod tests {
         let table = toml::de::DeTable::parse(text).unwrap();
         let mut report = Report::new("m.toml", text);
         let matrix = expand(table.get_ref().get("matrix").unwrap(), &mut report);
-        assert!(!report.has_errors(), "{:?}", report.finish());
+        assert!(!report.has_errors(), "{:?}", report.finish(Some(())));
         matrix.cells.into_iter().map(|(label, _)| label).collect()
     }
 

@@ -28,7 +28,7 @@ impl<'t> Checker<'_, 't> {
             let within = self.within();
             self.report.error(|| {
                 Problem::new("stagewright::missing-key", place, format!("{within} lacks the key `{}`", key.name))
-                    .help(format!("add `{}`: {}", key.name, key.doc))
+                    .help(format!("add `{}`. {}", key.name, key.doc))
             });
         }
         for (name, value) in values {
@@ -36,6 +36,14 @@ impl<'t> Checker<'_, 't> {
             let known = table.keys.iter().find(|key| key.name == text);
             let shape = match (known, table.others) {
                 (Some(key), _) => &key.shape,
+                // What doesn't fit a free name and looks like one of the keys is a misspelt key.
+                (None, Some(others))
+                    if !others.shape.takes(value.get_ref()) && nearest_key(table.keys, text).is_some() =>
+                {
+                    let within = self.within();
+                    self.report.error(|| unknown_key(table.keys, &within, text, name.span().into()));
+                    continue;
+                }
                 (None, Some(others)) if is_name(others.rule, text) => &others.shape,
                 (None, Some(others)) => {
                     self.report.error(|| bad_name(others.what, others.rule, text, name.span().into()));
@@ -110,15 +118,19 @@ impl<'t> Checker<'_, 't> {
     }
 }
 
-fn unknown_key(keys: &[Key], within: &str, name: &str, place: SourceSpan) -> Problem {
-    let known = keys.iter().map(|key| key.name);
-    // People write what other tools take: `max_parallel`, `timeoutMinutes`.
-    let spelt = name.replace('_', "-");
-    let help = match nearest(&spelt, known.clone()) {
+fn unknown_key(keys: &'static [Key], within: &str, name: &str, place: SourceSpan) -> Problem {
+    let help = match nearest_key(keys, name) {
         Some(known) => format!("did you mean `{known}`?"),
-        None => format!("it takes {}", known.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")),
+        None => format!("it takes {}", keys.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ")),
     };
-    Problem::new("stagewright::unknown-key", place, format!("{within} has no key `{name}`")).label("unknown key").help(help)
+    Problem::new("stagewright::unknown-key", place, format!("{within} has no key `{name}`"))
+        .label("unknown key")
+        .help(help)
+}
+
+/// Other tools write `max_parallel`.
+fn nearest_key(keys: &'static [Key], name: &str) -> Option<&'static str> {
+    nearest(&name.replace('_', "-"), keys.iter().map(|key| key.name))
 }
 
 fn bad_name(what: &str, rule: NameRule, name: &str, place: SourceSpan) -> Problem {
@@ -133,10 +145,14 @@ fn bad_name(what: &str, rule: NameRule, name: &str, place: SourceSpan) -> Proble
 }
 
 fn out_of_range(key: &str, low: i64, high: i64, place: SourceSpan) -> Problem {
-    let problem = Problem::new("stagewright::out-of-range", place, match low == high {
-        true => format!("`{key}` must be {low}"),
-        false => format!("`{key}` must lie between {low} and {high}"),
-    });
+    let problem = Problem::new(
+        "stagewright::out-of-range",
+        place,
+        match low == high {
+            true => format!("`{key}` must be {low}"),
+            false => format!("`{key}` must lie between {low} and {high}"),
+        },
+    );
     let help = match key {
         "schema" => format!("this version of stagewright reads files with `schema = {high}`"),
         _ => format!("write a number from {low} to {high}"),

@@ -76,8 +76,7 @@ static PULL_REQUEST: Table = closed(&[
     key("paths", texts(&GLOB), "Globs of files, one of which must have changed."),
 ]);
 
-static INPUTS: Table =
-    open(&Others { what: "an input", rule: NameRule::Name, shape: Shape::Table(&INPUT) });
+static INPUTS: Table = open(&Others { what: "an input", rule: NameRule::Name, shape: Shape::Table(&INPUT) });
 
 static INPUT: Table = closed(&[
     with_default(
@@ -97,8 +96,7 @@ static ENV: Table = open(&Others {
     shape: Shape::Either(&[Shape::Text(Format::Template), Shape::Scalar]),
 });
 
-static SECRETS: Table =
-    open(&Others { what: "a secret", rule: NameRule::Name, shape: Shape::Table(&SECRET) });
+static SECRETS: Table = open(&Others { what: "a secret", rule: NameRule::Name, shape: Shape::Table(&SECRET) });
 
 static SECRET: Table = closed(&[
     required("from", Shape::Text(Format::SecretSource), "`env:NAME` or `file:PATH`."),
@@ -132,11 +130,9 @@ static CONCURRENCY: Table = closed(&[
     ),
 ]);
 
-static STAGES: Table =
-    open(&Others { what: "a stage", rule: NameRule::Stage, shape: Shape::Table(&STAGE) });
+static STAGES: Table = open(&Others { what: "a stage", rule: NameRule::Stage, shape: Shape::Table(&STAGE) });
 
-static FINALLY: Table =
-    open(&Others { what: "a stage", rule: NameRule::Stage, shape: Shape::Table(&STAGE) });
+static FINALLY: Table = open(&Others { what: "a stage", rule: NameRule::Stage, shape: Shape::Table(&STAGE) });
 
 static STAGE: Table = closed(&[
     required(
@@ -175,8 +171,7 @@ static STAGE: Table = closed(&[
     key("log-limit", Shape::Text(Format::Size), "Size of the log, as in `10MiB`; more ends the stage."),
 ]);
 
-static ANYTHING: Table =
-    open(&Others { what: "a key", rule: NameRule::Any, shape: Shape::Anything });
+static ANYTHING: Table = open(&Others { what: "a key", rule: NameRule::Any, shape: Shape::Anything });
 
 static MATRIX: Table = Table {
     keys: &[

@@ -55,7 +55,7 @@ fn fault(code: &'static str, message: impl Into<String>, help: impl Into<String>
 }
 
 /// The fields of a cron line: name, bounds, and the names that stand for numbers from the lower bound on.
-pub(crate) const CRON_FIELDS: [(&str, u32, u32, &[&str]); 5] = [
+const CRON_FIELDS: [(&str, u32, u32, &[&str]); 5] = [
     ("minute", 0, 59, &[]),
     ("hour", 0, 23, &[]),
     ("day of month", 1, 31, &[]),
@@ -74,10 +74,20 @@ impl Format {
             Format::Plain | Format::Template | Format::Condition | Format::StageName => None,
             Format::Name => name_fault(text),
             Format::Variable => variable_fault(text),
-            Format::Duration => duration(text).is_none().then_some(())
-                .and_then(|()| fault("stagewright::bad-duration", "is no duration", "write numbers with units, as in `500ms`, `20s`, `1h30m`, `2d`")),
-            Format::Size => size(text).is_none().then_some(())
-                .and_then(|()| fault("stagewright::bad-size", "is no size", "write a whole number with its unit, as in `64KiB`, `256MiB`, `1GiB`, `10MB`")),
+            Format::Duration => duration(text).is_none().then_some(()).and_then(|()| {
+                fault(
+                    "stagewright::bad-duration",
+                    "is no duration",
+                    "write numbers with units, as in `500ms`, `20s`, `1h30m`, `2d`",
+                )
+            }),
+            Format::Size => size(text).is_none().then_some(()).and_then(|()| {
+                fault(
+                    "stagewright::bad-size",
+                    "is no size",
+                    "write a whole number with its unit, as in `64KiB`, `256MiB`, `1GiB`, `10MB`",
+                )
+            }),
             Format::Cron => cron_fault(text),
             Format::Digest => digest_fault(text),
             Format::Plugin => plugin_fault(text),
@@ -174,14 +184,19 @@ fn variable_fault(text: &str) -> Option<Fault> {
 
 fn cron_fault(text: &str) -> Option<Fault> {
     const CODE: &str = "stagewright::bad-schedule";
-    const HELP: &str = "five fields: minute, hour, day of month, month, day of week, as in `0 2 * * 1-5`; times are UTC";
+    const HELP: &str =
+        "five fields: minute, hour, day of month, month, day of week, as in `0 2 * * 1-5`; times are UTC";
     let fields: Vec<&str> = text.split_ascii_whitespace().collect();
     if fields.len() != CRON_FIELDS.len() {
-        return fault(CODE, format!("is no cron line: it has {} fields", fields.len()), HELP);
+        return fault(CODE, format!("is no cron line: it takes five fields, and has {}", fields.len()), HELP);
     }
     fields.iter().zip(CRON_FIELDS).find_map(|(field, (name, low, high, names))| {
         let is_good = field.split(',').all(|item| is_cron_item(item, low, high, names));
-        if is_good { None } else { fault(CODE, format!("is no cron line: `{field}` is no {name} ({low} to {high})"), HELP) }
+        if is_good {
+            None
+        } else {
+            fault(CODE, format!("is no cron line: `{field}` is no {name} ({low} to {high})"), HELP)
+        }
     })
 }
 
@@ -226,9 +241,13 @@ fn digest_fault(text: &str) -> Option<Fault> {
 fn plugin_fault(text: &str) -> Option<Fault> {
     const CODE: &str = "stagewright::bad-plugin";
     match text.split_once(':') {
-        None if text.is_empty() => fault(CODE, "names no plugin", "name a built-in plugin, or write `path:plugins/mine`"),
+        None if text.is_empty() => {
+            fault(CODE, "names no plugin", "name a built-in plugin, or write `path:plugins/mine`")
+        }
         None => None,
-        Some(("path", "")) => fault(CODE, "names no path", "name the plugin's folder or file, as in `path:plugins/mine`"),
+        Some(("path", "")) => {
+            fault(CODE, "names no path", "name the plugin's folder or file, as in `path:plugins/mine`")
+        }
         Some(("path", _)) => None,
         Some(("oci", reference)) => match reference.split_once('@') {
             Some((repository, digest)) if !repository.is_empty() && is_sha256(digest) => None,
@@ -257,7 +276,11 @@ fn path_fault(text: &str) -> Option<Fault> {
         return fault(CODE, "is no path", "`.` is the whole workspace");
     }
     if text.starts_with(['/', '\\']) || text.as_bytes().get(1) == Some(&b':') {
-        return fault(CODE, "is an absolute path", "write it relative to the workspace, as in `target`; `.` is all of it");
+        return fault(
+            CODE,
+            "is an absolute path",
+            "write it relative to the workspace, as in `target`; `.` is all of it",
+        );
     }
     if text.starts_with('~') {
         return fault(CODE, "is in a home folder", "a stage sees the workspace alone: write a path relative to it");
@@ -283,7 +306,8 @@ fn program_fault(text: &str) -> Option<Fault> {
 
 fn origin_fault(text: &str) -> Option<Fault> {
     const CODE: &str = "stagewright::bad-origin";
-    const HELP: &str = "write `https://HOST`, `https://HOST:PORT`, `http://HOST:PORT`, `HOST`, or `cargo`; a port may be `*`";
+    const HELP: &str =
+        "write `https://HOST`, `https://HOST:PORT`, `http://HOST:PORT`, `HOST`, or `cargo`; a port may be `*`";
     let authority = match text.split_once("://") {
         Some(("https" | "http", authority)) => authority,
         Some((scheme, _)) => return fault(CODE, format!("has the scheme `{scheme}`, which can't be granted"), HELP),
@@ -368,7 +392,10 @@ fn choice_fault(text: &str, options: &[&str]) -> Option<Fault> {
     }
     let help = match crate::nearest::nearest(text, options.iter().copied()) {
         Some(option) => format!("did you mean `{option}`?"),
-        None => format!("choose one of {}", options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "choose one of {}",
+            options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ")
+        ),
     };
     fault("stagewright::bad-choice", "is not one of the values that this key takes", help)
 }
@@ -401,9 +428,19 @@ mod tests {
         for text in ["0 2 * * *", "*/15 0-6,22 1 jan-mar MON-fri", "0-30/5 * * * 7"] {
             assert_eq!(Format::Cron.fault(text), None, "{text}");
         }
-        for text in ["", "0 2 * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "5-1 * * * *", "*/0 * * * *",
-            "1/2 * * * *", "+1 * * * *", "@daily"]
-        {
+        for text in [
+            "",
+            "0 2 * *",
+            "60 * * * *",
+            "* 24 * * *",
+            "* * 0 * *",
+            "* * * 13 *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "1/2 * * * *",
+            "+1 * * * *",
+            "@daily",
+        ] {
             assert!(Format::Cron.fault(text).is_some(), "{text}");
         }
     }
@@ -419,11 +456,39 @@ mod tests {
                 assert!(format.fault(text).is_some(), "{text}");
             }
         }
-        check(Format::WorkspacePath, &[".", "target", "crates/**/*.rs", "a..b"], &["/", "/etc", "../x", "a/../../b", "~/x", "", "C:\\x", "a[", "${{ inputs.a }}"]);
-        check(Format::Origin, &["cargo", "ghcr.io", "https://a.example:8443", "http://127.0.0.1:*", "https://[::1]:80", "*.example.org", "localhost:5000"], &["", "https://a/b", "ftp://a", "a b", "https://u@h", "a:0", "a:99999", "https://:80"]);
-        check(Format::Repository, &["local/app", "ghcr.io/acme/*", "localhost:5000/app"], &["app", "local/app:1", "local/app@sha256:0", "https://a/b", "a//b", ""]);
-        check(Format::SecretSource, &["env:TOKEN", "file:/run/secrets/token"], &["TOKEN", "env:", "file:", "vault:x", "env:A-B"]);
-        check(Format::Plugin, &["noop", "path:plugins/mine"], &["", "path:", "oci:ghcr.io/a/b:1", "oci:a@sha256:12", "docker:x"]);
+        check(
+            Format::WorkspacePath,
+            &[".", "target", "crates/**/*.rs", "a..b"],
+            &["/", "/etc", "../x", "a/../../b", "~/x", "", "C:\\x", "a[", "${{ inputs.a }}"],
+        );
+        check(
+            Format::Origin,
+            &[
+                "cargo",
+                "ghcr.io",
+                "https://a.example:8443",
+                "http://127.0.0.1:*",
+                "https://[::1]:80",
+                "*.example.org",
+                "localhost:5000",
+            ],
+            &["", "https://a/b", "ftp://a", "a b", "https://u@h", "a:0", "a:99999", "https://:80"],
+        );
+        check(
+            Format::Repository,
+            &["local/app", "ghcr.io/acme/*", "localhost:5000/app"],
+            &["app", "local/app:1", "local/app@sha256:0", "https://a/b", "a//b", ""],
+        );
+        check(
+            Format::SecretSource,
+            &["env:TOKEN", "file:/run/secrets/token"],
+            &["TOKEN", "env:", "file:", "vault:x", "env:A-B"],
+        );
+        check(
+            Format::Plugin,
+            &["noop", "path:plugins/mine"],
+            &["", "path:", "oci:ghcr.io/a/b:1", "oci:a@sha256:12", "docker:x"],
+        );
         check(Format::Program, &["cargo", "*", "/opt/My Tools/x"], &["", "cargo test"]);
     }
 }

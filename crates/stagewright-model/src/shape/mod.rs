@@ -10,7 +10,7 @@ mod schema;
 
 pub(crate) use check::{check, is_name};
 pub(crate) use file::FILE;
-pub(crate) use format::{CRON_FIELDS, Format, duration, size};
+pub(crate) use format::{Format, duration, size};
 pub use schema::json_schema;
 
 /// What may stand at a place.

@@ -1,8 +1,10 @@
 //! `context`: what the stage is, and what it was given. Reads only.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stagewright_engine::AttemptRequest;
+use stagewright_engine::{AttemptRequest, RunId};
+use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use tokio::time::Instant;
 
 use crate::since_0_1::stagewright::stage::context;
@@ -19,6 +21,30 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(request: Arc<AttemptRequest>, cancel: Cancel, deadline: Option<Instant>) -> Context {
         Context { request, cancel, deadline }
+    }
+
+    /// For a plugin that is asked about a `with` table before there is a run.
+    pub(crate) fn for_inspection(config: serde_json::Value) -> Context {
+        let request = AttemptRequest {
+            run: RunId(String::new()),
+            pipeline: String::new(),
+            stage: StageIndex(0),
+            stage_id: String::new(),
+            attempt: 1,
+            uses: PluginRef::Builtin(String::new()),
+            trust: Trust::Component,
+            config,
+            env: BTreeMap::new(),
+            permissions: Permissions::default(),
+            environment: None,
+            needs: BTreeMap::new(),
+            timeout: None,
+            memory: None,
+            log_limit: None,
+            resumption: None,
+            rehearsal: false,
+        };
+        Context::new(Arc::new(request), Cancel::default(), None)
     }
 
     /// What all of this is about.

@@ -14,7 +14,7 @@ use crate::since_0_1::stagewright::stage::gate::{FieldKind as WitFieldKind, Host
 
 /// A gate to be.
 #[derive(Clone, Debug)]
-pub(crate) struct ApprovalBuilder {
+pub struct ApprovalBuilder {
     message: String,
     approvers: Vec<String>,
     approvals: u32,
@@ -48,7 +48,7 @@ impl Gates {
         }
         let now = now_ms();
         let seed = format!("{}\0{}\0{}\0{now}\0{}", request.run, request.stage_id, request.attempt, self.0.len());
-        let token = crate::hex(&Sha256::digest(seed)[..16]);
+        let token = crate::digest::hex(&Sha256::digest(seed)[..16]);
         let expires = expires_ms.map(|duration| Timestamp(now.saturating_add(duration)));
         let gate = Gate { token: token.clone(), message, approvers, approvals, fields, expires };
         self.0.insert(token.clone(), gate);

@@ -9,7 +9,7 @@ use crate::since_0_1::stagewright::stage::logging::{Host, Level};
 const FIELD: usize = 4 * 1024;
 
 /// The line, or lines, that a message becomes: the level where it matters, the text, the fields.
-fn render(level: Level, message: &str, fields: &[(String, String)]) -> String {
+pub(crate) fn render(level: Level, message: &str, fields: &[(String, String)]) -> String {
     let mut text = match level {
         Level::Error => "error: ".to_owned(),
         Level::Warn => "warning: ".to_owned(),

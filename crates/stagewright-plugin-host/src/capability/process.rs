@@ -4,10 +4,8 @@
 //! and to the guest. No child outlives its attempt.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use stagewright_engine::Stream;
@@ -15,18 +13,16 @@ use stagewright_process::{Child, Command, ExitStatus, Group, Source, which};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use wasmtime::component::Resource;
 
 use super::secrets::SecretHandle;
 use super::workspace::Workspace;
-use crate::attempt::Attempt;
-use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::Bytes;
 use crate::log::{AttemptLog, LineWriter};
 use crate::mask::{MaskStream, Reader};
 use crate::policy::Policy;
-use crate::since_0_1::stagewright::stage::process::{self as wit, Host, HostChild, HostCommand};
+
+mod binding;
 
 /// What every process inherits: where programs are, where toolchains keep their things, which language to speak.
 const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
@@ -37,7 +33,7 @@ const COLLECT: Duration = Duration::from_secs(1);
 
 /// A command to be.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct CommandBuilder {
+pub struct CommandBuilder {
     program: String,
     args: Vec<String>,
     env: BTreeMap<String, String>,
@@ -76,7 +72,7 @@ enum End {
 
 /// A running child, as its guest knows it.
 #[derive(Debug)]
-pub(crate) struct ChildHandle {
+pub struct ChildHandle {
     program: String,
     group: Group,
     end: watch::Receiver<Option<End>>,
@@ -370,120 +366,6 @@ async fn carry(
         (Ok(_), Some((_, limit))) if expired => End::TimedOut(limit),
         (Ok(status), _) => End::Exited(status),
         (Err(error), _) => End::Lost(error.to_string()),
-    }
-}
-
-impl HostCommand for Attempt {
-    async fn new(&mut self, program: String) -> wasmtime::Result<Resource<CommandBuilder>> {
-        Ok(self.table.push(CommandBuilder { program, ..CommandBuilder::default() })?)
-    }
-
-    async fn args(&mut self, command: Resource<CommandBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.args.extend(args);
-        Ok(())
-    }
-
-    async fn env(&mut self, command: Resource<CommandBuilder>, name: String, value: String) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.env.insert(name, value);
-        Ok(())
-    }
-
-    async fn secret_env(
-        &mut self,
-        command: Resource<CommandBuilder>,
-        name: String,
-        value: Resource<SecretHandle>,
-    ) -> wasmtime::Result<()> {
-        let secret = self.table.get(&value)?.clone();
-        self.table.get_mut(&command)?.secret_env(name, &secret);
-        Ok(())
-    }
-
-    async fn current_dir(&mut self, command: Resource<CommandBuilder>, path: String) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.current_dir = Some(path);
-        Ok(())
-    }
-
-    async fn stdin(&mut self, command: Resource<CommandBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.stdin = Some(data);
-        Ok(())
-    }
-
-    async fn timeout_ms(&mut self, command: Resource<CommandBuilder>, timeout: u32) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.timeout = Some(Duration::from_millis(timeout.into()));
-        Ok(())
-    }
-
-    async fn capture(&mut self, command: Resource<CommandBuilder>, max_bytes: u32) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.capture = Some(max_bytes);
-        Ok(())
-    }
-
-    async fn quiet(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.quiet = true;
-        Ok(())
-    }
-
-    async fn spawn(&mut self, command: Resource<CommandBuilder>) -> CallResult<Resource<ChildHandle>> {
-        let command = self.table.get(&command)?.clone();
-        if self.cancel.is_set() {
-            let message = format!("`{}` is not started: the stage was asked to stop", command.program);
-            return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
-        }
-        let child = self.processes.spawn(command).await?;
-        Ok(self.table.push(child)?)
-    }
-
-    async fn drop(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
-        self.table.delete(command)?;
-        Ok(())
-    }
-}
-
-impl HostChild for Attempt {
-    async fn next_chunk(&mut self, child: Resource<ChildHandle>) -> CallResult<Option<wit::Chunk>> {
-        let chunk = self.table.get_mut(&child)?.next_chunk().await?;
-        Ok(chunk.map(|(source, data)| wit::Chunk {
-            source: match source {
-                Source::Stdout => wit::Source::Stdout,
-                Source::Stderr => wit::Source::Stderr,
-            },
-            data,
-        }))
-    }
-
-    async fn wait(&mut self, child: Resource<ChildHandle>) -> CallResult<wit::ExitStatus> {
-        let ExitStatus { code, signal } = self.table.get_mut(&child)?.wait().await?;
-        Ok(wit::ExitStatus { code, signal })
-    }
-
-    async fn kill(&mut self, child: Resource<ChildHandle>) -> CallResult<()> {
-        self.table.get(&child)?.group.kill();
-        Ok(())
-    }
-
-    async fn drop(&mut self, child: Resource<ChildHandle>) -> wasmtime::Result<()> {
-        self.table.delete(child)?.group.kill();
-        Ok(())
-    }
-}
-
-impl Host for Attempt {
-    async fn wait_any(&mut self, children: Vec<Resource<ChildHandle>>) -> CallResult<u32> {
-        let mut ends = Vec::new();
-        for child in &children {
-            let mut end = self.table.get(child)?.end.clone();
-            // An error means that the child's task is gone, and the child with it: an end as well.
-            ends.push(Box::pin(async move { drop(end.wait_for(Option::is_some).await) }));
-        }
-        if ends.is_empty() {
-            return Err(CapabilityError::new(ErrorCode::InvalidArgument, "there is no child to wait for").into());
-        }
-        let first = poll_fn(|context| {
-            let done = ends.iter_mut().position(|end| end.as_mut().poll(context).is_ready());
-            done.map_or(Poll::Pending, Poll::Ready)
-        });
-        Ok(u32::try_from(first.await).unwrap_or(u32::MAX))
     }
 }
 

@@ -51,7 +51,7 @@ pub struct SecretError {
 
 /// What a guest holds.
 #[derive(Clone, Debug)]
-pub(crate) struct SecretHandle {
+pub struct SecretHandle {
     name: String,
     secret: Arc<Secret>,
 }

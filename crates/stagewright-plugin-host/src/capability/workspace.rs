@@ -62,7 +62,7 @@ impl Workspace {
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let mut data = Vec::new();
         // One byte more than allowed tells a file that grew, or has no size, like those of /proc.
-        let read = file.by_ref().take(self.largest.saturating_add(1)).read_to_end(&mut data);
+        let read = (&mut file).take(self.largest.saturating_add(1)).read_to_end(&mut data);
         read.map_err(|error| failed_at("read", path, &error))?;
         if data.len() as u64 > self.largest {
             let message = format!("`{path}` ({size} bytes) doesn't fit into the {} of memory", Bytes(self.largest));
@@ -277,7 +277,7 @@ pub(crate) fn copy_and_digest(from: &mut impl io::Read, to: &mut impl io::Write)
         to.write_all(&buffer[..length])?;
         size += length as u64;
     }
-    Ok((format!("sha256:{}", crate::hex(&hasher.finalize())), size))
+    Ok((format!("sha256:{}", crate::digest::hex(&hasher.finalize())), size))
 }
 
 /// Differs from every other name that this process makes.

@@ -53,6 +53,18 @@ impl State {
         }
     }
 
+    /// For those who don't see the colour; none for what hasn't begun.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            State::Planned => None,
+            State::Running => Some("running"),
+            State::Waiting => Some("waiting"),
+            State::Good => Some("succeeded"),
+            State::Bad => Some("failed"),
+            State::Skipped => Some("skipped"),
+        }
+    }
+
     /// Stroke colours that can be told apart on white and on black; the same in each format.
     fn color(self) -> &'static str {
         match self {

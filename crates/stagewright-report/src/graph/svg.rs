@@ -60,10 +60,7 @@ fn edge(svg: &mut String, from: &Placed, to: &Placed) {
 
 fn stage(svg: &mut String, node: &Node, placed: &Placed) {
     let Placed { x, y, width } = placed;
-    let state = match node.state {
-        State::Planned => String::new(),
-        state => format!(", {}", state.class()),
-    };
+    let state = node.state.word().map(|word| format!(", {word}")).unwrap_or_default();
     let title = escaped(&format!("{}: {}{state}", node.id, node.uses));
     let class = node.state.class();
     let (text, first, second) = (x + width / 2, y + 19, y + 35);

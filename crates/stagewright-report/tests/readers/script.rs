@@ -53,7 +53,7 @@ impl Script {
         self.then(EventKind::Log { stage: StageIndex(stage), attempt: 1, stream, line: line.to_owned() })
     }
 
-    /// Ends the attempt; the stage too unless it `is_retried`.
+    /// Ends the attempt, not the stage.
     pub(crate) fn end(self, stage: u32, attempt: u32, outcome: Outcome, failure: Option<Failure>) -> Script {
         let outputs = BTreeMap::from([("count".to_owned(), json!(3))]);
         self.then(EventKind::AttemptEnded { stage: StageIndex(stage), attempt, outcome, failure, outputs })
@@ -252,7 +252,10 @@ pub(crate) fn matrix() -> Vec<Event> {
     .run_ended(Outcome::Failed)
 }
 
-pub(crate) const ALL: [(&str, fn() -> Vec<Event>); 6] = [
+/// A name for snapshots, and what happens.
+type Scenario = (&'static str, fn() -> Vec<Event>);
+
+pub(crate) const ALL: [Scenario; 6] = [
     ("success", success),
     ("failure_with_retry", failure_with_retry),
     ("cancelled", cancelled),

@@ -1,5 +1,7 @@
 //! The store from outside: what is kept, what is refused, and what a crash leaves.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test that called it")]
+
 mod log;
 
 use std::collections::BTreeMap;
@@ -286,6 +288,7 @@ fn runs_are_listed_newest_first_with_how_they_stand() {
     let row =
         |store: &Store| store.list(&Filter::default()).unwrap().into_iter().find(|row| row.id == run_id()).unwrap();
     assert_eq!(row(&store).state, RunState::Interrupted);
+    assert_eq!(row(&store).source, json!({"git": {"commit": "abc"}}));
 
     let lease = store.claim(&run_id()).unwrap();
     assert_eq!(row(&store).state, RunState::Running);

@@ -1,5 +1,3 @@
-use std::io::Write;
-
 use jiff::civil::{Date, date};
 use rustsec::Lockfile;
 
@@ -10,15 +8,21 @@ use crate::finding::{Finding, Kind};
 use crate::{licenses, policy, yanked};
 
 const TODAY: Date = date(2099, 6, 1);
-const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+pub(crate) const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 pub(crate) const ADVISORIES: [(&str, &str); 3] = [
-    ("crates/leaky-jar/RUSTSEC-2099-0001.md", include_str!("../../tests/advisories/crates/leaky-jar/RUSTSEC-2099-0001.md")),
+    (
+        "crates/leaky-jar/RUSTSEC-2099-0001.md",
+        include_str!("../../tests/advisories/crates/leaky-jar/RUSTSEC-2099-0001.md"),
+    ),
     (
         "crates/dusty-shelf/RUSTSEC-2099-0002.md",
         include_str!("../../tests/advisories/crates/dusty-shelf/RUSTSEC-2099-0002.md"),
     ),
-    ("crates/retracted/RUSTSEC-2099-0003.md", include_str!("../../tests/advisories/crates/retracted/RUSTSEC-2099-0003.md")),
+    (
+        "crates/retracted/RUSTSEC-2099-0003.md",
+        include_str!("../../tests/advisories/crates/retracted/RUSTSEC-2099-0003.md"),
+    ),
 ];
 
 /// A lock file with these packages; the source is empty for one of the workspace.
@@ -128,7 +132,12 @@ fn an_ignore_that_hits_nothing_warns_and_one_that_expired_fails_even_so() {
 fn a_database_refuses_what_it_cannot_read_or_place() {
     let mut database = Database::default();
     let (path, text) = ADVISORIES[0];
-    assert!(database.add("crates/leaky-jar/RUSTSEC-2099-0009.md", text).unwrap_err().contains("belongs in crates/leaky-jar"));
+    assert!(
+        database
+            .add("crates/leaky-jar/RUSTSEC-2099-0009.md", text)
+            .unwrap_err()
+            .contains("belongs in crates/leaky-jar")
+    );
     assert!(database.add("crates/other/RUSTSEC-2099-0001.md", text).is_err());
     assert!(database.add(path, "# no front matter").unwrap_err().starts_with(path));
     database.add("rust/std/RUSTSEC-2099-0001.md", "the toolchain's collection").unwrap();
@@ -136,7 +145,7 @@ fn a_database_refuses_what_it_cannot_read_or_place() {
     assert_eq!(database.len(), 0);
 }
 
-fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
     let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (path, text) in files {
         let mut header = tar::Header::new_gnu();
@@ -153,11 +162,14 @@ fn a_tarball_holds_the_database_below_a_folder_of_any_name() {
     let bytes = tarball(&files);
     assert_eq!(Database::from_tarball(bytes.as_slice()).unwrap().len(), 3);
 
-    let cut = &bytes[..bytes.len() / 2];
-    assert!(Database::from_tarball(cut).unwrap_err().contains("damaged"));
+    for length in [bytes.len() / 2, bytes.len() - 1] {
+        assert!(Database::from_tarball(&bytes[..length]).is_err(), "cut to {length}");
+    }
+    let mut flipped = bytes.clone();
+    let checksum = flipped.len() - 6;
+    flipped[checksum] ^= 1;
+    assert!(Database::from_tarball(flipped.as_slice()).unwrap_err().contains("damaged"));
     assert!(Database::from_tarball(&b"<html>not found</html>"[..]).is_err());
-    let mut twice = Vec::new();
-    twice.write_all(&bytes).unwrap();
     let broken = tarball(&[("crates/leaky-jar/RUSTSEC-2099-0001.md", "no advisory")]);
     assert!(Database::from_tarball(broken.as_slice()).unwrap_err().contains("crates/leaky-jar"));
 }
@@ -242,7 +254,8 @@ fn the_index_is_read_as_the_cargo_book_says() {
     for (name, path) in [("a", "1/a"), ("ab", "2/ab"), ("abc", "3/a/abc"), ("Serde_json", "se/rd/serde_json")] {
         assert_eq!(yanked::index_path(name), path);
     }
-    let file = b"{\"name\":\"a\",\"vers\":\"1.0.0\",\"yanked\":false}\n{\"name\":\"a\",\"vers\":\"1.0.1\",\"yanked\":true}\n";
+    let file =
+        b"{\"name\":\"a\",\"vers\":\"1.0.0\",\"yanked\":false}\n{\"name\":\"a\",\"vers\":\"1.0.1\",\"yanked\":true}\n";
     assert_eq!(yanked::is_yanked(file, "1.0.0"), Ok(Some(false)));
     assert_eq!(yanked::is_yanked(file, "1.0.1"), Ok(Some(true)));
     assert_eq!(yanked::is_yanked(file, "9.9.9"), Ok(None));

@@ -1,0 +1,92 @@
+//! `validate`: every mistake of every pipeline file, and of every stage's configuration.
+
+use std::io::Write;
+
+use serde_json::{Value as Json, json};
+use stagewright_model::Plan;
+
+use crate::args::{Global, ValidateArgs};
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::host::{Host, Misconfigured};
+use crate::load;
+use crate::repository::{PipelineFile, Repository};
+
+pub(crate) fn validate(
+    global: &Global,
+    repository: &Repository,
+    args: &ValidateArgs,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
+    let wanted = match args.pipelines.is_empty() {
+        true => repository.pipelines().iter().map(|path| path.display().to_string()).collect(),
+        false => args.pipelines.clone(),
+    };
+    if wanted.is_empty() {
+        return Err(CommandError::not_ready(format!("{} has no pipeline", repository.root.display()))
+            .hint("write a `stagewright.toml` at its root, or a file in `pipelines/`"));
+    }
+    let mut found = Vec::new();
+    let mut valid = true;
+    for name in wanted {
+        let file = repository.pipeline(Some(&name))?;
+        let (checked, text) = check(global, repository, &file, args.json, &mut found)?;
+        valid &= checked;
+        if !args.json {
+            writeln!(out, "{}: {text}", file.name)?;
+        }
+    }
+    if args.json {
+        writeln!(out, "{:#}", Json::Array(found))?;
+    }
+    Ok(if valid { Exit::Success } else { Exit::InvalidPipeline })
+}
+
+/// Whether the file is valid, and a word on it.
+fn check(
+    global: &Global,
+    repository: &Repository,
+    file: &PipelineFile,
+    json: bool,
+    found: &mut Vec<Json>,
+) -> Result<(bool, String), CommandError> {
+    let (plan, diagnostics) = load::parse(repository, file);
+    if json {
+        found.extend(diagnostics.iter().map(load::as_json));
+    } else {
+        load::show(global, &diagnostics);
+    }
+    let Some(plan) = plan else {
+        let mistakes = diagnostics.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
+        return Ok((false, format!("{mistakes} {}", if mistakes == 1 { "mistake" } else { "mistakes" })));
+    };
+    let host = Host::open(repository, &plan)?;
+    let wrong = host.misconfigured(&plan)?;
+    if wrong.is_empty() {
+        return Ok((true, format!("valid, {} stages", plan.stages.len())));
+    }
+    for misconfigured in &wrong {
+        match json {
+            true => found.push(as_json(file, &plan, misconfigured)),
+            false => {
+                let _ = std::io::stderr().write_all(misconfigured.render(file, &plan).as_bytes());
+            }
+        }
+    }
+    Ok((false, format!("{} of its stages are not configured as their plugins want", wrong.len())))
+}
+
+fn as_json(file: &PipelineFile, plan: &Plan, misconfigured: &Misconfigured) -> Json {
+    let stage = plan.stage(misconfigured.stage);
+    json!({
+        "file": file.name,
+        "line": stage.line,
+        "column": 1,
+        "code": format!("stagewright::{}", misconfigured.problem.code),
+        "severity": "error",
+        "stage": stage.id,
+        "path": misconfigured.problem.path,
+        "message": misconfigured.problem.message,
+        "help": misconfigured.problem.help,
+    })
+}

@@ -1,0 +1,193 @@
+//! The plugin host of one repository, and what has to hold before a run may start.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stagewright_engine::{Level, Problem, StageRunner};
+use stagewright_model::{Plan, StageIndex};
+use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
+use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
+use stagewright_plugin_host::{Description, HostConfig, PluginError, PluginHost, SecretSource};
+use tokio::runtime::Runtime;
+
+use crate::cargo_hosts::cargo_hosts;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::repository::{PipelineFile, Repository};
+use crate::secrets::Secrets;
+
+/// What stages have between the request to stop and the kill.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A plugin host, and the runtime that asks it things before the run has one.
+pub(crate) struct Host {
+    plugins: PluginHost,
+    services: Arc<ServiceManager>,
+    secrets: Arc<Secrets>,
+    runtime: Runtime,
+}
+
+/// A stage whose plugin finds fault with its `with` table.
+#[derive(Clone, Debug)]
+pub(crate) struct Misconfigured {
+    pub(crate) stage: StageIndex,
+    pub(crate) problem: Problem,
+}
+
+impl Misconfigured {
+    /// File, line, key, what is wrong, and the remedy.
+    pub(crate) fn render(&self, file: &PipelineFile, plan: &Plan) -> String {
+        let stage = plan.stage(self.stage);
+        let key = self.problem.path.as_ref().map(|path| format!(".with.{path}")).unwrap_or_default();
+        let mut text =
+            format!("error: {}:{}: [stages.{}]{key}: {}\n", file.name, stage.line, stage.name, self.problem.message);
+        if let Some(help) = &self.problem.help {
+            text.push_str(&format!("  help: {help}\n"));
+        }
+        text
+    }
+}
+
+impl Host {
+    pub(crate) fn open(repository: &Repository, plan: &Plan) -> Result<Host, CommandError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CommandError::internal("can't start the runtime").caused_by(error))?;
+        let registry = Arc::new(registry(repository));
+        let services = Arc::new(services(repository, Arc::clone(&registry))?);
+        let secrets = Arc::new(Secrets::of(plan, repository));
+        let config = HostConfig {
+            workspace: repository.root.clone(),
+            reserved: repository.reserved(),
+            plugin_cache: repository.cache.clone(),
+            artifacts: repository.state.join("artifacts"),
+            builtin: repository.plugins.clone(),
+            environment: repository.environment.clone(),
+            cargo_hosts: cargo_hosts(&repository.root, &repository.environment),
+            secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
+            registry,
+            services: Arc::clone(&services),
+            grace: GRACE,
+            verbose: false,
+        };
+        let plugins = PluginHost::new(config).map_err(|error| {
+            let help = error.help.clone();
+            let mut failed = CommandError::internal(error.message.clone()).caused_by(error);
+            failed.hints.extend(help);
+            failed
+        })?;
+        Ok(Host { plugins, services, secrets, runtime })
+    }
+
+    /// For the engine.
+    pub(crate) fn runner(&self) -> Arc<dyn StageRunner> {
+        Arc::new(self.plugins.clone())
+    }
+
+    /// Every stage's plugin, by plan index. Stages of one plugin share the work.
+    pub(crate) fn describe_all(&self, plan: &Plan) -> Result<Vec<Description>, CommandError> {
+        let mut known: HashMap<String, Description> = HashMap::new();
+        let mut described = Vec::with_capacity(plan.stages.len());
+        for stage in &plan.stages {
+            let key = format!("{} {:?}", stage.uses, stage.trust);
+            if !known.contains_key(&key) {
+                let asked = self.runtime.block_on(self.plugins.describe(&stage.uses, &stage.trust));
+                let description = asked.map_err(|error| bad_plugin(&stage.id, error))?;
+                known.insert(key.clone(), description);
+            }
+            described.push(known[&key].clone());
+        }
+        Ok(described)
+    }
+
+    /// Stages whose plugin finds fault with their configuration.
+    pub(crate) fn misconfigured(&self, plan: &Plan) -> Result<Vec<Misconfigured>, CommandError> {
+        let mut found = Vec::new();
+        // Cells of a matrix, and stages that are configured alike, have the same mistakes: they are told once.
+        let mut asked = BTreeSet::new();
+        for index in plan.indices() {
+            let stage = plan.stage(index);
+            if !asked.insert((stage.uses.to_string(), stage.name.clone(), stage.with.to_string())) {
+                continue;
+            }
+            let problems = self.runtime.block_on(self.plugins.validate(&stage.uses, &stage.trust, &stage.with));
+            let problems = problems.map_err(|error| bad_plugin(&stage.id, error))?;
+            let errors = problems.into_iter().filter(|problem| problem.level == Level::Error);
+            found.extend(errors.map(|problem| Misconfigured { stage: index, problem }));
+        }
+        Ok(found)
+    }
+
+    /// Refuses a run that can't come to its end: a plugin that isn't there, a configuration that doesn't hold, a secret
+    /// that isn't set.
+    pub(crate) fn check(
+        &self,
+        file: &PipelineFile,
+        plan: &Plan,
+        left_out: &BTreeMap<StageIndex, String>,
+    ) -> Result<(), CommandError> {
+        let wrong = self.misconfigured(plan)?;
+        if let [first, rest @ ..] = wrong.as_slice() {
+            let all = std::iter::once(first).chain(rest).map(|one| one.render(file, plan)).collect::<String>();
+            return Err(CommandError::new(
+                Exit::InvalidPipeline,
+                format!("{} has stages that are not configured as their plugins want; nothing was run\n{all}", file.name),
+            ));
+        }
+        let wanted = plan.indices().filter(|index| !left_out.contains_key(index));
+        let secrets = wanted.flat_map(|index| plan.stage(index).permissions.secrets.iter()).collect::<BTreeSet<_>>();
+        for name in secrets {
+            if let Err(error) = self.secrets.secret(name) {
+                let mut failed = CommandError::not_ready(error.message);
+                failed.hints.extend(error.help);
+                return Err(failed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops what rehearsals left running.
+    pub(crate) fn stop_rehearsal(&self) -> Result<(), CommandError> {
+        let stopped = self.runtime.block_on(self.services.stop_all(true));
+        stopped.map_err(|error| CommandError::internal("can't stop the services of the rehearsal").caused_by(error))
+    }
+}
+
+fn bad_plugin(stage: &str, error: PluginError) -> CommandError {
+    let mut failed = CommandError::not_ready(format!("stage `{stage}`: {}", error.message));
+    failed.hints.extend(error.causes.into_iter().map(|cause| format!("cause: {cause}")));
+    failed.hints.extend(error.help);
+    failed
+}
+
+fn registry(repository: &Repository) -> Registry {
+    let docker = repository.environment.get("DOCKER_CONFIG").map(PathBuf::from).or_else(|| {
+        let home = repository.environment.get("HOME")?;
+        Some(PathBuf::from(home).join(".docker"))
+    });
+    Registry::new(RegistryConfig {
+        embedded_root: repository.state.join("registry"),
+        rehearsal_root: repository.state.join("rehearsal/registry"),
+        credentials: Arc::new(DockerConfig::new(docker.unwrap_or_default().join("config.json"))),
+    })
+}
+
+/// The services of a repository's environments.
+pub(crate) fn services(repository: &Repository, registry: Arc<Registry>) -> Result<ServiceManager, CommandError> {
+    let exe = std::env::current_exe()
+        .map_err(|error| CommandError::internal("can't find this program's own file").caused_by(error))?;
+    Ok(ServiceManager::new(ServiceConfig {
+        root: repository.state.join("environments"),
+        rehearsal_root: repository.state.join("rehearsal/environments"),
+        exe,
+        registry,
+    }))
+}
+
+/// The services alone, for commands that need no plugin.
+pub(crate) fn services_of(repository: &Repository) -> Result<ServiceManager, CommandError> {
+    services(repository, Arc::new(registry(repository)))
+}

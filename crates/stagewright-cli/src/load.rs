@@ -1,0 +1,83 @@
+//! From a pipeline file to a plan, with its mistakes shown to the person who made them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use serde_json::{Value as Json, json};
+use stagewright_model::{Diagnostic, Plan};
+
+use crate::args::Global;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::repository::{PipelineFile, Repository};
+use crate::screen;
+
+/// Parses; mistakes and warnings go to standard error.
+pub(crate) fn plan(global: &Global, repository: &Repository, file: &PipelineFile) -> Result<Plan, CommandError> {
+    let (plan, diagnostics) = parse(repository, file);
+    show(global, &diagnostics);
+    plan.ok_or_else(|| {
+        let mistakes = diagnostics.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
+        let count = if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") };
+        let error = CommandError::new(Exit::InvalidPipeline, format!("{} has {count}; nothing was run", file.name));
+        if repository.builtin_names().is_empty() { error.hint(no_plugins(repository)) } else { error }
+    })
+}
+
+/// The plan, unless the file has mistakes; and what there is to say about the file.
+pub(crate) fn parse(repository: &Repository, file: &PipelineFile) -> (Option<Plan>, Vec<Diagnostic>) {
+    let known = repository.builtin_names().into_iter().collect();
+    match Plan::parse(&file.name, &file.text, &known) {
+        Ok((plan, warnings)) => (Some(plan), warnings),
+        Err(mistakes) => (None, mistakes.into_iter().collect()),
+    }
+}
+
+fn no_plugins(repository: &Repository) -> String {
+    let folders = repository.plugins.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
+    format!("no built-in plugins were found in {folders}: set STAGEWRIGHT_PLUGINS to the folder that holds them")
+}
+
+/// Renders diagnostics, each with its place underlined.
+pub(crate) fn show<'a>(global: &Global, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
+    let theme = if screen::colors(global) { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(screen::width()).with_links(false);
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        if handler.render_report(&mut text, diagnostic).is_ok() {
+            text.push('\n');
+        }
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// The values of `--input`, with the defaults of the rest.
+pub(crate) fn inputs(plan: &Plan, given: &[String]) -> Result<BTreeMap<String, Json>, CommandError> {
+    let mut values = BTreeMap::new();
+    for pair in given {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(CommandError::usage(format!("`--input {pair}` isn't NAME=VALUE")));
+        };
+        values.insert(name.to_owned(), value.to_owned());
+    }
+    plan.resolve_inputs(&values).map_err(|errors| {
+        let mut error = CommandError::not_ready("the pipeline's inputs aren't as it declares them");
+        error.hints = errors.iter().map(ToString::to_string).collect();
+        error
+    })
+}
+
+/// As JSON, for programs.
+pub(crate) fn as_json(diagnostic: &Diagnostic) -> Json {
+    let (line, column) = diagnostic.position();
+    json!({
+        "file": diagnostic.file(),
+        "line": line,
+        "column": column,
+        "code": diagnostic.code(),
+        "severity": if diagnostic.is_warning() { "warning" } else { "error" },
+        "message": diagnostic.message(),
+        "help": diagnostic.help(),
+    })
+}

@@ -1,0 +1,207 @@
+//! From guest crates to components.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Deserialize;
+use wit_component::ComponentEncoder;
+
+use super::guest::{self, Guest};
+use super::{BuildArgs, PluginError, fingerprint, toolchain};
+
+/// A plugin whose component is up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Built {
+    name: String,
+    component: PathBuf,
+    bytes: u64,
+    /// False when it was up to date before.
+    rebuilt: bool,
+}
+
+pub(super) fn run(args: &BuildArgs, out: &mut dyn Write) -> Result<(), PluginError> {
+    let paths = if args.paths.is_empty() { guest::default_paths()? } else { args.paths.clone() };
+    for built in build(&paths, args.out.as_deref(), &args.release_profile, &mut std::io::stderr())? {
+        let state = if built.rebuilt { "built" } else { "up to date" };
+        let kib = built.bytes.div_ceil(1024);
+        writeln!(out, "{:<14} {kib:>5} KiB  {state:<10}  {}", built.name, built.component.display())?;
+    }
+    Ok(())
+}
+
+/// Brings the components of the plugins at `paths` up to date.
+fn build(
+    paths: &[PathBuf],
+    folder: Option<&Path>,
+    profile: &str,
+    progress: &mut dyn Write,
+) -> Result<Vec<Built>, PluginError> {
+    let mut by_workspace: BTreeMap<PathBuf, Vec<Guest>> = BTreeMap::new();
+    for guest in guest::find(paths)? {
+        by_workspace.entry(guest.workspace.clone()).or_default().push(guest);
+    }
+    let mut built = Vec::new();
+    for (workspace, wanted) in by_workspace {
+        let workspace = Workspace::open(workspace, profile)?;
+        built.extend(workspace.bring_up_to_date(&wanted, folder, progress)?);
+    }
+    Ok(built)
+}
+
+/// The guests that Cargo builds in one call.
+struct Workspace<'a> {
+    root: PathBuf,
+    guests: Vec<Guest>,
+    profile: &'a str,
+    fingerprint: String,
+}
+
+impl Workspace<'_> {
+    fn open(root: PathBuf, profile: &str) -> Result<Workspace<'_>, PluginError> {
+        let guests = guest::all_of(&root)?;
+        let mut workspace = Workspace { root, guests, profile, fingerprint: String::new() };
+        workspace.fingerprint = workspace.take_fingerprint()?;
+        Ok(workspace)
+    }
+
+    fn take_fingerprint(&self) -> Result<String, PluginError> {
+        let folders = guest::source_folders(&self.root, &self.guests)?;
+        fingerprint::of_sources(&self.root, &folders, self.profile, &toolchain::identify(&self.root)?)
+    }
+
+    fn bring_up_to_date(
+        mut self,
+        wanted: &[Guest],
+        folder: Option<&Path>,
+        progress: &mut dyn Write,
+    ) -> Result<Vec<Built>, PluginError> {
+        let component = |guest: &Guest| match folder {
+            Some(folder) => folder.join(format!("{}.wasm", guest.name)),
+            None => guest.folder.join("plugin.wasm"),
+        };
+        let stale: BTreeSet<&Guest> =
+            wanted.iter().filter(|guest| !fingerprint::is_current(&component(guest), &self.fingerprint)).collect();
+        if !stale.is_empty() {
+            let modules = self.compile(&stale, progress)?;
+            // Cargo may have written the lock file.
+            self.fingerprint = self.take_fingerprint()?;
+            for guest in &stale {
+                self.componentize(guest, &modules[&guest.folder], &component(guest))?;
+            }
+        }
+        let describe = |guest: &Guest| {
+            let path = component(guest);
+            let bytes = fs::metadata(&path).map_err(|source| PluginError::Read { path: path.clone(), source })?.len();
+            Ok(Built { name: guest.name.clone(), component: path, bytes, rebuilt: stale.contains(guest) })
+        };
+        wanted.iter().map(describe).collect()
+    }
+
+    /// The core modules by the guests' folders. Guests that weren't asked for may fail.
+    fn compile(
+        &self,
+        wanted: &BTreeSet<&Guest>,
+        progress: &mut dyn Write,
+    ) -> Result<BTreeMap<PathBuf, PathBuf>, PluginError> {
+        let chosen = toolchain::choose(&self.root, progress)?;
+        writeln!(progress, "building {} plugins with {}", self.guests.len(), chosen.describe())?;
+        let start = Instant::now();
+        let mut cargo = chosen
+            .cargo(&self.root)
+            .args(["--profile", self.profile, "--keep-going", "--message-format", "json-render-diagnostics"])
+            .args(["--target-dir".to_owned(), self.target_folder().display().to_string()])
+            .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags())
+            .without_env("RUSTFLAGS");
+        for guest in &self.guests {
+            cargo = cargo.args(["-p", &guest.name]);
+        }
+        let (status, messages) = cargo.run(progress)?;
+        let modules = modules(&messages);
+        let missing = wanted.iter().filter(|guest| !modules.contains_key(&guest.folder));
+        let missing: Vec<String> = missing.map(|guest| guest.name.clone()).collect();
+        if !missing.is_empty() {
+            return Err(PluginError::Cargo { plugins: missing, status });
+        }
+        writeln!(progress, "built in {:.1} s", start.elapsed().as_secs_f32())?;
+        Ok(modules)
+    }
+
+    fn componentize(&self, guest: &Guest, module: &Path, path: &Path) -> Result<(), PluginError> {
+        let core = fs::read(module).map_err(|source| PluginError::Read { path: module.to_owned(), source })?;
+        let component =
+            ComponentEncoder::default().validate(true).module(&core).and_then(|encoder| encoder.encode()).map_err(
+                |error| PluginError::Componentize { plugin: guest.name.clone(), reason: format!("{error:#}") },
+            )?;
+        write_whole(path, &component)?;
+        fingerprint::stamp(path, &component, &self.fingerprint)
+    }
+
+    /// Apart from the host's own artifacts: the two don't share a lock, so a guest can be built by a running build.
+    fn target_folder(&self) -> PathBuf {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+        self.root.join(target).join("guests")
+    }
+
+    /// Panic messages hold the paths of sources: the same sources must build to the same bytes wherever they lie.
+    fn rustflags(&self) -> String {
+        let home = std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
+        let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+        let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+        [remap(&cargo_home, "/cargo"), remap(&self.root, "/source")].join("\u{1f}")
+    }
+}
+
+/// From Cargo's messages, one JSON object a line.
+fn modules(messages: &[u8]) -> BTreeMap<PathBuf, PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        reason: String,
+        manifest_path: Option<PathBuf>,
+        #[serde(default)]
+        filenames: Vec<PathBuf>,
+    }
+    let messages =
+        messages.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Message>(line).ok());
+    let artifacts = messages.filter(|message| message.reason == "compiler-artifact");
+    artifacts
+        .filter_map(|artifact| {
+            let module =
+                artifact.filenames.into_iter().find(|file| file.extension().is_some_and(|kind| kind == "wasm"))?;
+            Some((artifact.manifest_path?.parent()?.to_owned(), module))
+        })
+        .collect()
+}
+
+/// Replaces the file as a whole: a run that loads it meanwhile sees the old one or the new one.
+fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginError> {
+    let failed = |source| PluginError::Write { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let temporary = path.with_extension(format!("wasm.{}", std::process::id()));
+    fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, path)).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_found_among_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/dep/Cargo.toml","filenames":["/t/libdep.rlib"]}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/one/Cargo.toml","filenames":["/t/libone.rlib","/t/one.wasm"]}"#,
+            "\n",
+            r#"{"reason":"compiler-message","manifest_path":"/w/two/Cargo.toml","message":{}}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":false}"#,
+            "\n",
+        );
+        let found = modules(messages.as_bytes());
+        assert_eq!(found, BTreeMap::from([(PathBuf::from("/w/one"), PathBuf::from("/t/one.wasm"))]));
+    }
+}

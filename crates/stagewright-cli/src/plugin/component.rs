@@ -1,0 +1,121 @@
+//! What a component's binary says: the interfaces that it imports and exports.
+
+use wit_component::DecodedWasm;
+
+/// Of the contract, as `stagewright:stage/context@0.1.0` is named.
+const PACKAGE: &str = "stagewright:stage/";
+/// The contract that this version speaks; a patch release more or less is no matter.
+const VERSION: &str = "0.1.";
+/// Without a permission, because they reach nothing outside of the run.
+const FREE: [&str; 7] = ["types", "context", "clock", "logging", "outputs", "artifacts", "gate"];
+/// Interface, the permission that opens it.
+const GRANTED: [(&str, &str); 6] = [
+    ("process", "process"),
+    ("workspace", "read, write"),
+    ("http", "net"),
+    ("secrets", "secrets"),
+    ("registry", "registry"),
+    ("service", "service"),
+];
+
+/// The interfaces of a component, by the contract's short names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Interfaces {
+    /// Those of the contract.
+    pub(super) imports: Vec<String>,
+    /// Those that no host of this contract offers, by their full names.
+    pub(super) foreign: Vec<String>,
+    /// Those of the contract.
+    pub(super) exports: Vec<String>,
+}
+
+impl Interfaces {
+    /// The error says why the bytes are no component.
+    pub(super) fn of(component: &[u8]) -> Result<Interfaces, String> {
+        let (resolve, world) = match wit_component::decode(component) {
+            Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
+            Ok(DecodedWasm::WitPackage(..)) => return Err("it is a WIT package, not a component".to_owned()),
+            Err(error) => return Err(format!("it is no component: {error:#}")),
+        };
+        let world = &resolve.worlds[world];
+        let mut interfaces = Interfaces::default();
+        for key in world.imports.keys() {
+            let name = resolve.name_world_key(key);
+            match short(&name) {
+                Some(short) if is_known(short) => interfaces.imports.push(short.to_owned()),
+                _ => interfaces.foreign.push(name),
+            }
+        }
+        let exports = world.exports.keys().map(|key| resolve.name_world_key(key));
+        interfaces.exports.extend(exports.filter_map(|name| short(&name).map(str::to_owned)));
+        Ok(interfaces)
+    }
+
+    /// Permissions that the plugin has a use for, with the interface that each opens.
+    pub(super) fn permissions(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        GRANTED.into_iter().filter(|(interface, _)| self.imports.iter().any(|import| import == interface))
+    }
+
+    /// How far the plugin can reach at most: the grants may keep it nearer.
+    pub(super) fn reach(&self) -> &'static str {
+        let imports = |names: &[&str]| self.imports.iter().any(|import| names.contains(&import.as_str()));
+        if imports(&["http", "registry", "service"]) {
+            "external"
+        } else if imports(&["workspace", "process"]) {
+            "local"
+        } else {
+            "pure"
+        }
+    }
+
+    /// Why no host of this contract can run it.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let foreign = self.foreign.iter().map(|name| format!("imports `{name}`, which stages are not given"));
+        let missing = (!self.exports.iter().any(|export| export == "plugin"))
+            .then(|| format!("doesn't export `{PACKAGE}plugin@{VERSION}0`"));
+        foreign.chain(missing).collect()
+    }
+}
+
+fn short(name: &str) -> Option<&str> {
+    let (interface, version) = name.strip_prefix(PACKAGE)?.split_once('@')?;
+    version.starts_with(VERSION).then_some(interface)
+}
+
+fn is_known(interface: &str) -> bool {
+    FREE.contains(&interface) || GRANTED.iter().any(|(known, _)| *known == interface)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interfaces(imports: &[&str]) -> Interfaces {
+        Interfaces {
+            imports: imports.iter().map(|name| (*name).to_owned()).collect(),
+            exports: vec!["plugin".to_owned()],
+            ..Interfaces::default()
+        }
+    }
+
+    #[test]
+    fn reach_is_that_of_the_farthest_import() {
+        assert_eq!(interfaces(&["context", "gate"]).reach(), "pure");
+        assert_eq!(interfaces(&["context", "process"]).reach(), "local");
+        assert_eq!(interfaces(&["process", "http"]).reach(), "external");
+    }
+
+    #[test]
+    fn names_of_other_packages_and_versions_are_foreign() {
+        assert_eq!(short("stagewright:stage/http@0.1.7"), Some("http"));
+        assert_eq!(short("stagewright:stage/http@0.2.0"), None);
+        assert_eq!(short("wasi:cli/environment@0.2.0"), None);
+    }
+
+    #[test]
+    fn what_is_no_component_says_so() {
+        assert!(Interfaces::of(b"\0asm\x01\0\0\0").unwrap_err().contains("no component"));
+        let lacking = Interfaces { foreign: vec!["wasi:cli/exit@0.2.0".to_owned()], ..Interfaces::default() };
+        assert_eq!(lacking.problems().len(), 2);
+    }
+}

@@ -1,0 +1,146 @@
+//! Tells whether a component is what its sources would build to, without starting Cargo.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::PluginError;
+
+/// Names beside sources that don't go into the component.
+const PASSED_OVER: [&str; 6] = ["target", "tests", "examples", "benches", "plugin.wasm", "README.md"];
+
+/// Of everything that goes into the guests of a workspace: hexadecimal SHA-256.
+pub(super) fn of_sources(
+    workspace: &Path,
+    folders: &BTreeSet<PathBuf>,
+    profile: &str,
+    toolchain: &str,
+) -> Result<String, PluginError> {
+    let mut hash = Sha256::new();
+    for part in ["1", env!("CARGO_PKG_VERSION"), profile, toolchain] {
+        field(&mut hash, part.as_bytes());
+    }
+    let mut files = BTreeSet::new();
+    for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml", ".cargo/config.toml"] {
+        let file = workspace.join(name);
+        if file.is_file() {
+            files.insert(file);
+        }
+    }
+    for folder in folders {
+        collect(folder, &mut files)?;
+    }
+    for file in files {
+        let content = fs::read(&file).map_err(|source| PluginError::Read { path: file.clone(), source })?;
+        // Relative, so that a moved checkout is still up to date.
+        field(&mut hash, file.strip_prefix(workspace).unwrap_or(&file).to_string_lossy().as_bytes());
+        field(&mut hash, &content);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+/// Whether `component` is there as it was when [`stamp`] was called with the same fingerprint.
+pub(super) fn is_current(component: &Path, fingerprint: &str) -> bool {
+    let (Ok(stamp), Ok(content)) = (fs::read_to_string(stamp_path(component)), fs::read(component)) else {
+        return false;
+    };
+    stamp == stamp_text(fingerprint, &content)
+}
+
+/// Notes beside `component` what it was made from.
+pub(super) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Result<(), PluginError> {
+    let path = stamp_path(component);
+    fs::write(&path, stamp_text(fingerprint, content)).map_err(|source| PluginError::Write { path, source })
+}
+
+/// `sha256:…` of a component, as lock files name it.
+pub(super) fn digest(content: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(content)))
+}
+
+fn stamp_text(fingerprint: &str, content: &[u8]) -> String {
+    format!("sources {fingerprint}\ncomponent {}\n", digest(content))
+}
+
+fn stamp_path(component: &Path) -> PathBuf {
+    let name = component.file_name().unwrap_or_default().to_string_lossy();
+    component.with_file_name(format!(".{name}.stamp"))
+}
+
+fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), PluginError> {
+    let unreadable = |source| PluginError::Read { path: folder.to_owned(), source };
+    for entry in folder.read_dir().map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') || PASSED_OVER.contains(&&*name) {
+            continue;
+        }
+        if entry.file_type().map_err(unreadable)?.is_dir() {
+            collect(&entry.path(), files)?;
+        } else {
+            files.insert(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// With its length, so that no two lists of fields read the same.
+fn field(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(root: &Path, toolchain: &str) -> String {
+        of_sources(root, &BTreeSet::from([root.join("one")]), "guest", toolchain).unwrap()
+    }
+
+    #[test]
+    fn what_goes_into_the_component_counts_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("one/src")).unwrap();
+        fs::create_dir_all(root.join("one/target")).unwrap();
+        fs::write(root.join("one/src/lib.rs"), "a").unwrap();
+        let before = fingerprint(root, "rustc 1");
+        assert_eq!(before, fingerprint(root, "rustc 1"));
+        assert_ne!(before, fingerprint(root, "rustc 2"));
+
+        fs::write(root.join("one/target/lib.wasm"), "b").unwrap();
+        fs::write(root.join("one/plugin.wasm"), "b").unwrap();
+        assert_eq!(before, fingerprint(root, "rustc 1"));
+
+        fs::write(root.join("Cargo.lock"), "").unwrap();
+        let locked = fingerprint(root, "rustc 1");
+        assert_ne!(before, locked);
+        fs::write(root.join("one/src/lib.rs"), "b").unwrap();
+        assert_ne!(locked, fingerprint(root, "rustc 1"));
+    }
+
+    #[test]
+    fn a_component_that_was_tampered_with_is_not_current() {
+        let dir = tempfile::tempdir().unwrap();
+        let component = dir.path().join("plugin.wasm");
+        assert!(!is_current(&component, "abc"));
+        fs::write(&component, "wasm").unwrap();
+        stamp(&component, b"wasm", "abc").unwrap();
+        assert!(is_current(&component, "abc"));
+        assert!(!is_current(&component, "abd"));
+        fs::write(&component, "other").unwrap();
+        assert!(!is_current(&component, "abc"));
+    }
+}

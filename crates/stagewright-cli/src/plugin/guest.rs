@@ -1,0 +1,213 @@
+//! Finds the crates that are plugins, and what they are made of.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::PluginError;
+
+/// A crate that builds to a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Guest {
+    /// The package's name.
+    pub(super) name: String,
+    /// Absolute.
+    pub(super) folder: PathBuf,
+    /// The folder of its workspace; its own when it has none.
+    pub(super) workspace: PathBuf,
+}
+
+/// The plugins at the paths: each a plugin's folder, or a folder that holds such.
+pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Guest>, PluginError> {
+    let mut guests = BTreeSet::new();
+    for path in paths {
+        let folder = path.canonicalize().map_err(|source| PluginError::Read { path: path.clone(), source })?;
+        match guest_in(&folder)? {
+            Some(guest) => {
+                guests.insert(guest);
+            }
+            None => {
+                let inside = guests_below(&folder)?;
+                if inside.is_empty() {
+                    return Err(PluginError::NoPlugin(path.clone()));
+                }
+                guests.extend(inside);
+            }
+        }
+    }
+    Ok(guests.into_iter().collect())
+}
+
+/// Where to look when nothing was named: here, else in `plugins`.
+pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginError> {
+    let here = PathBuf::from(".");
+    let folder = here.canonicalize().map_err(|source| PluginError::Read { path: here.clone(), source })?;
+    let plugins = PathBuf::from("plugins");
+    Ok(vec![if guest_in(&folder)?.is_none() && plugins.is_dir() { plugins } else { here }])
+}
+
+/// All guests of a workspace.
+///
+/// They are always built together: Cargo unifies the features of dependencies over the packages of one call, so a
+/// plugin's bytes, and its digest with them, would otherwise depend on what else was asked for.
+pub(super) fn all_of(workspace: &Path) -> Result<Vec<Guest>, PluginError> {
+    let manifest = read_manifest(workspace)?;
+    let mut guests: BTreeSet<Guest> = guest_in(workspace)?.into_iter().collect();
+    let members = manifest.get("workspace").and_then(|table| table.get("members")).and_then(Value::as_array);
+    for member in members.into_iter().flatten().filter_map(Value::as_str) {
+        match member.strip_suffix("/*") {
+            Some(parent) => guests.extend(guests_below(&workspace.join(parent))?),
+            None => guests.extend(guest_in(&workspace.join(member))?),
+        }
+    }
+    Ok(guests.into_iter().filter(|guest| guest.workspace == workspace).collect())
+}
+
+/// The folders that go into the guests: their own, and those of path dependencies, however deep.
+pub(super) fn source_folders(workspace: &Path, guests: &[Guest]) -> Result<BTreeSet<PathBuf>, PluginError> {
+    let root = read_manifest(workspace)?;
+    let inherited = root.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
+    let mut folders = BTreeSet::new();
+    let mut open: Vec<PathBuf> = guests.iter().map(|guest| guest.folder.clone()).collect();
+    while let Some(folder) = open.pop() {
+        if !folders.insert(folder.clone()) {
+            continue;
+        }
+        for (name, dependency) in dependencies(&read_manifest(&folder)?) {
+            let own = dependency.get("path").and_then(Value::as_str).map(|path| folder.join(path));
+            let from_workspace = || {
+                dependency.get("workspace")?;
+                Some(workspace.join(inherited?.get(&name)?.get("path")?.as_str()?))
+            };
+            if let Some(path) = own.or_else(from_workspace) {
+                open.push(path.canonicalize().map_err(|source| PluginError::Read { path, source })?);
+            }
+        }
+    }
+    Ok(folders)
+}
+
+/// Those that end up in the guest; development dependencies don't.
+fn dependencies(manifest: &Table) -> Vec<(String, Table)> {
+    let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
+    let holders = targets.filter_map(Value::as_table).chain([manifest]);
+    let tables = holders.flat_map(|holder| ["dependencies", "build-dependencies"].map(|key| holder.get(key)));
+    let entries = tables.flatten().filter_map(Value::as_table).flatten();
+    entries.filter_map(|(name, value)| Some((name.clone(), value.as_table()?.clone()))).collect()
+}
+
+fn guests_below(folder: &Path) -> Result<Vec<Guest>, PluginError> {
+    let unreadable = |source| PluginError::Read { path: folder.to_owned(), source };
+    let mut guests = Vec::new();
+    for entry in folder.read_dir().map_err(unreadable)? {
+        guests.extend(guest_in(&entry.map_err(unreadable)?.path())?);
+    }
+    Ok(guests)
+}
+
+fn guest_in(folder: &Path) -> Result<Option<Guest>, PluginError> {
+    if !folder.join("Cargo.toml").is_file() {
+        return Ok(None);
+    }
+    let manifest = read_manifest(folder)?;
+    let kinds = manifest.get("lib").and_then(|lib| lib.get("crate-type")).and_then(Value::as_array);
+    if !kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.as_str() == Some("cdylib"))) {
+        return Ok(None);
+    }
+    let name = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
+    let name = name.ok_or_else(|| PluginError::Manifest {
+        path: folder.join("Cargo.toml"),
+        reason: "`package.name` is missing".to_owned(),
+    })?;
+    Ok(Some(Guest { name: name.to_owned(), folder: folder.to_owned(), workspace: workspace_of(folder)? }))
+}
+
+fn workspace_of(folder: &Path) -> Result<PathBuf, PluginError> {
+    for ancestor in folder.ancestors().filter(|ancestor| ancestor.join("Cargo.toml").is_file()) {
+        if read_manifest(ancestor)?.contains_key("workspace") {
+            return Ok(ancestor.to_owned());
+        }
+    }
+    Ok(folder.to_owned())
+}
+
+fn read_manifest(folder: &Path) -> Result<Table, PluginError> {
+    let path = folder.join("Cargo.toml");
+    let text = std::fs::read_to_string(&path).map_err(|source| PluginError::Read { path: path.clone(), source })?;
+    text.parse().map_err(|error: toml::de::Error| PluginError::Manifest { path, reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const CDYLIB: &str = "[lib]\ncrate-type = [\"cdylib\"]\n";
+
+    fn write(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn workspace() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        write(
+            &root,
+            "Cargo.toml",
+            "[workspace]\nmembers = [\"plugins/*\", \"sdk\"]\n[workspace.dependencies]\nsdk = { path = \"sdk\" }\n",
+        );
+        write(&root, "sdk/Cargo.toml", "[package]\nname = \"sdk\"\n[dependencies]\ndeep = { path = \"../deep\" }\n");
+        write(
+            &root,
+            "deep/Cargo.toml",
+            "[package]\nname = \"deep\"\n[dev-dependencies]\nnot = { path = \"../not\" }\n",
+        );
+        write(
+            &root,
+            "plugins/one/Cargo.toml",
+            &format!("[package]\nname = \"one\"\n[dependencies]\nsdk.workspace = true\n{CDYLIB}"),
+        );
+        write(&root, "plugins/two/Cargo.toml", &format!("[package]\nname = \"two\"\n{CDYLIB}"));
+        write(&root, "plugins/wit/stage.wit", "");
+        (dir, root)
+    }
+
+    fn names(guests: &[Guest]) -> Vec<&str> {
+        guests.iter().map(|guest| guest.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_folder_of_plugins_holds_those_that_are_cdylibs() {
+        let (_dir, root) = workspace();
+        let guests = find(&[root.join("plugins")]).unwrap();
+        assert_eq!(names(&guests), ["one", "two"]);
+        assert!(guests.iter().all(|guest| guest.workspace == root));
+        assert!(matches!(find(&[root.join("sdk")]), Err(PluginError::NoPlugin(_))));
+    }
+
+    #[test]
+    fn a_workspace_knows_all_of_its_guests_whichever_was_named() {
+        let (_dir, root) = workspace();
+        assert_eq!(names(&all_of(&root).unwrap()), ["one", "two"]);
+    }
+
+    #[test]
+    fn sources_are_followed_through_path_dependencies() {
+        let (_dir, root) = workspace();
+        let folders = source_folders(&root, &find(&[root.join("plugins/one")]).unwrap()).unwrap();
+        let expected = ["deep", "plugins/one", "sdk"].map(|folder| root.join(folder));
+        assert_eq!(folders.into_iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_plugin_without_a_workspace_is_its_own() {
+        let (_dir, root) = workspace();
+        let alone = root.join("plugins/two");
+        fs::remove_file(root.join("Cargo.toml")).unwrap();
+        assert_eq!(find(std::slice::from_ref(&alone)).unwrap()[0].workspace, alone);
+    }
+}

@@ -1,0 +1,79 @@
+//! `stagewright plugin`: makes, builds and checks plugins.
+//!
+//! In flow folders of guest crates; out come components, and lines about them. Building goes from Rust through core
+//! wasm to a component: [`guest`] finds the crates, [`fingerprint`] tells whether anything changed, [`toolchain`] finds
+//! or installs a compiler for wasm, [`build`] drives both. [`check`] looks at what came out.
+//!
+//! Architecture invariant: nothing here runs a plugin, but for its `describe`.
+
+mod build;
+mod check;
+mod component;
+mod error;
+mod fingerprint;
+mod guest;
+mod new;
+mod tool;
+mod toolchain;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+pub(crate) use error::PluginError;
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginArgs {
+    #[command(subcommand)]
+    command: PluginCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Make a plugin: a crate that builds and tests on its own
+    New(NewArgs),
+    /// Build plugins into components
+    Build(BuildArgs),
+    /// Check what a built plugin imports, exports and says of itself
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+struct NewArgs {
+    /// Letters, digits and hyphens
+    name: String,
+    /// Where to put its folder
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    path: PathBuf,
+    /// Use the sdk in this folder, instead of a copy inside of the plugin
+    #[arg(long, value_name = "DIR")]
+    sdk: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct BuildArgs {
+    /// Folders of plugins, or folders that hold such [default: this one, else `plugins`]
+    paths: Vec<PathBuf>,
+    /// Write DIR/NAME.wasm, instead of `plugin.wasm` in the plugin's folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// The profile that Cargo builds with
+    #[arg(long, value_name = "PROFILE", default_value = "guest")]
+    release_profile: String,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Components, or folders with a `plugin.wasm` [default: this one, else those in `plugins`]
+    paths: Vec<PathBuf>,
+}
+
+/// Carries the command out: results go to `out`, progress to standard error.
+pub(crate) fn run(args: &PluginArgs, out: &mut dyn Write) -> Result<(), PluginError> {
+    match &args.command {
+        PluginCommand::New(args) => new::run(args, out),
+        PluginCommand::Build(args) => build::run(args, out),
+        PluginCommand::Check(args) => check::run(args, out),
+    }
+}

@@ -1,0 +1,177 @@
+//! Makes a plugin: a workspace of its own, with a stage that does something, its test, and a copy of the sdk, so that
+//! it builds wherever it is put.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use super::{NewArgs, PluginError};
+
+/// A file of the sdk: path, content.
+macro_rules! sdk_files {
+    ($($path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!("../../../stagewright-sdk/", $path)))),*]
+    };
+}
+
+/// Everything that the sdk takes to build, apart from its manifest.
+const SDK: &[(&str, &str)] = sdk_files![
+    "src/artifacts.rs",
+    "src/bindings.rs",
+    "src/clock.rs",
+    "src/config.rs",
+    "src/context.rs",
+    "src/error.rs",
+    "src/export.rs",
+    "src/fake/glob.rs",
+    "src/fake/imports.rs",
+    "src/fake/imports/files.rs",
+    "src/fake/imports/outside.rs",
+    "src/fake/imports/run.rs",
+    "src/fake/mod.rs",
+    "src/fake/report.rs",
+    "src/fake/script.rs",
+    "src/fake/state.rs",
+    "src/gate.rs",
+    "src/http.rs",
+    "src/lib.rs",
+    "src/log.rs",
+    "src/manifest.rs",
+    "src/outputs.rs",
+    "src/process.rs",
+    "src/registry.rs",
+    "src/secrets.rs",
+    "src/service.rs",
+    "src/stage.rs",
+    "src/workspace.rs",
+    "wit/stage.wit",
+];
+
+const SDK_MANIFEST: &str = include_str!("../../../stagewright-sdk/Cargo.toml");
+
+const TEMPLATE: [(&str, &str); 4] = [
+    ("Cargo.toml", include_str!("template/Cargo.toml.in")),
+    ("src/lib.rs", include_str!("template/lib.rs.in")),
+    ("README.md", include_str!("template/README.md.in")),
+    (".gitignore", include_str!("template/gitignore.in")),
+];
+
+pub(super) fn run(args: &NewArgs, out: &mut dyn Write) -> Result<(), PluginError> {
+    let name = &args.name;
+    if !is_name(name) {
+        return Err(PluginError::Name(name.clone()));
+    }
+    let folder = args.path.join(name);
+    if folder.exists() {
+        return Err(PluginError::Exists(folder));
+    }
+    let sdk = match &args.sdk {
+        Some(sdk) => {
+            let absolute = sdk.canonicalize().map_err(|source| PluginError::Read { path: sdk.clone(), source })?;
+            absolute.display().to_string()
+        }
+        None => "sdk".to_owned(),
+    };
+    for (path, text) in TEMPLATE {
+        write(&folder.join(path), &fill(text, name, &sdk))?;
+    }
+    if args.sdk.is_none() {
+        write(&folder.join("sdk/Cargo.toml"), &vendored_manifest())?;
+        for (path, text) in SDK {
+            write(&folder.join("sdk").join(path), text)?;
+        }
+    }
+    let shown = folder.display();
+    writeln!(out, "made {shown}; next:")?;
+    writeln!(out, "  cargo test --manifest-path {shown}/Cargo.toml")?;
+    writeln!(out, "  stagewright plugin build {shown}")?;
+    writeln!(out, "  stagewright plugin check {shown}")?;
+    Ok(())
+}
+
+/// What Cargo, a Rust identifier and a pipeline file all take.
+fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(allowed) && !name.ends_with('-')
+}
+
+fn fill(template: &str, name: &str, sdk: &str) -> String {
+    let words = name.split('-').filter(|word| !word.is_empty());
+    let type_name: String = words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect();
+    // A path in TOML: backslashes and quotes are escaped as in JSON.
+    let sdk = serde_json::Value::from(sdk).to_string();
+    template.replace("{{name}}", name).replace("{{Type}}", &type_name).replace("{{sdk}}", &sdk)
+}
+
+/// The lints are the only thing that the sdk takes from its workspace.
+fn vendored_manifest() -> String {
+    SDK_MANIFEST.replace("[lints]\nworkspace = true\n", "").trim_end().to_owned() + "\n"
+}
+
+fn write(path: &Path, text: &str) -> Result<(), PluginError> {
+    let failed = |source| PluginError::Write { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    fs::write(path, text).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn files_below(folder: &Path, prefix: &str, found: &mut BTreeSet<String>) {
+        for entry in folder.read_dir().unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                files_below(&entry.path(), &format!("{name}/"), found);
+            } else {
+                found.insert(name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_copy_of_the_sdk_is_whole() {
+        let sdk = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../stagewright-sdk");
+        let mut expected = BTreeSet::new();
+        files_below(&sdk.join("src"), "src/", &mut expected);
+        files_below(&sdk.join("wit"), "wit/", &mut expected);
+        let embedded: BTreeSet<String> = SDK.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(embedded, expected);
+    }
+
+    #[test]
+    fn the_copied_manifest_needs_no_workspace() {
+        let manifest: toml::Table = vendored_manifest().parse().unwrap();
+        assert_eq!(manifest["package"]["name"].as_str(), Some("stagewright-sdk"));
+        assert!(!vendored_manifest().contains("workspace = true"), "{}", vendored_manifest());
+    }
+
+    #[test]
+    fn a_plugin_is_made_with_its_name_and_refers_to_nothing_outside() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = NewArgs { name: "count-lines".to_owned(), path: dir.path().to_owned(), sdk: None };
+        let mut out = Vec::new();
+        run(&args, &mut out).unwrap();
+        let root = dir.path().join("count-lines");
+        let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+        assert_eq!(manifest["dependencies"]["stagewright-sdk"]["path"].as_str(), Some("sdk"));
+        let code = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+        assert!(code.contains("export_stage!(CountLines)") && !code.contains("{{"), "{code}");
+        assert!(root.join("sdk/wit/stage.wit").is_file());
+        assert!(matches!(run(&args, &mut out), Err(PluginError::Exists(_))));
+    }
+
+    #[test]
+    fn names() {
+        assert!(is_name("count-lines2"));
+        for bad in ["", "Count", "2count", "count_lines", "count-", "../count"] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Runs the programs of the toolchain.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stagewright_process::{Command, ExitStatus, Source};
+
+use super::PluginError;
+use super::error::ToolError;
+
+/// A program of the toolchain, to be run in a folder with this process's environment.
+#[derive(Debug)]
+pub(super) struct Tool {
+    command: Command,
+    limit: Duration,
+}
+
+impl Tool {
+    pub(super) fn new(program: PathBuf, folder: &Path) -> Tool {
+        let env =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let command = Command { program, env: env.collect(), current_dir: folder.to_owned(), ..Command::default() };
+        // A cold build of many plugins on a small machine.
+        Tool { command, limit: Duration::from_secs(3600) }
+    }
+
+    pub(super) fn args(mut self, args: impl IntoIterator<Item = impl Into<String>>) -> Tool {
+        self.command.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    pub(super) fn env(mut self, name: &str, value: impl Into<String>) -> Tool {
+        self = self.without_env(name);
+        self.command.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(super) fn without_env(mut self, name: &str) -> Tool {
+        self.command.env.retain(|(key, _)| key != name);
+        self
+    }
+
+    pub(super) fn limit(mut self, limit: Duration) -> Tool {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs it to its end: what it says on standard error goes on to `progress`, standard output is handed back.
+    pub(super) fn run(self, progress: &mut dyn Write) -> Result<(ExitStatus, Vec<u8>), PluginError> {
+        let program = self.command.program.display().to_string();
+        self.try_run(progress).map_err(|source| PluginError::Tool { program, source })
+    }
+
+    fn try_run(self, progress: &mut dyn Write) -> Result<(ExitStatus, Vec<u8>), ToolError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let Tool { command, limit } = self;
+        let work = async {
+            let mut child = command.spawn()?;
+            let mut stdout = Vec::new();
+            while let Some((source, data)) = child.next_chunk().await {
+                match source {
+                    Source::Stdout => stdout.extend_from_slice(&data),
+                    Source::Stderr => progress.write_all(&data)?,
+                }
+            }
+            Ok((child.wait().await?, stdout))
+        };
+        let timed = runtime.block_on(async { tokio::time::timeout(limit, work).await });
+        timed.unwrap_or(Err(ToolError::Timeout(limit.as_secs())))
+    }
+}
+
+/// The program of that name in `PATH`.
+pub(super) fn in_path(name: &str) -> Option<PathBuf> {
+    stagewright_process::which(name, std::env::var_os("PATH").unwrap_or_default())
+}

@@ -1,0 +1,189 @@
+//! Finds, or installs, a Rust compiler for wasm.
+//!
+//! Three ways, in this order: the active toolchain has the target; rustup adds it; Debian's own compiler builds the
+//! standard library from Debian's package of its source.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::PluginError;
+use super::tool::{Tool, in_path};
+
+/// What guests are compiled for: no WASI, so no ambient authority.
+pub(super) const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Longer than a download takes, shorter than patience with a server that doesn't answer.
+const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
+
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_SOURCE: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
+const APT_GET: &str = "/usr/bin/apt-get";
+const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// A way to compile guests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Toolchain {
+    /// The compiler has the target's standard library.
+    Installed { cargo: PathBuf },
+    /// The standard library is built along with the guest.
+    FromSource { linker: PathBuf },
+}
+
+/// Names the compilers at hand: components are rebuilt when this changes.
+pub(super) fn identify(folder: &Path) -> Result<String, PluginError> {
+    let rustc = in_path("rustc").unwrap_or_else(|| PathBuf::from(DEBIAN_RUSTC));
+    if !rustc.is_file() {
+        return Ok("none".to_owned());
+    }
+    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut std::io::sink())?;
+    Ok(String::from_utf8_lossy(&version).into_owned())
+}
+
+/// The first way that works; says on `progress` what it installs.
+pub(super) fn choose(folder: &Path, progress: &mut dyn Write) -> Result<Toolchain, PluginError> {
+    let mut tried = Vec::new();
+    let cargo = in_path("cargo");
+    let sysroot = sysroot(folder)?;
+    if let (Some(cargo), Some(sysroot)) = (&cargo, &sysroot) {
+        if has_target(sysroot) || add_with_rustup(folder, sysroot, &mut tried, progress)? {
+            return Ok(Toolchain::Installed { cargo: cargo.clone() });
+        }
+    }
+    if !debian_is_complete() && !install_debian(folder, &mut tried, progress)? {
+        return Err(PluginError::NoToolchain { tried, remedy: remedy() });
+    }
+    match linker(sysroot.as_deref()) {
+        Some(linker) => Ok(Toolchain::FromSource { linker }),
+        None => {
+            tried.push("Debian's compiler is here, but no linker for wasm".to_owned());
+            Err(PluginError::NoToolchain { tried, remedy: "apt-get install -y --no-install-recommends lld".to_owned() })
+        }
+    }
+}
+
+impl Toolchain {
+    /// Cargo, told to build for wasm; the caller adds what to build.
+    pub(super) fn cargo(&self, folder: &Path) -> Tool {
+        let build = ["build", "--target", TARGET, "--lib"];
+        match self {
+            Toolchain::Installed { cargo } => Tool::new(cargo.clone(), folder).args(build),
+            Toolchain::FromSource { linker } => Tool::new(PathBuf::from(DEBIAN_CARGO), folder)
+                .args(build)
+                .args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features="])
+                .env("RUSTC", DEBIAN_RUSTC)
+                // `-Z` needs it; Debian has no nightly.
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker.display().to_string())
+                // Wrappers of the other toolchain don't know this compiler.
+                .without_env("RUSTUP_TOOLCHAIN")
+                .without_env("RUSTDOC")
+                .without_env("LD_LIBRARY_PATH"),
+        }
+    }
+
+    /// For people.
+    pub(super) fn describe(&self) -> &'static str {
+        match self {
+            Toolchain::Installed { .. } => "the active toolchain",
+            Toolchain::FromSource { .. } => "Debian's compiler, with the standard library from source",
+        }
+    }
+}
+
+fn sysroot(folder: &Path) -> Result<Option<PathBuf>, PluginError> {
+    let Some(rustc) = in_path("rustc") else { return Ok(None) };
+    let (status, stdout) = Tool::new(rustc, folder).args(["--print", "sysroot"]).run(&mut std::io::sink())?;
+    let path = String::from_utf8_lossy(&stdout).trim().to_owned();
+    Ok((status.success() && !path.is_empty()).then(|| PathBuf::from(path)))
+}
+
+fn has_target(sysroot: &Path) -> bool {
+    sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir()
+}
+
+fn add_with_rustup(
+    folder: &Path,
+    sysroot: &Path,
+    tried: &mut Vec<String>,
+    progress: &mut dyn Write,
+) -> Result<bool, PluginError> {
+    let Some(rustup) = in_path("rustup") else {
+        tried.push(format!("the active toolchain lacks `{TARGET}`, and there is no rustup to add it"));
+        return Ok(false);
+    };
+    writeln!(progress, "rustup target add {TARGET}")?;
+    let tool = Tool::new(rustup, folder).args(["target", "add", TARGET]).limit(RUSTUP_LIMIT);
+    match tool.run(progress) {
+        Ok((status, _)) if status.success() && has_target(sysroot) => return Ok(true),
+        Ok((status, _)) => tried.push(format!("`rustup target add {TARGET}` ended with {status}")),
+        Err(PluginError::Tool { source, .. }) => tried.push(format!("`rustup target add {TARGET}`: {source}")),
+        Err(error) => return Err(error),
+    }
+    Ok(false)
+}
+
+fn debian_is_complete() -> bool {
+    let source = Path::new("/usr").join(DEBIAN_SOURCE);
+    [Path::new(DEBIAN_CARGO), Path::new(DEBIAN_RUSTC), &source].iter().all(|path| path.is_file())
+}
+
+fn install_debian(folder: &Path, tried: &mut Vec<String>, progress: &mut dyn Write) -> Result<bool, PluginError> {
+    let apt = Path::new(APT_GET);
+    if !apt.is_file() || !rustix::process::geteuid().is_root() {
+        tried.push("installing Debian's compiler takes apt-get and root".to_owned());
+        return Ok(false);
+    }
+    let get = |args: &[&str]| {
+        Tool::new(apt.to_owned(), folder).args(args.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive")
+    };
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(DEBIAN_PACKAGES);
+    writeln!(progress, "apt-get {}", install.join(" "))?;
+    let (mut status, _) = get(&install).run(progress)?;
+    if !status.success() {
+        // The lists may never have been fetched, as in a fresh container.
+        writeln!(progress, "apt-get update")?;
+        get(&["update"]).run(progress)?;
+        (status, _) = get(&install).run(progress)?;
+    }
+    if !status.success() {
+        tried.push(format!("`apt-get {}` ended with {status}", install.join(" ")));
+    }
+    Ok(status.success() && debian_is_complete())
+}
+
+/// Debian's compiler comes without a linker for wasm: the active toolchain's is as good, and so is LLVM's.
+fn linker(sysroot: Option<&Path>) -> Option<PathBuf> {
+    let hosts = sysroot.and_then(|sysroot| sysroot.join("lib/rustlib").read_dir().ok());
+    let mut bundled = hosts.into_iter().flatten().flatten().map(|host| host.path().join("bin/rust-lld"));
+    let versioned = || {
+        let releases = Path::new("/usr/lib").read_dir().ok()?.flatten();
+        let mut linkers: Vec<PathBuf> = releases
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"))
+            .map(|entry| entry.path().join("bin/wasm-ld"))
+            .filter(|path| path.is_file())
+            .collect();
+        linkers.sort();
+        linkers.pop()
+    };
+    bundled
+        .find(|path| path.is_file())
+        .or_else(|| in_path("wasm-ld"))
+        .or_else(|| in_path("rust-lld"))
+        .or_else(versioned)
+}
+
+fn remedy() -> String {
+    if in_path("rustup").is_some() {
+        return format!("rustup target add {TARGET}");
+    }
+    if Path::new(APT_GET).is_file() {
+        return format!(
+            "apt-get update && apt-get install -y --no-install-recommends {} lld",
+            DEBIAN_PACKAGES.join(" ")
+        );
+    }
+    format!("install Rust with rustup (https://rustup.rs), then: rustup target add {TARGET}")
+}

@@ -1,0 +1,157 @@
+//! Everything of a pipeline file but its stages.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use super::fields::{At, Fields, Value, json, text};
+use super::uses::{Uses, View};
+use crate::diagnostic::{Problem, Report};
+use crate::expression::Template;
+use crate::plan::{
+    Concurrency, Environment, InputDeclaration, InputKind, Queue, SecretDeclaration, SourceSpan, Triggers,
+};
+
+/// The tables that are about the pipeline as a whole.
+pub(super) struct Head<'t> {
+    pub(super) name: String,
+    pub(super) description: Option<String>,
+    pub(super) triggers: Triggers,
+    pub(super) inputs: BTreeMap<String, InputDeclaration>,
+    pub(super) env: BTreeMap<String, Template>,
+    pub(super) secrets: BTreeMap<String, SecretDeclaration>,
+    pub(super) environments: BTreeMap<String, Environment>,
+    pub(super) concurrency: Option<Concurrency>,
+    /// Where secrets and environments are declared.
+    pub(super) declared: Vec<(&'static str, At<&'t str>)>,
+}
+
+pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) -> Head<'t> {
+    let declared = |table| file.table(table).entries().into_iter().map(move |(name, _)| (table, name));
+    Head {
+        name: file.table("pipeline").string("name").unwrap_or_default(),
+        description: file.table("pipeline").string("description"),
+        triggers: triggers(file.table("on")),
+        inputs: file.table("inputs").entries().into_iter().map(|(name, value)| input(name, value, report)).collect(),
+        env: env(file.table("env"), View::Pipeline, uses, report),
+        secrets: named(file.table("secrets"), secret),
+        environments: named(file.table("environments"), environment),
+        concurrency: concurrency(file, uses, report),
+        declared: declared("secrets").chain(declared("environments")).collect(),
+    }
+}
+
+fn named<'t, T>(table: Fields<'t>, read: impl Fn(Fields<'t>) -> T) -> BTreeMap<String, T> {
+    table.entries().into_iter().map(|(name, value)| (name.value.to_owned(), read(Fields::of(value)))).collect()
+}
+
+/// An `env` table; numbers and booleans become text.
+pub(super) fn env<'t>(
+    table: Fields<'t>,
+    view: View,
+    uses: &mut Uses<'t>,
+    report: &mut Report,
+) -> BTreeMap<String, Template> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in table.entries() {
+        let template = match text(value) {
+            Some(text) => uses.template(text, view, report),
+            None => match json(value, report, &mut |_, _| {}) {
+                Json::Array(_) | Json::Object(_) | Json::Null => None,
+                scalar => Template::parse(&scalar.to_string()).ok(),
+            },
+        };
+        variables.extend(template.map(|template| (name.value.to_owned(), template)));
+    }
+    variables
+}
+
+fn triggers(on: Fields<'_>) -> Triggers {
+    let push = on.table("push");
+    let pull_request = on.table("pull-request");
+    let is_on = |key| on.has(key) && on.flag(key) != Some(false);
+    Triggers {
+        push: is_on("push"),
+        branches: push.strings("branches"),
+        tags: push.strings("tags"),
+        paths: push.strings("paths"),
+        pull_request: is_on("pull-request").then(|| pull_request.strings("branches")),
+        pull_request_paths: pull_request.strings("paths"),
+        schedule: on.strings("schedule"),
+        manual: on.flag("manual").unwrap_or(true),
+    }
+}
+
+fn input(name: At<&str>, value: &Value<'_>, report: &mut Report) -> (String, InputDeclaration) {
+    let fields = Fields::of(value);
+    let kind = match fields.text("type").map(|kind| kind.value) {
+        Some("number") => InputKind::Number,
+        Some("boolean") => InputKind::Boolean,
+        Some("choice") => InputKind::Choice(fields.strings("options")),
+        _ => InputKind::String,
+    };
+    let place = fields.get("type").map_or(name.span, |kind| kind.span().into());
+    if matches!(&kind, InputKind::Choice(options) if options.is_empty()) {
+        report.error(|| {
+            Problem::new("stagewright::missing-key", place, format!("the input `{}` has no `options`", name.value))
+                .help("list what may be chosen: `options = [\"staging\", \"production\"]`")
+        });
+    } else if let (false, Some(options)) = (matches!(kind, InputKind::Choice(_)), fields.get("options")) {
+        report.error(|| {
+            let message = format!("the input `{}` has `options`, and takes any {}", name.value, kind.describe());
+            Problem::new("stagewright::bad-input", options.span().into(), message)
+                .label("of no use here")
+                .help("set `type = \"choice\"`, or remove `options`")
+        });
+    }
+    let default = fields.get("default").filter(|value| !value.get_ref().is_table() && !value.get_ref().is_array());
+    let default = default.map(|value| (json(value, report, &mut |_, _| {}), SourceSpan::from(value.span())));
+    if let Some((default, span)) = &default
+        && !kind.takes(default)
+    {
+        report.error(|| {
+            let message = format!("the default of the input `{}` is no {}", name.value, kind.describe());
+            let help = match &kind {
+                InputKind::Choice(options) => {
+                    format!("choose one of {}", super::list(options.iter().map(String::as_str)))
+                }
+                _ => "change `default`, or `type`".to_owned(),
+            };
+            Problem::new("stagewright::bad-default", *span, message)
+                .label(format!("a {} is expected", kind.describe()))
+                .help(help)
+        });
+    }
+    let default = default.map(|(default, _)| default);
+    (name.value.to_owned(), InputDeclaration { kind, default, description: fields.string("description") })
+}
+
+fn secret(fields: Fields<'_>) -> SecretDeclaration {
+    SecretDeclaration {
+        from: fields.string("from").unwrap_or_default(),
+        hosts: fields.strings("hosts"),
+        programs: fields.strings("programs"),
+    }
+}
+
+fn environment(fields: Fields<'_>) -> Environment {
+    Environment {
+        target: fields.string("target").unwrap_or_default(),
+        url: fields.string("url"),
+        approvers: fields.strings("approvers"),
+        config: fields.strings("config"),
+        protected: fields.flag("protected").unwrap_or(false),
+    }
+}
+
+fn concurrency<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) -> Option<Concurrency> {
+    let fields = file.table("concurrency");
+    Some(Concurrency {
+        group: uses.template(fields.text("group")?, View::Pipeline, report)?,
+        cancel_in_progress: fields.flag("cancel-in-progress").unwrap_or(false),
+        queue: match fields.text("queue").map(|queue| queue.value) {
+            Some("max") => Queue::Max,
+            _ => Queue::Single,
+        },
+    })
+}

@@ -1,0 +1,191 @@
+//! From the text of a pipeline file to a [`Plan`].
+//!
+//! The text is parsed, checked against the description in [`crate::shape`], read into drafts, and ordered by needs; then
+//! all names are looked up and matrices multiplied out. A mistake stops none of these but the last, so that all are
+//! reported at once; only text that isn't TOML has no more to say.
+
+mod fields;
+mod head;
+mod matrix;
+mod order;
+mod place;
+mod references;
+mod stage;
+mod uses;
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+use toml::de::DeTable;
+
+use self::fields::Fields;
+use self::head::Head;
+use self::order::Order;
+use self::references::Known;
+use self::stage::Draft;
+use self::uses::Uses;
+use crate::diagnostic::{Diagnostic, Diagnostics, Problem, Report};
+use crate::plan::{Plan, SourceSpan, Stage, StageIndex, StageKind};
+use crate::shape;
+
+/// Edges between stages and matrix cells, beyond which a plan is a mistake rather than a plan.
+const MAX_EDGES: usize = 4_000_000;
+
+/// Names of the plugins that `uses` may give without a scheme.
+#[derive(Clone, Debug, Default)]
+pub struct PluginNames(BTreeSet<String>);
+
+impl PluginNames {
+    fn contains(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> + Clone {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl<T: Into<String>> FromIterator<T> for PluginNames {
+    fn from_iter<I: IntoIterator<Item = T>>(names: I) -> PluginNames {
+        PluginNames(names.into_iter().map(Into::into).collect())
+    }
+}
+
+impl Plan {
+    /// Reads a pipeline file. `file_name` is what diagnostics call it; `plugins` are the built-in ones.
+    ///
+    /// Answers with the plan and what is doubtful about the file, or with everything that is wrong with it.
+    pub fn parse(file_name: &str, text: &str, plugins: &PluginNames) -> Result<(Plan, Vec<Diagnostic>), Diagnostics> {
+        let mut report = Report::new(file_name, text);
+        let plan = read(text, plugins, &mut report);
+        report.finish(plan)
+    }
+}
+
+/// None when there are errors.
+fn read(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Plan> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        report.error(|| syntax_problem(error, text));
+    }
+    if !errors.is_empty() {
+        // What could be saved of such a text would be a source of mistakes that aren't there.
+        return None;
+    }
+    shape::check(&shape::FILE, document.get_ref(), report);
+    let file = Fields::new(document.get_ref());
+    let mut uses = Uses::new(text);
+    let head = head::read(file, &mut uses, report);
+    let pipeline_uses = uses.take();
+    let mut drafts = Vec::new();
+    for (table, kind) in [("stages", StageKind::Main), ("finally", StageKind::Finally)] {
+        let entries = file.table(table).entries().into_iter().filter(|(_, value)| value.get_ref().is_table());
+        drafts.extend(entries.map(|(name, value)| stage::read(name, value, kind, &head.env, &mut uses, report)));
+    }
+    report_no_stages(file, report);
+    let names = order::names(&drafts, report);
+    let order = order::order(&drafts, &names, report);
+    let known = Known { file: text, head: &head, drafts: &drafts, names: &names, plugins };
+    references::check(&known, &pipeline_uses, &order, report);
+    if report.has_errors() {
+        return None;
+    }
+    assemble(text, head, drafts, &order, report)
+}
+
+fn report_no_stages(file: Fields<'_>, report: &mut Report) {
+    if let Some(stages) = file.get("stages")
+        && file.table("stages").entries().is_empty()
+        && stages.get_ref().is_table()
+    {
+        report.error(|| {
+            Problem::new("stagewright::no-stages", stages.span().into(), "the pipeline has no stages")
+                .help("add one: `[stages.test]` with `uses = \"cargo-test\"`")
+        });
+    }
+}
+
+fn syntax_problem(error: &toml::de::Error, text: &str) -> Problem {
+    // A parser that met the end of the text points behind it, where there is nothing to show.
+    let place = error.span().unwrap_or(text.len()..text.len());
+    let place = SourceSpan { start: place.start.min(text.len()), end: place.end.min(text.len()) };
+    if error.message() == "duplicate key" {
+        let key = &text[place.start..place.end];
+        let message =
+            if key.is_empty() { "this key is there already".to_owned() } else { format!("`{key}` is there already") };
+        return Problem::new("stagewright::duplicate-key", place, message)
+            .label("defined again here")
+            .help("keep one of the two");
+    }
+    Problem::new("stagewright::syntax", place, "this is no TOML")
+        .label(error.message())
+        .help("strings stand in quotes, lists in brackets, and each `key = value` on a line of its own")
+}
+
+/// Numbers the stages and multiplies out their matrices. The drafts hold no mistakes any more.
+fn assemble(text: &str, head: Head<'_>, drafts: Vec<Draft<'_>>, order: &Order, report: &mut Report) -> Option<Plan> {
+    let counts: Vec<usize> =
+        drafts.iter().map(|draft| draft.matrix.as_ref().map_or(1, |matrix| matrix.cells.len())).collect();
+    let mut ranges: Vec<Range<u32>> = vec![0..0; drafts.len()];
+    let (mut stage_count, mut edge_count) = (0_usize, 0_usize);
+    for &position in &order.sequence {
+        let start = stage_count;
+        stage_count += counts[position];
+        edge_count += counts[position] * order.needs[position].iter().map(|&need| counts[need]).sum::<usize>();
+        ranges[position] = u32::try_from(start).ok()?..u32::try_from(stage_count).ok()?;
+    }
+    if edge_count > MAX_EDGES {
+        report.error(|| {
+            let message = format!("the matrices and needs of this pipeline make more than {MAX_EDGES} edges");
+            Problem::new("stagewright::large-plan", SourceSpan::default(), message)
+                .help("put a stage without a matrix between two that have large ones")
+        });
+        return None;
+    }
+    let mut graph = DiGraph::with_capacity(stage_count, edge_count);
+    for index in 0..u32::try_from(stage_count).ok()? {
+        graph.add_node(StageIndex(index));
+    }
+    let line_starts: Vec<usize> = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
+    let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
+    let mut stages = Vec::with_capacity(stage_count);
+    let mut names = HashMap::with_capacity(drafts.len());
+    for &position in &order.sequence {
+        let Some(draft) = drafts[position].take() else { continue };
+        let needs: Vec<StageIndex> =
+            order.needs[position].iter().flat_map(|&need| ranges[need].clone()).map(StageIndex).collect();
+        for index in ranges[position].clone() {
+            for need in &needs {
+                graph.add_edge(NodeIndex::from(need.0), NodeIndex::from(index), ());
+            }
+        }
+        names.insert(draft.name.value.to_owned(), ranges[position].clone());
+        let line = line_starts.partition_point(|&start| start <= draft.stage.location.start) + 1;
+        stages.extend(multiply(draft, needs, line));
+    }
+    let Head { name, description, triggers, inputs, env, secrets, environments, concurrency, declared: _ } = head;
+    Some(Plan { name, description, triggers, inputs, env, secrets, environments, concurrency, stages, graph, names })
+}
+
+/// The stage of a draft, or those of its matrix.
+fn multiply(draft: Draft<'_>, needs: Vec<StageIndex>, line: usize) -> Vec<Stage> {
+    let stage = Stage { needs, line, ..draft.stage };
+    let Some(matrix) = draft.matrix else { return vec![stage] };
+    let cells = matrix.cells.into_iter().map(|(label, cell)| Stage {
+        id: format!("{} ({label})", stage.name),
+        matrix: Some(cell),
+        ..stage.clone()
+    });
+    cells.collect()
+}
+
+/// For messages: `a`, `b` and so on, as far as they can be read.
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const MAX: usize = 20;
+    let mut names: Vec<_> = names.take(MAX + 1).map(|name| format!("`{name}`")).collect();
+    if names.len() > MAX {
+        names[MAX] = "…".to_owned();
+    }
+    names.join(", ")
+}

@@ -1,0 +1,153 @@
+//! One `[stages.NAME]` or `[finally.NAME]` table.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::fields::{At, Fields, Value, count, json};
+use super::head::env;
+use super::matrix::{self, Matrix};
+use super::uses::{Use, Uses, View};
+use crate::diagnostic::Report;
+use crate::expression::{MARKER, Template};
+use crate::plan::{
+    Backoff, EnvironmentRef, Permissions, PluginRef, Retry, RetryCause, SourceSpan, Stage, StageKind, Trust,
+};
+
+/// A stage as it was read, before its needs are looked up and its matrix is multiplied out.
+pub(super) struct Draft<'t> {
+    pub(super) name: At<&'t str>,
+    pub(super) kind: StageKind,
+    pub(super) fields: Fields<'t>,
+    pub(super) needs: Vec<At<&'t str>>,
+    pub(super) matrix: Option<Matrix>,
+    pub(super) uses: Vec<Use>,
+    /// All but `id`, `needs`, `matrix` and `line`.
+    pub(super) stage: Stage,
+}
+
+/// Reads one table. `shared` is the pipeline's `env`.
+pub(super) fn read<'t>(
+    name: At<&'t str>,
+    value: &'t Value<'t>,
+    kind: StageKind,
+    shared: &BTreeMap<String, Template>,
+    uses: &mut Uses<'t>,
+    report: &mut Report,
+) -> Draft<'t> {
+    let fields = Fields::of(value);
+    let mut variables = shared.clone();
+    variables.extend(env(fields.table("env"), View::StageEnv, uses, report));
+    let with = fields.get("with").map_or_else(
+        || Json::Object(serde_json::Map::new()),
+        |with| {
+            json(with, report, &mut |text, report| {
+                if text.value.contains(MARKER) {
+                    uses.template(text, View::Stage, report);
+                }
+            })
+        },
+    );
+    let header = SourceSpan::from(value.span());
+    let stage = Stage {
+        id: name.value.to_owned(),
+        name: name.value.to_owned(),
+        kind,
+        uses: plugin(fields.text("uses").map_or("", |uses| uses.value)),
+        with,
+        needs: Vec::new(),
+        condition: fields.text("if").and_then(|text| uses.condition(text, report)),
+        matrix: None,
+        timeout: fields.duration("timeout"),
+        retry: fields.get("retry").map(retry).unwrap_or_default(),
+        continue_on_error: fields.flag("continue-on-error").unwrap_or(false),
+        env: variables,
+        environment: environment(fields, uses, report),
+        permissions: permissions(fields.table("permissions")),
+        inputs: fields.strings("inputs"),
+        outputs: fields.strings("outputs"),
+        trust: match fields.text("trust").map(|trust| trust.value) {
+            Some("native") => Trust::Native { digest: fields.string("digest").unwrap_or_default() },
+            _ => Trust::Component,
+        },
+        memory: fields.size("memory"),
+        log_limit: fields.size("log-limit"),
+        // A table that only its sub-tables mention has no header.
+        location: if header.end > header.start { header } else { name.span },
+        line: 0,
+    };
+    let matrix = fields.get("matrix").filter(|value| value.get_ref().is_table());
+    let matrix = matrix.map(|value| matrix::expand(value, report));
+    Draft { name, kind, fields, needs: fields.texts("needs"), matrix, uses: uses.take(), stage }
+}
+
+fn plugin(uses: &str) -> PluginRef {
+    match uses.split_once(':') {
+        Some(("path", path)) => PluginRef::Path(path.to_owned()),
+        Some(("oci", reference)) => PluginRef::Oci(reference.to_owned()),
+        _ => PluginRef::Builtin(uses.to_owned()),
+    }
+}
+
+fn retry(value: &Value<'_>) -> Retry {
+    if let Some(max) = count(value) {
+        return Retry { max, ..Retry::default() };
+    }
+    let fields = Fields::of(value);
+    let causes = fields.has("on").then(|| fields.texts("on").into_iter().filter_map(|cause| retry_cause(cause.value)));
+    Retry {
+        max: fields.count("max").unwrap_or(0),
+        on: causes.map_or_else(|| RetryCause::DEFAULT.to_vec(), Iterator::collect),
+        backoff: fields.get("backoff").map(backoff).unwrap_or_default(),
+    }
+}
+
+fn retry_cause(name: &str) -> Option<RetryCause> {
+    match name {
+        "failed" => Some(RetryCause::Failed),
+        "errored" => Some(RetryCause::Errored),
+        "timeout" => Some(RetryCause::Timeout),
+        "lost" => Some(RetryCause::Lost),
+        _ => None,
+    }
+}
+
+fn backoff(value: &Value<'_>) -> Backoff {
+    let constant = super::fields::text(value).and_then(|text| crate::shape::duration(text.value));
+    if let Some(wait) = constant {
+        return Backoff { initial: wait, factor: 1, max: wait };
+    }
+    let fields = Fields::of(value);
+    let default = Backoff::default();
+    let initial = fields.duration("initial").unwrap_or(default.initial);
+    Backoff {
+        initial,
+        factor: fields.count("factor").unwrap_or(default.factor),
+        // A first wait that is longer than the usual bound was asked for.
+        max: fields.duration("max").unwrap_or_else(|| Duration::max(default.max, initial)),
+    }
+}
+
+fn environment<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) -> Option<EnvironmentRef> {
+    if let Some(name) = fields.string("environment") {
+        return Some(EnvironmentRef { name, url: None });
+    }
+    let table = fields.table("environment");
+    let url = table.text("url").and_then(|url| uses.template(url, View::Stage, report));
+    Some(EnvironmentRef { name: table.string("name")?, url })
+}
+
+fn permissions(fields: Fields<'_>) -> Permissions {
+    Permissions {
+        process: fields.strings("process"),
+        read: fields.strings("read"),
+        write: fields.strings("write"),
+        net: fields.strings("net"),
+        secrets: fields.strings("secrets"),
+        reveal: fields.strings("reveal"),
+        registry: fields.strings("registry"),
+        service: fields.strings("service"),
+        env: fields.strings("env"),
+    }
+}

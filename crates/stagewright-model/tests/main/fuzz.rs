@@ -1,0 +1,155 @@
+//! Whatever the text, there is an answer.
+
+use proptest::prelude::*;
+use stagewright_model::{Expression, Plan, Template};
+
+use crate::plugins;
+
+/// Pieces that parsers trip over, in any order.
+fn pieces(of: &'static [&'static str]) -> impl Strategy<Value = String> {
+    proptest::collection::vec(prop_oneof![4 => proptest::sample::select(of), 1 => Just("é")], 0..40)
+        .prop_map(|pieces| pieces.concat())
+}
+
+const CEL: &[&str] = &[
+    "stages",
+    ".",
+    "inputs",
+    "a-b",
+    "[",
+    "]",
+    "(",
+    ")",
+    "{",
+    "}",
+    "'",
+    "\"",
+    "'''",
+    "`",
+    "\\",
+    "x",
+    "1",
+    "0x",
+    "1e9",
+    "u",
+    "-",
+    "!",
+    "?",
+    ":",
+    ",",
+    "&&",
+    "||",
+    "==",
+    "<",
+    " in ",
+    "has(",
+    ".map(",
+    "null",
+    "r'",
+    "b\"",
+    "//",
+    "\n",
+    " ",
+    "${{",
+    "}}",
+    "$",
+    "success()",
+    "99999999999999999999",
+    "\u{0}",
+];
+
+const TOML: &[&str] = &[
+    "[stages.a]",
+    "[stages.b]",
+    "[stages]",
+    "[finally.c]",
+    "[inputs.x]",
+    "[pipeline]",
+    "[[stages]]",
+    "\n",
+    "\n",
+    "=",
+    "uses",
+    "needs",
+    "matrix",
+    "with",
+    "if",
+    "env",
+    "permissions",
+    " = ",
+    "'noop'",
+    "\"${{ stages.a.x }}\"",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "1",
+    "1.5",
+    "nan",
+    "true",
+    "1979-05-27",
+    "\"",
+    "'",
+    "schema = 1",
+    "name = 'x'",
+    ".",
+    "include",
+    "a",
+    "'a'",
+    "retry",
+    "timeout",
+    "'1h'",
+    "#",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn expressions_and_templates_never_panic(text in pieces(CEL)) {
+        for text in [text.clone(), format!("${{{{ {text} }}}}")] {
+            if let Err((_, offset)) = Expression::parse(&text) {
+                prop_assert!(text.is_char_boundary(offset), "{offset} in {text:?}");
+            }
+            if let Err((_, offset)) = Template::parse(&text) {
+                prop_assert!(text.is_char_boundary(offset), "{offset} in {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_never_panic(text in pieces(TOML), noise in ".{0,40}") {
+        for text in [&text, &noise, &format!("schema = 1\npipeline.name = 'x'\n{text}")] {
+            if let Err(diagnostics) = Plan::parse("x.toml", text, &plugins()) {
+                prop_assert!(diagnostics.iter().any(|diagnostic| !diagnostic.is_warning()));
+                for diagnostic in &diagnostics {
+                    let span = diagnostic.span();
+                    prop_assert!(text.get(span.start..span.end).is_some(), "{span:?} in {text:?}");
+                    diagnostic.position();
+                }
+            }
+        }
+    }
+}
+
+/// On the stack of an ordinary thread.
+#[test]
+fn deep_and_long_expressions_are_refused_or_parsed() {
+    let texts = [
+        "(".repeat(10_000),
+        "[".repeat(23) + &"]".repeat(23),
+        "!".repeat(256) + "true",
+        "-".repeat(5_000) + "1",
+        "a".to_owned() + &".b".repeat(255),
+        vec!["1"; 250].join("+"),
+        vec!["true ? 1 "; 120].join(":") + ": 2",
+        vec!["a"; 120].join("&&"),
+        "{'a':".repeat(24) + "1" + &"}".repeat(24),
+        "x".repeat(100_000),
+    ];
+    for text in texts {
+        let _ = Expression::parse(&text);
+        let _ = Template::parse(&format!("${{{{{text}}}}}"));
+    }
+}

@@ -1,0 +1,288 @@
+//! Files that are right, and the plans that they make.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+use stagewright_model::{Backoff, InputKind, PluginRef, Queue, Retry, RetryCause, StageIndex, StageKind, Trust};
+
+use crate::{file, parse, plan, render};
+
+const RELEASE: &str = r#"
+schema = 1
+
+[pipeline]
+name = "release"
+[on]
+push = { branches = ["main"], tags = ["v*"] }
+schedule = ["0 2 * * *"]
+
+[inputs.version]
+type = "string"
+default = "dev"
+
+[secrets.registry-token]
+from  = "env:REGISTRY_TOKEN"
+hosts = ["ghcr.io"]
+
+[environments.production]
+target    = "kubernetes"
+url       = "https://api.example.org"
+config    = ["config/base.toml", "config/production.toml"]
+approvers = ["team:release"]
+
+[stages.deploy-production]
+uses        = "deploy"
+needs       = ["push"]
+environment = "production"
+if          = "event.ref.startsWith('refs/tags/v')"
+with        = { image = "${{ stages.push.outputs.image }}@${{ stages.push.outputs.digest }}" }
+
+[stages.test]
+uses    = "cargo-test"
+with    = { args = ["--workspace"] }
+inputs  = ["crates/**", "Cargo.lock"]
+timeout = "20m"
+retry   = { max = 2, on = ["lost", "timeout"] }
+
+[stages.test.permissions]
+process = ["cargo"]
+read    = ["."]
+write   = ["target"]
+net     = ["cargo"]
+
+[stages.push]
+uses  = "path:plugins/push"
+needs = ["image"]
+permissions = { secrets = ["registry-token"], registry = ["local/app"] }
+
+[stages.image]
+uses  = "build-image"
+needs = ["test"]
+with  = { files = ["target/release/app"], entrypoint = ["/app"], tags = ["${{ inputs.version }}"] }
+"#;
+
+#[test]
+fn a_release_pipeline_is_read_whole() {
+    let (plan, warnings) = parse(RELEASE);
+    assert_eq!(render(&warnings), "");
+    assert_eq!(plan.name, "release");
+    assert_eq!(plan.triggers.tags, ["v*"]);
+    assert!(plan.triggers.push && plan.triggers.manual && plan.triggers.pull_request.is_none());
+    assert_eq!(plan.inputs["version"].kind, InputKind::String);
+    assert_eq!(plan.inputs["version"].default, Some(json!("dev")));
+    assert_eq!(plan.secrets["registry-token"].hosts, ["ghcr.io"]);
+    assert_eq!(plan.environments["production"].approvers, ["team:release"]);
+
+    let ids: Vec<_> = plan.stages.iter().map(|stage| stage.id.as_str()).collect();
+    assert_eq!(ids, ["test", "image", "push", "deploy-production"]);
+    let test = plan.stage(StageIndex(0));
+    assert_eq!(test.uses, PluginRef::Builtin("cargo-test".to_owned()));
+    assert_eq!(test.with, json!({ "args": ["--workspace"] }));
+    assert_eq!(test.timeout, Some(Duration::from_secs(1200)));
+    let on = vec![RetryCause::Lost, RetryCause::Timeout];
+    assert_eq!(test.retry, Retry { max: 2, on, backoff: Backoff::default() });
+    assert_eq!(test.permissions.write, ["target"]);
+    assert_eq!(&RELEASE[test.location.start..test.location.end], "[stages.test]");
+    assert_eq!(RELEASE.lines().nth(test.line - 1), Some("[stages.test]"));
+    let deploy = plan.stage(StageIndex(3));
+    assert_eq!(deploy.needs, [StageIndex(2)]);
+    assert_eq!(deploy.environment.as_ref().map(|environment| environment.name.as_str()), Some("production"));
+    assert!(deploy.condition.is_some());
+    assert_eq!(plan.graph.edge_count(), 3);
+}
+
+#[test]
+fn every_key_of_a_stage_arrives() {
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let text = file(&format!(
+        r#"
+        env = {{ SHARED = "1", BOTH = "pipeline" }}
+        concurrency = {{ group = "deploy-${{{{ inputs.to }}}}", cancel-in-progress = true, queue = "max" }}
+        [on.pull-request]
+        paths = ["src/**"]
+        [inputs.to]
+        type = "choice"
+        options = ["a", "b"]
+        [environments.staging]
+        target = "process"
+        protected = true
+        [stages.one]
+        uses = "path:one.so"
+        trust = "native"
+        digest = "{digest}"
+        retry = 3
+        memory = "256MiB"
+        log-limit = "1MB"
+        continue-on-error = true
+        environment = {{ name = "staging", url = "http://${{{{ inputs.to }}}}" }}
+        env = {{ BOTH = "stage", PORT = 8080, DEBUG = true }}
+        outputs = ["dist/**"]
+        with.when = 1979-05-27
+        [stages.two]
+        uses = "noop"
+        retry = {{ max = 1, backoff = "5s" }}
+        [stages.three]
+        uses = "noop"
+        retry = {{ max = 1, backoff = {{ initial = "2m", factor = 3 }} }}
+        "#
+    ));
+    let plan = plan(&text);
+    let (one, two, three) = (&plan.stages[0], &plan.stages[1], &plan.stages[2]);
+    assert_eq!(one.trust, Trust::Native { digest });
+    assert_eq!(one.retry.max, 3);
+    assert_eq!((one.memory, one.log_limit), (Some(256 << 20), Some(1_000_000)));
+    assert!(one.continue_on_error);
+    let url = one.environment.as_ref().and_then(|environment| environment.url.as_ref());
+    assert_eq!(url.map(|url| url.source()), Some("http://${{ inputs.to }}"));
+    let env: HashMap<_, _> = one.env.iter().map(|(name, value)| (name.as_str(), value.source())).collect();
+    assert_eq!(env, HashMap::from([("SHARED", "1"), ("BOTH", "stage"), ("PORT", "8080"), ("DEBUG", "true")]));
+    assert_eq!(one.with, json!({ "when": "1979-05-27" }));
+    assert_eq!(two.env.len(), 2);
+    let constant = Backoff { initial: Duration::from_secs(5), factor: 1, max: Duration::from_secs(5) };
+    assert_eq!(two.retry.backoff, constant);
+    let growing = Backoff { initial: Duration::from_secs(120), factor: 3, max: Duration::from_secs(120) };
+    assert_eq!(three.retry.backoff, growing);
+    let concurrency = plan.concurrency.expect("it is given");
+    assert!(concurrency.cancel_in_progress && concurrency.queue == Queue::Max);
+    assert_eq!(plan.triggers.pull_request, Some(Vec::new()));
+    assert_eq!(plan.triggers.pull_request_paths, ["src/**"]);
+    assert!(!plan.triggers.push);
+    assert!(plan.environments["staging"].protected);
+}
+
+#[test]
+fn matrix_cells_are_stages_and_a_need_is_on_all_of_them() {
+    let plan = plan(&file(
+        r#"
+        [stages.report]
+        uses = "noop"
+        needs = ["test"]
+        with = { text = "${{ stages.test.result }}" }
+        [stages.test]
+        uses = "noop"
+        matrix = { os = ["linux", "macos"], rust = ["stable", 1.95], exclude = [{ os = "macos", rust = 1.95 }], max-parallel = 2 }
+        with = { os = "${{ matrix.os }}" }
+        "#,
+    ));
+    let ids: Vec<_> = plan.stages.iter().map(|stage| stage.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        ["test (os=linux, rust=stable)", "test (os=linux, rust=1.95)", "test (os=macos, rust=stable)", "report"]
+    );
+    assert_eq!(plan.named("test").collect::<Vec<_>>(), [StageIndex(0), StageIndex(1), StageIndex(2)]);
+    assert_eq!(plan.named("report").collect::<Vec<_>>(), [StageIndex(3)]);
+    assert_eq!(plan.named("other").count(), 0);
+    assert_eq!(plan.stages[3].needs, [StageIndex(0), StageIndex(1), StageIndex(2)]);
+    let cell = plan.stages[1].matrix.as_ref().expect("it is a cell");
+    assert_eq!(cell.values["rust"], json!(1.95));
+    assert!(cell.fail_fast);
+    assert_eq!(cell.max_parallel, Some(2));
+}
+
+#[test]
+fn finally_stages_come_last_and_may_read_any_result() {
+    let plan = plan(&file(
+        r#"
+        [finally.second]
+        uses = "noop"
+        needs = ["first"]
+        if = "stages.work.result != 'succeeded' && stages.first.result == 'succeeded'"
+        [finally.first]
+        uses = "noop"
+        [stages.work]
+        uses = "noop"
+        "#,
+    ));
+    let stages: Vec<_> = plan.stages.iter().map(|stage| (stage.name.as_str(), stage.kind)).collect();
+    use StageKind::{Finally, Main};
+    assert_eq!(stages, [("work", Main), ("first", Finally), ("second", Finally)]);
+}
+
+#[test]
+fn what_ended_long_before_may_be_read() {
+    let plan = plan(&file(
+        r#"
+        stages.a = { uses = "noop" }
+        stages.b = { uses = "noop", needs = ["a"] }
+        stages.c = { uses = "noop", needs = ["b"] }
+        stages.d = { uses = "noop", needs = ["c"], if = "stages.a.outputs.go && has(stages['b'].outputs.x)" }
+        "#,
+    ));
+    assert_eq!(plan.stages.len(), 4);
+}
+
+#[test]
+fn stages_keep_the_order_of_the_file_where_needs_allow() {
+    let plan = plan(&file(
+        r#"
+        stages.zeta = { uses = "noop" }
+        stages.late = { uses = "noop", needs = ["alpha"] }
+        stages.mid = { uses = "noop" }
+        stages.alpha = { uses = "noop" }
+        "#,
+    ));
+    let names: Vec<_> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
+    assert_eq!(names, ["zeta", "mid", "alpha", "late"]);
+}
+
+/// Doubling the stages must not quadruple the work; the bound is far above what a slow machine takes, and far below what
+/// a quadratic walk over a hundred thousand stages would.
+#[test]
+fn a_hundred_thousand_stages_are_planned() {
+    use std::fmt::Write;
+    const COUNT: usize = 100_000;
+    let mut tables = String::new();
+    for index in 0..COUNT {
+        let needs = if index == 0 { String::new() } else { format!("needs = [\"s{}\"]\n", index - 1) };
+        writeln!(tables, "[stages.s{index}]\nuses = \"noop\"\n{needs}with = {{ index = {index} }}").expect("it fits");
+    }
+    let plan = plan(&file(&tables));
+    assert_eq!(plan.stages.len(), COUNT);
+    assert_eq!(plan.stages[COUNT - 1].needs, [StageIndex(u32::try_from(COUNT - 2).expect("it fits"))]);
+}
+
+fn dag() -> impl Strategy<Value = Vec<Vec<usize>>> {
+    // The stage at a position needs some of those before it in a hidden order, and stands anywhere in the file.
+    (1_usize..24)
+        .prop_flat_map(|count| {
+            let order = Just((0..count).collect::<Vec<_>>()).prop_shuffle();
+            (order, proptest::collection::vec(any::<u32>(), count))
+        })
+        .prop_map(|(order, masks)| {
+            let mut needs = vec![Vec::new(); order.len()];
+            for (rank, &position) in order.iter().enumerate() {
+                needs[position] =
+                    (0..rank).filter(|bit| masks[position] >> bit & 1 == 1).map(|bit| order[bit]).collect();
+            }
+            needs
+        })
+}
+
+proptest! {
+    #[test]
+    fn any_dag_is_planned_in_topological_order(needs in dag()) {
+        let tables: Vec<_> = needs
+            .iter()
+            .enumerate()
+            .map(|(position, needs)| {
+                let needs: Vec<_> = needs.iter().map(|need| format!("\"s{need}\"")).collect();
+                format!("stages.s{position} = {{ uses = \"noop\", needs = [{}] }}\n", needs.join(", "))
+            })
+            .collect();
+        let plan = plan(&file(&tables.concat()));
+        prop_assert_eq!(plan.stages.len(), needs.len());
+        for index in plan.indices() {
+            let stage = plan.stage(index);
+            prop_assert!(stage.needs.iter().all(|need| *need < index));
+            let position: usize = stage.name[1..].parse().expect("names are made of positions");
+            let named: Vec<_> = stage.needs.iter().map(|need| plan.stage(*need).name.clone()).collect();
+            let expected: Vec<_> = needs[position].iter().map(|need| format!("s{need}")).collect();
+            prop_assert_eq!(named, expected);
+        }
+        prop_assert_eq!(plan.graph.edge_count(), needs.iter().map(Vec::len).sum::<usize>());
+        let edges = plan.graph.raw_edges();
+        prop_assert!(edges.iter().all(|edge| edge.source() < edge.target()), "{:?}", edges);
+    }
+}

@@ -1,0 +1,153 @@
+//! Compiled components, kept between runs of the engine.
+//!
+//! A file's name says all that its content depends on: the component's digest, this format's version, and wasmtime's
+//! own compatibility hash, which covers wasmtime's version, the target, and every setting that changes code. Loading a
+//! compiled component is as good as running native code, so the folder must belong to this user alone; when it doesn't,
+//! nothing is read from it or written to it.
+
+use std::fs::{self, DirBuilder};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::digest::hex;
+
+/// Raised when what is in the files changes in a way that wasmtime doesn't know of.
+const FORMAT: u32 = 1;
+
+/// A folder of compiled components.
+#[derive(Clone, Debug)]
+pub(crate) struct AotCache {
+    /// None when it can't be trusted.
+    folder: Option<PathBuf>,
+}
+
+impl AotCache {
+    pub(crate) fn new(folder: &Path) -> AotCache {
+        match private(folder) {
+            Ok(()) => AotCache { folder: Some(folder.to_owned()) },
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "compiled plugins are not kept");
+                AotCache { folder: None }
+            }
+        }
+    }
+
+    /// Loads what was compiled before, or compiles and keeps it. `digest` is that of `bytes`. Takes from a fraction of
+    /// a millisecond to many seconds of CPU.
+    pub(crate) fn load(&self, engine: &Engine, digest: &str, bytes: &[u8]) -> wasmtime::Result<Component> {
+        let Some(file) = self.folder.as_ref().map(|folder| folder.join(file_name(engine, digest))) else {
+            return Component::from_binary(engine, bytes);
+        };
+        if file.exists() {
+            // SAFETY: the file was written below, by this user, into a folder that nobody else can write to, and under
+            // a name that holds the digest of its source and the compatibility hash of this very engine.
+            match unsafe { Component::deserialize_file(engine, &file) } {
+                Ok(component) => return Ok(component),
+                Err(error) => tracing::warn!(file = %file.display(), %error, "compiled plugin is compiled again"),
+            }
+        }
+        let compiled = engine.precompile_component(bytes)?;
+        if let Err(error) = keep(&file, &compiled) {
+            tracing::warn!(file = %file.display(), %error, "compiled plugin is not kept");
+        }
+        // SAFETY: the bytes come from the compiler, one line up.
+        unsafe { Component::deserialize(engine, &compiled) }
+    }
+}
+
+/// Makes the folder if need be; fails when others can write to it.
+fn private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let metadata = fs::metadata(folder)?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("the folder belongs to somebody else"));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(io::Error::other("others have access to the folder: its mode must be 0700"));
+    }
+    Ok(())
+}
+
+fn keep(file: &Path, compiled: &[u8]) -> io::Result<()> {
+    let mut draft = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
+    draft.write_all(compiled)?;
+    // A file that has its name but not its content would be run.
+    draft.as_file().sync_all()?;
+    draft.persist(file)?;
+    Ok(())
+}
+
+fn file_name(engine: &Engine, digest: &str) -> String {
+    let mut hasher = StableHasher(Sha256::new());
+    FORMAT.hash(&mut hasher);
+    digest.hash(&mut hasher);
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{}.cwasm", hex(&hasher.0.finalize()))
+}
+
+/// The standard library's hasher may change with the compiler; a name that outlives the process may not.
+struct StableHasher(Sha256);
+
+impl Hasher for StableHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let digest = self.0.clone().finalize();
+        digest.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// An empty component: preamble, version 0x0d, layer 1.
+    const EMPTY: &[u8] = &[0, b'a', b's', b'm', 0x0D, 0, 1, 0];
+
+    fn engine() -> Engine {
+        crate::wasm::engine().unwrap()
+    }
+
+    fn only_file(folder: &Path) -> PathBuf {
+        let mut files = fs::read_dir(folder).unwrap();
+        let file = files.next().unwrap().unwrap().path();
+        assert!(files.next().is_none());
+        file
+    }
+
+    #[test]
+    fn what_was_compiled_is_loaded_and_what_is_damaged_is_compiled_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("aot");
+        let cache = AotCache::new(&folder);
+        cache.load(&engine(), "sha256:1", EMPTY).unwrap();
+        let file = only_file(&folder);
+        let good = fs::read(&file).unwrap();
+
+        // Bytes that don't compile show that they were not looked at.
+        cache.load(&engine(), "sha256:1", b"no component").unwrap();
+        assert!(cache.load(&engine(), "sha256:2", b"no component").is_err());
+
+        fs::write(&file, b"damaged").unwrap();
+        cache.load(&engine(), "sha256:1", EMPTY).unwrap();
+        assert_eq!(fs::read(only_file(&folder)).unwrap(), good);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_reach_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        AotCache::new(folder.path()).load(&engine(), "sha256:1", EMPTY).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

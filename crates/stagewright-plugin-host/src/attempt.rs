@@ -1,0 +1,78 @@
+//! Everything that one attempt holds while its guest runs: the data of the guest's store.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wasmtime::component::ResourceTable;
+
+use crate::call::CallError;
+use crate::capability::artifacts::Artifacts;
+use crate::capability::context::Context;
+use crate::capability::gate::Gates;
+use crate::capability::http::Http;
+use crate::capability::outputs::Outputs;
+use crate::capability::process::Processes;
+use crate::capability::registry::Images;
+use crate::capability::secrets::Secrets;
+use crate::capability::service::Services;
+use crate::capability::workspace::Workspace;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::limits::MemoryLimiter;
+use crate::log::AttemptLog;
+use crate::mask::Masker;
+use crate::since_0_1::stagewright::stage::types;
+use crate::stop::Cancel;
+
+/// Handles that a guest may hold at a time.
+pub(crate) const HANDLES: usize = 16 * 1024;
+
+/// One attempt, as its host functions see it.
+pub(crate) struct Attempt {
+    pub(crate) table: ResourceTable,
+    pub(crate) limiter: MemoryLimiter,
+    pub(crate) started: Instant,
+    pub(crate) cancel: Cancel,
+    pub(crate) log: AttemptLog,
+    /// Whether debug and trace messages go into the log.
+    pub(crate) verbose: bool,
+    pub(crate) context: Context,
+    pub(crate) outputs: Outputs,
+    pub(crate) secrets: Secrets,
+    pub(crate) processes: Processes,
+    pub(crate) http: Http,
+    pub(crate) workspace: Workspace,
+    pub(crate) artifacts: Arc<Artifacts>,
+    pub(crate) images: Images,
+    pub(crate) services: Services,
+    pub(crate) gates: Gates,
+    /// The last answer that said "not granted".
+    pub(crate) denial: Option<CapabilityError>,
+}
+
+/// With every secret masked.
+pub(crate) fn masked(error: CapabilityError, masker: &Masker) -> CapabilityError {
+    let CapabilityError { code, message, retryable, causes, help } = error;
+    CapabilityError {
+        code,
+        message: masker.text(&message),
+        retryable,
+        causes: causes.iter().map(|cause| masker.text(cause)).collect(),
+        help: help.map(|help| masker.text(&help)),
+    }
+}
+
+impl types::Host for Attempt {
+    /// Every error that any capability answers passes here on its way to the guest.
+    fn convert_error(&mut self, error: CallError) -> wasmtime::Result<types::Error> {
+        match error {
+            CallError::Answer(error) => {
+                let error = masked(error, self.log.masker());
+                if error.code == ErrorCode::PermissionDenied {
+                    self.denial = Some(error.clone());
+                }
+                Ok(error.into())
+            }
+            CallError::Trap(error) => Err(error),
+        }
+    }
+}

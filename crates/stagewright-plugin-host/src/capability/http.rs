@@ -1,0 +1,378 @@
+//! `http`: requests to granted origins, with secrets that the guest never sees.
+//!
+//! Redirects are followed here, so that each hop is checked like a first request, and a secret stays with the origin
+//! that it was attached for. Bodies are masked before the guest gets them: a server may echo what it was sent.
+
+use std::collections::HashSet;
+use std::io::{self, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION};
+use reqwest::{Client, Method, StatusCode, Url};
+use tokio::sync::mpsc;
+
+use super::secrets::SecretHandle;
+use super::workspace::{FillError, Workspace};
+use crate::error::{CapabilityError, ErrorCode};
+use crate::log::AttemptLog;
+use crate::mask::{MaskStream, Reader};
+use crate::origin::Origin;
+use crate::policy::Policy;
+
+mod binding;
+mod client;
+
+pub(crate) use client::client;
+
+/// Redirects, when the guest sets no other number.
+const REDIRECTS: u32 = 10;
+
+/// A request to be.
+#[derive(Debug)]
+pub struct RequestBuilder {
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    secret_headers: Vec<SecretHeader>,
+    body: Body,
+    timeout: Option<Duration>,
+    max_redirects: u32,
+}
+
+#[derive(Clone, Debug)]
+struct SecretHeader {
+    name: String,
+    prefix: String,
+    secret: SecretHandle,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    None,
+    Bytes(Vec<u8>),
+    /// A file of the workspace.
+    File(String),
+}
+
+impl RequestBuilder {
+    fn new(method: String, url: String) -> RequestBuilder {
+        RequestBuilder {
+            method,
+            url,
+            headers: Vec::new(),
+            secret_headers: Vec::new(),
+            body: Body::None,
+            timeout: None,
+            max_redirects: REDIRECTS,
+        }
+    }
+}
+
+/// An answer; its body is read as the guest asks for it.
+pub struct ResponseHandle {
+    status: u16,
+    headers: HeaderMap,
+    url: String,
+    body: BoxStream<'static, reqwest::Result<Vec<u8>>>,
+    mask: MaskStream,
+    /// Came from the server and is not read yet, masked.
+    buffer: Vec<u8>,
+    ended: bool,
+}
+
+impl ResponseHandle {
+    /// More of the body; empty at its end.
+    async fn next(&mut self) -> Result<Vec<u8>, CapabilityError> {
+        if !self.buffer.is_empty() {
+            return Ok(std::mem::take(&mut self.buffer));
+        }
+        while !self.ended {
+            let data = match self.body.next().await {
+                Some(Ok(data)) => self.mask.push(&data),
+                Some(Err(error)) => return Err(transport("read the answer of", &self.url, &error)),
+                None => {
+                    self.ended = true;
+                    self.mask.finish()
+                }
+            };
+            if !data.is_empty() {
+                return Ok(data);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// At most so many bytes; fewer only when no more have come, none at the end.
+    async fn read(&mut self, max_bytes: usize) -> Result<Vec<u8>, CapabilityError> {
+        if max_bytes == 0 {
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, "reading 0 bytes looks like the end of the body"));
+        }
+        let mut data = self.next().await?;
+        if data.len() > max_bytes {
+            self.buffer = data.split_off(max_bytes);
+        }
+        Ok(data)
+    }
+
+    /// What has not been read yet, into a file of the workspace; gives its size. The file is there whole or not at all.
+    async fn save(&mut self, workspace: &Workspace, path: String) -> Result<u64, CapabilityError> {
+        // An empty piece is the end. Without it the body broke off.
+        let (sender, mut receiver) = mpsc::channel::<Result<Vec<u8>, CapabilityError>>(4);
+        let writing = workspace.off_thread(move |files| {
+            files.replace(&path, |file| {
+                let mut size = 0;
+                loop {
+                    let piece = receiver.blocking_recv().ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
+                    let piece = piece.map_err(FillError::Other)?;
+                    if piece.is_empty() {
+                        return Ok(size);
+                    }
+                    file.write_all(&piece)?;
+                    size += piece.len() as u64;
+                }
+            })
+        });
+        let reading = async {
+            loop {
+                let piece = self.next().await;
+                let last = !matches!(&piece, Ok(data) if !data.is_empty());
+                // A writer that gave up has said why.
+                if sender.send(piece).await.is_err() || last {
+                    return;
+                }
+            }
+        };
+        tokio::join!(writing, reading).0
+    }
+}
+
+/// Origins that an attempt may call beyond its permissions: services that it started itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnOrigins(Arc<Mutex<HashSet<Origin>>>);
+
+impl OwnOrigins {
+    /// `address` as in `http://127.0.0.1:41873`.
+    pub(crate) fn add(&self, address: &str) {
+        if let Some(origin) = Url::parse(address).ok().as_ref().and_then(Origin::of) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(origin);
+        }
+    }
+
+    fn contains(&self, origin: &Origin) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(origin)
+    }
+}
+
+/// Sends requests for one attempt.
+pub(crate) struct Http {
+    pub(crate) client: Client,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) workspace: Workspace,
+    pub(crate) log: AttemptLog,
+    pub(crate) own: OwnOrigins,
+    pub(crate) rehearsal: bool,
+}
+
+/// One request on its way through the hops.
+struct Hop {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    secrets: Vec<SecretHeader>,
+    body: Body,
+}
+
+impl Http {
+    async fn send(&self, request: &RequestBuilder) -> Result<ResponseHandle, CapabilityError> {
+        let mut hop = first_hop(request)?;
+        let mut left = request.max_redirects;
+        loop {
+            let origin = self.check(&hop.url)?;
+            if self.rehearsal && !hop.method.is_safe() && !origin.is_loopback() {
+                return self.rehearse(&hop).await;
+            }
+            let answer = self.exchange(&hop, &origin, request.timeout).await?;
+            let Some(location) = redirection(&answer) else { return Ok(self.response(answer)) };
+            if left == 0 {
+                // As the guest asked for: it gets the redirect itself.
+                return Ok(self.response(answer));
+            }
+            left -= 1;
+            hop.follow(answer.status(), &location)?;
+        }
+    }
+
+    fn check(&self, url: &Url) -> Result<Origin, CapabilityError> {
+        let origin = Origin::of(url).ok_or_else(|| {
+            CapabilityError::new(ErrorCode::InvalidArgument, format!("`{}` is not an http or https URL", shown(url)))
+        })?;
+        if !self.own.contains(&origin) {
+            self.policy.origin(&origin)?;
+        }
+        Ok(origin)
+    }
+
+    async fn exchange(
+        &self,
+        hop: &Hop,
+        origin: &Origin,
+        timeout: Option<Duration>,
+    ) -> Result<reqwest::Response, CapabilityError> {
+        let mut headers = hop.headers.clone();
+        for header in &hop.secrets {
+            let value = format!("{}{}", header.prefix, header.secret.for_origin(origin)?);
+            let (name, mut value) = parse_header(&header.name, &value)?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let mut request = self.client.request(hop.method.clone(), hop.url.clone());
+        request = match &hop.body {
+            Body::None => request,
+            Body::Bytes(data) => request.body(data.clone()),
+            Body::File(path) => {
+                let path = path.clone();
+                let file = self.workspace.off_thread(move |files| files.open(&path)).await?.into_std();
+                if let Ok(metadata) = file.metadata() {
+                    headers.insert(CONTENT_LENGTH, HeaderValue::from(metadata.len()));
+                }
+                request.body(tokio::fs::File::from_std(file))
+            }
+        };
+        if let Some(timeout) = timeout {
+            request = request.timeout(timeout);
+        }
+        request.headers(headers).send().await.map_err(|error| transport("call", &shown(&hop.url), &error))
+    }
+
+    fn response(&self, answer: reqwest::Response) -> ResponseHandle {
+        ResponseHandle {
+            status: answer.status().as_u16(),
+            headers: answer.headers().clone(),
+            url: shown(answer.url()),
+            body: answer.bytes_stream().map(|piece| piece.map(Vec::from)).boxed(),
+            mask: MaskStream::new(self.log.masker().clone(), Reader::Guest),
+            buffer: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// Says what would have been sent, and answers 202 without a body.
+    async fn rehearse(&self, hop: &Hop) -> Result<ResponseHandle, CapabilityError> {
+        let size = match &hop.body {
+            Body::None => 0,
+            Body::Bytes(data) => data.len() as u64,
+            Body::File(path) => {
+                let path = path.clone();
+                let file = self.workspace.off_thread(move |files| files.open(&path)).await?;
+                file.metadata().map_or(0, |metadata| metadata.len())
+            }
+        };
+        // What a real run would refuse, a rehearsal refuses too.
+        let origin = self.check(&hop.url)?;
+        for header in &hop.secrets {
+            header.secret.for_origin(&origin)?;
+        }
+        self.log.engine(&format!("rehearsal: would send {} {} ({size} bytes)", hop.method, shown(&hop.url))).await;
+        Ok(ResponseHandle {
+            status: StatusCode::ACCEPTED.as_u16(),
+            headers: HeaderMap::new(),
+            url: shown(&hop.url),
+            body: futures_util::stream::empty().boxed(),
+            mask: MaskStream::new(self.log.masker().clone(), Reader::Guest),
+            buffer: Vec::new(),
+            ended: true,
+        })
+    }
+}
+
+fn first_hop(request: &RequestBuilder) -> Result<Hop, CapabilityError> {
+    let invalid = |message: String| CapabilityError::new(ErrorCode::InvalidArgument, message);
+    let method = Method::from_bytes(request.method.to_ascii_uppercase().as_bytes())
+        .map_err(|_| invalid(format!("`{}` is not an HTTP method", request.method)))?;
+    let url = Url::parse(&request.url).map_err(|error| invalid(format!("`{}` is not a URL: {error}", request.url)))?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in &request.headers {
+        let (name, value) = parse_header(name, value)?;
+        headers.append(name, value);
+    }
+    Ok(Hop { method, url, headers, secrets: request.secret_headers.clone(), body: request.body.clone() })
+}
+
+impl Hop {
+    /// RFC 9110, section 15.4: 303 asks for a GET, 307 and 308 for the same again; after 301 and 302 a POST becomes a
+    /// GET, as it does everywhere. What authorises a request stays with its origin.
+    fn follow(&mut self, status: StatusCode, location: &str) -> Result<(), CapabilityError> {
+        let next = self.url.join(location).map_err(|error| {
+            let message = format!("{} redirects to `{location}`, which is not a URL: {error}", shown(&self.url));
+            CapabilityError::new(ErrorCode::FailedPrecondition, message)
+        })?;
+        let to_get = match status {
+            StatusCode::SEE_OTHER => self.method != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
+            _ => false,
+        };
+        if to_get {
+            self.method = Method::GET;
+            self.body = Body::None;
+        }
+        if Origin::of(&next) != Origin::of(&self.url) {
+            self.secrets.clear();
+            for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+                self.headers.remove(name);
+            }
+        }
+        self.url = next;
+        Ok(())
+    }
+}
+
+fn redirection(answer: &reqwest::Response) -> Option<String> {
+    let follows = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = answer.headers().get(LOCATION).filter(|_| follows)?;
+    location.to_str().ok().map(ToOwned::to_owned)
+}
+
+/// The values of headers may be secrets: errors name the header only.
+fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), CapabilityError> {
+    let invalid = |what: &str| CapabilityError::new(ErrorCode::InvalidArgument, what.to_owned());
+    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("`{name}` can't name a header")))?;
+    let value = HeaderValue::from_str(value)
+        .map_err(|_| invalid(&format!("the value of header `{name}` holds characters that a header can't hold")))?;
+    Ok((parsed, value))
+}
+
+/// Without user, query and fragment, which may hold secrets.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Fails for URLs that can't have them.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+fn transport(doing: &str, url: &str, error: &reqwest::Error) -> CapabilityError {
+    let code = if error.is_timeout() { ErrorCode::DeadlineExceeded } else { ErrorCode::Unavailable };
+    let why = if error.is_timeout() {
+        ": it took too long"
+    } else if error.is_connect() {
+        ": no connection"
+    } else {
+        ""
+    };
+    let mut failed = CapabilityError::new(code, format!("could not {doing} {url}{why}")).retryable();
+    // reqwest's own words repeat the URL, query and all.
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        failed.causes.push(error.to_string());
+        cause = error.source();
+    }
+    failed
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The bindings of `process`.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use stagewright_process::{ExitStatus, Source};
+use wasmtime::component::Resource;
+
+use super::super::secrets::SecretHandle;
+use super::{ChildHandle, CommandBuilder};
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::since_0_1::stagewright::stage::process::{self as wit, Host, HostChild, HostCommand};
+
+impl HostCommand for Attempt {
+    async fn new(&mut self, program: String) -> wasmtime::Result<Resource<CommandBuilder>> {
+        Ok(self.table.push(CommandBuilder { program, ..CommandBuilder::default() })?)
+    }
+
+    async fn args(&mut self, command: Resource<CommandBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.args.extend(args);
+        Ok(())
+    }
+
+    async fn env(&mut self, command: Resource<CommandBuilder>, name: String, value: String) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.env.insert(name, value);
+        Ok(())
+    }
+
+    async fn secret_env(
+        &mut self,
+        command: Resource<CommandBuilder>,
+        name: String,
+        value: Resource<SecretHandle>,
+    ) -> wasmtime::Result<()> {
+        let secret = self.table.get(&value)?.clone();
+        self.table.get_mut(&command)?.secret_env(name, &secret);
+        Ok(())
+    }
+
+    async fn current_dir(&mut self, command: Resource<CommandBuilder>, path: String) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.current_dir = Some(path);
+        Ok(())
+    }
+
+    async fn stdin(&mut self, command: Resource<CommandBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.stdin = Some(data);
+        Ok(())
+    }
+
+    async fn timeout_ms(&mut self, command: Resource<CommandBuilder>, timeout: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.timeout = Some(Duration::from_millis(timeout.into()));
+        Ok(())
+    }
+
+    async fn capture(&mut self, command: Resource<CommandBuilder>, max_bytes: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.capture = Some(max_bytes);
+        Ok(())
+    }
+
+    async fn quiet(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
+        self.table.get_mut(&command)?.quiet = true;
+        Ok(())
+    }
+
+    async fn spawn(&mut self, command: Resource<CommandBuilder>) -> CallResult<Resource<ChildHandle>> {
+        let command = self.table.get(&command)?.clone();
+        if self.cancel.is_set() {
+            let message = format!("`{}` is not started: the stage was asked to stop", command.program);
+            return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
+        }
+        let child = self.processes.spawn(command).await?;
+        Ok(self.table.push(child)?)
+    }
+
+    async fn drop(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
+        self.table.delete(command)?;
+        Ok(())
+    }
+}
+
+impl HostChild for Attempt {
+    async fn next_chunk(&mut self, child: Resource<ChildHandle>) -> CallResult<Option<wit::Chunk>> {
+        let chunk = self.table.get_mut(&child)?.next_chunk().await?;
+        Ok(chunk.map(|(source, data)| wit::Chunk {
+            source: match source {
+                Source::Stdout => wit::Source::Stdout,
+                Source::Stderr => wit::Source::Stderr,
+            },
+            data,
+        }))
+    }
+
+    async fn wait(&mut self, child: Resource<ChildHandle>) -> CallResult<wit::ExitStatus> {
+        let ExitStatus { code, signal } = self.table.get_mut(&child)?.wait().await?;
+        Ok(wit::ExitStatus { code, signal })
+    }
+
+    async fn kill(&mut self, child: Resource<ChildHandle>) -> CallResult<()> {
+        self.table.get(&child)?.group.kill();
+        Ok(())
+    }
+
+    async fn drop(&mut self, child: Resource<ChildHandle>) -> wasmtime::Result<()> {
+        self.table.delete(child)?.group.kill();
+        Ok(())
+    }
+}
+
+impl Host for Attempt {
+    async fn wait_any(&mut self, children: Vec<Resource<ChildHandle>>) -> CallResult<u32> {
+        let mut ends = Vec::new();
+        for child in &children {
+            let mut end = self.table.get(child)?.end.clone();
+            // An error means that the child's task is gone, and the child with it: an end as well.
+            ends.push(Box::pin(async move { drop(end.wait_for(Option::is_some).await) }));
+        }
+        if ends.is_empty() {
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, "there is no child to wait for").into());
+        }
+        let first = poll_fn(|context| {
+            let done = ends.iter_mut().position(|end| end.as_mut().poll(context).is_ready());
+            done.map_or(Poll::Pending, Poll::Ready)
+        });
+        Ok(u32::try_from(first.await).unwrap_or(u32::MAX))
+    }
+}

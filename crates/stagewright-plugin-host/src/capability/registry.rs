@@ -1,0 +1,111 @@
+//! `registry`: images, moved by the host so that credentials stay in it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::workspace::Workspace;
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::CapabilityError;
+use crate::path::WorkspacePath;
+use crate::policy::Policy;
+use crate::registry::{Access, Descriptor, Place, Reference, Registry};
+use crate::since_0_1::stagewright::stage::registry::{self as wit, Host};
+
+/// The registries as one stage sees them.
+pub(crate) struct Images {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) workspace: Workspace,
+    pub(crate) root: PathBuf,
+    pub(crate) rehearsal: bool,
+}
+
+impl Images {
+    fn access(&self) -> Access<'_> {
+        Access { workspace: &self.root, rehearsal: self.rehearsal }
+    }
+
+    /// A reference that is going to be read.
+    async fn source(&self, reference: &str) -> Result<Reference, CapabilityError> {
+        let reference: Reference = reference.parse()?;
+        match &reference.place {
+            Place::Layout { path } => drop(self.readable(path).await?),
+            Place::Embedded { .. } | Place::Remote { .. } => self.policy.image(&reference.repository())?,
+        }
+        Ok(reference)
+    }
+
+    /// A reference that is going to be written.
+    async fn target(&self, reference: &str) -> Result<Reference, CapabilityError> {
+        let reference: Reference = reference.parse()?;
+        match &reference.place {
+            Place::Layout { path } => drop(self.writable(path).await?),
+            Place::Embedded { .. } | Place::Remote { .. } => self.policy.image(&reference.repository())?,
+        }
+        Ok(reference)
+    }
+
+    /// A folder of the workspace that may be read, links followed.
+    async fn readable(&self, path: &str) -> Result<PathBuf, CapabilityError> {
+        self.policy.read(&WorkspacePath::parse(path)?)?;
+        let (policy, path) = (self.policy.clone(), path.to_owned());
+        let real = self.workspace.off_thread(move |files| {
+            let real = files.folder(&path)?;
+            policy.read(&real)?;
+            Ok(real)
+        });
+        Ok(self.root.join(real.await?.as_path()))
+    }
+
+    /// A folder of the workspace that may be made or written.
+    async fn writable(&self, path: &str) -> Result<PathBuf, CapabilityError> {
+        let path = path.to_owned();
+        let real = self.workspace.off_thread(move |files| files.writable(&path)).await?;
+        Ok(self.root.join(real.as_path()))
+    }
+
+    async fn push(&self, layout: &str, reference: &str) -> Result<Descriptor, CapabilityError> {
+        let (layout, reference) = (self.readable(layout).await?, self.target(reference).await?);
+        self.registry.push(&layout, &reference, self.access()).await
+    }
+
+    async fn resolve(&self, reference: &str) -> Result<Descriptor, CapabilityError> {
+        self.registry.resolve(&self.source(reference).await?, self.access()).await
+    }
+
+    async fn copy(&self, source: &str, destination: &str) -> Result<Descriptor, CapabilityError> {
+        let (source, destination) = (self.source(source).await?, self.target(destination).await?);
+        self.registry.copy(&source, &destination, self.access()).await
+    }
+
+    async fn pull(&self, reference: &str, layout: &str) -> Result<Descriptor, CapabilityError> {
+        let (reference, layout) = (self.source(reference).await?, self.writable(layout).await?);
+        self.registry.pull(&reference, &layout, self.access()).await
+    }
+}
+
+impl From<Descriptor> for wit::Descriptor {
+    fn from(descriptor: Descriptor) -> wit::Descriptor {
+        let Descriptor { media_type, digest, size } = descriptor;
+        wit::Descriptor { media_type, digest, size }
+    }
+}
+
+impl Host for Attempt {
+    async fn push(&mut self, layout: String, reference: String) -> CallResult<wit::Descriptor> {
+        Ok(self.images.push(&layout, &reference).await?.into())
+    }
+
+    async fn resolve(&mut self, reference: String) -> CallResult<wit::Descriptor> {
+        Ok(self.images.resolve(&reference).await?.into())
+    }
+
+    async fn copy(&mut self, source: String, destination: String) -> CallResult<wit::Descriptor> {
+        Ok(self.images.copy(&source, &destination).await?.into())
+    }
+
+    async fn pull(&mut self, reference: String, layout: String) -> CallResult<wit::Descriptor> {
+        Ok(self.images.pull(&reference, &layout).await?.into())
+    }
+}

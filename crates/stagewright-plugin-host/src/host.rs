@@ -1,0 +1,304 @@
+//! The plugin host: the engine's `StageRunner`, and the answers to what a plugin is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use futures_util::future::BoxFuture;
+use serde_json::Value as Json;
+use stagewright_engine::{
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Interrupt, Problem, StageRunner,
+};
+use stagewright_model::{PluginRef, Trust};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use wasmtime::component::ResourceTable;
+
+use crate::attempt::{Attempt, HANDLES};
+use crate::capability::artifacts::Artifacts;
+use crate::capability::context::Context;
+use crate::capability::gate::Gates;
+use crate::capability::http::{Http, OwnOrigins, client};
+use crate::capability::outputs::Outputs;
+use crate::capability::process::Processes;
+use crate::capability::registry::Images;
+use crate::capability::secrets::{SecretSource, Secrets};
+use crate::capability::service::Services;
+use crate::capability::workspace::Workspace;
+use crate::error::CapabilityError;
+use crate::limits::{DEFAULT_LOG, DEFAULT_MEMORY, MemoryLimiter};
+use crate::log::AttemptLog;
+use crate::mask::Masker;
+use crate::native::Natives;
+use crate::plugin::{Description, PluginError};
+use crate::policy::Policy;
+use crate::registry::Registry;
+use crate::resolve::Resolver;
+use crate::capability::service::ServiceManager;
+use crate::stop::Supervisor;
+use crate::template::spare_templates;
+use crate::verdict;
+use crate::wasm::{Plugin, Wasm};
+
+/// What a host is made of. Nothing else is read: neither the process's environment nor a home folder.
+pub struct HostConfig {
+    /// The root of all that stages see of files; plugins named by `path:` are relative to it.
+    pub workspace: PathBuf,
+    /// Paths of the workspace that no grant opens, relative to it: where the engine keeps its own things.
+    pub reserved: Vec<String>,
+    /// Compiled and pulled plugins. Made with the mode 0700; one that others can reach isn't used.
+    pub plugin_cache: PathBuf,
+    /// Contents of artifacts, and their names by run.
+    pub artifacts: PathBuf,
+    /// Folders of built-in plugins, `NAME.wasm` each; the first that has a plugin counts.
+    pub builtin: Vec<PathBuf>,
+    /// The environment that processes of stages inherit from, as far as it is granted; also where proxies are named.
+    pub environment: BTreeMap<String, String>,
+    /// Origins that `net = ["cargo"]` stands for.
+    pub cargo_hosts: Vec<String>,
+    /// Values of secrets.
+    pub secrets: Arc<dyn SecretSource>,
+    /// Images.
+    pub registry: Arc<Registry>,
+    /// Local services.
+    pub services: Arc<ServiceManager>,
+    /// How long a stage has to end by itself once it is asked to stop.
+    pub grace: Duration,
+    /// Whether debug and trace messages of plugins go into the log.
+    pub verbose: bool,
+}
+
+/// Why a host can't be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct HostError {
+    /// What could not be had.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Runs stages. Cheap to clone.
+#[derive(Clone)]
+pub struct PluginHost(Arc<Inner>);
+
+struct Inner {
+    config: HostConfig,
+    root: Arc<Dir>,
+    wasm: Arc<Wasm>,
+    natives: Arc<Natives>,
+    resolver: Resolver,
+    client: reqwest::Client,
+}
+
+impl PluginHost {
+    /// Opens the workspace and makes the engine; compiles nothing yet.
+    pub fn new(config: HostConfig) -> Result<PluginHost, HostError> {
+        let workspace = config.workspace.display().to_string();
+        let root = Dir::open_ambient_dir(&config.workspace, ambient_authority()).map_err(|error| HostError {
+            message: format!("the workspace `{workspace}` can't be opened"),
+            help: Some("run within a folder that exists and may be read".to_owned()),
+            source: error.into(),
+        })?;
+        let wasm = Wasm::new(&config.plugin_cache.join("compiled")).map_err(|error| HostError {
+            message: "wasmtime can't be set up on this machine".to_owned(),
+            help: None,
+            source: error.into(),
+        })?;
+        let client = client(&config.environment).map_err(|error| HostError {
+            message: "the HTTP client can't be set up".to_owned(),
+            help: Some("check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY".to_owned()),
+            source: error.into(),
+        })?;
+        let resolver = Resolver {
+            builtin: config.builtin.clone(),
+            workspace: config.workspace.clone(),
+            pulled: config.plugin_cache.join("pulled"),
+            registry: config.registry.clone(),
+            known: std::sync::Mutex::default(),
+        };
+        let (root, wasm, natives) = (Arc::new(root), Arc::new(wasm), Arc::default());
+        Ok(PluginHost(Arc::new(Inner { config, root, wasm, natives, resolver, client })))
+    }
+
+    /// What a plugin is. Runs the component's `describe`, with every import trapping; for a native library, its
+    /// `describe` with the engine's full powers, after its digest was checked.
+    pub async fn describe(&self, uses: &PluginRef, trust: &Trust) -> Result<Description, PluginError> {
+        match trust {
+            Trust::Component => {
+                let plugin = self.0.load(uses).await?;
+                let manifest = self.0.wasm.describe(&uses.to_string(), &plugin).await?;
+                let (digest, interfaces) = (plugin.digest.clone(), plugin.interfaces.clone());
+                Ok(Description { manifest, digest, interfaces, native: false })
+            }
+            Trust::Native { digest } => {
+                let library = self.0.resolver.library(uses)?;
+                let manifest = self.0.natives.describe(&uses.to_string(), library, digest).await?;
+                Ok(Description { manifest, digest: digest.clone(), interfaces: Default::default(), native: true })
+            }
+        }
+    }
+
+    /// What the plugin finds wrong with a `with` table.
+    ///
+    /// Strings that hold `${{ }}` have no value yet. The plugin sees them as they stand, and what it says of a place
+    /// that holds one, or of a table or list around one, is left out: it will be said again when the stage runs.
+    /// A native library isn't asked.
+    pub async fn validate(
+        &self,
+        uses: &PluginRef,
+        trust: &Trust,
+        config: &Json,
+    ) -> Result<Vec<Problem>, PluginError> {
+        if matches!(trust, Trust::Native { .. }) {
+            return Ok(Vec::new());
+        }
+        let plugin = self.0.load(uses).await?;
+        let found = self.0.wasm.validate(&uses.to_string(), &plugin, config.clone()).await?;
+        Ok(spare_templates(found, config))
+    }
+}
+
+impl StageRunner for PluginHost {
+    fn run(
+        &self,
+        request: AttemptRequest,
+        output: AttemptOutput,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> BoxFuture<'static, AttemptReport> {
+        let inner = self.0.clone();
+        Box::pin(async move { inner.run(request, output, interrupt).await })
+    }
+}
+
+impl Inner {
+    async fn load(&self, uses: &PluginRef) -> Result<Arc<Plugin>, PluginError> {
+        let file = self.resolver.component(uses).await?;
+        let digest = self.resolver.digest(&file).map_err(|error| {
+            PluginError::new(format!("plugin `{uses}`: `{}` can't be read: {error}", file.display()))
+        })?;
+        self.wasm.load(&uses.to_string(), &file, digest).await
+    }
+
+    async fn run(
+        &self,
+        request: AttemptRequest,
+        output: AttemptOutput,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> AttemptReport {
+        let mut supervisor = Supervisor::new(interrupt, request.timeout, self.config.grace);
+        let limit = request.log_limit.unwrap_or(DEFAULT_LOG);
+        let log = AttemptLog::new(output, Masker::default(), supervisor.switch.clone(), limit);
+        match request.trust.clone() {
+            Trust::Component => self.run_component(request, &mut supervisor, log).await,
+            Trust::Native { digest } => match self.resolver.library(&request.uses) {
+                Ok(library) => self.natives.run(request, library, &digest, &mut supervisor, log).await,
+                Err(error) => without_outputs(verdict::of_bad_plugin(error)),
+            },
+        }
+    }
+
+    async fn run_component(
+        &self,
+        request: AttemptRequest,
+        supervisor: &mut Supervisor,
+        log: AttemptLog,
+    ) -> AttemptReport {
+        let plugin = match supervisor.run(self.load(&request.uses), || {}).await {
+            Ok(Ok(plugin)) => plugin,
+            Ok(Err(error)) => return without_outputs(verdict::of_bad_plugin(error)),
+            Err(stopped) => return without_outputs(verdict::of_stop(&stopped)),
+        };
+        let attempt = match self.attempt(Arc::new(request), supervisor, log) {
+            Ok(attempt) => attempt,
+            Err(error) => return without_outputs(verdict::of_answer(error, false, None)),
+        };
+        let groups = attempt.processes.groups();
+        let mut store = self.wasm.store(attempt, |attempt| &mut attempt.limiter);
+        let work = async {
+            let stage = plugin.stage.instantiate_async(&mut store).await?;
+            stage.stagewright_stage_plugin().call_run(&mut store).await
+        };
+        let ended = supervisor.run(work, || groups.interrupt()).await;
+        let attempt = store.data_mut();
+        attempt.processes.finish().await;
+        // The last words of a child may be what was too much.
+        let ended = match supervisor.switch.reason() {
+            Some(reason) => Err(reason),
+            None => ended,
+        };
+        let end = verdict::of_guest(ended, attempt);
+        AttemptReport { end, outputs: attempt.outputs.take() }
+    }
+
+    fn attempt(
+        &self,
+        request: Arc<AttemptRequest>,
+        supervisor: &Supervisor,
+        log: AttemptLog,
+    ) -> Result<Attempt, CapabilityError> {
+        let config = &self.config;
+        // A cell of a matrix has its values behind the table's name.
+        let table = request.stage_id.split(" (").next().unwrap_or_default();
+        let policy = Policy::new(table, &request.permissions, &config.cargo_hosts, &config.reserved)?;
+        let policy = Arc::new(policy);
+        let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
+        let workspace = Workspace::new(self.root.clone(), policy.clone(), memory);
+        let own = OwnOrigins::default();
+        let rehearsal = request.rehearsal;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        Ok(Attempt {
+            table,
+            limiter: MemoryLimiter::new(memory),
+            started: Instant::now(),
+            cancel: supervisor.cancel.clone(),
+            verbose: config.verbose,
+            outputs: Outputs::default(),
+            secrets: Secrets::new(config.secrets.clone(), policy.clone(), log.masker().clone()),
+            processes: Processes::new(
+                policy.clone(),
+                workspace.clone(),
+                config.workspace.clone(),
+                log.clone(),
+                &config.environment,
+                &request.env,
+            ),
+            http: Http {
+                client: self.client.clone(),
+                policy: policy.clone(),
+                workspace: workspace.clone(),
+                log: log.clone(),
+                own: own.clone(),
+                rehearsal,
+            },
+            artifacts: Arc::new(Artifacts::new(
+                config.artifacts.clone(),
+                request.run.0.clone(),
+                request.stage_id.clone(),
+            )),
+            images: Images {
+                registry: config.registry.clone(),
+                policy: policy.clone(),
+                workspace: workspace.clone(),
+                root: config.workspace.clone(),
+                rehearsal,
+            },
+            services: Services::new(config.services.clone(), policy, own, request.environment.clone(), rehearsal),
+            gates: Gates::default(),
+            denial: None,
+            context: Context::new(request, supervisor.cancel.clone(), supervisor.deadline.map(|(deadline, _)| deadline)),
+            workspace,
+            log,
+        })
+    }
+}
+
+fn without_outputs(end: AttemptEnd) -> AttemptReport {
+    AttemptReport { end, outputs: BTreeMap::new() }
+}

@@ -1,0 +1,267 @@
+//! Native plugins: shared libraries that a pipeline trusts with all the powers of the engine, and pins by digest.
+//!
+//! `include/stagewright_native.h` is the contract. What is loaded is a private copy of the very bytes that were hashed,
+//! so that nobody can put another library in between. A native stage can't be stopped by force: when it must end and
+//! doesn't, the attempt is over while its thread goes on.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libloading::Library;
+use serde_json::json;
+use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Failure, FailureKind, Outcome};
+use tokio::runtime::Handle;
+
+use crate::capability::logging::render;
+use crate::capability::outputs::Outputs;
+use crate::digest::sha256;
+use crate::log::AttemptLog;
+use crate::plugin::{Manifest, PluginError};
+use crate::since_0_1::stagewright::stage::logging::Level;
+use crate::stop::{Cancel, Supervisor};
+use crate::verdict;
+
+/// `stagewright_text`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Text {
+    data: *const u8,
+    length: usize,
+}
+
+/// `stagewright_host_v1`.
+#[repr(C)]
+struct HostTable {
+    size: u32,
+    context: *mut c_void,
+    log: extern "C" fn(*mut c_void, u32, Text),
+    set_output: extern "C" fn(*mut c_void, Text, Text) -> i32,
+    cancelled: extern "C" fn(*mut c_void) -> i32,
+    explain: extern "C" fn(*mut c_void, Text, Text),
+}
+
+/// `stagewright_plugin_v1`.
+#[repr(C)]
+struct PluginTable {
+    size: u32,
+    describe: Option<extern "C" fn() -> Text>,
+    run: Option<extern "C" fn(*const HostTable, Text) -> i32>,
+}
+
+impl Text {
+    fn of(text: &str) -> Text {
+        Text { data: text.as_ptr(), length: text.len() }
+    }
+
+    /// # Safety
+    /// `data` must point to `length` bytes, or `length` be 0.
+    unsafe fn read(self) -> String {
+        if self.length == 0 || self.data.is_null() {
+            return String::new();
+        }
+        // SAFETY: the caller's.
+        let bytes = unsafe { std::slice::from_raw_parts(self.data, self.length) };
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+/// A loaded library.
+struct Native {
+    describe: extern "C" fn() -> Text,
+    run: extern "C" fn(*const HostTable, Text) -> i32,
+    /// Keeps the code where the functions point to.
+    _library: Library,
+}
+
+/// The libraries that were loaded, by digest.
+#[derive(Default)]
+pub(crate) struct Natives {
+    loaded: Mutex<HashMap<String, Arc<Native>>>,
+}
+
+impl Natives {
+    /// The manifest, after the library's digest was checked.
+    pub(crate) async fn describe(
+        self: &Arc<Self>,
+        name: &str,
+        file: PathBuf,
+        digest: &str,
+    ) -> Result<Manifest, PluginError> {
+        let native = self.get(name, file, digest).await?;
+        // SAFETY: by the contract, the text lives as long as the library, which `native` keeps.
+        let text = unsafe { (native.describe)().read() };
+        serde_json::from_str(&text).map_err(|error| {
+            PluginError::new(format!("plugin `{name}`: what `describe` answers isn't a manifest")).caused_by([error])
+        })
+    }
+
+    /// Runs one attempt.
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        request: AttemptRequest,
+        file: PathBuf,
+        digest: &str,
+        supervisor: &mut Supervisor,
+        log: AttemptLog,
+    ) -> AttemptReport {
+        let native = match self.get(&request.uses.to_string(), file, digest).await {
+            Ok(native) => native,
+            Err(error) => return AttemptReport { end: verdict::of_bad_plugin(error), outputs: Default::default() },
+        };
+        let run = Arc::new(Run {
+            log,
+            cancel: supervisor.cancel.clone(),
+            handle: Handle::current(),
+            outputs: Mutex::default(),
+            explained: Mutex::default(),
+        });
+        let thread = {
+            let run = run.clone();
+            tokio::task::spawn_blocking(move || run.call(&native, &request))
+        };
+        let end = match supervisor.run(thread, || {}).await {
+            Ok(Ok(code)) => run.end(code),
+            Ok(Err(error)) => verdict::of_bad_plugin(PluginError::new("the native plugin broke off").caused_by([error])),
+            Err(stopped) => verdict::of_stop(&stopped),
+        };
+        let outputs = run.outputs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        AttemptReport { end, outputs }
+    }
+
+    async fn get(self: &Arc<Self>, name: &str, file: PathBuf, digest: &str) -> Result<Arc<Native>, PluginError> {
+        let (natives, name, digest) = (self.clone(), name.to_owned(), digest.to_owned());
+        let loading = tokio::task::spawn_blocking(move || {
+            // Held while loading: a library is loaded once.
+            let mut loaded = natives.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(native) = loaded.get(&digest) {
+                return Ok(native.clone());
+            }
+            let native = Arc::new(load(&name, &file, &digest)?);
+            loaded.insert(digest, native.clone());
+            Ok(native)
+        });
+        loading.await.unwrap_or_else(|error| Err(PluginError::new("loading a plugin broke off").caused_by([error])))
+    }
+}
+
+fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
+    let bad = |why: String| PluginError::new(format!("plugin `{name}`: `{}` {why}", file.display()));
+    let bytes = std::fs::read(file).map_err(|error| bad(format!("can't be read: {error}")))?;
+    let actual = sha256(&bytes);
+    if actual != digest {
+        return Err(bad(format!("has the digest {actual}, and the pipeline trusts {digest}"))
+            .with_help(format!("if the change is wanted, pin it: trust = {{ native = \"{actual}\" }}")));
+    }
+    let failed = |error: std::io::Error| bad(format!("can't be copied to be loaded: {error}"));
+    let mut copy = tempfile::Builder::new().suffix(".so").tempfile().map_err(failed)?;
+    copy.write_all(&bytes).and_then(|()| copy.flush()).map_err(failed)?;
+    // SAFETY: running the library's initialisers is what the pipeline asked for, for exactly these bytes.
+    let library = unsafe { Library::new(copy.path()) }
+        .map_err(|error| bad("can't be loaded".to_owned()).caused_by([error]))?;
+    let help = "a native plugin exports `stagewright_native_v1`; see include/stagewright_native.h";
+    // SAFETY: the name carries the version of the signature.
+    let table = unsafe {
+        let entry: libloading::Symbol<'_, extern "C" fn() -> *const PluginTable> = library
+            .get(b"stagewright_native_v1")
+            .map_err(|error| bad("is not a native plugin".to_owned()).caused_by([error]).with_help(help))?;
+        entry().as_ref()
+    };
+    let table = table.filter(|table| table.size as usize >= size_of::<PluginTable>());
+    match table.and_then(|table| Some((table.describe?, table.run?))) {
+        Some((describe, run)) => Ok(Native { describe, run, _library: library }),
+        None => Err(bad("answers `stagewright_native_v1` with an incomplete table".to_owned()).with_help(help)),
+    }
+}
+
+/// One attempt, as the library's callbacks see it.
+struct Run {
+    log: AttemptLog,
+    cancel: Cancel,
+    handle: Handle,
+    outputs: Mutex<Outputs>,
+    explained: Mutex<Option<(String, String)>>,
+}
+
+impl Run {
+    fn call(&self, native: &Native, request: &AttemptRequest) -> i32 {
+        let request = json!({
+            "pipeline": request.pipeline, "stage": request.stage_id, "run": request.run, "attempt": request.attempt,
+            "rehearsal": request.rehearsal, "environment": request.environment, "config": request.config,
+            "needs": request.needs, "env": request.env,
+        });
+        let request = request.to_string();
+        let table = HostTable {
+            size: u32::try_from(size_of::<HostTable>()).unwrap_or(u32::MAX),
+            context: std::ptr::from_ref(self).cast_mut().cast(),
+            log,
+            set_output,
+            cancelled,
+            explain,
+        };
+        (native.run)(&raw const table, Text::of(&request))
+    }
+
+    fn end(&self, code: i32) -> AttemptEnd {
+        let explained = self.explained.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (message, help) = explained.unwrap_or_else(|| ("the plugin gave no reason".to_owned(), String::new()));
+        let masker = self.log.masker();
+        let (outcome, kind, message) = match code {
+            0 => return AttemptEnd::Succeeded,
+            3 => return AttemptEnd::Skipped(masker.text(&message)),
+            _ if self.cancel.is_set() => (Outcome::Cancelled, FailureKind::Cancelled, message),
+            1 => (Outcome::Failed, FailureKind::Reported, message),
+            2 => (Outcome::Errored, FailureKind::Reported, message),
+            other => (Outcome::Errored, FailureKind::BadPlugin, format!("the plugin ended with the unknown code {other}")),
+        };
+        let help = Some(help).filter(|help| !help.is_empty()).map(|help| masker.text(&help));
+        let retryable = kind == FailureKind::Reported;
+        let failure = Failure { kind, message: masker.text(&message), causes: Vec::new(), help, retryable };
+        AttemptEnd::Unsuccessful(outcome, failure)
+    }
+}
+
+/// # Safety
+/// `context` must be the one that [`Run::call`] passed in, and its call not have returned.
+unsafe fn run_of<'a>(context: *mut c_void) -> &'a Run {
+    // SAFETY: the caller's.
+    unsafe { &*context.cast::<Run>() }
+}
+
+extern "C" fn log(context: *mut c_void, level: u32, message: Text) {
+    // SAFETY: both by the contract, which the library keeps.
+    let (run, message) = unsafe { (run_of(context), message.read()) };
+    let level = match level {
+        0 | 1 => return,
+        3 => Level::Warn,
+        4 => Level::Error,
+        _ => Level::Info,
+    };
+    run.handle.block_on(run.log.text(stagewright_engine::Stream::Plugin, &render(level, &message, &[])));
+}
+
+extern "C" fn set_output(context: *mut c_void, name: Text, json: Text) -> i32 {
+    // SAFETY: all by the contract, which the library keeps.
+    let (run, name, json) = unsafe { (run_of(context), name.read(), json.read()) };
+    let set = run.outputs.lock().unwrap_or_else(PoisonError::into_inner).set(&name, &json, run.log.masker());
+    match set {
+        Ok(()) => 0,
+        Err(error) => {
+            run.handle.block_on(run.log.engine(&error.to_string()));
+            1
+        }
+    }
+}
+
+extern "C" fn cancelled(context: *mut c_void) -> i32 {
+    // SAFETY: by the contract, which the library keeps.
+    i32::from(unsafe { run_of(context) }.cancel.is_set())
+}
+
+extern "C" fn explain(context: *mut c_void, message: Text, help: Text) {
+    // SAFETY: all by the contract, which the library keeps.
+    let (run, message, help) = unsafe { (run_of(context), message.read(), help.read()) };
+    *run.explained.lock().unwrap_or_else(PoisonError::into_inner) = Some((message, help));
+}

@@ -1,0 +1,179 @@
+//! What is known of a plugin before it runs: its manifest, its imports, and how far its effects can reach.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use stagewright_model::Permissions;
+
+/// Why a plugin can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PluginError {
+    /// Names the plugin, and says what is wrong with it.
+    pub message: String,
+    /// From the nearest cause to the farthest.
+    pub causes: Vec<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl PluginError {
+    /// Without causes or help.
+    pub(crate) fn new(message: impl Into<String>) -> PluginError {
+        PluginError { message: message.into(), causes: Vec::new(), help: None }
+    }
+
+    /// With advice.
+    #[must_use]
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> PluginError {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// With causes, each as a line.
+    #[must_use]
+    pub(crate) fn caused_by(mut self, causes: impl IntoIterator<Item = impl ToString>) -> PluginError {
+        self.causes.extend(causes.into_iter().map(|cause| cause.to_string()));
+        self
+    }
+}
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Manifest {
+    /// As it is used in `uses`.
+    pub name: String,
+    /// Of the plugin.
+    #[serde(default)]
+    pub version: String,
+    /// One sentence.
+    #[serde(default)]
+    pub description: String,
+    /// JSON Schema of the `with` table; null when the plugin gives none.
+    #[serde(default)]
+    pub config: Json,
+    /// What it puts out.
+    #[serde(default)]
+    pub outputs: Vec<OutputDeclaration>,
+    /// Names of the interfaces that it calls and that need a grant.
+    #[serde(default)]
+    pub capabilities: BTreeSet<String>,
+}
+
+/// An output that a plugin announces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputDeclaration {
+    /// As in `stages.STAGE.outputs.NAME`.
+    pub name: String,
+    /// What it holds.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// All that can be known of a plugin without running a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// What it says.
+    pub manifest: Manifest,
+    /// `sha256:…` of the component or library.
+    pub digest: String,
+    /// Names of the host's interfaces that it imports, as in `process`: all the powers it could ever use. Empty for a
+    /// native library, whose powers are those of the engine.
+    pub interfaces: BTreeSet<String>,
+    /// Whether it is a native library.
+    pub native: bool,
+}
+
+/// How far the effects of a stage can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EffectClass {
+    /// Nothing outside of the run: after a crash it can simply run again.
+    Pure,
+    /// This machine: files and processes.
+    Local,
+    /// Beyond: networks, registries, services. After a crash somebody has to find out what happened.
+    External,
+}
+
+impl Description {
+    /// Computed from what the plugin imports and what it is granted; what it declares plays no part.
+    pub fn effect_class(&self, grants: &Permissions) -> EffectClass {
+        if self.native {
+            return EffectClass::External;
+        }
+        let uses = |interface: &str, granted: bool| granted && self.interfaces.contains(interface);
+        let net = !grants.net.is_empty();
+        let external = uses("http", net)
+            // A process with network grants is a client of whatever it likes.
+            || uses("process", !grants.process.is_empty() && net)
+            || uses("registry", !grants.registry.is_empty())
+            || uses("service", !grants.service.is_empty());
+        let local = uses("process", !grants.process.is_empty())
+            || uses("workspace", !grants.read.is_empty() || !grants.write.is_empty());
+        match (external, local) {
+            (true, _) => EffectClass::External,
+            (false, true) => EffectClass::Local,
+            (false, false) => EffectClass::Pure,
+        }
+    }
+
+    /// The permissions' keys that the plugin could make use of, by interface: what an audit shows.
+    pub fn permissions(&self) -> BTreeMap<&str, &'static [&'static str]> {
+        const KEYS: [(&str, &[&str]); 6] = [
+            ("process", &["process", "env"]),
+            ("workspace", &["read", "write"]),
+            ("http", &["net"]),
+            ("secrets", &["secrets", "reveal"]),
+            ("registry", &["registry"]),
+            ("service", &["service"]),
+        ];
+        let imported = KEYS.into_iter().filter(|(interface, _)| self.interfaces.contains(*interface));
+        imported.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description(interfaces: &[&str]) -> Description {
+        Description {
+            manifest: Manifest::default(),
+            digest: String::new(),
+            interfaces: interfaces.iter().map(ToString::to_string).collect(),
+            native: false,
+        }
+    }
+
+    #[test]
+    fn the_class_follows_from_imports_and_grants_together() {
+        let all = description(&["context", "workspace", "process", "http", "registry", "service"]);
+        let class = |change: fn(&mut Permissions)| {
+            let mut grants = Permissions::default();
+            change(&mut grants);
+            all.effect_class(&grants)
+        };
+        assert_eq!(class(|_| {}), EffectClass::Pure);
+        assert_eq!(class(|grants| grants.read.push(".".into())), EffectClass::Local);
+        assert_eq!(class(|grants| grants.process.push("cargo".into())), EffectClass::Local);
+        assert_eq!(class(|grants| grants.net.push("a.b".into())), EffectClass::External);
+        assert_eq!(class(|grants| grants.registry.push("local/a".into())), EffectClass::External);
+        assert_eq!(class(|grants| grants.service.push("a".into())), EffectClass::External);
+
+        let narrow = description(&["context", "workspace"]);
+        let wide = Permissions { net: vec!["a.b".into()], read: vec![".".into()], ..Permissions::default() };
+        assert_eq!(narrow.effect_class(&wide), EffectClass::Local, "what isn't imported can't be used");
+        assert_eq!(narrow.permissions(), BTreeMap::from([("workspace", &["read", "write"][..])]));
+        let native = Description { native: true, ..description(&[]) };
+        assert_eq!(native.effect_class(&Permissions::default()), EffectClass::External);
+    }
+
+    #[test]
+    fn a_manifest_needs_only_a_name() {
+        let manifest: Manifest = serde_json::from_str(r#"{ "name": "x", "outputs": [{ "name": "y" }] }"#).unwrap();
+        assert_eq!((manifest.name.as_str(), manifest.outputs[0].name.as_str()), ("x", "y"));
+    }
+}

@@ -1,0 +1,143 @@
+//! From `uses` to a file.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use stagewright_model::PluginRef;
+
+use crate::digest::sha256;
+use crate::plugin::PluginError;
+use crate::registry::{Access, Place, Reference, Registry};
+
+mod image;
+
+/// What `plugin build` writes into a plugin's folder.
+const FILE: &str = "plugin.wasm";
+
+/// Finds plugins.
+pub(crate) struct Resolver {
+    pub(crate) builtin: Vec<PathBuf>,
+    /// `path:…` is relative to it.
+    pub(crate) workspace: PathBuf,
+    /// Of plugins that came from registries.
+    pub(crate) pulled: PathBuf,
+    pub(crate) registry: Arc<Registry>,
+    /// A file that hasn't changed isn't hashed again.
+    pub(crate) known: Mutex<HashMap<PathBuf, Known>>,
+}
+
+/// A file as it was when it was hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    modified: SystemTime,
+    size: u64,
+    digest: String,
+}
+
+impl Resolver {
+    /// The component's file.
+    pub(crate) async fn component(&self, uses: &PluginRef) -> Result<PathBuf, PluginError> {
+        match uses {
+            PluginRef::Builtin(name) => self.builtin(name),
+            PluginRef::Path(path) => self.path(path),
+            PluginRef::Oci(reference) => self.pulled(reference).await,
+        }
+    }
+
+    /// A native library's file.
+    pub(crate) fn library(&self, uses: &PluginRef) -> Result<PathBuf, PluginError> {
+        let PluginRef::Path(path) = uses else {
+            return Err(PluginError::new(format!("plugin `{uses}` can't be native"))
+                .with_help("a native plugin is named by its file: `uses = \"path:target/release/libmine.so\"`"));
+        };
+        let file = self.workspace.join(path);
+        if file.is_file() {
+            return Ok(file);
+        }
+        Err(PluginError::new(format!("plugin `{uses}`: there is no library `{}`", file.display()))
+            .with_help("build the library, or correct the path"))
+    }
+
+    /// `sha256:…` of a file, without reading it again when it hasn't changed.
+    pub(crate) fn digest(&self, file: &Path) -> io::Result<String> {
+        let metadata = fs::metadata(file)?;
+        let (modified, size) = (metadata.modified()?, metadata.len());
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(file).cloned();
+        if let Some(known) = known.filter(|known| known.modified == modified && known.size == size) {
+            return Ok(known.digest);
+        }
+        let digest = sha256(&fs::read(file)?);
+        let known = Known { modified, size, digest: digest.clone() };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(file.to_owned(), known);
+        Ok(digest)
+    }
+
+    fn builtin(&self, name: &str) -> Result<PathBuf, PluginError> {
+        let files = self.builtin.iter().map(|folder| folder.join(format!("{name}.wasm")));
+        if let Some(file) = files.into_iter().find(|file| file.is_file()) {
+            return Ok(file);
+        }
+        let folders: Vec<String> = self.builtin.iter().map(|folder| format!("`{}`", folder.display())).collect();
+        let mut there: Vec<String> = self.builtin.iter().flat_map(|folder| names_in(folder)).collect();
+        there.sort();
+        there.dedup();
+        let help = match there.as_slice() {
+            [] => "there are no built-in plugins at all: build them with `stagewright plugin build`".to_owned(),
+            names => format!("built in are {}; a plugin of your own is `path:FOLDER`", names.join(", ")),
+        };
+        Err(PluginError::new(format!("no built-in plugin `{name}` in {}", folders.join(", "))).with_help(help))
+    }
+
+    fn path(&self, path: &str) -> Result<PathBuf, PluginError> {
+        let place = self.workspace.join(path);
+        let file = if place.is_dir() { place.join(FILE) } else { place };
+        if file.is_file() {
+            return Ok(file);
+        }
+        Err(PluginError::new(format!("plugin `path:{path}`: there is no component `{}`", file.display()))
+            .with_help(format!("build it with `stagewright plugin build {path}`, or correct the path")))
+    }
+
+    async fn pulled(&self, text: &str) -> Result<PathBuf, PluginError> {
+        let bad = |why: String| PluginError::new(format!("plugin `oci:{text}`: {why}"));
+        let reference: Reference =
+            text.parse().map_err(|error: crate::CapabilityError| PluginError { help: error.help, ..bad(error.message) })?;
+        let Some(digest) = reference.digest.clone() else {
+            return Err(bad("is not pinned".to_owned()).with_help("add the digest: `…@sha256:…`"));
+        };
+        if matches!(reference.place, Place::Layout { .. }) {
+            return Err(bad("is a folder, not an image in a registry".to_owned()));
+        }
+        let file = self.pulled.join(format!("{}.wasm", digest.replace(':', "-")));
+        if file.is_file() {
+            return Ok(file);
+        }
+        let failed = |error: io::Error| bad(format!("can't be kept in `{}`: {error}", self.pulled.display()));
+        fs::create_dir_all(&self.pulled).map_err(failed)?;
+        let layout = tempfile::tempdir_in(&self.pulled).map_err(failed)?;
+        let access = Access { workspace: &self.workspace, rehearsal: false };
+        self.registry
+            .pull(&reference, layout.path(), access)
+            .await
+            .map_err(|error| PluginError { message: bad(error.message).message, causes: error.causes, help: error.help })?;
+        let blob = image::component(layout.path(), &digest).map_err(|why| {
+            bad(why).with_help("a plugin's image has one layer, of the media type application/wasm")
+        })?;
+        fs::rename(blob, &file).map_err(failed)?;
+        Ok(file)
+    }
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| Some(name.strip_suffix(".wasm")?.to_owned())).collect()
+}
+
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+use super::*;
+use crate::testing::Backends;
+
+fn resolver(folder: &Path) -> Resolver {
+    Resolver {
+        builtin: vec![folder.join("none"), folder.join("builtin")],
+        workspace: folder.join("workspace"),
+        pulled: folder.join("pulled"),
+        registry: Backends::new(folder).registry,
+        known: Mutex::default(),
+    }
+}
+
+fn put(folder: &Path, path: &str) -> PathBuf {
+    let file = folder.join(path);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, path).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn each_kind_of_reference_has_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let resolver = resolver(folder);
+    let builtin = put(folder, "builtin/noop.wasm");
+    let own = put(folder, "workspace/plugins/mine/plugin.wasm");
+    let file = put(folder, "workspace/other.wasm");
+    assert_eq!(resolver.component(&PluginRef::Builtin("noop".into())).await, Ok(builtin));
+    assert_eq!(resolver.component(&PluginRef::Path("plugins/mine".into())).await, Ok(own));
+    assert_eq!(resolver.component(&PluginRef::Path("other.wasm".into())).await, Ok(file));
+}
+
+#[tokio::test]
+async fn what_is_not_there_says_what_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let resolver = resolver(folder.path());
+    put(folder.path(), "builtin/noop.wasm");
+    let error = resolver.component(&PluginRef::Builtin("nop".into())).await.unwrap_err();
+    assert!(error.help.unwrap().contains("built in are noop"));
+    let error = resolver.component(&PluginRef::Path("mine".into())).await.unwrap_err();
+    assert!(error.help.unwrap().contains("stagewright plugin build mine"));
+    let error = resolver.component(&PluginRef::Oci("local/plugin:1".into())).await.unwrap_err();
+    assert!(error.message.contains("not pinned"), "{error}");
+}
+
+#[test]
+fn a_digest_follows_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let resolver = resolver(folder.path());
+    let file = put(folder.path(), "a");
+    assert_eq!(resolver.digest(&file).unwrap(), sha256(b"a"));
+    fs::write(&file, "longer").unwrap();
+    assert_eq!(resolver.digest(&file).unwrap(), sha256(b"longer"));
+}
+
+#[test]
+fn a_plugin_image_has_one_layer_of_wasm() {
+    let layout = tempfile::tempdir().unwrap();
+    let manifest = |text: &str| {
+        put(layout.path(), "blobs/sha256/m");
+        fs::write(layout.path().join("blobs/sha256/m"), text).unwrap();
+        image::component(layout.path(), "sha256:m")
+    };
+    let good = r#"{"layers":[{"mediaType":"application/wasm","digest":"sha256:c"}]}"#;
+    assert_eq!(manifest(good), Ok(layout.path().join("blobs/sha256/c")));
+    assert!(manifest(r#"{"layers":[{"mediaType":"application/gzip","digest":"sha256:c"}]}"#).is_err());
+    assert!(manifest(r#"{"layers":[]}"#).is_err() && manifest("x").is_err());
+}

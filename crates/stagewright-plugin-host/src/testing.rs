@@ -1,0 +1,79 @@
+//! What several unit tests need.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use stagewright_engine::{AttemptOutput, AttemptRequest, Live, LiveKind, RunId};
+use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
+use tokio::sync::mpsc;
+
+use crate::limits::DEFAULT_LOG;
+use crate::log::AttemptLog;
+use crate::mask::Masker;
+use crate::registry::{DockerConfig, Registry, RegistryConfig};
+use crate::stop::Switch;
+
+/// An attempt of a stage that is granted nothing.
+pub(crate) fn request() -> AttemptRequest {
+    AttemptRequest {
+        run: RunId("run-1".into()),
+        pipeline: "test".into(),
+        stage: StageIndex(0),
+        stage_id: "stage".into(),
+        attempt: 1,
+        uses: PluginRef::Builtin("none".into()),
+        trust: Trust::Component,
+        config: serde_json::json!({}),
+        env: Default::default(),
+        permissions: Permissions::default(),
+        environment: None,
+        needs: Default::default(),
+        timeout: None,
+        memory: None,
+        log_limit: None,
+        resumption: None,
+        rehearsal: false,
+    }
+}
+
+/// Backends that keep everything below a folder.
+pub(crate) struct Backends {
+    pub(crate) registry: Arc<Registry>,
+}
+
+impl Backends {
+    pub(crate) fn new(folder: &Path) -> Backends {
+        Backends {
+            registry: Arc::new(Registry::new(RegistryConfig {
+                embedded_root: folder.join("registry"),
+                rehearsal_root: folder.join("rehearsal"),
+                credentials: Arc::new(DockerConfig::new(folder.join("no-config.json"))),
+            })),
+        }
+    }
+}
+
+/// A log, and what came out of it.
+pub(crate) struct TestLog {
+    pub(crate) log: AttemptLog,
+    live: mpsc::Receiver<Live>,
+}
+
+impl TestLog {
+    pub(crate) fn new() -> TestLog {
+        let (sender, live) = mpsc::channel(10_000);
+        let output = AttemptOutput::new(StageIndex(0), 1, sender);
+        TestLog { log: AttemptLog::new(output, Masker::default(), Switch::default(), DEFAULT_LOG), live }
+    }
+
+    /// The lines so far.
+    pub(crate) fn lines(&mut self) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Ok(live) = self.live.try_recv() {
+            if let LiveKind::Lines(_, lines) = live.kind {
+                all.extend(lines);
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,223 @@
+//! wasmtime: the engine, the linker of each version of the contract, and plugins as they are loaded.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use stagewright_engine::Problem;
+use tokio::sync::OnceCell;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, Engine, Store, UpdateDeadline};
+
+use crate::aot::AotCache;
+use crate::attempt::Attempt;
+use crate::capability::context::Context;
+use crate::capability::outputs::problem;
+use crate::digest::sha256;
+use crate::limits::{DEFAULT_MEMORY, MemoryLimiter, Ticker};
+use crate::mask::Masker;
+use crate::plugin::{Manifest, PluginError};
+use crate::since_0_1::{StagePre, stagewright::stage};
+
+/// The package that a plugin may import from.
+const PACKAGE: &str = "stagewright:stage/";
+/// `describe` and `validate` do no work; one that takes longer hangs.
+const INSPECTION: Duration = Duration::from_secs(10);
+
+/// A component, ready to be instantiated.
+pub(crate) struct Plugin {
+    pub(crate) component: Component,
+    pub(crate) stage: StagePre<Attempt>,
+    /// `sha256:…` of the component.
+    pub(crate) digest: String,
+    /// The interfaces that it imports, without package and version.
+    pub(crate) interfaces: BTreeSet<String>,
+}
+
+/// Loads each component once.
+pub(crate) struct Wasm {
+    engine: Engine,
+    since_0_1: Linker<Attempt>,
+    cache: AotCache,
+    ticker: Ticker,
+    loaded: Mutex<HashMap<String, Arc<OnceCell<Arc<Plugin>>>>>,
+}
+
+/// The data of a store in which a plugin is only looked at.
+struct Inspection {
+    context: Context,
+    limiter: MemoryLimiter,
+}
+
+/// The one engine configuration: it decides what compiled components can be used again.
+pub(crate) fn engine() -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    // The same result on every machine.
+    config.relaxed_simd_deterministic(true);
+    Engine::new(&config)
+}
+
+fn linker_since_0_1(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
+    let mut linker = Linker::new(engine);
+    stage::context::add_to_linker::<_, HasSelf<Context>>(&mut linker, |attempt: &mut Attempt| &mut attempt.context)?;
+    stage::types::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::clock::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::logging::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::outputs::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::secrets::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::process::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::http::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::workspace::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::artifacts::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::registry::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::service::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::gate::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    Ok(linker)
+}
+
+impl Wasm {
+    /// `cache`: the folder of compiled components.
+    pub(crate) fn new(cache: &Path) -> wasmtime::Result<Wasm> {
+        let engine = engine()?;
+        Ok(Wasm {
+            since_0_1: linker_since_0_1(&engine)?,
+            cache: AotCache::new(cache),
+            ticker: Ticker::default(),
+            loaded: Mutex::default(),
+            engine,
+        })
+    }
+
+    /// The component in `file`, whose content has the digest. `name` is for messages.
+    pub(crate) async fn load(
+        self: &Arc<Self>,
+        name: &str,
+        file: &Path,
+        digest: String,
+    ) -> Result<Arc<Plugin>, PluginError> {
+        let cell = {
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            loaded.entry(digest.clone()).or_default().clone()
+        };
+        // Of several who want it at the same time, one loads it and the others wait.
+        let plugin = cell.get_or_try_init(|| async {
+            let (wasm, file, name) = (self.clone(), file.to_owned(), name.to_owned());
+            let loading = tokio::task::spawn_blocking(move || wasm.load_now(&name, &file, digest));
+            loading.await.unwrap_or_else(|error| Err(PluginError::new("loading a plugin broke off").caused_by([error])))
+        });
+        plugin.await.cloned()
+    }
+
+    fn load_now(&self, name: &str, file: &Path, digest: String) -> Result<Arc<Plugin>, PluginError> {
+        let bytes = std::fs::read(file).map_err(|error| {
+            PluginError::new(format!("plugin `{name}`: `{}` can't be read: {error}", file.display()))
+        })?;
+        if sha256(&bytes) != digest {
+            let message = format!("plugin `{name}`: `{}` changed while it was being loaded", file.display());
+            return Err(PluginError::new(message).with_help("run again"));
+        }
+        let bad = |error: &wasmtime::Error| {
+            PluginError::new(format!("plugin `{name}`: `{}` is not a stage component", file.display()))
+                .caused_by(error.chain())
+                .with_help("build it with `stagewright plugin build`, and look at it with `stagewright plugin check`")
+        };
+        let component = self.cache.load(&self.engine, &digest, &bytes).map_err(|error| bad(&error))?;
+        let interfaces = self.interfaces(name, &component)?;
+        let stage = self.since_0_1.instantiate_pre(&component).and_then(StagePre::new).map_err(|error| bad(&error))?;
+        Ok(Arc::new(Plugin { component, stage, digest, interfaces }))
+    }
+
+    fn interfaces(&self, name: &str, component: &Component) -> Result<BTreeSet<String>, PluginError> {
+        let (mut known, mut foreign) = (BTreeSet::new(), Vec::new());
+        for (import, _) in component.component_type().imports(&self.engine) {
+            match import.strip_prefix(PACKAGE) {
+                Some(interface) => {
+                    let bare = interface.split_once('@').map_or(interface, |(bare, _)| bare);
+                    // Types are no power.
+                    if bare != "types" {
+                        known.insert(bare.to_owned());
+                    }
+                }
+                None => foreign.push(format!("`{import}`")),
+            }
+        }
+        if foreign.is_empty() {
+            return Ok(known);
+        }
+        let message = format!("plugin `{name}` imports what no stage is given: {}", foreign.join(", "));
+        Err(PluginError::new(message).with_help("build it for wasm32-unknown-unknown, without WASI"))
+    }
+
+    /// A store whose guest yields at each tick, so that it can be stopped.
+    pub(crate) fn store<T: Send>(
+        &self,
+        data: T,
+        limiter: impl (FnMut(&mut T) -> &mut dyn wasmtime::ResourceLimiter) + Send + Sync + 'static,
+    ) -> Store<T> {
+        self.ticker.start(&self.engine);
+        let mut store = Store::new(&self.engine, data);
+        store.limiter(limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+        store
+    }
+
+    /// The manifest, by a call during which every import traps.
+    pub(crate) async fn describe(&self, name: &str, plugin: &Plugin) -> Result<Manifest, PluginError> {
+        let context = Context::for_inspection(Json::Null);
+        let text = self
+            .inspect(plugin, Linker::new(&self.engine), context, async |stage, store| {
+                stage.stagewright_stage_plugin().call_describe(store).await
+            })
+            .await
+            .map_err(|error| inspection_failed(name, "describe", &error))?;
+        serde_json::from_str(&text).map_err(|error| {
+            PluginError::new(format!("plugin `{name}`: what `describe` answers isn't a manifest")).caused_by([error])
+        })
+    }
+
+    /// Findings on a `with` table, by a call during which only `context` answers.
+    pub(crate) async fn validate(&self, name: &str, plugin: &Plugin, config: Json) -> Result<Vec<Problem>, PluginError> {
+        let failed = |error: &wasmtime::Error| inspection_failed(name, "validate", error);
+        let mut linker = Linker::new(&self.engine);
+        stage::context::add_to_linker::<_, HasSelf<Context>>(&mut linker, |inspection: &mut Inspection| {
+            &mut inspection.context
+        })
+        .map_err(|error| failed(&error))?;
+        let found = self
+            .inspect(plugin, linker, Context::for_inspection(config), async |stage, store| {
+                stage.stagewright_stage_plugin().call_validate(store).await
+            })
+            .await
+            .map_err(|error| failed(&error))?;
+        Ok(found.into_iter().map(|diagnostic| problem(diagnostic, &Masker::default())).collect())
+    }
+
+    async fn inspect<R>(
+        &self,
+        plugin: &Plugin,
+        mut linker: Linker<Inspection>,
+        context: Context,
+        call: impl AsyncFnOnce(&crate::since_0_1::Stage, &mut Store<Inspection>) -> wasmtime::Result<R>,
+    ) -> wasmtime::Result<R> {
+        linker.define_unknown_imports_as_traps(&plugin.component)?;
+        let stage = StagePre::new(linker.instantiate_pre(&plugin.component)?)?;
+        let inspection = Inspection { context, limiter: MemoryLimiter::new(DEFAULT_MEMORY) };
+        let mut store = self.store(inspection, |inspection| &mut inspection.limiter);
+        let work = async {
+            let stage = stage.instantiate_async(&mut store).await?;
+            call(&stage, &mut store).await
+        };
+        match tokio::time::timeout(INSPECTION, work).await {
+            Ok(result) => result,
+            Err(_) => Err(wasmtime::format_err!("it took longer than {INSPECTION:?}")),
+        }
+    }
+}
+
+fn inspection_failed(name: &str, call: &str, error: &wasmtime::Error) -> PluginError {
+    PluginError::new(format!("plugin `{name}`: `{call}` failed")).caused_by(error.chain())
+}

@@ -1,0 +1,44 @@
+//! The image that another one is built on.
+
+use serde_json::Value as Json;
+use stagewright_sdk::{Error, Result, log, registry};
+
+use crate::config::Platform;
+use crate::document::Manifest;
+use crate::layout::{Layout, descriptor};
+
+/// A base image, pulled into a layout of the workspace.
+#[derive(Debug)]
+pub(crate) struct Base {
+    pub(crate) layout: Layout,
+    pub(crate) manifest: Manifest,
+    /// Its configuration document.
+    pub(crate) config: Json,
+    pub(crate) platform: Platform,
+}
+
+/// Pulls an image into the folder `into`, which must be new, and finds the one for `platform` in it.
+pub(crate) fn pull(reference: &str, into: &str, platform: Option<&Platform>) -> Result<Base> {
+    if !reference.contains("@sha256:") {
+        log::warn(format!(
+            "the base {reference} is named by tag: name it by digest, or builds differ when the tag moves"
+        ));
+    }
+    let pulled =
+        registry::pull(reference, into).map_err(|error| error.context(format!("can't pull the base {reference}")))?;
+    let layout = Layout::at(into);
+    let default = Platform::default();
+    let pulled = descriptor(&pulled.media_type, pulled.digest, pulled.size);
+    let (_, manifest) = layout.image(pulled, Some(platform.unwrap_or(&default)))?;
+    let config: Json = layout.json(&manifest.config)?;
+    let text = |key: &str| config[key].as_str().map(str::to_owned);
+    let (Some(os), Some(architecture)) = (text("os"), text("architecture")) else {
+        return Err(Error::failed(format!("the configuration of {reference} names no platform")));
+    };
+    let found = Platform { os, architecture, variant: text("variant") };
+    if let Some(wanted) = platform.filter(|it| it.os != found.os || it.architecture != found.architecture) {
+        return Err(Error::failed(format!("the base {reference} is for {found}, and `platform` asks for {wanted}"))
+            .help("leave `platform` out, or choose a base that has it"));
+    }
+    Ok(Base { layout, manifest, config, platform: found })
+}

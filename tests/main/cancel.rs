@@ -1,0 +1,88 @@
+//! Ctrl-C: nothing is left running.
+
+use std::process::Child;
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::environment::{Ended, TestEnvironment, eventually};
+
+const CLINGING: &str = r#"
+schema = 1
+[pipeline]
+name = "clinging"
+[stages.cling]
+uses = "misbehave"
+with = { way = "cling", target = "pids" }
+[stages.cling.permissions]
+process = ["sh"]
+[finally.clean]
+uses = "noop"
+"#;
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("not 0")
+}
+
+fn start(environment: &TestEnvironment) -> (Child, Vec<Pid>) {
+    let child = environment.start(&["run", "--format", "json"]);
+    let pids = eventually("the shell writes its process ids", || {
+        let text = std::fs::read_to_string(environment.root().join("pids")).ok()?;
+        let pids = text.split_whitespace().filter_map(|word| Pid::from_raw(word.parse().ok()?)).collect::<Vec<_>>();
+        (pids.len() == 2 && text.ends_with('\n')).then_some(pids)
+    });
+    (child, pids)
+}
+
+fn is_gone(pid: Pid) -> bool {
+    test_kill_process(pid).is_err()
+}
+
+#[test]
+fn twice_ends_what_ignores_the_first_and_leaves_no_process() {
+    let environment = TestEnvironment::with_pipeline(CLINGING);
+    let (child, pids) = start(&environment);
+    kill_process(pid_of(&child), Signal::INT).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    kill_process(pid_of(&child), Signal::INT).unwrap();
+    let ended = Ended::of(&child.wait_with_output().unwrap()).exits(130);
+    assert!(ended.stdout.contains(r#""conclusion":"cancelled""#), "{}", ended.stdout);
+    for pid in pids {
+        eventually("the stage's processes are gone", || is_gone(pid).then_some(()));
+    }
+}
+
+#[test]
+fn once_is_graceful_and_runs_finally_stages() {
+    let environment = TestEnvironment::with_pipeline(
+        r#"
+        schema = 1
+        [pipeline]
+        name = "graceful"
+        [stages.wait]
+        uses = "command"
+        with = { run = "trap 'echo bye; exit 3' TERM; echo $$ $$ > pids; while :; do sleep 0.1; done" }
+        [stages.wait.permissions]
+        process = ["sh"]
+        [finally.clean]
+        uses = "noop"
+        "#,
+    );
+    let (child, _) = start(&environment);
+    kill_process(pid_of(&child), Signal::INT).unwrap();
+    let ended = Ended::of(&child.wait_with_output().unwrap()).exits(130);
+    assert!(ended.stdout.contains("bye"), "{}", ended.stdout);
+    let clean = ended.stdout.lines().find(|line| line.contains("stage-ended") && line.contains("clean")).unwrap();
+    assert!(clean.contains("succeeded"), "{clean}");
+}
+
+#[test]
+fn a_killed_engine_takes_its_children_along_and_can_be_resumed() {
+    let environment = TestEnvironment::with_pipeline(CLINGING);
+    let (mut child, pids) = start(&environment);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("the direct child is gone", || is_gone(pids[0]).then_some(()));
+    let _ = kill_process(pids[1], Signal::KILL);
+    let rows = environment.run(&["runs"]).exits(0);
+    assert!(rows.stdout.contains("interrupted"), "{}", rows.stdout);
+}

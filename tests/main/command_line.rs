@@ -1,0 +1,159 @@
+//! Arguments, errors, exit codes, and what is kept of a run.
+
+use crate::environment::TestEnvironment;
+
+const TWO: &str = r#"
+schema = 1
+[pipeline]
+name = "two"
+[inputs.name]
+type = "string"
+default = "world"
+[stages.hello]
+uses = "command"
+with = { run = "echo hello ${{ inputs.name }}" }
+[stages.hello.permissions]
+process = ["sh"]
+[stages.fails]
+uses = "command"
+needs = ["hello"]
+with = { run = "echo oh no >&2; exit 3" }
+[stages.fails.permissions]
+process = ["sh"]
+"#;
+
+#[test]
+fn every_command_explains_itself() {
+    let environment = TestEnvironment::new();
+    let help = environment.run(&["--help"]).exits(0);
+    for command in ["run", "resume", "plan", "validate", "graph", "runs", "logs", "approve", "reject", "service", "plugin"]
+    {
+        assert!(help.stdout.contains(command), "{command} is not in the help");
+        environment.run(&[command, "--help"]).exits(0);
+    }
+    assert!(help.stdout.contains("Exit codes"));
+    assert!(environment.run(&["completions", "bash"]).exits(0).stdout.contains("stagewright"));
+    environment.run(&["no-such-command"]).exits(2);
+}
+
+#[test]
+fn a_failed_run_says_where_why_and_what_next() {
+    let environment = TestEnvironment::with_pipeline(TWO);
+    let ended = environment.run(&["run", "--input", "name=Ada"]).exits(1);
+    for part in ["hello Ada", "oh no", "exit code 3", "stagewright logs", "stagewright resume"] {
+        assert!(ended.stdout.contains(part), "{part:?} is not in:\n{}", ended.stdout);
+    }
+    let log = environment.run(&["logs", "latest", "hello"]).exits(0);
+    assert_eq!(log.stdout, "hello Ada\n");
+    let rows = environment.run(&["runs", "--json"]).exits(0);
+    let rows: serde_json::Value = serde_json::from_str(&rows.stdout).unwrap();
+    assert_eq!((&rows[0]["state"], &rows[0]["failed-stage"]), (&"failed".into(), &"fails".into()));
+}
+
+#[test]
+fn resume_runs_only_what_is_missing() {
+    let environment = TestEnvironment::with_pipeline(&TWO.replace("exit 3", "test -f marker"));
+    environment.run(&["run"]).exits(1);
+    environment.write("marker", "");
+    let (code, events) = environment.events(&["resume", "latest"]);
+    assert_eq!(code, 0);
+    let starts = |stage: &str| {
+        events.iter().filter(|event| event["type"] == "attempt-started" && event["stage-id"] == stage).count()
+    };
+    assert_eq!((starts("hello"), starts("fails")), (1, 2));
+}
+
+#[test]
+fn mistakes_are_shown_with_their_place_and_nothing_runs() {
+    let broken = TWO.replace("needs = [\"hello\"]", "need = [\"hello\"]").replace("uses = \"command\"", "uses = \"comand\"");
+    let environment = TestEnvironment::with_pipeline(&broken);
+    let ended = environment.run(&["run"]).exits(3);
+    for part in ["stagewright.toml:", "need", "needs", "comand", "command"] {
+        assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+    }
+    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "something was recorded");
+    let checked = environment.run(&["validate", "--json"]).exits(3);
+    let found: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
+    assert!(found.as_array().unwrap().len() >= 2, "{found:#}");
+}
+
+#[test]
+fn a_wrong_configuration_is_found_before_anything_starts() {
+    let environment = TestEnvironment::with_pipeline(&TWO.replace("run = \"echo oh", "runn = \"echo oh"));
+    let ended = environment.run(&["run"]).exits(3);
+    for part in ["fails", "runn", "run"] {
+        assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+    }
+    assert!(!ended.stdout.contains("hello world"));
+}
+
+#[test]
+fn inputs_and_stages_that_are_not_there_are_named() {
+    let environment = TestEnvironment::with_pipeline(TWO);
+    assert!(environment.run(&["run", "--input", "nam=x"]).exits(4).stderr.contains("name"));
+    assert!(environment.run(&["run", "--only", "helo"]).exits(2).stderr.contains("hello"));
+    assert!(environment.run(&["run", "nowhere"]).exits(4).stderr.contains("nowhere"));
+}
+
+#[test]
+fn only_and_skip_choose_stages() {
+    let environment = TestEnvironment::with_pipeline(TWO);
+    environment.run(&["run", "--only", "hello"]).exits(0);
+    environment.run(&["run", "--skip", "fails"]).exits(0);
+    environment.run(&["run", "--skip", "hello"]).exits(1);
+}
+
+#[test]
+fn plan_shows_what_each_stage_may_touch() {
+    let environment = TestEnvironment::with_pipeline(TWO);
+    let plan = environment.run(&["plan"]).exits(0);
+    for part in ["hello", "fails", "sh", "unsandboxed"] {
+        assert!(plan.stdout.contains(part), "{part:?} is not in:\n{}", plan.stdout);
+    }
+    let json = environment.run(&["plan", "--json"]).exits(0);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["stages"][0]["id"], "hello");
+}
+
+#[test]
+fn graphs_come_in_three_languages() {
+    let environment = TestEnvironment::with_pipeline(TWO);
+    for (format, part) in [("dot", "digraph"), ("mermaid", "flowchart"), ("svg", "<svg")] {
+        assert!(environment.run(&["graph", "--format", format]).exits(0).stdout.contains(part));
+    }
+}
+
+#[test]
+fn a_secret_that_is_not_set_stops_the_run_before_it_starts_and_one_that_is_never_shows() {
+    let mut environment = TestEnvironment::with_pipeline(
+        r#"
+        schema = 1
+        [pipeline]
+        name = "secret"
+        [secrets.token]
+        from = "env:TOKEN"
+        [stages.print]
+        uses = "command"
+        with = { run = "echo the token is $TOKEN", secret-env = { TOKEN = "token" } }
+        [stages.print.permissions]
+        process = ["sh"]
+        secrets = ["token"]
+        "#,
+    );
+    let unset = environment.run(&["run"]).exits(4);
+    assert!(unset.stderr.contains("TOKEN"), "{}", unset.stderr);
+    environment.set("TOKEN", "hunter2-hunter2");
+    let ended = environment.run(&["run"]).exits(0);
+    assert!(ended.stdout.contains("the token is ***"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("hunter2"));
+    assert!(!environment.run(&["logs", "latest"]).exits(0).stdout.contains("hunter2"));
+}
+
+#[test]
+fn junit_and_github_formats() {
+    let environment = TestEnvironment::with_pipeline(TWO);
+    let ended = environment.run(&["run", "--format", "github", "--junit", "out/junit.xml"]).exits(1);
+    assert!(ended.stdout.contains("::error"), "{}", ended.stdout);
+    let junit = environment.read("out/junit.xml");
+    assert!(junit.contains("testcase name=\"fails\""), "{junit}");
+}

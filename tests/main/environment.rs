@@ -1,0 +1,164 @@
+//! A repository of its own for each test, and the binary run in it with a cleared environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+/// A repository, with what `stagewright` needs around it.
+pub(crate) struct TestEnvironment {
+    folder: TempDir,
+    variables: BTreeMap<String, String>,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The folder of the binary under test: the test binary lies in `deps` below it.
+fn target() -> PathBuf {
+    let this = std::env::current_exe().expect("a test binary");
+    this.parent().and_then(Path::parent).expect("…/debug/deps/main").to_owned()
+}
+
+/// The binary; `cargo xtask test` builds it and the guests first.
+pub(crate) fn binary() -> PathBuf {
+    let binary = target().join("stagewright");
+    assert!(binary.is_file(), "{} isn't built: run `cargo xtask test`", binary.display());
+    binary
+}
+
+/// The folders of the guests that are built in, and of those that only tests use.
+pub(crate) fn plugins() -> String {
+    let folder = target().parent().expect("the target folder").join("stagewright");
+    let folders = [folder.join("plugins"), folder.join("test-plugins")];
+    for (folder, guest) in folders.iter().zip(["noop", "misbehave"]) {
+        let guest = folder.join(guest).with_extension("wasm");
+        assert!(guest.is_file(), "{} isn't built: run `cargo xtask test`", guest.display());
+    }
+    std::env::join_paths(folders).expect("a list of folders").into_string().expect("UTF-8")
+}
+
+impl TestEnvironment {
+    pub(crate) fn new() -> TestEnvironment {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(folder.path().join("repo")).expect("a folder");
+        let inherited = ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
+        let mut variables = inherited
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+            .collect::<BTreeMap<_, _>>();
+        variables.insert("STAGEWRIGHT_PLUGINS".to_owned(), plugins());
+        // Compiled guests are shared by all tests: what is under test is not the compiler's speed.
+        let cache = target().join("test-cache");
+        variables.insert("XDG_CACHE_HOME".to_owned(), cache.display().to_string());
+        variables.insert("GIT_CONFIG_GLOBAL".to_owned(), "/dev/null".to_owned());
+        variables.insert("USER".to_owned(), "tester".to_owned());
+        TestEnvironment { folder, variables }
+    }
+
+    /// With a pipeline at the repository's root.
+    pub(crate) fn with_pipeline(text: &str) -> TestEnvironment {
+        let environment = TestEnvironment::new();
+        environment.write("stagewright.toml", text);
+        environment
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.path().join("repo")
+    }
+
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.root().join(path)).expect("a file")
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).current_dir(self.root()).env_clear().envs(&self.variables).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        Ended::of(&self.command(args).output().expect("the binary starts"))
+    }
+
+    /// Starts the binary and leaves it running.
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+    }
+
+    /// Runs with `--format json` and gives the exit code and the events.
+    pub(crate) fn events(&self, args: &[&str]) -> (i32, Vec<Json>) {
+        let args = [args, &["--format", "json"]].concat();
+        let ended = self.run(&args);
+        let events = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
+        assert!(!ended.stdout.is_empty(), "no events: {}", ended.stderr);
+        (ended.code, events)
+    }
+}
+
+impl Ended {
+    pub(crate) fn of(output: &Output) -> Ended {
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Checks the exit code, and shows all there was to see when it is another.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Ended {
+        assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// How each stage ended, by its name.
+pub(crate) fn outcomes(events: &[Json]) -> BTreeMap<String, String> {
+    let ended = events.iter().filter(|event| event["type"] == "stage-ended");
+    ended.map(|event| (text(&event["stage-id"]), text(&event["outcome"]))).collect()
+}
+
+/// The failure of a stage's last attempt.
+pub(crate) fn failure(events: &[Json], stage: &str) -> Json {
+    let of_stage = |event: &&Json| event["type"] == "attempt-ended" && event["stage-id"] == stage;
+    let attempt = events.iter().rev().find(of_stage).unwrap_or_else(|| panic!("`{stage}` never ended: {events:#?}"));
+    attempt["failure"].clone()
+}
+
+pub(crate) fn text(value: &Json) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Asks again and again, up to a minute.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

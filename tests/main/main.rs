@@ -1,0 +1,10 @@
+//! The system as its users meet it.
+
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests start the binary and look at it")]
+
+mod approval;
+mod cancel;
+mod command_line;
+mod environment;
+mod misbehaving;
+mod release;

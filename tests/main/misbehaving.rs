@@ -1,0 +1,132 @@
+//! Stages that go wrong: each ends in a typed failure that says what to change, and the other branches go on.
+
+use serde_json::Value as Json;
+
+use crate::environment::{TestEnvironment, failure, outcomes, text};
+
+/// One stage that goes wrong beside one that doesn't.
+fn run(with: &str, settings: &str, permissions: &str) -> (Vec<Json>, Json) {
+    let environment = TestEnvironment::with_pipeline(&format!(
+        r#"
+        schema = 1
+        [pipeline]
+        name = "misbehaving"
+        [stages.bad]
+        uses = "misbehave"
+        with = {{ {with} }}
+        {settings}
+        [stages.bad.permissions]
+        {permissions}
+        [stages.good]
+        uses = "noop"
+        [stages.after-good]
+        uses = "noop"
+        needs = ["good"]
+        "#
+    ));
+    let (code, events) = environment.events(&["run"]);
+    assert_eq!(code, 1);
+    let outcomes = outcomes(&events);
+    assert_eq!((outcomes["good"].as_str(), outcomes["after-good"].as_str()), ("succeeded", "succeeded"));
+    let failure = failure(&events, "bad");
+    (events, failure)
+}
+
+/// The outcome, the kind, and that the message and the help name what they should.
+#[track_caller]
+fn ends(with: &str, settings: &str, permissions: &str, outcome: &str, kind: &str, mentions: &[&str]) {
+    let (events, failure) = run(with, settings, permissions);
+    assert_eq!(outcomes(&events)["bad"], outcome, "{failure:#}");
+    assert_eq!(text(&failure["kind"]), kind, "{failure:#}");
+    let told = format!("{} {}", text(&failure["message"]), text(&failure["help"]));
+    for mention in mentions {
+        assert!(told.contains(mention), "{mention:?} is not in {told:?}");
+    }
+}
+
+#[test]
+fn a_trap() {
+    ends(r#"way = "trap""#, "", "", "errored", "trapped", &["unreachable"]);
+}
+
+#[test]
+fn an_endless_loop_ends_with_its_timeout() {
+    ends(r#"way = "loop""#, r#"timeout = "1s""#, "", "timed-out", "timeout", &["1 s", "timeout"]);
+}
+
+#[test]
+fn an_endless_wait_in_the_host_ends_with_its_timeout() {
+    ends(r#"way = "sleep""#, r#"timeout = "1s""#, "", "timed-out", "timeout", &["1 s", "timeout"]);
+}
+
+#[test]
+fn memory_without_end() {
+    ends(r#"way = "eat""#, r#"memory = "64MiB""#, "", "errored", "out-of-memory", &["64 MiB", "memory = "]);
+}
+
+#[test]
+fn a_log_without_end() {
+    ends(r#"way = "flood""#, r#"log-limit = "1MiB""#, "", "errored", "log-limit", &["1 MiB", "log-limit = "]);
+}
+
+#[test]
+fn a_program_that_was_not_granted() {
+    ends(r#"way = "start", target = "rm""#, "", "", "failed", "denied", &["rm", r#"process = ["rm"]"#, "stages.bad"]);
+}
+
+#[test]
+fn a_file_that_was_not_granted() {
+    let with = r#"way = "read", target = "secret.txt""#;
+    ends(with, "", r#"read = ["public"]"#, "failed", "denied", &["secret.txt", "read = "]);
+    let with = r#"way = "write", target = "stagewright.toml""#;
+    ends(with, "", r#"read = ["."]"#, "failed", "denied", &["stagewright.toml", "write = "]);
+}
+
+#[test]
+fn a_host_that_was_not_granted() {
+    let with = r#"way = "call", target = "http://127.0.0.1:9/""#;
+    ends(with, "", r#"net = ["http://127.0.0.1:8"]"#, "failed", "denied", &["http://127.0.0.1:9", "net = "]);
+}
+
+#[test]
+fn a_child_that_is_killed_from_outside() {
+    let environment = TestEnvironment::with_pipeline(
+        r#"
+        schema = 1
+        [pipeline]
+        name = "killed"
+        [stages.bad]
+        uses = "command"
+        with = { run = "kill -9 $$" }
+        [stages.bad.permissions]
+        process = ["sh"]
+        [stages.good]
+        uses = "noop"
+        "#,
+    );
+    let (code, events) = environment.events(&["run"]);
+    assert_eq!(code, 1);
+    assert_eq!(outcomes(&events)["good"], "succeeded");
+    assert!(text(&failure(&events, "bad")["message"]).contains("signal 9"), "{:#}", failure(&events, "bad"));
+}
+
+#[test]
+fn what_a_plugin_reports_reaches_the_reader_whole() {
+    let (_, failure) = run(r#"way = "fail""#, "", "");
+    assert_eq!(text(&failure["message"]), "it went wrong on purpose");
+    assert_eq!(text(&failure["causes"][0]), "it was told to");
+    assert_eq!(text(&failure["help"]), "tell it otherwise");
+}
+
+#[test]
+fn control_sequences_never_leave_the_log() {
+    let environment = TestEnvironment::with_pipeline(
+        "schema = 1\n[pipeline]\nname = \"p\"\n[stages.s]\nuses = \"misbehave\"\nwith = { way = \"paint\" }\n",
+    );
+    let ended = environment.run(&["run"]).exits(0);
+    assert!(ended.stdout.contains("painted"), "{}", ended.stdout);
+    let log = environment.run(&["logs", "latest", "s"]).exits(0);
+    for text in [ended.stdout, log.stdout] {
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{8}', '\r']), "{text:?}");
+    }
+}
