@@ -21,11 +21,10 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
     announce("tidy");
     tidy::run()?;
     announce("plugins");
-    let built = pipeline::build()?;
+    pipeline::build_for_tests()?;
     step(cargo().args(["test", "--quiet", "--workspace", "--doc"]))?;
     sample()?;
-    let mut tests = tests(profile)?;
-    step(tests.env("STAGEWRIGHT", &built.program).env("STAGEWRIGHT_PLUGINS", &built.plugins))
+    step(&mut tests(profile)?)
 }
 
 /// The sample service is a workspace of its own, as a user's would be.

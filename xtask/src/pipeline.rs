@@ -16,34 +16,40 @@ const DEFAULT_PIPELINE: &str = "release";
 /// Subcommands of `stagewright` that act on one pipeline file. `validate` acts on all when none is named.
 const TAKES_PIPELINE: [&str; 3] = ["run", "plan", "graph"];
 
-/// What a build left behind.
-pub(crate) struct Built {
-    /// The `stagewright` executable.
-    pub(crate) program: PathBuf,
-    /// The folder with a component for each plugin.
-    pub(crate) plugins: PathBuf,
-}
-
 /// Builds what is out of date, then replaces this process by `stagewright`; returns only if that fails.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
-    let built = build()?;
-    let mut command = Command::new(&built.program);
-    command.env("STAGEWRIGHT_PLUGINS", &built.plugins);
+    let (program, plugins) = build()?;
+    let mut command = Command::new(program);
+    command.env("STAGEWRIGHT_PLUGINS", plugins);
     command.args(with_default_pipeline(arguments, &pipeline_names(&root().join("pipelines"))?));
     Err(format!("can't start `{}`: {}", describe(&command), command.exec()))
 }
 
-/// Builds the engine and the plugins as far as they are out of date.
-pub(crate) fn build() -> Result<Built> {
+/// Builds the engine and the plugins as far as they are out of date; answers where the `stagewright` executable is,
+/// and the folder of the plugins' components.
+pub(crate) fn build() -> Result<(PathBuf, PathBuf)> {
     require_c_compiler()?;
     let program = build_engine()?;
-    // The executable stands in the profile's folder of the target folder.
+    let plugins = components_folder(&program)?.join("plugins");
+    build_components(&program, "plugins", &plugins)?;
+    Ok((program, plugins))
+}
+
+/// As [`build`], with the components that only tests use.
+pub(crate) fn build_for_tests() -> Result<()> {
+    let (program, _) = build()?;
+    build_components(&program, "tests/guests", &components_folder(&program)?.join("test-plugins"))
+}
+
+/// Beside the profile's folder that the executable stands in.
+fn components_folder(program: &Path) -> Result<PathBuf> {
     let target = program.ancestors().nth(2).ok_or_else(|| format!("{} has no target folder", program.display()))?;
-    let plugins = target.join("stagewright").join("plugins");
-    let mut command = Command::new(&program);
-    command.current_dir(root()).args(["plugin", "build"]).args(plugin_folders(&root())?).arg("--out").arg(&plugins);
-    run_command(&mut command)?;
-    Ok(Built { program, plugins })
+    Ok(target.join("stagewright"))
+}
+
+/// Builds the crates in a folder of the repository; an up-to-date one costs `stagewright` a few milliseconds.
+fn build_components(program: &Path, folder: &str, out: &Path) -> Result<()> {
+    run_command(Command::new(program).current_dir(root()).args(["plugin", "build", folder, "--out"]).arg(out))
 }
 
 /// SQLite and libgit2 are compiled from C, and rustc links with `cc`.
@@ -113,18 +119,6 @@ fn show_progress(from: impl Read, mut to: impl Write) -> std::io::Result<()> {
         to.write_all(&buffer[..count])?;
         to.flush()?;
     }
-}
-
-/// The folders of `plugins/` that hold a component's crate, from the root, in order of name. A native plugin is no
-/// component, and isn't built on the SDK.
-fn plugin_folders(root: &Path) -> Result<Vec<PathBuf>> {
-    let uses_sdk = |folder: &PathBuf| {
-        std::fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|manifest| manifest.contains("stagewright-sdk"))
-    };
-    let folders = list(&root.join("plugins"))?.into_iter().filter(uses_sdk);
-    let mut folders: Vec<_> = folders.map(|folder| folder.strip_prefix(root).unwrap_or(&folder).to_owned()).collect();
-    folders.sort();
-    Ok(folders)
 }
 
 /// The names by which the files of `pipelines/` can be called.

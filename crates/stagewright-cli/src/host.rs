@@ -183,6 +183,7 @@ pub(crate) fn services(repository: &Repository, registry: Arc<Registry>) -> Resu
         root: repository.state.join("environments"),
         rehearsal_root: repository.state.join("rehearsal/environments"),
         exe,
+        workspace: repository.root.clone(),
         registry,
     }))
 }

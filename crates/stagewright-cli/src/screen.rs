@@ -1,10 +1,10 @@
 //! What a person sees of a run, in the format that was asked for; and the one place where they are asked something.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use stagewright_engine::{Event, EventKind, Observer};
+use stagewright_engine::Observer;
 use stagewright_report::{Github, Json, Plain, ProgressDrawTarget, Terminal, TerminalOptions};
 
 use crate::args::{ColorChoice, Format, Global};
@@ -13,42 +13,19 @@ use crate::clock::SystemClock;
 /// Between two redraws of what runs now.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A terminal that may be asking, or nothing of the kind.
+/// Where the run is shown; a terminal can also be asked at.
 #[derive(Default)]
 pub(crate) struct Screen {
     terminal: Option<Terminal>,
-    /// Events that came while the person was being asked, log lines left out: those are in the log.
-    held: Mutex<Option<Vec<Event>>>,
 }
-
-struct ScreenObserver(Arc<Screen>, Terminal);
 
 impl Screen {
     /// Runs `question` with nothing else drawing. The run goes on meanwhile.
     pub(crate) fn ask<T>(&self, question: impl FnOnce(&mut dyn BufRead, &mut dyn Write) -> T) -> T {
         let asked = || question(&mut std::io::stdin().lock(), &mut std::io::stderr());
-        let Some(terminal) = &self.terminal else { return asked() };
-        *self.lock() = Some(Vec::new());
-        let answer = terminal.suspend(asked);
-        let mut held = self.lock();
-        for event in held.take().unwrap_or_default() {
-            terminal.clone().on_event(&event);
-        }
-        answer
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<Event>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Observer for ScreenObserver {
-    fn on_event(&mut self, event: &Event) {
-        let mut held = self.0.lock();
-        match held.as_mut() {
-            None => self.1.on_event(event),
-            Some(_) if matches!(event.kind, EventKind::Log { .. } | EventKind::Progress { .. }) => {}
-            Some(held) => held.push(event.clone()),
+        match &self.terminal {
+            Some(terminal) => terminal.suspend(asked),
+            None => asked(),
         }
     }
 }
@@ -82,18 +59,16 @@ pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Obs
 fn live(global: &Global) -> (Arc<Screen>, Box<dyn Observer>) {
     let options = TerminalOptions { width: width(), color: colors(global), verbose: global.verbose > 0 };
     let terminal = Terminal::new(ProgressDrawTarget::stderr(), options);
-    let screen = Arc::new(Screen { terminal: Some(terminal.clone()), held: Mutex::new(None) });
+    let screen = Arc::new(Screen { terminal: Some(terminal.clone()) });
     let ticking = Arc::downgrade(&screen);
     std::thread::spawn(move || {
         while let Some(screen) = ticking.upgrade() {
-            if let (Some(terminal), None) = (&screen.terminal, screen.lock().as_ref()) {
-                terminal.tick(SystemClock::timestamp());
-            }
+            screen.terminal.iter().for_each(|terminal| terminal.tick(SystemClock::timestamp()));
             drop(screen);
             std::thread::sleep(TICK);
         }
     });
-    (Arc::clone(&screen), Box::new(ScreenObserver(screen, terminal)))
+    (screen, Box::new(terminal))
 }
 
 /// Columns of the terminal that standard error is; 80 where it is none.

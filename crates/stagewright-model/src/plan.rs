@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::Duration;
 
-use petgraph::graph::DiGraph;
+use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -65,6 +65,35 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan that was not read from a file. The stages are in topological order, cells of one matrix side by side,
+    /// finally stages last; nothing of that is checked.
+    pub fn of_stages(name: &str, stages: Vec<Stage>) -> Plan {
+        let mut graph = DiGraph::with_capacity(stages.len(), 0);
+        let mut names: HashMap<String, Range<u32>> = HashMap::new();
+        for (index, stage) in (0..).zip(&stages) {
+            graph.add_node(StageIndex(index));
+            names.entry(stage.name.clone()).or_insert(index..index).end = index + 1;
+        }
+        for (index, stage) in (0..).zip(&stages) {
+            for need in &stage.needs {
+                graph.add_edge(NodeIndex::from(need.0), NodeIndex::from(index), ());
+            }
+        }
+        Plan {
+            name: name.to_owned(),
+            description: None,
+            triggers: Triggers::default(),
+            inputs: BTreeMap::new(),
+            env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            environments: BTreeMap::new(),
+            concurrency: None,
+            stages,
+            graph,
+            names,
+        }
+    }
+
     /// The stage at `index`.
     pub fn stage(&self, index: StageIndex) -> &Stage {
         &self.stages[index.get()]

@@ -26,7 +26,7 @@ use crate::capability::outputs::Outputs;
 use crate::capability::process::Processes;
 use crate::capability::registry::Images;
 use crate::capability::secrets::{SecretSource, Secrets};
-use crate::capability::service::Services;
+use crate::capability::service::{Services, Started};
 use crate::capability::workspace::Workspace;
 use crate::error::CapabilityError;
 use crate::limits::{DEFAULT_LOG, DEFAULT_MEMORY, MemoryLimiter};
@@ -37,7 +37,8 @@ use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
 use crate::registry::Registry;
 use crate::resolve::Resolver;
-use crate::capability::service::ServiceManager;
+
+use crate::service::ServiceManager;
 use crate::stop::Supervisor;
 use crate::template::spare_templates;
 use crate::verdict;
@@ -227,6 +228,7 @@ impl Inner {
         let ended = supervisor.run(work, || groups.interrupt()).await;
         let attempt = store.data_mut();
         attempt.processes.finish().await;
+        attempt.services.finish().await;
         // The last words of a child may be what was too much.
         let ended = match supervisor.switch.reason() {
             Some(reason) => Err(reason),
@@ -289,7 +291,15 @@ impl Inner {
                 root: config.workspace.clone(),
                 rehearsal,
             },
-            services: Services::new(config.services.clone(), policy, own, request.environment.clone(), rehearsal),
+            services: Services {
+                manager: config.services.clone(),
+                policy,
+                own,
+                log: log.clone(),
+                environment: request.environment.clone(),
+                rehearsal,
+                started: Started::default(),
+            },
             gates: Gates::default(),
             denial: None,
             context: Context::new(request, supervisor.cancel.clone(), supervisor.deadline.map(|(deadline, _)| deadline)),

@@ -63,11 +63,6 @@ impl MemoryLimiter {
     pub(crate) fn new(limit: u64) -> MemoryLimiter {
         MemoryLimiter { limit, used: 0 }
     }
-
-    /// The limit.
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
-    }
 }
 
 impl ResourceLimiter for MemoryLimiter {

@@ -58,11 +58,6 @@ impl WorkspacePath {
         Some(WorkspacePath(self.0.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned())))
     }
 
-    /// The last name; empty for the root.
-    pub(crate) fn name(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or_default()
-    }
-
     /// An entry of this folder.
     pub(crate) fn join(&self, name: &str) -> WorkspacePath {
         if self.is_root() { WorkspacePath(name.to_owned()) } else { WorkspacePath(format!("{}/{name}", self.0)) }
@@ -178,7 +173,6 @@ mod tests {
         }
         assert_eq!(path("a/b/c").parent(), Some(path("a/b")));
         assert_eq!(path("a").parent(), Some(path(".")));
-        assert_eq!(path("a/b.txt").name(), "b.txt");
     }
 
     #[test]

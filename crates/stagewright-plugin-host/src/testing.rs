@@ -11,6 +11,7 @@ use crate::limits::DEFAULT_LOG;
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::registry::{DockerConfig, Registry, RegistryConfig};
+use crate::service::{ServiceConfig, ServiceManager};
 use crate::stop::Switch;
 
 /// An attempt of a stage that is granted nothing.
@@ -39,17 +40,24 @@ pub(crate) fn request() -> AttemptRequest {
 /// Backends that keep everything below a folder.
 pub(crate) struct Backends {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) services: Arc<ServiceManager>,
 }
 
 impl Backends {
     pub(crate) fn new(folder: &Path) -> Backends {
-        Backends {
-            registry: Arc::new(Registry::new(RegistryConfig {
-                embedded_root: folder.join("registry"),
-                rehearsal_root: folder.join("rehearsal"),
-                credentials: Arc::new(DockerConfig::new(folder.join("no-config.json"))),
-            })),
-        }
+        let registry = Arc::new(Registry::new(RegistryConfig {
+            embedded_root: folder.join("registry"),
+            rehearsal_root: folder.join("rehearsal"),
+            credentials: Arc::new(DockerConfig::new(folder.join("no-config.json"))),
+        }));
+        let services = Arc::new(ServiceManager::new(ServiceConfig {
+            root: folder.join("environments"),
+            rehearsal_root: folder.join("rehearsal-environments"),
+            exe: folder.join("no-such-program"),
+            workspace: folder.to_owned(),
+            registry: registry.clone(),
+        }));
+        Backends { registry, services }
     }
 }
 

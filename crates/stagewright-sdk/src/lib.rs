@@ -50,6 +50,7 @@ pub mod bindings;
 pub mod clock;
 mod config;
 pub mod context;
+mod duration;
 mod error;
 mod export;
 #[cfg(not(target_arch = "wasm32"))]
@@ -64,8 +65,10 @@ pub mod registry;
 pub mod secrets;
 pub mod service;
 mod stage;
+mod statuses;
 pub mod workspace;
 
+pub use duration::DurationText;
 pub use error::{Diagnostic, Error, ErrorCode, Result, Severity};
 #[doc(hidden)]
 pub use export::Adapter;
@@ -73,6 +76,7 @@ pub use manifest::{Capability, Manifest};
 /// Derive it for [`Stage::Config`]: the schema that editors and the engine check `with` tables against.
 pub use schemars::JsonSchema;
 pub use stage::{Observation, Outcome, Reconcile, Stage, Suspension};
+pub use statuses::Statuses;
 
 /// For `#[schemars(crate = "stagewright_sdk::schemars")]`, which saves a plugin the dependency.
 pub use schemars;

@@ -111,8 +111,8 @@ fn paths(report: &Report<Result<Outcome>>) -> Vec<(String, u32)> {
 
 fn app(more: Json) -> Json {
     let mut with = json!({ "files": ["target/release/app"], "entrypoint": ["/app"] });
-    for (key, value) in more.as_object().unwrap() {
-        with[key] = value.clone();
+    if let (Json::Object(with), Json::Object(more)) = (&mut with, more) {
+        with.extend(more);
     }
     with
 }

@@ -15,8 +15,8 @@ const NEW: &str = "local/app@sha256:11111111111111111111111111111111111111111111
 
 fn with(more: Json) -> Json {
     let mut config = json!({ "service": "app", "image": NEW });
-    for (key, value) in more.as_object().unwrap() {
-        config[key] = value.clone();
+    if let (Json::Object(config), Json::Object(more)) = (&mut config, more) {
+        config.extend(more);
     }
     config
 }

@@ -1,1 +1,65 @@
-//! A join point.
+//! A join point: sets the outputs that it is told, says what it is told, and touches nothing.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, log, outputs};
+
+/// The stage's `with` table.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// Outputs to set.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, Json>,
+    /// A line for the log.
+    pub message: Option<String>,
+}
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Noop;
+
+impl Stage for Noop {
+    type Config = Config;
+
+    fn manifest() -> Manifest {
+        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).description(env!("CARGO_PKG_DESCRIPTION"))
+    }
+
+    fn run(config: Config) -> Result<Outcome> {
+        if let Some(message) = config.message {
+            log::info(message);
+        }
+        for (name, value) in &config.outputs {
+            outputs::set(name, value)?;
+        }
+        Ok(Outcome::Succeeded)
+    }
+}
+
+stagewright_sdk::export_stage!(Noop);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stagewright_sdk::fake::FakeHost;
+
+    use super::*;
+
+    #[test]
+    fn outputs_keep_their_types() {
+        let with = json!({ "outputs": { "a": 1, "b": ["x"] }, "message": "here" });
+        let report = FakeHost::new().config(with).run::<Noop>();
+        assert_eq!(report.result, Ok(Outcome::Succeeded));
+        assert_eq!(report.outputs, BTreeMap::from([("a".to_owned(), json!(1)), ("b".to_owned(), json!(["x"]))]));
+        assert!(report.logged("here"));
+    }
+
+    #[test]
+    fn an_empty_table_will_do() {
+        assert_eq!(FakeHost::new().run::<Noop>().result, Ok(Outcome::Succeeded));
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use wit_component::ComponentEncoder;
 
+use super::component::Interfaces;
 use super::guest::{self, Guest};
 use super::{BuildArgs, PluginError, fingerprint, toolchain};
 

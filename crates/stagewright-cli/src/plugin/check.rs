@@ -5,7 +5,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use stagewright_plugin_host::Manifest;
+
 use super::component::Interfaces;
+use super::describe::describe;
 use super::{CheckArgs, PluginError, fingerprint, guest};
 
 pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), PluginError> {
@@ -37,30 +40,54 @@ fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginError> {
 /// Whether it can be used.
 fn check(path: &Path, out: &mut dyn Write) -> Result<bool, PluginError> {
     writeln!(out, "{}", path.display())?;
-    let content = match fs::read(path) {
-        Ok(content) => content,
-        Err(error) => {
-            writeln!(out, "  error       it can't be read: {error}")?;
-            return Ok(false);
-        }
+    let problems = match fs::read(path) {
+        Ok(content) => show(path, &content, out)?,
+        Err(error) => vec![format!("it can't be read: {error}")],
     };
-    let interfaces = match Interfaces::of(&content) {
+    for problem in &problems {
+        writeln!(out, "  error       {problem}")?;
+    }
+    Ok(problems.is_empty())
+}
+
+/// What is wrong with it.
+fn show(path: &Path, content: &[u8], out: &mut dyn Write) -> Result<Vec<String>, PluginError> {
+    let interfaces = match Interfaces::of(content) {
         Ok(interfaces) => interfaces,
-        Err(reason) => {
-            writeln!(out, "  error       {reason}")?;
-            return Ok(false);
-        }
+        Err(reason) => return Ok(vec![reason]),
     };
-    writeln!(out, "  digest      {}, {} KiB", fingerprint::digest(&content), content.len().div_ceil(1024))?;
+    writeln!(out, "  digest      {}, {} KiB", fingerprint::digest(content), content.len().div_ceil(1024))?;
     writeln!(out, "  imports     {}", interfaces.imports.join(", "))?;
     writeln!(out, "  exports     {}", interfaces.exports.join(", "))?;
     writeln!(out, "  reach       {}", interfaces.reach())?;
     for (interface, permission) in interfaces.permissions() {
         writeln!(out, "  permission  {permission} (for {interface})")?;
     }
-    let problems = interfaces.problems();
-    for problem in &problems {
-        writeln!(out, "  error       it {problem}")?;
+    let problems: Vec<String> = interfaces.problems().into_iter().map(|problem| format!("it {problem}")).collect();
+    if !problems.is_empty() {
+        return Ok(problems);
     }
-    Ok(problems.is_empty())
+    match describe(path) {
+        Ok(manifest) => {
+            show_manifest(&manifest, &interfaces, out)?;
+            Ok(Vec::new())
+        }
+        Err(reasons) => Ok(reasons),
+    }
+}
+
+fn show_manifest(manifest: &Manifest, interfaces: &Interfaces, out: &mut dyn Write) -> Result<(), PluginError> {
+    let Manifest { name, version, description, config, outputs, capabilities } = manifest;
+    writeln!(out, "  manifest    {name} {version}: {description}")?;
+    if let Some(keys) = config.get("properties").and_then(|properties| properties.as_object()) {
+        writeln!(out, "  with        {}", keys.keys().map(String::as_str).collect::<Vec<_>>().join(", "))?;
+    }
+    if !outputs.is_empty() {
+        let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+        writeln!(out, "  outputs     {}", names.join(", "))?;
+    }
+    for (interface, _) in interfaces.permissions().filter(|(interface, _)| !capabilities.contains(*interface)) {
+        writeln!(out, "  warning     it imports `{interface}`, and its manifest doesn't say so")?;
+    }
+    Ok(())
 }

@@ -7,6 +7,9 @@ use toml::{Table, Value};
 
 use super::PluginError;
 
+/// What a guest written in Rust reaches its host through.
+const GUEST_SIDES: [&str; 2] = ["stagewright-sdk", "wit-bindgen"];
+
 /// A crate that builds to a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Guest {
@@ -94,7 +97,7 @@ fn dependencies(manifest: &Table) -> Vec<(String, Table)> {
     let holders = targets.filter_map(Value::as_table).chain([manifest]);
     let tables = holders.flat_map(|holder| ["dependencies", "build-dependencies"].map(|key| holder.get(key)));
     let entries = tables.flatten().filter_map(Value::as_table).flatten();
-    entries.filter_map(|(name, value)| Some((name.clone(), value.as_table()?.clone()))).collect()
+    entries.map(|(name, value)| (name.clone(), value.as_table().cloned().unwrap_or_default())).collect()
 }
 
 fn guests_below(folder: &Path) -> Result<Vec<Guest>, PluginError> {
@@ -111,8 +114,10 @@ fn guest_in(folder: &Path) -> Result<Option<Guest>, PluginError> {
         return Ok(None);
     }
     let manifest = read_manifest(folder)?;
+    // A `cdylib` may be a native plugin just as well.
+    let is_guest = dependencies(&manifest).iter().any(|(name, _)| GUEST_SIDES.contains(&name.as_str()));
     let kinds = manifest.get("lib").and_then(|lib| lib.get("crate-type")).and_then(Value::as_array);
-    if !kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.as_str() == Some("cdylib"))) {
+    if !is_guest || !kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.as_str() == Some("cdylib"))) {
         return Ok(None);
     }
     let name = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
@@ -158,9 +163,9 @@ mod tests {
         write(
             &root,
             "Cargo.toml",
-            "[workspace]\nmembers = [\"plugins/*\", \"sdk\"]\n[workspace.dependencies]\nsdk = { path = \"sdk\" }\n",
+            "[workspace]\nmembers = [\"plugins/*\", \"sdk\"]\n[workspace.dependencies]\nstagewright-sdk = { path = \"sdk\" }\n",
         );
-        write(&root, "sdk/Cargo.toml", "[package]\nname = \"sdk\"\n[dependencies]\ndeep = { path = \"../deep\" }\n");
+        write(&root, "sdk/Cargo.toml", "[package]\nname = \"stagewright-sdk\"\n[dependencies]\ndeep = { path = \"../deep\" }\n");
         write(
             &root,
             "deep/Cargo.toml",
@@ -169,7 +174,7 @@ mod tests {
         write(
             &root,
             "plugins/one/Cargo.toml",
-            &format!("[package]\nname = \"one\"\n[dependencies]\nsdk.workspace = true\n{CDYLIB}"),
+            &format!("[package]\nname = \"one\"\n[dependencies]\nstagewright-sdk.workspace = true\n{CDYLIB}"),
         );
         write(&root, "plugins/two/Cargo.toml", &format!("[package]\nname = \"two\"\n{CDYLIB}"));
         write(&root, "plugins/wit/stage.wit", "");

@@ -9,6 +9,7 @@
 mod build;
 mod check;
 mod component;
+mod describe;
 mod error;
 mod fingerprint;
 mod guest;

@@ -21,6 +21,7 @@ const SDK: &[(&str, &str)] = sdk_files![
     "src/clock.rs",
     "src/config.rs",
     "src/context.rs",
+    "src/duration.rs",
     "src/error.rs",
     "src/export.rs",
     "src/fake/glob.rs",
@@ -43,6 +44,7 @@ const SDK: &[(&str, &str)] = sdk_files![
     "src/secrets.rs",
     "src/service.rs",
     "src/stage.rs",
+    "src/statuses.rs",
     "src/workspace.rs",
     "wit/stage.wit",
 ];

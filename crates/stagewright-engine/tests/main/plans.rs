@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::json;
 use stagewright_model::{
-    Expression, MatrixCell, Permissions, Plan, PluginRef, Retry, Stage, StageIndex, StageKind, Triggers, Trust,
+    Expression, MatrixCell, Permissions, Plan, PluginRef, Retry, Stage, StageIndex, StageKind, Trust,
 };
 
 /// A stage of that name, which needs the stages at these indices.
@@ -58,25 +57,5 @@ pub(crate) fn cell(name: &str, value: u32, max_parallel: Option<u32>) -> Stage {
 
 /// Stages in topological order, finally stages last.
 pub(crate) fn plan(stages: Vec<Stage>) -> Arc<Plan> {
-    let mut graph = DiGraph::new();
-    for index in 0..stages.len() {
-        graph.add_node(StageIndex(u32::try_from(index).expect("a small plan")));
-    }
-    for (index, stage) in stages.iter().enumerate() {
-        for need in &stage.needs {
-            graph.add_edge(NodeIndex::new(need.get()), NodeIndex::new(index), ());
-        }
-    }
-    Arc::new(Plan {
-        name: "test".to_owned(),
-        description: None,
-        triggers: Triggers::default(),
-        inputs: BTreeMap::new(),
-        env: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        environments: BTreeMap::new(),
-        concurrency: None,
-        stages,
-        graph,
-    })
+    Arc::new(Plan::of_stages("test", stages))
 }

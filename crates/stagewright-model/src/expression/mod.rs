@@ -65,8 +65,8 @@ pub struct EvaluationError {
 impl Expression {
     /// Parses; the error says why and, as a byte offset into `source`, where.
     ///
-    /// Stages have to be named outright, as in `stages.build` or `stages["build"]`, so that what an expression waits for
-    /// is known before anything runs.
+    /// Stages have to be named outright, as in `stages.build` or `stages["build"]`, so that what an expression waits
+    /// for is known before anything runs.
     pub fn parse(source: &str) -> Result<Expression, (String, usize)> {
         Ok(Expression { parsed: Arc::new(parse::parse(source)?) })
     }

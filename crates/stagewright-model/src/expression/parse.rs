@@ -25,8 +25,8 @@ const STATUS_FUNCTIONS: [(&str, Status); 4] = [
     ("success", |needs| !needs.failed && !needs.cancelled),
 ];
 
-/// Functions and methods, as CEL declares them. The library can't be asked, and a misspelt name should be found before a
-/// run.
+/// Functions and methods, as CEL declares them. The library can't be asked, and a misspelt name should be found before
+/// a run.
 const FUNCTIONS: [&str; 35] = [
     "bool",
     "bytes",

@@ -163,8 +163,8 @@ impl Quoted<'_> {
 /// Puts backticks around hyphenated members of `stages`, `inputs` and `matrix`, however far down the chain.
 ///
 /// CEL takes `stages.deploy-staging.outputs.url` for a subtraction, which nobody means who named a stage
-/// `deploy-staging`. So in a chain that starts with one of these names a hyphen between two letters or digits belongs to
-/// the name, and a subtraction is written with spaces: `inputs.replicas - 1`.
+/// `deploy-staging`. So in a chain that starts with one of these names a hyphen between two letters or digits belongs
+/// to the name, and a subtraction is written with spaces: `inputs.replicas - 1`.
 pub(super) fn quote_names(source: &str) -> Quoted<'_> {
     let mut inserted = Vec::new();
     let mut text = String::new();

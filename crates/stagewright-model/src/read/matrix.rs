@@ -25,8 +25,8 @@ pub(super) struct Matrix {
 /// Values in the order in which they were named.
 type Combination = Vec<(String, Json)>;
 
-/// Expands a `matrix` table. As elsewhere, `exclude` goes before `include`; an entry of `include` adds its values to the
-/// combinations whose axes it doesn't contradict, and is a combination of its own when there is none.
+/// Expands a `matrix` table. As elsewhere, `exclude` goes before `include`; an entry of `include` adds its values to
+/// the combinations whose axes it doesn't contradict, and is a combination of its own when there is none.
 pub(super) fn expand(value: &Value<'_>, report: &mut Report) -> Matrix {
     let fields = Fields::of(value);
     let place = SourceSpan::from(value.span());

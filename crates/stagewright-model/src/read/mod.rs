@@ -1,7 +1,7 @@
 //! From the text of a pipeline file to a [`Plan`].
 //!
-//! The text is parsed, checked against the description in [`crate::shape`], read into drafts, and ordered by needs; then
-//! all names are looked up and matrices multiplied out. A mistake stops none of these but the last, so that all are
+//! The text is parsed, checked against the description in [`crate::shape`], read into drafts, and ordered by needs;
+//! then all names are looked up and matrices multiplied out. A mistake stops none of these but the last, so that all are
 //! reported at once; only text that isn't TOML has no more to say.
 
 mod fields;

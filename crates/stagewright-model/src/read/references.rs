@@ -167,7 +167,7 @@ impl<'t> Known<'_, 't> {
                         let message = format!("`{member}` is a finally stage, and runs after `{}`", draft.name.value);
                         Problem::new("stagewright::not-upstream", span(), message)
                             .help(format!("move `{member}` to `[stages]`, or `{}` to `[finally]`", draft.name.value))
-                    })
+                    });
                 }
                 Some(_) => {}
             },

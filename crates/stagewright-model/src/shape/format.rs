@@ -266,7 +266,8 @@ fn plugin_fault(text: &str) -> Option<Fault> {
 
 fn glob_fault(text: &str) -> Option<Fault> {
     let error = globset::Glob::new(text).err()?;
-    let help = "`*` stays within a folder, `**` crosses folders, `[ab]` and `{a,b}` choose; `\\` takes the next character literally";
+    let help = "`*` stays within a folder, `**` crosses folders, `[ab]` and `{a,b}` choose; `\\` takes the next \
+                character literally";
     fault("stagewright::bad-pattern", format!("is no pattern: {}", error.kind()), help)
 }
 

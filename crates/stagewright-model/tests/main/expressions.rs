@@ -230,3 +230,43 @@ fn json_is_rendered_at_every_depth() {
     let expected = json!({ "a": ["x", 3, { "b": "v1.2.3" }], "n": 1, "z": null });
     assert_eq!(render_json(&with, &values()), Ok(expected));
 }
+
+/// Each of these makes the evaluator reckon at an edge.
+#[test]
+fn edges_are_errors_or_values() {
+    for source in [
+        "-9223372036854775807 - 2",
+        "(-9223372036854775807 - 1) / -1",
+        "(-9223372036854775807 - 1) % -1",
+        "-(-9223372036854775807 - 1)",
+        "9223372036854775807 * 2",
+        "int(1e300)",
+        "uint(-1)",
+        "int(double('nan'))",
+        "string(1.0 / 0.0)",
+        "'x'.matches('(')",
+        "'%s %d'.format([])",
+        "'%d'.format(['x'])",
+        "'%.99999999999f'.format([1.0])",
+        "'é'.substring(1, 0)",
+        "'é'.substring(-1)",
+        "'é'.charAt(9)",
+        "'é'.indexOf('é', 7)",
+        "'é'.replace('', 'x', 99)",
+        "'a,b'.split('', -1)",
+        "[1, 2][-1]",
+        "[1, 2][1.5]",
+        "{1: 2}['x']",
+        "{'a': 1, 'a': 2}",
+        "optional.none().value()",
+        "null.x",
+        "[1].map(x, x.y)",
+        "from_json('[')",
+        "to_json(b'a')",
+        "type(1)",
+    ] {
+        if let Ok(expression) = Expression::parse(source) {
+            let _ = expression.evaluate(&values());
+        }
+    }
+}

@@ -1,35 +1,227 @@
+//! `service`: supervised processes on this machine, as releases of an environment.
+//!
+//! A service may outlive its stage, and only because the stage says so: what an attempt started and neither promoted
+//! nor discarded is discarded when the attempt ends, however it ends. The `service` grant covers pulling the image.
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use crate::attempt::Attempt;
-use crate::call::CallResult;
-use crate::capability::http::OwnOrigins;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::http::OwnOrigins;
+use super::secrets::SecretHandle;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::log::AttemptLog;
+use crate::path::WorkspacePath;
 use crate::policy::Policy;
-use crate::since_0_1::stagewright::stage::service::*;
-use wasmtime::component::Resource;
-use crate::capability::secrets::SecretHandle;
-use crate::error::*;
-pub struct ServiceManager;
-pub(crate) struct Services;
-pub struct ReleaseBuilder; pub(crate) struct InstanceHandle;
-impl Services { pub(crate) fn new(_: Arc<ServiceManager>, _: Arc<Policy>, _: OwnOrigins, _: Option<String>, _: bool) -> Services { Services } }
-fn no<T>() -> CallResult<T> { Err(CapabilityError::new(ErrorCode::Unavailable, "not yet").into()) }
-impl HostRelease for Attempt {
- async fn new(&mut self, _: String, _: String) -> wasmtime::Result<Resource<ReleaseBuilder>> { Ok(self.table.push(ReleaseBuilder)?) }
- async fn args(&mut self, _: Resource<ReleaseBuilder>, _: Vec<String>) -> wasmtime::Result<()> { Ok(()) }
- async fn env(&mut self, _: Resource<ReleaseBuilder>, _: String, _: String) -> wasmtime::Result<()> { Ok(()) }
- async fn secret_env(&mut self, _: Resource<ReleaseBuilder>, _: String, _: Resource<SecretHandle>) -> wasmtime::Result<()> { Ok(()) }
- async fn port(&mut self, _: Resource<ReleaseBuilder>, _: u16) -> wasmtime::Result<()> { Ok(()) }
- async fn keep(&mut self, _: Resource<ReleaseBuilder>, _: u32) -> wasmtime::Result<()> { Ok(()) }
- async fn stop_grace_ms(&mut self, _: Resource<ReleaseBuilder>, _: u32) -> wasmtime::Result<()> { Ok(()) }
- async fn start(&mut self, _: Resource<ReleaseBuilder>) -> CallResult<Resource<InstanceHandle>> { no() }
- async fn drop(&mut self, r: Resource<ReleaseBuilder>) -> wasmtime::Result<()> { self.table.delete(r)?; Ok(()) }
+use crate::registry::{Place, Reference};
+use crate::service::{Current, Instance, ReleaseSpec, ServiceManager};
+
+mod binding;
+
+/// How long the end of an attempt waits for releases to be discarded; they are, even if it takes longer.
+const DISCARD: Duration = Duration::from_millis(500);
+
+/// A release to be.
+#[derive(Clone, Debug)]
+pub struct ReleaseBuilder {
+    service: String,
+    image: String,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    port: u16,
+    keep: u32,
+    stop_grace: Duration,
+    /// What a builder method could not answer itself.
+    refused: Option<CapabilityError>,
 }
-impl HostInstance for Attempt {
- async fn release(&mut self, _: Resource<InstanceHandle>) -> wasmtime::Result<String> { Ok(String::new()) }
- async fn address(&mut self, _: Resource<InstanceHandle>) -> wasmtime::Result<String> { Ok(String::new()) }
- async fn state(&mut self, _: Resource<InstanceHandle>) -> CallResult<State> { no() }
- async fn log_tail(&mut self, _: Resource<InstanceHandle>, _: u32) -> CallResult<String> { no() }
- async fn promote(&mut self, _: Resource<InstanceHandle>) -> CallResult<()> { no() }
- async fn discard(&mut self, _: Resource<InstanceHandle>) -> CallResult<()> { no() }
- async fn drop(&mut self, r: Resource<InstanceHandle>) -> wasmtime::Result<()> { self.table.delete(r)?; Ok(()) }
+
+impl ReleaseBuilder {
+    fn new(service: String, image: String) -> ReleaseBuilder {
+        ReleaseBuilder {
+            service,
+            image,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            port: 0,
+            keep: 3,
+            stop_grace: Duration::from_secs(10),
+            refused: None,
+        }
+    }
+
+    /// To a secret, a service is a program with the service's name.
+    fn secret_env(&mut self, name: String, secret: &SecretHandle) {
+        match secret.for_program(&self.service) {
+            Ok(value) => {
+                self.env.insert(name, value.to_owned());
+            }
+            Err(error) => {
+                self.refused.get_or_insert(error);
+            }
+        }
+    }
 }
-impl Host for Attempt { async fn current(&mut self, _: String) -> CallResult<Option<String>> { no() } }
+
+/// A started release, as its guest knows it.
+#[derive(Clone, Debug)]
+pub struct InstanceHandle {
+    /// Position among the attempt's instances.
+    index: usize,
+    record: Current,
+}
+
+/// The services as one attempt sees them.
+pub(crate) struct Services {
+    pub(crate) manager: Arc<ServiceManager>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) own: OwnOrigins,
+    pub(crate) log: AttemptLog,
+    pub(crate) environment: Option<String>,
+    pub(crate) rehearsal: bool,
+    pub(crate) started: Started,
+}
+
+/// What the attempt has started.
+#[derive(Default)]
+pub(crate) struct Started {
+    /// None once promoted or discarded.
+    instances: Vec<Option<Instance>>,
+    /// A start under way: a task of its own, so that a guest that is stopped meanwhile leaves nothing behind.
+    starting: Option<JoinHandle<Result<Instance, CapabilityError>>>,
+}
+
+impl Services {
+    async fn start(&mut self, release: ReleaseBuilder) -> Result<InstanceHandle, CapabilityError> {
+        self.policy.service(&release.service)?;
+        if let Some(refused) = release.refused {
+            return Err(refused);
+        }
+        let image: Reference = release.image.parse()?;
+        if let Place::Layout { path } = &image.place {
+            self.policy.read(&WorkspacePath::parse(path)?)?;
+        }
+        let spec = ReleaseSpec {
+            environment: self.environment()?.to_owned(),
+            service: release.service,
+            image: release.image,
+            args: release.args,
+            env: release.env.into_iter().collect(),
+            port: release.port,
+            keep: release.keep as usize,
+            stop_grace: release.stop_grace,
+            rehearsal: self.rehearsal,
+        };
+        let manager = self.manager.clone();
+        let starting = self.started.starting.insert(tokio::spawn(async move { manager.start(spec).await }));
+        let started = starting.await;
+        self.started.starting = None;
+        let instance = started.map_err(|error| {
+            CapabilityError::new(ErrorCode::Internal, "the start of a release broke off").caused_by(&error)
+        })??;
+        let record = instance.record().clone();
+        self.own.add(&record.address);
+        self.started.instances.push(Some(instance));
+        Ok(InstanceHandle { index: self.started.instances.len() - 1, record })
+    }
+
+    async fn current(&self, service: &str) -> Result<Option<String>, CapabilityError> {
+        self.policy.service(service)?;
+        let current = self.manager.current(self.environment()?, service, self.rehearsal).await?;
+        current.map(|current| serde_json::to_string(&current)).transpose().map_err(|error| {
+            CapabilityError::new(ErrorCode::Internal, "the current release can't be told").caused_by(&error)
+        })
+    }
+
+    fn environment(&self) -> Result<&str, CapabilityError> {
+        self.environment.as_deref().ok_or_else(|| {
+            CapabilityError::new(ErrorCode::FailedPrecondition, "the stage names no environment to deploy to")
+                .with_help("add to the stage: environment = \"staging\"")
+        })
+    }
+
+    fn instance(&self, handle: &InstanceHandle) -> Result<&Instance, CapabilityError> {
+        self.started.instances.get(handle.index).and_then(Option::as_ref).ok_or_else(|| settled(handle))
+    }
+
+    fn take(&mut self, handle: &InstanceHandle) -> Result<Instance, CapabilityError> {
+        self.started.instances.get_mut(handle.index).and_then(Option::take).ok_or_else(|| settled(handle))
+    }
+
+    /// Discards what was neither promoted nor discarded.
+    pub(crate) async fn finish(&mut self) {
+        let Started { instances, starting } = std::mem::take(&mut self.started);
+        let left: Vec<Instance> = instances.into_iter().flatten().collect();
+        if left.is_empty() && starting.is_none() {
+            return;
+        }
+        for instance in &left {
+            let release = &instance.record().release;
+            self.log.engine(&format!("release {release} was neither promoted nor discarded, and is stopped")).await;
+        }
+        let discarding = tokio::spawn(async move {
+            let started = match starting {
+                Some(starting) => starting.await.ok().and_then(Result::ok),
+                None => None,
+            };
+            for instance in left.into_iter().chain(started) {
+                let release = instance.record().release.clone();
+                if let Err(error) = instance.discard().await {
+                    tracing::warn!(release, %error, "a release that nobody wanted goes on");
+                }
+            }
+        });
+        // Past that time it goes on by itself.
+        let _ = tokio::time::timeout(DISCARD, discarding).await;
+    }
+}
+
+fn settled(handle: &InstanceHandle) -> CapabilityError {
+    let message = format!("release {} was promoted or discarded before", handle.record.release);
+    CapabilityError::new(ErrorCode::FailedPrecondition, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use stagewright_model::Permissions;
+
+    use super::*;
+    use crate::testing::{Backends, TestLog};
+
+    fn services(folder: &std::path::Path, environment: Option<&str>) -> Services {
+        let permissions = Permissions { service: vec!["api".into()], ..Permissions::default() };
+        Services {
+            manager: Backends::new(folder).services,
+            policy: Arc::new(Policy::new("deploy", &permissions, &[], &[]).unwrap()),
+            own: OwnOrigins::default(),
+            log: TestLog::new().log,
+            environment: environment.map(ToOwned::to_owned),
+            rehearsal: false,
+            started: Started::default(),
+        }
+    }
+
+    fn release(service: &str, image: &str) -> ReleaseBuilder {
+        ReleaseBuilder::new(service.into(), image.into())
+    }
+
+    #[tokio::test]
+    async fn a_release_needs_a_grant_an_environment_and_a_readable_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let image = format!("local/api@{digest}");
+        let mut services = services(folder.path(), Some("staging"));
+        let error = services.start(release("other", &image)).await.unwrap_err();
+        assert_eq!(error.help.as_deref(), Some("change in [stages.deploy.permissions]: service = [\"api\", \"other\"]"));
+        let error = services.start(release("api", &format!("oci:private@{digest}"))).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::PermissionDenied);
+        let error = services.start(release("api", "local/api:1")).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidArgument, "{error:?}");
+        assert_eq!(services.current("api").await, Ok(None));
+        assert_eq!(services.current("other").await.unwrap_err().code, ErrorCode::PermissionDenied);
+
+        services.environment = None;
+        assert_eq!(services.start(release("api", &image)).await.unwrap_err().code, ErrorCode::FailedPrecondition);
+    }
+}

@@ -276,7 +276,7 @@ fn chunks_of<B: From<Vec<u8>> + Send + 'static>(
             State::Failed => return Ok(None),
         };
         let mut chunk = Vec::with_capacity(UPLOAD_CHUNK);
-        file.by_ref().take(UPLOAD_CHUNK as u64).read_to_end(&mut chunk)?;
+        std::io::Read::by_ref(&mut file).take(UPLOAD_CHUNK as u64).read_to_end(&mut chunk)?;
         Ok((!chunk.is_empty()).then_some((chunk, State::Open(file))))
     };
     stream::unfold(State::Closed(path), move |state| async move {

@@ -1,1 +1,386 @@
-//! Supervised local services.
+//! Supervised local services: the `process` target of an environment.
+//!
+//! In flow an image, by digest, and how it is to be run; what comes of it is a release: a folder with the unpacked
+//! image, a supervisor that keeps its program running, and a log. A release starts beside the current one, and becomes
+//! the current one by [`Instance::promote`].
+//!
+//! ```text
+//! ROOT/ENVIRONMENT/SERVICE/lock             held while a deploy is under way
+//!                          current.json     which release is current
+//!                          releases/DIGEST-N/rootfs, service.json, state.json, service.log
+//! ```
+//!
+//! The program runs from the unpacked image with the user's own powers: there is no container and no changed root. An
+//! image that needs its paths to begin at `/` wants another target.
+
+mod image;
+mod store;
+mod unpack;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use stagewright_process::supervisor::{self, Phase, ServiceSpec, SupervisorError};
+
+use crate::error::{CapabilityError, ErrorCode};
+use crate::registry::{Access, Layout, Reference, Registry, blocking};
+use image::RunConfig;
+use store::{DeployLock, ServiceFolder};
+use unpack::Unpacker;
+
+pub use store::Current;
+
+/// Where services are kept.
+#[derive(Clone)]
+pub struct ServiceConfig {
+    /// Of all environments.
+    pub root: PathBuf,
+    /// Of their stand-ins in rehearsals.
+    pub rehearsal_root: PathBuf,
+    /// The program whose hidden subcommand [`supervisor::SUBCOMMAND`] is a supervisor.
+    pub exe: PathBuf,
+    /// `oci:PATH` references are relative to it.
+    pub workspace: PathBuf,
+    /// Images come from it.
+    pub registry: Arc<Registry>,
+}
+
+/// Starts and stops services.
+pub struct ServiceManager {
+    config: ServiceConfig,
+}
+
+/// A release to be.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReleaseSpec {
+    /// A key of `[environments]`.
+    pub environment: String,
+    /// Its name in the environment.
+    pub service: String,
+    /// `REFERENCE@DIGEST`.
+    pub image: String,
+    /// Instead of the image's own; empty to keep those.
+    pub args: Vec<String>,
+    /// Added to the image's; later entries win.
+    pub env: Vec<(String, String)>,
+    /// 0 for a free one.
+    pub port: u16,
+    /// Earlier releases that stay on disk.
+    pub keep: usize,
+    /// Between the request to stop and the kill.
+    pub stop_grace: Duration,
+    /// Whether it is a stand-in.
+    pub rehearsal: bool,
+}
+
+/// A release that was started and has yet to be promoted or discarded. Dropped, it goes on running.
+#[derive(Debug)]
+pub struct Instance {
+    folder: ServiceFolder,
+    record: Current,
+    keep: usize,
+    /// A release that had to make room for a fixed port, and what it takes to start it again.
+    displaced: Option<Displaced>,
+    exe: PathBuf,
+    _lock: DeployLock,
+}
+
+#[derive(Debug)]
+struct Displaced {
+    dir: PathBuf,
+    spec: ServiceSpec,
+    env: Vec<(String, String)>,
+}
+
+/// How a service is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServiceStatus {
+    /// A key of `[environments]`.
+    pub environment: String,
+    /// Its name.
+    pub service: String,
+    /// The release that is current; none when none was promoted yet.
+    pub current: Option<Current>,
+    /// Of the current release.
+    pub phase: Phase,
+    /// How often its program was started again.
+    pub restarts: u32,
+    /// Why it is not running although nobody stopped it.
+    pub failure: Option<String>,
+}
+
+impl ServiceManager {
+    /// Touches nothing yet.
+    pub fn new(config: ServiceConfig) -> ServiceManager {
+        ServiceManager { config }
+    }
+
+    /// Unpacks and starts a release. It is running, or has exited already, once this returns; whether it serves is for
+    /// a health check to say.
+    pub async fn start(&self, release: ReleaseSpec) -> Result<Instance, CapabilityError> {
+        let image: Reference = release.image.parse()?;
+        let Some(digest) = image.digest.clone() else {
+            return Err(CapabilityError::new(
+                ErrorCode::InvalidArgument,
+                format!("`{}` doesn't name the image by digest", release.image),
+            )
+            .with_help("deploy what was pushed: image = \"${{ stages.push.outputs.reference }}\""));
+        };
+        let folder = ServiceFolder::new(self.root(release.rehearsal), &release.environment, &release.service)?;
+        let lock = folder.lock()?;
+        let (name, dir) = folder.new_release(&digest)?;
+        let layout = dir.join("image");
+        let access = Access { workspace: &self.config.workspace, rehearsal: release.rehearsal };
+        let pulled = self.config.registry.pull(&image, &layout, access).await;
+        if let Err(error) = pulled {
+            let _ = std::fs::remove_dir_all(&dir);
+            return Err(error);
+        }
+        let exe = self.config.exe.clone();
+        blocking(move || {
+            let config = unpack(&layout, &digest, &dir.join("rootfs"))?;
+            std::fs::remove_dir_all(&layout).map_err(|error| file_error(&layout, &error))?;
+            launch(release, name, dir, &config, folder, exe, lock)
+        })
+        .await?
+    }
+
+    /// The release that is current; none when there is none.
+    pub async fn current(
+        &self,
+        environment: &str,
+        service: &str,
+        rehearsal: bool,
+    ) -> Result<Option<Current>, CapabilityError> {
+        let folder = ServiceFolder::new(self.root(rehearsal), environment, service)?;
+        blocking(move || folder.current()).await?
+    }
+
+    /// Every service that was ever deployed, by environment and name.
+    pub async fn status(&self, rehearsal: bool) -> Result<Vec<ServiceStatus>, CapabilityError> {
+        let root = self.root(rehearsal).to_owned();
+        blocking(move || ServiceFolder::all(&root)?.iter().map(status_of).collect()).await?
+    }
+
+    /// Stops whatever runs of a service and keeps its releases.
+    pub async fn stop(&self, environment: &str, service: &str, rehearsal: bool) -> Result<(), CapabilityError> {
+        let folder = ServiceFolder::new(self.root(rehearsal), environment, service)?;
+        if !folder.exists() {
+            return Err(CapabilityError::new(
+                ErrorCode::NotFound,
+                format!("`{environment}` has no service `{service}`"),
+            )
+            .with_help("`stagewright service status` lists them"));
+        }
+        blocking(move || stop_releases(&folder)).await?
+    }
+
+    /// Stops all services.
+    pub async fn stop_all(&self, rehearsal: bool) -> Result<(), CapabilityError> {
+        let root = self.root(rehearsal).to_owned();
+        blocking(move || ServiceFolder::all(&root)?.iter().try_for_each(stop_releases)).await?
+    }
+
+    /// The end of the log of the current release.
+    pub async fn log_tail(
+        &self,
+        environment: &str,
+        service: &str,
+        lines: usize,
+        rehearsal: bool,
+    ) -> Result<String, CapabilityError> {
+        let folder = ServiceFolder::new(self.root(rehearsal), environment, service)?;
+        blocking(move || match folder.current()? {
+            Some(current) => log_tail(&folder.release(&current.release), lines),
+            None => Err(CapabilityError::new(ErrorCode::NotFound, "no release of this service is current")
+                .with_help("`stagewright service status` lists the services")),
+        })
+        .await?
+    }
+
+    fn root(&self, rehearsal: bool) -> &Path {
+        if rehearsal { &self.config.rehearsal_root } else { &self.config.root }
+    }
+}
+
+impl Instance {
+    /// The release, the image, the address.
+    pub fn record(&self) -> &Current {
+        &self.record
+    }
+
+    /// Whether its program runs.
+    pub async fn phase(&self) -> Result<Phase, CapabilityError> {
+        let dir = self.folder.release(&self.record.release);
+        blocking(move || phase(&dir)).await?
+    }
+
+    /// The last lines of its log.
+    pub async fn log_tail(&self, lines: usize) -> Result<String, CapabilityError> {
+        let dir = self.folder.release(&self.record.release);
+        blocking(move || log_tail(&dir, lines)).await?
+    }
+
+    /// Makes it the current release, then stops the one before it and removes those that are too many.
+    pub async fn promote(self) -> Result<(), CapabilityError> {
+        blocking(move || {
+            let previous = self.folder.current()?;
+            self.folder.set_current(&self.record)?;
+            if let Some(previous) = previous.filter(|previous| previous.release != self.record.release) {
+                stop(&self.folder.release(&previous.release))?;
+            }
+            self.folder.prune(self.keep, |dir| phase(dir).map_or(true, |phase| phase != Phase::Exited))
+        })
+        .await?
+    }
+
+    /// Stops it. A release that it displaced is started again.
+    pub async fn discard(self) -> Result<(), CapabilityError> {
+        blocking(move || {
+            stop(&self.folder.release(&self.record.release))?;
+            match &self.displaced {
+                Some(Displaced { dir, spec, env }) => {
+                    supervisor::start(&self.exe, dir, spec, env).map(drop).map_err(|error| supervisor_error(&error))
+                }
+                None => Ok(()),
+            }
+        })
+        .await?
+    }
+}
+
+/// All layers of the image in `layout`, below `root`.
+fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, CapabilityError> {
+    let layout = Layout::new(layout, "the pulled image");
+    let manifest = layout.by_digest(digest)?;
+    let Some(config) = &manifest.parsed.config else {
+        return Err(CapabilityError::new(ErrorCode::FailedPrecondition, format!("{digest} is an index of several images"))
+            .with_help("deploy the digest of the image for this machine's platform"));
+    };
+    std::fs::create_dir_all(root).map_err(|error| file_error(root, &error))?;
+    let folder = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| file_error(root, &error))?;
+    let mut unpacker = Unpacker::new(&folder);
+    for layer in &manifest.parsed.layers {
+        unpacker.layer(&layout.blob(layer)?, &layer.digest)?;
+    }
+    let path = layout.blob(config)?;
+    RunConfig::parse(&std::fs::read(&path).map_err(|error| file_error(&path, &error))?)
+}
+
+fn launch(
+    release: ReleaseSpec,
+    name: String,
+    dir: PathBuf,
+    config: &RunConfig,
+    folder: ServiceFolder,
+    exe: PathBuf,
+    lock: DeployLock,
+) -> Result<Instance, CapabilityError> {
+    let invocation = config.invocation(&dir.join("rootfs"), &release.args)?;
+    let displaced = match (release.port, folder.current()?) {
+        (0, _) | (_, None) => None,
+        (_, Some(current)) => displace(&folder.release(&current.release))?,
+    };
+    let port = match release.port {
+        0 => free_port()?,
+        port => port,
+    };
+    let mut env = config.env();
+    env.extend(release.env);
+    env.push(("PORT".to_owned(), port.to_string()));
+    let spec = ServiceSpec {
+        program: invocation.program,
+        args: invocation.args,
+        current_dir: invocation.current_dir,
+        grace_ms: u64::try_from(release.stop_grace.as_millis()).unwrap_or(u64::MAX),
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let instance = Instance {
+        record: Current {
+            release: name,
+            image: release.image,
+            address: format!("http://127.0.0.1:{port}"),
+            port,
+            since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        },
+        folder,
+        keep: release.keep,
+        displaced,
+        exe,
+        _lock: lock,
+    };
+    match supervisor::start(&instance.exe, &dir, &spec, &env) {
+        Ok(_) => Ok(instance),
+        Err(error) => {
+            if let Some(Displaced { dir, spec, env }) = &instance.displaced {
+                let _ = supervisor::start(&instance.exe, dir, spec, env);
+            }
+            Err(supervisor_error(&error))
+        }
+    }
+}
+
+/// Stops a running release and remembers how to start it again.
+fn displace(dir: &Path) -> Result<Option<Displaced>, CapabilityError> {
+    let Some(env) = supervisor::running_environment(dir).map_err(|error| supervisor_error(&error))? else {
+        return Ok(None);
+    };
+    let spec = supervisor::read_spec(dir).map_err(|error| supervisor_error(&error))?;
+    stop(dir)?;
+    Ok(Some(Displaced { dir: dir.to_owned(), spec, env }))
+}
+
+/// A port that was free a moment ago. Whoever takes it first has it; a release that finds it taken exits, and its
+/// health check says so.
+fn free_port() -> Result<u16, CapabilityError> {
+    let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    port.map(|address| address.port()).map_err(|error| {
+        CapabilityError::new(ErrorCode::ResourceExhausted, "there is no free port on 127.0.0.1").caused_by(&error)
+    })
+}
+
+fn status_of(folder: &ServiceFolder) -> Result<ServiceStatus, CapabilityError> {
+    let current = folder.current()?;
+    let status = match &current {
+        Some(current) => supervisor::status(&folder.release(&current.release)).map_err(|error| supervisor_error(&error))?,
+        None => None,
+    };
+    Ok(ServiceStatus {
+        environment: folder.environment.clone(),
+        service: folder.service.clone(),
+        current,
+        phase: status.as_ref().map_or(Phase::Exited, |status| status.phase),
+        restarts: status.as_ref().map_or(0, |status| status.restarts),
+        failure: status.and_then(|status| status.failure),
+    })
+}
+
+fn stop_releases(folder: &ServiceFolder) -> Result<(), CapabilityError> {
+    folder.releases()?.iter().try_for_each(|dir| stop(dir))
+}
+
+fn stop(dir: &Path) -> Result<(), CapabilityError> {
+    supervisor::stop(dir).map_err(|error| supervisor_error(&error))
+}
+
+fn phase(dir: &Path) -> Result<Phase, CapabilityError> {
+    let status = supervisor::status(dir).map_err(|error| supervisor_error(&error))?;
+    Ok(status.map_or(Phase::Exited, |status| status.phase))
+}
+
+fn log_tail(dir: &Path, lines: usize) -> Result<String, CapabilityError> {
+    supervisor::log_tail(dir, lines).map_err(|error| file_error(&dir.join("service.log"), &error))
+}
+
+fn supervisor_error(error: &SupervisorError) -> CapabilityError {
+    CapabilityError::new(ErrorCode::Internal, "the service's supervisor failed").caused_by(error)
+}
+
+fn file_error(path: &Path, error: &std::io::Error) -> CapabilityError {
+    CapabilityError::new(ErrorCode::Internal, format!("`{}` can't be used", path.display())).caused_by(error)
+}

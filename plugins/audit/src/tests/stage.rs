@@ -13,8 +13,8 @@ const TARBALL: &str = "https://example.org/db.tar.gz";
 
 fn host(packages: &[(&str, &str, &str)], with: Json) -> FakeHost {
     let mut config = json!({ "database": "path:advisories", "yanked": "off" });
-    for (key, value) in with.as_object().unwrap() {
-        config[key] = value.clone();
+    if let (Json::Object(config), Json::Object(with)) = (&mut config, with) {
+        config.extend(with);
     }
     let host = FakeHost::new().config(config).file("Cargo.lock", lock_text(packages));
     ADVISORIES.iter().fold(host, |host, (path, text)| host.file(&format!("advisories/{path}"), *text))

@@ -1,0 +1,259 @@
+use std::sync::Mutex as StdMutex;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use stagewright_model::Permissions;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
+use crate::testing::TestLog;
+
+/// Answers each request with what `answer` makes of it: the whole request as text, lower-case header names.
+struct Server {
+    address: String,
+    seen: Arc<StdMutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn start(answer: impl Fn(&str) -> String + Send + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::new(StdMutex::new(Vec::new()));
+        let log = seen.clone();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let request = read_request(&mut socket).await;
+                let answer = answer(&request);
+                log.lock().unwrap().push(request);
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        Server { address, seen }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+async fn read_request(socket: &mut tokio::net::TcpStream) -> String {
+    let mut data = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        let length = socket.read(&mut piece).await.unwrap();
+        data.extend_from_slice(&piece[..length]);
+        let text = String::from_utf8_lossy(&data).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let wanted = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+        if body.len() >= wanted {
+            return text;
+        }
+    }
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+}
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    log: TestLog,
+    http: Http,
+}
+
+fn fixture(net: &[&str]) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let permissions = Permissions {
+        net: net.iter().map(ToString::to_string).collect(),
+        write: vec!["out".into()],
+        secrets: vec!["token".into()],
+        ..Permissions::default()
+    };
+    let policy = Arc::new(Policy::new("test", &permissions, &[], &[]).unwrap());
+    let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
+    let workspace = Workspace::new(root, policy.clone(), 1 << 20);
+    let log = TestLog::new();
+    let http = Http {
+        client: client(&Default::default()).unwrap(),
+        policy,
+        workspace,
+        log: log.log.clone(),
+        own: OwnOrigins::default(),
+        rehearsal: false,
+    };
+    Fixture { folder, log, http }
+}
+
+fn get(url: &str) -> RequestBuilder {
+    RequestBuilder::new("GET".into(), url.into())
+}
+
+async fn body(response: &mut ResponseHandle) -> String {
+    let mut all = Vec::new();
+    loop {
+        let data = response.read(7).await.unwrap();
+        assert!(data.len() <= 7);
+        if data.is_empty() {
+            return String::from_utf8(all).unwrap();
+        }
+        all.extend(data);
+    }
+}
+
+struct Token;
+
+impl SecretSource for Token {
+    fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
+        Ok(Some(Secret { value: "hunter2hunter2".into(), hosts: vec!["127.0.0.1".into()], programs: vec![] }))
+    }
+}
+
+async fn token(fixture: &Fixture) -> SecretHeader {
+    let secrets = Secrets::new(Arc::new(Token), fixture.http.policy.clone(), fixture.log.log.masker().clone());
+    let secret = secrets.get("token").await.unwrap();
+    SecretHeader { name: "authorization".into(), prefix: "Bearer ".into(), secret }
+}
+
+#[tokio::test]
+async fn a_granted_origin_is_called_and_another_is_not() {
+    let server = Server::start(|_| answer("200 OK", "x-a: b\r\n", "a longer body than one read")).await;
+    let fixture = fixture(&[&server.address]);
+    let mut request = get(&format!("{}/path?q=1", server.address));
+    request.method = "post".into();
+    request.headers.push(("X-Own".into(), "v".into()));
+    request.body = Body::Bytes(b"hello".to_vec());
+    let mut response = fixture.http.send(&request).await.unwrap();
+    assert_eq!((response.status, response.headers.get("x-a").unwrap().to_str().unwrap()), (200, "b"));
+    assert_eq!(body(&mut response).await, "a longer body than one read");
+    let seen = &server.seen()[0];
+    assert!(seen.starts_with("POST /path?q=1 ") && seen.contains("x-own: v") && seen.ends_with("hello"), "{seen}");
+
+    let error = fixture.http.send(&get("http://127.0.0.1:1/")).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::PermissionDenied);
+    assert_eq!(fixture.http.send(&get("file:///etc/passwd")).await.err().unwrap().code, ErrorCode::InvalidArgument);
+}
+
+#[tokio::test]
+async fn each_hop_of_a_redirect_is_checked() {
+    let outside = Server::start(|_| answer("200 OK", "", "outside")).await;
+    let target = outside.address.clone();
+    let server = Server::start(move |request| match request.split(' ').nth(1).unwrap() {
+        "/out" => answer("302 Found", &format!("location: {target}/x\r\n"), ""),
+        "/loop" => answer("302 Found", "location: /loop\r\n", ""),
+        "/post" => answer("303 See Other", "location: /end\r\n", ""),
+        path => answer("200 OK", "", path),
+    })
+    .await;
+    let fixture = fixture(&[&server.address]);
+    let url = |path: &str| format!("{}{path}", server.address);
+    let error = fixture.http.send(&get(&url("/out"))).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::PermissionDenied);
+    assert_eq!(outside.seen(), [""; 0]);
+
+    let looped = fixture.http.send(&RequestBuilder { max_redirects: 3, ..get(&url("/loop")) }).await.unwrap();
+    assert_eq!((looped.status, server.seen().len()), (302, 5));
+
+    let mut request = get(&url("/post"));
+    request.method = "POST".into();
+    request.body = Body::Bytes(b"x".to_vec());
+    assert_eq!(body(&mut fixture.http.send(&request).await.unwrap()).await, "/end");
+    assert!(server.seen().last().unwrap().starts_with("GET /end "));
+}
+
+#[tokio::test]
+async fn a_secret_stays_with_its_origin_and_out_of_the_guest() {
+    let other = Server::start(|_| answer("200 OK", "", "other")).await;
+    let target = other.address.clone();
+    let server = Server::start(move |request| match request.split(' ').nth(1).unwrap() {
+        "/away" => answer("307 Temporary Redirect", &format!("location: {target}/\r\n"), ""),
+        _ => answer("200 OK", "", &format!("echo: {request}")),
+    })
+    .await;
+    let fixture = fixture(&[&server.address, &other.address]);
+    let mut request = get(&format!("{}/echo", server.address));
+    request.secret_headers.push(token(&fixture).await);
+    let echoed = body(&mut fixture.http.send(&request).await.unwrap()).await;
+    assert!(server.seen()[0].contains("authorization: Bearer hunter2hunter2"), "it was sent");
+    assert!(echoed.contains("authorization: Bearer ***"), "{echoed}");
+
+    request.url = format!("{}/away", server.address);
+    fixture.http.send(&request).await.unwrap();
+    assert!(!other.seen()[0].contains("authorization"), "{:?}", other.seen());
+}
+
+#[tokio::test]
+async fn a_secret_is_refused_before_anything_is_sent() {
+    let server = Server::start(|_| answer("200 OK", "", "")).await;
+    let port = server.address.rsplit(':').next().unwrap().to_owned();
+    let fixture = fixture(&[&format!("http://localhost:{port}")]);
+    let mut request = get(&format!("http://localhost:{port}/"));
+    request.secret_headers.push(token(&fixture).await);
+    let error = fixture.http.send(&request).await.err().unwrap();
+    assert_eq!(error.help.as_deref(), Some(r#"change in [secrets.token]: hosts = ["127.0.0.1", "localhost"]"#));
+    assert_eq!(server.seen(), [""; 0]);
+}
+
+#[tokio::test]
+async fn bodies_come_from_files_and_go_to_files() {
+    let server = Server::start(|request| answer("200 OK", "", &request[request.len() - 4..])).await;
+    let fixture = fixture(&[&server.address]);
+    std::fs::create_dir(fixture.folder.path().join("out")).unwrap();
+    std::fs::write(fixture.folder.path().join("out/in.txt"), "1234").unwrap();
+    let mut request = get(&server.address);
+    request.method = "PUT".into();
+    request.body = Body::File("out/in.txt".into());
+    let mut response = fixture.http.send(&request).await.unwrap();
+    assert!(server.seen()[0].contains("content-length: 4"), "{:?}", server.seen());
+    assert_eq!(response.save(&fixture.http.workspace, "out/deep/back.txt".into()).await, Ok(4));
+    assert_eq!(std::fs::read_to_string(fixture.folder.path().join("out/deep/back.txt")).unwrap(), "1234");
+
+    let mut response = fixture.http.send(&request).await.unwrap();
+    let denied = response.save(&fixture.http.workspace, "elsewhere".into()).await.unwrap_err();
+    assert_eq!(denied.code, ErrorCode::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_leaves_no_file() {
+    let server = Server::start(|_| "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".into()).await;
+    let fixture = fixture(&[&server.address]);
+    let mut response = fixture.http.send(&get(&server.address)).await.unwrap();
+    let error = response.save(&fixture.http.workspace, "out/half".into()).await.unwrap_err();
+    assert!(error.retryable, "{error:?}");
+    assert!(!fixture.folder.path().join("out/half").exists());
+}
+
+#[tokio::test]
+async fn a_rehearsal_sends_nothing_that_changes_anything_elsewhere() {
+    let server = Server::start(|_| answer("200 OK", "", "real")).await;
+    let mut fixture = fixture(&["https://api.example.org", &server.address]);
+    fixture.http.rehearsal = true;
+    let mut request = get("https://api.example.org/deploy?token=x");
+    request.method = "POST".into();
+    request.body = Body::Bytes(vec![0; 12]);
+    let mut response = fixture.http.send(&request).await.unwrap();
+    assert_eq!((response.status, body(&mut response).await.as_str()), (202, ""));
+    assert_eq!(fixture.log.lines(), ["rehearsal: would send POST https://api.example.org/deploy (12 bytes)"]);
+    request.url = "https://other.example.org/".into();
+    assert_eq!(fixture.http.send(&request).await.err().unwrap().code, ErrorCode::PermissionDenied);
+    request.url = server.address.clone();
+    assert_eq!(fixture.http.send(&request).await.unwrap().status, 200, "this machine is real");
+}
+
+#[tokio::test]
+async fn a_service_of_the_stage_may_be_called_without_a_grant() {
+    let server = Server::start(|_| answer("200 OK", "", "up")).await;
+    let fixture = fixture(&[]);
+    assert_eq!(fixture.http.send(&get(&server.address)).await.err().unwrap().code, ErrorCode::PermissionDenied);
+    fixture.http.own.add(&server.address);
+    assert_eq!(fixture.http.send(&get(&server.address)).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn no_connection_can_be_tried_again_and_a_query_stays_out_of_the_words() {
+    let fixture = fixture(&["http://127.0.0.1:1"]);
+    let error = fixture.http.send(&get("http://127.0.0.1:1/a?key=private")).await.err().unwrap();
+    assert!(error.code == ErrorCode::Unavailable && error.retryable, "{error:?}");
+    assert!(!format!("{error:?}").contains("private"), "{error:?}");
+}

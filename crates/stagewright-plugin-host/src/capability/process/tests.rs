@@ -1,0 +1,145 @@
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use stagewright_model::Permissions;
+
+use super::*;
+use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
+use crate::testing::TestLog;
+
+struct Fixture {
+    _folder: tempfile::TempDir,
+    log: TestLog,
+    processes: Processes,
+}
+
+fn fixture(change: impl FnOnce(&mut Permissions)) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    let mut permissions = Permissions { process: vec!["sh".into()], ..Permissions::default() };
+    change(&mut permissions);
+    let policy = Arc::new(Policy::new("test", &permissions, &[], &[]).unwrap());
+    let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
+    let workspace = Workspace::new(root, policy.clone(), 1000);
+    let log = TestLog::new();
+    let table = |entries: &[(&str, &str)]| -> BTreeMap<String, String> {
+        entries.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    };
+    let inherited = table(&[("PATH", "/usr/bin:/bin"), ("HOME", "/home/x"), ("GRANTED", "g"), ("TOKEN", "t")]);
+    let path = folder.path().to_owned();
+    let stage = table(&[("STAGE", "s")]);
+    let processes = Processes::new(policy, workspace, path, log.log.clone(), &inherited, &stage);
+    Fixture { _folder: folder, log, processes }
+}
+
+fn shell(script: &str) -> CommandBuilder {
+    CommandBuilder { program: "sh".into(), args: vec!["-c".into(), script.into()], ..CommandBuilder::default() }
+}
+
+async fn captured(child: &mut ChildHandle) -> Result<String, CapabilityError> {
+    let mut all = Vec::new();
+    while let Some((_, data)) = child.next_chunk().await? {
+        all.extend(data);
+    }
+    Ok(String::from_utf8(all).unwrap())
+}
+
+#[tokio::test]
+async fn output_goes_to_the_log_and_the_status_to_the_guest() {
+    let mut fixture = fixture(|_| {});
+    let mut child = fixture.processes.spawn(shell("echo out; echo err >&2; exit 3")).await.unwrap();
+    assert_eq!(child.wait().await.unwrap(), ExitStatus { code: Some(3), signal: None });
+    let mut lines = fixture.log.lines();
+    lines.sort();
+    assert_eq!(lines, ["err", "out"]);
+    assert_eq!(child.next_chunk().await.unwrap_err().code, ErrorCode::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn only_what_is_granted_is_started() {
+    let mut fixture = fixture(|permissions| permissions.process.push("no-such-program".into()));
+    let command = |program: &str| CommandBuilder { program: program.into(), ..CommandBuilder::default() };
+    assert_eq!(fixture.processes.spawn(command("true")).await.unwrap_err().code, ErrorCode::PermissionDenied);
+    assert_eq!(fixture.processes.spawn(command("/bin/sh")).await.unwrap_err().code, ErrorCode::PermissionDenied);
+    assert_eq!(fixture.processes.spawn(command("no-such-program")).await.unwrap_err().code, ErrorCode::NotFound);
+    let outside = CommandBuilder { current_dir: Some("../".into()), ..shell("pwd") };
+    assert_eq!(fixture.processes.spawn(outside).await.unwrap_err().code, ErrorCode::InvalidArgument);
+}
+
+#[tokio::test]
+async fn the_environment_is_what_was_granted() {
+    let mut fixture = fixture(|permissions| permissions.env = vec!["GRANTED".into()]);
+    let mut command = CommandBuilder { capture: Some(10_000), quiet: true, ..shell("env; pwd") };
+    command.env.insert("OWN".into(), "o".into());
+    command.current_dir = Some("sub".into());
+    let mut child = fixture.processes.spawn(command).await.unwrap();
+    let text = captured(&mut child).await.unwrap();
+    for line in ["PATH=/usr/bin:/bin", "HOME=/home/x", "GRANTED=g", "STAGE=s", "OWN=o"] {
+        assert!(text.lines().any(|have| have == line), "{line} in {text}");
+    }
+    assert!(!text.contains("TOKEN") && text.trim_end().ends_with("/sub"), "{text}");
+    assert_eq!(fixture.log.lines(), [""; 0], "quiet");
+}
+
+#[tokio::test]
+async fn capture_ends_where_it_was_told_to() {
+    let mut fixture = fixture(|_| {});
+    let command = CommandBuilder { capture: Some(5), ..shell("printf 123456789") };
+    let mut child = fixture.processes.spawn(command).await.unwrap();
+    assert_eq!(child.next_chunk().await.unwrap().unwrap().1, b"12345");
+    assert_eq!(child.next_chunk().await.unwrap_err().code, ErrorCode::ResourceExhausted);
+    assert_eq!(child.wait().await.unwrap().code, Some(0));
+    assert_eq!(fixture.log.lines(), ["123456789"]);
+    let nowhere = CommandBuilder { quiet: true, ..shell("true") };
+    assert_eq!(fixture.processes.spawn(nowhere).await.unwrap_err().code, ErrorCode::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_child_that_takes_too_long_is_killed() {
+    let mut fixture = fixture(|_| {});
+    let command = CommandBuilder { timeout: Some(Duration::from_millis(50)), ..shell("echo begun; sleep 600") };
+    let mut child = fixture.processes.spawn(command).await.unwrap();
+    assert_eq!(child.wait().await.unwrap_err().code, ErrorCode::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn nothing_is_left_when_the_attempt_ends() {
+    let mut fixture = fixture(|_| {});
+    // Ignores the polite signal, and has a child of its own in the background.
+    let script = "trap '' TERM; sleep 600 & echo $! $$; wait; sleep 600";
+    let command = CommandBuilder { capture: Some(100), ..shell(script) };
+    let mut child = fixture.processes.spawn(command).await.unwrap();
+    let ids = String::from_utf8(child.next_chunk().await.unwrap().unwrap().1).unwrap();
+    fixture.processes.groups().interrupt();
+    fixture.processes.finish().await;
+    for id in ids.split_whitespace() {
+        // A dead grandchild is a zombie until init, or whoever stands in for it, collects it.
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let state = stat.rsplit(')').next().unwrap_or_default().trim_start().chars().next();
+        assert!(matches!(state, None | Some('Z' | 'X')), "{id} is {state:?}");
+    }
+    assert_eq!(child.wait().await.unwrap().signal, Some(9));
+}
+
+#[tokio::test]
+async fn a_secret_reaches_the_program_and_neither_log_nor_guest() {
+    struct Token;
+    impl SecretSource for Token {
+        fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
+            Ok(Some(Secret { value: "hunter2hunter2".into(), hosts: vec![], programs: vec!["sh".into()] }))
+        }
+    }
+    let mut fixture = fixture(|permissions| permissions.secrets = vec!["token".into()]);
+    let masker = fixture.log.log.masker().clone();
+    let handle = Secrets::new(Arc::new(Token), fixture.processes.policy.clone(), masker).get("token").await.unwrap();
+    let mut command =
+        CommandBuilder { capture: Some(1000), ..shell(r#"echo "is $T, ${#T} long"; printf '%s' "$T" | base64"#) };
+    command.secret_env("T".into(), &handle);
+    let mut child = fixture.processes.spawn(command).await.unwrap();
+    let text = captured(&mut child).await.unwrap();
+    assert_eq!(text, "is ***, 14 long\n***=\n", "the program has it, and nobody else");
+    assert_eq!(fixture.log.lines(), ["is ***, 14 long", "***="]);
+
+    let mut other = CommandBuilder { program: "env".into(), ..CommandBuilder::default() };
+    other.secret_env("T".into(), &handle);
+    assert_eq!(other.refused.unwrap().code, ErrorCode::PermissionDenied);
+}

@@ -1,0 +1,70 @@
+//! Asks a component for its manifest, in a host that grants nothing and keeps nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stagewright_model::{PluginRef, Trust};
+use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
+use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
+use stagewright_plugin_host::{HostConfig, Manifest, PluginHost, Secret, SecretError, SecretSource};
+
+/// Why a component has no manifest: the sentence, its causes, the remedy.
+pub(super) type Reasons = Vec<String>;
+
+/// Runs `describe`, with every import trapping.
+pub(super) fn describe(component: &Path) -> Result<Manifest, Reasons> {
+    let reason = |error: &dyn std::error::Error| vec![error.to_string()];
+    let scratch = tempfile::tempdir().map_err(|error| reason(&error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| reason(&error))?;
+    let component = component.canonicalize().map_err(|error| reason(&error))?;
+    let (Some(folder), Some(file)) = (component.parent(), component.file_name()) else {
+        return Err(vec![format!("{} is no file", component.display())]);
+    };
+    let host = PluginHost::new(config(folder, scratch.path())).map_err(|error| reason(&error))?;
+    let uses = PluginRef::Path(file.to_string_lossy().into_owned());
+    let described = runtime.block_on(host.describe(&uses, &Trust::Component));
+    described.map(|description| description.manifest).map_err(|error| {
+        let help = error.help.map(|help| format!("help: {help}"));
+        std::iter::once(error.message).chain(error.causes).chain(help).collect()
+    })
+}
+
+fn config(folder: &Path, scratch: &Path) -> HostConfig {
+    let registry = Arc::new(Registry::new(RegistryConfig {
+        embedded_root: scratch.join("registry"),
+        rehearsal_root: scratch.join("registry"),
+        credentials: Arc::new(DockerConfig::new(scratch.join("config.json"))),
+    }));
+    let services = ServiceManager::new(ServiceConfig {
+        root: scratch.join("services"),
+        rehearsal_root: scratch.join("services"),
+        exe: PathBuf::new(),
+        workspace: folder.to_owned(),
+        registry: Arc::clone(&registry),
+    });
+    HostConfig {
+        workspace: folder.to_owned(),
+        reserved: Vec::new(),
+        plugin_cache: scratch.join("plugins"),
+        artifacts: scratch.join("artifacts"),
+        builtin: Vec::new(),
+        environment: BTreeMap::new(),
+        cargo_hosts: Vec::new(),
+        secrets: Arc::new(NoSecrets),
+        registry,
+        services: Arc::new(services),
+        grace: Duration::ZERO,
+        verbose: false,
+    }
+}
+
+struct NoSecrets;
+
+impl SecretSource for NoSecrets {
+    fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,115 @@
+//! The bindings of `service`.
+
+use std::time::Duration;
+
+use stagewright_process::supervisor::Phase;
+use wasmtime::component::Resource;
+
+use super::super::secrets::SecretHandle;
+use super::{InstanceHandle, ReleaseBuilder};
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::since_0_1::stagewright::stage::service::{Host, HostInstance, HostRelease, State};
+
+impl HostRelease for Attempt {
+    async fn new(&mut self, service: String, image: String) -> wasmtime::Result<Resource<ReleaseBuilder>> {
+        Ok(self.table.push(ReleaseBuilder::new(service, image))?)
+    }
+
+    async fn args(&mut self, release: Resource<ReleaseBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
+        self.table.get_mut(&release)?.args.extend(args);
+        Ok(())
+    }
+
+    async fn env(&mut self, release: Resource<ReleaseBuilder>, name: String, value: String) -> wasmtime::Result<()> {
+        self.table.get_mut(&release)?.env.insert(name, value);
+        Ok(())
+    }
+
+    async fn secret_env(
+        &mut self,
+        release: Resource<ReleaseBuilder>,
+        name: String,
+        value: Resource<SecretHandle>,
+    ) -> wasmtime::Result<()> {
+        let secret = self.table.get(&value)?.clone();
+        self.table.get_mut(&release)?.secret_env(name, &secret);
+        Ok(())
+    }
+
+    async fn port(&mut self, release: Resource<ReleaseBuilder>, port: u16) -> wasmtime::Result<()> {
+        self.table.get_mut(&release)?.port = port;
+        Ok(())
+    }
+
+    async fn keep(&mut self, release: Resource<ReleaseBuilder>, releases: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&release)?.keep = releases;
+        Ok(())
+    }
+
+    async fn stop_grace_ms(&mut self, release: Resource<ReleaseBuilder>, grace: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&release)?.stop_grace = Duration::from_millis(grace.into());
+        Ok(())
+    }
+
+    async fn start(&mut self, release: Resource<ReleaseBuilder>) -> CallResult<Resource<InstanceHandle>> {
+        let release = self.table.get(&release)?.clone();
+        if self.cancel.is_set() {
+            let message = format!("`{}` is not started: the stage was asked to stop", release.service);
+            return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
+        }
+        let handle = self.services.start(release).await?;
+        Ok(self.table.push(handle)?)
+    }
+
+    async fn drop(&mut self, release: Resource<ReleaseBuilder>) -> wasmtime::Result<()> {
+        self.table.delete(release)?;
+        Ok(())
+    }
+}
+
+impl HostInstance for Attempt {
+    async fn release(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&instance)?.record.release.clone())
+    }
+
+    async fn address(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&instance)?.record.address.clone())
+    }
+
+    async fn state(&mut self, instance: Resource<InstanceHandle>) -> CallResult<State> {
+        Ok(match self.services.instance(self.table.get(&instance)?)?.phase().await? {
+            Phase::Starting => State::Starting,
+            Phase::Running => State::Running,
+            Phase::Exited => State::Exited,
+        })
+    }
+
+    async fn log_tail(&mut self, instance: Resource<InstanceHandle>, lines: u32) -> CallResult<String> {
+        let tail = self.services.instance(self.table.get(&instance)?)?.log_tail(lines as usize).await?;
+        Ok(self.log.masker().text(&tail))
+    }
+
+    async fn promote(&mut self, instance: Resource<InstanceHandle>) -> CallResult<()> {
+        let handle = self.table.get(&instance)?.clone();
+        Ok(self.services.take(&handle)?.promote().await?)
+    }
+
+    async fn discard(&mut self, instance: Resource<InstanceHandle>) -> CallResult<()> {
+        let handle = self.table.get(&instance)?.clone();
+        Ok(self.services.take(&handle)?.discard().await?)
+    }
+
+    /// The release itself is settled by `promote`, `discard` or the attempt's end.
+    async fn drop(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<()> {
+        self.table.delete(instance)?;
+        Ok(())
+    }
+}
+
+impl Host for Attempt {
+    async fn current(&mut self, service: String) -> CallResult<Option<String>> {
+        Ok(self.services.current(&service).await?)
+    }
+}

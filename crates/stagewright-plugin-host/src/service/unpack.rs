@@ -1,0 +1,234 @@
+//! From an image's layers to a folder.
+//!
+//! The image is not trusted: everything is done relative to the folder's handle, which neither `..` nor a symbolic link
+//! of an earlier entry leads out of. Ownership is dropped, and so are set-user-id bits; devices are refused.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Component, Path, PathBuf};
+
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _, Permissions, PermissionsExt as _};
+use flate2::read::MultiGzDecoder;
+use tar::{Archive, Entry, EntryType};
+
+use crate::error::{CapabilityError, ErrorCode};
+
+/// All layers together, uncompressed: a bomb is larger.
+const MOST_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+
+/// Marks what an upper layer takes away: `.wh.NAME`, and all of a folder's earlier content with `.wh..wh..opq`.
+const WHITEOUT: &str = ".wh.";
+const OPAQUE: &str = ".wh..wh..opq";
+
+/// Applies layers in order.
+pub(super) struct Unpacker<'a> {
+    root: &'a Dir,
+    left: u64,
+}
+
+impl<'a> Unpacker<'a> {
+    pub(super) fn new(root: &'a Dir) -> Unpacker<'a> {
+        Unpacker { root, left: MOST_BYTES }
+    }
+
+    /// Applies one layer, a tar archive, plain or compressed with gzip.
+    pub(super) fn layer(&mut self, path: &Path, digest: &str) -> Result<(), CapabilityError> {
+        let failed = |error: &io::Error| {
+            CapabilityError::new(ErrorCode::FailedPrecondition, format!("layer {digest} can't be unpacked"))
+                .caused_by(error)
+        };
+        let mut file = BufReader::new(File::open(path).map_err(|error| failed(&error))?);
+        let mut magic = [0; 4];
+        let known = io::Read::by_ref(&mut file).take(4).read(&mut magic).map_err(|error| failed(&error))?;
+        let whole = io::Cursor::new(magic[..known].to_vec()).chain(file);
+        match magic {
+            [0x1f, 0x8b, ..] => self.entries(MultiGzDecoder::new(whole)).map_err(|error| failed(&error)),
+            [0x28, 0xb5, 0x2f, 0xfd] => {
+                Err(CapabilityError::new(ErrorCode::FailedPrecondition, format!("layer {digest} is compressed with zstd"))
+                    .with_help("the process target unpacks layers that are plain or compressed with gzip"))
+            }
+            _ => self.entries(whole).map_err(|error| failed(&error)),
+        }
+    }
+
+    fn entries(&mut self, layer: impl Read) -> io::Result<()> {
+        for entry in Archive::new(layer).entries()? {
+            let mut entry = entry?;
+            let path = relative(&entry.path()?)?;
+            self.left = self.left.checked_sub(entry.size()).ok_or_else(|| invalid("the image unpacks to over 8 GiB"))?;
+            self.entry(&path, &mut entry).map_err(|error| {
+                io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, path: &Path, entry: &mut Entry<'_, impl Read>) -> io::Result<()> {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if name == OPAQUE {
+            return self.empty(parent);
+        }
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            return self.remove(&parent.join(hidden));
+        }
+        if !parent.as_os_str().is_empty() {
+            self.root.create_dir_all(parent)?;
+        }
+        let kind = entry.header().entry_type();
+        if kind == EntryType::Directory {
+            if !self.root.symlink_metadata(path).is_ok_and(|there| there.is_dir()) {
+                self.remove(path)?;
+                self.root.create_dir(path)?;
+            }
+            return Ok(());
+        }
+        self.remove(path)?;
+        match kind {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let mode = entry.header().mode()? & 0o755 | 0o600;
+                let mut options = OpenOptions::new();
+                let mut file = self.root.open_with(path, options.write(true).create_new(true).mode(mode))?;
+                io::copy(entry, &mut file)?;
+                // The umask has had its say at creation.
+                file.set_permissions(Permissions::from_mode(mode))
+            }
+            EntryType::Symlink => {
+                let target = entry.link_name()?.ok_or_else(|| invalid("is a link to nothing"))?;
+                self.root.symlink(below(path, &target), path)
+            }
+            EntryType::Link => {
+                let target = entry.link_name()?.ok_or_else(|| invalid("is a link to nothing"))?;
+                self.root.hard_link(relative(&target)?, self.root, path)
+            }
+            _ => Err(invalid("is a device, or something else that is no file")),
+        }
+    }
+
+    fn empty(&self, path: &Path) -> io::Result<()> {
+        let folder = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let Ok(entries) = self.root.read_dir(folder) else { return Ok(()) };
+        for entry in entries {
+            self.remove(&path.join(entry?.file_name()))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.root.symlink_metadata(path) {
+            Ok(there) if there.is_dir() => self.root.remove_dir_all(path),
+            Ok(_) => self.root.remove_file(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The path below the root: `..` is refused, a leading `/` or `./` means nothing.
+fn relative(path: &Path) -> io::Result<PathBuf> {
+    let mut relative = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(part) => relative.push(part),
+            Component::CurDir | Component::RootDir => {}
+            Component::ParentDir | Component::Prefix(_) => return Err(invalid("leads out of the image")),
+        }
+    }
+    Ok(relative)
+}
+
+/// What a link at `path` must say to mean `target` of the image: absolute ones count from the image's root.
+fn below(path: &Path, target: &Path) -> PathBuf {
+    let Ok(from_root) = target.strip_prefix("/") else { return target.to_owned() };
+    let up = path.parent().map_or(0, |parent| parent.components().count());
+    std::iter::repeat_n("..", up).collect::<PathBuf>().join(from_root)
+}
+
+fn invalid(words: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cap_std::ambient_authority;
+    use tar::{Builder, Header};
+
+    fn entry(kind: EntryType, path: &str, link: &str, data: &[u8]) -> Vec<u8> {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o4755);
+        header.set_size(data.len() as u64);
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        if !link.is_empty() {
+            header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+        }
+        header.set_cksum();
+        let mut builder = Builder::new(Vec::new());
+        builder.append(&header, data).unwrap();
+        let mut bytes = builder.into_inner().unwrap();
+        bytes.truncate(bytes.len() - 1024);
+        bytes
+    }
+
+    fn unpack(entries: &[Vec<u8>]) -> (tempfile::TempDir, Result<(), CapabilityError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let layer = folder.path().join("layer");
+        std::fs::write(&layer, [entries.concat(), vec![0; 1024]].concat()).unwrap();
+        std::fs::write(folder.path().join("outside"), "precious").unwrap();
+        std::fs::create_dir(folder.path().join("root")).unwrap();
+        let root = Dir::open_ambient_dir(folder.path().join("root"), ambient_authority()).unwrap();
+        let result = Unpacker::new(&root).layer(&layer, "sha256:test");
+        (folder, result)
+    }
+
+    #[test]
+    fn files_links_and_whiteouts() {
+        let (folder, result) = unpack(&[
+            entry(EntryType::Regular, "./bin/app", "", b"one"),
+            entry(EntryType::Symlink, "bin/sh", "/bin/app", b""),
+            entry(EntryType::Link, "hard", "bin/app", b""),
+            entry(EntryType::Regular, "gone", "", b"x"),
+            entry(EntryType::Regular, ".wh.gone", "", b""),
+        ]);
+        result.unwrap();
+        let root = folder.path().join("root");
+        for path in ["bin/app", "bin/sh", "hard"] {
+            assert_eq!(std::fs::read_to_string(root.join(path)).unwrap(), "one", "{path}");
+        }
+        assert!(!root.join("gone").exists());
+        let mode = std::os::unix::fs::PermissionsExt::mode(&root.join("bin/app").metadata().unwrap().permissions());
+        assert_eq!(mode & 0o7777, 0o755);
+    }
+
+    #[test]
+    fn nothing_leads_out() {
+        let attacks = [
+            vec![entry(EntryType::Regular, "../outside", "", b"owned")],
+            vec![entry(EntryType::Symlink, "way", "..", b""), entry(EntryType::Regular, "way/outside", "", b"owned")],
+            vec![
+                entry(EntryType::Symlink, "way", "../outside", b""),
+                entry(EntryType::Link, "own", "way", b""),
+                entry(EntryType::Regular, "own/x", "", b"owned"),
+            ],
+            vec![entry(EntryType::Link, "own", "../outside", b"")],
+            vec![entry(EntryType::Char, "null", "", b"")],
+        ];
+        for (number, attack) in attacks.iter().enumerate() {
+            let (folder, result) = unpack(attack);
+            assert!(result.is_err(), "attack {number}");
+            assert_eq!(std::fs::read_to_string(folder.path().join("outside")).unwrap(), "precious", "attack {number}");
+        }
+    }
+
+    #[test]
+    fn a_file_replaces_a_link_and_never_what_it_points_at() {
+        let (folder, result) = unpack(&[
+            entry(EntryType::Symlink, "way", "../outside", b""),
+            entry(EntryType::Regular, "way", "", b"mine"),
+        ]);
+        result.unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("outside")).unwrap(), "precious");
+        assert_eq!(std::fs::read_to_string(folder.path().join("root/way")).unwrap(), "mine");
+    }
+}

@@ -1,0 +1,109 @@
+//! Guests made of a few lines of WebAssembly text, wrapped into components.
+//!
+//! Addresses below 64 KiB are the guest's to lay out by hand; what the host passes in is allocated above. A result of
+//! `run` has its discriminant at the address that is returned, the outcome's or the error's first field 4 bytes on.
+//! Results of host functions of the type `result<_, error>` have the same layout, so that `run` can return them as they
+//! are; and zeroes mean success.
+
+use std::path::Path;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// Parts of a guest, each WebAssembly text.
+#[derive(Default)]
+pub(crate) struct Guest<'a> {
+    /// Imported functions.
+    pub(crate) imports: &'a str,
+    /// Other fields of the module, data segments for one.
+    pub(crate) fields: &'a str,
+    /// The body of `run`: leaves the address of the result.
+    pub(crate) run: &'a str,
+    /// The body of `describe`: leaves the address of a string; none for a manifest that names the plugin `test`.
+    pub(crate) describe: Option<&'a str>,
+    /// The body of `validate`: leaves the address of a list; none for no findings.
+    pub(crate) validate: Option<&'a str>,
+}
+
+impl Guest<'_> {
+    /// The component's bytes.
+    pub(crate) fn build(&self) -> Vec<u8> {
+        let Guest { imports, fields, run, describe, validate } = self;
+        let describe = describe.unwrap_or("i32.const 16");
+        let validate = validate.unwrap_or("i32.const 8");
+        let length = MANIFEST.len();
+        let text = format!(
+            r#"(module
+                {imports}
+                (memory (export "memory") 1)
+                (data (i32.const 16) "\18\00\00\00\{length:02x}\00\00\00") (data (i32.const 24) {MANIFEST:?})
+                {fields}
+                (global $heap (mut i32) (i32.const 65536))
+                (func $allocate (export "cabi_realloc")
+                    (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
+                    (local $at i32)
+                    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+                    (global.set $heap (i32.add (local.get $at) (local.get $new)))
+                    (block $fits
+                        (br_if $fits (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+                        (drop (memory.grow (i32.add (i32.div_u (local.get $new) (i32.const 65536)) (i32.const 1)))))
+                    (memory.copy (local.get $at) (local.get $old) (local.get $size))
+                    (local.get $at))
+                (func (export "stagewright:stage/plugin@0.1.0#describe") (result i32) {describe})
+                (func (export "stagewright:stage/plugin@0.1.0#validate") (result i32) {validate})
+                (func (export "stagewright:stage/plugin@0.1.0#run") (result i32) {run}))"#
+        );
+        component(&text)
+    }
+}
+
+const MANIFEST: &str = r#"{"name":"test","version":"1.2.3"}"#;
+
+fn component(text: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
+    let mut resolve = Resolve::default();
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/wit");
+    let (package, _) = resolve.push_dir(&wit).unwrap();
+    let world = resolve.select_world(&[package], Some("stage")).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+}
+
+/// Succeeds at once.
+pub(crate) fn succeeding() -> Vec<u8> {
+    Guest { run: "i32.const 512", ..Guest::default() }.build()
+}
+
+/// Never ends, and calls nothing.
+pub(crate) fn looping() -> Vec<u8> {
+    Guest { run: "(loop $again (br $again)) unreachable", ..Guest::default() }.build()
+}
+
+/// Runs a shell script, and waits until it ends.
+pub(crate) fn shell(script: &str) -> Vec<u8> {
+    let fields = format!(
+        r#"(data (i32.const 600) "sh") (data (i32.const 610) "-c") (data (i32.const 1024) "{script}")
+           (data (i32.const 640) "\62\02\00\00\02\00\00\00\00\04\00\00\{:02x}\{:02x}\00\00")"#,
+        script.len() % 256,
+        script.len() / 256
+    );
+    Guest {
+        imports: r#"
+            (import "stagewright:stage/process@0.1.0" "[constructor]command" (func $command (param i32 i32) (result i32)))
+            (import "stagewright:stage/process@0.1.0" "[method]command.args" (func $args (param i32 i32 i32)))
+            (import "stagewright:stage/process@0.1.0" "[method]command.spawn" (func $spawn (param i32 i32)))
+            (import "stagewright:stage/process@0.1.0" "[method]child.wait" (func $wait (param i32 i32)))"#,
+        fields: &fields,
+        run: r#"
+            (local $command i32)
+            (local.set $command (call $command (i32.const 600) (i32.const 2)))
+            (call $args (local.get $command) (i32.const 640) (i32.const 2))
+            (call $spawn (local.get $command) (i32.const 512))
+            (if (i32.load8_u (i32.const 512)) (then (return (i32.const 512))))
+            (call $wait (i32.load (i32.const 516)) (i32.const 700))
+            (if (i32.load8_u (i32.const 700)) (then (return (i32.const 700))))
+            (i32.const 800)"#,
+        ..Guest::default()
+    }
+    .build()
+}

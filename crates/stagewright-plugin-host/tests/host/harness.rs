@@ -1,0 +1,188 @@
+//! A host in a folder of its own, and attempts on it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stagewright_engine::{
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Failure, Interrupt, Live, LiveKind, Outcome, Problem,
+    RunId, StageRunner as _,
+};
+use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
+use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
+use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
+use stagewright_plugin_host::{HostConfig, PluginHost, Secret, SecretError, SecretSource};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+pub(crate) struct Harness {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) host: PluginHost,
+}
+
+struct NoSecrets;
+
+impl SecretSource for NoSecrets {
+    fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
+        Ok(None)
+    }
+}
+
+impl Harness {
+    pub(crate) fn new() -> Harness {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(&folder);
+        Harness { folder, host }
+    }
+
+    /// As after a restart of the engine: nothing is known but what is on disk.
+    pub(crate) fn restarted(&self) -> PluginHost {
+        host(&self.folder)
+    }
+
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// Makes a component the built-in plugin `test`.
+    pub(crate) fn install(&self, component: &[u8]) {
+        std::fs::write(self.path("builtin/test.wasm"), component).unwrap();
+    }
+
+    pub(crate) fn start(&self, request: AttemptRequest) -> Running {
+        start(&self.host, request)
+    }
+
+    /// Runs a component to its end.
+    pub(crate) async fn run(&self, component: &[u8], change: impl FnOnce(&mut AttemptRequest)) -> Ended {
+        self.install(component);
+        let mut request = request();
+        change(&mut request);
+        self.start(request).end().await
+    }
+}
+
+fn host(folder: &tempfile::TempDir) -> PluginHost {
+    let path = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let registry = Arc::new(Registry::new(RegistryConfig {
+        embedded_root: path("registry"),
+        rehearsal_root: path("rehearsal"),
+        credentials: Arc::new(DockerConfig::new(folder.path().join("none.json"))),
+    }));
+    let services = ServiceManager::new(ServiceConfig {
+        root: path("environments"),
+        rehearsal_root: path("rehearsal-environments"),
+        exe: "/nonexistent/stagewright".into(),
+        workspace: path("workspace"),
+        registry: registry.clone(),
+    });
+    PluginHost::new(HostConfig {
+        workspace: path("workspace"),
+        reserved: vec![".stagewright".into()],
+        // Made by the host, with the mode that it wants.
+        plugin_cache: folder.path().join("cache"),
+        artifacts: path("artifacts"),
+        builtin: vec![path("builtin")],
+        environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        cargo_hosts: Vec::new(),
+        secrets: Arc::new(NoSecrets),
+        registry,
+        services: Arc::new(services),
+        grace: Duration::from_secs(1),
+        verbose: false,
+    })
+    .unwrap()
+}
+
+/// An attempt of the built-in plugin `test`, which is granted nothing.
+pub(crate) fn request() -> AttemptRequest {
+    AttemptRequest {
+        run: RunId("run-1".into()),
+        pipeline: "pipeline".into(),
+        stage: StageIndex(0),
+        stage_id: "stage".into(),
+        attempt: 1,
+        uses: PluginRef::Builtin("test".into()),
+        trust: Trust::Component,
+        config: serde_json::json!({}),
+        env: BTreeMap::new(),
+        permissions: Permissions::default(),
+        environment: None,
+        needs: BTreeMap::new(),
+        timeout: None,
+        memory: None,
+        log_limit: None,
+        resumption: None,
+        rehearsal: false,
+    }
+}
+
+pub(crate) fn start(host: &PluginHost, request: AttemptRequest) -> Running {
+    let (interrupt, receiver) = watch::channel(None);
+    let (sender, live) = mpsc::channel(64);
+    let output = AttemptOutput::new(request.stage, request.attempt, sender);
+    Running { interrupt, live, attempt: tokio::spawn(host.run(request, output, receiver)), lines: Vec::new() }
+}
+
+/// An attempt under way.
+pub(crate) struct Running {
+    interrupt: watch::Sender<Option<Interrupt>>,
+    live: mpsc::Receiver<Live>,
+    attempt: JoinHandle<AttemptReport>,
+    lines: Vec<String>,
+}
+
+impl Running {
+    pub(crate) fn interrupt(&self, how: Interrupt) {
+        self.interrupt.send_replace(Some(how));
+    }
+
+    /// The next line of the log.
+    pub(crate) async fn line(&mut self) -> String {
+        while self.lines.is_empty() {
+            if let LiveKind::Lines(_, lines) = self.live.recv().await.expect("the attempt goes on").kind {
+                self.lines.extend(lines);
+            }
+        }
+        self.lines.remove(0)
+    }
+
+    pub(crate) async fn end(mut self) -> Ended {
+        let mut ended = Ended { report: None, lines: self.lines, problems: Vec::new() };
+        while let Some(live) = self.live.recv().await {
+            match live.kind {
+                LiveKind::Lines(_, lines) => ended.lines.extend(lines),
+                LiveKind::Problem(problem) => ended.problems.push(problem),
+                LiveKind::Progress { .. } | LiveKind::Summary(_) => {}
+            }
+        }
+        ended.report = Some(self.attempt.await.unwrap());
+        ended
+    }
+}
+
+/// An attempt that is over.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    report: Option<AttemptReport>,
+    pub(crate) lines: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Ended {
+    pub(crate) fn report(&self) -> &AttemptReport {
+        self.report.as_ref().unwrap()
+    }
+
+    pub(crate) fn failure(&self) -> (Outcome, &Failure) {
+        match &self.report().end {
+            AttemptEnd::Unsuccessful(outcome, failure) => (*outcome, failure),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Native plugins, by the example in `plugins/native-example`: cargo builds its library beside this test.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use stagewright_engine::{AttemptEnd, AttemptRequest, FailureKind, Outcome};
+use stagewright_model::{PluginRef, Trust};
+
+use crate::harness::{Harness, request};
+
+fn library() -> PathBuf {
+    let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    folder.join("libnative_example.so")
+}
+
+fn digest() -> String {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(std::fs::read(library()).unwrap());
+    format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+fn native(digest: String) -> AttemptRequest {
+    let uses = PluginRef::Path(library().display().to_string());
+    AttemptRequest { uses, trust: Trust::Native { digest }, ..request() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_library_runs() {
+    let harness = Harness::new();
+    let ended = harness.start(native(digest())).end().await;
+    assert_eq!(ended.report().end, AttemptEnd::Succeeded);
+    assert_eq!(json!(ended.report().outputs), json!({ "greeting": "hello from native code" }));
+    assert_eq!(ended.lines, ["hello from native code"]);
+
+    let refused = harness.start(AttemptRequest { config: json!({ "refuse": true }), ..native(digest()) }).end().await;
+    let (outcome, failure) = refused.failure();
+    assert_eq!((outcome, failure.message.as_str()), (Outcome::Failed, "was told to refuse"));
+    assert_eq!(failure.help.as_deref(), Some("leave out `refuse`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_of_another_digest_does_not() {
+    let pinned = format!("sha256:{}", "0".repeat(64));
+    let harness = Harness::new();
+    let ended = harness.start(native(pinned.clone())).end().await;
+    let failure = ended.failure().1;
+    assert_eq!(failure.kind, FailureKind::BadPlugin);
+    assert!(failure.message.contains(&pinned) && failure.message.contains(&digest()), "{failure:?}");
+    assert_eq!(ended.lines, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_describes_itself() {
+    let request = native(digest());
+    let description = Harness::new().host.describe(&request.uses, &request.trust).await.unwrap();
+    assert_eq!((description.manifest.name.as_str(), description.native), ("native-example", true));
+}

@@ -1,0 +1,131 @@
+//! What is known of a plugin before it runs, and how it is loaded.
+
+use serde_json::json;
+use stagewright_engine::{AttemptEnd, FailureKind};
+use stagewright_model::{Permissions, PluginRef, Trust};
+use stagewright_plugin_host::EffectClass;
+
+use crate::guest::{Guest, shell, succeeding};
+use crate::harness::{Harness, request, start};
+
+fn test_plugin() -> PluginRef {
+    PluginRef::Builtin("test".into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_description_says_what_the_plugin_is_and_what_it_could_do() {
+    let harness = Harness::new();
+    harness.install(&shell("true"));
+    let description = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap();
+    assert_eq!((description.manifest.name.as_str(), description.manifest.version.as_str()), ("test", "1.2.3"));
+    assert!(description.digest.starts_with("sha256:") && !description.native);
+    assert!(description.interfaces.contains("process"), "{description:?}");
+    assert!(!description.interfaces.contains("http") && !description.interfaces.contains("types"), "{description:?}");
+    let grants = Permissions { process: vec!["sh".into()], net: vec!["a.b".into()], ..Permissions::default() };
+    assert_eq!(description.effect_class(&grants), EffectClass::External);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn describing_calls_nothing() {
+    let guest = Guest {
+        imports: r#"(import "stagewright:stage/context@0.1.0" "config" (func $config (param i32)))"#,
+        describe: Some("(call $config (i32.const 512)) (i32.const 512)"),
+        run: "i32.const 512",
+        ..Guest::default()
+    };
+    let harness = Harness::new();
+    harness.install(&guest.build());
+    let error = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap_err();
+    assert!(error.causes.iter().any(|cause| cause.contains("context")), "{error:?}");
+}
+
+/// A list of one diagnostic: an error with the code `config`, the message `wrong` and the path `url`.
+fn complaining() -> Vec<u8> {
+    let text = |address: u32, length: u32| -> String {
+        let bytes = address.to_le_bytes().into_iter().chain(length.to_le_bytes());
+        bytes.map(|byte| format!("\\{byte:02x}")).collect()
+    };
+    let fields = format!(
+        r#"(data (i32.const 1024) "configwrongurl")
+           (data (i32.const 1100) "{list}")
+           (data (i32.const 1200) "\00\00\00\00{code}{message}\01\00\00\00{path}\00\00\00\00")"#,
+        list = text(1200, 1),
+        code = text(1024, 6),
+        message = text(1030, 5),
+        path = text(1035, 3),
+    );
+    Guest { fields: &fields, validate: Some("i32.const 1100"), run: "i32.const 512", ..Guest::default() }.build()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn findings_on_places_without_a_value_are_left_for_later() {
+    let harness = Harness::new();
+    harness.install(&complaining());
+    let validate = async |config| harness.host.validate(&test_plugin(), &Trust::Component, &config).await.unwrap();
+    let found = validate(json!({ "url": 3 })).await;
+    assert_eq!((found.len(), found[0].message.as_str(), found[0].path.as_deref()), (1, "wrong", Some("url")));
+    assert_eq!(validate(json!({ "url": "${{ inputs.url }}" })).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn validating_may_read_the_configuration_and_nothing_else() {
+    let with = |import: &str| {
+        let imports = format!("(import {import} (func $f (param i32)))");
+        let validate = Some("(call $f (i32.const 512)) (i32.const 8)");
+        Guest { imports: &imports, validate, run: "i32.const 512", ..Guest::default() }.build()
+    };
+    let harness = Harness::new();
+    harness.install(&with(r#""stagewright:stage/context@0.1.0" "config""#));
+    assert_eq!(harness.host.validate(&test_plugin(), &Trust::Component, &json!({})).await, Ok(Vec::new()));
+    // Any function of the right shape will do.
+    harness.install(&with(r#""stagewright:stage/secrets@0.1.0" "[resource-drop]secret""#));
+    assert!(harness.host.validate(&test_plugin(), &Trust::Component, &json!({})).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_stage_is_refused() {
+    let harness = Harness::new();
+    let mut kinds = Vec::new();
+    let wasi = wat::parse_str(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#).unwrap();
+    let empty = wat::parse_str("(component)").unwrap();
+    let module = wat::parse_str("(module)").unwrap();
+    for bytes in [wasi.as_slice(), &empty, &module, b"text"] {
+        let ended = harness.run(bytes, |_| {}).await;
+        kinds.push(ended.failure().1.clone());
+    }
+    assert!(kinds.iter().all(|failure| failure.kind == FailureKind::BadPlugin), "{kinds:#?}");
+    assert!(kinds[0].message.contains("`wasi:cli/environment@0.2.0`"), "{kinds:#?}");
+    let missing = harness.run(&empty, |request| request.uses = PluginRef::Builtin("other".into())).await;
+    assert!(missing.failure().1.help.as_deref().unwrap().contains("built in are test"), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_compiled_once_and_loaded_after_a_restart() {
+    let harness = Harness::new();
+    harness.install(&succeeding());
+    let attempts: Vec<_> = (0..8).map(|_| harness.start(request())).collect();
+    for attempt in attempts {
+        assert_eq!(attempt.end().await.report().end, AttemptEnd::Succeeded);
+    }
+    let compiled = || {
+        let mut files: Vec<_> = std::fs::read_dir(harness.path("cache/compiled"))
+            .unwrap()
+            .map(|entry| (entry.as_ref().unwrap().path(), entry.unwrap().metadata().unwrap().modified().unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let before = compiled();
+    assert_eq!(before.len(), 1);
+    let ended = start(&harness.restarted(), request()).end().await;
+    assert_eq!(ended.report().end, AttemptEnd::Succeeded);
+    assert_eq!(compiled(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_was_built_again_is_loaded_again() {
+    let harness = Harness::new();
+    assert_eq!(harness.run(&succeeding(), |_| {}).await.report().end, AttemptEnd::Succeeded);
+    let broken = Guest { run: "unreachable", ..Guest::default() }.build();
+    assert_eq!(harness.run(&broken, |_| {}).await.failure().1.kind, FailureKind::Trapped);
+}

@@ -1,0 +1,81 @@
+//! Durations as people write them in configuration.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+
+/// A duration in configuration: `"500ms"`, `"10s"`, `"5m"`, `"2h"`, `"1d"`, or a sum of such, as in `"1h30m"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DurationText(pub Duration);
+
+/// Longest first, so that `ms` isn't taken for `m`.
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+impl DurationText {
+    /// The duration that the text means; none when it means none.
+    pub fn parse(text: &str) -> Option<DurationText> {
+        let mut rest = text.trim();
+        let mut millis = 0_u64;
+        if rest.is_empty() {
+            return None;
+        }
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+            let count: u64 = rest[..digits].parse().ok()?;
+            let (unit, factor) = UNITS.into_iter().find(|(unit, _)| rest[digits..].starts_with(unit))?;
+            millis = millis.checked_add(count.checked_mul(factor)?)?;
+            rest = rest[digits + unit.len()..].trim_start();
+        }
+        Some(DurationText(Duration::from_millis(millis)))
+    }
+}
+
+impl<'de> Deserialize<'de> for DurationText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<DurationText, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        DurationText::parse(&text).ok_or_else(|| {
+            let expected = "a duration such as \"500ms\", \"10s\", \"5m\" or \"1h30m\"";
+            de::Error::invalid_value(de::Unexpected::Str(&text), &expected)
+        })
+    }
+}
+
+impl JsonSchema for DurationText {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^\s*(\d+(ms|s|m|h|d)\s*)+$", "examples": ["500ms", "1h30m"] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(text: &str) -> Option<u128> {
+        DurationText::parse(text).map(|duration| duration.0.as_millis())
+    }
+
+    #[test]
+    fn units_and_their_sums() {
+        assert_eq!(millis("500ms"), Some(500));
+        assert_eq!(millis("10s"), Some(10_000));
+        assert_eq!(millis("1h30m"), Some(5_400_000));
+        assert_eq!(millis(" 1d 2h "), Some(93_600_000));
+    }
+
+    #[test]
+    fn what_has_no_unit_or_no_number_is_none() {
+        for text in ["", "10", "s", "1.5h", "-1s", "10 parsecs", "99999999999999999999s", "300000000000000d"] {
+            assert_eq!(millis(text), None, "{text}");
+        }
+    }
+}

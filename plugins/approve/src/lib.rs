@@ -1,0 +1,208 @@
+//! Waits for people. The first call opens a gate and ends; the call after the decision hands it on as outputs.
+
+use serde::Deserialize;
+use stagewright_sdk::gate::{self, Approval, Decision, FieldKind};
+use stagewright_sdk::{
+    Capability, Diagnostic, DurationText, Error, ErrorCode, JsonSchema, Manifest, Outcome, Result, Stage, log, outputs,
+};
+
+/// The stage's `with` table.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// What is asked.
+    pub message: String,
+    /// Who may answer: `team:NAME` or a user. Nobody named means anybody.
+    #[serde(default)]
+    pub approvers: Vec<String>,
+    /// How many approvals it takes.
+    #[serde(default = "one")]
+    pub approvals: u32,
+    /// What an approval must or may say.
+    #[serde(default)]
+    pub fields: Vec<Field>,
+    /// When the question lapses, as in `2h`.
+    pub expires: Option<DurationText>,
+}
+
+/// A field of the form.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Field {
+    /// Its key in the output `fields`.
+    pub name: String,
+    /// Its type.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Shown beside it.
+    #[serde(default)]
+    pub description: String,
+    /// Whether an approval must fill it in.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// The type of a field.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Any text.
+    #[default]
+    Text,
+    /// A number.
+    Number,
+    /// Yes or no.
+    Boolean,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Approve;
+
+impl Stage for Approve {
+    type Config = Config;
+
+    fn manifest() -> Manifest {
+        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+            .description(env!("CARGO_PKG_DESCRIPTION"))
+            .output("approved-by", "Who approved")
+            .output("reason", "Why, when a reason was given")
+            .output("fields", "The form, filled in: an object")
+            .capability(Capability::Gate)
+    }
+
+    fn validate(config: &Config) -> Vec<Diagnostic> {
+        let wrong = |path: String, message: String| Diagnostic::error("config", message).at(path);
+        let mut found = Vec::new();
+        if config.message.trim().is_empty() {
+            found.push(wrong("message".to_owned(), "nothing is asked".to_owned()));
+        }
+        if config.approvals == 0 {
+            let help = "use 1 or more, or drop the stage";
+            found.push(wrong("approvals".to_owned(), "0 approvals is no question".to_owned()).help(help));
+        }
+        // A team has members that nobody here knows of.
+        let teams = config.approvers.iter().any(|approver| approver.starts_with("team:"));
+        if !teams && !config.approvers.is_empty() && config.approvers.len() < config.approvals as usize {
+            let (wanted, there) = (config.approvals, config.approvers.len());
+            found.push(wrong("approvals".to_owned(), format!("{wanted} approvals can't come from {there} approvers")));
+        }
+        for (index, field) in config.fields.iter().enumerate() {
+            if config.fields[..index].iter().any(|earlier| earlier.name == field.name) {
+                found.push(wrong(format!("fields[{index}].name"), format!("there are two fields `{}`", field.name)));
+            }
+        }
+        found
+    }
+
+    fn run(config: Config) -> Result<Outcome> {
+        match gate::decision()? {
+            Some(decision) => hand_on(decision),
+            None => ask(&config),
+        }
+    }
+}
+
+fn ask(config: &Config) -> Result<Outcome> {
+    let mut approval = Approval::new(&config.message);
+    approval.approvals(config.approvals);
+    for approver in &config.approvers {
+        approval.approver(approver);
+    }
+    for field in &config.fields {
+        let kind = match field.kind {
+            Kind::Text => FieldKind::Text,
+            Kind::Number => FieldKind::Number,
+            Kind::Boolean => FieldKind::Boolean,
+        };
+        approval.field(&field.name, kind, &field.description, field.required);
+    }
+    if let Some(DurationText(expires)) = config.expires {
+        approval.expires(expires);
+    }
+    Ok(Outcome::Suspended(approval.open()?))
+}
+
+fn hand_on(decision: Decision) -> Result<Outcome> {
+    let Decision { approved, by, reason, fields, rehearsed, .. } = decision;
+    let said = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    if !approved {
+        return Err(Error::new(ErrorCode::PermissionDenied, format!("{by} said no{said}")));
+    }
+    let how = if rehearsed { "approved in rehearsal" } else { "approved" };
+    log::info(format!("{by} {how}{said}"));
+    outputs::set("approved-by", &by)?;
+    if let Some(reason) = reason {
+        outputs::set("reason", &reason)?;
+    }
+    outputs::set("fields", &fields)?;
+    Ok(Outcome::Succeeded)
+}
+
+stagewright_sdk::export_stage!(Approve);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+    use stagewright_sdk::fake::FakeHost;
+
+    use super::*;
+
+    fn with() -> Json {
+        json!({
+            "message": "Ship it?",
+            "approvers": ["team:release"],
+            "approvals": 2,
+            "fields": [{ "name": "ticket", "description": "Which change", "required": true }, { "name": "risk", "kind": "number" }],
+            "expires": "2h",
+        })
+    }
+
+    #[test]
+    fn the_first_call_asks_and_waits() {
+        let report = FakeHost::new().config(with()).run::<Approve>();
+        let Ok(Outcome::Suspended(suspension)) = report.result else { panic!("{:?}", report.result) };
+        assert_eq!((suspension.token.as_str(), suspension.reason.as_str()), ("gate-1", "Ship it?"));
+        let gate = &report.gates[0];
+        assert_eq!((gate.approvals, gate.expires_ms), (Some(2), Some(7_200_000)));
+        assert_eq!(gate.fields[0], ("ticket".to_owned(), FieldKind::Text, "Which change".to_owned(), true));
+        assert_eq!(gate.fields[1], ("risk".to_owned(), FieldKind::Number, String::new(), false));
+    }
+
+    #[test]
+    fn the_second_call_hands_the_decision_on() {
+        let host = FakeHost::new().config(with()).approved("ada", Some("tested"), json!({ "ticket": "T-1" }));
+        let report = host.run::<Approve>();
+        assert_eq!(report.result, Ok(Outcome::Succeeded));
+        assert_eq!(report.outputs["approved-by"], "ada");
+        assert_eq!(report.outputs["reason"], "tested");
+        assert_eq!(report.outputs["fields"], json!({ "ticket": "T-1" }));
+        assert_eq!(report.gates, []);
+    }
+
+    #[test]
+    fn a_no_is_a_failure() {
+        let decision = json!({ "token": "gate-1", "approved": false, "by": "ada", "reason": "friday" });
+        let error = FakeHost::new().config(with()).resumption(decision).run::<Approve>().result.unwrap_err();
+        assert_eq!(error.message, "ada said no: friday");
+    }
+
+    #[test]
+    fn questions_that_nobody_can_answer_are_refused() {
+        let paths = |with: Json| -> Vec<_> {
+            FakeHost::new().config(with).validate::<Approve>().into_iter().filter_map(|found| found.path).collect()
+        };
+        assert_eq!(paths(with()), Vec::<String>::new());
+        assert_eq!(paths(json!({ "message": " ", "approvals": 0 })), ["message", "approvals"]);
+        assert_eq!(paths(json!({ "message": "?", "approvers": ["ada"], "approvals": 2 })), ["approvals"]);
+        assert_eq!(paths(json!({ "message": "?", "fields": [{ "name": "a" }, { "name": "a" }] })), ["fields[1].name"]);
+        assert_eq!(paths(json!({ "message": "?", "expires": "soon" })), ["expires"]);
+    }
+}

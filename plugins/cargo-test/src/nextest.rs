@@ -1,0 +1,173 @@
+//! Reads what `cargo nextest run` prints, all of it on standard error.
+
+use std::collections::BTreeMap;
+
+use crate::results::{Counts, Output, Results, Suite, Test, Verdict};
+
+#[derive(Default)]
+pub(crate) struct Parser {
+    /// In the order in which they were first seen.
+    suites: Vec<Suite>,
+    by_name: BTreeMap<(String, String), (usize, usize)>,
+    /// The failed test whose output is being printed.
+    current: Option<(usize, usize)>,
+    summary: Option<(Counts, f64)>,
+    done: u32,
+    total: Option<u32>,
+}
+
+impl Parser {
+    pub(crate) fn line(&mut self, line: &str) {
+        if let Some(summary) = summary(line) {
+            self.summary = Some(summary);
+            self.current = None;
+        } else if let Some(total) = starting(line) {
+            self.total = Some(total);
+        } else if let Some((status, seconds, suite, test)) = status_line(line) {
+            self.take(&status, seconds, suite, test);
+        } else if let Some((suite, test)) = self.current {
+            if line.starts_with("error: ") || is_rule(line) {
+                self.current = None;
+            } else {
+                let line = line.strip_prefix("    ").unwrap_or(line);
+                self.suites[suite].tests[test].output.push(line);
+            }
+        }
+    }
+
+    /// Tests done, and how many there are once that is known.
+    pub(crate) fn progress(&self) -> (u32, Option<u32>) {
+        (self.done, self.total)
+    }
+
+    /// Nextest sums up once for all suites; what it counted beyond the tests that it named goes to the first.
+    pub(crate) fn finish(mut self) -> Results {
+        let Some((counts, seconds)) = self.summary else { return Results { suites: self.suites } };
+        for suite in &mut self.suites {
+            suite.counts = Some(named(suite));
+        }
+        let sum = |of: fn(&Counts) -> usize| -> usize {
+            self.suites.iter().filter_map(|suite| suite.counts.as_ref()).map(of).sum()
+        };
+        let missing = Counts {
+            passed: counts.passed.saturating_sub(sum(|counts| counts.passed)),
+            failed: counts.failed.saturating_sub(sum(|counts| counts.failed)),
+            ignored: counts.ignored.saturating_sub(sum(|counts| counts.ignored)),
+        };
+        if self.suites.is_empty() {
+            self.suites.push(Suite { name: "nextest".to_owned(), counts: Some(Counts::default()), ..Suite::default() });
+        }
+        let first = &mut self.suites[0];
+        first.seconds = seconds;
+        if let Some(counts) = &mut first.counts {
+            counts.passed += missing.passed;
+            counts.failed += missing.failed;
+            counts.ignored += missing.ignored;
+        }
+        Results { suites: self.suites }
+    }
+
+    fn take(&mut self, status: &str, seconds: Option<f64>, suite: &str, test: &str) {
+        let verdict = match status {
+            "PASS" | "LEAK" => Verdict::Passed,
+            "SKIP" => Verdict::Ignored,
+            // `FLAKY 2/3`: it passed in the end.
+            _ if status.starts_with("FLAKY") => Verdict::Passed,
+            // `TRY 1 PASS`, `SLOW`: not its end.
+            _ if status.starts_with("TRY") && status.ends_with("PASS") => return,
+            "SLOW" | "SETUP" | "TERMINATING" => return,
+            // `FAIL`, `TIMEOUT`, `ABORT`, `SIGSEGV`, `TRY 2 FAIL` and the like.
+            _ => Verdict::Failed,
+        };
+        let known = self.by_name.get(&(suite.to_owned(), test.to_owned())).copied();
+        let (suite_index, test_index) = known.unwrap_or_else(|| self.add(suite, test, verdict));
+        let entry = &mut self.suites[suite_index].tests[test_index];
+        // A failure that was retried is told again at the end, without its output.
+        entry.verdict = verdict;
+        entry.seconds = seconds.or(entry.seconds);
+        self.current =
+            (verdict == Verdict::Failed && entry.output == Output::default()).then_some((suite_index, test_index));
+    }
+
+    fn add(&mut self, suite: &str, test: &str, verdict: Verdict) -> (usize, usize) {
+        let suite_index = self.suites.iter().position(|known| known.name == suite).unwrap_or_else(|| {
+            self.suites.push(Suite { name: suite.to_owned(), ..Suite::default() });
+            self.suites.len() - 1
+        });
+        let tests = &mut self.suites[suite_index].tests;
+        tests.push(Test::new(test, verdict));
+        let place = (suite_index, tests.len() - 1);
+        self.by_name.insert((suite.to_owned(), test.to_owned()), place);
+        self.done += 1;
+        place
+    }
+}
+
+fn named(suite: &Suite) -> Counts {
+    let count = |verdict| suite.tests.iter().filter(|test| test.verdict == verdict).count();
+    Counts { passed: count(Verdict::Passed), failed: count(Verdict::Failed), ignored: count(Verdict::Ignored) }
+}
+
+/// `PASS [   0.004s] (1/3) app::it tests::name`: status, seconds, suite, test. The counter came with later versions.
+fn status_line(line: &str) -> Option<(String, Option<f64>, &str, &str)> {
+    let (status, rest) = line.trim_start().split_once(" [")?;
+    let words_are_capitals =
+        status.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ' || c == '/');
+    if !words_are_capitals || !status.starts_with(|c: char| c.is_ascii_uppercase()) {
+        return None;
+    }
+    let (time, rest) = rest.split_once(']')?;
+    let time = time.trim().trim_start_matches('>').strip_suffix('s');
+    let seconds = time.and_then(|time| time.trim().parse().ok());
+    let rest = rest.trim_start();
+    let rest = match rest.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+        Some((counter, rest)) if counter.contains('/') => rest.trim_start(),
+        _ => rest,
+    };
+    let (suite, test) = rest.split_once(' ')?;
+    Some((status.trim().to_owned(), seconds, suite, test.trim()))
+}
+
+/// `Starting 3 tests across 2 binaries`.
+fn starting(line: &str) -> Option<u32> {
+    let rest = line.trim_start().strip_prefix("Starting ")?;
+    let (count, rest) = rest.split_once(' ')?;
+    rest.starts_with("test").then(|| count.parse().ok())?
+}
+
+/// `Summary [   0.010s] 3 tests run: 2 passed (1 flaky), 1 failed, 1 timed out, 4 skipped`.
+fn summary(line: &str) -> Option<(Counts, f64)> {
+    let (time, rest) = line.trim_start().strip_prefix("Summary [")?.split_once(']')?;
+    let seconds = time.trim().strip_suffix('s')?.trim().parse().ok()?;
+    let (_, rest) = rest.split_once(": ")?;
+    let mut counts = Counts::default();
+    for part in without_parentheses(rest).split(',') {
+        let Some((count, what)) = part.trim().split_once(' ') else { continue };
+        let count: usize = count.parse().ok()?;
+        match what.trim() {
+            "passed" => counts.passed = count,
+            "skipped" => counts.ignored = count,
+            "failed" | "timed out" | "exec failed" => counts.failed += count,
+            _ => {}
+        }
+    }
+    Some((counts, seconds))
+}
+
+fn without_parentheses(text: &str) -> String {
+    let mut depth = 0_u32;
+    let keep = |c: &char| {
+        depth = match c {
+            '(' => depth + 1,
+            ')' => depth.saturating_sub(1),
+            _ => depth,
+        };
+        depth == 0 && *c != ')'
+    };
+    text.chars().filter(keep).collect()
+}
+
+/// A line that is drawn across the terminal.
+fn is_rule(line: &str) -> bool {
+    line.chars().count() > 3 && line.chars().all(|c| c == '─' || c == '-')
+}

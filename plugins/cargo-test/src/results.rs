@@ -1,0 +1,113 @@
+//! What a run of tests came to, whichever runner ran them.
+
+/// Lines of a test's output that are kept: its end is cut.
+const OUTPUT_LINES: usize = 200;
+
+/// Every test executable that was run, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Results {
+    pub(crate) suites: Vec<Suite>,
+}
+
+/// One test executable, or the doc-tests of one crate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Suite {
+    pub(crate) name: String,
+    pub(crate) tests: Vec<Test>,
+    /// What the runner itself counted, once the executable came to its end.
+    pub(crate) counts: Option<Counts>,
+    pub(crate) seconds: f64,
+}
+
+/// By the runner's own summary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) ignored: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Test {
+    pub(crate) name: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) seconds: Option<f64>,
+    /// What it printed, when it failed.
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+    Ignored,
+    /// It began, and its executable ended before it did.
+    Unfinished,
+}
+
+/// The first lines that a test printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Output(Vec<String>);
+
+impl Output {
+    pub(crate) fn push(&mut self, line: &str) {
+        if self.0.len() < OUTPUT_LINES && !(self.0.is_empty() && line.trim().is_empty()) {
+            self.0.push(line.to_owned());
+        }
+    }
+
+    /// Without blank lines at its end.
+    pub(crate) fn lines(&self) -> &[String] {
+        let length = self.0.iter().rposition(|line| !line.trim().is_empty()).map_or(0, |last| last + 1);
+        &self.0[..length]
+    }
+}
+
+impl Test {
+    pub(crate) fn new(name: &str, verdict: Verdict) -> Test {
+        Test { name: name.to_owned(), verdict, seconds: None, output: Output::default() }
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed | Verdict::Unfinished)
+    }
+}
+
+impl Suite {
+    /// Whether its executable ended before its tests did: it was killed, or it exited by itself.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.counts.is_none()
+    }
+
+    fn count(&self, wanted: impl Fn(&Test) -> bool) -> usize {
+        self.tests.iter().filter(|test| wanted(test)).count()
+    }
+
+    /// The runner's own count is the surer one: output of tests can hide their lines.
+    fn counts(&self) -> Counts {
+        self.counts.unwrap_or_else(|| Counts {
+            passed: self.count(|test| test.verdict == Verdict::Passed),
+            // Something in it failed, even if nobody can tell what.
+            failed: self.count(Test::is_failed).max(1),
+            ignored: self.count(|test| test.verdict == Verdict::Ignored),
+        })
+    }
+}
+
+impl Results {
+    pub(crate) fn passed(&self) -> usize {
+        self.suites.iter().map(|suite| suite.counts().passed).sum()
+    }
+
+    pub(crate) fn failed(&self) -> usize {
+        self.suites.iter().map(|suite| suite.counts().failed).sum()
+    }
+
+    pub(crate) fn ignored(&self) -> usize {
+        self.suites.iter().map(|suite| suite.counts().ignored).sum()
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.suites.iter().map(|suite| suite.seconds).sum()
+    }
+}

@@ -1,0 +1,195 @@
+//! Against what Cargo, libtest and nextest really print.
+
+use serde_json::{Value as Json, json};
+use stagewright_sdk::fake::{FakeHost, ProcessScript, Report};
+
+use super::*;
+use crate::results::{Suite, Test, Verdict};
+
+const OUT: &str = include_str!("../tests/fixtures/libtest.stdout");
+const ERR: &str = include_str!("../tests/fixtures/libtest.stderr");
+const NEXTEST: &str = include_str!("../tests/fixtures/nextest.stderr");
+const COMPILE_ERROR: &str = include_str!("../tests/fixtures/compile-error.stderr");
+const GOOD: &str = "\nrunning 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; \
+                    0 filtered out; finished in 1.25s\n";
+
+fn cargo_test() -> ProcessScript {
+    ProcessScript::new("cargo", ["test"])
+}
+
+fn run(with: Json, script: ProcessScript) -> Report<Result<Outcome>> {
+    FakeHost::new().config(with).process(script).run::<CargoTest>()
+}
+
+fn libtest(out: &str, err: &str) -> Vec<Suite> {
+    let mut parser = libtest::Parser::default();
+    out.lines().for_each(|line| parser.stdout(line));
+    err.lines().for_each(|line| parser.stderr(line));
+    parser.finish().suites
+}
+
+fn verdicts(suite: &Suite) -> Vec<(&str, Verdict)> {
+    suite.tests.iter().map(|test: &Test| (test.name.as_str(), test.verdict)).collect()
+}
+
+#[test]
+fn executables_get_their_names_and_tests_their_verdicts() {
+    use Verdict::{Failed, Ignored, Passed};
+    let suites = libtest(OUT, ERR);
+    let names: Vec<_> = suites.iter().map(|suite| suite.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["app (unittests src/lib.rs)", "crash (tests/crash.rs)", "fine (tests/fine.rs)", "app (doc-tests)"]
+    );
+    let unit = [
+        ("tests::good", Passed),
+        ("tests::later", Ignored),
+        ("tests::panics - should panic", Passed),
+        ("tests::bad", Failed),
+    ];
+    assert_eq!(verdicts(&suites[0]), unit);
+    assert_eq!(verdicts(&suites[3]), [("src/lib.rs - one (line 1)", Passed)]);
+    assert!(suites[1].is_broken() && !suites[2].is_broken());
+}
+
+#[test]
+fn the_order_in_which_the_streams_arrive_does_not_matter() {
+    let late_names = libtest(OUT, ERR);
+    let mut parser = libtest::Parser::default();
+    ERR.lines().for_each(|line| parser.stderr(line));
+    OUT.lines().for_each(|line| parser.stdout(line));
+    assert_eq!(parser.finish().suites, late_names);
+}
+
+#[test]
+fn failures_are_told_one_by_one_with_their_output() {
+    let report = run(json!({}), cargo_test().stderr(ERR).stdout(OUT).exit(101));
+    let error = report.result.as_ref().unwrap_err();
+    assert_eq!(error.message, "2 of 7 tests failed");
+    assert_eq!(error.causes, ["tests::bad"]);
+    let counts = ["passed", "failed", "ignored"].map(|name| report.outputs[name].as_u64().unwrap());
+    assert_eq!(counts, [5, 2, 1]);
+
+    let [bad, crashed] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+    assert_eq!((bad.code.as_str(), bad.path.as_deref()), ("test-failed", Some("src/lib.rs")));
+    let first = bad.message.lines().next().unwrap();
+    let expected = "test `tests::bad` of app (unittests src/lib.rs) failed: assertion `left == right` failed: sums are \
+                    hard (src/lib.rs:8:51)";
+    assert_eq!(first, expected);
+    assert!(bad.message.contains("\n    about to fail\n") && bad.message.contains("\n      left: 2\n"));
+    assert_eq!(crashed.code, "test-crashed");
+    assert!(crashed.message.contains("crash (tests/crash.rs)"));
+}
+
+#[test]
+fn output_between_name_and_verdict_is_the_tests_own() {
+    let out = "running 2 tests\ntest a ... about to fail\nmore\nFAILED\ntest b ... ok <0.1s>\n\nfailures:\n\nfailures:\n    \
+               a\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.50s\n";
+    let suites = libtest(out, "");
+    assert_eq!(verdicts(&suites[0]), [("a", Verdict::Failed), ("b", Verdict::Passed)]);
+    assert_eq!(suites[0].tests[0].output.lines(), ["more"]);
+    assert_eq!(suites[0].seconds, 0.5);
+}
+
+#[test]
+fn a_test_that_its_executable_did_not_outlive_is_unfinished() {
+    let suites = libtest("running 2 tests\ntest a ... ok\ntest b ... going down", "");
+    assert_eq!(verdicts(&suites[0]), [("a", Verdict::Passed), ("b", Verdict::Unfinished)]);
+    assert!(suites[0].is_broken());
+}
+
+#[test]
+fn nextest_is_read_from_standard_error() {
+    let with = json!({ "runner": "nextest", "profile": "ci", "junit": "target/junit.xml" });
+    let script = ProcessScript::new("cargo", ["nextest", "run"]).stderr(NEXTEST).exit(100);
+    let report = run(with, script);
+    assert_eq!(report.result.as_ref().unwrap_err().message, "2 of 6 tests failed");
+    assert_eq!(report.outputs["ignored"], 1);
+    let [bad, dies] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+    assert_eq!(bad.path.as_deref(), Some("src/lib.rs"));
+    assert!(bad.message.starts_with("test `tests::bad` of app failed: assertion"), "{}", bad.message);
+    assert!(dies.message.contains("(test aborted with signal 6: SIGABRT)"), "{}", dies.message);
+    assert!(report.spawned[0].args.windows(2).any(|pair| pair == ["--cargo-profile", "ci"]));
+    assert!(report.text("target/junit.xml").contains("<testsuite name=\"app::crash\" tests=\"2\""));
+}
+
+#[test]
+fn flaky_and_retried_tests_count_once() {
+    let text = "    Starting 2 tests across 1 binary\n  TRY 1 FAIL [   0.1s] app a\n  stderr ───\n\n    boom\n\n  TRY 2 PASS \
+                [   0.1s] app a\n        PASS [   0.2s] app b\n     Summary [   0.3s] 2 tests run: 2 passed (1 flaky, 1 \
+                slow), 0 skipped\n   FLAKY 2/2 [   0.1s] app a\n";
+    let mut parser = nextest::Parser::default();
+    text.lines().for_each(|line| parser.line(line));
+    let results = parser.finish();
+    assert_eq!(verdicts(&results.suites[0]), [("a", Verdict::Passed), ("b", Verdict::Passed)]);
+    assert_eq!((results.passed(), results.failed()), (2, 0));
+}
+
+#[test]
+fn code_that_does_not_compile_shows_the_first_error() {
+    let error = run(json!({}), cargo_test().stderr(COMPILE_ERROR).exit(101)).result.unwrap_err();
+    assert_eq!(error.message, "`app` doesn't compile");
+    assert_eq!(error.causes[0], "error[E0425]: cannot find function `two` in this scope");
+    assert_eq!(error.causes[1], " --> src/lib.rs:4:23");
+}
+
+#[test]
+fn cargo_that_fails_otherwise_has_the_last_word() {
+    let error = run(json!({}), cargo_test().stderr("error: no such option\n").exit(1)).result.unwrap_err();
+    assert_eq!(error.message, "cargo ended with exit code 1, and no test failed");
+    assert_eq!(error.causes, ["error: no such option"]);
+    let script = ProcessScript::new("cargo", ["nextest"]).stderr("error: no such command: `nextest`\n").exit(101);
+    let error = run(json!({ "runner": "nextest" }), script).result.unwrap_err();
+    assert_eq!(error.help.as_deref(), Some("install cargo-nextest, or drop `runner = \"nextest\"`"));
+}
+
+#[test]
+fn no_test_is_a_failure_unless_allowed() {
+    let empty = GOOD
+        .replace("test a ... ok\n", "")
+        .replace("running 1 test", "running 0 tests")
+        .replace("1 passed", "0 passed");
+    let error = run(json!({}), cargo_test().stdout(empty.clone())).result.unwrap_err();
+    assert_eq!(error.message, "no test ran");
+    assert!(run(json!({ "allow-empty": true }), cargo_test().stdout(empty)).result.is_ok());
+    let nothing = || ProcessScript::new("cargo", ["nextest"]).exit(4);
+    assert!(run(json!({ "allow-empty": true, "runner": "nextest" }), nothing()).result.is_ok());
+    assert!(run(json!({ "runner": "nextest" }), nothing()).result.is_err());
+}
+
+#[test]
+fn success_sets_outputs_and_publishes_the_report() {
+    let report = run(json!({ "junit": "target/junit.xml" }), cargo_test().stdout(GOOD));
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    assert_eq!(report.outputs["duration"], 1.25);
+    let published = &report.published[0];
+    assert_eq!((published.name.as_str(), published.media_type.as_str()), ("junit.xml", "application/xml"));
+    assert!(report.text("target/junit.xml").contains("<testcase name=\"a\""));
+}
+
+#[test]
+fn the_table_becomes_arguments() {
+    let with = json!({
+        "args": ["--workspace"], "test-args": ["--test-threads=1"], "manifest-path": "app/Cargo.toml", "profile": "ci",
+        "features": ["a", "b"], "env": { "RUST_LOG": "debug" }, "cwd": "app",
+    });
+    let report = run(with, cargo_test().stdout(GOOD));
+    let expected = [
+        "test",
+        "--color",
+        "never",
+        "--no-fail-fast",
+        "--manifest-path",
+        "app/Cargo.toml",
+        "--profile",
+        "ci",
+        "--features",
+        "a,b",
+        "--workspace",
+        "--",
+        "--test-threads=1",
+    ];
+    assert_eq!(report.spawned[0].args, expected);
+    assert_eq!(report.spawned[0].current_dir.as_deref(), Some("app"));
+    assert_eq!(report.spawned[0].env["RUST_LOG"], "debug");
+}

@@ -1,0 +1,101 @@
+//! What the results mean for the stage, and what people are told of them.
+
+use stagewright_sdk::{Diagnostic, Error, ErrorCode};
+
+use crate::results::{Results, Suite, Test, Verdict};
+use crate::{Config, Heard, Runner};
+
+/// Lines of a failing test's output in its finding; the log and the JUnit report have more.
+const SHOWN: usize = 40;
+
+/// A finding for each test that failed, and for each executable that came to no end.
+pub(crate) fn problems(results: &Results) -> Vec<Diagnostic> {
+    results
+        .suites
+        .iter()
+        .flat_map(|suite| {
+            suite.tests.iter().filter(|test| test.is_failed()).map(|test| of_test(suite, test)).chain(of_suite(suite))
+        })
+        .collect()
+}
+
+/// Why the stage fails; none when it doesn't.
+pub(crate) fn judge(config: &Config, heard: &Heard) -> Option<Error> {
+    let Heard { status, results, compile, last_words } = heard;
+    if !compile.packages().is_empty() && !status.success() {
+        let message = format!("`{}` doesn't compile", compile.packages().join("`, `"));
+        return Some(Error::failed(message).causes(compile.first()));
+    }
+    let (passed, failed) = (results.passed(), results.failed());
+    if failed > 0 {
+        let names = results.suites.iter().flat_map(|suite| &suite.tests).filter(|test| test.is_failed());
+        let total = passed + failed;
+        return Some(Error::failed(format!("{failed} of {total} tests failed")).causes(names.map(|test| &test.name)));
+    }
+    let nothing_ran = passed == 0;
+    // Newer versions of nextest make an error of it themselves.
+    let says_so = nothing_ran && config.runner == Runner::Nextest && status.code == Some(NEXTEST_NO_TESTS);
+    if !status.success() && !says_so {
+        let error = Error::new(ErrorCode::FailedPrecondition, format!("cargo ended with {status}, and no test failed"));
+        let error = error.causes(last_words);
+        let nextest_missing =
+            config.runner == Runner::Nextest && last_words.iter().any(|line| line.contains("no such command"));
+        return Some(if nextest_missing {
+            error.help("install cargo-nextest, or drop `runner = \"nextest\"`")
+        } else {
+            error
+        });
+    }
+    if nothing_ran && !config.allow_empty {
+        let help = "a filter in `args` or `test-args` may fit none; if that is meant, set `allow-empty = true`";
+        return Some(Error::failed("no test ran").help(help));
+    }
+    None
+}
+
+/// Its exit code when there was nothing to run.
+const NEXTEST_NO_TESTS: i32 = 4;
+
+fn of_test(suite: &Suite, test: &Test) -> Diagnostic {
+    let panic = Panic::find(test.output.lines());
+    let why = match (test.verdict, &panic) {
+        (Verdict::Unfinished, _) => ": it came to no end".to_owned(),
+        (_, Some(panic)) if !panic.message.is_empty() => format!(": {} ({})", panic.message, panic.place),
+        _ => String::new(),
+    };
+    let mut message = format!("test `{}` of {} failed{why}", test.name, suite.name);
+    for line in test.output.lines().iter().take(SHOWN) {
+        message.push_str("\n    ");
+        message.push_str(line);
+    }
+    let problem = Diagnostic::error("test-failed", message);
+    match panic {
+        Some(panic) => problem.at(panic.file),
+        None => problem,
+    }
+}
+
+fn of_suite(suite: &Suite) -> Option<Diagnostic> {
+    let message = format!("the tests of {} came to no end: their executable crashed, or exited by itself", suite.name);
+    let help = "run it with `test-args = [\"--test-threads=1\", \"--nocapture\"]` to see which test was the last";
+    suite.is_broken().then(|| Diagnostic::error("test-crashed", message).help(help))
+}
+
+/// `thread 'name' (123) panicked at src/lib.rs:5:9:`, and the message on the next line.
+struct Panic {
+    file: String,
+    /// File, line and column.
+    place: String,
+    message: String,
+}
+
+impl Panic {
+    fn find(output: &[String]) -> Option<Panic> {
+        let index = output.iter().position(|line| line.starts_with("thread '") && line.contains(" panicked at "))?;
+        let (_, place) = output[index].rsplit_once(" panicked at ")?;
+        let place = place.trim_end_matches(':');
+        let file = place.rsplitn(3, ':').nth(2)?;
+        let message = output.get(index + 1).map_or("", |line| line.trim());
+        Some(Panic { file: file.to_owned(), place: place.to_owned(), message: message.to_owned() })
+    }
+}

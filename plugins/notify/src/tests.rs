@@ -1,0 +1,72 @@
+use serde_json::{Value as Json, json};
+use stagewright_sdk::fake::{FakeHost, HttpScript, Report};
+
+use super::*;
+
+const URL: &str = "https://hooks.example.org/x";
+
+fn notify(with: Json, script: HttpScript) -> Report<Result<Outcome>> {
+    let mut with = with;
+    with["url"] = json!(URL);
+    FakeHost::new().config(with).environment("staging").secret("hook", "hush").http(script).run::<Notify>()
+}
+
+fn sent(report: &Report<Result<Outcome>>) -> Json {
+    serde_json::from_slice(&report.sent[0].body).unwrap()
+}
+
+#[test]
+fn each_format_says_the_message_its_way() {
+    let report = notify(json!({ "message": "hi" }), HttpScript::post(URL).status(204));
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    assert_eq!(report.outputs["status"], 204);
+    assert_eq!(sent(&report)["message"], "hi");
+    assert_eq!(sent(&report)["environment"], "staging");
+
+    let report = notify(json!({ "message": "hi", "format": "slack" }), HttpScript::post(URL));
+    assert_eq!(sent(&report), json!({ "text": "hi" }));
+
+    let report = notify(json!({ "message": "hi", "format": "text" }), HttpScript::post(URL));
+    assert_eq!(report.sent[0].body, b"hi");
+    assert_eq!(report.sent[0].header("content-type"), Some("text/plain; charset=utf-8"));
+
+    let report = notify(json!({ "body": { "a": 1 }, "method": "PUT" }), HttpScript::new("PUT", URL));
+    assert_eq!(sent(&report), json!({ "a": 1 }));
+}
+
+#[test]
+fn the_secret_is_attached_and_not_read() {
+    let with = json!({ "message": "hi", "secret": "hook", "headers": { "x-a": "b" } });
+    let report = notify(with, HttpScript::post(URL));
+    let expected = ("authorization".to_owned(), "Bearer ".to_owned(), "hook".to_owned());
+    assert_eq!(report.sent[0].secret_headers, [expected]);
+    assert_eq!(report.sent[0].header("x-a"), Some("b"));
+}
+
+#[test]
+fn an_unexpected_status_is_an_error_that_shows_the_answer() {
+    let error = notify(json!({ "message": "hi" }), HttpScript::post(URL).status(503).body("later")).result.unwrap_err();
+    assert_eq!(error.message, format!("{URL} answered 503, expected 2xx"));
+    assert_eq!(error.causes, ["later"]);
+    assert!(error.retryable);
+    let error = notify(json!({ "message": "hi" }), HttpScript::post(URL).status(404)).result.unwrap_err();
+    assert!(!error.retryable);
+}
+
+#[test]
+fn best_effort_makes_a_warning_of_it_but_not_of_a_denial() {
+    let with = json!({ "url": URL, "message": "hi", "best-effort": true });
+    let report = FakeHost::new().config(with.clone()).run::<Notify>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    assert_eq!(report.problems[0].code, "not-notified");
+
+    let report = FakeHost::new().config(with).deny("http", URL).run::<Notify>();
+    assert!(report.result.unwrap_err().is_denied());
+}
+
+#[test]
+fn a_table_without_a_url_or_a_word_is_refused() {
+    let found = FakeHost::new().config(json!({ "url": "example.org" })).validate::<Notify>();
+    assert_eq!(found[0].path.as_deref(), Some("url"));
+    assert_eq!(found[1].message, "there is nothing to say");
+}

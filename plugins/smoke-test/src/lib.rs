@@ -1,0 +1,132 @@
+//! Asks a deployed service a few questions, and tells which answers weren't what they should be.
+
+mod check;
+mod probe;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use stagewright_sdk::{
+    Capability, Diagnostic, DurationText, Error, JsonSchema, Manifest, Outcome, Result, Stage, log, outputs,
+};
+
+use check::Check;
+use probe::{Attempt, probe};
+
+/// The stage's `with` table.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// What the paths of the checks are put after, as in `https://staging.example.org`.
+    pub url: String,
+    /// The questions.
+    pub checks: Vec<Check>,
+    /// How long to wait for one answer; `10s` unless set.
+    #[serde(default = "ten_seconds")]
+    pub timeout: DurationText,
+    /// Tries after the first; without it, as many as the deadline leaves room for, and none without a deadline.
+    pub retries: Option<u32>,
+    /// Between tries; `1s` unless set.
+    #[serde(default = "one_second")]
+    pub interval: DurationText,
+    /// No try begins later than this after the check's first.
+    pub deadline: Option<DurationText>,
+}
+
+fn ten_seconds() -> DurationText {
+    DurationText(Duration::from_secs(10))
+}
+
+fn one_second() -> DurationText {
+    DurationText(Duration::from_secs(1))
+}
+
+/// The plugin.
+#[derive(Debug)]
+pub struct SmokeTest;
+
+impl Stage for SmokeTest {
+    type Config = Config;
+
+    fn manifest() -> Manifest {
+        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+            .description(env!("CARGO_PKG_DESCRIPTION"))
+            .output("checks", "How many checks were made")
+            .output("failed", "How many of them failed")
+            .output("p95-latency-ms", "What 95 of 100 answers stayed within, in milliseconds")
+            .capability(Capability::Http)
+    }
+
+    fn validate(config: &Config) -> Vec<Diagnostic> {
+        let wrong = |path: String, message: String| Diagnostic::error("config", message).at(path);
+        let mut found = Vec::new();
+        if !config.url.starts_with("http://") && !config.url.starts_with("https://") {
+            let message = format!("`{}` is no URL of http or https", config.url);
+            found.push(wrong("url".to_owned(), message).help("begin it with `https://` or `http://`"));
+        }
+        if config.checks.is_empty() {
+            let help = "add one, as in `checks = [{ path = \"/health\" }]`";
+            found.push(wrong("checks".to_owned(), "there is nothing to check".to_owned()).help(help));
+        }
+        for (index, check) in config.checks.iter().enumerate() {
+            for (key, message) in check.mistakes() {
+                found.push(wrong(format!("checks[{index}].{key}"), message));
+            }
+        }
+        found
+    }
+
+    fn run(config: Config) -> Result<Outcome> {
+        let total = u32::try_from(config.checks.len()).ok();
+        let mut latencies = Vec::new();
+        let mut failed = 0_usize;
+        for (index, check) in config.checks.iter().enumerate() {
+            log::progress(check.name(), u32::try_from(index).unwrap_or(u32::MAX), total);
+            let last = probe(&config, check)?;
+            latencies.extend(last.latency);
+            report(check, index, &last);
+            failed += usize::from(!last.complaints.is_empty());
+        }
+        outputs::set("checks", &config.checks.len())?;
+        outputs::set("failed", &failed)?;
+        if let Some(p95) = percentile(&mut latencies, 95) {
+            outputs::set("p95-latency-ms", &millis(p95))?;
+        }
+        if failed == 0 {
+            return Ok(Outcome::Succeeded);
+        }
+        Err(Error::failed(format!("{failed} of {} checks of {} failed", config.checks.len(), config.url)))
+    }
+}
+
+fn report(check: &Check, index: usize, last: &Attempt) {
+    let name = check.name();
+    let latency = last.latency.map_or_else(|| "no answer".to_owned(), |latency| format!("{} ms", millis(latency)));
+    let tries = if last.number == 1 { String::new() } else { format!(", try {}", last.number) };
+    if last.complaints.is_empty() {
+        log::info(format!("ok      {name} ({latency}{tries})"));
+        return;
+    }
+    log::error(format!("failed  {name} ({latency}{tries}): {}", last.complaints.join("; ")));
+    for complaint in &last.complaints {
+        let problem = Diagnostic::error("check-failed", format!("{name}: {complaint}")).at(format!("checks[{index}]"));
+        outputs::report(problem);
+    }
+}
+
+/// By the nearest rank: the smallest latency that so many of 100 don't exceed.
+fn percentile(latencies: &mut [Duration], percent: usize) -> Option<Duration> {
+    latencies.sort_unstable();
+    let rank = (latencies.len() * percent).div_ceil(100);
+    latencies.get(rank.checked_sub(1)?).copied()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+stagewright_sdk::export_stage!(SmokeTest);
+
+#[cfg(test)]
+mod tests;
