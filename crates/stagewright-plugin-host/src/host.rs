@@ -9,9 +9,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
-use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Interrupt, Problem, StageRunner,
-};
+use stagewright_engine::{AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Interrupt, Problem, StageRunner};
 use stagewright_model::{PluginRef, Trust};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -150,12 +148,7 @@ impl PluginHost {
     /// Strings that hold `${{ }}` have no value yet. The plugin sees them as they stand, and what it says of a place
     /// that holds one, or of a table or list around one, is left out: it will be said again when the stage runs.
     /// A native library isn't asked.
-    pub async fn validate(
-        &self,
-        uses: &PluginRef,
-        trust: &Trust,
-        config: &Json,
-    ) -> Result<Vec<Problem>, PluginError> {
+    pub async fn validate(&self, uses: &PluginRef, trust: &Trust, config: &Json) -> Result<Vec<Problem>, PluginError> {
         if matches!(trust, Trust::Native { .. }) {
             return Ok(Vec::new());
         }
@@ -302,7 +295,11 @@ impl Inner {
             },
             gates: Gates::default(),
             denial: None,
-            context: Context::new(request, supervisor.cancel.clone(), supervisor.deadline.map(|(deadline, _)| deadline)),
+            context: Context::new(
+                request,
+                supervisor.cancel.clone(),
+                supervisor.deadline.map(|(deadline, _)| deadline),
+            ),
             workspace,
             log,
         })

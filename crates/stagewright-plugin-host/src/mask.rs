@@ -71,9 +71,11 @@ impl Masker {
         match value {
             Value::String(text) => Value::String(self.text(text)),
             Value::Array(items) => items.iter().map(|item| self.json(item)).collect(),
-            Value::Object(entries) => {
-                entries.iter().map(|(key, item)| (self.text(key), self.json(item))).collect::<serde_json::Map<_, _>>().into()
-            }
+            Value::Object(entries) => entries
+                .iter()
+                .map(|(key, item)| (self.text(key), self.json(item)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
             other => other.clone(),
         }
     }
@@ -128,6 +130,15 @@ impl MaskStream {
     /// What can be shown once `data` is known too.
     pub(crate) fn push(&mut self, data: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(data);
+        self.show(false)
+    }
+
+    /// The rest: nothing more will come.
+    pub(crate) fn finish(&mut self) -> Vec<u8> {
+        self.show(true)
+    }
+
+    fn show(&mut self, last: bool) -> Vec<u8> {
         let needles = self.masker.needles.read().unwrap_or_else(PoisonError::into_inner);
         let needles: Vec<&[u8]> = needles
             .iter()
@@ -137,19 +148,15 @@ impl MaskStream {
         if needles.is_empty() {
             return std::mem::take(&mut self.held);
         }
-        let (shown, taken) = mask(&self.held, &needles);
+        let (shown, taken) = mask(&self.held, &needles, last);
         self.held.drain(..taken);
         shown
     }
-
-    /// The rest: nothing more will come.
-    pub(crate) fn finish(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.held)
-    }
 }
 
-/// Masks `data`, and says how much of it was dealt with: the rest might be the beginning of a needle.
-fn mask(data: &[u8], needles: &[&[u8]]) -> (Vec<u8>, usize) {
+/// Masks `data`, and says how much of it was dealt with: the rest might be the beginning of a needle, unless this is the
+/// last of the data.
+fn mask(data: &[u8], needles: &[&[u8]], last: bool) -> (Vec<u8>, usize) {
     let starts = needles.iter().fold([false; 256], |mut starts, needle| {
         starts[usize::from(needle[0])] = true;
         starts
@@ -164,7 +171,7 @@ fn mask(data: &[u8], needles: &[&[u8]]) -> (Vec<u8>, usize) {
             continue;
         }
         // Checked before a match: a longer needle may be under way of which a shorter one is the beginning.
-        if needles.iter().any(|needle| needle.len() > rest.len() && needle.starts_with(rest)) {
+        if !last && needles.iter().any(|needle| needle.len() > rest.len() && needle.starts_with(rest)) {
             break;
         }
         match needles.iter().find(|needle| rest.starts_with(needle)) {

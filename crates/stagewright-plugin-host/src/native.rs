@@ -124,7 +124,9 @@ impl Natives {
         };
         let end = match supervisor.run(thread, || {}).await {
             Ok(Ok(code)) => run.end(code),
-            Ok(Err(error)) => verdict::of_bad_plugin(PluginError::new("the native plugin broke off").caused_by([error])),
+            Ok(Err(error)) => {
+                verdict::of_bad_plugin(PluginError::new("the native plugin broke off").caused_by([error]))
+            }
             Err(stopped) => verdict::of_stop(&stopped),
         };
         let outputs = run.outputs.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -159,8 +161,8 @@ fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
     let mut copy = tempfile::Builder::new().suffix(".so").tempfile().map_err(failed)?;
     copy.write_all(&bytes).and_then(|()| copy.flush()).map_err(failed)?;
     // SAFETY: running the library's initialisers is what the pipeline asked for, for exactly these bytes.
-    let library = unsafe { Library::new(copy.path()) }
-        .map_err(|error| bad("can't be loaded".to_owned()).caused_by([error]))?;
+    let library =
+        unsafe { Library::new(copy.path()) }.map_err(|error| bad("can't be loaded".to_owned()).caused_by([error]))?;
     let help = "a native plugin exports `stagewright_native_v1`; see include/stagewright_native.h";
     // SAFETY: the name carries the version of the signature.
     let table = unsafe {
@@ -214,7 +216,9 @@ impl Run {
             _ if self.cancel.is_set() => (Outcome::Cancelled, FailureKind::Cancelled, message),
             1 => (Outcome::Failed, FailureKind::Reported, message),
             2 => (Outcome::Errored, FailureKind::Reported, message),
-            other => (Outcome::Errored, FailureKind::BadPlugin, format!("the plugin ended with the unknown code {other}")),
+            other => {
+                (Outcome::Errored, FailureKind::BadPlugin, format!("the plugin ended with the unknown code {other}"))
+            }
         };
         let help = Some(help).filter(|help| !help.is_empty()).map(|help| masker.text(&help));
         let retryable = kind == FailureKind::Reported;

@@ -65,8 +65,7 @@ impl WorkspacePath {
 
     /// Whether this is `folder` or lies below it.
     pub(crate) fn is_within(&self, folder: &WorkspacePath) -> bool {
-        folder.is_root()
-            || self.0.strip_prefix(&folder.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        folder.is_root() || self.0.strip_prefix(&folder.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Itself, then the folders that it is in, up to and without the root.
@@ -142,17 +141,13 @@ impl PathRules {
 
     /// Whether `path` is granted, by itself or with a folder that it is in.
     pub(crate) fn grant(&self, path: &WorkspacePath) -> bool {
-        self.everything
-            || self.patterns.iter().any(|pattern| path.lineage().any(|part| pattern.matcher.is_match(part)))
+        self.everything || self.patterns.iter().any(|pattern| path.lineage().any(|part| pattern.matcher.is_match(part)))
     }
 
     /// Whether `folder` may hold anything that is granted.
     pub(crate) fn reach_into(&self, folder: &WorkspacePath) -> bool {
         self.everything
-            || self
-                .patterns
-                .iter()
-                .any(|pattern| folder.is_within(pattern.base()) || pattern.base().is_within(folder))
+            || self.patterns.iter().any(|pattern| folder.is_within(pattern.base()) || pattern.base().is_within(folder))
     }
 }
 

@@ -158,12 +158,17 @@ impl Policy {
             return Ok(());
         }
         let message = format!("`{path}` is the engine's own");
-        Err(CapabilityError::new(ErrorCode::PermissionDenied, message).with_help("choose another path: none grants this"))
+        Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
+            .with_help("choose another path: none grants this"))
     }
 
     fn deny(&self, doing: String, key: &str, granted: &[String], missing: &str) -> CapabilityError {
-        CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}"))
-            .with_help(grant(&self.stage, key, granted, missing))
+        CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}")).with_help(grant(
+            &self.stage,
+            key,
+            granted,
+            missing,
+        ))
     }
 }
 
@@ -234,7 +239,10 @@ mod tests {
     fn help_keeps_what_is_granted_already() {
         let policy = policy(|permissions| permissions.process = vec!["git".into()]);
         assert!(policy.program("git").is_ok());
-        assert_eq!(help(policy.program("cargo")), "change in [stages.test.permissions]: process = [\"cargo\", \"git\"]");
+        assert_eq!(
+            help(policy.program("cargo")),
+            "change in [stages.test.permissions]: process = [\"cargo\", \"git\"]"
+        );
     }
 
     #[test]

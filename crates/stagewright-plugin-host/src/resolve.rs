@@ -104,8 +104,9 @@ impl Resolver {
 
     async fn pulled(&self, text: &str) -> Result<PathBuf, PluginError> {
         let bad = |why: String| PluginError::new(format!("plugin `oci:{text}`: {why}"));
-        let reference: Reference =
-            text.parse().map_err(|error: crate::CapabilityError| PluginError { help: error.help, ..bad(error.message) })?;
+        let reference: Reference = text
+            .parse()
+            .map_err(|error: crate::CapabilityError| PluginError { help: error.help, ..bad(error.message) })?;
         let Some(digest) = reference.digest.clone() else {
             return Err(bad("is not pinned".to_owned()).with_help("add the digest: `…@sha256:…`"));
         };
@@ -120,13 +121,13 @@ impl Resolver {
         fs::create_dir_all(&self.pulled).map_err(failed)?;
         let layout = tempfile::tempdir_in(&self.pulled).map_err(failed)?;
         let access = Access { workspace: &self.workspace, rehearsal: false };
-        self.registry
-            .pull(&reference, layout.path(), access)
-            .await
-            .map_err(|error| PluginError { message: bad(error.message).message, causes: error.causes, help: error.help })?;
-        let blob = image::component(layout.path(), &digest).map_err(|why| {
-            bad(why).with_help("a plugin's image has one layer, of the media type application/wasm")
+        self.registry.pull(&reference, layout.path(), access).await.map_err(|error| PluginError {
+            message: bad(error.message).message,
+            causes: error.causes,
+            help: error.help,
         })?;
+        let blob = image::component(layout.path(), &digest)
+            .map_err(|why| bad(why).with_help("a plugin's image has one layer, of the media type application/wasm"))?;
         fs::rename(blob, &file).map_err(failed)?;
         Ok(file)
     }
@@ -137,7 +138,6 @@ fn names_in(folder: &Path) -> Vec<String> {
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter_map(|name| Some(name.strip_suffix(".wasm")?.to_owned())).collect()
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -39,7 +39,10 @@ impl Stopped {
                 Outcome::Errored,
                 FailureKind::LogLimit,
                 format!("wrote more than {} of log", crate::limits::Bytes(*limit)),
-                Some(format!("raise the limit with `log-limit = \"{}\"`", crate::limits::Bytes(limit.saturating_mul(2)))),
+                Some(format!(
+                    "raise the limit with `log-limit = \"{}\"`",
+                    crate::limits::Bytes(limit.saturating_mul(2))
+                )),
             ),
         };
         let retryable = matches!(self, Stopped::Timeout(_));

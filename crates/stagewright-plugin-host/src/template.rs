@@ -50,8 +50,17 @@ mod tests {
         let config = serde_json::json!({
             "url": "${{ inputs.url }}", "count": "three", "checks": [{ "status": "${{ x }}" }, { "status": "no" }],
         });
-        let found = [Some("url"), Some("count"), Some("checks[0].status"), Some("checks[1].status"), Some("checks[0]"),
-            Some("checks[1]"), Some("url.deeper"), Some("unknown"), None]
+        let found = [
+            Some("url"),
+            Some("count"),
+            Some("checks[0].status"),
+            Some("checks[1].status"),
+            Some("checks[0]"),
+            Some("checks[1]"),
+            Some("url.deeper"),
+            Some("unknown"),
+            None,
+        ]
         .map(|path| Problem {
             level: Level::Error,
             code: "config".into(),

@@ -27,9 +27,7 @@ pub(crate) fn of_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
             let failure = of_trap(&error, &masker);
             AttemptEnd::Unsuccessful(Outcome::Errored, failure)
         }
-        Ok(Ok(Err(error))) => {
-            of_answer(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denial.take())
-        }
+        Ok(Ok(Err(error))) => of_answer(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denial.take()),
         Ok(Ok(Ok(GuestOutcome::Succeeded))) => AttemptEnd::Succeeded,
         Ok(Ok(Ok(GuestOutcome::Skipped(reason)))) => AttemptEnd::Skipped(masker.text(&reason)),
         Ok(Ok(Ok(GuestOutcome::Suspended(suspension)))) => match attempt.gates.take(&suspension.token) {

@@ -180,7 +180,12 @@ impl Wasm {
     }
 
     /// Findings on a `with` table, by a call during which only `context` answers.
-    pub(crate) async fn validate(&self, name: &str, plugin: &Plugin, config: Json) -> Result<Vec<Problem>, PluginError> {
+    pub(crate) async fn validate(
+        &self,
+        name: &str,
+        plugin: &Plugin,
+        config: Json,
+    ) -> Result<Vec<Problem>, PluginError> {
         let failed = |error: &wasmtime::Error| inspection_failed(name, "validate", error);
         let mut linker = Linker::new(&self.engine);
         stage::context::add_to_linker::<_, HasSelf<Context>>(&mut linker, |inspection: &mut Inspection| {

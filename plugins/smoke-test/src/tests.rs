@@ -7,7 +7,9 @@ use super::*;
 const HEALTH: &str = "http://app/health";
 
 fn host(check: Json) -> FakeHost {
-    FakeHost::new().config(json!({ "url": "http://app/", "checks": [check] }))
+    let mut with = json!({ "url": "http://app/" });
+    with["checks"] = Json::Array(vec![check]);
+    FakeHost::new().config(with)
 }
 
 fn run(check: Json, script: HttpScript) -> Report<Result<Outcome>> {

@@ -56,8 +56,7 @@ impl Artifacts {
         }
         let mut file = files.open(path)?;
         let stored = self.store(&mut file).and_then(|(digest, size)| {
-            let record =
-                Record { digest, media_type: media_type.to_owned(), size, stage: self.stage.clone() };
+            let record = Record { digest, media_type: media_type.to_owned(), size, stage: self.stage.clone() };
             let mut draft = draft_beside(&place)?;
             serde_json::to_writer(&mut draft, &record)?;
             draft.persist(&place)?;
@@ -105,9 +104,8 @@ impl Artifacts {
     }
 
     fn place(&self, name: &str) -> Result<PathBuf, CapabilityError> {
-        let fine = |text: &str| {
-            !text.starts_with('.') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        };
+        let fine =
+            |text: &str| !text.starts_with('.') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if name.is_empty() || name.len() > NAME || !fine(name) {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{name}` can't name an artifact"))
                 .with_help(format!("use at most {NAME} letters, digits, `-`, `_` and `.`, not beginning with a dot")));

@@ -132,8 +132,7 @@ mod tests {
     #[test]
     fn a_question_must_be_one() {
         let mut gates = Gates::default();
-        let field =
-            Field { name: "a".into(), kind: FieldKind::Text, description: String::new(), required: false };
+        let field = Field { name: "a".into(), kind: FieldKind::Text, description: String::new(), required: false };
         let bad = [
             ApprovalBuilder::new(" ".into()),
             ApprovalBuilder { approvals: 0, ..ApprovalBuilder::new("x".into()) },

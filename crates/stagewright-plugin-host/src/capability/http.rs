@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
+};
 use reqwest::{Client, Method, StatusCode, Url};
 use tokio::sync::mpsc;
 
@@ -108,7 +110,10 @@ impl ResponseHandle {
     /// At most so many bytes; fewer only when no more have come, none at the end.
     async fn read(&mut self, max_bytes: usize) -> Result<Vec<u8>, CapabilityError> {
         if max_bytes == 0 {
-            return Err(CapabilityError::new(ErrorCode::InvalidArgument, "reading 0 bytes looks like the end of the body"));
+            return Err(CapabilityError::new(
+                ErrorCode::InvalidArgument,
+                "reading 0 bytes looks like the end of the body",
+            ));
         }
         let mut data = self.next().await?;
         if data.len() > max_bytes {
@@ -338,7 +343,8 @@ fn redirection(answer: &reqwest::Response) -> Option<String> {
 /// The values of headers may be secrets: errors name the header only.
 fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), CapabilityError> {
     let invalid = |what: &str| CapabilityError::new(ErrorCode::InvalidArgument, what.to_owned());
-    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("`{name}` can't name a header")))?;
+    let parsed =
+        HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("`{name}` can't name a header")))?;
     let value = HeaderValue::from_str(value)
         .map_err(|_| invalid(&format!("the value of header `{name}` holds characters that a header can't hold")))?;
     Ok((parsed, value))

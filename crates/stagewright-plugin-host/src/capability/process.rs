@@ -105,8 +105,9 @@ impl ChildHandle {
         let program = &self.program;
         let Some(captured) = &mut self.captured else {
             let message = format!("the output of `{program}` isn't captured");
-            return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
-                .with_help("call `capture` before `spawn`"));
+            return Err(
+                CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help("call `capture` before `spawn`")
+            );
         };
         if let Some(chunk) = captured.recv().await {
             return Ok(Some(chunk));

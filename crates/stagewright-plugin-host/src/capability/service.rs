@@ -213,7 +213,10 @@ mod tests {
         let image = format!("local/api@{digest}");
         let mut services = services(folder.path(), Some("staging"));
         let error = services.start(release("other", &image)).await.unwrap_err();
-        assert_eq!(error.help.as_deref(), Some("change in [stages.deploy.permissions]: service = [\"api\", \"other\"]"));
+        assert_eq!(
+            error.help.as_deref(),
+            Some("change in [stages.deploy.permissions]: service = [\"api\", \"other\"]")
+        );
         let error = services.start(release("api", &format!("oci:private@{digest}"))).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::PermissionDenied);
         let error = services.start(release("api", "local/api:1")).await.unwrap_err();

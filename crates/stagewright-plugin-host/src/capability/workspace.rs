@@ -158,7 +158,9 @@ impl Workspace {
             let entries = match self.root.read_dir(folder.as_path()) {
                 Ok(entries) => entries,
                 // What isn't there, or vanished meanwhile, holds nothing.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    continue;
+                }
                 Err(error) => return Err(failed("list", &folder, &error)),
             };
             for entry in entries {

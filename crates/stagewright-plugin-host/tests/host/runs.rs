@@ -38,11 +38,12 @@ async fn what_is_not_granted_is_denied_with_the_remedy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_granted_process_runs_in_the_workspace() {
     let harness = Harness::new();
-    let ended = harness.run(&shell("pwd; echo $0 >&2"), |request| request.permissions.process.push("sh".into())).await;
+    let ended =
+        harness.run(&shell("pwd; echo other >&2"), |request| request.permissions.process.push("sh".into())).await;
     assert_eq!(ended.report().end, AttemptEnd::Succeeded);
     let mut lines = ended.lines;
     lines.sort();
-    assert_eq!(lines, [harness.path("workspace").display().to_string(), "sh".to_owned()]);
+    assert_eq!(lines, [harness.path("workspace").display().to_string(), "other".to_owned()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +71,8 @@ async fn a_polite_stop_reaches_processes_and_lets_them_end() {
     running.interrupt(Interrupt::Graceful);
     let ended = running.end().await;
     assert_eq!(ended.report().end, AttemptEnd::Succeeded, "it got to its end");
-    assert_eq!(ended.lines, ["asked"]);
+    // The shell may add a word about the child that it lost.
+    assert!(ended.lines.contains(&"asked".to_owned()), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

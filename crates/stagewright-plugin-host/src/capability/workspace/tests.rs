@@ -138,10 +138,7 @@ fn globs_show_what_may_be_read_in_order() {
         fixture.workspace.glob(pattern).unwrap().into_iter().map(|entry| entry.path).collect()
     };
     assert_eq!(paths("crates/*/Cargo.toml"), ["crates/a/Cargo.toml", "crates/b/Cargo.toml"]);
-    assert_eq!(
-        paths("**/*.toml"),
-        ["Cargo.toml", "crates/a/Cargo.toml", "crates/a/src/x.toml", "crates/b/Cargo.toml"]
-    );
+    assert_eq!(paths("**/*.toml"), ["Cargo.toml", "crates/a/Cargo.toml", "crates/a/src/x.toml", "crates/b/Cargo.toml"]);
     assert_eq!(paths("Cargo.toml"), ["Cargo.toml"]);
     assert_eq!(paths("docs/*"), [""; 0]);
     assert_eq!(paths("nothing/here/*"), [""; 0]);
