@@ -13,7 +13,7 @@ uses = "approve"
 needs = ["before"]
 [stages.approve.with]
 message = "Go on?"
-fields = [{ name = "ticket", type = "number", description = "The change's number", required = true }]
+fields = [{ name = "ticket", kind = "number", description = "The change's number", required = true }]
 [stages.after]
 uses = "noop"
 needs = ["approve"]

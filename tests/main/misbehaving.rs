@@ -46,46 +46,46 @@ fn ends(with: &str, settings: &str, permissions: &str, outcome: &str, kind: &str
 
 #[test]
 fn a_trap() {
-    ends(r#"way = "trap""#, "", "", "errored", "trapped", &["unreachable"]);
+    ends(r#"way = "trap""#, "", "", "errored", "trapped", &["broke off", "log"]);
 }
 
 #[test]
 fn an_endless_loop_ends_with_its_timeout() {
-    ends(r#"way = "loop""#, r#"timeout = "1s""#, "", "timed-out", "timeout", &["1 s", "timeout"]);
+    ends(r#"way = "loop""#, r#"timeout = "1s""#, "", "timed-out", "timeout", &["1s", "timeout"]);
 }
 
 #[test]
 fn an_endless_wait_in_the_host_ends_with_its_timeout() {
-    ends(r#"way = "sleep""#, r#"timeout = "1s""#, "", "timed-out", "timeout", &["1 s", "timeout"]);
+    ends(r#"way = "sleep""#, r#"timeout = "1s""#, "", "timed-out", "timeout", &["1s", "timeout"]);
 }
 
 #[test]
 fn memory_without_end() {
-    ends(r#"way = "eat""#, r#"memory = "64MiB""#, "", "errored", "out-of-memory", &["64 MiB", "memory = "]);
+    ends(r#"way = "eat""#, r#"memory = "64MiB""#, "", "errored", "out-of-memory", &["64MiB", "memory = "]);
 }
 
 #[test]
 fn a_log_without_end() {
-    ends(r#"way = "flood""#, r#"log-limit = "1MiB""#, "", "errored", "log-limit", &["1 MiB", "log-limit = "]);
+    ends(r#"way = "flood""#, r#"log-limit = "1MiB""#, "", "errored", "log-limit", &["1MiB", "log-limit = "]);
 }
 
 #[test]
 fn a_program_that_was_not_granted() {
-    ends(r#"way = "start", target = "rm""#, "", "", "failed", "denied", &["rm", r#"process = ["rm"]"#, "stages.bad"]);
+    ends(r#"way = "start", target = "rm""#, "", "", "errored", "denied", &["rm", r#"process = ["rm"]"#, "stages.bad"]);
 }
 
 #[test]
 fn a_file_that_was_not_granted() {
     let with = r#"way = "read", target = "secret.txt""#;
-    ends(with, "", r#"read = ["public"]"#, "failed", "denied", &["secret.txt", "read = "]);
+    ends(with, "", r#"read = ["public"]"#, "errored", "denied", &["secret.txt", "read = "]);
     let with = r#"way = "write", target = "stagewright.toml""#;
-    ends(with, "", r#"read = ["."]"#, "failed", "denied", &["stagewright.toml", "write = "]);
+    ends(with, "", r#"read = ["."]"#, "errored", "denied", &["stagewright.toml", "write = "]);
 }
 
 #[test]
 fn a_host_that_was_not_granted() {
     let with = r#"way = "call", target = "http://127.0.0.1:9/""#;
-    ends(with, "", r#"net = ["http://127.0.0.1:8"]"#, "failed", "denied", &["http://127.0.0.1:9", "net = "]);
+    ends(with, "", r#"net = ["http://127.0.0.1:8"]"#, "errored", "denied", &["http://127.0.0.1:9", "net = "]);
 }
 
 #[test]

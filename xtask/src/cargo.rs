@@ -19,6 +19,14 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // What cargo tells this program of its own package. Some build scripts (ring's) run again when it changes, and
+    // everything above them would be compiled anew after each change between `cargo xtask` and plain cargo.
+    for (name, _) in std::env::vars_os() {
+        let of_package = [&b"CARGO_PKG_"[..], b"CARGO_MANIFEST_"];
+        if of_package.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -18,7 +18,7 @@ const TAKES_PIPELINE: [&str; 3] = ["run", "plan", "graph"];
 
 /// Builds what is out of date, then replaces this process by `stagewright`; returns only if that fails.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
-    let (program, plugins) = build()?;
+    let (program, plugins) = build(Stdio::null())?;
     let mut command = Command::new(program);
     command.env("STAGEWRIGHT_PLUGINS", plugins);
     command.args(with_default_pipeline(arguments, &pipeline_names(&root().join("pipelines"))?));
@@ -26,19 +26,19 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
 }
 
 /// Builds the engine and the plugins as far as they are out of date; answers where the `stagewright` executable is,
-/// and the folder of the plugins' components.
-pub(crate) fn build() -> Result<(PathBuf, PathBuf)> {
+/// and the folder of the plugins' components. A line on each plugin goes to `list`.
+pub(crate) fn build(list: Stdio) -> Result<(PathBuf, PathBuf)> {
     require_c_compiler()?;
     let program = build_engine()?;
     let plugins = components_folder(&program)?.join("plugins");
-    build_components(&program, "plugins", &plugins)?;
+    build_components(&program, "plugins", &plugins, list)?;
     Ok((program, plugins))
 }
 
 /// As [`build`], with the components that only tests use.
 pub(crate) fn build_for_tests() -> Result<()> {
-    let (program, _) = build()?;
-    build_components(&program, "tests/guests", &components_folder(&program)?.join("test-plugins"))
+    let (program, _) = build(Stdio::inherit())?;
+    build_components(&program, "tests/guests", &components_folder(&program)?.join("test-plugins"), Stdio::inherit())
 }
 
 /// Beside the profile's folder that the executable stands in.
@@ -48,8 +48,10 @@ fn components_folder(program: &Path) -> Result<PathBuf> {
 }
 
 /// Builds the crates in a folder of the repository; an up-to-date one costs `stagewright` a few milliseconds.
-fn build_components(program: &Path, folder: &str, out: &Path) -> Result<()> {
-    run_command(Command::new(program).current_dir(root()).args(["plugin", "build", folder, "--out"]).arg(out))
+fn build_components(program: &Path, folder: &str, out: &Path, list: Stdio) -> Result<()> {
+    let mut command = Command::new(program);
+    command.current_dir(root()).args(["plugin", "build", folder, "--out"]).arg(out);
+    run_command(command.stdout(list))
 }
 
 /// SQLite and libgit2 are compiled from C, and rustc links with `cc`.

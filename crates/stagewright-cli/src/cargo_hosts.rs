@@ -48,7 +48,8 @@ mod tests {
         for folder in [home.clone(), project.join(".cargo")] {
             std::fs::create_dir_all(folder).unwrap();
         }
-        let mirror = "[source.crates-io]\nreplace-with = 'm'\n[source.m]\nregistry = 'sparse+https://u:p@m.test:8443/i/'";
+        let mirror =
+            "[source.crates-io]\nreplace-with = 'm'\n[source.m]\nregistry = 'sparse+https://u:p@m.test:8443/i/'";
         std::fs::write(home.join("config.toml"), mirror).unwrap();
         let private = "[registries.acme]\nindex = 'https://git.acme.test/index'";
         std::fs::write(project.join(".cargo/config.toml"), private).unwrap();

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stagewright_engine::{Control, DriveError, Event, Input, Observer, Ports, RunId, RunSummary, Scheduler, StageRunner, drive};
+use stagewright_engine::{
+    Control, DriveError, Event, Input, Observer, Ports, RunId, RunSummary, Scheduler, StageRunner, drive,
+};
 use stagewright_report::{RunView, junit};
 use stagewright_store::{Lease, Store};
 use tokio::sync::mpsc;
@@ -72,8 +74,12 @@ async fn drive_run(
         (false, false) if args.format == Format::Text && screen::can_ask() => Answering::Ask,
         (false, false) => Answering::Suspend,
     };
+    let mut inbox = Store::open(&repository.state)?;
+    // Answers that were given while no process drove the run count before anything else is decided.
+    for (stage, decision) in inbox.take_decisions(&run.id)? {
+        let _ = control.try_send(Control::Decide { stage, decision });
+    }
     if answering == Answering::Suspend {
-        // The channel is new and has room.
         let _ = control.try_send(Control::Suspend);
     }
     let answers = Answers::new(answering, control.clone(), screen, user(repository));
@@ -83,7 +89,6 @@ async fn drive_run(
         observers.iter_mut().for_each(|observer| observer.on_event(event));
     }
     let logs = Box::new(run.store.logs(&run.id)?);
-    let inbox = Store::open(&repository.state)?;
     let polling = tokio::spawn(poll(inbox, run.id.clone(), open, control.clone()));
     let watching = tokio::spawn(signals::watch(control));
     let ports = Ports {

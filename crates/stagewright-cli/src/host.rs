@@ -134,7 +134,10 @@ impl Host {
             let all = std::iter::once(first).chain(rest).map(|one| one.render(file, plan)).collect::<String>();
             return Err(CommandError::new(
                 Exit::InvalidPipeline,
-                format!("{} has stages that are not configured as their plugins want; nothing was run\n{all}", file.name),
+                format!(
+                    "{} has stages that are not configured as their plugins want; nothing was run\n{all}",
+                    file.name
+                ),
             ));
         }
         let wanted = plan.indices().filter(|index| !left_out.contains_key(index));

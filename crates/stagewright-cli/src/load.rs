@@ -63,7 +63,7 @@ pub(crate) fn inputs(plan: &Plan, given: &[String]) -> Result<BTreeMap<String, J
     }
     plan.resolve_inputs(&values).map_err(|errors| {
         let mut error = CommandError::not_ready("the pipeline's inputs aren't as it declares them");
-        error.hints = errors.iter().map(ToString::to_string).collect();
+        error.hints = errors.into_iter().map(|wrong| format!("{}: {}", wrong.message, wrong.help)).collect();
         error
     })
 }

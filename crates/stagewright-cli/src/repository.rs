@@ -105,11 +105,8 @@ impl Repository {
     }
 
     fn named(&self, wanted: &str) -> Result<PathBuf, CommandError> {
-        let candidates = [
-            PathBuf::from(wanted),
-            self.root.join(wanted),
-            self.root.join("pipelines").join(format!("{wanted}.toml")),
-        ];
+        let candidates =
+            [PathBuf::from(wanted), self.root.join(wanted), self.root.join("pipelines").join(format!("{wanted}.toml"))];
         let found = candidates.iter().find(|path| path.is_file()).map(|path| path.canonicalize());
         found.and_then(Result::ok).ok_or_else(|| {
             CommandError::not_ready(format!("there is no pipeline `{wanted}`")).hint(self.known_pipelines())
@@ -128,7 +125,8 @@ impl Repository {
     }
 
     fn known_pipelines(&self) -> String {
-        let names = self.pipelines().iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect::<Vec<_>>();
+        let names =
+            self.pipelines().iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect::<Vec<_>>();
         match names.as_slice() {
             [] => "the repository has none: write a `stagewright.toml` at its root".to_owned(),
             _ => format!("the repository has: {}", names.join(", ")),

@@ -155,7 +155,7 @@ fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
     let actual = sha256(&bytes);
     if actual != digest {
         return Err(bad(format!("has the digest {actual}, and the pipeline trusts {digest}"))
-            .with_help(format!("if the change is wanted, pin it: trust = {{ native = \"{actual}\" }}")));
+            .with_help(format!("if the change is wanted, pin it: digest = \"{actual}\"")));
     }
     let failed = |error: std::io::Error| bad(format!("can't be copied to be loaded: {error}"));
     let mut copy = tempfile::Builder::new().suffix(".so").tempfile().map_err(failed)?;

@@ -73,7 +73,7 @@ impl Policy {
         if granted.iter().any(|rule| rule == "*" || rule == program) {
             return Ok(());
         }
-        Err(self.deny(format!("start the program `{program}`"), "process", granted, program))
+        Err(self.deny(&format!("start the program `{program}`"), "process", granted, program))
     }
 
     pub(crate) fn read(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
@@ -81,7 +81,7 @@ impl Policy {
         if self.may_read(path) {
             return Ok(());
         }
-        Err(self.deny(format!("read `{path}`"), "read", &self.permissions.read, path.shown()))
+        Err(self.deny(&format!("read `{path}`"), "read", &self.permissions.read, path.shown()))
     }
 
     pub(crate) fn write(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
@@ -89,7 +89,7 @@ impl Policy {
         if self.write.grant(path) {
             return Ok(());
         }
-        Err(self.deny(format!("write `{path}`"), "write", &self.permissions.write, path.shown()))
+        Err(self.deny(&format!("write `{path}`"), "write", &self.permissions.write, path.shown()))
     }
 
     /// Without a reason: for listings, which show what may be read and pass over the rest.
@@ -106,7 +106,7 @@ impl Policy {
         if self.net.iter().any(|rule| rule.grants(origin)) {
             return Ok(());
         }
-        Err(self.deny(format!("call {origin}"), "net", &self.permissions.net, &origin.to_string()))
+        Err(self.deny(&format!("call {origin}"), "net", &self.permissions.net, &origin.to_string()))
     }
 
     /// `reference` with or without tag and digest.
@@ -116,7 +116,7 @@ impl Policy {
             return Ok(());
         }
         let doing = format!("use the image repository `{repository}`");
-        Err(self.deny(doing, "registry", &self.permissions.registry, repository))
+        Err(self.deny(&doing, "registry", &self.permissions.registry, repository))
     }
 
     pub(crate) fn service(&self, name: &str) -> Result<(), CapabilityError> {
@@ -124,7 +124,7 @@ impl Policy {
         if granted.iter().any(|rule| rule == name) {
             return Ok(());
         }
-        Err(self.deny(format!("run the service `{name}`"), "service", granted, name))
+        Err(self.deny(&format!("run the service `{name}`"), "service", granted, name))
     }
 
     pub(crate) fn secret(&self, name: &str) -> Result<(), CapabilityError> {
@@ -132,7 +132,7 @@ impl Policy {
         if granted.iter().any(|rule| rule == name) {
             return Ok(());
         }
-        Err(self.deny(format!("use the secret `{name}`"), "secrets", granted, name))
+        Err(self.deny(&format!("use the secret `{name}`"), "secrets", granted, name))
     }
 
     /// Whether the guest may read the secret's value; implies neither nor requires anything else.
@@ -141,7 +141,7 @@ impl Policy {
         if granted.iter().any(|rule| rule == name) {
             return Ok(());
         }
-        Err(self.deny(format!("read the value of the secret `{name}`"), "reveal", granted, name))
+        Err(self.deny(&format!("read the value of the secret `{name}`"), "reveal", granted, name))
     }
 
     /// Variables of the engine's environment that processes inherit.
@@ -162,7 +162,7 @@ impl Policy {
             .with_help("choose another path: none grants this"))
     }
 
-    fn deny(&self, doing: String, key: &str, granted: &[String], missing: &str) -> CapabilityError {
+    fn deny(&self, doing: &str, key: &str, granted: &[String], missing: &str) -> CapabilityError {
         CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}")).with_help(grant(
             &self.stage,
             key,

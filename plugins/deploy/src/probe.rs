@@ -30,7 +30,7 @@ pub(crate) fn wait(instance: &Instance, name: &str, probe: &Probe) -> Result<()>
         let left = probe.deadline.0.saturating_sub(waited);
         if left.is_zero() {
             let message = format!("{name} was not good within {} s", probe.deadline.0.as_secs_f64());
-            let error = Error::new(ErrorCode::DeadlineExceeded, message).cause(last);
+            let error = Error::failed(message).cause(last);
             return Err(with_log(error, instance).help(format!(
                 "see why GET {} isn't answered with {}, or raise `{name}.deadline`",
                 probe.path, probe.status

@@ -75,7 +75,7 @@ fn an_unhealthy_release_is_taken_away_and_the_old_one_stays() {
         .http(health(500))
         .run::<Deploy>();
     let error = report.result.unwrap_err();
-    assert_eq!(error.code, ErrorCode::DeadlineExceeded);
+    assert_eq!(error.code, ErrorCode::FailedPrecondition);
     assert!(
         error.message.contains("was taken away") && error.message.contains(&format!("{OLD}) still serves")),
         "{error}"

@@ -32,7 +32,7 @@ const PLUGIN_ARROWS: &[&str] = &["stagewright-sdk"];
 
 /// Heavy libraries and those that open an authority: each is behind the crates named here, and nobody else names it or
 /// reaches it in another way.
-const OWNERS: [(&str, &[&str]); 12] = [
+const OWNERS: [(&str, &[&str]); 11] = [
     ("cap-std", &["stagewright-plugin-host"]),
     ("cel", &["stagewright-model"]),
     ("clap", &["stagewright-cli", "xtask"]),
@@ -40,7 +40,6 @@ const OWNERS: [(&str, &[&str]); 12] = [
     ("indicatif", &["stagewright-report"]),
     ("libloading", &["stagewright-plugin-host"]),
     ("oci-client", &["stagewright-plugin-host"]),
-    ("quick-junit", &["stagewright-report"]),
     ("reqwest", &["stagewright-plugin-host"]),
     ("rusqlite", &["stagewright-store"]),
     ("tokio", &["stagewright-cli", "stagewright-engine", "stagewright-plugin-host", "stagewright-process"]),

@@ -60,10 +60,8 @@ fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, C
         (1, _) => Ok(open.remove(0)),
         (_, true) => Err(CommandError::not_ready(format!("run {run} waits for nobody"))
             .hint("`stagewright runs --waiting` lists the runs that do")),
-        (0, _) => {
-            Err(CommandError::not_ready(format!("`{}` of run {run} doesn't wait", stage.unwrap_or_default()))
-                .hint(format!("these do: {waiting}")))
-        }
+        (0, _) => Err(CommandError::not_ready(format!("`{}` of run {run} doesn't wait", stage.unwrap_or_default()))
+            .hint(format!("these do: {waiting}"))),
         _ => Err(CommandError::usage(format!("which stage of run {run}?")).hint(format!("these wait: {waiting}"))),
     }
 }
@@ -124,7 +122,9 @@ fn form(fields: &[Field]) -> String {
 
 /// Who sits at the terminal: git's `user.name`, else `$USER`.
 pub(crate) fn user(repository: &Repository) -> String {
-    let configured = git2::Repository::open(&repository.root).and_then(|found| found.config()).or_else(|_| git2::Config::open_default());
+    let configured = git2::Repository::open(&repository.root)
+        .and_then(|found| found.config())
+        .or_else(|_| git2::Config::open_default());
     let name = configured.and_then(|mut config| config.snapshot()?.get_string("user.name"));
     name.ok()
         .filter(|name| !name.trim().is_empty())

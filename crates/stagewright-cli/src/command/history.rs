@@ -85,7 +85,8 @@ pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut dyn Write
         None => (0..stages.len()).collect::<Vec<_>>(),
         Some(wanted) => {
             let fits = |stage: &StageSummary| &stage.id == wanted || &stage.name == wanted;
-            let chosen = stages.iter().enumerate().filter(|(_, stage)| fits(stage)).map(|(at, _)| at).collect::<Vec<_>>();
+            let chosen =
+                stages.iter().enumerate().filter(|(_, stage)| fits(stage)).map(|(at, _)| at).collect::<Vec<_>>();
             if chosen.is_empty() {
                 let ids = stages.iter().map(|stage| stage.id.as_str()).collect::<Vec<_>>().join(", ");
                 return Err(CommandError::not_ready(format!("run {run} has no stage `{wanted}`"))

@@ -132,10 +132,12 @@ impl Workspace<'_> {
 
     fn componentize(&self, guest: &Guest, module: &Path, path: &Path) -> Result<(), PluginError> {
         let core = fs::read(module).map_err(|source| PluginError::Read { path: module.to_owned(), source })?;
-        let component =
-            ComponentEncoder::default().validate(true).module(&core).and_then(|encoder| encoder.encode()).map_err(
-                |error| PluginError::Componentize { plugin: guest.name.clone(), reason: format!("{error:#}") },
-            )?;
+        let unfit = |reason| PluginError::Componentize { plugin: guest.name.clone(), reason };
+        let component = encode(&core).map_err(unfit)?;
+        let problems = Interfaces::of(&component).map_err(unfit)?.problems();
+        if !problems.is_empty() {
+            return Err(unfit(format!("it {}", problems.join(", and it "))));
+        }
         write_whole(path, &component)?;
         fingerprint::stamp(path, &component, &self.fingerprint)
     }
@@ -153,6 +155,12 @@ impl Workspace<'_> {
         let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
         [remap(&cargo_home, "/cargo"), remap(&self.root, "/source")].join("\u{1f}")
     }
+}
+
+/// The error says what the module lacks.
+fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
+    let encoded = ComponentEncoder::default().validate(true).module(module).and_then(|encoder| encoder.encode());
+    encoded.map_err(|error| format!("{error:#}"))
 }
 
 /// From Cargo's messages, one JSON object a line.

@@ -6,6 +6,8 @@ use wit_component::DecodedWasm;
 const PACKAGE: &str = "stagewright:stage/";
 /// The contract that this version speaks; a patch release more or less is no matter.
 const VERSION: &str = "0.1.";
+/// Magic, version 1, layer 0, by the core specification.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 /// Without a permission, because they reach nothing outside of the run.
 const FREE: [&str; 7] = ["types", "context", "clock", "logging", "outputs", "artifacts", "gate"];
 /// Interface, the permission that opens it.
@@ -32,6 +34,9 @@ pub(super) struct Interfaces {
 impl Interfaces {
     /// The error says why the bytes are no component.
     pub(super) fn of(component: &[u8]) -> Result<Interfaces, String> {
+        if component.starts_with(CORE_MODULE) {
+            return Err("it is a core module, not a component".to_owned());
+        }
         let (resolve, world) = match wit_component::decode(component) {
             Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
             Ok(DecodedWasm::WitPackage(..)) => return Err("it is a WIT package, not a component".to_owned()),
@@ -114,7 +119,8 @@ mod tests {
 
     #[test]
     fn what_is_no_component_says_so() {
-        assert!(Interfaces::of(b"\0asm\x01\0\0\0").unwrap_err().contains("no component"));
+        assert_eq!(Interfaces::of(CORE_MODULE).unwrap_err(), "it is a core module, not a component");
+        assert!(Interfaces::of(b"text").unwrap_err().starts_with("it is no component"));
         let lacking = Interfaces { foreign: vec!["wasi:cli/exit@0.2.0".to_owned()], ..Interfaces::default() };
         assert_eq!(lacking.problems().len(), 2);
     }

@@ -165,7 +165,11 @@ mod tests {
             "Cargo.toml",
             "[workspace]\nmembers = [\"plugins/*\", \"sdk\"]\n[workspace.dependencies]\nstagewright-sdk = { path = \"sdk\" }\n",
         );
-        write(&root, "sdk/Cargo.toml", "[package]\nname = \"stagewright-sdk\"\n[dependencies]\ndeep = { path = \"../deep\" }\n");
+        write(
+            &root,
+            "sdk/Cargo.toml",
+            "[package]\nname = \"stagewright-sdk\"\n[dependencies]\ndeep = { path = \"../deep\" }\n",
+        );
         write(
             &root,
             "deep/Cargo.toml",
@@ -176,7 +180,9 @@ mod tests {
             "plugins/one/Cargo.toml",
             &format!("[package]\nname = \"one\"\n[dependencies]\nstagewright-sdk.workspace = true\n{CDYLIB}"),
         );
-        write(&root, "plugins/two/Cargo.toml", &format!("[package]\nname = \"two\"\n{CDYLIB}"));
+        let two = format!("[package]\nname = \"two\"\n[dependencies]\nwit-bindgen = \"0.61\"\n{CDYLIB}");
+        write(&root, "plugins/two/Cargo.toml", &two);
+        write(&root, "plugins/native/Cargo.toml", &format!("[package]\nname = \"native\"\n{CDYLIB}"));
         write(&root, "plugins/wit/stage.wit", "");
         (dir, root)
     }

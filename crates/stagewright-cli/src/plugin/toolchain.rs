@@ -46,19 +46,27 @@ pub(super) fn choose(folder: &Path, progress: &mut dyn Write) -> Result<Toolchai
     let mut tried = Vec::new();
     let cargo = in_path("cargo");
     let sysroot = sysroot(folder)?;
-    if let (Some(cargo), Some(sysroot)) = (&cargo, &sysroot) {
-        if has_target(sysroot) || add_with_rustup(folder, sysroot, &mut tried, progress)? {
-            return Ok(Toolchain::Installed { cargo: cargo.clone() });
-        }
+    if let (Some(cargo), Some(sysroot)) = (&cargo, &sysroot)
+        && (has_target(sysroot) || add_with_rustup(folder, sysroot, &mut tried, progress)?)
+    {
+        return Ok(Toolchain::Installed { cargo: cargo.clone() });
     }
-    if !debian_is_complete() && !install_debian(folder, &mut tried, progress)? {
+    if !debian_is_complete() && !install(&DEBIAN_PACKAGES, folder, &mut tried, progress)? {
         return Err(PluginError::NoToolchain { tried, remedy: remedy() });
     }
-    match linker(sysroot.as_deref()) {
+    if let Some(linker) = linker(sysroot.as_deref()) {
+        return Ok(Toolchain::FromSource { linker });
+    }
+    let package = linker_package(folder)?;
+    let installed = install(&[&package], folder, &mut tried, progress)?;
+    match linker(sysroot.as_deref()).filter(|_| installed) {
         Some(linker) => Ok(Toolchain::FromSource { linker }),
         None => {
             tried.push("Debian's compiler is here, but no linker for wasm".to_owned());
-            Err(PluginError::NoToolchain { tried, remedy: "apt-get install -y --no-install-recommends lld".to_owned() })
+            Err(PluginError::NoToolchain {
+                tried,
+                remedy: format!("apt-get install -y --no-install-recommends {package}"),
+            })
         }
     }
 }
@@ -129,50 +137,64 @@ fn debian_is_complete() -> bool {
     [Path::new(DEBIAN_CARGO), Path::new(DEBIAN_RUSTC), &source].iter().all(|path| path.is_file())
 }
 
-fn install_debian(folder: &Path, tried: &mut Vec<String>, progress: &mut dyn Write) -> Result<bool, PluginError> {
+/// Whether the packages are installed now.
+fn install(
+    packages: &[&str],
+    folder: &Path,
+    tried: &mut Vec<String>,
+    progress: &mut dyn Write,
+) -> Result<bool, PluginError> {
     let apt = Path::new(APT_GET);
     if !apt.is_file() || !rustix::process::geteuid().is_root() {
-        tried.push("installing Debian's compiler takes apt-get and root".to_owned());
+        tried.push(format!("installing {} takes apt-get and root", packages.join(" ")));
         return Ok(false);
     }
     let get = |args: &[&str]| {
         Tool::new(apt.to_owned(), folder).args(args.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive")
     };
-    let mut install = vec!["install", "-y", "--no-install-recommends"];
-    install.extend(DEBIAN_PACKAGES);
-    writeln!(progress, "apt-get {}", install.join(" "))?;
-    let (mut status, _) = get(&install).run(progress)?;
+    let args = [&["install", "-y", "--no-install-recommends"], packages].concat();
+    let line = format!("apt-get {}", args.join(" "));
+    writeln!(progress, "{line}")?;
+    let (mut status, _) = get(&args).run(progress)?;
     if !status.success() {
         // The lists may never have been fetched, as in a fresh container.
         writeln!(progress, "apt-get update")?;
         get(&["update"]).run(progress)?;
-        (status, _) = get(&install).run(progress)?;
+        (status, _) = get(&args).run(progress)?;
     }
     if !status.success() {
-        tried.push(format!("`apt-get {}` ended with {status}", install.join(" ")));
+        tried.push(format!("`{line}` ended with {status}"));
     }
-    Ok(status.success() && debian_is_complete())
+    Ok(status.success())
 }
 
 /// Debian's compiler comes without a linker for wasm: the active toolchain's is as good, and so is LLVM's.
 fn linker(sysroot: Option<&Path>) -> Option<PathBuf> {
     let hosts = sysroot.and_then(|sysroot| sysroot.join("lib/rustlib").read_dir().ok());
     let mut bundled = hosts.into_iter().flatten().flatten().map(|host| host.path().join("bin/rust-lld"));
-    let versioned = || {
-        let releases = Path::new("/usr/lib").read_dir().ok()?.flatten();
-        let mut linkers: Vec<PathBuf> = releases
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"))
-            .map(|entry| entry.path().join("bin/wasm-ld"))
-            .filter(|path| path.is_file())
-            .collect();
-        linkers.sort();
-        linkers.pop()
-    };
     bundled
         .find(|path| path.is_file())
         .or_else(|| in_path("wasm-ld"))
         .or_else(|| in_path("rust-lld"))
-        .or_else(versioned)
+        .or_else(newest_llvm_linker)
+}
+
+/// An older linker doesn't read what a newer compiler writes.
+fn newest_llvm_linker() -> Option<PathBuf> {
+    let entries = Path::new("/usr/lib").read_dir().ok()?.flatten();
+    let linkers = entries.filter_map(|entry| {
+        let release: u32 = entry.file_name().to_str()?.strip_prefix("llvm-")?.parse().ok()?;
+        Some((release, entry.path().join("bin/wasm-ld"))).filter(|(_, path)| path.is_file())
+    });
+    linkers.max().map(|(_, path)| path)
+}
+
+/// The linker of the LLVM release that Debian's compiler is built on.
+fn linker_package(folder: &Path) -> Result<String, PluginError> {
+    let (_, version) = Tool::new(PathBuf::from(DEBIAN_RUSTC), folder).args(["-vV"]).run(&mut std::io::sink())?;
+    let version = String::from_utf8_lossy(&version).into_owned();
+    let release = version.lines().find_map(|line| line.strip_prefix("LLVM version: ")?.split('.').next());
+    Ok(release.map_or_else(|| "lld".to_owned(), |release| format!("lld-{release}")))
 }
 
 fn remedy() -> String {

@@ -108,3 +108,33 @@ impl context::Host for Context {
         Ok(self.request.resumption.as_ref().map(ToString::to_string))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use context::Host as _;
+
+    use super::*;
+    use crate::testing::request;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_learns_what_it_was_given() {
+        let mut request = request();
+        request.config = serde_json::json!({ "a": 1 });
+        request.needs.insert("build".into(), serde_json::json!({ "digest": "x" }));
+        request.env.insert("NAME".into(), "value".into());
+        let cancel = Cancel::default();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut context = Context::new(Arc::new(request), cancel.clone(), Some(deadline));
+        assert_eq!(context.config().await.unwrap(), r#"{"a":1}"#);
+        assert_eq!(context.input("build".into()).await.unwrap().as_deref(), Some(r#"{"digest":"x"}"#));
+        assert_eq!(context.input("other".into()).await.unwrap(), None);
+        assert_eq!(context.variable("NAME".into()).await.unwrap().as_deref(), Some("value"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(context.remaining_ms().await.unwrap(), Some(3000));
+        assert!(!context.cancelled().await.unwrap());
+        cancel.set();
+        assert!(context.cancelled().await.unwrap());
+    }
+}

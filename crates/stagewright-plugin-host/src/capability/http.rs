@@ -340,11 +340,28 @@ fn redirection(answer: &reqwest::Response) -> Option<String> {
     location.to_str().ok().map(ToOwned::to_owned)
 }
 
+/// What the connection is about, not the request: set here, or not at all. A guest that could choose `Host` could reach
+/// another site behind a granted address.
+const OF_THE_CONNECTION: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// The values of headers may be secrets: errors name the header only.
 fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), CapabilityError> {
     let invalid = |what: &str| CapabilityError::new(ErrorCode::InvalidArgument, what.to_owned());
     let parsed =
         HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("`{name}` can't name a header")))?;
+    if OF_THE_CONNECTION.contains(&parsed.as_str()) {
+        return Err(invalid(&format!("the header `{name}` is the host's to set")));
+    }
     let value = HeaderValue::from_str(value)
         .map_err(|_| invalid(&format!("the value of header `{name}` holds characters that a header can't hold")))?;
     Ok((parsed, value))

@@ -109,3 +109,50 @@ impl Host for Attempt {
         Ok(self.images.pull(&reference, &layout).await?.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cap_std::ambient_authority;
+    use cap_std::fs::Dir;
+    use stagewright_model::Permissions;
+
+    use super::*;
+    use crate::error::ErrorCode;
+    use crate::testing::Backends;
+
+    #[tokio::test]
+    async fn images_and_folders_are_granted_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("image")).unwrap();
+        std::fs::create_dir_all(folder.path().join("private")).unwrap();
+        let permissions = Permissions {
+            registry: vec!["local/app".into()],
+            read: vec!["image".into()],
+            write: vec!["out".into()],
+            ..Permissions::default()
+        };
+        let policy = Arc::new(Policy::new("push", &permissions, &[], &[]).unwrap());
+        let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
+        let images = Images {
+            registry: Backends::new(folder.path()).registry,
+            workspace: Workspace::new(root, policy.clone(), 1000),
+            policy,
+            root: folder.path().to_owned(),
+            rehearsal: false,
+        };
+        let denied = [
+            images.push("private", "local/app:1").await,
+            images.push("image", "local/other:1").await,
+            images.resolve("ghcr.io/acme/app:1").await,
+            images.copy("local/app:1", "local/other:1").await,
+            images.copy("oci:private", "local/app:1").await,
+            images.pull("local/app:1", "image").await,
+        ];
+        for result in denied {
+            assert_eq!(result.unwrap_err().code, ErrorCode::PermissionDenied);
+        }
+        // Granted, and so the registry itself answers.
+        assert_eq!(images.resolve("local/app:1").await.unwrap_err().code, ErrorCode::NotFound);
+        assert_eq!(images.pull("local/app:1", "out/layout").await.unwrap_err().code, ErrorCode::NotFound);
+    }
+}

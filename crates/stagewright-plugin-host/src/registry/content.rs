@@ -44,25 +44,10 @@ pub(crate) struct Content {
 pub(crate) struct Manifest {
     media_type: Option<String>,
     #[serde(default)]
-    pub(crate) manifests: Vec<Child>,
+    pub(crate) manifests: Vec<Descriptor>,
     pub(crate) config: Option<Descriptor>,
     #[serde(default)]
     pub(crate) layers: Vec<Descriptor>,
-}
-
-/// An entry of an index.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Child {
-    #[serde(flatten)]
-    pub(crate) descriptor: Descriptor,
-    pub(crate) platform: Option<Platform>,
-}
-
-/// What an image runs on, in Go's words: `linux`, `amd64`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Platform {
-    pub(crate) os: String,
-    pub(crate) architecture: String,
 }
 
 impl Content {
@@ -77,7 +62,7 @@ impl Content {
         let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
             CapabilityError::new(ErrorCode::InvalidArgument, format!("manifest {digest} is malformed: {error}"))
         })?;
-        let digests = parsed.children().map(|child| &child.digest).chain(parsed.blobs().map(|blob| &blob.digest));
+        let digests = parsed.manifests.iter().map(|child| &child.digest).chain(parsed.blobs().map(|blob| &blob.digest));
         if let Some(digest) = digests.into_iter().find(|digest| !super::reference::is_digest(digest)) {
             let words = format!("manifest {digest} names `{digest}`, which is no sha256 digest");
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, words));
@@ -92,10 +77,6 @@ impl Content {
 impl Manifest {
     pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers)
-    }
-
-    pub(crate) fn children(&self) -> impl Iterator<Item = &Descriptor> {
-        self.manifests.iter().map(|child| &child.descriptor)
     }
 }
 

@@ -146,7 +146,7 @@ async fn manifests_below(source: &Endpoint, root: Content) -> Result<Vec<Content
     let mut found = vec![root];
     let mut next = 0;
     while let Some(content) = found.get(next) {
-        let children: Vec<String> = content.parsed.children().map(|child| child.digest.clone()).collect();
+        let children: Vec<String> = content.parsed.manifests.iter().map(|child| child.digest.clone()).collect();
         for digest in children {
             if !seen.insert(digest.clone()) {
                 continue;

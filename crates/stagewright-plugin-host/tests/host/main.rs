@@ -1,5 +1,7 @@
 //! The plugin host as the engine sees it: guests run, fail, misbehave and are stopped.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]
+
 mod guest;
 mod harness;
 mod limits;

@@ -136,6 +136,16 @@ async fn a_granted_origin_is_called_and_another_is_not() {
 }
 
 #[tokio::test]
+async fn a_guest_can_not_reach_another_site_behind_a_granted_address() {
+    let fixture = fixture(&["http://127.0.0.1:1"]);
+    for name in ["Host", "transfer-encoding", "content-length"] {
+        let mut request = get("http://127.0.0.1:1/");
+        request.headers.push((name.into(), "1".into()));
+        assert_eq!(fixture.http.send(&request).await.err().unwrap().code, ErrorCode::InvalidArgument, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn each_hop_of_a_redirect_is_checked() {
     let outside = Server::start(|_| answer("200 OK", "", "outside")).await;
     let target = outside.address.clone();
