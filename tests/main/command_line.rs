@@ -26,7 +26,8 @@ process = ["sh"]
 fn every_command_explains_itself() {
     let environment = TestEnvironment::new();
     let help = environment.run(&["--help"]).exits(0);
-    for command in ["run", "resume", "plan", "validate", "graph", "runs", "logs", "approve", "reject", "service", "plugin"]
+    for command in
+        ["run", "resume", "plan", "validate", "graph", "runs", "logs", "approve", "reject", "service", "plugin"]
     {
         assert!(help.stdout.contains(command), "{command} is not in the help");
         environment.run(&[command, "--help"]).exits(0);
@@ -65,7 +66,8 @@ fn resume_runs_only_what_is_missing() {
 
 #[test]
 fn mistakes_are_shown_with_their_place_and_nothing_runs() {
-    let broken = TWO.replace("needs = [\"hello\"]", "need = [\"hello\"]").replace("uses = \"command\"", "uses = \"comand\"");
+    let broken =
+        TWO.replace("needs = [\"hello\"]", "need = [\"hello\"]").replace("uses = \"command\"", "uses = \"comand\"");
     let environment = TestEnvironment::with_pipeline(&broken);
     let ended = environment.run(&["run"]).exits(3);
     for part in ["stagewright.toml:", "need", "needs", "comand", "command"] {

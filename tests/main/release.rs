@@ -5,22 +5,22 @@ use std::path::Path;
 use crate::environment::{TestEnvironment, outcomes, text};
 
 fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in from.read_dir().unwrap().map(Result::unwrap) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in from.read_dir().expect("a folder").flatten() {
         let name = entry.file_name();
         if name == "target" {
             continue;
         }
-        match entry.file_type().unwrap().is_dir() {
+        match entry.file_type().expect("a type").is_dir() {
             true => copy(&entry.path(), &to.join(name)),
-            false => drop(std::fs::copy(entry.path(), to.join(name)).unwrap()),
+            false => drop(std::fs::copy(entry.path(), to.join(name)).expect("a copy")),
         }
     }
 }
 
 fn sample() -> TestEnvironment {
     let environment = TestEnvironment::new();
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
     copy(&here.join("pipelines"), &environment.root().join("pipelines"));
     environment
 }

@@ -36,6 +36,8 @@ pub struct AttemptRequest {
     pub stage: StageIndex,
     /// Unique name, matrix values included.
     pub stage_id: String,
+    /// The table of the pipeline file that it comes from, as in `stages.test`; for errors that name a place.
+    pub table: String,
     /// 1 for the first try.
     pub attempt: u32,
     /// Which plugin.

@@ -160,7 +160,7 @@ impl RunState {
                 state.outputs.clone_from(outputs);
             }
             EventKind::RetryScheduled { stage, .. } | EventKind::StageEnded { stage, .. } => {
-                self.step(*stage, event)?
+                self.step(*stage, event)?;
             }
         }
         if event.is_recorded() {

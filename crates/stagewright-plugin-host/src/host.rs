@@ -238,9 +238,7 @@ impl Inner {
         log: AttemptLog,
     ) -> Result<Attempt, CapabilityError> {
         let config = &self.config;
-        // A cell of a matrix has its values behind the table's name.
-        let table = request.stage_id.split(" (").next().unwrap_or_default();
-        let policy = Policy::new(table, &request.permissions, &config.cargo_hosts, &config.reserved)?;
+        let policy = Policy::new(&request.table, &request.permissions, &config.cargo_hosts, &config.reserved)?;
         let policy = Arc::new(policy);
         let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
         let workspace = Workspace::new(self.root.clone(), policy.clone(), memory);

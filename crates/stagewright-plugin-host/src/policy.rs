@@ -18,8 +18,8 @@ const CARGO: &str = "cargo";
 /// A stage's permissions, ready to be asked.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    /// `[stages.NAME]`.
-    stage: String,
+    /// As in `stages.test`.
+    table: String,
     permissions: Permissions,
     read: PathRules,
     write: PathRules,
@@ -34,14 +34,14 @@ impl Policy {
     ///
     /// Fails when a permission doesn't mean anything.
     pub(crate) fn new(
-        stage: &str,
+        table: &str,
         permissions: &Permissions,
         cargo_hosts: &[String],
         reserved: &[String],
     ) -> Result<Policy, CapabilityError> {
         let invalid = |key: &str, why: &dyn std::fmt::Display| {
             CapabilityError::new(ErrorCode::InvalidArgument, format!("{why}"))
-                .with_help(format!("correct `{key}` in {}", table(stage)))
+                .with_help(format!("correct `{key}` in [{table}.permissions]"))
         };
         let rules = |key: &str, rules: &[String]| PathRules::parse(rules).map_err(|error| invalid(key, &error));
         let mut net = Vec::new();
@@ -57,7 +57,7 @@ impl Policy {
         }
         let reserved = reserved.iter().map(|path| WorkspacePath::parse(path)).collect::<Result<_, _>>()?;
         Ok(Policy {
-            stage: stage.to_owned(),
+            table: table.to_owned(),
             permissions: permissions.clone(),
             read: rules("read", &permissions.read)?,
             write: rules("write", &permissions.write)?,
@@ -164,7 +164,7 @@ impl Policy {
 
     fn deny(&self, doing: &str, key: &str, granted: &[String], missing: &str) -> CapabilityError {
         CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}")).with_help(grant(
-            &self.stage,
+            &self.table,
             key,
             granted,
             missing,
@@ -173,17 +173,11 @@ impl Policy {
 }
 
 /// The TOML that grants `missing` beside what is granted already.
-fn grant(stage: &str, key: &str, granted: &[String], missing: &str) -> String {
+fn grant(table: &str, key: &str, granted: &[String], missing: &str) -> String {
     let all: BTreeSet<&str> = granted.iter().map(String::as_str).chain([missing]).collect();
     let all: Vec<String> = all.into_iter().map(|entry| serde_json::Value::from(entry).to_string()).collect();
     let verb = if granted.is_empty() { "add to" } else { "change in" };
-    format!("{verb} {}: {key} = [{}]", table(stage), all.join(", "))
-}
-
-/// The header of a stage's permissions.
-fn table(stage: &str) -> String {
-    let bare = stage.chars().all(|character| character.is_ascii_alphanumeric() || "-_".contains(character));
-    if bare { format!("[stages.{stage}.permissions]") } else { format!("[stages.\"{stage}\".permissions]") }
+    format!("{verb} [{table}.permissions]: {key} = [{}]", all.join(", "))
 }
 
 /// The image reference without tag and digest.
@@ -204,7 +198,7 @@ mod tests {
         let mut permissions = Permissions::default();
         change(&mut permissions);
         let cargo = ["https://index.crates.example".to_owned()];
-        Policy::new("test", &permissions, &cargo, &[".stagewright".to_owned()]).unwrap()
+        Policy::new("stages.test", &permissions, &cargo, &[".stagewright".to_owned()]).unwrap()
     }
 
     fn help(denied: Result<(), CapabilityError>) -> String {
@@ -284,9 +278,9 @@ mod tests {
     #[test]
     fn a_permission_that_means_nothing_is_an_error() {
         let mut permissions = Permissions { net: vec!["ftp://x".into()], ..Permissions::default() };
-        let error = Policy::new("my stage", &permissions, &[], &[]).unwrap_err();
-        assert_eq!(error.help.as_deref(), Some("correct `net` in [stages.\"my stage\".permissions]"));
+        let error = Policy::new("finally.clean", &permissions, &[], &[]).unwrap_err();
+        assert_eq!(error.help.as_deref(), Some("correct `net` in [finally.clean.permissions]"));
         permissions = Permissions { read: vec!["../up".into()], ..Permissions::default() };
-        assert!(Policy::new("test", &permissions, &[], &[]).is_err());
+        assert!(Policy::new("stages.test", &permissions, &[], &[]).is_err());
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn request() -> AttemptRequest {
         pipeline: "test".into(),
         stage: StageIndex(0),
         stage_id: "stage".into(),
+        table: "stages.stage".to_owned(),
         attempt: 1,
         uses: PluginRef::Builtin("none".into()),
         trust: Trust::Component,

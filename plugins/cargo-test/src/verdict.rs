@@ -5,8 +5,8 @@ use stagewright_sdk::{Diagnostic, Error, ErrorCode};
 use crate::results::{Results, Suite, Test, Verdict};
 use crate::{Config, Heard, Runner};
 
-/// Lines of a failing test's output in its finding; the log and the JUnit report have more.
-const SHOWN: usize = 40;
+/// Lines of a failing test's output in its finding; the log and the JUnit report have all.
+const SHOWN: usize = 8;
 
 /// A finding for each test that failed, and for each executable that came to no end.
 pub(crate) fn problems(results: &Results) -> Vec<Diagnostic> {
@@ -57,22 +57,24 @@ pub(crate) fn judge(config: &Config, heard: &Heard) -> Option<Error> {
 const NEXTEST_NO_TESTS: i32 = 4;
 
 fn of_test(suite: &Suite, test: &Test) -> Diagnostic {
-    let panic = Panic::find(test.output.lines());
+    let output = test.output.lines();
+    let panic = Panic::find(output);
     let why = match (test.verdict, &panic) {
-        (Verdict::Unfinished, _) => ": it came to no end".to_owned(),
-        (_, Some(panic)) if !panic.message.is_empty() => format!(": {} ({})", panic.message, panic.place),
-        _ => String::new(),
+        (Verdict::Unfinished, _) => "it came to no end".to_owned(),
+        (_, Some(panic)) => format!("{} ({})", panic.message, panic.place),
+        // What it said last is nearest to why.
+        (_, None) => in_a_sentence(&output[output.len().saturating_sub(SHOWN)..]),
     };
-    let mut message = format!("test `{}` of {} failed{why}", test.name, suite.name);
-    for line in test.output.lines().iter().take(SHOWN) {
-        message.push_str("\n    ");
-        message.push_str(line);
-    }
-    let problem = Diagnostic::error("test-failed", message);
+    let problem = Diagnostic::error("test-failed", format!("test `{}` of {} failed: {why}", test.name, suite.name));
     match panic {
         Some(panic) => problem.at(panic.file),
         None => problem,
     }
+}
+
+fn in_a_sentence(lines: &[String]) -> String {
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    lines.join("; ")
 }
 
 fn of_suite(suite: &Suite) -> Option<Diagnostic> {
@@ -81,7 +83,7 @@ fn of_suite(suite: &Suite) -> Option<Diagnostic> {
     suite.is_broken().then(|| Diagnostic::error("test-crashed", message).help(help))
 }
 
-/// `thread 'name' (123) panicked at src/lib.rs:5:9:`, and the message on the next line.
+/// `thread 'name' (123) panicked at src/lib.rs:5:9:`, and the message on the lines after it.
 struct Panic {
     file: String,
     /// File, line and column.
@@ -95,7 +97,9 @@ impl Panic {
         let (_, place) = output[index].rsplit_once(" panicked at ")?;
         let place = place.trim_end_matches(':');
         let file = place.rsplitn(3, ':').nth(2)?;
-        let message = output.get(index + 1).map_or("", |line| line.trim());
-        Some(Panic { file: file.to_owned(), place: place.to_owned(), message: message.to_owned() })
+        let rest = &output[index + 1..];
+        let is_after = |line: &String| line.is_empty() || line.starts_with("note: ") || line == "stack backtrace:";
+        let length = rest.iter().position(is_after).unwrap_or(rest.len()).min(SHOWN);
+        Some(Panic { file: file.to_owned(), place: place.to_owned(), message: in_a_sentence(&rest[..length]) })
     }
 }

@@ -100,6 +100,10 @@ impl Scheduler {
             pipeline: plan.name.clone(),
             stage: index,
             stage_id: stage.id.clone(),
+            table: match stage.kind {
+                StageKind::Main => format!("stages.{}", stage.name),
+                StageKind::Finally => format!("finally.{}", stage.name),
+            },
             attempt,
             uses: stage.uses.clone(),
             trust: stage.trust.clone(),

@@ -30,6 +30,7 @@ impl Context {
             pipeline: String::new(),
             stage: StageIndex(0),
             stage_id: String::new(),
+            table: String::new(),
             attempt: 1,
             uses: PluginRef::Builtin(String::new()),
             trust: Trust::Component,

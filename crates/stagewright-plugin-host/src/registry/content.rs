@@ -124,7 +124,10 @@ impl Check {
         let found = shown(self.hash.finalize().as_slice());
         if self.size != descriptor.size {
             let beyond = if self.size > descriptor.size { "more" } else { "fewer" };
-            return Err(corrupt(&format!("blob {} has {beyond} than its {} bytes", descriptor.digest, descriptor.size)));
+            return Err(corrupt(&format!(
+                "blob {} has {beyond} than its {} bytes",
+                descriptor.digest, descriptor.size
+            )));
         }
         if found != descriptor.digest {
             return Err(corrupt(&format!("blob {} has the content of {found}", descriptor.digest)));

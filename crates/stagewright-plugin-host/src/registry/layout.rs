@@ -84,11 +84,10 @@ impl Layout {
     /// The manifest with this digest, whether or not a tag points to it.
     pub(crate) fn by_digest(&self, digest: &str) -> Result<Content, CapabilityError> {
         match self.read_manifest(digest) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CapabilityError::new(
-                ErrorCode::NotFound,
-                format!("{} has no image {digest}", self.name),
-            )
-            .with_help("push it first, or correct the digest")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(CapabilityError::new(ErrorCode::NotFound, format!("{} has no image {digest}", self.name))
+                    .with_help("push it first, or correct the digest"))
+            }
             Err(error) => Err(self.broken("can't be read", &error)),
             Ok(bytes) => Content::new(bytes, Some(digest)),
         }

@@ -143,11 +143,7 @@ impl Registry {
     }
 
     /// The manifest that the reference names, and where it is.
-    async fn find(
-        &self,
-        reference: &Reference,
-        access: Access<'_>,
-    ) -> Result<(Endpoint, Content), CapabilityError> {
+    async fn find(&self, reference: &Reference, access: Access<'_>) -> Result<(Endpoint, Content), CapabilityError> {
         if access.rehearsal && !matches!(reference.place, Place::Layout { .. }) {
             let rehearsed = Endpoint::Layout(self.rehearsal(reference));
             match rehearsed.manifest(reference).await {
@@ -164,9 +160,10 @@ impl Registry {
 
     fn real(&self, place: &Place, access: Access<'_>) -> Result<Endpoint, CapabilityError> {
         Ok(match place {
-            Place::Embedded { name } => {
-                Endpoint::Layout(Layout::new(self.config.embedded_root.join(name), format!("repository `local/{name}`")))
-            }
+            Place::Embedded { name } => Endpoint::Layout(Layout::new(
+                self.config.embedded_root.join(name),
+                format!("repository `local/{name}`"),
+            )),
             Place::Remote { host, repository } => {
                 Endpoint::Remote(Remote::new(host, repository, self.config.credentials.as_ref())?)
             }

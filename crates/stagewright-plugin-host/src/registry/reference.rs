@@ -72,8 +72,9 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Reference, CapabilityError> {
         let refuse = |why: &str| {
-            CapabilityError::new(ErrorCode::InvalidArgument, format!("image reference `{text}` {why}"))
-                .with_help("write `local/NAME:TAG`, `HOST[:PORT]/NAME:TAG` or `oci:PATH:TAG`, each with `@sha256:…` if need be")
+            CapabilityError::new(ErrorCode::InvalidArgument, format!("image reference `{text}` {why}")).with_help(
+                "write `local/NAME:TAG`, `HOST[:PORT]/NAME:TAG` or `oci:PATH:TAG`, each with `@sha256:…` if need be",
+            )
         };
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) if is_digest(digest) => (name, Some(digest.to_owned())),

@@ -98,12 +98,7 @@ impl Endpoint {
         }
     }
 
-    async fn put_manifest(
-        &self,
-        content: &Content,
-        listed: bool,
-        tag: Option<&str>,
-    ) -> Result<(), CapabilityError> {
+    async fn put_manifest(&self, content: &Content, listed: bool, tag: Option<&str>) -> Result<(), CapabilityError> {
         match self {
             Endpoint::Layout(layout) => {
                 let (layout, content, tag) = (layout.clone(), content.clone(), tag.map(str::to_owned));

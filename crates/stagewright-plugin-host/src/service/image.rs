@@ -54,8 +54,11 @@ impl RunConfig {
         let args = if args.is_empty() { own } else { args };
         let mut words = self.entrypoint.iter().flatten().chain(args).cloned();
         let Some(name) = words.next() else {
-            return Err(CapabilityError::new(ErrorCode::FailedPrecondition, "the image has neither entrypoint nor command")
-                .with_help("set `entrypoint` where the image is built, or `args` where it is deployed"));
+            return Err(CapabilityError::new(
+                ErrorCode::FailedPrecondition,
+                "the image has neither entrypoint nor command",
+            )
+            .with_help("set `entrypoint` where the image is built, or `args` where it is deployed"));
         };
         let current_dir = root.join(self.working_dir.trim_start_matches('/'));
         let program = self.find(root, &name).ok_or_else(|| {

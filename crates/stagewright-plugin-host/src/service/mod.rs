@@ -145,7 +145,7 @@ impl ServiceManager {
         blocking(move || {
             let config = unpack(&layout, &digest, &dir.join("rootfs"))?;
             std::fs::remove_dir_all(&layout).map_err(|error| file_error(&layout, &error))?;
-            launch(release, name, dir, &config, folder, exe, lock)
+            launch(release, name, &dir, &config, folder, exe, lock)
         })
         .await?
     }
@@ -234,7 +234,7 @@ impl Instance {
             if let Some(previous) = previous.filter(|previous| previous.release != self.record.release) {
                 stop(&self.folder.release(&previous.release))?;
             }
-            self.folder.prune(self.keep, |dir| phase(dir).map_or(true, |phase| phase != Phase::Exited))
+            self.folder.prune(self.keep, |dir| !phase(dir).is_ok_and(|phase| phase == Phase::Exited))
         })
         .await?
     }
@@ -259,8 +259,11 @@ fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, Capabil
     let layout = Layout::new(layout, "the pulled image");
     let manifest = layout.by_digest(digest)?;
     let Some(config) = &manifest.parsed.config else {
-        return Err(CapabilityError::new(ErrorCode::FailedPrecondition, format!("{digest} is an index of several images"))
-            .with_help("deploy the digest of the image for this machine's platform"));
+        return Err(CapabilityError::new(
+            ErrorCode::FailedPrecondition,
+            format!("{digest} is an index of several images"),
+        )
+        .with_help("deploy the digest of the image for this machine's platform"));
     };
     std::fs::create_dir_all(root).map_err(|error| file_error(root, &error))?;
     let folder = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| file_error(root, &error))?;
@@ -275,7 +278,7 @@ fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, Capabil
 fn launch(
     release: ReleaseSpec,
     name: String,
-    dir: PathBuf,
+    dir: &Path,
     config: &RunConfig,
     folder: ServiceFolder,
     exe: PathBuf,
@@ -314,7 +317,7 @@ fn launch(
         exe,
         _lock: lock,
     };
-    match supervisor::start(&instance.exe, &dir, &spec, &env) {
+    match supervisor::start(&instance.exe, dir, &spec, &env) {
         Ok(_) => Ok(instance),
         Err(error) => {
             if let Some(Displaced { dir, spec, env }) = &instance.displaced {
@@ -347,7 +350,9 @@ fn free_port() -> Result<u16, CapabilityError> {
 fn status_of(folder: &ServiceFolder) -> Result<ServiceStatus, CapabilityError> {
     let current = folder.current()?;
     let status = match &current {
-        Some(current) => supervisor::status(&folder.release(&current.release)).map_err(|error| supervisor_error(&error))?,
+        Some(current) => {
+            supervisor::status(&folder.release(&current.release)).map_err(|error| supervisor_error(&error))?
+        }
         None => None,
     };
     Ok(ServiceStatus {

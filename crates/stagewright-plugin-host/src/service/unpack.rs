@@ -43,10 +43,11 @@ impl<'a> Unpacker<'a> {
         let whole = io::Cursor::new(magic[..known].to_vec()).chain(file);
         match magic {
             [0x1f, 0x8b, ..] => self.entries(MultiGzDecoder::new(whole)).map_err(|error| failed(&error)),
-            [0x28, 0xb5, 0x2f, 0xfd] => {
-                Err(CapabilityError::new(ErrorCode::FailedPrecondition, format!("layer {digest} is compressed with zstd"))
-                    .with_help("the process target unpacks layers that are plain or compressed with gzip"))
-            }
+            [0x28, 0xb5, 0x2f, 0xfd] => Err(CapabilityError::new(
+                ErrorCode::FailedPrecondition,
+                format!("layer {digest} is compressed with zstd"),
+            )
+            .with_help("the process target unpacks layers that are plain or compressed with gzip")),
             _ => self.entries(whole).map_err(|error| failed(&error)),
         }
     }
@@ -55,10 +56,10 @@ impl<'a> Unpacker<'a> {
         for entry in Archive::new(layer).entries()? {
             let mut entry = entry?;
             let path = relative(&entry.path()?)?;
-            self.left = self.left.checked_sub(entry.size()).ok_or_else(|| invalid("the image unpacks to over 8 GiB"))?;
-            self.entry(&path, &mut entry).map_err(|error| {
-                io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
-            })?;
+            self.left =
+                self.left.checked_sub(entry.size()).ok_or_else(|| invalid("the image unpacks to over 8 GiB"))?;
+            self.entry(&path, &mut entry)
+                .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
         }
         Ok(())
     }

@@ -106,6 +106,7 @@ pub(crate) fn request() -> AttemptRequest {
         pipeline: "pipeline".into(),
         stage: StageIndex(0),
         stage_id: "stage".into(),
+        table: "stages.stage".to_owned(),
         attempt: 1,
         uses: PluginRef::Builtin("test".into()),
         trust: Trust::Component,

@@ -79,7 +79,9 @@ impl Stage for Misbehave {
             }
             Way::Cling => cling(target)?,
             Way::Fail => {
-                return Err(Error::failed("it went wrong on purpose").cause("it was told to").help("tell it otherwise"));
+                return Err(Error::failed("it went wrong on purpose")
+                    .cause("it was told to")
+                    .help("tell it otherwise"));
             }
             Way::Paint => log::info("\u{1b}[2J\u{1b}]0;owned\u{7}painted\r\u{8}"),
         }
