@@ -7,6 +7,8 @@
 //! Every change goes through [`Scheduler::record`], which folds the event into the [`RunState`] that a later resume
 //! rebuilds from the journal. What else the scheduler keeps (counters, the ready set) is derived from that state.
 
+mod gates;
+mod retry;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,11 +17,12 @@ use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
 use serde_json::Value as Json;
-use stagewright_model::{Plan, Retry, Stage, StageIndex, StageKind};
+use stagewright_model::{Plan, Stage, StageIndex, StageKind};
+
+use self::retry::can_retry;
 
 use crate::event::{
-    Decision, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Outcome, RunId, RunSummary, StageSummary,
-    Timestamp,
+    Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, StageSummary, Timestamp,
 };
 use crate::gate::{DecisionError, check_decision};
 use crate::port::{AttemptEnd, AttemptReport, AttemptRequest};
@@ -331,23 +334,6 @@ impl Scheduler {
         }
     }
 
-    fn open_gate(&mut self, stage: StageIndex, attempt: u32, gate: Gate) -> Result<(), IllegalTransition> {
-        self.record(EventKind::GateOpened { stage, attempt, gate })?;
-        if self.state.cancel.is_some() {
-            return self.cancel_attempt(stage, attempt);
-        }
-        self.watch_expiry(stage, attempt);
-        Ok(())
-    }
-
-    fn watch_expiry(&mut self, stage: StageIndex, attempt: u32) {
-        let expires = self.state.stage(stage).gate.as_ref().and_then(|gate| gate.expires);
-        if let Some(expires) = expires {
-            let after = Duration::from_millis(expires.since(self.now));
-            self.response.actions.push(Action::Wake { stage, attempt, after });
-        }
-    }
-
     fn on_woken(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         match self.state.stage(stage).status {
             Status::Backoff(due) if due == attempt => {
@@ -366,36 +352,6 @@ impl Scheduler {
             }
             _ => Ok(()),
         }
-    }
-
-    fn on_decision(&mut self, stage: StageIndex, decision: Decision) -> Result<(), IllegalTransition> {
-        if let Err(reason) = self.check(stage, &decision) {
-            tracing::warn!(stage = self.plan.stage(stage).id, %reason, "decision not taken");
-            return Ok(());
-        }
-        self.record(EventKind::GateDecided { stage, decision })?;
-        match self.state.stage(stage).status {
-            Status::Approved(_) => {
-                self.ready.insert(stage);
-                Ok(())
-            }
-            Status::Refused(attempt) => self.reject(stage, attempt),
-            _ => Ok(()),
-        }
-    }
-
-    fn reject(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
-        let last = self.state.stage(stage).decisions.last();
-        let message = last.map_or_else(
-            || "rejected".to_owned(),
-            |decision| match &decision.reason {
-                Some(reason) => format!("rejected by {}: {reason}", decision.by),
-                None => format!("rejected by {}", decision.by),
-            },
-        );
-        let failure = failure(FailureKind::Rejected, message.clone());
-        self.end_attempt(stage, attempt, Outcome::Rejected, Some(failure), BTreeMap::new())?;
-        self.end_stage(stage, Outcome::Rejected, Outcome::Rejected, Some(message))
     }
 
     fn on_cancel(&mut self, how: Interrupt, reason: String) -> Result<(), IllegalTransition> {
@@ -454,21 +410,6 @@ impl Scheduler {
             self.finish(Some(conclusion), Vec::new());
         }
         Ok(())
-    }
-
-    fn next_try(
-        &self,
-        index: StageIndex,
-        attempt: u32,
-        outcome: Outcome,
-        failure: Option<&Failure>,
-    ) -> Option<Duration> {
-        let retry = &self.plan.stage(index).retry;
-        let cause = outcome.retry_cause()?;
-        let tries = attempt - self.state.stage(index).attempts_before;
-        let may = failure.is_none_or(|failure| can_retry(failure.kind));
-        let wanted = tries <= retry.max && retry.on.contains(&cause);
-        (may && wanted && self.state.cancel.is_none()).then(|| backoff(retry, tries))
     }
 
     fn end_attempt(
@@ -570,23 +511,6 @@ fn failure(kind: FailureKind, message: impl Into<String>) -> Failure {
     Failure { kind, message: message.into(), causes: Vec::new(), help: None, retryable: can_retry(kind) }
 }
 
-/// Whether another try could end otherwise.
-fn can_retry(kind: FailureKind) -> bool {
-    !matches!(
-        kind,
-        FailureKind::Configuration
-            | FailureKind::Denied
-            | FailureKind::BadPlugin
-            | FailureKind::Rejected
-            | FailureKind::Cancelled
-    )
-}
-
 fn is_failure(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost | Outcome::Inconclusive)
-}
-
-fn backoff(retry: &Retry, tries: u32) -> Duration {
-    let factor = retry.backoff.factor.checked_pow(tries - 1).unwrap_or(u32::MAX);
-    retry.backoff.initial.checked_mul(factor).unwrap_or(retry.backoff.max).min(retry.backoff.max)
 }

@@ -1,0 +1,42 @@
+//! Whether a stage is tried again, and when.
+
+use std::time::Duration;
+
+use stagewright_model::{Retry, StageIndex};
+
+use super::Scheduler;
+use crate::event::{Failure, FailureKind, Outcome};
+
+impl Scheduler {
+    pub(super) fn next_try(
+        &self,
+        index: StageIndex,
+        attempt: u32,
+        outcome: Outcome,
+        failure: Option<&Failure>,
+    ) -> Option<Duration> {
+        let retry = &self.plan.stage(index).retry;
+        let cause = outcome.retry_cause()?;
+        let tries = attempt - self.state.stage(index).attempts_before;
+        let may = failure.is_none_or(|failure| can_retry(failure.kind));
+        let wanted = tries <= retry.max && retry.on.contains(&cause);
+        (may && wanted && self.state.cancel.is_none()).then(|| backoff(retry, tries))
+    }
+}
+
+/// Whether another try could end otherwise.
+pub(super) fn can_retry(kind: FailureKind) -> bool {
+    !matches!(
+        kind,
+        FailureKind::Configuration
+            | FailureKind::Denied
+            | FailureKind::BadPlugin
+            | FailureKind::Rejected
+            | FailureKind::Cancelled
+    )
+}
+
+fn backoff(retry: &Retry, tries: u32) -> Duration {
+    let factor = retry.backoff.factor.checked_pow(tries - 1).unwrap_or(u32::MAX);
+    retry.backoff.initial.checked_mul(factor).unwrap_or(retry.backoff.max).min(retry.backoff.max)
+}

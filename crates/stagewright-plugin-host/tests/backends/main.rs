@@ -1,0 +1,41 @@
+//! What stages act on: image registries, the embedded one and a real one, and supervised services.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]
+
+mod distribution;
+mod embedded;
+mod image;
+mod place;
+mod remote;
+mod services;
+mod stand_in;
+
+use std::time::{Duration, Instant};
+
+use stagewright_plugin_host::{CapabilityError, ErrorCode};
+
+/// Long enough for anything that is going to happen on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Checks an error's code, and that message and help together name what they should.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, CapabilityError>, code: &ErrorCode, mentions: &[&str]) {
+    let error = result.unwrap_err();
+    let told = format!("{} {}", error.message, error.help.clone().unwrap_or_default());
+    assert_eq!(error.code, *code, "{error:?}");
+    for mention in mentions {
+        assert!(told.contains(mention), "{mention:?} is not in {told:?}");
+    }
+}
+
+/// Asks again and again.
+async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

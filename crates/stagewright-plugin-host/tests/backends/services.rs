@@ -1,0 +1,273 @@
+//! Releases of supervised services: real images, real programs, real supervisors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stagewright_plugin_host::ErrorCode;
+use stagewright_plugin_host::registry::{Reference, Registry};
+use stagewright_plugin_host::service::{Instance, ReleaseSpec, ServiceConfig, ServiceManager};
+use stagewright_process::supervisor::Phase;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::place::{Place, real};
+use crate::stand_in::{SERVE, binary};
+use crate::{eventually, refused};
+
+/// A service manager, and the image `local/app`: this machine's shell.
+struct Services {
+    place: Place,
+    registry: Arc<Registry>,
+    manager: ServiceManager,
+    image: String,
+}
+
+impl Services {
+    async fn new() -> Services {
+        let place = Place::new();
+        let registry = Arc::new(place.registry());
+        let manager = ServiceManager::new(ServiceConfig {
+            root: place.path("services"),
+            rehearsal_root: place.path("rehearsed-services"),
+            exe: binary(),
+            workspace: place.path("workspace"),
+            registry: registry.clone(),
+        });
+        let mut services = Services { place, registry, manager, image: String::new() };
+        services.image = services.push("app", &["/bin/sh", "-c"]).await;
+        services
+    }
+
+    async fn push(&self, repository: &str, entrypoint: &[&str]) -> String {
+        let layout = self.place.layout(repository);
+        let digest = layout.list("built", &layout.manifest(&[("bin/sh", &std::fs::read("/bin/sh").unwrap())], entrypoint));
+        let reference: Reference = format!("local/{repository}:1").parse().unwrap();
+        self.registry.push(&layout.root, &reference, real(&self.place.path("workspace"))).await.unwrap();
+        format!("local/{repository}@{digest}")
+    }
+
+    /// A release of a server that answers with one word, at a free port.
+    fn release(&self, answer: &str) -> ReleaseSpec {
+        let env = [("PATH", "/usr/bin:/bin"), ("BINARY", binary().to_str().unwrap()), ("ANSWER", answer)];
+        ReleaseSpec {
+            environment: "staging".to_owned(),
+            service: "app".to_owned(),
+            image: self.image.clone(),
+            args: vec![SERVE.to_owned()],
+            env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            port: 0,
+            keep: 5,
+            stop_grace: Duration::from_secs(10),
+            rehearsal: false,
+        }
+    }
+
+    /// Starts a release and waits until it answers.
+    async fn start(&self, release: ReleaseSpec) -> Instance {
+        let (name, value) = release.env.iter().find(|(name, _)| name == "ANSWER").unwrap().clone();
+        let instance = self.manager.start(release).await.unwrap();
+        serves(instance.record().port, &value, &name).await;
+        instance
+    }
+
+    async fn current(&self) -> Option<String> {
+        self.manager.current("staging", "app", false).await.unwrap().map(|current| current.release)
+    }
+
+    async fn phase(&self) -> Phase {
+        let all = self.manager.status(false).await.unwrap();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0].phase
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        std::thread::scope(|scope| {
+            let stop = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                for rehearsal in [false, true] {
+                    let _ = runtime.block_on(self.manager.stop_all(rehearsal));
+                }
+            };
+            let _ = scope.spawn(stop).join();
+        });
+    }
+}
+
+/// What is answered at a port; none when nobody listens.
+async fn ask(port: u16) -> Option<String> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    connection.write_all(b"who\n").await.ok()?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.ok()?;
+    Some(answer.trim().to_owned())
+}
+
+async fn serves(port: u16, answer: &str, why: &str) {
+    eventually(&format!("{answer:?} is answered at {port}: {why}"), async || {
+        ask(port).await.filter(|found| found == answer)
+    })
+    .await;
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_release_starts_beside_the_current_one_and_takes_over() {
+    let services = Services::new().await;
+    let first = services.start(services.release("one")).await;
+    assert_eq!(first.phase().await.unwrap(), Phase::Running);
+    assert_eq!(services.current().await, None, "current before it is promoted");
+    let (first_release, first_port) = (first.record().release.clone(), first.record().port);
+    first.promote().await.unwrap();
+    assert_eq!(services.current().await, Some(first_release.clone()));
+
+    let second = services.start(services.release("two")).await;
+    let record = second.record().clone();
+    assert_ne!((&record.release, record.port), (&first_release, first_port));
+    assert_eq!(ask(first_port).await.as_deref(), Some("one"), "the old release serves until the new one is promoted");
+    assert_eq!(services.current().await, Some(first_release));
+    second.promote().await.unwrap();
+    assert_eq!(services.manager.current("staging", "app", false).await.unwrap(), Some(record.clone()));
+    assert_eq!((ask(first_port).await, ask(record.port).await.as_deref()), (None, Some("two")));
+
+    let all = services.manager.status(false).await.unwrap();
+    assert_eq!((all[0].phase, all[0].restarts, &all[0].failure), (Phase::Running, 0, &None));
+    assert_eq!(all[0].current, Some(record.clone()));
+    let log = services.manager.log_tail("staging", "app", 100, false).await.unwrap();
+    assert!(log.contains("serving two") && !log.contains("serving one"), "{log}");
+}
+
+#[tokio::test]
+async fn stopping_ends_the_program_and_keeps_the_release() {
+    let services = Services::new().await;
+    let instance = services.start(services.release("one")).await;
+    let port = instance.record().port;
+    instance.promote().await.unwrap();
+    services.manager.stop("staging", "app", false).await.unwrap();
+    assert_eq!((services.phase().await, ask(port).await), (Phase::Exited, None));
+    assert!(services.current().await.is_some());
+    services.manager.stop("staging", "app", false).await.unwrap();
+    let unknown = services.manager.stop("staging", "ap", false).await;
+    refused(unknown, &ErrorCode::NotFound, &["staging", "`ap`", "service status"]);
+}
+
+#[tokio::test]
+async fn a_discarded_release_leaves_the_current_one_alone() {
+    let services = Services::new().await;
+    let first = services.start(services.release("one")).await;
+    let (release, port) = (first.record().release.clone(), first.record().port);
+    first.promote().await.unwrap();
+    let second = services.start(services.release("two")).await;
+    let second_port = second.record().port;
+    second.discard().await.unwrap();
+    assert_eq!((ask(port).await.as_deref(), ask(second_port).await), (Some("one"), None));
+    assert_eq!((services.current().await, services.phase().await), (Some(release), Phase::Running));
+}
+
+#[tokio::test]
+async fn a_fixed_port_displaces_the_current_release_and_a_discard_brings_it_back() {
+    let services = Services::new().await;
+    let port = free_port();
+    let fixed = |answer: &str| ReleaseSpec { port, ..services.release(answer) };
+    let first = services.start(fixed("one")).await;
+    let release = first.record().release.clone();
+    first.promote().await.unwrap();
+
+    let second = services.start(fixed("two")).await;
+    assert_eq!(services.phase().await, Phase::Exited, "both at one port");
+    second.discard().await.unwrap();
+    // Its environment was on no disk, and is the same again.
+    serves(port, "one", "displaced, and started again").await;
+    assert_eq!((services.current().await, services.phase().await), (Some(release), Phase::Running));
+
+    let third = services.start(fixed("three")).await;
+    third.promote().await.unwrap();
+    assert_eq!((ask(port).await.as_deref(), services.phase().await), (Some("three"), Phase::Running));
+}
+
+#[tokio::test]
+async fn a_displaced_release_comes_back_when_the_new_one_has_no_program() {
+    let services = Services::new().await;
+    let port = free_port();
+    let first = services.start(ReleaseSpec { port, ..services.release("one") }).await;
+    first.promote().await.unwrap();
+    let image = services.push("broken", &["/bin/server"]).await;
+    let started = services.manager.start(ReleaseSpec { port, image, ..services.release("two") }).await;
+    refused(started, &ErrorCode::FailedPrecondition, &["`/bin/server`", "entrypoint"]);
+    serves(port, "one", "never displaced").await;
+    services.start(services.release("three")).await.discard().await.unwrap();
+}
+
+#[tokio::test]
+async fn earlier_releases_are_kept_as_many_as_asked_for() {
+    let services = Services::new().await;
+    let mut made = Vec::new();
+    for answer in ["one", "two", "three", "four"] {
+        let instance = services.start(ReleaseSpec { keep: 1, ..services.release(answer) }).await;
+        made.push(instance.record().release.clone());
+        instance.promote().await.unwrap();
+    }
+    let releases = services.place.path("services/staging/app/releases").read_dir().unwrap();
+    let mut left = releases.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    left.sort();
+    assert_eq!(left, made[2..]);
+}
+
+#[tokio::test]
+async fn a_program_that_exits_at_once_is_seen_to() {
+    let services = Services::new().await;
+    let script = "echo no such table >&2; exit 7";
+    let release = ReleaseSpec { args: vec![script.to_owned()], ..services.release("never") };
+    let instance = services.manager.start(release).await.unwrap();
+    eventually("the supervisor gives up", async || {
+        (instance.phase().await.unwrap() == Phase::Exited).then_some(())
+    })
+    .await;
+    let log = instance.log_tail(10).await.unwrap();
+    assert_eq!(log.lines().collect::<Vec<_>>(), ["no such table"; 5]);
+    instance.discard().await.unwrap();
+    assert_eq!(services.current().await, None);
+    services.start(services.release("one")).await.promote().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_deploy_of_a_service_at_a_time() {
+    let services = Services::new().await;
+    let first = services.start(services.release("one")).await;
+    let second = services.manager.start(services.release("two")).await;
+    assert!(second.as_ref().is_err_and(|error| error.retryable), "{second:?}");
+    let elsewhere = ReleaseSpec { environment: "production".to_owned(), ..services.release("three") };
+    services.start(elsewhere).await.discard().await.unwrap();
+    first.discard().await.unwrap();
+    services.start(services.release("four")).await.discard().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rehearsal_has_services_of_its_own() {
+    let services = Services::new().await;
+    let rehearsed = services.start(ReleaseSpec { rehearsal: true, ..services.release("one") }).await;
+    rehearsed.promote().await.unwrap();
+    assert_eq!(services.current().await, None);
+    assert_eq!(services.manager.status(false).await.unwrap(), []);
+    assert_eq!(services.manager.status(true).await.unwrap()[0].phase, Phase::Running);
+    services.manager.stop_all(true).await.unwrap();
+    assert_eq!(services.manager.status(true).await.unwrap()[0].phase, Phase::Exited);
+}
+
+#[tokio::test]
+async fn only_images_by_digest_that_are_there_become_releases() {
+    let services = Services::new().await;
+    let start = |image: &str| services.manager.start(ReleaseSpec { image: image.to_owned(), ..services.release("one") });
+    refused(start("local/app:1").await, &ErrorCode::InvalidArgument, &["local/app:1", "by digest"]);
+    let unknown = format!("local/app@sha256:{}", "0".repeat(64));
+    refused(start(&unknown).await, &ErrorCode::NotFound, &[&unknown["local/app@".len()..]]);
+    let releases = services.place.path("services/staging/app/releases");
+    assert_eq!(releases.read_dir().unwrap().count(), 0, "something was left of it");
+}
