@@ -6,5 +6,6 @@ mod approval;
 mod cancel;
 mod command_line;
 mod environment;
+mod images;
 mod misbehaving;
 mod release;

@@ -40,7 +40,9 @@ async fn copies_go_between_the_registry_and_layouts_of_the_workspace() {
     let layout = place.layout("image");
     let digest = layout.image("built", "one");
 
-    for (from, to) in [("oci:image", "local/app:1"), ("local/app:1", "local/other:2"), ("local/other:2", "oci:out/copy:3")] {
+    for (from, to) in
+        [("oci:image", "local/app:1"), ("local/app:1", "local/other:2"), ("local/other:2", "oci:out/copy:3")]
+    {
         let copied = registry.copy(&name(from), &name(to), real(&workspace)).await.unwrap();
         assert_eq!(copied.digest, digest, "{from} to {to}");
         assert_eq!(registry.resolve(&name(to), real(&workspace)).await.unwrap(), copied, "{to}");

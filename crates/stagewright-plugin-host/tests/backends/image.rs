@@ -111,9 +111,8 @@ pub(crate) fn corrupt(file: &Path) {
 /// All blobs of a layout, by name.
 pub(crate) fn blobs(layout: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = layout.join("blobs/sha256").read_dir().unwrap().map(Result::unwrap);
-    let blob = |entry: std::fs::DirEntry| {
-        (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
-    };
+    let blob =
+        |entry: std::fs::DirEntry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap());
     entries.map(blob).collect()
 }
 

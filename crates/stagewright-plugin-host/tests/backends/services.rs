@@ -40,7 +40,8 @@ impl Services {
 
     async fn push(&self, repository: &str, entrypoint: &[&str]) -> String {
         let layout = self.place.layout(repository);
-        let digest = layout.list("built", &layout.manifest(&[("bin/sh", &std::fs::read("/bin/sh").unwrap())], entrypoint));
+        let digest =
+            layout.list("built", &layout.manifest(&[("bin/sh", &std::fs::read("/bin/sh").unwrap())], entrypoint));
         let reference: Reference = format!("local/{repository}:1").parse().unwrap();
         self.registry.push(&layout.root, &reference, real(&self.place.path("workspace"))).await.unwrap();
         format!("local/{repository}@{digest}")
@@ -48,7 +49,8 @@ impl Services {
 
     /// A release of a server that answers with one word, at a free port.
     fn release(&self, answer: &str) -> ReleaseSpec {
-        let env = [("PATH", "/usr/bin:/bin"), ("BINARY", binary().to_str().unwrap()), ("ANSWER", answer)];
+        let binary = binary();
+        let env = [("PATH", "/usr/bin:/bin"), ("BINARY", binary.to_str().unwrap()), ("ANSWER", answer)];
         ReleaseSpec {
             environment: "staging".to_owned(),
             service: "app".to_owned(),
@@ -64,9 +66,9 @@ impl Services {
 
     /// Starts a release and waits until it answers.
     async fn start(&self, release: ReleaseSpec) -> Instance {
-        let (name, value) = release.env.iter().find(|(name, _)| name == "ANSWER").unwrap().clone();
+        let answer = release.env.iter().find_map(|(name, value)| (name == "ANSWER").then(|| value.clone())).unwrap();
         let instance = self.manager.start(release).await.unwrap();
-        serves(instance.record().port, &value, &name).await;
+        serves(instance.record().port, &answer).await;
         instance
     }
 
@@ -104,11 +106,9 @@ async fn ask(port: u16) -> Option<String> {
     Some(answer.trim().to_owned())
 }
 
-async fn serves(port: u16, answer: &str, why: &str) {
-    eventually(&format!("{answer:?} is answered at {port}: {why}"), async || {
-        ask(port).await.filter(|found| found == answer)
-    })
-    .await;
+async fn serves(port: u16, answer: &str) {
+    let what = format!("{answer:?} is answered at port {port}");
+    eventually(&what, async || ask(port).await.filter(|found| found == answer)).await;
 }
 
 /// A port that nobody has now.
@@ -184,7 +184,7 @@ async fn a_fixed_port_displaces_the_current_release_and_a_discard_brings_it_back
     assert_eq!(services.phase().await, Phase::Exited, "both at one port");
     second.discard().await.unwrap();
     // Its environment was on no disk, and is the same again.
-    serves(port, "one", "displaced, and started again").await;
+    serves(port, "one").await;
     assert_eq!((services.current().await, services.phase().await), (Some(release), Phase::Running));
 
     let third = services.start(fixed("three")).await;
@@ -193,7 +193,7 @@ async fn a_fixed_port_displaces_the_current_release_and_a_discard_brings_it_back
 }
 
 #[tokio::test]
-async fn a_displaced_release_comes_back_when_the_new_one_has_no_program() {
+async fn an_image_without_its_program_displaces_nothing() {
     let services = Services::new().await;
     let port = free_port();
     let first = services.start(ReleaseSpec { port, ..services.release("one") }).await;
@@ -201,7 +201,7 @@ async fn a_displaced_release_comes_back_when_the_new_one_has_no_program() {
     let image = services.push("broken", &["/bin/server"]).await;
     let started = services.manager.start(ReleaseSpec { port, image, ..services.release("two") }).await;
     refused(started, &ErrorCode::FailedPrecondition, &["`/bin/server`", "entrypoint"]);
-    serves(port, "one", "never displaced").await;
+    serves(port, "one").await;
     services.start(services.release("three")).await.discard().await.unwrap();
 }
 
@@ -226,10 +226,8 @@ async fn a_program_that_exits_at_once_is_seen_to() {
     let script = "echo no such table >&2; exit 7";
     let release = ReleaseSpec { args: vec![script.to_owned()], ..services.release("never") };
     let instance = services.manager.start(release).await.unwrap();
-    eventually("the supervisor gives up", async || {
-        (instance.phase().await.unwrap() == Phase::Exited).then_some(())
-    })
-    .await;
+    eventually("the supervisor gives up", async || (instance.phase().await.unwrap() == Phase::Exited).then_some(()))
+        .await;
     let log = instance.log_tail(10).await.unwrap();
     assert_eq!(log.lines().collect::<Vec<_>>(), ["no such table"; 5]);
     instance.discard().await.unwrap();
@@ -264,7 +262,8 @@ async fn a_rehearsal_has_services_of_its_own() {
 #[tokio::test]
 async fn only_images_by_digest_that_are_there_become_releases() {
     let services = Services::new().await;
-    let start = |image: &str| services.manager.start(ReleaseSpec { image: image.to_owned(), ..services.release("one") });
+    let start =
+        |image: &str| services.manager.start(ReleaseSpec { image: image.to_owned(), ..services.release("one") });
     refused(start("local/app:1").await, &ErrorCode::InvalidArgument, &["local/app:1", "by digest"]);
     let unknown = format!("local/app@sha256:{}", "0".repeat(64));
     refused(start(&unknown).await, &ErrorCode::NotFound, &[&unknown["local/app@".len()..]]);

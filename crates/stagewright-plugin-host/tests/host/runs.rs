@@ -29,7 +29,7 @@ async fn a_guest_logs_and_puts_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_granted_is_denied_with_the_remedy() {
     let harness = Harness::new();
-    let ended = harness.run(&shell("true"), |request| request.stage_id = "build (os=linux)".into()).await;
+    let ended = harness.run(&shell("true"), |request| request.table = "stages.build".into()).await;
     let (outcome, failure) = ended.failure();
     assert_eq!((outcome, failure.kind, failure.retryable), (Outcome::Errored, FailureKind::Denied, false));
     assert_eq!(failure.help.as_deref(), Some("add to [stages.build.permissions]: process = [\"sh\"]"));
