@@ -44,14 +44,14 @@ fn test_case(view: &RunView, stage: &StageView) -> TestCase {
 }
 
 fn status(stage: &StageView) -> TestCaseStatus {
-    let Status::Ended { outcome, conclusion } = stage.status else {
+    let (Status::Ended { outcome, .. }, Some(conclusion)) = (&stage.status, stage.status.shown()) else {
         let waits = matches!(stage.status, Status::Waiting(_));
         return skipped(if waits { "waits for an answer" } else { "did not run" });
     };
     match conclusion {
         Outcome::Succeeded => {
             let mut status = TestCaseStatus::success();
-            if outcome == Outcome::Succeeded {
+            if *outcome == Outcome::Succeeded {
                 status.add_reruns(stage.unsuccessful.iter().map(rerun));
             }
             status

@@ -152,7 +152,7 @@ fn attempt_ended(stage: &StageView, attempt: u32, outcome: Outcome, failure: Opt
 
 /// What the end of the stage adds to that of its last attempt.
 fn stage_ended(stage: &StageView, outcome: Outcome, conclusion: Outcome) -> Option<String> {
-    if outcome != conclusion {
+    if outcome != conclusion && outcome != Outcome::Skipped {
         return Some(format!("counts as {} (continue-on-error)", conclusion.as_str()));
     }
     let ended_by_attempt = stage.attempt > 0

@@ -57,6 +57,7 @@ pub(crate) fn symbol(status: &Status) -> (&'static str, Tone) {
         Status::Running => ("▸", Tone::Neutral),
         Status::Waiting(_) => ("⏸", Tone::Warning),
         Status::Retrying { .. } => ("↻", Tone::Warning),
+        Status::Ended { outcome: Outcome::Skipped, .. } => (outcome_symbol(Outcome::Skipped), Tone::Muted),
         Status::Ended { outcome, conclusion } if outcome != conclusion => ("!", Tone::Warning),
         Status::Ended { conclusion, .. } => (outcome_symbol(*conclusion), outcome_tone(*conclusion)),
     }

@@ -105,7 +105,8 @@ fn result(stage: &StageView) -> &'static str {
 
 fn note(stage: &StageView) -> String {
     match &stage.status {
-        Status::Ended { outcome, conclusion } if outcome != conclusion => {
+        // A stage that was left out, or found nothing to do, says why itself.
+        Status::Ended { outcome, conclusion } if outcome != conclusion && *outcome != Outcome::Skipped => {
             format!("counts as {} (continue-on-error)", conclusion.as_str())
         }
         Status::Waiting(gate) => first_line(&gate.message),
@@ -116,11 +117,11 @@ fn note(stage: &StageView) -> String {
 
 fn counts(view: &RunView) -> String {
     let mut counts = BTreeMap::new();
-    for conclusion in view.stages.iter().filter_map(StageView::conclusion) {
-        *counts.entry(conclusion).or_insert(0) += 1;
+    for shown in view.stages.iter().filter_map(|stage| stage.status.shown()) {
+        *counts.entry(shown).or_insert(0) += 1;
     }
     let mut parts: Vec<String> =
-        counts.into_iter().map(|(conclusion, count)| format!("{count} {}", conclusion.as_str())).collect();
+        counts.into_iter().map(|(shown, count)| format!("{count} {}", shown.as_str())).collect();
     match view.waiting().count() {
         0 => {}
         waiting => parts.push(format!("{waiting} waiting")),

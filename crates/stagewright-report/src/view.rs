@@ -126,6 +126,18 @@ pub struct UnsuccessfulAttempt {
     pub failure: Option<Failure>,
 }
 
+impl Status {
+    /// The result that readers show: the conclusion, but `skipped` for a stage that did nothing, although that counts
+    /// as a success for those that need it.
+    pub fn shown(&self) -> Option<Outcome> {
+        match self {
+            Status::Ended { outcome: Outcome::Skipped, .. } => Some(Outcome::Skipped),
+            Status::Ended { conclusion, .. } => Some(*conclusion),
+            _ => None,
+        }
+    }
+}
+
 impl RunView {
     /// Of a run's events so far.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> RunView {

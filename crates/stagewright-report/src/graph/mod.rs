@@ -172,7 +172,7 @@ fn state(status: &Status) -> State {
         Status::Pending => State::Planned,
         Status::Running => State::Running,
         Status::Waiting(_) | Status::Retrying { .. } => State::Waiting,
-        Status::Ended { conclusion, .. } => match conclusion {
+        Status::Ended { conclusion, .. } => match status.shown().unwrap_or(*conclusion) {
             Outcome::Succeeded => State::Good,
             Outcome::Skipped | Outcome::Cancelled => State::Skipped,
             _ => State::Bad,
