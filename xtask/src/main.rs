@@ -13,7 +13,7 @@ mod schema;
 mod tidy;
 
 use std::ffi::OsString;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -51,7 +51,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Pipeline { arguments } => pipeline::run(&arguments),
-        Command::Plugins => pipeline::build(Stdio::inherit()).map(drop),
+        Command::Plugins => pipeline::build_for_tests(),
         Command::Test => checks::run(checks::Profile::Local),
         Command::Ci => checks::run(checks::Profile::Ci),
         Command::Tidy => tidy::run(),

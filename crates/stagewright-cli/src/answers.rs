@@ -167,3 +167,60 @@ fn line(input: &mut dyn BufRead) -> Option<String> {
         Ok(_) => Some(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stagewright_engine::{Field, FieldKind};
+
+    use super::*;
+
+    fn question() -> Question {
+        let field = |name: &str, kind, required| Field {
+            name: name.to_owned(),
+            kind,
+            description: "for the record".to_owned(),
+            required,
+        };
+        let gate = Gate {
+            token: "t1".to_owned(),
+            message: "Deploy?".to_owned(),
+            approvers: vec!["ada".to_owned()],
+            approvals: 1,
+            fields: vec![field("ticket", FieldKind::Number, true), field("note", FieldKind::Text, false)],
+            expires: None,
+        };
+        Question { stage: StageIndex(3), id: "approve".to_owned(), gate }
+    }
+
+    fn answer(typed: &str) -> (Control, String) {
+        let mut shown = Vec::new();
+        let control = ask(&question(), "ada", &mut typed.as_bytes(), &mut shown);
+        (control, String::from_utf8(shown).unwrap())
+    }
+
+    #[test]
+    fn an_approval_asks_for_what_the_form_requires_until_it_is_there() {
+        let (control, shown) = answer("what?\na\n\n42\n\nlooks good\n");
+        let Control::Decide { stage: StageIndex(3), decision } = control else { panic!("{control:?}") };
+        assert!(decision.approved && decision.token == "t1" && decision.by == "ada");
+        assert_eq!(decision.fields, BTreeMap::from([("ticket".to_owned(), json!(42))]));
+        assert_eq!(decision.reason.as_deref(), Some("looks good"));
+        assert_eq!(shown.matches("[a]pprove").count(), 2);
+        assert_eq!(shown.matches("ticket (for the record)").count(), 2);
+    }
+
+    #[test]
+    fn a_rejection_asks_for_no_form() {
+        let (control, shown) = answer("r\n\n");
+        let Control::Decide { decision, .. } = control else { panic!("{control:?}") };
+        assert!(!decision.approved && decision.reason.is_none() && !shown.contains("ticket"));
+    }
+
+    #[test]
+    fn later_and_the_end_of_input_leave_the_gate_open() {
+        for typed in ["l\n", "", "a\n"] {
+            assert_eq!(answer(typed).0, Control::Suspend, "{typed:?}");
+        }
+    }
+}

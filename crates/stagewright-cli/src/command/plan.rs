@@ -47,14 +47,19 @@ pub(crate) fn plan(
     writeln!(out)?;
     let count = plan.stages.len();
     match unsandboxed {
-        0 => writeln!(out, "{count} stages, all of them sandboxed.")?,
+        0 => writeln!(out, "{}, nothing of them unsandboxed.", stages_of(count))?,
         _ => writeln!(
             out,
-            "{count} stages. {unsandboxed} of them start programs, which run unsandboxed: with the files and the network \
-             of the user who runs the pipeline. The plugins themselves have what is listed and nothing else."
+            "{}, {unsandboxed} with something unsandboxed: it has the files and the network of the user who runs the \
+             pipeline. Everything else has what is listed and nothing more.",
+            stages_of(count)
         )?,
     }
     Ok(Exit::Success)
+}
+
+fn stages_of(count: usize) -> String {
+    format!("{count} stage{}", if count == 1 { "" } else { "s" })
 }
 
 fn write_stage(

@@ -66,7 +66,7 @@ fn write_table(out: &mut dyn Write, found: &[ServiceStatus]) -> std::io::Result<
         match &status.current {
             Some(current) => {
                 let since = readable(Timestamp(current.since));
-                writeln!(out, " {}  {}  since {since}", current.address, current.image)?;
+                writeln!(out, " {}  since {since}\n{:<14} {}", current.address, "", current.image)?;
             }
             None => writeln!(out, " nothing was promoted yet")?,
         }
