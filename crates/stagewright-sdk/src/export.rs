@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use crate::bindings::reconcile::exports::stagewright::stage::reconcile;
 use crate::bindings::stage::exports::stagewright::stage::plugin;
 use crate::bindings::stage::stagewright::stage::types;
-use crate::{Diagnostic, Observation, Outcome, Reconcile, Result, Stage, Suspension, config, context};
+use crate::{
+    Diagnostic, Error, Observation, Outcome, Reconcile, Result, Severity, Stage, Suspension, config, context,
+};
 
 /// Implements the exports of the WIT for a [`Stage`].
 #[derive(Debug)]
@@ -50,15 +52,29 @@ pub(crate) fn validate<S: Stage>() -> Vec<Diagnostic> {
 }
 
 pub(crate) fn run<S: Stage>() -> Result<Outcome> {
-    S::run(context::config()?)
+    S::run(accepted::<S>()?)
 }
 
 pub(crate) fn observe<S: Reconcile>() -> Result<Observation> {
-    S::observe(context::config()?)
+    S::observe(accepted::<S>()?)
 }
 
 pub(crate) fn undo<S: Reconcile>() -> Result<()> {
-    S::undo(context::config()?)
+    S::undo(accepted::<S>()?)
+}
+
+/// The configuration, if the stage finds no error in it. What was checked before the run is checked again, because
+/// expressions have their values only now.
+fn accepted<S: Stage>() -> Result<S::Config> {
+    let config = context::config()?;
+    let mut found = S::validate(&config).into_iter();
+    match found.find(|diagnostic| diagnostic.severity == Severity::Error) {
+        None => Ok(config),
+        Some(Diagnostic { path, message, help, .. }) => {
+            let place = path.map(|path| format!("`with.{path}`: ")).unwrap_or_default();
+            Err(Error { help, ..Error::invalid(format!("{place}{message}")) })
+        }
+    }
 }
 
 /// A panic becomes a trap without words; the log is the one place where its message survives.

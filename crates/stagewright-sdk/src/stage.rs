@@ -15,7 +15,8 @@ pub trait Stage {
     /// What the plugin is. The schema of [`Stage::Config`] is added to it. May not call the host.
     fn manifest() -> Manifest;
 
-    /// What is wrong with a configuration beyond its types. May call [`crate::context`] only.
+    /// What is wrong with a configuration beyond its types. May call [`crate::context`] only. Asked before the run
+    /// starts, and again when the stage does: an error keeps it from running.
     fn validate(config: &Self::Config) -> Vec<Diagnostic> {
         let _ = config;
         Vec::new()

@@ -64,9 +64,6 @@ impl Stage for Audit {
     }
 
     fn run(config: Config) -> Result<Outcome> {
-        if let Some((key, message)) = config::mistakes(&config).into_iter().next() {
-            return Err(Error::invalid(format!("`with.{key}`: {message}")));
-        }
         let lockfile = read_lockfile(&config.lockfile)?;
         let mut audited = Audited { packages: lockfile.packages.len(), ..Audited::default() };
         check_advisories(&config, &lockfile, &mut audited)?;

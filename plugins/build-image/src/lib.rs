@@ -58,9 +58,6 @@ impl Stage for BuildImage {
     }
 
     fn run(config: Config) -> Result<Outcome> {
-        if let Some((key, message)) = config::mistakes(&config).into_iter().next() {
-            return Err(Error::invalid(format!("`with.{key}`: {message}")));
-        }
         judge(root_warning(&config).into_iter().collect(), config.strict)?;
         let layout = Layout::create(&config.layout)?;
         let (manifest, image) = match (&config.dockerfile, config.builder) {

@@ -43,9 +43,6 @@ impl Stage for Deploy {
     }
 
     fn run(config: Config) -> Result<Outcome> {
-        if let Some((key, message)) = config::mistakes(&config).into_iter().next() {
-            return Err(Error::invalid(format!("`with.{key}`: {message}")));
-        }
         let previous = service::current(&config.service)?;
         let instance = start(&config)?;
         log::info(format!("release {} started at {}", instance.release(), instance.address()));

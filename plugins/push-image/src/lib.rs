@@ -117,9 +117,6 @@ struct Push {
 
 impl Push {
     fn plan(config: &Config) -> Result<Push> {
-        if let Some((key, message)) = mistakes(config).into_iter().next() {
-            return Err(Error::invalid(format!("`with.{key}`: {message}")));
-        }
         let layout = Layout::read(&config.layout)?;
         let named = config.tags.iter().any(|tag| !tag.trim().is_empty());
         let tags = sanitised(if named { &config.tags } else { &layout.names }).map_err(Error::invalid)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream};
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::OciDescriptor;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, RegistryOperation};
@@ -70,7 +70,10 @@ impl Remote {
             Err(error) if error.code == ErrorCode::NotFound => {
                 let error = CapabilityError { message: format!("{} has no tag `{tag}`", self.name()), ..error };
                 Err(match self.client.list_tags(&self.tagged(tag), &self.auth, None, None).await {
-                    Ok(list) => error.with_help(known_tags(&list.tags)),
+                    Ok(mut list) => {
+                        list.tags.sort();
+                        error.with_help(known_tags(&list.tags))
+                    }
                     Err(_) => error.with_help("there is no such repository, or no image was ever pushed to it"),
                 })
             }
@@ -186,6 +189,8 @@ impl Remote {
     }
 }
 
+const SOMETHING_ELSE: &str = "the registry sent something else than it was asked for";
+
 /// What an error of the client means.
 struct Fault {
     code: ErrorCode,
@@ -214,12 +219,14 @@ impl Fault {
                 }
                 None => Fault { retryable: true, ..fault(ErrorCode::Unavailable, &root(error)) },
             },
+            // The client checks a blob while it streams it, where all that can go wrong is input and output.
+            OciDistributionError::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) => {
+                fault(ErrorCode::FailedPrecondition, SOMETHING_ELSE)
+            }
             OciDistributionError::IoError(error) => {
                 Fault { retryable: true, ..fault(ErrorCode::Unavailable, &root(error)) }
             }
-            OciDistributionError::DigestError(_) => {
-                fault(ErrorCode::FailedPrecondition, "the registry sent something else than it was asked for")
-            }
+            OciDistributionError::DigestError(_) => fault(ErrorCode::FailedPrecondition, SOMETHING_ELSE),
             other => fault(ErrorCode::Internal, &other.to_string()),
         }
     }

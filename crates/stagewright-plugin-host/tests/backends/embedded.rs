@@ -106,7 +106,8 @@ async fn of_several_images_in_a_layout_the_tag_chooses() {
 async fn a_damaged_image_is_not_pushed_and_gets_no_tag() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
-    let damages: [(&str, fn(&Path), ErrorCode, &str); 3] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage, ErrorCode, &str); 3] = [
         ("changed", corrupt, ErrorCode::FailedPrecondition, "has the content of"),
         ("short", |file| std::fs::write(file, "").unwrap(), ErrorCode::FailedPrecondition, "fewer"),
         ("missing", |file| std::fs::remove_file(file).unwrap(), ErrorCode::NotFound, "lacks blob"),

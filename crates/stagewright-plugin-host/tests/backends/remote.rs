@@ -100,7 +100,8 @@ async fn a_registry_that_hands_out_something_else_is_found_out() {
     let layer = layout.layer_of(&image);
     corrupt(&distribution.blob_path(&layer));
     let pulled = registry.pull(&reference, &place.path("pulled"), real(&workspace)).await;
-    refused(pulled, &ErrorCode::FailedPrecondition, &[]);
+    assert!(pulled.as_ref().is_err_and(|error| !error.retryable), "{pulled:?}");
+    refused(pulled, &ErrorCode::FailedPrecondition, &["something else"]);
     assert!(!blobs(&place.path("pulled")).contains_key(layer.trim_start_matches("sha256:")));
 }
 
