@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::cargo::{Result, capture, cargo, describe, root, run as run_command};
-use crate::{pipeline, tidy};
+use crate::{packages, pipeline, tidy};
 
 /// How the tests are run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub(crate) enum Profile {
 
 /// Runs all checks; stops at the first that fails.
 pub(crate) fn run(profile: Profile) -> Result<()> {
+    packages::require()?;
     step(cargo().args(["fmt", "--all", "--check"]))?;
     step(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     announce("tidy");

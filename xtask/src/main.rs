@@ -8,6 +8,7 @@
 
 mod cargo;
 mod checks;
+mod packages;
 mod pipeline;
 mod schema;
 mod tidy;

@@ -5,9 +5,7 @@ use std::marker::PhantomData;
 use crate::bindings::reconcile::exports::stagewright::stage::reconcile;
 use crate::bindings::stage::exports::stagewright::stage::plugin;
 use crate::bindings::stage::stagewright::stage::types;
-use crate::{
-    Diagnostic, Error, Observation, Outcome, Reconcile, Result, Severity, Stage, Suspension, config, context,
-};
+use crate::{Diagnostic, Error, Observation, Outcome, Reconcile, Result, Severity, Stage, Suspension, config, context};
 
 /// Implements the exports of the WIT for a [`Stage`].
 #[derive(Debug)]

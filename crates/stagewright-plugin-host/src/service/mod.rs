@@ -96,6 +96,23 @@ struct Displaced {
     env: Vec<(String, String)>,
 }
 
+/// A release's folder that goes when the release doesn't come to start: it would count among those that are kept.
+struct Unstarted(Option<PathBuf>);
+
+impl Unstarted {
+    fn has_started(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.0 {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
+}
+
 /// How a service is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -134,18 +151,17 @@ impl ServiceManager {
         let folder = ServiceFolder::new(self.root(release.rehearsal), &release.environment, &release.service)?;
         let lock = folder.lock()?;
         let (name, dir) = folder.new_release(&digest)?;
+        let unstarted = Unstarted(Some(dir.clone()));
         let layout = dir.join("image");
         let access = Access { workspace: &self.config.workspace, rehearsal: release.rehearsal };
-        let pulled = self.config.registry.pull(&image, &layout, access).await;
-        if let Err(error) = pulled {
-            let _ = std::fs::remove_dir_all(&dir);
-            return Err(error);
-        }
+        self.config.registry.pull(&image, &layout, access).await?;
         let exe = self.config.exe.clone();
         blocking(move || {
             let config = unpack(&layout, &digest, &dir.join("rootfs"))?;
             std::fs::remove_dir_all(&layout).map_err(|error| file_error(&layout, &error))?;
-            launch(release, name, &dir, &config, folder, exe, lock)
+            let instance = launch(release, name, &dir, &config, folder, exe, lock)?;
+            unstarted.has_started();
+            Ok(instance)
         })
         .await?
     }

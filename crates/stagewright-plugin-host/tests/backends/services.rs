@@ -201,6 +201,8 @@ async fn an_image_without_its_program_displaces_nothing() {
     let image = services.push("broken", &["/bin/server"]).await;
     let started = services.manager.start(ReleaseSpec { port, image, ..services.release("two") }).await;
     refused(started, &ErrorCode::FailedPrecondition, &["`/bin/server`", "entrypoint"]);
+    let releases = services.place.path("services/staging/app/releases");
+    assert_eq!(releases.read_dir().unwrap().count(), 1, "what never started is still there");
     serves(port, "one").await;
     services.start(services.release("three")).await.discard().await.unwrap();
 }

@@ -1,0 +1,36 @@
+//! The programs that tests speak to, from Debian's packages: a real registry, and a client that isn't ours.
+
+use std::process::{Command, Stdio};
+
+use crate::cargo::{Result, is_installed, run as run_command};
+
+/// Each names its program and its package.
+const NEEDED: [&str; 2] = ["docker-registry", "skopeo"];
+
+/// Installs what is missing where that is possible without asking, and names the one command elsewhere.
+pub(crate) fn require() -> Result<()> {
+    let missing = NEEDED.into_iter().filter(|program| !is_installed(program)).collect::<Vec<_>>();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !(is_installed("apt-get") && is_root()) {
+        return Err(format!(
+            "the tests need {}\n  help: as root: apt-get install --no-install-recommends {}",
+            missing.join(" and "),
+            missing.join(" ")
+        ));
+    }
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+        command
+    };
+    eprintln!("==> installing {}", missing.join(", "));
+    run_command(apt().args(["update", "--quiet", "--quiet"]))?;
+    run_command(apt().args(["install", "--quiet", "--quiet", "--yes", "--no-install-recommends"]).args(missing))
+}
+
+fn is_root() -> bool {
+    let answer = Command::new("id").arg("-u").output();
+    answer.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
