@@ -22,6 +22,12 @@ const DEBIAN_SOURCE: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
 const APT_GET: &str = "/usr/bin/apt-get";
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
+/// What the workspace needs, guests included.
+const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
+/// Debian 12 was released with an older compiler; browsers made it publish newer ones as security updates.
+const NEWER: &str = "enable Debian's security updates (`deb http://deb.debian.org/debian-security bookworm-security \
+                     main` in /etc/apt/sources.list) and try again";
+
 /// A way to compile guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Toolchain {
@@ -51,8 +57,14 @@ pub(super) fn choose(folder: &Path, progress: &mut dyn Write) -> Result<Toolchai
     {
         return Ok(Toolchain::Installed { cargo: cargo.clone() });
     }
-    if !debian_is_complete() && !install(&DEBIAN_PACKAGES, folder, &mut tried, progress)? {
+    let is_ready = debian_is_complete() && is_recent(&debian_release(folder)?);
+    if !is_ready && !install(&DEBIAN_PACKAGES, folder, &mut tried, progress)? {
         return Err(PluginError::NoToolchain { tried, remedy: remedy() });
+    }
+    let release = debian_release(folder)?;
+    if !is_recent(&release) {
+        tried.push(format!("Debian's compiler is {release}, and plugins need {MINIMUM}"));
+        return Err(PluginError::NoToolchain { tried, remedy: NEWER.to_owned() });
     }
     if let Some(linker) = linker(sysroot.as_deref()) {
         return Ok(Toolchain::FromSource { linker });
@@ -137,6 +149,27 @@ fn debian_is_complete() -> bool {
     [Path::new(DEBIAN_CARGO), Path::new(DEBIAN_RUSTC), &source].iter().all(|path| path.is_file())
 }
 
+/// As in `1.96.0`.
+fn debian_release(folder: &Path) -> Result<String, PluginError> {
+    debian_says(folder, "release: ")
+}
+
+/// What Debian's compiler says of itself behind `key`; empty when it isn't there.
+fn debian_says(folder: &Path, key: &str) -> Result<String, PluginError> {
+    let rustc = PathBuf::from(DEBIAN_RUSTC);
+    if !rustc.is_file() {
+        return Ok(String::new());
+    }
+    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut std::io::sink())?;
+    let version = String::from_utf8_lossy(&version).into_owned();
+    Ok(version.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().to_owned())
+}
+
+fn is_recent(release: &str) -> bool {
+    let minor = |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    release.starts_with("1.") && minor(release) >= minor(MINIMUM)
+}
+
 /// Whether the packages are installed now.
 fn install(
     packages: &[&str],
@@ -155,13 +188,9 @@ fn install(
     let args = [&["install", "-y", "--no-install-recommends"], packages].concat();
     let line = format!("apt-get {}", args.join(" "));
     writeln!(progress, "{line}")?;
-    let (mut status, _) = get(&args).run(progress)?;
-    if !status.success() {
-        // The lists may never have been fetched, as in a fresh container.
-        writeln!(progress, "apt-get update")?;
-        get(&["update"]).run(progress)?;
-        (status, _) = get(&args).run(progress)?;
-    }
+    // The lists may be old, or never have been fetched, as in a fresh container. Old ones may do all the same.
+    get(&["update", "--quiet", "--quiet"]).run(progress)?;
+    let (status, _) = get(&args).run(progress)?;
     if !status.success() {
         tried.push(format!("`{line}` ended with {status}"));
     }
@@ -191,10 +220,11 @@ fn newest_llvm_linker() -> Option<PathBuf> {
 
 /// The linker of the LLVM release that Debian's compiler is built on.
 fn linker_package(folder: &Path) -> Result<String, PluginError> {
-    let (_, version) = Tool::new(PathBuf::from(DEBIAN_RUSTC), folder).args(["-vV"]).run(&mut std::io::sink())?;
-    let version = String::from_utf8_lossy(&version).into_owned();
-    let release = version.lines().find_map(|line| line.strip_prefix("LLVM version: ")?.split('.').next());
-    Ok(release.map_or_else(|| "lld".to_owned(), |release| format!("lld-{release}")))
+    let version = debian_says(folder, "LLVM version: ")?;
+    Ok(match version.split('.').next() {
+        Some(release) if !release.is_empty() => format!("lld-{release}"),
+        _ => "lld".to_owned(),
+    })
 }
 
 fn remedy() -> String {
@@ -208,4 +238,15 @@ fn remedy() -> String {
         );
     }
     format!("install Rust with rustup (https://rustup.rs), then: rustup target add {TARGET}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_is_recent_from_the_workspace_s_minimum_on() {
+        assert!(is_recent(MINIMUM) && is_recent(&format!("{MINIMUM}.1")) && is_recent("1.200.0"));
+        assert!(!is_recent("1.85.0") && !is_recent("") && !is_recent("nonsense"));
+    }
 }
