@@ -4,7 +4,7 @@ use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::environment::{Ended, TestEnvironment, eventually};
+use crate::environment::{Ended, TestEnvironment, eventually, text};
 
 const CLINGING: &str = r#"
 schema = 1
@@ -76,13 +76,33 @@ fn once_is_graceful_and_runs_finally_stages() {
 }
 
 #[test]
-fn a_killed_engine_takes_its_children_along_and_can_be_resumed() {
-    let environment = TestEnvironment::with_pipeline(CLINGING);
+fn a_killed_engine_takes_its_children_along_and_its_run_can_be_gone_on_with() {
+    let environment = TestEnvironment::with_pipeline(
+        r#"
+        schema = 1
+        [pipeline]
+        name = "killed"
+        [stages.first]
+        uses = "noop"
+        [stages.second]
+        uses = "command"
+        needs = ["first"]
+        with = { run = "test -f marker && exit 0; echo $$ $$ > pids; sleep 1000" }
+        [stages.second.permissions]
+        process = ["sh"]
+        "#,
+    );
     let (mut child, pids) = start(&environment);
     child.kill().unwrap();
     child.wait().unwrap();
-    eventually("the direct child is gone", || is_gone(pids[0]).then_some(()));
-    let _ = kill_process(pids[1], Signal::KILL);
+    eventually("the stage's process is gone", || is_gone(pids[0]).then_some(()));
     let rows = environment.run(&["runs"]).exits(0);
     assert!(rows.stdout.contains("interrupted"), "{}", rows.stdout);
+
+    environment.write("marker", "");
+    let (code, events) = environment.events(&["resume", "latest"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let starts = events.iter().filter(|event| event["type"] == "attempt-started");
+    let starts = starts.map(|event| format!("{}#{}", text(&event["stage-id"]), event["attempt"])).collect::<Vec<_>>();
+    assert_eq!(starts, ["first#1", "second#1", "second#2"]);
 }
