@@ -159,3 +159,28 @@ fn junit_and_github_formats() {
     let junit = environment.read("out/junit.xml");
     assert!(junit.contains("testcase name=\"fails\""), "{junit}");
 }
+
+#[test]
+fn a_deploy_to_a_target_that_is_not_there_is_refused_before_anything_starts() {
+    let environment = TestEnvironment::with_pipeline(
+        r#"
+        schema = 1
+        [pipeline]
+        name = "elsewhere"
+        [environments.production]
+        target = "kubernetes"
+        [stages.first]
+        uses = "noop"
+        [stages.deploy]
+        uses = "deploy"
+        needs = ["first"]
+        environment = "production"
+        with = { service = "app", image = "${{ stages.first.outputs.image }}" }
+        "#,
+    );
+    let ended = environment.run(&["run"]).exits(4);
+    for part in ["deploy", "kubernetes", "target = \"process\""] {
+        assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+    }
+    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "something was recorded");
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_engine::{Level, Problem, StageRunner};
-use stagewright_model::{Plan, StageIndex};
+use stagewright_model::{Plan, PluginRef, Stage, StageIndex};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{Description, HostConfig, PluginError, PluginHost, SecretSource};
@@ -140,8 +140,11 @@ impl Host {
                 ),
             ));
         }
-        let wanted = plan.indices().filter(|index| !left_out.contains_key(index));
-        let secrets = wanted.flat_map(|index| plan.stage(index).permissions.secrets.iter()).collect::<BTreeSet<_>>();
+        let wanted = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
+        if let Some(refused) = wanted().find_map(|stage| foreign_target(plan, stage)) {
+            return Err(refused);
+        }
+        let secrets = wanted().flat_map(|stage| stage.permissions.secrets.iter()).collect::<BTreeSet<_>>();
         for name in secrets {
             if let Err(error) = self.secrets.secret(name) {
                 let mut failed = CommandError::not_ready(error.message);
@@ -157,6 +160,16 @@ impl Host {
         let stopped = self.runtime.block_on(self.services.stop_all(true));
         stopped.map_err(|error| CommandError::internal("can't stop the services of the rehearsal").caused_by(error))
     }
+}
+
+/// The built-in `deploy` starts processes of this machine: not what an environment with another target asks for.
+fn foreign_target(plan: &Plan, stage: &Stage) -> Option<CommandError> {
+    let name = &stage.environment.as_ref()?.name;
+    let target = &plan.environments.get(name)?.target;
+    (stage.uses == PluginRef::Builtin("deploy".to_owned()) && target != "process").then(|| {
+        CommandError::not_ready(format!("stage `{}`: `deploy` can't deploy to a target `{target}` yet", stage.id))
+            .hint(format!("set `target = \"process\"` in [environments.{name}], or use a plugin of your own"))
+    })
 }
 
 fn bad_plugin(stage: &str, error: PluginError) -> CommandError {

@@ -8,6 +8,7 @@ mod fields;
 mod head;
 mod matrix;
 mod order;
+mod pending;
 mod place;
 mod references;
 mod stage;
@@ -88,6 +89,7 @@ fn read(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Plan> 
     let order = order::order(&drafts, &names, report);
     let known = Known { file: text, head: &head, drafts: &drafts, names: &names, plugins };
     references::check(&known, &pipeline_uses, &order, report);
+    pending::warn(file, report);
     if report.has_errors() {
         return None;
     }

@@ -92,6 +92,7 @@ refused! {
 
 warned! {
     unused_declarations: "[secrets.token]\nfrom = 'env:T'\n[environments.staging]\ntarget = 'process'\n[stages.a]\nuses = 'noop'\n";
+    no_effect: "[on]\npush = { branches = ['main'] }\n[concurrency]\ngroup = 'g'\n[environments.staging]\ntarget = 'process'\nurl = 'https://x.test'\napprovers = ['ada']\nconfig = ['a.toml']\n[stages.a]\nuses = 'noop'\nenvironment = 'staging'\n";
     unused_exclude: "[stages.a]\nuses = 'noop'\nmatrix = { os = ['x'], exclude = [{ os = 'y' }] }\n";
 }
 
