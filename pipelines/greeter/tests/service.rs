@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
 /// A running greeter on a free port; killed when dropped.
@@ -49,8 +50,7 @@ impl Greeter {
     }
 
     fn terminate(&self) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), Signal::TERM).unwrap();
     }
 
     fn wait(&mut self) -> ExitStatus {
