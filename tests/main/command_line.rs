@@ -184,3 +184,37 @@ fn a_deploy_to_a_target_that_is_not_there_is_refused_before_anything_starts() {
     }
     assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "something was recorded");
 }
+
+#[test]
+fn a_run_records_the_commit_the_branch_the_tag_and_whether_anything_was_changed() {
+    let environment = TestEnvironment::with_pipeline(
+        "schema = 1\npipeline.name = \"p\"\n[stages.s]\nuses = \"noop\"\n\
+         with = { outputs = { ref = \"${{ event.ref }}\", dirty = \"${{ git.dirty }}\" } }\n",
+    );
+    let git = |args: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]).args(args);
+        let output = command.current_dir(environment.root()).output().expect("git starts");
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "first"]);
+    let source = || {
+        environment.run(&["run"]).exits(0);
+        let rows = environment.run(&["runs", "--json", "--limit", "1"]).exits(0);
+        let rows: serde_json::Value = serde_json::from_str(&rows.stdout).unwrap();
+        rows[0]["source"].clone()
+    };
+    let clean = source();
+    assert_eq!(clean["git"]["commit"], git(&["rev-parse", "HEAD"]));
+    assert_eq!(clean["git"]["branch"], git(&["branch", "--show-current"]));
+    assert_eq!((&clean["git"]["dirty"], &clean["git"]["tag"]), (&false.into(), &serde_json::Value::Null));
+
+    git(&["tag", "v1"]);
+    environment.write("new.txt", "");
+    let tagged = source();
+    assert_eq!((&tagged["git"]["dirty"], &tagged["git"]["tag"]), (&true.into(), &"v1".into()));
+    assert_eq!(tagged["event"]["ref"], "refs/tags/v1");
+}
