@@ -1,6 +1,7 @@
 //! The plugin host of one repository, and what has to hold before a run may start.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,9 @@ impl Host {
             registry,
             services: Arc::clone(&services),
             grace: GRACE,
+            compiling: |plugin| {
+                let _ = writeln!(std::io::stderr(), "compiling plugin {plugin} for this machine, once");
+            },
             verbose: false,
         };
         let plugins = PluginHost::new(config).map_err(|error| {

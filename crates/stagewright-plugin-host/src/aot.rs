@@ -38,10 +38,17 @@ impl AotCache {
         }
     }
 
-    /// Loads what was compiled before, or compiles and keeps it. `digest` is that of `bytes`. Takes from a fraction of
+    /// Loads what was compiled before, or compiles and keeps it. `digest` is that of `bytes`; `compiling` is called before it compiles. Takes from a fraction of
     /// a millisecond to many seconds of CPU.
-    pub(crate) fn load(&self, engine: &Engine, digest: &str, bytes: &[u8]) -> wasmtime::Result<Component> {
+    pub(crate) fn load(
+        &self,
+        engine: &Engine,
+        digest: &str,
+        bytes: &[u8],
+        compiling: impl FnOnce(),
+    ) -> wasmtime::Result<Component> {
         let Some(file) = self.folder.as_ref().map(|folder| folder.join(file_name(engine, digest))) else {
+            compiling();
             return Component::from_binary(engine, bytes);
         };
         if file.exists() {
@@ -52,6 +59,7 @@ impl AotCache {
                 Err(error) => tracing::warn!(file = %file.display(), %error, "compiled plugin is compiled again"),
             }
         }
+        compiling();
         let compiled = engine.precompile_component(bytes)?;
         if let Err(error) = keep(&file, &compiled) {
             tracing::warn!(file = %file.display(), %error, "compiled plugin is not kept");
@@ -130,16 +138,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("aot");
         let cache = AotCache::new(&folder);
-        cache.load(&engine(), "sha256:1", EMPTY).unwrap();
+        cache.load(&engine(), "sha256:1", EMPTY, || {}).unwrap();
         let file = only_file(&folder);
         let good = fs::read(&file).unwrap();
 
         // Bytes that don't compile show that they were not looked at.
-        cache.load(&engine(), "sha256:1", b"no component").unwrap();
-        assert!(cache.load(&engine(), "sha256:2", b"no component").is_err());
+        cache.load(&engine(), "sha256:1", b"no component", || {}).unwrap();
+        assert!(cache.load(&engine(), "sha256:2", b"no component", || {}).is_err());
 
         fs::write(&file, b"damaged").unwrap();
-        cache.load(&engine(), "sha256:1", EMPTY).unwrap();
+        cache.load(&engine(), "sha256:1", EMPTY, || {}).unwrap();
         assert_eq!(fs::read(only_file(&folder)).unwrap(), good);
     }
 
@@ -147,7 +155,7 @@ mod tests {
     fn a_folder_that_others_can_reach_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
-        AotCache::new(folder.path()).load(&engine(), "sha256:1", EMPTY).unwrap();
+        AotCache::new(folder.path()).load(&engine(), "sha256:1", EMPTY, || {}).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -50,6 +50,8 @@ pub struct HostConfig {
     pub reserved: Vec<String>,
     /// Compiled and pulled plugins. Made with the mode 0700; one that others can reach isn't used.
     pub plugin_cache: PathBuf,
+    /// Called with a plugin's name before it is compiled for this machine, which takes up to seconds, once.
+    pub compiling: fn(&str),
     /// Contents of artifacts, and their names by run.
     pub artifacts: PathBuf,
     /// Folders of built-in plugins, `NAME.wasm` each; the first that has a plugin counts.
@@ -104,7 +106,7 @@ impl PluginHost {
             help: Some("run within a folder that exists and may be read".to_owned()),
             source: error.into(),
         })?;
-        let wasm = Wasm::new(&config.plugin_cache.join("compiled")).map_err(|error| HostError {
+        let wasm = Wasm::new(&config.plugin_cache.join("compiled"), config.compiling).map_err(|error| HostError {
             message: "wasmtime can't be set up on this machine".to_owned(),
             help: None,
             source: error.into(),

@@ -41,6 +41,7 @@ pub(crate) struct Wasm {
     engine: Engine,
     since_0_1: Linker<Attempt>,
     cache: AotCache,
+    compiling: fn(&str),
     ticker: Ticker,
     loaded: Mutex<HashMap<String, Arc<OnceCell<Arc<Plugin>>>>>,
 }
@@ -79,12 +80,13 @@ fn linker_since_0_1(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
 }
 
 impl Wasm {
-    /// `cache`: the folder of compiled components.
-    pub(crate) fn new(cache: &Path) -> wasmtime::Result<Wasm> {
+    /// `cache`: the folder of compiled components. `compiling`: see [`crate::HostConfig::compiling`].
+    pub(crate) fn new(cache: &Path, compiling: fn(&str)) -> wasmtime::Result<Wasm> {
         let engine = engine()?;
         Ok(Wasm {
             since_0_1: linker_since_0_1(&engine)?,
             cache: AotCache::new(cache),
+            compiling,
             ticker: Ticker::default(),
             loaded: Mutex::default(),
             engine,
@@ -124,7 +126,8 @@ impl Wasm {
                 .caused_by(error.chain())
                 .with_help("build it with `stagewright plugin build`, and look at it with `stagewright plugin check`")
         };
-        let component = self.cache.load(&self.engine, &digest, &bytes).map_err(|error| bad(&error))?;
+        let component = self.cache.load(&self.engine, &digest, &bytes, || (self.compiling)(name));
+        let component = component.map_err(|error| bad(&error))?;
         let interfaces = self.interfaces(name, &component)?;
         let stage = self.since_0_1.instantiate_pre(&component).and_then(StagePre::new).map_err(|error| bad(&error))?;
         Ok(Arc::new(Plugin { component, stage, digest, interfaces }))

@@ -94,6 +94,7 @@ fn host(folder: &tempfile::TempDir) -> PluginHost {
         registry,
         services: Arc::new(services),
         grace: Duration::from_secs(1),
+        compiling: |_| {},
         verbose: false,
     })
     .unwrap()
