@@ -241,6 +241,10 @@ impl Scheduler {
             stages,
         })?;
         self.derive();
+        // At once, so that the journal knows of it wherever the run is interrupted.
+        for (index, reason) in std::mem::take(&mut self.values.left_out) {
+            self.end_stage(index, Outcome::Skipped, Outcome::Succeeded, Some(reason))?;
+        }
         Ok(())
     }
 

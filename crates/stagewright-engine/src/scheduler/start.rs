@@ -15,10 +15,6 @@ use crate::state::{IllegalTransition, Status};
 impl Scheduler {
     /// All needs of a stage have ended: it becomes ready, or ends without having run.
     pub(super) fn resolve(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
-        if let Some(reason) = self.values.left_out.get(&index) {
-            let reason = Some(reason.clone());
-            return self.end_stage(index, Outcome::Skipped, Outcome::Succeeded, reason);
-        }
         let stage = self.plan.stage(index);
         let needs = NeedsStatus { failed: self.needs_failed(index), cancelled: self.state.cancel.is_some() };
         let own_say = stage.condition.as_ref().is_some_and(|condition| condition.calls_status());

@@ -1,6 +1,10 @@
 //! Runs with a past: the journal is folded, and only what is missing runs.
 
-use stagewright_engine::{Event, EventKind, Outcome, RunState};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stagewright_engine::{Control, Event, EventKind, Outcome, RunState, RunValues};
+use stagewright_model::StageIndex;
 
 use crate::fake::{Act, FakeStore, Ran, Script, World};
 use crate::gates::{answer, gate};
@@ -52,12 +56,28 @@ fn an_attempt_that_was_under_way_is_lost_and_numbered_on() {
 fn a_gate_stays_open_across_a_restart() {
     let stages = vec![stage("approve", &[]), stage("deploy", &[0])];
     let waiting = World::new(plan(stages), Script::of([("approve", vec![Act::Ask(gate())])]))
-        .wish(std::time::Duration::ZERO, stagewright_engine::Control::Suspend)
+        .wish(Duration::ZERO, Control::Suspend)
         .run();
     let decision = answer(true, "ada");
-    let wish = stagewright_engine::Control::Decide { stage: stagewright_model::StageIndex(0), decision };
+    let wish = Control::Decide { stage: StageIndex(0), decision };
     let again = World { past: waiting.recorded.clone(), ..World::new(waiting.plan.clone(), Script::default()) }
-        .wish(std::time::Duration::from_secs(1), wish)
+        .wish(Duration::from_secs(1), wish)
+        .run();
+    assert_eq!(again.starts(), ["approve#1", "deploy#1"]);
+    assert_eq!(again.conclusion(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn what_was_left_out_stays_left_out() {
+    let stages = vec![stage("approve", &[]), stage("deploy", &[0]), stage("check", &[1])];
+    let left_out = BTreeMap::from([(StageIndex(2), "left out".to_owned())]);
+    let values = RunValues { left_out, ..Default::default() };
+    let script = Script::of([("approve", vec![Act::Ask(gate())])]);
+    let waiting = World { values, ..World::new(plan(stages), script) }.wish(Duration::ZERO, Control::Suspend).run();
+    let decision = answer(true, "ada");
+    let wish = Control::Decide { stage: StageIndex(0), decision };
+    let again = World { past: waiting.recorded.clone(), ..World::new(waiting.plan.clone(), Script::default()) }
+        .wish(Duration::from_secs(1), wish)
         .run();
     assert_eq!(again.starts(), ["approve#1", "deploy#1"]);
     assert_eq!(again.conclusion(), Some(Outcome::Succeeded));
