@@ -8,105 +8,27 @@
 //! rebuilds from the journal. What else the scheduler keeps (counters, the ready set) is derived from that state.
 
 mod gates;
+mod message;
 mod retry;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
 use serde_json::Value as Json;
 use stagewright_model::{Plan, Stage, StageIndex, StageKind};
 
+pub use self::message::{Action, Input, Response};
 use self::retry::can_retry;
 
 use crate::event::{
     Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, StageSummary, Timestamp,
 };
 use crate::gate::{DecisionError, check_decision};
-use crate::port::{AttemptEnd, AttemptReport, AttemptRequest};
+use crate::port::{AttemptEnd, AttemptReport};
 use crate::scope::RunValues;
 use crate::state::{IllegalTransition, RunState, Status};
-
-/// What can reach a run.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Input {
-    /// Begin, as this run.
-    Start(RunId),
-    /// Go on with a run whose events were folded in; see [`Scheduler::restore`].
-    Resume {
-        /// Shown to people.
-        reason: String,
-    },
-    /// An attempt came to its end.
-    Ended {
-        /// The stage.
-        stage: StageIndex,
-        /// Which try.
-        attempt: u32,
-        /// How it went.
-        report: AttemptReport,
-    },
-    /// The time that [`Action::Wake`] asked for has come.
-    Woken {
-        /// The stage.
-        stage: StageIndex,
-        /// The attempt that it was asked for.
-        attempt: u32,
-    },
-    /// A person answered a gate. An answer that [`Scheduler::check`] would refuse changes nothing.
-    Decided {
-        /// The stage.
-        stage: StageIndex,
-        /// The answer.
-        decision: Decision,
-    },
-    /// End early.
-    Cancel {
-        /// How fast.
-        how: Interrupt,
-        /// By whom or what.
-        reason: String,
-    },
-    /// Stop here if only gates are left.
-    Suspend,
-}
-
-/// What is to be done, once the events of the same [`Response`] have been recorded.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Begin an attempt.
-    Launch(Box<AttemptRequest>),
-    /// Ask a running attempt to stop.
-    Interrupt {
-        /// The stage.
-        stage: StageIndex,
-        /// How fast.
-        how: Interrupt,
-    },
-    /// Send [`Input::Woken`] after so long.
-    Wake {
-        /// The stage.
-        stage: StageIndex,
-        /// The attempt that waits.
-        attempt: u32,
-        /// How long.
-        after: Duration,
-    },
-    /// Nothing more will come of this run in this process.
-    Finish(RunSummary),
-}
-
-/// What follows from an input: events first, for the journal; then actions.
-#[derive(Debug, Default, PartialEq)]
-#[must_use = "events must be recorded and actions carried out"]
-pub struct Response {
-    /// To be recorded, in order, before any action is taken.
-    pub events: Vec<Event>,
-    /// To be carried out, in order.
-    pub actions: Vec<Action>,
-}
 
 /// The state machine. Knows no clock: every input comes with the time.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use crate::text::{truncate, width};
 /// Pixels.
 pub(super) const BOX_HEIGHT: usize = 44;
 pub(super) const MARGIN: usize = 24;
-const COLUMN_GAP: usize = 56;
+pub(super) const COLUMN_GAP: usize = 56;
 const ROW_GAP: usize = 18;
 const PADDING: usize = 14;
 /// Of a monospaced character at the drawing's font size.

@@ -2,18 +2,27 @@
 
 use std::fmt::Write;
 
-use super::layout::{BOX_HEIGHT, Layout, MARGIN, Placed, label, place};
+use super::layout::{BOX_HEIGHT, COLUMN_GAP, Layout, MARGIN, Placed, label, place};
 use super::{Graph, Node, State};
 
+/// Colours are written out: readers other than browsers know no custom properties.
 const STYLE: &str = "\
-svg{--ink:#1f2328;--soft:#59636e;--paper:#ffffff;--line:#8c959f}
-@media(prefers-color-scheme:dark){svg{--ink:#e6edf3;--soft:#9198a1;--paper:#0d1117;--line:#6e7681}}
-text{font:13px ui-monospace,monospace;fill:var(--ink)}
-.uses,.group{font-size:11px;fill:var(--soft)}
-rect{fill:var(--paper);stroke-width:1.5}
-path{fill:none;stroke:var(--line);stroke-width:1.5}
-.finally{fill:none;stroke:var(--line);stroke-dasharray:4 4}
+text{font:13px ui-monospace,monospace;fill:#1f2328}
+.uses,.group{font-size:11px;fill:#59636e}
+rect{fill:#ffffff;stroke-width:1.5}
+path{fill:none;stroke:#8c959f;stroke-width:1.5}
+.finally{fill:none;stroke:#8c959f;stroke-dasharray:4 4}
+@media(prefers-color-scheme:dark){
+text{fill:#e6edf3}
+.uses,.group{fill:#9198a1}
+rect{fill:#0d1117}
+path,.finally{stroke:#6e7681}
+.finally{fill:none}
+}
 ";
+
+/// How far the control points of an edge over several columns are lowered: enough to pass below the boxes between.
+const DETOUR: usize = 52;
 
 pub(super) fn draw(graph: &Graph) -> String {
     let layout = place(graph);
@@ -54,6 +63,12 @@ fn frame_finally(svg: &mut String, layout: &Layout, x: usize) {
 fn edge(svg: &mut String, from: &Placed, to: &Placed) {
     let (x1, y1) = (from.x + from.width, from.y + BOX_HEIGHT / 2);
     let (x2, y2) = (to.x, to.y + BOX_HEIGHT / 2);
+    if x2 - x1 > COLUMN_GAP {
+        let (below1, below2) = (y1 + DETOUR, y2 + DETOUR);
+        let (near1, near2) = (x1 + COLUMN_GAP, x2 - COLUMN_GAP);
+        let _ = writeln!(svg, "<path d=\"M{x1} {y1}C{near1} {below1} {near2} {below2} {x2} {y2}\"/>");
+        return;
+    }
     let middle = usize::midpoint(x1, x2);
     let _ = writeln!(svg, "<path d=\"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}\"/>");
 }
