@@ -165,3 +165,22 @@ fn stages_that_are_left_out_count_as_done() {
     assert_eq!(ran.starts(), ["b#1"]);
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
 }
+
+#[test]
+fn a_matrix_is_one_stage_to_expressions_with_its_cells_in_order() {
+    let mut after = stage_if("after", &[0, 1], "always()");
+    after.with = json!({
+        "worst": "${{ stages.m.result }}",
+        "merged": "${{ stages.m.outputs.image }}",
+        "second": "${{ stages.m.cells[1].matrix.n }}",
+    });
+    let mut cells = [cell("m", 0, None), cell("m", 1, None)];
+    for one in &mut cells {
+        one.matrix.iter_mut().for_each(|matrix| matrix.fail_fast = false);
+    }
+    let [first, second] = cells;
+    let script = Script::of([("m (n=0)", vec![Act::Fail]), ("m (n=1)", vec![Act::Output("image", json!("x"))])]);
+    let ran = World::new(plan(vec![first, second, after]), script).run();
+    let seen = ran.seen.lock().unwrap();
+    assert_eq!(seen.requests[2].config, json!({ "worst": "failed", "merged": "x", "second": 1 }));
+}
