@@ -48,6 +48,11 @@ impl RunConfig {
         entries.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
+    /// Below the image's root.
+    pub(super) fn working_dir(&self) -> &Path {
+        Path::new(self.working_dir.trim_start_matches('/'))
+    }
+
     /// The entrypoint with `args`, or with the image's own when there are none, below the folder `root`.
     pub(super) fn invocation(&self, root: &Path, args: &[String]) -> Result<Invocation, CapabilityError> {
         let own = self.cmd.as_deref().unwrap_or_default();
@@ -60,7 +65,7 @@ impl RunConfig {
             )
             .with_help("set `entrypoint` where the image is built, or `args` where it is deployed"));
         };
-        let current_dir = root.join(self.working_dir.trim_start_matches('/'));
+        let current_dir = root.join(self.working_dir());
         let program = self.find(root, &name).ok_or_else(|| {
             CapabilityError::new(ErrorCode::FailedPrecondition, format!("the image has no program `{name}`"))
                 .with_help("its entrypoint must name a file of the image")

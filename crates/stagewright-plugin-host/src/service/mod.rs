@@ -77,7 +77,8 @@ pub struct ReleaseSpec {
     pub rehearsal: bool,
 }
 
-/// A release that was started and has yet to be promoted or discarded. Dropped, it goes on running.
+/// A release that was started and has yet to be promoted or discarded. Dropped, it goes on running until the next
+/// deploy of its service.
 #[derive(Debug)]
 pub struct Instance {
     folder: ServiceFolder,
@@ -288,7 +289,17 @@ fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, Capabil
         unpacker.layer(&layout.blob(layer)?, &layer.digest)?;
     }
     let path = layout.blob(config)?;
-    RunConfig::parse(&std::fs::read(&path).map_err(|error| file_error(&path, &error))?)
+    let config = RunConfig::parse(&std::fs::read(&path).map_err(|error| file_error(&path, &error))?)?;
+    // Images often name a working folder that none of their layers has.
+    if !config.working_dir().as_os_str().is_empty() {
+        folder.create_dir_all(config.working_dir()).map_err(|error| {
+            let words = format!("the image's working folder `{}` can't be made", config.working_dir().display());
+            CapabilityError::new(ErrorCode::FailedPrecondition, words)
+                .with_help("set `WorkingDir` to a folder of the image where the image is built")
+                .caused_by(&error)
+        })?;
+    }
+    Ok(config)
 }
 
 fn launch(
@@ -301,6 +312,7 @@ fn launch(
     lock: DeployLock,
 ) -> Result<Instance, CapabilityError> {
     let invocation = config.invocation(&dir.join("rootfs"), &release.args)?;
+    stop_strays(&folder)?;
     let displaced = match (release.port, folder.current()?) {
         (0, _) | (_, None) => None,
         (_, Some(current)) => displace(&folder.release(&current.release))?,
@@ -342,6 +354,13 @@ fn launch(
             Err(supervisor_error(&error))
         }
     }
+}
+
+/// Stops what an earlier deploy was killed before it could promote or stop: nobody is going to, and it may hold the
+/// port.
+fn stop_strays(folder: &ServiceFolder) -> Result<(), CapabilityError> {
+    let current = folder.current()?.map(|current| folder.release(&current.release));
+    folder.releases()?.iter().filter(|&dir| Some(dir) != current.as_ref()).try_for_each(|dir| stop(dir))
 }
 
 /// Stops a running release and remembers how to start it again.

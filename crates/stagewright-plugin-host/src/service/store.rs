@@ -28,7 +28,14 @@ pub struct Current {
 
 /// The right to change a service; ends when dropped, or with the process.
 #[derive(Debug)]
-pub(super) struct DeployLock(#[expect(dead_code, reason = "held for its lock")] File);
+pub(super) struct DeployLock(File);
+
+/// To close the file is not enough: a child that another thread forks at this moment holds it until it execs.
+impl Drop for DeployLock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
 
 /// Where the files of one service are.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 //! The image is not trusted: everything is done relative to the folder's handle, which neither `..` nor a symbolic link
 //! of an earlier entry leads out of. Ownership is dropped, and so are set-user-id bits; devices are refused.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
@@ -15,6 +16,10 @@ use crate::error::{CapabilityError, ErrorCode};
 
 /// All layers together, uncompressed: a bomb is larger.
 const MOST_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+
+/// What an entry counts for at least: an inode and a block. An archive of empty files is small, a disk full of them is
+/// not.
+const ENTRY_BYTES: u64 = 8 * 1024;
 
 /// Marks what an upper layer takes away: `.wh.NAME`, and all of a folder's earlier content with `.wh..wh..opq`.
 const WHITEOUT: &str = ".wh.";
@@ -53,26 +58,32 @@ impl<'a> Unpacker<'a> {
     }
 
     fn entries(&mut self, layer: impl Read) -> io::Result<()> {
+        let mut fresh = BTreeSet::new();
         for entry in Archive::new(layer).entries()? {
             let mut entry = entry?;
             let path = relative(&entry.path()?)?;
-            self.left =
-                self.left.checked_sub(entry.size()).ok_or_else(|| invalid("the image unpacks to over 8 GiB"))?;
-            self.entry(&path, &mut entry)
+            let size = entry.size().max(ENTRY_BYTES);
+            self.left = self.left.checked_sub(size).ok_or_else(|| invalid("the image unpacks to over 8 GiB"))?;
+            self.entry(&path, &mut entry, &mut fresh)
                 .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
         }
         Ok(())
     }
 
-    fn entry(&self, path: &Path, entry: &mut Entry<'_, impl Read>) -> io::Result<()> {
+    /// `fresh` holds the paths of this layer so far, with the folders above them.
+    fn entry(&self, path: &Path, entry: &mut Entry<'_, impl Read>, fresh: &mut BTreeSet<PathBuf>) -> io::Result<()> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
         let parent = path.parent().unwrap_or(Path::new(""));
         if name == OPAQUE {
-            return self.empty(parent);
+            return self.hide_content(parent, fresh);
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            return self.remove(&parent.join(hidden));
+            if matches!(hidden, "" | "." | "..") {
+                return Err(invalid("takes away what has no name"));
+            }
+            return self.hide(&parent.join(hidden), fresh);
         }
+        fresh.extend(path.ancestors().map(Path::to_owned));
         if !parent.as_os_str().is_empty() {
             self.root.create_dir_all(parent)?;
         }
@@ -106,11 +117,20 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    fn empty(&self, path: &Path) -> io::Result<()> {
+    /// image-spec, layers: a whiteout hides what lower layers put there, never what its own layer does, and the order of
+    /// entries says nothing.
+    fn hide(&self, path: &Path, fresh: &BTreeSet<PathBuf>) -> io::Result<()> {
+        if !fresh.contains(path) {
+            return self.remove(path);
+        }
+        if self.root.symlink_metadata(path)?.is_dir() { self.hide_content(path, fresh) } else { Ok(()) }
+    }
+
+    fn hide_content(&self, path: &Path, fresh: &BTreeSet<PathBuf>) -> io::Result<()> {
         let folder = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let Ok(entries) = self.root.read_dir(folder) else { return Ok(()) };
         for entry in entries {
-            self.remove(&path.join(entry?.file_name()))?;
+            self.hide(&path.join(entry?.file_name()), fresh)?;
         }
         Ok(())
     }
@@ -173,33 +193,73 @@ mod tests {
     }
 
     fn unpack(entries: &[Vec<u8>]) -> (tempfile::TempDir, Result<(), CapabilityError>) {
+        unpack_layers(&[entries], MOST_BYTES)
+    }
+
+    fn unpack_layers(layers: &[&[Vec<u8>]], left: u64) -> (tempfile::TempDir, Result<(), CapabilityError>) {
         let folder = tempfile::tempdir().unwrap();
-        let layer = folder.path().join("layer");
-        std::fs::write(&layer, [entries.concat(), vec![0; 1024]].concat()).unwrap();
         std::fs::write(folder.path().join("outside"), "precious").unwrap();
         std::fs::create_dir(folder.path().join("root")).unwrap();
         let root = Dir::open_ambient_dir(folder.path().join("root"), ambient_authority()).unwrap();
-        let result = Unpacker::new(&root).layer(&layer, "sha256:test");
+        let mut unpacker = Unpacker { root: &root, left };
+        let result = layers.iter().try_for_each(|entries| {
+            let layer = folder.path().join("layer");
+            std::fs::write(&layer, [entries.concat(), vec![0; 1024]].concat()).unwrap();
+            unpacker.layer(&layer, "sha256:test")
+        });
         (folder, result)
     }
 
     #[test]
-    fn files_links_and_whiteouts() {
+    fn files_and_links() {
         let (folder, result) = unpack(&[
             entry(EntryType::Regular, "./bin/app", "", b"one"),
             entry(EntryType::Symlink, "bin/sh", "/bin/app", b""),
             entry(EntryType::Link, "hard", "bin/app", b""),
-            entry(EntryType::Regular, "gone", "", b"x"),
-            entry(EntryType::Regular, ".wh.gone", "", b""),
         ]);
         result.unwrap();
         let root = folder.path().join("root");
         for path in ["bin/app", "bin/sh", "hard"] {
             assert_eq!(std::fs::read_to_string(root.join(path)).unwrap(), "one", "{path}");
         }
-        assert!(!root.join("gone").exists());
         let mode = std::os::unix::fs::PermissionsExt::mode(&root.join("bin/app").metadata().unwrap().permissions());
         assert_eq!(mode & 0o7777, 0o755);
+    }
+
+    #[test]
+    fn whiteouts_hide_lower_layers_and_not_their_own() {
+        let file = |path: &str| entry(EntryType::Regular, path, "", b"x");
+        let lower = ["gone", "stays", "full/old", "full/deep/old"].map(file);
+        // Before and after the entries that they must leave alone.
+        let upper = ["full/new", ".wh.gone", "full/deep/new", "full/.wh..wh..opq", "again", ".wh.again"].map(file);
+        let (folder, result) = unpack_layers(&[&lower, &upper], MOST_BYTES);
+        result.unwrap();
+        let exists = |path: &&str| folder.path().join("root").join(path).exists();
+        let paths = ["gone", "stays", "full/old", "full/deep/old", "full/new", "full/deep/new", "again"];
+        let left: Vec<&str> = paths.into_iter().filter(exists).collect();
+        assert_eq!(left, ["stays", "full/new", "full/deep/new", "again"]);
+    }
+
+    #[test]
+    fn a_whiteout_of_nothing_is_refused() {
+        for name in ["full/.wh.", "full/.wh..", "full/.wh..."] {
+            let file = |path: &str| entry(EntryType::Regular, path, "", b"x");
+            let (folder, result) = unpack_layers(&[&[file("full/a")], &[file(name)]], MOST_BYTES);
+            assert!(result.is_err(), "{name}");
+            assert!(folder.path().join("root/full/a").exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_by_its_bytes_and_by_its_number_of_files() {
+        let limit = 3 * ENTRY_BYTES;
+        let empty = |count: usize| vec![entry(EntryType::Regular, "empty", "", b""); count];
+        let large = [entry(EntryType::Regular, "large", "", &vec![0; limit as usize + 512])];
+        unpack_layers(&[&empty(3)], limit).1.unwrap();
+        for layers in [[&empty(2)[..], &empty(2)], [&empty(0), &large]] {
+            let error = unpack_layers(&layers, limit).1.unwrap_err();
+            assert!(error.causes.iter().any(|cause| cause.contains("8 GiB")), "{error:?}");
+        }
     }
 
     #[test]

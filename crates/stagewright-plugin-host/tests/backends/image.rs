@@ -54,7 +54,7 @@ impl Layout {
         let config = json!({
             "os": "linux",
             "architecture": "amd64",
-            "config": { "Entrypoint": entrypoint },
+            "config": { "Entrypoint": entrypoint, "WorkingDir": "/not/in/any/layer" },
             "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
         });
         let manifest = json!({

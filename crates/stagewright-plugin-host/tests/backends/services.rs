@@ -193,6 +193,23 @@ async fn a_fixed_port_displaces_the_current_release_and_a_discard_brings_it_back
 }
 
 #[tokio::test]
+async fn what_a_killed_deploy_left_running_is_stopped_by_the_next() {
+    let services = Services::new().await;
+    let port = free_port();
+    let fixed = |answer: &str| ReleaseSpec { port, ..services.release(answer) };
+    let current = services.start(services.release("one")).await;
+    let current_port = current.record().port;
+    current.promote().await.unwrap();
+
+    // Neither promoted nor discarded, as when the engine is killed; nothing but the lock ends with it.
+    drop(services.start(fixed("two")).await);
+    assert_eq!(ask(port).await.as_deref(), Some("two"));
+    services.manager.start(fixed("three")).await.unwrap().promote().await.unwrap();
+    serves(port, "three").await;
+    assert_eq!(ask(current_port).await, None);
+}
+
+#[tokio::test]
 async fn an_image_without_its_program_displaces_nothing() {
     let services = Services::new().await;
     let port = free_port();
