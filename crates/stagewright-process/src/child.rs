@@ -246,7 +246,8 @@ impl Child {
             let Some(pipe) = pipe.take() else { continue };
             let mut rest = Vec::new();
             while rest.len() < DRAIN_BYTES {
-                match pipe.try_read(&mut self.buffer) {
+                // Past the runtime, whose idea of what is readable may be behind.
+                match rustix::io::read(&pipe, &mut self.buffer[..]) {
                     Ok(length) if length > 0 => rest.extend_from_slice(&self.buffer[..length]),
                     _ => break,
                 }
