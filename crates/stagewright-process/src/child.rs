@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
@@ -14,7 +15,7 @@ use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::spawner;
+use crate::guard::{self, Target};
 
 /// One read from a pipe, at most. Linux pipes hold 64 KiB unless told otherwise.
 const CHUNK: usize = 64 * 1024;
@@ -80,6 +81,15 @@ pub(crate) enum Reach {
     Process,
 }
 
+impl Reach {
+    fn target(self, id: u32) -> Target {
+        match self {
+            Reach::Group => Target::Group(id),
+            Reach::Process => Target::Process(id),
+        }
+    }
+}
+
 impl Group {
     /// SIGTERM.
     pub fn interrupt(&self) {
@@ -129,6 +139,7 @@ impl Child {
     pub(crate) fn adopt(mut process: std::process::Child, input: Option<Vec<u8>>, reach: Reach) -> io::Result<Child> {
         let id = process.id();
         let adopted = (|| {
+            guard::watch(reach.target(id))?;
             let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
             let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
             // SAFETY: an `OwnedFd` answers the same descriptor for as long as it lives.
@@ -142,7 +153,8 @@ impl Child {
             Ok(parts) => parts,
             Err(error) => {
                 let _ = process.kill();
-                spawner::reap(process);
+                guard::forget(reach.target(id));
+                reap(process);
                 return Err(error);
             }
         };
@@ -232,11 +244,17 @@ impl Child {
         }
         let _ = self.death.readable().await?;
         self.kill();
-        self.group.close();
+        self.release();
         let mut process = self.process.take().ok_or_else(|| io::Error::other("the child was collected before"))?;
         let status = ExitStatus::from(process.wait()?);
         self.status = Some(status);
         Ok(status)
+    }
+
+    /// From here on nobody signals the child or its group: they are dead, and their number is about to be free.
+    fn release(&self) {
+        self.group.close();
+        guard::forget(self.group.reach.target(self.id));
     }
 
     /// What the pipes hold now, in one piece a stream.
@@ -267,9 +285,17 @@ impl Drop for Child {
         }
         if let Some(process) = self.process.take() {
             self.group.kill();
-            self.group.close();
-            spawner::reap(process);
+            self.release();
+            reap(process);
         }
+    }
+}
+
+/// Collects a process that was told to end, so that it doesn't stay a zombie, without waiting for it here.
+pub(crate) fn reap(mut process: std::process::Child) {
+    if matches!(process.try_wait(), Ok(None)) {
+        // Without a thread the zombie stays until this process ends; there is nobody to tell.
+        let _ = thread::Builder::new().name("reaper".to_owned()).spawn(move || process.wait());
     }
 }
 

@@ -10,7 +10,6 @@ use std::process::Stdio;
 use rustix::fs::Access;
 
 use crate::child::{Child, Reach};
-use crate::spawner;
 
 /// A process to be.
 #[derive(Clone, Default)]
@@ -44,7 +43,8 @@ impl fmt::Debug for Command {
 impl Command {
     /// Starts it in a process group of its own, with both output streams captured.
     ///
-    /// Must be called within a tokio runtime that has I/O and time enabled. Blocks for the fork, about a millisecond.
+    /// Must be called within a tokio runtime that has I/O and time enabled. Blocks until the program is
+    /// loaded, about a millisecond.
     pub fn spawn(mut self) -> Result<Child, SpawnError> {
         let input = self.stdin.take();
         let mut native = self.native()?;
@@ -53,7 +53,7 @@ impl Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let process = spawner::spawn(native).map_err(|error| self.explain(error))?;
+        let process = native.spawn().map_err(|error| self.explain(error))?;
         Child::adopt(process, input, Reach::Group).map_err(|error| self.explain(error))
     }
 

@@ -4,15 +4,17 @@
 //! in pieces and how it ended. A child leads a process group of its own, and the group ends with it: what it left
 //! behind in the background is killed when it exits, when [`Child`] is dropped, and when a stop is asked for.
 //!
+//! The group also ends when this process does, by whatever signal: see `guard`, which is a shell, so `/bin/sh` must be
+//! there.
+//!
 //! What escapes: a process that makes a session of its own (`setsid`, a double-forking daemon) is no longer in the
-//! group. It can't keep [`Child::next_chunk`] waiting, but it lives on. When the engine itself is killed with SIGKILL,
-//! the kernel kills the direct children with it, not their descendants. Making the engine a subreaper was weighed and
+//! group. It can't keep [`Child::next_chunk`] waiting, but it lives on. Making the engine a subreaper was weighed and
 //! left out: it is a property of the whole process, which a library must not claim, and it can't tell whose orphan it
 //! got.
 //!
 //! [`supervisor`] is the one exception to "ends with the engine": a detached process that keeps a service running.
 //!
-//! Linux only: it leans on pidfds, parent-death signals and `/proc`.
+//! Linux only: it leans on pidfds and `/proc`.
 //!
 //! Architecture invariant: nothing else in the workspace starts a process. This crate knows no stages, keeps no
 //! journal and never writes to the terminal.
@@ -20,7 +22,7 @@
 mod blocking;
 mod child;
 mod command;
-mod spawner;
+mod guard;
 pub mod supervisor;
 
 pub use blocking::{Output, RunError, run_inherited, run_to_end};

@@ -14,7 +14,7 @@
 //! The environment may hold secrets, so it goes over a pipe and is never on disk. The price: after a reboot nothing can
 //! start the service again but a new deploy.
 //!
-//! When the supervisor is killed the kernel kills the program with it. Whether a process is still the one that was
+//! When the supervisor is killed the program's group is killed with it. Whether a process is still the one that was
 //! recorded is decided by its start time and the machine's boot, never by its number alone.
 //!
 //! Every function here blocks for file access, [`stop`] for up to the grace.
@@ -37,8 +37,8 @@ pub use body::supervise;
 pub use log::log_tail;
 pub use state::{Phase, ProcessId, Status};
 
+use crate::child::reap;
 use crate::command::{Command, SpawnError};
-use crate::spawner;
 use state::read_state;
 
 /// The hidden subcommand, followed by the service's folder.
@@ -115,7 +115,7 @@ pub fn start(exe: &Path, dir: &Path, spec: &ServiceSpec, env: &[(String, String)
     if reported.is_err() {
         let _ = supervisor.kill();
     }
-    spawner::reap(supervisor);
+    reap(supervisor);
     reported
 }
 

@@ -140,11 +140,11 @@ fn a_program_that_is_not_there_is_reported_at_once() {
 
 #[test]
 fn a_killed_supervisor_takes_the_service_with_it() {
-    let (service, begun) = Service::start("exec sleep 600", PATIENCE);
-    let child = begun.child.unwrap();
+    let (service, begun) = Service::start("sleep 600 & echo $! > pid; exec sleep 600", PATIENCE);
+    let (child, grandchild) = (begun.child.unwrap(), crate::pid_in(&service.dir().join("pid")));
     let killed = stagewright_process::run_to_end(crate::sh(&format!("kill -9 {}", begun.supervisor.pid)), PATIENCE);
     assert!(killed.unwrap().status.success());
-    until("the program is gone", || !alive(&child.pid.to_string()));
+    until("the program is gone", || !alive(&child.pid.to_string()) && !alive(&grandchild));
     until("the status knows", || service.status().phase == Phase::Exited);
     assert_eq!(
         service.status().failure.unwrap(),
