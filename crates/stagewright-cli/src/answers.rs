@@ -189,6 +189,7 @@ mod tests {
             approvals: 1,
             fields: vec![field("ticket", FieldKind::Number, true), field("note", FieldKind::Text, false)],
             expires: None,
+            ..Gate::default()
         };
         Question { stage: StageIndex(3), id: "approve".to_owned(), gate }
     }

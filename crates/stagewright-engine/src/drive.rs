@@ -3,33 +3,42 @@
 //! ```text
 //!  Control ─┐                        ┌─> RunStore (before anything else)
 //!  attempts ┼─> Input ─> Scheduler ──┼─> Observers
-//!  timers ──┘                        └─> StageRunner, timers
+//!  timers ──┤                        ├─> StageRunner, timers
+//!  Turns ───┘                        └─> Turns
 //!  attempts ──── Live ──────────────────> LogSink, Observers
 //! ```
 //!
 //! Everything arrives at one task, so the order in which observers see events is the order of the journal. An attempt
 //! is stopped by a message, never by dropping its future.
+//!
+//! Events are committed in groups: those after which nothing may happen that can't happen again are held back until
+//! there is nothing else to do, or until an intent has to be durable. Observers see an event once it is committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use stagewright_model::StageIndex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use crate::event::{Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunSummary, Timestamp};
+use crate::event::{
+    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, Timestamp,
+};
 use crate::port::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, Live, LiveKind, LogSink, Observer, RunStore,
-    StageRunner, StoreError,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, EffectRefused, HEARTBEAT, Live, LiveKind, LogSink,
+    Observer, RunStore, StageRunner, StoreError, Turns,
 };
 use crate::scheduler::{Action, Input, Response, Scheduler};
 use crate::state::IllegalTransition;
 
 /// Pieces of live output that may wait for the loop; what an attempt says beyond that makes it wait.
 const LIVE_BOUND: usize = 256;
+
+/// Events that are committed together at most.
+const GROUP: usize = 256;
 
 /// What is left to attempts that were told to stop at once.
 const KILL_BOUND: Duration = Duration::from_secs(5);
@@ -40,6 +49,8 @@ pub struct Ports {
     pub runner: Arc<dyn StageRunner>,
     /// Keeps the journal.
     pub store: Box<dyn RunStore>,
+    /// Keeps runs from getting into each other's way.
+    pub turns: Box<dyn Turns>,
     /// Keeps the logs.
     pub logs: Box<dyn LogSink>,
     /// Tells the time.
@@ -91,6 +102,10 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
         scheduler,
         runner: ports.runner,
         store: ports.store,
+        turns: ports.turns,
+        uncommitted: Vec::new(),
+        beat: None,
+        asking: FuturesUnordered::new(),
         logs: ports.logs,
         clock: ports.clock,
         observers: ports.observers,
@@ -103,7 +118,7 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
         may_wait: true,
         summary: None,
     };
-    let result = driver.run(ports.control, first).await;
+    let result = driver.drive(ports.control, first).await;
     if result.is_err() {
         driver.kill_all().await;
     }
@@ -114,6 +129,13 @@ struct Driver {
     scheduler: Scheduler,
     runner: Arc<dyn StageRunner>,
     store: Box<dyn RunStore>,
+    turns: Box<dyn Turns>,
+    /// Events that nobody has seen yet.
+    uncommitted: Vec<Event>,
+    /// When the run has to say that it is alive; while it holds an environment.
+    beat: Option<BoxFuture<'static, ()>>,
+    /// When to ask for the concurrency group again.
+    asking: FuturesUnordered<BoxFuture<'static, ()>>,
     logs: Box<dyn LogSink>,
     clock: Arc<dyn Clock>,
     observers: Vec<Box<dyn Observer>>,
@@ -135,13 +157,14 @@ struct Running {
 }
 
 impl Driver {
-    async fn run(&mut self, mut control: mpsc::Receiver<Control>, first: Input) -> Result<RunSummary, DriveError> {
+    async fn drive(&mut self, mut control: mpsc::Receiver<Control>, first: Input) -> Result<RunSummary, DriveError> {
         self.handle(first)?;
         loop {
             if !self.may_wait && self.scheduler.is_idle() {
                 self.handle(Input::Suspend)?;
             }
             if let Some(summary) = self.summary.take() {
+                self.commit(true)?;
                 return Ok(summary);
             }
             tokio::select! {
@@ -155,30 +178,71 @@ impl Driver {
                 Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
                     self.attempt_ended(ended)?;
                 }
+                // Before the timers, which a clock that jumps may all set off at once.
+                () = async {}, if self.uncommitted.len() >= GROUP => self.commit(false)?,
                 Some((stage, attempt)) = self.kills.next(), if !self.kills.is_empty() => {
-                    // A runner that breaks its promise must not keep the run from ending.
-                    let running = self.interrupts.get(&stage).filter(|running| running.attempt == attempt);
-                    running.inspect(|running| running.task.abort());
+                    self.leave_behind(stage, attempt)?;
                 }
                 Some((stage, attempt)) = self.timers.next(), if !self.timers.is_empty() => {
                     self.handle(Input::Woken { stage, attempt })?;
                 }
+                Some(()) = self.asking.next(), if !self.asking.is_empty() => self.handle(Input::AskAgain)?,
+                Some(()) = next_beat(&mut self.beat), if self.beat.is_some() => self.beat()?,
+                () = tokio::task::yield_now(), if !self.uncommitted.is_empty() => self.commit(false)?,
             }
         }
     }
 
     fn handle(&mut self, input: Input) -> Result<(), DriveError> {
-        let Response { events, actions } = self.scheduler.on_input(self.clock.now(), input)?;
-        self.record(&events)?;
-        for action in actions {
-            match action {
-                Action::Launch(request) => self.launch(*request),
-                Action::Interrupt { stage, how } => self.interrupt(stage, how),
-                Action::Wake { stage, attempt, after } => self.timers.push(self.later(after, stage, attempt)),
-                Action::Finish(summary) => self.summary = Some(summary),
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let Response { events, actions } = self.scheduler.on_input(self.clock.now(), input)?;
+            self.record(events)?;
+            for action in actions {
+                inputs.extend(self.carry_out(action)?);
             }
         }
+        if self.scheduler.holds_environments() {
+            let clock = &self.clock;
+            self.beat.get_or_insert_with(|| clock.sleep(HEARTBEAT));
+        } else {
+            self.beat = None;
+        }
         Ok(())
+    }
+
+    /// Gives the input that the action asks for, if it is there at once.
+    fn carry_out(&mut self, action: Action) -> Result<Option<Input>, DriveError> {
+        match action {
+            Action::Launch(request) => self.launch(*request),
+            Action::Interrupt { stage, how } => self.interrupt(stage, how),
+            Action::Wake { stage, attempt, after } => self.timers.push(self.later(after, stage, attempt)),
+            Action::AskAgain(after) => self.asking.push(self.clock.sleep(after)),
+            Action::Finish(summary) => self.summary = Some(summary),
+            Action::Claim { stage, claim } => {
+                return Ok(Some(Input::Claimed { stage, claimed: self.turns.claim(&claim)? }));
+            }
+            Action::Join(join) => return Ok(Some(Input::Joined(self.turns.join(&join)?))),
+            // What the run has done there must be in the journal before another may come.
+            Action::Unclaim(environment) => {
+                self.commit(true)?;
+                self.turns.unclaim(&self.run(), &environment)?;
+            }
+            Action::Leave(group) => {
+                self.commit(true)?;
+                self.turns.leave(&self.run(), &group)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn run(&self) -> RunId {
+        self.scheduler.state().run.clone().unwrap_or_else(|| RunId(String::new()))
+    }
+
+    fn beat(&mut self) -> Result<(), DriveError> {
+        self.beat = Some(self.clock.sleep(HEARTBEAT));
+        Ok(self.turns.beat(&self.run(), self.clock.now())?)
     }
 
     fn interrupt(&self, stage: StageIndex, how: Interrupt) {
@@ -197,13 +261,35 @@ impl Driver {
         })
     }
 
-    fn record(&mut self, events: &[Event]) -> Result<(), DriveError> {
-        if let (Some(last), Some(run)) = (events.last(), self.scheduler.state().run.as_ref()) {
-            let ends = matches!(last.kind, EventKind::RunEnded { .. } | EventKind::RunSuspended { .. });
-            let durable = ends || events.iter().any(|event| event.kind.is_intent());
-            self.store.append(run, events, durable)?;
+    /// Takes events for the journal. They are committed at once when what follows may not happen without them.
+    fn record(&mut self, events: Vec<Event>) -> Result<(), DriveError> {
+        let durable = events.iter().any(|event| self.must_be_durable(&event.kind));
+        self.uncommitted.extend(events);
+        if durable { self.commit(true) } else { Ok(()) }
+    }
+
+    fn must_be_durable(&self, kind: &EventKind) -> bool {
+        match kind {
+            // What can simply run again need not be known to have started.
+            EventKind::AttemptStarted { stage, .. } => self.reaches_out(*stage),
+            // Not to have to ask what became of it.
+            EventKind::AttemptEnded { stage, .. } => self.reaches_out(*stage),
+            EventKind::RunEnded { .. } | EventKind::RunSuspended { .. } | EventKind::GateDecided { .. } => true,
+            kind => kind.is_intent(),
         }
-        for event in events {
+    }
+
+    fn reaches_out(&self, stage: StageIndex) -> bool {
+        self.scheduler.effect_of(stage) == EffectClass::External
+    }
+
+    fn commit(&mut self, durable: bool) -> Result<(), DriveError> {
+        let events = std::mem::take(&mut self.uncommitted);
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.store.append(&self.run(), &events, durable)?;
+        for event in &events {
             self.observe(event);
         }
         Ok(())
@@ -228,14 +314,27 @@ impl Driver {
         &mut self,
         ended: Result<(tokio::task::Id, (StageIndex, u32, AttemptReport)), JoinError>,
     ) -> Result<(), DriveError> {
-        let (stage, attempt, report) = match ended {
-            Ok((_, ended)) => ended,
-            Err(error) => {
-                let running = self.interrupts.iter().find(|(_, running)| running.task.id() == error.id());
-                let Some((&stage, running)) = running else { return Ok(()) };
-                (stage, running.attempt, defect(&error))
-            }
+        let (task, result) = match ended {
+            Ok((task, (_, _, report))) => (task, Ok(report)),
+            Err(error) => (error.id(), Err(error)),
         };
+        // One that was left behind has ended long ago, as far as the run is concerned.
+        let running = self.interrupts.iter().find(|(_, running)| running.task.id() == task);
+        let Some((&stage, running)) = running else { return Ok(()) };
+        let attempt = running.attempt;
+        self.end(stage, attempt, result.unwrap_or_else(|error| defect(&error)))
+    }
+
+    /// A runner that breaks its promise must not keep the run from ending.
+    fn leave_behind(&mut self, stage: StageIndex, attempt: u32) -> Result<(), DriveError> {
+        let Some(running) = self.interrupts.get(&stage).filter(|running| running.attempt == attempt) else {
+            return Ok(());
+        };
+        running.task.abort();
+        self.end(stage, attempt, left_behind())
+    }
+
+    fn end(&mut self, stage: StageIndex, attempt: u32, report: AttemptReport) -> Result<(), DriveError> {
         // All that the attempt said is in the channel by now.
         while let Ok(live) = self.live.try_recv() {
             self.show(live)?;
@@ -247,26 +346,55 @@ impl Driver {
 
     fn show(&mut self, live: Live) -> Result<(), DriveError> {
         let Live { stage, attempt, kind } = live;
+        // The words of one that was left behind have no place any more.
+        if self.interrupts.get(&stage).is_none_or(|running| running.attempt != attempt) {
+            return Ok(());
+        }
         let at = self.clock.now();
         match kind {
             LiveKind::Lines(stream, lines) => {
                 self.logs.append(at, stage, attempt, stream, &lines)?;
+                self.commit(false)?;
                 for line in lines {
                     self.observe_unrecorded(at, EventKind::Log { stage, attempt, stream, line });
                 }
             }
             LiveKind::Progress { message, current, total } => {
+                self.commit(false)?;
                 self.observe_unrecorded(at, EventKind::Progress { stage, message, current, total });
             }
             LiveKind::Summary(markdown) => self.say(EventKind::Summary { stage, markdown })?,
             LiveKind::Problem(problem) => self.say(EventKind::Problem { stage, problem })?,
+            LiveKind::Effect { what, answer } => self.allow_effect(stage, attempt, what, answer)?,
         }
+        Ok(())
+    }
+
+    /// Lets an attempt have an effect: when it still holds its environment, and once the journal says so.
+    fn allow_effect(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        what: String,
+        answer: oneshot::Sender<Result<(), EffectRefused>>,
+    ) -> Result<(), DriveError> {
+        let acts_under = self.scheduler.acts_under(stage).map(|(name, fence)| (name.to_owned(), fence));
+        if let Some((environment, fence)) = acts_under
+            && !self.turns.holds(&self.run(), &environment, fence)?
+        {
+            // An attempt that went away doesn't need the answer.
+            let _ = answer.send(Err(EffectRefused::Superseded(environment)));
+            return Ok(());
+        }
+        let intent = self.scheduler.intend(self.clock.now(), stage, attempt, what)?;
+        self.record(intent.into_iter().collect())?;
+        let _ = answer.send(Ok(()));
         Ok(())
     }
 
     fn say(&mut self, kind: EventKind) -> Result<(), DriveError> {
         let event = self.scheduler.remark(self.clock.now(), kind)?;
-        self.record(&[event])
+        self.record(vec![event])
     }
 
     fn observe_unrecorded(&mut self, at: Timestamp, kind: EventKind) {
@@ -292,19 +420,30 @@ impl Driver {
     }
 }
 
+/// For `select!`, which can't borrow what may not be there.
+async fn next_beat(beat: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
+    match beat {
+        Some(beat) => Some(beat.await),
+        None => None,
+    }
+}
+
 fn defect(error: &JoinError) -> AttemptReport {
-    let message = if error.is_cancelled() {
-        "the stage did not stop when it was told to, and was left behind"
-    } else {
-        "the stage's runner panicked"
-    };
+    unrunnable(Outcome::Errored, "the stage's runner panicked", vec![error.to_string()])
+}
+
+fn left_behind() -> AttemptReport {
+    let message = "the stage did not stop when it was told to, and was left behind";
+    unrunnable(Outcome::Cancelled, message, Vec::new())
+}
+
+fn unrunnable(outcome: Outcome, message: &str, causes: Vec<String>) -> AttemptReport {
     let failure = Failure {
         kind: FailureKind::Internal,
         message: message.to_owned(),
-        causes: vec![error.to_string()],
+        causes,
         help: Some("this is a defect of Stagewright: please report it with the log of the run".to_owned()),
         retryable: false,
     };
-    let outcome = if error.is_cancelled() { Outcome::Cancelled } else { Outcome::Errored };
-    AttemptReport { end: AttemptEnd::Unsuccessful(outcome, failure), outputs: BTreeMap::new() }
+    AttemptReport { end: AttemptEnd::Unsuccessful(outcome, failure), outputs: BTreeMap::new(), release: None }
 }

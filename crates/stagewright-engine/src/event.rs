@@ -66,8 +66,48 @@ pub enum EventKind {
     RunResumed {
         /// Why, for people.
         reason: String,
-        /// Stages that had ended and will be run again.
+        /// Stages that will be run again, whatever became of them before.
         again: Vec<StageIndex>,
+        /// What is no longer as it was when the run started, and was accepted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changed: Vec<Change>,
+    },
+    /// The outputs of a stage that is left out, as an earlier run had them.
+    OutputsInherited {
+        /// The stage.
+        stage: StageIndex,
+        /// The earlier run.
+        from: RunId,
+        /// JSON values by name.
+        outputs: BTreeMap<String, Json>,
+    },
+    /// The run waits for its concurrency group.
+    GroupAwaited {
+        /// The group.
+        group: String,
+        /// Who has the group.
+        holder: RunId,
+    },
+    /// The run has its concurrency group.
+    GroupJoined {
+        /// The group.
+        group: String,
+        /// Runs that were asked to end because of this one.
+        replaced: Vec<RunId>,
+    },
+    /// The run lets others of its concurrency group go on.
+    GroupLeft {
+        /// The group.
+        group: String,
+    },
+    /// The stage waits for another run to be done with its environment.
+    EnvironmentAwaited {
+        /// The stage.
+        stage: StageIndex,
+        /// The environment.
+        environment: String,
+        /// Who has it.
+        holder: RunId,
     },
     /// Recorded before the attempt begins: the intent.
     AttemptStarted {
@@ -75,6 +115,75 @@ pub enum EventKind {
         stage: StageIndex,
         /// 1 for the first try.
         attempt: u32,
+        /// The environment's token that it acts under. No two attempts have the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fence: Option<u64>,
+    },
+    /// Recorded before an attempt's first effect beyond this machine. From here on a crash leaves it in doubt.
+    EffectIntended {
+        /// The stage.
+        stage: StageIndex,
+        /// Which try.
+        attempt: u32,
+        /// What it is about to do, as in `push local/app`.
+        what: String,
+    },
+    /// An attempt was left in doubt: its plugin is asked what became of it.
+    RecoveryStarted {
+        /// The stage.
+        stage: StageIndex,
+        /// The try in doubt.
+        attempt: u32,
+    },
+    /// What became of an attempt that was left in doubt.
+    Recovered {
+        /// The stage.
+        stage: StageIndex,
+        /// The try in doubt.
+        attempt: u32,
+        /// What was found.
+        finding: Finding,
+        /// Who said so; none when the plugin did.
+        by: Option<String>,
+        /// JSON values by name, as the plugin told them again.
+        outputs: BTreeMap<String, Json>,
+    },
+    /// An attempt deployed something to its stage's environment.
+    ReleaseRecorded {
+        /// The stage.
+        stage: StageIndex,
+        /// Which try.
+        attempt: u32,
+        /// What.
+        release: Release,
+    },
+    /// All stages that directly need the one that deployed have succeeded: its release is one to go back to.
+    ReleaseConfirmed {
+        /// The stage that deployed.
+        stage: StageIndex,
+    },
+    /// Recorded before the effect of a stage is undone.
+    UndoStarted {
+        /// The stage whose effect it is.
+        stage: StageIndex,
+        /// The try whose effect it is.
+        attempt: u32,
+        /// The stage that failed and asks for it.
+        because: StageIndex,
+        /// The environment's token that it acts under.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fence: Option<u64>,
+    },
+    /// The effect of a stage was undone, or could not be.
+    UndoEnded {
+        /// The stage whose effect it was.
+        stage: StageIndex,
+        /// The try whose effect it was.
+        attempt: u32,
+        /// How it ended.
+        outcome: Outcome,
+        /// What went wrong, or why there was nothing to undo.
+        failure: Option<Failure>,
     },
     /// One line of a stage's log. Not recorded here: logs have a store of their own.
     Log {
@@ -120,6 +229,11 @@ pub enum EventKind {
         attempt: u32,
         /// What is asked of whom.
         gate: Gate,
+    },
+    /// The time that a gate waits for has come.
+    GateElapsed {
+        /// The stage.
+        stage: StageIndex,
     },
     /// Somebody answered a gate.
     GateDecided {
@@ -188,7 +302,14 @@ impl EventKind {
 
     /// Whether an effect may follow only once it is durable.
     pub fn is_intent(&self) -> bool {
-        matches!(self, EventKind::RunStarted { .. } | EventKind::AttemptStarted { .. } | EventKind::GateOpened { .. })
+        matches!(
+            self,
+            EventKind::RunStarted { .. }
+                | EventKind::AttemptStarted { .. }
+                | EventKind::EffectIntended { .. }
+                | EventKind::UndoStarted { .. }
+                | EventKind::GateOpened { .. }
+        )
     }
 }
 
@@ -208,6 +329,87 @@ pub struct StageSummary {
     pub needs: Vec<StageIndex>,
     /// The environment it deploys to.
     pub environment: Option<String>,
+    /// `sha256:…` of its plugin; none when nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// How far its effects can reach.
+    #[serde(default)]
+    pub effect: EffectClass,
+}
+
+/// How far the effects of a stage can reach. Computed from what its plugin imports and what it is granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EffectClass {
+    /// Nothing outside of the run: after a crash it can simply run again.
+    Pure,
+    /// This machine: files and processes.
+    Local,
+    /// Beyond: networks, registries, services. After a crash somebody has to find out what happened.
+    #[default]
+    External,
+}
+
+/// Something that is no longer as it was when the run started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Change {
+    /// What, as in `plugin deploy` or `commit`.
+    pub what: String,
+    /// As it was.
+    pub then: String,
+    /// As it is.
+    pub now: String,
+}
+
+/// What became of an attempt that was left in doubt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "found", content = "detail")]
+pub enum Finding {
+    /// Its effect didn't happen: it can run again.
+    NotStarted,
+    /// Its effect happened, and this is what is there.
+    Applied(String),
+    /// Its effect happened, and didn't work.
+    Failed(String),
+}
+
+/// What a stage deployed to its environment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Release {
+    /// A key of `[environments]`.
+    pub environment: String,
+    /// What runs, by digest, as in `local/app@sha256:…`.
+    pub artifact: String,
+    /// Where it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The token that it was deployed under.
+    pub fence: u64,
+    /// The stage's `with` table as it was then; secrets stand in it by name alone.
+    pub config: Json,
+    /// Full id of the commit that the run is of; empty outside of a repository.
+    #[serde(default)]
+    pub commit: String,
+    /// Who started the run.
+    #[serde(default)]
+    pub by: String,
+    /// How it came to be there.
+    pub way: ReleaseWay,
+}
+
+/// How a release came to be where it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseWay {
+    /// A run deployed it.
+    #[default]
+    Deploy,
+    /// `stagewright rollback` went back to it.
+    Rollback,
+    /// A run that failed afterwards went back to it.
+    Undo,
 }
 
 /// Result of an attempt, a stage or a run.
@@ -313,6 +515,8 @@ pub enum FailureKind {
     BadPlugin,
     /// A person said no.
     Rejected,
+    /// A newer run has been to the environment, or another attempt holds it by now.
+    Superseded,
     /// The engine's own fault, or its machine's.
     Internal,
 }
@@ -372,16 +576,22 @@ pub enum Interrupt {
 }
 
 /// A question to a person.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Gate {
     /// Names this opening of the gate.
     pub token: String,
+    /// What it waits for.
+    #[serde(default)]
+    pub kind: GateKind,
     /// What is asked.
     pub message: String,
     /// Users, and teams as `team:NAME`; empty means anybody.
     #[serde(default)]
     pub approvers: Vec<String>,
+    /// The users among the approvers, and those that are in one of the teams.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
     /// How many must approve.
     pub approvals: u32,
     /// What an approval must or may say.
@@ -390,6 +600,27 @@ pub struct Gate {
     /// When it lapses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
+    /// When it opens by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Digest of what an approval is given for: plugins, grants and inputs. When it changes, answers no longer count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<String>,
+}
+
+/// What a gate waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateKind {
+    /// The plugin asks for an approval; it goes on with the answer.
+    #[default]
+    Approval,
+    /// The environment has approvers, and none of them has approved of the run yet.
+    Environment,
+    /// The environment is frozen. It opens by itself when the freeze ends; an approval overrides the freeze.
+    Freeze,
+    /// An attempt was left in doubt, and nobody knows what became of it: `stagewright settle` tells.
+    Doubt,
 }
 
 /// A field of a gate's form.
@@ -419,7 +650,7 @@ pub enum FieldKind {
 }
 
 /// A person's answer to a gate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Decision {
     /// The gate's token.
@@ -437,6 +668,9 @@ pub struct Decision {
     /// Whether a rehearsal answered by itself.
     #[serde(default)]
     pub rehearsed: bool,
+    /// To a gate of the kind [`GateKind::Doubt`]: what became of the attempt. It counts as a yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
 }
 
 /// What became of a run.

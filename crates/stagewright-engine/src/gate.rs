@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::event::{Decision, FieldKind, Timestamp};
+use crate::event::{Decision, FieldKind, GateKind, Timestamp};
 use crate::state::{StageState, Status};
 
 /// Why an answer isn't taken.
@@ -17,6 +17,12 @@ pub enum DecisionError {
     /// Too late.
     #[error("the gate has expired")]
     Expired,
+    /// A yes or no to the question what became of an attempt.
+    #[error("the question is what became of an attempt, and takes more than a yes or no")]
+    NotSettled,
+    /// What became of an attempt, where a yes or no is asked for.
+    #[error("the gate asks for an approval, not for what became of an attempt")]
+    NoDoubt,
     /// Not among the approvers.
     #[error("{by} may not answer: the approvers are {}", approvers.join(", "))]
     NotAnApprover {
@@ -55,7 +61,13 @@ pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -
     if gate.expires.is_some_and(|expires| expires <= now) {
         return Err(DecisionError::Expired);
     }
-    if !decision.rehearsed && !gate.approvers.is_empty() && !gate.approvers.contains(&decision.by) {
+    if gate.kind == GateKind::Doubt {
+        return if decision.finding.is_some() { Ok(()) } else { Err(DecisionError::NotSettled) };
+    }
+    if decision.finding.is_some() {
+        return Err(DecisionError::NoDoubt);
+    }
+    if !decision.rehearsed && !gate.approvers.is_empty() && !gate.members.contains(&decision.by) {
         return Err(DecisionError::NotAnApprover { by: decision.by.clone(), approvers: gate.approvers.clone() });
     }
     if !decision.approved {

@@ -19,14 +19,15 @@ mod state;
 pub use drive::{Control, DriveError, Ports, drive};
 
 pub use event::{
-    Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Gate, Interrupt, Level, Outcome, Problem,
-    RunId, RunSummary, StageSummary, Stream, Timestamp,
+    Change, Decision, EffectClass, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate, GateKind,
+    Interrupt, Level, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream, Timestamp,
 };
 pub use gate::{DecisionError, check_decision};
 pub use port::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, Live, LiveKind, LogSink, Observer, RunStore,
-    StageRunner, StoreError,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Claim, Claimed, Clock, EffectRefused,
+    EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live, LiveKind, LogSink, Observation, Observer, ReleaseNote,
+    RunStore, StageRunner, StoreError, Turns,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
-pub use scope::RunValues;
-pub use state::{IllegalTransition, RunState, StageState, Status};
+pub use scope::{PluginFacts, RunValues};
+pub use state::{IllegalTransition, RunState, StageState, Status, Undo};

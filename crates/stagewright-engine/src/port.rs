@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
-use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
-use tokio::sync::{mpsc, watch};
+use stagewright_model::{Permissions, PluginRef, Queue, StageIndex, Trust};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::event::{Event, Failure, Gate, Interrupt, Outcome, Problem, RunId, Stream, Timestamp};
+use crate::event::{
+    Event, Failure, Finding, Gate, Interrupt, Outcome, Problem, Release, RunId, Stream, Timestamp,
+};
 
 /// Runs attempts.
 pub trait StageRunner: Send + Sync {
@@ -40,18 +42,22 @@ pub struct AttemptRequest {
     pub table: String,
     /// 1 for the first try.
     pub attempt: u32,
+    /// What the plugin is called for.
+    pub call: Call,
     /// Which plugin.
     pub uses: PluginRef,
     /// Component or pinned native library.
     pub trust: Trust,
+    /// `sha256:…` that the plugin must have; none when any will do.
+    pub plugin: Option<String>,
     /// The `with` table.
     pub config: Json,
     /// The `env` table.
     pub env: BTreeMap<String, String>,
     /// What the TOML grants.
     pub permissions: Permissions,
-    /// The environment's name.
-    pub environment: Option<String>,
+    /// The environment that it acts on.
+    pub environment: Option<EnvironmentView>,
     /// The outputs of the stage's direct needs, by stage name.
     pub needs: BTreeMap<String, Json>,
     /// Wall time.
@@ -66,6 +72,32 @@ pub struct AttemptRequest {
     pub rehearsal: bool,
 }
 
+/// What a plugin is called for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Call {
+    /// To do what it is for.
+    #[default]
+    Run,
+    /// To say what became of an attempt that was left in doubt: the one of [`AttemptRequest::attempt`]. It must not
+    /// change anything, and ends with [`AttemptEnd::Observed`] or unsuccessfully.
+    Observe,
+    /// To take back what the attempt did. It may be asked for again when it was interrupted.
+    Undo,
+}
+
+/// An environment, as an attempt on it sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EnvironmentView {
+    /// A key of `[environments]`.
+    pub name: String,
+    /// The token that the attempt acts under; none for a stage without effects beyond this machine.
+    pub fence: Option<u64>,
+    /// What runs there by the ledger.
+    pub current: Option<Release>,
+    /// What to go back to: the last release that proved good and is not the current one.
+    pub last_known_good: Option<Release>,
+}
+
 /// What an attempt came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptReport {
@@ -73,6 +105,17 @@ pub struct AttemptReport {
     pub end: AttemptEnd,
     /// JSON values by name; kept for a failed attempt too.
     pub outputs: BTreeMap<String, Json>,
+    /// What it deployed, if it did.
+    pub release: Option<ReleaseNote>,
+}
+
+/// What a plugin says of the release that it made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseNote {
+    /// What runs, by digest.
+    pub artifact: String,
+    /// Where it answers.
+    pub url: Option<String>,
 }
 
 /// How an attempt ended.
@@ -84,8 +127,21 @@ pub enum AttemptEnd {
     Skipped(String),
     /// It waits for a person, and holds nothing meanwhile.
     Suspended(Gate),
+    /// The answer to [`Call::Observe`].
+    Observed(Observation),
     /// It did not succeed. The outcome is one of failed, errored, timed-out, cancelled, lost or inconclusive.
     Unsuccessful(Outcome, Failure),
+}
+
+/// What a plugin sees of an attempt that was left in doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// It is settled what became of it.
+    Found(Finding),
+    /// It still goes on: ask again later.
+    InProgress,
+    /// It can't tell, and why.
+    Unknown(String),
 }
 
 /// Where an attempt's log, progress and findings go while it runs.
@@ -124,14 +180,36 @@ impl AttemptOutput {
         self.send(LiveKind::Problem(problem)).await;
     }
 
+    /// Must be called before each effect beyond this machine, as in `push local/app`. The effect may follow only when
+    /// this allows it: then it is in the journal that it was about to happen.
+    ///
+    /// # Errors
+    /// When another attempt holds the environment by now, or when the journal can't be written.
+    pub async fn effect(&self, what: String) -> Result<(), EffectRefused> {
+        let (answer, answered) = oneshot::channel();
+        self.send(LiveKind::Effect { what, answer }).await;
+        answered.await.unwrap_or(Err(EffectRefused::Unrecorded))
+    }
+
     async fn send(&self, kind: LiveKind) {
         // Nobody listens any more only when the loop itself is gone, and then nothing is lost that could be kept.
         let _ = self.live.send(Live { stage: self.stage, attempt: self.attempt, kind }).await;
     }
 }
 
+/// Why an effect must not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EffectRefused {
+    /// Another attempt holds the environment by now.
+    #[error("another attempt has taken over the environment `{0}`: this one comes too late")]
+    Superseded(String),
+    /// What can't be recorded must not be done.
+    #[error("the effect can't be recorded in the journal, and so must not happen")]
+    Unrecorded,
+}
+
 /// Something a running attempt said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Live {
     /// The stage.
     pub stage: StageIndex,
@@ -142,13 +220,14 @@ pub struct Live {
 }
 
 /// What a running attempt can say.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 #[expect(missing_docs, reason = "each is the event of the same name")]
 pub enum LiveKind {
     Lines(Stream, Vec<String>),
     Progress { message: String, current: u32, total: Option<u32> },
     Summary(String),
     Problem(Problem),
+    Effect { what: String, answer: oneshot::Sender<Result<(), EffectRefused>> },
 }
 
 /// Keeps runs.
@@ -156,6 +235,105 @@ pub trait RunStore: Send {
     /// Appends to the run's journal, in order and all or nothing. When `durable`, the events (and all before them) are
     /// on disk once this returns; otherwise they may be lost with the machine, but not reordered.
     fn append(&mut self, run: &RunId, events: &[Event], durable: bool) -> Result<(), StoreError>;
+}
+
+/// Keeps apart what must not happen at once: deploys to one environment, and runs of one concurrency group.
+///
+/// What a run holds ends with the process that drives it, however that ends. Rehearsals have environments and groups of
+/// their own. Whatever a call changes is on disk once it returns.
+pub trait Turns: Send {
+    /// Asks for an environment on behalf of an attempt. A run may ask again for what it holds, and gets a new token.
+    fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError>;
+    /// Whether `fence` is still the environment's newest token.
+    fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError>;
+    /// Lets others have the environment.
+    fn unclaim(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError>;
+    /// Says that the run is alive, for all that it holds. To be called at least every [`HEARTBEAT`].
+    fn beat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError>;
+    /// Asks for a concurrency group. Runs that this one replaces are asked to end.
+    fn join(&mut self, join: &Join) -> Result<Joined, StoreError>;
+    /// Lets others of the group go on.
+    fn leave(&mut self, run: &RunId, group: &str) -> Result<(), StoreError>;
+}
+
+/// How often a run that holds an environment says that it is alive.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long a silent run keeps an environment when nobody can tell whether its process lives.
+pub const LEASE: Duration = Duration::from_secs(60);
+
+/// A request for an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who asks.
+    pub run: RunId,
+    /// For what.
+    pub environment: String,
+    /// Whether a person allowed it in spite of a freeze.
+    pub override_freeze: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The answer to a [`Claim`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claimed {
+    /// It is the run's until it lets go, ends, or falls silent.
+    Granted {
+        /// Larger than any before it.
+        fence: u64,
+        /// What runs there.
+        current: Option<Release>,
+        /// The last release that proved good and is not the current one.
+        last_known_good: Option<Release>,
+    },
+    /// Another run has it.
+    Held {
+        /// Which.
+        by: RunId,
+    },
+    /// A run that is newer than this one has been there.
+    Superseded {
+        /// Which.
+        by: RunId,
+    },
+    /// Somebody has frozen it.
+    Frozen {
+        /// For how long; none until somebody lifts the freeze.
+        until: Option<Timestamp>,
+        /// Why, and by whom.
+        reason: String,
+    },
+}
+
+/// A request for a concurrency group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Who asks.
+    pub run: RunId,
+    /// For what.
+    pub group: String,
+    /// Whether the run that has the group is asked to end.
+    pub cancel_in_progress: bool,
+    /// Which waiting runs are kept.
+    pub queue: Queue,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The answer to a [`Join`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// The group is the run's.
+    Granted {
+        /// Runs that were asked to end since this one first asked.
+        replaced: Vec<RunId>,
+    },
+    /// Others come first. Ask again.
+    Waiting {
+        /// Who has the group.
+        holder: RunId,
+    },
 }
 
 /// Keeps the logs of one run.

@@ -7,28 +7,33 @@
 //! Every change goes through [`Scheduler::record`], which folds the event into the [`RunState`] that a later resume
 //! rebuilds from the journal. What else the scheduler keeps (counters, the ready set) is derived from that state.
 
+mod compensation;
 mod gates;
 mod message;
+mod recovery;
+mod releases;
 mod retry;
 mod start;
+mod turns;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 use serde_json::Value as Json;
-use stagewright_model::{Plan, Stage, StageIndex, StageKind};
+use stagewright_model::{Plan, StageIndex, StageKind};
 
 pub use self::message::{Action, Input, Response};
 use self::retry::can_retry;
 
 use crate::event::{
-    Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, StageSummary, Timestamp,
+    Change, Decision, EffectClass, Event, EventKind, Failure, FailureKind, GateKind, Interrupt, Outcome, Release, RunId, RunSummary,
+    StageSummary, Timestamp,
 };
 use crate::gate::{DecisionError, check_decision};
 use crate::port::{AttemptEnd, AttemptReport};
-use crate::scope::RunValues;
-use crate::state::{IllegalTransition, RunState, Status};
+use crate::scope::{RunValues, render_group};
+use crate::state::{IllegalTransition, RunState, Status, Undo};
 
 /// The state machine. Knows no clock: every input comes with the time.
 #[derive(Debug)]
@@ -47,6 +52,21 @@ pub struct Scheduler {
     open_main: usize,
     open: usize,
     finally_resolved: bool,
+    /// Stages whose environment was asked for, and no answer has come.
+    claiming: BTreeSet<StageIndex>,
+    /// Stages whose environment another run has.
+    awaited: BTreeMap<StageIndex, RunId>,
+    /// Environments that the run has.
+    held: BTreeSet<String>,
+    /// `[concurrency] group`, evaluated.
+    group: Option<String>,
+    asking_group: bool,
+    group_holder: Option<RunId>,
+    /// Stages to be taken back, each with the one that failed.
+    undo_queue: VecDeque<(StageIndex, StageIndex)>,
+    undoing: Option<StageIndex>,
+    /// What the undo under way goes back to.
+    undo_to: Option<Release>,
     now: Timestamp,
     response: Response,
 }
@@ -91,6 +111,15 @@ impl Scheduler {
             open_main: 0,
             open: 0,
             finally_resolved: false,
+            claiming: BTreeSet::new(),
+            awaited: BTreeMap::new(),
+            held: BTreeSet::new(),
+            group: None,
+            asking_group: false,
+            group_holder: None,
+            undo_queue: VecDeque::new(),
+            undoing: None,
+            undo_to: None,
             now: Timestamp(0),
             response: Response::default(),
             plan,
@@ -110,10 +139,20 @@ impl Scheduler {
 
     /// Whether only people can bring the run on.
     pub fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.ready.is_empty() && self.open > 0 && {
+        let nothing_to_do = self.running.is_empty()
+            && self.ready.is_empty()
+            && self.claiming.is_empty()
+            && self.awaited.is_empty()
+            && !self.is_compensating();
+        nothing_to_do && self.open > 0 && {
             let mut stages = self.state.stages.iter();
-            !stages.any(|stage| matches!(stage.status, Status::Backoff(_)))
+            !stages.any(|stage| matches!(stage.status, Status::Backoff(_) | Status::Recovering(_)))
         }
+    }
+
+    /// Whether the run has an environment, and has to say from time to time that it is alive.
+    pub fn holds_environments(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Whether an answer to a stage's gate would be taken.
@@ -128,12 +167,42 @@ impl Scheduler {
         Ok(Event { seq, at: now, kind })
     }
 
+    /// An attempt is about to have an effect. The event, if there is one, must be durable before it is allowed to.
+    pub fn intend(
+        &mut self,
+        now: Timestamp,
+        stage: StageIndex,
+        attempt: u32,
+        what: String,
+    ) -> Result<Option<Event>, IllegalTransition> {
+        let state = self.state.stage(stage);
+        // Once is enough: the question after a crash is whether there may be any effect at all. What is taken back is
+        // announced by its own event.
+        if state.doubt == Some(attempt) || state.status != Status::Running(attempt) {
+            return Ok(None);
+        }
+        self.remark(now, EventKind::EffectIntended { stage, attempt, what }).map(Some)
+    }
+
+    /// How far the effects of a stage can reach.
+    pub fn effect_of(&self, stage: StageIndex) -> EffectClass {
+        self.values.plugin(stage).effect
+    }
+
+    /// The environment and the token under which an attempt acts, if it acts on one.
+    pub fn acts_under(&self, stage: StageIndex) -> Option<(&str, u64)> {
+        Some((self.environment_of(stage)?, self.state.stage(stage).fence?))
+    }
+
     /// Takes one input and says what follows.
     pub fn on_input(&mut self, now: Timestamp, input: Input) -> Result<Response, IllegalTransition> {
         self.now = now;
         match input {
             Input::Start(run) => self.on_start(run)?,
-            Input::Resume { reason } => self.on_resume(reason)?,
+            Input::Resume { reason, from, changed } => self.on_resume(reason, &from, changed)?,
+            Input::Claimed { stage, claimed } => self.on_claimed(stage, claimed)?,
+            Input::Joined(joined) => self.on_joined(joined)?,
+            Input::AskAgain => self.asking_group = false,
             Input::Ended { stage, attempt, report } => self.on_attempt_end(stage, attempt, report)?,
             Input::Woken { stage, attempt } => self.on_woken(stage, attempt)?,
             Input::Decided { stage, decision } => self.on_decision(stage, decision)?,
@@ -148,11 +217,12 @@ impl Scheduler {
             }
         }
         self.advance()?;
+        self.let_go()?;
         Ok(std::mem::take(&mut self.response))
     }
 
     fn on_start(&mut self, run: RunId) -> Result<(), IllegalTransition> {
-        let stages = self.plan.stages.iter().map(summary_of).collect();
+        let stages = self.plan.indices().map(|index| self.summary_of(index)).collect();
         self.record(EventKind::RunStarted {
             run,
             pipeline: self.plan.name.clone(),
@@ -163,14 +233,23 @@ impl Scheduler {
             stages,
         })?;
         self.derive();
+        self.evaluate_group()?;
         // At once, so that the journal knows of it wherever the run is interrupted.
         for (index, reason) in std::mem::take(&mut self.values.left_out) {
+            if let Some((from, outputs)) = self.values.inherited.remove(&index) {
+                self.record(EventKind::OutputsInherited { stage: index, from, outputs })?;
+            }
             self.end_stage(index, Outcome::Skipped, Outcome::Succeeded, Some(reason))?;
         }
         Ok(())
     }
 
-    fn on_resume(&mut self, reason: String) -> Result<(), IllegalTransition> {
+    fn on_resume(
+        &mut self,
+        reason: String,
+        from: &[StageIndex],
+        changed: Vec<Change>,
+    ) -> Result<(), IllegalTransition> {
         for index in self.plan.indices() {
             if let Status::Running(attempt) = self.state.stage(index).status {
                 let failure = failure(FailureKind::Killed, "the process that ran it went away");
@@ -181,24 +260,71 @@ impl Scheduler {
                 self.record_end(index, outcome, self.conclusion_of(index, outcome), None)?;
             }
         }
-        let unsuccessful = |index: &StageIndex| {
-            let conclusion = self.state.stage(*index).status.conclusion();
-            conclusion.is_some_and(|conclusion| conclusion != Outcome::Succeeded)
-        };
-        let again = self.plan.indices().filter(unsuccessful).collect();
-        self.record(EventKind::RunResumed { reason, again })?;
+        let again = self.to_run_again(from);
+        self.record(EventKind::RunResumed { reason, again, changed })?;
         self.derive();
+        self.evaluate_group()?;
         for index in self.plan.indices() {
             match self.state.stage(index).status {
                 Status::Approved(_) | Status::Backoff(_) => {
                     self.ready.insert(index);
                 }
                 Status::Refused(attempt) => self.reject(index, attempt)?,
-                Status::Waiting(attempt) => self.watch_expiry(index, attempt),
+                Status::Recovering(attempt) => self.resume_recovery(index, attempt)?,
+                // The pipeline doesn't freeze it, so somebody did, and may have changed their mind.
+                Status::Waiting(_)
+                    if self.state.stage(index).gate_kind() == Some(GateKind::Freeze)
+                        && self.freeze_of(index).is_none() =>
+                {
+                    self.record(EventKind::GateElapsed { stage: index })?;
+                    self.ready.insert(index);
+                }
+                Status::Waiting(attempt) => self.watch_gate(index, attempt),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// What a resume runs again: what didn't succeed, what was taken back, what somebody names, and gates whose
+    /// approval was given for something else; with all that came of the last three.
+    fn to_run_again(&self, from: &[StageIndex]) -> Vec<StageIndex> {
+        let mut again = vec![false; self.plan.stages.len()];
+        for index in self.plan.indices() {
+            let state = self.state.stage(index);
+            let lapsed = state.gate.as_ref().is_some_and(|gate| {
+                let asks = matches!(gate.kind, GateKind::Approval | GateKind::Environment);
+                asks && gate.binding != self.values.binding
+            });
+            let needed = || {
+                let mut dependents = self.plan.graph.neighbors(NodeIndex::new(index.get()));
+                dependents.any(|dependent| self.state.stages[dependent.index()].status.conclusion() != Some(Outcome::Succeeded))
+            };
+            let lapsed = lapsed && (state.status.conclusion().is_none() || needed());
+            let taken_back = matches!(state.undo, Undo::Started | Undo::Ended(Outcome::Succeeded));
+            let mut needs = self.plan.stage(index).needs.iter();
+            let upstream = state.status != Status::Pending && needs.any(|need| {
+                let before = self.state.stage(*need);
+                again[need.get()] && before.status.conclusion() == Some(Outcome::Succeeded)
+            });
+            let unsuccessful = state.status.conclusion().is_some_and(|conclusion| conclusion != Outcome::Succeeded);
+            again[index.get()] = unsuccessful || lapsed || taken_back || upstream || from.contains(&index);
+        }
+        self.plan.indices().filter(|index| again[index.get()]).collect()
+    }
+
+    fn evaluate_group(&mut self) -> Result<(), IllegalTransition> {
+        let Some(concurrency) = &self.plan.concurrency else { return Ok(()) };
+        match render_group(&concurrency.group, &self.plan, &self.state, &self.values) {
+            Ok(group) => {
+                self.group = Some(group);
+                Ok(())
+            }
+            Err(error) => {
+                let reason = format!("`concurrency.group` can't be evaluated: {error}");
+                self.on_cancel(Interrupt::Kill, reason)
+            }
+        }
     }
 
     /// Rebuilds the counters from the state.
@@ -233,12 +359,25 @@ impl Scheduler {
         report: AttemptReport,
     ) -> Result<(), IllegalTransition> {
         self.running.remove(&stage);
+        if self.undoing == Some(stage) {
+            return self.on_undo_ended(stage, report);
+        }
+        if let Status::Recovering(attempt) = self.state.stage(stage).status {
+            return self.on_observed(stage, attempt, report);
+        }
         let (outcome, failure) = match report.end {
             AttemptEnd::Succeeded => (Outcome::Succeeded, None),
             AttemptEnd::Skipped(reason) => (Outcome::Skipped, Some(failure(FailureKind::Reported, reason))),
             AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
-            AttemptEnd::Suspended(gate) => return self.open_gate(stage, attempt, gate),
+            AttemptEnd::Suspended(gate) => return self.open_own_gate(stage, attempt, gate),
+            AttemptEnd::Observed(_) => {
+                let failure = failure(FailureKind::Internal, "a run ended with an observation");
+                (Outcome::Errored, Some(failure))
+            }
         };
+        if let Some(note) = report.release {
+            self.record_release(stage, attempt, note)?;
+        }
         let reason = failure.as_ref().filter(|_| outcome == Outcome::Skipped).map(|failure| failure.message.clone());
         let retry = self.next_try(stage, attempt, outcome, failure.as_ref());
         self.end_attempt(stage, attempt, outcome, failure, report.outputs)?;
@@ -261,20 +400,29 @@ impl Scheduler {
     }
 
     fn on_woken(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
+        if self.undoing == Some(stage) {
+            if !self.running.contains(&stage) && !self.claiming.contains(&stage) {
+                self.claim(stage, true);
+            }
+            return Ok(());
+        }
+        let startable = matches!(
+            self.state.stage(stage).status,
+            Status::Pending | Status::Backoff(_) | Status::Approved(_)
+        );
+        if startable && self.awaited.contains_key(&stage) && !self.claiming.contains(&stage) {
+            // It stays awaited until the answer comes, so that the run isn't taken for idle and nobody is told twice.
+            self.claim(stage, self.overrides_freeze(stage));
+            return Ok(());
+        }
         match self.state.stage(stage).status {
             Status::Backoff(due) if due == attempt => {
                 self.ready.insert(stage);
                 Ok(())
             }
-            Status::Waiting(waiting) if waiting == attempt => {
-                let expires = self.state.stage(stage).gate.as_ref().and_then(|gate| gate.expires);
-                if expires.is_none_or(|expires| expires > self.now) {
-                    self.watch_expiry(stage, attempt);
-                    return Ok(());
-                }
-                let failure = failure(FailureKind::Timeout, "nobody answered before the gate expired");
-                self.end_attempt(stage, attempt, Outcome::TimedOut, Some(failure), BTreeMap::new())?;
-                self.end_stage(stage, Outcome::TimedOut, Outcome::TimedOut, None)
+            Status::Waiting(waiting) if waiting == attempt => self.on_gate_time(stage, attempt),
+            Status::Recovering(doubtful) if self.awaits_observation(stage, doubtful) => {
+                self.start_recovery(stage, doubtful)
             }
             _ => Ok(()),
         }
@@ -286,22 +434,35 @@ impl Scheduler {
         }
         self.record(EventKind::CancelRequested { how, reason })?;
         for &stage in &self.running {
-            self.response.actions.push(Action::Interrupt { stage, how });
+            // Taking back a bad deploy is the better end; only force stops it.
+            if how == Interrupt::Kill || self.undoing != Some(stage) {
+                self.response.actions.push(Action::Interrupt { stage, how });
+            }
         }
+        let awaited: Vec<StageIndex> = std::mem::take(&mut self.awaited).into_keys().collect();
         for index in self.plan.indices() {
             match self.state.stage(index).status {
-                Status::Waiting(attempt) | Status::Approved(attempt) => self.cancel_attempt(index, attempt)?,
+                Status::Waiting(attempt) | Status::Approved(attempt) => self.cancel_at_gate(index, attempt)?,
                 Status::Backoff(_) => self.cancel_stage(index, "the run was cancelled")?,
+                Status::Recovering(_) if !self.running.contains(&index) => {
+                    self.cancel_stage(index, "the run was cancelled")?;
+                }
                 _ => {}
             }
         }
         self.unblocked.extend(std::mem::take(&mut self.ready));
+        self.unblocked.extend(awaited);
+        if how == Interrupt::Kill && self.undoing.is_some_and(|stage| !self.running.contains(&stage)) {
+            self.undoing = None;
+        }
         Ok(())
     }
 
-    fn cancel_attempt(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
-        let failure = failure(FailureKind::Cancelled, "the run was cancelled");
-        self.end_attempt(stage, attempt, Outcome::Cancelled, Some(failure), BTreeMap::new())?;
+    fn cancel_at_gate(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
+        if self.state.stage(stage).has_begun(attempt) {
+            let failure = failure(FailureKind::Cancelled, "the run was cancelled");
+            self.end_attempt(stage, attempt, Outcome::Cancelled, Some(failure), BTreeMap::new())?;
+        }
         self.cancel_stage(stage, "the run was cancelled")
     }
 
@@ -317,7 +478,8 @@ impl Scheduler {
                     self.resolve(index)?;
                 }
             }
-            if self.open_main == 0 && !self.finally_resolved && self.open > 0 {
+            self.next_undo_or_give_up()?;
+            if self.open_main == 0 && !self.finally_resolved && self.open > 0 && !self.is_compensating() {
                 self.finally_resolved = true;
                 let finally = self.plan.indices().filter(|&index| {
                     self.plan.stage(index).kind == StageKind::Finally && self.open_needs[index.get()] == 0
@@ -330,10 +492,22 @@ impl Scheduler {
                 break;
             }
         }
-        if self.open == 0 && self.state.conclusion.is_none() && self.state.run.is_some() {
+        let is_over = self.open == 0 && !self.is_compensating();
+        if is_over && self.state.conclusion.is_none() && self.state.run.is_some() {
             let conclusion = self.conclusion();
             self.record(EventKind::RunEnded { conclusion })?;
             self.finish(Some(conclusion), Vec::new());
+        }
+        Ok(())
+    }
+
+    fn next_undo_or_give_up(&mut self) -> Result<(), IllegalTransition> {
+        if self.state.cancel != Some(Interrupt::Kill) || self.undoing.is_some() {
+            return self.next_undo();
+        }
+        while let Some(&(stage, _)) = self.undo_queue.front() {
+            let failure = failure(FailureKind::Cancelled, "the run was cancelled");
+            self.end_undo(stage, Outcome::Cancelled, Some(failure))?;
         }
         Ok(())
     }
@@ -358,6 +532,9 @@ impl Scheduler {
     ) -> Result<(), IllegalTransition> {
         self.record_end(index, outcome, conclusion, reason)?;
         self.ready.remove(&index);
+        self.awaited.remove(&index);
+        self.confirm_releases(index)?;
+        self.compensate(index, outcome);
         self.open -= 1;
         self.open_main -= usize::from(self.plan.stage(index).kind == StageKind::Main);
         self.upstream_failed[index.get()] = self.has_failed_upstream(index);
@@ -386,8 +563,10 @@ impl Scheduler {
                     let how = Interrupt::Graceful;
                     self.response.actions.push(Action::Interrupt { stage: sibling, how });
                 }
-                Status::Waiting(attempt) | Status::Approved(attempt) => self.cancel_attempt(sibling, attempt)?,
-                Status::Pending | Status::Backoff(_) => self.cancel_stage(sibling, &reason)?,
+                Status::Waiting(attempt) | Status::Approved(attempt) => self.cancel_at_gate(sibling, attempt)?,
+                Status::Pending | Status::Backoff(_) | Status::Recovering(_) => {
+                    self.cancel_stage(sibling, &reason)?;
+                }
                 Status::Settled(_) | Status::Refused(_) | Status::Ended { .. } => {}
             }
         }
@@ -416,20 +595,24 @@ impl Scheduler {
         self.response.actions.push(Action::Finish(RunSummary { run, conclusion, waiting }));
     }
 
+    fn summary_of(&self, index: StageIndex) -> StageSummary {
+        let stage = self.plan.stage(index);
+        let plugin = self.values.plugin(index);
+        StageSummary {
+            id: stage.id.clone(),
+            name: stage.name.clone(),
+            kind: stage.kind,
+            uses: stage.uses.to_string(),
+            needs: stage.needs.clone(),
+            environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
+            plugin: plugin.digest,
+            effect: plugin.effect,
+        }
+    }
+
     fn waiting(&self) -> Vec<StageIndex> {
         let is_waiting = |index: &StageIndex| matches!(self.state.stage(*index).status, Status::Waiting(_));
         self.plan.indices().filter(is_waiting).collect()
-    }
-}
-
-fn summary_of(stage: &Stage) -> StageSummary {
-    StageSummary {
-        id: stage.id.clone(),
-        name: stage.name.clone(),
-        kind: stage.kind,
-        uses: stage.uses.to_string(),
-        needs: stage.needs.clone(),
-        environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
     }
 }
 

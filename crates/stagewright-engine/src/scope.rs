@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_model::{EvaluationError, NeedsStatus, Plan, Scope, StageIndex, Template};
 
-use crate::event::Outcome;
+use crate::event::{EffectClass, Outcome, ReleaseWay, RunId};
 use crate::state::{RunState, Status};
 
 /// The values of a run that don't change while it goes on.
@@ -21,6 +21,34 @@ pub struct RunValues {
     pub rehearsal: bool,
     /// Stages that are left out, each with the reason; what needs them goes on as if they had succeeded.
     pub left_out: BTreeMap<StageIndex, String>,
+    /// Outputs of stages that are left out, and the earlier run that they are of.
+    pub inherited: BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
+    /// What is known of the stages' plugins, by plan index; empty when nobody looked.
+    pub plugins: Vec<PluginFacts>,
+    /// Digest of what approvals are given for: plugins, grants and inputs.
+    pub binding: Option<String>,
+    /// How releases of this run come to be.
+    pub way: ReleaseWay,
+}
+
+/// What is known of a stage's plugin before it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginFacts {
+    /// `sha256:…`; what runs must have it.
+    pub digest: Option<String>,
+    /// How far the stage's effects can reach.
+    pub effect: EffectClass,
+}
+
+impl RunValues {
+    pub(crate) fn plugin(&self, stage: StageIndex) -> PluginFacts {
+        self.plugins.get(stage.get()).cloned().unwrap_or_default()
+    }
+
+    /// Text from `event` or `git`, as in `/event/actor`; empty when there is none.
+    pub(crate) fn source_text(&self, pointer: &str) -> String {
+        self.source.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned()
+    }
 }
 
 pub(crate) struct StageScope<'a> {
@@ -94,6 +122,31 @@ impl StageScope<'_> {
             "matrix": matrix.unwrap_or_else(|| json!({})),
         }))
     }
+}
+
+/// Evaluates `[concurrency] group`, which sees what is known before any stage runs.
+pub(crate) fn render_group(
+    group: &Template,
+    plan: &Plan,
+    state: &RunState,
+    values: &RunValues,
+) -> Result<String, EvaluationError> {
+    struct Early<'a>(StageScope<'a>);
+    impl Scope for Early<'_> {
+        fn root(&self, name: &str) -> Option<Json> {
+            if matches!(name, "matrix" | "env") { None } else { self.0.root(name) }
+        }
+        fn stage(&self, _: &str) -> Option<Json> {
+            None
+        }
+        fn status(&self) -> NeedsStatus {
+            self.0.needs
+        }
+    }
+    let needs = NeedsStatus { failed: false, cancelled: false };
+    let env = BTreeMap::new();
+    let scope = StageScope { plan, state, values, stage: StageIndex(0), needs, env: &env, conclusion: None };
+    group.render(&Early(scope))
 }
 
 /// Evaluates a stage's `env` table; its entries don't see each other.

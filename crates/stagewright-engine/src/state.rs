@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use stagewright_model::StageIndex;
 
-use crate::event::{Decision, EventKind, Gate, Interrupt, Outcome, RunId};
+use crate::event::{
+    Decision, EventKind, Failure, FailureKind, Finding, Gate, GateKind, Interrupt, Outcome, Release, RunId,
+};
 
 /// Where a stage stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +19,11 @@ pub enum Status {
     Pending,
     /// An attempt is under way.
     Running(u32),
-    /// The attempt opened a gate.
+    /// The attempt was left in doubt, and its plugin or a person is to say what became of it.
+    Recovering(u32),
+    /// A gate is open: the attempt's own, one that it has to pass before it begins, or the question what became of it.
     Waiting(u32),
-    /// The gate was answered with enough approvals: the attempt goes on.
+    /// The gate was answered with enough approvals: the attempt goes on, or begins.
     Approved(u32),
     /// The gate was answered with a no.
     Refused(u32),
@@ -73,8 +77,34 @@ pub struct StageState {
     pub gate: Option<Gate>,
     /// Answers to that gate.
     pub decisions: Vec<Decision>,
+    /// Answers to the attempt's own gate, with which it goes on.
+    pub resumption: Vec<Decision>,
     /// Result of the last attempt.
     pub last_outcome: Option<Outcome>,
+    /// The attempt whose effect was about to happen and of whose end nothing certain is known.
+    pub doubt: Option<u32>,
+    /// The environment's token of the last attempt.
+    pub fence: Option<u64>,
+    /// What the last attempt deployed, if it still stands.
+    pub release: Option<Release>,
+    /// Whether the release proved good.
+    pub confirmed: bool,
+    /// How far taking its effect back has come.
+    pub undo: Undo,
+    /// `seq` of the event that ended it.
+    pub ended: Option<u64>,
+}
+
+/// How far taking the effect of a stage back has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Undo {
+    /// Nobody asked for it.
+    #[default]
+    No,
+    /// It is under way.
+    Started,
+    /// It is over.
+    Ended(Outcome),
 }
 
 impl StageState {
@@ -85,8 +115,25 @@ impl StageState {
         outputs: BTreeMap::new(),
         gate: None,
         decisions: Vec::new(),
+        resumption: Vec::new(),
         last_outcome: None,
+        doubt: None,
+        fence: None,
+        release: None,
+        confirmed: false,
+        undo: Undo::No,
+        ended: None,
     };
+
+    /// What the gate waits for, if there is or was one.
+    pub fn gate_kind(&self) -> Option<GateKind> {
+        self.gate.as_ref().map(|gate| gate.kind)
+    }
+
+    /// Whether the attempt at whose gate the stage stands has begun.
+    pub(crate) fn has_begun(&self, attempt: u32) -> bool {
+        self.attempts >= attempt && self.gate_kind() != Some(GateKind::Doubt)
+    }
 }
 
 /// What is known of a run.
@@ -100,6 +147,8 @@ pub struct RunState {
     pub cancel: Option<Interrupt>,
     /// Set when it ended.
     pub conclusion: Option<Outcome>,
+    /// Whether it has its concurrency group.
+    pub in_group: bool,
     /// `seq` of the next event.
     pub next_seq: u64,
     ids: Vec<String>,
@@ -109,7 +158,7 @@ impl RunState {
     /// A run of which nothing has happened; `ids` are its stages' unique names, by plan index.
     pub fn new(ids: Vec<String>) -> RunState {
         let stages = vec![StageState::NEW; ids.len()];
-        RunState { run: None, stages, cancel: None, conclusion: None, next_seq: 0, ids }
+        RunState { run: None, stages, cancel: None, conclusion: None, in_group: false, next_seq: 0, ids }
     }
 
     /// The stage at `index`.
@@ -134,32 +183,85 @@ impl RunState {
                 }
                 self.conclusion = Some(*conclusion);
             }
+            EventKind::GroupJoined { .. } => self.in_group = true,
+            EventKind::GroupLeft { .. } => self.in_group = false,
             EventKind::RunSuspended { .. }
+            | EventKind::GroupAwaited { .. }
+            | EventKind::EnvironmentAwaited { .. }
             | EventKind::Summary { .. }
             | EventKind::Problem { .. }
             | EventKind::Log { .. }
             | EventKind::Progress { .. } => {}
-            EventKind::AttemptStarted { stage, attempt } => {
-                self.step(*stage, event)?;
-                self.stages[stage.get()].attempts = *attempt;
+            EventKind::OutputsInherited { stage, outputs, .. } => {
+                self.known(*stage, event)?.outputs.clone_from(outputs);
+            }
+            EventKind::AttemptStarted { stage, attempt, fence } => {
+                let state = self.step(*stage, event)?;
+                state.attempts = *attempt;
+                state.fence = *fence;
+                state.doubt = state.doubt.filter(|doubt| doubt == attempt);
+            }
+            EventKind::EffectIntended { stage, attempt, .. } => {
+                if self.known(*stage, event)?.status != Status::Running(*attempt) {
+                    return Err(self.illegal_for_stage(*stage, event));
+                }
+                self.stages[stage.get()].doubt = Some(*attempt);
             }
             EventKind::GateOpened { stage, gate, .. } => {
-                self.step(*stage, event)?;
-                let state = &mut self.stages[stage.get()];
+                let state = self.step(*stage, event)?;
                 state.gate = Some(gate.clone());
                 state.decisions.clear();
             }
             EventKind::GateDecided { stage, decision } => {
-                self.step(*stage, event)?;
-                self.stages[stage.get()].decisions.push(decision.clone());
+                let state = self.step(*stage, event)?;
+                state.decisions.push(decision.clone());
+                if state.gate_kind() == Some(GateKind::Approval) {
+                    state.resumption.clone_from(&state.decisions);
+                }
             }
-            EventKind::AttemptEnded { stage, outcome, outputs, .. } => {
-                self.step(*stage, event)?;
-                let state = &mut self.stages[stage.get()];
+            EventKind::AttemptEnded { stage, outcome, failure, outputs, .. } => {
+                let state = self.step(*stage, event)?;
                 state.last_outcome = Some(*outcome);
                 state.outputs.clone_from(outputs);
+                state.resumption.clear();
+                if is_certain(*outcome, failure.as_ref()) {
+                    state.doubt = None;
+                }
             }
-            EventKind::RetryScheduled { stage, .. } | EventKind::StageEnded { stage, .. } => {
+            EventKind::Recovered { stage, finding, outputs, .. } => {
+                let state = self.step(*stage, event)?;
+                state.doubt = None;
+                let (outcome, outputs) = match finding {
+                    Finding::NotStarted => (None, BTreeMap::new()),
+                    Finding::Applied(_) => (Some(Outcome::Succeeded), outputs.clone()),
+                    Finding::Failed(_) => (Some(Outcome::Failed), outputs.clone()),
+                };
+                state.last_outcome = outcome.or(state.last_outcome);
+                state.outputs = outputs;
+            }
+            EventKind::ReleaseRecorded { stage, release, .. } => {
+                let state = self.known(*stage, event)?;
+                state.release = Some(release.clone());
+                state.confirmed = false;
+            }
+            EventKind::ReleaseConfirmed { stage } => self.known(*stage, event)?.confirmed = true,
+            EventKind::UndoStarted { stage, .. } | EventKind::UndoEnded { stage, .. } => {
+                let state = self.known(*stage, event)?;
+                let Some(undo) = next_undo(state, event) else {
+                    return Err(self.illegal_for_stage(*stage, event));
+                };
+                state.undo = undo;
+                if undo == Undo::Ended(Outcome::Succeeded) {
+                    state.release = None;
+                }
+            }
+            EventKind::StageEnded { stage, .. } => {
+                let seq = self.next_seq;
+                self.step(*stage, event)?.ended = Some(seq);
+            }
+            EventKind::RetryScheduled { stage, .. }
+            | EventKind::RecoveryStarted { stage, .. }
+            | EventKind::GateElapsed { stage } => {
                 self.step(*stage, event)?;
             }
         }
@@ -175,38 +277,67 @@ impl RunState {
         }
         self.conclusion = None;
         self.cancel = None;
+        self.in_group = false;
         for &index in again {
-            let state = &mut self.stages[index.get()];
+            let state = self.known(index, event)?;
             let attempts = state.attempts;
-            *state = StageState { attempts, attempts_before: attempts, ..StageState::NEW };
+            // What was being taken back may be there or not.
+            let half_undone = (state.undo == Undo::Started).then_some(attempts);
+            let doubt = state.doubt.or(half_undone);
+            *state = StageState { attempts, attempts_before: attempts, doubt, fence: state.fence, ..StageState::NEW };
         }
         Ok(())
     }
 
-    fn step(&mut self, index: StageIndex, event: &EventKind) -> Result<(), IllegalTransition> {
-        let Some(state) = self.stages.get_mut(index.get()) else {
-            return Err(IllegalTransition {
-                subject: format!("stage {}", index.0),
-                status: "not in the plan".to_owned(),
-                event: name_of(event),
-            });
-        };
-        match next_status(state, event) {
+    fn known(&mut self, index: StageIndex, event: &EventKind) -> Result<&mut StageState, IllegalTransition> {
+        self.stages.get_mut(index.get()).ok_or_else(|| IllegalTransition {
+            subject: format!("stage {}", index.0),
+            status: "not in the plan".to_owned(),
+            event: name_of(event),
+        })
+    }
+
+    fn step(&mut self, index: StageIndex, event: &EventKind) -> Result<&mut StageState, IllegalTransition> {
+        let next = next_status(self.known(index, event)?, event);
+        match next {
             Some(next) => {
+                let state = &mut self.stages[index.get()];
                 state.status = next;
-                Ok(())
+                Ok(state)
             }
-            None => Err(IllegalTransition {
-                subject: self.ids[index.get()].clone(),
-                status: format!("{:?}", state.status),
-                event: name_of(event),
-            }),
+            None => Err(self.illegal_for_stage(index, event)),
+        }
+    }
+
+    fn illegal_for_stage(&self, index: StageIndex, event: &EventKind) -> IllegalTransition {
+        IllegalTransition {
+            subject: self.ids[index.get()].clone(),
+            status: format!("{:?}", self.stages[index.get()].status),
+            event: name_of(event),
         }
     }
 
     fn illegal_for_run(&self, status: &str, event: &EventKind) -> IllegalTransition {
         IllegalTransition { subject: "the run".to_owned(), status: status.to_owned(), event: name_of(event) }
     }
+}
+
+/// Whether the end of an attempt tells what became of its effects. A plugin that returned knows what it did; one that
+/// was stopped or went away can't tell any more.
+fn is_certain(outcome: Outcome, failure: Option<&Failure>) -> bool {
+    let stopped = failure.is_some_and(|failure| {
+        matches!(
+            failure.kind,
+            FailureKind::Timeout
+                | FailureKind::Cancelled
+                | FailureKind::Killed
+                | FailureKind::Trapped
+                | FailureKind::OutOfMemory
+                | FailureKind::LogLimit
+                | FailureKind::Internal
+        )
+    });
+    !stopped && !matches!(outcome, Outcome::Lost | Outcome::TimedOut | Outcome::Cancelled | Outcome::Inconclusive)
 }
 
 /// The one table of what may follow on what. None: it may not.
@@ -217,32 +348,68 @@ fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
         (S::Pending, E::AttemptStarted { attempt, .. }) if *attempt == state.attempts + 1 => S::Running(*attempt),
         (S::Backoff(due), E::AttemptStarted { attempt, .. }) if *attempt == due => S::Running(due),
         (S::Approved(same), E::AttemptStarted { attempt, .. }) if *attempt == same => S::Running(same),
-        (S::Running(now), E::GateOpened { attempt, .. }) if *attempt == now => S::Waiting(now),
+        (now, E::GateOpened { attempt, gate, .. }) => match (now, gate.kind) {
+            (S::Running(now), GateKind::Approval) if *attempt == now => S::Waiting(now),
+            (S::Recovering(now), GateKind::Doubt) if *attempt == now => S::Waiting(now),
+            (S::Pending, GateKind::Environment | GateKind::Freeze) if *attempt == state.attempts + 1 => {
+                S::Waiting(*attempt)
+            }
+            (S::Backoff(now) | S::Approved(now), GateKind::Environment | GateKind::Freeze) if *attempt == now => {
+                S::Waiting(now)
+            }
+            _ => return None,
+        },
+        (S::Waiting(now), E::GateElapsed { .. }) if state.gate_kind() == Some(GateKind::Freeze) => S::Approved(now),
         (S::Waiting(now), E::GateDecided { decision, .. }) => {
             let gate = state.gate.as_ref()?;
             if decision.token != gate.token {
                 return None;
             }
             let approvals = 1 + state.decisions.iter().filter(|earlier| earlier.approved).count();
-            if !decision.approved {
-                S::Refused(now)
-            } else if approvals >= gate.approvals as usize {
-                S::Approved(now)
-            } else {
-                S::Waiting(now)
+            match (gate.kind, &decision.finding) {
+                (GateKind::Doubt, None) => return None,
+                (GateKind::Doubt, Some(_)) => S::Recovering(now),
+                _ if !decision.approved => S::Refused(now),
+                _ if approvals >= gate.approvals as usize => S::Approved(now),
+                _ => S::Waiting(now),
             }
         }
-        (S::Running(now) | S::Waiting(now) | S::Approved(now) | S::Refused(now), E::AttemptEnded { attempt, .. })
-            if *attempt == now =>
+        (S::Pending | S::Backoff(_), E::RecoveryStarted { attempt, .. }) if state.doubt == Some(*attempt) => {
+            S::Recovering(*attempt)
+        }
+        (S::Recovering(now), E::RecoveryStarted { attempt, .. }) if *attempt == now => S::Recovering(now),
+        (S::Recovering(now), E::Recovered { attempt, finding, .. }) if *attempt == now => match finding {
+            Finding::NotStarted => S::Pending,
+            Finding::Applied(_) | Finding::Failed(_) => S::Settled(now),
+        },
+        (S::Running(now), E::AttemptEnded { attempt, .. }) if *attempt == now => S::Settled(now),
+        (S::Waiting(now) | S::Approved(now) | S::Refused(now), E::AttemptEnded { attempt, .. })
+            if *attempt == now && state.has_begun(now) =>
         {
             S::Settled(now)
         }
         (S::Settled(now), E::RetryScheduled { attempt, .. }) if *attempt == now + 1 => S::Backoff(*attempt),
-        (S::Pending | S::Settled(_) | S::Backoff(_), E::StageEnded { outcome, conclusion, .. }) => {
+        (S::Pending | S::Settled(_) | S::Backoff(_) | S::Recovering(_), E::StageEnded { outcome, conclusion, .. }) => {
+            S::Ended { outcome: *outcome, conclusion: *conclusion }
+        }
+        (S::Waiting(now) | S::Approved(now) | S::Refused(now), E::StageEnded { outcome, conclusion, .. })
+            if !state.has_begun(now) =>
+        {
             S::Ended { outcome: *outcome, conclusion: *conclusion }
         }
         _ => return None,
     })
+}
+
+/// As [`next_status`], for taking back.
+fn next_undo(state: &StageState, event: &EventKind) -> Option<Undo> {
+    let Status::Ended { .. } = state.status else { return None };
+    match (state.undo, event) {
+        (Undo::No, EventKind::UndoStarted { .. }) => Some(Undo::Started),
+        // Without a beginning when nobody could begin.
+        (Undo::No | Undo::Started, EventKind::UndoEnded { outcome, .. }) => Some(Undo::Ended(*outcome)),
+        _ => None,
+    }
 }
 
 fn name_of(event: &EventKind) -> String {

@@ -19,7 +19,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
 pub use input::InputError;
 pub use plan::{
-    Backoff, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Permissions, Plan,
+    Backoff, Concurrency, Environment, EnvironmentRef, Freeze, FreezeWindow, Frozen, InputDeclaration, InputKind, MatrixCell, Permissions, Plan,
     PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
 };
 pub use read::PluginNames;

@@ -54,6 +54,8 @@ pub struct Plan {
     pub secrets: BTreeMap<String, SecretDeclaration>,
     /// `[environments.*]`.
     pub environments: BTreeMap<String, Environment>,
+    /// `[teams]`: the members of each.
+    pub teams: BTreeMap<String, Vec<String>>,
     /// `[concurrency]`.
     pub concurrency: Option<Concurrency>,
     /// Every matrix cell is a stage of its own. In topological order; finally stages come last.
@@ -87,6 +89,7 @@ impl Plan {
             env: BTreeMap::new(),
             secrets: BTreeMap::new(),
             environments: BTreeMap::new(),
+            teams: BTreeMap::new(),
             concurrency: None,
             stages,
             graph,
@@ -155,6 +158,8 @@ pub struct Stage {
     pub inputs: Vec<String>,
     /// `outputs`: globs of the files that the stage makes.
     pub outputs: Vec<String>,
+    /// `compensate`: stages before this one whose effect is undone when this one fails.
+    pub compensate: Vec<StageIndex>,
     /// `trust`.
     pub trust: Trust,
     /// Linear memory of the guest, bytes (`memory`, as in `"256MiB"`).
@@ -322,6 +327,54 @@ pub struct Environment {
     pub config: Vec<String>,
     /// Deploys to it must name an image by digest.
     pub protected: bool,
+    /// When it takes no deploys.
+    pub freeze: Vec<Freeze>,
+}
+
+impl Environment {
+    /// The freeze that is in force at a time (milliseconds since the Unix epoch), if one is: of several, the one that
+    /// ends last.
+    pub fn frozen(&self, at: u64) -> Option<Frozen> {
+        let in_force = self.freeze.iter().filter_map(|freeze| {
+            let until = freeze.window.end_of(at)?;
+            Some(Frozen { until, reason: freeze.reason.clone() })
+        });
+        in_force.max_by_key(|frozen| frozen.until)
+    }
+}
+
+/// `[[environments.NAME.freeze]]`: a time without deploys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freeze {
+    /// When.
+    pub window: FreezeWindow,
+    /// Why.
+    pub reason: String,
+}
+
+/// When a freeze is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FreezeWindow {
+    /// Once: from and until, milliseconds since the Unix epoch.
+    Once(Range<u64>),
+}
+
+impl FreezeWindow {
+    /// When the freeze that is in force at a time ends.
+    fn end_of(&self, at: u64) -> Option<u64> {
+        match self {
+            FreezeWindow::Once(window) => window.contains(&at).then_some(window.end),
+        }
+    }
+}
+
+/// A freeze in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// Milliseconds since the Unix epoch.
+    pub until: u64,
+    /// Why.
+    pub reason: String,
 }
 
 /// `[secrets.NAME]`.
@@ -368,6 +421,8 @@ pub struct Concurrency {
     pub cancel_in_progress: bool,
     /// Which waiting runs are kept.
     pub queue: Queue,
+    /// Whether the run keeps others out while it waits at a gate.
+    pub hold_at_gates: bool,
 }
 
 /// `concurrency.queue`.

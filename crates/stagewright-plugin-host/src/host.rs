@@ -230,7 +230,7 @@ impl Inner {
             None => ended,
         };
         let end = verdict::of_guest(ended, attempt);
-        AttemptReport { end, outputs: attempt.outputs.take() }
+        AttemptReport { end, outputs: attempt.outputs.take(), release: None }
     }
 
     fn attempt(
@@ -289,7 +289,7 @@ impl Inner {
                 policy,
                 own,
                 log: log.clone(),
-                environment: request.environment.clone(),
+                environment: request.environment.as_ref().map(|environment| environment.name.clone()),
                 rehearsal,
                 started: Started::default(),
             },
@@ -307,5 +307,5 @@ impl Inner {
 }
 
 fn without_outputs(end: AttemptEnd) -> AttemptReport {
-    AttemptReport { end, outputs: BTreeMap::new() }
+    AttemptReport { end, outputs: BTreeMap::new(), release: None }
 }

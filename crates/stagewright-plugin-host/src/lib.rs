@@ -47,4 +47,4 @@ mod testing;
 pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use error::{CapabilityError, ErrorCode};
 pub use host::{HostConfig, HostError, PluginHost};
-pub use plugin::{Description, EffectClass, Manifest, OutputDeclaration, PluginError};
+pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};

@@ -109,7 +109,10 @@ impl Natives {
     ) -> AttemptReport {
         let native = match self.get(&request.uses.to_string(), file, digest).await {
             Ok(native) => native,
-            Err(error) => return AttemptReport { end: verdict::of_bad_plugin(error), outputs: Default::default() },
+            Err(error) => {
+                let end = verdict::of_bad_plugin(error);
+                return AttemptReport { end, outputs: Default::default(), release: None };
+            }
         };
         let run = Arc::new(Run {
             log,
@@ -130,7 +133,7 @@ impl Natives {
             Err(stopped) => verdict::of_stop(&stopped),
         };
         let outputs = run.outputs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        AttemptReport { end, outputs }
+        AttemptReport { end, outputs, release: None }
     }
 
     async fn get(self: &Arc<Self>, name: &str, file: PathBuf, digest: &str) -> Result<Arc<Native>, PluginError> {
@@ -191,7 +194,8 @@ impl Run {
     fn call(&self, native: &Native, request: &AttemptRequest) -> i32 {
         let request = json!({
             "pipeline": request.pipeline, "stage": request.stage_id, "run": request.run, "attempt": request.attempt,
-            "rehearsal": request.rehearsal, "environment": request.environment, "config": request.config,
+            "rehearsal": request.rehearsal, "config": request.config,
+            "environment": request.environment.as_ref().map(|environment| &environment.name),
             "needs": request.needs, "env": request.env,
         });
         let request = request.to_string();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use stagewright_engine::EffectClass;
 use stagewright_model::Permissions;
 
 /// Why a plugin can't be used.
@@ -84,18 +85,6 @@ pub struct Description {
     pub interfaces: BTreeSet<String>,
     /// Whether it is a native library.
     pub native: bool,
-}
-
-/// How far the effects of a stage can reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EffectClass {
-    /// Nothing outside of the run: after a crash it can simply run again.
-    Pure,
-    /// This machine: files and processes.
-    Local,
-    /// Beyond: networks, registries, services. After a crash somebody has to find out what happened.
-    External,
 }
 
 impl Description {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stagewright_engine::{AttemptOutput, AttemptRequest, Live, LiveKind, RunId};
+use stagewright_engine::{AttemptOutput, AttemptRequest, Call, Live, LiveKind, RunId};
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use tokio::sync::mpsc;
 
@@ -23,8 +23,10 @@ pub(crate) fn request() -> AttemptRequest {
         stage_id: "stage".into(),
         table: "stages.stage".to_owned(),
         attempt: 1,
+        call: Call::Run,
         uses: PluginRef::Builtin("none".into()),
         trust: Trust::Component,
+        plugin: None,
         config: serde_json::json!({}),
         env: Default::default(),
         permissions: Permissions::default(),

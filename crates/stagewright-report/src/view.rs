@@ -353,9 +353,22 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::GateDecided { stage, .. }
         | EventKind::AttemptEnded { stage, .. }
         | EventKind::RetryScheduled { stage, .. }
+        | EventKind::OutputsInherited { stage, .. }
+        | EventKind::EnvironmentAwaited { stage, .. }
+        | EventKind::EffectIntended { stage, .. }
+        | EventKind::RecoveryStarted { stage, .. }
+        | EventKind::Recovered { stage, .. }
+        | EventKind::ReleaseRecorded { stage, .. }
+        | EventKind::ReleaseConfirmed { stage }
+        | EventKind::UndoStarted { stage, .. }
+        | EventKind::UndoEnded { stage, .. }
+        | EventKind::GateElapsed { stage }
         | EventKind::StageEnded { stage, .. } => Some(*stage),
         EventKind::RunStarted { .. }
         | EventKind::RunResumed { .. }
+        | EventKind::GroupAwaited { .. }
+        | EventKind::GroupJoined { .. }
+        | EventKind::GroupLeft { .. }
         | EventKind::CancelRequested { .. }
         | EventKind::RunSuspended { .. }
         | EventKind::RunEnded { .. } => None,

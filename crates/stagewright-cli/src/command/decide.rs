@@ -35,6 +35,7 @@ pub(crate) fn decide(
         reason: args.reason.clone(),
         fields: fields(&open.gate.fields, &args.fields)?,
         rehearsed: false,
+        finding: None,
     };
     let state = state_of(&store, &run, open.stage)?;
     check_decision(&state, &decision, SystemClock::timestamp()).map_err(|error| {
@@ -147,6 +148,7 @@ pub(crate) fn rehearsed(gate: &stagewright_engine::Gate) -> Vec<Decision> {
         reason: None,
         fields: required.map(|field| (field.name.clone(), sample(field))).collect(),
         rehearsed: true,
+        finding: None,
     };
     vec![decision; gate.approvals.max(1) as usize]
 }

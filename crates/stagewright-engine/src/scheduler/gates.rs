@@ -1,30 +1,98 @@
 //! What an open gate does to its stage, and what an answer does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stagewright_model::StageIndex;
 
 use super::{Action, Scheduler, failure};
-use crate::event::{Decision, EventKind, FailureKind, Gate, Outcome};
-use crate::state::{IllegalTransition, Status};
+use crate::event::{Decision, EventKind, FailureKind, Gate, GateKind, Outcome, Timestamp};
+use crate::state::{IllegalTransition, StageState, Status};
 
 impl Scheduler {
-    pub(super) fn open_gate(&mut self, stage: StageIndex, attempt: u32, gate: Gate) -> Result<(), IllegalTransition> {
+    /// The gate that an attempt opened.
+    pub(super) fn open_own_gate(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        mut gate: Gate,
+    ) -> Result<(), IllegalTransition> {
+        if gate.approvers.is_empty() {
+            gate.approvers = self.environment_approvers(stage);
+        }
+        if let Some(team) = gate.approvers.iter().find_map(|approver| self.unknown_team(approver)) {
+            let mut failure = failure(FailureKind::Configuration, format!("nobody knows the team `{team}`"));
+            failure.help = Some(format!("say who is in it: [teams] {team} = [\"ada\", \"grace\"]"));
+            self.end_attempt(stage, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
+            return self.end_stage(stage, Outcome::Errored, self.conclusion_of(stage, Outcome::Errored), None);
+        }
+        gate.members = self.members_of(&gate.approvers);
+        gate.binding.clone_from(&self.values.binding);
+        gate.kind = GateKind::Approval;
+        self.open_gate(stage, attempt, gate)
+    }
+
+    /// A gate that the engine puts before an attempt, or the question what became of one.
+    pub(super) fn open_engine_gate(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        kind: GateKind,
+        message: String,
+        until: Option<Timestamp>,
+    ) -> Result<(), IllegalTransition> {
+        let approvers = self.environment_approvers(stage);
+        let opening = self.state.next_seq;
+        let gate = Gate {
+            token: format!("{}-{opening}", self.plan.stage(stage).id),
+            kind,
+            message,
+            members: self.members_of(&approvers),
+            approvers,
+            approvals: 1,
+            fields: Vec::new(),
+            expires: None,
+            until,
+            binding: self.values.binding.clone(),
+        };
+        self.open_gate(stage, attempt, gate)
+    }
+
+    fn open_gate(&mut self, stage: StageIndex, attempt: u32, gate: Gate) -> Result<(), IllegalTransition> {
         self.record(EventKind::GateOpened { stage, attempt, gate })?;
         if self.state.cancel.is_some() {
-            return self.cancel_attempt(stage, attempt);
+            return self.cancel_at_gate(stage, attempt);
         }
-        self.watch_expiry(stage, attempt);
+        self.watch_gate(stage, attempt);
         Ok(())
     }
 
-    pub(super) fn watch_expiry(&mut self, stage: StageIndex, attempt: u32) {
-        let expires = self.state.stage(stage).gate.as_ref().and_then(|gate| gate.expires);
-        if let Some(expires) = expires {
-            let after = Duration::from_millis(expires.since(self.now));
+    /// Has the gate's expiry, or its opening by itself, noticed.
+    pub(super) fn watch_gate(&mut self, stage: StageIndex, attempt: u32) {
+        let gate = self.state.stage(stage).gate.as_ref();
+        if let Some(at) = gate.and_then(|gate| gate.until.or(gate.expires)) {
+            let after = Duration::from_millis(at.since(self.now));
             self.response.actions.push(Action::Wake { stage, attempt, after });
         }
+    }
+
+    /// The time that was waited for at a gate may have come.
+    pub(super) fn on_gate_time(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
+        let gate = self.state.stage(stage).gate.as_ref();
+        let (until, expires) = gate.map_or((None, None), |gate| (gate.until, gate.expires));
+        if until.is_some_and(|until| until <= self.now) {
+            self.record(EventKind::GateElapsed { stage })?;
+            self.ready.insert(stage);
+            return Ok(());
+        }
+        if expires.is_some_and(|expires| expires <= self.now) {
+            let failure = failure(FailureKind::Timeout, "nobody answered before the gate expired");
+            self.end_attempt(stage, attempt, Outcome::TimedOut, Some(failure), BTreeMap::new())?;
+            return self.end_stage(stage, Outcome::TimedOut, Outcome::TimedOut, None);
+        }
+        // The clock was put back, or this was about an earlier gate of the stage.
+        self.watch_gate(stage, attempt);
+        Ok(())
     }
 
     pub(super) fn on_decision(&mut self, stage: StageIndex, decision: Decision) -> Result<(), IllegalTransition> {
@@ -39,6 +107,7 @@ impl Scheduler {
                 Ok(())
             }
             Status::Refused(attempt) => self.reject(stage, attempt),
+            Status::Recovering(attempt) => self.settle_by_person(stage, attempt),
             _ => Ok(()),
         }
     }
@@ -52,8 +121,62 @@ impl Scheduler {
                 None => format!("rejected by {}", decision.by),
             },
         );
-        let failure = failure(FailureKind::Rejected, message.clone());
-        self.end_attempt(stage, attempt, Outcome::Rejected, Some(failure), BTreeMap::new())?;
+        if self.state.stage(stage).has_begun(attempt) {
+            let failure = failure(FailureKind::Rejected, message.clone());
+            self.end_attempt(stage, attempt, Outcome::Rejected, Some(failure), BTreeMap::new())?;
+        }
         self.end_stage(stage, Outcome::Rejected, Outcome::Rejected, Some(message))
+    }
+
+    /// Why a stage may not act on its environment before somebody has approved of it.
+    pub(super) fn lacks_approval(&self, stage: StageIndex) -> bool {
+        let members = self.members_of(&self.environment_approvers(stage));
+        let environment = self.environment_of(stage);
+        if environment.is_none() || self.environment_approvers(stage).is_empty() {
+            return false;
+        }
+        let approves = |state: &StageState| {
+            let bound = state.gate.as_ref().is_some_and(|gate| gate.binding == self.values.binding);
+            let mut decisions = state.decisions.iter().chain(&state.resumption);
+            bound && decisions.any(|one| one.approved && (one.rehearsed || members.contains(&one.by)))
+        };
+        let ancestors = self.ancestors(stage);
+        !self.plan.indices().any(|other| {
+            let counts = other == stage || ancestors.contains(&other) || self.environment_of(other) == environment;
+            counts && approves(self.state.stage(other))
+        })
+    }
+
+    fn ancestors(&self, stage: StageIndex) -> BTreeSet<StageIndex> {
+        let mut found = BTreeSet::new();
+        let mut open = self.plan.stage(stage).needs.clone();
+        while let Some(next) = open.pop() {
+            if found.insert(next) {
+                open.extend(&self.plan.stage(next).needs);
+            }
+        }
+        found
+    }
+
+    fn environment_approvers(&self, stage: StageIndex) -> Vec<String> {
+        let environment = self.environment_of(stage).and_then(|name| self.plan.environments.get(name));
+        environment.map(|environment| environment.approvers.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn environment_of(&self, stage: StageIndex) -> Option<&str> {
+        self.plan.stage(stage).environment.as_ref().map(|environment| environment.name.as_str())
+    }
+
+    fn unknown_team<'a>(&self, approver: &'a str) -> Option<&'a str> {
+        approver.strip_prefix("team:").filter(|team| !self.plan.teams.contains_key(*team))
+    }
+
+    fn members_of(&self, approvers: &[String]) -> Vec<String> {
+        let one = |approver: &String| match approver.strip_prefix("team:") {
+            Some(team) => self.plan.teams.get(team).cloned().unwrap_or_default(),
+            None => vec![approver.clone()],
+        };
+        let members: BTreeSet<String> = approvers.iter().flat_map(one).collect();
+        members.into_iter().collect()
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use stagewright_model::StageIndex;
 
-use crate::event::{Decision, Event, Interrupt, RunId, RunSummary};
-use crate::port::{AttemptReport, AttemptRequest};
+use crate::event::{Change, Decision, Event, Interrupt, RunId, RunSummary};
+use crate::port::{AttemptReport, AttemptRequest, Claim, Claimed, Join, Joined};
 
 /// What can reach a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,22 @@ pub enum Input {
     Resume {
         /// Shown to people.
         reason: String,
+        /// Stages to run again, with all that needs them, even if they succeeded.
+        from: Vec<StageIndex>,
+        /// What is no longer as it was when the run started, and was accepted.
+        changed: Vec<Change>,
     },
+    /// The answer to [`Action::Claim`].
+    Claimed {
+        /// The stage.
+        stage: StageIndex,
+        /// The answer.
+        claimed: Claimed,
+    },
+    /// The answer to [`Action::Join`].
+    Joined(Joined),
+    /// The time that [`Action::AskAgain`] asked for has come.
+    AskAgain,
     /// An attempt came to its end.
     Ended {
         /// The stage.
@@ -72,6 +87,21 @@ pub enum Action {
         /// How long.
         after: Duration,
     },
+    /// Ask for the environment of a stage, and send [`Input::Claimed`].
+    Claim {
+        /// The stage.
+        stage: StageIndex,
+        /// The request.
+        claim: Claim,
+    },
+    /// Let others have the environment.
+    Unclaim(String),
+    /// Ask for the concurrency group, and send [`Input::Joined`].
+    Join(Join),
+    /// Let others of the concurrency group go on.
+    Leave(String),
+    /// Send [`Input::AskAgain`] after so long.
+    AskAgain(Duration),
     /// Nothing more will come of this run in this process.
     Finish(RunSummary),
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use stagewright_model::{EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, render_json};
+use stagewright_model::{EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, render_json};
 
 use super::{Action, Scheduler, failure, is_failure};
-use crate::event::{Decision, EventKind, FailureKind, Interrupt, Outcome, RunId};
-use crate::port::AttemptRequest;
+use crate::event::{Decision, EventKind, Failure, FailureKind, GateKind, Interrupt, Outcome};
+use crate::port::{AttemptRequest, Call, EnvironmentView};
 use crate::scope::{StageScope, render_env};
 use crate::state::{IllegalTransition, Status};
 
@@ -46,7 +46,7 @@ impl Scheduler {
     /// Starts what there are slots for.
     pub(super) fn launch_ready(&mut self) -> Result<(), IllegalTransition> {
         let mut after = None;
-        while self.running.len() < self.jobs {
+        while self.running.len() + self.claiming.len() < self.jobs {
             let next = match after {
                 None => self.ready.first().copied(),
                 Some(index) => {
@@ -54,14 +54,42 @@ impl Scheduler {
                 }
             };
             let Some(index) = next else { break };
+            if !self.has_group() {
+                break;
+            }
             if self.cells_are_full(index) {
                 after = Some(index);
                 continue;
             }
             self.ready.remove(&index);
-            self.launch(index)?;
+            self.start(index)?;
         }
         Ok(())
+    }
+
+    /// A slot is free: what has to come before the attempt, or the attempt.
+    fn start(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
+        let state = self.state.stage(index);
+        if let (Some(attempt), Status::Pending | Status::Backoff(_)) = (state.doubt, state.status) {
+            return self.start_recovery(index, attempt);
+        }
+        if !self.needs_environment(index) {
+            return self.begin(index, None);
+        }
+        if self.lacks_approval(index) {
+            let environment = self.environment_of(index).unwrap_or_default();
+            let message = format!("Let `{}` act on `{environment}`?", self.plan.stage(index).id);
+            let attempt = self.attempt_to_come(index);
+            return self.open_engine_gate(index, attempt, GateKind::Environment, message, None);
+        }
+        let override_freeze = self.overrides_freeze(index);
+        match self.freeze_of(index) {
+            Some((until, reason)) if !override_freeze => self.open_freeze(index, Some(until), &reason),
+            _ => {
+                self.claim(index, override_freeze);
+                Ok(())
+            }
+        }
     }
 
     fn cells_are_full(&self, index: StageIndex) -> bool {
@@ -71,28 +99,58 @@ impl Scheduler {
         running >= max as usize
     }
 
-    fn launch(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
+    /// Starts an attempt.
+    pub(super) fn begin(
+        &mut self,
+        index: StageIndex,
+        environment: Option<EnvironmentView>,
+    ) -> Result<(), IllegalTransition> {
+        let attempt = self.attempt_to_come(index);
+        let mut request = match self.request(index, attempt, Call::Run) {
+            Ok(request) => request,
+            Err(error) => return self.fail_before_start(index, failure(FailureKind::Configuration, error.to_string())),
+        };
+        let fence = environment.as_ref().and_then(|view| view.fence);
+        request.environment = environment.or(request.environment);
+        self.record(EventKind::AttemptStarted { stage: index, attempt, fence })?;
+        self.running.insert(index);
+        self.response.actions.push(Action::Launch(Box::new(request)));
+        Ok(())
+    }
+
+    /// Something that is not the attempt's own doing keeps it from starting.
+    pub(super) fn fail_before_start(&mut self, index: StageIndex, failure: Failure) -> Result<(), IllegalTransition> {
+        let mut reason = failure.message.clone();
+        if let Some(help) = &failure.help {
+            reason.push_str(&format!(" ({help})"));
+        }
+        if let Status::Approved(attempt) = self.state.stage(index).status
+            && self.state.stage(index).has_begun(attempt)
+        {
+            self.end_attempt(index, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
+        }
+        self.end_stage(index, Outcome::Errored, Outcome::Errored, Some(reason))
+    }
+
+    /// All that a plugin is told, whatever it is called for. Evaluated anew each time, on values that don't change.
+    pub(super) fn request(
+        &self,
+        index: StageIndex,
+        attempt: u32,
+        call: Call,
+    ) -> Result<AttemptRequest, EvaluationError> {
         let needs = NeedsStatus { failed: self.needs_failed(index), cancelled: self.state.cancel.is_some() };
         let plan = Arc::clone(&self.plan);
         let stage = plan.stage(index);
-        let rendered = self.render(index, needs, |scope, env| Ok((render_json(&stage.with, scope)?, env.clone())));
-        let (config, env) = match rendered {
-            Ok(rendered) => rendered,
-            Err(error) => {
-                if let Status::Approved(attempt) = self.state.stage(index).status {
-                    let failure = failure(FailureKind::Configuration, error.to_string());
-                    self.end_attempt(index, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
-                }
-                return self.end_stage(index, Outcome::Errored, Outcome::Errored, Some(error.to_string()));
-            }
-        };
+        let (config, env) =
+            self.render(index, needs, |scope, env| Ok((render_json(&stage.with, scope)?, env.clone())))?;
         let state = self.state.stage(index);
-        let (attempt, resumption) = match state.status {
-            Status::Approved(attempt) => (attempt, Some(resumption_of(&state.decisions))),
-            _ => (state.attempts + 1, None),
+        let view = |environment: &EnvironmentRef| EnvironmentView {
+            name: environment.name.clone(),
+            ..EnvironmentView::default()
         };
-        let request = AttemptRequest {
-            run: self.state.run.clone().unwrap_or_else(|| RunId(String::new())),
+        Ok(AttemptRequest {
+            run: self.run_id(),
             pipeline: plan.name.clone(),
             stage: index,
             stage_id: stage.id.clone(),
@@ -101,23 +159,21 @@ impl Scheduler {
                 StageKind::Finally => format!("finally.{}", stage.name),
             },
             attempt,
+            call,
             uses: stage.uses.clone(),
             trust: stage.trust.clone(),
+            plugin: self.values.plugin(index).digest,
             config,
             env,
             permissions: stage.permissions.clone(),
-            environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
+            environment: stage.environment.as_ref().map(view),
             needs: self.outputs_of_needs(stage),
             timeout: stage.timeout,
             memory: stage.memory,
             log_limit: stage.log_limit,
-            resumption,
+            resumption: (!state.resumption.is_empty()).then(|| resumption_of(&state.resumption)),
             rehearsal: self.values.rehearsal,
-        };
-        self.record(EventKind::AttemptStarted { stage: index, attempt })?;
-        self.running.insert(index);
-        self.response.actions.push(Action::Launch(Box::new(request)));
-        Ok(())
+        })
     }
 
     fn outputs_of_needs(&self, stage: &Stage) -> BTreeMap<String, Json> {

@@ -8,9 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, Control, DriveError, Event, EventKind, Failure,
-    FailureKind, Gate, Input, Interrupt, LogSink, Observer, Outcome, Ports, RunId, RunStore, RunSummary, RunValues,
-    Scheduler, StageRunner, StoreError, Stream, Timestamp, drive,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Claim, Claimed, Clock, Control, DriveError, Event, EventKind, Failure,
+    FailureKind, Gate, Input, Interrupt, Join, Joined, LogSink, Observer, Outcome, Ports, RunId, RunStore, RunSummary, RunValues,
+    Scheduler, StageRunner, StoreError, Stream, Timestamp, Turns, drive,
 };
 use stagewright_model::{Plan, StageIndex};
 use tokio::sync::{mpsc, watch};
@@ -139,7 +139,7 @@ async fn perform(
 }
 
 pub(crate) fn report(end: AttemptEnd, outputs: BTreeMap<String, Json>) -> AttemptReport {
-    AttemptReport { end, outputs }
+    AttemptReport { end, outputs, release: None }
 }
 
 pub(crate) fn unsuccessful(outcome: Outcome, kind: FailureKind, message: &str) -> AttemptEnd {
@@ -162,6 +162,60 @@ impl RunStore for FakeStore {
         }
         self.durable.lock().expect("a lock").extend(events.iter().map(|event| (event.seq, durable)));
         self.events.lock().expect("a lock").extend_from_slice(events);
+        Ok(())
+    }
+}
+
+/// Gives every environment and every group at once, each time with the next token.
+#[derive(Clone, Default)]
+pub(crate) struct FakeTurns {
+    pub(crate) said: Arc<Mutex<Vec<String>>>,
+    /// What is answered first, in order.
+    pub(crate) claims: Arc<Mutex<VecDeque<Claimed>>>,
+    pub(crate) joins: Arc<Mutex<VecDeque<Joined>>>,
+    fences: Arc<Mutex<u64>>,
+    /// Tokens up to this one are no longer the newest.
+    pub(crate) overtaken: Arc<Mutex<u64>>,
+}
+
+impl FakeTurns {
+    fn say(&self, what: String) {
+        self.said.lock().expect("a lock").push(what);
+    }
+}
+
+impl Turns for FakeTurns {
+    fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
+        self.say(format!("claim {}{}", claim.environment, if claim.override_freeze { "!" } else { "" }));
+        if let Some(claimed) = self.claims.lock().expect("a lock").pop_front() {
+            return Ok(claimed);
+        }
+        let mut fence = self.fences.lock().expect("a lock");
+        *fence += 1;
+        Ok(Claimed::Granted { fence: *fence, current: None, last_known_good: None })
+    }
+
+    fn holds(&mut self, _run: &RunId, _environment: &str, fence: u64) -> Result<bool, StoreError> {
+        Ok(fence > *self.overtaken.lock().expect("a lock"))
+    }
+
+    fn unclaim(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {
+        self.say(format!("unclaim {environment}"));
+        Ok(())
+    }
+
+    fn beat(&mut self, _run: &RunId, _now: Timestamp) -> Result<(), StoreError> {
+        self.say("beat".to_owned());
+        Ok(())
+    }
+
+    fn join(&mut self, join: &Join) -> Result<Joined, StoreError> {
+        self.say(format!("join {}", join.group));
+        Ok(self.joins.lock().expect("a lock").pop_front().unwrap_or(Joined::Granted { replaced: Vec::new() }))
+    }
+
+    fn leave(&mut self, _run: &RunId, group: &str) -> Result<(), StoreError> {
+        self.say(format!("leave {group}"));
         Ok(())
     }
 }
@@ -222,6 +276,9 @@ pub(crate) struct World {
     pub(crate) jobs: usize,
     pub(crate) script: Script,
     pub(crate) store: FakeStore,
+    pub(crate) turns: FakeTurns,
+    /// Stages that a resume runs again.
+    pub(crate) from: Vec<StageIndex>,
     pub(crate) past: Vec<Event>,
     /// Wishes, each at its time.
     pub(crate) wishes: Vec<(Duration, Control)>,
@@ -246,6 +303,8 @@ impl World {
             jobs: 4,
             script,
             store: FakeStore::default(),
+            turns: FakeTurns::default(),
+            from: Vec::new(),
             past: Vec::new(),
             wishes: Vec::new(),
         }
@@ -274,11 +333,12 @@ impl World {
         } else {
             let plan = Arc::clone(&self.plan);
             let scheduler = Scheduler::restore(plan, self.values, self.jobs, &self.past).expect("a sound journal");
-            (scheduler, Input::Resume { reason: "asked for".to_owned() })
+            (scheduler, Input::Resume { reason: "asked for".to_owned(), from: self.from.clone(), changed: Vec::new() })
         };
         let ports = Ports {
             runner: Arc::new(FakeRunner { script: Mutex::new(self.script), seen: Arc::clone(&seen) }),
             store: Box::new(self.store.clone()),
+            turns: Box::new(self.turns.clone()),
             logs: Box::new(lines.clone()),
             clock: Arc::new(FakeClock(start)),
             observers: vec![Box::new(Watched(Arc::clone(&observed), Arc::clone(&self.store.events)))],

@@ -18,6 +18,7 @@ pub(crate) fn gate() -> Gate {
         approvals: 1,
         fields: Vec::new(),
         expires: None,
+        ..Gate::default()
     }
 }
 
@@ -29,6 +30,7 @@ pub(crate) fn answer(approved: bool, by: &str) -> Decision {
         reason: None,
         fields: BTreeMap::new(),
         rehearsed: false,
+        finding: None,
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn stage(name: &str, needs: &[u32]) -> Stage {
         permissions: Permissions::default(),
         inputs: Vec::new(),
         outputs: Vec::new(),
+        compensate: Vec::new(),
         trust: Trust::default(),
         memory: None,
         log_limit: None,

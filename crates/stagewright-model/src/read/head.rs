@@ -141,6 +141,7 @@ fn environment(fields: Fields<'_>) -> Environment {
         approvers: fields.strings("approvers"),
         config: fields.strings("config"),
         protected: fields.flag("protected").unwrap_or(false),
+        freeze: Vec::new(),
     }
 }
 
@@ -153,5 +154,6 @@ fn concurrency<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) -
             Some("max") => Queue::Max,
             _ => Queue::Single,
         },
+        hold_at_gates: fields.flag("hold-at-gates").unwrap_or(false),
     })
 }

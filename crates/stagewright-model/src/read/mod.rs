@@ -14,7 +14,7 @@ mod references;
 mod stage;
 mod uses;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -167,7 +167,20 @@ fn assemble(text: &str, head: Head<'_>, drafts: Vec<Draft<'_>>, order: &Order, r
         stages.extend(multiply(draft, needs, line));
     }
     let Head { name, description, triggers, inputs, env, secrets, environments, concurrency, declared: _ } = head;
-    Some(Plan { name, description, triggers, inputs, env, secrets, environments, concurrency, stages, graph, names })
+    Some(Plan {
+        name,
+        description,
+        triggers,
+        inputs,
+        env,
+        secrets,
+        environments,
+        teams: BTreeMap::new(),
+        concurrency,
+        stages,
+        graph,
+        names,
+    })
 }
 
 /// The stage of a draft, or those of its matrix.

@@ -67,6 +67,7 @@ pub(super) fn read<'t>(
         permissions: permissions(fields.table("permissions")),
         inputs: fields.strings("inputs"),
         outputs: fields.strings("outputs"),
+        compensate: Vec::new(),
         trust: match fields.text("trust").map(|trust| trust.value) {
             Some("native") => Trust::Native { digest: fields.string("digest").unwrap_or_default() },
             _ => Trust::Component,

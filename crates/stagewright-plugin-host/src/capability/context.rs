@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stagewright_engine::{AttemptRequest, RunId};
+use stagewright_engine::{AttemptRequest, Call, RunId};
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use tokio::time::Instant;
 
@@ -32,8 +32,10 @@ impl Context {
             stage_id: String::new(),
             table: String::new(),
             attempt: 1,
+            call: Call::Run,
             uses: PluginRef::Builtin(String::new()),
             trust: Trust::Component,
+            plugin: None,
             config,
             env: BTreeMap::new(),
             permissions: Permissions::default(),
@@ -90,7 +92,7 @@ impl context::Host for Context {
     }
 
     async fn environment(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.request.environment.clone())
+        Ok(self.request.environment.as_ref().map(|environment| environment.name.clone()))
     }
 
     async fn config(&mut self) -> wasmtime::Result<String> {

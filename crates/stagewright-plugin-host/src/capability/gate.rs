@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
-use stagewright_engine::{AttemptRequest, Field, FieldKind, Gate, Timestamp};
+use stagewright_engine::{AttemptRequest, Field, FieldKind, Gate, GateKind, Timestamp};
 use wasmtime::component::Resource;
 
 use super::clock::now_ms;
@@ -50,7 +50,19 @@ impl Gates {
         let seed = format!("{}\0{}\0{}\0{now}\0{}", request.run, request.stage_id, request.attempt, self.0.len());
         let token = crate::digest::hex(&Sha256::digest(seed)[..16]);
         let expires = expires_ms.map(|duration| Timestamp(now.saturating_add(duration)));
-        let gate = Gate { token: token.clone(), message, approvers, approvals, fields, expires };
+        let gate = Gate {
+            token: token.clone(),
+            kind: GateKind::Approval,
+            message,
+            approvers,
+            // Who that is, and what is approved of, the engine adds.
+            members: Vec::new(),
+            approvals,
+            fields,
+            expires,
+            until: None,
+            binding: None,
+        };
         self.0.insert(token.clone(), gate);
         Ok(token)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Failure, Interrupt, Live, LiveKind, Outcome, Problem,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, Interrupt, Live, LiveKind, Outcome, Problem,
     RunId, StageRunner as _,
 };
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
@@ -109,8 +109,10 @@ pub(crate) fn request() -> AttemptRequest {
         stage_id: "stage".into(),
         table: "stages.stage".to_owned(),
         attempt: 1,
+        call: Call::Run,
         uses: PluginRef::Builtin("test".into()),
         trust: Trust::Component,
+        plugin: None,
         config: serde_json::json!({}),
         env: BTreeMap::new(),
         permissions: Permissions::default(),

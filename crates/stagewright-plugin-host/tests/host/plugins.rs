@@ -3,7 +3,7 @@
 use serde_json::json;
 use stagewright_engine::{AttemptEnd, FailureKind};
 use stagewright_model::{Permissions, PluginRef, Trust};
-use stagewright_plugin_host::EffectClass;
+use stagewright_engine::EffectClass;
 
 use crate::guest::{Guest, shell, succeeding};
 use crate::harness::{Harness, request, start};

@@ -142,7 +142,7 @@ fn a_view_keeps_the_last_twenty_lines_of_the_last_attempt() {
 fn a_resumed_stage_starts_afresh_and_counts_its_attempts_on() {
     let mut events = script::failure_with_retry();
     let again = vec![stagewright_model::StageIndex(0), stagewright_model::StageIndex(2)];
-    let resumed = stagewright_engine::EventKind::RunResumed { reason: "asked for".to_owned(), again };
+    let resumed = stagewright_engine::EventKind::RunResumed { reason: "asked for".to_owned(), again, changed: Vec::new() };
     events.push(Event { seq: 99, kind: resumed, ..events[0].clone() });
     let view = RunView::of(&events);
     assert_eq!((view.conclusion, view.done(), view.failed().count()), (None, 1, 0));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use stagewright_engine::{
-    Decision, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Level, Outcome, Problem, RunId, StageSummary,
+    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Level, Outcome, Problem, RunId, StageSummary,
     Stream, Timestamp,
 };
 use stagewright_model::{StageIndex, StageKind};
@@ -46,7 +46,7 @@ impl Script {
     }
 
     pub(crate) fn start(self, stage: u32, attempt: u32) -> Script {
-        self.then(EventKind::AttemptStarted { stage: StageIndex(stage), attempt })
+        self.then(EventKind::AttemptStarted { stage: StageIndex(stage), attempt, fence: None })
     }
 
     pub(crate) fn log(self, stage: u32, stream: Stream, line: &str) -> Script {
@@ -96,6 +96,8 @@ pub(crate) fn stage(id: &str, uses: &str, needs: &[u32]) -> StageSummary {
         uses: uses.to_owned(),
         needs: needs.iter().copied().map(StageIndex).collect(),
         environment: None,
+        plugin: None,
+        effect: EffectClass::Pure,
     }
 }
 
@@ -187,6 +189,7 @@ pub(crate) fn gate() -> Gate {
         approvals: 1,
         fields: Vec::new(),
         expires: Some(Timestamp(START + 3_600_000)),
+        ..Gate::default()
     }
 }
 
@@ -212,10 +215,11 @@ pub(crate) fn approved() -> Vec<Event> {
         reason: Some("looks good".to_owned()),
         fields: BTreeMap::new(),
         rehearsed: false,
+        finding: None,
     };
     until_gate()
         .wait(1_800_000)
-        .then(EventKind::RunResumed { reason: "a decision came".to_owned(), again: Vec::new() })
+        .then(EventKind::RunResumed { reason: "a decision came".to_owned(), again: Vec::new(), changed: Vec::new() })
         .then(EventKind::GateDecided { stage: StageIndex(0), decision })
         .start(0, 1)
         .wait(10)

@@ -10,8 +10,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use serde_json::json;
-use stagewright_engine::{
-    Decision, Event, EventKind, Gate, Outcome, RunId, RunStore, StageSummary, StoreError, Stream, Timestamp,
+use stagewright_engine::{EffectClass, Decision, Event, EventKind, Gate, Outcome, RunId, RunStore, StageSummary, StoreError, Stream, Timestamp,
 };
 use stagewright_model::{StageIndex, StageKind};
 use stagewright_store::{Filter, RunRecord, RunState, Store};
@@ -53,6 +52,8 @@ fn started() -> EventKind {
         uses: "noop".to_owned(),
         needs: Vec::new(),
         environment: None,
+        plugin: None,
+        effect: EffectClass::Pure,
     };
     EventKind::RunStarted {
         run: run_id(),
@@ -66,7 +67,7 @@ fn started() -> EventKind {
 }
 
 fn attempt(stage: u32) -> EventKind {
-    EventKind::AttemptStarted { stage: StageIndex(stage), attempt: 1 }
+    EventKind::AttemptStarted { stage: StageIndex(stage), attempt: 1, fence: None }
 }
 
 fn gate_opened() -> EventKind {
@@ -77,6 +78,7 @@ fn gate_opened() -> EventKind {
         approvals: 1,
         fields: Vec::new(),
         expires: None,
+        ..Gate::default()
     };
     EventKind::GateOpened { stage: StageIndex(1), attempt: 1, gate }
 }
@@ -89,6 +91,7 @@ fn decision(by: &str) -> Decision {
         reason: None,
         fields: BTreeMap::new(),
         rehearsed: false,
+        finding: None,
     }
 }
 
@@ -299,7 +302,7 @@ fn runs_are_listed_newest_first_with_how_they_stand() {
     drop(lease);
     assert_eq!(row(&store).state, RunState::Waiting);
 
-    let resumed = EventKind::RunResumed { reason: "asked for".to_owned(), again: vec![StageIndex(0)] };
+    let resumed = EventKind::RunResumed { reason: "asked for".to_owned(), again: vec![StageIndex(0)], changed: Vec::new() };
     store.append(&run_id(), &[event(6, resumed), event(7, ended(1, Outcome::Rejected))], true).unwrap();
     assert_eq!((row(&store).waiting, row(&store).failed_stage), (vec![], Some("approve".to_owned())));
     store.append(&run_id(), &[event(8, EventKind::RunEnded { conclusion: Outcome::Rejected })], true).unwrap();

@@ -1,0 +1,105 @@
+//! Taking back what stages did when a later one fails and its `compensate` names them: one at a time, the last to end
+//! first.
+
+use stagewright_model::StageIndex;
+
+use super::{Action, Scheduler, failure, is_failure};
+use crate::event::{EventKind, Failure, FailureKind, Outcome, ReleaseWay};
+use crate::port::{AttemptEnd, AttemptReport, Call, EnvironmentView};
+use crate::state::{IllegalTransition, Status, Undo};
+
+impl Scheduler {
+    /// Queues what the failure of a stage takes back.
+    pub(super) fn compensate(&mut self, because: StageIndex, outcome: Outcome) {
+        if !is_failure(outcome) {
+            return;
+        }
+        let mut targets: Vec<(u64, StageIndex)> = Vec::new();
+        for &target in &self.plan.stage(because).compensate {
+            let state = self.state.stage(target);
+            let did_it = matches!(state.status, Status::Ended { outcome: Outcome::Succeeded, .. });
+            let queued = self.undo_queue.iter().any(|(stage, _)| *stage == target);
+            if did_it && state.undo == Undo::No && state.attempts > 0 && !queued {
+                targets.push((state.ended.unwrap_or(0), target));
+            }
+        }
+        targets.sort_unstable();
+        self.undo_queue.extend(targets.into_iter().rev().map(|(_, target)| (target, because)));
+    }
+
+    /// Whether something is being taken back or will be.
+    pub(super) fn is_compensating(&self) -> bool {
+        self.undoing.is_some() || !self.undo_queue.is_empty()
+    }
+
+    /// Starts with the next one, once the one before is done.
+    pub(super) fn next_undo(&mut self) -> Result<(), IllegalTransition> {
+        if self.undoing.is_some() {
+            return Ok(());
+        }
+        let Some(&(stage, _)) = self.undo_queue.front() else { return Ok(()) };
+        self.undoing = Some(stage);
+        if self.needs_environment(stage) {
+            self.claim(stage, true);
+            return Ok(());
+        }
+        let name = self.environment_of(stage).unwrap_or_default().to_owned();
+        self.begin_undo(stage, EnvironmentView { name, ..EnvironmentView::default() })
+    }
+
+    pub(super) fn begin_undo(&mut self, stage: StageIndex, view: EnvironmentView) -> Result<(), IllegalTransition> {
+        let Some(&(_, because)) = self.undo_queue.front() else { return Ok(()) };
+        let attempt = self.state.stage(stage).attempts;
+        let mut request = match self.request(stage, attempt, Call::Undo) {
+            Ok(request) => request,
+            Err(error) => {
+                let failure = failure(FailureKind::Configuration, error.to_string());
+                return self.end_undo(stage, Outcome::Errored, Some(failure));
+            }
+        };
+        let fence = view.fence;
+        if let Some(last_known_good) = &view.last_known_good {
+            self.undo_to.clone_from(&Some(last_known_good.clone()));
+        }
+        request.environment = request.environment.map(|_| view);
+        self.record(EventKind::UndoStarted { stage, attempt, because, fence })?;
+        self.running.insert(stage);
+        self.response.actions.push(Action::Launch(Box::new(request)));
+        Ok(())
+    }
+
+    pub(super) fn on_undo_ended(&mut self, stage: StageIndex, report: AttemptReport) -> Result<(), IllegalTransition> {
+        let (outcome, failure) = match report.end {
+            AttemptEnd::Succeeded => (Outcome::Succeeded, None),
+            AttemptEnd::Skipped(reason) => (Outcome::Skipped, Some(failure(FailureKind::Reported, reason))),
+            AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
+            AttemptEnd::Suspended(_) | AttemptEnd::Observed(_) => {
+                (Outcome::Errored, Some(failure(FailureKind::BadPlugin, "its `undo` ended with something else")))
+            }
+        };
+        self.end_undo(stage, outcome, failure)?;
+        // After the end: it takes the release of the stage itself away, and this one is there instead.
+        if let (Outcome::Succeeded, Some(note)) = (outcome, report.release) {
+            let attempt = self.state.stage(stage).attempts;
+            let back_to = self.undo_to.take().filter(|release| release.artifact == note.artifact);
+            let config = back_to.as_ref().map(|release| release.config.clone());
+            self.record_release_as(stage, attempt, note, ReleaseWay::Undo, config)?;
+            if back_to.is_some() {
+                self.record(EventKind::ReleaseConfirmed { stage })?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_undo(
+        &mut self,
+        stage: StageIndex,
+        outcome: Outcome,
+        failure: Option<Failure>,
+    ) -> Result<(), IllegalTransition> {
+        self.undoing = None;
+        self.undo_queue.retain(|(queued, _)| *queued != stage);
+        let attempt = self.state.stage(stage).attempts;
+        self.record(EventKind::UndoEnded { stage, attempt, outcome, failure })
+    }
+}

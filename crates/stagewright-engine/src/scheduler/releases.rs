@@ -1,0 +1,67 @@
+//! The ledger's side of a run: what its stages deployed, and whether it proved good.
+
+use petgraph::graph::NodeIndex;
+use serde_json::Value as Json;
+use stagewright_model::StageIndex;
+
+use super::Scheduler;
+use crate::event::{EventKind, Outcome, Release, ReleaseWay};
+use crate::port::{Call, ReleaseNote};
+use crate::state::IllegalTransition;
+
+impl Scheduler {
+    /// Notes what an attempt deployed.
+    pub(super) fn record_release(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        note: ReleaseNote,
+    ) -> Result<(), IllegalTransition> {
+        self.record_release_as(stage, attempt, note, self.values.way, None)
+    }
+
+    /// `config` is the one that the release was made with when it isn't the stage's own.
+    pub(super) fn record_release_as(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        note: ReleaseNote,
+        way: ReleaseWay,
+        config: Option<Json>,
+    ) -> Result<(), IllegalTransition> {
+        let Some(environment) = self.environment_of(stage) else { return Ok(()) };
+        // It could be evaluated when the attempt started.
+        let own = || self.request(stage, attempt, Call::Run).map(|request| request.config).unwrap_or_default();
+        let release = Release {
+            environment: environment.to_owned(),
+            artifact: note.artifact,
+            url: note.url,
+            fence: self.state.stage(stage).fence.unwrap_or_default(),
+            config: config.unwrap_or_else(own),
+            commit: self.values.source_text("/git/commit"),
+            by: self.values.source_text("/event/actor"),
+            way,
+        };
+        self.record(EventKind::ReleaseRecorded { stage, attempt, release })
+    }
+
+    /// A stage has ended: releases that it was the last to prove are confirmed.
+    pub(super) fn confirm_releases(&mut self, ended: StageIndex) -> Result<(), IllegalTransition> {
+        let mut candidates = self.plan.stage(ended).needs.clone();
+        candidates.push(ended);
+        for stage in candidates {
+            let state = self.state.stage(stage);
+            if state.release.is_none() || state.confirmed || state.status.conclusion() != Some(Outcome::Succeeded) {
+                continue;
+            }
+            let mut dependents = self.plan.graph.neighbors(NodeIndex::new(stage.get()));
+            let proven = dependents.all(|dependent| {
+                self.state.stages[dependent.index()].status.conclusion() == Some(Outcome::Succeeded)
+            });
+            if proven {
+                self.record(EventKind::ReleaseConfirmed { stage })?;
+            }
+        }
+        Ok(())
+    }
+}
