@@ -5,10 +5,11 @@
 //! are parsed here and evaluated here, against values that the caller supplies.
 //!
 //! Architecture invariant: this crate does no I/O, reads no clock, no environment and no randomness, and knows
-//! nothing of how a stage is run.
+//! nothing of how a stage is run. Time zones come from the database that is compiled in, never from the machine's.
 
 mod diagnostic;
 mod expression;
+mod freeze;
 mod input;
 mod nearest;
 mod plan;
@@ -17,9 +18,10 @@ mod shape;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
+pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use input::InputError;
 pub use plan::{
-    Backoff, Concurrency, Environment, EnvironmentRef, Freeze, FreezeWindow, Frozen, InputDeclaration, InputKind, MatrixCell, Permissions, Plan,
+    Backoff, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Permissions, Plan,
     PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
 };
 pub use read::PluginNames;

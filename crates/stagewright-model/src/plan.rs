@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::expression::{Expression, Template};
+use crate::freeze::Freeze;
 
 /// Position of a stage in [`Plan::stages`]; stable for one plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,7 +55,7 @@ pub struct Plan {
     pub secrets: BTreeMap<String, SecretDeclaration>,
     /// `[environments.*]`.
     pub environments: BTreeMap<String, Environment>,
-    /// `[teams]`: the members of each.
+    /// `[teams]`: the members of each, user names; never empty.
     pub teams: BTreeMap<String, Vec<String>>,
     /// `[concurrency]`.
     pub concurrency: Option<Concurrency>,
@@ -158,7 +159,7 @@ pub struct Stage {
     pub inputs: Vec<String>,
     /// `outputs`: globs of the files that the stage makes.
     pub outputs: Vec<String>,
-    /// `compensate`: stages before this one whose effect is undone when this one fails.
+    /// `compensate`: stages before this one whose effect is taken back when this one fails; of a matrix, all cells.
     pub compensate: Vec<StageIndex>,
     /// `trust`.
     pub trust: Trust,
@@ -222,7 +223,8 @@ pub enum Trust {
 pub struct Retry {
     /// Tries after the first.
     pub max: u32,
-    /// Which causes of failure are tried again.
+    /// Which causes of failure are tried again. An attempt that ended while an effect of it beyond the machine may have
+    /// happened is in doubt: whatever this says, its plugin or a person is asked what became of it before another one.
     pub on: Vec<RetryCause>,
     /// How long to wait.
     pub backoff: Backoff,
@@ -244,7 +246,7 @@ pub enum RetryCause {
     Errored,
     /// The stage's `timeout` passed.
     Timeout,
-    /// The worker or the process went away.
+    /// The worker or the process went away; see [`Retry::on`] for what it may have done by then.
     Lost,
 }
 
@@ -321,7 +323,8 @@ pub struct Environment {
     pub target: String,
     /// Where people reach it.
     pub url: Option<String>,
-    /// Who may approve a deploy; empty means anybody.
+    /// Who may approve of a deploy, without which there is none: users, and teams as `team:NAME`; empty means that none
+    /// is asked for.
     pub approvers: Vec<String>,
     /// Configuration files, later ones win.
     pub config: Vec<String>,
@@ -329,52 +332,6 @@ pub struct Environment {
     pub protected: bool,
     /// When it takes no deploys.
     pub freeze: Vec<Freeze>,
-}
-
-impl Environment {
-    /// The freeze that is in force at a time (milliseconds since the Unix epoch), if one is: of several, the one that
-    /// ends last.
-    pub fn frozen(&self, at: u64) -> Option<Frozen> {
-        let in_force = self.freeze.iter().filter_map(|freeze| {
-            let until = freeze.window.end_of(at)?;
-            Some(Frozen { until, reason: freeze.reason.clone() })
-        });
-        in_force.max_by_key(|frozen| frozen.until)
-    }
-}
-
-/// `[[environments.NAME.freeze]]`: a time without deploys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Freeze {
-    /// When.
-    pub window: FreezeWindow,
-    /// Why.
-    pub reason: String,
-}
-
-/// When a freeze is in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FreezeWindow {
-    /// Once: from and until, milliseconds since the Unix epoch.
-    Once(Range<u64>),
-}
-
-impl FreezeWindow {
-    /// When the freeze that is in force at a time ends.
-    fn end_of(&self, at: u64) -> Option<u64> {
-        match self {
-            FreezeWindow::Once(window) => window.contains(&at).then_some(window.end),
-        }
-    }
-}
-
-/// A freeze in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frozen {
-    /// Milliseconds since the Unix epoch.
-    pub until: u64,
-    /// Why.
-    pub reason: String,
 }
 
 /// `[secrets.NAME]`.

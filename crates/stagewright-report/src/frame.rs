@@ -5,7 +5,8 @@ use stagewright_engine::Timestamp;
 use crate::style::{Tone, paint, symbol};
 use crate::summary::{duration, first_line};
 use crate::text::{pad, printable, truncate, width};
-use crate::view::{RunView, StageView, Status};
+use crate::view::{Group, RunView, StageView, Status};
+use crate::{gate, words};
 
 /// The spinner's pictures, one each tenth of a second.
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -16,8 +17,8 @@ const MOST_STAGES: usize = 12;
 /// Columns of the stage's name, at most.
 const WIDEST_STAGE: usize = 32;
 
-/// A line for each stage that runs, waits or will be tried again, and one for the run. No line takes more than
-/// `columns`; nothing is shown once the run has ended or only gates are left.
+/// A line for each stage that runs, waits, will be tried again or is being taken back, and one for the run. No line
+/// takes more than `columns`; nothing is shown once the run has ended or only gates are left.
 pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec<String> {
     if view.run.is_none() || view.conclusion.is_some() || view.suspended {
         return Vec::new();
@@ -35,13 +36,17 @@ pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec
 }
 
 fn is_active(stage: &StageView) -> bool {
-    matches!(stage.status, Status::Running | Status::Waiting(_) | Status::Retrying { .. })
+    match stage.status {
+        Status::Pending => false,
+        Status::Ended { .. } => stage.undone_since().is_some(),
+        _ => true,
+    }
 }
 
 fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, color: bool) -> String {
     let (mark, tone) = match stage.status {
-        Status::Running => (spinner(now), Tone::Neutral),
-        _ => symbol(&stage.status),
+        Status::Running | Status::Recovering { .. } => (spinner(now), Tone::Neutral),
+        _ => symbol(stage),
     };
     let name = pad(&printable(&stage.summary.id), names);
     let (time, text) = match &stage.status {
@@ -49,13 +54,31 @@ fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, c
         Status::Retrying { at } => {
             (duration(at.since(now)), format!("until attempt {}", stage.attempt.saturating_add(1)))
         }
-        _ => (duration(stage.attempt_until(now)), doing(stage)),
+        Status::AwaitingEnvironment { holder } => {
+            (String::new(), words::environment_awaited(&gate::environment(stage), holder))
+        }
+        Status::Recovering { since } => (
+            duration(now.since(*since)),
+            also_doing(&format!("asking what became of attempt {}", stage.attempt), stage),
+        ),
+        Status::Ended { .. } => {
+            let since = stage.undone_since().unwrap_or(now);
+            (duration(now.since(since)), also_doing("being taken back", stage))
+        }
+        Status::Pending | Status::Running => (duration(stage.attempt_until(now)), doing(stage)),
     };
     let head = truncate(&format!("{mark} {name} {time:>8}  "), columns).into_owned();
     let text = truncate(&text, columns.saturating_sub(width(&head))).into_owned();
     let text = text.trim_end();
     let head = if text.is_empty() { head.trim_end() } else { &head };
     format!("{}{}", paint(color, tone, head), paint(color, Tone::Muted, text))
+}
+
+fn also_doing(what: &str, stage: &StageView) -> String {
+    match doing(stage) {
+        doing if doing.is_empty() => what.to_owned(),
+        doing => format!("{what}: {doing}"),
+    }
 }
 
 /// The progress that the attempt tells of; without it, its last log line.
@@ -79,6 +102,9 @@ fn run_line(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Stri
     let mut parts = vec![format!("{}/{} stages", view.done(), view.stages.len())];
     if failed > 0 {
         parts.push(format!("{failed} failed"));
+    }
+    if let Some(Group { name, holder: Some(holder) }) = &view.group {
+        parts.push(words::group_awaited(name, holder));
     }
     if view.cancel.is_some() {
         parts.push("stopping".to_owned());

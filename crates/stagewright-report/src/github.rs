@@ -1,4 +1,5 @@
-//! The log of a GitHub Actions job: a group for each attempt, annotations for findings and failures.
+//! The log of a GitHub Actions job: a group for each attempt; annotations for findings and failures, for attempts in doubt
+//! and for what could not be taken back.
 //!
 //! Stages run at the same time and groups don't nest, so an attempt's log lines are held until it is over. No text of
 //! a stage can become a workflow command: its lines never begin with `::`, and `##[` is broken up.
@@ -10,9 +11,10 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use stagewright_engine::{Event, EventKind, Level, Observer, Problem};
+use stagewright_engine::{Event, EventKind, Failure, Gate, GateKind, Level, Observer, Problem, Timestamp};
 use stagewright_model::StageIndex;
 
+use crate::gate;
 use crate::output::Output;
 use crate::plain::event_lines;
 use crate::summary;
@@ -73,8 +75,9 @@ impl Observer for Github {
             return self.hold(stage, event);
         }
         let mut text = String::new();
-        if let (EventKind::AttemptEnded { stage, attempt, .. }, id) = (&event.kind, self.id_of(event)) {
-            self.group(*stage, &format!("{id}, attempt {attempt}"), &mut text);
+        if let Some((stage, what)) = ended_call(&event.kind) {
+            let id = self.view.stage_id(stage);
+            self.group(stage, &format!("{id}, {what}"), &mut text);
         }
         for line in event_lines(&self.view, event) {
             let _ = writeln!(text, "{}", defused(&line));
@@ -84,6 +87,10 @@ impl Observer for Github {
             (EventKind::StageEnded { .. }, Some(stage)) if self.view.failed().any(|failed| failed == stage) => {
                 text.push_str(&failure_command(stage));
             }
+            (EventKind::GateOpened { gate, .. }, Some(stage)) if gate.kind == GateKind::Doubt => {
+                text.push_str(&doubt_command(&self.view, stage, gate, event.at));
+            }
+            (EventKind::UndoEnded { .. }, Some(stage)) => text.push_str(&undo_command(stage)),
             (EventKind::RunEnded { .. } | EventKind::RunSuspended { .. }, _) => {
                 for line in summary::closing(&self.view) {
                     let _ = writeln!(text, "{}", defused(&line.text));
@@ -95,10 +102,38 @@ impl Observer for Github {
     }
 }
 
-impl Github {
-    fn id_of(&self, event: &Event) -> String {
-        stage_of(&event.kind).map(|index| self.view.stage_id(index)).unwrap_or_default()
+/// The stage whose plugin has just done what it was called for, and what that was.
+fn ended_call(event: &EventKind) -> Option<(StageIndex, String)> {
+    match event {
+        EventKind::AttemptEnded { stage, attempt, .. } => Some((*stage, format!("attempt {attempt}"))),
+        EventKind::Recovered { stage, attempt, .. } => Some((*stage, format!("what became of attempt {attempt}"))),
+        EventKind::GateOpened { stage, attempt, gate } if gate.kind == GateKind::Doubt => {
+            Some((*stage, format!("what became of attempt {attempt}")))
+        }
+        EventKind::UndoEnded { stage, .. } => Some((*stage, "taking it back".to_owned())),
+        _ => None,
     }
+}
+
+/// The question that only a person can answer, and how.
+fn doubt_command(view: &RunView, stage: &StageView, gate: &Gate, now: Timestamp) -> String {
+    let title = format!("{} is in doubt", stage.summary.id);
+    let mut lines = vec![gate.message.clone()];
+    lines.extend(gate::terms(stage, gate, now));
+    lines.extend(gate::commands(view, stage, gate));
+    format!("::error title={}::{}\n", property(&title), data(&lines.join("\n")))
+}
+
+fn undo_command(stage: &StageView) -> String {
+    let Some((outcome, failure)) = stage.undo_failure() else { return String::new() };
+    let title = format!("{} was not taken back", stage.summary.id);
+    let message = failure.map_or_else(|| outcome.as_str().to_owned(), told);
+    format!("::error title={}::{}\n", property(&title), data(&message))
+}
+
+fn told(failure: &Failure) -> String {
+    let lines = [&failure.message].into_iter().chain(&failure.causes).chain(&failure.help);
+    lines.cloned().collect::<Vec<_>>().join("\n")
 }
 
 fn problem_command(stage: &StageView, problem: &Problem) -> String {
@@ -116,13 +151,7 @@ fn problem_command(stage: &StageView, problem: &Problem) -> String {
 fn failure_command(stage: &StageView) -> String {
     let outcome = stage.conclusion().map_or("failed", |conclusion| conclusion.as_str());
     let title = format!("{} {outcome}", stage.summary.id);
-    let message = match stage.failure() {
-        Some(failure) => {
-            let help = failure.help.iter();
-            [&failure.message].into_iter().chain(&failure.causes).chain(help).cloned().collect::<Vec<_>>().join("\n")
-        }
-        None => stage.reason.clone().unwrap_or_else(|| title.clone()),
-    };
+    let message = stage.failure().map(told).or_else(|| stage.reason.clone()).unwrap_or_else(|| title.clone());
     format!("::error title={}::{}\n", property(&title), data(&message))
 }
 

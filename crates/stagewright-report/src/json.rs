@@ -1,7 +1,7 @@
 //! A JSON object a line, for programs.
 //!
 //! Each line is an [`Event`] as the journal has it, and three keys more: `v`, the version of this format; `stage-id`,
-//! the name of the stage that `stage` numbers; `waiting-ids`, those of `waiting`. A new key or a new `type` doesn't
+//! the name of the stage that `stage` numbers; `waiting-ids` and `because-id`, those of `waiting` and `because`. A new key or a new `type` doesn't
 //! change the version; a changed or a dropped one does.
 //!
 //! ```json
@@ -36,6 +36,8 @@ struct Record<'a> {
     stage_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_ids: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because_id: Option<&'a str>,
 }
 
 impl Json {
@@ -57,8 +59,12 @@ impl Json {
             }
             _ => None,
         };
+        let because_id = match &event.kind {
+            EventKind::UndoStarted { because, .. } => id(because.get()),
+            _ => None,
+        };
         let stage_id = stage_of(&event.kind).and_then(|stage| id(stage.get()));
-        let mut line = serde_json::to_string(&Record { v: VERSION, event, stage_id, waiting_ids })?;
+        let mut line = serde_json::to_string(&Record { v: VERSION, event, stage_id, waiting_ids, because_id })?;
         if line.contains(is_left_bare) {
             line = line.chars().fold(String::with_capacity(line.len() + 16), escape_bare);
         }

@@ -1,16 +1,18 @@
 //! A run as a JUnit report, which most CI systems can show.
 //!
 //! The pipeline is a suite, every stage (each cell of a matrix too) a test case. An answer of "no" is a failure; a
-//! stage that couldn't do its work is an error; what didn't run is skipped. Attempts before a success make it flaky.
+//! stage that couldn't do its work is an error; what didn't run is skipped, and so
+//! is what was taken back; what could not be taken back is an error. Attempts before a success make it flaky.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
-use stagewright_engine::{Failure, Outcome};
+use stagewright_engine::{Failure, GateKind, Outcome};
 
 use crate::summary::{first_line, problem_text, stream_mark};
 use crate::text::printable;
 use crate::view::{RunView, StageView, Status, UnsuccessfulAttempt};
+use crate::words;
 
 /// The report's XML. Meant for a run that has ended: stages that haven't are shown as skipped.
 ///
@@ -31,7 +33,7 @@ pub fn junit(view: &RunView) -> Result<String, SerializeError> {
 }
 
 fn test_case(view: &RunView, stage: &StageView) -> TestCase {
-    let mut case = TestCase::new(printable(&stage.summary.id), status(stage));
+    let mut case = TestCase::new(printable(&stage.summary.id), status(view, stage));
     case.set_classname(printable(&format!("{}.{}", view.pipeline, stage.summary.name)));
     case.set_time(Duration::from_millis(stage.busy_until(view.last)));
     case.add_property(("uses", printable(&stage.summary.uses).as_ref()));
@@ -43,11 +45,30 @@ fn test_case(view: &RunView, stage: &StageView) -> TestCase {
     case
 }
 
-fn status(stage: &StageView) -> TestCaseStatus {
+fn status(view: &RunView, stage: &StageView) -> TestCaseStatus {
     let (Status::Ended { outcome, .. }, Some(conclusion)) = (&stage.status, stage.status.shown()) else {
-        let waits = matches!(stage.status, Status::Waiting(_));
-        return skipped(if waits { "waits for an answer" } else { "did not run" });
+        return skipped(match &stage.status {
+            Status::Waiting(gate) if gate.kind == GateKind::Freeze => "waits for the end of a freeze",
+            Status::Waiting(gate) if gate.kind == GateKind::Doubt => "is in doubt, and waits to be settled",
+            Status::Waiting(_) => "waits for an answer",
+            Status::AwaitingEnvironment { .. } => "waits for another run",
+            Status::Recovering { .. } => "is in doubt",
+            _ => "did not run",
+        });
     };
+    if stage.is_taken_back() {
+        let why = words::undo_cause(view, stage).map(|why| format!(", because {why}")).unwrap_or_default();
+        return skipped(&format!("succeeded, and was taken back{why}"));
+    }
+    if let Some((outcome, failure)) = stage.undo_failure() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_type("undo-failed");
+        status.set_message(words::undo_ended(outcome, failure, 0));
+        failure.into_iter().for_each(|failure| {
+            status.set_description(told(failure));
+        });
+        return status;
+    }
     match conclusion {
         Outcome::Succeeded => {
             let mut status = TestCaseStatus::success();

@@ -18,6 +18,7 @@
 //! with the events and with [`Terminal::tick`], widths and colours from the caller.
 
 mod frame;
+mod gate;
 mod github;
 mod graph;
 mod json;
@@ -29,6 +30,7 @@ pub mod summary;
 mod terminal;
 mod text;
 mod view;
+mod words;
 
 pub use frame::frame;
 pub use github::Github;
@@ -40,4 +42,4 @@ pub use plain::Plain;
 pub use style::{Line, Tone};
 pub use terminal::{Terminal, TerminalOptions};
 pub use text::{printable, shell_word};
-pub use view::{Progress, RunView, StageView, Status, TAIL, TailLine, UnsuccessfulAttempt};
+pub use view::{Deployed, Group, Progress, RunView, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};

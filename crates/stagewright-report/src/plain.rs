@@ -6,12 +6,13 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use stagewright_engine::{Event, EventKind, Failure, Interrupt, Observer, Outcome, Timestamp};
+use stagewright_engine::{Event, EventKind, Failure, Finding, Observer, Outcome, Timestamp};
 
 use crate::output::Output;
-use crate::summary::{self, duration, first_line, gate_commands, gate_terms, problem_text, stream_mark};
+use crate::summary::{self, duration, first_line, problem_text, stream_mark};
 use crate::text::{pad, printable, width};
 use crate::view::{RunView, StageView, stage_of};
+use crate::{gate, words};
 
 /// The stage column grows no wider.
 const WIDEST_STAGE: usize = 28;
@@ -57,39 +58,73 @@ pub(crate) fn event_lines(view: &RunView, event: &Event) -> Vec<String> {
     if let EventKind::Log { stream, line, .. } = &event.kind {
         return vec![columns.line(stream_mark(*stream), &printable(line))];
     }
-    let mut lines = Vec::new();
-    let mut tell = |text: String| lines.push(columns.line('*', &text));
-    match (&event.kind, stage) {
-        (EventKind::RunStarted { .. }, _) => tell(opening(view)),
-        (EventKind::RunResumed { reason, .. }, _) => tell(format!("resumed: {}", first_line(reason))),
-        (EventKind::CancelRequested { how, reason }, _) => tell(cancelling(*how, reason)),
-        (EventKind::RunSuspended { .. }, _) => tell("suspended: only gates are left".to_owned()),
-        (EventKind::RunEnded { conclusion }, _) => tell(format!("run {}", conclusion.as_str())),
-        (EventKind::AttemptStarted { attempt, .. }, Some(stage)) => tell(started(stage, *attempt)),
-        (EventKind::Summary { markdown, .. }, _) => {
-            markdown.lines().for_each(|line| tell(printable(line).into_owned()));
-        }
-        (EventKind::Problem { problem, .. }, _) => tell(problem_text(problem)),
-        (EventKind::GateOpened { gate, .. }, Some(stage)) => {
-            tell(format!("waits: {}", first_line(&gate.message)));
-            tell(gate_terms(gate, event.at));
-            gate_commands(view, stage).into_iter().for_each(|command| tell(format!("  {command}")));
-        }
-        (EventKind::GateDecided { decision, .. }, _) => tell(decided(decision)),
-        (EventKind::AttemptEnded { attempt, outcome, failure, .. }, Some(stage)) => {
-            tell(attempt_ended(stage, *attempt, *outcome, failure.as_ref()));
-        }
-        (EventKind::RetryScheduled { attempt, after, .. }, _) => {
-            tell(format!("attempt {attempt} follows in {}", duration(*after)));
-        }
-        (EventKind::StageEnded { outcome, conclusion, .. }, Some(stage)) => {
-            if let Some(text) = stage_ended(stage, *outcome, *conclusion) {
-                tell(text);
-            }
-        }
-        _ => {}
+    let mut told = of_run(view, event);
+    if let Some(stage) = stage {
+        told.extend(of_stage(view, stage, event));
     }
-    lines
+    told.iter().map(|text| columns.line('*', text)).collect()
+}
+
+/// What is told of an event that is about the run as a whole.
+fn of_run(view: &RunView, event: &Event) -> Vec<String> {
+    match &event.kind {
+        EventKind::RunStarted { .. } => vec![words::opening(view)],
+        EventKind::RunResumed { reason, changed, .. } => {
+            let resumed = format!("resumed: {}", first_line(reason));
+            [resumed].into_iter().chain(changed.iter().map(words::changed)).collect()
+        }
+        EventKind::CancelRequested { how, reason } => vec![words::cancelling(*how, reason)],
+        EventKind::GroupAwaited { group, holder } => vec![words::group_awaited(group, holder)],
+        EventKind::GroupJoined { group, replaced } => vec![words::group_joined(group, replaced)],
+        EventKind::GroupLeft { group } => vec![format!("lets others of the group {} go on", first_line(group))],
+        EventKind::RunSuspended { .. } => vec!["suspended: only gates are left".to_owned()],
+        EventKind::RunEnded { conclusion } => vec![format!("run {}", conclusion.as_str())],
+        _ => Vec::new(),
+    }
+}
+
+/// What is told of an event that is about `stage`.
+fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
+    let text = match &event.kind {
+        EventKind::OutputsInherited { from, outputs, .. } => words::inherited(from, outputs.keys()),
+        EventKind::EnvironmentAwaited { environment, holder, .. } => words::environment_awaited(environment, holder),
+        EventKind::AttemptStarted { attempt, fence, .. } => started(stage, *attempt, *fence),
+        EventKind::EffectIntended { what, .. } => format!("about to: {}", first_line(what)),
+        EventKind::RecoveryStarted { attempt, .. } => words::recovery_started(*attempt),
+        EventKind::Recovered { attempt, finding, by, .. } => words::recovered(*attempt, finding, by.as_deref()),
+        EventKind::ReleaseRecorded { release, .. } => words::release(view, release),
+        EventKind::ReleaseConfirmed { .. } => {
+            format!("its release proved good: one that {} can go back to", gate::environment(stage))
+        }
+        EventKind::UndoStarted { fence, .. } => {
+            let why = words::undo_cause(view, stage).map(|why| format!(", because {why}")).unwrap_or_default();
+            format!("taking it back{why}{}", token(*fence))
+        }
+        EventKind::UndoEnded { outcome, failure, .. } => {
+            words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at))
+        }
+        EventKind::Summary { markdown, .. } => return markdown.lines().map(|line| printable(line).into()).collect(),
+        EventKind::Problem { problem, .. } => problem_text(problem),
+        EventKind::GateOpened { gate, .. } => {
+            let mut told = vec![format!("waits: {}", first_line(&gate.message))];
+            told.extend(gate::terms(stage, gate, event.at));
+            told.extend(gate::commands(view, stage, gate).into_iter().map(|command| format!("  {command}")));
+            return told;
+        }
+        EventKind::GateElapsed { .. } => "the freeze has ended".to_owned(),
+        EventKind::GateDecided { decision, .. } => words::decided(decision),
+        EventKind::AttemptEnded { attempt, outcome, failure, .. } => {
+            attempt_ended(stage, *attempt, *outcome, failure.as_ref())
+        }
+        EventKind::RetryScheduled { attempt, after, .. } => {
+            format!("attempt {attempt} follows in {}", duration(*after))
+        }
+        EventKind::StageEnded { outcome, conclusion, .. } => {
+            return stage_ended(stage, *outcome, *conclusion).into_iter().collect();
+        }
+        _ => return Vec::new(),
+    };
+    vec![text]
 }
 
 struct Columns {
@@ -111,37 +146,16 @@ impl Columns {
     }
 }
 
-pub(crate) fn opening(view: &RunView) -> String {
-    let rehearsal = if view.rehearsal { ", as a rehearsal" } else { "" };
-    let stages = summary::stages(view.stages.len());
-    format!(
-        "run {} of {} ({}): {stages}{rehearsal}",
-        printable(view.run_id()),
-        printable(&view.pipeline),
-        printable(&view.file)
-    )
-}
-
-pub(crate) fn cancelling(how: Interrupt, reason: &str) -> String {
-    let verb = match how {
-        Interrupt::Graceful => "stopping",
-        Interrupt::Kill => "killing what runs",
-    };
-    format!("{verb}: {}", first_line(reason))
-}
-
-fn started(stage: &StageView, attempt: u32) -> String {
+fn started(stage: &StageView, attempt: u32, fence: Option<u64>) -> String {
     let again = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
     let environment =
         stage.summary.environment.as_ref().map(|name| format!(" on {}", printable(name))).unwrap_or_default();
-    format!("started {}{environment}{again}", printable(&stage.summary.uses))
+    format!("started {}{environment}{again}{}", printable(&stage.summary.uses), token(fence))
 }
 
-pub(crate) fn decided(decision: &stagewright_engine::Decision) -> String {
-    let verb = if decision.approved { "approved" } else { "rejected" };
-    let rehearsed = if decision.rehearsed { " (rehearsed)" } else { "" };
-    let reason = decision.reason.as_ref().map(|reason| format!(": {}", first_line(reason))).unwrap_or_default();
-    format!("{verb} by {}{rehearsed}{reason}", printable(&decision.by))
+/// The environment's token that something acts under.
+fn token(fence: Option<u64>) -> String {
+    fence.map(|fence| format!(" (token {fence})")).unwrap_or_default()
 }
 
 fn attempt_ended(stage: &StageView, attempt: u32, outcome: Outcome, failure: Option<&Failure>) -> String {
@@ -155,7 +169,9 @@ fn stage_ended(stage: &StageView, outcome: Outcome, conclusion: Outcome) -> Opti
     if outcome != conclusion && outcome != Outcome::Skipped {
         return Some(format!("counts as {} (continue-on-error)", conclusion.as_str()));
     }
+    let is_found = matches!(stage.recovered, Some(Finding::Applied(_) | Finding::Failed(_)));
     let ended_by_attempt = stage.attempt > 0
+        && !is_found
         && stage.unsuccessful.last().is_none_or(|last| last.attempt != stage.attempt || last.outcome == outcome);
     let why = stage.reason.as_ref().map(|reason| format!(": {}", first_line(reason))).unwrap_or_default();
     (!ended_by_attempt).then(|| format!("{}{why}", outcome.as_str()))

@@ -2,7 +2,7 @@
 
 use stagewright_engine::Outcome;
 
-use crate::view::Status;
+use crate::view::{StageView, Status};
 
 /// What a line means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,11 +51,14 @@ pub(crate) fn paint(color: bool, tone: Tone, text: &str) -> String {
 }
 
 /// One character for how a stage stands.
-pub(crate) fn symbol(status: &Status) -> (&'static str, Tone) {
-    match status {
+pub(crate) fn symbol(stage: &StageView) -> (&'static str, Tone) {
+    match &stage.status {
+        Status::Ended { .. } if stage.undo_failure().is_some() => ("✗", Tone::Bad),
+        Status::Ended { .. } if stage.is_taken_back() || stage.undone_since().is_some() => ("↶", Tone::Warning),
         Status::Pending => ("·", Tone::Muted),
         Status::Running => ("▸", Tone::Neutral),
-        Status::Waiting(_) => ("⏸", Tone::Warning),
+        Status::Recovering { .. } => ("?", Tone::Warning),
+        Status::AwaitingEnvironment { .. } | Status::Waiting(_) => ("⏸", Tone::Warning),
         Status::Retrying { .. } => ("↻", Tone::Warning),
         Status::Ended { outcome: Outcome::Skipped, .. } => (outcome_symbol(Outcome::Skipped), Tone::Muted),
         Status::Ended { outcome, conclusion } if outcome != conclusion => ("!", Tone::Warning),

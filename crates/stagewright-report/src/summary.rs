@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use stagewright_engine::{Gate, Level, Outcome, Problem, Stream, Timestamp};
+use stagewright_engine::{Failure, GateKind, Level, Outcome, Problem, Release, Stream};
 
 use crate::style::{Line, Tone, outcome_tone, symbol};
 use crate::text::{pad, printable, shell_word, width};
-use crate::view::{RunView, StageView, Status};
+use crate::view::{Deployed, RunView, StageView, Status};
+use crate::{gate, words};
 
 /// Milliseconds for people: `320 ms`, `4.2 s`, `1m 04s`, `2h 05m`, `3d 04h`.
 pub fn duration(milliseconds: u64) -> String {
@@ -20,17 +21,23 @@ pub fn duration(milliseconds: u64) -> String {
     }
 }
 
-/// The words at the end of a run, or where it is suspended: failures, the table of stages, the result, what to do.
+/// The words at the end of a run, or where it is suspended: failures, the table of stages, the result, what runs where by
+/// now, what to do.
 pub fn closing(view: &RunView) -> Vec<Line> {
     let mut lines = Vec::new();
     for stage in view.failed() {
         lines.push(Line::new(Tone::Neutral, ""));
         lines.extend(failure_block(stage));
     }
+    for stage in view.not_taken_back() {
+        lines.push(Line::new(Tone::Neutral, ""));
+        lines.extend(undo_block(stage));
+    }
     lines.push(Line::new(Tone::Neutral, ""));
     lines.extend(table(view));
     lines.push(Line::new(Tone::Neutral, counts(view)));
     lines.push(conclusion(view));
+    lines.extend(view.deployed().into_values().map(|deployed| runs_now(view, deployed)));
     let steps = next_steps(view);
     if !steps.is_empty() {
         lines.push(Line::new(Tone::Neutral, ""));
@@ -44,30 +51,63 @@ pub fn closing(view: &RunView) -> Vec<Line> {
 pub fn failure_block(stage: &StageView) -> Vec<Line> {
     let outcome = stage.conclusion().map_or("failed", Outcome::as_str);
     let mut lines = vec![Line::new(Tone::Bad, format!("{} {outcome}", printable(&stage.summary.id)))];
-    let mut tell = |tone, head: &str, text: &str| {
-        for (index, part) in text.lines().enumerate() {
-            let head = if index == 0 { head } else { "" };
-            lines.push(Line::new(tone, format!("  {head}{}", printable(part))));
-        }
-    };
     match stage.failure() {
-        Some(failure) => {
-            tell(Tone::Neutral, "", &failure.message);
-            failure.causes.iter().for_each(|cause| tell(Tone::Neutral, "because: ", cause));
-            failure.help.iter().for_each(|help| tell(Tone::Warning, "help: ", help));
-        }
-        None => stage.reason.iter().for_each(|reason| tell(Tone::Neutral, "", reason)),
+        Some(failure) => told(failure, &mut lines),
+        None => stage.reason.iter().for_each(|reason| indented(Tone::Neutral, "", reason, &mut lines)),
     }
     for problem in &stage.problems {
         lines.push(Line::new(level_tone(problem.level), format!("  {}", problem_text(problem))));
     }
-    if !stage.tail.is_empty() {
-        lines.push(Line::new(Tone::Muted, "  the end of its log:"));
-    }
-    for line in &stage.tail {
-        lines.push(Line::new(Tone::Muted, format!("    {} {}", stream_mark(line.stream), printable(&line.text))));
-    }
+    lines.extend(end_of_log(stage));
     lines
+}
+
+/// Why the effect of a stage is still there, with the end of its log; nothing if that isn't so.
+fn undo_block(stage: &StageView) -> Vec<Line> {
+    let Some((outcome, failure)) = stage.undo_failure() else { return Vec::new() };
+    let head = format!("{} could not be taken back ({})", printable(&stage.summary.id), outcome.as_str());
+    let mut lines = vec![Line::new(Tone::Bad, head)];
+    failure.into_iter().for_each(|failure| told(failure, &mut lines));
+    lines.extend(end_of_log(stage));
+    lines
+}
+
+fn told(failure: &Failure, lines: &mut Vec<Line>) {
+    indented(Tone::Neutral, "", &failure.message, lines);
+    failure.causes.iter().for_each(|cause| indented(Tone::Neutral, "because: ", cause, lines));
+    failure.help.iter().for_each(|help| indented(Tone::Warning, "help: ", help, lines));
+}
+
+fn indented(tone: Tone, head: &str, text: &str, lines: &mut Vec<Line>) {
+    for (index, part) in text.lines().enumerate() {
+        let head = if index == 0 { head } else { "" };
+        lines.push(Line::new(tone, format!("  {head}{}", printable(part))));
+    }
+}
+
+fn end_of_log(stage: &StageView) -> Vec<Line> {
+    let head = (!stage.tail.is_empty()).then(|| Line::new(Tone::Muted, "  the end of its log:"));
+    let lines = stage
+        .tail
+        .iter()
+        .map(|line| Line::new(Tone::Muted, format!("    {} {}", stream_mark(line.stream), printable(&line.text))));
+    head.into_iter().chain(lines).collect()
+}
+
+/// What an environment runs after all that the run did to it.
+fn runs_now(view: &RunView, deployed: &Deployed) -> Line {
+    if deployed.taken_back {
+        let environment = printable(&deployed.release.environment);
+        return Line::new(Tone::Warning, format!("what this run deployed to {environment} was taken back"));
+    }
+    if view.stage(deployed.stage).is_some_and(|stage| stage.undo_failure().is_some()) {
+        let Release { environment, artifact, fence, .. } = &deployed.release;
+        let (environment, artifact) = (printable(environment), printable(artifact));
+        let text = format!("what {environment} runs is uncertain: {artifact} (token {fence}) could not be taken back");
+        return Line::new(Tone::Bad, text);
+    }
+    let proven = if deployed.confirmed { ", proved good" } else { "" };
+    Line::new(Tone::Strong, format!("{}{proven}", words::release(view, &deployed.release)))
 }
 
 /// Every stage in plan order: result, attempts, duration, and why when that isn't plain.
@@ -76,17 +116,16 @@ pub fn table(view: &RunView) -> Vec<Line> {
     let head = format!("  {} {:<12} {:>8} {:>9}", pad("stage", columns), "result", "attempts", "duration");
     let mut lines = vec![Line::new(Tone::Strong, head)];
     for stage in &view.stages {
-        let (mark, tone) = symbol(&stage.status);
-        let (attempts, took) = match stage.attempt {
-            0 => ("–".to_owned(), "–".to_owned()),
-            attempt => (attempt.to_string(), duration(stage.busy_until(view.last))),
-        };
+        let (mark, tone) = symbol(stage);
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+        let attempts = or_dash((stage.attempt > 0).then(|| stage.attempt.to_string()));
+        let took = or_dash(stage.has_run.then(|| duration(stage.busy_until(view.last))));
         let result = result(stage);
         let text = format!(
             "{mark} {} {:<12} {attempts:>8} {took:>9}  {}",
             pad(&printable(&stage.summary.id), columns),
             result,
-            note(stage)
+            note(view, stage)
         );
         lines.push(Line::new(tone, text.trim_end()));
     }
@@ -97,39 +136,53 @@ fn result(stage: &StageView) -> &'static str {
     match &stage.status {
         Status::Pending => "not run",
         Status::Running => "running",
-        Status::Waiting(_) => "waiting",
+        Status::Recovering { .. } => "in doubt",
+        Status::Waiting(gate) if gate.kind == GateKind::Doubt => "in doubt",
+        Status::AwaitingEnvironment { .. } | Status::Waiting(_) => "waiting",
         Status::Retrying { .. } => "to be retried",
+        Status::Ended { .. } if stage.is_taken_back() => "taken back",
+        Status::Ended { .. } if stage.undo_failure().is_some() => "undo failed",
         Status::Ended { outcome, .. } => outcome.as_str(),
     }
 }
 
-fn note(stage: &StageView) -> String {
+fn note(view: &RunView, stage: &StageView) -> String {
     match &stage.status {
+        Status::Ended { .. } if stage.is_taken_back() || stage.undo_failure().is_some() => {
+            words::undo_cause(view, stage).map(|why| format!("because {why}")).unwrap_or_default()
+        }
         // A stage that was left out, or found nothing to do, says why itself.
         Status::Ended { outcome, conclusion } if outcome != conclusion && *outcome != Outcome::Skipped => {
             format!("counts as {} (continue-on-error)", conclusion.as_str())
         }
         Status::Waiting(gate) => first_line(&gate.message),
+        Status::AwaitingEnvironment { holder } => words::environment_awaited(&gate::environment(stage), holder),
         Status::Ended { .. } => stage.reason.as_deref().map(first_line).unwrap_or_default(),
-        Status::Pending | Status::Running | Status::Retrying { .. } => String::new(),
+        Status::Pending | Status::Running | Status::Recovering { .. } | Status::Retrying { .. } => String::new(),
     }
 }
 
 fn counts(view: &RunView) -> String {
-    let mut counts = BTreeMap::new();
-    for shown in view.stages.iter().filter_map(|stage| stage.status.shown()) {
-        *counts.entry(shown).or_insert(0) += 1;
+    let mut outcomes = BTreeMap::new();
+    let (mut taken_back, mut not_taken_back) = (0, 0);
+    for stage in &view.stages {
+        match stage.status.shown() {
+            Some(_) if stage.is_taken_back() => taken_back += 1,
+            Some(_) if stage.undo_failure().is_some() => not_taken_back += 1,
+            Some(shown) => *outcomes.entry(shown).or_insert(0) += 1,
+            None => {}
+        }
     }
-    let mut parts: Vec<String> =
-        counts.into_iter().map(|(shown, count)| format!("{count} {}", shown.as_str())).collect();
-    match view.waiting().count() {
-        0 => {}
-        waiting => parts.push(format!("{waiting} waiting")),
-    }
-    match view.stages.len() - view.done() - view.waiting().count() {
-        0 => {}
-        open => parts.push(format!("{open} not run")),
-    }
+    let waiting = view.waiting().count();
+    let others = [
+        (taken_back, "taken back"),
+        (not_taken_back, "not taken back"),
+        (waiting, "waiting"),
+        (view.stages.len() - view.done() - waiting, "not run"),
+    ];
+    let outcomes = outcomes.into_iter().map(|(shown, count)| (count, shown.as_str()));
+    let parts: Vec<String> =
+        outcomes.chain(others).filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     format!("{}: {}", stages(view.stages.len()), parts.join(", "))
 }
 
@@ -149,7 +202,11 @@ fn conclusion(view: &RunView) -> Line {
             };
             Line::new(outcome_tone(conclusion), format!("{run} {} after {took}{why}", conclusion.as_str()))
         }
-        None => Line::new(Tone::Warning, format!("{run} waits for an answer; so far it took {took}")),
+        None => {
+            let is_frozen = view.waiting().all(|(_, gate)| gate.kind == GateKind::Freeze);
+            let what = if is_frozen { "the end of a freeze" } else { "an answer" };
+            Line::new(Tone::Warning, format!("{run} waits for {what}; so far it took {took}"))
+        }
     }
 }
 
@@ -158,36 +215,26 @@ pub fn next_steps(view: &RunView) -> Vec<String> {
     let run = shell_word(view.run_id());
     let mut steps: Vec<String> = Vec::new();
     if view.conclusion.is_none() {
-        for (stage, _) in view.waiting() {
-            steps.extend(gate_commands(view, stage));
+        for (stage, gate) in view.waiting() {
+            steps.extend(gate::commands(view, stage, gate));
         }
+        steps.extend(view.waiting().filter_map(|(_, gate)| gate::resumption(view, gate)));
+        steps.dedup();
     }
     for stage in view.failed().filter(|stage| stage.attempt > 0) {
         steps.push(format!("stagewright logs {run} {}", shell_word(&stage.summary.id)));
+    }
+    for stage in view.not_taken_back() {
+        steps.push(format!("stagewright logs {run} {}", shell_word(&stage.summary.id)));
+        if let Some(environment) = &stage.summary.environment {
+            steps.push(format!("stagewright rollback {}", shell_word(environment)));
+        }
     }
     let unfinished = view.conclusion.is_some_and(|conclusion| conclusion != Outcome::Succeeded);
     if unfinished {
         steps.push(format!("stagewright resume {run}"));
     }
     steps
-}
-
-/// The two commands that answer a stage's gate.
-pub(crate) fn gate_commands(view: &RunView, stage: &StageView) -> [String; 2] {
-    ["approve", "reject"]
-        .map(|verb| format!("stagewright {verb} {} {}", shell_word(view.run_id()), shell_word(&stage.summary.id)))
-}
-
-/// Who may answer a gate and until when, in a sentence.
-pub(crate) fn gate_terms(gate: &Gate, now: Timestamp) -> String {
-    let who = match gate.approvers.as_slice() {
-        [] => "anybody".to_owned(),
-        approvers => printable(&approvers.join(", ")).into_owned(),
-    };
-    let count =
-        if gate.approvals > 1 { format!("{} approvals by ", gate.approvals) } else { "to be answered by ".into() };
-    let until = gate.expires.map(|at| format!(", lapses in {}", duration(at.since(now)))).unwrap_or_default();
-    format!("{count}{who}{until}")
 }
 
 /// A finding in one line.

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use stagewright_engine::{Event, EventKind, Observer, Outcome, Timestamp};
+use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, Timestamp};
 
 use crate::frame::frame;
-use crate::plain::{cancelling, decided, opening};
 use crate::style::{Line, Tone, paint, symbol};
-use crate::summary::{closing, duration, first_line, gate_commands, gate_terms, level_tone, problem_text, stream_mark};
+use crate::summary::{closing, duration, first_line, level_tone, problem_text, stream_mark};
 use crate::text::printable;
 use crate::view::{RunView, StageView, Status, stage_of};
+use crate::{gate, words};
 
 /// Lines that are held while somebody else has the terminal; of more, the last ones.
 const HELD_LINES: usize = 10_000;
@@ -131,55 +131,109 @@ impl Screen {
 
 /// The lines of an event that stay.
 fn told(view: &RunView, event: &Event, verbose: bool) -> Vec<Line> {
-    let stage = stage_of(&event.kind).and_then(|index| view.stage(index));
-    let about = |stage: &StageView, text: &str| format!("{} {text}", printable(&stage.summary.id));
-    match (&event.kind, stage) {
-        (EventKind::RunStarted { .. }, _) => vec![Line::new(Tone::Strong, opening(view))],
-        (EventKind::RunResumed { reason, .. }, _) => {
-            vec![Line::new(Tone::Strong, format!("run {} resumed: {}", printable(view.run_id()), first_line(reason)))]
+    match stage_of(&event.kind) {
+        Some(index) => view.stage(index).map(|stage| of_stage(view, stage, event, verbose)).unwrap_or_default(),
+        None => of_run(view, &event.kind),
+    }
+}
+
+fn of_run(view: &RunView, event: &EventKind) -> Vec<Line> {
+    match event {
+        EventKind::RunStarted { .. } => vec![Line::new(Tone::Strong, words::opening(view))],
+        EventKind::RunResumed { reason, changed, .. } => {
+            let resumed = format!("run {} resumed: {}", printable(view.run_id()), first_line(reason));
+            let changes =
+                changed.iter().map(|change| Line::new(Tone::Warning, format!("  {}", words::changed(change))));
+            [Line::new(Tone::Strong, resumed)].into_iter().chain(changes).collect()
         }
-        (EventKind::CancelRequested { how, reason }, _) => vec![Line::new(Tone::Warning, cancelling(*how, reason))],
-        (EventKind::Log { stream, line, .. }, Some(stage)) if verbose => {
-            let text = about(stage, &format!("{} {}", stream_mark(*stream), printable(line)));
-            vec![Line::new(Tone::Muted, format!("  {text}"))]
+        EventKind::CancelRequested { how, reason } => vec![Line::new(Tone::Warning, words::cancelling(*how, reason))],
+        EventKind::GroupAwaited { group, holder } => {
+            vec![Line::new(Tone::Warning, format!("⏸ {}", words::group_awaited(group, holder)))]
         }
-        (EventKind::Problem { problem, .. }, Some(stage)) => {
-            vec![Line::new(level_tone(problem.level), format!("  {}", about(stage, &problem_text(problem))))]
+        EventKind::GroupJoined { group, replaced } if !replaced.is_empty() => {
+            vec![Line::new(Tone::Warning, words::group_joined(group, replaced))]
         }
-        (EventKind::Summary { markdown, .. }, Some(stage)) => markdown
-            .lines()
-            .map(|line| Line::new(Tone::Neutral, format!("  {}", about(stage, &printable(line)))))
-            .collect(),
-        (EventKind::GateOpened { gate, .. }, Some(stage)) => {
-            let mut lines = vec![
-                Line::new(Tone::Warning, format!("⏸ {}", about(stage, &first_line(&gate.message)))),
-                Line::new(Tone::Muted, format!("  {}", gate_terms(gate, event.at))),
-            ];
-            lines.extend(gate_commands(view, stage).map(|command| Line::new(Tone::Muted, format!("  {command}"))));
-            lines
-        }
-        (EventKind::GateDecided { decision, .. }, Some(stage)) => {
-            let tone = if decision.approved { Tone::Good } else { Tone::Bad };
-            vec![Line::new(tone, format!("⏸ {}", about(stage, &decided(decision))))]
-        }
-        (EventKind::RetryScheduled { attempt, after, .. }, Some(stage)) => {
-            let why = stage.failure().map(|failure| format!(": {}", first_line(&failure.message))).unwrap_or_default();
-            let text = about(stage, &format!("attempt {attempt} in {}{why}", duration(*after)));
-            vec![Line::new(Tone::Warning, format!("↻ {text}"))]
-        }
-        (EventKind::StageEnded { .. }, Some(stage)) => vec![ended(stage)],
         _ => Vec::new(),
     }
 }
 
+fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> Vec<Line> {
+    let name = printable(&stage.summary.id);
+    let line = match &event.kind {
+        EventKind::Log { .. } | EventKind::EffectIntended { .. } | EventKind::OutputsInherited { .. } if !verbose => {
+            return Vec::new();
+        }
+        EventKind::Log { stream, line, .. } => {
+            Line::new(Tone::Muted, format!("  {name} {} {}", stream_mark(*stream), printable(line)))
+        }
+        EventKind::EffectIntended { what, .. } => {
+            Line::new(Tone::Muted, format!("  {name} about to: {}", first_line(what)))
+        }
+        EventKind::OutputsInherited { from, outputs, .. } => {
+            Line::new(Tone::Muted, format!("  {name} {}", words::inherited(from, outputs.keys())))
+        }
+        EventKind::Problem { problem, .. } => {
+            Line::new(level_tone(problem.level), format!("  {name} {}", problem_text(problem)))
+        }
+        EventKind::Summary { markdown, .. } => {
+            let lines = markdown.lines().map(|line| format!("  {name} {}", printable(line)));
+            return lines.map(|line| Line::new(Tone::Neutral, line)).collect();
+        }
+        EventKind::EnvironmentAwaited { environment, holder, .. } => {
+            Line::new(Tone::Warning, format!("⏸ {name} {}", words::environment_awaited(environment, holder)))
+        }
+        EventKind::GateOpened { gate, .. } => {
+            let question = Line::new(Tone::Warning, format!("⏸ {name} {}", first_line(&gate.message)));
+            let terms = gate::terms(stage, gate, event.at).into_iter().chain(gate::commands(view, stage, gate));
+            let terms = terms.map(|text| Line::new(Tone::Muted, format!("  {text}")));
+            return [question].into_iter().chain(terms).collect();
+        }
+        EventKind::GateElapsed { .. } => Line::new(Tone::Neutral, format!("⏸ {name} the freeze has ended")),
+        EventKind::GateDecided { decision, .. } => {
+            let tone = if decision.approved || decision.finding.is_some() { Tone::Good } else { Tone::Bad };
+            Line::new(tone, format!("⏸ {name} {}", words::decided(decision)))
+        }
+        EventKind::RetryScheduled { attempt, after, .. } => {
+            let why = stage.failure().map(|failure| format!(": {}", first_line(&failure.message))).unwrap_or_default();
+            Line::new(Tone::Warning, format!("↻ {name} attempt {attempt} in {}{why}", duration(*after)))
+        }
+        EventKind::RecoveryStarted { attempt, .. } => {
+            Line::new(Tone::Warning, format!("? {name} {}", words::recovery_started(*attempt)))
+        }
+        EventKind::Recovered { attempt, finding, by, .. } => {
+            let tone = match finding {
+                Finding::NotStarted => Tone::Neutral,
+                Finding::Applied(_) => Tone::Good,
+                Finding::Failed(_) => Tone::Bad,
+            };
+            Line::new(tone, format!("? {name} {}", words::recovered(*attempt, finding, by.as_deref())))
+        }
+        EventKind::ReleaseRecorded { release, .. } => {
+            Line::new(Tone::Strong, format!("▲ {}", words::release(view, release)))
+        }
+        EventKind::UndoStarted { .. } => {
+            let why = words::undo_cause(view, stage).map(|why| format!(", because {why}")).unwrap_or_default();
+            Line::new(Tone::Warning, format!("↶ taking back {name}{why}"))
+        }
+        EventKind::UndoEnded { outcome, failure, .. } => {
+            let (mark, tone) = symbol(stage);
+            let text = words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at));
+            Line::new(tone, format!("{mark} {name} {text}"))
+        }
+        EventKind::StageEnded { .. } => ended(stage),
+        _ => return Vec::new(),
+    };
+    vec![line]
+}
+
 fn ended(stage: &StageView) -> Line {
-    let (mark, tone) = symbol(&stage.status);
+    let (mark, tone) = symbol(stage);
     let outcome = match stage.status {
         Status::Ended { outcome: Outcome::Succeeded, .. } => String::new(),
         Status::Ended { outcome, .. } => format!(" {}", outcome.as_str()),
         _ => String::new(),
     };
-    let took = if stage.attempt > 0 { format!("  {}", duration(stage.busy)) } else { String::new() };
+    let took = if stage.has_run { format!("  {}", duration(stage.busy)) } else { String::new() };
     let why = stage.failure().filter(|_| tone != Tone::Good).map(|failure| failure.message.as_str());
     let why = why.or(stage.reason.as_deref()).map(|why| format!("  {}", first_line(why))).unwrap_or_default();
     Line::new(tone, format!("{mark} {}{outcome}{took}{why}", printable(&stage.summary.id)))

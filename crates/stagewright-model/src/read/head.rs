@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::fields::{At, Fields, Value, json, text};
 use super::uses::{Uses, View};
+use super::{freeze, teams};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
 use crate::plan::{
@@ -21,6 +22,7 @@ pub(super) struct Head<'t> {
     pub(super) env: BTreeMap<String, Template>,
     pub(super) secrets: BTreeMap<String, SecretDeclaration>,
     pub(super) environments: BTreeMap<String, Environment>,
+    pub(super) teams: BTreeMap<String, Vec<String>>,
     pub(super) concurrency: Option<Concurrency>,
     /// Where secrets and environments are declared.
     pub(super) declared: Vec<(&'static str, At<&'t str>)>,
@@ -35,13 +37,14 @@ pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Repor
         inputs: file.table("inputs").entries().into_iter().map(|(name, value)| input(name, value, report)).collect(),
         env: env(file.table("env"), View::Pipeline, uses, report),
         secrets: named(file.table("secrets"), secret),
-        environments: named(file.table("environments"), environment),
+        environments: named(file.table("environments"), |fields| environment(fields, report)),
+        teams: teams::read(file, report),
         concurrency: concurrency(file, uses, report),
         declared: declared("secrets").chain(declared("environments")).collect(),
     }
 }
 
-fn named<'t, T>(table: Fields<'t>, read: impl Fn(Fields<'t>) -> T) -> BTreeMap<String, T> {
+fn named<'t, T>(table: Fields<'t>, mut read: impl FnMut(Fields<'t>) -> T) -> BTreeMap<String, T> {
     table.entries().into_iter().map(|(name, value)| (name.value.to_owned(), read(Fields::of(value)))).collect()
 }
 
@@ -134,14 +137,14 @@ fn secret(fields: Fields<'_>) -> SecretDeclaration {
     }
 }
 
-fn environment(fields: Fields<'_>) -> Environment {
+fn environment(fields: Fields<'_>, report: &mut Report) -> Environment {
     Environment {
         target: fields.string("target").unwrap_or_default(),
         url: fields.string("url"),
         approvers: fields.strings("approvers"),
         config: fields.strings("config"),
         protected: fields.flag("protected").unwrap_or(false),
-        freeze: Vec::new(),
+        freeze: freeze::read(fields, report),
     }
 }
 

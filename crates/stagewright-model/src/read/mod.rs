@@ -4,7 +4,9 @@
 //! then all names are looked up and matrices multiplied out. A mistake stops none of these but the last, so that all are
 //! reported at once; only text that isn't TOML has no more to say.
 
+mod compensate;
 mod fields;
+mod freeze;
 mod head;
 mod matrix;
 mod order;
@@ -12,9 +14,10 @@ mod pending;
 mod place;
 mod references;
 mod stage;
+mod teams;
 mod uses;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -89,11 +92,13 @@ fn read(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Plan> 
     let order = order::order(&drafts, &names, report);
     let known = Known { file: text, head: &head, drafts: &drafts, names: &names, plugins };
     references::check(&known, &pipeline_uses, &order, report);
+    let compensate = compensate::resolve(&drafts, &names, &order, report);
+    teams::check(file, &head.teams, report);
     pending::warn(file, report);
     if report.has_errors() {
         return None;
     }
-    assemble(text, head, drafts, &order, report)
+    assemble(text, head, drafts, &order, &compensate, report)
 }
 
 fn report_no_stages(file: Fields<'_>, report: &mut Report) {
@@ -126,7 +131,14 @@ fn syntax_problem(error: &toml::de::Error, text: &str) -> Problem {
 }
 
 /// Numbers the stages and multiplies out their matrices. The drafts hold no mistakes any more.
-fn assemble(text: &str, head: Head<'_>, drafts: Vec<Draft<'_>>, order: &Order, report: &mut Report) -> Option<Plan> {
+fn assemble(
+    text: &str,
+    head: Head<'_>,
+    drafts: Vec<Draft<'_>>,
+    order: &Order,
+    compensate: &[Vec<usize>],
+    report: &mut Report,
+) -> Option<Plan> {
     let counts: Vec<usize> =
         drafts.iter().map(|draft| draft.matrix.as_ref().map_or(1, |matrix| matrix.cells.len())).collect();
     let mut ranges: Vec<Range<u32>> = vec![0..0; drafts.len()];
@@ -154,9 +166,10 @@ fn assemble(text: &str, head: Head<'_>, drafts: Vec<Draft<'_>>, order: &Order, r
     let mut stages = Vec::with_capacity(stage_count);
     let mut names = HashMap::with_capacity(drafts.len());
     for &position in &order.sequence {
-        let Some(draft) = drafts[position].take() else { continue };
-        let needs: Vec<StageIndex> =
-            order.needs[position].iter().flat_map(|&need| ranges[need].clone()).map(StageIndex).collect();
+        let Some(mut draft) = drafts[position].take() else { continue };
+        let cells = |of: &[usize]| of.iter().flat_map(|&one| ranges[one].clone()).map(StageIndex).collect();
+        draft.stage.compensate = cells(&compensate[position]);
+        let needs: Vec<StageIndex> = cells(&order.needs[position]);
         for index in ranges[position].clone() {
             for need in &needs {
                 graph.add_edge(NodeIndex::from(need.0), NodeIndex::from(index), ());
@@ -166,7 +179,8 @@ fn assemble(text: &str, head: Head<'_>, drafts: Vec<Draft<'_>>, order: &Order, r
         let line = line_starts.partition_point(|&start| start <= draft.stage.location.start) + 1;
         stages.extend(multiply(draft, needs, line));
     }
-    let Head { name, description, triggers, inputs, env, secrets, environments, concurrency, declared: _ } = head;
+    let Head { name, description, triggers, inputs, env, secrets, environments, teams, concurrency, declared: _ } =
+        head;
     Some(Plan {
         name,
         description,
@@ -175,7 +189,7 @@ fn assemble(text: &str, head: Head<'_>, drafts: Vec<Draft<'_>>, order: &Order, r
         env,
         secrets,
         environments,
-        teams: BTreeMap::new(),
+        teams,
         concurrency,
         stages,
         graph,

@@ -1,7 +1,7 @@
 //! Needs: who waits for whom, and in which order that leaves the stages.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -10,7 +10,7 @@ use super::fields::At;
 use super::stage::Draft;
 use crate::diagnostic::{Problem, Report};
 use crate::nearest::nearest;
-use crate::plan::StageKind;
+use crate::plan::{SourceSpan, StageKind};
 
 /// How many stages of a circle are named; the rest is counted.
 const MAX_NAMED: usize = 12;
@@ -25,6 +25,39 @@ pub(super) struct Order {
     pub(super) sequence: Vec<usize>,
     pub(super) needs: Vec<Vec<usize>>,
     pub(super) dependents: Vec<Vec<usize>>,
+}
+
+/// Stages that others name: by the position of the one that is named, those that name it, and where.
+pub(super) type Naming = BTreeMap<usize, Vec<(usize, SourceSpan)>>;
+
+impl Order {
+    /// Those who name a stage that isn't sure to have ended before they start: their own position, that of the stage,
+    /// and the place. Without an order there is no telling.
+    pub(super) fn not_after(&self, naming: &Naming) -> Vec<(usize, usize, SourceSpan)> {
+        let mut ranks = vec![0; self.needs.len()];
+        if self.sequence.len() < ranks.len() {
+            return Vec::new();
+        }
+        for (rank, &position) in self.sequence.iter().enumerate() {
+            ranks[position] = rank;
+        }
+        let mut found = Vec::new();
+        for (&target, places) in naming {
+            let mut places = places.clone();
+            places.retain(|(position, _)| !self.needs[*position].contains(&target));
+            // One walk for each stage that is named from afar, which ends at the last of those who name it.
+            let Some(last) = places.iter().map(|(position, _)| ranks[*position]).max() else { continue };
+            let mut downstream = HashSet::from([target]);
+            let mut queue = VecDeque::from([target]);
+            while let Some(position) = queue.pop_front() {
+                let next = self.dependents[position].iter().filter(|&&dependent| ranks[dependent] <= last);
+                queue.extend(next.filter(|&&dependent| downstream.insert(dependent)));
+            }
+            places.retain(|(position, _)| !downstream.contains(position));
+            found.extend(places.into_iter().map(|(position, span)| (position, target, span)));
+        }
+        found
+    }
 }
 
 /// Looks up names. One that is used twice belongs to the first.

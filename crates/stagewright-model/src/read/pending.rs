@@ -5,15 +5,9 @@ use crate::diagnostic::{Problem, Report};
 use super::fields::{Fields, Value};
 
 /// What stands in place of the missing behaviour, by key.
-const PIPELINE: [(&str, &str); 2] = [
-    ("on", "nothing starts this pipeline by itself: start it with `stagewright run`"),
-    ("concurrency", "runs of this pipeline may overlap; two deploys of one service never do"),
-];
-const ENVIRONMENT: [(&str, &str); 3] = [
-    ("approvers", "name them in the `with` of the `approve` stage"),
-    ("config", "give the deploy its configuration in `with.env`"),
-    ("url", "a `process` target outputs the address that it serves at: `stages.NAME.outputs.url`"),
-];
+const PIPELINE: [(&str, &str); 1] = [("on", "nothing starts this pipeline by itself: start it with `stagewright run`")];
+const ENVIRONMENT: [(&str, &str); 2] = [("config", "give the deploy its configuration in `with.env`"), URL];
+const URL: (&str, &str) = ("url", "a release is shown with the address that the plugin which deploys it tells");
 
 pub(super) fn warn(file: Fields<'_>, report: &mut Report) {
     for (key, help) in PIPELINE {
@@ -23,6 +17,11 @@ pub(super) fn warn(file: Fields<'_>, report: &mut Report) {
         for (key, help) in ENVIRONMENT {
             Fields::of(environment).get(key).into_iter().for_each(|value| say(key, value, help, report));
         }
+    }
+    let stages = ["stages", "finally"].map(|table| file.table(table).entries());
+    for (_, stage) in stages.into_iter().flatten() {
+        let url = Fields::of(stage).table("environment").get(URL.0);
+        url.into_iter().for_each(|value| say(URL.0, value, URL.1, report));
     }
 }
 

@@ -1,10 +1,10 @@
 //! What expressions and stages name: whether it is there, and known by the time it is asked for.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet};
 
 use super::fields::At;
 use super::head::Head;
-use super::order::{Names, Order};
+use super::order::{Names, Naming, Order};
 use super::stage::Draft;
 use super::uses::{Use, View};
 use super::{PluginNames, list, place};
@@ -22,9 +22,6 @@ pub(super) struct Known<'k, 't> {
     pub(super) plugins: &'k PluginNames,
 }
 
-/// A stage whose expression names another one: the position of the first, and the place of the reference.
-type Referrers = BTreeMap<usize, Vec<(usize, SourceSpan)>>;
-
 /// Checks the pipeline's own expressions, then each stage, then that every stage which is named has ended by then.
 pub(super) fn check(known: &Known<'_, '_>, pipeline_uses: &[Use], order: &Order, report: &mut Report) {
     for used in pipeline_uses {
@@ -32,7 +29,7 @@ pub(super) fn check(known: &Known<'_, '_>, pipeline_uses: &[Use], order: &Order,
             known.check_reference(used, reference, None, report);
         }
     }
-    let mut referrers = Referrers::new();
+    let mut referrers = Naming::new();
     let mut used_names = HashSet::new();
     for (position, draft) in known.drafts.iter().enumerate() {
         known.check_plugin(draft, report);
@@ -40,16 +37,15 @@ pub(super) fn check(known: &Known<'_, '_>, pipeline_uses: &[Use], order: &Order,
         for used in &draft.uses {
             for reference in used.expression.references() {
                 known.check_reference(used, reference, Some(position), report);
-                if let Some(target) = known.waits_for(reference, position, order) {
+                if let Some(target) = known.waits_for(reference, position) {
                     let span = known.span(used, reference);
                     referrers.entry(target).or_default().push((position, span));
                 }
             }
         }
     }
-    // Without an order there is no telling what comes before what.
-    if order.sequence.len() == known.drafts.len() {
-        known.check_upstream(&referrers, order, report);
+    for (position, target, span) in order.not_after(&referrers) {
+        report.error(|| not_upstream(known.drafts[position].name.value, known.drafts[target].name.value, span));
     }
     for (table, name) in known.head.declared.iter().filter(|(table, name)| !used_names.contains(&(*table, name.value)))
     {
@@ -192,42 +188,11 @@ impl<'t> Known<'_, 't> {
     }
 
     /// The stage that a reference is to, when it isn't sure to have ended by the time that it is asked.
-    fn waits_for(&self, reference: &Reference, position: usize, order: &Order) -> Option<usize> {
+    fn waits_for(&self, reference: &Reference, position: usize) -> Option<usize> {
         let member = reference.member.as_deref().filter(|_| reference.root == "stages")?;
         let target = *self.names.get(member)?;
-        let is_sure = self.drafts[target].kind != self.drafts[position].kind
-            || target == position
-            || order.needs[position].contains(&target);
+        let is_sure = self.drafts[target].kind != self.drafts[position].kind || target == position;
         (!is_sure).then_some(target)
-    }
-
-    /// One walk for each stage that is named from afar, which ends at the last of those who name it.
-    fn check_upstream(&self, referrers: &Referrers, order: &Order, report: &mut Report) {
-        let mut ranks = vec![0; self.drafts.len()];
-        for (rank, &position) in order.sequence.iter().enumerate() {
-            ranks[position] = rank;
-        }
-        for (&target, places) in referrers {
-            let last = places.iter().map(|(position, _)| ranks[*position]).max().unwrap_or_default();
-            let mut downstream = HashSet::from([target]);
-            let mut queue = VecDeque::from([target]);
-            while let Some(position) = queue.pop_front() {
-                let next = order.dependents[position].iter().filter(|&&dependent| ranks[dependent] <= last);
-                queue.extend(next.filter(|&&dependent| downstream.insert(dependent)));
-            }
-            for (position, span) in places.iter().filter(|(position, _)| !downstream.contains(position)) {
-                report.error(|| {
-                    let (name, target) = (self.drafts[*position].name.value, self.drafts[target].name.value);
-                    Problem::new(
-                        "stagewright::not-upstream",
-                        *span,
-                        format!("`{name}` reads `{target}`, and doesn't need it"),
-                    )
-                    .label("may not have ended by then")
-                    .help(format!("add `{target}` to the `needs` of `{name}`"))
-                });
-            }
-        }
     }
 
     /// The reference as it is written, as far as that is one piece.
@@ -242,6 +207,12 @@ impl<'t> Known<'_, 't> {
             end: place::locate(self.file, used.string, offset + length),
         }
     }
+}
+
+fn not_upstream(name: &str, target: &str, span: SourceSpan) -> Problem {
+    Problem::new("stagewright::not-upstream", span, format!("`{name}` reads `{target}`, and doesn't need it"))
+        .label("may not have ended by then")
+        .help(format!("add `{target}` to the `needs` of `{name}`"))
 }
 
 fn undeclared<'a>(what: &str, table: &str, name: At<&str>, declared: impl Iterator<Item = &'a str>) -> Problem {

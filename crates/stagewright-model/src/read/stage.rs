@@ -21,9 +21,10 @@ pub(super) struct Draft<'t> {
     pub(super) kind: StageKind,
     pub(super) fields: Fields<'t>,
     pub(super) needs: Vec<At<&'t str>>,
+    pub(super) compensate: Vec<At<&'t str>>,
     pub(super) matrix: Option<Matrix>,
     pub(super) uses: Vec<Use>,
-    /// All but `id`, `needs`, `matrix` and `line`.
+    /// All but `id`, `needs`, `compensate`, `matrix` and `line`.
     pub(super) stage: Stage,
 }
 
@@ -80,7 +81,8 @@ pub(super) fn read<'t>(
     };
     let matrix = fields.get("matrix").filter(|value| value.get_ref().is_table());
     let matrix = matrix.map(|value| matrix::expand(value, report));
-    Draft { name, kind, fields, needs: fields.texts("needs"), matrix, uses: uses.take(), stage }
+    let (needs, compensate) = (fields.texts("needs"), fields.texts("compensate"));
+    Draft { name, kind, fields, needs, compensate, matrix, uses: uses.take(), stage }
 }
 
 fn plugin(uses: &str) -> PluginRef {

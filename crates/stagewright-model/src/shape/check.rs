@@ -85,6 +85,12 @@ impl<'t> Checker<'_, 't> {
                     self.report.error(|| out_of_range(&key, *low, *high, place));
                 }
             }
+            (Shape::Moment, DeValue::Datetime(moment)) => {
+                if moment.offset.is_none() || moment.date.is_none() || moment.time.is_none() {
+                    let key = self.key();
+                    self.report.error(|| no_moment(&key, &moment.to_string(), place));
+                }
+            }
             (Shape::List(item), DeValue::Array(items)) => {
                 for value in items {
                     self.value(item, value, value.span().into());
@@ -144,6 +150,17 @@ fn bad_name(what: &str, rule: NameRule, name: &str, place: SourceSpan) -> Proble
         .help(format!("a name has {rule}"))
 }
 
+/// A time of day differs from place to place.
+fn no_moment(key: &str, written: &str, place: SourceSpan) -> Problem {
+    let help = match written.split_once(['T', ' ']) {
+        Some(_) => "say whose clock it is by: add `Z` for UTC, or an offset, as in `+01:00`",
+        None => "write a date with time and offset, as in `2026-12-18T16:00:00Z`",
+    };
+    Problem::new("stagewright::no-offset", place, format!("`{written}` is no point in time"))
+        .label(format!("in `{key}`"))
+        .help(help)
+}
+
 fn out_of_range(key: &str, low: i64, high: i64, place: SourceSpan) -> Problem {
     let problem = Problem::new(
         "stagewright::out-of-range",
@@ -188,6 +205,7 @@ impl Shape {
             Shape::Text(_) => value.is_str(),
             Shape::Integer(..) => value.is_integer(),
             Shape::Boolean => value.is_bool(),
+            Shape::Moment => value.is_datetime(),
             Shape::Scalar => value.is_str() || value.is_integer() || value.is_float() || value.is_bool(),
             Shape::List(_) => value.is_array(),
             Shape::Table(_) => value.is_table(),
@@ -201,8 +219,10 @@ impl Shape {
             Shape::Text(_) => "a string".to_owned(),
             Shape::Integer(..) => "an integer".to_owned(),
             Shape::Boolean => "`true` or `false`".to_owned(),
+            Shape::Moment => "a date with time and offset".to_owned(),
             Shape::Scalar => "a string, number or boolean".to_owned(),
             Shape::List(Shape::Text(_)) => "a list of strings".to_owned(),
+            Shape::List(Shape::Table(_)) => "a list of tables".to_owned(),
             Shape::List(_) => "a list".to_owned(),
             Shape::Table(_) => "a table".to_owned(),
             Shape::Either([.., Shape::Scalar]) => Shape::Scalar.describe(),
@@ -216,6 +236,8 @@ impl Shape {
             Shape::Text(super::Format::Duration) => Some("a number with its unit in quotes, as in `\"20m\"`"),
             Shape::Text(super::Format::Size) => Some("a number with its unit in quotes, as in `\"256MiB\"`"),
             Shape::Text(_) => Some("it in quotes"),
+            Shape::Moment => Some("it without quotes, as in `2026-12-18T16:00:00Z`"),
+            Shape::List(Shape::Table(_)) => Some("its header in double brackets, as in `[[a.b]]`"),
             Shape::List(Shape::Text(_)) => Some("it in brackets, as in `[\"a\", \"b\"]`"),
             _ => None,
         }

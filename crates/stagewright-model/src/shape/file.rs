@@ -40,6 +40,7 @@ pub(crate) static FILE: Table = closed(&[
     key("env", Shape::Table(&ENV), "Environment variables of every stage; a stage's own `env` wins."),
     key("secrets", Shape::Table(&SECRETS), "Secrets: where they come from and where they may go."),
     key("environments", Shape::Table(&ENVIRONMENTS), "Where deploys go."),
+    key("teams", Shape::Table(&TEAMS), "Who is in the teams that `approvers` name."),
     key("concurrency", Shape::Table(&CONCURRENCY), "Keeps runs from overlapping."),
     required("stages", Shape::Table(&STAGES), "The nodes of the pipeline."),
     key("finally", Shape::Table(&FINALLY), "Stages that run once all others ended, whatever became of them."),
@@ -115,9 +116,25 @@ static ENVIRONMENT: Table = closed(&[
     ),
     key("url", TEXT, "Where people reach it."),
     key("config", texts(&PATH), "Configuration files; later ones win."),
-    key("approvers", texts(&TEXT), "Who may approve a deploy: users, and teams as `team:NAME`; none means anybody."),
+    key(
+        "approvers",
+        texts(&Shape::Text(Format::Approver)),
+        "Who may approve of a deploy, without which there is none: users, and teams as `team:NAME`.",
+    ),
     with_default("protected", "false", Shape::Boolean, "Deploys to it must name an image by digest."),
+    key("freeze", Shape::List(&Shape::Table(&FREEZE)), "Times without deploys."),
 ]);
+
+static FREEZE: Table = closed(&[
+    key("from", Shape::Moment, "When it begins, with an offset: `2026-12-18T16:00:00Z`."),
+    key("until", Shape::Moment, "When it ends, with an offset."),
+    key("weekly", Shape::Text(Format::Weekly), "Days and times between which there are no deploys in any week."),
+    with_default("time-zone", "\"UTC\"", Shape::Text(Format::TimeZone), "Whose clocks `weekly` goes by."),
+    required("reason", TEXT, "Why, for those who wait."),
+]);
+
+static TEAMS: Table =
+    open(&Others { what: "a team", rule: NameRule::Name, shape: Shape::List(&Shape::Text(Format::Member)) });
 
 static CONCURRENCY: Table = closed(&[
     required("group", Shape::Text(Format::Template), "Runs of one group don't overlap."),
@@ -128,6 +145,7 @@ static CONCURRENCY: Table = closed(&[
         Shape::Text(Format::Choice(&["single", "max"])),
         "Which waiting runs are kept: the newest alone, or all in turn.",
     ),
+    with_default("hold-at-gates", "false", Shape::Boolean, "Whether a run keeps others out while it waits at a gate."),
 ]);
 
 static STAGES: Table = open(&Others { what: "a stage", rule: NameRule::Stage, shape: Shape::Table(&STAGE) });
@@ -142,6 +160,11 @@ static STAGE: Table = closed(&[
     ),
     key("with", Shape::Table(&ANYTHING), "The plugin's configuration; strings may hold `${{ }}`."),
     key("needs", texts(&Shape::Text(Format::StageName)), "Stages that must have ended before."),
+    key(
+        "compensate",
+        texts(&Shape::Text(Format::StageName)),
+        "Stages before this one whose effect is taken back when this one fails.",
+    ),
     key("if", Shape::Text(Format::Condition), "CEL; without it a stage runs when all of its needs succeeded."),
     key("matrix", Shape::Table(&MATRIX), "Runs the stage once for each combination of values."),
     key("timeout", Shape::Text(Format::Duration), "Wall time of one attempt, as in `20m`."),
@@ -191,7 +214,8 @@ static RETRY: Table = closed(&[
         "on",
         "[\"failed\", \"errored\", \"timeout\", \"lost\"]",
         texts(&Shape::Text(Format::Choice(&["failed", "errored", "timeout", "lost"]))),
-        "Causes of failure that are tried again.",
+        "Causes of failure that are tried again. An attempt that was broken off after an effect beyond the machine may \
+         have happened is never simply tried again: its plugin, or else a person, is asked first what became of it.",
     ),
     key(
         "backoff",

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::cron::cron_fault;
 use crate::expression::MARKER;
+use crate::freeze::{WeeklyWindow, nearest_zone, zone};
 
 /// What a string stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,13 @@ pub(crate) enum Format {
     Repository,
     /// `secrets.NAME.from`.
     SecretSource,
+    /// A user, or `team:NAME`.
+    Approver,
+    /// A user in a team.
+    Member,
+    /// A stretch of the week.
+    Weekly,
+    TimeZone,
     Choice(&'static [&'static str]),
 }
 
@@ -50,18 +59,9 @@ pub(crate) struct Fault {
     pub(crate) help: String,
 }
 
-fn fault(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Option<Fault> {
+pub(super) fn fault(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Option<Fault> {
     Some(Fault { code, message: message.into(), help: help.into() })
 }
-
-/// The fields of a cron line: name, bounds, and the names that stand for numbers from the lower bound on.
-const CRON_FIELDS: [(&str, u32, u32, &[&str]); 5] = [
-    ("minute", 0, 59, &[]),
-    ("hour", 0, 23, &[]),
-    ("day of month", 1, 31, &[]),
-    ("month", 1, 12, &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
-    ("day of week", 0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
-];
 
 impl Format {
     /// What is wrong with `text`, if anything.
@@ -98,6 +98,10 @@ impl Format {
             Format::Host => host_fault(text),
             Format::Repository => repository_fault(text),
             Format::SecretSource => secret_source_fault(text),
+            Format::Approver => user_fault(text.strip_prefix("team:").unwrap_or(text)),
+            Format::Member => member_fault(text),
+            Format::Weekly => weekly_fault(text),
+            Format::TimeZone => zone_fault(text),
             Format::Choice(options) => choice_fault(text, options),
         }
     }
@@ -116,6 +120,13 @@ impl Format {
             Format::Digest => json!({ "pattern": "^sha256:[0-9a-f]{64}$" }),
             Format::Plugin => json!({ "examples": ["cargo-test", "path:plugins/mine"] }),
             Format::SecretSource => json!({ "pattern": "^(env|file):.+$" }),
+            Format::Approver => json!({ "minLength": 1, "examples": ["ada", "team:release"] }),
+            Format::Member => json!({ "minLength": 1, "not": { "pattern": "^team:" } }),
+            Format::Weekly => json!({
+                "pattern": "^[A-Za-z]+ +[0-9]{1,2}:[0-9]{2} *- *[A-Za-z]+ +[0-9]{1,2}:[0-9]{2}$",
+                "examples": ["Fri 16:00 - Mon 08:00"],
+            }),
+            Format::TimeZone => json!({ "minLength": 1, "examples": ["Europe/Berlin"] }),
             Format::Choice(options) => json!({ "enum": options }),
         }
     }
@@ -180,49 +191,6 @@ fn variable_fault(text: &str) -> Option<Fault> {
     }
     let help = "a variable's name has letters, digits and `_`, and doesn't start with a digit";
     fault("stagewright::bad-name", "is no name of an environment variable", help)
-}
-
-fn cron_fault(text: &str) -> Option<Fault> {
-    const CODE: &str = "stagewright::bad-schedule";
-    const HELP: &str =
-        "five fields: minute, hour, day of month, month, day of week, as in `0 2 * * 1-5`; times are UTC";
-    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-    if fields.len() != CRON_FIELDS.len() {
-        return fault(CODE, format!("is no cron line: it takes five fields, and has {}", fields.len()), HELP);
-    }
-    fields.iter().zip(CRON_FIELDS).find_map(|(field, (name, low, high, names))| {
-        let is_good = field.split(',').all(|item| is_cron_item(item, low, high, names));
-        if is_good {
-            None
-        } else {
-            fault(CODE, format!("is no cron line: `{field}` is no {name} ({low} to {high})"), HELP)
-        }
-    })
-}
-
-/// `*`, `N`, `A-B`, each perhaps with a `/STEP`.
-fn is_cron_item(item: &str, low: u32, high: u32, names: &[&str]) -> bool {
-    let value = |text: &str| {
-        let named = names.iter().position(|name| name.eq_ignore_ascii_case(text));
-        let number = match named {
-            Some(position) => low + u32::try_from(position).ok()?,
-            None if text.bytes().all(|digit| digit.is_ascii_digit()) => text.parse().ok()?,
-            None => return None,
-        };
-        (low..=high).contains(&number).then_some(number)
-    };
-    let (range, step) = match item.split_once('/') {
-        Some((range, step)) => (range, Some(step)),
-        None => (item, None),
-    };
-    let range_is_good = match range.split_once('-') {
-        _ if range == "*" => true,
-        Some((from, to)) => matches!((value(from), value(to)), (Some(from), Some(to)) if from <= to),
-        // `5/10` is read in two ways by the programs that take it at all.
-        None => step.is_none() && value(range).is_some(),
-    };
-    let step_is_good = |step: &str| step.parse::<u32>().is_ok_and(|step| (1..=high).contains(&step));
-    range_is_good && step.is_none_or(step_is_good)
 }
 
 fn is_sha256(text: &str) -> bool {
@@ -387,6 +355,37 @@ fn secret_source_fault(text: &str) -> Option<Fault> {
     }
 }
 
+fn user_fault(text: &str) -> Option<Fault> {
+    if !text.trim().is_empty() {
+        return None;
+    }
+    fault("stagewright::bad-approver", "names nobody", "name a user, as in `ada`, or a team, as in `team:release`")
+}
+
+fn member_fault(text: &str) -> Option<Fault> {
+    if text.starts_with("team:") {
+        let help = "write the names of its users here: a team has no teams in it";
+        return fault("stagewright::bad-approver", "is a team, and no user", help);
+    }
+    user_fault(text)
+}
+
+fn weekly_fault(text: &str) -> Option<Fault> {
+    let unreadable = WeeklyWindow::parse(text, jiff::tz::TimeZone::UTC).err()?;
+    fault("stagewright::bad-freeze", unreadable.message, unreadable.help)
+}
+
+fn zone_fault(text: &str) -> Option<Fault> {
+    if zone(text).is_some() {
+        return None;
+    }
+    let help = match nearest_zone(text) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "write a name of the IANA database, as in `Europe/Berlin` or `UTC`".to_owned(),
+    };
+    fault("stagewright::unknown-time-zone", "is no time zone", help)
+}
+
 fn choice_fault(text: &str, options: &[&str]) -> Option<Fault> {
     if options.contains(&text) {
         return None;
@@ -421,28 +420,6 @@ mod tests {
         assert_eq!(size("10 MB"), Some(10_000_000));
         for text in ["", "256", "MiB", "1.5GiB", "18446744073709551615GiB", "-1B"] {
             assert_eq!(size(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn cron_lines_have_five_fields_within_bounds() {
-        for text in ["0 2 * * *", "*/15 0-6,22 1 jan-mar MON-fri", "0-30/5 * * * 7"] {
-            assert_eq!(Format::Cron.fault(text), None, "{text}");
-        }
-        for text in [
-            "",
-            "0 2 * *",
-            "60 * * * *",
-            "* 24 * * *",
-            "* * 0 * *",
-            "* * * 13 *",
-            "5-1 * * * *",
-            "*/0 * * * *",
-            "1/2 * * * *",
-            "+1 * * * *",
-            "@daily",
-        ] {
-            assert!(Format::Cron.fault(text).is_some(), "{text}");
         }
     }
 

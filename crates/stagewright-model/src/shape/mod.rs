@@ -4,6 +4,7 @@
 //! stage, that a reference holds) is for [`crate::read`].
 
 mod check;
+mod cron;
 mod file;
 mod format;
 mod schema;
@@ -20,6 +21,8 @@ pub(crate) enum Shape {
     /// Both bounds included.
     Integer(i64, i64),
     Boolean,
+    /// A date with time and offset.
+    Moment,
     /// A string, number or boolean.
     Scalar,
     Anything,

@@ -65,6 +65,8 @@ fn shape(of: &Shape) -> Map<String, Json> {
             object([("type", json!("integer")), ("minimum", json!(low)), ("maximum", json!(high))])
         }
         Shape::Boolean => object([("type", json!("boolean"))]),
+        // The type and format by which editors know a TOML date.
+        Shape::Moment => object([("type", json!("string")), ("format", json!("date-time"))]),
         Shape::Scalar => object([("type", json!(["string", "number", "boolean"]))]),
         Shape::Anything => Map::new(),
         Shape::List(item) => object([("type", json!("array")), ("items", Json::Object(shape(item)))]),

@@ -78,6 +78,12 @@ refused! {
     unknown_axis_in_expression: "[stages.a]\nuses = 'noop'\nmatrix = { os = ['x'], include = [{ os = 'x', extra = 1 }] }\nwith = { a = '${{ matrix.so }}', b = '${{ matrix.extra }}' }\n";
     pipeline_expression: "env = { A = '${{ stages.a.result }}' }\nconcurrency = { group = '${{ matrix.os }}-${{ inputs.x }}' }\n[stages.a]\nuses = 'noop'\n";
     unknown_environment: "[environments.staging]\ntarget = 'process'\n[stages.a]\nuses = 'noop'\nenvironment = 'stagin'\n[stages.b]\nuses = 'noop'\nenvironment = { name = 'production' }\n[stages.c]\nuses = 'noop'\nenvironment = 'staging'\n";
+    unknown_team: "[teams]\nrelease = ['ada']\n[environments.p]\ntarget = 'process'\napprovers = ['team:releas', 'team:ops', 'ada', 'team:']\n[stages.a]\nuses = 'noop'\nenvironment = 'p'\n";
+    bad_team: "[teams]\nempty = []\nnested = ['team:other', 'ada', ' ']\nada = 'ada'\n'my team' = ['ada']\n[stages.a]\nuses = 'noop'\n";
+    bad_freeze_time: "[environments.p]\ntarget = 'process'\n[[environments.p.freeze]]\nfrom = 2026-12-18T16:00:00\nuntil = 2027-01-04\nreason = 'holidays'\n[[environments.p.freeze]]\nfrom = '2026-12-18T16:00:00Z'\nuntil = 2027-01-04T08:00:00Z\nreason = 'holidays'\n[[environments.p.freeze]]\nfrom = 2027-01-04T08:00:00Z\nuntil = 2026-12-18T16:00:00Z\nreason = 'holidays'\n[stages.a]\nuses = 'noop'\nenvironment = 'p'\n";
+    bad_freeze_week: "[environments.p]\ntarget = 'process'\nfreeze = [\n  { weekly = 'Fry 16:00 - Mon 08:00', reason = 'r' },\n  { weekly = 'Fri 16:00 - Mon 24:00', reason = 'r' },\n  { weekly = 'Fri to Mon', reason = 'r' },\n  { weekly = 'Fri 16:00 - Friday 16:00', reason = 'r' },\n  { weekly = 'Fri 16:00 - Mon 08:00', time-zone = 'Berlin', reason = 'r' },\n  { weekly = 'Fri 16:00 - Mon 08:00', time-zone = 'Europe/Berlni', reason = 'r' },\n  { weekly = 'Fri 16:00 - Mon 08:00', time-zone = 'here' },\n]\n[stages.a]\nuses = 'noop'\nenvironment = 'p'\n";
+    bad_freeze_bounds: "[environments.p]\ntarget = 'process'\n[environments.q]\ntarget = 'process'\nfreeze = { reason = 'r' }\n[[environments.p.freeze]]\nreason = 'r'\n[[environments.p.freeze]]\nfrom = 2026-12-18T16:00:00Z\nreason = 'r'\n[[environments.p.freeze]]\nuntil = 2026-12-18T16:00:00Z\nreason = 'r'\n[[environments.p.freeze]]\nuntil = 2026-12-18T16:00:00Z\nweekly = 'Fri 16:00 - Mon 08:00'\nreason = 'r'\n[[environments.p.freeze]]\nfrom = 2026-12-18T16:00:00Z\nuntil = 2026-12-19T16:00:00Z\ntime-zone = 'UTC'\nreason = 'r'\n[stages.a]\nuses = 'noop'\nenvironment = 'p'\n";
+    bad_compensate: "[stages.build]\nuses = 'noop'\n[stages.deploy]\nuses = 'noop'\nneeds = ['build']\n[stages.other]\nuses = 'noop'\ncompensate = ['deploy']\n[stages.smoke]\nuses = 'noop'\nneeds = ['deploy']\ncompensate = ['deplyo', 'smoke', 'build', 'deploy', 'deploy', 'report', 'other']\n[finally.report]\nuses = 'noop'\ncompensate = ['deploy']\n";
     unknown_secret: "[secrets.token]\nfrom = 'env:T'\n[stages.a]\nuses = 'noop'\npermissions.secrets = ['tokn', 'other', 'token']\n";
     reveal_without_secret: "[secrets.token]\nfrom = 'env:T'\n[stages.a]\nuses = 'noop'\npermissions = { secrets = [], reveal = ['token'] }\n";
     missing_digest: "[stages.a]\nuses = 'path:a.so'\ntrust = 'native'\n";
@@ -92,7 +98,8 @@ refused! {
 
 warned! {
     unused_declarations: "[secrets.token]\nfrom = 'env:T'\n[environments.staging]\ntarget = 'process'\n[stages.a]\nuses = 'noop'\n";
-    no_effect: "[on]\npush = { branches = ['main'] }\n[concurrency]\ngroup = 'g'\n[environments.staging]\ntarget = 'process'\nurl = 'https://x.test'\napprovers = ['ada']\nconfig = ['a.toml']\n[stages.a]\nuses = 'noop'\nenvironment = 'staging'\n";
+    doubtful_approver: "[teams]\nrelease = ['ada']\n[environments.p]\ntarget = 'process'\napprovers = ['release']\n[stages.a]\nuses = 'noop'\nenvironment = 'p'\n";
+    no_effect: "[on]\npush = { branches = ['main'] }\n[concurrency]\ngroup = 'g'\n[environments.staging]\ntarget = 'process'\nurl = 'https://x.test'\napprovers = ['ada']\nconfig = ['a.toml']\n[stages.a]\nuses = 'noop'\nenvironment = { name = 'staging', url = 'https://y.test' }\n";
     unused_exclude: "[stages.a]\nuses = 'noop'\nmatrix = { os = ['x'], exclude = [{ os = 'y' }] }\n";
 }
 

@@ -32,6 +32,9 @@ url       = "https://api.example.org"
 config    = ["config/base.toml", "config/production.toml"]
 approvers = ["team:release"]
 
+[teams]
+release = ["ada", "grace"]
+
 [stages.deploy-production]
 uses        = "deploy"
 needs       = ["push"]
@@ -74,6 +77,7 @@ fn a_release_pipeline_is_read_whole() {
     assert_eq!(plan.inputs["version"].default, Some(json!("dev")));
     assert_eq!(plan.secrets["registry-token"].hosts, ["ghcr.io"]);
     assert_eq!(plan.environments["production"].approvers, ["team:release"]);
+    assert_eq!(plan.teams["release"], ["ada", "grace"]);
 
     let ids: Vec<_> = plan.stages.iter().map(|stage| stage.id.as_str()).collect();
     assert_eq!(ids, ["test", "image", "push", "deploy-production"]);
@@ -99,7 +103,7 @@ fn every_key_of_a_stage_arrives() {
     let text = file(&format!(
         r#"
         env = {{ SHARED = "1", BOTH = "pipeline" }}
-        concurrency = {{ group = "deploy-${{{{ inputs.to }}}}", cancel-in-progress = true, queue = "max" }}
+        concurrency = {{ group = "deploy-${{{{ inputs.to }}}}", cancel-in-progress = true, queue = "max", hold-at-gates = true }}
         [on.pull-request]
         paths = ["src/**"]
         [inputs.to]
@@ -145,7 +149,7 @@ fn every_key_of_a_stage_arrives() {
     let growing = Backoff { initial: Duration::from_secs(120), factor: 3, max: Duration::from_secs(120) };
     assert_eq!(three.retry.backoff, growing);
     let concurrency = plan.concurrency.expect("it is given");
-    assert!(concurrency.cancel_in_progress && concurrency.queue == Queue::Max);
+    assert!(concurrency.cancel_in_progress && concurrency.hold_at_gates && concurrency.queue == Queue::Max);
     assert_eq!(plan.triggers.pull_request, Some(Vec::new()));
     assert_eq!(plan.triggers.pull_request_paths, ["src/**"]);
     assert!(!plan.triggers.push);
@@ -225,6 +229,54 @@ fn stages_keep_the_order_of_the_file_where_needs_allow() {
     ));
     let names: Vec<_> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
     assert_eq!(names, ["zeta", "mid", "alpha", "late"]);
+}
+
+#[test]
+fn the_freeze_that_ends_last_is_in_force() {
+    let plan = plan(&file(
+        r#"
+        [environments.production]
+        target = "process"
+        [[environments.production.freeze]]
+        from = 2026-12-18T17:00:00+01:00
+        until = 2027-01-04T08:00:00Z
+        reason = "holidays"
+        [[environments.production.freeze]]
+        weekly = "Fri 16:00 - Mon 08:00"
+        time-zone = "Europe/Berlin"
+        reason = "weekend"
+        [stages.deploy]
+        uses = "deploy"
+        environment = "production"
+        "#,
+    ));
+    let production = &plan.environments["production"];
+    let frozen = |at| production.frozen(at).map(|frozen| (frozen.until, frozen.reason));
+    // 2026-12-18, a Friday: 15:00Z and 16:00Z are 16:00 and 17:00 in Berlin.
+    let (friday, monday) = (1797606000000, 1797836400000);
+    assert_eq!(frozen(friday - 1), None);
+    assert_eq!(frozen(friday), Some((monday, "weekend".to_owned())));
+    let january = 1799049600000;
+    assert_eq!(frozen(friday + 3_600_000), Some((january, "holidays".to_owned())));
+    // The last weekend of the holidays ends an hour before them, by Berlin's clocks.
+    assert_eq!(frozen(january - 1), Some((january, "holidays".to_owned())));
+    assert_eq!(frozen(january), None);
+}
+
+#[test]
+fn what_is_taken_back_may_be_far_upstream_and_a_matrix() {
+    let plan = plan(&file(
+        r#"
+        stages.smoke = { uses = "noop", needs = ["wait"], compensate = ["deploy", "build"] }
+        stages.wait = { uses = "noop", needs = ["deploy"] }
+        stages.deploy = { uses = "deploy", needs = ["build"], matrix = { region = ["eu", "us"] } }
+        stages.build = { uses = "noop" }
+        "#,
+    ));
+    let smoke = plan.named("smoke").next().expect("it is there");
+    let ids: Vec<_> = plan.stage(smoke).compensate.iter().map(|&stage| plan.stage(stage).id.as_str()).collect();
+    assert_eq!(ids, ["deploy (region=eu)", "deploy (region=us)", "build"]);
+    assert!(plan.stages.iter().filter(|stage| stage.name != "smoke").all(|stage| stage.compensate.is_empty()));
 }
 
 /// Anything quadratic in here would take minutes.

@@ -9,7 +9,7 @@ use stagewright_engine::Outcome;
 use stagewright_model::{Plan, StageKind};
 
 use crate::text::printable;
-use crate::view::{RunView, Status};
+use crate::view::{RunView, StageView, Status};
 
 /// A pipeline's stages and what they need. Each cell of a matrix is a node of its own.
 #[derive(Clone, Debug)]
@@ -37,10 +37,12 @@ enum State {
     Good,
     Bad,
     Skipped,
+    TakenBack,
 }
 
 impl State {
-    const ALL: [State; 6] = [State::Planned, State::Running, State::Waiting, State::Good, State::Bad, State::Skipped];
+    const ALL: [State; 7] =
+        [State::Planned, State::Running, State::Waiting, State::Good, State::Bad, State::Skipped, State::TakenBack];
 
     fn class(self) -> &'static str {
         match self {
@@ -50,6 +52,7 @@ impl State {
             State::Good => "good",
             State::Bad => "bad",
             State::Skipped => "skipped",
+            State::TakenBack => "taken-back",
         }
     }
 
@@ -62,6 +65,7 @@ impl State {
             State::Good => Some("succeeded"),
             State::Bad => Some("failed"),
             State::Skipped => Some("skipped"),
+            State::TakenBack => Some("taken back"),
         }
     }
 
@@ -74,6 +78,7 @@ impl State {
             State::Good => "#16a34a",
             State::Bad => "#dc2626",
             State::Skipped => "#a0a8b0",
+            State::TakenBack => "#a855f7",
         }
     }
 }
@@ -98,7 +103,7 @@ impl Graph {
             uses: printable(&stage.summary.uses).into_owned(),
             is_finally: stage.summary.kind == StageKind::Finally,
             needs: stage.summary.needs.iter().map(|need| need.get()).collect(),
-            state: state(&stage.status),
+            state: state(stage),
         });
         Graph::new(&view.pipeline, nodes.collect())
     }
@@ -167,12 +172,15 @@ impl Graph {
     }
 }
 
-fn state(status: &Status) -> State {
-    match status {
+fn state(stage: &StageView) -> State {
+    match &stage.status {
         Status::Pending => State::Planned,
-        Status::Running => State::Running,
-        Status::Waiting(_) | Status::Retrying { .. } => State::Waiting,
-        Status::Ended { conclusion, .. } => match status.shown().unwrap_or(*conclusion) {
+        Status::Running | Status::Recovering { .. } => State::Running,
+        Status::AwaitingEnvironment { .. } | Status::Waiting(_) | Status::Retrying { .. } => State::Waiting,
+        Status::Ended { .. } if stage.undo_failure().is_some() => State::Bad,
+        Status::Ended { .. } if stage.is_taken_back() => State::TakenBack,
+        Status::Ended { .. } if stage.undone_since().is_some() => State::Running,
+        Status::Ended { conclusion, .. } => match stage.status.shown().unwrap_or(*conclusion) {
             Outcome::Succeeded => State::Good,
             Outcome::Skipped | Outcome::Cancelled => State::Skipped,
             _ => State::Bad,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use stagewright_engine::{
-    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Level, Outcome, Problem, RunId, StageSummary,
-    Stream, Timestamp,
+    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Level, Outcome, Problem, RunId,
+    StageSummary, Stream, Timestamp,
 };
 use stagewright_model::{StageIndex, StageKind};
+
+use crate::production;
 
 pub(crate) const START: u64 = 1_700_000_000_000;
 
@@ -105,7 +107,7 @@ fn finally(id: &str, uses: &str) -> StageSummary {
     StageSummary { kind: StageKind::Finally, ..stage(id, uses, &[]) }
 }
 
-fn failure(kind: FailureKind, message: &str) -> Failure {
+pub(crate) fn failure(kind: FailureKind, message: &str) -> Failure {
     Failure {
         kind,
         message: message.to_owned(),
@@ -259,11 +261,20 @@ pub(crate) fn matrix() -> Vec<Event> {
 /// A name for snapshots, and what happens.
 type Scenario = (&'static str, fn() -> Vec<Event>);
 
-pub(crate) const ALL: [Scenario; 6] = [
+pub(crate) const ALL: [Scenario; 15] = [
     ("success", success),
     ("failure_with_retry", failure_with_retry),
     ("cancelled", cancelled),
     ("waiting", waiting),
     ("approved", approved),
     ("matrix", matrix),
+    ("shipped", production::shipped),
+    ("taken_back", production::taken_back),
+    ("not_taken_back", production::not_taken_back),
+    ("recovered", production::recovered),
+    ("found", production::found),
+    ("doubtful", production::doubtful),
+    ("settled", production::settled),
+    ("frozen", production::frozen),
+    ("thawed", production::thawed),
 ];

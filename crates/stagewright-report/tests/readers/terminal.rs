@@ -7,7 +7,7 @@ use stagewright_report::{ProgressDrawTarget, RunView, Terminal, TerminalOptions,
 use crate::script::{self, START, Script, stage};
 
 /// The frame after each event, where it changes.
-fn frames(events: &[Event], columns: usize) -> String {
+pub(crate) fn frames(events: &[Event], columns: usize) -> String {
     let mut view = RunView::default();
     let mut shown = String::new();
     let mut last = Vec::new();
@@ -26,6 +26,9 @@ fn frames(events: &[Event], columns: usize) -> String {
 fn frames_tell_what_runs() {
     insta::assert_snapshot!("frames_success", frames(&script::success(), 60));
     insta::assert_snapshot!("frames_failure", frames(&script::failure_with_retry(), 44));
+    for (name, events) in script::ALL.into_iter().skip(6) {
+        insta::assert_snapshot!(format!("frames_{name}"), frames(&events(), 80));
+    }
 }
 
 #[test]
@@ -51,11 +54,11 @@ fn a_frame_counts_the_stages_that_it_has_no_room_for() {
     assert_eq!(lines[13], "release: 0/20 stages, 1.0 s");
 }
 
-fn terminal(verbose: bool, color: bool) -> (Terminal, InMemoryTerm) {
-    let screen = InMemoryTerm::new(60, 90);
+pub(crate) fn terminal(verbose: bool, color: bool) -> (Terminal, InMemoryTerm) {
+    let screen = InMemoryTerm::new(60, 80);
     // So fast that no frame is left out: indicatif goes by the wall clock there.
     let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-    (Terminal::new(target, TerminalOptions { width: 90, color, verbose }), screen)
+    (Terminal::new(target, TerminalOptions { width: 80, color, verbose }), screen)
 }
 
 fn screen_after(events: &[Event], verbose: bool) -> String {

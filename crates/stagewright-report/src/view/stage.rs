@@ -1,41 +1,15 @@
-//! A run as its readers see it: the fold of its events so far.
+//! One stage as readers see it.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value as Json;
 use stagewright_engine::{
-    Decision, Event, EventKind, Failure, Gate, Interrupt, Outcome, Problem, RunId, StageSummary, Stream, Timestamp,
+    Decision, Event, EventKind, Failure, Finding, Gate, Outcome, Problem, RunId, StageSummary, Stream, Timestamp,
 };
 use stagewright_model::StageIndex;
 
 /// How many log lines of each stage are kept at hand.
 pub const TAIL: usize = 20;
-
-/// A run, as far as its events tell. Unlike the engine's own fold it doesn't judge: an event that can't follow is
-/// shown like any other, and one of an unknown stage is left out.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RunView {
-    /// None before the first event.
-    pub run: Option<RunId>,
-    /// `[pipeline] name`.
-    pub pipeline: String,
-    /// The pipeline file, as it was given.
-    pub file: String,
-    /// Whether effects act on local stand-ins.
-    pub rehearsal: bool,
-    /// When the run began.
-    pub started: Timestamp,
-    /// When the last event happened.
-    pub last: Timestamp,
-    /// By plan index.
-    pub stages: Vec<StageView>,
-    /// The last wish to end the run early: how, and by whom or what.
-    pub cancel: Option<(Interrupt, String)>,
-    /// Whether only gates are left.
-    pub suspended: bool,
-    /// Set when the run has ended.
-    pub conclusion: Option<Outcome>,
-}
 
 /// A stage, as far as the events tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +20,8 @@ pub struct StageView {
     pub status: Status,
     /// The last attempt that began; 0 when none did.
     pub attempt: u32,
+    /// Whether an attempt began since the run was last resumed; of one before, the duration isn't known.
+    pub has_run: bool,
     /// When the attempt that is running now began, or went on after a gate.
     pub running_since: Option<Timestamp>,
     /// Milliseconds that attempts took which don't run any more, without waits at gates and between attempts.
@@ -70,6 +46,23 @@ pub struct StageView {
     pub summaries: Vec<String>,
     /// Answers to the gate that is or was open.
     pub decisions: Vec<Decision>,
+    /// The first effect beyond this machine that its last attempt was about to have.
+    pub intended: Option<String>,
+    /// What became of its last attempt, when that had been left in doubt.
+    pub recovered: Option<Finding>,
+    /// Whether, and how, its effect was taken back.
+    pub undo: Option<Undo>,
+}
+
+/// The effect of a stage is, or was, to be taken back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undo {
+    /// The stage whose failure asks for it; none when it could not even begin.
+    pub because: Option<StageIndex>,
+    /// When it began.
+    pub since: Timestamp,
+    /// How it ended, and what went wrong or why there was nothing to do; none while it is under way.
+    pub end: Option<(Outcome, Option<Failure>)>,
 }
 
 /// Where a stage stands.
@@ -79,7 +72,17 @@ pub enum Status {
     Pending,
     /// An attempt is under way.
     Running,
-    /// It waits for a person.
+    /// Another run has its environment.
+    AwaitingEnvironment {
+        /// Which.
+        holder: RunId,
+    },
+    /// Its last attempt was broken off, and what became of that is being found out.
+    Recovering {
+        /// When that began.
+        since: Timestamp,
+    },
+    /// It waits for a person, or for a time.
     Waiting(Gate),
     /// The next attempt waits for its time.
     Retrying {
@@ -138,91 +141,13 @@ impl Status {
     }
 }
 
-impl RunView {
-    /// Of a run's events so far.
-    pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> RunView {
-        let mut view = RunView::default();
-        events.into_iter().for_each(|event| view.apply(event));
-        view
-    }
-
-    /// Takes one event in.
-    pub fn apply(&mut self, event: &Event) {
-        if self.run.is_none() {
-            self.started = event.at;
-        }
-        self.last = event.at;
-        if let Some(index) = stage_of(&event.kind) {
-            if let Some(stage) = self.stages.get_mut(index.get()) {
-                stage.apply(event);
-            }
-            return;
-        }
-        match &event.kind {
-            EventKind::RunStarted { run, pipeline, file, rehearsal, stages, .. } => {
-                self.run = Some(run.clone());
-                self.pipeline.clone_from(pipeline);
-                self.file.clone_from(file);
-                self.rehearsal = *rehearsal;
-                self.stages = stages.iter().cloned().map(StageView::new).collect();
-            }
-            EventKind::RunResumed { again, .. } => {
-                self.suspended = false;
-                self.conclusion = None;
-                self.cancel = None;
-                for index in again {
-                    if let Some(stage) = self.stages.get_mut(index.get()) {
-                        *stage = StageView { attempt: stage.attempt, ..StageView::new(stage.summary.clone()) };
-                    }
-                }
-            }
-            EventKind::CancelRequested { how, reason } => self.cancel = Some((*how, reason.clone())),
-            EventKind::RunSuspended { .. } => self.suspended = true,
-            EventKind::RunEnded { conclusion } => self.conclusion = Some(*conclusion),
-            _ => {}
-        }
-    }
-
-    /// The stage at `index`.
-    pub fn stage(&self, index: StageIndex) -> Option<&StageView> {
-        self.stages.get(index.get())
-    }
-
-    /// The stage's id; its number when the run has no such stage.
-    pub fn stage_id(&self, index: StageIndex) -> String {
-        self.stage(index).map_or_else(|| format!("stage {}", index.0), |stage| stage.summary.id.clone())
-    }
-
-    /// The run's id as text; empty before the first event.
-    pub fn run_id(&self) -> &str {
-        self.run.as_ref().map_or("", |run| &run.0)
-    }
-
-    /// How many stages have ended.
-    pub fn done(&self) -> usize {
-        self.stages.iter().filter(|stage| stage.conclusion().is_some()).count()
-    }
-
-    /// The stages whose conclusion stops what needs them, other than by being skipped or cancelled.
-    pub fn failed(&self) -> impl Iterator<Item = &StageView> {
-        self.stages.iter().filter(|stage| stage.has_failed())
-    }
-
-    /// The stages at an open gate.
-    pub fn waiting(&self) -> impl Iterator<Item = (&StageView, &Gate)> {
-        self.stages.iter().filter_map(|stage| match &stage.status {
-            Status::Waiting(gate) => Some((stage, gate)),
-            _ => None,
-        })
-    }
-}
-
 impl StageView {
-    fn new(summary: StageSummary) -> StageView {
+    pub(super) fn new(summary: StageSummary) -> StageView {
         StageView {
             summary,
             status: Status::Pending,
             attempt: 0,
+            has_run: false,
             running_since: None,
             busy: 0,
             busy_before: 0,
@@ -235,6 +160,21 @@ impl StageView {
             problems: Vec::new(),
             summaries: Vec::new(),
             decisions: Vec::new(),
+            intended: None,
+            recovered: None,
+            undo: None,
+        }
+    }
+
+    /// For a resume: but for what a crash may have left behind, nothing has happened.
+    pub(super) fn begin_anew(&mut self) {
+        let (attempt, intended) = (self.attempt, self.intended.take());
+        *self = StageView { attempt, intended, ..StageView::new(self.summary.clone()) };
+    }
+
+    pub(super) fn forget_environment(&mut self) {
+        if let Status::AwaitingEnvironment { .. } = self.status {
+            self.status = Status::Pending;
         }
     }
 
@@ -252,6 +192,24 @@ impl StageView {
         last.failure.as_ref()
     }
 
+    /// Whether its effect was there and is no more.
+    pub fn is_taken_back(&self) -> bool {
+        matches!(&self.undo, Some(Undo { end: Some((Outcome::Succeeded, _)), .. }))
+    }
+
+    /// How taking its effect back ended, when that didn't succeed.
+    pub fn undo_failure(&self) -> Option<(Outcome, Option<&Failure>)> {
+        match self.undo.as_ref()?.end.as_ref()? {
+            (Outcome::Succeeded | Outcome::Skipped, _) => None,
+            (outcome, failure) => Some((*outcome, failure.as_ref())),
+        }
+    }
+
+    /// Since when its effect is being taken back, if it is.
+    pub fn undone_since(&self) -> Option<Timestamp> {
+        self.undo.as_ref().filter(|undo| undo.end.is_none()).map(|undo| undo.since)
+    }
+
     /// Milliseconds that its attempts took, the running one up to `now`.
     pub fn busy_until(&self, now: Timestamp) -> u64 {
         self.busy + self.running_since.map_or(0, |since| now.since(since))
@@ -262,12 +220,12 @@ impl StageView {
         self.busy_until(now) - self.busy_before
     }
 
-    fn has_failed(&self) -> bool {
+    pub(super) fn has_failed(&self) -> bool {
         use Outcome::{Cancelled, Skipped, Succeeded};
         self.conclusion().is_some_and(|conclusion| !matches!(conclusion, Succeeded | Skipped | Cancelled))
     }
 
-    fn apply(&mut self, event: &Event) {
+    pub(super) fn apply(&mut self, event: &Event) {
         match &event.kind {
             EventKind::AttemptStarted { attempt, .. } => self.start(*attempt, event.at),
             EventKind::Log { stream, line, .. } => {
@@ -287,6 +245,27 @@ impl StageView {
                 self.status = Status::Waiting(gate.clone());
             }
             EventKind::GateDecided { decision, .. } => self.decide(decision),
+            EventKind::GateElapsed { .. } => self.status = Status::Pending,
+            // What waits to be taken back has ended before.
+            EventKind::EnvironmentAwaited { holder, .. } if self.conclusion().is_none() => {
+                self.status = Status::AwaitingEnvironment { holder: holder.clone() };
+            }
+            EventKind::OutputsInherited { outputs, .. } => self.outputs.clone_from(outputs),
+            EventKind::EffectIntended { what, .. } => self.intended = Some(what.clone()),
+            EventKind::RecoveryStarted { attempt, .. } => {
+                self.stop(event.at);
+                self.attempt = *attempt;
+                self.status = Status::Recovering { since: event.at };
+            }
+            EventKind::Recovered { attempt, finding, outputs, .. } => self.recover(*attempt, finding, outputs),
+            EventKind::UndoStarted { because, .. } => {
+                self.undo = Some(Undo { because: Some(*because), since: event.at, end: None });
+            }
+            EventKind::UndoEnded { outcome, failure, .. } => {
+                self.progress = None;
+                let undo = self.undo.get_or_insert(Undo { because: None, since: event.at, end: None });
+                undo.end = Some((*outcome, failure.clone()));
+            }
             EventKind::AttemptEnded { attempt, outcome, failure, outputs, .. } => {
                 self.stop(event.at);
                 self.outputs.clone_from(outputs);
@@ -317,8 +296,11 @@ impl StageView {
             self.tail.clear();
             self.problems.clear();
             self.summaries.clear();
+            self.intended = None;
         }
         self.attempt = attempt;
+        self.has_run = true;
+        self.recovered = None;
         self.running_since = Some(at);
         self.progress = None;
         self.status = Status::Running;
@@ -330,6 +312,17 @@ impl StageView {
         self.progress = None;
     }
 
+    /// What was found takes the place of what an attempt that was broken off seemed to come to.
+    fn recover(&mut self, attempt: u32, finding: &Finding, outputs: &BTreeMap<String, Json>) {
+        self.status = Status::Pending;
+        self.progress = None;
+        self.recovered = Some(finding.clone());
+        if *finding != Finding::NotStarted {
+            self.unsuccessful.retain(|unsuccessful| unsuccessful.attempt != attempt);
+            self.outputs.clone_from(outputs);
+        }
+    }
+
     fn decide(&mut self, decision: &Decision) {
         self.decisions.push(decision.clone());
         let approvals = self.decisions.iter().filter(|decision| decision.approved).count();
@@ -338,39 +331,5 @@ impl StageView {
         {
             self.status = Status::Pending;
         }
-    }
-}
-
-/// The stage that an event is about.
-pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
-    match kind {
-        EventKind::AttemptStarted { stage, .. }
-        | EventKind::Log { stage, .. }
-        | EventKind::Progress { stage, .. }
-        | EventKind::Summary { stage, .. }
-        | EventKind::Problem { stage, .. }
-        | EventKind::GateOpened { stage, .. }
-        | EventKind::GateDecided { stage, .. }
-        | EventKind::AttemptEnded { stage, .. }
-        | EventKind::RetryScheduled { stage, .. }
-        | EventKind::OutputsInherited { stage, .. }
-        | EventKind::EnvironmentAwaited { stage, .. }
-        | EventKind::EffectIntended { stage, .. }
-        | EventKind::RecoveryStarted { stage, .. }
-        | EventKind::Recovered { stage, .. }
-        | EventKind::ReleaseRecorded { stage, .. }
-        | EventKind::ReleaseConfirmed { stage }
-        | EventKind::UndoStarted { stage, .. }
-        | EventKind::UndoEnded { stage, .. }
-        | EventKind::GateElapsed { stage }
-        | EventKind::StageEnded { stage, .. } => Some(*stage),
-        EventKind::RunStarted { .. }
-        | EventKind::RunResumed { .. }
-        | EventKind::GroupAwaited { .. }
-        | EventKind::GroupJoined { .. }
-        | EventKind::GroupLeft { .. }
-        | EventKind::CancelRequested { .. }
-        | EventKind::RunSuspended { .. }
-        | EventKind::RunEnded { .. } => None,
     }
 }

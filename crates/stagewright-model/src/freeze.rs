@@ -1,0 +1,295 @@
+//! When an environment takes no deploys.
+//!
+//! Time zones are those of the database that is compiled in: what a file means doesn't depend on the machine that reads
+//! it.
+
+use std::ops::Range;
+
+use jiff::civil::{Date, Time, Weekday};
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{Timestamp, ToSpan};
+
+use crate::nearest::nearest;
+use crate::plan::Environment;
+
+const DAYS: [(&str, &str, Weekday); 7] = [
+    ("Mon", "Monday", Weekday::Monday),
+    ("Tue", "Tuesday", Weekday::Tuesday),
+    ("Wed", "Wednesday", Weekday::Wednesday),
+    ("Thu", "Thursday", Weekday::Thursday),
+    ("Fri", "Friday", Weekday::Friday),
+    ("Sat", "Saturday", Weekday::Saturday),
+    ("Sun", "Sunday", Weekday::Sunday),
+];
+
+/// `[[environments.NAME.freeze]]`: a time without deploys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freeze {
+    /// When.
+    pub window: FreezeWindow,
+    /// Why.
+    pub reason: String,
+}
+
+/// When a freeze is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FreezeWindow {
+    /// Once: from and until, milliseconds since the Unix epoch.
+    Once(Range<u64>),
+    /// Every week.
+    Weekly(WeeklyWindow),
+}
+
+/// A stretch of every week, by the clocks of one place. Where they are put forward or back within it, it is as much
+/// shorter or longer; of two readings of a border, the one that freezes longer counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeeklyWindow {
+    from: WeekTime,
+    until: WeekTime,
+    zone: TimeZone,
+}
+
+/// A freeze in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// Milliseconds since the Unix epoch.
+    pub until: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl Environment {
+    /// The freeze that is in force at a time (milliseconds since the Unix epoch), if one is: of several, the one that
+    /// ends last.
+    pub fn frozen(&self, at: u64) -> Option<Frozen> {
+        let in_force = self.freeze.iter().filter_map(|freeze| {
+            let until = freeze.window.end_of(at)?;
+            Some(Frozen { until, reason: freeze.reason.clone() })
+        });
+        in_force.max_by_key(|frozen| frozen.until)
+    }
+}
+
+impl FreezeWindow {
+    /// When the freeze that is in force at a time ends.
+    fn end_of(&self, at: u64) -> Option<u64> {
+        match self {
+            FreezeWindow::Once(window) => window.contains(&at).then_some(window.end),
+            FreezeWindow::Weekly(window) => {
+                let at = Timestamp::from_millisecond(i64::try_from(at).ok()?).ok()?;
+                u64::try_from(window.end_of(at)?.as_millisecond()).ok()
+            }
+        }
+    }
+}
+
+impl WeeklyWindow {
+    /// From `Fri 16:00 - Mon 08:00`.
+    pub(crate) fn parse(text: &str, zone: TimeZone) -> Result<WeeklyWindow, Unreadable> {
+        let Some((from, until)) = text.split_once('-') else {
+            return Err(Unreadable::new("isn't two times of the week"));
+        };
+        let (from, until) = (WeekTime::parse(from.trim())?, WeekTime::parse(until.trim())?);
+        if from == until {
+            let message = "begins and ends at the same time";
+            let help = "a freeze that never ends is `from` a date `until` one far away".to_owned();
+            return Err(Unreadable { message: message.to_owned(), help });
+        }
+        Ok(WeeklyWindow { from, until, zone })
+    }
+
+    fn end_of(&self, at: Timestamp) -> Option<Timestamp> {
+        let today = self.zone.to_datetime(at).date();
+        let since_opening = today.weekday().since(self.from.day);
+        // The clocks that are put forward or back may move a border over midnight, into another week.
+        let weeks = [-7, 0, 7].into_iter().filter_map(|days| {
+            let opening = today.checked_add((days - i64::from(since_opening)).days()).ok()?;
+            let closing = opening.checked_add(self.days().days()).ok()?;
+            let begin = self.ambiguous(opening, self.from.time).earlier().ok()?;
+            let end = self.ambiguous(closing, self.until.time).later().ok()?;
+            (begin <= at && at < end).then_some(end)
+        });
+        weeks.max()
+    }
+
+    /// From the day on which it begins to the one on which it ends.
+    fn days(&self) -> i64 {
+        match i64::from(self.until.day.since(self.from.day)) {
+            0 if self.until.time <= self.from.time => 7,
+            days => days,
+        }
+    }
+
+    fn ambiguous(&self, date: Date, time: Time) -> jiff::tz::AmbiguousTimestamp {
+        self.zone.to_ambiguous_timestamp(date.to_datetime(time))
+    }
+}
+
+/// The zone of that name, as in `Europe/Berlin`.
+pub(crate) fn zone(name: &str) -> Option<TimeZone> {
+    TimeZoneDatabase::bundled().get(name).ok()
+}
+
+/// The zone that a misspelt name is most likely meant to be.
+pub(crate) fn nearest_zone(name: &str) -> Option<String> {
+    let known: Vec<String> = TimeZoneDatabase::bundled().available().map(|name| name.to_string()).collect();
+    // `Berlin` alone is what people know of it.
+    let by_city = known.iter().find(|zone| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name)));
+    by_city.map(String::as_str).or_else(|| nearest(name, known.iter().map(String::as_str))).map(str::to_owned)
+}
+
+/// A point of every week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct WeekTime {
+    day: Weekday,
+    time: Time,
+}
+
+/// Why a stretch of the week can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    /// Goes on after the text itself.
+    pub(crate) message: String,
+    pub(crate) help: String,
+}
+
+impl Unreadable {
+    fn new(message: impl Into<String>) -> Unreadable {
+        let help = "write two days with times, from 00:00 to 23:59, as in `Fri 16:00 - Mon 08:00`".to_owned();
+        Unreadable { message: message.into(), help }
+    }
+}
+
+impl WeekTime {
+    fn parse(text: &str) -> Result<WeekTime, Unreadable> {
+        let Some((day, time)) = text.split_once(char::is_whitespace) else {
+            return Err(Unreadable::new("isn't two days with a time each"));
+        };
+        Ok(WeekTime { day: parse_day(day)?, time: parse_time(time.trim())? })
+    }
+}
+
+fn parse_day(text: &str) -> Result<Weekday, Unreadable> {
+    let is_meant =
+        |(short, long, _): &&(&str, &str, Weekday)| text.eq_ignore_ascii_case(short) || text.eq_ignore_ascii_case(long);
+    if let Some((_, _, day)) = DAYS.iter().find(is_meant) {
+        return Ok(*day);
+    }
+    let mut unreadable = Unreadable::new(format!("has an unknown day, `{text}`"));
+    if let Some(name) = nearest(text, DAYS.iter().flat_map(|(short, long, _)| [*short, *long])) {
+        unreadable.help = format!("did you mean `{name}`?");
+    }
+    Err(unreadable)
+}
+
+fn parse_time(text: &str) -> Result<Time, Unreadable> {
+    let number = |digits: &str| {
+        let is_number = (1..=2).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+        is_number.then(|| digits.parse::<i8>().ok()).flatten()
+    };
+    let time = text.split_once(':').and_then(|(hour, minute)| {
+        let minute = number(minute).filter(|_| minute.len() == 2)?;
+        Time::new(number(hour)?, minute, 0, 0).ok()
+    });
+    time.ok_or_else(|| Unreadable::new(format!("has an unknown time, `{text}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+    const WEEK: u64 = 7 * 24 * 60 * MINUTE;
+
+    fn weekly(text: &str, name: &str) -> FreezeWindow {
+        FreezeWindow::Weekly(WeeklyWindow::parse(text, zone(name).unwrap()).unwrap())
+    }
+
+    fn at(text: &str) -> u64 {
+        text.parse::<Timestamp>().unwrap().as_millisecond().try_into().unwrap()
+    }
+
+    #[track_caller]
+    fn check(window: &FreezeWindow, time: &str, end: Option<&str>) {
+        let found = window.end_of(at(time)).map(|end| Timestamp::from_millisecond(end as i64).unwrap().to_string());
+        assert_eq!(found.as_deref(), end, "at {time}");
+    }
+
+    #[test]
+    fn a_window_is_in_force_from_its_beginning_up_to_its_end() {
+        let window = FreezeWindow::Once(10..20);
+        assert_eq!([9, 10, 19, 20].map(|at| window.end_of(at)), [None, Some(20), Some(20), None]);
+        let window = weekly("Fri 16:00 - Mon 08:00", "UTC");
+        // 2026-11-20 is a Friday.
+        check(&window, "2026-11-20T15:59:59.999Z", None);
+        check(&window, "2026-11-20T16:00:00Z", Some("2026-11-23T08:00:00Z"));
+        check(&window, "2026-11-22T23:59:59Z", Some("2026-11-23T08:00:00Z"));
+        check(&window, "2026-11-23T07:59:59.999Z", Some("2026-11-23T08:00:00Z"));
+        check(&window, "2026-11-23T08:00:00Z", None);
+    }
+
+    #[test]
+    fn a_window_may_end_on_the_day_on_which_it_began() {
+        let night = weekly("wednesday 12:00 - Wed 13:30", "UTC");
+        check(&night, "2026-11-18T12:30:00Z", Some("2026-11-18T13:30:00Z"));
+        check(&night, "2026-11-18T14:00:00Z", None);
+        let all_but_an_hour = weekly("Wed 13:00 - Wed 12:00", "UTC");
+        check(&all_but_an_hour, "2026-11-18T11:00:00Z", Some("2026-11-18T12:00:00Z"));
+        check(&all_but_an_hour, "2026-11-18T12:30:00Z", None);
+        check(&all_but_an_hour, "2026-11-18T13:00:00Z", Some("2026-11-25T12:00:00Z"));
+    }
+
+    #[test]
+    fn a_window_keeps_to_the_clocks_of_its_place() {
+        let window = weekly("Fri 16:00 - Mon 08:00", "Europe/Berlin");
+        check(&window, "2026-11-20T15:00:00Z", Some("2026-11-23T07:00:00Z"));
+        check(&window, "2026-07-17T14:00:00Z", Some("2026-07-20T06:00:00Z"));
+        // Over the ends of winter and summer time.
+        check(&window, "2026-03-27T15:00:00Z", Some("2026-03-30T06:00:00Z"));
+        check(&window, "2026-10-23T14:00:00Z", Some("2026-10-26T07:00:00Z"));
+        // Monday there, still Sunday in UTC.
+        check(&weekly("Mon 00:00 - Mon 02:00", "Asia/Tokyo"), "2026-11-22T15:00:00Z", Some("2026-11-22T17:00:00Z"));
+    }
+
+    #[test]
+    fn a_border_that_the_clocks_skip_or_repeat_is_read_as_the_longer_freeze() {
+        // On 2026-10-25 the hour from 02:00 comes twice: 00:00Z and 01:00Z.
+        let night = weekly("Sun 02:30 - Sun 02:45", "Europe/Berlin");
+        check(&night, "2026-10-25T00:29:00Z", None);
+        check(&night, "2026-10-25T00:30:00Z", Some("2026-10-25T01:45:00Z"));
+        check(&night, "2026-10-25T01:44:00Z", Some("2026-10-25T01:45:00Z"));
+        // On 2026-03-29 it is left out, at 01:00Z.
+        check(&night, "2026-03-29T00:30:00Z", Some("2026-03-29T01:45:00Z"));
+        // Where clocks skip midnight, the window reaches into the day before.
+        let midnight = weekly("Sun 00:30 - Sun 06:00", "America/Santiago");
+        check(&midnight, "2026-09-06T03:45:00Z", Some("2026-09-06T09:00:00Z"));
+    }
+
+    #[test]
+    fn zones_are_found_by_what_people_know_of_them() {
+        assert_eq!(nearest_zone("Berlin").as_deref(), Some("Europe/Berlin"));
+        assert_eq!(nearest_zone("Europe/Berlni").as_deref(), Some("Europe/Berlin"));
+        assert_eq!(nearest_zone("nowhere at all"), None);
+    }
+
+    proptest! {
+        /// In UTC a week is a circle of minutes.
+        #[test]
+        fn a_week_is_a_circle(from in 0..WEEK / MINUTE, until in 0..WEEK / MINUTE, now in 0..WEEK * 60) {
+            prop_assume!(from != until);
+            let shown = |minute: u64| {
+                let (day, _, _) = DAYS[usize::try_from(minute / (24 * 60)).unwrap()];
+                format!("{day} {:02}:{:02}", minute / 60 % 24, minute % 60)
+            };
+            let window = weekly(&format!("{} - {}", shown(from), shown(until)), "UTC");
+            // The epoch was a Thursday.
+            let in_week = (now + 3 * 24 * 60 * MINUTE) % WEEK;
+            let since = (in_week + WEEK - from * MINUTE) % WEEK;
+            let length = (until * MINUTE + WEEK - from * MINUTE) % WEEK;
+            let expected = (since < length).then(|| now + length - since);
+            prop_assert_eq!(window.end_of(now), expected);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Event streams of runs that act on production: gates, environments that others have, crashes, releases, undoing.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use stagewright_engine::{
+    Change, Decision, Event, EventKind, FailureKind, Finding, Gate, GateKind, Outcome, Release, ReleaseWay, RunId,
+    StageSummary, Stream, Timestamp,
+};
+use stagewright_model::StageIndex;
+
+use crate::script::{START, Script, failure, stage};
+
+const DEPLOY: StageIndex = StageIndex(1);
+const HOUR: u64 = 3_600_000;
+
+fn stages() -> Vec<StageSummary> {
+    let on_production =
+        |id, uses, needs: &[u32]| StageSummary { environment: Some("production".to_owned()), ..stage(id, uses, needs) };
+    vec![
+        stage("build", "build-image", &[]),
+        on_production("deploy-production", "deploy", &[0]),
+        stage("smoke-production", "smoke", &[1]),
+    ]
+}
+
+fn run(id: &str) -> RunId {
+    RunId(id.to_owned())
+}
+
+fn release(version: char, fence: u64, way: ReleaseWay) -> Release {
+    Release {
+        environment: "production".to_owned(),
+        artifact: format!("local/app@sha256:{}", version.to_string().repeat(64)),
+        url: Some("http://127.0.0.1:8080".to_owned()),
+        fence,
+        config: json!({}),
+        commit: "abc".to_owned(),
+        by: "ann".to_owned(),
+        way,
+    }
+}
+
+fn gate(kind: GateKind, message: &str) -> Gate {
+    Gate {
+        token: "deploy-production-4".to_owned(),
+        kind,
+        message: message.to_owned(),
+        approvers: vec!["team:release".to_owned()],
+        members: vec!["ada".to_owned(), "grace".to_owned()],
+        approvals: 1,
+        ..Gate::default()
+    }
+}
+
+fn decision(approved: bool, reason: &str, finding: Option<Finding>) -> Decision {
+    Decision {
+        token: "deploy-production-4".to_owned(),
+        approved,
+        by: "ada".to_owned(),
+        reason: Some(reason.to_owned()),
+        finding,
+        ..Decision::default()
+    }
+}
+
+impl Script {
+    fn built(self) -> Script {
+        self.start(0, 1).wait(2_000).end(0, 1, Outcome::Succeeded, None).conclude(0, Outcome::Succeeded, None)
+    }
+
+    fn gate(self, attempt: u32, gate: Gate) -> Script {
+        self.then(EventKind::GateOpened { stage: DEPLOY, attempt, gate })
+    }
+
+    fn suspend(self) -> Script {
+        self.then(EventKind::RunSuspended { waiting: vec![DEPLOY] })
+    }
+
+    fn resume(self, reason: &str, again: &[u32], changed: Vec<Change>) -> Script {
+        let again = again.iter().copied().map(StageIndex).collect();
+        self.then(EventKind::RunResumed { reason: reason.to_owned(), again, changed })
+    }
+
+    /// Begins to deploy, up to the moment before the effect.
+    fn deploying(self, attempt: u32, fence: u64) -> Script {
+        let what = "deploy local/app to production".to_owned();
+        self.then(EventKind::AttemptStarted { stage: DEPLOY, attempt, fence: Some(fence) })
+            .wait(100)
+            .then(EventKind::EffectIntended { stage: DEPLOY, attempt, what })
+    }
+
+    fn deployed(self, attempt: u32, fence: u64) -> Script {
+        let release = release('b', fence, ReleaseWay::Deploy);
+        self.wait(1_500)
+            .then(EventKind::ReleaseRecorded { stage: DEPLOY, attempt, release })
+            .end(1, attempt, Outcome::Succeeded, None)
+            .conclude(1, Outcome::Succeeded, None)
+    }
+
+    fn smoke(self, outcome: Outcome) -> Script {
+        let why = (outcome != Outcome::Succeeded).then(|| failure(FailureKind::Reported, "GET /health answered 503"));
+        self.start(2, 1).wait(700).end(2, 1, outcome, why).conclude(2, outcome, None)
+    }
+
+    fn undo(self) -> Script {
+        self.then(EventKind::UndoStarted { stage: DEPLOY, attempt: 1, because: StageIndex(2), fence: Some(8) })
+            .wait(300)
+            .log(1, Stream::Plugin, "going back to the release before")
+            .wait(900)
+    }
+
+    fn recovering(self) -> Script {
+        self.wait(60_000)
+            .end(1, 1, Outcome::Lost, Some(failure(FailureKind::Killed, "the process that ran it went away")))
+            .conclude(1, Outcome::Lost, None)
+            .resume("asked for on the command line", &[1, 2], Vec::new())
+            .then(EventKind::RecoveryStarted { stage: DEPLOY, attempt: 1 })
+            .log(1, Stream::Plugin, "asking the target")
+            .wait(400)
+    }
+
+    fn recovered(self, finding: Finding, by: Option<&str>) -> Script {
+        let outputs = BTreeMap::from([("url".to_owned(), json!("http://127.0.0.1:8080"))]);
+        self.then(EventKind::Recovered { stage: DEPLOY, attempt: 1, finding, by: by.map(str::to_owned), outputs })
+    }
+}
+
+/// Waits for its group, for an approval and for another run, and goes well.
+pub(crate) fn shipped() -> Vec<Event> {
+    let outputs = BTreeMap::from([("digest".to_owned(), json!("sha256:0")), ("image".to_owned(), json!("local/app"))]);
+    Script::of(stages())
+        .then(EventKind::OutputsInherited { stage: StageIndex(0), from: run("r0"), outputs })
+        .conclude_as(0, Outcome::Skipped, Outcome::Succeeded, Some("left out"))
+        .then(EventKind::GroupAwaited { group: "deploys of main".to_owned(), holder: run("r0") })
+        .wait(5_000)
+        .then(EventKind::GroupJoined { group: "deploys of main".to_owned(), replaced: vec![run("r0"), run("r00")] })
+        .gate(1, gate(GateKind::Environment, "Let `deploy-production` act on `production`?"))
+        .then(EventKind::GroupLeft { group: "deploys of main".to_owned() })
+        .wait(60_000)
+        .then(EventKind::GateDecided { stage: DEPLOY, decision: decision(true, "looks good", None) })
+        .then(EventKind::GroupJoined { group: "deploys of main".to_owned(), replaced: Vec::new() })
+        .then(EventKind::EnvironmentAwaited { stage: DEPLOY, environment: "production".to_owned(), holder: run("r0") })
+        .wait(12_000)
+        .deploying(1, 7)
+        .deployed(1, 7)
+        .smoke(Outcome::Succeeded)
+        .then(EventKind::ReleaseConfirmed { stage: DEPLOY })
+        .run_ended(Outcome::Succeeded)
+}
+
+/// What a smoke test finds bad is taken back.
+pub(crate) fn taken_back() -> Vec<Event> {
+    Script::of(stages())
+        .built()
+        .deploying(1, 7)
+        .deployed(1, 7)
+        .smoke(Outcome::Failed)
+        .undo()
+        .then(EventKind::UndoEnded { stage: DEPLOY, attempt: 1, outcome: Outcome::Succeeded, failure: None })
+        .then(EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: release('a', 8, ReleaseWay::Undo) })
+        .then(EventKind::ReleaseConfirmed { stage: DEPLOY })
+        .run_ended(Outcome::Failed)
+}
+
+/// The same, and that fails too.
+pub(crate) fn not_taken_back() -> Vec<Event> {
+    let failure = Some(failure(FailureKind::Reported, "the release before can't be found:\nsha256:aaaa is gone"));
+    Script::of(stages())
+        .built()
+        .deploying(1, 7)
+        .deployed(1, 7)
+        .smoke(Outcome::TimedOut)
+        .undo()
+        .then(EventKind::UndoEnded { stage: DEPLOY, attempt: 1, outcome: Outcome::Errored, failure })
+        .run_ended(Outcome::Failed)
+}
+
+/// The engine was killed; the plugin knows that nothing had happened, and the stage runs again.
+pub(crate) fn recovered() -> Vec<Event> {
+    let changed = vec![
+        Change { what: "plugin deploy".to_owned(), then: "sha256:1111".to_owned(), now: "sha256:2222".to_owned() },
+        Change { what: "commit".to_owned(), then: "abc".to_owned(), now: String::new() },
+    ];
+    Script::of(stages())
+        .built()
+        .deploying(1, 7)
+        .recovering()
+        .recovered(Finding::NotStarted, None)
+        .resume("asked for again", &[], changed)
+        .deploying(2, 9)
+        .deployed(2, 9)
+        .smoke(Outcome::Succeeded)
+        .run_ended(Outcome::Succeeded)
+}
+
+/// The same, and the plugin finds the deploy in place.
+pub(crate) fn found() -> Vec<Event> {
+    Script::of(stages())
+        .built()
+        .deploying(1, 7)
+        .recovering()
+        .then(EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: release('b', 7, ReleaseWay::Deploy) })
+        .recovered(Finding::Applied("local/app answers".to_owned()), None)
+        .conclude(1, Outcome::Succeeded, Some("found in place: local/app answers"))
+        .smoke(Outcome::Succeeded)
+        .run_ended(Outcome::Succeeded)
+}
+
+fn until_doubt() -> Script {
+    let message = "attempt 1 of `deploy-production` was broken off, and what became of it is unknown: no dashboard";
+    Script::of(stages()).built().deploying(1, 7).recovering().gate(1, gate(GateKind::Doubt, message)).suspend()
+}
+
+/// The same, and the plugin can't tell.
+pub(crate) fn doubtful() -> Vec<Event> {
+    until_doubt().so_far()
+}
+
+/// A person can.
+pub(crate) fn settled() -> Vec<Event> {
+    let finding = Finding::Failed("the dashboard is red".to_owned());
+    until_doubt()
+        .wait(HOUR)
+        .resume("a decision came", &[], Vec::new())
+        .then(EventKind::GateDecided { stage: DEPLOY, decision: decision(true, "looked", Some(finding.clone())) })
+        .recovered(finding, Some("ada"))
+        .conclude(1, Outcome::Failed, Some("found broken: the dashboard is red"))
+        .conclude(2, Outcome::Skipped, Some("`deploy-production` failed"))
+        .run_ended(Outcome::Failed)
+}
+
+fn until_freeze() -> Script {
+    let until = Some(Timestamp(START + 62 * HOUR));
+    let gate = gate(GateKind::Freeze, "`production` is frozen (holidays). Deploy all the same?");
+    Script::of(stages()).built().gate(1, Gate { until, ..gate }).suspend()
+}
+
+/// Nobody deploys for now.
+pub(crate) fn frozen() -> Vec<Event> {
+    until_freeze().so_far()
+}
+
+/// The freeze ends; then somebody has frozen the environment by hand.
+pub(crate) fn thawed() -> Vec<Event> {
+    until_freeze()
+        .wait(62 * HOUR)
+        .resume("asked for on the command line", &[], Vec::new())
+        .then(EventKind::GateElapsed { stage: DEPLOY })
+        .gate(1, gate(GateKind::Freeze, "`production` is frozen (by grace: incident). Deploy all the same?"))
+        .suspend()
+        .so_far()
+}
