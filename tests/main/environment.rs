@@ -90,8 +90,15 @@ impl TestEnvironment {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary());
-        command.args(args).current_dir(self.root()).env_clear().envs(&self.variables).stdin(Stdio::null());
+        let mut command = self.program(&binary().display().to_string());
+        command.args(args);
+        command
+    }
+
+    /// Another program, started as the binary is.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command.current_dir(self.root()).env_clear().envs(&self.variables).stdin(Stdio::null());
         command
     }
 

@@ -5,7 +5,11 @@
 mod approval;
 mod cancel;
 mod command_line;
+mod crash;
 mod environment;
+mod faults;
 mod images;
 mod misbehaving;
+mod production;
+mod recovery;
 mod release;

@@ -18,7 +18,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn sample() -> TestEnvironment {
+/// A repository with nothing but the sample.
+pub(crate) fn sample() -> TestEnvironment {
     let environment = TestEnvironment::new();
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
     copy(&here.join("pipelines"), &environment.root().join("pipelines"));

@@ -1,11 +1,12 @@
-//! The programs that tests speak to, from Debian's packages: a real registry, and a client that isn't ours.
+//! The programs that tests need, from Debian's packages: a real registry, a client that isn't ours, a tracer that kills
+//! the engine at a system call, and a clock that can be put back.
 
 use std::process::{Command, Stdio};
 
 use crate::cargo::{Result, is_installed, run as run_command};
 
 /// Each names its program and its package.
-const NEEDED: [&str; 2] = ["docker-registry", "skopeo"];
+const NEEDED: [&str; 4] = ["docker-registry", "faketime", "skopeo", "strace"];
 
 /// Installs what is missing where that is possible without asking, and names the one command elsewhere.
 pub(crate) fn require() -> Result<()> {
@@ -16,7 +17,7 @@ pub(crate) fn require() -> Result<()> {
     if !(is_installed("apt-get") && is_root()) {
         return Err(format!(
             "the tests need {}\n  help: as root: apt-get install --no-install-recommends {}",
-            missing.join(" and "),
+            missing.join(", "),
             missing.join(" ")
         ));
     }

@@ -1,14 +1,13 @@
 //! Who answers a gate while the run is under way: a rehearsal by itself, the person at the terminal, or somebody
 //! elsewhere through the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use stagewright_engine::{Control, Decision, Event, EventKind, Gate, Observer, RunId};
+use stagewright_engine::{Control, Decision, Event, EventKind, Finding, Gate, GateKind, Interrupt, Observer, RunId};
 use stagewright_model::StageIndex;
 use stagewright_store::Store;
 use tokio::sync::mpsc;
@@ -38,8 +37,11 @@ pub(crate) struct Answers {
     control: mpsc::Sender<Control>,
     questions: std::sync::mpsc::Sender<Question>,
     ids: Vec<String>,
-    open: Arc<AtomicUsize>,
+    open: OpenGates,
 }
+
+/// The stages at an open gate, shared with [`poll`].
+pub(crate) type OpenGates = Arc<Mutex<BTreeSet<StageIndex>>>;
 
 struct Question {
     stage: StageIndex,
@@ -64,11 +66,11 @@ impl Answers {
                 let _ = answers.blocking_send(answer);
             }
         });
-        Answers { answering, control, questions, ids: Vec::new(), open: Arc::new(AtomicUsize::new(0)) }
+        Answers { answering, control, questions, ids: Vec::new(), open: OpenGates::default() }
     }
 
-    /// How many gates are open; for [`poll`].
-    pub(crate) fn open(&self) -> Arc<AtomicUsize> {
+    /// Which gates are open; for [`poll`].
+    pub(crate) fn open(&self) -> OpenGates {
         Arc::clone(&self.open)
     }
 }
@@ -78,7 +80,7 @@ impl Observer for Answers {
         match &event.kind {
             EventKind::RunStarted { stages, .. } => self.ids = stages.iter().map(|stage| stage.id.clone()).collect(),
             EventKind::GateOpened { stage, gate, .. } => {
-                self.open.fetch_add(1, Ordering::Relaxed);
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(*stage);
                 match self.answering {
                     Answering::Rehearse => {
                         for decision in rehearsed(gate) {
@@ -93,18 +95,30 @@ impl Observer for Answers {
                     Answering::Wait | Answering::Suspend => {}
                 }
             }
-            EventKind::GateDecided { .. } => {
-                self.open.fetch_sub(1, Ordering::Relaxed);
+            EventKind::AttemptStarted { stage, .. }
+            | EventKind::Recovered { stage, .. }
+            | EventKind::GateElapsed { stage }
+            | EventKind::StageEnded { stage, .. } => {
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(stage);
             }
             _ => {}
         }
     }
 }
 
-/// Brings answers that `approve` and `reject` left in the store.
-pub(crate) async fn poll(mut store: Store, run: RunId, open: Arc<AtomicUsize>, control: mpsc::Sender<Control>) {
+/// Brings wishes that others left in the store: to cancel, and answers to gates while one is open.
+pub(crate) async fn poll(mut store: Store, run: RunId, open: OpenGates, control: mpsc::Sender<Control>) {
     loop {
-        if open.load(Ordering::Relaxed) > 0 {
+        match store.take_cancels(&run) {
+            Ok(reasons) => {
+                for reason in reasons {
+                    let _ = control.send(Control::Cancel { how: Interrupt::Graceful, reason }).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "can't read wishes to cancel from the store"),
+        }
+        let waits = !open.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if waits {
             match store.take_decisions(&run) {
                 Ok(decisions) => {
                     for (stage, decision) in decisions {
@@ -127,6 +141,9 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut dyn 
     say(format!("\n{} asks: {}\n", question.id, gate.message));
     if !gate.approvers.is_empty() {
         say(format!("  approvers: {}\n", gate.approvers.join(", ")));
+    }
+    if gate.kind == GateKind::Doubt {
+        return ask_what_became(question, by, input, output);
     }
     let approved = loop {
         say("  [a]pprove, [r]eject, or [l]ater? ".to_owned());
@@ -156,7 +173,36 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut dyn 
     say("  reason (may be empty): ".to_owned());
     let reason = line(input).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let decision =
-        Decision { token: gate.token.clone(), approved, by: by.to_owned(), reason, fields, rehearsed: false };
+        Decision { token: gate.token.clone(), approved, by: by.to_owned(), reason, fields, ..Decision::default() };
+    Control::Decide { stage: question.stage, decision }
+}
+
+/// The question after a crash, when the plugin can't tell.
+fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> Control {
+    let mut say = |text: &str| {
+        let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    };
+    let finding: fn(String) -> Finding = loop {
+        say("  what became of it? [d]one, [n]ot done (it runs again), done but [b]roken, or [l]ater? ");
+        match line(input).as_deref().map(str::trim) {
+            Some("d" | "done") => break Finding::Applied,
+            Some("n" | "not done") => break |_| Finding::NotStarted,
+            Some("b" | "broken") => break Finding::Failed,
+            Some("l" | "later") | None => return Control::Suspend,
+            Some(_) => {}
+        }
+    };
+    say("  how do you know (may be empty)? ");
+    let reason = line(input).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let detail = reason.clone().unwrap_or_else(|| format!("{by} says so"));
+    let decision = Decision {
+        token: question.gate.token.clone(),
+        approved: true,
+        by: by.to_owned(),
+        reason,
+        finding: Some(finding(detail)),
+        ..Decision::default()
+    };
     Control::Decide { stage: question.stage, decision }
 }
 

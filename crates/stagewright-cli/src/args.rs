@@ -52,6 +52,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Go on with a run that waits, failed or was interrupted, on what it was started with
     Resume(ResumeArgs),
+    /// Start a run anew on the inputs of an earlier one
+    Rerun(RerunArgs),
+    /// Go back to the last release of an environment that proved good
+    Rollback(RollbackArgs),
+    /// Ask a run to end
+    Cancel(CancelArgs),
     /// Show the stages in order, what each may touch, and what isn't sandboxed
     Plan(PlanArgs),
     /// Check pipeline files, and the configuration of every stage with its plugin
@@ -60,15 +66,24 @@ pub(crate) enum Command {
     Graph(GraphArgs),
     /// List runs
     Runs(RunsArgs),
+    /// Show a run again, as it was shown while it went on
+    Show(ShowArgs),
     /// Show the log of a run, or of one of its stages
     Logs(LogsArgs),
     /// Say yes to a stage that waits
     Approve(DecideArgs),
     /// Say no to a stage that waits
     Reject(DecideArgs),
+    /// Say what became of an attempt that was broken off, when its plugin can't tell
+    Settle(SettleArgs),
+    /// What runs in the environments, and what ran there before
+    #[command(subcommand)]
+    Env(EnvCommand),
     /// Look at the services that deploys to the `process` target left running
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Remove old runs, and nothing that an environment runs on or may go back to
+    Gc(GcArgs),
     /// Make, build and check plugins
     Plugin(PluginArgs),
     /// Print the completion script for a shell
@@ -141,11 +156,49 @@ pub(crate) enum Format {
 pub(crate) struct ResumeArgs {
     /// Its id, the beginning of its id, or `latest`
     pub(crate) run: String,
-    /// Run this stage again although a deploy may have been under way in it when the run was interrupted
+    /// Run this stage and all that needs it again, even if it succeeded; may be repeated
     #[arg(long, value_name = "STAGE")]
     pub(crate) from: Vec<String>,
+    /// Go on although a plugin, the commit or the working tree is no longer what the run was started with; approvals
+    /// that were given for what it was lapse
+    #[arg(long)]
+    pub(crate) accept_changes: bool,
     #[command(flatten)]
     pub(crate) drive: DriveArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RerunArgs {
+    /// The earlier run: its id, the beginning of its id, or `latest`
+    pub(crate) run: String,
+    /// Run although a plugin, the commit or the working tree is no longer what the earlier run was started with
+    #[arg(long)]
+    pub(crate) accept_changes: bool,
+    #[command(flatten)]
+    pub(crate) drive: DriveArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// A key of `[environments]`
+    pub(crate) environment: String,
+    /// To this release instead of the last known good one: its number in `env history`
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) to: Option<u64>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) drive: DriveArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// Its id, the beginning of its id, or `latest`
+    pub(crate) run: String,
+    /// Why; it is shown with the run
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -224,6 +277,115 @@ pub(crate) struct DecideArgs {
     /// A value for a field of the gate's form; may be repeated
     #[arg(long = "field", value_name = "NAME=VALUE")]
     pub(crate) fields: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SettleArgs {
+    /// Its id, the beginning of its id, or `latest`
+    pub(crate) run: String,
+    /// The stage that waits
+    pub(crate) stage: String,
+    /// What became of it
+    #[arg(value_enum)]
+    pub(crate) finding: Finding,
+    /// Who says so [default: the name in git's configuration, else $USER]
+    #[arg(long)]
+    pub(crate) by: Option<String>,
+    /// What was found, and how
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Finding {
+    /// Its effect is there: the stage counts as succeeded
+    Applied,
+    /// Its effect is not there: the stage runs again
+    NotStarted,
+    /// Its effect is there and doesn't work: the stage counts as failed
+    Failed,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvCommand {
+    /// Every environment, and what runs there
+    List {
+        /// The stand-ins of rehearsals
+        #[arg(long)]
+        rehearsal: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that is known of one environment: its release, who deploys to it now, whether it is frozen
+    Status {
+        /// A key of `[environments]`
+        environment: String,
+        /// The stand-in of rehearsals
+        #[arg(long)]
+        rehearsal: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The releases of an environment, newest first
+    History {
+        /// A key of `[environments]`
+        environment: String,
+        /// The stand-in of rehearsals
+        #[arg(long)]
+        rehearsal: bool,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let no run deploy to an environment; runs that come to it wait
+    Freeze {
+        /// A key of `[environments]`
+        environment: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        /// For so long, as in `90m` or `3d` [default: until `env unfreeze`]
+        #[arg(long = "for", value_name = "DURATION")]
+        duration: Option<String>,
+        /// Who [default: the name in git's configuration, else $USER]
+        #[arg(long)]
+        by: Option<String>,
+    },
+    /// Let runs deploy to an environment again
+    Unfreeze {
+        /// A key of `[environments]`
+        environment: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Keep so many runs of each pipeline
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) keep: u32,
+    /// Keep runs younger than so many days
+    #[arg(long, default_value_t = 30, value_name = "N")]
+    pub(crate) days: u32,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Its id, the beginning of its id, or `latest`
+    pub(crate) run: String,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stagewright_engine::{
-    Control, DriveError, Event, Input, Observer, Ports, RunId, RunSummary, Scheduler, StageRunner, drive,
+    Control, DriveError, Event, Input, Interrupt, Observer, Ports, RunId, RunSummary, Scheduler, StageRunner, drive,
 };
 use stagewright_report::{RunView, junit};
 use stagewright_store::{Lease, Store};
@@ -75,7 +75,10 @@ async fn drive_run(
         (false, false) => Answering::Suspend,
     };
     let mut inbox = Store::open(&repository.state)?;
-    // Answers that were given while no process drove the run count before anything else is decided.
+    // What was said while no process drove the run counts before anything else is decided.
+    for reason in inbox.take_cancels(&run.id)? {
+        let _ = control.try_send(Control::Cancel { how: Interrupt::Graceful, reason });
+    }
     for (stage, decision) in inbox.take_decisions(&run.id)? {
         let _ = control.try_send(Control::Decide { stage, decision });
     }
@@ -94,6 +97,7 @@ async fn drive_run(
     let ports = Ports {
         runner: run.runner,
         store: Box::new(run.store),
+        turns: Box::new(Store::open(&repository.state)?),
         logs,
         clock: Arc::new(SystemClock),
         observers,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stagewright_engine::{Level, Problem, StageRunner};
+use stagewright_engine::{Level, PluginFacts, Problem, StageRunner};
 use stagewright_model::{Plan, PluginRef, Stage, StageIndex};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
@@ -107,6 +107,16 @@ impl Host {
         Ok(described)
     }
 
+    /// What the engine has to know of every stage's plugin, by plan index.
+    pub(crate) fn facts(&self, plan: &Plan) -> Result<Vec<PluginFacts>, CommandError> {
+        let described = self.describe_all(plan)?;
+        let facts = plan.stages.iter().zip(described).map(|(stage, description)| PluginFacts {
+            effect: description.effect_class(&stage.permissions),
+            digest: Some(description.digest),
+        });
+        Ok(facts.collect())
+    }
+
     /// Stages whose plugin finds fault with their configuration.
     pub(crate) fn misconfigured(&self, plan: &Plan) -> Result<Vec<Misconfigured>, CommandError> {
         let mut found = Vec::new();
@@ -147,6 +157,17 @@ impl Host {
         let wanted = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
         if let Some(refused) = wanted().find_map(|stage| foreign_target(plan, stage)) {
             return Err(refused);
+        }
+        let described = self.describe_all(plan)?;
+        for (stage, target) in wanted().flat_map(|stage| stage.compensate.iter().map(move |&target| (stage, target))) {
+            let (target, description) = (plan.stage(target), &described[target.get()]);
+            if !description.reconciles {
+                return Err(CommandError::not_ready(format!(
+                    "{}:{}: [stages.{}] wants to take `{}` back when it fails, and its plugin `{}` can't",
+                    file.name, stage.line, stage.name, target.id, target.uses
+                ))
+                .hint(format!("drop `{}` from `compensate`; a plugin that can exports `reconcile`", target.name)));
+            }
         }
         let secrets = wanted().flat_map(|stage| stage.permissions.secrets.iter()).collect::<BTreeSet<_>>();
         for name in secrets {

@@ -8,6 +8,7 @@
 
 mod answers;
 mod args;
+mod binding;
 mod cargo_hosts;
 mod clock;
 mod command;
@@ -59,7 +60,10 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let repository = || Repository::find(global);
     match &cli.command {
         Command::Run(args) => command::run::run(global, &repository()?, args),
-        Command::Resume(args) => command::run::resume(global, &repository()?, args),
+        Command::Resume(args) => command::resume::resume(global, &repository()?, args),
+        Command::Rerun(args) => command::run::rerun(global, &repository()?, args),
+        Command::Rollback(args) => command::rollback::rollback(global, &repository()?, args, out),
+        Command::Cancel(args) => command::cancel::cancel(global, &repository()?, args, out),
         Command::Plan(args) => command::plan::plan(global, &repository()?, args, out),
         Command::Validate(args) => command::validate::validate(global, &repository()?, args, out),
         Command::Graph(args) => command::graph::graph(global, &repository()?, args, out),
@@ -67,6 +71,10 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit, CommandError> {
         Command::Logs(args) => command::history::logs(&repository()?, args, out),
         Command::Approve(args) => command::decide::decide(&repository()?, args, true, out),
         Command::Reject(args) => command::decide::decide(&repository()?, args, false, out),
+        Command::Settle(args) => command::decide::settle(&repository()?, args, out),
+        Command::Env(args) => command::environment::environment(&repository()?, args, out),
+        Command::Gc(args) => command::gc::gc(&repository()?, args, out),
+        Command::Show(args) => command::history::show(&repository()?, args),
         Command::Service(args) => command::service::service(&repository()?, args, out),
         Command::Plugin(args) => plugin::run(args, out).map(|()| Exit::Success).map_err(CommandError::from),
         Command::Completions { shell } => {

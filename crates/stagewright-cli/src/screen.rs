@@ -46,14 +46,20 @@ pub(crate) fn colors(global: &Global) -> bool {
 
 /// The reader of events for a format. Live progress goes to standard error, everything else to standard output.
 pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Observer>) {
+    if format == Format::Text && std::io::stderr().is_terminal() && global.color != ColorChoice::Never {
+        return live(global);
+    }
+    (Arc::new(Screen::default()), lines(format))
+}
+
+/// A reader that writes lines to standard output and draws nothing.
+pub(crate) fn lines(format: Format) -> Box<dyn Observer> {
     let out = || Box::new(std::io::stdout());
-    let plain: Box<dyn Observer> = match format {
-        Format::Text if std::io::stderr().is_terminal() && global.color != ColorChoice::Never => return live(global),
+    match format {
         Format::Text => Box::new(Plain::new(out())),
         Format::Json => Box::new(Json::new(out())),
         Format::Github => Box::new(Github::new(out())),
-    };
-    (Arc::new(Screen::default()), plain)
+    }
 }
 
 fn live(global: &Global) -> (Arc<Screen>, Box<dyn Observer>) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use git2::{DescribeOptions, Repository, StatusOptions};
+use git2::{DescribeOptions, ObjectType, Oid, Repository, StatusOptions};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -19,6 +19,8 @@ pub(crate) struct Git {
     pub(crate) tag: Option<String>,
     /// Whether a tracked file differs from HEAD, or an untracked one isn't ignored.
     pub(crate) dirty: bool,
+    /// Digest of how tracked files differ from HEAD; empty when none does.
+    pub(crate) changes: String,
 }
 
 /// Reads it; a folder without a repository, or one without a commit, gives empty values.
@@ -32,6 +34,7 @@ pub(crate) fn read(root: &Path) -> Git {
         branch: head.is_branch().then(|| head.shorthand().ok().map(str::to_owned)).flatten(),
         tag: exact_tag(&repository),
         dirty: is_dirty(&repository),
+        changes: changes(&repository),
         commit: id,
     }
 }
@@ -48,12 +51,31 @@ fn is_dirty(repository: &Repository) -> bool {
     repository.statuses(Some(&mut options)).is_ok_and(|statuses| !statuses.is_empty())
 }
 
+/// Untracked files don't count: stages make them.
+fn changes(repository: &Repository) -> String {
+    let mut options = StatusOptions::new();
+    options.exclude_submodules(true);
+    let Ok(statuses) = repository.statuses(Some(&mut options)) else { return String::new() };
+    if statuses.is_empty() {
+        return String::new();
+    }
+    let root = repository.workdir().unwrap_or_else(|| repository.path());
+    let mut text = String::new();
+    for entry in statuses.iter() {
+        let path = String::from_utf8_lossy(entry.path_bytes()).into_owned();
+        let content = Oid::hash_file(ObjectType::Blob, root.join(&path));
+        let content = content.map_or_else(|_| "gone".to_owned(), |id| id.to_string());
+        text.push_str(&format!("{content} {path}\n"));
+    }
+    Oid::hash_object(ObjectType::Blob, text.as_bytes()).map(|id| id.to_string()).unwrap_or_default()
+}
+
 /// `{ git, event }`. A run that a person starts is `manual`, on the tag or the branch that is checked out.
-pub(crate) fn values(git: &Git) -> Json {
+pub(crate) fn values(git: &Git, actor: &str) -> Json {
     let reference = match (&git.tag, &git.branch) {
         (Some(tag), _) => format!("refs/tags/{tag}"),
         (None, Some(branch)) => format!("refs/heads/{branch}"),
         (None, None) => String::new(),
     };
-    json!({ "git": git, "event": { "name": "manual", "ref": reference, "commit": git.commit } })
+    json!({ "git": git, "event": { "name": "manual", "ref": reference, "commit": git.commit, "actor": actor } })
 }

@@ -111,6 +111,7 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
         observers: ports.observers,
         attempts: JoinSet::new(),
         interrupts: BTreeMap::new(),
+        launches: 0,
         timers: FuturesUnordered::new(),
         kills: FuturesUnordered::new(),
         live,
@@ -121,6 +122,7 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
     let result = driver.drive(ports.control, first).await;
     if result.is_err() {
         driver.kill_all().await;
+        driver.let_go();
     }
     result
 }
@@ -141,6 +143,8 @@ struct Driver {
     observers: Vec<Box<dyn Observer>>,
     attempts: JoinSet<(StageIndex, u32, AttemptReport)>,
     interrupts: BTreeMap<StageIndex, Running>,
+    /// Calls of plugins so far.
+    launches: u64,
     timers: FuturesUnordered<BoxFuture<'static, (StageIndex, u32)>>,
     /// Attempts that were told to stop at once, each with the time it has for it.
     kills: FuturesUnordered<BoxFuture<'static, (StageIndex, u32)>>,
@@ -152,6 +156,7 @@ struct Driver {
 
 struct Running {
     attempt: u32,
+    launch: u64,
     task: AbortHandle,
     interrupt: watch::Sender<Option<Interrupt>>,
 }
@@ -169,7 +174,7 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                wish = control.recv(), if self.may_wait || !control.is_closed() => match wish {
+                wish = control.recv(), if self.may_wait || !control.is_closed() || !control.is_empty() => match wish {
                     Some(Control::Decide { stage, decision }) => self.handle(Input::Decided { stage, decision })?,
                     Some(Control::Cancel { how, reason }) => self.handle(Input::Cancel { how, reason })?,
                     Some(Control::Suspend) | None => self.may_wait = false,
@@ -202,7 +207,7 @@ impl Driver {
                 inputs.extend(self.carry_out(action)?);
             }
         }
-        if self.scheduler.holds_environments() {
+        if self.scheduler.holds_turns() {
             let clock = &self.clock;
             self.beat.get_or_insert_with(|| clock.sleep(HEARTBEAT));
         } else {
@@ -265,7 +270,10 @@ impl Driver {
     fn record(&mut self, events: Vec<Event>) -> Result<(), DriveError> {
         let durable = events.iter().any(|event| self.must_be_durable(&event.kind));
         self.uncommitted.extend(events);
-        if durable { self.commit(true) } else { Ok(()) }
+        if durable {
+            self.commit(true)?;
+        }
+        Ok(())
     }
 
     fn must_be_durable(&self, kind: &EventKind) -> bool {
@@ -283,7 +291,7 @@ impl Driver {
         self.scheduler.effect_of(stage) == EffectClass::External
     }
 
-    fn commit(&mut self, durable: bool) -> Result<(), DriveError> {
+    fn commit(&mut self, durable: bool) -> Result<(), StoreError> {
         let events = std::mem::take(&mut self.uncommitted);
         if events.is_empty() {
             return Ok(());
@@ -304,10 +312,12 @@ impl Driver {
     fn launch(&mut self, request: AttemptRequest) {
         let (stage, attempt) = (request.stage, request.attempt);
         let (interrupt, receiver) = watch::channel(None);
-        let output = AttemptOutput::new(stage, attempt, self.live_sender.clone());
+        self.launches += 1;
+        let launch = self.launches;
+        let output = AttemptOutput::new(stage, attempt, self.live_sender.clone()).of_launch(launch);
         let future = self.runner.run(request, output, receiver);
         let task = self.attempts.spawn(async move { (stage, attempt, future.await) });
-        self.interrupts.insert(stage, Running { attempt, task, interrupt });
+        self.interrupts.insert(stage, Running { attempt, launch, task, interrupt });
     }
 
     fn attempt_ended(
@@ -322,7 +332,7 @@ impl Driver {
         let running = self.interrupts.iter().find(|(_, running)| running.task.id() == task);
         let Some((&stage, running)) = running else { return Ok(()) };
         let attempt = running.attempt;
-        self.end(stage, attempt, result.unwrap_or_else(|error| defect(&error)))
+        self.end(stage, attempt, result.unwrap_or_else(defect))
     }
 
     /// A runner that breaks its promise must not keep the run from ending.
@@ -345,9 +355,11 @@ impl Driver {
     }
 
     fn show(&mut self, live: Live) -> Result<(), DriveError> {
-        let Live { stage, attempt, kind } = live;
-        // The words of one that was left behind have no place any more.
-        if self.interrupts.get(&stage).is_none_or(|running| running.attempt != attempt) {
+        let Live { stage, attempt, launch, kind } = live;
+        // The words of one that was left behind have no place any more, and what has ended may do nothing more.
+        let running = self.interrupts.get(&stage).filter(|running| running.launch == launch);
+        let acts = matches!(kind, LiveKind::Effect { .. });
+        if running.is_none_or(|running| acts && running.task.is_finished()) {
             return Ok(());
         }
         let at = self.clock.now();
@@ -378,18 +390,24 @@ impl Driver {
         what: String,
         answer: oneshot::Sender<Result<(), EffectRefused>>,
     ) -> Result<(), DriveError> {
-        let acts_under = self.scheduler.acts_under(stage).map(|(name, fence)| (name.to_owned(), fence));
-        if let Some((environment, fence)) = acts_under
-            && !self.turns.holds(&self.run(), &environment, fence)?
+        let mut allowed = self.holds_environment(stage)?;
+        if allowed.is_ok()
+            && let Some(intent) = self.scheduler.intend(self.clock.now(), stage, attempt, what)?
         {
-            // An attempt that went away doesn't need the answer.
-            let _ = answer.send(Err(EffectRefused::Superseded(environment)));
-            return Ok(());
+            self.record(vec![intent])?;
+            // The disk may have taken its time.
+            allowed = self.holds_environment(stage)?;
         }
-        let intent = self.scheduler.intend(self.clock.now(), stage, attempt, what)?;
-        self.record(intent.into_iter().collect())?;
-        let _ = answer.send(Ok(()));
+        // An attempt that went away doesn't need the answer.
+        let _ = answer.send(allowed);
         Ok(())
+    }
+
+    fn holds_environment(&mut self, stage: StageIndex) -> Result<Result<(), EffectRefused>, StoreError> {
+        let acts_under = self.scheduler.acts_under(stage).map(|(name, fence)| (name.to_owned(), fence));
+        let Some((environment, fence)) = acts_under else { return Ok(Ok(())) };
+        let holds = self.turns.holds(&self.run(), &environment, fence)?;
+        Ok(if holds { Ok(()) } else { Err(EffectRefused::Superseded(environment)) })
     }
 
     fn say(&mut self, kind: EventKind) -> Result<(), DriveError> {
@@ -411,6 +429,7 @@ impl Driver {
         tokio::pin!(deadline);
         loop {
             tokio::select! {
+                biased;
                 ended = self.attempts.join_next() => if ended.is_none() { return },
                 Some(_) = self.live.recv() => {}
                 () = &mut deadline => break,
@@ -418,18 +437,40 @@ impl Driver {
         }
         self.attempts.shutdown().await;
     }
+
+    /// Lets others have what the run held when it was stopped, as far as that is still possible: its process may live on.
+    fn let_go(&mut self) {
+        let run = self.run();
+        let written = self.commit(true);
+        let (environments, group) = self.scheduler.turns_held();
+        let unclaimed = environments.map(|name| self.turns.unclaim(&run, name)).collect::<Vec<_>>();
+        let left = group.map(|group| self.turns.leave(&run, group));
+        for error in unclaimed.into_iter().chain(left).chain([written]).filter_map(Result::err) {
+            tracing::warn!(%run, %error, "a run that was stopped could not tidy up");
+        }
+    }
 }
 
 /// For `select!`, which can't borrow what may not be there.
 async fn next_beat(beat: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
     match beat {
-        Some(beat) => Some(beat.await),
+        Some(beat) => {
+            beat.await;
+            Some(())
+        }
         None => None,
     }
 }
 
-fn defect(error: &JoinError) -> AttemptReport {
-    unrunnable(Outcome::Errored, "the stage's runner panicked", vec![error.to_string()])
+fn defect(error: JoinError) -> AttemptReport {
+    let cause = match error.try_into_panic() {
+        Ok(panic) => {
+            let text = panic.downcast_ref::<&str>().copied();
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given").to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    unrunnable(Outcome::Errored, "the stage's runner panicked", vec![cause])
 }
 
 fn left_behind() -> AttemptReport {

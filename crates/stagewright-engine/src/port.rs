@@ -8,9 +8,7 @@ use serde_json::Value as Json;
 use stagewright_model::{Permissions, PluginRef, Queue, StageIndex, Trust};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::event::{
-    Event, Failure, Finding, Gate, Interrupt, Outcome, Problem, Release, RunId, Stream, Timestamp,
-};
+use crate::event::{Event, Failure, Finding, Gate, Interrupt, Outcome, Problem, Release, RunId, Stream, Timestamp};
 
 /// Runs attempts.
 pub trait StageRunner: Send + Sync {
@@ -90,7 +88,8 @@ pub enum Call {
 pub struct EnvironmentView {
     /// A key of `[environments]`.
     pub name: String,
-    /// The token that the attempt acts under; none for a stage without effects beyond this machine.
+    /// The token that the attempt acts under, or acted under when it is asked about; none for a stage without effects
+    /// beyond this machine.
     pub fence: Option<u64>,
     /// What runs there by the ledger.
     pub current: Option<Release>,
@@ -149,6 +148,7 @@ pub enum Observation {
 pub struct AttemptOutput {
     stage: StageIndex,
     attempt: u32,
+    launch: u64,
     live: mpsc::Sender<Live>,
 }
 
@@ -156,7 +156,12 @@ impl AttemptOutput {
     /// For the attempt of one stage. The channel's bound is what slows a stage down that logs faster than it can be
     /// written.
     pub fn new(stage: StageIndex, attempt: u32, live: mpsc::Sender<Live>) -> AttemptOutput {
-        AttemptOutput { stage, attempt, live }
+        AttemptOutput { stage, attempt, launch: 0, live }
+    }
+
+    /// Tells this call of the plugin from others for the same attempt.
+    pub(crate) fn of_launch(self, launch: u64) -> AttemptOutput {
+        AttemptOutput { launch, ..self }
     }
 
     /// Complete lines, masked, without their line ends. Waits while the reader is behind.
@@ -167,7 +172,7 @@ impl AttemptOutput {
     /// How far it is. Lost when the reader is behind: the next one says more.
     pub fn progress(&self, message: String, current: u32, total: Option<u32>) {
         let kind = LiveKind::Progress { message, current, total };
-        let _ = self.live.try_send(Live { stage: self.stage, attempt: self.attempt, kind });
+        let _ = self.live.try_send(self.says(kind));
     }
 
     /// Markdown to be shown with the run.
@@ -193,7 +198,11 @@ impl AttemptOutput {
 
     async fn send(&self, kind: LiveKind) {
         // Nobody listens any more only when the loop itself is gone, and then nothing is lost that could be kept.
-        let _ = self.live.send(Live { stage: self.stage, attempt: self.attempt, kind }).await;
+        let _ = self.live.send(self.says(kind)).await;
+    }
+
+    fn says(&self, kind: LiveKind) -> Live {
+        Live { stage: self.stage, attempt: self.attempt, launch: self.launch, kind }
     }
 }
 
@@ -215,6 +224,8 @@ pub struct Live {
     pub stage: StageIndex,
     /// Which try.
     pub attempt: u32,
+    /// Which call of the plugin: an attempt that was left behind may still speak when it is asked about.
+    pub launch: u64,
     /// What it said.
     pub kind: LiveKind,
 }
@@ -277,6 +288,7 @@ pub struct Claim {
 
 /// The answer to a [`Claim`].
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is handed on at once")]
 pub enum Claimed {
     /// It is the run's until it lets go, ends, or falls silent.
     Granted {

@@ -7,11 +7,13 @@
 //! Every change goes through [`Scheduler::record`], which folds the event into the [`RunState`] that a later resume
 //! rebuilds from the journal. What else the scheduler keeps (counters, the ready set) is derived from that state.
 
+mod cancel;
 mod compensation;
 mod gates;
 mod message;
 mod recovery;
 mod releases;
+mod resume;
 mod retry;
 mod start;
 mod turns;
@@ -25,15 +27,16 @@ use stagewright_model::{Plan, StageIndex, StageKind};
 
 pub use self::message::{Action, Input, Response};
 use self::retry::can_retry;
+use self::turns::ASK_AGAIN;
 
 use crate::event::{
-    Change, Decision, EffectClass, Event, EventKind, Failure, FailureKind, GateKind, Interrupt, Outcome, Release, RunId, RunSummary,
+    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, Release, RunId, RunSummary,
     StageSummary, Timestamp,
 };
 use crate::gate::{DecisionError, check_decision};
 use crate::port::{AttemptEnd, AttemptReport};
 use crate::scope::{RunValues, render_group};
-use crate::state::{IllegalTransition, RunState, Status, Undo};
+use crate::state::{IllegalTransition, RunState, Status};
 
 /// The state machine. Knows no clock: every input comes with the time.
 #[derive(Debug)]
@@ -61,6 +64,8 @@ pub struct Scheduler {
     /// `[concurrency] group`, evaluated.
     group: Option<String>,
     asking_group: bool,
+    /// Whether the run has a place in the group's queue.
+    queued: bool,
     group_holder: Option<RunId>,
     /// Stages to be taken back, each with the one that failed.
     undo_queue: VecDeque<(StageIndex, StageIndex)>,
@@ -116,6 +121,7 @@ impl Scheduler {
             held: BTreeSet::new(),
             group: None,
             asking_group: false,
+            queued: false,
             group_holder: None,
             undo_queue: VecDeque::new(),
             undoing: None,
@@ -150,9 +156,10 @@ impl Scheduler {
         }
     }
 
-    /// Whether the run has an environment, and has to say from time to time that it is alive.
-    pub fn holds_environments(&self) -> bool {
-        !self.held.is_empty()
+    /// Whether the run keeps others from something, or has a place in a queue, and has to say from time to time that it
+    /// is alive.
+    pub fn holds_turns(&self) -> bool {
+        !self.held.is_empty() || self.state.in_group || self.queued
     }
 
     /// Whether an answer to a stage's gate would be taken.
@@ -244,75 +251,6 @@ impl Scheduler {
         Ok(())
     }
 
-    fn on_resume(
-        &mut self,
-        reason: String,
-        from: &[StageIndex],
-        changed: Vec<Change>,
-    ) -> Result<(), IllegalTransition> {
-        for index in self.plan.indices() {
-            if let Status::Running(attempt) = self.state.stage(index).status {
-                let failure = failure(FailureKind::Killed, "the process that ran it went away");
-                self.end_attempt(index, attempt, Outcome::Lost, Some(failure), BTreeMap::new())?;
-            }
-            if let Status::Settled(_) = self.state.stage(index).status {
-                let outcome = self.state.stage(index).last_outcome.unwrap_or(Outcome::Lost);
-                self.record_end(index, outcome, self.conclusion_of(index, outcome), None)?;
-            }
-        }
-        let again = self.to_run_again(from);
-        self.record(EventKind::RunResumed { reason, again, changed })?;
-        self.derive();
-        self.evaluate_group()?;
-        for index in self.plan.indices() {
-            match self.state.stage(index).status {
-                Status::Approved(_) | Status::Backoff(_) => {
-                    self.ready.insert(index);
-                }
-                Status::Refused(attempt) => self.reject(index, attempt)?,
-                Status::Recovering(attempt) => self.resume_recovery(index, attempt)?,
-                // The pipeline doesn't freeze it, so somebody did, and may have changed their mind.
-                Status::Waiting(_)
-                    if self.state.stage(index).gate_kind() == Some(GateKind::Freeze)
-                        && self.freeze_of(index).is_none() =>
-                {
-                    self.record(EventKind::GateElapsed { stage: index })?;
-                    self.ready.insert(index);
-                }
-                Status::Waiting(attempt) => self.watch_gate(index, attempt),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// What a resume runs again: what didn't succeed, what was taken back, what somebody names, and gates whose
-    /// approval was given for something else; with all that came of the last three.
-    fn to_run_again(&self, from: &[StageIndex]) -> Vec<StageIndex> {
-        let mut again = vec![false; self.plan.stages.len()];
-        for index in self.plan.indices() {
-            let state = self.state.stage(index);
-            let lapsed = state.gate.as_ref().is_some_and(|gate| {
-                let asks = matches!(gate.kind, GateKind::Approval | GateKind::Environment);
-                asks && gate.binding != self.values.binding
-            });
-            let needed = || {
-                let mut dependents = self.plan.graph.neighbors(NodeIndex::new(index.get()));
-                dependents.any(|dependent| self.state.stages[dependent.index()].status.conclusion() != Some(Outcome::Succeeded))
-            };
-            let lapsed = lapsed && (state.status.conclusion().is_none() || needed());
-            let taken_back = matches!(state.undo, Undo::Started | Undo::Ended(Outcome::Succeeded));
-            let mut needs = self.plan.stage(index).needs.iter();
-            let upstream = state.status != Status::Pending && needs.any(|need| {
-                let before = self.state.stage(*need);
-                again[need.get()] && before.status.conclusion() == Some(Outcome::Succeeded)
-            });
-            let unsuccessful = state.status.conclusion().is_some_and(|conclusion| conclusion != Outcome::Succeeded);
-            again[index.get()] = unsuccessful || lapsed || taken_back || upstream || from.contains(&index);
-        }
-        self.plan.indices().filter(|index| again[index.get()]).collect()
-    }
-
     fn evaluate_group(&mut self) -> Result<(), IllegalTransition> {
         let Some(concurrency) = &self.plan.concurrency else { return Ok(()) };
         match render_group(&concurrency.group, &self.plan, &self.state, &self.values) {
@@ -401,18 +339,19 @@ impl Scheduler {
 
     fn on_woken(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         if self.undoing == Some(stage) {
-            if !self.running.contains(&stage) && !self.claiming.contains(&stage) {
+            if self.running.contains(&stage) || self.claiming.contains(&stage) {
+                return Ok(());
+            }
+            if self.has_slot() {
                 self.claim(stage, true);
+            } else {
+                self.response.actions.push(Action::Wake { stage, attempt, after: ASK_AGAIN });
             }
             return Ok(());
         }
-        let startable = matches!(
-            self.state.stage(stage).status,
-            Status::Pending | Status::Backoff(_) | Status::Approved(_)
-        );
-        if startable && self.awaited.contains_key(&stage) && !self.claiming.contains(&stage) {
+        if self.awaited.contains_key(&stage) {
             // It stays awaited until the answer comes, so that the run isn't taken for idle and nobody is told twice.
-            self.claim(stage, self.overrides_freeze(stage));
+            self.ready.insert(stage);
             return Ok(());
         }
         match self.state.stage(stage).status {
@@ -422,52 +361,11 @@ impl Scheduler {
             }
             Status::Waiting(waiting) if waiting == attempt => self.on_gate_time(stage, attempt),
             Status::Recovering(doubtful) if self.awaits_observation(stage, doubtful) => {
-                self.start_recovery(stage, doubtful)
+                self.ready.insert(stage);
+                Ok(())
             }
             _ => Ok(()),
         }
-    }
-
-    fn on_cancel(&mut self, how: Interrupt, reason: String) -> Result<(), IllegalTransition> {
-        if self.state.cancel >= Some(how) || self.state.conclusion.is_some() {
-            return Ok(());
-        }
-        self.record(EventKind::CancelRequested { how, reason })?;
-        for &stage in &self.running {
-            // Taking back a bad deploy is the better end; only force stops it.
-            if how == Interrupt::Kill || self.undoing != Some(stage) {
-                self.response.actions.push(Action::Interrupt { stage, how });
-            }
-        }
-        let awaited: Vec<StageIndex> = std::mem::take(&mut self.awaited).into_keys().collect();
-        for index in self.plan.indices() {
-            match self.state.stage(index).status {
-                Status::Waiting(attempt) | Status::Approved(attempt) => self.cancel_at_gate(index, attempt)?,
-                Status::Backoff(_) => self.cancel_stage(index, "the run was cancelled")?,
-                Status::Recovering(_) if !self.running.contains(&index) => {
-                    self.cancel_stage(index, "the run was cancelled")?;
-                }
-                _ => {}
-            }
-        }
-        self.unblocked.extend(std::mem::take(&mut self.ready));
-        self.unblocked.extend(awaited);
-        if how == Interrupt::Kill && self.undoing.is_some_and(|stage| !self.running.contains(&stage)) {
-            self.undoing = None;
-        }
-        Ok(())
-    }
-
-    fn cancel_at_gate(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
-        if self.state.stage(stage).has_begun(attempt) {
-            let failure = failure(FailureKind::Cancelled, "the run was cancelled");
-            self.end_attempt(stage, attempt, Outcome::Cancelled, Some(failure), BTreeMap::new())?;
-        }
-        self.cancel_stage(stage, "the run was cancelled")
-    }
-
-    fn cancel_stage(&mut self, stage: StageIndex, reason: &str) -> Result<(), IllegalTransition> {
-        self.end_stage(stage, Outcome::Cancelled, Outcome::Cancelled, Some(reason.to_owned()))
     }
 
     /// Brings the run as far as it goes without another input.
@@ -542,33 +440,15 @@ impl Scheduler {
         for dependent in plan.graph.neighbors(NodeIndex::new(index.get())) {
             let open = &mut self.open_needs[dependent.index()];
             *open -= 1;
-            if *open == 0 {
-                self.unblocked.push(plan.graph[dependent]);
+            let dependent = plan.graph[dependent];
+            // One that is left out has ended before the finally stages' time.
+            let is_due = plan.stage(dependent).kind == StageKind::Main || self.finally_resolved;
+            if *open == 0 && is_due {
+                self.unblocked.push(dependent);
             }
         }
         if is_failure(conclusion) && plan.stage(index).matrix.as_ref().is_some_and(|cell| cell.fail_fast) {
             self.stop_siblings(index)?;
-        }
-        Ok(())
-    }
-
-    /// A cell of a fail-fast matrix failed.
-    fn stop_siblings(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
-        let plan = Arc::clone(&self.plan);
-        let siblings = self.cells[&plan.stage(index).name].clone();
-        let reason = format!("`{}` failed, and the matrix is fail-fast", plan.stage(index).id);
-        for sibling in siblings {
-            match self.state.stage(sibling).status {
-                Status::Running(_) => {
-                    let how = Interrupt::Graceful;
-                    self.response.actions.push(Action::Interrupt { stage: sibling, how });
-                }
-                Status::Waiting(attempt) | Status::Approved(attempt) => self.cancel_at_gate(sibling, attempt)?,
-                Status::Pending | Status::Backoff(_) | Status::Recovering(_) => {
-                    self.cancel_stage(sibling, &reason)?;
-                }
-                Status::Settled(_) | Status::Refused(_) | Status::Ended { .. } => {}
-            }
         }
         Ok(())
     }

@@ -81,10 +81,16 @@ pub struct StageState {
     pub resumption: Vec<Decision>,
     /// Result of the last attempt.
     pub last_outcome: Option<Outcome>,
-    /// The attempt whose effect was about to happen and of whose end nothing certain is known.
+    /// Answers by which people let the stage go on at its gates.
+    pub admitted: Vec<Decision>,
+    /// The attempt whose effect was about to happen, or to be taken back, and of whose end nothing certain is known.
     pub doubt: Option<u32>,
-    /// The environment's token of the last attempt.
+    /// Whether an attempt announced an effect.
+    pub acted: bool,
+    /// The environment's token under which the stage acted last.
     pub fence: Option<u64>,
+    /// The environment's token of the last attempt: what was taken back since has a newer one.
+    pub attempt_fence: Option<u64>,
     /// What the last attempt deployed, if it still stands.
     pub release: Option<Release>,
     /// Whether the release proved good.
@@ -117,8 +123,11 @@ impl StageState {
         decisions: Vec::new(),
         resumption: Vec::new(),
         last_outcome: None,
+        admitted: Vec::new(),
         doubt: None,
+        acted: false,
         fence: None,
+        attempt_fence: None,
         release: None,
         confirmed: false,
         undo: Undo::No,
@@ -199,13 +208,16 @@ impl RunState {
                 let state = self.step(*stage, event)?;
                 state.attempts = *attempt;
                 state.fence = *fence;
+                state.attempt_fence = *fence;
                 state.doubt = state.doubt.filter(|doubt| doubt == attempt);
             }
             EventKind::EffectIntended { stage, attempt, .. } => {
                 if self.known(*stage, event)?.status != Status::Running(*attempt) {
                     return Err(self.illegal_for_stage(*stage, event));
                 }
-                self.stages[stage.get()].doubt = Some(*attempt);
+                let state = &mut self.stages[stage.get()];
+                state.doubt = Some(*attempt);
+                state.acted = true;
             }
             EventKind::GateOpened { stage, gate, .. } => {
                 let state = self.step(*stage, event)?;
@@ -217,6 +229,9 @@ impl RunState {
                 state.decisions.push(decision.clone());
                 if state.gate_kind() == Some(GateKind::Approval) {
                     state.resumption.clone_from(&state.decisions);
+                }
+                if matches!(state.status, Status::Approved(_)) {
+                    state.admitted.extend_from_slice(&state.decisions);
                 }
             }
             EventKind::AttemptEnded { stage, outcome, failure, outputs, .. } => {
@@ -251,8 +266,18 @@ impl RunState {
                     return Err(self.illegal_for_stage(*stage, event));
                 };
                 state.undo = undo;
-                if undo == Undo::Ended(Outcome::Succeeded) {
-                    state.release = None;
+                match (event, undo) {
+                    (EventKind::UndoStarted { attempt, fence, .. }, _) => {
+                        state.fence = fence.or(state.fence);
+                        state.doubt = Some(*attempt);
+                    }
+                    (_, Undo::Ended(Outcome::Succeeded)) => {
+                        state.release = None;
+                        state.doubt = None;
+                    }
+                    (_, Undo::Ended(Outcome::Skipped)) => state.doubt = None,
+                    // What was being taken back may be there or not.
+                    _ => {}
                 }
             }
             EventKind::StageEnded { stage, .. } => {
@@ -280,11 +305,9 @@ impl RunState {
         self.in_group = false;
         for &index in again {
             let state = self.known(index, event)?;
-            let attempts = state.attempts;
-            // What was being taken back may be there or not.
-            let half_undone = (state.undo == Undo::Started).then_some(attempts);
-            let doubt = state.doubt.or(half_undone);
-            *state = StageState { attempts, attempts_before: attempts, doubt, fence: state.fence, ..StageState::NEW };
+            let StageState { attempts, doubt, fence, attempt_fence, .. } = *state;
+            let attempts_before = attempts;
+            *state = StageState { attempts, attempts_before, doubt, fence, attempt_fence, ..StageState::NEW };
         }
         Ok(())
     }
@@ -334,6 +357,7 @@ fn is_certain(outcome: Outcome, failure: Option<&Failure>) -> bool {
                 | FailureKind::Trapped
                 | FailureKind::OutOfMemory
                 | FailureKind::LogLimit
+                | FailureKind::Superseded
                 | FailureKind::Internal
         )
     });

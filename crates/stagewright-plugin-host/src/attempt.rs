@@ -8,6 +8,8 @@ use wasmtime::component::ResourceTable;
 use crate::call::CallError;
 use crate::capability::artifacts::Artifacts;
 use crate::capability::context::Context;
+use crate::capability::effects::Effects;
+use crate::capability::environment::Environment;
 use crate::capability::gate::Gates;
 use crate::capability::http::Http;
 use crate::capability::outputs::Outputs;
@@ -44,7 +46,9 @@ pub(crate) struct Attempt {
     pub(crate) artifacts: Arc<Artifacts>,
     pub(crate) images: Images,
     pub(crate) services: Services,
+    pub(crate) environment: Environment,
     pub(crate) gates: Gates,
+    pub(crate) effects: Effects,
     /// The last answer that said "not granted".
     pub(crate) denial: Option<CapabilityError>,
 }

@@ -9,7 +9,10 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
-use stagewright_engine::{AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Interrupt, Problem, StageRunner};
+use stagewright_engine::{
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, FailureKind, Interrupt, Observation,
+    Outcome, Problem, StageRunner,
+};
 use stagewright_model::{PluginRef, Trust};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -18,6 +21,8 @@ use wasmtime::component::ResourceTable;
 use crate::attempt::{Attempt, HANDLES};
 use crate::capability::artifacts::Artifacts;
 use crate::capability::context::Context;
+use crate::capability::effects::Effects;
+use crate::capability::environment::Environment;
 use crate::capability::gate::Gates;
 use crate::capability::http::{Http, OwnOrigins, client};
 use crate::capability::outputs::Outputs;
@@ -135,12 +140,14 @@ impl PluginHost {
                 let plugin = self.0.load(uses).await?;
                 let manifest = self.0.wasm.describe(&uses.to_string(), &plugin).await?;
                 let (digest, interfaces) = (plugin.digest.clone(), plugin.interfaces.clone());
-                Ok(Description { manifest, digest, interfaces, native: false })
+                let reconciles = plugin.reconcile.is_some();
+                Ok(Description { manifest, digest, interfaces, native: false, reconciles })
             }
             Trust::Native { digest } => {
                 let library = self.0.resolver.library(uses)?;
                 let manifest = self.0.natives.describe(&uses.to_string(), library, digest).await?;
-                Ok(Description { manifest, digest: digest.clone(), interfaces: Default::default(), native: true })
+                let (digest, interfaces) = (digest.clone(), Default::default());
+                Ok(Description { manifest, digest, interfaces, native: true, reconciles: false })
             }
         }
     }
@@ -192,10 +199,32 @@ impl Inner {
         let log = AttemptLog::new(output, Masker::default(), supervisor.switch.clone(), limit);
         match request.trust.clone() {
             Trust::Component => self.run_component(request, &mut supervisor, log).await,
-            Trust::Native { digest } => match self.resolver.library(&request.uses) {
-                Ok(library) => self.natives.run(request, library, &digest, &mut supervisor, log).await,
-                Err(error) => without_outputs(verdict::of_bad_plugin(error)),
-            },
+            Trust::Native { digest } => self.run_native(request, &digest, &mut supervisor, log).await,
+        }
+    }
+
+    async fn run_native(
+        &self,
+        request: AttemptRequest,
+        digest: &str,
+        supervisor: &mut Supervisor,
+        log: AttemptLog,
+    ) -> AttemptReport {
+        if let Some(end) = without_reconcile(&request) {
+            return without_outputs(end);
+        }
+        // Its powers are those of the engine: whatever it does, it may have done.
+        let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
+        if let Err(error) = effects.announce(&format!("run the native plugin {}", request.uses)).await {
+            let end = effects.too_late().map_or_else(
+                || verdict::of_answer(error, supervisor.cancel.is_set(), None),
+                |failure| AttemptEnd::Unsuccessful(Outcome::Errored, failure),
+            );
+            return without_outputs(end);
+        }
+        match self.resolver.library(&request.uses) {
+            Ok(library) => self.natives.run(request, library, digest, supervisor, log).await,
+            Err(error) => without_outputs(verdict::of_bad_plugin(error)),
         }
     }
 
@@ -210,16 +239,22 @@ impl Inner {
             Ok(Err(error)) => return without_outputs(verdict::of_bad_plugin(error)),
             Err(stopped) => return without_outputs(verdict::of_stop(&stopped)),
         };
+        if let Some(wanted) = request.plugin.as_ref().filter(|wanted| **wanted != plugin.digest) {
+            return without_outputs(verdict::of_bad_plugin(exchanged(&request.uses, wanted, &plugin.digest)));
+        }
+        if plugin.reconcile.is_none()
+            && let Some(end) = without_reconcile(&request)
+        {
+            return without_outputs(end);
+        }
+        let call = request.call;
         let attempt = match self.attempt(Arc::new(request), supervisor, log) {
             Ok(attempt) => attempt,
             Err(error) => return without_outputs(verdict::of_answer(error, false, None)),
         };
         let groups = attempt.processes.groups();
         let mut store = self.wasm.store(attempt, |attempt| &mut attempt.limiter);
-        let work = async {
-            let stage = plugin.stage.instantiate_async(&mut store).await?;
-            stage.stagewright_stage_plugin().call_run(&mut store).await
-        };
+        let work = async { plugin.call(call, &mut store).await };
         let ended = supervisor.run(work, || groups.interrupt()).await;
         let attempt = store.data_mut();
         attempt.processes.finish().await;
@@ -230,7 +265,7 @@ impl Inner {
             None => ended,
         };
         let end = verdict::of_guest(ended, attempt);
-        AttemptReport { end, outputs: attempt.outputs.take(), release: None }
+        AttemptReport { end, outputs: attempt.outputs.take(), release: attempt.environment.take() }
     }
 
     fn attempt(
@@ -245,6 +280,7 @@ impl Inner {
         let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
         let workspace = Workspace::new(self.root.clone(), policy.clone(), memory);
         let own = OwnOrigins::default();
+        let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
         let rehearsal = request.rehearsal;
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
@@ -263,6 +299,7 @@ impl Inner {
                 log.clone(),
                 &config.environment,
                 &request.env,
+                effects.clone(),
             ),
             http: Http {
                 client: self.client.clone(),
@@ -271,6 +308,7 @@ impl Inner {
                 log: log.clone(),
                 own: own.clone(),
                 rehearsal,
+                effects: effects.clone(),
             },
             artifacts: Arc::new(Artifacts::new(
                 config.artifacts.clone(),
@@ -283,6 +321,7 @@ impl Inner {
                 workspace: workspace.clone(),
                 root: config.workspace.clone(),
                 rehearsal,
+                effects: effects.clone(),
             },
             services: Services {
                 manager: config.services.clone(),
@@ -290,10 +329,14 @@ impl Inner {
                 own,
                 log: log.clone(),
                 environment: request.environment.as_ref().map(|environment| environment.name.clone()),
+                fence: request.environment.as_ref().and_then(|environment| environment.fence),
                 rehearsal,
+                effects: effects.clone(),
                 started: Started::default(),
             },
+            environment: Environment::new(request.clone()),
             gates: Gates::default(),
+            effects,
             denial: None,
             context: Context::new(
                 request,
@@ -303,6 +346,26 @@ impl Inner {
             workspace,
             log,
         })
+    }
+}
+
+fn exchanged(uses: &PluginRef, wanted: &str, found: &str) -> PluginError {
+    PluginError::new(format!("plugin `{uses}` is no longer the one that the run was started with"))
+        .caused_by([format!("it was {wanted}"), format!("it is {found}")])
+        .with_help("put the file back, or resume the run with `--accept-changes`")
+}
+
+/// How a call of `reconcile` ends that the plugin doesn't export.
+fn without_reconcile(request: &AttemptRequest) -> Option<AttemptEnd> {
+    let message = format!("the plugin `{}` exports no `reconcile`", request.uses);
+    match request.call {
+        Call::Run => None,
+        Call::Observe => Some(AttemptEnd::Observed(Observation::Unknown(message))),
+        Call::Undo => {
+            let failure =
+                Failure { kind: FailureKind::Reported, message, causes: Vec::new(), help: None, retryable: false };
+            Some(AttemptEnd::Unsuccessful(Outcome::Errored, failure))
+        }
     }
 }
 

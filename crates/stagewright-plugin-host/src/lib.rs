@@ -44,6 +44,7 @@ mod wasm;
 #[cfg(test)]
 mod testing;
 
+pub use capability::artifacts::{RemovedArtifacts, remove_runs};
 pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use error::{CapabilityError, ErrorCode};
 pub use host::{HostConfig, HostError, PluginHost};

@@ -7,6 +7,8 @@ use serde_json::Value as Json;
 use stagewright_engine::EffectClass;
 use stagewright_model::Permissions;
 
+use crate::policy::reaches_out;
+
 /// Why a plugin can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -85,6 +87,8 @@ pub struct Description {
     pub interfaces: BTreeSet<String>,
     /// Whether it is a native library.
     pub native: bool,
+    /// Whether it can say what became of an attempt that was broken off, and take back what it did.
+    pub reconciles: bool,
 }
 
 impl Description {
@@ -94,10 +98,9 @@ impl Description {
             return EffectClass::External;
         }
         let uses = |interface: &str, granted: bool| granted && self.interfaces.contains(interface);
-        let net = !grants.net.is_empty();
-        let external = uses("http", net)
-            // A process with network grants is a client of whatever it likes.
-            || uses("process", !grants.process.is_empty() && net)
+        // Whatever announces an effect (see `capability::effects`) has to be here.
+        let external = uses("http", !grants.net.is_empty())
+            || uses("process", !grants.process.is_empty() && reaches_out(grants))
             || uses("registry", !grants.registry.is_empty())
             || uses("service", !grants.service.is_empty());
         let local = uses("process", !grants.process.is_empty())
@@ -134,6 +137,7 @@ mod tests {
             digest: String::new(),
             interfaces: interfaces.iter().map(ToString::to_string).collect(),
             native: false,
+            reconciles: false,
         }
     }
 
@@ -151,6 +155,16 @@ mod tests {
         assert_eq!(class(|grants| grants.net.push("a.b".into())), EffectClass::External);
         assert_eq!(class(|grants| grants.registry.push("local/a".into())), EffectClass::External);
         assert_eq!(class(|grants| grants.service.push("a".into())), EffectClass::External);
+
+        let runner = description(&["process"]);
+        let with = |net: &[&str], secrets: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+            let (net, secrets) = (owned(net), owned(secrets));
+            runner.effect_class(&Permissions { process: vec!["x".into()], net, secrets, ..Permissions::default() })
+        };
+        assert_eq!(with(&["cargo"], &[]), EffectClass::Local, "to fetch crates is no effect");
+        assert_eq!(with(&["cargo", "a.b"], &[]), EffectClass::External);
+        assert_eq!(with(&[], &["token"]), EffectClass::External, "it was given for something");
 
         let narrow = description(&["context", "workspace"]);
         let wide = Permissions { net: vec!["a.b".into()], read: vec![".".into()], ..Permissions::default() };

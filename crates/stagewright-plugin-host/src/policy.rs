@@ -29,6 +29,11 @@ pub(crate) struct Policy {
     reserved: Vec<WorkspacePath>,
 }
 
+/// See [`Policy::reaches_out`].
+pub(crate) fn reaches_out(permissions: &Permissions) -> bool {
+    permissions.net.iter().any(|rule| rule != CARGO) || !permissions.secrets.is_empty()
+}
+
 impl Policy {
     /// `cargo_hosts` are origins; `reserved` are paths of the workspace that no grant opens.
     ///
@@ -65,6 +70,12 @@ impl Policy {
             registry: registry.build().map_err(|error| invalid("registry", &error))?,
             reserved,
         })
+    }
+
+    /// Whether a program of the stage can have effects beyond this machine: it has a network, or something secret to
+    /// use there. To fetch crates is no effect.
+    pub(crate) fn reaches_out(&self) -> bool {
+        reaches_out(&self.permissions)
     }
 
     /// `program` as the guest wrote it.

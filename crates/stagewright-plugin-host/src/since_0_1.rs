@@ -18,3 +18,17 @@ wasmtime::component::bindgen!({
         "stagewright:stage/gate.approval": crate::capability::gate::ApprovalBuilder,
     },
 });
+
+/// The `reconcile` export, which a plugin may have beside `plugin`.
+pub(crate) mod reconciling {
+    wasmtime::component::bindgen!({
+        inline: "
+            package stagewright:reconciling;
+            world reconciling { export stagewright:stage/reconcile@0.1.0; }
+        ",
+        path: "../../plugins/wit",
+        world: "stagewright:reconciling/reconciling",
+        exports: { default: async },
+        with: { "stagewright:stage/types@0.1.0": crate::since_0_1::stagewright::stage::types },
+    });
+}

@@ -1,12 +1,13 @@
 //! What several unit tests need.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use stagewright_engine::{AttemptOutput, AttemptRequest, Call, Live, LiveKind, RunId};
+use stagewright_engine::{AttemptOutput, AttemptRequest, Call, EffectRefused, Live, LiveKind, RunId};
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use tokio::sync::mpsc;
 
+use crate::capability::effects::Effects;
 use crate::limits::DEFAULT_LOG;
 use crate::log::AttemptLog;
 use crate::mask::Masker;
@@ -75,6 +76,32 @@ impl TestLog {
         let (sender, live) = mpsc::channel(10_000);
         let output = AttemptOutput::new(StageIndex(0), 1, sender);
         TestLog { log: AttemptLog::new(output, Masker::default(), Switch::default(), DEFAULT_LOG), live }
+    }
+
+    /// An engine that allows everything.
+    pub(crate) fn effects(&self) -> Effects {
+        self.judged_effects(Call::Run, Ok(())).0
+    }
+
+    /// An engine that says the same to every effect, and what it was told.
+    pub(crate) fn judged_effects(
+        &self,
+        call: Call,
+        verdict: Result<(), EffectRefused>,
+    ) -> (Effects, Arc<Mutex<Vec<String>>>) {
+        let (sender, mut live) = mpsc::channel(16);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let seen = told.clone();
+        tokio::spawn(async move {
+            while let Some(Live { kind, .. }) = live.recv().await {
+                if let LiveKind::Effect { what, answer } = kind {
+                    seen.lock().unwrap().push(what);
+                    let _ = answer.send(verdict.clone());
+                }
+            }
+        });
+        let output = AttemptOutput::new(StageIndex(0), 1, sender);
+        (Effects::new(output, self.log.masker().clone(), call), told)
     }
 
     /// The lines so far.

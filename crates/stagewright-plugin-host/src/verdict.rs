@@ -1,6 +1,6 @@
 //! From the end of a guest's call to the end of an attempt.
 
-use stagewright_engine::{AttemptEnd, Failure, FailureKind, Outcome};
+use stagewright_engine::{AttemptEnd, Failure, FailureKind, Finding, Observation, Outcome};
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::attempt::{Attempt, masked};
@@ -9,18 +9,23 @@ use crate::limits::OutOfMemory;
 use crate::mask::Masker;
 use crate::plugin::PluginError;
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
+use crate::since_0_1::reconciling::exports::stagewright::stage::reconcile::Observation as GuestObservation;
 use crate::since_0_1::stagewright::stage::types;
 use crate::stop::Stopped;
+use crate::wasm::Answer;
 
 /// Frames of a backtrace that are worth a reader's time.
 const FRAMES: usize = 8;
 
-/// What became of the call to `run`.
-pub(crate) type Ended = Result<wasmtime::Result<Result<GuestOutcome, types::Error>>, Stopped>;
+/// What became of the call.
+pub(crate) type Ended = Result<wasmtime::Result<Result<Answer, types::Error>>, Stopped>;
 
 /// Judges a guest's end.
 pub(crate) fn of_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
     let masker = attempt.log.masker().clone();
+    if let (Some(failure), Ok(_)) = (attempt.effects.too_late(), &ended) {
+        return AttemptEnd::Unsuccessful(Outcome::Errored, failure);
+    }
     match ended {
         Err(stopped) => of_stop(&stopped),
         Ok(Err(error)) => {
@@ -28,9 +33,10 @@ pub(crate) fn of_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
             AttemptEnd::Unsuccessful(Outcome::Errored, failure)
         }
         Ok(Ok(Err(error))) => of_answer(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denial.take()),
-        Ok(Ok(Ok(GuestOutcome::Succeeded))) => AttemptEnd::Succeeded,
-        Ok(Ok(Ok(GuestOutcome::Skipped(reason)))) => AttemptEnd::Skipped(masker.text(&reason)),
-        Ok(Ok(Ok(GuestOutcome::Suspended(suspension)))) => match attempt.gates.take(&suspension.token) {
+        Ok(Ok(Ok(Answer::Undone | Answer::Ran(GuestOutcome::Succeeded)))) => AttemptEnd::Succeeded,
+        Ok(Ok(Ok(Answer::Observed(observation)))) => AttemptEnd::Observed(of_observation(observation, &masker)),
+        Ok(Ok(Ok(Answer::Ran(GuestOutcome::Skipped(reason))))) => AttemptEnd::Skipped(masker.text(&reason)),
+        Ok(Ok(Ok(Answer::Ran(GuestOutcome::Suspended(suspension))))) => match attempt.gates.take(&suspension.token) {
             Some(gate) => AttemptEnd::Suspended(gate),
             None => {
                 let failure = Failure {
@@ -43,6 +49,16 @@ pub(crate) fn of_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
                 AttemptEnd::Unsuccessful(Outcome::Errored, failure)
             }
         },
+    }
+}
+
+fn of_observation(observation: GuestObservation, masker: &Masker) -> Observation {
+    match observation {
+        GuestObservation::NotStarted => Observation::Found(Finding::NotStarted),
+        GuestObservation::InProgress => Observation::InProgress,
+        GuestObservation::Applied(what) => Observation::Found(Finding::Applied(masker.text(&what))),
+        GuestObservation::Failed(why) => Observation::Found(Finding::Failed(masker.text(&why))),
+        GuestObservation::Unknown(why) => Observation::Unknown(masker.text(&why)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use stagewright_engine::Problem;
+use stagewright_engine::{Call, Problem};
 use tokio::sync::OnceCell;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, UpdateDeadline};
@@ -19,6 +19,9 @@ use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MemoryLimiter, Ticker};
 use crate::mask::Masker;
 use crate::plugin::{Manifest, PluginError};
+use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
+use crate::since_0_1::reconciling::ReconcilingPre;
+use crate::since_0_1::reconciling::exports::stagewright::stage::reconcile::Observation as GuestObservation;
 use crate::since_0_1::{StagePre, stagewright::stage};
 
 /// The package that a plugin may import from.
@@ -34,6 +37,39 @@ pub(crate) struct Plugin {
     pub(crate) digest: String,
     /// The interfaces that it imports, without package and version.
     pub(crate) interfaces: BTreeSet<String>,
+    /// Its `reconcile`, if it exports that.
+    pub(crate) reconcile: Option<ReconcilingPre<Attempt>>,
+}
+
+/// What a plugin's function answered.
+pub(crate) enum Answer {
+    /// Of `run`.
+    Ran(GuestOutcome),
+    /// Of `observe`.
+    Observed(GuestObservation),
+    /// `undo` has nothing to say but that it is done.
+    Undone,
+}
+
+impl Plugin {
+    /// Instantiates it and calls what is asked for. [`Plugin::reconcile`] must be there for all but [`Call::Run`].
+    pub(crate) async fn call(
+        &self,
+        call: Call,
+        store: &mut Store<Attempt>,
+    ) -> wasmtime::Result<Result<Answer, stage::types::Error>> {
+        if call == Call::Run {
+            let stage = self.stage.instantiate_async(&mut *store).await?;
+            return Ok(stage.stagewright_stage_plugin().call_run(store).await?.map(Answer::Ran));
+        }
+        let Some(reconcile) = &self.reconcile else { wasmtime::bail!("the plugin exports no `reconcile`") };
+        let plugin = reconcile.instantiate_async(&mut *store).await?;
+        let reconcile = plugin.stagewright_stage_reconcile();
+        Ok(match call {
+            Call::Observe => reconcile.call_observe(store).await?.map(Answer::Observed),
+            Call::Run | Call::Undo => reconcile.call_undo(store).await?.map(|()| Answer::Undone),
+        })
+    }
 }
 
 /// Loads each component once.
@@ -75,6 +111,7 @@ fn linker_since_0_1(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
     stage::artifacts::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
     stage::registry::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
     stage::service::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    stage::environment::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
     stage::gate::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
     Ok(linker)
 }
@@ -129,8 +166,13 @@ impl Wasm {
         let component = self.cache.load(&self.engine, &digest, &bytes, || (self.compiling)(name));
         let component = component.map_err(|error| bad(&error))?;
         let interfaces = self.interfaces(name, &component)?;
-        let stage = self.since_0_1.instantiate_pre(&component).and_then(StagePre::new).map_err(|error| bad(&error))?;
-        Ok(Arc::new(Plugin { component, stage, digest, interfaces }))
+        let ready = self.since_0_1.instantiate_pre(&component).map_err(|error| bad(&error))?;
+        let reconcile = exports_reconcile(&component, &self.engine)
+            .then(|| ReconcilingPre::new(ready.clone()))
+            .transpose()
+            .map_err(|error| bad(&error))?;
+        let stage = StagePre::new(ready).map_err(|error| bad(&error))?;
+        Ok(Arc::new(Plugin { component, stage, digest, interfaces, reconcile }))
     }
 
     fn interfaces(&self, name: &str, component: &Component) -> Result<BTreeSet<String>, PluginError> {
@@ -224,6 +266,12 @@ impl Wasm {
             Err(_) => Err(wasmtime::format_err!("it took longer than {INSPECTION:?}")),
         }
     }
+}
+
+fn exports_reconcile(component: &Component, engine: &Engine) -> bool {
+    let component = component.component_type();
+    let mut exports = component.exports(engine);
+    exports.any(|(name, _)| name.strip_prefix(PACKAGE).is_some_and(|name| name.starts_with("reconcile@")))
 }
 
 fn inspection_failed(name: &str, call: &str, error: &wasmtime::Error) -> PluginError {

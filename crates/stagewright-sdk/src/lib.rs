@@ -51,6 +51,7 @@ pub mod clock;
 mod config;
 pub mod context;
 mod duration;
+pub mod environment;
 mod error;
 mod export;
 #[cfg(not(target_arch = "wasm32"))]

@@ -127,6 +127,9 @@ pub struct Current {
     /// When it was promoted, as the host writes it.
     #[serde(default)]
     pub since: Json,
+    /// The environment's token that it was started under; see [`crate::environment::fence`].
+    #[serde(default)]
+    pub fence: Option<u64>,
 }
 
 /// The release of a service that is current; none before the first deploy.

@@ -7,8 +7,12 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 use stagewright_engine::StoreError;
 
-const WRITABLE: &str = "give this user write access to it, or choose another state folder";
+pub(crate) const WRITABLE: &str = "give this user write access to it, or choose another state folder";
 const SPACE: &str = "free some disk space, then resume the run: what was recorded is kept";
+
+/// What to do about a database that can't be used as it is.
+pub(crate) const DAMAGED: &str = "the database is damaged: restore a copy, or move it away together with its -wal and \
+    -shm files to begin anew; the logs in runs/ stay readable";
 
 /// For `map_err`: `doing` completes "can't …".
 pub(crate) fn database<D: Display>(doing: D, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -26,10 +30,7 @@ fn remedy(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             Some("another process keeps the database locked: wait for it or end it, then try again")
         }
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(
-            "the database is damaged: move it away together with its -wal and -shm files, or restore a copy; the logs \
-             in runs/ stay readable",
-        ),
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(DAMAGED),
         ErrorCode::SystemIoFailure => Some("check the disk and what the kernel's log says of it"),
         _ => None,
     }

@@ -10,7 +10,7 @@ use stagewright_model::StageIndex;
 
 use crate::error::refused;
 use crate::journal::integer;
-use crate::{Store, create_folder, lease};
+use crate::{Store, create_folder, lease, ledger};
 
 /// What is known of a run before its first event, and needed to resume it.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,9 +123,14 @@ impl Store {
         let source = encode(serde_json::to_string(&record.source))?;
         create_folder(&self.run_directory(&record.id).join("logs"))?;
         self.durably(format_args!("record run {id}"), |transaction| {
+            let number: i64 = transaction.query_row(
+                "UPDATE counters SET last = last + 1 WHERE name = 'run' RETURNING last",
+                [],
+                |row| row.get(0),
+            )?;
             transaction.execute(
-                "INSERT INTO runs (id, pipeline, file, pipeline_text, started, rehearsal, inputs, source)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO runs (id, pipeline, file, pipeline_text, started, rehearsal, inputs, source, number)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 (
                     id,
                     &record.pipeline,
@@ -135,6 +140,7 @@ impl Store {
                     record.rehearsal,
                     inputs,
                     source,
+                    number,
                 ),
             )
         })?;
@@ -175,7 +181,7 @@ impl Store {
         let select = "SELECT id, pipeline, file, rehearsal, started, conclusion, suspended, failed_stage, source,
                 coalesce((SELECT at FROM events WHERE run = id ORDER BY seq DESC LIMIT 1), started),
                 (SELECT json_group_array(gate.id ORDER BY gate.stage) FROM open_gates AS gate WHERE gate.run = runs.id)
-             FROM runs WHERE ?1 IS NULL OR pipeline = ?1 ORDER BY started DESC, id DESC LIMIT ?2";
+             FROM runs WHERE ?1 IS NULL OR pipeline = ?1 ORDER BY number DESC LIMIT ?2";
         let query = || -> rusqlite::Result<Vec<RunRow>> {
             let mut statement = self.connection.prepare_cached(select)?;
             // A negative limit is none.
@@ -217,7 +223,7 @@ impl Store {
             "latest" => ("?1 = ''", ""),
             prefix => ("substr(id, 1, length(?1)) = ?1", prefix),
         };
-        let select = format!("SELECT id FROM runs WHERE {condition} ORDER BY started DESC, id DESC LIMIT 6");
+        let select = format!("SELECT id FROM runs WHERE {condition} ORDER BY number DESC LIMIT 6");
         let query = || {
             let mut statement = self.connection.prepare_cached(&select)?;
             statement.query_map([text], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
@@ -261,10 +267,10 @@ impl Store {
     }
 }
 
-/// Keeps what [`Store::list`] and [`Store::open_gates`] show in step with an event that is being recorded.
-pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) -> rusqlite::Result<()> {
+/// Keeps what [`Store::list`], [`Store::open_gates`] and the ledger show in step with an event that is being recorded.
+pub(crate) fn follow(transaction: &Transaction<'_>, id: &RunId, event: &Event) -> rusqlite::Result<()> {
     let change = |sql: &str, values: &[&dyn rusqlite::ToSql]| transaction.prepare_cached(sql)?.execute(values);
-    let run = &run.0;
+    let run = &id.0;
     match &event.kind {
         EventKind::GateOpened { stage, gate, .. } => {
             let gate =
@@ -309,14 +315,18 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
             )?;
             change("DELETE FROM open_gates WHERE run = ?1", &[run])?;
             change("DELETE FROM decisions WHERE run = ?1", &[run])?;
+            change("DELETE FROM cancels WHERE run = ?1", &[run])?;
         }
-        _ => {}
+        EventKind::GroupLeft { group } => {
+            change("DELETE FROM group_members WHERE run = ?1 AND name = ?2", &[run, group])?;
+        }
+        _ => ledger::follow(transaction, id, event)?,
     }
     Ok(())
 }
 
 /// The id of stage `?2` of run `?1`, which the run's first event tells.
-const STAGE_ID: &str = "coalesce((SELECT kind ->> ('$.stages[' || ?2 || '].id') FROM events
+pub(crate) const STAGE_ID: &str = "coalesce((SELECT kind ->> ('$.stages[' || ?2 || '].id') FROM events
      WHERE run = ?1 AND seq = 0), 'stage ' || ?2)";
 
 fn close_gate(transaction: &Transaction<'_>, run: &str, stage: StageIndex) -> rusqlite::Result<()> {
@@ -328,7 +338,7 @@ fn more(count: usize) -> &'static str {
     if count > 5 { ", …" } else { "" }
 }
 
-fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+pub(crate) fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp(row.get::<_, i64>(column)?.cast_unsigned()))
 }
 
@@ -337,7 +347,7 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlit
     serde_json::from_str(&text).map_err(|error| not_json(column, error))
 }
 
-fn parse<T: DeserializeOwned>(column: usize, value: Json) -> rusqlite::Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(column: usize, value: Json) -> rusqlite::Result<T> {
     serde_json::from_value(value).map_err(|error| not_json(column, error))
 }
 

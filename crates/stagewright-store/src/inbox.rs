@@ -1,4 +1,7 @@
-//! Answers to gates, left by one process for another.
+//! What one process leaves for another that drives a run: answers to gates, and requests to end.
+//!
+//! Both are handed out once per handle, and leave the database only in the transaction that records what came of them.
+//! What was taken by a process that then died is there for the next.
 
 use stagewright_engine::{Decision, RunId, StoreError};
 use stagewright_model::StageIndex;
@@ -24,10 +27,7 @@ impl Store {
         Ok(())
     }
 
-    /// The answers that were left for `run`, oldest first; each once per handle.
-    ///
-    /// An answer leaves the database only in the transaction that records it as an event. One that was taken by a
-    /// process which then died is there for the next.
+    /// The answers that were left for `run`, oldest first. An answer is gone once its event is recorded.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -46,5 +46,37 @@ impl Store {
             .filter(|(number, ..)| self.delivered.insert(*number))
             .map(|(_, stage, decision)| (stage, decision))
             .collect())
+    }
+
+    /// Asks the process that drives the run, or will resume it, to end it. It is on disk once this returns. False when
+    /// the run has ended or isn't there, and there is nobody to ask.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn request_cancel(&mut self, run: &RunId, reason: &str) -> Result<bool, StoreError> {
+        let left = self.durably(format_args!("ask run {run} to end"), |transaction| {
+            transaction.execute(
+                "INSERT INTO cancels (run, reason) SELECT id, ?2 FROM runs WHERE id = ?1 AND conclusion IS NULL",
+                (&run.0, reason),
+            )
+        })?;
+        Ok(left > 0)
+    }
+
+    /// Why `run` was asked to end, oldest request first. Requests are gone once the run has ended.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn take_cancels(&mut self, run: &RunId) -> Result<Vec<String>, StoreError> {
+        let query = || {
+            let mut statement =
+                self.connection.prepare_cached("SELECT number, reason FROM cancels WHERE run = ?1 ORDER BY number")?;
+            statement
+                .query_map([&run.0], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<Vec<(i64, String)>>>()
+        };
+        let waiting = query().map_err(self.failed(format_args!("read the requests to end run {run}")))?;
+        let new = waiting.into_iter().filter(|(number, _)| self.delivered_cancels.insert(*number));
+        Ok(new.map(|(_, reason)| reason).collect())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use rusqlite::{Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use stagewright_engine::{Event, EventKind, RunId, RunStore, StoreError, Timestamp};
 
 use crate::error::refused;
@@ -33,7 +33,8 @@ impl RunStore for Store {
             return if durable { self.sync() } else { Ok(()) };
         }
         self.use_commits(if durable { Commits::Synced } else { Commits::Unsynced })?;
-        append_all(&mut self.connection, run, &recorded).map_err(|error| match error {
+        let known = self.next.take().filter(|(known, _)| known == run).map(|(_, next)| next);
+        let next = append_all(&mut self.connection, run, known, &recorded).map_err(|error| match error {
             AppendError::Database(error) => self.failed(format_args!("record events of run {run}"))(error),
             AppendError::Json(error) => StoreError {
                 message: format!("can't write an event of run {run} as JSON"),
@@ -48,7 +49,9 @@ impl RunStore for Store {
                 format!("event {found} of run {run} can't be recorded: the journal's next is {expected}"),
                 "another process may have gone on with the run: look at it with `stagewright runs`",
             ),
-        })
+        })?;
+        self.next = Some((run.clone(), next));
+        Ok(())
     }
 }
 
@@ -87,7 +90,7 @@ impl Store {
     }
 
     fn use_commits(&mut self, commits: Commits) -> Result<(), StoreError> {
-        if self.commits != commits {
+        if self.commits != Some(commits) {
             let level = match commits {
                 Commits::Synced => "FULL",
                 Commits::Unsynced => "NORMAL",
@@ -95,7 +98,7 @@ impl Store {
             self.connection
                 .pragma_update(None, "synchronous", level)
                 .map_err(self.failed("choose how durable commits are"))?;
-            self.commits = commits;
+            self.commits = Some(commits);
         }
         Ok(())
     }
@@ -118,10 +121,13 @@ impl Store {
         done.map_err(self.failed(doing))
     }
 
+    /// A synced commit makes durable what was committed before it, too. It has to change something, or SQLite leaves it
+    /// out.
     fn sync(&mut self) -> Result<(), StoreError> {
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()))
-            .map_err(self.failed("sync the journal"))
+        self.durably("sync the journal", |transaction| {
+            transaction.execute("UPDATE counters SET last = last + 1 WHERE name = 'sync'", [])
+        })?;
+        Ok(())
     }
 }
 
@@ -138,9 +144,16 @@ impl From<rusqlite::Error> for AppendError {
     }
 }
 
-fn append_all(connection: &mut rusqlite::Connection, run: &RunId, events: &[&Event]) -> Result<(), AppendError> {
+/// Gives the number of the next event. `known` is what it was when this handle last wrote to the run; another one may
+/// have written since, and then the first insert fails.
+fn append_all(
+    connection: &mut Connection,
+    run: &RunId,
+    known: Option<u64>,
+    events: &[&Event],
+) -> Result<u64, AppendError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut expected = next_seq(&transaction, run)?;
+    let mut expected = known.map_or_else(|| next_seq(&transaction, run), Ok)?;
     {
         let mut insert =
             transaction.prepare_cached("INSERT INTO events (run, seq, at, kind) VALUES (?1, ?2, ?3, ?4)")?;
@@ -149,12 +162,19 @@ fn append_all(connection: &mut rusqlite::Connection, run: &RunId, events: &[&Eve
                 return Err(AppendError::OutOfOrder { expected, found: event.seq });
             }
             let kind = serde_json::to_string(&event.kind).map_err(AppendError::Json)?;
-            insert.execute((&run.0, integer(event.seq), integer(event.at.0), kind))?;
+            match insert.execute((&run.0, integer(event.seq), integer(event.at.0), kind)) {
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                    let expected = next_seq(&transaction, run)?;
+                    return Err(AppendError::OutOfOrder { expected, found: event.seq });
+                }
+                inserted => inserted?,
+            };
             history::follow(&transaction, run, event)?;
             expected += 1;
         }
     }
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(expected)
 }
 
 fn next_seq(transaction: &Transaction<'_>, run: &RunId) -> Result<u64, AppendError> {
@@ -259,11 +279,12 @@ mod tests {
     fn an_empty_durable_append_syncs_what_came_before() {
         let (directory, mut store) = store();
         store.append(&run(), &[event(0, "before".to_owned())], false).unwrap();
+        let length = || std::fs::metadata(directory.path().join("stagewright.db-wal")).unwrap().len();
+        let before = length();
         store.append(&run(), &[], true).unwrap();
-        // A checkpoint carries the write-ahead log over: the database alone now has the event.
-        let copy = directory.path().join("copy");
-        std::fs::create_dir(&copy).unwrap();
-        std::fs::copy(store.database(), copy.join(crate::DATABASE)).unwrap();
-        assert_eq!(Store::open(&copy).unwrap().events(&run()).unwrap().len(), 1);
+        // SQLite syncs the log for each commit at this level that writes to it, and all that stands in it by then.
+        assert!(length() > before, "something was committed");
+        let level: i64 = store.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+        assert_eq!(level, 2);
     }
 }

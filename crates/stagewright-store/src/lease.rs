@@ -20,32 +20,41 @@ pub struct Lease {
 }
 
 impl Store {
-    /// Claims the right to drive `run`.
+    /// Claims the right to drive `run`. What a process that drove it before and died had of environments is free.
     ///
     /// # Errors
     /// When another live process (or another [`Lease`] of this one) drives it.
     pub fn claim(&self, run: &RunId) -> Result<Lease, StoreError> {
-        let directory = self.run_directory(run);
-        create_folder(&directory)?;
-        let path = directory.join("lease");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|error| error::file("open", &path, error))?;
-        for attempt in 1.. {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if attempt < TRIES => std::thread::sleep(PAUSE),
-                Err(TryLockError::WouldBlock) => return Err(held(run, &mut file)),
-                Err(TryLockError::Error(error)) => return Err(error::file("lock", &path, error)),
-            }
-        }
-        note_holder(&mut file).map_err(|error| error::file("write", &path, error))?;
-        Ok(Lease { _file: file })
+        let lease = take(&self.run_directory(run), run, TRIES)?;
+        // Or it would seem to be this process that has them, until their time is up.
+        self.connection
+            .execute("UPDATE environments SET holder = NULL, beat = NULL WHERE holder = ?1", [&run.0])
+            .map_err(self.failed(format_args!("let go of what run {run} had")))?;
+        Ok(lease)
     }
+}
+
+/// Takes the lock, and makes the run's folder when it isn't there.
+pub(crate) fn take(run_directory: &Path, run: &RunId, tries: u32) -> Result<Lease, StoreError> {
+    create_folder(run_directory)?;
+    let path = run_directory.join("lease");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| error::file("open", &path, error))?;
+    for attempt in 1.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if attempt < tries => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(held(run, &mut file)),
+            Err(TryLockError::Error(error)) => return Err(error::file("lock", &path, error)),
+        }
+    }
+    note_holder(&mut file).map_err(|error| error::file("write", &path, error))?;
+    Ok(Lease { _file: file })
 }
 
 /// Whether a process drives the run of this folder.

@@ -1,8 +1,9 @@
 //! The logs of stages: one plain text file an attempt.
 //!
 //! A line is `<ms since the Unix epoch> <stream> <text>`, where the stream is `o` (a process's standard output), `e`
-//! (its standard error), `p` (the plugin) or `g` (the engine). The last line of a complete log is `sealed`. A last
-//! line without its line end was being written when the machine went down, and is not shown.
+//! (its standard error), `p` (the plugin) or `g` (the engine). The last line of a complete log is `sealed`; there may
+//! be more such lines before it, where an attempt went on after a gate or was asked about after a crash. A last line
+//! without its line end was being written when the machine went down, and is not shown.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -50,17 +51,20 @@ pub struct LogReader {
 }
 
 impl Store {
-    /// For writing the logs of `run`.
+    /// For writing the logs of `run`, by the process that drives it. Logs that the process before it was cut off from
+    /// are sealed: nobody is left to write to them.
     ///
     /// # Errors
-    /// When the folder can't be made.
+    /// When the folder can't be made, and whatever the disk refuses.
     pub fn logs(&self, run: &RunId) -> Result<RunLogs, StoreError> {
         let directory = self.run_directory(run).join("logs");
         create_folder(&directory)?;
+        seal_cut(&directory)?;
         Ok(RunLogs { directory, open: HashMap::new(), batch: Vec::new() })
     }
 
-    /// For reading one attempt's log. An attempt that has said nothing has no file, and its reader gives nothing.
+    /// For reading one attempt's log. An attempt that has said nothing has no file, and its reader gives nothing, and
+    /// no seal: that it is over, its journal says.
     pub fn read_log(&self, run: &RunId, stage: StageIndex, attempt: u32) -> LogReader {
         let path = log_path(&self.run_directory(run).join("logs"), stage, attempt);
         LogReader { path, file: None, line: Vec::new(), number: 0, sealed: false }
@@ -86,8 +90,45 @@ impl Store {
             attempts.sort_unstable();
             Ok(attempts)
         };
-        list().map_err(|error| error::file("list", &directory, error))
+        match list() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed.map_err(|error| error::file("list", &directory, error)),
+        }
     }
+}
+
+fn seal_cut(directory: &Path) -> Result<(), StoreError> {
+    let seal = |path: &Path| -> io::Result<()> {
+        if ends_sealed(path)? {
+            return Ok(());
+        }
+        put_seal(open_for_append(path)?, directory)
+    };
+    let entries = std::fs::read_dir(directory).map_err(|error| error::file("list", directory, error))?;
+    for entry in entries {
+        let path = entry.map_err(|error| error::file("list", directory, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            seal(&path).map_err(|error| error::file("seal", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Both the log and its name in the folder are on disk once this returns.
+fn put_seal(mut log: File, directory: &Path) -> io::Result<()> {
+    log.write_all(SEAL)?;
+    log.sync_data()?;
+    File::open(directory)?.sync_all()
+}
+
+fn ends_sealed(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut end = Vec::new();
+    // With the line end before it: a line of its own.
+    file.seek(SeekFrom::Start(length.saturating_sub(SEAL.len() as u64 + 1)))?;
+    file.read_to_end(&mut end)?;
+    Ok(end == SEAL || (end.starts_with(b"\n") && end.ends_with(SEAL)))
 }
 
 impl LogSink for RunLogs {
@@ -120,20 +161,14 @@ impl LogSink for RunLogs {
 
     fn seal(&mut self, stage: StageIndex, attempt: u32) -> Result<(), StoreError> {
         // Without a file there is nothing that could be lost.
-        let Some(mut file) = self.open.remove(&(stage, attempt)) else { return Ok(()) };
+        let Some(file) = self.open.remove(&(stage, attempt)) else { return Ok(()) };
         let path = log_path(&self.directory, stage, attempt);
-        let directory = &self.directory;
-        let mut sync = || {
-            file.write_all(SEAL)?;
-            file.sync_data()?;
-            File::open(directory)?.sync_all()
-        };
-        sync().map_err(|error| error::file("seal", &path, error))
+        put_seal(file, &self.directory).map_err(|error| error::file("seal", &path, error))
     }
 }
 
 impl LogReader {
-    /// Whether the log is complete, as far as it was read.
+    /// Whether the last line that was read is a seal. The log may go on all the same, when its attempt does.
     pub fn is_sealed(&self) -> bool {
         self.sealed
     }

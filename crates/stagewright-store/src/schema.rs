@@ -1,12 +1,18 @@
-//! The database's schema and how an older one is brought up to date.
+//! The database's schema, how an older one is brought up to date, and what is looked at before anything is written.
+//!
+//! Opening reads the header and the schema, and SQLite compares the length of the file with what its header says. So
+//! another program's file, garbage and a file that was cut off are found here, at the cost of a few pages, and left as
+//! they were found. A page that was damaged in place isn't: to find it would take reading the whole database at each
+//! start. It is an error when it is read, never a shorter answer.
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use stagewright_engine::StoreError;
 
-use crate::error::{database, refused};
+use crate::error::{DAMAGED, WRITABLE, database, refused};
 
 /// `PRAGMA application_id`: "SgWr". Tells our databases from those of others.
 const APPLICATION_ID: i64 = 0x5367_5772;
@@ -16,13 +22,24 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Step n leads from schema version n to n + 1; `PRAGMA user_version` holds the version. A step that has been released
 /// never changes.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
+/// Opens for reading and writing; makes the database when it isn't there.
 pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(database("open the database", path))?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(database("set the lock's timeout", path))?;
-    let version = inspect(&connection, path)?;
+    refuse_remains(path)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let version = version(read_header(&connection), path)?;
+    refuse_cut(&connection, path)?;
+    // SQLite takes what it can get.
+    if connection.is_readonly(rusqlite::MAIN_DB).map_err(database("look at the database", path))? {
+        return Err(refused(format!("can't write {}", path.display()), WRITABLE));
+    }
+    if version == 0 {
+        // Counts only before there is anything in the file. Lets `gc` give space back in small steps.
+        connection
+            .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+            .map_err(database("choose how space is given back", path))?;
+    }
     enter_wal(&connection).map_err(database("turn on write-ahead logging", path))?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(database("ask for durable commits", path))?;
     connection.pragma_update(None, "foreign_keys", true).map_err(database("turn on foreign keys", path))?;
@@ -32,10 +49,118 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// The schema version, read without changing anything; 0 for a new database.
-fn inspect(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
-    let (application, version, tables) =
-        read_header(connection).map_err(database("read the header of the database", path))?;
+/// Opens for reading, also where nothing may be written. None when there is no database yet, or one that has to be
+/// brought up to date first.
+pub(crate) fn open_read_only(path: &Path) -> Result<Option<Connection>, StoreError> {
+    refuse_remains(path)?;
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let mut header = read_header(&connection);
+    // A database in WAL mode needs a file beside it that all its readers share. Where that can't be made nobody
+    // writes, and what a writer left in its log, it can't have left here.
+    if header.as_ref().is_err_and(needs_files_beside) && !has_content(&beside(path, "-wal")) {
+        connection = connect(&immutable(path), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
+        header = read_header(&connection);
+    }
+    let version = version(header, path)?;
+    refuse_cut(&connection, path)?;
+    Ok((version == MIGRATIONS.len()).then_some(connection))
+}
+
+/// A database that holds nothing, for reading where there is none.
+pub(crate) fn nothing(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open_in_memory().map_err(database("stand in for the database", path))?;
+    migrate(&mut connection).map_err(database("stand in for the database", path))?;
+    connection.pragma_update(None, "query_only", true).map_err(database("stand in for the database", path))?;
+    Ok(connection)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(database("open the database", path))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(database("set the lock's timeout", path))?;
+    connection.pragma_update(None, "cell_size_check", true).map_err(database("have pages checked", path))?;
+    Ok(connection)
+}
+
+/// To SQLite an empty file is a new database, and what stands in the log beside it is thrown away. Here it can be what
+/// is left of one that was cut off.
+fn refuse_remains(path: &Path) -> Result<(), StoreError> {
+    // These are made after the database has its first page, and looked for before it: another process may be setting
+    // up the same new database at this moment.
+    let log = has_content(&beside(path, "-wal"));
+    let runs = std::fs::read_dir(path.with_file_name("runs")).is_ok_and(|mut runs| runs.next().is_some());
+    match path.metadata() {
+        Ok(file) if file.len() == 0 && (log || runs) => {
+            Err(refused(format!("{} is empty, though there have been runs", path.display()), DAMAGED))
+        }
+        Err(_) if log => Err(refused(
+            format!("{} is missing, though its log {} is there", path.display(), beside(path, "-wal").display()),
+            "put the database back beside its log, or move the log away too",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// SQLite minds missing pages, and not that the last one is incomplete. While there is a log that is to be written
+/// back, this is how a crash can leave it, and no harm.
+fn refuse_cut(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let page: u64 = connection
+        .pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))
+        .map_err(database("read the header of the database", path))?
+        .into();
+    let cut = path.metadata().is_ok_and(|file| file.len() % page != 0) && !has_content(&beside(path, "-wal"));
+    if cut { Err(refused(format!("{} was cut off", path.display()), DAMAGED)) } else { Ok(()) }
+}
+
+fn needs_files_beside(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied))
+}
+
+fn has_content(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.len() > 0)
+}
+
+/// `suffix` is one of those of SQLite's own files.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// <https://www.sqlite.org/uri.html>
+fn immutable(path: &Path) -> PathBuf {
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(char::from(byte)),
+            _ => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    PathBuf::from(uri + "?immutable=1")
+}
+
+/// What identifies a database.
+struct Header {
+    application: i64,
+    version: i64,
+    /// Tables and indices.
+    tables: i64,
+}
+
+fn read_header(connection: &Connection) -> rusqlite::Result<Header> {
+    // In one transaction: another process may be setting up the same new database at this moment.
+    let transaction = connection.unchecked_transaction()?;
+    let tables = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let number = |name: &str| transaction.pragma_query_value(None, name, |row| row.get(0));
+    Ok(Header { application: number("application_id")?, version: number("user_version")?, tables })
+}
+
+/// The schema version; 0 for a new database.
+fn version(header: rusqlite::Result<Header>, path: &Path) -> Result<usize, StoreError> {
+    let Header { application, version, tables } = header.map_err(database("read the header of the database", path))?;
     if tables == 0 && version == 0 {
         return Ok(0);
     }
@@ -56,15 +181,6 @@ fn inspect(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
             "use the newer stagewright that wrote it, or choose another state folder",
         )),
     }
-}
-
-/// Application id, user version, and how many tables and indices there are.
-fn read_header(connection: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
-    // In one transaction: another process may be setting up the same new database at this moment.
-    let transaction = connection.unchecked_transaction()?;
-    let tables = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let number = |name: &str| transaction.pragma_query_value(None, name, |row| row.get(0));
-    Ok((number("application_id")?, number("user_version")?, tables))
 }
 
 /// SQLite answers "busy" at once, without its timeout, while another process turns the same new database to WAL.

@@ -12,8 +12,8 @@ mod tests;
 
 use stagewright_sdk::service::{self, Current, Instance, Release};
 use stagewright_sdk::{
-    Capability, Diagnostic, Error, ErrorCode, Manifest, Observation, Outcome, Reconcile, Result, Stage, context, log,
-    outputs, secrets,
+    Capability, Diagnostic, Error, ErrorCode, Manifest, Observation, Outcome, Reconcile, Result, Stage, context,
+    environment, log, outputs, secrets,
 };
 
 use crate::config::{Config, Probe, digest_of};
@@ -44,30 +44,28 @@ impl Stage for Deploy {
 
     fn run(config: Config) -> Result<Outcome> {
         let previous = service::current(&config.service)?;
-        let instance = start(&config)?;
-        log::info(format!("release {} started at {}", instance.release(), instance.address()));
-        if let Err(error) = check(&config, &instance) {
-            return Err(give_up(&config, &instance, error, previous.as_ref()));
-        }
-        if let Err(error) = instance.promote() {
-            let error = error.context(format!("release {} was healthy, but can't be made current", instance.release()));
-            return Err(give_up(&config, &instance, error, previous.as_ref()));
-        }
-        publish(&config, &instance.release(), &instance.address(), previous.as_ref())?;
+        let (release, address) = put_in_place(&config, previous.as_ref())?;
+        publish(&config, &release, &address, previous.as_ref())?;
         Ok(Outcome::Succeeded)
     }
 }
 
 impl Reconcile for Deploy {
-    /// By content: the current release runs this image, or the deploy isn't there. One that was started and never
-    /// promoted doesn't serve anybody, and counts as not there.
+    /// By token: the current release was started under the one of the attempt in question, or the deploy isn't there.
+    /// One that was started and never promoted doesn't serve anybody, and counts as not there. Where there are no
+    /// tokens, by content.
     fn observe(config: Config) -> Result<Observation> {
         let Some(current) = service::current(&config.service)? else {
             return Ok(Observation::NotStarted);
         };
-        if digest_of(&current.image) != config.image.digest() {
+        let is_there = match (environment::fence(), current.fence) {
+            (Some(own), Some(there)) => own == there,
+            _ => digest_of(&current.image) == config.image.digest(),
+        };
+        if !is_there {
             return Ok(Observation::NotStarted);
         }
+        record(&config, &current.address)?;
         publish(&config, &current.release, &current.address, None)?;
         Ok(Observation::Applied(format!(
             "release {} of {} serves at {}",
@@ -75,15 +73,59 @@ impl Reconcile for Deploy {
         )))
     }
 
-    /// The release before this one is known to the deploy that made it, not to this one: naming its image in another
-    /// deploy is the only way back that can't pick the wrong one.
+    /// Deploys the last known good release once more, as it was configured then.
     fn undo(config: Config) -> Result<()> {
-        Err(Error::failed(format!("the deploy of `{}` can't be undone by itself", config.service))
-            .help("deploy the image in this stage's output `previous`"))
+        let serves = service::current(&config.service)?;
+        let Some(good) = environment::last_known_good()? else {
+            let still = serves.map_or_else(|| "nothing".to_owned(), |current| format!("release {}", current.release));
+            return Err(Error::failed(format!(
+                "no earlier release of `{}` proved good, so there is none to go back to; {still} serves",
+                config.service
+            ))
+            .help("deploy an image that works"));
+        };
+        let earlier: Config = serde_json::from_value(good.config).map_err(|error| {
+            Error::failed(format!("the release of {} was made by another version of this plugin", good.artifact))
+                .cause(error.to_string())
+                .help("deploy an image that works")
+        })?;
+        if earlier.service != config.service {
+            return Err(Error::failed(format!(
+                "the last good release in this environment is of `{}`, not of `{}`",
+                earlier.service, config.service
+            ))
+            .help("give each service an environment of its own"));
+        }
+        let (release, address) = put_in_place(&earlier, serves.as_ref())?;
+        log::info(format!("went back to {}: release {release} serves at {address}", earlier.image.as_str()));
+        Ok(())
     }
 }
 
 stagewright_sdk::export_effectful_stage!(Deploy);
+
+/// Starts a release, and makes it the current one once it is healthy. Gives its name and address.
+fn put_in_place(config: &Config, previous: Option<&Current>) -> Result<(String, String)> {
+    let instance = start(config)?;
+    log::info(format!("release {} started at {}", instance.release(), instance.address()));
+    if let Err(error) = check(config, &instance) {
+        return Err(give_up(config, &instance, error, previous));
+    }
+    if let Err(error) = instance.promote() {
+        let error = error.context(format!("release {} was healthy, but can't be made current", instance.release()));
+        return Err(give_up(config, &instance, error, previous));
+    }
+    record(config, &instance.address())?;
+    Ok((instance.release(), instance.address()))
+}
+
+/// For the environment's ledger.
+fn record(config: &Config, address: &str) -> Result<()> {
+    match environment::fence() {
+        Some(_) => environment::released(config.image.as_str(), Some(address)),
+        None => Ok(()),
+    }
+}
 
 fn start(config: &Config) -> Result<Instance> {
     let mut release = Release::new(&config.service, config.image.as_str());

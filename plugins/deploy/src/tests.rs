@@ -204,6 +204,45 @@ fn observing_goes_by_the_digest_of_the_current_release() {
     let same = host(json!({})).current_release("app", current(NEW)).observe::<Deploy>();
     assert!(matches!(same.result, Ok(Observation::Applied(_))), "{:?}", same.result);
     assert_eq!(same.outputs["url"], ADDRESS);
-    let error = host(json!({})).undo::<Deploy>().result.unwrap_err();
-    assert!(error.help.is_some_and(|help| help.contains("previous")));
+}
+
+#[test]
+fn observing_goes_by_the_token_where_there_is_one() {
+    let there = |fence: u64| {
+        let mut current = current(NEW);
+        current["fence"] = json!(fence);
+        host(json!({})).environment("production").fence(7).current_release("app", current).observe::<Deploy>()
+    };
+    let own = there(7);
+    assert!(matches!(own.result, Ok(Observation::Applied(_))), "{:?}", own.result);
+    assert_eq!(own.recorded, Some((NEW.to_owned(), Some(ADDRESS.to_owned()))));
+    // The same image, deployed with another configuration before.
+    assert_eq!(there(6).result, Ok(Observation::NotStarted));
+    assert_eq!(there(8).result, Ok(Observation::NotStarted));
+}
+
+#[test]
+fn undoing_deploys_the_last_known_good_release_as_it_was_configured() {
+    let mut earlier = with(json!({ "env": { "LEVEL": "debug" } }));
+    earlier["image"] = json!(OLD);
+    let good = json!({ "artifact": OLD, "config": earlier, "fence": 3 });
+    let undoing = || {
+        host(json!({})).environment("production").current_release("app", current(NEW)).ledger(None, Some(good.clone()))
+    };
+    let report = undoing().service(ServiceScript::new("app")).http(health(200)).undo::<Deploy>();
+    assert_eq!(report.result, Ok(()));
+    let release = &report.releases[0];
+    assert!(release.promoted);
+    assert_eq!((release.image.as_str(), release.env["LEVEL"].as_str()), (OLD, "debug"));
+    assert_eq!(report.recorded, Some((OLD.to_owned(), Some(ADDRESS.to_owned()))));
+
+    let report = undoing().service(ServiceScript::new("app")).http(health(503)).undo::<Deploy>();
+    assert!(report.releases[0].discarded && report.recorded.is_none());
+
+    let nowhere = host(json!({})).environment("production").current_release("app", current(NEW)).undo::<Deploy>();
+    assert!(nowhere.result.unwrap_err().message.contains("release r1 serves"));
+    let mut foreign = good.clone();
+    foreign["config"]["service"] = json!("other");
+    let error = undoing().ledger(None, Some(foreign)).undo::<Deploy>().result.unwrap_err();
+    assert!(error.message.contains("`other`"), "{error}");
 }

@@ -1,21 +1,23 @@
-//! `approve` and `reject`: a person's answer to a gate, from any terminal.
+//! `approve`, `reject` and `settle`: a person's answer to a gate, from any terminal.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::Value as Json;
-use stagewright_engine::{Decision, Field, FieldKind, RunId, RunState, StageState, check_decision};
+use stagewright_engine::{
+    Decision, DecisionError, Field, FieldKind, Finding, GateKind, RunId, RunState, StageState, check_decision,
+};
 use stagewright_model::StageIndex;
 use stagewright_store::{OpenGate, Store};
 
-use crate::args::DecideArgs;
+use crate::args::{self, DecideArgs, SettleArgs};
 use crate::clock::SystemClock;
 use crate::command::history::stages_of;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::Repository;
 
-/// Records the answer; the process that drives the run takes it up, or the next `resume`.
+/// `approve` and `reject`.
 pub(crate) fn decide(
     repository: &Repository,
     args: &DecideArgs,
@@ -26,29 +28,77 @@ pub(crate) fn decide(
     let run = store.find(&args.run)?;
     let open = choose(&store, &run, args.stage.as_deref())?;
     let decision = Decision {
-        token: open.gate.token.clone(),
         approved,
-        by: match &args.by {
-            Some(by) => by.clone(),
-            None => user(repository),
-        },
-        reason: args.reason.clone(),
         fields: fields(&open.gate.fields, &args.fields)?,
-        rehearsed: false,
-        finding: None,
+        ..answer(repository, &open, args.by.as_deref(), args.reason.as_deref())
     };
-    let state = state_of(&store, &run, open.stage)?;
-    check_decision(&state, &decision, SystemClock::timestamp()).map_err(|error| {
-        CommandError::not_ready(format!("this answer to `{}` can't be taken: {error}", open.stage_id))
-            .hint(form(&open.gate.fields))
-    })?;
-    store.put_decision(&run, open.stage, &decision)?;
     let verb = if approved { "Approved" } else { "Rejected" };
-    writeln!(out, "{verb}: {} of run {run}, by {}.", open.stage_id, decision.by)?;
-    if store.claim(&run).is_ok() {
+    leave(repository, &mut store, &open, &decision, verb, out)
+}
+
+/// `settle`: what became of an attempt that was broken off.
+pub(crate) fn settle(repository: &Repository, args: &SettleArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let mut store = Store::open(&repository.state)?;
+    let run = store.find(&args.run)?;
+    let open = choose(&store, &run, Some(&args.stage))?;
+    let by = args.by.clone().unwrap_or_else(|| user(repository));
+    let said = args.reason.clone().unwrap_or_else(|| format!("{by} says so"));
+    let finding = match args.finding {
+        args::Finding::NotStarted => Finding::NotStarted,
+        args::Finding::Applied => Finding::Applied(said),
+        args::Finding::Failed => Finding::Failed(said),
+    };
+    let decision = Decision {
+        approved: true,
+        finding: Some(finding),
+        ..answer(repository, &open, args.by.as_deref(), args.reason.as_deref())
+    };
+    leave(repository, &mut store, &open, &decision, "Settled", out)
+}
+
+fn answer(repository: &Repository, open: &OpenGate, by: Option<&str>, reason: Option<&str>) -> Decision {
+    Decision {
+        token: open.gate.token.clone(),
+        by: by.map_or_else(|| user(repository), str::to_owned),
+        reason: reason.map(str::to_owned),
+        ..Decision::default()
+    }
+}
+
+/// Records the answer; the process that drives the run takes it up, or the next `resume`.
+fn leave(
+    repository: &Repository,
+    store: &mut Store,
+    open: &OpenGate,
+    decision: &Decision,
+    verb: &str,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
+    let (run, stage) = (&open.run, &open.stage_id);
+    let state = state_of(store, run, open.stage)?;
+    check_decision(&state, decision, SystemClock::timestamp()).map_err(|error| {
+        let refused = CommandError::not_ready(format!("this answer to `{stage}` can't be taken: {error}"));
+        match error {
+            DecisionError::NotSettled => settle_commands(run, stage).into_iter().fold(refused, CommandError::hint),
+            DecisionError::NoDoubt => refused.hint(format!("answer with: stagewright approve {run} {stage}")),
+            _ => refused.hint(form(&open.gate.fields)),
+        }
+    })?;
+    store.put_decision(run, open.stage, decision)?;
+    writeln!(out, "{verb}: {stage} of run {run}, by {}.", decision.by)?;
+    if Store::open(&repository.state)?.claim(run).is_ok() {
         writeln!(out, "No process drives the run. Go on with it: stagewright resume {run}")?;
     }
     Ok(Exit::Success)
+}
+
+/// The three answers to the question what became of an attempt.
+fn settle_commands(run: &RunId, stage: &str) -> [String; 3] {
+    [
+        format!("its effect is there: stagewright settle {run} {stage} applied"),
+        format!("its effect is not there, and it may run again: stagewright settle {run} {stage} not-started"),
+        format!("its effect is there and doesn't work: stagewright settle {run} {stage} failed"),
+    ]
 }
 
 fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, CommandError> {
@@ -148,7 +198,8 @@ pub(crate) fn rehearsed(gate: &stagewright_engine::Gate) -> Vec<Decision> {
         reason: None,
         fields: required.map(|field| (field.name.clone(), sample(field))).collect(),
         rehearsed: true,
-        finding: None,
+        // Stand-ins alone were touched.
+        finding: (gate.kind == GateKind::Doubt).then_some(Finding::NotStarted),
     };
     vec![decision; gate.approvals.max(1) as usize]
 }

@@ -8,11 +8,12 @@ use stagewright_model::StageIndex;
 use stagewright_report::summary::duration;
 use stagewright_store::{Filter, RunRow, RunState, Store};
 
-use crate::args::{LogsArgs, RunsArgs};
+use crate::args::{LogsArgs, RunsArgs, ShowArgs};
 use crate::clock::readable;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::Repository;
+use crate::screen;
 
 /// `runs`.
 pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
@@ -74,6 +75,17 @@ fn state_name(state: RunState) -> &'static str {
         RunState::Interrupted => "interrupted",
         RunState::Ended(outcome) => outcome.as_str(),
     }
+}
+
+/// `show`: what the run's readers saw, from its journal.
+pub(crate) fn show(repository: &Repository, args: &ShowArgs) -> Result<Exit, CommandError> {
+    let store = Store::open(&repository.state)?;
+    let run = store.find(&args.run)?;
+    let mut reader = screen::lines(args.format);
+    for event in store.events(&run)? {
+        reader.on_event(&event);
+    }
+    Ok(Exit::Success)
 }
 
 /// `logs`.

@@ -1,9 +1,14 @@
 //! One module for each command, or for a few that belong together.
 
+pub(crate) mod cancel;
 pub(crate) mod decide;
+pub(crate) mod environment;
+pub(crate) mod gc;
 pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod plan;
+pub(crate) mod resume;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod service;
 pub(crate) mod validate;

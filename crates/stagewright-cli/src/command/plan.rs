@@ -38,6 +38,9 @@ pub(crate) fn plan(
     for (name, value) in &inputs {
         writeln!(out, "  input {name} = {value}")?;
     }
+    if let Some(concurrency) = &plan.concurrency {
+        writeln!(out, "  one run at a time of the group {}", concurrency.group.source())?;
+    }
     let mut unsandboxed = 0;
     for (position, (stage, description)) in stages.enumerate() {
         writeln!(out)?;
@@ -79,11 +82,23 @@ fn write_stage(
     };
     line("needs", stage.needs.iter().map(|&need| plan.stage(need).id.as_str()).collect::<Vec<_>>().join(", "))?;
     line("if", stage.condition.as_ref().map(|condition| condition.source().to_owned()).unwrap_or_default())?;
-    line("environment", stage.environment.as_ref().map(|environment| environment.name.clone()).unwrap_or_default())?;
+    line("environment", environment(plan, stage))?;
+    line("takes back", stage.compensate.iter().map(|&one| plan.stage(one).id.as_str()).collect::<Vec<_>>().join(", "))?;
     for (key, values) in granted(&stage.permissions) {
         line(key, values.join(", "))?;
     }
     line("unsandboxed", powers(stage))
+}
+
+/// The environment that the stage acts on, and what stands before that.
+fn environment(plan: &Plan, stage: &Stage) -> String {
+    let Some(name) = stage.environment.as_ref().map(|environment| &environment.name) else { return String::new() };
+    let declared = plan.environments.get(name);
+    let approvers = declared.map(|declared| declared.approvers.join(", ")).filter(|approvers| !approvers.is_empty());
+    match approvers {
+        Some(approvers) => format!("{name}, after an approval by {approvers}"),
+        None => name.clone(),
+    }
 }
 
 /// What of a stage runs outside of the sandbox; empty when nothing does.
@@ -127,6 +142,7 @@ fn as_json(plan: &Plan, stage: &Stage, description: &Description) -> Json {
         "needs": stage.needs.iter().map(|&need| plan.stage(need).id.as_str()).collect::<Vec<_>>(),
         "if": stage.condition.as_ref().map(|condition| condition.source()),
         "environment": stage.environment.as_ref().map(|environment| environment.name.as_str()),
+        "compensate": stage.compensate.iter().map(|&one| plan.stage(one).id.as_str()).collect::<Vec<_>>(),
         "permissions": stage.permissions,
         "unsandboxed": !powers(stage).is_empty(),
     })

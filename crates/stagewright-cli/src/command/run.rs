@@ -1,22 +1,40 @@
-//! `run` and `resume`.
+//! `run` and `rerun`.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use stagewright_engine::{Event, EventKind, Input, Outcome, RunId, RunState, RunValues, Scheduler, Status};
+use serde_json::Value as Json;
+use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler};
 use stagewright_model::{Plan, StageIndex};
 use stagewright_store::{RunRecord, Store};
 
-use crate::args::{DriveArgs, Global, ResumeArgs, RunArgs};
+use crate::args::{DriveArgs, Global, RerunArgs, RunArgs};
 use crate::clock::{SystemClock, compact};
+use crate::command::decide::user;
 use crate::conduct::{Run, conduct};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::Host;
-use crate::repository::Repository;
-use crate::{load, select, source};
+use crate::repository::{PipelineFile, Repository};
+use crate::{binding, load, select, source};
+
+/// All that a new run is made of.
+pub(crate) struct NewRun {
+    pub(crate) file: PipelineFile,
+    pub(crate) plan: Plan,
+    pub(crate) host: Host,
+    pub(crate) inputs: BTreeMap<String, Json>,
+    pub(crate) source: Json,
+    pub(crate) rehearsal: bool,
+    /// Stages that are left out, each with the reason.
+    pub(crate) left_out: BTreeMap<StageIndex, String>,
+    /// Outputs of stages that are left out, from an earlier run.
+    pub(crate) inherited: BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
+    pub(crate) way: ReleaseWay,
+    pub(crate) keep_services: bool,
+}
 
 /// `run`.
 pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> Result<Exit, CommandError> {
@@ -25,119 +43,110 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
     let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
     let left_out = select::left_out(&plan, &args.only, &args.skip)?;
     let host = Host::open(repository, &plan)?;
-    host.check(&file, &plan, &left_out)?;
-    let mut store = Store::open(&repository.state)?;
-    let values = RunValues {
+    let source = source::values(&source::read(&repository.root), &user(repository));
+    let new = NewRun {
+        file,
+        plan,
+        host,
         inputs,
-        source: source::values(&source::read(&repository.root)),
-        file: file.name.clone(),
+        source,
         rehearsal: args.rehearse,
         left_out,
+        inherited: BTreeMap::new(),
+        way: ReleaseWay::Deploy,
+        keep_services: args.keep_services,
     };
+    start(global, repository, &args.drive, new)
+}
+
+/// `rerun`: the pipeline's text, the inputs and the selection of stages are those of the earlier run.
+pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) -> Result<Exit, CommandError> {
+    let store = Store::open(&repository.state)?;
+    let id = store.find(&args.run)?;
+    let record = store.run(&id)?.ok_or_else(|| CommandError::internal(format!("run {id} has no record")))?;
+    let past = store.events(&id)?;
+    drop(store);
+    let file = PipelineFile { name: record.file, text: record.pipeline_text };
+    let plan = load::plan(global, repository, &file)?;
+    let host = Host::open(repository, &plan)?;
+    let git = source::read(&repository.root);
+    let changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, &git);
+    if !args.accept_changes {
+        binding::refuse(&id.0, "rerun", &changes)?;
+    }
+    let new = NewRun {
+        left_out: left_out_before(&past),
+        file,
+        plan,
+        host,
+        inputs: record.inputs,
+        source: source::values(&git, &user(repository)),
+        rehearsal: record.rehearsal,
+        inherited: BTreeMap::new(),
+        way: ReleaseWay::Deploy,
+        keep_services: false,
+    };
+    start(global, repository, &args.drive, new)
+}
+
+/// Checks what can be checked, records the run, and drives it.
+pub(crate) fn start(
+    global: &Global,
+    repository: &Repository,
+    drive: &DriveArgs,
+    new: NewRun,
+) -> Result<Exit, CommandError> {
+    let NewRun { file, plan, host, inputs, source, rehearsal, left_out, inherited, way, keep_services } = new;
+    host.check(&file, &plan, &left_out)?;
+    let plugins = host.facts(&plan)?;
+    let mut store = Store::open(&repository.state)?;
     let id = new_id();
     store.create_run(&RunRecord {
         id: id.clone(),
         pipeline: plan.name.clone(),
-        file: file.name,
-        pipeline_text: file.text,
+        file: file.name.clone(),
+        pipeline_text: file.text.clone(),
         started: SystemClock::timestamp(),
-        rehearsal: args.rehearse,
-        inputs: values.inputs.clone(),
-        source: values.source.clone(),
+        rehearsal,
+        inputs: inputs.clone(),
+        source: source.clone(),
     })?;
     let lease = store.claim(&id)?;
-    let scheduler = Scheduler::new(Arc::new(plan), values, jobs(&args.drive));
+    let binding = Some(binding::digest(&file.text, &inputs, &source, &plugins));
+    let values = RunValues { inputs, source, file: file.name, rehearsal, left_out, inherited, plugins, binding, way };
     let run = Run {
         first: Input::Start(id.clone()),
         id,
-        scheduler,
+        scheduler: Scheduler::new(Arc::new(plan), values, jobs(drive)),
         runner: host.runner(),
         store,
         lease,
-        rehearsal: args.rehearse,
+        rehearsal,
         past: Vec::new(),
     };
-    let result = conduct(global, repository, &args.drive, run);
-    if args.rehearse && !args.keep_services {
+    let result = conduct(global, repository, drive, run);
+    if rehearsal && !keep_services {
         host.stop_rehearsal()?;
     }
     result
 }
 
-/// `resume`.
-pub(crate) fn resume(global: &Global, repository: &Repository, args: &ResumeArgs) -> Result<Exit, CommandError> {
-    let store = Store::open(&repository.state)?;
-    let id = store.find(&args.run)?;
-    let lease = store.claim(&id)?;
-    let Some(record) = store.run(&id)? else {
-        return Err(CommandError::internal(format!("run {id} has no record")));
-    };
-    let past = store.events(&id)?;
-    let file = crate::repository::PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
-    let plan = load::plan(global, repository, &file)?;
-    refuse_finished(&id, &past)?;
-    let uncertain = uncertain_deploys(&plan, &past)?;
-    let from = select::named(&plan, "--from", &args.from)?;
-    if let Some(index) = uncertain.iter().find(|index| !from.contains(index)) {
-        let stage = &plan.stage(*index).id;
-        return Err(CommandError::not_ready(format!(
-            "run {id} was interrupted while `{stage}` was under way, and nobody knows how far its deploy came"
-        ))
-        .hint("`stagewright service status` shows what runs now")
-        .hint(format!("to run the stage again: stagewright resume {id} --from {stage}")));
-    }
-    let values = RunValues {
-        inputs: record.inputs,
-        source: record.source,
-        file: record.file,
-        rehearsal: record.rehearsal,
-        left_out: BTreeMap::new(),
-    };
-    let host = Host::open(repository, &plan)?;
-    host.check(&file, &plan, &BTreeMap::new())?;
-    let scheduler = Scheduler::restore(Arc::new(plan), values, jobs(&args.drive), &past).map_err(|error| {
-        CommandError::internal(format!("the journal of run {id} doesn't hold together")).caused_by(error)
-    })?;
-    let run = Run {
-        first: Input::Resume { reason: "asked for".to_owned() },
-        id,
-        scheduler,
-        runner: host.runner(),
-        store,
-        lease,
-        rehearsal: record.rehearsal,
-        past,
-    };
-    let result = conduct(global, repository, &args.drive, run);
-    if record.rehearsal {
-        host.stop_rehearsal()?;
-    }
-    result
+/// Stages that a run ended at its very start, before any of them could have had a say.
+fn left_out_before(past: &[Event]) -> BTreeMap<StageIndex, String> {
+    let at_start = past.iter().skip(1).map_while(|event| match &event.kind {
+        EventKind::OutputsInherited { .. } => Some(None),
+        EventKind::StageEnded {
+            stage,
+            outcome: Outcome::Skipped,
+            conclusion: Outcome::Succeeded,
+            reason: Some(reason),
+        } => Some(Some((*stage, reason.clone()))),
+        _ => None,
+    });
+    at_start.flatten().collect()
 }
 
-fn refuse_finished(id: &RunId, past: &[Event]) -> Result<(), CommandError> {
-    match past.last().map(|event| &event.kind) {
-        Some(EventKind::RunEnded { conclusion: Outcome::Succeeded }) => {
-            Err(CommandError::not_ready(format!("run {id} has succeeded: nothing is left to do")))
-        }
-        None => Err(CommandError::not_ready(format!("run {id} was never started")).hint("start anew: stagewright run")),
-        Some(_) => Ok(()),
-    }
-}
-
-/// Stages with an environment whose attempt has a beginning in the journal and no end.
-fn uncertain_deploys(plan: &Plan, past: &[Event]) -> Result<Vec<StageIndex>, CommandError> {
-    let mut state = RunState::new(plan.stages.iter().map(|stage| stage.id.clone()).collect());
-    for event in past {
-        state
-            .apply(&event.kind)
-            .map_err(|error| CommandError::internal("the journal doesn't hold together").caused_by(error))?;
-    }
-    let running = |index: &StageIndex| matches!(state.stage(*index).status, Status::Running(_));
-    Ok(plan.indices().filter(running).filter(|index| plan.stage(*index).environment.is_some()).collect())
-}
-
-fn jobs(args: &DriveArgs) -> usize {
+pub(crate) fn jobs(args: &DriveArgs) -> usize {
     args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 

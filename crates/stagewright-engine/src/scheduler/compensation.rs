@@ -34,10 +34,11 @@ impl Scheduler {
 
     /// Starts with the next one, once the one before is done.
     pub(super) fn next_undo(&mut self) -> Result<(), IllegalTransition> {
-        if self.undoing.is_some() {
+        let Some(&(stage, _)) = self.undo_queue.front() else { return Ok(()) };
+        let may_start = self.undoing.is_none() && self.has_slot() && !self.is_environment_busy(stage);
+        if !may_start || !self.has_group() {
             return Ok(());
         }
-        let Some(&(stage, _)) = self.undo_queue.front() else { return Ok(()) };
         self.undoing = Some(stage);
         if self.needs_environment(stage) {
             self.claim(stage, true);
@@ -58,9 +59,7 @@ impl Scheduler {
             }
         };
         let fence = view.fence;
-        if let Some(last_known_good) = &view.last_known_good {
-            self.undo_to.clone_from(&Some(last_known_good.clone()));
-        }
+        self.undo_to.clone_from(&view.last_known_good);
         request.environment = request.environment.map(|_| view);
         self.record(EventKind::UndoStarted { stage, attempt, because, fence })?;
         self.running.insert(stage);

@@ -41,6 +41,7 @@ impl Scheduler {
         message: String,
         until: Option<Timestamp>,
     ) -> Result<(), IllegalTransition> {
+        self.awaited.remove(&stage);
         let approvers = self.environment_approvers(stage);
         let opening = self.state.next_seq;
         let gate = Gate {
@@ -60,8 +61,8 @@ impl Scheduler {
 
     fn open_gate(&mut self, stage: StageIndex, attempt: u32, gate: Gate) -> Result<(), IllegalTransition> {
         self.record(EventKind::GateOpened { stage, attempt, gate })?;
-        if self.state.cancel.is_some() {
-            return self.cancel_at_gate(stage, attempt);
+        if let Some(reason) = self.reason_to_stop(stage) {
+            return self.cancel_at_gate(stage, attempt, &reason);
         }
         self.watch_gate(stage, attempt);
         Ok(())
@@ -96,6 +97,10 @@ impl Scheduler {
     }
 
     pub(super) fn on_decision(&mut self, stage: StageIndex, decision: Decision) -> Result<(), IllegalTransition> {
+        if stage.get() >= self.plan.stages.len() {
+            tracing::warn!(stage = stage.0, "decision not taken: the plan has no such stage");
+            return Ok(());
+        }
         if let Err(reason) = self.check(stage, &decision) {
             tracing::warn!(stage = self.plan.stage(stage).id, %reason, "decision not taken");
             return Ok(());
@@ -137,8 +142,7 @@ impl Scheduler {
         }
         let approves = |state: &StageState| {
             let bound = state.gate.as_ref().is_some_and(|gate| gate.binding == self.values.binding);
-            let mut decisions = state.decisions.iter().chain(&state.resumption);
-            bound && decisions.any(|one| one.approved && (one.rehearsed || members.contains(&one.by)))
+            bound && state.admitted.iter().any(|one| one.rehearsed || members.contains(&one.by))
         };
         let ancestors = self.ancestors(stage);
         !self.plan.indices().any(|other| {

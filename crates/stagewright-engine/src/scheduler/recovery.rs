@@ -25,10 +25,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 impl Scheduler {
     /// Asks the plugin.
     pub(super) fn start_recovery(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
-        let request = match self.request(stage, attempt, Call::Observe) {
+        let mut request = match self.request(stage, attempt, Call::Observe) {
             Ok(request) => request,
             Err(error) => return self.fail_before_start(stage, failure(FailureKind::Configuration, error.to_string())),
         };
+        // By this the target tells the attempt's own work from that of others.
+        if let Some(view) = &mut request.environment {
+            view.fence = self.state.stage(stage).attempt_fence;
+        }
         self.record(EventKind::RecoveryStarted { stage, attempt })?;
         self.running.insert(stage);
         self.response.actions.push(Action::Launch(Box::new(request)));
@@ -52,6 +56,7 @@ impl Scheduler {
                 }
                 return self.settle(stage, attempt, finding, None, report.outputs);
             }
+            _ if let Some(reason) = self.reason_to_stop(stage) => return self.cancel_stage(stage, &reason),
             AttemptEnd::Observed(Observation::InProgress) => {
                 self.response.actions.push(Action::Wake { stage, attempt, after: LOOK_AGAIN });
                 return Ok(());
@@ -63,7 +68,8 @@ impl Scheduler {
             }
         };
         let id = &self.plan.stage(stage).id;
-        let message = format!("attempt {attempt} of `{id}` was broken off, and what became of it is unknown: {unknown}");
+        let message =
+            format!("attempt {attempt} of `{id}` was broken off, and what became of it is unknown: {unknown}");
         self.open_engine_gate(stage, attempt, GateKind::Doubt, message, None)
     }
 
@@ -89,13 +95,14 @@ impl Scheduler {
         };
         self.record(EventKind::Recovered { stage, attempt, finding, by, outputs })?;
         match what {
-            Some((outcome, reason)) => {
-                self.end_stage(stage, outcome, self.conclusion_of(stage, outcome), Some(reason))
-            }
-            None => {
-                self.ready.insert(stage);
-                Ok(())
-            }
+            Some((outcome, reason)) => self.end_stage(stage, outcome, self.conclusion_of(stage, outcome), Some(reason)),
+            None => match self.reason_to_stop(stage) {
+                Some(reason) => self.cancel_stage(stage, &reason),
+                None => {
+                    self.ready.insert(stage);
+                    Ok(())
+                }
+            },
         }
     }
 
@@ -104,7 +111,11 @@ impl Scheduler {
         let state = self.state.stage(stage);
         let answered = state.gate_kind() == Some(GateKind::Doubt)
             && state.decisions.last().is_some_and(|decision| decision.finding.is_some());
-        if answered { self.settle_by_person(stage, attempt) } else { self.start_recovery(stage, attempt) }
+        if answered {
+            return self.settle_by_person(stage, attempt);
+        }
+        self.ready.insert(stage);
+        Ok(())
     }
 
     /// Whether the stage is to be asked about, and no call for it is under way.

@@ -47,21 +47,19 @@ impl Scheduler {
 
     /// A stage has ended: releases that it was the last to prove are confirmed.
     pub(super) fn confirm_releases(&mut self, ended: StageIndex) -> Result<(), IllegalTransition> {
-        let mut candidates = self.plan.stage(ended).needs.clone();
-        candidates.push(ended);
-        for stage in candidates {
-            let state = self.state.stage(stage);
-            if state.release.is_none() || state.confirmed || state.status.conclusion() != Some(Outcome::Succeeded) {
-                continue;
-            }
-            let mut dependents = self.plan.graph.neighbors(NodeIndex::new(stage.get()));
-            let proven = dependents.all(|dependent| {
-                self.state.stages[dependent.index()].status.conclusion() == Some(Outcome::Succeeded)
-            });
-            if proven {
-                self.record(EventKind::ReleaseConfirmed { stage })?;
-            }
+        let needs = self.plan.stage(ended).needs.clone();
+        needs.into_iter().chain([ended]).try_for_each(|stage| self.confirm_release(stage))
+    }
+
+    /// Confirms the stage's release, if it has one and all that directly needs the stage has succeeded.
+    pub(super) fn confirm_release(&mut self, stage: StageIndex) -> Result<(), IllegalTransition> {
+        let state = self.state.stage(stage);
+        if state.release.is_none() || state.confirmed || state.status.conclusion() != Some(Outcome::Succeeded) {
+            return Ok(());
         }
-        Ok(())
+        let mut dependents = self.plan.graph.neighbors(NodeIndex::new(stage.get()));
+        let proven = dependents
+            .all(|dependent| self.state.stages[dependent.index()].status.conclusion() == Some(Outcome::Succeeded));
+        if proven { self.record(EventKind::ReleaseConfirmed { stage }) } else { Ok(()) }
     }
 }

@@ -20,7 +20,7 @@ impl Scheduler {
         let tries = attempt - self.state.stage(index).attempts_before;
         let may = failure.is_none_or(|failure| can_retry(failure.kind));
         let wanted = tries <= retry.max && retry.on.contains(&cause);
-        (may && wanted && self.state.cancel.is_none()).then(|| backoff(retry, tries))
+        (may && wanted && self.reason_to_stop(index).is_none()).then(|| backoff(retry, tries))
     }
 }
 

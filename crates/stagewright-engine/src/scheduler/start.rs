@@ -46,7 +46,7 @@ impl Scheduler {
     /// Starts what there are slots for.
     pub(super) fn launch_ready(&mut self) -> Result<(), IllegalTransition> {
         let mut after = None;
-        while self.running.len() + self.claiming.len() < self.jobs {
+        while self.has_slot() {
             let next = match after {
                 None => self.ready.first().copied(),
                 Some(index) => {
@@ -57,7 +57,7 @@ impl Scheduler {
             if !self.has_group() {
                 break;
             }
-            if self.cells_are_full(index) {
+            if self.cells_are_full(index) || self.is_environment_busy(index) {
                 after = Some(index);
                 continue;
             }
@@ -69,8 +69,7 @@ impl Scheduler {
 
     /// A slot is free: what has to come before the attempt, or the attempt.
     fn start(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
-        let state = self.state.stage(index);
-        if let (Some(attempt), Status::Pending | Status::Backoff(_)) = (state.doubt, state.status) {
+        if let Some(attempt) = self.attempt_in_doubt(index) {
             return self.start_recovery(index, attempt);
         }
         if !self.needs_environment(index) {
@@ -92,10 +91,26 @@ impl Scheduler {
         }
     }
 
+    /// Whether one more attempt may be under way.
+    pub(super) fn has_slot(&self) -> bool {
+        self.running.len() + self.claiming.len() < self.jobs
+    }
+
+    /// The attempt that has to be asked about before the stage may start.
+    fn attempt_in_doubt(&self, index: StageIndex) -> Option<u32> {
+        let state = self.state.stage(index);
+        match state.status {
+            Status::Recovering(attempt) => Some(attempt),
+            Status::Pending | Status::Backoff(_) => state.doubt,
+            _ => None,
+        }
+    }
+
     fn cells_are_full(&self, index: StageIndex) -> bool {
         let stage = self.plan.stage(index);
         let Some(max) = stage.matrix.as_ref().and_then(|cell| cell.max_parallel) else { return false };
-        let running = self.cells[&stage.name].iter().filter(|&cell| self.running.contains(cell)).count();
+        let is_busy = |cell: &&StageIndex| self.running.contains(cell) || self.claiming.contains(cell);
+        let running = self.cells[&stage.name].iter().filter(is_busy).count();
         running >= max as usize
     }
 

@@ -13,7 +13,7 @@ use crate::port::{Claim, Claimed, EnvironmentView, Join, Joined};
 use crate::state::{IllegalTransition, Status};
 
 /// How often a run asks again for what another run has.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Scheduler {
     /// Whether a stage may start as far as the concurrency group goes. Asks for the group if that is what is missing.
@@ -41,10 +41,12 @@ impl Scheduler {
         match joined {
             Joined::Granted { replaced } => {
                 self.asking_group = false;
+                self.queued = false;
                 self.group_holder = None;
                 self.record(EventKind::GroupJoined { group, replaced })
             }
             Joined::Waiting { holder } => {
+                self.queued = true;
                 self.response.actions.push(Action::AskAgain(ASK_AGAIN));
                 if self.group_holder.as_ref() != Some(&holder) {
                     self.group_holder = Some(holder.clone());
@@ -58,6 +60,19 @@ impl Scheduler {
     /// Whether a stage acts on an environment that only one run may act on at a time.
     pub(super) fn needs_environment(&self, stage: StageIndex) -> bool {
         self.plan.stage(stage).environment.is_some() && self.values.plugin(stage).effect == EffectClass::External
+    }
+
+    /// Whether another attempt of this run acts on the environment. The token that this one would get takes it away
+    /// from that one.
+    pub(super) fn is_environment_busy(&self, stage: StageIndex) -> bool {
+        let acts_on_it = |other: &StageIndex| {
+            *other != stage
+                && self.environment_of(*other) == self.environment_of(stage)
+                && self.needs_environment(*other)
+                && !matches!(self.state.stage(*other).status, Status::Recovering(_))
+        };
+        let mut others = self.running.iter().chain(&self.claiming).chain(&self.undoing);
+        self.needs_environment(stage) && others.any(acts_on_it)
     }
 
     /// The freeze of the pipeline's own that is in force.
@@ -85,9 +100,20 @@ impl Scheduler {
     pub(super) fn on_claimed(&mut self, stage: StageIndex, claimed: Claimed) -> Result<(), IllegalTransition> {
         self.claiming.remove(&stage);
         let name = self.environment_of(stage).unwrap_or_default().to_owned();
+        if !matches!(claimed, Claimed::Held { .. }) {
+            self.awaited.remove(&stage);
+        }
+        let startable =
+            matches!(self.state.stage(stage).status, Status::Pending | Status::Backoff(_) | Status::Approved(_));
+        // A sibling that was asked for at the same time may have ended it.
+        if !startable && self.undoing != Some(stage) {
+            if let Claimed::Granted { .. } = claimed {
+                self.held.insert(name);
+            }
+            return Ok(());
+        }
         match claimed {
             Claimed::Granted { fence, current, last_known_good } => {
-                self.awaited.remove(&stage);
                 self.held.insert(name.clone());
                 let view = EnvironmentView { name, fence: Some(fence), current, last_known_good };
                 if self.undoing == Some(stage) { self.begin_undo(stage, view) } else { self.begin(stage, Some(view)) }
@@ -103,17 +129,15 @@ impl Scheduler {
             Claimed::Superseded { by } => {
                 let message = format!("run {by} is newer and has been to `{name}`: this run may not overtake it");
                 let mut failure = failure(FailureKind::Superseded, message);
-                failure.help =
-                    Some(format!("start a new run; to go back on purpose: stagewright rollback {name}"));
+                failure.help = Some(format!("start a new run; to go back on purpose: stagewright rollback {name}"));
                 if self.undoing == Some(stage) {
                     return self.end_undo(stage, Outcome::Errored, Some(failure));
                 }
                 self.fail_before_start(stage, failure)
             }
-            // What is undone makes a bad deploy go away; no freeze is meant against that.
-            Claimed::Frozen { .. } if self.undoing == Some(stage) => {
-                self.claim(stage, true);
-                Ok(())
+            Claimed::Frozen { reason, .. } if self.undoing == Some(stage) => {
+                let failure = failure(FailureKind::Internal, format!("`{name}` is frozen ({reason})"));
+                self.end_undo(stage, Outcome::Errored, Some(failure))
             }
             Claimed::Frozen { until, reason } => self.open_freeze(stage, until, &reason),
         }
@@ -166,12 +190,19 @@ impl Scheduler {
                     self.record(EventKind::GroupLeft { group: group.clone() })?;
                 }
                 self.response.actions.push(Action::Leave(group));
-            } else if ended && self.asking_group {
+            } else if ended && self.queued {
                 self.response.actions.push(Action::Leave(group));
             }
             self.asking_group = false;
+            self.queued = false;
         }
         Ok(())
+    }
+
+    /// Everything that others may have once nothing of the run is under way any more.
+    pub(crate) fn turns_held(&self) -> (impl Iterator<Item = &str>, Option<&str>) {
+        let group = self.group.as_deref().filter(|_| self.state.in_group || self.queued);
+        (self.held.iter().map(String::as_str), group)
     }
 
     pub(super) fn run_id(&self) -> RunId {

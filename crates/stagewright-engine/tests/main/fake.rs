@@ -8,9 +8,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Claim, Claimed, Clock, Control, DriveError, Event, EventKind, Failure,
-    FailureKind, Gate, Input, Interrupt, Join, Joined, LogSink, Observer, Outcome, Ports, RunId, RunStore, RunSummary, RunValues,
-    Scheduler, StageRunner, StoreError, Stream, Timestamp, Turns, drive,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Claim, Claimed, Clock, Control, Decision,
+    DriveError, Event, EventKind, Failure, FailureKind, Finding, Gate, Input, Interrupt, Join, Joined, LogSink,
+    Observation, Observer, Outcome, Ports, ReleaseNote, RunId, RunState, RunStore, RunSummary, RunValues, Scheduler,
+    StageRunner, StoreError, Stream, Timestamp, Turns, drive,
 };
 use stagewright_model::{Plan, StageIndex};
 use tokio::sync::{mpsc, watch};
@@ -32,9 +33,26 @@ pub(crate) enum Act {
     /// Never stops.
     IgnoreEverything,
     Say(&'static [&'static str]),
+    /// Announces an effect, has it if it may, and goes on with the other act.
+    Reach(Box<Act>),
+    /// Deploys what has this digest.
+    Deploy(&'static str),
+    TimeOut,
+    /// Leaves something behind that wants to have an effect after so long, and goes on with the other act.
+    Linger(Duration, Box<Act>),
+    Observe(Observation),
 }
 
-/// A script for each stage, an act for each attempt; the last act repeats, and a stage without script succeeds.
+pub(crate) fn reach(then: Act) -> Act {
+    Act::Reach(Box::new(then))
+}
+
+pub(crate) fn found(finding: Finding) -> Act {
+    Act::Observe(Observation::Found(finding))
+}
+
+/// A script for each stage, an act for each attempt; the last act repeats, and a stage without script succeeds. The
+/// other calls of a stage's plugin have scripts of their own, `observe STAGE` and `undo STAGE`.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     acts: HashMap<String, VecDeque<Act>>,
@@ -45,8 +63,13 @@ impl Script {
         Script { acts: acts.into_iter().map(|(stage, acts)| (stage.to_owned(), acts.into())).collect() }
     }
 
+    pub(crate) fn add(&mut self, stage: &str, acts: Vec<Act>) {
+        self.acts.insert(stage.to_owned(), acts.into());
+    }
+
     fn next(&mut self, stage: &str) -> Act {
         match self.acts.get_mut(stage) {
+            None if stage.starts_with("observe ") => found(Finding::NotStarted),
             None => Act::Succeed,
             Some(acts) if acts.len() > 1 => acts.pop_front().expect("more than one"),
             Some(acts) => acts.front().cloned().unwrap_or(Act::Succeed),
@@ -60,9 +83,24 @@ pub(crate) struct Seen {
     pub(crate) requests: Vec<AttemptRequest>,
     pub(crate) running: usize,
     pub(crate) most_running: usize,
+    /// `STAGE#ATTEMPT` of each effect that was allowed, as [`label`] says it.
+    pub(crate) effects: Vec<String>,
+    /// Those that were not.
+    pub(crate) refused: Vec<String>,
+}
+
+/// `STAGE#ATTEMPT`, after the call when it isn't the usual one.
+pub(crate) fn label(request: &AttemptRequest) -> String {
+    let call = match request.call {
+        Call::Run => "",
+        Call::Observe => "observe ",
+        Call::Undo => "undo ",
+    };
+    format!("{call}{}#{}", request.stage_id, request.attempt)
 }
 
 struct FakeRunner {
+    store: FakeStore,
     script: Mutex<Script>,
     seen: Arc<Mutex<Seen>>,
 }
@@ -79,17 +117,23 @@ impl StageRunner for FakeRunner {
     ) -> BoxFuture<'static, AttemptReport> {
         let act = match request.resumption {
             Some(_) => Act::Output("decision", request.resumption.clone().expect("a resumption")),
-            None => self.script.lock().expect("a script").next(&request.stage_id),
+            None => {
+                let label = label(&request);
+                let key = label.rsplit_once('#').expect("a label").0;
+                self.script.lock().expect("a script").next(key)
+            }
         };
         let seen = Arc::clone(&self.seen);
+        let store = self.store.clone();
         async move {
+            let here = Here { request: request.clone(), seen: Arc::clone(&seen), store };
             {
                 let mut seen = seen.lock().expect("what was seen");
                 seen.requests.push(request);
                 seen.running += 1;
                 seen.most_running = seen.most_running.max(seen.running);
             }
-            let report = perform(act, &output, &mut interrupt).await;
+            let report = perform(act, &here, &output, &mut interrupt).await;
             seen.lock().expect("what was seen").running -= 1;
             report
         }
@@ -97,12 +141,61 @@ impl StageRunner for FakeRunner {
     }
 }
 
+/// Where an act is performed.
+struct Here {
+    request: AttemptRequest,
+    seen: Arc<Mutex<Seen>>,
+    store: FakeStore,
+}
+
+impl Here {
+    /// Whether an effect was allowed.
+    async fn reach(&self, output: &AttemptOutput) -> bool {
+        let label = label(&self.request);
+        let allowed = output.effect(format!("reach out for {label}")).await.is_ok();
+        let mut seen = self.seen.lock().expect("what was seen");
+        if allowed {
+            assert!(self.store.has_intent(&self.request), "{label} was allowed without a durable intent");
+            seen.effects.push(label);
+        } else {
+            seen.refused.push(label);
+        }
+        allowed
+    }
+}
+
 async fn perform(
     act: Act,
+    here: &Here,
     output: &AttemptOutput,
     interrupt: &mut watch::Receiver<Option<Interrupt>>,
 ) -> AttemptReport {
     let mut outputs = BTreeMap::new();
+    let mut act = act;
+    if let Act::Linger(after, then) = act {
+        let (label, seen, output) = (label(&here.request), Arc::clone(&here.seen), output.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let allowed = output.effect("linger".to_owned()).await.is_ok();
+            let mut seen = seen.lock().expect("what was seen");
+            if allowed { seen.effects.push(label) } else { seen.refused.push(label) }
+        });
+        act = *then;
+    }
+    while let Act::Reach(then) = act {
+        if !here.reach(output).await {
+            return report(unsuccessful(Outcome::Failed, FailureKind::Superseded, "refused"), outputs);
+        }
+        act = *then;
+    }
+    if let Act::Deploy(artifact) = act {
+        if !here.reach(output).await {
+            return report(unsuccessful(Outcome::Failed, FailureKind::Superseded, "refused"), outputs);
+        }
+        tokio::time::sleep(WORK).await;
+        let release = ReleaseNote { artifact: artifact.to_owned(), url: None };
+        return AttemptReport { release: Some(release), ..report(AttemptEnd::Succeeded, outputs) };
+    }
     let wanted = match act {
         Act::Hang => Some(Interrupt::Graceful),
         Act::IgnoreGraceful => Some(Interrupt::Kill),
@@ -133,7 +226,11 @@ async fn perform(
             }
             AttemptEnd::Succeeded
         }
-        Act::Hang | Act::IgnoreGraceful | Act::IgnoreEverything => unreachable!("handled above"),
+        Act::TimeOut => unsuccessful(Outcome::TimedOut, FailureKind::Timeout, "it took too long"),
+        Act::Observe(observation) => AttemptEnd::Observed(observation),
+        Act::Hang | Act::IgnoreGraceful | Act::IgnoreEverything | Act::Reach(_) | Act::Deploy(_) | Act::Linger(..) => {
+            unreachable!("handled above")
+        }
     };
     report(end, outputs)
 }
@@ -155,6 +252,23 @@ pub(crate) struct FakeStore {
     pub(crate) full_from: Option<u64>,
 }
 
+impl FakeStore {
+    /// Whether it is on disk that the attempt was about to have an effect.
+    fn has_intent(&self, request: &AttemptRequest) -> bool {
+        let durable = self.durable.lock().expect("a lock");
+        let last = durable.iter().rev().find(|(_, durable)| *durable).map(|(seq, _)| *seq);
+        let wanted = (request.stage, request.attempt);
+        self.events.lock().expect("a lock").iter().any(|event| {
+            let is_it = match (&event.kind, request.call) {
+                (EventKind::EffectIntended { stage, attempt, .. }, Call::Run)
+                | (EventKind::UndoStarted { stage, attempt, .. }, Call::Undo) => (*stage, *attempt) == wanted,
+                _ => false,
+            };
+            is_it && Some(event.seq) <= last
+        })
+    }
+}
+
 impl RunStore for FakeStore {
     fn append(&mut self, _run: &RunId, events: &[Event], durable: bool) -> Result<(), StoreError> {
         if self.full_from.is_some_and(|full| events.iter().any(|event| event.seq >= full)) {
@@ -173,9 +287,10 @@ pub(crate) struct FakeTurns {
     /// What is answered first, in order.
     pub(crate) claims: Arc<Mutex<VecDeque<Claimed>>>,
     pub(crate) joins: Arc<Mutex<VecDeque<Joined>>>,
-    fences: Arc<Mutex<u64>>,
-    /// Tokens up to this one are no longer the newest.
-    pub(crate) overtaken: Arc<Mutex<u64>>,
+    /// The newest token of each environment.
+    fences: Arc<Mutex<HashMap<String, u64>>>,
+    /// Whether somebody else takes the environment as soon as it is given away.
+    pub(crate) overtaken: bool,
 }
 
 impl FakeTurns {
@@ -184,19 +299,27 @@ impl FakeTurns {
     }
 }
 
+/// An environment where nothing runs yet.
+pub(crate) fn granted(fence: u64) -> Claimed {
+    Claimed::Granted { fence, current: None, last_known_good: None }
+}
+
 impl Turns for FakeTurns {
     fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
         self.say(format!("claim {}{}", claim.environment, if claim.override_freeze { "!" } else { "" }));
-        if let Some(claimed) = self.claims.lock().expect("a lock").pop_front() {
-            return Ok(claimed);
+        let mut fences = self.fences.lock().expect("a lock");
+        let newest = fences.entry(claim.environment.clone()).or_default();
+        let scripted = self.claims.lock().expect("a lock").pop_front();
+        let claimed = scripted.unwrap_or(granted(*newest + 1));
+        if let Claimed::Granted { fence, .. } = claimed {
+            *newest = fence;
         }
-        let mut fence = self.fences.lock().expect("a lock");
-        *fence += 1;
-        Ok(Claimed::Granted { fence: *fence, current: None, last_known_good: None })
+        Ok(claimed)
     }
 
-    fn holds(&mut self, _run: &RunId, _environment: &str, fence: u64) -> Result<bool, StoreError> {
-        Ok(fence > *self.overtaken.lock().expect("a lock"))
+    fn holds(&mut self, _run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
+        let newest = self.fences.lock().expect("a lock").get(environment).copied();
+        Ok(newest == Some(fence) && !self.overtaken)
     }
 
     fn unclaim(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {
@@ -292,6 +415,7 @@ pub(crate) struct Ran {
     pub(crate) lines: Vec<(StageIndex, String)>,
     pub(crate) seen: Arc<Mutex<Seen>>,
     pub(crate) plan: Arc<Plan>,
+    pub(crate) turns: FakeTurns,
     pub(crate) took: Duration,
 }
 
@@ -315,6 +439,12 @@ impl World {
         self
     }
 
+    /// An answer to the gate that the stage has open at that time.
+    pub(crate) fn answer(self, at: Duration, stage: u32, decision: Decision) -> World {
+        let decision = Decision { token: String::new(), ..decision };
+        self.wish(at, Control::Decide { stage: StageIndex(stage), decision })
+    }
+
     /// Runs it on the paused clock.
     pub(crate) fn run(self) -> Ran {
         let runtime =
@@ -336,7 +466,11 @@ impl World {
             (scheduler, Input::Resume { reason: "asked for".to_owned(), from: self.from.clone(), changed: Vec::new() })
         };
         let ports = Ports {
-            runner: Arc::new(FakeRunner { script: Mutex::new(self.script), seen: Arc::clone(&seen) }),
+            runner: Arc::new(FakeRunner {
+                store: self.store.clone(),
+                script: Mutex::new(self.script),
+                seen: Arc::clone(&seen),
+            }),
             store: Box::new(self.store.clone()),
             turns: Box::new(self.turns.clone()),
             logs: Box::new(lines.clone()),
@@ -345,9 +479,15 @@ impl World {
             control: wishes,
         };
         let planned = self.wishes;
+        let (past, store) = (self.past, self.store.clone());
         let wishing = tokio::spawn(async move {
-            for (at, wish) in planned {
+            for (at, mut wish) in planned {
                 tokio::time::sleep_until(start + at).await;
+                if let Control::Decide { stage, decision } = &mut wish
+                    && decision.token.is_empty()
+                {
+                    decision.token = open_gate(&past, &store, *stage);
+                }
                 let _ = control.send(wish).await;
             }
         });
@@ -357,8 +497,18 @@ impl World {
         let recorded = self.store.events.lock().expect("a lock").clone();
         let observed = observed.lock().expect("a lock").clone();
         let lines = lines.0.lock().expect("a lock").clone();
-        Ran { result, recorded, observed, lines, seen, plan: self.plan, took }
+        Ran { result, recorded, observed, lines, seen, plan: self.plan, turns: self.turns, took }
     }
+}
+
+/// The token of the stage's gate.
+fn open_gate(past: &[Event], store: &FakeStore, asked: StageIndex) -> String {
+    let recorded = store.events.lock().expect("a lock");
+    let gate = past.iter().chain(recorded.iter()).rev().find_map(|event| match &event.kind {
+        EventKind::GateOpened { stage, gate, .. } if *stage == asked => Some(gate.token.clone()),
+        _ => None,
+    });
+    gate.unwrap_or_default()
 }
 
 impl Ran {
@@ -390,6 +540,26 @@ impl Ran {
     /// `STAGE#ATTEMPT` in the order of their starts.
     pub(crate) fn starts(&self) -> Vec<String> {
         let seen = self.seen.lock().expect("a lock");
-        seen.requests.iter().map(|request| format!("{}#{}", request.stage_id, request.attempt)).collect()
+        seen.requests.iter().map(label).collect()
+    }
+
+    /// As [`Seen::effects`].
+    pub(crate) fn effects(&self) -> Vec<String> {
+        self.seen.lock().expect("a lock").effects.clone()
+    }
+
+    /// What the function makes of the recorded events.
+    pub(crate) fn events(&self, name: impl Fn(&EventKind) -> Option<String>) -> Vec<String> {
+        self.recorded.iter().filter_map(|event| name(&event.kind)).collect()
+    }
+
+    /// Folds the journal, of which `past` came before.
+    pub(crate) fn state(&self, past: &[Event]) -> RunState {
+        let mut state = RunState::new(self.plan.stages.iter().map(|stage| stage.id.clone()).collect());
+        for (seq, event) in (0..).zip(past.iter().chain(&self.recorded)) {
+            assert_eq!(event.seq, seq);
+            state.apply(&event.kind).expect("one sound journal");
+        }
+        state
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use stagewright_model::{
-    Expression, MatrixCell, Permissions, Plan, PluginRef, Retry, Stage, StageIndex, StageKind, Trust,
+    Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, MatrixCell, Permissions, Plan,
+    PluginRef, Queue, Retry, Stage, StageIndex, StageKind, Template, Trust,
 };
 
 /// A stage of that name, which needs the stages at these indices.
@@ -59,4 +60,35 @@ pub(crate) fn cell(name: &str, value: u32, max_parallel: Option<u32>) -> Stage {
 /// Stages in topological order, finally stages last.
 pub(crate) fn plan(stages: Vec<Stage>) -> Arc<Plan> {
     Arc::new(Plan::of_stages("test", stages))
+}
+
+/// A stage that acts on the environment `production`.
+pub(crate) fn deploy(name: &str, needs: &[u32]) -> Stage {
+    Stage { environment: Some(EnvironmentRef { name: "production".to_owned(), url: None }), ..stage(name, needs) }
+}
+
+/// As [`plan`], with an environment `production` that these people approve of, and that is frozen from and until
+/// these milliseconds.
+pub(crate) fn plan_with(stages: Vec<Stage>, approvers: &[&str], freeze: Option<std::ops::Range<u64>>) -> Arc<Plan> {
+    let freeze = freeze.map(|window| Freeze { window: FreezeWindow::Once(window), reason: "holidays".to_owned() });
+    let environment = Environment {
+        target: "process".to_owned(),
+        url: None,
+        approvers: approvers.iter().map(|&who| who.to_owned()).collect(),
+        config: Vec::new(),
+        protected: false,
+        freeze: freeze.into_iter().collect(),
+    };
+    let mut plan = Plan::of_stages("test", stages);
+    plan.environments.insert("production".to_owned(), environment);
+    plan.teams.insert("release".to_owned(), vec!["ada".to_owned(), "grace".to_owned()]);
+    Arc::new(plan)
+}
+
+/// As [`plan`], in the concurrency group `g`.
+pub(crate) fn grouped(stages: Vec<Stage>, hold_at_gates: bool) -> Arc<Plan> {
+    let mut plan = Plan::of_stages("test", stages);
+    let group = Template::parse("g").expect("a template");
+    plan.concurrency = Some(Concurrency { group, cancel_in_progress: false, queue: Queue::Max, hold_at_gates });
+    Arc::new(plan)
 }

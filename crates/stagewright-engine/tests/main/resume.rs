@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stagewright_engine::{Control, Event, EventKind, Outcome, RunState, RunValues};
-use stagewright_model::StageIndex;
+use serde_json::json;
+use stagewright_engine::{
+    Control, EffectClass, Event, EventKind, Finding, Outcome, PluginFacts, RunId, RunState, RunValues, Undo,
+};
+use stagewright_model::{Stage, StageIndex};
 
-use crate::fake::{Act, FakeStore, Ran, Script, World};
+use crate::fake::{Act, FakeStore, Ran, Script, World, found, reach};
 use crate::gates::{answer, gate};
-use crate::plans::{finally, plan, stage};
+use crate::plans::{deploy, finally, plan, plan_with, stage, stage_if};
 
 fn resumed(before: &Ran, past: Vec<Event>, script: Script) -> Ran {
     World { past, store: FakeStore::default(), ..World::new(before.plan.clone(), script) }.run()
@@ -80,5 +83,170 @@ fn what_was_left_out_stays_left_out() {
         .wish(Duration::from_secs(1), wish)
         .run();
     assert_eq!(again.starts(), ["approve#1", "deploy#1"]);
+    assert_eq!(again.conclusion(), Some(Outcome::Succeeded));
+}
+
+/// A bit of everything: an approval, a freeze, two deploys of which one is retried, a failure that takes them back.
+fn everything() -> (Vec<Stage>, fn() -> Script) {
+    let mut retried = deploy("second", &[1]);
+    retried.retry.max = 1;
+    let check = Stage { compensate: vec![StageIndex(1), StageIndex(2)], ..stage("check", &[2]) };
+    let script = || {
+        Script::of([
+            ("approve", vec![Act::Ask(gate())]),
+            ("first", vec![reach(Act::Succeed)]),
+            ("second", vec![reach(Act::TimeOut), Act::Deploy("app@1")]),
+            ("check", vec![Act::Fail]),
+            ("undo first", vec![reach(Act::Succeed)]),
+            ("undo second", vec![reach(Act::Succeed)]),
+        ])
+    };
+    (vec![stage("approve", &[]), deploy("first", &[0]), retried, check, finally("clean")], script)
+}
+
+/// What the target shows after the effects that a journal tells of: whether there may be one of the stage, and whether
+/// that is certain.
+fn intended(past: &[Event], stage: StageIndex) -> (bool, bool) {
+    let mut there = (false, true);
+    for event in past {
+        match &event.kind {
+            EventKind::EffectIntended { stage: of, .. } if *of == stage => there = (true, false),
+            EventKind::AttemptEnded { stage: of, outcome, .. } if *of == stage => {
+                there.1 = there.1 || matches!(outcome, Outcome::Succeeded | Outcome::Failed);
+            }
+            EventKind::Recovered { stage: of, finding: Finding::NotStarted, .. } if *of == stage => {
+                there = (false, true);
+            }
+            EventKind::UndoStarted { stage: of, .. } if *of == stage => there = (true, false),
+            EventKind::UndoEnded { stage: of, outcome: Outcome::Succeeded, .. } if *of == stage => {
+                there = (false, true);
+            }
+            _ => {}
+        }
+    }
+    there
+}
+
+#[test]
+fn a_run_with_everything_cut_anywhere_does_nothing_twice() {
+    let (stages, script) = everything();
+    let plan = plan_with(stages, &["ada"], Some(0..150_000));
+    let whole = World::new(plan, script())
+        .answer(Duration::from_secs(100), 0, answer(true, "ada"))
+        .wish(Duration::from_secs(10_000), Control::Suspend)
+        .run();
+    assert_eq!(whole.effects(), ["first#1", "second#1", "second#2", "undo second#2", "undo first#1"]);
+    for cut in 1..=whole.recorded.len() {
+        for applied in [true, false] {
+            let past = whole.recorded[..cut].to_vec();
+            let mut acts = script();
+            acts.add("check", vec![Act::Succeed]);
+            acts.add("second", vec![Act::Deploy("app@1")]);
+            let finding = if applied { Finding::Applied("there".to_owned()) } else { Finding::NotStarted };
+            for stage in ["observe first", "observe second"] {
+                acts.add(stage, vec![found(finding.clone())]);
+            }
+            let ran = World { past: past.clone(), ..World::new(whole.plan.clone(), acts) }
+                .answer(Duration::from_secs(1), 0, answer(true, "ada"))
+                .answer(Duration::from_secs(200), 0, answer(true, "ada"))
+                .answer(Duration::from_secs(201), 1, answer(true, "ada"))
+                .answer(Duration::from_secs(202), 2, answer(true, "ada"))
+                .wish(Duration::from_secs(10_000), Control::Suspend)
+                .run();
+            assert_eq!(ran.conclusion(), Some(Outcome::Succeeded), "cut after {cut}, {applied}");
+            ran.state(&past);
+            for (index, name) in [(1, "first"), (2, "second")] {
+                let again = ran.effects().iter().filter(|effect| effect.starts_with(name)).count();
+                let (there, certain) = intended(&past, StageIndex(index));
+                let expected = if there && (certain || applied) { 0 } else { 1 };
+                assert_eq!(again, expected, "{name} after {cut}, {applied}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_named_runs_again_with_all_that_came_of_it() {
+    let stages = vec![stage("a", &[]), stage("b", &[0]), stage("c", &[1]), stage("other", &[])];
+    let whole = World::new(plan(stages), Script::default()).run();
+    let again = World {
+        past: whole.recorded.clone(),
+        from: vec![StageIndex(1)],
+        ..World::new(whole.plan.clone(), Script::default())
+    }
+    .run();
+    assert_eq!(again.starts(), ["b#2", "c#2"]);
+}
+
+#[test]
+fn what_was_left_out_does_not_come_back_with_what_is_named() {
+    let stages = vec![stage("a", &[]), stage("out", &[0]), stage("c", &[1])];
+    let values =
+        RunValues { left_out: BTreeMap::from([(StageIndex(1), "left out".to_owned())]), ..RunValues::default() };
+    let whole = World { values, ..World::new(plan(stages), Script::default()) }.run();
+    let again = World {
+        past: whole.recorded.clone(),
+        from: vec![StageIndex(0)],
+        ..World::new(whole.plan.clone(), Script::default())
+    };
+    assert_eq!(again.run().starts(), ["a#2"]);
+}
+
+#[test]
+fn outputs_of_what_is_left_out_are_inherited_across_a_restart() {
+    let mut second = stage("second", &[0]);
+    second.with = json!({ "image": "${{ stages.first.outputs.image }}" });
+    let outputs = BTreeMap::from([("image".to_owned(), json!("local/app"))]);
+    let values = RunValues {
+        left_out: BTreeMap::from([(StageIndex(0), "run r0 has it".to_owned())]),
+        inherited: BTreeMap::from([(StageIndex(0), (RunId("r0".to_owned()), outputs))]),
+        ..RunValues::default()
+    };
+    let ran = World { values, ..World::new(plan(vec![stage("first", &[]), second]), Script::default()) }.run();
+    assert_eq!(ran.seen.lock().unwrap().requests[0].config, json!({ "image": "local/app" }));
+    let cut = ran.recorded.iter().position(|event| matches!(event.kind, EventKind::AttemptStarted { .. })).unwrap();
+    let again = resumed(&ran, ran.recorded[..=cut].to_vec(), Script::default());
+    assert_eq!(again.seen.lock().unwrap().requests[0].config, json!({ "image": "local/app" }));
+}
+
+#[test]
+fn what_is_not_yet_durable_can_simply_run_again() {
+    let local = PluginFacts { digest: None, effect: EffectClass::Local };
+    let external = PluginFacts::default();
+    let values = || RunValues {
+        plugins: vec![local.clone(), external.clone(), local.clone(), external.clone()],
+        ..RunValues::default()
+    };
+    let stages = vec![stage("a", &[]), deploy("b", &[0]), stage("c", &[1]), deploy("d", &[2])];
+    let script = || Script::of([("b", vec![reach(Act::Succeed)]), ("d", vec![reach(Act::Succeed)])]);
+    let store = FakeStore::default();
+    let whole = World { values: values(), store: store.clone(), ..World::new(plan(stages), script()) }.run();
+    let durable = store.durable.lock().unwrap().clone();
+    for cut in 1..=durable.len() {
+        let lost = durable[cut..].iter().all(|(_, durable)| !durable);
+        let past = whole.recorded[..cut].to_vec();
+        let mut acts = script();
+        acts.add("observe b", vec![found(Finding::Applied(String::new()))]);
+        acts.add("observe d", vec![found(Finding::Applied(String::new()))]);
+        let again = World { values: values(), past: past.clone(), ..World::new(whole.plan.clone(), acts) }.run();
+        assert_eq!(again.conclusion(), Some(Outcome::Succeeded));
+        for event in &whole.recorded[cut..] {
+            let reaches_out = matches!(event.kind, EventKind::EffectIntended { .. } | EventKind::UndoStarted { .. });
+            assert!(!(lost && reaches_out), "{event:?} could be lost with the machine");
+        }
+        assert!(again.state(&past).stages.iter().all(|stage| stage.undo == Undo::No && stage.doubt.is_none()));
+    }
+}
+
+#[test]
+fn a_gate_that_was_reached_by_a_failure_is_asked_again_when_what_failed_runs_again() {
+    let stages = vec![stage("a", &[]), stage_if("repair", &[0], "failure()"), finally("clean")];
+    let script = Script::of([("a", vec![Act::Fail]), ("repair", vec![Act::Ask(gate())])]);
+    let waiting = World::new(plan(stages), script).wish(Duration::ZERO, Control::Suspend).run();
+    assert_eq!(waiting.conclusion(), None);
+    let again = World { past: waiting.recorded.clone(), ..World::new(waiting.plan.clone(), Script::default()) }
+        .answer(Duration::from_millis(1), 1, answer(true, "ada"))
+        .run();
+    assert_eq!(again.starts(), ["a#2", "clean#1"]);
     assert_eq!(again.conclusion(), Some(Outcome::Succeeded));
 }

@@ -184,3 +184,14 @@ fn a_matrix_is_one_stage_to_expressions_with_its_cells_in_order() {
     let seen = ran.seen.lock().unwrap();
     assert_eq!(seen.requests[2].config, json!({ "worst": "failed", "merged": "x", "second": 1 }));
 }
+
+#[test]
+fn a_finally_stage_whose_need_is_left_out_waits_for_the_main_stages_all_the_same() {
+    let after = Stage { needs: vec![StageIndex(1)], ..finally("after") };
+    let left_out = BTreeMap::from([(StageIndex(1), "left out".to_owned())]);
+    let values = RunValues { left_out, ..RunValues::default() };
+    let ran =
+        World { values, ..World::new(plan(vec![stage("main", &[]), finally("out"), after]), Script::default()) }.run();
+    assert_eq!(ran.took, 2 * WORK);
+    assert_eq!(ran.starts(), ["main#1", "after#1"]);
+}

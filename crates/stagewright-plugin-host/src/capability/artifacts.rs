@@ -3,11 +3,14 @@
 //! On disk: `blobs/sha256/HEX` holds contents, `runs/RUN/NAME.json` says what a name stands for in a run. Both are
 //! written as drafts and renamed, so that what has its name is complete.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stagewright_engine::RunId;
 
 use super::workspace::{FillError, Workspace, copy_and_digest, failed_at};
 use crate::attempt::Attempt;
@@ -152,6 +155,62 @@ impl Host for Attempt {
     }
 }
 
+/// What [`remove_runs`] removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemovedArtifacts {
+    /// Contents that no run names any more.
+    pub blobs: u64,
+    /// Their size, bytes.
+    pub bytes: u64,
+}
+
+/// How long a content stays that no run names: one that is being published has its name a moment later.
+const SPARED: Duration = Duration::from_hours(1);
+
+/// Removes what runs have published, and the contents that no other run names. `root` is [`HostConfig::artifacts`].
+///
+/// May be called while other runs publish.
+///
+/// [`HostConfig::artifacts`]: crate::HostConfig::artifacts
+pub fn remove_runs(root: &Path, runs: &[RunId]) -> io::Result<RemovedArtifacts> {
+    for run in runs {
+        match fs::remove_dir_all(root.join("runs").join(&run.0)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let mut named = BTreeSet::new();
+    for run in entries(&root.join("runs"))? {
+        for record in entries(&run)? {
+            // A record that can't be read may name anything: better to keep too much.
+            let record: Record = serde_json::from_slice(&fs::read(record)?)?;
+            named.insert(record.digest);
+        }
+    }
+    let mut removed = RemovedArtifacts::default();
+    for blob in entries(&root.join("blobs/sha256"))? {
+        let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let metadata = fs::metadata(&blob)?;
+        let is_new = metadata.modified()?.elapsed().is_ok_and(|age| age < SPARED);
+        if is_new || named.contains(&format!("sha256:{name}")) {
+            continue;
+        }
+        fs::remove_file(&blob)?;
+        removed.blobs += 1;
+        removed.bytes += metadata.len();
+    }
+    Ok(removed)
+}
+
+/// None when the folder isn't there.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -201,5 +260,30 @@ mod tests {
         fs::write(artifacts.blob(&published.digest), "hellO").unwrap();
         assert!(artifacts.fetch(&files, "app", "b").unwrap_err().message.contains("damaged"));
         assert!(!folder.path().join("b").exists());
+    }
+
+    #[test]
+    fn a_removed_run_takes_along_what_only_it_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let publish = |run: &str, name: &str, content: &str| {
+            let artifacts = Artifacts::new(folder.path().to_owned(), run.to_owned(), "build".to_owned());
+            let place = artifacts.place(name).unwrap();
+            let (digest, size) = artifacts.store(&mut content.as_bytes()).unwrap();
+            let record = Record { digest, media_type: "text/plain".to_owned(), size, stage: "build".to_owned() };
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::write(place, serde_json::to_vec(&record).unwrap()).unwrap();
+            artifacts.blob(&record.digest)
+        };
+        let shared = publish("old", "a", "shared");
+        let (own, new) = (publish("old", "b", "own"), publish("old", "c", "just published"));
+        publish("kept", "a", "shared");
+        for blob in [&shared, &own] {
+            let hours_ago = std::time::SystemTime::now() - SPARED * 2;
+            fs::File::options().write(true).open(blob).unwrap().set_modified(hours_ago).unwrap();
+        }
+        let removed = remove_runs(folder.path(), &[RunId("old".to_owned()), RunId("unknown".to_owned())]).unwrap();
+        assert_eq!(removed, RemovedArtifacts { blobs: 1, bytes: 3 });
+        assert_eq!((shared.exists(), own.exists(), new.exists()), (true, false, true));
+        assert!(!folder.path().join("runs/old").exists());
     }
 }

@@ -16,6 +16,7 @@ use reqwest::header::{
 use reqwest::{Client, Method, StatusCode, Url};
 use tokio::sync::mpsc;
 
+use super::effects::Effects;
 use super::secrets::SecretHandle;
 use super::workspace::{FillError, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
@@ -179,6 +180,7 @@ pub(crate) struct Http {
     pub(crate) log: AttemptLog,
     pub(crate) own: OwnOrigins,
     pub(crate) rehearsal: bool,
+    pub(crate) effects: Effects,
 }
 
 /// One request on its way through the hops.
@@ -198,6 +200,9 @@ impl Http {
             let origin = self.check(&hop.url)?;
             if self.rehearsal && !hop.method.is_safe() && !origin.is_loopback() {
                 return self.rehearse(&hop).await;
+            }
+            if !hop.method.is_safe() {
+                self.effects.announce(&format!("{} {}", hop.method, shown(&hop.url))).await?;
             }
             let answer = self.exchange(&hop, &origin, request.timeout).await?;
             let Some(location) = redirection(&answer) else { return Ok(self.response(answer)) };

@@ -3,6 +3,8 @@
 pub(crate) mod artifacts;
 pub(crate) mod clock;
 pub(crate) mod context;
+pub(crate) mod effects;
+pub(crate) mod environment;
 pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod logging;

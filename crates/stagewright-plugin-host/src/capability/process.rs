@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::effects::Effects;
 use super::secrets::SecretHandle;
 use super::workspace::Workspace;
 use crate::error::{CapabilityError, ErrorCode};
@@ -132,6 +133,7 @@ pub(crate) struct Processes {
     log: AttemptLog,
     /// Before what a command sets itself.
     environment: BTreeMap<String, String>,
+    effects: Effects,
     groups: Groups,
     tasks: JoinSet<()>,
 }
@@ -166,12 +168,14 @@ impl Processes {
         log: AttemptLog,
         inherited: &BTreeMap<String, String>,
         stage: &BTreeMap<String, String>,
+        effects: Effects,
     ) -> Processes {
         let names = INHERITED.into_iter().chain(policy.inherited_variables().iter().map(String::as_str));
         let mut environment: BTreeMap<String, String> =
             names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
         environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Processes { policy, workspace, root, log, environment, groups: Groups::default(), tasks: JoinSet::new() }
+        let (groups, tasks) = (Groups::default(), JoinSet::new());
+        Processes { policy, workspace, root, log, environment, effects, groups, tasks }
     }
 
     pub(crate) fn groups(&self) -> Groups {
@@ -206,6 +210,9 @@ impl Processes {
         environment.extend(env);
         let found = self.find(&program, environment.get("PATH").map_or("", String::as_str))?;
         let native = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };
+        if self.policy.reaches_out() {
+            self.effects.announce(&format!("run {program}")).await?;
+        }
         let child = native.spawn().map_err(|error| {
             let code = if error.is_not_found() { ErrorCode::NotFound } else { ErrorCode::FailedPrecondition };
             CapabilityError::new(code, error.to_string()).with_help(error.help())

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::effects::Effects;
 use super::workspace::Workspace;
 use crate::attempt::Attempt;
 use crate::call::CallResult;
@@ -19,6 +20,7 @@ pub(crate) struct Images {
     pub(crate) workspace: Workspace,
     pub(crate) root: PathBuf,
     pub(crate) rehearsal: bool,
+    pub(crate) effects: Effects,
 }
 
 impl Images {
@@ -67,7 +69,18 @@ impl Images {
 
     async fn push(&self, layout: &str, reference: &str) -> Result<Descriptor, CapabilityError> {
         let (layout, reference) = (self.readable(layout).await?, self.target(reference).await?);
+        self.announce("push", &reference).await?;
         self.registry.push(&layout, &reference, self.access()).await
+    }
+
+    /// A layout is a folder of the workspace, and stays on this machine.
+    async fn announce(&self, doing: &str, reference: &Reference) -> Result<(), CapabilityError> {
+        match reference.place {
+            Place::Layout { .. } => Ok(()),
+            Place::Embedded { .. } | Place::Remote { .. } => {
+                self.effects.announce(&format!("{doing} {}", reference.repository())).await
+            }
+        }
     }
 
     async fn resolve(&self, reference: &str) -> Result<Descriptor, CapabilityError> {
@@ -76,6 +89,7 @@ impl Images {
 
     async fn copy(&self, source: &str, destination: &str) -> Result<Descriptor, CapabilityError> {
         let (source, destination) = (self.source(source).await?, self.target(destination).await?);
+        self.announce("copy to", &destination).await?;
         self.registry.copy(&source, &destination, self.access()).await
     }
 
@@ -139,6 +153,7 @@ mod tests {
             policy,
             root: folder.path().to_owned(),
             rehearsal: false,
+            effects: crate::testing::TestLog::new().effects(),
         };
         let denied = [
             images.push("private", "local/app:1").await,
@@ -151,6 +166,20 @@ mod tests {
         for result in denied {
             assert_eq!(result.unwrap_err().code, ErrorCode::PermissionDenied);
         }
+        // The engine refuses: the registry isn't reached.
+        let refused = Err(stagewright_engine::EffectRefused::Unrecorded);
+        let (effects, told) = crate::testing::TestLog::new().judged_effects(stagewright_engine::Call::Run, refused);
+        let unrecorded = Images {
+            effects,
+            registry: images.registry.clone(),
+            workspace: images.workspace.clone(),
+            policy: images.policy.clone(),
+            root: images.root.clone(),
+            rehearsal: false,
+        };
+        assert_eq!(unrecorded.push("image", "local/app:1").await.unwrap_err().code, ErrorCode::Internal);
+        assert_eq!(unrecorded.copy("local/app:1", "local/app:2").await.unwrap_err().code, ErrorCode::Internal);
+        assert_eq!(*told.lock().unwrap(), ["push local/app", "copy to local/app"]);
         // Granted, and so the registry itself answers.
         assert_eq!(images.resolve("local/app:1").await.unwrap_err().code, ErrorCode::NotFound);
         assert_eq!(images.pull("local/app:1", "out/layout").await.unwrap_err().code, ErrorCode::NotFound);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::effects::Effects;
 use super::http::OwnOrigins;
 use super::secrets::SecretHandle;
 use crate::error::{CapabilityError, ErrorCode};
@@ -79,7 +80,10 @@ pub(crate) struct Services {
     pub(crate) own: OwnOrigins,
     pub(crate) log: AttemptLog,
     pub(crate) environment: Option<String>,
+    /// The token that the attempt acts under.
+    pub(crate) fence: Option<u64>,
     pub(crate) rehearsal: bool,
+    pub(crate) effects: Effects,
     pub(crate) started: Started,
 }
 
@@ -102,8 +106,10 @@ impl Services {
         if let Place::Layout { path } = &image.place {
             self.policy.read(&WorkspacePath::parse(path)?)?;
         }
+        let environment = self.environment()?.to_owned();
+        self.effects.announce(&format!("start a release of {} in {environment}", release.service)).await?;
         let spec = ReleaseSpec {
-            environment: self.environment()?.to_owned(),
+            environment,
             service: release.service,
             image: release.image,
             args: release.args,
@@ -112,6 +118,7 @@ impl Services {
             keep: release.keep as usize,
             stop_grace: release.stop_grace,
             rehearsal: self.rehearsal,
+            fence: self.fence,
         };
         let manager = self.manager.clone();
         let starting = self.started.starting.insert(tokio::spawn(async move { manager.start(spec).await }));
@@ -147,6 +154,13 @@ impl Services {
 
     fn take(&mut self, handle: &InstanceHandle) -> Result<Instance, CapabilityError> {
         self.started.instances.get_mut(handle.index).and_then(Option::take).ok_or_else(|| settled(handle))
+    }
+
+    async fn promote(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
+        self.instance(handle)?;
+        // Refused, the instance stays what it is, and goes with the attempt.
+        self.effects.announce(&format!("promote release {}", handle.record.release)).await?;
+        self.take(handle)?.promote().await
     }
 
     /// Discards what was neither promoted nor discarded.
@@ -197,7 +211,9 @@ mod tests {
             own: OwnOrigins::default(),
             log: TestLog::new().log,
             environment: environment.map(ToOwned::to_owned),
+            fence: None,
             rehearsal: false,
+            effects: TestLog::new().effects(),
             started: Started::default(),
         }
     }

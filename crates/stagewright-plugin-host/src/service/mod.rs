@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! ROOT/ENVIRONMENT/SERVICE/lock             held while a deploy is under way
+//!                          fence            the largest token of a deploy so far
 //!                          current.json     which release is current
 //!                          releases/DIGEST-N/rootfs, service.json, state.json, service.log
 //! ```
@@ -75,6 +76,8 @@ pub struct ReleaseSpec {
     pub stop_grace: Duration,
     /// Whether it is a stand-in.
     pub rehearsal: bool,
+    /// The environment's token that it is deployed under. One that is smaller than the largest so far is refused.
+    pub fence: Option<u64>,
 }
 
 /// A release that was started and has yet to be promoted or discarded. Dropped, it goes on running until the next
@@ -151,6 +154,9 @@ impl ServiceManager {
         };
         let folder = ServiceFolder::new(self.root(release.rehearsal), &release.environment, &release.service)?;
         let lock = folder.lock()?;
+        if let Some(fence) = release.fence {
+            folder.raise_fence(fence)?;
+        }
         let (name, dir) = folder.new_release(&digest)?;
         let unstarted = Unstarted(Some(dir.clone()));
         let layout = dir.join("image");
@@ -337,6 +343,7 @@ fn launch(
             image: release.image,
             address: format!("http://127.0.0.1:{port}"),
             port,
+            fence: release.fence,
             since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         },
         folder,

@@ -24,6 +24,9 @@ pub struct Current {
     pub port: u16,
     /// When it was started, milliseconds since the Unix epoch.
     pub since: u64,
+    /// The environment's token that it was deployed under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<u64>,
 }
 
 /// The right to change a service; ends when dropped, or with the process.
@@ -82,6 +85,30 @@ impl ServiceFolder {
         let mut names = names(&self.path.join("releases"))?;
         names.sort_by_key(|name| number(name));
         Ok(names.iter().map(|name| self.release(name)).collect())
+    }
+
+    /// Refuses a token that is smaller than one that was here before, and remembers this one. The lock must be held.
+    pub(super) fn raise_fence(&self, fence: u64) -> Result<(), CapabilityError> {
+        let path = self.path.join("fence");
+        let last = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse::<u64>().map_err(|error| {
+                let error = io::Error::new(io::ErrorKind::InvalidData, error);
+                file_error(&path, &error)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(file_error(&path, &error)),
+        };
+        if fence < last {
+            let message = format!(
+                "`{}` in {} was deployed under the token {last}, and this deploy comes with the older {fence}",
+                self.service, self.environment
+            );
+            return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help(format!(
+                "start a new run; if the state folder was made anew since, remove {}",
+                path.display()
+            )));
+        }
+        replace_file(&path, format!("{fence}\n").as_bytes()).map_err(|error| file_error(&path, &error))
     }
 
     /// Keeps other deploys of the service out.
@@ -170,7 +197,14 @@ mod tests {
 
     fn current(release: &str) -> Current {
         let address = "http://127.0.0.1:1".to_owned();
-        Current { release: release.to_owned(), image: format!("local/x@{DIGEST}"), address, port: 1, since: 2 }
+        Current {
+            release: release.to_owned(),
+            image: format!("local/x@{DIGEST}"),
+            address,
+            port: 1,
+            since: 2,
+            fence: None,
+        }
     }
 
     #[test]
@@ -197,6 +231,19 @@ mod tests {
         drop(lock);
         folder.lock().unwrap();
         assert_eq!(ServiceFolder::all(root.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_older_token_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = ServiceFolder::new(root.path(), "staging", "app").unwrap();
+        let _lock = folder.lock().unwrap();
+        folder.raise_fence(7).unwrap();
+        folder.raise_fence(7).unwrap();
+        folder.raise_fence(9).unwrap();
+        let refused = folder.raise_fence(8).unwrap_err();
+        assert!(refused.message.contains("the token 9") && refused.message.contains("older 8"), "{refused:?}");
+        folder.raise_fence(10).unwrap();
     }
 
     #[test]

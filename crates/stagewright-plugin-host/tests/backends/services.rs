@@ -61,6 +61,7 @@ impl Services {
             keep: 5,
             stop_grace: Duration::from_secs(10),
             rehearsal: false,
+            fence: None,
         }
     }
 

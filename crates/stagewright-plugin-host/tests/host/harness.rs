@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, Interrupt, Live, LiveKind, Outcome, Problem,
-    RunId, StageRunner as _,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, Interrupt, Live, LiveKind,
+    Outcome, Problem, RunId, StageRunner as _,
 };
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
@@ -130,7 +130,13 @@ pub(crate) fn start(host: &PluginHost, request: AttemptRequest) -> Running {
     let (interrupt, receiver) = watch::channel(None);
     let (sender, live) = mpsc::channel(64);
     let output = AttemptOutput::new(request.stage, request.attempt, sender);
-    Running { interrupt, live, attempt: tokio::spawn(host.run(request, output, receiver)), lines: Vec::new() }
+    Running {
+        interrupt,
+        live,
+        attempt: tokio::spawn(host.run(request, output, receiver)),
+        lines: Vec::new(),
+        verdict: Ok(()),
+    }
 }
 
 /// An attempt under way.
@@ -149,20 +155,26 @@ impl Running {
     /// The next line of the log.
     pub(crate) async fn line(&mut self) -> String {
         while self.lines.is_empty() {
-            if let LiveKind::Lines(_, lines) = self.live.recv().await.expect("the attempt goes on").kind {
-                self.lines.extend(lines);
+            match self.live.recv().await.expect("the attempt goes on").kind {
+                LiveKind::Lines(_, lines) => self.lines.extend(lines),
+                LiveKind::Effect { answer, .. } => drop(answer.send(Ok(()))),
+                _ => {}
             }
         }
         self.lines.remove(0)
     }
 
     pub(crate) async fn end(mut self) -> Ended {
-        let mut ended = Ended { report: None, lines: self.lines, problems: Vec::new() };
+        let mut ended = Ended { report: None, lines: self.lines, problems: Vec::new(), effects: Vec::new() };
         while let Some(live) = self.live.recv().await {
             match live.kind {
                 LiveKind::Lines(_, lines) => ended.lines.extend(lines),
                 LiveKind::Problem(problem) => ended.problems.push(problem),
                 LiveKind::Progress { .. } | LiveKind::Summary(_) => {}
+                LiveKind::Effect { what, answer } => {
+                    ended.effects.push(what);
+                    let _ = answer.send(Ok(()));
+                }
             }
         }
         ended.report = Some(self.attempt.await.unwrap());
@@ -176,6 +188,8 @@ pub(crate) struct Ended {
     report: Option<AttemptReport>,
     pub(crate) lines: Vec<String>,
     pub(crate) problems: Vec<Problem>,
+    /// The effects that were announced.
+    pub(crate) effects: Vec<String>,
 }
 
 impl Ended {

@@ -1,9 +1,9 @@
 //! What is known of a plugin before it runs, and how it is loaded.
 
 use serde_json::json;
+use stagewright_engine::EffectClass;
 use stagewright_engine::{AttemptEnd, FailureKind};
 use stagewright_model::{Permissions, PluginRef, Trust};
-use stagewright_engine::EffectClass;
 
 use crate::guest::{Guest, shell, succeeding};
 use crate::harness::{Harness, request, start};

@@ -6,4 +6,4 @@ pub(crate) mod run;
 
 pub(crate) use files::{artifacts, registry, workspace};
 pub(crate) use outside::{http, process, service};
-pub(crate) use run::{clock, context, gate, logging, outputs, secrets};
+pub(crate) use run::{clock, context, environment, gate, logging, outputs, secrets};

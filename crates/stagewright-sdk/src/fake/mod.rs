@@ -69,10 +69,26 @@ impl FakeHost {
         self
     }
 
-    /// The environment that the stage names.
+    /// The environment that the stage names. It acts there under the token 1 unless [`FakeHost::fence`] says otherwise.
     #[must_use]
     pub fn environment(mut self, name: &str) -> FakeHost {
         self.state.environment = Some(name.to_owned());
+        self.state.fence.get_or_insert(1);
+        self
+    }
+
+    /// The token that the stage acts under.
+    #[must_use]
+    pub fn fence(mut self, fence: u64) -> FakeHost {
+        self.state.fence = Some(fence);
+        self
+    }
+
+    /// What the ledger says of the environment: the release that is current, and the one to go back to, each as
+    /// [`crate::environment::Release`].
+    #[must_use]
+    pub fn ledger(mut self, current: Option<Json>, last_known_good: Option<Json>) -> FakeHost {
+        self.state.ledger = (current, last_known_good);
         self
     }
 

@@ -34,6 +34,8 @@ pub struct Report<T> {
     pub gates: Vec<OpenedGate>,
     /// The releases that it started.
     pub releases: Vec<Release>,
+    /// What it told the ledger last: artifact and URL.
+    pub recorded: Option<(String, Option<String>)>,
 }
 
 impl<T> Report<T> {

@@ -18,6 +18,9 @@ pub(super) struct State {
     pub(super) inputs: BTreeMap<String, Json>,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) environment: Option<String>,
+    pub(super) fence: Option<u64>,
+    /// The current release, and the last known good one.
+    pub(super) ledger: (Option<Json>, Option<Json>),
     pub(super) attempt: u32,
     pub(super) rehearsal: bool,
     pub(super) cancelled: bool,
@@ -47,6 +50,7 @@ pub(super) struct State {
     pub(super) published: Vec<Published>,
     pub(super) gates: Vec<OpenedGate>,
     pub(super) releases: Vec<Release>,
+    pub(super) recorded: Option<(String, Option<String>)>,
 }
 
 impl State {
@@ -56,6 +60,8 @@ impl State {
             inputs: BTreeMap::new(),
             variables: BTreeMap::new(),
             environment: None,
+            fence: None,
+            ledger: (None, None),
             attempt: 1,
             rehearsal: false,
             cancelled: false,
@@ -82,6 +88,7 @@ impl State {
             published: Vec::new(),
             gates: Vec::new(),
             releases: Vec::new(),
+            recorded: None,
         }
     }
 
@@ -132,6 +139,7 @@ impl Installed {
             published: state.published,
             gates: state.gates,
             releases: state.releases,
+            recorded: state.recorded,
         }
     }
 }

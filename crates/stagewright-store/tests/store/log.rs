@@ -74,16 +74,52 @@ fn a_log_that_goes_on_after_a_gate_is_sealed_again() {
 }
 
 #[test]
-fn a_log_that_a_crash_cut_off_goes_on_after_its_last_whole_line() {
+fn a_log_that_a_crash_cut_off_is_sealed_and_goes_on_after_its_last_whole_line() {
     let (_directory, store) = store();
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
     for (whole, torn) in [("5 o one\n", "6 o tw".to_owned()), ("", "6".to_owned()), ("5 o one\n", "6 o ".repeat(5_000))]
     {
         fs::write(&path, format!("{whole}{torn}")).unwrap();
         assert_eq!(texts(&mut store.read_log(&run_id(), STAGE, 1)).len(), whole.lines().count());
+        // The process that takes over.
         let mut logs = store.logs(&run_id()).unwrap();
+        let mut reader = store.read_log(&run_id(), STAGE, 1);
+        assert_eq!((texts(&mut reader).len(), reader.is_sealed()), (whole.lines().count(), true));
         logs.append(Timestamp(7), STAGE, 1, Stream::Stdout, &lines(&["next"])).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}7 o next\n"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}sealed\n7 o next\n"));
+    }
+}
+
+#[test]
+fn a_sealed_log_is_not_sealed_again_by_the_next_process() {
+    let (_directory, store) = store();
+    let path = store.run_directory(&run_id()).join("logs/3-1.log");
+    // A line can say so, and a seal can be cut off like any line.
+    for (log, expected) in [
+        ("sealed\n", "sealed\n"),
+        ("5 o one\nsealed\n", "5 o one\nsealed\n"),
+        ("5 o sealed\n", "5 o sealed\nsealed\n"),
+        ("5 o one\nsealed", "5 o one\nsealed\n"),
+    ] {
+        fs::write(&path, log).unwrap();
+        store.logs(&run_id()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{log:?}");
+    }
+}
+
+#[test]
+fn what_was_read_of_a_log_is_sealed_only_while_it_ends_so() {
+    let (_directory, store) = store();
+    let mut logs = store.logs(&run_id()).unwrap();
+    let mut reader = store.read_log(&run_id(), STAGE, 1);
+    // An attempt, what its plugin says when it is asked about it, and what it says when it takes it back.
+    for (text, at) in [("run", 5), ("observe", 6), ("undo", 7)] {
+        logs.append(Timestamp(at), STAGE, 1, Stream::Plugin, &lines(&[text])).unwrap();
+        assert_eq!(texts(&mut reader), [text]);
+        assert!(!reader.is_sealed(), "{text}");
+        logs.seal(STAGE, 1).unwrap();
+        assert_eq!(texts(&mut reader), [""; 0]);
+        assert!(reader.is_sealed(), "{text}");
     }
 }
 

@@ -82,6 +82,7 @@ fn fixture(net: &[&str]) -> Fixture {
         log: log.log.clone(),
         own: OwnOrigins::default(),
         rehearsal: false,
+        effects: log.effects(),
     };
     Fixture { folder, log, http }
 }
@@ -114,6 +115,23 @@ async fn token(fixture: &Fixture) -> SecretHeader {
     let secrets = Secrets::new(Arc::new(Token), fixture.http.policy.clone(), fixture.log.log.masker().clone());
     let secret = secrets.get("token").await.unwrap();
     SecretHeader { name: "authorization".into(), prefix: "Bearer ".into(), secret }
+}
+
+#[tokio::test]
+async fn what_may_change_something_is_announced_and_isn_t_sent_when_that_is_refused() {
+    let server = Server::start(|_| answer("200 OK", "", "")).await;
+    let mut fixture = fixture(&[&server.address]);
+    let refused = Err(stagewright_engine::EffectRefused::Superseded("staging".into()));
+    let (effects, told) = fixture.log.judged_effects(stagewright_engine::Call::Run, refused);
+    fixture.http.effects = effects;
+    fixture.http.send(&get(&server.address)).await.unwrap();
+    for method in ["POST", "put", "PATCH", "DELETE", "BREW"] {
+        let request = RequestBuilder { method: method.into(), ..get(&server.address) };
+        assert!(fixture.http.send(&request).await.is_err(), "{method}");
+    }
+    assert_eq!(server.seen().len(), 1, "only the GET was sent");
+    assert_eq!(told.lock().unwrap().len(), 5);
+    assert!(told.lock().unwrap()[0].starts_with("POST http://127.0.0.1"), "{told:?}");
 }
 
 #[tokio::test]

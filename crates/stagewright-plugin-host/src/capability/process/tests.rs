@@ -27,7 +27,7 @@ fn fixture(change: impl FnOnce(&mut Permissions)) -> Fixture {
     let inherited = table(&[("PATH", "/usr/bin:/bin"), ("HOME", "/home/x"), ("GRANTED", "g"), ("TOKEN", "t")]);
     let path = folder.path().to_owned();
     let stage = table(&[("STAGE", "s")]);
-    let processes = Processes::new(policy, workspace, path, log.log.clone(), &inherited, &stage);
+    let processes = Processes::new(policy, workspace, path, log.log.clone(), &inherited, &stage, log.effects());
     Fixture { _folder: folder, log, processes }
 }
 
@@ -52,6 +52,24 @@ async fn output_goes_to_the_log_and_the_status_to_the_guest() {
     lines.sort();
     assert_eq!(lines, ["err", "out"]);
     assert_eq!(child.next_chunk().await.unwrap_err().code, ErrorCode::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn a_program_that_can_reach_others_is_announced_before_it_starts() {
+    let started = async |change: fn(&mut Permissions)| {
+        let mut fixture = fixture(change);
+        let refused = Err(stagewright_engine::EffectRefused::Unrecorded);
+        let (effects, told) = fixture.log.judged_effects(stagewright_engine::Call::Run, refused);
+        fixture.processes.effects = effects;
+        let started = fixture.processes.spawn(shell("touch started")).await;
+        let told = told.lock().unwrap().clone();
+        (started.is_ok(), told)
+    };
+    assert_eq!(started(|_| {}).await, (true, vec![]));
+    assert_eq!(started(|permissions| permissions.net.push("cargo".into())).await, (true, vec![]));
+    let announced = vec!["run sh".to_owned()];
+    assert_eq!(started(|permissions| permissions.net.push("a.example".into())).await, (false, announced.clone()));
+    assert_eq!(started(|permissions| permissions.secrets.push("token".into())).await, (false, announced));
 }
 
 #[tokio::test]

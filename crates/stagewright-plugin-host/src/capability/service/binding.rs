@@ -93,7 +93,7 @@ impl HostInstance for Attempt {
 
     async fn promote(&mut self, instance: Resource<InstanceHandle>) -> CallResult<()> {
         let handle = self.table.get(&instance)?.clone();
-        Ok(self.services.take(&handle)?.promote().await?)
+        Ok(self.services.promote(&handle).await?)
     }
 
     async fn discard(&mut self, instance: Resource<InstanceHandle>) -> CallResult<()> {

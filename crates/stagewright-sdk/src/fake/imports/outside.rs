@@ -307,6 +307,7 @@ pub(crate) mod service {
                     "image": release.image,
                     "address": self.address(),
                     "since": u64::try_from((host.now + host.elapsed).as_millis()).unwrap_or(u64::MAX),
+                    "fence": host.fence,
                 });
                 host.current.insert(release.service.clone(), current);
                 Ok(())

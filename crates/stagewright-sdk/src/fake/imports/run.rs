@@ -151,6 +151,35 @@ pub(crate) mod secrets {
     }
 }
 
+pub(crate) mod environment {
+    use crate::fake::state::on;
+    use crate::{Error, ErrorCode, bindings::stage::stagewright::stage::types as wire};
+
+    pub(crate) fn fence() -> Option<u64> {
+        on(|host| host.fence)
+    }
+
+    pub(crate) fn current() -> Option<String> {
+        on(|host| host.ledger.0.as_ref().map(ToString::to_string))
+    }
+
+    pub(crate) fn last_known_good() -> Option<String> {
+        on(|host| host.ledger.1.as_ref().map(ToString::to_string))
+    }
+
+    pub(crate) fn released(artifact: &str, url: Option<&str>) -> Result<(), wire::Error> {
+        on(|host| {
+            host.check("environment", artifact)?;
+            if host.fence.is_none() {
+                let message = "the stage names no environment";
+                return Err(Error::new(ErrorCode::FailedPrecondition, message).into());
+            }
+            host.recorded = Some((artifact.to_owned(), url.map(ToOwned::to_owned)));
+            Ok(())
+        })
+    }
+}
+
 pub(crate) mod gate {
     use std::cell::RefCell;
 

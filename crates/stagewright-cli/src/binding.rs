@@ -1,0 +1,132 @@
+//! What a run is bound to: the plugins, the pipeline with its grants, the inputs, the commit. Tells what of it has
+//! changed when the run is gone on with.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+use stagewright_engine::{Change, Event, EventKind, PluginFacts};
+use stagewright_model::Plan;
+
+use crate::error::CommandError;
+use crate::source::Git;
+
+/// Digest of all that an approval is given for.
+pub(crate) fn digest(
+    pipeline_text: &str,
+    inputs: &BTreeMap<String, Json>,
+    source: &Json,
+    plugins: &[PluginFacts],
+) -> String {
+    let plugins: Vec<&Option<String>> = plugins.iter().map(|plugin| &plugin.digest).collect();
+    let commit = source.pointer("/git/commit");
+    let bound = json!({ "pipeline": pipeline_text, "inputs": inputs, "commit": commit, "plugins": plugins });
+    let digest = Sha256::digest(bound.to_string());
+    digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// What is no longer as it was when the run started, or when somebody last accepted a change.
+pub(crate) fn changes(plan: &Plan, past: &[Event], source: &Json, plugins: &[PluginFacts], git: &Git) -> Vec<Change> {
+    let mut now: BTreeMap<String, String> = BTreeMap::new();
+    let mut then: BTreeMap<String, String> = BTreeMap::new();
+    let recorded = |pointer: &str| source.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned();
+    then.insert("commit".to_owned(), recorded("/git/commit"));
+    now.insert("commit".to_owned(), git.commit.clone());
+    then.insert("tracked files".to_owned(), recorded("/git/changes"));
+    now.insert("tracked files".to_owned(), git.changes.clone());
+    for (index, facts) in plan.indices().zip(plugins) {
+        if let Some(digest) = &facts.digest {
+            now.insert(format!("plugin {}", plan.stage(index).uses), digest.clone());
+        }
+    }
+    for event in past {
+        match &event.kind {
+            EventKind::RunStarted { stages, .. } => {
+                let plugins = stages.iter().filter_map(|stage| Some((&stage.uses, stage.plugin.clone()?)));
+                then.extend(plugins.map(|(uses, digest)| (format!("plugin {uses}"), digest)));
+            }
+            EventKind::RunResumed { changed, .. } => {
+                then.extend(changed.iter().map(|change| (change.what.clone(), change.now.clone())));
+            }
+            _ => {}
+        }
+    }
+    let changed = then.into_iter().filter_map(|(what, then)| {
+        let now = now.get(&what)?.clone();
+        (now != then).then_some(Change { what, then, now })
+    });
+    changed.collect()
+}
+
+/// Refuses changes that nobody asked for.
+pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(), CommandError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let lines =
+        changes.iter().map(|change| format!("\n  {}: {} -> {}", change.what, short(&change.then), short(&change.now)));
+    let message = format!("what run {run} was started with has changed since:{}", lines.collect::<String>());
+    let mut error = CommandError::not_ready(message);
+    if let Some(commit) = changes.iter().find(|change| change.what == "commit" && !change.then.is_empty()) {
+        error = error.hint(format!("to go back to its commit: git checkout {}", short(&commit.then)));
+    }
+    Err(error.hint(format!("to go on with things as they are now: stagewright {command} {run} --accept-changes")))
+}
+
+fn short(value: &str) -> &str {
+    let digits = value.strip_prefix("sha256:").unwrap_or(value);
+    match digits.get(..12) {
+        Some(short) => short,
+        None if digits.is_empty() => "none",
+        None => digits,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stagewright_engine::{EffectClass, Timestamp};
+
+    fn facts(digest: &str) -> PluginFacts {
+        PluginFacts { digest: Some(digest.to_owned()), effect: EffectClass::Pure }
+    }
+
+    fn plan() -> Plan {
+        let text = "schema = 1\n[pipeline]\nname = \"x\"\n[stages.a]\nuses = \"noop\"\n";
+        Plan::parse("stagewright.toml", text, &["noop".to_owned()].into_iter().collect()).unwrap().0
+    }
+
+    fn resumed(change: Change) -> Event {
+        let kind = EventKind::RunResumed { reason: String::new(), again: Vec::new(), changed: vec![change] };
+        Event { seq: 1, at: Timestamp(0), kind }
+    }
+
+    #[test]
+    fn a_change_is_told_until_somebody_accepts_it() {
+        let source = json!({ "git": { "commit": "a".repeat(40), "changes": "" } });
+        let git = Git { commit: "b".repeat(40), ..Git::default() };
+        let found = changes(&plan(), &[], &source, &[facts("sha256:1")], &git);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].what.as_str(), &found[0].now), ("commit", &git.commit));
+        let error = refuse("r1", "resume", &found).unwrap_err().render();
+        assert!(error.contains("commit: aaaaaaaaaaaa -> bbbbbbbbbbbb") && error.contains("git checkout aaaaaaaaaaaa"));
+        let accepted = [resumed(found[0].clone())];
+        assert_eq!(changes(&plan(), &accepted, &source, &[facts("sha256:1")], &git), []);
+    }
+
+    #[test]
+    fn approvals_are_bound_to_plugins_inputs_grants_and_commit() {
+        let inputs = BTreeMap::from([("version".to_owned(), json!("1"))]);
+        let source = json!({ "git": { "commit": "a" } });
+        let whole = digest("text", &inputs, &source, &[facts("sha256:1")]);
+        assert_eq!(whole, digest("text", &inputs, &source, &[facts("sha256:1")]));
+        for other in [
+            digest("text ", &inputs, &source, &[facts("sha256:1")]),
+            digest("text", &BTreeMap::new(), &source, &[facts("sha256:1")]),
+            digest("text", &inputs, &json!({ "git": { "commit": "b" } }), &[facts("sha256:1")]),
+            digest("text", &inputs, &source, &[facts("sha256:2")]),
+        ] {
+            assert_ne!(whole, other);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `env`: what runs where, since when, by whom, from which commit; and freezes.
+
+use std::io::Write;
+
+use serde_json::{Value as Json, json};
+use stagewright_engine::{ReleaseWay, Timestamp};
+use stagewright_store::{EnvironmentRow, Freeze, ReleaseRow, Store};
+
+use crate::args::EnvCommand;
+use crate::clock::{SystemClock, readable};
+use crate::command::decide::user;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::repository::Repository;
+
+/// `env`.
+pub(crate) fn environment(
+    repository: &Repository,
+    command: &EnvCommand,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
+    let mut store = Store::open(&repository.state)?;
+    match command {
+        EnvCommand::List { rehearsal, json } => list(&store, *rehearsal, *json, out)?,
+        EnvCommand::Status { environment, rehearsal, json } => {
+            let row = find(&store, environment, *rehearsal)?;
+            if *json { writeln!(out, "{}", as_json(&row))? } else { write_status(out, &row)? }
+        }
+        EnvCommand::History { environment, rehearsal, limit, json } => {
+            let rows = store.releases(environment, *rehearsal, *limit)?;
+            if *json {
+                writeln!(out, "{}", Json::Array(rows.iter().map(release_as_json).collect()))?;
+            } else {
+                write_history(out, environment, &rows)?;
+            }
+        }
+        EnvCommand::Freeze { environment, reason, duration, by } => {
+            let by = by.clone().unwrap_or_else(|| user(repository));
+            let until = duration.as_deref().map(end_of).transpose()?;
+            let freeze = Freeze { from: SystemClock::timestamp(), until, reason: reason.clone(), by };
+            store.freeze(environment, &freeze)?;
+            let end = until.map_or_else(|| "`stagewright env unfreeze`".to_owned(), readable);
+            writeln!(out, "{environment} is frozen until {end}. Runs that come to it wait.")?;
+        }
+        EnvCommand::Unfreeze { environment } => {
+            if store.unfreeze(environment)? {
+                writeln!(
+                    out,
+                    "{environment} is no longer frozen. Go on with runs that wait: `stagewright runs --waiting`"
+                )?;
+            } else {
+                writeln!(out, "{environment} was not frozen.")?;
+            }
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn list(store: &Store, rehearsal: bool, json: bool, out: &mut dyn Write) -> Result<(), CommandError> {
+    let rows = store.environments(rehearsal, SystemClock::timestamp())?;
+    if json {
+        writeln!(out, "{}", Json::Array(rows.iter().map(as_json).collect()))?;
+        return Ok(());
+    }
+    if rows.is_empty() {
+        writeln!(out, "Nothing was deployed yet.")?;
+    }
+    for row in &rows {
+        let release = match &row.current {
+            Some(current) => format!("{}  since {}", current.release.artifact, readable(current.at)),
+            None => "nothing".to_owned(),
+        };
+        let frozen = if row.freeze.is_some() { "  (frozen)" } else { "" };
+        let holder = row.holder.as_ref().map(|run| format!("  (run {run} deploys)")).unwrap_or_default();
+        writeln!(out, "{:<16} {release}{frozen}{holder}", row.name)?;
+    }
+    Ok(())
+}
+
+fn find(store: &Store, name: &str, rehearsal: bool) -> Result<EnvironmentRow, CommandError> {
+    let rows = store.environments(rehearsal, SystemClock::timestamp())?;
+    let known = rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>().join(", ");
+    rows.into_iter().find(|row| row.name == name).ok_or_else(|| {
+        let hint = if known.is_empty() { "nothing was deployed yet".to_owned() } else { format!("these are: {known}") };
+        CommandError::not_ready(format!("no run has been to an environment `{name}`")).hint(hint)
+    })
+}
+
+fn write_status(out: &mut dyn Write, row: &EnvironmentRow) -> std::io::Result<()> {
+    writeln!(out, "{}", row.name)?;
+    match &row.current {
+        Some(current) => write_release(out, "runs", current)?,
+        None => writeln!(out, "  runs         nothing that a run deployed")?,
+    }
+    if let Some(good) = &row.last_known_good {
+        writeln!(out, "  to go back   release {}: {}, run {}", good.number, good.release.artifact, good.run)?;
+    }
+    if let Some(run) = &row.holder {
+        writeln!(out, "  deploying    run {run}")?;
+    }
+    if let Some(freeze) = &row.freeze {
+        let until = freeze.until.map_or_else(|| "somebody lifts it".to_owned(), readable);
+        writeln!(out, "  frozen       until {until}, by {}: {}", freeze.by, freeze.reason)?;
+    }
+    writeln!(out, "  last token   {}", row.fence)
+}
+
+fn write_release(out: &mut dyn Write, label: &str, row: &ReleaseRow) -> std::io::Result<()> {
+    let release = &row.release;
+    writeln!(out, "  {label:<12} {}", release.artifact)?;
+    if let Some(url) = &release.url {
+        writeln!(out, "  at           {url}")?;
+    }
+    writeln!(out, "  since        {} (release {}, {})", readable(row.at), row.number, goodness(row))?;
+    let commit = match release.commit.get(..12) {
+        Some(commit) => format!(", commit {commit}"),
+        None => String::new(),
+    };
+    writeln!(out, "  from         run {}, stage {}{commit}", row.run, row.stage_id)?;
+    if !release.by.is_empty() {
+        writeln!(out, "  by           {} ({})", release.by, way(release.way))?;
+    }
+    Ok(())
+}
+
+fn write_history(out: &mut dyn Write, name: &str, rows: &[ReleaseRow]) -> std::io::Result<()> {
+    if rows.is_empty() {
+        return writeln!(out, "Nothing was deployed to {name}.");
+    }
+    for row in rows {
+        let commit = row.release.commit.get(..12).unwrap_or("-");
+        writeln!(
+            out,
+            "{:>4}  {}  {:<8} {:<9} {:<12} {:<12} {}\n      {}",
+            row.number,
+            readable(row.at),
+            way(row.release.way),
+            goodness(row),
+            commit,
+            row.release.by,
+            row.run,
+            row.release.artifact,
+        )?;
+    }
+    Ok(())
+}
+
+fn goodness(row: &ReleaseRow) -> &'static str {
+    match (row.undone, row.confirmed) {
+        (true, _) => "undone",
+        (false, true) => "good",
+        (false, false) => "unproven",
+    }
+}
+
+fn way(way: ReleaseWay) -> &'static str {
+    match way {
+        ReleaseWay::Deploy => "deploy",
+        ReleaseWay::Rollback => "rollback",
+        ReleaseWay::Undo => "undo",
+    }
+}
+
+fn as_json(row: &EnvironmentRow) -> Json {
+    json!({
+        "environment": row.name,
+        "current": row.current.as_ref().map(release_as_json),
+        "last-known-good": row.last_known_good.as_ref().map(release_as_json),
+        "holder": row.holder,
+        "fence": row.fence,
+        "freeze": row.freeze.as_ref().map(|freeze| {
+            json!({ "until": freeze.until, "reason": freeze.reason, "by": freeze.by })
+        }),
+    })
+}
+
+fn release_as_json(row: &ReleaseRow) -> Json {
+    json!({
+        "number": row.number,
+        "run": row.run,
+        "stage": row.stage_id,
+        "attempt": row.attempt,
+        "at": row.at,
+        "good": row.confirmed,
+        "undone": row.undone,
+        "release": row.release,
+    })
+}
+
+/// When a freeze of that length ends.
+fn end_of(text: &str) -> Result<Timestamp, CommandError> {
+    let wrong = || {
+        CommandError::usage(format!("`--for {text}` is no length of time")).hint("write it as in `90m`, `12h` or `3d`")
+    };
+    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (count, unit) = text.split_at(split);
+    let unit: u64 = match unit.trim() {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    let millis = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)?;
+    Ok(Timestamp(SystemClock::timestamp().0.saturating_add(millis)))
+}

@@ -1,0 +1,48 @@
+//! `gc`: removes old runs with all that only they need.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::json;
+use stagewright_plugin_host::remove_runs;
+use stagewright_store::{Retention, Store};
+
+use crate::args::GcArgs;
+use crate::clock::SystemClock;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::repository::Repository;
+
+/// `gc`.
+pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let mut store = Store::open(&repository.state)?;
+    let age = Duration::from_secs(u64::from(args.days) * 24 * 60 * 60);
+    let policy = Retention { runs: args.keep, age, dry_run: args.dry_run, ..Retention::default() };
+    let report = store.gc(&policy, SystemClock::timestamp())?;
+    let mut bytes = report.file_bytes + report.database_bytes;
+    if !args.dry_run {
+        let removed = remove_runs(&repository.state.join("artifacts"), &report.runs);
+        let failed = |error| CommandError::internal("can't remove the artifacts of old runs").caused_by(error);
+        bytes += removed.map_err(failed)?.bytes;
+    }
+    if args.json {
+        let (runs, orphans) = (&report.runs, &report.orphans);
+        writeln!(out, "{}", json!({ "removed": runs, "orphans": orphans, "bytes": bytes, "dry-run": args.dry_run }))?;
+        return Ok(Exit::Success);
+    }
+    let verb = if args.dry_run { "would be removed" } else { "removed" };
+    for run in &report.runs {
+        writeln!(out, "run {run} {verb}")?;
+    }
+    for orphan in &report.orphans {
+        writeln!(out, "folder of {orphan}, which no run has, {verb}")?;
+    }
+    let count = report.runs.len();
+    writeln!(
+        out,
+        "{count} run{} {verb}, {:.1} MiB",
+        if count == 1 { "" } else { "s" },
+        bytes as f64 / f64::from(1 << 20)
+    )?;
+    Ok(Exit::Success)
+}

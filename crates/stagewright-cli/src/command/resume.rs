@@ -1,0 +1,125 @@
+//! `resume`: goes on with a run, on what it was started with.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler};
+use stagewright_store::Store;
+
+use crate::args::{DriveArgs, Global, ResumeArgs};
+use crate::command::run::jobs;
+use crate::conduct::{Run, conduct};
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::host::Host;
+use crate::repository::{PipelineFile, Repository};
+use crate::{binding, load, select, source};
+
+/// `resume`.
+pub(crate) fn resume(global: &Global, repository: &Repository, args: &ResumeArgs) -> Result<Exit, CommandError> {
+    let store = Store::open(&repository.state)?;
+    let id = store.find(&args.run)?;
+    let wanted = Wanted { reason: "asked for", from: &args.from, accept_changes: args.accept_changes };
+    go_on(global, repository, &args.drive, store, id, &wanted)
+}
+
+/// How a run is gone on with.
+pub(crate) struct Wanted<'a> {
+    /// Shown to people.
+    pub(crate) reason: &'a str,
+    /// Stages to run again, by name.
+    pub(crate) from: &'a [String],
+    pub(crate) accept_changes: bool,
+}
+
+/// Drives a run that has a past.
+pub(crate) fn go_on(
+    global: &Global,
+    repository: &Repository,
+    drive: &DriveArgs,
+    store: Store,
+    id: RunId,
+    wanted: &Wanted<'_>,
+) -> Result<Exit, CommandError> {
+    let lease = store.claim(&id)?;
+    let Some(record) = store.run(&id)? else {
+        return Err(CommandError::internal(format!("run {id} has no record")));
+    };
+    let past = store.events(&id)?;
+    let file = PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
+    let plan = load::plan(global, repository, &file)?;
+    let from = select::named(&plan, "--from", wanted.from)?;
+    refuse_finished(&id, &past, !from.is_empty())?;
+    let host = Host::open(repository, &plan)?;
+    host.check(&file, &plan, &BTreeMap::new())?;
+    let plugins = host.facts(&plan)?;
+    let git = source::read(&repository.root);
+    let changed = binding::changes(&plan, &past, &record.source, &plugins, &git);
+    if !wanted.accept_changes {
+        binding::refuse(&id.0, "resume", &changed)?;
+    }
+    tell_of_new_text(repository, &file);
+    let way = if is_rollback(&record.source) { ReleaseWay::Rollback } else { ReleaseWay::Deploy };
+    let values = RunValues {
+        binding: Some(binding::digest(&file.text, &record.inputs, &record.source, &plugins)),
+        inputs: record.inputs,
+        source: record.source,
+        file: record.file,
+        rehearsal: record.rehearsal,
+        left_out: BTreeMap::new(),
+        inherited: BTreeMap::new(),
+        plugins,
+        way,
+    };
+    let scheduler = Scheduler::restore(Arc::new(plan), values, jobs(drive), &past).map_err(|error| {
+        CommandError::internal(format!("the journal of run {id} doesn't hold together")).caused_by(error)
+    })?;
+    let run = Run {
+        first: Input::Resume { reason: wanted.reason.to_owned(), from, changed },
+        id,
+        scheduler,
+        runner: host.runner(),
+        store,
+        lease,
+        rehearsal: record.rehearsal,
+        past,
+    };
+    let result = conduct(global, repository, drive, run);
+    if record.rehearsal {
+        host.stop_rehearsal()?;
+    }
+    result
+}
+
+/// Whether a run goes back to an earlier release.
+fn is_rollback(source: &Json) -> bool {
+    source.get("rollback").is_some()
+}
+
+/// Not refused: it changes nothing for the run.
+fn tell_of_new_text(repository: &Repository, file: &PipelineFile) {
+    let now = std::fs::read_to_string(repository.root.join(&file.name));
+    if now.is_ok_and(|now| now != file.text) {
+        let words = format!(
+            "note: {} has changed since the run was started; the run goes by what it was started with\n",
+            file.name
+        );
+        let _ = std::io::stderr().write_all(words.as_bytes());
+    }
+}
+
+fn refuse_finished(id: &RunId, past: &[Event], again: bool) -> Result<(), CommandError> {
+    match past.last().map(|event| &event.kind) {
+        Some(EventKind::RunEnded { conclusion: Outcome::Succeeded }) if !again => {
+            Err(CommandError::not_ready(format!("run {id} has succeeded: nothing is left to do"))
+                .hint(format!(
+                    "to run a stage of it again, with all that needs it: stagewright resume {id} --from STAGE"
+                ))
+                .hint(format!("to start anew on the same inputs: stagewright rerun {id}")))
+        }
+        None => Err(CommandError::not_ready(format!("run {id} was never started")).hint("start anew: stagewright run")),
+        Some(_) => Ok(()),
+    }
+}

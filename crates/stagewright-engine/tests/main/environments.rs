@@ -1,0 +1,358 @@
+//! Environments: tokens, approvals and freezes that stand before a stage's first step.
+
+use std::time::Duration;
+
+use stagewright_engine::{
+    Claimed, Control, Decision, EffectClass, Event, EventKind, Gate, GateKind, Interrupt, Outcome, PluginFacts, RunId,
+    RunValues, Timestamp,
+};
+use stagewright_model::{Retry, RetryCause, Stage, StageIndex};
+
+use crate::fake::{Act, FakeStore, Ran, Script, WORK, World, granted, reach};
+use crate::gates::{answer, gate};
+use crate::plans::{cell, deploy, plan, plan_with, stage};
+
+const LATER: Duration = Duration::from_secs(100);
+
+fn said(ran: &Ran) -> Vec<String> {
+    let said = ran.turns.said.lock().expect("a lock");
+    said.iter().filter(|said| *said != "beat").cloned().collect()
+}
+
+fn gates(ran: &Ran) -> Vec<GateKind> {
+    let opened = ran.recorded.iter().filter_map(|event| match &event.kind {
+        EventKind::GateOpened { gate, .. } => Some(gate.kind),
+        _ => None,
+    });
+    opened.collect()
+}
+
+fn other() -> RunId {
+    RunId("r0".to_owned())
+}
+
+fn bound_to(binding: &str) -> RunValues {
+    RunValues { binding: Some(binding.to_owned()), ..RunValues::default() }
+}
+
+#[test]
+fn effects_are_announced_once_and_durably_before_they_are_allowed() {
+    let ran = World::new(plan(vec![deploy("deploy", &[])]), Script::of([("deploy", vec![reach(reach(Act::Succeed))])]));
+    // The runner checks that they are.
+    let ran = ran.run();
+    let intents = ran.events(|kind| matches!(kind, EventKind::EffectIntended { .. }).then(String::new));
+    assert_eq!(intents.len(), 1);
+    assert_eq!(ran.state(&[]).stages[0].doubt, None);
+}
+
+#[test]
+fn an_effect_under_a_token_that_is_not_the_newest_is_refused() {
+    let mut world = World::new(plan(vec![deploy("deploy", &[])]), Script::of([("deploy", vec![reach(Act::Succeed)])]));
+    world.turns.overtaken = true;
+    let ran = world.run();
+    assert_eq!(ran.effects(), [""; 0]);
+    assert_eq!(ran.seen.lock().unwrap().refused, ["deploy#1"]);
+    assert_eq!(ran.outcomes(), ["deploy failed"]);
+}
+
+#[test]
+fn an_effect_that_cannot_be_recorded_is_refused() {
+    let store = FakeStore { full_from: Some(2), ..FakeStore::default() };
+    let script = Script::of([("deploy", vec![reach(Act::Succeed)])]);
+    let ran = World { store, ..World::new(plan(vec![deploy("deploy", &[])]), script) }.run();
+    assert!(ran.result.is_err());
+    assert_eq!(ran.seen.lock().unwrap().refused, ["deploy#1"]);
+    assert_eq!(said(&ran), ["claim production", "unclaim production"], "its process may live on");
+}
+
+#[test]
+fn two_stages_of_a_run_do_not_take_an_environment_from_each_other() {
+    let stages = vec![deploy("api", &[]), deploy("web", &[]), stage("other", &[])];
+    let script = Script::of([("api", vec![Act::Deploy("api@1")]), ("web", vec![Act::Deploy("web@1")])]);
+    let ran = World::new(plan(stages), script).run();
+    assert_eq!(ran.outcomes(), ["api succeeded", "web succeeded", "other succeeded"]);
+    assert_eq!(ran.starts(), ["other#1", "api#1", "web#1"]);
+}
+
+#[test]
+fn what_another_run_has_is_waited_for_and_told_once() {
+    let world = World::new(plan(vec![deploy("deploy", &[]), stage("other", &[])]), Script::default());
+    let held = || Claimed::Held { by: other() };
+    world.turns.claims.lock().unwrap().extend([held(), held(), held()]);
+    let ran = world.run();
+    assert_eq!(ran.starts(), ["other#1", "deploy#1"]);
+    assert_eq!(ran.took, Duration::from_secs(3) + WORK);
+    let awaited = ran.events(|kind| matches!(kind, EventKind::EnvironmentAwaited { .. }).then(String::new));
+    assert_eq!(awaited.len(), 1);
+}
+
+#[test]
+fn a_stage_whose_environment_comes_free_waits_for_a_slot() {
+    let world = World::new(plan(vec![deploy("deploy", &[]), stage("a", &[]), stage("b", &[])]), Script::default());
+    world.turns.claims.lock().unwrap().push_back(Claimed::Held { by: other() });
+    let ran = World { jobs: 1, ..world }.run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+    assert_eq!(ran.seen.lock().unwrap().most_running, 1);
+}
+
+#[test]
+fn an_older_run_does_not_overtake() {
+    let world = World::new(plan(vec![deploy("deploy", &[]), stage("check", &[0])]), Script::default());
+    world.turns.claims.lock().unwrap().push_back(Claimed::Superseded { by: other() });
+    let ran = world.run();
+    assert_eq!(ran.outcomes(), ["deploy errored", "check skipped"]);
+    assert!(ran.reason("deploy").contains("run r0 is newer"), "{}", ran.reason("deploy"));
+}
+
+#[test]
+fn cells_of_a_matrix_that_are_refused_together_end_each_once() {
+    let on_production = |n| Stage { environment: deploy("", &[]).environment, ..cell("m", n, None) };
+    let world = World::new(plan((0..3).map(on_production).collect()), Script::default());
+    world.turns.claims.lock().unwrap().push_back(Claimed::Superseded { by: other() });
+    let ran = world.run();
+    assert_eq!(ran.outcomes(), ["m (n=0) errored", "m (n=1) cancelled", "m (n=2) cancelled"]);
+}
+
+#[test]
+fn an_environment_is_let_go_of_at_gates_and_at_the_end() {
+    let stages = vec![deploy("deploy", &[]), stage("approve", &[0]), deploy("promote", &[1]), stage("last", &[2])];
+    let script = Script::of([("approve", vec![Act::Ask(gate())])]);
+    let ran = World::new(plan(stages), script).answer(LATER, 1, answer(true, "ada")).run();
+    assert_eq!(said(&ran), ["claim production", "unclaim production", "claim production", "unclaim production"]);
+    let promoted =
+        ran.recorded.iter().filter(|event| matches!(event.kind, EventKind::AttemptStarted { fence: Some(2), .. }));
+    assert_eq!(promoted.count(), 1);
+}
+
+#[test]
+fn a_run_that_waits_keeps_nothing_that_it_does_not_use() {
+    let mut staging = deploy("staging", &[]);
+    staging.environment.as_mut().expect("an environment").name = "staging".to_owned();
+    let stages = vec![
+        staging.clone(),
+        deploy("deploy", &[0]),
+        Stage { name: "again".to_owned(), id: "again".to_owned(), needs: vec![StageIndex(1)], ..staging },
+    ];
+    let world = World::new(plan(stages), Script::default());
+    world.turns.claims.lock().unwrap().extend([granted(1), Claimed::Held { by: other() }]);
+    let ran = world.run();
+    assert_eq!(said(&ran)[..4], ["claim staging", "claim production", "unclaim staging", "claim production"]);
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn a_run_says_that_it_is_alive_while_it_holds_something() {
+    let script = Script::of([("deploy", vec![Act::Hang])]);
+    let cancel = Control::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
+    let ran = World::new(plan(vec![deploy("deploy", &[])]), script).wish(Duration::from_secs(21), cancel).run();
+    assert_eq!(ran.turns.said.lock().unwrap().iter().filter(|said| *said == "beat").count(), 4);
+}
+
+#[test]
+fn an_environment_with_approvers_asks_them_before_the_first_step() {
+    let world = || World::new(plan_with(vec![deploy("deploy", &[])], &["team:release"], None), Script::default());
+    let ran = world().answer(LATER, 0, answer(true, "eve")).answer(2 * LATER, 0, answer(true, "grace")).run();
+    assert_eq!(gates(&ran), [GateKind::Environment]);
+    assert_eq!(ran.took, 2 * LATER + WORK);
+    assert_eq!(ran.starts(), ["deploy#1"]);
+    let no = world().answer(LATER, 0, answer(false, "ada")).run();
+    assert_eq!((no.conclusion(), no.starts().len()), (Some(Outcome::Rejected), 0));
+    let cancel = Control::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
+    assert_eq!(world().wish(LATER, cancel).run().conclusion(), Some(Outcome::Cancelled));
+}
+
+#[test]
+fn an_approval_upstream_counts_once_it_is_complete() {
+    let stages = || vec![stage("approve", &[]), deploy("deploy", &[0]), deploy("beside", &[])];
+    let asked = Gate { approvals: 2, ..gate() };
+    let world = || {
+        let script = Script::of([("approve", vec![Act::Ask(asked.clone())])]);
+        World::new(plan_with(stages(), &["ada", "grace"], None), script)
+    };
+    let ran = world()
+        .answer(LATER, 0, answer(true, "ada"))
+        .answer(2 * LATER, 0, answer(true, "bob"))
+        .answer(3 * LATER, 2, answer(true, "grace"))
+        .run();
+    assert_eq!(gates(&ran), [GateKind::Environment, GateKind::Approval]);
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+    let half = world()
+        .answer(LATER, 0, answer(true, "ada"))
+        .answer(2 * LATER, 0, answer(false, "bob"))
+        .wish(3 * LATER, Control::Suspend)
+        .run();
+    assert!(!half.starts().iter().any(|start| start.starts_with("beside")), "nobody approved of it");
+}
+
+#[test]
+fn a_freeze_opens_by_itself_and_does_not_forget_the_approval() {
+    let frozen = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
+    let world = World::new(frozen, Script::default()).answer(LATER, 0, answer(true, "ada"));
+    let ran = world.wish(10 * LATER, Control::Suspend).run();
+    assert_eq!(gates(&ran), [GateKind::Environment, GateKind::Freeze]);
+    assert_eq!(ran.took, Duration::from_secs(500) + WORK);
+    assert_eq!(said(&ran), ["claim production", "unclaim production"]);
+}
+
+#[test]
+fn an_approval_overrides_a_freeze_and_only_there() {
+    let frozen = || plan_with(vec![deploy("deploy", &[])], &[], Some(0..500_000));
+    let ran = World::new(frozen(), Script::default()).answer(LATER, 0, answer(true, "ada")).run();
+    assert_eq!(ran.took, LATER + WORK);
+    assert_eq!(said(&ran), ["claim production!", "unclaim production"]);
+    let no = World::new(frozen(), Script::default()).answer(LATER, 0, answer(false, "ada")).run();
+    assert_eq!(no.conclusion(), Some(Outcome::Rejected));
+}
+
+#[test]
+fn a_freeze_by_hand_and_another_after_it_are_waited_for() {
+    let world = World::new(plan(vec![deploy("deploy", &[])]), Script::default());
+    let frozen = |until| Claimed::Frozen { until: Some(Timestamp(until)), reason: "incident".to_owned() };
+    world.turns.claims.lock().unwrap().extend([Claimed::Held { by: other() }, frozen(60_000), frozen(90_000)]);
+    let ran = world.wish(10 * LATER, Control::Suspend).run();
+    assert_eq!(gates(&ran), [GateKind::Freeze, GateKind::Freeze]);
+    assert_eq!(ran.took, Duration::from_secs(90) + WORK);
+    let tokens = ran.events(|kind| match kind {
+        EventKind::GateOpened { gate, .. } => Some(gate.token.clone()),
+        _ => None,
+    });
+    assert_ne!(tokens[0], tokens[1]);
+}
+
+#[test]
+fn a_run_suspends_at_a_freeze_and_looks_again_when_it_goes_on() {
+    let world = World::new(plan(vec![deploy("deploy", &[])]), Script::default());
+    let frozen = Claimed::Frozen { until: None, reason: "incident".to_owned() };
+    world.turns.claims.lock().unwrap().extend([Claimed::Held { by: other() }, frozen]);
+    let waiting = world.wish(LATER, Control::Suspend).run();
+    assert_eq!(waiting.conclusion(), None);
+    let again = World { past: waiting.recorded.clone(), ..World::new(waiting.plan.clone(), Script::default()) }.run();
+    assert_eq!(again.starts(), ["deploy#1"]);
+    again.state(&waiting.recorded);
+}
+
+/// approve, then two deploys of which the second fails.
+fn half_done(binding: &str) -> Ran {
+    let mut staging = deploy("done", &[0]);
+    staging.environment.as_mut().expect("an environment").name = "staging".to_owned();
+    let stages = vec![stage("approve", &[]), staging, deploy("failed", &[0])];
+    let script = Script::of([
+        ("approve", vec![Act::Ask(gate())]),
+        ("done", vec![reach(Act::Succeed)]),
+        ("failed", vec![reach(Act::Fail)]),
+    ]);
+    World { values: bound_to(binding), ..World::new(plan_with(stages, &["ada"], None), script) }
+        .answer(LATER, 0, answer(true, "ada"))
+        .run()
+}
+
+#[test]
+fn an_approval_lapses_with_what_it_was_given_for_and_what_is_done_stays_done() {
+    let before = half_done("one");
+    assert_eq!(before.outcomes()[1..], ["done succeeded", "failed failed"]);
+    let go_on = |binding| {
+        let script = Script::of([("approve", vec![Act::Ask(Gate { token: "t2".to_owned(), ..gate() })])]);
+        let world = World {
+            past: before.recorded.clone(),
+            values: bound_to(binding),
+            ..World::new(before.plan.clone(), script)
+        };
+        world.answer(LATER, 0, answer(true, "ada")).run()
+    };
+    assert_eq!(go_on("one").starts(), ["failed#2"]);
+    let asked_again = go_on("two");
+    assert_eq!(asked_again.starts(), ["approve#2", "approve#2", "failed#2"]);
+    assert_eq!(asked_again.conclusion(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn a_deploy_that_is_done_is_not_done_again_because_its_approval_lapsed() {
+    let stages = vec![deploy("deploy", &[]), stage("check", &[0])];
+    let script = Script::of([("deploy", vec![reach(Act::Succeed)]), ("check", vec![Act::Fail])]);
+    let before = World { values: bound_to("one"), ..World::new(plan_with(stages, &["ada"], None), script) }
+        .answer(LATER, 0, answer(true, "ada"))
+        .run();
+    let again = World {
+        past: before.recorded.clone(),
+        values: bound_to("two"),
+        ..World::new(before.plan.clone(), Script::default())
+    }
+    .run();
+    assert_eq!(again.starts(), ["check#2"]);
+}
+
+#[test]
+fn an_answer_that_waits_at_a_gate_lapses_too() {
+    let plan = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
+    let waiting = World { values: bound_to("one"), ..World::new(plan, Script::default()) }
+        .answer(LATER, 0, answer(true, "ada"))
+        .wish(2 * LATER, Control::Suspend)
+        .run();
+    assert_eq!(gates(&waiting), [GateKind::Environment, GateKind::Freeze]);
+    let again = World {
+        past: waiting.recorded.clone(),
+        values: bound_to("two"),
+        ..World::new(waiting.plan.clone(), Script::default())
+    }
+    .wish(LATER, Control::Suspend)
+    .run();
+    assert_eq!(gates(&again), [GateKind::Environment]);
+}
+
+#[test]
+fn a_retry_acts_under_a_token_of_its_own() {
+    let retry = Retry { max: 1, on: RetryCause::DEFAULT.to_vec(), ..Retry::default() };
+    let flaky = Stage { retry, ..deploy("deploy", &[]) };
+    let script = Script::of([("deploy", vec![reach(Act::Fail), reach(Act::Succeed)])]);
+    let ran = World::new(plan(vec![flaky]), script).run();
+    assert_eq!(ran.effects(), ["deploy#1", "deploy#2"]);
+    assert_eq!(ran.state(&[]).stages[0].fence, Some(2));
+}
+
+#[test]
+fn releases_are_recorded_and_confirmed_when_all_that_needs_them_succeeded() {
+    let stages = || vec![deploy("deploy", &[]), stage("one", &[0]), stage("two", &[0]), stage("later", &[1])];
+    let script =
+        |two| Script::of([("deploy", vec![Act::Deploy("app@1")]), ("two", vec![two]), ("later", vec![Act::Fail])]);
+    let good = World::new(plan(stages()), script(Act::Succeed)).run();
+    let state = good.state(&[]);
+    assert_eq!(
+        state.stages[0].release.as_ref().map(|release| (release.artifact.as_str(), release.fence)),
+        Some(("app@1", 1))
+    );
+    assert!(state.stages[0].confirmed);
+    let bad = World::new(plan(stages()), script(Act::Fail)).run();
+    assert!(!bad.state(&[]).stages[0].confirmed);
+    let again = World { past: bad.recorded.clone(), ..World::new(bad.plan.clone(), Script::default()) }.run();
+    assert!(again.state(&bad.recorded).stages[0].confirmed);
+}
+
+#[test]
+fn a_crash_between_the_last_proof_and_its_record_does_not_lose_the_confirmation() {
+    let stages = vec![deploy("deploy", &[]), stage("check", &[0])];
+    let whole = World::new(plan(stages), Script::of([("deploy", vec![Act::Deploy("app@1")])])).run();
+    for cut in 1..whole.recorded.len() {
+        let past: Vec<Event> = whole.recorded[..cut].to_vec();
+        let script = Script::of([("deploy", vec![Act::Deploy("app@1")])]);
+        let again = World { past: past.clone(), ..World::new(whole.plan.clone(), script) }.run();
+        assert!(again.state(&past).stages[0].confirmed, "cut after {cut}");
+    }
+}
+
+#[test]
+fn local_stages_on_an_environment_take_nobodys_turn() {
+    let local = PluginFacts { digest: None, effect: EffectClass::Local };
+    let values = RunValues { plugins: vec![local], ..RunValues::default() };
+    let plan = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
+    let ran = World { values, ..World::new(plan, Script::default()) }.run();
+    assert_eq!(said(&ran), [""; 0]);
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn an_answer_for_a_stage_that_is_not_there_changes_nothing() {
+    let decision = Decision { token: "x".to_owned(), ..answer(true, "ada") };
+    let wish = Control::Decide { stage: StageIndex(9), decision };
+    let ran = World::new(plan(vec![stage("a", &[])]), Script::default()).wish(Duration::ZERO, wish).run();
+    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+}

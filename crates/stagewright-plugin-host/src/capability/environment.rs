@@ -1,0 +1,101 @@
+//! `environment`: what the ledger says of the environment that a stage names, and what the attempt adds to it.
+
+use std::sync::Arc;
+
+use stagewright_engine::{AttemptRequest, Release, ReleaseNote};
+
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::mask::Masker;
+use crate::since_0_1::stagewright::stage::environment::Host;
+
+/// An environment as one attempt sees it.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    request: Arc<AttemptRequest>,
+    recorded: Option<ReleaseNote>,
+}
+
+impl Environment {
+    pub(crate) fn new(request: Arc<AttemptRequest>) -> Environment {
+        Environment { request, recorded: None }
+    }
+
+    fn fence(&self) -> Option<u64> {
+        self.request.environment.as_ref().and_then(|view| view.fence)
+    }
+
+    fn record(&mut self, artifact: &str, url: Option<&str>, masker: &Masker) -> Result<(), CapabilityError> {
+        if self.fence().is_none() {
+            let message = "the attempt acts on no environment, and so can't have put anything in place there";
+            return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
+                .with_help("add to the stage: environment = \"staging\""));
+        }
+        if artifact.trim().is_empty() {
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, "a release must say what it consists of"));
+        }
+        self.recorded = Some(ReleaseNote { artifact: masker.text(artifact), url: url.map(|url| masker.text(url)) });
+        Ok(())
+    }
+
+    /// What the attempt has put in place.
+    pub(crate) fn take(&mut self) -> Option<ReleaseNote> {
+        self.recorded.take()
+    }
+}
+
+fn as_json(release: Option<&Release>) -> Result<Option<String>, CapabilityError> {
+    release.map(serde_json::to_string).transpose().map_err(|error| {
+        CapabilityError::new(ErrorCode::Internal, "a release of the ledger can't be told").caused_by(&error)
+    })
+}
+
+impl Host for Attempt {
+    async fn fence(&mut self) -> wasmtime::Result<Option<u64>> {
+        Ok(self.environment.fence())
+    }
+
+    async fn current(&mut self) -> wasmtime::Result<Option<String>> {
+        let view = self.environment.request.environment.as_ref();
+        Ok(as_json(view.and_then(|view| view.current.as_ref()))?)
+    }
+
+    async fn last_known_good(&mut self) -> wasmtime::Result<Option<String>> {
+        let view = self.environment.request.environment.as_ref();
+        Ok(as_json(view.and_then(|view| view.last_known_good.as_ref()))?)
+    }
+
+    async fn released(&mut self, artifact: String, url: Option<String>) -> CallResult<()> {
+        Ok(self.environment.record(&artifact, url.as_deref(), self.log.masker())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stagewright_engine::EnvironmentView;
+
+    use super::*;
+    use crate::testing::request;
+
+    fn environment(fence: Option<u64>) -> Environment {
+        let view = EnvironmentView { name: "staging".into(), fence, ..EnvironmentView::default() };
+        Environment::new(Arc::new(AttemptRequest { environment: Some(view), ..request() }))
+    }
+
+    #[test]
+    fn a_release_is_recorded_under_a_token_and_without_secrets() {
+        let masker = Masker::default();
+        masker.add("hunter22", false);
+        let mut acting = environment(Some(7));
+        assert_eq!(acting.take(), None);
+        acting.record("local/app@sha256:1", None, &masker).unwrap();
+        acting.record("local/app@sha256:2", Some("http://hunter22@x"), &masker).unwrap();
+        let note = ReleaseNote { artifact: "local/app@sha256:2".into(), url: Some("http://***@x".into()) };
+        assert_eq!(acting.take(), Some(note));
+        let error = acting.record(" ", None, &masker).unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidArgument);
+        let error = environment(None).record("local/app@sha256:1", None, &masker).unwrap_err();
+        assert_eq!(error.code, ErrorCode::FailedPrecondition);
+    }
+}

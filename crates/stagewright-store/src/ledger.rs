@@ -1,0 +1,183 @@
+//! What was deployed where: a projection of the journals, written in the transactions that write them.
+//!
+//! A release *stands* until it is undone. What stands and is newest is *current*.
+
+use rusqlite::{Connection, Row, Transaction};
+use stagewright_engine::{Event, EventKind, Outcome, Release, ReleaseWay, RunId, StoreError, Timestamp};
+use stagewright_model::StageIndex;
+
+use crate::Store;
+use crate::history::{STAGE_ID, json, parse, timestamp};
+use crate::journal::integer;
+
+/// A release of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReleaseRow {
+    /// Newer ones have higher numbers, over all environments.
+    pub number: u64,
+    /// The run that made it. Its journal may have been removed since.
+    pub run: RunId,
+    /// Position of the stage that made it, in the plan of that run.
+    pub stage: StageIndex,
+    /// The stage's id.
+    pub stage_id: String,
+    /// Which try.
+    pub attempt: u32,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// What was deployed.
+    pub release: Release,
+    /// Whether it proved good.
+    pub confirmed: bool,
+    /// Whether it was taken back, and no longer stands.
+    pub undone: bool,
+}
+
+impl ReleaseRow {
+    fn is_same_thing(&self, other: &ReleaseRow) -> bool {
+        self.release.artifact == other.release.artifact && self.release.config == other.release.config
+    }
+}
+
+/// What stands in an environment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) current: Option<ReleaseRow>,
+    pub(crate) last_known_good: Option<ReleaseRow>,
+}
+
+impl Store {
+    /// The releases of an environment, newest first, at most `limit`; undone ones too.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn releases(&self, environment: &str, rehearsal: bool, limit: u32) -> Result<Vec<ReleaseRow>, StoreError> {
+        let query = || {
+            let mut statement = self.connection.prepare_cached(&format!("{SELECT} ORDER BY number DESC LIMIT ?3"))?;
+            statement.query_map((environment, rehearsal, limit), release_row)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(self.failed(format_args!("read the releases of environment `{environment}`")))
+    }
+}
+
+/// Finds what is current and what to go back to: the newest confirmed release before it that is something else.
+///
+/// Something else is another artifact or another configuration: to deploy the same again is not to go back.
+///
+/// When the current one came by going back itself, what it went back from is no place to go back to: then "before it"
+/// means before the deploy that it repeats, and going back twice goes back two steps. Only `asker`, the run that made
+/// the current release, wants it undone literally, and gets what was there before that run.
+pub(crate) fn standing(
+    connection: &Connection,
+    environment: &str,
+    rehearsal: bool,
+    asker: Option<&RunId>,
+) -> rusqlite::Result<Standing> {
+    let newest = |condition: &str, below: u64, fits: &dyn Fn(&ReleaseRow) -> bool| -> rusqlite::Result<_> {
+        let sql = format!("{SELECT} AND NOT undone AND number < ?3 AND {condition} ORDER BY number DESC");
+        let mut statement = connection.prepare_cached(&sql)?;
+        for row in statement.query_map((environment, rehearsal, integer(below)), release_row)? {
+            let row = row?;
+            if fits(&row) {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    };
+    let any = i64::MAX.cast_unsigned();
+    let Some(current) = newest("1", any, &|_| true)? else { return Ok(Standing::default()) };
+    let repeats = current.release.way != ReleaseWay::Deploy && asker != Some(&current.run);
+    let repeated =
+        if repeats { newest("way = 'deploy'", current.number, &|row| row.is_same_thing(&current))? } else { None };
+    let before = repeated.map_or(current.number, |row| row.number);
+    let last_known_good = newest("confirmed", before, &|row| !row.is_same_thing(&current))?;
+    Ok(Standing { current: Some(current), last_known_good })
+}
+
+/// Keeps the ledger in step with an event that is being recorded.
+pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) -> rusqlite::Result<()> {
+    match &event.kind {
+        EventKind::ReleaseRecorded { stage, attempt, release } => {
+            let config = serde_json::to_string(&release.config)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            transaction
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO environments (name, rehearsal) SELECT ?2, rehearsal FROM runs WHERE id = ?1",
+                )?
+                .execute((&run.0, &release.environment))?;
+            transaction
+                .prepare_cached(&format!(
+                    "INSERT INTO releases (run, stage, stage_id, rehearsal, attempt, at, environment, artifact, url,
+                         fence, config, commit_id, started_by, way)
+                     SELECT ?1, ?2, {STAGE_ID}, rehearsal, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
+                     FROM runs WHERE id = ?1"
+                ))?
+                .execute((
+                    &run.0,
+                    stage.0,
+                    attempt,
+                    integer(event.at.0),
+                    &release.environment,
+                    &release.artifact,
+                    &release.url,
+                    integer(release.fence),
+                    config,
+                    &release.commit,
+                    &release.by,
+                    way(release.way),
+                ))?;
+        }
+        EventKind::ReleaseConfirmed { stage } => {
+            transaction
+                .prepare_cached(
+                    "UPDATE releases SET confirmed = 1 WHERE number =
+                         (SELECT max(number) FROM releases WHERE run = ?1 AND stage = ?2 AND NOT undone)",
+                )?
+                .execute((&run.0, stage.0))?;
+        }
+        EventKind::UndoEnded { stage, attempt, outcome: Outcome::Succeeded, .. } => {
+            transaction
+                .prepare_cached("UPDATE releases SET undone = 1 WHERE run = ?1 AND stage = ?2 AND attempt = ?3")?
+                .execute((&run.0, stage.0, attempt))?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Releases of environment `?1`, rehearsal `?2`.
+const SELECT: &str = "SELECT number, run, stage, stage_id, attempt, at, environment, artifact, url, fence, config,
+         commit_id, started_by, way, confirmed, undone
+     FROM releases WHERE environment = ?1 AND rehearsal = ?2";
+
+fn release_row(row: &Row<'_>) -> rusqlite::Result<ReleaseRow> {
+    let release = Release {
+        environment: row.get(6)?,
+        artifact: row.get(7)?,
+        url: row.get(8)?,
+        fence: row.get::<_, i64>(9)?.cast_unsigned(),
+        config: json(row, 10)?,
+        commit: row.get(11)?,
+        by: row.get(12)?,
+        way: parse(13, serde_json::Value::String(row.get(13)?))?,
+    };
+    Ok(ReleaseRow {
+        number: row.get::<_, i64>(0)?.cast_unsigned(),
+        run: RunId(row.get(1)?),
+        stage: StageIndex(row.get(2)?),
+        stage_id: row.get(3)?,
+        attempt: row.get(4)?,
+        at: timestamp(row, 5)?,
+        release,
+        confirmed: row.get(14)?,
+        undone: row.get(15)?,
+    })
+}
+
+fn way(way: ReleaseWay) -> &'static str {
+    match way {
+        ReleaseWay::Deploy => "deploy",
+        ReleaseWay::Rollback => "rollback",
+        ReleaseWay::Undo => "undo",
+    }
+}

@@ -1,0 +1,146 @@
+//! Whose turn it is at an environment, or in a concurrency group.
+//!
+//! A claim is decided in one transaction that no other process can come between, by the first of these that holds:
+//!
+//! 1. Somebody froze the environment, and nobody allowed this claim in spite of it: *frozen*. First, because it is a
+//!    person's word about the environment itself, and the same for every run.
+//! 2. A newer run has had the environment: *superseded*. Before asking who has it now, because waiting wouldn't help.
+//!    Newer is a matter of [`create_run`](Store::create_run)'s order; no clock is asked.
+//! 3. Another run has it, and is alive: *held*.
+//! 4. Otherwise it is *granted*, under a token that is one more than any before.
+//!
+//! Alive is a run while a process drives it (it has the run's [`Lease`](crate::Lease), which ends with the process)
+//! and has given a beat within [`LEASE`]. So what a dead process had is free at once; what a process has that lives
+//! but hangs is free after a while, and the token keeps it from doing harm if it wakes up. A beat that lies in the
+//! future was given before the clock was put back, and counts as just given.
+
+use std::path::Path;
+
+use stagewright_engine::{Claim, Claimed, Join, Joined, LEASE, RunId, StoreError, Timestamp, Turns};
+
+use crate::error::refused;
+use crate::journal::integer;
+use crate::{Store, environment, group, lease, ledger};
+
+/// Who asks for something.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    pub(crate) run: RunId,
+    /// Its place in the order of runs.
+    pub(crate) number: u64,
+    pub(crate) rehearsal: bool,
+}
+
+impl Turns for Store {
+    fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
+        let asker = self.asker(&claim.run)?;
+        let (name, directory) = (&claim.environment, self.directory.clone());
+        self.durably(format_args!("claim environment `{name}` for run {}", claim.run), |transaction| {
+            let state = environment::state(transaction, name, asker.rehearsal)?;
+            if !claim.override_freeze
+                && let Some(freeze) = state.frozen(claim.at)
+            {
+                let reason = format!("{}, by {}", freeze.reason, freeze.by);
+                return Ok(Claimed::Frozen { until: freeze.until, reason });
+            }
+            if let (number, Some(by)) = state.last
+                && asker.number < number
+            {
+                return Ok(Claimed::Superseded { by });
+            }
+            if let Some((by, beat)) = state.holder
+                && by != asker.run
+                && is_alive(&crate::run_directory(&directory, &by), beat, claim.at)
+            {
+                return Ok(Claimed::Held { by });
+            }
+            let fence = state.fence + 1;
+            transaction
+                .prepare_cached(
+                    "INSERT INTO environments (name, rehearsal, fence, last_number, last_run, holder, beat)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)
+                     ON CONFLICT DO UPDATE SET
+                         fence = ?3, last_number = ?4, last_run = ?5, holder = ?5, beat = ?6",
+                )?
+                .execute((
+                    name,
+                    asker.rehearsal,
+                    integer(fence),
+                    integer(asker.number),
+                    &asker.run.0,
+                    integer(claim.at.0),
+                ))?;
+            let standing = ledger::standing(transaction, name, asker.rehearsal, Some(&asker.run))?;
+            Ok(Claimed::Granted {
+                fence,
+                current: standing.current.map(|row| row.release),
+                last_known_good: standing.last_known_good.map(|row| row.release),
+            })
+        })
+    }
+
+    fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
+        let rehearsal = self.asker(run)?.rehearsal;
+        let state = environment::state(&self.connection, environment, rehearsal)
+            .map_err(self.failed(format_args!("read who has environment `{environment}`")))?;
+        Ok(state.fence == fence)
+    }
+
+    fn unclaim(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError> {
+        self.durably(format_args!("let go of environment `{environment}` for run {run}"), |transaction| {
+            transaction
+                .prepare_cached("UPDATE environments SET holder = NULL, beat = NULL WHERE name = ?1 AND holder = ?2")?
+                .execute((environment, &run.0))
+        })?;
+        Ok(())
+    }
+
+    /// Renews nothing that another run has taken by now.
+    fn beat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError> {
+        self.durably(format_args!("note that run {run} is alive"), |transaction| {
+            transaction
+                .prepare_cached("UPDATE environments SET beat = ?2 WHERE holder = ?1")?
+                .execute((&run.0, integer(now.0)))
+        })?;
+        Ok(())
+    }
+
+    fn join(&mut self, join: &Join) -> Result<Joined, StoreError> {
+        let asker = self.asker(&join.run)?;
+        let directory = self.directory.clone();
+        self.durably(format_args!("join concurrency group `{}` for run {}", join.group, join.run), |transaction| {
+            group::join(transaction, &directory, &asker, join)
+        })
+    }
+
+    fn leave(&mut self, run: &RunId, group: &str) -> Result<(), StoreError> {
+        let asker = self.asker(run)?;
+        let directory = self.directory.clone();
+        self.durably(format_args!("leave concurrency group `{group}` for run {run}"), |transaction| {
+            group::leave(transaction, &directory, &asker, group)
+        })
+    }
+}
+
+impl Store {
+    fn asker(&self, run: &RunId) -> Result<Asker, StoreError> {
+        let query = || {
+            let mut statement = self.connection.prepare_cached("SELECT number, rehearsal FROM runs WHERE id = ?1")?;
+            let mut rows = statement.query([&run.0])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            let number = row.get::<_, i64>(0)?.cast_unsigned();
+            rusqlite::Result::Ok(Some(Asker { run: run.clone(), number, rehearsal: row.get(1)? }))
+        };
+        query().map_err(self.failed(format_args!("read run {run}")))?.ok_or_else(|| {
+            refused(
+                format!("{} has no run {run}", self.database().display()),
+                "create the run before it asks for anything",
+            )
+        })
+    }
+}
+
+/// Whether a run that has something can still act on it.
+pub(crate) fn is_alive(run_directory: &Path, beat: Timestamp, now: Timestamp) -> bool {
+    u128::from(now.since(beat)) <= LEASE.as_millis() && lease::is_held(run_directory)
+}

@@ -1,0 +1,220 @@
+//! The ledger of releases: what stands where, and what to go back to.
+
+use serde_json::json;
+use stagewright_engine::{
+    Claim, Claimed, Event, EventKind, Outcome, Release, ReleaseWay, RunId, RunStore, Timestamp, Turns,
+};
+use stagewright_model::StageIndex;
+use stagewright_store::{ReleaseRow, Store};
+use tempfile::TempDir;
+
+use super::{event, record, started};
+
+const DEPLOY: StageIndex = StageIndex(1);
+
+/// Runs that deploy to production, one after the other.
+pub(crate) struct Deploys {
+    _directory: TempDir,
+    pub(crate) store: Store,
+    runs: usize,
+}
+
+impl Deploys {
+    pub(crate) fn new() -> Deploys {
+        let directory = TempDir::new().unwrap();
+        let store = Store::open(&directory.path().join("state")).unwrap();
+        Deploys { _directory: directory, store, runs: 0 }
+    }
+
+    /// A new run.
+    pub(crate) fn run(&mut self) -> RunId {
+        self.runs += 1;
+        let run = record(&format!("r{}", self.runs), 1);
+        self.store.create_run(&run).unwrap();
+        self.append(&run.id, vec![started()]);
+        run.id
+    }
+
+    pub(crate) fn append(&mut self, run: &RunId, kinds: Vec<EventKind>) {
+        let next = self.store.events(run).unwrap().len() as u64;
+        let events: Vec<Event> = (next..).zip(kinds).map(|(seq, kind)| event(seq, kind)).collect();
+        self.store.append(run, &events, true).unwrap();
+    }
+
+    /// A new run deploys something.
+    fn deploy(&mut self, artifact: &str, way: ReleaseWay, confirmed: bool) -> RunId {
+        let run = self.run();
+        let mut kinds = vec![recorded(artifact, way)];
+        if confirmed {
+            kinds.push(EventKind::ReleaseConfirmed { stage: DEPLOY });
+        }
+        self.append(&run, kinds);
+        run
+    }
+
+    pub(crate) fn good(&mut self, artifact: &str) -> RunId {
+        self.deploy(artifact, ReleaseWay::Deploy, true)
+    }
+
+    /// Artifacts of the current release and of the last known good one, as a run that comes is told them.
+    fn standing(&mut self) -> (String, String) {
+        let run = self.run();
+        self.standing_for(&run)
+    }
+
+    fn standing_for(&mut self, run: &RunId) -> (String, String) {
+        let claim =
+            Claim { run: run.clone(), environment: "production".to_owned(), override_freeze: false, at: Timestamp(1) };
+        match Turns::claim(&mut self.store, &claim).unwrap() {
+            Claimed::Granted { current, last_known_good, .. } => (name(current), name(last_known_good)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn name(release: Option<Release>) -> String {
+    release.map_or_else(String::new, |release| release.artifact)
+}
+
+fn pair(current: &str, last_known_good: &str) -> (String, String) {
+    (current.to_owned(), last_known_good.to_owned())
+}
+
+/// What runs is before the `/`, and its configuration after it.
+fn release(artifact: &str, way: ReleaseWay) -> Release {
+    Release {
+        environment: "production".to_owned(),
+        artifact: artifact.to_owned(),
+        url: Some("https://example.org".to_owned()),
+        fence: 7,
+        config: json!({"replicas": 2}),
+        commit: "abc".to_owned(),
+        by: "ada".to_owned(),
+        way,
+    }
+}
+
+pub(crate) fn recorded(artifact: &str, way: ReleaseWay) -> EventKind {
+    EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: release(artifact, way) }
+}
+
+fn undone(outcome: Outcome) -> EventKind {
+    EventKind::UndoEnded { stage: DEPLOY, attempt: 1, outcome, failure: None }
+}
+
+#[test]
+fn a_release_is_kept_as_it_was_recorded() {
+    let mut deploys = Deploys::new();
+    let run = deploys.deploy("one", ReleaseWay::Deploy, false);
+    deploys.good("two");
+    let rows = deploys.store.releases("production", false, 10).unwrap();
+    assert_eq!(rows.iter().map(|row| row.release.artifact.as_str()).collect::<Vec<_>>(), ["two", "one"]);
+    let row = &rows[1];
+    assert_eq!(row.release, release("one", ReleaseWay::Deploy));
+    assert_eq!((&row.run, row.stage, row.stage_id.as_str(), row.attempt), (&run, DEPLOY, "approve", 1));
+    assert_eq!((row.at.0, row.confirmed, row.undone, rows[0].confirmed), (1_001, false, false, true));
+    assert_eq!(deploys.store.releases("production", false, 1).unwrap(), rows[..1]);
+    assert_eq!(deploys.store.releases("production", true, 10).unwrap(), []);
+    assert_eq!(deploys.store.releases("staging", false, 10).unwrap(), []);
+}
+
+#[test]
+fn only_what_proved_good_is_a_place_to_go_back_to() {
+    let mut deploys = Deploys::new();
+    assert_eq!(deploys.standing(), pair("", ""));
+    deploys.deploy("one", ReleaseWay::Deploy, false);
+    assert_eq!(deploys.standing(), pair("one", ""));
+    deploys.good("two");
+    assert_eq!(deploys.standing(), pair("two", ""));
+    deploys.good("three");
+    assert_eq!(deploys.standing(), pair("three", "two"));
+    deploys.deploy("four", ReleaseWay::Deploy, false);
+    assert_eq!(deploys.standing(), pair("four", "three"));
+    deploys.deploy("five", ReleaseWay::Deploy, false);
+    assert_eq!(deploys.standing(), pair("five", "three"));
+}
+
+#[test]
+fn to_deploy_the_same_again_is_not_to_go_back() {
+    let mut deploys = Deploys::new();
+    deploys.good("one");
+    deploys.good("two");
+    deploys.good("two");
+    assert_eq!(deploys.standing(), pair("two", "one"));
+    // With another configuration it is something else.
+    let run = deploys.run();
+    let mut other = release("two", ReleaseWay::Deploy);
+    other.config = json!({"replicas": 3});
+    deploys.append(&run, vec![EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: other }]);
+    assert_eq!(deploys.standing(), pair("two", "two"));
+}
+
+#[test]
+fn what_was_undone_no_longer_stands_and_what_was_put_in_its_place_does() {
+    let mut deploys = Deploys::new();
+    deploys.good("one");
+    let run = deploys.good("two");
+    deploys.append(&run, vec![undone(Outcome::Failed)]);
+    assert_eq!(deploys.standing(), pair("two", "one"));
+    let run = deploys.good("three");
+    assert_eq!(deploys.standing_for(&run), pair("three", "two"));
+    let back = recorded("two", ReleaseWay::Undo);
+    deploys.append(&run, vec![undone(Outcome::Succeeded), back, EventKind::ReleaseConfirmed { stage: DEPLOY }]);
+    assert_eq!(deploys.standing(), pair("two", "one"), "three was no good, though it was confirmed");
+    let rows = deploys.store.releases("production", false, 3).unwrap();
+    let marks = |row: &ReleaseRow| (row.release.way, row.confirmed, row.undone);
+    assert_eq!(
+        rows.iter().map(marks).collect::<Vec<_>>(),
+        [(ReleaseWay::Undo, true, false), (ReleaseWay::Deploy, true, true), (ReleaseWay::Deploy, true, false)]
+    );
+    deploys.good("four");
+    assert_eq!(deploys.standing(), pair("four", "two"));
+}
+
+#[test]
+fn going_back_twice_goes_back_two_steps() {
+    let mut deploys = Deploys::new();
+    for artifact in ["one", "two", "three"] {
+        deploys.good(artifact);
+    }
+    for (back_to, next) in [("two", "one"), ("one", "")] {
+        assert_eq!(deploys.standing().1, back_to);
+        deploys.deploy(back_to, ReleaseWay::Rollback, true);
+        assert_eq!(deploys.standing(), pair(back_to, next));
+    }
+    deploys.good("four");
+    assert_eq!(deploys.standing(), pair("four", "one"), "what ran before it");
+}
+
+#[test]
+fn a_rollback_that_fails_is_undone_to_what_was_there_before_it() {
+    let mut deploys = Deploys::new();
+    for artifact in ["one", "two", "three"] {
+        deploys.good(artifact);
+    }
+    let rollback = deploys.deploy("two", ReleaseWay::Rollback, false);
+    assert_eq!(deploys.standing_for(&rollback), pair("two", "three"));
+    assert_eq!(deploys.standing(), pair("two", "one"), "others go back further");
+}
+
+#[test]
+fn environments_are_shown_with_what_stands_there() {
+    let mut deploys = Deploys::new();
+    deploys.good("one");
+    let run = deploys.good("two");
+    let show = |store: &Store| {
+        let row = store.environments(false, Timestamp(1)).unwrap().remove(0);
+        (row.name, row.current, row.last_known_good, row.holder, row.fence)
+    };
+    let mut rows = deploys.store.releases("production", false, 10).unwrap().into_iter();
+    let name = "production".to_owned();
+    let mut expected = (name, rows.next(), rows.next(), None, 0);
+    assert_eq!(show(&deploys.store), expected, "nobody has claimed it: all that was deployed stayed on this machine");
+    let lease = deploys.store.claim(&run).unwrap();
+    deploys.standing_for(&run);
+    (expected.3, expected.4) = (Some(run), 1);
+    assert_eq!(show(&deploys.store), expected);
+    drop(lease);
+    expected.3 = None;
+    assert_eq!(show(&deploys.store), expected);
+}

@@ -1,0 +1,219 @@
+//! What is done about what was going on when the engine was killed, and what a resume takes for granted.
+
+use serde_json::Value as Json;
+
+use crate::environment::{TestEnvironment, eventually, text};
+
+/// A program with network access: nobody can tell from here what it did.
+const DOUBTFUL: &str = r#"
+schema = 1
+[pipeline]
+name = "doubtful"
+[stages.publish]
+uses = "command"
+with = { run = "echo started >> starts; test -f go || sleep 1000" }
+[stages.publish.permissions]
+process = ["sh"]
+net = ["https://example.org"]
+write = ["starts"]
+[stages.after]
+uses = "noop"
+needs = ["publish"]
+"#;
+
+/// A run that was killed while its stage was under way.
+fn killed(pipeline: &str) -> TestEnvironment {
+    let environment = TestEnvironment::with_pipeline(pipeline);
+    let mut child = environment.start(&["run"]);
+    eventually("the program has started", || environment.root().join("starts").exists().then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    environment.write("go", "");
+    environment
+}
+
+fn starts(environment: &TestEnvironment) -> usize {
+    environment.read("starts").lines().count()
+}
+
+#[test]
+fn an_unknown_outcome_is_a_question_to_a_person() {
+    for (finding, code, starts_after) in [("applied", 0, 1), ("not-started", 0, 2), ("failed", 1, 1)] {
+        let environment = killed(DOUBTFUL);
+        let asked = environment.run(&["resume", "latest"]).exits(5);
+        let command = "stagewright settle";
+        assert!(asked.stdout.contains(command), "{}", asked.stdout);
+        assert_eq!(starts(&environment), 1, "it ran again before anybody answered");
+        // Neither a plain approval nor a second resume brings it on.
+        let refused = environment.run(&["approve", "latest"]).exits(4);
+        assert!(refused.stderr.contains(&format!("{command} ")), "{}", refused.stderr);
+        environment.run(&["resume", "latest"]).exits(5);
+        assert_eq!(starts(&environment), 1);
+
+        environment.run(&["settle", "latest", "publish", finding, "--reason", "looked at the registry"]).exits(0);
+        let ended = environment.run(&["resume", "latest"]).exits(code);
+        assert_eq!(starts(&environment), starts_after, "{finding}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn what_has_no_effect_outside_simply_runs_again() {
+    let environment = killed(&DOUBTFUL.replace("net = [\"https://example.org\"]\n", ""));
+    environment.run(&["resume", "latest"]).exits(0);
+    assert_eq!(starts(&environment), 2);
+}
+
+const GUARDED: &str = r#"
+schema = 1
+[pipeline]
+name = "guarded"
+[inputs.version]
+default = "1"
+[stages.ask]
+uses = "approve"
+with = { message = "Go?" }
+[stages.go]
+uses = "noop"
+needs = ["ask"]
+with = { message = "${{ inputs.version }} of ${{ git.commit }}" }
+"#;
+
+fn commit(environment: &TestEnvironment, message: &str) {
+    for args in [&["init", "-q"][..], &["add", "-A"], &["commit", "-q", "--allow-empty", "-m", message]] {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=ada", "-c", "user.email=ada@example.org"]).args(args);
+        assert!(git.current_dir(environment.root()).status().unwrap().success());
+    }
+}
+
+#[test]
+fn what_changed_since_is_shown_and_refused_and_takes_approvals_away_when_accepted() {
+    let environment = TestEnvironment::with_pipeline(GUARDED);
+    commit(&environment, "first");
+    environment.run(&["run", "--input", "version=2"]).exits(5);
+    environment.run(&["approve", "latest"]).exits(0);
+    commit(&environment, "second");
+    let refused = environment.run(&["resume", "latest"]).exits(4);
+    assert!(refused.stderr.contains("commit: ") && refused.stderr.contains("--accept-changes"), "{}", refused.stderr);
+
+    // The approval was given for another commit.
+    let asked = environment.run(&["resume", "latest", "--accept-changes"]).exits(5);
+    assert!(asked.stdout.contains("stagewright approve"), "{}", asked.stdout);
+    environment.run(&["approve", "latest"]).exits(0);
+    environment.run(&["resume", "latest"]).exits(0);
+
+    let (code, events) = environment.events(&["rerun", "latest"]);
+    assert_eq!((code, text(&events[0]["inputs"]["version"])), (4, String::new()), "a rerun of a changed tree");
+}
+
+#[test]
+fn a_resume_runs_only_what_is_missing_and_from_names_more() {
+    let environment = TestEnvironment::with_pipeline(
+        r#"
+        schema = 1
+        [pipeline]
+        name = "steps"
+        [stages.one]
+        uses = "noop"
+        [stages.two]
+        uses = "command"
+        needs = ["one"]
+        with = { run = "test -f go" }
+        [stages.two.permissions]
+        process = ["sh"]
+        [stages.three]
+        uses = "noop"
+        needs = ["two"]
+        "#,
+    );
+    environment.run(&["run"]).exits(1);
+    environment.write("go", "");
+    let attempts = |events: &[Json]| {
+        let started = events.iter().filter(|event| event["type"] == "attempt-started");
+        started.map(|event| format!("{}#{}", text(&event["stage-id"]), event["attempt"])).collect::<Vec<_>>()
+    };
+    let (code, events) = environment.events(&["resume", "latest"]);
+    assert_eq!((code, attempts(&events)), (0, ["one#1", "two#1", "two#2", "three#1"].map(str::to_owned).to_vec()));
+    environment.run(&["resume", "latest"]).exits(4);
+    let (code, events) = environment.events(&["resume", "latest", "--from", "two"]);
+    assert_eq!(code, 0);
+    assert_eq!(attempts(&events)[4..], ["two#3", "three#2"]);
+}
+
+#[test]
+fn a_run_can_be_cancelled_from_another_terminal() {
+    let environment = TestEnvironment::with_pipeline(&DOUBTFUL.replace("net = [\"https://example.org\"]\n", ""));
+    let child = environment.start(&["run"]);
+    eventually("the program has started", || environment.root().join("starts").exists().then_some(()));
+    environment.run(&["cancel", "latest", "--reason", "wrong branch"]).exits(0);
+    let ended = crate::environment::Ended::of(&child.wait_with_output().unwrap()).exits(130);
+    assert!(ended.stdout.contains("cancelled by tester: wrong branch"), "{}", ended.stdout);
+
+    let waiting = TestEnvironment::with_pipeline(GUARDED);
+    waiting.run(&["run"]).exits(5);
+    waiting.run(&["cancel", "latest"]).exits(0);
+    let rows = waiting.run(&["runs"]).exits(0);
+    assert!(rows.stdout.contains("cancelled"), "{}", rows.stdout);
+}
+
+const GROUPED: &str = r#"
+schema = 1
+[pipeline]
+name = "grouped"
+[inputs.name]
+[concurrency]
+group = "shop"
+POLICY
+[stages.work]
+uses = "command"
+with = { run = "echo ${{ inputs.name }} >> starts; while ! test -f go-${{ inputs.name }}; do sleep 0.05; done" }
+[stages.work.permissions]
+process = ["sh"]
+"#;
+
+fn begun(environment: &TestEnvironment, name: &str) {
+    eventually("it has begun", || {
+        let path = environment.root().join("starts");
+        std::fs::read_to_string(path).ok()?.lines().any(|line| line == name).then_some(())
+    });
+}
+
+fn shown(environment: &TestEnvironment, pattern: &str) {
+    eventually(pattern, || {
+        let rows: Vec<Json> = serde_json::from_str(&environment.run(&["runs", "--json"]).stdout).ok()?;
+        let shown = rows.iter().map(|row| environment.run(&["show", &text(&row["run"])]).stdout).collect::<String>();
+        shown.contains(pattern).then_some(())
+    });
+}
+
+#[test]
+fn runs_of_a_group_do_not_overlap_and_none_is_cancelled_silently() {
+    let environment = TestEnvironment::with_pipeline(&GROUPED.replace("POLICY", ""));
+    let run = |name: &str| environment.start(&["run", "--input", &format!("name={name}")]);
+    let first = run("a");
+    begun(&environment, "a");
+    let second = run("b");
+    shown(&environment, "which has the group");
+    let third = run("c");
+    // The newest waiting run takes the place of the older one.
+    let replaced = crate::environment::Ended::of(&second.wait_with_output().unwrap()).exits(130);
+    assert!(replaced.stdout.contains("group `shop`"), "{}", replaced.stdout);
+    assert_eq!(environment.read("starts"), "a\n");
+    environment.write("go-a", "");
+    environment.write("go-c", "");
+    crate::environment::Ended::of(&first.wait_with_output().unwrap()).exits(0);
+    crate::environment::Ended::of(&third.wait_with_output().unwrap()).exits(0);
+    assert_eq!(environment.read("starts"), "a\nc\n");
+}
+
+#[test]
+fn a_newer_run_cancels_the_one_under_way_where_the_pipeline_says_so() {
+    let environment = TestEnvironment::with_pipeline(&GROUPED.replace("POLICY", "cancel-in-progress = true"));
+    let run = |name: &str| environment.start(&["run", "--input", &format!("name={name}")]);
+    let first = run("a");
+    begun(&environment, "a");
+    environment.write("go-b", "");
+    let second = run("b");
+    crate::environment::Ended::of(&first.wait_with_output().unwrap()).exits(130);
+    crate::environment::Ended::of(&second.wait_with_output().unwrap()).exits(0);
+}

@@ -1,0 +1,156 @@
+//! The life of a run in a simulated world: processes that drive it, die, and are followed by others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use stagewright_engine::{
+    Control, DriveError, EventKind, Input, Outcome, Ports, RunSummary, RunValues, Scheduler, drive,
+};
+use stagewright_model::StageIndex;
+use tokio::sync::mpsc;
+
+use crate::runner::{Living, SimRunner};
+use crate::store::SimStore;
+use crate::turns::SimTurns;
+use crate::world::{END, World};
+
+/// Drives one run, again and again, until nobody wants more of it.
+pub(crate) async fn conduct(world: Arc<World>, run: usize) {
+    let start = world.lock().some(0..120_000) * u32::try_from(run).expect("few runs");
+    tokio::time::sleep(start).await;
+    let mut resumes = world.lock().rng.u32(0..=2);
+    let mut from = Vec::new();
+    while world.lock().now < END {
+        let ended = one_process(&world, run, std::mem::take(&mut from)).await;
+        let inbox = {
+            let mut inner = world.lock();
+            let one = &mut inner.runs[run];
+            one.die();
+            one.inbox.len()
+        };
+        match ended {
+            Some(Ok(RunSummary { conclusion: Some(conclusion), .. })) => {
+                let mut inner = world.lock();
+                if conclusion == Outcome::Succeeded || resumes == 0 || inner.is_calm() {
+                    inner.runs[run].over = true;
+                    return;
+                }
+                resumes -= 1;
+                inner.runs[run].inbox.retain(|wish| !matches!(wish, Control::Cancel { .. }));
+                if inner.roll(25) {
+                    let count = inner.runs[run].pipeline.plan.stages.len();
+                    let named = StageIndex(u32::try_from(inner.rng.usize(0..count)).expect("few stages"));
+                    inner.excuse(run, named, true);
+                    from.push(named);
+                }
+            }
+            Some(Ok(_)) => wait_for_news(&world, run, inbox).await,
+            Some(Err(DriveError::Illegal(error))) => {
+                world.lock().violate(|| format!("r{run}: {error}"));
+                return;
+            }
+            Some(Err(DriveError::Store(_))) | None => {}
+        }
+        let pause = world.lock().some(0..90_000);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// A run that has suspended goes on when somebody has answered, or after a while.
+async fn wait_for_news(world: &World, run: usize, inbox: usize) {
+    for _ in 0..20 {
+        let pause = world.lock().some(5_000..60_000);
+        tokio::time::sleep(pause).await;
+        if world.lock().runs[run].inbox.len() > inbox {
+            return;
+        }
+    }
+}
+
+/// None when the process came to a sudden end.
+async fn one_process(world: &Arc<World>, run: usize, from: Vec<StageIndex>) -> Option<Result<RunSummary, DriveError>> {
+    let (process, scheduler, first, attended) = boot(world, run, from)?;
+    let (sender, control) = mpsc::channel(64);
+    let pump = tokio::spawn(pump(Arc::clone(world), run, process, sender, attended));
+    let store = SimStore { world: Arc::clone(world), run, process };
+    let ports = Ports {
+        runner: Arc::new(SimRunner { world: Arc::clone(world), run, process }),
+        store: Box::new(store.clone()),
+        turns: Box::new(SimTurns { world: Arc::clone(world), run, process }),
+        logs: Box::new(store.clone()),
+        clock: Arc::new(store.clone()),
+        observers: vec![Box::new(store)],
+        control,
+    };
+    let ended = Living::mortal(world, run, process, drive(scheduler, ports, first)).await;
+    pump.abort();
+    ended
+}
+
+fn boot(world: &World, run: usize, from: Vec<StageIndex>) -> Option<(u32, Scheduler, Input, bool)> {
+    let mut inner = world.lock();
+    let process = inner.boot(run);
+    inner.tell(|| format!("r{run} gets process {process}"));
+    let attended = inner.is_calm() || inner.roll(70);
+    let binding = if inner.roll(5) { "another" } else { "one" };
+    let one = &mut inner.runs[run];
+    one.binding = binding;
+    let plan = Arc::clone(&one.pipeline.plan);
+    let mut values =
+        RunValues { plugins: one.pipeline.facts.clone(), binding: Some(binding.to_owned()), ..RunValues::default() };
+    let (id, jobs) = (one.id.clone(), one.jobs);
+    if one.journal.is_empty() {
+        if inner.roll(10) {
+            let left_out = StageIndex(inner.rng.u32(0..3));
+            values.left_out.insert(left_out, "left out".to_owned());
+            let outputs = BTreeMap::from([("attempt".to_owned(), json!(0))]);
+            values.inherited.insert(left_out, (stagewright_engine::RunId("before".to_owned()), outputs));
+        }
+        return Some((process, Scheduler::new(plan, values, jobs), Input::Start(id), attended));
+    }
+    match Scheduler::restore(plan, values, jobs, &one.journal) {
+        Ok(scheduler) => {
+            let first = Input::Resume { reason: "again".to_owned(), from, changed: Vec::new() };
+            Some((process, scheduler, first, attended))
+        }
+        Err(error) => {
+            inner.violate(|| format!("r{run} can't be restored: {error}"));
+            None
+        }
+    }
+}
+
+/// Hands wishes to the process. All of them again for a new process: an answer may come twice, but must not be lost.
+async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<Control>, attended: bool) {
+    if !attended && sender.send(Control::Suspend).await.is_err() {
+        return;
+    }
+    let mut next = 0;
+    loop {
+        let new: Vec<Control> = {
+            let inner = world.lock();
+            let one = &inner.runs[run];
+            if !one.is_driven_by(process) {
+                return;
+            }
+            let unheard = |wish: &&Control| match wish {
+                Control::Cancel { reason, .. } => !one.journal.iter().any(
+                    |event| matches!(&event.kind, EventKind::CancelRequested { reason: heard, .. } if heard == reason),
+                ),
+                _ => true,
+            };
+            let new = one.inbox.iter().skip(next).filter(unheard).cloned().collect();
+            next = one.inbox.len();
+            new
+        };
+        for wish in new {
+            if sender.send(wish).await.is_err() {
+                return;
+            }
+        }
+        let pause = Duration::from_millis(world.lock().rng.u64(200..4_000));
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,136 @@
+//! Random worlds from a seed: several runs of random pipelines are driven by the real engine, among crashes, power cuts,
+//! stalls, full disks, clocks that jump, plugins that misbehave and people who make mistakes. Whatever happens, what must
+//! hold is checked at every step; see the messages of `violate`.
+//!
+//! `STAGEWRIGHT_SIM_SEED=n` repeats one world and prints its whole history; `STAGEWRIGHT_SIM_RUNS=n` says how many
+//! worlds are tried, from the seed `STAGEWRIGHT_SIM_FIRST` on.
+
+mod conduct;
+mod people;
+mod plans;
+mod runner;
+mod store;
+mod target;
+mod turns;
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::world::{END, World};
+
+/// How many worlds are tried unless the environment says otherwise.
+const RUNS: u64 = 2_500;
+
+/// What came of a world.
+struct Outcome {
+    violation: Option<String>,
+    history: Vec<String>,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+fn simulate(seed: u64, keep_history: bool) -> Outcome {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let world = runtime.block_on(async {
+        let world = World::new(seed, keep_history);
+        live(&world).await;
+        world
+    });
+    // What outlived its process goes now.
+    drop(runtime);
+    let mut inner = world.lock();
+    Outcome {
+        violation: inner.violation.take(),
+        history: inner.history.take().unwrap_or_default(),
+        counts: std::mem::take(&mut inner.counts),
+    }
+}
+
+async fn live(world: &Arc<World>) {
+    let runs = world.lock().runs.len();
+    let conductors = (0..runs).map(|run| tokio::spawn(conduct::conduct(Arc::clone(world), run))).collect::<Vec<_>>();
+    tokio::spawn(people::live(Arc::clone(world)));
+    let all = futures_util::future::join_all(conductors);
+    tokio::select! {
+        biased;
+        ended = all => for one in ended {
+            if let Err(error) = one {
+                world.lock().violate(|| format!("the simulator itself: {error}"));
+            }
+        },
+        () = world.until(END) => {}
+    }
+    let mut inner = world.lock();
+    if let Some(run) = (0..runs).find(|run| !inner.runs[*run].over) {
+        let stages: Vec<_> = inner.runs[run].state.stages.iter().map(|stage| stage.status).collect();
+        inner.violate(|| format!("r{run} doesn't end: {stages:?}"));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "which worlds are tried is for whoever runs the tests to say")]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[expect(clippy::print_stderr, reason = "a history is for whoever looks for a mistake")]
+fn print(history: &[String]) {
+    for line in history {
+        eprintln!("{line}");
+    }
+}
+
+#[test]
+fn nothing_that_must_not_be_happens_in_any_world() {
+    if let Some(seed) = number("STAGEWRIGHT_SIM_SEED") {
+        let outcome = simulate(seed, true);
+        print(&outcome.history);
+        assert_eq!(outcome.violation, None, "in the world of seed {seed}");
+        return;
+    }
+    let (first, runs) = (number("STAGEWRIGHT_SIM_FIRST").unwrap_or(0), number("STAGEWRIGHT_SIM_RUNS").unwrap_or(RUNS));
+    let next = AtomicU64::new(first);
+    let (stop, bad) = (AtomicBool::new(false), Mutex::new(None::<u64>));
+    let counts = Mutex::new(BTreeMap::<&str, u64>::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + runs {
+                        break;
+                    }
+                    let outcome = simulate(seed, false);
+                    if outcome.violation.is_some() {
+                        stop.store(true, Ordering::Relaxed);
+                        let mut bad = bad.lock().expect("a seed");
+                        *bad = Some(bad.map_or(seed, |other| other.min(seed)));
+                    }
+                    let mut counts = counts.lock().expect("counts");
+                    for (what, count) in outcome.counts {
+                        *counts.entry(what).or_default() += count;
+                    }
+                }
+            });
+        }
+    });
+    if let Some(seed) = *bad.lock().expect("a seed") {
+        let outcome = simulate(seed, true);
+        let last = outcome.history.len().saturating_sub(120);
+        print(&outcome.history[last..]);
+        let what = outcome.violation.unwrap_or_else(|| "something that doesn't happen again".to_owned());
+        panic!("seed {seed}: {what}\nrepeat with STAGEWRIGHT_SIM_SEED={seed}");
+    }
+    let counts = counts.into_inner().expect("counts");
+    print(&counts.iter().map(|(what, count)| format!("{count:>9} {what}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_seed_repeats_its_world() {
+    for seed in 0..20 {
+        assert_eq!(simulate(seed, true).history, simulate(seed, true).history, "seed {seed}");
+    }
+}

@@ -1,0 +1,117 @@
+//! People of a simulated world: they answer gates, settle doubts, cancel, freeze environments and set clocks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stagewright_engine::{Control, Decision, Finding, Gate, GateKind, Interrupt, Status};
+use stagewright_model::StageIndex;
+
+use crate::world::{CALM, END, Inner, World};
+
+/// When people lose their patience with what still runs.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Goes on until every run is over.
+pub(crate) async fn live(world: Arc<World>) {
+    loop {
+        let pause = {
+            let mut inner = world.lock();
+            if inner.runs.iter().all(|run| run.over) || inner.now >= END {
+                return;
+            }
+            inner.look_around();
+            inner.some(1_000..40_000)
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+impl Inner {
+    /// Leaves a wish where the run's process, or the next one, finds it.
+    pub(crate) fn wish(&mut self, run: usize, wish: Control) {
+        self.tell(|| format!("somebody tells r{run}: {wish:?}"));
+        let one = &mut self.runs[run];
+        if let Control::Cancel { reason, .. } = &wish {
+            one.cancels.insert(reason.clone());
+        }
+        one.inbox.push(wish);
+    }
+
+    fn look_around(&mut self) {
+        if !self.is_calm() {
+            self.meddle();
+        }
+        for run in 0..self.runs.len() {
+            if self.runs[run].over {
+                continue;
+            }
+            for stage in self.runs[run].pipeline.plan.indices() {
+                if let Status::Waiting(_) = self.runs[run].state.stage(stage).status {
+                    self.answer(run, stage);
+                }
+            }
+            let impatient = self.now >= CALM + PATIENCE;
+            if impatient || (!self.is_calm() && self.roll(1)) {
+                let how = if impatient || self.roll(30) { Interrupt::Kill } else { Interrupt::Graceful };
+                let reason = format!("wish {}", self.rng.u64(..));
+                self.wish(run, Control::Cancel { how, reason });
+            }
+        }
+    }
+
+    /// Sets the wall clock, or freezes an environment.
+    fn meddle(&mut self) {
+        if self.roll(2) {
+            let jump = self.rng.i64(-600_000..600_000);
+            self.wall_offset += jump;
+            self.count("clock set");
+            self.tell(|| format!("the clock is set by {jump} ms"));
+        }
+        if self.roll(2) {
+            let until = stagewright_engine::Timestamp(self.wall().0 + self.rng.u64(1_000..600_000));
+            let environment = if self.rng.bool() { "production" } else { "staging" };
+            self.turns.environments.entry(environment.to_owned()).or_default().frozen = Some(until);
+            self.tell(|| format!("somebody freezes {environment}"));
+        }
+    }
+
+    fn answer(&mut self, run: usize, stage: StageIndex) {
+        let state = self.runs[run].state.stage(stage);
+        let (Some(gate), attempt) = (state.gate.clone(), state.status) else { return };
+        let Status::Waiting(attempt) = attempt else { return };
+        if !self.is_calm() && self.roll(60) {
+            return;
+        }
+        let mut decision = Decision {
+            token: gate.token.clone(),
+            by: self.somebody(&gate),
+            approved: self.is_calm() || !self.roll(15),
+            ..Decision::default()
+        };
+        if gate.kind == GateKind::Doubt {
+            decision.finding = Some(self.truth(run, stage, attempt));
+        }
+        if !self.is_calm() && self.roll(10) {
+            // A mistake of one kind or another.
+            match self.rng.u32(0..3) {
+                0 => decision.token.push('x'),
+                1 => decision.finding = decision.finding.is_none().then_some(Finding::NotStarted),
+                _ => decision.by = "eve".to_owned(),
+            }
+            // Whoever settles wrongly may do so twice, but nobody must be believed to have settled.
+            if gate.kind == GateKind::Doubt && decision.token == gate.token && decision.finding.is_some() {
+                return;
+            }
+        }
+        if self.roll(10) {
+            self.wish(run, Control::Decide { stage, decision: decision.clone() });
+        }
+        self.wish(run, Control::Decide { stage, decision });
+    }
+
+    fn somebody(&mut self, gate: &Gate) -> String {
+        let anybody = ["ada".to_owned(), "grace".to_owned()];
+        let may = if gate.members.is_empty() { &anybody } else { gate.members.as_slice() };
+        self.rng.choice(may).expect("somebody").clone()
+    }
+}

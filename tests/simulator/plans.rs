@@ -1,0 +1,166 @@
+//! Random pipelines.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::json;
+use stagewright_engine::{EffectClass, PluginFacts};
+use stagewright_model::{
+    Backoff, Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, MatrixCell, Permissions, Plan,
+    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Template, Trust,
+};
+
+use crate::world::BASE;
+
+const CONDITIONS: [&str; 6] = ["always()", "failure()", "success()", "true", "false", "cancelled() || success()"];
+
+/// Says yes with a probability of so many percent.
+pub(crate) fn chance(rng: &mut Rng, percent: u32) -> bool {
+    rng.u32(0..100) < percent
+}
+
+pub(crate) fn between(rng: &mut Rng, millis: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(rng.u64(millis))
+}
+
+/// A pipeline, with what the simulator knows of its plugins.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) facts: Vec<PluginFacts>,
+    /// Stages whose plugin asks people before it does anything.
+    pub(crate) asks: Vec<bool>,
+    pub(crate) group: Option<String>,
+}
+
+pub(crate) fn pipeline(rng: &mut Rng, environments: &BTreeMap<String, Environment>) -> Pipeline {
+    let mut stages: Vec<Stage> = Vec::new();
+    let count = rng.usize(3..=12);
+    let last = rng.usize(0..=2);
+    while stages.len() < count {
+        let kind = if stages.len() + last >= count { StageKind::Finally } else { StageKind::Main };
+        let stage = stage(rng, &stages, kind);
+        if kind == StageKind::Main && stages.len() + last + 3 < count && chance(rng, 15) {
+            stages.extend(cells(rng, &stage));
+        } else {
+            stages.push(stage);
+        }
+    }
+    let facts: Vec<PluginFacts> = stages.iter().map(|stage| facts(rng, stage)).collect();
+    add_compensation(rng, &mut stages, &facts);
+    let asks = stages.iter().map(|_| chance(rng, 12)).collect();
+    let mut plan = Plan::of_stages("simulated", stages);
+    plan.environments.clone_from(environments);
+    plan.teams.insert("ops".to_owned(), vec!["ada".to_owned(), "grace".to_owned()]);
+    let group = chance(rng, 40).then(|| (*rng.choice(&["g", "h"]).expect("a name")).to_owned());
+    plan.concurrency = group.as_ref().map(|group| Concurrency {
+        group: Template::parse(group).expect("a template"),
+        cancel_in_progress: chance(rng, 30),
+        queue: if rng.bool() { Queue::Single } else { Queue::Max },
+        hold_at_gates: rng.bool(),
+    });
+    Pipeline { plan: Arc::new(plan), facts, asks, group }
+}
+
+/// Two environments, sometimes with approvers or a freeze.
+pub(crate) fn environments(rng: &mut Rng) -> BTreeMap<String, Environment> {
+    let one = |rng: &mut Rng| Environment {
+        target: "process".to_owned(),
+        url: None,
+        approvers: match rng.u32(0..4) {
+            0 => vec!["ada".to_owned()],
+            1 => vec!["team:ops".to_owned()],
+            _ => Vec::new(),
+        },
+        config: Vec::new(),
+        protected: false,
+        freeze: (0..rng.usize(0..=2)).filter_map(|_| freeze(rng)).collect(),
+    };
+    ["production", "staging"].into_iter().map(|name| (name.to_owned(), one(rng))).collect()
+}
+
+fn freeze(rng: &mut Rng) -> Option<Freeze> {
+    let from = BASE + rng.u64(0..900_000);
+    let window = FreezeWindow::Once(from..from + rng.u64(1_000..600_000));
+    rng.bool().then(|| Freeze { window, reason: "a release party".to_owned() })
+}
+
+fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind) -> Stage {
+    let name = format!("s{}", before.len());
+    let mut needs: Vec<StageIndex> = Vec::new();
+    for _ in 0..rng.usize(0..=2) {
+        let same_kind: Vec<&Stage> = before.iter().filter(|stage| stage.kind == kind).collect();
+        let Some(chosen) = rng.choice(same_kind) else { continue };
+        // A need on a matrix is one on each cell.
+        let cells =
+            (0..).zip(before).filter(|(_, stage)| stage.name == chosen.name).map(|(index, _)| StageIndex(index));
+        needs.extend(cells);
+    }
+    needs.sort_unstable();
+    needs.dedup();
+    let causes = RetryCause::DEFAULT.into_iter().filter(|_| chance(rng, 75)).collect();
+    let backoff = Backoff { initial: between(rng, 0..5_000), ..Backoff::default() };
+    Stage {
+        id: name.clone(),
+        name,
+        kind,
+        uses: PluginRef::Builtin("simulated".to_owned()),
+        with: json!({ "run": "${{ run.id }}" }),
+        needs,
+        condition: chance(rng, 20).then(|| {
+            let source = rng.choice(CONDITIONS).expect("a condition");
+            Expression::parse(source).expect("an expression")
+        }),
+        matrix: None,
+        timeout: chance(rng, 80).then(|| between(rng, 2_000..60_000)),
+        retry: Retry { max: rng.u32(0..=2), on: causes, backoff },
+        continue_on_error: chance(rng, 10),
+        env: BTreeMap::new(),
+        environment: chance(rng, 35).then(|| EnvironmentRef {
+            name: (*rng.choice(&["production", "staging"]).expect("a name")).to_owned(),
+            url: None,
+        }),
+        permissions: Permissions::default(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        compensate: Vec::new(),
+        trust: Trust::default(),
+        memory: None,
+        log_limit: None,
+        location: Default::default(),
+        line: 1,
+    }
+}
+
+fn cells(rng: &mut Rng, stage: &Stage) -> Vec<Stage> {
+    let fail_fast = rng.bool();
+    let max_parallel = rng.bool().then(|| rng.u32(1..=2));
+    let one = |n: usize| Stage {
+        id: format!("{} (n={n})", stage.name),
+        matrix: Some(MatrixCell { values: BTreeMap::from([("n".to_owned(), json!(n))]), fail_fast, max_parallel }),
+        ..stage.clone()
+    };
+    (0..rng.usize(2..=3)).map(one).collect()
+}
+
+fn facts(rng: &mut Rng, stage: &Stage) -> PluginFacts {
+    let effect = match rng.u32(0..10) {
+        _ if stage.environment.is_some() && chance(rng, 85) => EffectClass::External,
+        0..=3 => EffectClass::External,
+        4..=6 => EffectClass::Local,
+        _ => EffectClass::Pure,
+    };
+    PluginFacts { digest: None, effect }
+}
+
+fn add_compensation(rng: &mut Rng, stages: &mut [Stage], facts: &[PluginFacts]) {
+    for index in 1..stages.len() {
+        if stages[index].kind == StageKind::Finally || !chance(rng, 25) {
+            continue;
+        }
+        let before = (0..).zip(&facts[..index]).filter(|(_, facts)| facts.effect == EffectClass::External);
+        stages[index].compensate = before.map(|(target, _)| StageIndex(target)).filter(|_| rng.bool()).collect();
+    }
+}

@@ -1,0 +1,464 @@
+//! Plugins of a simulated world: they take their time, announce effects, have them, and misbehave.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use stagewright_engine::{
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, EffectRefused, Failure, FailureKind, Finding, Gate,
+    Interrupt, Level, Observation, Outcome, Problem, ReleaseNote, StageRunner, Stream,
+};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::Sleep;
+
+use crate::target::{Actor, Done};
+use crate::world::World;
+
+/// The plugins as one process sees them.
+pub(crate) struct SimRunner {
+    pub(crate) world: Arc<World>,
+    pub(crate) run: usize,
+    pub(crate) process: u32,
+}
+
+impl StageRunner for SimRunner {
+    fn run(
+        &self,
+        request: AttemptRequest,
+        output: AttemptOutput,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> BoxFuture<'static, AttemptReport> {
+        let Some(mut guard) = self.begin(&request) else { return std::future::pending().boxed() };
+        let fence = request.environment.as_ref().and_then(|view| Some((view.name.clone(), view.fence?)));
+        let plugin = Plugin {
+            world: Arc::clone(&self.world),
+            process: self.process,
+            done: Done { run: self.run, stage: request.stage, attempt: request.attempt },
+            turn: fence,
+            orphan: Arc::clone(&guard.orphan),
+            request,
+            output,
+        };
+        let living = Living::new(&self.world, self.run, self.process, plugin.work(interrupt));
+        async move {
+            let guard = &mut guard;
+            let worker = tokio::spawn(living);
+            guard.worker = Some(worker.abort_handle());
+            match worker.await {
+                Ok(Some(report)) => report,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                _ => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+}
+
+impl SimRunner {
+    /// Checks that there is room for one more attempt.
+    fn begin(&self, request: &AttemptRequest) -> Option<Guard> {
+        let mut inner = self.world.lock();
+        let run = self.run;
+        if !inner.step(run, self.process) {
+            return None;
+        }
+        inner.tell(|| format!("r{run} launches {:?} of {}#{}", request.call, request.stage_id, request.attempt));
+        let one = &mut inner.runs[run];
+        one.busy += 1;
+        if one.busy > one.jobs {
+            let (busy, jobs) = (one.busy, one.jobs);
+            inner.violate(|| format!("r{run} has {busy} attempts under way, and {jobs} slots"));
+        }
+        let one = &inner.runs[run];
+        if let Some(group) = &one.pipeline.group
+            && one.cancels.is_empty()
+            && inner.turns.holder(group) != Some(run)
+        {
+            let holder = inner.turns.holder(group);
+            inner.violate(|| format!("r{run} runs while {holder:?} has the group"));
+        }
+        let survives = inner.roll(25);
+        Some(Guard {
+            world: Arc::clone(&self.world),
+            run,
+            process: self.process,
+            survives,
+            orphan: Arc::new(AtomicBool::new(false)),
+            worker: None,
+        })
+    }
+}
+
+/// What becomes of an attempt whose future is dropped: it goes away, or goes on without anybody who listens.
+struct Guard {
+    world: Arc<World>,
+    run: usize,
+    process: u32,
+    survives: bool,
+    orphan: Arc<AtomicBool>,
+    worker: Option<AbortHandle>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut inner = self.world.lock();
+        if inner.runs[self.run].process == self.process {
+            inner.runs[self.run].busy -= 1;
+        }
+        let Some(worker) = self.worker.take().filter(|worker| !worker.is_finished()) else { return };
+        self.orphan.store(true, Ordering::Relaxed);
+        if self.survives {
+            inner.count("orphan");
+        } else {
+            worker.abort();
+        }
+    }
+}
+
+/// A future of a process: it stands still while the process sleeps.
+pub(crate) struct Living<F: Future> {
+    world: Arc<World>,
+    run: usize,
+    process: u32,
+    /// Whether it ends with the process.
+    mortal: bool,
+    stall: Option<Pin<Box<Sleep>>>,
+    inner: Pin<Box<F>>,
+}
+
+impl<F: Future> Living<F> {
+    fn new(world: &Arc<World>, run: usize, process: u32, inner: F) -> Living<F> {
+        Living { world: Arc::clone(world), run, process, mortal: false, stall: None, inner: Box::pin(inner) }
+    }
+
+    /// One that is ready with nothing when the process is gone.
+    pub(crate) fn mortal(world: &Arc<World>, run: usize, process: u32, inner: F) -> Living<F> {
+        Living { mortal: true, ..Living::new(world, run, process, inner) }
+    }
+
+    fn stalled_until(&self) -> Option<tokio::time::Instant> {
+        let inner = self.world.lock();
+        let run = &inner.runs[self.run];
+        run.stalled_until.filter(|until| run.is_driven_by(self.process) && *until > tokio::time::Instant::now())
+    }
+
+    fn is_gone(&self, context: &Context<'_>) -> bool {
+        let mut inner = self.world.lock();
+        let run = &mut inner.runs[self.run];
+        let gone = !run.is_driven_by(self.process);
+        if !gone && !run.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            run.wakers.push(context.waker().clone());
+        }
+        gone
+    }
+}
+
+impl<F: Future> Future for Living<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        if self.mortal {
+            self.world.lock().step(self.run, self.process);
+        }
+        if let Some(until) = self.stalled_until() {
+            let mut sleep = Box::pin(tokio::time::sleep_until(until));
+            let _ = sleep.as_mut().poll(context);
+            self.stall = Some(sleep);
+        } else {
+            self.stall = None;
+            if !(self.mortal && self.is_gone(context))
+                && let Poll::Ready(output) = self.inner.as_mut().poll(context)
+            {
+                return Poll::Ready(Some(output));
+            }
+        }
+        if self.mortal && self.is_gone(context) { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+/// One attempt.
+struct Plugin {
+    world: Arc<World>,
+    process: u32,
+    done: Done,
+    turn: Option<(String, u64)>,
+    orphan: Arc<AtomicBool>,
+    request: AttemptRequest,
+    output: AttemptOutput,
+}
+
+fn report(end: AttemptEnd) -> AttemptReport {
+    AttemptReport { end, outputs: BTreeMap::new(), release: None }
+}
+
+fn unsuccessful(outcome: Outcome, kind: FailureKind) -> AttemptReport {
+    let failure = Failure { kind, message: "as simulated".to_owned(), causes: Vec::new(), help: None, retryable: true };
+    report(AttemptEnd::Unsuccessful(outcome, failure))
+}
+
+impl Plugin {
+    fn roll(&self, percent: u32) -> bool {
+        self.world.lock().roll(percent)
+    }
+
+    fn misbehaves(&self, percent: u32) -> bool {
+        let mut inner = self.world.lock();
+        !inner.is_calm() && inner.roll(percent)
+    }
+
+    async fn pause(&self, millis: std::ops::Range<u64>) {
+        let long = self.world.lock().some(millis);
+        tokio::time::sleep(long).await;
+    }
+
+    async fn work(self, interrupt: watch::Receiver<Option<Interrupt>>) -> AttemptReport {
+        let obeys = if self.misbehaves(3) {
+            None
+        } else if self.misbehaves(8) {
+            Some(Interrupt::Kill)
+        } else {
+            Some(Interrupt::Graceful)
+        };
+        let limit = self.request.timeout.unwrap_or(Duration::from_secs(86_400));
+        let ended = tokio::select! {
+            biased;
+            () = self.is_told_to_stop(interrupt, obeys) => unsuccessful(Outcome::Cancelled, FailureKind::Cancelled),
+            report = self.do_it() => report,
+            () = tokio::time::sleep(limit) => unsuccessful(Outcome::TimedOut, FailureKind::Timeout),
+        };
+        if self.misbehaves(5) {
+            self.goes_on_after_the_end();
+        }
+        ended
+    }
+
+    async fn is_told_to_stop(&self, mut interrupt: watch::Receiver<Option<Interrupt>>, obeys: Option<Interrupt>) {
+        let Some(wanted) = obeys else { return std::future::pending().await };
+        let asked = interrupt.wait_for(|how| *how >= Some(wanted)).await.ok().map(|how| *how);
+        // Nobody is there any more to tell it.
+        let Some(asked) = asked else { return std::future::pending().await };
+        if asked == Some(Interrupt::Graceful) {
+            let grace = self.pause(0..5_000);
+            tokio::select! {
+                biased;
+                _ = interrupt.wait_for(|how| *how == Some(Interrupt::Kill)) => {}
+                () = grace => {}
+            }
+        }
+    }
+
+    /// A leftover of the attempt that nobody waits for.
+    fn goes_on_after_the_end(&self) {
+        let leftover = Plugin {
+            world: Arc::clone(&self.world),
+            process: self.process,
+            done: self.done,
+            turn: self.turn.clone(),
+            orphan: Arc::new(AtomicBool::new(true)),
+            request: self.request.clone(),
+            output: self.output.clone(),
+        };
+        self.world.lock().count("leftover");
+        tokio::spawn(async move {
+            leftover.pause(0..20_000).await;
+            leftover.output.lines(Stream::Plugin, vec!["too late".to_owned()]).await;
+            leftover.output.summary("too late".to_owned()).await;
+            if leftover.output.effect("too late".to_owned()).await.is_ok() {
+                let who = leftover.done;
+                leftover
+                    .world
+                    .lock()
+                    .violate(|| format!("an effect was allowed to an attempt that had ended: {who:?}"));
+            }
+        });
+    }
+
+    async fn do_it(&self) -> AttemptReport {
+        match self.request.call {
+            Call::Run => self.run().await,
+            Call::Observe => self.observe().await,
+            Call::Undo => self.undo().await,
+        }
+    }
+
+    async fn run(&self) -> AttemptReport {
+        if self.request.resumption.is_none() && self.asks() {
+            self.pause(0..2_000).await;
+            return report(AttemptEnd::Suspended(self.gate()));
+        }
+        self.chat().await;
+        self.pause(0..10_000).await;
+        let reaches_out = self.world.lock().reaches_out(self.done.run, self.done.stage);
+        let effects = if !reaches_out || self.misbehaves(10) { 0 } else { self.world.lock().rng.u32(1..=2) };
+        for _ in 0..effects {
+            if let Err(refused) = self.effect().await {
+                return unsuccessful(Outcome::Failed, refused);
+            }
+            self.pause(0..8_000).await;
+        }
+        self.chat().await;
+        if self.misbehaves(30) {
+            return self.fail().await;
+        }
+        let release = (effects > 0 && self.request.environment.is_some() && self.roll(70)).then(|| ReleaseNote {
+            artifact: format!("r{}/{}@{}", self.done.run, self.done.stage.0, self.done.attempt),
+            url: None,
+        });
+        let outputs = BTreeMap::from([("attempt".to_owned(), json!(self.done.attempt))]);
+        AttemptReport { outputs, release, ..report(AttemptEnd::Succeeded) }
+    }
+
+    fn asks(&self) -> bool {
+        let mut inner = self.world.lock();
+        inner.runs[self.done.run].pipeline.asks[self.done.stage.get()] && inner.roll(90)
+    }
+
+    fn gate(&self) -> Gate {
+        let mut inner = self.world.lock();
+        let expires = inner.roll(15).then(|| inner.wall().0 + inner.rng.u64(10_000..600_000));
+        let approvers = match inner.rng.u32(0..3) {
+            0 => vec!["team:ops".to_owned()],
+            1 => vec!["ada".to_owned(), "grace".to_owned()],
+            _ => Vec::new(),
+        };
+        Gate {
+            token: format!("own-{}", inner.rng.u64(..)),
+            message: "Go on?".to_owned(),
+            approvals: if inner.roll(20) { 2 } else { 1 },
+            approvers,
+            expires: expires.map(stagewright_engine::Timestamp),
+            ..Gate::default()
+        }
+    }
+
+    async fn chat(&self) {
+        if self.roll(30) {
+            self.output.lines(Stream::Stdout, vec!["a line".to_owned(), "another".to_owned()]).await;
+        }
+        if self.roll(20) {
+            self.output.progress("working".to_owned(), 1, Some(2));
+        }
+        if self.roll(10) {
+            self.output.summary("# Done".to_owned()).await;
+        }
+        if self.roll(10) {
+            let (level, code, message) = (Level::Warning, "W1".to_owned(), "odd".to_owned());
+            self.output.problem(Problem { level, code, message, path: None, help: None }).await;
+        }
+    }
+
+    async fn fail(&self) -> AttemptReport {
+        let way = self.world.lock().rng.u32(0..12);
+        match way {
+            0..=3 => unsuccessful(Outcome::Failed, FailureKind::Reported),
+            4 => unsuccessful(Outcome::Errored, FailureKind::Trapped),
+            5 => unsuccessful(Outcome::Errored, FailureKind::OutOfMemory),
+            6 => unsuccessful(Outcome::Lost, FailureKind::Killed),
+            7 => unsuccessful(Outcome::Inconclusive, FailureKind::Internal),
+            8 => report(AttemptEnd::Skipped("nothing to do".to_owned())),
+            9 => std::panic::resume_unwind(Box::new("as simulated")),
+            10 => report(AttemptEnd::Observed(Observation::InProgress)),
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Announces an effect, and has it when it may.
+    async fn effect(&self) -> Result<(), FailureKind> {
+        let before = {
+            let mut inner = self.world.lock();
+            inner.step(self.done.run, self.process);
+            inner.turns.newest_fence(&self.actor().place())
+        };
+        let orphan = self.orphan.load(Ordering::Relaxed);
+        let allowed = self.output.effect(format!("deploy in attempt {}", self.done.attempt)).await;
+        self.check_permission(&allowed, before, orphan)?;
+        if self.roll(50) {
+            self.pause(0..3_000).await;
+        }
+        let taken = {
+            let mut inner = self.world.lock();
+            let taken = inner.act(&self.actor());
+            inner.step(self.done.run, self.process);
+            taken
+        };
+        if taken { Ok(()) } else { Err(FailureKind::Superseded) }
+    }
+
+    fn check_permission(
+        &self,
+        allowed: &Result<(), EffectRefused>,
+        newest_before: u64,
+        orphan: bool,
+    ) -> Result<(), FailureKind> {
+        let mut inner = self.world.lock();
+        let who = self.done;
+        match allowed {
+            Err(EffectRefused::Superseded(_)) => {
+                inner.count("effect refused: superseded");
+                if self.turn.as_ref().is_some_and(|(name, fence)| inner.turns.newest_fence(name) == *fence) {
+                    inner.violate(|| format!("an effect was refused under the newest token: {who:?}"));
+                }
+                return Err(FailureKind::Superseded);
+            }
+            Err(EffectRefused::Unrecorded) => {
+                inner.count("effect refused: unrecorded");
+                return Err(FailureKind::Internal);
+            }
+            Ok(()) if orphan => inner.violate(|| format!("an effect was allowed to a late worker: {who:?}")),
+            Ok(()) => {}
+        }
+        if let Some((_, fence)) = self.turn
+            && fence != newest_before
+        {
+            inner.violate(|| format!("an effect was allowed under token {fence} after {newest_before}: {who:?}"));
+        }
+        Ok(())
+    }
+
+    fn actor(&self) -> Actor {
+        Actor {
+            done: self.done,
+            call: self.request.call,
+            turn: self.turn.clone(),
+            orphan: self.orphan.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn observe(&self) -> AttemptReport {
+        self.pause(0..3_000).await;
+        if self.misbehaves(10) {
+            return self.fail().await;
+        }
+        let observation = if self.misbehaves(20) {
+            Observation::InProgress
+        } else if self.misbehaves(25) {
+            Observation::Unknown("the target is silent".to_owned())
+        } else {
+            let Done { run, stage, attempt } = self.done;
+            let truth = self.world.lock().truth(run, stage, attempt);
+            let broken = matches!(truth, Finding::Applied(_)) && self.misbehaves(10);
+            Observation::Found(if broken { Finding::Failed("it does not answer".to_owned()) } else { truth })
+        };
+        report(AttemptEnd::Observed(observation))
+    }
+
+    async fn undo(&self) -> AttemptReport {
+        self.pause(0..3_000).await;
+        if self.misbehaves(10) {
+            return self.fail().await;
+        }
+        if let Err(refused) = self.effect().await {
+            return unsuccessful(Outcome::Failed, refused);
+        }
+        self.pause(0..3_000).await;
+        if self.misbehaves(10) { self.fail().await } else { report(AttemptEnd::Succeeded) }
+    }
+}

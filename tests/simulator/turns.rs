@@ -1,0 +1,197 @@
+//! The turns of a simulated world: the contract of [`Turns`], kept in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use stagewright_engine::{
+    Claim, Claimed, Control, EventKind, Interrupt, Join, Joined, LEASE, RunId, StoreError, Timestamp, Turns,
+};
+use stagewright_model::Queue;
+
+use crate::store::broken;
+use crate::world::{Inner, Run, World};
+
+/// Who has what.
+#[derive(Default)]
+pub(crate) struct TurnsState {
+    pub(crate) environments: BTreeMap<String, Held>,
+    groups: BTreeMap<String, Vec<Member>>,
+}
+
+/// An environment.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// The newest token.
+    pub(crate) fence: u64,
+    /// The newest run that has been there.
+    newest: Option<usize>,
+    holder: Option<(usize, Timestamp)>,
+    /// Until when somebody froze it.
+    pub(crate) frozen: Option<Timestamp>,
+}
+
+/// A run that has a place in a group.
+struct Member {
+    run: usize,
+    active: bool,
+    asked: bool,
+    replaced: Vec<RunId>,
+}
+
+impl TurnsState {
+    /// The run that has the group.
+    pub(crate) fn holder(&self, group: &str) -> Option<usize> {
+        self.groups.get(group)?.iter().find(|member| member.active).map(|member| member.run)
+    }
+
+    pub(crate) fn newest_fence(&self, environment: &str) -> u64 {
+        self.environments.get(environment).map_or(0, |held| held.fence)
+    }
+}
+
+/// The turns as one process sees them.
+pub(crate) struct SimTurns {
+    pub(crate) world: Arc<World>,
+    pub(crate) run: usize,
+    pub(crate) process: u32,
+}
+
+impl SimTurns {
+    fn with<T>(&mut self, act: impl FnOnce(&mut Inner) -> T) -> Result<T, StoreError> {
+        let mut inner = self.world.lock();
+        let lives = inner.step(self.run, self.process);
+        if !lives || inner.runs[self.run].turns_fail {
+            return Err(broken("nobody answers"));
+        }
+        Ok(act(&mut inner))
+    }
+}
+
+impl Turns for SimTurns {
+    fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
+        let run = self.run;
+        self.with(|inner| inner.claim(run, claim))
+    }
+
+    fn holds(&mut self, _run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
+        self.with(|inner| inner.turns.newest_fence(environment) == fence)
+    }
+
+    fn unclaim(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {
+        let run = self.run;
+        self.with(|inner| {
+            if let Some(held) = inner.turns.environments.get_mut(environment)
+                && held.holder.is_some_and(|(holder, _)| holder == run)
+            {
+                held.holder = None;
+            }
+        })
+    }
+
+    fn beat(&mut self, _run: &RunId, now: Timestamp) -> Result<(), StoreError> {
+        let run = self.run;
+        self.with(|inner| {
+            for held in inner.turns.environments.values_mut() {
+                if let Some((holder, beat)) = &mut held.holder
+                    && *holder == run
+                {
+                    *beat = now;
+                }
+            }
+        })
+    }
+
+    fn join(&mut self, join: &Join) -> Result<Joined, StoreError> {
+        let run = self.run;
+        self.with(|inner| inner.join(run, join))
+    }
+
+    fn leave(&mut self, _run: &RunId, group: &str) -> Result<(), StoreError> {
+        let run = self.run;
+        self.with(|inner| {
+            let members = inner.turns.groups.entry(group.to_owned()).or_default();
+            members.retain(|member| member.run != run);
+            promote(members);
+        })
+    }
+}
+
+impl Inner {
+    fn claim(&mut self, run: usize, claim: &Claim) -> Claimed {
+        let alive: Vec<bool> = self.runs.iter().map(|run| run.alive).collect();
+        let held = self.turns.environments.entry(claim.environment.clone()).or_default();
+        let claimed = match (held.frozen, held.newest, held.holder) {
+            (Some(until), _, _) if claim.at < until && !claim.override_freeze => {
+                Claimed::Frozen { until: Some(until), reason: "an incident".to_owned() }
+            }
+            (_, Some(newest), _) if run < newest => Claimed::Superseded { by: self.runs[newest].id.clone() },
+            (_, _, Some((by, beat)))
+                if by != run && alive[by] && u128::from(claim.at.since(beat)) <= LEASE.as_millis() =>
+            {
+                Claimed::Held { by: self.runs[by].id.clone() }
+            }
+            _ => {
+                held.fence += 1;
+                held.newest = Some(run);
+                held.holder = Some((run, claim.at));
+                Claimed::Granted { fence: held.fence, current: None, last_known_good: None }
+            }
+        };
+        self.count(match claimed {
+            Claimed::Granted { .. } => "claim granted",
+            Claimed::Held { .. } => "claim held",
+            Claimed::Superseded { .. } => "claim superseded",
+            Claimed::Frozen { .. } => "claim frozen",
+        });
+        self.tell(|| format!("r{run} claims {}: {claimed:?}", claim.environment));
+        claimed
+    }
+
+    fn join(&mut self, run: usize, join: &Join) -> Joined {
+        let is_suspended =
+            |run: &Run| run.journal.last().is_some_and(|event| matches!(event.kind, EventKind::RunSuspended { .. }));
+        let keeps: Vec<bool> = self.runs.iter().map(|run| run.alive || is_suspended(run)).collect();
+        let members = self.turns.groups.entry(join.group.clone()).or_default();
+        members
+            .retain(|member| member.run == run || keeps[member.run] && (!member.asked || self.runs[member.run].alive));
+        promote(members);
+        if !members.iter().any(|member| member.run == run) {
+            members.push(Member { run, active: false, asked: false, replaced: Vec::new() });
+            members.sort_by_key(|member| member.run);
+            promote(members);
+        }
+        let place = members.iter().position(|member| member.run == run).expect("it was added");
+        if members[place].active {
+            return Joined::Granted { replaced: std::mem::take(&mut members[place].replaced) };
+        }
+        let mut asked = Vec::new();
+        if !members[place].asked {
+            for older in 0..place {
+                let ends = if members[older].active { join.cancel_in_progress } else { join.queue == Queue::Single };
+                if ends && !members[older].asked {
+                    members[older].asked = true;
+                    asked.push(members[older].run);
+                    let id = self.runs[members[older].run].id.clone();
+                    members[place].replaced.push(id);
+                }
+            }
+        }
+        let holder = self.runs[members.iter().find(|member| member.active).map_or(run, |member| member.run)].id.clone();
+        for older in asked {
+            self.count("replaced");
+            let reason = format!("r{run} is newer");
+            self.wish(older, Control::Cancel { how: Interrupt::Graceful, reason });
+        }
+        self.count("group awaited");
+        Joined::Waiting { holder }
+    }
+}
+
+/// Gives the group to the first that waits, if nobody has it.
+fn promote(members: &mut [Member]) {
+    if members.iter().all(|member| !member.active)
+        && let Some(next) = members.iter_mut().find(|member| !member.asked)
+    {
+        next.active = true;
+    }
+}

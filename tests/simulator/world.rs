@@ -1,0 +1,310 @@
+//! What all parts of a simulated world share: its runs, the faults that are still to come, and what went wrong.
+//!
+//! A world is single-threaded and draws every random number from one seeded generator, so that its seed alone repeats
+//! it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::Duration;
+
+use fastrand::Rng;
+use stagewright_engine::{Control, Event, RunId, RunState, Timestamp};
+use tokio::time::Instant;
+
+use crate::plans::{self, Pipeline, between, chance};
+use crate::target::Target;
+use crate::turns::TurnsState;
+
+/// The wall clock when a world begins, milliseconds since the Unix epoch.
+pub(crate) const BASE: u64 = 1_700_000_000_000;
+
+/// From here on no more faults happen, plugins do what they should, and people stop what doesn't end.
+pub(crate) const CALM: Duration = Duration::from_secs(1_800);
+
+/// When every run must have ended.
+pub(crate) const END: Duration = Duration::from_secs(4_500);
+
+/// Something bad that happens to the process that drives a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process is gone. What it appended stays.
+    Crash,
+    /// The machine is gone, and with it what wasn't durable.
+    PowerCut,
+    /// Nothing can be appended any more.
+    DiskFull,
+    /// Nobody answers questions about turns.
+    TurnsFail,
+    /// The process sleeps.
+    Stall,
+}
+
+/// A run, and the process that drives it.
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) jobs: usize,
+    pub(crate) journal: Vec<Event>,
+    /// How many events of the journal survive the machine.
+    pub(crate) durable: usize,
+    /// Lengths of the journal after each append: they are all or nothing.
+    pub(crate) appends: Vec<usize>,
+    pub(crate) state: RunState,
+    /// Wishes and answers from other terminals. They outlive the process.
+    pub(crate) inbox: Vec<Control>,
+    /// Reasons of the wishes to cancel that somebody had.
+    pub(crate) cancels: BTreeSet<String>,
+    /// What approvals are given for, as the process sees it.
+    pub(crate) binding: &'static str,
+    /// Counts the processes that drove the run.
+    pub(crate) process: u32,
+    pub(crate) alive: bool,
+    /// How many steps are left until the fault.
+    pub(crate) fuse: Option<(u32, Fault)>,
+    pub(crate) disk_full: bool,
+    pub(crate) turns_fail: bool,
+    pub(crate) stalled_until: Option<Instant>,
+    /// Whether it ever stood still: then nothing is in time.
+    pub(crate) stalls: bool,
+    /// Wakes what has to notice that the process is gone.
+    pub(crate) wakers: Vec<Waker>,
+    /// Attempts under way in the process.
+    pub(crate) busy: usize,
+    /// Stages that may have their effect anew because somebody named them, or because it was taken back.
+    pub(crate) excused: BTreeSet<u32>,
+    /// When it was told to stop at once, and by which process.
+    pub(crate) killed: Option<(Instant, u32)>,
+    pub(crate) over: bool,
+}
+
+/// All of a world but its clock.
+pub(crate) struct Inner {
+    pub(crate) rng: Rng,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) turns: TurnsState,
+    pub(crate) targets: BTreeMap<String, Target>,
+    /// Tokens under which something was started.
+    pub(crate) fences: BTreeSet<(String, u64)>,
+    pub(crate) faults_left: u32,
+    pub(crate) wall_offset: i64,
+    /// How often what happened.
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    pub(crate) violation: Option<String>,
+    /// What happened, line by line; none when nobody will read it.
+    pub(crate) history: Option<Vec<String>>,
+    pub(crate) now: Duration,
+}
+
+/// A world.
+pub(crate) struct World {
+    start: Instant,
+    inner: Mutex<Inner>,
+}
+
+impl World {
+    /// To be called on a paused clock.
+    pub(crate) fn new(seed: u64, keep_history: bool) -> Arc<World> {
+        let mut rng = Rng::with_seed(seed);
+        let environments = plans::environments(&mut rng);
+        let pipelines: Vec<Pipeline> =
+            (0..rng.usize(1..=3)).map(|_| plans::pipeline(&mut rng, &environments)).collect();
+        let runs = (0..rng.usize(1..=5)).map(|number| {
+            let pipeline = rng.choice(&pipelines).expect("a pipeline").clone();
+            Run::new(number, pipeline, rng.usize(1..=4))
+        });
+        let runs = runs.collect();
+        let inner = Inner {
+            faults_left: rng.u32(0..=6),
+            rng,
+            runs,
+            turns: TurnsState::default(),
+            targets: BTreeMap::new(),
+            fences: BTreeSet::new(),
+            wall_offset: 0,
+            counts: BTreeMap::new(),
+            violation: None,
+            history: keep_history.then(Vec::new),
+            now: Duration::ZERO,
+        };
+        Arc::new(World { start: Instant::now(), inner: Mutex::new(inner) })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        let mut inner = self.inner.lock().expect("a world in order");
+        inner.now = self.start.elapsed();
+        inner
+    }
+
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.lock().wall()
+    }
+
+    pub(crate) async fn until(&self, at: Duration) {
+        tokio::time::sleep_until(self.start + at).await;
+    }
+}
+
+impl Run {
+    fn new(number: usize, pipeline: Pipeline, jobs: usize) -> Run {
+        let ids = pipeline.plan.stages.iter().map(|stage| stage.id.clone()).collect();
+        Run {
+            id: RunId(format!("r{number}")),
+            pipeline,
+            jobs,
+            journal: Vec::new(),
+            durable: 0,
+            appends: Vec::new(),
+            state: RunState::new(ids),
+            inbox: Vec::new(),
+            cancels: BTreeSet::new(),
+            binding: "one",
+            process: 0,
+            alive: false,
+            fuse: None,
+            disk_full: false,
+            turns_fail: false,
+            stalled_until: None,
+            stalls: false,
+            wakers: Vec::new(),
+            busy: 0,
+            excused: BTreeSet::new(),
+            killed: None,
+            over: false,
+        }
+    }
+
+    pub(crate) fn is_driven_by(&self, process: u32) -> bool {
+        self.alive && self.process == process
+    }
+
+    /// The process is gone, whatever it was doing.
+    pub(crate) fn die(&mut self) {
+        self.alive = false;
+        self.fuse = None;
+        self.killed = None;
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// The machine is gone: what wasn't durable may be lost, the later the sooner.
+    fn lose_power(&mut self, rng: &mut Rng) {
+        self.die();
+        let kept: Vec<usize> = self.appends.iter().copied().filter(|end| *end >= self.durable).collect();
+        let Some(&keep) = rng.choice(&kept) else { return };
+        self.journal.truncate(keep);
+        self.appends.retain(|end| *end <= keep);
+        self.durable = self.durable.min(keep);
+        let ids = self.pipeline.plan.stages.iter().map(|stage| stage.id.clone()).collect();
+        self.state = RunState::new(ids);
+        for event in &self.journal {
+            // It was checked when it was appended.
+            let _ = self.state.apply(&event.kind);
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn wall(&self) -> Timestamp {
+        let now = i64::try_from(self.now.as_millis()).expect("a short world");
+        Timestamp(BASE.saturating_add_signed(now + self.wall_offset))
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.now >= CALM
+    }
+
+    pub(crate) fn roll(&mut self, percent: u32) -> bool {
+        chance(&mut self.rng, percent)
+    }
+
+    pub(crate) fn some(&mut self, millis: std::ops::Range<u64>) -> Duration {
+        between(&mut self.rng, millis)
+    }
+
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn tell(&mut self, what: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(history) = &mut self.history
+            && self.violation.is_none()
+        {
+            history.push(format!("{:>9.3} {}", now.as_secs_f64(), what()));
+        }
+    }
+
+    /// Keeps the first thing that must not be.
+    pub(crate) fn violate(&mut self, what: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            let what = what();
+            self.tell(|| format!("VIOLATION {what}"));
+            self.violation = Some(what);
+        }
+    }
+
+    /// A step at which the process may be hit. Whether it still lives afterwards.
+    pub(crate) fn step(&mut self, run: usize, process: u32) -> bool {
+        let now = Instant::now();
+        let one = &mut self.runs[run];
+        if !one.is_driven_by(process) {
+            return false;
+        }
+        let Some((left, fault)) = one.fuse else { return true };
+        if left > 0 {
+            one.fuse = Some((left - 1, fault));
+            return true;
+        }
+        one.fuse = None;
+        self.tell(|| format!("r{run} {fault:?}"));
+        match fault {
+            Fault::Crash => {
+                self.count("crash");
+                self.runs[run].die();
+            }
+            Fault::PowerCut => {
+                self.count("power cut");
+                let mut rng = self.rng.fork();
+                self.runs.iter_mut().for_each(|run| run.lose_power(&mut rng));
+            }
+            Fault::DiskFull => {
+                self.count("disk full");
+                self.runs[run].disk_full = true;
+            }
+            Fault::TurnsFail => {
+                self.count("turns fail");
+                self.runs[run].turns_fail = true;
+            }
+            Fault::Stall => {
+                self.count("stall");
+                let long = self.some(1_000..200_000);
+                self.runs[run].stalled_until = Some(now + long);
+                self.runs[run].stalls = true;
+            }
+        }
+        self.runs[run].is_driven_by(process)
+    }
+
+    /// A new process for the run.
+    pub(crate) fn boot(&mut self, run: usize) -> u32 {
+        let fault = if self.faults_left > 0 && !self.is_calm() && self.roll(80) {
+            self.faults_left -= 1;
+            let faults = [Fault::Crash, Fault::Crash, Fault::PowerCut, Fault::DiskFull, Fault::TurnsFail, Fault::Stall];
+            let fault = *self.rng.choice(&faults).expect("a fault");
+            let reach = if self.rng.bool() { 40 } else { 250 };
+            Some((self.rng.u32(0..reach), fault))
+        } else {
+            None
+        };
+        let one = &mut self.runs[run];
+        one.process += 1;
+        one.alive = true;
+        one.fuse = fault;
+        one.disk_full = false;
+        one.turns_fail = false;
+        one.stalled_until = None;
+        one.stalls = false;
+        one.busy = 0;
+        one.process
+    }
+}
