@@ -55,6 +55,12 @@ impl TestEnvironment {
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
             .collect::<BTreeMap<_, _>>();
+        // Cargo's things stay where they are; nothing else of this user's is of any concern to a test.
+        if let Some(home) = variables.insert("HOME".to_owned(), folder.path().join("home").display().to_string()) {
+            for (name, usual) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+                variables.entry(name.to_owned()).or_insert_with(|| format!("{home}/{usual}"));
+            }
+        }
         variables.insert("STAGEWRIGHT_PLUGINS".to_owned(), plugins());
         // Compiled guests are shared by all tests: what is under test is not the compiler's speed.
         let cache = target().join("test-cache");

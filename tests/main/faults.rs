@@ -79,7 +79,8 @@ fn a_damaged_page_is_told_of_and_harms_nothing_else() {
     let size = std::fs::metadata(&database).unwrap().len();
     let page = 4096;
     assert!(size > 8 * page, "the database wasn't written back: {size} bytes");
-    let before = std::fs::read(&database).unwrap();
+    let files = ["db", "db-wal", "db-shm"].map(|extension| database.with_extension(extension));
+    let before = files.each_ref().map(std::fs::read);
     for number in 0..size / page {
         let file = std::fs::OpenOptions::new().write(true).open(&database).unwrap();
         file.write_all_at(&vec![0xa5; 4096], number * page).unwrap();
@@ -89,9 +90,10 @@ fn a_damaged_page_is_told_of_and_harms_nothing_else() {
             assert!(ended.code == 0 || told, "page {number}: {ended:#?}");
             assert!(!ended.stderr.contains("panicked"), "page {number}: {ended:#?}");
         }
-        std::fs::write(&database, &before).unwrap();
-        let _ = std::fs::remove_file(database.with_extension("db-wal"));
-        let _ = std::fs::remove_file(database.with_extension("db-shm"));
+        for (file, content) in files.iter().zip(&before) {
+            let _ = std::fs::remove_file(file);
+            content.iter().for_each(|content| std::fs::write(file, content).unwrap());
+        }
     }
     environment.run(&["runs"]).exits(0);
 }

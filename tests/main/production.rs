@@ -234,7 +234,7 @@ fn a_deploy_that_was_killed_midway_is_looked_at_before_it_runs_again() {
     let mut child = production.0.start(&args);
     eventually("the deploy is about to start a release", || {
         let journal = production.0.run(&["show", "latest", "--format", "json"]).stdout;
-        journal.contains("effect-intended").then_some(()).filter(|()| journal.contains("start release"))
+        (journal.contains("start a release") && journal.contains("\"version\":\"2\"")).then_some(())
     });
     child.kill().unwrap();
     child.wait().unwrap();

@@ -103,7 +103,9 @@ fn what_changed_since_is_shown_and_refused_and_takes_approvals_away_when_accepte
     environment.run(&["resume", "latest"]).exits(0);
 
     let (code, events) = environment.events(&["rerun", "latest"]);
-    assert_eq!((code, text(&events[0]["inputs"]["version"])), (4, String::new()), "a rerun of a changed tree");
+    assert_eq!((code, text(&events[0]["inputs"]["version"])), (5, "2".to_owned()), "on the same inputs");
+    commit(&environment, "third");
+    environment.run(&["rerun", "latest"]).exits(4);
 }
 
 #[test]

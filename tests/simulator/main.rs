@@ -24,9 +24,40 @@ use crate::world::{END, World};
 /// How many worlds are tried unless the environment says otherwise.
 const RUNS: u64 = 2_500;
 
+/// What must have happened in some of that many worlds.
+const MUST_HAPPEN: [&str; 25] = [
+    "cancel",
+    "claim frozen",
+    "claim held",
+    "claim superseded",
+    "clock set",
+    "crash",
+    "disk full",
+    "effect refused: superseded",
+    "effect refused: unrecorded",
+    "effect undone",
+    "found applied",
+    "found failed",
+    "found not started",
+    "gate approval",
+    "gate doubt",
+    "gate environment",
+    "gate freeze",
+    "group awaited",
+    "leftover",
+    "orphan",
+    "power cut",
+    "replaced",
+    "settled",
+    "stall",
+    "turns fail",
+];
+
 /// What came of a world.
 struct Outcome {
     violation: Option<String>,
+    /// Its runs and their plans.
+    description: Vec<String>,
     history: Vec<String>,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -41,8 +72,10 @@ fn simulate(seed: u64, keep_history: bool) -> Outcome {
     });
     // What outlived its process goes now.
     drop(runtime);
+    let description = if keep_history { world.describe() } else { Vec::new() };
     let mut inner = world.lock();
     Outcome {
+        description,
         violation: inner.violation.take(),
         history: inner.history.take().unwrap_or_default(),
         counts: std::mem::take(&mut inner.counts),
@@ -86,6 +119,7 @@ fn print(history: &[String]) {
 fn nothing_that_must_not_be_happens_in_any_world() {
     if let Some(seed) = number("STAGEWRIGHT_SIM_SEED") {
         let outcome = simulate(seed, true);
+        print(&outcome.description);
         print(&outcome.history);
         assert_eq!(outcome.violation, None, "in the world of seed {seed}");
         return;
@@ -120,11 +154,16 @@ fn nothing_that_must_not_be_happens_in_any_world() {
     if let Some(seed) = *bad.lock().expect("a seed") {
         let outcome = simulate(seed, true);
         let last = outcome.history.len().saturating_sub(120);
+        print(&outcome.description);
         print(&outcome.history[last..]);
         let what = outcome.violation.unwrap_or_else(|| "something that doesn't happen again".to_owned());
         panic!("seed {seed}: {what}\nrepeat with STAGEWRIGHT_SIM_SEED={seed}");
     }
     let counts = counts.into_inner().expect("counts");
+    if runs >= RUNS {
+        let missing: Vec<&&str> = MUST_HAPPEN.iter().filter(|what| !counts.contains_key(**what)).collect();
+        assert!(missing.is_empty(), "worlds in which these never happen show nothing: {missing:?}");
+    }
     print(&counts.iter().map(|(what, count)| format!("{count:>9} {what}")).collect::<Vec<_>>());
 }
 

@@ -277,6 +277,14 @@ impl Inner {
         let open = one.state.stages.iter().any(|stage| stage.status.conclusion().is_none());
         let busy = one.busy > 0 && !killed;
         let late = one.killed.is_some_and(|(at, by)| by == process && at.elapsed() > KILL_BOUND) && !one.stalls;
+        // One that is under way when the wish to cancel comes is stopped like any other.
+        let asked_about = |index: &StageIndex| {
+            let since =
+                one.journal.iter().rev().take_while(|event| !matches!(event.kind, EventKind::RunResumed { .. }));
+            since
+                .into_iter()
+                .any(|event| matches!(event.kind, EventKind::RecoveryStarted { stage, .. } if stage == *index))
+        };
         let skipped = one.pipeline.plan.indices().find(|index| {
             let state = one.state.stage(*index);
             one.pipeline.plan.stage(*index).kind == StageKind::Finally
@@ -284,6 +292,7 @@ impl Inner {
                 && state.attempts == state.attempts_before
                 && state.gate.is_none()
                 && state.doubt.is_none()
+                && !asked_about(index)
         });
         let skipped = skipped.filter(|_| !killed);
         if open {

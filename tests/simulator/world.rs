@@ -140,6 +140,34 @@ impl World {
         self.lock().wall()
     }
 
+    /// The runs and their plans, line by line.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let inner = self.lock();
+        let mut lines = Vec::new();
+        for run in &inner.runs {
+            let plan = &run.pipeline.plan;
+            lines.push(format!("{} with {} slots in {:?}", run.id, run.jobs, plan.concurrency));
+            for (index, stage) in plan.indices().zip(&plan.stages) {
+                lines.push(format!(
+                    "  {} {:?} `{}` {:?} needs {:?} if {:?} on {:?} within {:?} retry {:?} lenient {} compensates {:?} asks {}",
+                    index.0,
+                    stage.kind,
+                    stage.id,
+                    run.pipeline.facts[index.get()].effect,
+                    stage.needs.iter().map(|need| need.0).collect::<Vec<_>>(),
+                    stage.condition.as_ref().map(|condition| condition.source()),
+                    stage.environment.as_ref().map(|environment| &environment.name),
+                    stage.timeout,
+                    (stage.retry.max, &stage.retry.on),
+                    stage.continue_on_error,
+                    stage.compensate.iter().map(|target| target.0).collect::<Vec<_>>(),
+                    run.pipeline.asks[index.get()],
+                ));
+            }
+        }
+        lines
+    }
+
     pub(crate) async fn until(&self, at: Duration) {
         tokio::time::sleep_until(self.start + at).await;
     }

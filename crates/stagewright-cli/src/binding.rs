@@ -11,18 +11,25 @@ use stagewright_model::Plan;
 use crate::error::CommandError;
 use crate::source::Git;
 
-/// Digest of all that an approval is given for.
+/// Digest of all that an approval is given for. `git` is what is checked out: an approval is for what will be built, also
+/// when that is no longer what the run was started on. A rollback builds nothing.
 pub(crate) fn digest(
     pipeline_text: &str,
     inputs: &BTreeMap<String, Json>,
     source: &Json,
+    git: &Git,
     plugins: &[PluginFacts],
 ) -> String {
     let plugins: Vec<&Option<String>> = plugins.iter().map(|plugin| &plugin.digest).collect();
-    let commit = source.pointer("/git/commit");
-    let bound = json!({ "pipeline": pipeline_text, "inputs": inputs, "commit": commit, "plugins": plugins });
+    let tree = (!is_rollback(source)).then(|| [&git.commit, &git.changes]);
+    let bound = json!({ "pipeline": pipeline_text, "inputs": inputs, "tree": tree, "plugins": plugins });
     let digest = Sha256::digest(bound.to_string());
     digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// Whether a run goes back to an earlier release, see [`crate::command::rollback`].
+pub(crate) fn is_rollback(source: &Json) -> bool {
+    source.get("rollback").is_some()
 }
 
 /// What is no longer as it was when the run started, or when somebody last accepted a change.
@@ -30,10 +37,12 @@ pub(crate) fn changes(plan: &Plan, past: &[Event], source: &Json, plugins: &[Plu
     let mut now: BTreeMap<String, String> = BTreeMap::new();
     let mut then: BTreeMap<String, String> = BTreeMap::new();
     let recorded = |pointer: &str| source.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned();
-    then.insert("commit".to_owned(), recorded("/git/commit"));
-    now.insert("commit".to_owned(), git.commit.clone());
-    then.insert("tracked files".to_owned(), recorded("/git/changes"));
-    now.insert("tracked files".to_owned(), git.changes.clone());
+    if !is_rollback(source) {
+        then.insert("commit".to_owned(), recorded("/git/commit"));
+        now.insert("commit".to_owned(), git.commit.clone());
+        then.insert("tracked files".to_owned(), recorded("/git/changes"));
+        now.insert("tracked files".to_owned(), git.changes.clone());
+    }
     for (index, facts) in plan.indices().zip(plugins) {
         if let Some(digest) = &facts.digest {
             now.insert(format!("plugin {}", plan.stage(index).uses), digest.clone());
@@ -117,14 +126,18 @@ mod tests {
     #[test]
     fn approvals_are_bound_to_plugins_inputs_grants_and_commit() {
         let inputs = BTreeMap::from([("version".to_owned(), json!("1"))]);
-        let source = json!({ "git": { "commit": "a" } });
-        let whole = digest("text", &inputs, &source, &[facts("sha256:1")]);
-        assert_eq!(whole, digest("text", &inputs, &source, &[facts("sha256:1")]));
+        let (source, git) = (json!({}), Git { commit: "a".to_owned(), ..Git::default() });
+        let one = [facts("sha256:1")];
+        let whole = digest("text", &inputs, &source, &git, &one);
+        assert_eq!(whole, digest("text", &inputs, &source, &git, &one));
+        let (other_commit, other_files) =
+            (Git { commit: "b".to_owned(), ..git.clone() }, Git { changes: "c".to_owned(), ..git.clone() });
         for other in [
-            digest("text ", &inputs, &source, &[facts("sha256:1")]),
-            digest("text", &BTreeMap::new(), &source, &[facts("sha256:1")]),
-            digest("text", &inputs, &json!({ "git": { "commit": "b" } }), &[facts("sha256:1")]),
-            digest("text", &inputs, &source, &[facts("sha256:2")]),
+            digest("text ", &inputs, &source, &git, &one),
+            digest("text", &BTreeMap::new(), &source, &git, &one),
+            digest("text", &inputs, &source, &other_commit, &one),
+            digest("text", &inputs, &source, &other_files, &one),
+            digest("text", &inputs, &source, &git, &[facts("sha256:2")]),
         ] {
             assert_ne!(whole, other);
         }

@@ -59,6 +59,8 @@ pub struct Scheduler {
     claiming: BTreeSet<StageIndex>,
     /// Stages whose environment another run has.
     awaited: BTreeMap<StageIndex, RunId>,
+    /// Stages at a freeze that was there before the run was resumed, and that may be over.
+    thawing: BTreeSet<StageIndex>,
     /// Environments that the run has.
     held: BTreeSet<String>,
     /// `[concurrency] group`, evaluated.
@@ -118,6 +120,7 @@ impl Scheduler {
             finally_resolved: false,
             claiming: BTreeSet::new(),
             awaited: BTreeMap::new(),
+            thawing: BTreeSet::new(),
             held: BTreeSet::new(),
             group: None,
             asking_group: false,
@@ -149,6 +152,7 @@ impl Scheduler {
             && self.ready.is_empty()
             && self.claiming.is_empty()
             && self.awaited.is_empty()
+            && self.thawing.is_empty()
             && !self.is_compensating();
         nothing_to_do && self.open > 0 && {
             let mut stages = self.state.stages.iter();
@@ -431,6 +435,7 @@ impl Scheduler {
         self.record_end(index, outcome, conclusion, reason)?;
         self.ready.remove(&index);
         self.awaited.remove(&index);
+        self.thawing.remove(&index);
         self.confirm_releases(index)?;
         self.compensate(index, outcome);
         self.open -= 1;

@@ -210,9 +210,16 @@ impl Inner {
         supervisor: &mut Supervisor,
         log: AttemptLog,
     ) -> AttemptReport {
+        if let Some(error) = exchanged(&request, digest) {
+            return without_outputs(verdict::of_bad_plugin(error));
+        }
         if let Some(end) = without_reconcile(&request) {
             return without_outputs(end);
         }
+        let library = match self.resolver.library(&request.uses) {
+            Ok(library) => library,
+            Err(error) => return without_outputs(verdict::of_bad_plugin(error)),
+        };
         // Its powers are those of the engine: whatever it does, it may have done.
         let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
         if let Err(error) = effects.announce(&format!("run the native plugin {}", request.uses)).await {
@@ -222,10 +229,7 @@ impl Inner {
             );
             return without_outputs(end);
         }
-        match self.resolver.library(&request.uses) {
-            Ok(library) => self.natives.run(request, library, digest, supervisor, log).await,
-            Err(error) => without_outputs(verdict::of_bad_plugin(error)),
-        }
+        self.natives.run(request, library, digest, supervisor, log).await
     }
 
     async fn run_component(
@@ -239,8 +243,8 @@ impl Inner {
             Ok(Err(error)) => return without_outputs(verdict::of_bad_plugin(error)),
             Err(stopped) => return without_outputs(verdict::of_stop(&stopped)),
         };
-        if let Some(wanted) = request.plugin.as_ref().filter(|wanted| **wanted != plugin.digest) {
-            return without_outputs(verdict::of_bad_plugin(exchanged(&request.uses, wanted, &plugin.digest)));
+        if let Some(error) = exchanged(&request, &plugin.digest) {
+            return without_outputs(verdict::of_bad_plugin(error));
         }
         if plugin.reconcile.is_none()
             && let Some(end) = without_reconcile(&request)
@@ -349,21 +353,32 @@ impl Inner {
     }
 }
 
-fn exchanged(uses: &PluginRef, wanted: &str, found: &str) -> PluginError {
-    PluginError::new(format!("plugin `{uses}` is no longer the one that the run was started with"))
-        .caused_by([format!("it was {wanted}"), format!("it is {found}")])
-        .with_help("put the file back, or resume the run with `--accept-changes`")
+/// Why a plugin with this digest isn't the one that was asked for; none when it is.
+fn exchanged(request: &AttemptRequest, found: &str) -> Option<PluginError> {
+    let AttemptRequest { run, uses, .. } = request;
+    let wanted = request.plugin.as_ref().filter(|wanted| *wanted != found)?;
+    let message = format!("the file of plugin `{uses}` changed since the run started: it was {wanted}, and is {found}");
+    let help = format!("put the file back, or accept the change: `stagewright resume {run} --accept-changes`");
+    Some(PluginError::new(message).with_help(help))
 }
 
 /// How a call of `reconcile` ends that the plugin doesn't export.
 fn without_reconcile(request: &AttemptRequest) -> Option<AttemptEnd> {
-    let message = format!("the plugin `{}` exports no `reconcile`", request.uses);
+    let uses = &request.uses;
     match request.call {
         Call::Run => None,
-        Call::Observe => Some(AttemptEnd::Observed(Observation::Unknown(message))),
+        Call::Observe => {
+            let why = format!("the plugin `{uses}` can't say: it exports no `reconcile`");
+            Some(AttemptEnd::Observed(Observation::Unknown(why)))
+        }
         Call::Undo => {
-            let failure =
-                Failure { kind: FailureKind::Reported, message, causes: Vec::new(), help: None, retryable: false };
+            let failure = Failure {
+                kind: FailureKind::Reported,
+                message: format!("the plugin `{uses}` can't take back what it does: it exports no `reconcile`"),
+                causes: Vec::new(),
+                help: None,
+                retryable: false,
+            };
             Some(AttemptEnd::Unsuccessful(Outcome::Errored, failure))
         }
     }

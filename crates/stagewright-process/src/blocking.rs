@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::child::{Child, ExitStatus, Reach, Source};
 use crate::command::{Command, SpawnError};
+use crate::guard;
 
 /// What each stream may amount to.
 const CAPTURE_LIMIT: usize = 64 * 1024 * 1024;
@@ -60,6 +61,7 @@ pub fn run_to_end(command: Command, limit: Duration) -> Result<Output, RunError>
 pub fn run_inherited(command: &Command, limit: Duration) -> Result<ExitStatus, RunError> {
     let program = command.program.display().to_string();
     block_on(&program, limit, async {
+        guard::prepare().map_err(|error| command.explain(error))?;
         let process = command.native()?.spawn().map_err(|error| command.explain(error))?;
         let system = |source| RunError::System { program: program.clone(), source };
         Child::adopt(process, None, Reach::Process).map_err(system)?.wait().await.map_err(system)

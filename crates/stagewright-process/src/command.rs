@@ -10,6 +10,7 @@ use std::process::Stdio;
 use rustix::fs::Access;
 
 use crate::child::{Child, Reach};
+use crate::guard;
 
 /// A process to be.
 #[derive(Clone, Default)]
@@ -53,6 +54,7 @@ impl Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        guard::prepare().map_err(|error| self.explain(error))?;
         let process = native.spawn().map_err(|error| self.explain(error))?;
         Child::adopt(process, input, Reach::Group).map_err(|error| self.explain(error))
     }

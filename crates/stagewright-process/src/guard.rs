@@ -61,6 +61,11 @@ impl std::fmt::Display for Target {
     }
 }
 
+/// To be called before a child is started, so that it need not wait for the guard to start.
+pub(crate) fn prepare() -> io::Result<()> {
+    lock().prepare()
+}
+
 /// Has the target killed when this process ends.
 pub(crate) fn watch(target: Target) -> io::Result<()> {
     lock().watch(target)
@@ -78,6 +83,13 @@ fn lock() -> MutexGuard<'static, Guard> {
 impl Guard {
     const fn new() -> Guard {
         Guard { shell: None, watched: BTreeSet::new() }
+    }
+
+    fn prepare(&mut self) -> io::Result<()> {
+        if self.shell.is_none() {
+            self.shell = Some(self.start()?);
+        }
+        Ok(())
     }
 
     fn watch(&mut self, target: Target) -> io::Result<()> {
@@ -109,6 +121,12 @@ impl Guard {
         if self.watched.is_empty() {
             return Ok(());
         }
+        self.shell = Some(self.start()?);
+        Ok(())
+    }
+
+    /// A guard that knows of all that is watched.
+    fn start(&self) -> io::Result<Child> {
         let mut shell = start().map_err(|error| {
             io::Error::new(error.kind(), format!("`/bin/sh`, which guards processes, can't be started: {error}"))
         })?;
@@ -116,8 +134,7 @@ impl Guard {
         if let Some(pipe) = &mut shell.stdin {
             pipe.write_all(all.as_bytes())?;
         }
-        self.shell = Some(shell);
-        Ok(())
+        Ok(shell)
     }
 }
 

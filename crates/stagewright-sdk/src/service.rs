@@ -127,9 +127,22 @@ pub struct Current {
     /// When it was promoted, as the host writes it.
     #[serde(default)]
     pub since: Json,
+    /// Whether its program runs, as far as the host can tell.
+    #[serde(default, deserialize_with = "state")]
+    pub state: Option<State>,
     /// The environment's token that it was started under; see [`crate::environment::fence`].
     #[serde(default)]
     pub fence: Option<u64>,
+}
+
+fn state<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<State>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    Ok(match name.as_deref() {
+        Some("starting") => Some(State::Starting),
+        Some("running") => Some(State::Running),
+        Some("exited") => Some(State::Exited),
+        _ => None,
+    })
 }
 
 /// The release of a service that is current; none before the first deploy.

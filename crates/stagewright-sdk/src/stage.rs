@@ -31,13 +31,16 @@ pub trait Stage {
 
 /// A stage whose effect outlives it, such as a deploy.
 pub trait Reconcile: Stage {
-    /// Asks the target what became of an attempt whose end nobody saw.
+    /// Asks the target what became of an attempt whose end nobody saw. It must not change anything: calls with an effect
+    /// beyond the machine are refused. Of an attempt that was applied, it sets the outputs once more, and tells the
+    /// environment's ledger what is there ([`crate::environment::released`]).
     ///
     /// # Errors
-    /// When the target can't be asked.
+    /// When the target can't be asked. A person is asked then, as after [`Observation::Unknown`].
     fn observe(config: Self::Config) -> Result<Observation>;
 
-    /// Compensates for an attempt that was applied.
+    /// Compensates for an attempt that was applied. It may be called again after it was broken off, and must then finish
+    /// what it began.
     ///
     /// # Errors
     /// When it can't.

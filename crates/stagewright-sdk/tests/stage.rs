@@ -10,7 +10,7 @@ use stagewright_sdk::http::Request;
 use stagewright_sdk::process::{Command, Source};
 use stagewright_sdk::{
     Capability, Diagnostic, Error, ErrorCode, JsonSchema, Manifest, Observation, Outcome, Reconcile, Result, Stage,
-    artifacts, clock, context, gate, outputs, registry, secrets, service, workspace,
+    artifacts, clock, context, environment, gate, outputs, registry, secrets, service, workspace,
 };
 
 /// What the stage may be told.
@@ -221,6 +221,35 @@ fn what_is_published_can_be_fetched() {
     let digest = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     assert_eq!(artifact.expect("published").digest, digest);
     assert_eq!(report.text("b.txt"), "hello");
+}
+
+#[test]
+fn an_environment_has_a_ledger() {
+    let good = json!({ "environment": "staging", "artifact": "app@1", "fence": 3, "config": { "a": 1 }, "by": "ann" });
+    let host = FakeHost::new().environment("staging").fence(7).ledger(None, Some(good));
+    let (_, report) = host.with(|| {
+        assert_eq!((environment::fence(), environment::current().unwrap()), (Some(7), None));
+        let good = environment::last_known_good().unwrap().unwrap();
+        assert_eq!((good.artifact.as_str(), good.fence, good.url), ("app@1", 3, None));
+        assert_eq!(good.config, json!({ "a": 1 }));
+        environment::released("app@2", None).unwrap();
+        environment::released("app@3", Some("http://x")).unwrap();
+    });
+    assert_eq!(report.recorded, Some(("app@3".to_owned(), Some("http://x".to_owned()))));
+    let (nowhere, _) = FakeHost::new().with(|| (environment::fence(), environment::released("app@1", None)));
+    assert_eq!((nowhere.0, nowhere.1.unwrap_err().code), (None, ErrorCode::FailedPrecondition));
+}
+
+#[test]
+fn a_current_release_says_whether_it_runs() {
+    let current = |state: serde_json::Value| {
+        let json = json!({ "release": "r1", "image": "app@1", "address": "http://x", "fence": 4, "state": state });
+        let (found, _) = FakeHost::new().current_release("app", json).with(|| service::current("app"));
+        found.unwrap().unwrap().state
+    };
+    assert_eq!(current(json!("running")), Some(service::State::Running));
+    assert_eq!(current(json!("exited")), Some(service::State::Exited));
+    assert_eq!((current(json!("of a later host")), current(json!(null))), (None, None));
 }
 
 #[test]

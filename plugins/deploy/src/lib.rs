@@ -10,7 +10,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
-use stagewright_sdk::service::{self, Current, Instance, Release};
+use stagewright_sdk::service::{self, Current, Instance, Release, State};
 use stagewright_sdk::{
     Capability, Diagnostic, Error, ErrorCode, Manifest, Observation, Outcome, Reconcile, Result, Stage, context,
     environment, log, outputs, secrets,
@@ -65,6 +65,10 @@ impl Reconcile for Deploy {
         if !is_there {
             return Ok(Observation::NotStarted);
         }
+        if current.state == Some(State::Exited) {
+            let Current { release, image, .. } = current;
+            return Ok(Observation::Failed(format!("release {release} of {image} was made current, and has exited")));
+        }
         record(&config, &current.address)?;
         publish(&config, &current.release, &current.address, None)?;
         Ok(Observation::Applied(format!(
@@ -84,7 +88,7 @@ impl Reconcile for Deploy {
             ))
             .help("deploy an image that works"));
         };
-        let earlier: Config = serde_json::from_value(good.config).map_err(|error| {
+        let earlier: Config = serde_json::from_value(good.config.clone()).map_err(|error| {
             Error::failed(format!("the release of {} was made by another version of this plugin", good.artifact))
                 .cause(error.to_string())
                 .help("deploy an image that works")
@@ -96,6 +100,10 @@ impl Reconcile for Deploy {
             ))
             .help("give each service an environment of its own"));
         }
+        if let Some(serves) = serves.as_ref().filter(|serves| is_back(serves, &good, &earlier)) {
+            log::info(format!("release {} is {} already", serves.release, good.artifact));
+            return record(&earlier, &serves.address);
+        }
         let (release, address) = put_in_place(&earlier, serves.as_ref())?;
         log::info(format!("went back to {}: release {release} serves at {address}", earlier.image.as_str()));
         Ok(())
@@ -103,6 +111,18 @@ impl Reconcile for Deploy {
 }
 
 stagewright_sdk::export_effectful_stage!(Deploy);
+
+/// Whether the release that serves is the one to go back to: the ledger knows it as such, or it came after the one that
+/// the ledger knows, which only an undo that was broken off can have brought about.
+fn is_back(serves: &Current, good: &environment::Release, earlier: &Config) -> bool {
+    let known = environment::current().ok().flatten();
+    let is_good = match (serves.fence, known) {
+        (Some(there), Some(known)) if there == known.fence => known.config == good.config,
+        (Some(there), Some(known)) => there > known.fence,
+        _ => false,
+    };
+    is_good && serves.state == Some(State::Running) && digest_of(&serves.image) == earlier.image.digest()
+}
 
 /// Starts a release, and makes it the current one once it is healthy. Gives its name and address.
 fn put_in_place(config: &Config, previous: Option<&Current>) -> Result<(String, String)> {

@@ -216,6 +216,10 @@ fn observing_goes_by_the_token_where_there_is_one() {
     let own = there(7);
     assert!(matches!(own.result, Ok(Observation::Applied(_))), "{:?}", own.result);
     assert_eq!(own.recorded, Some((NEW.to_owned(), Some(ADDRESS.to_owned()))));
+    let mut stopped = current(NEW);
+    stopped["state"] = json!("exited");
+    let stopped = host(json!({})).current_release("app", stopped).observe::<Deploy>();
+    assert!(matches!(stopped.result, Ok(Observation::Failed(_))), "{:?}", stopped.result);
     // The same image, deployed with another configuration before.
     assert_eq!(there(6).result, Ok(Observation::NotStarted));
     assert_eq!(there(8).result, Ok(Observation::NotStarted));
@@ -238,6 +242,26 @@ fn undoing_deploys_the_last_known_good_release_as_it_was_configured() {
 
     let report = undoing().service(ServiceScript::new("app")).http(health(503)).undo::<Deploy>();
     assert!(report.releases[0].discarded && report.recorded.is_none());
+
+    let ledger = json!({ "artifact": NEW, "config": with(json!({})), "fence": 5 });
+    let serving = |image: &str, fence: u64, state: &str, ledger: &Json| {
+        let mut current = current(image);
+        current["fence"] = json!(fence);
+        current["state"] = json!(state);
+        let host = undoing().current_release("app", current).ledger(Some(ledger.clone()), Some(good.clone()));
+        host.service(ServiceScript::new("app")).http(health(200)).undo::<Deploy>()
+    };
+    let again = serving(OLD, 6, "running", &ledger);
+    assert_eq!((again.result, again.releases.len()), (Ok(()), 0), "an undo that was broken off has put it there");
+    assert_eq!(again.recorded, Some((OLD.to_owned(), Some(ADDRESS.to_owned()))));
+    assert!(serving(OLD, 6, "exited", &ledger).releases[0].promoted);
+    assert!(serving(NEW, 5, "running", &ledger).releases[0].promoted);
+    // The deploy that is to be undone changed the configuration alone.
+    let mut same_image = ledger.clone();
+    same_image["artifact"] = json!(OLD);
+    assert!(serving(OLD, 5, "running", &same_image).releases[0].promoted);
+    same_image["config"] = good["config"].clone();
+    assert!(serving(OLD, 5, "running", &same_image).releases.is_empty());
 
     let nowhere = host(json!({})).environment("production").current_release("app", current(NEW)).undo::<Deploy>();
     assert!(nowhere.result.unwrap_err().message.contains("release r1 serves"));

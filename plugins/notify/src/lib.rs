@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use stagewright_sdk::http::Request;
 use stagewright_sdk::{
-    Capability, Diagnostic, DurationText, Error, ErrorCode, JsonSchema, Manifest, Outcome, Result, Stage, Statuses,
-    log, outputs, secrets,
+    Capability, Diagnostic, DurationText, Error, ErrorCode, JsonSchema, Manifest, Observation, Outcome, Reconcile,
+    Result, Stage, Statuses, log, outputs, secrets,
 };
 
 /// Bytes of an unexpected answer that are shown.
@@ -50,7 +50,7 @@ pub struct Config {
     /// How long to wait for the answer; `10s` unless set.
     #[serde(default = "ten_seconds")]
     pub timeout: DurationText,
-    /// Succeed even when nobody listens.
+    /// Succeed even when nobody listens; and after a crash, rather tell twice than ask a person whether it was told.
     #[serde(default)]
     pub best_effort: bool,
 }
@@ -125,6 +125,21 @@ impl Stage for Notify {
     }
 }
 
+impl Reconcile for Notify {
+    /// There is nobody to ask. Where nobody minds a message that is lost, nobody minds one that comes twice; elsewhere a
+    /// person has to look.
+    fn observe(config: Config) -> Result<Observation> {
+        if config.best_effort {
+            return Ok(Observation::NotStarted);
+        }
+        Ok(Observation::Unknown(format!("whether {} was told, only the other side knows", config.url)))
+    }
+
+    fn undo(config: Config) -> Result<()> {
+        Err(Error::failed(format!("{} was told, and that can't be taken back", config.url)))
+    }
+}
+
 fn send(config: &Config) -> Result<()> {
     let payload = payload::make(config);
     let mut request = Request::new(&config.method, &config.url);
@@ -150,7 +165,7 @@ fn send(config: &Config) -> Result<()> {
     Err(if status == 429 || status >= 500 { error.retryable() } else { error })
 }
 
-stagewright_sdk::export_stage!(Notify);
+stagewright_sdk::export_effectful_stage!(Notify);
 
 #[cfg(test)]
 mod tests;

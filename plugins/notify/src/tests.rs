@@ -70,3 +70,15 @@ fn a_table_without_a_url_or_a_word_is_refused() {
     assert_eq!(found[0].path.as_deref(), Some("url"));
     assert_eq!(found[1].message, "there is nothing to say");
 }
+
+#[test]
+fn after_a_crash_only_a_message_that_nobody_relies_on_is_sent_again() {
+    let observed = |best_effort: bool| {
+        let with = json!({ "url": URL, "message": "hi", "best-effort": best_effort });
+        FakeHost::new().config(with).observe::<Notify>().result.unwrap()
+    };
+    assert_eq!(observed(true), Observation::NotStarted);
+    assert!(matches!(observed(false), Observation::Unknown(why) if why.contains(URL)));
+    let undone = FakeHost::new().config(json!({ "url": URL, "message": "hi" })).undo::<Notify>();
+    assert!(undone.result.unwrap_err().message.contains("can't be taken back"));
+}

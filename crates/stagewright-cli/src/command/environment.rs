@@ -19,15 +19,15 @@ pub(crate) fn environment(
     command: &EnvCommand,
     out: &mut dyn Write,
 ) -> Result<Exit, CommandError> {
-    let mut store = Store::open(&repository.state)?;
+    let read = || Store::open_read_only(&repository.state);
     match command {
-        EnvCommand::List { rehearsal, json } => list(&store, *rehearsal, *json, out)?,
+        EnvCommand::List { rehearsal, json } => list(&read()?, *rehearsal, *json, out)?,
         EnvCommand::Status { environment, rehearsal, json } => {
-            let row = find(&store, environment, *rehearsal)?;
+            let row = find(&read()?, environment, *rehearsal)?;
             if *json { writeln!(out, "{}", as_json(&row))? } else { write_status(out, &row)? }
         }
         EnvCommand::History { environment, rehearsal, limit, json } => {
-            let rows = store.releases(environment, *rehearsal, *limit)?;
+            let rows = read()?.releases(environment, *rehearsal, *limit)?;
             if *json {
                 writeln!(out, "{}", Json::Array(rows.iter().map(release_as_json).collect()))?;
             } else {
@@ -38,12 +38,12 @@ pub(crate) fn environment(
             let by = by.clone().unwrap_or_else(|| user(repository));
             let until = duration.as_deref().map(end_of).transpose()?;
             let freeze = Freeze { from: SystemClock::timestamp(), until, reason: reason.clone(), by };
-            store.freeze(environment, &freeze)?;
+            Store::open(&repository.state)?.freeze(environment, &freeze)?;
             let end = until.map_or_else(|| "`stagewright env unfreeze`".to_owned(), readable);
             writeln!(out, "{environment} is frozen until {end}. Runs that come to it wait.")?;
         }
         EnvCommand::Unfreeze { environment } => {
-            if store.unfreeze(environment)? {
+            if Store::open(&repository.state)?.unfreeze(environment)? {
                 writeln!(
                     out,
                     "{environment} is no longer frozen. Go on with runs that wait: `stagewright runs --waiting`"

@@ -17,7 +17,7 @@ use crate::screen;
 
 /// `runs`.
 pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let store = Store::open(&repository.state)?;
+    let store = Store::open_read_only(&repository.state)?;
     let limit = (!args.waiting).then_some(args.limit);
     let mut rows = store.list(&Filter { pipeline: args.pipeline.clone(), limit })?;
     if args.waiting {
@@ -79,7 +79,7 @@ fn state_name(state: RunState) -> &'static str {
 
 /// `show`: what the run's readers saw, from its journal.
 pub(crate) fn show(repository: &Repository, args: &ShowArgs) -> Result<Exit, CommandError> {
-    let store = Store::open(&repository.state)?;
+    let store = Store::open_read_only(&repository.state)?;
     let run = store.find(&args.run)?;
     let mut reader = screen::lines(args.format);
     for event in store.events(&run)? {
@@ -90,7 +90,7 @@ pub(crate) fn show(repository: &Repository, args: &ShowArgs) -> Result<Exit, Com
 
 /// `logs`.
 pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let store = Store::open(&repository.state)?;
+    let store = Store::open_read_only(&repository.state)?;
     let run = store.find(&args.run)?;
     let stages = stages_of(&store, &run)?;
     let chosen = match &args.stage {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use serde_json::Value as Json;
 use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler};
 use stagewright_store::Store;
 
@@ -61,9 +60,9 @@ pub(crate) fn go_on(
         binding::refuse(&id.0, "resume", &changed)?;
     }
     tell_of_new_text(repository, &file);
-    let way = if is_rollback(&record.source) { ReleaseWay::Rollback } else { ReleaseWay::Deploy };
+    let way = if binding::is_rollback(&record.source) { ReleaseWay::Rollback } else { ReleaseWay::Deploy };
     let values = RunValues {
-        binding: Some(binding::digest(&file.text, &record.inputs, &record.source, &plugins)),
+        binding: Some(binding::digest(&file.text, &record.inputs, &record.source, &git, &plugins)),
         inputs: record.inputs,
         source: record.source,
         file: record.file,
@@ -91,11 +90,6 @@ pub(crate) fn go_on(
         host.stop_rehearsal()?;
     }
     result
-}
-
-/// Whether a run goes back to an earlier release.
-fn is_rollback(source: &Json) -> bool {
-    source.get("rollback").is_some()
 }
 
 /// Not refused: it changes nothing for the run.

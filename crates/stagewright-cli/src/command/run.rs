@@ -112,7 +112,7 @@ pub(crate) fn start(
         source: source.clone(),
     })?;
     let lease = store.claim(&id)?;
-    let binding = Some(binding::digest(&file.text, &inputs, &source, &plugins));
+    let binding = Some(binding::digest(&file.text, &inputs, &source, &source::read(&repository.root), &plugins));
     let values = RunValues { inputs, source, file: file.name, rehearsal, left_out, inherited, plugins, binding, way };
     let run = Run {
         first: Input::Start(id.clone()),

@@ -9,7 +9,7 @@ const VERSION: &str = "0.1.";
 /// Magic, version 1, layer 0, by the core specification.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 /// Without a permission, because they reach nothing outside of the run.
-const FREE: [&str; 7] = ["types", "context", "clock", "logging", "outputs", "artifacts", "gate"];
+const FREE: [&str; 8] = ["types", "context", "clock", "logging", "outputs", "artifacts", "environment", "gate"];
 /// Interface, the permission that opens it.
 const GRANTED: [(&str, &str); 6] = [
     ("process", "process"),

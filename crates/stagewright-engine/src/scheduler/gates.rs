@@ -81,7 +81,7 @@ impl Scheduler {
     pub(super) fn on_gate_time(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         let gate = self.state.stage(stage).gate.as_ref();
         let (until, expires) = gate.map_or((None, None), |gate| (gate.until, gate.expires));
-        if until.is_some_and(|until| until <= self.now) {
+        if self.thawing.remove(&stage) || until.is_some_and(|until| until <= self.now) {
             self.record(EventKind::GateElapsed { stage })?;
             self.ready.insert(stage);
             return Ok(());
@@ -106,6 +106,7 @@ impl Scheduler {
             return Ok(());
         }
         self.record(EventKind::GateDecided { stage, decision })?;
+        self.thawing.remove(&stage);
         match self.state.stage(stage).status {
             Status::Approved(_) => {
                 self.ready.insert(stage);

@@ -46,9 +46,6 @@ impl Scheduler {
         attempt: u32,
         report: AttemptReport,
     ) -> Result<(), IllegalTransition> {
-        if self.state.cancel.is_some() {
-            return self.cancel_stage(stage, "the run was cancelled");
-        }
         let unknown = match report.end {
             AttemptEnd::Observed(Observation::Found(finding)) => {
                 if let (Finding::Applied(_), Some(note)) = (&finding, report.release) {

@@ -2,11 +2,12 @@
 //! gate still stands there.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
 use stagewright_model::{StageIndex, StageKind};
 
-use super::{Scheduler, failure};
+use super::{Action, Scheduler, failure};
 use crate::event::{Change, EventKind, FailureKind, GateKind, Outcome};
 use crate::state::{IllegalTransition, Status, Undo};
 
@@ -44,12 +45,13 @@ impl Scheduler {
                 Status::Refused(attempt) => self.reject(index, attempt)?,
                 Status::Recovering(attempt) => self.resume_recovery(index, attempt)?,
                 // The pipeline doesn't freeze it, so somebody did, and may have changed their mind.
-                Status::Waiting(_)
+                Status::Waiting(attempt)
                     if self.state.stage(index).gate_kind() == Some(GateKind::Freeze)
                         && self.freeze_of(index).is_none() =>
                 {
-                    self.record(EventKind::GateElapsed { stage: index })?;
-                    self.ready.insert(index);
+                    // Answers that were given meanwhile come first.
+                    self.thawing.insert(index);
+                    self.response.actions.push(Action::Wake { stage: index, attempt, after: Duration::ZERO });
                 }
                 Status::Waiting(attempt) => self.watch_gate(index, attempt),
                 _ => {}

@@ -75,6 +75,14 @@ impl Scheduler {
         self.needs_environment(stage) && others.any(acts_on_it)
     }
 
+    /// Whether the run has acted on the environment of a stage. What was begun there before a freeze, or in spite of one,
+    /// is better finished: a deploy without its tests, or with a failed one standing, is the worse end.
+    pub(super) fn has_been_there(&self, stage: StageIndex) -> bool {
+        let environment = self.environment_of(stage);
+        let mut others = self.plan.indices().filter(|&other| self.environment_of(other) == environment);
+        others.any(|other| self.state.stage(other).attempt_fence.is_some())
+    }
+
     /// The freeze of the pipeline's own that is in force.
     pub(super) fn freeze_of(&self, stage: StageIndex) -> Option<(Timestamp, String)> {
         let environment: &Environment = self.plan.environments.get(self.environment_of(stage)?)?;

@@ -257,3 +257,11 @@ fn a_cell_that_is_asked_about_when_a_sibling_fails_ends_once() {
         assert_eq!(again.outcomes()[0], "m (n=0) failed");
     }
 }
+
+#[test]
+fn an_answer_that_comes_after_a_cancel_still_counts() {
+    let cancel = || Control::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
+    let told = |finding| after(vec![found(finding)]).wish(Duration::from_millis(500), cancel()).run();
+    assert_eq!(told(Finding::Applied(String::new())).outcomes()[1..], ["deploy succeeded", "check cancelled"]);
+    assert_eq!(told(Finding::NotStarted).outcomes()[1..], ["deploy cancelled", "check cancelled"]);
+}

@@ -1,13 +1,13 @@
 //! `artifacts`: named files handed between the stages of a run. Content is kept once, by digest.
 //!
 //! On disk: `blobs/sha256/HEX` holds contents, `runs/RUN/NAME.json` says what a name stands for in a run. Both are
-//! written as drafts and renamed, so that what has its name is complete.
+//! written as drafts and renamed, so that what has its name is complete. `lock` keeps those who publish and those who
+//! remove apart.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stagewright_engine::RunId;
@@ -58,14 +58,7 @@ impl Artifacts {
             return Err(CapabilityError::new(ErrorCode::AlreadyExists, message).with_help("choose another name"));
         }
         let mut file = files.open(path)?;
-        let stored = self.store(&mut file).and_then(|(digest, size)| {
-            let record = Record { digest, media_type: media_type.to_owned(), size, stage: self.stage.clone() };
-            let mut draft = draft_beside(&place)?;
-            serde_json::to_writer(&mut draft, &record)?;
-            draft.persist(&place)?;
-            Ok(record)
-        });
-        let record = stored.map_err(|error| failed_at("publish", path, &error))?;
+        let record = self.keep(&mut file, &place, media_type).map_err(|error| failed_at("publish", path, &error))?;
         Ok(artifact(name, record))
     }
 
@@ -91,6 +84,14 @@ impl Artifacts {
         Ok(artifact(name, record))
     }
 
+    fn keep(&self, file: &mut impl io::Read, place: &Path, media_type: &str) -> io::Result<Record> {
+        let _shared = locked(&self.root, fs::File::lock_shared)?;
+        let (digest, size) = self.store(file)?;
+        let record = Record { digest, media_type: media_type.to_owned(), size, stage: self.stage.clone() };
+        Self::name(place, &record)?;
+        Ok(record)
+    }
+
     fn store(&self, file: &mut impl io::Read) -> io::Result<(String, u64)> {
         let mut draft = draft_beside(&self.blob("sha256:draft"))?;
         let (digest, size) = copy_and_digest(file, &mut draft)?;
@@ -102,18 +103,23 @@ impl Artifacts {
         Ok((digest, size))
     }
 
+    fn name(place: &Path, record: &Record) -> io::Result<()> {
+        let mut draft = draft_beside(place)?;
+        serde_json::to_writer(&mut draft, record)?;
+        draft.persist(place)?;
+        Ok(())
+    }
+
     fn blob(&self, digest: &str) -> PathBuf {
         self.root.join("blobs").join(digest.replacen(':', "/", 1))
     }
 
     fn place(&self, name: &str) -> Result<PathBuf, CapabilityError> {
-        let fine =
-            |text: &str| !text.starts_with('.') && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if name.is_empty() || name.len() > NAME || !fine(name) {
+        if name.len() > NAME || !can_name(name) {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{name}` can't name an artifact"))
                 .with_help(format!("use at most {NAME} letters, digits, `-`, `_` and `.`, not beginning with a dot")));
         }
-        if self.run.is_empty() || !fine(&self.run) {
+        if !can_name(&self.run) {
             return Err(CapabilityError::new(ErrorCode::Internal, format!("run `{}` can't name a folder", self.run)));
         }
         Ok(self.root.join("runs").join(&self.run).join(format!("{name}.json")))
@@ -129,6 +135,12 @@ impl Artifacts {
             Err(error) => Err(failed_at("look up", name, &error)),
         }
     }
+}
+
+/// Whether a file or folder may have the name.
+fn can_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !text.is_empty() && !text.starts_with('.') && text.chars().all(fits)
 }
 
 /// In the folder of `place`, which is made if need be.
@@ -164,16 +176,22 @@ pub struct RemovedArtifacts {
     pub bytes: u64,
 }
 
-/// How long a content stays that no run names: one that is being published has its name a moment later.
-const SPARED: Duration = Duration::from_hours(1);
-
 /// Removes what runs have published, and the contents that no other run names. `root` is [`HostConfig::artifacts`].
 ///
-/// May be called while other runs publish.
+/// May be called while other runs publish: they wait.
+///
+/// # Errors
+/// When something can't be read or removed. What a record that can't be read names is unknown, so that no content is
+/// removed then.
 ///
 /// [`HostConfig::artifacts`]: crate::HostConfig::artifacts
 pub fn remove_runs(root: &Path, runs: &[RunId]) -> io::Result<RemovedArtifacts> {
+    let _alone = locked(root, fs::File::lock)?;
     for run in runs {
+        if !can_name(&run.0) {
+            let message = format!("run `{run}` can't name a folder");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         match fs::remove_dir_all(root.join("runs").join(&run.0)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -181,25 +199,37 @@ pub fn remove_runs(root: &Path, runs: &[RunId]) -> io::Result<RemovedArtifacts> 
     }
     let mut named = BTreeSet::new();
     for run in entries(&root.join("runs"))? {
-        for record in entries(&run)? {
-            // A record that can't be read may name anything: better to keep too much.
-            let record: Record = serde_json::from_slice(&fs::read(record)?)?;
+        for path in entries(&run)? {
+            // A draft that a killed stage left names nothing.
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let record: Record = serde_json::from_slice(&fs::read(&path)?)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))?;
             named.insert(record.digest);
         }
     }
     let mut removed = RemovedArtifacts::default();
     for blob in entries(&root.join("blobs/sha256"))? {
-        let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let metadata = fs::metadata(&blob)?;
-        let is_new = metadata.modified()?.elapsed().is_ok_and(|age| age < SPARED);
-        if is_new || named.contains(&format!("sha256:{name}")) {
+        let name = blob.file_name().unwrap_or_default().to_string_lossy();
+        if named.contains(&format!("sha256:{name}")) {
             continue;
         }
+        let size = fs::metadata(&blob)?.len();
         fs::remove_file(&blob)?;
         removed.blobs += 1;
-        removed.bytes += metadata.len();
+        removed.bytes += size;
     }
     Ok(removed)
+}
+
+/// Until the file is dropped. Whoever publishes shares it, whoever removes contents has it alone: else a content could
+/// go after it was stored and before it is named.
+fn locked(root: &Path, how: fn(&fs::File) -> io::Result<()>) -> io::Result<fs::File> {
+    fs::create_dir_all(root)?;
+    let file = fs::File::options().create(true).append(true).open(root.join("lock"))?;
+    how(&file)?;
+    Ok(file)
 }
 
 /// None when the folder isn't there.
@@ -264,26 +294,47 @@ mod tests {
 
     #[test]
     fn a_removed_run_takes_along_what_only_it_named() {
-        let folder = tempfile::tempdir().unwrap();
+        let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (root, files) = (store.path(), workspace(folder.path()));
         let publish = |run: &str, name: &str, content: &str| {
-            let artifacts = Artifacts::new(folder.path().to_owned(), run.to_owned(), "build".to_owned());
-            let place = artifacts.place(name).unwrap();
-            let (digest, size) = artifacts.store(&mut content.as_bytes()).unwrap();
-            let record = Record { digest, media_type: "text/plain".to_owned(), size, stage: "build".to_owned() };
-            fs::create_dir_all(place.parent().unwrap()).unwrap();
-            fs::write(place, serde_json::to_vec(&record).unwrap()).unwrap();
-            artifacts.blob(&record.digest)
+            fs::write(folder.path().join("a"), content).unwrap();
+            let artifacts = Artifacts::new(root.to_owned(), run.to_owned(), "build".to_owned());
+            let published = artifacts.publish(&files, name, "a", "text/plain").unwrap();
+            artifacts.blob(&published.digest)
         };
-        let shared = publish("old", "a", "shared");
-        let (own, new) = (publish("old", "b", "own"), publish("old", "c", "just published"));
+        let (shared, own) = (publish("old", "a", "shared"), publish("old", "b", "own"));
         publish("kept", "a", "shared");
-        for blob in [&shared, &own] {
-            let hours_ago = std::time::SystemTime::now() - SPARED * 2;
-            fs::File::options().write(true).open(blob).unwrap().set_modified(hours_ago).unwrap();
-        }
-        let removed = remove_runs(folder.path(), &[RunId("old".to_owned()), RunId("unknown".to_owned())]).unwrap();
+        // As a killed stage leaves it.
+        fs::write(root.join("runs/kept/.tmp123"), "{").unwrap();
+        let runs = |names: &[&str]| names.iter().map(|name| RunId((*name).to_owned())).collect::<Vec<_>>();
+        assert!(remove_runs(root, &runs(&[".."])).is_err() && own.exists());
+        let removed = remove_runs(root, &runs(&["old", "unknown"])).unwrap();
         assert_eq!(removed, RemovedArtifacts { blobs: 1, bytes: 3 });
-        assert_eq!((shared.exists(), own.exists(), new.exists()), (true, false, true));
-        assert!(!folder.path().join("runs/old").exists());
+        assert_eq!((shared.exists(), own.exists(), root.join("runs/old").exists()), (true, false, false));
+
+        fs::write(root.join("runs/kept/a.json"), "{").unwrap();
+        let error = remove_runs(root, &[]).unwrap_err();
+        assert!(error.to_string().contains("kept/a.json") && shared.exists(), "{error}");
+    }
+
+    #[test]
+    fn no_content_goes_that_is_being_published() {
+        let store = tempfile::tempdir().unwrap();
+        let publishing = locked(store.path(), fs::File::lock_shared).unwrap();
+        let root = store.path().to_owned();
+        let (sender, done) = std::sync::mpsc::channel();
+        let removing = std::thread::spawn(move || {
+            let removed = remove_runs(&root, &[]);
+            sender.send(()).unwrap();
+            removed
+        });
+        let artifacts = Artifacts::new(store.path().to_owned(), "run".to_owned(), "build".to_owned());
+        let (digest, _) = artifacts.store(&mut "content".as_bytes()).unwrap();
+        // However long it takes, nothing is removed before the content has its name.
+        assert!(done.recv_timeout(std::time::Duration::from_millis(50)).is_err());
+        let record = Record { digest, media_type: String::new(), size: 7, stage: "build".to_owned() };
+        Artifacts::name(&artifacts.place("a").unwrap(), &record).unwrap();
+        drop(publishing);
+        assert_eq!(removing.join().unwrap().unwrap(), RemovedArtifacts::default());
     }
 }

@@ -61,40 +61,4 @@ impl Effects {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::TestLog;
-
-    #[tokio::test]
-    async fn an_effect_is_told_without_secrets_and_in_a_few_words() {
-        let log = TestLog::new();
-        log.log.masker().add("hunter22", false);
-        let (effects, told) = log.judged_effects(Call::Run, Ok(()));
-        effects.announce("POST https://hunter22@x").await.unwrap();
-        effects.announce(&"é".repeat(SHOWN)).await.unwrap();
-        assert_eq!(told.lock().unwrap()[0], "POST https://***@x");
-        assert!(told.lock().unwrap()[1].len() <= SHOWN + "…".len());
-        assert_eq!(effects.too_late(), None);
-    }
-
-    #[tokio::test]
-    async fn looking_changes_nothing() {
-        let (effects, told) = TestLog::new().judged_effects(Call::Observe, Ok(()));
-        assert_eq!(effects.announce("push local/app").await.unwrap_err().code, ErrorCode::FailedPrecondition);
-        assert!(told.lock().unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn one_that_comes_too_late_ends_the_attempt_whatever_the_plugin_makes_of_it() {
-        let superseded = EffectRefused::Superseded("production".into());
-        let (effects, _) = TestLog::new().judged_effects(Call::Run, Err(superseded));
-        effects.announce("push local/app").await.unwrap_err();
-        let failure = effects.too_late().unwrap();
-        assert_eq!((failure.kind, failure.retryable), (FailureKind::Superseded, false));
-        assert!(failure.message.contains("`production`") && failure.help.unwrap().contains("env status production"));
-
-        let (effects, _) = TestLog::new().judged_effects(Call::Run, Err(EffectRefused::Unrecorded));
-        assert_eq!(effects.announce("push local/app").await.unwrap_err().code, ErrorCode::Internal);
-        assert_eq!(effects.too_late(), None);
-    }
-}
+mod tests;

@@ -61,7 +61,7 @@ enum Body {
 }
 
 impl RequestBuilder {
-    fn new(method: String, url: String) -> RequestBuilder {
+    pub(crate) fn new(method: String, url: String) -> RequestBuilder {
         RequestBuilder {
             method,
             url,
@@ -193,7 +193,7 @@ struct Hop {
 }
 
 impl Http {
-    async fn send(&self, request: &RequestBuilder) -> Result<ResponseHandle, CapabilityError> {
+    pub(crate) async fn send(&self, request: &RequestBuilder) -> Result<ResponseHandle, CapabilityError> {
         let mut hop = first_hop(request)?;
         let mut left = request.max_redirects;
         loop {

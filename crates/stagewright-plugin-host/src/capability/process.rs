@@ -48,6 +48,10 @@ pub struct CommandBuilder {
 }
 
 impl CommandBuilder {
+    pub(crate) fn new(program: String) -> CommandBuilder {
+        CommandBuilder { program, ..CommandBuilder::default() }
+    }
+
     fn secret_env(&mut self, name: String, secret: &SecretHandle) {
         match secret.for_program(&self.program) {
             Ok(value) => {
@@ -83,7 +87,7 @@ pub struct ChildHandle {
 }
 
 impl ChildHandle {
-    async fn wait(&mut self) -> Result<ExitStatus, CapabilityError> {
+    pub(crate) async fn wait(&mut self) -> Result<ExitStatus, CapabilityError> {
         let end = match self.end.wait_for(Option::is_some).await {
             Ok(end) => end.clone(),
             Err(_) => None,

@@ -67,7 +67,7 @@ impl Images {
         Ok(self.root.join(real.as_path()))
     }
 
-    async fn push(&self, layout: &str, reference: &str) -> Result<Descriptor, CapabilityError> {
+    pub(crate) async fn push(&self, layout: &str, reference: &str) -> Result<Descriptor, CapabilityError> {
         let (layout, reference) = (self.readable(layout).await?, self.target(reference).await?);
         self.announce("push", &reference).await?;
         self.registry.push(&layout, &reference, self.access()).await
@@ -78,7 +78,7 @@ impl Images {
         match reference.place {
             Place::Layout { .. } => Ok(()),
             Place::Embedded { .. } | Place::Remote { .. } => {
-                self.effects.announce(&format!("{doing} {}", reference.repository())).await
+                self.effects.announce(&format!("{doing} {reference}")).await
             }
         }
     }
@@ -87,7 +87,7 @@ impl Images {
         self.registry.resolve(&self.source(reference).await?, self.access()).await
     }
 
-    async fn copy(&self, source: &str, destination: &str) -> Result<Descriptor, CapabilityError> {
+    pub(crate) async fn copy(&self, source: &str, destination: &str) -> Result<Descriptor, CapabilityError> {
         let (source, destination) = (self.source(source).await?, self.target(destination).await?);
         self.announce("copy to", &destination).await?;
         self.registry.copy(&source, &destination, self.access()).await
@@ -179,7 +179,7 @@ mod tests {
         };
         assert_eq!(unrecorded.push("image", "local/app:1").await.unwrap_err().code, ErrorCode::Internal);
         assert_eq!(unrecorded.copy("local/app:1", "local/app:2").await.unwrap_err().code, ErrorCode::Internal);
-        assert_eq!(*told.lock().unwrap(), ["push local/app", "copy to local/app"]);
+        assert_eq!(*told.lock().unwrap(), ["push local/app:1", "copy to local/app:2"]);
         // Granted, and so the registry itself answers.
         assert_eq!(images.resolve("local/app:1").await.unwrap_err().code, ErrorCode::NotFound);
         assert_eq!(images.pull("local/app:1", "out/layout").await.unwrap_err().code, ErrorCode::NotFound);

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use stagewright_process::supervisor::Phase;
 use tokio::task::JoinHandle;
 
 use super::effects::Effects;
@@ -39,7 +41,7 @@ pub struct ReleaseBuilder {
 }
 
 impl ReleaseBuilder {
-    fn new(service: String, image: String) -> ReleaseBuilder {
+    pub(crate) fn new(service: String, image: String) -> ReleaseBuilder {
         ReleaseBuilder {
             service,
             image,
@@ -73,6 +75,14 @@ pub struct InstanceHandle {
     record: Current,
 }
 
+/// The current release, as guests are told of it.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    current: Current,
+    state: Phase,
+}
+
 /// The services as one attempt sees them.
 pub(crate) struct Services {
     pub(crate) manager: Arc<ServiceManager>,
@@ -97,7 +107,7 @@ pub(crate) struct Started {
 }
 
 impl Services {
-    async fn start(&mut self, release: ReleaseBuilder) -> Result<InstanceHandle, CapabilityError> {
+    pub(crate) async fn start(&mut self, release: ReleaseBuilder) -> Result<InstanceHandle, CapabilityError> {
         self.policy.service(&release.service)?;
         if let Some(refused) = release.refused {
             return Err(refused);
@@ -135,8 +145,11 @@ impl Services {
 
     async fn current(&self, service: &str) -> Result<Option<String>, CapabilityError> {
         self.policy.service(service)?;
-        let current = self.manager.current(self.environment()?, service, self.rehearsal).await?;
-        current.map(|current| serde_json::to_string(&current)).transpose().map_err(|error| {
+        let environment = self.environment()?;
+        let Some(current) = self.manager.current(environment, service, self.rehearsal).await? else { return Ok(None) };
+        let state = self.manager.phase(environment, service, &current, self.rehearsal).await?;
+        let told = serde_json::to_string(&Told { current, state });
+        told.map(Some).map_err(|error| {
             CapabilityError::new(ErrorCode::Internal, "the current release can't be told").caused_by(&error)
         })
     }
@@ -161,6 +174,11 @@ impl Services {
         // Refused, the instance stays what it is, and goes with the attempt.
         self.effects.announce(&format!("promote release {}", handle.record.release)).await?;
         self.take(handle)?.promote().await
+    }
+
+    /// Never refused: it only takes back what `start` has announced, and nobody else can have changed the service since.
+    async fn discard(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
+        self.take(handle)?.discard().await
     }
 
     /// Discards what was neither promoted nor discarded.

@@ -184,6 +184,19 @@ impl ServiceManager {
         blocking(move || folder.current()).await?
     }
 
+    /// Whether the program of a release of the service runs.
+    pub(crate) async fn phase(
+        &self,
+        environment: &str,
+        service: &str,
+        release: &Current,
+        rehearsal: bool,
+    ) -> Result<Phase, CapabilityError> {
+        let folder = ServiceFolder::new(self.root(rehearsal), environment, service)?;
+        let dir = folder.release(&release.release);
+        blocking(move || phase(&dir)).await?
+    }
+
     /// Every service that was ever deployed, by environment and name.
     pub async fn status(&self, rehearsal: bool) -> Result<Vec<ServiceStatus>, CapabilityError> {
         let root = self.root(rehearsal).to_owned();
@@ -252,6 +265,9 @@ impl Instance {
     /// Makes it the current release, then stops the one before it and removes those that are too many.
     pub async fn promote(self) -> Result<(), CapabilityError> {
         blocking(move || {
+            if let Some(fence) = self.record.fence {
+                self.folder.raise_fence(fence)?;
+            }
             let previous = self.folder.current()?;
             self.folder.set_current(&self.record)?;
             if let Some(previous) = previous.filter(|previous| previous.release != self.record.release) {

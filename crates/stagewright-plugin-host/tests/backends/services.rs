@@ -210,6 +210,78 @@ async fn what_a_killed_deploy_left_running_is_stopped_by_the_next() {
     assert_eq!(ask(current_port).await, None);
 }
 
+/// What `observe` goes by: the token of the release that is current.
+async fn token(services: &Services) -> Option<u64> {
+    services.manager.current("staging", "app", false).await.unwrap().and_then(|current| current.fence)
+}
+
+#[tokio::test]
+async fn a_deploy_that_was_killed_before_its_promotion_is_seen_as_not_there() {
+    let services = Services::new().await;
+    let fenced = |answer: &str, fence: u64| ReleaseSpec { fence: Some(fence), ..services.release(answer) };
+    services.start(fenced("one", 1)).await.promote().await.unwrap();
+    let killed = services.start(fenced("two", 2)).await;
+    let stray = killed.record().port;
+    drop(killed);
+    assert_eq!((token(&services).await, ask(stray).await.as_deref()), (Some(1), Some("two")));
+
+    // As a resume does: the same once more, under a token of its own.
+    services.start(fenced("two", 3)).await.promote().await.unwrap();
+    assert_eq!((token(&services).await, ask(stray).await), (Some(3), None), "the stray is gone");
+}
+
+#[tokio::test]
+async fn a_deploy_that_was_killed_within_its_promotion_is_seen_as_there() {
+    let services = Services::new().await;
+    let fenced = |answer: &str, fence: u64| ReleaseSpec { fence: Some(fence), ..services.release(answer) };
+    let first = services.start(fenced("one", 1)).await;
+    let first_port = first.record().port;
+    first.promote().await.unwrap();
+    let second = services.start(fenced("two", 2)).await;
+    let record = second.record().clone();
+    // The first thing that a promotion does, and the last that this one did.
+    let current = services.place.path("services/staging/app/current.json");
+    std::fs::write(current, serde_json::to_vec(&record).unwrap()).unwrap();
+    drop(second);
+    assert_eq!((token(&services).await, services.phase().await), (Some(2), Phase::Running));
+    assert_eq!(ask(first_port).await.as_deref(), Some("one"), "nobody has stopped it");
+
+    services.start(fenced("three", 3)).await.promote().await.unwrap();
+    assert_eq!((ask(first_port).await, ask(record.port).await), (None, None), "the next deploy stops both");
+    assert_eq!(token(&services).await, Some(3));
+}
+
+#[tokio::test]
+async fn a_deploy_that_was_killed_after_its_promotion_is_seen_as_there_and_as_stopped_when_it_is() {
+    let services = Services::new().await;
+    let release = ReleaseSpec { fence: Some(4), ..services.release("one") };
+    services.start(release).await.promote().await.unwrap();
+    assert_eq!((token(&services).await, services.phase().await), (Some(4), Phase::Running));
+    services.manager.stop("staging", "app", false).await.unwrap();
+    assert_eq!((token(&services).await, services.phase().await), (Some(4), Phase::Exited));
+}
+
+#[tokio::test]
+async fn an_older_token_starts_nothing_and_displaces_nothing() {
+    let services = Services::new().await;
+    let port = free_port();
+    let fenced = |answer: &str, fence: u64| ReleaseSpec { port, fence: Some(fence), ..services.release(answer) };
+    services.start(fenced("one", 7)).await.promote().await.unwrap();
+    let late = services.manager.start(fenced("two", 6)).await;
+    refused(late, &ErrorCode::FailedPrecondition, &["`app` in staging", "the token 7", "the older 6"]);
+    assert_eq!(ask(port).await.as_deref(), Some("one"));
+    let releases = services.place.path("services/staging/app/releases");
+    assert_eq!(releases.read_dir().unwrap().count(), 1, "something was left of it");
+    // A token counts from the start on, not from the promotion.
+    services.start(fenced("three", 9)).await.discard().await.unwrap();
+    assert!(services.manager.start(fenced("four", 8)).await.is_err());
+
+    let overtaken = services.start(fenced("five", 9)).await;
+    std::fs::write(services.place.path("services/staging/app/fence"), "10\n").unwrap();
+    refused(overtaken.promote().await, &ErrorCode::FailedPrecondition, &["the token 10", "the older 9"]);
+    assert_eq!(token(&services).await, Some(7));
+}
+
 #[tokio::test]
 async fn an_image_without_its_program_displaces_nothing() {
     let services = Services::new().await;

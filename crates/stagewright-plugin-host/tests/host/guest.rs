@@ -23,15 +23,23 @@ pub(crate) struct Guest<'a> {
     pub(crate) describe: Option<&'a str>,
     /// The body of `validate`: leaves the address of a list; none for no findings.
     pub(crate) validate: Option<&'a str>,
+    /// The bodies of `observe` and `undo`: leave the address of a result; none for a guest without `reconcile`.
+    pub(crate) reconcile: Option<[&'a str; 2]>,
 }
 
 impl Guest<'_> {
     /// The component's bytes.
     pub(crate) fn build(&self) -> Vec<u8> {
-        let Guest { imports, fields, run, describe, validate } = self;
+        let Guest { imports, fields, run, describe, validate, reconcile } = self;
         let describe = describe.unwrap_or("i32.const 16");
         let validate = validate.unwrap_or("i32.const 8");
         let length = MANIFEST.len();
+        let reconciling = reconcile.map_or_else(String::new, |[observe, undo]| {
+            format!(
+                r#"(func (export "stagewright:stage/reconcile@0.1.0#observe") (result i32) {observe})
+                   (func (export "stagewright:stage/reconcile@0.1.0#undo") (result i32) {undo})"#
+            )
+        });
         let text = format!(
             r#"(module
                 {imports}
@@ -51,20 +59,21 @@ impl Guest<'_> {
                     (local.get $at))
                 (func (export "stagewright:stage/plugin@0.1.0#describe") (result i32) {describe})
                 (func (export "stagewright:stage/plugin@0.1.0#validate") (result i32) {validate})
-                (func (export "stagewright:stage/plugin@0.1.0#run") (result i32) {run}))"#
+                (func (export "stagewright:stage/plugin@0.1.0#run") (result i32) {run})
+                {reconciling})"#
         );
-        component(&text)
+        component(&text, if reconcile.is_some() { "effectful-stage" } else { "stage" })
     }
 }
 
 const MANIFEST: &str = r#"{"name":"test","version":"1.2.3"}"#;
 
-fn component(text: &str) -> Vec<u8> {
+fn component(text: &str, world: &str) -> Vec<u8> {
     let mut module = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/wit");
     let (package, _) = resolve.push_dir(&wit).unwrap();
-    let world = resolve.select_world(&[package], Some("stage")).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
     ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
 }
@@ -81,13 +90,22 @@ pub(crate) fn looping() -> Vec<u8> {
 
 /// Runs a shell script, and waits until it ends.
 pub(crate) fn shell(script: &str) -> Vec<u8> {
+    shell_with(script, |guest| guest)
+}
+
+/// The same, whatever it is asked for.
+pub(crate) fn reconciling_shell(script: &str) -> Vec<u8> {
+    shell_with(script, |guest| Guest { reconcile: Some([guest.run; 2]), ..guest })
+}
+
+fn shell_with(script: &str, change: impl for<'a> FnOnce(Guest<'a>) -> Guest<'a>) -> Vec<u8> {
     let fields = format!(
         r#"(data (i32.const 600) "sh") (data (i32.const 610) "-c") (data (i32.const 1024) "{script}")
            (data (i32.const 640) "\62\02\00\00\02\00\00\00\00\04\00\00\{:02x}\{:02x}\00\00")"#,
         script.len() % 256,
         script.len() / 256
     );
-    Guest {
+    let guest = Guest {
         imports: r#"
             (import "stagewright:stage/process@0.1.0" "[constructor]command" (func $command (param i32 i32) (result i32)))
             (import "stagewright:stage/process@0.1.0" "[method]command.args" (func $args (param i32 i32 i32)))
@@ -104,6 +122,6 @@ pub(crate) fn shell(script: &str) -> Vec<u8> {
             (if (i32.load8_u (i32.const 700)) (then (return (i32.const 700))))
             (i32.const 800)"#,
         ..Guest::default()
-    }
-    .build()
+    };
+    change(guest).build()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, Interrupt, Live, LiveKind,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, EffectRefused, Failure, Interrupt, Live, LiveKind,
     Outcome, Problem, RunId, StageRunner as _,
 };
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
@@ -130,13 +130,8 @@ pub(crate) fn start(host: &PluginHost, request: AttemptRequest) -> Running {
     let (interrupt, receiver) = watch::channel(None);
     let (sender, live) = mpsc::channel(64);
     let output = AttemptOutput::new(request.stage, request.attempt, sender);
-    Running {
-        interrupt,
-        live,
-        attempt: tokio::spawn(host.run(request, output, receiver)),
-        lines: Vec::new(),
-        verdict: Ok(()),
-    }
+    let attempt = tokio::spawn(host.run(request, output, receiver));
+    Running { interrupt, live, attempt, lines: Vec::new(), verdict: Ok(()) }
 }
 
 /// An attempt under way.
@@ -145,9 +140,16 @@ pub(crate) struct Running {
     live: mpsc::Receiver<Live>,
     attempt: JoinHandle<AttemptReport>,
     lines: Vec<String>,
+    /// What the engine says to every effect.
+    verdict: Result<(), EffectRefused>,
 }
 
 impl Running {
+    /// With an engine that allows no effect.
+    pub(crate) fn refused(self, refused: EffectRefused) -> Running {
+        Running { verdict: Err(refused), ..self }
+    }
+
     pub(crate) fn interrupt(&self, how: Interrupt) {
         self.interrupt.send_replace(Some(how));
     }
@@ -173,7 +175,7 @@ impl Running {
                 LiveKind::Progress { .. } | LiveKind::Summary(_) => {}
                 LiveKind::Effect { what, answer } => {
                     ended.effects.push(what);
-                    let _ = answer.send(Ok(()));
+                    let _ = answer.send(self.verdict.clone());
                 }
             }
         }

@@ -7,4 +7,5 @@ mod harness;
 mod limits;
 mod native;
 mod plugins;
+mod reconcile;
 mod runs;

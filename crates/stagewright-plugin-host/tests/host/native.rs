@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use stagewright_engine::{AttemptEnd, AttemptRequest, FailureKind, Outcome};
+use stagewright_engine::{AttemptEnd, AttemptRequest, Call, EffectRefused, FailureKind, Observation, Outcome};
 use stagewright_model::{PluginRef, Trust};
 
 use crate::harness::{Harness, request};
@@ -47,6 +47,25 @@ async fn a_library_of_another_digest_does_not() {
     assert_eq!(failure.kind, FailureKind::BadPlugin);
     assert!(failure.message.contains(&pinned) && failure.message.contains(&digest()), "{failure:?}");
     assert_eq!(ended.lines, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_is_announced_before_it_runs_and_only_the_recorded_one_does() {
+    let harness = Harness::new();
+    let ended = harness.start(native(digest())).end().await;
+    assert_eq!(ended.effects, [format!("run the native plugin path:{}", library().display())]);
+    let superseded = EffectRefused::Superseded("staging".into());
+    let ended = harness.start(native(digest())).refused(superseded).end().await;
+    assert_eq!((ended.failure().1.kind, ended.lines.len()), (FailureKind::Superseded, 0));
+
+    let recorded = format!("sha256:{}", "1".repeat(64));
+    let ended = harness.start(AttemptRequest { plugin: Some(recorded.clone()), ..native(digest()) }).end().await;
+    let failure = ended.failure().1;
+    assert!(failure.kind == FailureKind::BadPlugin && failure.message.contains(&recorded), "{failure:?}");
+    assert!(ended.effects.is_empty());
+
+    let ended = harness.start(AttemptRequest { call: Call::Observe, ..native(digest()) }).end().await;
+    assert!(matches!(ended.report().end, AttemptEnd::Observed(Observation::Unknown(_))), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

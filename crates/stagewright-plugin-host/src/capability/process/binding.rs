@@ -16,7 +16,7 @@ use crate::since_0_1::stagewright::stage::process::{self as wit, Host, HostChild
 
 impl HostCommand for Attempt {
     async fn new(&mut self, program: String) -> wasmtime::Result<Resource<CommandBuilder>> {
-        Ok(self.table.push(CommandBuilder { program, ..CommandBuilder::default() })?)
+        Ok(self.table.push(CommandBuilder::new(program))?)
     }
 
     async fn args(&mut self, command: Resource<CommandBuilder>, args: Vec<String>) -> wasmtime::Result<()> {

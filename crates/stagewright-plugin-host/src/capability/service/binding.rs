@@ -98,7 +98,7 @@ impl HostInstance for Attempt {
 
     async fn discard(&mut self, instance: Resource<InstanceHandle>) -> CallResult<()> {
         let handle = self.table.get(&instance)?.clone();
-        Ok(self.services.take(&handle)?.discard().await?)
+        Ok(self.services.discard(&handle).await?)
     }
 
     /// The release itself is settled by `promote`, `discard` or the attempt's end.

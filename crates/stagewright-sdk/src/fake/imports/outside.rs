@@ -308,6 +308,7 @@ pub(crate) mod service {
                     "address": self.address(),
                     "since": u64::try_from((host.now + host.elapsed).as_millis()).unwrap_or(u64::MAX),
                     "fence": host.fence,
+                    "state": "running",
                 });
                 host.current.insert(release.service.clone(), current);
                 Ok(())

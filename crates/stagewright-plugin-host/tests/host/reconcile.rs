@@ -1,0 +1,190 @@
+//! Effects that are announced and may be refused, and attempts in doubt that a plugin is asked about.
+
+use serde_json::json;
+use stagewright_engine::{
+    AttemptEnd, AttemptRequest, Call, EffectClass, EffectRefused, EnvironmentView, FailureKind, Finding, Observation,
+    Outcome, ReleaseNote,
+};
+use stagewright_model::{Permissions, PluginRef, Trust};
+
+use crate::guest::{Guest, looping, reconciling_shell, shell, succeeding};
+use crate::harness::{Ended, Harness, request};
+
+/// A request for a program that could tell others what it was given.
+fn reaching(call: Call) -> AttemptRequest {
+    let permissions =
+        Permissions { process: vec!["sh".into()], secrets: vec!["token".into()], ..Permissions::default() };
+    AttemptRequest { call, permissions, ..request() }
+}
+
+async fn run(harness: &Harness, component: &[u8], request: AttemptRequest) -> Ended {
+    harness.install(component);
+    harness.start(request).end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_effect_is_announced_once_it_is_granted() {
+    let harness = Harness::new();
+    let ended = run(&harness, &shell("true"), reaching(Call::Run)).await;
+    assert_eq!(ended.report().end, AttemptEnd::Succeeded);
+    assert_eq!(ended.effects, ["run sh"]);
+    let denied = AttemptRequest { permissions: Permissions::default(), ..reaching(Call::Run) };
+    assert_eq!(run(&harness, &shell("true"), denied).await.effects, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_comes_too_late_says_so_and_does_nothing() {
+    let harness = Harness::new();
+    harness.install(&shell("touch done"));
+    let superseded = EffectRefused::Superseded("production".into());
+    let ended = harness.start(reaching(Call::Run)).refused(superseded).end().await;
+    let (outcome, failure) = ended.failure();
+    assert_eq!((outcome, failure.kind, failure.retryable), (Outcome::Errored, FailureKind::Superseded, false));
+    assert!(failure.message.contains("`production`"), "{failure:?}");
+    assert!(!harness.path("workspace/done").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observing_changes_nothing_and_undoing_is_announced() {
+    let harness = Harness::new();
+    let guest = reconciling_shell("touch done");
+    let ended = run(&harness, &guest, reaching(Call::Observe)).await;
+    assert!(ended.failure().1.message.contains("`observe` may only look"), "{ended:?}");
+    assert_eq!(ended.effects, [""; 0]);
+    assert!(!harness.path("workspace/done").exists());
+
+    let ended = run(&harness, &guest, reaching(Call::Undo)).await;
+    assert_eq!(ended.report().end, AttemptEnd::Succeeded);
+    assert_eq!(ended.effects, ["run sh"]);
+    assert!(harness.path("workspace/done").exists());
+}
+
+/// `observe` answers with the case of this number; the text stands at 1024.
+fn observing(case: u8) -> Vec<u8> {
+    let observe = format!(
+        "(i32.store8 (i32.const 516) (i32.const {case})) (i32.store (i32.const 520) (i32.const 1024))
+         (i32.store (i32.const 524) (i32.const 4)) (i32.const 512)"
+    );
+    Guest {
+        fields: r#"(data (i32.const 1024) "text")"#,
+        run: "unreachable",
+        reconcile: Some([&observe, "unreachable"]),
+        ..Guest::default()
+    }
+    .build()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observation_is_handed_on() {
+    let harness = Harness::new();
+    let expected = [
+        Observation::Found(Finding::NotStarted),
+        Observation::InProgress,
+        Observation::Found(Finding::Applied("text".into())),
+        Observation::Found(Finding::Failed("text".into())),
+        Observation::Unknown("text".into()),
+    ];
+    for (case, expected) in (0..).zip(expected) {
+        let ended = run(&harness, &observing(case), AttemptRequest { call: Call::Observe, ..request() }).await;
+        assert_eq!(ended.report().end, AttemptEnd::Observed(expected));
+    }
+    let trapped = run(&harness, &observing(0), AttemptRequest { call: Call::Undo, ..request() }).await;
+    assert_eq!(trapped.failure().1.kind, FailureKind::Trapped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_hold_for_every_call() {
+    let harness = Harness::new();
+    let endless = "(loop $again (br $again)) unreachable";
+    let guest = Guest { run: "unreachable", reconcile: Some([endless; 2]), ..Guest::default() }.build();
+    for call in [Call::Observe, Call::Undo] {
+        let timeout = Some(std::time::Duration::from_millis(200));
+        let ended = run(&harness, &guest, AttemptRequest { call, timeout, ..request() }).await;
+        assert_eq!(ended.failure().1.kind, FailureKind::Timeout, "{call:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_without_reconcile_is_not_even_started() {
+    let harness = Harness::new();
+    let ended = run(&harness, &looping(), AttemptRequest { call: Call::Observe, ..request() }).await;
+    match &ended.report().end {
+        AttemptEnd::Observed(Observation::Unknown(why)) => {
+            assert_eq!(why, "the plugin `test` can't say: it exports no `reconcile`");
+        }
+        other => panic!("{other:?}"),
+    }
+    let ended = run(&harness, &looping(), AttemptRequest { call: Call::Undo, ..request() }).await;
+    let (outcome, failure) = ended.failure();
+    assert_eq!((outcome, failure.kind, failure.retryable), (Outcome::Errored, FailureKind::Reported, false));
+    assert!(failure.message.contains("can't take back what it does"), "{failure:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plugin_can_do_about_doubt_is_known_before_it_runs() {
+    let harness = Harness::new();
+    let uses = PluginRef::Builtin("test".into());
+    let mut known = Vec::new();
+    for guest in [succeeding(), reconciling_shell("true")] {
+        harness.install(&guest);
+        let description = harness.host.describe(&uses, &Trust::Component).await.unwrap();
+        known.push((description.reconciles, description.effect_class(&reaching(Call::Run).permissions)));
+    }
+    assert_eq!(known, [(false, EffectClass::Pure), (true, EffectClass::External)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_plugin_that_was_recorded_runs() {
+    let harness = Harness::new();
+    let uses = PluginRef::Builtin("test".into());
+    harness.install(&succeeding());
+    let recorded = harness.host.describe(&uses, &Trust::Component).await.unwrap().digest;
+    let pinned = || AttemptRequest { plugin: Some(recorded.clone()), ..request() };
+    assert_eq!(harness.start(pinned()).end().await.report().end, AttemptEnd::Succeeded);
+
+    let ended = run(&harness, &shell("true"), pinned()).await;
+    let failure = ended.failure().1;
+    assert_eq!((failure.kind, failure.retryable), (FailureKind::BadPlugin, false));
+    let found = harness.host.describe(&uses, &Trust::Component).await.unwrap().digest;
+    assert!(failure.message.contains(&recorded) && failure.message.contains(&found), "{failure:?}");
+    assert!(failure.help.as_deref().unwrap().contains("stagewright resume run-1 --accept-changes"), "{failure:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_sees_its_environment_and_tells_what_it_put_there() {
+    let guest = Guest {
+        imports: r#"
+            (import "stagewright:stage/environment@0.1.0" "fence" (func $fence (param i32)))
+            (import "stagewright:stage/environment@0.1.0" "last-known-good" (func $good (param i32)))
+            (import "stagewright:stage/environment@0.1.0" "released" (func $released (param i32 i32 i32 i32 i32 i32)))
+            (import "stagewright:stage/logging@0.1.0" "log" (func $log (param i32 i32 i32 i32 i32)))"#,
+        fields: r#"(data (i32.const 1024) "app@1") (data (i32.const 1032) "app@2")"#,
+        // The token is 7; the release to go back to goes into the log; of two releases the second counts.
+        run: r#"
+            (call $fence (i32.const 704))
+            (if (i64.ne (i64.load (i32.const 712)) (i64.const 7)) (then unreachable))
+            (call $good (i32.const 720))
+            (call $log (i32.const 2) (i32.load (i32.const 724)) (i32.load (i32.const 728)) (i32.const 0) (i32.const 0))
+            (call $released (i32.const 1024) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 512))
+            (call $released (i32.const 1032) (i32.const 5) (i32.const 1) (i32.const 1024) (i32.const 3) (i32.const 512))
+            (i32.const 512)"#,
+        ..Guest::default()
+    };
+    let good = json!({ "environment": "staging", "artifact": "app@0", "fence": 3, "config": { "a": 1 },
+        "way": "deploy" });
+    let view = EnvironmentView {
+        name: "staging".into(),
+        fence: Some(7),
+        current: None,
+        last_known_good: Some(serde_json::from_value(good).unwrap()),
+    };
+    let ended = Harness::new().run(&guest.build(), |request| request.environment = Some(view)).await;
+    assert_eq!(ended.report().end, AttemptEnd::Succeeded);
+    let note = ReleaseNote { artifact: "app@2".into(), url: Some("app".into()) };
+    assert_eq!(ended.report().release, Some(note));
+    let told: serde_json::Value = serde_json::from_str(&ended.lines.concat()).unwrap();
+    assert_eq!((&told["artifact"], &told["config"]), (&json!("app@0"), &json!({ "a": 1 })));
+
+    let nowhere = Harness::new().run(&guest.build(), |_| {}).await;
+    assert_eq!(nowhere.failure().1.kind, FailureKind::Trapped, "there is no token");
+}
