@@ -64,7 +64,10 @@ fn check_tokens(events: &[Json]) {
     let mut seen = BTreeSet::new();
     for event in events.iter().filter(|event| event["type"] == "attempt-started") {
         if let Some(fence) = event["fence"].as_u64() {
-            assert!(seen.insert(fence), "token {fence} was used twice: {events:#?}");
+            let stages = events[0]["stages"].as_array().expect("stages");
+            let stage = stages.iter().find(|stage| stage["id"] == event["stage-id"]).expect("a stage");
+            let environment = text(&stage["environment"]);
+            assert!(seen.insert((environment, fence)), "token {fence} was used twice: {events:#?}");
         }
     }
     for release in events.iter().filter(|event| event["type"] == "release-recorded") {

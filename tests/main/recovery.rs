@@ -26,8 +26,8 @@ fn killed(pipeline: &str) -> TestEnvironment {
     let environment = TestEnvironment::with_pipeline(pipeline);
     let mut child = environment.start(&["run"]);
     eventually("the program has started", || environment.root().join("starts").exists().then_some(()));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
     environment.write("go", "");
     environment
 }
@@ -82,7 +82,7 @@ fn commit(environment: &TestEnvironment, message: &str) {
     for args in [&["init", "-q"][..], &["add", "-A"], &["commit", "-q", "--allow-empty", "-m", message]] {
         let mut git = std::process::Command::new("git");
         git.args(["-c", "user.name=ada", "-c", "user.email=ada@example.org"]).args(args);
-        assert!(git.current_dir(environment.root()).status().unwrap().success());
+        assert!(git.current_dir(environment.root()).status().expect("git starts").success());
     }
 }
 
@@ -218,4 +218,32 @@ fn a_newer_run_cancels_the_one_under_way_where_the_pipeline_says_so() {
     let second = run("b");
     crate::environment::Ended::of(&first.wait_with_output().unwrap()).exits(130);
     crate::environment::Ended::of(&second.wait_with_output().unwrap()).exits(0);
+}
+
+#[test]
+fn a_run_is_shown_again_byte_for_byte() {
+    let environment = TestEnvironment::with_pipeline(
+        r#"
+        schema = 1
+        [pipeline]
+        name = "talkative"
+        [stages.talk]
+        uses = "command"
+        matrix = { n = [1, 2, 3] }
+        with = { run = "for i in 1 2 3 4 5; do echo $i of ${{ matrix.n }}; sleep 0.02; echo ! >&2; done; test ${{ matrix.n }} != 2" }
+        retry = { max = 1, backoff = "20ms" }
+        continue-on-error = true
+        [stages.talk.permissions]
+        process = ["sh"]
+        [stages.last]
+        uses = "noop"
+        needs = ["talk"]
+        with = { message = "done" }
+        "#,
+    );
+    let live = environment.run(&["run", "--jobs", "3"]).exits(0);
+    assert_eq!(live.stdout.matches(" of 2").count(), 10, "two tries of five lines: {}", live.stdout);
+    for _ in 0..2 {
+        assert_eq!(environment.run(&["show", "latest"]).exits(0).stdout, live.stdout);
+    }
 }

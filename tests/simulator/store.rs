@@ -59,6 +59,7 @@ impl LogSink for SimStore {
     fn append(
         &mut self,
         _at: Timestamp,
+        _after: u64,
         _stage: StageIndex,
         _attempt: u32,
         _stream: Stream,

@@ -21,7 +21,7 @@ pub(crate) fn digest(
     plugins: &[PluginFacts],
 ) -> String {
     let plugins: Vec<&Option<String>> = plugins.iter().map(|plugin| &plugin.digest).collect();
-    let tree = (!is_rollback(source)).then(|| [&git.commit, &git.changes]);
+    let tree = (!is_rollback(source)).then_some([&git.commit, &git.changes]);
     let bound = json!({ "pipeline": pipeline_text, "inputs": inputs, "tree": tree, "plugins": plugins });
     let digest = Sha256::digest(bound.to_string());
     digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))

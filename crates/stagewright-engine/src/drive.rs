@@ -365,7 +365,7 @@ impl Driver {
         let at = self.clock.now();
         match kind {
             LiveKind::Lines(stream, lines) => {
-                self.logs.append(at, stage, attempt, stream, &lines)?;
+                self.logs.append(at, self.last_seq(), stage, attempt, stream, &lines)?;
                 self.commit(false)?;
                 for line in lines {
                     self.observe_unrecorded(at, EventKind::Log { stage, attempt, stream, line });
@@ -416,8 +416,12 @@ impl Driver {
     }
 
     fn observe_unrecorded(&mut self, at: Timestamp, kind: EventKind) {
-        let seq = self.scheduler.state().next_seq.saturating_sub(1);
+        let seq = self.last_seq();
         self.observe(&Event { seq, at, kind });
+    }
+
+    fn last_seq(&self) -> u64 {
+        self.scheduler.state().next_seq.saturating_sub(1)
     }
 
     /// Leaves nothing running behind.

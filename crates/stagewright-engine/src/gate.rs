@@ -14,6 +14,9 @@ pub enum DecisionError {
     /// The gate was opened anew since.
     #[error("the answer is to an earlier opening of the gate")]
     Outdated,
+    /// An answer of a rehearsal to a run that is none.
+    #[error("the run is no rehearsal")]
+    NotRehearsing,
     /// Too late.
     #[error("the gate has expired")]
     Expired,

@@ -350,10 +350,12 @@ pub enum Joined {
 
 /// Keeps the logs of one run.
 pub trait LogSink: Send {
-    /// Appends lines to an attempt's log.
+    /// Appends lines to an attempt's log. `after`: `seq` of the run's last event before them, which puts them into their
+    /// place when the run is shown again.
     fn append(
         &mut self,
         at: Timestamp,
+        after: u64,
         stage: StageIndex,
         attempt: u32,
         stream: Stream,

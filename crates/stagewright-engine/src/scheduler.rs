@@ -168,6 +168,10 @@ impl Scheduler {
 
     /// Whether an answer to a stage's gate would be taken.
     pub fn check(&self, stage: StageIndex, decision: &Decision) -> Result<(), DecisionError> {
+        // Nobody but a rehearsal answers by itself.
+        if decision.rehearsed && !self.values.rehearsal {
+            return Err(DecisionError::NotRehearsing);
+        }
         check_decision(self.state.stage(stage), decision, self.now)
     }
 

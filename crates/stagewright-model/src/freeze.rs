@@ -62,11 +62,21 @@ impl Environment {
     /// The freeze that is in force at a time (milliseconds since the Unix epoch), if one is: of several, the one that
     /// ends last.
     pub fn frozen(&self, at: u64) -> Option<Frozen> {
-        let in_force = self.freeze.iter().filter_map(|freeze| {
-            let until = freeze.window.end_of(at)?;
-            Some(Frozen { until, reason: freeze.reason.clone() })
-        });
-        in_force.max_by_key(|frozen| frozen.until)
+        let last_to_end = |at: u64| {
+            let in_force = self.freeze.iter().filter_map(|freeze| {
+                let until = freeze.window.end_of(at)?;
+                Some(Frozen { until, reason: freeze.reason.clone() })
+            });
+            in_force.max_by_key(|frozen| frozen.until)
+        };
+        let mut frozen = last_to_end(at)?;
+        // One that begins where another ends is one with it. As many steps as there are freezes: windows that repeat
+        // could follow on each other for ever.
+        for _ in &self.freeze {
+            let Some(next) = last_to_end(frozen.until).filter(|next| next.until > frozen.until) else { break };
+            frozen.until = next.until;
+        }
+        Some(frozen)
     }
 }
 
@@ -215,6 +225,33 @@ mod tests {
     fn check(window: &FreezeWindow, time: &str, end: Option<&str>) {
         let found = window.end_of(at(time)).map(|end| Timestamp::from_millisecond(end as i64).unwrap().to_string());
         assert_eq!(found.as_deref(), end, "at {time}");
+    }
+
+    #[test]
+    fn freezes_that_touch_are_one() {
+        let freeze = |window: FreezeWindow, reason: &str| Freeze { window, reason: reason.to_owned() };
+        let environment = |freeze: Vec<Freeze>| Environment {
+            target: "process".to_owned(),
+            url: None,
+            approvers: Vec::new(),
+            config: Vec::new(),
+            protected: false,
+            freeze,
+        };
+        let touching = environment(vec![
+            freeze(FreezeWindow::Once(30..40), "third"),
+            freeze(FreezeWindow::Once(10..20), "first"),
+            freeze(FreezeWindow::Once(20..30), "second"),
+            freeze(FreezeWindow::Once(50..60), "later"),
+        ]);
+        let frozen = touching.frozen(12).unwrap();
+        assert_eq!((frozen.until, frozen.reason.as_str()), (40, "first"));
+        assert_eq!(touching.frozen(40), None);
+        let always = environment(vec![
+            freeze(weekly("Mon 00:00 - Thu 00:00", "UTC"), "one half"),
+            freeze(weekly("Thu 00:00 - Mon 00:00", "UTC"), "the other"),
+        ]);
+        assert!(always.frozen(at("2026-11-20T12:00:00Z")).is_some(), "and it comes to an answer");
     }
 
     #[test]

@@ -3,7 +3,8 @@
  *
  * A native plugin is a shared library that exports one function, stagewright_native_v1. It runs within the engine's
  * process, with all of its powers: no permission, no memory limit and no timeout holds it. A pipeline must ask for it
- * with `trust = "native"` and pin it by its digest. A panic, an exception or a signal in it ends the engine.
+ * with `trust = "native"` and pin it by its digest. Each run counts as an effect beyond the machine: what became of one
+ * that a crash broke off, a person is asked. A panic, an exception or a signal in it ends the engine.
  *
  * Texts are UTF-8 and not terminated. Those that the host passes in are valid until the call returns; those that a
  * plugin passes to the host are copied before the call returns. A later version adds members at the end of the structs;

@@ -29,6 +29,7 @@ mod journal;
 mod lease;
 mod ledger;
 mod log;
+mod replay;
 mod schema;
 mod turns;
 

@@ -1,7 +1,9 @@
 //! The logs of stages: one plain text file an attempt.
 //!
-//! A line is `<ms since the Unix epoch> <stream> <text>`, where the stream is `o` (a process's standard output), `e`
-//! (its standard error), `p` (the plugin) or `g` (the engine). The last line of a complete log is `sealed`; there may
+//! A line is `<ms since the Unix epoch> <event> <number> <stream> <text>`. The event is the last of the run's journal
+//! before the line; the number counts the pieces that the run's logs are written in, all stages together, from 0 in each
+//! process: the two put the lines of several stages in order. The stream is `o` (a process's standard output), `e` (its
+//! standard error), `p` (the plugin) or `g` (the engine). The last line of a complete log is `sealed`; there may
 //! be more such lines before it, where an attempt went on after a gate or was asked about after a crash. A last line
 //! without its line end was being written when the machine went down, and is not shown.
 
@@ -26,6 +28,8 @@ pub struct RunLogs {
     directory: PathBuf,
     open: HashMap<(StageIndex, u32), File>,
     batch: Vec<u8>,
+    /// Of the next piece.
+    number: u64,
 }
 
 /// A line of a stage's log.
@@ -33,6 +37,10 @@ pub struct RunLogs {
 pub struct LogLine {
     /// When it was written.
     pub at: Timestamp,
+    /// `seq` of the run's last event before it.
+    pub after: u64,
+    /// Puts it in order among the lines of the run's stages after the same event.
+    pub number: u64,
     /// Where it came from.
     pub stream: Stream,
     /// Without its line end.
@@ -60,7 +68,7 @@ impl Store {
         let directory = self.run_directory(run).join("logs");
         create_folder(&directory)?;
         seal_cut(&directory)?;
-        Ok(RunLogs { directory, open: HashMap::new(), batch: Vec::new() })
+        Ok(RunLogs { directory, open: HashMap::new(), batch: Vec::new(), number: 0 })
     }
 
     /// For reading one attempt's log. An attempt that has said nothing has no file, and its reader gives nothing, and
@@ -75,20 +83,25 @@ impl Store {
     /// # Errors
     /// When the folder can't be read.
     pub fn log_attempts(&self, run: &RunId, stage: StageIndex) -> Result<Vec<u32>, StoreError> {
+        let of_stage = |(index, attempt)| (index == stage).then_some(attempt);
+        Ok(self.all_logs(run)?.into_iter().filter_map(of_stage).collect())
+    }
+
+    /// Every attempt of the run that has a log, in order.
+    pub(crate) fn all_logs(&self, run: &RunId) -> Result<Vec<(StageIndex, u32)>, StoreError> {
         let directory = self.run_directory(run).join("logs");
-        let list = || -> io::Result<Vec<u32>> {
-            let mut attempts = Vec::new();
+        let list = || -> io::Result<Vec<(StageIndex, u32)>> {
+            let mut logs = Vec::new();
             for entry in std::fs::read_dir(&directory)? {
                 let name = entry?.file_name();
                 let parsed = name.to_str().and_then(|name| name.strip_suffix(".log")?.split_once('-'));
-                if let Some((index, attempt)) = parsed
-                    && index.parse() == Ok(stage.0)
-                {
-                    attempts.extend(attempt.parse::<u32>());
+                let numbers = parsed.map(|(stage, attempt)| (stage.parse(), attempt.parse()));
+                if let Some((Ok(stage), Ok(attempt))) = numbers {
+                    logs.push((StageIndex(stage), attempt));
                 }
             }
-            attempts.sort_unstable();
-            Ok(attempts)
+            logs.sort_unstable();
+            Ok(logs)
         };
         match list() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -135,12 +148,14 @@ impl LogSink for RunLogs {
     fn append(
         &mut self,
         at: Timestamp,
+        after: u64,
         stage: StageIndex,
         attempt: u32,
         stream: Stream,
         lines: &[String],
     ) -> Result<(), StoreError> {
-        let prefix = format!("{} {} ", at.0, letter(stream));
+        let prefix = format!("{} {after} {} {} ", at.0, self.number, letter(stream));
+        self.number += 1;
         self.batch.clear();
         self.batch.shrink_to(KEPT_BUFFER);
         // A line end within a line would start a line without its head.
@@ -255,7 +270,10 @@ fn letter(stream: Stream) -> char {
 fn parse_line(line: &[u8]) -> Option<LogLine> {
     let line = String::from_utf8_lossy(line);
     let (at, rest) = line.split_once(' ')?;
+    let (after, rest) = rest.split_once(' ')?;
+    let (number, rest) = rest.split_once(' ')?;
     let (stream, text) = rest.split_once(' ')?;
+    let (after, number) = (after.parse().ok()?, number.parse().ok()?);
     let stream = match stream {
         "o" => Stream::Stdout,
         "e" => Stream::Stderr,
@@ -263,5 +281,5 @@ fn parse_line(line: &[u8]) -> Option<LogLine> {
         "g" => Stream::Engine,
         _ => return None,
     };
-    Some(LogLine { at: Timestamp(at.parse().ok()?), stream, text: text.to_owned() })
+    Some(LogLine { at: Timestamp(at.parse().ok()?), after, number, stream, text: text.to_owned() })
 }

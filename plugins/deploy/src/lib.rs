@@ -3,6 +3,9 @@
 //! In flow an image by digest and what it is run with; out go the address, the release's name, and the image that it
 //! took over from. The old release serves until the new one has answered; a new one that doesn't is taken away again.
 //!
+//! Asked about a deploy that was broken off, it goes by the token that the current release was started under; an undo
+//! deploys the environment's last good release as it was configured then.
+//!
 //! It may not deploy by tag: what was tested and what is deployed must be the same bytes.
 
 mod config;

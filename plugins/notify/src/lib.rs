@@ -126,8 +126,8 @@ impl Stage for Notify {
 }
 
 impl Reconcile for Notify {
-    /// There is nobody to ask. Where nobody minds a message that is lost, nobody minds one that comes twice; elsewhere a
-    /// person has to look.
+    /// There is nobody to ask. Where nobody minds a message that is lost, nobody minds one that comes twice; elsewhere
+    /// a person has to look.
     fn observe(config: Config) -> Result<Observation> {
         if config.best_effort {
             return Ok(Observation::NotStarted);

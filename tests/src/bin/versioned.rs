@@ -1,6 +1,8 @@
 //! A service to deploy: answers `/health`, and tells its `VERSION` at `/`. With `BROKEN` set it is healthy and of no
 //! use; with `WAIT_FOR` it answers nothing before that file is there.
 
+#![expect(clippy::disallowed_methods, reason = "a program of its own, configured by its environment as services are")]
+
 use std::io::{BufRead, BufReader, Result, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;

@@ -82,9 +82,7 @@ pub(crate) fn show(repository: &Repository, args: &ShowArgs) -> Result<Exit, Com
     let store = Store::open_read_only(&repository.state)?;
     let run = store.find(&args.run)?;
     let mut reader = screen::lines(args.format);
-    for event in store.events(&run)? {
-        reader.on_event(&event);
-    }
+    store.replay(&run, |event| reader.on_event(event))?;
     Ok(Exit::Success)
 }
 

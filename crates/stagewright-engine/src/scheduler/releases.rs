@@ -2,7 +2,7 @@
 
 use petgraph::graph::NodeIndex;
 use serde_json::Value as Json;
-use stagewright_model::StageIndex;
+use stagewright_model::{NeedsStatus, StageIndex};
 
 use super::Scheduler;
 use crate::event::{EventKind, Outcome, Release, ReleaseWay};
@@ -35,7 +35,7 @@ impl Scheduler {
         let release = Release {
             environment: environment.to_owned(),
             artifact: note.artifact,
-            url: note.url,
+            url: self.declared_url(stage).or(note.url),
             fence: self.state.stage(stage).fence.unwrap_or_default(),
             config: config.unwrap_or_else(own),
             commit: self.values.source_text("/git/commit"),
@@ -43,6 +43,14 @@ impl Scheduler {
             way,
         };
         self.record(EventKind::ReleaseRecorded { stage, attempt, release })
+    }
+
+    /// Where people reach the environment, if the pipeline says so. A rehearsal's stand-in is not there.
+    fn declared_url(&self, stage: StageIndex) -> Option<String> {
+        let reference = self.plan.stage(stage).environment.as_ref().filter(|_| !self.values.rehearsal)?;
+        let needs = NeedsStatus { failed: false, cancelled: false };
+        let own = reference.url.as_ref().and_then(|url| self.render(stage, needs, |scope, _| url.render(scope)).ok());
+        own.or_else(|| self.plan.environments.get(&reference.name)?.url.clone())
     }
 
     /// A stage has ended: releases that it was the last to prove are confirmed.

@@ -205,7 +205,7 @@ impl Scheduler {
     }
 
     /// Evaluates with what the stage sees: its `env` first, which the rest may name.
-    fn render<T>(
+    pub(super) fn render<T>(
         &self,
         index: StageIndex,
         needs: NeedsStatus,

@@ -80,7 +80,11 @@ impl Scheduler {
     pub(super) fn has_been_there(&self, stage: StageIndex) -> bool {
         let environment = self.environment_of(stage);
         let mut others = self.plan.indices().filter(|&other| self.environment_of(other) == environment);
-        others.any(|other| self.state.stage(other).attempt_fence.is_some())
+        others.any(|other| {
+            let state = self.state.stage(other);
+            // What is to run again has yet to pass the freeze.
+            state.attempt_fence.is_some() && state.status != Status::Pending
+        })
     }
 
     /// The freeze of the pipeline's own that is in force.

@@ -352,6 +352,7 @@ impl LogSink for FakeLogs {
     fn append(
         &mut self,
         _at: Timestamp,
+        _after: u64,
         stage: StageIndex,
         _attempt: u32,
         _stream: Stream,

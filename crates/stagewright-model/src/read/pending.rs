@@ -6,8 +6,7 @@ use super::fields::{Fields, Value};
 
 /// What stands in place of the missing behaviour, by key.
 const PIPELINE: [(&str, &str); 1] = [("on", "nothing starts this pipeline by itself: start it with `stagewright run`")];
-const ENVIRONMENT: [(&str, &str); 2] = [("config", "give the deploy its configuration in `with.env`"), URL];
-const URL: (&str, &str) = ("url", "a release is shown with the address that the plugin which deploys it tells");
+const ENVIRONMENT: [(&str, &str); 1] = [("config", "give the deploy its configuration in `with.env`")];
 
 pub(super) fn warn(file: Fields<'_>, report: &mut Report) {
     for (key, help) in PIPELINE {
@@ -17,11 +16,6 @@ pub(super) fn warn(file: Fields<'_>, report: &mut Report) {
         for (key, help) in ENVIRONMENT {
             Fields::of(environment).get(key).into_iter().for_each(|value| say(key, value, help, report));
         }
-    }
-    let stages = ["stages", "finally"].map(|table| file.table(table).entries());
-    for (_, stage) in stages.into_iter().flatten() {
-        let url = Fields::of(stage).table("environment").get(URL.0);
-        url.into_iter().for_each(|value| say(URL.0, value, URL.1, report));
     }
 }
 

@@ -176,7 +176,7 @@ impl Services {
         self.take(handle)?.promote().await
     }
 
-    /// Never refused: it only takes back what `start` has announced, and nobody else can have changed the service since.
+    /// Never refused: it takes back what `start` has announced, and nobody else can have changed the service since.
     async fn discard(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
         self.take(handle)?.discard().await
     }
@@ -260,5 +260,18 @@ mod tests {
 
         services.environment = None;
         assert_eq!(services.start(release("api", &image)).await.unwrap_err().code, ErrorCode::FailedPrecondition);
+    }
+
+    #[tokio::test]
+    async fn a_guest_is_told_under_which_token_a_release_was_made_and_whether_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let services = services(folder.path(), Some("staging"));
+        let service = folder.path().join("environments/staging/api");
+        std::fs::create_dir_all(&service).unwrap();
+        let record = r#"{ "release": "r-1", "image": "x", "address": "http://x", "port": 1, "since": 2, "fence": 7 }"#;
+        std::fs::write(service.join("current.json"), record).unwrap();
+        let told = services.current("api").await.unwrap().unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!((&told["release"], &told["fence"], &told["state"]), (&"r-1".into(), &7.into(), &"exited".into()));
     }
 }

@@ -36,7 +36,7 @@ impl World {
         self.store.create_run(record).unwrap();
         self.append(&record.id, 0, vec![started()]);
         let mut logs = self.store.logs(&record.id).unwrap();
-        logs.append(NOW, StageIndex(0), 1, Stream::Stdout, &["x".repeat(1000)]).unwrap();
+        logs.append(NOW, 0, StageIndex(0), 1, Stream::Stdout, &["x".repeat(1000)]).unwrap();
         logs.seal(StageIndex(0), 1).unwrap();
         record.id.clone()
     }

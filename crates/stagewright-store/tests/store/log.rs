@@ -23,13 +23,14 @@ fn texts(reader: &mut LogReader) -> Vec<String> {
 fn what_is_logged_is_read_back() {
     let (_directory, store) = store();
     let mut logs = store.logs(&run_id()).unwrap();
-    logs.append(Timestamp(5), STAGE, 1, Stream::Stdout, &lines(&["one", "", "  two\twith spaces "])).unwrap();
-    logs.append(Timestamp(7), STAGE, 1, Stream::Engine, &lines(&["a\nline end within"])).unwrap();
-    logs.append(Timestamp(8), STAGE, 2, Stream::Stderr, &lines(&["sealed"])).unwrap();
+    logs.append(Timestamp(5), 0, STAGE, 1, Stream::Stdout, &lines(&["one", "", "  two\twith spaces "])).unwrap();
+    logs.append(Timestamp(7), 0, STAGE, 1, Stream::Engine, &lines(&["a\nline end within"])).unwrap();
+    logs.append(Timestamp(8), 0, STAGE, 2, Stream::Stderr, &lines(&["sealed"])).unwrap();
     logs.seal(STAGE, 1).unwrap();
     let mut reader = store.read_log(&run_id(), STAGE, 1);
     let first = reader.next().unwrap().unwrap();
-    assert_eq!(first, LogLine { at: Timestamp(5), stream: Stream::Stdout, text: "one".to_owned() });
+    let text = "one".to_owned();
+    assert_eq!(first, LogLine { at: Timestamp(5), after: 0, number: 0, stream: Stream::Stdout, text });
     assert_eq!(texts(&mut reader), ["", "  two\twith spaces ", "a", "line end within"]);
     assert!(reader.is_sealed());
     let mut second = store.read_log(&run_id(), STAGE, 2);
@@ -45,7 +46,7 @@ fn a_live_log_can_be_followed_from_before_its_first_line() {
     let mut logs = store.logs(&run_id()).unwrap();
     let mut reader = store.read_log(&run_id(), STAGE, 1);
     assert_eq!(texts(&mut reader), [""; 0]);
-    logs.append(Timestamp(5), STAGE, 1, Stream::Stdout, &lines(&["one"])).unwrap();
+    logs.append(Timestamp(5), 0, STAGE, 1, Stream::Stdout, &lines(&["one"])).unwrap();
     assert_eq!(texts(&mut reader), ["one"]);
     // Half a line, as a reader may meet it.
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
@@ -65,7 +66,7 @@ fn a_log_that_goes_on_after_a_gate_is_sealed_again() {
     let (_directory, store) = store();
     let mut logs = store.logs(&run_id()).unwrap();
     for text in ["before", "after"] {
-        logs.append(Timestamp(5), STAGE, 1, Stream::Plugin, &lines(&[text])).unwrap();
+        logs.append(Timestamp(5), 0, STAGE, 1, Stream::Plugin, &lines(&[text])).unwrap();
         logs.seal(STAGE, 1).unwrap();
     }
     let mut reader = store.read_log(&run_id(), STAGE, 1);
@@ -85,7 +86,7 @@ fn a_log_that_a_crash_cut_off_is_sealed_and_goes_on_after_its_last_whole_line() 
         let mut logs = store.logs(&run_id()).unwrap();
         let mut reader = store.read_log(&run_id(), STAGE, 1);
         assert_eq!((texts(&mut reader).len(), reader.is_sealed()), (whole.lines().count(), true));
-        logs.append(Timestamp(7), STAGE, 1, Stream::Stdout, &lines(&["next"])).unwrap();
+        logs.append(Timestamp(7), 0, STAGE, 1, Stream::Stdout, &lines(&["next"])).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}sealed\n7 o next\n"));
     }
 }
@@ -114,7 +115,7 @@ fn what_was_read_of_a_log_is_sealed_only_while_it_ends_so() {
     let mut reader = store.read_log(&run_id(), STAGE, 1);
     // An attempt, what its plugin says when it is asked about it, and what it says when it takes it back.
     for (text, at) in [("run", 5), ("observe", 6), ("undo", 7)] {
-        logs.append(Timestamp(at), STAGE, 1, Stream::Plugin, &lines(&[text])).unwrap();
+        logs.append(Timestamp(at), 0, STAGE, 1, Stream::Plugin, &lines(&[text])).unwrap();
         assert_eq!(texts(&mut reader), [text]);
         assert!(!reader.is_sealed(), "{text}");
         logs.seal(STAGE, 1).unwrap();
