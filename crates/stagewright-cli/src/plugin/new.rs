@@ -22,6 +22,7 @@ const SDK: &[(&str, &str)] = sdk_files![
     "src/config.rs",
     "src/context.rs",
     "src/duration.rs",
+    "src/environment.rs",
     "src/error.rs",
     "src/export.rs",
     "src/fake/glob.rs",

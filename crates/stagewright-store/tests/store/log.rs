@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-use stagewright_engine::{LogSink, Stream, Timestamp};
+use stagewright_engine::{EventKind, LogSink, RunStore, Stream, Timestamp};
 use stagewright_model::StageIndex;
 use stagewright_store::{LogLine, LogReader};
 
@@ -51,7 +51,7 @@ fn a_live_log_can_be_followed_from_before_its_first_line() {
     // Half a line, as a reader may meet it.
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
     let mut file = OpenOptions::new().append(true).open(path).unwrap();
-    file.write_all(b"6 e tw").unwrap();
+    file.write_all(b"6 0 1 e tw").unwrap();
     assert_eq!(texts(&mut reader), [""; 0]);
     file.write_all(b"o\n").unwrap();
     assert_eq!(texts(&mut reader), ["two"]);
@@ -78,7 +78,7 @@ fn a_log_that_goes_on_after_a_gate_is_sealed_again() {
 fn a_log_that_a_crash_cut_off_is_sealed_and_goes_on_after_its_last_whole_line() {
     let (_directory, store) = store();
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
-    for (whole, torn) in [("5 o one\n", "6 o tw".to_owned()), ("", "6".to_owned()), ("5 o one\n", "6 o ".repeat(5_000))]
+    for (whole, torn) in [("5 0 0 o one\n", "6 0 1 o tw".to_owned()), ("", "6".to_owned()), ("5 0 0 o one\n", "6 0 1 o ".repeat(5_000))]
     {
         fs::write(&path, format!("{whole}{torn}")).unwrap();
         assert_eq!(texts(&mut store.read_log(&run_id(), STAGE, 1)).len(), whole.lines().count());
@@ -87,7 +87,7 @@ fn a_log_that_a_crash_cut_off_is_sealed_and_goes_on_after_its_last_whole_line() 
         let mut reader = store.read_log(&run_id(), STAGE, 1);
         assert_eq!((texts(&mut reader).len(), reader.is_sealed()), (whole.lines().count(), true));
         logs.append(Timestamp(7), 0, STAGE, 1, Stream::Stdout, &lines(&["next"])).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}sealed\n7 o next\n"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}sealed\n7 0 0 o next\n"));
     }
 }
 
@@ -98,9 +98,9 @@ fn a_sealed_log_is_not_sealed_again_by_the_next_process() {
     // A line can say so, and a seal can be cut off like any line.
     for (log, expected) in [
         ("sealed\n", "sealed\n"),
-        ("5 o one\nsealed\n", "5 o one\nsealed\n"),
-        ("5 o sealed\n", "5 o sealed\nsealed\n"),
-        ("5 o one\nsealed", "5 o one\nsealed\n"),
+        ("5 0 0 o one\nsealed\n", "5 0 0 o one\nsealed\n"),
+        ("5 0 0 o sealed\n", "5 0 0 o sealed\nsealed\n"),
+        ("5 0 0 o one\nsealed", "5 0 0 o one\nsealed\n"),
     ] {
         fs::write(&path, log).unwrap();
         store.logs(&run_id()).unwrap();
@@ -128,7 +128,7 @@ fn what_was_read_of_a_log_is_sealed_only_while_it_ends_so() {
 fn a_line_that_is_none_is_told_of_with_its_number() {
     let (_directory, store) = store();
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
-    fs::write(&path, "5 o one\nwhat\n6 e two\n").unwrap();
+    fs::write(&path, "5 0 0 o one\nwhat\n6 0 1 e two\n").unwrap();
     let found: Vec<_> = store.read_log(&run_id(), STAGE, 1).collect();
     let error = found[1].as_ref().unwrap_err();
     assert!(told(error).contains("3-1.log, line 2"), "{}", told(error));
@@ -140,4 +140,27 @@ fn an_attempt_that_said_nothing_leaves_no_file() {
     let (_directory, store) = store();
     store.logs(&run_id()).unwrap().seal(STAGE, 1).unwrap();
     assert!(!store.run_directory(&run_id()).join("logs/3-1.log").exists());
+}
+
+#[test]
+fn a_run_is_replayed_with_its_lines_where_they_were_said() {
+    let (_directory, mut store) = store();
+    let mut logs = store.logs(&run_id()).unwrap();
+    let (one, other) = (StageIndex(0), StageIndex(1));
+    let mut append = |at, after, stage, text: &str| {
+        logs.append(Timestamp(at), after, stage, 1, Stream::Stdout, &lines(&[text])).unwrap();
+    };
+    append(7, 1, one, "a");
+    append(7, 1, other, "b");
+    append(7, 1, one, "c");
+    // The clock was put back.
+    append(3, 2, other, "d");
+    store.append(&run_id(), &crate::events(4), true).unwrap();
+    let mut seen = Vec::new();
+    let observe = |event: &stagewright_engine::Event| match &event.kind {
+        EventKind::Log { line, .. } => seen.push(line.clone()),
+        _ => seen.push(event.seq.to_string()),
+    };
+    store.replay(&run_id(), observe).unwrap();
+    assert_eq!(seen, ["0", "1", "a", "b", "c", "2", "d", "3"]);
 }
