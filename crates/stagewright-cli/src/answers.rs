@@ -38,10 +38,12 @@ pub(crate) struct Answers {
     questions: std::sync::mpsc::Sender<Question>,
     ids: Vec<String>,
     open: OpenGates,
+    /// What happened before isn't answered: others may have done so meanwhile.
+    live: bool,
 }
 
-/// The stages at an open gate, shared with [`poll`].
-pub(crate) type OpenGates = Arc<Mutex<BTreeSet<StageIndex>>>;
+/// The gates that are open, by stage; shared with [`poll`].
+pub(crate) type OpenGates = Arc<Mutex<BTreeMap<StageIndex, Gate>>>;
 
 struct Question {
     stage: StageIndex,
@@ -58,15 +60,50 @@ impl Answers {
         by: String,
     ) -> Answers {
         let (questions, asked) = std::sync::mpsc::channel::<Question>();
-        let answers = control.clone();
+        let (answers, open) = (control.clone(), OpenGates::default());
+        let still_open = Arc::clone(&open);
         // Detached: nobody can take a read of standard input back, and the process ends without it.
         std::thread::spawn(move || {
             for question in asked {
-                let answer = screen.ask(|input, output| ask(&question, &by, input, output));
-                let _ = answers.blocking_send(answer);
+                let is_wanted = || {
+                    let open = still_open.lock().unwrap_or_else(PoisonError::into_inner);
+                    open.get(&question.stage).is_some_and(|gate| gate.token == question.gate.token)
+                };
+                if !is_wanted() {
+                    continue;
+                }
+                let answer = screen.ask(&is_wanted, |input, output| ask(&question, &by, input, output));
+                if is_wanted() {
+                    let _ = answers.blocking_send(answer);
+                }
             }
         });
-        Answers { answering, control, questions, ids: Vec::new(), open: OpenGates::default() }
+        Answers { answering, control, questions, ids: Vec::new(), open, live: false }
+    }
+
+    /// From here on gates are answered; first those that are open from before, but for those of which an answer has
+    /// come meanwhile.
+    pub(crate) fn begin(&mut self, answered: &BTreeSet<StageIndex>) {
+        self.live = true;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        open.retain(|stage, _| !answered.contains(stage));
+        open.iter().for_each(|(stage, gate)| self.answer(*stage, gate));
+    }
+
+    fn answer(&self, stage: StageIndex, gate: &Gate) {
+        match self.answering {
+            Answering::Rehearse => {
+                for decision in rehearsed(gate) {
+                    // The channel holds as many answers as a gate may ask for; see `conduct`.
+                    let _ = self.control.try_send(Control::Decide { stage, decision });
+                }
+            }
+            Answering::Ask => {
+                let id = self.ids.get(stage.get()).cloned().unwrap_or_default();
+                let _ = self.questions.send(Question { stage, id, gate: gate.clone() });
+            }
+            Answering::Wait | Answering::Suspend => {}
+        }
     }
 
     /// Which gates are open; for [`poll`].
@@ -80,20 +117,18 @@ impl Observer for Answers {
         match &event.kind {
             EventKind::RunStarted { stages, .. } => self.ids = stages.iter().map(|stage| stage.id.clone()).collect(),
             EventKind::GateOpened { stage, gate, .. } => {
-                self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(*stage);
-                match self.answering {
-                    Answering::Rehearse => {
-                        for decision in rehearsed(gate) {
-                            // The channel holds as many answers as a gate may ask for; see `conduct`.
-                            let _ = self.control.try_send(Control::Decide { stage: *stage, decision });
-                        }
-                    }
-                    Answering::Ask => {
-                        let id = self.ids.get(stage.get()).cloned().unwrap_or_default();
-                        let _ = self.questions.send(Question { stage: *stage, id, gate: gate.clone() });
-                    }
-                    Answering::Wait | Answering::Suspend => {}
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(*stage, gate.clone());
+                if self.live {
+                    self.answer(*stage, gate);
                 }
+            }
+            // Whoever sits here may have given that answer, and is asked again.
+            EventKind::DecisionRefused { stage, .. } if self.answering == Answering::Ask => {
+                let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(stage).cloned();
+                open.iter().for_each(|gate| self.answer(*stage, gate));
+            }
+            EventKind::RunResumed { again, .. } => {
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|stage, _| !again.contains(stage));
             }
             EventKind::AttemptStarted { stage, .. }
             | EventKind::Recovered { stage, .. }

@@ -1,5 +1,6 @@
 //! Carries a run out: puts the ports together, drives the run, and writes what is left behind for others.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -79,18 +80,23 @@ async fn drive_run(
     for reason in inbox.take_cancels(&run.id)? {
         let _ = control.try_send(Control::Cancel { how: Interrupt::Graceful, reason });
     }
+    let mut answered = BTreeSet::new();
     for (stage, decision) in inbox.take_decisions(&run.id)? {
+        answered.insert(stage);
         let _ = control.try_send(Control::Decide { stage, decision });
     }
     if answering == Answering::Suspend {
         let _ = control.try_send(Control::Suspend);
     }
-    let answers = Answers::new(answering, control.clone(), screen, user(repository));
+    let mut answers = Answers::new(answering, control.clone(), Arc::clone(&screen), user(repository));
     let open = answers.open();
-    let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Collected(view)), shown, Box::new(answers)];
+    let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Collected(view)), shown];
     for event in &run.past {
         observers.iter_mut().for_each(|observer| observer.on_event(event));
+        answers.on_event(event);
     }
+    answers.begin(&answered);
+    observers.push(Box::new(answers));
     let logs = Box::new(run.store.logs(&run.id)?);
     let polling = tokio::spawn(poll(inbox, run.id.clone(), open, control.clone()));
     let watching = tokio::spawn(signals::watch(control));
@@ -106,6 +112,7 @@ async fn drive_run(
     let result = drive(run.scheduler, ports, run.first).await;
     polling.abort();
     watching.abort();
+    screen.settle();
     drop(run.lease);
     result.map_err(|error| match error {
         DriveError::Store(error) => {

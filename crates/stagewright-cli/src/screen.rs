@@ -1,9 +1,10 @@
 //! What a person sees of a run, in the format that was asked for; and the one place where they are asked something.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Read, StdinLock, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stagewright_engine::Observer;
 use stagewright_report::{Github, Json, Plain, ProgressDrawTarget, Terminal, TerminalOptions};
 
@@ -13,6 +14,9 @@ use crate::clock::SystemClock;
 /// Between two redraws of what runs now.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often a question looks whether it is still one.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// Where the run is shown; a terminal can also be asked at.
 #[derive(Default)]
 pub(crate) struct Screen {
@@ -20,13 +24,73 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Runs `question` with nothing else drawing. The run goes on meanwhile.
-    pub(crate) fn ask<T>(&self, question: impl FnOnce(&mut dyn BufRead, &mut dyn Write) -> T) -> T {
-        let asked = || question(&mut std::io::stdin().lock(), &mut std::io::stderr());
+    /// Runs `question` with nothing else drawing. The run goes on meanwhile. The input ends when nobody wants an answer
+    /// any more.
+    pub(crate) fn ask<T>(
+        &self,
+        wanted: &dyn Fn() -> bool,
+        question: impl FnOnce(&mut dyn BufRead, &mut dyn Write) -> T,
+    ) -> T {
+        let asked = || {
+            let mut input = Typed { input: std::io::stdin().lock(), left: 0, wanted };
+            let answer = question(&mut input, &mut std::io::stderr());
+            if !wanted() {
+                let _ = std::io::stderr().write_all(b"\n  (no longer asked)\n");
+            }
+            answer
+        };
         match &self.terminal {
             Some(terminal) => terminal.suspend(asked),
             None => asked(),
         }
+    }
+
+    /// Waits until a question that nobody wants answered has left the screen, so that the end of the run is seen.
+    pub(crate) fn settle(&self) {
+        let deadline = Instant::now() + 4 * LOOK;
+        while self.terminal.as_ref().is_some_and(Terminal::is_suspended) && Instant::now() < deadline {
+            std::thread::sleep(LOOK / 10);
+        }
+    }
+}
+
+/// Standard input as long as somebody wants to read it.
+struct Typed<'a> {
+    input: StdinLock<'static>,
+    /// Bytes that were read and not used.
+    left: usize,
+    wanted: &'a dyn Fn() -> bool,
+}
+
+impl Read for Typed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let typed = self.fill_buf()?;
+        let length = typed.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&typed[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for Typed<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let look = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
+        while self.left == 0 {
+            if !(self.wanted)() {
+                return Ok(&[]);
+            }
+            if poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&look))? > 0 {
+                break;
+            }
+        }
+        let typed = self.input.fill_buf()?;
+        self.left = typed.len();
+        Ok(typed)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.left -= amount;
+        self.input.consume(amount);
     }
 }
 

@@ -219,6 +219,10 @@ impl Driver {
     /// Gives the input that the action asks for, if it is there at once.
     fn carry_out(&mut self, action: Action) -> Result<Option<Input>, DriveError> {
         match action {
+            Action::Tell(kind) => {
+                self.commit(false)?;
+                self.observe_unrecorded(self.clock.now(), kind);
+            }
             Action::Launch(request) => self.launch(*request),
             Action::Interrupt { stage, how } => self.interrupt(stage, how),
             Action::Wake { stage, attempt, after } => self.timers.push(self.later(after, stage, attempt)),

@@ -242,6 +242,15 @@ pub enum EventKind {
         /// The answer.
         decision: Decision,
     },
+    /// Somebody's answer to a gate doesn't count, and the gate stays as it is. Not recorded: nothing came of it.
+    DecisionRefused {
+        /// The stage.
+        stage: StageIndex,
+        /// Who answered.
+        by: String,
+        /// Why it doesn't count.
+        reason: String,
+    },
     /// An attempt is over.
     AttemptEnded {
         /// The stage.
@@ -297,7 +306,7 @@ pub enum EventKind {
 impl EventKind {
     /// Whether it belongs in the journal; the rest is for those who watch.
     pub fn is_recorded(&self) -> bool {
-        !matches!(self, EventKind::Log { .. } | EventKind::Progress { .. })
+        !matches!(self, EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::DecisionRefused { .. })
     }
 
     /// Whether an effect may follow only once it is durable.

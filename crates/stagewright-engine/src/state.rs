@@ -200,6 +200,7 @@ impl RunState {
             | EventKind::Summary { .. }
             | EventKind::Problem { .. }
             | EventKind::Log { .. }
+            | EventKind::DecisionRefused { .. }
             | EventKind::Progress { .. } => {}
             EventKind::OutputsInherited { stage, outputs, .. } => {
                 self.known(*stage, event)?.outputs.clone_from(outputs);

@@ -113,6 +113,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
         }
         EventKind::GateElapsed { .. } => "the freeze has ended".to_owned(),
         EventKind::GateDecided { decision, .. } => words::decided(decision),
+        EventKind::DecisionRefused { by, reason, .. } => words::decision_refused(by, reason),
         EventKind::AttemptEnded { attempt, outcome, failure, .. } => {
             attempt_ended(stage, *attempt, *outcome, failure.as_ref())
         }

@@ -81,6 +81,11 @@ impl Terminal {
         answer
     }
 
+    /// Whether a question has the terminal.
+    pub fn is_suspended(&self) -> bool {
+        self.lock().held.is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Screen> {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -192,6 +197,9 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
         EventKind::GateDecided { decision, .. } => {
             let tone = if decision.approved || decision.finding.is_some() { Tone::Good } else { Tone::Bad };
             Line::new(tone, format!("⏸ {name} {}", words::decided(decision)))
+        }
+        EventKind::DecisionRefused { by, reason, .. } => {
+            Line::new(Tone::Bad, format!("⏸ {name} {}", words::decision_refused(by, reason)))
         }
         EventKind::RetryScheduled { attempt, after, .. } => {
             let why = stage.failure().map(|failure| format!(": {}", first_line(&failure.message))).unwrap_or_default();

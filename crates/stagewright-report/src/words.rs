@@ -52,6 +52,10 @@ pub(crate) fn environment_awaited(environment: &str, holder: &RunId) -> String {
     format!("waits for run {}, which has {}", printable(&holder.0), printable(environment))
 }
 
+pub(crate) fn decision_refused(by: &str, reason: &str) -> String {
+    format!("the answer of {} doesn't count: {}", printable(by), first_line(reason))
+}
+
 pub(crate) fn decided(decision: &Decision) -> String {
     let verb = match (&decision.finding, decision.approved) {
         (Some(_), _) => "settled",

@@ -102,7 +102,8 @@ impl Scheduler {
             return Ok(());
         }
         if let Err(reason) = self.check(stage, &decision) {
-            tracing::warn!(stage = self.plan.stage(stage).id, %reason, "decision not taken");
+            let (by, reason) = (decision.by, reason.to_string());
+            self.response.actions.push(Action::Tell(EventKind::DecisionRefused { stage, by, reason }));
             return Ok(());
         }
         self.record(EventKind::GateDecided { stage, decision })?;

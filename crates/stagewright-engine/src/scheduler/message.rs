@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stagewright_model::StageIndex;
 
-use crate::event::{Change, Decision, Event, Interrupt, RunId, RunSummary};
+use crate::event::{Change, Decision, Event, EventKind, Interrupt, RunId, RunSummary};
 use crate::port::{AttemptReport, AttemptRequest, Claim, Claimed, Join, Joined};
 
 /// What can reach a run.
@@ -69,6 +69,8 @@ pub enum Input {
 /// What is to be done, once the events of the same [`Response`] have been recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// Show what isn't recorded.
+    Tell(EventKind),
     /// Begin an attempt.
     Launch(Box<AttemptRequest>),
     /// Ask a running attempt to stop.

@@ -99,6 +99,8 @@ fn answers_that_the_gate_does_not_take_change_nothing() {
     let ran = asked.wish(2 * LATER, decide(with(json!(42)))).run();
     let decisions = ran.recorded.iter().filter(|event| matches!(event.kind, EventKind::GateDecided { .. }));
     assert_eq!(decisions.count(), 1);
+    let refused = ran.observed.iter().filter(|event| matches!(event.kind, EventKind::DecisionRefused { .. }));
+    assert_eq!(refused.count(), 5, "whoever answered is told");
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     assert_eq!(ran.took, 2 * LATER + 3 * WORK);
 }

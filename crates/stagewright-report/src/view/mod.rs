@@ -188,6 +188,7 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::Problem { stage, .. }
         | EventKind::GateOpened { stage, .. }
         | EventKind::GateDecided { stage, .. }
+        | EventKind::DecisionRefused { stage, .. }
         | EventKind::AttemptEnded { stage, .. }
         | EventKind::RetryScheduled { stage, .. }
         | EventKind::OutputsInherited { stage, .. }
