@@ -106,3 +106,54 @@ fn a_killed_engine_takes_its_children_along_and_its_run_can_be_gone_on_with() {
     let starts = starts.map(|event| format!("{}#{}", text(&event["stage-id"]), event["attempt"])).collect::<Vec<_>>();
     assert_eq!(starts, ["first#1", "second#1", "second#2"]);
 }
+
+/// Each in its own way goes on whatever it is asked: in the guest, in a call of the host that blocks, in a child.
+const STUBBORN: &str = r#"
+schema = 1
+[pipeline]
+name = "stubborn"
+[stages.compute]
+uses = "misbehave"
+with = { way = "loop" }
+[stages.read]
+uses = "misbehave"
+with = { way = "read", target = "fifo" }
+[stages.read.permissions]
+read = ["fifo"]
+[stages.cling]
+uses = "misbehave"
+with = { way = "cling", target = "pids" }
+[stages.cling.permissions]
+process = ["sh"]
+[finally.clean]
+uses = "noop"
+"#;
+
+#[test]
+fn whatever_a_stage_does_a_run_that_is_cancelled_ends_within_the_bound() {
+    let environment = TestEnvironment::with_pipeline(STUBBORN);
+    let fifo = environment.root().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for (signals, bound) in [(1, 20), (2, 5)] {
+        let _ = std::fs::remove_file(environment.root().join("pids"));
+        let child = environment.start(&["run", "--jobs", "4", "--format", "json"]);
+        let pids = eventually("the shell writes its process ids", || {
+            let text = std::fs::read_to_string(environment.root().join("pids")).ok()?;
+            text.ends_with('\n').then(|| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        });
+        let start = std::time::Instant::now();
+        for _ in 0..signals {
+            kill_process(pid_of(&child), Signal::INT).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        let ended = Ended::of(&child.wait_with_output().unwrap()).exits(130);
+        // What the machine adds when it is busy is none of the engine's doing: twice the bound, and not for ever.
+        assert!(start.elapsed().as_secs() <= 2 * bound, "{:?} after {signals} times Ctrl-C", start.elapsed());
+        for pid in pids {
+            let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+            eventually("the stage's processes are gone", || is_gone(pid).then_some(()));
+        }
+        let clean = ended.stdout.lines().find(|line| line.contains("stage-ended") && line.contains("clean")).unwrap();
+        assert!(clean.contains(if signals == 1 { "succeeded" } else { "cancelled" }), "{clean}");
+    }
+}

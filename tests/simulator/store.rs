@@ -276,7 +276,14 @@ impl Inner {
         let one = &self.runs[run];
         let killed = one.state.cancel == Some(Interrupt::Kill);
         let open = one.state.stages.iter().any(|stage| stage.status.conclusion().is_none());
-        let busy = one.busy > 0 && !killed;
+        // What ignores even a kill is left behind, and the journal says so.
+        let left_behind = one.journal.iter().any(|event| match &event.kind {
+            EventKind::AttemptEnded { failure: Some(failure), .. }
+            | EventKind::UndoEnded { failure: Some(failure), .. } => failure.message.contains("left behind"),
+            EventKind::GateOpened { gate, .. } => gate.message.contains("left behind"),
+            _ => false,
+        });
+        let busy = one.busy > 0 && !killed && !left_behind;
         let late = one.killed.is_some_and(|(at, by)| by == process && at.elapsed() > KILL_BOUND) && !one.stalls;
         // One that is under way when the wish to cancel comes is stopped like any other.
         let asked_about = |index: &StageIndex| {

@@ -62,6 +62,19 @@ struct Typed<'a> {
     wanted: &'a dyn Fn() -> bool,
 }
 
+impl Typed<'_> {
+    /// Waits for something to be typed. False when nobody wants it any more.
+    fn comes(&self) -> io::Result<bool> {
+        let look = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
+        while (self.wanted)() {
+            if poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&look))? > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
 impl Read for Typed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let typed = self.fill_buf()?;
@@ -74,14 +87,8 @@ impl Read for Typed<'_> {
 
 impl BufRead for Typed<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let look = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
-        while self.left == 0 {
-            if !(self.wanted)() {
-                return Ok(&[]);
-            }
-            if poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&look))? > 0 {
-                break;
-            }
+        if self.left == 0 && !self.comes()? {
+            return Ok(&[]);
         }
         let typed = self.input.fill_buf()?;
         self.left = typed.len();

@@ -40,6 +40,10 @@ const LIVE_BOUND: usize = 256;
 /// Events that are committed together at most.
 const GROUP: usize = 256;
 
+/// What is left to attempts that were asked to stop; then they are told to. Runners have a shorter grace of their own:
+/// this is for one that doesn't keep it.
+const GRACEFUL_BOUND: Duration = Duration::from_secs(15);
+
 /// What is left to attempts that were told to stop at once.
 const KILL_BOUND: Duration = Duration::from_secs(5);
 
@@ -113,7 +117,7 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
         interrupts: BTreeMap::new(),
         launches: 0,
         timers: FuturesUnordered::new(),
-        kills: FuturesUnordered::new(),
+        overdue: FuturesUnordered::new(),
         live,
         live_sender,
         may_wait: true,
@@ -146,8 +150,8 @@ struct Driver {
     /// Calls of plugins so far.
     launches: u64,
     timers: FuturesUnordered<BoxFuture<'static, (StageIndex, u32)>>,
-    /// Attempts that were told to stop at once, each with the time it has for it.
-    kills: FuturesUnordered<BoxFuture<'static, (StageIndex, u32)>>,
+    /// When attempts that were asked or told to stop have had their time for it: stage, launch, and how they were.
+    overdue: FuturesUnordered<BoxFuture<'static, (StageIndex, u64, Interrupt)>>,
     live: mpsc::Receiver<Live>,
     live_sender: mpsc::Sender<Live>,
     may_wait: bool,
@@ -185,8 +189,8 @@ impl Driver {
                 }
                 // Before the timers, which a clock that jumps may all set off at once.
                 () = async {}, if self.uncommitted.len() >= GROUP => self.commit(false)?,
-                Some((stage, attempt)) = self.kills.next(), if !self.kills.is_empty() => {
-                    self.leave_behind(stage, attempt)?;
+                Some((stage, launch, how)) = self.overdue.next(), if !self.overdue.is_empty() => {
+                    self.be_overdue(stage, launch, how)?;
                 }
                 Some((stage, attempt)) = self.timers.next(), if !self.timers.is_empty() => {
                     self.handle(Input::Woken { stage, attempt })?;
@@ -257,8 +261,33 @@ impl Driver {
     fn interrupt(&self, stage: StageIndex, how: Interrupt) {
         let Some(running) = self.interrupts.get(&stage) else { return };
         running.interrupt.send_replace(Some(how));
-        if how == Interrupt::Kill {
-            self.kills.push(self.later(KILL_BOUND, stage, running.attempt));
+        let bound = match how {
+            Interrupt::Graceful => GRACEFUL_BOUND,
+            Interrupt::Kill => KILL_BOUND,
+        };
+        let (sleep, launch) = (self.clock.sleep(bound), running.launch);
+        self.overdue.push(Box::pin(async move {
+            sleep.await;
+            (stage, launch, how)
+        }));
+    }
+
+    /// The time that an attempt had to stop is over.
+    fn be_overdue(&mut self, stage: StageIndex, launch: u64, how: Interrupt) -> Result<(), DriveError> {
+        let Some(running) = self.interrupts.get(&stage).filter(|running| running.launch == launch) else {
+            return Ok(());
+        };
+        match how {
+            Interrupt::Graceful if *running.interrupt.borrow() == Some(Interrupt::Graceful) => {
+                self.interrupt(stage, Interrupt::Kill);
+                Ok(())
+            }
+            Interrupt::Graceful => Ok(()),
+            // A runner that breaks its promise must not keep the run from ending.
+            Interrupt::Kill => {
+                running.task.abort();
+                self.end(stage, running.attempt, left_behind())
+            }
         }
     }
 
@@ -337,15 +366,6 @@ impl Driver {
         let Some((&stage, running)) = running else { return Ok(()) };
         let attempt = running.attempt;
         self.end(stage, attempt, result.unwrap_or_else(defect))
-    }
-
-    /// A runner that breaks its promise must not keep the run from ending.
-    fn leave_behind(&mut self, stage: StageIndex, attempt: u32) -> Result<(), DriveError> {
-        let Some(running) = self.interrupts.get(&stage).filter(|running| running.attempt == attempt) else {
-            return Ok(());
-        };
-        running.task.abort();
-        self.end(stage, attempt, left_behind())
     }
 
     fn end(&mut self, stage: StageIndex, attempt: u32, report: AttemptReport) -> Result<(), DriveError> {

@@ -15,7 +15,8 @@ pub trait StageRunner: Send + Sync {
     /// Runs one attempt to its end.
     ///
     /// `interrupt` turns to `Some` when the attempt should stop; dropping the future is never how it is stopped. After
-    /// [`Interrupt::Kill`] the future must be ready within two seconds, whatever the stage does. The runner enforces
+    /// [`Interrupt::Graceful`] the future must be ready within fifteen seconds, after [`Interrupt::Kill`] within five,
+    /// whatever the stage does: the engine goes on without it then. The runner enforces
     /// [`AttemptRequest::timeout`] itself.
     fn run(
         &self,

@@ -82,6 +82,18 @@ fn an_attempt_that_never_stops_is_left_behind_after_the_bound() {
 }
 
 #[test]
+fn an_attempt_that_was_asked_once_is_told_to_stop_when_its_time_is_over() {
+    for (act, seconds) in [(Act::IgnoreGraceful, 1 + 15), (Act::IgnoreEverything, 1 + 15 + 5)] {
+        let stages = vec![stage("a", &[]), finally("clean")];
+        let ran = World::new(plan(stages), Script::of([("a", vec![act])]))
+            .wish(Duration::from_secs(1), cancel(Interrupt::Graceful))
+            .run();
+        assert_eq!(ran.outcomes(), ["a cancelled", "clean succeeded"]);
+        assert_eq!(ran.took, Duration::from_secs(seconds) + WORK);
+    }
+}
+
+#[test]
 fn a_panic_of_the_runner_is_an_error_of_its_stage_alone() {
     let ran = World::new(plan(vec![stage("a", &[]), stage("b", &[])]), Script::of([("a", vec![Act::Panic])])).run();
     assert_eq!(ran.outcomes(), ["a errored", "b succeeded"]);

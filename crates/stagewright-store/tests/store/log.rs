@@ -78,7 +78,8 @@ fn a_log_that_goes_on_after_a_gate_is_sealed_again() {
 fn a_log_that_a_crash_cut_off_is_sealed_and_goes_on_after_its_last_whole_line() {
     let (_directory, store) = store();
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
-    for (whole, torn) in [("5 0 0 o one\n", "6 0 1 o tw".to_owned()), ("", "6".to_owned()), ("5 0 0 o one\n", "6 0 1 o ".repeat(5_000))]
+    for (whole, torn) in
+        [("5 0 0 o one\n", "6 0 1 o tw".to_owned()), ("", "6".to_owned()), ("5 0 0 o one\n", "6 0 1 o ".repeat(5_000))]
     {
         fs::write(&path, format!("{whole}{torn}")).unwrap();
         assert_eq!(texts(&mut store.read_log(&run_id(), STAGE, 1)).len(), whole.lines().count());
