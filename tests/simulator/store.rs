@@ -19,6 +19,9 @@ use crate::world::{Inner, World};
 /// From the wish to stop at once to the end of the run: the engine's own bound, and a bit for the messages.
 const KILL_BOUND: Duration = Duration::from_secs(6);
 
+/// From the wish to stop to the moment in which what ignores it is left behind.
+const ASKED_BOUND: Duration = Duration::from_secs(20);
+
 pub(crate) fn broken(message: &str) -> StoreError {
     StoreError { message: message.to_owned(), help: None, source: None }
 }
@@ -133,8 +136,9 @@ impl Inner {
                     self.violate(|| format!("r{run} was cancelled, and nobody asked for it: {reason}"));
                 }
                 self.count("cancel");
-                if *how == Interrupt::Kill {
-                    self.runs[run].killed = Some((Instant::now(), process));
+                match how {
+                    Interrupt::Graceful => self.runs[run].asked = Some(Instant::now()),
+                    Interrupt::Kill => self.runs[run].killed = Some((Instant::now(), process)),
                 }
             }
             EventKind::StageEnded { stage, outcome: Outcome::Cancelled, .. } => {
@@ -283,6 +287,7 @@ impl Inner {
             EventKind::GateOpened { gate, .. } => gate.message.contains("left behind"),
             _ => false,
         });
+        let left_behind = left_behind || one.asked.is_some_and(|asked| asked.elapsed() >= ASKED_BOUND);
         let busy = one.busy > 0 && !killed && !left_behind;
         let late = one.killed.is_some_and(|(at, by)| by == process && at.elapsed() > KILL_BOUND) && !one.stalls;
         // One that is under way when the wish to cancel comes is stopped like any other.

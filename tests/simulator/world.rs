@@ -75,6 +75,8 @@ pub(crate) struct Run {
     pub(crate) excused: BTreeSet<u32>,
     /// When it was told to stop at once, and by which process.
     pub(crate) killed: Option<(Instant, u32)>,
+    /// When it was asked to stop.
+    pub(crate) asked: Option<Instant>,
     pub(crate) over: bool,
 }
 
@@ -198,6 +200,7 @@ impl Run {
             busy: 0,
             excused: BTreeSet::new(),
             killed: None,
+            asked: None,
             over: false,
         }
     }
@@ -211,6 +214,7 @@ impl Run {
         self.alive = false;
         self.fuse = None;
         self.killed = None;
+        self.asked = None;
         self.wakers.drain(..).for_each(Waker::wake);
     }
 

@@ -222,6 +222,10 @@ impl RunState {
             }
             EventKind::GateOpened { stage, gate, .. } => {
                 let state = self.step(*stage, event)?;
+                // Who let the stage go on before did so for something else.
+                if state.gate.as_ref().is_some_and(|earlier| earlier.binding != gate.binding) {
+                    state.admitted.clear();
+                }
                 state.gate = Some(gate.clone());
                 state.decisions.clear();
             }

@@ -10,7 +10,6 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ToSpan};
 
 use crate::nearest::nearest;
-use crate::plan::Environment;
 
 const DAYS: [(&str, &str, Weekday); 7] = [
     ("Mon", "Monday", Weekday::Monday),
@@ -58,26 +57,22 @@ pub struct Frozen {
     pub reason: String,
 }
 
-impl Environment {
-    /// The freeze that is in force at a time (milliseconds since the Unix epoch), if one is: of several, the one that
-    /// ends last.
-    pub fn frozen(&self, at: u64) -> Option<Frozen> {
-        let last_to_end = |at: u64| {
-            let in_force = self.freeze.iter().filter_map(|freeze| {
-                let until = freeze.window.end_of(at)?;
-                Some(Frozen { until, reason: freeze.reason.clone() })
-            });
-            in_force.max_by_key(|frozen| frozen.until)
-        };
-        let mut frozen = last_to_end(at)?;
-        // One that begins where another ends is one with it. As many steps as there are freezes: windows that repeat
-        // could follow on each other for ever.
-        for _ in &self.freeze {
-            let Some(next) = last_to_end(frozen.until).filter(|next| next.until > frozen.until) else { break };
-            frozen.until = next.until;
-        }
-        Some(frozen)
+/// Of several in force at a time, the one that ends last; one that begins where it ends is one with it.
+pub(crate) fn in_force(freezes: &[Freeze], at: u64) -> Option<Frozen> {
+    let last_to_end = |at: u64| {
+        let in_force = freezes.iter().filter_map(|freeze| {
+            let until = freeze.window.end_of(at)?;
+            Some(Frozen { until, reason: freeze.reason.clone() })
+        });
+        in_force.max_by_key(|frozen| frozen.until)
+    };
+    let mut frozen = last_to_end(at)?;
+    // As many steps as there are freezes: windows that repeat could follow on each other for ever.
+    for _ in freezes {
+        let Some(next) = last_to_end(frozen.until).filter(|next| next.until > frozen.until) else { break };
+        frozen.until = next.until;
     }
+    Some(frozen)
 }
 
 impl FreezeWindow {
@@ -209,6 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::plan::Environment;
 
     const MINUTE: u64 = 60_000;
     const WEEK: u64 = 7 * 24 * 60 * MINUTE;

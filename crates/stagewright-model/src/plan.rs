@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::expression::{Expression, Template};
-use crate::freeze::Freeze;
+use crate::freeze::{self, Freeze, Frozen};
 
 /// Position of a stage in [`Plan::stages`]; stable for one plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -332,6 +332,14 @@ pub struct Environment {
     pub protected: bool,
     /// When it takes no deploys.
     pub freeze: Vec<Freeze>,
+}
+
+impl Environment {
+    /// The freeze that is in force at a time (milliseconds since the Unix epoch), if one is: of several, the one that
+    /// ends last.
+    pub fn frozen(&self, at: u64) -> Option<Frozen> {
+        freeze::in_force(&self.freeze, at)
+    }
 }
 
 /// `[secrets.NAME]`.

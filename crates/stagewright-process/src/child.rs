@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
@@ -16,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::guard::{self, Target};
+use crate::reap::reap;
 
 /// One read from a pipe, at most. Linux pipes hold 64 KiB unless told otherwise.
 const CHUNK: usize = 64 * 1024;
@@ -288,14 +288,6 @@ impl Drop for Child {
             self.release();
             reap(process);
         }
-    }
-}
-
-/// Collects a process that was told to end, so that it doesn't stay a zombie, without waiting for it here.
-pub(crate) fn reap(mut process: std::process::Child) {
-    if matches!(process.try_wait(), Ok(None)) {
-        // Without a thread the zombie stays until this process ends; there is nobody to tell.
-        let _ = thread::Builder::new().name("reaper".to_owned()).spawn(move || process.wait());
     }
 }
 

@@ -20,7 +20,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::child::reap;
+use crate::reap::reap;
 
 /// In POSIX shell, with builtins alone. It must outlive a Ctrl-C that ends this process.
 const SCRIPT: &str = r#"

@@ -23,6 +23,7 @@ mod blocking;
 mod child;
 mod command;
 mod guard;
+mod reap;
 pub mod supervisor;
 
 pub use blocking::{Output, RunError, run_inherited, run_to_end};

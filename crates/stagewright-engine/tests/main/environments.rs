@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stagewright_engine::{
     Claimed, Control, Decision, EffectClass, Event, EventKind, Gate, GateKind, Interrupt, Outcome, PluginFacts, RunId,
-    RunValues, Timestamp,
+    RunState, RunValues, Timestamp,
 };
 use stagewright_model::{Retry, RetryCause, Stage, StageIndex};
 
@@ -356,4 +356,29 @@ fn an_answer_for_a_stage_that_is_not_there_changes_nothing() {
     let wish = Control::Decide { stage: StageIndex(9), decision };
     let ran = World::new(plan(vec![stage("a", &[])]), Script::default()).wish(Duration::ZERO, wish).run();
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+}
+
+/// The stage stood at a gate, was let through, was asked about after a crash, and stands at a gate for what runs now.
+#[test]
+fn who_let_a_stage_through_did_so_for_what_it_was_then() {
+    let mut state = RunState::new(vec!["deploy".to_owned()]);
+    let gate = |token: &str, binding: &str| Gate {
+        token: token.to_owned(),
+        kind: GateKind::Environment,
+        approvals: 1,
+        binding: Some(binding.to_owned()),
+        ..Gate::default()
+    };
+    let open = |token, binding| EventKind::GateOpened { stage: StageIndex(0), attempt: 1, gate: gate(token, binding) };
+    let approve = |token: &str| EventKind::GateDecided {
+        stage: StageIndex(0),
+        decision: Decision { token: token.to_owned(), approved: true, ..Default::default() },
+    };
+    state.apply(&open("one", "then")).expect("a gate before the first attempt");
+    state.apply(&approve("one")).expect("an answer");
+    state.apply(&open("two", "then")).expect("a freeze after the approval");
+    assert_eq!(state.stage(StageIndex(0)).admitted.len(), 1);
+    state.apply(&approve("two")).expect("an answer");
+    state.apply(&open("three", "now")).expect("a gate for what runs now");
+    assert_eq!(state.stage(StageIndex(0)).admitted, []);
 }

@@ -37,8 +37,8 @@ pub use body::supervise;
 pub use log::log_tail;
 pub use state::{Phase, ProcessId, Status};
 
-use crate::child::reap;
 use crate::command::{Command, SpawnError};
+use crate::reap::reap;
 use state::read_state;
 
 /// The hidden subcommand, followed by the service's folder.
