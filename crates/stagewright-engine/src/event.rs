@@ -1,10 +1,18 @@
 //! The one vocabulary in which a run speaks: the journal keeps it, the terminal, the web and JSON readers show it.
 
+mod gate;
+mod outcome;
+mod release;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use stagewright_model::{RetryCause, StageIndex, StageKind};
+use stagewright_model::{StageIndex, StageKind};
+
+pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
+pub use outcome::{Failure, FailureKind, Level, Outcome, Problem};
+pub use release::{Release, ReleaseWay};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -371,195 +379,6 @@ pub struct Change {
     pub now: String,
 }
 
-/// What became of an attempt that was left in doubt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "found", content = "detail")]
-pub enum Finding {
-    /// Its effect didn't happen: it can run again.
-    NotStarted,
-    /// Its effect happened, and this is what is there.
-    Applied(String),
-    /// Its effect happened, and didn't work.
-    Failed(String),
-}
-
-/// What a stage deployed to its environment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Release {
-    /// A key of `[environments]`.
-    pub environment: String,
-    /// What runs, by digest, as in `local/app@sha256:…`.
-    pub artifact: String,
-    /// Where it answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// The token that it was deployed under.
-    pub fence: u64,
-    /// The stage's `with` table as it was then; secrets stand in it by name alone.
-    pub config: Json,
-    /// Full id of the commit that the run is of; empty outside of a repository.
-    #[serde(default)]
-    pub commit: String,
-    /// Who started the run.
-    #[serde(default)]
-    pub by: String,
-    /// How it came to be there.
-    pub way: ReleaseWay,
-}
-
-/// How a release came to be where it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReleaseWay {
-    /// A run deployed it.
-    #[default]
-    Deploy,
-    /// `stagewright rollback` went back to it.
-    Rollback,
-    /// A run that failed afterwards went back to it.
-    Undo,
-}
-
-/// Result of an attempt, a stage or a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// It did what it is for.
-    Succeeded,
-    /// It did its work and the answer was no.
-    Failed,
-    /// It could not do its work.
-    Errored,
-    /// It took longer than its `timeout`.
-    TimedOut,
-    /// The run was cancelled, or a sibling of its matrix failed.
-    Cancelled,
-    /// Its `if` was false, a need of it failed, or it said so itself.
-    Skipped,
-    /// What ran it went away.
-    Lost,
-    /// A person said no.
-    Rejected,
-    /// It can't tell.
-    Inconclusive,
-}
-
-impl Outcome {
-    /// As it stands in JSON and in the terminal.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed => "failed",
-            Outcome::Errored => "errored",
-            Outcome::TimedOut => "timed-out",
-            Outcome::Cancelled => "cancelled",
-            Outcome::Skipped => "skipped",
-            Outcome::Lost => "lost",
-            Outcome::Rejected => "rejected",
-            Outcome::Inconclusive => "inconclusive",
-        }
-    }
-
-    /// Whether stages that need this one may run.
-    pub fn lets_dependents_run(self) -> bool {
-        matches!(self, Outcome::Succeeded)
-    }
-
-    /// The name by which `retry.on` knows it; none for what is never tried again.
-    pub fn retry_cause(self) -> Option<RetryCause> {
-        match self {
-            Outcome::Failed => Some(RetryCause::Failed),
-            Outcome::Errored => Some(RetryCause::Errored),
-            Outcome::TimedOut => Some(RetryCause::Timeout),
-            Outcome::Lost => Some(RetryCause::Lost),
-            Outcome::Succeeded | Outcome::Cancelled | Outcome::Skipped | Outcome::Rejected | Outcome::Inconclusive => {
-                None
-            }
-        }
-    }
-}
-
-/// Why an attempt didn't succeed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Failure {
-    /// What kind of thing went wrong.
-    pub kind: FailureKind,
-    /// What went wrong, in a sentence.
-    pub message: String,
-    /// From the nearest cause to the farthest.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub causes: Vec<String>,
-    /// What to change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub help: Option<String>,
-    /// False when a retry can't help, whatever `retry` says.
-    pub retryable: bool,
-}
-
-/// What kind of thing went wrong in an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailureKind {
-    /// The plugin reported it.
-    Reported,
-    /// The configuration or an expression doesn't hold.
-    Configuration,
-    /// Asked for something that wasn't granted.
-    Denied,
-    /// The guest trapped.
-    Trapped,
-    /// The guest asked for more memory than it may have.
-    OutOfMemory,
-    /// The log grew over its limit.
-    LogLimit,
-    /// Took longer than `timeout`.
-    Timeout,
-    /// Stopped because the run was cancelled.
-    Cancelled,
-    /// Killed from outside.
-    Killed,
-    /// The plugin can't be loaded or isn't one.
-    BadPlugin,
-    /// A person said no.
-    Rejected,
-    /// A newer run has been to the environment, or another attempt holds it by now.
-    Superseded,
-    /// The engine's own fault, or its machine's.
-    Internal,
-}
-
-/// A finding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Problem {
-    /// How bad.
-    pub level: Level,
-    /// A stable name, as in `RUSTSEC-2024-0001` or `test-failed`.
-    pub code: String,
-    /// In a sentence.
-    pub message: String,
-    /// A file of the workspace, or a key of the stage's configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub help: Option<String>,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Level {
-    /// Stops something.
-    Error,
-    /// Should be looked at.
-    Warning,
-    /// Good to know.
-    Info,
-}
-
 /// Where a log line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -582,104 +401,6 @@ pub enum Interrupt {
     Graceful,
     /// Now.
     Kill,
-}
-
-/// A question to a person.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Gate {
-    /// Names this opening of the gate.
-    pub token: String,
-    /// What it waits for.
-    #[serde(default)]
-    pub kind: GateKind,
-    /// What is asked.
-    pub message: String,
-    /// Users, and teams as `team:NAME`; empty means anybody.
-    #[serde(default)]
-    pub approvers: Vec<String>,
-    /// The users among the approvers, and those that are in one of the teams.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub members: Vec<String>,
-    /// How many must approve.
-    pub approvals: u32,
-    /// What an approval must or may say.
-    #[serde(default)]
-    pub fields: Vec<Field>,
-    /// When it lapses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<Timestamp>,
-    /// When it opens by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
-    /// Digest of what an approval is given for: plugins, grants and inputs. When it changes, answers no longer count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub binding: Option<String>,
-}
-
-/// What a gate waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GateKind {
-    /// The plugin asks for an approval; it goes on with the answer.
-    #[default]
-    Approval,
-    /// The environment has approvers, and none of them has approved of the run yet.
-    Environment,
-    /// The environment is frozen. It opens by itself when the freeze ends; an approval overrides the freeze.
-    Freeze,
-    /// An attempt was left in doubt, and nobody knows what became of it: `stagewright settle` tells.
-    Doubt,
-}
-
-/// A field of a gate's form.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Field {
-    /// Its key.
-    pub name: String,
-    /// Its type.
-    pub kind: FieldKind,
-    /// Shown beside it.
-    pub description: String,
-    /// Whether an approval must fill it in.
-    pub required: bool,
-}
-
-/// The type of a gate's field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FieldKind {
-    /// Any text.
-    Text,
-    /// A JSON number.
-    Number,
-    /// Yes or no.
-    Boolean,
-}
-
-/// A person's answer to a gate.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Decision {
-    /// The gate's token.
-    pub token: String,
-    /// Yes or no.
-    pub approved: bool,
-    /// Who.
-    pub by: String,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The form, filled in.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, Json>,
-    /// Whether a rehearsal answered by itself.
-    #[serde(default)]
-    pub rehearsed: bool,
-    /// To a gate of the kind [`GateKind::Doubt`]: what became of the attempt. It counts as a yes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finding: Option<Finding>,
 }
 
 /// What became of a run.
