@@ -151,7 +151,8 @@ fn a_resume_survives_a_kill_at_any_write_to_the_journal() {
     }
 }
 
-/// The whole sample, for real and not as a rehearsal. Two of its writes unless the stride says more.
+/// The whole sample, for real and not as a rehearsal, before its gate and after. Few of its writes unless the stride says
+/// more.
 #[test]
 fn the_sample_survives_a_kill_at_any_write_to_the_journal() {
     let environment = sample();
@@ -168,6 +169,17 @@ fn the_sample_survives_a_kill_at_any_write_to_the_journal() {
         to_the_end(&environment, &first);
         assert_eq!(end_state(&environment), expected, "killed at write {write}");
         assert_eq!(services(&environment), 2, "killed at write {write}: a service too many, or too few");
+    }
+    let resume = ["resume", "latest"];
+    for write in (1..).step_by(stride(100)) {
+        environment.run(&first).exits(5);
+        environment.run(&["approve", "latest"]).exits(0);
+        if killed(&environment, &resume, write).is_none() {
+            break;
+        }
+        to_the_end(&environment, &resume);
+        assert_eq!(end_state(&environment), expected, "killed at write {write} of the resume");
+        assert_eq!(services(&environment), 2, "killed at write {write} of the resume: a service too many, or too few");
     }
     drop(stop);
 }
