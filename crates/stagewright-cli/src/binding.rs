@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 use stagewright_engine::{Change, Event, EventKind, PluginFacts};
 use stagewright_model::Plan;
 
 use crate::error::CommandError;
+use crate::plugin::fingerprint;
 use crate::source::Git;
 
 /// Digest of all that an approval is given for. `git` is what is checked out: an approval is for what will be built, also
@@ -23,8 +23,7 @@ pub(crate) fn digest(
     let plugins: Vec<&Option<String>> = plugins.iter().map(|plugin| &plugin.digest).collect();
     let tree = (!is_rollback(source)).then_some([&git.commit, &git.changes]);
     let bound = json!({ "pipeline": pipeline_text, "inputs": inputs, "tree": tree, "plugins": plugins });
-    let digest = Sha256::digest(bound.to_string());
-    digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    fingerprint::digest(bound.to_string().as_bytes())
 }
 
 /// Whether a run goes back to an earlier release, see [`crate::command::rollback`].

@@ -1,5 +1,6 @@
 //! The plugin host of one repository, and what has to hold before a run may start.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ pub(crate) struct Host {
     services: Arc<ServiceManager>,
     secrets: Arc<Secrets>,
     runtime: Runtime,
+    /// What was asked once, by plugin.
+    described: RefCell<HashMap<String, Description>>,
 }
 
 /// A stage whose plugin finds fault with its `with` table.
@@ -83,7 +86,7 @@ impl Host {
             failed.hints.extend(help);
             failed
         })?;
-        Ok(Host { plugins, services, secrets, runtime })
+        Ok(Host { plugins, services, secrets, runtime, described: RefCell::default() })
     }
 
     /// For the engine.
@@ -91,9 +94,9 @@ impl Host {
         Arc::new(self.plugins.clone())
     }
 
-    /// Every stage's plugin, by plan index. Stages of one plugin share the work.
+    /// Every stage's plugin, by plan index. A plugin is asked once.
     pub(crate) fn describe_all(&self, plan: &Plan) -> Result<Vec<Description>, CommandError> {
-        let mut known: HashMap<String, Description> = HashMap::new();
+        let mut known = self.described.borrow_mut();
         let mut described = Vec::with_capacity(plan.stages.len());
         for stage in &plan.stages {
             let key = format!("{} {:?}", stage.uses, stage.trust);

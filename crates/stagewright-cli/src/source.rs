@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use git2::{DescribeOptions, ObjectType, Oid, Repository, StatusOptions};
+use git2::{DescribeOptions, ObjectType, Oid, Repository, Status, StatusOptions};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -29,12 +29,13 @@ pub(crate) fn read(root: &Path) -> Git {
     let Ok(head) = repository.head() else { return Git::default() };
     let Ok(commit) = head.peel_to_commit() else { return Git::default() };
     let id = commit.id().to_string();
+    let (dirty, changes) = changes(&repository);
     Git {
         short: id.chars().take(12).collect(),
         branch: head.is_branch().then(|| head.shorthand().ok().map(str::to_owned)).flatten(),
         tag: exact_tag(&repository),
-        dirty: is_dirty(&repository),
-        changes: changes(&repository),
+        dirty,
+        changes,
         commit: id,
     }
 }
@@ -45,29 +46,23 @@ fn exact_tag(repository: &Repository) -> Option<String> {
     repository.describe(&options).ok()?.format(None).ok()
 }
 
-fn is_dirty(repository: &Repository) -> bool {
+/// Whether anything differs from HEAD, and the digest of how tracked files do. Untracked ones don't count for that:
+/// stages make them.
+fn changes(repository: &Repository) -> (bool, String) {
     let mut options = StatusOptions::new();
     options.include_untracked(true).exclude_submodules(true);
-    repository.statuses(Some(&mut options)).is_ok_and(|statuses| !statuses.is_empty())
-}
-
-/// Untracked files don't count: stages make them.
-fn changes(repository: &Repository) -> String {
-    let mut options = StatusOptions::new();
-    options.exclude_submodules(true);
-    let Ok(statuses) = repository.statuses(Some(&mut options)) else { return String::new() };
-    if statuses.is_empty() {
-        return String::new();
-    }
+    let Ok(statuses) = repository.statuses(Some(&mut options)) else { return (false, String::new()) };
     let root = repository.workdir().unwrap_or_else(|| repository.path());
     let mut text = String::new();
-    for entry in statuses.iter() {
+    for entry in statuses.iter().filter(|entry| entry.status() != Status::WT_NEW) {
         let path = String::from_utf8_lossy(entry.path_bytes()).into_owned();
         let content = Oid::hash_file(ObjectType::Blob, root.join(&path));
         let content = content.map_or_else(|_| "gone".to_owned(), |id| id.to_string());
         text.push_str(&format!("{content} {path}\n"));
     }
-    Oid::hash_object(ObjectType::Blob, text.as_bytes()).map(|id| id.to_string()).unwrap_or_default()
+    let digest = (!text.is_empty()).then(|| Oid::hash_object(ObjectType::Blob, text.as_bytes()));
+    let digest = digest.and_then(Result::ok).map(|id| id.to_string()).unwrap_or_default();
+    (!statuses.is_empty(), digest)
 }
 
 /// `{ git, event }`. A run that a person starts is `manual`, on the tag or the branch that is checked out.

@@ -99,7 +99,7 @@ pub enum DriveError {
 
 /// Drives a run from `first` ([`Input::Start`] or [`Input::Resume`]) until it ends or suspends.
 ///
-/// When this returns, no attempt is running any more.
+/// When this returns, no attempt is running any more but one that ignored a kill and was left behind.
 pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<RunSummary, DriveError> {
     let (live_sender, live) = mpsc::channel(LIVE_BOUND);
     let mut driver = Driver {
@@ -145,7 +145,7 @@ struct Driver {
     logs: Box<dyn LogSink>,
     clock: Arc<dyn Clock>,
     observers: Vec<Box<dyn Observer>>,
-    attempts: JoinSet<(StageIndex, u32, AttemptReport)>,
+    attempts: JoinSet<AttemptReport>,
     interrupts: BTreeMap<StageIndex, Running>,
     /// Calls of plugins so far.
     launches: u64,
@@ -349,16 +349,13 @@ impl Driver {
         let launch = self.launches;
         let output = AttemptOutput::new(stage, attempt, self.live_sender.clone()).of_launch(launch);
         let future = self.runner.run(request, output, receiver);
-        let task = self.attempts.spawn(async move { (stage, attempt, future.await) });
+        let task = self.attempts.spawn(future);
         self.interrupts.insert(stage, Running { attempt, launch, task, interrupt });
     }
 
-    fn attempt_ended(
-        &mut self,
-        ended: Result<(tokio::task::Id, (StageIndex, u32, AttemptReport)), JoinError>,
-    ) -> Result<(), DriveError> {
+    fn attempt_ended(&mut self, ended: Result<(tokio::task::Id, AttemptReport), JoinError>) -> Result<(), DriveError> {
         let (task, result) = match ended {
-            Ok((task, (_, _, report))) => (task, Ok(report)),
+            Ok((task, report)) => (task, Ok(report)),
             Err(error) => (error.id(), Err(error)),
         };
         // One that was left behind has ended long ago, as far as the run is concerned.

@@ -25,4 +25,4 @@ pub use plan::{
     PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
 };
 pub use read::PluginNames;
-pub use shape::json_schema;
+pub use shape::{duration, json_schema};

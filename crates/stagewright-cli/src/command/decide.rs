@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::Value as Json;
-use stagewright_engine::{
-    Decision, DecisionError, Field, FieldKind, Finding, GateKind, RunId, RunState, StageState, check_decision,
-};
-use stagewright_model::StageIndex;
+use stagewright_engine::{Decision, DecisionError, Field, FieldKind, Finding, GateKind, RunId, check_decision};
 use stagewright_store::{OpenGate, Store};
 
 use crate::args::{self, DecideArgs, SettleArgs};
 use crate::clock::SystemClock;
-use crate::command::history::stages_of;
+use crate::command::history::state_of;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::Repository;
@@ -75,8 +72,8 @@ fn leave(
     out: &mut dyn Write,
 ) -> Result<Exit, CommandError> {
     let (run, stage) = (&open.run, &open.stage_id);
-    let state = state_of(store, run, open.stage)?;
-    check_decision(&state, decision, SystemClock::timestamp()).map_err(|error| {
+    let state = state_of(store, run)?;
+    check_decision(state.stage(open.stage), decision, SystemClock::timestamp()).map_err(|error| {
         let refused = CommandError::not_ready(format!("this answer to `{stage}` can't be taken: {error}"));
         match error {
             DecisionError::NotSettled => settle_commands(run, stage).into_iter().fold(refused, CommandError::hint),
@@ -115,17 +112,6 @@ fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, C
             .hint(format!("these do: {waiting}"))),
         _ => Err(CommandError::usage(format!("which stage of run {run}?")).hint(format!("these wait: {waiting}"))),
     }
-}
-
-fn state_of(store: &Store, run: &RunId, stage: StageIndex) -> Result<StageState, CommandError> {
-    let ids = stages_of(store, run)?.into_iter().map(|stage| stage.id).collect();
-    let mut state = RunState::new(ids);
-    for event in store.events(run)? {
-        state.apply(&event.kind).map_err(|error| {
-            CommandError::internal(format!("the journal of run {run} doesn't hold together")).caused_by(error)
-        })?;
-    }
-    Ok(state.stage(stage).clone())
 }
 
 /// Reads `NAME=VALUE` by the types of the gate's form. What the form doesn't know is left to the gate to refuse.

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{ReleaseWay, Timestamp};
+use stagewright_model::duration;
 use stagewright_store::{EnvironmentRow, Freeze, ReleaseRow, Store};
 
 use crate::args::EnvCommand;
@@ -189,18 +190,8 @@ fn release_as_json(row: &ReleaseRow) -> Json {
 
 /// When a freeze of that length ends.
 fn end_of(text: &str) -> Result<Timestamp, CommandError> {
-    let wrong = || {
+    let millis = duration(text).and_then(|length| u64::try_from(length.as_millis()).ok()).ok_or_else(|| {
         CommandError::usage(format!("`--for {text}` is no length of time")).hint("write it as in `90m`, `12h` or `3d`")
-    };
-    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let (count, unit) = text.split_at(split);
-    let unit: u64 = match unit.trim() {
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    let millis = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)?;
+    })?;
     Ok(Timestamp(SystemClock::timestamp().0.saturating_add(millis)))
 }

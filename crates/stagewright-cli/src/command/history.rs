@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde_json::{Value as Json, json};
-use stagewright_engine::{EventKind, Outcome, RunId, StageSummary, Stream};
+use stagewright_engine::{EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
 use stagewright_model::StageIndex;
 use stagewright_report::summary::duration;
 use stagewright_store::{Filter, RunRow, RunState, Store};
@@ -140,6 +140,17 @@ pub(crate) fn stages_of(store: &Store, run: &RunId) -> Result<Vec<StageSummary>,
         Some(EventKind::RunStarted { stages, .. }) => Ok(stages),
         _ => Err(CommandError::not_ready(format!("run {run} was never started"))),
     }
+}
+
+/// Where a run stands: its journal, folded.
+pub(crate) fn state_of(store: &Store, run: &RunId) -> Result<Folded, CommandError> {
+    let mut state = Folded::new(stages_of(store, run)?.into_iter().map(|stage| stage.id).collect());
+    for event in store.events(run)? {
+        state.apply(&event.kind).map_err(|error| {
+            CommandError::internal(format!("the journal of run {run} doesn't hold together")).caused_by(error)
+        })?;
+    }
+    Ok(state)
 }
 
 /// What a finished run's conclusion means for the exit code.

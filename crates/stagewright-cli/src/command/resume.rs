@@ -8,6 +8,7 @@ use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, Ru
 use stagewright_store::Store;
 
 use crate::args::{DriveArgs, Global, ResumeArgs};
+use crate::command::rollback::without_conditions;
 use crate::command::run::jobs;
 use crate::conduct::{Run, conduct};
 use crate::error::CommandError;
@@ -48,7 +49,10 @@ pub(crate) fn go_on(
     };
     let past = store.events(&id)?;
     let file = PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
-    let plan = load::plan(global, repository, &file)?;
+    let mut plan = load::plan(global, repository, &file)?;
+    if binding::is_rollback(&record.source) {
+        plan = without_conditions(plan);
+    }
     let from = select::named(&plan, "--from", wanted.from)?;
     refuse_finished(&id, &past, !from.is_empty())?;
     let host = Host::open(repository, &plan)?;

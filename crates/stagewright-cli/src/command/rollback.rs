@@ -7,19 +7,21 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::{Value as Json, json};
-use stagewright_engine::{ReleaseWay, RunState};
+use stagewright_engine::ReleaseWay;
 use stagewright_model::Plan;
 use stagewright_store::{ReleaseRow, Store};
 
 use crate::args::{Global, RollbackArgs};
 use crate::clock::SystemClock;
 use crate::command::decide::user;
+use crate::command::history::state_of;
 use crate::command::run::{NewRun, start};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::load;
 use crate::repository::{PipelineFile, Repository};
+use crate::source::Git;
 
 /// `rollback`.
 pub(crate) fn rollback(
@@ -92,12 +94,7 @@ fn run_of(
     let record = store.run(id)?.ok_or_else(gone)?;
     let file = PipelineFile { name: record.file, text: record.pipeline_text };
     let plan = load::plan(global, repository, &file)?;
-    let mut state = RunState::new(plan.stages.iter().map(|stage| stage.id.clone()).collect());
-    for event in store.events(id)? {
-        state.apply(&event.kind).map_err(|error| {
-            CommandError::internal(format!("the journal of run {id} doesn't hold together")).caused_by(error)
-        })?;
-    }
+    let state = state_of(store, id)?;
     let mut left_out = BTreeMap::new();
     let mut inherited = BTreeMap::new();
     for index in plan.indices().filter(|index| *index != target.stage) {
@@ -113,8 +110,9 @@ fn run_of(
         event.insert("actor".to_owned(), json!(user(repository)));
     }
     Ok(NewRun {
+        git: Git::default(),
         file,
-        plan: without_condition(plan, target),
+        plan: without_conditions(plan),
         host,
         inputs: record.inputs,
         source,
@@ -126,8 +124,9 @@ fn run_of(
     })
 }
 
-/// A condition that was about the stages before it says nothing here.
-fn without_condition(mut plan: Plan, target: &ReleaseRow) -> Plan {
-    plan.stages[target.stage.get()].condition = None;
+/// What is deployed once more was once decided on: what the conditions were about, the stages before it, isn't there.
+/// Also for a rollback that is gone on with.
+pub(crate) fn without_conditions(mut plan: Plan) -> Plan {
+    plan.stages.iter_mut().for_each(|stage| stage.condition = None);
     plan
 }

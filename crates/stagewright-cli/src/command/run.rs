@@ -18,6 +18,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::repository::{PipelineFile, Repository};
+use crate::source::Git;
 use crate::{binding, load, select, source};
 
 /// All that a new run is made of.
@@ -27,6 +28,8 @@ pub(crate) struct NewRun {
     pub(crate) host: Host,
     pub(crate) inputs: BTreeMap<String, Json>,
     pub(crate) source: Json,
+    /// What is checked out.
+    pub(crate) git: Git,
     pub(crate) rehearsal: bool,
     /// Stages that are left out, each with the reason.
     pub(crate) left_out: BTreeMap<StageIndex, String>,
@@ -43,13 +46,14 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
     let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
     let left_out = select::left_out(&plan, &args.only, &args.skip)?;
     let host = Host::open(repository, &plan)?;
-    let source = source::values(&source::read(&repository.root), &user(repository));
+    let git = source::read(&repository.root);
     let new = NewRun {
+        source: source::values(&git, &user(repository)),
+        git,
         file,
         plan,
         host,
         inputs,
-        source,
         rehearsal: args.rehearse,
         left_out,
         inherited: BTreeMap::new(),
@@ -81,6 +85,7 @@ pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) 
         host,
         inputs: record.inputs,
         source: source::values(&git, &user(repository)),
+        git,
         rehearsal: record.rehearsal,
         inherited: BTreeMap::new(),
         way: ReleaseWay::Deploy,
@@ -96,7 +101,7 @@ pub(crate) fn start(
     drive: &DriveArgs,
     new: NewRun,
 ) -> Result<Exit, CommandError> {
-    let NewRun { file, plan, host, inputs, source, rehearsal, left_out, inherited, way, keep_services } = new;
+    let NewRun { file, plan, host, inputs, source, git, rehearsal, left_out, inherited, way, keep_services } = new;
     host.check(&file, &plan, &left_out)?;
     let plugins = host.facts(&plan)?;
     let mut store = Store::open(&repository.state)?;
@@ -112,7 +117,7 @@ pub(crate) fn start(
         source: source.clone(),
     })?;
     let lease = store.claim(&id)?;
-    let binding = Some(binding::digest(&file.text, &inputs, &source, &source::read(&repository.root), &plugins));
+    let binding = Some(binding::digest(&file.text, &inputs, &source, &git, &plugins));
     let values = RunValues { inputs, source, file: file.name, rehearsal, left_out, inherited, plugins, binding, way };
     let run = Run {
         first: Input::Start(id.clone()),

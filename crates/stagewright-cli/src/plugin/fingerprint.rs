@@ -55,8 +55,8 @@ pub(super) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Resu
     fs::write(&path, stamp_text(fingerprint, content)).map_err(|source| PluginError::Write { path, source })
 }
 
-/// `sha256:…` of a component, as lock files name it.
-pub(super) fn digest(content: &[u8]) -> String {
+/// `sha256:…` of any content.
+pub(crate) fn digest(content: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(content)))
 }
 

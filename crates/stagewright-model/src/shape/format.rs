@@ -132,8 +132,9 @@ impl Format {
     }
 }
 
-/// `1h30m`: numbers with units, the sum of which counts.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+/// A length of time as pipeline files have it: `1h30m`, numbers with units, the sum of which counts. None when it isn't
+/// one.
+pub fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     if rest.is_empty() {

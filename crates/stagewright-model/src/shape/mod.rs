@@ -11,7 +11,8 @@ mod schema;
 
 pub(crate) use check::{check, is_name};
 pub(crate) use file::FILE;
-pub(crate) use format::{Format, duration, size};
+pub use format::duration;
+pub(crate) use format::{Format, size};
 pub use schema::json_schema;
 
 /// What may stand at a place.
