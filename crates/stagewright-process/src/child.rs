@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::guard::{self, Target};
 use crate::reap::reap;
+use crate::sandbox::Line;
 
 /// One read from a pipe, at most. Linux pipes hold 64 KiB unless told otherwise.
 const CHUNK: usize = 64 * 1024;
@@ -67,7 +68,16 @@ impl std::fmt::Display for ExitStatus {
 
 /// Signals a child's process group; outlives the [`Child`], and does nothing once the child has been collected.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct Group(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Own(OwnGroup),
+    Confined(Line),
+}
+
+#[derive(Clone, Debug)]
+struct OwnGroup {
     leader: Arc<Mutex<Option<Pid>>>,
     reach: Reach,
 }
@@ -101,6 +111,15 @@ impl Group {
         self.signal(Signal::KILL);
     }
 
+    fn signal(&self, signal: Signal) {
+        match &self.0 {
+            Kind::Own(group) => group.signal(signal),
+            Kind::Confined(line) => line.signal(signal),
+        }
+    }
+}
+
+impl OwnGroup {
     /// The number can't have been given to somebody else: the leader, dead or alive, keeps it until it is collected,
     /// and `close` comes before that.
     fn signal(&self, signal: Signal) {
@@ -118,15 +137,59 @@ impl Group {
     }
 }
 
+/// The process itself.
+#[derive(Debug)]
+enum Life {
+    Own {
+        id: u32,
+        /// None once collected.
+        process: Option<std::process::Child>,
+        group: OwnGroup,
+        /// Readable once the process is dead, which leaves it to be collected.
+        death: AsyncFd<OwnedFd>,
+    },
+    /// The init of its sandbox collects it.
+    Confined(Line),
+}
+
+impl Life {
+    /// Ready once the process is dead. May be cancelled, and called again.
+    async fn ended(&mut self) -> io::Result<()> {
+        match self {
+            Life::Own { death, .. } => death.readable().await.map(drop),
+            Life::Confined(line) => {
+                line.ended().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// What is left of the group is killed, and the process collected.
+    async fn collect(&mut self) -> io::Result<ExitStatus> {
+        match self {
+            Life::Own { id, process, group, .. } => {
+                group.signal(Signal::KILL);
+                release(*id, group);
+                let process = process.take();
+                let mut process = process.ok_or_else(|| io::Error::other("the child was collected before"))?;
+                Ok(process.wait()?.into())
+            }
+            Life::Confined(line) => line.ended().await.ok_or_else(|| io::Error::other("its sandbox came to an end")),
+        }
+    }
+}
+
+/// From here on nobody signals the child or its group: they are dead, and their number is about to be free.
+fn release(id: u32, group: &OwnGroup) {
+    group.close();
+    guard::forget(group.reach.target(id));
+}
+
 /// A running process and its group. Dropping it kills the group.
 #[derive(Debug)]
 pub struct Child {
-    id: u32,
-    /// None once collected.
-    process: Option<std::process::Child>,
+    life: Life,
     group: Group,
-    /// Readable once the process is dead, which leaves it to be collected.
-    death: AsyncFd<OwnedFd>,
     stdout: Option<pipe::Receiver>,
     stderr: Option<pipe::Receiver>,
     buffer: Box<[u8]>,
@@ -158,31 +221,47 @@ impl Child {
                 return Err(error);
             }
         };
-        let feeder = stdin.zip(input).map(|(mut stdin, input)| {
+        let group = OwnGroup { leader: Arc::new(Mutex::new(Some(pid))), reach };
+        let life = Life::Own { id, process: Some(process), group: group.clone(), death };
+        Ok(Child::new(life, Group(Kind::Own(group)), stdin.zip(input), stdout, stderr))
+    }
+
+    /// A program of a sandbox. The pipes are the engine's ends.
+    pub(crate) fn confined(
+        line: Line,
+        input: Option<(OwnedFd, Vec<u8>)>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> io::Result<Child> {
+        let input = input.map(|(pipe, data)| pipe::Sender::from_owned_fd(pipe).map(|pipe| (pipe, data))).transpose()?;
+        let [stdout, stderr] = [pipe::Receiver::from_owned_fd(stdout)?, pipe::Receiver::from_owned_fd(stderr)?];
+        let group = Group(Kind::Confined(line.clone()));
+        Ok(Child::new(Life::Confined(line), group, input, Some(stdout), Some(stderr)))
+    }
+
+    fn new(
+        life: Life,
+        group: Group,
+        input: Option<(pipe::Sender, Vec<u8>)>,
+        stdout: Option<pipe::Receiver>,
+        stderr: Option<pipe::Receiver>,
+    ) -> Child {
+        let feeder = input.map(|(mut stdin, input)| {
             tokio::spawn(async move {
                 // A child that doesn't read its input is free not to.
                 let _ = stdin.write_all(&input).await;
             })
         });
-        let group = Group { leader: Arc::new(Mutex::new(Some(pid))), reach };
         let buffer = vec![0; CHUNK].into_boxed_slice();
-        Ok(Child {
-            id,
-            process: Some(process),
-            group,
-            death,
-            stdout,
-            stderr,
-            buffer,
-            feeder,
-            drain_until: None,
-            status: None,
-        })
+        Child { life, group, stdout, stderr, buffer, feeder, drain_until: None, status: None }
     }
 
-    /// The process id.
-    pub fn id(&self) -> u32 {
-        self.id
+    /// The process id; none in a sandbox, which has numbers of its own.
+    pub fn id(&self) -> Option<u32> {
+        match &self.life {
+            Life::Own { id, .. } => Some(*id),
+            Life::Confined(_) => None,
+        }
     }
 
     /// A handle to signal the group with while this value is borrowed elsewhere.
@@ -218,7 +297,7 @@ impl Child {
             let (source, read) = tokio::select! {
                 read = read(&mut self.stdout, out_buffer) => (Source::Stdout, read.map(|length| &out_buffer[..length])),
                 read = read(&mut self.stderr, err_buffer) => (Source::Stderr, read.map(|length| &err_buffer[..length])),
-                _ = self.death.readable(), if self.drain_until.is_none() => {
+                _ = self.life.ended(), if self.drain_until.is_none() => {
                     self.drain_until = Some(Instant::now() + DRAIN_GRACE);
                     continue;
                 }
@@ -242,19 +321,10 @@ impl Child {
         if let Some(status) = self.status {
             return Ok(status);
         }
-        let _ = self.death.readable().await?;
-        self.kill();
-        self.release();
-        let mut process = self.process.take().ok_or_else(|| io::Error::other("the child was collected before"))?;
-        let status = ExitStatus::from(process.wait()?);
+        self.life.ended().await?;
+        let status = self.life.collect().await?;
         self.status = Some(status);
         Ok(status)
-    }
-
-    /// From here on nobody signals the child or its group: they are dead, and their number is about to be free.
-    fn release(&self) {
-        self.group.close();
-        guard::forget(self.group.reach.target(self.id));
     }
 
     /// What the pipes hold now, in one piece a stream.
@@ -283,10 +353,15 @@ impl Drop for Child {
         if let Some(feeder) = self.feeder.take() {
             feeder.abort();
         }
-        if let Some(process) = self.process.take() {
-            self.group.kill();
-            self.release();
-            reap(process);
+        match &mut self.life {
+            Life::Own { id, process, group, .. } => {
+                if let Some(process) = process.take() {
+                    group.signal(Signal::KILL);
+                    release(*id, group);
+                    reap(process);
+                }
+            }
+            Life::Confined(line) => line.signal(Signal::KILL),
         }
     }
 }

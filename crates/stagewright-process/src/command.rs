@@ -104,6 +104,10 @@ pub enum SpawnError {
     NotExecutable { program: PathBuf },
     #[error("program `{}` can't start in `{}`: no such folder", program.display(), directory.display())]
     NoDirectory { program: PathBuf, directory: PathBuf },
+    #[error("program `{}` is there, but not within the sandbox", program.display())]
+    OutOfReach { program: PathBuf },
+    #[error("program `{}` could not be started: the stage runs {limit} processes already", program.display())]
+    TooMany { program: PathBuf, limit: u32 },
     #[error("program `{}` could not be started: {source}", program.display())]
     System { program: PathBuf, source: io::Error },
 }
@@ -119,6 +123,11 @@ impl SpawnError {
             }
             SpawnError::NotExecutable { .. } => "set its executable bit (`chmod +x`), and check the mount's options",
             SpawnError::NoDirectory { .. } => "create the folder, or start the program in another one",
+            SpawnError::OutOfReach { .. } => {
+                "a stage sees the system's programs, those that it is granted by name, and what it may write; grant the \
+                 program by its path, or its folder with `write`"
+            }
+            SpawnError::TooMany { .. } => "start fewer at a time, or raise `processes` in the stage's limits",
             SpawnError::System { .. } => "check the limits on processes, memory and open files (`ulimit -a`)",
         }
     }

@@ -24,6 +24,7 @@ mod child;
 mod command;
 mod guard;
 mod reap;
+pub mod sandbox;
 pub mod supervisor;
 
 pub use blocking::{Output, RunError, run_inherited, run_to_end};

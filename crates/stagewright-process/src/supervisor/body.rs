@@ -87,7 +87,7 @@ impl<'a> Supervisor<'a> {
                 Err(error) => return self.give_up(format!("{error}; {}", error.help())),
             };
             let since = Instant::now();
-            self.report(Phase::Running, ProcessId::of(child.id()))?;
+            self.report(Phase::Running, child.id().and_then(ProcessId::of))?;
             let status = match self.follow(&mut child).await {
                 End::Asked => return self.report(Phase::Exited, None),
                 End::ByItself(status) => status,

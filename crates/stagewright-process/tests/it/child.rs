@@ -112,7 +112,7 @@ async fn output_of_a_dead_child_is_not_lost_on_a_slow_reader() {
     let wait = format!("until test -e {}; do sleep 0.05; done", go.display());
     let script = format!("({wait}; echo late; echo late >&2; echo >{}; exec sleep 600) &", gone.display());
     let mut child = sh(&script).spawn().unwrap();
-    until("the child is dead", || !alive(&child.id().to_string()));
+    until("the child is dead", || !alive(&child.id().unwrap().to_string()));
     // The reader learns of the death, and then is busy elsewhere for longer than is left.
     assert!(tokio::time::timeout(Duration::from_millis(50), child.next_chunk()).await.is_err());
     std::fs::write(&go, "").unwrap();
@@ -126,7 +126,7 @@ async fn dropping_a_child_kills_its_group() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pid");
     let child = sh(&format!("sleep 600 & echo $! > {}; wait", file.display())).spawn().unwrap();
-    let (leader, grandchild) = (child.id().to_string(), pid_in(&file));
+    let (leader, grandchild) = (child.id().unwrap().to_string(), pid_in(&file));
     drop(child);
     until("both are gone", || !alive(&leader) && !alive(&grandchild));
 }

@@ -1,0 +1,115 @@
+//! What a process gives up for itself and all that it starts: files by Landlock, capabilities, resources.
+
+use std::io;
+
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, path_beneath_rules,
+};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+
+use super::{Access, Confinement, Limits, Rule, Source};
+
+/// The newest rights that are asked for; an older kernel enforces those that it knows.
+const NEWEST: ABI = ABI::V5;
+
+/// What root may do with files and processes of its own. Everything else, such as to mount, to trace or to change the
+/// network, goes.
+const KEPT: [CapabilitySet; 8] = [
+    CapabilitySet::CHOWN,
+    CapabilitySet::DAC_OVERRIDE,
+    CapabilitySet::FOWNER,
+    CapabilitySet::FSETID,
+    CapabilitySet::KILL,
+    CapabilitySet::SETGID,
+    CapabilitySet::SETUID,
+    CapabilitySet::NET_BIND_SERVICE,
+];
+
+/// Inside of every sandbox, whoever it is for.
+const ALWAYS: [(&str, Access); 3] = [("/proc", Access::Read), ("/dev", Access::Write), ("/dev/shm", Access::Write)];
+
+/// Restricts this process to the rules of the confinement, for good. To be called inside of the new root.
+pub(super) fn files(confinement: &Confinement) -> Result<(), FilesError> {
+    let handled = AccessFs::from_all(NEWEST);
+    let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(handled)?.create()?;
+    let places = confinement.places.iter().filter(|place| !matches!(place.source, Source::Link(_)));
+    let places = places.filter_map(|place| Some((place.path.as_path(), place.access?)));
+    let granted = confinement.rules.iter().map(|Rule { path, access }| (path.as_path(), *access));
+    let always = ALWAYS.iter().map(|(path, access)| (std::path::Path::new(path), *access));
+    for (path, access) in always.chain(places).chain(granted) {
+        rules = rules.add_rules(path_beneath_rules([path], rights(access)))?;
+    }
+    let status = rules.restrict_self()?;
+    match status.ruleset {
+        RulesetStatus::NotEnforced => Err(FilesError::Unsupported),
+        _ => Ok(()),
+    }
+}
+
+/// Why files can't be restricted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FilesError {
+    #[error("the kernel has no Landlock, or it isn't switched on")]
+    Unsupported,
+    #[error(transparent)]
+    Ruleset(#[from] RulesetError),
+}
+
+fn rights(access: Access) -> BitFlags<AccessFs> {
+    match access {
+        Access::Read => AccessFs::ReadFile | AccessFs::ReadDir,
+        Access::Execute => AccessFs::from_read(NEWEST),
+        Access::Write => AccessFs::from_all(NEWEST),
+    }
+}
+
+/// Gives up what could undo the sandbox. Programs that are started get no more than is left.
+pub(super) fn powers() -> io::Result<()> {
+    for capability in CapabilitySet::all().iter() {
+        if KEPT.contains(&capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            // A kernel that is older than the capability.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let kept = KEPT.into_iter().collect::<CapabilitySet>();
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.effective &= kept;
+    sets.permitted &= kept;
+    sets.inheritable = CapabilitySet::empty();
+    rustix::thread::set_capabilities(None, sets)?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// For this process and all that it starts. The address space is not among them: a process that is to start others
+/// needs its own, see [`address_space`].
+pub(super) fn resources(limits: &Limits) -> io::Result<()> {
+    set(Resource::Core, 0)?;
+    if let Some(processes) = limits.processes {
+        set(Resource::Nproc, processes.into())?;
+    }
+    if let Some(cpu) = limits.cpu {
+        set(Resource::Cpu, cpu.as_secs().max(1))?;
+    }
+    if let Some(bytes) = limits.file_size {
+        set(Resource::Fsize, bytes)?;
+    }
+    Ok(())
+}
+
+/// For this process, between fork and exec.
+pub(super) fn address_space(bytes: u64) -> io::Result<()> {
+    set(Resource::As, bytes)
+}
+
+fn set(resource: Resource, limit: u64) -> io::Result<()> {
+    let allowed = rustix::process::getrlimit(resource).maximum;
+    let limit = Some(allowed.map_or(limit, |allowed| allowed.min(limit)));
+    Ok(setrlimit(resource, Rlimit { current: limit, maximum: limit })?)
+}

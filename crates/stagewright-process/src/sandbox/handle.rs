@@ -1,0 +1,370 @@
+//! The engine's end of a sandbox.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command as Native, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::sync::watch;
+
+use super::wire::{Answer, Exceeded, Request, receive, send};
+use super::{Confinement, Limits, Missing, SUBCOMMAND};
+use crate::child::{Child, ExitStatus};
+use crate::command::{Command, SpawnError};
+
+/// How long a sandbox may take to be set up, and to start a program.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A place where programs run with nothing but what a [`Confinement`] names. Dropping it kills all that runs there.
+#[derive(Debug)]
+pub struct Sandbox {
+    line: Arc<Shared>,
+    listeners: Vec<TcpListener>,
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// This machine doesn't offer what it takes.
+    #[error("this system can't {step}: {source}")]
+    Unavailable {
+        /// What was tried, as in `make a user namespace`.
+        step: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something that was to be in it isn't there, or the like.
+    #[error("the sandbox can't be set up: {step}: {source}")]
+    Failed {
+        /// What was tried.
+        step: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    fn failed(step: &str, source: impl Into<io::Error>) -> StartError {
+        StartError::Failed { step: step.to_owned(), source: source.into() }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            StartError::Unavailable { .. } => {
+                "allow unprivileged user namespaces (`sysctl user.max_user_namespaces`; on Ubuntu also \
+                 `sysctl kernel.apparmor_restrict_unprivileged_userns`), in a container run it with \
+                 `--security-opt seccomp=unconfined`, or accept programs without a sandbox: \
+                 `sandbox = \"preferred\"` in [pipeline]"
+            }
+            StartError::Failed { .. } => "see that what the stage is granted exists, and can be read by you",
+        }
+    }
+}
+
+/// What sandboxes need that this machine doesn't offer; none when nothing is missing. Tries it: takes a few
+/// milliseconds. `exe` is a program with the hidden subcommand; `scratch` a folder to be.
+pub fn missing(exe: &Path, scratch: &Path) -> Result<(), Missing> {
+    let confinement = Confinement { scratch: scratch.to_owned(), ..Confinement::default() };
+    let made = fs::create_dir_all(scratch.join("root"));
+    let started = match made {
+        Ok(()) => Sandbox::start(exe, &confinement),
+        Err(error) => Err(StartError::failed("make the scratch folder", error)),
+    };
+    started.map(drop).map_err(|error| Missing { what: error.to_string(), help: error.help().to_owned() })
+}
+
+impl Sandbox {
+    /// Sets it up. Blocks for some milliseconds.
+    pub fn start(exe: &Path, confinement: &Confinement) -> Result<Sandbox, StartError> {
+        let (socket, inside) = UnixStream::pair().map_err(|error| StartError::failed("make a socket", error))?;
+        let mut keeper = Native::new(exe)
+            .arg(SUBCOMMAND)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(inside)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| StartError::failed(&format!("start {}", exe.display()), error))?;
+        let set_up = begin(&socket, keeper.id(), confinement);
+        let listeners = match set_up {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                drop(socket);
+                // It ends by itself with the socket.
+                let _ = keeper.wait();
+                return Err(error);
+            }
+        };
+        let reader = socket.try_clone().map_err(|error| StartError::failed("share the socket", error))?;
+        let shared = Arc::new(Shared {
+            socket: Mutex::new(Some(socket)),
+            limits: confinement.limits,
+            next: AtomicU64::new(0),
+            programs: Mutex::new(Some(HashMap::new())),
+            exceeded: watch::Sender::new(None),
+            ended: watch::Sender::new(false),
+        });
+        let line = Arc::clone(&shared);
+        let listening = thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
+            shared.listen(&reader);
+            let _ = keeper.wait();
+        });
+        listening.map_err(|error| StartError::failed("start a thread", error))?;
+        Ok(Sandbox { line, listeners })
+    }
+
+    /// Sockets inside, in the order of [`Confinement::listeners`].
+    pub fn listeners(&mut self) -> Vec<TcpListener> {
+        std::mem::take(&mut self.listeners)
+    }
+
+    /// Starts a program inside, in a process group of its own. Its paths are those of the inside.
+    ///
+    /// Must be called within a tokio runtime that has I/O and time enabled. Blocks for about a millisecond.
+    pub fn spawn(&self, mut command: Command) -> Result<Child, SpawnError> {
+        if !command.program.is_absolute() {
+            return Err(SpawnError::NotAbsolute { program: command.program });
+        }
+        let input = command.stdin.take();
+        let system = |source| SpawnError::System { program: command.program.clone(), source };
+        let (stdin, feed) = match input {
+            Some(input) => {
+                let (reader, writer) = io::pipe().map_err(system)?;
+                (OwnedFd::from(reader), Some((OwnedFd::from(writer), input)))
+            }
+            None => (fs::File::open("/dev/null").map_err(system)?.into(), None),
+        };
+        let (stdout, to_stdout) = io::pipe().map_err(system)?;
+        let (stderr, to_stderr) = io::pipe().map_err(system)?;
+        // This process lets go of its copies, or the output would never end.
+        let fds = [stdin, to_stdout.into(), to_stderr.into()];
+        let line = self.line.ask(&command, &fds)?;
+        drop(fds);
+        Child::confined(line, feed, stdout.into(), stderr.into()).map_err(system)
+    }
+
+    /// Turns to the bound that was passed, with which everything inside was killed.
+    pub fn exceeded(&self) -> watch::Receiver<Option<Exceeded>> {
+        self.line.exceeded.subscribe()
+    }
+
+    /// Kills everything inside, and waits until nothing is left.
+    pub async fn end(&self) {
+        self.line.hang_up();
+        // The sender lives as long as this value.
+        let _ = self.line.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.line.hang_up();
+    }
+}
+
+/// Until the sandbox is ready; gives its listeners.
+fn begin(socket: &UnixStream, keeper: u32, confinement: &Confinement) -> Result<Vec<TcpListener>, StartError> {
+    let lost = |error: io::Error| StartError::failed("hear from it", error);
+    socket.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
+    send(socket, &Request::Begin(Box::new(confinement.clone())), &[]).map_err(lost)?;
+    loop {
+        match receive::<Answer>(socket).map_err(lost)? {
+            Some((Answer::Unmapped, _)) => {
+                map_users(keeper).map_err(|source| StartError::Unavailable {
+                    step: "give users and groups to a user namespace".to_owned(),
+                    source,
+                })?;
+                send(socket, &Request::Mapped, &[]).map_err(lost)?;
+            }
+            Some((Answer::Ready, fds)) => {
+                socket.set_read_timeout(None).map_err(lost)?;
+                return Ok(fds.into_iter().map(TcpListener::from).collect());
+            }
+            Some((Answer::Impossible { step, error, errno }, _)) => {
+                let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
+                let unavailable =
+                    step.ends_with("namespace") || step.contains("file system") || step == "restrict files";
+                return Err(match unavailable {
+                    true => StartError::Unavailable { step, source },
+                    false => StartError::Failed { step, source },
+                });
+            }
+            Some(_) => {}
+            None => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
+/// Whoever this process may act for keeps their numbers inside: root all of them, others their own.
+fn map_users(pid: u32) -> io::Result<()> {
+    let folder = Path::new("/proc").join(pid.to_string());
+    if rustix::process::geteuid().is_root() {
+        for map in ["uid_map", "gid_map"] {
+            let all = fs::read_to_string(Path::new("/proc/self").join(map))?;
+            let same = all.lines().filter_map(|line| {
+                let mut numbers = line.split_whitespace();
+                let (inside, count) = (numbers.next()?, numbers.nth(1)?);
+                Some(format!("{inside} {inside} {count}\n"))
+            });
+            fs::write(folder.join(map), same.collect::<String>())?;
+        }
+        return Ok(());
+    }
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    fs::write(folder.join("setgroups"), "deny")?;
+    fs::write(folder.join("uid_map"), format!("{user} {user} 1"))?;
+    fs::write(folder.join("gid_map"), format!("{group} {group} 1"))
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// None once hung up.
+    socket: Mutex<Option<UnixStream>>,
+    limits: Limits,
+    next: AtomicU64,
+    programs: Mutex<Programs>,
+    exceeded: watch::Sender<Option<Exceeded>>,
+    ended: watch::Sender<bool>,
+}
+
+/// None once the sandbox has ended.
+type Programs = Option<HashMap<u64, Program>>;
+
+#[derive(Debug)]
+struct Program {
+    started: mpsc::Sender<Result<(), (Option<i32>, String)>>,
+    end: watch::Sender<Option<End>>,
+}
+
+/// None for a program whose sandbox ended.
+type End = Option<ExitStatus>;
+
+impl Shared {
+    fn ask(self: &Arc<Self>, command: &Command, fds: &[OwnedFd; 3]) -> Result<Line, SpawnError> {
+        let program = || command.program.clone();
+        let system = |source| SpawnError::System { program: program(), source };
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let ((started, answer), (end, ended)) = (mpsc::channel(), watch::channel(None));
+        let gone = || system(io::Error::other("its sandbox has ended"));
+        match &mut *self.programs.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(programs) => programs.insert(id, Program { started, end }),
+            None => return Err(gone()),
+        };
+        let request = Request::Spawn {
+            id,
+            program: program(),
+            args: command.args.clone(),
+            env: command.env.clone(),
+            current_dir: command.current_dir.clone(),
+        };
+        self.say(&request, fds).map_err(system)?;
+        match answer.recv_timeout(PATIENCE) {
+            Ok(Ok(())) => Ok(Line { shared: Arc::clone(self), id, ended }),
+            Ok(Err((errno, error))) => {
+                let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
+                Err(self.explain(command, source))
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(system(io::ErrorKind::TimedOut.into())),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(gone()),
+        }
+    }
+
+    /// What the kernel says of a program that exists outside and was not found inside is not that it doesn't exist.
+    fn explain(&self, command: &Command, source: io::Error) -> SpawnError {
+        let program = command.program.clone();
+        match source.raw_os_error() {
+            Some(libc::ENOENT | libc::EACCES) if command.current_dir.is_dir() && program.exists() => {
+                SpawnError::OutOfReach { program }
+            }
+            Some(libc::EAGAIN) if self.limits.processes.is_some() => {
+                SpawnError::TooMany { program, limit: self.limits.processes.unwrap_or_default() }
+            }
+            _ => command.explain(source),
+        }
+    }
+
+    fn say(&self, request: &Request, fds: &[OwnedFd]) -> io::Result<()> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = socket.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        let fds = fds.iter().map(OwnedFd::as_fd).collect::<Vec<_>>();
+        send(socket, request, &fds)
+    }
+
+    fn hang_up(&self) {
+        if let Some(socket) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The thread that listens has a handle of its own.
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Passes on what is heard, until the other end is gone.
+    fn listen(&self, socket: &UnixStream) {
+        // A message that makes no sense is as good as the end.
+        while let Ok(Some((answer, _))) = receive::<Answer>(socket) {
+            let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(programs) = &mut *programs else { break };
+            match answer {
+                Answer::Started { id } => {
+                    if let Some(program) = programs.get(&id) {
+                        let _ = program.started.send(Ok(()));
+                    }
+                }
+                Answer::NotStarted { id, errno, error } => {
+                    if let Some(program) = programs.remove(&id) {
+                        let _ = program.started.send(Err((errno, error)));
+                    }
+                }
+                Answer::Ended { id, code, signal } => {
+                    if let Some(program) = programs.remove(&id) {
+                        program.end.send_replace(Some(Some(ExitStatus { code, signal })));
+                    }
+                }
+                Answer::Exceeded(bound) => {
+                    self.exceeded.send_replace(Some(bound));
+                }
+                Answer::Unmapped | Answer::Ready | Answer::Impossible { .. } => {}
+            }
+        }
+        self.hang_up();
+        let left = self.programs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for program in left.into_iter().flat_map(HashMap::into_values) {
+            program.end.send_replace(Some(None));
+        }
+        self.ended.send_replace(true);
+    }
+}
+
+/// How one program of a sandbox is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    shared: Arc<Shared>,
+    id: u64,
+    ended: watch::Receiver<Option<End>>,
+}
+
+impl Line {
+    pub(crate) fn signal(&self, signal: Signal) {
+        if self.ended.borrow().is_none() {
+            // A sandbox that can't be told has ended, and the program with it.
+            let _ = self.shared.say(&Request::Signal { id: self.id, signal: signal.as_raw() }, &[]);
+        }
+    }
+
+    /// How it ended; none when its sandbox did.
+    pub(crate) async fn ended(&mut self) -> Option<ExitStatus> {
+        self.ended.wait_for(Option::is_some).await.ok().and_then(|end| (*end).flatten())
+    }
+}

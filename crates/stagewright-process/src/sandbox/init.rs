@@ -1,0 +1,237 @@
+//! The two processes that make up a sandbox, from within: the keeper, and init.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use super::monitor::{Deaths, Monitor};
+use super::wire::{Answer, Request, receive, send};
+use super::{Confinement, confine, loopback, root};
+
+/// The body of the hidden subcommand. Standard input is the socket to the engine. Must be called while the process has
+/// one thread.
+pub fn run() -> ExitCode {
+    match keep() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever started this reads messages, not words.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Makes the namespaces, starts init in them, and cleans up after it.
+fn keep() -> io::Result<()> {
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
+    let Some((Request::Begin(confinement), _)) = receive(&socket)? else { return Ok(()) };
+    if let Err(failed) = namespaces(&socket) {
+        return failed.tell(&socket);
+    }
+    // SAFETY: there is one thread, so nothing is held that the child could wait for.
+    match unsafe { libc::fork() } {
+        0 => {
+            // Back to where the keeper's caller is, with nothing of the keeper's left to do.
+            init(&socket, &confinement)
+        }
+        pid if pid > 0 => {
+            // Init alone speaks from here on, and when it ends the engine sees the end.
+            drop(socket);
+            let pid = Pid::from_raw(pid);
+            while let Err(Errno::INTR) = rustix::process::waitpid(pid, WaitOptions::empty()) {}
+            // Nobody is left to tell; what stays is below the state folder and named for this attempt.
+            let _ = fs::remove_dir_all(&confinement.scratch);
+            Ok(())
+        }
+        _ => Failed::at("start a process", io::Error::last_os_error()).tell(&socket),
+    }
+}
+
+/// A step of setting up that failed.
+struct Failed {
+    step: String,
+    error: io::Error,
+}
+
+impl Failed {
+    fn at(step: impl Into<String>, error: impl Into<io::Error>) -> Failed {
+        Failed { step: step.into(), error: error.into() }
+    }
+
+    fn tell(self, socket: &UnixStream) -> io::Result<()> {
+        let errno = self.error.raw_os_error();
+        let told = send(socket, &Answer::Impossible { step: self.step, error: self.error.to_string(), errno }, &[]);
+        told.and(Err(self.error))
+    }
+}
+
+fn namespaces(socket: &UnixStream) -> Result<(), Failed> {
+    let unshare = |flags, what: &str| {
+        // SAFETY: file descriptors stay shared with nobody: there is one thread.
+        unsafe { unshare_unsafe(flags) }.map_err(|error| Failed::at(format!("make a {what}"), error))
+    };
+    unshare(UnshareFlags::NEWUSER, "user namespace")?;
+    let mapped = send(socket, &Answer::Unmapped, &[]).and_then(|()| receive(socket));
+    match mapped {
+        Ok(Some((Request::Mapped, _))) => {}
+        Ok(_) => return Err(Failed::at("set users and groups", io::ErrorKind::ConnectionAborted)),
+        Err(error) => return Err(Failed::at("set users and groups", error)),
+    }
+    unshare(UnshareFlags::NEWNET, "network namespace")?;
+    unshare(UnshareFlags::NEWIPC, "namespace for shared memory")?;
+    unshare(UnshareFlags::NEWPID, "process namespace")
+}
+
+/// Process 1 of the sandbox.
+fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
+    let ready = (|| {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|error| Failed::at("be ended with the keeper", error))?;
+        rustix::process::setsid().map_err(|error| Failed::at("leave the terminal", error))?;
+        loopback::up().map_err(|error| Failed::at("raise the loopback", error))?;
+        let listeners = confinement.listeners.iter().map(|&port| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+            listener.map(OwnedFd::from).map_err(|error| Failed::at(format!("listen at port {port}"), error))
+        });
+        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        // SAFETY: as above.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(|error| Failed::at("make a mount namespace", error))?;
+        root::enter(confinement).map_err(|error| Failed::at(error.step, error.source))?;
+        // Nested user namespaces would bring back powers over mounts and networks, and much of the kernel with them.
+        // A kernel without the file has no such namespaces.
+        let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
+        Monitor::bound_numbers(&confinement.limits);
+        root::protect(confinement).map_err(|error| Failed::at(error.step, error.source))?;
+        let deaths = Deaths::watch().map_err(|error| Failed::at("watch for ends", error))?;
+        confine::resources(&confinement.limits).map_err(|error| Failed::at("set the limits", error))?;
+        confine::powers().map_err(|error| Failed::at("drop capabilities", error))?;
+        confine::files(confinement).map_err(|error| Failed::at("restrict files", io::Error::other(error)))?;
+        // Programs inside can't look into this process then, nor trace it.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .map_err(|error| Failed::at("hide from programs", error))?;
+        Ok((listeners, deaths))
+    })();
+    let (listeners, deaths) = match ready {
+        Ok(ready) => ready,
+        Err(failed) => return Failed::tell(failed, socket),
+    };
+    let fds = listeners.iter().map(|listener| listener.as_fd()).collect::<Vec<BorrowedFd<'_>>>();
+    send(socket, &Answer::Ready, &fds)?;
+    drop(listeners);
+    Serving { socket, confinement, deaths, running: HashMap::new(), monitor: Monitor::new(confinement.limits) }.serve()
+}
+
+/// Starts programs and tells of their ends, until the engine lets go.
+struct Serving<'a> {
+    socket: &'a UnixStream,
+    confinement: &'a Confinement,
+    deaths: Deaths,
+    /// By process number inside.
+    running: HashMap<i32, (u64, Child)>,
+    monitor: Monitor,
+}
+
+impl Serving<'_> {
+    fn serve(mut self) -> io::Result<()> {
+        loop {
+            let mut fds = [PollFd::new(self.socket, PollFlags::IN), PollFd::new(&self.deaths, PollFlags::IN)];
+            let wait = self.monitor.wait();
+            match poll(&mut fds, wait.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let (asked, died) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+            if died {
+                self.deaths.clear();
+                self.reap()?;
+            }
+            if let Some(exceeded) = self.monitor.look() {
+                // To end is to kill everything inside, at once.
+                return send(self.socket, &Answer::Exceeded(exceeded), &[]);
+            }
+            if asked {
+                let Some((request, fds)) = receive::<Request>(self.socket)? else { return Ok(()) };
+                self.answer(request, fds)?;
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {
+        match request {
+            Request::Spawn { id, program, args, env, current_dir } => {
+                let spawned = self.spawn(program, &args, env, current_dir, fds);
+                let answer = match spawned {
+                    Ok(child) => {
+                        let number = i32::try_from(child.id()).map_err(io::Error::other)?;
+                        self.running.insert(number, (id, child));
+                        Answer::Started { id }
+                    }
+                    Err(error) => Answer::NotStarted { id, errno: error.raw_os_error(), error: error.to_string() },
+                };
+                send(self.socket, &answer, &[])
+            }
+            Request::Signal { id, signal } => {
+                let leader = self.running.iter().find(|(_, (known, _))| *known == id).map(|(&number, _)| number);
+                if let (Some(leader), Some(signal)) = (leader.and_then(Pid::from_raw), Signal::from_named_raw(signal)) {
+                    // All of them gone is what was asked for.
+                    let _ = kill_process_group(leader, signal);
+                }
+                Ok(())
+            }
+            Request::Begin(_) | Request::Mapped => Ok(()),
+        }
+    }
+
+    fn spawn(
+        &self,
+        program: PathBuf,
+        args: &[String],
+        env: Vec<(String, String)>,
+        current_dir: PathBuf,
+        fds: Vec<OwnedFd>,
+    ) -> io::Result<Child> {
+        let [stdin, stdout, stderr] =
+            <[OwnedFd; 3]>::try_from(fds).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env_clear()
+            .envs(env)
+            .current_dir(current_dir)
+            .stdin(Stdio::from(stdin))
+            .stdout(Stdio::from(stdout))
+            .stderr(Stdio::from(stderr))
+            .process_group(0);
+        if let Some(bytes) = self.confinement.limits.memory {
+            // SAFETY: one system call.
+            unsafe { command.pre_exec(move || confine::address_space(bytes)) };
+        }
+        command.spawn()
+    }
+
+    /// Collects all that ended: programs that were asked for, and what they left behind.
+    fn reap(&mut self) -> io::Result<()> {
+        loop {
+            let (pid, status) = match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some(ended)) => ended,
+                Ok(None) | Err(Errno::CHILD) => return Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let Some((id, _)) = self.running.remove(&pid.as_raw_nonzero().get()) else { continue };
+            // A group ends with its leader. Until now the leader kept its number.
+            let _ = kill_process_group(pid, Signal::KILL);
+            let status = ExitStatus::from_raw(status.as_raw());
+            send(self.socket, &Answer::Ended { id, code: status.code(), signal: status.signal() }, &[])?;
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The loopback of a new network namespace, which comes without power.
+
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+/// Raises it: 127.0.0.1 and ::1 answer then, and nothing else does.
+pub(super) fn up() -> io::Result<()> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // SAFETY: all zeros is a valid value of this structure of integers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
+    // SAFETY: this request takes such a structure, which lives for the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,136 @@
+//! The sandbox: what the programs of one attempt can reach is put together for them, and nothing else exists there.
+//!
+//! ```text
+//! engine ──  socket  ── keeper (user, pid, network and IPC namespaces; waits, then removes the scratch folder)
+//!            │             └─ init (pid 1; mount namespace, Landlock, no new privileges)
+//!            └── spawn, signal ──>  ├─ program   its pipes are the engine's
+//!              <── started, ended ──└─ program
+//! ```
+//!
+//! Keeper and init are this binary again, with a hidden subcommand whose body is [`run`]. One sandbox serves one
+//! attempt, so that its programs see each other and share loopback, and none sees those of another attempt. When init
+//! ends, which it does when the engine lets go of the socket or dies, the kernel kills whatever is left, daemons with
+//! sessions of their own included.
+//!
+//! Two layers hold. The mounts of the [`Confinement`] are all the files that there are, read-only and not to be started
+//! where nothing else was asked for. [Landlock](https://docs.kernel.org/userspace-api/landlock.html) then grants the
+//! same once more, path by path; what it grants for a folder holds for all below, so that mounts alone hold in a
+//! workspace below the home folder or `/tmp`, which are the sandbox's own to write. The network namespace has a loopback of its own and nothing besides;
+//! [`Sandbox::listeners`] are sockets within it that the engine accepts from.
+//!
+//! Capabilities that could change any of this are dropped; new user namespaces can't be made inside. Programs that run
+//! for root keep what root may do with files, below the paths that were granted.
+//!
+//! Architecture invariant: this room knows paths, ports and numbers. What a stage may reach is decided elsewhere.
+
+mod confine;
+mod handle;
+mod init;
+mod loopback;
+mod monitor;
+mod root;
+mod toolchain;
+mod wire;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use handle::Line;
+pub use handle::{Sandbox, StartError, missing};
+pub use init::run;
+pub use toolchain::{Need, Provision, Tools, needs, system, without_secrets};
+pub use wire::Exceeded;
+
+/// The hidden subcommand.
+pub const SUBCOMMAND: &str = "__sandbox";
+
+/// All that exists for the programs of one attempt. Every path is absolute.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Confinement {
+    /// A folder of this attempt alone, which is removed with all in it when the sandbox ends. Its `root` must be an
+    /// empty folder: the new root is mounted there.
+    pub scratch: PathBuf,
+    /// What is mounted, in this order.
+    pub places: Vec<Place>,
+    /// What may be done, beyond what the places say: paths inside the sandbox.
+    pub rules: Vec<Rule>,
+    /// Ports of the loopback inside that the engine wants to accept connections at; 0 for any.
+    pub listeners: Vec<u16>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Something at a path inside the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Where.
+    pub path: PathBuf,
+    /// What.
+    pub source: Source,
+    /// What may be done there, and below; none for what is only there so that something below it can be granted by a
+    /// rule.
+    pub access: Option<Access>,
+}
+
+/// What is mounted at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// A file, folder or socket of the machine. The sandbox doesn't start without it.
+    Host(PathBuf),
+    /// The same, but its absence is fine.
+    HostIfThere(PathBuf),
+    /// A file or folder below a folder, as a relative path whose links don't lead out of that folder. Its absence is
+    /// fine.
+    Below(PathBuf, PathBuf),
+    /// A folder that holds other places and nothing else: it hides what would be there, and can't be written.
+    Nothing,
+    /// A symbolic link.
+    Link(PathBuf),
+    /// A folder in memory of so many bytes at most.
+    Memory(u64),
+}
+
+/// Grants an access below a path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rule {
+    /// A file, or a folder with all below.
+    pub path: PathBuf,
+    /// What may be done.
+    pub access: Access,
+}
+
+/// What programs may do with files; each includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read files and list folders.
+    Read,
+    /// Start programs.
+    Execute,
+    /// Write, make and remove.
+    Write,
+}
+
+/// Bounds of what runs in one sandbox; none for what the system sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Processes at a time.
+    pub processes: Option<u32>,
+    /// CPU time of all processes together.
+    pub cpu: Option<Duration>,
+    /// Bytes of address space of each process.
+    pub memory: Option<u64>,
+    /// Bytes of the largest file.
+    pub file_size: Option<u64>,
+}
+
+/// What of a sandbox this machine doesn't offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// What, and how the system put it.
+    pub what: String,
+    /// What to do about it.
+    pub help: String,
+}

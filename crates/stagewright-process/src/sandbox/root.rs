@@ -1,0 +1,252 @@
+//! The file system of a sandbox: an empty root with what the places name, and `/proc` and `/dev` of its own.
+//!
+//! All sources are opened before the old root goes, all targets are made after: a link inside can't lead outside.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change, move_mount, open_tree,
+    unmount,
+};
+
+use super::{Access, Confinement, Place, Source};
+
+/// Devices without state and without power.
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+const LINKS: [(&str, &str); 5] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/ptmx", "pts/ptmx"),
+];
+/// What `/dev/shm` holds at most.
+const SHARED_MEMORY: u64 = 256 * 1024 * 1024;
+const TREE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+
+/// A step that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {source}")]
+pub(super) struct RootError {
+    pub(super) step: String,
+    pub(super) source: io::Error,
+}
+
+trait Step<T> {
+    fn step(self, step: impl FnOnce() -> String) -> Result<T, RootError>;
+}
+
+impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: impl FnOnce() -> String) -> Result<T, RootError> {
+        self.map_err(|source| RootError { step: step(), source: source.into() })
+    }
+}
+
+/// Something detached that belongs at a path.
+struct Tree {
+    fd: OwnedFd,
+    path: PathBuf,
+    folder: bool,
+}
+
+/// Leaves the machine's files and enters the sandbox's. To be called in a mount namespace of its own, as init of a pid
+/// namespace of its own.
+pub(super) fn enter(confinement: &Confinement) -> Result<(), RootError> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .step(|| "keep mounts apart".into())?;
+    let trees = confinement.places.iter().filter_map(|place| tree(place).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let devices = DEVICES.iter().map(|name| {
+        let path = Path::new("/dev").join(name);
+        detach(&path, false).map(|fd| Tree { fd, path, folder: false })
+    });
+    let devices = devices.collect::<Result<Vec<_>, _>>()?;
+    let proc = file_system("proc", &[], MountAttrFlags::empty())?;
+    let terminals = file_system("devpts", &[("newinstance", ""), ("ptmxmode", "0666")], MountAttrFlags::empty()).ok();
+    change_root(&confinement.scratch.join("root"))?;
+    attach(&Tree { fd: proc, path: "/proc".into(), folder: true })?;
+    for tree in &devices {
+        attach(tree)?;
+    }
+    for (link, target) in LINKS {
+        symlink(target, link).step(|| format!("link {link}"))?;
+    }
+    if let Some(fd) = terminals {
+        attach(&Tree { fd, path: "/dev/pts".into(), folder: true })?;
+    }
+    memory(Path::new("/dev/shm"), SHARED_MEMORY)?;
+    let mut trees = trees.iter().peekable();
+    for place in &confinement.places {
+        match &place.source {
+            Source::Host(_) | Source::HostIfThere(_) | Source::Below(..) => {
+                if let Some(tree) = trees.next_if(|tree| tree.path == place.path) {
+                    attach(tree)?;
+                }
+            }
+            Source::Nothing => nothing(&place.path)?,
+            Source::Memory(bytes) => memory(&place.path, *bytes)?,
+            Source::Link(target) => {
+                folders(place.path.parent().unwrap_or(Path::new("/")))?;
+                symlink(target, &place.path).step(|| format!("link {}", place.path.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what is left to be changed. To be called inside, once everything is set up.
+pub(super) fn protect(confinement: &Confinement) -> Result<(), RootError> {
+    // Some files here obey whoever has the number of root, whatever they are root of.
+    for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
+        let path = Path::new(path);
+        if path.exists() {
+            let fd = detach(path, true)?;
+            set_attributes(fd.as_fd(), libc::MOUNT_ATTR_RDONLY).step(|| format!("protect {}", path.display()))?;
+            attach(&Tree { fd, path: path.to_owned(), folder: path.is_dir() })?;
+        }
+    }
+    let hidden = confinement.places.iter().filter(|place| place.source == Source::Nothing);
+    for path in hidden.map(|place| place.path.as_path()).filter(|path| path.is_dir()).chain([Path::new("/")]) {
+        let mount = open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLOEXEC);
+        mount
+            .map_err(io::Error::from)
+            .and_then(|mount| mount_setattr(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, libc::AT_EMPTY_PATH))
+            .step(|| format!("protect {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// None for what isn't of the machine, or may be missing and is.
+fn tree(place: &Place) -> Result<Option<Tree>, RootError> {
+    let fd = match &place.source {
+        Source::Host(source) => detach(source, true)?,
+        Source::HostIfThere(source) if source.exists() => detach(source, true)?,
+        Source::Below(folder, path) => match open_below(folder, path) {
+            Ok(found) => open_tree(&found, "", TREE | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE)
+                .step(|| format!("take {}", path.display()))?,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(Errno::XDEV) => {
+                let out = io::Error::other("a link leads out of the workspace");
+                return Err(out).step(|| format!("take {}", path.display()));
+            }
+            Err(error) => return Err(error).step(|| format!("take {}", path.display())),
+        },
+        Source::HostIfThere(_) | Source::Nothing | Source::Link(_) | Source::Memory(_) => return Ok(None),
+    };
+    let denied = match place.access {
+        Some(Access::Write) => 0,
+        Some(Access::Execute) => libc::MOUNT_ATTR_RDONLY,
+        Some(Access::Read) | None => libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOEXEC,
+    };
+    set_attributes(fd.as_fd(), denied | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)
+        .step(|| format!("protect {}", place.path.display()))?;
+    let stat = rustix::fs::fstat(&fd).step(|| format!("look at {}", place.path.display()))?;
+    let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    Ok(Some(Tree { fd, path: place.path.clone(), folder }))
+}
+
+/// What comes from a repository is nothing to be followed out of it.
+fn open_below(folder: &Path, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = openat2(CWD, folder, flags | OFlags::DIRECTORY, Mode::empty(), ResolveFlags::empty())?;
+    openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+}
+
+/// A copy of what is mounted at a path, attached nowhere.
+fn detach(source: &Path, recursive: bool) -> Result<OwnedFd, RootError> {
+    let flags = if recursive { TREE | OpenTreeFlags::AT_RECURSIVE } else { TREE };
+    open_tree(CWD, source, flags).step(|| format!("take {}", source.display()))
+}
+
+fn attach(tree: &Tree) -> Result<(), RootError> {
+    let Tree { fd, path, folder } = tree;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    if *folder {
+        folders(path)?;
+    } else {
+        folders(parent)?;
+        if fs::symlink_metadata(path).is_err() {
+            let made = OpenOptions::new().write(true).create_new(true).open(path);
+            made.step(|| format!("make {}", path.display()))?;
+        }
+    }
+    move_mount(fd, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).step(|| format!("mount {}", path.display()))
+}
+
+fn folders(path: &Path) -> Result<(), RootError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path).step(|| format!("make {}", path.display()))
+}
+
+/// The paths are those of before until this returns.
+fn change_root(base: &Path) -> Result<(), RootError> {
+    mount("tmpfs", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755,size=16m"))
+        .step(|| format!("mount a root at {}", base.display()))?;
+    std::env::set_current_dir(base).step(|| "go to the new root".into())?;
+    // The old root lands on top of the new one, from where it is taken away.
+    rustix::process::pivot_root(".", ".").step(|| "change the root".into())?;
+    unmount(".", UnmountFlags::DETACH).step(|| "leave the old root".into())?;
+    std::env::set_current_dir("/").step(|| "go to the root".into())
+}
+
+fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, RootError> {
+    let made = (|| {
+        let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (key, value) in options {
+            match *value {
+                "" => rustix::mount::fsconfig_set_flag(&fs, *key)?,
+                value => fsconfig_set_string(&fs, *key, value)?,
+            }
+        }
+        fsconfig_create(&fs)?;
+        let safe = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes | safe)
+    })();
+    made.step(|| format!("make a {kind} file system"))
+}
+
+/// Places below it are still to be made; [`protect`] makes it read-only.
+fn nothing(path: &Path) -> Result<(), RootError> {
+    if path.is_file() {
+        // A folder can't be mounted on a file; an empty file hides it as well.
+        let null = detach(Path::new("/dev/null"), false)?;
+        return attach(&Tree { fd: null, path: path.to_owned(), folder: false });
+    }
+    let fd = file_system("tmpfs", &[("mode", "0755"), ("size", "16m")], MountAttrFlags::empty())?;
+    attach(&Tree { fd, path: path.to_owned(), folder: true })
+}
+
+fn memory(path: &Path, bytes: u64) -> Result<(), RootError> {
+    let size = bytes.to_string();
+    let attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
+    let fd = file_system("tmpfs", &[("mode", "1777"), ("size", &size)], attributes)?;
+    attach(&Tree { fd, path: path.to_owned(), folder: true })
+}
+
+fn set_attributes(tree: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+    mount_setattr(tree, attributes, libc::AT_EMPTY_PATH | libc::AT_RECURSIVE)
+}
+
+fn mount_setattr(tree: BorrowedFd<'_>, attributes: u64, flags: i32) -> io::Result<()> {
+    let change = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is a terminated string and the structure is as long as is said, for the time of the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            std::ptr::from_ref(&change),
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,163 @@
+//! Messages between the engine and a sandbox: a length, JSON of it, and descriptors beside the length.
+//!
+//! The engine doesn't trust what comes from inside: lengths are bounded, and a message about a program that it never
+//! asked for is passed over.
+
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Confinement;
+
+/// Arguments and environment of one program are at most a few megabytes: the kernel takes no more.
+const LONGEST: usize = 16 * 1024 * 1024;
+/// Descriptors beside one message.
+const DESCRIPTORS: usize = 64;
+
+/// What the engine says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// The first message.
+    Begin(Box<Confinement>),
+    /// The users and groups of the namespace are set.
+    Mapped,
+    /// With three descriptors: standard input, output and error.
+    Spawn { id: u64, program: PathBuf, args: Vec<String>, env: Vec<(String, String)>, current_dir: PathBuf },
+    /// To the group of a program.
+    Signal { id: u64, signal: i32 },
+}
+
+/// What the sandbox says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// The namespaces are there, and want users.
+    Unmapped,
+    /// It is set up. With the descriptors of the listeners.
+    Ready,
+    /// It can't be set up.
+    Impossible {
+        step: String,
+        error: String,
+        errno: Option<i32>,
+    },
+    Started {
+        id: u64,
+    },
+    NotStarted {
+        id: u64,
+        errno: Option<i32>,
+        error: String,
+    },
+    Ended {
+        id: u64,
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
+    /// Everything inside was killed.
+    Exceeded(Exceeded),
+}
+
+/// A bound that was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exceeded {
+    /// There were more processes.
+    Processes(u32),
+    /// They took more CPU time, in milliseconds.
+    Cpu(u64),
+}
+
+pub(super) fn send<T: Serialize>(mut socket: &UnixStream, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let body = serde_json::to_vec(message)?;
+    let length = u32::try_from(body.len()).ok().filter(|&length| length as usize <= LONGEST);
+    let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"))?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "there are too many descriptors"));
+    }
+    // Four bytes go as a whole or not at all.
+    loop {
+        let head = length.to_le_bytes();
+        match rustix::net::sendmsg(socket, &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL) {
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    socket.write_all(&body)
+}
+
+/// None at the end.
+pub(super) fn receive<T: DeserializeOwned>(mut socket: &UnixStream) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut head = [0; 4];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        let mut into = [IoSliceMut::new(&mut head)];
+        match rustix::net::recvmsg(socket.as_fd(), &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(message) => break message.bytes,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    if got == 0 {
+        return Ok(None);
+    }
+    let fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let fds = fds.flatten().collect();
+    socket.read_exact(&mut head[got..])?;
+    let length = u32::from_le_bytes(head) as usize;
+    if length > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
+    }
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body)?;
+    Ok(Some((serde_json::from_slice(&body)?, fds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_whole_and_with_their_descriptors() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let (mut end, far) = UnixStream::pair().unwrap();
+        let args = vec!["x".repeat(1 << 20)];
+        let said = std::thread::spawn(move || {
+            let id = 7;
+            let request =
+                Request::Spawn { id, program: "/bin/true".into(), args, env: Vec::new(), current_dir: "/".into() };
+            send(&one, &request, &[far.as_fd()]).unwrap();
+            send(&one, &Request::Mapped, &[]).unwrap();
+        });
+        let (spawn, fds) = receive::<Request>(&other).unwrap().unwrap();
+        assert!(matches!(spawn, Request::Spawn { id: 7, args, .. } if args[0].len() == 1 << 20));
+        let mut far = UnixStream::from(fds.into_iter().next().unwrap());
+        far.write_all(b"!").unwrap();
+        let mut byte = [0];
+        end.read_exact(&mut byte).unwrap();
+        assert_eq!(byte, *b"!");
+        said.join().unwrap();
+        assert!(matches!(receive::<Request>(&other).unwrap().unwrap(), (Request::Mapped, fds) if fds.is_empty()));
+        assert!(receive::<Request>(&other).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_length_beyond_the_bound_is_refused() {
+        let (mut one, other) = UnixStream::pair().unwrap();
+        one.write_all(&u32::MAX.to_le_bytes()).unwrap();
+        assert!(receive::<Answer>(&other).is_err());
+    }
+}

@@ -1,0 +1,286 @@
+//! Real programs in real sandboxes. They need a kernel with user namespaces and Landlock.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stagewright_process::sandbox::{
+    Access, Confinement, Exceeded, Limits, Place, Sandbox, Source, StartError, missing, system,
+};
+use stagewright_process::{Child, Command, ExitStatus, Source as Stream};
+use tempfile::TempDir;
+
+use crate::{sh, until};
+
+const EXE: &str = env!("CARGO_BIN_EXE_stagewright-sandbox");
+
+/// A workspace with a folder to read and a folder to write, and a place outside of it.
+struct World {
+    _keep: TempDir,
+    work: PathBuf,
+    outside: PathBuf,
+    confinement: Confinement,
+}
+
+fn world() -> World {
+    let keep = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(keep.path()).unwrap();
+    let [work, outside, scratch] = ["work", "outside", "scratch"].map(|name| root.join(name));
+    for folder in [work.join("src"), work.join("out"), outside.clone(), scratch.join("root"), scratch.join("tmp")] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    fs::write(work.join("src/open"), "for all\n").unwrap();
+    fs::write(work.join("closed"), "for nobody\n").unwrap();
+    fs::write(outside.join("secret"), "hunter2\n").unwrap();
+    let (mut places, rules) = system(&scratch);
+    places.push(Place { path: work.clone(), source: Source::Nothing, access: None });
+    for (name, access) in [("src", Access::Read), ("out", Access::Write), ("absent", Access::Read)] {
+        let source = Source::Below(work.clone(), name.into());
+        places.push(Place { path: work.join(name), source, access: Some(access) });
+    }
+    let limits = Limits { processes: Some(200), ..Limits::default() };
+    World { _keep: keep, work, outside, confinement: Confinement { scratch, places, rules, listeners: vec![], limits } }
+}
+
+impl World {
+    /// A scratch folder serves one sandbox.
+    fn renew(&self) {
+        until("the scratch folder is gone", || !self.confinement.scratch.exists());
+        for folder in ["root", "tmp"] {
+            fs::create_dir_all(self.confinement.scratch.join(folder)).unwrap();
+        }
+    }
+
+    fn sandbox(&self) -> Sandbox {
+        Sandbox::start(Path::new(EXE), &self.confinement).unwrap()
+    }
+
+    fn command(&self, script: &str) -> Command {
+        Command { current_dir: self.work.clone(), ..sh(script) }
+    }
+}
+
+/// Both streams together, and the end.
+async fn finish(mut child: Child) -> (String, ExitStatus) {
+    let mut output = Vec::new();
+    while let Some((_, data)) = child.next_chunk().await {
+        output.extend(data);
+    }
+    (String::from_utf8_lossy(&output).into_owned(), child.wait().await.unwrap())
+}
+
+async fn says(world: &World, script: &str) -> (String, ExitStatus) {
+    let sandbox = world.sandbox();
+    let said = finish(sandbox.spawn(world.command(script)).unwrap()).await;
+    sandbox.end().await;
+    said
+}
+
+#[tokio::test]
+async fn what_was_granted_works_and_nothing_else_does() {
+    let world = world();
+    let script = format!(
+        "cat src/open; echo made > out/new; cat out/new
+         cat closed; echo x > src/open; echo x > new; cat {}/secret; chmod 777 src/open; ls /root /home
+         cat /etc/shadow; cat /etc/passwd > /dev/null && echo public; mktemp > /dev/null && echo scratch
+         echo core > /proc/sys/kernel/core_pattern; mkdir /x; ls -d /etc",
+        world.outside.display()
+    );
+    let (said, status) = says(&world, &script).await;
+    assert!(status.success(), "{said}");
+    for word in ["for all", "made", "public", "scratch"] {
+        assert!(said.contains(word), "{word} is not in {said}");
+    }
+    for word in ["for nobody", "hunter2", "root:"] {
+        assert!(!said.contains(word), "{word} is in {said}");
+    }
+    assert_eq!(said.matches("Permission denied").count() + said.matches("Read-only").count(), 6, "{said}");
+    assert_eq!(fs::read_to_string(world.work.join("src/open")).unwrap(), "for all\n");
+    assert_eq!(fs::read_to_string(world.work.join("out/new")).unwrap(), "made\n");
+    until("the scratch folder is gone", || !world.confinement.scratch.exists());
+}
+
+#[tokio::test]
+async fn programs_see_each_other_and_no_process_beside_them() {
+    let world = world();
+    let sandbox = world.sandbox();
+    let mut daemon = sandbox.spawn(world.command("echo up; exec sleep 600")).unwrap();
+    assert_eq!(daemon.next_chunk().await.unwrap(), (Stream::Stdout, b"up\n".to_vec()));
+    let script = format!(
+        "ps() {{ for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done; }}
+         ps; cat /proc/1/environ; ls /proc/{}/fd; kill -9 1; echo still here",
+        std::process::id()
+    );
+    let (said, status) = finish(sandbox.spawn(world.command(&script)).unwrap()).await;
+    assert!(status.success() && said.contains("sleep 600") && said.contains("still here"), "{said}");
+    assert!(!said.contains("nextest") && !said.contains("PATH="), "{said}");
+    daemon.interrupt();
+    assert_eq!(daemon.wait().await.unwrap().signal, Some(15));
+}
+
+#[tokio::test]
+async fn there_is_no_network_but_the_listeners_of_the_engine() {
+    let mut world = world();
+    let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    world.confinement.listeners = vec![0];
+    let mut sandbox = world.sandbox();
+    let [inside] = <[_; 1]>::try_from(sandbox.listeners()).unwrap();
+    let script = format!(
+        "try() {{ (exec 3<>/dev/tcp/$1/$2 && echo open $3) 2>&1; }}
+         try 127.0.0.1 {} host; try 127.0.0.1 {} engine; try 169.254.169.254 80 metadata
+         (echo x > /dev/udp/10.255.255.53/53 && echo open dns) 2>&1; cat /proc/net/dev",
+        host.local_addr().unwrap().port(),
+        inside.local_addr().unwrap().port()
+    );
+    let command = Command {
+        program: "/bin/bash".into(),
+        args: vec!["-c".into(), script],
+        current_dir: world.work.clone(),
+        ..Command::default()
+    };
+    let (said, _) = finish(sandbox.spawn(command).unwrap()).await;
+    assert!(said.contains("open engine"), "{said}");
+    assert!(!said.contains("open host") && !said.contains("open metadata") && !said.contains("open dns"), "{said}");
+    assert_eq!(
+        said.lines().filter(|line| line.contains(": ")).filter(|line| line.contains("lo:")).count(),
+        1,
+        "{said}"
+    );
+    assert!(inside.accept().is_ok());
+}
+
+#[tokio::test]
+async fn whatever_happens_inside_ends_with_the_sandbox() {
+    let world = world();
+    let sandbox = world.sandbox();
+    // A daemon as they come: another session, no parent, no pipes.
+    let script = "setsid sh -c 'trap \"\" TERM HUP INT; echo $$ > out/inside; exec sleep 600' \
+                  < /dev/null > /dev/null 2>&1 & while ! test -s out/inside; do sleep 0.01; done";
+    let (_, status) = finish(sandbox.spawn(world.command(script)).unwrap()).await;
+    assert!(status.success());
+    let sleepers = || {
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let lines = all.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
+        lines.filter(|line| line == "sleep\0600\0").count()
+    };
+    let before = sleepers();
+    assert!(before > 0);
+    sandbox.end().await;
+    until("the daemon is dead", || sleepers() < before);
+}
+
+#[tokio::test]
+async fn bounds_end_what_passes_them() {
+    let mut bounded = world();
+    bounded.confinement.limits = Limits { processes: Some(20), file_size: Some(4096), ..Limits::default() };
+    let sandbox = bounded.sandbox();
+    let child = sandbox.spawn(bounded.command("for i in $(seq 100); do sleep 600 & done; sleep 600")).unwrap();
+    let mut exceeded = sandbox.exceeded();
+    assert_eq!(*exceeded.wait_for(Option::is_some).await.unwrap(), Some(Exceeded::Processes(20)));
+    let mut child = child;
+    assert!(child.wait().await.is_err(), "it ended with its sandbox");
+
+    bounded.renew();
+    let (said, status) = says(&bounded, "head -c 8192 /dev/zero > out/large; stat -c %s out/large").await;
+    assert!(said.contains("4096"), "{said} {status}");
+
+    let mut world = world();
+    world.confinement.limits = Limits { cpu: Some(Duration::from_millis(1500)), ..Limits::default() };
+    let sandbox = world.sandbox();
+    let spin = "for i in 1 2 3; do (while :; do :; done) & done; wait";
+    let _child = sandbox.spawn(world.command(spin)).unwrap();
+    let mut exceeded = sandbox.exceeded();
+    assert_eq!(*exceeded.wait_for(Option::is_some).await.unwrap(), Some(Exceeded::Cpu(1500)));
+}
+
+#[tokio::test]
+async fn what_the_engine_keeps_to_itself_can_be_hidden() {
+    let mut world = world();
+    fs::create_dir(world.work.join("out/state")).unwrap();
+    fs::write(world.work.join("out/state/journal"), "journal\n").unwrap();
+    world.confinement.places.push(Place { path: world.work.join("out/state"), source: Source::Nothing, access: None });
+    let (said, _) =
+        says(&world, "cat out/state/journal; ls out/state; touch out/state/x; umount out/state; rm -r out/state").await;
+    assert!(!said.contains("journal\n") || said.contains("No such file"), "{said}");
+    assert_eq!(fs::read_to_string(world.work.join("out/state/journal")).unwrap(), "journal\n");
+    assert!(!world.work.join("out/state/x").exists());
+}
+
+#[tokio::test]
+async fn sockets_are_there_when_they_were_granted() {
+    let world = world();
+    let path = world.outside.join("daemon.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let connect = Command {
+        program: "/usr/bin/perl".into(),
+        args: vec![
+            "-MIO::Socket::UNIX".into(),
+            "-e".into(),
+            format!("print IO::Socket::UNIX->new(Peer => '{}') ? 'connected' : 'refused'", path.display()),
+        ],
+        current_dir: world.work.clone(),
+        ..Command::default()
+    };
+    let sandbox = world.sandbox();
+    assert_eq!(finish(sandbox.spawn(connect.clone()).unwrap()).await.0, "refused");
+    sandbox.end().await;
+    world.renew();
+    let mut granted = world;
+    granted.confinement.places.push(Place {
+        path: path.clone(),
+        source: Source::Host(path),
+        access: Some(Access::Write),
+    });
+    let sandbox = granted.sandbox();
+    assert_eq!(finish(sandbox.spawn(connect).unwrap()).await.0, "connected");
+}
+
+#[tokio::test]
+async fn input_reaches_a_program_and_what_is_missing_is_named() {
+    let world = world();
+    let sandbox = world.sandbox();
+    let cat = Command { stdin: Some(b"words".to_vec()), ..world.command("cat; exit 3") };
+    assert_eq!(
+        finish(sandbox.spawn(cat).unwrap()).await,
+        ("words".to_owned(), ExitStatus { code: Some(3), signal: None })
+    );
+    let hidden = world.outside.join("tool");
+    fs::copy("/bin/true", &hidden).unwrap();
+    let error = sandbox.spawn(Command { program: hidden, ..world.command("") }).unwrap_err();
+    assert!(error.to_string().contains("not within the sandbox"), "{error}");
+    let error = sandbox.spawn(Command { program: "/no/such".into(), ..world.command("") }).unwrap_err();
+    assert!(error.to_string().contains("does not exist"), "{error}");
+    let mut confinement = world.confinement.clone();
+    confinement.places.push(Place { path: "/x".into(), source: Source::Host("/no/such".into()), access: None });
+    assert!(matches!(Sandbox::start(Path::new(EXE), &confinement), Err(StartError::Failed { .. })));
+}
+
+/// What a repository holds is not trusted: neither are its links.
+#[test]
+fn a_link_in_the_workspace_leads_nowhere_else() {
+    for (name, access) in [("src", Access::Read), ("out", Access::Write)] {
+        let world = world();
+        let link = world.work.join(name);
+        fs::remove_dir_all(&link).unwrap();
+        std::os::unix::fs::symlink(&world.outside, &link).unwrap();
+        let error = Sandbox::start(Path::new(EXE), &world.confinement).unwrap_err();
+        assert!(error.to_string().contains("leads out of the workspace"), "{access:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_only_be_read_may_not_be_started() {
+    let world = world();
+    for folder in ["src", "out"] {
+        fs::copy("/bin/true", world.work.join(folder).join("tool")).unwrap();
+    }
+    let (said, _) = says(&world, "src/tool && echo started src; out/tool && echo started out").await;
+    assert!(said.contains("started out") && !said.contains("started src"), "{said}");
+}
+
+#[test]
+fn this_machine_offers_what_it_takes() {
+    let scratch = tempfile::tempdir().unwrap();
+    assert_eq!(missing(Path::new(EXE), &scratch.path().join("probe")), Ok(()));
+}
