@@ -162,7 +162,7 @@ async fn whatever_happens_inside_ends_with_the_sandbox() {
     let sleepers = || {
         let all = fs::read_dir("/proc").unwrap().flatten();
         let lines = all.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
-        lines.filter(|line| line == "sleep\0600\0").count()
+        lines.filter(|line| line == "sleep\x00600\x00").count()
     };
     let before = sleepers();
     assert!(before > 0);
