@@ -8,8 +8,8 @@ use fastrand::Rng;
 use serde_json::json;
 use stagewright_engine::{EffectClass, PluginFacts};
 use stagewright_model::{
-    Backoff, Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, MatrixCell, Permissions, Plan,
-    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Template, Trust,
+    Backoff, Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, Limits, MatrixCell,
+    Permissions, Plan, PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Template, Trust,
 };
 
 use crate::world::BASE;
@@ -129,6 +129,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind) -> Stage {
         trust: Trust::default(),
         memory: None,
         log_limit: None,
+        limits: Limits::default(),
         location: Default::default(),
         line: 1,
     }

@@ -10,6 +10,7 @@
 mod diagnostic;
 mod expression;
 mod freeze;
+mod grants;
 mod input;
 mod nearest;
 mod plan;
@@ -19,10 +20,11 @@ mod shape;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
+pub use grants::{Limits, Permissions, Sandbox};
 pub use input::InputError;
 pub use plan::{
-    Backoff, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Permissions, Plan,
-    PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
+    Backoff, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan, PluginRef, Queue,
+    Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
 };
 pub use read::PluginNames;
 pub use shape::{duration, json_schema};

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use crate::expression::{Expression, Template};
 use crate::freeze::{self, Freeze, Frozen};
+use crate::grants::{Limits, Permissions, Sandbox};
 
 /// Position of a stage in [`Plan::stages`]; stable for one plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Plan {
     pub name: String,
     /// `[pipeline] description`.
     pub description: Option<String>,
+    /// `[pipeline] sandbox`.
+    pub sandbox: Sandbox,
     /// `[on]`.
     pub triggers: Triggers,
     /// `[inputs.*]`.
@@ -85,6 +88,7 @@ impl Plan {
         Plan {
             name: name.to_owned(),
             description: None,
+            sandbox: Sandbox::default(),
             triggers: Triggers::default(),
             inputs: BTreeMap::new(),
             env: BTreeMap::new(),
@@ -167,6 +171,8 @@ pub struct Stage {
     pub memory: Option<u64>,
     /// The log's size, bytes (`log-limit`); what comes after ends the stage.
     pub log_limit: Option<u64>,
+    /// `[stages.NAME.limits]`.
+    pub limits: Limits,
     /// Where the table's header stands.
     pub location: SourceSpan,
     /// 1-based line of `location`.
@@ -271,40 +277,6 @@ impl Default for Backoff {
     fn default() -> Self {
         Backoff { initial: Duration::from_secs(1), factor: 2, max: Duration::from_secs(60) }
     }
-}
-
-/// `[stages.NAME.permissions]`: all that the stage's plugin may touch. Empty means nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-pub struct Permissions {
-    /// Programs that may be started: a name looked up in `PATH`, or a path; `*` for any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub process: Vec<String>,
-    /// Files and folders (with all below) that may be read, relative to the workspace; globs allowed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub read: Vec<String>,
-    /// The same, to be written (and read).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub write: Vec<String>,
-    /// Origins that may be called: `https://host:port`, `host` for https on 443, `*` as a port for any, `cargo` for
-    /// the hosts that cargo is configured with.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub net: Vec<String>,
-    /// Secrets whose handles the stage may get.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<String>,
-    /// Secrets whose plain text the stage may read; a subset of `secrets`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub reveal: Vec<String>,
-    /// Image repositories, without tag, that may be pushed to or resolved: `local/app`, `ghcr.io/acme/*`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub registry: Vec<String>,
-    /// Names of local services that the stage may start and stop.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub service: Vec<String>,
-    /// Variables of the engine's own environment that processes of the stage inherit.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub env: Vec<String>,
 }
 
 /// `environment`, as in `"staging"` or `{ name = "staging", url = "${{ … }}" }`.

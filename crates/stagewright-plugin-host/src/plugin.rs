@@ -115,7 +115,7 @@ impl Description {
     /// The permissions' keys that the plugin could make use of, by interface: what an audit shows.
     pub fn permissions(&self) -> BTreeMap<&str, &'static [&'static str]> {
         const KEYS: [(&str, &[&str]); 6] = [
-            ("process", &["process", "env"]),
+            ("process", &["process", "socket", "env"]),
             ("workspace", &["read", "write"]),
             ("http", &["net"]),
             ("secrets", &["secrets", "reveal"]),

@@ -14,6 +14,8 @@ use crate::path::{PathRules, WorkspacePath};
 
 /// The token in `permissions.net` that stands for the hosts which cargo is configured with.
 const CARGO: &str = "cargo";
+/// What begins an entry of `permissions.net` that is for programs alone.
+const TCP: &str = "tcp://";
 
 /// A stage's permissions, ready to be asked.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Policy {
         };
         let rules = |key: &str, rules: &[String]| PathRules::parse(rules).map_err(|error| invalid(key, &error));
         let mut net = Vec::new();
-        for rule in &permissions.net {
+        for rule in permissions.net.iter().filter(|rule| !rule.starts_with(TCP)) {
             let expanded = if rule == CARGO { cargo_hosts } else { std::slice::from_ref(rule) };
             for rule in expanded {
                 net.push(OriginRule::parse(rule).map_err(|why| invalid("net", &why))?);

@@ -111,7 +111,7 @@ fn powers(stage: &Stage) -> String {
     }
 }
 
-fn granted(permissions: &Permissions) -> [(&'static str, &[String]); 9] {
+fn granted(permissions: &Permissions) -> [(&'static str, &[String]); 10] {
     [
         ("process", &permissions.process),
         ("read", &permissions.read),
@@ -121,6 +121,7 @@ fn granted(permissions: &Permissions) -> [(&'static str, &[String]); 9] {
         ("reveal", &permissions.reveal),
         ("registry", &permissions.registry),
         ("service", &permissions.service),
+        ("socket", &permissions.socket),
         ("env", &permissions.env),
     ]
 }

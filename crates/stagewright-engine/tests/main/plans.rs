@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use stagewright_model::{
-    Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, MatrixCell, Permissions, Plan,
+    Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, Limits, MatrixCell, Permissions, Plan,
     PluginRef, Queue, Retry, Stage, StageIndex, StageKind, Template, Trust,
 };
 
@@ -32,6 +32,7 @@ pub(crate) fn stage(name: &str, needs: &[u32]) -> Stage {
         trust: Trust::default(),
         memory: None,
         log_limit: None,
+        limits: Limits::default(),
         location: Default::default(),
         line: 1,
     }

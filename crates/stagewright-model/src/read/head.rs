@@ -9,6 +9,7 @@ use super::uses::{Uses, View};
 use super::{freeze, teams};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
+use crate::grants::Sandbox;
 use crate::plan::{
     Concurrency, Environment, InputDeclaration, InputKind, Queue, SecretDeclaration, SourceSpan, Triggers,
 };
@@ -17,6 +18,7 @@ use crate::plan::{
 pub(super) struct Head<'t> {
     pub(super) name: String,
     pub(super) description: Option<String>,
+    pub(super) sandbox: Sandbox,
     pub(super) triggers: Triggers,
     pub(super) inputs: BTreeMap<String, InputDeclaration>,
     pub(super) env: BTreeMap<String, Template>,
@@ -33,6 +35,10 @@ pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Repor
     Head {
         name: file.table("pipeline").string("name").unwrap_or_default(),
         description: file.table("pipeline").string("description"),
+        sandbox: match file.table("pipeline").text("sandbox").map(|sandbox| sandbox.value) {
+            Some("preferred") => Sandbox::Preferred,
+            _ => Sandbox::Required,
+        },
         triggers: triggers(file.table("on")),
         inputs: file.table("inputs").entries().into_iter().map(|(name, value)| input(name, value, report)).collect(),
         env: env(file.table("env"), View::Pipeline, uses, report),

@@ -179,11 +179,23 @@ fn assemble(
         let line = line_starts.partition_point(|&start| start <= draft.stage.location.start) + 1;
         stages.extend(multiply(draft, needs, line));
     }
-    let Head { name, description, triggers, inputs, env, secrets, environments, teams, concurrency, declared: _ } =
-        head;
+    let Head {
+        name,
+        description,
+        sandbox,
+        triggers,
+        inputs,
+        env,
+        secrets,
+        environments,
+        teams,
+        concurrency,
+        declared: _,
+    } = head;
     Some(Plan {
         name,
         description,
+        sandbox,
         triggers,
         inputs,
         env,

@@ -11,9 +11,8 @@ use super::matrix::{self, Matrix};
 use super::uses::{Use, Uses, View};
 use crate::diagnostic::Report;
 use crate::expression::{MARKER, Template};
-use crate::plan::{
-    Backoff, EnvironmentRef, Permissions, PluginRef, Retry, RetryCause, SourceSpan, Stage, StageKind, Trust,
-};
+use crate::grants::{Limits, Permissions};
+use crate::plan::{Backoff, EnvironmentRef, PluginRef, Retry, RetryCause, SourceSpan, Stage, StageKind, Trust};
 
 /// A stage as it was read, before its needs are looked up and its matrix is multiplied out.
 pub(super) struct Draft<'t> {
@@ -75,6 +74,7 @@ pub(super) fn read<'t>(
         },
         memory: fields.size("memory"),
         log_limit: fields.size("log-limit"),
+        limits: limits(fields.table("limits")),
         // A table that only its sub-tables mention has no header.
         location: if header.end > header.start { header } else { name.span },
         line: 0,
@@ -151,6 +151,19 @@ fn permissions(fields: Fields<'_>) -> Permissions {
         reveal: fields.strings("reveal"),
         registry: fields.strings("registry"),
         service: fields.strings("service"),
+        socket: fields.strings("socket"),
         env: fields.strings("env"),
+    }
+}
+
+fn limits(fields: Fields<'_>) -> Limits {
+    Limits {
+        cpu: fields.duration("cpu"),
+        process_memory: fields.size("process-memory"),
+        processes: fields.count("processes"),
+        log_lines: fields.count("log-lines").map(u64::from),
+        artifacts: fields.size("artifacts"),
+        workspace: fields.size("workspace"),
+        requests: fields.count("requests"),
     }
 }

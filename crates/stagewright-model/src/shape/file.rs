@@ -31,6 +31,8 @@ const GLOB: Shape = Shape::Text(Format::Glob);
 const PATH: Shape = Shape::Text(Format::WorkspacePath);
 const VARIABLE: Shape = Shape::Text(Format::Variable);
 
+const COUNT: Shape = Shape::Integer(1, 1_000_000_000);
+
 /// The whole file.
 pub(crate) static FILE: Table = closed(&[
     required("schema", Shape::Integer(1, 1), "Version of this format: 1."),
@@ -49,6 +51,12 @@ pub(crate) static FILE: Table = closed(&[
 static PIPELINE: Table = closed(&[
     required("name", Shape::Text(Format::Name), "Names the pipeline in runs, events and `stagewright run NAME`."),
     key("description", TEXT, "What the pipeline is for."),
+    with_default(
+        "sandbox",
+        "\"required\"",
+        Shape::Text(Format::Choice(&["required", "preferred"])),
+        "On a machine that can't confine programs: start none, or start them unconfined.",
+    ),
 ]);
 
 static ON: Table = closed(&[
@@ -192,6 +200,7 @@ static STAGE: Table = closed(&[
     key("digest", Shape::Text(Format::Digest), "`sha256:…` of a native library."),
     key("memory", Shape::Text(Format::Size), "Memory of the plugin, as in `256MiB`."),
     key("log-limit", Shape::Text(Format::Size), "Size of the log, as in `10MiB`; more ends the stage."),
+    key("limits", Shape::Table(&LIMITS), "How much the stage may use up."),
 ]);
 
 static ANYTHING: Table = open(&Others { what: "a key", rule: NameRule::Any, shape: Shape::Anything });
@@ -242,8 +251,8 @@ static PERMISSIONS: Table = closed(&[
     key(
         "net",
         texts(&Shape::Text(Format::Origin)),
-        "Origins that may be called: `https://HOST:PORT`, `HOST` for https on 443, `*` for any port, `cargo` for the \
-         registry hosts of cargo's own configuration.",
+        "Origins that may be called: `https://HOST:PORT`, `HOST` for https on 443, `*` for any port; `tcp://HOST:PORT` \
+         for programs alone; `cargo`, `npm` and `pip` for the package hosts that those are configured with.",
     ),
     key("secrets", texts(&TEXT), "Secrets that may be attached to requests and processes."),
     key("reveal", texts(&TEXT), "Secrets whose plain text may be read; these must be in `secrets` too."),
@@ -252,6 +261,26 @@ static PERMISSIONS: Table = closed(&[
         texts(&Shape::Text(Format::Repository)),
         "Image repositories that may be pushed to and resolved: `local/app`, `ghcr.io/acme/*`.",
     ),
+    key(
+        "socket",
+        texts(&Shape::Text(Format::Socket)),
+        "Unix sockets of this machine that programs may connect to: absolute paths, or `docker`, which is full power \
+         over the machine.",
+    ),
     key("service", texts(&TEXT), "Local services that may be started and stopped."),
     key("env", texts(&VARIABLE), "Variables of the engine's own environment that the stage's processes inherit."),
+]);
+
+static LIMITS: Table = closed(&[
+    key("cpu", Shape::Text(Format::Duration), "CPU time of each program, as in `10m`."),
+    key("process-memory", Shape::Text(Format::Size), "Address space of each program, as in `4GiB`."),
+    key("processes", COUNT, "Processes at a time."),
+    key("log-lines", COUNT, "Lines of the log."),
+    key("artifacts", Shape::Text(Format::Size), "All that an attempt saves as artifacts, as in `1GiB`."),
+    key(
+        "workspace",
+        Shape::Text(Format::Size),
+        "All that the plugin writes to the workspace, and the largest file that a program may write, as in `1GiB`.",
+    ),
+    key("requests", COUNT, "HTTP requests that are open at a time."),
 ]);

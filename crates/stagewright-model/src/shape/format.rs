@@ -36,6 +36,8 @@ pub(crate) enum Format {
     /// `permissions.net`.
     Origin,
     Host,
+    /// `permissions.socket`.
+    Socket,
     /// An image's repository.
     Repository,
     /// `secrets.NAME.from`.
@@ -96,6 +98,7 @@ impl Format {
             Format::Program => program_fault(text),
             Format::Origin => origin_fault(text),
             Format::Host => host_fault(text),
+            Format::Socket => socket_fault(text),
             Format::Repository => repository_fault(text),
             Format::SecretSource => secret_source_fault(text),
             Format::Approver => user_fault(text.strip_prefix("team:").unwrap_or(text)),
@@ -111,6 +114,7 @@ impl Format {
         match self {
             Format::Plain | Format::Template | Format::Condition | Format::Glob | Format::WorkspacePath => json!({}),
             Format::Program | Format::Origin | Format::Host | Format::Repository => json!({ "minLength": 1 }),
+            Format::Socket => json!({ "pattern": "^(docker|/.+)$", "examples": ["/run/postgresql/.s.PGSQL.5432"] }),
             Format::Name => json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$" }),
             Format::StageName => json!({ "pattern": "^[a-z0-9][a-z0-9_-]*$" }),
             Format::Variable => json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }),
@@ -276,10 +280,10 @@ fn program_fault(text: &str) -> Option<Fault> {
 
 fn origin_fault(text: &str) -> Option<Fault> {
     const CODE: &str = "stagewright::bad-origin";
-    const HELP: &str =
-        "write `https://HOST`, `https://HOST:PORT`, `http://HOST:PORT`, `HOST`, or `cargo`; a port may be `*`";
+    const HELP: &str = "write `https://HOST`, `https://HOST:PORT`, `http://HOST:PORT`, `HOST`, `tcp://HOST:PORT`, \
+                        `cargo`, `npm` or `pip`; a port may be `*`";
     let authority = match text.split_once("://") {
-        Some(("https" | "http", authority)) => authority,
+        Some(("https" | "http" | "tcp", authority)) => authority,
         Some((scheme, _)) => return fault(CODE, format!("has the scheme `{scheme}`, which can't be granted"), HELP),
         None => text,
     };
@@ -294,6 +298,7 @@ fn origin_fault(text: &str) -> Option<Fault> {
         return fault(CODE, "names no host", HELP);
     }
     match port {
+        None if text.starts_with("tcp://") => fault(CODE, "names no port", "add it, as in `tcp://db.example:5432`"),
         None | Some("*") => None,
         Some(port) if port.parse::<u16>().is_ok_and(|port| port > 0) => None,
         Some(port) => fault(CODE, format!("has the port `{port}`"), HELP),
@@ -328,6 +333,20 @@ fn is_host(host: &str) -> bool {
                 })
         }
     }
+}
+
+fn socket_fault(text: &str) -> Option<Fault> {
+    const CODE: &str = "stagewright::bad-socket";
+    const HELP: &str = "write the absolute path of the socket, as in `/run/postgresql/.s.PGSQL.5432`, or `docker`";
+    if text == "docker" {
+        return None;
+    }
+    let Some(path) = text.strip_prefix('/') else { return fault(CODE, "is no absolute path", HELP) };
+    // Grants are compared as text: each path has one spelling.
+    if path.contains(char::is_control) || path.split('/').any(|name| matches!(name, "" | "." | "..")) {
+        return fault(CODE, "is not the plain path of a socket", HELP);
+    }
+    None
 }
 
 fn repository_fault(text: &str) -> Option<Fault> {
@@ -450,8 +469,26 @@ mod tests {
                 "https://[::1]:80",
                 "*.example.org",
                 "localhost:5000",
+                "tcp://db.example:5432",
+                "tcp://db.example:*",
             ],
-            &["", "https://a/b", "ftp://a", "a b", "https://u@h", "a:0", "a:99999", "https://:80"],
+            &[
+                "",
+                "tcp://db.example",
+                "tcp://a:1/b",
+                "https://a/b",
+                "ftp://a",
+                "a b",
+                "https://u@h",
+                "a:0",
+                "a:99999",
+                "https://:80",
+            ],
+        );
+        check(
+            Format::Socket,
+            &["docker", "/run/a.sock"],
+            &["", "run/a.sock", "/", "/run/../a", "/run//a", "/run/a/", "~/a", "podman", "/run/a\0"],
         );
         check(
             Format::Repository,

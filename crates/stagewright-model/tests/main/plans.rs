@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::json;
-use stagewright_model::{Backoff, InputKind, PluginRef, Queue, Retry, RetryCause, StageIndex, StageKind, Trust};
+use stagewright_model::{
+    Backoff, InputKind, Limits, PluginRef, Queue, Retry, RetryCause, Sandbox, StageIndex, StageKind, Trust,
+};
 
 use crate::{file, parse, plan, render};
 
@@ -65,6 +67,26 @@ uses  = "build-image"
 needs = ["test"]
 with  = { files = ["target/release/app"], entrypoint = ["/app"], tags = ["${{ inputs.version }}"] }
 "#;
+
+#[test]
+fn limits_sandbox_and_sockets_are_read() {
+    let text = "[stages.a]\nuses = 'noop'\npermissions.socket = ['docker', '/run/a.sock']\n[stages.a.limits]\n\
+                cpu = '90s'\nprocess-memory = '4GiB'\nprocesses = 64\nlog-lines = 5000\nartifacts = '1MB'\n\
+                workspace = '2MB'\nrequests = 4\n[stages.b]\nuses = 'noop'\n";
+    let one = plan(&file(text).replace("pipeline.name", "pipeline.sandbox = 'preferred'\npipeline.name"));
+    assert_eq!((one.sandbox, plan(&file(text)).sandbox), (Sandbox::Preferred, Sandbox::Required));
+    assert_eq!(one.stages[0].permissions.socket, ["docker", "/run/a.sock"]);
+    let limits = Limits {
+        cpu: Some(Duration::from_secs(90)),
+        process_memory: Some(4 << 30),
+        processes: Some(64),
+        log_lines: Some(5000),
+        artifacts: Some(1_000_000),
+        workspace: Some(2_000_000),
+        requests: Some(4),
+    };
+    assert_eq!((one.stages[0].limits, one.stages[1].limits), (limits, Limits::default()));
+}
 
 #[test]
 fn a_release_pipeline_is_read_whole() {

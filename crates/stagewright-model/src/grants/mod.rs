@@ -1,0 +1,75 @@
+//! What a stage may do and how much of it: permissions, limits, and whether its programs must be confined.
+//!
+//! Only data and what follows from it: who is refused, and how, is for those who run stages.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[stages.NAME.permissions]`: all that the stage's plugin may touch. Empty means nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Permissions {
+    /// Programs that may be started: a name looked up in `PATH`, or a path; `*` for any. Patterns of their arguments may
+    /// follow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub process: Vec<String>,
+    /// Files and folders (with all below) that may be read, relative to the workspace; globs allowed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<String>,
+    /// The same, to be written (and read).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub write: Vec<String>,
+    /// Origins that may be called: `https://host:port`, `host` for https on 443, `*` as a port for any, `tcp://host:port`
+    /// for programs alone; `cargo`, `npm` and `pip` for the hosts that those are configured with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub net: Vec<String>,
+    /// Secrets whose handles the stage may get.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// Secrets whose plain text the stage may read; a subset of `secrets`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reveal: Vec<String>,
+    /// Image repositories, without tag, that may be pushed to or resolved: `local/app`, `ghcr.io/acme/*`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub registry: Vec<String>,
+    /// Names of local services that the stage may start and stop.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub service: Vec<String>,
+    /// Unix sockets of this machine that programs may connect to: absolute paths, or `docker`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub socket: Vec<String>,
+    /// Variables of the engine's own environment that processes of the stage inherit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+}
+
+/// `[stages.NAME.limits]`: how much a stage may use up. None means the runner's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU time of each program.
+    pub cpu: Option<Duration>,
+    /// Address space of each program, bytes.
+    pub process_memory: Option<u64>,
+    /// Processes at a time.
+    pub processes: Option<u32>,
+    /// Lines of the attempt's log.
+    pub log_lines: Option<u64>,
+    /// All that the attempt saves as artifacts, bytes.
+    pub artifacts: Option<u64>,
+    /// All that the attempt writes by host functions, and the largest file that one of its programs may write, bytes.
+    pub workspace: Option<u64>,
+    /// HTTP requests that are open at a time.
+    pub requests: Option<u32>,
+}
+
+/// `[pipeline] sandbox`: what to do on a machine that can't confine programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// Start none there.
+    #[default]
+    Required,
+    /// Start them unconfined, and say so.
+    Preferred,
+}
