@@ -14,9 +14,9 @@ use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{Description, HostConfig, PluginError, PluginHost, SecretSource};
 use tokio::runtime::Runtime;
 
-use crate::cargo_hosts::cargo_hosts;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::package_hosts::package_hosts;
 use crate::repository::{PipelineFile, Repository};
 use crate::secrets::Secrets;
 
@@ -70,7 +70,7 @@ impl Host {
             artifacts: repository.state.join("artifacts"),
             builtin: repository.plugins.clone(),
             environment: repository.environment.clone(),
-            cargo_hosts: cargo_hosts(&repository.root, &repository.environment),
+            package_hosts: package_hosts(&repository.root, &repository.environment),
             secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
             registry,
             services: Arc::clone(&services),

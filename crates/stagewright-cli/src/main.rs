@@ -9,7 +9,6 @@
 mod answers;
 mod args;
 mod binding;
-mod cargo_hosts;
 mod clock;
 mod command;
 mod conduct;
@@ -17,6 +16,7 @@ mod error;
 mod exit;
 mod host;
 mod load;
+mod package_hosts;
 mod plugin;
 mod repository;
 mod screen;

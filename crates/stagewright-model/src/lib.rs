@@ -20,7 +20,7 @@ mod shape;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
-pub use grants::{Limits, Permissions, Sandbox};
+pub use grants::{Limits, Permissions, ProcessRule, ProcessRuleError, Sandbox, is_package_word};
 pub use input::InputError;
 pub use plan::{
     Backoff, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan, PluginRef, Queue,

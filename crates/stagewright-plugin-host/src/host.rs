@@ -63,8 +63,8 @@ pub struct HostConfig {
     pub builtin: Vec<PathBuf>,
     /// The environment that processes of stages inherit from, as far as it is granted; also where proxies are named.
     pub environment: BTreeMap<String, String>,
-    /// Origins that `net = ["cargo"]` stands for.
-    pub cargo_hosts: Vec<String>,
+    /// Origins that words of `net` stand for, as in `net = ["cargo"]`.
+    pub package_hosts: BTreeMap<String, Vec<String>>,
     /// Values of secrets.
     pub secrets: Arc<dyn SecretSource>,
     /// Images.
@@ -279,7 +279,7 @@ impl Inner {
         log: AttemptLog,
     ) -> Result<Attempt, CapabilityError> {
         let config = &self.config;
-        let policy = Policy::new(&request.table, &request.permissions, &config.cargo_hosts, &config.reserved)?;
+        let policy = Policy::new(&request.table, &request.permissions, &config.package_hosts, &config.reserved)?;
         let policy = Arc::new(policy);
         let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
         let workspace = Workspace::new(self.root.clone(), policy.clone(), memory);

@@ -3,17 +3,17 @@
 //! Everything is denied that isn't granted. A denial names what was asked for, and its help is the TOML that would
 //! grant it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use stagewright_model::Permissions;
+use stagewright_model::{Permissions, ProcessRule, is_package_word};
 
 use crate::error::{CapabilityError, ErrorCode};
 use crate::origin::{Origin, OriginRule};
 use crate::path::{PathRules, WorkspacePath};
 
-/// The token in `permissions.net` that stands for the hosts which cargo is configured with.
-const CARGO: &str = "cargo";
+/// A longer command line is no help to anybody.
+const MAX_ENTRY: usize = 500;
 /// What begins an entry of `permissions.net` that is for programs alone.
 const TCP: &str = "tcp://";
 
@@ -25,6 +25,7 @@ pub(crate) struct Policy {
     permissions: Permissions,
     read: PathRules,
     write: PathRules,
+    process: Vec<ProcessRule>,
     net: Vec<OriginRule>,
     registry: GlobSet,
     /// Below the workspace's root, and nobody's.
@@ -33,17 +34,17 @@ pub(crate) struct Policy {
 
 /// See [`Policy::reaches_out`].
 pub(crate) fn reaches_out(permissions: &Permissions) -> bool {
-    permissions.net.iter().any(|rule| rule != CARGO) || !permissions.secrets.is_empty()
+    permissions.net.iter().any(|rule| !is_package_word(rule)) || !permissions.secrets.is_empty()
 }
 
 impl Policy {
-    /// `cargo_hosts` are origins; `reserved` are paths of the workspace that no grant opens.
+    /// `package_hosts`: the origins that words of `net` stand for; `reserved` are paths of the workspace that no grant opens.
     ///
     /// Fails when a permission doesn't mean anything.
     pub(crate) fn new(
         table: &str,
         permissions: &Permissions,
-        cargo_hosts: &[String],
+        package_hosts: &BTreeMap<String, Vec<String>>,
         reserved: &[String],
     ) -> Result<Policy, CapabilityError> {
         let invalid = |key: &str, why: &dyn std::fmt::Display| {
@@ -53,11 +54,19 @@ impl Policy {
         let rules = |key: &str, rules: &[String]| PathRules::parse(rules).map_err(|error| invalid(key, &error));
         let mut net = Vec::new();
         for rule in permissions.net.iter().filter(|rule| !rule.starts_with(TCP)) {
-            let expanded = if rule == CARGO { cargo_hosts } else { std::slice::from_ref(rule) };
+            // A word that stands for nothing grants nothing: it is no host's name.
+            let expanded = match is_package_word(rule) {
+                true => package_hosts.get(rule).map_or(&[][..], Vec::as_slice),
+                false => std::slice::from_ref(rule),
+            };
             for rule in expanded {
                 net.push(OriginRule::parse(rule).map_err(|why| invalid("net", &why))?);
             }
         }
+        let process = permissions
+            .process
+            .iter()
+            .map(|rule| ProcessRule::parse(rule).map_err(|error| invalid("process", &format!("`{rule}` {error}"))));
         let mut registry = GlobSetBuilder::new();
         for rule in &permissions.registry {
             registry.add(Glob::new(rule).map_err(|error| invalid("registry", &error))?);
@@ -68,6 +77,7 @@ impl Policy {
             permissions: permissions.clone(),
             read: rules("read", &permissions.read)?,
             write: rules("write", &permissions.write)?,
+            process: process.collect::<Result<_, _>>()?,
             net,
             registry: registry.build().map_err(|error| invalid("registry", &error))?,
             reserved,
@@ -75,18 +85,42 @@ impl Policy {
     }
 
     /// Whether a program of the stage can have effects beyond this machine: it has a network, or something secret to
-    /// use there. To fetch crates is no effect.
+    /// use there. To fetch packages is no effect.
     pub(crate) fn reaches_out(&self) -> bool {
         reaches_out(&self.permissions)
     }
 
-    /// `program` as the guest wrote it.
-    pub(crate) fn program(&self, program: &str) -> Result<(), CapabilityError> {
+    /// `program` and `args` as the guest wrote them; `variables`: those that the guest itself gives the program.
+    ///
+    /// Where the arguments are bounded, so are the variables, to those that `permissions.env` names: with a
+    /// `GIT_SSH_COMMAND` of the guest's, any arguments of git's would do.
+    pub(crate) fn program<'a>(
+        &self,
+        program: &str,
+        args: &[String],
+        mut variables: impl Iterator<Item = &'a String>,
+    ) -> Result<(), CapabilityError> {
         let granted = &self.permissions.process;
-        if granted.iter().any(|rule| rule == "*" || rule == program) {
+        let mut rules = self.process.iter().filter(|rule| rule.grants(program, args)).peekable();
+        if rules.peek().is_none() {
+            let knows_args = self.process.iter().any(|rule| rule.names(program));
+            let (missing, with) = match ProcessRule::exactly(program, args) {
+                exact if knows_args && exact.len() <= MAX_ENTRY => (exact, " with these arguments"),
+                _ => (ProcessRule::exactly(program, &[]), ""),
+            };
+            return Err(self.deny(&format!("start the program `{program}`{with}"), "process", granted, &missing));
+        }
+        if !rules.all(ProcessRule::bounds_arguments) {
             return Ok(());
         }
-        Err(self.deny(&format!("start the program `{program}`"), "process", granted, program))
+        match variables.find(|name| !self.permissions.env.contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let doing =
+                    format!("set the variable `{name}` of the program `{program}`, whose arguments are bounded");
+                Err(self.deny(&doing, "env", &self.permissions.env, name))
+            }
+        }
     }
 
     pub(crate) fn read(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
@@ -210,7 +244,7 @@ mod tests {
     fn policy(change: impl FnOnce(&mut Permissions)) -> Policy {
         let mut permissions = Permissions::default();
         change(&mut permissions);
-        let cargo = ["https://index.crates.example".to_owned()];
+        let cargo = BTreeMap::from([("cargo".to_owned(), vec!["https://index.crates.example".to_owned()])]);
         Policy::new("stages.test", &permissions, &cargo, &[".stagewright".to_owned()]).unwrap()
     }
 
@@ -218,6 +252,11 @@ mod tests {
         let error = denied.unwrap_err();
         assert_eq!(error.code, ErrorCode::PermissionDenied);
         error.help.unwrap()
+    }
+
+    fn start(policy: &Policy, call: &[&str], variables: &[&str]) -> Result<(), CapabilityError> {
+        let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        policy.program(call[0], &owned(&call[1..]), owned(variables).iter())
     }
 
     fn path(text: &str) -> WorkspacePath {
@@ -232,7 +271,7 @@ mod tests {
     fn nothing_is_granted_by_default() {
         let policy = policy(|_| {});
         let table = "add to [stages.test.permissions]: ";
-        assert_eq!(help(policy.program("cargo")), format!("{table}process = [\"cargo\"]"));
+        assert_eq!(help(start(&policy, &["cargo", "test"], &[])), format!("{table}process = [\"cargo\"]"));
         assert_eq!(help(policy.read(&path("src"))), format!("{table}read = [\"src\"]"));
         assert_eq!(help(policy.write(&path("."))), format!("{table}write = [\".\"]"));
         assert_eq!(help(policy.origin(&origin("https://a.b/c"))), format!("{table}net = [\"https://a.b\"]"));
@@ -245,11 +284,41 @@ mod tests {
     #[test]
     fn help_keeps_what_is_granted_already() {
         let policy = policy(|permissions| permissions.process = vec!["git".into()]);
-        assert!(policy.program("git").is_ok());
+        assert!(start(&policy, &["git", "push", "--force"], &["GIT_SSH_COMMAND"]).is_ok());
         assert_eq!(
-            help(policy.program("cargo")),
+            help(start(&policy, &["cargo"], &[])),
             "change in [stages.test.permissions]: process = [\"cargo\", \"git\"]"
         );
+    }
+
+    #[test]
+    fn a_denied_command_line_is_named_as_the_entry_that_grants_it() {
+        let policy = policy(|permissions| permissions.process = vec!["git fetch origin *".into()]);
+        assert!(start(&policy, &["git", "fetch", "origin", "main"], &[]).is_ok());
+        let call = ["git", "commit", "-m", "a *", "--", "it's"];
+        let denied = start(&policy, &call, &[]);
+        assert_eq!(
+            denied.as_ref().unwrap_err().message,
+            "the stage may not start the program `git` with these arguments"
+        );
+        let entry = "git commit -m 'a *' -- 'it'\\''s'";
+        assert!(
+            help(denied).ends_with(&format!("process = [\"{}\", \"git fetch origin *\"]", entry.replace('\\', "\\\\")))
+        );
+        let long = "x".repeat(MAX_ENTRY);
+        assert!(help(start(&policy, &["git", &long], &[])).ends_with("process = [\"git\", \"git fetch origin *\"]"));
+    }
+
+    #[test]
+    fn bounded_arguments_bound_the_variables_too() {
+        let policy = policy(|permissions| {
+            permissions.process = vec!["git fetch origin *".into()];
+            permissions.env = vec!["GIT_TRACE".into()];
+        });
+        let call = ["git", "fetch", "origin", "main"];
+        assert!(start(&policy, &call, &["GIT_TRACE"]).is_ok());
+        let help = help(start(&policy, &call, &["GIT_TRACE", "GIT_SSH_COMMAND"]));
+        assert_eq!(help, "change in [stages.test.permissions]: env = [\"GIT_SSH_COMMAND\", \"GIT_TRACE\"]");
     }
 
     #[test]
@@ -291,9 +360,9 @@ mod tests {
     #[test]
     fn a_permission_that_means_nothing_is_an_error() {
         let mut permissions = Permissions { net: vec!["ftp://x".into()], ..Permissions::default() };
-        let error = Policy::new("finally.clean", &permissions, &[], &[]).unwrap_err();
+        let error = Policy::new("finally.clean", &permissions, &Default::default(), &[]).unwrap_err();
         assert_eq!(error.help.as_deref(), Some("correct `net` in [finally.clean.permissions]"));
         permissions = Permissions { read: vec!["../up".into()], ..Permissions::default() };
-        assert!(Policy::new("stages.test", &permissions, &[], &[]).is_err());
+        assert!(Policy::new("stages.test", &permissions, &Default::default(), &[]).is_err());
     }
 }

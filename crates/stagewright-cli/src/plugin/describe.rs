@@ -52,7 +52,7 @@ fn config(folder: &Path, scratch: &Path) -> HostConfig {
         artifacts: scratch.join("artifacts"),
         builtin: Vec::new(),
         environment: BTreeMap::new(),
-        cargo_hosts: Vec::new(),
+        package_hosts: BTreeMap::new(),
         secrets: Arc::new(NoSecrets),
         registry,
         services: Arc::new(services),

@@ -2,16 +2,20 @@
 //!
 //! Only data and what follows from it: who is refused, and how, is for those who run stages.
 
+mod glob;
+mod process;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::process::{ProcessRule, ProcessRuleError};
 
 /// `[stages.NAME.permissions]`: all that the stage's plugin may touch. Empty means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Permissions {
-    /// Programs that may be started: a name looked up in `PATH`, or a path; `*` for any. Patterns of their arguments may
-    /// follow.
+    /// Programs that may be started, see [`ProcessRule`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub process: Vec<String>,
     /// Files and folders (with all below) that may be read, relative to the workspace; globs allowed.
@@ -72,4 +76,9 @@ pub enum Sandbox {
     Required,
     /// Start them unconfined, and say so.
     Preferred,
+}
+
+/// Whether an entry of `permissions.net` is a word for the package hosts that a client is configured with.
+pub fn is_package_word(entry: &str) -> bool {
+    ["cargo", "npm", "pip"].contains(&entry)
 }

@@ -245,7 +245,11 @@ static STAGE_ENVIRONMENT: Table = closed(&[
 ]);
 
 static PERMISSIONS: Table = closed(&[
-    key("process", texts(&Shape::Text(Format::Program)), "Programs that may be started: names, paths, or `*` for any."),
+    key(
+        "process",
+        texts(&Shape::Text(Format::Program)),
+        "Programs that may be started: `cargo` with any arguments, `git fetch origin *` with these; `*` for any program.",
+    ),
     key("read", texts(&PATH), "Files and folders of the workspace that may be read; globs allowed."),
     key("write", texts(&PATH), "Files and folders of the workspace that may be written and read; globs allowed."),
     key(

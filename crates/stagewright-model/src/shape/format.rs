@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::cron::cron_fault;
 use crate::expression::MARKER;
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
+use crate::grants::ProcessRule;
 
 /// What a string stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,16 +267,8 @@ fn path_fault(text: &str) -> Option<Fault> {
 }
 
 fn program_fault(text: &str) -> Option<Fault> {
-    const CODE: &str = "stagewright::bad-program";
-    if text.is_empty() {
-        return fault(CODE, "names no program", "name a program, as in `cargo`; `*` is any");
-    }
-    if text.contains(char::is_whitespace) && !text.contains('/') {
-        let program = text.split_whitespace().next().unwrap_or(text);
-        let help = format!("name the program alone: `{program}`; its arguments go under `with`");
-        return fault(CODE, "is a command line", help);
-    }
-    None
+    let error = ProcessRule::parse(text).err()?;
+    fault("stagewright::bad-program", error.message, error.help)
 }
 
 fn origin_fault(text: &str) -> Option<Fault> {
@@ -505,6 +498,6 @@ mod tests {
             &["noop", "path:plugins/mine"],
             &["", "path:", "oci:ghcr.io/a/b:1", "oci:a@sha256:12", "docker:x"],
         );
-        check(Format::Program, &["cargo", "*", "/opt/My Tools/x"], &["", "cargo test"]);
+        check(Format::Program, &["cargo", "*", "'/opt/My Tools/x' *", "cargo test **"], &["", "* test", "ca*"]);
     }
 }

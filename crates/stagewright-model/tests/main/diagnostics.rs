@@ -57,7 +57,7 @@ refused! {
     bad_path: "[stages.a]\nuses = 'noop'\n[stages.a.permissions]\nread = ['/etc', '~/.ssh']\nwrite = ['../out']\n";
     bad_origin: "[stages.a]\nuses = 'noop'\n[stages.a.permissions]\nnet = ['https://a.example/path', 'ftp://b', 'me@c']\n";
     bad_host: "[secrets.s]\nfrom = 'env:S'\nhosts = ['https://ghcr.io']\n[stages.a]\nuses = 'noop'\npermissions.secrets = ['s']\n";
-    bad_program: "[stages.a]\nuses = 'noop'\npermissions.process = ['cargo test']\n";
+    bad_program: "[stages.a]\nuses = 'noop'\npermissions.process = ['carg* test', '* x', 'git fetch ** x', \"git 'a\"]\n";
     bad_repository: "[stages.a]\nuses = 'noop'\npermissions.registry = ['local/app:1', 'app']\n";
     bad_secret_source: "[secrets.s]\nfrom = 'vault:kv/s'\n[stages.a]\nuses = 'noop'\npermissions.secrets = ['s']\n";
     bad_choice: "[concurrency]\ngroup = 'x'\nqueue = 'maximal'\n[stages.a]\nuses = 'noop'\ntrust = 'nativ'\n";

@@ -3,7 +3,7 @@
 //! A child gets a cleared environment, a process group of its own, and a task here that carries its output to the log
 //! and to the guest. No child outlives its attempt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct CommandBuilder {
     program: String,
     args: Vec<String>,
     env: BTreeMap<String, String>,
+    /// Names in `env` whose values are the guest's own, and no secret's.
+    own: BTreeSet<String>,
     current_dir: Option<String>,
     stdin: Option<Vec<u8>>,
     timeout: Option<Duration>,
@@ -50,6 +52,11 @@ pub struct CommandBuilder {
 impl CommandBuilder {
     pub(crate) fn new(program: String) -> CommandBuilder {
         CommandBuilder { program, ..CommandBuilder::default() }
+    }
+
+    fn env(&mut self, name: String, value: String) {
+        self.own.insert(name.clone());
+        self.env.insert(name, value);
     }
 
     fn secret_env(&mut self, name: String, secret: &SecretHandle) {
@@ -187,8 +194,8 @@ impl Processes {
     }
 
     pub(crate) async fn spawn(&mut self, command: CommandBuilder) -> Result<ChildHandle, CapabilityError> {
-        let CommandBuilder { program, args, env, current_dir, stdin, timeout, capture, quiet, refused } = command;
-        self.policy.program(&program)?;
+        let CommandBuilder { program, args, env, own, current_dir, stdin, timeout, capture, quiet, refused } = command;
+        self.policy.program(&program, &args, own.iter())?;
         if let Some(refused) = refused {
             return Err(refused);
         }
@@ -211,8 +218,9 @@ impl Processes {
             None => self.root.clone(),
         };
         let mut environment = self.environment.clone();
-        environment.extend(env);
+        // By a `PATH` of the guest's, any file that it may write would be the program that was granted.
         let found = self.find(&program, environment.get("PATH").map_or("", String::as_str))?;
+        environment.extend(env);
         let native = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };
         if self.policy.reaches_out() {
             self.effects.announce(&format!("run {program}")).await?;

@@ -145,7 +145,7 @@ mod tests {
             write: vec!["out".into()],
             ..Permissions::default()
         };
-        let policy = Arc::new(Policy::new("stages.push", &permissions, &[], &[]).unwrap());
+        let policy = Arc::new(Policy::new("stages.push", &permissions, &Default::default(), &[]).unwrap());
         let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
         let images = Images {
             registry: Backends::new(folder.path()).registry,

@@ -164,7 +164,7 @@ mod tests {
             hosts: vec!["api.example.org".into(), "localhost:8080".into()],
             programs: vec!["gh".into()],
         };
-        let policy = Policy::new("stages.test", permissions, &[], &[]).unwrap();
+        let policy = Policy::new("stages.test", permissions, &Default::default(), &[]).unwrap();
         Secrets::new(Arc::new(One(secret)), Arc::new(policy), Masker::default())
     }
 

@@ -225,7 +225,7 @@ mod tests {
         let permissions = Permissions { service: vec!["api".into()], ..Permissions::default() };
         Services {
             manager: Backends::new(folder).services,
-            policy: Arc::new(Policy::new("stages.deploy", &permissions, &[], &[]).unwrap()),
+            policy: Arc::new(Policy::new("stages.deploy", &permissions, &Default::default(), &[]).unwrap()),
             own: OwnOrigins::default(),
             log: TestLog::new().log,
             environment: environment.map(ToOwned::to_owned),

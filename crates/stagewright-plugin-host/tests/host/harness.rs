@@ -89,7 +89,7 @@ fn host(folder: &tempfile::TempDir) -> PluginHost {
         artifacts: path("artifacts"),
         builtin: vec![path("builtin")],
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
-        cargo_hosts: Vec::new(),
+        package_hosts: BTreeMap::new(),
         secrets: Arc::new(NoSecrets),
         registry,
         services: Arc::new(services),

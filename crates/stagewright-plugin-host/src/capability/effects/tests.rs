@@ -69,7 +69,8 @@ fn grants(combination: u32) -> Permissions {
 /// Asks for every effect that there is, of an engine that refuses them all. Gives the interfaces that announced one.
 async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'static str> {
     let log = TestLog::new();
-    let policy = Arc::new(Policy::new("stages.test", permissions, &["http://127.0.0.1:10".to_owned()], &[]).unwrap());
+    let hosts = std::collections::BTreeMap::from([("cargo".to_owned(), vec!["http://127.0.0.1:10".to_owned()])]);
+    let policy = Arc::new(Policy::new("stages.test", permissions, &hosts, &[]).unwrap());
     let root = Arc::new(Dir::open_ambient_dir(folder, ambient_authority()).unwrap());
     let workspace = Workspace::new(root, policy.clone(), 1000);
     let backends = Backends::new(folder);

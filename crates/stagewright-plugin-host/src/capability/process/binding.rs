@@ -25,7 +25,7 @@ impl HostCommand for Attempt {
     }
 
     async fn env(&mut self, command: Resource<CommandBuilder>, name: String, value: String) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.env.insert(name, value);
+        self.table.get_mut(&command)?.env(name, value);
         Ok(())
     }
 

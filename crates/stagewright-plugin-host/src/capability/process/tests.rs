@@ -17,7 +17,7 @@ fn fixture(change: impl FnOnce(&mut Permissions)) -> Fixture {
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     let mut permissions = Permissions { process: vec!["sh".into()], ..Permissions::default() };
     change(&mut permissions);
-    let policy = Arc::new(Policy::new("stages.test", &permissions, &[], &[]).unwrap());
+    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), &[]).unwrap());
     let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
     let workspace = Workspace::new(root, policy.clone(), 1000);
     let log = TestLog::new();
@@ -52,6 +52,30 @@ async fn output_goes_to_the_log_and_the_status_to_the_guest() {
     lines.sort();
     assert_eq!(lines, ["err", "out"]);
     assert_eq!(child.next_chunk().await.unwrap_err().code, ErrorCode::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn a_path_variable_of_the_guest_does_not_choose_the_program() {
+    let mut fixture = fixture(|_| {});
+    let forged = fixture._folder.path().join("sh");
+    std::fs::copy("/bin/false", &forged).unwrap();
+    let mut command = shell("echo $PATH");
+    command.env("PATH".into(), fixture._folder.path().display().to_string());
+    let mut child = fixture.processes.spawn(command).await.unwrap();
+    assert_eq!(child.wait().await.unwrap(), ExitStatus { code: Some(0), signal: None });
+    assert_eq!(fixture.log.lines(), [fixture._folder.path().display().to_string()]);
+}
+
+#[tokio::test]
+async fn a_link_is_granted_by_its_own_name_alone() {
+    let mut fixture = fixture(|permissions| permissions.process = vec!["./tool -c *".into()]);
+    std::os::unix::fs::symlink("/bin/sh", fixture._folder.path().join("tool")).unwrap();
+    let mut linked = shell("exit 4");
+    linked.program = ".//tool".into();
+    let mut child = fixture.processes.spawn(linked).await.unwrap();
+    assert_eq!(child.wait().await.unwrap().code, Some(4));
+    let denied = fixture.processes.spawn(shell("exit 4")).await.unwrap_err();
+    assert_eq!(denied.code, ErrorCode::PermissionDenied);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ fn fixture(read: &[&str], write: &[&str]) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let list = |paths: &[&str]| paths.iter().map(ToString::to_string).collect();
     let permissions = Permissions { read: list(read), write: list(write), ..Permissions::default() };
-    let policy = Policy::new("stages.test", &permissions, &[], &[".stagewright".to_owned()]).unwrap();
+    let policy = Policy::new("stages.test", &permissions, &Default::default(), &[".stagewright".to_owned()]).unwrap();
     let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
     Fixture { workspace: Workspace::new(Arc::new(root), Arc::new(policy), 1000), folder }
 }
