@@ -24,7 +24,7 @@ use crate::capability::context::Context;
 use crate::capability::effects::Effects;
 use crate::capability::environment::Environment;
 use crate::capability::gate::Gates;
-use crate::capability::http::{Http, OwnOrigins, client};
+use crate::capability::http::{DEFAULT_REQUESTS, Http, OwnOrigins, Quota, client};
 use crate::capability::outputs::Outputs;
 use crate::capability::process::Processes;
 use crate::capability::registry::Images;
@@ -36,6 +36,7 @@ use crate::limits::{DEFAULT_LOG, DEFAULT_MEMORY, MemoryLimiter};
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::native::Natives;
+use crate::net::{SystemLookup, Upstream};
 use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
 use crate::registry::Registry;
@@ -116,7 +117,7 @@ impl PluginHost {
             help: None,
             source: error.into(),
         })?;
-        let client = client(&config.environment).map_err(|error| HostError {
+        let client = client(&Upstream::of(&config.environment), Arc::new(SystemLookup)).map_err(|error| HostError {
             message: "the HTTP client can't be set up".to_owned(),
             help: Some("check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY".to_owned()),
             source: error.into(),
@@ -313,6 +314,7 @@ impl Inner {
                 own: own.clone(),
                 rehearsal,
                 effects: effects.clone(),
+                quota: Quota::new(DEFAULT_REQUESTS, memory, policy.clone()),
             },
             artifacts: Arc::new(Artifacts::new(
                 config.artifacts.clone(),

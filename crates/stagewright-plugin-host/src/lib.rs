@@ -30,6 +30,7 @@ mod limits;
 mod log;
 mod mask;
 mod native;
+mod net;
 mod origin;
 mod path;
 mod plugin;

@@ -4,11 +4,13 @@
 //! grant it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use stagewright_model::{Permissions, ProcessRule, is_package_word};
 
 use crate::error::{CapabilityError, ErrorCode};
+use crate::net::AddressRefused;
 use crate::origin::{Origin, OriginRule};
 use crate::path::{PathRules, WorkspacePath};
 
@@ -156,6 +158,38 @@ impl Policy {
         Err(self.deny(&format!("call {origin}"), "net", &self.permissions.net, &origin.to_string()))
     }
 
+    /// A connection in which nobody sees what is spoken: whatever grants the host and the port grants it.
+    pub(crate) fn tunnel(&self, origin: &Origin) -> Result<(), CapabilityError> {
+        if self.net.iter().any(|rule| rule.grants_tunnel(origin)) {
+            return Ok(());
+        }
+        Err(self.deny(&format!("connect to {origin}"), "net", &self.permissions.net, &origin.to_string()))
+    }
+
+    /// The denial of an origin that is granted, and whose name leads where no name may lead.
+    pub(crate) fn deny_address(&self, origin: &Origin, refused: &AddressRefused) -> CapabilityError {
+        let literal = origin.at(refused.address).to_string();
+        let denied = self.deny(&format!("call {origin}: {refused}"), "net", &self.permissions.net, &literal);
+        let help = denied.help.unwrap_or_default();
+        CapabilityError { help: Some(format!("if that is meant, call the address itself, and {help}")), ..denied }
+    }
+
+    /// Whether any host is granted: without one, programs need no way out.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for who starts the proxy"))]
+    pub(crate) fn has_network(&self) -> bool {
+        !self.net.is_empty()
+    }
+
+    /// The places on this machine's loopback that are granted with a definite port, each once.
+    pub(crate) fn loopback_ports(&self) -> BTreeSet<SocketAddr> {
+        self.net.iter().filter_map(OriginRule::on_loopback).collect()
+    }
+
+    /// What to change when `limit` requests or connections at a time aren't enough.
+    pub(crate) fn raise_requests(&self, limit: usize) -> String {
+        format!("close some, or raise in [{}.limits]: requests = {}", self.table, limit.saturating_mul(2))
+    }
+
     /// `reference` with or without tag and digest.
     pub(crate) fn image(&self, reference: &str) -> Result<(), CapabilityError> {
         let repository = repository(reference);
@@ -240,6 +274,7 @@ fn repository(reference: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Kind;
 
     fn policy(change: impl FnOnce(&mut Permissions)) -> Policy {
         let mut permissions = Permissions::default();
@@ -344,6 +379,34 @@ mod tests {
         let policy = policy(|permissions| permissions.net = vec!["cargo".into()]);
         assert!(policy.origin(&origin("https://index.crates.example/config.json")).is_ok());
         assert!(policy.origin(&origin("https://cargo/")).is_err());
+    }
+
+    #[test]
+    fn a_name_that_leads_astray_is_denied_with_the_address_to_grant() {
+        let policy = policy(|permissions| permissions.net = vec!["https://a.b:8443".into()]);
+        let refused = AddressRefused { name: "a.b".into(), address: [127, 0, 0, 1].into(), kind: Kind::Loopback };
+        let denied = policy.deny_address(&origin("https://a.b:8443"), &refused);
+        assert_eq!(
+            denied.message,
+            "the stage may not call https://a.b:8443: `a.b` leads to 127.0.0.1, which is this machine's loopback"
+        );
+        assert_eq!(
+            help(Err(denied)),
+            "if that is meant, call the address itself, and change in [stages.test.permissions]: \
+             net = [\"https://127.0.0.1:8443\", \"https://a.b:8443\"]"
+        );
+    }
+
+    #[test]
+    fn tunnels_are_granted_by_place_and_loopback_by_port() {
+        let policy = policy(|permissions| {
+            permissions.net = vec!["tcp://db.example.org:5432".into(), "http://localhost:80".into(), "a.b".into()];
+        });
+        assert!(policy.has_network() && !super::tests::policy(|_| {}).has_network());
+        let tunnel = |authority| policy.tunnel(&Origin::of_tunnel(authority).unwrap());
+        assert!(tunnel("db.example.org:5432").is_ok() && tunnel("a.b:443").is_ok() && tunnel("localhost:80").is_ok());
+        assert!(help(tunnel("a.b:22")).contains("\"tcp://a.b:22\""));
+        assert_eq!(policy.loopback_ports(), ["127.0.0.1:80".parse().unwrap()].into());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `http`: requests to granted origins, with secrets that the guest never sees.
 //!
 //! Redirects are followed here, so that each hop is checked like a first request, and a secret stays with the origin
-//! that it was attached for. Bodies are masked before the guest gets them: a server may echo what it was sent.
+//! that it was attached for. Bodies and headers are masked before the guest gets them: a server may echo what it was
+//! sent.
 
 use std::collections::HashSet;
 use std::io::{self, Write as _};
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use hyper::body::Bytes;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
 use reqwest::{Client, Method, StatusCode, Url};
 use tokio::sync::mpsc;
@@ -21,17 +23,24 @@ use super::secrets::SecretHandle;
 use super::workspace::{FillError, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
-use crate::mask::{MaskStream, Reader};
+use crate::mask::{MaskStream, Masker, Reader};
+use crate::net::AddressRefused;
 use crate::origin::Origin;
 use crate::policy::Policy;
 
 mod binding;
 mod client;
+mod quota;
 
 pub(crate) use client::client;
+pub(crate) use quota::{DEFAULT_REQUESTS, Quota};
+
+use quota::Held;
 
 /// Redirects, when the guest sets no other number.
 const REDIRECTS: u32 = 10;
+/// Redirects at most: two servers that point at each other would keep a stage going until its time is up.
+const MOST_REDIRECTS: u32 = 50;
 
 /// A request to be.
 #[derive(Debug)]
@@ -43,6 +52,11 @@ pub struct RequestBuilder {
     body: Body,
     timeout: Option<Duration>,
     max_redirects: u32,
+    /// For all but the body.
+    held: Option<Held>,
+    held_body: Option<Held>,
+    /// Why it can't be sent: what puts it together can't fail.
+    fault: Option<CapabilityError>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +69,7 @@ struct SecretHeader {
 #[derive(Clone, Debug)]
 enum Body {
     None,
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// A file of the workspace.
     File(String),
 }
@@ -70,6 +84,45 @@ impl RequestBuilder {
             body: Body::None,
             timeout: None,
             max_redirects: REDIRECTS,
+            held: None,
+            held_body: None,
+            fault: None,
+        }
+    }
+
+    /// Whether so many more bytes may be held for it beside its body.
+    fn hold(&mut self, quota: &Quota, bytes: usize) -> bool {
+        match (quota.data(bytes), &mut self.held) {
+            (Ok(more), Some(held)) => held.merge(more),
+            (Ok(held), none) => *none = Some(held),
+            (Err(fault), _) => self.fault = Some(fault),
+        }
+        self.fault.is_none()
+    }
+
+    fn header(&mut self, quota: &Quota, name: String, value: String) {
+        if self.hold(quota, name.len() + value.len()) {
+            self.headers.push((name, value));
+        }
+    }
+
+    fn secret_header(&mut self, quota: &Quota, header: SecretHeader) {
+        if self.hold(quota, header.name.len() + header.prefix.len()) {
+            self.secret_headers.push(header);
+        }
+    }
+
+    fn bytes(&mut self, quota: &Quota, data: Vec<u8>) {
+        (self.body, self.held_body) = (Body::None, None);
+        match quota.data(data.len()) {
+            Ok(held) => (self.body, self.held_body) = (Body::Bytes(data.into()), Some(held)),
+            Err(fault) => self.fault = Some(fault),
+        }
+    }
+
+    fn file(&mut self, quota: &Quota, path: String) {
+        if self.hold(quota, path.len()) {
+            (self.body, self.held_body) = (Body::File(path), None);
         }
     }
 }
@@ -84,9 +137,20 @@ pub struct ResponseHandle {
     /// Came from the server and is not read yet, masked.
     buffer: Vec<u8>,
     ended: bool,
+    /// Its place among the answers that are open; none once it has ended.
+    place: Option<Held>,
 }
 
 impl ResponseHandle {
+    /// The first value of a header.
+    fn header(&self, name: &str, masker: &Masker) -> Option<String> {
+        let value = self.headers.get(name)?;
+        let mut mask = MaskStream::new(masker.clone(), Reader::Guest);
+        let mut shown = mask.push(value.as_bytes());
+        shown.extend(mask.finish());
+        Some(String::from_utf8_lossy(&shown).into_owned())
+    }
+
     /// More of the body; empty at its end.
     async fn next(&mut self) -> Result<Vec<u8>, CapabilityError> {
         if !self.buffer.is_empty() {
@@ -98,6 +162,7 @@ impl ResponseHandle {
                 Some(Err(error)) => return Err(transport("read the answer of", &self.url, &error)),
                 None => {
                     self.ended = true;
+                    self.place = None;
                     self.mask.finish()
                 }
             };
@@ -167,8 +232,14 @@ impl OwnOrigins {
         }
     }
 
-    fn contains(&self, origin: &Origin) -> bool {
+    pub(crate) fn contains(&self, origin: &Origin) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(origin)
+    }
+
+    /// Whether one of them has the host and the port of `origin`.
+    pub(crate) fn has_place(&self, origin: &Origin) -> bool {
+        let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        own.iter().any(|own| own.is_same_place(origin))
     }
 }
 
@@ -181,6 +252,7 @@ pub(crate) struct Http {
     pub(crate) own: OwnOrigins,
     pub(crate) rehearsal: bool,
     pub(crate) effects: Effects,
+    pub(crate) quota: Quota,
 }
 
 /// One request on its way through the hops.
@@ -193,9 +265,23 @@ struct Hop {
 }
 
 impl Http {
+    /// A request that is put together within the quota.
+    fn request(&self, method: String, url: String) -> RequestBuilder {
+        let size = method.len() + url.len();
+        let mut request = RequestBuilder::new(String::new(), String::new());
+        if request.hold(&self.quota, size) {
+            (request.method, request.url) = (method, url);
+        }
+        request
+    }
+
     pub(crate) async fn send(&self, request: &RequestBuilder) -> Result<ResponseHandle, CapabilityError> {
+        if let Some(fault) = &request.fault {
+            return Err(fault.clone());
+        }
         let mut hop = first_hop(request)?;
-        let mut left = request.max_redirects;
+        let mut left = request.max_redirects.min(MOST_REDIRECTS);
+        let place = self.quota.answer()?;
         loop {
             let origin = self.check(&hop.url)?;
             if self.rehearsal && !hop.method.is_safe() && !origin.is_loopback() {
@@ -205,10 +291,10 @@ impl Http {
                 self.effects.announce(&format!("{} {}", hop.method, shown(&hop.url))).await?;
             }
             let answer = self.exchange(&hop, &origin, request.timeout).await?;
-            let Some(location) = redirection(&answer) else { return Ok(self.response(answer)) };
+            let Some(location) = redirection(&answer) else { return Ok(self.response(answer, place)) };
             if left == 0 {
                 // As the guest asked for: it gets the redirect itself.
-                return Ok(self.response(answer));
+                return Ok(self.response(answer, place));
             }
             left -= 1;
             hop.follow(answer.status(), &location)?;
@@ -222,6 +308,11 @@ impl Http {
         if !self.own.contains(&origin) {
             self.policy.origin(&origin)?;
         }
+        if !url.username().is_empty() || url.password().is_some() {
+            let message = format!("the URL of {origin} holds a user or a password, which end up in logs");
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, message)
+                .with_help("attach a secret to the request, as its header `authorization`"));
+        }
         Ok(origin)
     }
 
@@ -232,6 +323,10 @@ impl Http {
         timeout: Option<Duration>,
     ) -> Result<reqwest::Response, CapabilityError> {
         let mut headers = hop.headers.clone();
+        if !hop.secrets.is_empty() {
+            // What comes back compressed can't be masked.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         for header in &hop.secrets {
             let value = format!("{}{}", header.prefix, header.secret.for_origin(origin)?);
             let (name, mut value) = parse_header(&header.name, &value)?;
@@ -254,10 +349,13 @@ impl Http {
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
-        request.headers(headers).send().await.map_err(|error| transport("call", &shown(&hop.url), &error))
+        request.headers(headers).send().await.map_err(|error| match refused(&error) {
+            Some(refused) => self.policy.deny_address(origin, refused),
+            None => transport("call", &shown(&hop.url), &error),
+        })
     }
 
-    fn response(&self, answer: reqwest::Response) -> ResponseHandle {
+    fn response(&self, answer: reqwest::Response, place: Held) -> ResponseHandle {
         ResponseHandle {
             status: answer.status().as_u16(),
             headers: answer.headers().clone(),
@@ -266,6 +364,7 @@ impl Http {
             mask: MaskStream::new(self.log.masker().clone(), Reader::Guest),
             buffer: Vec::new(),
             ended: false,
+            place: Some(place),
         }
     }
 
@@ -294,6 +393,7 @@ impl Http {
             mask: MaskStream::new(self.log.masker().clone(), Reader::Guest),
             buffer: Vec::new(),
             ended: true,
+            place: None,
         })
     }
 }
@@ -330,7 +430,7 @@ impl Hop {
         }
         if Origin::of(&next) != Origin::of(&self.url) {
             self.secrets.clear();
-            for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+            for name in [AUTHORIZATION, COOKIE] {
                 self.headers.remove(name);
             }
         }
@@ -347,11 +447,13 @@ fn redirection(answer: &reqwest::Response) -> Option<String> {
 
 /// What the connection is about, not the request: set here, or not at all. A guest that could choose `Host` could reach
 /// another site behind a granted address.
-const OF_THE_CONNECTION: [&str; 9] = [
+const OF_THE_CONNECTION: [&str; 11] = [
     "connection",
     "content-length",
+    "expect",
     "host",
     "keep-alive",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -381,6 +483,18 @@ fn shown(url: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.into()
+}
+
+/// The guard's word, if it is why there was no connection.
+fn refused(error: &reqwest::Error) -> Option<&AddressRefused> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref() {
+            return Some(refused);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn transport(doing: &str, url: &str, error: &reqwest::Error) -> CapabilityError {

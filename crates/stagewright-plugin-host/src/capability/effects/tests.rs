@@ -7,11 +7,12 @@ use stagewright_engine::EffectClass;
 use stagewright_model::Permissions;
 
 use super::*;
-use crate::capability::http::{Http, OwnOrigins, RequestBuilder, client};
+use crate::capability::http::{Http, OwnOrigins, Quota, RequestBuilder, client};
 use crate::capability::process::{CommandBuilder, Processes};
 use crate::capability::registry::Images;
 use crate::capability::service::{ReleaseBuilder, Services, Started};
 use crate::capability::workspace::Workspace;
+use crate::net::{SystemLookup, Upstream};
 use crate::plugin::{Description, Manifest};
 use crate::policy::Policy;
 use crate::testing::{Backends, TestLog};
@@ -91,9 +92,10 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
 
     for url in ["http://127.0.0.1:9", "http://127.0.0.1:10"] {
         let (effects, told) = effects();
-        let (client, log, own) = (client(&none).unwrap(), log.log.clone(), OwnOrigins::default());
+        let client = client(&Upstream::default(), Arc::new(SystemLookup)).unwrap();
+        let (quota, log, own) = (Quota::new(1, 1000, policy.clone()), log.log.clone(), OwnOrigins::default());
         let (policy, workspace) = (policy.clone(), workspace.clone());
-        let http = Http { client, policy, workspace, log, own, rehearsal: false, effects };
+        let http = Http { client, policy, workspace, log, own, rehearsal: false, effects, quota };
         assert!(http.send(&RequestBuilder::new("POST".into(), url.into())).await.is_err());
         note("http", told);
     }

@@ -5,18 +5,18 @@ use std::time::Duration;
 use wasmtime::component::Resource;
 
 use super::super::secrets::SecretHandle;
-use super::{Body, RequestBuilder, ResponseHandle, SecretHeader};
+use super::{RequestBuilder, ResponseHandle, SecretHeader};
 use crate::attempt::Attempt;
 use crate::call::CallResult;
 use crate::since_0_1::stagewright::stage::http::{Host, HostRequest, HostResponse};
 
 impl HostRequest for Attempt {
     async fn new(&mut self, method: String, url: String) -> wasmtime::Result<Resource<RequestBuilder>> {
-        Ok(self.table.push(RequestBuilder::new(method, url))?)
+        Ok(self.table.push(self.http.request(method, url))?)
     }
 
     async fn header(&mut self, request: Resource<RequestBuilder>, name: String, value: String) -> wasmtime::Result<()> {
-        self.table.get_mut(&request)?.headers.push((name, value));
+        self.table.get_mut(&request)?.header(&self.http.quota, name, value);
         Ok(())
     }
 
@@ -28,17 +28,18 @@ impl HostRequest for Attempt {
         value: Resource<SecretHandle>,
     ) -> wasmtime::Result<()> {
         let secret = self.table.get(&value)?.clone();
-        self.table.get_mut(&request)?.secret_headers.push(SecretHeader { name, prefix, secret });
+        let header = SecretHeader { name, prefix, secret };
+        self.table.get_mut(&request)?.secret_header(&self.http.quota, header);
         Ok(())
     }
 
     async fn body(&mut self, request: Resource<RequestBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
-        self.table.get_mut(&request)?.body = Body::Bytes(data);
+        self.table.get_mut(&request)?.bytes(&self.http.quota, data);
         Ok(())
     }
 
     async fn body_file(&mut self, request: Resource<RequestBuilder>, path: String) -> wasmtime::Result<()> {
-        self.table.get_mut(&request)?.body = Body::File(path);
+        self.table.get_mut(&request)?.file(&self.http.quota, path);
         Ok(())
     }
 
@@ -69,9 +70,7 @@ impl HostResponse for Attempt {
     }
 
     async fn header(&mut self, response: Resource<ResponseHandle>, name: String) -> wasmtime::Result<Option<String>> {
-        let value = self.table.get(&response)?.headers.get(name);
-        let text = value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        Ok(text.map(|text| self.log.masker().text(&text)))
+        Ok(self.table.get(&response)?.header(&name, self.log.masker()))
     }
 
     async fn read(&mut self, response: Resource<ResponseHandle>, max_bytes: u32) -> CallResult<Vec<u8>> {

@@ -1,17 +1,20 @@
 //! The client that all attempts share.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, NoProxy, Proxy, redirect};
+
+use crate::net::{Guarded, Lookup, Upstream};
 
 /// To get a connection.
 const CONNECT: Duration = Duration::from_secs(30);
 /// Between two pieces of an answer.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// Proxies are taken from `environment`, by the names that curl gave them; the process's own environment isn't read.
-pub(crate) fn client(environment: &BTreeMap<String, String>) -> reqwest::Result<Client> {
+/// Proxies are those of `upstream`. Names lead to what the guard lets through, and that is what is connected to; where a
+/// proxy is in between, it resolves.
+pub(crate) fn client(upstream: &Upstream, lookup: Arc<dyn Lookup>) -> reqwest::Result<Client> {
     // Fails when somebody has chosen a provider before, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -19,18 +22,13 @@ pub(crate) fn client(environment: &BTreeMap<String, String>) -> reqwest::Result<
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
+        .dns_resolver(Guarded::new(lookup, upstream.hosts()))
         .no_proxy();
-    let variable = |name: &str| {
-        let value = environment.get(&name.to_ascii_lowercase()).or_else(|| environment.get(name));
-        value.filter(|value| !value.is_empty())
-    };
-    // This machine is never reached through a proxy: services of a stage live there.
-    let exceptions = format!("localhost,127.0.0.0/8,::1,{}", variable("NO_PROXY").map_or("", String::as_str));
-    let exceptions = || NoProxy::from_string(&exceptions);
-    if let Some(url) = variable("HTTPS_PROXY").or_else(|| variable("ALL_PROXY")) {
+    let exceptions = || NoProxy::from_string(&upstream.exceptions);
+    if let Some(url) = &upstream.https {
         builder = builder.proxy(Proxy::https(url)?.no_proxy(exceptions()));
     }
-    if let Some(url) = variable("HTTP_PROXY").or_else(|| variable("ALL_PROXY")) {
+    if let Some(url) = &upstream.http {
         builder = builder.proxy(Proxy::http(url)?.no_proxy(exceptions()));
     }
     builder.build()

@@ -8,7 +8,10 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
+use crate::net::{SystemLookup, Upstream};
 use crate::testing::TestLog;
+
+mod hostile;
 
 /// Answers each request with what `answer` makes of it: the whole request as text, lower-case header names.
 struct Server {
@@ -76,7 +79,8 @@ fn fixture(net: &[&str]) -> Fixture {
     let workspace = Workspace::new(root, policy.clone(), 1 << 20);
     let log = TestLog::new();
     let http = Http {
-        client: client(&Default::default()).unwrap(),
+        client: client(&Upstream::default(), Arc::new(SystemLookup)).unwrap(),
+        quota: Quota::new(2, 1 << 20, policy.clone()),
         policy,
         workspace,
         log: log.log.clone(),
@@ -141,7 +145,7 @@ async fn a_granted_origin_is_called_and_another_is_not() {
     let mut request = get(&format!("{}/path?q=1", server.address));
     request.method = "post".into();
     request.headers.push(("X-Own".into(), "v".into()));
-    request.body = Body::Bytes(b"hello".to_vec());
+    request.body = Body::Bytes("hello".into());
     let mut response = fixture.http.send(&request).await.unwrap();
     assert_eq!((response.status, response.headers.get("x-a").unwrap().to_str().unwrap()), (200, "b"));
     assert_eq!(body(&mut response).await, "a longer body than one read");
@@ -185,7 +189,7 @@ async fn each_hop_of_a_redirect_is_checked() {
 
     let mut request = get(&url("/post"));
     request.method = "POST".into();
-    request.body = Body::Bytes(b"x".to_vec());
+    request.body = Body::Bytes("x".into());
     assert_eq!(body(&mut fixture.http.send(&request).await.unwrap()).await, "/end");
     assert!(server.seen().last().unwrap().starts_with("GET /end "));
 }
@@ -259,7 +263,7 @@ async fn a_rehearsal_sends_nothing_that_changes_anything_elsewhere() {
     fixture.http.rehearsal = true;
     let mut request = get("https://api.example.org/deploy?token=x");
     request.method = "POST".into();
-    request.body = Body::Bytes(vec![0; 12]);
+    request.body = Body::Bytes(vec![0; 12].into());
     let mut response = fixture.http.send(&request).await.unwrap();
     assert_eq!((response.status, body(&mut response).await.as_str()), (202, ""));
     assert_eq!(fixture.log.lines(), ["rehearsal: would send POST https://api.example.org/deploy (12 bytes)"]);

@@ -1,0 +1,220 @@
+//! The guard: which addresses a granted name may lead to.
+//!
+//! Who owns a name decides where it points. A grant of `https://example.org` must not become a way to this machine's
+//! loopback (DNS rebinding) or to the credentials that clouds serve at fixed addresses. An address that is written in a
+//! URL doesn't come here: it is granted literally, or not at all.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where clouds answer their machines, beyond the link-local ranges: Alibaba, Azure, AWS (instances, pods), Google.
+const METADATA: [IpAddr; 5] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
+/// Link-local, too, but worth their name: instances and tasks.
+const METADATA_LINK_LOCAL: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(169, 254, 170, 2)];
+
+/// What an address is that a name may not lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    LinkLocal,
+    Metadata,
+    Unspecified,
+    Multicast,
+    Broadcast,
+    Loopback,
+    /// For `localhost`, which is this machine or nothing.
+    NotLoopback,
+}
+
+/// A granted name led to an address that it may not lead to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` leads to {address}, which is {kind}")]
+pub(crate) struct AddressRefused {
+    pub(crate) name: String,
+    pub(crate) address: IpAddr,
+    pub(crate) kind: Kind,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::LinkLocal => "a link-local address",
+            Kind::Metadata => "where a cloud serves the credentials of its machines",
+            Kind::Unspecified => "no host's address",
+            Kind::Multicast => "a multicast address",
+            Kind::Broadcast => "the broadcast address",
+            Kind::Loopback => "this machine's loopback",
+            Kind::NotLoopback => "not this machine",
+        })
+    }
+}
+
+/// Whether `name` means this machine (RFC 6761, section 6.3). Lower case.
+pub(crate) fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Whether a connection that was asked for by `name`, in lower case, may go to `address`.
+pub(crate) fn check(name: &str, address: IpAddr) -> Result<(), AddressRefused> {
+    let refused = |kind| Err(AddressRefused { name: name.to_owned(), address, kind });
+    if is_localhost(name) {
+        return if address.to_canonical().is_loopback() { Ok(()) } else { refused(Kind::NotLoopback) };
+    }
+    let found = match address {
+        IpAddr::V4(address) => kind_v4(address),
+        IpAddr::V6(address) => kind_v6(address).or_else(|| embedded(address).into_iter().flatten().find_map(kind_v4)),
+    };
+    found.map_or(Ok(()), refused)
+}
+
+fn kind_v4(address: Ipv4Addr) -> Option<Kind> {
+    if METADATA_LINK_LOCAL.contains(&address) || METADATA.contains(&IpAddr::V4(address)) {
+        Some(Kind::Metadata)
+    } else if address.octets()[0] == 0 {
+        Some(Kind::Unspecified)
+    } else if address.is_loopback() {
+        Some(Kind::Loopback)
+    } else if address.is_link_local() {
+        Some(Kind::LinkLocal)
+    } else if address.is_multicast() {
+        Some(Kind::Multicast)
+    } else if address.is_broadcast() {
+        Some(Kind::Broadcast)
+    } else {
+        None
+    }
+}
+
+fn kind_v6(address: Ipv6Addr) -> Option<Kind> {
+    if METADATA.contains(&IpAddr::V6(address)) {
+        Some(Kind::Metadata)
+    } else if address.is_unspecified() {
+        Some(Kind::Unspecified)
+    } else if address.is_loopback() {
+        Some(Kind::Loopback)
+    } else if address.is_unicast_link_local() {
+        Some(Kind::LinkLocal)
+    } else if address.is_multicast() {
+        Some(Kind::Multicast)
+    } else {
+        None
+    }
+}
+
+/// The IPv4 addresses that a network may take `address` for.
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
+    let bytes = address.octets();
+    let at = |places: [usize; 4]| Some(Ipv4Addr::from(places.map(|place| bytes[place])));
+    let last = at([12, 13, 14, 15]);
+    match address.segments() {
+        // IPv4-mapped and IPv4-compatible (RFC 4291, section 2.5.5), and IPv4-translated (RFC 2765).
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => [last, None, None, None],
+        // NAT64, well-known prefix (RFC 6052).
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => [last, None, None, None],
+        // NAT64 of a network's own (RFC 8215): a prefix of 48, 56, 64 or 96 bits, the ninth byte left out. Which one isn't
+        // known; where there are zeros only, it is another.
+        [0x64, 0xff9b, 1, ..] => [at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last]
+            .map(|address| address.filter(|address| address.octets()[0] != 0)),
+        // 6to4 (RFC 3056).
+        [0x2002, ..] => [at([2, 3, 4, 5]), None, None, None],
+        // Teredo (RFC 4380): the client's address, inverted.
+        [0x2001, 0, ..] => [last.map(|inverted| Ipv4Addr::from(!u32::from(inverted))), None, None, None],
+        _ => [None; 4],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(name: &str, address: &str) -> Option<Kind> {
+        check(name, address.parse().unwrap()).err().map(|refused| refused.kind)
+    }
+
+    #[test]
+    fn a_name_leads_only_to_ordinary_addresses() {
+        let table = [
+            ("93.184.215.14", None),
+            ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", None),
+            // Private: the name was granted.
+            ("10.1.2.3", None),
+            ("172.16.0.1", None),
+            ("192.168.0.1", None),
+            ("100.64.0.1", None),
+            ("fd12:3456::1", None),
+            ("169.253.255.255", None),
+            ("127.0.0.1", Some(Kind::Loopback)),
+            ("127.255.255.254", Some(Kind::Loopback)),
+            ("::1", Some(Kind::Loopback)),
+            ("169.254.0.1", Some(Kind::LinkLocal)),
+            ("169.254.255.255", Some(Kind::LinkLocal)),
+            ("fe80::1", Some(Kind::LinkLocal)),
+            ("febf::1", Some(Kind::LinkLocal)),
+            ("169.254.169.254", Some(Kind::Metadata)),
+            ("169.254.170.2", Some(Kind::Metadata)),
+            ("100.100.100.200", Some(Kind::Metadata)),
+            ("168.63.129.16", Some(Kind::Metadata)),
+            ("fd00:ec2::254", Some(Kind::Metadata)),
+            ("fd00:ec2::23", Some(Kind::Metadata)),
+            ("fd20:ce::254", Some(Kind::Metadata)),
+            ("0.0.0.0", Some(Kind::Unspecified)),
+            ("0.1.2.3", Some(Kind::Unspecified)),
+            ("::", Some(Kind::Unspecified)),
+            ("224.0.0.1", Some(Kind::Multicast)),
+            ("239.255.255.255", Some(Kind::Multicast)),
+            ("ff02::1", Some(Kind::Multicast)),
+            ("255.255.255.255", Some(Kind::Broadcast)),
+        ];
+        for (address, expected) in table {
+            assert_eq!(kind("example.org", address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_within_an_address_is_found() {
+        let table = [
+            ("::ffff:127.0.0.1", Some(Kind::Loopback)),
+            ("::ffff:169.254.169.254", Some(Kind::Metadata)),
+            ("::ffff:0.0.0.0", Some(Kind::Unspecified)),
+            ("::169.254.1.1", Some(Kind::LinkLocal)),
+            ("::127.0.0.1", Some(Kind::Loopback)),
+            ("::ffff:0:169.254.169.254", Some(Kind::Metadata)),
+            ("64:ff9b::169.254.169.254", Some(Kind::Metadata)),
+            ("64:ff9b::127.0.0.1", Some(Kind::Loopback)),
+            ("64:ff9b:1::169.254.169.254", Some(Kind::Metadata)),
+            // 169.254.169.254 behind prefixes of 48, 56 and 64 bits.
+            ("64:ff9b:1:a9fe:a9:fe00::", Some(Kind::Metadata)),
+            ("64:ff9b:1::93.184.215.14", None),
+            ("64:ff9b:1:aaa9:fe:a9fe::", Some(Kind::Metadata)),
+            ("64:ff9b:1:aabb:a9:fea9:fe00:0", Some(Kind::Metadata)),
+            ("2002:a9fe:a9fe::1", Some(Kind::Metadata)),
+            ("2002:7f00:1::", Some(Kind::Loopback)),
+            ("2001:0:0:0:0:0:5601:5601", Some(Kind::Metadata)),
+            ("::ffff:93.184.215.14", None),
+            ("64:ff9b::93.184.215.14", None),
+            ("2002:5db8:d70e::1", None),
+            ("2001:db8::169.254.169.254", None),
+        ];
+        for (address, expected) in table {
+            assert_eq!(kind("example.org", address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_this_machine_or_nothing() {
+        for name in ["localhost", "api.localhost"] {
+            for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+                assert_eq!(kind(name, address), None, "{name} {address}");
+            }
+            assert_eq!(kind(name, "93.184.215.14"), Some(Kind::NotLoopback));
+            assert_eq!(kind(name, "169.254.169.254"), Some(Kind::NotLoopback));
+        }
+        assert_eq!(kind("localhost.example.org", "127.0.0.1"), Some(Kind::Loopback));
+        assert_eq!(kind("notlocalhost", "127.0.0.1"), Some(Kind::Loopback));
+    }
+}

@@ -1,0 +1,111 @@
+//! Plain HTTP: a request in absolute form, sent on to its origin.
+//!
+//! Each request has a connection of its own, so that no two of them can be mixed up. No `Via` is added: servers take it
+//! for a reason to send other answers.
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE};
+use hyper::{Request, Response, Uri, Version};
+use hyper_util::client::proxy::matcher::Intercept;
+use hyper_util::rt::TokioIo;
+use reqwest::Url;
+
+use super::Body;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::net::background::Background;
+use crate::net::gate::Gate;
+use crate::origin::Origin;
+
+/// About one connection, not about the request (RFC 9110, section 7.6.1). An expectation is met by the proxy itself.
+const OF_THE_CONNECTION: [HeaderName; 10] = [
+    CONNECTION,
+    EXPECT,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+pub(super) async fn forward(request: Request<Incoming>, gate: &Gate) -> Result<Response<Body>, CapabilityError> {
+    let origin = origin(request.uri())?;
+    gate.request(&origin)?;
+    let failed = |error: &dyn std::error::Error| {
+        CapabilityError::new(ErrorCode::Unavailable, format!("{origin} doesn't answer: {error}")).retryable()
+    };
+    let (stream, proxy) = gate.dialer.plain(&origin).await.map_err(|error| gate.failed(&origin, &error))?;
+    let request = readdressed(request, &origin, proxy.as_ref())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+    let driver = Background::spawn(async move {
+        // Whatever goes wrong with it, the answer or its body says.
+        let _ = connection.await;
+    });
+    let (mut head, body) = sender.send_request(request).await.map_err(|error| failed(&error))?.into_parts();
+    without_the_connection(&mut head.headers);
+    // The connection lives as long as somebody reads.
+    let body = body.map_frame(move |frame| {
+        let _held = &driver;
+        frame
+    });
+    Ok(Response::from_parts(head, body.boxed()))
+}
+
+fn origin(uri: &Uri) -> Result<Origin, CapabilityError> {
+    let invalid = |message: String, help: &str| {
+        Err(CapabilityError::new(ErrorCode::InvalidArgument, message).with_help(help.to_owned()))
+    };
+    if uri.scheme_str() != Some("http") {
+        let help = "ask for `http://HOST/PATH`, or for a tunnel with `CONNECT HOST:PORT`";
+        return invalid("this is a proxy, and the request isn't one to a proxy".to_owned(), help);
+    }
+    let url = Url::parse(&uri.to_string()).ok();
+    match url.as_ref().and_then(|url| Some((url, Origin::of(url)?))) {
+        Some((url, origin)) if url.username().is_empty() && url.password().is_none() => Ok(origin),
+        Some(_) => invalid("the request's URL holds a user or a password".to_owned(), "send `authorization` instead"),
+        None => invalid(format!("`{uri}` can't be asked for"), "ask for `http://HOST/PATH`"),
+    }
+}
+
+/// As its origin gets it. What the program calls the host is not repeated: it might name another site behind the same
+/// address.
+fn readdressed(
+    request: Request<Incoming>,
+    origin: &Origin,
+    proxy: Option<&Intercept>,
+) -> Result<Request<Incoming>, CapabilityError> {
+    let (mut head, body) = request.into_parts();
+    // Two lengths are one too many: what the body is was understood here, and is said anew.
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    without_the_connection(&mut head.headers);
+    let address = origin.to_string();
+    let authority = address.split_once("://").map_or("", |(_, authority)| authority);
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let uri = if proxy.is_some() { format!("{address}{path}") } else { path.to_owned() };
+    let invalid = |error: &dyn std::fmt::Display| {
+        CapabilityError::new(ErrorCode::InvalidArgument, format!("{address} can't be asked for: {error}"))
+    };
+    head.uri = uri.parse().map_err(|error| invalid(&error))?;
+    head.headers.insert(HOST, HeaderValue::from_str(authority).map_err(|error| invalid(&error))?);
+    if let Some(authorization) = proxy.and_then(Intercept::basic_auth) {
+        head.headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+    }
+    head.version = Version::HTTP_11;
+    Ok(Request::from_parts(head, body))
+}
+
+fn without_the_connection(headers: &mut HeaderMap) {
+    let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named = named.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
+    let named: Vec<HeaderName> = named.collect();
+    for name in named.iter().chain(&OF_THE_CONNECTION) {
+        headers.remove(name);
+    }
+}
