@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! host ── resolve ── wasm (aot, limits) ── capability::* ── policy, path, origin
-//!      └─ native                              └─ log ── mask
+//!      └─ native                              │   └─ net (addresses, proxy)
+//!                                             └─ log ── mask
 //! ```
 //!
 //! Denied unless a pipeline grants it: files, processes, network, secrets, images, services, variables of the
@@ -15,6 +16,8 @@
 //! Architecture invariant: nothing here knows the journal or the terminal, reads the process's environment, or starts
 //! a process other than through `stagewright-process`.
 
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod registry;
 pub mod service;
 

@@ -34,7 +34,7 @@ mod upstream;
 
 #[cfg(test)]
 pub(crate) use address::Kind;
-pub(crate) use address::{AddressRefused, is_localhost};
+pub(crate) use address::{AddressRefused, check as check_address, is_localhost};
 pub(crate) use resolve::{Guarded, Lookup, SystemLookup};
 pub(crate) use upstream::Upstream;
 

@@ -81,7 +81,7 @@ async fn converse(stream: Watched<TcpStream>, gate: &Gate) {
         Ok::<_, Infallible>(answer.unwrap_or_else(|error| refusal(&error)))
     });
     let mut protocol = http1::Builder::new();
-    protocol.max_buf_size(HEAD).max_headers(HEADERS);
+    protocol.max_buf_size(HEAD).max_header_size(HEAD).max_headers(HEADERS);
     let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
     // It fails when the program breaks off, or doesn't speak HTTP; that was answered.
     let ended = connection.await;

@@ -1,1 +1,198 @@
+//! The gate, the proxy and the forwarded ports, over loopback.
 
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use stagewright_model::Permissions;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::background::Background;
+use super::dial::Dialer;
+use super::gate::{DEFAULT_CONNECTIONS, Gate};
+use super::proxy::{IDLE, serve};
+use super::resolve::addresses;
+use super::{Lookup, Upstream};
+use crate::capability::http::OwnOrigins;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::policy::Policy;
+
+mod bounds;
+mod plain;
+mod tunnel;
+mod upstream;
+
+/// What takes longer won't come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A name server of which the answers are given in turn, the last again and again.
+pub(super) struct Script(Mutex<Vec<Vec<IpAddr>>>);
+
+impl Script {
+    pub(super) fn new(answers: &[&[&str]]) -> Script {
+        let addresses = |answer: &&[&str]| answer.iter().map(|address| address.parse().unwrap()).collect();
+        Script(Mutex::new(answers.iter().rev().map(addresses).collect()))
+    }
+}
+
+impl Lookup for Script {
+    fn lookup(&self, _name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        let mut answers = self.0.lock().unwrap();
+        let answer = if answers.len() > 1 { answers.pop() } else { answers.last().cloned() };
+        Box::pin(async { answer.ok_or(io::ErrorKind::NotFound.into()) })
+    }
+}
+
+/// A proxy with a gate.
+struct Fixture {
+    address: SocketAddr,
+    gate: Arc<Gate>,
+    own: OwnOrigins,
+    told: Arc<Mutex<Vec<CapabilityError>>>,
+    handle: Background,
+}
+
+struct Setup<'a> {
+    net: &'a [&'a str],
+    lookup: Script,
+    environment: &'a [(&'a str, &'a str)],
+    connections: usize,
+    idle: Duration,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        let lookup = Script::new(&[&["127.0.0.1"]]);
+        Setup { net: &[], lookup, environment: &[], connections: DEFAULT_CONNECTIONS, idle: IDLE }
+    }
+}
+
+impl Setup<'_> {
+    async fn start(self) -> Fixture {
+        let net = self.net.iter().map(ToString::to_string).collect();
+        let permissions = Permissions { net, ..Permissions::default() };
+        let policy = Arc::new(Policy::new("stages.test", &permissions, &[], &[]).unwrap());
+        let environment: BTreeMap<_, _> =
+            self.environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let dialer = Arc::new(Dialer::new(&Upstream::of(&environment), Arc::new(self.lookup)));
+        let (own, told) = (OwnOrigins::default(), Arc::new(Mutex::new(Vec::new())));
+        let seen = told.clone();
+        let report = Arc::new(move |denied: &CapabilityError| seen.lock().unwrap().push(denied.clone()));
+        let gate = Arc::new(Gate::new(policy, own.clone(), dialer, report, self.connections));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let handle = serve(listener, gate.clone(), self.idle);
+        Fixture { address, gate, own, told, handle }
+    }
+}
+
+async fn proxy(net: &[&str]) -> Fixture {
+    Setup { net, ..Setup::default() }.start().await
+}
+
+impl Fixture {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Everything that is answered to `request`, until the connection ends.
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        rest(&mut stream).await
+    }
+
+    /// A connection after `CONNECT authority`, and what was answered.
+    async fn tunnel(&self, authority: &str) -> (TcpStream, String) {
+        let mut stream = self.connect().await;
+        stream
+            .write_all(format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let head = head(&mut stream).await;
+        (stream, head)
+    }
+
+    /// Messages of what was denied.
+    fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap().iter().map(|denied| denied.message.clone()).collect()
+    }
+}
+
+/// What is still said, until the connection ends.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    // A connection that is reset has said what it has said.
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut all)).await;
+    let said = String::from_utf8_lossy(&all).into_owned();
+    assert!(ended.is_ok(), "it said {said:?}, and went on");
+    said
+}
+
+/// As far as the empty line.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = timeout(PATIENCE, stream.read_u8()).await.expect("an answer");
+        head.push(byte.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// A host: what it was told, connection by connection.
+struct Host {
+    port: u16,
+    seen: Arc<Mutex<Vec<String>>>,
+    _task: Background,
+}
+
+impl Host {
+    /// Says `greeting`, then reads up to `end` or the connection's, then says `answer` and closes.
+    async fn start(greeting: &'static str, end: &'static str, answer: &'static str) -> Host {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = seen.clone();
+        let task = Background::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.write_all(greeting.as_bytes()).await.unwrap();
+                let mut said = Vec::new();
+                while end.is_empty() || !said.ends_with(end.as_bytes()) {
+                    if stream.read_buf(&mut said).await.unwrap_or(0) == 0 {
+                        break;
+                    }
+                }
+                // A character a byte, whatever it is.
+                log.lock().unwrap().push(said.iter().copied().map(char::from).collect());
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Host { port, seen, _task: task }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn each_lookup_is_judged_by_its_own_answer() {
+    let rebinding = Script::new(&[&["93.184.215.14"], &["127.0.0.1"]]);
+    assert_eq!(addresses(&rebinding, "example.org").await.unwrap(), ["93.184.215.14".parse::<IpAddr>().unwrap()]);
+    let refused = addresses(&rebinding, "Example.org").await.unwrap_err().to_string();
+    assert_eq!(refused, "`example.org` leads to 127.0.0.1, which is this machine's loopback");
+}
+
+#[tokio::test]
+async fn of_a_mixed_answer_only_what_is_allowed_is_used() {
+    let mixed = Script::new(&[&["127.0.0.1", "93.184.215.14", "::1", "169.254.169.254", "2606:2800::1"]]);
+    let found = addresses(&mixed, "example.org").await.unwrap();
+    assert_eq!(found, ["93.184.215.14", "2606:2800::1"].map(|address| address.parse::<IpAddr>().unwrap()));
+    let nothing = Script::new(&[&[]]);
+    assert!(addresses(&nothing, "example.org").await.is_err());
+}

@@ -1,0 +1,116 @@
+//! The policy of the network as pure functions of texts, for fuzzers and properties to press on.
+//!
+//! Nothing is looked up or sent.
+
+use std::net::IpAddr;
+
+use reqwest::Url;
+
+use crate::net::check_address;
+use crate::origin::{Origin, OriginRule};
+
+/// Why a request is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The rule that grants it, as the host understands it.
+    pub rule: String,
+    /// The host that is called: lower case, an IPv6 address in brackets.
+    pub host: String,
+}
+
+/// Which of `rules` (entries of `permissions.net`) grants a guest's request to `url`; none when none does, or when `url`
+/// isn't one that can be called. Rules that mean nothing grant nothing.
+///
+/// Holds for every input: it doesn't panic; the host is the one that the rule names, or below a domain that it names
+/// after `*.`; a request that is granted by a rule is granted by [`Granted::rule`].
+pub fn http_policy(rules: &[&str], url: &str) -> Option<Granted> {
+    let origin = Origin::of(&Url::parse(url).ok()?)?;
+    let mut rules = rules.iter().filter_map(|rule| OriginRule::parse(rule).ok());
+    let rule = rules.find(|rule| rule.grants(&origin))?;
+    Some(Granted { rule: rule.to_string(), host: origin.host().to_owned() })
+}
+
+/// `rule` as the host understands it; none when it means nothing. What is given is understood as itself.
+pub fn normal_rule(rule: &str) -> Option<String> {
+    OriginRule::parse(rule).ok().map(|rule| rule.to_string())
+}
+
+/// Whether a name may lead to `address`. Doesn't panic; what isn't allowed as an IPv4 address isn't allowed as an IPv6
+/// address that holds it.
+pub fn address_is_allowed(name: &str, address: IpAddr) -> bool {
+    check_address(&name.to_ascii_lowercase(), address).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hosts() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "([a-cA-C]{1,2}\\.){0,2}[a-c]{1,2}",
+            "[0-9x]{1,3}(\\.[0-9]{1,3}){0,3}",
+            "\\[[0-9a-f:.]{2,12}\\]",
+            "[a-zé%*.:@/\\\\\\[\\]#? -]{0,8}",
+        ]
+    }
+
+    fn rules() -> impl Strategy<Value = String> {
+        let schemes = prop_oneof![Just(""), Just("http://"), Just("https://"), Just("tcp://"), Just("ftp://")];
+        let ports = prop_oneof![Just(String::new()), Just(":*".to_owned()), ":[0-9]{1,5}"];
+        (schemes, prop_oneof![Just(""), Just("*."), Just("*")], hosts(), ports)
+            .prop_map(|(scheme, wildcard, host, port)| format!("{scheme}{wildcard}{host}{port}"))
+    }
+
+    fn urls() -> impl Strategy<Value = String> {
+        let schemes = prop_oneof![Just("http:"), Just("https:"), Just("tcp:"), Just("HTTP:/")];
+        (schemes, "[/\\\\]{2}", "([a-z:]{1,3}@)?", hosts(), "(:[0-9]{1,5})?[/?#]?[a-z@]{0,3}")
+            .prop_map(|(scheme, slashes, user, host, rest)| format!("{scheme}{slashes}{user}{host}{rest}"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn what_is_granted_is_what_the_rule_names(rules in prop::collection::vec(rules(), 1..4), url in urls()) {
+            let texts: Vec<&str> = rules.iter().map(String::as_str).collect();
+            if let Some(Granted { rule, host }) = http_policy(&texts, &url) {
+                let (scheme, authority) = rule.split_once("://").unwrap();
+                let port = authority.rfind(':').filter(|&at| !authority[at..].contains(']'));
+                let named = &authority[..port.unwrap_or(authority.len())];
+                match named.strip_prefix('*') {
+                    Some(domain) => prop_assert!(host.ends_with(domain) && host.len() > domain.len(), "{rule} {host}"),
+                    None => prop_assert_eq!(&host, named),
+                }
+                let url = Url::parse(&url).unwrap();
+                prop_assert_eq!((scheme, host.as_str()), (url.scheme(), url.host_str().unwrap()));
+                prop_assert!(http_policy(&[&rule], url.as_str()).is_some());
+            }
+        }
+
+        #[test]
+        fn a_rule_is_understood_as_itself(rule in rules()) {
+            if let Some(normal) = normal_rule(&rule) {
+                prop_assert_eq!(normal_rule(&normal), Some(normal.clone()));
+            }
+        }
+
+        #[test]
+        fn any_text_will_do(rule in ".{0,40}", url in ".{0,40}") {
+            http_policy(&[&rule], &url);
+            normal_rule(&rule);
+        }
+
+        #[test]
+        fn an_address_is_judged_alike_within_another(address in any::<u32>().prop_map(Ipv4Addr::from)) {
+            let allowed = address_is_allowed("example.org", address.into());
+            let held = [address.to_ipv6_mapped(), format!("64:ff9b::{address}").parse().unwrap()];
+            for held in held {
+                prop_assert_eq!(address_is_allowed("example.org", held.into()), allowed);
+            }
+        }
+    }
+}

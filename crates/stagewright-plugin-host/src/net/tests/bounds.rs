@@ -1,0 +1,99 @@
+//! How many, how long, and when it ends; and the ports that are forwarded.
+
+use super::*;
+use crate::net::forward::forward;
+
+#[tokio::test]
+async fn connections_beyond_the_bound_are_turned_away_until_one_ends() {
+    let proxy = Setup { connections: 2, ..Setup::default() }.start().await;
+    let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut stream = proxy.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert!(head(&mut stream).await.contains("400"), "it has a place");
+        open.push(stream);
+    }
+    for _ in 0..2 {
+        let answer = proxy.ask(request).await;
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        assert!(answer.contains("help: close some, or raise in [stages.test.limits]: requests = 4\n"), "{answer}");
+    }
+    assert_eq!(proxy.told().len(), 1);
+    open.pop();
+    while !proxy.ask("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.contains("400") {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn without_its_handle_nothing_is_left() {
+    let host = Host::start("", "", "").await;
+    let proxy = proxy(&[&format!("tcp://127.0.0.1:{}", host.port)]).await;
+    let mut idle = proxy.connect().await;
+    let (mut tunnel, head) = proxy.tunnel(&format!("127.0.0.1:{}", host.port)).await;
+    assert!(head.contains("200 OK"));
+    let address = proxy.address;
+    drop(proxy.handle);
+    assert_eq!((rest(&mut idle).await, rest(&mut tunnel).await), (String::new(), String::new()));
+    while host.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+}
+
+#[tokio::test]
+async fn what_is_silent_for_too_long_is_closed() {
+    let host = Host::start("", "", "").await;
+    let net = format!("tcp://127.0.0.1:{}", host.port);
+    let proxy = Setup { net: &[&net], idle: Duration::from_millis(20), ..Setup::default() }.start().await;
+    let mut stream = proxy.connect().await;
+    assert_eq!(rest(&mut stream).await, "");
+    let mut stream = proxy.connect().await;
+    let connect = format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n\r\n", host.port);
+    stream.write_all(connect.as_bytes()).await.unwrap();
+    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200"), "and then it ended");
+}
+
+#[tokio::test]
+async fn granted_ports_of_this_machine_are_forwarded_within_the_same_bound() {
+    let host = Host::start("hello ", "", "bye").await;
+    let net = format!("tcp://127.0.0.1:{}", host.port);
+    let proxy = Setup { net: &[&net], connections: 1, ..Setup::default() }.start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let to = SocketAddr::from(([127, 0, 0, 1], host.port));
+    let forwarding = forward(listener, to, proxy.gate.clone()).unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut greeting = [0; 6];
+    stream.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"hello ");
+
+    let mut beyond = TcpStream::connect(address).await.unwrap();
+    assert_eq!(rest(&mut beyond).await, "");
+    assert!(proxy.ask("GET / HTTP/1.1\r\n\r\n").await.contains("503"), "it is one bound");
+    assert_eq!(proxy.told().len(), 1);
+
+    stream.write_all(b"x").await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(rest(&mut stream).await, "bye");
+    assert_eq!(host.seen(), ["x"]);
+    drop(forwarding);
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn only_granted_ports_of_this_machine_are_forwarded() {
+    let proxy = proxy(&["tcp://127.0.0.1:5432", "tcp://10.0.0.1:5432"]).await;
+    for (to, code) in [
+        ("127.0.0.1:5433", ErrorCode::PermissionDenied),
+        ("[::1]:5432", ErrorCode::PermissionDenied),
+        ("10.0.0.1:5432", ErrorCode::InvalidArgument),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let error = forward(listener, to.parse().unwrap(), proxy.gate.clone()).unwrap_err();
+        assert_eq!(error.code, code, "{to}");
+    }
+}
