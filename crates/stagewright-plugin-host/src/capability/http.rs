@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use hyper::body::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
@@ -19,7 +18,6 @@ use reqwest::{Client, Method, StatusCode, Url};
 use tokio::sync::mpsc;
 
 use super::effects::Effects;
-use super::secrets::SecretHandle;
 use super::workspace::{FillError, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
@@ -31,101 +29,18 @@ use crate::policy::Policy;
 mod binding;
 mod client;
 mod quota;
+mod request;
 
 pub(crate) use client::client;
 pub(crate) use quota::{DEFAULT_REQUESTS, Quota};
 
-use quota::Held;
+pub use request::RequestBuilder;
 
-/// Redirects, when the guest sets no other number.
-const REDIRECTS: u32 = 10;
+use quota::Held;
+use request::{Body, SecretHeader};
+
 /// Redirects at most: two servers that point at each other would keep a stage going until its time is up.
 const MOST_REDIRECTS: u32 = 50;
-
-/// A request to be.
-#[derive(Debug)]
-pub struct RequestBuilder {
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    secret_headers: Vec<SecretHeader>,
-    body: Body,
-    timeout: Option<Duration>,
-    max_redirects: u32,
-    /// For all but the body.
-    held: Option<Held>,
-    held_body: Option<Held>,
-    /// Why it can't be sent: what puts it together can't fail.
-    fault: Option<CapabilityError>,
-}
-
-#[derive(Clone, Debug)]
-struct SecretHeader {
-    name: String,
-    prefix: String,
-    secret: SecretHandle,
-}
-
-#[derive(Clone, Debug)]
-enum Body {
-    None,
-    Bytes(Bytes),
-    /// A file of the workspace.
-    File(String),
-}
-
-impl RequestBuilder {
-    pub(crate) fn new(method: String, url: String) -> RequestBuilder {
-        RequestBuilder {
-            method,
-            url,
-            headers: Vec::new(),
-            secret_headers: Vec::new(),
-            body: Body::None,
-            timeout: None,
-            max_redirects: REDIRECTS,
-            held: None,
-            held_body: None,
-            fault: None,
-        }
-    }
-
-    /// Whether so many more bytes may be held for it beside its body.
-    fn hold(&mut self, quota: &Quota, bytes: usize) -> bool {
-        match (quota.data(bytes), &mut self.held) {
-            (Ok(more), Some(held)) => held.merge(more),
-            (Ok(held), none) => *none = Some(held),
-            (Err(fault), _) => self.fault = Some(fault),
-        }
-        self.fault.is_none()
-    }
-
-    fn header(&mut self, quota: &Quota, name: String, value: String) {
-        if self.hold(quota, name.len() + value.len()) {
-            self.headers.push((name, value));
-        }
-    }
-
-    fn secret_header(&mut self, quota: &Quota, header: SecretHeader) {
-        if self.hold(quota, header.name.len() + header.prefix.len()) {
-            self.secret_headers.push(header);
-        }
-    }
-
-    fn bytes(&mut self, quota: &Quota, data: Vec<u8>) {
-        (self.body, self.held_body) = (Body::None, None);
-        match quota.data(data.len()) {
-            Ok(held) => (self.body, self.held_body) = (Body::Bytes(data.into()), Some(held)),
-            Err(fault) => self.fault = Some(fault),
-        }
-    }
-
-    fn file(&mut self, quota: &Quota, path: String) {
-        if self.hold(quota, path.len()) {
-            (self.body, self.held_body) = (Body::File(path), None);
-        }
-    }
-}
 
 /// An answer; its body is read as the guest asks for it.
 pub struct ResponseHandle {
