@@ -3,15 +3,16 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_engine::{Level, PluginFacts, Problem, StageRunner};
-use stagewright_model::{Plan, PluginRef, Stage, StageIndex};
+use stagewright_model::{Plan, PluginRef, Sandbox, Stage, StageIndex};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
-use stagewright_plugin_host::{Description, HostConfig, PluginError, PluginHost, SecretSource};
+use stagewright_plugin_host::{Description, HostConfig, PluginError, PluginHost, SandboxConfig, SecretSource};
+use stagewright_process::sandbox::{Missing, missing};
 use tokio::runtime::Runtime;
 
 use crate::error::CommandError;
@@ -29,6 +30,8 @@ pub(crate) struct Host {
     services: Arc<ServiceManager>,
     secrets: Arc<Secrets>,
     runtime: Runtime,
+    /// Why programs can't be confined, where there are programs and they can't.
+    unsandboxed: Option<Missing>,
     /// What was asked once, by plugin.
     described: RefCell<HashMap<String, Description>>,
 }
@@ -63,6 +66,7 @@ impl Host {
         let registry = Arc::new(registry(repository));
         let services = Arc::new(services(repository, Arc::clone(&registry))?);
         let secrets = Arc::new(Secrets::of(plan, repository));
+        let (sandbox, unsandboxed) = sandbox(repository, plan)?;
         let config = HostConfig {
             workspace: repository.root.clone(),
             reserved: repository.reserved(),
@@ -74,6 +78,7 @@ impl Host {
             secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
             registry,
             services: Arc::clone(&services),
+            sandbox,
             grace: GRACE,
             compiling: |plugin| {
                 let _ = writeln!(std::io::stderr(), "compiling plugin {plugin} for this machine, once");
@@ -86,7 +91,12 @@ impl Host {
             failed.hints.extend(help);
             failed
         })?;
-        Ok(Host { plugins, services, secrets, runtime, described: RefCell::default() })
+        Ok(Host { plugins, services, secrets, runtime, unsandboxed, described: RefCell::default() })
+    }
+
+    /// Why programs run without a sandbox, where they do.
+    pub(crate) fn unsandboxed(&self) -> Option<&Missing> {
+        self.unsandboxed.as_ref()
     }
 
     /// For the engine.
@@ -161,6 +171,13 @@ impl Host {
         if let Some(refused) = wanted().find_map(|stage| foreign_target(plan, stage)) {
             return Err(refused);
         }
+        if let Some(missing) = self.unsandboxed.as_ref().filter(|_| plan.sandbox == Sandbox::Required) {
+            return Err(CommandError::not_ready(format!(
+                "{} wants its programs in a sandbox, and this machine has none: {}",
+                file.name, missing.what
+            ))
+            .hint(missing.help.clone()));
+        }
         let described = self.describe_all(plan)?;
         for (stage, target) in wanted().flat_map(|stage| stage.compensate.iter().map(move |&target| (stage, target))) {
             let (target, description) = (plan.stage(target), &described[target.get()]);
@@ -188,6 +205,38 @@ impl Host {
         let stopped = self.runtime.block_on(self.services.stop_all(true));
         stopped.map_err(|error| CommandError::internal("can't stop the services of the rehearsal").caused_by(error))
     }
+}
+
+/// Where programs are confined, or why they can't be; neither where no stage starts any.
+fn sandbox(repository: &Repository, plan: &Plan) -> Result<(Option<SandboxConfig>, Option<Missing>), CommandError> {
+    if plan.stages.iter().all(|stage| stage.permissions.process.is_empty()) {
+        return Ok((None, None));
+    }
+    let exe = this_program()?;
+    let probe = std::env::temp_dir().join(format!("stagewright-probe-{}", std::process::id()));
+    if let Err(missing) = missing(&exe, &probe) {
+        return Ok((None, Some(missing)));
+    }
+    let scratch = repository.state.join("scratch");
+    remove_stale(&scratch);
+    Ok((Some(SandboxConfig { exe, scratch, kept: repository.state.join("kept") }), None))
+}
+
+/// What processes left behind that ended before they could clean up. The folders are named for them.
+fn remove_stale(scratch: &Path) {
+    for entry in scratch.read_dir().into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
+        if !process.is_empty() && !Path::new("/proc").join(process).exists() {
+            // The next start tries again.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn this_program() -> Result<PathBuf, CommandError> {
+    std::env::current_exe()
+        .map_err(|error| CommandError::internal("can't find this program's own file").caused_by(error))
 }
 
 /// The built-in `deploy` starts processes of this machine: not what an environment with another target asks for.
@@ -221,8 +270,7 @@ fn registry(repository: &Repository) -> Registry {
 
 /// The services of a repository's environments.
 pub(crate) fn services(repository: &Repository, registry: Arc<Registry>) -> Result<ServiceManager, CommandError> {
-    let exe = std::env::current_exe()
-        .map_err(|error| CommandError::internal("can't find this program's own file").caused_by(error))?;
+    let exe = this_program()?;
     Ok(ServiceManager::new(ServiceConfig {
         root: repository.state.join("environments"),
         rehearsal_root: repository.state.join("rehearsal/environments"),

@@ -29,6 +29,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use stagewright_process::sandbox;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command, Global};
@@ -37,6 +38,10 @@ use crate::exit::Exit;
 use crate::repository::Repository;
 
 fn main() -> ExitCode {
+    // The processes of a sandbox must have one thread, and nothing to do with the rest.
+    if std::env::args_os().nth(1).is_some_and(|word| word == sandbox::SUBCOMMAND) {
+        return sandbox::run();
+    }
     let cli = Cli::parse();
     trace(&cli.global);
     let mut out = std::io::stdout();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
-use stagewright_model::{Permissions, PluginRef, Queue, StageIndex, Trust};
+use stagewright_model::{Limits, Permissions, PluginRef, Queue, StageIndex, Trust};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::{Event, Failure, Finding, Gate, Interrupt, Outcome, Problem, Release, RunId, Stream, Timestamp};
@@ -65,6 +65,8 @@ pub struct AttemptRequest {
     pub memory: Option<u64>,
     /// Bytes of log.
     pub log_limit: Option<u64>,
+    /// The other bounds.
+    pub limits: Limits,
     /// JSON of the [`Decision`](crate::Decision) when the stage goes on after a gate.
     pub resumption: Option<Json>,
     /// Whether effects act on local stand-ins.

@@ -18,6 +18,7 @@ use crate::capability::registry::Images;
 use crate::capability::secrets::Secrets;
 use crate::capability::service::Services;
 use crate::capability::workspace::Workspace;
+use crate::denial::Denials;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::MemoryLimiter;
 use crate::log::AttemptLog;
@@ -49,8 +50,8 @@ pub(crate) struct Attempt {
     pub(crate) environment: Environment,
     pub(crate) gates: Gates,
     pub(crate) effects: Effects,
-    /// The last answer that said "not granted".
-    pub(crate) denial: Option<CapabilityError>,
+    /// What it was refused.
+    pub(crate) denials: Denials,
 }
 
 /// With every secret masked.
@@ -72,7 +73,7 @@ impl types::Host for Attempt {
             CallError::Answer(error) => {
                 let error = masked(error, self.log.masker());
                 if error.code == ErrorCode::PermissionDenied {
-                    self.denial = Some(error.clone());
+                    self.denials.add(&error);
                 }
                 Ok(error.into())
             }

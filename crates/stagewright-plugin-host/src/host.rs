@@ -31,11 +31,15 @@ use crate::capability::registry::Images;
 use crate::capability::secrets::{SecretSource, Secrets};
 use crate::capability::service::{Services, Started};
 use crate::capability::workspace::Workspace;
+use crate::confine::{Blueprint, SandboxConfig};
+use crate::denial::Denials;
 use crate::error::CapabilityError;
 use crate::limits::{DEFAULT_LOG, DEFAULT_MEMORY, MemoryLimiter};
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::native::Natives;
+use crate::net::dial::Dialer;
+use crate::net::gate::{DEFAULT_CONNECTIONS, Gate};
 use crate::net::{SystemLookup, Upstream};
 use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
@@ -72,6 +76,8 @@ pub struct HostConfig {
     pub registry: Arc<Registry>,
     /// Local services.
     pub services: Arc<ServiceManager>,
+    /// Where programs are confined; none for a machine that can't, and a pipeline that accepts that.
+    pub sandbox: Option<SandboxConfig>,
     /// How long a stage has to end by itself once it is asked to stop.
     pub grace: Duration,
     /// Whether debug and trace messages of plugins go into the log.
@@ -101,6 +107,7 @@ struct Inner {
     natives: Arc<Natives>,
     resolver: Resolver,
     client: reqwest::Client,
+    dialer: Arc<Dialer>,
 }
 
 impl PluginHost {
@@ -122,6 +129,7 @@ impl PluginHost {
             help: Some("check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY".to_owned()),
             source: error.into(),
         })?;
+        let dialer = Arc::new(Dialer::new(&Upstream::of(&config.environment), Arc::new(SystemLookup)));
         let resolver = Resolver {
             builtin: config.builtin.clone(),
             workspace: config.workspace.clone(),
@@ -130,7 +138,7 @@ impl PluginHost {
             known: std::sync::Mutex::default(),
         };
         let (root, wasm, natives) = (Arc::new(root), Arc::new(wasm), Arc::default());
-        Ok(PluginHost(Arc::new(Inner { config, root, wasm, natives, resolver, client })))
+        Ok(PluginHost(Arc::new(Inner { config, root, wasm, natives, resolver, client, dialer })))
     }
 
     /// What a plugin is. Runs the component's `describe`, with every import trapping; for a native library, its
@@ -270,6 +278,7 @@ impl Inner {
             None => ended,
         };
         let end = verdict::of_guest(ended, attempt);
+        attempt.denials.tell(&attempt.log).await;
         AttemptReport { end, outputs: attempt.outputs.take(), release: attempt.environment.take() }
     }
 
@@ -287,6 +296,21 @@ impl Inner {
         let own = OwnOrigins::default();
         let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
         let rehearsal = request.rehearsal;
+        let denials = Denials::default();
+        let blueprint = config.sandbox.as_ref().map(|sandbox| Blueprint {
+            config: sandbox.clone(),
+            policy: policy.clone(),
+            workspace: workspace.clone(),
+            root: config.workspace.clone(),
+            owner: [request.pipeline.clone(), request.table.clone()],
+            limits: request.limits,
+            gate: policy.has_network().then(|| {
+                let connections = request.limits.requests.map_or(DEFAULT_CONNECTIONS, |requests| requests as usize);
+                let report = denials.reporter(&log);
+                Arc::new(Gate::new(policy.clone(), own.clone(), self.dialer.clone(), report, connections))
+            }),
+            switch: supervisor.switch.clone(),
+        });
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         Ok(Attempt {
@@ -305,6 +329,7 @@ impl Inner {
                 &config.environment,
                 &request.env,
                 effects.clone(),
+                blueprint,
             ),
             http: Http {
                 client: self.client.clone(),
@@ -343,7 +368,7 @@ impl Inner {
             environment: Environment::new(request.clone()),
             gates: Gates::default(),
             effects,
-            denial: None,
+            denials,
             context: Context::new(
                 request,
                 supervisor.cancel.clone(),

@@ -26,6 +26,8 @@ mod attempt;
 mod call;
 #[expect(unreachable_pub, reason = "generated bindings re-export the types of handles")]
 mod capability;
+mod confine;
+mod denial;
 mod digest;
 mod error;
 mod host;
@@ -50,6 +52,7 @@ mod testing;
 
 pub use capability::artifacts::{RemovedArtifacts, remove_runs};
 pub use capability::secrets::{Secret, SecretError, SecretSource};
+pub use confine::SandboxConfig;
 pub use error::{CapabilityError, ErrorCode};
 pub use host::{HostConfig, HostError, PluginHost};
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};

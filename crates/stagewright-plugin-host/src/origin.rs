@@ -194,6 +194,12 @@ impl OriginRule {
         };
         address.is_loopback().then(|| SocketAddr::new(address, port))
     }
+
+    /// Whether all of this machine's loopback is granted, as in `http://127.0.0.1:*`.
+    pub(crate) fn is_any_loopback_port(&self) -> bool {
+        let HostRule::Is(host) = &self.host else { return false };
+        self.port.is_none() && (host == "localhost" || address(host).is_some_and(|address| address.is_loopback()))
+    }
 }
 
 fn usual_port(scheme: &str) -> Option<u16> {

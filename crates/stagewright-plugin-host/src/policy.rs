@@ -16,8 +16,6 @@ use crate::path::{PathRules, WorkspacePath};
 
 /// A longer command line is no help to anybody.
 const MAX_ENTRY: usize = 500;
-/// What begins an entry of `permissions.net` that is for programs alone.
-const TCP: &str = "tcp://";
 
 /// A stage's permissions, ready to be asked.
 #[derive(Debug)]
@@ -36,7 +34,9 @@ pub(crate) struct Policy {
 
 /// See [`Policy::reaches_out`].
 pub(crate) fn reaches_out(permissions: &Permissions) -> bool {
-    permissions.net.iter().any(|rule| !is_package_word(rule)) || !permissions.secrets.is_empty()
+    permissions.net.iter().any(|rule| !is_package_word(rule))
+        || !permissions.secrets.is_empty()
+        || !permissions.socket.is_empty()
 }
 
 impl Policy {
@@ -55,7 +55,7 @@ impl Policy {
         };
         let rules = |key: &str, rules: &[String]| PathRules::parse(rules).map_err(|error| invalid(key, &error));
         let mut net = Vec::new();
-        for rule in permissions.net.iter().filter(|rule| !rule.starts_with(TCP)) {
+        for rule in &permissions.net {
             // A word that stands for nothing grants nothing: it is no host's name.
             let expanded = match is_package_word(rule) {
                 true => package_hosts.get(rule).map_or(&[][..], Vec::as_slice),
@@ -175,9 +175,37 @@ impl Policy {
     }
 
     /// Whether any host is granted: without one, programs need no way out.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for who starts the proxy"))]
     pub(crate) fn has_network(&self) -> bool {
         !self.net.is_empty()
+    }
+
+    /// What of this machine's loopback is granted whatever its port, as in `http://127.0.0.1:*`.
+    pub(crate) fn grants_any_loopback_port(&self) -> bool {
+        self.net.iter().any(OriginRule::is_any_loopback_port)
+    }
+
+    /// As they are written.
+    pub(crate) fn reads(&self) -> &[String] {
+        &self.permissions.read
+    }
+
+    /// As they are written.
+    pub(crate) fn writes(&self) -> &[String] {
+        &self.permissions.write
+    }
+
+    pub(crate) fn programs(&self) -> &[ProcessRule] {
+        &self.process
+    }
+
+    /// Absolute paths, or `docker`.
+    pub(crate) fn sockets(&self) -> &[String] {
+        &self.permissions.socket
+    }
+
+    /// What no grant opens.
+    pub(crate) fn reserved(&self) -> &[WorkspacePath] {
+        &self.reserved
     }
 
     /// The places on this machine's loopback that are granted with a definite port, each once.
@@ -230,7 +258,7 @@ impl Policy {
         &self.permissions.env
     }
 
-    fn is_reserved(&self, path: &WorkspacePath) -> bool {
+    pub(crate) fn is_reserved(&self, path: &WorkspacePath) -> bool {
         self.reserved.iter().any(|reserved| path.is_within(reserved))
     }
 

@@ -17,6 +17,12 @@ pub(crate) enum Stopped {
     Cancelled(Interrupt),
     /// The log grew over so many bytes.
     LogLimit(u64),
+    /// The log grew over so many lines.
+    LogLines(u64),
+    /// Its programs were more than so many at a time.
+    Processes(u32),
+    /// Its programs took more CPU time than this, all together.
+    CpuTime(Duration),
 }
 
 impl Stopped {
@@ -43,6 +49,24 @@ impl Stopped {
                     "raise the limit with `log-limit = \"{}\"`",
                     crate::limits::Bytes(limit.saturating_mul(2))
                 )),
+            ),
+            Stopped::LogLines(limit) => (
+                Outcome::Errored,
+                FailureKind::LogLimit,
+                format!("wrote more than {limit} lines of log"),
+                Some(format!("raise `log-lines` in the stage's limits: log-lines = {}", limit.saturating_mul(2))),
+            ),
+            Stopped::Processes(limit) => (
+                Outcome::Errored,
+                FailureKind::Limit,
+                format!("ran more than {limit} processes at a time"),
+                Some(format!("raise `processes` in the stage's limits: processes = {}", limit.saturating_mul(2))),
+            ),
+            Stopped::CpuTime(limit) => (
+                Outcome::Errored,
+                FailureKind::Limit,
+                format!("took more than {limit:?} of CPU time"),
+                Some("raise `cpu` in the stage's limits, or find out what it computes".to_owned()),
             ),
         };
         let retryable = matches!(self, Stopped::Timeout(_));

@@ -36,6 +36,7 @@ pub(crate) fn request() -> AttemptRequest {
         timeout: None,
         memory: None,
         log_limit: None,
+        limits: Default::default(),
         resumption: None,
         rehearsal: false,
     }

@@ -32,7 +32,7 @@ pub(crate) fn of_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
             let failure = of_trap(&error, &masker);
             AttemptEnd::Unsuccessful(Outcome::Errored, failure)
         }
-        Ok(Ok(Err(error))) => of_answer(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denial.take()),
+        Ok(Ok(Err(error))) => of_answer(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denials.last()),
         Ok(Ok(Ok(Answer::Undone | Answer::Ran(GuestOutcome::Succeeded)))) => AttemptEnd::Succeeded,
         Ok(Ok(Ok(Answer::Observed(observation)))) => AttemptEnd::Observed(of_observation(observation, &masker)),
         Ok(Ok(Ok(Answer::Ran(GuestOutcome::Skipped(reason))))) => AttemptEnd::Skipped(masker.text(&reason)),

@@ -56,6 +56,7 @@ fn config(folder: &Path, scratch: &Path) -> HostConfig {
         secrets: Arc::new(NoSecrets),
         registry,
         services: Arc::new(services),
+        sandbox: None,
         grace: Duration::ZERO,
         compiling: |_| {},
         verbose: false,

@@ -96,6 +96,8 @@ pub enum FailureKind {
     OutOfMemory,
     /// The log grew over its limit.
     LogLimit,
+    /// Passed another of the stage's limits.
+    Limit,
     /// Took longer than `timeout`.
     Timeout,
     /// Stopped because the run was cancelled.

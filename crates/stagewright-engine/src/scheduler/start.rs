@@ -186,6 +186,7 @@ impl Scheduler {
             timeout: stage.timeout,
             memory: stage.memory,
             log_limit: stage.log_limit,
+            limits: stage.limits,
             resumption: (!state.resumption.is_empty()).then(|| resumption_of(&state.resumption)),
             rehearsal: self.values.rehearsal,
         })

@@ -44,6 +44,7 @@ impl Context {
             timeout: None,
             memory: None,
             log_limit: None,
+            limits: Default::default(),
             resumption: None,
             rehearsal: false,
         };

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::effects::Effects;
 use super::secrets::SecretHandle;
 use super::workspace::Workspace;
+use crate::confine::{Blueprint, Confined};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::Bytes;
 use crate::log::{AttemptLog, LineWriter};
@@ -136,7 +137,6 @@ impl ChildHandle {
 }
 
 /// Starts children, and sees to it that none is left.
-#[derive(Debug)]
 pub(crate) struct Processes {
     policy: Arc<Policy>,
     workspace: Workspace,
@@ -145,6 +145,9 @@ pub(crate) struct Processes {
     /// Before what a command sets itself.
     environment: BTreeMap<String, String>,
     effects: Effects,
+    /// None where programs run without a sandbox.
+    blueprint: Option<Blueprint>,
+    confined: Option<Confined>,
     groups: Groups,
     tasks: JoinSet<()>,
 }
@@ -180,13 +183,14 @@ impl Processes {
         inherited: &BTreeMap<String, String>,
         stage: &BTreeMap<String, String>,
         effects: Effects,
+        blueprint: Option<Blueprint>,
     ) -> Processes {
         let names = INHERITED.into_iter().chain(policy.inherited_variables().iter().map(String::as_str));
         let mut environment: BTreeMap<String, String> =
             names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
         environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));
         let (groups, tasks) = (Groups::default(), JoinSet::new());
-        Processes { policy, workspace, root, log, environment, effects, groups, tasks }
+        Processes { policy, workspace, root, log, environment, effects, blueprint, confined: None, groups, tasks }
     }
 
     pub(crate) fn groups(&self) -> Groups {
@@ -221,15 +225,31 @@ impl Processes {
         // By a `PATH` of the guest's, any file that it may write would be the program that was granted.
         let found = self.find(&program, environment.get("PATH").map_or("", String::as_str))?;
         environment.extend(env);
-        let native = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };
+        self.confine().await?;
+        if let Some(confined) = &self.confined {
+            environment.extend(confined.variables.iter().cloned());
+        }
+        let command = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };
         if self.policy.reaches_out() {
             self.effects.announce(&format!("run {program}")).await?;
         }
-        let child = native.spawn().map_err(|error| {
+        let spawned = match &self.confined {
+            Some(confined) => confined.sandbox.spawn(command),
+            None => command.spawn(),
+        };
+        let child = spawned.map_err(|error| {
             let code = if error.is_not_found() { ErrorCode::NotFound } else { ErrorCode::FailedPrecondition };
             CapabilityError::new(code, error.to_string()).with_help(error.help())
         })?;
         Ok(self.watch(program, child, timeout, capture, quiet))
+    }
+
+    /// Makes the sandbox, if there is to be one and there is none yet.
+    async fn confine(&mut self) -> Result<(), CapabilityError> {
+        if let (Some(blueprint), None) = (&self.blueprint, &self.confined) {
+            self.confined = Some(blueprint.build(&self.environment).await?);
+        }
+        Ok(())
     }
 
     /// A name is looked up in `PATH`; a path is relative to the workspace.
@@ -273,6 +293,10 @@ impl Processes {
         if tokio::time::timeout(COLLECT, collected).await.is_err() {
             // Dropping the children kills their groups once more, and collects them.
             self.tasks.shutdown().await;
+        }
+        if let Some(confined) = self.confined.take() {
+            // What keeps on living after that is the kernel's to end; nothing of it can be reached any more.
+            let _ = tokio::time::timeout(COLLECT, confined.sandbox.end()).await;
         }
     }
 }

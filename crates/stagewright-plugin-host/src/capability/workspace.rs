@@ -192,6 +192,59 @@ impl Workspace {
         Ok(found)
     }
 
+    /// The paths that rules of `read` or `write` stand for now: a path without wildcards itself, if it is there, and
+    /// all that match a pattern, without what lies in a folder that does. At most `limit`.
+    pub(crate) fn granted(&self, rules: &[String], limit: usize) -> Result<Vec<WorkspacePath>, CapabilityError> {
+        let mut granted = Vec::new();
+        for rule in rules {
+            if !rule.contains(['*', '?', '[', '{', '\\']) {
+                granted.extend(Some(WorkspacePath::parse(rule)?).filter(|path| self.exists(path)));
+                continue;
+            }
+            let pattern = Pattern::parse(rule)?;
+            let mut folders = vec![pattern.base().clone()];
+            while let Some(folder) = folders.pop() {
+                for entry in self.root.read_dir(folder.as_path()).into_iter().flatten().flatten() {
+                    let Ok(name) = entry.file_name().into_string() else { continue };
+                    let path = folder.join(&name);
+                    if self.policy.is_reserved(&path) {
+                        continue;
+                    }
+                    if pattern.matches(&path) {
+                        granted.push(path);
+                    } else if entry.metadata().is_ok_and(|own| own.is_dir()) && pattern.reaches_into(&path) {
+                        folders.push(path);
+                    }
+                }
+                if granted.len() > limit {
+                    let message = format!("the pattern `{rule}` stands for more than {limit} paths");
+                    return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
+                        .with_help("grant the folder instead: each path is a mount of its own for programs"));
+                }
+            }
+        }
+        Ok(granted)
+    }
+
+    /// Whether something of this name is there, wherever it leads.
+    pub(crate) fn exists(&self, path: &WorkspacePath) -> bool {
+        self.root.symlink_metadata(path.as_path()).is_ok()
+    }
+
+    /// Makes what is granted to be written and isn't there yet: an empty file when its name has an extension, a folder
+    /// otherwise.
+    pub(crate) fn make(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
+        let made = match path.as_path().extension() {
+            Some(_) => {
+                let folder = path.parent().map_or(Ok(()), |folder| self.root.create_dir_all(folder.as_path()));
+                let create = || self.root.open_with(path.as_path(), OpenOptions::new().write(true).create_new(true));
+                folder.and_then(|()| create().map(drop))
+            }
+            None => self.root.create_dir_all(path.as_path()),
+        };
+        made.map_err(|error| failed("make", path, &error))
+    }
+
     /// `sha256:…`.
     pub(crate) fn digest(&self, path: &str) -> Result<String, CapabilityError> {
         let mut file = self.open(path)?;

@@ -18,8 +18,6 @@
 //! Architecture invariant: nothing here grants anything. What isn't in the policy, or one of the attempt's own services,
 //! is refused before a name is looked up.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the proxy is for the sandbox of programs to start"))]
-
 pub(crate) mod background;
 pub(crate) mod dial;
 pub(crate) mod forward;

@@ -93,6 +93,7 @@ fn host(folder: &tempfile::TempDir) -> PluginHost {
         secrets: Arc::new(NoSecrets),
         registry,
         services: Arc::new(services),
+        sandbox: None,
         grace: Duration::from_secs(1),
         compiling: |_| {},
         verbose: false,
@@ -121,6 +122,7 @@ pub(crate) fn request() -> AttemptRequest {
         timeout: None,
         memory: None,
         log_limit: None,
+        limits: Default::default(),
         resumption: None,
         rehearsal: false,
     }

@@ -1,0 +1,160 @@
+//! The sandbox of an attempt's programs, from what the stage is granted.
+//!
+//! ```text
+//! policy, toolchains ── places ──> Confinement ──> Sandbox ── listeners ──> proxy, forwards ── gate (policy)
+//! ```
+//!
+//! It is made when the first program is started, and serves all of the attempt's. A stage without `net` gets no
+//! listener, and with that no network at all.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stagewright_model::Limits;
+use stagewright_process::sandbox::{self, Confinement, Exceeded, Sandbox};
+use tokio::net::TcpListener;
+
+use crate::capability::workspace::Workspace;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::net::background::Background;
+use crate::net::forward::forward;
+use crate::net::gate::Gate;
+use crate::net::proxy;
+use crate::policy::Policy;
+use crate::stop::{Stopped, Switch};
+
+mod places;
+
+/// Processes of an attempt, when the stage names no other number.
+const DEFAULT_PROCESSES: u32 = 2048;
+
+/// Where sandboxes live.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// A program with the hidden subcommand [`sandbox::SUBCOMMAND`].
+    pub exe: PathBuf,
+    /// Folders of single attempts: their home and their `/tmp`.
+    pub scratch: PathBuf,
+    /// Download caches, by stage.
+    pub kept: PathBuf,
+}
+
+/// What the sandbox of an attempt is made from.
+pub(crate) struct Blueprint {
+    pub(crate) config: SandboxConfig,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) workspace: Workspace,
+    /// The workspace's absolute path.
+    pub(crate) root: PathBuf,
+    /// The pipeline and the table, as in `release` and `stages.test`: whose caches are kept.
+    pub(crate) owner: [String; 2],
+    pub(crate) limits: Limits,
+    /// None for a stage without a network.
+    pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) switch: Switch,
+}
+
+/// A running sandbox. Dropping it kills what runs there.
+pub(crate) struct Confined {
+    pub(crate) sandbox: Sandbox,
+    /// What programs have to know to find their network.
+    pub(crate) variables: Vec<(String, String)>,
+    _network: Vec<Background>,
+    _bounds: Background,
+}
+
+impl Blueprint {
+    /// `environment`: that of the programs, which says where toolchains are.
+    pub(crate) async fn build(&self, environment: &BTreeMap<String, String>) -> Result<Confined, CapabilityError> {
+        let ports = self.gate.as_ref().map(|_| self.policy.loopback_ports()).unwrap_or_default();
+        // Inside there is one loopback for both kinds of addresses.
+        let ports = ports.into_iter().map(|address| (address.port(), address)).collect::<BTreeMap<_, _>>();
+        let mut confinement = self.confinement(environment).await?;
+        if self.gate.is_some() {
+            confinement.listeners = [0].into_iter().chain(ports.keys().copied()).collect();
+        }
+        let exe = self.config.exe.clone();
+        let started = tokio::task::spawn_blocking(move || Sandbox::start(&exe, &confinement)).await;
+        let mut sandbox = started.map_err(|error| internal(&error))?.map_err(|error| {
+            CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
+        })?;
+        let (variables, network) = self.network(&mut sandbox, &ports)?;
+        let bounds = Background::spawn(watch(sandbox.exceeded(), self.switch.clone()));
+        Ok(Confined { sandbox, variables, _network: network, _bounds: bounds })
+    }
+
+    async fn confinement(&self, environment: &BTreeMap<String, String>) -> Result<Confinement, CapabilityError> {
+        let Limits { cpu, process_memory, processes, workspace, .. } = self.limits;
+        let limits = sandbox::Limits {
+            processes: Some(processes.unwrap_or(DEFAULT_PROCESSES)),
+            cpu,
+            memory: process_memory,
+            file_size: workspace,
+        };
+        let layout = places::Layout {
+            config: self.config.clone(),
+            policy: self.policy.clone(),
+            root: self.root.clone(),
+            owner: self.owner.clone(),
+            environment: environment.clone(),
+        };
+        let (scratch, places, rules) = self.workspace.off_thread(move |files| layout.of(files)).await?;
+        Ok(Confinement { scratch, places, rules, listeners: Vec::new(), limits })
+    }
+
+    /// The proxy at the first listener, forwards at the others.
+    fn network(
+        &self,
+        sandbox: &mut Sandbox,
+        ports: &BTreeMap<u16, SocketAddr>,
+    ) -> Result<(Vec<(String, String)>, Vec<Background>), CapabilityError> {
+        let Some(gate) = &self.gate else { return Ok(Default::default()) };
+        let listeners = sandbox.listeners().into_iter().map(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        let listeners = listeners.collect::<std::io::Result<Vec<_>>>().map_err(|error| internal(&error))?;
+        let mut listeners = listeners.into_iter();
+        let Some(first) = listeners.next() else { return Ok(Default::default()) };
+        let address = first.local_addr().map_err(|error| internal(&error))?;
+        let mut network = vec![proxy::serve(first, gate.clone(), proxy::IDLE)];
+        for (listener, &address) in listeners.zip(ports.values()) {
+            network.push(forward(listener, address, gate.clone())?);
+        }
+        let proxy = format!("http://{address}");
+        let mut variables = Vec::new();
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+            // Programs read one or the other.
+            variables.extend([name.to_owned(), name.to_lowercase()].map(|name| (name, proxy.clone())));
+        }
+        variables.push(("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned()));
+        // A loopback of this machine that is granted with any port has no forward, and is reached by the proxy.
+        let direct = if self.policy.grants_any_loopback_port() { "" } else { "localhost,127.0.0.1,::1" };
+        variables.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), direct.to_owned())));
+        Ok((variables, network))
+    }
+}
+
+/// Ends the attempt when its programs pass a bound.
+async fn watch(mut exceeded: tokio::sync::watch::Receiver<Option<Exceeded>>, switch: Switch) {
+    let Ok(bound) = exceeded.wait_for(Option::is_some).await.map(|bound| *bound) else { return };
+    match bound {
+        Some(Exceeded::Processes(limit)) => switch.stop(Stopped::Processes(limit)),
+        Some(Exceeded::Cpu(milliseconds)) => {
+            switch.stop(Stopped::CpuTime(std::time::Duration::from_millis(milliseconds)));
+        }
+        None => {}
+    }
+}
+
+fn internal(error: &dyn std::fmt::Display) -> CapabilityError {
+    CapabilityError::new(ErrorCode::Internal, format!("the sandbox can't be set up: {error}"))
+}
+
+/// The variables that `docker` is told its daemon by, as the path of a socket.
+pub(crate) fn docker_socket(environment: &BTreeMap<String, String>) -> PathBuf {
+    let named = environment.get("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://"));
+    named.map_or_else(|| Path::new("/var/run/docker.sock").to_owned(), PathBuf::from)
+}

@@ -1,0 +1,232 @@
+//! What of the machine's files a stage's programs see, place by place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use stagewright_model::ProcessRule;
+use stagewright_process::sandbox::{
+    Access, Need, Place, Provision, Rule, Source, Tools, needs, system, without_secrets,
+};
+use stagewright_process::which;
+
+use super::{SandboxConfig, docker_socket};
+use crate::capability::workspace::Workspace;
+use crate::error::{CapabilityError, ErrorCode};
+use crate::path::WorkspacePath;
+use crate::policy::Policy;
+
+/// Paths that the patterns of one stage may come to. Each is a mount.
+const PATHS: usize = 4096;
+/// Programs that `*` brings along, by the names under which their toolchains are known.
+const WELL_KNOWN: [&str; 12] =
+    ["cargo", "docker", "git", "go", "gradle", "mvn", "node", "npm", "pip", "python3", "rustc", "uv"];
+
+/// Whose programs, and what they are granted.
+pub(super) struct Layout {
+    pub(super) config: SandboxConfig,
+    pub(super) policy: Arc<Policy>,
+    pub(super) root: PathBuf,
+    pub(super) owner: [String; 2],
+    pub(super) environment: BTreeMap<String, String>,
+}
+
+impl Layout {
+    /// Makes the scratch folder, and says what is mounted. Later places may lie within earlier ones.
+    pub(super) fn of(&self, files: &Workspace) -> Result<(PathBuf, Vec<Place>, Vec<Rule>), CapabilityError> {
+        let scratch = self.scratch().map_err(|error| failed("make the scratch folder", &error))?;
+        let (mut places, rules) = system(&scratch);
+        let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        // A home within the workspace is granted like the rest of it.
+        let home = home.filter(|home| !home.starts_with(&self.root));
+        if let Some(home) = &home {
+            let source = Source::Host(scratch.join("home"));
+            places.push(Place { path: home.clone(), source, access: Some(Access::Write) });
+        }
+        let tools = Tools { env: &self.environment, workspace: &self.root };
+        for need in needs(&self.programs(), tools) {
+            let place = self.meet(&need, home.as_deref(), &scratch);
+            places.extend(place.map_err(|error| failed(&format!("prepare {}", need.path.display()), &error))?);
+        }
+        places.push(Place { path: self.root.clone(), source: Source::Nothing, access: None });
+        places.extend(self.granted(files)?);
+        for path in self.policy.reserved() {
+            // What isn't there needs no hiding, and a place for it could not be made in a folder that is only read.
+            if files.exists(path) {
+                let hidden = self.reserved(path, &scratch);
+                places.extend(hidden.map_err(|error| failed(&format!("cover {path}"), &error))?);
+            }
+        }
+        places.extend(self.sockets()?);
+        Ok((scratch, places, rules))
+    }
+
+    fn scratch(&self) -> io::Result<PathBuf> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let scratch = self.config.scratch.join(name);
+        for folder in ["root", "tmp", "home"] {
+            fs::create_dir_all(scratch.join(folder))?;
+        }
+        // Others of this machine have no business there, whatever the state folder's own mode is.
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(&scratch, private)?;
+        fs::canonicalize(scratch)
+    }
+
+    /// The programs that are granted, as files.
+    fn programs(&self) -> Vec<PathBuf> {
+        let path = self.environment.get("PATH").map_or("", String::as_str);
+        let mut found = BTreeSet::new();
+        for rule in self.policy.programs() {
+            match rule.program() {
+                Some(name) if name.contains('/') && !name.starts_with('/') => {}
+                Some(name) => found.extend(which(name, path)),
+                None => {
+                    found.extend(WELL_KNOWN.iter().filter_map(|name| which(name, path)));
+                    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+                    let entries = folders.filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+                    found.extend(entries.map(|entry| entry.path()));
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    fn meet(&self, need: &Need, home: Option<&Path>, scratch: &Path) -> io::Result<Option<Place>> {
+        let place = |source, access| Some(Place { path: need.path.clone(), source, access: Some(access) });
+        match need.how {
+            Provision::Execute => Ok(place(Source::Host(fs::canonicalize(&need.path)?), Access::Execute)),
+            Provision::Copy => {
+                let text = without_secrets(&fs::read_to_string(&need.path)?);
+                let below_home = home.and_then(|home| need.path.strip_prefix(home).ok());
+                let copy = match below_home {
+                    Some(below) => scratch.join("home").join(below),
+                    None => scratch.join("copies").join(name_of(&need.path)),
+                };
+                fs::create_dir_all(copy.parent().unwrap_or(scratch))?;
+                fs::write(&copy, text)?;
+                Ok(below_home.is_none().then(|| place(Source::Host(copy), Access::Read)).flatten())
+            }
+            Provision::Kept | Provision::KeptFile => {
+                let [pipeline, table] = &self.owner;
+                let folder = self.config.kept.join(name_of(Path::new(pipeline))).join(name_of(Path::new(table)));
+                let kept = folder.join(name_of(&need.path));
+                if need.how == Provision::Kept {
+                    fs::create_dir_all(&kept)?;
+                } else if !kept.exists() {
+                    fs::create_dir_all(&folder)?;
+                    fs::write(&kept, "")?;
+                }
+                Ok(place(Source::Host(fs::canonicalize(kept)?), Access::Write))
+            }
+        }
+    }
+
+    /// What the stage may read, write and start of the workspace. Whatever it may write it may read and start, too.
+    fn granted(&self, files: &Workspace) -> Result<Vec<Place>, CapabilityError> {
+        let mut granted: BTreeMap<WorkspacePath, Access> = BTreeMap::new();
+        let mut grant = |path: WorkspacePath, access: Access| {
+            let known = granted.entry(path).or_insert(access);
+            *known = access.max(*known);
+        };
+        for (rules, access) in [(self.policy.reads(), Access::Read), (self.policy.writes(), Access::Write)] {
+            for path in files.granted(rules, PATHS)? {
+                grant(path, access);
+            }
+        }
+        for rule in self.policy.writes() {
+            // A place that isn't there can't be mounted, so it is made as what its name looks like.
+            if let Ok(path) = WorkspacePath::parse(rule)
+                && !rule.contains(['*', '?', '[', '{', '\\'])
+                && !files.exists(&path)
+            {
+                files.make(&path)?;
+                grant(path, Access::Write);
+            }
+        }
+        for rule in self.policy.programs().iter().filter_map(ProcessRule::program) {
+            let own = if Path::new(rule).is_absolute() { Path::new(rule).strip_prefix(&self.root).ok() } else { None };
+            let own =
+                own.and_then(Path::to_str).or_else(|| (rule.contains('/') && !rule.starts_with('/')).then_some(rule));
+            if let Some(path) = own.and_then(|own| WorkspacePath::parse(own).ok()) {
+                grant(path, Access::Execute);
+            }
+        }
+        let writable = granted.iter().filter(|(_, access)| **access == Access::Write).map(|(path, _)| path.clone());
+        let writable = writable.collect::<Vec<_>>();
+        let covered = |path: &WorkspacePath| writable.iter().any(|folder| folder != path && path.is_within(folder));
+        let mut places = Vec::new();
+        // In the order of their names, a folder comes before what lies in it.
+        for (path, access) in granted.iter().filter(|(path, _)| !covered(path)) {
+            places.push(Place {
+                path: if path.is_root() { self.root.clone() } else { self.root.join(path.as_path()) },
+                source: Source::Below(self.root.clone(), path.as_path().to_owned()),
+                access: Some(*access),
+            });
+        }
+        Ok(places)
+    }
+
+    /// What is the engine's is hidden. The history of the repository can be read by programs that may read all of it,
+    /// without the credentials in its configuration; a hook that a stage wrote would run outside of any sandbox, so that
+    /// it takes a grant of its own to write there.
+    fn reserved(&self, path: &WorkspacePath, scratch: &Path) -> io::Result<Vec<Place>> {
+        let place = |below: &Path, source, access| Place { path: self.root.join(below), source, access };
+        let history = path.shown() == ".git" && self.root.join(".git").is_dir();
+        let granted = |rules: &[String], names: &[&str]| rules.iter().any(|rule| names.contains(&rule.as_str()));
+        let below = || Source::Below(self.root.clone(), path.as_path().to_owned());
+        if history && granted(self.policy.writes(), &[".git"]) {
+            return Ok(vec![place(path.as_path(), below(), Some(Access::Write))]);
+        }
+        let all = [".", "./", ".git"];
+        if !history || !(granted(self.policy.reads(), &all) || granted(self.policy.writes(), &all)) {
+            return Ok(vec![place(path.as_path(), Source::Nothing, None)]);
+        }
+        let config = path.as_path().join("config");
+        let copy = scratch.join("git-config");
+        fs::write(&copy, without_secrets(&fs::read_to_string(self.root.join(&config)).unwrap_or_default()))?;
+        let history = place(path.as_path(), below(), Some(Access::Read));
+        Ok(vec![history, place(&config, Source::Host(copy), Some(Access::Read))])
+    }
+
+    fn sockets(&self) -> Result<Vec<Place>, CapabilityError> {
+        let mut places = Vec::new();
+        for socket in self.policy.sockets() {
+            let path = if socket == "docker" { docker_socket(&self.environment) } else { PathBuf::from(socket) };
+            let real = fs::canonicalize(&path).map_err(|error| {
+                CapabilityError::new(
+                    ErrorCode::NotFound,
+                    format!("the socket {} can't be found: {error}", path.display()),
+                )
+                .with_help("start what listens there, or correct `socket` in the stage's permissions")
+            })?;
+            let mut paths = BTreeSet::from([real.clone()]);
+            // `/var/run` is a link inside, too.
+            if !path.starts_with("/var/run") {
+                paths.insert(path);
+            }
+            places.extend(paths.into_iter().map(|path| Place {
+                path,
+                source: Source::Host(real.clone()),
+                access: Some(Access::Write),
+            }));
+        }
+        Ok(places)
+    }
+}
+
+/// A path as one name.
+fn name_of(path: &Path) -> String {
+    path.to_string_lossy()
+        .chars()
+        .map(|letter| if letter.is_alphanumeric() || ".-_".contains(letter) { letter } else { '%' })
+        .collect()
+}
+
+fn failed(doing: &str, error: &io::Error) -> CapabilityError {
+    CapabilityError::new(ErrorCode::Internal, format!("the sandbox can't be set up: could not {doing}: {error}"))
+}

@@ -1,0 +1,61 @@
+//! What a stage was refused: remembered for its verdict, and told to whoever reads the run.
+//!
+//! A plugin may swallow a refusal, and a program may never show it. Both are in the journal all the same, as problems
+//! with the code [`CODE`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stagewright_engine::{Level, Problem};
+
+use crate::error::CapabilityError;
+use crate::log::AttemptLog;
+use crate::net::gate::Report;
+
+/// Under which refusals are found in the journal.
+const CODE: &str = "permission-denied";
+/// What a stage is told of beyond that, it was told before.
+const TOLD: usize = 100;
+
+/// The refusals of one attempt; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Denials(Arc<Mutex<Vec<CapabilityError>>>);
+
+impl Denials {
+    /// Remembers a refusal, once.
+    pub(crate) fn add(&self, denied: &CapabilityError) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|known| known.message != denied.message);
+        if known.len() < TOLD {
+            known.push(denied.clone());
+        }
+    }
+
+    /// The last one.
+    pub(crate) fn last(&self) -> Option<CapabilityError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+
+    /// For the network of the stage's programs, which say little of a connection that they don't get.
+    pub(crate) fn reporter(&self, log: &AttemptLog) -> Report {
+        let (denials, log) = (self.clone(), log.clone());
+        Arc::new(move |denied| {
+            denials.add(denied);
+            let log = log.clone();
+            let help = denied.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+            let line = format!("denied: {}{help}", denied.message);
+            tokio::spawn(async move { log.engine(&line).await });
+        })
+    }
+
+    /// Puts them into the journal.
+    pub(crate) async fn tell(&self, log: &AttemptLog) {
+        let denied = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for CapabilityError { message, help, .. } in denied {
+            let masker = log.masker();
+            let help = help.map(|help| masker.text(&help));
+            let message = masker.text(&message);
+            let problem = Problem { level: Level::Error, code: CODE.to_owned(), message, path: None, help };
+            log.output().problem(problem).await;
+        }
+    }
+}
