@@ -12,19 +12,25 @@ mod expression;
 mod freeze;
 mod grants;
 mod input;
+mod lock;
 mod nearest;
 mod plan;
+mod policy;
 mod read;
 mod shape;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
-pub use grants::{Limits, Permissions, ProcessRule, ProcessRuleError, Sandbox, is_package_word};
+pub use grants::{
+    Amount, Bounds, Limits, Permission, Permissions, ProcessRule, ProcessRuleError, Sandbox, is_package_word,
+};
 pub use input::InputError;
+pub use lock::{Change, Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
 pub use plan::{
     Backoff, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan, PluginRef, Queue,
     Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
 };
+pub use policy::OperatorPolicy;
 pub use read::PluginNames;
 pub use shape::{duration, json_schema};

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::expression::{Expression, Template};
 use crate::freeze::{self, Freeze, Frozen};
-use crate::grants::{Limits, Permissions, Sandbox};
+use crate::grants::{Bounds, Limits, Permissions, Sandbox};
 
 /// Position of a stage in [`Plan::stages`]; stable for one plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -177,6 +177,26 @@ pub struct Stage {
     pub location: SourceSpan,
     /// 1-based line of `location`.
     pub line: usize,
+}
+
+impl Stage {
+    /// All of its limits.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { timeout: self.timeout, memory: self.memory, log_limit: self.log_limit, limits: self.limits }
+    }
+
+    /// Sets all of its limits.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        Bounds { timeout: self.timeout, memory: self.memory, log_limit: self.log_limit, limits: self.limits } = bounds;
+    }
+
+    /// The header of its table, as in `stages.test`.
+    pub fn table(&self) -> String {
+        match self.kind {
+            StageKind::Main => format!("stages.{}", self.name),
+            StageKind::Finally => format!("finally.{}", self.name),
+        }
+    }
 }
 
 /// One combination of a stage's matrix.

@@ -103,19 +103,19 @@ pub(super) fn plain(text: &str) -> Pattern {
     text.chars().map(Token::Is).collect()
 }
 
-/// Globs of files and repositories: whether `rule` matches all that `entry` does.
-///
-/// A whole pattern of the kind in which `**`, `{a,b}` and sets have meanings of their own is compared as text.
-pub(super) fn glob_covers(rule: &str, entry: &str) -> bool {
-    let simple = |text: &str| -> Option<Pattern> {
-        let token = |letter| match letter {
-            '*' => Token::Any,
-            '?' => Token::One,
-            letter => Token::Is(letter),
-        };
-        (!text.contains(['[', '{', '\\']) && !text.contains("**")).then(|| text.chars().map(token).collect())
+/// One name of a path, or a whole repository. None where `**`, sets or braces have meanings that tokens don't have.
+pub(super) fn pattern_of(glob: &str) -> Option<Pattern> {
+    let token = |letter| match letter {
+        '*' => Token::Any,
+        '?' => Token::One,
+        letter => Token::Is(letter),
     };
-    rule == entry || simple(rule).zip(simple(entry)).is_some_and(|(rule, entry)| covers(&rule, &entry))
+    (!glob.contains(['[', '{', '\\']) && !glob.contains("**")).then(|| glob.chars().map(token).collect())
+}
+
+/// Whether `rule` matches all that `entry` does; both are globs of the kind that [`pattern_of`] takes, or the same text.
+pub(super) fn glob_covers(rule: &str, entry: &str) -> bool {
+    rule == entry || pattern_of(rule).zip(pattern_of(entry)).is_some_and(|(rule, entry)| covers(&rule, &entry))
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 //! Only data and what follows from it: who is refused, and how, is for those who run stages.
 
 mod glob;
+mod limit;
+mod permission;
 mod process;
-
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::limit::{Amount, Bounds, Limits};
+pub use self::permission::Permission;
 pub use self::process::{ProcessRule, ProcessRuleError};
 
 /// `[stages.NAME.permissions]`: all that the stage's plugin may touch. Empty means nothing.
@@ -48,27 +50,8 @@ pub struct Permissions {
     pub env: Vec<String>,
 }
 
-/// `[stages.NAME.limits]`: how much a stage may use up. None means the runner's default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// CPU time of each program.
-    pub cpu: Option<Duration>,
-    /// Address space of each program, bytes.
-    pub process_memory: Option<u64>,
-    /// Processes at a time.
-    pub processes: Option<u32>,
-    /// Lines of the attempt's log.
-    pub log_lines: Option<u64>,
-    /// All that the attempt saves as artifacts, bytes.
-    pub artifacts: Option<u64>,
-    /// All that the attempt writes by host functions, and the largest file that one of its programs may write, bytes.
-    pub workspace: Option<u64>,
-    /// HTTP requests that are open at a time.
-    pub requests: Option<u32>,
-}
-
 /// `[pipeline] sandbox`: what to do on a machine that can't confine programs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sandbox {
     /// Start none there.
@@ -76,6 +59,16 @@ pub enum Sandbox {
     Required,
     /// Start them unconfined, and say so.
     Preferred,
+}
+
+impl Sandbox {
+    /// As it is written in TOML.
+    pub fn key(self) -> &'static str {
+        match self {
+            Sandbox::Required => "required",
+            Sandbox::Preferred => "preferred",
+        }
+    }
 }
 
 /// Whether an entry of `permissions.net` is a word for the package hosts that a client is configured with.

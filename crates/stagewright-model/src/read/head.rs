@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::fields::{At, Fields, Value, json, text};
 use super::uses::{Uses, View};
-use super::{freeze, teams};
+use super::{freeze, lock, teams};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
 use crate::grants::Sandbox;
@@ -35,10 +35,7 @@ pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Repor
     Head {
         name: file.table("pipeline").string("name").unwrap_or_default(),
         description: file.table("pipeline").string("description"),
-        sandbox: match file.table("pipeline").text("sandbox").map(|sandbox| sandbox.value) {
-            Some("preferred") => Sandbox::Preferred,
-            _ => Sandbox::Required,
-        },
+        sandbox: lock::sandbox(file.table("pipeline")).unwrap_or_default(),
         triggers: triggers(file.table("on")),
         inputs: file.table("inputs").entries().into_iter().map(|(name, value)| input(name, value, report)).collect(),
         env: env(file.table("env"), View::Pipeline, uses, report),

@@ -8,10 +8,12 @@ mod compensate;
 mod fields;
 mod freeze;
 mod head;
+mod lock;
 mod matrix;
 mod order;
 mod pending;
 mod place;
+mod policy;
 mod references;
 mod stage;
 mod teams;
@@ -21,11 +23,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use petgraph::graph::{DiGraph, NodeIndex};
+use toml::Spanned;
 use toml::de::DeTable;
 
 use self::fields::Fields;
 use self::head::Head;
 use self::order::Order;
+pub(crate) use self::policy::Places;
 use self::references::Known;
 use self::stage::Draft;
 use self::uses::Uses;
@@ -69,15 +73,8 @@ impl Plan {
 
 /// None when there are errors.
 fn read(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Plan> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        report.error(|| syntax_problem(error, text));
-    }
-    if !errors.is_empty() {
-        // What could be saved of such a text would be a source of mistakes that aren't there.
-        return None;
-    }
-    shape::check(&shape::FILE, document.get_ref(), report);
+    let document = document(text, report)?;
+    shape::check(&shape::FILE, "the pipeline file", document.get_ref(), report);
     let file = Fields::new(document.get_ref());
     let mut uses = Uses::new(text);
     let head = head::read(file, &mut uses, report);
@@ -99,6 +96,16 @@ fn read(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Plan> 
         return None;
     }
     assemble(text, head, drafts, &order, &compensate, report)
+}
+
+/// None when the text isn't TOML.
+fn document<'t>(text: &'t str, report: &mut Report) -> Option<Spanned<DeTable<'t>>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        report.error(|| syntax_problem(error, text));
+    }
+    // What could be saved of such a text would be a source of mistakes that aren't there.
+    errors.is_empty().then_some(document)
 }
 
 fn report_no_stages(file: Fields<'_>, report: &mut Report) {

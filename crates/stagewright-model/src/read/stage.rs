@@ -11,7 +11,7 @@ use super::matrix::{self, Matrix};
 use super::uses::{Use, Uses, View};
 use crate::diagnostic::Report;
 use crate::expression::{MARKER, Template};
-use crate::grants::{Limits, Permissions};
+use crate::grants::{Bounds, Limits, Permissions};
 use crate::plan::{Backoff, EnvironmentRef, PluginRef, Retry, RetryCause, SourceSpan, Stage, StageKind, Trust};
 
 /// A stage as it was read, before its needs are looked up and its matrix is multiplied out.
@@ -141,7 +141,7 @@ fn environment<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report)
     Some(EnvironmentRef { name: table.string("name")?, url })
 }
 
-fn permissions(fields: Fields<'_>) -> Permissions {
+pub(super) fn permissions(fields: Fields<'_>) -> Permissions {
     Permissions {
         process: fields.strings("process"),
         read: fields.strings("read"),
@@ -153,6 +153,16 @@ fn permissions(fields: Fields<'_>) -> Permissions {
         service: fields.strings("service"),
         socket: fields.strings("socket"),
         env: fields.strings("env"),
+    }
+}
+
+/// A table that has the keys of `limits`, and those that stand beside it in a pipeline.
+pub(super) fn bounds(fields: Fields<'_>) -> Bounds {
+    Bounds {
+        timeout: fields.duration("timeout"),
+        memory: fields.size("memory"),
+        log_limit: fields.size("log-limit"),
+        limits: limits(fields),
     }
 }
 

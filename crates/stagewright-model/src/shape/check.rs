@@ -11,13 +11,14 @@ use crate::plan::SourceSpan;
 /// Names are parts of file names, too.
 const MAX_NAME: usize = 100;
 
-/// Reports every key, type and form in `document` that is not as `table` says.
-pub(crate) fn check(table: &Table, document: &DeTable<'_>, report: &mut Report) {
-    Checker { report, path: Vec::new() }.table(table, document, SourceSpan::default());
+/// Reports every key, type and form in `document` that is not as `table` says. `what`: as in "the pipeline file".
+pub(crate) fn check(table: &Table, what: &'static str, document: &DeTable<'_>, report: &mut Report) {
+    Checker { report, what, path: Vec::new() }.table(table, document, SourceSpan::default());
 }
 
 struct Checker<'c, 't> {
     report: &'c mut Report,
+    what: &'static str,
     /// The keys that lead to the current table.
     path: Vec<&'t str>,
 }
@@ -120,7 +121,7 @@ impl<'t> Checker<'_, 't> {
     }
 
     fn within(&self) -> String {
-        if self.path.is_empty() { "the pipeline file".to_owned() } else { format!("`{}`", self.key()) }
+        if self.path.is_empty() { self.what.to_owned() } else { format!("`{}`", self.key()) }
     }
 }
 

@@ -2,36 +2,36 @@
 
 use super::{Format, Key, NameRule, Others, Shape, Table};
 
-const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, doc, shape, is_required: false, default: None }
 }
 
-const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+pub(super) const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, doc, shape, is_required: true, default: None }
 }
 
-const fn with_default(name: &'static str, default: &'static str, shape: Shape, doc: &'static str) -> Key {
+pub(super) const fn with_default(name: &'static str, default: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, doc, shape, is_required: false, default: Some(default) }
 }
 
-const fn closed(keys: &'static [Key]) -> Table {
+pub(super) const fn closed(keys: &'static [Key]) -> Table {
     Table { keys, others: None }
 }
 
-const fn open(others: &'static Others) -> Table {
+pub(super) const fn open(others: &'static Others) -> Table {
     Table { keys: &[], others: Some(others) }
 }
 
-const fn texts(format: &'static Shape) -> Shape {
+pub(super) const fn texts(format: &'static Shape) -> Shape {
     Shape::List(format)
 }
 
-const TEXT: Shape = Shape::Text(Format::Plain);
+pub(super) const TEXT: Shape = Shape::Text(Format::Plain);
 const GLOB: Shape = Shape::Text(Format::Glob);
 const PATH: Shape = Shape::Text(Format::WorkspacePath);
 const VARIABLE: Shape = Shape::Text(Format::Variable);
 
-const COUNT: Shape = Shape::Integer(1, 1_000_000_000);
+pub(super) const COUNT: Shape = Shape::Integer(1, 1_000_000_000);
 
 /// The whole file.
 pub(crate) static FILE: Table = closed(&[
@@ -244,7 +244,7 @@ static STAGE_ENVIRONMENT: Table = closed(&[
     key("url", Shape::Text(Format::Template), "Where people reach this deploy; the environment's own `url` otherwise."),
 ]);
 
-static PERMISSIONS: Table = closed(&[
+pub(super) static PERMISSIONS: Table = closed(&[
     key(
         "process",
         texts(&Shape::Text(Format::Program)),

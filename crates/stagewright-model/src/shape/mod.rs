@@ -7,12 +7,16 @@ mod check;
 mod cron;
 mod file;
 mod format;
+mod lock;
+mod policy;
 mod schema;
 
 pub(crate) use check::{check, is_name};
 pub(crate) use file::FILE;
 pub use format::duration;
 pub(crate) use format::{Format, size};
+pub(crate) use lock::LOCK;
+pub(crate) use policy::POLICY;
 pub use schema::json_schema;
 
 /// What may stand at a place.

@@ -6,7 +6,9 @@ mod diagnostics;
 mod expressions;
 mod fuzz;
 mod inputs;
+mod locks;
 mod plans;
+mod policies;
 mod schema;
 
 use stagewright_model::{Diagnostic, Diagnostics, Plan, PluginNames};

@@ -1,0 +1,150 @@
+//! How two pipelines differ in what they may do, in words.
+
+use std::fmt;
+
+use super::{LockedPipeline, LockedSecret, LockedStage, PluginPin};
+use crate::grants::{Amount, Bounds};
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whether more is possible now, or something that nobody has looked at.
+    pub is_wider: bool,
+    /// As in "`test` may now start `curl` with any arguments".
+    pub text: String,
+}
+
+/// With a `+` where more is possible now, and a `-` where less is.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", if self.is_wider { '+' } else { '-' }, self.text)
+    }
+}
+
+#[derive(Default)]
+struct Changes(Vec<Change>);
+
+impl Changes {
+    fn wider(&mut self, text: impl Into<String>) {
+        self.0.push(Change { is_wider: true, text: text.into() });
+    }
+
+    fn narrower(&mut self, text: impl Into<String>) {
+        self.0.push(Change { is_wider: false, text: text.into() });
+    }
+}
+
+pub(super) fn between(then: &LockedPipeline, now: &LockedPipeline, defaults: &Bounds) -> Vec<Change> {
+    let mut changes = Changes::default();
+    if now.sandbox > then.sandbox {
+        changes.wider("programs may now run unconfined on a machine that can't confine them");
+    } else if now.sandbox < then.sandbox {
+        changes.narrower("programs may no longer run unconfined");
+    }
+    for (name, plugin) in &now.plugins {
+        match then.plugins.get(name) {
+            None => changes.wider(format!("plugin `{name}` is new: {}{}", short(&plugin.digest), imports(plugin))),
+            Some(before) => between_plugins(name, before, plugin, &mut changes),
+        }
+    }
+    for name in then.plugins.keys().filter(|name| !now.plugins.contains_key(*name)) {
+        changes.narrower(format!("plugin `{name}` is no longer used"));
+    }
+    for (name, secret) in &now.secrets {
+        let before = then.secrets.get(name);
+        if before.is_none_or(|before| before.from != secret.from) {
+            changes.wider(format!("the secret `{name}` is now read from {}", secret.from));
+        }
+        between_secrets(name, before.unwrap_or(&LockedSecret::default()), secret, &mut changes);
+    }
+    for (name, stage) in &now.stages {
+        let fresh = LockedStage { uses: stage.uses.clone(), ..LockedStage::default() };
+        let before = then.stages.get(name).unwrap_or_else(|| {
+            changes.wider(format!("stage `{name}` is new: it uses `{}`", stage.uses));
+            &fresh
+        });
+        between_stages(name, before, stage, defaults, &mut changes);
+    }
+    for name in then.stages.keys().filter(|name| !now.stages.contains_key(*name)) {
+        changes.narrower(format!("stage `{name}` is gone"));
+    }
+    changes.0
+}
+
+fn between_plugins(name: &str, then: &PluginPin, now: &PluginPin, changes: &mut Changes) {
+    let list = |of: &PluginPin, without: &PluginPin| {
+        of.imports.difference(&without.imports).map(String::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let mut text = match then.digest == now.digest {
+        true => format!("plugin `{name}` changed"),
+        false => format!("plugin `{name}` changed: {} -> {}", short(&then.digest), short(&now.digest)),
+    };
+    for (words, names) in [("and now imports", list(now, then)), ("and no longer imports", list(then, now))] {
+        if !names.is_empty() {
+            text.push_str(&format!(", {words} {names}"));
+        }
+    }
+    if then.wit != now.wit {
+        text.push_str(&format!(", and was built for version {} of the contract", now.wit.as_deref().unwrap_or("none")));
+    }
+    if then != now {
+        changes.wider(text);
+    }
+}
+
+fn between_secrets(name: &str, then: &LockedSecret, now: &LockedSecret, changes: &mut Changes) {
+    for (phrase, then, now) in
+        [("be sent to", &then.hosts, &now.hosts), ("be handed to the program", &then.programs, &now.programs)]
+    {
+        for entry in now.iter().filter(|entry| !then.contains(entry)) {
+            changes.wider(format!("the secret `{name}` may now {phrase} `{entry}`"));
+        }
+        for entry in then.iter().filter(|entry| !now.contains(entry)) {
+            changes.narrower(format!("the secret `{name}` may no longer {phrase} `{entry}`"));
+        }
+    }
+}
+
+fn between_stages(name: &str, then: &LockedStage, now: &LockedStage, defaults: &Bounds, changes: &mut Changes) {
+    if then.uses != now.uses {
+        changes.wider(format!("`{name}` uses `{}` instead of `{}`", now.uses, then.uses));
+    }
+    match (then.is_native, now.is_native) {
+        (false, true) => changes.wider(format!("`{name}` is now a native library with all powers of the engine")),
+        (true, false) => changes.narrower(format!("`{name}` is no longer a native library")),
+        _ => {}
+    }
+    match (&then.environment, &now.environment) {
+        (then, Some(now)) if then.as_ref() != Some(now) => {
+            changes.wider(format!("`{name}` now acts on the environment `{now}`"));
+        }
+        (Some(then), None) => changes.narrower(format!("`{name}` no longer acts on the environment `{then}`")),
+        _ => {}
+    }
+    for (kind, entry) in now.permissions.beyond(&then.permissions) {
+        changes.wider(format!("`{name}` may now {}", kind.phrase(entry)));
+    }
+    for (kind, entry) in then.permissions.beyond(&now.permissions) {
+        changes.narrower(format!("`{name}` may no longer {}", kind.phrase(entry)));
+    }
+    let (before, after) = (then.bounds.or(defaults), now.bounds.or(defaults));
+    let shown = |amount: Option<Amount>| amount.map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());
+    for (key, amount, was) in after.beyond(&before) {
+        changes.wider(format!("`{name}` has a larger limit `{key}`: {was} -> {}", shown(amount)));
+    }
+    for (key, was, amount) in before.beyond(&after) {
+        changes.narrower(format!("`{name}` has a smaller limit `{key}`: {} -> {amount}", shown(was)));
+    }
+}
+
+fn imports(plugin: &PluginPin) -> String {
+    match plugin.imports.is_empty() {
+        true => String::new(),
+        false => format!(", imports {}", plugin.imports.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Enough of a digest to tell two apart.
+fn short(digest: &str) -> &str {
+    digest.get(.."sha256:".len() + 12).unwrap_or(digest)
+}

@@ -1,0 +1,122 @@
+//! The lock as text: the same bytes for the same grants.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use super::{Lock, LockedPipeline, LockedStage};
+use crate::grants::{Amount, Permission};
+
+/// Longer lists have an entry a line.
+const WIDTH: usize = 100;
+
+impl Lock {
+    /// The text of the file, with a newline at its end.
+    pub fn render(&self) -> String {
+        let mut text = "# What the pipelines of this repository may do. Written by `stagewright lock`: a change here is a change of \
+                        power,\n# and is to be looked at like one.\nschema = 1\n"
+            .to_owned();
+        for (name, pipeline) in &self.pipelines {
+            let body = pipeline.render(name);
+            text.push_str(&format!("\n[pipelines.{}]\nchecksum = {}\n{body}", key(name), quoted(&checksum(&body))));
+        }
+        text
+    }
+}
+
+impl LockedPipeline {
+    /// The section of a pipeline, without its header and checksum.
+    fn render(&self, name: &str) -> String {
+        let prefix = format!("pipelines.{}", key(name));
+        let mut text = format!("sandbox = {}\n", quoted(self.sandbox.key()));
+        for (name, secret) in &self.secrets {
+            header(&mut text, &[&prefix, "secrets", &key(name)]);
+            line(&mut text, "from", &quoted(&secret.from));
+            list(&mut text, "hosts", &secret.hosts);
+            list(&mut text, "programs", &secret.programs);
+        }
+        for (name, plugin) in &self.plugins {
+            header(&mut text, &[&prefix, "plugins", &key(name)]);
+            line(&mut text, "digest", &quoted(&plugin.digest));
+            if let Some(wit) = &plugin.wit {
+                line(&mut text, "wit", &quoted(wit));
+            }
+            list(&mut text, "imports", &plugin.imports.iter().cloned().collect::<Vec<_>>());
+        }
+        for (name, stage) in &self.stages {
+            stage.render(&[&prefix, "stages", &key(name)], &mut text);
+        }
+        text
+    }
+
+    /// Whether a section that was read from a file has the checksum that stands there.
+    pub(crate) fn has_checksum(&self, name: &str, written: &str) -> bool {
+        checksum(&self.render(name)) == written
+    }
+}
+
+impl LockedStage {
+    fn render(&self, path: &[&str], text: &mut String) {
+        header(text, path);
+        line(text, "uses", &quoted(&self.uses));
+        line(text, "trust", &quoted(if self.is_native { "native" } else { "component" }));
+        if let Some(environment) = &self.environment {
+            line(text, "environment", &quoted(environment));
+        }
+        if Permission::ALL.into_iter().any(|kind| !self.permissions.of(kind).is_empty()) {
+            header(text, &[path, &["permissions"]].concat());
+            for kind in Permission::ALL {
+                list(text, kind.key(), self.permissions.of(kind));
+            }
+        }
+        let limits = self.bounds.entries().into_iter().filter_map(|(key, amount)| Some((key, amount?)));
+        let mut limits = limits.peekable();
+        if limits.peek().is_some() {
+            header(text, &[path, &["limits"]].concat());
+        }
+        for (key, amount) in limits {
+            let value = amount.to_string();
+            line(text, key, &if matches!(amount, Amount::Count(_)) { value } else { quoted(&value) });
+        }
+    }
+}
+
+fn checksum(body: &str) -> String {
+    let digest = Sha256::digest(body.as_bytes());
+    digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn header(text: &mut String, path: &[&str]) {
+    text.push_str(&format!("\n[{}]\n", path.join(".")));
+}
+
+fn line(text: &mut String, key: &str, value: &str) {
+    text.push_str(&format!("{key} = {value}\n"));
+}
+
+/// Nothing for an empty list.
+fn list(text: &mut String, key: &str, entries: &[String]) {
+    let entries: Vec<String> = entries.iter().map(|entry| quoted(entry)).collect();
+    let single = format!("[{}]", entries.join(", "));
+    match entries.is_empty() {
+        true => {}
+        false if key.len() + single.len() <= WIDTH => line(text, key, &single),
+        false => {
+            let lines: String = entries.iter().map(|entry| format!("    {entry},\n")).collect();
+            line(text, key, &format!("[\n{lines}]"));
+        }
+    }
+}
+
+/// On one line, as keys need it: the escapes of JSON are among those of TOML, which also wants one for DEL.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
+}
+
+fn key(name: &str) -> String {
+    let is_bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if is_bare { name.to_owned() } else { quoted(name) }
+}

@@ -1,0 +1,132 @@
+//! The operator's policy: the most that any pipeline on a machine may be granted.
+//!
+//! A policy grants nothing. A pipeline that asks for more is refused as a whole, with the place in the pipeline and the
+//! line of the policy; a limit that a pipeline doesn't set is set to the policy's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::diagnostic::{Diagnostics, Problem, Report};
+use crate::grants::{Bounds, Permission, Sandbox};
+use crate::plan::{Plan, SourceSpan, Stage, Trust};
+use crate::read::Places;
+
+/// A policy file, read.
+#[derive(Clone, Debug)]
+pub struct OperatorPolicy {
+    /// What diagnostics call it.
+    pub(crate) file: String,
+    pub(crate) sandbox: Option<Sandbox>,
+    /// None when native libraries are allowed; else the line that says so.
+    pub(crate) no_native: Option<usize>,
+    /// Whether runs need an up-to-date lock.
+    pub requires_lock: bool,
+    pub(crate) secret_sources: Option<Rule>,
+    pub(crate) general: Ceiling,
+    /// By the plugin's name or digest; a key that is there replaces the general one.
+    pub(crate) plugins: BTreeMap<String, Ceiling>,
+    pub(crate) bounds: Bounds,
+    /// Of the keys of `limits`.
+    pub(crate) lines: BTreeMap<String, usize>,
+}
+
+/// Permissions that are bounded; what isn't there is not.
+pub(crate) type Ceiling = BTreeMap<Permission, Rule>;
+
+/// A list of the policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    /// 1-based.
+    pub(crate) line: usize,
+    pub(crate) entries: Vec<String>,
+}
+
+impl OperatorPolicy {
+    /// All that a plan has beyond the policy, placed in the plan's own text. `digests`: those of its plugins, by plan
+    /// index.
+    pub fn check(&self, plan: &Plan, file_name: &str, text: &str, digests: &[String]) -> Result<(), Diagnostics> {
+        let mut report = Report::new(file_name, text);
+        let places = Places::of(text);
+        let mut seen = BTreeSet::new();
+        let mut secrets = BTreeSet::new();
+        for (stage, digest) in plan.stages.iter().zip(digests) {
+            // The cells of a matrix are granted the same.
+            if seen.insert(&stage.name) {
+                self.check_stage(stage, digest, &places, &mut report);
+                secrets.extend(stage.permissions.secrets.iter().map(|entry| entry.split(':').next().unwrap_or(entry)));
+            }
+        }
+        for (name, secret) in secrets.into_iter().filter_map(|name| Some((name, plan.secrets.get(name)?))) {
+            let source = secret.from.split(':').next().unwrap_or_default();
+            if let Some(rule) =
+                self.secret_sources.as_ref().filter(|rule| !rule.entries.iter().any(|one| one == source))
+            {
+                let place = places.of_secret(name).unwrap_or_default();
+                let message =
+                    format!("the secret `{name}` comes from `{}`, which the policy doesn't allow", secret.from);
+                report.error(|| beyond(place, message, self.allows("secret-sources", rule)));
+            }
+        }
+        report.finish(Some(())).map(|_| ())
+    }
+
+    fn check_stage(&self, stage: &Stage, digest: &str, places: &Places<'_>, report: &mut Report) {
+        if let (Trust::Native { .. }, Some(line)) = (&stage.trust, self.no_native) {
+            let place = places.of_key(stage, "trust").unwrap_or(stage.location);
+            let message = format!("`{}` is a native library, which the policy doesn't allow", stage.name);
+            let help =
+                format!("{}:{line} says `native = false`: use a component, which has no powers of its own", self.file);
+            report.error(|| beyond(place, message, help));
+        }
+        for kind in Permission::ALL {
+            let Some(rule) = self.rule(kind, stage, digest) else { continue };
+            let written = self.rule(Permission::Write, stage, digest).filter(|_| kind == Permission::Read);
+            let allows = |entry: &str| {
+                [Some(rule), written].into_iter().flatten().any(|rule| kind.is_within(entry, &rule.entries))
+            };
+            for entry in stage.permissions.of(kind).iter().filter(|entry| !allows(entry)) {
+                let place = places.of_grant(stage, kind.key(), entry).unwrap_or(stage.location);
+                let phrase = kind.phrase(entry);
+                let message = format!("`{}` may {phrase}, which the policy doesn't allow", stage.name);
+                report.error(|| beyond(place, message, self.allows(kind.key(), rule)));
+            }
+        }
+        // What isn't there is set to what the policy has.
+        let larger =
+            stage.bounds().beyond(&self.bounds).into_iter().filter_map(|(key, own, most)| Some((key, own?, most)));
+        for (key, own, most) in larger {
+            let place = places.of_limit(stage, key).unwrap_or(stage.location);
+            let message = format!("`{}` has the limit `{key}` of {own}, and the policy allows {most}", stage.name);
+            let line = self.lines.get(key).copied().unwrap_or_default();
+            let help = format!("{}:{line} has the largest that is allowed: lower the stage's, or remove it", self.file);
+            report.error(|| beyond(place, message, help));
+        }
+    }
+
+    /// Makes a plan that the policy allows what it is under the policy. `defaults`: the runner's own limits.
+    pub fn impose(&self, plan: &mut Plan, defaults: &Bounds) {
+        plan.sandbox = self.sandbox.map_or(plan.sandbox, |most| plan.sandbox.min(most));
+        for stage in &mut plan.stages {
+            stage.set_bounds(stage.bounds().or(defaults).at_most(&self.bounds));
+        }
+    }
+
+    fn rule(&self, kind: Permission, stage: &Stage, digest: &str) -> Option<&Rule> {
+        let uses = stage.uses.to_string();
+        let own = [digest, &uses].into_iter().find_map(|name| self.plugins.get(name)?.get(&kind));
+        own.or_else(|| self.general.get(&kind))
+    }
+
+    fn allows(&self, key: &str, rule: &Rule) -> String {
+        let entries: Vec<String> =
+            rule.entries.iter().map(|entry| toml::Value::from(entry.as_str()).to_string()).collect();
+        let place = format!("{}:{}", self.file, rule.line);
+        format!(
+            "{place} allows {key} = [{}]: keep to it, or ask who runs this machine to allow more",
+            entries.join(", ")
+        )
+    }
+}
+
+fn beyond(place: SourceSpan, message: String, help: String) -> Problem {
+    Problem::new("stagewright::beyond-policy", place, message).label("beyond the policy").help(help)
+}

@@ -1,0 +1,96 @@
+//! The text of a lock file.
+
+use std::collections::BTreeMap;
+
+use super::document;
+use super::fields::{At, Fields};
+use super::stage::{bounds, permissions};
+use crate::diagnostic::{Diagnostics, Problem, Report};
+use crate::grants::Sandbox;
+use crate::lock::{Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
+use crate::plan::SourceSpan;
+use crate::shape;
+
+/// What git leaves in a file that it couldn't merge.
+const MARKERS: [&str; 4] = ["<<<<<<< ", "=======", ">>>>>>> ", "||||||| "];
+
+impl Lock {
+    /// Reads a lock file; `file_name` is what diagnostics call it. One that isn't as `stagewright lock` writes it is no
+    /// lock: nothing of it counts.
+    pub fn parse(file_name: &str, text: &str) -> Result<Lock, Diagnostics> {
+        let mut report = Report::new(file_name, text);
+        let lock = read(text, &mut report);
+        report.finish(lock).map(|(lock, _)| lock)
+    }
+}
+
+fn read(text: &str, report: &mut Report) -> Option<Lock> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        if MARKERS.iter().any(|marker| line.starts_with(marker)) {
+            let place = SourceSpan { start, end: start + line.trim_end().len() };
+            report.error(|| {
+                Problem::new("stagewright::lock-conflict", place, "the lock is in the middle of a merge")
+                    .label("left by git")
+                    .help("merge the pipelines, then write it anew: `stagewright lock`")
+            });
+            return None;
+        }
+        start += line.len();
+    }
+    let document = document(text, report)?;
+    shape::check(&shape::LOCK, "the lock", document.get_ref(), report);
+    if report.has_errors() {
+        return None;
+    }
+    let entries = Fields::new(document.get_ref()).table("pipelines").entries();
+    let pipelines = entries.into_iter().map(|(name, value)| (name, Fields::of(value)));
+    let pipelines = pipelines.map(|(name, fields)| (name.value.to_owned(), pipeline(name, fields, report)));
+    Some(Lock { pipelines: pipelines.collect() })
+}
+
+fn named<'t, T>(table: Fields<'t>, read: impl Fn(Fields<'t>) -> T) -> BTreeMap<String, T> {
+    table.entries().into_iter().map(|(name, value)| (name.value.to_owned(), read(Fields::of(value)))).collect()
+}
+
+fn pipeline<'t>(name: At<&'t str>, fields: Fields<'t>, report: &mut Report) -> LockedPipeline {
+    let locked = LockedPipeline {
+        sandbox: sandbox(fields).unwrap_or_default(),
+        secrets: named(fields.table("secrets"), |secret| LockedSecret {
+            from: secret.string("from").unwrap_or_default(),
+            hosts: secret.strings("hosts"),
+            programs: secret.strings("programs"),
+        }),
+        plugins: named(fields.table("plugins"), |plugin| PluginPin {
+            digest: plugin.string("digest").unwrap_or_default(),
+            wit: plugin.string("wit"),
+            imports: plugin.strings("imports").into_iter().collect(),
+        }),
+        stages: named(fields.table("stages"), |stage| LockedStage {
+            uses: stage.string("uses").unwrap_or_default(),
+            is_native: stage.text("trust").is_some_and(|trust| trust.value == "native"),
+            environment: stage.string("environment"),
+            permissions: permissions(stage.table("permissions")),
+            bounds: bounds(stage.table("limits")),
+        }),
+    };
+    if let Some(checksum) = fields.text("checksum")
+        && !locked.has_checksum(name.value, checksum.value)
+    {
+        report.error(|| {
+            let message = format!("the lock of the pipeline `{}` is not as it was written", name.value);
+            Problem::new("stagewright::lock-edited", checksum.span, message)
+                .label("doesn't fit what follows")
+                .help("look at what the pipeline may do, then write it anew: `stagewright lock`")
+        });
+    }
+    locked
+}
+
+/// The value of a key `sandbox`.
+pub(super) fn sandbox(fields: Fields<'_>) -> Option<Sandbox> {
+    match fields.text("sandbox")?.value {
+        "preferred" => Some(Sandbox::Preferred),
+        _ => Some(Sandbox::Required),
+    }
+}

@@ -1,0 +1,174 @@
+//! Locks: their text, what isn't one, and how a plan differs from one.
+
+use proptest::prelude::*;
+use stagewright_model::{Bounds, Lock, LockedPipeline, Plan, PluginPin};
+
+use crate::{file, plan, render};
+
+const RELEASE: &str = r#"
+[secrets.token]
+from = "env:TOKEN"
+hosts = ["ghcr.io"]
+[environments.staging]
+target = "process"
+[stages.build]
+uses = "exec"
+timeout = "20m"
+limits = { processes = 8, workspace = "1GiB" }
+matrix = { os = ["a", "b"] }
+[stages.build.permissions]
+process = ["cargo", "git fetch origin *"]
+read = ["."]
+write = ["target"]
+[stages.deploy]
+uses = "path:plugins/my deploy"
+environment = "staging"
+permissions = { net = ["https://ghcr.io"], secrets = ["token"] }
+"#;
+
+fn pin(stage: &str) -> PluginPin {
+    let imports = ["process", "workspace"].map(str::to_owned).into();
+    PluginPin { digest: format!("sha256:{:0>64}", stage.len()), wit: Some("0.1.0".to_owned()), imports }
+}
+
+fn lock_of(plan: &Plan) -> LockedPipeline {
+    LockedPipeline::of(plan, &plan.stages.iter().map(|stage| pin(&stage.uses.to_string())).collect::<Vec<_>>())
+}
+
+fn locked(tables: &str) -> LockedPipeline {
+    lock_of(&plan(&file(tables)))
+}
+
+fn text(tables: &str) -> String {
+    Lock { pipelines: [("release".to_owned(), locked(tables))].into() }.render()
+}
+
+/// What a change of the pipeline's text changes, as it is shown.
+#[track_caller]
+fn changed(from: &str, to: &str) -> Vec<String> {
+    assert!(RELEASE.contains(from), "{from}");
+    let (then, now) = (locked(RELEASE), locked(&RELEASE.replace(from, to)));
+    then.changes(&now, &Bounds::default()).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_lock_is_written_in_one_order_and_read_again() {
+    let text = text(RELEASE);
+    insta::assert_snapshot!(text);
+    let again = Lock::parse("stagewright.lock", &text).unwrap_or_else(|errors| panic!("{}", render(&errors)));
+    assert_eq!(again.pipelines["release"], locked(RELEASE));
+    assert_eq!(again.render(), text);
+    assert_eq!(Lock::parse("stagewright.lock", &Lock::default().render()).ok(), Some(Lock::default()));
+}
+
+#[test]
+fn long_lists_have_an_entry_a_line() {
+    let many = (0..20).map(|number| format!("'folder-{number}'")).collect::<Vec<_>>().join(", ");
+    let text = text(&RELEASE.replace("\".\"", &many));
+    assert!(text.contains("\n    \"folder-0\",\n"), "{text}");
+    assert!(Lock::parse("stagewright.lock", &text).is_ok());
+}
+
+#[test]
+fn what_was_edited_merged_or_damaged_is_no_lock() {
+    let text = text(RELEASE);
+    let codes = |text: &str| match Lock::parse("stagewright.lock", text) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(|error| (error.code(), error.position().0)).collect(),
+    };
+    assert_eq!(codes(&text), []);
+    let line_of = |part: &str| text.lines().position(|line| line.contains(part)).expect("a line") + 1;
+    let checksum = line_of("checksum");
+    for (from, to) in [("\"cargo\"", "\"*\""), ("write = [\"target\"]\n", ""), ("20m", "30m"), ("component", "native")]
+    {
+        assert_eq!(codes(&text.replace(from, to)), [("stagewright::lock-edited", checksum)], "{from}");
+    }
+    let conflict =
+        text.replacen("[pipelines.release.stages.build]", "<<<<<<< HEAD\n[x]\n=======\n[y]\n>>>>>>> other", 1);
+    assert_eq!(codes(&conflict), [("stagewright::lock-conflict", line_of("[pipelines.release.stages.build]"))]);
+    assert_eq!(codes(&text[..text.len() - 4])[0].0, "stagewright::syntax");
+    assert_eq!(codes(&text.replace("schema = 1", "schema = 2"))[0].0, "stagewright::out-of-range");
+    assert_eq!(codes(&text.replace("write =", "wirte ="))[0].0, "stagewright::unknown-key");
+    assert_eq!(codes("")[0].0, "stagewright::missing-key");
+    // Otherwise a section could be put in another's place.
+    assert_eq!(codes(&text.replace("[pipelines.release", "[pipelines.other"))[0].0, "stagewright::lock-edited");
+}
+
+#[test]
+fn changes_are_told_in_words() {
+    assert_eq!(changed("", ""), [""; 0]);
+    assert_eq!(changed("\"cargo\", ", "\"cargo\", \"curl\", "), ["+ `build` may now start `curl` with any arguments"]);
+    assert_eq!(
+        changed("\"cargo\", ", "\"cargo test *\", "),
+        ["- `build` may no longer start `cargo` with any arguments"]
+    );
+    assert_eq!(
+        changed("origin *", "*"),
+        ["+ `build` may now start `git fetch *`", "- `build` may no longer start `git fetch origin *`"],
+    );
+    assert_eq!(changed("https://ghcr.io", "https://ghcr.io:*"), ["+ `deploy` may now call https://ghcr.io:*"]);
+    assert_eq!(changed("read = [\".\"]", "read = []"), ["- `build` may no longer read the whole workspace"]);
+    assert_eq!(changed("\"target\"", "\"target\", \"target/a\""), [""; 0], "it is within what was granted");
+    assert_eq!(changed("env:TOKEN", "file:x"), ["+ the secret `token` is now read from file:x"]);
+    assert_eq!(changed("[\"ghcr.io\"]", "[\"evil.example\"]").len(), 2);
+    assert_eq!(changed("environment = \"staging\"\n", ""), ["- `deploy` no longer acts on the environment `staging`"]);
+    assert_eq!(changed("processes = 8", "processes = 9"), ["+ `build` has a larger limit `processes`: 8 -> 9"]);
+    assert_eq!(changed("processes = 8, ", ""), ["+ `build` has a larger limit `processes`: 8 -> no limit"]);
+    assert_eq!(changed("20m", "1m30s"), ["- `build` has a smaller limit `timeout`: 20m -> 1m30s"]);
+    assert_eq!(
+        changed("uses = \"exec\"", "uses = \"noop\""),
+        [
+            "+ plugin `noop` is new: sha256:000000000000, imports process, workspace",
+            "- plugin `exec` is no longer used",
+            "+ `build` uses `noop` instead of `exec`"
+        ],
+    );
+    assert_eq!(
+        changed("[stages.deploy]", "[stages.ship]").first().map(String::as_str),
+        Some("+ stage `ship` is new: it uses `path:plugins/my deploy`")
+    );
+}
+
+#[test]
+fn a_plugin_with_another_digest_is_another_plugin() {
+    let then = locked(RELEASE);
+    let mut now = then.clone();
+    let plugin = now.plugins.get_mut("exec").expect("it is used");
+    plugin.digest = format!("sha256:{}", "a".repeat(64));
+    plugin.imports.insert("http".to_owned());
+    plugin.imports.remove("process");
+    let changes = then.changes(&now, &Bounds::default());
+    let text = "plugin `exec` changed: sha256:000000000000 -> sha256:aaaaaaaaaaaa, and now imports http, and no longer \
+                imports process";
+    assert_eq!(
+        changes.iter().map(|change| (change.is_wider, change.text.as_str())).collect::<Vec<_>>(),
+        [(true, text)]
+    );
+}
+
+#[test]
+fn limits_that_are_not_there_are_the_runners() {
+    let defaults = Bounds { memory: Some(256 << 20), ..Bounds::default() };
+    let (then, now) = (locked(RELEASE), locked(&RELEASE.replace("timeout", "memory = '1GiB'\ntimeout")));
+    let told = |then: &LockedPipeline, now, defaults| -> Vec<String> {
+        then.changes(now, defaults).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(told(&then, &now, &defaults), ["+ `build` has a larger limit `memory`: 256MiB -> 1GiB"]);
+    assert_eq!(told(&then, &now, &Bounds::default()), ["- `build` has a smaller limit `memory`: no limit -> 1GiB"]);
+}
+
+proptest! {
+    /// Whatever a pipeline says, its lock is read as it was written.
+    #[test]
+    fn any_lock_is_read_again(program in "[ -~é\\n\\x7f]{1,12}", folder in "[a-z *\"'\\\\]{1,8}", uses in "[a-zA-Z:./ \"']{1,8}") {
+        let mut one = locked(RELEASE);
+        let mut stage = one.stages.remove("build").expect("a stage");
+        stage.permissions.service = vec![program];
+        stage.permissions.secrets = vec![folder];
+        stage.uses = uses.clone();
+        one.stages.insert(uses, stage);
+        let lock = Lock { pipelines: [("release".to_owned(), one)].into() };
+        let text = lock.render();
+        prop_assert_eq!(Lock::parse("x", &text).map_err(|errors| render(&errors)), Ok(lock));
+    }
+}

@@ -1,0 +1,147 @@
+//! An operator's policy, and pipelines that ask for more.
+
+use std::time::Duration;
+
+use stagewright_model::{Bounds, Diagnostic, OperatorPolicy, Sandbox};
+
+use crate::{file, plan, render};
+
+const PIPELINE: &str = r#"
+[secrets.token]
+from = "env:TOKEN"
+[stages.build]
+uses = "exec"
+limits = { processes = 8 }
+[stages.build.permissions]
+process = ["cargo"]
+read = ["src", "target/report"]
+write = ["target"]
+net = ["https://ghcr.io"]
+secrets = ["token"]
+[finally.report]
+uses = "noop"
+memory = "1GiB"
+"#;
+
+fn policy(tables: &str) -> OperatorPolicy {
+    let text = format!("schema = 1\n{tables}");
+    OperatorPolicy::parse("/etc/policy.toml", &text).unwrap_or_else(|errors| panic!("{}", render(&errors)))
+}
+
+/// What of the pipeline a policy refuses: the messages, each with its line.
+fn refused(tables: &str) -> Vec<(usize, String)> {
+    let text = file(PIPELINE);
+    let plan = plan(&text);
+    let digests: Vec<String> = plan.stages.iter().map(|stage| format!("sha256:{}", stage.name)).collect();
+    match policy(tables).check(&plan, "stagewright.toml", &text, &digests) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.iter().map(|error| (error.position().0, error.message().to_owned())).collect(),
+    }
+}
+
+#[track_caller]
+fn refuses(tables: &str, line: usize, part: &str) {
+    let found = refused(tables);
+    assert!(matches!(&found[..], [(at, message)] if *at == line && message.contains(part)), "{found:#?}");
+}
+
+#[test]
+fn what_is_not_mentioned_is_not_bounded() {
+    assert_eq!(refused(""), []);
+    let same = "[permissions]\nprocess = ['cargo']\nread = ['src']\nwrite = ['target']\nnet = ['*.io', 'ghcr.io']\n\
+                secrets = ['token']\n[limits]\nprocesses = 8\nmemory = '1GiB'\n";
+    assert_eq!(refused(same), []);
+}
+
+#[test]
+fn what_is_beyond_is_refused_where_it_stands() {
+    refuses("permissions.process = []", 11, "`build` may start `cargo` with any arguments");
+    refuses("permissions.process = ['cargo test *']", 11, "start `cargo` with any arguments");
+    refuses("permissions.read = ['src/a', 'target']", 12, "read `src`");
+    refuses("permissions.net = ['https://ghcr.io:1']", 14, "call https://ghcr.io");
+    refuses("permissions.secrets = ['token:env']", 15, "use the secret `token`");
+    refuses("secret-sources = ['vault']", 6, "comes from `env:TOKEN`");
+    refuses("limits.processes = 7", 9, "the limit `processes` of 8, and the policy allows 7");
+    refuses("limits.memory = '512MiB'", 18, "the limit `memory` of 1GiB");
+}
+
+#[test]
+fn a_plugin_can_have_rules_of_its_own() {
+    let general = "[permissions]\nprocess = []\n";
+    assert_eq!(refused(&format!("{general}[plugins.exec]\nprocess = ['cargo']\n")), []);
+    assert_eq!(refused(&format!("{general}[plugins.'sha256:build']\nprocess = ['cargo']\n")), []);
+    // The digest says more than the name, and what the own table doesn't mention is as it is for all.
+    refuses(
+        &format!("{general}[plugins.exec]\nprocess = ['*']\n[plugins.'sha256:build']\nprocess = ['x']\n"),
+        11,
+        "cargo",
+    );
+    refuses(&format!("{general}[plugins.exec]\nread = ['.']\n"), 11, "cargo");
+    refuses(&format!("{general}[plugins.noop]\nprocess = ['*']\n"), 11, "cargo");
+}
+
+#[test]
+fn native_libraries_can_be_ruled_out() {
+    let text =
+        file(&format!("[stages.a]\nuses = 'path:a.so'\ntrust = 'native'\ndigest = 'sha256:{}'\n", "0".repeat(64)));
+    let plan = plan(&text);
+    let check = |tables| policy(tables).check(&plan, "x.toml", &text, &[String::new()]);
+    assert!(check("native = true").is_ok());
+    insta::assert_snapshot!(render(&check("native = false").expect_err("it is native")));
+}
+
+#[test]
+fn a_refusal_names_both_files_and_the_remedy() {
+    let text = file(PIPELINE);
+    let plan = plan(&text);
+    let digests = vec![String::new(); plan.stages.len()];
+    let policy = policy("# Ours.\n[permissions]\nprocess = ['git fetch *', 'make']\n[limits]\nmemory = '1MB'\n");
+    let errors = policy.check(&plan, "stagewright.toml", &text, &digests).expect_err("it asks for more");
+    insta::assert_snapshot!(render(&errors));
+}
+
+#[test]
+fn limits_that_a_pipeline_does_not_set_are_set_to_the_policys() {
+    let mut plan = plan(&file(PIPELINE));
+    let defaults = Bounds { memory: Some(256 << 20), log_limit: Some(64 << 20), ..Bounds::default() };
+    policy("[limits]\nmemory = '4GiB'\nlog-limit = '1MiB'\ntimeout = '1h'\nprocesses = 100\n")
+        .impose(&mut plan, &defaults);
+    let (build, report) = (&plan.stages[0], &plan.stages[1]);
+    assert_eq!((build.memory, build.log_limit), (Some(256 << 20), Some(1 << 20)), "the runner's own is less, or more");
+    assert_eq!((build.timeout, build.limits.processes), (Some(Duration::from_secs(3600)), Some(8)));
+    assert_eq!((report.memory, report.limits.processes), (Some(1 << 30), Some(100)));
+}
+
+#[test]
+fn the_sandbox_can_be_forced_and_never_loosened() {
+    let loose = file(PIPELINE).replace("pipeline.name", "pipeline.sandbox = 'preferred'\npipeline.name");
+    let imposed = |tables: &str, text: &str| {
+        let mut plan = plan(text);
+        policy(tables).impose(&mut plan, &Bounds::default());
+        plan.sandbox
+    };
+    assert_eq!(imposed("sandbox = 'required'", &loose), Sandbox::Required);
+    assert_eq!(imposed("", &loose), Sandbox::Preferred);
+    assert_eq!(imposed("sandbox = 'preferred'", &file(PIPELINE)), Sandbox::Required);
+}
+
+#[test]
+fn mistakes_in_a_policy_have_their_places() {
+    let text = "schema = 1\nsandbox = 'always'\n[permissions]\nproces = []\nnet = 'x'\nread = ['/etc']\n[limits]\nprocesses = 0\n[plugins]\ndeploy = 1\n";
+    let errors = OperatorPolicy::parse("/etc/policy.toml", text).expect_err("it is full of mistakes");
+    let found: Vec<_> = errors.iter().map(|error: &Diagnostic| (error.code(), error.position().0)).collect();
+    let expected = [
+        ("bad-choice", 2),
+        ("unknown-key", 4),
+        ("wrong-type", 5),
+        ("bad-path", 6),
+        ("out-of-range", 8),
+        ("wrong-type", 10),
+    ];
+    assert_eq!(found, expected.map(|(code, line)| (format!("stagewright::{code}").leak() as &str, line)));
+    let empty = OperatorPolicy::parse("p", "").expect_err("it has no schema");
+    assert_eq!(
+        empty.iter().next().map(|error| error.message().to_owned()),
+        Some("the policy lacks the key `schema`".to_owned())
+    );
+}
