@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -30,6 +31,9 @@ pub(crate) struct Global {
     /// Where runs, artifacts and local environments are kept [default: .stagewright in the repository]
     #[arg(long, global = true, value_name = "DIR", env = "STAGEWRIGHT_STATE")]
     pub(crate) state: Option<PathBuf>,
+    /// What no pipeline may be granted more than [default: /etc/stagewright/policy.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "STAGEWRIGHT_POLICY")]
+    pub(crate) policy: Option<PathBuf>,
     /// Say more; twice for the engine's own trace (RUST_LOG gives finer control)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -62,6 +66,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Check pipeline files, and the configuration of every stage with its plugin
     Validate(ValidateArgs),
+    /// Write down what pipelines may do, in stagewright.lock
+    Lock(LockArgs),
     /// Draw the stages and their needs
     Graph(GraphArgs),
     /// List runs
@@ -140,6 +146,9 @@ pub(crate) struct DriveArgs {
     /// At a gate, stay and wait for `stagewright approve` from elsewhere
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Refuse to run what may do more than stagewright.lock says, or has other plugins
+    #[arg(long, env = "STAGEWRIGHT_LOCKED", value_parser = FalseyValueParser::new())]
+    pub(crate) locked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -217,6 +226,15 @@ pub(crate) struct ValidateArgs {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    /// Files or names [default: every pipeline of the repository]
+    pub(crate) pipelines: Vec<String>,
+    /// Write nothing, and fail if something would be written
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_engine::{Level, PluginFacts, Problem, StageRunner};
-use stagewright_model::{Plan, PluginRef, Sandbox, Stage, StageIndex};
+use stagewright_model::{Plan, PluginRef, Sandbox, Stage, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
-use stagewright_plugin_host::{Description, HostConfig, PluginError, PluginHost, SandboxConfig, SecretSource};
+use stagewright_plugin_host::{
+    Description, HostConfig, Manifest, PluginError, PluginHost, SandboxConfig, SecretSource,
+};
 use stagewright_process::sandbox::{Missing, missing};
 use tokio::runtime::Runtime;
 
@@ -104,15 +106,20 @@ impl Host {
         Arc::new(self.plugins.clone())
     }
 
-    /// Every stage's plugin, by plan index. A plugin is asked once.
+    /// Every stage's plugin, by plan index. A plugin is asked once, and a native library never: asking is running it.
     pub(crate) fn describe_all(&self, plan: &Plan) -> Result<Vec<Description>, CommandError> {
         let mut known = self.described.borrow_mut();
         let mut described = Vec::with_capacity(plan.stages.len());
         for stage in &plan.stages {
             let key = format!("{} {:?}", stage.uses, stage.trust);
             if !known.contains_key(&key) {
-                let asked = self.runtime.block_on(self.plugins.describe(&stage.uses, &stage.trust));
-                let description = asked.map_err(|error| bad_plugin(&stage.id, error))?;
+                let description = match &stage.trust {
+                    Trust::Component => {
+                        let asked = self.runtime.block_on(self.plugins.describe(&stage.uses, &stage.trust));
+                        asked.map_err(|error| bad_plugin(&stage.id, error))?
+                    }
+                    Trust::Native { digest } => of_native(&stage.uses, digest),
+                };
                 known.insert(key.clone(), description);
             }
             described.push(known[&key].clone());
@@ -247,6 +254,18 @@ fn foreign_target(plan: &Plan, stage: &Stage) -> Option<CommandError> {
         CommandError::not_ready(format!("stage `{}`: `deploy` can't deploy to a target `{target}` yet", stage.id))
             .hint(format!("set `target = \"process\"` in [environments.{name}], or use a plugin of your own"))
     })
+}
+
+/// What the pipeline says of a native library. Whether its file has the digest is seen when it is loaded.
+fn of_native(uses: &PluginRef, digest: &str) -> Description {
+    Description {
+        manifest: Manifest { name: uses.to_string(), ..Manifest::default() },
+        digest: digest.to_owned(),
+        interfaces: BTreeSet::new(),
+        contract: None,
+        native: true,
+        reconciles: false,
+    }
 }
 
 fn bad_plugin(stage: &str, error: PluginError) -> CommandError {

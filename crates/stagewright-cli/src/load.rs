@@ -11,18 +11,24 @@ use crate::args::Global;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::{PipelineFile, Repository};
-use crate::screen;
+use crate::{policy, screen};
 
-/// Parses; mistakes and warnings go to standard error.
+/// Parses; mistakes and warnings go to standard error. Code that the policy rules out is looked at by nobody after this.
 pub(crate) fn plan(global: &Global, repository: &Repository, file: &PipelineFile) -> Result<Plan, CommandError> {
     let (plan, diagnostics) = parse(repository, file);
     show(global, &diagnostics);
-    plan.ok_or_else(|| {
+    let policy = policy::read(global, repository)?;
+    let plan = plan.ok_or_else(|| {
         let mistakes = diagnostics.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
         let count = if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") };
         let error = CommandError::new(Exit::InvalidPipeline, format!("{} has {count}; nothing was run", file.name));
         if repository.builtin_names().is_empty() { error.hint(no_plugins(repository)) } else { error }
-    })
+    })?;
+    if let Some(policy) = &policy {
+        let checked = policy.check_trust(&plan, &file.name, &file.text);
+        checked.map_err(|beyond| policy::refused(global, policy, &file.name, &beyond))?;
+    }
+    Ok(plan)
 }
 
 /// The plan, unless the file has mistakes; and what there is to say about the file.

@@ -6,6 +6,7 @@
 //! Architecture invariant: no rule of what a pipeline means and no scheduling lives here. What a server would need
 //! too belongs below.
 
+mod admission;
 mod answers;
 mod args;
 mod binding;
@@ -16,8 +17,10 @@ mod error;
 mod exit;
 mod host;
 mod load;
+mod lock_file;
 mod package_hosts;
 mod plugin;
+mod policy;
 mod repository;
 mod screen;
 mod secrets;
@@ -71,6 +74,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit, CommandError> {
         Command::Cancel(args) => command::cancel::cancel(global, &repository()?, args, out),
         Command::Plan(args) => command::plan::plan(global, &repository()?, args, out),
         Command::Validate(args) => command::validate::validate(global, &repository()?, args, out),
+        Command::Lock(args) => command::lock::lock(global, &repository()?, args, out),
         Command::Graph(args) => command::graph::graph(global, &repository()?, args, out),
         Command::Runs(args) => command::history::runs(&repository()?, args, out),
         Command::Logs(args) => command::history::logs(&repository()?, args, out),

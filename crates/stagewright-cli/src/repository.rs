@@ -17,6 +17,8 @@ pub(crate) struct Repository {
     pub(crate) plugins: Vec<PathBuf>,
     /// Compiled plugins; shared by all repositories of the user.
     pub(crate) cache: PathBuf,
+    /// The operator's policy, when another than the machine's is named.
+    pub(crate) policy: Option<PathBuf>,
     /// The environment that the process was started with.
     pub(crate) environment: BTreeMap<String, String>,
 }
@@ -50,7 +52,7 @@ impl Repository {
         };
         let plugins = plugin_folders(&environment);
         let cache = cache_folder(&environment, &state);
-        Ok(Repository { root, state, plugins, cache, environment })
+        Ok(Repository { root, state, plugins, cache, policy: global.policy.clone(), environment })
     }
 
     /// Paths below the root that no grant opens to stages: git's own files and the state folder.

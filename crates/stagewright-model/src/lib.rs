@@ -23,7 +23,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::{
-    Amount, Bounds, Limits, Permission, Permissions, ProcessRule, ProcessRuleError, Sandbox, is_package_word,
+    Amount, Bounds, Limits, Permission, Permissions, ProcessRule, ProcessRuleError, Sandbox, is_package_word, remarks,
 };
 pub use input::InputError;
 pub use lock::{Change, Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};

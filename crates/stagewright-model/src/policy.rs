@@ -14,7 +14,7 @@ use crate::read::Places;
 #[derive(Clone, Debug)]
 pub struct OperatorPolicy {
     /// What diagnostics call it.
-    pub(crate) file: String,
+    pub file: String,
     pub(crate) sandbox: Option<Sandbox>,
     /// None when native libraries are allowed; else the line that says so.
     pub(crate) no_native: Option<usize>,
@@ -69,7 +69,15 @@ impl OperatorPolicy {
         report.finish(Some(())).map(|_| ())
     }
 
-    fn check_stage(&self, stage: &Stage, digest: &str, places: &Places<'_>, report: &mut Report) {
+    /// Whether the code of a plan's plugins may be looked at: all that can be said before they are.
+    pub fn check_trust(&self, plan: &Plan, file_name: &str, text: &str) -> Result<(), Diagnostics> {
+        let mut report = Report::new(file_name, text);
+        let places = Places::of(text);
+        plan.stages.iter().for_each(|stage| self.check_code(stage, &places, &mut report));
+        report.finish(Some(())).map(|_| ())
+    }
+
+    fn check_code(&self, stage: &Stage, places: &Places<'_>, report: &mut Report) {
         if let (Trust::Native { .. }, Some(line)) = (&stage.trust, self.no_native) {
             let place = places.of_key(stage, "trust").unwrap_or(stage.location);
             let message = format!("`{}` is a native library, which the policy doesn't allow", stage.name);
@@ -77,6 +85,10 @@ impl OperatorPolicy {
                 format!("{}:{line} says `native = false`: use a component, which has no powers of its own", self.file);
             report.error(|| beyond(place, message, help));
         }
+    }
+
+    fn check_stage(&self, stage: &Stage, digest: &str, places: &Places<'_>, report: &mut Report) {
+        self.check_code(stage, places, report);
         for kind in Permission::ALL {
             let Some(rule) = self.rule(kind, stage, digest) else { continue };
             let written = self.rule(Permission::Write, stage, digest).filter(|_| kind == Permission::Read);

@@ -150,13 +150,14 @@ impl PluginHost {
                 let manifest = self.0.wasm.describe(&uses.to_string(), &plugin).await?;
                 let (digest, interfaces) = (plugin.digest.clone(), plugin.interfaces.clone());
                 let reconciles = plugin.reconcile.is_some();
-                Ok(Description { manifest, digest, interfaces, native: false, reconciles })
+                let contract = plugin.contract.clone();
+                Ok(Description { manifest, digest, interfaces, contract, native: false, reconciles })
             }
             Trust::Native { digest } => {
                 let library = self.0.resolver.library(uses)?;
                 let manifest = self.0.natives.describe(&uses.to_string(), library, digest).await?;
                 let (digest, interfaces) = (digest.clone(), Default::default());
-                Ok(Description { manifest, digest, interfaces, native: true, reconciles: false })
+                Ok(Description { manifest, digest, interfaces, contract: None, native: true, reconciles: false })
             }
         }
     }

@@ -55,4 +55,5 @@ pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use confine::SandboxConfig;
 pub use error::{CapabilityError, ErrorCode};
 pub use host::{HostConfig, HostError, PluginHost};
+pub use limits::DEFAULT_BOUNDS;
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};

@@ -5,12 +5,28 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use stagewright_engine::{Failure, FailureKind};
+use stagewright_model::{Bounds, Limits};
 use wasmtime::{Engine, ResourceLimiter};
 
 /// Guest memory, when the stage names no other.
 pub(crate) const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
 /// Log of one attempt, when the stage names no other.
 pub(crate) const DEFAULT_LOG: u64 = 64 * 1024 * 1024;
+/// What a stage has where it names no limit; what isn't here has no limit of its own.
+pub const DEFAULT_BOUNDS: Bounds = Bounds {
+    timeout: None,
+    memory: Some(DEFAULT_MEMORY),
+    log_limit: Some(DEFAULT_LOG),
+    limits: Limits {
+        cpu: None,
+        process_memory: None,
+        processes: None,
+        log_lines: None,
+        artifacts: None,
+        workspace: None,
+        requests: None,
+    },
+};
 /// How often a guest looks whether it should stop. Measured: an endless loop ended 4 ms after its limit.
 const TICK: Duration = Duration::from_millis(10);
 /// Function references of all tables of a guest: 8 bytes each.

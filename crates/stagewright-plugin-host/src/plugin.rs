@@ -85,6 +85,8 @@ pub struct Description {
     /// Names of the host's interfaces that it imports, as in `process`: all the powers it could ever use. Empty for a
     /// native library, whose powers are those of the engine.
     pub interfaces: BTreeSet<String>,
+    /// The version of the contract that a component was built for, as in `0.1.0`.
+    pub contract: Option<String>,
     /// Whether it is a native library.
     pub native: bool,
     /// Whether it can say what became of an attempt that was broken off, and take back what it did.
@@ -136,6 +138,7 @@ mod tests {
             manifest: Manifest::default(),
             digest: String::new(),
             interfaces: interfaces.iter().map(ToString::to_string).collect(),
+            contract: None,
             native: false,
             reconciles: false,
         }

@@ -37,6 +37,8 @@ pub(crate) struct Plugin {
     pub(crate) digest: String,
     /// The interfaces that it imports, without package and version.
     pub(crate) interfaces: BTreeSet<String>,
+    /// The version of the contract whose `plugin` it exports.
+    pub(crate) contract: Option<String>,
     /// Its `reconcile`, if it exports that.
     pub(crate) reconcile: Option<ReconcilingPre<Attempt>>,
 }
@@ -167,12 +169,13 @@ impl Wasm {
         let component = component.map_err(|error| bad(&error))?;
         let interfaces = self.interfaces(name, &component)?;
         let ready = self.since_0_1.instantiate_pre(&component).map_err(|error| bad(&error))?;
-        let reconcile = exports_reconcile(&component, &self.engine)
-            .then(|| ReconcilingPre::new(ready.clone()))
+        let reconcile = exported(&component, &self.engine, "reconcile@")
+            .map(|_| ReconcilingPre::new(ready.clone()))
             .transpose()
             .map_err(|error| bad(&error))?;
         let stage = StagePre::new(ready).map_err(|error| bad(&error))?;
-        Ok(Arc::new(Plugin { component, stage, digest, interfaces, reconcile }))
+        let contract = exported(&component, &self.engine, "plugin@");
+        Ok(Arc::new(Plugin { component, stage, digest, interfaces, contract, reconcile }))
     }
 
     fn interfaces(&self, name: &str, component: &Component) -> Result<BTreeSet<String>, PluginError> {
@@ -268,10 +271,11 @@ impl Wasm {
     }
 }
 
-fn exports_reconcile(component: &Component, engine: &Engine) -> bool {
+/// The version of an interface of the contract that a component exports.
+fn exported(component: &Component, engine: &Engine, interface: &str) -> Option<String> {
     let component = component.component_type();
     let mut exports = component.exports(engine);
-    exports.any(|(name, _)| name.strip_prefix(PACKAGE).is_some_and(|name| name.starts_with("reconcile@")))
+    exports.find_map(|(name, _)| Some(name.strip_prefix(PACKAGE)?.strip_prefix(interface)?.to_owned()))
 }
 
 fn inspection_failed(name: &str, call: &str, error: &wasmtime::Error) -> PluginError {

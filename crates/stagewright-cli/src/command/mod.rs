@@ -6,6 +6,7 @@ pub(crate) mod environment;
 pub(crate) mod gc;
 pub(crate) mod graph;
 pub(crate) mod history;
+pub(crate) mod lock;
 pub(crate) mod plan;
 pub(crate) mod resume;
 pub(crate) mod rollback;

@@ -1,17 +1,33 @@
 //! `plan`: the stages in order, what each may touch, and what isn't sandboxed.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::{Value as Json, json};
-use stagewright_model::{Permissions, Plan, Stage, StageKind, Trust};
-use stagewright_plugin_host::Description;
+use stagewright_model::{
+    Diagnostic, Permission, Permissions, Plan, Sandbox, Stage, StageKind, Trust, is_package_word, remarks,
+};
+use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 
 use crate::args::{Global, PlanArgs};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::Host;
-use crate::load;
-use crate::repository::Repository;
+use crate::lock_file::{self, Compared};
+use crate::package_hosts::package_hosts;
+use crate::repository::{PipelineFile, Repository};
+use crate::{load, policy};
+
+/// What a plan is shown with.
+struct Shown<'a> {
+    plan: &'a Plan,
+    file: &'a PipelineFile,
+    described: &'a [Description],
+    compared: Compared,
+    /// What the policy refuses.
+    beyond: Vec<Diagnostic>,
+    package_hosts: BTreeMap<String, Vec<String>>,
+}
 
 pub(crate) fn plan(
     global: &Global,
@@ -20,74 +36,180 @@ pub(crate) fn plan(
     out: &mut dyn Write,
 ) -> Result<Exit, CommandError> {
     let file = repository.pipeline(args.pipeline.pipeline.as_deref())?;
-    let plan = load::plan(global, repository, &file)?;
+    let mut plan = load::plan(global, repository, &file)?;
     let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
     let host = Host::open(repository, &plan)?;
     let described = host.describe_all(&plan)?;
-    let stages = plan.stages.iter().zip(&described);
-    if args.json {
-        let stages = stages.map(|(stage, description)| as_json(&plan, stage, description)).collect::<Vec<_>>();
-        let document = json!({ "pipeline": plan.name, "file": file.name, "inputs": inputs, "stages": stages });
-        writeln!(out, "{document:#}")?;
-        return Ok(Exit::Success);
+    let compared = lock_file::compare(lock_file::read(global, repository)?.as_ref(), &plan, &described);
+    let policy = policy::read(global, repository)?;
+    let digests: Vec<String> = described.iter().map(|plugin| plugin.digest.clone()).collect();
+    let checked = policy.as_ref().and_then(|policy| policy.check(&plan, &file.name, &file.text, &digests).err());
+    let beyond: Vec<Diagnostic> = checked.into_iter().flatten().collect();
+    if let Some(policy) = &policy {
+        policy.impose(&mut plan, &DEFAULT_BOUNDS);
     }
-    writeln!(out, "{}  {}", plan.name, file.name)?;
-    if let Some(description) = &plan.description {
-        writeln!(out, "{description}")?;
+    let package_hosts = package_hosts(&repository.root, &repository.environment);
+    let shown = Shown { plan: &plan, file: &file, described: &described, compared, beyond, package_hosts };
+    match args.json {
+        true => writeln!(out, "{:#}", shown.as_json(&inputs))?,
+        false => shown.write(&inputs, out)?,
     }
-    for (name, value) in &inputs {
-        writeln!(out, "  input {name} = {value}")?;
+    match &policy {
+        Some(policy) if !shown.beyond.is_empty() => {
+            load::show(global, &shown.beyond);
+            let message =
+                format!("{} asks for more than the policy {} allows: it won't run here", file.name, policy.file);
+            Err(CommandError::not_ready(message))
+        }
+        _ => Ok(Exit::Success),
     }
-    if let Some(concurrency) = &plan.concurrency {
-        writeln!(out, "  one run at a time of the group {}", concurrency.group.source())?;
-    }
-    let mut unsandboxed = 0;
-    for (position, (stage, description)) in stages.enumerate() {
+}
+
+impl Shown<'_> {
+    fn write(&self, inputs: &BTreeMap<String, Json>, out: &mut dyn Write) -> std::io::Result<()> {
+        let Shown { plan, file, .. } = self;
+        writeln!(out, "{}  {}", plan.name, file.name)?;
+        if let Some(description) = &plan.description {
+            writeln!(out, "{description}")?;
+        }
+        self.write_changes(out)?;
+        for (name, value) in inputs {
+            writeln!(out, "  input {name} = {value}")?;
+        }
+        if let Some(concurrency) = &plan.concurrency {
+            writeln!(out, "  one run at a time of the group {}", concurrency.group.source())?;
+        }
+        if plan.sandbox == Sandbox::Preferred {
+            writeln!(out, "  sandbox preferred: on a machine that can't confine programs, they run unconfined")?;
+        }
+        let mut unsandboxed = 0;
+        for (position, (stage, description)) in plan.stages.iter().zip(self.described).enumerate() {
+            writeln!(out)?;
+            self.write_stage(out, position + 1, stage, description)?;
+            unsandboxed += usize::from(!powers(stage).is_empty());
+        }
         writeln!(out)?;
-        write_stage(out, &plan, position + 1, stage, description)?;
-        unsandboxed += usize::from(!powers(stage).is_empty());
+        let count = plan.stages.len();
+        match unsandboxed {
+            0 => writeln!(out, "{}, nothing of them unsandboxed.", stages_of(count)),
+            _ => writeln!(
+                out,
+                "{}, {unsandboxed} with something unsandboxed: it has the files and the network of the user who runs \
+                 the pipeline. Everything else has what is listed and nothing more.",
+                stages_of(count)
+            ),
+        }
     }
-    writeln!(out)?;
-    let count = plan.stages.len();
-    match unsandboxed {
-        0 => writeln!(out, "{}, nothing of them unsandboxed.", stages_of(count))?,
-        _ => writeln!(
-            out,
-            "{}, {unsandboxed} with something unsandboxed: it has the files and the network of the user who runs the \
-             pipeline. Everything else has what is listed and nothing more.",
-            stages_of(count)
-        )?,
+
+    /// What the lock doesn't say, which is what a reviewer is to look at first.
+    fn write_changes(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let lock = lock_file::NAME;
+        match &self.compared {
+            Compared::NoLock => writeln!(out, "There is no {lock}; `stagewright lock` writes down what follows."),
+            Compared::NotLocked => writeln!(out, "{lock} doesn't know this pipeline: all that follows is new."),
+            Compared::Changes(changes) if changes.is_empty() => writeln!(out, "As {lock} says."),
+            Compared::Changes(changes) => {
+                writeln!(out, "Since {lock} was written:")?;
+                changes.iter().try_for_each(|change| writeln!(out, "  {change}"))
+            }
+        }
     }
-    Ok(Exit::Success)
+
+    fn write_stage(
+        &self,
+        out: &mut dyn Write,
+        position: usize,
+        stage: &Stage,
+        description: &Description,
+    ) -> std::io::Result<()> {
+        let plan = self.plan;
+        let finally = if stage.kind == StageKind::Finally { "finally " } else { "" };
+        let version = Some(&description.manifest.version).filter(|version| !version.is_empty());
+        let version = version.map(|version| format!(" {version}")).unwrap_or_default();
+        let effect = effect(description, &stage.permissions);
+        writeln!(out, "{position:>3}. {finally}{}  ({}{version}, {effect})", stage.id, stage.uses)?;
+        let mut line = |key: &str, text: String| match text.is_empty() {
+            true => Ok(()),
+            false => writeln!(out, "       {key:<12} {text}"),
+        };
+        line("needs", stage.needs.iter().map(|&need| plan.stage(need).id.as_str()).collect::<Vec<_>>().join(", "))?;
+        line("if", stage.condition.as_ref().map(|condition| condition.source().to_owned()).unwrap_or_default())?;
+        line("environment", environment(plan, stage))?;
+        line(
+            "takes back",
+            stage.compensate.iter().map(|&one| plan.stage(one).id.as_str()).collect::<Vec<_>>().join(", "),
+        )?;
+        for kind in Permission::ALL {
+            line(kind.key(), stage.permissions.of(kind).join(", "))?;
+        }
+        for (word, hosts) in self.words(stage) {
+            line(word, hosts.join(", "))?;
+        }
+        let limits =
+            stage.bounds().entries().into_iter().filter_map(|(key, amount)| Some(format!("{key} {}", amount?)));
+        line("limits", limits.collect::<Vec<_>>().join(", "))?;
+        line("unsandboxed", powers(stage))?;
+        self.notes(stage, description).into_iter().try_for_each(|note| line("note", note))
+    }
+
+    /// The words of `net` that the stage uses, with the origins that they stand for here.
+    fn words<'a>(&'a self, stage: &'a Stage) -> impl Iterator<Item = (&'a str, &'a [String])> {
+        let words = stage.permissions.net.iter().filter(|entry| is_package_word(entry));
+        words.filter_map(|word| Some((word.as_str(), self.package_hosts.get(word)?.as_slice())))
+    }
+
+    /// What a reviewer could overlook.
+    fn notes(&self, stage: &Stage, description: &Description) -> Vec<String> {
+        let mut notes = remarks(self.plan, stage, &self.file.name);
+        if !description.native {
+            let asked: Vec<&str> = description.permissions().into_values().flatten().copied().collect();
+            let granted = Permission::ALL.into_iter().filter(|kind| !stage.permissions.of(*kind).is_empty());
+            let unasked: Vec<&str> = granted.map(Permission::key).filter(|key| !asked.contains(key)).collect();
+            if !unasked.is_empty() {
+                notes.push(format!("granted, but the plugin doesn't ask for it: {}", unasked.join(", ")));
+            }
+        }
+        notes
+    }
+
+    fn as_json(&self, inputs: &BTreeMap<String, Json>) -> Json {
+        let stages = self.plan.stages.iter().zip(self.described);
+        json!({
+            "pipeline": self.plan.name,
+            "file": self.file.name,
+            "lock": self.compared.as_json(),
+            "beyond-policy": self.beyond.iter().map(load::as_json).collect::<Vec<_>>(),
+            "sandbox": self.plan.sandbox,
+            "inputs": inputs,
+            "stages": stages.map(|(stage, description)| self.stage_as_json(stage, description)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn stage_as_json(&self, stage: &Stage, description: &Description) -> Json {
+        let limits = stage.bounds().entries().into_iter().filter_map(|(key, amount)| Some((key, amount?.to_string())));
+        json!({
+            "id": stage.id,
+            "kind": stage.kind,
+            "uses": stage.uses.to_string(),
+            "version": description.manifest.version,
+            "digest": description.digest,
+            "imports": description.interfaces,
+            "effect": effect(description, &stage.permissions),
+            "needs": stage.needs.iter().map(|&need| self.plan.stage(need).id.as_str()).collect::<Vec<_>>(),
+            "if": stage.condition.as_ref().map(|condition| condition.source()),
+            "environment": stage.environment.as_ref().map(|environment| environment.name.as_str()),
+            "compensate": stage.compensate.iter().map(|&one| self.plan.stage(one).id.as_str()).collect::<Vec<_>>(),
+            "permissions": stage.permissions,
+            "package-hosts": self.words(stage).collect::<BTreeMap<_, _>>(),
+            "limits": limits.collect::<BTreeMap<_, _>>(),
+            "unsandboxed": !powers(stage).is_empty(),
+            "notes": self.notes(stage, description),
+        })
+    }
 }
 
 fn stages_of(count: usize) -> String {
     format!("{count} stage{}", if count == 1 { "" } else { "s" })
-}
-
-fn write_stage(
-    out: &mut dyn Write,
-    plan: &Plan,
-    position: usize,
-    stage: &Stage,
-    description: &Description,
-) -> std::io::Result<()> {
-    let finally = if stage.kind == StageKind::Finally { "finally " } else { "" };
-    let version = &description.manifest.version;
-    let effect = effect(description, &stage.permissions);
-    writeln!(out, "{position:>3}. {finally}{}  ({} {version}, {effect})", stage.id, stage.uses)?;
-    let mut line = |key: &str, text: String| match text.is_empty() {
-        true => Ok(()),
-        false => writeln!(out, "       {key:<12} {text}"),
-    };
-    line("needs", stage.needs.iter().map(|&need| plan.stage(need).id.as_str()).collect::<Vec<_>>().join(", "))?;
-    line("if", stage.condition.as_ref().map(|condition| condition.source().to_owned()).unwrap_or_default())?;
-    line("environment", environment(plan, stage))?;
-    line("takes back", stage.compensate.iter().map(|&one| plan.stage(one).id.as_str()).collect::<Vec<_>>().join(", "))?;
-    for (key, values) in granted(&stage.permissions) {
-        line(key, values.join(", "))?;
-    }
-    line("unsandboxed", powers(stage))
 }
 
 /// The environment that the stage acts on, and what stands before that.
@@ -111,40 +233,7 @@ fn powers(stage: &Stage) -> String {
     }
 }
 
-fn granted(permissions: &Permissions) -> [(&'static str, &[String]); 10] {
-    [
-        ("process", &permissions.process),
-        ("read", &permissions.read),
-        ("write", &permissions.write),
-        ("net", &permissions.net),
-        ("secrets", &permissions.secrets),
-        ("reveal", &permissions.reveal),
-        ("registry", &permissions.registry),
-        ("service", &permissions.service),
-        ("socket", &permissions.socket),
-        ("env", &permissions.env),
-    ]
-}
-
 fn effect(description: &Description, permissions: &Permissions) -> String {
     let class = serde_json::to_value(description.effect_class(permissions));
     class.ok().and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-fn as_json(plan: &Plan, stage: &Stage, description: &Description) -> Json {
-    json!({
-        "id": stage.id,
-        "kind": stage.kind,
-        "uses": stage.uses.to_string(),
-        "version": description.manifest.version,
-        "digest": description.digest,
-        "imports": description.interfaces,
-        "effect": effect(description, &stage.permissions),
-        "needs": stage.needs.iter().map(|&need| plan.stage(need).id.as_str()).collect::<Vec<_>>(),
-        "if": stage.condition.as_ref().map(|condition| condition.source()),
-        "environment": stage.environment.as_ref().map(|environment| environment.name.as_str()),
-        "compensate": stage.compensate.iter().map(|&one| plan.stage(one).id.as_str()).collect::<Vec<_>>(),
-        "permissions": stage.permissions,
-        "unsandboxed": !powers(stage).is_empty(),
-    })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler};
 use stagewright_store::Store;
 
+use crate::admission::admit;
 use crate::args::{DriveArgs, Global, ResumeArgs};
 use crate::command::rollback::without_conditions;
 use crate::command::run::jobs;
@@ -56,6 +57,7 @@ pub(crate) fn go_on(
     let from = select::named(&plan, "--from", wanted.from)?;
     refuse_finished(&id, &past, !from.is_empty())?;
     let host = Host::open(repository, &plan)?;
+    admit(global, repository, &host, &file, &mut plan, drive.locked)?;
     host.check(&file, &plan, &BTreeMap::new())?;
     let plugins = host.facts(&plan)?;
     let git = source::read(&repository.root);

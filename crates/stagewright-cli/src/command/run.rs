@@ -10,6 +10,7 @@ use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, Ru
 use stagewright_model::{Plan, StageIndex};
 use stagewright_store::{RunRecord, Store};
 
+use crate::admission::admit;
 use crate::args::{DriveArgs, Global, RerunArgs, RunArgs};
 use crate::clock::{SystemClock, compact};
 use crate::command::decide::user;
@@ -101,7 +102,8 @@ pub(crate) fn start(
     drive: &DriveArgs,
     new: NewRun,
 ) -> Result<Exit, CommandError> {
-    let NewRun { file, plan, host, inputs, source, git, rehearsal, left_out, inherited, way, keep_services } = new;
+    let NewRun { file, mut plan, host, inputs, source, git, rehearsal, left_out, inherited, way, keep_services } = new;
+    admit(global, repository, &host, &file, &mut plan, drive.locked)?;
     host.check(&file, &plan, &left_out)?;
     let plugins = host.facts(&plan)?;
     let mut store = Store::open(&repository.state)?;

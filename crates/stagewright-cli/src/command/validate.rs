@@ -3,14 +3,14 @@
 use std::io::Write;
 
 use serde_json::{Value as Json, json};
-use stagewright_model::Plan;
+use stagewright_model::{Diagnostic, Plan};
 
 use crate::args::{Global, ValidateArgs};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::{Host, Misconfigured};
-use crate::load;
 use crate::repository::{PipelineFile, Repository};
+use crate::{load, policy};
 
 pub(crate) fn validate(
     global: &Global,
@@ -61,6 +61,14 @@ fn check(
         return Ok((false, format!("{mistakes} {}", if mistakes == 1 { "mistake" } else { "mistakes" })));
     };
     let host = Host::open(repository, &plan)?;
+    let beyond = beyond(global, repository, file, &plan, &host)?;
+    match json {
+        true => found.extend(beyond.iter().map(load::as_json)),
+        false => load::show(global, &beyond),
+    }
+    if !beyond.is_empty() {
+        return Ok((false, "asks for more than the policy allows".to_owned()));
+    }
     let wrong = host.misconfigured(&plan)?;
     if wrong.is_empty() {
         return Ok((true, format!("valid, {} stages", plan.stages.len())));
@@ -74,6 +82,19 @@ fn check(
         }
     }
     Ok((false, format!("{} of its stages are not configured as their plugins want", wrong.len())))
+}
+
+/// What the pipeline has beyond the operator's policy.
+fn beyond(
+    global: &Global,
+    repository: &Repository,
+    file: &PipelineFile,
+    plan: &Plan,
+    host: &Host,
+) -> Result<Vec<Diagnostic>, CommandError> {
+    let Some(policy) = policy::read(global, repository)? else { return Ok(Vec::new()) };
+    let digests: Vec<String> = host.describe_all(plan)?.into_iter().map(|plugin| plugin.digest).collect();
+    Ok(policy.check(plan, &file.name, &file.text, &digests).err().into_iter().flatten().collect())
 }
 
 fn as_json(file: &PipelineFile, plan: &Plan, misconfigured: &Misconfigured) -> Json {

@@ -6,12 +6,14 @@ mod glob;
 mod limit;
 mod permission;
 mod process;
+mod remark;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::limit::{Amount, Bounds, Limits};
 pub use self::permission::Permission;
 pub use self::process::{ProcessRule, ProcessRuleError};
+pub use self::remark::remarks;
 
 /// `[stages.NAME.permissions]`: all that the stage's plugin may touch. Empty means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -122,6 +122,12 @@ impl ProcessRule {
         self.args.is_some()
     }
 
+    /// Whether there is one command line that is granted, and no other.
+    pub fn is_exact(&self) -> bool {
+        let args = self.args.as_ref().filter(|args| args.rest.is_none());
+        args.is_some_and(|args| args.words.iter().all(|word| literal(&word.pattern).is_some()))
+    }
+
     /// The program, unless it is any.
     pub fn program(&self) -> Option<&str> {
         self.program.as_deref()

@@ -9,6 +9,7 @@ mod inputs;
 mod locks;
 mod plans;
 mod policies;
+mod remarks;
 mod schema;
 
 use stagewright_model::{Diagnostic, Diagnostics, Plan, PluginNames};

@@ -140,6 +140,7 @@ async fn the_effect_class_bounds_whatever_is_announced() {
                 manifest: Manifest::default(),
                 digest: String::new(),
                 interfaces: BTreeSet::from([(*interface).to_owned()]),
+                contract: None,
                 native: false,
                 reconciles: false,
             };

@@ -1,0 +1,78 @@
+//! What has to hold before anything of a pipeline starts: no more than the policy allows, and, where it is asked for, no
+//! more than the lock says.
+
+use std::io::Write;
+
+use stagewright_model::{Change, Plan};
+use stagewright_plugin_host::DEFAULT_BOUNDS;
+
+use crate::args::Global;
+use crate::error::CommandError;
+use crate::host::Host;
+use crate::lock_file::{self, Compared};
+use crate::policy;
+use crate::repository::{PipelineFile, Repository};
+
+/// Refuses a run, or makes its plan what it is under the policy.
+pub(crate) fn admit(
+    global: &Global,
+    repository: &Repository,
+    host: &Host,
+    file: &PipelineFile,
+    plan: &mut Plan,
+    locked: bool,
+) -> Result<(), CommandError> {
+    let policy = policy::read(global, repository)?;
+    let plugins = host.describe_all(plan)?;
+    if let Some(policy) = &policy {
+        let digests: Vec<String> = plugins.iter().map(|plugin| plugin.digest.clone()).collect();
+        let checked = policy.check(plan, &file.name, &file.text, &digests);
+        checked.map_err(|beyond| policy::refused(global, policy, &file.name, &beyond))?;
+    }
+    let by_policy = policy.as_ref().filter(|policy| policy.requires_lock).map(|policy| policy.file.as_str());
+    let lock = lock_file::read(global, repository)?;
+    let compared = lock_file::compare(lock.as_ref(), plan, &plugins);
+    if locked || by_policy.is_some() {
+        refuse_wider(file, plan, &compared).map_err(|error| match by_policy {
+            Some(policy) => error.hint(format!("the policy {policy} wants an up-to-date lock of every run")),
+            None => error,
+        })?;
+    } else if let Compared::Changes(changes) = &compared {
+        tell_wider(file, changes);
+    }
+    if let Some(policy) = &policy {
+        policy.impose(plan, &DEFAULT_BOUNDS);
+    }
+    Ok(())
+}
+
+fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result<(), CommandError> {
+    let lock = lock_file::NAME;
+    let message = match compared {
+        Compared::NoLock => format!("there is no {lock}, and the run is to keep to it; nothing was run"),
+        Compared::NotLocked => format!("{lock} doesn't know the pipeline `{}`; nothing was run", plan.name),
+        Compared::Changes(changes) => {
+            let wider = changes.iter().filter(|change| change.is_wider);
+            let lines = wider.map(|change| format!("\n  {change}")).collect::<String>();
+            if lines.is_empty() {
+                return Ok(());
+            }
+            format!("{} may do more than {lock} says; nothing was run{lines}", file.name)
+        }
+    };
+    Err(CommandError::not_ready(message)
+        .hint(format!("if that is wanted, write it down and have it reviewed: stagewright lock {}", file.name)))
+}
+
+fn tell_wider(file: &PipelineFile, changes: &[Change]) {
+    let count = changes.iter().filter(|change| change.is_wider).count();
+    if count > 0 {
+        let (lock, things) = (lock_file::NAME, if count == 1 { "one thing" } else { "things" });
+        let number = if count == 1 { String::new() } else { format!("{count} ") };
+        let words = format!(
+            "note: {} may do {number}{things} that {lock} doesn't say: `stagewright plan {}` shows them\n",
+            file.name, file.name
+        );
+        let _ = std::io::stderr().write_all(words.as_bytes());
+    }
+}

@@ -1,0 +1,87 @@
+//! `stagewright.lock` at the repository's root: read, compared, written.
+
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value as Json, json};
+use stagewright_model::{Change, Lock, LockedPipeline, Plan, PluginPin};
+use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
+
+use crate::args::Global;
+use crate::error::CommandError;
+use crate::load;
+use crate::repository::Repository;
+
+/// Beside the pipelines, for git to keep.
+pub(crate) const NAME: &str = "stagewright.lock";
+
+/// How a plan compares with the lock.
+pub(crate) enum Compared {
+    /// There is no lock.
+    NoLock,
+    /// There is one, and it doesn't know the pipeline.
+    NotLocked,
+    /// What differs, which may be nothing.
+    Changes(Vec<Change>),
+}
+
+impl Compared {
+    /// For programs.
+    pub(crate) fn as_json(&self) -> Json {
+        let changes = |changes: &[Change]| -> Vec<Json> {
+            changes.iter().map(|change| json!({ "wider": change.is_wider, "text": change.text })).collect()
+        };
+        match self {
+            Compared::NoLock => json!({ "state": "no-lock" }),
+            Compared::NotLocked => json!({ "state": "not-locked" }),
+            Compared::Changes(none) if none.is_empty() => json!({ "state": "same" }),
+            Compared::Changes(some) => json!({ "state": "changed", "changes": changes(some) }),
+        }
+    }
+}
+
+/// None when there is no lock. A damaged one is an error: nobody has looked at what it says.
+pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lock>, CommandError> {
+    let path = repository.root.join(NAME);
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| CommandError::not_ready(format!("can't read {NAME}")).caused_by(error))?,
+    };
+    let lock = Lock::parse(NAME, &text).map_err(|mistakes| {
+        load::show(global, &mistakes);
+        let line = mistakes.iter().next().map_or(1, |first| first.position().0);
+        CommandError::not_ready(format!("{NAME}:{line} is not as it was written; nothing of it counts"))
+            .hint("take it from git, or look at what the pipelines may do and write it anew: `stagewright lock`")
+    })?;
+    Ok(Some(lock))
+}
+
+/// What a plan may do. `plugins`: by plan index.
+pub(crate) fn of(plan: &Plan, plugins: &[Description]) -> LockedPipeline {
+    let pins = plugins.iter().map(|plugin| PluginPin {
+        digest: plugin.digest.clone(),
+        wit: plugin.contract.clone(),
+        imports: plugin.interfaces.clone(),
+    });
+    LockedPipeline::of(plan, &pins.collect::<Vec<_>>())
+}
+
+pub(crate) fn compare(lock: Option<&Lock>, plan: &Plan, plugins: &[Description]) -> Compared {
+    match lock.map(|lock| lock.pipelines.get(&plan.name)) {
+        None => Compared::NoLock,
+        Some(None) => Compared::NotLocked,
+        Some(Some(locked)) => Compared::Changes(locked.changes(&of(plan, plugins), &DEFAULT_BOUNDS)),
+    }
+}
+
+/// All or nothing: who reads at the same time sees the old lock or the new one.
+pub(crate) fn write(repository: &Repository, text: &str) -> Result<(), CommandError> {
+    let failed = |error: std::io::Error| CommandError::internal(format!("can't write {NAME}")).caused_by(error);
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix(".stagewright.lock-").permissions(Permissions::from_mode(0o666));
+    let mut file = builder.tempfile_in(&repository.root).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist(repository.root.join(NAME)).map_err(|error| failed(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! What grants come to, in plain words, for those who review a pipeline.
+//!
+//! A remark is about a power that is easily overlooked; its absence says nothing.
+
+use super::{Permission, ProcessRule, is_package_word};
+use crate::plan::{Plan, PluginRef, SecretDeclaration, Stage};
+
+/// Sockets by which a container engine, and so the machine, can be had.
+const ENGINES: [&str; 5] = ["docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock"];
+/// Programs that run what they are told to.
+const INTERPRETERS: [&str; 25] = [
+    "ash", "awk", "bash", "bun", "busybox", "csh", "dash", "deno", "env", "fish", "gawk", "ksh", "lua", "make", "node",
+    "npx", "perl", "php", "python", "ruby", "sh", "sudo", "tclsh", "xargs", "zsh",
+];
+/// Configuration that says what a word of `net` stands for.
+const PACKAGE_CONFIGS: [(&str, &str); 3] =
+    [("cargo", ".cargo/config.toml"), ("cargo", ".cargo/config"), ("npm", ".npmrc")];
+
+/// What a reviewer should know of a stage's grants. `file`: the pipeline's, relative to the workspace.
+pub fn remarks(plan: &Plan, stage: &Stage, file: &str) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let granted = &stage.permissions;
+    for socket in &granted.socket {
+        if socket == "docker" || ENGINES.iter().any(|name| socket.ends_with(&format!("/{name}"))) {
+            remarks.push(format!("full power over this machine: by `{socket}`, programs can start anything as root"));
+        }
+    }
+    let rules = granted.process.iter().filter_map(|entry| ProcessRule::parse(entry).ok());
+    remarks.extend(rules.filter_map(|rule| of_program(&rule, stage)));
+    remarks.extend(of_writing(plan, stage, file));
+    let secrets = granted.secrets.iter().filter_map(|entry| {
+        let (name, usage) = entry.split_once(':').map_or((entry.as_str(), None), |(name, usage)| (name, Some(usage)));
+        plan.secrets.get(name).and_then(|secret| of_secret(stage, name, usage, secret))
+    });
+    remarks.extend(secrets);
+    remarks
+}
+
+fn of_program(rule: &ProcessRule, stage: &Stage) -> Option<String> {
+    let Some(program) = rule.program() else {
+        return Some("can start any program of this machine".to_owned());
+    };
+    if program.starts_with("./") && Permission::Write.is_within(program, &stage.permissions.write) {
+        return Some(format!("can replace `{program}`, which it may start"));
+    }
+    let name = program.rsplit('/').next().unwrap_or(program);
+    // As in `python3.12`.
+    let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
+    (INTERPRETERS.contains(&name) && !rule.is_exact()).then(|| format!("`{rule}` can run any program in its reach"))
+}
+
+/// A stage that can write what later runs go by can change what they do.
+fn of_writing(plan: &Plan, stage: &Stage, file: &str) -> Vec<String> {
+    let can_write = |path: &str| Permission::Write.is_within(path, &stage.permissions.write);
+    let plugins = plan.stages.iter().filter_map(|stage| match &stage.uses {
+        PluginRef::Path(path) => Some(path.as_str()),
+        _ => None,
+    });
+    let mut paths: Vec<&str> = [".git", file, "stagewright.lock"].into_iter().chain(plugins).collect();
+    paths.retain(|path| can_write(path));
+    paths.dedup();
+    let mut remarks = Vec::new();
+    if !paths.is_empty() {
+        let paths = paths.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
+        remarks.push(format!("can change what runs next: it may write {paths}"));
+    }
+    let uses_word =
+        |word: &str| plan.stages.iter().any(|stage| stage.permissions.net.iter().any(|entry| entry == word));
+    let words = PACKAGE_CONFIGS.into_iter().filter(|(word, path)| uses_word(word) && can_write(path));
+    remarks
+        .extend(words.map(|(word, path)| format!("can change which hosts `{word}` stands for: it may write `{path}`")));
+    remarks.dedup_by_key(|remark| remark.split(": ").next().map(str::to_owned));
+    remarks
+}
+
+fn of_secret(stage: &Stage, name: &str, usage: Option<&str>, secret: &SecretDeclaration) -> Option<String> {
+    let net = &stage.permissions.net;
+    let is_handed = usage != Some("header") && !secret.programs.is_empty() && !stage.permissions.process.is_empty();
+    (is_handed && !net.is_empty()).then(|| {
+        let packages =
+            if net.iter().any(|entry| is_package_word(entry)) { ", uploads to package hosts included" } else { "" };
+        let programs = secret.programs.join(", ");
+        format!("{programs} can get the secret `{name}`, and could send it to {}{packages}", net.join(", "))
+    })
+}

@@ -1,0 +1,61 @@
+//! What a reviewer is told of a stage's grants.
+
+use stagewright_model::remarks;
+
+use crate::{file, plan};
+
+/// The remarks on the stage `a`.
+fn on(permissions: &str) -> Vec<String> {
+    let text = format!(
+        "[secrets.token]\nfrom = 'env:T'\nprograms = ['kubectl']\n[stages.a]\nuses = 'noop'\n[stages.a.permissions]\n\
+         {permissions}\n[stages.b]\nuses = 'path:plugins/mine'\npermissions = {{ net = ['npm'], secrets = ['token'] }}\n"
+    );
+    let plan = plan(&file(&text));
+    let stage = plan.stages.iter().find(|stage| stage.name == "a").expect("it is there");
+    remarks(&plan, stage, "pipelines/x.toml")
+}
+
+#[track_caller]
+fn says(permissions: &str, expected: &[&str]) {
+    assert_eq!(on(permissions), expected, "{permissions}");
+}
+
+#[test]
+fn powers_are_told_in_plain_words() {
+    says("read = ['.']\nprocess = ['cargo', 'git fetch **']\nwrite = ['target']", &[]);
+    says("socket = ['docker']", &["full power over this machine: by `docker`, programs can start anything as root"]);
+    says(
+        "socket = ['/run/podman/podman.sock', '/run/db.sock']",
+        &["full power over this machine: by `/run/podman/podman.sock`, programs can start anything as root"],
+    );
+    says("process = ['*']", &["can start any program of this machine"]);
+    says("process = ['sh']", &["`sh` can run any program in its reach"]);
+    says("process = ['/usr/bin/python3.12 *']", &["`/usr/bin/python3.12 *` can run any program in its reach"]);
+    says("process = [\"sh -c 'make all'\"]", &[]);
+    says("process = ['./tools/x']\nwrite = ['tools']", &["can replace `./tools/x`, which it may start"]);
+}
+
+#[test]
+fn who_can_change_what_runs_next_is_told_of() {
+    says("write = ['pipelines']", &["can change what runs next: it may write `pipelines/x.toml`"]);
+    says("write = ['plugins/*']", &["can change what runs next: it may write `plugins/mine`"]);
+    says("write = ['.npmrc']", &["can change which hosts `npm` stands for: it may write `.npmrc`"]);
+    says(
+        "write = ['.']",
+        &[
+            "can change what runs next: it may write `.git`, `pipelines/x.toml`, `stagewright.lock`, `plugins/mine`",
+            "can change which hosts `npm` stands for: it may write `.npmrc`",
+        ],
+    );
+}
+
+#[test]
+fn where_a_secret_could_go_is_told() {
+    says("secrets = ['token']\nprocess = ['kubectl']", &[]);
+    says(
+        "secrets = ['token']\nprocess = ['kubectl']\nnet = ['https://k8s.example', 'pip']",
+        &[
+            "kubectl can get the secret `token`, and could send it to https://k8s.example, pip, uploads to package hosts included",
+        ],
+    );
+}
