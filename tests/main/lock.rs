@@ -88,7 +88,7 @@ fn what_is_wider_than_the_lock_is_refused_before_anything_starts() {
     environment.run(&["resume", "latest", "--from", "hello", "--locked"]).exits(4);
     environment.run(&["resume", "latest", "--from", "hello"]).exits(0);
     // Less than what is locked is fine.
-    environment.write("stagewright.toml", &PIPELINE.replace("[\"sh\"]", "[\"sh -c *\"]"));
+    environment.write("stagewright.toml", &PIPELINE.replace("[\"sh\"]", "[\"sh -eu -c *\"]"));
     environment.run(&["run", "--locked"]).exits(0);
 }
 
