@@ -25,7 +25,7 @@ fn locked() -> TestEnvironment {
 
 fn runs(environment: &TestEnvironment) -> usize {
     let rows = environment.run(&["runs", "--json"]).exits(0);
-    serde_json::from_str::<Vec<Json>>(&rows.stdout).unwrap().len()
+    serde_json::from_str::<Vec<Json>>(&rows.stdout).expect("a list").len()
 }
 
 #[test]
