@@ -14,6 +14,7 @@ mod input;
 mod nearest;
 mod plan;
 mod read;
+mod secret;
 mod shape;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -25,4 +26,5 @@ pub use plan::{
     PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
 };
 pub use read::PluginNames;
+pub use secret::{BadSecretFrom, SecretFrom, SecretGrant, SecretHolder, SecretReach, SecretUse, hosts_admit};
 pub use shape::{duration, json_schema};

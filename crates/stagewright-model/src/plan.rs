@@ -290,7 +290,9 @@ pub struct Permissions {
     /// the hosts that cargo is configured with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<String>,
-    /// Secrets whose handles the stage may get.
+    /// Secrets whose handles the stage may get: `NAME`, `NAME:header` or `NAME:env`; see [`SecretGrant`].
+    ///
+    /// [`SecretGrant`]: crate::SecretGrant
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     /// Secrets whose plain text the stage may read; a subset of `secrets`.
@@ -345,9 +347,11 @@ impl Environment {
 /// `[secrets.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretDeclaration {
-    /// `env:NAME` or `file:PATH`.
+    /// Where the value is kept; [`SecretFrom`] takes it apart.
+    ///
+    /// [`SecretFrom`]: crate::SecretFrom
     pub from: String,
-    /// Hosts that it may be sent to.
+    /// Hosts that it may be sent to: `host`, `host:port`, `*.domain`.
     pub hosts: Vec<String>,
     /// Programs that it may be handed to in their environment.
     pub programs: Vec<String>,

@@ -39,6 +39,7 @@ use crate::native::Natives;
 use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
 use crate::registry::Registry;
+use crate::report;
 use crate::resolve::Resolver;
 
 use crate::service::ServiceManager;
@@ -100,6 +101,8 @@ struct Inner {
     natives: Arc<Natives>,
     resolver: Resolver,
     client: reqwest::Client,
+    /// The secrets that are known to this process.
+    masker: Masker,
 }
 
 impl PluginHost {
@@ -129,7 +132,7 @@ impl PluginHost {
             known: std::sync::Mutex::default(),
         };
         let (root, wasm, natives) = (Arc::new(root), Arc::new(wasm), Arc::default());
-        Ok(PluginHost(Arc::new(Inner { config, root, wasm, natives, resolver, client })))
+        Ok(PluginHost(Arc::new(Inner { config, root, wasm, natives, resolver, client, masker: Masker::default() })))
     }
 
     /// What a plugin is. Runs the component's `describe`, with every import trapping; for a native library, its
@@ -196,11 +199,16 @@ impl Inner {
     ) -> AttemptReport {
         let mut supervisor = Supervisor::new(interrupt, request.timeout, self.config.grace);
         let limit = request.log_limit.unwrap_or(DEFAULT_LOG);
-        let log = AttemptLog::new(output, Masker::default(), supervisor.switch.clone(), limit);
-        match request.trust.clone() {
+        for value in self.config.secrets.known() {
+            self.masker.add_foreign(&value);
+        }
+        let masker = self.masker.fork();
+        let log = AttemptLog::new(output, masker.clone(), supervisor.switch.clone(), limit);
+        let report = match request.trust.clone() {
             Trust::Component => self.run_component(request, &mut supervisor, log).await,
             Trust::Native { digest } => self.run_native(request, &digest, &mut supervisor, log).await,
-        }
+        };
+        report::masked(report, &masker)
     }
 
     async fn run_native(

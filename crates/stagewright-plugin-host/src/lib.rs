@@ -34,6 +34,7 @@ mod origin;
 mod path;
 mod plugin;
 mod policy;
+mod report;
 mod resolve;
 mod since_0_1;
 mod stop;
@@ -48,4 +49,7 @@ pub use capability::artifacts::{RemovedArtifacts, remove_runs};
 pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use error::{CapabilityError, ErrorCode};
 pub use host::{HostConfig, HostError, PluginHost};
+pub use mask::SHORTEST_MASKED;
+#[doc(hidden)]
+pub use mask::mask;
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};

@@ -40,10 +40,8 @@ impl Origin {
             || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// Whether `entry` of a secret's `hosts` names it: a host, or a host with a port.
-    pub(crate) fn is_named(&self, entry: &str) -> bool {
-        let entry = entry.to_ascii_lowercase();
-        entry == self.host || entry == format!("{}:{}", self.host, self.port)
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 }
 

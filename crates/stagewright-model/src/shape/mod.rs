@@ -12,7 +12,7 @@ mod schema;
 pub(crate) use check::{check, is_name};
 pub(crate) use file::FILE;
 pub use format::duration;
-pub(crate) use format::{Format, size};
+pub(crate) use format::{Format, size, split_port, variable_fault};
 pub use schema::json_schema;
 
 /// What may stand at a place.
