@@ -13,3 +13,4 @@ mod misbehaving;
 mod production;
 mod recovery;
 mod release;
+mod secrets;
