@@ -158,8 +158,11 @@ pub fn mask<'a>(secrets: &[&str], chunks: impl IntoIterator<Item = &'a [u8]>) ->
         masker.add(secret, false);
     }
     let mut stream = MaskStream::new(masker, Reader::Person);
-    let mut shown = chunks.into_iter().flat_map(|chunk| stream.push(chunk)).collect::<Vec<_>>();
-    shown.extend(stream.finish());
+    let mut shown = Vec::new();
+    for chunk in chunks {
+        shown.extend_from_slice(&stream.push(chunk));
+    }
+    shown.extend_from_slice(&stream.finish());
     shown
 }
 

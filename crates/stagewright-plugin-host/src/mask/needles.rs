@@ -6,25 +6,19 @@
 use std::collections::{BTreeSet, HashMap};
 
 use aho_corasick::automaton::{Automaton, StateID};
-use aho_corasick::{Anchored, MatchKind, dfa, nfa};
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, MatchKind};
 
 use super::spelling::{is_break, spellings};
 
 /// A shorter needle isn't looked for across lines: columns of numbers would be full of it.
 const WRAPPED: usize = 16;
-/// Bytes of needles up to which the faster and larger automaton is made; each takes some 500 bytes of memory there.
-const DENSE: usize = 32 * 1024;
 
 /// What is looked for.
 pub(super) struct Needles {
-    search: Option<Search>,
+    automaton: Option<NFA>,
     /// See [`measure`].
     depths: HashMap<StateID, usize>,
-}
-
-enum Search {
-    Dense(dfa::DFA),
-    Sparse(nfa::contiguous::NFA),
 }
 
 impl std::fmt::Debug for Needles {
@@ -52,26 +46,25 @@ impl Place {
 impl Needles {
     pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Needles {
         let needles = secrets.flat_map(spellings).collect::<BTreeSet<_>>();
-        let search = Search::new(&needles);
-        let mut depths = HashMap::new();
-        match &search {
-            Some(Search::Dense(automaton)) => measure(automaton, &needles, &mut depths),
-            Some(Search::Sparse(automaton)) => measure(automaton, &needles, &mut depths),
-            None => {}
-        }
-        Needles { search, depths }
+        let mut builder = NFA::builder();
+        builder.match_kind(MatchKind::Standard).prefilter(false);
+        // More needles than an automaton has states for can't be told from other text: then all of it is hidden.
+        let everything = || (0..=u8::MAX).map(|byte| [byte]).collect::<Vec<_>>();
+        let automaton = Some(&needles)
+            .filter(|needles| !needles.is_empty())
+            .and_then(|some| builder.build(some).or_else(|_| builder.build(everything())).ok());
+        let depths = automaton.as_ref().map(|automaton| measure(automaton, &needles)).unwrap_or_default();
+        Needles { automaton, depths }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.search.is_none()
+        self.automaton.is_none()
     }
 
     /// Reads `text` from `from` on, where `place` is, and adds what it finds: ranges in order, apart from each other.
     pub(super) fn find(&self, text: &[u8], from: usize, place: &mut Place, found: &mut Vec<(usize, usize)>) {
-        match &self.search {
-            Some(Search::Dense(automaton)) => scan(automaton, text, from, place, found),
-            Some(Search::Sparse(automaton)) => scan(automaton, text, from, place, found),
-            None => {}
+        if let Some(automaton) = &self.automaton {
+            scan(automaton, text, from, place, found);
         }
     }
 
@@ -87,25 +80,7 @@ impl Needles {
     }
 }
 
-impl Search {
-    /// None without needles, and for more of them than a machine can hold.
-    fn new(needles: &BTreeSet<Vec<u8>>) -> Option<Search> {
-        if needles.is_empty() {
-            return None;
-        }
-        let dense = || {
-            let mut builder = dfa::DFA::builder();
-            builder.match_kind(MatchKind::Standard).prefilter(false).build(needles).ok().map(Search::Dense)
-        };
-        let sparse = || {
-            let mut builder = nfa::contiguous::NFA::builder();
-            builder.match_kind(MatchKind::Standard).prefilter(false).build(needles).ok().map(Search::Sparse)
-        };
-        if needles.iter().map(Vec::len).sum::<usize>() <= DENSE { dense().or_else(sparse) } else { sparse() }
-    }
-}
-
-fn start(automaton: &impl Automaton) -> StateID {
+fn start(automaton: &NFA) -> StateID {
     automaton.start_state(Anchored::No).unwrap_or_default()
 }
 
@@ -113,8 +88,9 @@ fn start(automaton: &impl Automaton) -> StateID {
 ///
 /// A needle's own beginnings lead through states of their own, one for each. At its end that state is done with, unless
 /// a longer needle goes on; then what counts is the state that the needle without its first byte leads to.
-fn measure(automaton: &impl Automaton, needles: &BTreeSet<Vec<u8>>, depths: &mut HashMap<StateID, usize>) {
+fn measure(automaton: &NFA, needles: &BTreeSet<Vec<u8>>) -> HashMap<StateID, usize> {
     let step = |state, byte: &u8| automaton.next_state(Anchored::No, state, *byte);
+    let mut depths = HashMap::new();
     let mut ends = Vec::with_capacity(needles.len());
     for needle in needles {
         let mut state = start(automaton);
@@ -133,9 +109,10 @@ fn measure(automaton: &impl Automaton, needles: &BTreeSet<Vec<u8>>, depths: &mut
         let depth = depths.get(&without_first).copied().unwrap_or(0);
         depths.entry(end).or_insert(depth);
     }
+    depths
 }
 
-fn scan(automaton: &impl Automaton, text: &[u8], from: usize, place: &mut Place, found: &mut Vec<(usize, usize)>) {
+fn scan(automaton: &NFA, text: &[u8], from: usize, place: &mut Place, found: &mut Vec<(usize, usize)>) {
     let mut state = place.state.unwrap_or_else(|| start(automaton));
     for (at, &byte) in text.iter().enumerate().skip(from) {
         if is_break(byte) {
