@@ -71,13 +71,13 @@ fn environment(pipeline: &str) -> TestEnvironment {
 /// The files below a folder in which one of the values stands, in one of its spellings.
 fn files_with_values(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             found.extend(files_with_values(&path));
             continue;
         }
-        let content = std::fs::read(&path).unwrap();
+        let content = std::fs::read(&path).expect("a file");
         found.extend(spelled_in(&content).map(|spelled| format!("{spelled} in {}", path.display())));
     }
     found
