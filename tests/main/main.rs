@@ -15,3 +15,4 @@ mod policy;
 mod production;
 mod recovery;
 mod release;
+mod secrets;

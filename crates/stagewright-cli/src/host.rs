@@ -196,15 +196,8 @@ impl Host {
                 .hint(format!("drop `{}` from `compensate`; a plugin that can exports `reconcile`", target.name)));
             }
         }
-        let secrets = wanted().flat_map(|stage| stage.permissions.secrets.iter()).collect::<BTreeSet<_>>();
-        for name in secrets {
-            if let Err(error) = self.secrets.secret(name) {
-                let mut failed = CommandError::not_ready(error.message);
-                failed.hints.extend(error.help);
-                return Err(failed);
-            }
-        }
-        Ok(())
+        let used = wanted().flat_map(|stage| stage.permissions.secret_grants().map(|grant| grant.name));
+        self.secrets.check(&used.collect())
     }
 
     /// Stops what rehearsals left running.

@@ -1,70 +1,83 @@
-//! Where the values of a pipeline's secrets come from: an environment variable, or a file.
+//! The secrets that a pipeline declares, looked up in this user's surroundings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use stagewright_model::{Plan, SecretDeclaration};
-use stagewright_plugin_host::{Secret, SecretError, SecretSource};
+use stagewright_plugin_host::{SHORTEST_MASKED, Secret, SecretError, SecretSource};
+use stagewright_secrets::{Resolver, SERVICE_ACCOUNT, SourceError, Surroundings};
+use zeroize::Zeroizing;
 
+use crate::error::CommandError;
 use crate::repository::Repository;
 
 /// The secrets that one pipeline declares.
 pub(crate) struct Secrets {
     declared: BTreeMap<String, SecretDeclaration>,
-    environment: BTreeMap<String, String>,
-    root: PathBuf,
+    resolver: Resolver,
 }
 
 impl Secrets {
     pub(crate) fn of(plan: &Plan, repository: &Repository) -> Secrets {
-        Secrets {
-            declared: plan.secrets.clone(),
-            environment: repository.environment.clone(),
+        let surroundings = Surroundings {
+            variables: repository.environment.clone(),
             root: repository.root.clone(),
-        }
+            home: repository.environment.get("HOME").map(PathBuf::from).unwrap_or_default(),
+            service_account: PathBuf::from(SERVICE_ACCOUNT),
+        };
+        Secrets { declared: plan.secrets.clone(), resolver: Resolver::new(surroundings) }
     }
 
-    fn value(&self, name: &str, from: &str) -> Result<String, SecretError> {
-        let unset = |message: String, help: String| Err(SecretError { message, help: Some(help) });
-        match from.split_once(':') {
-            Some(("env", variable)) => match self.environment.get(variable) {
-                Some(value) if !value.is_empty() => Ok(value.clone()),
-                Some(_) => unset(
-                    format!("the secret `{name}` is empty: so is the environment variable {variable}"),
-                    format!("set {variable} to the secret's value"),
-                ),
-                None => unset(
-                    format!("the secret `{name}` is not set: there is no environment variable {variable}"),
-                    format!("export {variable}, or change `from` in [secrets.{name}]"),
-                ),
-            },
-            Some(("file", path)) => {
-                let path = self.root.join(path);
-                let text = std::fs::read_to_string(&path).map_err(|error| SecretError {
-                    message: format!("the secret `{name}` can't be read from {}: {error}", path.display()),
-                    help: Some(format!("write the file, or change `from` in [secrets.{name}]")),
-                })?;
-                // Editors end a file with a newline that is no part of the secret.
-                match text.strip_suffix('\n').unwrap_or(&text) {
-                    "" => unset(
-                        format!("the secret `{name}` is empty: so is {}", path.display()),
-                        "write the secret's value into the file".to_owned(),
-                    ),
-                    value => Ok(value.to_owned()),
-                }
+    /// Fetches the values of `names`, and says of all that can't be had at once. Warns of those that are too short to be
+    /// masked.
+    pub(crate) fn check(&self, names: &BTreeSet<&str>) -> Result<(), CommandError> {
+        let wanted = names.iter().filter_map(|&name| Some((name, self.declared.get(name)?.from.as_str())));
+        let wanted = wanted.collect::<Vec<_>>();
+        let missing = self.resolver.missing(&wanted);
+        if !missing.is_empty() {
+            return Err(not_ready(&missing));
+        }
+        for (name, from) in wanted {
+            let short = self.resolver.value(name, from).is_ok_and(|value| value.expose().len() < SHORTEST_MASKED);
+            if short {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "warning: the secret `{name}` is shorter than {} bytes, and so isn't masked in logs",
+                    SHORTEST_MASKED
+                );
             }
-            _ => unset(
-                format!("the secret `{name}` comes from `{from}`, which this version can't read"),
-                format!("use `env:NAME` or `file:PATH` in [secrets.{name}]"),
-            ),
+        }
+        Ok(())
+    }
+}
+
+fn not_ready(missing: &[SourceError]) -> CommandError {
+    let mut failed = match missing {
+        [one] => CommandError::not_ready(&one.message),
+        all => {
+            let lines = all.iter().map(|error| format!("\n  {}", error.message)).collect::<String>();
+            CommandError::not_ready(format!("{} secrets can't be had:{lines}", all.len()))
+        }
+    };
+    for error in missing {
+        if !failed.hints.contains(&error.help) {
+            failed.hints.push(error.help.clone());
         }
     }
+    failed
 }
 
 impl SecretSource for Secrets {
     fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError> {
         let Some(declared) = self.declared.get(name) else { return Ok(None) };
-        let value = self.value(name, &declared.from)?;
+        let value = self.resolver.value(name, &declared.from);
+        let value = value.map_err(|SourceError { message, help }| SecretError { message, help: Some(help) })?;
+        let value = value.expose().to_owned();
         Ok(Some(Secret { value, hosts: declared.hosts.clone(), programs: declared.programs.clone() }))
+    }
+
+    fn known(&self) -> Vec<Zeroizing<String>> {
+        self.resolver.known().iter().map(|value| Zeroizing::new(value.expose().to_owned())).collect()
     }
 }

@@ -17,6 +17,7 @@ mod nearest;
 mod plan;
 mod policy;
 mod read;
+mod secret;
 mod shape;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -33,4 +34,5 @@ pub use plan::{
 };
 pub use policy::OperatorPolicy;
 pub use read::PluginNames;
+pub use secret::{BadSecretFrom, SecretFrom, SecretGrant, SecretHolder, SecretReach, SecretUse, hosts_admit};
 pub use shape::{duration, json_schema};

@@ -337,9 +337,11 @@ impl Environment {
 /// `[secrets.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretDeclaration {
-    /// `env:NAME` or `file:PATH`.
+    /// Where the value is kept; [`SecretFrom`] takes it apart.
+    ///
+    /// [`SecretFrom`]: crate::SecretFrom
     pub from: String,
-    /// Hosts that it may be sent to.
+    /// Hosts that it may be sent to: `host`, `host:port`, `*.domain`.
     pub hosts: Vec<String>,
     /// Programs that it may be handed to in their environment.
     pub programs: Vec<String>,

@@ -44,6 +44,7 @@ use crate::net::{SystemLookup, Upstream};
 use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
 use crate::registry::Registry;
+use crate::report;
 use crate::resolve::Resolver;
 
 use crate::service::ServiceManager;
@@ -108,6 +109,8 @@ struct Inner {
     resolver: Resolver,
     client: reqwest::Client,
     dialer: Arc<Dialer>,
+    /// The secrets that are known to this process.
+    masker: Masker,
 }
 
 impl PluginHost {
@@ -138,7 +141,16 @@ impl PluginHost {
             known: std::sync::Mutex::default(),
         };
         let (root, wasm, natives) = (Arc::new(root), Arc::new(wasm), Arc::default());
-        Ok(PluginHost(Arc::new(Inner { config, root, wasm, natives, resolver, client, dialer })))
+        Ok(PluginHost(Arc::new(Inner {
+            config,
+            root,
+            wasm,
+            natives,
+            resolver,
+            client,
+            dialer,
+            masker: Masker::default(),
+        })))
     }
 
     /// What a plugin is. Runs the component's `describe`, with every import trapping; for a native library, its
@@ -206,11 +218,16 @@ impl Inner {
     ) -> AttemptReport {
         let mut supervisor = Supervisor::new(interrupt, request.timeout, self.config.grace);
         let limit = request.log_limit.unwrap_or(DEFAULT_LOG);
-        let log = AttemptLog::new(output, Masker::default(), supervisor.switch.clone(), limit);
-        match request.trust.clone() {
+        for value in self.config.secrets.known() {
+            self.masker.add_foreign(&value);
+        }
+        let masker = self.masker.fork();
+        let log = AttemptLog::new(output, masker.clone(), supervisor.switch.clone(), limit);
+        let report = match request.trust.clone() {
             Trust::Component => self.run_component(request, &mut supervisor, log).await,
             Trust::Native { digest } => self.run_native(request, &digest, &mut supervisor, log).await,
-        }
+        };
+        report::masked(report, &masker)
     }
 
     async fn run_native(

@@ -40,6 +40,7 @@ mod origin;
 mod path;
 mod plugin;
 mod policy;
+mod report;
 mod resolve;
 mod since_0_1;
 mod stop;
@@ -56,4 +57,7 @@ pub use confine::SandboxConfig;
 pub use error::{CapabilityError, ErrorCode};
 pub use host::{HostConfig, HostError, PluginHost};
 pub use limits::DEFAULT_BOUNDS;
+pub use mask::SHORTEST_MASKED;
+#[doc(hidden)]
+pub use mask::mask;
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stagewright_engine::{AttemptOutput, Stream};
+use stagewright_engine::{AttemptOutput, Problem, Stream};
 
 use crate::mask::{MaskStream, Masker, Reader};
+use crate::report::masked_problem;
 use crate::stop::{Stopped, Switch};
 
 /// Longer lines are split.
@@ -32,9 +33,24 @@ impl AttemptLog {
         &self.masker
     }
 
-    /// What isn't log: progress, summaries, findings. The caller masks.
+    /// For effects, which are announced masked.
     pub(crate) fn output(&self) -> &AttemptOutput {
         &self.output
+    }
+
+    /// How far it is.
+    pub(crate) fn progress(&self, message: &str, current: u32, total: Option<u32>) {
+        self.output.progress(self.masker.text(message), current, total);
+    }
+
+    /// Markdown to be shown with the run.
+    pub(crate) async fn summary(&self, markdown: String) {
+        self.output.summary(self.masker.text(&markdown)).await;
+    }
+
+    /// A finding.
+    pub(crate) async fn problem(&self, problem: Problem) {
+        self.output.problem(masked_problem(problem, &self.masker)).await;
     }
 
     /// Writes text of one or more lines.

@@ -78,12 +78,6 @@ impl Origin {
     pub(crate) fn is_loopback(&self) -> bool {
         is_localhost(&self.host) || self.address().is_some_and(|address| address.is_loopback())
     }
-
-    /// Whether `entry` of a secret's `hosts` names it: a host, or a host with a port.
-    pub(crate) fn is_named(&self, entry: &str) -> bool {
-        let entry = entry.to_ascii_lowercase();
-        entry == self.host || entry == format!("{}:{}", self.host, self.port)
-    }
 }
 
 /// As it is written in `permissions.net`.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use stagewright_model::{Permissions, ProcessRule, is_package_word};
+use stagewright_model::{Permissions, ProcessRule, SecretUse, is_package_word};
 
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::AddressRefused;
@@ -35,7 +35,7 @@ pub(crate) struct Policy {
 /// See [`Policy::reaches_out`].
 pub(crate) fn reaches_out(permissions: &Permissions) -> bool {
     permissions.net.iter().any(|rule| !is_package_word(rule))
-        || !permissions.secrets.is_empty()
+        || permissions.secret_grants().any(|grant| grant.allows(SecretUse::Env))
         || !permissions.socket.is_empty()
 }
 
@@ -236,16 +236,30 @@ impl Policy {
         Err(self.deny(&format!("run the service `{name}`"), "service", granted, name))
     }
 
+    /// Whether the guest may hold the secret, for whatever use.
     pub(crate) fn secret(&self, name: &str) -> Result<(), CapabilityError> {
-        let granted = &self.permissions.secrets;
-        if granted.iter().any(|rule| rule == name) {
+        if self.permissions.secret_grants().any(|grant| grant.name == name) {
             return Ok(());
         }
-        Err(self.deny(&format!("use the secret `{name}`"), "secrets", granted, name))
+        Err(self.deny(&format!("use the secret `{name}`"), "secrets", &self.permissions.secrets, name))
     }
 
-    /// Whether the guest may read the secret's value; implies neither nor requires anything else.
+    /// Whether the guest may use the secret in this way.
+    pub(crate) fn secret_use(&self, name: &str, wanted: SecretUse) -> Result<(), CapabilityError> {
+        if self.permissions.secret_grants().any(|grant| grant.name == name && grant.allows(wanted)) {
+            return Ok(());
+        }
+        let doing = match wanted {
+            SecretUse::Header => format!("attach the secret `{name}` to requests"),
+            SecretUse::Env => format!("hand the secret `{name}` to processes"),
+        };
+        let missing = format!("{name}:{}", wanted.word());
+        Err(self.deny(&doing, "secrets", &self.permissions.secrets, &missing))
+    }
+
+    /// Whether the guest may read the secret's value. It must be among its secrets, too.
     pub(crate) fn reveal(&self, name: &str) -> Result<(), CapabilityError> {
+        self.secret(name)?;
         let granted = &self.permissions.reveal;
         if granted.iter().any(|rule| rule == name) {
             return Ok(());
@@ -341,7 +355,34 @@ mod tests {
         assert_eq!(help(policy.image("ghcr.io/a/b:1")), format!("{table}registry = [\"ghcr.io/a/b\"]"));
         assert_eq!(help(policy.service("api")), format!("{table}service = [\"api\"]"));
         assert_eq!(help(policy.secret("token")), format!("{table}secrets = [\"token\"]"));
-        assert_eq!(help(policy.reveal("token")), format!("{table}reveal = [\"token\"]"));
+        assert_eq!(help(policy.reveal("token")), format!("{table}secrets = [\"token\"]"));
+    }
+
+    #[test]
+    fn a_secret_is_granted_for_both_uses_or_for_one() {
+        let policy = policy(|permissions| {
+            permissions.secrets = vec!["any".into(), "sent:header".into(), "handed:env".into()];
+            permissions.reveal = vec!["sent".into(), "foreign".into()];
+        });
+        for name in ["any", "sent", "handed"] {
+            assert!(policy.secret(name).is_ok());
+        }
+        assert!(
+            policy.secret_use("any", SecretUse::Header).is_ok() && policy.secret_use("any", SecretUse::Env).is_ok()
+        );
+        assert!(
+            policy.secret_use("sent", SecretUse::Header).is_ok() && policy.secret_use("handed", SecretUse::Env).is_ok()
+        );
+        let table = "change in [stages.test.permissions]: secrets = [\"any\", \"handed:env\", \"sent:";
+        assert_eq!(help(policy.secret_use("sent", SecretUse::Env)), format!("{table}env\", \"sent:header\"]"));
+        assert!(policy.secret_use("handed", SecretUse::Header).is_err() && policy.secret("handed:env").is_err());
+        assert!(policy.reveal("sent").is_ok() && policy.reveal("foreign").is_err() && policy.reveal("any").is_err());
+    }
+
+    #[test]
+    fn a_program_reaches_out_with_a_network_or_a_secret_of_its_own() {
+        let reaches = |secret: &str| policy(|permissions| permissions.secrets = vec![secret.into()]).reaches_out();
+        assert!(reaches("token") && reaches("token:env") && !reaches("token:header"));
     }
 
     #[test]

@@ -17,7 +17,6 @@ use crate::capability::context::Context;
 use crate::capability::outputs::problem;
 use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MemoryLimiter, Ticker};
-use crate::mask::Masker;
 use crate::plugin::{Manifest, PluginError};
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
 use crate::since_0_1::reconciling::ReconcilingPre;
@@ -246,7 +245,7 @@ impl Wasm {
             })
             .await
             .map_err(|error| failed(&error))?;
-        Ok(found.into_iter().map(|diagnostic| problem(diagnostic, &Masker::default())).collect())
+        Ok(found.into_iter().map(problem).collect())
     }
 
     async fn inspect<R>(

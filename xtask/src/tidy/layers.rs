@@ -4,7 +4,7 @@ use super::Finding;
 use super::graph::{Graph, Package};
 
 /// What each crate may depend on among the workspace's own.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("stagewright-model", &[]),
     ("stagewright-engine", &["stagewright-model"]),
     ("stagewright-process", &[]),
@@ -19,10 +19,12 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "stagewright-plugin-host",
             "stagewright-process",
             "stagewright-report",
+            "stagewright-secrets",
             "stagewright-store",
         ],
     ),
     ("stagewright-sdk", &[]),
+    ("stagewright-secrets", &["stagewright-model", "stagewright-process"]),
     ("stagewright-tests", &[]),
     ("xtask", &[]),
 ];
@@ -32,7 +34,9 @@ const PLUGIN_ARROWS: &[&str] = &["stagewright-sdk"];
 
 /// Heavy libraries and those that open an authority: each is behind the crates named here, and nobody else names it or
 /// reaches it in another way.
-const OWNERS: [(&str, &[&str]); 11] = [
+const OWNERS: [(&str, &[&str]); 13] = [
+    ("age", &["stagewright-secrets"]),
+    ("aws-sigv4", &["stagewright-secrets"]),
     ("cap-std", &["stagewright-plugin-host"]),
     ("cel", &["stagewright-model"]),
     ("clap", &["stagewright-cli", "xtask"]),
@@ -40,9 +44,18 @@ const OWNERS: [(&str, &[&str]); 11] = [
     ("indicatif", &["stagewright-report"]),
     ("libloading", &["stagewright-plugin-host"]),
     ("oci-client", &["stagewright-plugin-host"]),
-    ("reqwest", &["stagewright-plugin-host"]),
+    ("reqwest", &["stagewright-plugin-host", "stagewright-secrets"]),
     ("rusqlite", &["stagewright-store"]),
-    ("tokio", &["stagewright-cli", "stagewright-engine", "stagewright-plugin-host", "stagewright-process"]),
+    (
+        "tokio",
+        &[
+            "stagewright-cli",
+            "stagewright-engine",
+            "stagewright-plugin-host",
+            "stagewright-process",
+            "stagewright-secrets",
+        ],
+    ),
     ("wasmtime", &["stagewright-plugin-host"]),
 ];
 

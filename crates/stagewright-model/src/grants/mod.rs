@@ -32,7 +32,9 @@ pub struct Permissions {
     /// for programs alone; `cargo`, `npm` and `pip` for the hosts that those are configured with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<String>,
-    /// Secrets whose handles the stage may get.
+    /// Secrets whose handles the stage may get: `NAME`, `NAME:header` or `NAME:env`; see [`SecretGrant`].
+    ///
+    /// [`SecretGrant`]: crate::SecretGrant
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     /// Secrets whose plain text the stage may read; a subset of `secrets`.

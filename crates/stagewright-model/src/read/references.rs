@@ -12,6 +12,7 @@ use crate::diagnostic::{Problem, Report};
 use crate::expression::{ROOTS, Reference};
 use crate::nearest::nearest;
 use crate::plan::{PluginRef, SourceSpan, StageKind};
+use crate::secret::SecretGrant;
 
 /// Everything that a name can be looked up in.
 pub(super) struct Known<'k, 't> {
@@ -89,14 +90,19 @@ impl<'t> Known<'_, 't> {
         let permissions = draft.fields.table("permissions");
         let secrets = permissions.texts("secrets");
         for secret in &secrets {
-            used_names.insert(("secrets", secret.value));
+            let Some(grant) = SecretGrant::parse(secret.value) else {
+                report.error(|| unknown_use(*secret));
+                continue;
+            };
+            used_names.insert(("secrets", grant.name));
             let declared = self.head.secrets.keys().map(String::as_str);
-            if !self.head.secrets.contains_key(secret.value) {
-                report.error(|| undeclared("secret", "secrets", *secret, declared));
+            if !self.head.secrets.contains_key(grant.name) {
+                report.error(|| undeclared("secret", "secrets", At { value: grant.name, ..*secret }, declared));
             }
         }
         for reveal in permissions.texts("reveal") {
-            if !secrets.iter().any(|secret| secret.value == reveal.value) {
+            let is_granted = |entry: &str| SecretGrant::parse(entry).is_some_and(|grant| grant.name == reveal.value);
+            if !secrets.iter().any(|secret| is_granted(secret.value)) {
                 report.error(|| {
                     let message = format!("`reveal` names `{}`, which `secrets` doesn't grant", reveal.value);
                     Problem::new("stagewright::reveal-without-secret", reveal.span, message)
@@ -224,6 +230,14 @@ fn undeclared<'a>(what: &str, table: &str, name: At<&str>, declared: impl Iterat
     Problem::new(code, name.span, format!("the {what} `{}` isn't declared", name.value))
         .label(format!("unknown {what}"))
         .help(help)
+}
+
+fn unknown_use(entry: At<&str>) -> Problem {
+    let message = format!("`{}` names a use of secrets that there isn't", entry.value);
+    let name = entry.value.split(':').next().unwrap_or_default();
+    Problem::new("stagewright::unknown-secret-use", entry.span, message).help(format!(
+        "write `{name}`, `{name}:header` for requests alone, or `{name}:env` for the environment of processes alone"
+    ))
 }
 
 fn unknown_member<'a>(

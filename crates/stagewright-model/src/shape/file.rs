@@ -108,8 +108,13 @@ static ENV: Table = open(&Others {
 static SECRETS: Table = open(&Others { what: "a secret", rule: NameRule::Name, shape: Shape::Table(&SECRET) });
 
 static SECRET: Table = closed(&[
-    required("from", Shape::Text(Format::SecretSource), "`env:NAME` or `file:PATH`."),
-    key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to."),
+    required(
+        "from",
+        Shape::Text(Format::SecretSource),
+        "`env:NAME`, `file:PATH`, `command:PROGRAM ARGUMENTS`, `age:PATH#KEY`, `vault:MOUNT/PATH#FIELD`, \
+         `aws-sm:NAME#KEY` or `kubernetes:NAMESPACE/NAME#KEY`.",
+    ),
+    key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to: `HOST`, `HOST:PORT`, `*.DOMAIN`."),
     key("programs", texts(&TEXT), "Programs that it may be handed to in their environment."),
 ]);
 
@@ -258,7 +263,12 @@ pub(super) static PERMISSIONS: Table = closed(&[
         "Origins that may be called: `https://HOST:PORT`, `HOST` for https on 443, `*` for any port; `tcp://HOST:PORT` \
          for programs alone; `cargo`, `npm` and `pip` for the package hosts that those are configured with.",
     ),
-    key("secrets", texts(&TEXT), "Secrets that may be attached to requests and processes."),
+    key(
+        "secrets",
+        texts(&TEXT),
+        "Secrets that may be attached to requests and processes: `NAME`, `NAME:header` for requests alone, `NAME:env` \
+         for processes alone.",
+    ),
     key("reveal", texts(&TEXT), "Secrets whose plain text may be read; these must be in `secrets` too."),
     key(
         "registry",

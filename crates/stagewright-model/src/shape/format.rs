@@ -8,6 +8,7 @@ use super::cron::cron_fault;
 use crate::expression::MARKER;
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
 use crate::grants::ProcessRule;
+use crate::secret::{SOURCES, SecretFrom};
 
 /// What a string stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +125,7 @@ impl Format {
             Format::Cron => json!({ "pattern": "^\\S+( +\\S+){4}$", "examples": ["0 2 * * *"] }),
             Format::Digest => json!({ "pattern": "^sha256:[0-9a-f]{64}$" }),
             Format::Plugin => json!({ "examples": ["cargo-test", "path:plugins/mine"] }),
-            Format::SecretSource => json!({ "pattern": "^(env|file):.+$" }),
+            Format::SecretSource => json!({ "pattern": format!("^({}):.+$", SOURCES.join("|")) }),
             Format::Approver => json!({ "minLength": 1, "examples": ["ada", "team:release"] }),
             Format::Member => json!({ "minLength": 1, "not": { "pattern": "^team:" } }),
             Format::Weekly => json!({
@@ -191,7 +192,7 @@ fn name_fault(text: &str) -> Option<Fault> {
     fault("stagewright::bad-name", "is no name", help)
 }
 
-fn variable_fault(text: &str) -> Option<Fault> {
+pub(crate) fn variable_fault(text: &str) -> Option<Fault> {
     if super::is_name(super::NameRule::Variable, text) {
         return None;
     }
@@ -307,7 +308,7 @@ fn host_fault(text: &str) -> Option<Fault> {
 }
 
 /// An IPv6 address stands in brackets.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),
@@ -360,12 +361,8 @@ fn repository_fault(text: &str) -> Option<Fault> {
 
 fn secret_source_fault(text: &str) -> Option<Fault> {
     const CODE: &str = "stagewright::bad-secret-source";
-    match text.split_once(':') {
-        Some(("env", name)) => variable_fault(name).map(|inner| Fault { code: CODE, ..inner }),
-        Some(("file", "")) => fault(CODE, "names no file", "write `file:PATH`"),
-        Some(("file", _)) => None,
-        _ => fault(CODE, "is no place that secrets can be read from", "write `env:NAME` or `file:PATH`"),
-    }
+    let bad = SecretFrom::parse(text).err()?;
+    fault(CODE, bad.message, bad.help)
 }
 
 fn user_fault(text: &str) -> Option<Fault> {

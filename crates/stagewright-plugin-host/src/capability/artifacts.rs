@@ -157,6 +157,11 @@ fn artifact(name: &str, record: Record) -> Artifact {
 
 impl Host for Attempt {
     async fn publish(&mut self, name: String, path: String, media_type: String) -> CallResult<Artifact> {
+        // Both are written down, and shown with the run.
+        if [&name, &media_type].into_iter().any(|text| self.log.masker().finds_in(text)) {
+            let message = "the artifact's name or media type holds a secret";
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, message).with_help("choose another").into());
+        }
         let artifacts = self.artifacts.clone();
         Ok(self.workspace.off_thread(move |files| artifacts.publish(files, &name, &path, &media_type)).await?)
     }

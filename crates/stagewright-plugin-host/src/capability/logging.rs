@@ -3,10 +3,19 @@
 use stagewright_engine::Stream;
 
 use crate::attempt::Attempt;
+use crate::mask::Masker;
 use crate::since_0_1::stagewright::stage::logging::{Host, Level};
 
 /// Arguments to a message: at most as much of each as a reader can take in.
 const FIELD: usize = 4 * 1024;
+
+/// At most as much of a field as [`FIELD`] says, masked before it is cut: half a secret isn't found any more.
+fn shortened(value: &str, masker: &Masker) -> String {
+    match value.char_indices().nth(FIELD) {
+        None => value.to_owned(),
+        Some(_) => masker.text(value).chars().take(FIELD).collect(),
+    }
+}
 
 /// The line, or lines, that a message becomes: the level where it matters, the text, the fields.
 pub(crate) fn render(level: Level, message: &str, fields: &[(String, String)]) -> String {
@@ -17,9 +26,8 @@ pub(crate) fn render(level: Level, message: &str, fields: &[(String, String)]) -
     };
     text.push_str(message);
     for (name, value) in fields {
-        let value: String = value.chars().take(FIELD).collect();
         let bare = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c == '"' || c == '=');
-        let value = if bare { value } else { format!("{value:?}") };
+        let value = if bare { value.clone() } else { format!("{value:?}") };
         text.push_str(&format!(" {name}={value}"));
     }
     text
@@ -30,13 +38,14 @@ impl Host for Attempt {
         if matches!(level, Level::Debug | Level::Trace) && !self.verbose {
             return Ok(());
         }
+        let masker = self.log.masker();
+        let fields = fields.into_iter().map(|(name, value)| (name, shortened(&value, masker))).collect::<Vec<_>>();
         self.log.text(Stream::Plugin, &render(level, &message, &fields)).await;
         Ok(())
     }
 
     async fn progress(&mut self, message: String, current: u32, total: Option<u32>) -> wasmtime::Result<()> {
-        let message = self.log.masker().text(&message);
-        self.log.output().progress(message, current, total);
+        self.log.progress(&message, current, total);
         Ok(())
     }
 }
@@ -44,6 +53,15 @@ impl Host for Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_masked_before_it_is_cut() {
+        let masker = Masker::default();
+        masker.add("hunter2hunter2", false);
+        let value = format!("{}hunter2hunter2", "x".repeat(FIELD - 7));
+        assert_eq!(shortened(&value, &masker), format!("{}***", "x".repeat(FIELD - 7)));
+        assert_eq!(shortened("short", &masker), "short");
+    }
 
     #[test]
     fn fields_follow_the_message() {

@@ -37,6 +37,9 @@ impl Outputs {
             return Err(invalid(format!("`{name}` can't name an output"))
                 .with_help("use letters, digits, `-`, `_` and `.` only"));
         }
+        if masker.finds_in(name) {
+            return Err(invalid("the name of an output holds a secret".to_owned()).with_help("choose another name"));
+        }
         let json: Json = serde_json::from_str(value)
             .map_err(|error| invalid(format!("the value of output `{name}` isn't JSON: {error}")))?;
         let others: usize = self.size.iter().filter(|(other, _)| *other != name).map(|(_, size)| size).sum();
@@ -63,7 +66,7 @@ impl Outputs {
 }
 
 /// The engine's form of a finding.
-pub(crate) fn problem(diagnostic: Diagnostic, masker: &Masker) -> Problem {
+pub(crate) fn problem(diagnostic: Diagnostic) -> Problem {
     Problem {
         level: match diagnostic.severity {
             Severity::Error => Level::Error,
@@ -71,9 +74,9 @@ pub(crate) fn problem(diagnostic: Diagnostic, masker: &Masker) -> Problem {
             Severity::Info => Level::Info,
         },
         code: diagnostic.code,
-        message: masker.text(&diagnostic.message),
-        path: diagnostic.path.map(|path| masker.text(&path)),
-        help: diagnostic.help.map(|help| masker.text(&help)),
+        message: diagnostic.message,
+        path: diagnostic.path,
+        help: diagnostic.help,
     }
 }
 
@@ -84,18 +87,18 @@ impl Host for Attempt {
 
     async fn summary(&mut self, mut markdown: String) -> wasmtime::Result<()> {
         if markdown.len() > SUMMARY {
+            // Before it is cut: half a secret isn't found any more.
+            markdown = self.log.masker().text(&markdown);
             markdown.truncate((0..=SUMMARY).rev().find(|&at| markdown.is_char_boundary(at)).unwrap_or(0));
             markdown.push_str("\n\n(cut here: too long)");
         }
-        let markdown = self.log.masker().text(&markdown);
-        self.log.output().summary(markdown).await;
+        self.log.summary(markdown).await;
         Ok(())
     }
 
     async fn report(&mut self, diagnostic: Diagnostic) -> wasmtime::Result<()> {
         if self.outputs.admit_problem() {
-            let problem = problem(diagnostic, self.log.masker());
-            self.log.output().problem(problem).await;
+            self.log.problem(problem(diagnostic)).await;
         }
         Ok(())
     }
@@ -118,6 +121,11 @@ mod tests {
     fn what_is_no_output_is_refused() {
         let (mut outputs, masker) = (Outputs::default(), Masker::default());
         assert_eq!(outputs.set("a b", "1", &masker).unwrap_err().code, ErrorCode::InvalidArgument);
+        masker.add("hunter22", true);
+        assert_eq!(
+            outputs.set("is-hunter22", "1", &masker).unwrap_err().message,
+            "the name of an output holds a secret"
+        );
         assert_eq!(outputs.set("a", "not json", &masker).unwrap_err().code, ErrorCode::InvalidArgument);
         let half = format!("\"{}\"", "x".repeat(TOTAL / 2));
         outputs.set("a", &half, &masker).unwrap();

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use stagewright_model::{SecretUse, hosts_admit};
 use wasmtime::component::Resource;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::attempt::Attempt;
 use crate::call::CallResult;
@@ -19,6 +21,12 @@ pub trait SecretSource: Send + Sync {
     ///
     /// May block: it is called off the async threads.
     fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError>;
+
+    /// The values of all secrets that are in this process already, whoever asked for them: they are masked in what every
+    /// stage says, since one stage can leave a secret where another finds it. Doesn't block.
+    fn known(&self) -> Vec<Zeroizing<String>> {
+        Vec::new()
+    }
 }
 
 /// A secret and the places that it may go to.
@@ -26,10 +34,16 @@ pub trait SecretSource: Send + Sync {
 pub struct Secret {
     /// The plain text.
     pub value: String,
-    /// Hosts, with or without port, that it may be sent to; empty means none.
+    /// Hosts that it may be sent to, as `host`, `host:port`, `host:*` or `*.domain`; empty means none.
     pub hosts: Vec<String>,
     /// Programs, as they are named in `permissions.process`, that may be given it; empty means any that may be started.
     pub programs: Vec<String>,
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.value.zeroize();
+    }
 }
 
 /// Leaves the value out.
@@ -54,13 +68,15 @@ pub struct SecretError {
 pub struct SecretHandle {
     name: String,
     secret: Arc<Secret>,
+    policy: Arc<Policy>,
 }
 
 impl SecretHandle {
     /// The value, to be sent to `origin`.
     pub(crate) fn for_origin(&self, origin: &Origin) -> Result<&str, CapabilityError> {
         let name = &self.name;
-        if !self.secret.hosts.iter().any(|entry| origin.is_named(entry)) {
+        self.policy.secret_use(name, SecretUse::Header)?;
+        if !hosts_admit(&self.secret.hosts, origin.host(), origin.port()) {
             let mut hosts = self.secret.hosts.clone();
             hosts.push(origin.host().to_owned());
             let message = format!("the secret `{name}` may not be sent to {}", origin.host());
@@ -76,6 +92,7 @@ impl SecretHandle {
 
     /// The value, to be put into the environment of `program`.
     pub(crate) fn for_program(&self, program: &str) -> Result<&str, CapabilityError> {
+        self.policy.secret_use(&self.name, SecretUse::Env)?;
         let programs = &self.secret.programs;
         if programs.is_empty() || programs.iter().any(|entry| entry == program) {
             return Ok(&self.secret.value);
@@ -117,9 +134,10 @@ impl Secrets {
                 .with_help(format!("add a table [secrets.{name}] with `from`")));
         };
         self.masker.add(&secret.value, self.policy.reveal(name).is_ok());
-        Ok(SecretHandle { name: name.to_owned(), secret: Arc::new(secret) })
+        Ok(SecretHandle { name: name.to_owned(), secret: Arc::new(secret), policy: self.policy.clone() })
     }
 
+    /// The plain text, for the guest.
     pub(crate) fn reveal(&self, handle: &SecretHandle) -> Result<String, CapabilityError> {
         self.policy.reveal(&handle.name)?;
         Ok(handle.secret.value.clone())
@@ -202,6 +220,15 @@ mod tests {
             Some(r#"change in [secrets.token]: hosts = ["api.example.org", "localhost:8080", "evil.example.org"]"#)
         );
         assert!(handle.for_program("gh").is_ok() && handle.for_program("sh").is_err());
+        let sent = Permissions { secrets: vec!["token:header".into()], ..Permissions::default() };
+        let handle_of = |permissions| async move { secrets(&permissions).get("token").await.unwrap() };
+        let sent = handle_of(sent).await;
+        assert!(sent.for_origin(&origin("https://api.example.org/x")).is_ok());
+        let help = sent.for_program("gh").unwrap_err().help.unwrap();
+        assert_eq!(help, r#"change in [stages.test.permissions]: secrets = ["token:env", "token:header"]"#);
+        let handed = handle_of(Permissions { secrets: vec!["token:env".into()], ..Permissions::default() }).await;
+        assert!(handed.for_program("gh").is_ok());
+        assert!(handed.for_origin(&origin("https://api.example.org/x")).is_err());
         assert!(!format!("{handle:?}").contains("hunter22"));
     }
 }

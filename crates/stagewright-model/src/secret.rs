@@ -1,0 +1,392 @@
+//! Secrets as pipeline files have them: where one comes from, what a stage may use it for, and where it could get to.
+
+use std::collections::BTreeMap;
+
+use crate::grants::Permissions;
+use crate::plan::SecretDeclaration;
+use crate::shape::{split_port, variable_fault};
+
+/// Where a secret's value is kept: `secrets.NAME.from`, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretFrom {
+    /// `env:NAME`: an environment variable of the engine.
+    Env(String),
+    /// `file:PATH`, relative to the repository.
+    File(String),
+    /// `command:WORDS`: what a program prints. At least the program's name.
+    Command(Vec<String>),
+    /// `age:PATH` or `age:PATH#KEY`: an encrypted file, all of it or one key of the TOML in it.
+    Age {
+        /// Relative to the repository.
+        path: String,
+        /// A key of the document's first level.
+        key: Option<String>,
+    },
+    /// `vault:MOUNT/PATH#FIELD`: a field of a secret in a KV store, version 2.
+    Vault {
+        /// The store's mount, which is the path's first part.
+        mount: String,
+        /// Within the mount.
+        path: String,
+        /// Of the secret.
+        field: String,
+    },
+    /// `aws-sm:NAME` or `aws-sm:NAME#KEY`: a secret of AWS Secrets Manager, all of it or one key of the JSON in it.
+    AwsSecretsManager {
+        /// Its name or ARN.
+        name: String,
+        /// A key of the JSON object's first level.
+        key: Option<String>,
+    },
+    /// `kubernetes:NAMESPACE/NAME#KEY`: a key of a Secret.
+    Kubernetes {
+        /// The Secret's namespace.
+        namespace: String,
+        /// The Secret's name.
+        name: String,
+        /// Of its `data`.
+        key: String,
+    },
+}
+
+/// Why a text names no place of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadSecretFrom {
+    /// Goes on after the text itself.
+    pub message: String,
+    /// What to write.
+    pub help: String,
+}
+
+/// Every kind of source, for errors and for the JSON Schema.
+pub(crate) const SOURCES: [&str; 7] = ["age", "aws-sm", "command", "env", "file", "kubernetes", "vault"];
+
+impl SecretFrom {
+    /// Reads the text of `from`.
+    ///
+    /// # Errors
+    /// When it names no source, or names it without a part that it needs.
+    pub fn parse(text: &str) -> Result<SecretFrom, BadSecretFrom> {
+        let bad = |message: &str, help: &str| Err(BadSecretFrom { message: message.to_owned(), help: help.to_owned() });
+        let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
+        let (before, after) = match rest.rsplit_once('#') {
+            Some((before, after)) => (before, Some(after.to_owned())),
+            None => (rest, None),
+        };
+        let key = after.as_deref();
+        match scheme {
+            "env" => match variable_fault(rest) {
+                Some(fault) => Err(BadSecretFrom { message: fault.message, help: fault.help }),
+                None => Ok(SecretFrom::Env(rest.to_owned())),
+            },
+            "file" if rest.is_empty() => bad("names no file", "write `file:PATH`"),
+            "file" => Ok(SecretFrom::File(rest.to_owned())),
+            "command" => match shlex::split(rest) {
+                None => {
+                    bad("has a quote that isn't closed", "quote words as in a shell: `command:pass show 'my token'`")
+                }
+                Some(words) if words.first().is_none_or(String::is_empty) => {
+                    bad("names no program", "write `command:PROGRAM ARGUMENTS`, as in `command:pass show ci/token`")
+                }
+                Some(words) => Ok(SecretFrom::Command(words)),
+            },
+            "age" if before.is_empty() || key == Some("") => {
+                bad("names no file or no key", "write `age:PATH`, or `age:PATH#KEY` for one key of the TOML in it")
+            }
+            "age" => Ok(SecretFrom::Age { path: before.to_owned(), key: after }),
+            "vault" => match (split_path(before), after) {
+                (Some((mount, path)), Some(field)) if !field.is_empty() => {
+                    Ok(SecretFrom::Vault { mount: mount.to_owned(), path: path.to_owned(), field })
+                }
+                _ => bad("names no field of a secret", "write `vault:MOUNT/PATH#FIELD`, as in `vault:secret/ci#token`"),
+            },
+            "aws-sm" if before.is_empty() || key == Some("") => bad(
+                "names no secret or no key",
+                "write `aws-sm:NAME`, or `aws-sm:NAME#KEY` for one key of the JSON in it",
+            ),
+            "aws-sm" => Ok(SecretFrom::AwsSecretsManager { name: before.to_owned(), key: after }),
+            "kubernetes" => match (split_path(before), after) {
+                (Some((namespace, name)), Some(key)) if !key.is_empty() && !name.contains('/') => {
+                    Ok(SecretFrom::Kubernetes { namespace: namespace.to_owned(), name: name.to_owned(), key })
+                }
+                _ => bad("names no key of a Secret", "write `kubernetes:NAMESPACE/NAME#KEY`"),
+            },
+            _ => bad(
+                "is no place that secrets can be read from",
+                &format!(
+                    "it begins with one of {}, as in `env:NAME` or `file:PATH`",
+                    SOURCES.map(|name| format!("`{name}:`")).join(", ")
+                ),
+            ),
+        }
+    }
+}
+
+/// At the first slash; no part of either may be empty, or lead elsewhere.
+fn split_path(path: &str) -> Option<(&str, &str)> {
+    let fits = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    path.split_once('/').filter(|_| fits)
+}
+
+/// What a stage may do with a secret that it was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecretUse {
+    /// Attach it to requests: `"NAME:header"`.
+    Header,
+    /// Put it into the environment of processes and services: `"NAME:env"`.
+    Env,
+}
+
+impl SecretUse {
+    /// As it stands after the colon.
+    pub fn word(self) -> &'static str {
+        match self {
+            SecretUse::Header => "header",
+            SecretUse::Env => "env",
+        }
+    }
+}
+
+/// An entry of `permissions.secrets`: `NAME`, `NAME:header` or `NAME:env`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretGrant<'a> {
+    /// A key of `[secrets]`.
+    pub name: &'a str,
+    /// None for both.
+    pub only: Option<SecretUse>,
+}
+
+impl<'a> SecretGrant<'a> {
+    /// None when the entry names a use that there isn't.
+    pub fn parse(entry: &'a str) -> Option<SecretGrant<'a>> {
+        match entry.split_once(':') {
+            None => Some(SecretGrant { name: entry, only: None }),
+            Some((name, "header")) => Some(SecretGrant { name, only: Some(SecretUse::Header) }),
+            Some((name, "env")) => Some(SecretGrant { name, only: Some(SecretUse::Env) }),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether it covers `wanted`.
+    pub fn allows(&self, wanted: SecretUse) -> bool {
+        self.only.is_none_or(|only| only == wanted)
+    }
+}
+
+/// Who holds a secret's value and has a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SecretHolder {
+    /// Programs that the stage starts with the secret in their environment.
+    Process,
+    /// The plugin itself, which `reveal` lets read it.
+    Plugin,
+}
+
+/// A secret that a stage could send to places that the secret itself doesn't name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretReach<'a> {
+    /// A key of `[secrets]`.
+    pub secret: &'a str,
+    /// Who could send it.
+    pub holder: SecretHolder,
+    /// The entries of `permissions.net` that are not covered by the secret's `hosts`; never empty.
+    pub origins: Vec<&'a str>,
+}
+
+impl Permissions {
+    /// The entries of `secrets`. One that names a use that there isn't grants nothing, and is left out.
+    pub fn secret_grants(&self) -> impl Iterator<Item = SecretGrant<'_>> + Clone {
+        self.secrets.iter().filter_map(|entry| SecretGrant::parse(entry))
+    }
+
+    /// Which secrets could leave for places beyond their own `hosts`. The host attaches a secret to a request only where
+    /// the secret may go; a program that was handed one, and a plugin that may read one, send it wherever their network
+    /// reaches. By secret, programs before the plugin.
+    pub fn secrets_beyond_hosts<'a>(
+        &'a self,
+        declared: &'a BTreeMap<String, SecretDeclaration>,
+    ) -> Vec<SecretReach<'a>> {
+        let mut found = Vec::new();
+        for (name, declaration) in declared {
+            let origins = self.net.iter().map(String::as_str).filter(|rule| !declaration.covers(rule));
+            let origins = origins.collect::<Vec<_>>();
+            if origins.is_empty() {
+                continue;
+            }
+            let handed = self.secret_grants().any(|grant| grant.name == name && grant.allows(SecretUse::Env));
+            let programs = &declaration.programs;
+            let started = self
+                .process
+                .iter()
+                .chain(&self.service)
+                .any(|program| programs.is_empty() || program == "*" || programs.contains(program));
+            if handed && started {
+                found.push(SecretReach { secret: name, holder: SecretHolder::Process, origins: origins.clone() });
+            }
+            if self.reveal.contains(name) {
+                found.push(SecretReach { secret: name, holder: SecretHolder::Plugin, origins });
+            }
+        }
+        found
+    }
+}
+
+impl SecretDeclaration {
+    /// Whether all that an entry of `permissions.net` opens is covered by `hosts`. `cargo` never is: which hosts it
+    /// stands for is the machine's business.
+    fn covers(&self, rule: &str) -> bool {
+        let authority = rule.split_once("://").map_or(rule, |(_, authority)| authority).trim_end_matches('/');
+        let usual = if rule.starts_with("http://") { "80" } else { "443" };
+        let (host, port) = split_port(authority);
+        rule != "cargo"
+            && self.hosts.iter().any(|entry| covers(entry, &host.to_ascii_lowercase(), port.or(Some(usual))))
+    }
+}
+
+/// Whether the entries of a secret's `hosts` admit a host: `host` in lower case, an IPv6 address in brackets.
+pub fn hosts_admit(hosts: &[String], host: &str, port: u16) -> bool {
+    let port = port.to_string();
+    hosts.iter().any(|entry| covers(entry, host, Some(&port)))
+}
+
+/// Whether an entry of `hosts` (`host`, `host:port`, `host:*`, `*.domain`) covers a host, or a rule for hosts. A host
+/// without a port covers every port.
+fn covers(entry: &str, host: &str, port: Option<&str>) -> bool {
+    let entry = entry.to_ascii_lowercase();
+    let (entry_host, entry_port) = split_port(&entry);
+    let same_host = entry_host == host
+        || entry_host.strip_prefix('*').is_some_and(|domain| domain.starts_with('.') && host.ends_with(domain));
+    same_host && entry_port.is_none_or(|entry_port| entry_port == "*" || Some(entry_port) == port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_is_taken_apart() {
+        let words = |words: &[&str]| SecretFrom::Command(words.iter().map(|word| (*word).to_owned()).collect());
+        let key = |key: &str| Some(key.to_owned());
+        for (text, from) in [
+            ("env:TOKEN", SecretFrom::Env("TOKEN".into())),
+            ("file:/run/a#b", SecretFrom::File("/run/a#b".into())),
+            ("command:pass show 'my token#1'", words(&["pass", "show", "my token#1"])),
+            ("age:ci.age", SecretFrom::Age { path: "ci.age".into(), key: None }),
+            ("age:a/ci.age#token", SecretFrom::Age { path: "a/ci.age".into(), key: key("token") }),
+            (
+                "vault:secret/ci/deploy#token",
+                SecretFrom::Vault { mount: "secret".into(), path: "ci/deploy".into(), field: "token".into() },
+            ),
+            (
+                "aws-sm:arn:aws:secretsmanager:eu-west-1:1:secret:ci#k",
+                SecretFrom::AwsSecretsManager {
+                    name: "arn:aws:secretsmanager:eu-west-1:1:secret:ci".into(),
+                    key: key("k"),
+                },
+            ),
+            (
+                "kubernetes:ci/registry#.dockerconfigjson",
+                SecretFrom::Kubernetes {
+                    namespace: "ci".into(),
+                    name: "registry".into(),
+                    key: ".dockerconfigjson".into(),
+                },
+            ),
+        ] {
+            assert_eq!(SecretFrom::parse(text), Ok(from), "{text}");
+        }
+    }
+
+    #[test]
+    fn half_a_source_is_none() {
+        for text in [
+            "",
+            "TOKEN",
+            "env:",
+            "env:A-B",
+            "file:",
+            "command:",
+            "command:'a",
+            "command:''",
+            "age:",
+            "age:#k",
+            "age:a#",
+            "vault:x",
+            "vault:secret/a",
+            "vault:secret/a#",
+            "vault:secret/../sys#a",
+            "vault:/a#b",
+            "aws-sm:",
+            "aws-sm:a#",
+            "kubernetes:a",
+            "kubernetes:a/b",
+            "kubernetes:a/b/c#d",
+            "gcp:x",
+        ] {
+            assert!(SecretFrom::parse(text).is_err(), "{text}");
+        }
+    }
+
+    fn declared(hosts: &[&str], programs: &[&str]) -> BTreeMap<String, SecretDeclaration> {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let from = "env:T".to_owned();
+        BTreeMap::from([(
+            "token".to_owned(),
+            SecretDeclaration { from, hosts: owned(hosts), programs: owned(programs) },
+        )])
+    }
+
+    fn reach(secrets: &[&str], reveal: &[&str], hosts: &[&str], programs: &[&str]) -> Vec<(SecretHolder, Vec<String>)> {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let permissions = Permissions {
+            process: owned(&["gh"]),
+            net: owned(&["https://api.example.org", "cargo", "http://mirror.example.net:8080"]),
+            secrets: owned(secrets),
+            reveal: owned(reveal),
+            ..Permissions::default()
+        };
+        let declared = declared(hosts, programs);
+        let found = permissions.secrets_beyond_hosts(&declared);
+        found.into_iter().map(|reach| (reach.holder, owned(&reach.origins))).collect()
+    }
+
+    #[test]
+    fn a_program_takes_a_secret_wherever_its_network_reaches() {
+        let beyond = vec!["cargo".to_owned(), "http://mirror.example.net:8080".to_owned()];
+        let hosts = ["API.example.org"];
+        assert_eq!(reach(&["token"], &[], &hosts, &[]), [(SecretHolder::Process, beyond.clone())]);
+        assert_eq!(reach(&["token:env"], &[], &hosts, &["gh"]), [(SecretHolder::Process, beyond.clone())]);
+        assert_eq!(reach(&["token:header"], &[], &hosts, &[]), []);
+        assert_eq!(reach(&["token"], &[], &hosts, &["git"]), []);
+        assert_eq!(reach(&["token:header"], &["token"], &hosts, &[]), [(SecretHolder::Plugin, beyond)]);
+    }
+
+    #[test]
+    fn hosts_cover_what_they_name() {
+        let covered = |entry: &str, rule: &str| declared(&[entry], &[])["token"].covers(rule);
+        assert!(covered("a.org", "https://a.org") && covered("a.org", "a.org:*") && covered("a.org:443", "a.org"));
+        assert!(
+            covered("*.a.org", "https://x.a.org") && covered("*.a.org", "*.a.org") && covered("a.org:*", "a.org:*")
+        );
+        assert!(
+            !covered("a.org:443", "a.org:*") && !covered("a.org:443", "http://a.org") && !covered("x.a.org", "*.a.org")
+        );
+        assert!(!covered("*.a.org", "a.org") && !covered("*.a.org", "https://eviltwin-a.org"));
+        let hosts = ["a.org:8443", "*.b.org", "[::1]:80"].map(str::to_owned);
+        let admits = |host, port| hosts_admit(&hosts, host, port);
+        assert!(admits("a.org", 8443) && admits("x.b.org", 1) && admits("[::1]", 80));
+        assert!(!admits("a.org", 443) && !admits("b.org", 443) && !admits("[::1]", 81));
+    }
+
+    #[test]
+    fn an_entry_may_name_one_use() {
+        assert!(SecretGrant::parse("token").is_some_and(|grant| grant.allows(SecretUse::Env)));
+        let header = SecretGrant::parse("token:header").unwrap();
+        assert_eq!(
+            (header.name, header.allows(SecretUse::Header), header.allows(SecretUse::Env)),
+            ("token", true, false)
+        );
+        assert_eq!(SecretGrant::parse("token:stdin"), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! The ways in which a secret is written: as it is, line by line, and in the encodings that logs are full of.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use super::SHORTEST_MASKED;
+
+/// Shorter parts of a secret, a line or another case of it, are too often something else.
+const SHORTEST_PART: usize = 8;
+
+/// Every way in which `value` is looked for, without line breaks: these are passed over in the search.
+pub(super) fn spellings(value: &str) -> BTreeSet<Vec<u8>> {
+    let mut texts = vec![value.to_owned()];
+    if value.len() >= SHORTEST_PART {
+        // Names of hosts, and whatever else is made of one case on the way.
+        texts.extend([value.to_lowercase(), value.to_uppercase()]);
+    }
+    texts.extend(escaped(value));
+    texts.extend(percent_encoded(value));
+    let hex = value.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    texts.extend([hex.to_uppercase(), hex]);
+    texts.extend(base64(value));
+    if value.contains('\n') {
+        for line in lines(value) {
+            texts.push(line.to_owned());
+            texts.extend(base64(line));
+        }
+    }
+    let squeezed =
+        texts.into_iter().map(|text| text.into_bytes().into_iter().filter(|byte| !is_break(*byte)).collect());
+    squeezed.filter(|needle: &Vec<u8>| needle.len() >= SHORTEST_MASKED).collect()
+}
+
+/// What a search passes over: tools wrap long values.
+pub(super) fn is_break(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+/// The lines of a key or a document that say something: not its frame.
+fn lines(value: &str) -> impl Iterator<Item = &str> {
+    value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_PART && !line.starts_with("-----"))
+}
+
+/// Both alphabets (RFC 4648), wherever in a longer text the secret stands: its bytes fall on one of three positions
+/// within a group. Characters that it shares with its neighbours are left out, but for the last when nothing follows.
+fn base64(text: &str) -> Vec<String> {
+    let mut encoded = Vec::new();
+    for (before, shared) in [(0, 0), (1, 2), (2, 3)] {
+        let bytes = [vec![0; before], text.as_bytes().to_vec()].concat();
+        let own = bytes.len() * 8 / 6;
+        for whole in [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
+            encoded.push(whole[shared..].to_owned());
+            encoded.push(whole[shared..own].to_owned());
+        }
+    }
+    encoded
+}
+
+/// RFC 3986 with the sets of characters that are kept as they are by it, by browsers and by Python, and forms.
+fn percent_encoded(text: &str) -> Vec<String> {
+    const KEPT: [&str; 7] = [
+        "-._~",
+        "-._~!*'()",
+        "-._~/",
+        "-._~!*'();:@&=+$,/?#",
+        // The URL standard: query, path, user.
+        "-._~!$%&()*+,/:;=?@[\\]^_`{|}",
+        "-._~!$%&'()*+,/:;=@[\\]|",
+        "-._~!$%&'()*+,",
+    ];
+    let encode = |kept: &str, upper: bool, space: &str| {
+        let mut encoded = String::with_capacity(text.len());
+        for byte in text.bytes() {
+            match byte {
+                b' ' => encoded.push_str(space),
+                _ if byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte) => encoded.push(char::from(byte)),
+                _ if upper => encoded.push_str(&format!("%{byte:02X}")),
+                _ => encoded.push_str(&format!("%{byte:02x}")),
+            }
+        }
+        encoded
+    };
+    let mut all = Vec::new();
+    for upper in [true, false] {
+        all.extend(KEPT.map(|kept| encode(kept, upper, "%20")));
+        all.push(encode("*-._", upper, "+"));
+    }
+    all
+}
+
+/// Within the quotes of JSON, of shells, of Rust's `{:?}`, and in HTML.
+fn escaped(text: &str) -> Vec<String> {
+    let json = serde_json::Value::from(text).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let twice = serde_json::Value::from(json.as_str()).to_string();
+    let twice = twice[1..twice.len() - 1].to_owned();
+    let debug = format!("{text:?}");
+    let each = |special: &str| {
+        text.chars().flat_map(|letter| special.contains(letter).then_some('\\').into_iter().chain([letter])).collect()
+    };
+    let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    vec![
+        json.replace('/', "\\/"),
+        json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"),
+        ascii(&json, |unit| format!("\\u{unit:04x}")),
+        ascii(&json, |unit| format!("\\u{unit:04X}")),
+        json,
+        twice,
+        debug[1..debug.len() - 1].to_owned(),
+        text.replace('\'', "'\\''"),
+        text.replace('\'', "'\"'\"'"),
+        text.replace('\\', "\\\\").replace('\'', "\\'"),
+        each("\"$`\\"),
+        each("\"$`\\!"),
+        each(" \t!\"#$&'()*,;<>?[\\]^`{|}~"),
+        html.replace('"', "&quot;").replace('\'', "&#39;"),
+        html.replace('"', "&#34;").replace('\'', "&#39;"),
+        html.replace('"', "&quot;").replace('\'', "&#x27;"),
+        html.replace('"', "&quot;").replace('\'', "&apos;"),
+        html,
+    ]
+}
+
+/// With what isn't ASCII as `escape` has it, in units of UTF-16.
+fn ascii(text: &str, escape: impl Fn(u16) -> String) -> String {
+    let mut all = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_ascii() {
+            all.push(letter);
+        } else {
+            all.extend(letter.encode_utf16(&mut [0; 2]).iter().map(|&unit| escape(unit)));
+        }
+    }
+    all
+}

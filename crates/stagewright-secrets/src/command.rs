@@ -1,0 +1,115 @@
+//! `command:`: what a program prints.
+//!
+//! It runs as the engine does, with its whole environment: it is the pipeline's author who asks for it, not a plugin.
+
+use std::time::Duration;
+
+use stagewright_process::{Command, run_to_end, which};
+use zeroize::Zeroizing;
+
+use crate::error::Fault;
+use crate::resolver::{text, without_last_newline};
+use crate::{LARGEST, Surroundings};
+
+/// For a keychain or a service to answer.
+const LIMIT: Duration = Duration::from_secs(30);
+/// What is shown of the program's complaints.
+const COMPLAINT: usize = 500;
+
+pub(crate) fn output(words: &[String], around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+    within(words, LIMIT, around)
+}
+
+fn within(words: &[String], limit: Duration, around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+    let Some((program, args)) = words.split_first() else {
+        return Err(Fault::new("comes from a command without a program"));
+    };
+    let found = match program.contains('/') {
+        true => around.root.join(program),
+        false => which(program, around.variable("PATH").unwrap_or_default()).ok_or_else(|| {
+            Fault::new(format!("can't be fetched: the program `{program}` is not in PATH"))
+                .help(format!("install `{program}`, or change `from` in [secrets.*]"))
+        })?,
+    };
+    let command = Command {
+        program: found,
+        args: args.to_vec(),
+        env: around.variables.clone().into_iter().collect(),
+        current_dir: around.root.clone(),
+        stdin: None,
+    };
+    let ended = run_to_end(command, limit).map_err(|error| {
+        Fault::new(format!("can't be fetched: {error}"))
+            .help("try the command by hand; it reads nothing from a terminal")
+    })?;
+    let (stdout, stderr) = (Zeroizing::new(ended.stdout), String::from_utf8_lossy(&ended.stderr).into_owned());
+    if !ended.status.success() {
+        let complaint = without_value(&stderr, &stdout);
+        let said = if complaint.is_empty() { String::new() } else { format!(": {complaint}") };
+        return Err(Fault::new(format!("can't be fetched: `{program}` ended with {}{said}", ended.status))
+            .help("try the command by hand; it reads nothing from a terminal"));
+    }
+    if stdout.len() > LARGEST + 2 {
+        return Err(Fault::new(format!("has more than {LARGEST} bytes: `{program}` printed {}", stdout.len())));
+    }
+    let value = without_last_newline(text(stdout.to_vec(), &format!("what `{program}` printed"))?);
+    if value.is_empty() {
+        return Err(Fault::new(format!("is empty: `{program}` printed nothing"))
+            .help("make the command print the value to its standard output"));
+    }
+    Ok(value)
+}
+
+/// The last of what a program complained of, on one line, without what it printed as well.
+fn without_value(stderr: &str, stdout: &[u8]) -> String {
+    let mut shown = stderr.to_owned();
+    for line in String::from_utf8_lossy(stdout).lines().map(str::trim).filter(|line| line.len() >= 4) {
+        shown = shown.replace(line, "***");
+    }
+    let line = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    let from = line.char_indices().rev().map(|(at, _)| at).take(COMPLAINT).last().unwrap_or(0);
+    line[from..].chars().filter(|letter| !letter.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &str) -> Result<Zeroizing<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let variables = [("PATH", "/usr/bin:/bin"), ("GIVEN", "by env")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let around = Surroundings { variables, root: folder.path().to_owned(), ..Surroundings::default() };
+        let words = ["sh", "-c", script].map(str::to_owned);
+        output(&words, &around).map_err(|fault| fault.of("x").message)
+    }
+
+    #[test]
+    fn what_is_printed_is_the_value() {
+        assert_eq!(*run("echo \"$GIVEN\"; echo noise >&2").unwrap(), "by env");
+        assert_eq!(*run("printf 'two\\n\\n'").unwrap(), "two\n");
+    }
+
+    #[test]
+    fn a_failure_shows_what_the_program_complained_of_and_never_what_it_printed() {
+        let error = run("echo hunter22; echo 'no such entry: hunter22' >&2; exit 3").unwrap_err();
+        assert_eq!(error, "the secret `x` can't be fetched: `sh` ended with exit code 3: no such entry: ***");
+        assert_eq!(run("kill -9 $$").unwrap_err(), "the secret `x` can't be fetched: `sh` ended with signal 9");
+        assert_eq!(run("true").unwrap_err(), "the secret `x` is empty: `sh` printed nothing");
+        assert!(run("head -c 70000 /dev/zero").unwrap_err().contains("more than 65536 bytes"));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_stopped() {
+        let around = Surroundings { root: "/".into(), ..Surroundings::default() };
+        let words = ["/bin/sh", "-c", "while :; do :; done"].map(str::to_owned);
+        let error = within(&words, Duration::from_secs(1), &around).unwrap_err().of("x");
+        assert!(error.message.contains("took longer than 1 s"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = output(&["nowhere-to-be-found".to_owned()], &Surroundings::default()).unwrap_err().of("x");
+        assert!(error.message.contains("`nowhere-to-be-found` is not in PATH"), "{error}");
+    }
+}

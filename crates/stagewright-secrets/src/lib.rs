@@ -1,0 +1,61 @@
+//! The values of secrets, fetched from where they are kept.
+//!
+//! In flows where a secret comes from ([`SecretFrom`]) and what surrounds the engine ([`Surroundings`]): variables,
+//! folders. Out comes a [`SecretValue`], or why there is none ([`SourceError`]). A value is fetched when it is first
+//! asked for, at most once, and is wiped from memory with its last holder.
+//!
+//! Everything here blocks, for up to half a minute a secret: call it off the async threads.
+//!
+//! Architecture invariant: this crate reads no environment, writes no file, and knows no stages. An error names the
+//! secret, its source and what the source answered, never a value or a token. HTTP goes over TLS, but to this machine.
+
+mod age_file;
+mod aws;
+mod command;
+mod error;
+mod http;
+mod kubeconfig;
+mod kubernetes;
+mod local;
+mod resolver;
+#[cfg(test)]
+mod server;
+mod vault;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub use error::SourceError;
+pub use resolver::{Resolver, SecretValue};
+pub use stagewright_model::SecretFrom;
+
+/// Bytes of a value: what the largest of the services keeps, and more than headers and environments take.
+pub const LARGEST: usize = 64 * 1024;
+
+/// What sources are looked up in.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The engine's environment.
+    pub variables: BTreeMap<String, String>,
+    /// The repository: relative paths begin here, and commands run here.
+    pub root: PathBuf,
+    /// The user's home folder, for `~/.kube/config` and its like; empty when there is none.
+    pub home: PathBuf,
+    /// Where Kubernetes puts a pod's own credentials: [`SERVICE_ACCOUNT`].
+    pub service_account: PathBuf,
+}
+
+/// The usual [`Surroundings::service_account`].
+pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+impl Surroundings {
+    /// A variable that is set to something.
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A path below the home folder, if there is one.
+    fn at_home(&self, path: &str) -> Option<PathBuf> {
+        (self.home != Path::new("")).then(|| self.home.join(path))
+    }
+}

@@ -1,0 +1,174 @@
+//! From a source to a value, once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stagewright_model::SecretFrom;
+use zeroize::Zeroizing;
+
+use crate::error::{Fault, SourceError};
+use crate::{LARGEST, Surroundings, age_file, aws, command, kubernetes, local, vault};
+
+/// Sources that are asked at a time.
+const AT_ONCE: usize = 8;
+
+/// The plain text of a secret. Clones share it; it is wiped with the last of them.
+#[derive(Clone)]
+pub struct SecretValue(Arc<Zeroizing<String>>);
+
+impl SecretValue {
+    /// The plain text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Leaves the value out.
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(…)")
+    }
+}
+
+/// Fetches values, and keeps what it fetched.
+#[derive(Debug)]
+pub struct Resolver {
+    surroundings: Surroundings,
+    /// By name; whoever asks second waits for who asked first.
+    known: Mutex<BTreeMap<String, Arc<Mutex<Option<SecretValue>>>>>,
+}
+
+impl Resolver {
+    /// Fetches nothing yet.
+    pub fn new(surroundings: Surroundings) -> Resolver {
+        Resolver { surroundings, known: Mutex::default() }
+    }
+
+    /// The value of the secret `name`, which comes from `from`. Blocks while it is fetched; a failure isn't kept.
+    ///
+    /// # Errors
+    /// When the source can't be read, or what it holds is empty, no text, or larger than [`LARGEST`].
+    pub fn value(&self, name: &str, from: &str) -> Result<SecretValue, SourceError> {
+        let slot =
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = &*slot {
+            return Ok(value.clone());
+        }
+        let value = SecretValue(Arc::new(self.fetch(from).map_err(|fault| fault.of(name))?));
+        Ok(slot.insert(value).clone())
+    }
+
+    /// Everything that was fetched so far.
+    pub fn known(&self) -> Vec<SecretValue> {
+        let slots = self.known.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
+        // Who is still fetching has nothing that anybody could have seen.
+        slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone()).collect()
+    }
+
+    /// Fetches the values of several secrets (name, `from`), some at a time; gives every failure, in their order.
+    pub fn missing(&self, wanted: &[(&str, &str)]) -> Vec<SourceError> {
+        let mut missing = Vec::new();
+        for some in wanted.chunks(AT_ONCE) {
+            std::thread::scope(|scope| {
+                let asked = some.iter().map(|(name, from)| (name, scope.spawn(|| self.value(name, from))));
+                // All are under way before the first is waited for.
+                for (name, asked) in asked.collect::<Vec<_>>() {
+                    let answer = asked.join().unwrap_or_else(|_| Err(Fault::new("can't be fetched: a bug").of(name)));
+                    missing.extend(answer.err());
+                }
+            });
+        }
+        missing
+    }
+
+    fn fetch(&self, from: &str) -> Result<Zeroizing<String>, Fault> {
+        let parsed = SecretFrom::parse(from)
+            .map_err(|bad| Fault::new(format!("comes from `{from}`, which {}", bad.message)).help(bad.help))?;
+        let around = &self.surroundings;
+        let value = match parsed {
+            SecretFrom::Env(variable) => local::variable(&variable, around)?,
+            SecretFrom::File(path) => local::file(&path, around)?,
+            SecretFrom::Command(words) => command::output(&words, around)?,
+            SecretFrom::Age { path, key } => age_file::decrypted(&path, key.as_deref(), around)?,
+            SecretFrom::Vault { mount, path, field } => vault::field(&mount, &path, &field, around)?,
+            SecretFrom::AwsSecretsManager { name, key } => aws::secret(&name, key.as_deref(), around)?,
+            SecretFrom::Kubernetes { namespace, name, key } => kubernetes::key(&namespace, &name, &key, around)?,
+        };
+        match value.len() {
+            0 => Err(Fault::new(format!("is empty: so is what `{from}` holds")).help("store a value there")),
+            size if size > LARGEST => Err(Fault::new(format!("has {size} bytes, and {LARGEST} are the most"))
+                .help("keep the document as a file, and make its one confidential part the secret")),
+            _ => Ok(value),
+        }
+    }
+}
+
+/// Text of bytes that are wiped when they are none.
+pub(crate) fn text(bytes: Vec<u8>, whose: &str) -> Result<Zeroizing<String>, Fault> {
+    String::from_utf8(bytes).map(Zeroizing::new).map_err(|error| {
+        drop(Zeroizing::new(error.into_bytes()));
+        Fault::new(format!("is no text: {whose} isn't UTF-8")).help("store it in base64")
+    })
+}
+
+/// Editors and programs end a text with a newline that is no part of the secret.
+pub(crate) fn without_last_newline(mut text: Zeroizing<String>) -> Zeroizing<String> {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver(variables: &[(&str, &str)], root: &std::path::Path) -> Resolver {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Resolver::new(Surroundings { variables, root: root.to_owned(), ..Surroundings::default() })
+    }
+
+    #[test]
+    fn variables_and_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("token"), "from a file\r\n").unwrap();
+        std::fs::write(folder.path().join("empty"), "\n").unwrap();
+        std::fs::write(folder.path().join("binary"), [0xFF, 0xFE]).unwrap();
+        std::fs::write(folder.path().join("large"), "x".repeat(LARGEST + 1)).unwrap();
+        let resolver = resolver(&[("TOKEN", "from env"), ("EMPTY", "")], folder.path());
+        assert_eq!(resolver.value("a", "env:TOKEN").unwrap().expose(), "from env");
+        assert_eq!(resolver.value("b", "file:token").unwrap().expose(), "from a file");
+        for (from, said) in [
+            ("env:MISSING", "the secret `x` is not set: there is no environment variable MISSING"),
+            ("env:EMPTY", "the secret `x` is empty: so is the environment variable EMPTY"),
+            ("file:empty", "the secret `x` is empty"),
+            ("file:nowhere", "the secret `x` can't be read from"),
+            ("file:binary", "the secret `x` is no text"),
+            ("file:large", "the secret `x` has 65537 bytes"),
+            ("gcp:x", "the secret `x` comes from `gcp:x`, which is no place"),
+        ] {
+            let error = resolver.value("x", from).unwrap_err();
+            assert!(error.message.starts_with(said), "{error}");
+            assert!(!error.help.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_failure_is_told_and_a_value_is_fetched_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let resolver = resolver(&[("PATH", "/usr/bin:/bin")], folder.path());
+        let counting = "command:sh -c 'echo x >> count; echo value'";
+        let wanted = [("a", "env:A"), ("b", counting), ("c", "file:c"), ("b", counting)];
+        let missing = resolver.missing(&wanted);
+        let told = missing.iter().map(|error| error.message.chars().take(14).collect::<String>());
+        assert_eq!(told.collect::<Vec<_>>(), ["the secret `a`", "the secret `c`"]);
+        assert_eq!(resolver.value("b", counting).unwrap().expose(), "value");
+        assert_eq!(std::fs::read_to_string(folder.path().join("count")).unwrap(), "x\n");
+        assert!(!format!("{resolver:?}").contains("value\""));
+    }
+}

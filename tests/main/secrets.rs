@@ -1,0 +1,152 @@
+//! Secrets: where they come from, who gets them, and that nobody sees them.
+
+use std::path::Path;
+
+use crate::environment::{TestEnvironment, failure, outcomes};
+
+/// Made by age-keygen and age 1.1.1 for this test: the key, and `token = "age-kept-value-4711"` encrypted to it.
+const AGE_KEY: &str = "AGE-SECRET-KEY-1J8MCPWJLGWY5JL4T44558EZ7R62PL22LCP7MP270QKW0X9EFZTHSNGGTWX";
+const AGE_FILE: &str = "-----BEGIN AGE ENCRYPTED FILE-----
+YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUxOSBwdVZ0TG0wanBVWmMzR3NY
+ekd2NnJPYzNKR2NCNEFSNVpBUDA5b3duOW1FCmF6WEJEdFJvRVJDWDdrRVBSU2V1
+RjlOUWxCbzQxNTF6Y0hhc3pxSXhDQTAKLS0tIFVOQjBvYU1NdmFmb2JCVWtyWWtn
+UUhPTHhIZ1dVY2M4bklIM2pDZUF0RVEKvNWlGcR/SFUZjX/uo3KIRHYTvHzSD5dd
+PcyaCy7BSvAW8kNHwOZIQarJxUyhp7JvNcuzu0Jz/2oXQRVqBw4=
+-----END AGE ENCRYPTED FILE-----
+";
+
+/// Values with their base64, and their hex as far as it says something.
+const VALUES: [[&str; 3]; 3] = [
+    ["printed-by-a-program", "cHJpbnRlZC1ieS1hLXByb2dyYW0", "7072696e7465642d62792d612d70726f6772616d"],
+    ["age-kept-value-4711", "YWdlLWtlcHQtdmFsdWUtNDcxM", "6167652d6b6570742d76616c75652d34373131"],
+    ["read-from-a-file-0815", "cmVhZC1mcm9tLWEtZmlsZS0wODE1", "726561642d66726f6d2d612d66696c652d30383135"],
+];
+
+const PIPELINE: &str = r#"
+schema = 1
+[pipeline]
+name = "secrets"
+[secrets.printed]
+from = "command:sh -c 'echo asked >> asked; cat ../printed.txt'"
+[secrets.encrypted]
+from = "age:ci.age#token"
+[secrets.plain]
+from = "file:../plain.txt"
+[stages.uses]
+uses = "command"
+[stages.uses.with]
+secret-env = { PRINTED = "printed", ENCRYPTED = "encrypted", PLAIN = "plain" }
+capture = "said"
+run = '''
+test "$(echo "$PRINTED $ENCRYPTED $PLAIN" | cksum)" = "1462688860 63" || exit 9
+for value in "$PRINTED" "$ENCRYPTED" "$PLAIN"; do
+  echo "plain $value"; echo "error $value" >&2
+  printf %s "$value" | base64; printf 'user:%s' "$value" | base64; printf %s "$value" | od -An -v -tx1 | tr -d ' \n'; echo
+  printf '%s\n' "$value" | fold -w 8
+done
+echo "$PRINTED" > left-behind.txt
+'''
+[stages.uses.permissions]
+process = ["sh"]
+write = ["."]
+secrets = ["printed:env", "encrypted", "plain"]
+[stages.finds]
+uses = "command"
+needs = ["uses"]
+with = { run = "cat left-behind.txt; echo found" }
+[stages.finds.permissions]
+process = ["sh"]
+read = ["."]
+"#;
+
+fn environment(pipeline: &str) -> TestEnvironment {
+    let mut environment = TestEnvironment::with_pipeline(pipeline);
+    environment.write("ci.age", AGE_FILE);
+    environment.write("../printed.txt", "printed-by-a-program\n");
+    environment.write("../plain.txt", "read-from-a-file-0815\n");
+    environment.set("STAGEWRIGHT_AGE_IDENTITY", AGE_KEY);
+    environment
+}
+
+/// The files below a folder in which one of the values stands, in one of its spellings.
+fn files_with_values(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files_with_values(&path));
+            continue;
+        }
+        let content = std::fs::read(&path).expect("a file");
+        found.extend(spelled_in(&content).map(|spelled| format!("{spelled} in {}", path.display())));
+    }
+    found
+}
+
+fn spelled_in(content: &[u8]) -> impl Iterator<Item = &'static str> {
+    let stands = |spelled: &&str| content.windows(spelled.len()).any(|window| window == spelled.as_bytes());
+    VALUES.as_flattened().iter().copied().filter(stands)
+}
+
+#[test]
+fn a_stage_gets_secrets_from_everywhere_and_nobody_sees_them() {
+    let environment = environment(PIPELINE);
+    let ended = environment.run(&["run", "--format", "json"]).exits(0);
+    let shown = format!("{}{}", ended.stdout, ended.stderr);
+    assert_eq!(spelled_in(shown.as_bytes()).collect::<Vec<_>>(), Vec::<&str>::new(), "{shown}");
+    assert!(shown.contains("plain ***") && shown.contains("error ***") && shown.contains("found"), "{shown}");
+    let logs = environment.run(&["logs", "latest", "uses"]).exits(0).stdout;
+    assert!(!logs.contains("printed-") && !logs.contains("-program"), "a wrapped value shows nothing of it: {logs}");
+    assert_eq!(environment.run(&["logs", "latest", "finds"]).exits(0).stdout, "***\nfound\n");
+    let kept = files_with_values(&environment.root().join(".stagewright"));
+    assert_eq!(kept, Vec::<String>::new());
+    // What the test looks for is there to be found.
+    assert_eq!(spelled_in(environment.read("left-behind.txt").as_bytes()).count(), 1);
+    assert_eq!(environment.read("asked"), "asked\n", "one run asks once");
+}
+
+#[test]
+fn all_that_is_missing_is_named_before_anything_starts() {
+    let pipeline = PIPELINE
+        .replace("file:../plain.txt", "env:NOT_SET_ANYWHERE")
+        .replace("cat ../printed.txt'", "cat ../printed.txt; echo locked: no agent >&2; exit 4'")
+        .replace("ci.age#token", "ci.age#other");
+    let ended = environment(&pipeline).run(&["run"]).exits(4);
+    for part in [
+        "3 secrets can't be had",
+        "the secret `printed` can't be fetched: `sh` ended with exit code 4: locked: no agent",
+        "the secret `encrypted` is not in ci.age: there is no key `other`",
+        "the secret `plain` is not set: there is no environment variable NOT_SET_ANYWHERE",
+        "export NOT_SET_ANYWHERE",
+    ] {
+        assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("printed-by-a-program"));
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn a_secret_for_requests_is_not_handed_to_a_program() {
+    let environment = environment(&PIPELINE.replace("printed:env", "printed:header"));
+    let (code, events) = environment.events(&["run"]);
+    assert_eq!((code, outcomes(&events)["uses"].as_str()), (1, "errored"));
+    let failure = failure(&events, "uses");
+    assert_eq!(failure["kind"], "denied");
+    assert_eq!(
+        failure["help"],
+        r#"change in [stages.uses.permissions]: secrets = ["encrypted", "plain", "printed:env", "printed:header"]"#
+    );
+}
+
+#[test]
+fn a_use_that_there_is_not_is_no_pipeline() {
+    let ended = environment(&PIPELINE.replace("printed:env", "printed:stdin")).run(&["validate"]).exits(3);
+    assert!(ended.stderr.contains("unknown-secret-use") && ended.stderr.contains("printed:header"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_secret_too_short_to_be_masked_is_warned_of() {
+    let environment = environment(&PIPELINE.replace("cat ../printed.txt", "echo abc").replace("|| exit 9", "|| true"));
+    let ended = environment.run(&["run"]).exits(0);
+    assert!(ended.stderr.contains("the secret `printed` is shorter than 4 bytes"), "{}", ended.stderr);
+}
