@@ -1,5 +1,6 @@
 //! Ctrl-C: nothing is left running.
 
+use std::path::Path;
 use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -15,6 +16,7 @@ uses = "misbehave"
 with = { way = "cling", target = "pids" }
 [stages.cling.permissions]
 process = ["sh"]
+write = ["."]
 [finally.clean]
 uses = "noop"
 "#;
@@ -23,14 +25,31 @@ fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("not 0")
 }
 
+/// The run, once a shell of its stage is at work.
 fn start(environment: &TestEnvironment) -> (Child, Vec<Pid>) {
     let child = environment.start(&["run", "--format", "json"]);
-    let pids = eventually("the shell writes its process ids", || {
+    (child, at_work(environment))
+}
+
+/// The processes of a stage, once its shell has said that it is at work. What numbers they know themselves by means
+/// nothing out here, so they are found by the folder that they are in.
+fn at_work(environment: &TestEnvironment) -> Vec<Pid> {
+    eventually("the shell says that it is at work", || {
         let text = std::fs::read_to_string(environment.root().join("pids")).ok()?;
-        let pids = text.split_whitespace().filter_map(|word| Pid::from_raw(word.parse().ok()?)).collect::<Vec<_>>();
-        (pids.len() == 2 && text.ends_with('\n')).then_some(pids)
+        let processes = programs_in(&environment.root());
+        (text.ends_with('\n') && !processes.is_empty()).then_some(processes)
+    })
+}
+
+/// Shells and what they started, in this folder.
+fn programs_in(folder: &Path) -> Vec<Pid> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let here = all.filter(|process| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder));
+    let programs = here.filter(|process| {
+        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+        ["sh", "dash", "sleep"].contains(&name.trim())
     });
-    (child, pids)
+    programs.filter_map(|process| Pid::from_raw(process.file_name()?.to_str()?.parse().ok()?)).collect()
 }
 
 fn is_gone(pid: Pid) -> bool {
@@ -63,6 +82,7 @@ fn once_is_graceful_and_runs_finally_stages() {
         with = { run = "trap 'echo bye; exit 3' TERM; echo $$ $$ > pids; while :; do sleep 0.1; done" }
         [stages.wait.permissions]
         process = ["sh"]
+        write = ["."]
         [finally.clean]
         uses = "noop"
         "#,
@@ -90,6 +110,7 @@ fn a_killed_engine_takes_its_children_along_and_its_run_can_be_gone_on_with() {
         with = { run = "test -f marker && exit 0; echo $$ $$ > pids; sleep 1000" }
         [stages.second.permissions]
         process = ["sh"]
+        write = ["."]
         "#,
     );
     let (mut child, pids) = start(&environment);
@@ -125,6 +146,7 @@ uses = "misbehave"
 with = { way = "cling", target = "pids" }
 [stages.cling.permissions]
 process = ["sh"]
+write = ["."]
 [finally.clean]
 uses = "noop"
 "#;
@@ -137,10 +159,7 @@ fn whatever_a_stage_does_a_run_that_is_cancelled_ends_within_the_bound() {
     for (signals, bound) in [(1, 20), (2, 5)] {
         let _ = std::fs::remove_file(environment.root().join("pids"));
         let child = environment.start(&["run", "--jobs", "4", "--format", "json"]);
-        let pids = eventually("the shell writes its process ids", || {
-            let text = std::fs::read_to_string(environment.root().join("pids")).ok()?;
-            text.ends_with('\n').then(|| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        });
+        let pids = at_work(&environment);
         let start = std::time::Instant::now();
         for _ in 0..signals {
             kill_process(pid_of(&child), Signal::INT).unwrap();
@@ -150,7 +169,6 @@ fn whatever_a_stage_does_a_run_that_is_cancelled_ends_within_the_bound() {
         // What the machine adds when it is busy is none of the engine's doing: twice the bound, and not for ever.
         assert!(start.elapsed().as_secs() <= 2 * bound, "{:?} after {signals} times Ctrl-C", start.elapsed());
         for pid in pids {
-            let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
             eventually("the stage's processes are gone", || is_gone(pid).then_some(()));
         }
         let clean = ended.stdout.lines().find(|line| line.contains("stage-ended") && line.contains("clean")).unwrap();

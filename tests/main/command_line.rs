@@ -20,6 +20,7 @@ needs = ["hello"]
 with = { run = "echo oh no >&2; exit 3" }
 [stages.fails.permissions]
 process = ["sh"]
+read = ["."]
 "#;
 
 #[test]

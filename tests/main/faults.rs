@@ -20,6 +20,7 @@ needs = ["small"]
 with = { run = "if ! test -f quiet; then yes talk | head -c 4000000; fi; echo done" }
 [stages.talk.permissions]
 process = ["sh"]
+read = ["."]
 [stages.after]
 uses = "noop"
 needs = ["talk"]
@@ -112,6 +113,7 @@ fn several_engines_share_one_store_and_none_drives_the_run_of_another() {
         with = { run = "while ! test -f go; do sleep 0.05; done" }
         [stages.wait.permissions]
         process = ["sh"]
+        read = ["."]
         [stages.many]
         uses = "noop"
         needs = ["wait"]

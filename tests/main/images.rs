@@ -19,45 +19,45 @@ name = "images"
 
 [stages.compile]
 uses = "command"
-with = { argv = ["rustc", "-C", "target-feature=+crt-static", "-C", "panic=abort", "-o", "hello", "hello.rs"] }
+with = { argv = ["rustc", "-C", "target-feature=+crt-static", "-C", "panic=abort", "-o", "out/hello", "hello.rs"] }
 [stages.compile.permissions]
 process = ["rustc"]
 read = ["hello.rs"]
-write = ["hello"]
+write = ["out"]
 env = ["RUSTUP_HOME", "RUSTUP_TOOLCHAIN"]
 
 [stages.first]
 uses = "build-image"
 needs = ["compile"]
 [stages.first.with]
-files = [{ from = "hello", to = "/hello" }, { from = "assets", to = "/assets" }]
+files = [{ from = "out/hello", to = "/hello" }, { from = "assets", to = "/assets" }]
 entrypoint = ["/hello"]
 tags = ["1.0"]
 layout = "images/first"
 strict = true
 [stages.first.permissions]
-read = ["hello", "assets"]
+read = ["out", "assets"]
 write = ["images/first"]
 
 [stages.disturb]
 uses = "command"
 needs = ["first"]
-with = { run = "touch -d 2001-02-03 hello assets/*; chmod g+w,o-r assets/*; mv assets/a x; mv x assets/a" }
+with = { run = "touch -d 2001-02-03 out/hello assets/*; chmod g+w,o-r assets/*; mv assets/a assets/x; mv assets/x assets/a" }
 [stages.disturb.permissions]
 process = ["sh"]
-write = ["hello", "assets"]
+write = ["out", "assets"]
 
 [stages.second]
 uses = "build-image"
 needs = ["disturb"]
 [stages.second.with]
-files = [{ from = "hello", to = "/hello" }, { from = "assets", to = "/assets" }]
+files = [{ from = "out/hello", to = "/hello" }, { from = "assets", to = "/assets" }]
 entrypoint = ["/hello"]
 tags = ["1.0"]
 layout = "images/second"
 strict = true
 [stages.second.permissions]
-read = ["hello", "assets"]
+read = ["out", "assets"]
 write = ["images/second"]
 
 [stages.push]

@@ -15,7 +15,7 @@ with = { run = "echo started >> starts; test -f go || sleep 1000" }
 [stages.publish.permissions]
 process = ["sh"]
 net = ["https://example.org"]
-write = ["starts"]
+write = ["."]
 [stages.after]
 uses = "noop"
 needs = ["publish"]
@@ -123,6 +123,7 @@ fn a_resume_runs_only_what_is_missing_and_from_names_more() {
         with = { run = "test -f go" }
         [stages.two.permissions]
         process = ["sh"]
+        read = ["."]
         [stages.three]
         uses = "noop"
         needs = ["two"]
@@ -171,6 +172,7 @@ uses = "command"
 with = { run = "echo ${{ inputs.name }} >> starts; while ! test -f go-${{ inputs.name }}; do sleep 0.05; done" }
 [stages.work.permissions]
 process = ["sh"]
+write = ["."]
 "#;
 
 fn begun(environment: &TestEnvironment, name: &str) {

@@ -111,7 +111,11 @@ pub(super) fn protect(confinement: &Confinement) -> Result<(), RootError> {
             attach(&Tree { fd, path: path.to_owned(), folder: path.is_dir() })?;
         }
     }
-    let hidden = confinement.places.iter().filter(|place| place.source == Source::Nothing);
+    let places = &confinement.places;
+    // What was mounted over it is another place's, and has the access of that.
+    let covered = |at: usize| places[at + 1..].iter().any(|later| later.path == places[at].path);
+    let hidden = places.iter().enumerate().filter(|(at, place)| place.source == Source::Nothing && !covered(*at));
+    let hidden = hidden.map(|(_, place)| place);
     for path in hidden.map(|place| place.path.as_path()).filter(|path| path.is_dir()).chain([Path::new("/")]) {
         let mount = open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLOEXEC);
         mount

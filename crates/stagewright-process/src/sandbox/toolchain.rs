@@ -193,15 +193,13 @@ impl Tools<'_> {
         }
     }
 
-    /// Folders that hold other things than one toolchain.
+    /// Folders that hold other things than one toolchain: credentials, or what other programs keep.
     fn is_shared(&self, prefix: &Path) -> bool {
-        let home = self.home();
-        let homes = home.into_iter().flat_map(|home| [home.join(".local"), home.join(".cargo"), home.to_owned()]);
         let above = |of: &Path| of.starts_with(prefix);
-        prefix.parent().is_none()
-            || home.is_some_and(above)
-            || above(self.workspace)
-            || homes.into_iter().any(|one| one == prefix)
+        let named = prefix.file_name().is_some_and(|name| name == ".cargo" || name == ".local");
+        let cargo_home = self.folder("CARGO_HOME", ".cargo").is_some_and(|home| home == prefix);
+        let root = prefix.parent().is_none();
+        root || named || cargo_home || self.home().is_some_and(above) || above(self.workspace)
     }
 
     /// What well-known programs want beside themselves.
@@ -357,6 +355,20 @@ mod tests {
             (".rustup", Provision::Execute),
         ];
         assert_eq!(found(&[cargo], home.path()), expected.map(|(path, how)| (path.to_owned(), how)));
+    }
+
+    #[test]
+    fn a_home_of_cargo_elsewhere_is_no_toolchain_either() {
+        let home = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let cargo = program(&elsewhere.path().join("rust/bin/cargo"));
+        let env = BTreeMap::from([
+            ("HOME".to_owned(), home.path().display().to_string()),
+            ("CARGO_HOME".to_owned(), elsewhere.path().join("rust").display().to_string()),
+        ]);
+        let found = needs(&[cargo], Tools { env: &env, workspace: Path::new("/work") });
+        let executable = found.iter().filter(|need| need.how == Provision::Execute).map(|need| need.path.as_path());
+        assert_eq!(executable.collect::<Vec<_>>(), [elsewhere.path().join("rust/bin")]);
     }
 
     #[test]

@@ -270,6 +270,16 @@ fn a_link_in_the_workspace_leads_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_workspace_can_be_granted_as_a_whole() {
+    let mut world = world();
+    let source = Source::Below(world.work.clone(), ".".into());
+    world.confinement.places.push(Place { path: world.work.clone(), source, access: Some(Access::Write) });
+    let (said, status) = says(&world, "cat closed && echo new > new").await;
+    assert!(status.success() && said.contains("for nobody"), "{said}");
+    assert!(world.work.join("new").exists());
+}
+
+#[tokio::test]
 async fn what_may_only_be_read_may_not_be_started() {
     let world = world();
     for folder in ["src", "out"] {
