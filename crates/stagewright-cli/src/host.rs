@@ -14,7 +14,7 @@ use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
     Description, HostConfig, Manifest, PluginError, PluginHost, SandboxConfig, SecretSource,
 };
-use stagewright_process::sandbox::{Missing, missing};
+use stagewright_process::sandbox::{Missing, Need, missing};
 use tokio::runtime::Runtime;
 
 use crate::error::CommandError;
@@ -101,6 +101,12 @@ impl Host {
         self.unsandboxed.as_ref()
     }
 
+    /// What a stage's programs take of the machine beyond its grants.
+    pub(crate) fn tools(&self, stage: &Stage) -> Vec<Need> {
+        let variables = stage.env.iter().map(|(name, value)| (name.clone(), value.source().to_owned())).collect();
+        self.plugins.tools(&stage.permissions, &variables)
+    }
+
     /// For the engine.
     pub(crate) fn runner(&self) -> Arc<dyn StageRunner> {
         Arc::new(self.plugins.clone())
@@ -184,6 +190,9 @@ impl Host {
                 file.name, missing.what
             ))
             .hint(missing.help.clone()));
+        }
+        if let Some(missing) = &self.unsandboxed {
+            let _ = writeln!(std::io::stderr(), "warning: programs run without a sandbox: {}", missing.what);
         }
         let described = self.describe_all(plan)?;
         for (stage, target) in wanted().flat_map(|stage| stage.compensate.iter().map(move |&target| (stage, target))) {

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::capability::workspace::Workspace;
 use crate::error::{CapabilityError, ErrorCode};
+use crate::limits::DEFAULT_PROCESSES;
 use crate::net::background::Background;
 use crate::net::forward::forward;
 use crate::net::gate::Gate;
@@ -27,8 +28,7 @@ use crate::stop::{Stopped, Switch};
 
 mod places;
 
-/// Processes of an attempt, when the stage names no other number.
-const DEFAULT_PROCESSES: u32 = 2048;
+pub(crate) use places::tools;
 
 /// Where sandboxes live.
 #[derive(Clone, Debug)]

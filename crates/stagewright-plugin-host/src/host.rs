@@ -13,7 +13,8 @@ use stagewright_engine::{
     AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, FailureKind, Interrupt, Observation,
     Outcome, Problem, StageRunner,
 };
-use stagewright_model::{PluginRef, Trust};
+use stagewright_model::{Permissions, PluginRef, ProcessRule, Trust};
+use stagewright_process::sandbox::Need;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
@@ -26,15 +27,15 @@ use crate::capability::environment::Environment;
 use crate::capability::gate::Gates;
 use crate::capability::http::{DEFAULT_REQUESTS, Http, OwnOrigins, Quota, client};
 use crate::capability::outputs::Outputs;
-use crate::capability::process::Processes;
+use crate::capability::process::{Processes, program_environment};
 use crate::capability::registry::Images;
 use crate::capability::secrets::{SecretSource, Secrets};
 use crate::capability::service::{Services, Started};
 use crate::capability::workspace::Workspace;
-use crate::confine::{Blueprint, SandboxConfig};
+use crate::confine::{Blueprint, SandboxConfig, tools};
 use crate::denial::Denials;
 use crate::error::CapabilityError;
-use crate::limits::{DEFAULT_LOG, DEFAULT_MEMORY, MemoryLimiter};
+use crate::limits::{DEFAULT_BOUNDS, DEFAULT_LOG, DEFAULT_MEMORY, MemoryLimiter};
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::native::Natives;
@@ -174,6 +175,14 @@ impl PluginHost {
         }
     }
 
+    /// What programs that are granted take of the machine beyond the system's own files and the stage's grants: their
+    /// toolchains. `variables`: the stage's own. Rules that mean nothing need nothing.
+    pub fn tools(&self, permissions: &Permissions, variables: &BTreeMap<String, String>) -> Vec<Need> {
+        let rules = permissions.process.iter().filter_map(|rule| ProcessRule::parse(rule).ok()).collect::<Vec<_>>();
+        let environment = program_environment(&self.0.config.environment, &permissions.env, variables);
+        tools(&rules, &environment, &self.0.config.workspace)
+    }
+
     /// What the plugin finds wrong with a `with` table.
     ///
     /// Strings that hold `${{ }}` have no value yet. The plugin sees them as they stand, and what it says of a place
@@ -222,7 +231,8 @@ impl Inner {
             self.masker.add_foreign(&value);
         }
         let masker = self.masker.fork();
-        let log = AttemptLog::new(output, masker.clone(), supervisor.switch.clone(), limit);
+        let lines = bound(request.limits.log_lines, DEFAULT_BOUNDS.limits.log_lines);
+        let log = AttemptLog::new(output, masker.clone(), supervisor.switch.clone(), limit).bounded(lines);
         let report = match request.trust.clone() {
             Trust::Component => self.run_component(request, &mut supervisor, log).await,
             Trust::Native { digest } => self.run_native(request, &digest, &mut supervisor, log).await,
@@ -310,7 +320,9 @@ impl Inner {
         let policy = Policy::new(&request.table, &request.permissions, &config.package_hosts, &config.reserved)?;
         let policy = Arc::new(policy);
         let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
-        let workspace = Workspace::new(self.root.clone(), policy.clone(), memory);
+        let limits = request.limits;
+        let workspace = Workspace::new(self.root.clone(), policy.clone(), memory)
+            .bounded(bound(limits.workspace, DEFAULT_BOUNDS.limits.workspace));
         let own = OwnOrigins::default();
         let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
         let rehearsal = request.rehearsal;
@@ -357,13 +369,16 @@ impl Inner {
                 own: own.clone(),
                 rehearsal,
                 effects: effects.clone(),
-                quota: Quota::new(DEFAULT_REQUESTS, memory, policy.clone()),
+                quota: Quota::new(
+                    limits.requests.map_or(DEFAULT_REQUESTS, |requests| requests as usize),
+                    memory,
+                    policy.clone(),
+                ),
             },
-            artifacts: Arc::new(Artifacts::new(
-                config.artifacts.clone(),
-                request.run.0.clone(),
-                request.stage_id.clone(),
-            )),
+            artifacts: Arc::new(
+                Artifacts::new(config.artifacts.clone(), request.run.0.clone(), request.stage_id.clone())
+                    .bounded(bound(limits.artifacts, DEFAULT_BOUNDS.limits.artifacts)),
+            ),
             images: Images {
                 registry: config.registry.clone(),
                 policy: policy.clone(),
@@ -396,6 +411,11 @@ impl Inner {
             log,
         })
     }
+}
+
+/// A limit of the stage's, or else the usual one, or else none.
+fn bound(own: Option<u64>, usual: Option<u64>) -> u64 {
+    own.or(usual).unwrap_or(u64::MAX)
 }
 
 /// Why a plugin with this digest isn't the one that was asked for; none when it is.

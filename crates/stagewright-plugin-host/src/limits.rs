@@ -1,7 +1,9 @@
 //! Memory and time: what a guest may use of them, and how it is held to that.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stagewright_engine::{Failure, FailureKind};
@@ -20,13 +22,15 @@ pub const DEFAULT_BOUNDS: Bounds = Bounds {
     limits: Limits {
         cpu: None,
         process_memory: None,
-        processes: None,
-        log_lines: None,
-        artifacts: None,
-        workspace: None,
-        requests: None,
+        processes: Some(DEFAULT_PROCESSES),
+        log_lines: Some(2_000_000),
+        artifacts: Some(16 << 30),
+        workspace: Some(16 << 30),
+        requests: Some(256),
     },
 };
+/// Processes of an attempt, when the stage names no other number.
+pub(crate) const DEFAULT_PROCESSES: u32 = 2048;
 /// How often a guest looks whether it should stop. Measured: an endless loop ended 4 ms after its limit.
 const TICK: Duration = Duration::from_millis(10);
 /// Function references of all tables of a guest: 8 bytes each.
@@ -43,6 +47,51 @@ impl fmt::Display for Bytes {
             Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
             None => write!(f, "{}B", self.0),
         }
+    }
+}
+
+/// Bytes that an attempt may still write somewhere; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    /// As in `[stages.NAME.limits]`.
+    key: &'static str,
+    limit: u64,
+    used: Arc<AtomicU64>,
+}
+
+impl Budget {
+    pub(crate) fn new(key: &'static str, limit: u64) -> Budget {
+        Budget { key, limit, used: Arc::default() }
+    }
+
+    /// Fails when there are not so many left; what was asked for counts all the same.
+    pub(crate) fn take(&self, bytes: u64) -> io::Result<()> {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if used <= self.limit {
+            return Ok(());
+        }
+        let (key, limit) = (self.key, Bytes(self.limit));
+        let message = format!("the stage has written the {limit} that it may: raise `{key}` in its limits");
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, message))
+    }
+}
+
+/// Writes what the budget allows.
+pub(crate) struct Metered<'a, W> {
+    pub(crate) to: W,
+    pub(crate) budget: &'a Budget,
+}
+
+impl<W: io::Write> io::Write for Metered<'_, W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.budget.take(data.len() as u64)?;
+        // What the budget was asked for is written: a short write would be counted twice.
+        self.to.write_all(data)?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }
 
@@ -132,6 +181,18 @@ mod tests {
         let error = limiter.memory_growing(100, 101, None).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&OutOfMemory { asked: 301, limit: 300 }));
         assert!(!limiter.memory_growing(100, 101, Some(100)).unwrap(), "over its own maximum: a refusal, no error");
+    }
+
+    #[test]
+    fn a_budget_is_for_all_that_is_written_with_it() {
+        let budget = Budget::new("workspace", 10);
+        let mut first = Metered { to: Vec::new(), budget: &budget };
+        io::Write::write_all(&mut first, b"12345678").unwrap();
+        let mut second = Metered { to: Vec::new(), budget: &budget };
+        let error = io::Write::write_all(&mut second, b"123").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        assert!(error.to_string().contains("raise `workspace`"), "{error}");
+        assert!(second.to.is_empty());
     }
 
     #[test]

@@ -20,12 +20,20 @@ pub(crate) struct AttemptLog {
     switch: Switch,
     limit: u64,
     written: Arc<AtomicU64>,
+    most_lines: u64,
+    lines: Arc<AtomicU64>,
 }
 
 impl AttemptLog {
     /// `limit`: bytes, line ends included. What goes beyond stops the attempt.
     pub(crate) fn new(output: AttemptOutput, masker: Masker, switch: Switch, limit: u64) -> AttemptLog {
-        AttemptLog { output, masker, switch, limit, written: Arc::default() }
+        let (written, lines) = Default::default();
+        AttemptLog { output, masker, switch, limit, written, most_lines: u64::MAX, lines }
+    }
+
+    /// At most so many lines, too.
+    pub(crate) fn bounded(self, lines: u64) -> AttemptLog {
+        AttemptLog { most_lines: lines, ..self }
     }
 
     /// Secrets to be masked.
@@ -90,8 +98,15 @@ impl AttemptLog {
             let fitting = fitting.count();
             lines.truncate(fitting);
         }
+        let count = lines.len() as u64;
+        let before_lines = self.lines.fetch_add(count, Ordering::Relaxed);
+        let room = self.most_lines.saturating_sub(before_lines);
+        lines.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         if !lines.is_empty() {
             self.output.lines(stream, lines).await;
+        }
+        if count > room {
+            self.switch.stop(Stopped::LogLines(self.most_lines));
         }
         if before.saturating_add(total) > self.limit {
             self.switch.stop(Stopped::LogLimit(self.limit));

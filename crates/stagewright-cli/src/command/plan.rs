@@ -8,6 +8,7 @@ use stagewright_model::{
     Diagnostic, Permission, Permissions, Plan, Sandbox, Stage, StageKind, Trust, is_package_word, remarks,
 };
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
+use stagewright_process::sandbox::{Need, Provision};
 
 use crate::args::{Global, PlanArgs};
 use crate::error::CommandError;
@@ -27,6 +28,7 @@ struct Shown<'a> {
     /// What the policy refuses.
     beyond: Vec<Diagnostic>,
     package_hosts: BTreeMap<String, Vec<String>>,
+    host: &'a Host,
 }
 
 pub(crate) fn plan(
@@ -49,7 +51,7 @@ pub(crate) fn plan(
         policy.impose(&mut plan, &DEFAULT_BOUNDS);
     }
     let package_hosts = package_hosts(&repository.root, &repository.environment);
-    let shown = Shown { plan: &plan, file: &file, described: &described, compared, beyond, package_hosts };
+    let shown = Shown { plan: &plan, file: &file, described: &described, compared, beyond, package_hosts, host: &host };
     match args.json {
         true => writeln!(out, "{:#}", shown.as_json(&inputs))?,
         false => shown.write(&inputs, out)?,
@@ -86,7 +88,7 @@ impl Shown<'_> {
         for (position, (stage, description)) in plan.stages.iter().zip(self.described).enumerate() {
             writeln!(out)?;
             self.write_stage(out, position + 1, stage, description)?;
-            unsandboxed += usize::from(!powers(stage).is_empty());
+            unsandboxed += usize::from(!self.powers(stage).is_empty());
         }
         writeln!(out)?;
         let count = plan.stages.len();
@@ -148,7 +150,8 @@ impl Shown<'_> {
         let limits =
             stage.bounds().entries().into_iter().filter_map(|(key, amount)| Some(format!("{key} {}", amount?)));
         line("limits", limits.collect::<Vec<_>>().join(", "))?;
-        line("unsandboxed", powers(stage))?;
+        line("toolchain", self.toolchain(stage))?;
+        line("unsandboxed", self.powers(stage))?;
         self.notes(stage, description).into_iter().try_for_each(|note| line("note", note))
     }
 
@@ -170,6 +173,38 @@ impl Shown<'_> {
             }
         }
         notes
+    }
+
+    /// What of a stage runs outside of the sandbox; empty when nothing does.
+    fn powers(&self, stage: &Stage) -> String {
+        let programs = stage.permissions.process.join(", ");
+        match (&stage.trust, self.host.unsandboxed()) {
+            (Trust::Native { .. }, _) => "the plugin itself: a native library with the powers of the engine".to_owned(),
+            (Trust::Component, Some(missing)) if !programs.is_empty() => {
+                format!("programs it starts ({programs}): {}", missing.what)
+            }
+            (Trust::Component, _) => String::new(),
+        }
+    }
+
+    fn tools(&self, stage: &Stage) -> Vec<Need> {
+        self.host.tools(stage)
+    }
+
+    /// What the stage's programs see of the machine beside the system's own files.
+    fn toolchain(&self, stage: &Stage) -> String {
+        let tools = self.tools(stage);
+        let of = |how: &[Provision], words: &str| {
+            let paths = tools.iter().filter(|need| how.contains(&need.how)).map(|need| need.path.display().to_string());
+            let paths = paths.collect::<Vec<_>>().join(", ");
+            (!paths.is_empty()).then(|| format!("{words} {paths}"))
+        };
+        let parts = [
+            of(&[Provision::Execute], "starts what is in"),
+            of(&[Provision::Copy], "reads a copy, without secrets, of"),
+            of(&[Provision::Kept, Provision::KeptFile], "has caches of its own at"),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 
     fn as_json(&self, inputs: &BTreeMap<String, Json>) -> Json {
@@ -202,7 +237,8 @@ impl Shown<'_> {
             "permissions": stage.permissions,
             "package-hosts": self.words(stage).collect::<BTreeMap<_, _>>(),
             "limits": limits.collect::<BTreeMap<_, _>>(),
-            "unsandboxed": !powers(stage).is_empty(),
+            "unsandboxed": !self.powers(stage).is_empty(),
+            "toolchain": self.tools(stage).iter().map(|need| json!({ "path": need.path, "how": need.how, "program": need.program })).collect::<Vec<_>>(),
             "notes": self.notes(stage, description),
         })
     }
@@ -220,16 +256,6 @@ fn environment(plan: &Plan, stage: &Stage) -> String {
     match approvers {
         Some(approvers) => format!("{name}, after an approval by {approvers}"),
         None => name.clone(),
-    }
-}
-
-/// What of a stage runs outside of the sandbox; empty when nothing does.
-fn powers(stage: &Stage) -> String {
-    let programs = stage.permissions.process.join(", ");
-    match (&stage.trust, programs.is_empty()) {
-        (Trust::Native { .. }, _) => "the plugin itself: a native library with the powers of the engine".to_owned(),
-        (Trust::Component, false) => format!("programs it starts ({programs})"),
-        (Trust::Component, true) => String::new(),
     }
 }
 

@@ -102,7 +102,11 @@ pub(crate) fn start(
     drive: &DriveArgs,
     new: NewRun,
 ) -> Result<Exit, CommandError> {
-    let NewRun { file, mut plan, host, inputs, source, git, rehearsal, left_out, inherited, way, keep_services } = new;
+    let NewRun { file, mut plan, host, inputs, mut source, git, rehearsal, left_out, inherited, way, keep_services } =
+        new;
+    if let (Json::Object(fields), Some(missing)) = (&mut source, host.unsandboxed()) {
+        fields.insert("unsandboxed".to_owned(), missing.what.clone().into());
+    }
     admit(global, repository, &host, &file, &mut plan, drive.locked)?;
     host.check(&file, &plan, &left_out)?;
     let plugins = host.facts(&plan)?;

@@ -16,6 +16,7 @@ use super::workspace::{FillError, Workspace, copy_and_digest, failed_at};
 use crate::attempt::Attempt;
 use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
+use crate::limits::{Budget, Metered};
 use crate::since_0_1::stagewright::stage::artifacts::{Artifact, Host};
 
 /// Longest name.
@@ -27,6 +28,8 @@ pub(crate) struct Artifacts {
     root: PathBuf,
     run: String,
     stage: String,
+    /// All that the attempt publishes.
+    budget: Budget,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,7 +44,12 @@ struct Record {
 
 impl Artifacts {
     pub(crate) fn new(root: PathBuf, run: String, stage: String) -> Artifacts {
-        Artifacts { root, run, stage }
+        Artifacts { root, run, stage, budget: Budget::new("artifacts", u64::MAX) }
+    }
+
+    /// At most so many bytes are published.
+    pub(crate) fn bounded(self, bytes: u64) -> Artifacts {
+        Artifacts { budget: Budget::new("artifacts", bytes), ..self }
     }
 
     /// A stage that is tried again replaces what it published before; another stage's name is taken.
@@ -94,7 +102,7 @@ impl Artifacts {
 
     fn store(&self, file: &mut impl io::Read) -> io::Result<(String, u64)> {
         let mut draft = draft_beside(&self.blob("sha256:draft"))?;
-        let (digest, size) = copy_and_digest(file, &mut draft)?;
+        let (digest, size) = copy_and_digest(file, &mut Metered { to: &mut draft, budget: &self.budget })?;
         let blob = self.blob(&digest);
         if !blob.exists() {
             draft.as_file().sync_all()?;

@@ -185,10 +185,7 @@ impl Processes {
         effects: Effects,
         blueprint: Option<Blueprint>,
     ) -> Processes {
-        let names = INHERITED.into_iter().chain(policy.inherited_variables().iter().map(String::as_str));
-        let mut environment: BTreeMap<String, String> =
-            names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
-        environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let environment = program_environment(inherited, policy.inherited_variables(), stage);
         let (groups, tasks) = (Groups::default(), JoinSet::new());
         Processes { policy, workspace, root, log, environment, effects, blueprint, confined: None, groups, tasks }
     }
@@ -299,6 +296,20 @@ impl Processes {
             let _ = tokio::time::timeout(COLLECT, confined.sandbox.end()).await;
         }
     }
+}
+
+/// The environment of a stage's programs, before what the plugin adds: of the engine's own what every program has and
+/// what is granted, and the stage's table.
+pub(crate) fn program_environment(
+    inherited: &BTreeMap<String, String>,
+    granted: &[String],
+    stage: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let names = INHERITED.into_iter().chain(granted.iter().map(String::as_str));
+    let mut environment: BTreeMap<String, String> =
+        names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
+    environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));
+    environment
 }
 
 /// Hands output to the guest, up to a number of bytes, without the secrets that it may not read.

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::attempt::Attempt;
 use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::Bytes;
+use crate::limits::{Budget, Bytes, Metered};
 use crate::path::{Pattern, WorkspacePath};
 use crate::policy::Policy;
 use crate::since_0_1::stagewright::stage::workspace::{Entry, Host};
@@ -29,11 +29,18 @@ pub(crate) struct Workspace {
     policy: Arc<Policy>,
     /// No more is read into memory at a time.
     largest: u64,
+    /// All that is written.
+    budget: Budget,
 }
 
 impl Workspace {
     pub(crate) fn new(root: Arc<Dir>, policy: Arc<Policy>, largest: u64) -> Workspace {
-        Workspace { root, policy, largest }
+        Workspace { root, policy, largest, budget: Budget::new("workspace", u64::MAX) }
+    }
+
+    /// At most so many bytes are written.
+    pub(crate) fn bounded(self, bytes: u64) -> Workspace {
+        Workspace { budget: Budget::new("workspace", bytes), ..self }
     }
 
     /// Runs file work off the async threads.
@@ -90,7 +97,7 @@ impl Workspace {
     pub(crate) fn replace<T>(
         &self,
         path: &str,
-        fill: impl FnOnce(&mut File) -> Result<T, FillError>,
+        fill: impl FnOnce(&mut Metered<'_, &mut File>) -> Result<T, FillError>,
     ) -> Result<T, CapabilityError> {
         let path = self.writable(path)?;
         let folder = path.parent().unwrap_or_else(|| path.clone());
@@ -98,7 +105,7 @@ impl Workspace {
         let draft = folder.join(&draft_name());
         let filled = (|| {
             let mut file = self.root.open_with(draft.as_path(), OpenOptions::new().write(true).create_new(true))?;
-            let value = fill(&mut file)?;
+            let value = fill(&mut Metered { to: &mut file, budget: &self.budget })?;
             // A script that is rewritten stays executable.
             if let Ok(before) = self.root.metadata(path.as_path()) {
                 file.set_permissions(before.permissions())?;
@@ -126,7 +133,7 @@ impl Workspace {
         self.root
             .create_dir_all(folder.as_path())
             .and_then(|()| self.root.open_with(path.as_path(), OpenOptions::new().append(true).create(true)))
-            .and_then(|mut file| file.write_all(data))
+            .and_then(|file| Metered { to: file, budget: &self.budget }.write_all(data))
             .map_err(|error| failed("append to", &path, &error))
     }
 

@@ -46,8 +46,7 @@ impl Layout {
             let source = Source::Host(scratch.join("home"));
             places.push(Place { path: home.clone(), source, access: Some(Access::Write) });
         }
-        let tools = Tools { env: &self.environment, workspace: &self.root };
-        for need in needs(&self.programs(), tools) {
+        for need in tools(self.policy.programs(), &self.environment, &self.root) {
             let place = self.meet(&need, home.as_deref(), &scratch);
             places.extend(place.map_err(|error| failed(&format!("prepare {}", need.path.display()), &error))?);
         }
@@ -75,25 +74,6 @@ impl Layout {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         fs::set_permissions(&scratch, private)?;
         fs::canonicalize(scratch)
-    }
-
-    /// The programs that are granted, as files.
-    fn programs(&self) -> Vec<PathBuf> {
-        let path = self.environment.get("PATH").map_or("", String::as_str);
-        let mut found = BTreeSet::new();
-        for rule in self.policy.programs() {
-            match rule.program() {
-                Some(name) if name.contains('/') && !name.starts_with('/') => {}
-                Some(name) => found.extend(which(name, path)),
-                None => {
-                    found.extend(WELL_KNOWN.iter().filter_map(|name| which(name, path)));
-                    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
-                    let entries = folders.filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
-                    found.extend(entries.map(|entry| entry.path()));
-                }
-            }
-        }
-        found.into_iter().collect()
     }
 
     fn meet(&self, need: &Need, home: Option<&Path>, scratch: &Path) -> io::Result<Option<Place>> {
@@ -217,6 +197,26 @@ impl Layout {
         }
         Ok(places)
     }
+}
+
+/// What the programs that are granted need of the machine. `environment`: theirs.
+pub(crate) fn tools(rules: &[ProcessRule], environment: &BTreeMap<String, String>, workspace: &Path) -> Vec<Need> {
+    let path = environment.get("PATH").map_or("", String::as_str);
+    let mut found = BTreeSet::new();
+    for rule in rules {
+        match rule.program() {
+            Some(name) if name.contains('/') && !name.starts_with('/') => {}
+            Some(name) => found.extend(which(name, path)),
+            None => {
+                found.extend(WELL_KNOWN.iter().filter_map(|name| which(name, path)));
+                let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+                let entries = folders.filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+                found.extend(entries.map(|entry| entry.path()));
+            }
+        }
+    }
+    let programs = found.into_iter().collect::<Vec<_>>();
+    needs(&programs, Tools { env: environment, workspace })
 }
 
 /// A path as one name.

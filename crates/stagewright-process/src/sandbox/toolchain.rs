@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::{Access, Place, Rule, Source};
 
 /// Where every program may look: the system's programs and libraries, and the public parts of its configuration.
@@ -83,7 +85,8 @@ pub struct Need {
 }
 
 /// How a need is met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Provision {
     /// The machine's own, to be read and started.
     Execute,
