@@ -75,7 +75,7 @@ fn nothing_is_written_outside_of_what_may_be_written() {
         may put /tmp/scratch
         never put new
         never put ../outside/prize
-        never put ../new
+        put ../new
         never put /new
         never put /usr/bin/new
         never put /usr/local/bin/sh

@@ -106,14 +106,7 @@ fn with_key(program: &str, args: &[&str]) -> Result<()> {
     unsafe {
         check(libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()))?;
         let keyring = libc::KEY_SPEC_SESSION_KEYRING;
-        check(libc::syscall(
-            libc::SYS_add_key,
-            c"user".as_ptr(),
-            KEY.as_ptr(),
-            value.as_ptr(),
-            value.len(),
-            keyring,
-        ))?;
+        check(libc::syscall(libc::SYS_add_key, c"user".as_ptr(), KEY.as_ptr(), value.as_ptr(), value.len(), keyring))?;
     }
     key()?;
     Err(Command::new(program).args(args).exec())
