@@ -272,8 +272,9 @@ fn a_fork_bomb_ends_with_its_stage_and_the_machine_lives() {
     environment.write("src/bomb", "sh src/bomb \"$1\" & sh src/bomb \"$1\" & sleep 600\n");
     let limits = "limits = { processes = 40 }\ntimeout = \"1m\"";
     let failure = fails(&environment, limits, "", &format!("sh src/bomb {word}"));
-    assert_eq!(failure["kind"], "limit", "{failure:#}");
-    assert!(text(&failure["message"]).contains("40 processes"), "{failure:#}");
+    // For users other than root the kernel counts, too: the shells may come to know first.
+    let stopped = failure["kind"] == "limit" && text(&failure["message"]).contains("40 processes");
+    assert!(stopped || log(&environment, "attack").contains("annot fork"), "{failure:#}");
     eventually("the bomb is gone", || (running(&word) == 0).then_some(()));
     write_pipeline(&environment, &[stage("attack", limits, "", "for i in 1 2 3; do sleep 0.1 & done; wait")]);
     environment.run(&["run"]).exits(0);
