@@ -8,6 +8,7 @@ mod command_line;
 mod crash;
 mod environment;
 mod faults;
+mod hostile;
 mod images;
 mod lock;
 mod misbehaving;

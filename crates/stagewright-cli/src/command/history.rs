@@ -5,6 +5,7 @@ use std::io::Write;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
 use stagewright_model::StageIndex;
+use stagewright_report::printable;
 use stagewright_report::summary::duration;
 use stagewright_store::{Filter, RunRow, RunState, Store};
 
@@ -121,11 +122,12 @@ pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut dyn Write
         for attempt in wanted {
             for line in store.read_log(&run, index, attempt) {
                 let line = line?;
+                let text = printable(&line.text);
                 let mark = if line.stream == Stream::Stderr { "!" } else { " " };
                 if one {
-                    writeln!(out, "{}", line.text)?;
+                    writeln!(out, "{text}")?;
                 } else {
-                    writeln!(out, "{:<24}{mark}{}", format!("{} #{attempt}", stages[at].id), line.text)?;
+                    writeln!(out, "{:<24}{mark}{text}", format!("{} #{attempt}", stages[at].id))?;
                 }
             }
         }

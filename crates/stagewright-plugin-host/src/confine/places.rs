@@ -53,6 +53,12 @@ impl Layout {
         places.push(Place { path: self.root.clone(), source: Source::Nothing, access: None });
         places.extend(self.granted(files)?);
         for path in self.policy.reserved() {
+            let target = self.root.join(path.as_path());
+            let above = |place: &&Place| place.path.starts_with(&self.root) && target.starts_with(&place.path);
+            if !files.exists(path) && places.iter().filter(above).any(|place| place.access == Some(Access::Write)) {
+                // Else a program would make it, for git to run its hooks outside of any sandbox. Empty it means nothing.
+                files.make(path)?;
+            }
             // What isn't there needs no hiding, and a place for it could not be made in a folder that is only read.
             if files.exists(path) {
                 let hidden = self.reserved(path, &scratch);
@@ -156,10 +162,11 @@ impl Layout {
     /// it takes a grant of its own to write there.
     fn reserved(&self, path: &WorkspacePath, scratch: &Path) -> io::Result<Vec<Place>> {
         let place = |below: &Path, source, access| Place { path: self.root.join(below), source, access };
-        let history = path.shown() == ".git" && self.root.join(".git").is_dir();
+        let git = path.shown() == ".git";
+        let history = git && self.root.join(".git/config").is_file();
         let granted = |rules: &[String], names: &[&str]| rules.iter().any(|rule| names.contains(&rule.as_str()));
         let below = || Source::Below(self.root.clone(), path.as_path().to_owned());
-        if history && granted(self.policy.writes(), &[".git"]) {
+        if git && self.root.join(".git").is_dir() && granted(self.policy.writes(), &[".git"]) {
             return Ok(vec![place(path.as_path(), below(), Some(Access::Write))]);
         }
         let all = [".", "./", ".git"];

@@ -65,6 +65,29 @@ fn rights(access: Access) -> BitFlags<AccessFs> {
     }
 }
 
+/// Keeps what whoever started the engine left open, such as the lock or the pipe of a shell, from programs.
+pub(super) fn descriptors() -> io::Result<()> {
+    // SAFETY: three numbers; nothing is closed before another program takes this one's place.
+    let marked = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if marked == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Leaves the keys that the kernel holds for the user's session: they are handed down from process to process, whatever
+/// namespaces these are in.
+pub(super) fn keys() -> io::Result<()> {
+    // SAFETY: without a name the call takes no pointer.
+    let joined =
+        unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+    match joined {
+        -1 => match io::Error::last_os_error() {
+            // A kernel that keeps no keys, or a container that allows no use of them.
+            error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
+            error => Err(error),
+        },
+        _ => Ok(()),
+    }
+}
+
 /// Gives up what could undo the sandbox. Programs that are started get no more than is left.
 pub(super) fn powers() -> io::Result<()> {
     for capability in CapabilitySet::all().iter() {

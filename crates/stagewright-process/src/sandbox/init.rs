@@ -17,7 +17,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::monitor::{Deaths, Monitor};
 use super::wire::{Answer, Request, receive, send};
-use super::{Confinement, confine, loopback, root};
+use super::{Confinement, confine, loopback, monitor, root};
 
 /// The body of the hidden subcommand. Standard input is the socket to the engine. Must be called while the process has
 /// one thread.
@@ -31,6 +31,7 @@ pub fn run() -> ExitCode {
 
 /// Makes the namespaces, starts init in them, and cleans up after it.
 fn keep() -> io::Result<()> {
+    confine::descriptors()?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
     let Some((Request::Begin(confinement), _)) = receive(&socket)? else { return Ok(()) };
@@ -97,6 +98,7 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(|error| Failed::at("be ended with the keeper", error))?;
         rustix::process::setsid().map_err(|error| Failed::at("leave the terminal", error))?;
+        confine::keys().map_err(|error| Failed::at("leave the keys of the session", error))?;
         loopback::up().map_err(|error| Failed::at("raise the loopback", error))?;
         let listeners = confinement.listeners.iter().map(|&port| {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
@@ -105,12 +107,12 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
         // SAFETY: as above.
         unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(|error| Failed::at("make a mount namespace", error))?;
-        root::enter(confinement).map_err(|error| Failed::at(error.step, error.source))?;
+        let hiding = root::enter(confinement).map_err(|error| Failed::at(error.step, error.source))?;
         // Nested user namespaces would bring back powers over mounts and networks, and much of the kernel with them.
         // A kernel without the file has no such namespaces.
         let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
         Monitor::bound_numbers(&confinement.limits);
-        root::protect(confinement).map_err(|error| Failed::at(error.step, error.source))?;
+        root::protect(&hiding).map_err(|error| Failed::at(error.step, error.source))?;
         let deaths = Deaths::watch().map_err(|error| Failed::at("watch for ends", error))?;
         confine::resources(&confinement.limits).map_err(|error| Failed::at("set the limits", error))?;
         confine::powers().map_err(|error| Failed::at("drop capabilities", error))?;
@@ -211,9 +213,13 @@ impl Serving<'_> {
             .stdout(Stdio::from(stdout))
             .stderr(Stdio::from(stderr))
             .process_group(0);
-        if let Some(bytes) = self.confinement.limits.memory {
-            // SAFETY: one system call.
-            unsafe { command.pre_exec(move || confine::address_space(bytes)) };
+        let memory = self.confinement.limits.memory;
+        // SAFETY: system calls, and no memory of which somebody else could hold a lock.
+        unsafe {
+            command.pre_exec(move || {
+                monitor::unblock()?;
+                memory.map_or(Ok(()), confine::address_space)
+            });
         }
         command.spawn()
     }

@@ -50,6 +50,17 @@ impl AsFd for Deaths {
     }
 }
 
+/// Undoes for a program what [`Deaths::watch`] does: a shell whose children's ends are kept from it waits for ever.
+pub(super) fn unblock() -> io::Result<()> {
+    // SAFETY: the set is filled before it is read.
+    let result = unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Holds the processes of this namespace to the bounds that the kernel doesn't hold them to.
 pub(super) struct Monitor {
     limits: Limits,

@@ -57,8 +57,8 @@ struct Tree {
 }
 
 /// Leaves the machine's files and enters the sandbox's. To be called in a mount namespace of its own, as init of a pid
-/// namespace of its own.
-pub(super) fn enter(confinement: &Confinement) -> Result<(), RootError> {
+/// namespace of its own. Gives what [`protect`] takes: the folders that hide others.
+pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step(|| "keep mounts apart".into())?;
     let trees = confinement.places.iter().filter_map(|place| tree(place).transpose()).collect::<Result<Vec<_>, _>>()?;
@@ -82,6 +82,7 @@ pub(super) fn enter(confinement: &Confinement) -> Result<(), RootError> {
     }
     memory(Path::new("/dev/shm"), SHARED_MEMORY)?;
     let mut trees = trees.iter().peekable();
+    let mut hiding = Vec::new();
     for place in &confinement.places {
         match &place.source {
             Source::Host(_) | Source::HostIfThere(_) | Source::Below(..) => {
@@ -89,7 +90,7 @@ pub(super) fn enter(confinement: &Confinement) -> Result<(), RootError> {
                     attach(tree)?;
                 }
             }
-            Source::Nothing => nothing(&place.path)?,
+            Source::Nothing => hiding.extend(nothing(&place.path)?),
             Source::Memory(bytes) => memory(&place.path, *bytes)?,
             Source::Link(target) => {
                 folders(place.path.parent().unwrap_or(Path::new("/")))?;
@@ -97,11 +98,11 @@ pub(super) fn enter(confinement: &Confinement) -> Result<(), RootError> {
             }
         }
     }
-    Ok(())
+    Ok(hiding)
 }
 
 /// Takes away what is left to be changed. To be called inside, once everything is set up.
-pub(super) fn protect(confinement: &Confinement) -> Result<(), RootError> {
+pub(super) fn protect(hiding: &[OwnedFd]) -> Result<(), RootError> {
     // Some files here obey whoever has the number of root, whatever they are root of.
     for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
         let path = Path::new(path);
@@ -111,17 +112,11 @@ pub(super) fn protect(confinement: &Confinement) -> Result<(), RootError> {
             attach(&Tree { fd, path: path.to_owned(), folder: path.is_dir() })?;
         }
     }
-    let places = &confinement.places;
-    // What was mounted over it is another place's, and has the access of that.
-    let covered = |at: usize| places[at + 1..].iter().any(|later| later.path == places[at].path);
-    let hidden = places.iter().enumerate().filter(|(at, place)| place.source == Source::Nothing && !covered(*at));
-    let hidden = hidden.map(|(_, place)| place);
-    for path in hidden.map(|place| place.path.as_path()).filter(|path| path.is_dir()).chain([Path::new("/")]) {
-        let mount = open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLOEXEC);
-        mount
-            .map_err(io::Error::from)
-            .and_then(|mount| mount_setattr(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, libc::AT_EMPTY_PATH))
-            .step(|| format!("protect {}", path.display()))?;
+    // By their paths they can't be had: a folder that was granted may lie on top.
+    let root = open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLOEXEC).step(|| "look at the root".into())?;
+    for mount in hiding.iter().chain([&root]) {
+        mount_setattr(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, libc::AT_EMPTY_PATH)
+            .step(|| "protect what hides the machine's files".into())?;
     }
     Ok(())
 }
@@ -217,15 +212,17 @@ fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags)
     made.step(|| format!("make a {kind} file system"))
 }
 
-/// Places below it are still to be made; [`protect`] makes it read-only.
-fn nothing(path: &Path) -> Result<(), RootError> {
+/// Places below it are still to be made; [`protect`] makes it read-only. None for a file.
+fn nothing(path: &Path) -> Result<Option<OwnedFd>, RootError> {
     if path.is_file() {
         // A folder can't be mounted on a file; an empty file hides it as well.
         let null = detach(Path::new("/dev/null"), false)?;
-        return attach(&Tree { fd: null, path: path.to_owned(), folder: false });
+        return attach(&Tree { fd: null, path: path.to_owned(), folder: false }).map(|()| None);
     }
     let fd = file_system("tmpfs", &[("mode", "0755"), ("size", "16m")], MountAttrFlags::empty())?;
-    attach(&Tree { fd, path: path.to_owned(), folder: true })
+    let tree = Tree { fd, path: path.to_owned(), folder: true };
+    attach(&tree)?;
+    Ok(Some(tree.fd))
 }
 
 fn memory(path: &Path, bytes: u64) -> Result<(), RootError> {

@@ -247,7 +247,9 @@ impl Tools<'_> {
     }
 
     fn rust(&self, add: &mut dyn FnMut(PathBuf, Provision)) {
-        if let Some(rustup) = self.folder("RUSTUP_HOME", ".rustup").filter(|folder| folder.is_dir()) {
+        // The variable may be the pipeline's, and grants none of the machine's other folders.
+        if let Some(rustup) = self.folder("RUSTUP_HOME", ".rustup").filter(|folder| folder.join("toolchains").is_dir())
+        {
             add(rustup, Provision::Execute);
         }
         let Some(cargo) = self.folder("CARGO_HOME", ".cargo") else { return };

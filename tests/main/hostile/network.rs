@@ -1,0 +1,139 @@
+//! The network: one port of this machine is granted, and everything else that answers is not.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{repository, tries};
+
+/// Answers every request, and keeps what it was sent.
+struct Server {
+    port: u16,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// `away`: the port to which whoever asks for `/away` is sent.
+    fn new(away: u16) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = seen.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut buffer = [0; 4096];
+                // One that sends nothing has connected all the same.
+                let length = stream.read(&mut buffer).unwrap_or(0);
+                let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                let answer = match said.contains("/away") {
+                    true => format!("302 Found\r\nLocation: http://127.0.0.1:{away}/secret"),
+                    false => "200 OK".to_owned(),
+                };
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+                // Who has gone needs no answer.
+                let _ = write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 8\r\nConnection: close\r\n\r\nwelcome\n");
+            }
+        });
+        Server { port, seen }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+const PROGRAMS: &str = r#"process = ["sh", "tools/hostile", "curl"]"#;
+
+#[test]
+fn a_stage_without_a_network_reaches_nothing() {
+    let environment = repository();
+    let server = Server::new(0);
+    let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    datagrams.set_nonblocking(true).expect("a socket");
+    let (tcp, udp) = (server.port, datagrams.local_addr().expect("an address").port());
+    let script = format!(
+        "may curl --version
+        never tools/hostile tcp 127.0.0.1:{tcp}
+        never tools/hostile tcp [::1]:{tcp}
+        never tools/hostile tcp 169.254.169.254:80
+        never tools/hostile tcp 10.255.255.1:443
+        never tools/hostile udp 10.255.255.53:53
+        never tools/hostile udp 169.254.169.254:53
+        tools/hostile udp 127.0.0.1:{udp}
+        never curl -sS -m 20 http://127.0.0.1:{tcp}/
+        never curl -sS -m 20 http://example.org/
+        never getent hosts example.org
+        never sh -c 'grep -v -e lo: -e \"|\" /proc/net/dev'
+        never test -n \"${{HTTPS_PROXY-}}\""
+    );
+    tries(&environment, PROGRAMS, &script);
+    assert_eq!(server.seen(), Vec::<String>::new());
+    assert!(datagrams.recv(&mut [0; 8]).is_err(), "a datagram came through");
+}
+
+#[test]
+fn what_was_granted_is_reached_and_its_neighbours_are_not() {
+    let environment = repository();
+    let (granted, other) = (Server::new(0), Server::new(0));
+    let (port, closed) = (granted.port, other.port);
+    let script = format!(
+        "may curl -sS -m 20 http://127.0.0.1:{port}/direct
+        may curl -sS -m 20 --noproxy '' http://127.0.0.1:{port}/by-proxy
+        never tools/hostile tcp 127.0.0.1:{closed}
+        never tools/hostile tcp 169.254.169.254:80
+        never tools/hostile udp 10.255.255.53:53
+        asks() {{ curl -sSf -m 20 --noproxy '' \"$@\"; }}
+        never asks http://127.0.0.1:{closed}/
+        never asks http://localhost:{closed}/
+        never asks http://2130706433:{closed}/
+        never asks 'http://[::ffff:127.0.0.1]:{closed}/'
+        never asks http://0.0.0.0:{closed}/
+        never asks http://127.0.0.1:{port}@127.0.0.1:{closed}/
+        never asks -H 'Host: 127.0.0.1:{port}' http://127.0.0.1:{closed}/
+        never asks http://169.254.169.254/latest/meta-data/
+        never asks -p http://127.0.0.1:{closed}/
+        never asks -p http://169.254.169.254/
+        never asks -x socks5h://${{HTTP_PROXY#http://}} http://127.0.0.1:{closed}/"
+    );
+    tries(&environment, &format!("{PROGRAMS}\nnet = [\"http://127.0.0.1:{port}\"]"), &script);
+    assert_eq!(other.seen(), Vec::<String>::new());
+    let seen = granted.seen();
+    assert!(seen.iter().any(|said| said.contains("/direct")) && seen.iter().any(|said| said.contains("/by-proxy")));
+}
+
+#[test]
+fn a_host_that_was_granted_cannot_send_a_program_elsewhere() {
+    let environment = repository();
+    let other = Server::new(0);
+    let granted = Server::new(other.port);
+    let port = granted.port;
+    let script = format!(
+        "may curl -sSf -m 20 -L http://127.0.0.1:{port}/here
+        may curl -sSf -m 20 http://127.0.0.1:{port}/away
+        never curl -sSf -m 20 -L http://127.0.0.1:{port}/away
+        never curl -sSf -m 20 -L --noproxy '' http://127.0.0.1:{port}/away"
+    );
+    tries(&environment, &format!("{PROGRAMS}\nnet = [\"http://127.0.0.1:{port}\"]"), &script);
+    assert_eq!(other.seen(), Vec::<String>::new());
+    assert_eq!(granted.seen().len(), 4);
+}
+
+/// Where many hosts answer at one address, the name in the greeting says which of them it is for.
+#[test]
+fn a_tunnel_to_one_host_cannot_be_used_for_another() {
+    let environment = repository();
+    let server = Server::new(0);
+    let port = server.port;
+    // The server speaks no TLS: what matters is which greetings get there.
+    let script = format!(
+        "tunnel() {{ curl -sSk -m 20 --noproxy '' -x $HTTPS_PROXY --connect-to \"$1:443:localhost:{port}\" https://$1/; }}
+        never tunnel other.test
+        never tunnel localhost
+        may test -n \"$HTTPS_PROXY\""
+    );
+    tries(&environment, &format!("{PROGRAMS}\nnet = [\"https://localhost:{port}\"]"), &script);
+    let seen = server.seen();
+    assert!(seen.iter().any(|said| said.contains("localhost")), "the granted name gets through: {seen:?}");
+    assert!(!seen.iter().any(|said| said.contains("other.test")), "{seen:?}");
+}
