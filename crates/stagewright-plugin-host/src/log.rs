@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stagewright_engine::{AttemptOutput, Problem, Stream};
 
 use crate::mask::{MaskStream, Masker, Reader};
-use crate::report::masked_problem;
+use crate::report::{masked_problem, masked_text};
 use crate::stop::{Stopped, Switch};
 
 /// Longer lines are split.
@@ -40,7 +40,7 @@ impl AttemptLog {
 
     /// How far it is.
     pub(crate) fn progress(&self, message: &str, current: u32, total: Option<u32>) {
-        self.output.progress(self.masker.text(message), current, total);
+        self.output.progress(masked_text(message, &self.masker), current, total);
     }
 
     /// Markdown to be shown with the run.
