@@ -16,3 +16,4 @@ mod production;
 mod recovery;
 mod release;
 mod secrets;
+mod strangers;
