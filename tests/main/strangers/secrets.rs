@@ -147,9 +147,10 @@ fn a_secret_at_the_border_of_what_is_cut_is_masked() {
 #[test]
 fn what_a_release_says_is_masked() {
     let environment = repository();
+    // Only who reaches beyond the machine acts under a token of the environment.
     let place = "environment = \"staging\"";
-    let text_of =
-        pipeline(&[&say("release", "plain")], place, GRANT) + "\n[environments.staging]\ntarget = \"process\"\n";
+    let text_of = pipeline(&[&say("release", "plain")], place, &format!("{GRANT}\nnet = [\"http://127.0.0.1:9\"]"))
+        + "\n[environments.staging]\ntarget = \"process\"\n";
     environment.write("stagewright.toml", &text_of);
     let ended = run(&environment);
     assert_eq!(ended.answers(), ["done"], "{:#?}", ended.events);
