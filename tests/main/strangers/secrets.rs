@@ -61,7 +61,7 @@ fn every_place_and_every_spelling_is_masked() {
         let of_kind = ended.events.iter().filter(|event| event["type"] == kind);
         assert!(of_kind.map(ToString::to_string).filter(|event| event.contains("said ***")).count() >= 1, "{kind}");
     }
-    assert_eq!(ended.ended("stranger")["outputs"]["said"], "said *** so");
+    assert!(text(&ended.ended("stranger")["outputs"]["said"]).starts_with("said ***"), "{shown}");
 }
 
 #[test]
