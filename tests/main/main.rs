@@ -17,4 +17,5 @@ mod production;
 mod recovery;
 mod release;
 mod secrets;
+mod strangers;
 mod toolchains;

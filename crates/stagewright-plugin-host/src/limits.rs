@@ -36,6 +36,10 @@ const TICK: Duration = Duration::from_millis(10);
 /// Function references of all tables of a guest: 8 bytes each.
 const TABLE_ELEMENTS: usize = 1_000_000;
 
+/// Linear memories of a guest: each takes gigabytes of address space, however few of its pages are there. A component
+/// that `wit-component` made has two at most.
+const MEMORIES: usize = 64;
+
 /// Shows a number of bytes as it may be written in TOML.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes(pub(crate) u64);
@@ -116,17 +120,18 @@ impl From<OutOfMemory> for Failure {
     }
 }
 
-/// Bounds the linear memories of one guest, taken together.
+/// Bounds the linear memories of one guest, and its tables, each taken together.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
     limit: u64,
     used: u64,
+    elements: usize,
 }
 
 impl MemoryLimiter {
     /// At most `limit` bytes.
     pub(crate) fn new(limit: u64) -> MemoryLimiter {
-        MemoryLimiter { limit, used: 0 }
+        MemoryLimiter { limit, used: 0, elements: 0 }
     }
 }
 
@@ -144,8 +149,17 @@ impl ResourceLimiter for MemoryLimiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= maximum.unwrap_or(TABLE_ELEMENTS).min(TABLE_ELEMENTS))
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let asked = self.elements.saturating_add(desired.saturating_sub(current));
+        if maximum.is_some_and(|maximum| desired > maximum) || asked > TABLE_ELEMENTS {
+            return Ok(false);
+        }
+        self.elements = asked;
+        Ok(true)
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
     }
 }
 
@@ -193,6 +207,15 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
         assert!(error.to_string().contains("raise `workspace`"), "{error}");
         assert!(second.to.is_empty());
+    }
+
+    #[test]
+    fn tables_count_together() {
+        let mut limiter = MemoryLimiter::new(300);
+        assert!(limiter.table_growing(0, TABLE_ELEMENTS / 2, None).unwrap());
+        assert!(limiter.table_growing(0, TABLE_ELEMENTS / 2, None).unwrap());
+        assert!(!limiter.table_growing(0, 1, None).unwrap());
+        assert!(!MemoryLimiter::new(300).table_growing(0, 2, Some(1)).unwrap(), "over its own maximum");
     }
 
     #[test]

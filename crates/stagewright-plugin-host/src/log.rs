@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stagewright_engine::{AttemptOutput, Problem, Stream};
 
 use crate::mask::{MaskStream, Masker, Reader};
-use crate::report::masked_problem;
+use crate::report::{masked_problem, masked_text};
 use crate::stop::{Stopped, Switch};
 
 /// Longer lines are split.
@@ -48,7 +48,7 @@ impl AttemptLog {
 
     /// How far it is.
     pub(crate) fn progress(&self, message: &str, current: u32, total: Option<u32>) {
-        self.output.progress(self.masker.text(message), current, total);
+        self.output.progress(masked_text(message, &self.masker), current, total);
     }
 
     /// Markdown to be shown with the run.
@@ -167,8 +167,11 @@ impl LineWriter {
     }
 }
 
+/// Without the control characters of 0x80 to 0x9F, which command a terminal, too, and are two bytes each in UTF-8.
 fn text(line: &[u8]) -> String {
-    String::from_utf8_lossy(line).into_owned()
+    let mut text = String::from_utf8_lossy(line).into_owned();
+    text.retain(|character| !matches!(character, '\u{80}'..='\u{9f}'));
+    text
 }
 
 /// The last place at or before `at` that doesn't cut a UTF-8 character in two.
@@ -268,7 +271,7 @@ mod tests {
         let mut writer = log.lines(Stream::Stdout);
         writer.push(b"\x1b[1;3").await;
         writer.push(b"2mgreen\x1b[0m \x1b]0;title\x07tab\there\x08 \x1b]8;;http://x\x1b\\link\n").await;
-        writer.push(b"\x1b]unended\nnext \xc3\xa9\n").await;
+        writer.push(b"\x1b]unended\nnext \xc3\xa9\xc2\x9b\n").await;
         assert_eq!(lines(&mut receiver), ["green tab\there link", "", "next é"]);
     }
 

@@ -58,6 +58,19 @@ impl WorkspacePath {
         Some(WorkspacePath(self.0.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned())))
     }
 
+    /// The folder that it is in, and its name there; the root is `.` in itself.
+    pub(crate) fn split(&self) -> (WorkspacePath, &str) {
+        match self.0.rsplit_once('/') {
+            Some((folder, name)) => (WorkspacePath(folder.to_owned()), name),
+            None => (WorkspacePath(String::new()), self.shown()),
+        }
+    }
+
+    /// From the root down.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').filter(|name| !name.is_empty())
+    }
+
     /// An entry of this folder.
     pub(crate) fn join(&self, name: &str) -> WorkspacePath {
         if self.is_root() { WorkspacePath(name.to_owned()) } else { WorkspacePath(format!("{}/{name}", self.0)) }

@@ -9,10 +9,25 @@ use stagewright_engine::{AttemptEnd, AttemptReport, Failure, Field, Finding, Gat
 
 use crate::mask::Masker;
 
+/// Of one text. What a stage came to is journalled, kept in memory and shown to people as a whole, unlike its log.
+const TEXT: usize = 64 * 1024;
+/// Of the causes of one failure, the nearest.
+const CAUSES: usize = 100;
+
+/// `text` with every secret masked, and cut where it is too long: in this order, since half a secret isn't found.
+pub(crate) fn masked_text(text: &str, masker: &Masker) -> String {
+    let mut text = masker.text(text);
+    if text.len() > TEXT {
+        text.truncate(text.floor_char_boundary(TEXT));
+        text.push_str(" (cut here: too long)");
+    }
+    text
+}
+
 /// `report` with every secret masked.
 pub(crate) fn masked(report: AttemptReport, masker: &Masker) -> AttemptReport {
     let AttemptReport { end, outputs, release } = report;
-    let text = |text: String| masker.text(&text);
+    let text = |text: String| masked_text(&text, masker);
     let outputs = outputs.into_iter().map(|(name, value)| (text(name), masker.json(&value)));
     let release =
         release.map(|ReleaseNote { artifact, url }| ReleaseNote { artifact: text(artifact), url: url.map(text) });
@@ -22,14 +37,16 @@ pub(crate) fn masked(report: AttemptReport, masker: &Masker) -> AttemptReport {
 fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {
     match end {
         AttemptEnd::Succeeded => AttemptEnd::Succeeded,
-        AttemptEnd::Skipped(why) => AttemptEnd::Skipped(masker.text(&why)),
+        AttemptEnd::Skipped(why) => AttemptEnd::Skipped(masked_text(&why, masker)),
         AttemptEnd::Suspended(gate) => AttemptEnd::Suspended(masked_gate(gate, masker)),
         AttemptEnd::Observed(observation) => AttemptEnd::Observed(match observation {
-            Observation::Found(Finding::Applied(what)) => Observation::Found(Finding::Applied(masker.text(&what))),
-            Observation::Found(Finding::Failed(why)) => Observation::Found(Finding::Failed(masker.text(&why))),
+            Observation::Found(Finding::Applied(what)) => {
+                Observation::Found(Finding::Applied(masked_text(&what, masker)))
+            }
+            Observation::Found(Finding::Failed(why)) => Observation::Found(Finding::Failed(masked_text(&why, masker))),
             Observation::Found(Finding::NotStarted) => Observation::Found(Finding::NotStarted),
             Observation::InProgress => Observation::InProgress,
-            Observation::Unknown(why) => Observation::Unknown(masker.text(&why)),
+            Observation::Unknown(why) => Observation::Unknown(masked_text(&why, masker)),
         }),
         AttemptEnd::Unsuccessful(outcome, failure) => {
             AttemptEnd::Unsuccessful(outcome, masked_failure(failure, masker))
@@ -39,19 +56,22 @@ fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {
 
 fn masked_failure(failure: Failure, masker: &Masker) -> Failure {
     Failure {
-        message: masker.text(&failure.message),
-        causes: failure.causes.iter().map(|cause| masker.text(cause)).collect(),
-        help: failure.help.map(|help| masker.text(&help)),
+        message: masked_text(&failure.message, masker),
+        causes: failure.causes.iter().take(CAUSES).map(|cause| masked_text(cause, masker)).collect(),
+        help: failure.help.map(|help| masked_text(&help, masker)),
         ..failure
     }
 }
 
 fn masked_gate(gate: Gate, masker: &Masker) -> Gate {
-    let field =
-        |field: Field| Field { name: masker.text(&field.name), description: masker.text(&field.description), ..field };
+    let field = |field: Field| Field {
+        name: masked_text(&field.name, masker),
+        description: masked_text(&field.description, masker),
+        ..field
+    };
     Gate {
-        message: masker.text(&gate.message),
-        approvers: gate.approvers.iter().map(|who| masker.text(who)).collect(),
+        message: masked_text(&gate.message, masker),
+        approvers: gate.approvers.iter().map(|who| masked_text(who, masker)).collect(),
         fields: gate.fields.into_iter().map(field).collect(),
         ..gate
     }
@@ -61,10 +81,10 @@ fn masked_gate(gate: Gate, masker: &Masker) -> Gate {
 pub(crate) fn masked_problem(problem: Problem, masker: &Masker) -> Problem {
     Problem {
         level: problem.level,
-        code: masker.text(&problem.code),
-        message: masker.text(&problem.message),
-        path: problem.path.map(|path| masker.text(&path)),
-        help: problem.help.map(|help| masker.text(&help)),
+        code: masked_text(&problem.code, masker),
+        message: masked_text(&problem.message, masker),
+        path: problem.path.map(|path| masked_text(&path, masker)),
+        help: problem.help.map(|help| masked_text(&help, masker)),
     }
 }
 
@@ -88,6 +108,23 @@ mod tests {
             release: Some(ReleaseNote { artifact: SECRET.into(), url: Some(format!("https://{SECRET}.example.org")) }),
         };
         says(&format!("{:?}", report.end)) && !says(&format!("{:?}", masked(report, &masker)))
+    }
+
+    #[test]
+    fn what_is_too_long_is_masked_before_it_is_cut() {
+        let masker = Masker::default();
+        masker.add(SECRET, false);
+        let failure = Failure {
+            kind: FailureKind::Reported,
+            message: format!("{}{SECRET}", "é".repeat(TEXT / 2 - 2)),
+            causes: vec![String::new(); 2 * CAUSES],
+            help: None,
+            retryable: false,
+        };
+        let failure = masked_failure(failure, &masker);
+        assert!(failure.message.ends_with("é***") && failure.causes.len() == CAUSES, "{}", failure.message.len());
+        let long = masked_text(&"é".repeat(TEXT), &masker);
+        assert!(long.len() < TEXT + 100 && long.ends_with("é (cut here: too long)"));
     }
 
     #[test]

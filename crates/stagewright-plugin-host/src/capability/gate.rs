@@ -12,6 +12,9 @@ use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::since_0_1::stagewright::stage::gate::{FieldKind as WitFieldKind, Host, HostApproval};
 
+/// Approvers of one question, and its fields: more than a person reads.
+const LISTED: usize = 100;
+
 /// A gate to be.
 #[derive(Clone, Debug)]
 pub struct ApprovalBuilder {
@@ -39,6 +42,9 @@ impl Gates {
         let invalid = |message: &str| Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
         if message.trim().is_empty() {
             return invalid("an approval must say what is to be approved");
+        }
+        if approvers.len().max(fields.len()) > LISTED {
+            return invalid("an approval names at most 100 approvers and 100 fields");
         }
         if approvals == 0 {
             return invalid("an approval takes at least one person");
@@ -148,6 +154,7 @@ mod tests {
         let bad = [
             ApprovalBuilder::new(" ".into()),
             ApprovalBuilder { approvals: 0, ..ApprovalBuilder::new("x".into()) },
+            ApprovalBuilder { approvers: vec![String::new(); LISTED + 1], ..ApprovalBuilder::new("x".into()) },
             ApprovalBuilder { fields: vec![field.clone(), field], ..ApprovalBuilder::new("x".into()) },
         ];
         for approval in bad {

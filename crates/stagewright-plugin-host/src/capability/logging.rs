@@ -9,12 +9,10 @@ use crate::since_0_1::stagewright::stage::logging::{Host, Level};
 /// Arguments to a message: at most as much of each as a reader can take in.
 const FIELD: usize = 4 * 1024;
 
-/// At most as much of a field as [`FIELD`] says, masked before it is cut: half a secret isn't found any more.
+/// At most as much of a field as [`FIELD`] says, masked before it is cut or quoted: neither half a secret nor one with
+/// two kinds of disguise is found any more.
 fn shortened(value: &str, masker: &Masker) -> String {
-    match value.char_indices().nth(FIELD) {
-        None => value.to_owned(),
-        Some(_) => masker.text(value).chars().take(FIELD).collect(),
-    }
+    masker.text(value).chars().take(FIELD).collect()
 }
 
 /// The line, or lines, that a message becomes: the level where it matters, the text, the fields.
@@ -61,6 +59,7 @@ mod tests {
         let value = format!("{}hunter2hunter2", "x".repeat(FIELD - 7));
         assert_eq!(shortened(&value, &masker), format!("{}***", "x".repeat(FIELD - 7)));
         assert_eq!(shortened("short", &masker), "short");
+        assert_eq!(shortened("is hunter2\nhunter2", &masker), "is ***");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::since_0_1::stagewright::stage::types::{Diagnostic, Severity};
 
 /// All outputs of an attempt together, as JSON: they are journalled, and seen by every expression.
 const TOTAL: usize = 1024 * 1024;
-/// One summary.
+/// All summaries of an attempt together.
 const SUMMARY: usize = 1024 * 1024;
 /// Findings of one attempt.
 const PROBLEMS: usize = 10_000;
@@ -26,6 +26,7 @@ pub(crate) struct Outputs {
     values: BTreeMap<String, Json>,
     size: BTreeMap<String, usize>,
     problems: usize,
+    summary: usize,
 }
 
 impl Outputs {
@@ -58,6 +59,20 @@ impl Outputs {
         std::mem::take(&mut self.values)
     }
 
+    /// As much of a summary, masked, as there is room for; none when there was no room for the end of an earlier one.
+    fn admit_summary(&mut self, markdown: &str, masker: &Masker) -> Option<String> {
+        let room = SUMMARY.checked_sub(self.summary)?;
+        self.summary += markdown.len();
+        if markdown.len() <= room {
+            return Some(markdown.to_owned());
+        }
+        // Before it is cut: half a secret isn't found any more.
+        let mut text = masker.text(markdown);
+        text.truncate(text.floor_char_boundary(room));
+        text.push_str("\n\n(cut here: too long)");
+        Some(text)
+    }
+
     /// Counts a finding; false when there were too many already.
     fn admit_problem(&mut self) -> bool {
         self.problems += 1;
@@ -85,14 +100,10 @@ impl Host for Attempt {
         Ok(self.outputs.set(&name, &value, self.log.masker())?)
     }
 
-    async fn summary(&mut self, mut markdown: String) -> wasmtime::Result<()> {
-        if markdown.len() > SUMMARY {
-            // Before it is cut: half a secret isn't found any more.
-            markdown = self.log.masker().text(&markdown);
-            markdown.truncate((0..=SUMMARY).rev().find(|&at| markdown.is_char_boundary(at)).unwrap_or(0));
-            markdown.push_str("\n\n(cut here: too long)");
+    async fn summary(&mut self, markdown: String) -> wasmtime::Result<()> {
+        if let Some(markdown) = self.outputs.admit_summary(&markdown, self.log.masker()) {
+            self.log.summary(markdown).await;
         }
-        self.log.summary(markdown).await;
         Ok(())
     }
 
@@ -115,6 +126,17 @@ mod tests {
         outputs.set("a", "1", &masker).unwrap();
         outputs.set("a", "{\"x\":[\"is hunter22\"]}", &masker).unwrap();
         assert_eq!(outputs.take(), BTreeMap::from([("a".to_owned(), serde_json::json!({ "x": ["is ***"] }))]));
+    }
+
+    #[test]
+    fn summaries_have_room_together_and_are_masked_before_they_are_cut() {
+        let (mut outputs, masker) = (Outputs::default(), Masker::default());
+        masker.add("hunter22", false);
+        assert_eq!(outputs.admit_summary("one", &masker).as_deref(), Some("one"));
+        let long = format!("{}hunter22", "x".repeat(SUMMARY - 7));
+        let cut = outputs.admit_summary(&long, &masker).unwrap();
+        assert!(cut.ends_with("x***\n\n(cut here: too long)") && !cut.contains("hunter"), "{}", &cut[SUMMARY - 20..]);
+        assert_eq!(outputs.admit_summary("more", &masker), None);
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //!
 //! Two checks guard each access: the path as the guest wrote it, and the path that it leads to once symbolic links are
 //! followed. A link that leaves the workspace can't be followed at all: every access goes through a folder handle that
-//! resolves paths beneath itself.
+//! resolves paths beneath itself. What passed the checks is then reached without following links ([`reach`]), since a
+//! program of the stage may exchange them meanwhile.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::fs::{Dir, File, OpenOptions, PermissionsExt as _};
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::attempt::Attempt;
@@ -18,6 +20,8 @@ use crate::limits::{Budget, Bytes, Metered};
 use crate::path::{Pattern, WorkspacePath};
 use crate::policy::Policy;
 use crate::since_0_1::stagewright::stage::workspace::{Entry, Host};
+
+mod reach;
 
 /// Entries of one listing.
 const ENTRIES: usize = 100_000;
@@ -56,12 +60,15 @@ impl Workspace {
     pub(crate) fn open(&self, path: &str) -> Result<File, CapabilityError> {
         let path = WorkspacePath::parse(path)?;
         self.policy.read(&path)?;
-        self.policy.read(&self.real(&path)?)?;
-        let file = self.root.open(path.as_path()).map_err(|error| failed("open", &path, &error))?;
-        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        let real = self.real(&path)?;
+        self.policy.read(&real)?;
+        if self.root.metadata(real.as_path()).is_ok_and(|metadata| metadata.is_dir()) {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` is a folder, not a file")));
         }
-        Ok(file)
+        let (folder, name) = real.split();
+        reach::folder(&self.root, &folder)
+            .and_then(|folder| reach::file(&folder, name, OFlags::RDONLY))
+            .map_err(|error| failed("open", &path, &error))
     }
 
     pub(crate) fn read(&self, path: &str) -> Result<Vec<u8>, CapabilityError> {
@@ -100,22 +107,23 @@ impl Workspace {
         fill: impl FnOnce(&mut Metered<'_, &mut File>) -> Result<T, FillError>,
     ) -> Result<T, CapabilityError> {
         let path = self.writable(path)?;
-        let folder = path.parent().unwrap_or_else(|| path.clone());
-        self.root.create_dir_all(folder.as_path()).map_err(|error| failed("create the folder of", &path, &error))?;
-        let draft = folder.join(&draft_name());
+        let (folder, name) = path.split();
+        let folder =
+            reach::made_folder(&self.root, &folder).map_err(|error| failed("create the folder of", &path, &error))?;
+        let draft = draft_name();
         let filled = (|| {
-            let mut file = self.root.open_with(draft.as_path(), OpenOptions::new().write(true).create_new(true))?;
+            let mut file = folder.open_with(&draft, OpenOptions::new().write(true).create_new(true))?;
             let value = fill(&mut Metered { to: &mut file, budget: &self.budget })?;
             // A script that is rewritten stays executable.
-            if let Ok(before) = self.root.metadata(path.as_path()) {
+            if let Some(before) = folder.symlink_metadata(name).ok().filter(|before| before.is_file()) {
                 file.set_permissions(before.permissions())?;
             }
-            self.root.rename(draft.as_path(), &self.root, path.as_path())?;
+            folder.rename(&draft, &folder, name)?;
             Ok(value)
         })();
         filled.map_err(|error| {
             // It isn't there when it could not be made.
-            let _ = self.root.remove_file(draft.as_path());
+            let _ = folder.remove_file(&draft);
             match error {
                 FillError::Io(error) => failed("write", &path, &error),
                 FillError::Other(error) => error,
@@ -126,24 +134,28 @@ impl Workspace {
     pub(crate) fn append(&self, path: &str, data: &[u8]) -> Result<(), CapabilityError> {
         let path = self.writable(path)?;
         // Unlike a replaced file, this one is written through a link.
-        if let Ok(real) = self.real(&path) {
-            self.policy.write(&real)?;
-        }
-        let folder = path.parent().unwrap_or_else(|| path.clone());
-        self.root
-            .create_dir_all(folder.as_path())
-            .and_then(|()| self.root.open_with(path.as_path(), OpenOptions::new().append(true).create(true)))
+        let path = match self.real(&path) {
+            Ok(real) => {
+                self.policy.write(&real)?;
+                real
+            }
+            Err(error) if error.code == ErrorCode::NotFound => path,
+            Err(error) => return Err(error),
+        };
+        let (folder, name) = path.split();
+        reach::made_folder(&self.root, &folder)
+            .and_then(|folder| reach::file(&folder, name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE))
             .and_then(|file| Metered { to: file, budget: &self.budget }.write_all(data))
             .map_err(|error| failed("append to", &path, &error))
     }
 
     pub(crate) fn remove(&self, path: &str) -> Result<(), CapabilityError> {
         let path = self.writable(path)?;
-        let removed = match self.root.symlink_metadata(path.as_path()) {
-            Ok(metadata) if metadata.is_dir() => self.root.remove_dir_all(path.as_path()),
-            Ok(_) => self.root.remove_file(path.as_path()),
-            Err(error) => Err(error),
-        };
+        let (folder, name) = path.split();
+        let removed = reach::folder(&self.root, &folder).and_then(|folder| match folder.symlink_metadata(name)? {
+            metadata if metadata.is_dir() => folder.remove_dir_all(name),
+            _ => folder.remove_file(name),
+        });
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, &error)),
             _ => Ok(()),
@@ -157,12 +169,15 @@ impl Workspace {
         let mut folders = vec![];
         // A pattern without wildcards is its own base.
         let base = if pattern.matches(pattern.base()) { pattern.base().parent() } else { None };
-        folders.push(base.unwrap_or_else(|| pattern.base().clone()));
-        while let Some(folder) = folders.pop() {
-            if !self.policy.may_list(&folder) {
+        let base = base.unwrap_or_else(|| pattern.base().clone());
+        // Links on the way to the base are followed, as when a file is read; those below it are not.
+        let Ok(real_base) = self.real(&base) else { return Ok(found) };
+        folders.push((base, real_base));
+        while let Some((folder, real)) = folders.pop() {
+            if !self.policy.may_list(&folder) || !self.policy.may_list(&real) {
                 continue;
             }
-            let entries = match self.root.read_dir(folder.as_path()) {
+            let entries = match reach::folder(&self.root, &real).and_then(|folder| folder.entries()) {
                 Ok(entries) => entries,
                 // What isn't there, or vanished meanwhile, holds nothing.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -174,16 +189,23 @@ impl Workspace {
                 let entry = entry.map_err(|error| failed("list", &folder, &error))?;
                 // A name that isn't text can't be passed to a guest.
                 let Ok(name) = entry.file_name().into_string() else { continue };
-                let path = folder.join(&name);
+                let (path, mut real) = (folder.join(&name), real.join(&name));
                 let Ok(own) = entry.metadata() else { continue };
                 let link = own.is_symlink();
                 if own.is_dir() && pattern.reaches_into(&path) {
-                    folders.push(path.clone());
+                    folders.push((path.clone(), real.clone()));
                 }
                 if !pattern.matches(&path) || !self.policy.may_read(&path) {
                     continue;
                 }
-                let Ok(metadata) = (if link { self.root.metadata(path.as_path()) } else { Ok(own) }) else { continue };
+                if link {
+                    let Ok(target) = self.real(&real) else { continue };
+                    real = target;
+                }
+                if !self.policy.may_read(&real) {
+                    continue;
+                }
+                let Ok(metadata) = (if link { self.root.metadata(real.as_path()) } else { Ok(own) }) else { continue };
                 let size = if metadata.is_dir() { 0 } else { metadata.len() };
                 found.push(Entry { path: path.shown().to_owned(), directory: metadata.is_dir(), size });
                 if found.len() > ENTRIES {
@@ -357,7 +379,9 @@ pub(crate) fn failed_at(doing: &str, path: &str, error: &io::Error) -> Capabilit
         io::ErrorKind::NotFound => ErrorCode::NotFound,
         io::ErrorKind::AlreadyExists => ErrorCode::AlreadyExists,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorCode::ResourceExhausted,
-        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => ErrorCode::InvalidArgument,
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => {
+            ErrorCode::InvalidArgument
+        }
         // Also what the folder handle answers to a link that leads outside.
         io::ErrorKind::PermissionDenied => ErrorCode::FailedPrecondition,
         _ => ErrorCode::Internal,

@@ -21,6 +21,8 @@ pub(super) fn spellings(value: &str) -> BTreeSet<Vec<u8>> {
     texts.extend(percent_encoded(value));
     let hex = value.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     texts.extend([hex.to_uppercase(), hex]);
+    let percent = value.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    texts.extend([percent.to_uppercase(), percent]);
     texts.extend(base64(value));
     if value.contains('\n') {
         for line in lines(value) {

@@ -3,13 +3,21 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable, replace_file};
 use crate::error::{CapabilityError, ErrorCode};
+
+/// What a layout is made of, apart from the blobs themselves.
+const PARTS: [&str; 5] = ["oci-layout", "index.json", LOCK, "blobs", "blobs/sha256"];
+
+/// Held by whoever changes `index.json`.
+const LOCK: &str = ".lock";
 
 /// image-spec, annotations: the tag of an entry of `index.json`.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -57,6 +65,7 @@ impl Layout {
 
     /// Makes the layout if it isn't there.
     pub(crate) fn create(&self) -> Result<(), CapabilityError> {
+        self.without_links()?;
         let make = || {
             fs::create_dir_all(self.blobs())?;
             if !self.root.join("oci-layout").exists() {
@@ -83,6 +92,7 @@ impl Layout {
 
     /// The manifest with this digest, whether or not a tag points to it.
     pub(crate) fn by_digest(&self, digest: &str) -> Result<Content, CapabilityError> {
+        self.without_links()?;
         match self.read_manifest(digest) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(CapabilityError::new(ErrorCode::NotFound, format!("{} has no image {digest}", self.name))
@@ -118,8 +128,9 @@ impl Layout {
 
     /// The file of a blob.
     pub(crate) fn blob(&self, descriptor: &Descriptor) -> Result<PathBuf, CapabilityError> {
+        self.without_links()?;
         let path = self.blob_path(&descriptor.digest);
-        if path.is_file() {
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
             return Ok(path);
         }
         Err(CapabilityError::new(ErrorCode::NotFound, format!("{} lacks blob {}", self.name, descriptor.digest))
@@ -133,6 +144,7 @@ impl Layout {
 
     /// Copies a blob in.
     pub(crate) fn put_blob(&self, descriptor: &Descriptor, source: &Path) -> Result<(), CapabilityError> {
+        self.without_links()?;
         let open = || {
             let target = tempfile::Builder::new().permissions(readable()).tempfile_in(self.blobs())?;
             Ok((File::open(source)?, target))
@@ -154,17 +166,35 @@ impl Layout {
         listed: bool,
         tag: Option<&str>,
     ) -> Result<(), CapabilityError> {
+        self.without_links()?;
         replace_file(&self.blob_path(&content.descriptor.digest), &content.bytes)
             .map_err(|error| self.broken("can't be written", &error))?;
         if !listed {
             return Ok(());
         }
-        let lock = File::create(self.root.join(".lock")).map_err(|error| self.broken("can't be locked", &error))?;
-        lock.lock().map_err(|error| self.broken("can't be locked", &error))?;
+        let _lock = self.lock().map_err(|error| self.broken("can't be locked", &error))?;
         let mut index = self.index()?;
         enter(&mut index.manifests, &content.descriptor, tag);
         let text = serde_json::to_vec_pretty(&index).map_err(|error| self.broken("can't be written", &error.into()))?;
         replace_file(&self.index_path(), &text).map_err(|error| self.broken("can't be written", &error))
+    }
+
+    /// Until the file is dropped. Never another file, through a link that was laid meanwhile.
+    fn lock(&self) -> io::Result<File> {
+        let mut options = File::options();
+        options.create(true).append(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let lock = options.open(self.root.join(LOCK))?;
+        lock.lock()?;
+        Ok(lock)
+    }
+
+    /// A layout of the workspace is in reach of the stage's programs, which could lay links that lead out of it.
+    fn without_links(&self) -> Result<(), CapabilityError> {
+        let is_link = |part: &&str| fs::symlink_metadata(self.root.join(part)).is_ok_and(|found| found.is_symlink());
+        let Some(part) = PARTS.iter().find(|part| is_link(part)) else { return Ok(()) };
+        let message = format!("{} holds a link, `{part}`, which may lead anywhere", self.name);
+        Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
+            .with_help("remove the link: an image layout is made of plain files and folders"))
     }
 
     fn no_tag(&self, tag: &str) -> Result<CapabilityError, CapabilityError> {
@@ -173,6 +203,7 @@ impl Layout {
     }
 
     fn index(&self) -> Result<Index, CapabilityError> {
+        self.without_links()?;
         let text = match fs::read(self.index_path()) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.exists() => {
@@ -191,7 +222,11 @@ impl Layout {
 
     fn read_manifest(&self, digest: &str) -> io::Result<Vec<u8>> {
         let path = self.blob_path(digest);
-        if fs::metadata(&path)?.len() > MANIFEST_BYTES {
+        let found = fs::symlink_metadata(&path)?;
+        if !found.is_file() {
+            return Err(io::Error::other(format!("{digest} is no plain file")));
+        }
+        if found.len() > MANIFEST_BYTES {
             return Err(io::Error::other(format!("{digest} is larger than a manifest may be")));
         }
         fs::read(path)

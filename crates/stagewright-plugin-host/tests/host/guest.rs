@@ -23,6 +23,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) describe: Option<&'a str>,
     /// The body of `validate`: leaves the address of a list; none for no findings.
     pub(crate) validate: Option<&'a str>,
+    /// What the allocator does first.
+    pub(crate) allocate: &'a str,
     /// The bodies of `observe` and `undo`: leave the address of a result; none for a guest without `reconcile`.
     pub(crate) reconcile: Option<[&'a str; 2]>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Guest<'a> {
 impl Guest<'_> {
     /// The component's bytes.
     pub(crate) fn build(&self) -> Vec<u8> {
-        let Guest { imports, fields, run, describe, validate, reconcile } = self;
+        let Guest { imports, fields, run, describe, validate, allocate, reconcile } = self;
         let describe = describe.unwrap_or("i32.const 16");
         let validate = validate.unwrap_or("i32.const 8");
         let length = MANIFEST.len();
@@ -50,6 +52,7 @@ impl Guest<'_> {
                 (func $allocate (export "cabi_realloc")
                     (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
                     (local $at i32)
+                    {allocate}
                     (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
                     (global.set $heap (i32.add (local.get $at) (local.get $new)))
                     (block $fits

@@ -32,13 +32,19 @@ impl SecretSource for NoSecrets {
 impl Harness {
     pub(crate) fn new() -> Harness {
         let folder = tempfile::tempdir().unwrap();
-        let host = host(&folder);
+        let host = host(&folder, Arc::new(NoSecrets));
+        Harness { folder, host }
+    }
+
+    pub(crate) fn with_secrets(secrets: impl SecretSource + 'static) -> Harness {
+        let folder = tempfile::tempdir().unwrap();
+        let host = host(&folder, Arc::new(secrets));
         Harness { folder, host }
     }
 
     /// As after a restart of the engine: nothing is known but what is on disk.
     pub(crate) fn restarted(&self) -> PluginHost {
-        host(&self.folder)
+        host(&self.folder, Arc::new(NoSecrets))
     }
 
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
@@ -63,7 +69,7 @@ impl Harness {
     }
 }
 
-fn host(folder: &tempfile::TempDir) -> PluginHost {
+fn host(folder: &tempfile::TempDir, secrets: Arc<dyn SecretSource>) -> PluginHost {
     let path = |name: &str| {
         let path = folder.path().join(name);
         std::fs::create_dir_all(&path).unwrap();
@@ -90,7 +96,7 @@ fn host(folder: &tempfile::TempDir) -> PluginHost {
         builtin: vec![path("builtin")],
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         package_hosts: BTreeMap::new(),
-        secrets: Arc::new(NoSecrets),
+        secrets,
         registry,
         services: Arc::new(services),
         sandbox: None,

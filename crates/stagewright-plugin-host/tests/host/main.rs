@@ -4,6 +4,7 @@
 
 mod guest;
 mod harness;
+mod hostile;
 mod limits;
 mod native;
 mod plugins;

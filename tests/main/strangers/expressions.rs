@@ -1,0 +1,107 @@
+//! Outputs of a stage are data: whatever is in them, no expression, shell or type is made of it downstream.
+
+use super::{Ended, attack, pipeline, repository, run};
+use crate::environment::{outcomes, text};
+
+/// A stage that puts out what a file says, and another that is given it. The file, because in the pipeline itself `${{ }}`
+/// is an expression.
+fn downstream(value: &str, stage: &str) -> Ended {
+    let environment = repository();
+    environment.write("open/poison", value);
+    let deed = r#"do = "say", place = "output", text = "{}", file = "open/poison""#;
+    let after = format!("\n[stages.after]\nneeds = [\"stranger\"]\n{stage}\n");
+    environment.write("stagewright.toml", &(pipeline(&[deed], "", "read = [\"open\"]") + &after));
+    let ended = run(&environment);
+    assert_eq!(ended.ended("stranger")["outputs"]["said"], value);
+    assert!(!environment.root().join("pwned").exists(), "{value} was carried out");
+    ended
+}
+
+const POISON: [&str; 9] = [
+    "${{ stages.stranger.outputs.answers }}",
+    "${{ 1 + 1 }} }} ${{",
+    "' || true || '",
+    "\"; touch pwned; \"",
+    "$(touch pwned) `touch pwned`",
+    "line\nTOKEN=x\n::set-output name=x::y",
+    r#"{"answers": ["a"]}"#,
+    "__proto__",
+    "null",
+];
+
+#[test]
+fn what_looks_like_an_expression_is_handed_on_as_it_is() {
+    let noop = "uses = \"noop\"\nwith.outputs.got = \"${{ stages.stranger.outputs.said }}\"";
+    let echo = "uses = \"command\"\nenv.V = \"${{ stages.stranger.outputs.said }}\"\n\
+                with = { run = 'printf %s \"$V\"', capture = \"got\" }\n\
+                permissions = { process = [\"sh\"], write = [\".\"] }";
+    for value in POISON {
+        for stage in [noop, echo] {
+            assert_eq!(text(&downstream(value, stage).ended("after")["outputs"]["got"]), value, "{stage}");
+        }
+    }
+}
+
+#[test]
+fn a_condition_compares_what_was_put_out_and_nothing_else() {
+    let condition = "uses = \"noop\"\nif = \"stages.stranger.outputs.said == 'yes'\"";
+    for (value, outcome) in [
+        ("yes", "succeeded"),
+        ("yes' || 'a' == 'a", "skipped"),
+        ("true", "skipped"),
+        ("YES", "skipped"),
+        ("yes ", "skipped"),
+        ("${{ 'yes' }}", "skipped"),
+    ] {
+        assert_eq!(outcomes(&downstream(value, condition).events)["after"], outcome, "{value}");
+    }
+}
+
+#[test]
+fn another_type_than_expected_is_no_yes() {
+    for value in ["true", "1", "[\"yes\"]", "{ a = \"yes\" }", "'true'"] {
+        let environment = repository();
+        let deed = format!(r#"do = "output", name = "v", value = {value}"#);
+        for (condition, yes) in
+            [("stages.stranger.outputs.v == 'yes'", None), ("stages.stranger.outputs.v", Some("true"))]
+        {
+            let after = format!("\n[stages.after]\nneeds = [\"stranger\"]\nuses = \"noop\"\nif = \"{condition}\"\n");
+            environment.write("stagewright.toml", &(pipeline(&[&deed], "", "") + &after));
+            let outcome = outcomes(&run(&environment).events)["after"].clone();
+            assert_eq!(outcome == "succeeded", yes == Some(value), "{condition}, {value}: {outcome}");
+        }
+    }
+}
+
+#[test]
+fn a_nul_reaches_no_program() {
+    let stage = "uses = \"command\"\nenv.V = \"${{ stages.stranger.outputs.said }}\"\n\
+                 with = { run = 'printf %s \"$V\"' }\npermissions = { process = [\"sh\"] }";
+    let ended = downstream("a\0b", stage);
+    let after = ended.ended("after");
+    assert!(after["outcome"] != "succeeded" && !after["failure"]["message"].is_null(), "{after:#}");
+}
+
+#[test]
+fn an_output_has_one_value_a_plain_name_and_a_size() {
+    let environment = repository();
+    let set = |name: &str, value: &str| format!(r#"do = "output", name = "{name}", value = {value}"#);
+    let long = format!("'{}'", "y".repeat(2 << 20));
+    let deeds = [
+        set("v", "'first'"),
+        set("v", "'last'"),
+        set("__proto__", "'x'"),
+        set("a b", "1"),
+        set("", "1"),
+        set("a/../b", "1"),
+        set("a\\u0000", "1"),
+        set("é", "1"),
+        set("long", &long),
+    ];
+    let ended = attack(&environment, &deeds.each_ref().map(String::as_str), "");
+    let invalid = "ErrorCode::InvalidArgument";
+    let expected =
+        ["done", "done", "done", invalid, invalid, invalid, invalid, invalid, "ErrorCode::ResourceExhausted"];
+    assert_eq!(ended.answers(), expected);
+    assert_eq!(ended.ended("stranger")["outputs"]["v"], "last");
+}

@@ -1,0 +1,79 @@
+//! Too much of everything: the attempt ends with an error that names the limit, or what is too much is cut; the disk of
+//! the engine holds little of it, and the stage beside it isn't bothered.
+
+use super::{Ended, pipeline, repository, run, state_size};
+use crate::environment::{outcomes, text};
+
+/// Of the state folder, after a run in which one stage wrote hundreds of megabytes.
+const LITTLE: usize = 8 << 20;
+
+/// Pours one of the guest's floods, beside a stage that does no harm.
+#[track_caller]
+fn pour(flood: &str, settings: &str, permissions: &str) -> Ended {
+    let environment = repository();
+    let deed = format!(r#"do = "flood", with = "{flood}""#);
+    let beside = "\n[stages.beside]\nuses = \"noop\"\n";
+    environment.write("stagewright.toml", &(pipeline(&[&deed], settings, permissions) + beside));
+    let ended = run(&environment);
+    assert_eq!(outcomes(&ended.events)["beside"], "succeeded");
+    let size = state_size(&environment);
+    assert!(size < LITTLE, "{flood} left {size} bytes in the state folder");
+    let shown: usize = ended.events.iter().map(|event| event.to_string().len()).sum();
+    assert!(shown < LITTLE, "{flood}: {shown} bytes of events");
+    // What was recorded can be shown again.
+    environment.run(&["show", "latest"]);
+    ended
+}
+
+#[track_caller]
+fn ends_as(ended: &Ended, kind: &str, mention: &str) {
+    let failure = &ended.ended("stranger")["failure"];
+    assert_eq!(text(&failure["kind"]), kind, "{failure:#}");
+    assert!(failure.to_string().contains(mention), "{mention} is not in {failure:#}");
+}
+
+#[test]
+fn a_million_handles() {
+    ends_as(&pour("handles", "", ""), "trapped", "resource table");
+}
+
+#[test]
+fn more_arguments_than_the_host_takes() {
+    ends_as(&pour("arguments", r#"memory = "512MiB""#, ""), "trapped", "");
+}
+
+#[test]
+fn a_stack_without_end() {
+    ends_as(&pour("stack", "", ""), "trapped", "");
+}
+
+#[test]
+fn a_log_of_nothing() {
+    ends_as(&pour("empty-lines", r#"log-limit = "64KiB""#, ""), "log-limit", "64KiB");
+}
+
+#[test]
+fn a_failure_of_megabytes_is_cut() {
+    let ended = pour("failure", "", "");
+    ends_as(&ended, "reported", "cut here: too long");
+}
+
+#[test]
+fn a_reason_a_question_and_progress_of_megabytes_are_cut() {
+    assert_eq!(pour("skip", "", "").code, 0);
+    assert_eq!(pour("gate", "", "").code, 5);
+    assert_eq!(pour("progress", "", "").code, 0);
+}
+
+#[test]
+fn summaries_and_findings_of_megabytes_are_cut() {
+    let ended = pour("summaries", "", "");
+    assert_eq!(ended.answers(), ["poured"]);
+    assert_eq!(pour("problems", "", "").answers(), ["poured"]);
+}
+
+#[test]
+fn a_configuration_asked_for_again_and_again() {
+    let ended = pour("configuration", r#"timeout = "60s""#, "");
+    assert_eq!(ended.code, 0, "{:#}", ended.ended("stranger"));
+}

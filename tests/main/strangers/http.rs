@@ -1,0 +1,153 @@
+//! Requests: nothing but the granted origins, whatever servers and names say; and a secret goes where it may.
+
+use super::server::{Server, ok, to};
+use super::{DENIED, TOKEN, attack, pipeline, repository};
+use crate::environment::{Ended, TestEnvironment, binary};
+
+fn call(url: &str) -> String {
+    format!(r#"do = "call", url = "{url}""#)
+}
+
+/// With the secret as `authorization`.
+fn call_with_secret(url: &str) -> String {
+    format!(r#"do = "call", url = "{url}", secret-headers = {{ authorization = "token" }}"#)
+}
+
+#[test]
+fn a_redirect_leads_nowhere_that_was_not_granted() {
+    let other = Server::start(|_| ok("", "other"));
+    let targets = [
+        other.origin(),
+        "http://169.254.169.254/latest/meta-data/iam".to_owned(),
+        "http://[::ffff:169.254.169.254]/".to_owned(),
+        "http://2852039166/".to_owned(),
+        "https://127.0.0.1/".to_owned(),
+        "file:///etc/hostname".to_owned(),
+    ];
+    for target in targets {
+        let location = target.clone();
+        let server = Server::start(move |_| to(&location));
+        let grant = format!("net = [\"{}\"]", server.origin());
+        let answers = attack(&repository(), &[&call(&server.origin())], &grant).answers();
+        let refused = [DENIED, "ErrorCode::InvalidArgument"];
+        assert!(refused.contains(&answers[0].as_str()), "{target}: {answers:?}");
+    }
+    assert_eq!(other.asked(), Vec::<String>::new());
+    let location = other.origin();
+    let server = Server::start(move |_| to(&location));
+    let grant = format!("net = [\"{}\", \"{}\"]", server.origin(), other.origin());
+    assert_eq!(attack(&repository(), &[&call(&server.origin())], &grant).answers(), ["200  other"]);
+}
+
+/// Names that their owner points at this machine, and at the place where clouds keep credentials.
+#[test]
+fn a_name_leads_neither_to_this_machine_nor_to_its_clouds_credentials() {
+    let server = Server::start(|_| ok("", "served"));
+    let port = server.port;
+    let environment = repository();
+    environment.write("hosts", "127.0.0.1 localhost\n127.0.0.1 rebound.test\n169.254.169.254 cloud.test\n");
+    let urls = [
+        format!("http://rebound.test:{port}/"),
+        "http://cloud.test/latest/meta-data".to_owned(),
+        format!("http://localhost:{port}/"),
+    ];
+    let deeds = urls.each_ref().map(|url| call(url));
+    let grant = format!("net = [\"http://rebound.test:{port}\", \"http://cloud.test\", \"http://localhost:{port}\"]");
+    environment.write("stagewright.toml", &pipeline(&deeds.each_ref().map(String::as_str), "", &grant));
+    let shown = with_hosts(&environment).exits(0).stdout;
+    let answers = shown.lines().find(|line| line.contains(r#""answers""#)).unwrap();
+    assert!(answers.contains(&format!(r#"["{DENIED}","{DENIED}","200  served"]"#)), "{answers}");
+    assert!(shown.contains("rebound.test") && shown.contains("credentials of its machines"), "{shown}");
+    assert_eq!(server.asked().len(), 1, "what was granted by its name, localhost");
+}
+
+/// Runs the pipeline on a machine where the file `hosts` is `/etc/hosts`.
+fn with_hosts(environment: &TestEnvironment) -> Ended {
+    let script = format!("mount --bind hosts /etc/hosts; exec {} run --format json", binary().display());
+    let root = rustix::process::geteuid().is_root();
+    let mut command = environment.program("unshare");
+    command.args(if root { &["--mount"][..] } else { &["--mount", "--map-root-user"] }).args(["sh", "-ec", &script]);
+    Ended::of(&command.output().expect("unshare starts"))
+}
+
+#[test]
+fn a_secret_goes_to_its_hosts_alone_and_not_in_plain_text() {
+    let server = Server::start(|_| ok("", "served"));
+    let deeds = [
+        call_with_secret("http://10.255.255.1/"),
+        call_with_secret(&format!("http://sub.localhost:{}/", server.port)),
+        call_with_secret(&server.origin()),
+    ];
+    let grant = format!(
+        "secrets = [\"token\"]\nnet = [\"http://10.255.255.1\", \"{}\", \"http://sub.localhost:{}\"]",
+        server.origin(),
+        server.port
+    );
+    let ended = attack(&repository(), &deeds.each_ref().map(String::as_str), &grant);
+    assert_eq!(ended.answers(), [DENIED, DENIED, "200  served"]);
+    let denials = ended.denials().join("\n");
+    assert!(denials.contains("plain text") && denials.contains("sub.localhost"), "{denials}");
+    let asked = server.asked();
+    assert!(asked.len() == 1 && asked[0].contains(&format!("authorization: Bearer {TOKEN}")), "{asked:?}");
+}
+
+#[test]
+fn a_secret_stays_behind_when_a_redirect_leaves_its_origin() {
+    let other = Server::start(|_| ok("", "other"));
+    let location = other.origin();
+    let server = Server::start(move |head| match head.starts_with("GET /within") {
+        true => to("/landed"),
+        false if head.starts_with("GET /landed") => ok("", "landed"),
+        false => to(&location),
+    });
+    let deeds = [call_with_secret(&format!("{}/within", server.origin())), call_with_secret(&server.origin())];
+    let grant = format!("secrets = [\"token\"]\nnet = [\"{}\", \"{}\"]", server.origin(), other.origin());
+    let ended = attack(&repository(), &deeds.each_ref().map(String::as_str), &grant);
+    assert_eq!(ended.answers(), ["200  landed", "200  other"]);
+    assert!(server.asked().iter().all(|head| head.contains(TOKEN)), "{:?}", server.asked());
+    assert!(other.asked().iter().all(|head| !head.contains("authorization")), "{:?}", other.asked());
+}
+
+#[test]
+fn a_server_that_echoes_a_secret_gives_it_to_nobody() {
+    let server = Server::start(|head| {
+        let got = head.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default().to_owned();
+        // In chunks with the border within the secret, and once more in a trailer.
+        let (first, second) = got.split_at(got.len() / 2);
+        format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\nx-echo: {got}\r\ntransfer-encoding: chunked\r\ntrailer: x-late\r\n\r\n\
+             {:x}\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\nx-late: {got}\r\n\r\n",
+            first.len(),
+            second.len()
+        )
+    });
+    let grant = format!("secrets = [\"token\"]\nnet = [\"{}\"]", server.origin());
+    let ended = attack(&repository(), &[&call_with_secret(&server.origin())], &grant);
+    assert_eq!(ended.answers()[0], "200 Bearer *** Bearer ***");
+    assert!(server.asked()[0].contains(TOKEN), "the server had it");
+}
+
+#[test]
+fn a_request_is_not_bent_by_its_parts() {
+    let server = Server::start(|_| ok("", "served"));
+    let origin = server.origin();
+    let with =
+        |header: &str, value: &str| format!(r#"do = "call", url = "{origin}", headers = {{ "{header}" = "{value}" }}"#);
+    let deeds = [
+        with("host", "169.254.169.254"),
+        with("transfer-encoding", "chunked"),
+        with("x", "a\\r\\nhost: evil"),
+        with("x\\r\\nhost", "evil"),
+        format!(r#"do = "call", url = "http://user:{TOKEN_IN_URL}@127.0.0.1:{}/""#, server.port),
+        format!(r#"do = "call", url = "{origin}", method = "GET / HTTP/1.1\r\nhost: evil""#),
+        with("x-plain", "value"),
+    ];
+    let ended = attack(&repository(), &deeds.each_ref().map(String::as_str), &format!("net = [\"{origin}\"]"));
+    let answers = ended.answers();
+    let (granted, refused) = answers.split_last().unwrap();
+    assert_eq!(granted, "200  served");
+    assert!(refused.iter().all(|answer| answer == "ErrorCode::InvalidArgument"), "{refused:#?}");
+    assert_eq!(server.asked().len(), 1, "{:?}", server.asked());
+}
+
+const TOKEN_IN_URL: &str = "password";

@@ -1,0 +1,43 @@
+//! What a stage says is shown as text: no terminal, CI system or report takes a command from it.
+
+use super::{pipeline, repository};
+
+/// Commands of terminals and of GitHub, and what ends a section of XML.
+const EVIL: &str =
+    r"\u001b[2J\u001b]0;owned\u0007\u009b31m\rover\u0008\u202eevil\n::set-output name=x::y\n##[command]z\n]]><x/>&";
+
+#[test]
+fn no_command_comes_through() {
+    let places = ["log", "field", "progress", "summary", "problem", "output", "failure"];
+    let deeds = places.map(|place| format!(r#"do = "say", place = "{place}", text = "{EVIL}""#));
+    let environment = repository();
+    environment.write("stagewright.toml", &pipeline(&deeds.each_ref().map(String::as_str), "", ""));
+    let commands: [&[&str]; 7] = [
+        &["run"],
+        &["run", "--format", "github"],
+        &["run", "--format", "json"],
+        &["show", "latest"],
+        &["show", "latest", "--format", "github"],
+        &["logs", "latest", "stranger"],
+        &["run", "--junit", "report.xml"],
+    ];
+    for command in commands {
+        let ended = environment.run(command);
+        assert!(ended.code == 0 || ended.code == 1, "{command:?} {}: {}", ended.code, ended.stderr);
+        for shown in [&ended.stdout, &ended.stderr] {
+            // What changes the direction of text is part of a log's text, and escaped in all that is told beside it.
+            let direction = |c: char| c == '\u{202e}' && !command.contains(&"logs");
+            let control = |c: char| (c.is_control() && c != '\n' && c != '\t') || direction(c);
+            let json = command.contains(&"json");
+            assert!(
+                !shown.contains(control) || json && !shown.contains(['\u{1b}', '\r', '\u{7}', '\u{8}']),
+                "{command:?}: {shown:?}"
+            );
+            let taken = |line: &str| line.starts_with("::set-output") || line.contains("##[command]");
+            assert!(!command.contains(&"github") || !shown.lines().any(taken), "{command:?}: {shown}");
+        }
+    }
+    let report = environment.read("report.xml");
+    assert!(!report.contains("<x/>") && report.contains("evil"), "{report}");
+    assert!(!report.contains(['\u{1b}', '\u{7}', '\u{8}']), "{report:?}");
+}

@@ -1,0 +1,148 @@
+//! Files: links, pipes and exchanges under way lead a stage nowhere that its grants don't.
+
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{DENIED, attack, repository};
+use crate::environment::TestEnvironment;
+
+/// With links in a folder that a stage may read and write.
+fn with_links() -> TestEnvironment {
+    let environment = repository();
+    environment.write("../outside/file", "outside");
+    environment.write("own/file", "own");
+    let link = |target: &str, path: &str| symlink(target, environment.root().join(path)).expect("a link");
+    link("../closed/file", "own/to-closed");
+    link("../closed", "own/to-folder");
+    link("../closed/new", "own/dangling");
+    link("../../outside/file", "own/to-outside");
+    link("/etc/hostname", "own/to-etc");
+    link("file", "own/to-own");
+    link("loop", "own/loop");
+    environment
+}
+
+const OWN: &str = "read = [\"own\"]\nwrite = [\"own\"]";
+
+#[test]
+fn a_link_leads_nowhere_that_is_not_granted() {
+    let environment = with_links();
+    let links = ["to-closed", "to-folder/file", "to-outside", "to-etc", "loop", "dangling"];
+    let mut deeds: Vec<String> = Vec::new();
+    for link in links {
+        deeds.push(format!(r#"do = "read", path = "own/{link}""#));
+        deeds.push(format!(r#"do = "digest", path = "own/{link}""#));
+        deeds.push(format!(r#"do = "publish", name = "a", path = "own/{link}""#));
+        deeds.push(format!(r#"do = "append", path = "own/{link}", text = "x""#));
+    }
+    deeds.push(r#"do = "write", path = "own/to-folder/new", text = "x""#.to_owned());
+    deeds.push(r#"do = "remove", path = "own/to-folder/file""#.to_owned());
+    let deeds: Vec<&str> = deeds.iter().map(String::as_str).collect();
+    let answers = attack(&environment, &deeds, OWN).answers();
+    assert!(answers.iter().all(|answer| answer.starts_with("ErrorCode::")), "{answers:#?}");
+    assert_eq!(
+        (environment.read("closed/file"), environment.read("../outside/file")),
+        ("for nobody".into(), "outside".into())
+    );
+    assert!(!environment.root().join("closed/new").exists(), "made through a link that led to nothing");
+    let granted = attack(&environment, &[r#"do = "read", path = "own/to-own""#], OWN).answers();
+    assert_eq!(granted, ["own"]);
+    // What is replaced is the link.
+    attack(&environment, &[r#"do = "write", path = "own/to-closed", text = "x""#], OWN);
+    assert_eq!((environment.read("closed/file"), environment.read("own/to-closed")), ("for nobody".into(), "x".into()));
+}
+
+#[test]
+fn a_listing_shows_nothing_behind_a_link() {
+    let globs = ["own/to-folder/*", "own/to-folder/**", "own/**", "**"];
+    let deeds = globs.map(|pattern| format!(r#"do = "glob", pattern = "{pattern}""#));
+    let answers = attack(&with_links(), &deeds.each_ref().map(String::as_str), OWN).answers();
+    assert!(answers[..2].iter().all(|answer| !answer.contains("file")), "{answers:#?}");
+    assert!(answers[2].contains("own/file") && answers[2].contains("own/to-own"), "{answers:#?}");
+    assert!(answers.iter().all(|answer| !answer.contains("to-folder/file") && !answer.contains("to-closed")));
+}
+
+/// A pipe without a writer would hold its reader for ever.
+#[test]
+fn a_pipe_holds_nobody() {
+    let environment = with_links();
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    let pipe = environment.root().join("own/pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    let deeds = [
+        r#"do = "read", path = "own/pipe""#,
+        r#"do = "read-at", path = "own/pipe""#,
+        r#"do = "digest", path = "own/pipe""#,
+        r#"do = "append", path = "own/pipe", text = "x""#,
+        r#"do = "publish", name = "a", path = "own/pipe""#,
+        r#"do = "write", path = "own/pipe", text = "x""#,
+        r#"do = "read", path = "own/pipe""#,
+    ];
+    let answers = attack(&environment, &deeds, OWN).answers();
+    assert!(answers[..5].iter().all(|answer| answer == "ErrorCode::InvalidArgument"), "{answers:#?}");
+    assert_eq!(answers[5..], ["done", "x"], "replaced by a file");
+}
+
+/// A program of the stage exchanges a file, or a folder, for a link while the guest reads and writes.
+#[test]
+fn an_exchange_between_check_and_use_gains_nothing() {
+    let environment = with_links();
+    let root = environment.root();
+    environment.write("own/a/file", "own");
+    let stop = Arc::new(AtomicBool::new(false));
+    let flipping = {
+        let (stop, root) = (stop.clone(), root.clone());
+        std::thread::spawn(move || {
+            let own = root.join("own");
+            std::fs::create_dir(own.join("b")).expect("a folder");
+            std::fs::write(own.join("b/file"), "own").expect("a file");
+            symlink("../closed", own.join("link")).expect("a link");
+            let exchange = |left: &str, right: &str| {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                let _ =
+                    rustix::fs::renameat_with(rustix::fs::CWD, own.join(left), rustix::fs::CWD, own.join(right), flags);
+            };
+            while !stop.load(Ordering::Relaxed) {
+                exchange("b", "link");
+            }
+        })
+    };
+    let race = r#"do = "race", path = "own/b/file", but = "own", times = 20000"#;
+    let write = vec![r#"do = "write", path = "own/b/new", text = "x""#; 2000];
+    let append = vec![r#"do = "append", path = "own/b/file", text = """#; 500];
+    let answers = attack(&environment, &[&[race], &write[..], &append[..]].concat(), OWN).answers();
+    stop.store(true, Ordering::Relaxed);
+    flipping.join().unwrap();
+    assert_eq!(answers[0], "never", "read through the link");
+    assert!(answers.iter().any(|answer| answer == DENIED) && answers.iter().any(|answer| answer == "done"), "no race");
+    assert!(!root.join("closed/new").exists(), "written through the link");
+}
+
+/// An image layout in a folder that the stage's programs could have changed.
+#[test]
+fn a_layout_with_links_in_it_is_neither_read_nor_written() {
+    let environment = repository();
+    environment.write("../outside/file", "outside");
+    let good = [r#"do = "write", path = "own/layout/oci-layout", text = '{"imageLayoutVersion":"1.0.0"}'"#];
+    attack(&environment, &good, OWN);
+    let layout = environment.root().join("own/layout");
+    std::fs::create_dir_all(layout.join("blobs")).expect("a folder");
+    for (part, target) in [
+        ("blobs/sha256", "../../../../outside"),
+        (".lock", "../../../outside/file"),
+        ("index.json", "../../../outside/file"),
+    ] {
+        symlink(target, layout.join(part)).expect("a link");
+        let deeds = [
+            r#"do = "push", layout = "own/layout", reference = "local/app:1""#,
+            r#"do = "pull", reference = "local/other:1", layout = "own/layout""#,
+        ];
+        let answers = attack(&environment, &deeds, &format!("{OWN}\nregistry = [\"local/*\"]")).answers();
+        assert!(answers.iter().all(|answer| answer.starts_with("ErrorCode::")), "{part}: {answers:?}");
+        assert_eq!(answers[0], "ErrorCode::FailedPrecondition", "{part}");
+        std::fs::remove_file(layout.join(part)).expect("a link");
+    }
+    assert_eq!(environment.read("../outside/file"), "outside");
+    assert_eq!(std::fs::read_dir(environment.root().join("../outside")).expect("a folder").count(), 1);
+}
