@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
-use stagewright_properties::{expression, http, lock, mask, pipeline, process};
+use stagewright_properties::{expression, lock, pipeline, process};
+#[cfg(feature = "host")]
+use stagewright_properties::{http, mask};
 
 /// What a seed breaks is in the panic's own message; which seed it is, in the output that a failed test shows.
 #[track_caller]
@@ -41,11 +43,13 @@ fn command_lines() {
     replay("process", process::check);
 }
 
+#[cfg(feature = "host")]
 #[test]
 fn requests() {
     replay("http", http::check);
 }
 
+#[cfg(feature = "host")]
 #[test]
 fn secrets() {
     replay("mask", mask::check);
