@@ -159,6 +159,7 @@ fn argument<'a>(arguments: &'a [CowVal<'_, '_>], index: usize) -> Result<&'a str
     text.map(CelString::inner).ok_or_else(ExecutionError::missing_argument_or_target)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what CEL calls takes its arguments by value")]
 fn join<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let between = if arguments.len() > 1 { argument(&arguments, 1)? } else { "" };
     let list = arguments.first().and_then(|list| list.downcast_ref::<CelList<'_>>());
@@ -171,6 +172,7 @@ fn join<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Execut
     Ok(CowVal::owned(CelString::from(items.join(between))))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what CEL calls takes its arguments by value")]
 fn replace<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let (text, from, to) = (argument(&arguments, 0)?, argument(&arguments, 1)?, argument(&arguments, 2)?);
     let most = arguments.get(3).and_then(|count| count.downcast_ref::<CelInt>());
