@@ -71,6 +71,13 @@ mod tests {
             .prop_map(|(scheme, slashes, user, host, rest)| format!("{scheme}{slashes}{user}{host}{rest}"))
     }
 
+    #[test]
+    fn an_encoded_star_is_no_wildcard() {
+        for rule in ["%2a.example.org", "*.ex%2Aample.org"] {
+            assert_eq!(normal_rule(rule), None, "{rule}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 

@@ -220,7 +220,8 @@ fn normal_host(host: &str) -> Option<String> {
     let url = Url::parse(&format!("http://{host}/")).ok()?;
     // A colon that isn't within brackets would have been a port, or part of a user.
     let is_whole = url.port().is_none() && (host.starts_with('[') || !host.contains(':'));
-    url.host_str().filter(|_| is_whole).map(str::to_owned)
+    // One that was written as `%2a` would be shown, and read again, as a wildcard.
+    url.host_str().filter(|host| is_whole && !host.contains('*')).map(str::to_owned)
 }
 
 /// The address that a normal host is, if it is one.

@@ -4,7 +4,7 @@ use super::Finding;
 use super::graph::{Graph, Package};
 
 /// What each crate may depend on among the workspace's own.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("stagewright-model", &[]),
     ("stagewright-engine", &["stagewright-model"]),
     ("stagewright-process", &[]),
@@ -23,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "stagewright-store",
         ],
     ),
+    ("stagewright-properties", &["stagewright-model", "stagewright-plugin-host", "stagewright-report"]),
     ("stagewright-sdk", &[]),
     ("stagewright-secrets", &["stagewright-model", "stagewright-process"]),
     ("stagewright-tests", &[]),

@@ -10,6 +10,7 @@
 //! that starts with `stages`, `inputs` or `matrix` a hyphen without spaces belongs to the name:
 //! `stages.deploy-staging.outputs.url` is what it looks like, and `inputs.replicas - 1` subtracts.
 
+mod budget;
 mod parse;
 mod scan;
 mod template;

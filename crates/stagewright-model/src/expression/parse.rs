@@ -9,7 +9,7 @@ use cel::common::value::{CowVal, Val};
 use cel::{Context, Env, ExecutionError, IdedExpr, ParseErrors, Value};
 use serde_json::Value as Json;
 
-use super::{NeedsStatus, Scope, scan, value};
+use super::{NeedsStatus, Scope, budget, scan, value};
 use crate::nearest::nearest;
 
 /// Names that CEL resolves to types.
@@ -73,6 +73,7 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     env.add_extension(cel::extensions::strings)
         .and_then(|_| env.add_overload("to_json", "to_json(dyn)", vec![DYN_TYPE], call_to_json))
         .and_then(|()| env.add_overload("from_json", "from_json(string)", vec![STRING_TYPE], call_from_json))
+        .and_then(|()| budget::declare(&mut env))
         .expect("none of these is in the standard library");
     Arc::new(env)
 });
@@ -106,7 +107,7 @@ pub(super) fn parse(source: &str) -> Result<Parsed, (String, usize)> {
     }
     scan::check_size(source)?;
     let quoted = scan::quote_names(source);
-    let (tree, places) = ENVIRONMENT
+    let (mut tree, places) = ENVIRONMENT
         .parser()
         .enable_ident_escape_syntax(true)
         .parse_with_source_info(&quoted.text)
@@ -117,6 +118,7 @@ pub(super) fn parse(source: &str) -> Result<Parsed, (String, usize)> {
     let roots = references.iter().map(|reference| reference.root.clone()).collect();
     let stages = references.iter().filter(|reference| reference.root == "stages");
     let stages = stages.filter_map(|reference| reference.member.clone()).collect();
+    budget::bound(&mut tree);
     Ok(Parsed { source: source.to_owned(), tree, references, roots, stages, calls_status })
 }
 
@@ -262,6 +264,7 @@ impl<'a> Survey<'a> {
 
 pub(super) fn evaluate(parsed: &Parsed, scope: &dyn Scope) -> Result<Json, String> {
     let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+    budget::grant(&mut context);
     for root in &parsed.roots {
         if root == "stages" {
             let stages = parsed.stages.iter().filter_map(|name| Some((name.as_str(), scope.stage(name)?)));
@@ -285,6 +288,7 @@ fn reason(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => format!("there is no `{key}`"),
         ExecutionError::UndeclaredReference(name) => format!("`{name}` has no value here"),
+        ExecutionError::FunctionError { function, message } if function == budget::SPEND => message.clone(),
         ExecutionError::FunctionError { function, message } => format!("`{function}`: {message}"),
         ExecutionError::IndexOutOfBounds(index) => match value::to_json(index) {
             Ok(index) => format!("the list has no item {index}"),
@@ -292,7 +296,8 @@ fn reason(error: &ExecutionError) -> String {
         },
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "it divides by zero".to_owned(),
         ExecutionError::Overflow(..) => "the result is too large for a 64-bit integer".to_owned(),
-        other => other.to_string(),
+        // What stands in for a function has its name.
+        other => other.to_string().replace("@join", "join").replace("@replace", "replace"),
     }
 }
 

@@ -174,3 +174,36 @@ fn deep_and_long_expressions_are_refused_or_parsed() {
         let _ = Template::parse(&format!("${{{{{text}}}}}"));
     }
 }
+
+/// Each of these would fill the memory or take years.
+#[test]
+fn an_expression_that_grows_beyond_measure_has_no_value() {
+    let chain = |start: &str, link: &str, count| start.to_owned() + &link.repeat(count);
+    let ten = "[1,1,1,1,1,1,1,1,1,1]";
+    let nested = (0..8).fold("1".to_owned(), |inner, _| format!("{ten}.map(v, {inner})"));
+    let searched = (0..8).fold("false".to_owned(), |inner, _| format!("{ten}.exists(v, {inner})"));
+    let texts = [
+        nested,
+        searched,
+        chain("['abcdefgh']", ".map(v, v + v)", 30) + "[0]",
+        chain("[1]", ".map(v, [v, v])", 40),
+        chain("[{'a': 1}]", ".map(v, {'a': v, 'b': v})", 40),
+        chain("'abcdefgh'", ".replace('', 'abcdefgh')", 20),
+        chain("'abcdefgh'", ".replace('', 'abcdefgh', -1)", 20),
+        chain("'aaaaaaaa'", ".split('').join('aaaaaaaa')", 20),
+        "to_json(".repeat(22) + r#"'"'"# + &")".repeat(22),
+        chain("['x']", ".map(v, '%s%s%s%s'.format([v, v, v, v]))", 15),
+    ];
+    for text in texts {
+        let expression = Expression::parse(&text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        let error = expression.evaluate(&Nothing).expect_err("it is too large");
+        assert_eq!(error.reason, "its values come to more than 1048576 bytes", "{text}");
+    }
+}
+
+#[test]
+fn what_is_large_but_not_beyond_measure_has_its_value() {
+    let hundred = format!("[{}]", ["1"; 100].join(","));
+    let all = Expression::parse(&format!("{hundred}.map(a, {hundred}.map(b, a + b)).all(row, size(row) == 100)"));
+    assert_eq!(all.map(|all| all.evaluate(&Nothing)), Ok(Ok(json!(true))));
+}

@@ -69,6 +69,10 @@ impl MaskStream {
     }
 
     fn show(&mut self, ready: usize) -> Vec<u8> {
+        if ready == 0 {
+            // The mask that was shown stands for what is still held.
+            return Vec::new();
+        }
         let mut shown = Vec::with_capacity(ready);
         let (mut at, mut later) = (0, Vec::new());
         let mut is_masked = false;

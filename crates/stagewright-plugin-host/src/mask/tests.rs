@@ -105,6 +105,14 @@ fn secrets_that_overlap_are_hidden_to_their_ends() {
 }
 
 #[test]
+fn secrets_that_overlap_have_one_mask_however_the_text_is_cut() {
+    let (secrets, text) = (["abcdabcd", "abcd"], b"abcdabcdabcd");
+    for size in 1..=text.len() {
+        assert_eq!(mask(&secrets, text.chunks(size)), b"***", "in pieces of {size}");
+    }
+}
+
+#[test]
 fn a_line_is_shown_when_it_ends() {
     let masker = Masker::default();
     masker.add("wrapped-secret-of-some-length", false);

@@ -1,0 +1,108 @@
+//! The masking of secrets. An input has parts with lines `%` between them: the first says by its bytes how the text is
+//! cut, the last is the text, and those between are the secrets.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use stagewright_plugin_host::{SHORTEST_MASKED, mask};
+
+/// Longer secrets and texts take time and show nothing new.
+const LONGEST: usize = 4096;
+
+/// No spelling of a secret is left, wherever it stood and however the text was cut; what is left is the text's; and a
+/// text that has no secret in it stays as it is.
+pub fn check(input: &[u8]) {
+    let Ok(input) = std::str::from_utf8(input) else { return };
+    let parts: Vec<&str> = input.split("\n%\n").collect();
+    let [cuts, secrets @ .., text] = parts.as_slice() else { return };
+    if input.len() > LONGEST || secrets.len() > 4 {
+        return;
+    }
+    let cuts = cuts.as_bytes();
+    check_strange(secrets, text, cuts);
+    let spellings: Vec<String> = secrets
+        .iter()
+        .filter(|secret| secret.len() >= SHORTEST_MASKED)
+        .flat_map(|secret| spellings(secret))
+        .filter(|spelling| spelling.len() >= SHORTEST_MASKED && !spelling.contains('*'))
+        .collect();
+    check_text(secrets, &spellings, text, cuts);
+    let middle = (0..=text.len() / 2).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let (before, after) = text.split_at(middle);
+    for spelling in &spellings {
+        check_text(secrets, &spellings, &[before, spelling, after].concat(), cuts);
+    }
+}
+
+fn check_text(secrets: &[&str], spellings: &[String], text: &str, cuts: &[u8]) {
+    let shown = mask(secrets, pieces(text.as_bytes(), cuts));
+    let shown = String::from_utf8(shown).expect("what is left of text is text");
+    for spelling in spellings.iter().filter(|spelling| !spelling.contains(['\n', '\r'])) {
+        assert!(!shown.contains(spelling.as_str()), "{spelling:?} is left in {shown:?}");
+    }
+    if !text.contains('*') {
+        check_rest(text, &shown);
+    }
+    if !text.contains(['\n', '\r']) {
+        let whole = mask(secrets, [text.as_bytes()]);
+        assert_eq!(String::from_utf8_lossy(&whole), shown, "depends on how {text:?} is cut");
+    }
+}
+
+/// What stands between the masks stands in the text, in the same order.
+fn check_rest(text: &str, shown: &str) {
+    let kept: Vec<&str> = shown.split("***").collect();
+    if let [all] = kept.as_slice() {
+        assert_eq!(*all, text, "changed, and nothing is masked");
+    }
+    let mut rest = text;
+    for piece in kept {
+        let at = rest.find(piece);
+        rest = &rest[at.unwrap_or_else(|| panic!("{piece:?} of {shown:?} isn't there in {text:?}")) + piece.len()..];
+    }
+}
+
+/// Every spelling of ASCII is ASCII.
+fn check_strange(secrets: &[&str], text: &str, cuts: &[u8]) {
+    let strange: Vec<u8> = text.bytes().map(|byte| if byte == b'\n' { byte } else { byte | 0x80 }).collect();
+    if secrets.iter().all(|secret| secret.is_ascii()) {
+        assert!(mask(secrets, pieces(&strange, cuts)) == strange, "changed, and no secret is in it");
+    }
+    assert!(mask(&[], pieces(text.as_bytes(), cuts)) == text.as_bytes(), "changed, and there is no secret");
+}
+
+/// `text` in pieces as long as the bytes of `cuts` say, again and again.
+fn pieces<'t>(mut text: &'t [u8], cuts: &[u8]) -> Vec<&'t [u8]> {
+    let mut cuts = cuts.iter().cycle();
+    let mut pieces = Vec::new();
+    while !text.is_empty() {
+        // A digit is its own length.
+        let length = cuts.next().map_or(text.len(), |&byte| usize::from(byte % 16).max(1));
+        let (piece, rest) = text.split_at(length.min(text.len()));
+        pieces.push(piece);
+        text = rest;
+    }
+    pieces
+}
+
+/// The ways of writing that everybody's tools have, made without the host's help.
+fn spellings(secret: &str) -> Vec<String> {
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let percent = |kept: &str| -> String {
+        let one = |byte: u8| match byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        };
+        secret.bytes().map(one).collect()
+    };
+    let json = serde_json::Value::from(secret).to_string();
+    vec![
+        secret.to_owned(),
+        STANDARD.encode(secret).trim_end_matches('=').to_owned(),
+        URL_SAFE_NO_PAD.encode(secret),
+        hex.to_uppercase(),
+        hex,
+        percent("-._~"),
+        percent("-._~/"),
+        json[1..json.len() - 1].to_owned(),
+    ]
+}
