@@ -128,7 +128,7 @@ fn a_killed_engine_takes_its_children_along_and_its_run_can_be_gone_on_with() {
     assert_eq!(starts, ["first#1", "second#1", "second#2"]);
 }
 
-/// Each in its own way goes on whatever it is asked: in the guest, in a call of the host that blocks, in a child.
+/// Each in its own way goes on whatever it is asked: in the guest, in a call of the host that waits for an answer, in a child.
 const STUBBORN: &str = r#"
 schema = 1
 [pipeline]
@@ -136,11 +136,11 @@ name = "stubborn"
 [stages.compute]
 uses = "misbehave"
 with = { way = "loop" }
-[stages.read]
-uses = "misbehave"
-with = { way = "read", target = "fifo" }
-[stages.read.permissions]
-read = ["fifo"]
+[stages.ask]
+uses = "smoke-test"
+with = { url = "http://SILENT", timeout = "1h", checks = [{ path = "/" }] }
+[stages.ask.permissions]
+net = ["http://SILENT"]
 [stages.cling]
 uses = "misbehave"
 with = { way = "cling", target = "pids" }
@@ -153,9 +153,10 @@ uses = "noop"
 
 #[test]
 fn whatever_a_stage_does_a_run_that_is_cancelled_ends_within_the_bound() {
-    let environment = TestEnvironment::with_pipeline(STUBBORN);
-    let fifo = environment.root().join("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // It takes connections, and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let environment = TestEnvironment::with_pipeline(&STUBBORN.replace("SILENT", &address));
     for (signals, bound) in [(1, 20), (2, 5)] {
         let _ = std::fs::remove_file(environment.root().join("pids"));
         let child = environment.start(&["run", "--jobs", "4", "--format", "json"]);

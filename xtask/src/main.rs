@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stderr, reason = "a command line program speaks to its user")]
 
+mod bench;
 mod cargo;
 mod checks;
 mod packages;
@@ -47,6 +48,11 @@ enum Command {
     Tidy,
     /// Writes docs/stagewright.schema.json anew from the model
     Schema,
+    /// Measures side by side, in release builds; figures of one run alone can be compared
+    Bench {
+        /// What is measured
+        subject: bench::Subject,
+    },
 }
 
 fn main() -> ExitCode {
@@ -57,6 +63,7 @@ fn main() -> ExitCode {
         Command::Ci => checks::run(checks::Profile::Ci),
         Command::Tidy => tidy::run(),
         Command::Schema => schema::write(),
+        Command::Bench { subject } => bench::measure(subject),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

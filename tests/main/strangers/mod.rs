@@ -82,11 +82,6 @@ impl Ended {
         let problems = self.events.iter().filter(|event| event["problem"]["code"] == "permission-denied");
         problems.map(|event| text(&event["problem"]["message"])).collect()
     }
-
-    fn log(&self) -> String {
-        let logs = self.events.iter().filter(|event| event["type"] == "log");
-        logs.map(Json::to_string).collect::<Vec<_>>().join("\n")
-    }
 }
 
 /// All bytes of the files below a folder.

@@ -59,7 +59,8 @@ mod tests {
         let value = format!("{}hunter2hunter2", "x".repeat(FIELD - 7));
         assert_eq!(shortened(&value, &masker), format!("{}***", "x".repeat(FIELD - 7)));
         assert_eq!(shortened("short", &masker), "short");
-        assert_eq!(shortened("is hunter2\nhunter2", &masker), "is ***");
+        masker.add("over two\nlong lines", false);
+        assert_eq!(shortened("is over two\nlong lines", &masker), "is ***");
     }
 
     #[test]
