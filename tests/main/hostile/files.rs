@@ -63,7 +63,7 @@ fn secrets_in_etc_stay_secret_and_what_is_public_is_there() {
         never ls /etc/pam.d
         never ls /var/lib
         never ls /sys/kernel/debug
-        never put /etc/passwd"#;
+        never opens /etc/passwd"#;
     tries(&environment, "", script);
 }
 
@@ -76,12 +76,12 @@ fn nothing_is_written_outside_of_what_may_be_written() {
         never put new
         never put ../outside/prize
         put ../new
-        never put /new
-        never put /usr/bin/new
-        never put /usr/local/bin/sh
-        never put /var/new
-        never put /run/new
-        never put /dev/new
+        never opens /new
+        never opens /usr/bin/new
+        never opens /usr/local/bin/new
+        never opens /var/new
+        never opens /run/new
+        never opens /dev/new
         never mkdir /opt"#;
     tries(&environment, "", script);
     unchanged(&environment, "../outside/prize", "hunter2\n");

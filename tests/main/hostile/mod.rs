@@ -2,6 +2,9 @@
 //!
 //! Where a test shows that an attack fails, the same program shows that what was granted works: a sandbox that lets
 //! nothing through passes none of these.
+//!
+//! What belongs to the machine is opened, and never written to: a sandbox that is broken, by accident or to see a test
+//! fail, must not cost the machine.
 
 use serde_json::Value as Json;
 
@@ -19,6 +22,7 @@ never() {
   if "$@"; then echo "WRONG, done: $*"; else echo "as it should be, refused: $*"; fi
 }
 put() { echo changed > "$1"; }
+opens() { true >> "$1"; }
 hostile() { tools/hostile "$@"; }
 "#;
 

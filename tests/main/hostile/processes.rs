@@ -74,7 +74,13 @@ fn processes_of_the_machine_are_neither_seen_nor_reached() {
 fn a_program_that_kills_all_it_can_kills_nothing_of_the_machine() {
     let environment = repository();
     let mut victim = Victim::new(&environment);
-    let failure = fails(&environment, "", "", "sleep 500 & kill -9 -1; kill -9 1; kill -9 $$");
+    // Without a process namespace it would end the machine's own.
+    let failure = fails(
+        &environment,
+        "",
+        "",
+        "grep -q stagewright /proc/1/comm || exit 3; sleep 500 & kill -9 -1; kill -9 1; kill -9 $$",
+    );
     assert!(text(&failure["message"]).contains("signal 9"), "{failure:#}");
     assert!(victim.lives());
 }
@@ -92,7 +98,7 @@ fn the_process_that_starts_the_programs_cannot_be_looked_into() {
         never cat /proc/1/environ
         never ls /proc/1/root
         never cat /proc/1/maps
-        never put /proc/1/mem
+        never opens /proc/1/mem
         kill -9 $mine";
     tries(&environment, "", script);
 }
@@ -251,14 +257,14 @@ fn settings_of_the_kernel_are_not_for_stages() {
     let environment = repository();
     let script = "
         may cat /proc/sys/kernel/osrelease
-        never put /proc/sys/kernel/core_pattern
-        never put /proc/sys/kernel/hostname
-        never put /proc/sys/vm/drop_caches
-        never put /proc/sys/user/max_user_namespaces
-        never put /proc/sysrq-trigger
-        never put /sys/fs/cgroup/cgroup.procs
+        never opens /proc/sys/kernel/core_pattern
+        never opens /proc/sys/kernel/hostname
+        never opens /proc/sys/vm/drop_caches
+        never opens /proc/sys/user/max_user_namespaces
+        never opens /proc/sysrq-trigger
+        never opens /sys/fs/cgroup/cgroup.procs
         never mkdir /sys/fs/cgroup/mine
-        never put /sys/kernel/mm/transparent_hugepage/enabled
+        never opens /sys/kernel/mm/transparent_hugepage/enabled
         never renice -n -5 $$";
     let before = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a setting");
     tries(&environment, "", script);

@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(shortened(&value, &masker), format!("{}***", "x".repeat(FIELD - 7)));
         assert_eq!(shortened("short", &masker), "short");
         masker.add("over two\nlong lines", false);
-        assert_eq!(shortened("is over two\nlong lines", &masker), "is ***");
+        assert_eq!(shortened("is over two\nlong lines", &masker), "is ***\n***");
     }
 
     #[test]
