@@ -43,7 +43,7 @@ fn at_work(environment: &TestEnvironment) -> Vec<Pid> {
 
 /// Shells and what they started, in this folder.
 fn programs_in(folder: &Path) -> Vec<Pid> {
-    let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let all = std::fs::read_dir("/proc").expect("the machine's processes").flatten().map(|entry| entry.path());
     let here = all.filter(|process| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder));
     let programs = here.filter(|process| {
         let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();

@@ -29,6 +29,6 @@ pub(crate) fn measure(subject: Subject) -> Result<()> {
 fn program(which: &[&str], package: &[&str]) -> Result<PathBuf> {
     let messages = capture(cargo().args(["build", "--quiet", "--message-format", "json"]).args(package).args(which))?;
     let messages = messages.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Json>(line).ok());
-    let program = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).last();
-    program.ok_or_else(|| format!("cargo built no program for `{}`", which.join(" ")))
+    let mut programs = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    programs.next_back().ok_or_else(|| format!("cargo built no program for `{}`", which.join(" ")))
 }

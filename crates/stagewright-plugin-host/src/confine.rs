@@ -59,10 +59,17 @@ pub(crate) struct Blueprint {
 /// A running sandbox. Dropping it kills what runs there.
 pub(crate) struct Confined {
     pub(crate) sandbox: Sandbox,
-    /// What programs have to know to find their network.
-    pub(crate) variables: Vec<(String, String)>,
-    _network: Vec<Background>,
+    pub(crate) network: Network,
     _bounds: Background,
+}
+
+/// The way out of a sandbox; none for a stage without a network.
+#[derive(Default)]
+pub(crate) struct Network {
+    /// What programs have to know to find it.
+    pub(crate) variables: Vec<(String, String)>,
+    #[expect(dead_code, reason = "it ends when it is dropped")]
+    serving: Vec<Background>,
 }
 
 impl Blueprint {
@@ -80,9 +87,9 @@ impl Blueprint {
         let mut sandbox = started.map_err(|error| internal(&error))?.map_err(|error| {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
         })?;
-        let (variables, network) = self.network(&mut sandbox, &ports)?;
+        let network = self.network(&mut sandbox, &ports)?;
         let bounds = Background::spawn(watch(sandbox.exceeded(), self.switch.clone()));
-        Ok(Confined { sandbox, variables, _network: network, _bounds: bounds })
+        Ok(Confined { sandbox, network, _bounds: bounds })
     }
 
     async fn confinement(&self, environment: &BTreeMap<String, String>) -> Result<Confinement, CapabilityError> {
@@ -105,23 +112,19 @@ impl Blueprint {
     }
 
     /// The proxy at the first listener, forwards at the others.
-    fn network(
-        &self,
-        sandbox: &mut Sandbox,
-        ports: &BTreeMap<u16, SocketAddr>,
-    ) -> Result<(Vec<(String, String)>, Vec<Background>), CapabilityError> {
-        let Some(gate) = &self.gate else { return Ok(Default::default()) };
+    fn network(&self, sandbox: &mut Sandbox, ports: &BTreeMap<u16, SocketAddr>) -> Result<Network, CapabilityError> {
+        let Some(gate) = &self.gate else { return Ok(Network::default()) };
         let listeners = sandbox.listeners().into_iter().map(|listener| {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         });
         let listeners = listeners.collect::<std::io::Result<Vec<_>>>().map_err(|error| internal(&error))?;
         let mut listeners = listeners.into_iter();
-        let Some(first) = listeners.next() else { return Ok(Default::default()) };
+        let Some(first) = listeners.next() else { return Ok(Network::default()) };
         let address = first.local_addr().map_err(|error| internal(&error))?;
-        let mut network = vec![proxy::serve(first, gate.clone(), proxy::IDLE)];
+        let mut serving = vec![proxy::serve(first, gate.clone(), proxy::IDLE)];
         for (listener, &address) in listeners.zip(ports.values()) {
-            network.push(forward(listener, address, gate.clone())?);
+            serving.push(forward(listener, address, gate.clone())?);
         }
         let proxy = format!("http://{address}");
         let mut variables = Vec::new();
@@ -133,7 +136,7 @@ impl Blueprint {
         // A loopback of this machine that is granted with any port has no forward, and is reached by the proxy.
         let direct = if self.policy.grants_any_loopback_port() { "" } else { "localhost,127.0.0.1,::1" };
         variables.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), direct.to_owned())));
-        Ok((variables, network))
+        Ok(Network { variables, serving })
     }
 }
 

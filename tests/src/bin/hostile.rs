@@ -2,7 +2,7 @@
 //!
 //! `with-key COMMAND…` is for the other side: it starts a command whose session holds a key.
 
-#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a program of its own")]
+#![expect(clippy::disallowed_types, reason = "a program of its own")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it has found")]
 
 use std::ffi::CString;
@@ -42,7 +42,7 @@ fn act(args: &[&str]) -> Result<()> {
             TcpStream::connect_timeout(&address, PATIENCE).map(drop)
         }
         ["udp", address] => UdpSocket::bind("0.0.0.0:0")?.send_to(b"\x00", address).map(drop),
-        ["type"] => type_into(File::options().read(true).write(true).open("/dev/tty")?),
+        ["type"] => type_into(&File::options().read(true).write(true).open("/dev/tty")?),
         ["descriptors"] => descriptors(),
         ["key"] => key(),
         ["with-key", program, args @ ..] => with_key(program, args),
@@ -71,7 +71,7 @@ fn memory(key: i32) -> Result<()> {
 }
 
 /// Types a letter for whoever reads the terminal next.
-fn type_into(terminal: File) -> Result<()> {
+fn type_into(terminal: &File) -> Result<()> {
     // SAFETY: the request reads one byte.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, c"x".as_ptr()) }.into()).map(drop)
 }

@@ -173,19 +173,16 @@ impl Groups {
 }
 
 impl Processes {
-    /// `inherited`: the engine's own environment, of which a child sees only what is named in [`INHERITED`] and in
-    /// `permissions.env`. `stage`: the stage's `env` table. `root`: the workspace.
+    /// `environment`: see [`program_environment`]. `root`: the workspace.
     pub(crate) fn new(
         policy: Arc<Policy>,
         workspace: Workspace,
         root: PathBuf,
         log: AttemptLog,
-        inherited: &BTreeMap<String, String>,
-        stage: &BTreeMap<String, String>,
+        environment: BTreeMap<String, String>,
         effects: Effects,
         blueprint: Option<Blueprint>,
     ) -> Processes {
-        let environment = program_environment(inherited, policy.inherited_variables(), stage);
         let (groups, tasks) = (Groups::default(), JoinSet::new());
         Processes { policy, workspace, root, log, environment, effects, blueprint, confined: None, groups, tasks }
     }
@@ -224,7 +221,7 @@ impl Processes {
         environment.extend(env);
         self.confine().await?;
         if let Some(confined) = &self.confined {
-            environment.extend(confined.variables.iter().cloned());
+            environment.extend(confined.network.variables.iter().cloned());
         }
         let command = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };
         if self.policy.reaches_out() {
@@ -298,8 +295,8 @@ impl Processes {
     }
 }
 
-/// The environment of a stage's programs, before what the plugin adds: of the engine's own what every program has and
-/// what is granted, and the stage's table.
+/// The environment of a stage's programs, before what the plugin adds: of the engine's own, `inherited`, what every
+/// program has and what is granted, and the stage's `env` table.
 pub(crate) fn program_environment(
     inherited: &BTreeMap<String, String>,
     granted: &[String],

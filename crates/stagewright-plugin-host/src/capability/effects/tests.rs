@@ -83,9 +83,8 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
 
     let (asked, told) = effects();
     let path = std::collections::BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
-    let (files, none) = (workspace.clone(), std::collections::BTreeMap::new());
-    let mut processes =
-        Processes::new(policy.clone(), files, folder.to_owned(), log.log.clone(), &path, &none, asked, None);
+    let files = workspace.clone();
+    let mut processes = Processes::new(policy.clone(), files, folder.to_owned(), log.log.clone(), path, asked, None);
     if let Ok(mut child) = processes.spawn(CommandBuilder::new("sh".into())).await {
         child.wait().await.unwrap();
     }

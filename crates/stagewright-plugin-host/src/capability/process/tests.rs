@@ -27,7 +27,8 @@ fn fixture(change: impl FnOnce(&mut Permissions)) -> Fixture {
     let inherited = table(&[("PATH", "/usr/bin:/bin"), ("HOME", "/home/x"), ("GRANTED", "g"), ("TOKEN", "t")]);
     let path = folder.path().to_owned();
     let stage = table(&[("STAGE", "s")]);
-    let processes = Processes::new(policy, workspace, path, log.log.clone(), &inherited, &stage, log.effects(), None);
+    let environment = program_environment(&inherited, policy.inherited_variables(), &stage);
+    let processes = Processes::new(policy, workspace, path, log.log.clone(), environment, log.effects(), None);
     Fixture { _folder: folder, log, processes }
 }
 
