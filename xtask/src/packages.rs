@@ -1,4 +1,4 @@
-//! The programs that tests need, from Debian's packages: a real registry, a client that isn't ours, a tracer that kills
+//! The programs that tests need, from Debian's packages: a real registry, clients that aren't ours, a tracer that kills
 //! the engine at a system call, and a clock that can be put back.
 
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::cargo::{Result, is_installed, run as run_command};
 
 /// Each names its program and its package.
-const NEEDED: [&str; 4] = ["docker-registry", "faketime", "skopeo", "strace"];
+const NEEDED: [&str; 5] = ["curl", "docker-registry", "faketime", "skopeo", "strace"];
 
 /// Installs what is missing where that is possible without asking, and names the one command elsewhere.
 pub(crate) fn require() -> Result<()> {
