@@ -186,7 +186,7 @@ fn plan_says_what_the_plugin_does_not_ask_for() {
     let shown = environment.run(&["plan"]).exits(0).stdout;
     assert!(shown.contains("granted, but the plugin doesn't ask for it: write, net"), "{shown}");
     assert!(
-        shown.contains("can change what runs next: it may write `.git`, `stagewright.toml`, `stagewright.lock`"),
+        shown.contains("can change what runs next: it may write `stagewright.toml`, `stagewright.lock`"),
         "{shown}"
     );
 }

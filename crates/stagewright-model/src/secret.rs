@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::grants::Permissions;
+use crate::grants::{Permissions, ProcessRule, is_package_word};
 use crate::plan::SecretDeclaration;
 use crate::shape::{split_port, variable_fault};
 
@@ -216,11 +216,13 @@ impl Permissions {
             }
             let handed = self.secret_grants().any(|grant| grant.name == name && grant.allows(SecretUse::Env));
             let programs = &declaration.programs;
-            let started = self
-                .process
-                .iter()
-                .chain(&self.service)
-                .any(|program| programs.is_empty() || program == "*" || programs.contains(program));
+            let may_have = |program: Option<&str>| {
+                programs.is_empty() || program.is_none_or(|program| programs.iter().any(|one| one == program))
+            };
+            let rules = self.process.iter().filter_map(|rule| ProcessRule::parse(rule).ok());
+            let mut services = self.service.iter().map(String::as_str);
+            let started = rules.map(|rule| may_have(rule.program())).any(|may| may)
+                || services.any(|service| may_have(Some(service)));
             if handed && started {
                 found.push(SecretReach { secret: name, holder: SecretHolder::Process, origins: origins.clone() });
             }
@@ -233,13 +235,13 @@ impl Permissions {
 }
 
 impl SecretDeclaration {
-    /// Whether all that an entry of `permissions.net` opens is covered by `hosts`. `cargo` never is: which hosts it
-    /// stands for is the machine's business.
+    /// Whether all that an entry of `permissions.net` opens is covered by `hosts`. A word for package hosts never is: which
+    /// hosts it stands for is the machine's business.
     fn covers(&self, rule: &str) -> bool {
         let authority = rule.split_once("://").map_or(rule, |(_, authority)| authority).trim_end_matches('/');
         let usual = if rule.starts_with("http://") { "80" } else { "443" };
         let (host, port) = split_port(authority);
-        rule != "cargo"
+        !is_package_word(rule)
             && self.hosts.iter().any(|entry| covers(entry, &host.to_ascii_lowercase(), port.or(Some(usual))))
     }
 }

@@ -117,7 +117,8 @@ impl Description {
     /// The permissions' keys that the plugin could make use of, by interface: what an audit shows.
     pub fn permissions(&self) -> BTreeMap<&str, &'static [&'static str]> {
         const KEYS: [(&str, &[&str]); 6] = [
-            ("process", &["process", "socket", "env"]),
+            // Programs have no more files and hosts than their stage.
+            ("process", &["process", "read", "write", "net", "socket", "env"]),
             ("workspace", &["read", "write"]),
             ("http", &["net"]),
             ("secrets", &["secrets", "reveal"]),

@@ -3,7 +3,8 @@
 //! A remark is about a power that is easily overlooked; its absence says nothing.
 
 use super::{Permission, ProcessRule, is_package_word};
-use crate::plan::{Plan, PluginRef, SecretDeclaration, Stage};
+use crate::plan::{Plan, PluginRef, Stage};
+use crate::secret::{SecretHolder, SecretReach};
 
 /// Sockets by which a container engine, and so the machine, can be had.
 const ENGINES: [&str; 5] = ["docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock"];
@@ -28,10 +29,7 @@ pub fn remarks(plan: &Plan, stage: &Stage, file: &str) -> Vec<String> {
     let rules = granted.process.iter().filter_map(|entry| ProcessRule::parse(entry).ok());
     remarks.extend(rules.filter_map(|rule| of_program(&rule, stage)));
     remarks.extend(of_writing(plan, stage, file));
-    let secrets = granted.secrets.iter().filter_map(|entry| {
-        let (name, usage) = entry.split_once(':').map_or((entry.as_str(), None), |(name, usage)| (name, Some(usage)));
-        plan.secrets.get(name).and_then(|secret| of_secret(stage, name, usage, secret))
-    });
+    let secrets = granted.secrets_beyond_hosts(&plan.secrets).into_iter().map(|reach| of_secret(&reach));
     remarks.extend(secrets);
     remarks
 }
@@ -56,8 +54,12 @@ fn of_writing(plan: &Plan, stage: &Stage, file: &str) -> Vec<String> {
         PluginRef::Path(path) => Some(path.as_str()),
         _ => None,
     });
-    let mut paths: Vec<&str> = [".git", file, "stagewright.lock"].into_iter().chain(plugins).collect();
+    let mut paths: Vec<&str> = [file, "stagewright.lock"].into_iter().chain(plugins).collect();
     paths.retain(|path| can_write(path));
+    // No other grant opens it: hooks run outside of any sandbox.
+    if stage.permissions.write.iter().any(|rule| rule == ".git") {
+        paths.insert(0, ".git");
+    }
     paths.dedup();
     let mut remarks = Vec::new();
     if !paths.is_empty() {
@@ -73,13 +75,13 @@ fn of_writing(plan: &Plan, stage: &Stage, file: &str) -> Vec<String> {
     remarks
 }
 
-fn of_secret(stage: &Stage, name: &str, usage: Option<&str>, secret: &SecretDeclaration) -> Option<String> {
-    let net = &stage.permissions.net;
-    let is_handed = usage != Some("header") && !secret.programs.is_empty() && !stage.permissions.process.is_empty();
-    (is_handed && !net.is_empty()).then(|| {
-        let packages =
-            if net.iter().any(|entry| is_package_word(entry)) { ", uploads to package hosts included" } else { "" };
-        let programs = secret.programs.join(", ");
-        format!("{programs} can get the secret `{name}`, and could send it to {}{packages}", net.join(", "))
-    })
+fn of_secret(reach: &SecretReach<'_>) -> String {
+    let SecretReach { secret, holder, origins } = reach;
+    let who = match holder {
+        SecretHolder::Process => "programs can get",
+        SecretHolder::Plugin => "the plugin can read",
+    };
+    let packages =
+        if origins.iter().any(|entry| is_package_word(entry)) { ", uploads to package hosts included" } else { "" };
+    format!("{who} the secret `{secret}`, and could send it to {}{packages}", origins.join(", "))
 }

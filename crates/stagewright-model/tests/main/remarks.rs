@@ -39,11 +39,12 @@ fn powers_are_told_in_plain_words() {
 fn who_can_change_what_runs_next_is_told_of() {
     says("write = ['pipelines']", &["can change what runs next: it may write `pipelines/x.toml`"]);
     says("write = ['plugins/*']", &["can change what runs next: it may write `plugins/mine`"]);
+    says("write = ['.git']", &["can change what runs next: it may write `.git`"]);
     says("write = ['.npmrc']", &["can change which hosts `npm` stands for: it may write `.npmrc`"]);
     says(
         "write = ['.']",
         &[
-            "can change what runs next: it may write `.git`, `pipelines/x.toml`, `stagewright.lock`, `plugins/mine`",
+            "can change what runs next: it may write `pipelines/x.toml`, `stagewright.lock`, `plugins/mine`",
             "can change which hosts `npm` stands for: it may write `.npmrc`",
         ],
     );
@@ -52,10 +53,15 @@ fn who_can_change_what_runs_next_is_told_of() {
 #[test]
 fn where_a_secret_could_go_is_told() {
     says("secrets = ['token']\nprocess = ['kubectl']", &[]);
+    says("secrets = ['token:header']\nprocess = ['kubectl']\nnet = ['https://k8s.example']", &[]);
+    says(
+        "secrets = ['token']\nprocess = ['kubectl apply *']\nnet = ['https://k8s.example']",
+        &["programs can get the secret `token`, and could send it to https://k8s.example"],
+    );
     says(
         "secrets = ['token']\nprocess = ['kubectl']\nnet = ['https://k8s.example', 'pip']",
         &[
-            "kubectl can get the secret `token`, and could send it to https://k8s.example, pip, uploads to package hosts included",
+            "programs can get the secret `token`, and could send it to https://k8s.example, pip, uploads to package hosts included",
         ],
     );
 }

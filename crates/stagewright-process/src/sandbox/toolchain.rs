@@ -142,11 +142,14 @@ pub fn system(scratch: &Path) -> (Vec<Place>, Vec<Rule>) {
 
 /// What these programs need; each an absolute path, as it was found.
 pub fn needs(programs: &[PathBuf], tools: Tools<'_>) -> Vec<Need> {
-    let mut found = BTreeSet::new();
+    let mut found: BTreeSet<Need> = BTreeSet::new();
     for program in programs {
         let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let mut add = |path: PathBuf, how| {
-            found.insert(Need { path, how, program: name.clone() });
+            // What two programs want is there once.
+            if !found.iter().any(|need| need.path == path && need.how == how) {
+                found.insert(Need { path, how, program: name.clone() });
+            }
         };
         let real = fs::canonicalize(program).unwrap_or_else(|_| program.clone());
         for path in [program, &real] {
