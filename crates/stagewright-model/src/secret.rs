@@ -219,10 +219,9 @@ impl Permissions {
             let may_have = |program: Option<&str>| {
                 programs.is_empty() || program.is_none_or(|program| programs.iter().any(|one| one == program))
             };
-            let rules = self.process.iter().filter_map(|rule| ProcessRule::parse(rule).ok());
+            let mut rules = self.process.iter().filter_map(|rule| ProcessRule::parse(rule).ok());
             let mut services = self.service.iter().map(String::as_str);
-            let started = rules.map(|rule| may_have(rule.program())).any(|may| may)
-                || services.any(|service| may_have(Some(service)));
+            let started = rules.any(|rule| may_have(rule.program())) || services.any(|service| may_have(Some(service)));
             if handed && started {
                 found.push(SecretReach { secret: name, holder: SecretHolder::Process, origins: origins.clone() });
             }
