@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stagewright_engine::{AttemptOutput, Problem, Stream};
 
+use crate::limits::Bytes;
 use crate::mask::{MaskStream, Masker, Reader};
 use crate::report::{masked_problem, masked_text};
 use crate::stop::{Stopped, Switch};
 
 /// Longer lines are split.
 const LINE: usize = 64 * 1024;
+/// Bytes of all findings of an attempt: they are kept in the journal.
+const FINDINGS: u64 = 2 * 1024 * 1024;
 
 /// Where everything goes that an attempt has to say; cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,13 +25,14 @@ pub(crate) struct AttemptLog {
     written: Arc<AtomicU64>,
     most_lines: u64,
     lines: Arc<AtomicU64>,
+    findings: Arc<AtomicU64>,
 }
 
 impl AttemptLog {
     /// `limit`: bytes, line ends included. What goes beyond stops the attempt.
     pub(crate) fn new(output: AttemptOutput, masker: Masker, switch: Switch, limit: u64) -> AttemptLog {
-        let (written, lines) = Default::default();
-        AttemptLog { output, masker, switch, limit, written, most_lines: u64::MAX, lines }
+        let (written, lines, findings) = Default::default();
+        AttemptLog { output, masker, switch, limit, written, most_lines: u64::MAX, lines, findings }
     }
 
     /// At most so many lines, too.
@@ -56,9 +60,17 @@ impl AttemptLog {
         self.output.summary(self.masker.text(&markdown)).await;
     }
 
-    /// A finding.
+    /// A finding. Those of an attempt that come to more than [`FINDINGS`] are left out.
     pub(crate) async fn problem(&self, problem: Problem) {
-        self.output.problem(masked_problem(problem, &self.masker)).await;
+        let problem = masked_problem(problem, &self.masker);
+        let optional = [&problem.path, &problem.help].into_iter().flatten().map(String::len).sum::<usize>();
+        let size = (problem.code.len() + problem.message.len() + optional) as u64;
+        let before = self.findings.fetch_add(size, Ordering::Relaxed);
+        if before + size <= FINDINGS {
+            self.output.problem(problem).await;
+        } else if before <= FINDINGS {
+            self.engine(&format!("further findings are left out: those before come to {}", Bytes(FINDINGS))).await;
+        }
     }
 
     /// Writes text of one or more lines.
@@ -263,6 +275,26 @@ mod tests {
         }
         writer.finish().await;
         assert_eq!(lines(&mut receiver), ["first", "second", "", "last"]);
+    }
+
+    #[tokio::test]
+    async fn findings_have_a_bound_and_its_end_is_told_once() {
+        let (log, _, mut receiver) = log(1000);
+        let message = "x".repeat(64 * 1024 - 100);
+        for _ in 0..100 {
+            let (code, path, help) = ("long".to_owned(), None, None);
+            let level = stagewright_engine::Level::Error;
+            log.problem(Problem { level, code, message: message.clone(), path, help }).await;
+        }
+        let (mut findings, mut told) = (0, Vec::new());
+        while let Ok(live) = receiver.try_recv() {
+            match live.kind {
+                LiveKind::Problem(_) => findings += 1,
+                LiveKind::Lines(Stream::Engine, lines) => told.extend(lines),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((findings, told), (32, vec!["further findings are left out: those before come to 2MiB".to_owned()]));
     }
 
     #[tokio::test]
