@@ -10,6 +10,7 @@ use stagewright_engine::{Level, Problem};
 use crate::error::CapabilityError;
 use crate::log::AttemptLog;
 use crate::net::gate::Report;
+use crate::report::masked_problem;
 
 /// Under which refusals are found in the journal.
 const CODE: &str = "permission-denied";
@@ -47,15 +48,12 @@ impl Denials {
         })
     }
 
-    /// Puts them into the journal.
+    /// Puts them into the journal. Past the bound of a plugin's findings: those that it pours out must not hide these.
     pub(crate) async fn tell(&self, log: &AttemptLog) {
         let denied = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for CapabilityError { message, help, .. } in denied {
-            let masker = log.masker();
-            let help = help.map(|help| masker.text(&help));
-            let message = masker.text(&message);
             let problem = Problem { level: Level::Error, code: CODE.to_owned(), message, path: None, help };
-            log.output().problem(problem).await;
+            log.output().problem(masked_problem(problem, log.masker())).await;
         }
     }
 }

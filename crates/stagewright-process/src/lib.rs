@@ -7,10 +7,10 @@
 //! The group also ends when this process does, by whatever signal: see `guard`, which is a shell, so `/bin/sh` must be
 //! there.
 //!
-//! What escapes: a process that makes a session of its own (`setsid`, a double-forking daemon) is no longer in the
-//! group. It can't keep [`Child::next_chunk`] waiting, but it lives on. Making the engine a subreaper was weighed and
-//! left out: it is a property of the whole process, which a library must not claim, and it can't tell whose orphan it
-//! got.
+//! What is not to be trusted runs in a [`sandbox`], from which no process escapes. Outside of one, a process that makes
+//! a session of its own (`setsid`, a double-forking daemon) does: it is no longer in the group. It can't keep
+//! [`Child::next_chunk`] waiting, but it lives on. Making the engine a subreaper was weighed and left out: it is a
+//! property of the whole process, which a library must not claim, and it can't tell whose orphan it got.
 //!
 //! [`supervisor`] is the one exception to "ends with the engine": a detached process that keeps a service running.
 //!

@@ -87,7 +87,7 @@ impl Layout {
         match need.how {
             Provision::Execute => Ok(place(Source::Host(fs::canonicalize(&need.path)?), Access::Execute)),
             Provision::Copy => {
-                let text = without_secrets(&fs::read_to_string(&need.path)?);
+                let text = without_secrets(&String::from_utf8_lossy(&fs::read(&need.path)?));
                 let below_home = home.and_then(|home| need.path.strip_prefix(home).ok());
                 let copy = match below_home {
                     Some(below) => scratch.join("home").join(below),
@@ -226,14 +226,26 @@ pub(crate) fn tools(rules: &[ProcessRule], environment: &BTreeMap<String, String
     needs(&programs, Tools { env: environment, workspace })
 }
 
-/// A path as one name.
+/// A path, or any text, as one name that leads nowhere else.
 fn name_of(path: &Path) -> String {
-    path.to_string_lossy()
-        .chars()
-        .map(|letter| if letter.is_alphanumeric() || ".-_".contains(letter) { letter } else { '%' })
-        .collect()
+    let plain = |letter: char| letter.is_alphanumeric() || "-_".contains(letter);
+    let text = path.to_string_lossy();
+    let kept = |at: usize, letter: char| plain(letter) || (letter == '.' && at > 0);
+    text.chars().enumerate().map(|(at, letter)| if kept(at, letter) { letter } else { '%' }).collect()
 }
 
 fn failed(doing: &str, error: &io::Error) -> CapabilityError {
     CapabilityError::new(ErrorCode::Internal, format!("the sandbox can't be set up: could not {doing}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_a_path_leads_nowhere_else() {
+        for (path, name) in [("/root/.cargo/git", "%root%.cargo%git"), ("..", "%."), (".", "%"), ("a b", "a%b")] {
+            assert_eq!(name_of(Path::new(path)), name);
+        }
+    }
 }
