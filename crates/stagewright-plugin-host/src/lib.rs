@@ -38,6 +38,7 @@ mod native;
 mod net;
 mod origin;
 mod path;
+mod plain_file;
 mod plugin;
 mod policy;
 mod report;

@@ -9,6 +9,9 @@ use stagewright_model::Permissions;
 
 use crate::policy::reaches_out;
 
+/// A file that has more is no plugin. Interpreters compiled to WebAssembly have some tens of megabytes.
+pub(crate) const PLUGIN_BYTES: u64 = 512 << 20;
+
 /// Why a plugin can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

@@ -17,7 +17,8 @@ use crate::capability::context::Context;
 use crate::capability::outputs::problem;
 use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MemoryLimiter, Ticker};
-use crate::plugin::{Manifest, PluginError};
+use crate::plain_file;
+use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
 use crate::since_0_1::reconciling::ReconcilingPre;
 use crate::since_0_1::reconciling::exports::stagewright::stage::reconcile::Observation as GuestObservation;
@@ -152,7 +153,7 @@ impl Wasm {
     }
 
     fn load_now(&self, name: &str, file: &Path, digest: String) -> Result<Arc<Plugin>, PluginError> {
-        let bytes = std::fs::read(file).map_err(|error| {
+        let bytes = plain_file::read(file, PLUGIN_BYTES).map_err(|error| {
             PluginError::new(format!("plugin `{name}`: `{}` can't be read: {error}", file.display()))
         })?;
         if sha256(&bytes) != digest {

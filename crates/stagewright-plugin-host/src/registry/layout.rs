@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json};
 
 use super::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable, replace_file};
 use crate::error::{CapabilityError, ErrorCode};
+use crate::plain_file;
 
 /// What a layout is made of, apart from the blobs themselves.
 const PARTS: [&str; 5] = ["oci-layout", "index.json", LOCK, "blobs", "blobs/sha256"];
@@ -204,7 +205,7 @@ impl Layout {
 
     fn index(&self) -> Result<Index, CapabilityError> {
         self.without_links()?;
-        let text = match fs::read(self.index_path()) {
+        let text = match plain_file::read_unlinked(&self.index_path(), MANIFEST_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.exists() => {
                 let rest = Map::from_iter([("mediaType".to_owned(), INDEX.into())]);
@@ -221,15 +222,7 @@ impl Layout {
     }
 
     fn read_manifest(&self, digest: &str) -> io::Result<Vec<u8>> {
-        let path = self.blob_path(digest);
-        let found = fs::symlink_metadata(&path)?;
-        if !found.is_file() {
-            return Err(io::Error::other(format!("{digest} is no plain file")));
-        }
-        if found.len() > MANIFEST_BYTES {
-            return Err(io::Error::other(format!("{digest} is larger than a manifest may be")));
-        }
-        fs::read(path)
+        plain_file::read_unlinked(&self.blob_path(digest), MANIFEST_BYTES)
     }
 
     fn broken(&self, what: &str, error: &io::Error) -> CapabilityError {

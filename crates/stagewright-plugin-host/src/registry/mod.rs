@@ -29,7 +29,7 @@ pub use content::Descriptor;
 pub use credentials::{CredentialSource, DockerConfig};
 pub use reference::{Place, Reference};
 
-pub(crate) use content::{Content, copy_verified, replace_file};
+pub(crate) use content::{Content, MANIFEST_BYTES, copy_verified, replace_file};
 pub(crate) use layout::Layout;
 
 use crate::error::{CapabilityError, ErrorCode};

@@ -1,9 +1,11 @@
 //! The component within an OCI image.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use crate::plain_file;
+use crate::registry::MANIFEST_BYTES;
 
 /// CNCF's guidance for components as OCI artifacts: one layer of this type.
 const COMPONENT: &str = "application/wasm";
@@ -23,7 +25,8 @@ struct Layer {
 /// The component's blob in an image layout; `manifest` is the digest of the image's manifest.
 pub(super) fn component(layout: &Path, manifest: &str) -> Result<PathBuf, String> {
     let blob = |digest: &str| layout.join("blobs").join(digest.replacen(':', "/", 1));
-    let text = fs::read(blob(manifest)).map_err(|error| format!("its manifest can't be read: {error}"))?;
+    let text = plain_file::read_unlinked(&blob(manifest), MANIFEST_BYTES)
+        .map_err(|error| format!("its manifest can't be read: {error}"))?;
     let manifest: Manifest =
         serde_json::from_slice(&text).map_err(|error| format!("its manifest isn't that of an image: {error}"))?;
     match manifest.layers.as_slice() {

@@ -28,7 +28,8 @@ use cap_std::fs::Dir;
 use stagewright_process::supervisor::{self, Phase, ServiceSpec, SupervisorError};
 
 use crate::error::{CapabilityError, ErrorCode};
-use crate::registry::{Access, Layout, Reference, Registry, blocking};
+use crate::plain_file;
+use crate::registry::{Access, Layout, MANIFEST_BYTES, Reference, Registry, blocking};
 use image::RunConfig;
 use store::{DeployLock, ServiceFolder};
 use unpack::Unpacker;
@@ -311,7 +312,8 @@ fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, Capabil
         unpacker.layer(&layout.blob(layer)?, &layer.digest)?;
     }
     let path = layout.blob(config)?;
-    let config = RunConfig::parse(&std::fs::read(&path).map_err(|error| file_error(&path, &error))?)?;
+    let config = plain_file::read_unlinked(&path, MANIFEST_BYTES).map_err(|error| file_error(&path, &error))?;
+    let config = RunConfig::parse(&config)?;
     // Images often name a working folder that none of their layers has.
     if !config.working_dir().as_os_str().is_empty() {
         folder.create_dir_all(config.working_dir()).map_err(|error| {

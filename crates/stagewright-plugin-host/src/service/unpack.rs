@@ -3,10 +3,12 @@
 //! The image is not trusted: everything is done relative to the folder's handle, which neither `..` nor a symbolic link
 //! of an earlier entry leads out of. Ownership is dropped, and so are set-user-id bits; devices are refused.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _, Permissions, PermissionsExt as _};
 use flate2::read::MultiGzDecoder;
@@ -20,6 +22,10 @@ const MOST_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 /// What an entry counts for at least: an inode and a block. An archive of empty files is small, a disk full of them is
 /// not.
 const ENTRY_BYTES: u64 = 8 * 1024;
+
+/// An entry's header, with its long names and its list of holes. `tar` reads all of it into memory, however long it says
+/// that it is.
+const HEADER_BYTES: u64 = 1024 * 1024;
 
 /// Marks what an upper layer takes away: `.wh.NAME`, and all of a folder's earlier content with `.wh..wh..opq`.
 const WHITEOUT: &str = ".wh.";
@@ -59,13 +65,18 @@ impl<'a> Unpacker<'a> {
 
     fn entries(&mut self, layer: impl Read) -> io::Result<()> {
         let mut fresh = BTreeSet::new();
-        for entry in Archive::new(layer).entries()? {
+        let allowance = Rc::new(Cell::new(HEADER_BYTES));
+        let mut archive = Archive::new(Allowed { layer, allowance: allowance.clone() });
+        for entry in archive.entries()? {
             let mut entry = entry?;
             let path = relative(&entry.path()?)?;
             let size = entry.size().max(ENTRY_BYTES);
             self.left = self.left.checked_sub(size).ok_or_else(|| invalid("the image unpacks to over 8 GiB"))?;
+            allowance.set(size);
             self.entry(&path, &mut entry, &mut fresh)
+                .and_then(|()| io::copy(&mut entry, &mut io::sink()))
                 .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
+            allowance.set(HEADER_BYTES);
         }
         Ok(())
     }
@@ -142,6 +153,24 @@ impl<'a> Unpacker<'a> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// A layer of which no more is read than what is being looked at may have.
+struct Allowed<R> {
+    layer: R,
+    allowance: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Allowed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = self.allowance.get().min(buffer.len() as u64);
+        if most == 0 && !buffer.is_empty() {
+            return Err(invalid("an entry's header is longer than 1 MiB"));
+        }
+        let read = self.layer.read(&mut buffer[..most as usize])?;
+        self.allowance.set(self.allowance.get() - read as u64);
+        Ok(read)
     }
 }
 
@@ -260,6 +289,47 @@ mod tests {
             let error = unpack_layers(&layers, limit).1.unwrap_err();
             assert!(error.causes.iter().any(|cause| cause.contains("8 GiB")), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_name_as_long_as_a_disk_is_not_read() {
+        let file = entry(EntryType::Regular, "app", "", b"one");
+        for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+            let long = |length: u64| entry(kind, "long", "", &vec![0; length as usize]);
+            let error = unpack(&[long(HEADER_BYTES), file.clone()]).1.unwrap_err();
+            assert!(error.causes.iter().any(|cause| cause.contains("header")), "{kind:?}: {error:?}");
+        }
+        let long = "folder/".repeat(100) + "app";
+        let (folder, result) = unpack(&[entry(EntryType::GNULongName, "long", "", long.as_bytes()), file]);
+        result.unwrap();
+        assert!(folder.path().join("root").join(long).is_file());
+    }
+
+    #[test]
+    fn holes_of_a_sparse_file_count() {
+        let (folder, result) = unpack(&[sparse(MOST_BYTES + 512)]);
+        let error = result.unwrap_err();
+        assert!(error.causes.iter().any(|cause| cause.contains("8 GiB")), "{error:?}");
+        assert!(!folder.path().join("root/sparse").exists());
+        let (folder, result) = unpack(&[sparse(1 << 20), entry(EntryType::Regular, "app", "", b"one")]);
+        result.unwrap();
+        assert_eq!(folder.path().join("root/sparse").metadata().unwrap().len(), 1 << 20);
+        assert!(folder.path().join("root/app").is_file());
+    }
+
+    /// A file of GNU's sparse format: nothing but a hole.
+    fn sparse(size: u64) -> Vec<u8> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_mode(0o644);
+        header.set_path("sparse").unwrap();
+        header.set_size(0);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.sparse[0].set_offset(size);
+        gnu.sparse[0].set_length(0);
+        gnu.set_real_size(size);
+        header.set_cksum();
+        header.as_bytes().to_vec()
     }
 
     #[test]
