@@ -11,7 +11,9 @@ pub(crate) type Result<T> = std::result::Result<T, String>;
 
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Clones that share a target folder share this program: cargo says at the start which of them it is started in.
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let manifest = Path::new(&manifest);
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 

@@ -15,13 +15,15 @@ pub(crate) struct CommandError {
     pub(crate) message: String,
     /// What to do next; kept apart from the message.
     pub(crate) hints: Vec<String>,
+    /// From the nearest cause to the farthest, where they are known as text alone.
+    pub(crate) causes: Vec<String>,
     /// The cause.
     pub(crate) source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl CommandError {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> CommandError {
-        CommandError { exit, message: message.into(), hints: Vec::new(), source: None }
+        CommandError { exit, message: message.into(), hints: Vec::new(), causes: Vec::new(), source: None }
     }
 
     pub(crate) fn not_ready(message: impl Into<String>) -> CommandError {
@@ -57,6 +59,9 @@ impl CommandError {
     /// The message, every cause on a line of its own, then the hints.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {}\n", self.message);
+        for cause in &self.causes {
+            text.push_str(&format!("  caused by: {cause}\n"));
+        }
         let mut cause = self.source.as_deref().map(|source| source as &dyn Error);
         while let Some(error) = cause {
             text.push_str(&format!("  caused by: {error}\n"));

@@ -272,7 +272,7 @@ fn of_native(uses: &PluginRef, digest: &str) -> Description {
 
 fn bad_plugin(stage: &str, error: PluginError) -> CommandError {
     let mut failed = CommandError::not_ready(format!("stage `{stage}`: {}", error.message));
-    failed.hints.extend(error.causes.into_iter().map(|cause| format!("cause: {cause}")));
+    failed.causes = error.causes;
     failed.hints.extend(error.help);
     failed
 }

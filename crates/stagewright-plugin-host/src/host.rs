@@ -25,7 +25,7 @@ use crate::capability::context::Context;
 use crate::capability::effects::Effects;
 use crate::capability::environment::Environment;
 use crate::capability::gate::Gates;
-use crate::capability::http::{DEFAULT_REQUESTS, Http, OwnOrigins, Quota, client};
+use crate::capability::http::{Http, OwnOrigins, Quota, client};
 use crate::capability::outputs::Outputs;
 use crate::capability::process::{Processes, program_environment};
 use crate::capability::registry::Images;
@@ -35,12 +35,12 @@ use crate::capability::workspace::Workspace;
 use crate::confine::{Blueprint, SandboxConfig, tools};
 use crate::denial::Denials;
 use crate::error::CapabilityError;
-use crate::limits::{DEFAULT_BOUNDS, DEFAULT_LOG, DEFAULT_MEMORY, MemoryLimiter};
+use crate::limits::{DEFAULT_BOUNDS, DEFAULT_LOG, DEFAULT_MEMORY, DEFAULT_REQUESTS, MemoryLimiter};
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::native::Natives;
 use crate::net::dial::Dialer;
-use crate::net::gate::{DEFAULT_CONNECTIONS, Gate};
+use crate::net::gate::Gate;
 use crate::net::{SystemLookup, Upstream};
 use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
@@ -321,6 +321,7 @@ impl Inner {
         let policy = Arc::new(policy);
         let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
         let limits = request.limits;
+        let requests = limits.requests.unwrap_or(DEFAULT_REQUESTS) as usize;
         let workspace = Workspace::new(self.root.clone(), policy.clone(), memory)
             .bounded(bound(limits.workspace, DEFAULT_BOUNDS.limits.workspace));
         let own = OwnOrigins::default();
@@ -335,9 +336,8 @@ impl Inner {
             owner: [request.pipeline.clone(), request.table.clone()],
             limits: request.limits,
             gate: policy.has_network().then(|| {
-                let connections = request.limits.requests.map_or(DEFAULT_CONNECTIONS, |requests| requests as usize);
                 let report = denials.reporter(&log);
-                Arc::new(Gate::new(policy.clone(), own.clone(), self.dialer.clone(), report, connections))
+                Arc::new(Gate::new(policy.clone(), own.clone(), self.dialer.clone(), report, requests))
             }),
             switch: supervisor.switch.clone(),
         });
@@ -368,11 +368,7 @@ impl Inner {
                 own: own.clone(),
                 rehearsal,
                 effects: effects.clone(),
-                quota: Quota::new(
-                    limits.requests.map_or(DEFAULT_REQUESTS, |requests| requests as usize),
-                    memory,
-                    policy.clone(),
-                ),
+                quota: Quota::new(requests, memory, policy.clone()),
             },
             artifacts: Arc::new(
                 Artifacts::new(config.artifacts.clone(), request.run.0.clone(), request.stage_id.clone())

@@ -26,11 +26,14 @@ pub const DEFAULT_BOUNDS: Bounds = Bounds {
         log_lines: Some(2_000_000),
         artifacts: Some(16 << 30),
         workspace: Some(16 << 30),
-        requests: Some(256),
+        requests: Some(DEFAULT_REQUESTS),
     },
 };
 /// Processes of an attempt, when the stage names no other number.
 pub(crate) const DEFAULT_PROCESSES: u32 = 2048;
+/// Answers that a plugin has open at a time, and connections that its programs have, when the stage names no other
+/// number.
+pub(crate) const DEFAULT_REQUESTS: u32 = 256;
 /// How often a guest looks whether it should stop. Measured: an endless loop ended 4 ms after its limit.
 const TICK: Duration = Duration::from_millis(10);
 /// Function references of all tables of a guest: 8 bytes each.

@@ -73,6 +73,22 @@ fn summaries_and_findings_of_megabytes_are_cut() {
 }
 
 #[test]
+fn files_without_end_and_files_of_holes() {
+    let ended = pour("files", "limits.workspace = \"64MiB\"", "write = [\"flood\"]");
+    assert_eq!(ended.answers(), ["ErrorCode::ResourceExhausted"]);
+    let environment = repository();
+    environment.write("open/hole", "");
+    let hole = std::fs::File::options().write(true).open(environment.root().join("open/hole")).expect("a file");
+    hole.set_len(1 << 40).expect("a hole");
+    let publish = r#"do = "publish", name = "a", path = "open/hole""#;
+    let read = r#"do = "read", path = "open/hole""#;
+    let pipeline = pipeline(&[publish, read], "limits.artifacts = \"16MiB\"", "read = [\"open\"]");
+    environment.write("stagewright.toml", &pipeline);
+    assert_eq!(run(&environment).answers(), ["ErrorCode::ResourceExhausted", "ErrorCode::ResourceExhausted"]);
+    assert!(state_size(&environment) < LITTLE);
+}
+
+#[test]
 fn a_configuration_asked_for_again_and_again() {
     let ended = pour("configuration", r#"timeout = "60s""#, "");
     assert_eq!(ended.code, 0, "{:#}", ended.ended("stranger"));

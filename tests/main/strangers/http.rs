@@ -1,6 +1,6 @@
 //! Requests: nothing but the granted origins, whatever servers and names say; and a secret goes where it may.
 
-use super::server::{Server, ok, to};
+use super::server::{Endless, Server, ok, to};
 use super::{DENIED, TOKEN, attack, pipeline, repository};
 use crate::environment::{Ended, TestEnvironment, binary};
 
@@ -148,6 +148,23 @@ fn a_request_is_not_bent_by_its_parts() {
     assert_eq!(granted, "200  served");
     assert!(refused.iter().all(|answer| answer == "ErrorCode::InvalidArgument"), "{refused:#?}");
     assert_eq!(server.asked().len(), 1, "{:?}", server.asked());
+}
+
+/// What nobody reads stays with the server: neither the engine's memory nor its disk takes it.
+#[test]
+fn answers_that_nobody_reads_are_few_and_hold_little() {
+    let server = Endless::start();
+    let url = format!("http://127.0.0.1:{}", server.port);
+    let environment = repository();
+    let hoard = format!(r#"do = "hoard", url = "{url}", times = 1000"#);
+    let wait = r#"do = "wait", for-ms = 500"#;
+    let grant = format!("net = [\"{url}\"]");
+    environment.write("stagewright.toml", &pipeline(&[&hoard, wait], "limits.requests = 8", &grant));
+    let ended = super::run(&environment);
+    assert_eq!(ended.answers(), ["8", "done"]);
+    // Buffers of a connection have some megabytes.
+    let sent = server.sent();
+    assert!(sent > 0 && sent < 8 * (16 << 20), "{sent} bytes");
 }
 
 const TOKEN_IN_URL: &str = "password";

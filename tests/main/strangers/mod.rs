@@ -6,9 +6,11 @@
 use std::path::Path;
 
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 use crate::environment::{TestEnvironment, text};
 
+mod archives;
 mod capabilities;
 mod expressions;
 mod floods;
@@ -82,6 +84,12 @@ impl Ended {
         let problems = self.events.iter().filter(|event| event["problem"]["code"] == "permission-denied");
         problems.map(|event| text(&event["problem"]["message"])).collect()
     }
+}
+
+/// `sha256:…`.
+fn digest(content: &[u8]) -> String {
+    let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 /// All bytes of the files below a folder.

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Listens on loopback until the test process ends.
@@ -12,7 +13,7 @@ pub(super) struct Server {
 
 impl Server {
     /// `answer` makes the whole response of a request's head.
-    pub(super) fn start(answer: impl Fn(&str) -> String + Send + 'static) -> Server {
+    pub(super) fn start<R: AsRef<[u8]>>(answer: impl Fn(&str) -> R + Send + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -29,7 +30,7 @@ impl Server {
                 let response = answer(&head);
                 remembered.lock().expect("a list").push(head);
                 // A client that was satisfied with less has gone.
-                let _ = stream.write_all(response.as_bytes());
+                let _ = stream.write_all(response.as_ref());
             }
         });
         Server { port, asked }
@@ -46,11 +47,46 @@ impl Server {
 }
 
 /// A response with a body.
-pub(super) fn ok(headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+pub(super) fn ok(headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
 }
 
 /// A redirect.
-pub(super) fn to(location: &str) -> String {
-    format!("HTTP/1.1 302 Found\r\nconnection: close\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n")
+pub(super) fn to(location: &str) -> Vec<u8> {
+    format!("HTTP/1.1 302 Found\r\nconnection: close\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n").into_bytes()
+}
+
+/// A server whose answers have no end.
+pub(super) struct Endless {
+    pub(super) port: u16,
+    sent: Arc<AtomicU64>,
+}
+
+impl Endless {
+    pub(super) fn start() -> Endless {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let sent = Arc::<AtomicU64>::default();
+        let counted = sent.clone();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let counted = counted.clone();
+                std::thread::spawn(move || {
+                    let mut piece: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+                    while stream.write_all(piece).is_ok() {
+                        counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                        piece = &[b'x'; 4096];
+                    }
+                });
+            }
+        });
+        Endless { port, sent }
+    }
+
+    /// Bytes that clients and their connections have taken so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
 }

@@ -3,7 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::run;
+use serde_json::json;
+
+use super::server::{Server, ok};
+use super::{digest, run};
 use crate::environment::{TestEnvironment, failure, outcomes, plugins};
 
 fn built_in(name: &str) -> PathBuf {
@@ -72,6 +75,50 @@ fn a_lock_that_was_edited_stops_the_run() {
     }
     environment.write("stagewright.lock", &good);
     environment.run(&["run", "--locked"]).exits(0);
+}
+
+/// A registry that gives other bytes than it is asked for, be it the manifest or the component.
+#[test]
+fn a_plugin_with_another_digest_is_not_taken_from_a_registry() {
+    let component = std::fs::read(built_in("noop")).expect("a component");
+    let empty = "{}".as_bytes();
+    let described = |media_type: &str, content: &[u8]| json!({ "mediaType": media_type, "digest": digest(content), "size": content.len() });
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": described("application/vnd.oci.empty.v1+json", empty),
+        "layers": [described("application/wasm", &component)],
+    });
+    let manifest = manifest.to_string().into_bytes();
+    let other_manifest = [&manifest[..], b" "].concat();
+    let mut other = component.clone();
+    *other.last_mut().expect("bytes") ^= 1;
+    let tries = [
+        (manifest.clone(), component.clone(), 0),
+        (other_manifest, component.clone(), 4),
+        (manifest.clone(), other, 4),
+        (manifest.clone(), component[1..].to_vec(), 4),
+    ];
+    for (sent, blob, code) in tries {
+        let server = Server::start(move |head| {
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let kind = |name: &str| format!("content-type: application/{name}\r\n");
+            match path {
+                path if path.contains("/manifests/") => ok(&kind("vnd.oci.image.manifest.v1+json"), &sent),
+                path if path.ends_with(&digest(empty)) => ok(&kind("octet-stream"), empty),
+                path if path.contains("/blobs/") => ok(&kind("octet-stream"), &blob),
+                _ => ok("", ""),
+            }
+        });
+        let uses = format!("oci:127.0.0.1:{}/team/noop@{}", server.port, digest(&manifest));
+        let mut environment = TestEnvironment::with_pipeline(&format!(
+            "schema = 1\n[pipeline]\nname = \"p\"\n[stages.mine]\nuses = \"{uses}\"\n"
+        ));
+        // What was good once is kept.
+        environment.set("XDG_CACHE_HOME", &environment.root().join("../cache").display().to_string());
+        let ended = environment.run(&["run"]).exits(code);
+        assert!(code == 0 || ended.stderr.contains("something else than it was asked for"), "{}", ended.stderr);
+    }
 }
 
 /// Compiled code is as good as native code: what others could have put there isn't loaded, what is damaged isn't run.

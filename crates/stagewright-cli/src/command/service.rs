@@ -79,7 +79,7 @@ fn write_table(out: &mut dyn Write, found: &[ServiceStatus]) -> std::io::Result<
 
 fn failed(error: CapabilityError) -> CommandError {
     let mut failed = CommandError::not_ready(error.message);
-    failed.hints.extend(error.causes.into_iter().map(|cause| format!("cause: {cause}")));
+    failed.causes = error.causes;
     failed.hints.extend(error.help);
     failed
 }

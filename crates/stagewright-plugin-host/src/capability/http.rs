@@ -32,7 +32,7 @@ mod quota;
 mod request;
 
 pub(crate) use client::client;
-pub(crate) use quota::{DEFAULT_REQUESTS, Quota};
+pub(crate) use quota::Quota;
 
 pub use request::RequestBuilder;
 

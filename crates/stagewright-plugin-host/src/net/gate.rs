@@ -12,8 +12,6 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::origin::Origin;
 use crate::policy::Policy;
 
-/// Connections of an attempt's programs at a time, when the stage names no other number.
-pub(crate) const DEFAULT_CONNECTIONS: usize = 256;
 /// Denials that are told. A program that goes through all names there are shall not fill the log.
 const TOLD: usize = 1000;
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::background::Background;
 use super::dial::Dialer;
-use super::gate::{DEFAULT_CONNECTIONS, Gate};
+use super::gate::Gate;
 use super::proxy::{IDLE, serve};
 use super::resolve::addresses;
 use super::{Lookup, Upstream};
@@ -68,7 +68,7 @@ struct Setup<'a> {
 impl Default for Setup<'_> {
     fn default() -> Self {
         let lookup = Script::new(&[&["127.0.0.1"]]);
-        Setup { net: &[], lookup, environment: &[], connections: DEFAULT_CONNECTIONS, idle: IDLE }
+        Setup { net: &[], lookup, environment: &[], connections: 100, idle: IDLE }
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) enum Deed {
         #[serde(default)]
         secret_headers: BTreeMap<String, String>,
     },
+    /// Ask a URL so many times, and read no answer; the answer is how many requests were let in.
+    Hoard { url: String, times: u32 },
     /// Save what a URL answers.
     Save { url: String, path: String },
     /// Take a secret's handle.
@@ -147,6 +149,7 @@ impl Deed {
             }
             Deed::Race { path, but, times } => Ok(race(&path, &but, times)),
             Deed::Call { url, method, headers, secret_headers } => call(&method, &url, &headers, &secret_headers),
+            Deed::Hoard { url, times } => Ok(hoard(&url, times)),
             Deed::Save { url, path } => Ok(http::Request::get(&url).send()?.save(&path)?.to_string()),
             Deed::Hold { secret } => secrets::get(&secret).map(|_| "held".to_owned()),
             Deed::Reveal { secret } => Ok(secrets::get(&secret)?.reveal()?.len().to_string()),
@@ -233,6 +236,11 @@ fn call(
     let mut response = request.send()?;
     let echo = response.header("x-echo").unwrap_or_default();
     Ok(format!("{} {echo} {}", response.status(), response.text()?))
+}
+
+fn hoard(url: &str, times: u32) -> String {
+    let kept: Vec<_> = (0..times).map_while(|_| http::Request::get(url).send().ok()).collect();
+    kept.len().to_string()
 }
 
 fn race(path: &str, but: &str, times: u32) -> String {

@@ -11,9 +11,6 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::Bytes;
 use crate::policy::Policy;
 
-/// Answers that a guest may have open at a time, when the stage names no other number.
-pub(crate) const DEFAULT_REQUESTS: usize = 64;
-
 /// Bounds the requests of one attempt; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Quota {
