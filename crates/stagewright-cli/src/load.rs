@@ -1,25 +1,23 @@
 //! From a pipeline file to a plan, with its mistakes shown to the person who made them.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
-use miette::{GraphicalReportHandler, GraphicalTheme};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use stagewright_model::{Diagnostic, Plan};
 
 use crate::args::Global;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::{PipelineFile, Repository};
-use crate::{policy, screen};
+use crate::{diagnostics, policy};
 
 /// Parses; mistakes and warnings go to standard error. Code that the policy rules out is looked at by nobody after this.
 pub(crate) fn plan(global: &Global, repository: &Repository, file: &PipelineFile) -> Result<Plan, CommandError> {
-    let (plan, diagnostics) = parse(repository, file);
-    show(global, &diagnostics);
+    let (plan, found) = parse(repository, file);
+    diagnostics::show(global, &found);
     let policy = policy::read(global, repository)?;
     let plan = plan.ok_or_else(|| {
-        let mistakes = diagnostics.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
+        let mistakes = found.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
         let count = if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") };
         let error = CommandError::new(Exit::InvalidPipeline, format!("{} has {count}; nothing was run", file.name));
         if repository.builtin_names().is_empty() { error.hint(no_plugins(repository)) } else { error }
@@ -45,19 +43,6 @@ fn no_plugins(repository: &Repository) -> String {
     format!("no built-in plugins were found in {folders}: set STAGEWRIGHT_PLUGINS to the folder that holds them")
 }
 
-/// Renders diagnostics, each with its place underlined.
-pub(crate) fn show<'a>(global: &Global, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
-    let theme = if screen::colors(global) { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(screen::width()).with_links(false);
-    let mut text = String::new();
-    for diagnostic in diagnostics {
-        if handler.render_report(&mut text, diagnostic).is_ok() {
-            text.push('\n');
-        }
-    }
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
 /// The values of `--input`, with the defaults of the rest.
 pub(crate) fn inputs(plan: &Plan, given: &[String]) -> Result<BTreeMap<String, Json>, CommandError> {
     let mut values = BTreeMap::new();
@@ -71,19 +56,5 @@ pub(crate) fn inputs(plan: &Plan, given: &[String]) -> Result<BTreeMap<String, J
         let mut error = CommandError::not_ready("the pipeline's inputs aren't as it declares them");
         error.hints = errors.into_iter().map(|wrong| format!("{}: {}", wrong.message, wrong.help)).collect();
         error
-    })
-}
-
-/// As JSON, for programs.
-pub(crate) fn as_json(diagnostic: &Diagnostic) -> Json {
-    let (line, column) = diagnostic.position();
-    json!({
-        "file": diagnostic.file(),
-        "line": line,
-        "column": column,
-        "code": diagnostic.code(),
-        "severity": if diagnostic.is_warning() { "warning" } else { "error" },
-        "message": diagnostic.message(),
-        "help": diagnostic.help(),
     })
 }

@@ -9,8 +9,8 @@ use stagewright_model::{Change, Lock, LockedPipeline, Plan, PluginPin};
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 
 use crate::args::Global;
+use crate::diagnostics;
 use crate::error::CommandError;
-use crate::load;
 use crate::repository::Repository;
 
 /// Beside the pipelines, for git to keep.
@@ -49,7 +49,7 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lo
         text => text.map_err(|error| CommandError::not_ready(format!("can't read {NAME}")).caused_by(error))?,
     };
     let lock = Lock::parse(NAME, &text).map_err(|mistakes| {
-        load::show(global, &mistakes);
+        diagnostics::show(global, &mistakes);
         let line = mistakes.iter().next().map_or(1, |first| first.position().0);
         CommandError::not_ready(format!("{NAME}:{line} is not as it was written; nothing of it counts"))
             .hint("take it from git, or look at what the pipelines may do and write it anew: `stagewright lock`")

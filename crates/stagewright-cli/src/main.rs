@@ -13,6 +13,7 @@ mod binding;
 mod clock;
 mod command;
 mod conduct;
+mod diagnostics;
 mod error;
 mod exit;
 mod host;

@@ -5,9 +5,9 @@ use std::path::Path;
 use stagewright_model::{Diagnostics, OperatorPolicy};
 
 use crate::args::Global;
+use crate::diagnostics;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::load;
 use crate::repository::Repository;
 
 /// Bounds every pipeline on the machine, unless another is named on the command line or in the environment.
@@ -29,7 +29,7 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Op
         })?,
     };
     let policy = OperatorPolicy::parse(&name, &text).map_err(|mistakes| {
-        load::show(global, &mistakes);
+        diagnostics::show(global, &mistakes);
         CommandError::internal(format!("the policy {name} has mistakes, and nothing is done without it"))
     })?;
     Ok(Some(policy))
@@ -37,7 +37,7 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Op
 
 /// Shows what a pipeline has beyond the policy.
 pub(crate) fn refused(global: &Global, policy: &OperatorPolicy, pipeline: &str, beyond: &Diagnostics) -> CommandError {
-    load::show(global, beyond);
+    diagnostics::show(global, beyond);
     CommandError::new(
         Exit::NotReady,
         format!("{pipeline} asks for more than the policy {} allows; nothing was run", policy.file),

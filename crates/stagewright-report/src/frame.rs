@@ -3,8 +3,7 @@
 use stagewright_engine::Timestamp;
 
 use crate::style::{Tone, paint, symbol};
-use crate::summary::{duration, first_line};
-use crate::text::{pad, printable, truncate, width};
+use crate::text::{duration, first_line, pad, printable, truncate, width};
 use crate::view::{Group, RunView, StageView, Status};
 use crate::{gate, words};
 

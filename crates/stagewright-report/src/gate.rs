@@ -2,8 +2,7 @@
 
 use stagewright_engine::{Gate, GateKind, Timestamp};
 
-use crate::summary::{duration, first_line};
-use crate::text::{printable, shell_word};
+use crate::text::{duration, first_line, printable, shell_word};
 use crate::view::{RunView, StageView};
 
 /// Who may answer a gate, what happens without an answer and until when.

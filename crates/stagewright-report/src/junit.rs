@@ -9,8 +9,8 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
 use stagewright_engine::{Failure, GateKind, Outcome};
 
-use crate::summary::{first_line, problem_text, stream_mark};
-use crate::text::printable;
+use crate::summary::{problem_text, stream_mark};
+use crate::text::{first_line, printable};
 use crate::view::{RunView, StageView, Status, UnsuccessfulAttempt};
 use crate::words;
 

@@ -41,5 +41,5 @@ pub use junit::junit;
 pub use plain::Plain;
 pub use style::{Line, Tone};
 pub use terminal::{Terminal, TerminalOptions};
-pub use text::{printable, shell_word};
+pub use text::{duration, printable, shell_word};
 pub use view::{Deployed, Group, Progress, RunView, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};

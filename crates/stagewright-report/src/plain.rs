@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use stagewright_engine::{Event, EventKind, Failure, Finding, Observer, Outcome, Timestamp};
 
 use crate::output::Output;
-use crate::summary::{self, duration, first_line, problem_text, stream_mark};
-use crate::text::{pad, printable, width};
+use crate::summary::{self, problem_text, stream_mark};
+use crate::text::{duration, first_line, pad, printable, width};
 use crate::view::{RunView, StageView, stage_of};
 use crate::{gate, words};
 

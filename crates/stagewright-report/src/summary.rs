@@ -5,21 +5,9 @@ use std::collections::BTreeMap;
 use stagewright_engine::{Failure, GateKind, Level, Outcome, Problem, Release, Stream};
 
 use crate::style::{Line, Tone, outcome_tone, symbol};
-use crate::text::{pad, printable, shell_word, width};
+use crate::text::{duration, first_line, pad, printable, shell_word, stages, width};
 use crate::view::{Deployed, RunView, StageView, Status};
 use crate::{gate, words};
-
-/// Milliseconds for people: `320 ms`, `4.2 s`, `1m 04s`, `2h 05m`, `3d 04h`.
-pub fn duration(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1000;
-    match seconds {
-        0 => format!("{milliseconds} ms"),
-        1..60 => format!("{seconds}.{} s", milliseconds % 1000 / 100),
-        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3_600 % 24),
-    }
-}
 
 /// The words at the end of a run, or where it is suspended: failures, the table of stages, the result, what runs where by
 /// now, what to do.
@@ -186,11 +174,6 @@ fn counts(view: &RunView) -> String {
     format!("{}: {}", stages(view.stages.len()), parts.join(", "))
 }
 
-/// `1 stage`, `3 stages`.
-pub(crate) fn stages(count: usize) -> String {
-    format!("{count} stage{}", if count == 1 { "" } else { "s" })
-}
-
 fn conclusion(view: &RunView) -> Line {
     let run = format!("run {} of {}", printable(view.run_id()), printable(&view.pipeline));
     let took = duration(view.last.since(view.started));
@@ -267,27 +250,7 @@ pub(crate) fn stream_mark(stream: Stream) -> char {
     }
 }
 
-/// The first line of `text`, made printable.
-pub(crate) fn first_line(text: &str) -> String {
-    printable(text.lines().next().unwrap_or_default()).into_owned()
-}
-
 /// All lines of `text` as one, made printable.
 fn one_line(text: &str) -> String {
     printable(&text.lines().collect::<Vec<_>>().join(" ")).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_change_their_unit() {
-        let shown = [0, 320, 999, 1_000, 4_250, 59_999, 60_000, 64_000, 3_599_999, 3_600_000, 7_500_000, 273_600_000];
-        let expected = [
-            "0 ms", "320 ms", "999 ms", "1.0 s", "4.2 s", "59.9 s", "1m 00s", "1m 04s", "59m 59s", "1h 00m", "2h 05m",
-            "3d 04h",
-        ];
-        assert_eq!(shown.map(duration), expected);
-    }
 }

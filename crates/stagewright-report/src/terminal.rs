@@ -8,8 +8,8 @@ use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, Timestamp
 
 use crate::frame::frame;
 use crate::style::{Line, Tone, paint, symbol};
-use crate::summary::{closing, duration, first_line, level_tone, problem_text, stream_mark};
-use crate::text::printable;
+use crate::summary::{closing, level_tone, problem_text, stream_mark};
+use crate::text::{duration, first_line, printable};
 use crate::view::{RunView, StageView, Status, stage_of};
 use crate::{gate, words};
 

@@ -1,4 +1,4 @@
-//! Text of others, made fit to be shown.
+//! Text of others, made fit to be shown, and amounts in words.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -70,9 +70,41 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", printable(text).replace('\'', r"'\''")))
 }
 
+/// The first line of `text`, made printable.
+pub(crate) fn first_line(text: &str) -> String {
+    printable(text.lines().next().unwrap_or_default()).into_owned()
+}
+
+/// Milliseconds for people: `320 ms`, `4.2 s`, `1m 04s`, `2h 05m`, `3d 04h`.
+pub fn duration(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    match seconds {
+        0 => format!("{milliseconds} ms"),
+        1..60 => format!("{seconds}.{} s", milliseconds % 1000 / 100),
+        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// `1 stage`, `3 stages`.
+pub(crate) fn stages(count: usize) -> String {
+    format!("{count} stage{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_change_their_unit() {
+        let shown = [0, 320, 999, 1_000, 4_250, 59_999, 60_000, 64_000, 3_599_999, 3_600_000, 7_500_000, 273_600_000];
+        let expected = [
+            "0 ms", "320 ms", "999 ms", "1.0 s", "4.2 s", "59.9 s", "1m 00s", "1m 04s", "59m 59s", "1h 00m", "2h 05m",
+            "3d 04h",
+        ];
+        assert_eq!(shown.map(duration), expected);
+    }
 
     #[test]
     fn escapes_what_commands_a_terminal() {

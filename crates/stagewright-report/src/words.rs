@@ -4,13 +4,12 @@ use stagewright_engine::{
     Change, Decision, Failure, Finding, Interrupt, Outcome, Release, ReleaseWay, RunId, Timestamp,
 };
 
-use crate::summary::{self, duration, first_line};
-use crate::text::printable;
+use crate::text::{duration, first_line, printable, stages};
 use crate::view::{RunView, StageView};
 
 pub(crate) fn opening(view: &RunView) -> String {
     let rehearsal = if view.rehearsal { ", as a rehearsal" } else { "" };
-    let stages = summary::stages(view.stages.len());
+    let stages = stages(view.stages.len());
     format!(
         "run {} of {} ({}): {stages}{rehearsal}",
         printable(view.run_id()),

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Fault;
 use crate::local;
-use crate::resolver::{text, without_last_newline};
+use crate::text::{text, without_last_newline};
 use crate::{LARGEST, Surroundings};
 
 /// The key itself, as `AGE-SECRET-KEY-1…`.

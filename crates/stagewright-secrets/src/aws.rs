@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::Surroundings;
 use crate::error::Fault;
 use crate::http::{Answer, Call, scalar};
-use crate::resolver::text;
+use crate::text::text;
 
 const SERVICE: &str = "AWS Secrets Manager";
 const TARGET: &str = "secretsmanager.GetSecretValue";

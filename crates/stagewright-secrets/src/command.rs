@@ -8,7 +8,7 @@ use stagewright_process::{Command, run_to_end, which};
 use zeroize::Zeroizing;
 
 use crate::error::Fault;
-use crate::resolver::{text, without_last_newline};
+use crate::text::{text, without_last_newline};
 use crate::{LARGEST, Surroundings};
 
 /// For a keychain or a service to answer.

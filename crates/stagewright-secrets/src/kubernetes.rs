@@ -9,7 +9,7 @@ use crate::Surroundings;
 use crate::error::Fault;
 use crate::http::{Answer, Call};
 use crate::kubeconfig;
-use crate::resolver::text;
+use crate::text::text;
 
 const SERVICE: &str = "the Kubernetes API";
 

@@ -20,6 +20,7 @@ mod local;
 mod resolver;
 #[cfg(test)]
 mod server;
+mod text;
 mod vault;
 
 use std::collections::BTreeMap;

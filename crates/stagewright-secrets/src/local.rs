@@ -5,7 +5,7 @@ use std::io::Read as _;
 use zeroize::Zeroizing;
 
 use crate::error::Fault;
-use crate::resolver::{text, without_last_newline};
+use crate::text::{text, without_last_newline};
 use crate::{LARGEST, Surroundings};
 
 pub(crate) fn variable(name: &str, around: &Surroundings) -> Result<Zeroizing<String>, Fault> {

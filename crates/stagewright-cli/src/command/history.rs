@@ -5,8 +5,8 @@ use std::io::Write;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
 use stagewright_model::StageIndex;
+use stagewright_report::duration;
 use stagewright_report::printable;
-use stagewright_report::summary::duration;
 use stagewright_store::{Filter, RunRow, RunState, Store};
 
 use crate::args::{LogsArgs, RunsArgs, ShowArgs};

@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::lock_file::{self, Compared};
 use crate::package_hosts::package_hosts;
 use crate::repository::{PipelineFile, Repository};
-use crate::{load, policy};
+use crate::{diagnostics, load, policy};
 
 /// What a plan is shown with.
 struct Shown<'a> {
@@ -58,7 +58,7 @@ pub(crate) fn plan(
     }
     match &policy {
         Some(policy) if !shown.beyond.is_empty() => {
-            load::show(global, &shown.beyond);
+            diagnostics::show(global, &shown.beyond);
             let message =
                 format!("{} asks for more than the policy {} allows: it won't run here", file.name, policy.file);
             Err(CommandError::not_ready(message))
@@ -213,7 +213,7 @@ impl Shown<'_> {
             "pipeline": self.plan.name,
             "file": self.file.name,
             "lock": self.compared.as_json(),
-            "beyond-policy": self.beyond.iter().map(load::as_json).collect::<Vec<_>>(),
+            "beyond-policy": self.beyond.iter().map(diagnostics::as_json).collect::<Vec<_>>(),
             "sandbox": self.plan.sandbox,
             "inputs": inputs,
             "stages": stages.map(|(stage, description)| self.stage_as_json(stage, description)).collect::<Vec<_>>(),

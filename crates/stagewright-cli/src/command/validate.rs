@@ -10,7 +10,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::{Host, Misconfigured};
 use crate::repository::{PipelineFile, Repository};
-use crate::{load, policy};
+use crate::{diagnostics, load, policy};
 
 pub(crate) fn validate(
     global: &Global,
@@ -50,21 +50,21 @@ fn check(
     json: bool,
     found: &mut Vec<Json>,
 ) -> Result<(bool, String), CommandError> {
-    let (plan, diagnostics) = load::parse(repository, file);
+    let (plan, remarks) = load::parse(repository, file);
     if json {
-        found.extend(diagnostics.iter().map(load::as_json));
+        found.extend(remarks.iter().map(diagnostics::as_json));
     } else {
-        load::show(global, &diagnostics);
+        diagnostics::show(global, &remarks);
     }
     let Some(plan) = plan else {
-        let mistakes = diagnostics.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
+        let mistakes = remarks.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
         return Ok((false, format!("{mistakes} {}", if mistakes == 1 { "mistake" } else { "mistakes" })));
     };
     let host = Host::open(repository, &plan)?;
     let beyond = beyond(global, repository, file, &plan, &host)?;
     match json {
-        true => found.extend(beyond.iter().map(load::as_json)),
-        false => load::show(global, &beyond),
+        true => found.extend(beyond.iter().map(diagnostics::as_json)),
+        false => diagnostics::show(global, &beyond),
     }
     if !beyond.is_empty() {
         return Ok((false, "asks for more than the policy allows".to_owned()));

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value as Json;
-
-use super::fields::{At, Fields, Value, json, text};
-use super::uses::{Uses, View};
+use super::fields::{At, Fields, Value, json};
+use super::uses::{Uses, View, env};
 use super::{freeze, lock, teams};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
@@ -49,27 +47,6 @@ pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Repor
 
 fn named<'t, T>(table: Fields<'t>, mut read: impl FnMut(Fields<'t>) -> T) -> BTreeMap<String, T> {
     table.entries().into_iter().map(|(name, value)| (name.value.to_owned(), read(Fields::of(value)))).collect()
-}
-
-/// An `env` table; numbers and booleans become text.
-pub(super) fn env<'t>(
-    table: Fields<'t>,
-    view: View,
-    uses: &mut Uses<'t>,
-    report: &mut Report,
-) -> BTreeMap<String, Template> {
-    let mut variables = BTreeMap::new();
-    for (name, value) in table.entries() {
-        let template = match text(value) {
-            Some(text) => uses.template(text, view, report),
-            None => match json(value, report, &mut |_, _| {}) {
-                Json::Array(_) | Json::Object(_) | Json::Null => None,
-                scalar => Template::parse(&scalar.to_string()).ok(),
-            },
-        };
-        variables.extend(template.map(|template| (name.value.to_owned(), template)));
-    }
-    variables
 }
 
 fn triggers(on: Fields<'_>) -> Triggers {

@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::fields::{At, Fields, Value, count, json};
-use super::head::env;
 use super::matrix::{self, Matrix};
-use super::uses::{Use, Uses, View};
+use super::uses::{Use, Uses, View, env};
 use crate::diagnostic::Report;
 use crate::expression::{MARKER, Template};
 use crate::grants::{Bounds, Limits, Permissions};

@@ -1,6 +1,10 @@
 //! The expressions of a file, gathered while it is read and checked once all names are known.
 
-use super::fields::At;
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use super::fields::{At, Fields, json, text};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{Expression, MARKER, Template};
 use crate::plan::SourceSpan;
@@ -90,4 +94,25 @@ impl<'t> Uses<'t> {
             .label(reason)
             .help("expressions are CEL: `inputs.version == 'dev' && stages.build.result == 'succeeded'`")
     }
+}
+
+/// An `env` table; numbers and booleans become text.
+pub(super) fn env<'t>(
+    table: Fields<'t>,
+    view: View,
+    uses: &mut Uses<'t>,
+    report: &mut Report,
+) -> BTreeMap<String, Template> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in table.entries() {
+        let template = match text(value) {
+            Some(text) => uses.template(text, view, report),
+            None => match json(value, report, &mut |_, _| {}) {
+                Json::Array(_) | Json::Object(_) | Json::Null => None,
+                scalar => Template::parse(&scalar.to_string()).ok(),
+            },
+        };
+        variables.extend(template.map(|template| (name.value.to_owned(), template)));
+    }
+    variables
 }
