@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests start the binary and look at it")]
 
 mod approval;
+mod cache;
 mod cancel;
 mod command_line;
 mod crash;

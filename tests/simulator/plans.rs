@@ -125,6 +125,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind) -> Stage {
         permissions: Permissions::default(),
         inputs: Vec::new(),
         outputs: Vec::new(),
+        cache: Default::default(),
         compensate: Vec::new(),
         trust: Trust::default(),
         memory: None,

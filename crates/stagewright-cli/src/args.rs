@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Runs(RunsArgs),
     /// Show a run again, as it was shown while it went on
     Show(ShowArgs),
+    /// Say why a stage ran, or why it didn't have to
+    Explain(ExplainArgs),
     /// Show the log of a run, or of one of its stages
     Logs(LogsArgs),
     /// Say yes to a stage that waits
@@ -88,7 +90,7 @@ pub(crate) enum Command {
     /// Look at the services that deploys to the `process` target left running
     #[command(subcommand)]
     Service(ServiceCommand),
-    /// Remove old runs, and nothing that an environment runs on or may go back to
+    /// Remove old runs, and results of the cache that nobody uses; nothing that an environment runs on or may go back to
     Gc(GcArgs),
     /// Make, build and check plugins
     Plugin(PluginArgs),
@@ -146,9 +148,24 @@ pub(crate) struct DriveArgs {
     /// At a gate, stay and wait for `stagewright approve` from elsewhere
     #[arg(long)]
     pub(crate) wait: bool,
+    /// What to do about results of earlier runs
+    #[arg(long, value_enum, default_value_t = CacheMode::Use, env = "STAGEWRIGHT_CACHE")]
+    pub(crate) cache: CacheMode,
     /// Refuse to run what may do more than stagewright.lock says, or has other plugins
     #[arg(long, env = "STAGEWRIGHT_LOCKED", value_parser = FalseyValueParser::new())]
     pub(crate) locked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CacheMode {
+    /// Take them where nothing has changed that they depend on, and keep new ones
+    Use,
+    /// Take them, and keep none
+    Read,
+    /// Do all work anew, and keep the results
+    Refresh,
+    /// Neither take nor keep any; stages then may read all that they are granted, declared or not
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -159,6 +176,18 @@ pub(crate) enum Format {
     Json,
     /// Workflow commands of GitHub Actions
     Github,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Its name; all cells of a matrix, or one by its id
+    pub(crate) stage: String,
+    /// Of this run: its id, the beginning of its id, or `latest`
+    #[arg(long, value_name = "RUN", default_value = "latest")]
+    pub(crate) run: String,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -386,7 +415,7 @@ pub(crate) struct GcArgs {
     /// Keep so many runs of each pipeline
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub(crate) keep: u32,
-    /// Keep runs younger than so many days
+    /// Keep runs younger than so many days, and results of the cache that were made or taken since
     #[arg(long, default_value_t = 30, value_name = "N")]
     pub(crate) days: u32,
     /// Say what would be removed, and remove nothing

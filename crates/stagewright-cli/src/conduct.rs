@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stagewright_cache::Caching;
 use stagewright_engine::{
-    Control, DriveError, Event, Input, Interrupt, Observer, Ports, RunId, RunSummary, Scheduler, StageRunner, drive,
+    Control, DriveError, Event, Input, Interrupt, Observer, Ports, RunId, RunSummary, Scheduler, drive,
 };
 use stagewright_report::{RunView, junit};
 use stagewright_store::{Lease, Store};
@@ -28,7 +29,7 @@ const CONTROL_BOUND: usize = 1024;
 pub(crate) struct Run {
     pub(crate) id: RunId,
     pub(crate) scheduler: Scheduler,
-    pub(crate) runner: Arc<dyn StageRunner>,
+    pub(crate) runner: Caching,
     pub(crate) store: Store,
     pub(crate) lease: Lease,
     pub(crate) rehearsal: bool,
@@ -101,7 +102,7 @@ async fn drive_run(
     let polling = tokio::spawn(poll(inbox, run.id.clone(), open, control.clone()));
     let watching = tokio::spawn(signals::watch(control));
     let ports = Ports {
-        runner: run.runner,
+        runner: Arc::new(run.runner.clone()),
         store: Box::new(run.store),
         turns: Box::new(Store::open(&repository.state)?),
         logs,
@@ -110,6 +111,10 @@ async fn drive_run(
         control: wishes,
     };
     let result = drive(run.scheduler, ports, run.first).await;
+    // What isn't written down of files is read again.
+    if let Err(error) = run.runner.save() {
+        tracing::warn!(%error, "what was learned of files is not kept");
+    }
     polling.abort();
     watching.abort();
     screen.settle();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stagewright_engine::{Level, PluginFacts, Problem, StageRunner};
+use stagewright_cache::Caching;
+use stagewright_engine::{Level, PluginFacts, Problem};
 use stagewright_model::{Plan, PluginRef, Sandbox, Stage, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
@@ -17,6 +18,8 @@ use stagewright_plugin_host::{
 use stagewright_process::sandbox::{Missing, Need, missing};
 use tokio::runtime::Runtime;
 
+use crate::args::CacheMode;
+use crate::cache;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::package_hosts::package_hosts;
@@ -108,8 +111,8 @@ impl Host {
     }
 
     /// For the engine.
-    pub(crate) fn runner(&self) -> Arc<dyn StageRunner> {
-        Arc::new(self.plugins.clone())
+    pub(crate) fn runner(&self, repository: &Repository, mode: CacheMode) -> Caching {
+        cache::caching(repository, &self.plugins, self.unsandboxed.is_none(), mode)
     }
 
     /// Every stage's plugin, by plan index. A plugin is asked once, and a native library never: asking is running it.

@@ -10,6 +10,7 @@ mod admission;
 mod answers;
 mod args;
 mod binding;
+mod cache;
 mod clock;
 mod command;
 mod conduct;
@@ -78,6 +79,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit, CommandError> {
         Command::Lock(args) => command::lock::lock(global, &repository()?, args, out),
         Command::Graph(args) => command::graph::graph(global, &repository()?, args, out),
         Command::Runs(args) => command::history::runs(&repository()?, args, out),
+        Command::Explain(args) => command::explain::explain(&repository()?, args, out),
         Command::Logs(args) => command::history::logs(&repository()?, args, out),
         Command::Approve(args) => command::decide::decide(&repository()?, args, true, out),
         Command::Reject(args) => command::decide::decide(&repository()?, args, false, out),

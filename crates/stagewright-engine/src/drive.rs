@@ -397,6 +397,7 @@ impl Driver {
                 self.observe_unrecorded(at, EventKind::Progress { stage, message, current, total });
             }
             LiveKind::Summary(markdown) => self.say(EventKind::Summary { stage, markdown })?,
+            LiveKind::Cache { key, found } => self.say(EventKind::CacheAsked { stage, attempt, key, found })?,
             LiveKind::Problem(problem) => self.say(EventKind::Problem { stage, problem })?,
             LiveKind::Effect { what, answer } => self.allow_effect(stage, attempt, what, answer)?,
         }
@@ -511,5 +512,10 @@ fn unrunnable(outcome: Outcome, message: &str, causes: Vec<String>) -> AttemptRe
         help: Some("this is a defect of Stagewright: please report it with the log of the run".to_owned()),
         retryable: false,
     };
-    AttemptReport { end: AttemptEnd::Unsuccessful(outcome, failure), outputs: BTreeMap::new(), release: None }
+    AttemptReport {
+        end: AttemptEnd::Unsuccessful(outcome, failure),
+        outputs: BTreeMap::new(),
+        artifacts: Vec::new(),
+        release: None,
+    }
 }

@@ -222,6 +222,18 @@ pub enum EventKind {
         /// The text.
         markdown: String,
     },
+    /// The result of an attempt has a key in the cache.
+    CacheAsked {
+        /// The stage.
+        stage: StageIndex,
+        /// Which try.
+        attempt: u32,
+        /// `sha256:…` of all that the result depends on.
+        key: String,
+        /// The run that did the work, when its result is taken for this one's; none when the work is done now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found: Option<RunId>,
+    },
     /// A finding of a stage: a failing test, an advisory.
     Problem {
         /// The stage.

@@ -24,9 +24,9 @@ pub use event::{
 };
 pub use gate::{DecisionError, check_decision};
 pub use port::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Claim, Claimed, Clock, EffectRefused,
-    EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live, LiveKind, LogSink, Observation, Observer, ReleaseNote,
-    RunStore, StageRunner, StoreError, Turns,
+    Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, CacheRequest, Call, Claim, Claimed, Clock,
+    EffectRefused, EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live, LiveKind, LogSink, Observation, Observer,
+    ReleaseNote, RunStore, StageRunner, StoreError, Tap, Turns,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{PluginFacts, RunValues};

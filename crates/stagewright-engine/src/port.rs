@@ -1,9 +1,11 @@
 //! What the engine asks of the world: traits that other crates implement.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_model::{Limits, Permissions, PluginRef, Queue, StageIndex, Trust};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -67,10 +69,28 @@ pub struct AttemptRequest {
     pub log_limit: Option<u64>,
     /// The other bounds.
     pub limits: Limits,
+    /// Globs of the only files of those it may read that it is to read, since its result counts as made from them
+    /// alone; none for all.
+    pub declared: Option<Vec<String>>,
+    /// Whether an earlier result may stand for this attempt; none when it may not.
+    pub cache: Option<CacheRequest>,
     /// JSON of the [`Decision`](crate::Decision) when the stage goes on after a gate.
     pub resumption: Option<Json>,
     /// Whether effects act on local stand-ins.
     pub rehearsal: bool,
+}
+
+/// What the result of an attempt depends on, and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheRequest {
+    /// Whether one is taken; not when the stage is run again after a resume: whoever asks for that wants it done.
+    pub take: bool,
+    /// Whether a result is kept.
+    pub keep: bool,
+    /// Globs of the files that it depends on; none: all that may be read.
+    pub inputs: Vec<String>,
+    /// Globs of the files that it makes.
+    pub outputs: Vec<String>,
 }
 
 /// What a plugin is called for.
@@ -107,8 +127,24 @@ pub struct AttemptReport {
     pub end: AttemptEnd,
     /// JSON values by name; kept for a failed attempt too.
     pub outputs: BTreeMap<String, Json>,
+    /// What it published.
+    pub artifacts: Vec<Artifact>,
     /// What it deployed, if it did.
     pub release: Option<ReleaseNote>,
+}
+
+/// A file that a stage published under a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Artifact {
+    /// The name; one of a kind in its run.
+    pub name: String,
+    /// `sha256:…` of the content.
+    pub digest: String,
+    /// As in `text/plain`.
+    pub media_type: String,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// What a plugin says of the release that it made.
@@ -153,13 +189,26 @@ pub struct AttemptOutput {
     attempt: u32,
     launch: u64,
     live: mpsc::Sender<Live>,
+    tap: Option<Arc<dyn Tap>>,
+}
+
+/// Hears what an attempt says, beside the loop.
+pub trait Tap: Send + Sync + std::fmt::Debug {
+    /// Called in the order in which it is said, but for what is lost because nobody waits for it.
+    fn said(&self, kind: &LiveKind);
 }
 
 impl AttemptOutput {
     /// For the attempt of one stage. The channel's bound is what slows a stage down that logs faster than it can be
     /// written.
     pub fn new(stage: StageIndex, attempt: u32, live: mpsc::Sender<Live>) -> AttemptOutput {
-        AttemptOutput { stage, attempt, launch: 0, live }
+        AttemptOutput { stage, attempt, launch: 0, live, tap: None }
+    }
+
+    /// With somebody else to hear it.
+    #[must_use]
+    pub fn tapped(self, tap: Arc<dyn Tap>) -> AttemptOutput {
+        AttemptOutput { tap: Some(tap), ..self }
     }
 
     /// Tells this call of the plugin from others for the same attempt.
@@ -183,6 +232,11 @@ impl AttemptOutput {
         self.send(LiveKind::Summary(markdown)).await;
     }
 
+    /// The key of the attempt's result in the cache, and the run whose result is taken for it, if there is one.
+    pub async fn cache(&self, key: String, found: Option<RunId>) {
+        self.send(LiveKind::Cache { key, found }).await;
+    }
+
     /// A finding.
     pub async fn problem(&self, problem: Problem) {
         self.send(LiveKind::Problem(problem)).await;
@@ -200,6 +254,9 @@ impl AttemptOutput {
     }
 
     async fn send(&self, kind: LiveKind) {
+        if let Some(tap) = &self.tap {
+            tap.said(&kind);
+        }
         // Nobody listens any more only when the loop itself is gone, and then nothing is lost that could be kept.
         let _ = self.live.send(self.says(kind)).await;
     }
@@ -240,6 +297,7 @@ pub enum LiveKind {
     Lines(Stream, Vec<String>),
     Progress { message: String, current: u32, total: Option<u32> },
     Summary(String),
+    Cache { key: String, found: Option<RunId> },
     Problem(Problem),
     Effect { what: String, answer: oneshot::Sender<Result<(), EffectRefused>> },
 }

@@ -198,6 +198,7 @@ impl RunState {
             | EventKind::GroupAwaited { .. }
             | EventKind::EnvironmentAwaited { .. }
             | EventKind::Summary { .. }
+            | EventKind::CacheAsked { .. }
             | EventKind::Problem { .. }
             | EventKind::Log { .. }
             | EventKind::DecisionRefused { .. }

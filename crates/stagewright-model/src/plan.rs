@@ -163,6 +163,8 @@ pub struct Stage {
     pub inputs: Vec<String>,
     /// `outputs`: globs of the files that the stage makes.
     pub outputs: Vec<String>,
+    /// `cache`, or what it is when it isn't given.
+    pub cache: CacheUse,
     /// `compensate`: stages before this one whose effect is taken back when this one fails; of a matrix, all cells.
     pub compensate: Vec<StageIndex>,
     /// `trust`.
@@ -197,6 +199,19 @@ impl Stage {
             StageKind::Finally => format!("finally.{}", self.name),
         }
     }
+}
+
+/// `cache`: whether a stage's result is taken from the cache, and kept there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheUse {
+    /// Neither: `false`.
+    #[default]
+    Never,
+    /// What others kept is taken: `"read"`.
+    Read,
+    /// Both: `true`.
+    ReadWrite,
 }
 
 /// One combination of a stage's matrix.

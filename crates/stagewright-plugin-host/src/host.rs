@@ -307,7 +307,12 @@ impl Inner {
         };
         let end = verdict::of_guest(ended, attempt);
         attempt.denials.tell(&attempt.log).await;
-        AttemptReport { end, outputs: attempt.outputs.take(), release: attempt.environment.take() }
+        AttemptReport {
+            end,
+            outputs: attempt.outputs.take(),
+            artifacts: attempt.artifacts.published(),
+            release: attempt.environment.take(),
+        }
     }
 
     fn attempt(
@@ -317,7 +322,8 @@ impl Inner {
         log: AttemptLog,
     ) -> Result<Attempt, CapabilityError> {
         let config = &self.config;
-        let policy = Policy::new(&request.table, &request.permissions, &config.package_hosts, &config.reserved)?;
+        let policy = Policy::new(&request.table, &request.permissions, &config.package_hosts, &config.reserved)?
+            .reading_only(request.declared.as_deref())?;
         let policy = Arc::new(policy);
         let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
         let limits = request.limits;
@@ -445,5 +451,5 @@ fn without_reconcile(request: &AttemptRequest) -> Option<AttemptEnd> {
 }
 
 fn without_outputs(end: AttemptEnd) -> AttemptReport {
-    AttemptReport { end, outputs: BTreeMap::new(), release: None }
+    AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None }
 }

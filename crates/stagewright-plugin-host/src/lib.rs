@@ -52,7 +52,7 @@ mod wasm;
 #[cfg(test)]
 mod testing;
 
-pub use capability::artifacts::{RemovedArtifacts, remove_runs};
+pub use capability::artifacts::{ArtifactFolder, RemovedArtifacts, remove_runs};
 pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use confine::SandboxConfig;
 pub use error::{CapabilityError, ErrorCode};

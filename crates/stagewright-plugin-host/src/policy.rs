@@ -25,6 +25,8 @@ pub(crate) struct Policy {
     permissions: Permissions,
     read: PathRules,
     write: PathRules,
+    /// See [`Policy::reading_only`].
+    declared: Option<(Vec<String>, PathRules)>,
     process: Vec<ProcessRule>,
     net: Vec<OriginRule>,
     registry: GlobSet,
@@ -79,11 +81,18 @@ impl Policy {
             permissions: permissions.clone(),
             read: rules("read", &permissions.read)?,
             write: rules("write", &permissions.write)?,
+            declared: None,
             process: process.collect::<Result<_, _>>()?,
             net,
             registry: registry.build().map_err(|error| invalid("registry", &error))?,
             reserved,
         })
+    }
+
+    /// Of what is granted to be read, only what these globs name is.
+    pub(crate) fn reading_only(self, declared: Option<&[String]>) -> Result<Policy, CapabilityError> {
+        let declared = declared.map(|globs| Ok::<_, CapabilityError>((globs.to_vec(), PathRules::parse(globs)?)));
+        Ok(Policy { declared: declared.transpose()?, ..self })
     }
 
     /// Whether a program of the stage can have effects beyond this machine: it has a network, or something secret to
@@ -130,6 +139,13 @@ impl Policy {
         if self.may_read(path) {
             return Ok(());
         }
+        if self.read.grant(path) {
+            let message = format!("the stage may not read `{path}`, which isn't one of its inputs: it is cached");
+            return Err(CapabilityError::new(ErrorCode::PermissionDenied, message).with_help(format!(
+                "add it to `inputs` of [{}], or set `cache = false` there: a result may only depend on what is declared",
+                self.table
+            )));
+        }
         Err(self.deny(&format!("read `{path}`"), "read", &self.permissions.read, path.shown()))
     }
 
@@ -143,12 +159,14 @@ impl Policy {
 
     /// Without a reason: for listings, which show what may be read and pass over the rest.
     pub(crate) fn may_read(&self, path: &WorkspacePath) -> bool {
-        !self.is_reserved(path) && (self.read.grant(path) || self.write.grant(path))
+        let is_declared = || self.declared.as_ref().is_none_or(|(_, declared)| declared.grant(path));
+        !self.is_reserved(path) && (self.write.grant(path) || (self.read.grant(path) && is_declared()))
     }
 
     /// Whether a listing can find anything in `folder`.
     pub(crate) fn may_list(&self, folder: &WorkspacePath) -> bool {
-        !self.is_reserved(folder) && (self.read.reach_into(folder) || self.write.reach_into(folder))
+        let is_declared = || self.declared.as_ref().is_none_or(|(_, declared)| declared.reach_into(folder));
+        !self.is_reserved(folder) && (self.write.reach_into(folder) || (self.read.reach_into(folder) && is_declared()))
     }
 
     pub(crate) fn origin(&self, origin: &Origin) -> Result<(), CapabilityError> {
@@ -187,6 +205,11 @@ impl Policy {
     /// As they are written.
     pub(crate) fn reads(&self) -> &[String] {
         &self.permissions.read
+    }
+
+    /// Globs that no read may leave, where the grants alone don't bound it.
+    pub(crate) fn declared(&self) -> Option<&[String]> {
+        self.declared.as_ref().map(|(globs, _)| globs.as_slice())
     }
 
     /// As they are written.

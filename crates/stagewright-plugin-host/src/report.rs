@@ -26,12 +26,12 @@ pub(crate) fn masked_text(text: &str, masker: &Masker) -> String {
 
 /// `report` with every secret masked.
 pub(crate) fn masked(report: AttemptReport, masker: &Masker) -> AttemptReport {
-    let AttemptReport { end, outputs, release } = report;
+    let AttemptReport { end, outputs, artifacts, release } = report;
     let text = |text: String| masked_text(&text, masker);
     let outputs = outputs.into_iter().map(|(name, value)| (text(name), masker.json(&value)));
     let release =
         release.map(|ReleaseNote { artifact, url }| ReleaseNote { artifact: text(artifact), url: url.map(text) });
-    AttemptReport { end: masked_end(end, masker), outputs: outputs.collect::<BTreeMap<_, _>>(), release }
+    AttemptReport { end: masked_end(end, masker), outputs: outputs.collect::<BTreeMap<_, _>>(), artifacts, release }
 }
 
 fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {
@@ -105,6 +105,7 @@ mod tests {
         let report = AttemptReport {
             end,
             outputs: BTreeMap::from([(format!("{SECRET}-a"), json!({ SECRET: [SECRET] }))]),
+            artifacts: Vec::new(),
             release: Some(ReleaseNote { artifact: SECRET.into(), url: Some(format!("https://{SECRET}.example.org")) }),
         };
         says(&format!("{:?}", report.end)) && !says(&format!("{:?}", masked(report, &masker)))

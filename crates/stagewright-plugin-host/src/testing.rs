@@ -37,6 +37,8 @@ pub(crate) fn request() -> AttemptRequest {
         memory: None,
         log_limit: None,
         limits: Default::default(),
+        declared: None,
+        cache: None,
         resumption: None,
         rehearsal: false,
     }

@@ -103,6 +103,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
         EventKind::UndoEnded { outcome, failure, .. } => {
             words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at))
         }
+        EventKind::CacheAsked { found: Some(found), .. } => format!("cached: {}", words::cached(found)),
         EventKind::Summary { markdown, .. } => return markdown.lines().map(|line| printable(line).into()).collect(),
         EventKind::Problem { problem, .. } => problem_text(problem),
         EventKind::GateOpened { gate, .. } => {

@@ -130,6 +130,7 @@ fn result(stage: &StageView) -> &'static str {
         Status::Retrying { .. } => "to be retried",
         Status::Ended { .. } if stage.is_taken_back() => "taken back",
         Status::Ended { .. } if stage.undo_failure().is_some() => "undo failed",
+        Status::Ended { .. } if stage.is_cached().is_some() => "cached",
         Status::Ended { outcome, .. } => outcome.as_str(),
     }
 }
@@ -145,24 +146,29 @@ fn note(view: &RunView, stage: &StageView) -> String {
         }
         Status::Waiting(gate) => first_line(&gate.message),
         Status::AwaitingEnvironment { holder } => words::environment_awaited(&gate::environment(stage), holder),
-        Status::Ended { .. } => stage.reason.as_deref().map(first_line).unwrap_or_default(),
+        Status::Ended { .. } => {
+            let cached = || stage.is_cached().map(words::cached);
+            stage.reason.as_deref().map(first_line).or_else(cached).unwrap_or_default()
+        }
         Status::Pending | Status::Running | Status::Recovering { .. } | Status::Retrying { .. } => String::new(),
     }
 }
 
 fn counts(view: &RunView) -> String {
     let mut outcomes = BTreeMap::new();
-    let (mut taken_back, mut not_taken_back) = (0, 0);
+    let (mut taken_back, mut not_taken_back, mut cached) = (0, 0, 0);
     for stage in &view.stages {
         match stage.status.shown() {
             Some(_) if stage.is_taken_back() => taken_back += 1,
             Some(_) if stage.undo_failure().is_some() => not_taken_back += 1,
+            Some(_) if stage.is_cached().is_some() => cached += 1,
             Some(shown) => *outcomes.entry(shown).or_insert(0) += 1,
             None => {}
         }
     }
     let waiting = view.waiting().count();
     let others = [
+        (cached, "cached"),
         (taken_back, "taken back"),
         (not_taken_back, "not taken back"),
         (waiting, "waiting"),

@@ -237,6 +237,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
 fn ended(stage: &StageView) -> Line {
     let (mark, tone) = symbol(stage);
     let outcome = match stage.status {
+        Status::Ended { outcome: Outcome::Succeeded, .. } if stage.is_cached().is_some() => " cached".to_owned(),
         Status::Ended { outcome: Outcome::Succeeded, .. } => String::new(),
         Status::Ended { outcome, .. } => format!(" {}", outcome.as_str()),
         _ => String::new(),

@@ -119,6 +119,11 @@ pub(crate) fn undo_took(stage: &StageView, now: Timestamp) -> u64 {
     stage.undo.as_ref().map_or(0, |undo| now.since(undo.since))
 }
 
+/// Where the result of a stage comes from that had nothing to do.
+pub(crate) fn cached(from: &RunId) -> String {
+    format!("as in run {}", printable(&from.0))
+}
+
 /// The names of inherited outputs.
 pub(crate) fn inherited<'a>(from: &RunId, outputs: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = outputs.map(String::as_str).collect();

@@ -4,8 +4,9 @@ use super::Finding;
 use super::graph::{Graph, Package};
 
 /// What each crate may depend on among the workspace's own.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("stagewright-model", &[]),
+    ("stagewright-cache", &["stagewright-engine", "stagewright-model"]),
     ("stagewright-engine", &["stagewright-model"]),
     ("stagewright-process", &[]),
     ("stagewright-plugin-host", &["stagewright-engine", "stagewright-model", "stagewright-process"]),
@@ -14,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     (
         "stagewright-cli",
         &[
+            "stagewright-cache",
             "stagewright-engine",
             "stagewright-model",
             "stagewright-plugin-host",
@@ -38,7 +40,7 @@ const PLUGIN_ARROWS: &[&str] = &["stagewright-sdk"];
 const OWNERS: [(&str, &[&str]); 13] = [
     ("age", &["stagewright-secrets"]),
     ("aws-sigv4", &["stagewright-secrets"]),
-    ("cap-std", &["stagewright-plugin-host"]),
+    ("cap-std", &["stagewright-cache", "stagewright-plugin-host"]),
     ("cel", &["stagewright-model"]),
     ("clap", &["stagewright-cli", "xtask"]),
     ("git2", &["stagewright-cli"]),
@@ -50,6 +52,7 @@ const OWNERS: [(&str, &[&str]); 13] = [
     (
         "tokio",
         &[
+            "stagewright-cache",
             "stagewright-cli",
             "stagewright-engine",
             "stagewright-plugin-host",

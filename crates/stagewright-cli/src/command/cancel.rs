@@ -4,7 +4,7 @@ use std::io::Write;
 
 use stagewright_store::{Filter, RunState, Store};
 
-use crate::args::{CancelArgs, DriveArgs, Format, Global};
+use crate::args::{CacheMode, CancelArgs, DriveArgs, Format, Global};
 use crate::command::decide::user;
 use crate::command::resume::{Wanted, go_on};
 use crate::error::CommandError;
@@ -39,7 +39,8 @@ pub(crate) fn cancel(
         }
         RunState::Waiting => drop(store.request_cancel(&run, &reason)?),
     }
-    let drive = DriveArgs { jobs: None, format: Format::Text, junit: None, wait: false, locked: false };
+    let drive =
+        DriveArgs { jobs: None, format: Format::Text, junit: None, wait: false, cache: CacheMode::Off, locked: false };
     let wanted = Wanted { reason: "to be cancelled", from: &[], accept_changes: true };
     match go_on(global, repository, &drive, store, run, &wanted)? {
         Exit::Cancelled => Ok(Exit::Success),

@@ -1,4 +1,4 @@
-//! `gc`: removes old runs with all that only they need.
+//! `gc`: removes old runs with all that only they need, and results of the cache that are of no use any more.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use stagewright_plugin_host::remove_runs;
 use stagewright_store::{Retention, Store};
 
 use crate::args::GcArgs;
+use crate::cache;
 use crate::clock::SystemClock;
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -25,9 +26,15 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut dyn Write) ->
         let failed = |error| CommandError::internal("can't remove the artifacts of old runs").caused_by(error);
         bytes += removed.map_err(failed)?.bytes;
     }
+    let failed = |error| CommandError::internal("can't remove old results from the cache").caused_by(error);
+    let cached = stagewright_cache::gc(&cache::folder(repository), age, args.dry_run).map_err(failed)?;
+    bytes += cached.bytes;
     if args.json {
-        let (runs, orphans) = (&report.runs, &report.orphans);
-        writeln!(out, "{}", json!({ "removed": runs, "orphans": orphans, "bytes": bytes, "dry-run": args.dry_run }))?;
+        let (runs, orphans, results) = (&report.runs, &report.orphans, cached.results);
+        let told = json!({
+            "removed": runs, "orphans": orphans, "results": results, "bytes": bytes, "dry-run": args.dry_run
+        });
+        writeln!(out, "{told}")?;
         return Ok(Exit::Success);
     }
     let verb = if args.dry_run { "would be removed" } else { "removed" };
@@ -36,6 +43,9 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut dyn Write) ->
     }
     for orphan in &report.orphans {
         writeln!(out, "folder of {orphan}, which no run has, {verb}")?;
+    }
+    if cached.results > 0 {
+        writeln!(out, "{} results of the cache, which nobody has used since, {verb}", cached.results)?;
     }
     let count = report.runs.len();
     writeln!(

@@ -3,6 +3,7 @@
 pub(crate) mod cancel;
 pub(crate) mod decide;
 pub(crate) mod environment;
+pub(crate) mod explain;
 pub(crate) mod gc;
 pub(crate) mod graph;
 pub(crate) mod history;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::{Value as Json, json};
+use stagewright_engine::EffectClass;
 use stagewright_model::{
-    Diagnostic, Permission, Permissions, Plan, Sandbox, Stage, StageKind, Trust, is_package_word, remarks,
+    CacheUse, Diagnostic, Permission, Permissions, Plan, Sandbox, Stage, StageKind, Trust, is_package_word, remarks,
 };
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 use stagewright_process::sandbox::{Need, Provision};
@@ -150,6 +151,7 @@ impl Shown<'_> {
         let limits =
             stage.bounds().entries().into_iter().filter_map(|(key, amount)| Some(format!("{key} {}", amount?)));
         line("limits", limits.collect::<Vec<_>>().join(", "))?;
+        line("cache", cached(stage, description))?;
         line("toolchain", self.toolchain(stage))?;
         line("unsandboxed", self.powers(stage))?;
         self.notes(stage, description).into_iter().try_for_each(|note| line("note", note))
@@ -237,6 +239,9 @@ impl Shown<'_> {
             "permissions": stage.permissions,
             "package-hosts": self.words(stage).collect::<BTreeMap<_, _>>(),
             "limits": limits.collect::<BTreeMap<_, _>>(),
+            "cache": if is_cached(stage, description) { stage.cache } else { CacheUse::Never },
+            "inputs": stage.inputs,
+            "outputs": stage.outputs,
             "unsandboxed": !self.powers(stage).is_empty(),
             "toolchain": self.tools(stage).iter().map(|need| json!({ "path": need.path, "how": need.how, "program": need.program })).collect::<Vec<_>>(),
             "notes": self.notes(stage, description),
@@ -257,6 +262,21 @@ fn environment(plan: &Plan, stage: &Stage) -> String {
         Some(approvers) => format!("{name}, after an approval by {approvers}"),
         None => name.clone(),
     }
+}
+
+fn is_cached(stage: &Stage, description: &Description) -> bool {
+    stage.cache != CacheUse::Never && description.effect_class(&stage.permissions) < EffectClass::External
+}
+
+/// What a result of the stage depends on, and what is kept of it; empty when it runs each time.
+fn cached(stage: &Stage, description: &Description) -> String {
+    if !is_cached(stage, description) {
+        return String::new();
+    }
+    let inputs = if stage.inputs.is_empty() { &stage.permissions.read } else { &stage.inputs };
+    let named = |globs: &[String], none: &str| if globs.is_empty() { none.to_owned() } else { globs.join(", ") };
+    let alone = if stage.cache == CacheUse::Read { "; read, and not kept" } else { "" };
+    format!("by {}; makes {}{alone}", named(inputs, "no file"), named(&stage.outputs, "no file"))
 }
 
 fn effect(description: &Description, permissions: &Permissions) -> String {

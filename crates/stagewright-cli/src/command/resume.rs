@@ -85,7 +85,7 @@ pub(crate) fn go_on(
         first: Input::Resume { reason: wanted.reason.to_owned(), from, changed },
         id,
         scheduler,
-        runner: host.runner(),
+        runner: host.runner(repository, drive.cache),
         store,
         lease,
         rehearsal: record.rehearsal,

@@ -129,7 +129,7 @@ pub(crate) fn start(
         first: Input::Start(id.clone()),
         id,
         scheduler: Scheduler::new(Arc::new(plan), values, jobs(drive)),
-        runner: host.runner(),
+        runner: host.runner(repository, drive.cache),
         store,
         lease,
         rehearsal,

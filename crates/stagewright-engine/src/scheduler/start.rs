@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use stagewright_model::{EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, render_json};
+use stagewright_model::{
+    CacheUse, EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, render_json,
+};
 
 use super::{Action, Scheduler, failure, is_failure};
-use crate::event::{Decision, EventKind, Failure, FailureKind, GateKind, Interrupt, Outcome};
-use crate::port::{AttemptRequest, Call, EnvironmentView};
+use crate::event::{Decision, EffectClass, EventKind, Failure, FailureKind, GateKind, Interrupt, Outcome};
+use crate::port::{AttemptRequest, CacheRequest, Call, EnvironmentView};
 use crate::scope::{StageScope, render_env};
 use crate::state::{IllegalTransition, Status};
 
@@ -187,8 +189,22 @@ impl Scheduler {
             memory: stage.memory,
             log_limit: stage.log_limit,
             limits: stage.limits,
+            declared: None,
+            cache: (call == Call::Run && state.resumption.is_empty()).then(|| self.cached(index)).flatten(),
             resumption: (!state.resumption.is_empty()).then(|| resumption_of(&state.resumption)),
             rehearsal: self.values.rehearsal,
+        })
+    }
+
+    /// What was done beyond this machine is never taken for done again.
+    fn cached(&self, index: StageIndex) -> Option<CacheRequest> {
+        let stage = self.plan.stage(index);
+        let can_be = stage.cache != CacheUse::Never && self.effect_of(index) < EffectClass::External;
+        can_be.then(|| CacheRequest {
+            take: self.state.stage(index).attempts_before == 0,
+            keep: stage.cache == CacheUse::ReadWrite,
+            inputs: stage.inputs.clone(),
+            outputs: stage.outputs.clone(),
         })
     }
 

@@ -236,7 +236,7 @@ async fn perform(
 }
 
 pub(crate) fn report(end: AttemptEnd, outputs: BTreeMap<String, Json>) -> AttemptReport {
-    AttemptReport { end, outputs, release: None }
+    AttemptReport { end, outputs, artifacts: Vec::new(), release: None }
 }
 
 pub(crate) fn unsuccessful(outcome: Outcome, kind: FailureKind, message: &str) -> AttemptEnd {

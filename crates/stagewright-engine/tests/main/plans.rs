@@ -28,6 +28,7 @@ pub(crate) fn stage(name: &str, needs: &[u32]) -> Stage {
         permissions: Permissions::default(),
         inputs: Vec::new(),
         outputs: Vec::new(),
+        cache: Default::default(),
         compensate: Vec::new(),
         trust: Trust::default(),
         memory: None,

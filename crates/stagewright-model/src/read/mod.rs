@@ -4,6 +4,7 @@
 //! then all names are looked up and matrices multiplied out. A mistake stops none of these but the last, so that all are
 //! reported at once; only text that isn't TOML has no more to say.
 
+mod cache;
 mod compensate;
 mod fields;
 mod freeze;

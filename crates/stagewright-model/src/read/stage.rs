@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::cache;
 use super::fields::{At, Fields, Value, count, json};
 use super::matrix::{self, Matrix};
 use super::uses::{Use, Uses, View, env};
 use crate::diagnostic::Report;
 use crate::expression::{MARKER, Template};
 use crate::grants::{Bounds, Limits, Permissions};
-use crate::plan::{Backoff, EnvironmentRef, PluginRef, Retry, RetryCause, SourceSpan, Stage, StageKind, Trust};
+use crate::plan::{
+    Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, SourceSpan, Stage, StageKind, Trust,
+};
 
 /// A stage as it was read, before its needs are looked up and its matrix is multiplied out.
 pub(super) struct Draft<'t> {
@@ -49,7 +52,7 @@ pub(super) fn read<'t>(
         },
     );
     let header = SourceSpan::from(value.span());
-    let stage = Stage {
+    let mut stage = Stage {
         id: name.value.to_owned(),
         name: name.value.to_owned(),
         kind,
@@ -66,6 +69,7 @@ pub(super) fn read<'t>(
         permissions: permissions(fields.table("permissions")),
         inputs: fields.strings("inputs"),
         outputs: fields.strings("outputs"),
+        cache: CacheUse::Never,
         compensate: Vec::new(),
         trust: match fields.text("trust").map(|trust| trust.value) {
             Some("native") => Trust::Native { digest: fields.string("digest").unwrap_or_default() },
@@ -78,6 +82,7 @@ pub(super) fn read<'t>(
         location: if header.end > header.start { header } else { name.span },
         line: 0,
     };
+    stage.cache = cache::read(name.value, fields, &stage, report);
     let matrix = fields.get("matrix").filter(|value| value.get_ref().is_table());
     let matrix = matrix.map(|value| matrix::expand(value, report));
     let (needs, compensate) = (fields.texts("needs"), fields.texts("compensate"));

@@ -195,7 +195,13 @@ static STAGE: Table = closed(&[
     ),
     key("permissions", Shape::Table(&PERMISSIONS), "All that the plugin may touch."),
     key("inputs", texts(&GLOB), "Globs of the files that the result depends on: what the cache is keyed by."),
-    key("outputs", texts(&GLOB), "Globs of the files that the stage makes."),
+    key("outputs", texts(&GLOB), "Globs of the files that the stage makes: what the cache keeps of it."),
+    key(
+        "cache",
+        Shape::Either(&[Shape::Boolean, Shape::Text(Format::Choice(&["read"]))]),
+        "Whether a result is taken from the cache, and kept there; `\"read\"` keeps none. Without it, stages that name \
+         their `inputs` are cached, unless they have effects beyond the machine.",
+    ),
     with_default(
         "trust",
         "\"component\"",

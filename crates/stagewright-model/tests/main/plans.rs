@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::json;
 use stagewright_model::{
-    Backoff, InputKind, Limits, PluginRef, Queue, Retry, RetryCause, Sandbox, StageIndex, StageKind, Trust,
+    Backoff, CacheUse, InputKind, Limits, PluginRef, Queue, Retry, RetryCause, Sandbox, StageIndex, StageKind, Trust,
 };
 
 use crate::{file, parse, plan, render};
@@ -362,5 +362,28 @@ proptest! {
         prop_assert_eq!(plan.graph.edge_count(), needs.iter().map(Vec::len).sum::<usize>());
         let edges = plan.graph.raw_edges();
         prop_assert!(edges.iter().all(|edge| edge.source() < edge.target()), "{:?}", edges);
+    }
+}
+
+#[test]
+fn a_stage_that_names_its_inputs_is_cached_unless_it_acts_beyond_the_machine_or_says_otherwise() {
+    let cached = |rest: &str| {
+        let plan = plan(&file(&format!("[secrets.t]\nfrom = 'env:T'\n[stages.a]\nuses = 'noop'\n{rest}\n")));
+        plan.stages[0].cache
+    };
+    let inputs = "inputs = ['src/**']\n";
+    for (rest, expected) in [
+        ("", CacheUse::Never),
+        ("outputs = ['dist']", CacheUse::Never),
+        ("cache = true", CacheUse::ReadWrite),
+        ("cache = 'read'", CacheUse::Read),
+        (inputs, CacheUse::ReadWrite),
+        ("inputs = ['src']\ncache = false", CacheUse::Never),
+        ("inputs = ['src']\npermissions = { net = ['cargo', 'npm'] }", CacheUse::ReadWrite),
+        ("inputs = ['src']\npermissions = { net = ['https://example.org'] }", CacheUse::Never),
+        ("inputs = ['src']\npermissions = { secrets = ['t'] }", CacheUse::Never),
+        ("inputs = ['src']\npermissions = { service = ['app'] }", CacheUse::Never),
+    ] {
+        assert_eq!(cached(rest), expected, "{rest}");
     }
 }

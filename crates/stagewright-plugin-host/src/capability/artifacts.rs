@@ -4,13 +4,14 @@
 //! written as drafts and renamed, so that what has its name is complete. `lock` keeps those who publish and those who
 //! remove apart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use stagewright_engine::RunId;
+use stagewright_engine::{Artifact as Published, RunId};
 
 use super::workspace::{FillError, Workspace, copy_and_digest, failed_at};
 use crate::attempt::Attempt;
@@ -30,9 +31,10 @@ pub(crate) struct Artifacts {
     stage: String,
     /// All that the attempt publishes.
     budget: Budget,
+    published: Arc<Mutex<BTreeMap<String, Published>>>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Record {
     digest: String,
@@ -44,7 +46,7 @@ struct Record {
 
 impl Artifacts {
     pub(crate) fn new(root: PathBuf, run: String, stage: String) -> Artifacts {
-        Artifacts { root, run, stage, budget: Budget::new("artifacts", u64::MAX) }
+        Artifacts { root, run, stage, budget: Budget::new("artifacts", u64::MAX), published: Arc::default() }
     }
 
     /// At most so many bytes are published.
@@ -67,7 +69,15 @@ impl Artifacts {
         }
         let mut file = files.open(path)?;
         let record = self.keep(&mut file, &place, media_type).map_err(|error| failed_at("publish", path, &error))?;
+        let Record { digest, media_type, size, stage: _ } = record.clone();
+        let published = Published { name: name.to_owned(), digest, media_type, size };
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), published);
         Ok(artifact(name, record))
+    }
+
+    /// What the attempt has published, by name.
+    pub(crate) fn published(&self) -> Vec<Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// The content is checked against its digest on the way.
@@ -180,6 +190,51 @@ impl Host for Attempt {
     }
 }
 
+/// Artifacts of runs, for those who give results back in place of running a stage. `root` is
+/// [`HostConfig::artifacts`](crate::HostConfig::artifacts).
+#[derive(Clone, Debug)]
+pub struct ArtifactFolder {
+    /// As in the configuration.
+    pub root: PathBuf,
+}
+
+impl ArtifactFolder {
+    /// All that was published in a run, each with the id of its stage.
+    ///
+    /// # Errors
+    /// When a record can't be read.
+    pub fn published(&self, run: &RunId) -> io::Result<Vec<(String, Published)>> {
+        let mut found = Vec::new();
+        for path in entries(&self.root.join("runs").join(&run.0))? {
+            let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) else { continue };
+            let Record { digest, media_type, size, stage } = serde_json::from_slice(&fs::read(&path)?)?;
+            found.push((stage, Published { name: name.to_owned(), digest, media_type, size }));
+        }
+        Ok(found)
+    }
+
+    /// The file of a content.
+    pub fn content(&self, digest: &str) -> PathBuf {
+        self.root.join("blobs").join(digest.replacen(':', "/", 1))
+    }
+
+    /// Publishes `content`, which has to be what the artifact's digest says.
+    ///
+    /// # Errors
+    /// When it is something else, when the name can't be one, or when the disk refuses.
+    pub fn publish(&self, run: &RunId, stage: &str, artifact: &Published, content: &Path) -> io::Result<()> {
+        let artifacts = Artifacts::new(self.root.clone(), run.0.clone(), stage.to_owned());
+        let place = artifacts.place(&artifact.name).map_err(io::Error::other)?;
+        let record = artifacts.keep(&mut fs::File::open(content)?, &place, &artifact.media_type)?;
+        if record.digest == artifact.digest {
+            return Ok(());
+        }
+        // What it names is damaged, and may not be fetched.
+        fs::remove_file(&place)?;
+        Err(io::Error::new(io::ErrorKind::InvalidData, format!("artifact `{}` is damaged", artifact.name)))
+    }
+}
+
 /// What [`remove_runs`] removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RemovedArtifacts {
@@ -256,8 +311,6 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use cap_std::ambient_authority;
     use cap_std::fs::Dir;
     use stagewright_model::Permissions;

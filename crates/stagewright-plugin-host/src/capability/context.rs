@@ -45,6 +45,8 @@ impl Context {
             memory: None,
             log_limit: None,
             limits: Default::default(),
+            declared: None,
+            cache: None,
             resumption: None,
             rehearsal: false,
         };

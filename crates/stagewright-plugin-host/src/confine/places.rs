@@ -119,10 +119,13 @@ impl Layout {
             let known = granted.entry(path).or_insert(access);
             *known = access.max(*known);
         };
-        for (rules, access) in [(self.policy.reads(), Access::Read), (self.policy.writes(), Access::Write)] {
-            for path in files.granted(rules, PATHS)? {
-                grant(path, access);
-            }
+        // What is declared is given file by file, or by folders of which all was; what of it isn't granted is left out.
+        let reads = self.policy.declared().unwrap_or(self.policy.reads());
+        for path in files.granted(reads, PATHS)?.into_iter().filter(|path| self.policy.may_read(path)) {
+            grant(path, Access::Read);
+        }
+        for path in files.granted(self.policy.writes(), PATHS)? {
+            grant(path, Access::Write);
         }
         for rule in self.policy.writes() {
             // A place that isn't there can't be mounted, so it is made as what its name looks like.

@@ -129,6 +129,8 @@ pub(crate) fn request() -> AttemptRequest {
         memory: None,
         log_limit: None,
         limits: Default::default(),
+        declared: None,
+        cache: None,
         resumption: None,
         rehearsal: false,
     }
@@ -180,7 +182,7 @@ impl Running {
             match live.kind {
                 LiveKind::Lines(_, lines) => ended.lines.extend(lines),
                 LiveKind::Problem(problem) => ended.problems.push(problem),
-                LiveKind::Progress { .. } | LiveKind::Summary(_) => {}
+                LiveKind::Progress { .. } | LiveKind::Summary(_) | LiveKind::Cache { .. } => {}
                 LiveKind::Effect { what, answer } => {
                     ended.effects.push(what);
                     let _ = answer.send(self.verdict.clone());

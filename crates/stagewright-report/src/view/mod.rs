@@ -186,6 +186,7 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::Progress { stage, .. }
         | EventKind::Summary { stage, .. }
         | EventKind::Problem { stage, .. }
+        | EventKind::CacheAsked { stage, .. }
         | EventKind::GateOpened { stage, .. }
         | EventKind::GateDecided { stage, .. }
         | EventKind::DecisionRefused { stage, .. }

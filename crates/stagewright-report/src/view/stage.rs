@@ -44,6 +44,8 @@ pub struct StageView {
     pub problems: Vec<Problem>,
     /// Markdown of the last attempt.
     pub summaries: Vec<String>,
+    /// The run whose result was taken for that of its last attempt.
+    pub cached: Option<RunId>,
     /// Answers to the gate that is or was open.
     pub decisions: Vec<Decision>,
     /// The first effect beyond this machine that its last attempt was about to have.
@@ -159,6 +161,7 @@ impl StageView {
             outputs: BTreeMap::new(),
             problems: Vec::new(),
             summaries: Vec::new(),
+            cached: None,
             decisions: Vec::new(),
             intended: None,
             recovered: None,
@@ -184,6 +187,12 @@ impl StageView {
             Status::Ended { conclusion, .. } => Some(conclusion),
             _ => None,
         }
+    }
+
+    /// The run whose result stands for its own, once it has succeeded that way.
+    pub fn is_cached(&self) -> Option<&RunId> {
+        let succeeded = matches!(self.status, Status::Ended { outcome: Outcome::Succeeded, .. });
+        self.cached.as_ref().filter(|_| succeeded)
     }
 
     /// Why its last attempt didn't succeed, if it didn't.
@@ -238,6 +247,7 @@ impl StageView {
                 self.progress = Some(Progress { message: message.clone(), current: *current, total: *total });
             }
             EventKind::Summary { markdown, .. } => self.summaries.push(markdown.clone()),
+            EventKind::CacheAsked { found, .. } => self.cached.clone_from(found),
             EventKind::Problem { problem, .. } => self.problems.push(problem.clone()),
             EventKind::GateOpened { gate, .. } => {
                 self.stop(event.at);
@@ -298,6 +308,7 @@ impl StageView {
             self.summaries.clear();
             self.intended = None;
         }
+        self.cached = None;
         self.attempt = attempt;
         self.has_run = true;
         self.recovered = None;

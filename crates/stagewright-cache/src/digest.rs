@@ -1,0 +1,117 @@
+//! SHA-256, of text, of files, and of what is made of several digests.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// 32 bytes; shown as `sha256:` and hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of content in memory.
+    pub(crate) fn of(content: impl AsRef<[u8]>) -> Digest {
+        Digest(Sha256::digest(content).into())
+    }
+
+    /// Of a file's content, and its length in bytes.
+    pub(crate) fn of_file(path: &Path) -> io::Result<(Digest, u64)> {
+        let mut file = File::open(path)?;
+        let (mut hashing, mut buffer, mut length) = (Hashing::default(), vec![0; 64 * 1024], 0);
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok((hashing.finish(), length)),
+                Ok(read) => {
+                    hashing.update(&buffer[..read]);
+                    length += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Of `sha256:…`; none when the text is anything else.
+    pub(crate) fn parse(text: &str) -> Option<Digest> {
+        let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 64)?.as_bytes();
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+            let value = |digit: u8| char::from(digit).to_digit(16).filter(|_| !digit.is_ascii_uppercase());
+            *byte = u8::try_from(value(pair[0])? * 16 + value(pair[1])?).ok()?;
+        }
+        Some(Digest(bytes))
+    }
+
+    /// The digits alone.
+    pub(crate) fn hex(&self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = self.0.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        digits.map(char::from).collect()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A digest under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hashing(Sha256);
+
+impl Hashing {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// With its length before it: no two lists of fields come to the same bytes.
+    pub(crate) fn field(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_read_as_they_are_shown() {
+        let digest = Digest::of("");
+        assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
+        for bad in ["", "sha256:", "sha512:00", &digest.to_string().to_uppercase(), &format!("{digest}0")] {
+            assert_eq!(Digest::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn fields_are_told_apart() {
+        let of = |fields: &[&str]| {
+            let mut hashing = Hashing::default();
+            fields.iter().for_each(|field| hashing.field(field.as_bytes()));
+            hashing.finish()
+        };
+        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
+        assert_ne!(of(&["a"]), of(&["a", ""]));
+    }
+}

@@ -1,0 +1,101 @@
+//! Which files a list of globs names.
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+
+/// Globs of workspace paths. One that matches a folder stands for all below it.
+#[derive(Clone, Debug)]
+pub(crate) struct Globs {
+    set: GlobSet,
+    bases: Vec<String>,
+}
+
+impl Globs {
+    /// Fails with what is wrong about one of them.
+    pub(crate) fn new(globs: &[String]) -> Result<Globs, globset::Error> {
+        let mut set = GlobSetBuilder::new();
+        let mut bases: Vec<String> = Vec::new();
+        for glob in globs {
+            let normal = normal(glob);
+            if normal.is_empty() {
+                set.add(Glob::new("**")?);
+            } else {
+                set.add(GlobBuilder::new(&normal).literal_separator(true).build()?);
+                set.add(GlobBuilder::new(&format!("{normal}/**")).literal_separator(true).build()?);
+            }
+            bases.push(base(&normal));
+        }
+        bases.sort();
+        bases.dedup();
+        Ok(Globs { set: set.build()?, bases })
+    }
+
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        self.set.is_match(path)
+    }
+
+    /// The paths before each glob's first wildcard, below which all that it matches lies; empty for the root.
+    pub(crate) fn bases(&self) -> &[String] {
+        &self.bases
+    }
+
+    /// Whether something in the folder could match.
+    pub(crate) fn reach_into(&self, folder: &str) -> bool {
+        self.bases.iter().any(|base| is_within(folder, base) || is_within(base, folder))
+    }
+}
+
+/// Without `./`, doubled and trailing slashes; empty for the root.
+fn normal(glob: &str) -> String {
+    glob.split('/').filter(|name| !matches!(*name, "" | ".")).collect::<Vec<_>>().join("/")
+}
+
+fn base(normal: &str) -> String {
+    let literal = normal.split('/').take_while(|name| !name.contains(['*', '?', '[', '{', '\\']));
+    literal.collect::<Vec<_>>().join("/")
+}
+
+/// Whether `path` is `folder` or below it; every path is below the root.
+pub(crate) fn is_within(path: &str, folder: &str) -> bool {
+    folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A glob that matches the path alone, and what is below it.
+pub(crate) fn literally(path: &str) -> String {
+    globset::escape(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn globs(globs: &[&str]) -> Globs {
+        Globs::new(&globs.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn a_folder_stands_for_all_below_it() {
+        let named = globs(&["src", "./docs//*.md", "**/*.lock"]);
+        for path in ["src", "src/a/b.rs", "docs/a.md", "Cargo.lock", "a/b/c.lock", "a.lock/x"] {
+            assert!(named.matches(path), "{path}");
+        }
+        for path in ["src2/a", "docs/a/b.md", "a/src", "lock"] {
+            assert!(!named.matches(path), "{path}");
+        }
+        assert!(globs(&["."]).matches("anything/at/all"));
+        assert!(!globs(&[]).matches("a"));
+    }
+
+    #[test]
+    fn a_base_ends_before_the_first_wildcard() {
+        assert_eq!(globs(&["crates/*/src/**", "Cargo.lock", "crates/*.md"]).bases(), ["Cargo.lock", "crates"]);
+        assert_eq!(globs(&["**/*.rs"]).bases(), [""]);
+        let named = globs(&["crates/*/src/**"]);
+        assert!(named.reach_into("") && named.reach_into("crates/a") && !named.reach_into("docs"));
+    }
+
+    #[test]
+    fn a_name_with_wildcards_can_be_meant_literally() {
+        let named = globs(&[&literally("a[1]*{x}")]);
+        assert!(named.matches("a[1]*{x}") && named.matches("a[1]*{x}/b") && !named.matches("a1yx"));
+    }
+}

@@ -1,0 +1,32 @@
+//! Keeps results of stages, and gives them back where nothing has changed that they depend on.
+//!
+//! [`Caching`] stands before the runner that does the work. In flows an attempt's request; from it, the files that the
+//! stage declares as its inputs, and what it takes of the machine, comes a key. A result under that key is given back:
+//! files, artifacts, outputs, and all that was said. Without one the work is done, with nothing to read but what was
+//! declared, and its result is kept.
+//!
+//! ```text
+//! runner ── manifest (key) ── tree ── index, globs
+//!    ├── store (entries, blobs) ── files (restored)
+//!    └── said (log, findings)
+//! ```
+//!
+//! Architecture invariant: nothing here starts anything, prints, or knows the journal. A cache that is lost, damaged or
+//! full costs time and changes no result.
+
+mod digest;
+mod explain;
+mod files;
+mod gc;
+mod globs;
+mod index;
+mod manifest;
+mod runner;
+mod said;
+mod store;
+mod tree;
+
+pub use explain::{Explanation, explain};
+pub use gc::{Removed, gc};
+pub use manifest::{Difference, Manifest, Part};
+pub use runner::{CacheConfig, Caching, Machine, Mode};

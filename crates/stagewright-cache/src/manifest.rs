@@ -1,0 +1,206 @@
+//! All that a result depends on, part by part: what its key is made of, and what an explanation compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use stagewright_engine::{AttemptRequest, RunId};
+use stagewright_model::{Bounds, Permission};
+
+use crate::digest::{Digest, Hashing};
+use crate::tree::Tree;
+
+/// Raised when results of before may not stand for those of now.
+const FORMAT: &str = "1";
+
+/// Longer values are shown by their digest.
+const SHOWN: usize = 200;
+
+/// Stands for the files, all together.
+const ALL: &str = "all";
+
+/// What a part is about; in the order in which differences are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The format of results.
+    Format,
+    /// Who may trust the result.
+    Tier,
+    /// Whether programs are confined.
+    Sandbox,
+    /// The plugin, by digest.
+    Plugin,
+    /// The stage's unique name, and whether it is a rehearsal.
+    Stage,
+    /// A value of `with`.
+    Config,
+    /// A variable of `env`, or one that programs inherit.
+    Variable,
+    /// An entry of `permissions`.
+    Permission,
+    /// A limit.
+    Limit,
+    /// A glob of `inputs` or `outputs`.
+    Glob,
+    /// A program or toolchain of the machine.
+    Tool,
+    /// What a stage before it gave as outputs.
+    Need,
+    /// An artifact of a stage before it.
+    Artifact,
+    /// A file.
+    File,
+}
+
+/// Parts by kind and name, each with its value or the value's digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    parts: BTreeMap<Part, BTreeMap<String, String>>,
+    /// Which files they are that the part of them stands for.
+    files: BTreeMap<String, String>,
+    /// The key that the stage's result had the time before.
+    pub(crate) previous: Option<Digest>,
+    /// The run that asked.
+    pub(crate) run: Option<RunId>,
+}
+
+/// What two manifests differ in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Difference {
+    /// What it is about.
+    pub part: Part,
+    /// Which of them.
+    pub name: String,
+    /// As it was; none when it wasn't there.
+    pub then: Option<String>,
+    /// As it is; none when it isn't there any more.
+    pub now: Option<String>,
+}
+
+/// What is not in the request itself.
+pub(crate) struct Around<'a> {
+    pub(crate) tier: &'a str,
+    pub(crate) sandboxed: bool,
+    /// Inherited by programs.
+    pub(crate) variables: &'a BTreeMap<String, String>,
+    pub(crate) tools: &'a [(String, String)],
+    /// By name, of the stages before.
+    pub(crate) artifacts: &'a BTreeMap<String, String>,
+    pub(crate) files: &'a Tree,
+}
+
+impl Manifest {
+    pub(crate) fn of(request: &AttemptRequest, around: &Around<'_>) -> Manifest {
+        let mut manifest = Manifest { run: Some(request.run.clone()), ..Manifest::default() };
+        manifest.put(Part::Format, "results", FORMAT);
+        manifest.put(Part::Tier, "trust", around.tier);
+        manifest.put(Part::Sandbox, "programs", if around.sandboxed { "confined" } else { "not confined" });
+        manifest.put(Part::Plugin, &request.uses.to_string(), request.plugin.as_deref().unwrap_or("unknown"));
+        manifest.put(Part::Stage, "name", &request.stage_id);
+        manifest.put(Part::Stage, "rehearsal", if request.rehearsal { "yes" } else { "no" });
+        leaves("", &request.config, &mut |path, value| manifest.put(Part::Config, path, &value.to_string()));
+        // A variable may be confidential: only whether it changed is told.
+        for (name, value) in request.env.iter().chain(around.variables) {
+            manifest.put(Part::Variable, name, &Digest::of(value).to_string());
+        }
+        for permission in Permission::ALL {
+            for entry in request.permissions.of(permission) {
+                manifest.put(Part::Permission, &format!("{} = {entry}", permission.key()), "");
+            }
+        }
+        manifest.limits(request);
+        if let Some(cache) = &request.cache {
+            for (key, globs) in [("inputs", &cache.inputs), ("outputs", &cache.outputs)] {
+                globs.iter().for_each(|glob| manifest.put(Part::Glob, &format!("{key} = {glob}"), ""));
+            }
+        }
+        around.tools.iter().for_each(|(tool, digest)| manifest.put(Part::Tool, tool, digest));
+        for (need, outputs) in &request.needs {
+            leaves(need, outputs, &mut |path, value| manifest.put(Part::Need, path, &value.to_string()));
+        }
+        around.artifacts.iter().for_each(|(name, digest)| manifest.put(Part::Artifact, name, digest));
+        manifest.put(Part::File, ALL, &around.files.digest().to_string());
+        manifest
+    }
+
+    /// Names the files one by one, for an explanation; the key is that of before.
+    pub(crate) fn name_files(&mut self, files: &Tree) {
+        self.files =
+            files.0.iter().map(|(path, node)| (path.clone(), format!("{:?} {}", node.kind, node.digest))).collect();
+    }
+
+    fn limits(&mut self, request: &AttemptRequest) {
+        let AttemptRequest { timeout, memory, log_limit, limits, .. } = *request;
+        let bounds = Bounds { timeout, memory, log_limit, limits };
+        for (name, amount) in bounds.entries() {
+            amount.into_iter().for_each(|amount| self.put(Part::Limit, name, &amount.to_string()));
+        }
+    }
+
+    fn put(&mut self, part: Part, name: &str, value: &str) {
+        let value = if value.len() > SHOWN { Digest::of(value).to_string() } else { value.to_owned() };
+        self.parts.entry(part).or_default().insert(name.to_owned(), value);
+    }
+
+    /// Of all parts.
+    pub(crate) fn key(&self) -> Digest {
+        let mut hashing = Hashing::default();
+        for (part, values) in &self.parts {
+            hashing.update(&[*part as u8]);
+            hashing.update(&(values.len() as u64).to_le_bytes());
+            for (name, value) in values {
+                hashing.field(name.as_bytes());
+                hashing.field(value.as_bytes());
+            }
+        }
+        hashing.finish()
+    }
+
+    /// What has changed since `then`.
+    pub fn differences(&self, then: &Manifest) -> Vec<Difference> {
+        let kinds = self.parts.keys().chain(then.parts.keys()).filter(|part| **part != Part::File);
+        let mut differences = Vec::new();
+        for part in kinds.copied().collect::<BTreeSet<Part>>() {
+            compare(part, then.parts.get(&part), self.parts.get(&part), &mut differences);
+        }
+        compare(Part::File, Some(&then.files), Some(&self.files), &mut differences);
+        differences
+    }
+}
+
+fn compare(
+    part: Part,
+    then: Option<&BTreeMap<String, String>>,
+    now: Option<&BTreeMap<String, String>>,
+    differences: &mut Vec<Difference>,
+) {
+    let names =
+        |values: Option<&BTreeMap<String, String>>| values.into_iter().flat_map(BTreeMap::keys).cloned().collect();
+    let all: BTreeSet<String> = [names(then), names(now)].into_iter().flat_map(|names: Vec<String>| names).collect();
+    for name in all {
+        let [then, now] = [then, now].map(|values| values.and_then(|values| values.get(&name)).cloned());
+        if then != now {
+            differences.push(Difference { part, name, then, now });
+        }
+    }
+}
+
+/// Every value that holds no others, with the path to it, as in `checks[0].path`.
+fn leaves(path: &str, value: &Json, on: &mut dyn FnMut(&str, &Json)) {
+    match value {
+        Json::Object(fields) if !fields.is_empty() => {
+            for (key, value) in fields {
+                let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                leaves(&below, value, on);
+            }
+        }
+        Json::Array(items) if !items.is_empty() => {
+            for (position, value) in items.iter().enumerate() {
+                leaves(&format!("{path}[{position}]"), value, on);
+            }
+        }
+        value => on(path, value),
+    }
+}

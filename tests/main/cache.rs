@@ -1,0 +1,347 @@
+//! Results that are given back, and what keeps them from being.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+
+use crate::environment::{Ended, TestEnvironment, outcomes, text};
+
+/// A stage that makes `out/made` of `src`, and one that shows what it was given.
+const PIPELINE: &str = r#"
+schema = 1
+[pipeline]
+name = "cached"
+
+[stages.make]
+uses = "command"
+with = { run = "cat src/* > out/made; echo making; echo once more >> count/times" }
+env = { MADE_FOR = "tests" }
+inputs = ["src/**"]
+outputs = ["out/**"]
+timeout = "1m"
+[stages.make.permissions]
+process = ["sh", "cat"]
+read = ["."]
+write = ["out", "count"]
+
+[stages.use]
+uses = "command"
+needs = ["make"]
+with = { run = "cat out/made; echo exit ${{ stages.make.outputs['exit-code'] }}" }
+[stages.use.permissions]
+process = ["sh", "cat"]
+read = ["out"]
+"#;
+
+fn repository() -> TestEnvironment {
+    let environment = TestEnvironment::with_pipeline(PIPELINE);
+    environment.write("src/a", "one\n");
+    environment.write("src/b", "two\n");
+    environment.write("other", "of nobody's concern");
+    environment.write(".gitignore", "*.log\n");
+    environment
+}
+
+/// How often the work was really done.
+fn times(environment: &TestEnvironment) -> usize {
+    environment.read("count/times").lines().count()
+}
+
+/// The run's word for what became of a stage.
+fn run(environment: &TestEnvironment, args: &[&str]) -> Ended {
+    environment.run(&[&["run"], args].concat()).exits(0)
+}
+
+fn explained(environment: &TestEnvironment, stage: &str) -> Json {
+    let ended = environment.run(&["explain", stage, "--json"]).exits(0);
+    serde_json::from_str::<Json>(&ended.stdout).expect("JSON")[0].clone()
+}
+
+/// What has changed, as in `file src/a`.
+fn changes(environment: &TestEnvironment, stage: &str) -> Vec<String> {
+    let explained = explained(environment, stage);
+    assert_eq!(text(&explained["why"]), "changed", "{explained:#}");
+    let changed = explained["changed"].as_array().expect("a list").iter();
+    changed.map(|change| format!("{} {}", text(&change["part"]), text(&change["name"]))).collect()
+}
+
+#[test]
+fn a_result_is_given_back_whole() {
+    let environment = repository();
+    let first = run(&environment, &[]);
+    assert_eq!(text(&explained(&environment, "make")["why"]), "first");
+    std::fs::remove_dir_all(environment.root().join("out")).unwrap();
+    let second = run(&environment, &[]);
+    assert!(
+        second.stdout.contains("make * cached: as in run") && second.stdout.contains("making"),
+        "{}",
+        second.stdout
+    );
+    assert!(second.stdout.contains("1 succeeded, 1 cached"), "{}", second.stdout);
+    assert_eq!((environment.read("out/made"), times(&environment)), ("one\ntwo\n".to_owned(), 1));
+    let shown = |ended: &Ended| ended.stdout.lines().filter(|line| line.contains("use  |")).count();
+    assert_eq!((shown(&first), shown(&second)), (3, 3), "outputs are what they were");
+    assert_eq!(text(&explained(&environment, "make")["why"]), "unchanged");
+    assert_eq!(text(&explained(&environment, "use")["why"]), "not-cached");
+    let log = environment.run(&["logs", "latest", "make"]).exits(0).stdout;
+    assert_eq!(log.trim(), "making");
+    // Shown again, it says the same.
+    assert!(environment.run(&["show", "latest"]).exits(0).stdout.contains("cached: as in run"));
+}
+
+#[test]
+fn whatever_it_depends_on_makes_it_run_again_and_explain_names_it() {
+    let environment = repository();
+    run(&environment, &[]);
+    let mut done = 1;
+    let mut changed = |what: &str, named: &[&str]| {
+        run(&environment, &[]);
+        done += 1;
+        assert_eq!(times(&environment), done, "{what}");
+        assert_eq!(changes(&environment, "make"), named, "{what}");
+    };
+    environment.write("src/a", "ONE\n");
+    changed("content", &["file src/a"]);
+    environment.write("src/c", "three\n");
+    std::fs::remove_file(environment.root().join("src/b")).unwrap();
+    changed("files that are new and gone", &["file src/b", "file src/c"]);
+    let program = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(environment.root().join("src/a"), program).unwrap();
+    changed("a mode", &["file src/a"]);
+    let edits = [
+        ("echo making", "echo making it", "config run"),
+        ("MADE_FOR = \"tests\"", "MADE_FOR = \"others\"", "variable MADE_FOR"),
+        ("timeout = \"1m\"", "timeout = \"2m\"", "limit timeout"),
+        ("process = [\"sh\", \"cat\"]\nread = [\".\"]", "process = [\"sh\", \"cat\", \"ls\"]\nread = [\".\"]", ""),
+    ];
+    let mut pipeline = PIPELINE.to_owned();
+    for (from, to, named) in edits {
+        assert!(pipeline.contains(from), "{from}");
+        pipeline = pipeline.replace(from, to);
+        environment.write("stagewright.toml", &pipeline);
+        match named {
+            "" => {
+                run(&environment, &[]);
+                let changes = changes(&environment, "make");
+                assert!(changes.contains(&"permission process = ls".to_owned()), "{changes:?}");
+            }
+            named => changed(named, &[named]),
+        }
+    }
+}
+
+#[test]
+fn what_it_does_not_depend_on_changes_nothing() {
+    let environment = repository();
+    run(&environment, &[]);
+    environment.write("other", "changed");
+    environment.write("src/noise.log", "ignored");
+    environment.write("src/a", "one\n");
+    environment.write("stagewright.toml", &PIPELINE.replace("name = \"cached\"", "name = \"renamed\""));
+    let mut environment = environment;
+    environment.set("UNGRANTED", "x");
+    run(&environment, &["--jobs", "1"]);
+    assert_eq!(times(&environment), 1);
+}
+
+#[test]
+fn the_cache_can_be_read_alone_refreshed_and_left_aside() {
+    let environment = repository();
+    run(&environment, &["--cache", "read"]);
+    run(&environment, &["--cache", "read"]);
+    assert_eq!(times(&environment), 2, "none was kept");
+    run(&environment, &[]);
+    run(&environment, &["--cache", "read"]);
+    assert_eq!(times(&environment), 3);
+    run(&environment, &["--cache", "refresh"]);
+    assert_eq!(times(&environment), 4);
+    run(&environment, &["--cache", "off"]);
+    assert_eq!(times(&environment), 5);
+    for (line, done) in [("cache = false", 6), ("cache = false", 7), ("cache = \"read\"", 7), ("cache = true", 7)] {
+        environment
+            .write("stagewright.toml", &PIPELINE.replace("timeout = \"1m\"", &format!("timeout = \"1m\"\n{line}")));
+        run(&environment, &[]);
+        assert_eq!(times(&environment), done, "{line}");
+    }
+}
+
+#[test]
+fn a_program_and_a_plugin_see_nothing_that_is_not_declared() {
+    let environment = repository();
+    let ignored = "src/noise.log";
+    environment.write(ignored, "ignored");
+    let tries = |run: &str| {
+        environment.write("stagewright.toml", &PIPELINE.replace("cat src/* > out/made", run));
+        environment.run(&["run"])
+    };
+    for undeclared in ["other", ignored, "stagewright.toml", ".gitignore"] {
+        let ended = tries(&format!("cat {undeclared}")).exits(1);
+        assert!(ended.stdout.contains("No such file"), "{undeclared}: {}", ended.stdout);
+        assert!(ended.stdout.contains("saw no files but its `inputs`"), "{}", ended.stdout);
+    }
+    tries("cat src/a > out/made; cat src/b out/made").exits(0);
+    tries("cat other").exits(1);
+    // A glob that names what git ignores declares it.
+    environment.write(
+        "stagewright.toml",
+        &PIPELINE.replace("cat src/*", &format!("cat {ignored}")).replace("\"src/**\"", &format!("\"{ignored}\"")),
+    );
+    environment.run(&["run"]).exits(0);
+    let pipeline = |read: &str| {
+        format!(
+            "schema = 1\n[pipeline]\nname = \"p\"\n[stages.s]\nuses = \"stranger\"\ninputs = [\"src\"]\n\
+             with.deeds = [{{ do = \"read\", path = \"{read}\" }}, {{ do = \"glob\", pattern = \"*\" }}]\n\
+             [stages.s.permissions]\nread = [\".\"]\n"
+        )
+    };
+    for (path, answer) in [("src/a", "one\n"), ("other", "ErrorCode::PermissionDenied")] {
+        environment.write("stagewright.toml", &pipeline(path));
+        let (code, events) = environment.events(&["run"]);
+        assert_eq!(code, 0);
+        let ended = events.iter().find(|event| event["type"] == "attempt-ended").unwrap();
+        assert_eq!(text(&ended["outputs"]["answers"][0]), answer, "{path}");
+        assert!(!ended["outputs"]["answers"][1].to_string().contains("other"), "{ended:#}");
+        let told = events.iter().any(|event| event["problem"]["help"].to_string().contains("add it to `inputs`"));
+        assert_eq!(told, path == "other");
+    }
+}
+
+#[test]
+fn artifacts_are_published_again_and_count_for_those_that_come_after() {
+    let pipeline = |text: &str| {
+        format!(
+            "schema = 1\n[pipeline]\nname = \"p\"\n[stages.publish]\nuses = \"stranger\"\ninputs = [\"src\"]\n\
+             with.deeds = [{{ do = \"publish\", name = \"a.txt\", path = \"src/a\", media-type = \"text/plain\" }}]\n\
+             [stages.publish.permissions]\nread = [\"src\"]\n\
+             [stages.between]\nuses = \"noop\"\nneeds = [\"publish\"]\n\
+             [stages.fetch]\nuses = \"stranger\"\nneeds = [\"between\"]\ncache = true\noutputs = [\"in\"]\n\
+             with.deeds = [{{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }}, {{ do = \"wait\", for-ms = {text} }}]\n\
+             [stages.fetch.permissions]\nwrite = [\"in\"]\n"
+        )
+    };
+    let environment = TestEnvironment::with_pipeline(&pipeline("1"));
+    environment.write("src/a", "one");
+    let ran = |environment: &TestEnvironment| -> Vec<String> {
+        let (code, events) = environment.events(&["run"]);
+        assert_eq!(code, 0, "{events:#?}");
+        let taken = events.iter().filter(|event| event["type"] == "cache-asked" && !event["found"].is_null());
+        let taken: Vec<String> = taken.map(|event| text(&event["stage-id"])).collect();
+        outcomes(&events).into_keys().filter(|stage| !taken.contains(stage)).collect()
+    };
+    assert_eq!(ran(&environment), ["between", "fetch", "publish"]);
+    assert_eq!(ran(&environment), ["between"]);
+    // Only the one that fetches runs, and finds what the other one published in an earlier run.
+    environment.write("stagewright.toml", &pipeline("2"));
+    std::fs::remove_dir_all(environment.root().join("in")).unwrap();
+    assert_eq!(ran(&environment), ["between", "fetch"]);
+    assert_eq!(environment.read("in/a"), "one");
+    environment.write("src/a", "two");
+    assert_eq!(ran(&environment), ["between", "fetch", "publish"]);
+    assert_eq!(
+        (environment.read("in/a"), changes(&environment, "fetch")),
+        ("two".into(), vec!["artifact a.txt".into()])
+    );
+}
+
+#[test]
+fn failures_and_what_changes_under_way_are_not_kept() {
+    let environment = repository();
+    environment.write("stagewright.toml", &PIPELINE.replace("echo making;", "echo once more >> count/times; false;"));
+    let sh_e = environment.run(&["run"]);
+    let done = times(&environment);
+    sh_e.exits(1);
+    environment.run(&["run"]).exits(1);
+    assert!(times(&environment) > done, "a failure was given back");
+    let changing = PIPELINE
+        .replace("cat src/* > out/made", "echo more >> src/a; cat src/* > out/made")
+        .replace("write = [\"out\", \"count\"]", "write = [\"out\", \"count\", \"src\"]");
+    environment.write("stagewright.toml", &changing);
+    let ended = run(&environment, &[]);
+    assert!(ended.stdout.contains("not kept: its inputs changed while it ran"), "{}", ended.stdout);
+}
+
+/// Whatever is done to the folder of results, a run comes to the same.
+#[test]
+fn a_damaged_cache_costs_time_and_nothing_else() {
+    let environment = repository();
+    run(&environment, &[]);
+    let results = environment.root().join(".stagewright/cache/results");
+    let damages = [
+        ("entries", Some("{")),
+        ("blobs", Some("damaged")),
+        ("blobs", None),
+        ("manifests", Some("{")),
+        ("files", Some("x")),
+    ];
+    for (part, damage) in damages {
+        for file in files(&results.join(part)) {
+            match damage {
+                Some(text) => std::fs::write(file, text).unwrap(),
+                None => std::fs::remove_file(file).unwrap(),
+            }
+        }
+        std::fs::remove_dir_all(environment.root().join("out")).unwrap();
+        run(&environment, &[]);
+        assert_eq!(environment.read("out/made"), "one\ntwo\n", "{part}");
+    }
+    std::fs::remove_dir_all(&results).unwrap();
+    run(&environment, &[]);
+    assert_eq!(text(&explained(&environment, "make")["why"]), "first");
+}
+
+/// An entry that somebody else wrote names files that the stage may not make.
+#[test]
+fn a_result_writes_nothing_that_its_stage_may_not() {
+    let environment = repository();
+    run(&environment, &[]);
+    let entry = files(&environment.root().join(".stagewright/cache/results/entries")).remove(0);
+    let good = std::fs::read_to_string(&entry).unwrap();
+    let outside = environment.root().join("../outside");
+    std::os::unix::fs::symlink("..", environment.root().join("out/way")).unwrap();
+    for path in ["other", "../outside", "/tmp/outside", "out/../other", ".git/hooks/pre-commit", "out/way/other"] {
+        std::fs::write(&entry, good.replace("out/made", path)).unwrap();
+        let ended = run(&environment, &[]);
+        assert!(!ended.stdout.contains("1 cached") || path == "out/way/other", "{path}: {}", ended.stdout);
+        assert_eq!(environment.read("other"), "of nobody's concern", "{path}");
+        assert!(!outside.exists() && !environment.root().join(".git/hooks").exists(), "{path}");
+        std::fs::write(&entry, &good).unwrap();
+    }
+}
+
+#[test]
+fn a_stage_that_is_to_run_again_runs_again() {
+    let environment = repository();
+    run(&environment, &[]);
+    environment.run(&["resume", "latest", "--from", "make"]).exits(0);
+    assert_eq!(times(&environment), 2);
+}
+
+#[test]
+fn what_acts_beyond_the_machine_can_not_be_cached() {
+    let environment = repository();
+    for (line, named) in [
+        ("net = [\"https://example.org\"]", "may call https://example.org"),
+        ("registry = [\"local/app\"]", "may push to and resolve `local/app`"),
+    ] {
+        let text = PIPELINE
+            .replace("timeout = \"1m\"", "cache = true")
+            .replace("read = [\".\"]", &format!("read = [\".\"]\n{line}"));
+        environment.write("stagewright.toml", &text);
+        let refused = environment.run(&["run"]).exits(3);
+        assert!(refused.stderr.contains(named), "{}", refused.stderr);
+        // Not asked for, it simply isn't.
+        environment.write("stagewright.toml", &text.replace("cache = true\n", ""));
+        let (code, events) = environment.events(&["run"]);
+        assert_eq!(code, 0, "{events:#?}");
+        assert!(events.iter().all(|event| event["type"] != "cache-asked"));
+    }
+}
+
+fn files(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let entries = std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| files(&path)).collect()
+}
