@@ -194,6 +194,22 @@ async fn bounds_end_what_passes_them() {
     assert_eq!(*exceeded.wait_for(Option::is_some).await.unwrap(), Some(Exceeded::Cpu(1500)));
 }
 
+/// Of each of many processes that come and go, a look sees little.
+#[tokio::test]
+async fn the_time_of_processes_that_have_ended_counts() {
+    let turns = "sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done'";
+    // They are collected by a program that lives on, or by init.
+    for script in [format!("while :; do {turns}; done"), format!("while :; do (setsid {turns} &); sleep 0.03; done")] {
+        let mut world = world();
+        world.confinement.limits = Limits { cpu: Some(Duration::from_secs(1)), ..Limits::default() };
+        let sandbox = world.sandbox();
+        let _child = sandbox.spawn(world.command(&script)).unwrap();
+        let mut exceeded = sandbox.exceeded();
+        let exceeded = tokio::time::timeout(Duration::from_secs(20), exceeded.wait_for(Option::is_some)).await;
+        assert_eq!(*exceeded.expect("it is stopped").unwrap(), Some(Exceeded::Cpu(1000)), "{script}");
+    }
+}
+
 #[tokio::test]
 async fn what_the_engine_keeps_to_itself_can_be_hidden() {
     let mut world = world();
