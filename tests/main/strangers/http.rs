@@ -127,6 +127,27 @@ fn a_server_that_echoes_a_secret_gives_it_to_nobody() {
     assert!(server.asked()[0].contains(TOKEN), "the server had it");
 }
 
+/// What is said of a redirect that can't be followed repeats where it was to lead.
+#[test]
+fn a_server_that_redirects_to_a_secret_gives_it_to_nobody() {
+    let environment = repository();
+    environment.write("../token.txt", "hunter2-of-the-registry");
+    for place in ["http://{}.test/", "http://[{}"] {
+        let server = Server::start(move |head| {
+            let got = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap_or_default();
+            to(&place.replace("{}", got))
+        });
+        let deed =
+            format!(r#"do = "excuse", url = "{}", secret-headers = {{ authorization = "token" }}"#, server.origin());
+        let grant = format!("secrets = [\"token\"]\nnet = [\"{}\"]", server.origin());
+        let ended = attack(&environment, &[&deed], &grant);
+        assert!(server.asked()[0].contains("hunter2-of-the-registry"), "the server had it");
+        let said = ended.answers()[0].split(' ').collect::<String>();
+        assert!(said.contains("***") && !said.contains("hunter2"), "{place}: {said}");
+        assert!(!format!("{:?}", ended.events).contains("hunter2"), "{place}: {:#?}", ended.events);
+    }
+}
+
 #[test]
 fn a_request_is_not_bent_by_its_parts() {
     let server = Server::start(|_| ok("", "served"));
