@@ -55,8 +55,8 @@ pub(crate) enum Deed {
         #[serde(default)]
         secret_headers: BTreeMap<String, String>,
     },
-    /// Call a URL that can't be had; the answer is what is said of it, letter by letter, which no mask knows.
-    Excuse {
+    /// Call a URL; the answer is what came of it or what is said of it, letter by letter, which no mask knows.
+    Spell {
         url: String,
         /// Headers to secrets.
         secret_headers: BTreeMap<String, String>,
@@ -153,10 +153,9 @@ impl Deed {
             }
             Deed::Race { path, but, times } => Ok(race(&path, &but, times)),
             Deed::Call { url, method, headers, secret_headers } => call(&method, &url, &headers, &secret_headers),
-            Deed::Excuse { url, secret_headers } => {
-                let said = call("GET", &url, &BTreeMap::new(), &secret_headers)
-                    .map_or_else(|error| error.message, |_| String::new());
-                Ok(said.chars().map(|letter| format!("{letter} ")).collect())
+            Deed::Spell { url, secret_headers } => {
+                let came = call("GET", &url, &BTreeMap::new(), &secret_headers).unwrap_or_else(|error| error.message);
+                Ok(came.chars().map(|letter| format!("{letter} ")).collect())
             }
             Deed::Save { url, path } => Ok(http::Request::get(&url).send()?.save(&path)?.to_string()),
             Deed::Hold { secret } => secrets::get(&secret).map(|_| "held".to_owned()),
