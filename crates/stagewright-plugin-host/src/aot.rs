@@ -158,4 +158,15 @@ mod tests {
         AotCache::new(folder.path()).load(&engine(), "sha256:1", EMPTY, || {}).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
+
+    /// Only root can give a folder away.
+    #[test]
+    fn a_folder_of_somebody_else_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        if std::os::unix::fs::chown(folder.path(), Some(65534), None).is_ok() {
+            AotCache::new(folder.path()).load(&engine(), "sha256:1", EMPTY, || {}).unwrap();
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+    }
 }

@@ -281,3 +281,18 @@ fn exported(component: &Component, engine: &Engine, interface: &str) -> Option<S
 fn inspection_failed(name: &str, call: &str, error: &wasmtime::Error) -> PluginError {
     PluginError::new(format!("plugin `{name}`: `{call}` failed")).caused_by(error.chain())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_changed_after_its_digest_was_taken_is_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.wasm");
+        std::fs::write(&file, "another").unwrap();
+        let wasm = Arc::new(Wasm::new(&folder.path().join("cache"), |_| {}).unwrap());
+        let error = wasm.load("mine", &file, sha256(b"the first")).await.err().unwrap();
+        assert!(error.message.contains("changed while it was being loaded"), "{error:?}");
+    }
+}

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{repository, tries};
+use super::{holds, log, repository, stage, tries, write_pipeline};
 
 /// Answers every request, and keeps what it was sent.
 struct Server {
@@ -98,6 +98,12 @@ fn what_was_granted_is_reached_and_its_neighbours_are_not() {
     );
     tries(&environment, &format!("{PROGRAMS}\nnet = [\"http://127.0.0.1:{port}\"]"), &script);
     assert_eq!(other.seen(), Vec::<String>::new());
+    // A program may never show what it was refused.
+    let recorded = environment.run(&["show", "latest", "--format", "json"]).exits(0).stdout;
+    for host in [&format!("127.0.0.1:{closed}"), "169.254.169.254"] {
+        let told = |line: &&str| line.contains(r#""code":"permission-denied""#) && line.contains(host);
+        assert!(recorded.lines().any(|line| told(&line)), "{host} is not in the journal: {recorded}");
+    }
     let seen = granted.seen();
     assert!(seen.iter().any(|said| said.contains("/direct")) && seen.iter().any(|said| said.contains("/by-proxy")));
 }
@@ -117,6 +123,24 @@ fn a_host_that_was_granted_cannot_send_a_program_elsewhere() {
     tries(&environment, &format!("{PROGRAMS}\nnet = [\"http://127.0.0.1:{port}\"]"), &script);
     assert_eq!(other.seen(), Vec::<String>::new());
     assert_eq!(granted.seen().len(), 4);
+}
+
+/// A refusal names what was asked for, which may be what the program was trusted with.
+#[test]
+fn what_is_said_of_a_refusal_holds_no_secret() {
+    let mut environment = repository();
+    environment.set("TOKEN", "hunter2-hunter2");
+    let script = "may test -n \"$HTTP_PROXY\"; never curl -sSf -m 20 http://$TOKEN.test/";
+    let permissions = format!("{PROGRAMS}\nnet = [\"http://granted.test\"]\nsecrets = [\"token\"]");
+    let with = "with = { secret-env = { TOKEN = \"token\" },";
+    let attack = stage("attack", "", &permissions, script).replacen("with = {", with, 1);
+    write_pipeline(&environment, &["[secrets.token]\nfrom = \"env:TOKEN\"\n".to_owned(), attack]);
+    let mut told = environment.run(&["run", "--format", "json"]).exits(0).stdout;
+    told += &log(&environment, "attack");
+    told += &environment.run(&["show", "latest", "--format", "json"]).exits(0).stdout;
+    holds(&log(&environment, "attack"));
+    assert!(!told.contains("hunter2-hunter2"), "{told}");
+    assert!(told.contains("denied: the stage may not call http://***.test"), "{told}");
 }
 
 /// Where many hosts answer at one address, the name in the greeting says which of them it is for.

@@ -319,8 +319,12 @@ fn what_takes_too_much_is_stopped_and_what_takes_less_is_not() {
     assert_eq!(failure["kind"], "limit", "{failure:#}");
     assert!(text(&failure["message"]).contains("CPU"), "{failure:#}");
 
-    let eat = "limits = { process-memory = \"256MiB\", workspace = \"1MiB\" }";
+    let eat = "limits = { process-memory = \"256MiB\", workspace = \"1MiB\", processes = 500, cpu = \"1m\" }";
+    // The kernel counts, too, where it counts for this user; a core dump would hold what the program knew.
     let script = "
+        may grep -q 'Max core file size  *0  *0 ' /proc/self/limits
+        may grep -q 'Max processes  *500  *500 ' /proc/self/limits
+        may grep -q 'Max cpu time  *60  *60 ' /proc/self/limits
         may sh -c 'head -c 1000000 /dev/zero | tail -c 1000000 > /dev/null'
         never sh -c 'head -c 1000000000 /dev/zero | tail -c 1000000000 > /dev/null'
         may sh -c 'head -c 1000000 /dev/zero > out/small'
@@ -399,7 +403,10 @@ fn a_program_cannot_type_into_the_terminal_of_whoever_started_the_run() {
 fn nothing_that_the_engine_has_open_is_open_in_a_program() {
     let environment = repository();
     write_pipeline(&environment, &[stage("attack", "", "", "exec tools/hostile descriptors")]);
-    environment.run(&["run"]).exits(0);
+    // Nor what whoever started the engine left open.
+    let mut run = environment.program("/bin/sh");
+    run.args(["-c", "exec 7< ../outside/prize; exec \"$0\" run"]).arg(binary());
+    Ended::of(&run.output().expect("a shell")).exits(0);
     let said = log(&environment, "attack");
     assert!(said.starts_with("3 open: ") && said.matches("pipe:").count() == 2, "{said}");
 }

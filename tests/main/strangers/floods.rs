@@ -50,6 +50,7 @@ fn a_stack_without_end() {
 #[test]
 fn a_log_of_nothing() {
     ends_as(&pour("empty-lines", r#"log-limit = "64KiB""#, ""), "log-limit", "64KiB");
+    ends_as(&pour("empty-lines", "limits = { log-lines = 1000 }", ""), "log-limit", "1000 lines");
 }
 
 #[test]
@@ -70,6 +71,21 @@ fn summaries_and_findings_of_megabytes_are_cut() {
     let ended = pour("summaries", "", "");
     assert_eq!(ended.answers(), ["poured"]);
     assert_eq!(pour("problems", "", "").answers(), ["poured"]);
+}
+
+/// What has no size has a number all the same.
+#[test]
+fn findings_that_say_nothing_are_counted() {
+    let ended = pour("empty-problems", "", "");
+    let findings = ended.events.iter().filter(|event| event["type"] == "problem").count();
+    assert_eq!((ended.answers(), findings), (vec!["poured".to_owned()], 10_000));
+}
+
+/// Each refusal is journalled past the bound of findings, so that it takes a bound of its own.
+#[test]
+fn refusals_without_end_are_told_up_to_a_number() {
+    let ended = pour("refusals", "", "");
+    assert_eq!((ended.answers(), ended.denials().len()), (vec!["poured".to_owned()], 100));
 }
 
 #[test]

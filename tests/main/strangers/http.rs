@@ -13,6 +13,11 @@ fn call_with_secret(url: &str) -> String {
     format!(r#"do = "call", url = "{url}", secret-headers = {{ authorization = "token" }}"#)
 }
 
+/// The same; the answer is spelled, so that what people see of it hides nothing of what the guest got.
+fn spell_with_secret(url: &str) -> String {
+    format!(r#"do = "spell", url = "{url}", secret-headers = {{ authorization = "token" }}"#)
+}
+
 #[test]
 fn a_redirect_leads_nowhere_that_was_not_granted() {
     let other = Server::start(|_| ok("", "other"));
@@ -122,9 +127,28 @@ fn a_server_that_echoes_a_secret_gives_it_to_nobody() {
         )
     });
     let grant = format!("secrets = [\"token\"]\nnet = [\"{}\"]", server.origin());
-    let ended = attack(&repository(), &[&call_with_secret(&server.origin())], &grant);
-    assert_eq!(ended.answers()[0], "200 Bearer *** Bearer ***");
+    let ended = attack(&repository(), &[&spell_with_secret(&server.origin())], &grant);
+    assert_eq!(ended.answers()[0], "2 0 0   B e a r e r   * * *   B e a r e r   * * * ");
     assert!(server.asked()[0].contains(TOKEN), "the server had it");
+}
+
+/// What is said of a redirect that can't be followed repeats where it was to lead.
+#[test]
+fn a_server_that_redirects_to_a_secret_gives_it_to_nobody() {
+    let environment = repository();
+    environment.write("../token.txt", "hunter2-of-the-registry");
+    for place in ["http://{}.test/", "http://[{}"] {
+        let server = Server::start(move |head| {
+            let got = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap_or_default();
+            to(&place.replace("{}", got))
+        });
+        let grant = format!("secrets = [\"token\"]\nnet = [\"{}\"]", server.origin());
+        let ended = attack(&environment, &[&spell_with_secret(&server.origin())], &grant);
+        assert!(server.asked()[0].contains("hunter2-of-the-registry"), "the server had it");
+        let said = ended.answers()[0].split(' ').collect::<String>();
+        assert!(said.contains("***") && !said.contains("hunter2"), "{place}: {said}");
+        assert!(!format!("{:?}", ended.events).contains("hunter2"), "{place}: {:#?}", ended.events);
+    }
 }
 
 #[test]

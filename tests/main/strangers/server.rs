@@ -74,6 +74,9 @@ impl Endless {
             for mut stream in listener.incoming().flatten() {
                 let counted = counted.clone();
                 std::thread::spawn(move || {
+                    // An answer before the question is none.
+                    let mut head = [0; 4096];
+                    let _ = stream.read(&mut head);
                     let mut piece: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
                     while stream.write_all(piece).is_ok() {
                         counted.fetch_add(piece.len() as u64, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{DENIED, attack, repository};
+use super::{DENIED, attack, pipeline, repository, run};
 use crate::environment::TestEnvironment;
 
 /// With links in a folder that a stage may read and write.
@@ -61,6 +61,32 @@ fn a_listing_shows_nothing_behind_a_link() {
     assert!(answers[..2].iter().all(|answer| !answer.contains("file")), "{answers:#?}");
     assert!(answers[2].contains("own/file") && answers[2].contains("own/to-own"), "{answers:#?}");
     assert!(answers.iter().all(|answer| !answer.contains("to-folder/file") && !answer.contains("to-closed")));
+    // Nor a link that wasn't granted and leads to what was.
+    let listed = attack(&with_links(), &[r#"do = "glob", pattern = "own/*""#], r#"read = ["own/file"]"#).answers();
+    assert_eq!(listed, ["own/file"]);
+}
+
+/// Of all files together, by whatever way they are written.
+#[test]
+fn what_is_written_and_published_has_a_bound() {
+    let environment = repository();
+    environment.write("open/long", &"x".repeat(600));
+    let text = "y".repeat(600);
+    let deeds = [
+        format!(r#"do = "write", path = "out/a", text = "{text}""#),
+        r#"do = "publish", name = "a", path = "open/long""#.to_owned(),
+        format!(r#"do = "write", path = "out/b", text = "{text}""#),
+        format!(r#"do = "append", path = "out/a", text = "{text}""#),
+        r#"do = "fetch", name = "a", path = "out/c""#.to_owned(),
+        r#"do = "publish", name = "b", path = "open/long""#.to_owned(),
+    ];
+    let limits = r#"limits = { workspace = "1KiB", artifacts = "1KiB" }"#;
+    let grants = "read = [\"open\"]\nwrite = [\"out\"]";
+    environment.write("stagewright.toml", &pipeline(&deeds.each_ref().map(String::as_str), limits, grants));
+    let answers = run(&environment).answers();
+    assert!(answers[0] == "done" && answers[1].starts_with("sha256:"), "{answers:#?}");
+    assert!(answers[2..].iter().all(|answer| answer == "ErrorCode::ResourceExhausted"), "{answers:#?}");
+    assert_eq!(environment.read("out/a"), text);
 }
 
 /// A pipe without a writer would hold its reader for ever.

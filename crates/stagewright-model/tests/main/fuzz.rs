@@ -168,6 +168,8 @@ fn deep_and_long_expressions_are_refused_or_parsed() {
         vec!["a"; 120].join("&&"),
         "{'a':".repeat(24) + "1" + &"}".repeat(24),
         "x".repeat(100_000),
+        "1".to_owned() + &"+1".repeat(50_000),
+        "a".to_owned() + &".b".repeat(50_000),
     ];
     for text in texts {
         let _ = Expression::parse(&text).map(|expression| expression.evaluate(&Nothing));
@@ -191,6 +193,8 @@ fn an_expression_that_grows_beyond_measure_has_no_value() {
         chain("'abcdefgh'", ".replace('', 'abcdefgh')", 20),
         chain("'abcdefgh'", ".replace('', 'abcdefgh', -1)", 20),
         chain("'aaaaaaaa'", ".split('').join('aaaaaaaa')", 20),
+        // Gigabytes in one step.
+        chain("['abcdefgh']", ".map(v, v + v)", 14) + ".map(v, v.replace('', v))",
         "to_json(".repeat(22) + r#"'"'"# + &")".repeat(22),
         chain("['x']", ".map(v, '%s%s%s%s'.format([v, v, v, v]))", 15),
     ];

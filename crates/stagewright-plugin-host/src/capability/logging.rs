@@ -59,6 +59,7 @@ mod tests {
         let value = format!("{}hunter2hunter2", "x".repeat(FIELD - 7));
         assert_eq!(shortened(&value, &masker), format!("{}***", "x".repeat(FIELD - 7)));
         assert_eq!(shortened("short", &masker), "short");
+        assert_eq!(shortened(&"é".repeat(2 * FIELD), &masker), "é".repeat(FIELD));
         masker.add("over two\nlong lines", false);
         assert_eq!(shortened("is over two\nlong lines", &masker), "is ***\n***");
     }

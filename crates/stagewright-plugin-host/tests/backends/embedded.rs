@@ -124,6 +124,36 @@ async fn a_damaged_image_is_not_pushed_and_gets_no_tag() {
     }
 }
 
+/// What is behind the link has the right digest: what counts is that nothing outside of the layout is opened.
+#[tokio::test]
+async fn blobs_and_manifests_that_are_links_are_not_read() {
+    let place = Place::new();
+    let (registry, workspace) = (place.registry(), place.path("workspace"));
+    for (part, code, message) in
+        [("layer", ErrorCode::NotFound, "lacks blob"), ("manifest", ErrorCode::Internal, "can't be read")]
+    {
+        let layout = place.layout(part);
+        let image = layout.image("built", part);
+        let digest = if part == "layer" { layout.layer_of(&image) } else { image };
+        let (blob, outside) = (blob_path(&layout.root, &digest), place.path(&format!("moved-{part}")));
+        std::fs::rename(&blob, &outside).unwrap();
+        std::os::unix::fs::symlink(&outside, &blob).unwrap();
+        let pushed = registry.push(&layout.root, &name("local/app:1"), real(&workspace)).await;
+        refused(pushed, &code, &[message]);
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_larger_than_any_is_not_read() {
+    let place = Place::new();
+    let (registry, workspace) = (place.registry(), place.path("workspace"));
+    let layout = place.layout("image");
+    let image = layout.image("built", "one");
+    std::fs::File::create(blob_path(&layout.root, &image)).unwrap().set_len((4 << 20) + 1).unwrap();
+    let pushed = registry.push(&layout.root, &name("local/app:1"), real(&workspace)).await;
+    refused(pushed, &ErrorCode::Internal, &["can't be read"]);
+}
+
 #[tokio::test]
 async fn a_registry_damaged_on_disk_hands_nothing_out() {
     let place = Place::new();

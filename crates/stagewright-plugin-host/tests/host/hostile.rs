@@ -66,6 +66,15 @@ async fn tables_and_memories_have_an_end() {
     let two = "(table $t 600000 funcref) (table $u 600000 funcref)";
     let ended = Harness::new().run(&grows(two).build(), |_| {}).await;
     assert!(matches!(ended.report().end, AttemptEnd::Unsuccessful(Outcome::Errored, _)), "{ended:?}");
+    // Empty ones, of which each takes address space all the same.
+    let memories = |count| {
+        let fields = "(memory 0) ".repeat(count);
+        Guest { fields: &fields, run: "(i32.const 512)", ..Guest::default() }.build()
+    };
+    let ended = Harness::new().run(&memories(60), |_| {}).await;
+    assert_eq!(ended.report().end, AttemptEnd::Succeeded);
+    let ended = Harness::new().run(&memories(64), |_| {}).await;
+    assert!(matches!(ended.report().end, AttemptEnd::Unsuccessful(Outcome::Errored, _)), "{ended:?}");
 }
 
 /// A list of many texts that are all the same bytes: small in the guest, huge in the host.

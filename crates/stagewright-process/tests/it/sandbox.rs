@@ -170,6 +170,36 @@ async fn whatever_happens_inside_ends_with_the_sandbox() {
     until("the daemon is dead", || sleepers() < before);
 }
 
+/// The sandbox goes on for the stage's next program.
+#[tokio::test]
+async fn what_a_program_leaves_in_its_group_ends_with_it() {
+    let world = world();
+    let sandbox = world.sandbox();
+    let leave = "sleep 600 < /dev/null > /dev/null 2>&1 & echo $! > out/left";
+    assert!(finish(sandbox.spawn(world.command(leave)).unwrap()).await.1.success());
+    let look = "for i in $(seq 100); do kill -0 $(cat out/left) 2> /dev/null || exit 0; sleep 0.05; done; exit 1";
+    assert!(finish(sandbox.spawn(world.command(look)).unwrap()).await.1.success(), "it lives on");
+}
+
+/// Without it nobody would remove the scratch folder.
+#[tokio::test]
+async fn whatever_runs_inside_ends_with_the_keeper() {
+    let world = world();
+    let sandbox = world.sandbox();
+    let mut child = sandbox.spawn(world.command("echo up; exec sleep 600")).unwrap();
+    assert_eq!(child.next_chunk().await.unwrap(), (Stream::Stdout, b"up\n".to_vec()));
+    let this = format!("PPid:\t{}\n", std::process::id());
+    let status = |number: &String| fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+    let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let keeper = numbers.into_iter().find(|number| {
+        let status = status(number);
+        status.starts_with("Name:\tstagewright-san\n") && status.contains(&this)
+    });
+    sh(&format!("kill -9 {}", keeper.unwrap())).spawn().unwrap().wait().await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
+    assert!(ended.expect("it ends").is_err(), "it ended with its sandbox");
+}
+
 #[tokio::test]
 async fn bounds_end_what_passes_them() {
     let mut bounded = world();
@@ -192,6 +222,22 @@ async fn bounds_end_what_passes_them() {
     let _child = sandbox.spawn(world.command(spin)).unwrap();
     let mut exceeded = sandbox.exceeded();
     assert_eq!(*exceeded.wait_for(Option::is_some).await.unwrap(), Some(Exceeded::Cpu(1500)));
+}
+
+/// Of each of many processes that come and go, a look sees little.
+#[tokio::test]
+async fn the_time_of_processes_that_have_ended_counts() {
+    let turns = "sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done'";
+    // They are collected by a program that lives on, or by init.
+    for script in [format!("while :; do {turns}; done"), format!("while :; do (setsid {turns} &); sleep 0.03; done")] {
+        let mut world = world();
+        world.confinement.limits = Limits { cpu: Some(Duration::from_secs(1)), ..Limits::default() };
+        let sandbox = world.sandbox();
+        let _child = sandbox.spawn(world.command(&script)).unwrap();
+        let mut exceeded = sandbox.exceeded();
+        let exceeded = tokio::time::timeout(Duration::from_secs(20), exceeded.wait_for(Option::is_some)).await;
+        assert_eq!(*exceeded.expect("it is stopped").unwrap(), Some(Exceeded::Cpu(1000)), "{script}");
+    }
 }
 
 #[tokio::test]

@@ -57,6 +57,12 @@ pub(crate) enum Deed {
     },
     /// Ask a URL so many times, and read no answer; the answer is how many requests were let in.
     Hoard { url: String, times: u32 },
+    /// Call a URL; the answer is what came of it or what is said of it, letter by letter, which no mask knows.
+    Spell {
+        url: String,
+        /// Headers to secrets.
+        secret_headers: BTreeMap<String, String>,
+    },
     /// Save what a URL answers.
     Save { url: String, path: String },
     /// Take a secret's handle.
@@ -150,6 +156,10 @@ impl Deed {
             Deed::Race { path, but, times } => Ok(race(&path, &but, times)),
             Deed::Call { url, method, headers, secret_headers } => call(&method, &url, &headers, &secret_headers),
             Deed::Hoard { url, times } => Ok(hoard(&url, times)),
+            Deed::Spell { url, secret_headers } => {
+                let came = call("GET", &url, &BTreeMap::new(), &secret_headers).unwrap_or_else(|error| error.message);
+                Ok(came.chars().map(|letter| format!("{letter} ")).collect())
+            }
             Deed::Save { url, path } => Ok(http::Request::get(&url).send()?.save(&path)?.to_string()),
             Deed::Hold { secret } => secrets::get(&secret).map(|_| "held".to_owned()),
             Deed::Reveal { secret } => Ok(secrets::get(&secret)?.reveal()?.len().to_string()),

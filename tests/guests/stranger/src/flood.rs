@@ -18,6 +18,10 @@ pub(crate) enum Flood {
     Summaries,
     /// Findings, each of megabytes.
     Problems,
+    /// Findings that say nothing.
+    EmptyProblems,
+    /// Questions for what was not granted, each another one.
+    Refusals,
     /// A failure of megabytes.
     Failure,
     /// A reason of megabytes for being skipped.
@@ -54,6 +58,11 @@ impl Flood {
                 let text = long();
                 (0..50).for_each(|_| outputs::report(Diagnostic::error("code", &text).help(&text)));
             }
+            Flood::EmptyProblems => (0..50_000).for_each(|_| outputs::report(Diagnostic::error("", ""))),
+            Flood::Refusals => (0..5000).for_each(|number| {
+                // Nobody reads what is said of it here.
+                let _ = workspace::read(&format!("closed/{number}"));
+            }),
             Flood::Failure => *end = Err(Error::failed(long()).cause(long()).help(long())),
             Flood::Skip => *end = Ok(Outcome::Skipped(long())),
             Flood::Gate => {

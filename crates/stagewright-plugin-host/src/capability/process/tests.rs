@@ -145,6 +145,21 @@ async fn a_child_that_takes_too_long_is_killed() {
 }
 
 #[tokio::test]
+async fn so_many_programs_run_at_a_time_and_no_more() {
+    let mut fixture = fixture(|_| {});
+    let mut children = Vec::new();
+    for _ in 0..CHILDREN {
+        children.push(fixture.processes.spawn(shell("exec sleep 600")).await.unwrap());
+    }
+    let error = fixture.processes.spawn(shell("exit 0")).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::ResourceExhausted);
+    children[0].group.kill();
+    children[0].wait().await.unwrap();
+    fixture.processes.spawn(shell("exit 0")).await.unwrap();
+    fixture.processes.finish().await;
+}
+
+#[tokio::test]
 async fn nothing_is_left_when_the_attempt_ends() {
     let mut fixture = fixture(|_| {});
     // Ignores the polite signal, and has a child of its own in the background.

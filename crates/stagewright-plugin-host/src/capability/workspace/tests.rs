@@ -152,4 +152,5 @@ fn what_does_not_fit_into_memory_is_refused_whole_and_read_in_pieces() {
     fixture.put("big", &"x".repeat(1001));
     assert_eq!(fixture.workspace.read("big").unwrap_err().code, ErrorCode::ResourceExhausted);
     assert_eq!(fixture.workspace.read_at("big", 900, 500).unwrap().len(), 101);
+    assert_eq!(fixture.workspace.read_at("big", 0, u32::MAX).unwrap().len(), 1000);
 }

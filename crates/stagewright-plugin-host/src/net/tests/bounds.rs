@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::net::forward::forward;
+use crate::origin::Origin;
 
 #[tokio::test]
 async fn connections_beyond_the_bound_are_turned_away_until_one_ends() {
@@ -24,6 +25,16 @@ async fn connections_beyond_the_bound_are_turned_away_until_one_ends() {
     while !proxy.ask("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.contains("400") {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn refusals_without_end_are_told_up_to_a_number() {
+    let proxy = proxy(&[]).await;
+    for number in 0..2000 {
+        let origin = Origin::of_tunnel(&format!("host-{number}.test:443")).unwrap();
+        assert!(proxy.gate.tunnel(&origin).is_err());
+    }
+    assert_eq!(proxy.told().len(), 1000);
 }
 
 #[tokio::test]
