@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 
 use crate::call::CallError;
 use crate::capability::artifacts::Artifacts;
@@ -20,7 +20,7 @@ use crate::capability::service::Services;
 use crate::capability::workspace::Workspace;
 use crate::denial::Denials;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::MemoryLimiter;
+use crate::limits::{HandedOver, MemoryLimiter};
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::since_0_1::stagewright::stage::types;
@@ -33,6 +33,7 @@ pub(crate) const HANDLES: usize = 16 * 1024;
 pub(crate) struct Attempt {
     pub(crate) table: ResourceTable,
     pub(crate) limiter: MemoryLimiter,
+    pub(crate) handed_over: HandedOver,
     pub(crate) started: Instant,
     pub(crate) cancel: Cancel,
     pub(crate) log: AttemptLog,
@@ -52,6 +53,14 @@ pub(crate) struct Attempt {
     pub(crate) effects: Effects,
     /// What it was refused.
     pub(crate) denials: Denials,
+}
+
+impl Attempt {
+    /// Notes that the host keeps so many bytes more for a handle. Fails when the guest hands over more than memory it
+    /// may have.
+    pub(crate) fn keep<T: 'static>(&mut self, handle: &Resource<T>, bytes: usize) -> wasmtime::Result<()> {
+        Ok(self.handed_over.take(handle.rep(), bytes)?)
+    }
 }
 
 /// With every secret masked.

@@ -35,7 +35,7 @@ use crate::capability::workspace::Workspace;
 use crate::confine::{Blueprint, SandboxConfig, tools};
 use crate::denial::Denials;
 use crate::error::CapabilityError;
-use crate::limits::{DEFAULT_BOUNDS, DEFAULT_LOG, DEFAULT_MEMORY, DEFAULT_REQUESTS, MemoryLimiter};
+use crate::limits::{DEFAULT_BOUNDS, DEFAULT_LOG, DEFAULT_MEMORY, DEFAULT_REQUESTS, HandedOver, MemoryLimiter};
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::native::Natives;
@@ -352,6 +352,7 @@ impl Inner {
         Ok(Attempt {
             table,
             limiter: MemoryLimiter::new(memory),
+            handed_over: HandedOver::new(memory),
             started: Instant::now(),
             cancel: supervisor.cancel.clone(),
             verbose: config.verbose,

@@ -1,5 +1,6 @@
 //! Memory and time: what a guest may use of them, and how it is held to that.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -123,6 +124,42 @@ impl From<OutOfMemory> for Failure {
     }
 }
 
+/// What the host keeps of what a guest has handed over, until the guest drops it: it counts like memory of its own.
+#[derive(Debug)]
+pub(crate) struct HandedOver {
+    limit: u64,
+    /// Bytes by handle.
+    held: HashMap<u32, u64>,
+    all: u64,
+}
+
+impl HandedOver {
+    /// What even an empty text takes.
+    const LEAST: u64 = 64;
+
+    /// At most `limit` bytes.
+    pub(crate) fn new(limit: u64) -> HandedOver {
+        HandedOver { limit, held: HashMap::new(), all: 0 }
+    }
+
+    /// Takes so many more bytes for a handle.
+    pub(crate) fn take(&mut self, handle: u32, bytes: usize) -> Result<(), OutOfMemory> {
+        let bytes = (bytes as u64).max(Self::LEAST);
+        let asked = self.all.saturating_add(bytes);
+        if asked > self.limit {
+            return Err(OutOfMemory { asked, limit: self.limit });
+        }
+        self.all = asked;
+        *self.held.entry(handle).or_default() += bytes;
+        Ok(())
+    }
+
+    /// The handle is gone, and what was taken for it.
+    pub(crate) fn drop(&mut self, handle: u32) {
+        self.all -= self.held.remove(&handle).unwrap_or_default();
+    }
+}
+
 /// Bounds the linear memories of one guest, and its tables, each taken together.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
@@ -198,6 +235,20 @@ mod tests {
         let error = limiter.memory_growing(100, 101, None).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&OutOfMemory { asked: 301, limit: 300 }));
         assert!(!limiter.memory_growing(100, 101, Some(100)).unwrap(), "over its own maximum: a refusal, no error");
+    }
+
+    #[test]
+    fn what_is_handed_over_counts_until_its_handle_is_dropped() {
+        let mut handed_over = HandedOver::new(1000);
+        handed_over.take(1, 600).unwrap();
+        handed_over.take(2, 300).unwrap();
+        assert_eq!(handed_over.take(2, 300), Err(OutOfMemory { asked: 1200, limit: 1000 }));
+        handed_over.drop(1);
+        handed_over.take(2, 300).unwrap();
+        handed_over.drop(2);
+        handed_over.drop(2);
+        // Nothing is for nothing.
+        assert!((0..15).all(|_| handed_over.take(3, 0).is_ok()) && handed_over.take(3, 0).is_err());
     }
 
     #[test]

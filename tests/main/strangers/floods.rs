@@ -42,6 +42,13 @@ fn more_arguments_than_the_host_takes() {
     ends_as(&pour("arguments", r#"memory = "512MiB""#, ""), "trapped", "");
 }
 
+/// What a plugin hands over leaves its own memory, and counts like it.
+#[test]
+fn commands_and_questions_of_gigabytes() {
+    ends_as(&pour("commands", "", ""), "out-of-memory", "raise the limit");
+    ends_as(&pour("questions", "", ""), "out-of-memory", "raise the limit");
+}
+
 #[test]
 fn a_stack_without_end() {
     ends_as(&pour("stack", "", ""), "trapped", "");

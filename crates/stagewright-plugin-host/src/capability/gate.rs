@@ -8,7 +8,7 @@ use wasmtime::component::Resource;
 
 use super::clock::now_ms;
 use crate::attempt::Attempt;
-use crate::call::CallResult;
+use crate::call::{CallError, CallResult};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::since_0_1::stagewright::stage::gate::{FieldKind as WitFieldKind, Host, HostApproval};
 
@@ -29,7 +29,16 @@ impl ApprovalBuilder {
     fn new(message: String) -> ApprovalBuilder {
         ApprovalBuilder { message, approvers: Vec::new(), approvals: 1, fields: Vec::new(), expires_ms: None }
     }
+
+    /// Bytes of its texts.
+    fn size(&self) -> usize {
+        let fields = self.fields.iter().map(|field| field.name.len() + field.description.len());
+        self.message.len() + fields.chain(self.approvers.iter().map(String::len)).sum::<usize>()
+    }
 }
+
+/// No handle: what is kept for gates that were opened.
+const OPENED: u32 = u32::MAX;
 
 /// The gates that an attempt has opened, by token.
 #[derive(Debug, Default)]
@@ -82,10 +91,14 @@ impl Gates {
 impl HostApproval for Attempt {
     async fn new(&mut self, message: String) -> wasmtime::Result<Resource<ApprovalBuilder>> {
         let message = self.log.masker().text(&message);
-        Ok(self.table.push(ApprovalBuilder::new(message))?)
+        let size = message.len();
+        let approval = self.table.push(ApprovalBuilder::new(message))?;
+        self.keep(&approval, size)?;
+        Ok(approval)
     }
 
     async fn approver(&mut self, approval: Resource<ApprovalBuilder>, who: String) -> wasmtime::Result<()> {
+        self.keep(&approval, who.len())?;
         self.table.get_mut(&approval)?.approvers.push(who);
         Ok(())
     }
@@ -108,6 +121,7 @@ impl HostApproval for Attempt {
             WitFieldKind::Number => FieldKind::Number,
             WitFieldKind::Boolean => FieldKind::Boolean,
         };
+        self.keep(&approval, name.len() + description.len())?;
         self.table.get_mut(&approval)?.fields.push(Field { name, kind, description, required });
         Ok(())
     }
@@ -118,11 +132,16 @@ impl HostApproval for Attempt {
     }
 
     async fn open(&mut self, approval: Resource<ApprovalBuilder>) -> CallResult<String> {
+        // Each opening is kept for the end of the attempt.
+        self.handed_over
+            .take(OPENED, self.table.get(&approval)?.size())
+            .map_err(|error| CallError::Trap(error.into()))?;
         let approval = self.table.get(&approval)?.clone();
         Ok(self.gates.open(approval, self.context.request())?)
     }
 
     async fn drop(&mut self, approval: Resource<ApprovalBuilder>) -> wasmtime::Result<()> {
+        self.handed_over.drop(approval.rep());
         self.table.delete(approval)?;
         Ok(())
     }

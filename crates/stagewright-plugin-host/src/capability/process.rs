@@ -26,6 +26,8 @@ use crate::policy::Policy;
 
 mod binding;
 
+pub(crate) use binding::size_of;
+
 /// What every process inherits: where programs are, where toolchains keep their things, which language to speak.
 const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
 /// Children of one attempt at a time.

@@ -32,6 +32,10 @@ pub(crate) enum Flood {
     Progress,
     /// 200 MiB of arguments, in one list.
     Arguments,
+    /// Commands that are never started, each with megabytes to read.
+    Commands,
+    /// Questions, again and again, each of megabytes.
+    Questions,
     /// Calls of itself without end.
     Stack,
     /// Lines of no bytes.
@@ -73,6 +77,23 @@ impl Flood {
             Flood::Arguments => {
                 let text = "y".repeat(1 << 10);
                 Command::new("sh").args(vec![text; 200_000]);
+            }
+            Flood::Commands => {
+                let data = long().into_bytes();
+                let kept: Vec<Command> = (0..400)
+                    .map(|_| {
+                        let mut command = Command::new("sh");
+                        command.stdin(&data);
+                        command
+                    })
+                    .collect();
+                return Ok(kept.len().to_string());
+            }
+            Flood::Questions => {
+                let mut approval = gate::Approval::new(long());
+                for _ in 0..400 {
+                    approval.open()?;
+                }
             }
             Flood::Stack => return Ok(deeper(1).to_string()),
             Flood::EmptyLines => loop {

@@ -16,15 +16,20 @@ use crate::since_0_1::stagewright::stage::process::{self as wit, Host, HostChild
 
 impl HostCommand for Attempt {
     async fn new(&mut self, program: String) -> wasmtime::Result<Resource<CommandBuilder>> {
-        Ok(self.table.push(CommandBuilder::new(program))?)
+        let size = program.len();
+        let command = self.table.push(CommandBuilder::new(program))?;
+        self.keep(&command, size)?;
+        Ok(command)
     }
 
     async fn args(&mut self, command: Resource<CommandBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
+        self.keep(&command, size_of(&args))?;
         self.table.get_mut(&command)?.args.extend(args);
         Ok(())
     }
 
     async fn env(&mut self, command: Resource<CommandBuilder>, name: String, value: String) -> wasmtime::Result<()> {
+        self.keep(&command, name.len() + value.len())?;
         self.table.get_mut(&command)?.env(name, value);
         Ok(())
     }
@@ -36,16 +41,19 @@ impl HostCommand for Attempt {
         value: Resource<SecretHandle>,
     ) -> wasmtime::Result<()> {
         let secret = self.table.get(&value)?.clone();
+        self.keep(&command, name.len())?;
         self.table.get_mut(&command)?.secret_env(name, &secret);
         Ok(())
     }
 
     async fn current_dir(&mut self, command: Resource<CommandBuilder>, path: String) -> wasmtime::Result<()> {
+        self.keep(&command, path.len())?;
         self.table.get_mut(&command)?.current_dir = Some(path);
         Ok(())
     }
 
     async fn stdin(&mut self, command: Resource<CommandBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
+        self.keep(&command, data.len())?;
         self.table.get_mut(&command)?.stdin = Some(data);
         Ok(())
     }
@@ -76,9 +84,15 @@ impl HostCommand for Attempt {
     }
 
     async fn drop(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
+        self.handed_over.drop(command.rep());
         self.table.delete(command)?;
         Ok(())
     }
+}
+
+/// Bytes of a list of texts, each with its place in the list.
+pub(crate) fn size_of(texts: &[String]) -> usize {
+    texts.iter().map(|text| text.len() + std::mem::size_of::<String>()).sum()
 }
 
 impl HostChild for Attempt {

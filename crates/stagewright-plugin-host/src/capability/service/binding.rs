@@ -5,6 +5,7 @@ use std::time::Duration;
 use stagewright_process::supervisor::Phase;
 use wasmtime::component::Resource;
 
+use super::super::process::size_of;
 use super::super::secrets::SecretHandle;
 use super::{InstanceHandle, ReleaseBuilder};
 use crate::attempt::Attempt;
@@ -14,15 +15,20 @@ use crate::since_0_1::stagewright::stage::service::{Host, HostInstance, HostRele
 
 impl HostRelease for Attempt {
     async fn new(&mut self, service: String, image: String) -> wasmtime::Result<Resource<ReleaseBuilder>> {
-        Ok(self.table.push(ReleaseBuilder::new(service, image))?)
+        let size = service.len() + image.len();
+        let release = self.table.push(ReleaseBuilder::new(service, image))?;
+        self.keep(&release, size)?;
+        Ok(release)
     }
 
     async fn args(&mut self, release: Resource<ReleaseBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
+        self.keep(&release, size_of(&args))?;
         self.table.get_mut(&release)?.args.extend(args);
         Ok(())
     }
 
     async fn env(&mut self, release: Resource<ReleaseBuilder>, name: String, value: String) -> wasmtime::Result<()> {
+        self.keep(&release, name.len() + value.len())?;
         self.table.get_mut(&release)?.env.insert(name, value);
         Ok(())
     }
@@ -34,6 +40,7 @@ impl HostRelease for Attempt {
         value: Resource<SecretHandle>,
     ) -> wasmtime::Result<()> {
         let secret = self.table.get(&value)?.clone();
+        self.keep(&release, name.len())?;
         self.table.get_mut(&release)?.secret_env(name, &secret);
         Ok(())
     }
@@ -64,6 +71,7 @@ impl HostRelease for Attempt {
     }
 
     async fn drop(&mut self, release: Resource<ReleaseBuilder>) -> wasmtime::Result<()> {
+        self.handed_over.drop(release.rep());
         self.table.delete(release)?;
         Ok(())
     }
