@@ -15,6 +15,7 @@ use std::sync::Arc;
 use stagewright_model::Limits;
 use stagewright_process::sandbox::{self, Confinement, Exceeded, Sandbox};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::capability::workspace::Workspace;
 use crate::error::{CapabilityError, ErrorCode};
@@ -60,7 +61,15 @@ pub(crate) struct Blueprint {
 pub(crate) struct Confined {
     pub(crate) sandbox: Sandbox,
     pub(crate) network: Network,
-    _bounds: Background,
+    pub(crate) bounds: Bounds,
+    _watching: Background,
+}
+
+/// Bounds of a sandbox, and what ends the attempt when one of them is passed; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    exceeded: watch::Receiver<Option<Exceeded>>,
+    switch: Switch,
 }
 
 /// The way out of a sandbox; none for a stage without a network.
@@ -88,8 +97,15 @@ impl Blueprint {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
         })?;
         let network = self.network(&mut sandbox, &ports)?;
-        let bounds = Background::spawn(watch(sandbox.exceeded(), self.switch.clone()));
-        Ok(Confined { sandbox, network, _bounds: bounds })
+        let bounds = Bounds { exceeded: sandbox.exceeded(), switch: self.switch.clone() };
+        let mut watched = bounds.clone();
+        let watching = Background::spawn(async move {
+            // An error: the sandbox is gone, and no bound was passed.
+            if watched.exceeded.wait_for(Option::is_some).await.is_ok() {
+                watched.judge();
+            }
+        });
+        Ok(Confined { sandbox, network, bounds, _watching: watching })
     }
 
     async fn confinement(&self, environment: &BTreeMap<String, String>) -> Result<Confinement, CapabilityError> {
@@ -140,15 +156,17 @@ impl Blueprint {
     }
 }
 
-/// Ends the attempt when its programs pass a bound.
-async fn watch(mut exceeded: tokio::sync::watch::Receiver<Option<Exceeded>>, switch: Switch) {
-    let Ok(bound) = exceeded.wait_for(Option::is_some).await.map(|bound| *bound) else { return };
-    match bound {
-        Some(Exceeded::Processes(limit)) => switch.stop(Stopped::Processes(limit)),
-        Some(Exceeded::Cpu(milliseconds)) => {
-            switch.stop(Stopped::CpuTime(std::time::Duration::from_millis(milliseconds)));
+impl Bounds {
+    /// Ends the attempt if its programs have passed a bound. A sandbox that comes to its end for that takes its programs
+    /// along: whoever learns of their end asks here first, so that it isn't taken for something else.
+    pub(crate) fn judge(&self) {
+        match *self.exceeded.borrow() {
+            Some(Exceeded::Processes(limit)) => self.switch.stop(Stopped::Processes(limit)),
+            Some(Exceeded::Cpu(milliseconds)) => {
+                self.switch.stop(Stopped::CpuTime(std::time::Duration::from_millis(milliseconds)));
+            }
+            None => {}
         }
-        None => {}
     }
 }
 

@@ -275,8 +275,12 @@ impl Processes {
         let (capture, captured) = capture.map(|limit| Capture::new(limit, &self.log, overflow_sender)).unzip();
         let lines = (!quiet).then(|| (self.log.lines(Stream::Stdout), self.log.lines(Stream::Stderr)));
         let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
+        let bounds = self.confined.as_ref().map(|confined| confined.bounds.clone());
         self.tasks.spawn(async move {
             let end = carry(child, deadline, lines, capture).await;
+            if let (End::Lost(_), Some(bounds)) = (&end, bounds) {
+                bounds.judge();
+            }
             end_sender.send_replace(Some(end));
         });
         ChildHandle { program, group, end, captured, overflow }
