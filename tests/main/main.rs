@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests start the binary and look at it")]
 
+mod affected;
 mod approval;
 mod cache;
 mod cancel;

@@ -4,14 +4,17 @@ use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 /// Globs of workspace paths. One that matches a folder stands for all below it.
 #[derive(Clone, Debug)]
-pub(crate) struct Globs {
+pub struct Globs {
     set: GlobSet,
     bases: Vec<String>,
 }
 
 impl Globs {
-    /// Fails with what is wrong about one of them.
-    pub(crate) fn new(globs: &[String]) -> Result<Globs, globset::Error> {
+    /// Paths are relative to the workspace; `.` stands for all of it.
+    ///
+    /// # Errors
+    /// When one of them means nothing.
+    pub fn new(globs: &[String]) -> Result<Globs, globset::Error> {
         let mut set = GlobSetBuilder::new();
         let mut bases: Vec<String> = Vec::new();
         for glob in globs {
@@ -29,7 +32,8 @@ impl Globs {
         Ok(Globs { set: set.build()?, bases })
     }
 
-    pub(crate) fn matches(&self, path: &str) -> bool {
+    /// Whether one of them means the path.
+    pub fn matches(&self, path: &str) -> bool {
         self.set.is_match(path)
     }
 

@@ -28,5 +28,6 @@ mod tree;
 
 pub use explain::{Explanation, explain};
 pub use gc::{Removed, gc};
+pub use globs::Globs;
 pub use manifest::{Difference, Manifest, Part};
 pub use runner::{CacheConfig, Caching, Machine, Mode};

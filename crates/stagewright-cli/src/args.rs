@@ -129,6 +129,14 @@ pub(crate) struct RunArgs {
     /// Leave these stages out, and go on as if they had succeeded; may be repeated
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) skip: Vec<String>,
+    /// Run only the stages whose files have changed since a commit, what needs them, and what these need
+    ///
+    /// A stage's files are its `inputs`, or else all that it may read and write.
+    #[arg(long, conflicts_with = "only")]
+    pub(crate) affected: bool,
+    /// The commit, branch or tag that `--affected` looks back to [default: where the branch left the main one]
+    #[arg(long, value_name = "REF", requires = "affected")]
+    pub(crate) base: Option<String>,
     #[command(flatten)]
     pub(crate) drive: DriveArgs,
 }

@@ -7,6 +7,7 @@
 //! too belongs below.
 
 mod admission;
+mod affected;
 mod answers;
 mod args;
 mod binding;

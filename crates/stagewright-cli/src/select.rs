@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stagewright_model::{Plan, StageIndex};
+use stagewright_model::{Plan, StageIndex, StageKind};
 
 use crate::error::CommandError;
 
@@ -30,6 +30,29 @@ pub(crate) fn left_out(
     let skipped = named(plan, "--skip", skip)?;
     left_out.extend(skipped.into_iter().map(|index| (index, "left out with `--skip`".to_owned())));
     Ok(left_out)
+}
+
+/// The stages to leave out when only these are asked for, and what needs them and what they need. Finally stages stay.
+pub(crate) fn unaffected(plan: &Plan, affected: &BTreeSet<StageIndex>, since: &str) -> BTreeMap<StageIndex, String> {
+    let mut kept = affected.clone();
+    for index in plan.indices() {
+        if plan.stage(index).needs.iter().any(|need| kept.contains(need)) {
+            kept.insert(index);
+        }
+    }
+    // From the last to the first: each comes after all that it needs.
+    for index in
+        plan.indices().collect::<Vec<_>>().into_iter().rev().filter(|index| plan.stage(*index).kind == StageKind::Main)
+    {
+        if kept.contains(&index) {
+            kept.extend(&plan.stage(index).needs);
+        }
+    }
+    let left_out = |index: &StageIndex| plan.stage(*index).kind == StageKind::Main && !kept.contains(index);
+    plan.indices()
+        .filter(left_out)
+        .map(|index| (index, format!("not affected by what changed since {since}")))
+        .collect()
 }
 
 /// The stages of the names: a stage's table, or one cell of its matrix.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -20,7 +21,7 @@ use crate::exit::Exit;
 use crate::host::Host;
 use crate::repository::{PipelineFile, Repository};
 use crate::source::Git;
-use crate::{binding, load, select, source};
+use crate::{affected, binding, load, select, source};
 
 /// All that a new run is made of.
 pub(crate) struct NewRun {
@@ -45,7 +46,21 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
     let file = repository.pipeline(args.pipeline.pipeline.as_deref())?;
     let plan = load::plan(global, repository, &file)?;
     let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
-    let left_out = select::left_out(&plan, &args.only, &args.skip)?;
+    let mut left_out = select::left_out(&plan, &args.only, &args.skip)?;
+    if args.affected {
+        let changes = affected::changes(&repository.root, args.base.as_deref())?;
+        let touched = changes.stages(&plan, &file)?;
+        if touched.is_empty() {
+            let _ = writeln!(
+                std::io::stderr(),
+                "no stage of {} is affected by what changed since {}",
+                file.name,
+                changes.since
+            );
+            return Ok(Exit::Success);
+        }
+        left_out.extend(select::unaffected(&plan, &touched, &changes.since));
+    }
     let host = Host::open(repository, &plan)?;
     let git = source::read(&repository.root);
     let new = NewRun {

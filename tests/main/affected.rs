@@ -1,0 +1,114 @@
+//! `run --affected`: what a change touches, and nothing else.
+
+use std::collections::BTreeMap;
+
+use crate::environment::{TestEnvironment, outcomes};
+
+const PIPELINE: &str = r#"
+schema = 1
+[pipeline]
+name = "affected"
+[stages.one]
+uses = "noop"
+inputs = ["one/**"]
+[stages.two]
+uses = "noop"
+inputs = ["two/**"]
+[stages.both]
+uses = "noop"
+needs = ["one", "two"]
+[stages.docs]
+uses = "command"
+with = { run = "true" }
+permissions = { process = ["sh"], read = ["docs"] }
+[finally.report]
+uses = "noop"
+"#;
+
+fn repository() -> TestEnvironment {
+    let environment = TestEnvironment::with_pipeline(PIPELINE);
+    for path in ["one/a", "two/a", "docs/a", "other"] {
+        environment.write(path, "as it was");
+    }
+    environment.write(".gitignore", ".stagewright/\n*.log\n");
+    git(&environment, &["init", "--quiet", "--initial-branch", "main"]);
+    commit(&environment);
+    environment
+}
+
+fn git(environment: &TestEnvironment, args: &[&str]) {
+    let mut command = environment.program("git");
+    command.args(["-c", "user.name=tester", "-c", "user.email=tester@example.org"]).args(args);
+    assert!(command.status().expect("git starts").success(), "{args:?}");
+}
+
+fn commit(environment: &TestEnvironment) {
+    git(environment, &["add", "--all"]);
+    git(environment, &["commit", "--quiet", "--message", "a change"]);
+}
+
+/// Stages that ran, or would have, in the order of their names; finally stages aside.
+fn ran(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
+    let (code, events) = environment.events(&[&["run", "--affected"], args].concat());
+    assert_eq!(code, 0, "{events:#?}");
+    let outcomes: BTreeMap<String, String> = outcomes(&events);
+    assert_eq!(outcomes["report"], "succeeded");
+    let ran = outcomes.into_iter().filter(|(stage, outcome)| outcome == "succeeded" && stage != "report");
+    ran.map(|(stage, _)| stage).collect()
+}
+
+#[test]
+fn a_change_runs_what_it_touches_and_what_that_needs() {
+    let environment = repository();
+    let nothing = environment.run(&["run", "--affected"]).exits(0);
+    assert!(nothing.stderr.contains("no stage of stagewright.toml is affected"), "{}", nothing.stderr);
+    environment.write("other", "of nobody's inputs");
+    environment.write("one/noise.log", "ignored");
+    assert!(environment.run(&["run", "--affected"]).exits(0).stderr.contains("no stage"));
+
+    // Not committed, committed on a branch, and new.
+    environment.write("one/a", "changed");
+    assert_eq!(ran(&environment, &[]), ["both", "one", "two"]);
+    git(&environment, &["checkout", "--quiet", "-b", "topic"]);
+    commit(&environment);
+    assert_eq!(ran(&environment, &[]), ["both", "one", "two"]);
+    environment.write("docs/new", "new");
+    assert_eq!(ran(&environment, &[]), ["both", "docs", "one", "two"]);
+    assert_eq!(ran(&environment, &["--base", "HEAD"]), ["docs"]);
+    commit(&environment);
+    assert_eq!(ran(&environment, &["--base", "HEAD~1"]), ["docs"]);
+    assert_eq!(ran(&environment, &["--base", "HEAD~1", "--skip", "docs"]), [""; 0]);
+
+    // What main did meanwhile is no change of the branch.
+    git(&environment, &["checkout", "--quiet", "main"]);
+    environment.write("two/a", "changed on main");
+    commit(&environment);
+    git(&environment, &["checkout", "--quiet", "topic"]);
+    assert_eq!(ran(&environment, &["--skip", "two,one"]), ["both", "docs"]);
+}
+
+#[test]
+fn a_file_that_went_away_and_a_pipeline_that_changed_count() {
+    let environment = repository();
+    std::fs::remove_file(environment.root().join("two/a")).unwrap();
+    assert_eq!(ran(&environment, &[]), ["both", "one", "two"]);
+    environment.write("two/a", "as it was");
+    environment.write("stagewright.toml", &format!("{PIPELINE}# a comment\n"));
+    assert_eq!(ran(&environment, &[]), ["both", "docs", "one", "two"]);
+}
+
+#[test]
+fn what_can_not_be_told_is_said() {
+    let environment = repository();
+    let said = |args: &[&str], words: &str| {
+        let refused = environment.run(args).exits(2);
+        assert!(refused.stderr.contains(words), "{args:?}: {}", refused.stderr);
+    };
+    said(&["run", "--affected", "--base", "nowhere"], "names no commit");
+    said(&["run", "--affected", "--only", "one"], "cannot be used with");
+    said(&["run", "--base", "HEAD"], "--affected");
+    git(&environment, &["branch", "--move", "trunk"]);
+    said(&["run", "--affected"], "no main branch");
+    let bare = TestEnvironment::with_pipeline(PIPELINE);
+    assert!(bare.run(&["run", "--affected"]).exits(2).stderr.contains("needs a git repository"));
+}

@@ -1,0 +1,91 @@
+//! Commands that are timed side by side, in turn, with hyperfine.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value as Json;
+
+use crate::cargo::{Result, capture, root};
+
+/// One way to do something.
+pub(super) struct Contender {
+    pub(super) name: String,
+    /// Words; no shell takes part.
+    pub(super) command: Vec<String>,
+    /// Done before each run, and not timed.
+    pub(super) before: Option<String>,
+}
+
+impl Contender {
+    pub(super) fn new(name: &str, command: &[&str]) -> Contender {
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        Contender { name: name.to_owned(), command, before: None }
+    }
+
+    pub(super) fn after(self, before: &str) -> Contender {
+        Contender { before: Some(before.to_owned()), ..self }
+    }
+}
+
+/// How long each contender took: seconds.
+#[derive(Clone, Debug)]
+pub(super) struct Time {
+    pub(super) name: String,
+    pub(super) median: f64,
+    /// Between the fastest and the slowest run.
+    pub(super) range: (f64, f64),
+}
+
+/// Times the contenders in `folder`. `environment` is added to that of this program.
+pub(super) fn contest(
+    folder: &Path,
+    environment: &BTreeMap<String, OsString>,
+    runs: u32,
+    contenders: &[Contender],
+) -> Result<Vec<Time>> {
+    // One round for each run, so that whatever the machine does meanwhile is done to all of them.
+    let mut measured: Vec<Vec<f64>> = vec![Vec::new(); contenders.len()];
+    for round in 0..=runs {
+        for (contender, times) in contenders.iter().zip(&mut measured) {
+            let time = once(folder, environment, contender)?;
+            // The first round warms up.
+            if round > 0 {
+                times.push(time);
+            }
+        }
+    }
+    Ok(contenders.iter().zip(measured).map(|(contender, times)| summary(&contender.name, times)).collect())
+}
+
+fn once(folder: &Path, environment: &BTreeMap<String, OsString>, contender: &Contender) -> Result<f64> {
+    let export = root().join("target").join(format!("hyperfine-{}.json", std::process::id()));
+    if let Some(folder) = export.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| format!("can't make {}: {error}", folder.display()))?;
+    }
+    let mut command = Command::new("hyperfine");
+    command.current_dir(folder).envs(environment).args(["-N", "--runs", "1", "--style", "none", "--export-json"]);
+    command.arg(&export);
+    if let Some(before) = &contender.before {
+        command.args(["--prepare", &format!("sh -c '{before}'")]);
+    }
+    command.arg(contender.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "));
+    capture(&mut command)?;
+    let text = std::fs::read(&export).map_err(|error| format!("can't read {}: {error}", export.display()))?;
+    // What it leaves is of no use to anybody else.
+    let _ = std::fs::remove_file(&export);
+    let results: Json = serde_json::from_slice(&text).map_err(|error| format!("hyperfine wrote no JSON: {error}"))?;
+    results["results"][0]["median"].as_f64().ok_or_else(|| "hyperfine told no time".to_owned())
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,".contains(letter);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
+}
+
+fn summary(name: &str, mut times: Vec<f64>) -> Time {
+    times.sort_by(f64::total_cmp);
+    let range = (times.first().copied().unwrap_or_default(), times.last().copied().unwrap_or_default());
+    Time { name: name.to_owned(), median: times.get(times.len() / 2).copied().unwrap_or_default(), range }
+}

@@ -1,0 +1,59 @@
+//! Figures, measured side by side in one run: `cargo xtask bench SUBJECT`.
+//!
+//! Every tool gets the same graph of stages, and all of them are timed in turn. What can be compared is the ratio within
+//! one run; seconds are those of the machine.
+
+mod contest;
+mod graph;
+mod peers;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde_json::Value as Json;
+
+use crate::cargo::{Result, capture, cargo, run};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subject {
+    /// `/bin/true` in a sandbox against a plain start, 1,000 times each
+    Sandbox,
+    /// 1,000 stages that do nothing, against make, ninja and just
+    Graph,
+    /// 1,000 stages that start a program, plain and confined, against make and ninja
+    Processes,
+    /// 1,000 stages whose results are all in the cache, against turbo and moon
+    Cached,
+    /// A whole process for one stage, `validate` and `--help`, against turbo, moon and gitlab-ci-local
+    Start,
+    /// 10,000 and 100,000 stages against 1,000: time and memory for each
+    Scale,
+    /// All of them but `sandbox`; writes the table and the picture in docs/benchmarks
+    All,
+}
+
+/// Builds what is measured in release, and measures it.
+pub(crate) fn measure(subject: Subject) -> Result<()> {
+    if subject == Subject::Sandbox {
+        const PACKAGE: [&str; 3] = ["--release", "--package", "stagewright-process"];
+        let init = program(&["--bin", "stagewright-sandbox"], &PACKAGE)?;
+        return run(cargo().args(["run", "--quiet"]).args(PACKAGE).args(["--example", "sandbox_cost", "--"]).arg(init));
+    }
+    let engine = program(&["--bin", "stagewright"], &["--release", "--package", "stagewright-cli"])?;
+    let bench = peers::Bench::new(engine)?;
+    let all = [Subject::Graph, Subject::Processes, Subject::Cached, Subject::Start, Subject::Scale];
+    let wanted = all.into_iter().filter(|one| subject == Subject::All || subject == *one);
+    let measured = wanted.map(|one| bench.measure(one)).collect::<Result<Vec<_>>>()?;
+    table::show(&measured);
+    if subject == Subject::All { table::write(&measured) } else { Ok(()) }
+}
+
+/// Builds a program, and says where it is.
+fn program(which: &[&str], package: &[&str]) -> Result<PathBuf> {
+    let messages = capture(cargo().args(["build", "--quiet", "--message-format", "json"]).args(package).args(which))?;
+    let messages = messages.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Json>(line).ok());
+    let mut programs = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    programs.next_back().ok_or_else(|| format!("cargo built no program for `{}`", which.join(" ")))
+}

@@ -1,0 +1,205 @@
+//! What each subject pits against what.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Subject;
+use super::contest::{Contender, Time, contest};
+use super::graph::{Graph, Work, write};
+use crate::cargo::{Result, is_installed, root, run};
+use crate::pipeline;
+
+/// Runs of each contender that count.
+const RUNS: u32 = 11;
+
+/// Of most subjects.
+const STAGES: usize = 1000;
+
+/// A subject's figures.
+pub(super) struct Measured {
+    pub(super) title: &'static str,
+    pub(super) times: Vec<Time>,
+    /// Lines beside the times.
+    pub(super) notes: Vec<String>,
+}
+
+/// A folder to measure in.
+pub(super) struct Bench {
+    engine: PathBuf,
+    folder: PathBuf,
+    environment: BTreeMap<String, OsString>,
+}
+
+impl Bench {
+    /// Starts with an empty folder.
+    pub(super) fn new(engine: PathBuf) -> Result<Bench> {
+        let folder = root().join("target/bench");
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(|error| format!("can't remove {}: {error}", folder.display()))?;
+        }
+        let mut environment = BTreeMap::new();
+        let (_, plugins) = pipeline::build(Stdio::null())?;
+        environment.insert("STAGEWRIGHT_PLUGINS".to_owned(), plugins.into_os_string());
+        // Nothing is measured that goes out to the network.
+        for quiet in ["TURBO_TELEMETRY_DISABLED", "DO_NOT_TRACK", "TURBO_NO_UPDATE_NOTIFIER", "MOON_OFFLINE"] {
+            environment.insert(quiet.to_owned(), "1".into());
+        }
+        Ok(Bench { engine, folder, environment })
+    }
+
+    pub(super) fn measure(&self, subject: Subject) -> Result<Measured> {
+        match subject {
+            Subject::Graph => self.graph(),
+            Subject::Processes => self.processes(),
+            Subject::Cached => self.cached(),
+            Subject::Start => self.start(),
+            Subject::Scale => self.scale(),
+            Subject::Sandbox | Subject::All => Err("this is measured elsewhere".to_owned()),
+        }
+    }
+
+    fn graph(&self) -> Result<Measured> {
+        let folder = self.folder.join("graph");
+        let graph = Graph { stages: STAGES };
+        write(&folder, "stagewright.toml", &graph.pipeline(Work::Nothing))?;
+        let mut contenders = vec![self.ours("stagewright, WASM stages", &["run"])];
+        contenders.extend(process_peers(&folder, &graph)?);
+        let times = contest(&folder, &self.environment, RUNS, &contenders)?;
+        Ok(Measured { title: "1,000 stages that do nothing", times, notes: Vec::new() })
+    }
+
+    fn processes(&self) -> Result<Measured> {
+        let folder = self.folder.join("processes");
+        let graph = Graph { stages: STAGES };
+        write(&folder, "stagewright.toml", &graph.pipeline(Work::Process))?;
+        let engine = self.engine.display().to_string();
+        // In a user namespace that may have none below it there is no sandbox.
+        let plain = format!("echo 0 > /proc/sys/user/max_user_namespaces && exec {engine} run 2> /dev/null");
+        let mut contenders = vec![
+            self.ours("stagewright, confined", &["run"]),
+            Contender::new("stagewright, not confined", &["unshare", "--user", "--map-root-user", "sh", "-c", &plain]),
+        ];
+        contenders.extend(process_peers(&folder, &graph)?);
+        let times = contest(&folder, &self.environment, RUNS, &contenders)?;
+        Ok(Measured { title: "1,000 stages that start `/bin/true`", times, notes: Vec::new() })
+    }
+
+    fn cached(&self) -> Result<Measured> {
+        let folder = self.folder.join("cached");
+        let graph = Graph { stages: STAGES };
+        write(&folder, "stagewright.toml", &graph.pipeline(Work::Cached))?;
+        let mut contenders = vec![self.ours("stagewright", &["run"])];
+        if is_installed("turbo") {
+            graph.turbo(&folder.join("turbo"))?;
+            contenders
+                .push(Contender::new("turbo", &["turbo", "run", "build", "--cwd", "turbo", "--output-logs", "none"]));
+        }
+        if is_installed("moon") {
+            graph.moon(&folder.join("moon"))?;
+            let moon = folder.join("moon");
+            run(Command::new("git").args(["init", "--quiet"]).current_dir(&moon))?;
+            contenders.push(Contender::new("moon", &["env", "--chdir", "moon", "moon", "run", ":build"]));
+        }
+        let times = contest(&folder, &self.environment, RUNS, &contenders)?;
+        Ok(Measured { title: "1,000 stages, all of them cached", times, notes: Vec::new() })
+    }
+
+    fn start(&self) -> Result<Measured> {
+        let folder = self.folder.join("start");
+        let graph = Graph { stages: 1 };
+        write(&folder, "stagewright.toml", &graph.pipeline(Work::Nothing))?;
+        let mut contenders = vec![
+            self.ours("stagewright run", &["run"]),
+            self.ours("stagewright validate", &["validate"]),
+            self.ours("stagewright --help", &["--help"]),
+        ];
+        if is_installed("turbo") {
+            graph.turbo(&folder.join("turbo"))?;
+            let words = ["turbo", "run", "build", "--cwd", "turbo", "--output-logs", "none", "--force"];
+            contenders.push(Contender::new("turbo run", &words));
+        }
+        if is_installed("moon") {
+            graph.moon(&folder.join("moon"))?;
+            run(Command::new("git").args(["init", "--quiet"]).current_dir(folder.join("moon")))?;
+            contenders
+                .push(Contender::new("moon run", &["env", "--chdir", "moon", "moon", "run", ":build", "--force"]));
+        }
+        if is_installed("gitlab-ci-local") {
+            write(&folder, "gitlab/.gitlab-ci.yml", "s0:\n  script:\n    - /bin/true\n")?;
+            run(Command::new("git").args(["init", "--quiet"]).current_dir(folder.join("gitlab")))?;
+            let words = ["gitlab-ci-local", "--cwd", "gitlab", "--shell-executor-no-image", "--quiet"];
+            contenders.push(Contender::new("gitlab-ci-local", &words));
+        }
+        let times = contest(&folder, &self.environment, RUNS, &contenders)?;
+        Ok(Measured { title: "One stage, the whole process", times, notes: Vec::new() })
+    }
+
+    fn scale(&self) -> Result<Measured> {
+        let (mut contenders, mut notes) = (Vec::new(), Vec::new());
+        let folder = self.folder.join("scale");
+        for stages in [STAGES, 10 * STAGES, 100 * STAGES] {
+            let name = format!("{stages}.toml");
+            write(&folder, &name, &Graph { stages }.pipeline(Work::Nothing))?;
+            contenders.push(self.ours(&format!("{stages} stages"), &["run", &name]).after("rm -rf .stagewright"));
+        }
+        let times = contest(&folder, &self.environment, 3, &contenders)?;
+        for (stages, time) in [STAGES, 10 * STAGES, 100 * STAGES].into_iter().zip(&times) {
+            let peak = self.peak(&folder, &format!("{stages}.toml"))?;
+            notes.push(format!(
+                "{stages} stages: {:.0} µs each, at most {} KiB resident",
+                time.median * 1e6 / stages as f64,
+                peak
+            ));
+        }
+        Ok(Measured { title: "More stages", times, notes })
+    }
+
+    /// The most memory that a run had, KiB.
+    fn peak(&self, folder: &Path, pipeline: &str) -> Result<u64> {
+        let mut command = Command::new(&self.engine);
+        command.current_dir(folder).envs(&self.environment).args(["run", pipeline]).stdout(Stdio::null());
+        let mut child = command.spawn().map_err(|error| format!("can't start the engine: {error}"))?;
+        let (status, mut peak) = (format!("/proc/{}/status", child.id()), 0);
+        let begun = Instant::now();
+        loop {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            let high = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).map(str::trim);
+            let high = high.and_then(|high| high.trim_end_matches(" kB").parse::<u64>().ok());
+            peak = peak.max(high.unwrap_or_default());
+            match child.try_wait() {
+                Ok(Some(_)) => return Ok(peak),
+                Ok(None) if begun.elapsed() < Duration::from_secs(600) => std::thread::sleep(Duration::from_millis(5)),
+                _ => return Err("the engine doesn't come to its end".to_owned()),
+            }
+        }
+    }
+
+    fn ours(&self, name: &str, args: &[&str]) -> Contender {
+        let engine = self.engine.display().to_string();
+        Contender::new(name, &[&[engine.as_str()], args].concat())
+    }
+}
+
+/// Tools for which every stage is a process.
+fn process_peers(folder: &Path, graph: &Graph) -> Result<Vec<Contender>> {
+    let mut contenders = Vec::new();
+    for (tool, file, text, jobs) in [
+        ("make", "Makefile", graph.makefile(), &[&["-j1"][..], &["-j2"]][..]),
+        ("ninja", "build.ninja", graph.ninja(), &[&["--quiet", "-j1"], &["--quiet", "-j2"]]),
+        ("just", "justfile", graph.justfile(), &[&[]]),
+    ] {
+        if !is_installed(tool) {
+            continue;
+        }
+        write(folder, file, &text)?;
+        for args in jobs {
+            let name = [&[tool][..], &args[args.len().saturating_sub(1)..]].concat().join(" ");
+            contenders.push(Contender::new(&name, &[&[tool][..], args].concat()));
+        }
+    }
+    Ok(contenders)
+}
