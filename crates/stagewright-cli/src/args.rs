@@ -145,8 +145,8 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DriveArgs {
     /// How many stages run at a time [default: the number of processors]
-    #[arg(short, long, value_name = "N")]
-    pub(crate) jobs: Option<usize>,
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) jobs: Option<u16>,
     /// How to show the run
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -1,6 +1,7 @@
 //! The plugin host of one repository, and what has to hold before a run may start.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -150,15 +151,21 @@ impl Host {
     pub(crate) fn misconfigured(&self, plan: &Plan) -> Result<Vec<Misconfigured>, CommandError> {
         let mut found = Vec::new();
         // Cells of a matrix, and stages that are configured alike, have the same mistakes: they are told once.
-        let mut asked = BTreeSet::new();
+        let (mut told, mut answers) = (BTreeSet::new(), HashMap::new());
         for index in plan.indices() {
             let stage = plan.stage(index);
-            if !asked.insert((stage.uses.to_string(), stage.name.clone(), stage.with.to_string())) {
+            let configured = (stage.uses.to_string(), stage.with.to_string());
+            if !told.insert((stage.name.as_str(), configured.clone())) {
                 continue;
             }
-            let problems = self.runtime.block_on(self.plugins.validate(&stage.uses, &stage.trust, &stage.with));
-            let problems = problems.map_err(|error| bad_plugin(&stage.id, error))?;
-            let errors = problems.into_iter().filter(|problem| problem.level == Level::Error);
+            let problems = match answers.entry(configured) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    let problems = self.runtime.block_on(self.plugins.validate(&stage.uses, &stage.trust, &stage.with));
+                    unknown.insert(problems.map_err(|error| bad_plugin(&stage.id, error))?)
+                }
+            };
+            let errors = problems.iter().filter(|problem| problem.level == Level::Error).cloned();
             found.extend(errors.map(|problem| Misconfigured { stage: index, problem }));
         }
         Ok(found)

@@ -38,11 +38,11 @@ pub(crate) const DEFAULT_REQUESTS: u32 = 256;
 /// How often a guest looks whether it should stop. Measured: an endless loop ended 4 ms after its limit.
 const TICK: Duration = Duration::from_millis(10);
 /// Function references of all tables of a guest: 8 bytes each.
-const TABLE_ELEMENTS: usize = 1_000_000;
+pub(crate) const TABLE_ELEMENTS: usize = 1_000_000;
 
 /// Linear memories of a guest: each takes gigabytes of address space, however few of its pages are there. A component
 /// that `wit-component` made has two at most.
-const MEMORIES: usize = 64;
+pub(crate) const MEMORIES: u32 = 64;
 
 /// Shows a number of bytes as it may be written in TOML.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +199,7 @@ impl ResourceLimiter for MemoryLimiter {
     }
 
     fn memories(&self) -> usize {
-        MEMORIES
+        MEMORIES as usize
     }
 }
 

@@ -9,14 +9,14 @@ use serde_json::Value as Json;
 use stagewright_engine::{Call, Problem};
 use tokio::sync::OnceCell;
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Engine, Store, UpdateDeadline};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline};
 
 use crate::aot::AotCache;
 use crate::attempt::Attempt;
 use crate::capability::context::Context;
 use crate::capability::outputs::problem;
 use crate::digest::sha256;
-use crate::limits::{DEFAULT_MEMORY, MemoryLimiter, Ticker};
+use crate::limits::{DEFAULT_MEMORY, MEMORIES, MemoryLimiter, TABLE_ELEMENTS, Ticker};
 use crate::plain_file;
 use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
@@ -28,6 +28,9 @@ use crate::since_0_1::{StagePre, stagewright::stage};
 const PACKAGE: &str = "stagewright:stage/";
 /// `describe` and `validate` do no work; one that takes longer hangs.
 const INSPECTION: Duration = Duration::from_secs(10);
+
+/// Instances at a time. Address space of some gigabytes is set aside for each, of which nothing is there until it is used.
+const INSTANCES: u32 = 1024;
 
 /// A component, ready to be instantiated.
 pub(crate) struct Plugin {
@@ -96,7 +99,28 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
     config.epoch_interruption(true);
     // The same result on every machine.
     config.relaxed_simd_deterministic(true);
-    Engine::new(&config)
+    // Places for instances that are used again: to map and unmap memory for each costs more than a small stage does.
+    let mut pooled = config.clone();
+    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    // Where so much address space can't be had, each instance asks for its own.
+    Engine::new(&pooled).or_else(|_| Engine::new(&config))
+}
+
+/// What one instance may have is bounded by [`MemoryLimiter`]; here it is only what fits into a place.
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(INSTANCES)
+        .total_core_instances(4 * INSTANCES)
+        .total_memories(4 * INSTANCES)
+        .total_tables(4 * INSTANCES)
+        .total_stacks(INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_memory_size(1 << 32)
+        .table_elements(TABLE_ELEMENTS)
+        // To clear so much is cheaper than to give it back to the kernel and ask for it again.
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(1 << 16);
+    pool
 }
 
 fn linker_since_0_1(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {

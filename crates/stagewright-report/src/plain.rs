@@ -10,7 +10,7 @@ use stagewright_engine::{Event, EventKind, Failure, Finding, Observer, Outcome, 
 
 use crate::output::Output;
 use crate::summary::{self, problem_text, stream_mark};
-use crate::text::{duration, first_line, pad, printable, width};
+use crate::text::{duration, first_line, pad, printable};
 use crate::view::{RunView, StageView, stage_of};
 use crate::{gate, words};
 
@@ -136,9 +136,8 @@ struct Columns {
 
 impl Columns {
     fn of(view: &RunView, stage: Option<&StageView>, at: Timestamp) -> Columns {
-        let widest = view.stages.iter().map(|stage| width(&printable(&stage.summary.id))).max().unwrap_or(0);
         let name = stage.map(|stage| printable(&stage.summary.id)).unwrap_or_default();
-        Columns { offset: at.since(view.started), stage: pad(&name, widest.min(WIDEST_STAGE)) }
+        Columns { offset: at.since(view.started), stage: pad(&name, view.widest.min(WIDEST_STAGE)) }
     }
 
     fn line(&self, mark: char, text: &str) -> String {

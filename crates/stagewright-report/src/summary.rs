@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stagewright_engine::{Failure, GateKind, Level, Outcome, Problem, Release, Stream};
 
 use crate::style::{Line, Tone, outcome_tone, symbol};
-use crate::text::{duration, first_line, pad, printable, shell_word, stages, width};
+use crate::text::{duration, first_line, pad, printable, shell_word, stages};
 use crate::view::{Deployed, RunView, StageView, Status};
 use crate::{gate, words};
 
@@ -100,7 +100,7 @@ fn runs_now(view: &RunView, deployed: &Deployed) -> Line {
 
 /// Every stage in plan order: result, attempts, duration, and why when that isn't plain.
 pub fn table(view: &RunView) -> Vec<Line> {
-    let columns = view.stages.iter().map(|stage| width(&printable(&stage.summary.id))).max().unwrap_or(0).max(5);
+    let columns = view.widest.max(5);
     let head = format!("  {} {:<12} {:>8} {:>9}", pad("stage", columns), "result", "attempts", "duration");
     let mut lines = vec![Line::new(Tone::Strong, head)];
     for stage in &view.stages {

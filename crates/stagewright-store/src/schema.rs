@@ -14,6 +14,9 @@ use stagewright_engine::StoreError;
 
 use crate::error::{DAMAGED, WRITABLE, database, refused};
 
+/// What a connection keeps of the database in memory, KiB: the pages that a run of thousands of stages writes to.
+const CACHE: i64 = 16 * 1024;
+
 /// `PRAGMA application_id`: "SgWr". Tells our databases from those of others.
 const APPLICATION_ID: i64 = 0x5367_5772;
 
@@ -81,6 +84,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(database("open the database", path))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(database("set the lock's timeout", path))?;
+    connection.pragma_update(None, "cache_size", -CACHE).map_err(database("set the size of the cache", path))?;
     connection.pragma_update(None, "cell_size_check", true).map_err(database("have pages checked", path))?;
     Ok(connection)
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value as Json;
 
-use crate::cargo::{Result, capture, root};
+use crate::cargo::{Result, capture};
 
 /// One way to do something.
 pub(super) struct Contender {
@@ -60,10 +60,7 @@ pub(super) fn contest(
 }
 
 fn once(folder: &Path, environment: &BTreeMap<String, OsString>, contender: &Contender) -> Result<f64> {
-    let export = root().join("target").join(format!("hyperfine-{}.json", std::process::id()));
-    if let Some(folder) = export.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| format!("can't make {}: {error}", folder.display()))?;
-    }
+    let export = std::env::temp_dir().join(format!("stagewright-hyperfine-{}.json", std::process::id()));
     let mut command = Command::new("hyperfine");
     command.current_dir(folder).envs(environment).args(["-N", "--runs", "1", "--style", "none", "--export-json"]);
     command.arg(&export);

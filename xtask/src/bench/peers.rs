@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Subject;
 use super::contest::{Contender, Time, contest};
 use super::graph::{Graph, Work, write};
-use crate::cargo::{Result, is_installed, root, run};
+use crate::cargo::{Result, is_installed, run};
 use crate::pipeline;
 
 /// Runs of each contender that count.
@@ -37,7 +37,8 @@ pub(super) struct Bench {
 impl Bench {
     /// Starts with an empty folder.
     pub(super) fn new(engine: PathBuf) -> Result<Bench> {
-        let folder = root().join("target/bench");
+        // Not in this repository: a tool that looks for one finds its own folder.
+        let folder = std::env::temp_dir().join("stagewright-bench");
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(|error| format!("can't remove {}: {error}", folder.display()))?;
         }

@@ -173,7 +173,7 @@ fn left_out_before(past: &[Event]) -> BTreeMap<StageIndex, String> {
 }
 
 pub(crate) fn jobs(args: &DriveArgs) -> usize {
-    args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
 
 /// The second of the start, and enough chance that two runs of one second differ.

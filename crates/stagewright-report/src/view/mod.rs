@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use stagewright_engine::{Event, EventKind, Gate, Interrupt, Outcome, Release, RunId, Timestamp};
 use stagewright_model::StageIndex;
 
+use crate::text::{printable, width};
+
 pub use self::stage::{Progress, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};
 
 /// A run, as far as its events tell. Unlike the engine's own fold it doesn't judge: an event that can't follow is
@@ -27,6 +29,8 @@ pub struct RunView {
     pub last: Timestamp,
     /// By plan index.
     pub stages: Vec<StageView>,
+    /// Columns of the longest name of a stage.
+    pub(crate) widest: usize,
     /// The last wish to end the run early: how, and by whom or what.
     pub cancel: Option<(Interrupt, String)>,
     /// The concurrency group that it has or waits for.
@@ -89,6 +93,7 @@ impl RunView {
                 self.file.clone_from(file);
                 self.rehearsal = *rehearsal;
                 self.stages = stages.iter().cloned().map(StageView::new).collect();
+                self.widest = stages.iter().map(|stage| width(&printable(&stage.id))).max().unwrap_or(0);
             }
             EventKind::RunResumed { again, .. } => {
                 self.suspended = false;
