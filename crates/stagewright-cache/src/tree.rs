@@ -98,6 +98,9 @@ impl Workspace<'_> {
     }
 
     fn find(&self, globs: &Globs, without: &Globs) -> io::Result<Vec<Found>> {
+        if globs.bases().is_empty() {
+            return Ok(Vec::new());
+        }
         let mut found = self.walk("", true, globs, without)?;
         let seen: BTreeSet<String> = found.1.into_iter().collect();
         for base in globs.bases().iter().filter(|base| !base.is_empty() && !seen.contains(*base)) {

@@ -129,20 +129,20 @@ impl Store {
                 |row| row.get(0),
             )?;
             transaction.execute(
-                "INSERT INTO runs (id, pipeline, file, pipeline_text, started, rehearsal, inputs, source, number)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO runs (id, pipeline, file, started, rehearsal, inputs, source, number)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 (
                     id,
                     &record.pipeline,
                     &record.file,
-                    &record.pipeline_text,
                     integer(record.started.0),
                     record.rehearsal,
                     inputs,
                     source,
                     number,
                 ),
-            )
+            )?;
+            transaction.execute("INSERT INTO pipeline_texts (run, text) VALUES (?1, ?2)", (id, &record.pipeline_text))
         })?;
         Ok(())
     }
@@ -154,7 +154,8 @@ impl Store {
     pub fn run(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
         self.connection
             .query_row(
-                "SELECT id, pipeline, file, pipeline_text, started, rehearsal, inputs, source FROM runs WHERE id = ?1",
+                "SELECT id, pipeline, file, text, started, rehearsal, inputs, source
+                 FROM runs JOIN pipeline_texts ON run = id WHERE id = ?1",
                 [&run.0],
                 |row| {
                     Ok(RunRecord {

@@ -25,7 +25,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Step n leads from schema version n to n + 1; `PRAGMA user_version` holds the version. A step that has been released
 /// never changes.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql"), include_str!("schema/0003.sql")];
 
 /// Opens for reading and writing; makes the database when it isn't there.
 pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -45,6 +46,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     }
     enter_wal(&connection).map_err(database("turn on write-ahead logging", path))?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(database("ask for durable commits", path))?;
+    connection.pragma_update(None, "cache_size", -CACHE).map_err(database("set the size of the cache", path))?;
     connection.pragma_update(None, "foreign_keys", true).map_err(database("turn on foreign keys", path))?;
     if version < MIGRATIONS.len() {
         migrate(&mut connection).map_err(database("bring the schema up to date", path))?;
@@ -84,7 +86,6 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(database("open the database", path))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(database("set the lock's timeout", path))?;
-    connection.pragma_update(None, "cache_size", -CACHE).map_err(database("set the size of the cache", path))?;
     connection.pragma_update(None, "cell_size_check", true).map_err(database("have pages checked", path))?;
     Ok(connection)
 }

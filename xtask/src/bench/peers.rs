@@ -101,8 +101,7 @@ impl Bench {
         }
         if is_installed("moon") {
             graph.moon(&folder.join("moon"))?;
-            let moon = folder.join("moon");
-            run(Command::new("git").args(["init", "--quiet"]).current_dir(&moon))?;
+            commit(&folder.join("moon"))?;
             contenders.push(Contender::new("moon", &["env", "--chdir", "moon", "moon", "run", ":build"]));
         }
         let times = contest(&folder, &self.environment, RUNS, &contenders)?;
@@ -125,13 +124,13 @@ impl Bench {
         }
         if is_installed("moon") {
             graph.moon(&folder.join("moon"))?;
-            run(Command::new("git").args(["init", "--quiet"]).current_dir(folder.join("moon")))?;
+            commit(&folder.join("moon"))?;
             contenders
                 .push(Contender::new("moon run", &["env", "--chdir", "moon", "moon", "run", ":build", "--force"]));
         }
         if is_installed("gitlab-ci-local") {
             write(&folder, "gitlab/.gitlab-ci.yml", "s0:\n  script:\n    - /bin/true\n")?;
-            run(Command::new("git").args(["init", "--quiet"]).current_dir(folder.join("gitlab")))?;
+            commit(&folder.join("gitlab"))?;
             let words = ["gitlab-ci-local", "--cwd", "gitlab", "--shell-executor-no-image", "--quiet"];
             contenders.push(Contender::new("gitlab-ci-local", &words));
         }
@@ -145,7 +144,9 @@ impl Bench {
         for stages in [STAGES, 10 * STAGES, 100 * STAGES] {
             let name = format!("{stages}.toml");
             write(&folder, &name, &Graph { stages }.pipeline(Work::Nothing))?;
-            contenders.push(self.ours(&format!("{stages} stages"), &["run", &name]).after("rm -rf .stagewright"));
+            contenders.push(
+                self.ours(&format!("stagewright, {stages} stages"), &["run", &name]).after("rm -rf .stagewright"),
+            );
         }
         let times = contest(&folder, &self.environment, 3, &contenders)?;
         for (stages, time) in [STAGES, 10 * STAGES, 100 * STAGES].into_iter().zip(&times) {
@@ -183,6 +184,15 @@ impl Bench {
         let engine = self.engine.display().to_string();
         Contender::new(name, &[&[engine.as_str()], args].concat())
     }
+}
+
+/// Some tools want a repository with a commit.
+fn commit(folder: &Path) -> Result<()> {
+    let identity = ["-c", "user.name=bench", "-c", "user.email=bench@example.org"];
+    for args in [&["init", "--quiet"][..], &["add", "--all"], &["commit", "--quiet", "--message", "bench"]] {
+        run(Command::new("git").args(identity).args(args).current_dir(folder))?;
+    }
+    Ok(())
 }
 
 /// Tools for which every stage is a process.

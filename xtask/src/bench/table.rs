@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::contest::OURS;
 use super::peers::Measured;
 use crate::cargo::{Result, capture, root};
 
@@ -79,9 +80,9 @@ fn picture(measured: &[Measured]) -> String {
         let _ = writeln!(body, "<text x=\"10\" y=\"{y}\" class=\"title\">{}</text>", subject.title);
         y += 8.0;
         let longest = subject.times.iter().map(|time| time.median).fold(f64::MIN_POSITIVE, f64::max);
-        for (position, time) in subject.times.iter().enumerate() {
+        for time in &subject.times {
             let length = (WIDTH - NAMES - 100.0) * time.median / longest;
-            let class = if position == 0 || time.name.starts_with("stagewright") { "ours" } else { "peer" };
+            let class = if time.name.starts_with(OURS) { "ours" } else { "peer" };
             let middle = y + BAR - 5.0;
             let _ =
                 writeln!(body, "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", NAMES - 8.0, time.name);

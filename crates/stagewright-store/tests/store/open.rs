@@ -36,7 +36,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(&path).unwrap();
     let error = Store::open(&directory.path().join("state")).unwrap_err();
-    assert!(told(&error).contains("schema version 99") && told(&error).contains("up to 2"), "{}", told(&error));
+    assert!(told(&error).contains("schema version 99") && told(&error).contains("up to 3"), "{}", told(&error));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
@@ -137,10 +137,11 @@ fn a_database_of_version_1_is_brought_up_to_date() {
     let directory = TempDir::new().unwrap();
     version_1(directory.path());
     let mut store = Store::open(directory.path()).unwrap();
-    assert_eq!(versions(directory.path()), 2);
+    assert_eq!(versions(directory.path()), 3);
     assert_eq!(ids(&store), ["02run", "01run", "03old"], "they are in the order of their start");
     assert_eq!(store.list(&Filter::default()).unwrap()[0].state, RunState::Waiting);
     assert_eq!(store.events(&run_id()).unwrap(), events(3));
+    assert_eq!(store.run(&run_id()).unwrap().unwrap().pipeline_text, "schema = 1");
     let again = EventKind::RunResumed { reason: "asked for".to_owned(), again: Vec::new(), changed: Vec::new() };
     store.append(&run_id(), &[event(3, again)], true).unwrap();
     // The order goes on from there, and with it that of claims.
@@ -160,7 +161,7 @@ fn an_old_database_is_brought_up_to_date_by_whoever_reads_it() {
     let directory = TempDir::new().unwrap();
     version_1(directory.path());
     assert_eq!(ids(&Store::open_read_only(directory.path()).unwrap()), ["02run", "01run", "03old"]);
-    assert_eq!(versions(directory.path()), 2);
+    assert_eq!(versions(directory.path()), 3);
 }
 
 #[test]
