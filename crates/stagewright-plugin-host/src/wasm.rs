@@ -32,6 +32,12 @@ const INSPECTION: Duration = Duration::from_secs(10);
 /// Instances at a time. Address space of some gigabytes is set aside for each, of which nothing is there until it is used.
 const INSTANCES: u32 = 1024;
 
+/// Tables of a component: whoever has more wants address space, not functions.
+const TABLES: u32 = 64;
+
+/// What the host keeps of one instance, its memory aside: a place for each global and import.
+const INSTANCE_BYTES: usize = 16 << 20;
+
 /// A component, ready to be instantiated.
 pub(crate) struct Plugin {
     pub(crate) component: Component,
@@ -115,6 +121,11 @@ fn pool() -> PoolingAllocationConfig {
         .total_tables(4 * INSTANCES)
         .total_stacks(INSTANCES)
         .max_memories_per_component(MEMORIES)
+        .max_memories_per_module(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_tables_per_module(TABLES)
+        .max_core_instance_size(INSTANCE_BYTES)
+        .max_component_instance_size(INSTANCE_BYTES)
         .max_memory_size(1 << 32)
         .table_elements(TABLE_ELEMENTS)
         // To clear so much is cheaper than to give it back to the kernel and ask for it again.

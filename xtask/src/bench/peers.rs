@@ -14,7 +14,7 @@ use crate::cargo::{Result, is_installed, run};
 use crate::pipeline;
 
 /// Runs of each contender that count.
-const RUNS: u32 = 11;
+const RUNS: u32 = 7;
 
 /// Of most subjects.
 const STAGES: usize = 1000;

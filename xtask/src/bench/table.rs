@@ -15,7 +15,7 @@ const NAMES: f64 = 210.0;
 #[expect(clippy::print_stdout, reason = "it is what the command is for")]
 pub(super) fn show(measured: &[Measured]) {
     for subject in measured {
-        println!("\n{}", table(subject));
+        println!("\n## {}\n\n{}", subject.title, table(subject));
     }
 }
 
