@@ -16,7 +16,7 @@ name = "cached"
 [stages.make]
 uses = "command"
 with = { run = "cat src/* > out/made; echo making; echo once more >> count/times" }
-env = { MADE_FOR = "tests" }
+env = { MADE_FOR = "tests", LANG = "C" }
 inputs = ["src/**"]
 outputs = ["out/**"]
 timeout = "1m"
@@ -92,7 +92,9 @@ fn a_result_is_given_back_whole() {
 
 #[test]
 fn whatever_it_depends_on_makes_it_run_again_and_explain_names_it() {
-    let environment = repository();
+    let mut environment = repository();
+    // Inherited, and replaced by the stage's own.
+    environment.set("LANG", "C.UTF-8");
     run(&environment, &[]);
     let mut done = 1;
     let mut changed = |what: &str, named: &[&str]| {
@@ -112,6 +114,7 @@ fn whatever_it_depends_on_makes_it_run_again_and_explain_names_it() {
     let edits = [
         ("echo making", "echo making it", "config run"),
         ("MADE_FOR = \"tests\"", "MADE_FOR = \"others\"", "variable MADE_FOR"),
+        ("LANG = \"C\"", "LANG = \"POSIX\"", "variable LANG"),
         ("timeout = \"1m\"", "timeout = \"2m\"", "limit timeout"),
         ("process = [\"sh\", \"cat\"]\nread = [\".\"]", "process = [\"sh\", \"cat\", \"ls\"]\nread = [\".\"]", ""),
     ];

@@ -97,12 +97,13 @@ impl Manifest {
         manifest.put(Part::Format, "results", FORMAT);
         manifest.put(Part::Tier, "trust", around.tier);
         manifest.put(Part::Sandbox, "programs", if around.sandboxed { "confined" } else { "not confined" });
-        manifest.put(Part::Plugin, &request.uses.to_string(), request.plugin.as_deref().unwrap_or("unknown"));
+        manifest.put(Part::Plugin, &request.uses.to_string(), request.plugin.as_deref().unwrap_or_default());
         manifest.put(Part::Stage, "name", &request.stage_id);
         manifest.put(Part::Stage, "rehearsal", if request.rehearsal { "yes" } else { "no" });
         leaves("", &request.config, &mut |path, value| manifest.put(Part::Config, path, &value.to_string()));
-        // A variable may be confidential: only whether it changed is told.
-        for (name, value) in request.env.iter().chain(around.variables) {
+        // A variable may be confidential: only whether it changed is told. The stage's own takes the place of what is
+        // inherited.
+        for (name, value) in around.variables.iter().chain(&request.env) {
             manifest.put(Part::Variable, name, &Digest::of(value).to_string());
         }
         for permission in Permission::ALL {

@@ -241,6 +241,9 @@ impl Inner {
     /// What the result of the attempt depends on.
     fn keyed(&self, request: &AttemptRequest) -> io::Result<Keyed> {
         let asked = request.cache.as_ref().ok_or_else(|| io::Error::other("nobody asked"))?;
+        if request.plugin.is_none() {
+            return Err(io::Error::other("nobody knows the digest of its plugin"));
+        }
         let globs = |globs: &[String]| Globs::new(globs).map_err(io::Error::other);
         let granted = &request.permissions;
         let named = Named {

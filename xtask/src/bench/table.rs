@@ -42,8 +42,9 @@ pub(super) fn write(measured: &[Measured]) -> Result<()> {
 
 fn machine() -> String {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let kernel = capture(std::process::Command::new("uname").arg("-sr")).unwrap_or_default();
-    format!("{processors} processors, {}", String::from_utf8_lossy(&kernel).trim())
+    let kernel = capture(std::process::Command::new("uname").arg("-r")).unwrap_or_default();
+    let version: Vec<String> = String::from_utf8_lossy(&kernel).split('.').take(2).map(str::to_owned).collect();
+    format!("{processors} processors, Linux {}", version.join("."))
 }
 
 fn table(subject: &Measured) -> String {
