@@ -247,6 +247,54 @@ fn artifacts_are_published_again_and_count_for_those_that_come_after() {
     );
 }
 
+/// The one that publishes runs each time, and so does the one in between: only the last one has a key.
+#[test]
+fn an_artifact_of_a_stage_that_is_not_cached_counts_too() {
+    let environment = TestEnvironment::with_pipeline(
+        "schema = 1\n[pipeline]\nname = \"p\"\n[stages.publish]\nuses = \"stranger\"\n\
+         with.deeds = [{ do = \"publish\", name = \"a.txt\", path = \"src/a\" }]\n\
+         [stages.publish.permissions]\nread = [\"src\"]\n\
+         [stages.between]\nuses = \"noop\"\nneeds = [\"publish\"]\n\
+         [stages.fetch]\nuses = \"stranger\"\nneeds = [\"between\"]\ncache = true\noutputs = [\"in\"]\n\
+         with.deeds = [{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }]\n\
+         [stages.fetch.permissions]\nwrite = [\"in\"]\n",
+    );
+    for content in ["one", "two"] {
+        environment.write("src/a", content);
+        environment.run(&["run"]).exits(0);
+        assert_eq!(environment.read("in/a"), content);
+    }
+}
+
+#[test]
+fn what_is_as_it_should_be_stays_untouched() {
+    let environment = repository();
+    let modified = || environment.root().join("out/made").metadata().unwrap().modified().unwrap();
+    run(&environment, &[]);
+    let made = modified();
+    for _ in 0..2 {
+        assert!(run(&environment, &[]).stdout.contains("1 cached"));
+        assert_eq!(modified(), made);
+    }
+}
+
+/// A declared link is no way to what isn't: beside a file that is not declared, it is given by itself.
+#[test]
+fn a_link_shows_nothing_that_is_not_declared() {
+    let environment = repository();
+    environment.write("src/noise.log", "ignored");
+    std::os::unix::fs::symlink("../other", environment.root().join("src/link")).unwrap();
+    std::os::unix::fs::symlink("a", environment.root().join("src/to-a")).unwrap();
+    let tries = |file: &str| {
+        environment.write("stagewright.toml", &PIPELINE.replace("cat src/*", &format!("cat {file}")));
+        environment.run(&["run"])
+    };
+    tries("src/link").exits(1);
+    tries("src/to-a").exits(0);
+    std::fs::remove_file(environment.root().join("src/noise.log")).unwrap();
+    tries("src/link").exits(1);
+}
+
 #[test]
 fn failures_and_what_changes_under_way_are_not_kept() {
     let environment = repository();
@@ -287,6 +335,9 @@ fn a_damaged_cache_costs_time_and_nothing_else() {
         std::fs::remove_dir_all(environment.root().join("out")).unwrap();
         run(&environment, &[]);
         assert_eq!(environment.read("out/made"), "one\ntwo\n", "{part}");
+        // It is whole again by then.
+        std::fs::remove_dir_all(environment.root().join("out")).unwrap();
+        assert!(run(&environment, &[]).stdout.contains("1 cached"), "{part}");
     }
     std::fs::remove_dir_all(&results).unwrap();
     run(&environment, &[]);

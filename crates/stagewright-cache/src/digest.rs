@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -18,21 +18,9 @@ impl Digest {
         Digest(Sha256::digest(content).into())
     }
 
-    /// Of a file's content, and its length in bytes.
-    pub(crate) fn of_file(path: &Path) -> io::Result<(Digest, u64)> {
-        let mut file = File::open(path)?;
-        let (mut hashing, mut buffer, mut length) = (Hashing::default(), vec![0; 64 * 1024], 0);
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => return Ok((hashing.finish(), length)),
-                Ok(read) => {
-                    hashing.update(&buffer[..read]);
-                    length += read as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+    /// Of a file's content.
+    pub(crate) fn of_file(path: &Path) -> io::Result<Digest> {
+        copy(&mut File::open(path)?, &mut io::sink())
     }
 
     /// Of `sha256:…`; none when the text is anything else.
@@ -87,6 +75,22 @@ impl Hashing {
 
     pub(crate) fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
+    }
+}
+
+/// Copies to the end; gives the content's digest.
+pub(crate) fn copy(source: &mut impl io::Read, target: &mut impl io::Write) -> io::Result<Digest> {
+    let (mut hashing, mut buffer) = (Hashing::default(), vec![0; 128 * 1024]);
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(hashing.finish()),
+            Ok(read) => {
+                hashing.update(&buffer[..read]);
+                target.write_all(&buffer[..read])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

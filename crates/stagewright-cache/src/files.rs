@@ -12,10 +12,9 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use rustix::fs::{Mode, OFlags, openat};
 
-use crate::digest::Digest;
+use crate::digest::copy;
 use crate::globs::Globs;
-use crate::index::Stamp;
-use crate::store::{Entry, Store, copy};
+use crate::store::{Entry, Store};
 use crate::tree::{Kind, Node, Workspace};
 
 /// Which files a result may have.
@@ -47,30 +46,12 @@ pub(crate) fn restore(
     }
     let root = Dir::open_ambient_dir(workspace.root, ambient_authority())?;
     for (path, node) in &entry.files {
-        if is_there(workspace, path, node) {
-            continue;
-        }
-        put(&root, store, path, node)
-            .map_err(|error| io::Error::new(error.kind(), format!("`{path}` can't be put back: {error}")))?;
-        if node.kind != Kind::Link
-            && let Ok(metadata) = workspace.root.join(path).symlink_metadata()
-        {
-            workspace.index.put(path, Stamp::of(&metadata), node.digest);
+        if !workspace.holds(path, node) {
+            put(&root, store, path, node)
+                .map_err(|error| io::Error::new(error.kind(), format!("`{path}` can't be put back: {error}")))?;
         }
     }
     Ok(())
-}
-
-fn is_there(workspace: &Workspace<'_>, path: &str, node: &Node) -> bool {
-    let place = workspace.root.join(path);
-    let Ok(metadata) = place.symlink_metadata() else { return false };
-    if crate::tree::kind(&metadata) != node.kind || !(metadata.is_file() || metadata.is_symlink()) {
-        return false;
-    }
-    if metadata.is_symlink() {
-        return std::fs::read_link(&place).is_ok_and(|target| Digest::of(target.as_os_str().as_bytes()) == node.digest);
-    }
-    workspace.index.get(path, &Stamp::of(&metadata)) == Some(node.digest)
 }
 
 fn put(root: &Dir, store: &Store, path: &str, node: &Node) -> io::Result<()> {

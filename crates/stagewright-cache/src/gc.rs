@@ -37,19 +37,29 @@ pub fn gc(root: &Path, age: Duration, dry_run: bool) -> io::Result<Removed> {
         removed.bytes += path.symlink_metadata()?.len();
         if dry_run { Ok(()) } else { fs::remove_file(path) }
     };
-    let mut named = BTreeSet::new();
+    let (mut kept, mut named) = (BTreeSet::new(), BTreeSet::new());
     let mut results = 0;
     for (key, path) in digests(&root.join("entries"))? {
         match store.find(&key).filter(|_| !is_older(&path, age)) {
-            Some(entry) => named.extend(entry.content()),
+            Some(entry) => {
+                kept.insert(key);
+                named.extend(entry.content());
+            }
             None => {
                 remove(&path)?;
                 results += 1;
             }
         }
     }
-    for part in ["manifests", "latest"] {
-        for (_, path) in digests(&root.join(part))?.into_iter().filter(|(_, path)| is_older(path, age)) {
+    // What a result that stays was made of is what the next one is compared with.
+    for (key, path) in digests(&root.join("manifests"))? {
+        if !kept.contains(&key) && is_older(&path, age) {
+            remove(&path)?;
+        }
+    }
+    for (_, path) in digests(&root.join("latest"))? {
+        let key = fs::read_to_string(&path).ok().and_then(|key| Digest::parse(&key));
+        if !key.is_some_and(|key| kept.contains(&key)) && is_older(&path, age) {
             remove(&path)?;
         }
     }
@@ -120,7 +130,6 @@ mod tests {
             let node = |digest: &Digest| (digest.to_string(), Node { kind: Kind::File, digest: *digest });
             let entry = Entry {
                 run: RunId("run".into()),
-                took: 1,
                 outputs: BTreeMap::new(),
                 files: content.iter().map(node).collect(),
                 artifacts: Vec::new(),
@@ -149,7 +158,7 @@ mod tests {
     fn what_is_taken_again_is_not_old() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path());
-        let entry = r#"{"run":"r","took":1,"outputs":{},"files":{},"artifacts":[],"said":null}"#;
+        let entry = r#"{"run":"r","outputs":{},"files":{},"artifacts":[],"said":null}"#;
         let key = Digest::of("key");
         store.keep(&key, &serde_json::from_str(entry).unwrap()).unwrap();
         let path = digests(&folder.path().join("entries")).unwrap().remove(0).1;

@@ -109,7 +109,7 @@ impl FileIndex {
         if let Some(digest) = self.get(&name, &stamp) {
             return Ok(digest);
         }
-        let (digest, _) = Digest::of_file(path)?;
+        let digest = Digest::of_file(path)?;
         self.put(&name, stamp, digest);
         Ok(digest)
     }

@@ -25,8 +25,6 @@ const ALL: &str = "all";
 pub enum Part {
     /// The format of results.
     Format,
-    /// Who may trust the result.
-    Tier,
     /// Whether programs are confined.
     Sandbox,
     /// The plugin, by digest.
@@ -81,7 +79,6 @@ pub struct Difference {
 
 /// What is not in the request itself.
 pub(crate) struct Around<'a> {
-    pub(crate) tier: &'a str,
     pub(crate) sandboxed: bool,
     /// Inherited by programs.
     pub(crate) variables: &'a BTreeMap<String, String>,
@@ -95,7 +92,6 @@ impl Manifest {
     pub(crate) fn of(request: &AttemptRequest, around: &Around<'_>) -> Manifest {
         let mut manifest = Manifest { run: Some(request.run.clone()), ..Manifest::default() };
         manifest.put(Part::Format, "results", FORMAT);
-        manifest.put(Part::Tier, "trust", around.tier);
         manifest.put(Part::Sandbox, "programs", if around.sandboxed { "confined" } else { "not confined" });
         manifest.put(Part::Plugin, &request.uses.to_string(), request.plugin.as_deref().unwrap_or_default());
         manifest.put(Part::Stage, "name", &request.stage_id);
@@ -193,7 +189,11 @@ fn leaves(path: &str, value: &Json, on: &mut dyn FnMut(&str, &Json)) {
     match value {
         Json::Object(fields) if !fields.is_empty() => {
             for (key, value) in fields {
-                let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                // Else `a.b` and the `b` of `a` would be one value, and one of the two not in the key.
+                let plain =
+                    !key.is_empty() && key.chars().all(|letter| letter.is_alphanumeric() || "-_".contains(letter));
+                let key = if plain { key.clone() } else { Json::from(key.as_str()).to_string() };
+                let below = if path.is_empty() { key } else { format!("{path}.{key}") };
                 leaves(&below, value, on);
             }
         }
@@ -203,5 +203,25 @@ fn leaves(path: &str, value: &Json, on: &mut dyn FnMut(&str, &Json)) {
             }
         }
         value => on(path, value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_value_has_a_path_of_its_own() {
+        let paths = |value: Json| {
+            let mut found = Vec::new();
+            leaves("", &value, &mut |path, value| found.push(format!("{path} {value}")));
+            found
+        };
+        assert_eq!(
+            paths(json!({ "a": { "b": 1, "": 2 }, "a.b": 3, "c": [4, { "d": 5 }], "c[0]": 6, "e": {}, "f": [] })),
+            ["a.b 1", "a.\"\" 2", "\"a.b\" 3", "c[0] 4", "c[1].d 5", "\"c[0]\" 6", "e {}", "f []"]
+        );
     }
 }

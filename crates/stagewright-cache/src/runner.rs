@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -23,7 +23,7 @@ use crate::index::FileIndex;
 use crate::manifest::{Around, Manifest};
 use crate::said::{self, Recorder};
 use crate::store::{Entry, Store};
-use crate::tree::{Tree, Workspace};
+use crate::tree::{Kind, Tree, Workspace};
 
 /// Paths that a stage's inputs may come to for its programs to see nothing else: each is a mount of its own.
 const COVER: usize = 2000;
@@ -34,11 +34,11 @@ pub trait Machine: Send + Sync {
     fn variables(&self, permissions: &Permissions) -> BTreeMap<String, String>;
     /// Programs and toolchains that they can start: files, and folders with programs in `bin`.
     fn tools(&self, permissions: &Permissions, env: &BTreeMap<String, String>) -> Vec<PathBuf>;
-    /// All that was published in the run so far, by stage id.
+    /// All that was published in the run so far.
     ///
     /// # Errors
     /// When it can't be read.
-    fn published(&self, run: &RunId) -> io::Result<Vec<(String, Artifact)>>;
+    fn published(&self, run: &RunId) -> io::Result<Vec<Artifact>>;
     /// Where an artifact's content is.
     fn content(&self, digest: &str) -> PathBuf;
     /// Publishes what `content` holds, for the stage of the run.
@@ -88,8 +88,7 @@ struct Inner {
     index: FileIndex,
     /// Of programs, by what grants them.
     tools: Mutex<HashMap<Vec<String>, Arc<Tools>>>,
-    /// What was published, by stage name: by it, and by all stages before it.
-    artifacts: Mutex<HashMap<RunId, HashMap<String, Arc<Artifacts>>>>,
+    artifacts: Mutex<HashMap<RunId, Published>>,
     work: Arc<dyn StageRunner>,
 }
 
@@ -97,6 +96,14 @@ struct Inner {
 type Tools = Vec<(String, String)>;
 /// Digests by name.
 type Artifacts = BTreeMap<String, String>;
+
+/// What a run has published.
+struct Published {
+    /// Before this process took it up; by whom is of no matter, since all of it was there.
+    earlier: Artifacts,
+    /// Since then, by stage name: by it, and by all stages before it.
+    by_stage: HashMap<String, Artifacts>,
+}
 
 /// A stage whose result has a key.
 struct Keyed {
@@ -150,6 +157,7 @@ impl StageRunner for Caching {
         let inner = Arc::clone(&self.0);
         async move {
             let (run, name, needs) = (request.run.clone(), stage_name(&request.table), names(&request));
+            inner.begin(&run);
             let report = match request.cache.clone() {
                 Some(asked) if inner.config.mode != Mode::Off => inner.run(request, asked, output, interrupt).await,
                 _ => inner.work.run(request, output, interrupt).await,
@@ -194,13 +202,12 @@ impl Inner {
         request.declared = declared;
         let keeps = asked.keep && matches!(self.config.mode, Mode::Use | Mode::Refresh);
         let recorder = Arc::new(Recorder::new(&self.config.root));
-        let (begun, asking) = (Instant::now(), request.clone());
+        let asking = request.clone();
         let tapped = if keeps { output.clone().tapped(recorder.clone()) } else { output.clone() };
         let mut report = self.work.run(request, tapped, interrupt).await;
         if keeps && report.end == AttemptEnd::Succeeded {
-            let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             let (inner, kept) = (Arc::clone(self), report.clone());
-            let keeping = off_thread(move || inner.keep(&asking, &keyed, &kept, &recorder, took)).await;
+            let keeping = off_thread(move || inner.keep(&asking, &keyed, &kept, &recorder)).await;
             if let Err(error) = keeping {
                 say(&output, format!("its result is not kept: {error}")).await;
             }
@@ -255,9 +262,8 @@ impl Inner {
         let files = self.inputs(&named)?;
         let variables = self.config.machine.variables(&request.permissions);
         let tools = self.tools(request)?;
-        let artifacts = self.artifacts_before(request)?;
+        let artifacts = self.artifacts_before(&request.run, &names(request));
         let around = Around {
-            tier: "local",
             sandboxed: self.config.sandboxed,
             variables: &variables,
             tools: &tools,
@@ -304,37 +310,33 @@ impl Inner {
         Ok(digests)
     }
 
-    /// What the stages before have published: all that a stage may count on being there.
-    fn artifacts_before(&self, request: &AttemptRequest) -> io::Result<Artifacts> {
+    /// Before the first stage of a run does anything, whether it is cached or not.
+    fn begin(&self, run: &RunId) {
         let mut runs = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = match runs.entry(request.run.clone()) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                // A run that goes on in another process has published before.
-                let mut known: HashMap<String, Arc<Artifacts>> = HashMap::new();
-                for (stage, artifact) in self.config.machine.published(&request.run)? {
-                    let name = stage.split(" (").next().unwrap_or_default().to_owned();
-                    Arc::make_mut(known.entry(name).or_default()).insert(artifact.name, artifact.digest);
-                }
-                entry.insert(known)
-            }
-        };
-        let before = request.needs.keys().filter_map(|need| known.get(need));
-        Ok(before.flat_map(|artifacts| artifacts.iter().map(|(name, digest)| (name.clone(), digest.clone()))).collect())
+        runs.entry(run.clone()).or_insert_with(|| {
+            // A run that goes on in another process has published before. What can't be read can't be fetched either.
+            let earlier = self.config.machine.published(run).unwrap_or_default().into_iter();
+            let earlier = earlier.map(|artifact| (artifact.name, artifact.digest)).collect();
+            Published { earlier, by_stage: HashMap::new() }
+        });
+    }
+
+    /// What the stages before have published: all that a stage may count on being there.
+    fn artifacts_before(&self, run: &RunId, needs: &[String]) -> Artifacts {
+        let runs = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Published { earlier, by_stage }) = runs.get(run) else { return Artifacts::new() };
+        let before = needs.iter().filter_map(|need| by_stage.get(need));
+        std::iter::once(earlier).chain(before).flatten().map(|(name, digest)| (name.clone(), digest.clone())).collect()
     }
 
     fn remember(&self, run: &RunId, name: &str, needs: &[String], own: &[Artifact]) {
-        let mut runs = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = runs.get_mut(run) else { return };
-        let before: Vec<Arc<Artifacts>> = needs.iter().filter_map(|need| known.get(need).cloned()).collect();
-        if before.iter().all(|artifacts| artifacts.is_empty()) && own.is_empty() {
-            return;
-        }
-        let all = Arc::make_mut(known.entry(name.to_owned()).or_default());
-        for artifacts in before {
-            all.extend(artifacts.iter().map(|(name, digest)| (name.clone(), digest.clone())));
-        }
+        let mut all = self.artifacts_before(run, needs);
         all.extend(own.iter().map(|artifact| (artifact.name.clone(), artifact.digest.clone())));
+        let mut runs = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(published) = runs.get_mut(run).filter(|_| !all.is_empty()) {
+            // Cells of a matrix share a name.
+            published.by_stage.entry(name.to_owned()).or_default().extend(all);
+        }
     }
 
     async fn give_back(&self, key: &Digest, entry: Entry, output: &AttemptOutput) -> AttemptReport {
@@ -371,22 +373,18 @@ impl Inner {
         keyed: &Keyed,
         report: &AttemptReport,
         recorder: &Recorder,
-        took: u64,
     ) -> io::Result<()> {
         let _shared = self.store.lock(std::fs::File::lock_shared)?;
         if self.inputs(&keyed.named)? != keyed.files {
             return Err(io::Error::other("its inputs changed while it ran"));
         }
-        let files = match request.cache.as_ref().is_some_and(|asked| asked.outputs.is_empty()) {
-            true => Tree::default(),
-            false => self.workspace().scan(&keyed.named.outputs, &Globs::new(&[]).map_err(io::Error::other)?)?,
-        };
+        let nothing = Globs::new(&[]).map_err(io::Error::other)?;
+        let files = self.workspace().scan(&keyed.named.outputs, &nothing)?;
         for (path, node) in &files.0 {
             if !keyed.named.writes.matches(path) {
                 return Err(io::Error::other(format!("`{path}` is one of its outputs, and it may not write there")));
             }
-            if node.kind == crate::tree::Kind::Link {
-                use std::os::unix::ffi::OsStrExt as _;
+            if node.kind == Kind::Link {
                 let target = std::fs::read_link(self.config.workspace.join(path))?;
                 self.store.take_in_bytes(target.as_os_str().as_bytes())?;
             } else {
@@ -407,7 +405,6 @@ impl Inner {
         };
         let entry = Entry {
             run: request.run.clone(),
-            took,
             outputs: report.outputs.clone(),
             files: files.0,
             artifacts: report.artifacts.clone(),

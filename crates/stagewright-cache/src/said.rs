@@ -59,7 +59,7 @@ impl Recorder {
             Recording::Nothing { .. } => Ok(None),
             Recording::Under(writer, _) => {
                 let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-                let (digest, _) = Digest::of_file(file.path())?;
+                let digest = Digest::of_file(file.path())?;
                 Ok(Some((file, digest)))
             }
             Recording::TooMuch => Err(io::Error::other(format!("it said more than {} MiB", MOST >> 20))),

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_engine::{Artifact, RunId};
 
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, Hashing, copy};
 use crate::manifest::Manifest;
 use crate::tree::Node;
 
@@ -33,8 +33,6 @@ use crate::tree::Node;
 pub(crate) struct Entry {
     /// The run that did the work.
     pub(crate) run: RunId,
-    /// Milliseconds that the work took.
-    pub(crate) took: u64,
     /// JSON values by name.
     pub(crate) outputs: BTreeMap<String, Json>,
     /// Files that it made, by path.
@@ -106,34 +104,23 @@ impl Store {
         self.place("blobs", digest)
     }
 
-    /// Takes in a file, which must have the digest; nothing is copied when it is there.
+    /// Takes in a file, which must have the digest; nothing is copied when its content is there, and sound.
     pub(crate) fn take_in(&self, digest: &Digest, source: &Path) -> io::Result<()> {
         let place = self.blob(digest);
-        if place.is_file() {
+        if Digest::of_file(&place).is_ok_and(|there| there == *digest) {
             return Ok(());
         }
-        let copied = write(&place, |draft| copy(&mut File::open(source)?, draft).map(drop));
-        copied.and_then(|()| self.checked(digest))
+        write(&place, |draft| match copy(&mut File::open(source)?, draft)? {
+            copied if copied == *digest => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a file changed while it was kept")),
+        })
     }
 
     /// The same, for content in memory.
     pub(crate) fn take_in_bytes(&self, content: &[u8]) -> io::Result<Digest> {
         let digest = Digest::of(content);
-        let place = self.blob(&digest);
-        if !place.is_file() {
-            write(&place, |draft| draft.write_all(content))?;
-        }
+        write(&self.blob(&digest), |draft| draft.write_all(content))?;
         Ok(digest)
-    }
-
-    /// What came out different from what was to be kept, because it changed meanwhile, isn't.
-    fn checked(&self, digest: &Digest) -> io::Result<()> {
-        let place = self.blob(digest);
-        if Digest::of_file(&place)?.0 == *digest {
-            return Ok(());
-        }
-        fs::remove_file(&place)?;
-        Err(io::Error::new(io::ErrorKind::InvalidData, "a file changed while it was kept"))
     }
 
     /// Until the file is dropped. Whoever keeps a result shares it, whoever removes content has it alone: else content
@@ -162,22 +149,6 @@ impl Store {
     fn place(&self, kind: &str, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
         self.root.join(kind).join(&hex[..2]).join(&hex[2..])
-    }
-}
-
-/// Copies to the end; gives the content's digest.
-pub(crate) fn copy(source: &mut impl io::Read, target: &mut impl io::Write) -> io::Result<Digest> {
-    let (mut hashing, mut buffer) = (Hashing::default(), vec![0; 128 * 1024]);
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok(hashing.finish()),
-            Ok(read) => {
-                hashing.update(&buffer[..read]);
-                target.write_all(&buffer[..read])?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 

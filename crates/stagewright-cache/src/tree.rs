@@ -8,7 +8,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 
 use ignore::{WalkBuilder, WalkState};
 use serde::{Deserialize, Serialize};
@@ -179,21 +179,12 @@ impl Workspace<'_> {
         if threads == 1 {
             return read(wanted);
         }
-        let failed = Mutex::new(None);
         let parts = std::thread::scope(|scope| {
             let parts: Vec<_> = wanted.chunks(part).map(|some| scope.spawn(move || read(some))).collect();
-            let parts = parts.into_iter().map(|part| part.join().unwrap_or_else(|_| Err(vanished_thread())));
-            parts
-                .filter_map(|part| {
-                    part.map_err(|error| failed.lock().unwrap_or_else(PoisonError::into_inner).insert(error).kind())
-                        .ok()
-                })
-                .collect::<Vec<_>>()
+            let broken_off = |_| Err(io::Error::other("reading files broke off"));
+            parts.into_iter().map(|part| part.join().unwrap_or_else(broken_off)).collect::<io::Result<Vec<_>>>()
         });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(parts.concat()),
-        }
+        Ok(parts?.concat())
     }
 
     fn content(&self, file: &Found) -> io::Result<Digest> {
@@ -201,7 +192,7 @@ impl Workspace<'_> {
         let content = if file.kind == Kind::Link {
             std::fs::read_link(&path).map(|target| Digest::of(target.as_os_str().as_encoded_bytes()))
         } else {
-            Digest::of_file(&path).map(|(digest, _)| digest)
+            Digest::of_file(&path)
         };
         content.map_err(|error| io::Error::new(error.kind(), format!("`{}` can't be read: {error}", file.path)))
     }
@@ -225,23 +216,45 @@ impl Workspace<'_> {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            let is_covered = match entry.file_type()?.is_dir() {
+            let kind = entry.file_type()?;
+            let is_covered = match kind.is_dir() {
                 true => {
                     !self.is_reserved(&path) && tree.has_below(&path) && self.cover_folder(&path, tree, cover, limit)?
                 }
                 false => tree.0.contains_key(&path),
             };
-            if is_covered {
+            // A link that is given by itself is given as what it leads to, which has to be declared, too.
+            if is_covered && (!kind.is_symlink() || self.leads_into(&path, tree)) {
                 cover.push(path);
-            } else {
-                whole = false;
             }
+            whole &= is_covered;
         }
         // The root isn't named as a whole: what the engine keeps there is nobody's.
         if whole && !folder.is_empty() {
             cover.truncate(start);
         }
         Ok(whole && !folder.is_empty())
+    }
+
+    fn leads_into(&self, link: &str, tree: &Tree) -> bool {
+        let real = self.root.canonicalize().and_then(|root| Ok((self.root.join(link).canonicalize()?, root)));
+        let real = real.ok().and_then(|(real, root)| Some(real.strip_prefix(root).ok()?.to_str()?.to_owned()));
+        real.is_some_and(|real| tree.0.contains_key(&real))
+    }
+
+    /// Whether the file at `path` has this content, read only if need be.
+    pub(crate) fn holds(&self, path: &str, node: &Node) -> bool {
+        let Ok(metadata) = self.root.join(path).symlink_metadata() else { return false };
+        if !(metadata.is_file() || metadata.is_symlink()) || kind(&metadata) != node.kind {
+            return false;
+        }
+        let file = Found { path: path.to_owned(), kind: node.kind, stamp: Stamp::of(&metadata) };
+        if let Some(known) = self.index.get(path, &file.stamp) {
+            return known == node.digest;
+        }
+        let Ok(digest) = self.content(&file) else { return false };
+        self.index.put(path, file.stamp, digest);
+        digest == node.digest
     }
 }
 
@@ -271,10 +284,6 @@ fn look(
 
 fn vanished() -> io::Error {
     io::Error::other("a folder can't be read")
-}
-
-fn vanished_thread() -> io::Error {
-    io::Error::other("reading files broke off")
 }
 
 pub(crate) fn kind(metadata: &Metadata) -> Kind {

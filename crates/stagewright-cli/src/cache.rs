@@ -75,7 +75,7 @@ impl Machine for ThisMachine {
         programs.chain(needs.map(|need| need.path)).collect()
     }
 
-    fn published(&self, run: &RunId) -> io::Result<Vec<(String, Artifact)>> {
+    fn published(&self, run: &RunId) -> io::Result<Vec<Artifact>> {
         self.artifacts.published(run)
     }
 

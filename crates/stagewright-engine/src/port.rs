@@ -194,7 +194,7 @@ pub struct AttemptOutput {
 
 /// Hears what an attempt says, beside the loop.
 pub trait Tap: Send + Sync + std::fmt::Debug {
-    /// Called in the order in which it is said, but for what is lost because nobody waits for it.
+    /// Called in the order in which it is said, for all but progress, which may be lost anyway.
     fn said(&self, kind: &LiveKind);
 }
 

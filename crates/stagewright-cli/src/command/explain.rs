@@ -134,7 +134,6 @@ fn line(difference: &Difference) -> String {
     let Difference { part, name, then, now } = difference;
     let what = match part {
         Part::Format => "the format of results",
-        Part::Tier => "who may trust it",
         Part::Sandbox => "the sandbox",
         Part::Plugin => "the plugin",
         Part::Stage => "the stage's",

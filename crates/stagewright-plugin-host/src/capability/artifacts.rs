@@ -129,7 +129,7 @@ impl Artifacts {
     }
 
     fn blob(&self, digest: &str) -> PathBuf {
-        self.root.join("blobs").join(digest.replacen(':', "/", 1))
+        blob(&self.root, digest)
     }
 
     fn place(&self, name: &str) -> Result<PathBuf, CapabilityError> {
@@ -153,6 +153,11 @@ impl Artifacts {
             Err(error) => Err(failed_at("look up", name, &error)),
         }
     }
+}
+
+/// The file of a content.
+fn blob(root: &Path, digest: &str) -> PathBuf {
+    root.join("blobs").join(digest.replacen(':', "/", 1))
 }
 
 /// Whether a file or folder may have the name.
@@ -199,23 +204,23 @@ pub struct ArtifactFolder {
 }
 
 impl ArtifactFolder {
-    /// All that was published in a run, each with the id of its stage.
+    /// All that was published in a run.
     ///
     /// # Errors
     /// When a record can't be read.
-    pub fn published(&self, run: &RunId) -> io::Result<Vec<(String, Published)>> {
+    pub fn published(&self, run: &RunId) -> io::Result<Vec<Published>> {
         let mut found = Vec::new();
         for path in entries(&self.root.join("runs").join(&run.0))? {
             let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) else { continue };
-            let Record { digest, media_type, size, stage } = serde_json::from_slice(&fs::read(&path)?)?;
-            found.push((stage, Published { name: name.to_owned(), digest, media_type, size }));
+            let Record { digest, media_type, size, stage: _ } = serde_json::from_slice(&fs::read(&path)?)?;
+            found.push(Published { name: name.to_owned(), digest, media_type, size });
         }
         Ok(found)
     }
 
     /// The file of a content.
     pub fn content(&self, digest: &str) -> PathBuf {
-        self.root.join("blobs").join(digest.replacen(':', "/", 1))
+        blob(&self.root, digest)
     }
 
     /// Publishes `content`, which has to be what the artifact's digest says.
