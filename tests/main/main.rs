@@ -19,5 +19,6 @@ mod production;
 mod recovery;
 mod release;
 mod secrets;
+mod shared_cache;
 mod strangers;
 mod toolchains;

@@ -6,14 +6,16 @@
 //! declared, and its result is kept.
 //!
 //! ```text
-//! runner ── manifest (key) ── tree ── index, globs
+//! runner ── manifest (key), tier ── tree ── index, globs
 //!    ├── store (entries, blobs) ── files (restored)
+//!    ├── shared (other machines' results) ── packed
 //!    └── said (log, findings)
 //! ```
 //!
 //! Architecture invariant: nothing here starts anything, prints, or knows the journal. A cache that is lost, damaged or
 //! full costs time and changes no result.
 
+mod config;
 mod digest;
 mod explain;
 mod files;
@@ -21,13 +23,20 @@ mod gc;
 mod globs;
 mod index;
 mod manifest;
+mod packed;
+mod published;
 mod runner;
 mod said;
+mod shared;
 mod store;
+mod tier;
 mod tree;
 
+pub use config::{CacheConfig, Machine, Mode};
 pub use explain::{Explanation, explain};
 pub use gc::{Removed, gc};
 pub use globs::Globs;
 pub use manifest::{Difference, Manifest, Part};
-pub use runner::{CacheConfig, Caching, Machine, Mode};
+pub use runner::Caching;
+pub use shared::{BadAddress, Sent, Shared};
+pub use tier::{BadTier, Tier};

@@ -1,82 +1,33 @@
 //! A [`StageRunner`] before another one: it gives back a result where it can, and lets the other do the work where it
 //! can't.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use stagewright_engine::{
-    Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, CacheRequest, Failure, Interrupt, RunId,
-    StageRunner, Stream,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, CacheRequest, Failure, Interrupt, StageRunner, Stream,
 };
-use stagewright_model::Permissions;
 use tokio::sync::watch;
 
+use crate::config::{CacheConfig, Mode};
 use crate::digest::Digest;
 use crate::files::{Allowed, restore};
 use crate::globs::Globs;
 use crate::index::FileIndex;
 use crate::manifest::{Around, Manifest};
+use crate::published::Published;
 use crate::said::{self, Recorder};
+use crate::shared::{Answer, Sent};
 use crate::store::{Entry, Store};
+use crate::tier::Tier;
 use crate::tree::{Kind, Tree, Workspace};
 
 /// Paths that a stage's inputs may come to for its programs to see nothing else: each is a mount of its own.
 const COVER: usize = 2000;
-
-/// What of the machine a result depends on, and where its artifacts are.
-pub trait Machine: Send + Sync {
-    /// Variables that the stage's programs inherit, and that can matter to them.
-    fn variables(&self, permissions: &Permissions) -> BTreeMap<String, String>;
-    /// Programs and toolchains that they can start: files, and folders with programs in `bin`.
-    fn tools(&self, permissions: &Permissions, env: &BTreeMap<String, String>) -> Vec<PathBuf>;
-    /// All that was published in the run so far.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    fn published(&self, run: &RunId) -> io::Result<Vec<Artifact>>;
-    /// Where an artifact's content is.
-    fn content(&self, digest: &str) -> PathBuf;
-    /// Publishes what `content` holds, for the stage of the run.
-    ///
-    /// # Errors
-    /// When it can't be written, or `content` is something else.
-    fn publish(&self, run: &RunId, stage: &str, artifact: &Artifact, content: &Path) -> io::Result<()>;
-}
-
-/// How a run uses the cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Results are taken and kept.
-    #[default]
-    Use,
-    /// Results are taken, and none is kept.
-    Read,
-    /// None is taken: all is done anew, and kept.
-    Refresh,
-    /// Neither.
-    Off,
-}
-
-/// What a [`Caching`] is made from.
-pub struct CacheConfig {
-    /// The folder of results.
-    pub root: PathBuf,
-    /// The workspace.
-    pub workspace: PathBuf,
-    /// Paths of it that belong to the engine.
-    pub reserved: Vec<String>,
-    /// Whether the stages' programs are confined.
-    pub sandboxed: bool,
-    /// How it is used.
-    pub mode: Mode,
-    /// The rest.
-    pub machine: Arc<dyn Machine>,
-}
 
 /// Takes results from the cache, and puts them into it.
 #[derive(Clone)]
@@ -88,26 +39,16 @@ struct Inner {
     index: FileIndex,
     /// Of programs, by what grants them.
     tools: Mutex<HashMap<Vec<String>, Arc<Tools>>>,
-    artifacts: Mutex<HashMap<RunId, Published>>,
+    published: Published,
     work: Arc<dyn StageRunner>,
 }
 
 /// Digests of programs and toolchains, by path.
 type Tools = Vec<(String, String)>;
-/// Digests by name.
-type Artifacts = BTreeMap<String, String>;
-
-/// What a run has published.
-struct Published {
-    /// Before this process took it up; by whom is of no matter, since all of it was there.
-    earlier: Artifacts,
-    /// Since then, by stage name: by it, and by all stages before it.
-    by_stage: HashMap<String, Artifacts>,
-}
-
 /// A stage whose result has a key.
 struct Keyed {
-    key: Digest,
+    /// Where its result may be, the better places first; the last one is that of its own.
+    keys: Vec<(Tier, Digest)>,
     manifest: Manifest,
     files: Tree,
     named: Named,
@@ -121,21 +62,29 @@ struct Named {
     writes: Globs,
 }
 
-/// What came of the question for a result.
-struct LookedUp {
-    keyed: Keyed,
-    /// An error: it was there, and can't be used.
-    found: io::Result<Option<Entry>>,
-    /// The globs of what the stage may read to do the work; none when they are too many.
-    declared: Option<Vec<String>>,
+impl Keyed {
+    /// Under which its own result is kept.
+    fn own(&self) -> &(Tier, Digest) {
+        &self.keys[self.keys.len() - 1]
+    }
 }
+
+/// A result that was given back, and its key.
+type Found = (Digest, Entry);
 
 impl Caching {
     /// `work` does what the cache can't give.
     pub fn new(config: CacheConfig, work: Arc<dyn StageRunner>) -> Caching {
         let store = Store::new(&config.root);
         let index = FileIndex::new(store.index());
-        Caching(Arc::new(Inner { config, store, index, tools: Mutex::default(), artifacts: Mutex::default(), work }))
+        Caching(Arc::new(Inner {
+            config,
+            store,
+            index,
+            tools: Mutex::default(),
+            published: Published::default(),
+            work,
+        }))
     }
 
     /// Writes down what was learned of files. To be called when a run is over.
@@ -144,6 +93,15 @@ impl Caching {
     /// When it can't be written; nothing is lost but time.
     pub fn save(&self) -> io::Result<()> {
         self.0.index.save()
+    }
+
+    /// Waits until all results are where others find them, or can't be put there. To be called when a run is over; may
+    /// be dropped at any time.
+    pub async fn settle(&self) -> Sent {
+        match &self.0.config.shared {
+            Some(shared) => shared.settle().await,
+            None => Sent::default(),
+        }
     }
 }
 
@@ -157,12 +115,12 @@ impl StageRunner for Caching {
         let inner = Arc::clone(&self.0);
         async move {
             let (run, name, needs) = (request.run.clone(), stage_name(&request.table), names(&request));
-            inner.begin(&run);
+            inner.published.begin(&run, || inner.config.machine.published(&run));
             let report = match request.cache.clone() {
                 Some(asked) if inner.config.mode != Mode::Off => inner.run(request, asked, output, interrupt).await,
                 _ => inner.work.run(request, output, interrupt).await,
             };
-            inner.remember(&run, &name, &needs, &report.artifacts);
+            inner.published.remember(&run, &name, &needs, &report.artifacts);
             report
         }
         .boxed()
@@ -177,23 +135,36 @@ impl Inner {
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> AttemptReport {
+        let takes = asked.take && self.config.mode != Mode::Refresh;
         let looked_up = {
             let (inner, request) = (Arc::clone(self), request.clone());
-            off_thread(move || inner.look_up(&request)).await
+            off_thread(move || inner.look_up(&request, takes)).await
         };
-        let LookedUp { keyed, found, declared } = match looked_up {
+        let (keyed, found) = match looked_up {
             Ok(looked_up) => looked_up,
+            Err(error) => return self.without(error, request, output, interrupt).await,
+        };
+        let found = match found {
+            Ok(None) if takes => self.find_elsewhere(&request, &keyed, &output, interrupt.clone()).await,
+            Ok(found) => found,
             Err(error) => {
-                say(&output, format!("not cached: {error}")).await;
-                return self.work.run(request, output, interrupt).await;
+                say(&output, format!("its result was in the cache, and can't be used: {error}")).await;
+                None
             }
         };
-        match found {
-            Ok(Some(entry)) => return self.give_back(&keyed.key, entry, &output).await,
-            Ok(None) => {}
-            Err(error) => say(&output, format!("its result was in the cache, and can't be used: {error}")).await,
+        if let Some((key, entry)) = found {
+            return self.give_back(&key, entry, &output).await;
         }
-        output.cache(keyed.key.to_string(), None).await;
+        let declared = {
+            let (inner, request, keyed) = (Arc::clone(self), request.clone(), Arc::clone(&keyed));
+            off_thread(move || inner.declare(&request, &keyed)).await
+        };
+        let declared = match declared {
+            Ok(declared) => declared,
+            Err(error) => return self.without(error, request, output, interrupt).await,
+        };
+        let (tier, key) = keyed.own().clone();
+        output.cache(key.to_string(), None).await;
         let is_confined = declared.is_some() && self.config.sandboxed && !request.permissions.process.is_empty();
         if declared.is_none() {
             let text = format!("its inputs lie in more than {COVER} places: nothing keeps it from reading others");
@@ -207,9 +178,11 @@ impl Inner {
         let mut report = self.work.run(request, tapped, interrupt).await;
         if keeps && report.end == AttemptEnd::Succeeded {
             let (inner, kept) = (Arc::clone(self), report.clone());
-            let keeping = off_thread(move || inner.keep(&asking, &keyed, &kept, &recorder)).await;
-            if let Err(error) = keeping {
-                say(&output, format!("its result is not kept: {error}")).await;
+            let kept = off_thread(move || inner.keep(&asking, &keyed, &kept, &recorder)).await;
+            match (kept, &self.config.shared) {
+                (Ok(()), Some(shared)) => shared.give(&tier, key, &self.store),
+                (Ok(()), None) => {}
+                (Err(error), _) => say(&output, format!("its result is not kept: {error}")).await,
             }
         } else if let AttemptEnd::Unsuccessful(_, failure) = &mut report.end
             && is_confined
@@ -219,26 +192,88 @@ impl Inner {
         report
     }
 
-    /// The key, and the result if there is one and all of it could be given back.
-    fn look_up(&self, request: &AttemptRequest) -> io::Result<LookedUp> {
+    /// The attempt, with no key for its result.
+    async fn without(
+        &self,
+        error: io::Error,
+        request: AttemptRequest,
+        output: AttemptOutput,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> AttemptReport {
+        say(&output, format!("not cached: {error}")).await;
+        self.work.run(request, output, interrupt).await
+    }
+
+    /// The key, and the result if there is one on this machine and all of it could be given back. An inner error: it
+    /// was there, and can't be used.
+    fn look_up(&self, request: &AttemptRequest, takes: bool) -> io::Result<(Arc<Keyed>, io::Result<Option<Found>>)> {
         let keyed = self.keyed(request)?;
-        let takes = self.config.mode != Mode::Refresh && request.cache.as_ref().is_some_and(|asked| asked.take);
-        let found = match self.store.find(&keyed.key).filter(|_| takes) {
-            Some(entry) => self.restore(request, &keyed, &entry).map(|()| Some(entry)),
-            None => Ok(None),
+        let known = keyed.keys.iter().filter(|_| takes);
+        let found = known.map(|(_, key)| key).find_map(|key| Some((*key, self.store.find(key)?)));
+        let found = found.map(|(key, entry)| self.restore(request, &keyed, &key, &entry).map(|()| (key, entry)));
+        Ok((Arc::new(keyed), found.transpose()))
+    }
+
+    /// A result that another machine has made, put in place.
+    async fn find_elsewhere(
+        self: &Arc<Self>,
+        request: &AttemptRequest,
+        keyed: &Arc<Keyed>,
+        output: &AttemptOutput,
+        mut interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> Option<Found> {
+        let shared = self.config.shared.as_ref()?;
+        let answer = tokio::select! {
+            answer = shared.take(&keyed.keys, &self.store) => answer,
+            // Whoever wants the run to end waits for no cache.
+            _ = interrupt.wait_for(Option::is_some) => Answer::Nothing,
         };
-        let mut declared = None;
-        if !matches!(found, Ok(Some(_))) {
-            if found.is_err() {
-                self.store.forget(&keyed.key);
+        let (tier, key, entry) = match answer {
+            Answer::Found(tier, key, entry) => (tier, key, Arc::new(entry)),
+            Answer::Nothing => return None,
+            Answer::Damaged(why) => {
+                say(output, format!("its result in the shared cache can't be used: {why}")).await;
+                return None;
             }
-            declared = self.workspace().cover(&keyed.files, COVER)?;
-            let mut manifest = keyed.manifest.clone();
-            manifest.name_files(&keyed.files);
-            manifest.previous = self.store.latest(&request.pipeline, &request.stage_id).filter(|key| *key != keyed.key);
-            self.store.note(&keyed.key, &manifest)?;
+            Answer::GivenUp(why) => {
+                say(output, format!("this run goes on without the shared cache: {why}")).await;
+                return None;
+            }
+        };
+        let restored = {
+            let (inner, request, keyed, entry) =
+                (Arc::clone(self), request.clone(), Arc::clone(keyed), Arc::clone(&entry));
+            off_thread(move || {
+                inner.restore(&request, &keyed, &key, &entry)?;
+                inner.note(&request, &keyed, &key)?;
+                inner.store.set_latest(&request.pipeline, &request.stage_id, &key)
+            })
+        };
+        match restored.await {
+            Ok(()) => {
+                say(output, format!("its result comes from the shared cache, tier `{}`", tier.name())).await;
+                Some((key, Arc::unwrap_or_clone(entry)))
+            }
+            Err(error) => {
+                say(output, format!("its result in the shared cache can't be used: {error}")).await;
+                None
+            }
         }
-        Ok(LookedUp { keyed, found, declared })
+    }
+
+    /// Before the work is done: notes what its result depends on. The globs of what the stage may read to do it; none
+    /// when they are too many.
+    fn declare(&self, request: &AttemptRequest, keyed: &Keyed) -> io::Result<Option<Vec<String>>> {
+        self.note(request, keyed, &keyed.own().1)?;
+        self.workspace().cover(&keyed.files, COVER)
+    }
+
+    /// For explanations.
+    fn note(&self, request: &AttemptRequest, keyed: &Keyed, key: &Digest) -> io::Result<()> {
+        let mut manifest = keyed.manifest.clone();
+        manifest.name_files(&keyed.files);
+        manifest.previous = self.store.latest(&request.pipeline, &request.stage_id).filter(|latest| latest != key);
+        self.store.note(key, &manifest)
     }
 
     fn workspace(&self) -> Workspace<'_> {
@@ -262,7 +297,7 @@ impl Inner {
         let files = self.inputs(&named)?;
         let variables = self.config.machine.variables(&request.permissions);
         let tools = self.tools(request)?;
-        let artifacts = self.artifacts_before(&request.run, &names(request));
+        let artifacts = self.published.before(&request.run, &names(request));
         let around = Around {
             sandboxed: self.config.sandboxed,
             variables: &variables,
@@ -271,7 +306,12 @@ impl Inner {
             files: &files,
         };
         let manifest = Manifest::of(request, &around);
-        Ok(Keyed { key: manifest.key(), manifest, files, named })
+        let of_all = manifest.key();
+        let keys = self.config.tier.sources().into_iter().map(|tier| {
+            let key = tier.key(&of_all);
+            (tier, key)
+        });
+        Ok(Keyed { keys: keys.collect(), manifest, files, named })
     }
 
     /// What the stage declares, as far as it may read it, without what it makes itself.
@@ -310,35 +350,6 @@ impl Inner {
         Ok(digests)
     }
 
-    /// Before the first stage of a run does anything, whether it is cached or not.
-    fn begin(&self, run: &RunId) {
-        let mut runs = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.entry(run.clone()).or_insert_with(|| {
-            // A run that goes on in another process has published before. What can't be read can't be fetched either.
-            let earlier = self.config.machine.published(run).unwrap_or_default().into_iter();
-            let earlier = earlier.map(|artifact| (artifact.name, artifact.digest)).collect();
-            Published { earlier, by_stage: HashMap::new() }
-        });
-    }
-
-    /// What the stages before have published: all that a stage may count on being there.
-    fn artifacts_before(&self, run: &RunId, needs: &[String]) -> Artifacts {
-        let runs = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Published { earlier, by_stage }) = runs.get(run) else { return Artifacts::new() };
-        let before = needs.iter().filter_map(|need| by_stage.get(need));
-        std::iter::once(earlier).chain(before).flatten().map(|(name, digest)| (name.clone(), digest.clone())).collect()
-    }
-
-    fn remember(&self, run: &RunId, name: &str, needs: &[String], own: &[Artifact]) {
-        let mut all = self.artifacts_before(run, needs);
-        all.extend(own.iter().map(|artifact| (artifact.name.clone(), artifact.digest.clone())));
-        let mut runs = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(published) = runs.get_mut(run).filter(|_| !all.is_empty()) {
-            // Cells of a matrix share a name.
-            published.by_stage.entry(name.to_owned()).or_default().extend(all);
-        }
-    }
-
     async fn give_back(&self, key: &Digest, entry: Entry, output: &AttemptOutput) -> AttemptReport {
         if let Some(said) = &entry.said
             && let Err(error) = said::repeat(&self.store.blob(said), output).await
@@ -350,7 +361,17 @@ impl Inner {
         AttemptReport { end: AttemptEnd::Succeeded, outputs, artifacts, release: None }
     }
 
-    fn restore(&self, request: &AttemptRequest, keyed: &Keyed, entry: &Entry) -> io::Result<()> {
+    /// Puts all of a result in place; one that can't be is forgotten.
+    fn restore(&self, request: &AttemptRequest, keyed: &Keyed, key: &Digest, entry: &Entry) -> io::Result<()> {
+        let restored = self.put_in_place(request, keyed, entry);
+        match &restored {
+            Ok(()) => self.store.touch(key),
+            Err(_) => self.store.forget(key),
+        }
+        restored
+    }
+
+    fn put_in_place(&self, request: &AttemptRequest, keyed: &Keyed, entry: &Entry) -> io::Result<()> {
         let allowed = Allowed { outputs: &keyed.named.outputs, writes: &keyed.named.writes };
         if let Some(said) = &entry.said
             && !self.store.blob(said).is_file()
@@ -363,7 +384,6 @@ impl Inner {
                 Digest::parse(&artifact.digest).ok_or_else(|| io::Error::other("an artifact has no digest"))?;
             self.config.machine.publish(&request.run, &request.stage_id, artifact, &self.store.blob(&digest))?;
         }
-        self.store.touch(&keyed.key);
         Ok(())
     }
 
@@ -410,8 +430,9 @@ impl Inner {
             artifacts: report.artifacts.clone(),
             said,
         };
-        self.store.set_latest(&request.pipeline, &request.stage_id, &keyed.key)?;
-        self.store.keep(&keyed.key, &entry)
+        let (_, key) = keyed.own();
+        self.store.set_latest(&request.pipeline, &request.stage_id, key)?;
+        self.store.keep(key, &entry)
     }
 }
 

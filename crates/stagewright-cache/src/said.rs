@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use crate::digest::Digest;
 
 /// A stage that says more is not cached: to say it again would take as long as to do it.
-const MOST: u64 = 64 << 20;
+pub(crate) const MOST: u64 = 64 << 20;
 
 /// Lines that are said at a time.
 const BATCH: usize = 512;

@@ -61,6 +61,10 @@ impl Store {
         Store { root: root.to_owned() }
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A result; a damaged one counts as none.
     pub(crate) fn find(&self, key: &Digest) -> Option<Entry> {
         read_json(&self.entry(key))
@@ -106,13 +110,17 @@ impl Store {
 
     /// Takes in a file, which must have the digest; nothing is copied when its content is there, and sound.
     pub(crate) fn take_in(&self, digest: &Digest, source: &Path) -> io::Result<()> {
-        let place = self.blob(digest);
-        if Digest::of_file(&place).is_ok_and(|there| there == *digest) {
+        if Digest::of_file(&self.blob(digest)).is_ok_and(|there| there == *digest) {
             return Ok(());
         }
-        write(&place, |draft| match copy(&mut File::open(source)?, draft)? {
+        self.take_in_from(digest, &mut File::open(source)?)
+    }
+
+    /// Takes in all that `source` gives, which must have the digest.
+    pub(crate) fn take_in_from(&self, digest: &Digest, source: &mut impl io::Read) -> io::Result<()> {
+        write(&self.blob(digest), |draft| match copy(source, draft)? {
             copied if copied == *digest => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a file changed while it was kept")),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "its content is not what its digest says")),
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use stagewright_model::{Change, Plan};
+use stagewright_model::{Change, OperatorPolicy, Plan};
 use stagewright_plugin_host::DEFAULT_BOUNDS;
 
 use crate::args::Global;
@@ -13,7 +13,7 @@ use crate::lock_file::{self, Compared};
 use crate::policy;
 use crate::repository::{PipelineFile, Repository};
 
-/// Refuses a run, or makes its plan what it is under the policy.
+/// Refuses a run, or makes its plan what it is under the policy, which it gives back.
 pub(crate) fn admit(
     global: &Global,
     repository: &Repository,
@@ -21,7 +21,7 @@ pub(crate) fn admit(
     file: &PipelineFile,
     plan: &mut Plan,
     locked: bool,
-) -> Result<(), CommandError> {
+) -> Result<Option<OperatorPolicy>, CommandError> {
     let policy = policy::read(global, repository)?;
     let plugins = host.describe_all(plan)?;
     if let Some(policy) = &policy {
@@ -43,7 +43,7 @@ pub(crate) fn admit(
     if let Some(policy) = &policy {
         policy.impose(plan, &DEFAULT_BOUNDS);
     }
-    Ok(())
+    Ok(policy)
 }
 
 fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result<(), CommandError> {

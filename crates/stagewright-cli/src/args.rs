@@ -159,6 +159,13 @@ pub(crate) struct DriveArgs {
     /// What to do about results of earlier runs
     #[arg(long, value_enum, default_value_t = CacheMode::Use, env = "STAGEWRIGHT_CACHE")]
     pub(crate) cache: CacheMode,
+    /// Share results with other machines: a folder, s3://BUCKET/PREFIX, or an http or https URL; `off` for none
+    #[arg(long, value_name = "ADDRESS", env = "STAGEWRIGHT_SHARED_CACHE")]
+    pub(crate) shared_cache: Option<String>,
+    /// Who takes this run's results: `trusted` for everybody, or a name for runs of that name, which take trusted ones
+    /// too [default: results are shared with nobody, and trusted ones taken]
+    #[arg(long, value_name = "TIER", env = "STAGEWRIGHT_CACHE_TIER")]
+    pub(crate) cache_tier: Option<String>,
     /// Refuse to run what may do more than stagewright.lock says, or has other plugins
     #[arg(long, env = "STAGEWRIGHT_LOCKED", value_parser = FalseyValueParser::new())]
     pub(crate) locked: bool,

@@ -1,19 +1,27 @@
 //! The cache of one repository, put before the plugin host.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use stagewright_cache::{CacheConfig, Caching, Machine, Mode};
+use stagewright_cache::{CacheConfig, Caching, Machine, Mode, Shared, Tier};
 use stagewright_engine::{Artifact, RunId, StageRunner};
-use stagewright_model::{Permissions, ProcessRule};
+use stagewright_model::{OperatorPolicy, Permissions, ProcessRule, Said};
 use stagewright_plugin_host::{ArtifactFolder, PluginHost};
 use stagewright_process::sandbox::Provision;
 use stagewright_process::which;
 
-use crate::args::CacheMode;
+use crate::args::{CacheMode, DriveArgs};
+use crate::error::CommandError;
 use crate::repository::Repository;
+
+/// For no shared cache, where there would be one.
+const OFF: &str = "off";
+
+/// Nobody wonders what takes so long.
+const UNNOTICED: Duration = Duration::from_secs(1);
 
 /// Inherited by every program, and known by what is found there: the programs themselves.
 const PLACES: [&str; 2] = ["PATH", "HOME"];
@@ -23,8 +31,63 @@ pub(crate) fn folder(repository: &Repository) -> PathBuf {
     repository.state.join("cache/results")
 }
 
+/// How a run uses results.
+pub(crate) struct CacheUse {
+    mode: Mode,
+    tier: Tier,
+    shared: Option<Shared>,
+}
+
+impl CacheUse {
+    /// As the policy says, and as the command line says where the policy is silent.
+    pub(crate) fn of(
+        policy: Option<&OperatorPolicy>,
+        args: &DriveArgs,
+        repository: &Repository,
+    ) -> Result<CacheUse, CommandError> {
+        let tier = decided("--cache-tier", args.cache_tier.as_ref(), policy, |policy| policy.cache_tier.as_ref())?;
+        let tier = tier.map(|tier| Tier::named(&tier)).transpose().map_err(|error| {
+            CommandError::usage(error.to_string()).hint("as in --cache-tier trusted, or --cache-tier pr-12")
+        })?;
+        let is_off = |address: &&String| address.is_empty() || *address == OFF;
+        let shared = match args.shared_cache.as_ref().filter(is_off) {
+            Some(_) => None,
+            None => {
+                decided("--shared-cache", args.shared_cache.as_ref(), policy, |policy| policy.shared_cache.as_ref())?
+            }
+        };
+        // Who takes them has to be said before any are put where others find them.
+        let opened = shared.map(|address| Shared::open(&address, &repository.environment, tier.is_some())).transpose();
+        let shared = opened.map_err(|error| CommandError::usage(error.to_string()).hint(error.help))?;
+        let mode = match args.cache {
+            CacheMode::Use => Mode::Use,
+            CacheMode::Read => Mode::Read,
+            CacheMode::Refresh => Mode::Refresh,
+            CacheMode::Off => Mode::Off,
+        };
+        Ok(CacheUse { mode, tier: tier.unwrap_or_default(), shared })
+    }
+}
+
+/// What the operator has decided can't be decided otherwise by who starts a run.
+fn decided(
+    flag: &str,
+    given: Option<&String>,
+    policy: Option<&OperatorPolicy>,
+    of: fn(&OperatorPolicy) -> Option<&Said>,
+) -> Result<Option<String>, CommandError> {
+    let Some((policy, said)) = policy.and_then(|policy| Some((policy, of(policy)?))) else { return Ok(given.cloned()) };
+    match given {
+        Some(given) if *given != said.text => {
+            Err(CommandError::not_ready(format!("{flag} is `{given}`, and the policy says `{}`", said.text))
+                .hint(format!("{}:{} decides it for this machine: leave {flag} out", policy.file, said.line)))
+        }
+        _ => Ok(Some(said.text.clone())),
+    }
+}
+
 /// A runner that takes results from the cache. `sandboxed`: whether programs are confined.
-pub(crate) fn caching(repository: &Repository, plugins: &PluginHost, sandboxed: bool, mode: CacheMode) -> Caching {
+pub(crate) fn caching(repository: &Repository, plugins: &PluginHost, sandboxed: bool, used: CacheUse) -> Caching {
     let machine = ThisMachine {
         plugins: plugins.clone(),
         environment: repository.environment.clone(),
@@ -36,16 +99,32 @@ pub(crate) fn caching(repository: &Repository, plugins: &PluginHost, sandboxed: 
         workspace: repository.root.clone(),
         reserved: repository.reserved(),
         sandboxed,
-        mode: match mode {
-            CacheMode::Use => Mode::Use,
-            CacheMode::Read => Mode::Read,
-            CacheMode::Refresh => Mode::Refresh,
-            CacheMode::Off => Mode::Off,
-        },
+        mode: used.mode,
+        tier: used.tier,
+        shared: used.shared,
         machine: Arc::new(machine),
     };
     let work: Arc<dyn StageRunner> = Arc::new(plugins.clone());
     Caching::new(config, work)
+}
+
+/// Waits until results are where other machines find them. The run is over: Ctrl-C leaves the rest unsent.
+pub(crate) async fn settle(caching: &Caching) {
+    let mut settling = std::pin::pin!(caching.settle());
+    let sent = tokio::select! {
+        sent = &mut settling => sent,
+        () = tokio::time::sleep(UNNOTICED) => {
+            let _ = writeln!(std::io::stderr(), "sending results to the shared cache; Ctrl-C leaves them unsent");
+            tokio::select! {
+                sent = &mut settling => sent,
+                _ = tokio::signal::ctrl_c() => return,
+            }
+        }
+    };
+    if let Some(why) = sent.error {
+        let what = if sent.failed == 1 { "a result was".to_owned() } else { format!("{} results were", sent.failed) };
+        let _ = writeln!(std::io::stderr(), "warning: {what} not put into the shared cache: {why}");
+    }
 }
 
 struct ThisMachine {

@@ -20,7 +20,7 @@ use crate::command::history::exit_of;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::Repository;
-use crate::{screen, signals};
+use crate::{cache, screen, signals};
 
 /// Wishes that may wait for the loop. A rehearsal answers a gate with as many approvals as it takes at once.
 const CONTROL_BOUND: usize = 1024;
@@ -111,12 +111,13 @@ async fn drive_run(
         control: wishes,
     };
     let result = drive(run.scheduler, ports, run.first).await;
+    watching.abort();
+    cache::settle(&run.runner).await;
     // What isn't written down of files is read again.
     if let Err(error) = run.runner.save() {
         tracing::warn!(%error, "what was learned of files is not kept");
     }
     polling.abort();
-    watching.abort();
     screen.settle();
     drop(run.lease);
     result.map_err(|error| match error {

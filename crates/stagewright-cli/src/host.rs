@@ -19,8 +19,7 @@ use stagewright_plugin_host::{
 use stagewright_process::sandbox::{Missing, Need, missing};
 use tokio::runtime::Runtime;
 
-use crate::args::CacheMode;
-use crate::cache;
+use crate::cache::{self, CacheUse};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::package_hosts::package_hosts;
@@ -112,8 +111,8 @@ impl Host {
     }
 
     /// For the engine.
-    pub(crate) fn runner(&self, repository: &Repository, mode: CacheMode) -> Caching {
-        cache::caching(repository, &self.plugins, self.unsandboxed.is_none(), mode)
+    pub(crate) fn runner(&self, repository: &Repository, used: CacheUse) -> Caching {
+        cache::caching(repository, &self.plugins, self.unsandboxed.is_none(), used)
     }
 
     /// Every stage's plugin, by plan index. A plugin is asked once, and a native library never: asking is running it.

@@ -32,7 +32,7 @@ pub use plan::{
     Backoff, CacheUse, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan,
     PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
 };
-pub use policy::OperatorPolicy;
+pub use policy::{OperatorPolicy, Said};
 pub use read::PluginNames;
 pub use secret::{BadSecretFrom, SecretFrom, SecretGrant, SecretHolder, SecretReach, SecretUse, hosts_admit};
 pub use shape::{duration, json_schema};

@@ -25,8 +25,21 @@ pub struct OperatorPolicy {
     /// By the plugin's name or digest; a key that is there replaces the general one.
     pub(crate) plugins: BTreeMap<String, Ceiling>,
     pub(crate) bounds: Bounds,
+    /// Where the results are that machines share.
+    pub shared_cache: Option<Said>,
+    /// Who takes the results of runs.
+    pub cache_tier: Option<Said>,
     /// Of the keys of `limits`.
     pub(crate) lines: BTreeMap<String, usize>,
+}
+
+/// A text of the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// 1-based.
+    pub line: usize,
+    /// As it stands there.
+    pub text: String,
 }
 
 /// Permissions that are bounded; what isn't there is not.

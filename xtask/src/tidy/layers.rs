@@ -37,7 +37,7 @@ const PLUGIN_ARROWS: &[&str] = &["stagewright-sdk"];
 
 /// Heavy libraries and those that open an authority: each is behind the crates named here, and nobody else names it or
 /// reaches it in another way.
-const OWNERS: [(&str, &[&str]); 13] = [
+const OWNERS: [(&str, &[&str]); 14] = [
     ("age", &["stagewright-secrets"]),
     ("aws-sigv4", &["stagewright-secrets"]),
     ("cap-std", &["stagewright-cache", "stagewright-plugin-host"]),
@@ -46,8 +46,9 @@ const OWNERS: [(&str, &[&str]); 13] = [
     ("git2", &["stagewright-cli"]),
     ("indicatif", &["stagewright-report"]),
     ("libloading", &["stagewright-plugin-host"]),
+    ("object_store", &["stagewright-cache"]),
     ("oci-client", &["stagewright-plugin-host"]),
-    ("reqwest", &["stagewright-plugin-host", "stagewright-secrets"]),
+    ("reqwest", &["stagewright-cache", "stagewright-plugin-host", "stagewright-secrets"]),
     ("rusqlite", &["stagewright-store"]),
     (
         "tokio",

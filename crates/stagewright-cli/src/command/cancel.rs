@@ -39,8 +39,16 @@ pub(crate) fn cancel(
         }
         RunState::Waiting => drop(store.request_cancel(&run, &reason)?),
     }
-    let drive =
-        DriveArgs { jobs: None, format: Format::Text, junit: None, wait: false, cache: CacheMode::Off, locked: false };
+    let drive = DriveArgs {
+        jobs: None,
+        format: Format::Text,
+        junit: None,
+        wait: false,
+        cache: CacheMode::Off,
+        shared_cache: None,
+        cache_tier: None,
+        locked: false,
+    };
     let wanted = Wanted { reason: "to be cancelled", from: &[], accept_changes: true };
     match go_on(global, repository, &drive, store, run, &wanted)? {
         Exit::Cancelled => Ok(Exit::Success),

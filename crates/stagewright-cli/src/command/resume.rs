@@ -9,6 +9,7 @@ use stagewright_store::Store;
 
 use crate::admission::admit;
 use crate::args::{DriveArgs, Global, ResumeArgs};
+use crate::cache::CacheUse;
 use crate::command::rollback::without_conditions;
 use crate::command::run::jobs;
 use crate::conduct::{Run, conduct};
@@ -57,7 +58,8 @@ pub(crate) fn go_on(
     let from = select::named(&plan, "--from", wanted.from)?;
     refuse_finished(&id, &past, !from.is_empty())?;
     let host = Host::open(repository, &plan)?;
-    admit(global, repository, &host, &file, &mut plan, drive.locked)?;
+    let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
+    let cache = CacheUse::of(policy.as_ref(), drive, repository)?;
     host.check(&file, &plan, &BTreeMap::new())?;
     let plugins = host.facts(&plan)?;
     let git = source::read(&repository.root);
@@ -85,7 +87,7 @@ pub(crate) fn go_on(
         first: Input::Resume { reason: wanted.reason.to_owned(), from, changed },
         id,
         scheduler,
-        runner: host.runner(repository, drive.cache),
+        runner: host.runner(repository, cache),
         store,
         lease,
         rehearsal: record.rehearsal,

@@ -13,6 +13,7 @@ use stagewright_store::{RunRecord, Store};
 
 use crate::admission::admit;
 use crate::args::{DriveArgs, Global, RerunArgs, RunArgs};
+use crate::cache::CacheUse;
 use crate::clock::{SystemClock, compact};
 use crate::command::decide::user;
 use crate::conduct::{Run, conduct};
@@ -122,7 +123,8 @@ pub(crate) fn start(
     if let (Json::Object(fields), Some(missing)) = (&mut source, host.unsandboxed()) {
         fields.insert("unsandboxed".to_owned(), missing.what.clone().into());
     }
-    admit(global, repository, &host, &file, &mut plan, drive.locked)?;
+    let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
+    let cache = CacheUse::of(policy.as_ref(), drive, repository)?;
     host.check(&file, &plan, &left_out)?;
     let plugins = host.facts(&plan)?;
     let mut store = Store::open(&repository.state)?;
@@ -144,7 +146,7 @@ pub(crate) fn start(
         first: Input::Start(id.clone()),
         id,
         scheduler: Scheduler::new(Arc::new(plan), values, jobs(drive)),
-        runner: host.runner(repository, drive.cache),
+        runner: host.runner(repository, cache),
         store,
         lease,
         rehearsal,

@@ -10,7 +10,7 @@ use super::stage::bounds;
 use crate::diagnostic::{Diagnostics, Report};
 use crate::grants::Permission;
 use crate::plan::{SourceSpan, Stage, StageKind};
-use crate::policy::{Ceiling, OperatorPolicy, Rule};
+use crate::policy::{Ceiling, OperatorPolicy, Rule, Said};
 use crate::shape;
 
 impl OperatorPolicy {
@@ -36,6 +36,8 @@ fn read(file_name: &str, text: &str, report: &mut Report) -> Option<OperatorPoli
     let ceiling = |fields: Fields<'_>| -> Ceiling {
         Permission::ALL.into_iter().filter_map(|kind| Some((kind, rule(fields, kind.key())?))).collect()
     };
+    let cache = file.table("cache");
+    let said = |key: &str| cache.text(key).map(|text| Said { line: line_of(cache, key), text: text.value.to_owned() });
     let plugins = file.table("plugins").entries().into_iter();
     let limits = file.table("limits");
     Some(OperatorPolicy {
@@ -47,6 +49,8 @@ fn read(file_name: &str, text: &str, report: &mut Report) -> Option<OperatorPoli
         general: ceiling(file.table("permissions")),
         plugins: plugins.map(|(name, value)| (name.value.to_owned(), ceiling(Fields::of(value)))).collect(),
         bounds: bounds(limits),
+        shared_cache: said("shared"),
+        cache_tier: said("tier"),
         lines: limits
             .entries()
             .into_iter()

@@ -24,7 +24,13 @@ pub(crate) static POLICY: Table = closed(&[
         "The most that a stage may be granted; a missing key bounds nothing.",
     ),
     key("limits", Shape::Table(&BOUNDS), "The most that a stage may use up."),
+    key("cache", Shape::Table(&CACHE), "Results that machines share, whatever the command line says."),
     key("plugins", Shape::Table(&PLUGINS), "What holds for one plugin, by name or digest, instead of the general."),
+]);
+
+static CACHE: Table = closed(&[
+    key("shared", Shape::Text(Format::Plain), "A folder, `s3://BUCKET/PREFIX`, or an http or https URL."),
+    key("tier", Shape::Text(Format::Plain), "Who takes the results of runs here: `trusted` for everybody, or a name."),
 ]);
 
 static PLUGINS: Table = open(&Others { what: "a plugin", rule: NameRule::Any, shape: Shape::Table(&PERMISSIONS) });

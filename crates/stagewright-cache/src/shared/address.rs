@@ -1,0 +1,113 @@
+//! From an address to a client of what is there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::http::HttpBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+
+/// Of a server that is there.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Between two parts of an answer.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// For a request that fails and may be made again.
+const RETRIES: usize = 2;
+
+/// Holds the token that an `http` or `https` cache wants.
+const TOKEN: &str = "STAGEWRIGHT_SHARED_CACHE_TOKEN";
+
+/// An address that can't be one of a shared cache.
+#[derive(Debug, thiserror::Error)]
+#[error("`{address}` can't be a shared cache: {why}")]
+pub struct BadAddress {
+    /// As given, without what may be confidential.
+    pub address: String,
+    /// What is wrong.
+    pub why: String,
+    /// What to do.
+    pub help: &'static str,
+}
+
+/// What is at the address. Nothing is asked of it yet.
+pub(super) fn open(address: &str, environment: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, BadAddress> {
+    let bad = |why: &str, help| BadAddress { address: without_user(address), why: why.to_owned(), help };
+    let wrong = |error: object_store::Error| BadAddress {
+        address: without_user(address),
+        why: error.to_string(),
+        help: "correct --shared-cache, STAGEWRIGHT_SHARED_CACHE, or `cache.shared` of the policy",
+    };
+    if without_user(address) != address {
+        return Err(bad(
+            "it holds a user's name or password, which would be shown wherever the address is",
+            "take them out; STAGEWRIGHT_SHARED_CACHE_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, hold what \
+             is confidential",
+        ));
+    }
+    let (scheme, rest) = address.split_once("://").unwrap_or(("file", address));
+    match scheme {
+        "file" if !Path::new(rest).is_absolute() => {
+            Err(bad("its path isn't absolute", "name a folder, as in /srv/stagewright-cache"))
+        }
+        "file" => Ok(Arc::new(LocalFileSystem::new_with_prefix(rest).map_err(wrong)?)),
+        "s3" => {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            if bucket.is_empty() {
+                return Err(bad("it names no bucket", "name it, as in s3://bucket/prefix"));
+            }
+            let known = environment.iter().filter_map(|(name, value)| {
+                let name = name.to_ascii_lowercase();
+                let key = name.starts_with("aws_").then(|| name.parse::<AmazonS3ConfigKey>().ok())??;
+                Some((key, value))
+            });
+            let builder = known.fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value));
+            let builder = builder.with_bucket_name(bucket).with_client_options(options(None)?).with_retry(retry());
+            Ok(Arc::new(PrefixStore::new(builder.build().map_err(wrong)?, prefix)))
+        }
+        "http" | "https" => {
+            let client = options(environment.get(TOKEN).map(String::as_str))?;
+            let builder = HttpBuilder::new().with_url(address).with_client_options(client).with_retry(retry());
+            Ok(Arc::new(builder.build().map_err(wrong)?))
+        }
+        _ => Err(bad("there is no such kind", "name a folder, s3://BUCKET/PREFIX, or an http or https URL")),
+    }
+}
+
+fn options(token: Option<&str>) -> Result<ClientOptions, BadAddress> {
+    // Whoever came first has chosen the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // How long all of it may take depends on how large it is, and is for the caller to say.
+    let options = ClientOptions::new().with_connect_timeout(CONNECT).with_read_timeout(SILENCE).with_timeout_disabled();
+    // The operator named the server: whether the way to it needs encryption is theirs to judge.
+    let options = options.with_allow_http(true);
+    let Some(token) = token else { return Ok(options) };
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| BadAddress {
+        address: TOKEN.to_owned(),
+        why: "what it holds can't be a token".to_owned(),
+        help: "set it to the token alone, without line breaks",
+    })?;
+    header.set_sensitive(true);
+    Ok(options.with_default_headers(HeaderMap::from_iter([(AUTHORIZATION, header)])))
+}
+
+fn retry() -> RetryConfig {
+    let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() };
+    RetryConfig { max_retries: RETRIES, retry_timeout: CONNECT, backoff }
+}
+
+/// Without what stands before an `@` of the host.
+fn without_user(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}{path}"),
+        None => address.to_owned(),
+    }
+}

@@ -1,0 +1,182 @@
+//! What comes in from others, and what doesn't.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use object_store::ObjectStoreExt as _;
+use object_store::memory::InMemory;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
+use stagewright_engine::RunId;
+use tempfile::TempDir;
+
+use super::*;
+use crate::tree::{Kind, Node};
+
+/// A machine: its own results, and a place that it shares.
+struct Machine {
+    store: Store,
+    shared: Shared,
+    _folder: TempDir,
+}
+
+impl Machine {
+    fn new(objects: &Arc<InMemory>) -> Machine {
+        let folder = tempfile::tempdir().unwrap();
+        let objects: Arc<dyn ObjectStore> = objects.clone();
+        Machine { store: Store::new(folder.path()), shared: Shared::of(objects, true), _folder: folder }
+    }
+
+    /// Keeps a result with one file.
+    fn keep(&self, key: &Digest, content: &[u8]) -> Entry {
+        let digest = self.store.take_in_bytes(content).unwrap();
+        let entry = Entry {
+            run: RunId("20261121-101500-abcd".into()),
+            outputs: BTreeMap::new(),
+            files: BTreeMap::from([("out/made".to_owned(), Node { kind: Kind::File, digest })]),
+            artifacts: Vec::new(),
+            said: None,
+        };
+        self.store.keep(key, &entry).unwrap();
+        entry
+    }
+
+    async fn give(&self, tier: &Tier, key: Digest) -> Sent {
+        self.shared.give(tier, key, &self.store);
+        self.shared.settle().await
+    }
+}
+
+fn sent(results: u64) -> Sent {
+    Sent { results, ..Sent::default() }
+}
+
+/// The packed result of a key, as it was sent.
+async fn packed(objects: &InMemory, key: &Digest) -> Vec<u8> {
+    objects.get(&place(&Tier::Trusted, key)).await.unwrap().bytes().await.unwrap().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_goes_from_machine_to_machine() {
+    let objects = Arc::new(InMemory::new());
+    let (here, there) = (Machine::new(&objects), Machine::new(&objects));
+    // More than one part.
+    let content: Vec<u8> =
+        (0..3_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let keys = [(Tier::Trusted, Digest::of("key"))];
+    let entry = here.keep(&keys[0].1, &content);
+    assert_eq!(there.shared.take(&keys, &there.store).await, Answer::Nothing);
+    assert_eq!(here.give(&Tier::Trusted, keys[0].1).await, sent(1));
+    let answer = there.shared.take(&keys, &there.store).await;
+    assert_eq!(answer, Answer::Found(Tier::Trusted, keys[0].1, entry.clone()));
+    assert_eq!(there.store.find(&keys[0].1), Some(entry));
+    assert_eq!(fs::read(there.store.blob(&Digest::of(&content))).unwrap(), content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_untrusted_run_writes_nothing_that_a_trusted_one_takes() {
+    let objects = Arc::new(InMemory::new());
+    let (pull_request, main) = (Machine::new(&objects), Machine::new(&objects));
+    let (of_all, tier) = (Digest::of("key"), Tier::named("../trusted").unwrap());
+    let keys = |tier: &Tier| -> Vec<_> {
+        tier.sources().into_iter().map(|source| (source.clone(), source.key(&of_all))).collect()
+    };
+    pull_request.keep(&tier.key(&of_all), b"poison");
+    assert_eq!(pull_request.give(&tier, tier.key(&of_all)).await, sent(1));
+    let placed = place(&tier, &tier.key(&of_all)).to_string();
+    assert!(placed.starts_with("tiers/..%2Ftrusted/") && !placed.contains("/../"), "{placed}");
+    assert_eq!(main.shared.take(&keys(&Tier::Trusted), &main.store).await, Answer::Nothing);
+    // Nor is it one under another name.
+    let bytes = objects.get(&place(&tier, &tier.key(&of_all))).await.unwrap().bytes().await.unwrap();
+    objects.put(&place(&Tier::Trusted, &of_all), bytes.into()).await.unwrap();
+    assert_eq!(
+        main.shared.take(&keys(&Tier::Trusted), &main.store).await,
+        Answer::Damaged("it is another result".into())
+    );
+    // Its own it takes, and a trusted one before that.
+    let other = Machine::new(&objects);
+    objects.delete(&place(&Tier::Trusted, &of_all)).await.unwrap();
+    let answer = other.shared.take(&keys(&tier), &other.store).await;
+    assert!(matches!(&answer, Answer::Found(from, ..) if *from == tier), "{answer:?}");
+    main.keep(&of_all, b"sound");
+    assert_eq!(main.give(&Tier::Trusted, of_all).await, sent(1));
+    let answer = other.shared.take(&keys(&tier), &other.store).await;
+    assert!(matches!(&answer, Answer::Found(Tier::Trusted, ..)), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_what_it_says_is_not_taken() {
+    let objects = Arc::new(InMemory::new());
+    let here = Machine::new(&objects);
+    let key = Digest::of("key");
+    here.keep(&key, b"sound\n");
+    here.give(&Tier::Trusted, key).await;
+    let good = packed(&objects, &key).await;
+    let mut plain = Vec::new();
+    GzDecoder::new(good.as_slice()).read_to_end(&mut plain).unwrap();
+    let altered = |from: &str, to: &str| {
+        let text = String::from_utf8(plain.clone()).unwrap();
+        assert!(text.contains(from), "{text}");
+        let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+        packer.write_all(text.replace(from, to).as_bytes()).unwrap();
+        packer.finish().unwrap()
+    };
+    for (what, bytes) in [
+        ("nothing", Vec::new()),
+        ("half", good[..good.len() / 2].to_vec()),
+        ("an error page", b"<html>".to_vec()),
+        ("other content", altered("sound\n", "SOUND\n")),
+        ("content that is too short", altered(",6]]", ",5]]")),
+        ("content that is too large", altered(",6]]", ",99999999999]]")),
+        ("a run with an escape sequence", altered("20261121-", "\\u001b[2J-")),
+        ("another format", altered("\"format\":1", "\"format\":2")),
+        ("an unnamed content", altered("\"said\":null", &format!("\"said\":{:?}", key.bytes()))),
+    ] {
+        objects.put(&place(&Tier::Trusted, &key), bytes.into()).await.unwrap();
+        let there = Machine::new(&objects);
+        let answer = there.shared.take(&[(Tier::Trusted, key)], &there.store).await;
+        assert!(matches!(answer, Answer::Damaged(_)), "{what}: {answer:?}");
+        assert!(there.store.find(&key).is_none(), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_answer_is_asked_once() {
+    let missing = tempfile::tempdir().unwrap();
+    let shared = Shared::open("http://127.0.0.1:9/cache", &BTreeMap::new(), true).unwrap();
+    let store = Store::new(missing.path());
+    let key = Digest::of("key");
+    let first = shared.take(&[(Tier::Trusted, key)], &store).await;
+    assert!(matches!(first, Answer::GivenUp(_)), "{first:?}");
+    assert_eq!(shared.take(&[(Tier::Trusted, key)], &store).await, Answer::Nothing);
+    shared.give(&Tier::Trusted, key, &store);
+    let Sent { results, failed, error } = shared.settle().await;
+    assert_eq!((results, failed), (0, 1), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_answers_too_slowly_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ThrottleConfig { wait_get_per_call: Duration::from_secs(3600), ..ThrottleConfig::default() };
+    let shared = Shared::of(Arc::new(ThrottledStore::new(InMemory::new(), config)), true);
+    let answer = shared.take(&[(Tier::Trusted, Digest::of("key"))], &Store::new(folder.path())).await;
+    assert_eq!(answer, Answer::GivenUp("it is too slow".into()));
+}
+
+#[test]
+fn an_address_says_what_is_wrong_with_it() {
+    let refused = |address: &str| {
+        let BadAddress { address, why, .. } = Shared::open(address, &BTreeMap::new(), true).unwrap_err();
+        format!("{address}: {why}")
+    };
+    assert_eq!(refused("cache"), "cache: its path isn't absolute");
+    assert_eq!(refused("ftp://host/x"), "ftp://host/x: there is no such kind");
+    assert_eq!(refused("s3:///x"), "s3:///x: it names no bucket");
+    assert!(refused("/nowhere/at/all").contains("/nowhere/at/all: "));
+    assert!(refused("https://me:secret@host/x").starts_with("https://host/x: it holds a user's name"));
+}

@@ -1,0 +1,95 @@
+//! A result on its way, as bytes; for threads that may wait.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use bytes::buf::Reader;
+use bytes::{Buf as _, Bytes};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use object_store::path::Path as Place;
+use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{allowance, failed, slow};
+
+/// What is sent in one request; larger files go in parts of it, bytes. S3 wants 5 MiB at least.
+const PART: u64 = 8 << 20;
+
+/// What is sent in one request to a server that knows no parts, bytes: it is held in memory.
+const WHOLE: u64 = 256 << 20;
+
+/// What comes in.
+pub(super) struct Incoming {
+    stream: BoxStream<'static, object_store::Result<Bytes>>,
+    chunk: Reader<Bytes>,
+    /// When all of it must be here.
+    deadline: Instant,
+    runtime: Handle,
+}
+
+impl Incoming {
+    pub(super) fn new(
+        stream: BoxStream<'static, object_store::Result<Bytes>>,
+        deadline: Instant,
+        runtime: Handle,
+    ) -> Incoming {
+        Incoming { stream, chunk: Bytes::new().reader(), deadline, runtime }
+    }
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.get_ref().is_empty() {
+            let next = self.runtime.block_on(timeout_at(self.deadline, self.stream.next()));
+            match next.map_err(|_| slow())? {
+                Some(chunk) => self.chunk = chunk.map_err(|error| failed(&error))?.reader(),
+                None => return Ok(0),
+            }
+        }
+        self.chunk.read(buffer)
+    }
+}
+
+/// Sends a file.
+pub(super) fn send(objects: &dyn ObjectStore, place: &Place, file: File, runtime: &Handle) -> io::Result<()> {
+    let size = file.metadata()?.len();
+    runtime.block_on(timeout(allowance(size), upload(objects, place, file, size))).map_err(|_| slow())?
+}
+
+async fn upload(objects: &dyn ObjectStore, place: &Place, mut file: File, size: u64) -> io::Result<()> {
+    if size > PART {
+        match objects.put_multipart(place).await {
+            Ok(parts) => return in_parts(parts, file).await,
+            Err(Error::NotImplemented { .. }) if size <= WHOLE => {}
+            Err(Error::NotImplemented { .. }) => {
+                let text = format!("it is larger than {} MiB, and the server takes no parts", WHOLE >> 20);
+                return Err(io::Error::other(text));
+            }
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    objects.put(place, content.into()).await.map(drop).map_err(|error| failed(&error))
+}
+
+async fn in_parts(mut parts: Box<dyn MultipartUpload>, mut file: File) -> io::Result<()> {
+    let sent = async {
+        loop {
+            let mut part = Vec::new();
+            Read::by_ref(&mut file).take(PART).read_to_end(&mut part)?;
+            if part.is_empty() {
+                return parts.complete().await.map(drop).map_err(|error| failed(&error));
+            }
+            parts.put_part(part.into()).await.map_err(|error| failed(&error))?;
+        }
+    };
+    let sent = sent.await;
+    if sent.is_err() {
+        // What it leaves behind, the server's own rules remove.
+        let _ = parts.abort().await;
+    }
+    sent
+}

@@ -1,0 +1,211 @@
+//! Results that machines share, and a place for them that misbehaves.
+
+mod server;
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use self::server::{Manner, Server};
+use crate::environment::{Ended, TestEnvironment, eventually};
+
+/// A stage that makes `out/made` of `src`.
+const PIPELINE: &str = r#"
+schema = 1
+[pipeline]
+name = "shared"
+
+[stages.make]
+uses = "command"
+with = { run = "cat src/* > out/made; echo making; echo once more >> count/times" }
+inputs = ["src/**"]
+outputs = ["out/**"]
+[stages.make.permissions]
+process = ["sh", "cat"]
+read = ["src"]
+write = ["out", "count"]
+"#;
+
+/// A machine of its own.
+fn machine(settings: &[(&str, &str)]) -> TestEnvironment {
+    let mut environment = TestEnvironment::with_pipeline(PIPELINE);
+    environment.write("src/a", "one\n");
+    settings.iter().for_each(|(name, value)| environment.set(name, value));
+    environment
+}
+
+/// Runs, and says whether the work was done.
+fn works(environment: &TestEnvironment, args: &[&str]) -> (bool, Ended) {
+    let times = || std::fs::read_to_string(environment.root().join("count/times")).unwrap_or_default().lines().count();
+    let before = times();
+    let ended = environment.run(&[&["run"], args].concat()).exits(0);
+    assert_eq!(environment.read("out/made"), "one\n");
+    (times() > before, ended)
+}
+
+#[test]
+fn what_one_machine_has_made_another_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = folder.path().display().to_string();
+    let maker = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address), ("STAGEWRIGHT_CACHE_TIER", "trusted")]);
+    assert!(works(&maker, &[]).0);
+    // Nothing but the address is needed to take.
+    let taker = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address)]);
+    let (worked, ended) = works(&taker, &[]);
+    assert!(
+        !worked && ended.stdout.contains("its result comes from the shared cache, tier `trusted`"),
+        "{}",
+        ended.stdout
+    );
+    assert!(ended.stdout.contains("making") && ended.stdout.contains("1 cached"), "{}", ended.stdout);
+    let explained = taker.run(&["explain", "make"]).exits(0).stdout;
+    assert!(explained.contains("did not have to run"), "{explained}");
+    // From then on it is its own.
+    let (worked, ended) = works(&taker, &["--shared-cache", "off"]);
+    assert!(!worked && !ended.stdout.contains("shared cache"), "{}", ended.stdout);
+    // What it makes itself stays with it, since nobody said whose it is.
+    taker.write("src/b", "");
+    assert!(works(&taker, &[]).0);
+    maker.write("src/b", "");
+    assert!(works(&maker, &[]).0);
+}
+
+#[test]
+fn an_untrusted_run_takes_trusted_results_and_gives_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = folder.path().display().to_string();
+    let of = |tier: &str| machine(&[("STAGEWRIGHT_SHARED_CACHE", &address), ("STAGEWRIGHT_CACHE_TIER", tier)]);
+    assert!(works(&of("pr-1"), &[]).0);
+    assert!(!works(&of("pr-1"), &[]).0, "its own");
+    assert!(works(&of("pr-2"), &[]).0, "another's");
+    assert!(works(&of("trusted"), &[]).0, "an untrusted one");
+    assert!(!works(&of("pr-3"), &[]).0, "a trusted one");
+    // The same holds for results on one machine.
+    let runner = machine(&[]);
+    assert!(works(&runner, &["--cache-tier", "pr-1"]).0);
+    assert!(works(&runner, &["--cache-tier", "pr-2"]).0);
+    assert!(works(&runner, &[]).0);
+    assert!(!works(&runner, &["--cache-tier", "pr-3"]).0);
+    assert!(!works(&runner, &["--cache-tier", "trusted"]).0);
+}
+
+#[test]
+fn the_policy_decides() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runner = machine(&[]);
+    let shared = folder.path().display();
+    runner.write("../policy.toml", &format!("schema = 1\n[cache]\nshared = \"{shared}\"\ntier = \"pr-1\"\n"));
+    let policy = runner.root().with_file_name("policy.toml").display().to_string();
+    runner.set("STAGEWRIGHT_POLICY", &policy);
+    for (flag, value) in [("--cache-tier", "trusted"), ("--shared-cache", "/elsewhere")] {
+        let refused = runner.run(&["run", flag, value]).exits(4).stderr;
+        assert!(refused.contains(&format!("{flag} is `{value}`")) && refused.contains("policy.toml:"), "{refused}");
+    }
+    assert!(works(&runner, &[]).0);
+    assert!(folder.path().join("tiers/pr-1").is_dir() && !folder.path().join("trusted").exists());
+}
+
+#[test]
+fn what_cannot_be_a_cache_is_refused_before_anything_runs() {
+    let environment = machine(&[]);
+    for (args, words) in [
+        (["--shared-cache", "results"], "its path isn't absolute"),
+        (["--shared-cache", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--shared-cache", "https://me:hidden@example.org/"], "it holds a user's name"),
+        (["--cache-tier", " "], "can't name a tier"),
+    ] {
+        let refused = environment.run(&[&["run"], args.as_slice()].concat()).exits(2).stderr;
+        assert!(refused.contains(words) && !refused.contains("hidden"), "{refused}");
+    }
+    assert!(!environment.root().join("out").exists());
+}
+
+#[test]
+fn an_http_server_keeps_results_and_gets_the_token() {
+    let server = Server::start();
+    let address = format!("http://{}/results", server.address);
+    let settings = [
+        ("STAGEWRIGHT_SHARED_CACHE", address.as_str()),
+        ("STAGEWRIGHT_CACHE_TIER", "trusted"),
+        ("STAGEWRIGHT_SHARED_CACHE_TOKEN", "the-token"),
+    ];
+    assert!(works(&machine(&settings), &[]).0);
+    let (worked, ended) = works(&machine(&settings), &[]);
+    assert!(!worked, "{}", ended.stdout);
+    let kept = server.kept.lock().unwrap();
+    assert_eq!(
+        kept.files.keys().filter(|path| path.starts_with("/results/trusted/")).count(),
+        1,
+        "{:?}",
+        kept.files.keys()
+    );
+    assert_eq!(kept.authorizations.len(), kept.requests);
+    assert!(kept.authorizations.iter().all(|value| value == "Bearer the-token"), "{:?}", kept.authorizations);
+}
+
+#[test]
+fn a_bucket_gets_signed_requests() {
+    let server = Server::start();
+    let endpoint = format!("http://{}", server.address);
+    let settings = [
+        ("STAGEWRIGHT_SHARED_CACHE", "s3://bucket/some/prefix"),
+        ("STAGEWRIGHT_CACHE_TIER", "feature/x"),
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ACCESS_KEY_ID", "the-key"),
+        ("AWS_SECRET_ACCESS_KEY", "hidden"),
+        ("AWS_REGION", "eu-west-1"),
+    ];
+    assert!(works(&machine(&settings), &[]).0);
+    assert!(!works(&machine(&settings), &[]).0);
+    let kept = server.kept.lock().unwrap();
+    let placed = |path: &&String| path.starts_with("/bucket/some/prefix/tiers/feature%2") && path.ends_with(".gz");
+    assert_eq!(kept.files.keys().filter(placed).count(), 1, "{:?}", kept.files.keys());
+    let signed =
+        |value: &String| value.starts_with("AWS4-HMAC-SHA256 Credential=the-key/") && value.contains("/eu-west-1/s3/");
+    assert!(kept.authorizations.len() == kept.requests && kept.authorizations.iter().all(signed));
+}
+
+#[test]
+fn a_cache_that_fails_costs_a_run_little_time_and_nothing_else() {
+    let server = Server::start();
+    let address = format!("http://{}/results", server.address);
+    let settings = [("STAGEWRIGHT_SHARED_CACHE", address.as_str()), ("STAGEWRIGHT_CACHE_TIER", "trusted")];
+    assert!(works(&machine(&settings), &[]).0);
+    for (manner, words) in [
+        (Manner::Broken, "this run goes on without the shared cache: "),
+        (Manner::BreaksOff, "this run goes on without the shared cache: "),
+        (Manner::Lies, "its result in the shared cache can't be used: "),
+    ] {
+        server.behaves(manner);
+        let (worked, ended) = works(&machine(&settings), &[]);
+        assert!(worked && ended.stdout.contains(words), "{words}: {}{}", ended.stdout, ended.stderr);
+    }
+    // What was damaged there is mended by the run that did the work.
+    server.behaves(Manner::Works);
+    assert!(!works(&machine(&settings), &[]).0);
+    let nobody = machine(&[("STAGEWRIGHT_SHARED_CACHE", "http://127.0.0.1:9/"), ("STAGEWRIGHT_CACHE_TIER", "trusted")]);
+    let (worked, ended) = works(&nobody, &[]);
+    assert!(
+        worked && ended.stderr.contains("warning: a result was not put into the shared cache: "),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_silent_cache_is_waited_for_once_and_not_by_who_cancels() {
+    let server = Server::start();
+    server.behaves(Manner::Silent);
+    let address = format!("http://{}/results", server.address);
+    let environment = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address)]);
+    let mut run = environment.start(&["run"]);
+    eventually("a request", || (server.requests() > 0).then_some(()));
+    let cancelled = Instant::now();
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert!(cancelled.elapsed() < Duration::from_secs(9), "{:?}", cancelled.elapsed());
+    let two = PIPELINE.to_owned() + &PIPELINE[PIPELINE.find("[stages.make]").unwrap()..].replace("make", "more");
+    environment.write("stagewright.toml", &two);
+    let ended = environment.run(&["run", "--jobs", "1"]).exits(0);
+    assert_eq!(ended.stdout.matches("this run goes on without the shared cache: ").count(), 1, "{}", ended.stdout);
+}
