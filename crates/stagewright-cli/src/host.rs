@@ -16,7 +16,7 @@ use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
     Description, HostConfig, Manifest, PluginError, PluginHost, SandboxConfig, SecretSource,
 };
-use stagewright_process::sandbox::{Missing, Need, missing};
+use stagewright_process::sandbox::{Maker, Missing, Need};
 use tokio::runtime::Runtime;
 
 use crate::cache::{self, CacheUse};
@@ -230,14 +230,14 @@ fn sandbox(repository: &Repository, plan: &Plan) -> Result<(Option<SandboxConfig
     if plan.stages.iter().all(|stage| stage.permissions.process.is_empty()) {
         return Ok((None, None));
     }
-    let exe = this_program()?;
+    let maker = Maker::new(this_program()?);
     let probe = std::env::temp_dir().join(format!("stagewright-probe-{}", std::process::id()));
-    if let Err(missing) = missing(&exe, &probe) {
+    if let Err(missing) = maker.missing(&probe) {
         return Ok((None, Some(missing)));
     }
     let scratch = repository.state.join("scratch");
     remove_stale(&scratch);
-    Ok((Some(SandboxConfig { exe, scratch, kept: repository.state.join("kept") }), None))
+    Ok((Some(SandboxConfig { maker, scratch, kept: repository.state.join("kept") }), None))
 }
 
 /// What processes left behind that ended before they could clean up. The folders are named for them.

@@ -34,8 +34,8 @@ pub(crate) use places::tools;
 /// Where sandboxes live.
 #[derive(Clone, Debug)]
 pub struct SandboxConfig {
-    /// A program with the hidden subcommand [`sandbox::SUBCOMMAND`].
-    pub exe: PathBuf,
+    /// Makes them.
+    pub maker: sandbox::Maker,
     /// Folders of single attempts: their home and their `/tmp`.
     pub scratch: PathBuf,
     /// Download caches, by stage.
@@ -91,8 +91,8 @@ impl Blueprint {
         if self.gate.is_some() {
             confinement.listeners = [0].into_iter().chain(ports.keys().copied()).collect();
         }
-        let exe = self.config.exe.clone();
-        let started = tokio::task::spawn_blocking(move || Sandbox::start(&exe, &confinement)).await;
+        let maker = self.config.maker.clone();
+        let started = tokio::task::spawn_blocking(move || maker.sandbox(&confinement)).await;
         let mut sandbox = started.map_err(|error| internal(&error))?.map_err(|error| {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
         })?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use stagewright_process::Command;
-use stagewright_process::sandbox::{Confinement, Sandbox, system};
+use stagewright_process::sandbox::{Confinement, Maker, Sandbox, system};
 
 const PROGRAMS: usize = 1000;
 const SANDBOXES: usize = 100;
@@ -17,9 +17,9 @@ const SANDBOXES: usize = 100;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let exe = std::env::args_os().nth(1).map(PathBuf::from).ok_or("name the program of the sandbox")?;
-    let exe = fs::canonicalize(exe)?;
+    let maker = Maker::new(fs::canonicalize(exe)?);
     let base = std::env::temp_dir().join(format!("sandbox-cost-{}", std::process::id()));
-    let sandbox = start(&exe, &base.join("shared"))?;
+    let sandbox = start(&maker, &base.join("shared"))?;
     // Both have been to the disk once.
     run(Some(&sandbox)).await?;
     run(None).await?;
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut whole = Vec::new();
     for number in 0..SANDBOXES {
         let begun = Instant::now();
-        let sandbox = start(&exe, &base.join(number.to_string()))?;
+        let sandbox = start(&maker, &base.join(number.to_string()))?;
         run(Some(&sandbox)).await?;
         sandbox.end().await;
         whole.push(begun.elapsed());
@@ -45,13 +45,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn start(exe: &Path, scratch: &Path) -> Result<Sandbox, Box<dyn Error>> {
+fn start(maker: &Maker, scratch: &Path) -> Result<Sandbox, Box<dyn Error>> {
     for folder in ["root", "tmp"] {
         fs::create_dir_all(scratch.join(folder))?;
     }
     let (places, rules) = system(scratch);
     let confinement = Confinement { scratch: scratch.to_owned(), places, rules, ..Confinement::default() };
-    Ok(Sandbox::start(exe, &confinement)?)
+    Ok(maker.sandbox(&confinement)?)
 }
 
 async fn run(sandbox: Option<&Sandbox>) -> Result<Duration, Box<dyn Error>> {

@@ -6,9 +6,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command as Native, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -18,7 +16,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 
 use super::wire::{Answer, Exceeded, Request, receive, send};
-use super::{Confinement, Limits, Missing, SUBCOMMAND};
+use super::{Confinement, Limits};
 use crate::child::{Child, ExitStatus};
 use crate::command::{Command, SpawnError};
 
@@ -54,7 +52,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    fn failed(step: &str, source: impl Into<io::Error>) -> StartError {
+    pub(super) fn failed(step: &str, source: impl Into<io::Error>) -> StartError {
         StartError::Failed { step: step.to_owned(), source: source.into() }
     }
 
@@ -72,42 +70,11 @@ impl StartError {
     }
 }
 
-/// What sandboxes need that this machine doesn't offer; none when nothing is missing. Tries it: takes a few
-/// milliseconds. `exe` is a program with the hidden subcommand; `scratch` a folder to be.
-pub fn missing(exe: &Path, scratch: &Path) -> Result<(), Missing> {
-    let confinement = Confinement { scratch: scratch.to_owned(), ..Confinement::default() };
-    let made = fs::create_dir_all(scratch.join("root"));
-    let started = match made {
-        Ok(()) => Sandbox::start(exe, &confinement),
-        Err(error) => Err(StartError::failed("make the scratch folder", error)),
-    };
-    started.map(drop).map_err(|error| Missing { what: error.to_string(), help: error.help().to_owned() })
-}
-
 impl Sandbox {
-    /// Sets it up. Blocks for some milliseconds.
-    pub fn start(exe: &Path, confinement: &Confinement) -> Result<Sandbox, StartError> {
-        let (socket, inside) = UnixStream::pair().map_err(|error| StartError::failed("make a socket", error))?;
-        let mut keeper = Native::new(exe)
-            .arg(SUBCOMMAND)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(inside)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| StartError::failed(&format!("start {}", exe.display()), error))?;
-        let set_up = begin(&socket, keeper.id(), confinement);
-        let listeners = match set_up {
-            Ok(listeners) => listeners,
-            Err(error) => {
-                drop(socket);
-                // It ends by itself with the socket.
-                let _ = keeper.wait();
-                return Err(error);
-            }
-        };
+    /// Has a keeper set it up.
+    pub(super) fn begin(socket: UnixStream, confinement: &Confinement) -> Result<Sandbox, StartError> {
+        // When this fails, the keeper ends by itself with the socket.
+        let listeners = begin(&socket, confinement)?;
         let reader = socket.try_clone().map_err(|error| StartError::failed("share the socket", error))?;
         let shared = Arc::new(Shared {
             socket: Mutex::new(Some(socket)),
@@ -118,10 +85,7 @@ impl Sandbox {
             ended: watch::Sender::new(false),
         });
         let line = Arc::clone(&shared);
-        let listening = thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
-            shared.listen(&reader);
-            let _ = keeper.wait();
-        });
+        let listening = thread::Builder::new().name("sandbox".to_owned()).spawn(move || shared.listen(&reader));
         listening.map_err(|error| StartError::failed("start a thread", error))?;
         Ok(Sandbox { line, listeners })
     }
@@ -176,13 +140,13 @@ impl Drop for Sandbox {
 }
 
 /// Until the sandbox is ready; gives its listeners.
-fn begin(socket: &UnixStream, keeper: u32, confinement: &Confinement) -> Result<Vec<TcpListener>, StartError> {
+fn begin(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<TcpListener>, StartError> {
     let lost = |error: io::Error| StartError::failed("hear from it", error);
     socket.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
     send(socket, &Request::Begin(Box::new(confinement.clone())), &[]).map_err(lost)?;
     loop {
         match receive::<Answer>(socket).map_err(lost)? {
-            Some((Answer::Unmapped, _)) => {
+            Some((Answer::Unmapped { keeper }, _)) => {
                 map_users(keeper).map_err(|source| StartError::Unavailable {
                     step: "give users and groups to a user namespace".to_owned(),
                     source,
@@ -335,7 +299,7 @@ impl Shared {
                 Answer::Exceeded(bound) => {
                     self.exceeded.send_replace(Some(bound));
                 }
-                Answer::Unmapped | Answer::Ready | Answer::Impossible { .. } => {}
+                Answer::Unmapped { .. } | Answer::Ready | Answer::Impossible { .. } => {}
             }
         }
         self.hang_up();

@@ -1,4 +1,4 @@
-//! The two processes that make up a sandbox, from within: the keeper, and init.
+//! The processes that make up a sandbox, from within: the maker, which there is one of, the keeper, and init.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,38 +22,75 @@ use super::{Confinement, confine, loopback, monitor, root};
 /// The body of the hidden subcommand. Standard input is the socket to the engine. Must be called while the process has
 /// one thread.
 pub fn run() -> ExitCode {
-    match keep() {
+    match make() {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever started this reads messages, not words.
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Makes the namespaces, starts init in them, and cleans up after it.
-fn keep() -> io::Result<()> {
+/// Makes keepers until the engine lets go; returns in each of them when it is done.
+fn make() -> io::Result<()> {
     confine::descriptors()?;
-    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let engine = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
+    // Nobody asks how keepers ended.
+    ends_are_told(false)?;
+    while let Some((request, fds)) = receive(&engine)? {
+        let (Request::Fork, Some(socket)) = (request, fds.into_iter().next()) else { continue };
+        let socket = UnixStream::from(socket);
+        match fork()? {
+            Fork::Child => {
+                drop(engine);
+                ends_are_told(true)?;
+                rustix::process::setpgid(None, None)?;
+                return keep(socket);
+            }
+            Fork::Parent(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether ended children wait to be asked how they ended.
+fn ends_are_told(told: bool) -> io::Result<()> {
+    let how = if told { libc::SIG_DFL } else { libc::SIG_IGN };
+    // SAFETY: no function is called on the signal.
+    if unsafe { libc::signal(libc::SIGCHLD, how) } == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+enum Fork {
+    Child,
+    Parent(Pid),
+}
+
+/// To be called while the process has one thread.
+fn fork() -> io::Result<Fork> {
+    // SAFETY: there is one thread, so nothing is held that the child could wait for.
+    match unsafe { libc::fork() } {
+        0 => Ok(Fork::Child),
+        pid => Pid::from_raw(pid).filter(|_| pid > 0).map(Fork::Parent).ok_or_else(io::Error::last_os_error),
+    }
+}
+
+/// Makes the namespaces, starts init in them, and cleans up after it.
+fn keep(socket: UnixStream) -> io::Result<()> {
     let Some((Request::Begin(confinement), _)) = receive(&socket)? else { return Ok(()) };
     if let Err(failed) = namespaces(&socket) {
         return failed.tell(&socket);
     }
-    // SAFETY: there is one thread, so nothing is held that the child could wait for.
-    match unsafe { libc::fork() } {
-        0 => {
-            // Back to where the keeper's caller is, with nothing of the keeper's left to do.
-            init(&socket, &confinement)
-        }
-        pid if pid > 0 => {
+    match fork() {
+        // Back to where the keeper's caller is, with nothing of the keeper's left to do.
+        Ok(Fork::Child) => init(&socket, &confinement),
+        Ok(Fork::Parent(init)) => {
             // Init alone speaks from here on, and when it ends the engine sees the end.
             drop(socket);
-            let pid = Pid::from_raw(pid);
-            while let Err(Errno::INTR) = rustix::process::waitpid(pid, WaitOptions::empty()) {}
+            while let Err(Errno::INTR) = rustix::process::waitpid(Some(init), WaitOptions::empty()) {}
             // Nobody is left to tell; what stays is below the state folder and named for this attempt.
             let _ = fs::remove_dir_all(&confinement.scratch);
             Ok(())
         }
-        _ => Failed::at("start a process", io::Error::last_os_error()).tell(&socket),
+        Err(error) => Failed::at("start a process", error).tell(&socket),
     }
 }
 
@@ -81,7 +118,7 @@ fn namespaces(socket: &UnixStream) -> Result<(), Failed> {
         unsafe { unshare_unsafe(flags) }.map_err(|error| Failed::at(format!("make a {what}"), error))
     };
     unshare(UnshareFlags::NEWUSER, "user namespace")?;
-    let mapped = send(socket, &Answer::Unmapped, &[]).and_then(|()| receive(socket));
+    let mapped = send(socket, &Answer::Unmapped { keeper: std::process::id() }, &[]).and_then(|()| receive(socket));
     match mapped {
         Ok(Some((Request::Mapped, _))) => {}
         Ok(_) => return Err(Failed::at("set users and groups", io::ErrorKind::ConnectionAborted)),
@@ -189,7 +226,7 @@ impl Serving<'_> {
                 }
                 Ok(())
             }
-            Request::Begin(_) | Request::Mapped => Ok(()),
+            Request::Fork | Request::Begin(_) | Request::Mapped => Ok(()),
         }
     }
 

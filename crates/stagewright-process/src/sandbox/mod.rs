@@ -1,13 +1,14 @@
 //! The sandbox: what the programs of one attempt can reach is put together for them, and nothing else exists there.
 //!
 //! ```text
-//! engine ──  socket  ── keeper (user, pid, network and IPC namespaces; waits, then removes the scratch folder)
+//! engine ── maker (one for all sandboxes; forks keepers)
+//!        ──  socket  ── keeper (user, pid, network and IPC namespaces; waits, then removes the scratch folder)
 //!            │             └─ init (pid 1; mount namespace, Landlock, no new privileges)
 //!            └── spawn, signal ──>  ├─ program   its pipes are the engine's
 //!              <── started, ended ──└─ program
 //! ```
 //!
-//! Keeper and init are this binary again, with a hidden subcommand whose body is [`run`]. One sandbox serves one
+//! Maker, keeper and init are this binary again, with a hidden subcommand whose body is [`run`]. One sandbox serves one
 //! attempt, so that its programs see each other and share loopback, and none sees those of another attempt. When init
 //! ends, which it does when the engine lets go of the socket or dies, the kernel kills whatever is left, daemons with
 //! sessions of their own included.
@@ -27,6 +28,7 @@ mod confine;
 mod handle;
 mod init;
 mod loopback;
+mod maker;
 mod monitor;
 mod root;
 mod toolchain;
@@ -38,8 +40,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use handle::Line;
-pub use handle::{Sandbox, StartError, missing};
+pub use handle::{Sandbox, StartError};
 pub use init::run;
+pub use maker::Maker;
 pub use toolchain::{Need, Provision, Tools, needs, system, without_secrets};
 pub use wire::Exceeded;
 

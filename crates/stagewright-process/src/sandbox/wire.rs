@@ -25,7 +25,9 @@ const DESCRIPTORS: usize = 64;
 /// What the engine says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// The first message.
+    /// To the maker: become a keeper, whose socket is the descriptor beside this.
+    Fork,
+    /// The first message to a keeper.
     Begin(Box<Confinement>),
     /// The users and groups of the namespace are set.
     Mapped,
@@ -38,8 +40,10 @@ pub(super) enum Request {
 /// What the sandbox says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// The namespaces are there, and want users.
-    Unmapped,
+    /// The namespaces are there, and want users. With the number of the process that has them.
+    Unmapped {
+        keeper: u32,
+    },
     /// It is set up. With the descriptors of the listeners.
     Ready,
     /// It can't be set up.

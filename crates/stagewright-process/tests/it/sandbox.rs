@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use stagewright_process::sandbox::{
-    Access, Confinement, Exceeded, Limits, Place, Sandbox, Source, StartError, missing, system,
+    Access, Confinement, Exceeded, Limits, Maker, Place, Sandbox, Source, StartError, system,
 };
 use stagewright_process::{Child, Command, ExitStatus, Source as Stream};
 use tempfile::TempDir;
@@ -53,7 +54,7 @@ impl World {
     }
 
     fn sandbox(&self) -> Sandbox {
-        Sandbox::start(Path::new(EXE), &self.confinement).unwrap()
+        Maker::new(EXE).sandbox(&self.confinement).unwrap()
     }
 
     fn command(&self, script: &str) -> Command {
@@ -181,21 +182,48 @@ async fn what_a_program_leaves_in_its_group_ends_with_it() {
     assert!(finish(sandbox.spawn(world.command(look)).unwrap()).await.1.success(), "it lives on");
 }
 
+#[tokio::test]
+async fn a_maker_that_was_killed_is_replaced_and_takes_nothing_along() {
+    let (one, other) = (world(), world());
+    let maker = Maker::new(EXE);
+    let sandbox = maker.sandbox(&one.confinement).unwrap();
+    let first = parts_below(std::process::id());
+    kill_process(first[0], Signal::KILL);
+    until("it is gone", || parts_below(std::process::id()).is_empty());
+    let (said, _) = finish(maker.sandbox(&other.confinement).unwrap().spawn(other.command("echo up")).unwrap()).await;
+    assert_eq!(said, "up\n");
+    drop(maker);
+    until("the makers are gone", || parts_below(std::process::id()).is_empty());
+    let (said, status) = finish(sandbox.spawn(one.command("echo still up")).unwrap()).await;
+    assert!(status.success() && said == "still up\n", "{said}");
+}
+
+/// Processes of sandboxes that a process has started: a maker, or its keepers.
+fn parts_below(parent: u32) -> Vec<u32> {
+    let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_part = |number: &u32| {
+        let status = fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+        status.starts_with("Name:\tstagewright-san\n")
+            && status.contains(&format!("PPid:\t{parent}\n"))
+            && !status.contains("State:\tZ")
+    };
+    numbers.filter(is_part).collect()
+}
+
+fn kill_process(number: u32, signal: Signal) {
+    rustix::process::kill_process(Pid::from_raw(number.cast_signed()).unwrap(), signal).unwrap();
+}
+
 /// Without it nobody would remove the scratch folder.
 #[tokio::test]
 async fn whatever_runs_inside_ends_with_the_keeper() {
     let world = world();
-    let sandbox = world.sandbox();
+    let maker = Maker::new(EXE);
+    let sandbox = maker.sandbox(&world.confinement).unwrap();
     let mut child = sandbox.spawn(world.command("echo up; exec sleep 600")).unwrap();
     assert_eq!(child.next_chunk().await.unwrap(), (Stream::Stdout, b"up\n".to_vec()));
-    let this = format!("PPid:\t{}\n", std::process::id());
-    let status = |number: &String| fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
-    let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let keeper = numbers.into_iter().find(|number| {
-        let status = status(number);
-        status.starts_with("Name:\tstagewright-san\n") && status.contains(&this)
-    });
-    sh(&format!("kill -9 {}", keeper.unwrap())).spawn().unwrap().wait().await.unwrap();
+    let keeper = parts_below(parts_below(std::process::id())[0])[0];
+    kill_process(keeper, Signal::KILL);
     let ended = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
     assert!(ended.expect("it ends").is_err(), "it ended with its sandbox");
 }
@@ -299,7 +327,7 @@ async fn input_reaches_a_program_and_what_is_missing_is_named() {
     assert!(error.to_string().contains("does not exist"), "{error}");
     let mut confinement = world.confinement.clone();
     confinement.places.push(Place { path: "/x".into(), source: Source::Host("/no/such".into()), access: None });
-    assert!(matches!(Sandbox::start(Path::new(EXE), &confinement), Err(StartError::Failed { .. })));
+    assert!(matches!(Maker::new(EXE).sandbox(&confinement), Err(StartError::Failed { .. })));
 }
 
 /// What a repository holds is not trusted: neither are its links.
@@ -310,7 +338,7 @@ fn a_link_in_the_workspace_leads_nowhere_else() {
         let link = world.work.join(name);
         fs::remove_dir_all(&link).unwrap();
         std::os::unix::fs::symlink(&world.outside, &link).unwrap();
-        let error = Sandbox::start(Path::new(EXE), &world.confinement).unwrap_err();
+        let error = Maker::new(EXE).sandbox(&world.confinement).unwrap_err();
         assert!(error.to_string().contains("leads out of the workspace"), "{access:?}: {error}");
     }
 }
@@ -338,5 +366,5 @@ async fn what_may_only_be_read_may_not_be_started() {
 #[test]
 fn this_machine_offers_what_it_takes() {
     let scratch = tempfile::tempdir().unwrap();
-    assert_eq!(missing(Path::new(EXE), &scratch.path().join("probe")), Ok(()));
+    assert_eq!(Maker::new(EXE).missing(&scratch.path().join("probe")), Ok(()));
 }
