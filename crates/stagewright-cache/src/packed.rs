@@ -24,7 +24,7 @@ const FORMAT: u32 = 1;
 const MOST_JSON: u64 = 16 << 20;
 
 /// All contents together, bytes. What is larger stays on its machine.
-const MOST: u64 = 4 << 30;
+pub(crate) const MOST: u64 = 4 << 30;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -90,9 +90,13 @@ pub(crate) fn unpack(store: &Store, key: &Digest, source: impl Read) -> io::Resu
     if entry.said.is_some_and(|said| sizes[&said] > said::MOST) {
         return Err(damaged("it says too much"));
     }
-    let _shared = store.lock(File::lock_shared)?;
     for (digest, size) in contents {
         store.take_in_from(digest, &mut Read::by_ref(&mut unpacker).take(*size))?;
+    }
+    // Whoever removes content that no result names waits for this, and not for what comes in.
+    let _shared = store.lock(File::lock_shared)?;
+    if contents.iter().any(|(digest, _)| !store.blob(digest).is_file()) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "its content was removed meanwhile"));
     }
     store.keep(key, entry)?;
     Ok(header.entry)

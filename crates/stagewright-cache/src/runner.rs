@@ -145,12 +145,15 @@ impl Inner {
             Err(error) => return self.without(error, request, output, interrupt).await,
         };
         let found = match found {
-            Ok(None) if takes => self.find_elsewhere(&request, &keyed, &output, interrupt.clone()).await,
             Ok(found) => found,
             Err(error) => {
                 say(&output, format!("its result was in the cache, and can't be used: {error}")).await;
                 None
             }
+        };
+        let found = match found {
+            None if takes => self.find_elsewhere(&request, &keyed, &output, interrupt.clone()).await,
+            found => found,
         };
         if let Some((key, entry)) = found {
             return self.give_back(&key, entry, &output).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use stagewright_process::which;
 use crate::args::{CacheMode, DriveArgs};
 use crate::error::CommandError;
 use crate::repository::Repository;
+use crate::signals;
 
 /// For no shared cache, where there would be one.
 const OFF: &str = "off";
@@ -110,14 +112,15 @@ pub(crate) fn caching(repository: &Repository, plugins: &PluginHost, sandboxed: 
 
 /// Waits until results are where other machines find them. The run is over: Ctrl-C leaves the rest unsent.
 pub(crate) async fn settle(caching: &Caching) {
-    let mut settling = std::pin::pin!(caching.settle());
-    let sent = tokio::select! {
-        sent = &mut settling => sent,
-        () = tokio::time::sleep(UNNOTICED) => {
-            let _ = writeln!(std::io::stderr(), "sending results to the shared cache; Ctrl-C leaves them unsent");
-            tokio::select! {
-                sent = &mut settling => sent,
-                _ = tokio::signal::ctrl_c() => return,
+    let (mut settling, mut signalled) = (pin!(caching.settle()), pin!(signals::any()));
+    let mut noticed = false;
+    let sent = loop {
+        tokio::select! {
+            sent = &mut settling => break sent,
+            () = &mut signalled => return,
+            () = tokio::time::sleep(UNNOTICED), if !noticed => {
+                noticed = true;
+                let _ = writeln!(std::io::stderr(), "sending results to the shared cache; Ctrl-C leaves them unsent");
             }
         }
     };

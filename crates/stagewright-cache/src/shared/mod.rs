@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 pub use address::BadAddress;
 
 use crate::digest::Digest;
-use crate::packed::{pack, unpack};
+use crate::packed::{MOST, pack, unpack};
 use crate::store::{Entry, Store};
 use crate::tier::Tier;
 
@@ -120,7 +120,8 @@ impl Shared {
             Ok(Err(Error::NotFound { .. })) => return Ok(None),
             Ok(found) => found.map_err(|error| failed(&error))?,
         };
-        let deadline = Instant::now() + allowance(found.meta.size);
+        // What it says of its size is no promise.
+        let deadline = Instant::now() + allowance(found.meta.size.min(MOST));
         let (store, key, runtime) = (store.clone(), *key, Handle::current());
         let incoming = transfer::Incoming::new(found.into_stream(), deadline, runtime);
         let unpacking = move || unpack(&store, &key, incoming);
