@@ -63,7 +63,8 @@ impl Misconfigured {
 }
 
 impl Host {
-    pub(crate) fn open(repository: &Repository, plan: &Plan) -> Result<Host, CommandError> {
+    /// For so many attempts at a time.
+    pub(crate) fn open(repository: &Repository, plan: &Plan, attempts: usize) -> Result<Host, CommandError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -84,6 +85,7 @@ impl Host {
             registry,
             services: Arc::clone(&services),
             sandbox,
+            attempts,
             grace: GRACE,
             compiling: |plugin| {
                 let _ = writeln!(std::io::stderr(), "compiling plugin {plugin} for this machine, once");
@@ -133,6 +135,7 @@ impl Host {
             }
             described.push(known[&key].clone());
         }
+        self.plugins.keep_answers();
         Ok(described)
     }
 
@@ -167,6 +170,7 @@ impl Host {
             let errors = problems.iter().filter(|problem| problem.level == Level::Error).cloned();
             found.extend(errors.map(|problem| Misconfigured { stage: index, problem }));
         }
+        self.plugins.keep_answers();
         Ok(found)
     }
 

@@ -70,7 +70,7 @@ impl AotCache {
 }
 
 /// Makes the folder if need be; fails when others can write to it.
-fn private(folder: &Path) -> io::Result<()> {
+pub(crate) fn private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let metadata = fs::metadata(folder)?;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -123,7 +123,7 @@ mod tests {
     const EMPTY: &[u8] = &[0, b'a', b's', b'm', 0x0D, 0, 1, 0];
 
     fn engine() -> Engine {
-        crate::wasm::engine().unwrap()
+        crate::wasm::engine(1).unwrap()
     }
 
     fn only_file(folder: &Path) -> PathBuf {

@@ -1,8 +1,8 @@
 //! The plugin host: the engine's `StageRunner`, and the answers to what a plugin is.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cap_std::ambient_authority;
@@ -25,7 +25,7 @@ use crate::capability::context::Context;
 use crate::capability::effects::Effects;
 use crate::capability::environment::Environment;
 use crate::capability::gate::Gates;
-use crate::capability::http::{Http, OwnOrigins, Quota, client};
+use crate::capability::http::{Http, OwnOrigins, Quota, SharedClient, client};
 use crate::capability::outputs::Outputs;
 use crate::capability::process::{Processes, program_environment};
 use crate::capability::registry::Images;
@@ -35,6 +35,7 @@ use crate::capability::workspace::Workspace;
 use crate::confine::{Blueprint, SandboxConfig, tools};
 use crate::denial::Denials;
 use crate::error::CapabilityError;
+use crate::inspected::Inspected;
 use crate::limits::{DEFAULT_BOUNDS, DEFAULT_LOG, DEFAULT_MEMORY, DEFAULT_REQUESTS, HandedOver, MemoryLimiter};
 use crate::log::AttemptLog;
 use crate::mask::Masker;
@@ -80,6 +81,8 @@ pub struct HostConfig {
     pub services: Arc<ServiceManager>,
     /// Where programs are confined; none for a machine that can't, and a pipeline that accepts that.
     pub sandbox: Option<SandboxConfig>,
+    /// How many attempts run at a time.
+    pub attempts: usize,
     /// How long a stage has to end by itself once it is asked to stop.
     pub grace: Duration,
     /// Whether debug and trace messages of plugins go into the log.
@@ -105,17 +108,19 @@ pub struct PluginHost(Arc<Inner>);
 struct Inner {
     config: HostConfig,
     root: Arc<Dir>,
-    wasm: Arc<Wasm>,
+    /// Made when the first component is loaded.
+    wasm: OnceLock<Result<Arc<Wasm>, PluginError>>,
+    inspected: Inspected,
     natives: Arc<Natives>,
     resolver: Resolver,
-    client: reqwest::Client,
+    client: SharedClient,
     dialer: Arc<Dialer>,
     /// The secrets that are known to this process.
     masker: Masker,
 }
 
 impl PluginHost {
-    /// Opens the workspace and makes the engine; compiles nothing yet.
+    /// Opens the workspace. What takes longer, as wasmtime's engine, is made when it is needed.
     pub fn new(config: HostConfig) -> Result<PluginHost, HostError> {
         let workspace = config.workspace.display().to_string();
         let root = Dir::open_ambient_dir(&config.workspace, ambient_authority()).map_err(|error| HostError {
@@ -123,13 +128,8 @@ impl PluginHost {
             help: Some("run within a folder that exists and may be read".to_owned()),
             source: error.into(),
         })?;
-        let wasm = Wasm::new(&config.plugin_cache.join("compiled"), config.compiling).map_err(|error| HostError {
-            message: "wasmtime can't be set up on this machine".to_owned(),
-            help: None,
-            source: error.into(),
-        })?;
         let client = client(&Upstream::of(&config.environment), Arc::new(SystemLookup)).map_err(|error| HostError {
-            message: "the HTTP client can't be set up".to_owned(),
+            message: "the proxies of the environment can't be used".to_owned(),
             help: Some("check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY".to_owned()),
             source: error.into(),
         })?;
@@ -141,8 +141,9 @@ impl PluginHost {
             registry: config.registry.clone(),
             known: std::sync::Mutex::default(),
         };
-        let (root, wasm, natives) = (Arc::new(root), Arc::new(wasm), Arc::default());
+        let (root, wasm, natives) = (Arc::new(root), OnceLock::new(), Arc::default());
         Ok(PluginHost(Arc::new(Inner {
+            inspected: Inspected::new(&config.plugin_cache.join("inspected")),
             config,
             root,
             wasm,
@@ -159,12 +160,18 @@ impl PluginHost {
     pub async fn describe(&self, uses: &PluginRef, trust: &Trust) -> Result<Description, PluginError> {
         match trust {
             Trust::Component => {
-                let plugin = self.0.load(uses).await?;
-                let manifest = self.0.wasm.describe(&uses.to_string(), &plugin).await?;
+                let (file, digest) = self.0.locate(uses).await?;
+                if let Some(known) = self.0.inspected.description(&digest) {
+                    return Ok(known);
+                }
+                let plugin = self.0.load(uses, &file, digest).await?;
+                let manifest = self.0.wasm()?.describe(&uses.to_string(), &plugin).await?;
                 let (digest, interfaces) = (plugin.digest.clone(), plugin.interfaces.clone());
                 let reconciles = plugin.reconcile.is_some();
                 let contract = plugin.contract.clone();
-                Ok(Description { manifest, digest, interfaces, contract, native: false, reconciles })
+                let described = Description { manifest, digest, interfaces, contract, native: false, reconciles };
+                self.0.inspected.keep_description(&described);
+                Ok(described)
             }
             Trust::Native { digest } => {
                 let library = self.0.resolver.library(uses)?;
@@ -192,9 +199,23 @@ impl PluginHost {
         if matches!(trust, Trust::Native { .. }) {
             return Ok(Vec::new());
         }
-        let plugin = self.0.load(uses).await?;
-        let found = self.0.wasm.validate(&uses.to_string(), &plugin, config.clone()).await?;
+        let (file, digest) = self.0.locate(uses).await?;
+        let found = match self.0.inspected.findings(&digest, config) {
+            Some(known) => known,
+            None => {
+                let plugin = self.0.load(uses, &file, digest).await?;
+                let found = self.0.wasm()?.validate(&uses.to_string(), &plugin, config.clone()).await?;
+                self.0.inspected.keep_findings(&plugin.digest, config, &found);
+                found
+            }
+        };
         Ok(spare_templates(found, config))
+    }
+
+    /// Writes down what components answered to [`PluginHost::describe`] and [`PluginHost::validate`]: the same component
+    /// is not asked the same again by a later host with the same cache.
+    pub fn keep_answers(&self) {
+        self.0.inspected.save();
     }
 }
 
@@ -211,12 +232,27 @@ impl StageRunner for PluginHost {
 }
 
 impl Inner {
-    async fn load(&self, uses: &PluginRef) -> Result<Arc<Plugin>, PluginError> {
+    fn wasm(&self) -> Result<&Arc<Wasm>, PluginError> {
+        let HostConfig { plugin_cache, compiling, attempts, .. } = &self.config;
+        let made = self.wasm.get_or_init(|| {
+            Wasm::new(&plugin_cache.join("compiled"), *compiling, *attempts)
+                .map(Arc::new)
+                .map_err(|error| PluginError::new("wasmtime can't be set up on this machine").caused_by(error.chain()))
+        });
+        made.as_ref().map_err(Clone::clone)
+    }
+
+    /// A component's file, and the digest of its content.
+    async fn locate(&self, uses: &PluginRef) -> Result<(PathBuf, String), PluginError> {
         let file = self.resolver.component(uses).await?;
         let digest = self.resolver.digest(&file).map_err(|error| {
             PluginError::new(format!("plugin `{uses}`: `{}` can't be read: {error}", file.display()))
         })?;
-        self.wasm.load(&uses.to_string(), &file, digest).await
+        Ok((file, digest))
+    }
+
+    async fn load(&self, uses: &PluginRef, file: &Path, digest: String) -> Result<Arc<Plugin>, PluginError> {
+        self.wasm()?.load(&uses.to_string(), file, digest).await
     }
 
     async fn run(
@@ -275,7 +311,11 @@ impl Inner {
         supervisor: &mut Supervisor,
         log: AttemptLog,
     ) -> AttemptReport {
-        let plugin = match supervisor.run(self.load(&request.uses), || {}).await {
+        let loading = async {
+            let (file, digest) = self.locate(&request.uses).await?;
+            Ok((self.wasm()?, self.load(&request.uses, &file, digest).await?))
+        };
+        let (wasm, plugin) = match supervisor.run(loading, || {}).await {
             Ok(Ok(plugin)) => plugin,
             Ok(Err(error)) => return without_outputs(verdict::of_bad_plugin(error)),
             Err(stopped) => return without_outputs(verdict::of_stop(&stopped)),
@@ -294,7 +334,7 @@ impl Inner {
             Err(error) => return without_outputs(verdict::of_answer(error, false, None)),
         };
         let groups = attempt.processes.groups();
-        let mut store = self.wasm.store(attempt, |attempt| &mut attempt.limiter);
+        let mut store = wasm.store(attempt, |attempt| &mut attempt.limiter);
         let work = async { plugin.call(call, &mut store).await };
         let ended = supervisor.run(work, || groups.interrupt()).await;
         let attempt = store.data_mut();

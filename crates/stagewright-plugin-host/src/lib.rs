@@ -31,6 +31,7 @@ mod denial;
 mod digest;
 mod error;
 mod host;
+mod inspected;
 mod limits;
 mod log;
 mod mask;

@@ -79,7 +79,7 @@ pub struct OutputDeclaration {
 }
 
 /// All that can be known of a plugin without running a stage.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// What it says.
     pub manifest: Manifest,

@@ -29,8 +29,9 @@ const PACKAGE: &str = "stagewright:stage/";
 /// `describe` and `validate` do no work; one that takes longer hangs.
 const INSPECTION: Duration = Duration::from_secs(10);
 
-/// Instances at a time. Address space of some gigabytes is set aside for each, of which nothing is there until it is used.
-const INSTANCES: u32 = 1024;
+/// Places for instances beyond those of attempts: for questions to plugins, and for what is just being taken down.
+/// Address space of some gigabytes is set aside for each place, of which nothing is there until it is used.
+const SPARE: u32 = 24;
 
 /// Tables of a component: whoever has more wants address space, not functions.
 const TABLES: u32 = 64;
@@ -99,27 +100,29 @@ struct Inspection {
     limiter: MemoryLimiter,
 }
 
-/// The one engine configuration: it decides what compiled components can be used again.
-pub(crate) fn engine() -> wasmtime::Result<Engine> {
+/// The one engine configuration: it decides what compiled components can be used again. The number of `attempts` at a
+/// time plays no part in that.
+pub(crate) fn engine(attempts: usize) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.epoch_interruption(true);
     // The same result on every machine.
     config.relaxed_simd_deterministic(true);
     // Places for instances that are used again: to map and unmap memory for each costs more than a small stage does.
     let mut pooled = config.clone();
-    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(attempts)));
     // Where so much address space can't be had, each instance asks for its own.
     Engine::new(&pooled).or_else(|_| Engine::new(&config))
 }
 
 /// What one instance may have is bounded by [`MemoryLimiter`]; here it is only what fits into a place.
-fn pool() -> PoolingAllocationConfig {
+fn pool(attempts: usize) -> PoolingAllocationConfig {
+    let instances = u32::try_from(attempts).unwrap_or(u32::MAX / 8).saturating_add(SPARE);
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(INSTANCES)
-        .total_core_instances(4 * INSTANCES)
-        .total_memories(4 * INSTANCES)
-        .total_tables(4 * INSTANCES)
-        .total_stacks(INSTANCES)
+    pool.total_component_instances(instances)
+        .total_core_instances(4 * instances)
+        .total_memories(4 * instances)
+        .total_tables(4 * instances)
+        .total_stacks(instances)
         .max_memories_per_component(MEMORIES)
         .max_memories_per_module(MEMORIES)
         .max_tables_per_component(TABLES)
@@ -154,9 +157,9 @@ fn linker_since_0_1(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
 }
 
 impl Wasm {
-    /// `cache`: the folder of compiled components. `compiling`: see [`crate::HostConfig::compiling`].
-    pub(crate) fn new(cache: &Path, compiling: fn(&str)) -> wasmtime::Result<Wasm> {
-        let engine = engine()?;
+    /// `cache`: the folder of compiled components. `compiling`, `attempts`: see [`crate::HostConfig`].
+    pub(crate) fn new(cache: &Path, compiling: fn(&str), attempts: usize) -> wasmtime::Result<Wasm> {
+        let engine = engine(attempts)?;
         Ok(Wasm {
             since_0_1: linker_since_0_1(&engine)?,
             cache: AotCache::new(cache),
@@ -326,7 +329,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mine.wasm");
         std::fs::write(&file, "another").unwrap();
-        let wasm = Arc::new(Wasm::new(&folder.path().join("cache"), |_| {}).unwrap());
+        let wasm = Arc::new(Wasm::new(&folder.path().join("cache"), |_| {}, 1).unwrap());
         let error = wasm.load("mine", &file, sha256(b"the first")).await.err().unwrap();
         assert!(error.message.contains("changed while it was being loaded"), "{error:?}");
     }

@@ -41,7 +41,7 @@ pub(crate) fn plan(
     let file = repository.pipeline(args.pipeline.pipeline.as_deref())?;
     let mut plan = load::plan(global, repository, &file)?;
     let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
-    let host = Host::open(repository, &plan)?;
+    let host = Host::open(repository, &plan, 1)?;
     let described = host.describe_all(&plan)?;
     let compared = lock_file::compare(lock_file::read(global, repository)?.as_ref(), &plan, &described);
     let policy = policy::read(global, repository)?;

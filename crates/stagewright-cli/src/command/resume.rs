@@ -57,7 +57,7 @@ pub(crate) fn go_on(
     }
     let from = select::named(&plan, "--from", wanted.from)?;
     refuse_finished(&id, &past, !from.is_empty())?;
-    let host = Host::open(repository, &plan)?;
+    let host = Host::open(repository, &plan, jobs(drive))?;
     let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
     let cache = CacheUse::of(policy.as_ref(), drive, repository)?;
     host.check(&file, &plan, &BTreeMap::new())?;

@@ -101,7 +101,8 @@ fn run_of(
         left_out.insert(index, format!("not part of going back to the release of run {id}"));
         inherited.insert(index, (id.clone(), state.stage(index).outputs.clone()));
     }
-    let host = Host::open(repository, &plan)?;
+    // Of all stages, one runs.
+    let host = Host::open(repository, &plan, 1)?;
     let mut source = record.source;
     if let Json::Object(fields) = &mut source {
         fields.insert("rollback".to_owned(), json!({ "run": id, "release": target.number }));

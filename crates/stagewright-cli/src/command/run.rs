@@ -62,7 +62,7 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
         }
         left_out.extend(select::unaffected(&plan, &touched, &changes.since));
     }
-    let host = Host::open(repository, &plan)?;
+    let host = Host::open(repository, &plan, jobs(&args.drive))?;
     let git = source::read(&repository.root);
     let new = NewRun {
         source: source::values(&git, &user(repository)),
@@ -89,7 +89,7 @@ pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) 
     drop(store);
     let file = PipelineFile { name: record.file, text: record.pipeline_text };
     let plan = load::plan(global, repository, &file)?;
-    let host = Host::open(repository, &plan)?;
+    let host = Host::open(repository, &plan, jobs(&args.drive))?;
     let git = source::read(&repository.root);
     let changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, &git);
     if !args.accept_changes {

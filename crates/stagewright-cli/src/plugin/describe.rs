@@ -57,6 +57,7 @@ fn config(folder: &Path, scratch: &Path) -> HostConfig {
         registry,
         services: Arc::new(services),
         sandbox: None,
+        attempts: 1,
         grace: Duration::ZERO,
         compiling: |_| {},
         verbose: false,

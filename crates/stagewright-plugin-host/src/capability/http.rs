@@ -14,7 +14,7 @@ use futures_util::stream::BoxStream;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
-use reqwest::{Client, Method, StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use tokio::sync::mpsc;
 
 use super::effects::Effects;
@@ -31,7 +31,7 @@ mod client;
 mod quota;
 mod request;
 
-pub(crate) use client::client;
+pub(crate) use client::{SharedClient, client};
 pub(crate) use quota::Quota;
 
 pub use request::RequestBuilder;
@@ -160,7 +160,7 @@ impl OwnOrigins {
 
 /// Sends requests for one attempt.
 pub(crate) struct Http {
-    pub(crate) client: Client,
+    pub(crate) client: SharedClient,
     pub(crate) policy: Arc<Policy>,
     pub(crate) workspace: Workspace,
     pub(crate) log: AttemptLog,
@@ -248,7 +248,8 @@ impl Http {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let mut request = self.client.request(hop.method.clone(), hop.url.clone());
+        let client = self.client.get().map_err(|error| transport("call", &shown(&hop.url), &error))?;
+        let mut request = client.request(hop.method.clone(), hop.url.clone());
         request = match &hop.body {
             Body::None => request,
             Body::Bytes(data) => request.body(data.clone()),

@@ -58,6 +58,7 @@ pub(crate) async fn addresses(lookup: &dyn Lookup, name: &str) -> Result<Vec<IpA
 }
 
 /// The resolver of the client that guests' requests go through. What it gives is what is connected to.
+#[derive(Clone)]
 pub(crate) struct Guarded {
     lookup: Arc<dyn Lookup>,
     /// Hosts of the engine's own proxies, which an operator chose and which may well be on this machine.

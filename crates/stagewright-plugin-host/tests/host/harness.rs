@@ -100,6 +100,7 @@ fn host(folder: &tempfile::TempDir, secrets: Arc<dyn SecretSource>) -> PluginHos
         registry,
         services: Arc::new(services),
         sandbox: None,
+        attempts: 8,
         grace: Duration::from_secs(1),
         compiling: |_| {},
         verbose: false,
