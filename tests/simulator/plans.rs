@@ -8,8 +8,8 @@ use fastrand::Rng;
 use serde_json::json;
 use stagewright_engine::{EffectClass, PluginFacts};
 use stagewright_model::{
-    Backoff, Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, Limits, MatrixCell,
-    Permissions, Plan, PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Template, Trust,
+    Backoff, Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, Limits, MatrixCell, Plan,
+    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Template, Trust,
 };
 
 use crate::world::BASE;
@@ -107,7 +107,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind) -> Stage {
         name,
         kind,
         uses: PluginRef::Builtin("simulated".to_owned()),
-        with: json!({ "run": "${{ run.id }}" }),
+        with: json!({ "run": "${{ run.id }}" }).into(),
         needs,
         condition: chance(rng, 20).then(|| {
             let source = rng.choice(CONDITIONS).expect("a condition");
@@ -115,14 +115,14 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind) -> Stage {
         }),
         matrix: None,
         timeout: chance(rng, 80).then(|| between(rng, 2_000..60_000)),
-        retry: Retry { max: rng.u32(0..=2), on: causes, backoff },
+        retry: Retry { max: rng.u32(0..=2), on: causes, backoff }.into(),
         continue_on_error: chance(rng, 10),
         env: BTreeMap::new(),
         environment: chance(rng, 35).then(|| EnvironmentRef {
             name: (*rng.choice(&["production", "staging"]).expect("a name")).to_owned(),
             url: None,
         }),
-        permissions: Permissions::default(),
+        permissions: Arc::default(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         cache: Default::default(),

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use stagewright_engine::{Control, Decision, Event, EventKind, Finding, Gate, GateKind, Interrupt, Observer, RunId};
+use stagewright_engine::{
+    Control, Decision, Event, EventKind, Finding, Gate, GateKind, Interrupt, Observer, RunId, StageSummary,
+};
 use stagewright_model::StageIndex;
 use stagewright_store::Store;
 use tokio::sync::mpsc;
@@ -36,7 +38,7 @@ pub(crate) struct Answers {
     answering: Answering,
     control: mpsc::Sender<Control>,
     questions: std::sync::mpsc::Sender<Question>,
-    ids: Vec<String>,
+    stages: Vec<Arc<StageSummary>>,
     open: OpenGates,
     /// What happened before isn't answered: others may have done so meanwhile.
     live: bool,
@@ -78,7 +80,7 @@ impl Answers {
                 }
             }
         });
-        Answers { answering, control, questions, ids: Vec::new(), open, live: false }
+        Answers { answering, control, questions, stages: Vec::new(), open, live: false }
     }
 
     /// From here on gates are answered; first those that are open from before, but for those of which an answer has
@@ -99,7 +101,7 @@ impl Answers {
                 }
             }
             Answering::Ask => {
-                let id = self.ids.get(stage.get()).cloned().unwrap_or_default();
+                let id = self.stages.get(stage.get()).map(|stage| stage.id.clone()).unwrap_or_default();
                 let _ = self.questions.send(Question { stage, id, gate: gate.clone() });
             }
             Answering::Wait | Answering::Suspend => {}
@@ -115,7 +117,7 @@ impl Answers {
 impl Observer for Answers {
     fn on_event(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::RunStarted { stages, .. } => self.ids = stages.iter().map(|stage| stage.id.clone()).collect(),
+            EventKind::RunStarted { stages, .. } => self.stages.clone_from(stages),
             EventKind::GateOpened { stage, gate, .. } => {
                 self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(*stage, gate.clone());
                 if self.live {

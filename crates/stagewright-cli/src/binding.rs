@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value as Json, json};
+use serde::Serialize;
+use serde_json::Value as Json;
 use stagewright_engine::{Change, Event, EventKind, PluginFacts};
 use stagewright_model::Plan;
 
@@ -20,10 +21,20 @@ pub(crate) fn digest(
     git: &Git,
     plugins: &[PluginFacts],
 ) -> String {
-    let plugins: Vec<&Option<String>> = plugins.iter().map(|plugin| &plugin.digest).collect();
-    let tree = (!is_rollback(source)).then_some([&git.commit, &git.changes]);
-    let bound = json!({ "pipeline": pipeline_text, "inputs": inputs, "tree": tree, "plugins": plugins });
-    fingerprint::digest(bound.to_string().as_bytes())
+    let tree = (!is_rollback(source)).then_some([git.commit.as_str(), &git.changes]);
+    let plugins = plugins.iter().map(|plugin| plugin.digest.as_deref()).collect();
+    let bound = Bound { pipeline: pipeline_text, inputs, tree, plugins };
+    // Text and numbers can always be written.
+    fingerprint::digest(&serde_json::to_vec(&bound).unwrap_or_default())
+}
+
+/// The order of the fields is part of the digest.
+#[derive(Serialize)]
+struct Bound<'a> {
+    pipeline: &'a str,
+    inputs: &'a BTreeMap<String, Json>,
+    tree: Option<[&'a str; 2]>,
+    plugins: Vec<Option<&'a str>>,
 }
 
 /// Whether a run goes back to an earlier release, see [`crate::command::rollback`].
@@ -44,14 +55,14 @@ pub(crate) fn changes(plan: &Plan, past: &[Event], source: &Json, plugins: &[Plu
     }
     for (index, facts) in plan.indices().zip(plugins) {
         if let Some(digest) = &facts.digest {
-            now.insert(format!("plugin {}", plan.stage(index).uses), digest.clone());
+            now.insert(format!("plugin {}", plan.stage(index).uses), digest.as_ref().to_owned());
         }
     }
     for event in past {
         match &event.kind {
             EventKind::RunStarted { stages, .. } => {
                 let plugins = stages.iter().filter_map(|stage| Some((&stage.uses, stage.plugin.clone()?)));
-                then.extend(plugins.map(|(uses, digest)| (format!("plugin {uses}"), digest)));
+                then.extend(plugins.map(|(uses, digest)| (format!("plugin {uses}"), digest.as_ref().to_owned())));
             }
             EventKind::RunResumed { changed, .. } => {
                 then.extend(changed.iter().map(|change| (change.what.clone(), change.now.clone())));
@@ -92,11 +103,13 @@ fn short(value: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use stagewright_engine::{EffectClass, Timestamp};
 
     fn facts(digest: &str) -> PluginFacts {
-        PluginFacts { digest: Some(digest.to_owned()), effect: EffectClass::Pure }
+        PluginFacts { digest: Some(digest.into()), effect: EffectClass::Pure }
     }
 
     fn plan() -> Plan {
@@ -129,6 +142,12 @@ mod tests {
         let one = [facts("sha256:1")];
         let whole = digest("text", &inputs, &source, &git, &one);
         assert_eq!(whole, digest("text", &inputs, &source, &git, &one));
+        let written = json!({ "pipeline": "text", "inputs": inputs, "tree": ["a", ""], "plugins": ["sha256:1"] });
+        assert_eq!(
+            whole,
+            fingerprint::digest(written.to_string().as_bytes()),
+            "as runs have it that wait for an answer"
+        );
         let (other_commit, other_files) =
             (Git { commit: "b".to_owned(), ..git.clone() }, Git { changes: "c".to_owned(), ..git.clone() });
         for other in [

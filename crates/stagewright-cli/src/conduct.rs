@@ -49,13 +49,13 @@ pub(crate) fn conduct(
         .enable_all()
         .build()
         .map_err(|error| CommandError::internal("can't start the runtime").caused_by(error))?;
-    let junit_file = args.junit.as_deref();
-    let view = Arc::new(Mutex::new(RunView::default()));
-    let result = runtime.block_on(drive_run(global, repository, args, run, Arc::clone(&view)));
+    let junit = args.junit.as_deref().map(|file| (file, Arc::new(Mutex::new(RunView::default()))));
+    let collected = junit.as_ref().map(|(_, view)| Collected(Arc::clone(view)));
+    let result = runtime.block_on(drive_run(global, repository, args, run, collected));
     // A prompt may still be reading standard input; nothing else is left.
     runtime.shutdown_background();
     let summary = result?;
-    if let Some(path) = junit_file {
+    if let Some((path, view)) = junit {
         write_junit(path, &view.lock().unwrap_or_else(PoisonError::into_inner))?;
     }
     Ok(exit_of(summary.conclusion))
@@ -66,7 +66,7 @@ async fn drive_run(
     repository: &Repository,
     args: &DriveArgs,
     run: Run,
-    view: Arc<Mutex<RunView>>,
+    collected: Option<Collected>,
 ) -> Result<RunSummary, CommandError> {
     let (control, wishes) = mpsc::channel(CONTROL_BOUND);
     let (screen, shown) = screen::open(global, args.format);
@@ -91,7 +91,8 @@ async fn drive_run(
     }
     let mut answers = Answers::new(answering, control.clone(), Arc::clone(&screen), user(repository));
     let open = answers.open();
-    let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Collected(view)), shown];
+    let mut observers: Vec<Box<dyn Observer>> = vec![shown];
+    observers.extend(collected.map(|collected| Box::new(collected) as Box<dyn Observer>));
     for event in &run.past {
         observers.iter_mut().for_each(|observer| observer.on_event(event));
         answers.on_event(event);

@@ -38,7 +38,7 @@ pub(crate) struct Host {
     /// Why programs can't be confined, where there are programs and they can't.
     unsandboxed: Option<Missing>,
     /// What was asked once, by plugin.
-    described: RefCell<HashMap<String, Description>>,
+    described: RefCell<HashMap<(PluginRef, Trust), Arc<Description>>>,
 }
 
 /// A stage whose plugin finds fault with its `with` table.
@@ -118,22 +118,21 @@ impl Host {
     }
 
     /// Every stage's plugin, by plan index. A plugin is asked once, and a native library never: asking is running it.
-    pub(crate) fn describe_all(&self, plan: &Plan) -> Result<Vec<Description>, CommandError> {
+    pub(crate) fn describe_all(&self, plan: &Plan) -> Result<Vec<Arc<Description>>, CommandError> {
         let mut known = self.described.borrow_mut();
         let mut described = Vec::with_capacity(plan.stages.len());
         for stage in &plan.stages {
-            let key = format!("{} {:?}", stage.uses, stage.trust);
-            if !known.contains_key(&key) {
-                let description = match &stage.trust {
+            let description = match known.entry((stage.uses.clone(), stage.trust.clone())) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(Arc::new(match &stage.trust {
                     Trust::Component => {
                         let asked = self.runtime.block_on(self.plugins.describe(&stage.uses, &stage.trust));
                         asked.map_err(|error| bad_plugin(&stage.id, error))?
                     }
                     Trust::Native { digest } => of_native(&stage.uses, digest),
-                };
-                known.insert(key.clone(), description);
-            }
-            described.push(known[&key].clone());
+                })),
+            };
+            described.push(Arc::clone(description));
         }
         self.plugins.keep_answers();
         Ok(described)
@@ -142,9 +141,13 @@ impl Host {
     /// What the engine has to know of every stage's plugin, by plan index.
     pub(crate) fn facts(&self, plan: &Plan) -> Result<Vec<PluginFacts>, CommandError> {
         let described = self.describe_all(plan)?;
-        let facts = plan.stages.iter().zip(described).map(|(stage, description)| PluginFacts {
-            effect: description.effect_class(&stage.permissions),
-            digest: Some(description.digest),
+        let mut digests: BTreeSet<Arc<str>> = BTreeSet::new();
+        let facts = plan.stages.iter().zip(described).map(|(stage, description)| {
+            let effect = description.effect_class(&stage.permissions);
+            let digest = digests.get(description.digest.as_str()).cloned();
+            let digest = digest.unwrap_or_else(|| description.digest.as_str().into());
+            digests.insert(Arc::clone(&digest));
+            PluginFacts { effect, digest: Some(digest) }
         });
         Ok(facts.collect())
     }
@@ -156,10 +159,7 @@ impl Host {
         let (mut told, mut answers) = (BTreeSet::new(), HashMap::new());
         for index in plan.indices() {
             let stage = plan.stage(index);
-            let configured = (stage.uses.to_string(), stage.with.to_string());
-            if !told.insert((stage.name.as_str(), configured.clone())) {
-                continue;
-            }
+            let configured = (&stage.uses, stage.with.to_string());
             let problems = match answers.entry(configured) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
@@ -168,6 +168,9 @@ impl Host {
                 }
             };
             let errors = problems.iter().filter(|problem| problem.level == Level::Error).cloned();
+            if problems.is_empty() || !told.insert((&stage.name, &stage.uses, stage.with.to_string())) {
+                continue;
+            }
             found.extend(errors.map(|problem| Misconfigured { stage: index, problem }));
         }
         self.plugins.keep_answers();

@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_model::{Change, Lock, LockedPipeline, Plan, PluginPin};
@@ -58,7 +59,7 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lo
 }
 
 /// What a plan may do. `plugins`: by plan index.
-pub(crate) fn of(plan: &Plan, plugins: &[Description]) -> LockedPipeline {
+pub(crate) fn of(plan: &Plan, plugins: &[Arc<Description>]) -> LockedPipeline {
     let pins = plugins.iter().map(|plugin| PluginPin {
         digest: plugin.digest.clone(),
         wit: plugin.contract.clone(),
@@ -67,7 +68,7 @@ pub(crate) fn of(plan: &Plan, plugins: &[Description]) -> LockedPipeline {
     LockedPipeline::of(plan, &pins.collect::<Vec<_>>())
 }
 
-pub(crate) fn compare(lock: Option<&Lock>, plan: &Plan, plugins: &[Description]) -> Compared {
+pub(crate) fn compare(lock: Option<&Lock>, plan: &Plan, plugins: &[Arc<Description>]) -> Compared {
     match lock.map(|lock| lock.pipelines.get(&plan.name)) {
         None => Compared::NoLock,
         Some(None) => Compared::NotLocked,

@@ -5,6 +5,7 @@ mod outcome;
 mod release;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -68,7 +69,8 @@ pub enum EventKind {
         /// The `git` and `event` objects that expressions see.
         source: Json,
         /// In plan order.
-        stages: Vec<StageSummary>,
+        #[serde(with = "crate::shared::list")]
+        stages: Vec<Arc<StageSummary>>,
     },
     /// A run that had stopped goes on: after a gate, a crash, or a failure.
     RunResumed {
@@ -359,8 +361,8 @@ pub struct StageSummary {
     /// The environment it deploys to.
     pub environment: Option<String>,
     /// `sha256:…` of its plugin; none when nobody looked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::shared::text")]
+    pub plugin: Option<Arc<str>>,
     /// How far its effects can reach.
     #[serde(default)]
     pub effect: EffectClass,

@@ -14,6 +14,7 @@ mod gate;
 mod port;
 mod scheduler;
 mod scope;
+mod shared;
 mod state;
 
 pub use drive::{Control, DriveError, Ports, drive};

@@ -237,7 +237,7 @@ impl Scheduler {
     }
 
     fn on_start(&mut self, run: RunId) -> Result<(), IllegalTransition> {
-        let stages = self.plan.indices().map(|index| self.summary_of(index)).collect();
+        let stages = self.plan.indices().map(|index| Arc::new(self.summary_of(index))).collect();
         self.record(EventKind::RunStarted {
             run,
             pipeline: self.plan.name.clone(),

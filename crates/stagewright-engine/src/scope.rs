@@ -1,6 +1,7 @@
 //! What the expressions of one stage see.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_model::{EvaluationError, NeedsStatus, Plan, Scope, StageIndex, Template};
@@ -35,7 +36,7 @@ pub struct RunValues {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginFacts {
     /// `sha256:…`; what runs must have it.
-    pub digest: Option<String>,
+    pub digest: Option<Arc<str>>,
     /// How far the stage's effects can reach.
     pub effect: EffectClass,
 }

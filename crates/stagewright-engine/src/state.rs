@@ -74,7 +74,7 @@ pub struct StageState {
     /// Of the last attempt that ended.
     pub outputs: BTreeMap<String, Json>,
     /// The gate that is open, or that was last.
-    pub gate: Option<Gate>,
+    pub gate: Option<Box<Gate>>,
     /// Answers to that gate.
     pub decisions: Vec<Decision>,
     /// Answers to the attempt's own gate, with which it goes on.
@@ -92,7 +92,7 @@ pub struct StageState {
     /// The environment's token of the last attempt: what was taken back since has a newer one.
     pub attempt_fence: Option<u64>,
     /// What the last attempt deployed, if it still stands.
-    pub release: Option<Release>,
+    pub release: Option<Box<Release>>,
     /// Whether the release proved good.
     pub confirmed: bool,
     /// How far taking its effect back has come.
@@ -227,7 +227,7 @@ impl RunState {
                 if state.gate.as_ref().is_some_and(|earlier| earlier.binding != gate.binding) {
                     state.admitted.clear();
                 }
-                state.gate = Some(gate.clone());
+                state.gate = Some(Box::new(gate.clone()));
                 state.decisions.clear();
             }
             EventKind::GateDecided { stage, decision } => {
@@ -262,7 +262,7 @@ impl RunState {
             }
             EventKind::ReleaseRecorded { stage, release, .. } => {
                 let state = self.known(*stage, event)?;
-                state.release = Some(release.clone());
+                state.release = Some(Box::new(release.clone()));
                 state.confirmed = false;
             }
             EventKind::ReleaseConfirmed { stage } => self.known(*stage, event)?.confirmed = true,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -128,7 +129,7 @@ pub enum StageKind {
     Finally,
 }
 
-/// One node of the DAG.
+/// One node of the DAG. There may be very many: what most of them leave out is there once, and shared.
 #[derive(Clone, Debug)]
 pub struct Stage {
     /// Unique: the table's name, and for a matrix cell its values, as in `test (os=linux, rust=stable)`.
@@ -140,7 +141,7 @@ pub struct Stage {
     /// `uses`.
     pub uses: PluginRef,
     /// `with`: JSON whose strings may hold `${{ }}`; see [`crate::render_json`].
-    pub with: Json,
+    pub with: Arc<Json>,
     /// Direct needs; a need on a matrix stage is a need on each of its cells.
     pub needs: Vec<StageIndex>,
     /// `if`; none means: when every need succeeded.
@@ -150,7 +151,7 @@ pub struct Stage {
     /// Wall time for one attempt.
     pub timeout: Option<Duration>,
     /// `retry`.
-    pub retry: Retry,
+    pub retry: Arc<Retry>,
     /// A failure of this stage concludes as success.
     pub continue_on_error: bool,
     /// `env`, pipeline-wide entries included.
@@ -158,7 +159,7 @@ pub struct Stage {
     /// `environment`.
     pub environment: Option<EnvironmentRef>,
     /// `[stages.NAME.permissions]`.
-    pub permissions: Permissions,
+    pub permissions: Arc<Permissions>,
     /// `inputs`: globs of the files that the stage depends on.
     pub inputs: Vec<String>,
     /// `outputs`: globs of the files that the stage makes.
@@ -247,7 +248,7 @@ impl std::fmt::Display for PluginRef {
 }
 
 /// `trust`: what kind of code a plugin may be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Trust {
     /// A WASM component, with the powers that were granted and no other.
     #[default]

@@ -1,6 +1,7 @@
 //! `runs` and `logs`: what is kept of runs.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
@@ -136,7 +137,7 @@ pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut dyn Write
 }
 
 /// The stages of a run, as its first event names them.
-pub(crate) fn stages_of(store: &Store, run: &RunId) -> Result<Vec<StageSummary>, CommandError> {
+pub(crate) fn stages_of(store: &Store, run: &RunId) -> Result<Vec<Arc<StageSummary>>, CommandError> {
     let mut events = store.events(run)?;
     match events.drain(..).next().map(|event| event.kind) {
         Some(EventKind::RunStarted { stages, .. }) => Ok(stages),
@@ -146,7 +147,7 @@ pub(crate) fn stages_of(store: &Store, run: &RunId) -> Result<Vec<StageSummary>,
 
 /// Where a run stands: its journal, folded.
 pub(crate) fn state_of(store: &Store, run: &RunId) -> Result<Folded, CommandError> {
-    let mut state = Folded::new(stages_of(store, run)?.into_iter().map(|stage| stage.id).collect());
+    let mut state = Folded::new(stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect());
     for event in store.events(run)? {
         state.apply(&event.kind).map_err(|error| {
             CommandError::internal(format!("the journal of run {run} doesn't hold together")).caused_by(error)

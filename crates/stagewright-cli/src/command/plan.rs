@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::EffectClass;
@@ -24,7 +25,7 @@ use crate::{diagnostics, load, policy};
 struct Shown<'a> {
     plan: &'a Plan,
     file: &'a PipelineFile,
-    described: &'a [Description],
+    described: &'a [Arc<Description>],
     compared: Compared,
     /// What the policy refuses.
     beyond: Vec<Diagnostic>,
@@ -236,7 +237,7 @@ impl Shown<'_> {
             "if": stage.condition.as_ref().map(|condition| condition.source()),
             "environment": stage.environment.as_ref().map(|environment| environment.name.as_str()),
             "compensate": stage.compensate.iter().map(|&one| self.plan.stage(one).id.as_str()).collect::<Vec<_>>(),
-            "permissions": stage.permissions,
+            "permissions": *stage.permissions,
             "package-hosts": self.words(stage).collect::<BTreeMap<_, _>>(),
             "limits": limits.collect::<BTreeMap<_, _>>(),
             "cache": if is_cached(stage, description) { stage.cache } else { CacheUse::Never },

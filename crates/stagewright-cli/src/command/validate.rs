@@ -93,7 +93,7 @@ fn beyond(
     host: &Host,
 ) -> Result<Vec<Diagnostic>, CommandError> {
     let Some(policy) = policy::read(global, repository)? else { return Ok(Vec::new()) };
-    let digests: Vec<String> = host.describe_all(plan)?.into_iter().map(|plugin| plugin.digest).collect();
+    let digests: Vec<String> = host.describe_all(plan)?.iter().map(|plugin| plugin.digest.clone()).collect();
     Ok(policy.check(plan, &file.name, &file.text, &digests).err().into_iter().flatten().collect())
 }
 

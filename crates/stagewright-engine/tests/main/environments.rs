@@ -303,7 +303,7 @@ fn an_answer_that_waits_at_a_gate_lapses_too() {
 #[test]
 fn a_retry_acts_under_a_token_of_its_own() {
     let retry = Retry { max: 1, on: RetryCause::DEFAULT.to_vec(), ..Retry::default() };
-    let flaky = Stage { retry, ..deploy("deploy", &[]) };
+    let flaky = Stage { retry: retry.into(), ..deploy("deploy", &[]) };
     let script = Script::of([("deploy", vec![reach(Act::Fail), reach(Act::Succeed)])]);
     let ran = World::new(plan(vec![flaky]), script).run();
     assert_eq!(ran.effects(), ["deploy#1", "deploy#2"]);

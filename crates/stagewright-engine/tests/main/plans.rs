@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use stagewright_model::{
-    Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, Limits, MatrixCell, Permissions, Plan,
-    PluginRef, Queue, Retry, Stage, StageIndex, StageKind, Template, Trust,
+    Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, Limits, MatrixCell, Plan, PluginRef,
+    Queue, Stage, StageIndex, StageKind, Template, Trust,
 };
 
 /// A stage of that name, which needs the stages at these indices.
@@ -16,16 +16,16 @@ pub(crate) fn stage(name: &str, needs: &[u32]) -> Stage {
         name: name.to_owned(),
         kind: StageKind::Main,
         uses: PluginRef::Builtin("fake".to_owned()),
-        with: json!({}),
+        with: json!({}).into(),
         needs: needs.iter().map(|&index| StageIndex(index)).collect(),
         condition: None,
         matrix: None,
         timeout: None,
-        retry: Retry::default(),
+        retry: Arc::default(),
         continue_on_error: false,
         env: BTreeMap::new(),
         environment: None,
-        permissions: Permissions::default(),
+        permissions: Arc::default(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         cache: Default::default(),

@@ -153,7 +153,10 @@ fn an_attempt_without_an_announced_effect_just_runs_again() {
 }
 
 fn retried() -> Stage {
-    Stage { retry: Retry { max: 2, on: RetryCause::DEFAULT.to_vec(), ..Retry::default() }, ..deploy("deploy", &[]) }
+    Stage {
+        retry: Retry { max: 2, on: RetryCause::DEFAULT.to_vec(), ..Retry::default() }.into(),
+        ..deploy("deploy", &[])
+    }
 }
 
 #[test]
@@ -236,7 +239,7 @@ fn what_an_attempt_left_behind_may_do_nothing_while_it_is_asked_about() {
         ("observe deploy", vec![found(Finding::Applied(String::new()))]),
     ]);
     // The second stage keeps the run alive until the leftover has spoken.
-    let stages = vec![Stage { retry, ..deploy("deploy", &[]) }, stage("after", &[0])];
+    let stages = vec![Stage { retry: retry.into(), ..deploy("deploy", &[]) }, stage("after", &[0])];
     let ran = World::new(plan(stages), script).run();
     assert_eq!(ran.starts(), ["deploy#1", "observe deploy#1", "after#1"]);
     assert_eq!(ran.effects(), ["deploy#1"], "its own, before the end");

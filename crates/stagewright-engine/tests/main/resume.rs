@@ -7,7 +7,7 @@ use serde_json::json;
 use stagewright_engine::{
     Control, EffectClass, Event, EventKind, Finding, Outcome, PluginFacts, RunId, RunState, RunValues, Undo,
 };
-use stagewright_model::{Stage, StageIndex};
+use stagewright_model::{Retry, Stage, StageIndex};
 
 use crate::fake::{Act, FakeStore, Ran, Script, World, found, reach};
 use crate::gates::{answer, gate};
@@ -89,7 +89,7 @@ fn what_was_left_out_stays_left_out() {
 /// A bit of everything: an approval, a freeze, two deploys of which one is retried, a failure that takes them back.
 fn everything() -> (Vec<Stage>, fn() -> Script) {
     let mut retried = deploy("second", &[1]);
-    retried.retry.max = 1;
+    retried.retry = Retry { max: 1, ..Retry::default() }.into();
     let check = Stage { compensate: vec![StageIndex(1), StageIndex(2)], ..stage("check", &[2]) };
     let script = || {
         Script::of([
@@ -195,7 +195,7 @@ fn what_was_left_out_does_not_come_back_with_what_is_named() {
 #[test]
 fn outputs_of_what_is_left_out_are_inherited_across_a_restart() {
     let mut second = stage("second", &[0]);
-    second.with = json!({ "image": "${{ stages.first.outputs.image }}" });
+    second.with = json!({ "image": "${{ stages.first.outputs.image }}" }).into();
     let outputs = BTreeMap::from([("image".to_owned(), json!("local/app"))]);
     let values = RunValues {
         left_out: BTreeMap::from([(StageIndex(0), "run r0 has it".to_owned())]),

@@ -73,7 +73,7 @@ fn conditions_see_how_the_needs_stand() {
 #[test]
 fn outputs_reach_expressions_and_needs() {
     let mut second = stage("second", &[0]);
-    second.with = json!({ "image": "${{ stages.first.outputs.image }}:v${{ inputs.version }}", "n": 3 });
+    second.with = json!({ "image": "${{ stages.first.outputs.image }}:v${{ inputs.version }}", "n": 3 }).into();
     let script = Script::of([("first", vec![Act::Output("image", json!("local/app"))])]);
     let values = RunValues { inputs: BTreeMap::from([("version".to_owned(), json!(7))]), ..RunValues::default() };
     let ran = World { values, ..World::new(plan(vec![stage("first", &[]), second]), script) }.run();
@@ -85,7 +85,7 @@ fn outputs_reach_expressions_and_needs() {
 #[test]
 fn an_expression_without_a_value_is_an_error_of_its_stage() {
     let mut bad = stage("bad", &[0]);
-    bad.with = json!({ "x": "${{ stages.first.outputs.missing }}" });
+    bad.with = json!({ "x": "${{ stages.first.outputs.missing }}" }).into();
     let ran = World::new(plan(vec![stage("first", &[]), bad, stage("other", &[0])]), Script::default()).run();
     assert_eq!(ran.outcomes(), ["first succeeded", "bad errored", "other succeeded"]);
     assert!(ran.reason("bad").contains("stages.first.outputs.missing"), "{}", ran.reason("bad"));
@@ -93,7 +93,7 @@ fn an_expression_without_a_value_is_an_error_of_its_stage() {
 
 fn retried(max: u32, on: &[RetryCause]) -> Stage {
     let backoff = Backoff { initial: Duration::from_secs(10), factor: 3, max: Duration::from_secs(60) };
-    Stage { retry: Retry { max, on: on.to_vec(), backoff }, ..stage("flaky", &[]) }
+    Stage { retry: Retry { max, on: on.to_vec(), backoff }.into(), ..stage("flaky", &[]) }
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn max_parallel_holds_cells_back_and_lets_others_pass() {
 #[test]
 fn finally_stages_run_after_everything_and_see_the_result() {
     let mut report = finally("report");
-    report.with = json!({ "result": "${{ run.result }}", "bad": "${{ stages.bad.result }}" });
+    report.with = json!({ "result": "${{ run.result }}", "bad": "${{ stages.bad.result }}" }).into();
     let ran =
         World::new(plan(vec![stage("bad", &[]), stage("ok", &[]), report]), Script::of([("bad", vec![Act::Fail])]))
             .run();
@@ -173,7 +173,8 @@ fn a_matrix_is_one_stage_to_expressions_with_its_cells_in_order() {
         "worst": "${{ stages.m.result }}",
         "merged": "${{ stages.m.outputs.image }}",
         "second": "${{ stages.m.cells[1].matrix.n }}",
-    });
+    })
+    .into();
     let mut cells = [cell("m", 0, None), cell("m", 1, None)];
     for one in &mut cells {
         one.matrix.iter_mut().for_each(|matrix| matrix.fail_fast = false);

@@ -1,6 +1,8 @@
 //! Everything of a pipeline file but its stages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+
+use petgraph::graph::DiGraph;
 
 use super::fields::{At, Fields, Value, json};
 use super::uses::{Uses, View, env};
@@ -9,7 +11,7 @@ use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
 use crate::grants::Sandbox;
 use crate::plan::{
-    Concurrency, Environment, InputDeclaration, InputKind, Queue, SecretDeclaration, SourceSpan, Triggers,
+    Concurrency, Environment, InputDeclaration, InputKind, Plan, Queue, SecretDeclaration, SourceSpan, Triggers,
 };
 
 /// The tables that are about the pipeline as a whole.
@@ -26,6 +28,27 @@ pub(super) struct Head<'t> {
     pub(super) concurrency: Option<Concurrency>,
     /// Where secrets and environments are declared.
     pub(super) declared: Vec<(&'static str, At<&'t str>)>,
+}
+
+impl Head<'_> {
+    /// A plan that has no stages yet.
+    pub(super) fn plan(self) -> Plan {
+        Plan {
+            name: self.name,
+            description: self.description,
+            sandbox: self.sandbox,
+            triggers: self.triggers,
+            inputs: self.inputs,
+            env: self.env,
+            secrets: self.secrets,
+            environments: self.environments,
+            teams: self.teams,
+            concurrency: self.concurrency,
+            stages: Vec::new(),
+            graph: DiGraph::new(),
+            names: HashMap::new(),
+        }
+    }
 }
 
 pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) -> Head<'t> {

@@ -28,11 +28,11 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use self::fields::Fields;
-use self::head::Head;
+use self::matrix::Matrix;
 use self::order::Order;
 pub(crate) use self::policy::Places;
 use self::references::Known;
-use self::stage::Draft;
+use self::stage::Shared;
 use self::uses::Uses;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem, Report};
 use crate::plan::{Plan, SourceSpan, Stage, StageIndex, StageKind};
@@ -74,16 +74,33 @@ impl Plan {
 
 /// None when there are errors.
 fn read(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Plan> {
+    // What was parsed takes more memory than the plan, and is gone before that is put together.
+    let Checked { plan, tables, order, compensate } = check(text, plugins, report)?;
+    assemble(text, plan, tables, &order, &compensate, report)
+}
+
+/// A file without mistakes, of which nothing has to be looked up any more.
+struct Checked {
+    /// Without stages.
+    plan: Plan,
+    /// In the order of the file, with their matrices.
+    tables: Vec<(Stage, Option<Matrix>)>,
+    order: Order,
+    compensate: Vec<Vec<usize>>,
+}
+
+fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Checked> {
     let document = document(text, report)?;
     shape::check(&shape::FILE, "the pipeline file", document.get_ref(), report);
     let file = Fields::new(document.get_ref());
     let mut uses = Uses::new(text);
     let head = head::read(file, &mut uses, report);
     let pipeline_uses = uses.take();
+    let shared = Shared::new(head.env.clone());
     let mut drafts = Vec::new();
     for (table, kind) in [("stages", StageKind::Main), ("finally", StageKind::Finally)] {
         let entries = file.table(table).entries().into_iter().filter(|(_, value)| value.get_ref().is_table());
-        drafts.extend(entries.map(|(name, value)| stage::read(name, value, kind, &head.env, &mut uses, report)));
+        drafts.extend(entries.map(|(name, value)| stage::read(name, value, kind, &shared, &mut uses, report)));
     }
     report_no_stages(file, report);
     let names = order::names(&drafts, report);
@@ -96,7 +113,8 @@ fn read(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Plan> 
     if report.has_errors() {
         return None;
     }
-    assemble(text, head, drafts, &order, &compensate, report)
+    let tables = drafts.into_iter().map(|draft| (draft.stage, draft.matrix)).collect();
+    Some(Checked { plan: head.plan(), tables, order, compensate })
 }
 
 /// None when the text isn't TOML.
@@ -138,18 +156,18 @@ fn syntax_problem(error: &toml::de::Error, text: &str) -> Problem {
         .help("strings stand in quotes, lists in brackets, and each `key = value` on a line of its own")
 }
 
-/// Numbers the stages and multiplies out their matrices. The drafts hold no mistakes any more.
+/// Numbers the stages and multiplies out their matrices.
 fn assemble(
     text: &str,
-    head: Head<'_>,
-    drafts: Vec<Draft<'_>>,
+    plan: Plan,
+    tables: Vec<(Stage, Option<Matrix>)>,
     order: &Order,
     compensate: &[Vec<usize>],
     report: &mut Report,
 ) -> Option<Plan> {
     let counts: Vec<usize> =
-        drafts.iter().map(|draft| draft.matrix.as_ref().map_or(1, |matrix| matrix.cells.len())).collect();
-    let mut ranges: Vec<Range<u32>> = vec![0..0; drafts.len()];
+        tables.iter().map(|(_, matrix)| matrix.as_ref().map_or(1, |matrix| matrix.cells.len())).collect();
+    let mut ranges: Vec<Range<u32>> = vec![0..0; tables.len()];
     let (mut stage_count, mut edge_count) = (0_usize, 0_usize);
     for &position in &order.sequence {
         let start = stage_count;
@@ -170,63 +188,35 @@ fn assemble(
         graph.add_node(StageIndex(index));
     }
     let line_starts: Vec<usize> = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
-    let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
+    let mut tables: Vec<Option<(Stage, Option<Matrix>)>> = tables.into_iter().map(Some).collect();
     let mut stages = Vec::with_capacity(stage_count);
-    let mut names = HashMap::with_capacity(drafts.len());
+    let mut names = HashMap::with_capacity(tables.len());
     for &position in &order.sequence {
-        let Some(mut draft) = drafts[position].take() else { continue };
+        let Some((mut stage, matrix)) = tables[position].take() else { continue };
         let cells = |of: &[usize]| of.iter().flat_map(|&one| ranges[one].clone()).map(StageIndex).collect();
-        draft.stage.compensate = cells(&compensate[position]);
-        let needs: Vec<StageIndex> = cells(&order.needs[position]);
+        stage.compensate = cells(&compensate[position]);
+        stage.needs = cells(&order.needs[position]);
         for index in ranges[position].clone() {
-            for need in &needs {
+            for need in &stage.needs {
                 graph.add_edge(NodeIndex::from(need.0), NodeIndex::from(index), ());
             }
         }
-        names.insert(draft.name.value.to_owned(), ranges[position].clone());
-        let line = line_starts.partition_point(|&start| start <= draft.stage.location.start) + 1;
-        stages.extend(multiply(draft, needs, line));
+        names.insert(stage.name.clone(), ranges[position].clone());
+        stage.line = line_starts.partition_point(|&start| start <= stage.location.start) + 1;
+        match matrix {
+            Some(matrix) => stages.extend(multiply(&stage, matrix)),
+            None => stages.push(stage),
+        }
     }
-    let Head {
-        name,
-        description,
-        sandbox,
-        triggers,
-        inputs,
-        env,
-        secrets,
-        environments,
-        teams,
-        concurrency,
-        declared: _,
-    } = head;
-    Some(Plan {
-        name,
-        description,
-        sandbox,
-        triggers,
-        inputs,
-        env,
-        secrets,
-        environments,
-        teams,
-        concurrency,
-        stages,
-        graph,
-        names,
-    })
+    Some(Plan { stages, graph, names, ..plan })
 }
-
-/// The stage of a draft, or those of its matrix.
-fn multiply(draft: Draft<'_>, needs: Vec<StageIndex>, line: usize) -> Vec<Stage> {
-    let stage = Stage { needs, line, ..draft.stage };
-    let Some(matrix) = draft.matrix else { return vec![stage] };
-    let cells = matrix.cells.into_iter().map(|(label, cell)| Stage {
+/// The cells of a matrix.
+fn multiply(stage: &Stage, matrix: Matrix) -> impl Iterator<Item = Stage> {
+    matrix.cells.into_iter().map(|(label, cell)| Stage {
         id: format!("{} ({label})", stage.name),
         matrix: Some(cell),
         ..stage.clone()
-    });
-    cells.collect()
+    })
 }
 
 /// For messages: `a`, `b` and so on, as far as they can be read.

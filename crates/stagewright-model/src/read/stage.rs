@@ -1,6 +1,7 @@
 //! One `[stages.NAME]` or `[finally.NAME]` table.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -29,44 +30,61 @@ pub(super) struct Draft<'t> {
     pub(super) stage: Stage,
 }
 
-/// Reads one table. `shared` is the pipeline's `env`.
+/// What stages have alike.
+pub(super) struct Shared {
+    env: BTreeMap<String, Template>,
+    // For those that say nothing of it.
+    with: Arc<Json>,
+    retry: Arc<Retry>,
+    permissions: Arc<Permissions>,
+}
+
+impl Shared {
+    /// `env`: the pipeline's.
+    pub(super) fn new(env: BTreeMap<String, Template>) -> Shared {
+        let with = Arc::new(Json::Object(serde_json::Map::new()));
+        Shared { env, with, retry: Arc::default(), permissions: Arc::default() }
+    }
+}
+
+/// Reads one table.
 pub(super) fn read<'t>(
     name: At<&'t str>,
     value: &'t Value<'t>,
     kind: StageKind,
-    shared: &BTreeMap<String, Template>,
+    shared: &Shared,
     uses: &mut Uses<'t>,
     report: &mut Report,
 ) -> Draft<'t> {
     let fields = Fields::of(value);
-    let mut variables = shared.clone();
+    let mut variables = shared.env.clone();
     variables.extend(env(fields.table("env"), View::StageEnv, uses, report));
-    let with = fields.get("with").map_or_else(
-        || Json::Object(serde_json::Map::new()),
-        |with| {
-            json(with, report, &mut |text, report| {
-                if text.value.contains(MARKER) {
-                    uses.template(text, View::Stage, report);
-                }
-            })
-        },
-    );
+    let with = fields.get("with").map(|with| {
+        json(with, report, &mut |text, report| {
+            if text.value.contains(MARKER) {
+                uses.template(text, View::Stage, report);
+            }
+        })
+    });
     let header = SourceSpan::from(value.span());
     let mut stage = Stage {
         id: name.value.to_owned(),
         name: name.value.to_owned(),
         kind,
         uses: plugin(fields.text("uses").map_or("", |uses| uses.value)),
-        with,
+        with: with.map_or_else(|| Arc::clone(&shared.with), Arc::new),
         needs: Vec::new(),
         condition: fields.text("if").and_then(|text| uses.condition(text, report)),
         matrix: None,
         timeout: fields.duration("timeout"),
-        retry: fields.get("retry").map(retry).unwrap_or_default(),
+        retry: fields.get("retry").map_or_else(|| Arc::clone(&shared.retry), |value| Arc::new(retry(value))),
         continue_on_error: fields.flag("continue-on-error").unwrap_or(false),
         env: variables,
         environment: environment(fields, uses, report),
-        permissions: permissions(fields.table("permissions")),
+        permissions: match fields.has("permissions") {
+            true => Arc::new(permissions(fields.table("permissions"))),
+            false => Arc::clone(&shared.permissions),
+        },
         inputs: fields.strings("inputs"),
         outputs: fields.strings("outputs"),
         cache: CacheUse::Never,

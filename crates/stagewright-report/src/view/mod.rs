@@ -177,7 +177,7 @@ impl RunView {
     /// The stages at an open gate.
     pub fn waiting(&self) -> impl Iterator<Item = (&StageView, &Gate)> {
         self.stages.iter().filter_map(|stage| match &stage.status {
-            Status::Waiting(gate) => Some((stage, gate)),
+            Status::Waiting(gate) => Some((stage, gate.as_ref())),
             _ => None,
         })
     }

@@ -1,6 +1,7 @@
 //! One stage as readers see it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 use stagewright_engine::{
@@ -15,7 +16,7 @@ pub const TAIL: usize = 20;
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageView {
     /// What [`EventKind::RunStarted`] said of it.
-    pub summary: StageSummary,
+    pub summary: Arc<StageSummary>,
     /// Where it stands.
     pub status: Status,
     /// The last attempt that began; 0 when none did.
@@ -53,7 +54,7 @@ pub struct StageView {
     /// What became of its last attempt, when that had been left in doubt.
     pub recovered: Option<Finding>,
     /// Whether, and how, its effect was taken back.
-    pub undo: Option<Undo>,
+    pub undo: Option<Box<Undo>>,
 }
 
 /// The effect of a stage is, or was, to be taken back.
@@ -85,7 +86,7 @@ pub enum Status {
         since: Timestamp,
     },
     /// It waits for a person, or for a time.
-    Waiting(Gate),
+    Waiting(Box<Gate>),
     /// The next attempt waits for its time.
     Retrying {
         /// When that is.
@@ -144,7 +145,7 @@ impl Status {
 }
 
 impl StageView {
-    pub(super) fn new(summary: StageSummary) -> StageView {
+    pub(super) fn new(summary: Arc<StageSummary>) -> StageView {
         StageView {
             summary,
             status: Status::Pending,
@@ -203,7 +204,7 @@ impl StageView {
 
     /// Whether its effect was there and is no more.
     pub fn is_taken_back(&self) -> bool {
-        matches!(&self.undo, Some(Undo { end: Some((Outcome::Succeeded, _)), .. }))
+        matches!(self.undo.as_deref(), Some(Undo { end: Some((Outcome::Succeeded, _)), .. }))
     }
 
     /// How taking its effect back ended, when that didn't succeed.
@@ -252,7 +253,7 @@ impl StageView {
             EventKind::GateOpened { gate, .. } => {
                 self.stop(event.at);
                 self.decisions.clear();
-                self.status = Status::Waiting(gate.clone());
+                self.status = Status::Waiting(Box::new(gate.clone()));
             }
             EventKind::GateDecided { decision, .. } => self.decide(decision),
             EventKind::GateElapsed { .. } => self.status = Status::Pending,
@@ -269,11 +270,11 @@ impl StageView {
             }
             EventKind::Recovered { attempt, finding, outputs, .. } => self.recover(*attempt, finding, outputs),
             EventKind::UndoStarted { because, .. } => {
-                self.undo = Some(Undo { because: Some(*because), since: event.at, end: None });
+                self.undo = Some(Box::new(Undo { because: Some(*because), since: event.at, end: None }));
             }
             EventKind::UndoEnded { outcome, failure, .. } => {
                 self.progress = None;
-                let undo = self.undo.get_or_insert(Undo { because: None, since: event.at, end: None });
+                let undo = self.undo.get_or_insert(Box::new(Undo { because: None, since: event.at, end: None }));
                 undo.end = Some((*outcome, failure.clone()));
             }
             EventKind::AttemptEnded { attempt, outcome, failure, outputs, .. } => {

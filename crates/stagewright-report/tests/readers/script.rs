@@ -1,6 +1,7 @@
 //! Event streams for tests, written down by hand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::json;
 use stagewright_engine::{
@@ -30,7 +31,7 @@ impl Script {
             rehearsal: false,
             inputs: BTreeMap::from([("version".to_owned(), json!("1.2"))]),
             source: json!({"git": {"commit": "abc"}}),
-            stages,
+            stages: stages.into_iter().map(Arc::new).collect(),
         })
     }
 

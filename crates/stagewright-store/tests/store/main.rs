@@ -68,7 +68,7 @@ fn started() -> EventKind {
         rehearsal: false,
         inputs: BTreeMap::new(),
         source: json!({}),
-        stages: vec![stage("test"), stage("approve")],
+        stages: vec![stage("test").into(), stage("approve").into()],
     }
 }
 
