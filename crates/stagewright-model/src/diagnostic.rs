@@ -1,5 +1,6 @@
 //! Mistakes in a pipeline file, each with its place and a remedy.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -179,17 +180,19 @@ impl Problem {
 }
 
 /// Gathers what is wrong with a file while it is read.
-pub(crate) struct Report {
-    source: Arc<NamedSource<String>>,
+pub(crate) struct Report<'t> {
+    file_name: &'t str,
+    text: &'t str,
+    /// The same, made for the first who has something to say of it: most files are long and without mistakes.
+    source: OnceCell<Arc<NamedSource<String>>>,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
     omitted: usize,
 }
 
-impl Report {
-    pub(crate) fn new(file_name: &str, text: &str) -> Report {
-        let source = Arc::new(NamedSource::new(file_name, text.to_owned()));
-        Report { source, errors: Vec::new(), warnings: Vec::new(), omitted: 0 }
+impl<'t> Report<'t> {
+    pub(crate) fn new(file_name: &'t str, text: &'t str) -> Report<'t> {
+        Report { file_name, text, source: OnceCell::new(), errors: Vec::new(), warnings: Vec::new(), omitted: 0 }
     }
 
     /// `problem` is only asked for while there is room for it: what it takes to look for similar names is not spent on
@@ -216,7 +219,8 @@ impl Report {
 
     fn diagnostic(&self, problem: Problem, severity: Severity) -> Diagnostic {
         let Problem { code, message, help, labels } = problem;
-        Diagnostic { code, severity, message, help, labels, source: Arc::clone(&self.source) }
+        let source = self.source.get_or_init(|| Arc::new(NamedSource::new(self.file_name, self.text.to_owned())));
+        Diagnostic { code, severity, message, help, labels, source: Arc::clone(source) }
     }
 
     /// What was read and the warnings about it, or the errors alone: a warning may follow from one of them.
@@ -227,7 +231,7 @@ impl Report {
         }
         self.errors.sort_by_key(|diagnostic| diagnostic.span().start);
         if self.omitted > 0 {
-            let end = self.source.inner().len();
+            let end = self.text.len();
             let message = format!("{} more mistakes are not shown", self.omitted);
             let problem = Problem::new("stagewright::more", SourceSpan { start: end, end }, message);
             self.errors.push(self.diagnostic(problem, Severity::Error));

@@ -16,14 +16,14 @@ pub(crate) fn check(table: &Table, what: &'static str, document: &DeTable<'_>, r
     Checker { report, what, path: Vec::new() }.table(table, document, SourceSpan::default());
 }
 
-struct Checker<'c, 't> {
-    report: &'c mut Report,
+struct Checker<'c, 'r, 't> {
+    report: &'c mut Report<'r>,
     what: &'static str,
     /// The keys that lead to the current table.
     path: Vec<&'t str>,
 }
 
-impl<'t> Checker<'_, 't> {
+impl<'t> Checker<'_, '_, 't> {
     fn table(&mut self, table: &Table, values: &'t DeTable<'_>, place: SourceSpan) {
         for key in table.keys.iter().filter(|key| key.is_required && !values.contains_key(key.name)) {
             let within = self.within();
