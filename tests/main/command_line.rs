@@ -91,6 +91,28 @@ fn a_wrong_configuration_is_found_before_anything_starts() {
 }
 
 #[test]
+fn a_component_is_asked_once_about_the_same_configuration() {
+    const ONE: &str = "schema = 1\n[pipeline]\nname = \"one\"\n[stages.one]\nuses = \"noop\"\n";
+    let mut environment = TestEnvironment::with_pipeline(ONE);
+    let cache = environment.root().join("cache");
+    environment.set("XDG_CACHE_HOME", &cache.display().to_string());
+    // Made by whoever has to ask.
+    let compiled = cache.join("stagewright/compiled");
+    for (with, code) in [("", 0), ("with = { nonsense = 1 }\n", 3)] {
+        environment.write("stagewright.toml", &format!("{ONE}{with}"));
+        let first = environment.run(&["validate", "--json"]).exits(code);
+        std::fs::remove_dir_all(&compiled).expect("the component was compiled");
+        let second = environment.run(&["validate", "--json"]).exits(code);
+        assert_eq!(second.stdout, first.stdout);
+        assert!(!compiled.exists(), "it was compiled again");
+    }
+    environment.run(&["validate"]).exits(3);
+    environment.write("stagewright.toml", ONE);
+    environment.run(&["run"]).exits(0);
+    assert!(compiled.exists());
+}
+
+#[test]
 fn inputs_and_stages_that_are_not_there_are_named() {
     let environment = TestEnvironment::with_pipeline(TWO);
     assert!(environment.run(&["run", "--input", "nam=x"]).exits(4).stderr.contains("name"));

@@ -29,9 +29,12 @@ const PACKAGE: &str = "stagewright:stage/";
 /// `describe` and `validate` do no work; one that takes longer hangs.
 const INSPECTION: Duration = Duration::from_secs(10);
 
-/// Places for instances beyond those of attempts: for questions to plugins, and for what is just being taken down.
-/// Address space of some gigabytes is set aside for each place, of which nothing is there until it is used.
+/// Instances at a time, beside those of attempts: for questions to plugins, and for what is just being taken down.
 const SPARE: u32 = 24;
+
+/// Memories at a time, and tables. Address space of some gigabytes is set aside for each memory, of which nothing is there
+/// until it is used.
+const PLACES: u32 = 4096;
 
 /// Tables of a component: whoever has more wants address space, not functions.
 const TABLES: u32 = 64;
@@ -116,13 +119,14 @@ pub(crate) fn engine(attempts: usize) -> wasmtime::Result<Engine> {
 
 /// What one instance may have is bounded by [`MemoryLimiter`]; here it is only what fits into a place.
 fn pool(attempts: usize) -> PoolingAllocationConfig {
-    let instances = u32::try_from(attempts).unwrap_or(u32::MAX / 8).saturating_add(SPARE);
+    // Each stack costs a system call when the engine is made, and another when it goes.
+    let stacks = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(SPARE);
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(instances)
-        .total_core_instances(4 * instances)
-        .total_memories(4 * instances)
-        .total_tables(4 * instances)
-        .total_stacks(instances)
+    pool.total_component_instances(stacks)
+        .total_core_instances(PLACES)
+        .total_memories(PLACES.min(stacks.saturating_mul(MEMORIES)))
+        .total_tables(PLACES.min(stacks.saturating_mul(TABLES)))
+        .total_stacks(stacks)
         .max_memories_per_component(MEMORIES)
         .max_memories_per_module(MEMORIES)
         .max_tables_per_component(TABLES)
