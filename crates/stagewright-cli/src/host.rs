@@ -65,6 +65,20 @@ impl Misconfigured {
 impl Host {
     /// For so many attempts at a time.
     pub(crate) fn open(repository: &Repository, plan: &Plan, attempts: usize) -> Result<Host, CommandError> {
+        Host::confined(repository, plan, attempts, sandbox(repository, plan)?)
+    }
+
+    /// To ask plugins what they are. Nothing runs, and so nobody tries what programs could be confined by.
+    pub(crate) fn inquiring(repository: &Repository, plan: &Plan) -> Result<Host, CommandError> {
+        Host::confined(repository, plan, 1, (None, None))
+    }
+
+    fn confined(
+        repository: &Repository,
+        plan: &Plan,
+        attempts: usize,
+        (sandbox, unsandboxed): (Option<SandboxConfig>, Option<Missing>),
+    ) -> Result<Host, CommandError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -72,7 +86,6 @@ impl Host {
         let registry = Arc::new(registry(repository));
         let services = Arc::new(services(repository, Arc::clone(&registry))?);
         let secrets = Arc::new(Secrets::of(plan, repository));
-        let (sandbox, unsandboxed) = sandbox(repository, plan)?;
         let config = HostConfig {
             workspace: repository.root.clone(),
             reserved: repository.reserved(),

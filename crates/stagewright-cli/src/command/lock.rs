@@ -43,7 +43,7 @@ pub(crate) fn lock(
             let message = format!("{other} and {} are both called `{}`", file.name, plan.name);
             return Err(CommandError::not_ready(message).hint("give each pipeline a `name` of its own"));
         }
-        let plugins = Host::open(repository, &plan, 1)?.describe_all(&plan)?;
+        let plugins = Host::inquiring(repository, &plan)?.describe_all(&plan)?;
         let locked = lock_file::of(&plan, &plugins);
         let before = old.pipelines.get(&plan.name).cloned().unwrap_or_default();
         let changes = before.changes(&locked, &DEFAULT_BOUNDS);

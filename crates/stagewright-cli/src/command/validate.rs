@@ -60,7 +60,7 @@ fn check(
         let mistakes = remarks.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
         return Ok((false, format!("{mistakes} {}", if mistakes == 1 { "mistake" } else { "mistakes" })));
     };
-    let host = Host::open(repository, &plan, 1)?;
+    let host = Host::inquiring(repository, &plan)?;
     let beyond = beyond(global, repository, file, &plan, &host)?;
     match json {
         true => found.extend(beyond.iter().map(diagnostics::as_json)),
