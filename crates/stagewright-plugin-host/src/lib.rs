@@ -5,9 +5,9 @@
 //! is granted is decided by `policy` before anything happens, and an answer is masked by `mask` before anybody reads it.
 //!
 //! ```text
-//! host ── resolve ── wasm (aot, limits) ── capability::* ── policy, path, origin
-//!      └─ native                              │   └─ net (addresses, proxy)
-//!                                             └─ log ── mask
+//! host ── resolve, inspected ── wasm (aot, limits) ── capability::* ── policy, path, origin
+//!      └─ native                                         │   └─ net (addresses, proxy)
+//!                                                        └─ log ── mask
 //! ```
 //!
 //! Denied unless a pipeline grants it: files, processes, network, secrets, images, services, variables of the
