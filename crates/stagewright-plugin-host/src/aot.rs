@@ -38,33 +38,31 @@ impl AotCache {
         }
     }
 
-    /// Loads what was compiled before, or compiles and keeps it. `digest` is that of `bytes`; `compiling` is called before it compiles. Takes from a fraction of
-    /// a millisecond to many seconds of CPU.
-    pub(crate) fn load(
-        &self,
-        engine: &Engine,
-        digest: &str,
-        bytes: &[u8],
-        compiling: impl FnOnce(),
-    ) -> wasmtime::Result<Component> {
-        let Some(file) = self.folder.as_ref().map(|folder| folder.join(file_name(engine, digest))) else {
-            compiling();
-            return Component::from_binary(engine, bytes);
-        };
-        if file.exists() {
-            // SAFETY: the file was written below, by this user, into a folder that nobody else can write to, and under
-            // a name that holds the digest of its source and the compatibility hash of this very engine.
-            match unsafe { Component::deserialize_file(engine, &file) } {
-                Ok(component) => return Ok(component),
-                Err(error) => tracing::warn!(file = %file.display(), %error, "compiled plugin is compiled again"),
-            }
+    /// What was compiled before of the component with this digest. Takes a fraction of a millisecond.
+    pub(crate) fn known(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let file = self.folder.as_ref()?.join(file_name(engine, digest));
+        if !file.exists() {
+            return None;
         }
-        compiling();
+        // SAFETY: the file was written below, by this user, into a folder that nobody else can write to, and under
+        // a name that holds the digest of its source and the compatibility hash of this very engine.
+        let known = unsafe { Component::deserialize_file(engine, &file) };
+        known
+            .inspect_err(|error| {
+                tracing::warn!(file = %file.display(), %error, "compiled plugin is compiled again");
+            })
+            .ok()
+    }
+
+    /// Compiles, and keeps it. `digest` is that of `bytes`. Takes up to many seconds of CPU.
+    pub(crate) fn compile(&self, engine: &Engine, digest: &str, bytes: &[u8]) -> wasmtime::Result<Component> {
+        let Some(folder) = &self.folder else { return Component::from_binary(engine, bytes) };
         let compiled = engine.precompile_component(bytes)?;
+        let file = folder.join(file_name(engine, digest));
         if let Err(error) = keep(&file, &compiled) {
             tracing::warn!(file = %file.display(), %error, "compiled plugin is not kept");
         }
-        // SAFETY: the bytes come from the compiler, one line up.
+        // SAFETY: the bytes come from the compiler, a few lines up.
         unsafe { Component::deserialize(engine, &compiled) }
     }
 }
@@ -138,16 +136,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("aot");
         let cache = AotCache::new(&folder);
-        cache.load(&engine(), "sha256:1", EMPTY, || {}).unwrap();
+        assert!(cache.known(&engine(), "sha256:1").is_none());
+        cache.compile(&engine(), "sha256:1", EMPTY).unwrap();
         let file = only_file(&folder);
         let good = fs::read(&file).unwrap();
-
-        // Bytes that don't compile show that they were not looked at.
-        cache.load(&engine(), "sha256:1", b"no component", || {}).unwrap();
-        assert!(cache.load(&engine(), "sha256:2", b"no component", || {}).is_err());
+        assert!(cache.known(&engine(), "sha256:1").is_some());
+        assert!(cache.known(&engine(), "sha256:2").is_none());
+        assert!(cache.compile(&engine(), "sha256:2", b"no component").is_err());
 
         fs::write(&file, b"damaged").unwrap();
-        cache.load(&engine(), "sha256:1", EMPTY, || {}).unwrap();
+        assert!(cache.known(&engine(), "sha256:1").is_none());
+        cache.compile(&engine(), "sha256:1", EMPTY).unwrap();
         assert_eq!(fs::read(only_file(&folder)).unwrap(), good);
     }
 
@@ -155,7 +154,7 @@ mod tests {
     fn a_folder_that_others_can_reach_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
-        AotCache::new(folder.path()).load(&engine(), "sha256:1", EMPTY, || {}).unwrap();
+        AotCache::new(folder.path()).compile(&engine(), "sha256:1", EMPTY).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
@@ -165,7 +164,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         if std::os::unix::fs::chown(folder.path(), Some(65534), None).is_ok() {
-            AotCache::new(folder.path()).load(&engine(), "sha256:1", EMPTY, || {}).unwrap();
+            AotCache::new(folder.path()).compile(&engine(), "sha256:1", EMPTY).unwrap();
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         }
     }

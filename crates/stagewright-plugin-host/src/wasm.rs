@@ -195,20 +195,20 @@ impl Wasm {
     }
 
     fn load_now(&self, name: &str, file: &Path, digest: String) -> Result<Arc<Plugin>, PluginError> {
-        let bytes = plain_file::read(file, PLUGIN_BYTES).map_err(|error| {
-            PluginError::new(format!("plugin `{name}`: `{}` can't be read: {error}", file.display()))
-        })?;
-        if sha256(&bytes) != digest {
-            let message = format!("plugin `{name}`: `{}` changed while it was being loaded", file.display());
-            return Err(PluginError::new(message).with_help("run again"));
-        }
         let bad = |error: &wasmtime::Error| {
             PluginError::new(format!("plugin `{name}`: `{}` is not a stage component", file.display()))
                 .caused_by(error.chain())
                 .with_help("build it with `stagewright plugin build`, and look at it with `stagewright plugin check`")
         };
-        let component = self.cache.load(&self.engine, &digest, &bytes, || (self.compiling)(name));
-        let component = component.map_err(|error| bad(&error))?;
+        let component = match self.cache.known(&self.engine, &digest) {
+            // The digest says what it is; whether the file still has it makes no difference any more.
+            Some(component) => component,
+            None => {
+                let bytes = read(name, file, &digest)?;
+                (self.compiling)(name);
+                self.cache.compile(&self.engine, &digest, &bytes).map_err(|error| bad(&error))?
+            }
+        };
         let interfaces = self.interfaces(name, &component)?;
         let ready = self.since_0_1.instantiate_pre(&component).map_err(|error| bad(&error))?;
         let reconcile = exported(&component, &self.engine, "reconcile@")
@@ -311,6 +311,17 @@ impl Wasm {
             Err(_) => Err(wasmtime::format_err!("it took longer than {INSPECTION:?}")),
         }
     }
+}
+
+/// A file that has to have this digest.
+fn read(name: &str, file: &Path, digest: &str) -> Result<Vec<u8>, PluginError> {
+    let bytes = plain_file::read(file, PLUGIN_BYTES)
+        .map_err(|error| PluginError::new(format!("plugin `{name}`: `{}` can't be read: {error}", file.display())))?;
+    if sha256(&bytes) != digest {
+        let message = format!("plugin `{name}`: `{}` changed while it was being loaded", file.display());
+        return Err(PluginError::new(message).with_help("run again"));
+    }
+    Ok(bytes)
 }
 
 /// The version of an interface of the contract that a component exports.
