@@ -4,7 +4,10 @@
 //! one run; seconds are those of the machine.
 
 mod contest;
+mod files;
 mod graph;
+mod image;
+mod log;
 mod peers;
 mod table;
 
@@ -30,6 +33,12 @@ pub(crate) enum Subject {
     Start,
     /// 10,000 and 100,000 stages against 1,000: time and memory for each
     Scale,
+    /// 50,000 files that are hashed and haven't changed, against turbo and moon
+    Files,
+    /// 1 GB of log from one stage, against make with and without sed
+    Log,
+    /// An image from a binary of 20 MB, built and pushed to a registry, against docker and buildah
+    Image,
     /// All of them but `sandbox`; writes the table and the picture in docs/benchmarks
     All,
 }
@@ -43,8 +52,8 @@ pub(crate) fn measure(subject: Subject) -> Result<()> {
     }
     let engine = program(&["--bin", "stagewright"], &["--release", "--package", "stagewright-cli"])?;
     let bench = peers::Bench::new(engine)?;
-    let all = [Subject::Graph, Subject::Processes, Subject::Cached, Subject::Start, Subject::Scale];
-    let wanted = all.into_iter().filter(|one| subject == Subject::All || subject == *one);
+    let all = Subject::value_variants().iter().copied().filter(|one| !matches!(one, Subject::Sandbox | Subject::All));
+    let wanted = all.filter(|one| subject == Subject::All || subject == *one);
     let measured = wanted.map(|one| bench.measure(one)).collect::<Result<Vec<_>>>()?;
     table::show(&measured);
     if subject == Subject::All { table::write(&measured) } else { Ok(()) }

@@ -14,7 +14,7 @@ use crate::cargo::{Result, is_installed, run};
 use crate::pipeline;
 
 /// Runs of each contender that count.
-const RUNS: u32 = 7;
+pub(super) const RUNS: u32 = 7;
 
 /// Of most subjects.
 const STAGES: usize = 1000;
@@ -29,9 +29,9 @@ pub(super) struct Measured {
 
 /// A folder to measure in.
 pub(super) struct Bench {
-    engine: PathBuf,
-    folder: PathBuf,
-    environment: BTreeMap<String, OsString>,
+    pub(super) engine: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) environment: BTreeMap<String, OsString>,
 }
 
 impl Bench {
@@ -45,6 +45,7 @@ impl Bench {
         let mut environment = BTreeMap::new();
         let (_, plugins) = pipeline::build(Stdio::null())?;
         environment.insert("STAGEWRIGHT_PLUGINS".to_owned(), plugins.into_os_string());
+        environment.insert("BENCH_TOKEN".to_owned(), super::log::SECRET.into());
         // Nothing is measured that goes out to the network.
         for quiet in ["TURBO_TELEMETRY_DISABLED", "DO_NOT_TRACK", "TURBO_NO_UPDATE_NOTIFIER", "MOON_OFFLINE"] {
             environment.insert(quiet.to_owned(), "1".into());
@@ -59,6 +60,9 @@ impl Bench {
             Subject::Cached => self.cached(),
             Subject::Start => self.start(),
             Subject::Scale => self.scale(),
+            Subject::Files => self.files(),
+            Subject::Log => self.log(),
+            Subject::Image => self.image(),
             Subject::Sandbox | Subject::All => Err("this is measured elsewhere".to_owned()),
         }
     }
@@ -161,7 +165,7 @@ impl Bench {
     }
 
     /// The most memory that a run had, KiB.
-    fn peak(&self, folder: &Path, pipeline: &str) -> Result<u64> {
+    pub(super) fn peak(&self, folder: &Path, pipeline: &str) -> Result<u64> {
         let mut command = Command::new(&self.engine);
         command.current_dir(folder).envs(&self.environment).args(["run", pipeline]).stdout(Stdio::null());
         let mut child = command.spawn().map_err(|error| format!("can't start the engine: {error}"))?;
@@ -180,14 +184,14 @@ impl Bench {
         }
     }
 
-    fn ours(&self, name: &str, args: &[&str]) -> Contender {
+    pub(super) fn ours(&self, name: &str, args: &[&str]) -> Contender {
         let engine = self.engine.display().to_string();
         Contender::new(name, &[&[engine.as_str()], args].concat())
     }
 }
 
 /// Some tools want a repository with a commit.
-fn commit(folder: &Path) -> Result<()> {
+pub(super) fn commit(folder: &Path) -> Result<()> {
     let identity = ["-c", "user.name=bench", "-c", "user.email=bench@example.org"];
     for args in [&["init", "--quiet"][..], &["add", "--all"], &["commit", "--quiet", "--message", "bench"]] {
         run(Command::new("git").args(identity).args(args).current_dir(folder))?;
