@@ -282,7 +282,7 @@ impl Plugin {
         self.world.lock().count("leftover");
         tokio::spawn(async move {
             leftover.pause(0..20_000).await;
-            leftover.output.lines(Stream::Plugin, vec!["too late".to_owned()]).await;
+            leftover.output.lines(Stream::Plugin, "too late".into()).await;
             leftover.output.summary("too late".to_owned()).await;
             if leftover.output.effect("too late".to_owned()).await.is_ok() {
                 let who = leftover.done;
@@ -354,7 +354,7 @@ impl Plugin {
 
     async fn chat(&self) {
         if self.roll(30) {
-            self.output.lines(Stream::Stdout, vec!["a line".to_owned(), "another".to_owned()]).await;
+            self.output.lines(Stream::Stdout, "a line\nanother".into()).await;
         }
         if self.roll(20) {
             self.output.progress("working".to_owned(), 1, Some(2));

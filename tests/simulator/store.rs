@@ -66,7 +66,7 @@ impl LogSink for SimStore {
         _stage: StageIndex,
         _attempt: u32,
         _stream: Stream,
-        _lines: &[String],
+        _lines: &stagewright_engine::Lines,
     ) -> Result<(), StoreError> {
         let lives = self.world.lock().step(self.run, self.process);
         if lives { Ok(()) } else { Err(broken("the process is gone")) }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, CacheRequest, Failure, Interrupt, StageRunner, Stream,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, CacheRequest, Failure, Interrupt, Lines, StageRunner,
+    Stream,
 };
 use tokio::sync::watch;
 
@@ -449,7 +450,7 @@ fn hint(failure: &mut Failure) {
 }
 
 async fn say(output: &AttemptOutput, text: String) {
-    output.lines(Stream::Engine, vec![text]).await;
+    output.lines(Stream::Engine, Lines::new(text)).await;
 }
 
 /// Runs file work off the async threads.

@@ -89,7 +89,7 @@ impl Recording {
 impl Tap for Recorder {
     fn said(&self, kind: &LiveKind) {
         let said = match kind {
-            LiveKind::Lines(stream, lines) => Said::Lines(*stream, lines.clone()),
+            LiveKind::Lines(stream, lines) => Said::Lines(*stream, lines.iter().map(str::to_owned).collect()),
             LiveKind::Summary(markdown) => Said::Summary(markdown.clone()),
             LiveKind::Problem(problem) => Said::Problem(problem.clone()),
             LiveKind::Progress { .. } | LiveKind::Cache { .. } | LiveKind::Effect { .. } => return,
@@ -116,7 +116,7 @@ pub(crate) async fn repeat(file: &Path, output: &AttemptOutput) -> io::Result<()
             continue;
         }
         if let Some((stream, lines)) = batch.take() {
-            output.lines(stream, lines).await;
+            output.lines(stream, lines.into_iter().collect()).await;
         }
         match next {
             None => return Ok(()),

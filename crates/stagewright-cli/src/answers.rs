@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use stagewright_engine::{
-    Control, Decision, Event, EventKind, Finding, Gate, GateKind, Interrupt, Observer, RunId, StageSummary,
+    Control, Decision, Event, EventKind, Finding, Gate, GateKind, Interrupt, Observer, Piece, RunId, StageSummary,
 };
 use stagewright_model::StageIndex;
 use stagewright_store::Store;
@@ -141,6 +141,8 @@ impl Observer for Answers {
             _ => {}
         }
     }
+
+    fn on_lines(&mut self, _: &Piece<'_>) {}
 }
 
 /// Brings wishes that others left in the store: to cancel, and answers to gates while one is open.

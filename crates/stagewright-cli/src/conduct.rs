@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stagewright_cache::Caching;
 use stagewright_engine::{
-    Control, DriveError, Event, Input, Interrupt, Observer, Ports, RunId, RunSummary, Scheduler, drive,
+    Control, DriveError, Event, Input, Interrupt, Observer, Piece, Ports, RunId, RunSummary, Scheduler, drive,
 };
 use stagewright_report::{RunView, junit};
 use stagewright_store::{Lease, Store};
@@ -139,6 +139,10 @@ struct Collected(Arc<Mutex<RunView>>);
 impl Observer for Collected {
     fn on_event(&mut self, event: &Event) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
+    }
+
+    fn on_lines(&mut self, piece: &Piece<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply_lines(piece);
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use crate::event::{
     Decision, EffectClass, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, Timestamp,
 };
+use crate::lines::Piece;
 use crate::port::{
     AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, EffectRefused, HEARTBEAT, Live, LiveKind, LogSink,
     Observer, RunStore, StageRunner, StoreError, Turns,
@@ -386,10 +387,12 @@ impl Driver {
         let at = self.clock.now();
         match kind {
             LiveKind::Lines(stream, lines) => {
-                self.logs.append(at, self.last_seq(), stage, attempt, stream, &lines)?;
+                let seq = self.last_seq();
+                self.logs.append(at, seq, stage, attempt, stream, &lines)?;
                 self.commit(false)?;
-                for line in lines {
-                    self.observe_unrecorded(at, EventKind::Log { stage, attempt, stream, line });
+                let piece = Piece { seq, at, stage, attempt, stream, lines: &lines };
+                for observer in &mut self.observers {
+                    observer.on_lines(&piece);
                 }
             }
             LiveKind::Progress { message, current, total } => {

@@ -11,6 +11,7 @@
 mod drive;
 mod event;
 mod gate;
+mod lines;
 mod port;
 mod scheduler;
 mod scope;
@@ -24,6 +25,7 @@ pub use event::{
     Interrupt, Level, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream, Timestamp,
 };
 pub use gate::{DecisionError, check_decision};
+pub use lines::{Lines, Piece};
 pub use port::{
     Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, CacheRequest, Call, Claim, Claimed, Clock,
     EffectRefused, EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live, LiveKind, LogSink, Observation, Observer,

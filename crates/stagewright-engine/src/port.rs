@@ -11,6 +11,7 @@ use stagewright_model::{Limits, Permissions, PluginRef, Queue, StageIndex, Trust
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::{Event, Failure, Finding, Gate, Interrupt, Outcome, Problem, Release, RunId, Stream, Timestamp};
+use crate::lines::{Lines, Piece};
 
 /// Runs attempts.
 pub trait StageRunner: Send + Sync {
@@ -216,8 +217,8 @@ impl AttemptOutput {
         AttemptOutput { launch, ..self }
     }
 
-    /// Complete lines, masked, without their line ends. Waits while the reader is behind.
-    pub async fn lines(&self, stream: Stream, lines: Vec<String>) {
+    /// Complete lines, masked. Waits while the reader is behind.
+    pub async fn lines(&self, stream: Stream, lines: Lines) {
         self.send(LiveKind::Lines(stream, lines)).await;
     }
 
@@ -294,7 +295,7 @@ pub struct Live {
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each is the event of the same name")]
 pub enum LiveKind {
-    Lines(Stream, Vec<String>),
+    Lines(Stream, Lines),
     Progress { message: String, current: u32, total: Option<u32> },
     Summary(String),
     Cache { key: String, found: Option<RunId> },
@@ -420,7 +421,7 @@ pub trait LogSink: Send {
         stage: StageIndex,
         attempt: u32,
         stream: Stream,
-        lines: &[String],
+        lines: &Lines,
     ) -> Result<(), StoreError>;
     /// No more lines will come for this attempt; what was appended is on disk once this returns.
     fn seal(&mut self, stage: StageIndex, attempt: u32) -> Result<(), StoreError>;
@@ -451,4 +452,8 @@ pub trait Clock: Send + Sync {
 pub trait Observer: Send {
     /// Called for every event in order, after it was recorded.
     fn on_event(&mut self, event: &Event);
+    /// Called for the lines of logs in place of their events: whoever doesn't need each by itself saves the time.
+    fn on_lines(&mut self, piece: &Piece<'_>) {
+        piece.events().for_each(|event| self.on_event(&event));
+    }
 }

@@ -1,9 +1,11 @@
 //! An attempt's log: bytes and text come in, complete lines go out, without terminal codes and without secrets.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stagewright_engine::{AttemptOutput, Problem, Stream};
+use memchr::{memchr_iter, memrchr};
+use stagewright_engine::{AttemptOutput, Lines, Problem, Stream};
 
 use crate::limits::Bytes;
 use crate::mask::{MaskStream, Masker, Reader};
@@ -12,6 +14,8 @@ use crate::stop::{Stopped, Switch};
 
 /// Longer lines are split.
 const LINE: usize = 64 * 1024;
+/// Bytes that are looked through for terminal control at a time.
+const PLAIN: usize = 256;
 /// Bytes of all findings of an attempt: they are kept in the journal.
 const FINDINGS: u64 = 2 * 1024 * 1024;
 
@@ -82,7 +86,7 @@ impl AttemptLog {
 
     /// The engine's own words: not counted, since it is they that explain why a log ends.
     pub(crate) async fn engine(&self, line: &str) {
-        self.output.lines(Stream::Engine, vec![self.masker.text(line)]).await;
+        self.output.lines(Stream::Engine, Lines::new(self.masker.text(line))).await;
     }
 
     /// For output that comes in pieces.
@@ -91,31 +95,20 @@ impl AttemptLog {
             stream,
             stripper: Stripper::default(),
             mask: MaskStream::new(self.masker.clone(), Reader::Person),
-            line: Vec::new(),
+            unfinished: Vec::new(),
             log: self.clone(),
         }
     }
 
-    async fn write(&self, stream: Stream, mut lines: Vec<String>) {
-        let size = |line: &String| line.len() as u64 + 1;
-        let total: u64 = lines.iter().map(size).sum();
+    async fn write(&self, stream: Stream, lines: Lines) {
+        let total = lines.size() as u64;
         let before = self.written.fetch_add(total, Ordering::Relaxed);
-        if before.saturating_add(total) > self.limit {
-            let mut room = self.limit.saturating_sub(before);
-            let fitting = lines.iter().take_while(|line| {
-                let fits = size(line) <= room;
-                room = room.saturating_sub(size(line));
-                fits
-            });
-            let fitting = fitting.count();
-            lines.truncate(fitting);
-        }
-        let count = lines.len() as u64;
-        let before_lines = self.lines.fetch_add(count, Ordering::Relaxed);
-        let room = self.most_lines.saturating_sub(before_lines);
-        lines.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        if !lines.is_empty() {
-            self.output.lines(stream, lines).await;
+        let fitting = lines.first(usize::MAX, cut(self.limit.saturating_sub(before)));
+        let count = fitting.count() as u64;
+        let room = self.most_lines.saturating_sub(self.lines.fetch_add(count, Ordering::Relaxed));
+        let fitting = fitting.first(cut(room), usize::MAX);
+        if fitting.count() > 0 {
+            self.output.lines(stream, fitting).await;
         }
         if count > room {
             self.switch.stop(Stopped::LogLines(self.most_lines));
@@ -126,63 +119,75 @@ impl AttemptLog {
     }
 }
 
+fn cut(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// Makes lines of pieces.
 #[derive(Debug)]
 pub(crate) struct LineWriter {
     stream: Stream,
     stripper: Stripper,
     mask: MaskStream,
-    line: Vec<u8>,
+    /// Masked, from the beginning of a line on.
+    unfinished: Vec<u8>,
     log: AttemptLog,
 }
 
 impl LineWriter {
     /// Writes the lines that `data` completes. Waits while the log's reader is behind.
     pub(crate) async fn push(&mut self, data: &[u8]) {
-        let plain = self.stripper.strip(data);
-        let masked = self.mask.push(&plain);
-        let lines = self.complete(&masked);
-        if !lines.is_empty() {
-            self.log.write(self.stream, lines).await;
-        }
+        self.mask.push(&self.stripper.strip(data), &mut self.unfinished);
+        self.write().await;
     }
 
     /// Writes what is left, as a line.
     pub(crate) async fn finish(&mut self) {
-        let masked = self.mask.finish();
-        let mut lines = self.complete(&masked);
-        if !self.line.is_empty() {
-            lines.push(text(&std::mem::take(&mut self.line)));
+        self.mask.finish(&mut self.unfinished);
+        if self.unfinished.last().is_some_and(|&byte| byte != b'\n') {
+            self.unfinished.push(b'\n');
         }
-        if !lines.is_empty() {
-            self.log.write(self.stream, lines).await;
-        }
+        self.write().await;
     }
 
-    fn complete(&mut self, data: &[u8]) -> Vec<String> {
-        let mut lines = Vec::new();
-        for piece in data.split_inclusive(|&byte| byte == b'\n') {
-            let (body, ended) = match piece.strip_suffix(b"\n") {
-                Some(body) => (body, true),
-                None => (piece, false),
-            };
-            self.line.extend_from_slice(body);
-            while self.line.len() > LINE {
-                let rest = self.line.split_off(character_end(&self.line, LINE));
-                lines.push(text(&std::mem::replace(&mut self.line, rest)));
-            }
-            if ended {
-                lines.push(text(&std::mem::take(&mut self.line)));
-            }
-        }
-        lines
+    async fn write(&mut self) {
+        break_lines(&mut self.unfinished);
+        let Some(end) = memrchr(b'\n', &self.unfinished) else { return };
+        let rest = self.unfinished.split_off(end + 1);
+        let lines = Lines::new(text(std::mem::replace(&mut self.unfinished, rest)));
+        self.log.write(self.stream, lines).await;
     }
 }
 
+/// Puts line ends into lines that are too long.
+fn break_lines(text: &mut Vec<u8>) {
+    let mut start = 0;
+    let ends = memchr_iter(b'\n', text).chain([text.len()]);
+    let is_long = |end: usize| end - std::mem::replace(&mut start, end + 1) > LINE;
+    if text.len() <= LINE || !ends.into_iter().any(is_long) {
+        return;
+    }
+    let mut broken = Vec::with_capacity(text.len() + text.len() / LINE + 1);
+    for mut line in text.split_inclusive(|&byte| byte == b'\n') {
+        while line.strip_suffix(b"\n").unwrap_or(line).len() > LINE {
+            let (first, rest) = line.split_at(character_end(line, LINE));
+            broken.extend_from_slice(first);
+            broken.push(b'\n');
+            line = rest;
+        }
+        broken.extend_from_slice(line);
+    }
+    *text = broken;
+}
+
 /// Without the control characters of 0x80 to 0x9F, which command a terminal, too, and are two bytes each in UTF-8.
-fn text(line: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(line).into_owned();
-    text.retain(|character| !matches!(character, '\u{80}'..='\u{9f}'));
+fn text(bytes: Vec<u8>) -> String {
+    let mut text =
+        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    let is_control = |at: usize| matches!(text.as_bytes().get(at + 1), Some(0x80..=0x9F));
+    if memchr_iter(0xC2, text.as_bytes()).any(is_control) {
+        text.retain(|character| !matches!(character, '\u{80}'..='\u{9f}'));
+    }
     text
 }
 
@@ -212,8 +217,21 @@ enum Escape {
 }
 
 impl Stripper {
-    fn strip(&mut self, data: &[u8]) -> Vec<u8> {
-        data.iter().copied().filter(|&byte| self.keeps(byte)).collect()
+    fn strip<'a>(&mut self, data: &'a [u8]) -> Cow<'a, [u8]> {
+        // Without branches, so that many bytes are looked at together: most output is plain.
+        let is_control = |byte: u8| (byte < b' ') & (byte != b'\t') & (byte != b'\n') | (byte == 0x7F);
+        let is_plain = |part: &[u8]| !part.iter().fold(false, |found, &byte| found | is_control(byte));
+        if self.0 == Escape::None && data.chunks(PLAIN).all(is_plain) {
+            return Cow::Borrowed(data);
+        }
+        let mut kept = Vec::with_capacity(data.len());
+        for part in data.chunks(PLAIN) {
+            match self.0 == Escape::None && is_plain(part) {
+                true => kept.extend_from_slice(part),
+                false => kept.extend(part.iter().copied().filter(|&byte| self.keeps(byte))),
+            }
+        }
+        Cow::Owned(kept)
     }
 
     fn keeps(&mut self, byte: u8) -> bool {
@@ -259,7 +277,7 @@ mod tests {
         let mut all = Vec::new();
         while let Ok(live) = receiver.try_recv() {
             match live.kind {
-                LiveKind::Lines(_, lines) => all.extend(lines),
+                LiveKind::Lines(_, lines) => all.extend(lines.iter().map(str::to_owned)),
                 other => panic!("{other:?}"),
             }
         }
@@ -290,7 +308,7 @@ mod tests {
         while let Ok(live) = receiver.try_recv() {
             match live.kind {
                 LiveKind::Problem(_) => findings += 1,
-                LiveKind::Lines(Stream::Engine, lines) => told.extend(lines),
+                LiveKind::Lines(Stream::Engine, lines) => told.extend(lines.iter().map(str::to_owned)),
                 other => panic!("{other:?}"),
             }
         }

@@ -20,6 +20,9 @@ pub(crate) use stream::MaskStream;
 /// destroy logs and hide nothing.
 pub const SHORTEST_MASKED: usize = 4;
 
+/// A shorter spelling isn't looked for across lines: columns of numbers would be full of it.
+const WRAPPED: usize = 16;
+
 /// The secrets that are kept out of what an attempt says; shared between all that it writes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Masker(Arc<RwLock<Known>>);
@@ -119,9 +122,9 @@ impl Masker {
 
     /// `text` with every secret replaced by `***`.
     pub(crate) fn text(&self, text: &str) -> String {
-        let mut stream = MaskStream::new(self.clone(), Reader::Person);
-        let mut bytes = stream.push(text.as_bytes());
-        bytes.extend(stream.finish());
+        let (mut stream, mut bytes) = (MaskStream::new(self.clone(), Reader::Person), Vec::new());
+        stream.push(text.as_bytes(), &mut bytes);
+        stream.finish(&mut bytes);
         // Needles are text, so that what is left of text is text.
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -160,9 +163,9 @@ pub fn mask<'a>(secrets: &[&str], chunks: impl IntoIterator<Item = &'a [u8]>) ->
     let mut stream = MaskStream::new(masker, Reader::Person);
     let mut shown = Vec::new();
     for chunk in chunks {
-        shown.extend_from_slice(&stream.push(chunk));
+        stream.push(chunk, &mut shown);
     }
-    shown.extend_from_slice(&stream.finish());
+    stream.finish(&mut shown);
     shown
 }
 

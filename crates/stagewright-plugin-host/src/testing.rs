@@ -112,7 +112,7 @@ impl TestLog {
         let mut all = Vec::new();
         while let Ok(live) = self.live.try_recv() {
             if let LiveKind::Lines(_, lines) = live.kind {
-                all.extend(lines);
+                all.extend(lines.iter().map(str::to_owned));
             }
         }
         all

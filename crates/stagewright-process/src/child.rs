@@ -252,7 +252,7 @@ impl Child {
                 let _ = stdin.write_all(&input).await;
             })
         });
-        let buffer = vec![0; CHUNK].into_boxed_slice();
+        let buffer = vec![0; 2 * CHUNK].into_boxed_slice();
         Child { life, group, stdout, stderr, buffer, feeder, drain_until: None, status: None }
     }
 
@@ -285,7 +285,6 @@ impl Child {
     /// child is dead, whoever still holds its pipes gets half a second before the group is killed; then what is in the
     /// pipes is the last there is. May be cancelled without loss.
     pub async fn next_chunk(&mut self) -> Option<(Source, Vec<u8>)> {
-        let half = CHUNK / 2;
         loop {
             if self.stdout.is_none() && self.stderr.is_none() {
                 return None;
@@ -293,7 +292,7 @@ impl Child {
             if self.drain_until.is_some_and(|until| until <= Instant::now()) {
                 return self.drain();
             }
-            let (out_buffer, err_buffer) = self.buffer.split_at_mut(half);
+            let (out_buffer, err_buffer) = self.buffer.split_at_mut(CHUNK);
             let (source, read) = tokio::select! {
                 read = read(&mut self.stdout, out_buffer) => (Source::Stdout, read.map(|length| &out_buffer[..length])),
                 read = read(&mut self.stderr, err_buffer) => (Source::Stderr, read.map(|length| &err_buffer[..length])),

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use stagewright_engine::{Event, EventKind, Failure, Finding, Observer, Outcome, Timestamp};
+use stagewright_engine::{Event, EventKind, Failure, Finding, Observer, Outcome, Piece, Timestamp};
 
 use crate::output::Output;
 use crate::summary::{self, problem_text, stream_mark};
@@ -46,6 +46,20 @@ impl Observer for Plain {
             for line in summary::closing(&self.view) {
                 let _ = writeln!(text, "{}", line.text);
             }
+        }
+        self.output.write(&text);
+    }
+
+    fn on_lines(&mut self, piece: &Piece<'_>) {
+        self.view.apply_lines(piece);
+        let head = Columns::of(&self.view, self.view.stage(piece.stage), piece.at).line(stream_mark(piece.stream), "x");
+        let head = head.strip_suffix('x').unwrap_or(&head);
+        let mut text = String::with_capacity(piece.lines.size() + piece.lines.count() * head.len());
+        for line in piece.lines.iter() {
+            text.push_str(head);
+            text.push_str(&printable(line));
+            text.truncate(text.trim_end().len());
+            text.push('\n');
         }
         self.output.write(&text);
     }

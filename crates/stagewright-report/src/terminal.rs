@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, Timestamp};
+use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, Piece, Timestamp};
 
 use crate::frame::frame;
 use crate::style::{Line, Tone, paint, symbol};
@@ -106,6 +106,17 @@ impl Observer for Terminal {
             }
             _ => screen.draw(),
         }
+    }
+
+    fn on_lines(&mut self, piece: &Piece<'_>) {
+        let mut screen = self.lock();
+        screen.view.apply_lines(piece);
+        screen.now = screen.now.max(piece.at);
+        if screen.options.verbose {
+            let lines: Vec<Line> = piece.events().flat_map(|event| told(&screen.view, &event, true)).collect();
+            screen.say(&lines);
+        }
+        screen.draw();
     }
 }
 

@@ -8,7 +8,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// `text` with every character escaped (as in `\u{1b}`) that moves the cursor, commands a terminal or reorders what
 /// is around it. A tab becomes four spaces.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+    // Without branches, so that many bytes are looked at together: most text is plain.
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte));
+    if is_plain || !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);

@@ -123,16 +123,26 @@ impl Command {
     /// # Errors
     /// As [`Command::status`].
     pub fn run_lines(&mut self, mut on_line: impl FnMut(Line<'_>)) -> Result<ExitStatus> {
-        let mut child = self.spawn_with(Some(self.limit.unwrap_or(u32::MAX)))?;
         let (mut stdout, mut stderr) = (Lines::new(Source::Stdout), Lines::new(Source::Stderr));
-        while let Some((source, data)) = child.next_chunk()? {
-            match source {
-                Source::Stdout => stdout.push(&data, &mut on_line),
-                Source::Stderr => stderr.push(&data, &mut on_line),
-            }
-        }
+        let status = self.run_chunks(|source, data| match source {
+            Source::Stdout => stdout.push(data, &mut on_line),
+            Source::Stderr => stderr.push(data, &mut on_line),
+        })?;
         stdout.finish(&mut on_line);
         stderr.finish(&mut on_line);
+        Ok(status)
+    }
+
+    /// Runs it to its end and hands over what it writes as it comes, whatever that is. It goes on only as fast as this
+    /// is done with it.
+    ///
+    /// # Errors
+    /// As [`Command::status`].
+    pub fn run_chunks(&mut self, mut on_chunk: impl FnMut(Source, &[u8])) -> Result<ExitStatus> {
+        let mut child = self.spawn_with(Some(self.limit.unwrap_or(u32::MAX)))?;
+        while let Some((source, data)) = child.next_chunk()? {
+            on_chunk(source, &data);
+        }
         child.wait()
     }
 

@@ -1,6 +1,7 @@
 //! The logs of stages: one plain text file an attempt.
 //!
-//! A line is `<ms since the Unix epoch> <event> <number> <stream> <text>`. The event is the last of the run's journal
+//! A line is `<ms since the Unix epoch> <event> <number> <stream> <text>`, or ` <text>` where all but the text is as in
+//! the line before. The event is the last of the run's journal
 //! before the line; the number counts the pieces that the run's logs are written in, all stages together, from 0 in each
 //! process: the two put the lines of several stages in order. The stream is `o` (a process's standard output), `e` (its
 //! standard error), `p` (the plugin) or `g` (the engine). The last line of a complete log is `sealed`; there may
@@ -12,7 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use stagewright_engine::{LogSink, RunId, StoreError, Stream, Timestamp};
+use stagewright_engine::{Lines, LogSink, RunId, StoreError, Stream, Timestamp};
 use stagewright_model::StageIndex;
 
 use crate::{Store, create_folder, error};
@@ -54,6 +55,8 @@ pub struct LogReader {
     path: PathBuf,
     file: Option<BufReader<File>>,
     line: Vec<u8>,
+    /// The line before, without its text.
+    head: Option<LogLine>,
     number: u64,
     sealed: bool,
 }
@@ -75,7 +78,7 @@ impl Store {
     /// no seal: that it is over, its journal says.
     pub fn read_log(&self, run: &RunId, stage: StageIndex, attempt: u32) -> LogReader {
         let path = log_path(&self.run_directory(run).join("logs"), stage, attempt);
-        LogReader { path, file: None, line: Vec::new(), number: 0, sealed: false }
+        LogReader { path, file: None, line: Vec::new(), head: None, number: 0, sealed: false }
     }
 
     /// The attempts of `stage` that have a log, in order.
@@ -152,17 +155,19 @@ impl LogSink for RunLogs {
         stage: StageIndex,
         attempt: u32,
         stream: Stream,
-        lines: &[String],
+        lines: &Lines,
     ) -> Result<(), StoreError> {
         let prefix = format!("{} {after} {} {} ", at.0, self.number, letter(stream));
         self.number += 1;
         self.batch.clear();
         self.batch.shrink_to(KEPT_BUFFER);
-        // A line end within a line would start a line without its head.
-        for line in lines.iter().flat_map(|line| line.split('\n')) {
-            self.batch.extend_from_slice(prefix.as_bytes());
+        self.batch.reserve(prefix.len() + lines.size() + lines.count());
+        let mut head = prefix.as_str();
+        for line in lines.iter() {
+            self.batch.extend_from_slice(head.as_bytes());
             self.batch.extend_from_slice(line.as_bytes());
             self.batch.push(b'\n');
+            head = " ";
         }
         let path = log_path(&self.directory, stage, attempt);
         let file = match self.open.entry((stage, attempt)) {
@@ -202,10 +207,17 @@ impl LogReader {
             }
             self.number += 1;
             self.sealed = self.line == SEAL;
-            let parsed = parse_line(&self.line[..self.line.len() - 1]);
+            let line = String::from_utf8_lossy(&self.line[..self.line.len() - 1]);
+            let parsed = match line.strip_prefix(' ') {
+                Some(text) => self.head.as_ref().map(|head| LogLine { text: text.to_owned(), ..head.clone() }),
+                None => parse_line(&line),
+            };
+            drop(line);
             self.line.clear();
             if !self.sealed {
-                return parsed.map(Some).ok_or_else(|| self.not_a_line());
+                let parsed = parsed.ok_or_else(|| self.not_a_line())?;
+                self.head = Some(LogLine { text: String::new(), ..parsed });
+                return Ok(Some(parsed));
             }
         }
     }
@@ -267,8 +279,7 @@ fn letter(stream: Stream) -> char {
     }
 }
 
-fn parse_line(line: &[u8]) -> Option<LogLine> {
-    let line = String::from_utf8_lossy(line);
+fn parse_line(line: &str) -> Option<LogLine> {
     let (at, rest) = line.split_once(' ')?;
     let (after, rest) = rest.split_once(' ')?;
     let (number, rest) = rest.split_once(' ')?;

@@ -78,7 +78,7 @@ impl Stage for Command {
             workspace::remove(path)?;
         }
         let mut printed = Printed::default();
-        let status = config.process(&argv)?.run_lines(|line| printed.take(line.source, line.text))?;
+        let status = config.process(&argv)?.run_chunks(|source, data| printed.take(source, data))?;
         if let Some(code) = status.code {
             outputs::set("exit-code", &code)?;
         }
@@ -139,39 +139,40 @@ impl Config {
 /// What the program printed, as far as it is of use.
 #[derive(Default)]
 struct Printed {
-    stdout: String,
+    stdout: Vec<u8>,
     stdout_tail: Tail,
     stderr_tail: Tail,
 }
 
 impl Printed {
-    fn take(&mut self, source: Source, line: &str) {
+    fn take(&mut self, source: Source, data: &[u8]) {
         match source {
             Source::Stdout => {
                 // One byte over the limit tells that there was more.
-                if self.stdout.len() <= CAPTURE_LIMIT {
-                    self.stdout.push_str(line);
-                    self.stdout.push('\n');
-                }
-                self.stdout_tail.push(line);
+                let room = (CAPTURE_LIMIT + 1).saturating_sub(self.stdout.len());
+                self.stdout.extend_from_slice(&data[..data.len().min(room)]);
+                self.stdout_tail.push(data);
             }
-            Source::Stderr => self.stderr_tail.push(line),
+            Source::Stderr => self.stderr_tail.push(data),
         }
     }
 
-    fn captured(&self) -> Result<&str> {
+    /// Without the last line end.
+    fn captured(&self) -> Result<String> {
         if self.stdout.len() > CAPTURE_LIMIT {
             return Err(Error::failed(format!("it printed more than the {CAPTURE_LIMIT} bytes that `capture` takes"))
                 .help("have it write a file, and publish that as an artifact"));
         }
-        Ok(self.stdout.strip_suffix('\n').unwrap_or(&self.stdout))
+        let text = String::from_utf8_lossy(&self.stdout).replace("\r\n", "\n");
+        Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
     }
 
     fn failure(self, argv: &[String], status: ExitStatus) -> Error {
         // A script's text is in the pipeline file already; its shell says enough.
         let program = &argv[0];
-        let tail = if self.stderr_tail.is_empty() { self.stdout_tail } else { self.stderr_tail };
-        Error::failed(format!("`{program}` ended with {status}")).causes(tail.into_lines())
+        let said = Some(self.stderr_tail.lines()).filter(|lines| !lines.is_empty());
+        let said = said.unwrap_or_else(|| self.stdout_tail.lines());
+        Error::failed(format!("`{program}` ended with {status}")).causes(said)
     }
 }
 

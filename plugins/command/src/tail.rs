@@ -1,30 +1,30 @@
 //! The last lines of a stream.
 
-use std::collections::VecDeque;
-
 /// Enough to hold a panic or a stack trace's top.
 const LINES: usize = 20;
+/// Bytes that they are looked for in.
+const KEPT: usize = 64 << 10;
 
-/// Keeps the last lines that aren't blank.
+/// Keeps the end of what is pushed.
 #[derive(Default)]
-pub(crate) struct Tail(VecDeque<String>);
+pub(crate) struct Tail(Vec<u8>);
 
 impl Tail {
-    pub(crate) fn push(&mut self, line: &str) {
-        if line.trim().is_empty() {
-            return;
+    pub(crate) fn push(&mut self, data: &[u8]) {
+        let data = &data[data.len().saturating_sub(KEPT)..];
+        // Not each time: what is kept is moved.
+        if self.0.len() + data.len() > 2 * KEPT {
+            self.0.drain(..self.0.len().saturating_sub(KEPT - data.len()));
         }
-        if self.0.len() == LINES {
-            self.0.pop_front();
-        }
-        self.0.push_back(line.to_owned());
+        self.0.extend_from_slice(data);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn into_lines(self) -> VecDeque<String> {
-        self.0
+    /// The last lines that aren't blank.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.0);
+        let said = text.lines().filter(|line| !line.trim().is_empty());
+        let mut last: Vec<String> = said.rev().take(LINES).map(str::to_owned).collect();
+        last.reverse();
+        last
     }
 }

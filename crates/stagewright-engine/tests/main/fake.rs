@@ -222,7 +222,7 @@ async fn perform(
         Act::Panic => panic!("as the script says"),
         Act::Say(lines) => {
             for line in lines {
-                output.lines(Stream::Stdout, vec![(*line).to_owned()]).await;
+                output.lines(Stream::Stdout, (*line).into()).await;
             }
             AttemptEnd::Succeeded
         }
@@ -356,9 +356,9 @@ impl LogSink for FakeLogs {
         stage: StageIndex,
         _attempt: u32,
         _stream: Stream,
-        lines: &[String],
+        lines: &stagewright_engine::Lines,
     ) -> Result<(), StoreError> {
-        self.0.lock().expect("a lock").extend(lines.iter().map(|line| (stage, line.clone())));
+        self.0.lock().expect("a lock").extend(lines.iter().map(|line| (stage, line.to_owned())));
         Ok(())
     }
 

@@ -60,9 +60,9 @@ impl ResponseHandle {
     /// The first value of a header.
     fn header(&self, name: &str, masker: &Masker) -> Option<String> {
         let value = self.headers.get(name)?;
-        let mut mask = MaskStream::new(masker.clone(), Reader::Guest);
-        let mut shown = mask.push(value.as_bytes());
-        shown.extend(mask.finish());
+        let (mut mask, mut shown) = (MaskStream::new(masker.clone(), Reader::Guest), Vec::new());
+        mask.push(value.as_bytes(), &mut shown);
+        mask.finish(&mut shown);
         Some(String::from_utf8_lossy(&shown).into_owned())
     }
 
@@ -72,15 +72,16 @@ impl ResponseHandle {
             return Ok(std::mem::take(&mut self.buffer));
         }
         while !self.ended {
-            let data = match self.body.next().await {
-                Some(Ok(data)) => self.mask.push(&data),
+            let mut data = Vec::new();
+            match self.body.next().await {
+                Some(Ok(piece)) => self.mask.push(&piece, &mut data),
                 Some(Err(error)) => return Err(transport("read the answer of", &self.url, &error)),
                 None => {
                     self.ended = true;
                     self.place = None;
-                    self.mask.finish()
+                    self.mask.finish(&mut data);
                 }
-            };
+            }
             if !data.is_empty() {
                 return Ok(data);
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use stagewright_engine::Stream;
 use stagewright_process::{Child, Command, ExitStatus, Group, Source, which};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -74,6 +74,9 @@ impl CommandBuilder {
     }
 }
 
+/// Captured bytes of a child that may wait for the guest.
+const UNREAD: u32 = 1 << 20;
+
 /// A piece of captured output.
 type Chunk = (Source, Vec<u8>);
 
@@ -92,12 +95,23 @@ pub struct ChildHandle {
     group: Group,
     end: watch::Receiver<Option<End>>,
     captured: Option<mpsc::UnboundedReceiver<Chunk>>,
+    room: Room,
     /// Bytes that the guest asked for, when there were more.
     overflow: watch::Receiver<Option<u32>>,
 }
 
+/// What may still wait for the guest of [`UNREAD`] bytes. Closed, all that is captured may: nobody takes it any more.
+type Room = Arc<Semaphore>;
+
+impl Drop for ChildHandle {
+    fn drop(&mut self) {
+        self.room.close();
+    }
+}
+
 impl ChildHandle {
     pub(crate) async fn wait(&mut self) -> Result<ExitStatus, CapabilityError> {
+        self.room.close();
         let end = match self.end.wait_for(Option::is_some).await {
             Ok(end) => end.clone(),
             Err(_) => None,
@@ -125,6 +139,7 @@ impl ChildHandle {
             );
         };
         if let Some(chunk) = captured.recv().await {
+            self.room.add_permits(permits(&chunk.1) as usize);
             return Ok(Some(chunk));
         }
         match *self.overflow.borrow() {
@@ -156,21 +171,24 @@ pub(crate) struct Processes {
 
 /// The process groups of an attempt's children: for those who have to stop them while the guest is busy.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Groups(Arc<Mutex<Vec<Group>>>);
+pub(crate) struct Groups(Arc<Mutex<Vec<(Group, Room)>>>);
 
 impl Groups {
-    fn add(&self, group: Group) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(group);
+    fn add(&self, group: Group, room: Room) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((group, room));
     }
 
     /// SIGTERM to all.
     pub(crate) fn interrupt(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Group::interrupt);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|(group, _)| group.interrupt());
     }
 
-    /// SIGKILL to all.
+    /// SIGKILL to all. Their last output isn't held up by a guest that doesn't take it.
     pub(crate) fn kill(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Group::kill);
+        for (group, room) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            group.kill();
+            room.close();
+        }
     }
 }
 
@@ -268,11 +286,12 @@ impl Processes {
         capture: Option<u32>,
         quiet: bool,
     ) -> ChildHandle {
-        let group = child.group();
-        self.groups.add(group.clone());
+        let (group, room) = (child.group(), Room::new(Semaphore::new(UNREAD as usize)));
+        self.groups.add(group.clone(), room.clone());
         let (end_sender, end) = watch::channel(None);
         let (overflow_sender, overflow) = watch::channel(None);
-        let (capture, captured) = capture.map(|limit| Capture::new(limit, &self.log, overflow_sender)).unzip();
+        let (capture, captured) =
+            capture.map(|limit| Capture::new(limit, &self.log, room.clone(), overflow_sender)).unzip();
         let lines = (!quiet).then(|| (self.log.lines(Stream::Stdout), self.log.lines(Stream::Stderr)));
         let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
         let bounds = self.confined.as_ref().map(|confined| confined.bounds.clone());
@@ -283,7 +302,7 @@ impl Processes {
             }
             end_sender.send_replace(Some(end));
         });
-        ChildHandle { program, group, end, captured, overflow }
+        ChildHandle { program, group, end, captured, room, overflow }
     }
 
     /// Kills what still runs, and waits until its last output has been written.
@@ -318,6 +337,7 @@ pub(crate) fn program_environment(
 /// Hands output to the guest, up to a number of bytes, without the secrets that it may not read.
 struct Capture {
     sender: mpsc::UnboundedSender<Chunk>,
+    unread: Room,
     masks: [MaskStream; 2],
     limit: u32,
     room: usize,
@@ -325,40 +345,51 @@ struct Capture {
 }
 
 impl Capture {
-    /// The queue has no bound of its own: `limit` bounds all that ever goes into it.
+    /// The queue has no bound of its own: `unread` bounds what waits in it, and once that is closed, `limit`.
     fn new(
         limit: u32,
         log: &AttemptLog,
+        unread: Room,
         overflow: watch::Sender<Option<u32>>,
     ) -> (Capture, mpsc::UnboundedReceiver<Chunk>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let masks = [(); 2].map(|()| MaskStream::new(log.masker().clone(), Reader::Guest));
-        (Capture { sender, masks, limit, room: limit as usize, overflow }, receiver)
+        (Capture { sender, unread, masks, limit, room: limit as usize, overflow }, receiver)
     }
 
-    fn push(&mut self, source: Source, data: &[u8]) {
-        let masked = self.masks[index(source)].push(data);
-        self.send(source, masked);
+    async fn push(&mut self, source: Source, data: &[u8]) {
+        let mut masked = Vec::new();
+        self.masks[index(source)].push(data, &mut masked);
+        self.send(source, masked).await;
     }
 
-    fn finish(&mut self) {
+    async fn finish(&mut self) {
         for source in [Source::Stdout, Source::Stderr] {
-            let rest = self.masks[index(source)].finish();
-            self.send(source, rest);
+            let mut rest = Vec::new();
+            self.masks[index(source)].finish(&mut rest);
+            self.send(source, rest).await;
         }
     }
 
-    fn send(&mut self, source: Source, mut data: Vec<u8>) {
+    async fn send(&mut self, source: Source, mut data: Vec<u8>) {
         if data.len() > self.room {
             data.truncate(self.room);
             self.overflow.send_replace(Some(self.limit));
         }
         self.room -= data.len();
         if !data.is_empty() {
+            if let Ok(room) = self.unread.acquire_many(permits(&data)).await {
+                room.forget();
+            }
             // A guest that dropped the child doesn't want it.
             let _ = self.sender.send((source, data));
         }
     }
+}
+
+/// How much of the room a piece takes.
+fn permits(data: &[u8]) -> u32 {
+    u32::try_from(data.len()).unwrap_or(UNREAD).min(UNREAD)
 }
 
 fn index(source: Source) -> usize {
@@ -404,17 +435,28 @@ async fn carry(
                 }
             }
         };
-        if let Some(capture) = &mut capture {
-            capture.push(source, &data);
-        }
-        match (&mut lines, source) {
-            (Some((stdout, _)), Source::Stdout) => stdout.push(&data).await,
-            (Some((_, stderr)), Source::Stderr) => stderr.push(&data).await,
-            (None, _) => {}
+        let mut taken = std::pin::pin!(async {
+            match (&mut lines, source) {
+                (Some((stdout, _)), Source::Stdout) => stdout.push(&data).await,
+                (Some((_, stderr)), Source::Stderr) => stderr.push(&data).await,
+                (None, _) => {}
+            }
+            if let Some(capture) = &mut capture {
+                capture.push(source, &data).await;
+            }
+        });
+        tokio::select! {
+            biased;
+            () = &mut taken => {}
+            () = &mut expiry, if !expired => {
+                expired = true;
+                group.kill();
+                taken.await;
+            }
         }
     };
     if let Some(capture) = &mut capture {
-        capture.finish();
+        capture.finish().await;
     }
     if let Some((stdout, stderr)) = &mut lines {
         stdout.finish().await;

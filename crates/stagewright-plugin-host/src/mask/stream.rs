@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::needles::{Needles, Place};
+use memchr::{memchr2_iter, memrchr};
+
+use super::needles::Needles;
 use super::spelling::is_break;
-use super::{Masker, Reader};
+use super::{Masker, Reader, WRAPPED};
 
 /// What stands where a secret stood, on each line that it stood on.
 const MASK: &[u8] = b"***";
@@ -15,13 +17,15 @@ pub(crate) struct MaskStream {
     masker: Masker,
     reader: Reader,
     needles: Option<Arc<Needles>>,
-    place: Place,
     /// The end of what was pushed, as far as it could be the beginning of a secret.
     held: Vec<u8>,
-    /// What of it is part of a secret.
+    /// The bytes before `held` that could be, too, and were shown with the line that they ended.
+    shown: Vec<u8>,
+    /// What of `held` is part of a secret.
     found: Vec<(usize, usize)>,
     /// Whether the mask of a secret that began before `held` has been shown.
     is_masked: bool,
+    searched: Squeezed,
 }
 
 impl MaskStream {
@@ -30,50 +34,58 @@ impl MaskStream {
             masker,
             reader,
             needles: None,
-            place: Place::default(),
             held: Vec::new(),
+            shown: Vec::new(),
             found: Vec::new(),
             is_masked: false,
+            searched: Squeezed::default(),
         }
     }
 
-    /// What can be shown once `data` is known too.
-    pub(crate) fn push(&mut self, data: &[u8]) -> Vec<u8> {
+    /// Adds to `into` what can be shown once `data` is known too.
+    pub(crate) fn push(&mut self, data: &[u8], into: &mut Vec<u8>) {
         let needles = self.masker.needles(self.reader);
         if needles.is_empty() {
-            // Nothing was ever held back: secrets are added, never taken away.
-            return data.to_vec();
+            // What was held back was revealed to the guest since.
+            self.show(self.held.len(), into);
+            into.extend_from_slice(data);
+            return;
         }
-        let mut from = self.held.len();
+        if self.needles.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &needles)) {
+            self.shown.clear();
+        }
         self.held.extend_from_slice(data);
-        let before = if self.needles.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &needles)) {
-            (from, self.place) = (0, Place::default());
-            std::mem::take(&mut self.found)
-        } else {
-            Vec::new()
-        };
-        needles.find(&self.held, from, &mut self.place, &mut self.found);
-        if !before.is_empty() {
-            self.found = union(before, std::mem::take(&mut self.found));
+        self.searched.fill(&self.shown, &self.held);
+        let found = self.searched.find(&needles);
+        if !found.is_empty() {
+            self.found = union(std::mem::take(&mut self.found), found);
         }
-        let ready = needles.pending(&self.held, &self.place);
+        let pending = needles.pending(&self.searched.text);
+        let mut ready = self.searched.place(self.searched.text.len() - pending);
+        // A line's end is shown as soon as it is there, unless a good deal of a secret is in it.
+        if pending < WRAPPED
+            && let Some(end) = memrchr(b'\n', &self.held[ready..])
+        {
+            ready += end + 1;
+        }
+        self.shown.clear();
+        self.shown.extend_from_slice(self.searched.between(pending, &self.held[ready..]));
         self.needles = Some(needles);
-        self.show(ready)
+        self.show(ready, into);
     }
 
-    /// The rest: nothing more will come.
-    pub(crate) fn finish(&mut self) -> Vec<u8> {
-        let shown = self.show(self.held.len());
-        (self.place, self.is_masked) = (Place::default(), false);
-        shown
+    /// Adds the rest: nothing more will come.
+    pub(crate) fn finish(&mut self, into: &mut Vec<u8>) {
+        self.show(self.held.len(), into);
+        self.shown.clear();
+        self.is_masked = false;
     }
 
-    fn show(&mut self, ready: usize) -> Vec<u8> {
+    fn show(&mut self, ready: usize, into: &mut Vec<u8>) {
         if ready == 0 {
             // The mask that was shown stands for what is still held.
-            return Vec::new();
+            return;
         }
-        let mut shown = Vec::with_capacity(ready);
         let (mut at, mut later) = (0, Vec::new());
         let mut is_masked = false;
         for (start, end) in std::mem::take(&mut self.found) {
@@ -81,14 +93,14 @@ impl MaskStream {
                 later.push((start - ready, end - ready));
                 continue;
             }
-            shown.extend_from_slice(&self.held[at..start]);
+            into.extend_from_slice(&self.held[at..start]);
             at = end.min(ready);
             is_masked = start == 0 && self.is_masked;
             for &byte in &self.held[start..at] {
                 if is_break(byte) {
-                    shown.push(byte);
+                    into.push(byte);
                 } else if !is_masked {
-                    shown.extend_from_slice(MASK);
+                    into.extend_from_slice(MASK);
                 }
                 is_masked = !is_break(byte);
             }
@@ -98,23 +110,79 @@ impl MaskStream {
                 is_masked = false;
             }
         }
-        shown.extend_from_slice(&self.held[at..ready]);
+        into.extend_from_slice(&self.held[at..ready]);
         self.held.drain(..ready);
-        self.place.forget(ready);
         (self.found, self.is_masked) = (later, is_masked);
-        shown
+    }
+}
+
+/// A text without its line breaks: what is searched.
+#[derive(Debug, Default)]
+struct Squeezed {
+    text: Vec<u8>,
+    /// How much of it is not of the text at hand, but from before.
+    before: usize,
+    /// For each break, how many bytes of `text` are before it.
+    breaks: Vec<usize>,
+}
+
+impl Squeezed {
+    fn fill(&mut self, before: &[u8], text: &[u8]) {
+        self.text.clear();
+        self.breaks.clear();
+        self.text.extend_from_slice(before);
+        self.before = before.len();
+        let mut from = 0;
+        for at in memchr2_iter(b'\n', b'\r', text) {
+            self.text.extend_from_slice(&text[from..at]);
+            self.breaks.push(self.text.len());
+            from = at + 1;
+        }
+        self.text.extend_from_slice(&text[from..]);
+    }
+
+    /// Ranges of the text at hand, in order and apart from each other.
+    fn find(&self, needles: &Needles) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        for (start, length) in needles.find(&self.text) {
+            let last = start + length - 1;
+            let is_wrapped = start < self.before || self.breaks_until(start) != self.breaks_until(last);
+            if (length >= WRAPPED || !is_wrapped) && last >= self.before {
+                add(&mut found, (self.place(start), self.place(last) + 1));
+            }
+        }
+        found
+    }
+
+    /// Where in the text at hand the byte is that `text` has at `at`; its beginning for one from before.
+    fn place(&self, at: usize) -> usize {
+        at.checked_sub(self.before).map_or(0, |within| within + self.breaks_until(at))
+    }
+
+    /// How many breaks are before the byte that `text` has at `at`.
+    fn breaks_until(&self, at: usize) -> usize {
+        self.breaks.partition_point(|&before| before <= at)
+    }
+
+    /// The last `count` bytes without those that `rest` ends with, too.
+    fn between(&self, count: usize, rest: &[u8]) -> &[u8] {
+        let end = self.text.len() - rest.iter().filter(|byte| !is_break(**byte)).count();
+        &self.text[(self.text.len() - count).min(end)..end]
+    }
+}
+
+/// Ranges come by their beginnings; what overlaps becomes one.
+fn add(found: &mut Vec<(usize, usize)>, next: (usize, usize)) {
+    match found.last_mut() {
+        Some(before) if next.0 < before.1 => before.1 = before.1.max(next.1),
+        _ => found.push(next),
     }
 }
 
 fn union(some: Vec<(usize, usize)>, others: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
     let mut all = [some, others].concat();
     all.sort_unstable();
-    all.dedup_by(|next, before| {
-        let overlaps = next.0 < before.1;
-        if overlaps {
-            before.1 = before.1.max(next.1);
-        }
-        overlaps
-    });
-    all
+    let mut united = Vec::with_capacity(all.len());
+    all.into_iter().for_each(|range| add(&mut united, range));
+    united
 }

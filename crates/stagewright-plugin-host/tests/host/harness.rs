@@ -169,7 +169,7 @@ impl Running {
     pub(crate) async fn line(&mut self) -> String {
         while self.lines.is_empty() {
             match self.live.recv().await.expect("the attempt goes on").kind {
-                LiveKind::Lines(_, lines) => self.lines.extend(lines),
+                LiveKind::Lines(_, lines) => self.lines.extend(lines.iter().map(str::to_owned)),
                 LiveKind::Effect { answer, .. } => drop(answer.send(Ok(()))),
                 _ => {}
             }
@@ -181,7 +181,7 @@ impl Running {
         let mut ended = Ended { report: None, lines: self.lines, problems: Vec::new(), effects: Vec::new() };
         while let Some(live) = self.live.recv().await {
             match live.kind {
-                LiveKind::Lines(_, lines) => ended.lines.extend(lines),
+                LiveKind::Lines(_, lines) => ended.lines.extend(lines.iter().map(str::to_owned)),
                 LiveKind::Problem(problem) => ended.problems.push(problem),
                 LiveKind::Progress { .. } | LiveKind::Summary(_) | LiveKind::Cache { .. } => {}
                 LiveKind::Effect { what, answer } => {

@@ -4,7 +4,7 @@ mod stage;
 
 use std::collections::BTreeMap;
 
-use stagewright_engine::{Event, EventKind, Gate, Interrupt, Outcome, Release, RunId, Timestamp};
+use stagewright_engine::{Event, EventKind, Gate, Interrupt, Outcome, Piece, Release, RunId, Timestamp};
 use stagewright_model::StageIndex;
 
 use crate::text::{printable, width};
@@ -118,6 +118,15 @@ impl RunView {
             EventKind::RunSuspended { .. } => self.suspended = true,
             EventKind::RunEnded { conclusion } => self.conclusion = Some(*conclusion),
             _ => {}
+        }
+    }
+
+    /// The same, for lines of a log.
+    pub fn apply_lines(&mut self, piece: &Piece<'_>) {
+        self.last = piece.at;
+        if let Some(stage) = self.stages.get_mut(piece.stage.get()) {
+            let skipped = piece.lines.count().saturating_sub(TAIL);
+            piece.lines.iter().skip(skipped).for_each(|line| stage.say(piece.stream, line));
         }
     }
 

@@ -235,15 +235,17 @@ impl StageView {
         self.conclusion().is_some_and(|conclusion| !matches!(conclusion, Succeeded | Skipped | Cancelled))
     }
 
+    pub(super) fn say(&mut self, stream: Stream, line: &str) {
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(TailLine { stream, text: line.to_owned() });
+    }
+
     pub(super) fn apply(&mut self, event: &Event) {
         match &event.kind {
             EventKind::AttemptStarted { attempt, .. } => self.start(*attempt, event.at),
-            EventKind::Log { stream, line, .. } => {
-                if self.tail.len() == TAIL {
-                    self.tail.pop_front();
-                }
-                self.tail.push_back(TailLine { stream: *stream, text: line.clone() });
-            }
+            EventKind::Log { stream, line, .. } => self.say(*stream, line),
             EventKind::Progress { message, current, total, .. } => {
                 self.progress = Some(Progress { message: message.clone(), current: *current, total: *total });
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
-use stagewright_engine::{Claim, Claimed, Event, EventKind, LogSink, Outcome, ReleaseWay, RunId, RunStore};
+use stagewright_engine::{Claim, Claimed, Event, EventKind, Lines, LogSink, Outcome, ReleaseWay, RunId, RunStore};
 use stagewright_engine::{Stream, Timestamp, Turns};
 use stagewright_model::StageIndex;
 use stagewright_store::{Filter, GcReport, Retention, RunRecord, Store};
@@ -36,7 +36,7 @@ impl World {
         self.store.create_run(record).unwrap();
         self.append(&record.id, 0, vec![started()]);
         let mut logs = self.store.logs(&record.id).unwrap();
-        logs.append(NOW, 0, StageIndex(0), 1, Stream::Stdout, &["x".repeat(1000)]).unwrap();
+        logs.append(NOW, 0, StageIndex(0), 1, Stream::Stdout, &Lines::new("x".repeat(1000))).unwrap();
         logs.seal(StageIndex(0), 1).unwrap();
         record.id.clone()
     }

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-use stagewright_engine::{EventKind, LogSink, RunStore, Stream, Timestamp};
+use stagewright_engine::{EventKind, Lines, LogSink, RunStore, Stream, Timestamp};
 use stagewright_model::StageIndex;
 use stagewright_store::{LogLine, LogReader};
 
@@ -11,8 +11,8 @@ use super::{run_id, store, told};
 
 const STAGE: StageIndex = StageIndex(3);
 
-fn lines(texts: &[&str]) -> Vec<String> {
-    texts.iter().map(|text| (*text).to_owned()).collect()
+fn lines(texts: &[&str]) -> Lines {
+    texts.iter().collect()
 }
 
 fn texts(reader: &mut LogReader) -> Vec<String> {
@@ -31,7 +31,9 @@ fn what_is_logged_is_read_back() {
     let first = reader.next().unwrap().unwrap();
     let text = "one".to_owned();
     assert_eq!(first, LogLine { at: Timestamp(5), after: 0, number: 0, stream: Stream::Stdout, text });
-    assert_eq!(texts(&mut reader), ["", "  two\twith spaces ", "a", "line end within"]);
+    let second = LogLine { text: String::new(), ..first };
+    assert_eq!(reader.next().unwrap().unwrap(), second, "it has the head of the first");
+    assert_eq!(texts(&mut reader), ["  two\twith spaces ", "a", "line end within"]);
     assert!(reader.is_sealed());
     let mut second = store.read_log(&run_id(), STAGE, 2);
     assert_eq!(texts(&mut second), ["sealed"]);
@@ -129,6 +131,8 @@ fn what_was_read_of_a_log_is_sealed_only_while_it_ends_so() {
 fn a_line_that_is_none_is_told_of_with_its_number() {
     let (_directory, store) = store();
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
+    fs::write(&path, " no head\n").unwrap();
+    assert!(store.read_log(&run_id(), STAGE, 1).next().unwrap().is_err());
     fs::write(&path, "5 0 0 o one\nwhat\n6 0 1 e two\n").unwrap();
     let found: Vec<_> = store.read_log(&run_id(), STAGE, 1).collect();
     let error = found[1].as_ref().unwrap_err();

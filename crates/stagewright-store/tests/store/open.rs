@@ -281,7 +281,7 @@ fn a_store_that_may_not_be_written_can_be_read() {
     let state = directory.path().join("state");
     store.append(&run_id(), &events(3), true).unwrap();
     let mut logs = store.logs(&run_id()).unwrap();
-    logs.append(Timestamp(5), 0, StageIndex(0), 1, Stream::Stdout, &["one".to_owned()]).unwrap();
+    logs.append(Timestamp(5), 0, StageIndex(0), 1, Stream::Stdout, &"one".into()).unwrap();
     let read = || {
         unprivileged(|| {
             let mut store = Store::open_read_only(&state).unwrap();

@@ -127,7 +127,9 @@ impl Host for Attempt {
     async fn wait_any(&mut self, children: Vec<Resource<ChildHandle>>) -> CallResult<u32> {
         let mut ends = Vec::new();
         for child in &children {
-            let mut end = self.table.get(child)?.end.clone();
+            let child = self.table.get(child)?;
+            child.room.close();
+            let mut end = child.end.clone();
             // An error means that the child's task is gone, and the child with it: an end as well.
             ends.push(Box::pin(async move { drop(end.wait_for(Option::is_some).await) }));
         }
