@@ -36,7 +36,7 @@ use crate::scheduler::{Action, Input, Response, Scheduler};
 use crate::state::IllegalTransition;
 
 /// Pieces of live output that may wait for the loop; what an attempt says beyond that makes it wait.
-const LIVE_BOUND: usize = 256;
+const LIVE_BOUND: usize = 64;
 
 /// Events that are committed together at most.
 const GROUP: usize = 256;

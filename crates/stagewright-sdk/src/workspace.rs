@@ -68,6 +68,14 @@ pub fn digest(path: &str) -> Result<String> {
     Ok(host::digest(path)?)
 }
 
+/// Compresses a file into another one, both of which stay in the host. The same content gives the same bytes.
+///
+/// # Errors
+/// As [`read`] and [`write`](write()).
+pub fn gzip(path: &str, to: &str) -> Result<()> {
+    Ok(host::gzip(path, to)?)
+}
+
 /// Whether a file may be executed.
 ///
 /// # Errors

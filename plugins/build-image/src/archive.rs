@@ -12,7 +12,7 @@ use stagewright_sdk::{Error, Result, workspace};
 use crate::config::Compression;
 use crate::document::{CONFIG, Descriptor, LAYER_GZIP, MANIFEST, Manifest, manifest};
 use crate::layout::{Layout, descriptor};
-use crate::stream::{FileReader, FileWriter, Written, host_error};
+use crate::stream::{FileReader, FileWriter, host_error};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// `manifest.json` and a configuration are small.
@@ -50,10 +50,7 @@ pub(crate) fn export(layout: &Layout, image: &Manifest, tags: &[String], path: &
     }
     let json = serde_json::to_vec(&[described])?;
     append(&mut tar, "manifest.json", json.len() as u64, json.as_slice()).map_err(host_error)?;
-    match tar.into_inner().map_err(host_error)?.finish()? {
-        Written::Memory(data) => workspace::write(path, data),
-        Written::File(_) => Ok(()),
-    }
+    tar.into_inner().map_err(host_error)?.finish()
 }
 
 fn append_blob<W: Write>(tar: &mut tar::Builder<W>, name: &str, layout: &Layout, blob: &Descriptor) -> Result<()> {

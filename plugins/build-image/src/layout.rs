@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
-use flate2::{GzBuilder, write::GzEncoder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stagewright_sdk::{Error, Result, workspace};
 
 use crate::config::{Compression, Platform};
 use crate::document::{Descriptor, INDEX, Index, LAYER, LAYER_GZIP, Manifest, oci_layer_type};
-use crate::stream::{CHUNK, FileReader, FileWriter, Hashing, Written, digest, host_error};
+use crate::stream::{CHUNK, FileReader, FileWriter, digest, host_error};
 
 /// Documents of an image are small; a larger one is none.
 const MAX_DOCUMENT: u64 = 4 << 20;
@@ -76,31 +75,23 @@ impl Layout {
         compression: Compression,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<LayerBlob> {
-        // The blob's name is its digest, which is known only at its end.
-        let blob = Hashing::new(FileWriter::new(self.path("blobs/unnamed")));
-        let (blob, diff_id) = match compression {
-            Compression::None => {
-                let mut tar = blob;
-                write(&mut tar).map_err(host_error)?;
-                (tar, None)
-            }
+        // A blob's name is its digest, which is known only at its end.
+        let (tar, zipped) = (self.path("blobs/unnamed.tar"), self.path("blobs/unnamed.tar.gz"));
+        let mut writer = FileWriter::new(tar.clone());
+        write(&mut writer).map_err(host_error)?;
+        writer.finish()?;
+        let diff_id = workspace::digest(&tar)?;
+        let (media_type, path, digest) = match compression {
+            Compression::None => (LAYER, &tar, diff_id.clone()),
             Compression::Gzip => {
-                let mut tar = Hashing::new(gzip(blob));
-                write(&mut tar).map_err(host_error)?;
-                let (gzip, diff_id, _) = tar.finish();
-                (gzip.finish().map_err(host_error)?, Some(diff_id))
+                workspace::gzip(&tar, &zipped)?;
+                (LAYER_GZIP, &zipped, workspace::digest(&zipped)?)
             }
         };
-        let (writer, digest, size) = blob.finish();
-        match writer.finish()? {
-            Written::Memory(data) => workspace::write(&self.blob_path(&digest), data)?,
-            Written::File(path) => {
-                copy_file(&path, size, &self.blob_path(&digest))?;
-                workspace::remove(&path)?;
-            }
-        }
-        let media_type = if diff_id.is_some() { LAYER_GZIP } else { LAYER };
-        let diff_id = diff_id.unwrap_or_else(|| digest.clone());
+        let size = workspace::glob(path)?.first().map_or(0, |file| file.size);
+        copy_file(path, size, &self.blob_path(&digest))?;
+        workspace::remove(&tar)?;
+        workspace::remove(&zipped)?;
         Ok(LayerBlob { descriptor: descriptor(media_type, digest, size), diff_id })
     }
 
@@ -169,12 +160,6 @@ pub(crate) fn descriptor(media_type: &str, digest: String, size: u64) -> Descrip
     Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() }
 }
 
-/// A header without time, name or system: the same input gives the same bytes.
-fn gzip<W: Write>(into: W) -> GzEncoder<W> {
-    const UNKNOWN_SYSTEM: u8 = 255;
-    GzBuilder::new().mtime(0).operating_system(UNKNOWN_SYSTEM).write(into, flate2::Compression::fast())
-}
-
 /// Copies a file within the workspace, a chunk at a time.
 pub(crate) fn copy_file(from: &str, size: u64, to: &str) -> Result<()> {
     let mut reader = FileReader::part(from, 0, size);
@@ -187,8 +172,5 @@ pub(crate) fn copy_file(from: &str, size: u64, to: &str) -> Result<()> {
         }
         writer.write_all(&chunk[..count]).map_err(host_error)?;
     }
-    match writer.finish()? {
-        Written::Memory(data) => workspace::write(to, data),
-        Written::File(_) => Ok(()),
-    }
+    writer.finish()
 }

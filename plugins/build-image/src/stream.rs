@@ -63,13 +63,9 @@ impl FileWriter {
         FileWriter { path, chunk: Vec::with_capacity(CHUNK as usize), started: false }
     }
 
-    /// What was written, if it was little enough never to reach the file; the file otherwise.
-    pub(crate) fn finish(mut self) -> Result<Written> {
-        if !self.started {
-            return Ok(Written::Memory(self.chunk));
-        }
-        self.put()?;
-        Ok(Written::File(self.path))
+    /// All of it is in the file once this returns.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.put()
     }
 
     fn put(&mut self) -> Result<()> {
@@ -97,47 +93,6 @@ impl Write for FileWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Where a [`FileWriter`]'s bytes are.
-#[derive(Debug)]
-pub(crate) enum Written {
-    /// Nowhere else.
-    Memory(Vec<u8>),
-    /// In the file of this path.
-    File(String),
-}
-
-/// Counts and hashes what passes through.
-#[derive(Debug)]
-pub(crate) struct Hashing<W> {
-    inner: W,
-    hash: Sha256,
-    size: u64,
-}
-
-impl<W: Write> Hashing<W> {
-    pub(crate) fn new(inner: W) -> Hashing<W> {
-        Hashing { inner, hash: Sha256::new(), size: 0 }
-    }
-
-    /// The inner writer, `sha256:…`, and the number of bytes.
-    pub(crate) fn finish(self) -> (W, String, u64) {
-        (self.inner, digest_text(&self.hash.finalize()), self.size)
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(data)?;
-        self.hash.update(&data[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A stage with a lot to say.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::BufWriter;
 
 use super::contest::{Contender, contest};
 use super::graph::write;

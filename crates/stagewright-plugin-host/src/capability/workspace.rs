@@ -21,6 +21,7 @@ use crate::path::{Pattern, WorkspacePath};
 use crate::policy::Policy;
 use crate::since_0_1::stagewright::stage::workspace::{Entry, Host};
 
+mod gzip;
 mod reach;
 
 /// Entries of one listing.
@@ -281,6 +282,12 @@ impl Workspace {
         Ok(digest.0)
     }
 
+    /// Compresses a file into another one.
+    pub(crate) fn gzip(&self, path: &str, to: &str) -> Result<(), CapabilityError> {
+        let mut file = self.open(path)?;
+        self.replace(to, |zipped| Ok(gzip::gzip(&mut file, zipped)?))
+    }
+
     pub(crate) fn executable(&self, path: &str) -> Result<bool, CapabilityError> {
         let metadata = self.open(path)?.metadata().map_err(|error| failed_at("look at", path, &error))?;
         Ok(metadata.permissions().mode() & 0o111 != 0)
@@ -416,6 +423,10 @@ impl Host for Attempt {
 
     async fn digest(&mut self, path: String) -> CallResult<String> {
         Ok(self.workspace.off_thread(move |files| files.digest(&path)).await?)
+    }
+
+    async fn gzip(&mut self, path: String, to: String) -> CallResult<()> {
+        Ok(self.workspace.off_thread(move |files| files.gzip(&path, &to)).await?)
     }
 
     async fn executable(&mut self, path: String) -> CallResult<bool> {

@@ -4,7 +4,7 @@ use serde_json::json;
 use stagewright_sdk::fake::FakeHost;
 use stagewright_sdk::{ErrorCode, Outcome, Severity};
 
-use super::{app, blob, build, entries, host, image, layer_tar, paths, program};
+use super::{app, build, entries, host, image, layer_tar, paths, program};
 use crate::BuildImage;
 use crate::stream::{CHUNK, digest};
 
@@ -53,10 +53,6 @@ fn two_builds_are_equal_byte_for_byte() {
     let with = json!({ "layers": [{ "files": ["static"] }, { "files": ["target/release/app"], "dest": "/usr/bin" }],
         "env": { "A": "1", "B": "2", "C": "3" }, "labels": { "x": "1", "y": "2" }, "tags": ["a", "b"], "archive": "target/app.tar" });
     let first = host(with.clone()).run::<BuildImage>();
-    let (manifest, _) = image(&first.files, "target/image");
-    let gzip = blob(&first.files, "target/image", manifest["layers"][0]["digest"].as_str().unwrap());
-    // RFC 1952: no flags, no time, an unknown system.
-    assert_eq!((gzip[3], &gzip[4..8], gzip[9]), (0, [0; 4].as_slice(), 255));
     // Another day, another try, and over what the first build left.
     let mut again = host(with).now(Duration::from_secs(2_000_000_000)).attempt(2);
     for (path, content) in first.files.iter().filter(|(path, _)| path.starts_with("target/image")) {

@@ -209,3 +209,22 @@ async fn a_secret_reaches_the_program_and_neither_log_nor_guest() {
     other.secret_env("T".into(), &handle);
     assert_eq!(other.refused.unwrap().code, ErrorCode::PermissionDenied);
 }
+
+#[tokio::test]
+async fn a_program_whose_output_nobody_takes_stands_still_until_somebody_waits_for_its_end() {
+    let mut fixture = fixture(|_| {});
+    let much = 4 * UNREAD as usize;
+    let command =
+        CommandBuilder { capture: Some(u32::MAX), quiet: true, ..shell(&format!("head -c {much} /dev/zero")) };
+    let mut taken = fixture.processes.spawn(command.clone()).await.unwrap();
+    let mut left = fixture.processes.spawn(command).await.unwrap();
+    // Room for less than one more piece.
+    while left.room.available_permits() > 64 * 1024 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(left.end.borrow().is_none());
+    assert_eq!(captured(&mut taken).await.unwrap().len(), much);
+    assert!(taken.wait().await.unwrap().success());
+    assert!(left.wait().await.unwrap().success());
+    assert_eq!(captured(&mut left).await.unwrap().len(), much);
+}

@@ -64,6 +64,8 @@ fn refuses_what_is_not() {
         files.append("src/a.txt", b"x"),
         files.remove("src"),
         files.digest("private/key").map(drop),
+        files.gzip("private/key", "out/key.gz"),
+        files.gzip("src/a.txt", "src/a.gz"),
     ];
     for result in denied {
         assert_eq!(result.unwrap_err().code, ErrorCode::PermissionDenied);

@@ -86,6 +86,18 @@ pub(crate) mod workspace {
         on(|host| Ok(digest_of(file(host, path)?)))
     }
 
+    pub(crate) fn gzip(path: &str, to: &str) -> Result<(), wire::Error> {
+        use std::io::Write as _;
+        on(|host| {
+            host.check("workspace", to)?;
+            let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let zipped = zipped.write_all(file(host, path)?).and_then(|()| zipped.finish());
+            let zipped = zipped.unwrap_or_else(|error| unreachable!("memory takes everything: {error}"));
+            host.files.insert(to.to_owned(), zipped);
+            Ok(())
+        })
+    }
+
     pub(crate) fn executable(path: &str) -> Result<bool, wire::Error> {
         on(|host| {
             file(host, path)?;
