@@ -11,14 +11,19 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, fadvise};
 use stagewright_engine::{Lines, LogSink, RunId, StoreError, Stream, Timestamp};
 use stagewright_model::StageIndex;
 
 use crate::{Store, create_folder, error};
 
 const SEAL: &[u8] = b"sealed\n";
+
+/// Bytes after which the disk is told to begin: at the end little is left to wait for.
+const WRITE_BEHIND: u64 = 8 << 20;
 
 /// What a batch's buffer may keep between calls, bytes.
 const KEPT_BUFFER: usize = 1 << 20;
@@ -27,10 +32,31 @@ const KEPT_BUFFER: usize = 1 << 20;
 #[derive(Debug)]
 pub struct RunLogs {
     directory: PathBuf,
-    open: HashMap<(StageIndex, u32), File>,
+    open: HashMap<(StageIndex, u32), Open>,
     batch: Vec<u8>,
     /// Of the next piece.
     number: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// Its bytes, and how many of them the disk was told of.
+    size: u64,
+    told: u64,
+}
+
+impl Open {
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        self.file.write_all(data)?;
+        self.size += data.len() as u64;
+        if let Some(fresh) = NonZeroU64::new(self.size - self.told).filter(|fresh| fresh.get() >= WRITE_BEHIND) {
+            // Not to need what isn't on disk yet means to write it. A system that doesn't has more to do at the end.
+            let _ = fadvise(&self.file, self.told, Some(fresh), Advice::DontNeed);
+            self.told = self.size;
+        }
+        Ok(())
+    }
 }
 
 /// A line of a stage's log.
@@ -173,15 +199,17 @@ impl LogSink for RunLogs {
         let file = match self.open.entry((stage, attempt)) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(open_for_append(&path).map_err(|error| error::file("open", &path, error))?)
+                let opened = open_for_append(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+                let (size, file) = opened.map_err(|error| error::file("open", &path, error))?;
+                entry.insert(Open { file, size, told: size })
             }
         };
-        file.write_all(&self.batch).map_err(|error| error::file("write", &path, error))
+        file.write(&self.batch).map_err(|error| error::file("write", &path, error))
     }
 
     fn seal(&mut self, stage: StageIndex, attempt: u32) -> Result<(), StoreError> {
         // Without a file there is nothing that could be lost.
-        let Some(file) = self.open.remove(&(stage, attempt)) else { return Ok(()) };
+        let Some(Open { file, .. }) = self.open.remove(&(stage, attempt)) else { return Ok(()) };
         let path = log_path(&self.directory, stage, attempt);
         put_seal(file, &self.directory).map_err(|error| error::file("seal", &path, error))
     }
