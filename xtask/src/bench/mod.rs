@@ -1,6 +1,6 @@
 //! Figures, measured side by side in one run: `cargo xtask bench SUBJECT`.
 //!
-//! Every tool gets the same graph of stages, and all of them are timed in turn. What can be compared is the ratio within
+//! Every tool gets the same work, and all of them are timed in turn. What can be compared is the ratio within
 //! one run; seconds are those of the machine.
 
 mod contest;
