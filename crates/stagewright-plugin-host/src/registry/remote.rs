@@ -22,7 +22,10 @@ use crate::error::{CapabilityError, ErrorCode};
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// Without a single byte.
 const READ_LIMIT: Duration = Duration::from_secs(120);
-const UPLOAD_CHUNK: usize = 1024 * 1024;
+/// Bytes of a blob that is sent in one request. A larger one is sent in pieces, each of which has [`READ_LIMIT`] to itself.
+const WHOLE: u64 = 32 << 20;
+/// Bytes of a piece: the most that the client sends at a time.
+const UPLOAD_CHUNK: usize = 4 << 20;
 
 /// One repository of one registry.
 pub(crate) struct Remote {
@@ -44,6 +47,7 @@ impl Remote {
             protocol: if is_loopback(host) { ClientProtocol::Http } else { ClientProtocol::Https },
             connect_timeout: Some(CONNECT_LIMIT),
             read_timeout: Some(READ_LIMIT),
+            use_monolithic_push: true,
             user_agent: concat!("stagewright/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
@@ -129,9 +133,13 @@ impl Remote {
     }
 
     pub(crate) async fn put_blob(&self, descriptor: &Descriptor, path: PathBuf) -> Result<(), CapabilityError> {
-        let (image, size) = (self.pinned(&descriptor.digest), Some(descriptor.size));
-        let pushed = self.client.push_blob_stream(&image, chunks_of(path), &descriptor.digest, size).await;
-        pushed.map(drop).map_err(|error| self.explain("push a blob to", &error))
+        let (image, size) = (self.pinned(&descriptor.digest), descriptor.size);
+        let pushed = if size <= WHOLE {
+            self.client.push_blob_stream(&image, chunks_of(path), &descriptor.digest, Some(size)).await.map(drop)
+        } else {
+            self.client.push_blob_stream_chunked(&image, chunks_of(path)).await.map(drop)
+        };
+        pushed.map_err(|error| self.explain("push a blob to", &error))
     }
 
     /// Pushes, then asks the registry what it has: its answer is the only proof.
