@@ -55,10 +55,12 @@ impl Bench {
         let shell = |name, script: String| Contender::new(name, &["sh", "-c", &script]).after(CHANGE);
         let mut contenders = vec![self.ours("stagewright", &["run"]).after(CHANGE)];
         if is_installed("docker") && is_installed("dockerd") {
-            const WORDS: &str = "dockerd --data-root docker/data --exec-root docker/run --pidfile docker/pid \
-                                 -H unix://docker.sock --iptables=false --bridge=none";
-            daemons
-                .push(Daemon::start(&folder, &WORDS.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>())?);
+            let own = folder.join("docker").display().to_string();
+            let words = format!(
+                "dockerd --data-root {own}/data --exec-root {own}/run --pidfile {own}/pid -H unix://docker.sock \
+                 --iptables=false --bridge=none"
+            );
+            daemons.push(Daemon::start(&folder, &words.split_whitespace().collect::<Vec<_>>())?);
             let docker = "docker -H unix://docker.sock";
             await_true("dockerd", || folder.join("docker.sock").exists())?;
             let image = format!("{registry}/docker");
