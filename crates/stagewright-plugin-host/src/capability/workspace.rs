@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::fs::{Dir, File, OpenOptions, PermissionsExt as _};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
@@ -21,7 +23,6 @@ use crate::path::{Pattern, WorkspacePath};
 use crate::policy::Policy;
 use crate::since_0_1::stagewright::stage::workspace::{Entry, Host};
 
-mod gzip;
 mod reach;
 
 /// Entries of one listing.
@@ -282,10 +283,14 @@ impl Workspace {
         Ok(digest.0)
     }
 
-    /// Compresses a file into another one.
+    /// Compresses a file into another one. Neither names nor times are written: the same content comes out the same.
     pub(crate) fn gzip(&self, path: &str, to: &str) -> Result<(), CapabilityError> {
         let mut file = self.open(path)?;
-        self.replace(to, |zipped| Ok(gzip::gzip(&mut file, zipped)?))
+        self.replace(to, |zipped| {
+            let mut zip = GzEncoder::new(zipped, Compression::fast());
+            io::copy(&mut file, &mut zip)?;
+            Ok(zip.finish().map(drop)?)
+        })
     }
 
     pub(crate) fn executable(&self, path: &str) -> Result<bool, CapabilityError> {

@@ -53,6 +53,21 @@ fn reads_and_writes_what_is_granted() {
 }
 
 #[test]
+fn what_is_compressed_can_be_read_and_is_the_same_each_time() {
+    let fixture = fixture(&["src"], &["out"]);
+    let content: String = (0..200_000_u32).map(|number| format!("{}\n", number.wrapping_mul(2_654_435_761))).collect();
+    fixture.put("src/a.txt", &content);
+    for to in ["out/a.gz", "out/b.gz"] {
+        fixture.workspace.gzip("src/a.txt", to).unwrap();
+    }
+    let [one, other] = ["a", "b"].map(|name| fs::read(fixture.folder.path().join(format!("out/{name}.gz"))).unwrap());
+    assert_eq!(one, other);
+    let mut back = String::new();
+    flate2::bufread::GzDecoder::new(&*one).read_to_string(&mut back).unwrap();
+    assert!(back == content && one.len() < content.len());
+}
+
+#[test]
 fn refuses_what_is_not() {
     let fixture = fixture(&["src"], &["out"]);
     fixture.put("src/a.txt", "hello");
