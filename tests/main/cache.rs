@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use crate::environment::{Ended, TestEnvironment, outcomes, text};
+use crate::environment::{Ended, TestEnvironment, binary, outcomes, text};
 
 /// A stage that makes `out/made` of `src`, and one that shows what it was given.
 const PIPELINE: &str = r#"
@@ -208,6 +208,31 @@ fn a_program_and_a_plugin_see_nothing_that_is_not_declared() {
         let told = events.iter().any(|event| event["problem"]["help"].to_string().contains("add it to `inputs`"));
         assert_eq!(told, path == "other");
     }
+}
+
+/// What isn't held to its inputs is no result for who is.
+#[test]
+fn a_result_says_whether_its_programs_were_confined() {
+    let environment = repository();
+    environment.write(
+        "stagewright.toml",
+        &PIPELINE.replace("name = \"cached\"", "name = \"cached\"\nsandbox = \"preferred\""),
+    );
+    let unconfined = |args: &str| {
+        // In a user namespace that may have none below it there is no sandbox.
+        let script = format!("echo 0 > /proc/sys/user/max_user_namespaces && exec {} {args}", binary().display());
+        let output = environment.program("unshare").args(["--user", "--map-root-user", "sh", "-c", &script]).output();
+        Ended::of(&output.expect("unshare")).exits(0)
+    };
+    run(&environment, &[]);
+    assert!(!environment.run(&["plan"]).exits(0).stdout.contains("nothing keeps its programs to that"));
+    assert!(unconfined("plan").stdout.contains("by src/**; nothing keeps its programs to that; makes out/**"));
+    unconfined("run");
+    assert_eq!((times(&environment), changes(&environment, "make")), (2, vec!["sandbox programs".to_owned()]));
+    unconfined("run");
+    assert_eq!(times(&environment), 2);
+    run(&environment, &[]);
+    assert_eq!(times(&environment), 2, "each has its own");
 }
 
 #[test]

@@ -46,9 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn start(maker: &Maker, scratch: &Path) -> Result<Sandbox, Box<dyn Error>> {
-    for folder in ["root", "tmp"] {
-        fs::create_dir_all(scratch.join(folder))?;
-    }
+    fs::create_dir_all(scratch.join("tmp"))?;
     let (places, rules) = system(scratch);
     let confinement = Confinement { scratch: scratch.to_owned(), places, rules, ..Confinement::default() };
     Ok(maker.sandbox(&confinement)?)

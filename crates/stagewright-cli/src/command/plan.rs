@@ -152,7 +152,7 @@ impl Shown<'_> {
         let limits =
             stage.bounds().entries().into_iter().filter_map(|(key, amount)| Some(format!("{key} {}", amount?)));
         line("limits", limits.collect::<Vec<_>>().join(", "))?;
-        line("cache", cached(stage, description))?;
+        line("cache", cached(stage, description, self.powers(stage).is_empty()))?;
         line("toolchain", self.toolchain(stage))?;
         line("unsandboxed", self.powers(stage))?;
         self.notes(stage, description).into_iter().try_for_each(|note| line("note", note))
@@ -270,14 +270,15 @@ fn is_cached(stage: &Stage, description: &Description) -> bool {
 }
 
 /// What a result of the stage depends on, and what is kept of it; empty when it runs each time.
-fn cached(stage: &Stage, description: &Description) -> String {
+fn cached(stage: &Stage, description: &Description, is_confined: bool) -> String {
     if !is_cached(stage, description) {
         return String::new();
     }
     let inputs = if stage.inputs.is_empty() { &stage.permissions.read } else { &stage.inputs };
     let named = |globs: &[String], none: &str| if globs.is_empty() { none.to_owned() } else { globs.join(", ") };
     let alone = if stage.cache == CacheUse::Read { "; read, and not kept" } else { "" };
-    format!("by {}; makes {}{alone}", named(inputs, "no file"), named(&stage.outputs, "no file"))
+    let held = if is_confined { "" } else { "; nothing keeps its programs to that" };
+    format!("by {}{held}; makes {}{alone}", named(inputs, "no file"), named(&stage.outputs, "no file"))
 }
 
 fn effect(description: &Description, permissions: &Permissions) -> String {

@@ -73,7 +73,7 @@ impl Layout {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let scratch = self.config.scratch.join(name);
-        for folder in ["root", "tmp", "home"] {
+        for folder in ["tmp", "home"] {
             fs::create_dir_all(scratch.join(folder))?;
         }
         // Others of this machine have no business there, whatever the state folder's own mode is.

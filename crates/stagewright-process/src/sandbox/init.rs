@@ -124,9 +124,14 @@ fn namespaces(socket: &UnixStream) -> Result<(), Failed> {
         Ok(_) => return Err(Failed::at("set users and groups", io::ErrorKind::ConnectionAborted)),
         Err(error) => return Err(Failed::at("set users and groups", error)),
     }
-    unshare(UnshareFlags::NEWNET, "network namespace")?;
-    unshare(UnshareFlags::NEWIPC, "namespace for shared memory")?;
-    unshare(UnshareFlags::NEWPID, "process namespace")
+    let others = [
+        (UnshareFlags::NEWNET, "network namespace"),
+        (UnshareFlags::NEWIPC, "namespace for shared memory"),
+        (UnshareFlags::NEWPID, "process namespace"),
+    ];
+    // One after the other they take longer, and say which of them this machine doesn't offer.
+    unshare(others.iter().map(|(flag, _)| *flag).collect(), "namespace")
+        .or_else(|_| others.into_iter().try_for_each(|(flag, what)| unshare(flag, what)))
 }
 
 /// Process 1 of the sandbox.

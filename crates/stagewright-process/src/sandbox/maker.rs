@@ -41,7 +41,7 @@ impl Maker {
     /// folder to be.
     pub fn missing(&self, scratch: &Path) -> Result<(), Missing> {
         let confinement = Confinement { scratch: scratch.to_owned(), ..Confinement::default() };
-        let made = fs::create_dir_all(scratch.join("root"));
+        let made = fs::create_dir_all(scratch);
         let started = match made {
             Ok(()) => self.sandbox(&confinement),
             Err(error) => Err(StartError::failed("make the scratch folder", error)),

@@ -52,8 +52,8 @@ pub const SUBCOMMAND: &str = "__sandbox";
 /// All that exists for the programs of one attempt. Every path is absolute.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Confinement {
-    /// A folder of this attempt alone, which is removed with all in it when the sandbox ends. Its `root` must be an
-    /// empty folder: the new root is mounted there.
+    /// A folder of this attempt alone, which is removed with all in it when the sandbox ends. Inside, the new root is
+    /// mounted on it.
     pub scratch: PathBuf,
     /// What is mounted, in this order.
     pub places: Vec<Place>,

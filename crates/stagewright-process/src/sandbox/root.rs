@@ -69,7 +69,8 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
     let proc = file_system("proc", &[], MountAttrFlags::empty())?;
     let terminals = file_system("devpts", &[("newinstance", ""), ("ptmxmode", "0666")], MountAttrFlags::empty()).ok();
-    change_root(&confinement.scratch.join("root"))?;
+    // What lies there was opened before.
+    change_root(&confinement.scratch)?;
     attach(&Tree { fd: proc, path: "/proc".into(), folder: true })?;
     for tree in &devices {
         attach(tree)?;

@@ -28,7 +28,7 @@ fn world() -> World {
     let keep = tempfile::tempdir().unwrap();
     let root = fs::canonicalize(keep.path()).unwrap();
     let [work, outside, scratch] = ["work", "outside", "scratch"].map(|name| root.join(name));
-    for folder in [work.join("src"), work.join("out"), outside.clone(), scratch.join("root"), scratch.join("tmp")] {
+    for folder in [work.join("src"), work.join("out"), outside.clone(), scratch.join("tmp")] {
         fs::create_dir_all(folder).unwrap();
     }
     fs::write(work.join("src/open"), "for all\n").unwrap();
@@ -48,9 +48,7 @@ impl World {
     /// A scratch folder serves one sandbox.
     fn renew(&self) {
         until("the scratch folder is gone", || !self.confinement.scratch.exists());
-        for folder in ["root", "tmp"] {
-            fs::create_dir_all(self.confinement.scratch.join(folder)).unwrap();
-        }
+        fs::create_dir_all(self.confinement.scratch.join("tmp")).unwrap();
     }
 
     fn sandbox(&self) -> Sandbox {
