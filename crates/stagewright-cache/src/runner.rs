@@ -169,7 +169,8 @@ impl Inner {
         };
         let (tier, key) = keyed.own().clone();
         output.cache(key.to_string(), None).await;
-        let is_confined = declared.is_some() && self.config.sandboxed && !request.permissions.process.is_empty();
+        let has_programs = !request.permissions.process.is_empty();
+        let is_held = declared.is_some() && (self.config.sandboxed || !has_programs);
         if declared.is_none() {
             let text = format!("its inputs lie in more than {COVER} places: nothing keeps it from reading others");
             say(&output, text).await;
@@ -184,12 +185,14 @@ impl Inner {
             let (inner, kept) = (Arc::clone(self), report.clone());
             let kept = off_thread(move || inner.keep(&asking, &keyed, &kept, &recorder)).await;
             match (kept, &self.config.shared) {
-                (Ok(()), Some(shared)) => shared.give(&tier, key, &self.store),
-                (Ok(()), None) => {}
+                // What may depend on more of this machine than it says is nothing for others.
+                (Ok(()), Some(shared)) if is_held => shared.give(&tier, key, &self.store),
+                (Ok(()), _) => {}
                 (Err(error), _) => say(&output, format!("its result is not kept: {error}")).await,
             }
         } else if let AttemptEnd::Unsuccessful(_, failure) = &mut report.end
-            && is_confined
+            && is_held
+            && has_programs
         {
             hint(failure);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::server::{Manner, Server};
-use crate::environment::{Ended, TestEnvironment, eventually};
+use crate::environment::{Ended, TestEnvironment, binary, eventually};
 
 /// A stage that makes `out/made` of `src`.
 const PIPELINE: &str = r#"
@@ -87,6 +87,28 @@ fn an_untrusted_run_takes_trusted_results_and_gives_none() {
     assert!(works(&runner, &[]).0);
     assert!(!works(&runner, &["--cache-tier", "pr-3"]).0);
     assert!(!works(&runner, &["--cache-tier", "trusted"]).0);
+}
+
+/// It may depend on more of the machine than it says.
+#[test]
+fn what_was_not_held_to_its_inputs_stays_on_its_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = folder.path().display().to_string();
+    let environment = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address), ("STAGEWRIGHT_CACHE_TIER", "trusted")]);
+    environment.write(
+        "stagewright.toml",
+        &PIPELINE.replace("name = \"shared\"", "name = \"shared\"\nsandbox = \"preferred\""),
+    );
+    for folder in ["out", "count"] {
+        std::fs::create_dir(environment.root().join(folder)).unwrap();
+    }
+    // In a user namespace that may have none below it there is no sandbox.
+    let script = format!("echo 0 > /proc/sys/user/max_user_namespaces && exec {} run", binary().display());
+    let output = environment.program("unshare").args(["--user", "--map-root-user", "sh", "-c", &script]).output();
+    Ended::of(&output.expect("unshare starts")).exits(0);
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+    assert!(works(&environment, &[]).0);
+    assert_eq!(folder.path().read_dir().unwrap().count(), 1);
 }
 
 #[test]
