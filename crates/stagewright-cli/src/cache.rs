@@ -58,8 +58,11 @@ impl CacheUse {
                 decided("--shared-cache", args.shared_cache.as_ref(), policy, |policy| policy.shared_cache.as_ref())?
             }
         };
+        let known = repository.environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
+        let known = known.chain(&repository.cache_environment);
+        let known = known.map(|(name, value)| (name.clone(), value.clone())).collect();
         // Who takes them has to be said before any are put where others find them.
-        let opened = shared.map(|address| Shared::open(&address, &repository.environment, tier.is_some())).transpose();
+        let opened = shared.map(|address| Shared::open(&address, &known, tier.is_some())).transpose();
         let shared = opened.map_err(|error| CommandError::usage(error.to_string()).hint(error.help))?;
         let mode = match args.cache {
             CacheMode::Use => Mode::Use,

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::args::Global;
 use crate::error::CommandError;
 
+/// How the names of variables begin that are for the shared cache alone.
+const OF_THE_CACHE: &str = "STAGEWRIGHT_SHARED_CACHE_";
+
 /// The folders that commands work on.
 #[derive(Clone, Debug)]
 pub(crate) struct Repository {
@@ -19,8 +22,10 @@ pub(crate) struct Repository {
     pub(crate) cache: PathBuf,
     /// The operator's policy, when another than the machine's is named.
     pub(crate) policy: Option<PathBuf>,
-    /// The environment that the process was started with.
+    /// The environment that the process was started with, but for `cache_environment`.
     pub(crate) environment: BTreeMap<String, String>,
+    /// What only the shared cache may know, as `TOKEN` and `AWS_SECRET_ACCESS_KEY`: no pipeline can ask for it.
+    pub(crate) cache_environment: BTreeMap<String, String>,
 }
 
 /// A pipeline file, read.
@@ -43,16 +48,21 @@ impl Repository {
             Some(root) => root.canonicalize().unwrap_or(root),
             None => start,
         };
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect::<BTreeMap<_, _>>();
+        let (mut environment, mut cache_environment) = (BTreeMap::new(), BTreeMap::new());
+        for (name, value) in std::env::vars_os() {
+            let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) else { continue };
+            match name.strip_prefix(OF_THE_CACHE) {
+                Some(name) => cache_environment.insert(name.to_owned(), value),
+                None => environment.insert(name, value),
+            };
+        }
         let state = match &global.state {
             Some(state) => std::path::absolute(state).unwrap_or_else(|_| state.clone()),
             None => root.join(".stagewright"),
         };
         let plugins = plugin_folders(&environment);
         let cache = cache_folder(&environment, &state);
-        Ok(Repository { root, state, plugins, cache, policy: global.policy.clone(), environment })
+        Ok(Repository { root, state, plugins, cache, policy: global.policy.clone(), environment, cache_environment })
     }
 
     /// Paths below the root that no grant opens to stages: git's own files and the state folder.

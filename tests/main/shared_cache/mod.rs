@@ -166,6 +166,23 @@ fn an_http_server_keeps_results_and_gets_the_token() {
 }
 
 #[test]
+fn no_pipeline_gets_what_is_the_cache_s_alone() {
+    let environment = machine(&[("STAGEWRIGHT_SHARED_CACHE_TOKEN", "the-token"), ("OTHER", "is-there")]);
+    environment.write(
+        "stagewright.toml",
+        "schema = 1\n[pipeline]\nname = \"p\"\n[stages.s]\nuses = \"command\"\nwith = { run = \"env\" }\n\
+         permissions = { process = [\"sh\", \"env\"], env = [\"OTHER\", \"STAGEWRIGHT_SHARED_CACHE_TOKEN\"] }\n",
+    );
+    let shown = environment.run(&["run"]).exits(0).stdout;
+    assert!(shown.contains("OTHER=is-there") && !shown.contains("the-token"), "{shown}");
+    let secret = "schema = 1\n[pipeline]\nname = \"p\"\n[secrets.t]\nfrom = \"env:STAGEWRIGHT_SHARED_CACHE_TOKEN\"\n\
+                  [stages.s]\nuses = \"command\"\nwith = { run = \"env\" }\n\
+                  permissions = { process = [\"sh\", \"env\"], secrets = [\"t\"] }\n";
+    environment.write("stagewright.toml", secret);
+    environment.run(&["run"]).exits(4);
+}
+
+#[test]
 fn a_bucket_gets_signed_requests() {
     let server = Server::start();
     let endpoint = format!("http://{}", server.address);
@@ -174,7 +191,8 @@ fn a_bucket_gets_signed_requests() {
         ("STAGEWRIGHT_CACHE_TIER", "feature/x"),
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
         ("AWS_ACCESS_KEY_ID", "the-key"),
-        ("AWS_SECRET_ACCESS_KEY", "hidden"),
+        ("AWS_SECRET_ACCESS_KEY", "that of somebody else"),
+        ("STAGEWRIGHT_SHARED_CACHE_AWS_SECRET_ACCESS_KEY", "hidden"),
         ("AWS_REGION", "eu-west-1"),
     ];
     assert!(works(&machine(&settings), &[]).0);

@@ -5,14 +5,11 @@ use std::io::BufWriter;
 
 use super::contest::{Contender, contest};
 use super::graph::write;
-use super::peers::{Bench, Measured};
+use super::peers::{Bench, Measured, SECRET};
 use crate::cargo::{Result, is_installed};
 
 /// Bytes.
 const SIZE: usize = 1_000_000_000;
-
-/// The value of the pipeline's secret.
-pub(super) const SECRET: &str = "s3cr3t-token/with+signs";
 
 const PIPELINE: &str = r#"schema = 1
 [pipeline]

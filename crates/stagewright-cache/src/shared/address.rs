@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 const RETRIES: usize = 2;
 
 /// Holds the token that an `http` or `https` cache wants.
-const TOKEN: &str = "STAGEWRIGHT_SHARED_CACHE_TOKEN";
+const TOKEN: &str = "TOKEN";
 
 /// An address that can't be one of a shared cache.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +89,9 @@ fn options(token: Option<&str>) -> Result<ClientOptions, BadAddress> {
     let options = options.with_allow_http(true);
     let Some(token) = token else { return Ok(options) };
     let mut header = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| BadAddress {
-        address: TOKEN.to_owned(),
-        why: "what it holds can't be a token".to_owned(),
-        help: "set it to the token alone, without line breaks",
+        address: "the address".to_owned(),
+        why: "what goes with it as a token can't be one".to_owned(),
+        help: "set STAGEWRIGHT_SHARED_CACHE_TOKEN to the token alone, without line breaks",
     })?;
     header.set_sensitive(true);
     Ok(options.with_default_headers(HeaderMap::from_iter([(AUTHORIZATION, header)])))

@@ -79,8 +79,8 @@ pub struct Sent {
 }
 
 impl Shared {
-    /// `address`: a folder's absolute path, `s3://BUCKET/PREFIX`, or an `http` or `https` URL. `environment`: where what
-    /// is confidential is found, `AWS_…` and `STAGEWRIGHT_SHARED_CACHE_TOKEN`. `gives`: whether results are put there.
+    /// `address`: a folder's absolute path, `s3://BUCKET/PREFIX`, or an `http` or `https` URL. `environment`: what goes
+    /// with it, `AWS_…` and `TOKEN`. `gives`: whether results are put there.
     ///
     /// # Errors
     /// When there can be no cache at the address. Whether there is one is seen when it is used.
