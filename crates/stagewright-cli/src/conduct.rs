@@ -112,15 +112,16 @@ async fn drive_run(
         control: wishes,
     };
     let result = drive(run.scheduler, ports, run.first).await;
-    watching.abort();
-    cache::settle(&run.runner).await;
     // What isn't written down of files is read again.
     if let Err(error) = run.runner.save() {
         tracing::warn!(%error, "what was learned of files is not kept");
     }
     polling.abort();
+    watching.abort();
     screen.settle();
     drop(run.lease);
+    // The run is over for everybody else.
+    cache::settle(&run.runner).await;
     result.map_err(|error| match error {
         DriveError::Store(error) => {
             let failed = CommandError::from(error);

@@ -62,6 +62,8 @@ fn what_is_compressed_can_be_read_and_is_the_same_each_time() {
     }
     let [one, other] = ["a", "b"].map(|name| fs::read(fixture.folder.path().join(format!("out/{name}.gz"))).unwrap());
     assert_eq!(one, other);
+    // RFC 1952: no flags, no time, an unknown system.
+    assert_eq!((one[3], &one[4..8], one[9]), (0, [0; 4].as_slice(), 255));
     let mut back = String::new();
     flate2::bufread::GzDecoder::new(&*one).read_to_string(&mut back).unwrap();
     assert!(back == content && one.len() < content.len());
