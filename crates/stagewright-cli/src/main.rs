@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     trace(&cli.global);
     let mut out = std::io::stdout();
-    let result = dispatch(&cli, &mut out).and_then(|exit| {
+    let result = protect(&cli).and_then(|()| dispatch(&cli, &mut out)).and_then(|exit| {
         out.flush()?;
         Ok(exit)
     });
@@ -64,6 +64,16 @@ fn main() -> ExitCode {
             error.exit.into()
         }
     }
+}
+
+/// Secrets get into this process by its environment, and by what it resolves.
+fn protect(cli: &Cli) -> Result<(), CommandError> {
+    // A supervisor does so itself, and leaves its service the limits.
+    if matches!(cli.command, Command::Supervise { .. }) {
+        return Ok(());
+    }
+    stagewright_process::protect()
+        .map_err(|error| CommandError::internal("can't keep this process from being dumped").caused_by(error))
 }
 
 fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit, CommandError> {

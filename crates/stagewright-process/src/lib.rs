@@ -25,8 +25,10 @@ mod command;
 mod guard;
 mod reap;
 pub mod sandbox;
+mod shield;
 pub mod supervisor;
 
 pub use blocking::{Output, RunError, run_inherited, run_to_end};
 pub use child::{Child, ExitStatus, Group, Source};
 pub use command::{Command, SpawnError, which};
+pub use shield::protect;

@@ -13,6 +13,7 @@ use super::state::{self, Phase, ProcessId, Status};
 use super::{ServiceSpec, SupervisorError, read_spec};
 use crate::child::{Child, ExitStatus};
 use crate::command::Command;
+use crate::shield;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
@@ -27,6 +28,8 @@ const MOST_EXITS: usize = 5;
 /// are where [`start`](super::start) put them. Must be called outside of any runtime.
 pub fn supervise(dir: &Path) -> i32 {
     let run = || {
+        // What comes next may be secret.
+        shield::hide().map_err(|error| format!("this process can't be kept from being dumped: {error}"))?;
         let mut text = Vec::new();
         io::stdin().read_to_end(&mut text).map_err(|error| format!("the environment can't be read: {error}"))?;
         let env = serde_json::from_slice(&text).map_err(|error| format!("the environment is malformed: {error}"))?;

@@ -39,6 +39,7 @@ pub use state::{Phase, ProcessId, Status};
 
 use crate::command::{Command, SpawnError};
 use crate::reap::reap;
+use crate::shield;
 use state::read_state;
 
 /// The hidden subcommand, followed by the service's folder.
@@ -178,8 +179,12 @@ fn launch(exe: &Path, dir: &Path) -> Result<std::process::Child, SupervisorError
     };
     let mut native = command.native()?;
     native.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
-    // SAFETY: the closure makes one system call and neither allocates nor locks.
-    unsafe { native.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from)) };
+    let prepare = || {
+        rustix::process::setsid()?;
+        shield::restore_limits()
+    };
+    // SAFETY: the closure makes system calls and neither allocates nor locks.
+    unsafe { native.pre_exec(prepare) };
     Ok(native.spawn().map_err(|error| command.explain(error))?)
 }
 
