@@ -22,7 +22,7 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::DEFAULT_PROCESSES;
 use crate::net::background::Background;
 use crate::net::forward::forward;
-use crate::net::gate::Gate;
+use crate::net::gate::{Gate, Report};
 use crate::net::proxy;
 use crate::policy::Policy;
 use crate::stop::{Stopped, Switch};
@@ -52,6 +52,8 @@ pub(crate) struct Blueprint {
     /// The pipeline and the table, as in `release` and `stages.test`: whose caches are kept.
     pub(crate) owner: [String; 2],
     pub(crate) limits: Limits,
+    /// For connections to sockets that aren't granted.
+    pub(crate) report: Report,
     /// None for a stage without a network.
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) switch: Switch,
@@ -62,7 +64,7 @@ pub(crate) struct Confined {
     pub(crate) sandbox: Sandbox,
     pub(crate) network: Network,
     pub(crate) bounds: Bounds,
-    _watching: Background,
+    _watching: [Background; 2],
 }
 
 /// Bounds of a sandbox, and what ends the attempt when one of them is passed; cheap to clone.
@@ -105,7 +107,18 @@ impl Blueprint {
                 watched.judge();
             }
         });
-        Ok(Confined { sandbox, network, bounds, _watching: watching })
+        let refusals = self.report_refusals(&mut sandbox);
+        Ok(Confined { sandbox, network, bounds, _watching: [watching, refusals] })
+    }
+
+    fn report_refusals(&self, sandbox: &mut Sandbox) -> Background {
+        let (refusals, policy, report) = (sandbox.refusals(), self.policy.clone(), self.report.clone());
+        Background::spawn(async move {
+            let Some(mut refusals) = refusals else { return };
+            while let Some(socket) = refusals.recv().await {
+                report(&policy.deny_socket(&socket.to_string_lossy()));
+            }
+        })
     }
 
     async fn confinement(&self, environment: &BTreeMap<String, String>) -> Result<Confinement, CapabilityError> {

@@ -381,6 +381,7 @@ impl Inner {
             root: config.workspace.clone(),
             owner: [request.pipeline.clone(), request.table.clone()],
             limits: request.limits,
+            report: denials.reporter(&log),
             gate: policy.has_network().then(|| {
                 let report = denials.reporter(&log);
                 Arc::new(Gate::new(policy.clone(), own.clone(), self.dialer.clone(), report, requests))

@@ -192,6 +192,11 @@ impl Policy {
         CapabilityError { help: Some(format!("if that is meant, call the address itself, and {help}")), ..denied }
     }
 
+    /// The refusal of a connection to a Unix socket, by its absolute path.
+    pub(crate) fn deny_socket(&self, path: &str) -> CapabilityError {
+        self.deny(&format!("connect to the socket {path}"), "socket", &self.permissions.socket, path)
+    }
+
     /// Whether any host is granted: without one, programs need no way out.
     pub(crate) fn has_network(&self) -> bool {
         !self.net.is_empty()

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use crate::environment::{TestEnvironment, failure};
 
+mod doors;
 mod files;
 mod network;
 mod processes;

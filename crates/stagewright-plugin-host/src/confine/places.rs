@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stagewright_model::ProcessRule;
 use stagewright_process::sandbox::{
-    Access, Need, Place, Provision, Rule, Source, Tools, needs, system, without_secrets,
+    Access, GrantedSocket, Need, Place, Provision, Rule, SocketError, Source, Tools, needs, system, without_secrets,
 };
 use stagewright_process::which;
 
@@ -187,26 +187,37 @@ impl Layout {
         let mut places = Vec::new();
         for socket in self.policy.sockets() {
             let path = if socket == "docker" { docker_socket(&self.environment) } else { PathBuf::from(socket) };
-            let real = fs::canonicalize(&path).map_err(|error| {
-                CapabilityError::new(
-                    ErrorCode::NotFound,
-                    format!("the socket {} can't be found: {error}", path.display()),
-                )
-                .with_help("start what listens there, or correct `socket` in the stage's permissions")
-            })?;
-            let mut paths = BTreeSet::from([real.clone()]);
+            // All that stages can have made lies in these.
+            let writable = [self.root.clone(), self.config.scratch.clone(), self.config.kept.clone()];
+            let found = GrantedSocket::find(&path, &writable).map_err(|error| not_granted(&error))?;
+            let mut paths = BTreeSet::from([found.path().to_owned()]);
             // `/var/run` is a link inside, too.
             if !path.starts_with("/var/run") {
                 paths.insert(path);
             }
             places.extend(paths.into_iter().map(|path| Place {
                 path,
-                source: Source::Host(real.clone()),
+                source: Source::Socket(found.clone()),
                 access: Some(Access::Write),
             }));
         }
         Ok(places)
     }
+}
+
+fn not_granted(error: &SocketError) -> CapabilityError {
+    let (code, help) = match error {
+        SocketError::Unreadable { .. } => {
+            (ErrorCode::NotFound, "start what listens there, or correct `socket` in the stage's permissions")
+        }
+        SocketError::Other { .. } => {
+            (ErrorCode::FailedPrecondition, "name the socket itself in `socket` of the stage's permissions")
+        }
+        SocketError::Linked { .. } => {
+            (ErrorCode::PermissionDenied, "name in `socket` what the link leads to, if that is what is meant")
+        }
+    };
+    CapabilityError::new(code, error.to_string()).with_help(help)
 }
 
 /// What the programs that are granted need of the machine. `environment`: theirs.

@@ -15,12 +15,11 @@ use super::{Access, Confinement, Limits, Rule, Source};
 const NEWEST: ABI = ABI::V5;
 
 /// What root may do with files and processes of its own. Everything else, such as to mount, to trace or to change the
-/// network, goes.
-const KEPT: [CapabilitySet; 8] = [
+/// network, goes; so does the power to leave a file its set-user-ID bit while it is written to.
+const KEPT: [CapabilitySet; 7] = [
     CapabilitySet::CHOWN,
     CapabilitySet::DAC_OVERRIDE,
     CapabilitySet::FOWNER,
-    CapabilitySet::FSETID,
     CapabilitySet::KILL,
     CapabilitySet::SETGID,
     CapabilitySet::SETUID,
@@ -88,8 +87,8 @@ pub(super) fn keys() -> io::Result<()> {
     }
 }
 
-/// Gives up what could undo the sandbox. Programs that are started get no more than is left.
-pub(super) fn powers() -> io::Result<()> {
+/// Gives up what could undo the sandbox, but for `more`. Programs that are started get nothing of that.
+pub(super) fn powers(more: CapabilitySet) -> io::Result<()> {
     for capability in CapabilitySet::all().iter() {
         if KEPT.contains(&capability) {
             continue;
@@ -100,14 +99,23 @@ pub(super) fn powers() -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    let kept = KEPT.into_iter().collect::<CapabilitySet>();
+    keep(more)?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Gives up what [`powers`] left beyond what programs have, for this thread.
+pub(super) fn last_powers() -> io::Result<()> {
+    keep(CapabilitySet::empty())
+}
+
+fn keep(more: CapabilitySet) -> io::Result<()> {
+    let kept = KEPT.into_iter().collect::<CapabilitySet>() | more;
     let mut sets = rustix::thread::capabilities(None)?;
     sets.effective &= kept;
     sets.permitted &= kept;
     sets.inheritable = CapabilitySet::empty();
-    rustix::thread::set_capabilities(None, sets)?;
-    rustix::thread::set_no_new_privs(true)?;
-    Ok(())
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
 /// For this process and all that it starts. The address space is not among them: a process that is to start others

@@ -6,14 +6,14 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::wire::{Answer, Exceeded, Request, receive, send};
 use super::{Confinement, Limits};
@@ -22,12 +22,15 @@ use crate::command::{Command, SpawnError};
 
 /// How long a sandbox may take to be set up, and to start a program.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Refused connections that are reported; more than a sandbox that works sends.
+const REFUSALS: usize = 128;
 
 /// A place where programs run with nothing but what a [`Confinement`] names. Dropping it kills all that runs there.
 #[derive(Debug)]
 pub struct Sandbox {
     line: Arc<Shared>,
     listeners: Vec<TcpListener>,
+    refusals: Option<mpsc::Receiver<PathBuf>>,
 }
 
 /// Why there is no sandbox.
@@ -76,23 +79,31 @@ impl Sandbox {
         // When this fails, the keeper ends by itself with the socket.
         let listeners = begin(&socket, confinement)?;
         let reader = socket.try_clone().map_err(|error| StartError::failed("share the socket", error))?;
+        let (refused, refusals) = mpsc::channel(REFUSALS);
         let shared = Arc::new(Shared {
             socket: Mutex::new(Some(socket)),
             limits: confinement.limits,
             next: AtomicU64::new(0),
             programs: Mutex::new(Some(HashMap::new())),
             exceeded: watch::Sender::new(None),
+            refused,
             ended: watch::Sender::new(false),
         });
         let line = Arc::clone(&shared);
         let listening = thread::Builder::new().name("sandbox".to_owned()).spawn(move || shared.listen(&reader));
         listening.map_err(|error| StartError::failed("start a thread", error))?;
-        Ok(Sandbox { line, listeners })
+        Ok(Sandbox { line, listeners, refusals: Some(refusals) })
     }
 
     /// Sockets inside, in the order of [`Confinement::listeners`].
     pub fn listeners(&mut self) -> Vec<TcpListener> {
         std::mem::take(&mut self.listeners)
+    }
+
+    /// Paths of sockets that a connection was refused to, each once; none when they were taken before. Ends with the
+    /// sandbox.
+    pub fn refusals(&mut self) -> Option<mpsc::Receiver<PathBuf>> {
+        self.refusals.take()
     }
 
     /// Starts a program inside, in a process group of its own. Its paths are those of the inside.
@@ -159,8 +170,9 @@ fn begin(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<TcpListen
             }
             Some((Answer::Impossible { step, error, errno }, _)) => {
                 let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
-                let unavailable =
-                    step.ends_with("namespace") || step.contains("file system") || step == "restrict files";
+                let unavailable = step.ends_with("namespace")
+                    || step.contains("file system")
+                    || ["restrict files", "filter system calls"].contains(&step.as_str());
                 return Err(match unavailable {
                     true => StartError::Unavailable { step, source },
                     false => StartError::Failed { step, source },
@@ -201,6 +213,7 @@ struct Shared {
     next: AtomicU64,
     programs: Mutex<Programs>,
     exceeded: watch::Sender<Option<Exceeded>>,
+    refused: mpsc::Sender<PathBuf>,
     ended: watch::Sender<bool>,
 }
 
@@ -209,7 +222,7 @@ type Programs = Option<HashMap<u64, Program>>;
 
 #[derive(Debug)]
 struct Program {
-    started: mpsc::Sender<Result<(), (Option<i32>, String)>>,
+    started: blocking::Sender<Result<(), (Option<i32>, String)>>,
     end: watch::Sender<Option<End>>,
 }
 
@@ -221,7 +234,7 @@ impl Shared {
         let program = || command.program.clone();
         let system = |source| SpawnError::System { program: program(), source };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let ((started, answer), (end, ended)) = (mpsc::channel(), watch::channel(None));
+        let ((started, answer), (end, ended)) = (blocking::channel(), watch::channel(None));
         let gone = || system(io::Error::other("its sandbox has ended"));
         match &mut *self.programs.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(programs) => programs.insert(id, Program { started, end }),
@@ -241,8 +254,8 @@ impl Shared {
                 let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
                 Err(self.explain(command, source))
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(system(io::ErrorKind::TimedOut.into())),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(gone()),
+            Err(blocking::RecvTimeoutError::Timeout) => Err(system(io::ErrorKind::TimedOut.into())),
+            Err(blocking::RecvTimeoutError::Disconnected) => Err(gone()),
         }
     }
 
@@ -299,6 +312,8 @@ impl Shared {
                 Answer::Exceeded(bound) => {
                     self.exceeded.send_replace(Some(bound));
                 }
+                // One that finds no place is not worth to wait for.
+                Answer::Refused { socket } => drop(self.refused.try_send(socket)),
                 Answer::Unmapped { .. } | Answer::Ready | Answer::Impossible { .. } => {}
             }
         }

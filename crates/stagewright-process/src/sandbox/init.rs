@@ -15,9 +15,10 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use super::broker::Refusals;
 use super::monitor::{Deaths, Monitor};
 use super::wire::{Answer, Request, receive, send};
-use super::{Confinement, confine, loopback, monitor, root};
+use super::{Confinement, Source, broker, confine, loopback, monitor, root, seccomp};
 
 /// The body of the hidden subcommand. Standard input is the socket to the engine. Must be called while the process has
 /// one thread.
@@ -157,21 +158,35 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         root::protect(&hiding).map_err(|error| Failed::at(error.step, error.source))?;
         let deaths = Deaths::watch().map_err(|error| Failed::at("watch for ends", error))?;
         confine::resources(&confinement.limits).map_err(|error| Failed::at("set the limits", error))?;
-        confine::powers().map_err(|error| Failed::at("drop capabilities", error))?;
+        confine::powers(broker::POWERS).map_err(|error| Failed::at("drop capabilities", error))?;
         confine::files(confinement).map_err(|error| Failed::at("restrict files", io::Error::other(error)))?;
+        // It keeps what this thread gives up next, and is not under the filter itself.
+        let broker = broker::start(sockets(confinement)).map_err(|error| Failed::at("start a thread", error))?;
+        confine::last_powers().map_err(|error| Failed::at("drop capabilities", error))?;
+        let listener = seccomp::install().map_err(|error| Failed::at("filter system calls", error))?;
+        let refusals = broker.serve(listener).map_err(|error| Failed::at("start a thread", error))?;
         // Programs inside can't look into this process then, nor trace it.
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(|error| Failed::at("hide from programs", error))?;
-        Ok((listeners, deaths))
+        Ok((listeners, deaths, refusals))
     })();
-    let (listeners, deaths) = match ready {
+    let (listeners, deaths, refusals) = match ready {
         Ok(ready) => ready,
         Err(failed) => return Failed::tell(failed, socket),
     };
     let fds = listeners.iter().map(|listener| listener.as_fd()).collect::<Vec<BorrowedFd<'_>>>();
     send(socket, &Answer::Ready, &fds)?;
     drop(listeners);
-    Serving { socket, confinement, deaths, running: HashMap::new(), monitor: Monitor::new(confinement.limits) }.serve()
+    let monitor = Monitor::new(confinement.limits);
+    Serving { socket, confinement, deaths, refusals, running: HashMap::new(), monitor }.serve()
+}
+
+fn sockets(confinement: &Confinement) -> Vec<broker::Identity> {
+    let sockets = confinement.places.iter().filter_map(|place| match &place.source {
+        Source::Socket(socket) => Some(socket.identity()),
+        _ => None,
+    });
+    sockets.collect()
 }
 
 /// Starts programs and tells of their ends, until the engine lets go.
@@ -179,6 +194,7 @@ struct Serving<'a> {
     socket: &'a UnixStream,
     confinement: &'a Confinement,
     deaths: Deaths,
+    refusals: Refusals,
     /// By process number inside.
     running: HashMap<i32, (u64, Child)>,
     monitor: Monitor,
@@ -187,16 +203,23 @@ struct Serving<'a> {
 impl Serving<'_> {
     fn serve(mut self) -> io::Result<()> {
         loop {
-            let mut fds = [PollFd::new(self.socket, PollFlags::IN), PollFd::new(&self.deaths, PollFlags::IN)];
+            let mut fds = [
+                PollFd::new(self.socket, PollFlags::IN),
+                PollFd::new(&self.deaths, PollFlags::IN),
+                PollFd::new(&self.refusals, PollFlags::IN),
+            ];
             let wait = self.monitor.wait();
             match poll(&mut fds, wait.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let (asked, died) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+            let [asked, died, refused] = fds.map(|fd| !fd.revents().is_empty());
             if died {
                 self.deaths.clear();
                 self.reap()?;
+            }
+            if refused {
+                send(self.socket, &Answer::Refused { socket: self.refusals.next()? }, &[])?;
             }
             if let Some(exceeded) = self.monitor.look() {
                 // To end is to kill everything inside, at once.

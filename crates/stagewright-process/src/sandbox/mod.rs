@@ -24,6 +24,7 @@
 //!
 //! Architecture invariant: this room knows paths, ports and numbers. What a stage may reach is decided elsewhere.
 
+mod broker;
 mod confine;
 mod handle;
 mod init;
@@ -31,6 +32,8 @@ mod loopback;
 mod maker;
 mod monitor;
 mod root;
+mod seccomp;
+mod socket;
 mod toolchain;
 mod wire;
 
@@ -43,6 +46,7 @@ pub(crate) use handle::Line;
 pub use handle::{Sandbox, StartError};
 pub use init::run;
 pub use maker::Maker;
+pub use socket::{GrantedSocket, SocketError};
 pub use toolchain::{Need, Provision, Tools, needs, system, without_secrets};
 pub use wire::Exceeded;
 
@@ -80,10 +84,12 @@ pub struct Place {
 /// What is mounted at a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
-    /// A file, folder or socket of the machine. The sandbox doesn't start without it.
+    /// A file or folder of the machine. The sandbox doesn't start without it.
     Host(PathBuf),
     /// The same, but its absence is fine.
     HostIfThere(PathBuf),
+    /// A socket of the machine that programs may connect to. No other one can be, wherever it lies.
+    Socket(GrantedSocket),
     /// A file or folder below a folder, as a relative path whose links don't lead out of that folder. Its absence is
     /// fine.
     Below(PathBuf, PathBuf),

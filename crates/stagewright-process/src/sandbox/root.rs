@@ -86,7 +86,7 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
     let mut hiding = Vec::new();
     for place in &confinement.places {
         match &place.source {
-            Source::Host(_) | Source::HostIfThere(_) | Source::Below(..) => {
+            Source::Host(_) | Source::HostIfThere(_) | Source::Socket(_) | Source::Below(..) => {
                 if let Some(tree) = trees.next_if(|tree| tree.path == place.path) {
                     attach(tree)?;
                 }
@@ -127,6 +127,10 @@ fn tree(place: &Place) -> Result<Option<Tree>, RootError> {
     let fd = match &place.source {
         Source::Host(source) => detach(source, true)?,
         Source::HostIfThere(source) if source.exists() => detach(source, true)?,
+        Source::Socket(socket) => socket
+            .open()
+            .and_then(|found| Ok(open_tree(&found, "", TREE | OpenTreeFlags::AT_EMPTY_PATH)?))
+            .step(|| format!("take {}", socket.path().display()))?,
         Source::Below(folder, path) => match open_below(folder, path) {
             Ok(found) => open_tree(&found, "", TREE | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE)
                 .step(|| format!("take {}", path.display()))?,

@@ -65,6 +65,10 @@ pub(super) enum Answer {
         code: Option<i32>,
         signal: Option<i32>,
     },
+    /// A connection to a socket at this path, as a program put it, was refused: it isn't granted.
+    Refused {
+        socket: PathBuf,
+    },
     /// Everything inside was killed.
     Exceeded(Exceeded),
 }

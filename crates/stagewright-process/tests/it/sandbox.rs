@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use stagewright_process::sandbox::{
-    Access, Confinement, Exceeded, Limits, Maker, Place, Sandbox, Source, StartError, system,
+    Access, Confinement, Exceeded, GrantedSocket, Limits, Maker, Place, Sandbox, Source, StartError, system,
 };
 use stagewright_process::{Child, Command, ExitStatus, Source as Stream};
 use tempfile::TempDir;
@@ -299,13 +299,40 @@ async fn sockets_are_there_when_they_were_granted() {
     sandbox.end().await;
     world.renew();
     let mut granted = world;
-    granted.confinement.places.push(Place {
-        path: path.clone(),
-        source: Source::Host(path),
-        access: Some(Access::Write),
-    });
+    let socket = GrantedSocket::find(&path, &[]).unwrap();
+    granted.confinement.places.push(Place { path, source: Source::Socket(socket), access: Some(Access::Write) });
     let sandbox = granted.sandbox();
     assert_eq!(finish(sandbox.spawn(connect).unwrap()).await.0, "connected");
+}
+
+/// A folder that may be read or written opens no service that listens there, whenever it began to.
+#[tokio::test]
+async fn a_socket_in_a_granted_folder_is_not_granted_with_it() {
+    let world = world();
+    let mut sandbox = world.sandbox();
+    let mut refusals = sandbox.refusals().unwrap();
+    let connect = |path: &str| Command {
+        program: "/usr/bin/perl".into(),
+        args: vec![
+            "-MIO::Socket::UNIX".into(),
+            "-e".into(),
+            format!("print IO::Socket::UNIX->new(Peer => '{path}') ? 'connected' : $!"),
+        ],
+        current_dir: world.work.clone(),
+        ..Command::default()
+    };
+    for (path, through) in [("src/a.sock", "src/a.sock"), ("out/a.sock", "out/../out/a.sock")] {
+        let _listener = UnixListener::bind(world.work.join(path)).unwrap();
+        assert_eq!(finish(sandbox.spawn(connect(through)).unwrap()).await.0, "Permission denied");
+        assert_eq!(refusals.recv().await, Some(world.work.join(path)));
+    }
+    let own = "my $s = IO::Socket::UNIX->new(Local => 'out/own.sock', Listen => 1) or die;
+        if (fork) { my $c = $s->accept; print $c->getline; wait }
+        else { IO::Socket::UNIX->new(Peer => \"$ENV{PWD}/out/own.sock\")->print(\"its own\\n\") }";
+    let args = vec!["-MIO::Socket::UNIX".into(), "-e".into(), own.into()];
+    let env = vec![("PWD".to_owned(), world.work.display().to_string())];
+    let own = Command { args, env, ..connect("") };
+    assert_eq!(finish(sandbox.spawn(own).unwrap()).await.0, "its own\n");
 }
 
 #[tokio::test]

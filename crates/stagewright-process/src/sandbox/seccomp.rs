@@ -1,0 +1,321 @@
+//! The system calls that programs of a sandbox don't have, and those that [`super::broker`] carries out for them.
+//!
+//! Namespaces, mounts and Landlock confine what has a name in them. What they leave open is closed here:
+//!
+//! - Socket families that no network namespace covers (`AF_VSOCK`, `AF_ALG`, …). Left are Unix, IPv4, IPv6, and of
+//!   netlink the routing part, which the C library asks for the interfaces.
+//! - `io_uring` and calls by the numbers of another ABI (32-bit, x32), either of which leads past a filter.
+//! - Modes with a set-user-ID or set-group-ID bit: such a file would act for the engine's user after the stage. Programs
+//!   see `EPERM`, as under systemd's `RestrictSUIDSGID=`. `openat2` takes the mode in memory, where a filter can't look,
+//!   so that it doesn't exist; programs fall back to `openat`.
+//! - Parts of the kernel that aren't divided by namespaces, or that builds don't use: keys, BPF, performance counters,
+//!   `userfaultfd`, the kernel's log, file handles.
+//!
+//! What takes a capability isn't listed: programs have none that could do harm.
+//!
+//! `connect` on a Unix socket is by path, and no namespace of the network covers paths: see [`super::broker`], which
+//! `connect` and `listen` are handed to. Datagram sockets carry a path with each message, in memory, so that there are no
+//! Unix datagram sockets; pairs of them are made of the kind that keeps messages apart as well.
+//!
+//! The filter is made here and not by `seccompiler`, which knows neither notifications nor more than one answer for each
+//! filter, and lets x32 pass.
+
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW,
+    SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_USER_NOTIF, c_long, sock_filter, sock_fprog,
+};
+
+/// `AUDIT_ARCH_…` of linux/audit.h.
+#[cfg(target_arch = "x86_64")]
+const NATIVE: u32 = 0xC000_003E;
+#[cfg(target_arch = "aarch64")]
+const NATIVE: u32 = 0xC000_00B7;
+#[cfg(target_arch = "riscv64")]
+const NATIVE: u32 = 0xC000_00F3;
+
+/// From here on numbers are those of x32 on x86-64. No other architecture has any.
+const FOREIGN: u32 = 0x4000_0000;
+/// The same number everywhere; the C library's headers lack it on some.
+const FCHMODAT2: c_long = 452;
+/// `SOCK_TYPE_MASK`: above are flags.
+const SOCKET_TYPE: u32 = 0xf;
+const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
+/// `open` looks at the mode with one of these only.
+const CREATING: u32 = libc::O_CREAT.cast_unsigned() | (libc::O_TMPFILE & !libc::O_DIRECTORY).cast_unsigned();
+
+const UNIX: u32 = libc::AF_UNIX.cast_unsigned();
+const NETLINK: u32 = libc::AF_NETLINK.cast_unsigned();
+const FAMILIES: &[u32] = &[UNIX, libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_unsigned(), NETLINK];
+/// The kernel takes `SOCK_RAW` of a Unix socket for a datagram socket.
+const DATAGRAMS: &[u32] = &[libc::SOCK_DGRAM.cast_unsigned(), libc::SOCK_RAW.cast_unsigned()];
+
+/// What happens to a call.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Errno(i32),
+    /// The broker answers.
+    Mediate,
+}
+
+/// A look at the lower half of an argument; all that is looked at are numbers of 32 bits, of which the kernel takes no
+/// more either. Holds when the masked value is, or isn't, among `values`.
+#[derive(Clone, Copy)]
+struct Look {
+    argument: u32,
+    mask: u32,
+    among: bool,
+    values: &'static [u32],
+}
+
+const fn is(argument: u32, values: &'static [u32]) -> Look {
+    Look { argument, mask: u32::MAX, among: true, values }
+}
+
+const fn is_not(argument: u32, values: &'static [u32]) -> Look {
+    Look { argument, mask: u32::MAX, among: false, values }
+}
+
+const fn has(argument: u32, bits: u32) -> Look {
+    Look { argument, mask: bits, among: false, values: &[0] }
+}
+
+const fn is_kind(argument: u32, values: &'static [u32]) -> Look {
+    Look { argument, mask: SOCKET_TYPE, among: true, values }
+}
+
+/// A call, what must hold of its arguments, and what happens then. The first that holds counts.
+struct Rule(c_long, &'static [Look], Verdict);
+
+const DENIED: Verdict = Verdict::Errno(libc::EPERM);
+const UNKNOWN: Verdict = Verdict::Errno(libc::ENOSYS);
+const NO_FAMILY: Verdict = Verdict::Errno(libc::EAFNOSUPPORT);
+
+/// What builds call most comes first: rules are gone through one by one.
+const RULES: &[Rule] = &[
+    Rule(libc::SYS_openat, &[has(2, CREATING), has(3, SET_ID)], DENIED),
+    #[cfg(target_arch = "x86_64")]
+    Rule(libc::SYS_open, &[has(1, CREATING), has(2, SET_ID)], DENIED),
+    #[cfg(target_arch = "x86_64")]
+    Rule(libc::SYS_chmod, &[has(1, SET_ID)], DENIED),
+    #[cfg(target_arch = "x86_64")]
+    Rule(libc::SYS_mkdir, &[has(1, SET_ID)], DENIED),
+    #[cfg(target_arch = "x86_64")]
+    Rule(libc::SYS_mknod, &[has(1, SET_ID)], DENIED),
+    #[cfg(target_arch = "x86_64")]
+    Rule(libc::SYS_creat, &[has(1, SET_ID)], DENIED),
+    Rule(libc::SYS_fchmod, &[has(1, SET_ID)], DENIED),
+    Rule(libc::SYS_fchmodat, &[has(2, SET_ID)], DENIED),
+    Rule(FCHMODAT2, &[has(2, SET_ID)], DENIED),
+    Rule(libc::SYS_mkdirat, &[has(2, SET_ID)], DENIED),
+    Rule(libc::SYS_mknodat, &[has(2, SET_ID)], DENIED),
+    Rule(libc::SYS_openat2, &[], UNKNOWN),
+    Rule(libc::SYS_socket, &[is_not(0, FAMILIES)], NO_FAMILY),
+    Rule(libc::SYS_socket, &[is(0, &[UNIX]), is_kind(1, DATAGRAMS)], Verdict::Errno(libc::ESOCKTNOSUPPORT)),
+    Rule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], Verdict::Errno(libc::EPROTONOSUPPORT)),
+    Rule(libc::SYS_socketpair, &[is_not(0, &[UNIX])], NO_FAMILY),
+    Rule(libc::SYS_socketpair, &[is_kind(1, DATAGRAMS)], Verdict::Mediate),
+    Rule(libc::SYS_connect, &[], Verdict::Mediate),
+    Rule(libc::SYS_listen, &[], Verdict::Mediate),
+    Rule(libc::SYS_io_uring_setup, &[], UNKNOWN),
+    Rule(libc::SYS_io_uring_enter, &[], UNKNOWN),
+    Rule(libc::SYS_io_uring_register, &[], UNKNOWN),
+    Rule(libc::SYS_keyctl, &[], UNKNOWN),
+    Rule(libc::SYS_add_key, &[], UNKNOWN),
+    Rule(libc::SYS_request_key, &[], UNKNOWN),
+    Rule(libc::SYS_bpf, &[], DENIED),
+    Rule(libc::SYS_perf_event_open, &[], DENIED),
+    Rule(libc::SYS_userfaultfd, &[], DENIED),
+    Rule(libc::SYS_syslog, &[], DENIED),
+    Rule(libc::SYS_open_by_handle_at, &[], DENIED),
+];
+
+/// Puts this thread, and all that it starts from now on, under the filter, for good. Gives the descriptor by which the
+/// broker hears of calls. To be called with no new privileges.
+pub(super) fn install() -> io::Result<OwnedFd> {
+    let mut program = program()?;
+    let length = u16::try_from(program.len()).map_err(io::Error::other)?;
+    let filter = sock_fprog { len: length, filter: program.as_mut_ptr() };
+    // Without the second, kernels before 5.16 slow all programs down against leaks within one process.
+    let usual = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    // Calls that the broker has begun aren't begun a second time for a signal that comes in between.
+    let flags = usual | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    match set(&filter, flags) {
+        // A kernel before 5.19.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => set(&filter, usual),
+        result => result,
+    }
+}
+
+fn set(filter: &sock_fprog, flags: libc::c_ulong) -> io::Result<OwnedFd> {
+    // SAFETY: the filter is a whole one, and lives for the call.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref::<sock_fprog>(filter))
+    };
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is new and owned by nothing else.
+    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
+}
+
+const LOAD: u32 = BPF_LD | BPF_W | BPF_ABS;
+const EQUAL: u32 = BPF_JMP | BPF_JEQ | BPF_K;
+
+/// Jumps are counted in instructions that are skipped.
+fn code(code: u32, jt: u8, jf: u8, k: u32) -> io::Result<sock_filter> {
+    Ok(sock_filter { code: u16::try_from(code).map_err(io::Error::other)?, jt, jf, k })
+}
+
+fn answer(value: u32) -> io::Result<sock_filter> {
+    code(BPF_RET | BPF_K, 0, 0, value)
+}
+
+fn program() -> io::Result<Vec<sock_filter>> {
+    // Offsets are those of `struct seccomp_data`: the number, the architecture, an address, six arguments.
+    let (number, architecture) = (0, 4);
+    let mut program = vec![
+        code(LOAD, 0, 0, architecture)?,
+        code(EQUAL, 1, 0, NATIVE)?,
+        answer(SECCOMP_RET_KILL_PROCESS)?,
+        code(LOAD, 0, 0, number)?,
+        code(BPF_JMP | BPF_JGE | BPF_K, 0, 1, FOREIGN)?,
+        answer(SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned())?,
+    ];
+    for rule in RULES {
+        program.extend(compile(rule)?);
+    }
+    program.push(answer(SECCOMP_RET_ALLOW)?);
+    Ok(program)
+}
+
+/// Goes past its own end when it doesn't hold. The number is loaded when it begins, and when it ends.
+fn compile(Rule(call, looks, verdict): &Rule) -> io::Result<Vec<sock_filter>> {
+    let verdict = match verdict {
+        Verdict::Errno(errno) => SECCOMP_RET_ERRNO | errno.cast_unsigned(),
+        Verdict::Mediate => SECCOMP_RET_USER_NOTIF,
+    };
+    // From the last to the first, so that what is skipped is known.
+    let mut tail = vec![answer(verdict)?];
+    if !looks.is_empty() {
+        tail.push(code(LOAD, 0, 0, 0)?);
+    }
+    for look in looks.iter().rev() {
+        let values = u8::try_from(look.values.len()).map_err(io::Error::other)?;
+        // The number is loaded again by the last instruction of the rule, where all that fails goes.
+        let fails = u8::try_from(tail.len() - 1).map_err(io::Error::other)?;
+        let mut head =
+            vec![code(LOAD, 0, 0, 16 + 8 * look.argument)?, code(BPF_ALU | BPF_AND | BPF_K, 0, 0, look.mask)?];
+        for (at, &value) in (1_u8..).zip(look.values) {
+            let left = values - at;
+            let other = if left == 0 && look.among { fails } else { 0 };
+            head.push(code(EQUAL, if look.among { left } else { left + fails }, other, value)?);
+        }
+        head.extend(tail);
+        tail = head;
+    }
+    let skipped = u8::try_from(tail.len()).map_err(io::Error::other)?;
+    let mut whole = vec![code(EQUAL, 0, skipped, u32::try_from(*call).map_err(io::Error::other)?)?];
+    whole.extend(tail);
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAMILY: u32 = SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT.cast_unsigned();
+    const EPERM: u32 = SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+    const ENOSYS: u32 = SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+
+    /// What the kernel would answer, by the few instructions that are used.
+    fn verdict(architecture: u32, number: u32, arguments: &[u64]) -> u32 {
+        let program = program().unwrap();
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { jt } else { jf });
+            match u32::from(code) {
+                LOAD => {
+                    value = match k {
+                        0 => number,
+                        4 => architecture,
+                        _ => {
+                            let argument = arguments.get((k as usize - 16) / 8).copied().unwrap_or(0);
+                            (argument & u64::from(u32::MAX)) as u32
+                        }
+                    }
+                }
+                EQUAL => at += jump(value == k),
+                code if code == BPF_JMP | BPF_JGE | BPF_K => at += jump(value >= k),
+                code if code == BPF_ALU | BPF_AND | BPF_K => value &= k,
+                code if code == BPF_RET | BPF_K => return k,
+                code => panic!("unexpected instruction {code}"),
+            }
+        }
+    }
+
+    fn native(call: c_long, arguments: &[u64]) -> u32 {
+        verdict(NATIVE, u32::try_from(call).unwrap(), arguments)
+    }
+
+    #[test]
+    fn other_abis_are_refused() {
+        assert_eq!(verdict(0x4000_0003, 102, &[]), SECCOMP_RET_KILL_PROCESS, "32 bits");
+        for call in [libc::SYS_connect, libc::SYS_getpid] {
+            let x32 = FOREIGN | u32::try_from(call).unwrap();
+            assert_eq!(verdict(NATIVE, x32, &[]), ENOSYS);
+        }
+        assert_eq!(native(libc::SYS_getpid, &[]), SECCOMP_RET_ALLOW);
+        // A number that the kernel will only give to a call one day.
+        assert_eq!(verdict(NATIVE, 9999, &[]), SECCOMP_RET_ALLOW);
+    }
+
+    #[test]
+    fn sockets_are_those_of_namespaces() {
+        let [stream, datagram, raw, seqpacket] = [1, 2, 3, 5];
+        for (arguments, expected) in [
+            ([1, stream, 0], SECCOMP_RET_ALLOW),
+            ([1, seqpacket | 0o2_004_000, 0], SECCOMP_RET_ALLOW),
+            ([1, datagram, 0], SECCOMP_RET_ERRNO | libc::ESOCKTNOSUPPORT.cast_unsigned()),
+            ([1, raw | 0o2_000_000, 0], SECCOMP_RET_ERRNO | libc::ESOCKTNOSUPPORT.cast_unsigned()),
+            ([1 | 1 << 40, datagram | 1 << 40, 0], SECCOMP_RET_ERRNO | libc::ESOCKTNOSUPPORT.cast_unsigned()),
+            ([2, datagram, 17], SECCOMP_RET_ALLOW),
+            ([10, stream, 0], SECCOMP_RET_ALLOW),
+            ([16, raw, 0], SECCOMP_RET_ALLOW),
+            ([16, raw, 15], SECCOMP_RET_ERRNO | libc::EPROTONOSUPPORT.cast_unsigned()),
+            ([40, stream, 0], FAMILY),
+            ([38, seqpacket, 0], FAMILY),
+            ([40 | 1 << 32, stream, 0], FAMILY),
+        ] {
+            assert_eq!(native(libc::SYS_socket, &arguments), expected, "{arguments:?}");
+        }
+        assert_eq!(native(libc::SYS_socketpair, &[1, stream]), SECCOMP_RET_ALLOW);
+        assert_eq!(native(libc::SYS_socketpair, &[1, datagram]), SECCOMP_RET_USER_NOTIF);
+        assert_eq!(native(libc::SYS_socketpair, &[30, stream]), FAMILY);
+        assert_eq!(native(libc::SYS_connect, &[]), SECCOMP_RET_USER_NOTIF);
+        assert_eq!(native(libc::SYS_listen, &[]), SECCOMP_RET_USER_NOTIF);
+    }
+
+    #[test]
+    fn modes_that_act_for_another_user_are_refused() {
+        let create = u64::from(libc::O_CREAT.cast_unsigned());
+        let temporary = u64::from(libc::O_TMPFILE.cast_unsigned());
+        let folder = u64::from(libc::O_DIRECTORY.cast_unsigned());
+        for mode in [0o4755, 0o2755, 0o6000, 0o104_644 | 1 << 40] {
+            assert_eq!(native(libc::SYS_fchmod, &[3, mode]), EPERM);
+            assert_eq!(native(libc::SYS_fchmodat, &[0, 0, mode]), EPERM);
+            assert_eq!(native(FCHMODAT2, &[0, 0, mode]), EPERM);
+            assert_eq!(native(libc::SYS_mkdirat, &[0, 0, mode]), EPERM);
+            assert_eq!(native(libc::SYS_mknodat, &[0, 0, mode]), EPERM);
+            assert_eq!(native(libc::SYS_openat, &[0, 0, create, mode]), EPERM);
+            assert_eq!(native(libc::SYS_openat, &[0, 0, temporary, mode]), EPERM);
+            // Without either the mode is whatever the register held.
+            assert_eq!(native(libc::SYS_openat, &[0, 0, folder, mode]), SECCOMP_RET_ALLOW);
+        }
+        assert_eq!(native(libc::SYS_openat, &[0, 0, create, 0o1777]), SECCOMP_RET_ALLOW);
+        assert_eq!(native(libc::SYS_fchmod, &[3, 0o1777]), SECCOMP_RET_ALLOW);
+        assert_eq!(native(libc::SYS_openat2, &[]), ENOSYS);
+    }
+}
