@@ -108,9 +108,22 @@ impl TestEnvironment {
         command
     }
 
-    /// Runs the binary to its end.
+    /// Runs the binary to its end. Whatever it was about, what it printed is safe to show.
+    #[track_caller]
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
-        Ended::of(&self.command(args).output().expect("the binary starts"))
+        let ended = Ended::of(&self.command(args).output().expect("the binary starts"));
+        for shown in [&ended.stdout, &ended.stderr] {
+            let raw: Vec<&str> = shown.lines().filter(|line| line.contains(is_raw)).collect();
+            assert!(raw.is_empty(), "{args:?} printed raw: {raw:?}");
+        }
+        ended
+    }
+
+    /// Runs git on the repository.
+    #[track_caller]
+    pub(crate) fn git(&self, args: &[&str]) {
+        let output = self.program("git").args(args).output().expect("git starts");
+        assert!(output.status.success(), "git {args:?}: {output:?}");
     }
 
     /// Starts the binary and leaves it running.
@@ -127,6 +140,16 @@ impl TestEnvironment {
         assert!(!ended.stdout.is_empty(), "no events: {}", ended.stderr);
         (ended.code, events)
     }
+}
+
+/// Commands a terminal, or isn't seen: the controls, what directs and joins text, tags. By the code points that matter
+/// most, not by the code under test.
+fn is_raw(character: char) -> bool {
+    matches!(
+        u32::from(character),
+        0..=0x1f | 0x7f..=0x9f | 0xad | 0x61c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff
+            | 0xe0000..=0xe007f
+    )
 }
 
 impl Ended {

@@ -15,6 +15,7 @@ mod images;
 mod lock;
 mod misbehaving;
 mod policy;
+mod printed;
 mod production;
 mod recovery;
 mod release;

@@ -1,12 +1,12 @@
 //! What has to hold before anything of a pipeline starts: no more than the policy allows, and, where it is asked for, no
 //! more than the lock says.
 
-use std::io::Write;
-
 use stagewright_model::{Change, OperatorPolicy, Plan};
 use stagewright_plugin_host::DEFAULT_BOUNDS;
+use stagewright_report::text;
 
 use crate::args::Global;
+use crate::console;
 use crate::error::CommandError;
 use crate::host::Host;
 use crate::lock_file::{self, Compared};
@@ -51,16 +51,11 @@ fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result
     let message = match compared {
         Compared::NoLock => format!("there is no {lock}, and the run is to keep to it; nothing was run"),
         Compared::NotLocked => format!("{lock} doesn't know the pipeline `{}`; nothing was run", plan.name),
-        Compared::Changes(changes) => {
-            let wider = changes.iter().filter(|change| change.is_wider);
-            let lines = wider.map(|change| format!("\n  {change}")).collect::<String>();
-            if lines.is_empty() {
-                return Ok(());
-            }
-            format!("{} may do more than {lock} says; nothing was run{lines}", file.name)
-        }
+        Compared::Changes(changes) if changes.iter().all(|change| !change.is_wider) => return Ok(()),
+        Compared::Changes(_) => format!("{} may do more than {lock} says; nothing was run", file.name),
     };
     Err(CommandError::not_ready(message)
+        .details(compared.wider().map(Change::to_string))
         .hint(format!("if that is wanted, write it down and have it reviewed: stagewright lock {}", file.name)))
 }
 
@@ -69,10 +64,10 @@ fn tell_wider(file: &PipelineFile, changes: &[Change]) {
     if count > 0 {
         let (lock, things) = (lock_file::NAME, if count == 1 { "one thing" } else { "things" });
         let number = if count == 1 { String::new() } else { format!("{count} ") };
-        let words = format!(
-            "note: {} may do {number}{things} that {lock} doesn't say: `stagewright plan {}` shows them\n",
-            file.name, file.name
-        );
-        let _ = std::io::stderr().write_all(words.as_bytes());
+        console::say(text!(
+            "note: {} may do {number}{things} that {lock} doesn't say: `stagewright plan {}` shows them",
+            file.name,
+            file.name
+        ));
     }
 }

@@ -2,7 +2,7 @@
 //! elsewhere through the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use stagewright_engine::{
     Control, Decision, Event, EventKind, Finding, Gate, GateKind, Interrupt, Observer, Piece, RunId, StageSummary,
 };
 use stagewright_model::StageIndex;
+use stagewright_report::{Block, Printable, Printer, list, text};
 use stagewright_store::Store;
 use tokio::sync::mpsc;
 
@@ -172,20 +173,17 @@ pub(crate) async fn poll(mut store: Store, run: RunId, open: OpenGates, control:
 }
 
 /// One question at the terminal. No answer, or the end of input, means: later.
-fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> Control {
+fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Printer) -> Control {
     let gate = &question.gate;
-    let mut say = |text: String| {
-        let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-    };
-    say(format!("\n{} asks: {}\n", question.id, gate.message));
-    if !gate.approvers.is_empty() {
-        say(format!("  approvers: {}\n", gate.approvers.join(", ")));
-    }
+    let _ = output.block(&introduction(question));
     if gate.kind == GateKind::Doubt {
         return ask_what_became(question, by, input, output);
     }
+    let mut say = |text: Printable| {
+        let _ = output.prompt(&text);
+    };
     let approved = loop {
-        say("  [a]pprove, [r]eject, or [l]ater? ".to_owned());
+        say(text!("  [a]pprove, [r]eject, or [l]ater? "));
         match line(input).as_deref().map(str::trim) {
             Some("a" | "approve" | "y" | "yes") => break true,
             Some("r" | "reject" | "n" | "no") => break false,
@@ -197,7 +195,7 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut dyn 
     for field in gate.fields.iter().filter(|_| approved) {
         loop {
             let optional = if field.required { "" } else { ", may be empty" };
-            say(format!("  {} ({}{optional}): ", field.name, field.description));
+            say(text!("  {} ({}{optional}): ", field.name, field.description));
             let Some(text) = line(input) else { return Control::Suspend };
             match text.trim() {
                 "" if field.required => {}
@@ -209,20 +207,34 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut dyn 
             }
         }
     }
-    say("  reason (may be empty): ".to_owned());
+    say(text!("  reason (may be empty): "));
     let reason = line(input).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let decision =
         Decision { token: gate.token.clone(), approved, by: by.to_owned(), reason, fields, ..Decision::default() };
     Control::Decide { stage: question.stage, decision }
 }
 
+/// Who asks what, and of whom. A message may have several lines, of which none can be taken for one of ours.
+fn introduction(question: &Question) -> Block {
+    let Question { id, gate, .. } = question;
+    let mut lines = gate.message.lines();
+    let mut block = Block::default();
+    block.push(&text!(""));
+    block.push(&text!("{id} asks: {}", lines.next().unwrap_or_default()));
+    block.extend(lines.map(|line| text!("  | {line}")));
+    if !gate.approvers.is_empty() {
+        block.push(&text!("  approvers: {}", list(&gate.approvers)));
+    }
+    block
+}
+
 /// The question after a crash, when the plugin can't tell.
-fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> Control {
-    let mut say = |text: &str| {
-        let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Printer) -> Control {
+    let mut say = |text: Printable| {
+        let _ = output.prompt(&text);
     };
     let finding: fn(String) -> Finding = loop {
-        say("  what became of it? [d]one, [n]ot done (it runs again), done but [b]roken, or [l]ater? ");
+        say(text!("  what became of it? [d]one, [n]ot done (it runs again), done but [b]roken, or [l]ater? "));
         match line(input).as_deref().map(str::trim) {
             Some("d" | "done") => break Finding::Applied,
             Some("n" | "not done") => break |_| Finding::NotStarted,
@@ -231,7 +243,7 @@ fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, outpu
             Some(_) => {}
         }
     };
-    say("  how do you know (may be empty)? ");
+    say(text!("  how do you know (may be empty)? "));
     let reason = line(input).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let detail = reason.clone().unwrap_or_else(|| format!("{by} says so"));
     let decision = Decision {
@@ -255,6 +267,8 @@ fn line(input: &mut dyn BufRead) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use serde_json::json;
     use stagewright_engine::{Field, FieldKind};
 
@@ -280,9 +294,28 @@ mod tests {
     }
 
     fn answer(typed: &str) -> (Control, String) {
-        let mut shown = Vec::new();
-        let control = ask(&question(), "ada", &mut typed.as_bytes(), &mut shown);
-        (control, String::from_utf8(shown).unwrap())
+        answer_to(&question(), typed)
+    }
+
+    fn answer_to(question: &Question, typed: &str) -> (Control, String) {
+        let (mut shown, writer) = std::io::pipe().unwrap();
+        let control = ask(question, "ada", &mut typed.as_bytes(), &mut Printer::new(writer));
+        let mut text = String::new();
+        shown.read_to_string(&mut text).unwrap();
+        (control, text)
+    }
+
+    #[test]
+    fn a_question_adds_no_line_of_ours() {
+        let mut question = question();
+        question.id = "a\u{1b}c".to_owned();
+        question.gate.message = "Deploy?\n  approvers: you\u{202e}".to_owned();
+        question.gate.approvers = vec!["ada\nbob".to_owned()];
+        question.gate.fields[0].description = "d\r\u{9b}".to_owned();
+        let (_, shown) = answer_to(&question, "a\n1\n\n\n");
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[1..4], [r"a\u{1b}c asks: Deploy?", r"  |   approvers: you\u{202e}", r"  approvers: ada\nbob"]);
+        assert!(shown.contains(r"d\r\u{9b}"), "{shown}");
     }
 
     #[test]

@@ -83,9 +83,9 @@ pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(),
         return Ok(());
     }
     let lines =
-        changes.iter().map(|change| format!("\n  {}: {} -> {}", change.what, short(&change.then), short(&change.now)));
-    let message = format!("what run {run} was started with has changed since:{}", lines.collect::<String>());
-    let mut error = CommandError::not_ready(message);
+        changes.iter().map(|change| format!("{}: {} -> {}", change.what, short(&change.then), short(&change.now)));
+    let message = format!("what run {run} was started with has changed since:");
+    let mut error = CommandError::not_ready(message).details(lines);
     if let Some(commit) = changes.iter().find(|change| change.what == "commit" && !change.then.is_empty()) {
         error = error.hint(format!("to go back to its commit: git checkout {}", short(&commit.then)));
     }
@@ -130,6 +130,7 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].what.as_str(), &found[0].now), ("commit", &git.commit));
         let error = refuse("r1", "resume", &found).unwrap_err().render();
+        let error = error.as_str();
         assert!(error.contains("commit: aaaaaaaaaaaa -> bbbbbbbbbbbb") && error.contains("git checkout aaaaaaaaaaaa"));
         let accepted = [resumed(found[0].clone())];
         assert_eq!(changes(&plan(), &accepted, &source, &[facts("sha256:1")], &git), []);

@@ -1,7 +1,7 @@
 //! The cache of one repository, put before the plugin host.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,8 +13,10 @@ use stagewright_model::{OperatorPolicy, Permissions, ProcessRule, Said};
 use stagewright_plugin_host::{ArtifactFolder, PluginHost};
 use stagewright_process::sandbox::Provision;
 use stagewright_process::which;
+use stagewright_report::text;
 
 use crate::args::{CacheMode, DriveArgs};
+use crate::console;
 use crate::error::CommandError;
 use crate::repository::Repository;
 use crate::signals;
@@ -123,13 +125,13 @@ pub(crate) async fn settle(caching: &Caching) {
             () = &mut signalled => return,
             () = tokio::time::sleep(UNNOTICED), if !noticed => {
                 noticed = true;
-                let _ = writeln!(std::io::stderr(), "sending results to the shared cache; Ctrl-C leaves them unsent");
+                console::say(text!("sending results to the shared cache; Ctrl-C leaves them unsent"));
             }
         }
     };
     if let Some(why) = sent.error {
         let what = if sent.failed == 1 { "a result was".to_owned() } else { format!("{} results were", sent.failed) };
-        let _ = writeln!(std::io::stderr(), "warning: {what} not put into the shared cache: {why}");
+        console::say(text!("warning: {what} not put into the shared cache: {why}"));
     }
 }
 

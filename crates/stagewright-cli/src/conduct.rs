@@ -20,7 +20,7 @@ use crate::command::history::exit_of;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::Repository;
-use crate::{cache, screen, signals};
+use crate::{cache, console, screen, signals};
 
 /// Wishes that may wait for the loop. A rehearsal answers a gate with as many approvals as it takes at once.
 const CONTROL_BOUND: usize = 1024;
@@ -73,7 +73,7 @@ async fn drive_run(
     let answering = match (run.rehearsal, args.wait) {
         (true, _) => Answering::Rehearse,
         (false, true) => Answering::Wait,
-        (false, false) if args.format == Format::Text && screen::can_ask() => Answering::Ask,
+        (false, false) if args.format == Format::Text && console::can_ask() => Answering::Ask,
         (false, false) => Answering::Suspend,
     };
     let mut inbox = Store::open(&repository.state)?;

@@ -1,25 +1,161 @@
 //! What there is to say about a file, as people and as programs read it.
 
-use std::io::Write;
+use std::fmt::Display;
 
-use miette::{GraphicalReportHandler, GraphicalTheme};
+use miette::{
+    Diagnostic as Report, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    Severity, SourceCode, SourceSpan, SpanContents,
+};
 use serde_json::{Value as Json, json};
-use stagewright_model::Diagnostic;
+use stagewright_model::{Diagnostic, is_invisible};
+use stagewright_report::{Block, Printable};
 
 use crate::args::Global;
-use crate::screen;
+use crate::console;
 
 /// Renders diagnostics, each with its place underlined.
 pub(crate) fn show<'a>(global: &Global, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
-    let theme = if screen::colors(global) { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(screen::width()).with_links(false);
+    console::show(&rendered(diagnostics, console::colors(global), console::width()));
+}
+
+fn rendered<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, color: bool, width: usize) -> Block {
+    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
     let mut text = String::new();
+    let mut source: Option<Source<'_>> = None;
     for diagnostic in diagnostics {
-        if handler.render_report(&mut text, diagnostic).is_ok() {
+        // Most often all of them are about one file.
+        let known = source.take().filter(|source| source.is_of(diagnostic));
+        let source = source.insert(known.unwrap_or_else(|| Source::of(diagnostic)));
+        let shown = Shown { diagnostic, source };
+        if handler.render_report(&mut text, &shown).is_ok() {
             text.push('\n');
         }
     }
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    Block::styled(&text)
+}
+
+/// A diagnostic whose texts, and the file that it shows a part of, are safe to show: miette lays them out as they are.
+struct Shown<'a> {
+    diagnostic: &'a Diagnostic,
+    source: &'a Source<'a>,
+}
+
+impl std::fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self.diagnostic, f)
+    }
+}
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Display::fmt(&Printable::new(self.diagnostic), f)
+    }
+}
+
+impl std::error::Error for Shown<'_> {}
+
+impl Report for Shown<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
+        Some(Box::new(self.diagnostic.code()))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        self.diagnostic.severity()
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
+        self.diagnostic.help().map(|help| Box::new(Printable::new(help)) as Box<dyn Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let labels = self.diagnostic.labels()?;
+        Some(Box::new(labels.map(|label| {
+            let (start, end) = (label.offset(), label.offset() + label.len());
+            let (start, end) = (self.source.shown_offset(start), self.source.shown_offset(end));
+            let words = label.label().map(|words| Printable::new(words).as_str().to_owned());
+            match label.primary() {
+                true => LabeledSpan::new_primary_with_span(words, start..end),
+                false => LabeledSpan::new_with_span(words, start..end),
+            }
+        })))
+    }
+}
+
+/// A file as it is shown. What is not seen has a picture of one column in its place, so that what is pointed at stays
+/// where it is.
+#[derive(Debug)]
+struct Source<'a> {
+    name: String,
+    original: &'a str,
+    shown: String,
+    /// Where something was put in the place of something else: how many bytes are before it in the file, and in `shown`.
+    changes: Vec<(usize, usize)>,
+}
+
+impl<'a> Source<'a> {
+    fn of(diagnostic: &'a Diagnostic) -> Source<'a> {
+        let original = diagnostic.text();
+        let mut shown = String::with_capacity(original.len());
+        let mut changes = Vec::new();
+        let mut rest = original.char_indices().peekable();
+        while let Some((at, character)) = rest.next() {
+            let ends_line = character == '\n' || character == '\r' && rest.peek().is_some_and(|next| next.1 == '\n');
+            if ends_line || character == '\t' || !is_invisible(character) {
+                shown.push(character);
+                continue;
+            }
+            shown.push(picture(character));
+            changes.push((at + character.len_utf8(), shown.len()));
+        }
+        let name = Printable::new(diagnostic.file()).as_str().to_owned();
+        Source { name, original, shown, changes }
+    }
+
+    fn is_of(&self, diagnostic: &Diagnostic) -> bool {
+        std::ptr::eq(self.original, diagnostic.text())
+    }
+
+    /// Where in `shown` the byte is that the file has at `offset`.
+    fn shown_offset(&self, offset: usize) -> usize {
+        let before = self.changes.partition_point(|(in_file, _)| *in_file <= offset);
+        before.checked_sub(1).map_or(offset, |last| {
+            let (in_file, in_shown) = self.changes[last];
+            in_shown + (offset - in_file)
+        })
+    }
+}
+
+impl SourceCode for Source<'_> {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let read = self.shown.as_str().read_span(span, lines_before, lines_after)?;
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            read.data(),
+            *read.span(),
+            read.line(),
+            read.column(),
+            read.line_count(),
+        )))
+    }
+}
+
+/// Of the control characters (Unicode's block of the name), and one for all others.
+fn picture(character: char) -> char {
+    match character {
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(character)).unwrap_or(char::REPLACEMENT_CHARACTER),
+        '\u{7f}' => '␡',
+        _ => char::REPLACEMENT_CHARACTER,
+    }
 }
 
 /// As JSON, for programs.
@@ -34,4 +170,31 @@ pub(crate) fn as_json(diagnostic: &Diagnostic) -> Json {
         "message": diagnostic.message(),
         "help": diagnostic.help(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use stagewright_model::Plan;
+
+    use super::*;
+
+    #[test]
+    fn a_diagnostic_shows_nothing_raw_and_points_at_the_place() {
+        let text = "schema = 1\npipeline.name = \"p\"\n[stages]\n\
+                    a = { uses = \"no\u{202e}\u{200b}\u{9b}op\\u001b\", needs = [\"b\\u001b\\nx\"] }\n";
+        let mistakes = Plan::parse("a\u{1b}\nb.toml", text, &Default::default()).unwrap_err();
+        let shown = rendered(&mistakes, false, 100);
+        let is_hidden = |character| is_invisible(character) && character != '\n';
+        assert!(!shown.as_str().contains(is_hidden), "{}", shown.as_str());
+        let (line, underlined) = last_place(shown.as_str(), "needs = ");
+        let columns = underlined.chars().position(|character| "─┬▲".contains(character)).unwrap();
+        assert_eq!(line.chars().skip(columns).take(2).collect::<String>(), "\"b", "{}", shown.as_str());
+    }
+
+    /// The last line that has `words`, and the one below it.
+    fn last_place<'a>(shown: &'a str, words: &str) -> (&'a str, &'a str) {
+        let lines: Vec<&str> = shown.lines().collect();
+        let at = lines.iter().rposition(|line| line.contains(words)).unwrap();
+        (lines[at], lines[at + 1])
+    }
 }

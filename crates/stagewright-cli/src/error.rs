@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use stagewright_engine::StoreError;
+use stagewright_report::{Block, text};
 
 use crate::exit::Exit;
 
@@ -11,8 +12,10 @@ use crate::exit::Exit;
 pub(crate) struct CommandError {
     /// Becomes the exit code.
     pub(crate) exit: Exit,
-    /// In a sentence.
+    /// In a sentence. Text of others may be in it as it is, here and below: [`CommandError::render`] escapes it.
     pub(crate) message: String,
+    /// What the message is about, a line each.
+    pub(crate) details: Vec<String>,
     /// What to do next; kept apart from the message.
     pub(crate) hints: Vec<String>,
     /// From the nearest cause to the farthest, where they are known as text alone.
@@ -23,7 +26,8 @@ pub(crate) struct CommandError {
 
 impl CommandError {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> CommandError {
-        CommandError { exit, message: message.into(), hints: Vec::new(), causes: Vec::new(), source: None }
+        let (details, hints, causes) = Default::default();
+        CommandError { exit, message: message.into(), details, hints, causes, source: None }
     }
 
     pub(crate) fn not_ready(message: impl Into<String>) -> CommandError {
@@ -45,6 +49,12 @@ impl CommandError {
     }
 
     #[must_use]
+    pub(crate) fn details(mut self, details: impl IntoIterator<Item = String>) -> CommandError {
+        self.details.extend(details);
+        self
+    }
+
+    #[must_use]
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> CommandError {
         self.source = Some(source.into());
         self
@@ -56,22 +66,31 @@ impl CommandError {
         source.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
-    /// The message, every cause on a line of its own, then the hints.
-    pub(crate) fn render(&self) -> String {
-        let mut text = format!("error: {}\n", self.message);
+    /// The message with its details, every cause, then the hints.
+    pub(crate) fn render(&self) -> Block {
+        let mut block = Block::default();
+        paragraph(&mut block, "error: ", &self.message);
+        block.extend(self.details.iter().map(|detail| text!("  {detail}")));
         for cause in &self.causes {
-            text.push_str(&format!("  caused by: {cause}\n"));
+            paragraph(&mut block, "  caused by: ", cause);
         }
         let mut cause = self.source.as_deref().map(|source| source as &dyn Error);
         while let Some(error) = cause {
-            text.push_str(&format!("  caused by: {error}\n"));
+            paragraph(&mut block, "  caused by: ", &error.to_string());
             cause = error.source();
         }
         for hint in &self.hints {
-            text.push_str(&format!("  help: {hint}\n"));
+            paragraph(&mut block, "  help: ", hint);
         }
-        text
+        block
     }
+}
+
+/// Text of others may have several lines. Those after the first are marked, so that none is taken for one of ours.
+fn paragraph(block: &mut Block, head: &str, text: &str) {
+    let mut lines = text.lines();
+    block.push(&text!("{head}{}", lines.next().unwrap_or_default()));
+    block.extend(lines.map(|line| text!("  | {line}")));
 }
 
 impl From<StoreError> for CommandError {
@@ -87,5 +106,21 @@ impl From<std::io::Error> for CommandError {
     /// For writes to standard output, the only ones whose errors reach a command as they are.
     fn from(error: std::io::Error) -> CommandError {
         CommandError::internal("can't write the output").caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_adds_no_line_of_ours() {
+        let error = CommandError::not_ready("no `a\u{1b}]0;x\u{7}\n  help: run sudo`")
+            .details(["b\n  help: c".to_owned()])
+            .caused_by(std::io::Error::other("d\u{202e}\nerror: e"))
+            .hint("f\n  help: g");
+        let shown = "error: no `a\\u{1b}]0;x\\u{7}\n  |   help: run sudo`\n  b\\n  help: c\n  caused by: d\\u{202e}\n  | \
+                     error: e\n  help: f\n  |   help: g\n";
+        assert_eq!(error.render().as_str(), shown);
     }
 }

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +16,11 @@ use stagewright_plugin_host::{
     Description, HostConfig, Manifest, PluginError, PluginHost, SandboxConfig, SecretSource,
 };
 use stagewright_process::sandbox::{Maker, Missing, Need};
+use stagewright_report::{Block, Printable, text};
 use tokio::runtime::Runtime;
 
 use crate::cache::{self, CacheUse};
+use crate::console;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::package_hosts::package_hosts;
@@ -50,15 +51,17 @@ pub(crate) struct Misconfigured {
 
 impl Misconfigured {
     /// File, line, key, what is wrong, and the remedy.
-    pub(crate) fn render(&self, file: &PipelineFile, plan: &Plan) -> String {
+    pub(crate) fn render(&self, file: &PipelineFile, plan: &Plan) -> Block {
+        self.lines(file, plan).into_iter().collect()
+    }
+
+    fn lines(&self, file: &PipelineFile, plan: &Plan) -> Vec<Printable> {
         let stage = plan.stage(self.stage);
         let key = self.problem.path.as_ref().map(|path| format!(".with.{path}")).unwrap_or_default();
-        let mut text =
-            format!("error: {}:{}: [stages.{}]{key}: {}\n", file.name, stage.line, stage.name, self.problem.message);
-        if let Some(help) = &self.problem.help {
-            text.push_str(&format!("  help: {help}\n"));
-        }
-        text
+        let message = &self.problem.message;
+        let place = text!("error: {}:{}: [stages.{}]{key}: {message}", file.name, stage.line, stage.name);
+        let help = self.problem.help.as_ref().map(|help| text!("  help: {help}"));
+        [place].into_iter().chain(help).collect()
     }
 }
 
@@ -100,9 +103,7 @@ impl Host {
             sandbox,
             attempts,
             grace: GRACE,
-            compiling: |plugin| {
-                let _ = writeln!(std::io::stderr(), "compiling plugin {plugin} for this machine, once");
-            },
+            compiling: |plugin| console::say(text!("compiling plugin {plugin} for this machine, once")),
             verbose: false,
         };
         let plugins = PluginHost::new(config).map_err(|error| {
@@ -199,15 +200,11 @@ impl Host {
         left_out: &BTreeMap<StageIndex, String>,
     ) -> Result<(), CommandError> {
         let wrong = self.misconfigured(plan)?;
-        if let [first, rest @ ..] = wrong.as_slice() {
-            let all = std::iter::once(first).chain(rest).map(|one| one.render(file, plan)).collect::<String>();
-            return Err(CommandError::new(
-                Exit::InvalidPipeline,
-                format!(
-                    "{} has stages that are not configured as their plugins want; nothing was run\n{all}",
-                    file.name
-                ),
-            ));
+        if !wrong.is_empty() {
+            let all = wrong.iter().flat_map(|one| one.lines(file, plan));
+            let message =
+                format!("{} has stages that are not configured as their plugins want; nothing was run", file.name);
+            return Err(CommandError::new(Exit::InvalidPipeline, message).details(all.map(|line| line.to_string())));
         }
         let wanted = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
         if let Some(refused) = wanted().find_map(|stage| foreign_target(plan, stage)) {
@@ -221,7 +218,7 @@ impl Host {
             .hint(missing.help.clone()));
         }
         if let Some(missing) = &self.unsandboxed {
-            let _ = writeln!(std::io::stderr(), "warning: programs run without a sandbox: {}", missing.what);
+            console::say(text!("warning: programs run without a sandbox: {}", missing.what));
         }
         let described = self.describe_all(plan)?;
         for (stage, target) in wanted().flat_map(|stage| stage.compensate.iter().map(move |&target| (stage, target))) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use stagewright_model::{Diagnostic, Plan};
+use stagewright_report::list;
 
 use crate::args::Global;
 use crate::error::CommandError;
@@ -39,7 +40,7 @@ pub(crate) fn parse(repository: &Repository, file: &PipelineFile) -> (Option<Pla
 }
 
 fn no_plugins(repository: &Repository) -> String {
-    let folders = repository.plugins.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
+    let folders = list(repository.plugins.iter().map(|folder| folder.display().to_string()));
     format!("no built-in plugins were found in {folders}: set STAGEWRIGHT_PLUGINS to the folder that holds them")
 }
 

@@ -28,6 +28,15 @@ pub(crate) enum Compared {
 }
 
 impl Compared {
+    /// What the plan may do and the lock doesn't say.
+    pub(crate) fn wider(&self) -> impl Iterator<Item = &Change> {
+        let changes = match self {
+            Compared::Changes(changes) => changes.as_slice(),
+            Compared::NoLock | Compared::NotLocked => &[],
+        };
+        changes.iter().filter(|change| change.is_wider)
+    }
+
     /// For programs.
     pub(crate) fn as_json(&self) -> Json {
         let changes = |changes: &[Change]| -> Vec<Json> {

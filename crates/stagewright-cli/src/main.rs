@@ -15,6 +15,7 @@ mod cache;
 mod clock;
 mod command;
 mod conduct;
+mod console;
 mod diagnostics;
 mod error;
 mod exit;
@@ -31,11 +32,11 @@ mod select;
 mod signals;
 mod source;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use stagewright_process::sandbox;
+use stagewright_report::{Block, Printer};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command, Global};
@@ -48,9 +49,18 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == sandbox::SUBCOMMAND) {
         return sandbox::run();
     }
-    let cli = Cli::parse();
+    console::hook_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            // Help is as much in vain as an error when nobody reads it.
+            let _ = console::show_usage(error);
+            return exit.into();
+        }
+    };
     trace(&cli.global);
-    let mut out = std::io::stdout();
+    let mut out = console::out();
     let result = protect(&cli).and_then(|()| dispatch(&cli, &mut out)).and_then(|exit| {
         out.flush()?;
         Ok(exit)
@@ -60,7 +70,7 @@ fn main() -> ExitCode {
         // Whoever read the output has seen enough, as `head` does.
         Err(error) if error.is_broken_pipe() => Exit::Success.into(),
         Err(error) => {
-            let _ = std::io::stderr().write_all(error.render().as_bytes());
+            console::show(&error.render());
             error.exit.into()
         }
     }
@@ -76,7 +86,7 @@ fn protect(cli: &Cli) -> Result<(), CommandError> {
         .map_err(|error| CommandError::internal("can't keep this process from being dumped").caused_by(error))
 }
 
-fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit, CommandError> {
+fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
     let global = &cli.global;
     let repository = || Repository::find(global);
     match &cli.command {
@@ -101,7 +111,9 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Exit, CommandError> {
         Command::Service(args) => command::service::service(&repository()?, args, out),
         Command::Plugin(args) => plugin::run(args, out).map(|()| Exit::Success).map_err(CommandError::from),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "stagewright", out);
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "stagewright", &mut script);
+            out.block(&Block::of(&String::from_utf8_lossy(&script)))?;
             Ok(Exit::Success)
         }
         Command::Supervise { directory } => command::service::supervise(directory),
@@ -116,5 +128,22 @@ fn trace(global: &Global) {
         _ => "stagewright=debug,info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| console::LineWriter).with_target(true).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn completions_are_printed_as_they_are() {
+        for shell in clap_complete::Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "stagewright", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            assert_eq!(Block::of(&script).as_str().trim_end(), script.trim_end(), "{shell}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use stagewright_report::list;
+
 use crate::args::Global;
 use crate::error::CommandError;
 
@@ -141,7 +143,7 @@ impl Repository {
             self.pipelines().iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect::<Vec<_>>();
         match names.as_slice() {
             [] => "the repository has none: write a `stagewright.toml` at its root".to_owned(),
-            _ => format!("the repository has: {}", names.join(", ")),
+            _ => format!("the repository has: {}", list(names)),
         }
     }
 }

@@ -1,15 +1,16 @@
 //! What a person sees of a run, in the format that was asked for; and the one place where they are asked something.
 
-use std::io::{self, BufRead, IsTerminal, Read, StdinLock, Write};
+use std::io::{self, BufRead, Read, StdinLock};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stagewright_engine::Observer;
-use stagewright_report::{Github, Json, Plain, ProgressDrawTarget, Terminal, TerminalOptions};
+use stagewright_report::{Block, Github, Json, Plain, Printer, ProgressDrawTarget, Terminal, TerminalOptions};
 
-use crate::args::{ColorChoice, Format, Global};
+use crate::args::{Format, Global};
 use crate::clock::SystemClock;
+use crate::console;
 
 /// Between two redraws of what runs now.
 const TICK: Duration = Duration::from_millis(100);
@@ -29,13 +30,13 @@ impl Screen {
     pub(crate) fn ask<T>(
         &self,
         wanted: &dyn Fn() -> bool,
-        question: impl FnOnce(&mut dyn BufRead, &mut dyn Write) -> T,
+        question: impl FnOnce(&mut dyn BufRead, &mut Printer) -> T,
     ) -> T {
         let asked = || {
             let mut input = Typed { input: std::io::stdin().lock(), left: 0, wanted };
-            let answer = question(&mut input, &mut std::io::stderr());
+            let answer = question(&mut input, &mut console::err());
             if !wanted() {
-                let _ = std::io::stderr().write_all(b"\n  (no longer asked)\n");
+                console::show(&Block::of("\n  (no longer asked)"));
             }
             answer
         };
@@ -101,23 +102,9 @@ impl BufRead for Typed<'_> {
     }
 }
 
-/// Whether both ends of a conversation are there.
-pub(crate) fn can_ask() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
-}
-
-/// Whether to colour what goes to standard error.
-pub(crate) fn colors(global: &Global) -> bool {
-    match global.color {
-        ColorChoice::Always => true,
-        ColorChoice::Never => false,
-        ColorChoice::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-    }
-}
-
 /// The reader of events for a format. Live progress goes to standard error, everything else to standard output.
 pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Observer>) {
-    if format == Format::Text && std::io::stderr().is_terminal() && global.color != ColorChoice::Never {
+    if format == Format::Text && console::can_redraw(global) {
         return live(global);
     }
     (Arc::new(Screen::default()), lines(format))
@@ -125,16 +112,16 @@ pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Obs
 
 /// A reader that writes lines to standard output and draws nothing.
 pub(crate) fn lines(format: Format) -> Box<dyn Observer> {
-    let out = || Box::new(std::io::stdout());
     match format {
-        Format::Text => Box::new(Plain::new(out())),
-        Format::Json => Box::new(Json::new(out())),
-        Format::Github => Box::new(Github::new(out())),
+        Format::Text => Box::new(Plain::new(console::out())),
+        Format::Json => Box::new(Json::new(console::out())),
+        Format::Github => Box::new(Github::new(console::out())),
     }
 }
 
 fn live(global: &Global) -> (Arc<Screen>, Box<dyn Observer>) {
-    let options = TerminalOptions { width: width(), color: colors(global), verbose: global.verbose > 0 };
+    let options =
+        TerminalOptions { width: console::width(), color: console::colors(global), verbose: global.verbose > 0 };
     let terminal = Terminal::new(ProgressDrawTarget::stderr(), options);
     let screen = Arc::new(Screen { terminal: Some(terminal.clone()) });
     let ticking = Arc::downgrade(&screen);
@@ -146,9 +133,4 @@ fn live(global: &Global) -> (Arc<Screen>, Box<dyn Observer>) {
         }
     });
     (screen, Box::new(terminal))
-}
-
-/// Columns of the terminal that standard error is; 80 where it is none.
-pub(crate) fn width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col.max(20)))
 }

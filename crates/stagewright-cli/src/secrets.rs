@@ -1,14 +1,15 @@
 //! The secrets that a pipeline declares, looked up in this user's surroundings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use stagewright_model::{Plan, SecretDeclaration};
 use stagewright_plugin_host::{SHORTEST_MASKED, Secret, SecretError, SecretSource};
+use stagewright_report::text;
 use stagewright_secrets::{Resolver, SERVICE_ACCOUNT, SourceError, Surroundings};
 use zeroize::Zeroizing;
 
+use crate::console;
 use crate::error::CommandError;
 use crate::repository::Repository;
 
@@ -41,11 +42,9 @@ impl Secrets {
         for (name, from) in wanted {
             let short = self.resolver.value(name, from).is_ok_and(|value| value.expose().len() < SHORTEST_MASKED);
             if short {
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "warning: the secret `{name}` is shorter than {} bytes, and so isn't masked in logs",
-                    SHORTEST_MASKED
-                );
+                console::say(text!(
+                    "warning: the secret `{name}` is shorter than {SHORTEST_MASKED} bytes, and so isn't masked in logs"
+                ));
             }
         }
         Ok(())
@@ -55,10 +54,8 @@ impl Secrets {
 fn not_ready(missing: &[SourceError]) -> CommandError {
     let mut failed = match missing {
         [one] => CommandError::not_ready(&one.message),
-        all => {
-            let lines = all.iter().map(|error| format!("\n  {}", error.message)).collect::<String>();
-            CommandError::not_ready(format!("{} secrets can't be had:{lines}", all.len()))
-        }
+        all => CommandError::not_ready(format!("{} secrets can't be had:", all.len()))
+            .details(all.iter().map(|error| error.message.clone())),
     };
     for error in missing {
         if !failed.hints.contains(&error.help) {

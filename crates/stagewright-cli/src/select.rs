@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stagewright_model::{Plan, StageIndex, StageKind};
+use stagewright_report::list;
 
 use crate::error::CommandError;
 
@@ -66,7 +67,7 @@ pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<S
             let mut known = plan.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>();
             known.dedup();
             return Err(CommandError::usage(format!("`{option} {name}`: the pipeline has no such stage"))
-                .hint(format!("its stages are: {}", known.join(", "))));
+                .hint(format!("its stages are: {}", list(known))));
         }
     }
     Ok(found)

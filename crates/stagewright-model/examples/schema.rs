@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+#[expect(clippy::disallowed_methods, reason = "it prints what is ours")]
 fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, &stagewright_model::json_schema())?;

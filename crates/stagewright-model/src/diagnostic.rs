@@ -48,6 +48,11 @@ impl Diagnostic {
         self.source.name()
     }
 
+    /// The file's text.
+    pub fn text(&self) -> &str {
+        self.source.inner()
+    }
+
     /// The place.
     pub fn span(&self) -> SourceSpan {
         self.labels.first().map(|(span, _)| *span).unwrap_or_default()

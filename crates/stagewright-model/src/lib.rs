@@ -12,6 +12,7 @@ mod expression;
 mod freeze;
 mod grants;
 mod input;
+mod invisible;
 mod lock;
 mod nearest;
 mod plan;
@@ -27,6 +28,7 @@ pub use grants::{
     Amount, Bounds, Limits, Permission, Permissions, ProcessRule, ProcessRuleError, Sandbox, is_package_word, remarks,
 };
 pub use input::InputError;
+pub use invisible::is_invisible;
 pub use lock::{Change, Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
 pub use plan::{
     Backoff, CacheUse, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan,

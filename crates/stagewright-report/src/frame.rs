@@ -2,8 +2,9 @@
 
 use stagewright_engine::Timestamp;
 
-use crate::style::{Tone, paint, symbol};
-use crate::text::{duration, first_line, pad, printable, truncate, width};
+use crate::printable::escaped;
+use crate::style::{Line, Painted, Tone, symbol};
+use crate::text::{duration, first_line, pad, truncate, width};
 use crate::view::{Group, RunView, StageView, Status};
 use crate::{gate, words};
 
@@ -18,17 +19,17 @@ const WIDEST_STAGE: usize = 32;
 
 /// A line for each stage that runs, waits, will be tried again or is being taken back, and one for the run. No line
 /// takes more than `columns`; nothing is shown once the run has ended or only gates are left.
-pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec<String> {
+pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec<Painted> {
     if view.run.is_none() || view.conclusion.is_some() || view.suspended {
         return Vec::new();
     }
     let active: Vec<&StageView> = view.stages.iter().filter(|stage| is_active(stage)).collect();
-    let names = active.iter().map(|stage| width(&printable(&stage.summary.id))).max().unwrap_or(0).min(WIDEST_STAGE);
-    let mut lines: Vec<String> =
+    let names = active.iter().map(|stage| width(&escaped(&stage.summary.id))).max().unwrap_or(0).min(WIDEST_STAGE);
+    let mut lines: Vec<Painted> =
         active.iter().take(MOST_STAGES).map(|stage| stage_line(stage, now, names, columns, color)).collect();
     if active.len() > MOST_STAGES {
         let text = format!("  … and {} more", active.len() - MOST_STAGES);
-        lines.push(paint(color, Tone::Muted, &truncate(&text, columns)));
+        lines.push(Line::new(Tone::Muted, truncate(&text, columns)).painted(color));
     }
     lines.push(run_line(view, now, columns, color));
     lines
@@ -42,12 +43,12 @@ fn is_active(stage: &StageView) -> bool {
     }
 }
 
-fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, color: bool) -> String {
+fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, color: bool) -> Painted {
     let (mark, tone) = match stage.status {
         Status::Running | Status::Recovering { .. } => (spinner(now), Tone::Neutral),
         _ => symbol(stage),
     };
-    let name = pad(&printable(&stage.summary.id), names);
+    let name = pad(&escaped(&stage.summary.id), names);
     let (time, text) = match &stage.status {
         Status::Waiting(gate) => (String::new(), format!("waits: {}", first_line(&gate.message))),
         Status::Retrying { at } => {
@@ -70,7 +71,7 @@ fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, c
     let text = truncate(&text, columns.saturating_sub(width(&head))).into_owned();
     let text = text.trim_end();
     let head = if text.is_empty() { head.trim_end() } else { &head };
-    format!("{}{}", paint(color, tone, head), paint(color, Tone::Muted, text))
+    Line::new(tone, head).painted(color).then(&Line::new(Tone::Muted, text).painted(color))
 }
 
 fn also_doing(what: &str, stage: &StageView) -> String {
@@ -91,12 +92,12 @@ fn doing(stage: &StageView) -> String {
             };
             format!("{count}{}", first_line(&progress.message))
         }
-        (None, Some(line)) => printable(&line.text).into_owned(),
+        (None, Some(line)) => escaped(&line.text).into_owned(),
         (None, None) => String::new(),
     }
 }
 
-fn run_line(view: &RunView, now: Timestamp, columns: usize, color: bool) -> String {
+fn run_line(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Painted {
     let failed = view.failed().count();
     let mut parts = vec![format!("{}/{} stages", view.done(), view.stages.len())];
     if failed > 0 {
@@ -110,9 +111,9 @@ fn run_line(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Stri
     }
     parts.push(duration(now.since(view.started)));
     let rehearsal = if view.rehearsal { " (rehearsal)" } else { "" };
-    let text = format!("{}{rehearsal}: {}", printable(&view.pipeline), parts.join(", "));
+    let text = format!("{}{rehearsal}: {}", escaped(&view.pipeline), parts.join(", "));
     let tone = if failed > 0 { Tone::Bad } else { Tone::Strong };
-    paint(color, tone, &truncate(&text, columns))
+    Line::new(tone, truncate(&text, columns)).painted(color)
 }
 
 fn spinner(now: Timestamp) -> &'static str {

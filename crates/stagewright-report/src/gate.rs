@@ -2,7 +2,8 @@
 
 use stagewright_engine::{Gate, GateKind, Timestamp};
 
-use crate::text::{duration, first_line, printable, shell_word};
+use crate::printable::escaped;
+use crate::text::{duration, first_line, shell_word};
 use crate::view::{RunView, StageView};
 
 /// Who may answer a gate, what happens without an answer and until when.
@@ -59,12 +60,12 @@ pub(crate) fn resumption(view: &RunView, gate: &Gate) -> Option<String> {
 
 /// The approvers, and who is in their teams.
 fn who(gate: &Gate) -> String {
-    let approvers = printable(&gate.approvers.join(", ")).into_owned();
+    let approvers = escaped(&gate.approvers.join(", ")).into_owned();
     let has_team = gate.approvers.iter().any(|approver| approver.starts_with("team:"));
     match gate.approvers.is_empty() {
         true => "anybody".to_owned(),
         false if has_team && !gate.members.is_empty() => {
-            format!("{approvers} ({})", printable(&gate.members.join(", ")))
+            format!("{approvers} ({})", escaped(&gate.members.join(", ")))
         }
         false => approvers,
     }
@@ -72,11 +73,7 @@ fn who(gate: &Gate) -> String {
 
 /// The environment that a stage acts on.
 pub(crate) fn environment(stage: &StageView) -> String {
-    stage
-        .summary
-        .environment
-        .as_deref()
-        .map_or_else(|| "its environment".to_owned(), |name| printable(name).into_owned())
+    stage.summary.environment.as_deref().map_or_else(|| "its environment".to_owned(), |name| escaped(name).into_owned())
 }
 
 /// A point in time for people, who may be anywhere.

@@ -8,17 +8,17 @@
 //! `ActionCommand`.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 
 use stagewright_engine::{Event, EventKind, Failure, Gate, GateKind, Level, Observer, Problem, Timestamp};
 use stagewright_model::StageIndex;
 
 use crate::gate;
-use crate::output::Output;
 use crate::plain::event_lines;
+use crate::printable::{Block, Printable, escaped};
+use crate::printer::{Output, Printer};
 use crate::summary;
-use crate::text::printable;
+use crate::text;
 use crate::view::{RunView, StageView, stage_of};
 
 /// Log lines that are held for one attempt; of a longer log the first lines are left out.
@@ -33,14 +33,14 @@ pub struct Github {
 
 #[derive(Default)]
 struct Held {
-    lines: VecDeque<String>,
+    lines: VecDeque<Printable>,
     left_out: u64,
 }
 
 impl Github {
-    /// Onto `writer`. Each event is written and flushed at once.
-    pub fn new(writer: Box<dyn Write + Send>) -> Github {
-        Github { view: RunView::default(), output: Output::new(writer), held: HashMap::new() }
+    /// Onto `printer`. Each event is written and flushed at once.
+    pub fn new(printer: Printer) -> Github {
+        Github { view: RunView::default(), output: Output::new(printer), held: HashMap::new() }
     }
 
     /// The first error of the writer since the last call, after which nothing more was written.
@@ -54,17 +54,17 @@ impl Github {
             held.lines.pop_front();
             held.left_out += 1;
         }
-        held.lines.extend(event_lines(&self.view, event).iter().map(|line| defused(line)));
+        held.lines.extend(event_lines(&self.view, event).iter().map(defused));
     }
 
-    fn group(&mut self, stage: StageIndex, title: &str, text: &mut String) {
+    fn group(&mut self, stage: StageIndex, title: &str, block: &mut Block) {
         let Some(held) = self.held.remove(&stage) else { return };
-        let _ = writeln!(text, "::group::{}", data(title));
+        block.push(&text!("::group::{}", data(title)));
         if held.left_out > 0 {
-            let _ = writeln!(text, "({} lines left out; `stagewright logs` has them)", held.left_out);
+            block.push(&text!("({} lines left out; `stagewright logs` has them)", held.left_out));
         }
-        held.lines.iter().for_each(|line| text.extend([line, "\n"]));
-        text.push_str("::endgroup::\n");
+        block.extend(held.lines);
+        block.push(&text!("::endgroup::"));
     }
 }
 
@@ -74,31 +74,27 @@ impl Observer for Github {
         if let EventKind::Log { stage, .. } = event.kind {
             return self.hold(stage, event);
         }
-        let mut text = String::new();
+        let mut block = Block::default();
         if let Some((stage, what)) = ended_call(&event.kind) {
             let id = self.view.stage_id(stage);
-            self.group(stage, &format!("{id}, {what}"), &mut text);
+            self.group(stage, &format!("{id}, {what}"), &mut block);
         }
-        for line in event_lines(&self.view, event) {
-            let _ = writeln!(text, "{}", defused(&line));
-        }
+        block.extend(event_lines(&self.view, event).iter().map(defused));
         match (&event.kind, stage_of(&event.kind).and_then(|index| self.view.stage(index))) {
-            (EventKind::Problem { problem, .. }, Some(stage)) => text.push_str(&problem_command(stage, problem)),
+            (EventKind::Problem { problem, .. }, Some(stage)) => block.push(&problem_command(stage, problem)),
             (EventKind::StageEnded { .. }, Some(stage)) if self.view.failed().any(|failed| failed == stage) => {
-                text.push_str(&failure_command(stage));
+                block.push(&failure_command(stage));
             }
             (EventKind::GateOpened { gate, .. }, Some(stage)) if gate.kind == GateKind::Doubt => {
-                text.push_str(&doubt_command(&self.view, stage, gate, event.at));
+                block.push(&doubt_command(&self.view, stage, gate, event.at));
             }
-            (EventKind::UndoEnded { .. }, Some(stage)) => text.push_str(&undo_command(stage)),
+            (EventKind::UndoEnded { .. }, Some(stage)) => block.extend(undo_command(stage)),
             (EventKind::RunEnded { .. } | EventKind::RunSuspended { .. }, _) => {
-                for line in summary::closing(&self.view) {
-                    let _ = writeln!(text, "{}", defused(&line.text));
-                }
+                block.extend(summary::closing(&self.view).iter().map(|line| defused(&line.text)));
             }
             _ => {}
         }
-        self.output.write(&text);
+        self.output.block(&block);
     }
 }
 
@@ -116,19 +112,19 @@ fn ended_call(event: &EventKind) -> Option<(StageIndex, String)> {
 }
 
 /// The question that only a person can answer, and how.
-fn doubt_command(view: &RunView, stage: &StageView, gate: &Gate, now: Timestamp) -> String {
+fn doubt_command(view: &RunView, stage: &StageView, gate: &Gate, now: Timestamp) -> Printable {
     let title = format!("{} is in doubt", stage.summary.id);
     let mut lines = vec![gate.message.clone()];
     lines.extend(gate::terms(stage, gate, now));
     lines.extend(gate::commands(view, stage, gate));
-    format!("::error title={}::{}\n", property(&title), data(&lines.join("\n")))
+    text!("::error title={}::{}", property(&title), data(&lines.join("\n")))
 }
 
-fn undo_command(stage: &StageView) -> String {
-    let Some((outcome, failure)) = stage.undo_failure() else { return String::new() };
+fn undo_command(stage: &StageView) -> Option<Printable> {
+    let (outcome, failure) = stage.undo_failure()?;
     let title = format!("{} was not taken back", stage.summary.id);
     let message = failure.map_or_else(|| outcome.as_str().to_owned(), told);
-    format!("::error title={}::{}\n", property(&title), data(&message))
+    Some(text!("::error title={}::{}", property(&title), data(&message)))
 }
 
 fn told(failure: &Failure) -> String {
@@ -136,7 +132,7 @@ fn told(failure: &Failure) -> String {
     lines.cloned().collect::<Vec<_>>().join("\n")
 }
 
-fn problem_command(stage: &StageView, problem: &Problem) -> String {
+fn problem_command(stage: &StageView, problem: &Problem) -> Printable {
     let command = match problem.level {
         Level::Error => "error",
         Level::Warning => "warning",
@@ -145,19 +141,19 @@ fn problem_command(stage: &StageView, problem: &Problem) -> String {
     let title = format!("{}: {}", stage.summary.id, problem.code);
     let file = problem.path.as_ref().map(|path| format!("file={},", property(path))).unwrap_or_default();
     let help = problem.help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
-    format!("::{command} {file}title={}::{}\n", property(&title), data(&format!("{}{help}", problem.message)))
+    text!("::{command} {file}title={}::{}", property(&title), data(&format!("{}{help}", problem.message)))
 }
 
-fn failure_command(stage: &StageView) -> String {
+fn failure_command(stage: &StageView) -> Printable {
     let outcome = stage.conclusion().map_or("failed", |conclusion| conclusion.as_str());
     let title = format!("{} {outcome}", stage.summary.id);
     let message = stage.failure().map(told).or_else(|| stage.reason.clone()).unwrap_or_else(|| title.clone());
-    format!("::error title={}::{}\n", property(&title), data(&message))
+    text!("::error title={}::{}", property(&title), data(&message))
 }
 
 /// A command's text: its line ends are kept, escaped.
 fn data(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(|line| printable(line).replace('%', "%25")).collect();
+    let lines: Vec<_> = text.lines().map(|line| escaped(line).replace('%', "%25")).collect();
     lines.join("%0A").replace("##[", "##\\[")
 }
 
@@ -167,7 +163,7 @@ fn property(text: &str) -> String {
 }
 
 /// The runner still obeys `##[command]` anywhere in a line.
-fn defused(line: &str) -> String {
-    let line = line.replace("##[", "##\\[");
-    if line.trim_start().starts_with("::") { format!("| {line}") } else { line }
+fn defused(line: &Printable) -> Printable {
+    let line = line.as_str().replace("##[", "##\\[");
+    if line.trim_start().starts_with("::") { text!("| {line}") } else { text!("{line}") }
 }

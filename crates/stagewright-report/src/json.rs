@@ -8,12 +8,12 @@
 //! {"v":1,"seq":4,"at":1700000000123,"type":"attempt-started","stage":0,"attempt":1,"stage-id":"test"}
 //! ```
 
-use std::io::{self, Write};
+use std::io;
 
 use serde::Serialize;
 use stagewright_engine::{Event, EventKind, Observer};
 
-use crate::output::Output;
+use crate::printer::{Output, Printer};
 use crate::view::stage_of;
 
 /// The version that `v` tells.
@@ -41,35 +41,14 @@ struct Record<'a> {
 }
 
 impl Json {
-    /// Onto `writer`. Each line is written and flushed at once.
-    pub fn new(writer: Box<dyn Write + Send>) -> Json {
-        Json { ids: Vec::new(), output: Output::new(writer) }
+    /// Onto `printer`. Each line is written and flushed at once.
+    pub fn new(printer: Printer) -> Json {
+        Json { ids: Vec::new(), output: Output::new(printer) }
     }
 
     /// The first error of the writer since the last call, after which nothing more was written.
     pub fn take_result(&mut self) -> io::Result<()> {
         self.output.take_result()
-    }
-
-    fn line(&self, event: &Event) -> serde_json::Result<String> {
-        let id = |index: usize| self.ids.get(index).map(String::as_str);
-        let waiting_ids = match &event.kind {
-            EventKind::RunSuspended { waiting } => {
-                Some(waiting.iter().filter_map(|stage| id(stage.get())).collect::<Vec<_>>())
-            }
-            _ => None,
-        };
-        let because_id = match &event.kind {
-            EventKind::UndoStarted { because, .. } => id(because.get()),
-            _ => None,
-        };
-        let stage_id = stage_of(&event.kind).and_then(|stage| id(stage.get()));
-        let mut line = serde_json::to_string(&Record { v: VERSION, event, stage_id, waiting_ids, because_id })?;
-        if line.contains(is_left_bare) {
-            line = line.chars().fold(String::with_capacity(line.len() + 16), escape_bare);
-        }
-        line.push('\n');
-        Ok(line)
     }
 }
 
@@ -78,23 +57,23 @@ impl Observer for Json {
         if let EventKind::RunStarted { stages, .. } = &event.kind {
             self.ids = stages.iter().map(|stage| stage.id.clone()).collect();
         }
-        // All keys are strings and all values JSON already: there is nothing in an event that can't be written.
-        if let Ok(line) = self.line(event) {
-            self.output.write(&line);
+        let record = record(&self.ids, event);
+        self.output.json(&record);
+    }
+}
+
+fn record<'a>(ids: &'a [String], event: &'a Event) -> Record<'a> {
+    let id = |index: usize| ids.get(index).map(String::as_str);
+    let waiting_ids = match &event.kind {
+        EventKind::RunSuspended { waiting } => {
+            Some(waiting.iter().filter_map(|stage| id(stage.get())).collect::<Vec<_>>())
         }
-    }
-}
-
-/// Control characters that JSON allows as they are, and a terminal may obey.
-fn is_left_bare(character: char) -> bool {
-    ('\u{7f}'..='\u{9f}').contains(&character)
-}
-
-fn escape_bare(mut line: String, character: char) -> String {
-    if is_left_bare(character) {
-        line.push_str(&format!("\\u{:04x}", u32::from(character)));
-    } else {
-        line.push(character);
-    }
-    line
+        _ => None,
+    };
+    let because_id = match &event.kind {
+        EventKind::UndoStarted { because, .. } => id(because.get()),
+        _ => None,
+    };
+    let stage_id = stage_of(&event.kind).and_then(|stage| id(stage.get()));
+    Record { v: VERSION, event, stage_id, waiting_ids, because_id }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
 use stagewright_engine::{Failure, GateKind, Outcome};
 
+use crate::printable::escaped;
 use crate::summary::{problem_text, stream_mark};
-use crate::text::{first_line, printable};
+use crate::text::first_line;
 use crate::view::{RunView, StageView, Status, UnsuccessfulAttempt};
 use crate::words;
 
@@ -19,11 +20,11 @@ use crate::words;
 /// # Errors
 /// When the XML can't be written, which text of any content can't cause.
 pub fn junit(view: &RunView) -> Result<String, SerializeError> {
-    let name = printable(&view.pipeline);
+    let name = escaped(&view.pipeline);
     let mut suite = TestSuite::new(name.as_ref());
     suite.set_time(Duration::from_millis(view.last.since(view.started)));
-    suite.add_property(("run", printable(view.run_id()).as_ref()));
-    suite.add_property(("file", printable(&view.file).as_ref()));
+    suite.add_property(("run", escaped(view.run_id()).as_ref()));
+    suite.add_property(("file", escaped(&view.file).as_ref()));
     suite.add_property(("rehearsal", if view.rehearsal { "true" } else { "false" }));
     suite.add_test_cases(view.stages.iter().map(|stage| test_case(view, stage)));
     let mut report = Report::new(name.as_ref());
@@ -33,13 +34,13 @@ pub fn junit(view: &RunView) -> Result<String, SerializeError> {
 }
 
 fn test_case(view: &RunView, stage: &StageView) -> TestCase {
-    let mut case = TestCase::new(printable(&stage.summary.id), status(view, stage));
-    case.set_classname(printable(&format!("{}.{}", view.pipeline, stage.summary.name)));
+    let mut case = TestCase::new(escaped(&stage.summary.id), status(view, stage));
+    case.set_classname(escaped(&format!("{}.{}", view.pipeline, stage.summary.name)));
     case.set_time(Duration::from_millis(stage.busy_until(view.last)));
-    case.add_property(("uses", printable(&stage.summary.uses).as_ref()));
+    case.add_property(("uses", escaped(&stage.summary.uses).as_ref()));
     if !stage.tail.is_empty() {
         let lines: Vec<String> =
-            stage.tail.iter().map(|line| format!("{} {}", stream_mark(line.stream), printable(&line.text))).collect();
+            stage.tail.iter().map(|line| format!("{} {}", stream_mark(line.stream), escaped(&line.text))).collect();
         case.set_system_out(lines.join("\n"));
     }
     case
@@ -92,7 +93,7 @@ fn status(view: &RunView, stage: &StageView) -> TestCaseStatus {
 
 fn skipped(why: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::skipped();
-    status.set_message(printable(why));
+    status.set_message(escaped(why));
     status
 }
 
@@ -127,5 +128,5 @@ fn told(failure: &Failure) -> String {
     let causes = failure.causes.iter().map(|cause| format!("because: {cause}"));
     let help = failure.help.iter().map(|help| format!("help: {help}"));
     let lines: Vec<String> = [failure.message.clone()].into_iter().chain(causes).chain(help).collect();
-    lines.iter().flat_map(|text| text.lines()).map(printable).collect::<Vec<_>>().join("\n")
+    lines.iter().flat_map(|text| text.lines()).map(escaped).collect::<Vec<_>>().join("\n")
 }

@@ -10,9 +10,10 @@
 //! - [`junit()`]: a JUnit report, once the run has ended.
 //! - [`Graph`]: the DAG as DOT, Mermaid or SVG.
 //!
-//! The same events always give the same bytes: a replayed journal looks like the live run. Text that comes from
-//! stages is shown with its control characters escaped, so that a stage can't move the cursor, colour what follows or
-//! speak to the machine that reads the log.
+//! The same events always give the same bytes: a replayed journal looks like the live run. Text of others is escaped
+//! before it is shown, so that it can't move the cursor, colour what follows, hide, add a line or speak to the machine
+//! that reads the log. That is what the types [`Printable`] and [`Block`] stand for: [`Printer`], the writer of this crate
+//! and of the commands, takes nothing else.
 //!
 //! Architecture invariant: nothing here reads a clock, the environment, files or the terminal's settings. Times come
 //! with the events and with [`Terminal::tick`], widths and colours from the caller.
@@ -23,8 +24,9 @@ mod github;
 mod graph;
 mod json;
 mod junit;
-mod output;
 mod plain;
+mod printable;
+mod printer;
 mod style;
 pub mod summary;
 mod terminal;
@@ -39,7 +41,9 @@ pub use indicatif::ProgressDrawTarget;
 pub use json::{Json, VERSION as JSON_VERSION};
 pub use junit::junit;
 pub use plain::Plain;
-pub use style::{Line, Tone};
+pub use printable::{Block, Printable, is_one_line};
+pub use printer::Printer;
+pub use style::{Line, Painted, Tone};
 pub use terminal::{Terminal, TerminalOptions};
-pub use text::{duration, printable, shell_word};
+pub use text::{duration, list, shell_word};
 pub use view::{Deployed, Group, Progress, RunView, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};

@@ -3,14 +3,15 @@
 //! Every line has the same columns: seconds since the start, stage, a mark, text. The mark is `*` for what the engine
 //! did, and for log lines `|` standard output, `!` standard error, `>` the plugin, `#` the engine.
 
-use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 
 use stagewright_engine::{Event, EventKind, Failure, Finding, Observer, Outcome, Piece, Timestamp};
 
-use crate::output::Output;
+use crate::printable::{Block, Printable, escaped};
+use crate::printer::{Output, Printer};
 use crate::summary::{self, problem_text, stream_mark};
-use crate::text::{duration, first_line, pad, printable};
+use crate::text;
+use crate::text::{duration, first_line, pad};
 use crate::view::{RunView, StageView, stage_of};
 use crate::{gate, words};
 
@@ -24,9 +25,9 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// Onto `writer`. Each event is written and flushed at once.
-    pub fn new(writer: Box<dyn Write + Send>) -> Plain {
-        Plain { view: RunView::default(), output: Output::new(writer) }
+    /// Onto `printer`. Each event is written and flushed at once.
+    pub fn new(printer: Printer) -> Plain {
+        Plain { view: RunView::default(), output: Output::new(printer) }
     }
 
     /// The first error of the writer since the last call, after which nothing more was written.
@@ -38,39 +39,29 @@ impl Plain {
 impl Observer for Plain {
     fn on_event(&mut self, event: &Event) {
         self.view.apply(event);
-        let mut text = String::new();
-        for line in event_lines(&self.view, event) {
-            let _ = writeln!(text, "{line}");
-        }
+        let mut block: Block = event_lines(&self.view, event).into_iter().collect();
         if matches!(event.kind, EventKind::RunEnded { .. } | EventKind::RunSuspended { .. }) {
-            for line in summary::closing(&self.view) {
-                let _ = writeln!(text, "{}", line.text);
-            }
+            block.extend(summary::closing(&self.view).into_iter().map(|line| line.text));
         }
-        self.output.write(&text);
+        self.output.block(&block);
     }
 
     fn on_lines(&mut self, piece: &Piece<'_>) {
         self.view.apply_lines(piece);
         let head = Columns::of(&self.view, self.view.stage(piece.stage), piece.at).line(stream_mark(piece.stream), "x");
-        let head = head.strip_suffix('x').unwrap_or(&head);
-        let mut text = String::with_capacity(piece.lines.size() + piece.lines.count() * head.len());
-        for line in piece.lines.iter() {
-            text.push_str(head);
-            text.push_str(&printable(line));
-            text.truncate(text.trim_end().len());
-            text.push('\n');
-        }
-        self.output.write(&text);
+        let head = Printable::new(head.as_str().strip_suffix('x').unwrap_or_default());
+        let mut block = Block::with_capacity(piece.lines.size() + piece.lines.count() * head.as_str().len());
+        piece.lines.iter().for_each(|line| block.push_headed(&head, line));
+        self.output.block(&block);
     }
 }
 
 /// The lines that tell of one event that `view` has just taken in.
-pub(crate) fn event_lines(view: &RunView, event: &Event) -> Vec<String> {
+pub(crate) fn event_lines(view: &RunView, event: &Event) -> Vec<Printable> {
     let stage = stage_of(&event.kind).and_then(|index| view.stage(index));
     let columns = Columns::of(view, stage, event.at);
     if let EventKind::Log { stream, line, .. } = &event.kind {
-        return vec![columns.line(stream_mark(*stream), &printable(line))];
+        return vec![columns.line(stream_mark(*stream), line)];
     }
     let mut told = of_run(view, event);
     if let Some(stage) = stage {
@@ -118,7 +109,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
             words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at))
         }
         EventKind::CacheAsked { found: Some(found), .. } => format!("cached: {}", words::cached(found)),
-        EventKind::Summary { markdown, .. } => return markdown.lines().map(|line| printable(line).into()).collect(),
+        EventKind::Summary { markdown, .. } => return markdown.lines().map(|line| escaped(line).into()).collect(),
         EventKind::Problem { problem, .. } => problem_text(problem),
         EventKind::GateOpened { gate, .. } => {
             let mut told = vec![format!("waits: {}", first_line(&gate.message))];
@@ -150,22 +141,21 @@ struct Columns {
 
 impl Columns {
     fn of(view: &RunView, stage: Option<&StageView>, at: Timestamp) -> Columns {
-        let name = stage.map(|stage| printable(&stage.summary.id)).unwrap_or_default();
+        let name = stage.map(|stage| escaped(&stage.summary.id)).unwrap_or_default();
         Columns { offset: at.since(view.started), stage: pad(&name, view.widest.min(WIDEST_STAGE)) }
     }
 
-    fn line(&self, mark: char, text: &str) -> String {
+    fn line(&self, mark: char, text: &str) -> Printable {
         let Columns { offset, stage } = self;
-        let line = format!("{:>6}.{:03} {stage} {mark} {text}", offset / 1000, offset % 1000);
-        line.trim_end().to_owned()
+        text!("{:>6}.{:03} {stage} {mark} {text}", offset / 1000, offset % 1000).trimmed()
     }
 }
 
 fn started(stage: &StageView, attempt: u32, fence: Option<u64>) -> String {
     let again = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
     let environment =
-        stage.summary.environment.as_ref().map(|name| format!(" on {}", printable(name))).unwrap_or_default();
-    format!("started {}{environment}{again}{}", printable(&stage.summary.uses), token(fence))
+        stage.summary.environment.as_ref().map(|name| format!(" on {}", escaped(name))).unwrap_or_default();
+    format!("started {}{environment}{again}{}", escaped(&stage.summary.uses), token(fence))
 }
 
 /// The environment's token that something acts under.

@@ -1,7 +1,11 @@
 //! What a line means, and the colour that says so.
 
+use std::borrow::Borrow;
+use std::fmt::Display;
+
 use stagewright_engine::Outcome;
 
+use crate::printable::Printable;
 use crate::view::{StageView, Status};
 
 /// What a line means.
@@ -27,27 +31,57 @@ pub enum Tone {
 pub struct Line {
     /// What it means.
     pub tone: Tone,
-    /// Without line end, control characters escaped.
-    pub text: String,
+    /// What it says.
+    pub text: Printable,
 }
 
 impl Line {
-    pub(crate) fn new(tone: Tone, text: impl Into<String>) -> Line {
-        Line { tone, text: text.into() }
+    pub(crate) fn new(tone: Tone, text: impl Display) -> Line {
+        Line { tone, text: Printable::new(text) }
+    }
+
+    /// In the tone's colour.
+    pub(crate) fn painted(&self, color: bool) -> Painted {
+        paint(color, self.tone, &self.text)
+    }
+}
+
+/// A line that is safe to show, with the sequences that colour it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Painted(String);
+
+impl Painted {
+    /// Both, one after the other.
+    pub(crate) fn then(mut self, next: &Painted) -> Painted {
+        self.0.push_str(&next.0);
+        self
+    }
+
+    /// As it is written to a terminal.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Painted {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
 /// `text` in the tone's colour, by ECMA-48 sequences.
-pub(crate) fn paint(color: bool, tone: Tone, text: &str) -> String {
+pub(crate) fn paint(color: bool, tone: Tone, text: &Printable) -> Painted {
+    let text = text.as_str();
     let code = match tone {
-        Tone::Neutral => return text.to_owned(),
+        Tone::Neutral => return Painted(text.to_owned()),
         Tone::Good => 32,
         Tone::Bad => 31,
         Tone::Warning => 33,
         Tone::Muted => 2,
         Tone::Strong => 1,
     };
-    if color && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    let colored = || format!("\u{1b}[{code}m{text}\u{1b}[0m");
+    Painted(if color && !text.is_empty() { colored() } else { text.to_owned() })
 }
 
 /// One character for how a stage stands.

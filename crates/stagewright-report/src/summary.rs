@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use stagewright_engine::{Failure, GateKind, Level, Outcome, Problem, Release, Stream};
 
+use crate::printable::escaped;
 use crate::style::{Line, Tone, outcome_tone, symbol};
-use crate::text::{duration, first_line, pad, printable, shell_word, stages};
+use crate::text::{duration, first_line, pad, shell_word, stages};
 use crate::view::{Deployed, RunView, StageView, Status};
 use crate::{gate, words};
 
@@ -38,7 +39,7 @@ pub fn closing(view: &RunView) -> Vec<Line> {
 /// What went wrong in a stage, with the end of its log.
 pub fn failure_block(stage: &StageView) -> Vec<Line> {
     let outcome = stage.conclusion().map_or("failed", Outcome::as_str);
-    let mut lines = vec![Line::new(Tone::Bad, format!("{} {outcome}", printable(&stage.summary.id)))];
+    let mut lines = vec![Line::new(Tone::Bad, format!("{} {outcome}", escaped(&stage.summary.id)))];
     match stage.failure() {
         Some(failure) => told(failure, &mut lines),
         None => stage.reason.iter().for_each(|reason| indented(Tone::Neutral, "", reason, &mut lines)),
@@ -53,7 +54,7 @@ pub fn failure_block(stage: &StageView) -> Vec<Line> {
 /// Why the effect of a stage is still there, with the end of its log; nothing if that isn't so.
 fn undo_block(stage: &StageView) -> Vec<Line> {
     let Some((outcome, failure)) = stage.undo_failure() else { return Vec::new() };
-    let head = format!("{} could not be taken back ({})", printable(&stage.summary.id), outcome.as_str());
+    let head = format!("{} could not be taken back ({})", escaped(&stage.summary.id), outcome.as_str());
     let mut lines = vec![Line::new(Tone::Bad, head)];
     failure.into_iter().for_each(|failure| told(failure, &mut lines));
     lines.extend(end_of_log(stage));
@@ -69,7 +70,7 @@ fn told(failure: &Failure, lines: &mut Vec<Line>) {
 fn indented(tone: Tone, head: &str, text: &str, lines: &mut Vec<Line>) {
     for (index, part) in text.lines().enumerate() {
         let head = if index == 0 { head } else { "" };
-        lines.push(Line::new(tone, format!("  {head}{}", printable(part))));
+        lines.push(Line::new(tone, format!("  {head}{}", escaped(part))));
     }
 }
 
@@ -78,19 +79,19 @@ fn end_of_log(stage: &StageView) -> Vec<Line> {
     let lines = stage
         .tail
         .iter()
-        .map(|line| Line::new(Tone::Muted, format!("    {} {}", stream_mark(line.stream), printable(&line.text))));
+        .map(|line| Line::new(Tone::Muted, format!("    {} {}", stream_mark(line.stream), escaped(&line.text))));
     head.into_iter().chain(lines).collect()
 }
 
 /// What an environment runs after all that the run did to it.
 fn runs_now(view: &RunView, deployed: &Deployed) -> Line {
     if deployed.taken_back {
-        let environment = printable(&deployed.release.environment);
+        let environment = escaped(&deployed.release.environment);
         return Line::new(Tone::Warning, format!("what this run deployed to {environment} was taken back"));
     }
     if view.stage(deployed.stage).is_some_and(|stage| stage.undo_failure().is_some()) {
         let Release { environment, artifact, fence, .. } = &deployed.release;
-        let (environment, artifact) = (printable(environment), printable(artifact));
+        let (environment, artifact) = (escaped(environment), escaped(artifact));
         let text = format!("what {environment} runs is uncertain: {artifact} (token {fence}) could not be taken back");
         return Line::new(Tone::Bad, text);
     }
@@ -111,7 +112,7 @@ pub fn table(view: &RunView) -> Vec<Line> {
         let result = result(stage);
         let text = format!(
             "{mark} {} {:<12} {attempts:>8} {took:>9}  {}",
-            pad(&printable(&stage.summary.id), columns),
+            pad(&escaped(&stage.summary.id), columns),
             result,
             note(view, stage)
         );
@@ -181,7 +182,7 @@ fn counts(view: &RunView) -> String {
 }
 
 fn conclusion(view: &RunView) -> Line {
-    let run = format!("run {} of {}", printable(view.run_id()), printable(&view.pipeline));
+    let run = format!("run {} of {}", escaped(view.run_id()), escaped(&view.pipeline));
     let took = duration(view.last.since(view.started));
     match view.conclusion {
         Some(conclusion) => {
@@ -233,9 +234,9 @@ pub(crate) fn problem_text(problem: &Problem) -> String {
         Level::Warning => "warning",
         Level::Info => "note",
     };
-    let place = problem.path.as_ref().map(|path| format!(" ({})", printable(path))).unwrap_or_default();
+    let place = problem.path.as_ref().map(|path| format!(" ({})", escaped(path))).unwrap_or_default();
     let help = problem.help.as_ref().map(|help| format!("; {}", one_line(help))).unwrap_or_default();
-    format!("{level} {}: {}{place}{help}", printable(&problem.code), one_line(&problem.message))
+    format!("{level} {}: {}{place}{help}", escaped(&problem.code), one_line(&problem.message))
 }
 
 pub(crate) fn level_tone(level: Level) -> Tone {
@@ -258,5 +259,5 @@ pub(crate) fn stream_mark(stream: Stream) -> char {
 
 /// All lines of `text` as one, made printable.
 fn one_line(text: &str) -> String {
-    printable(&text.lines().collect::<Vec<_>>().join(" ")).into_owned()
+    escaped(&text.lines().collect::<Vec<_>>().join(" ")).into_owned()
 }

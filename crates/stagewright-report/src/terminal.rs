@@ -7,9 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, Piece, Timestamp};
 
 use crate::frame::frame;
-use crate::style::{Line, Tone, paint, symbol};
+use crate::printable::escaped;
+use crate::style::{Line, Painted, Tone, symbol};
 use crate::summary::{closing, level_tone, problem_text, stream_mark};
-use crate::text::{duration, first_line, printable};
+use crate::text::{duration, first_line};
 use crate::view::{RunView, StageView, Status, stage_of};
 use crate::{gate, words};
 
@@ -126,8 +127,7 @@ impl Screen {
             held.extend(lines.iter().cloned());
             held.drain(..held.len().saturating_sub(HELD_LINES));
         } else if !lines.is_empty() {
-            let painted: Vec<String> =
-                lines.iter().map(|line| paint(self.options.color, line.tone, &line.text)).collect();
+            let painted: Vec<Painted> = lines.iter().map(|line| line.painted(self.options.color)).collect();
             self.bar.println(painted.join("\n"));
         }
     }
@@ -157,7 +157,7 @@ fn of_run(view: &RunView, event: &EventKind) -> Vec<Line> {
     match event {
         EventKind::RunStarted { .. } => vec![Line::new(Tone::Strong, words::opening(view))],
         EventKind::RunResumed { reason, changed, .. } => {
-            let resumed = format!("run {} resumed: {}", printable(view.run_id()), first_line(reason));
+            let resumed = format!("run {} resumed: {}", escaped(view.run_id()), first_line(reason));
             let changes =
                 changed.iter().map(|change| Line::new(Tone::Warning, format!("  {}", words::changed(change))));
             [Line::new(Tone::Strong, resumed)].into_iter().chain(changes).collect()
@@ -174,13 +174,13 @@ fn of_run(view: &RunView, event: &EventKind) -> Vec<Line> {
 }
 
 fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> Vec<Line> {
-    let name = printable(&stage.summary.id);
+    let name = escaped(&stage.summary.id);
     let line = match &event.kind {
         EventKind::Log { .. } | EventKind::EffectIntended { .. } | EventKind::OutputsInherited { .. } if !verbose => {
             return Vec::new();
         }
         EventKind::Log { stream, line, .. } => {
-            Line::new(Tone::Muted, format!("  {name} {} {}", stream_mark(*stream), printable(line)))
+            Line::new(Tone::Muted, format!("  {name} {} {}", stream_mark(*stream), escaped(line)))
         }
         EventKind::EffectIntended { what, .. } => {
             Line::new(Tone::Muted, format!("  {name} about to: {}", first_line(what)))
@@ -192,7 +192,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
             Line::new(level_tone(problem.level), format!("  {name} {}", problem_text(problem)))
         }
         EventKind::Summary { markdown, .. } => {
-            let lines = markdown.lines().map(|line| format!("  {name} {}", printable(line)));
+            let lines = markdown.lines().map(|line| format!("  {name} {}", escaped(line)));
             return lines.map(|line| Line::new(Tone::Neutral, line)).collect();
         }
         EventKind::EnvironmentAwaited { environment, holder, .. } => {
@@ -256,5 +256,5 @@ fn ended(stage: &StageView) -> Line {
     let took = if stage.has_run { format!("  {}", duration(stage.busy)) } else { String::new() };
     let why = stage.failure().filter(|_| tone != Tone::Good).map(|failure| failure.message.as_str());
     let why = why.or(stage.reason.as_deref()).map(|why| format!("  {}", first_line(why))).unwrap_or_default();
-    Line::new(tone, format!("{mark} {}{outcome}{took}{why}", printable(&stage.summary.id)))
+    Line::new(tone, format!("{mark} {}{outcome}{took}{why}", escaped(&stage.summary.id)))
 }

@@ -1,34 +1,11 @@
-//! Text of others, made fit to be shown, and amounts in words.
+//! Text cut, filled up and quoted, and amounts in words.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// `text` with every character escaped (as in `\u{1b}`) that moves the cursor, commands a terminal or reorders what
-/// is around it. A tab becomes four spaces.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    // Without branches, so that many bytes are looked at together: most text is plain.
-    let is_plain = text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte));
-    if is_plain || !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        match character {
-            '\t' => shown.push_str("    "),
-            character if is_unsafe(character) => shown.extend(character.escape_default()),
-            character => shown.push(character),
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// Control characters, and those of Unicode that change the direction of text or end a line.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
+use crate::printable::escaped;
 
 /// Columns that `text` takes in a terminal.
 pub(crate) fn width(text: &str) -> usize {
@@ -69,12 +46,30 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
     if !text.is_empty() && text.bytes().all(is_plain) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(format!("'{}'", printable(text).replace('\'', r"'\''")))
+    Cow::Owned(format!("'{}'", escaped(text).replace('\'', r"'\''")))
+}
+
+/// The entries of a list, so that none can be taken for two, or for the end of the list: what holds a comma or a quote,
+/// or blanks where they are easily overlooked, stands in quotes.
+pub fn list<T: AsRef<str>>(entries: impl IntoIterator<Item = T>) -> String {
+    let mut listed = String::new();
+    for entry in entries {
+        let entry = entry.as_ref();
+        let is_plain =
+            !entry.is_empty() && entry.trim() == entry && !entry.contains("  ") && !entry.contains([',', ';', '"']);
+        let _ = match (listed.is_empty(), is_plain) {
+            (true, true) => write!(listed, "{entry}"),
+            (true, false) => write!(listed, "\"{}\"", entry.replace('"', "\\\"")),
+            (false, true) => write!(listed, ", {entry}"),
+            (false, false) => write!(listed, ", \"{}\"", entry.replace('"', "\\\"")),
+        };
+    }
+    listed
 }
 
 /// The first line of `text`, made printable.
 pub(crate) fn first_line(text: &str) -> String {
-    printable(text.lines().next().unwrap_or_default()).into_owned()
+    escaped(text.lines().next().unwrap_or_default()).into_owned()
 }
 
 /// Milliseconds for people: `320 ms`, `4.2 s`, `1m 04s`, `2h 05m`, `3d 04h`.
@@ -109,13 +104,6 @@ mod tests {
     }
 
     #[test]
-    fn escapes_what_commands_a_terminal() {
-        assert_eq!(printable("plain é 漢"), "plain é 漢");
-        assert_eq!(printable("\u{1b}[31mred\rover\u{9b}0m\ta"), r"\u{1b}[31mred\rover\u{9b}0m    a");
-        assert_eq!(printable("user\u{202e}nimda"), r"user\u{202e}nimda");
-    }
-
-    #[test]
     fn cuts_by_columns() {
         assert_eq!(truncate("abc", 3), "abc");
         assert_eq!(truncate("abcd", 3), "ab…");
@@ -123,6 +111,13 @@ mod tests {
         assert_eq!(truncate("漢字漢字", 4), "漢…");
         assert_eq!(truncate("abc", 0), "");
         assert_eq!(pad("漢", 4), "漢  ");
+    }
+
+    #[test]
+    fn an_entry_of_a_list_is_not_taken_for_two() {
+        assert_eq!(list(["curl", "git hash-object"]), "curl, git hash-object");
+        assert_eq!(list(["sh, curl", "", " a", "b  c", "d\"e"]), r#""sh, curl", "", " a", "b  c", "d\"e""#);
+        assert_eq!(list(Vec::<String>::new()), "");
     }
 
     #[test]

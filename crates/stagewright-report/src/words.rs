@@ -4,7 +4,8 @@ use stagewright_engine::{
     Change, Decision, Failure, Finding, Interrupt, Outcome, Release, ReleaseWay, RunId, Timestamp,
 };
 
-use crate::text::{duration, first_line, printable, stages};
+use crate::printable::escaped;
+use crate::text::{duration, first_line, stages};
 use crate::view::{RunView, StageView};
 
 pub(crate) fn opening(view: &RunView) -> String {
@@ -12,9 +13,9 @@ pub(crate) fn opening(view: &RunView) -> String {
     let stages = stages(view.stages.len());
     format!(
         "run {} of {} ({}): {stages}{rehearsal}",
-        printable(view.run_id()),
-        printable(&view.pipeline),
-        printable(&view.file)
+        escaped(view.run_id()),
+        escaped(&view.pipeline),
+        escaped(&view.file)
     )
 }
 
@@ -34,11 +35,11 @@ pub(crate) fn cancelling(how: Interrupt, reason: &str) -> String {
 }
 
 pub(crate) fn group_awaited(group: &str, holder: &RunId) -> String {
-    format!("waits for run {}, which has the group {}", printable(&holder.0), first_line(group))
+    format!("waits for run {}, which has the group {}", escaped(&holder.0), first_line(group))
 }
 
 pub(crate) fn group_joined(group: &str, replaced: &[RunId]) -> String {
-    let runs = replaced.iter().map(|run| printable(&run.0)).collect::<Vec<_>>().join(", ");
+    let runs = replaced.iter().map(|run| escaped(&run.0)).collect::<Vec<_>>().join(", ");
     let asked = match replaced.len() {
         0 => String::new(),
         1 => format!("; run {runs} was asked to end"),
@@ -48,11 +49,11 @@ pub(crate) fn group_joined(group: &str, replaced: &[RunId]) -> String {
 }
 
 pub(crate) fn environment_awaited(environment: &str, holder: &RunId) -> String {
-    format!("waits for run {}, which has {}", printable(&holder.0), printable(environment))
+    format!("waits for run {}, which has {}", escaped(&holder.0), escaped(environment))
 }
 
 pub(crate) fn decision_refused(by: &str, reason: &str) -> String {
-    format!("the answer of {} doesn't count: {}", printable(by), first_line(reason))
+    format!("the answer of {} doesn't count: {}", escaped(by), first_line(reason))
 }
 
 pub(crate) fn decided(decision: &Decision) -> String {
@@ -63,7 +64,7 @@ pub(crate) fn decided(decision: &Decision) -> String {
     };
     let rehearsed = if decision.rehearsed { " (rehearsed)" } else { "" };
     let reason = decision.reason.as_ref().map(|reason| format!(": {}", first_line(reason))).unwrap_or_default();
-    format!("{verb} by {}{rehearsed}{reason}", printable(&decision.by))
+    format!("{verb} by {}{rehearsed}{reason}", escaped(&decision.by))
 }
 
 pub(crate) fn recovery_started(attempt: u32) -> String {
@@ -71,7 +72,7 @@ pub(crate) fn recovery_started(attempt: u32) -> String {
 }
 
 pub(crate) fn recovered(attempt: u32, finding: &Finding, by: Option<&str>) -> String {
-    let by = by.map(|by| format!(", says {}", printable(by))).unwrap_or_default();
+    let by = by.map(|by| format!(", says {}", escaped(by))).unwrap_or_default();
     let detail = |detail: &str| if detail.is_empty() { String::new() } else { format!(": {}", first_line(detail)) };
     match finding {
         Finding::NotStarted => format!("attempt {attempt} had no effect{by}: the stage runs again"),
@@ -88,11 +89,11 @@ pub(crate) fn release(view: &RunView, release: &Release) -> String {
     };
     // Nobody should take a rehearsal's stand-in for the real thing.
     let rehearsed = if view.rehearsal { "rehearsed: " } else { "" };
-    let url = release.url.as_ref().map(|url| format!(" at {}", printable(url))).unwrap_or_default();
+    let url = release.url.as_ref().map(|url| format!(" at {}", escaped(url))).unwrap_or_default();
     format!(
         "{rehearsed}{}{now} runs {}{again}{url} (token {})",
-        printable(&release.environment),
-        printable(&release.artifact),
+        escaped(&release.environment),
+        escaped(&release.artifact),
         release.fence
     )
 }
@@ -101,7 +102,7 @@ pub(crate) fn release(view: &RunView, release: &Release) -> String {
 pub(crate) fn undo_cause(view: &RunView, stage: &StageView) -> Option<String> {
     let because = stage.undo.as_ref()?.because?;
     let outcome = view.stage(because).and_then(StageView::conclusion).unwrap_or(Outcome::Failed);
-    Some(format!("{} {}", printable(&view.stage_id(because)), outcome.as_str()))
+    Some(format!("{} {}", escaped(&view.stage_id(because)), outcome.as_str()))
 }
 
 /// The end of an undo; `since` is when it began.
@@ -121,12 +122,12 @@ pub(crate) fn undo_took(stage: &StageView, now: Timestamp) -> u64 {
 
 /// Where the result of a stage comes from that had nothing to do.
 pub(crate) fn cached(from: &RunId) -> String {
-    format!("as in run {}", printable(&from.0))
+    format!("as in run {}", escaped(&from.0))
 }
 
 /// The names of inherited outputs.
 pub(crate) fn inherited<'a>(from: &RunId, outputs: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = outputs.map(String::as_str).collect();
-    let names = if names.is_empty() { String::new() } else { format!(": {}", printable(&names.join(", "))) };
-    format!("has its outputs from run {}{names}", printable(&from.0))
+    let names = if names.is_empty() { String::new() } else { format!(": {}", escaped(&names.join(", "))) };
+    format!("has its outputs from run {}{names}", escaped(&from.0))
 }

@@ -1,7 +1,6 @@
 //! `cancel`: asks a run to end, from any terminal.
 
-use std::io::Write;
-
+use stagewright_report::{Printer, text};
 use stagewright_store::{Filter, RunState, Store};
 
 use crate::args::{CacheMode, CancelArgs, DriveArgs, Format, Global};
@@ -16,7 +15,7 @@ pub(crate) fn cancel(
     global: &Global,
     repository: &Repository,
     args: &CancelArgs,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let mut store = Store::open(&repository.state)?;
     let run = store.find(&args.run)?;
@@ -34,7 +33,7 @@ pub(crate) fn cancel(
         }
         RunState::Running => {
             store.request_cancel(&run, &reason)?;
-            writeln!(out, "Run {run} was asked to end.")?;
+            out.line(text!("Run {run} was asked to end."))?;
             return Ok(Exit::Success);
         }
         RunState::Waiting => drop(store.request_cancel(&run, &reason)?),

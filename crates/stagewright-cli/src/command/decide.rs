@@ -1,10 +1,10 @@
 //! `approve`, `reject` and `settle`: a person's answer to a gate, from any terminal.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use serde_json::Value as Json;
 use stagewright_engine::{Decision, DecisionError, Field, FieldKind, Finding, GateKind, RunId, check_decision};
+use stagewright_report::{Printer, list, text};
 use stagewright_store::{OpenGate, Store};
 
 use crate::args::{self, DecideArgs, SettleArgs};
@@ -19,7 +19,7 @@ pub(crate) fn decide(
     repository: &Repository,
     args: &DecideArgs,
     approved: bool,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let mut store = Store::open(&repository.state)?;
     let run = store.find(&args.run)?;
@@ -34,7 +34,7 @@ pub(crate) fn decide(
 }
 
 /// `settle`: what became of an attempt that was broken off.
-pub(crate) fn settle(repository: &Repository, args: &SettleArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) fn settle(repository: &Repository, args: &SettleArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let mut store = Store::open(&repository.state)?;
     let run = store.find(&args.run)?;
     let open = choose(&store, &run, Some(&args.stage))?;
@@ -69,7 +69,7 @@ fn leave(
     open: &OpenGate,
     decision: &Decision,
     verb: &str,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let (run, stage) = (&open.run, &open.stage_id);
     let state = state_of(store, run)?;
@@ -82,9 +82,9 @@ fn leave(
         }
     })?;
     store.put_decision(run, open.stage, decision)?;
-    writeln!(out, "{verb}: {stage} of run {run}, by {}.", decision.by)?;
+    out.line(text!("{verb}: {stage} of run {run}, by {}.", decision.by))?;
     if Store::open(&repository.state)?.claim(run).is_ok() {
-        writeln!(out, "No process drives the run. Go on with it: stagewright resume {run}")?;
+        out.line(text!("No process drives the run. Go on with it: stagewright resume {run}"))?;
     }
     Ok(Exit::Success)
 }
@@ -100,7 +100,7 @@ fn settle_commands(run: &RunId, stage: &str) -> [String; 3] {
 
 fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, CommandError> {
     let mut open = store.open_gates(run)?;
-    let waiting = open.iter().map(|gate| gate.stage_id.clone()).collect::<Vec<_>>().join(", ");
+    let waiting = list(open.iter().map(|gate| &gate.stage_id));
     if let Some(wanted) = stage {
         open.retain(|gate| gate.stage_id == wanted);
     }

@@ -1,10 +1,9 @@
 //! `env`: what runs where, since when, by whom, from which commit; and freezes.
 
-use std::io::Write;
-
 use serde_json::{Value as Json, json};
 use stagewright_engine::{ReleaseWay, Timestamp};
 use stagewright_model::duration;
+use stagewright_report::{Printer, list as listed, text};
 use stagewright_store::{EnvironmentRow, Freeze, ReleaseRow, Store};
 
 use crate::args::EnvCommand;
@@ -18,19 +17,19 @@ use crate::repository::Repository;
 pub(crate) fn environment(
     repository: &Repository,
     command: &EnvCommand,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let read = || Store::open_read_only(&repository.state);
     match command {
         EnvCommand::List { rehearsal, json } => list(&read()?, *rehearsal, *json, out)?,
         EnvCommand::Status { environment, rehearsal, json } => {
             let row = find(&read()?, environment, *rehearsal)?;
-            if *json { writeln!(out, "{}", as_json(&row))? } else { write_status(out, &row)? }
+            if *json { out.json(&as_json(&row))? } else { write_status(out, &row)? }
         }
         EnvCommand::History { environment, rehearsal, limit, json } => {
             let rows = read()?.releases(environment, *rehearsal, *limit)?;
             if *json {
-                writeln!(out, "{}", Json::Array(rows.iter().map(release_as_json).collect()))?;
+                out.json(&rows.iter().map(release_as_json).collect::<Vec<_>>())?;
             } else {
                 write_history(out, environment, &rows)?;
             }
@@ -41,30 +40,29 @@ pub(crate) fn environment(
             let freeze = Freeze { from: SystemClock::timestamp(), until, reason: reason.clone(), by };
             Store::open(&repository.state)?.freeze(environment, &freeze)?;
             let end = until.map_or_else(|| "`stagewright env unfreeze`".to_owned(), readable);
-            writeln!(out, "{environment} is frozen until {end}. Runs that come to it wait.")?;
+            out.line(text!("{environment} is frozen until {end}. Runs that come to it wait."))?;
         }
         EnvCommand::Unfreeze { environment } => {
             if Store::open(&repository.state)?.unfreeze(environment)? {
-                writeln!(
-                    out,
+                out.line(text!(
                     "{environment} is no longer frozen. Go on with runs that wait: `stagewright runs --waiting`"
-                )?;
+                ))?;
             } else {
-                writeln!(out, "{environment} was not frozen.")?;
+                out.line(text!("{environment} was not frozen."))?;
             }
         }
     }
     Ok(Exit::Success)
 }
 
-fn list(store: &Store, rehearsal: bool, json: bool, out: &mut dyn Write) -> Result<(), CommandError> {
+fn list(store: &Store, rehearsal: bool, json: bool, out: &mut Printer) -> Result<(), CommandError> {
     let rows = store.environments(rehearsal, SystemClock::timestamp())?;
     if json {
-        writeln!(out, "{}", Json::Array(rows.iter().map(as_json).collect()))?;
+        out.json(&rows.iter().map(as_json).collect::<Vec<_>>())?;
         return Ok(());
     }
     if rows.is_empty() {
-        writeln!(out, "Nothing was deployed yet.")?;
+        out.line(text!("Nothing was deployed yet."))?;
     }
     for row in &rows {
         let release = match &row.current {
@@ -73,66 +71,65 @@ fn list(store: &Store, rehearsal: bool, json: bool, out: &mut dyn Write) -> Resu
         };
         let frozen = if row.freeze.is_some() { "  (frozen)" } else { "" };
         let holder = row.holder.as_ref().map(|run| format!("  (run {run} deploys)")).unwrap_or_default();
-        writeln!(out, "{:<16} {release}{frozen}{holder}", row.name)?;
+        out.line(text!("{:<16} {release}{frozen}{holder}", row.name))?;
     }
     Ok(())
 }
 
 fn find(store: &Store, name: &str, rehearsal: bool) -> Result<EnvironmentRow, CommandError> {
     let rows = store.environments(rehearsal, SystemClock::timestamp())?;
-    let known = rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>().join(", ");
+    let known = listed(rows.iter().map(|row| &row.name));
     rows.into_iter().find(|row| row.name == name).ok_or_else(|| {
         let hint = if known.is_empty() { "nothing was deployed yet".to_owned() } else { format!("these are: {known}") };
         CommandError::not_ready(format!("no run has been to an environment `{name}`")).hint(hint)
     })
 }
 
-fn write_status(out: &mut dyn Write, row: &EnvironmentRow) -> std::io::Result<()> {
-    writeln!(out, "{}", row.name)?;
+fn write_status(out: &mut Printer, row: &EnvironmentRow) -> std::io::Result<()> {
+    out.line(text!("{}", row.name))?;
     match &row.current {
         Some(current) => write_release(out, "runs", current)?,
-        None => writeln!(out, "  runs         nothing that a run deployed")?,
+        None => out.line(text!("  runs         nothing that a run deployed"))?,
     }
     if let Some(good) = &row.last_known_good {
-        writeln!(out, "  to go back   release {}: {}, run {}", good.number, good.release.artifact, good.run)?;
+        out.line(text!("  to go back   release {}: {}, run {}", good.number, good.release.artifact, good.run))?;
     }
     if let Some(run) = &row.holder {
-        writeln!(out, "  deploying    run {run}")?;
+        out.line(text!("  deploying    run {run}"))?;
     }
     if let Some(freeze) = &row.freeze {
         let until = freeze.until.map_or_else(|| "somebody lifts it".to_owned(), readable);
-        writeln!(out, "  frozen       until {until}, by {}: {}", freeze.by, freeze.reason)?;
+        out.line(text!("  frozen       until {until}, by {}: {}", freeze.by, freeze.reason))?;
     }
-    writeln!(out, "  last token   {}", row.fence)
+    out.line(text!("  last token   {}", row.fence))
 }
 
-fn write_release(out: &mut dyn Write, label: &str, row: &ReleaseRow) -> std::io::Result<()> {
+fn write_release(out: &mut Printer, label: &str, row: &ReleaseRow) -> std::io::Result<()> {
     let release = &row.release;
-    writeln!(out, "  {label:<12} {}", release.artifact)?;
+    out.line(text!("  {label:<12} {}", release.artifact))?;
     if let Some(url) = &release.url {
-        writeln!(out, "  at           {url}")?;
+        out.line(text!("  at           {url}"))?;
     }
-    writeln!(out, "  since        {} (release {}, {})", readable(row.at), row.number, goodness(row))?;
+    out.line(text!("  since        {} (release {}, {})", readable(row.at), row.number, goodness(row)))?;
     let commit = match release.commit.get(..12) {
         Some(commit) => format!(", commit {commit}"),
         None => String::new(),
     };
-    writeln!(out, "  from         run {}, stage {}{commit}", row.run, row.stage_id)?;
+    out.line(text!("  from         run {}, stage {}{commit}", row.run, row.stage_id))?;
     if !release.by.is_empty() {
-        writeln!(out, "  by           {} ({})", release.by, way(release.way))?;
+        out.line(text!("  by           {} ({})", release.by, way(release.way)))?;
     }
     Ok(())
 }
 
-fn write_history(out: &mut dyn Write, name: &str, rows: &[ReleaseRow]) -> std::io::Result<()> {
+fn write_history(out: &mut Printer, name: &str, rows: &[ReleaseRow]) -> std::io::Result<()> {
     if rows.is_empty() {
-        return writeln!(out, "Nothing was deployed to {name}.");
+        return out.line(text!("Nothing was deployed to {name}."));
     }
     for row in rows {
         let commit = row.release.commit.get(..12).unwrap_or("-");
-        writeln!(
-            out,
-            "{:>4}  {}  {:<8} {:<9} {:<12} {:<12} {}\n      {}",
+        out.line(text!(
+            "{:>4}  {}  {:<8} {:<9} {:<12} {:<12} {}",
             row.number,
             readable(row.at),
             way(row.release.way),
@@ -140,8 +137,8 @@ fn write_history(out: &mut dyn Write, name: &str, rows: &[ReleaseRow]) -> std::i
             commit,
             row.release.by,
             row.run,
-            row.release.artifact,
-        )?;
+        ))?;
+        out.line(text!("      {}", row.release.artifact))?;
     }
     Ok(())
 }

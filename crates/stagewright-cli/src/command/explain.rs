@@ -1,12 +1,10 @@
 //! `explain`: why a stage ran, or why it didn't have to.
 
-use std::io::Write;
-
 use serde_json::{Value as Json, json};
 use stagewright_cache::{Difference, Explanation, Part, explain as explained};
 use stagewright_engine::{EffectClass, Event, EventKind, RunId, StageSummary};
 use stagewright_model::{CacheUse, Plan, PluginNames, StageIndex};
-use stagewright_report::printable;
+use stagewright_report::{Block, Printer, text};
 use stagewright_store::Store;
 
 use crate::args::ExplainArgs;
@@ -30,7 +28,7 @@ enum Answer {
 }
 
 /// `explain`.
-pub(crate) fn explain(repository: &Repository, args: &ExplainArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) fn explain(repository: &Repository, args: &ExplainArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let store = Store::open_read_only(&repository.state)?;
     let run = store.find(&args.run)?;
     let events = store.events(&run)?;
@@ -51,11 +49,11 @@ pub(crate) fn explain(repository: &Repository, args: &ExplainArgs, out: &mut dyn
         let answer = answer(repository, &events, index, stage, plan.as_ref());
         match args.json {
             true => answers.push(as_json(stage, &answer)),
-            false => write!(out, "{}", in_words(&run, stage, &answer))?,
+            false => out.block(&in_words(&run, stage, &answer))?,
         }
     }
     if args.json {
-        writeln!(out, "{}", Json::Array(answers))?;
+        out.json(&answers)?;
     }
     Ok(Exit::Success)
 }
@@ -97,37 +95,37 @@ fn answer(
     })
 }
 
-fn in_words(run: &RunId, stage: &StageSummary, answer: &Answer) -> String {
-    let name = printable(&stage.id);
-    match answer {
-        Answer::NotRun => format!("{name} did not run in {run}: `stagewright show {run}` says why\n"),
-        Answer::NotCached(why) => format!("{name} ran in {run}: {why}\n"),
+fn in_words(run: &RunId, stage: &StageSummary, answer: &Answer) -> Block {
+    let name = &stage.id;
+    let first = match answer {
+        Answer::NotRun => text!("{name} did not run in {run}: `stagewright show {run}` says why"),
+        Answer::NotCached(why) => text!("{name} ran in {run}: {why}"),
         Answer::Taken(from) => {
-            format!("{name} did not have to run in {run}: nothing that it depends on has changed since run {from}\n")
+            text!("{name} did not have to run in {run}: nothing that it depends on has changed since run {from}")
         }
         Answer::Done(Explanation::Unknown) => {
-            format!("{name} ran in {run}: what its result depended on is no longer kept, so it can't be compared\n")
+            text!("{name} ran in {run}: what its result depended on is no longer kept, so it can't be compared")
         }
-        Answer::Done(Explanation::First) => format!("{name} ran in {run}: there was no result of it before\n"),
+        Answer::Done(Explanation::First) => text!("{name} ran in {run}: there was no result of it before"),
         Answer::Done(Explanation::Changed(differences, since)) => {
             let since = since.as_ref().map(|since| format!(" since run {since}")).unwrap_or_default();
-            let mut text = format!("{name} ran in {run}, because of what has changed{since}:\n");
-            if differences.is_empty() {
-                text = format!(
-                    "{name} ran in {run}: nothing has changed{since}, and that result was not there any more\n"
-                );
+            match differences.as_slice() {
+                [] => text!("{name} ran in {run}: nothing has changed{since}, and that result was not there any more"),
+                _ => text!("{name} ran in {run}, because of what has changed{since}:"),
             }
-            for part in differences.chunk_by(|left, right| left.part == right.part) {
-                for difference in part.iter().take(SHOWN) {
-                    text.push_str(&format!("  {}\n", line(difference)));
-                }
-                if part.len() > SHOWN {
-                    text.push_str(&format!("  … and {} more\n", part.len() - SHOWN));
-                }
+        }
+    };
+    let mut words = Block::default();
+    words.push(&first);
+    if let Answer::Done(Explanation::Changed(differences, _)) = answer {
+        for part in differences.chunk_by(|left, right| left.part == right.part) {
+            words.extend(part.iter().take(SHOWN).map(|difference| text!("  {}", line(difference))));
+            if part.len() > SHOWN {
+                words.push(&text!("  … and {} more", part.len() - SHOWN));
             }
-            text
         }
     }
+    words
 }
 
 fn line(difference: &Difference) -> String {
@@ -147,14 +145,13 @@ fn line(difference: &Difference) -> String {
         Part::Artifact => "the artifact",
         Part::File => "the file",
     };
-    let name = printable(name);
     // Digests say no more to a person than that something is different.
     let is_shown = |value: &&String| !value.is_empty() && !value.contains("sha256:");
     match (then, now) {
         (None, Some(_)) => format!("{what} {name} is new"),
         (Some(_), None) => format!("{what} {name} is gone"),
         (then, now) => match (then.as_ref().filter(is_shown), now.as_ref().filter(is_shown)) {
-            (Some(then), Some(now)) => format!("{what} {name}: {} is now {}", printable(then), printable(now)),
+            (Some(then), Some(now)) => format!("{what} {name}: {then} is now {now}"),
             _ => format!("{what} {name} has changed"),
         },
     }

@@ -1,10 +1,10 @@
 //! `gc`: removes old runs with all that only they need, and results of the cache that are of no use any more.
 
-use std::io::Write;
 use std::time::Duration;
 
 use serde_json::json;
 use stagewright_plugin_host::remove_runs;
+use stagewright_report::{Printer, text};
 use stagewright_store::{Retention, Store};
 
 use crate::args::GcArgs;
@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::repository::Repository;
 
 /// `gc`.
-pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let mut store = Store::open(&repository.state)?;
     let age = Duration::from_secs(u64::from(args.days) * 24 * 60 * 60);
     let policy = Retention { runs: args.keep, age, dry_run: args.dry_run, ..Retention::default() };
@@ -34,25 +34,24 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut dyn Write) ->
         let told = json!({
             "removed": runs, "orphans": orphans, "results": results, "bytes": bytes, "dry-run": args.dry_run
         });
-        writeln!(out, "{told}")?;
+        out.json(&told)?;
         return Ok(Exit::Success);
     }
     let verb = if args.dry_run { "would be removed" } else { "removed" };
     for run in &report.runs {
-        writeln!(out, "run {run} {verb}")?;
+        out.line(text!("run {run} {verb}"))?;
     }
     for orphan in &report.orphans {
-        writeln!(out, "folder of {orphan}, which no run has, {verb}")?;
+        out.line(text!("folder of {orphan}, which no run has, {verb}"))?;
     }
     if cached.results > 0 {
-        writeln!(out, "{} results of the cache, which nobody has used since, {verb}", cached.results)?;
+        out.line(text!("{} results of the cache, which nobody has used since, {verb}", cached.results))?;
     }
     let count = report.runs.len();
-    writeln!(
-        out,
+    out.line(text!(
         "{count} run{} {verb}, {:.1} MiB",
         if count == 1 { "" } else { "s" },
         bytes as f64 / f64::from(1 << 20)
-    )?;
+    ))?;
     Ok(Exit::Success)
 }

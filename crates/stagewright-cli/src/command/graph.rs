@@ -1,8 +1,6 @@
 //! `graph`.
 
-use std::io::Write;
-
-use stagewright_report::Graph;
+use stagewright_report::{Block, Graph, Printer};
 
 use crate::args::{Global, GraphArgs, GraphFormat};
 use crate::error::CommandError;
@@ -14,7 +12,7 @@ pub(crate) fn graph(
     global: &Global,
     repository: &Repository,
     args: &GraphArgs,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let file = repository.pipeline(args.pipeline.as_deref())?;
     let graph = Graph::of_plan(&load::plan(global, repository, &file)?);
@@ -23,6 +21,6 @@ pub(crate) fn graph(
         GraphFormat::Mermaid => graph.to_mermaid(),
         GraphFormat::Svg => graph.to_svg(),
     };
-    out.write_all(text.as_bytes())?;
+    out.block(&Block::of(&text))?;
     Ok(Exit::Success)
 }

@@ -1,13 +1,11 @@
 //! `runs` and `logs`: what is kept of runs.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
 use stagewright_model::StageIndex;
-use stagewright_report::duration;
-use stagewright_report::printable;
+use stagewright_report::{Printer, duration, list, text};
 use stagewright_store::{Filter, RunRow, RunState, Store};
 
 use crate::args::{LogsArgs, RunsArgs, ShowArgs};
@@ -18,7 +16,7 @@ use crate::repository::Repository;
 use crate::screen;
 
 /// `runs`.
-pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let store = Store::open_read_only(&repository.state)?;
     let limit = (!args.waiting).then_some(args.limit);
     let mut rows = store.list(&Filter { pipeline: args.pipeline.clone(), limit })?;
@@ -28,19 +26,19 @@ pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut dyn Write
     }
     if args.json {
         let rows = rows.iter().map(as_json).collect::<Vec<_>>();
-        writeln!(out, "{}", Json::Array(rows))?;
+        out.json(&rows)?;
         return Ok(Exit::Success);
     }
     if rows.is_empty() {
-        writeln!(out, "No runs yet. Start one with `stagewright run`.")?;
+        out.line(text!("No runs yet. Start one with `stagewright run`."))?;
     }
     for row in &rows {
         let detail = match (&row.failed_stage, row.waiting.as_slice()) {
-            (_, [_, ..]) => format!("waits at {}", row.waiting.join(", ")),
+            (_, [_, ..]) => format!("waits at {}", list(&row.waiting)),
             (Some(stage), []) => format!("at {stage}"),
             (None, []) => String::new(),
         };
-        let line = format!(
+        let line = text!(
             "{:<22} {:<16} {:<20} {:<12} {:>9}  {}{}",
             row.id.0,
             row.pipeline,
@@ -50,7 +48,7 @@ pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut dyn Write
             detail,
             if row.rehearsal { " (rehearsal)" } else { "" },
         );
-        writeln!(out, "{}", line.trim_end())?;
+        out.line(line.trimmed())?;
     }
     Ok(Exit::Success)
 }
@@ -89,7 +87,7 @@ pub(crate) fn show(repository: &Repository, args: &ShowArgs) -> Result<Exit, Com
 }
 
 /// `logs`.
-pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let store = Store::open_read_only(&repository.state)?;
     let run = store.find(&args.run)?;
     let stages = stages_of(&store, &run)?;
@@ -100,7 +98,7 @@ pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut dyn Write
             let chosen =
                 stages.iter().enumerate().filter(|(_, stage)| fits(stage)).map(|(at, _)| at).collect::<Vec<_>>();
             if chosen.is_empty() {
-                let ids = stages.iter().map(|stage| stage.id.as_str()).collect::<Vec<_>>().join(", ");
+                let ids = list(stages.iter().map(|stage| &stage.id));
                 return Err(CommandError::not_ready(format!("run {run} has no stage `{wanted}`"))
                     .hint(format!("its stages are: {ids}")));
             }
@@ -123,12 +121,12 @@ pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut dyn Write
         for attempt in wanted {
             for line in store.read_log(&run, index, attempt) {
                 let line = line?;
-                let text = printable(&line.text);
+                let text = &line.text;
                 let mark = if line.stream == Stream::Stderr { "!" } else { " " };
                 if one {
-                    writeln!(out, "{text}")?;
+                    out.line(text!("{text}"))?;
                 } else {
-                    writeln!(out, "{:<24}{mark}{text}", format!("{} #{attempt}", stages[at].id))?;
+                    out.line(text!("{:<24}{mark}{text}", format!("{} #{attempt}", stages[at].id)))?;
                 }
             }
         }

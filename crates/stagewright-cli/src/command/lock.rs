@@ -1,10 +1,10 @@
 //! `lock`: writes down what pipelines may do, for review and for `--locked`.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use stagewright_model::Lock;
 use stagewright_plugin_host::DEFAULT_BOUNDS;
+use stagewright_report::{Printer, text};
 
 use crate::args::{Global, LockArgs};
 use crate::error::CommandError;
@@ -17,7 +17,7 @@ pub(crate) fn lock(
     global: &Global,
     repository: &Repository,
     args: &LockArgs,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let all = args.pipelines.is_empty();
     let wanted: Vec<String> = match all {
@@ -48,17 +48,18 @@ pub(crate) fn lock(
         let before = old.pipelines.get(&plan.name).cloned().unwrap_or_default();
         let changes = before.changes(&locked, &DEFAULT_BOUNDS);
         let known = if old.pipelines.contains_key(&plan.name) { "" } else { ", not locked before" };
-        writeln!(out, "{}  {}{known}", plan.name, file.name)?;
+        out.line(text!("{}  {}{known}", plan.name, file.name))?;
         for change in &changes {
-            writeln!(out, "  {change}")?;
+            out.line(text!("  {change}"))?;
         }
         new.pipelines.insert(plan.name, locked);
     }
     for gone in old.pipelines.keys().filter(|name| !new.pipelines.contains_key(*name)) {
-        writeln!(out, "{gone}\n  - the pipeline is gone")?;
+        out.line(text!("{gone}"))?;
+        out.line(text!("  - the pipeline is gone"))?;
     }
     if new == old && repository.root.join(lock_file::NAME).is_file() {
-        writeln!(out, "{} says so already.", lock_file::NAME)?;
+        out.line(text!("{} says so already.", lock_file::NAME))?;
         return Ok(Exit::Success);
     }
     if args.check {
@@ -66,6 +67,6 @@ pub(crate) fn lock(
             .hint("look at the changes, then write them down: `stagewright lock`"));
     }
     lock_file::write(repository, &new.render())?;
-    writeln!(out, "Wrote {}.", lock_file::NAME)?;
+    out.line(text!("Wrote {}.", lock_file::NAME))?;
     Ok(Exit::Success)
 }

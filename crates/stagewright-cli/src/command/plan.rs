@@ -1,7 +1,6 @@
 //! `plan`: the stages in order, what each may touch, and what isn't sandboxed.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -11,6 +10,7 @@ use stagewright_model::{
 };
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 use stagewright_process::sandbox::{Need, Provision};
+use stagewright_report::{Printer, list, text};
 
 use crate::args::{Global, PlanArgs};
 use crate::error::CommandError;
@@ -37,7 +37,7 @@ pub(crate) fn plan(
     global: &Global,
     repository: &Repository,
     args: &PlanArgs,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let file = repository.pipeline(args.pipeline.pipeline.as_deref())?;
     let mut plan = load::plan(global, repository, &file)?;
@@ -55,7 +55,7 @@ pub(crate) fn plan(
     let package_hosts = package_hosts(&repository.root, &repository.environment);
     let shown = Shown { plan: &plan, file: &file, described: &described, compared, beyond, package_hosts, host: &host };
     match args.json {
-        true => writeln!(out, "{:#}", shown.as_json(&inputs))?,
+        true => out.json_pretty(&shown.as_json(&inputs))?,
         false => shown.write(&inputs, out)?,
     }
     match &policy {
@@ -70,58 +70,57 @@ pub(crate) fn plan(
 }
 
 impl Shown<'_> {
-    fn write(&self, inputs: &BTreeMap<String, Json>, out: &mut dyn Write) -> std::io::Result<()> {
+    fn write(&self, inputs: &BTreeMap<String, Json>, out: &mut Printer) -> std::io::Result<()> {
         let Shown { plan, file, .. } = self;
-        writeln!(out, "{}  {}", plan.name, file.name)?;
+        out.line(text!("{}  {}", plan.name, file.name))?;
         if let Some(description) = &plan.description {
-            writeln!(out, "{description}")?;
+            out.lines(description.lines().map(|line| text!("  | {line}")))?;
         }
         self.write_changes(out)?;
         for (name, value) in inputs {
-            writeln!(out, "  input {name} = {value}")?;
+            out.line(text!("  input {name} = {value}"))?;
         }
         if let Some(concurrency) = &plan.concurrency {
-            writeln!(out, "  one run at a time of the group {}", concurrency.group.source())?;
+            out.line(text!("  one run at a time of the group {}", concurrency.group.source()))?;
         }
         if plan.sandbox == Sandbox::Preferred {
-            writeln!(out, "  sandbox preferred: on a machine that can't confine programs, they run unconfined")?;
+            out.line(text!("  sandbox preferred: on a machine that can't confine programs, they run unconfined"))?;
         }
         let mut unsandboxed = 0;
         for (position, (stage, description)) in plan.stages.iter().zip(self.described).enumerate() {
-            writeln!(out)?;
+            out.line(text!(""))?;
             self.write_stage(out, position + 1, stage, description)?;
             unsandboxed += usize::from(!self.powers(stage).is_empty());
         }
-        writeln!(out)?;
+        out.line(text!(""))?;
         let count = plan.stages.len();
         match unsandboxed {
-            0 => writeln!(out, "{}, nothing of them unsandboxed.", stages_of(count)),
-            _ => writeln!(
-                out,
+            0 => out.line(text!("{}, nothing of them unsandboxed.", stages_of(count))),
+            _ => out.line(text!(
                 "{}, {unsandboxed} with something unsandboxed: it has the files and the network of the user who runs \
                  the pipeline. Everything else has what is listed and nothing more.",
                 stages_of(count)
-            ),
+            )),
         }
     }
 
     /// What the lock doesn't say, which is what a reviewer is to look at first.
-    fn write_changes(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    fn write_changes(&self, out: &mut Printer) -> std::io::Result<()> {
         let lock = lock_file::NAME;
         match &self.compared {
-            Compared::NoLock => writeln!(out, "There is no {lock}; `stagewright lock` writes down what follows."),
-            Compared::NotLocked => writeln!(out, "{lock} doesn't know this pipeline: all that follows is new."),
-            Compared::Changes(changes) if changes.is_empty() => writeln!(out, "As {lock} says."),
+            Compared::NoLock => out.line(text!("There is no {lock}; `stagewright lock` writes down what follows.")),
+            Compared::NotLocked => out.line(text!("{lock} doesn't know this pipeline: all that follows is new.")),
+            Compared::Changes(changes) if changes.is_empty() => out.line(text!("As {lock} says.")),
             Compared::Changes(changes) => {
-                writeln!(out, "Since {lock} was written:")?;
-                changes.iter().try_for_each(|change| writeln!(out, "  {change}"))
+                out.line(text!("Since {lock} was written:"))?;
+                changes.iter().try_for_each(|change| out.line(text!("  {change}")))
             }
         }
     }
 
     fn write_stage(
         &self,
-        out: &mut dyn Write,
+        out: &mut Printer,
         position: usize,
         stage: &Stage,
         description: &Description,
@@ -131,23 +130,20 @@ impl Shown<'_> {
         let version = Some(&description.manifest.version).filter(|version| !version.is_empty());
         let version = version.map(|version| format!(" {version}")).unwrap_or_default();
         let effect = effect(description, &stage.permissions);
-        writeln!(out, "{position:>3}. {finally}{}  ({}{version}, {effect})", stage.id, stage.uses)?;
+        out.line(text!("{position:>3}. {finally}{}  ({}{version}, {effect})", stage.id, stage.uses))?;
         let mut line = |key: &str, text: String| match text.is_empty() {
             true => Ok(()),
-            false => writeln!(out, "       {key:<12} {text}"),
+            false => out.line(text!("       {key:<12} {text}")),
         };
-        line("needs", stage.needs.iter().map(|&need| plan.stage(need).id.as_str()).collect::<Vec<_>>().join(", "))?;
+        line("needs", list(stage.needs.iter().map(|&need| &plan.stage(need).id)))?;
         line("if", stage.condition.as_ref().map(|condition| condition.source().to_owned()).unwrap_or_default())?;
         line("environment", environment(plan, stage))?;
-        line(
-            "takes back",
-            stage.compensate.iter().map(|&one| plan.stage(one).id.as_str()).collect::<Vec<_>>().join(", "),
-        )?;
+        line("takes back", list(stage.compensate.iter().map(|&one| &plan.stage(one).id)))?;
         for kind in Permission::ALL {
-            line(kind.key(), stage.permissions.of(kind).join(", "))?;
+            line(kind.key(), list(stage.permissions.of(kind)))?;
         }
         for (word, hosts) in self.words(stage) {
-            line(word, hosts.join(", "))?;
+            line(word, list(hosts))?;
         }
         let limits =
             stage.bounds().entries().into_iter().filter_map(|(key, amount)| Some(format!("{key} {}", amount?)));
@@ -180,7 +176,7 @@ impl Shown<'_> {
 
     /// What of a stage runs outside of the sandbox; empty when nothing does.
     fn powers(&self, stage: &Stage) -> String {
-        let programs = stage.permissions.process.join(", ");
+        let programs = list(&stage.permissions.process);
         match (&stage.trust, self.host.unsandboxed()) {
             (Trust::Native { .. }, _) => "the plugin itself: a native library with the powers of the engine".to_owned(),
             (Trust::Component, Some(missing)) if !programs.is_empty() => {
@@ -199,7 +195,7 @@ impl Shown<'_> {
         let tools = self.tools(stage);
         let of = |how: &[Provision], words: &str| {
             let paths = tools.iter().filter(|need| how.contains(&need.how)).map(|need| need.path.display().to_string());
-            let paths = paths.collect::<Vec<_>>().join(", ");
+            let paths = list(paths);
             (!paths.is_empty()).then(|| format!("{words} {paths}"))
         };
         let parts = [
@@ -258,7 +254,7 @@ fn stages_of(count: usize) -> String {
 fn environment(plan: &Plan, stage: &Stage) -> String {
     let Some(name) = stage.environment.as_ref().map(|environment| &environment.name) else { return String::new() };
     let declared = plan.environments.get(name);
-    let approvers = declared.map(|declared| declared.approvers.join(", ")).filter(|approvers| !approvers.is_empty());
+    let approvers = declared.map(|declared| list(&declared.approvers)).filter(|approvers| !approvers.is_empty());
     match approvers {
         Some(approvers) => format!("{name}, after an approval by {approvers}"),
         None => name.clone(),
@@ -275,7 +271,7 @@ fn cached(stage: &Stage, description: &Description, is_confined: bool) -> String
         return String::new();
     }
     let inputs = if stage.inputs.is_empty() { &stage.permissions.read } else { &stage.inputs };
-    let named = |globs: &[String], none: &str| if globs.is_empty() { none.to_owned() } else { globs.join(", ") };
+    let named = |globs: &[String], none: &str| if globs.is_empty() { none.to_owned() } else { list(globs) };
     let alone = if stage.cache == CacheUse::Read { "; read, and not kept" } else { "" };
     let held = if is_confined { "" } else { "; nothing keeps its programs to that" };
     format!("by {}{held}; makes {}{alone}", named(inputs, "no file"), named(&stage.outputs, "no file"))

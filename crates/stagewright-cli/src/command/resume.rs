@@ -1,10 +1,10 @@
 //! `resume`: goes on with a run, on what it was started with.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 
 use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler};
+use stagewright_report::text;
 use stagewright_store::Store;
 
 use crate::admission::admit;
@@ -17,7 +17,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::repository::{PipelineFile, Repository};
-use crate::{binding, load, select, source};
+use crate::{binding, console, load, select, source};
 
 /// `resume`.
 pub(crate) fn resume(global: &Global, repository: &Repository, args: &ResumeArgs) -> Result<Exit, CommandError> {
@@ -104,11 +104,10 @@ pub(crate) fn go_on(
 fn tell_of_new_text(repository: &Repository, file: &PipelineFile) {
     let now = std::fs::read_to_string(repository.root.join(&file.name));
     if now.is_ok_and(|now| now != file.text) {
-        let words = format!(
-            "note: {} has changed since the run was started; the run goes by what it was started with\n",
+        console::say(text!(
+            "note: {} has changed since the run was started; the run goes by what it was started with",
             file.name
-        );
-        let _ = std::io::stderr().write_all(words.as_bytes());
+        ));
     }
 }
 

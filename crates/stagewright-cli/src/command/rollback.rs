@@ -4,11 +4,11 @@
 //! deployed to the environment are left out. So what is deployed is what was deployed then, by digest.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::ReleaseWay;
 use stagewright_model::Plan;
+use stagewright_report::{Printer, text};
 use stagewright_store::{ReleaseRow, Store};
 
 use crate::args::{Global, RollbackArgs};
@@ -28,22 +28,23 @@ pub(crate) fn rollback(
     global: &Global,
     repository: &Repository,
     args: &RollbackArgs,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let store = Store::open(&repository.state)?;
     let name = &args.environment;
     let Some((current, target)) = choose(&store, args)? else {
-        writeln!(out, "Nothing was deployed to {name}: there is nothing to go back from, and nothing was done.")?;
+        out.line(text!("Nothing was deployed to {name}: there is nothing to go back from, and nothing was done."))?;
         return Ok(Exit::Success);
     };
     if current.as_ref().is_some_and(|current| same(current, &target)) {
-        writeln!(out, "{name} runs {} already: nothing was done.", target.release.artifact)?;
+        out.line(text!("{name} runs {} already: nothing was done.", target.release.artifact))?;
         return Ok(Exit::Success);
     }
     let from = current.map_or_else(|| "nothing".to_owned(), |current| describe(&current));
-    writeln!(out, "{name} goes back from {from}\n  to {}", describe(&target))?;
+    out.line(text!("{name} goes back from {from}"))?;
+    out.line(text!("  to {}", describe(&target)))?;
     if args.dry_run {
-        writeln!(out, "Nothing was done (--dry-run).")?;
+        out.line(text!("Nothing was done (--dry-run)."))?;
         return Ok(Exit::Success);
     }
     out.flush()?;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler};
 use stagewright_model::{Plan, StageIndex};
+use stagewright_report::text;
 use stagewright_store::{RunRecord, Store};
 
 use crate::admission::admit;
@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::host::Host;
 use crate::repository::{PipelineFile, Repository};
 use crate::source::Git;
-use crate::{affected, binding, load, select, source};
+use crate::{affected, binding, console, load, select, source};
 
 /// All that a new run is made of.
 pub(crate) struct NewRun {
@@ -52,12 +52,7 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
         let changes = affected::changes(&repository.root, args.base.as_deref())?;
         let touched = changes.stages(&plan, &file)?;
         if touched.is_empty() {
-            let _ = writeln!(
-                std::io::stderr(),
-                "no stage of {} is affected by what changed since {}",
-                file.name,
-                changes.since
-            );
+            console::say(text!("no stage of {} is affected by what changed since {}", file.name, changes.since));
             return Ok(Exit::Success);
         }
         left_out.extend(select::unaffected(&plan, &touched, &changes.since));

@@ -1,12 +1,12 @@
 //! `service`: what deploys to the `process` target left running on this machine.
 
-use std::io::Write;
 use std::path::Path;
 
 use stagewright_engine::Timestamp;
 use stagewright_plugin_host::CapabilityError;
 use stagewright_plugin_host::service::ServiceStatus;
 use stagewright_process::supervisor;
+use stagewright_report::{Block, Printer, text};
 
 use crate::args::ServiceCommand;
 use crate::clock::readable;
@@ -18,7 +18,7 @@ use crate::repository::Repository;
 pub(crate) fn service(
     repository: &Repository,
     command: &ServiceCommand,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let services = services_of(repository)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -28,20 +28,19 @@ pub(crate) fn service(
         ServiceCommand::Status { rehearsal, json } => {
             let found = runtime.block_on(services.status(*rehearsal)).map_err(failed)?;
             if *json {
-                let text = serde_json::to_string_pretty(&found);
-                writeln!(out, "{}", text.map_err(|error| CommandError::internal("no JSON").caused_by(error))?)?;
+                out.json_pretty(&found)?;
             } else {
                 write_table(out, &found)?;
             }
         }
         ServiceCommand::Stop { environment, service, rehearsal } => {
             runtime.block_on(services.stop(environment, service, *rehearsal)).map_err(failed)?;
-            writeln!(out, "Stopped {service} in {environment}. Its releases are kept.")?;
+            out.line(text!("Stopped {service} in {environment}. Its releases are kept."))?;
         }
         ServiceCommand::Logs { environment, service, lines, rehearsal } => {
             let tail = services.log_tail(environment, service, *lines as usize, *rehearsal);
             let text = runtime.block_on(tail).map_err(failed)?;
-            out.write_all(text.as_bytes())?;
+            out.block(&Block::of(&text))?;
         }
     }
     Ok(Exit::Success)
@@ -55,23 +54,24 @@ pub(crate) fn supervise(directory: &Path) -> Result<Exit, CommandError> {
     }
 }
 
-fn write_table(out: &mut dyn Write, found: &[ServiceStatus]) -> std::io::Result<()> {
+fn write_table(out: &mut Printer, found: &[ServiceStatus]) -> std::io::Result<()> {
     if found.is_empty() {
-        return writeln!(out, "No service was deployed here yet.");
+        return out.line(text!("No service was deployed here yet."));
     }
     for status in found {
         let phase = serde_json::to_value(status.phase).ok().and_then(|phase| phase.as_str().map(str::to_owned));
         let phase = phase.unwrap_or_default();
-        write!(out, "{:<14} {:<16} {phase:<9}", status.environment, status.service)?;
+        let head = text!("{:<14} {:<16} {phase:<9}", status.environment, status.service);
         match &status.current {
             Some(current) => {
                 let since = readable(Timestamp(current.since));
-                writeln!(out, " {}  since {since}\n{:<14} {}", current.address, "", current.image)?;
+                out.line(text!("{head} {}  since {since}", current.address))?;
+                out.line(text!("{:<14} {}", "", current.image))?;
             }
-            None => writeln!(out, " nothing was promoted yet")?,
+            None => out.line(text!("{head} nothing was promoted yet"))?,
         }
         if let Some(failure) = &status.failure {
-            writeln!(out, "{:<14} {failure}", "")?;
+            out.line(text!("{:<14} {failure}", ""))?;
         }
     }
     Ok(())

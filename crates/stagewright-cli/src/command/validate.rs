@@ -1,22 +1,21 @@
 //! `validate`: every mistake of every pipeline file, and of every stage's configuration.
 
-use std::io::Write;
-
 use serde_json::{Value as Json, json};
 use stagewright_model::{Diagnostic, Plan};
+use stagewright_report::{Printer, text};
 
 use crate::args::{Global, ValidateArgs};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::{Host, Misconfigured};
 use crate::repository::{PipelineFile, Repository};
-use crate::{diagnostics, load, policy};
+use crate::{console, diagnostics, load, policy};
 
 pub(crate) fn validate(
     global: &Global,
     repository: &Repository,
     args: &ValidateArgs,
-    out: &mut dyn Write,
+    out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let wanted = match args.pipelines.is_empty() {
         true => repository.pipelines().iter().map(|path| path.display().to_string()).collect(),
@@ -33,11 +32,11 @@ pub(crate) fn validate(
         let (checked, text) = check(global, repository, &file, args.json, &mut found)?;
         valid &= checked;
         if !args.json {
-            writeln!(out, "{}: {text}", file.name)?;
+            out.line(text!("{}: {text}", file.name))?;
         }
     }
     if args.json {
-        writeln!(out, "{:#}", Json::Array(found))?;
+        out.json_pretty(&found)?;
     }
     Ok(if valid { Exit::Success } else { Exit::InvalidPipeline })
 }
@@ -76,9 +75,7 @@ fn check(
     for misconfigured in &wrong {
         match json {
             true => found.push(as_json(file, &plan, misconfigured)),
-            false => {
-                let _ = std::io::stderr().write_all(misconfigured.render(file, &plan).as_bytes());
-            }
+            false => console::show(&misconfigured.render(file, &plan)),
         }
     }
     Ok((false, format!("{} of its stages are not configured as their plugins want", wrong.len())))

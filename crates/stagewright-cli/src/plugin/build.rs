@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Deserialize;
+use stagewright_report::{Printer, text};
 use wit_component::ComponentEncoder;
+
+use crate::console;
 
 use super::component::Interfaces;
 use super::guest::{self, Guest};
@@ -23,12 +25,12 @@ struct Built {
     rebuilt: bool,
 }
 
-pub(super) fn run(args: &BuildArgs, out: &mut dyn Write) -> Result<(), PluginError> {
+pub(super) fn run(args: &BuildArgs, out: &mut Printer) -> Result<(), PluginError> {
     let paths = if args.paths.is_empty() { guest::default_paths()? } else { args.paths.clone() };
-    for built in build(&paths, args.out.as_deref(), &args.release_profile, &mut std::io::stderr())? {
+    for built in build(&paths, args.out.as_deref(), &args.release_profile, &mut console::err())? {
         let state = if built.rebuilt { "built" } else { "up to date" };
         let kib = built.bytes.div_ceil(1024);
-        writeln!(out, "{:<14} {kib:>5} KiB  {state:<10}  {}", built.name, built.component.display())?;
+        out.line(text!("{:<14} {kib:>5} KiB  {state:<10}  {}", built.name, built.component.display()))?;
     }
     Ok(())
 }
@@ -38,7 +40,7 @@ fn build(
     paths: &[PathBuf],
     folder: Option<&Path>,
     profile: &str,
-    progress: &mut dyn Write,
+    progress: &mut Printer,
 ) -> Result<Vec<Built>, PluginError> {
     let mut by_workspace: BTreeMap<PathBuf, Vec<Guest>> = BTreeMap::new();
     for guest in guest::find(paths)? {
@@ -77,7 +79,7 @@ impl Workspace<'_> {
         mut self,
         wanted: &[Guest],
         folder: Option<&Path>,
-        progress: &mut dyn Write,
+        progress: &mut Printer,
     ) -> Result<Vec<Built>, PluginError> {
         let component = |guest: &Guest| match folder {
             Some(folder) => folder.join(format!("{}.wasm", guest.name)),
@@ -105,10 +107,10 @@ impl Workspace<'_> {
     fn compile(
         &self,
         wanted: &BTreeSet<&Guest>,
-        progress: &mut dyn Write,
+        progress: &mut Printer,
     ) -> Result<BTreeMap<PathBuf, PathBuf>, PluginError> {
         let chosen = toolchain::choose(&self.root, progress)?;
-        writeln!(progress, "building {} plugins with {}", self.guests.len(), chosen.describe())?;
+        progress.line(text!("building {} plugins with {}", self.guests.len(), chosen.describe()))?;
         let start = Instant::now();
         let mut cargo = chosen
             .cargo(&self.root)
@@ -126,7 +128,7 @@ impl Workspace<'_> {
         if !missing.is_empty() {
             return Err(PluginError::Cargo { plugins: missing, status });
         }
-        writeln!(progress, "built in {:.1} s", start.elapsed().as_secs_f32())?;
+        progress.line(text!("built in {:.1} s", start.elapsed().as_secs_f32()))?;
         Ok(modules)
     }
 

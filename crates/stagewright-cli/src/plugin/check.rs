@@ -2,16 +2,16 @@
 //! of themselves.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use stagewright_plugin_host::Manifest;
+use stagewright_report::{Printer, list, text};
 
 use super::component::Interfaces;
 use super::describe::describe;
 use super::{CheckArgs, PluginError, fingerprint, guest};
 
-pub(super) fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), PluginError> {
+pub(super) fn run(args: &CheckArgs, out: &mut Printer) -> Result<(), PluginError> {
     let paths = if args.paths.is_empty() { guest::default_paths()? } else { args.paths.clone() };
     let mut components = Vec::new();
     for path in &paths {
@@ -38,30 +38,30 @@ fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginError> {
 }
 
 /// Whether it can be used.
-fn check(path: &Path, out: &mut dyn Write) -> Result<bool, PluginError> {
-    writeln!(out, "{}", path.display())?;
+fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginError> {
+    out.line(text!("{}", path.display()))?;
     let problems = match fs::read(path) {
         Ok(content) => show(path, &content, out)?,
         Err(error) => vec![format!("it can't be read: {error}")],
     };
     for problem in &problems {
-        writeln!(out, "  error       {problem}")?;
+        out.line(text!("  error       {problem}"))?;
     }
     Ok(problems.is_empty())
 }
 
 /// What is wrong with it.
-fn show(path: &Path, content: &[u8], out: &mut dyn Write) -> Result<Vec<String>, PluginError> {
+fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, PluginError> {
     let interfaces = match Interfaces::of(content) {
         Ok(interfaces) => interfaces,
         Err(reason) => return Ok(vec![reason]),
     };
-    writeln!(out, "  digest      {}, {} KiB", fingerprint::digest(content), content.len().div_ceil(1024))?;
-    writeln!(out, "  imports     {}", interfaces.imports.join(", "))?;
-    writeln!(out, "  exports     {}", interfaces.exports.join(", "))?;
-    writeln!(out, "  reach       {}", interfaces.reach())?;
+    out.line(text!("  digest      {}, {} KiB", fingerprint::digest(content), content.len().div_ceil(1024)))?;
+    out.line(text!("  imports     {}", list(&interfaces.imports)))?;
+    out.line(text!("  exports     {}", list(&interfaces.exports)))?;
+    out.line(text!("  reach       {}", interfaces.reach()))?;
     for (interface, permission) in interfaces.permissions() {
-        writeln!(out, "  permission  {permission} (for {interface})")?;
+        out.line(text!("  permission  {permission} (for {interface})"))?;
     }
     let problems: Vec<String> = interfaces.problems().into_iter().map(|problem| format!("it {problem}")).collect();
     if !problems.is_empty() {
@@ -76,18 +76,17 @@ fn show(path: &Path, content: &[u8], out: &mut dyn Write) -> Result<Vec<String>,
     }
 }
 
-fn show_manifest(manifest: &Manifest, interfaces: &Interfaces, out: &mut dyn Write) -> Result<(), PluginError> {
+fn show_manifest(manifest: &Manifest, interfaces: &Interfaces, out: &mut Printer) -> Result<(), PluginError> {
     let Manifest { name, version, description, config, outputs, capabilities } = manifest;
-    writeln!(out, "  manifest    {name} {version}: {description}")?;
+    out.line(text!("  manifest    {name} {version}: {description}"))?;
     if let Some(keys) = config.get("properties").and_then(|properties| properties.as_object()) {
-        writeln!(out, "  with        {}", keys.keys().map(String::as_str).collect::<Vec<_>>().join(", "))?;
+        out.line(text!("  with        {}", list(keys.keys())))?;
     }
     if !outputs.is_empty() {
-        let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
-        writeln!(out, "  outputs     {}", names.join(", "))?;
+        out.line(text!("  outputs     {}", list(outputs.iter().map(|output| &output.name))))?;
     }
     for (interface, _) in interfaces.permissions().filter(|(interface, _)| !capabilities.contains(*interface)) {
-        writeln!(out, "  warning     it imports `{interface}`, and its manifest doesn't say so")?;
+        out.line(text!("  warning     it imports `{interface}`, and its manifest doesn't say so"))?;
     }
     Ok(())
 }

@@ -17,10 +17,10 @@ mod new;
 mod tool;
 mod toolchain;
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use stagewright_report::Printer;
 
 pub(crate) use error::PluginError;
 
@@ -71,7 +71,7 @@ struct CheckArgs {
 }
 
 /// Carries the command out: results go to `out`, progress to standard error.
-pub(crate) fn run(args: &PluginArgs, out: &mut dyn Write) -> Result<(), PluginError> {
+pub(crate) fn run(args: &PluginArgs, out: &mut Printer) -> Result<(), PluginError> {
     match &args.command {
         PluginCommand::New(args) => new::run(args, out),
         PluginCommand::Build(args) => build::run(args, out),

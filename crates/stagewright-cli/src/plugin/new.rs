@@ -2,8 +2,9 @@
 //! it builds wherever it is put.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
+
+use stagewright_report::{Printer, text};
 
 use super::{NewArgs, PluginError};
 
@@ -59,7 +60,7 @@ const TEMPLATE: [(&str, &str); 4] = [
     (".gitignore", include_str!("template/gitignore.in")),
 ];
 
-pub(super) fn run(args: &NewArgs, out: &mut dyn Write) -> Result<(), PluginError> {
+pub(super) fn run(args: &NewArgs, out: &mut Printer) -> Result<(), PluginError> {
     let name = &args.name;
     if !is_name(name) {
         return Err(PluginError::Name(name.clone()));
@@ -85,10 +86,10 @@ pub(super) fn run(args: &NewArgs, out: &mut dyn Write) -> Result<(), PluginError
         }
     }
     let shown = folder.display();
-    writeln!(out, "made {shown}; next:")?;
-    writeln!(out, "  cargo test --manifest-path {shown}/Cargo.toml")?;
-    writeln!(out, "  stagewright plugin build {shown}")?;
-    writeln!(out, "  stagewright plugin check {shown}")?;
+    out.line(text!("made {shown}; next:"))?;
+    out.line(text!("  cargo test --manifest-path {shown}/Cargo.toml"))?;
+    out.line(text!("  stagewright plugin build {shown}"))?;
+    out.line(text!("  stagewright plugin check {shown}"))?;
     Ok(())
 }
 
@@ -159,7 +160,7 @@ mod tests {
     fn a_plugin_is_made_with_its_name_and_refers_to_nothing_outside() {
         let dir = tempfile::tempdir().unwrap();
         let args = NewArgs { name: "count-lines".to_owned(), path: dir.path().to_owned(), sdk: None };
-        let mut out = Vec::new();
+        let mut out = Printer::new(std::io::sink());
         run(&args, &mut out).unwrap();
         let root = dir.path().join("count-lines");
         let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();

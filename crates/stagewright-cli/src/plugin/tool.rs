@@ -1,10 +1,10 @@
 //! Runs the programs of the toolchain.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stagewright_process::{Command, ExitStatus, Source};
+use stagewright_report::{Block, Printer};
 
 use super::PluginError;
 use super::error::ToolError;
@@ -46,24 +46,30 @@ impl Tool {
         self
     }
 
-    /// Runs it to its end: what it says on standard error goes on to `progress`, standard output is handed back.
-    pub(super) fn run(self, progress: &mut dyn Write) -> Result<(ExitStatus, Vec<u8>), PluginError> {
+    /// Runs it to its end: the lines that it says on standard error go on to `progress`, standard output is handed back.
+    pub(super) fn run(self, progress: &mut Printer) -> Result<(ExitStatus, Vec<u8>), PluginError> {
         let program = self.command.program.display().to_string();
         self.try_run(progress).map_err(|source| PluginError::Tool { program, source })
     }
 
-    fn try_run(self, progress: &mut dyn Write) -> Result<(ExitStatus, Vec<u8>), ToolError> {
+    fn try_run(self, progress: &mut Printer) -> Result<(ExitStatus, Vec<u8>), ToolError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let Tool { command, limit } = self;
         let work = async {
             let mut child = command.spawn()?;
-            let mut stdout = Vec::new();
+            let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
             while let Some((source, data)) = child.next_chunk().await {
                 match source {
                     Source::Stdout => stdout.extend_from_slice(&data),
-                    Source::Stderr => progress.write_all(&data)?,
+                    Source::Stderr => {
+                        stderr.extend_from_slice(&data);
+                        let end = stderr.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+                        let whole: Vec<u8> = stderr.drain(..end).collect();
+                        progress.block(&Block::of(&String::from_utf8_lossy(&whole)))?;
+                    }
                 }
             }
+            progress.block(&Block::of(&String::from_utf8_lossy(&stderr)))?;
             Ok((child.wait().await?, stdout))
         };
         let timed = runtime.block_on(async { tokio::time::timeout(limit, work).await });

@@ -3,9 +3,10 @@
 //! Three ways, in this order: the active toolchain has the target; rustup adds it; Debian's own compiler builds the
 //! standard library from Debian's package of its source.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use stagewright_report::{Printer, text};
 
 use super::PluginError;
 use super::tool::{Tool, in_path};
@@ -43,12 +44,12 @@ pub(super) fn identify(folder: &Path) -> Result<String, PluginError> {
     if !rustc.is_file() {
         return Ok("none".to_owned());
     }
-    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut std::io::sink())?;
+    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut Printer::new(std::io::sink()))?;
     Ok(String::from_utf8_lossy(&version).into_owned())
 }
 
 /// The first way that works; says on `progress` what it installs.
-pub(super) fn choose(folder: &Path, progress: &mut dyn Write) -> Result<Toolchain, PluginError> {
+pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain, PluginError> {
     let mut tried = Vec::new();
     let cargo = in_path("cargo");
     let sysroot = sysroot(folder)?;
@@ -114,7 +115,8 @@ impl Toolchain {
 
 fn sysroot(folder: &Path) -> Result<Option<PathBuf>, PluginError> {
     let Some(rustc) = in_path("rustc") else { return Ok(None) };
-    let (status, stdout) = Tool::new(rustc, folder).args(["--print", "sysroot"]).run(&mut std::io::sink())?;
+    let (status, stdout) =
+        Tool::new(rustc, folder).args(["--print", "sysroot"]).run(&mut Printer::new(std::io::sink()))?;
     let path = String::from_utf8_lossy(&stdout).trim().to_owned();
     Ok((status.success() && !path.is_empty()).then(|| PathBuf::from(path)))
 }
@@ -127,13 +129,13 @@ fn add_with_rustup(
     folder: &Path,
     sysroot: &Path,
     tried: &mut Vec<String>,
-    progress: &mut dyn Write,
+    progress: &mut Printer,
 ) -> Result<bool, PluginError> {
     let Some(rustup) = in_path("rustup") else {
         tried.push(format!("the active toolchain lacks `{TARGET}`, and there is no rustup to add it"));
         return Ok(false);
     };
-    writeln!(progress, "rustup target add {TARGET}")?;
+    progress.line(text!("rustup target add {TARGET}"))?;
     let tool = Tool::new(rustup, folder).args(["target", "add", TARGET]).limit(RUSTUP_LIMIT);
     match tool.run(progress) {
         Ok((status, _)) if status.success() && has_target(sysroot) => return Ok(true),
@@ -160,7 +162,7 @@ fn debian_says(folder: &Path, key: &str) -> Result<String, PluginError> {
     if !rustc.is_file() {
         return Ok(String::new());
     }
-    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut std::io::sink())?;
+    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut Printer::new(std::io::sink()))?;
     let version = String::from_utf8_lossy(&version).into_owned();
     Ok(version.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().to_owned())
 }
@@ -175,7 +177,7 @@ fn install(
     packages: &[&str],
     folder: &Path,
     tried: &mut Vec<String>,
-    progress: &mut dyn Write,
+    progress: &mut Printer,
 ) -> Result<bool, PluginError> {
     let apt = Path::new(APT_GET);
     if !apt.is_file() || !rustix::process::geteuid().is_root() {
@@ -187,7 +189,7 @@ fn install(
     };
     let args = [&["install", "-y", "--no-install-recommends"], packages].concat();
     let line = format!("apt-get {}", args.join(" "));
-    writeln!(progress, "{line}")?;
+    progress.line(text!("{line}"))?;
     // The lists may be old, or never have been fetched, as in a fresh container. Old ones may do all the same.
     get(&["update", "--quiet", "--quiet"]).run(progress)?;
     let (status, _) = get(&args).run(progress)?;

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Lock, LockedPipeline, LockedStage};
 use crate::grants::{Amount, Permission};
+use crate::is_invisible;
 
 /// Longer lists have an entry a line.
 const WIDTH: usize = 100;
@@ -111,12 +112,40 @@ fn list(text: &mut String, key: &str, entries: &[String]) {
     }
 }
 
-/// On one line, as keys need it: the escapes of JSON are among those of TOML, which also wants one for DEL.
+/// On one line, as keys need it: the escapes of JSON are among those of TOML. What isn't seen is escaped too, since the
+/// file is there to be reviewed.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
+    let json = serde_json::Value::from(text).to_string();
+    if !json.contains(is_invisible) {
+        return json;
+    }
+    let mut quoted = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        let number = u32::from(character);
+        let _ = match (is_invisible(character), number) {
+            (true, ..=0xFFFF) => write!(quoted, "\\u{number:04X}"),
+            (true, _) => write!(quoted, "\\U{number:08X}"),
+            (false, _) => write!(quoted, "{character}"),
+        };
+    }
+    quoted
 }
 
 fn key(name: &str) -> String {
     let is_bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if is_bare { name.to_owned() } else { quoted(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reviewer_sees_every_character_of_the_lock() {
+        let text = "a\u{7f}\u{9b}\u{202e}\u{e0041}\u{200b}\"\\\n\té";
+        let written = quoted(text);
+        assert!(!written.contains(is_invisible), "{written}");
+        let read: toml::Table = format!("{written} = {written}").parse().unwrap();
+        assert_eq!(read.get(text).and_then(toml::Value::as_str), Some(text));
+    }
 }

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use stagewright_engine::Outcome;
 use stagewright_model::{Plan, StageKind};
 
-use crate::text::printable;
+use crate::printable::escaped;
 use crate::view::{RunView, StageView, Status};
 
 /// A pipeline's stages and what they need. Each cell of a matrix is a node of its own.
@@ -87,8 +87,8 @@ impl Graph {
     /// Of a plan: nothing has run.
     pub fn of_plan(plan: &Plan) -> Graph {
         let nodes = plan.stages.iter().map(|stage| Node {
-            id: printable(&stage.id).into_owned(),
-            uses: printable(&stage.uses.to_string()).into_owned(),
+            id: escaped(&stage.id).into_owned(),
+            uses: escaped(&stage.uses.to_string()).into_owned(),
             is_finally: stage.kind == StageKind::Finally,
             needs: stage.needs.iter().map(|need| need.get()).collect(),
             state: State::Planned,
@@ -99,8 +99,8 @@ impl Graph {
     /// Of a run: coloured by how its stages stand.
     pub fn of_run(view: &RunView) -> Graph {
         let nodes = view.stages.iter().map(|stage| Node {
-            id: printable(&stage.summary.id).into_owned(),
-            uses: printable(&stage.summary.uses).into_owned(),
+            id: escaped(&stage.summary.id).into_owned(),
+            uses: escaped(&stage.summary.uses).into_owned(),
             is_finally: stage.summary.kind == StageKind::Finally,
             needs: stage.summary.needs.iter().map(|need| need.get()).collect(),
             state: state(stage),
@@ -113,7 +113,7 @@ impl Graph {
         for (index, node) in nodes.iter_mut().enumerate() {
             node.needs.retain(|&need| need < index);
         }
-        Graph { name: printable(name).into_owned(), nodes }
+        Graph { name: escaped(name).into_owned(), nodes }
     }
 
     /// For Graphviz.

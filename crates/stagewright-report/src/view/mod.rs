@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use stagewright_engine::{Event, EventKind, Gate, Interrupt, Outcome, Piece, Release, RunId, Timestamp};
 use stagewright_model::StageIndex;
 
-use crate::text::{printable, width};
+use crate::printable::escaped;
+use crate::text::width;
 
 pub use self::stage::{Progress, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};
 
@@ -93,7 +94,7 @@ impl RunView {
                 self.file.clone_from(file);
                 self.rehearsal = *rehearsal;
                 self.stages = stages.iter().cloned().map(StageView::new).collect();
-                self.widest = stages.iter().map(|stage| width(&printable(&stage.id))).max().unwrap_or(0);
+                self.widest = stages.iter().map(|stage| width(&escaped(&stage.id))).max().unwrap_or(0);
             }
             EventKind::RunResumed { again, .. } => {
                 self.suspended = false;

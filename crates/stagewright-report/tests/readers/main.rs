@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use script::Script;
 use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, RunId, Stream};
 use stagewright_model::StageIndex;
-use stagewright_report::{Github, Graph, Json, Plain, RunView, junit};
+use stagewright_report::{Github, Graph, Json, Plain, Printer, RunView, junit};
 
 /// A writer whose bytes can be looked at.
 #[derive(Clone, Default)]
@@ -30,9 +30,9 @@ impl Write for Bytes {
     }
 }
 
-fn shown<R: Observer>(reader: impl FnOnce(Box<dyn Write + Send>) -> R, events: &[Event]) -> String {
+fn shown<R: Observer>(reader: impl FnOnce(Printer) -> R, events: &[Event]) -> String {
     let bytes = Bytes::default();
-    let mut reader = reader(Box::new(bytes.clone()));
+    let mut reader = reader(Printer::new(bytes.clone()));
     events.iter().for_each(|event| reader.on_event(event));
     let bytes = bytes.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
@@ -253,7 +253,7 @@ impl Write for Full {
 
 #[test]
 fn a_writer_that_fails_is_told_of_once() {
-    let mut plain = Plain::new(Box::new(Full));
+    let mut plain = Plain::new(Printer::new(Full));
     script::success().iter().for_each(|event| plain.on_event(event));
     assert_eq!(plain.take_result().unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert!(plain.take_result().is_ok());

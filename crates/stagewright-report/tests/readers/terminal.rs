@@ -50,8 +50,8 @@ fn a_frame_counts_the_stages_that_it_has_no_room_for() {
     let events = (0..20).fold(Script::of(stages), |script, number| script.start(number, 1)).so_far();
     let lines = frame(&RunView::of(&events), Timestamp(START + 1_000), 60, false);
     assert_eq!(lines.len(), 14);
-    assert_eq!(lines[12], "  … and 8 more");
-    assert_eq!(lines[13], "release: 0/20 stages, 1.0 s");
+    assert_eq!(lines[12].as_str(), "  … and 8 more");
+    assert_eq!(lines[13].as_str(), "release: 0/20 stages, 1.0 s");
 }
 
 pub(crate) fn terminal(verbose: bool, color: bool) -> (Terminal, InMemoryTerm) {

@@ -1,0 +1,123 @@
+//! Standard output and standard error: the only place that opens them. All that a command says goes through a
+//! [`Printer`], which takes nothing but text that is safe to show.
+#![expect(clippy::disallowed_methods, reason = "everything else gets its printer from here")]
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
+
+use clap::error::ContextValue;
+use stagewright_report::{Block, Printable, Printer, text};
+
+use crate::args::{ColorChoice, Global};
+
+/// Where results go.
+pub(crate) fn out() -> Printer {
+    Printer::new(io::stdout())
+}
+
+/// Where everything else goes.
+pub(crate) fn err() -> Printer {
+    Printer::new(io::stderr())
+}
+
+/// Says a line on standard error. When nobody can read it, the command goes on.
+pub(crate) fn say(line: Printable) {
+    let _ = err().line(line);
+}
+
+/// The same for several lines.
+pub(crate) fn show(block: &Block) {
+    let _ = err().block(block);
+}
+
+/// Whether both ends of a conversation are there.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal() && is_terminal()
+}
+
+/// Whether standard error is a terminal, at which a person may be.
+fn is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether what is on the screen of standard error can be drawn over.
+pub(crate) fn can_redraw(global: &Global) -> bool {
+    is_terminal() && global.color != ColorChoice::Never && is_capable()
+}
+
+/// A terminal that calls itself `dumb` knows no sequences.
+fn is_capable() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Whether to colour what goes to standard error.
+pub(crate) fn colors(global: &Global) -> bool {
+    match global.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => may_color(is_terminal()),
+    }
+}
+
+fn may_color(is_terminal: bool) -> bool {
+    // As <https://no-color.org> has it, empty is as good as not set.
+    is_terminal && is_capable() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Columns of the terminal that standard error is; 80 where it is none.
+pub(crate) fn width() -> usize {
+    rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col.max(20)))
+}
+
+/// Shows why the command line can't be used, or the help that was asked for. Clap repeats arguments as they were given,
+/// and lays the text out before anybody can look at it.
+pub(crate) fn show_usage(mut error: clap::Error) -> io::Result<()> {
+    let given: Vec<_> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in given {
+        let shown = |text: String| Printable::new(text).as_str().to_owned();
+        match value {
+            ContextValue::String(text) => drop(error.insert(kind, ContextValue::String(shown(text)))),
+            ContextValue::Strings(texts) => {
+                let texts = texts.into_iter().map(shown).collect();
+                error.insert(kind, ContextValue::Strings(texts));
+            }
+            // Made by clap from the names of our options.
+            _ => {}
+        }
+    }
+    let is_terminal = if error.use_stderr() { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+    let rendered = error.render();
+    let text = if may_color(is_terminal) { rendered.ansi().to_string() } else { rendered.to_string() };
+    let mut printer = if error.use_stderr() { err() } else { out() };
+    printer.block(&Block::styled(&text))?;
+    printer.flush()
+}
+
+/// For what a library writes to standard error in pieces, a line each.
+pub(crate) struct LineWriter;
+
+impl Write for LineWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let text = text.strip_suffix('\n').unwrap_or(&text).replace('\n', "\\n");
+        err().block(&Block::styled(&text))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// From now on a defect is told in text that is safe to show, too.
+pub(crate) fn hook_panics() {
+    panic::set_hook(Box::new(|defect: &PanicHookInfo<'_>| {
+        show(&Block::of(&defect.to_string()));
+        let trace = Backtrace::capture();
+        match trace.status() {
+            BacktraceStatus::Captured => show(&Block::of(&trace.to_string())),
+            _ => say(text!("note: run with RUST_BACKTRACE=1 to see where it comes from")),
+        }
+    }));
+}

@@ -1,0 +1,296 @@
+//! Text that is safe to show. What others wrote becomes a [`Printable`] or a [`Block`] before it can be handed to a
+//! [`Printer`](crate::Printer): the only way to get either from a string is to have it escaped.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write as _};
+
+use stagewright_model::is_invisible;
+
+/// A line of text in which nothing is hidden, and which commands no terminal: every character of
+/// [`is_invisible`] is written as an escape (`\u{1b}`, `\n`), and a tab as four spaces.
+///
+/// Since line breaks are escaped too, text of others can't add a line to what it is shown in. Escaping twice changes
+/// nothing more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Printable(String);
+
+/// [`format!`], with a [`Printable`] line as the result, whatever the arguments hold. A line break in the template
+/// doesn't compile: it would be shown as an escape.
+#[macro_export]
+macro_rules! text {
+    ($template:literal $($arguments:tt)*) => {{
+        const _: () = assert!($crate::is_one_line($template), "a line has no line break: write two");
+        $crate::Printable::new(format_args!($template $($arguments)*))
+    }};
+}
+
+impl Printable {
+    /// What `text` displays, as one line.
+    pub fn new(text: impl Display) -> Printable {
+        Printable::from_text(text.to_string())
+    }
+
+    fn from_text(text: String) -> Printable {
+        match escaped(&text) {
+            Cow::Borrowed(_) => Printable(text),
+            Cow::Owned(escaped) => Printable(escaped),
+        }
+    }
+
+    /// Each line of `text`. For a layout in which no line of these can be taken for one of ours.
+    pub fn lines(text: &str) -> impl Iterator<Item = Printable> {
+        text.lines().map(Printable::new)
+    }
+
+    /// The same without blanks at its end.
+    #[must_use]
+    pub fn trimmed(mut self) -> Printable {
+        self.0.truncate(self.0.trim_end().len());
+        self
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for Printable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Whole lines of text that is safe to show, each with its line end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block(String);
+
+impl Block {
+    /// Every line of `text`, escaped. For what a library or we have laid out, or where a layout can't be forged.
+    pub fn of(text: &str) -> Block {
+        let mut block = Block::default();
+        Printable::lines(text).for_each(|line| block.push(&line));
+        block
+    }
+
+    /// The same, but sequences that choose a colour or another style (ECMA-48, SGR) stay as they are. For what a
+    /// library has laid out and coloured, after the text of others in it was escaped.
+    pub fn styled(text: &str) -> Block {
+        let mut block = Block::default();
+        for line in text.lines() {
+            let mut rest = line;
+            while let Some((plain, style, after)) = split_at_style(rest) {
+                block.0.push_str(&escaped(plain));
+                block.0.push_str(style);
+                rest = after;
+            }
+            block.0.push_str(&escaped(rest));
+            block.0.push('\n');
+        }
+        block
+    }
+
+    /// Adds a line.
+    pub fn push(&mut self, line: &Printable) {
+        self.0.push_str(&line.0);
+        self.0.push('\n');
+    }
+
+    /// Adds a line that is `head` and, escaped, `text`, without blanks at its end.
+    pub(crate) fn push_headed(&mut self, head: &Printable, text: &str) {
+        self.0.push_str(&head.0);
+        self.0.push_str(&escaped(text));
+        self.0.truncate(self.0.trim_end_matches([' ', '\t']).len());
+        self.0.push('\n');
+    }
+
+    pub(crate) fn with_capacity(bytes: usize) -> Block {
+        Block(String::with_capacity(bytes))
+    }
+
+    /// The text, which is empty or ends with a line end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Extend<Printable> for Block {
+    fn extend<T: IntoIterator<Item = Printable>>(&mut self, lines: T) {
+        lines.into_iter().for_each(|line| self.push(&line));
+    }
+}
+
+impl FromIterator<Printable> for Block {
+    fn from_iter<T: IntoIterator<Item = Printable>>(lines: T) -> Block {
+        let mut block = Block::default();
+        block.extend(lines);
+        block
+    }
+}
+
+/// What comes before the first `ESC [ digits m`, that, and what follows.
+fn split_at_style(text: &str) -> Option<(&str, &str, &str)> {
+    for (start, _) in text.match_indices("\u{1b}[") {
+        let parameters = &text[start + 2..];
+        let length = parameters.find(|character: char| !character.is_ascii_digit() && character != ';');
+        if let Some(length) = length.filter(|&length| parameters[length..].starts_with('m')) {
+            let end = start + 2 + length + 1;
+            return Some((&text[..start], &text[start..end], &text[end..]));
+        }
+    }
+    None
+}
+
+/// `text` as one line in which nothing is hidden; see [`Printable`].
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    // Without branches, so that many bytes are looked at together: most text is plain.
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte));
+    if is_plain || !text.contains(is_invisible) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    let mut before = None;
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        match character {
+            '\t' => shown.push_str("    "),
+            _ if !is_invisible(character) || joins(before, character, rest.clone().next()) => shown.push(character),
+            _ => shown.extend(character.escape_default()),
+        }
+        // What chooses the look of a picture is part of it.
+        if !matches!(character, '\u{fe0e}' | '\u{fe0f}') {
+            before = Some(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether an invisible character does what it is for, between these two: it joins pictures into one or chooses their
+/// look (UTS #51), or it joins or parts letters of scripts whose spelling needs that (UAX #31, section 2.3).
+fn joins(before: Option<char>, character: char, after: Option<char>) -> bool {
+    let Some(before) = before else { return false };
+    match character {
+        '\u{fe0e}' | '\u{fe0f}' => is_picture(before) || after == Some('\u{20e3}'),
+        '\u{200d}' if is_picture(before) => after.is_some_and(is_picture),
+        '\u{200c}' | '\u{200d}' => has_joined_letters(before) && after.is_some_and(has_joined_letters),
+        _ => false,
+    }
+}
+
+/// Of the blocks that emoji are in.
+fn is_picture(character: char) -> bool {
+    matches!(
+        character,
+        '\u{a9}'
+            | '\u{ae}'
+            | '\u{203c}'
+            | '\u{2049}'
+            | '\u{2100}'..='\u{27ff}'
+            | '\u{2900}'..='\u{2bff}'
+            | '\u{3030}'
+            | '\u{303d}'
+            | '\u{3297}'
+            | '\u{3299}'
+            | '\u{1f000}'..='\u{1faff}'
+    )
+}
+
+/// Of the Arabic, Syriac and Indic scripts, Myanmar, Khmer and Mongolian.
+fn has_joined_letters(character: char) -> bool {
+    matches!(
+        character,
+        '\u{620}'..='\u{8ff}' | '\u{900}'..='\u{dff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{18af}'
+    )
+}
+
+/// `json` with every invisible character in it written as `\u` and four digits. Outside of strings JSON has none but
+/// line breaks and blanks, and within them the escape means the same.
+pub(crate) fn escaped_json(json: String) -> String {
+    let is_bare = |character: char| is_invisible(character) && character != '\n';
+    if !json.contains(is_bare) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        match is_bare(character) {
+            true => character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }),
+            false => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+/// For [`text!`].
+#[doc(hidden)]
+pub const fn is_one_line(template: &str) -> bool {
+    let bytes = template.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] < b' ' {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_what_commands_a_terminal_or_is_not_seen() {
+        assert_eq!(escaped("plain é 漢"), "plain é 漢");
+        assert_eq!(escaped("\u{1b}[31mred\rover\u{9b}0m\ta"), r"\u{1b}[31mred\rover\u{9b}0m    a");
+        assert_eq!(escaped("user\u{202e}nimda"), r"user\u{202e}nimda");
+        for hidden in
+            "\u{0}\u{7f}\u{85}\u{ad}\u{61c}\u{200b}\u{200e}\u{2028}\u{2066}\u{2060}\u{feff}\u{e0041}\u{3164}".chars()
+        {
+            assert_eq!(escaped(&format!("a{hidden}da")), format!("a{}da", hidden.escape_default()));
+        }
+    }
+
+    #[test]
+    fn joiners_stay_where_they_join() {
+        for kept in [
+            "👩\u{200d}💻",
+            "❤\u{fe0f}\u{200d}🔥",
+            "✔\u{fe0f} done",
+            "1\u{fe0f}\u{20e3}",
+            "می\u{200c}خواهم",
+            "क्\u{200d}ष",
+        ] {
+            assert_eq!(escaped(kept), kept);
+        }
+        for hidden in
+            ["ad\u{200d}a", "ad\u{200c}a", "ad\u{fe0f}a", "\u{200d}ada", "ada\u{200c}", "👩\u{200d}a", "\u{fe0f}"]
+        {
+            assert_ne!(escaped(hidden), hidden);
+        }
+    }
+
+    #[test]
+    fn a_line_stays_one() {
+        let name = "a\n  2. deploy\r\n\u{85}\u{2028}b";
+        assert_eq!(text!("  1. {name}").as_str(), r"  1. a\n  2. deploy\r\n\u{85}\u{2028}b");
+        assert_eq!(text!("{}", text!("{name}")), text!("{name}"), "once is enough");
+        assert_eq!(Block::of("a\u{1b}c\nb\n").as_str(), "a\\u{1b}c\nb\n");
+    }
+
+    #[test]
+    fn of_a_styled_block_the_colours_stay_and_nothing_else() {
+        let text = "\u{1b}[1;31mred\u{1b}[0m\u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[31\nnext\u{202e}";
+        let shown = "\u{1b}[1;31mred\u{1b}[0m\\u{1b}]0;title\\u{7}\\u{1b}[2J\\u{1b}[31\nnext\\u{202e}\n";
+        assert_eq!(Block::styled(text).as_str(), shown);
+    }
+
+    #[test]
+    fn json_says_the_same_in_characters_that_are_seen() {
+        let value = serde_json::json!({ "a\u{9b}": "\u{202e}\u{e0041}\u{1b}é👩\u{200d}💻\u{2028}" });
+        let written = escaped_json(serde_json::to_string_pretty(&value).unwrap());
+        assert!(!written.contains(|character| is_invisible(character) && character != '\n'), "{written}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), value);
+    }
+}
