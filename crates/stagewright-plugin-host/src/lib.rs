@@ -46,6 +46,7 @@ mod report;
 mod resolve;
 mod since_0_1;
 mod stop;
+mod strip;
 mod template;
 mod verdict;
 mod wasm;

@@ -1,6 +1,5 @@
 //! An attempt's log: bytes and text come in, complete lines go out, without terminal codes and without secrets.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,13 +8,12 @@ use stagewright_engine::{AttemptOutput, Lines, Problem, Stream};
 
 use crate::limits::Bytes;
 use crate::mask::{MaskStream, Masker, Reader};
-use crate::report::{masked_problem, masked_text};
+use crate::report::{masked_problem, masked_words};
 use crate::stop::{Stopped, Switch};
+use crate::strip::Stripper;
 
 /// Longer lines are split.
 const LINE: usize = 64 * 1024;
-/// Bytes that are looked through for terminal control at a time.
-const PLAIN: usize = 256;
 /// Bytes of all findings of an attempt: they are kept in the journal.
 const FINDINGS: u64 = 2 * 1024 * 1024;
 
@@ -56,7 +54,7 @@ impl AttemptLog {
 
     /// How far it is.
     pub(crate) fn progress(&self, message: &str, current: u32, total: Option<u32>) {
-        self.output.progress(masked_text(message, &self.masker), current, total);
+        self.output.progress(masked_words(message, &self.masker), current, total);
     }
 
     /// Markdown to be shown with the run.
@@ -143,6 +141,7 @@ impl LineWriter {
 
     /// Writes what is left, as a line.
     pub(crate) async fn finish(&mut self) {
+        self.mask.push(self.stripper.finish(), &mut self.unfinished);
         self.mask.finish(&mut self.unfinished);
         if self.unfinished.last().is_some_and(|&byte| byte != b'\n') {
             self.unfinished.push(b'\n');
@@ -180,82 +179,15 @@ fn break_lines(text: &mut Vec<u8>) {
     *text = broken;
 }
 
-/// Without the control characters of 0x80 to 0x9F, which command a terminal, too, and are two bytes each in UTF-8.
+/// What is left of text when secrets are masked is text: needles are.
 fn text(bytes: Vec<u8>) -> String {
-    let mut text =
-        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    let is_control = |at: usize| matches!(text.as_bytes().get(at + 1), Some(0x80..=0x9F));
-    if memchr_iter(0xC2, text.as_bytes()).any(is_control) {
-        text.retain(|character| !matches!(character, '\u{80}'..='\u{9f}'));
-    }
-    text
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// The last place at or before `at` that doesn't cut a UTF-8 character in two.
 fn character_end(bytes: &[u8], at: usize) -> usize {
     let is_continuation = |index: usize| bytes.get(index).is_some_and(|byte| byte & 0xC0 == 0x80);
     (at.saturating_sub(3)..=at).rev().find(|&index| !is_continuation(index)).unwrap_or(at)
-}
-
-/// Takes out terminal control: escape sequences, and control characters other than tab and line feed.
-///
-/// The shapes are those of ECMA-48: `ESC [ … final` (CSI), `ESC ] … BEL|ST` and its kin (strings), `ESC x`.
-#[derive(Debug, Default)]
-struct Stripper(Escape);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Escape {
-    #[default]
-    None,
-    Began,
-    /// Between `ESC (` or the like and its final byte.
-    Intermediate,
-    ControlSequence,
-    String,
-    /// An ESC within a string: the string ends if a backslash follows.
-    StringEnd,
-}
-
-impl Stripper {
-    fn strip<'a>(&mut self, data: &'a [u8]) -> Cow<'a, [u8]> {
-        // Without branches, so that many bytes are looked at together: most output is plain.
-        let is_control = |byte: u8| (byte < b' ') & (byte != b'\t') & (byte != b'\n') | (byte == 0x7F);
-        let is_plain = |part: &[u8]| !part.iter().fold(false, |found, &byte| found | is_control(byte));
-        if self.0 == Escape::None && data.chunks(PLAIN).all(is_plain) {
-            return Cow::Borrowed(data);
-        }
-        let mut kept = Vec::with_capacity(data.len());
-        for part in data.chunks(PLAIN) {
-            match self.0 == Escape::None && is_plain(part) {
-                true => kept.extend_from_slice(part),
-                false => kept.extend(part.iter().copied().filter(|&byte| self.keeps(byte))),
-            }
-        }
-        Cow::Owned(kept)
-    }
-
-    fn keeps(&mut self, byte: u8) -> bool {
-        let (next, keep) = match (self.0, byte) {
-            (Escape::StringEnd, b'\\') => (Escape::None, false),
-            // No sequence spans lines, whatever a program forgot to end.
-            (_, b'\n') => (Escape::None, true),
-            (Escape::String | Escape::StringEnd, 0x1B) => (Escape::StringEnd, false),
-            (Escape::String, 0x07) => (Escape::None, false),
-            (Escape::String | Escape::StringEnd, _) => (Escape::String, false),
-            (_, 0x1B) => (Escape::Began, false),
-            (Escape::Began, b'[') => (Escape::ControlSequence, false),
-            (Escape::Began, b']' | b'P' | b'X' | b'^' | b'_') => (Escape::String, false),
-            (Escape::Began | Escape::Intermediate, 0x20..=0x2F) => (Escape::Intermediate, false),
-            (Escape::Began | Escape::Intermediate, _) => (Escape::None, false),
-            (Escape::ControlSequence, 0x40..=0x7E) => (Escape::None, false),
-            (Escape::ControlSequence, _) => (Escape::ControlSequence, false),
-            (Escape::None, b'\t') => (Escape::None, true),
-            (Escape::None, 0x00..=0x1F | 0x7F) => (Escape::None, false),
-            (Escape::None, _) => (Escape::None, true),
-        };
-        self.0 = next;
-        keep
-    }
 }
 
 #[cfg(test)]
@@ -333,6 +265,43 @@ mod tests {
         writer.push(b"is hunter2\x1b[1").await;
         writer.push(b"mhunter2!\n").await;
         assert_eq!(lines(&mut receiver), ["is ***!"]);
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_masked_whatever_that_is_not_seen_is_in_it() {
+        let hidden = [
+            "\u{80}",
+            "\u{1b}[1m",
+            "\u{ad}",
+            "\0",
+            "\u{200b}",
+            "\u{200d}",
+            "\u{fe0f}",
+            "\u{202e}",
+            "\u{e0041}",
+            "\u{2028}",
+        ];
+        let hidden = hidden.iter().map(|text| text.as_bytes()).chain([&b"\xef"[..], b"\xff", b"\xe2\x80", b"\xfd"]);
+        for between in hidden {
+            let (log, _, mut receiver) = log(10_000);
+            log.masker().add("hunter2horse", false);
+            for size in 1..30 {
+                let mut writer = log.lines(Stream::Stdout);
+                for piece in [b"is hunter2", between, b"horse!\n"].concat().chunks(size) {
+                    writer.push(piece).await;
+                }
+                writer.finish().await;
+                assert_eq!(lines(&mut receiver), ["is ***!"], "{between:?} in pieces of {size}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_has_what_is_not_seen_is_masked_without_it() {
+        let (log, _, mut receiver) = log(1000);
+        log.masker().add("hunter\u{1}\u{200b}2\u{1b}[1mhorse", false);
+        log.text(Stream::Stdout, "is hunter\u{1}\u{200b}2\u{1b}[1mhorse and hunter2horse").await;
+        assert_eq!(lines(&mut receiver), ["is *** and ***"]);
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! Keeps the values of secrets out of what people and guests read.
 //!
 //! A backstop, not a boundary: a program that was handed a secret can always write it in a way that is not known here.
-//! Which ways are known, `spelling` says; `needles` finds them, however the text is cut into pieces or lines; `stream`
-//! replaces them.
+//! Which ways are known, `spelling` says, and `unescape` those that can be mixed; `needles` finds them, however the text is
+//! cut into pieces or lines; `stream` replaces them.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,7 +12,9 @@ use zeroize::Zeroizing;
 mod needles;
 mod spelling;
 mod stream;
+mod unescape;
 
+use crate::strip::stripped;
 use needles::Needles;
 pub(crate) use stream::MaskStream;
 
@@ -120,8 +122,15 @@ impl Masker {
         place.get_or_insert(needles).clone()
     }
 
-    /// `text` with every secret replaced by `***`.
+    /// `text` with every secret replaced by `***`. When what a terminal would obey, or is not seen, stands between the
+    /// parts of a secret, the text loses that.
     pub(crate) fn text(&self, text: &str) -> String {
+        let shown = stripped(text);
+        let masked = self.shown_text(&shown);
+        if masked == shown { text.to_owned() } else { masked }
+    }
+
+    fn shown_text(&self, text: &str) -> String {
         let (mut stream, mut bytes) = (MaskStream::new(self.clone(), Reader::Person), Vec::new());
         stream.push(text.as_bytes(), &mut bytes);
         stream.finish(&mut bytes);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use stagewright_engine::{AttemptEnd, AttemptReport, Failure, Field, Finding, Gate, Observation, Problem, ReleaseNote};
 
 use crate::mask::Masker;
+use crate::strip::stripped;
 
 /// Of one text. What a stage came to is journalled, kept in memory and shown to people as a whole, unlike its log.
 const TEXT: usize = 64 * 1024;
@@ -22,6 +23,11 @@ pub(crate) fn masked_text(text: &str, masker: &Masker) -> String {
         text.push_str(" (cut here: too long)");
     }
     text
+}
+
+/// The same for what only people read, often a program's own words: as in a log, without what a terminal would obey.
+pub(crate) fn masked_words(text: &str, masker: &Masker) -> String {
+    masked_text(&stripped(text), masker)
 }
 
 /// `report` with every secret masked.
@@ -56,9 +62,9 @@ fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {
 
 fn masked_failure(failure: Failure, masker: &Masker) -> Failure {
     Failure {
-        message: masked_text(&failure.message, masker),
-        causes: failure.causes.iter().take(CAUSES).map(|cause| masked_text(cause, masker)).collect(),
-        help: failure.help.map(|help| masked_text(&help, masker)),
+        message: masked_words(&failure.message, masker),
+        causes: failure.causes.iter().take(CAUSES).map(|cause| masked_words(cause, masker)).collect(),
+        help: failure.help.map(|help| masked_words(&help, masker)),
         ..failure
     }
 }
@@ -82,9 +88,9 @@ pub(crate) fn masked_problem(problem: Problem, masker: &Masker) -> Problem {
     Problem {
         level: problem.level,
         code: masked_text(&problem.code, masker),
-        message: masked_text(&problem.message, masker),
+        message: masked_words(&problem.message, masker),
         path: problem.path.map(|path| masked_text(&path, masker)),
-        help: problem.help.map(|help| masked_text(&help, masker)),
+        help: problem.help.map(|help| masked_words(&help, masker)),
     }
 }
 

@@ -31,6 +31,11 @@ pub fn check(input: &[u8]) {
     for spelling in &spellings {
         check_text(secrets, &spellings, &[before, spelling, after].concat(), cuts);
     }
+    // What stands before an escape can be part of another one: here nothing does.
+    for spelling in secrets.iter().filter(|secret| is_escapable(secret)).flat_map(|secret| escaped(secret)) {
+        let text = [before, " ", &spelling, " ", after].concat();
+        check_text(secrets, &[spelling], &text, cuts);
+    }
 }
 
 fn check_text(secrets: &[&str], spellings: &[String], text: &str, cuts: &[u8]) {
@@ -84,6 +89,32 @@ fn pieces<'t>(mut text: &'t [u8], cuts: &[u8]) -> Vec<&'t [u8]> {
     pieces
 }
 
+/// Whether enough is left of a secret when its own backslashes and escapes are resolved.
+fn is_escapable(secret: &str) -> bool {
+    !secret.contains(['\\', '%', '&', '*'])
+        && secret.chars().filter(|letter| !letter.is_control()).count() >= SHORTEST_MASKED
+}
+
+/// With escapes for some or for all characters, made without the host's help.
+fn escaped(secret: &str) -> Vec<String> {
+    let json = serde_json::Value::from(secret).to_string();
+    let json = &json[1..json.len() - 1];
+    let unicode = |text: &str| text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+    let some = |text: &str, each: &dyn Fn(char) -> String| -> String {
+        let letters = text.chars().enumerate();
+        letters.map(|(at, letter)| if at % 2 == 1 { each(letter) } else { letter.to_string() }).collect()
+    };
+    vec![
+        unicode(secret),
+        json.replace('<', "\\u003C").replace('>', "\\u003e").replace('\'', "\\u0027").replace('=', "\\u003d"),
+        secret.chars().map(|letter| format!("&#{};", u32::from(letter))).collect(),
+        secret.chars().map(|letter| format!("&#x{:X};", u32::from(letter))).collect(),
+        secret.bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
+        some(secret, &|letter| unicode(&letter.to_string())),
+        some(secret, &|letter| letter.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect()),
+    ]
+}
+
 /// The ways of writing that everybody's tools have, made without the host's help.
 fn spellings(secret: &str) -> Vec<String> {
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -99,6 +130,9 @@ fn spellings(secret: &str) -> Vec<String> {
         secret.to_owned(),
         STANDARD.encode(secret).trim_end_matches('=').to_owned(),
         URL_SAFE_NO_PAD.encode(secret),
+        secret.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+        secret.bytes().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"),
+        secret.replace('\'', "''"),
         hex.to_uppercase(),
         hex,
         percent("-._~"),

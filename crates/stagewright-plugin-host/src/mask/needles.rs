@@ -1,6 +1,7 @@
 //! Finds all spellings of all secrets.
 //!
-//! Line breaks are no part of what is searched, so that a secret that a tool wrapped is in one piece. The search looks
+//! Line breaks are no part of what is searched, so that a secret that a tool wrapped is in one piece. It is searched as it
+//! is, and with its escapes resolved where there are some. The search looks
 //! at the end of a window as long as the shortest needle, and moves on by as much as the bytes there allow (Wu and
 //! Manber, 1994): most of a log is never looked at.
 
@@ -9,6 +10,7 @@ use std::ops::Range;
 
 use super::SHORTEST_MASKED;
 use super::spelling::spellings;
+use super::unescape::unescaped;
 
 /// Bytes at the end of the window that tell how far it moves.
 const BLOCK: usize = 3;
@@ -20,8 +22,29 @@ const HASH_BITS: u32 = 14;
 type Head = [u8; SHORTEST_MASKED];
 
 /// What is looked for.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Needles {
+    /// In the text as it is.
+    pub(super) plain: Set,
+    /// In the text with its escapes resolved.
+    pub(super) unescaped: Set,
+}
+
+impl Needles {
+    pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Needles {
+        let plain: BTreeSet<Vec<u8>> = secrets.flat_map(spellings).collect();
+        let unescaped = plain.iter().map(|needle| unescaped(needle)).filter(|needle| needle.len() >= SHORTEST_MASKED);
+        Needles { unescaped: Set::new(unescaped.collect()), plain: Set::new(plain) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.plain.needles.is_empty()
+    }
+}
+
+/// Texts that are looked for together.
+#[derive(Default)]
+pub(super) struct Set {
     /// Sorted: those that begin alike are neighbours.
     needles: Vec<Vec<u8>>,
     heads: HashMap<Head, Range<usize>>,
@@ -33,17 +56,17 @@ pub(super) struct Needles {
     longest: usize,
 }
 
-impl std::fmt::Debug for Needles {
+impl std::fmt::Debug for Set {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Needles(…)")
+        f.write_str("Set(…)")
     }
 }
 
-impl Needles {
-    pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Needles {
-        let needles = Vec::from_iter(secrets.flat_map(spellings).collect::<BTreeSet<_>>());
+impl Set {
+    fn new(needles: BTreeSet<Vec<u8>>) -> Set {
+        let needles = Vec::from_iter(needles);
         let lengths = || needles.iter().map(Vec::len);
-        let (Some(shortest), Some(longest)) = (lengths().min(), lengths().max()) else { return Needles::default() };
+        let (Some(shortest), Some(longest)) = (lengths().min(), lengths().max()) else { return Set::default() };
         let window = shortest.min(usize::from(u8::MAX));
         let mut heads: HashMap<Head, Range<usize>> = HashMap::new();
         let mut shifts = vec![u8::try_from(window - BLOCK + 1).unwrap_or(u8::MAX); 1 << HASH_BITS];
@@ -56,11 +79,7 @@ impl Needles {
                 *shift = (*shift).min(u8::try_from(window - BLOCK - at).unwrap_or(u8::MAX));
             }
         }
-        Needles { needles, heads, shifts, window, longest }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.needles.is_empty()
+        Set { needles, heads, shifts, window, longest }
     }
 
     /// All that is found in `text`: where it begins, and its bytes; by beginning.
@@ -77,7 +96,7 @@ impl Needles {
     fn places(&self, text: &[u8]) -> impl Iterator<Item = usize> {
         let (mut at, farthest) = (0, (self.window + 1).saturating_sub(BLOCK));
         std::iter::from_fn(move || {
-            while let Some(window) = text.get(at..at + self.window) {
+            while let Some(window) = text.get(at..at + self.window).filter(|_| !self.needles.is_empty()) {
                 match usize::from(self.shifts[hash(&window[self.window - BLOCK..])]) {
                     0 => {
                         at += 1;

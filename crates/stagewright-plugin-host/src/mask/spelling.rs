@@ -1,4 +1,5 @@
-//! The ways in which a secret is written: as it is, line by line, and in the encodings that logs are full of.
+//! The ways in which a secret is written: as it is, line by line, and in the encodings that logs are full of. Escapes
+//! that are used for some characters and not for others are not listed here: `unescape` resolves them.
 
 use std::collections::BTreeSet;
 
@@ -6,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::SHORTEST_MASKED;
+use crate::strip::{is_joiner, stripped};
 
 /// Shorter parts of a secret, a line or another case of it, are too often something else.
 const SHORTEST_PART: usize = 8;
@@ -19,8 +21,13 @@ pub(super) fn spellings(value: &str) -> BTreeSet<Vec<u8>> {
     }
     texts.extend(escaped(value));
     texts.extend(percent_encoded(value));
-    let hex = value.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
-    texts.extend([hex.to_uppercase(), hex]);
+    let shown = stripped(value);
+    if shown != value {
+        texts.push(shown.into_owned());
+    }
+    // Form fields whose only special characters are blanks; SQL, YAML and CSV.
+    texts.extend([value.replace(' ', "+"), value.replace('\'', "''"), value.replace('"', "\"\"")]);
+    texts.extend(hexadecimal(value));
     let percent = value.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     texts.extend([percent.to_uppercase(), percent]);
     texts.extend(base64(value));
@@ -30,14 +37,47 @@ pub(super) fn spellings(value: &str) -> BTreeSet<Vec<u8>> {
             texts.extend(base64(line));
         }
     }
-    let squeezed =
-        texts.into_iter().map(|text| text.into_bytes().into_iter().filter(|byte| !is_break(*byte)).collect());
+    let squeezed = texts.into_iter().map(|text| text.replace(is_passed_over, "").into_bytes());
     squeezed.filter(|needle: &Vec<u8>| needle.len() >= SHORTEST_MASKED).collect()
 }
 
-/// What a search passes over: tools wrap long values.
+/// What a search passes over: tools wrap long values; and what is not seen, or stands for bytes that are no text, parts
+/// nothing for a reader.
+fn is_passed_over(character: char) -> bool {
+    matches!(character, '\n' | '\r' | '\u{fffd}') || is_joiner(character)
+}
+
+/// How many bytes at the beginning of `text` are [passed over](is_passed_over); none when it is too short to tell.
+pub(super) fn passed_over(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'\n' | b'\r', ..] => Some(1),
+        [0xE2, 0x80, 0x8C | 0x8D, ..] | [0xEF, 0xB8, 0x8E | 0x8F, ..] | [0xEF, 0xBF, 0xBD, ..] => Some(3),
+        [0xE2 | 0xEF] | [0xE2, 0x80] | [0xEF, 0xB8 | 0xBF] => None,
+        _ => Some(0),
+    }
+}
+
+/// Ends a line, on which a mask is shown.
 pub(super) fn is_break(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
+}
+
+/// Digits alone, each byte apart from the next as people and tools do it, and in groups of two and four bytes as `xxd`
+/// and its kin: the first is shorter where the secret begins within a group. In both cases.
+fn hexadecimal(value: &str) -> Vec<String> {
+    const BETWEEN: [&str; 9] = ["", " ", ":", "-", ",", ", ", ",0x", ", 0x", " 0x"];
+    let bytes: Vec<String> = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let grouped = |size: usize, first: usize| {
+        let (first, rest) = bytes.split_at(first.min(bytes.len()));
+        let groups = [first].into_iter().chain(rest.chunks(size)).filter(|group| !group.is_empty());
+        groups.map(<[String]>::concat).collect::<Vec<_>>().join(" ")
+    };
+    let mut all: Vec<String> = BETWEEN.iter().map(|between| bytes.join(between)).collect();
+    all.extend((0..2).map(|first| grouped(2, first)));
+    all.extend((0..4).map(|first| grouped(4, first)));
+    let upper = all.iter().map(|text| text.to_uppercase().replace('X', "x")).collect::<Vec<_>>();
+    all.extend(upper);
+    all
 }
 
 /// The lines of a key or a document that say something: not its frame.

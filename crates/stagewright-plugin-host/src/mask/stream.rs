@@ -5,7 +5,8 @@ use std::sync::Arc;
 use memchr::{memchr2_iter, memrchr};
 
 use super::needles::Needles;
-use super::spelling::is_break;
+use super::spelling::{is_break, passed_over};
+use super::unescape::{Unescaped, has_escapes};
 use super::{Masker, Reader, WRAPPED};
 
 /// What stands where a secret stood, on each line that it stood on.
@@ -60,7 +61,7 @@ impl MaskStream {
         if !found.is_empty() {
             self.found = union(std::mem::take(&mut self.found), found);
         }
-        let pending = needles.pending(&self.searched.text);
+        let pending = self.searched.pending(&needles);
         let mut ready = self.searched.place(self.searched.text.len() - pending);
         // A line's end is shown as soon as it is there, unless a good deal of a secret is in it.
         if pending < WRAPPED
@@ -116,59 +117,125 @@ impl MaskStream {
     }
 }
 
-/// A text without its line breaks: what is searched.
+/// A text without what a search passes over, such as line breaks: what is searched.
 #[derive(Debug, Default)]
 struct Squeezed {
     text: Vec<u8>,
     /// How much of it is not of the text at hand, but from before.
     before: usize,
-    /// For each break, how many bytes of `text` are before it.
+    /// For each byte that is passed over, how many bytes of `text` are before it.
+    gaps: Vec<usize>,
+    /// The same for those that end a line.
     breaks: Vec<usize>,
+    /// The text with its escapes resolved; empty when it has none.
+    unescaped: Unescaped,
+    has_escapes: bool,
 }
 
 impl Squeezed {
     fn fill(&mut self, before: &[u8], text: &[u8]) {
         self.text.clear();
+        self.gaps.clear();
         self.breaks.clear();
         self.text.extend_from_slice(before);
         self.before = before.len();
+        match text.is_ascii() {
+            true => self.squeeze_ascii(text),
+            false => self.squeeze(text),
+        }
+        self.has_escapes = has_escapes(&self.text);
+        if self.has_escapes {
+            self.unescaped.fill(&self.text);
+        }
+    }
+
+    fn squeeze_ascii(&mut self, text: &[u8]) {
         let mut from = 0;
         for at in memchr2_iter(b'\n', b'\r', text) {
             self.text.extend_from_slice(&text[from..at]);
+            self.gaps.push(self.text.len());
             self.breaks.push(self.text.len());
             from = at + 1;
         }
         self.text.extend_from_slice(&text[from..]);
     }
 
+    fn squeeze(&mut self, text: &[u8]) {
+        let mut at = 0;
+        while at < text.len() {
+            let Some(length) = passed_over(&text[at..]) else {
+                // It is told when more has come; until then it is held.
+                return;
+            };
+            match length {
+                0 => self.text.push(text[at]),
+                1 => self.breaks.push(self.text.len()),
+                _ => {}
+            }
+            self.gaps.extend(std::iter::repeat_n(self.text.len(), length));
+            at += length.max(1);
+        }
+    }
+
     /// Ranges of the text at hand, in order and apart from each other.
     fn find(&self, needles: &Needles) -> Vec<(usize, usize)> {
         let mut found = Vec::new();
-        for (start, length) in needles.find(&self.text) {
-            let last = start + length - 1;
-            let is_wrapped = start < self.before || self.breaks_until(start) != self.breaks_until(last);
-            if (length >= WRAPPED || !is_wrapped) && last >= self.before {
-                add(&mut found, (self.place(start), self.place(last) + 1));
+        for (start, length) in needles.plain.find(&self.text) {
+            self.take((start, start + length), length, &mut found);
+        }
+        if !self.has_escapes {
+            return found;
+        }
+        let mut resolved = Vec::new();
+        for (start, length) in needles.unescaped.find(&self.unescaped.text) {
+            if let Some(range) = self.unescaped.original(start, length) {
+                self.take(range, length, &mut resolved);
             }
         }
-        found
+        if resolved.is_empty() { found } else { union(found, resolved) }
+    }
+
+    /// Adds the range of `text` that holds a needle of `length` bytes, unless that is too short to be looked for there.
+    fn take(&self, (start, end): (usize, usize), length: usize, found: &mut Vec<(usize, usize)>) {
+        let last = end - 1;
+        let breaks_until = |at: usize| self.breaks.partition_point(|&before| before <= at);
+        let is_wrapped = start < self.before || breaks_until(start) != breaks_until(last);
+        if (length >= WRAPPED || !is_wrapped) && last >= self.before {
+            add(found, (self.place(start), self.place(last) + 1));
+        }
+    }
+
+    /// How many bytes at the end may be the beginning of something that is looked for.
+    fn pending(&self, needles: &Needles) -> usize {
+        let plain = needles.plain.pending(&self.text);
+        let unescaped = match self.has_escapes {
+            true => self.unescaped.pending(needles.unescaped.pending(&self.unescaped.text), self.text.len()),
+            // It is the same text.
+            false => needles.unescaped.pending(&self.text),
+        };
+        plain.max(unescaped)
     }
 
     /// Where in the text at hand the byte is that `text` has at `at`; its beginning for one from before.
     fn place(&self, at: usize) -> usize {
-        at.checked_sub(self.before).map_or(0, |within| within + self.breaks_until(at))
-    }
-
-    /// How many breaks are before the byte that `text` has at `at`.
-    fn breaks_until(&self, at: usize) -> usize {
-        self.breaks.partition_point(|&before| before <= at)
+        at.checked_sub(self.before).map_or(0, |within| within + self.gaps.partition_point(|&before| before <= at))
     }
 
     /// The last `count` bytes without those that `rest` ends with, too.
     fn between(&self, count: usize, rest: &[u8]) -> &[u8] {
-        let end = self.text.len() - rest.iter().filter(|byte| !is_break(**byte)).count();
+        let end = self.text.len() - squeezed_length(rest);
         &self.text[(self.text.len() - count).min(end)..end]
     }
+}
+
+/// How many bytes of `text` are not passed over.
+fn squeezed_length(text: &[u8]) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while let Some(length) = text.get(at..).filter(|rest| !rest.is_empty()).and_then(passed_over) {
+        count += usize::from(length == 0);
+        at += length.max(1);
+    }
+    count
 }
 
 /// Ranges come by their beginnings; what overlaps becomes one.

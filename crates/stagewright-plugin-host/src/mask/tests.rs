@@ -60,6 +60,72 @@ fn every_spelling_is_masked() {
 }
 
 #[test]
+fn escapes_are_masked_whichever_characters_they_are_used_for() {
+    let secret = "p4ss/w0rd&'x\"<$1 zq\\Yk";
+    for spelled in [
+        r#"p4ss/w0rd&\u0027x\"<$1 zq\\Yk"#,
+        r#"p4ss/w0rd\u0026\u0027x\u0022\u003C$1\u0020zq\u005CYk"#,
+        r#"p4ss\/w0rd\u0026'x\\\"\u003c$1 zq\\\\Yk"#,
+        r#"p4ss/w0rd&\'x"<$1 zq\\Yk"#,
+        r#"\x704ss/w0rd&\x27x\"<$1 zq\\Yk"#,
+        r#"p4ss/w0rd&\047x"<$1 zq\\Yk"#,
+        "p4ss/w0rd%26'x%22<$1%20zq%5cYk",
+        "p4ss/w0rd&amp;&#39;x&#x22;&lt;$1 zq\\Yk",
+        "p4ss/w0rd&'x\"\"<$1 zq\\Yk",
+        "p4ss/w0rd&''x\"<$1 zq\\Yk",
+        "p4ss/w0rd%26%27x%22%3C%241+zq%5CYk",
+    ] {
+        hidden(secret, spelled);
+    }
+    let all: String = secret.chars().map(|letter| format!("\\u{:04x}", u32::from(letter))).collect();
+    hidden(secret, &all);
+    hidden(secret, &secret.chars().map(|letter| format!("&#{};", u32::from(letter))).collect::<String>());
+}
+
+#[test]
+fn hexadecimal_is_masked_however_it_is_set_apart() {
+    let bytes: Vec<String> = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for between in [" ", ":", "-", ",", ", "] {
+        hidden(SECRET, &bytes.join(between));
+        hidden(SECRET, &bytes.join(between).to_uppercase());
+    }
+    assert_eq!(shown(&[SECRET], &format!("0x{}", bytes.join(", 0x"))), "0x***");
+    assert_eq!(shown(&[SECRET], &format!("\\x{}", bytes.join("\\x"))), "***");
+    for (before, size) in [(0, 2), (1, 2), (3, 4)] {
+        let (first, rest) = bytes.split_at(before);
+        let grouped = rest.chunks(size).map(<[String]>::concat).collect::<Vec<_>>().join(" ");
+        hidden(SECRET, format!("{} {grouped}", first.concat()).trim_start());
+    }
+}
+
+#[test]
+fn text_with_escapes_and_no_secret_is_unchanged() {
+    let text = r#"C:\new 100% \u0041 &amp; &#39; %41 \"#;
+    for size in 1..text.len() {
+        assert_eq!(mask(&[SECRET], text.as_bytes().chunks(size)), text.as_bytes(), "in pieces of {size}");
+    }
+}
+
+#[test]
+fn joiners_and_what_is_no_text_are_passed_over() {
+    for between in ["\u{200d}", "\u{200c}", "\u{fe0f}", "\u{fffd}"] {
+        let text = format!("<hunter2{between}horse>");
+        for size in 1..=text.len() {
+            assert_eq!(mask(&["hunter2horse"], text.as_bytes().chunks(size)), b"<***>", "in pieces of {size}");
+        }
+    }
+    assert_eq!(shown(&[SECRET], "👩\u{200d}💻 \u{fffd}"), "👩\u{200d}💻 \u{fffd}");
+}
+
+#[test]
+fn text_that_is_not_seen_is_lost_only_with_a_secret_in_it() {
+    let masker = Masker::default();
+    masker.add("hunter2horse", false);
+    assert_eq!(masker.text("a \u{1b}[1mhunter2\u{1b}[0mhorse\u{200b}"), "a ***");
+    assert_eq!(masker.text("a \u{1b}[1mhorse\u{200b}"), "a \u{1b}[1mhorse\u{200b}");
+}
+
+#[test]
 fn base64_is_masked_wherever_in_a_group_the_secret_begins() {
     for before in ["", "u", "us", "use", "user:"] {
         for after in ["", "\n", "!!", "???"] {

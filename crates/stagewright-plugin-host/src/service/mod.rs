@@ -30,6 +30,7 @@ use stagewright_process::supervisor::{self, Phase, ServiceSpec, SupervisorError}
 use crate::error::{CapabilityError, ErrorCode};
 use crate::plain_file;
 use crate::registry::{Access, Layout, MANIFEST_BYTES, Reference, Registry, blocking};
+use crate::strip::stripped;
 use image::RunConfig;
 use store::{DeployLock, ServiceFolder};
 use unpack::Unpacker;
@@ -233,7 +234,10 @@ impl ServiceManager {
     ) -> Result<String, CapabilityError> {
         let folder = ServiceFolder::new(self.root(rehearsal), environment, service)?;
         blocking(move || match folder.current()? {
-            Some(current) => log_tail(&folder.release(&current.release), lines),
+            // For a person, as the log of a stage.
+            Some(current) => {
+                log_tail(&folder.release(&current.release), lines).map(|text| stripped(&text).into_owned())
+            }
             None => Err(CapabilityError::new(ErrorCode::NotFound, "no release of this service is current")
                 .with_help("`stagewright service status` lists the services")),
         })

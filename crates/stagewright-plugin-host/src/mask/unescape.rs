@@ -1,0 +1,262 @@
+//! Text with its escapes resolved: those of JSON, of C, Rust, Python and shells, of URLs and of HTML, whichever
+//! characters they were used for. A secret is looked for in it beside the text as it is, since there are more ways to
+//! mix escaped and plain characters than could be listed.
+
+/// What begins an escape.
+const INTRODUCERS: (u8, u8, u8) = (b'\\', b'%', b'&');
+
+/// The longest that is still waited for when text ends within one: `&#x10ffff;`.
+const LONGEST_ENTITY: usize = 10;
+
+/// A text, and where in the original its bytes come from.
+#[derive(Debug, Default)]
+pub(super) struct Unescaped {
+    pub(super) text: Vec<u8>,
+    /// For each byte of `text`, where in the original that begins which stands for it, and where it ends.
+    places: Vec<(u32, u32)>,
+    /// Where in the original an escape begins whose end has not come yet; its length when there is none.
+    whole: usize,
+}
+
+/// Whether there is anything to resolve.
+pub(super) fn has_escapes(text: &[u8]) -> bool {
+    memchr::memchr3(INTRODUCERS.0, INTRODUCERS.1, INTRODUCERS.2, text).is_some()
+}
+
+/// `text` with its escapes resolved.
+pub(super) fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut unescaped = Unescaped::default();
+    unescaped.fill(text);
+    // No more will come: what looks like the beginning of an escape is none.
+    unescaped.text.extend_from_slice(&text[unescaped.whole..]);
+    unescaped.text
+}
+
+/// What stands at some place of a text.
+enum Unit {
+    /// So many bytes that stand for this character.
+    Character(usize, char),
+    /// So many bytes that stand for this byte.
+    Byte(usize, u8),
+    /// So many bytes that stand for nothing which is searched: a line break, a control character, a
+    /// backslash.
+    Nothing(usize),
+    /// The text ends before it can be told.
+    Unfinished,
+}
+
+impl Unescaped {
+    pub(super) fn fill(&mut self, original: &[u8]) {
+        self.text.clear();
+        self.places.clear();
+        self.whole = original.len();
+        let mut at = 0;
+        while at < original.len() {
+            let rest = &original[at..];
+            let length = match unit(rest) {
+                Unit::Character(length, character) => {
+                    for &byte in character.encode_utf8(&mut [0; 4]).as_bytes() {
+                        self.push(byte, at, length);
+                    }
+                    length
+                }
+                Unit::Byte(length, byte) => {
+                    self.push(byte, at, length);
+                    length
+                }
+                Unit::Nothing(length) => length,
+                Unit::Unfinished => {
+                    self.whole = at;
+                    return;
+                }
+            };
+            at += length;
+        }
+    }
+
+    fn push(&mut self, byte: u8, at: usize, length: usize) {
+        // A text is held up to a few secrets' length, and comes in pieces of less than a mebibyte.
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        self.text.push(byte);
+        self.places.push((place(at), place(at + length)));
+    }
+
+    /// The bytes of the original that `length` bytes of the text stand for, from `start` on; none where no escape is
+    /// among them, which a search of the original has seen.
+    pub(super) fn original(&self, start: usize, length: usize) -> Option<(usize, usize)> {
+        let (start, end) = (self.places[start].0 as usize, self.places[start + length - 1].1 as usize);
+        (end - start > length).then_some((start, end))
+    }
+
+    /// How many bytes at the end of an original of `length` bytes stand for the last `pending` bytes of the text, or
+    /// for an escape that isn't whole.
+    pub(super) fn pending(&self, pending: usize, length: usize) -> usize {
+        let first = self.places.len() - pending;
+        length - self.places.get(first).map_or(self.whole, |place| place.0 as usize)
+    }
+}
+
+fn unit(text: &[u8]) -> Unit {
+    match text[0] {
+        b'\\' => backslash(text),
+        b'%' => match hex(&text[1..], 2) {
+            Digits::Number(byte) => Unit::Byte(3, byte.to_le_bytes()[0]),
+            Digits::Unfinished => Unit::Unfinished,
+            Digits::No => Unit::Byte(1, b'%'),
+        },
+        b'&' => entity(text),
+        byte => Unit::Byte(1, byte),
+    }
+}
+
+/// A backslash, or several: whoever escapes what is escaped already doubles them.
+fn backslash(text: &[u8]) -> Unit {
+    let run = text.iter().take_while(|&&byte| byte == b'\\').count();
+    let Some(&letter) = text.get(run) else { return Unit::Unfinished };
+    let digits = &text[run + 1..];
+    let begin = run + 1;
+    match letter {
+        b'u' if digits.first() == Some(&b'{') => braced(&digits[1..], begin + 1),
+        b'u' => match hex(digits, 4) {
+            Digits::Number(high @ 0xD800..=0xDBFF) => surrogates(high, &digits[4..], begin + 4),
+            Digits::Number(number) => character(begin + 4, number),
+            Digits::Unfinished => Unit::Unfinished,
+            Digits::No => Unit::Byte(begin, letter),
+        },
+        b'U' => match hex(digits, 8) {
+            Digits::Number(number) => character(begin + 8, number),
+            Digits::Unfinished => Unit::Unfinished,
+            Digits::No => Unit::Byte(begin, letter),
+        },
+        b'x' => match hex(digits, 2) {
+            Digits::Number(number) => Unit::Byte(begin + 2, number.to_le_bytes()[0]),
+            Digits::Unfinished => Unit::Unfinished,
+            Digits::No => Unit::Byte(begin, letter),
+        },
+        b'0'..=b'3' => match digits {
+            [second @ b'0'..=b'7', third @ b'0'..=b'7', ..] => {
+                Unit::Byte(begin + 2, (letter - b'0') << 6 | (second - b'0') << 3 | (third - b'0'))
+            }
+            [] | [b'0'..=b'7'] => Unit::Unfinished,
+            _ => Unit::Byte(begin, letter),
+        },
+        b'n' | b'r' | b'b' | b'f' | b'v' | b'a' | b'e' | b'E' => Unit::Nothing(begin),
+        b't' => Unit::Byte(begin, b'\t'),
+        // It may begin an escape of its own.
+        b'%' | b'&' => Unit::Nothing(run),
+        letter => Unit::Byte(begin, letter),
+    }
+}
+
+/// `XXXX}` after `\u{`.
+fn braced(text: &[u8], begin: usize) -> Unit {
+    let count = text.iter().take(7).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    match (hex(text, count), text.get(count)) {
+        (Digits::Number(number), Some(b'}')) if count > 0 => character(begin + count + 1, number),
+        (_, None) if count < 7 => Unit::Unfinished,
+        _ => Unit::Byte(begin - 1, b'u'),
+    }
+}
+
+/// What follows `\u` and the first half of a character of UTF-16.
+fn surrogates(high: u32, text: &[u8], begin: usize) -> Unit {
+    let run = text.iter().take_while(|&&byte| byte == b'\\').count();
+    match text.get(run) {
+        None => Unit::Unfinished,
+        Some(b'u') if run > 0 => match hex(&text[run + 1..], 4) {
+            Digits::Number(low @ 0xDC00..=0xDFFF) => {
+                character(begin + run + 5, 0x1_0000 + ((high - 0xD800) << 10) + (low - 0xDC00))
+            }
+            Digits::Unfinished => Unit::Unfinished,
+            _ => Unit::Nothing(begin),
+        },
+        Some(_) => Unit::Nothing(begin),
+    }
+}
+
+/// `&#39;`, `&#x27;` and those with names that every encoder knows.
+fn entity(text: &[u8]) -> Unit {
+    const NAMED: [(&[u8], char); 6] =
+        [(b"amp", '&'), (b"lt", '<'), (b"gt", '>'), (b"quot", '"'), (b"apos", '\''), (b"nbsp", '\u{a0}')];
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'#';
+    let name = &text[1..][..text[1..].iter().take(LONGEST_ENTITY).take_while(|byte| is_part(byte)).count()];
+    let end = name.len() + 2;
+    let decimal = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok());
+    match (text.get(name.len() + 1), name) {
+        (None, _) if name.len() < LONGEST_ENTITY => Unit::Unfinished,
+        (Some(b';'), [b'#', b'x' | b'X', digits @ ..]) => match hex(digits, digits.len()) {
+            Digits::Number(number) if !digits.is_empty() => character(end, number),
+            _ => Unit::Byte(1, b'&'),
+        },
+        (Some(b';'), [b'#', digits @ ..]) => {
+            decimal(digits).map_or(Unit::Byte(1, b'&'), |number| character(end, number))
+        }
+        (Some(b';'), name) => {
+            let known = NAMED.iter().find(|(known, _)| *known == name);
+            known.map_or(Unit::Byte(1, b'&'), |(_, named)| Unit::Character(end, *named))
+        }
+        _ => Unit::Byte(1, b'&'),
+    }
+}
+
+fn character(length: usize, number: u32) -> Unit {
+    match char::from_u32(number) {
+        Some(character) if character.is_control() && character != '\t' => Unit::Nothing(length),
+        Some(character) => Unit::Character(length, character),
+        None => Unit::Nothing(length),
+    }
+}
+
+enum Digits {
+    Number(u32),
+    /// Those that are there are digits, and there are too few.
+    Unfinished,
+    No,
+}
+
+/// The first `count` hexadecimal digits.
+fn hex(text: &[u8], count: usize) -> Digits {
+    let digits = &text[..count.min(text.len())];
+    let number = digits.iter().try_fold(0_u32, |number, &digit| {
+        let digit = char::from(digit).to_digit(16)?;
+        Some(number << 4 | digit)
+    });
+    match number {
+        Some(number) if digits.len() == count => Digits::Number(number),
+        Some(_) => Digits::Unfinished,
+        None => Digits::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn is(escaped: &str, plain: &str) {
+        assert_eq!(String::from_utf8_lossy(&unescaped(escaped.as_bytes())), plain, "{escaped}");
+    }
+
+    #[test]
+    fn escapes_are_resolved() {
+        is(
+            r#"it\u0027s \"a\" \\\"b\\\" \/ \x26 \303\251 \u00e9 \ud83d\ude00 \u{1F600} \U0001f600"#,
+            "it's \"a\" \"b\" / & é é 😀 😀 😀",
+        );
+        is("%41%c3%A9+%2B %zz 100%", "Aé++ %zz 100%");
+        is("&amp;&lt;&#39;&#x27;&#X3C;&quot; &no; & &#; &#x;", "&<''<\" &no; & &#; &#x;");
+        is(r"C:\new\tab \u12 \ud83d \q\", "C:ew\tab u12  q\\");
+    }
+
+    #[test]
+    fn what_is_unfinished_waits() {
+        for (text, whole) in
+            [(r"ab\u00", 2), (r"ab\", 2), ("ab%4", 2), ("ab&#3", 2), (r"ab\ud83d", 2), (r"ab\u{1", 2), ("ab&q", 2)]
+        {
+            let mut unescaped = Unescaped::default();
+            unescaped.fill(text.as_bytes());
+            assert_eq!((unescaped.whole, unescaped.text.as_slice()), (whole, &b"ab"[..]), "{text}");
+            assert_eq!(unescaped.pending(1, text.len()), text.len() - 1, "from its last whole byte on");
+        }
+    }
+}

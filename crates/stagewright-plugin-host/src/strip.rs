@@ -1,0 +1,156 @@
+//! Takes out of text what a terminal would obey, and what is not seen.
+
+use std::borrow::Cow;
+
+use stagewright_model::is_invisible;
+
+/// Bytes that are looked through at a time.
+const PLAIN: usize = 256;
+
+/// Takes out terminal control and invisible characters, of text that comes in pieces. What comes out is UTF-8: bytes
+/// that aren't become U+FFFD.
+///
+/// The shapes are those of ECMA-48: `ESC [ … final` (CSI), `ESC ] … BEL|ST` and its kin (strings), `ESC x`, and the same
+/// begun by one character of U+0080 to U+009F. Tab and line feed stay, as does what [`is_joiner`] lets through.
+#[derive(Debug, Default)]
+pub(crate) struct Stripper {
+    escape: Escape,
+    /// The beginning of a character whose other bytes have not come yet.
+    partial: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Escape {
+    #[default]
+    None,
+    Began,
+    /// Between `ESC (` or the like and its final byte.
+    Intermediate,
+    ControlSequence,
+    String,
+    /// An ESC within a string: the string ends if a backslash follows.
+    StringEnd,
+}
+
+/// Whether an invisible character is part of how others are written, as in many emoji, in Persian and in Hindi: it stays
+/// in the text, and a search passes it over.
+pub(crate) fn is_joiner(character: char) -> bool {
+    matches!(character, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
+}
+
+/// `text` without terminal control and invisible characters.
+pub(crate) fn stripped(text: &str) -> Cow<'_, str> {
+    let mut stripper = Stripper::default();
+    match stripper.strip(text.as_bytes()) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        // Whole characters of text come out.
+        Cow::Owned(kept) => Cow::Owned(String::from_utf8_lossy(&kept).into_owned()),
+    }
+}
+
+impl Stripper {
+    pub(crate) fn strip<'a>(&mut self, data: &'a [u8]) -> Cow<'a, [u8]> {
+        // Without branches, so that many bytes are looked at together: most output is plain.
+        let is_special = |byte: u8| (byte < b' ') & (byte != b'\t') & (byte != b'\n') | (byte >= 0x7F);
+        let is_plain = |part: &[u8]| !part.iter().fold(false, |found, &byte| found | is_special(byte));
+        if self.is_at_rest() && data.chunks(PLAIN).all(is_plain) {
+            return Cow::Borrowed(data);
+        }
+        let mut kept = Vec::with_capacity(data.len());
+        for part in data.chunks(PLAIN) {
+            match self.is_at_rest() && is_plain(part) {
+                true => kept.extend_from_slice(part),
+                false => self.strip_part(part, &mut kept),
+            }
+        }
+        Cow::Owned(kept)
+    }
+
+    /// What is left of a character that was never whole.
+    pub(crate) fn finish(&mut self) -> &'static [u8] {
+        if std::mem::take(&mut self.partial).is_empty() { &[] } else { "\u{fffd}".as_bytes() }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.escape == Escape::None && self.partial.is_empty()
+    }
+
+    fn strip_part(&mut self, part: &[u8], kept: &mut Vec<u8>) {
+        let whole = match self.partial.is_empty() {
+            true => Cow::Borrowed(part),
+            false => Cow::Owned([std::mem::take(&mut self.partial).as_slice(), part].concat()),
+        };
+        let mut rest: &[u8] = &whole;
+        while let Err(error) = std::str::from_utf8(rest) {
+            let (valid, others) = rest.split_at(error.valid_up_to());
+            self.keep(&String::from_utf8_lossy(valid), kept);
+            let Some(invalid) = error.error_len() else {
+                self.partial = others.to_vec();
+                return;
+            };
+            self.keep("\u{fffd}", kept);
+            rest = &others[invalid..];
+        }
+        self.keep(&String::from_utf8_lossy(rest), kept);
+    }
+
+    fn keep(&mut self, text: &str, kept: &mut Vec<u8>) {
+        for character in text.chars() {
+            if self.keeps(character) {
+                kept.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+    }
+
+    fn keeps(&mut self, character: char) -> bool {
+        let (next, keep) = match (self.escape, character) {
+            (Escape::StringEnd, '\\') | (Escape::String | Escape::StringEnd, '\u{9c}') => (Escape::None, false),
+            // No sequence spans lines, whatever a program forgot to end.
+            (_, '\n') => (Escape::None, true),
+            (Escape::String | Escape::StringEnd, '\u{1b}') => (Escape::StringEnd, false),
+            (Escape::String, '\u{7}') => (Escape::None, false),
+            (Escape::String | Escape::StringEnd, _) => (Escape::String, false),
+            (_, '\u{1b}') => (Escape::Began, false),
+            (_, '\u{9b}') => (Escape::ControlSequence, false),
+            (_, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => (Escape::String, false),
+            (Escape::Began, '[') => (Escape::ControlSequence, false),
+            (Escape::Began, ']' | 'P' | 'X' | '^' | '_') => (Escape::String, false),
+            (Escape::Began | Escape::Intermediate, ' '..='/') => (Escape::Intermediate, false),
+            (Escape::Began | Escape::Intermediate, _) => (Escape::None, false),
+            (Escape::ControlSequence, '@'..='~') => (Escape::None, false),
+            // Only of these bytes is a sequence made; a character beyond is the text's, and not swallowed with it.
+            (Escape::ControlSequence, '\0'..='?' | '\u{7f}') => (Escape::ControlSequence, false),
+            (_, '\t') => (Escape::None, true),
+            (_, character) => (Escape::None, !is_invisible(character) || is_joiner(character)),
+        };
+        self.escape = next;
+        keep
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_not_seen_stays() {
+        assert_eq!(stripped("a\u{200b}b\u{ad}c\u{0}d\u{202e}e\u{e0041}f\u{2028}g\u{85}h\tp\n"), "abcdefgh\tp\n");
+        assert_eq!(stripped("\u{9b}31mred\u{9b}0m \u{9d}0;title\u{9c}x \u{1b}(Bé"), "red x é");
+        assert_eq!(stripped("👩\u{200d}💻 ✔\u{fe0f} می\u{200c}خواهم"), "👩\u{200d}💻 ✔\u{fe0f} می\u{200c}خواهم");
+    }
+
+    #[test]
+    fn pieces_make_no_difference() {
+        let text = "é\u{1b}[1mb\u{1b}]0;x\u{7}漢\u{200b}\u{9b}2Jz\u{fffd}".as_bytes();
+        let text = [text, b"\xff\xe2\x80", b"k\xe2"].concat();
+        let mut whole = Stripper::default();
+        let expected = [&whole.strip(&text)[..], whole.finish()].concat();
+        assert_eq!(String::from_utf8_lossy(&expected), "éb漢z\u{fffd}\u{fffd}\u{fffd}k\u{fffd}");
+        for size in 1..text.len() {
+            let mut stripper = Stripper::default();
+            let mut kept: Vec<u8> = text.chunks(size).flat_map(|piece| stripper.strip(piece).into_owned()).collect();
+            kept.extend_from_slice(stripper.finish());
+            assert_eq!(kept, expected, "in pieces of {size}");
+        }
+    }
+}
