@@ -28,7 +28,7 @@ write = ["out", "count"]
 [stages.use]
 uses = "command"
 needs = ["make"]
-with = { run = "cat out/made; echo exit ${{ stages.make.outputs['exit-code'] }}" }
+with = { run = "cat out/made; echo exit ${{ int(stages.make.outputs['exit-code']) }}" }
 [stages.use.permissions]
 process = ["sh", "cat"]
 read = ["out"]

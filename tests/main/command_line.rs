@@ -11,7 +11,8 @@ type = "string"
 default = "world"
 [stages.hello]
 uses = "command"
-with = { run = "echo hello ${{ inputs.name }}" }
+with = { run = 'echo "hello $NAME"' }
+env = { NAME = "${{ inputs.name }}" }
 [stages.hello.permissions]
 process = ["sh"]
 [stages.fails]

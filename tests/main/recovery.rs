@@ -169,7 +169,8 @@ group = "shop"
 POLICY
 [stages.work]
 uses = "command"
-with = { run = "echo ${{ inputs.name }} >> starts; while ! test -f go-${{ inputs.name }}; do sleep 0.05; done" }
+env = { NAME = "${{ inputs.name }}" }
+with = { run = 'echo "$NAME" >> starts; while ! test -f "go-$NAME"; do sleep 0.05; done' }
 [stages.work.permissions]
 process = ["sh"]
 write = ["."]

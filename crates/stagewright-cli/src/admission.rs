@@ -1,17 +1,20 @@
 //! What has to hold before anything of a pipeline starts: no more than the policy allows, and, where it is asked for, no
 //! more than the lock says.
 
-use stagewright_model::{Change, OperatorPolicy, Plan};
-use stagewright_plugin_host::DEFAULT_BOUNDS;
+use std::sync::Arc;
+
+use stagewright_model::{Change, Diagnostic, OperatorPolicy, Plan};
+use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 use stagewright_report::text;
 
 use crate::args::Global;
 use crate::console;
 use crate::error::CommandError;
+use crate::exit::Exit;
 use crate::host::Host;
 use crate::lock_file::{self, Compared};
-use crate::policy;
 use crate::repository::{PipelineFile, Repository};
+use crate::{diagnostics, policy};
 
 /// Refuses a run, or makes its plan what it is under the policy, which it gives back.
 pub(crate) fn admit(
@@ -24,6 +27,7 @@ pub(crate) fn admit(
 ) -> Result<Option<OperatorPolicy>, CommandError> {
     let policy = policy::read(global, repository)?;
     let plugins = host.describe_all(plan)?;
+    refuse_open_code(global, file, plan, &plugins)?;
     if let Some(policy) = &policy {
         let digests: Vec<String> = plugins.iter().map(|plugin| plugin.digest.clone()).collect();
         let checked = policy.check(plan, &file.name, &file.text, &digests);
@@ -44,6 +48,34 @@ pub(crate) fn admit(
         policy.impose(plan, &DEFAULT_BOUNDS);
     }
     Ok(policy)
+}
+
+/// Expressions in what stages execute, whose text may come from anybody. `plugins`: by plan index.
+pub(crate) fn open_code(file: &PipelineFile, plan: &Plan, plugins: &[Arc<Description>]) -> Vec<Diagnostic> {
+    let schemas = plugins.iter().map(|plugin| &plugin.manifest.config);
+    plan.check_code(&file.name, &file.text, schemas).err().into_iter().flatten().collect()
+}
+
+/// Refuses a pipeline that has any.
+pub(crate) fn refuse_open_code(
+    global: &Global,
+    file: &PipelineFile,
+    plan: &Plan,
+    plugins: &[Arc<Description>],
+) -> Result<(), CommandError> {
+    let found = open_code(file, plan, plugins);
+    diagnostics::show(global, &found);
+    match found.len() {
+        0 => Ok(()),
+        1 => Err(CommandError::new(
+            Exit::InvalidPipeline,
+            format!("{} has an expression inside code; nothing was run", file.name),
+        )),
+        count => Err(CommandError::new(
+            Exit::InvalidPipeline,
+            format!("{} has {count} expressions inside code; nothing was run", file.name),
+        )),
+    }
 }
 
 fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result<(), CommandError> {

@@ -7,6 +7,7 @@
 //! Architecture invariant: this crate does no I/O, reads no clock, no environment and no randomness, and knows
 //! nothing of how a stage is run. Time zones come from the database that is compiled in, never from the machine's.
 
+mod code;
 mod diagnostic;
 mod expression;
 mod freeze;

@@ -23,10 +23,13 @@ const CAPTURE_LIMIT: usize = 1 << 20;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The program and its arguments.
+    #[schemars(extend("x-stagewright-code" = "argv"))]
     pub argv: Option<Vec<String>>,
     /// A script for the shell.
+    #[schemars(extend("x-stagewright-code" = "text"))]
     pub run: Option<String>,
     /// What `run` is handed to, as the last argument; `["sh", "-eu", "-c"]` unless set.
+    #[schemars(extend("x-stagewright-code" = "argv"))]
     pub shell: Option<Vec<String>>,
     /// Where to start it, relative to the workspace.
     pub cwd: Option<String>,
@@ -37,6 +40,7 @@ pub struct Config {
     #[serde(default)]
     pub secret_env: BTreeMap<String, String>,
     /// What it reads from standard input.
+    #[schemars(extend("x-stagewright-code" = "stdin"))]
     pub stdin: Option<String>,
     /// The output that takes what it prints to standard output, without the last line end.
     pub capture: Option<String>,

@@ -12,6 +12,7 @@ use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 use stagewright_process::sandbox::{Need, Provision};
 use stagewright_report::{Printer, list, text};
 
+use crate::admission::refuse_open_code;
 use crate::args::{Global, PlanArgs};
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -44,6 +45,7 @@ pub(crate) fn plan(
     let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
     let host = Host::open(repository, &plan, 1)?;
     let described = host.describe_all(&plan)?;
+    refuse_open_code(global, &file, &plan, &described)?;
     let compared = lock_file::compare(lock_file::read(global, repository)?.as_ref(), &plan, &described);
     let policy = policy::read(global, repository)?;
     let digests: Vec<String> = described.iter().map(|plugin| plugin.digest.clone()).collect();

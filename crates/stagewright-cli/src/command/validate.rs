@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::{Host, Misconfigured};
 use crate::repository::{PipelineFile, Repository};
-use crate::{console, diagnostics, load, policy};
+use crate::{admission, console, diagnostics, load, policy};
 
 pub(crate) fn validate(
     global: &Global,
@@ -57,9 +57,14 @@ fn check(
     }
     let Some(plan) = plan else {
         let mistakes = remarks.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
-        return Ok((false, format!("{mistakes} {}", if mistakes == 1 { "mistake" } else { "mistakes" })));
+        return Ok((false, count(mistakes, "mistake")));
     };
     let host = Host::inquiring(repository, &plan)?;
+    let open = admission::open_code(file, &plan, &host.describe_all(&plan)?);
+    match json {
+        true => found.extend(open.iter().map(diagnostics::as_json)),
+        false => diagnostics::show(global, &open),
+    }
     let beyond = beyond(global, repository, file, &plan, &host)?;
     match json {
         true => found.extend(beyond.iter().map(diagnostics::as_json)),
@@ -69,6 +74,9 @@ fn check(
         return Ok((false, "asks for more than the policy allows".to_owned()));
     }
     let wrong = host.misconfigured(&plan)?;
+    if wrong.is_empty() && !open.is_empty() {
+        return Ok((false, format!("{} inside code", count(open.len(), "expression"))));
+    }
     if wrong.is_empty() {
         return Ok((true, format!("valid, {} stages", plan.stages.len())));
     }
@@ -79,6 +87,10 @@ fn check(
         }
     }
     Ok((false, format!("{} of its stages are not configured as their plugins want", wrong.len())))
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// What the pipeline has beyond the operator's policy.

@@ -11,6 +11,7 @@
 //! `stages.deploy-staging.outputs.url` is what it looks like, and `inputs.replicas - 1` subtracts.
 
 mod budget;
+mod flow;
 mod parse;
 mod scan;
 mod template;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+pub(crate) use flow::Source;
 pub(crate) use parse::Reference;
 pub(crate) use template::MARKER;
 pub use template::{Template, render_json};
@@ -90,6 +92,11 @@ impl Expression {
     /// Every use of a top-level variable, with its place.
     pub(crate) fn references(&self) -> &[Reference] {
         &self.parsed.references
+    }
+
+    /// What may become text of its value.
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.parsed.sources
     }
 
     /// Whether it calls `success()`, `failure()`, `always()` or `cancelled()`; if not, a condition also asks that

@@ -9,16 +9,17 @@ use cel::common::value::{CowVal, Val};
 use cel::{Context, Env, ExecutionError, IdedExpr, ParseErrors, Value};
 use serde_json::Value as Json;
 
+use super::flow::{self, Source};
 use super::{NeedsStatus, Scope, budget, scan, value};
 use crate::nearest::nearest;
 
 /// Names that CEL resolves to types.
-const TYPES: [&str; 11] =
+pub(super) const TYPES: [&str; 11] =
     ["bool", "bytes", "double", "int", "list", "map", "null_type", "optional_type", "string", "type", "uint"];
 
 /// Functions that answer from the needs of the stage.
-type Status = fn(NeedsStatus) -> bool;
-const STATUS_FUNCTIONS: [(&str, Status); 4] = [
+pub(super) type Status = fn(NeedsStatus) -> bool;
+pub(super) const STATUS_FUNCTIONS: [(&str, Status); 4] = [
     ("always", |_| true),
     ("cancelled", |needs| needs.cancelled),
     ("failure", |needs| needs.failed && !needs.cancelled),
@@ -66,7 +67,7 @@ const FUNCTIONS: [&str; 35] = [
 ];
 
 /// Names that CEL resolves to a namespace of functions, as in `optional.of(x)`.
-const NAMESPACES: [&str; 2] = ["optional", "strings"];
+pub(super) const NAMESPACES: [&str; 2] = ["optional", "strings"];
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
@@ -98,6 +99,8 @@ pub(super) struct Parsed {
     pub(super) references: Vec<Reference>,
     pub(super) roots: BTreeSet<String>,
     pub(super) stages: BTreeSet<String>,
+    /// What may become text of its value.
+    pub(super) sources: Vec<Source>,
     pub(super) calls_status: bool,
 }
 
@@ -118,8 +121,9 @@ pub(super) fn parse(source: &str) -> Result<Parsed, (String, usize)> {
     let roots = references.iter().map(|reference| reference.root.clone()).collect();
     let stages = references.iter().filter(|reference| reference.root == "stages");
     let stages = stages.filter_map(|reference| reference.member.clone()).collect();
+    let sources = flow::sources(&tree);
     budget::bound(&mut tree);
-    Ok(Parsed { source: source.to_owned(), tree, references, roots, stages, calls_status })
+    Ok(Parsed { source: source.to_owned(), tree, references, roots, stages, sources, calls_status })
 }
 
 const UNKNOWN_TOKEN: &str = "token recognition error at: '";

@@ -30,6 +30,7 @@ use toml::de::DeTable;
 use self::fields::Fields;
 use self::matrix::Matrix;
 use self::order::Order;
+pub(crate) use self::place::locate;
 pub(crate) use self::policy::Places;
 use self::references::Known;
 use self::stage::Shared;

@@ -3,7 +3,7 @@
 use crate::plan::SourceSpan;
 
 /// Where in `file` the byte at `offset` of a string's value stands. `string` spans the literal, quotes included.
-pub(super) fn locate(file: &str, string: SourceSpan, offset: usize) -> usize {
+pub(crate) fn locate(file: &str, string: SourceSpan, offset: usize) -> usize {
     let raw = file.get(string.start..string.end).unwrap_or_default();
     let fence = if raw.starts_with("\"\"\"") || raw.starts_with("'''") { 3 } else { 1 };
     let mut at = fence;

@@ -7,6 +7,7 @@ use super::document;
 use super::fields::{Fields, text};
 use super::lock::sandbox;
 use super::stage::bounds;
+use crate::code::{Path, Step};
 use crate::diagnostic::{Diagnostics, Report};
 use crate::grants::Permission;
 use crate::plan::{SourceSpan, Stage, StageKind};
@@ -90,6 +91,18 @@ impl<'t> Places<'t> {
     pub(crate) fn of_limit(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
         let limit = self.stage(stage).table("limits").get(key).map(|value| value.span().into());
         limit.or_else(|| self.of_key(stage, key))
+    }
+
+    /// A value in the `with` table.
+    pub(crate) fn of_with(&self, stage: &Stage, path: &Path) -> Option<SourceSpan> {
+        let mut value = self.stage(stage).get("with")?;
+        for step in &path.0 {
+            value = match step {
+                Step::Key(key) => Fields::of(value).get(key)?,
+                Step::Index(index) => value.get_ref().as_array()?.get(*index)?,
+            };
+        }
+        Some(value.span().into())
     }
 
     /// Where a secret comes from.

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod code;
 mod diagnostics;
 mod expressions;
 mod fuzz;

@@ -1,5 +1,7 @@
 //! The JSON Schema for editors.
 
+#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
+
 use serde_json::Value as Json;
 use stagewright_model::json_schema;
 

@@ -1,0 +1,220 @@
+//! Expressions inside code.
+//!
+//! A script that holds `${{ git.branch }}` is executed with whatever the branch is called: no quoting of the script keeps
+//! `x$(rm -rf .)` apart from its own text in every shell, in here-documents and where words are split. So text that isn't
+//! the pipeline file's own is refused in code. Numbers, booleans, declared choices, the values of a matrix and literals stay
+//! allowed, since nobody who starts or triggers a run can give them another content.
+//!
+//! What is code is said by plugins of their own keys ([`places`]), and known of argument lists that name an interpreter
+//! ([`interpreter`]).
+
+mod interpreter;
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value as Json;
+
+use self::interpreter::Argument;
+use self::places::Role;
+pub(crate) use self::places::{Path, Step};
+use crate::diagnostic::{Diagnostics, Problem, Report};
+use crate::expression::{Expression, Source, Template};
+use crate::plan::{InputKind, Plan, SourceSpan, Stage};
+use crate::read::Places;
+
+impl Plan {
+    /// Refuses text from outside in what stages execute. `text` is that of the pipeline file; `schemas` are those of the
+    /// plugins' `with` tables, by plan index: null where a plugin gives none.
+    ///
+    /// # Errors
+    /// All such places.
+    pub fn check_code<'a>(
+        &self,
+        file_name: &str,
+        text: &str,
+        schemas: impl IntoIterator<Item = &'a Json>,
+    ) -> Result<(), Diagnostics> {
+        let mut report = Report::new(file_name, text);
+        // Most files have nothing to be placed.
+        let mut places = None;
+        let mut seen = BTreeSet::new();
+        for (stage, schema) in self.stages.iter().zip(schemas) {
+            // The cells of a matrix are configured alike.
+            if !seen.insert((stage.kind as u8, &stage.name)) {
+                continue;
+            }
+            for found in (Checked { plan: self, stage }).code(schema) {
+                let places = places.get_or_insert_with(|| Places::of(text));
+                report.error(|| found.problem(stage, text, places));
+            }
+        }
+        report.finish(Some(())).map(|_| ())
+    }
+}
+
+/// An expression in code.
+struct Found<'a> {
+    path: Path,
+    expression: Expression,
+    /// Where in the string's value it starts.
+    offset: usize,
+    source: Source,
+    stage: &'a Stage,
+}
+
+struct Checked<'a> {
+    plan: &'a Plan,
+    stage: &'a Stage,
+}
+
+impl<'a> Checked<'a> {
+    /// In the order of their places.
+    fn code(&self, schema: &Json) -> Vec<Found<'a>> {
+        let marked = places::marked(schema, &self.stage.with);
+        let mut texts: BTreeSet<Path> = BTreeSet::new();
+        let mut reading: BTreeSet<Path> = BTreeSet::new();
+        lists(&self.stage.with, &Path::default(), &mut |path, items| {
+            let code = self.code_of_list(items);
+            texts.extend(code.arguments.into_iter().map(|position| path.index(position)));
+            reading.extend(code.stdin.then(|| path.parent()));
+        });
+        for (path, role) in marked {
+            let is_list = at(&self.stage.with, &path).is_some_and(Json::is_array);
+            let is_code = match role {
+                Role::Text => true,
+                // Of a list that is an expression as a whole nothing is known.
+                Role::Argv => !is_list,
+                Role::Stdin => reading.contains(&path.parent()),
+            };
+            if is_code {
+                texts.insert(path);
+            }
+        }
+        let mut found = BTreeMap::new();
+        for path in texts {
+            let value = at(&self.stage.with, &path).unwrap_or(&Json::Null);
+            strings(value, &path, &mut |path, text| {
+                found.entry(path.clone()).or_insert_with(|| self.expressions(path, text));
+            });
+        }
+        found.into_values().flatten().collect()
+    }
+
+    fn code_of_list(&self, items: &[Json]) -> interpreter::Code {
+        let texts: Vec<&str> = items.iter().map(|item| item.as_str().unwrap_or_default()).collect();
+        let arguments = texts.iter().map(|text| match self.expressions(&Path::default(), text).first() {
+            None => Argument { known: text, is_open: false },
+            Some(first) => {
+                let marker = text[..first.offset].rfind(crate::expression::MARKER).unwrap_or(0);
+                Argument { known: &text[..marker], is_open: true }
+            }
+        });
+        interpreter::code(&arguments.collect::<Vec<_>>())
+    }
+
+    /// The expressions of a string whose text may come from outside.
+    fn expressions(&self, path: &Path, text: &str) -> Vec<Found<'a>> {
+        // What can't be parsed was reported with the file.
+        let Ok(template) = Template::parse(text) else { return Vec::new() };
+        let open = template.located_expressions().filter_map(|(expression, offset)| {
+            let source = expression.sources().iter().find(|source| !self.is_of_the_file(source))?;
+            let (expression, source) = (expression.clone(), source.clone());
+            Some(Found { path: path.clone(), expression, offset, source, stage: self.stage })
+        });
+        open.collect()
+    }
+
+    /// Whether a value can't be other text than the pipeline file says.
+    fn is_of_the_file(&self, source: &Source) -> bool {
+        let path: Vec<&str> = source.path.iter().map(String::as_str).collect();
+        match (source.root.as_str(), path.as_slice()) {
+            // A matrix has literals alone, and a pipeline's name is one.
+            ("matrix" | "pipeline", _) => true,
+            // An id that the engine makes of digits and letters, a flag, and one of the results there are.
+            ("run", _) => true,
+            ("git", ["dirty"]) => true,
+            ("inputs", [name]) => self.plan.inputs.get(*name).is_some_and(|input| match &input.kind {
+                InputKind::Number | InputKind::Boolean | InputKind::Choice(_) => true,
+                InputKind::String => false,
+            }),
+            ("stages", [_, "result" | "outcome" | "attempts"]) => true,
+            ("env", [name]) => self.stage.env.get(*name).is_some_and(|value| {
+                let mut sources = value.expressions().flat_map(Expression::sources);
+                sources.all(|source| source.root != "env" && self.is_of_the_file(source))
+            }),
+            _ => false,
+        }
+    }
+}
+
+impl Found<'_> {
+    fn problem(&self, stage: &Stage, text: &str, places: &Places<'_>) -> Problem {
+        let span = places.of_with(stage, &self.path).map_or(stage.location, |string| SourceSpan {
+            start: crate::read::locate(text, string, self.offset),
+            end: crate::read::locate(text, string, self.offset + self.expression.source().len()),
+        });
+        let message = format!(
+            "with.{} of [{}] is executed as code, and the expression `{}` can hold any text",
+            self.path,
+            stage.table(),
+            self.expression.source()
+        );
+        Problem::new("stagewright::expression-in-code", span, message)
+            .label("becomes part of the code")
+            .help(self.help())
+    }
+
+    /// The line to write instead.
+    fn help(&self) -> String {
+        if let ("env", [name]) = (self.source.root.as_str(), self.source.path.as_slice()) {
+            return format!("`{name}` is a variable of the stage: read it as `\"${name}\"` in the script");
+        }
+        let last = self.source.path.last().map_or(self.source.root.as_str(), String::as_str);
+        let name = variable(last);
+        let quote = if self.expression.source().contains('"') { '\'' } else { '"' };
+        format!(
+            "hand it over as data: add `env = {{ {name} = {quote}${{{{ {} }}}}{quote} }}` to [{}], and write `\"${name}\"` in \
+             its place (numbers, booleans and declared choices may stay: for a number, `int(…)`)",
+            self.expression.source(),
+            self.stage.table()
+        )
+    }
+}
+
+/// `image-digest` is `IMAGE_DIGEST`.
+fn variable(name: &str) -> String {
+    let upper = name.chars().map(|one| if one.is_ascii_alphanumeric() { one.to_ascii_uppercase() } else { '_' });
+    let upper: String = upper.collect();
+    if upper.starts_with(|first: char| first.is_ascii_digit()) { format!("_{upper}") } else { upper }
+}
+
+fn at<'v>(table: &'v Json, path: &Path) -> Option<&'v Json> {
+    path.0.iter().try_fold(table, |value, step| match step {
+        Step::Key(key) => value.get(key),
+        Step::Index(index) => value.get(index),
+    })
+}
+
+fn strings(value: &Json, path: &Path, visit: &mut dyn FnMut(&Path, &str)) {
+    match value {
+        Json::String(text) => visit(path, text),
+        Json::Array(items) => items.iter().enumerate().for_each(|(n, item)| strings(item, &path.index(n), visit)),
+        Json::Object(entries) => entries.iter().for_each(|(key, entry)| strings(entry, &path.key(key), visit)),
+        _ => {}
+    }
+}
+
+/// Every list that begins with a string, wherever it is: what a plugin doesn't mark may be an argument list all the same.
+fn lists(value: &Json, path: &Path, visit: &mut dyn FnMut(&Path, &[Json])) {
+    match value {
+        Json::Array(items) => {
+            if items.first().is_some_and(Json::is_string) {
+                visit(path, items);
+            }
+            items.iter().enumerate().for_each(|(n, item)| lists(item, &path.index(n), visit));
+        }
+        Json::Object(entries) => entries.iter().for_each(|(key, entry)| lists(entry, &path.key(key), visit)),
+        _ => {}
+    }
+}

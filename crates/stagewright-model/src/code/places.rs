@@ -1,0 +1,164 @@
+//! Where a stage's `with` table holds code: its plugin's manifest says so.
+//!
+//! The manifest's JSON Schema of the table marks such keys with [`KEYWORD`]. JSON Schema takes no offence at keywords that
+//! it doesn't know, so that the contract between plugins and host needs nothing for it.
+
+use serde_json::Value as Json;
+
+/// Of a property whose value, or whose values, are executed; its value is one of the names in [`Role::named`].
+const KEYWORD: &str = "x-stagewright-code";
+
+/// Schemas that are looked at for one table, and for one value of it by way of references and choices: a schema that
+/// refers to itself would never end.
+const MOST_STEPS: usize = 10_000;
+const MOST_HOPS: usize = 16;
+
+/// What a marked value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// `"text"`: every string in it is code.
+    Text,
+    /// `"argv"`: a program and its arguments.
+    Argv,
+    /// `"stdin"`: what the program of an `"argv"` beside it reads.
+    Stdin,
+}
+
+impl Role {
+    fn named(name: &str) -> Option<Role> {
+        match name {
+            "text" => Some(Role::Text),
+            "argv" => Some(Role::Argv),
+            "stdin" => Some(Role::Stdin),
+            _ => None,
+        }
+    }
+}
+
+/// A key or an index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// A place in a `with` table, as it is shown: `checks[0].command`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Path(pub(crate) Vec<Step>);
+
+impl Path {
+    pub(super) fn key(&self, key: &str) -> Path {
+        self.with(Step::Key(key.to_owned()))
+    }
+
+    pub(super) fn index(&self, index: usize) -> Path {
+        self.with(Step::Index(index))
+    }
+
+    fn with(&self, step: Step) -> Path {
+        Path(self.0.iter().cloned().chain([step]).collect())
+    }
+
+    pub(super) fn parent(&self) -> Path {
+        Path(self.0[..self.0.len().saturating_sub(1)].to_vec())
+    }
+}
+
+impl std::fmt::Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(position, step)| match step {
+            Step::Key(key) if position == 0 => f.write_str(key),
+            Step::Key(key) => write!(f, ".{key}"),
+            Step::Index(index) => write!(f, "[{index}]"),
+        })
+    }
+}
+
+/// The marked places of a table.
+pub(super) fn marked(schema: &Json, table: &Json) -> Vec<(Path, Role)> {
+    let mut walk = Walk { root: schema, steps: 0, found: Vec::new() };
+    walk.visit(schema, table, &Path::default(), 0);
+    walk.found
+}
+
+struct Walk<'a> {
+    root: &'a Json,
+    steps: usize,
+    found: Vec<(Path, Role)>,
+}
+
+impl<'a> Walk<'a> {
+    fn visit(&mut self, schema: &'a Json, value: &Json, path: &Path, hops: usize) {
+        self.steps += 1;
+        if self.steps > MOST_STEPS || hops > MOST_HOPS {
+            return;
+        }
+        let role = schema.get(KEYWORD).and_then(Json::as_str).and_then(Role::named);
+        if let Some(role) = role.filter(|role| !self.found.contains(&(path.clone(), *role))) {
+            self.found.push((path.clone(), role));
+        }
+        if let Some(target) = schema.get("$ref").and_then(Json::as_str).and_then(|name| name.strip_prefix('#')) {
+            let target = self.root.pointer(target);
+            target.into_iter().for_each(|target| self.visit(target, value, path, hops + 1));
+        }
+        for key in ["allOf", "anyOf", "oneOf"] {
+            let branches = schema.get(key).and_then(Json::as_array).into_iter().flatten();
+            branches.for_each(|branch| self.visit(branch, value, path, hops + 1));
+        }
+        match value {
+            Json::Object(entries) => {
+                for (key, entry) in entries {
+                    let own = schema.get("properties").and_then(|properties| properties.get(key));
+                    if let Some(own) = own.or_else(|| schema.get("additionalProperties")) {
+                        self.visit(own, entry, &path.key(key), 0);
+                    }
+                }
+            }
+            Json::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    let own = schema.get("prefixItems").and_then(|listed| listed.get(index));
+                    if let Some(own) = own.or_else(|| schema.get("items")) {
+                        self.visit(own, item, &path.index(index), 0);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(schema: &Json, table: &Json) -> Vec<String> {
+        marked(schema, table).into_iter().map(|(path, role)| format!("{path} {role:?}")).collect()
+    }
+
+    #[test]
+    fn marks_are_found_behind_references_lists_and_choices() {
+        let schema = json!({
+            "properties": {
+                "run": { KEYWORD: "text" },
+                "steps": { "items": { "$ref": "#/$defs/step" } },
+                "hooks": { "additionalProperties": { "anyOf": [{ "type": "null" }, { KEYWORD: "argv" }] } },
+                "message": { "type": "string" },
+            },
+            "$defs": { "step": { "properties": { "script": { KEYWORD: "text" }, "in": { KEYWORD: "stdin" } } } },
+        });
+        let table = json!({
+            "run": "x", "message": "x", "steps": [{ "in": "x" }, { "script": "x" }], "hooks": { "before": ["x"] },
+        });
+        let expected = ["run Text", "steps[0].in Stdin", "steps[1].script Text", "hooks.before Argv"];
+        assert_eq!(found(&schema, &table), expected);
+        assert_eq!(found(&Json::Null, &table), [""; 0]);
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_ends() {
+        let schema = json!({ "anyOf": [{ "$ref": "#" }, { "$ref": "#" }], KEYWORD: "text" });
+        assert_eq!(found(&schema, &json!({})), [" Text"]);
+    }
+}
