@@ -1,7 +1,6 @@
 //! SHA-256, of text, of files, and of what is made of several digests.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -20,7 +19,7 @@ impl Digest {
 
     /// Of a file's content.
     pub(crate) fn of_file(path: &Path) -> io::Result<Digest> {
-        copy(&mut File::open(path)?, &mut io::sink())
+        copy(&mut stagewright_files::open(path)?, &mut io::sink())
     }
 
     /// Of `sha256:…`; none when the text is anything else.

@@ -59,7 +59,7 @@ fn put(root: &Dir, store: &Store, path: &str, node: &Node) -> io::Result<()> {
     let folder = made_folder(root, folder)?;
     let draft = draft_name();
     let filled = (|| {
-        let mut blob = std::fs::File::open(store.blob(&node.digest))?;
+        let mut blob = stagewright_files::open(&store.blob(&node.digest))?;
         if node.kind == Kind::Link {
             let mut target = Vec::new();
             io::Read::read_to_end(&mut blob, &mut target)?;

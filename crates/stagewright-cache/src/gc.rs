@@ -58,7 +58,9 @@ pub fn gc(root: &Path, age: Duration, dry_run: bool) -> io::Result<Removed> {
         }
     }
     for (_, path) in digests(&root.join("latest"))? {
-        let key = fs::read_to_string(&path).ok().and_then(|key| Digest::parse(&key));
+        let key = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION)
+            .ok()
+            .and_then(|key| Digest::parse(&key));
         if !key.is_some_and(|key| kept.contains(&key)) && is_older(&path, age) {
             remove(&path)?;
         }

@@ -137,7 +137,7 @@ impl FileIndex {
 
 /// Nothing when it isn't there, or can't be read: it only saves time.
 fn load(file: &Path) -> HashMap<String, Seen> {
-    let Ok(bytes) = std::fs::read(file) else { return HashMap::new() };
+    let Ok(bytes) = stagewright_files::read(file, stagewright_files::RECORD) else { return HashMap::new() };
     match postcard::from_bytes(&bytes) {
         Ok((FORMAT, files)) => files,
         _ => HashMap::new(),

@@ -55,7 +55,7 @@ pub(crate) fn pack(store: &Store, key: &Digest) -> io::Result<File> {
     packer.write_all(&header)?;
     packer.write_all(b"\n")?;
     for (digest, size) in contents {
-        let mut content = File::open(store.blob(&digest))?.take(size);
+        let mut content = stagewright_files::open(&store.blob(&digest))?.take(size);
         if copy(&mut content, &mut packer)? != digest {
             return Err(damaged("its content has changed"));
         }

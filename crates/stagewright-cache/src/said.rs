@@ -1,7 +1,6 @@
 //! What a stage said while it ran, to be said again.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -103,7 +102,7 @@ impl Tap for Recorder {
 
 /// Says all of it again.
 pub(crate) async fn repeat(file: &Path, output: &AttemptOutput) -> io::Result<()> {
-    let mut lines = BufReader::new(File::open(file)?).lines();
+    let mut lines = BufReader::new(stagewright_files::open(file)?).lines();
     let mut batch: Option<(Stream, Vec<String>)> = None;
     loop {
         let next = lines.next().transpose()?.map(|line| serde_json::from_str::<Said>(&line)).transpose()?;

@@ -96,7 +96,10 @@ impl Store {
 
     /// The key that a stage had last.
     pub(crate) fn latest(&self, pipeline: &str, stage: &str) -> Option<Digest> {
-        Digest::parse(&fs::read_to_string(self.latest_place(pipeline, stage)).ok()?)
+        Digest::parse(
+            &stagewright_files::read_text(&self.latest_place(pipeline, stage), stagewright_files::CONFIGURATION)
+                .ok()?,
+        )
     }
 
     pub(crate) fn set_latest(&self, pipeline: &str, stage: &str, key: &Digest) -> io::Result<()> {
@@ -113,7 +116,7 @@ impl Store {
         if Digest::of_file(&self.blob(digest)).is_ok_and(|there| there == *digest) {
             return Ok(());
         }
-        self.take_in_from(digest, &mut File::open(source)?)
+        self.take_in_from(digest, &mut stagewright_files::open(source)?)
     }
 
     /// Takes in all that `source` gives, which must have the digest.
@@ -178,5 +181,5 @@ fn write_json(place: &Path, value: &impl Serialize) -> io::Result<()> {
 }
 
 fn read_json<T: DeserializeOwned>(place: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(place).ok()?).ok()
+    serde_json::from_slice(&stagewright_files::read(place, stagewright_files::RECORD).ok()?).ok()
 }

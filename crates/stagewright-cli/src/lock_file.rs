@@ -54,7 +54,7 @@ impl Compared {
 /// None when there is no lock. A damaged one is an error: nobody has looked at what it says.
 pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lock>, CommandError> {
     let path = repository.root.join(NAME);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match stagewright_files::read_text(&path, stagewright_files::CONFIGURATION) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|error| CommandError::not_ready(format!("can't read {NAME}")).caused_by(error))?,
     };

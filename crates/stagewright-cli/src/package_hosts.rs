@@ -32,7 +32,7 @@ fn cargo(root: &Path, environment: &BTreeMap<String, String>) -> Vec<String> {
     };
     let folders = root.ancestors().map(|folder| folder.join(".cargo")).chain(home);
     for file in folders.flat_map(|folder| [folder.join("config.toml"), folder.join("config")]) {
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let Ok(text) = stagewright_files::read_text(&file, stagewright_files::CONFIGURATION) else { continue };
         let Ok(config) = text.parse::<toml::Table>() else { continue };
         for (table, key) in [("source", "registry"), ("registries", "index")] {
             let entries = config.get(table).and_then(toml::Value::as_table).into_iter().flatten();
@@ -52,7 +52,7 @@ fn npm(root: &Path, environment: &BTreeMap<String, String>) -> Vec<String> {
     let named = environment.iter().find(|(name, _)| is(name, "npm_config_userconfig")).map(|(_, file)| file.into());
     let user = named.or_else(|| Some(Path::new(environment.get("HOME")?).join(".npmrc")));
     for file in [Some(root.join(".npmrc")), user].into_iter().flatten() {
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let Ok(text) = stagewright_files::read_text(&file, stagewright_files::CONFIGURATION) else { continue };
         let pairs = text.lines().filter_map(|line| line.split_once('='));
         let registries = pairs.filter(|(key, _)| matches!(key.trim(), "registry") || key.trim().ends_with(":registry"));
         origins.extend(registries.filter_map(|(_, url)| origin(url.trim().trim_matches(['"', '\'']))));
@@ -73,7 +73,11 @@ fn pip(environment: &BTreeMap<String, String>) -> Vec<String> {
         folder("VIRTUAL_ENV", "pip.conf"),
         environment.get("PIP_CONFIG_FILE").map(PathBuf::from),
     ];
-    for text in files.into_iter().flatten().filter_map(|file| std::fs::read_to_string(file).ok()) {
+    for text in files
+        .into_iter()
+        .flatten()
+        .filter_map(|file| stagewright_files::read_text(&file, stagewright_files::CONFIGURATION).ok())
+    {
         let mut is_index = false;
         for line in text.lines() {
             // An indented line goes on with the value before.

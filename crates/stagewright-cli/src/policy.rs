@@ -20,7 +20,7 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Op
         None => Path::new(OF_THE_MACHINE),
     };
     let name = path.display().to_string();
-    let text = match std::fs::read_to_string(path) {
+    let text = match stagewright_files::read_text(path, stagewright_files::CONFIGURATION) {
         Err(error) if repository.policy.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|error| {
             CommandError::internal(format!("can't read the policy {name}, without which nothing is done"))

@@ -111,7 +111,7 @@ impl Repository {
             Some(wanted) => self.named(wanted)?,
             None => self.default()?,
         };
-        let text = std::fs::read_to_string(&path).map_err(|error| {
+        let text = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION).map_err(|error| {
             CommandError::not_ready(format!("can't read the pipeline file {}", path.display())).caused_by(error)
         })?;
         let name = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();

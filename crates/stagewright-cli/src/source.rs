@@ -1,5 +1,6 @@
 //! What commit a run is of: the `git` and `event` objects that expressions see.
 
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use git2::{DescribeOptions, ObjectType, Oid, Repository, Status, StatusOptions};
@@ -56,13 +57,24 @@ fn changes(repository: &Repository) -> (bool, String) {
     let mut text = String::new();
     for entry in statuses.iter().filter(|entry| entry.status() != Status::WT_NEW) {
         let path = String::from_utf8_lossy(entry.path_bytes()).into_owned();
-        let content = Oid::hash_file(ObjectType::Blob, root.join(&path));
-        let content = content.map_or_else(|_| "gone".to_owned(), |id| id.to_string());
+        let content = content(&root.join(&path));
         text.push_str(&format!("{content} {path}\n"));
     }
     let digest = (!text.is_empty()).then(|| Oid::hash_object(ObjectType::Blob, text.as_bytes()));
     let digest = digest.and_then(Result::ok).map(|id| id.to_string()).unwrap_or_default();
     (!statuses.is_empty(), digest)
+}
+
+/// Of a changed file, which may be a link, or a pipe by now.
+fn content(path: &Path) -> String {
+    let hashed = match std::fs::read_link(path) {
+        Ok(target) => Oid::hash_object(ObjectType::Blob, target.as_os_str().as_encoded_bytes()).ok(),
+        Err(_) => stagewright_files::open_unlinked(path).ok().and_then(|file| {
+            // By the file that was opened, and not by a name that may be another's meanwhile.
+            Oid::hash_file(ObjectType::Blob, format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+        }),
+    };
+    hashed.map_or_else(|| "gone".to_owned(), |id| id.to_string())
 }
 
 /// `{ git, event }`. A run that a person starts is `manual`, on the tag or the branch that is checked out.

@@ -112,6 +112,7 @@ impl Hasher for StableHasher {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -16,7 +16,6 @@ use stagewright_engine::Problem;
 
 use crate::aot::private;
 use crate::digest::sha256;
-use crate::plain_file;
 use crate::plugin::Description;
 
 /// Raised when an answer comes to depend on something else, or is written otherwise.
@@ -130,7 +129,7 @@ fn name(digest: &str) -> String {
 
 /// None when there is no such file, or it isn't as it was written.
 fn read(file: &Path) -> Option<Component> {
-    let text = String::from_utf8(plain_file::read(file, FILE_BYTES).ok()?).ok()?;
+    let text = String::from_utf8(stagewright_files::read(file, FILE_BYTES).ok()?).ok()?;
     let (digest, text) = text.split_once('\n')?;
     if sha256(text.as_bytes()) != digest {
         tracing::warn!(file = %file.display(), "answers of a plugin are damaged, and it is asked again");
@@ -149,6 +148,7 @@ fn keep(folder: &Path, name: &str, component: &Component) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;

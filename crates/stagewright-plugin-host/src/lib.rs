@@ -39,7 +39,6 @@ mod native;
 mod net;
 mod origin;
 mod path;
-mod plain_file;
 mod plugin;
 mod policy;
 mod report;

@@ -19,7 +19,6 @@ use crate::capability::logging::render;
 use crate::capability::outputs::Outputs;
 use crate::digest::sha256;
 use crate::log::AttemptLog;
-use crate::plain_file;
 use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
 use crate::since_0_1::stagewright::stage::logging::Level;
 use crate::stop::{Cancel, Supervisor};
@@ -155,7 +154,7 @@ impl Natives {
 
 fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
     let bad = |why: String| PluginError::new(format!("plugin `{name}`: `{}` {why}", file.display()));
-    let bytes = plain_file::read(file, PLUGIN_BYTES).map_err(|error| bad(format!("can't be read: {error}")))?;
+    let bytes = stagewright_files::read(file, PLUGIN_BYTES).map_err(|error| bad(format!("can't be read: {error}")))?;
     let actual = sha256(&bytes);
     if actual != digest {
         return Err(bad(format!("has the digest {actual}, and the pipeline trusts {digest}"))

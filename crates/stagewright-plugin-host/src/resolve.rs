@@ -10,7 +10,6 @@ use std::time::SystemTime;
 use stagewright_model::PluginRef;
 
 use crate::digest::sha256;
-use crate::plain_file;
 use crate::plugin::{PLUGIN_BYTES, PluginError};
 use crate::registry::{Access, Place, Reference, Registry};
 
@@ -71,7 +70,7 @@ impl Resolver {
         if let Some(known) = known.filter(|known| known.modified == modified && known.size == size) {
             return Ok(known.digest);
         }
-        let digest = sha256(&plain_file::read(file, PLUGIN_BYTES)?);
+        let digest = sha256(&stagewright_files::read(file, PLUGIN_BYTES)?);
         let known = Known { modified, size, digest: digest.clone() };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(file.to_owned(), known);
         Ok(digest)

@@ -17,7 +17,6 @@ use crate::capability::context::Context;
 use crate::capability::outputs::problem;
 use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MEMORIES, MemoryLimiter, TABLE_ELEMENTS, Ticker};
-use crate::plain_file;
 use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
 use crate::since_0_1::reconciling::ReconcilingPre;
@@ -315,7 +314,7 @@ impl Wasm {
 
 /// A file that has to have this digest.
 fn read(name: &str, file: &Path, digest: &str) -> Result<Vec<u8>, PluginError> {
-    let bytes = plain_file::read(file, PLUGIN_BYTES)
+    let bytes = stagewright_files::read(file, PLUGIN_BYTES)
         .map_err(|error| PluginError::new(format!("plugin `{name}`: `{}` can't be read: {error}", file.display())))?;
     if sha256(&bytes) != digest {
         let message = format!("plugin `{name}`: `{}` changed while it was being loaded", file.display());

@@ -151,6 +151,7 @@ fn start() -> io::Result<Child> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
 

@@ -23,6 +23,7 @@ mod blocking;
 mod child;
 mod command;
 mod guard;
+mod kernel;
 mod reap;
 pub mod sandbox;
 mod shield;

@@ -89,7 +89,7 @@ fn identities(around: &Surroundings) -> Result<(Identities, String), Fault> {
                 Fault::new("can't be decrypted: no age key is set").help(format!("set {KEY_FILE} to a file of keys"))
             })?,
         };
-        let content = std::fs::read_to_string(&file).map_err(|error| {
+        let content = stagewright_files::read_text(&file, stagewright_files::CONFIGURATION).map_err(|error| {
             Fault::new(format!("can't be decrypted: no age key can be read from {}: {error}", file.display()))
                 .help(format!("make one with `age-keygen -o {}`, or set {KEY_FILE} or {KEY}", file.display()))
         })?;

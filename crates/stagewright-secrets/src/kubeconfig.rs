@@ -199,7 +199,7 @@ fn either(data: Option<&str>, file: Option<&Path>, folder: &Path) -> Result<Opti
 }
 
 fn bytes(file: &Path) -> Result<Vec<u8>, Fault> {
-    std::fs::read(file)
+    stagewright_files::read(file, stagewright_files::CONFIGURATION)
         .map_err(|error| Fault::new(format!("can't be fetched: {} can't be read: {error}", file.display())))
 }
 

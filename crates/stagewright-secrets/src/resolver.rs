@@ -106,6 +106,7 @@ impl Resolver {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 mod tests {
     use super::*;
 

@@ -30,7 +30,7 @@ pub(crate) fn field(mount: &str, path: &str, field: &str, around: &Surroundings)
         headers.push(("x-vault-namespace", namespace.to_owned()));
     }
     let authorities = around.variable("VAULT_CACERT").map(|file| {
-        std::fs::read(around.root.join(file))
+        stagewright_files::read(&around.root.join(file), stagewright_files::CONFIGURATION)
             .map_err(|error| Fault::new(format!("can't be fetched: VAULT_CACERT, {file}, can't be read: {error}")))
     });
     let call = Call { headers, authorities: authorities.transpose()?, ..Call::get(SERVICE, url) };
@@ -57,7 +57,9 @@ fn token(around: &Surroundings) -> Result<String, Fault> {
     if let Some(token) = around.variable("VAULT_TOKEN") {
         return Ok(token.to_owned());
     }
-    let file = around.at_home(".vault-token").and_then(|file| std::fs::read_to_string(file).ok());
+    let file = around
+        .at_home(".vault-token")
+        .and_then(|file| stagewright_files::read_text(&file, stagewright_files::CONFIGURATION).ok());
     file.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).ok_or_else(|| {
         Fault::new("can't be fetched: there is no token for Vault, in VAULT_TOKEN or ~/.vault-token")
             .help("log in with `vault login`, or set VAULT_TOKEN")

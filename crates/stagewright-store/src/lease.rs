@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub(crate) fn take(run_directory: &Path, run: &RunId, tries: u32) -> Result<Leas
         .read(true)
         .write(true)
         .create(true)
+        .mode(0o600)
         .truncate(false)
         .open(&path)
         .map_err(|error| error::file("open", &path, error))?;
@@ -59,7 +61,7 @@ pub(crate) fn take(run_directory: &Path, run: &RunId, tries: u32) -> Result<Leas
 
 /// Whether a process drives the run of this folder.
 pub(crate) fn is_held(run_directory: &Path) -> bool {
-    File::open(run_directory.join("lease"))
+    stagewright_files::open(&run_directory.join("lease"))
         .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 

@@ -68,19 +68,19 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in `directory`, and makes the folder (mode 0700) and the database when they aren't there.
+    /// Opens the store in `directory`, and makes the folder and the database when they aren't there. The folder has mode
+    /// 0700 from then on, whatever it had before.
     ///
     /// # Errors
-    /// When the folder can't be made or written, or when the database is not one of Stagewright's, is damaged as far
+    /// When the folder can't be made or written, when it belongs to another user, or when the database is not one of Stagewright's, is damaged as far
     /// as that shows without reading all of it, or has a newer schema than this version knows. In the last three cases
     /// it is left as it was found.
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
         let new = !directory.exists();
-        create_folder(directory)?;
+        stagewright_files::private_folder(directory).map_err(|error| not_private(directory, error))?;
         if let Some(parent) = directory.parent().filter(|parent| new && !parent.as_os_str().is_empty()) {
             // What is durable below a folder is so only if the folder itself is.
-            let sync = || std::fs::File::open(parent)?.sync_all();
-            sync().map_err(|error| error::file("sync", parent, error))?;
+            stagewright_files::sync_folder(parent).map_err(|error| error::file("sync", parent, error))?;
         }
         let ignore = directory.join(".gitignore");
         if !ignore.exists() {
@@ -137,6 +137,17 @@ impl Store {
 
 fn run_directory(directory: &Path, run: &RunId) -> PathBuf {
     directory.join("runs").join(&run.0)
+}
+
+fn not_private(directory: &Path, source: std::io::Error) -> StoreError {
+    let is_foreign = source.kind() == std::io::ErrorKind::PermissionDenied && source.raw_os_error().is_none();
+    let mut failed = error::file("create", directory, source);
+    if is_foreign {
+        failed.message = format!("can't use the state folder {}", directory.display());
+        failed.help =
+            Some("change its owner to the user who runs the engine, or name another folder with --state".to_owned());
+    }
+    failed
 }
 
 fn create_folder(path: &Path) -> Result<(), StoreError> {

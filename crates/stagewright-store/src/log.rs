@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroU64;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
@@ -160,11 +161,11 @@ fn seal_cut(directory: &Path) -> Result<(), StoreError> {
 fn put_seal(mut log: File, directory: &Path) -> io::Result<()> {
     log.write_all(SEAL)?;
     log.sync_data()?;
-    File::open(directory)?.sync_all()
+    stagewright_files::sync_folder(directory)
 }
 
 fn ends_sealed(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
+    let mut file = stagewright_files::open(path)?;
     let length = file.metadata()?.len();
     let mut end = Vec::new();
     // With the line end before it: a line of its own.
@@ -271,7 +272,7 @@ fn log_path(directory: &Path, stage: StageIndex, attempt: u32) -> PathBuf {
 }
 
 fn open_if_there(path: &Path) -> io::Result<Option<BufReader<File>>> {
-    match File::open(path) {
+    match stagewright_files::open(path) {
         Ok(file) => Ok(Some(BufReader::with_capacity(64 << 10, file))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -280,7 +281,7 @@ fn open_if_there(path: &Path) -> io::Result<Option<BufReader<File>>> {
 
 /// A log that a crash cut off in the middle of a line goes on after its last whole line.
 fn open_for_append(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     let mut end = file.seek(SeekFrom::End(0))?;
     let mut block = [0; 4096];
     while end > 0 {

@@ -5,14 +5,17 @@
 //! they were found. A page that was damaged in place isn't: to find it would take reading the whole database at each
 //! start. It is an error when it is read, never a shorter answer.
 
+use std::fs::{File, Permissions};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use stagewright_engine::StoreError;
 
-use crate::error::{DAMAGED, WRITABLE, database, refused};
+use crate::error::{DAMAGED, WRITABLE, database, file, refused};
 
 /// What a connection keeps of the database in memory, KiB: the pages that a run of thousands of stages writes to.
 const CACHE: i64 = 16 * 1024;
@@ -31,6 +34,7 @@ const MIGRATIONS: &[&str] =
 /// Opens for reading and writing; makes the database when it isn't there.
 pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     refuse_remains(path)?;
+    make_private(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     let version = version(read_header(&connection), path)?;
     refuse_cut(&connection, path)?;
@@ -51,7 +55,27 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     if version < MIGRATIONS.len() {
         migrate(&mut connection).map_err(database("bring the schema up to date", path))?;
     }
+    keep_private(path)?;
     Ok(connection)
+}
+
+/// Makes an empty database that its owner alone can read. SQLite gives the files beside it the same mode.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(file("create", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Closes a database of an earlier version to others.
+fn keep_private(path: &Path) -> Result<(), StoreError> {
+    for path in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+        if path.metadata().is_ok_and(|found| found.mode() & 0o077 != 0) {
+            let closed = std::fs::set_permissions(&path, Permissions::from_mode(0o600));
+            closed.map_err(|error| file("close to others", &path, error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens for reading, also where nothing may be written. None when there is no database yet, or one that has to be

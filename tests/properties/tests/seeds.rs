@@ -1,5 +1,6 @@
 //! Every seed of the fuzz targets is put to the test again, without a fuzzer.
 
+#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 #![allow(missing_docs, reason = "tests")]
 
 use std::path::Path;

@@ -4,19 +4,24 @@ use super::Finding;
 use super::graph::{Graph, Package};
 
 /// What each crate may depend on among the workspace's own.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("stagewright-model", &[]),
-    ("stagewright-cache", &["stagewright-engine", "stagewright-model"]),
+    ("stagewright-cache", &["stagewright-engine", "stagewright-files", "stagewright-model"]),
     ("stagewright-engine", &["stagewright-model"]),
-    ("stagewright-process", &[]),
-    ("stagewright-plugin-host", &["stagewright-engine", "stagewright-model", "stagewright-process"]),
-    ("stagewright-store", &["stagewright-engine", "stagewright-model"]),
+    ("stagewright-files", &[]),
+    ("stagewright-process", &["stagewright-files"]),
+    (
+        "stagewright-plugin-host",
+        &["stagewright-engine", "stagewright-files", "stagewright-model", "stagewright-process"],
+    ),
+    ("stagewright-store", &["stagewright-engine", "stagewright-files", "stagewright-model"]),
     ("stagewright-report", &["stagewright-engine", "stagewright-model"]),
     (
         "stagewright-cli",
         &[
             "stagewright-cache",
             "stagewright-engine",
+            "stagewright-files",
             "stagewright-model",
             "stagewright-plugin-host",
             "stagewright-process",
@@ -27,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ),
     ("stagewright-properties", &["stagewright-model", "stagewright-plugin-host", "stagewright-report"]),
     ("stagewright-sdk", &[]),
-    ("stagewright-secrets", &["stagewright-model", "stagewright-process"]),
+    ("stagewright-secrets", &["stagewright-files", "stagewright-model", "stagewright-process"]),
     ("stagewright-tests", &[]),
     ("xtask", &[]),
 ];

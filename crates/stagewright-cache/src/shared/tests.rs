@@ -1,5 +1,7 @@
 //! What comes in from others, and what doesn't.
 
+#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};

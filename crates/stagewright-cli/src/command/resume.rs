@@ -102,7 +102,7 @@ pub(crate) fn go_on(
 
 /// Not refused: it changes nothing for the run.
 fn tell_of_new_text(repository: &Repository, file: &PipelineFile) {
-    let now = std::fs::read_to_string(repository.root.join(&file.name));
+    let now = stagewright_files::read_text(&repository.root.join(&file.name), stagewright_files::CONFIGURATION);
     if now.is_ok_and(|now| now != file.text) {
         console::say(text!(
             "note: {} has changed since the run was started; the run goes by what it was started with",

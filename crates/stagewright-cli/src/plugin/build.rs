@@ -133,7 +133,8 @@ impl Workspace<'_> {
     }
 
     fn componentize(&self, guest: &Guest, module: &Path, path: &Path) -> Result<(), PluginError> {
-        let core = fs::read(module).map_err(|source| PluginError::Read { path: module.to_owned(), source })?;
+        let core = stagewright_files::read(module, stagewright_files::RECORD)
+            .map_err(|source| PluginError::Read { path: module.to_owned(), source })?;
         let unfit = |reason| PluginError::Componentize { plugin: guest.name.clone(), reason };
         let component = encode(&core).map_err(unfit)?;
         let problems = Interfaces::of(&component).map_err(unfit)?.problems();

@@ -1,7 +1,6 @@
 //! Looks at built plugins: what they import and the permission that each import takes, what they export, what they say
 //! of themselves.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use stagewright_plugin_host::Manifest;
@@ -40,7 +39,7 @@ fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginError> {
 /// Whether it can be used.
 fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginError> {
     out.line(text!("{}", path.display()))?;
-    let problems = match fs::read(path) {
+    let problems = match stagewright_files::read(path, stagewright_files::RECORD) {
         Ok(content) => show(path, &content, out)?,
         Err(error) => vec![format!("it can't be read: {error}")],
     };

@@ -33,7 +33,8 @@ pub(super) fn of_sources(
         collect(folder, &mut files)?;
     }
     for file in files {
-        let content = fs::read(&file).map_err(|source| PluginError::Read { path: file.clone(), source })?;
+        let content = stagewright_files::read(&file, stagewright_files::RECORD)
+            .map_err(|source| PluginError::Read { path: file.clone(), source })?;
         // Relative, so that a moved checkout is still up to date.
         field(&mut hash, file.strip_prefix(workspace).unwrap_or(&file).to_string_lossy().as_bytes());
         field(&mut hash, &content);
@@ -43,7 +44,10 @@ pub(super) fn of_sources(
 
 /// Whether `component` is there as it was when [`stamp`] was called with the same fingerprint.
 pub(super) fn is_current(component: &Path, fingerprint: &str) -> bool {
-    let (Ok(stamp), Ok(content)) = (fs::read_to_string(stamp_path(component)), fs::read(component)) else {
+    let (Ok(stamp), Ok(content)) = (
+        stagewright_files::read_text(&stamp_path(component), 1 << 10),
+        stagewright_files::read(component, stagewright_files::RECORD),
+    ) else {
         return false;
     };
     stamp == stamp_text(fingerprint, &content)

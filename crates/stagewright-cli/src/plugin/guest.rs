@@ -139,7 +139,8 @@ fn workspace_of(folder: &Path) -> Result<PathBuf, PluginError> {
 
 fn read_manifest(folder: &Path) -> Result<Table, PluginError> {
     let path = folder.join("Cargo.toml");
-    let text = std::fs::read_to_string(&path).map_err(|source| PluginError::Read { path: path.clone(), source })?;
+    let text = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION)
+        .map_err(|source| PluginError::Read { path: path.clone(), source })?;
     text.parse().map_err(|error: toml::de::Error| PluginError::Manifest { path, reason: error.to_string() })
 }
 

@@ -121,6 +121,7 @@ fn write(path: &Path, text: &str) -> Result<(), PluginError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 mod tests {
     use std::collections::BTreeSet;
     use std::path::PathBuf;

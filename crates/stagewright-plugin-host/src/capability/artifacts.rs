@@ -89,7 +89,7 @@ impl Artifacts {
                 .with_help("make the stage that publishes it one of this stage's `needs`"));
         };
         files.replace(path, |target| {
-            let mut blob = fs::File::open(self.blob(&record.digest))?;
+            let mut blob = stagewright_files::open(&self.blob(&record.digest))?;
             let (digest, _) = copy_and_digest(&mut blob, target)?;
             if digest == record.digest {
                 return Ok(());
@@ -144,7 +144,7 @@ impl Artifacts {
     }
 
     fn record(&self, place: &Path, name: &str) -> Result<Option<Record>, CapabilityError> {
-        match fs::read(place) {
+        match stagewright_files::read(place, stagewright_files::RECORD) {
             Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
                 CapabilityError::new(ErrorCode::Internal, format!("the record of artifact `{name}` is damaged"))
                     .caused_by(&error)
@@ -212,7 +212,8 @@ impl ArtifactFolder {
         let mut found = Vec::new();
         for path in entries(&self.root.join("runs").join(&run.0))? {
             let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) else { continue };
-            let Record { digest, media_type, size, stage: _ } = serde_json::from_slice(&fs::read(&path)?)?;
+            let Record { digest, media_type, size, stage: _ } =
+                serde_json::from_slice(&stagewright_files::read(&path, stagewright_files::RECORD)?)?;
             found.push(Published { name: name.to_owned(), digest, media_type, size });
         }
         Ok(found)
@@ -230,7 +231,7 @@ impl ArtifactFolder {
     pub fn publish(&self, run: &RunId, stage: &str, artifact: &Published, content: &Path) -> io::Result<()> {
         let artifacts = Artifacts::new(self.root.clone(), run.0.clone(), stage.to_owned());
         let place = artifacts.place(&artifact.name).map_err(io::Error::other)?;
-        let record = artifacts.keep(&mut fs::File::open(content)?, &place, &artifact.media_type)?;
+        let record = artifacts.keep(&mut stagewright_files::open(content)?, &place, &artifact.media_type)?;
         if record.digest == artifact.digest {
             return Ok(());
         }
@@ -277,7 +278,7 @@ pub fn remove_runs(root: &Path, runs: &[RunId]) -> io::Result<RemovedArtifacts> 
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let record: Record = serde_json::from_slice(&fs::read(&path)?)
+            let record: Record = serde_json::from_slice(&stagewright_files::read(&path, stagewright_files::RECORD)?)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))?;
             named.insert(record.digest);
         }
@@ -315,6 +316,7 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 mod tests {
     use cap_std::ambient_authority;
     use cap_std::fs::Dir;

@@ -87,7 +87,10 @@ impl Layout {
         match need.how {
             Provision::Execute => Ok(place(Source::Host(fs::canonicalize(&need.path)?), Access::Execute)),
             Provision::Copy => {
-                let text = without_secrets(&String::from_utf8_lossy(&fs::read(&need.path)?));
+                let text = without_secrets(&String::from_utf8_lossy(&stagewright_files::read(
+                    &need.path,
+                    stagewright_files::CONFIGURATION,
+                )?));
                 let below_home = home.and_then(|home| need.path.strip_prefix(home).ok());
                 let copy = match below_home {
                     Some(below) => scratch.join("home").join(below),
@@ -178,7 +181,13 @@ impl Layout {
         }
         let config = path.as_path().join("config");
         let copy = scratch.join("git-config");
-        fs::write(&copy, without_secrets(&fs::read_to_string(self.root.join(&config)).unwrap_or_default()))?;
+        fs::write(
+            &copy,
+            without_secrets(
+                &stagewright_files::read_text(&self.root.join(&config), stagewright_files::CONFIGURATION)
+                    .unwrap_or_default(),
+            ),
+        )?;
         let history = place(path.as_path(), below(), Some(Access::Read));
         Ok(vec![history, place(&config, Source::Host(copy), Some(Access::Read))])
     }

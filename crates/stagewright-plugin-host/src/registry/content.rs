@@ -1,7 +1,7 @@
 //! Manifests and blobs: what images consist of, and the proof that they are what their digest says.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -143,7 +143,7 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary.write_all(bytes)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
+    stagewright_files::sync_folder(folder)
 }
 
 /// Other programs may read what is in a registry.

@@ -1,6 +1,5 @@
 //! Who we are to a registry. Read by the host alone; a guest never sees it.
 
-use std::fs;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -32,7 +31,9 @@ impl DockerConfig {
 
 impl CredentialSource for DockerConfig {
     fn credentials(&self, host: &str) -> Option<(String, String)> {
-        let config: Json = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
+        let config: Json =
+            serde_json::from_slice(&stagewright_files::read(&self.path, stagewright_files::CONFIGURATION).ok()?)
+                .ok()?;
         let auths = config.get("auths")?.as_object()?;
         // Docker's own name for its hub in this file.
         let hub = matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io");

@@ -12,7 +12,6 @@ use serde_json::{Map, Value as Json};
 
 use super::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable, replace_file};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::plain_file;
 
 /// What a layout is made of, apart from the blobs themselves.
 const PARTS: [&str; 5] = ["oci-layout", "index.json", LOCK, "blobs", "blobs/sha256"];
@@ -148,7 +147,7 @@ impl Layout {
         self.without_links()?;
         let open = || {
             let target = tempfile::Builder::new().permissions(readable()).tempfile_in(self.blobs())?;
-            Ok((File::open(source)?, target))
+            Ok((stagewright_files::open(source)?, target))
         };
         let (mut source, mut target) = open().map_err(|error| self.broken("can't be written", &error))?;
         copy_verified(&mut source, &mut target, descriptor)?;
@@ -205,7 +204,7 @@ impl Layout {
 
     fn index(&self) -> Result<Index, CapabilityError> {
         self.without_links()?;
-        let text = match plain_file::read_unlinked(&self.index_path(), MANIFEST_BYTES) {
+        let text = match stagewright_files::read_unlinked(&self.index_path(), MANIFEST_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.exists() => {
                 let rest = Map::from_iter([("mediaType".to_owned(), INDEX.into())]);
@@ -222,7 +221,7 @@ impl Layout {
     }
 
     fn read_manifest(&self, digest: &str) -> io::Result<Vec<u8>> {
-        plain_file::read_unlinked(&self.blob_path(digest), MANIFEST_BYTES)
+        stagewright_files::read_unlinked(&self.blob_path(digest), MANIFEST_BYTES)
     }
 
     fn broken(&self, what: &str, error: &io::Error) -> CapabilityError {

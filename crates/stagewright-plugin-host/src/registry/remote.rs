@@ -286,7 +286,7 @@ fn chunks_of<B: From<Vec<u8>> + Send + 'static>(
     }
     let next = |state: State| {
         let mut file = match state {
-            State::Closed(path) => File::open(path)?,
+            State::Closed(path) => stagewright_files::open(&path)?,
             State::Open(file) => file,
             State::Failed => return Ok(None),
         };

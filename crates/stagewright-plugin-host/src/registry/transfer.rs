@@ -161,7 +161,7 @@ async fn manifests_below(source: &Endpoint, root: Content) -> Result<Vec<Content
 async fn verify(descriptor: &Descriptor, path: PathBuf) -> Result<(), CapabilityError> {
     let descriptor = descriptor.clone();
     blocking(move || {
-        let mut file = std::fs::File::open(&path).map_err(|error| {
+        let mut file = stagewright_files::open(&path).map_err(|error| {
             CapabilityError::new(ErrorCode::Internal, format!("`{}` can't be read", path.display())).caused_by(&error)
         })?;
         super::copy_verified(&mut file, &mut std::io::sink(), &descriptor)

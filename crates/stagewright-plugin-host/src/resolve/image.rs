@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::plain_file;
 use crate::registry::MANIFEST_BYTES;
 
 /// CNCF's guidance for components as OCI artifacts: one layer of this type.
@@ -25,7 +24,7 @@ struct Layer {
 /// The component's blob in an image layout; `manifest` is the digest of the image's manifest.
 pub(super) fn component(layout: &Path, manifest: &str) -> Result<PathBuf, String> {
     let blob = |digest: &str| layout.join("blobs").join(digest.replacen(':', "/", 1));
-    let text = plain_file::read_unlinked(&blob(manifest), MANIFEST_BYTES)
+    let text = stagewright_files::read_unlinked(&blob(manifest), MANIFEST_BYTES)
         .map_err(|error| format!("its manifest can't be read: {error}"))?;
     let manifest: Manifest =
         serde_json::from_slice(&text).map_err(|error| format!("its manifest isn't that of an image: {error}"))?;

@@ -28,7 +28,6 @@ use cap_std::fs::Dir;
 use stagewright_process::supervisor::{self, Phase, ServiceSpec, SupervisorError};
 
 use crate::error::{CapabilityError, ErrorCode};
-use crate::plain_file;
 use crate::registry::{Access, Layout, MANIFEST_BYTES, Reference, Registry, blocking};
 use crate::strip::stripped;
 use image::RunConfig;
@@ -316,7 +315,7 @@ fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, Capabil
         unpacker.layer(&layout.blob(layer)?, &layer.digest)?;
     }
     let path = layout.blob(config)?;
-    let config = plain_file::read_unlinked(&path, MANIFEST_BYTES).map_err(|error| file_error(&path, &error))?;
+    let config = stagewright_files::read_unlinked(&path, MANIFEST_BYTES).map_err(|error| file_error(&path, &error))?;
     let config = RunConfig::parse(&config)?;
     // Images often name a working folder that none of their layers has.
     if !config.working_dir().as_os_str().is_empty() {

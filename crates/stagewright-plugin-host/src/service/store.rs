@@ -90,7 +90,7 @@ impl ServiceFolder {
     /// Refuses a token that is smaller than one that was here before, and remembers this one. The lock must be held.
     pub(super) fn raise_fence(&self, fence: u64) -> Result<(), CapabilityError> {
         let path = self.path.join("fence");
-        let last = match fs::read_to_string(&path) {
+        let last = match stagewright_files::read_text(&path, stagewright_files::RECORD) {
             Ok(text) => text.trim().parse::<u64>().map_err(|error| {
                 let error = io::Error::new(io::ErrorKind::InvalidData, error);
                 file_error(&path, &error)
@@ -143,7 +143,7 @@ impl ServiceFolder {
 
     pub(super) fn current(&self) -> Result<Option<Current>, CapabilityError> {
         let path = self.path.join("current.json");
-        let text = match fs::read(&path) {
+        let text = match stagewright_files::read(&path, stagewright_files::RECORD) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(file_error(&path, &error)),

@@ -1,5 +1,6 @@
 //! What stages act on: image registries, the embedded one and a real one, and supervised services.
 
+#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]
 
 mod distribution;

@@ -19,6 +19,7 @@ use super::wire::{Answer, Exceeded, Request, receive, send};
 use super::{Confinement, Limits};
 use crate::child::{Child, ExitStatus};
 use crate::command::{Command, SpawnError};
+use crate::kernel;
 
 /// How long a sandbox may take to be set up, and to start a program.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,7 +121,7 @@ impl Sandbox {
                 let (reader, writer) = io::pipe().map_err(system)?;
                 (OwnedFd::from(reader), Some((OwnedFd::from(writer), input)))
             }
-            None => (fs::File::open("/dev/null").map_err(system)?.into(), None),
+            None => (kernel::null().map_err(system)?, None),
         };
         let (stdout, to_stdout) = io::pipe().map_err(system)?;
         let (stderr, to_stderr) = io::pipe().map_err(system)?;
@@ -189,7 +190,7 @@ fn map_users(pid: u32) -> io::Result<()> {
     let folder = Path::new("/proc").join(pid.to_string());
     if rustix::process::geteuid().is_root() {
         for map in ["uid_map", "gid_map"] {
-            let all = fs::read_to_string(Path::new("/proc/self").join(map))?;
+            let all = kernel::read_text(Path::new("/proc/self").join(map))?;
             let same = all.lines().filter_map(|line| {
                 let mut numbers = line.split_whitespace();
                 let (inside, count) = (numbers.next()?, numbers.nth(1)?);

@@ -34,7 +34,7 @@ pub fn run() -> ExitCode {
 fn make() -> io::Result<()> {
     confine::descriptors()?;
     let engine = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdin(crate::kernel::null()?)?;
     // Nobody asks how keepers ended.
     ends_are_told(false)?;
     while let Some((request, fds)) = receive(&engine)? {

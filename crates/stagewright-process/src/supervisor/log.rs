@@ -43,7 +43,7 @@ pub fn log_tail(dir: &Path, lines: usize) -> io::Result<String> {
     let path = dir.join("service.log");
     let mut tail = VecDeque::with_capacity(lines.min(1024));
     for path in [rotated(&path), path] {
-        match File::open(path) {
+        match stagewright_files::open(&path) {
             Ok(file) => keep_last(file, lines, &mut tail)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

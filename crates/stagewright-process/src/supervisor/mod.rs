@@ -162,7 +162,7 @@ pub fn running_environment(dir: &Path) -> Result<Option<Vec<(String, String)>>, 
 /// The spec that the service in `dir` was last started with.
 pub fn read_spec(dir: &Path) -> Result<ServiceSpec, SupervisorError> {
     let path = spec_path(dir);
-    let text = fs::read(&path).map_err(SupervisorError::file(&path))?;
+    let text = stagewright_files::read(&path, stagewright_files::RECORD).map_err(SupervisorError::file(&path))?;
     serde_json::from_slice(&text).map_err(|source| SupervisorError::Malformed { path, source })
 }
 
@@ -200,7 +200,7 @@ fn await_report(supervisor: &mut std::process::Child, dir: &Path, id: u32) -> Re
             return Ok(status);
         }
         if ended {
-            let words = fs::read_to_string(words_path(dir)).unwrap_or_default();
+            let words = stagewright_files::read_text(&words_path(dir), stagewright_files::RECORD).unwrap_or_default();
             return Err(SupervisorError::EndedEarly { dir: dir.to_owned(), words: words.trim().to_owned() });
         }
         if Instant::now() > deadline {

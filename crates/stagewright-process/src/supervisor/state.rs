@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SupervisorError;
 use crate::child::ExitStatus;
+use crate::kernel;
 
 /// Where a service is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +59,7 @@ pub struct ProcessId {
 impl ProcessId {
     /// The process that has this number now; none when there is none, or a zombie.
     pub fn of(pid: u32) -> Option<ProcessId> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let text = kernel::read_text(format!("/proc/{pid}/stat")).ok()?;
         // The second field is the program's name in parentheses, and may hold anything, parentheses too.
         let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
         if matches!(fields.next()?, "Z" | "X") {
@@ -118,7 +119,7 @@ impl ProcessId {
 
     /// The environment it was started with.
     pub(super) fn environment(self) -> Option<Vec<(String, String)>> {
-        let bytes = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
+        let bytes = kernel::read(format!("/proc/{}/environ", self.pid)).ok()?;
         if !self.is_alive() {
             return None;
         }
@@ -133,7 +134,7 @@ impl ProcessId {
 
 /// After a restart of the machine the same number and start time may come again.
 fn boot() -> Option<u64> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = kernel::read_text("/proc/sys/kernel/random/boot_id").ok()?;
     u64::from_str_radix(id.trim().replace('-', "").get(..16)?, 16).ok()
 }
 
@@ -143,7 +144,7 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 
 pub(super) fn read_state(dir: &Path) -> Result<Option<Status>, SupervisorError> {
     let path = path(dir);
-    match fs::read(&path) {
+    match stagewright_files::read(&path, stagewright_files::RECORD) {
         Ok(text) => {
             serde_json::from_slice(&text).map(Some).map_err(|source| SupervisorError::Malformed { path, source })
         }

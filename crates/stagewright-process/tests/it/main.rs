@@ -1,5 +1,6 @@
 //! Real processes: small shell scripts, and supervisors of them.
 
+#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should say where")]
 
 mod child;

@@ -1,5 +1,6 @@
 //! The store from outside: what is kept, what is refused, and what a crash leaves.
 
+#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails the test that called it")]
 
 mod environments;

@@ -299,7 +299,7 @@ fn a_store_that_may_not_be_written_can_be_read() {
     let refused = |(written, opened): (Result<(), String>, Result<(), String>)| {
         assert!(written.unwrap_err().contains("give this user write access"));
         let opened = opened.unwrap_err();
-        assert!(opened.contains("give this user write access"), "{opened}");
+        assert!(opened.contains("belongs to user 0") && opened.contains("change its owner"), "{opened}");
     };
     // With a writer at it, whose files stand beside the database; and without.
     set_modes(&state, 0o555, 0o444);
@@ -334,4 +334,19 @@ fn a_path_is_taken_as_it_is() {
     set_modes(&state, 0o555, 0o444);
     unprivileged(|| assert_eq!(ids(&Store::open_read_only(&state).unwrap()), ["01run"]));
     set_modes(&state, 0o755, 0o644);
+}
+
+#[test]
+fn a_state_folder_that_was_open_to_others_is_closed() {
+    let folder = TempDir::new().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let state = folder.path().join("state");
+    drop(Store::open(&state).unwrap());
+    let database = state.join("stagewright.db");
+    assert_eq!((mode(&state), mode(&database)), (0o700, 0o600));
+    set(&state, 0o755);
+    set(&database, 0o644);
+    drop(Store::open(&state).unwrap());
+    assert_eq!((mode(&state), mode(&database)), (0o700, 0o600));
 }

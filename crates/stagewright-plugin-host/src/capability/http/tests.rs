@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
+
 use std::sync::Mutex as StdMutex;
 
 use cap_std::ambient_authority;

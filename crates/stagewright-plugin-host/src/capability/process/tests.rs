@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
+
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use stagewright_model::Permissions;

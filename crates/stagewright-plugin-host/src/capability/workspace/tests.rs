@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 

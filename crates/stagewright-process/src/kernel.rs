@@ -1,0 +1,21 @@
+//! Files that the kernel makes up, below `/proc`.
+
+use std::io;
+use std::path::Path;
+
+/// All of one that ends. They are of the size of a page or so, whatever processes there are.
+#[expect(clippy::disallowed_methods, reason = "the kernel's own files, which stagewright-files refuses")]
+pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    std::fs::read(path)
+}
+
+/// As [`read`], as text.
+pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// What gives nothing to who reads it.
+pub(crate) fn null() -> io::Result<std::os::fd::OwnedFd> {
+    let how = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/dev/null", how, rustix::fs::Mode::empty())?)
+}
