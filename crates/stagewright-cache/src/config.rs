@@ -49,6 +49,8 @@ pub enum Mode {
 pub struct CacheConfig {
     /// The folder of results.
     pub root: PathBuf,
+    /// The pipeline file, relative to the workspace: stages of one name in two files are two.
+    pub file: String,
     /// The workspace.
     pub workspace: PathBuf,
     /// Paths of it that belong to the engine.

@@ -430,7 +430,7 @@ pub(crate) struct GcArgs {
     /// Keep so many runs of each pipeline
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub(crate) keep: u32,
-    /// Keep runs younger than so many days, and results of the cache that were made or taken since
+    /// Keep runs younger than so many days, and cached results and download caches that were used since
     #[arg(long, default_value_t = 30, value_name = "N")]
     pub(crate) days: u32,
     /// Say what would be removed, and remove nothing

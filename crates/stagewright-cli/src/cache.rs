@@ -10,7 +10,7 @@ use std::time::Duration;
 use stagewright_cache::{CacheConfig, Caching, Machine, Mode, Shared, Tier};
 use stagewright_engine::{Artifact, RunId, StageRunner};
 use stagewright_model::{OperatorPolicy, Permissions, ProcessRule, Said};
-use stagewright_plugin_host::{ArtifactFolder, PluginHost};
+use stagewright_plugin_host::{ArtifactFolder, PluginHost, StageOwner};
 use stagewright_process::sandbox::Provision;
 use stagewright_process::which;
 use stagewright_report::text;
@@ -93,16 +93,25 @@ fn decided(
     }
 }
 
-/// A runner that takes results from the cache. `sandboxed`: whether programs are confined.
-pub(crate) fn caching(repository: &Repository, plugins: &PluginHost, sandboxed: bool, used: CacheUse) -> Caching {
+/// A runner that takes results from the cache. `file`: the pipeline's. `sandboxed`: whether programs are confined.
+pub(crate) fn caching(
+    repository: &Repository,
+    file: &str,
+    plugins: &PluginHost,
+    sandboxed: bool,
+    used: CacheUse,
+) -> Caching {
     let machine = ThisMachine {
         plugins: plugins.clone(),
         environment: repository.environment.clone(),
         root: repository.root.clone(),
         artifacts: ArtifactFolder { root: repository.state.join("artifacts") },
     };
+    let owner = StageOwner { tier: used.tier.name().to_owned(), file: file.to_owned() };
+    let work: Arc<dyn StageRunner> = Arc::new(plugins.owned_by(owner));
     let config = CacheConfig {
         root: folder(repository),
+        file: file.to_owned(),
         workspace: repository.root.clone(),
         reserved: repository.reserved(),
         sandboxed,
@@ -111,7 +120,6 @@ pub(crate) fn caching(repository: &Repository, plugins: &PluginHost, sandboxed: 
         shared: used.shared,
         machine: Arc::new(machine),
     };
-    let work: Arc<dyn StageRunner> = Arc::new(plugins.clone());
     Caching::new(config, work)
 }
 

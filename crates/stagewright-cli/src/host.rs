@@ -126,9 +126,9 @@ impl Host {
         self.plugins.tools(&stage.permissions, &variables)
     }
 
-    /// For the engine.
-    pub(crate) fn runner(&self, repository: &Repository, used: CacheUse) -> Caching {
-        cache::caching(repository, &self.plugins, self.unsandboxed.is_none(), used)
+    /// For the engine. `file`: the pipeline's, relative to the repository.
+    pub(crate) fn runner(&self, repository: &Repository, file: &str, used: CacheUse) -> Caching {
+        cache::caching(repository, file, &self.plugins, self.unsandboxed.is_none(), used)
     }
 
     /// Every stage's plugin, by plan index. A plugin is asked once, and a native library never: asking is running it.
@@ -254,7 +254,12 @@ fn sandbox(repository: &Repository, plan: &Plan) -> Result<(Option<SandboxConfig
     }
     let scratch = repository.state.join("scratch");
     remove_stale(&scratch);
-    Ok((Some(SandboxConfig { maker, scratch, kept: repository.state.join("kept") }), None))
+    Ok((Some(SandboxConfig { maker, scratch, kept: kept(repository) }), None))
+}
+
+/// Download caches of stages.
+pub(crate) fn kept(repository: &Repository) -> PathBuf {
+    repository.state.join("kept")
 }
 
 /// What processes left behind that ended before they could clean up. The folders are named for them.

@@ -27,8 +27,12 @@ use crate::net::proxy;
 use crate::policy::Policy;
 use crate::stop::{Stopped, Switch};
 
+use kept::KeptCaches;
+
+mod kept;
 mod places;
 
+pub use kept::{RemovedKept, StageOwner, remove_kept};
 pub(crate) use places::tools;
 
 /// Where sandboxes live.
@@ -38,7 +42,7 @@ pub struct SandboxConfig {
     pub maker: sandbox::Maker,
     /// Folders of single attempts: their home and their `/tmp`.
     pub scratch: PathBuf,
-    /// Download caches, by stage.
+    /// Download caches, by [`StageOwner`] and stage.
     pub kept: PathBuf,
 }
 
@@ -49,8 +53,10 @@ pub(crate) struct Blueprint {
     pub(crate) workspace: Workspace,
     /// The workspace's absolute path.
     pub(crate) root: PathBuf,
-    /// The pipeline and the table, as in `release` and `stages.test`: whose caches are kept.
-    pub(crate) owner: [String; 2],
+    /// Whose stage it is.
+    pub(crate) owner: Arc<StageOwner>,
+    /// As in `stages.test`.
+    pub(crate) table: String,
     pub(crate) limits: Limits,
     /// For connections to sockets that aren't granted.
     pub(crate) report: Report,
@@ -64,6 +70,8 @@ pub(crate) struct Confined {
     pub(crate) sandbox: Sandbox,
     pub(crate) network: Network,
     pub(crate) bounds: Bounds,
+    /// Nothing removes them meanwhile.
+    _kept: Option<KeptCaches>,
     _watching: [Background; 2],
 }
 
@@ -89,7 +97,7 @@ impl Blueprint {
         let ports = self.gate.as_ref().map(|_| self.policy.loopback_ports()).unwrap_or_default();
         // Inside there is one loopback for both kinds of addresses.
         let ports = ports.into_iter().map(|address| (address.port(), address)).collect::<BTreeMap<_, _>>();
-        let mut confinement = self.confinement(environment).await?;
+        let (mut confinement, kept) = self.confinement(environment).await?;
         if self.gate.is_some() {
             confinement.listeners = [0].into_iter().chain(ports.keys().copied()).collect();
         }
@@ -108,7 +116,7 @@ impl Blueprint {
             }
         });
         let refusals = self.report_refusals(&mut sandbox);
-        Ok(Confined { sandbox, network, bounds, _watching: [watching, refusals] })
+        Ok(Confined { sandbox, network, bounds, _kept: kept, _watching: [watching, refusals] })
     }
 
     fn report_refusals(&self, sandbox: &mut Sandbox) -> Background {
@@ -121,7 +129,10 @@ impl Blueprint {
         })
     }
 
-    async fn confinement(&self, environment: &BTreeMap<String, String>) -> Result<Confinement, CapabilityError> {
+    async fn confinement(
+        &self,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<(Confinement, Option<KeptCaches>), CapabilityError> {
         let Limits { cpu, process_memory, processes, workspace, .. } = self.limits;
         let limits = sandbox::Limits {
             processes: Some(processes.unwrap_or(DEFAULT_PROCESSES)),
@@ -133,11 +144,13 @@ impl Blueprint {
             config: self.config.clone(),
             policy: self.policy.clone(),
             root: self.root.clone(),
-            owner: self.owner.clone(),
+            owner: Arc::clone(&self.owner),
+            table: self.table.clone(),
             environment: environment.clone(),
         };
-        let (scratch, places, rules) = self.workspace.off_thread(move |files| layout.of(files)).await?;
-        Ok(Confinement { scratch, places, rules, listeners: Vec::new(), limits })
+        let places::Laid { scratch, places, rules, kept } =
+            self.workspace.off_thread(move |files| layout.of(files)).await?;
+        Ok((Confinement { scratch, places, rules, listeners: Vec::new(), limits }, kept))
     }
 
     /// The proxy at the first listener, forwards at the others.

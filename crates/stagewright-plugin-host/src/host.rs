@@ -32,7 +32,7 @@ use crate::capability::registry::Images;
 use crate::capability::secrets::{SecretSource, Secrets};
 use crate::capability::service::{Services, Started};
 use crate::capability::workspace::Workspace;
-use crate::confine::{Blueprint, SandboxConfig, tools};
+use crate::confine::{Blueprint, SandboxConfig, StageOwner, tools};
 use crate::denial::Denials;
 use crate::error::CapabilityError;
 use crate::inspected::Inspected;
@@ -155,6 +155,11 @@ impl PluginHost {
         })))
     }
 
+    /// Runs stages whose download caches are their owner's alone.
+    pub fn owned_by(&self, owner: StageOwner) -> OwnedHost {
+        OwnedHost { inner: Arc::clone(&self.0), owner: Arc::new(owner) }
+    }
+
     /// What a plugin is. Runs the component's `describe`, with every import trapping; for a native library, its
     /// `describe` with the engine's full powers, after its digest was checked.
     pub async fn describe(&self, uses: &PluginRef, trust: &Trust) -> Result<Description, PluginError> {
@@ -226,8 +231,26 @@ impl StageRunner for PluginHost {
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> BoxFuture<'static, AttemptReport> {
-        let inner = self.0.clone();
-        Box::pin(async move { inner.run(request, output, interrupt).await })
+        self.owned_by(StageOwner::default()).run(request, output, interrupt)
+    }
+}
+
+/// A plugin host that runs the stages of one pipeline file, in one trust tier. Cheap to clone.
+#[derive(Clone)]
+pub struct OwnedHost {
+    inner: Arc<Inner>,
+    owner: Arc<StageOwner>,
+}
+
+impl StageRunner for OwnedHost {
+    fn run(
+        &self,
+        request: AttemptRequest,
+        output: AttemptOutput,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> BoxFuture<'static, AttemptReport> {
+        let OwnedHost { inner, owner } = self.clone();
+        Box::pin(async move { inner.run(request, &owner, output, interrupt).await })
     }
 }
 
@@ -258,6 +281,7 @@ impl Inner {
     async fn run(
         &self,
         request: AttemptRequest,
+        owner: &Arc<StageOwner>,
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> AttemptReport {
@@ -270,7 +294,7 @@ impl Inner {
         let lines = bound(request.limits.log_lines, DEFAULT_BOUNDS.limits.log_lines);
         let log = AttemptLog::new(output, masker.clone(), supervisor.switch.clone(), limit).bounded(lines);
         let report = match request.trust.clone() {
-            Trust::Component => self.run_component(request, &mut supervisor, log).await,
+            Trust::Component => self.run_component(request, owner, &mut supervisor, log).await,
             Trust::Native { digest } => self.run_native(request, &digest, &mut supervisor, log).await,
         };
         report::masked(report, &masker)
@@ -308,6 +332,7 @@ impl Inner {
     async fn run_component(
         &self,
         request: AttemptRequest,
+        owner: &Arc<StageOwner>,
         supervisor: &mut Supervisor,
         log: AttemptLog,
     ) -> AttemptReport {
@@ -329,7 +354,7 @@ impl Inner {
             return without_outputs(end);
         }
         let call = request.call;
-        let attempt = match self.attempt(Arc::new(request), supervisor, log) {
+        let attempt = match self.attempt(Arc::new(request), owner, supervisor, log) {
             Ok(attempt) => attempt,
             Err(error) => return without_outputs(verdict::of_answer(error, false, None)),
         };
@@ -358,6 +383,7 @@ impl Inner {
     fn attempt(
         &self,
         request: Arc<AttemptRequest>,
+        owner: &Arc<StageOwner>,
         supervisor: &Supervisor,
         log: AttemptLog,
     ) -> Result<Attempt, CapabilityError> {
@@ -379,7 +405,8 @@ impl Inner {
             policy: policy.clone(),
             workspace: workspace.clone(),
             root: config.workspace.clone(),
-            owner: [request.pipeline.clone(), request.table.clone()],
+            owner: Arc::clone(owner),
+            table: request.table.clone(),
             limits: request.limits,
             report: denials.reporter(&log),
             gate: policy.has_network().then(|| {

@@ -1,9 +1,9 @@
-//! `gc`: removes old runs with all that only they need, and results of the cache that are of no use any more.
+//! `gc`: removes old runs with all that only they need, unused results of the cache, and unused download caches.
 
 use std::time::Duration;
 
 use serde_json::json;
-use stagewright_plugin_host::remove_runs;
+use stagewright_plugin_host::{remove_kept, remove_runs};
 use stagewright_report::{Printer, text};
 use stagewright_store::{Retention, Store};
 
@@ -12,6 +12,7 @@ use crate::cache;
 use crate::clock::SystemClock;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::host;
 use crate::repository::Repository;
 
 /// `gc`.
@@ -28,11 +29,14 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> R
     }
     let failed = |error| CommandError::internal("can't remove old results from the cache").caused_by(error);
     let cached = stagewright_cache::gc(&cache::folder(repository), age, args.dry_run).map_err(failed)?;
-    bytes += cached.bytes;
+    let failed = |error| CommandError::internal("can't remove old download caches of stages").caused_by(error);
+    let downloads = remove_kept(&host::kept(repository), age, args.dry_run).map_err(failed)?;
+    bytes += cached.bytes + downloads.bytes;
     if args.json {
         let (runs, orphans, results) = (&report.runs, &report.orphans, cached.results);
         let told = json!({
-            "removed": runs, "orphans": orphans, "results": results, "bytes": bytes, "dry-run": args.dry_run
+            "removed": runs, "orphans": orphans, "results": results, "download-caches": downloads.caches,
+            "bytes": bytes, "dry-run": args.dry_run
         });
         out.json(&told)?;
         return Ok(Exit::Success);
@@ -46,6 +50,10 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> R
     }
     if cached.results > 0 {
         out.line(text!("{} results of the cache, which nobody has used since, {verb}", cached.results))?;
+    }
+    if downloads.caches > 0 {
+        let what = if downloads.caches == 1 { "download cache" } else { "download caches" };
+        out.line(text!("{} {what} of stages {verb}", downloads.caches))?;
     }
     let count = report.runs.len();
     out.line(text!(

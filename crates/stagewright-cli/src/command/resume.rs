@@ -87,7 +87,7 @@ pub(crate) fn go_on(
         first: Input::Resume { reason: wanted.reason.to_owned(), from, changed },
         id,
         scheduler,
-        runner: host.runner(repository, cache),
+        runner: host.runner(repository, &file.name, cache),
         store,
         lease,
         rehearsal: record.rehearsal,

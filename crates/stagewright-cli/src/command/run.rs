@@ -135,13 +135,14 @@ pub(crate) fn start(
         source: source.clone(),
     })?;
     let lease = store.claim(&id)?;
+    let runner = host.runner(repository, &file.name, cache);
     let binding = Some(binding::digest(&file.text, &inputs, &source, &git, &plugins));
     let values = RunValues { inputs, source, file: file.name, rehearsal, left_out, inherited, plugins, binding, way };
     let run = Run {
         first: Input::Start(id.clone()),
         id,
         scheduler: Scheduler::new(Arc::new(plan), values, jobs(drive)),
-        runner: host.runner(repository, cache),
+        runner,
         store,
         lease,
         rehearsal,

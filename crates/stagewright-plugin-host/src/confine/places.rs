@@ -13,6 +13,7 @@ use stagewright_process::sandbox::{
 };
 use stagewright_process::which;
 
+use super::kept::{KeptCaches, StageOwner};
 use super::{SandboxConfig, docker_socket};
 use crate::capability::workspace::Workspace;
 use crate::error::{CapabilityError, ErrorCode};
@@ -30,13 +31,25 @@ pub(super) struct Layout {
     pub(super) config: SandboxConfig,
     pub(super) policy: Arc<Policy>,
     pub(super) root: PathBuf,
-    pub(super) owner: [String; 2],
+    pub(super) owner: Arc<StageOwner>,
+    /// As in `stages.test`.
+    pub(super) table: String,
     pub(super) environment: BTreeMap<String, String>,
 }
 
+/// What is mounted, and what has to be there until the sandbox ends.
+pub(super) struct Laid {
+    pub(super) scratch: PathBuf,
+    /// Later places may lie within earlier ones.
+    pub(super) places: Vec<Place>,
+    pub(super) rules: Vec<Rule>,
+    /// None when no program of the stage keeps any.
+    pub(super) kept: Option<KeptCaches>,
+}
+
 impl Layout {
-    /// Makes the scratch folder, and says what is mounted. Later places may lie within earlier ones.
-    pub(super) fn of(&self, files: &Workspace) -> Result<(PathBuf, Vec<Place>, Vec<Rule>), CapabilityError> {
+    /// Makes the scratch folder, and says what is mounted.
+    pub(super) fn of(&self, files: &Workspace) -> Result<Laid, CapabilityError> {
         let scratch = self.scratch().map_err(|error| failed("make the scratch folder", &error))?;
         let (mut places, rules) = system(&scratch);
         let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
@@ -46,8 +59,12 @@ impl Layout {
             let source = Source::Host(scratch.join("home"));
             places.push(Place { path: home.clone(), source, access: Some(Access::Write) });
         }
-        for need in tools(self.policy.programs(), &self.environment, &self.root) {
-            let place = self.meet(&need, home.as_deref(), &scratch);
+        let needs = tools(self.policy.programs(), &self.environment, &self.root);
+        let keeps = |need: &Need| matches!(need.how, Provision::Kept | Provision::KeptFile);
+        let kept = needs.iter().any(keeps).then(|| KeptCaches::open(&self.config.kept, &self.owner, &self.table));
+        let kept = kept.transpose().map_err(|error| failed("open the download caches", &error))?;
+        for need in needs {
+            let place = self.meet(&need, home.as_deref(), &scratch, kept.as_ref());
             places.extend(place.map_err(|error| failed(&format!("prepare {}", need.path.display()), &error))?);
         }
         places.push(Place { path: self.root.clone(), source: Source::Nothing, access: None });
@@ -66,7 +83,7 @@ impl Layout {
             }
         }
         places.extend(self.sockets()?);
-        Ok((scratch, places, rules))
+        Ok(Laid { scratch, places, rules, kept })
     }
 
     fn scratch(&self) -> io::Result<PathBuf> {
@@ -82,7 +99,13 @@ impl Layout {
         fs::canonicalize(scratch)
     }
 
-    fn meet(&self, need: &Need, home: Option<&Path>, scratch: &Path) -> io::Result<Option<Place>> {
+    fn meet(
+        &self,
+        need: &Need,
+        home: Option<&Path>,
+        scratch: &Path,
+        kept: Option<&KeptCaches>,
+    ) -> io::Result<Option<Place>> {
         let place = |source, access| Some(Place { path: need.path.clone(), source, access: Some(access) });
         match need.how {
             Provision::Execute => Ok(place(Source::Host(fs::canonicalize(&need.path)?), Access::Execute)),
@@ -101,16 +124,9 @@ impl Layout {
                 Ok(below_home.is_none().then(|| place(Source::Host(copy), Access::Read)).flatten())
             }
             Provision::Kept | Provision::KeptFile => {
-                let [pipeline, table] = &self.owner;
-                let folder = self.config.kept.join(name_of(Path::new(pipeline))).join(name_of(Path::new(table)));
-                let kept = folder.join(name_of(&need.path));
-                if need.how == Provision::Kept {
-                    fs::create_dir_all(&kept)?;
-                } else if !kept.exists() {
-                    fs::create_dir_all(&folder)?;
-                    fs::write(&kept, "")?;
-                }
-                Ok(place(Source::Host(fs::canonicalize(kept)?), Access::Write))
+                let is_file = need.how == Provision::KeptFile;
+                let kept = kept.map(|kept| kept.place(&need.path, is_file)).transpose()?;
+                Ok(kept.and_then(|kept| place(Source::Host(kept), Access::Write)))
             }
         }
     }
@@ -176,7 +192,12 @@ impl Layout {
             return Ok(vec![place(path.as_path(), below(), Some(Access::Write))]);
         }
         let all = [".", "./", ".git"];
-        if !history || !(granted(self.policy.reads(), &all) || granted(self.policy.writes(), &all)) {
+        // A cached stage sees of the repository's history what its `inputs` name, as of every other file.
+        let sees_all = match self.policy.declared() {
+            Some(declared) => granted(declared, &[".git"]),
+            None => granted(self.policy.reads(), &all) || granted(self.policy.writes(), &all),
+        };
+        if !history || !sees_all {
             return Ok(vec![place(path.as_path(), Source::Nothing, None)]);
         }
         let config = path.as_path().join("config");
