@@ -373,6 +373,8 @@ fn a_damaged_cache_costs_time_and_nothing_else() {
 #[test]
 fn a_result_writes_nothing_that_its_stage_may_not() {
     let environment = repository();
+    // Else what is planted there would count.
+    environment.write(".gitignore", "out\n");
     run(&environment, &[]);
     let entry = files(&environment.root().join(".stagewright/cache/results/entries")).remove(0);
     let good = std::fs::read_to_string(&entry).unwrap();

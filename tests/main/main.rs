@@ -23,3 +23,4 @@ mod secrets;
 mod shared_cache;
 mod strangers;
 mod toolchains;
+mod undeclared;

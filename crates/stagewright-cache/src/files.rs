@@ -1,7 +1,8 @@
 //! Puts the files of a result where they belong.
 //!
 //! A result may come from elsewhere: nothing is written but what the stage names as its outputs and may write, and no
-//! link of the workspace leads out of it.
+//! link of the workspace leads out of it. Modes are those that the stage's programs set, whatever the umask of this
+//! process; bits that make a program run as another user are never among them.
 
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,13 +10,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _, Permissions, PermissionsExt as _};
 use rustix::fs::{Mode, OFlags, openat};
 
-use crate::digest::copy;
+use crate::digest::{Digest, copy};
 use crate::globs::Globs;
+use crate::scan::Workspace;
 use crate::store::{Entry, Store};
-use crate::tree::{Kind, Node, Workspace};
+use crate::tree::{self, BITS, Node};
+
+/// What the owner of a folder needs to put something into it.
+const OWN: u32 = 0o700;
 
 /// Which files a result may have.
 pub(crate) struct Allowed<'a> {
@@ -24,61 +29,77 @@ pub(crate) struct Allowed<'a> {
     pub(crate) writes: &'a Globs,
 }
 
-/// Puts all files of the result there; those that are as they should be stay untouched.
+/// Puts all files of the result there; those that are as they should be stay untouched. Whether anything was written.
 pub(crate) fn restore(
     workspace: &Workspace<'_>,
     store: &Store,
     entry: &Entry,
     allowed: &Allowed<'_>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     if entry.files.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     for path in entry.files.keys() {
         let leads_out = path.starts_with('/') || path.split('/').any(|name| matches!(name, "" | "." | ".."));
-        let reserved = workspace.reserved.iter().any(|reserved| crate::globs::is_within(path, reserved));
-        if leads_out || reserved || !allowed.outputs.matches(path) || !allowed.writes.matches(path) {
+        if leads_out || workspace.is_reserved(path) || !allowed.outputs.name(path) || !allowed.writes.matches(path) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!("it holds `{path}`, which the stage may not make"),
             ));
         }
     }
+    let missing: Vec<_> = entry.files.iter().filter(|(path, node)| !workspace.holds(path, node)).collect();
+    if missing.is_empty() {
+        return Ok(false);
+    }
     let root = Dir::open_ambient_dir(workspace.root, ambient_authority())?;
+    let failed =
+        |path: &str, error: io::Error| io::Error::new(error.kind(), format!("`{path}` can't be put back: {error}"));
     for (path, node) in &entry.files {
-        if !workspace.holds(path, node) {
-            put(&root, store, path, node)
-                .map_err(|error| io::Error::new(error.kind(), format!("`{path}` can't be put back: {error}")))?;
+        if let Node::Folder { mode } = node
+            && mode & OWN != OWN
+        {
+            // Nothing can be put into it as it is; that it isn't there is as good.
+            let _ = set_mode(&root, path, mode | OWN);
         }
     }
-    Ok(())
+    for (path, node) in missing {
+        put(&root, store, path, node).map_err(|error| failed(path, error))?;
+    }
+    // Only now, and the inner ones first: a folder may be one that nothing can be put into.
+    for (path, node) in entry.files.iter().rev() {
+        if let Node::Folder { mode } = node {
+            set_mode(&root, path, *mode).map_err(|error| failed(path, error))?;
+        }
+    }
+    Ok(true)
 }
 
 fn put(root: &Dir, store: &Store, path: &str, node: &Node) -> io::Result<()> {
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let folder = made_folder(root, folder)?;
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let folder = made_folder(root, parent)?;
+    match node {
+        Node::Folder { .. } => {
+            // A file in its place is a leftover of something else.
+            if folder.symlink_metadata(name).is_ok_and(|found| !found.is_dir()) {
+                folder.remove_file(name)?;
+            }
+            made_folder(root, path).map(drop)
+        }
+        Node::File { mode, digest } => place(&folder, name, |draft| fill(&folder, draft, store, digest, *mode)),
+        Node::Link { digest } => place(&folder, name, |draft| link(&folder, draft, store, digest)),
+    }
+}
+
+/// Makes a draft, and gives it its name when it is whole.
+fn place(folder: &Dir, name: &str, make: impl FnOnce(&str) -> io::Result<()>) -> io::Result<()> {
     let draft = draft_name();
-    let filled = (|| {
-        let mut blob = stagewright_files::open(&store.blob(&node.digest))?;
-        if node.kind == Kind::Link {
-            let mut target = Vec::new();
-            io::Read::read_to_end(&mut blob, &mut target)?;
-            // Where it leads is the stage's affair; that it is followed nowhere is everybody else's.
-            return folder.symlink_contents(Path::new(std::ffi::OsStr::from_bytes(&target)), &draft);
-        }
-        let mode = if node.kind == Kind::Program { 0o777 } else { 0o666 };
-        let mut file = folder.open_with(&draft, OpenOptions::new().write(true).create_new(true).mode(mode))?;
-        if copy(&mut blob, &mut file)? == node.digest {
-            return file.flush();
-        }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "its content is damaged"))
-    })();
-    let put = filled.and_then(|()| {
+    let put = make(&draft).and_then(|()| {
         // A folder in its place is a leftover of something else.
         if folder.symlink_metadata(name).is_ok_and(|found| found.is_dir()) {
             folder.remove_dir_all(name)?;
         }
-        folder.rename(&draft, &folder, name)
+        folder.rename(&draft, folder, name)
     });
     if put.is_err() {
         // It may not even have been made.
@@ -87,17 +108,55 @@ fn put(root: &Dir, store: &Store, path: &str, node: &Node) -> io::Result<()> {
     put
 }
 
+fn fill(folder: &Dir, draft: &str, store: &Store, digest: &Digest, mode: u32) -> io::Result<()> {
+    let mut blob = stagewright_files::open(&store.blob(digest))?;
+    // Until it is whole, it is for nobody else to read.
+    let mut file = folder.open_with(draft, OpenOptions::new().write(true).create_new(true).mode(0o600))?;
+    if copy(&mut blob, &mut file)? != *digest {
+        return Err(damaged());
+    }
+    file.set_permissions(Permissions::from_mode(mode & BITS))?;
+    file.flush()
+}
+
+fn link(folder: &Dir, draft: &str, store: &Store, digest: &Digest) -> io::Result<()> {
+    let target = stagewright_files::read(&store.blob(digest), stagewright_files::CONFIGURATION)?;
+    if Digest::of(&target) != *digest {
+        return Err(damaged());
+    }
+    // Where it leads is the stage's affair; that it is followed nowhere is everybody else's.
+    folder.symlink_contents(Path::new(std::ffi::OsStr::from_bytes(&target)), draft)
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "its content is damaged")
+}
+
 /// The folder at `path`, made where it is missing. A link on the way is followed nowhere: it may lead to what the stage
 /// may not write.
 fn made_folder(root: &Dir, path: &str) -> io::Result<Dir> {
-    let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     path.split('/').filter(|name| !name.is_empty()).try_fold(root.try_clone()?, |folder, name| {
         match folder.create_dir(name) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        Ok(Dir::from_std_file(openat(&folder, name, how, Mode::empty())?.into()))
+        enter(&folder, name)
     })
+}
+
+fn enter(folder: &Dir, name: &str) -> io::Result<Dir> {
+    let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(Dir::from_std_file(openat(folder, name, how, Mode::empty())?.into()))
+}
+
+fn set_mode(root: &Dir, path: &str, mode: u32) -> io::Result<()> {
+    let mut names = path.split('/').filter(|name| !name.is_empty());
+    let folder = names.try_fold(root.try_clone()?, |folder, name| enter(&folder, name))?;
+    let folder = folder.into_std_file();
+    if tree::mode(&folder.metadata()?) == mode & BITS {
+        return Ok(());
+    }
+    folder.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode & BITS))
 }
 
 /// Differs from every other name that this process makes.

@@ -37,9 +37,19 @@ impl Globs {
         self.set.is_match(path)
     }
 
+    /// Whether one of them means the path, or all that lies in the folder at it, as `dist/**` does of `dist`.
+    pub(crate) fn name(&self, path: &str) -> bool {
+        self.matches(path) || (!path.is_empty() && self.bases.iter().any(|base| base == path))
+    }
+
     /// The paths before each glob's first wildcard, below which all that it matches lies; empty for the root.
     pub(crate) fn bases(&self) -> &[String] {
         &self.bases
+    }
+
+    /// Whether one path could be meant by both. Says yes rather than too little.
+    pub(crate) fn may_meet(&self, other: &Globs) -> bool {
+        self.bases.iter().any(|base| other.reach_into(base))
     }
 
     /// Whether something in the folder could match.

@@ -5,22 +5,18 @@
 //! read again the next time.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::content;
 use crate::digest::Digest;
+use crate::stamp::Stamp;
 
 /// Raised when the format changes; a file of another one is made anew.
-const FORMAT: u32 = 1;
-
-/// Kernels count the times of files in ticks of up to 10 ms.
-const TICK: i128 = 20_000_000;
+const FORMAT: u32 = 2;
 
 /// Digests by path, kept in a file between runs.
 #[derive(Debug)]
@@ -40,33 +36,6 @@ struct Known {
 struct Seen {
     stamp: Stamp,
     digest: Digest,
-}
-
-/// What tells a file from a changed one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stamp {
-    size: u64,
-    inode: u64,
-    /// Nanoseconds since the Unix epoch.
-    modified: i128,
-    changed: i128,
-}
-
-impl Stamp {
-    pub(crate) fn of(metadata: &Metadata) -> Stamp {
-        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        Stamp {
-            size: metadata.size(),
-            inode: metadata.ino(),
-            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// Whether a change after `now` would surely show.
-    fn is_settled(&self, now: i128) -> bool {
-        self.modified.max(self.changed) + TICK < now
-    }
 }
 
 impl FileIndex {
@@ -90,28 +59,27 @@ impl FileIndex {
         })
     }
 
-    /// `digest` is that of the content which the file had with `stamp`.
+    /// `digest` is that of the content which the file has as long as it has `stamp`.
     pub(crate) fn put(&self, path: &str, stamp: Stamp, digest: Digest) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        if !stamp.is_settled(i128::try_from(now).unwrap_or(i128::MAX)) {
-            return;
-        }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { files, changed } = &mut *known;
         let files = files.get_or_insert_with(|| load(&self.file));
         *changed |= files.insert(path.to_owned(), Seen { stamp, digest }) != Some(Seen { stamp, digest });
     }
 
-    /// The content's digest, read only if need be.
+    /// The content's digest, read only if need be. For files of the machine: links are followed.
     pub(crate) fn digest(&self, path: &Path) -> io::Result<Digest> {
+        let path = path.canonicalize()?;
         let name = path.to_string_lossy();
-        let stamp = Stamp::of(&path.metadata()?);
+        let stamp = Stamp::of(&path.symlink_metadata()?);
         if let Some(digest) = self.get(&name, &stamp) {
             return Ok(digest);
         }
-        let digest = Digest::of_file(path)?;
-        self.put(&name, stamp, digest);
-        Ok(digest)
+        let read = content::read(&path, &stamp)?;
+        if read.is_lasting {
+            self.put(&name, stamp, read.digest);
+        }
+        Ok(read.digest)
     }
 
     /// Writes down what is new. Another process may do the same: the last one's is kept, and what it lacks is read
@@ -168,7 +136,7 @@ mod tests {
 
         let again = FileIndex::new(kept.clone());
         let name = file.to_string_lossy().into_owned();
-        let stamp = || Stamp::of(&file.metadata().unwrap());
+        let stamp = || Stamp::of(&file.symlink_metadata().unwrap());
         assert_eq!(again.get(&name, &stamp()), Some(Digest::of("one")));
         // The same size, and the times of its content set back: that it was changed shows all the same.
         let modified = file.metadata().unwrap().modified().unwrap();
@@ -188,6 +156,6 @@ mod tests {
         let index = FileIndex::new(folder.path().join("index"));
         std::fs::write(&file, "one").unwrap();
         index.digest(&file).unwrap();
-        assert_eq!(index.get(&file.to_string_lossy(), &Stamp::of(&file.metadata().unwrap())), None);
+        assert_eq!(index.get(&file.to_string_lossy(), &Stamp::of(&file.symlink_metadata().unwrap())), None);
     }
 }

@@ -6,7 +6,8 @@
 //! declared, and its result is kept.
 //!
 //! ```text
-//! runner ── manifest (key), tier ── tree ── index, globs
+//! runner ── keying ── manifest, tier, tools ── tree ── scan, globs ── index, content, stamp
+//!    ├── witness, cover (while it runs) ── collect (afterwards) ── leftovers
 //!    ├── store (entries, blobs) ── files (restored)
 //!    ├── shared (other machines' results) ── packed
 //!    └── said (log, findings)
@@ -15,22 +16,32 @@
 //! Architecture invariant: nothing here starts anything, prints, or knows the journal. A cache that is lost, damaged or
 //! full costs time and changes no result.
 
+mod collect;
 mod config;
+mod content;
+mod cover;
 mod digest;
 mod explain;
 mod files;
 mod gc;
 mod globs;
 mod index;
+mod inner;
+mod keying;
+mod leftovers;
 mod manifest;
 mod packed;
 mod published;
 mod runner;
 mod said;
+mod scan;
 mod shared;
+mod stamp;
 mod store;
 mod tier;
+mod tools;
 mod tree;
+mod witness;
 
 pub use config::{CacheConfig, Machine, Mode};
 pub use explain::{Explanation, explain};
@@ -40,3 +51,4 @@ pub use manifest::{Difference, Manifest, Part};
 pub use runner::Caching;
 pub use shared::{BadAddress, Sent, Shared};
 pub use tier::{BadTier, Tier};
+pub use tree::TreeDigest;

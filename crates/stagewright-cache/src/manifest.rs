@@ -11,13 +11,15 @@ use crate::digest::{Digest, Hashing};
 use crate::tree::Tree;
 
 /// Raised when results of before may not stand for those of now.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Longer values are shown by their digest.
 const SHOWN: usize = 200;
 
-/// Stands for the files, all together.
-const ALL: &str = "all";
+/// Stands for the inputs, all together.
+const INPUTS: &str = "inputs";
+/// Stands for what is found where the stage may write.
+const FOUND: &str = "found";
 
 /// What a part is about; in the order in which differences are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ pub enum Part {
     Artifact,
     /// A file.
     File,
+    /// A stage before it, by the key of its result: what it may have left where this one may write.
+    Before,
 }
 
 /// Parts by kind and name, each with its value or the value's digest.
@@ -85,7 +89,12 @@ pub(crate) struct Around<'a> {
     pub(crate) tools: &'a [(String, String)],
     /// By name, of the stages before.
     pub(crate) artifacts: &'a BTreeMap<String, String>,
+    /// The inputs.
     pub(crate) files: &'a Tree,
+    /// What others left where it may write.
+    pub(crate) found: &'a Tree,
+    /// Keys of stages before it, by name.
+    pub(crate) before: &'a BTreeMap<String, String>,
 }
 
 impl Manifest {
@@ -118,14 +127,18 @@ impl Manifest {
             leaves(need, outputs, &mut |path, value| manifest.put(Part::Need, path, &value.to_string()));
         }
         around.artifacts.iter().for_each(|(name, digest)| manifest.put(Part::Artifact, name, digest));
-        manifest.put(Part::File, ALL, &around.files.digest().to_string());
+        manifest.put(Part::File, INPUTS, &around.files.digest().to_string());
+        if !around.found.0.is_empty() {
+            manifest.put(Part::File, FOUND, &around.found.digest().to_string());
+        }
+        around.before.iter().for_each(|(name, key)| manifest.put(Part::Before, name, key));
         manifest
     }
 
     /// Names the files one by one, for an explanation; the key is that of before.
-    pub(crate) fn name_files(&mut self, files: &Tree) {
-        self.files =
-            files.0.iter().map(|(path, node)| (path.clone(), format!("{:?} {}", node.kind, node.digest))).collect();
+    pub(crate) fn name_files(&mut self, files: &Tree, found: &Tree) {
+        let all = files.0.iter().chain(&found.0);
+        self.files = all.map(|(path, node)| (path.clone(), node.shown())).collect();
     }
 
     fn limits(&mut self, request: &AttemptRequest) {

@@ -18,7 +18,7 @@ use crate::said;
 use crate::store::{Entry, Store};
 
 /// Raised when earlier programs can't read it any more.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The longest line of JSON, bytes.
 const MOST_JSON: u64 = 16 << 20;
@@ -30,8 +30,7 @@ pub(crate) const MOST: u64 = 4 << 30;
 #[serde(rename_all = "kebab-case")]
 struct Header {
     format: u32,
-    /// Under which it was kept: whoever renames a file makes no other result of it.
-    key: Digest,
+    /// With its key: whoever renames a file makes no other result of it.
     entry: Entry,
     /// In the order in which they follow, each with its length.
     contents: Vec<(Digest, u64)>,
@@ -46,7 +45,7 @@ pub(crate) fn pack(store: &Store, key: &Digest) -> io::Result<File> {
     let contents: BTreeSet<Digest> = entry.content().collect();
     let contents = contents.into_iter().map(|digest| Ok((digest, store.blob(&digest).metadata()?.len())));
     let contents = contents.collect::<io::Result<Vec<_>>>()?;
-    let header = serde_json::to_vec(&Header { format: FORMAT, key: *key, entry, contents: contents.clone() })?;
+    let header = serde_json::to_vec(&Header { format: FORMAT, entry, contents: contents.clone() })?;
     if sum(&contents).is_none() || header.len() as u64 >= MOST_JSON {
         return Err(io::Error::other(format!("it is larger than {} GiB", MOST >> 30)));
     }
@@ -76,7 +75,7 @@ pub(crate) fn unpack(store: &Store, key: &Digest, source: impl Read) -> io::Resu
     Read::by_ref(&mut unpacker).take(MOST_JSON).read_until(b'\n', &mut json)?;
     let header: Header = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
     let Header { format, entry, contents, .. } = &header;
-    if *format != FORMAT || header.key != *key {
+    if *format != FORMAT || entry.key != *key {
         return Err(damaged("it is another result"));
     }
     if !is_name(&entry.run) {
@@ -98,7 +97,7 @@ pub(crate) fn unpack(store: &Store, key: &Digest, source: impl Read) -> io::Resu
     if contents.iter().any(|(digest, _)| !store.blob(digest).is_file()) {
         return Err(io::Error::new(io::ErrorKind::NotFound, "its content was removed meanwhile"));
     }
-    store.keep(key, entry)?;
+    store.keep(entry)?;
     Ok(header.entry)
 }
 

@@ -1,10 +1,8 @@
 //! A [`StageRunner`] before another one: it gives back a result where it can, and lets the other do the work where it
 //! can't.
 
-use std::collections::HashMap;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -17,15 +15,20 @@ use tokio::sync::watch;
 use crate::config::{CacheConfig, Mode};
 use crate::digest::Digest;
 use crate::files::{Allowed, restore};
-use crate::globs::Globs;
+use crate::globs::{Globs, literally};
 use crate::index::FileIndex;
-use crate::manifest::{Around, Manifest};
+use crate::inner::{Inner, needs_of};
+use crate::keying::{Keyed, Named};
+use crate::leftovers::Leftovers;
 use crate::published::Published;
 use crate::said::{self, Recorder};
+use crate::scan::Found;
 use crate::shared::{Answer, Sent};
-use crate::store::{Entry, Store};
-use crate::tier::Tier;
-use crate::tree::{Kind, Tree, Workspace};
+use crate::stamp;
+use crate::store::{Entry, Store, Worked};
+use crate::tools::Tools;
+use crate::tree::TreeDigest;
+use crate::witness::{self, Watched, Witness};
 
 /// Paths that a stage's inputs may come to for its programs to see nothing else: each is a mount of its own.
 const COVER: usize = 2000;
@@ -34,58 +37,16 @@ const COVER: usize = 2000;
 #[derive(Clone)]
 pub struct Caching(Arc<Inner>);
 
-struct Inner {
-    config: CacheConfig,
-    store: Store,
-    index: FileIndex,
-    /// Of programs, by what grants them.
-    tools: Mutex<HashMap<Vec<String>, Arc<Tools>>>,
-    published: Published,
-    work: Arc<dyn StageRunner>,
-}
-
-/// Digests of programs and toolchains, by path.
-type Tools = Vec<(String, String)>;
-/// A stage whose result has a key.
-struct Keyed {
-    /// Where its result may be, the better places first; the last one is that of its own.
-    keys: Vec<(Tier, Digest)>,
-    manifest: Manifest,
-    files: Tree,
-    named: Named,
-}
-
-/// Files, as the stage names them.
-struct Named {
-    inputs: Globs,
-    outputs: Globs,
-    reads: Globs,
-    writes: Globs,
-}
-
-impl Keyed {
-    /// Under which its own result is kept.
-    fn own(&self) -> &(Tier, Digest) {
-        &self.keys[self.keys.len() - 1]
-    }
-}
-
 /// A result that was given back, and its key.
-type Found = (Digest, Entry);
+type Hit = (Digest, Entry);
 
 impl Caching {
     /// `work` does what the cache can't give.
     pub fn new(config: CacheConfig, work: Arc<dyn StageRunner>) -> Caching {
         let store = Store::new(&config.root);
         let index = FileIndex::new(store.index());
-        Caching(Arc::new(Inner {
-            config,
-            store,
-            index,
-            tools: Mutex::default(),
-            published: Published::default(),
-            work,
-        }))
+        let (tools, published) = (Tools::default(), Published::default());
+        Caching(Arc::new(Inner { config, store, index, tools, published, work }))
     }
 
     /// Writes down what was learned of files. To be called when a run is over.
@@ -94,6 +55,19 @@ impl Caching {
     /// When it can't be written; nothing is lost but time.
     pub fn save(&self) -> io::Result<()> {
         self.0.index.save()
+    }
+
+    /// The digest of all that the globs name, ignored or not: what a stage that may read it would see. Files that are
+    /// as they were when they were last read are not read again.
+    ///
+    /// # Errors
+    /// When something can't be read, changes at the same moment, or is a pipe, a socket or a device.
+    pub fn tree_digest(&self, globs: &[String]) -> io::Result<TreeDigest> {
+        let globs = Globs::new(globs).map_err(io::Error::other)?;
+        let workspace = self.0.workspace(&self.0.config.reserved);
+        let mut found = workspace.find_all(&globs)?;
+        found.retain(|file| globs.name(&file.path));
+        Ok(TreeDigest::of(&workspace.read(&found)?))
     }
 
     /// Waits until all results are where others find them, or can't be put there. To be called when a run is over; may
@@ -115,11 +89,11 @@ impl StageRunner for Caching {
     ) -> BoxFuture<'static, AttemptReport> {
         let inner = Arc::clone(&self.0);
         async move {
-            let (run, name, needs) = (request.run.clone(), stage_name(&request.table), names(&request));
+            let (run, name, needs) = (request.run.clone(), stage_name(&request.table), needs_of(&request));
             inner.published.begin(&run, || inner.config.machine.published(&run));
             let report = match request.cache.clone() {
                 Some(asked) if inner.config.mode != Mode::Off => inner.run(request, asked, output, interrupt).await,
-                _ => inner.work.run(request, output, interrupt).await,
+                _ => inner.run_unkeyed(request, output, interrupt).await,
             };
             inner.published.remember(&run, &name, &needs, &report.artifacts);
             report
@@ -159,38 +133,62 @@ impl Inner {
         if let Some((key, entry)) = found {
             return self.give_back(&key, entry, &output).await;
         }
-        let declared = {
+        let watched = {
             let (inner, request, keyed) = (Arc::clone(self), request.clone(), Arc::clone(&keyed));
-            off_thread(move || inner.declare(&request, &keyed)).await
+            off_thread(move || inner.watch(&request, &keyed)).await
         };
-        let declared = match declared {
-            Ok(declared) => declared,
+        let watched = match watched {
+            Ok(watched) => watched,
             Err(error) => return self.without(error, request, output, interrupt).await,
         };
-        let (tier, key) = keyed.own().clone();
-        output.cache(key.to_string(), None).await;
-        let has_programs = !request.permissions.process.is_empty();
-        let is_held = declared.is_some() && (self.config.sandboxed || !has_programs);
-        if declared.is_none() {
+        output.cache(keyed.own().1.to_string(), None).await;
+        if watched.cover.is_none() {
             let text = format!("its inputs lie in more than {COVER} places: nothing keeps it from reading others");
             say(&output, text).await;
         }
-        request.declared = declared;
+        request.declared = watched.cover.as_ref().map(|paths| paths.iter().map(|path| literally(path)).collect());
+        self.work(request, &asked, (keyed, watched), output, interrupt).await
+    }
+
+    /// Has the work done, with nothing to read but what counts, and keeps its result.
+    async fn work(
+        self: &Arc<Self>,
+        request: AttemptRequest,
+        asked: &CacheRequest,
+        (keyed, watched): (Arc<Keyed>, Watched),
+        output: AttemptOutput,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> AttemptReport {
+        let (tier, key) = keyed.own().clone();
+        let has_programs = !request.permissions.process.is_empty();
+        let is_held = watched.cover.is_some() && (self.config.sandboxed || !has_programs);
         let keeps = asked.keep && matches!(self.config.mode, Mode::Use | Mode::Refresh);
         let recorder = Arc::new(Recorder::new(&self.config.root));
         let asking = request.clone();
         let tapped = if keeps { output.clone().tapped(recorder.clone()) } else { output.clone() };
+        let start = stamp::ticked();
         let mut report = self.work.run(request, tapped, interrupt).await;
-        if keeps && report.end == AttemptEnd::Succeeded {
-            let (inner, kept) = (Arc::clone(self), report.clone());
-            let kept = off_thread(move || inner.keep(&asking, &keyed, &kept, &recorder)).await;
-            match (kept, &self.config.shared) {
-                // What may depend on more of this machine than it says is nothing for others.
-                (Ok(()), Some(shared)) if is_held => shared.give(&tier, key, &self.store),
-                (Ok(()), _) => {}
-                (Err(error), _) => say(&output, format!("its result is not kept: {error}")).await,
-            }
-        } else if let AttemptEnd::Unsuccessful(_, failure) = &mut report.end
+        let has_result = keeps && report.end == AttemptEnd::Succeeded;
+        let kept = {
+            let (inner, report) = (Arc::clone(self), report.clone());
+            off_thread(move || {
+                let kept = match has_result {
+                    true => inner.keep(&asking, &keyed, &watched, &report, &recorder),
+                    false => Ok(()),
+                };
+                // Whatever became of it, what it left is its own. What isn't noted counts as another's.
+                inner.note_left(&keyed.named, &keyed.there, start, &keyed.stage).and(kept)
+            })
+            .await
+        };
+        match (kept, &self.config.shared) {
+            // What may depend on more of this machine than it says is nothing for others.
+            (Ok(()), Some(shared)) if has_result && is_held => shared.give(&tier, key, &self.store),
+            (Ok(()), _) => {}
+            (Err(error), _) if has_result => say(&output, format!("its result is not kept: {error}")).await,
+            (Err(_), _) => {}
+        }
+        if let AttemptEnd::Unsuccessful(_, failure) = &mut report.end
             && is_held
             && has_programs
         {
@@ -199,21 +197,65 @@ impl Inner {
         report
     }
 
+    /// Work that has no key.
+    async fn run_unkeyed(
+        self: &Arc<Self>,
+        request: AttemptRequest,
+        output: AttemptOutput,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> AttemptReport {
+        if request.permissions.write.is_empty() {
+            return self.work.run(request, output, interrupt).await;
+        }
+        let begun = {
+            let (inner, request) = (Arc::clone(self), request.clone());
+            off_thread(move || inner.begin_unkeyed(&request)).await
+        };
+        let begun = begun.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the cache can't note that a stage ran");
+            None
+        });
+        let report = self.work.run(request, output, interrupt).await;
+        if let Some((named, there, start, stage)) = begun {
+            let inner = Arc::clone(self);
+            let noted = off_thread(move || inner.note_left(&named, &there, start, &stage)).await;
+            if let Err(error) = noted {
+                tracing::warn!(%error, "what a stage left counts as another's");
+            }
+        }
+        report
+    }
+
+    /// What others see of it is known by its content alone. What it sees of its own matters for a stage that can be
+    /// cached, now or the next time.
+    fn begin_unkeyed(&self, request: &AttemptRequest) -> io::Result<Option<(Named, Vec<Found>, i128, Digest)>> {
+        self.store.enter(&self.config.tier)?;
+        let stage = Store::stage(&self.config.tier, &self.config.file, &request.stage_id);
+        self.store.set_worked(&stage, Worked::WithoutKey)?;
+        if request.cache.is_none() && !self.store.left(&stage).is_file() {
+            return Ok(None);
+        }
+        // What was left where it is ignored is looked at, if at all, by content.
+        let named = Named::of(request, &request.permissions.write)?;
+        let there = self.there(&named)?;
+        Ok(Some((named, there, stamp::ticked(), stage)))
+    }
+
     /// The attempt, with no key for its result.
     async fn without(
-        &self,
+        self: &Arc<Self>,
         error: io::Error,
         request: AttemptRequest,
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> AttemptReport {
         say(&output, format!("not cached: {error}")).await;
-        self.work.run(request, output, interrupt).await
+        self.run_unkeyed(request, output, interrupt).await
     }
 
     /// The key, and the result if there is one on this machine and all of it could be given back. An inner error: it
     /// was there, and can't be used.
-    fn look_up(&self, request: &AttemptRequest, takes: bool) -> io::Result<(Arc<Keyed>, io::Result<Option<Found>>)> {
+    fn look_up(&self, request: &AttemptRequest, takes: bool) -> io::Result<(Arc<Keyed>, io::Result<Option<Hit>>)> {
         let keyed = self.keyed(request)?;
         let known = keyed.keys.iter().filter(|_| takes);
         let found = known.map(|(_, key)| key).find_map(|key| Some((*key, self.store.find(key)?)));
@@ -228,7 +270,7 @@ impl Inner {
         keyed: &Arc<Keyed>,
         output: &AttemptOutput,
         mut interrupt: watch::Receiver<Option<Interrupt>>,
-    ) -> Option<Found> {
+    ) -> Option<Hit> {
         let shared = self.config.shared.as_ref()?;
         let answer = tokio::select! {
             answer = shared.take(&keyed.keys, &self.store) => answer,
@@ -252,8 +294,8 @@ impl Inner {
                 (Arc::clone(self), request.clone(), Arc::clone(keyed), Arc::clone(&entry));
             off_thread(move || {
                 inner.restore(&request, &keyed, &key, &entry)?;
-                inner.note(&request, &keyed, &key)?;
-                inner.store.set_latest(&request.pipeline, &request.stage_id, &key)
+                inner.note(&keyed, &key)?;
+                inner.store.set_latest(&keyed.stage, &key)
             })
         };
         match restored.await {
@@ -268,93 +310,42 @@ impl Inner {
         }
     }
 
-    /// Before the work is done: notes what its result depends on. The globs of what the stage may read to do it; none
-    /// when they are too many.
-    fn declare(&self, request: &AttemptRequest, keyed: &Keyed) -> io::Result<Option<Vec<String>>> {
-        self.note(request, keyed, &keyed.own().1)?;
-        self.workspace().cover(&keyed.files, COVER)
+    /// Before the work is done: notes what its result depends on, and what shows whether that stays as it is.
+    fn watch(&self, request: &AttemptRequest, keyed: &Keyed) -> io::Result<Watched> {
+        let key = &keyed.own().1;
+        self.note(keyed, key)?;
+        let looked_again = if witness::settle(&keyed.found)? { Some(self.inputs(&keyed.named)?) } else { None };
+        let found = match &looked_again {
+            Some((_, files)) if *files != keyed.files => return Err(io::Error::other("its inputs are being changed")),
+            Some((found, _)) => found,
+            None => &keyed.found,
+        };
+        let reserved = self.reserved(&keyed.named);
+        let cover = self.workspace(&reserved).cover(&keyed.files, COVER)?;
+        let written = witness::written(&self.config.workspace, found).map(str::to_owned);
+        let witness = Witness::of(found, cover.as_deref(), &keyed.named.writes);
+        // A stage that may write nothing leaves nothing.
+        if !request.permissions.write.is_empty() {
+            self.store.set_worked(&keyed.stage, Worked::WithKey(keyed.of_all))?;
+        }
+        Ok(Watched { witness, written, cover })
+    }
+
+    /// After anything was done where the stage may write, since `start`.
+    fn note_left(&self, named: &Named, before: &[Found], start: i128, stage: &Digest) -> io::Result<()> {
+        if named.writes.bases().is_empty() {
+            return Ok(());
+        }
+        let there = self.there(named)?;
+        Leftovers::load(self.store.left(stage)).note(&there, before, start)
     }
 
     /// For explanations.
-    fn note(&self, request: &AttemptRequest, keyed: &Keyed, key: &Digest) -> io::Result<()> {
+    fn note(&self, keyed: &Keyed, key: &Digest) -> io::Result<()> {
         let mut manifest = keyed.manifest.clone();
-        manifest.name_files(&keyed.files);
-        manifest.previous = self.store.latest(&request.pipeline, &request.stage_id).filter(|latest| latest != key);
+        manifest.name_files(&keyed.files, &keyed.of_others);
+        manifest.previous = self.store.latest(&keyed.stage).filter(|latest| latest != key);
         self.store.note(key, &manifest)
-    }
-
-    fn workspace(&self) -> Workspace<'_> {
-        Workspace { root: &self.config.workspace, reserved: &self.config.reserved, index: &self.index }
-    }
-
-    /// What the result of the attempt depends on.
-    fn keyed(&self, request: &AttemptRequest) -> io::Result<Keyed> {
-        let asked = request.cache.as_ref().ok_or_else(|| io::Error::other("nobody asked"))?;
-        if request.plugin.is_none() {
-            return Err(io::Error::other("nobody knows the digest of its plugin"));
-        }
-        let globs = |globs: &[String]| Globs::new(globs).map_err(io::Error::other);
-        let granted = &request.permissions;
-        let named = Named {
-            inputs: globs(if asked.inputs.is_empty() { &granted.read } else { &asked.inputs })?,
-            outputs: globs(&asked.outputs)?,
-            reads: globs(&granted.read)?,
-            writes: globs(&granted.write)?,
-        };
-        let files = self.inputs(&named)?;
-        let variables = self.config.machine.variables(&request.permissions);
-        let tools = self.tools(request)?;
-        let artifacts = self.published.before(&request.run, &names(request));
-        let around = Around {
-            sandboxed: self.config.sandboxed,
-            variables: &variables,
-            tools: &tools,
-            artifacts: &artifacts,
-            files: &files,
-        };
-        let manifest = Manifest::of(request, &around);
-        let of_all = manifest.key();
-        let keys = self.config.tier.sources().into_iter().map(|tier| {
-            let key = tier.key(&of_all);
-            (tier, key)
-        });
-        Ok(Keyed { keys: keys.collect(), manifest, files, named })
-    }
-
-    /// What the stage declares, as far as it may read it, without what it makes itself.
-    fn inputs(&self, named: &Named) -> io::Result<Tree> {
-        let mut files = self.workspace().scan(&named.inputs, &named.outputs)?;
-        files.0.retain(|path, _| named.reads.matches(path) || named.writes.matches(path));
-        Ok(files)
-    }
-
-    /// Programs are known by their content, toolchains by that of their programs.
-    fn tools(&self, request: &AttemptRequest) -> io::Result<Arc<Tools>> {
-        let granted = &request.permissions.process;
-        if granted.is_empty() {
-            return Ok(Arc::default());
-        }
-        // What finds programs: their names, and where they are looked for.
-        let found_by: Vec<String> = granted.iter().chain(request.env.get("PATH")).cloned().collect();
-        if let Some(known) = self.tools.lock().unwrap_or_else(PoisonError::into_inner).get(&found_by) {
-            return Ok(Arc::clone(known));
-        }
-        let mut digests = Vec::new();
-        for tool in self.config.machine.tools(&request.permissions, &request.env) {
-            let programs = if tool.is_dir() { tool.join("bin") } else { tool };
-            let entries = match programs.is_dir() {
-                true => programs.read_dir()?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?,
-                false => vec![programs],
-            };
-            for program in entries.into_iter().filter(|program| program.is_file()) {
-                digests.push((program.display().to_string(), self.index.digest(&program)?.to_string()));
-            }
-        }
-        digests.sort();
-        digests.dedup();
-        let digests = Arc::new(digests);
-        self.tools.lock().unwrap_or_else(PoisonError::into_inner).insert(found_by, Arc::clone(&digests));
-        Ok(digests)
     }
 
     async fn give_back(&self, key: &Digest, entry: Entry, output: &AttemptOutput) -> AttemptReport {
@@ -381,11 +372,17 @@ impl Inner {
     fn put_in_place(&self, request: &AttemptRequest, keyed: &Keyed, entry: &Entry) -> io::Result<()> {
         let allowed = Allowed { outputs: &keyed.named.outputs, writes: &keyed.named.writes };
         if let Some(said) = &entry.said
-            && !self.store.blob(said).is_file()
+            && !self.store.has(said)
         {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "its log is not there any more"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "its log is damaged, or not there any more"));
         }
-        restore(&self.workspace(), &self.store, entry, &allowed)?;
+        if !request.permissions.write.is_empty() {
+            self.store.set_restored(&keyed.stage, &keyed.of_all)?;
+        }
+        let start = stamp::ticked();
+        if restore(&self.workspace(&self.config.reserved), &self.store, entry, &allowed)? {
+            self.note_left(&keyed.named, &keyed.there, start, &keyed.stage)?;
+        }
         for artifact in &entry.artifacts {
             let digest =
                 Digest::parse(&artifact.digest).ok_or_else(|| io::Error::other("an artifact has no digest"))?;
@@ -393,61 +390,13 @@ impl Inner {
         }
         Ok(())
     }
-
-    fn keep(
-        &self,
-        request: &AttemptRequest,
-        keyed: &Keyed,
-        report: &AttemptReport,
-        recorder: &Recorder,
-    ) -> io::Result<()> {
-        let _shared = self.store.lock(std::fs::File::lock_shared)?;
-        if self.inputs(&keyed.named)? != keyed.files {
-            return Err(io::Error::other("its inputs changed while it ran"));
-        }
-        let nothing = Globs::new(&[]).map_err(io::Error::other)?;
-        let files = self.workspace().scan(&keyed.named.outputs, &nothing)?;
-        for (path, node) in &files.0 {
-            if !keyed.named.writes.matches(path) {
-                return Err(io::Error::other(format!("`{path}` is one of its outputs, and it may not write there")));
-            }
-            if node.kind == Kind::Link {
-                let target = std::fs::read_link(self.config.workspace.join(path))?;
-                self.store.take_in_bytes(target.as_os_str().as_bytes())?;
-            } else {
-                self.store.take_in(&node.digest, &self.config.workspace.join(path))?;
-            }
-        }
-        for artifact in &report.artifacts {
-            let digest =
-                Digest::parse(&artifact.digest).ok_or_else(|| io::Error::other("an artifact has no digest"))?;
-            self.store.take_in(&digest, &self.config.machine.content(&artifact.digest))?;
-        }
-        let said = match recorder.finish()? {
-            Some((file, digest)) => {
-                self.store.take_in(&digest, file.path())?;
-                Some(digest)
-            }
-            None => None,
-        };
-        let entry = Entry {
-            run: request.run.clone(),
-            outputs: report.outputs.clone(),
-            files: files.0,
-            artifacts: report.artifacts.clone(),
-            said,
-        };
-        let (_, key) = keyed.own();
-        self.store.set_latest(&request.pipeline, &request.stage_id, key)?;
-        self.store.keep(key, &entry)
-    }
 }
 
 /// Programs are not told why a file isn't there.
 fn hint(failure: &mut Failure) {
     failure.help.get_or_insert_with(|| {
-        "it is cached, so that its programs saw no files but its `inputs`: name there what they lack, or set \
-         `cache = false`"
+        "it is cached, so that its programs saw no files but its `inputs`, and no `.git`: name there what they lack, or \
+         set `cache = false`"
             .to_owned()
     });
 }
@@ -464,8 +413,4 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Se
 /// `test` of `stages.test`.
 fn stage_name(table: &str) -> String {
     table.split_once('.').map_or(table, |(_, name)| name).to_owned()
-}
-
-fn names(request: &AttemptRequest) -> Vec<String> {
-    request.needs.keys().cloned().collect()
 }

@@ -5,6 +5,9 @@
 //! <root>/blobs/ab/<digest>          content of files, artifacts and what was said
 //! <root>/manifests/ab/<key>.json    what a key was made of
 //! <root>/latest/ab/<stage>          the key that a stage had last
+//! <root>/worked/ab/<stage>          the key under which it last worked here
+//! <root>/left/ab/<stage>            what it left where it may write
+//! <root>/tiers                      digests of the tiers whose runs worked here
 //! <root>/lock                       held by those who keep results, or alone by who removes them
 //! <root>/files                      what files held when they were last read
 //! ```
@@ -25,12 +28,15 @@ use stagewright_engine::{Artifact, RunId};
 
 use crate::digest::{Digest, Hashing, copy};
 use crate::manifest::Manifest;
+use crate::tier::Tier;
 use crate::tree::Node;
 
 /// A result: all that is given back in place of running a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Entry {
+    /// Under which it was kept: a file that was renamed is no other result.
+    pub(crate) key: Digest,
     /// The run that did the work.
     pub(crate) run: RunId,
     /// JSON values by name.
@@ -46,8 +52,19 @@ impl Entry {
     /// All content that it is made of.
     pub(crate) fn content(&self) -> impl Iterator<Item = Digest> + '_ {
         let artifacts = self.artifacts.iter().filter_map(|artifact| Digest::parse(&artifact.digest));
-        self.files.values().map(|node| node.digest).chain(artifacts).chain(self.said)
+        self.files.values().filter_map(Node::digest).chain(artifacts).chain(self.said)
     }
+}
+
+/// What is known of what a stage left in the workspace beyond its `outputs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Worked {
+    /// Nothing: it never did anything here.
+    Never,
+    /// It is what work under this key leaves.
+    WithKey(Digest),
+    /// Anything.
+    WithoutKey,
 }
 
 /// A folder of results.
@@ -65,9 +82,9 @@ impl Store {
         &self.root
     }
 
-    /// A result; a damaged one counts as none.
+    /// A result; a damaged one counts as none, and so does one that was kept under another key.
     pub(crate) fn find(&self, key: &Digest) -> Option<Entry> {
-        read_json(&self.entry(key))
+        read_json(&self.entry(key)).filter(|entry: &Entry| entry.key == *key)
     }
 
     /// Notes that a result was of use, so that it stays.
@@ -77,8 +94,8 @@ impl Store {
         let _ = File::options().append(true).open(self.entry(key)).and_then(|file| file.set_modified(now));
     }
 
-    pub(crate) fn keep(&self, key: &Digest, entry: &Entry) -> io::Result<()> {
-        write_json(&self.entry(key), entry)
+    pub(crate) fn keep(&self, entry: &Entry) -> io::Result<()> {
+        write_json(&self.entry(&entry.key), entry)
     }
 
     pub(crate) fn forget(&self, key: &Digest) {
@@ -94,16 +111,79 @@ impl Store {
         write_json(&self.place("manifests", key).with_extension("json"), manifest)
     }
 
-    /// The key that a stage had last.
-    pub(crate) fn latest(&self, pipeline: &str, stage: &str) -> Option<Digest> {
-        Digest::parse(
-            &stagewright_files::read_text(&self.latest_place(pipeline, stage), stagewright_files::CONFIGURATION)
-                .ok()?,
-        )
+    /// The key that a stage had last; see [`Store::stage`].
+    pub(crate) fn latest(&self, stage: &Digest) -> Option<Digest> {
+        Digest::parse(&stagewright_files::read_text(&self.place("latest", stage), stagewright_files::CONFIGURATION).ok()?)
     }
 
-    pub(crate) fn set_latest(&self, pipeline: &str, stage: &str, key: &Digest) -> io::Result<()> {
-        write(&self.latest_place(pipeline, stage), |file| file.write_all(key.to_string().as_bytes()))
+    pub(crate) fn set_latest(&self, stage: &Digest, key: &Digest) -> io::Result<()> {
+        write(&self.place("latest", stage), |file| file.write_all(key.to_string().as_bytes()))
+    }
+
+    /// What the stage last did here.
+    pub(crate) fn worked(&self, stage: &Digest) -> Worked {
+        match stagewright_files::read_text(&self.place("worked", stage), stagewright_files::CONFIGURATION) {
+            Ok(text) => Digest::parse(&text).map_or(Worked::WithoutKey, Worked::WithKey),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Worked::Never,
+            Err(_) => Worked::WithoutKey,
+        }
+    }
+
+    /// Before the stage does anything.
+    pub(crate) fn set_worked(&self, stage: &Digest, worked: Worked) -> io::Result<()> {
+        if self.worked(stage) == worked {
+            return Ok(());
+        }
+        let text = match worked {
+            Worked::WithKey(key) => key.to_string(),
+            Worked::WithoutKey | Worked::Never => String::new(),
+        };
+        write(&self.place("worked", stage), |file| file.write_all(text.as_bytes()))
+    }
+
+    /// Before its result is given back. What isn't part of a result stays as work under another key left it.
+    pub(crate) fn set_restored(&self, stage: &Digest, key: &Digest) -> io::Result<()> {
+        let worked = match self.worked(stage) {
+            Worked::Never => Worked::WithKey(*key),
+            Worked::WithKey(last) if last == *key => return Ok(()),
+            Worked::WithKey(last) => {
+                let mut both = Hashing::default();
+                [last, *key].iter().for_each(|key| both.field(key.bytes()));
+                Worked::WithKey(both.finish())
+            }
+            Worked::WithoutKey => return Ok(()),
+        };
+        self.set_worked(stage, worked)
+    }
+
+    /// Names a stage of one pipeline file, in one tier.
+    pub(crate) fn stage(tier: &Tier, file: &str, stage_id: &str) -> Digest {
+        let mut name = Hashing::default();
+        [tier.name(), file, stage_id].iter().for_each(|part| name.field(part.as_bytes()));
+        name.finish()
+    }
+
+    /// Where it is noted what a stage left.
+    pub(crate) fn left(&self, stage: &Digest) -> PathBuf {
+        self.place("left", stage)
+    }
+
+    /// Notes that a run of the tier works here. Whether runs of tiers did, too, that it doesn't trust.
+    ///
+    /// # Errors
+    /// When it can't be written: then others would not know.
+    pub(crate) fn enter(&self, tier: &Tier) -> io::Result<bool> {
+        let file = self.root.join("tiers");
+        let name = |tier: &Tier| Digest::of(tier.name()).hex();
+        let (own, trusted) = (name(tier), tier.sources().iter().map(name).collect::<Vec<_>>());
+        let known = stagewright_files::read_text(&file, stagewright_files::CONFIGURATION).unwrap_or_default();
+        let others = known.lines().any(|line| !trusted.iter().any(|trusted| trusted == line));
+        if !known.lines().any(|line| line == own) {
+            fs::create_dir_all(&self.root)?;
+            // One short line: two processes at a time don't mix theirs.
+            File::options().create(true).append(true).open(&file)?.write_all(format!("{own}\n").as_bytes())?;
+        }
+        Ok(others)
     }
 
     /// Where content is, or is to be.
@@ -112,11 +192,16 @@ impl Store {
     }
 
     /// Takes in a file, which must have the digest; nothing is copied when its content is there, and sound.
-    pub(crate) fn take_in(&self, digest: &Digest, source: &Path) -> io::Result<()> {
-        if Digest::of_file(&self.blob(digest)).is_ok_and(|there| there == *digest) {
+    pub(crate) fn take_in(&self, digest: &Digest, source: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
+        if self.has(digest) {
             return Ok(());
         }
-        self.take_in_from(digest, &mut stagewright_files::open(source)?)
+        self.take_in_from(digest, &mut source()?)
+    }
+
+    /// Whether the content is there, and sound.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        Digest::of_file(&self.blob(digest)).is_ok_and(|there| there == *digest)
     }
 
     /// Takes in all that `source` gives, which must have the digest.
@@ -151,19 +236,13 @@ impl Store {
         self.place("entries", key).with_extension("json")
     }
 
-    fn latest_place(&self, pipeline: &str, stage: &str) -> PathBuf {
-        let mut name = Hashing::default();
-        [pipeline, stage].iter().for_each(|part| name.field(part.as_bytes()));
-        self.place("latest", &name.finish())
-    }
-
     fn place(&self, kind: &str, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
         self.root.join(kind).join(&hex[..2]).join(&hex[2..])
     }
 }
 
-fn write(place: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn write(place: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let folder = place.parent().unwrap_or(Path::new("."));
     let draft = tempfile::NamedTempFile::new_in(folder).or_else(|_| {
         fs::create_dir_all(folder)?;

@@ -29,7 +29,7 @@ pub use lines::{Lines, Piece};
 pub use port::{
     Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, CacheRequest, Call, Claim, Claimed, Clock,
     EffectRefused, EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live, LiveKind, LogSink, Observation, Observer,
-    ReleaseNote, RunStore, StageRunner, StoreError, Tap, Turns,
+    ReleaseNote, RunStore, StageBefore, StageRunner, StoreError, Tap, Turns,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{PluginFacts, RunValues};

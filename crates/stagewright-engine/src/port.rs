@@ -92,6 +92,22 @@ pub struct CacheRequest {
     pub inputs: Vec<String>,
     /// Globs of the files that it makes.
     pub outputs: Vec<String>,
+    /// Stages before it, needs of its needs included, that may write to the workspace; none when this one may not: then
+    /// all that it sees of what they left is among its inputs.
+    pub before: Vec<StageBefore>,
+}
+
+/// A stage that comes before another one, as far as it may have left something for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageBefore {
+    /// Unique name, matrix values included.
+    pub stage_id: String,
+    /// Globs of the files that it makes.
+    pub outputs: Vec<String>,
+    /// Globs of all that it may write.
+    pub writes: Vec<String>,
+    /// Whether its result has a key.
+    pub is_cached: bool,
 }
 
 /// What a plugin is called for.

@@ -85,6 +85,7 @@ fn an_untrusted_run_takes_trusted_results_and_gives_none() {
     assert!(works(&runner, &["--cache-tier", "pr-1"]).0);
     assert!(works(&runner, &["--cache-tier", "pr-2"]).0);
     assert!(works(&runner, &[]).0);
+    assert!(works(&runner, &[]).0, "without what the untrusted ones had left");
     assert!(!works(&runner, &["--cache-tier", "pr-3"]).0);
     assert!(!works(&runner, &["--cache-tier", "trusted"]).0);
 }

@@ -18,7 +18,7 @@ use stagewright_engine::RunId;
 use tempfile::TempDir;
 
 use super::*;
-use crate::tree::{Kind, Node};
+use crate::tree::Node;
 
 /// A machine: its own results, and a place that it shares.
 struct Machine {
@@ -38,13 +38,14 @@ impl Machine {
     fn keep(&self, key: &Digest, content: &[u8]) -> Entry {
         let digest = self.store.take_in_bytes(content).unwrap();
         let entry = Entry {
+            key: *key,
             run: RunId("20261121-101500-abcd".into()),
             outputs: BTreeMap::new(),
-            files: BTreeMap::from([("out/made".to_owned(), Node { kind: Kind::File, digest })]),
+            files: BTreeMap::from([("out/made".to_owned(), Node::File { mode: 0o644, digest })]),
             artifacts: Vec::new(),
             said: None,
         };
-        self.store.keep(key, &entry).unwrap();
+        self.store.keep(&entry).unwrap();
         entry
     }
 
@@ -136,7 +137,7 @@ async fn what_is_not_what_it_says_is_not_taken() {
         ("content that is too short", altered(",6]]", ",5]]")),
         ("content that is too large", altered(",6]]", ",99999999999]]")),
         ("a run with an escape sequence", altered("20261121-", "\\u001b[2J-")),
-        ("another format", altered("\"format\":1", "\"format\":2")),
+        ("another format", altered("\"format\":2", "\"format\":1")),
         ("an unnamed content", altered("\"said\":null", &format!("\"said\":{:?}", key.bytes()))),
     ] {
         objects.put(&place(&Tier::Trusted, &key), bytes.into()).await.unwrap();

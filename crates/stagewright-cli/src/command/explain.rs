@@ -144,6 +144,7 @@ fn line(difference: &Difference) -> String {
         Part::Need => "the output",
         Part::Artifact => "the artifact",
         Part::File => "the file",
+        Part::Before => "what was left by the stage",
     };
     // Digests say no more to a person than that something is different.
     let is_shown = |value: &&String| !value.is_empty() && !value.contains("sha256:");

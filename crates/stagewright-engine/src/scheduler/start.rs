@@ -1,6 +1,6 @@
 //! How a stage comes to start: whether it may, when there is a slot, and with what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -10,7 +10,7 @@ use stagewright_model::{
 
 use super::{Action, Scheduler, failure, is_failure};
 use crate::event::{Decision, EffectClass, EventKind, Failure, FailureKind, GateKind, Interrupt, Outcome};
-use crate::port::{AttemptRequest, CacheRequest, Call, EnvironmentView};
+use crate::port::{AttemptRequest, CacheRequest, Call, EnvironmentView, StageBefore};
 use crate::scope::{StageScope, render_env};
 use crate::state::{IllegalTransition, Status};
 
@@ -199,13 +199,40 @@ impl Scheduler {
     /// What was done beyond this machine is never taken for done again.
     fn cached(&self, index: StageIndex) -> Option<CacheRequest> {
         let stage = self.plan.stage(index);
-        let can_be = stage.cache != CacheUse::Never && self.effect_of(index) < EffectClass::External;
-        can_be.then(|| CacheRequest {
+        self.can_be_cached(index).then(|| CacheRequest {
             take: self.state.stage(index).attempts_before == 0,
             keep: stage.cache == CacheUse::ReadWrite,
             inputs: stage.inputs.clone(),
             outputs: stage.outputs.clone(),
+            before: self.writers_before(index),
         })
+    }
+
+    fn can_be_cached(&self, index: StageIndex) -> bool {
+        self.plan.stage(index).cache != CacheUse::Never && self.effect_of(index) < EffectClass::External
+    }
+
+    fn writers_before(&self, index: StageIndex) -> Vec<StageBefore> {
+        if self.plan.stage(index).permissions.write.is_empty() {
+            return Vec::new();
+        }
+        let (mut seen, mut open) = (BTreeSet::new(), self.plan.stage(index).needs.clone());
+        while let Some(need) = open.pop() {
+            if seen.insert(need) {
+                open.extend(&self.plan.stage(need).needs);
+            }
+        }
+        let writers = seen.into_iter().filter(|&before| !self.plan.stage(before).permissions.write.is_empty());
+        let writers = writers.map(|before| {
+            let stage = self.plan.stage(before);
+            StageBefore {
+                stage_id: stage.id.clone(),
+                outputs: stage.outputs.clone(),
+                writes: stage.permissions.write.clone(),
+                is_cached: self.can_be_cached(before),
+            }
+        });
+        writers.collect()
     }
 
     fn outputs_of_needs(&self, stage: &Stage) -> BTreeMap<String, Json> {

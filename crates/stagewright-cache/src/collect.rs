@@ -1,0 +1,110 @@
+//! Keeps the result of an attempt: what it left at its `outputs`, if nothing that it could read has changed.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+
+use stagewright_engine::{AttemptReport, AttemptRequest};
+
+use crate::content;
+use crate::digest::Digest;
+use crate::inner::Inner;
+use crate::keying::{Keyed, Named};
+use crate::said::Recorder;
+use crate::scan::{Found, Kind};
+use crate::store::Entry;
+use crate::tree::{Node, Tree};
+use crate::witness::{Watched, is_still, written};
+
+impl Inner {
+    /// Puts the result of an attempt into the store.
+    ///
+    /// # Errors
+    /// When it can't be kept: why.
+    pub(crate) fn keep(
+        &self,
+        request: &AttemptRequest,
+        keyed: &Keyed,
+        watched: &Watched,
+        report: &AttemptReport,
+        recorder: &Recorder,
+    ) -> io::Result<()> {
+        let _shared = self.store.lock(std::fs::File::lock_shared)?;
+        self.refuse_changed(keyed, watched)?;
+        let (found, files) = self.outputs(&keyed.named)?;
+        for file in &found {
+            self.take_in(file, files.0.get(&file.path))?;
+        }
+        for artifact in &report.artifacts {
+            let digest =
+                Digest::parse(&artifact.digest).ok_or_else(|| io::Error::other("an artifact has no digest"))?;
+            self.store.take_in(&digest, || stagewright_files::open(&self.config.machine.content(&artifact.digest)))?;
+        }
+        let said = match recorder.finish()? {
+            Some((file, digest)) => {
+                self.store.take_in(&digest, || stagewright_files::open(file.path()))?;
+                Some(digest)
+            }
+            None => None,
+        };
+        let (_, key) = keyed.own();
+        let entry = Entry {
+            key: *key,
+            run: request.run.clone(),
+            outputs: report.outputs.clone(),
+            files: files.0,
+            artifacts: report.artifacts.clone(),
+            said,
+        };
+        self.store.set_latest(&keyed.stage, key)?;
+        self.store.keep(&entry)
+    }
+
+    /// Fails when the stage could have read anything else than what its key says.
+    fn refuse_changed(&self, keyed: &Keyed, watched: &Watched) -> io::Result<()> {
+        let changed = |path: &str| Err(io::Error::other(format!("its inputs changed while it ran: `{path}`")));
+        let reserved = self.reserved(&keyed.named);
+        let workspace = self.workspace(&reserved);
+        let (found, files) = self.inputs(&keyed.named)?;
+        if let Some(path) = files.differing(&keyed.files).first() {
+            return changed(path);
+        }
+        if let Some(path) = watched.witness.broken_by(&found) {
+            return changed(path);
+        }
+        let written = watched.written.as_deref().or_else(|| written(&self.config.workspace, &found));
+        if let Some(path) = written {
+            let why = format!("another process has its input `{path}` open for writing, so that changes may not show");
+            return Err(io::Error::other(why));
+        }
+        match is_still(&workspace, &found, &keyed.files)? {
+            true => Ok(()),
+            false => Err(io::Error::other("its inputs changed while it ran, in place")),
+        }
+    }
+
+    /// What the stage left at its `outputs`. Of folders, those that it names and may make.
+    pub(crate) fn outputs(&self, named: &Named) -> io::Result<(Vec<Found>, Tree)> {
+        let workspace = self.workspace(&self.config.reserved);
+        let mut found = workspace.find(&named.outputs)?;
+        found.retain(|file| named.outputs.name(&file.path));
+        found.retain(|file| file.kind != Kind::Folder || named.writes.matches(&file.path));
+        if let Some(file) = found.iter().find(|file| !named.writes.matches(&file.path)) {
+            let why = format!("`{}` is one of its outputs, and it may not write there", file.path);
+            return Err(io::Error::other(why));
+        }
+        let files = workspace.read(&found)?;
+        Ok((found, files))
+    }
+
+    fn take_in(&self, file: &Found, node: Option<&Node>) -> io::Result<()> {
+        let path = self.config.workspace.join(&file.path);
+        match node {
+            // Its content is checked on the way: what another stage exchanges meanwhile isn't taken for this one's.
+            Some(Node::File { digest, .. }) => self.store.take_in(digest, || content::open(&path, &file.stamp)),
+            Some(Node::Link { .. }) => {
+                self.store.take_in_bytes(content::target(&path, &file.stamp)?.as_bytes()).map(drop)
+            }
+            Some(Node::Folder { .. }) | None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What the runner consists of, for the modules that do parts of its work.
+
+use std::sync::Arc;
+
+use stagewright_engine::{AttemptRequest, StageRunner};
+
+use crate::config::CacheConfig;
+use crate::index::FileIndex;
+use crate::published::Published;
+use crate::scan::Workspace;
+use crate::store::Store;
+use crate::tools::Tools;
+
+pub(crate) struct Inner {
+    pub(crate) config: CacheConfig,
+    pub(crate) store: Store,
+    pub(crate) index: FileIndex,
+    pub(crate) tools: Tools,
+    pub(crate) published: Published,
+    /// Does what the cache can't give.
+    pub(crate) work: Arc<dyn StageRunner>,
+}
+
+impl Inner {
+    /// `reserved`: paths that belong to nobody's inputs or outputs.
+    pub(crate) fn workspace<'a>(&'a self, reserved: &'a [String]) -> Workspace<'a> {
+        Workspace { root: &self.config.workspace, reserved, index: &self.index }
+    }
+}
+
+/// The names of its direct needs.
+pub(crate) fn needs_of(request: &AttemptRequest) -> Vec<String> {
+    request.needs.keys().cloned().collect()
+}

@@ -1,0 +1,153 @@
+//! Programs and toolchains that a stage can start, by content.
+//!
+//! A program is known by all of its content; a toolchain by the programs in its `bin` folders and the small files beside
+//! them that say which version counts, as rustup's `settings.toml`. Its libraries come and go with the programs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stagewright_engine::AttemptRequest;
+
+use crate::config::Machine;
+use crate::index::FileIndex;
+
+/// Folders that may lie between a version manager's own and a `bin`, as in `versions/node/v24.1.0/bin`.
+const DEPTH: usize = 4;
+/// Folders of a toolchain that are looked through for a `bin`.
+const FOLDERS: usize = 2000;
+/// Bytes of a file beside a `bin` that can say which version counts.
+const SMALL: u64 = 64 << 10;
+
+/// Digests by path.
+pub(crate) type Digests = Vec<(String, String)>;
+/// What finds programs: their names, and the stage's variables.
+type FoundBy = (Vec<String>, BTreeMap<String, String>);
+
+/// What was looked up before, outside of the workspace: stages change nothing there.
+#[derive(Debug, Default)]
+pub(crate) struct Tools(Mutex<HashMap<FoundBy, Arc<Looked>>>);
+
+#[derive(Debug)]
+struct Looked {
+    digests: Digests,
+    /// Below the workspace, where the next stage may find something else.
+    own: Vec<PathBuf>,
+}
+
+impl Tools {
+    pub(crate) fn of(
+        &self,
+        request: &AttemptRequest,
+        machine: &dyn Machine,
+        index: &FileIndex,
+        workspace: &Path,
+    ) -> io::Result<Digests> {
+        let granted = &request.permissions.process;
+        if granted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found_by = (granted.clone(), request.env.clone());
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&found_by).map(Arc::clone);
+        let looked = match known {
+            Some(known) => known,
+            None => {
+                let looked = Arc::new(look_up(request, machine, index, workspace)?);
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(found_by, Arc::clone(&looked));
+                looked
+            }
+        };
+        let mut digests = looked.digests.clone();
+        for program in &looked.own {
+            if program.is_file() {
+                let name = program.strip_prefix(workspace).unwrap_or(program);
+                digests.push((name.display().to_string(), index.digest(program)?.to_string()));
+            }
+        }
+        digests.sort();
+        digests.dedup();
+        Ok(digests)
+    }
+}
+
+fn look_up(request: &AttemptRequest, machine: &dyn Machine, index: &FileIndex, workspace: &Path) -> io::Result<Looked> {
+    let (mut digests, mut own) = (Vec::new(), Vec::new());
+    for tool in machine.tools(&request.permissions, &request.env) {
+        if tool.starts_with(workspace) {
+            own.push(tool);
+            continue;
+        }
+        let programs = if tool.is_dir() { programs_of(&tool) } else { vec![tool] };
+        for program in programs.into_iter().filter(|program| program.is_file()) {
+            digests.push((program.display().to_string(), index.digest(&program)?.to_string()));
+        }
+    }
+    Ok(Looked { digests, own })
+}
+
+/// Files in the `bin` folders of a toolchain, and small ones on the way to these.
+fn programs_of(toolchain: &Path) -> Vec<PathBuf> {
+    let (mut programs, mut open, mut seen) = (Vec::new(), vec![(toolchain.to_owned(), 0)], 0);
+    while let Some((folder, depth)) = open.pop() {
+        seen += 1;
+        let entries = folder.read_dir().into_iter().flatten().flatten();
+        let mut below = Vec::new();
+        let mut has_programs = folder.file_name().is_some_and(|name| name == "bin");
+        let mut files = Vec::new();
+        for entry in entries {
+            match entry.file_type() {
+                // What a link leads to is looked at where it is, or belongs to another toolchain.
+                Ok(kind) if kind.is_dir() => below.push(entry.path()),
+                Ok(_) => files.push(entry.path()),
+                Err(_) => {}
+            }
+        }
+        if has_programs {
+            programs.append(&mut files);
+            continue;
+        }
+        has_programs = below.iter().any(|folder| folder.ends_with("bin"));
+        let is_small = |file: &PathBuf| file.metadata().is_ok_and(|metadata| metadata.len() <= SMALL);
+        if depth <= 1 {
+            programs.extend(files.into_iter().filter(is_small));
+        }
+        // Below a folder with programs of its own lie libraries.
+        below.retain(|folder| !has_programs || folder.ends_with("bin"));
+        if depth < DEPTH && seen < FOLDERS {
+            open.extend(below.into_iter().map(|folder| (folder, depth + 1)));
+        }
+    }
+    programs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toolchain_is_known_by_its_programs_wherever_their_folders_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, bytes: usize| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, vec![b'x'; bytes]).unwrap();
+        };
+        for (path, bytes) in [
+            ("settings.toml", 10),
+            ("huge", 1 << 20),
+            ("toolchains/stable/bin/rustc", 1 << 20),
+            ("toolchains/stable/lib/librustc.so", 10),
+            ("toolchains/stable/lib/x/bin/other", 10),
+            ("versions/node/v24/bin/node", 10),
+        ] {
+            write(path, bytes);
+        }
+        let mut found: Vec<String> = programs_of(folder.path())
+            .iter()
+            .map(|path| path.strip_prefix(folder.path()).unwrap().display().to_string())
+            .collect();
+        found.sort();
+        assert_eq!(found, ["settings.toml", "toolchains/stable/bin/rustc", "versions/node/v24/bin/node"]);
+    }
+}

@@ -1,0 +1,332 @@
+//! All that a cached stage can read counts, or isn't there: no result is given back that another content would change.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::environment::{Ended, TestEnvironment, text};
+
+fn run(environment: &TestEnvironment, args: &[&str]) -> Ended {
+    environment.run(&[&["run"], args].concat()).exits(0)
+}
+
+/// The stages of a run that were given back.
+fn cached(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
+    let (code, events) = environment.events(&[&["run"], args].concat());
+    assert_eq!(code, 0, "{events:#?}");
+    let taken = events.iter().filter(|event| event["type"] == "cache-asked" && !event["found"].is_null());
+    taken.map(|event| text(&event["stage-id"])).collect()
+}
+
+/// Why the latest attempt's result is not kept, or is not cached at all.
+fn not_kept(environment: &TestEnvironment) -> String {
+    let shown = run(environment, &[]).stdout;
+    let told = shown.lines().find_map(|line| line.split_once("not kept: ").or_else(|| line.split_once("not cached: ")));
+    told.unwrap_or_else(|| panic!("it is kept: {shown}")).1.to_owned()
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    path.symlink_metadata().unwrap().permissions().mode() & 0o7777
+}
+
+fn git(environment: &TestEnvironment, args: &[&str]) {
+    let mut command = environment.program("git");
+    command.args(["-c", "user.name=tester", "-c", "user.email=tester@example.org"]).args(args);
+    assert!(command.status().expect("git starts").success(), "{args:?}");
+}
+
+/// One stage, with `run` for a program, and these lines of its own and of its permissions.
+fn pipeline(run: &str, own: &str, permissions: &str) -> String {
+    format!(
+        "schema = 1\n[pipeline]\nname = \"p\"\n[stages.a]\nuses = \"command\"\nwith = {{ run = '''{run}''' }}\n{own}\n\
+         [stages.a.permissions]\nprocess = [\"sh\", \"cat\", \"ls\", \"git\", \"chmod\", \"mkdir\", \"go\"]\n{permissions}\n"
+    )
+}
+
+#[test]
+fn a_download_cache_belongs_to_one_tier_and_one_pipeline_file() {
+    let tools = tempfile::tempdir().unwrap();
+    std::fs::write(tools.path().join("go"), "#!/bin/sh\nexec /bin/sh \"$@\"\n").unwrap();
+    set_mode(&tools.path().join("go"), 0o755);
+    let text = pipeline(
+        "go -c 'cat ~/go/pkg/mod/lib || echo nothing; mkdir -p ~/go/pkg/mod; cat content > ~/go/pkg/mod/lib'",
+        "",
+        "read = [\"content\"]",
+    );
+    let mut environment = TestEnvironment::with_pipeline(&text);
+    environment.write("pipelines/other.toml", &text);
+    environment.write("content", "sound\n");
+    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+    environment.set("PATH", &path);
+    let finds = |args: &[&str]| {
+        let shown = run(&environment, args).stdout;
+        let line = shown.lines().find(|line| line.contains("a |")).unwrap_or_else(|| panic!("{shown}"));
+        line.rsplit_once("| ").unwrap().1.to_owned()
+    };
+    environment.write("content", "evil\n");
+    assert_eq!(finds(&["--cache-tier", "pr-12"]), "nothing");
+    assert_eq!(finds(&["--cache-tier", "pr-12"]), "evil", "its own");
+    assert_eq!(finds(&["--cache-tier", "pr-13"]), "nothing");
+    environment.write("content", "sound\n");
+    assert_eq!(finds(&["--cache-tier", "trusted"]), "nothing");
+    assert_eq!(finds(&["--cache-tier", "trusted"]), "sound");
+    assert_eq!(
+        finds(&["--cache-tier", "pr/12"]),
+        "nothing",
+        "nor does a tier get what it may trust: it could write it"
+    );
+    assert_eq!(finds(&["pipelines/other.toml", "--cache-tier", "trusted"]), "nothing", "another file of that name");
+    let gc = |args: &[&str]| environment.run(&[&["gc", "--json"], args].concat()).exits(0).stdout;
+    let caches = |told: &str| serde_json::from_str::<Json>(told).unwrap()["download-caches"].clone();
+    assert_eq!(caches(&gc(&[])), 0);
+    assert_eq!(caches(&gc(&["--days", "0"])), 5);
+    assert_eq!(finds(&["--cache-tier", "trusted"]), "nothing");
+}
+
+#[test]
+fn the_history_of_the_repository_is_there_once_inputs_name_it() {
+    let environment = TestEnvironment::new();
+    let with = |inputs: &str, grants: &str| {
+        let text = pipeline(
+            "git -c safe.directory='*' log -1 --format=%s",
+            &format!("inputs = [{inputs}]"),
+            &format!("{grants}\nwrite = [\"out\"]"),
+        );
+        environment.write("stagewright.toml", &text);
+    };
+    environment.write("in", "in");
+    environment.write(".gitignore", ".stagewright\n");
+    git(&environment, &["init", "--quiet"]);
+    let commit = |text: &str| {
+        git(&environment, &["add", "--all"]);
+        git(&environment, &["commit", "--quiet", "--allow-empty", "--message", text]);
+    };
+    with("\"in\"", "read = [\".\"]");
+    commit("first");
+    let refused = environment.run(&["run"]).exits(1).stdout;
+    assert!(refused.contains("not a git repository") && refused.contains("and no `.git`"), "{refused}");
+    // A wildcard means files of the work, and not those of git.
+    with("\"**\"", "read = [\".\"]");
+    environment.run(&["run"]).exits(1);
+    with("\"in\", \".git\"", "read = [\".\"]");
+    commit("second");
+    assert!(run(&environment, &[]).stdout.contains("| second"));
+    assert_eq!(cached(&environment, &[]), ["a"]);
+    commit("third");
+    assert!(run(&environment, &[]).stdout.contains("| third"));
+    // Not cached, it is as it was.
+    with("\"in\"", "read = [\".\"]");
+    environment
+        .write("stagewright.toml", &environment.read("stagewright.toml").replace("inputs", "cache = false\ninputs"));
+    assert!(run(&environment, &[]).stdout.contains("| third"));
+}
+
+#[test]
+fn what_changes_and_changes_back_is_not_kept() {
+    let environment = TestEnvironment::new();
+    let why = |run: &str, writes: &str| {
+        for (path, content) in [("src/a", "one\n"), ("src/b", "two\n")] {
+            environment.write(path, content);
+        }
+        let permissions = format!("read = [\".\"]\nwrite = [\"out\", {writes}]");
+        environment
+            .write("stagewright.toml", &pipeline(run, "inputs = [\"src/**\"]\noutputs = [\"out/**\"]", &permissions));
+        not_kept(&environment)
+    };
+    let changed = "its inputs changed while it ran: `src/a`";
+    assert_eq!(why("echo other > src/a; cat src/a > out/made; echo one > src/a", "\"src/a\""), changed);
+    assert_eq!(why("chmod 600 src/a; ls -l src > out/made; chmod 644 src/a", "\"src/a\""), changed);
+}
+
+#[test]
+fn a_pipe_or_a_name_that_is_no_text_is_said_to_be_no_input() {
+    let environment = TestEnvironment::new();
+    environment.write("src/a", "one\n");
+    let text = pipeline(
+        "ls src > out/made",
+        "inputs = [\"src/**\"]\noutputs = [\"out/**\"]",
+        "read = [\"src\"]\nwrite = [\"out\"]",
+    );
+    environment.write("stagewright.toml", &text);
+    let pipe = environment.root().join("src/pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert_eq!(not_kept(&environment), "`src/pipe` is a pipe");
+    assert_eq!(environment.read("out/made"), "a\npipe\n", "it runs all the same");
+    std::fs::remove_file(pipe).unwrap();
+    run(&environment, &[]);
+    assert_eq!(cached(&environment, &[]), ["a"]);
+}
+
+#[test]
+fn modes_and_empty_folders_come_back_as_they_were_left() {
+    let environment = TestEnvironment::new();
+    environment.write("src", "");
+    let made = "mkdir -p out/in/empty out/shut; cd out; echo k > key; chmod 600 key; echo r > readonly; chmod 444 readonly\n\
+                echo x > tool; chmod 775 tool; echo s > suid; chmod 4755 suid || chmod 755 suid; echo i > shut/i\n\
+                chmod 750 in; chmod 555 shut";
+    let own = "inputs = [\"src\"]\noutputs = [\"out/**\"]";
+    environment.write("stagewright.toml", &pipeline(made, own, "read = [\"src\"]\nwrite = [\"out\"]"));
+    run(&environment, &[]);
+    let out = environment.root().join("out");
+    let modes = || {
+        let paths = ["key", "readonly", "tool", "in", "in/empty", "shut", "shut/i"];
+        paths.map(|path| (path, format!("{:o}", mode(&out.join(path)))))
+    };
+    let left = modes();
+    for round in 0..2 {
+        set_mode(&out.join("shut"), 0o755);
+        if round == 0 {
+            std::fs::remove_dir_all(&out).unwrap();
+        } else {
+            std::fs::remove_file(out.join("shut/i")).unwrap();
+            set_mode(&out.join("shut"), 0o555);
+        }
+        assert_eq!(cached(&environment, &[]), ["a"]);
+        assert_eq!(modes(), left);
+    }
+    assert_eq!(mode(&out.join("suid")), 0o755, "whose program runs as another user is not given back");
+}
+
+/// `install` makes a tool, and `test` runs it, from a folder that it may write.
+const TOOL: &str = r#"
+schema = 1
+[pipeline]
+name = "tool"
+
+[stages.install]
+uses = "command"
+with = { run = '''mkdir -p vendor; printf '#!/bin/sh\necho tool %s\n' "$(cat version)" > vendor/tool; chmod +x vendor/tool''' }
+inputs = ["version"]
+outputs = ["vendor/tool"]
+permissions = { process = ["sh", "cat", "mkdir", "chmod"], read = ["version"], write = ["vendor"] }
+
+[stages.between]
+uses = "noop"
+needs = ["install"]
+
+[stages.test]
+uses = "command"
+needs = ["between"]
+with = { run = "vendor/tool > out/said; cat out/said src" }
+inputs = ["src"]
+outputs = ["out/said"]
+permissions = { process = ["sh", "cat"], read = ["src"], write = ["vendor", "out"] }
+"#;
+
+#[test]
+fn what_a_stage_before_it_made_and_it_may_run_counts() {
+    let variants = [
+        ("declared", "", ""),
+        ("not declared", "outputs = [\"vendor/tool\"]\n", ""),
+        ("not cached", "inputs = [\"version\"]\noutputs = [\"vendor/tool\"]\n", ""),
+        ("run by its path", "write = [\"vendor\", \"out\"] }", "write = [\"out\"] }"),
+    ];
+    for ignored in ["", "vendor\n"] {
+        for (what, from, to) in variants {
+            let mut text = TOOL.replace(from, to);
+            if what == "run by its path" {
+                text = text.replace(
+                    "[\"sh\", \"cat\"], read = [\"src\"]",
+                    "[\"sh\", \"cat\", \"vendor/tool\"], read = [\"src\"]",
+                );
+            }
+            let environment = TestEnvironment::with_pipeline(&text);
+            environment.write(".gitignore", ignored);
+            environment.write("src", "s\n");
+            for version in ["1", "2", "1", "3"] {
+                environment.write("version", version);
+                run(&environment, &[]);
+                let there = environment.program("vendor/tool").output().unwrap().stdout;
+                let said = environment.read("out/said");
+                assert_eq!(said.as_bytes(), there, "{what}, ignored: {ignored:?}");
+                // What isn't declared isn't given back.
+                let is_given_back = what != "not declared";
+                assert!(!is_given_back || said == format!("tool {version}\n"), "{what}, ignored: {ignored:?}");
+            }
+            // Nothing has changed: what was made is what it was.
+            assert!(cached(&environment, &[]).contains(&"test".to_owned()), "{what}, ignored: {ignored:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_person_puts_where_it_may_write_counts_and_what_it_left_itself_does_not() {
+    let environment = TestEnvironment::with_pipeline(&pipeline(
+        "cat lib/extra || true; echo once more >> lib/count; cat lib/count > out/made",
+        "inputs = [\"src\"]\noutputs = [\"out/**\"]",
+        "read = [\"src\"]\nwrite = [\"out\", \"lib\"]",
+    ));
+    environment.write("src", "");
+    assert!(cached(&environment, &[]).is_empty());
+    assert_eq!(cached(&environment, &[]), ["a"]);
+    environment.write("lib/extra", "one\n");
+    let explained = |environment: &TestEnvironment| environment.run(&["explain", "a"]).exits(0).stdout;
+    assert!(run(&environment, &[]).stdout.contains("a | one"));
+    assert!(explained(&environment).contains("the file lib/extra"), "{}", explained(&environment));
+    assert_eq!(cached(&environment, &[]), ["a"]);
+    environment.write("lib/extra", "two\n");
+    assert!(run(&environment, &[]).stdout.contains("a | two"));
+    std::fs::remove_file(environment.root().join("lib/extra")).unwrap();
+    assert!(!run(&environment, &[]).stdout.contains("a | two"));
+    // What it counted itself was changed by another.
+    environment.write("lib/count", "");
+    assert!(cached(&environment, &[]).is_empty());
+}
+
+/// As two stages of cargo's share `target`: what each leaves there is no reason for the other to run again.
+#[test]
+fn working_files_in_a_shared_folder_that_is_ignored_let_results_be() {
+    let stage = |name: &str, needs: &str| {
+        format!(
+            "[stages.{name}]\nuses = \"command\"\nneeds = [{needs}]\ninputs = [\"src\"]\noutputs = [\"target/{name}\"]\n\
+             with = {{ run = \"echo more >> target/state; echo more >> target/{name}.state; cat src > target/{name}\" }}\n\
+             permissions = {{ process = [\"sh\", \"cat\"], read = [\"src\"], write = [\"target\"] }}\n"
+        )
+    };
+    let text = format!("schema = 1\n[pipeline]\nname = \"p\"\n{}{}", stage("build", ""), stage("test", "\"build\""));
+    let environment = TestEnvironment::with_pipeline(&text);
+    environment.write(".gitignore", "target\n");
+    for content in ["one", "two"] {
+        environment.write("src", content);
+        assert!(cached(&environment, &[]).is_empty());
+        assert_eq!(cached(&environment, &[]), ["build", "test"]);
+        // So do builds of people's own.
+        environment.write("target/state", "");
+        assert_eq!(cached(&environment, &[]), ["build", "test"]);
+    }
+    // But not what runs of a tier left that isn't trusted.
+    environment.write("src", "three");
+    run(&environment, &["--cache-tier", "pr-1"]);
+    environment.write("src", "two");
+    assert!(cached(&environment, &["--cache-tier", "trusted"]).is_empty());
+}
+
+#[test]
+fn a_result_under_another_name_is_none() {
+    let environment = TestEnvironment::new();
+    environment.write("src", "one\n");
+    let own = "inputs = [\"src\"]\noutputs = [\"out/**\"]";
+    environment.write("stagewright.toml", &pipeline("cat src > out/made", own, "read = [\"src\"]\nwrite = [\"out\"]"));
+    run(&environment, &["--cache-tier", "pr-1"]);
+    std::fs::remove_dir_all(environment.root().join("out")).unwrap();
+    let results = environment.root().join(".stagewright/cache/results");
+    let entry = || {
+        let folders = std::fs::read_dir(results.join("entries")).unwrap().map(|entry| entry.unwrap().path());
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+        files.collect::<Vec<_>>()
+    };
+    let untrusted = entry().remove(0);
+    std::fs::remove_file(results.join("tiers")).unwrap();
+    std::fs::remove_dir_all(results.join("left")).unwrap();
+    run(&environment, &[]);
+    let trusted = entry().into_iter().find(|path| *path != untrusted).expect("another key");
+    let text = std::fs::read_to_string(&untrusted).unwrap();
+    std::fs::write(&trusted, text).unwrap();
+    assert!(cached(&environment, &[]).is_empty());
+}
