@@ -119,6 +119,17 @@ fn the_history_of_the_repository_is_there_once_inputs_name_it() {
     assert_eq!(cached(&environment, &[]), ["a"]);
     commit("third");
     assert!(run(&environment, &[]).stdout.contains("| third"));
+    // Of git's files, those that are named.
+    let parts = pipeline(
+        "cat .git/HEAD .git/config; cat .git/index",
+        "inputs = [\".git/HEAD\", \".git/config\"]",
+        "read = [\".\"]",
+    );
+    environment.write("stagewright.toml", &parts);
+    git(&environment, &["config", "remote.origin.url", "https://me:hidden@example.org/x"]);
+    let shown = environment.run(&["run"]).exits(1).stdout;
+    assert!(shown.contains("a | ref: refs/heads/") && shown.contains("https://example.org/x"), "{shown}");
+    assert!(shown.contains(".git/index: No such file") && !shown.contains("hidden"), "{shown}");
     // Not cached, it is as it was.
     with("\"in\"", "read = [\".\"]");
     environment

@@ -11,7 +11,7 @@ use crate::inner::Inner;
 use crate::keying::{Keyed, Named};
 use crate::said::Recorder;
 use crate::scan::{Found, Kind};
-use crate::store::Entry;
+use crate::store::{Entry, Worked};
 use crate::tree::{Node, Tree};
 use crate::witness::{Watched, is_still, written};
 
@@ -34,6 +34,7 @@ impl Inner {
         for file in &found {
             self.take_in(file, files.0.get(&file.path))?;
         }
+        self.refuse_others(keyed)?;
         for artifact in &report.artifacts {
             let digest =
                 Digest::parse(&artifact.digest).ok_or_else(|| io::Error::other("an artifact has no digest"))?;
@@ -80,6 +81,17 @@ impl Inner {
             true => Ok(()),
             false => Err(io::Error::other("its inputs changed while it ran, in place")),
         }
+    }
+
+    /// Fails when what lies where the stage may write need not be its own doing. To be called once its outputs are taken
+    /// in: another run of the stage says what it works on before it changes anything.
+    fn refuse_others(&self, keyed: &Keyed) -> io::Result<()> {
+        if let Some(path) = keyed.others.broken(&self.config.workspace) {
+            return Err(io::Error::other(format!("what it found where it may write changed while it ran: `{path}`")));
+        }
+        let is_alone =
+            keyed.named.writes.bases().is_empty() || self.store.worked(&keyed.stage) == Worked::WithKey(keyed.of_all);
+        if is_alone { Ok(()) } else { Err(io::Error::other("another run of it worked in the same place meanwhile")) }
     }
 
     /// What the stage left at its `outputs`. Of folders, those that it names and may make.

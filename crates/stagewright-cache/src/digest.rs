@@ -1,11 +1,14 @@
 //! SHA-256, of text, of files, and of what is made of several digests.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+/// Bytes of a file that is read at once.
+const SMALL: u64 = 64 << 10;
 
 /// 32 bytes; shown as `sha256:` and hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,7 +22,22 @@ impl Digest {
 
     /// Of a file's content.
     pub(crate) fn of_file(path: &Path) -> io::Result<Digest> {
-        copy(&mut stagewright_files::open(path)?, &mut io::sink())
+        let mut file = stagewright_files::open(path)?;
+        let size = file.metadata()?.len();
+        Digest::of_reader(&mut file, size)
+    }
+
+    /// Of all that is read, which should be about `size` bytes.
+    pub(crate) fn of_reader(source: &mut impl io::Read, size: u64) -> io::Result<Digest> {
+        if size > SMALL {
+            return copy(source, &mut io::sink());
+        }
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        source.take(SMALL + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > SMALL {
+            return copy(&mut io::Cursor::new(content).chain(source), &mut io::sink());
+        }
+        Ok(Digest::of(content))
     }
 
     /// Of `sha256:…`; none when the text is anything else.
@@ -104,6 +122,19 @@ mod tests {
         assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
         for bad in ["", "sha256:", "sha512:00", &digest.to_string().to_uppercase(), &format!("{digest}0")] {
             assert_eq!(Digest::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn content_of_any_size_has_the_digest_of_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        for size in [0, 1, SMALL as usize - 1, SMALL as usize, SMALL as usize + 1, 300_000] {
+            let content = vec![b'x'; size];
+            std::fs::write(&file, &content).unwrap();
+            assert_eq!(Digest::of_file(&file).unwrap(), Digest::of(&content));
+            // It may have grown.
+            assert_eq!(Digest::of_reader(&mut content.as_slice(), 0).unwrap(), Digest::of(&content));
         }
     }
 

@@ -46,6 +46,7 @@ use crate::scan::{Found, with_folders};
 use crate::store::{Store, Worked};
 use crate::tier::Tier;
 use crate::tree::Tree;
+use crate::witness::Others;
 
 /// A stage whose result has a key.
 pub(crate) struct Keyed {
@@ -61,6 +62,8 @@ pub(crate) struct Keyed {
     pub(crate) there: Vec<Found>,
     /// What of that counts.
     pub(crate) of_others: Tree,
+    /// What of the workspace may be changed meanwhile, beside the inputs.
+    pub(crate) others: Others,
     pub(crate) named: Named,
     /// See [`Store::stage`].
     pub(crate) stage: Digest,
@@ -133,14 +136,16 @@ impl Inner {
         let of_others = self.left_by_others(&named, &there, &request.stage_id);
         let reserved = self.reserved(&named);
         let workspace = self.workspace(&reserved);
-        let (files, of_others) = (workspace.read(&found)?, workspace.read(&of_others)?);
+        let files = workspace.read(&found)?;
         let variables = self.config.machine.variables(&request.permissions);
         let tools = self.tools.of(request, self.config.machine.as_ref(), &self.index, &self.config.workspace)?;
+        let others = Others::of(&of_others, &named.outputs, tools.own);
+        let of_others = workspace.read(&of_others)?;
         let artifacts = self.published.before(&request.run, &needs_of(request));
         let around = Around {
             sandboxed: self.config.sandboxed,
             variables: &variables,
-            tools: &tools,
+            tools: &tools.digests,
             artifacts: &artifacts,
             files: &files,
             found: &of_others,
@@ -152,13 +157,16 @@ impl Inner {
             let key = tier.key(&of_all);
             (tier, key)
         });
-        Ok(Keyed { keys: keys.collect(), of_all, manifest, found, files, there, of_others, named, stage })
+        Ok(Keyed { keys: keys.collect(), of_all, manifest, found, files, there, of_others, others, named, stage })
     }
 
     /// Its inputs, and all that is there where it may write, as far as it can count.
     fn look(&self, named: &Named) -> io::Result<(Vec<Found>, Vec<Found>)> {
         let reserved = self.reserved(named);
         let found = self.workspace(&reserved).find_beside(&named.inputs, &named.all)?;
+        if named.writes.bases().is_empty() {
+            return Ok((with_folders(found, |file| named.is_input(&file.path)), Vec::new()));
+        }
         let mut there: Vec<Found> = found.iter().filter(|file| named.writes.matches(&file.path)).cloned().collect();
         let ignored = self.workspace(&self.config.reserved).find_all(&named.in_full)?.into_iter();
         there.extend(ignored.filter(|file| named.in_full.name(&file.path) && named.writes.matches(&file.path)));

@@ -314,7 +314,8 @@ impl Inner {
     fn watch(&self, request: &AttemptRequest, keyed: &Keyed) -> io::Result<Watched> {
         let key = &keyed.own().1;
         self.note(keyed, key)?;
-        let looked_again = if witness::settle(&keyed.found)? { Some(self.inputs(&keyed.named)?) } else { None };
+        let looked_again =
+            if witness::settle(&keyed.found, &keyed.others)? { Some(self.inputs(&keyed.named)?) } else { None };
         let found = match &looked_again {
             Some((_, files)) if *files != keyed.files => return Err(io::Error::other("its inputs are being changed")),
             Some((found, _)) => found,

@@ -270,16 +270,27 @@ fn vanished() -> io::Error {
 
 /// Of what was found, what `is_named`, and the folders that lead there.
 pub(crate) fn with_folders(found: Vec<Found>, is_named: impl Fn(&Found) -> bool) -> Vec<Found> {
-    let mut above: BTreeSet<String> = BTreeSet::new();
-    for file in found.iter().filter(|file| is_named(file)) {
-        for (end, _) in file.path.rmatch_indices('/') {
+    let named: Vec<bool> = found.iter().map(is_named).collect();
+    let (mut above, mut last): (BTreeSet<String>, &str) = (BTreeSet::new(), "");
+    for (file, _) in found.iter().zip(&named).filter(|(_, named)| **named) {
+        let Some((parent, _)) = file.path.rsplit_once('/') else { continue };
+        // Sorted, most files come after one of the same folder.
+        if parent == last {
+            continue;
+        }
+        last = parent;
+        let mut folder = Some(parent);
+        while let Some(path) = folder {
             // A folder that is known has all of its own above it known, too.
-            if !above.insert(file.path[..end].to_owned()) {
+            if !above.insert(path.to_owned()) {
                 break;
             }
+            folder = path.rsplit_once('/').map(|(parent, _)| parent);
         }
     }
-    found.into_iter().filter(|file| above.contains(&file.path) || is_named(file)).collect()
+    let is_wanted = |file: &Found, named: bool| named || (file.kind == Kind::Folder && above.contains(&file.path));
+    let wanted: Vec<bool> = found.iter().zip(&named).map(|(file, &named)| is_wanted(file, named)).collect();
+    found.into_iter().zip(wanted).filter_map(|(file, wanted)| wanted.then_some(file)).collect()
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 //! - The kernel counts these times in ticks, so that a second change within one tick doesn't show. A stamp tells of
 //!   later changes once its tick is over: [`Stamp::is_settled`].
 //! - A store through a shared mapping shows when the page is first written to, and not again before the page went to
-//!   the disk; on a tmpfs it never shows. Whether there is such a mapping can be asked: [`content::is_quiet`].
+//!   the disk; on a file system in memory it never shows. Whether there is such a mapping can be asked:
+//!   [`content::is_quiet`]. In memory, a file is read again each time.
 //!
-//! Tried on ext4, tmpfs and overlayfs (Linux 6.18).
+//! Tried on ext4 and tmpfs (Linux 6.18).
 //!
 //! [`content::is_quiet`]: crate::content::is_quiet
 

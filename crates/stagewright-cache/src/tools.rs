@@ -12,6 +12,7 @@ use stagewright_engine::AttemptRequest;
 
 use crate::config::Machine;
 use crate::index::FileIndex;
+use crate::scan::Found;
 
 /// Folders that may lie between a version manager's own and a `bin`, as in `versions/node/v24.1.0/bin`.
 const DEPTH: usize = 4;
@@ -29,6 +30,14 @@ type FoundBy = (Vec<String>, BTreeMap<String, String>);
 #[derive(Debug, Default)]
 pub(crate) struct Tools(Mutex<HashMap<FoundBy, Arc<Looked>>>);
 
+/// What a stage can start.
+#[derive(Debug, Default)]
+pub(crate) struct Started {
+    pub(crate) digests: Digests,
+    /// Programs of the workspace: other stages may change them.
+    pub(crate) own: Vec<Found>,
+}
+
 #[derive(Debug)]
 struct Looked {
     digests: Digests,
@@ -43,10 +52,10 @@ impl Tools {
         machine: &dyn Machine,
         index: &FileIndex,
         workspace: &Path,
-    ) -> io::Result<Digests> {
+    ) -> io::Result<Started> {
         let granted = &request.permissions.process;
         if granted.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Started::default());
         }
         let found_by = (granted.clone(), request.env.clone());
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&found_by).map(Arc::clone);
@@ -58,16 +67,15 @@ impl Tools {
                 looked
             }
         };
-        let mut digests = looked.digests.clone();
-        for program in &looked.own {
-            if program.is_file() {
-                let name = program.strip_prefix(workspace).unwrap_or(program);
-                digests.push((name.display().to_string(), index.digest(program)?.to_string()));
-            }
+        let mut started = Started { digests: looked.digests.clone(), own: Vec::new() };
+        for program in looked.own.iter().filter(|program| program.is_file()) {
+            let name = program.strip_prefix(workspace).unwrap_or(program).display().to_string();
+            started.own.push(Found::new(name.clone(), &program.symlink_metadata()?));
+            started.digests.push((name, index.digest(program)?.to_string()));
         }
-        digests.sort();
-        digests.dedup();
-        Ok(digests)
+        started.digests.sort();
+        started.digests.dedup();
+        Ok(started)
     }
 }
 

@@ -37,6 +37,30 @@ pub(crate) struct Watched {
     pub(crate) cover: Option<Vec<String>>,
 }
 
+/// Files that count, and that lie where the stage may write or are named one by one.
+///
+/// Whether another process changed one of them or the stage itself can't be told: neither result is kept. What the stage
+/// changed is its own the next time, and doesn't count any more.
+#[derive(Debug)]
+pub(crate) struct Others(Vec<Found>);
+
+impl Others {
+    /// Folders count by their name and mode alone, and what is made in them is the stage's, as its `outputs` are.
+    pub(crate) fn of(left: &[Found], outputs: &Globs, programs: impl IntoIterator<Item = Found>) -> Others {
+        let left = left.iter().filter(|file| file.kind != Kind::Folder && !outputs.matches(&file.path)).cloned();
+        Others(left.chain(programs).collect())
+    }
+
+    /// The first one that isn't what it was.
+    pub(crate) fn broken(&self, root: &Path) -> Option<&str> {
+        let is_same = |file: &Found| {
+            let now = root.join(&file.path).symlink_metadata();
+            now.is_ok_and(|now| Found::new(file.path.clone(), &now) == *file)
+        };
+        self.0.iter().find(|file| !is_same(file)).map(|file| file.path.as_str())
+    }
+}
+
 /// What the inputs were before the work began.
 #[derive(Debug)]
 pub(crate) struct Witness(Vec<Noted>);
@@ -89,9 +113,9 @@ impl Witness {
 ///
 /// # Errors
 /// When the file system's clock is so far ahead that it never will.
-pub(crate) fn settle(found: &[Found]) -> io::Result<bool> {
+pub(crate) fn settle(found: &[Found], others: &Others) -> io::Result<bool> {
     let mut waited = false;
-    while let Some(file) = found.iter().find(|file| !file.stamp.is_settled(now())) {
+    while let Some(file) = found.iter().chain(&others.0).find(|file| !file.stamp.is_settled(now())) {
         if !file.stamp.is_settled(now() + AHEAD) {
             return Err(io::Error::other(format!("`{}` has been changed in the future", file.path)));
         }

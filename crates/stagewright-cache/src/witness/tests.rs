@@ -40,7 +40,7 @@ impl Fixture {
     /// What shows of a deed; all of it leaves every content, mode and modification time as it was.
     fn shows(&self, writes: &str, deed: impl FnOnce()) -> Option<String> {
         let found = self.found();
-        let found = if settle(&found).unwrap() { self.found() } else { found };
+        let found = if settle(&found, &Others::of(&[], &nothing(), [])).unwrap() { self.found() } else { found };
         let writes = Globs::new(&[writes.to_owned()]).unwrap();
         let witness = Witness::of(&found, Some(&["src".to_owned()]), &writes);
         let tree = self.workspace().read(&found).unwrap();
@@ -49,6 +49,10 @@ impl Fixture {
         assert_eq!(self.workspace().read(&after).unwrap(), tree, "the deed undoes itself");
         witness.broken_by(&after).map(str::to_owned)
     }
+}
+
+fn nothing() -> Globs {
+    Globs::new(&[]).unwrap()
 }
 
 fn keep_times(path: &std::path::Path, deed: impl FnOnce()) {
@@ -122,7 +126,7 @@ fn a_file_that_can_be_written_to_unseen_is_named() {
 fn what_no_time_tells_of_is_read_again() {
     let fixture = Fixture::new();
     let found = fixture.found();
-    settle(&found).unwrap();
+    settle(&found, &Others::of(&[], &nothing(), [])).unwrap();
     let tree = fixture.workspace().read(&found).unwrap();
     assert!(is_still(&fixture.workspace(), &found, &tree).unwrap());
     let mut other = tree.clone();
@@ -138,6 +142,22 @@ fn a_change_within_the_present_tick_is_waited_for() {
     let found = fixture.found();
     let is_settled = |now: i128| found.iter().all(|file| file.stamp.is_settled(now));
     assert!(!is_settled(before));
-    settle(&found).unwrap();
-    assert!(is_settled(crate::stamp::now()) && !settle(&found).unwrap());
+    settle(&found, &Others::of(&[], &nothing(), [])).unwrap();
+    assert!(is_settled(crate::stamp::now()) && !settle(&found, &Others::of(&[], &nothing(), [])).unwrap());
+}
+
+#[test]
+fn what_others_left_has_to_stay_as_it_is() {
+    let fixture = Fixture::new();
+    let others = || Others::of(&fixture.found(), &nothing(), []);
+    let before = others();
+    settle(&[], &before).unwrap();
+    fs::write(fixture.path("src/deep/new"), "").unwrap();
+    assert_eq!(before.broken(fixture.folder.path()), None, "that is the stage's own");
+    let a = fixture.path("src/a");
+    keep_times(&a, || fs::write(&a, "content").unwrap());
+    assert_eq!(before.broken(fixture.folder.path()), Some("src/a"));
+    let before = others();
+    fs::remove_file(a).unwrap();
+    assert_eq!(before.broken(fixture.folder.path()), Some("src/a"));
 }

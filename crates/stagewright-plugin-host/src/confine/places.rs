@@ -22,6 +22,8 @@ use crate::policy::Policy;
 
 /// Paths that the patterns of one stage may come to. Each is a mount.
 const PATHS: usize = 4096;
+/// Where git keeps addresses, and credentials in them.
+const GIT_CONFIG: &str = ".git/config";
 /// Programs that `*` brings along, by the names under which their toolchains are known.
 const WELL_KNOWN: [&str; 12] =
     ["cargo", "docker", "git", "go", "gradle", "mvn", "node", "npm", "pip", "python3", "rustc", "uv"];
@@ -198,19 +200,35 @@ impl Layout {
             None => granted(self.policy.reads(), &all) || granted(self.policy.writes(), &all),
         };
         if !history || !sees_all {
-            return Ok(vec![place(path.as_path(), Source::Nothing, None)]);
+            let hidden = place(path.as_path(), Source::Nothing, None);
+            let parts = if history { self.parts_of_git(scratch)? } else { Vec::new() };
+            return Ok([hidden].into_iter().chain(parts).collect());
         }
-        let config = path.as_path().join("config");
-        let copy = scratch.join("git-config");
-        fs::write(
-            &copy,
-            without_secrets(
-                &stagewright_files::read_text(&self.root.join(&config), stagewright_files::CONFIGURATION)
-                    .unwrap_or_default(),
-            ),
-        )?;
         let history = place(path.as_path(), below(), Some(Access::Read));
-        Ok(vec![history, place(&config, Source::Host(copy), Some(Access::Read))])
+        Ok(vec![history, self.git_config(scratch)?])
+    }
+
+    /// Of git's own files, those that a cached stage's `inputs` name one by one.
+    fn parts_of_git(&self, scratch: &Path) -> io::Result<Vec<Place>> {
+        let declared = self.policy.declared().unwrap_or_default().iter();
+        let parts = declared.filter(|path| path.starts_with(".git/"));
+        let places = parts.map(|path| match path.as_str() {
+            GIT_CONFIG => self.git_config(scratch),
+            path => Ok(Place {
+                path: self.root.join(path),
+                source: Source::Below(self.root.clone(), PathBuf::from(path)),
+                access: Some(Access::Read),
+            }),
+        });
+        places.collect()
+    }
+
+    /// A copy without credentials.
+    fn git_config(&self, scratch: &Path) -> io::Result<Place> {
+        let (config, copy) = (self.root.join(GIT_CONFIG), scratch.join("git-config"));
+        let text = stagewright_files::read_text(&config, stagewright_files::CONFIGURATION).unwrap_or_default();
+        fs::write(&copy, without_secrets(&text))?;
+        Ok(Place { path: config, source: Source::Host(copy), access: Some(Access::Read) })
     }
 
     fn sockets(&self) -> Result<Vec<Place>, CapabilityError> {
