@@ -269,7 +269,7 @@ fn remove_stale(scratch: &Path) {
         let process = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
         if !process.is_empty() && !Path::new("/proc").join(process).exists() {
             // The next start tries again.
-            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = stagewright_files::remove_tree(&entry.path());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Opens files that others may have made.
+//! Opens files that others may have made, and removes folders of them.
 //!
 //! The engine reads files whose content, and whose very kind, a stage, a repository or another user decides: pipeline
 //! files, locks, the configuration of package managers, `file:` secrets, plugins. What has such a file's name may be a pipe
@@ -8,11 +8,16 @@
 //!
 //! Bytes are bounded by the caller. A read of a bounded regular file ends, so that nothing here has to be interrupted.
 //!
+//! What a stage leaves behind may be deeper than a path can say, and closed to its owner: [`remove_tree`] alone removes
+//! folders. [`hard_links`] finds files that lead out of a folder.
+//!
 //! Architecture invariant: this crate depends on none of the others, writes no file and knows no formats. Its functions
 //! block for as long as a disk takes.
 
 mod beneath;
+mod hard_links;
 mod private;
+mod remove;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -22,7 +27,9 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags};
 
 pub use beneath::{Links, read_beneath};
+pub use hard_links::{HardLinks, hard_links};
 pub use private::private_folder;
+pub use remove::{remove_tree, remove_tree_at};
 
 /// What can be opened again from a descriptor that only names it.
 const DESCRIPTORS: &str = "/proc/self/fd";

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use stagewright_files::remove_tree;
 use stagewright_process::Command;
 use stagewright_process::sandbox::{Confinement, Maker, Sandbox, system};
 
@@ -37,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         sandbox.end().await;
         whole.push(begun.elapsed());
     }
-    let _ = fs::remove_dir_all(&base);
+    let _ = remove_tree(&base);
     show(&format!("/bin/true in a sandbox, {PROGRAMS} times"), &mut confined);
     show(&format!("/bin/true without one, {PROGRAMS} times"), &mut plain);
     show(&format!("a sandbox with one /bin/true in it, {SANDBOXES} times"), &mut whole);

@@ -137,7 +137,7 @@ impl Store {
     /// Gives the bytes that its files had.
     fn remove_folder(&self, folder: &Path) -> Result<u64, StoreError> {
         let bytes = self.sized(folder)?;
-        match fs::remove_dir_all(folder) {
+        match stagewright_files::remove_tree(folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error::file("remove", folder, error)),
             _ => Ok(bytes),
         }

@@ -5,8 +5,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use super::{fails, log, repository, stage, tries, write_pipeline};
+use super::{fails, holds, log, repository, stage, tries, write_pipeline};
 use crate::environment::{TestEnvironment, text};
 
 fn real_root(environment: &TestEnvironment) -> std::path::PathBuf {
@@ -61,7 +62,7 @@ fn a_service_that_begins_to_listen_later_is_not_reached_either() {
     let service = std::thread::spawn(move || {
         let ready = root.join("out/ready");
         while !ready.exists() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         let services =
             ["src/late.sock", "out/late.sock"].map(|path| UnixListener::bind(root.join(path)).expect("a socket"));
@@ -204,4 +205,39 @@ fn a_hard_link_by_a_descriptor_does_not_lead_out_of_a_granted_folder() {
         never hostile link /etc/passwd out/passwd
         never hostile link /proc/self/exe out/exe"#;
     tries(&environment, "", script);
+}
+
+/// Written to through the folder that was granted, the file outside changes as well: `plan` says so.
+#[test]
+fn a_hard_link_that_leads_outside_is_named_in_the_plan() {
+    let environment = repository();
+    let root = environment.root();
+    std::fs::hard_link(root.join("out/mine"), root.join("out/again")).expect("a link");
+    write_pipeline(&environment, &[stage("attack", "", "", "true")]);
+    assert!(!environment.run(&["plan"]).exits(0).stdout.contains("hard link"), "a file with two names within");
+    std::fs::hard_link(root.join("closed"), root.join("out/door")).expect("a link");
+    let shown = environment.run(&["plan"]).exits(0).stdout;
+    assert!(shown.contains("`out/door` is a hard link to a file outside of what the stage may write"), "{shown}");
+    assert!(environment.run(&["plan", "--json"]).exits(0).stdout.contains("`out/door` is a hard link"));
+}
+
+/// A tree that is deeper than paths are long, and folders that don't let their owner in.
+#[test]
+fn what_a_stage_leaves_in_its_scratch_folder_is_removed_whatever_it_is() {
+    let environment = repository();
+    let script = r#"
+        may mkdir -p /tmp/closed/below "$HOME/closed/below"
+        chmod 000 /tmp/closed "$HOME/closed"
+        may hostile deep /tmp/deep 3000
+        never test -e out/deep"#;
+    write_pipeline(&environment, &[stage("attack", "", "", script)]);
+    environment.run(&["run"]).exits(0);
+    holds(&log(&environment, "attack"));
+    // Removed by a process that the engine doesn't wait for.
+    let left = || std::fs::read_dir(environment.root().join(".stagewright/scratch")).into_iter().flatten().count();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while left() > 0 {
+        assert!(Instant::now() < deadline, "a scratch folder is left");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -12,6 +12,7 @@ use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 use stagewright_process::sandbox::{Need, Provision};
 use stagewright_report::{Printer, list, text};
 
+use super::hard_links;
 use crate::admission::refuse_open_code;
 use crate::args::{Global, PlanArgs};
 use crate::error::CommandError;
@@ -31,6 +32,7 @@ struct Shown<'a> {
     /// What the policy refuses.
     beyond: Vec<Diagnostic>,
     package_hosts: BTreeMap<String, Vec<String>>,
+    hard_links: hard_links::Remarks,
     host: &'a Host,
 }
 
@@ -55,7 +57,17 @@ pub(crate) fn plan(
         policy.impose(&mut plan, &DEFAULT_BOUNDS);
     }
     let package_hosts = package_hosts(&repository.root, &repository.environment);
-    let shown = Shown { plan: &plan, file: &file, described: &described, compared, beyond, package_hosts, host: &host };
+    let hard_links = hard_links::remarks(repository, &plan);
+    let shown = Shown {
+        plan: &plan,
+        file: &file,
+        described: &described,
+        compared,
+        beyond,
+        package_hosts,
+        hard_links,
+        host: &host,
+    };
     match args.json {
         true => out.json_pretty(&shown.as_json(&inputs))?,
         false => shown.write(&inputs, out)?,
@@ -165,6 +177,7 @@ impl Shown<'_> {
     /// What a reviewer could overlook.
     fn notes(&self, stage: &Stage, description: &Description) -> Vec<String> {
         let mut notes = remarks(self.plan, stage, &self.file.name);
+        notes.extend(self.hard_links.get(&stage.permissions.write).cloned());
         if !description.native {
             let asked: Vec<&str> = description.permissions().into_values().flatten().copied().collect();
             let granted = Permission::ALL.into_iter().filter(|kind| !stage.permissions.of(*kind).is_empty());

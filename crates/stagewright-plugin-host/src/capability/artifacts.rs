@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use stagewright_engine::{Artifact as Published, RunId};
+use stagewright_files::remove_tree;
 
 use super::workspace::{FillError, Workspace, copy_and_digest, failed_at};
 use crate::attempt::Attempt;
@@ -266,7 +267,7 @@ pub fn remove_runs(root: &Path, runs: &[RunId]) -> io::Result<RemovedArtifacts> 
             let message = format!("run `{run}` can't name a folder");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        match fs::remove_dir_all(root.join("runs").join(&run.0)) {
+        match remove_tree(&root.join("runs").join(&run.0)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

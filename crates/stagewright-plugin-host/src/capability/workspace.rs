@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
+use stagewright_files::remove_tree_at;
 
 use crate::attempt::Attempt;
 use crate::call::CallResult;
@@ -155,7 +156,7 @@ impl Workspace {
         let path = self.writable(path)?;
         let (folder, name) = path.split();
         let removed = reach::folder(&self.root, &folder).and_then(|folder| match folder.symlink_metadata(name)? {
-            metadata if metadata.is_dir() => folder.remove_dir_all(name),
+            metadata if metadata.is_dir() => remove_tree_at(&folder, name.as_ref()),
             _ => folder.remove_file(name),
         });
         match removed {

@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use stagewright_files::remove_tree;
 use stagewright_process::supervisor::{self, Phase, ServiceSpec, SupervisorError};
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -113,7 +114,7 @@ impl Unstarted {
 impl Drop for Unstarted {
     fn drop(&mut self) {
         if let Some(dir) = &self.0 {
-            let _ = std::fs::remove_dir_all(dir);
+            let _ = remove_tree(dir);
         }
     }
 }
@@ -166,7 +167,7 @@ impl ServiceManager {
         let exe = self.config.exe.clone();
         blocking(move || {
             let config = unpack(&layout, &digest, &dir.join("rootfs"))?;
-            std::fs::remove_dir_all(&layout).map_err(|error| file_error(&layout, &error))?;
+            remove_tree(&layout).map_err(|error| file_error(&layout, &error))?;
             let instance = launch(release, name, &dir, &config, folder, exe, lock)?;
             unstarted.has_started();
             Ok(instance)

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use stagewright_files::remove_tree;
 
 use super::file_error;
 use crate::error::{CapabilityError, ErrorCode};
@@ -165,7 +166,7 @@ impl ServiceFolder {
         earlier.retain(|dir| Some(dir) != current.as_ref());
         let many = earlier.len().saturating_sub(keep);
         for dir in earlier.iter().take(many).filter(|dir| !busy(dir)) {
-            fs::remove_dir_all(dir).map_err(|error| file_error(dir, &error))?;
+            remove_tree(dir).map_err(|error| file_error(dir, &error))?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _, Permissions, PermissionsExt as _};
 use flate2::read::MultiGzDecoder;
+use stagewright_files::remove_tree_at;
 use tar::{Archive, Entry, EntryType};
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -147,7 +148,11 @@ impl<'a> Unpacker<'a> {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         match self.root.symlink_metadata(path) {
-            Ok(there) if there.is_dir() => self.root.remove_dir_all(path),
+            Ok(there) if there.is_dir() => match (path.parent(), path.file_name()) {
+                (Some(parent), Some(name)) if parent.as_os_str().is_empty() => remove_tree_at(self.root, name),
+                (Some(parent), Some(name)) => remove_tree_at(self.root.open_dir(parent)?, name),
+                _ => Err(invalid("has no name")),
+            },
             Ok(_) => self.root.remove_file(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),

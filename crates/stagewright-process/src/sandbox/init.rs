@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
+use stagewright_files::remove_tree;
 
 use super::broker::Refusals;
 use super::monitor::{Deaths, Monitor};
@@ -88,7 +89,7 @@ fn keep(socket: UnixStream) -> io::Result<()> {
             drop(socket);
             while let Err(Errno::INTR) = rustix::process::waitpid(Some(init), WaitOptions::empty()) {}
             // Nobody is left to tell; what stays is below the state folder and named for this attempt.
-            let _ = fs::remove_dir_all(&confinement.scratch);
+            let _ = remove_tree(&confinement.scratch);
             Ok(())
         }
         Err(error) => Failed::at("start a process", error).tell(&socket),
