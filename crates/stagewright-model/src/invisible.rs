@@ -7,8 +7,8 @@
 /// `Default_Ignorable_Code_Point`, and the format characters (Cf), but for the signs of Arabic, Syriac and Kaithi that
 /// stand before a number and are seen (`Prepended_Concatenation_Mark`).
 pub fn is_invisible(character: char) -> bool {
-    // Most text.
-    if (' '..='~').contains(&character) {
+    // Most text: ASCII, Chinese, Japanese, Korean.
+    if matches!(character, ' '..='~' | '\u{3165}'..='\u{fdff}') {
         return false;
     }
     let after = INVISIBLE.partition_point(|(first, _)| *first <= character);

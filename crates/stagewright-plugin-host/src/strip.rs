@@ -81,9 +81,13 @@ impl Stripper {
             false => Cow::Owned([std::mem::take(&mut self.partial).as_slice(), part].concat()),
         };
         let mut rest: &[u8] = &whole;
-        while let Err(error) = std::str::from_utf8(rest) {
+        loop {
+            let error = match std::str::from_utf8(rest) {
+                Ok(text) => return self.keep(text, kept),
+                Err(error) => error,
+            };
             let (valid, others) = rest.split_at(error.valid_up_to());
-            self.keep(&String::from_utf8_lossy(valid), kept);
+            self.keep(std::str::from_utf8(valid).unwrap_or_default(), kept);
             let Some(invalid) = error.error_len() else {
                 self.partial = others.to_vec();
                 return;
@@ -91,14 +95,22 @@ impl Stripper {
             self.keep("\u{fffd}", kept);
             rest = &others[invalid..];
         }
-        self.keep(&String::from_utf8_lossy(rest), kept);
     }
 
-    fn keep(&mut self, text: &str, kept: &mut Vec<u8>) {
-        for character in text.chars() {
-            if self.keeps(character) {
-                kept.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    fn keep(&mut self, mut text: &str, kept: &mut Vec<u8>) {
+        let is_special = |character: char| !matches!(character, '\t' | '\n') && is_invisible(character);
+        loop {
+            if self.escape == Escape::None {
+                let (plain, rest) = text.split_at(text.find(is_special).unwrap_or(text.len()));
+                kept.extend_from_slice(plain.as_bytes());
+                text = rest;
             }
+            let Some(character) = text.chars().next() else { return };
+            let (first, rest) = text.split_at(character.len_utf8());
+            if self.keeps(character) {
+                kept.extend_from_slice(first.as_bytes());
+            }
+            text = rest;
         }
     }
 

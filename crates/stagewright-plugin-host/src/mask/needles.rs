@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use super::SHORTEST_MASKED;
-use super::spelling::spellings;
+use super::spelling::{Spellings, spellings};
 use super::unescape::unescaped;
 
 /// Bytes at the end of the window that tell how far it moves.
@@ -32,9 +32,14 @@ pub(super) struct Needles {
 
 impl Needles {
     pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Needles {
-        let plain: BTreeSet<Vec<u8>> = secrets.flat_map(spellings).collect();
-        let unescaped = plain.iter().map(|needle| unescaped(needle)).filter(|needle| needle.len() >= SHORTEST_MASKED);
-        Needles { unescaped: Set::new(unescaped.collect()), plain: Set::new(plain) }
+        let (mut plain, mut resolved) = (BTreeSet::new(), BTreeSet::new());
+        for Spellings { texts, numbers } in secrets.map(spellings) {
+            let needles = texts.iter().map(|text| unescaped(text));
+            resolved.extend(needles.filter(|needle| needle.len() >= SHORTEST_MASKED));
+            plain.extend(texts);
+            plain.extend(numbers);
+        }
+        Needles { plain: Set::new(plain), unescaped: Set::new(resolved) }
     }
 
     pub(super) fn is_empty(&self) -> bool {

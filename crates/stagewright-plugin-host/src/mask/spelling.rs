@@ -12,8 +12,16 @@ use crate::strip::{is_joiner, stripped};
 /// Shorter parts of a secret, a line or another case of it, are too often something else.
 const SHORTEST_PART: usize = 8;
 
-/// Every way in which `value` is looked for, without line breaks: these are passed over in the search.
-pub(super) fn spellings(value: &str) -> BTreeSet<Vec<u8>> {
+/// The ways in which a value is looked for, without what a search passes over.
+pub(super) struct Spellings {
+    /// As it is, and in encodings.
+    pub(super) texts: BTreeSet<Vec<u8>>,
+    /// Its bytes as numbers, which nothing escapes.
+    pub(super) numbers: BTreeSet<Vec<u8>>,
+}
+
+/// Every way in which `value` is looked for.
+pub(super) fn spellings(value: &str) -> Spellings {
     let mut texts = vec![value.to_owned()];
     if value.len() >= SHORTEST_PART {
         // Names of hosts, and whatever else is made of one case on the way.
@@ -27,7 +35,6 @@ pub(super) fn spellings(value: &str) -> BTreeSet<Vec<u8>> {
     }
     // Form fields whose only special characters are blanks; SQL, YAML and CSV.
     texts.extend([value.replace(' ', "+"), value.replace('\'', "''"), value.replace('"', "\"\"")]);
-    texts.extend(hexadecimal(value));
     let percent = value.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     texts.extend([percent.to_uppercase(), percent]);
     texts.extend(base64(value));
@@ -37,8 +44,11 @@ pub(super) fn spellings(value: &str) -> BTreeSet<Vec<u8>> {
             texts.extend(base64(line));
         }
     }
-    let squeezed = texts.into_iter().map(|text| text.replace(is_passed_over, "").into_bytes());
-    squeezed.filter(|needle: &Vec<u8>| needle.len() >= SHORTEST_MASKED).collect()
+    let needles = |texts: Vec<String>| {
+        let squeezed = texts.into_iter().map(|text| text.replace(is_passed_over, "").into_bytes());
+        squeezed.filter(|needle| needle.len() >= SHORTEST_MASKED).collect()
+    };
+    Spellings { texts: needles(texts), numbers: needles(hexadecimal(value)) }
 }
 
 /// What a search passes over: tools wrap long values; and what is not seen, or stands for bytes that are no text, parts
@@ -46,6 +56,9 @@ pub(super) fn spellings(value: &str) -> BTreeSet<Vec<u8>> {
 fn is_passed_over(character: char) -> bool {
     matches!(character, '\n' | '\r' | '\u{fffd}') || is_joiner(character)
 }
+
+/// How the UTF-8 of those begins that end no line.
+pub(super) const PASSED_OVER: [u8; 2] = [0xE2, 0xEF];
 
 /// How many bytes at the beginning of `text` are [passed over](is_passed_over); none when it is too short to tell.
 pub(super) fn passed_over(text: &[u8]) -> Option<usize> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use memchr::{memchr2_iter, memrchr};
 
 use super::needles::Needles;
-use super::spelling::{is_break, passed_over};
+use super::spelling::{PASSED_OVER, is_break, passed_over};
 use super::unescape::{Unescaped, has_escapes};
 use super::{Masker, Reader, WRAPPED};
 
@@ -125,8 +125,8 @@ struct Squeezed {
     before: usize,
     /// For each byte that is passed over, how many bytes of `text` are before it.
     gaps: Vec<usize>,
-    /// The same for those that end a line.
-    breaks: Vec<usize>,
+    /// The same for those that end no line.
+    joints: Vec<usize>,
     /// The text with its escapes resolved; empty when it has none.
     unescaped: Unescaped,
     has_escapes: bool,
@@ -136,45 +136,44 @@ impl Squeezed {
     fn fill(&mut self, before: &[u8], text: &[u8]) {
         self.text.clear();
         self.gaps.clear();
-        self.breaks.clear();
+        self.joints.clear();
         self.text.extend_from_slice(before);
         self.before = before.len();
-        match text.is_ascii() {
-            true => self.squeeze_ascii(text),
-            false => self.squeeze(text),
+        let (mut from, is_ascii) = (0, text.is_ascii());
+        for at in memchr2_iter(b'\n', b'\r', text) {
+            match is_ascii {
+                true => self.text.extend_from_slice(&text[from..at]),
+                false => self.squeeze(&text[from..at], false),
+            }
+            self.gaps.push(self.text.len());
+            from = at + 1;
         }
+        self.squeeze(&text[from..], true);
         self.has_escapes = has_escapes(&self.text);
         if self.has_escapes {
             self.unescaped.fill(&self.text);
         }
     }
 
-    fn squeeze_ascii(&mut self, text: &[u8]) {
+    /// Takes in a part of the text that ends no line. What may be passed over, and isn't whole at the end of `text`, is
+    /// left out: it is held until more has come.
+    fn squeeze(&mut self, text: &[u8], is_last: bool) {
         let mut from = 0;
-        for at in memchr2_iter(b'\n', b'\r', text) {
-            self.text.extend_from_slice(&text[from..at]);
-            self.gaps.push(self.text.len());
-            self.breaks.push(self.text.len());
-            from = at + 1;
+        for at in memchr2_iter(PASSED_OVER[0], PASSED_OVER[1], text) {
+            match passed_over(&text[at..]) {
+                Some(0) => {}
+                Some(length) => {
+                    self.text.extend_from_slice(&text[from..at]);
+                    let here = std::iter::repeat_n(self.text.len(), length);
+                    self.gaps.extend(here.clone());
+                    self.joints.extend(here);
+                    from = at + length;
+                }
+                None if is_last => return self.text.extend_from_slice(&text[from..at]),
+                None => {}
+            }
         }
         self.text.extend_from_slice(&text[from..]);
-    }
-
-    fn squeeze(&mut self, text: &[u8]) {
-        let mut at = 0;
-        while at < text.len() {
-            let Some(length) = passed_over(&text[at..]) else {
-                // It is told when more has come; until then it is held.
-                return;
-            };
-            match length {
-                0 => self.text.push(text[at]),
-                1 => self.breaks.push(self.text.len()),
-                _ => {}
-            }
-            self.gaps.extend(std::iter::repeat_n(self.text.len(), length));
-            at += length.max(1);
-        }
     }
 
     /// Ranges of the text at hand, in order and apart from each other.
@@ -198,7 +197,7 @@ impl Squeezed {
     /// Adds the range of `text` that holds a needle of `length` bytes, unless that is too short to be looked for there.
     fn take(&self, (start, end): (usize, usize), length: usize, found: &mut Vec<(usize, usize)>) {
         let last = end - 1;
-        let breaks_until = |at: usize| self.breaks.partition_point(|&before| before <= at);
+        let breaks_until = |at: usize| self.gaps_until(at) - self.joints.partition_point(|&before| before <= at);
         let is_wrapped = start < self.before || breaks_until(start) != breaks_until(last);
         if (length >= WRAPPED || !is_wrapped) && last >= self.before {
             add(found, (self.place(start), self.place(last) + 1));
@@ -218,7 +217,12 @@ impl Squeezed {
 
     /// Where in the text at hand the byte is that `text` has at `at`; its beginning for one from before.
     fn place(&self, at: usize) -> usize {
-        at.checked_sub(self.before).map_or(0, |within| within + self.gaps.partition_point(|&before| before <= at))
+        at.checked_sub(self.before).map_or(0, |within| within + self.gaps_until(at))
+    }
+
+    /// How many bytes are passed over before the byte that `text` has at `at`.
+    fn gaps_until(&self, at: usize) -> usize {
+        self.gaps.partition_point(|&before| before <= at)
     }
 
     /// The last `count` bytes without those that `rest` ends with, too.

@@ -2,8 +2,10 @@
 //! characters they were used for. A secret is looked for in it beside the text as it is, since there are more ways to
 //! mix escaped and plain characters than could be listed.
 
+use memchr::memchr3;
+
 /// What begins an escape.
-const INTRODUCERS: (u8, u8, u8) = (b'\\', b'%', b'&');
+const INTRODUCERS: [u8; 3] = [b'\\', b'%', b'&'];
 
 /// The longest that is still waited for when text ends within one: `&#x10ffff;`.
 const LONGEST_ENTITY: usize = 10;
@@ -12,15 +14,25 @@ const LONGEST_ENTITY: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct Unescaped {
     pub(super) text: Vec<u8>,
-    /// For each byte of `text`, where in the original that begins which stands for it, and where it ends.
-    places: Vec<(u32, u32)>,
+    parts: Vec<Part>,
     /// Where in the original an escape begins whose end has not come yet; its length when there is none.
     whole: usize,
 }
 
+/// A part of the text, up to where the next one begins.
+#[derive(Debug)]
+struct Part {
+    /// Where it begins in the text.
+    start: usize,
+    /// Where that begins in the original which stands for it.
+    original: usize,
+    /// Bytes of the original, when it is an escape; none for what stands there as it is.
+    escape: Option<usize>,
+}
+
 /// Whether there is anything to resolve.
 pub(super) fn has_escapes(text: &[u8]) -> bool {
-    memchr::memchr3(INTRODUCERS.0, INTRODUCERS.1, INTRODUCERS.2, text).is_some()
+    memchr3(INTRODUCERS[0], INTRODUCERS[1], INTRODUCERS[2], text).is_some()
 }
 
 /// `text` with its escapes resolved.
@@ -48,20 +60,19 @@ enum Unit {
 impl Unescaped {
     pub(super) fn fill(&mut self, original: &[u8]) {
         self.text.clear();
-        self.places.clear();
+        self.parts.clear();
         self.whole = original.len();
         let mut at = 0;
-        while at < original.len() {
-            let rest = &original[at..];
-            let length = match unit(rest) {
+        while let Some(plain) = memchr3(INTRODUCERS[0], INTRODUCERS[1], INTRODUCERS[2], &original[at..]) {
+            self.push(&original[at..at + plain], at, None);
+            at += plain;
+            let length = match unit(&original[at..]) {
                 Unit::Character(length, character) => {
-                    for &byte in character.encode_utf8(&mut [0; 4]).as_bytes() {
-                        self.push(byte, at, length);
-                    }
+                    self.push(character.encode_utf8(&mut [0; 4]).as_bytes(), at, Some(length));
                     length
                 }
                 Unit::Byte(length, byte) => {
-                    self.push(byte, at, length);
+                    self.push(&[byte], at, Some(length));
                     length
                 }
                 Unit::Nothing(length) => length,
@@ -72,30 +83,42 @@ impl Unescaped {
             };
             at += length;
         }
+        self.push(&original[at..], at, None);
     }
 
-    fn push(&mut self, byte: u8, at: usize, length: usize) {
-        // A text is held up to a few secrets' length, and comes in pieces of less than a mebibyte.
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        self.text.push(byte);
-        self.places.push((place(at), place(at + length)));
+    fn push(&mut self, bytes: &[u8], original: usize, escape: Option<usize>) {
+        if !bytes.is_empty() {
+            self.parts.push(Part { start: self.text.len(), original, escape });
+            self.text.extend_from_slice(bytes);
+        }
+    }
+
+    /// Where in the original that begins and ends which stands for the byte at `at`.
+    fn place(&self, at: usize) -> (usize, usize) {
+        let after = self.parts.partition_point(|part| part.start <= at);
+        let part = &self.parts[after - 1];
+        match part.escape {
+            Some(length) => (part.original, part.original + length),
+            None => (part.original + at - part.start, part.original + at - part.start + 1),
+        }
     }
 
     /// The bytes of the original that `length` bytes of the text stand for, from `start` on; none where no escape is
     /// among them, which a search of the original has seen.
     pub(super) fn original(&self, start: usize, length: usize) -> Option<(usize, usize)> {
-        let (start, end) = (self.places[start].0 as usize, self.places[start + length - 1].1 as usize);
-        (end - start > length).then_some((start, end))
+        let (first, last) = (self.place(start).0, self.place(start + length - 1).1);
+        (last - first > length).then_some((first, last))
     }
 
     /// How many bytes at the end of an original of `length` bytes stand for the last `pending` bytes of the text, or
     /// for an escape that isn't whole.
     pub(super) fn pending(&self, pending: usize, length: usize) -> usize {
-        let first = self.places.len() - pending;
-        length - self.places.get(first).map_or(self.whole, |place| place.0 as usize)
+        let begins = if pending == 0 { self.whole } else { self.place(self.text.len() - pending).0 };
+        length - begins
     }
 }
 
+/// What an introducer and what follows it stand for.
 fn unit(text: &[u8]) -> Unit {
     match text[0] {
         b'\\' => backslash(text),
