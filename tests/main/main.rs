@@ -18,6 +18,7 @@ mod policy;
 mod printed;
 mod production;
 mod recovery;
+mod rehearsal;
 mod release;
 mod secrets;
 mod shared_cache;

@@ -123,6 +123,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind) -> Stage {
             url: None,
         }),
         permissions: Arc::default(),
+        rehearse: None,
         inputs: Vec::new(),
         outputs: Vec::new(),
         cache: Default::default(),
@@ -149,12 +150,12 @@ fn cells(rng: &mut Rng, stage: &Stage) -> Vec<Stage> {
 
 fn facts(rng: &mut Rng, stage: &Stage) -> PluginFacts {
     let effect = match rng.u32(0..10) {
-        _ if stage.environment.is_some() && chance(rng, 85) => EffectClass::External,
+        _ if stage.environment.is_some() => EffectClass::External,
         0..=3 => EffectClass::External,
         4..=6 => EffectClass::Local,
         _ => EffectClass::Pure,
     };
-    PluginFacts { digest: None, effect }
+    PluginFacts { effect, ..PluginFacts::default() }
 }
 
 fn add_compensation(rng: &mut Rng, stages: &mut [Stage], facts: &[PluginFacts]) {

@@ -38,10 +38,13 @@ struct Left {
 impl Leftovers {
     /// Nothing when `file` isn't there, or can't be read: all that is found is somebody else's then.
     pub(crate) fn load(file: PathBuf) -> Leftovers {
-        let known = stagewright_files::read(&file, stagewright_files::RECORD).ok().and_then(|bytes| match postcard::from_bytes(&bytes) {
-            Ok((FORMAT, known)) => Some(known),
-            _ => None,
-        });
+        let known =
+            stagewright_files::read(&file, stagewright_files::RECORD).ok().and_then(
+                |bytes| match postcard::from_bytes(&bytes) {
+                    Ok((FORMAT, known)) => Some(known),
+                    _ => None,
+                },
+            );
         if known.is_some() {
             mark(&file);
         }

@@ -113,7 +113,9 @@ impl Store {
 
     /// The key that a stage had last; see [`Store::stage`].
     pub(crate) fn latest(&self, stage: &Digest) -> Option<Digest> {
-        Digest::parse(&stagewright_files::read_text(&self.place("latest", stage), stagewright_files::CONFIGURATION).ok()?)
+        Digest::parse(
+            &stagewright_files::read_text(&self.place("latest", stage), stagewright_files::CONFIGURATION).ok()?,
+        )
     }
 
     pub(crate) fn set_latest(&self, stage: &Digest, key: &Digest) -> io::Result<()> {

@@ -117,10 +117,19 @@ pub(crate) struct PipelineArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
-    /// Act on local stand-ins: nothing leaves this machine, and gates answer themselves
+    /// Act on stand-ins; what has none is said, and not done
+    ///
+    /// Gates answer themselves, secrets are stand-ins, images go to a registry in the state folder, and services get a
+    /// network and a port of their own. A program that may reach further than its stage isn't started and a request isn't
+    /// sent: the run says "would run …" or "would send …", and the stage ends as rehearsed. `[stages.X.rehearse]` grants
+    /// exceptions. What is left of the network: programs fetch packages from `cargo`, `npm` and `pip`, and plugins are
+    /// pulled by digest, both without credentials.
     #[arg(long)]
     pub(crate) rehearse: bool,
-    /// Leave the services of a rehearsal running when it ends
+    /// In a rehearsal, no network at all: no packages, no pulled plugins, no grants of `[stages.X.rehearse]`
+    #[arg(long, requires = "rehearse")]
+    pub(crate) offline: bool,
+    /// Leave the services of this rehearsal running until `service stop --rehearsal`
     #[arg(long, requires = "rehearse")]
     pub(crate) keep_services: bool,
     /// Run only these stages and what they need; may be repeated
@@ -258,6 +267,12 @@ pub(crate) struct CancelArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
+    /// Say of each stage what a rehearsal does: real, on stand-ins, or said and not done
+    #[arg(long)]
+    pub(crate) rehearse: bool,
+    /// The same for a rehearsal without any network
+    #[arg(long, requires = "rehearse")]
+    pub(crate) offline: bool,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -463,10 +478,11 @@ pub(crate) enum ServiceCommand {
     },
     /// Stop a service and keep its releases
     Stop {
-        /// A key of `[environments]`
-        environment: String,
+        /// A key of `[environments]`; with `--rehearsal`, may be left out to stop all services of rehearsals
+        #[arg(required_unless_present = "rehearsal", requires = "service")]
+        environment: Option<String>,
         /// Its name
-        service: String,
+        service: Option<String>,
         /// Among the stand-ins of rehearsals
         #[arg(long)]
         rehearsal: bool,

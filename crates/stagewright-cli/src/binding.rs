@@ -109,7 +109,7 @@ mod tests {
     use stagewright_engine::{EffectClass, Timestamp};
 
     fn facts(digest: &str) -> PluginFacts {
-        PluginFacts { digest: Some(digest.into()), effect: EffectClass::Pure }
+        PluginFacts { digest: Some(digest.into()), effect: EffectClass::Pure, rehearsal: None }
     }
 
     fn plan() -> Plan {

@@ -18,6 +18,7 @@ use stagewright_report::text;
 use crate::args::{CacheMode, DriveArgs};
 use crate::console;
 use crate::error::CommandError;
+use crate::host::RunMode;
 use crate::repository::Repository;
 use crate::signals;
 
@@ -48,6 +49,7 @@ impl CacheUse {
         policy: Option<&OperatorPolicy>,
         args: &DriveArgs,
         repository: &Repository,
+        mode: RunMode,
     ) -> Result<CacheUse, CommandError> {
         let tier = decided("--cache-tier", args.cache_tier.as_ref(), policy, |policy| policy.cache_tier.as_ref())?;
         let tier = tier.map(|tier| Tier::named(&tier)).transpose().map_err(|error| {
@@ -56,6 +58,8 @@ impl CacheUse {
         let is_off = |address: &&String| address.is_empty() || *address == OFF;
         let shared = match args.shared_cache.as_ref().filter(is_off) {
             Some(_) => None,
+            // Not even read: that would take the cache's credentials to another machine.
+            None if mode.is_rehearsal() => None,
             None => {
                 decided("--shared-cache", args.shared_cache.as_ref(), policy, |policy| policy.shared_cache.as_ref())?
             }

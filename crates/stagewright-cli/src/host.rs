@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value as Json;
 use stagewright_cache::Caching;
-use stagewright_engine::{Level, PluginFacts, Problem};
-use stagewright_model::{Plan, PluginRef, Sandbox, Stage, StageIndex, Trust};
+use stagewright_engine::{Level, PluginFacts, Problem, RunId};
+use stagewright_model::{Permissions, Plan, PluginRef, RehearsalTerms, Sandbox, Stage, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    Description, HostConfig, Manifest, PluginError, PluginHost, SandboxConfig, SecretSource,
+    Description, HostConfig, Manifest, PluginError, PluginHost, Pulls, SandboxConfig, SecretSource,
 };
 use stagewright_process::sandbox::{Maker, Missing, Need};
 use stagewright_report::{Block, Printable, text};
@@ -38,14 +39,53 @@ pub(crate) struct Host {
     runtime: Runtime,
     /// Why programs can't be confined, where there are programs and they can't.
     unsandboxed: Option<Missing>,
+    mode: RunMode,
     /// What was asked once, by plugin.
     described: RefCell<HashMap<(PluginRef, Trust), Arc<Description>>>,
+}
+
+/// Whether a run is for real.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunMode {
+    Real,
+    Rehearsal {
+        /// Without any network.
+        offline: bool,
+    },
+}
+
+impl RunMode {
+    pub(crate) fn is_rehearsal(self) -> bool {
+        self != RunMode::Real
+    }
+
+    pub(crate) fn is_offline(self) -> bool {
+        self == RunMode::Rehearsal { offline: true }
+    }
+
+    /// What a stage goes by in a rehearsal.
+    pub(crate) fn terms(self, stage: &Stage) -> Option<RehearsalTerms> {
+        match self {
+            RunMode::Real => None,
+            RunMode::Rehearsal { offline } => Some(RehearsalTerms::of(stage, offline)),
+        }
+    }
+
+    fn pulls(self) -> Pulls {
+        match self {
+            RunMode::Real => Pulls::WithCredentials,
+            RunMode::Rehearsal { offline: false } => Pulls::Anonymous,
+            RunMode::Rehearsal { offline: true } => Pulls::Never,
+        }
+    }
 }
 
 /// A stage whose plugin finds fault with its `with` table.
 #[derive(Clone, Debug)]
 pub(crate) struct Misconfigured {
     pub(crate) stage: StageIndex,
+    /// The table that it finds fault with: `with`, or `rehearse.with`.
+    pub(crate) key: &'static str,
     pub(crate) problem: Problem,
 }
 
@@ -57,7 +97,7 @@ impl Misconfigured {
 
     fn lines(&self, file: &PipelineFile, plan: &Plan) -> Vec<Printable> {
         let stage = plan.stage(self.stage);
-        let key = self.problem.path.as_ref().map(|path| format!(".with.{path}")).unwrap_or_default();
+        let key = self.problem.path.as_ref().map(|path| format!(".{}.{path}", self.key)).unwrap_or_default();
         let message = &self.problem.message;
         let place = text!("error: {}:{}: [stages.{}]{key}: {message}", file.name, stage.line, stage.name);
         let help = self.problem.help.as_ref().map(|help| text!("  help: {help}"));
@@ -67,19 +107,25 @@ impl Misconfigured {
 
 impl Host {
     /// For so many attempts at a time.
-    pub(crate) fn open(repository: &Repository, plan: &Plan, attempts: usize) -> Result<Host, CommandError> {
-        Host::confined(repository, plan, attempts, sandbox(repository, plan)?)
+    pub(crate) fn open(
+        repository: &Repository,
+        plan: &Plan,
+        attempts: usize,
+        mode: RunMode,
+    ) -> Result<Host, CommandError> {
+        Host::confined(repository, plan, attempts, mode, sandbox(repository, plan)?)
     }
 
     /// To ask plugins what they are. Nothing runs, and so nobody tries what programs could be confined by.
     pub(crate) fn inquiring(repository: &Repository, plan: &Plan) -> Result<Host, CommandError> {
-        Host::confined(repository, plan, 1, (None, None))
+        Host::confined(repository, plan, 1, RunMode::Real, (None, None))
     }
 
     fn confined(
         repository: &Repository,
         plan: &Plan,
         attempts: usize,
+        mode: RunMode,
         (sandbox, unsandboxed): (Option<SandboxConfig>, Option<Missing>),
     ) -> Result<Host, CommandError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -97,6 +143,7 @@ impl Host {
             builtin: repository.plugins.clone(),
             environment: repository.environment.clone(),
             package_hosts: package_hosts(&repository.root, &repository.environment),
+            pulls: mode.pulls(),
             secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
             registry,
             services: Arc::clone(&services),
@@ -112,7 +159,7 @@ impl Host {
             failed.hints.extend(help);
             failed
         })?;
-        Ok(Host { plugins, services, secrets, runtime, unsandboxed, described: RefCell::default() })
+        Ok(Host { plugins, services, secrets, runtime, unsandboxed, mode, described: RefCell::default() })
     }
 
     /// Why programs run without a sandbox, where they do.
@@ -157,11 +204,12 @@ impl Host {
         let described = self.describe_all(plan)?;
         let mut digests: BTreeSet<Arc<str>> = BTreeSet::new();
         let facts = plan.stages.iter().zip(described).map(|(stage, description)| {
-            let effect = description.effect_class(&stage.permissions);
+            let effect = stage.effect_class(description.code());
+            let rehearsal = self.mode.terms(stage).map(|terms| terms.fidelity(stage, description.code()));
             let digest = digests.get(description.digest.as_str()).cloned();
             let digest = digest.unwrap_or_else(|| description.digest.as_str().into());
             digests.insert(Arc::clone(&digest));
-            PluginFacts { effect, digest: Some(digest) }
+            PluginFacts { effect, digest: Some(digest), rehearsal }
         });
         Ok(facts.collect())
     }
@@ -171,21 +219,21 @@ impl Host {
         let mut found = Vec::new();
         // Cells of a matrix, and stages that are configured alike, have the same mistakes: they are told once.
         let (mut told, mut answers) = (BTreeSet::new(), HashMap::new());
-        for index in plan.indices() {
+        for (index, key, with) in plan.indices().flat_map(|index| configurations(plan, index)) {
             let stage = plan.stage(index);
-            let configured = (&stage.uses, stage.with.to_string());
+            let configured = (&stage.uses, with.to_string());
             let problems = match answers.entry(configured) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
-                    let problems = self.runtime.block_on(self.plugins.validate(&stage.uses, &stage.trust, &stage.with));
+                    let problems = self.runtime.block_on(self.plugins.validate(&stage.uses, &stage.trust, with));
                     unknown.insert(problems.map_err(|error| bad_plugin(&stage.id, error))?)
                 }
             };
             let errors = problems.iter().filter(|problem| problem.level == Level::Error).cloned();
-            if problems.is_empty() || !told.insert((&stage.name, &stage.uses, stage.with.to_string())) {
+            if problems.is_empty() || !told.insert((&stage.name, &stage.uses, with.to_string())) {
                 continue;
             }
-            found.extend(errors.map(|problem| Misconfigured { stage: index, problem }));
+            found.extend(errors.map(|problem| Misconfigured { stage: index, key, problem }));
         }
         self.plugins.keep_answers();
         Ok(found)
@@ -231,15 +279,32 @@ impl Host {
                 .hint(format!("drop `{}` from `compensate`; a plugin that can exports `reconcile`", target.name)));
             }
         }
-        let used = wanted().flat_map(|stage| stage.permissions.secret_grants().map(|grant| grant.name));
-        self.secrets.check(&used.collect())
+        // A rehearsal fetches the values that it is granted, and no others.
+        let used = wanted().flat_map(|stage| match self.mode.terms(stage) {
+            None => secrets_of(&stage.permissions),
+            Some(terms) => secrets_of(&terms.real),
+        });
+        let used = used.collect::<BTreeSet<String>>();
+        self.secrets.check(&used.iter().map(String::as_str).collect())
     }
 
-    /// Stops what rehearsals left running.
-    pub(crate) fn stop_rehearsal(&self) -> Result<(), CommandError> {
-        let stopped = self.runtime.block_on(self.services.stop_all(true));
+    /// Stops what the rehearsal left running, and nothing of another one.
+    pub(crate) fn stop_rehearsal(&self, run: &RunId) -> Result<(), CommandError> {
+        let stopped = self.runtime.block_on(self.services.stop_rehearsal(run));
         stopped.map_err(|error| CommandError::internal("can't stop the services of the rehearsal").caused_by(error))
     }
+}
+
+fn secrets_of(granted: &Permissions) -> Vec<String> {
+    granted.secret_grants().map(|grant| grant.name.to_owned()).collect()
+}
+
+/// What the stage's plugin can be configured with, and where that stands.
+fn configurations(plan: &Plan, index: StageIndex) -> impl Iterator<Item = (StageIndex, &'static str, &Json)> {
+    let stage = plan.stage(index);
+    let rehearsed = stage.rehearse.as_ref().and_then(|rehearse| rehearse.with.as_deref());
+    let own = std::iter::once((index, "with", stage.with.as_ref()));
+    own.chain(rehearsed.map(|with| (index, "rehearse.with", with)))
 }
 
 /// Where programs are confined, or why they can't be; neither where no stage starts any.
@@ -308,6 +373,11 @@ fn bad_plugin(stage: &str, error: PluginError) -> CommandError {
     failed
 }
 
+/// The stand-ins of rehearsals: a folder for each run.
+pub(crate) fn rehearsals(repository: &Repository) -> PathBuf {
+    repository.state.join("rehearsal/runs")
+}
+
 fn registry(repository: &Repository) -> Registry {
     let docker = repository.environment.get("DOCKER_CONFIG").map(PathBuf::from).or_else(|| {
         let home = repository.environment.get("HOME")?;
@@ -315,7 +385,7 @@ fn registry(repository: &Repository) -> Registry {
     });
     Registry::new(RegistryConfig {
         embedded_root: repository.state.join("registry"),
-        rehearsal_root: repository.state.join("rehearsal/registry"),
+        rehearsal_root: rehearsals(repository),
         credentials: Arc::new(DockerConfig::new(docker.unwrap_or_default().join("config.json"))),
     })
 }
@@ -325,7 +395,7 @@ pub(crate) fn services(repository: &Repository, registry: Arc<Registry>) -> Resu
     let exe = this_program()?;
     Ok(ServiceManager::new(ServiceConfig {
         root: repository.state.join("environments"),
-        rehearsal_root: repository.state.join("rehearsal/environments"),
+        rehearsal_root: rehearsals(repository),
         exe,
         workspace: repository.root.clone(),
         registry,

@@ -74,6 +74,11 @@ impl SecretSource for Secrets {
         Ok(Some(Secret { value, hosts: declared.hosts.clone(), programs: declared.programs.clone() }))
     }
 
+    fn stand_in(&self, name: &str) -> Option<Secret> {
+        let SecretDeclaration { hosts, programs, shape, .. } = self.declared.get(name)?;
+        Some(Secret { value: shape.stand_in(name), hosts: hosts.clone(), programs: programs.clone() })
+    }
+
     fn known(&self) -> Vec<Zeroizing<String>> {
         self.resolver.known().iter().map(|value| Zeroizing::new(value.expose().to_owned())).collect()
     }

@@ -20,12 +20,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use stagewright_model::StageIndex;
+use stagewright_model::{EffectClass, StageIndex};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::event::{
-    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, Timestamp,
+    Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, Timestamp,
 };
 use crate::lines::Piece;
 use crate::port::{

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use stagewright_model::{StageIndex, StageKind};
+use stagewright_model::{EffectClass, Fidelity, StageIndex, StageKind};
 
 pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
 pub use outcome::{Failure, FailureKind, Level, Outcome, Problem};
@@ -366,19 +366,10 @@ pub struct StageSummary {
     /// How far its effects can reach.
     #[serde(default)]
     pub effect: EffectClass,
-}
-
-/// How far the effects of a stage can reach. Computed from what its plugin imports and what it is granted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EffectClass {
-    /// Nothing outside of the run: after a crash it can simply run again.
-    Pure,
-    /// This machine: files and processes.
-    Local,
-    /// Beyond: networks, registries, services. After a crash somebody has to find out what happened.
-    #[default]
-    External,
+    /// In a rehearsal: how much of it is real, as far as that could be said before. One that ended as
+    /// [`Outcome::Rehearsed`] is rehearsed, whatever this says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Fidelity>,
 }
 
 /// Something that is no longer as it was when the run started.

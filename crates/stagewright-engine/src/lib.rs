@@ -21,8 +21,8 @@ mod state;
 pub use drive::{Control, DriveError, Ports, drive};
 
 pub use event::{
-    Change, Decision, EffectClass, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate, GateKind,
-    Interrupt, Level, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream, Timestamp,
+    Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate, GateKind, Interrupt,
+    Level, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream, Timestamp,
 };
 pub use gate::{DecisionError, check_decision};
 pub use lines::{Lines, Piece};
@@ -33,4 +33,5 @@ pub use port::{
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{PluginFacts, RunValues};
+pub use stagewright_model::{EffectClass, Fidelity};
 pub use state::{IllegalTransition, RunState, StageState, Status, Undo};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use stagewright_model::{Limits, Permissions, PluginRef, Queue, StageIndex, Trust};
+use stagewright_model::{Limits, Permissions, PluginRef, Queue, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::{Event, Failure, Finding, Gate, Interrupt, Outcome, Problem, Release, RunId, Stream, Timestamp};
@@ -77,8 +77,8 @@ pub struct AttemptRequest {
     pub cache: Option<CacheRequest>,
     /// JSON of the [`Decision`](crate::Decision) when the stage goes on after a gate.
     pub resumption: Option<Json>,
-    /// Whether effects act on local stand-ins.
-    pub rehearsal: bool,
+    /// In a rehearsal, what it may reach for real; none in a real run.
+    pub rehearsal: Option<RehearsalTerms>,
 }
 
 /// What the result of an attempt depends on, and what belongs to it.
@@ -180,6 +180,8 @@ pub enum AttemptEnd {
     Succeeded,
     /// It found nothing to do, and says why.
     Skipped(String),
+    /// It is a rehearsal's, and came to something that isn't done in one: what it would have done, as in "would run …".
+    Rehearsed(String),
     /// It waits for a person, and holds nothing meanwhile.
     Suspended(Gate),
     /// The answer to [`Call::Observe`].

@@ -12,6 +12,7 @@ mod compensation;
 mod gates;
 mod message;
 mod recovery;
+mod rehearsal;
 mod releases;
 mod resume;
 mod retry;
@@ -23,15 +24,15 @@ use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 use serde_json::Value as Json;
-use stagewright_model::{Plan, StageIndex, StageKind};
+use stagewright_model::{EffectClass, Plan, StageIndex, StageKind};
 
 pub use self::message::{Action, Input, Response};
 use self::retry::can_retry;
 use self::turns::ASK_AGAIN;
 
 use crate::event::{
-    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, Release, RunId, RunSummary,
-    StageSummary, Timestamp,
+    Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, Release, RunId, RunSummary, StageSummary,
+    Timestamp,
 };
 use crate::gate::{DecisionError, check_decision};
 use crate::port::{AttemptEnd, AttemptReport};
@@ -314,6 +315,7 @@ impl Scheduler {
         let (outcome, failure) = match report.end {
             AttemptEnd::Succeeded => (Outcome::Succeeded, None),
             AttemptEnd::Skipped(reason) => (Outcome::Skipped, Some(failure(FailureKind::Reported, reason))),
+            AttemptEnd::Rehearsed(what) => (Outcome::Rehearsed, Some(failure(FailureKind::Rehearsed, what))),
             AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
             AttemptEnd::Suspended(gate) => return self.open_own_gate(stage, attempt, gate),
             AttemptEnd::Observed(_) => {
@@ -324,9 +326,11 @@ impl Scheduler {
         if let Some(note) = report.release {
             self.record_release(stage, attempt, note)?;
         }
-        let reason = failure.as_ref().filter(|_| outcome == Outcome::Skipped).map(|failure| failure.message.clone());
+        let (outcome, failure, outputs) = self.with_rehearsed_outputs(stage, outcome, failure, report.outputs);
+        let is_told = matches!(outcome, Outcome::Skipped | Outcome::Rehearsed);
+        let reason = failure.as_ref().filter(|_| is_told).map(|failure| failure.message.clone());
         let retry = self.next_try(stage, attempt, outcome, failure.as_ref());
-        self.end_attempt(stage, attempt, outcome, failure, report.outputs)?;
+        self.end_attempt(stage, attempt, outcome, failure, outputs)?;
         if let Some(after) = retry {
             let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             self.record(EventKind::RetryScheduled { stage, attempt: attempt + 1, after: millis })?;
@@ -496,6 +500,7 @@ impl Scheduler {
             environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
             plugin: plugin.digest,
             effect: plugin.effect,
+            rehearsal: plugin.rehearsal,
         }
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use stagewright_model::{EvaluationError, NeedsStatus, Plan, Scope, StageIndex, Template};
+use stagewright_model::{EffectClass, EvaluationError, Fidelity, NeedsStatus, Plan, Scope, StageIndex, Template};
 
-use crate::event::{EffectClass, Outcome, ReleaseWay, RunId};
+use crate::event::{Outcome, ReleaseWay, RunId};
 use crate::state::{RunState, Status};
 
 /// The values of a run that don't change while it goes on.
@@ -20,6 +20,8 @@ pub struct RunValues {
     pub file: String,
     /// Whether effects act on local stand-ins.
     pub rehearsal: bool,
+    /// Whether a rehearsal has no network at all: `--offline`.
+    pub offline: bool,
     /// Stages that are left out, each with the reason; what needs them goes on as if they had succeeded.
     pub left_out: BTreeMap<StageIndex, String>,
     /// Outputs of stages that are left out, and the earlier run that they are of.
@@ -39,6 +41,8 @@ pub struct PluginFacts {
     pub digest: Option<Arc<str>>,
     /// How far the stage's effects can reach.
     pub effect: EffectClass,
+    /// In a rehearsal: how much of the stage is real, as far as that can be said before it runs.
+    pub rehearsal: Option<Fidelity>,
 }
 
 impl RunValues {
@@ -116,7 +120,8 @@ impl StageScope<'_> {
         let Status::Ended { outcome, conclusion } = state.status else { return None };
         let matrix = self.plan.stage(index).matrix.as_ref().map(|cell| json!(cell.values));
         Some(json!({
-            "result": conclusion.as_str(),
+            // What comes after a rehearsed stage is rehearsed as if that had been done.
+            "result": if conclusion == Outcome::Rehearsed { Outcome::Succeeded } else { conclusion }.as_str(),
             "outcome": outcome.as_str(),
             "outputs": state.outputs,
             "attempts": state.attempts,

@@ -48,6 +48,11 @@ impl Status {
             _ => None,
         }
     }
+
+    /// Whether it ended so that what needs it may run.
+    pub(crate) fn has_succeeded(self) -> bool {
+        self.conclusion().is_some_and(Outcome::lets_dependents_run)
+    }
 }
 
 /// An event that can't follow on what came before.
@@ -281,7 +286,7 @@ impl RunState {
                         state.release = None;
                         state.doubt = None;
                     }
-                    (_, Undo::Ended(Outcome::Skipped)) => state.doubt = None,
+                    (_, Undo::Ended(Outcome::Skipped | Outcome::Rehearsed)) => state.doubt = None,
                     // What was being taken back may be there or not.
                     _ => {}
                 }

@@ -13,22 +13,27 @@ mod expression;
 mod freeze;
 mod grants;
 mod input;
+mod interface;
 mod invisible;
 mod lock;
 mod nearest;
 mod plan;
 mod policy;
 mod read;
+mod rehearse;
 mod secret;
 mod shape;
+mod way_out;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::{
-    Amount, Bounds, Limits, Permission, Permissions, ProcessRule, ProcessRuleError, Sandbox, is_package_word, remarks,
+    Amount, Bounds, Limits, PROXY_VARIABLES, Permission, Permissions, ProcessRule, ProcessRuleError, Sandbox,
+    is_harmless_variable, is_package_word, remarks,
 };
 pub use input::InputError;
+pub use interface::Interface;
 pub use invisible::is_invisible;
 pub use lock::{Change, Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
 pub use plan::{
@@ -37,5 +42,9 @@ pub use plan::{
 };
 pub use policy::{OperatorPolicy, Said};
 pub use read::PluginNames;
-pub use secret::{BadSecretFrom, SecretFrom, SecretGrant, SecretHolder, SecretReach, SecretUse, hosts_admit};
+pub use rehearse::{RehearsalTerms, Rehearse};
+pub use secret::{
+    BadSecretFrom, SecretFrom, SecretGrant, SecretHolder, SecretReach, SecretShape, SecretUse, hosts_admit,
+};
 pub use shape::{duration, json_schema};
+pub use way_out::{AnyImports, Code, EffectClass, Fidelity, Imports, InRehearsal, Reach, Reaches, WayOut};

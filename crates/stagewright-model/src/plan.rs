@@ -12,6 +12,9 @@ use serde_json::Value as Json;
 use crate::expression::{Expression, Template};
 use crate::freeze::{self, Freeze, Frozen};
 use crate::grants::{Bounds, Limits, Permissions, Sandbox};
+use crate::rehearse::Rehearse;
+use crate::secret::SecretShape;
+use crate::way_out::{Code, EffectClass, Reaches};
 
 /// Position of a stage in [`Plan::stages`]; stable for one plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -160,6 +163,8 @@ pub struct Stage {
     pub environment: Option<EnvironmentRef>,
     /// `[stages.NAME.permissions]`.
     pub permissions: Arc<Permissions>,
+    /// `[stages.NAME.rehearse]`.
+    pub rehearse: Option<Arc<Rehearse>>,
     /// `inputs`: globs of the files that the stage depends on.
     pub inputs: Vec<String>,
     /// `outputs`: globs of the files that the stage makes.
@@ -186,6 +191,23 @@ impl Stage {
     /// All of its limits.
     pub fn bounds(&self) -> Bounds {
         Bounds { timeout: self.timeout, memory: self.memory, log_limit: self.log_limit, limits: self.limits }
+    }
+
+    /// What a rehearsal of it may reach for real, if the pipeline says anything of that.
+    pub fn rehearsal_grants(&self) -> Option<&Permissions> {
+        self.rehearse.as_ref()?.permissions.as_deref()
+    }
+
+    /// All that it could reach beyond itself with this code.
+    pub fn reaches(&self, code: Code<'_>) -> Reaches<'_> {
+        let environment = self.environment.as_ref().map(|environment| environment.name.as_str());
+        Reaches::of(environment, &self.permissions, code)
+    }
+
+    /// How far its effects can reach. One that names an environment is external, whatever it imports: what people see is
+    /// what is there.
+    pub fn effect_class(&self, code: Code<'_>) -> EffectClass {
+        self.reaches(code).effect_class()
     }
 
     /// Sets all of its limits.
@@ -361,6 +383,8 @@ pub struct SecretDeclaration {
     pub hosts: Vec<String>,
     /// Programs that it may be handed to in their environment.
     pub programs: Vec<String>,
+    /// What stands in for it in a rehearsal.
+    pub shape: SecretShape,
 }
 
 /// `[inputs.NAME]`.

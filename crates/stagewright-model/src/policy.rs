@@ -65,7 +65,9 @@ impl OperatorPolicy {
             // The cells of a matrix are granted the same.
             if seen.insert(&stage.name) {
                 self.check_stage(stage, digest, &places, &mut report);
-                secrets.extend(stage.permissions.secrets.iter().map(|entry| entry.split(':').next().unwrap_or(entry)));
+                let rehearsed = stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.secrets);
+                let used = stage.permissions.secrets.iter().chain(rehearsed);
+                secrets.extend(used.map(|entry| entry.split(':').next().unwrap_or(entry)));
             }
         }
         for (name, secret) in secrets.into_iter().filter_map(|name| Some((name, plan.secrets.get(name)?))) {
@@ -112,6 +114,13 @@ impl OperatorPolicy {
                 let place = places.of_grant(stage, kind.key(), entry).unwrap_or(stage.location);
                 let phrase = kind.phrase(entry);
                 let message = format!("`{}` may {phrase}, which the policy doesn't allow", stage.name);
+                report.error(|| beyond(place, message, self.allows(kind.key(), rule)));
+            }
+            let rehearsed = stage.rehearsal_grants().map_or(&[][..], |granted| granted.of(kind));
+            for entry in rehearsed.iter().filter(|entry| !allows(entry)) {
+                let place = places.of_rehearsal_grant(stage, kind.key(), entry).unwrap_or(stage.location);
+                let phrase = kind.phrase(entry);
+                let message = format!("a rehearsal of `{}` may {phrase}, which the policy doesn't allow", stage.name);
                 report.error(|| beyond(place, message, self.allows(kind.key(), rule)));
             }
         }

@@ -129,6 +129,51 @@ fn split_path(path: &str) -> Option<(&str, &str)> {
     path.split_once('/').filter(|_| fits)
 }
 
+/// `secrets.NAME.shape`: what the value looks like, for those who parse it. A rehearsal makes up a value of that shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecretShape {
+    /// One word.
+    #[default]
+    Token,
+    /// A JSON object.
+    Json,
+    /// A private key in PEM.
+    Pem,
+    /// A URL with a user and a password.
+    Url,
+}
+
+impl SecretShape {
+    /// As they are written in TOML.
+    pub(crate) const NAMES: [&str; 4] = ["token", "json", "pem", "url"];
+
+    /// The shape of that name.
+    pub(crate) fn named(name: &str) -> Option<SecretShape> {
+        match name {
+            "token" => Some(SecretShape::Token),
+            "json" => Some(SecretShape::Json),
+            "pem" => Some(SecretShape::Pem),
+            "url" => Some(SecretShape::Url),
+            _ => None,
+        }
+    }
+
+    /// The value that stands in for the secret `name`: the same each time, well-formed, and good for nothing.
+    pub fn stand_in(self, name: &str) -> String {
+        let token = format!("stand-in-{name}-of-a-rehearsal");
+        match self {
+            SecretShape::Token => token,
+            SecretShape::Json => serde_json::json!({ "stand-in": name, "token": token }).to_string(),
+            SecretShape::Pem => format!("-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----\n"),
+            // No host has this name: RFC 2606.
+            SecretShape::Url => format!("https://stand-in:{token}@{}.invalid/", name.to_lowercase().replace('_', "-")),
+        }
+    }
+}
+
+/// An Ed25519 key whose seed is 32 zeros, by RFC 8410: what parses keys takes it, and no server knows it.
+const KEY: &str = "MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// What a stage may do with a secret that it was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SecretUse {
@@ -334,7 +379,7 @@ mod tests {
         let from = "env:T".to_owned();
         BTreeMap::from([(
             "token".to_owned(),
-            SecretDeclaration { from, hosts: owned(hosts), programs: owned(programs) },
+            SecretDeclaration { from, hosts: owned(hosts), programs: owned(programs), shape: SecretShape::Token },
         )])
     }
 
@@ -378,6 +423,21 @@ mod tests {
         let admits = |host, port| hosts_admit(&hosts, host, port);
         assert!(admits("a.org", 8443) && admits("x.b.org", 1) && admits("[::1]", 80));
         assert!(!admits("a.org", 443) && !admits("b.org", 443) && !admits("[::1]", 81));
+    }
+
+    #[test]
+    fn a_stand_in_has_the_shape_of_its_secret_and_is_long_enough_to_be_masked() {
+        assert_eq!(SecretShape::Token.stand_in("api"), "stand-in-api-of-a-rehearsal");
+        let json: serde_json::Value = serde_json::from_str(&SecretShape::Json.stand_in("a\"b")).unwrap();
+        assert_eq!(json["stand-in"], "a\"b");
+        assert!(SecretShape::Pem.stand_in("key").lines().all(|line| line.len() <= 64));
+        assert_eq!(
+            SecretShape::Url.stand_in("Data_Base"),
+            "https://stand-in:stand-in-Data_Base-of-a-rehearsal@data-base.invalid/"
+        );
+        for name in SecretShape::NAMES {
+            assert!(SecretShape::named(name).is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use stagewright_process::sandbox::{self, Confinement, Exceeded, Sandbox};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::capability::http::OwnOrigins;
 use crate::capability::workspace::Workspace;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::DEFAULT_PROCESSES;
@@ -25,6 +26,7 @@ use crate::net::forward::forward;
 use crate::net::gate::{Gate, Report};
 use crate::net::proxy;
 use crate::policy::Policy;
+use crate::rehearsal::Rehearsal;
 use crate::stop::{Stopped, Switch};
 
 use kept::KeptCaches;
@@ -63,6 +65,9 @@ pub(crate) struct Blueprint {
     /// None for a stage without a network.
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) switch: Switch,
+    pub(crate) rehearsal: Rehearsal,
+    /// What the gate lets through beside the grants.
+    pub(crate) own: OwnOrigins,
 }
 
 /// A running sandbox. Dropping it kills what runs there.
@@ -96,7 +101,14 @@ impl Blueprint {
     pub(crate) async fn build(&self, environment: &BTreeMap<String, String>) -> Result<Confined, CapabilityError> {
         let ports = self.gate.as_ref().map(|_| self.policy.loopback_ports()).unwrap_or_default();
         // Inside there is one loopback for both kinds of addresses.
-        let ports = ports.into_iter().map(|address| (address.port(), address)).collect::<BTreeMap<_, _>>();
+        let mut ports = ports.into_iter().map(|address| (address.port(), address)).collect::<BTreeMap<_, _>>();
+        for address in ports.values_mut() {
+            // A port of the pipeline's own service is that of the rehearsal's, wherever that has moved to.
+            if let Some(actual) = self.rehearsal.moved(address.port()).await? {
+                address.set_port(actual);
+                self.own.add(&format!("http://{address}"));
+            }
+        }
         let (mut confinement, kept) = self.confinement(environment).await?;
         if self.gate.is_some() {
             confinement.listeners = [0].into_iter().chain(ports.keys().copied()).collect();

@@ -10,10 +10,10 @@ use cap_std::fs::Dir;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, FailureKind, Interrupt, Observation,
-    Outcome, Problem, StageRunner,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, FailureKind, Finding, Interrupt,
+    Observation, Outcome, Problem, StageRunner,
 };
-use stagewright_model::{Permissions, PluginRef, ProcessRule, Trust};
+use stagewright_model::{Permissions, PluginRef, ProcessRule, Reaches, Trust};
 use stagewright_process::sandbox::Need;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ use crate::capability::environment::Environment;
 use crate::capability::gate::Gates;
 use crate::capability::http::{Http, OwnOrigins, Quota, SharedClient, client};
 use crate::capability::outputs::Outputs;
-use crate::capability::process::{Processes, program_environment};
+use crate::capability::process::{Processes, program_environment, without_proxy_credentials};
 use crate::capability::registry::Images;
 use crate::capability::secrets::{SecretSource, Secrets};
 use crate::capability::service::{Services, Started};
@@ -46,8 +46,9 @@ use crate::net::{SystemLookup, Upstream};
 use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
 use crate::registry::Registry;
+use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::report;
-use crate::resolve::Resolver;
+use crate::resolve::{Pulls, Resolver};
 
 use crate::service::ServiceManager;
 use crate::stop::Supervisor;
@@ -73,6 +74,8 @@ pub struct HostConfig {
     pub environment: BTreeMap<String, String>,
     /// Origins that words of `net` stand for, as in `net = ["cargo"]`.
     pub package_hosts: BTreeMap<String, Vec<String>>,
+    /// How plugins that aren't on this machine yet come from registries.
+    pub pulls: Pulls,
     /// Values of secrets.
     pub secrets: Arc<dyn SecretSource>,
     /// Images.
@@ -139,6 +142,7 @@ impl PluginHost {
             workspace: config.workspace.clone(),
             pulled: config.plugin_cache.join("pulled"),
             registry: config.registry.clone(),
+            pulls: config.pulls,
             known: std::sync::Mutex::default(),
         };
         let (root, wasm, natives) = (Arc::new(root), OnceLock::new(), Arc::default());
@@ -317,6 +321,17 @@ impl Inner {
             Ok(library) => library,
             Err(error) => return without_outputs(verdict::of_bad_plugin(error)),
         };
+        // Nothing that it is told keeps it from acting for real.
+        if request.rehearsal.as_ref().is_some_and(|terms| !terms.acts) {
+            let end = match request.call {
+                Call::Run | Call::Undo => AttemptEnd::Rehearsed(format!(
+                    "would call the native plugin `{}`, which has all powers of the engine",
+                    request.uses
+                )),
+                Call::Observe => AttemptEnd::Observed(Observation::Found(Finding::NotStarted)),
+            };
+            return without_outputs(end);
+        }
         // Its powers are those of the engine: whatever it does, it may have done.
         let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
         if let Err(error) = effects.announce(&format!("run the native plugin {}", request.uses)).await {
@@ -388,9 +403,40 @@ impl Inner {
         log: AttemptLog,
     ) -> Result<Attempt, CapabilityError> {
         let config = &self.config;
-        let policy = Policy::new(&request.table, &request.permissions, &config.package_hosts, &config.reserved)?
-            .reading_only(request.declared.as_deref())?;
-        let policy = Arc::new(policy);
+        let policy_of = |granted: &Permissions| -> Result<Arc<Policy>, CapabilityError> {
+            let policy = Policy::new(&request.table, granted, &config.package_hosts, &config.reserved)?;
+            Ok(Arc::new(policy.reading_only(request.declared.as_deref())?))
+        };
+        let environment = request.environment.as_ref().map(|environment| environment.name.as_str());
+        // What the stage may ask for, and what its programs get of that.
+        let (policy, of_programs) = match &request.rehearsal {
+            None => {
+                let policy = policy_of(&request.permissions)?;
+                (policy.clone(), policy)
+            }
+            Some(terms) => {
+                (policy_of(&terms.asked(&request.permissions))?, policy_of(&terms.of_programs(&request.permissions))?)
+            }
+        };
+        let rehearsal = match &request.rehearsal {
+            None => Rehearsal::none(),
+            Some(terms) => Rehearsal::new(Rehearsed {
+                run: &request.run,
+                terms,
+                table: &request.table,
+                environment,
+                own: &request.permissions,
+                package_hosts: &config.package_hosts,
+                services: config.services.clone(),
+                switch: supervisor.switch.clone(),
+                log: log.clone(),
+            })?,
+        };
+        let mut variables = program_environment(&config.environment, of_programs.inherited_variables(), &request.env);
+        if config.sandbox.is_some() {
+            without_proxy_credentials(&mut variables);
+        }
+        let reaches_out = !Reaches::of_programs(environment, &request.permissions).all.is_empty();
         let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
         let limits = request.limits;
         let requests = limits.requests.unwrap_or(DEFAULT_REQUESTS) as usize;
@@ -398,22 +444,23 @@ impl Inner {
             .bounded(bound(limits.workspace, DEFAULT_BOUNDS.limits.workspace));
         let own = OwnOrigins::default();
         let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
-        let rehearsal = request.rehearsal;
         let denials = Denials::default();
         let blueprint = config.sandbox.as_ref().map(|sandbox| Blueprint {
             config: sandbox.clone(),
-            policy: policy.clone(),
+            policy: of_programs.clone(),
             workspace: workspace.clone(),
             root: config.workspace.clone(),
             owner: Arc::clone(owner),
             table: request.table.clone(),
             limits: request.limits,
             report: denials.reporter(&log),
-            gate: policy.has_network().then(|| {
+            gate: of_programs.has_network().then(|| {
                 let report = denials.reporter(&log);
-                Arc::new(Gate::new(policy.clone(), own.clone(), self.dialer.clone(), report, requests))
+                Arc::new(Gate::new(of_programs.clone(), own.clone(), self.dialer.clone(), report, requests))
             }),
             switch: supervisor.switch.clone(),
+            rehearsal: rehearsal.clone(),
+            own: own.clone(),
         });
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
@@ -425,14 +472,16 @@ impl Inner {
             cancel: supervisor.cancel.clone(),
             verbose: config.verbose,
             outputs: Outputs::default(),
-            secrets: Secrets::new(config.secrets.clone(), policy.clone(), log.masker().clone()),
+            secrets: Secrets::new(config.secrets.clone(), policy.clone(), log.masker().clone(), rehearsal.clone()),
             processes: Processes::new(
                 policy.clone(),
                 workspace.clone(),
                 config.workspace.clone(),
                 log.clone(),
-                program_environment(&config.environment, policy.inherited_variables(), &request.env),
+                variables,
                 effects.clone(),
+                reaches_out,
+                rehearsal.clone(),
                 blueprint,
             ),
             http: Http {
@@ -441,7 +490,7 @@ impl Inner {
                 workspace: workspace.clone(),
                 log: log.clone(),
                 own: own.clone(),
-                rehearsal,
+                rehearsal: rehearsal.clone(),
                 effects: effects.clone(),
                 quota: Quota::new(requests, memory, policy.clone()),
             },
@@ -454,7 +503,7 @@ impl Inner {
                 policy: policy.clone(),
                 workspace: workspace.clone(),
                 root: config.workspace.clone(),
-                rehearsal,
+                rehearsal: rehearsal.clone(),
                 effects: effects.clone(),
             },
             services: Services {

@@ -41,6 +41,7 @@ mod origin;
 mod path;
 mod plugin;
 mod policy;
+mod rehearsal;
 mod report;
 mod resolve;
 mod since_0_1;
@@ -63,3 +64,4 @@ pub use mask::SHORTEST_MASKED;
 #[doc(hidden)]
 pub use mask::mask;
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};
+pub use resolve::Pulls;

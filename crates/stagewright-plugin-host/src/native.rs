@@ -194,7 +194,7 @@ impl Run {
     fn call(&self, native: &Native, request: &AttemptRequest) -> i32 {
         let request = json!({
             "pipeline": request.pipeline, "stage": request.stage_id, "run": request.run, "attempt": request.attempt,
-            "rehearsal": request.rehearsal, "config": request.config,
+            "rehearsal": request.rehearsal.is_some(), "config": request.config,
             "environment": request.environment.as_ref().map(|environment| &environment.name),
             "needs": request.needs, "env": request.env,
         });

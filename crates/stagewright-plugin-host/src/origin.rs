@@ -65,6 +65,11 @@ impl Origin {
         Origin { host, ..self.clone() }
     }
 
+    /// The same at another port.
+    pub(crate) fn at_port(&self, port: u16) -> Origin {
+        Origin { port, ..self.clone() }
+    }
+
     /// Whether a connection to one is a connection to the other, whatever is spoken there.
     pub(crate) fn is_same_place(&self, other: &Origin) -> bool {
         self.host == other.host && self.port == other.port

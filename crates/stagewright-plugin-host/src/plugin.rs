@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use stagewright_engine::EffectClass;
-use stagewright_model::Permissions;
-
-use crate::policy::reaches_out;
+use stagewright_model::{Code, Interface};
 
 /// A file that has more is no plugin. Interpreters compiled to WebAssembly have some tens of megabytes.
 pub(crate) const PLUGIN_BYTES: u64 = 512 << 20;
@@ -97,45 +94,29 @@ pub struct Description {
 }
 
 impl Description {
-    /// Computed from what the plugin imports and what it is granted; what it declares plays no part.
-    pub fn effect_class(&self, grants: &Permissions) -> EffectClass {
-        if self.native {
-            return EffectClass::External;
-        }
-        let uses = |interface: &str, granted: bool| granted && self.interfaces.contains(interface);
-        // Whatever announces an effect (see `capability::effects`) has to be here.
-        let external = uses("http", !grants.net.is_empty())
-            || uses("process", !grants.process.is_empty() && reaches_out(grants))
-            || uses("registry", !grants.registry.is_empty())
-            || uses("service", !grants.service.is_empty());
-        let local = uses("process", !grants.process.is_empty())
-            || uses("workspace", !grants.read.is_empty() || !grants.write.is_empty());
-        match (external, local) {
-            (true, _) => EffectClass::External,
-            (false, true) => EffectClass::Local,
-            (false, false) => EffectClass::Pure,
-        }
+    /// How far its grants are of use to it. What it declares plays no part.
+    pub fn code(&self) -> Code<'_> {
+        if self.native { Code::Native } else { Code::Component(&self.interfaces) }
     }
 
     /// The permissions' keys that the plugin could make use of, by interface: what an audit shows.
-    pub fn permissions(&self) -> BTreeMap<&str, &'static [&'static str]> {
-        const KEYS: [(&str, &[&str]); 6] = [
-            // Programs have no more files and hosts than their stage.
-            ("process", &["process", "read", "write", "net", "socket", "env"]),
-            ("workspace", &["read", "write"]),
-            ("http", &["net"]),
-            ("secrets", &["secrets", "reveal"]),
-            ("registry", &["registry"]),
-            ("service", &["service"]),
-        ];
-        let imported = KEYS.into_iter().filter(|(interface, _)| self.interfaces.contains(*interface));
-        imported.collect()
+    pub fn permissions(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
+        let imported = self.interfaces.iter().filter_map(|name| Interface::named(name));
+        let keys = imported.map(|interface| (interface.name(), interface.permissions()));
+        let keys = keys.filter(|(_, permissions)| !permissions.is_empty());
+        keys.map(|(name, keys)| (name, keys.iter().map(|key| key.key()).collect())).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use stagewright_model::{EffectClass, Permissions, Reaches};
+
     use super::*;
+
+    fn class_of(plugin: &Description, grants: &Permissions) -> EffectClass {
+        Reaches::of(None, grants, plugin.code()).effect_class()
+    }
 
     fn description(interfaces: &[&str]) -> Description {
         Description {
@@ -154,7 +135,7 @@ mod tests {
         let class = |change: fn(&mut Permissions)| {
             let mut grants = Permissions::default();
             change(&mut grants);
-            all.effect_class(&grants)
+            class_of(&all, &grants)
         };
         assert_eq!(class(|_| {}), EffectClass::Pure);
         assert_eq!(class(|grants| grants.read.push(".".into())), EffectClass::Local);
@@ -167,18 +148,33 @@ mod tests {
         let with = |net: &[&str], secrets: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
             let (net, secrets) = (owned(net), owned(secrets));
-            runner.effect_class(&Permissions { process: vec!["x".into()], net, secrets, ..Permissions::default() })
+            class_of(&runner, &Permissions { process: vec!["x".into()], net, secrets, ..Permissions::default() })
         };
         assert_eq!(with(&["cargo"], &[]), EffectClass::Local, "to fetch crates is no effect");
         assert_eq!(with(&["cargo", "a.b"], &[]), EffectClass::External);
         assert_eq!(with(&[], &["token"]), EffectClass::External, "it was given for something");
 
+        let inherits = |name: &str| {
+            let env = vec![name.to_owned()];
+            class_of(
+                &runner,
+                &Permissions { process: vec!["npm".into()], net: vec!["npm".into()], env, ..Permissions::default() },
+            )
+        };
+        assert_eq!(inherits("NPM_TOKEN"), EffectClass::External, "by it a package can be published");
+        assert_eq!(inherits("NODE_ENV"), EffectClass::Local);
+        let none = Permissions::default();
+        assert_eq!(
+            Reaches::of(Some("production"), &none, description(&["context"]).code()).effect_class(),
+            EffectClass::External
+        );
+
         let narrow = description(&["context", "workspace"]);
         let wide = Permissions { net: vec!["a.b".into()], read: vec![".".into()], ..Permissions::default() };
-        assert_eq!(narrow.effect_class(&wide), EffectClass::Local, "what isn't imported can't be used");
-        assert_eq!(narrow.permissions(), BTreeMap::from([("workspace", &["read", "write"][..])]));
+        assert_eq!(class_of(&narrow, &wide), EffectClass::Local, "what isn't imported can't be used");
+        assert_eq!(narrow.permissions(), BTreeMap::from([("workspace", vec!["read", "write"])]));
         let native = Description { native: true, ..description(&[]) };
-        assert_eq!(native.effect_class(&Permissions::default()), EffectClass::External);
+        assert_eq!(class_of(&native, &Permissions::default()), EffectClass::External);
     }
 
     #[test]

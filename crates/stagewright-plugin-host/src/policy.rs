@@ -34,13 +34,6 @@ pub(crate) struct Policy {
     reserved: Vec<WorkspacePath>,
 }
 
-/// See [`Policy::reaches_out`].
-pub(crate) fn reaches_out(permissions: &Permissions) -> bool {
-    permissions.net.iter().any(|rule| !is_package_word(rule))
-        || permissions.secret_grants().any(|grant| grant.allows(SecretUse::Env))
-        || !permissions.socket.is_empty()
-}
-
 impl Policy {
     /// `package_hosts`: the origins that words of `net` stand for; `reserved` are paths of the workspace that no grant opens.
     ///
@@ -93,12 +86,6 @@ impl Policy {
     pub(crate) fn reading_only(self, declared: Option<&[String]>) -> Result<Policy, CapabilityError> {
         let declared = declared.map(|globs| Ok::<_, CapabilityError>((globs.to_vec(), PathRules::parse(globs)?)));
         Ok(Policy { declared: declared.transpose()?, ..self })
-    }
-
-    /// Whether a program of the stage can have effects beyond this machine: it has a network, or something secret to
-    /// use there. To fetch packages is no effect.
-    pub(crate) fn reaches_out(&self) -> bool {
-        reaches_out(&self.permissions)
     }
 
     /// `program` and `args` as the guest wrote them; `variables`: those that the guest itself gives the program.

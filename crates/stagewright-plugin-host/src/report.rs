@@ -44,6 +44,7 @@ fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {
     match end {
         AttemptEnd::Succeeded => AttemptEnd::Succeeded,
         AttemptEnd::Skipped(why) => AttemptEnd::Skipped(masked_text(&why, masker)),
+        AttemptEnd::Rehearsed(what) => AttemptEnd::Rehearsed(masked_text(&what, masker)),
         AttemptEnd::Suspended(gate) => AttemptEnd::Suspended(masked_gate(gate, masker)),
         AttemptEnd::Observed(observation) => AttemptEnd::Observed(match observation {
             Observation::Found(Finding::Applied(what)) => {

@@ -26,8 +26,21 @@ pub(crate) struct Resolver {
     /// Of plugins that came from registries.
     pub(crate) pulled: PathBuf,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) pulls: Pulls,
     /// A file that hasn't changed isn't hashed again.
     pub(crate) known: Mutex<HashMap<PathBuf, Known>>,
+}
+
+/// How plugins come from registries that aren't on this machine yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pulls {
+    /// As whoever the user is to the registry.
+    #[default]
+    WithCredentials,
+    /// As nobody: in a rehearsal.
+    Anonymous,
+    /// Not at all.
+    Never,
 }
 
 /// A file as it was when it was hashed.
@@ -120,7 +133,12 @@ impl Resolver {
         let failed = |error: io::Error| bad(format!("can't be kept in `{}`: {error}", self.pulled.display()));
         fs::create_dir_all(&self.pulled).map_err(failed)?;
         let layout = tempfile::tempdir_in(&self.pulled).map_err(failed)?;
-        let access = Access { workspace: &self.workspace, rehearsal: false };
+        if self.pulls == Pulls::Never {
+            return Err(bad("isn't on this machine yet, and `--offline` pulls nothing".to_owned())
+                .with_help("pull it first: `stagewright plan` does"));
+        }
+        let anonymous = self.pulls == Pulls::Anonymous;
+        let access = Access { anonymous, ..Access::real(&self.workspace) };
         self.registry.pull(&reference, layout.path(), access).await.map_err(|error| PluginError {
             message: bad(error.message).message,
             causes: error.causes,

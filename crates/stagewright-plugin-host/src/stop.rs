@@ -23,6 +23,8 @@ pub(crate) enum Stopped {
     Processes(u32),
     /// Its programs took more CPU time than this, all together.
     CpuTime(Duration),
+    /// It came to something that only a real run does.
+    Rehearsed(String),
 }
 
 impl Stopped {
@@ -68,6 +70,7 @@ impl Stopped {
                 format!("took more than {limit:?} of CPU time"),
                 Some("raise `cpu` in the stage's limits, or find out what it computes".to_owned()),
             ),
+            Stopped::Rehearsed(what) => (Outcome::Rehearsed, FailureKind::Rehearsed, what.clone(), None),
         };
         let retryable = matches!(self, Stopped::Timeout(_));
         (outcome, Failure { kind, message, causes: Vec::new(), help, retryable })
@@ -128,7 +131,7 @@ impl Switch {
         self.0.borrow().clone()
     }
 
-    async fn wait(&self) -> Stopped {
+    pub(crate) async fn wait(&self) -> Stopped {
         let mut receiver = self.0.subscribe();
         loop {
             if let Some(reason) = receiver.borrow_and_update().clone() {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use stagewright_engine::{AttemptOutput, AttemptRequest, Call, EffectRefused, Live, LiveKind, RunId};
-use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
+use stagewright_model::{Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::mpsc;
 
 use crate::capability::effects::Effects;
@@ -12,6 +12,7 @@ use crate::limits::DEFAULT_LOG;
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::registry::{DockerConfig, Registry, RegistryConfig};
+use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::service::{ServiceConfig, ServiceManager};
 use crate::stop::Switch;
 
@@ -40,8 +41,31 @@ pub(crate) fn request() -> AttemptRequest {
         declared: None,
         cache: None,
         resumption: None,
-        rehearsal: false,
+        rehearsal: None,
     }
+}
+
+/// A rehearsal of run `run-1`, of a stage that is granted `own`, and what ends its attempts. Its services are below
+/// `rehearsals` of the folder.
+pub(crate) fn rehearsal(
+    folder: &Path,
+    own: &Permissions,
+    terms: &RehearsalTerms,
+    log: &TestLog,
+) -> (Rehearsal, Switch) {
+    let switch = Switch::default();
+    let rehearsal = Rehearsal::new(Rehearsed {
+        run: &RunId("run-1".into()),
+        terms,
+        table: "stages.stage",
+        environment: None,
+        own,
+        package_hosts: &Default::default(),
+        services: Backends::new(folder).services,
+        switch: switch.clone(),
+        log: log.log.clone(),
+    });
+    (rehearsal.unwrap(), switch)
 }
 
 /// Backends that keep everything below a folder.
@@ -59,7 +83,7 @@ impl Backends {
         }));
         let services = Arc::new(ServiceManager::new(ServiceConfig {
             root: folder.join("environments"),
-            rehearsal_root: folder.join("rehearsal-environments"),
+            rehearsal_root: folder.join("rehearsals"),
             exe: folder.join("no-such-program"),
             workspace: folder.to_owned(),
             registry: registry.clone(),

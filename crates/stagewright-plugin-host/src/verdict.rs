@@ -64,6 +64,9 @@ fn of_observation(observation: GuestObservation, masker: &Masker) -> Observation
 
 /// Judges an attempt that was stopped from outside.
 pub(crate) fn of_stop(stopped: &Stopped) -> AttemptEnd {
+    if let Stopped::Rehearsed(what) = stopped {
+        return AttemptEnd::Rehearsed(what.clone());
+    }
     let (outcome, failure) = stopped.outcome();
     AttemptEnd::Unsuccessful(outcome, failure)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use stagewright_engine::{Call, Problem};
+use stagewright_model::Interface;
 use tokio::sync::OnceCell;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline};
@@ -142,21 +143,31 @@ fn pool(attempts: usize) -> PoolingAllocationConfig {
 
 fn linker_since_0_1(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
     let mut linker = Linker::new(engine);
-    stage::context::add_to_linker::<_, HasSelf<Context>>(&mut linker, |attempt: &mut Attempt| &mut attempt.context)?;
-    stage::types::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::clock::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::logging::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::outputs::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::secrets::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::process::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::http::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::workspace::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::artifacts::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::registry::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::service::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::environment::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
-    stage::gate::add_to_linker::<_, HasSelf<Attempt>>(&mut linker, |attempt| attempt)?;
+    Interface::ALL.into_iter().try_for_each(|interface| link(interface, &mut linker))?;
     Ok(linker)
+}
+
+/// Nothing else is linked: a capability that the model doesn't know, with all the ways out that it opens, can't be
+/// imported by any plugin.
+fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmtime::Result<()> {
+    match interface {
+        Interface::Types => stage::types::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Context => {
+            stage::context::add_to_linker::<_, HasSelf<Context>>(linker, |attempt: &mut Attempt| &mut attempt.context)
+        }
+        Interface::Clock => stage::clock::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Logging => stage::logging::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Outputs => stage::outputs::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Artifacts => stage::artifacts::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Environment => stage::environment::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Gate => stage::gate::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Process => stage::process::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Workspace => stage::workspace::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Http => stage::http::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Secrets => stage::secrets::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Registry => stage::registry::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Service => stage::service::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+    }
 }
 
 impl Wasm {

@@ -2,7 +2,7 @@
 //!
 //! The pipeline is a suite, every stage (each cell of a matrix too) a test case. An answer of "no" is a failure; a
 //! stage that couldn't do its work is an error; what didn't run is skipped, and so
-//! is what was taken back; what could not be taken back is an error. Attempts before a success make it flaky.
+//! is what was rehearsed or taken back; what could not be taken back is an error. Attempts before a success make it flaky.
 
 use std::time::Duration;
 
@@ -78,7 +78,9 @@ fn status(view: &RunView, stage: &StageView) -> TestCaseStatus {
             }
             status
         }
-        Outcome::Skipped | Outcome::Cancelled => skipped(stage.reason.as_deref().unwrap_or(conclusion.as_str())),
+        Outcome::Skipped | Outcome::Cancelled | Outcome::Rehearsed => {
+            skipped(stage.reason.as_deref().unwrap_or(conclusion.as_str()))
+        }
         _ => {
             let mut status = TestCaseStatus::non_success(kind(conclusion));
             status.set_type(conclusion.as_str());

@@ -95,6 +95,7 @@ pub(crate) fn symbol(stage: &StageView) -> (&'static str, Tone) {
         Status::AwaitingEnvironment { .. } | Status::Waiting(_) => ("⏸", Tone::Warning),
         Status::Retrying { .. } => ("↻", Tone::Warning),
         Status::Ended { outcome: Outcome::Skipped, .. } => (outcome_symbol(Outcome::Skipped), Tone::Muted),
+        Status::Ended { outcome: Outcome::Rehearsed, .. } => (outcome_symbol(Outcome::Rehearsed), Tone::Muted),
         Status::Ended { outcome, conclusion } if outcome != conclusion => ("!", Tone::Warning),
         Status::Ended { conclusion, .. } => (outcome_symbol(*conclusion), outcome_tone(*conclusion)),
     }
@@ -104,6 +105,7 @@ fn outcome_symbol(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Succeeded => "✓",
         Outcome::Skipped | Outcome::Cancelled => "⊘",
+        Outcome::Rehearsed => "◌",
         Outcome::Inconclusive => "?",
         Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost | Outcome::Rejected => "✗",
     }
@@ -112,7 +114,7 @@ fn outcome_symbol(outcome: Outcome) -> &'static str {
 pub(crate) fn outcome_tone(outcome: Outcome) -> Tone {
     match outcome {
         Outcome::Succeeded => Tone::Good,
-        Outcome::Skipped => Tone::Muted,
+        Outcome::Skipped | Outcome::Rehearsed => Tone::Muted,
         Outcome::Cancelled | Outcome::Inconclusive => Tone::Warning,
         Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost | Outcome::Rejected => Tone::Bad,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stagewright_engine::{Failure, GateKind, Level, Outcome, Problem, Release, Stream};
+use stagewright_engine::{Failure, Fidelity, GateKind, Level, Outcome, Problem, Release, Stream};
 
 use crate::printable::escaped;
 use crate::style::{Line, Tone, outcome_tone, symbol};
@@ -102,7 +102,8 @@ fn runs_now(view: &RunView, deployed: &Deployed) -> Line {
 /// Every stage in plan order: result, attempts, duration, and why when that isn't plain.
 pub fn table(view: &RunView) -> Vec<Line> {
     let columns = view.widest.max(5);
-    let head = format!("  {} {:<12} {:>8} {:>9}", pad("stage", columns), "result", "attempts", "duration");
+    let rehearsal = if view.rehearsal { format!("{:<10} ", "rehearsal") } else { String::new() };
+    let head = format!("  {} {:<12} {rehearsal}{:>8} {:>9}", pad("stage", columns), "result", "attempts", "duration");
     let mut lines = vec![Line::new(Tone::Strong, head)];
     for stage in &view.stages {
         let (mark, tone) = symbol(stage);
@@ -110,8 +111,9 @@ pub fn table(view: &RunView) -> Vec<Line> {
         let attempts = or_dash((stage.attempt > 0).then(|| stage.attempt.to_string()));
         let took = or_dash(stage.has_run.then(|| duration(stage.busy_until(view.last))));
         let result = result(stage);
+        let rehearsal = if view.rehearsal { format!("{:<10} ", fidelity(stage)) } else { String::new() };
         let text = format!(
-            "{mark} {} {:<12} {attempts:>8} {took:>9}  {}",
+            "{mark} {} {:<12} {rehearsal}{attempts:>8} {took:>9}  {}",
             pad(&escaped(&stage.summary.id), columns),
             result,
             note(view, stage)
@@ -134,6 +136,12 @@ fn result(stage: &StageView) -> &'static str {
         Status::Ended { .. } if stage.is_cached().is_some() => "cached",
         Status::Ended { outcome, .. } => outcome.as_str(),
     }
+}
+
+/// Real, stand-in or rehearsed; a dash for a stage that did nothing, and in journals of earlier versions.
+fn fidelity(stage: &StageView) -> &'static str {
+    let did_something = stage.attempt > 0 || stage.conclusion().is_none();
+    stage.fidelity().filter(|_| did_something).map_or("–", Fidelity::as_str)
 }
 
 fn note(view: &RunView, stage: &StageView) -> String {

@@ -1,5 +1,7 @@
 //! Environments, as people see and freeze them.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row};
 use stagewright_engine::{RunId, StoreError, Timestamp};
 
@@ -85,13 +87,19 @@ const SELECT: &str =
          freeze_by
      FROM environments WHERE rehearsal = ?1";
 
+/// No environment of a pipeline has a `/` in its name.
+pub(crate) fn of_rehearsal(run: &RunId, name: &str) -> String {
+    format!("{run}/{name}")
+}
+
 pub(crate) fn state(connection: &Connection, environment: &str, rehearsal: bool) -> rusqlite::Result<State> {
     let mut statement = connection.prepare_cached(&format!("{SELECT} AND name = ?2"))?;
     Ok(statement.query_row((rehearsal, environment), State::of).optional()?.unwrap_or_default())
 }
 
 impl Store {
-    /// The environments that were ever claimed, deployed to or frozen, by name.
+    /// The environments that were ever claimed, deployed to or frozen, by name. Of rehearsals, which have environments of
+    /// their own, the newest that has one of the name.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -100,8 +108,20 @@ impl Store {
             let mut statement = self.connection.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
             statement.query_map([rehearsal], |row| Ok((row.get(0)?, State::of(row)?)))?.collect()
         };
-        let fill = |(name, state): (String, State)| {
-            let standing = ledger::standing(&self.connection, &name, rehearsal, None)?;
+        // In the order of the names, and with that of the runs: the last one counts.
+        let newest = |states: Vec<(String, State)>| -> BTreeMap<String, (Option<RunId>, State)> {
+            let own = |(stored, state): (String, State)| match stored.split_once('/') {
+                Some((run, name)) if rehearsal => (name.to_owned(), (Some(RunId(run.to_owned())), state)),
+                _ => (stored, (None, state)),
+            };
+            states.into_iter().map(own).collect()
+        };
+        let fill = |(name, (run, state)): (String, (Option<RunId>, State))| {
+            let standing = match (rehearsal, &run) {
+                // What earlier versions kept is of no rehearsal in particular.
+                (true, None) => ledger::Standing::default(),
+                _ => ledger::standing(&self.connection, &name, run.as_ref(), None)?,
+            };
             let alive = |(run, beat): &(RunId, Timestamp)| turns::is_alive(&self.run_directory(run), *beat, now);
             Ok(EnvironmentRow {
                 current: standing.current,
@@ -112,7 +132,7 @@ impl Store {
                 name,
             })
         };
-        let rows = query().and_then(|states| states.into_iter().map(fill).collect());
+        let rows = query().and_then(|states| newest(states).into_iter().map(fill).collect());
         rows.map_err(self.failed("list the environments"))
     }
 

@@ -194,10 +194,11 @@ fn runs_to_go_back_to(connection: &Connection, releases: u32) -> rusqlite::Resul
          WHERE place <= ?1",
     )?;
     let mut kept = statement.query_map([releases], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
-    let mut environments = connection.prepare_cached("SELECT DISTINCT environment, rehearsal FROM releases")?;
+    let mut environments =
+        connection.prepare_cached("SELECT DISTINCT environment FROM releases WHERE rehearsal = 0")?;
     let mut rows = environments.query([])?;
     while let Some(row) = rows.next()? {
-        let standing = ledger::standing(connection, &row.get::<_, String>(0)?, row.get(1)?, None)?;
+        let standing = ledger::standing(connection, &row.get::<_, String>(0)?, None, None)?;
         kept.extend([standing.current, standing.last_known_good].into_iter().flatten().map(|release| release.run.0));
     }
     Ok(kept)

@@ -293,7 +293,7 @@ pub(crate) fn follow(transaction: &Transaction<'_>, id: &RunId, event: &Event) -
         EventKind::AttemptStarted { stage, .. } => close_gate(transaction, run, *stage)?,
         EventKind::StageEnded { stage, conclusion, .. } => {
             close_gate(transaction, run, *stage)?;
-            if !matches!(conclusion, Outcome::Succeeded | Outcome::Skipped | Outcome::Cancelled) {
+            if !conclusion.lets_dependents_run() && !matches!(conclusion, Outcome::Skipped | Outcome::Cancelled) {
                 change(
                     &format!("UPDATE runs SET failed_stage = coalesce(failed_stage, {STAGE_ID}) WHERE id = ?1"),
                     &[run, &stage.0],

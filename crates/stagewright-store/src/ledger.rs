@@ -67,16 +67,21 @@ impl Store {
 /// When the current one came by going back itself, what it went back from is no place to go back to: then "before it"
 /// means before the deploy that it repeats, and going back twice goes back two steps. Only `asker`, the run that made
 /// the current release, wants it undone literally, and gets what was there before that run.
+///
+/// `rehearsal`: the run whose own environment it is; none for the real one.
 pub(crate) fn standing(
     connection: &Connection,
     environment: &str,
-    rehearsal: bool,
+    rehearsal: Option<&RunId>,
     asker: Option<&RunId>,
 ) -> rusqlite::Result<Standing> {
     let newest = |condition: &str, below: u64, fits: &dyn Fn(&ReleaseRow) -> bool| -> rusqlite::Result<_> {
-        let sql = format!("{SELECT} AND NOT undone AND number < ?3 AND {condition} ORDER BY number DESC");
+        let sql = format!(
+            "{SELECT} AND NOT undone AND number < ?3 AND (?4 IS NULL OR run = ?4) AND {condition} ORDER BY number DESC"
+        );
         let mut statement = connection.prepare_cached(&sql)?;
-        for row in statement.query_map((environment, rehearsal, integer(below)), release_row)? {
+        let run = rehearsal.map(|run| &run.0);
+        for row in statement.query_map((environment, run.is_some(), integer(below), run), release_row)? {
             let row = row?;
             if fits(&row) {
                 return Ok(Some(row));
@@ -102,7 +107,8 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
                 .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
             transaction
                 .prepare_cached(
-                    "INSERT OR IGNORE INTO environments (name, rehearsal) SELECT ?2, rehearsal FROM runs WHERE id = ?1",
+                    "INSERT OR IGNORE INTO environments (name, rehearsal)
+                     SELECT CASE rehearsal WHEN 0 THEN ?2 ELSE ?1 || '/' || ?2 END, rehearsal FROM runs WHERE id = ?1",
                 )?
                 .execute((&run.0, &release.environment))?;
             transaction

@@ -31,12 +31,21 @@ pub(crate) struct Asker {
     pub(crate) rehearsal: bool,
 }
 
+impl Asker {
+    /// The name under which an environment is kept: each rehearsal has environments of its own, so that none waits for
+    /// another, or is overtaken by one.
+    fn environment(&self, name: &str) -> String {
+        if self.rehearsal { environment::of_rehearsal(&self.run, name) } else { name.to_owned() }
+    }
+}
+
 impl Turns for Store {
     fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
         let asker = self.asker(&claim.run)?;
-        let (name, directory) = (&claim.environment, self.directory.clone());
-        self.durably(format_args!("claim environment `{name}` for run {}", claim.run), |transaction| {
-            let state = environment::state(transaction, name, asker.rehearsal)?;
+        let (name, directory) = (asker.environment(&claim.environment), self.directory.clone());
+        let doing = format!("claim environment `{}` for run {}", claim.environment, claim.run);
+        self.durably(format_args!("{doing}"), |transaction| {
+            let state = environment::state(transaction, &name, asker.rehearsal)?;
             if !claim.override_freeze
                 && let Some(freeze) = state.frozen(claim.at)
             {
@@ -63,14 +72,15 @@ impl Turns for Store {
                          fence = ?3, last_number = ?4, last_run = ?5, holder = ?5, beat = ?6",
                 )?
                 .execute((
-                    name,
+                    &name,
                     asker.rehearsal,
                     integer(fence),
                     integer(asker.number),
                     &asker.run.0,
                     integer(claim.at.0),
                 ))?;
-            let standing = ledger::standing(transaction, name, asker.rehearsal, Some(&asker.run))?;
+            let rehearsal = asker.rehearsal.then_some(&asker.run);
+            let standing = ledger::standing(transaction, &claim.environment, rehearsal, Some(&asker.run))?;
             Ok(Claimed::Granted {
                 fence,
                 current: standing.current.map(|row| row.release),
@@ -80,17 +90,18 @@ impl Turns for Store {
     }
 
     fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
-        let rehearsal = self.asker(run)?.rehearsal;
-        let state = environment::state(&self.connection, environment, rehearsal)
+        let asker = self.asker(run)?;
+        let state = environment::state(&self.connection, &asker.environment(environment), asker.rehearsal)
             .map_err(self.failed(format_args!("read who has environment `{environment}`")))?;
         Ok(state.fence == fence)
     }
 
     fn unclaim(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError> {
+        let name = self.asker(run)?.environment(environment);
         self.durably(format_args!("let go of environment `{environment}` for run {run}"), |transaction| {
             transaction
                 .prepare_cached("UPDATE environments SET holder = NULL, beat = NULL WHERE name = ?1 AND holder = ?2")?
-                .execute((environment, &run.0))
+                .execute((&name, &run.0))
         })?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::cache;
 use crate::clock::SystemClock;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::host;
+use crate::host::{self, rehearsals};
 use crate::repository::Repository;
 
 /// `gc`.
@@ -26,6 +26,10 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> R
         let removed = remove_runs(&repository.state.join("artifacts"), &report.runs);
         let failed = |error| CommandError::internal("can't remove the artifacts of old runs").caused_by(error);
         bytes += removed.map_err(failed)?.bytes;
+        for run in &report.runs {
+            // Its services were stopped when it ended, unless they were to be kept.
+            let _ = stagewright_files::remove_tree(&rehearsals(repository).join(&run.0));
+        }
     }
     let failed = |error| CommandError::internal("can't remove old results from the cache").caused_by(error);
     let cached = stagewright_cache::gc(&cache::folder(repository), age, args.dry_run).map_err(failed)?;

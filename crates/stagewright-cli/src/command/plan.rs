@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use stagewright_engine::EffectClass;
 use stagewright_model::{
-    CacheUse, Diagnostic, Permission, Permissions, Plan, Sandbox, Stage, StageKind, Trust, is_package_word, remarks,
+    CacheUse, Diagnostic, Permission, Plan, Sandbox, Stage, StageKind, Trust, is_package_word, remarks,
 };
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 use stagewright_process::sandbox::{Need, Provision};
@@ -17,7 +17,7 @@ use crate::admission::refuse_open_code;
 use crate::args::{Global, PlanArgs};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::host::Host;
+use crate::host::{Host, RunMode};
 use crate::lock_file::{self, Compared};
 use crate::package_hosts::package_hosts;
 use crate::repository::{PipelineFile, Repository};
@@ -34,6 +34,8 @@ struct Shown<'a> {
     package_hosts: BTreeMap<String, Vec<String>>,
     hard_links: hard_links::Remarks,
     host: &'a Host,
+    /// What a rehearsal would do; real when nobody asks for that.
+    mode: RunMode,
 }
 
 pub(crate) fn plan(
@@ -45,7 +47,7 @@ pub(crate) fn plan(
     let file = repository.pipeline(args.pipeline.pipeline.as_deref())?;
     let mut plan = load::plan(global, repository, &file)?;
     let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
-    let host = Host::open(repository, &plan, 1)?;
+    let host = Host::open(repository, &plan, 1, RunMode::Real)?;
     let described = host.describe_all(&plan)?;
     refuse_open_code(global, &file, &plan, &described)?;
     let compared = lock_file::compare(lock_file::read(global, repository)?.as_ref(), &plan, &described);
@@ -67,6 +69,7 @@ pub(crate) fn plan(
         package_hosts,
         hard_links,
         host: &host,
+        mode: if args.rehearse { RunMode::Rehearsal { offline: args.offline } } else { RunMode::Real },
     };
     match args.json {
         true => out.json_pretty(&shown.as_json(&inputs))?,
@@ -143,7 +146,7 @@ impl Shown<'_> {
         let finally = if stage.kind == StageKind::Finally { "finally " } else { "" };
         let version = Some(&description.manifest.version).filter(|version| !version.is_empty());
         let version = version.map(|version| format!(" {version}")).unwrap_or_default();
-        let effect = effect(description, &stage.permissions);
+        let effect = effect(stage, description);
         out.line(text!("{position:>3}. {finally}{}  ({}{version}, {effect})", stage.id, stage.uses))?;
         let mut line = |key: &str, text: String| match text.is_empty() {
             true => Ok(()),
@@ -159,6 +162,7 @@ impl Shown<'_> {
         for (word, hosts) in self.words(stage) {
             line(word, list(hosts))?;
         }
+        line("rehearsal", rehearsal(self.mode, stage, description))?;
         let limits =
             stage.bounds().entries().into_iter().filter_map(|(key, amount)| Some(format!("{key} {}", amount?)));
         line("limits", limits.collect::<Vec<_>>().join(", "))?;
@@ -179,7 +183,7 @@ impl Shown<'_> {
         let mut notes = remarks(self.plan, stage, &self.file.name);
         notes.extend(self.hard_links.get(&stage.permissions.write).cloned());
         if !description.native {
-            let asked: Vec<&str> = description.permissions().into_values().flatten().copied().collect();
+            let asked: Vec<&str> = description.permissions().into_values().flatten().collect();
             let granted = Permission::ALL.into_iter().filter(|kind| !stage.permissions.of(*kind).is_empty());
             let unasked: Vec<&str> = granted.map(Permission::key).filter(|key| !asked.contains(key)).collect();
             if !unasked.is_empty() {
@@ -243,7 +247,9 @@ impl Shown<'_> {
             "version": description.manifest.version,
             "digest": description.digest,
             "imports": description.interfaces,
-            "effect": effect(description, &stage.permissions),
+            "effect": effect(stage, description),
+            "rehearse": stage.rehearsal_grants(),
+            "rehearsal": self.mode.terms(stage).map(|terms| terms.fidelity(stage, description.code())),
             "needs": stage.needs.iter().map(|&need| self.plan.stage(need).id.as_str()).collect::<Vec<_>>(),
             "if": stage.condition.as_ref().map(|condition| condition.source()),
             "environment": stage.environment.as_ref().map(|environment| environment.name.as_str()),
@@ -276,8 +282,24 @@ fn environment(plan: &Plan, stage: &Stage) -> String {
     }
 }
 
+/// How much of the stage is real in a rehearsal, and what it is granted there; of a real run, the grants alone.
+fn rehearsal(mode: RunMode, stage: &Stage, description: &Description) -> String {
+    let granted = stage.rehearsal_grants().into_iter().flat_map(|granted| {
+        let entries = |kind: Permission| granted.of(kind).iter().map(move |entry| kind.phrase(entry));
+        Permission::ALL.into_iter().flat_map(entries)
+    });
+    let granted = granted.collect::<Vec<_>>().join(", ");
+    let fidelity = mode.terms(stage).map(|terms| terms.fidelity(stage, description.code()).as_str());
+    match (fidelity, granted.is_empty()) {
+        (None, true) => String::new(),
+        (None, false) => format!("may {granted}"),
+        (Some(fidelity), true) => fidelity.to_owned(),
+        (Some(fidelity), false) => format!("{fidelity}; may {granted}"),
+    }
+}
+
 fn is_cached(stage: &Stage, description: &Description) -> bool {
-    stage.cache != CacheUse::Never && description.effect_class(&stage.permissions) < EffectClass::External
+    stage.cache != CacheUse::Never && stage.effect_class(description.code()) < EffectClass::External
 }
 
 /// What a result of the stage depends on, and what is kept of it; empty when it runs each time.
@@ -292,7 +314,7 @@ fn cached(stage: &Stage, description: &Description, is_confined: bool) -> String
     format!("by {}{held}; makes {}{alone}", named(inputs, "no file"), named(&stage.outputs, "no file"))
 }
 
-fn effect(description: &Description, permissions: &Permissions) -> String {
-    let class = serde_json::to_value(description.effect_class(permissions));
+fn effect(stage: &Stage, description: &Description) -> String {
+    let class = serde_json::to_value(stage.effect_class(description.code()));
     class.ok().and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default()
 }

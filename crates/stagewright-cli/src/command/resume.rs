@@ -11,7 +11,7 @@ use crate::admission::admit;
 use crate::args::{DriveArgs, Global, ResumeArgs};
 use crate::cache::CacheUse;
 use crate::command::rollback::without_conditions;
-use crate::command::run::jobs;
+use crate::command::run::{jobs, mode_of};
 use crate::conduct::{Run, conduct};
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -57,9 +57,10 @@ pub(crate) fn go_on(
     }
     let from = select::named(&plan, "--from", wanted.from)?;
     refuse_finished(&id, &past, !from.is_empty())?;
-    let host = Host::open(repository, &plan, jobs(drive))?;
+    let mode = mode_of(record.rehearsal, &record.source);
+    let host = Host::open(repository, &plan, jobs(drive), mode)?;
     let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
-    let cache = CacheUse::of(policy.as_ref(), drive, repository)?;
+    let cache = CacheUse::of(policy.as_ref(), drive, repository, mode)?;
     host.check(&file, &plan, &BTreeMap::new())?;
     let plugins = host.facts(&plan)?;
     let git = source::read(&repository.root);
@@ -75,6 +76,7 @@ pub(crate) fn go_on(
         source: record.source,
         file: record.file,
         rehearsal: record.rehearsal,
+        offline: mode.is_offline(),
         left_out: BTreeMap::new(),
         inherited: BTreeMap::new(),
         plugins,
@@ -85,7 +87,7 @@ pub(crate) fn go_on(
     })?;
     let run = Run {
         first: Input::Resume { reason: wanted.reason.to_owned(), from, changed },
-        id,
+        id: id.clone(),
         scheduler,
         runner: host.runner(repository, &file.name, cache),
         store,
@@ -95,7 +97,7 @@ pub(crate) fn go_on(
     };
     let result = conduct(global, repository, drive, run);
     if record.rehearsal {
-        host.stop_rehearsal()?;
+        host.stop_rehearsal(&id)?;
     }
     result
 }

@@ -18,7 +18,7 @@ use crate::command::history::state_of;
 use crate::command::run::{NewRun, start};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::host::Host;
+use crate::host::{Host, RunMode};
 use crate::load;
 use crate::repository::{PipelineFile, Repository};
 use crate::source::Git;
@@ -103,7 +103,7 @@ fn run_of(
         inherited.insert(index, (id.clone(), state.stage(index).outputs.clone()));
     }
     // Of all stages, one runs.
-    let host = Host::open(repository, &plan, 1)?;
+    let host = Host::open(repository, &plan, 1, RunMode::Real)?;
     let mut source = record.source;
     if let Json::Object(fields) = &mut source {
         fields.insert("rollback".to_owned(), json!({ "run": id, "release": target.number }));
@@ -118,7 +118,7 @@ fn run_of(
         host,
         inputs: record.inputs,
         source,
-        rehearsal: false,
+        mode: RunMode::Real,
         left_out,
         inherited,
         way: ReleaseWay::Rollback,

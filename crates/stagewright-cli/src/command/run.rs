@@ -19,7 +19,7 @@ use crate::command::decide::user;
 use crate::conduct::{Run, conduct};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::host::Host;
+use crate::host::{Host, RunMode};
 use crate::repository::{PipelineFile, Repository};
 use crate::source::Git;
 use crate::{affected, binding, console, load, select, source};
@@ -33,7 +33,7 @@ pub(crate) struct NewRun {
     pub(crate) source: Json,
     /// What is checked out.
     pub(crate) git: Git,
-    pub(crate) rehearsal: bool,
+    pub(crate) mode: RunMode,
     /// Stages that are left out, each with the reason.
     pub(crate) left_out: BTreeMap<StageIndex, String>,
     /// Outputs of stages that are left out, from an earlier run.
@@ -57,7 +57,11 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
         }
         left_out.extend(select::unaffected(&plan, &touched, &changes.since));
     }
-    let host = Host::open(repository, &plan, jobs(&args.drive))?;
+    let mode = match args.rehearse {
+        true => RunMode::Rehearsal { offline: args.offline },
+        false => RunMode::Real,
+    };
+    let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
     let git = source::read(&repository.root);
     let new = NewRun {
         source: source::values(&git, &user(repository)),
@@ -66,7 +70,7 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
         plan,
         host,
         inputs,
-        rehearsal: args.rehearse,
+        mode,
         left_out,
         inherited: BTreeMap::new(),
         way: ReleaseWay::Deploy,
@@ -84,7 +88,8 @@ pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) 
     drop(store);
     let file = PipelineFile { name: record.file, text: record.pipeline_text };
     let plan = load::plan(global, repository, &file)?;
-    let host = Host::open(repository, &plan, jobs(&args.drive))?;
+    let mode = mode_of(record.rehearsal, &record.source);
+    let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
     let git = source::read(&repository.root);
     let changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, &git);
     if !args.accept_changes {
@@ -98,7 +103,7 @@ pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) 
         inputs: record.inputs,
         source: source::values(&git, &user(repository)),
         git,
-        rehearsal: record.rehearsal,
+        mode,
         inherited: BTreeMap::new(),
         way: ReleaseWay::Deploy,
         keep_services: false,
@@ -113,13 +118,16 @@ pub(crate) fn start(
     drive: &DriveArgs,
     new: NewRun,
 ) -> Result<Exit, CommandError> {
-    let NewRun { file, mut plan, host, inputs, mut source, git, rehearsal, left_out, inherited, way, keep_services } =
-        new;
+    let NewRun { file, mut plan, host, inputs, mut source, git, mode, left_out, inherited, way, keep_services } = new;
+    let (rehearsal, offline) = (mode.is_rehearsal(), mode.is_offline());
+    if let (Json::Object(fields), true) = (&mut source, offline) {
+        fields.insert(OFFLINE.to_owned(), true.into());
+    }
     if let (Json::Object(fields), Some(missing)) = (&mut source, host.unsandboxed()) {
         fields.insert("unsandboxed".to_owned(), missing.what.clone().into());
     }
     let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
-    let cache = CacheUse::of(policy.as_ref(), drive, repository)?;
+    let cache = CacheUse::of(policy.as_ref(), drive, repository, mode)?;
     host.check(&file, &plan, &left_out)?;
     let plugins = host.facts(&plan)?;
     let mut store = Store::open(&repository.state)?;
@@ -137,10 +145,11 @@ pub(crate) fn start(
     let lease = store.claim(&id)?;
     let runner = host.runner(repository, &file.name, cache);
     let binding = Some(binding::digest(&file.text, &inputs, &source, &git, &plugins));
-    let values = RunValues { inputs, source, file: file.name, rehearsal, left_out, inherited, plugins, binding, way };
+    let values =
+        RunValues { inputs, source, file: file.name, rehearsal, offline, left_out, inherited, plugins, binding, way };
     let run = Run {
         first: Input::Start(id.clone()),
-        id,
+        id: id.clone(),
         scheduler: Scheduler::new(Arc::new(plan), values, jobs(drive)),
         runner,
         store,
@@ -150,9 +159,20 @@ pub(crate) fn start(
     };
     let result = conduct(global, repository, drive, run);
     if rehearsal && !keep_services {
-        host.stop_rehearsal()?;
+        host.stop_rehearsal(&id)?;
     }
     result
+}
+
+/// Under which a run's source says that it is a rehearsal without a network.
+const OFFLINE: &str = "offline";
+
+/// How a run that has a record was started.
+pub(crate) fn mode_of(rehearsal: bool, source: &Json) -> RunMode {
+    match rehearsal {
+        true => RunMode::Rehearsal { offline: source.get(OFFLINE) == Some(&Json::Bool(true)) },
+        false => RunMode::Real,
+    }
 }
 
 /// Stages that a run ended at its very start, before any of them could have had a say.

@@ -33,9 +33,13 @@ pub(crate) fn service(
                 write_table(out, &found)?;
             }
         }
-        ServiceCommand::Stop { environment, service, rehearsal } => {
+        ServiceCommand::Stop { environment: Some(environment), service: Some(service), rehearsal } => {
             runtime.block_on(services.stop(environment, service, *rehearsal)).map_err(failed)?;
             out.line(text!("Stopped {service} in {environment}. Its releases are kept."))?;
+        }
+        ServiceCommand::Stop { .. } => {
+            runtime.block_on(services.stop_all(true)).map_err(failed)?;
+            out.line(text!("Stopped the services of all rehearsals."))?;
         }
         ServiceCommand::Logs { environment, service, lines, rehearsal } => {
             let tail = services.log_tail(environment, service, *lines as usize, *rehearsal);
@@ -65,7 +69,8 @@ fn write_table(out: &mut Printer, found: &[ServiceStatus]) -> std::io::Result<()
         match &status.current {
             Some(current) => {
                 let since = readable(Timestamp(current.since));
-                out.line(text!("{head} {}  since {since}", current.address))?;
+                let run = status.rehearsal.as_ref().map(|run| format!("  in rehearsal {run}")).unwrap_or_default();
+                out.line(text!("{head} {}  since {since}{run}", current.address))?;
                 out.line(text!("{:<14} {}", "", current.image))?;
             }
             None => out.line(text!("{head} nothing was promoted yet"))?,

@@ -1,5 +1,6 @@
 //! What a component's binary says: the interfaces that it imports and exports.
 
+use stagewright_model::{Code, EffectClass, Imports, Interface, Permissions, Reaches};
 use wit_component::DecodedWasm;
 
 /// Of the contract, as `stagewright:stage/context@0.1.0` is named.
@@ -8,18 +9,6 @@ const PACKAGE: &str = "stagewright:stage/";
 const VERSION: &str = "0.1.";
 /// Magic, version 1, layer 0, by the core specification.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
-/// Without a permission, because they reach nothing outside of the run.
-const FREE: [&str; 8] = ["types", "context", "clock", "logging", "outputs", "artifacts", "environment", "gate"];
-/// Interface, the permission that opens it.
-const GRANTED: [(&str, &str); 6] = [
-    ("process", "process"),
-    ("workspace", "read, write"),
-    ("http", "net"),
-    ("secrets", "secrets"),
-    ("registry", "registry"),
-    ("service", "service"),
-];
-
 /// The interfaces of a component, by the contract's short names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Interfaces {
@@ -57,19 +46,36 @@ impl Interfaces {
     }
 
     /// Permissions that the plugin has a use for, with the interface that each opens.
-    pub(super) fn permissions(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        GRANTED.into_iter().filter(|(interface, _)| self.imports.iter().any(|import| import == interface))
+    pub(super) fn permissions(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let known = Interface::ALL.into_iter().filter(|interface| self.has(*interface));
+        let opened = known.filter_map(|interface| {
+            let key = match interface {
+                // What its programs may reach is granted beside them.
+                Interface::Process => "process".to_owned(),
+                Interface::Secrets => "secrets".to_owned(),
+                other => other.permissions().iter().map(|key| key.key()).collect::<Vec<_>>().join(", "),
+            };
+            (!key.is_empty()).then_some((interface.name(), key))
+        });
+        opened
     }
 
-    /// How far the plugin can reach at most: the grants may keep it nearer.
+    /// How far the plugin can reach at most, with every grant that there is: the pipeline's may keep it nearer.
     pub(super) fn reach(&self) -> &'static str {
-        let imports = |names: &[&str]| self.imports.iter().any(|import| names.contains(&import.as_str()));
-        if imports(&["http", "registry", "service"]) {
-            "external"
-        } else if imports(&["workspace", "process"]) {
-            "local"
-        } else {
-            "pure"
+        let mut everything = Permissions::default();
+        for list in [
+            &mut everything.process,
+            &mut everything.read,
+            &mut everything.net,
+            &mut everything.registry,
+            &mut everything.service,
+        ] {
+            list.push("*".to_owned());
+        }
+        match Reaches::of(None, &everything, Code::Component(self)).effect_class() {
+            EffectClass::Pure => "pure",
+            EffectClass::Local => "local",
+            EffectClass::External => "external",
         }
     }
 
@@ -88,7 +94,13 @@ fn short(name: &str) -> Option<&str> {
 }
 
 fn is_known(interface: &str) -> bool {
-    FREE.contains(&interface) || GRANTED.iter().any(|(known, _)| *known == interface)
+    Interface::named(interface).is_some()
+}
+
+impl Imports for Interfaces {
+    fn has(&self, interface: Interface) -> bool {
+        self.imports.iter().any(|import| import == interface.name())
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +118,8 @@ mod tests {
     #[test]
     fn reach_is_that_of_the_farthest_import() {
         assert_eq!(interfaces(&["context", "gate"]).reach(), "pure");
-        assert_eq!(interfaces(&["context", "process"]).reach(), "local");
+        assert_eq!(interfaces(&["context", "workspace"]).reach(), "local");
+        assert_eq!(interfaces(&["context", "process"]).reach(), "external", "programs can be granted a network");
         assert_eq!(interfaces(&["process", "http"]).reach(), "external");
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use stagewright_model::{PluginRef, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
-use stagewright_plugin_host::{HostConfig, Manifest, PluginHost, Secret, SecretError, SecretSource};
+use stagewright_plugin_host::{HostConfig, Manifest, PluginHost, Pulls, Secret, SecretError, SecretSource};
 
 /// Why a component has no manifest: the sentence, its causes, the remedy.
 pub(super) type Reasons = Vec<String>;
@@ -53,6 +53,7 @@ fn config(folder: &Path, scratch: &Path) -> HostConfig {
         builtin: Vec::new(),
         environment: BTreeMap::new(),
         package_hosts: BTreeMap::new(),
+        pulls: Pulls::Never,
         secrets: Arc::new(NoSecrets),
         registry,
         services: Arc::new(services),
@@ -69,5 +70,9 @@ struct NoSecrets;
 impl SecretSource for NoSecrets {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(None)
+    }
+
+    fn stand_in(&self, _name: &str) -> Option<Secret> {
+        None
     }
 }

@@ -25,6 +25,8 @@ pub enum Outcome {
     Rejected,
     /// It can't tell.
     Inconclusive,
+    /// In a rehearsal: what it would have done beyond this machine was said, and not done. Stages that need it go on.
+    Rehearsed,
 }
 
 impl Outcome {
@@ -40,12 +42,13 @@ impl Outcome {
             Outcome::Lost => "lost",
             Outcome::Rejected => "rejected",
             Outcome::Inconclusive => "inconclusive",
+            Outcome::Rehearsed => "rehearsed",
         }
     }
 
     /// Whether stages that need this one may run.
     pub fn lets_dependents_run(self) -> bool {
-        matches!(self, Outcome::Succeeded)
+        matches!(self, Outcome::Succeeded | Outcome::Rehearsed)
     }
 
     /// The name by which `retry.on` knows it; none for what is never tried again.
@@ -55,9 +58,12 @@ impl Outcome {
             Outcome::Errored => Some(RetryCause::Errored),
             Outcome::TimedOut => Some(RetryCause::Timeout),
             Outcome::Lost => Some(RetryCause::Lost),
-            Outcome::Succeeded | Outcome::Cancelled | Outcome::Skipped | Outcome::Rejected | Outcome::Inconclusive => {
-                None
-            }
+            Outcome::Succeeded
+            | Outcome::Cancelled
+            | Outcome::Skipped
+            | Outcome::Rejected
+            | Outcome::Inconclusive
+            | Outcome::Rehearsed => None,
         }
     }
 }
@@ -88,6 +94,8 @@ pub enum FailureKind {
     Reported,
     /// The configuration or an expression doesn't hold.
     Configuration,
+    /// Nothing went wrong: it is what a rehearsed stage would have done.
+    Rehearsed,
     /// Asked for something that wasn't granted.
     Denied,
     /// The guest trapped.

@@ -71,6 +71,7 @@ impl Scheduler {
         let (outcome, failure) = match report.end {
             AttemptEnd::Succeeded => (Outcome::Succeeded, None),
             AttemptEnd::Skipped(reason) => (Outcome::Skipped, Some(failure(FailureKind::Reported, reason))),
+            AttemptEnd::Rehearsed(what) => (Outcome::Rehearsed, Some(failure(FailureKind::Rehearsed, what))),
             AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
             AttemptEnd::Suspended(_) | AttemptEnd::Observed(_) => {
                 (Outcome::Errored, Some(failure(FailureKind::BadPlugin, "its `undo` ended with something else")))

@@ -60,6 +60,10 @@ impl Scheduler {
             }
             AttemptEnd::Observed(Observation::Unknown(why)) => why,
             AttemptEnd::Unsuccessful(_, failure) => failure.message,
+            // What a rehearsal doesn't do wasn't begun either.
+            AttemptEnd::Rehearsed(_) => {
+                return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);
+            }
             AttemptEnd::Succeeded | AttemptEnd::Skipped(_) | AttemptEnd::Suspended(_) => {
                 "its plugin gave no answer".to_owned()
             }

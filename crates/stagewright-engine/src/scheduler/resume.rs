@@ -71,7 +71,7 @@ impl Scheduler {
         for index in self.plan.indices() {
             let state = self.state.stage(index);
             let conclusion = state.status.conclusion();
-            let succeeded = conclusion == Some(Outcome::Succeeded);
+            let succeeded = conclusion.is_some_and(Outcome::lets_dependents_run);
             let left_out = succeeded && state.attempts == 0;
             let mut needs = self.plan.stage(index).needs.iter();
             let came_of_it = !left_out && needs.any(|need| undone[need.get()]);
@@ -105,8 +105,7 @@ impl Scheduler {
         let Some(gate) = state.gate.as_ref().filter(|gate| gate.binding != self.values.binding) else { return false };
         let is_needed = || {
             let mut dependents = self.plan.graph.neighbors(NodeIndex::new(index.get()));
-            dependents
-                .any(|dependent| self.state.stages[dependent.index()].status.conclusion() != Some(Outcome::Succeeded))
+            dependents.any(|dependent| !self.state.stages[dependent.index()].status.has_succeeded())
         };
         match (gate.kind, state.status.conclusion()) {
             (GateKind::Doubt, _) => false,

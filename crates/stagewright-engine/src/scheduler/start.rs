@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_model::{
-    CacheUse, EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, render_json,
+    CacheUse, EffectClass, EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, render_json,
 };
 
-use super::{Action, Scheduler, failure, is_failure};
-use crate::event::{Decision, EffectClass, EventKind, Failure, FailureKind, GateKind, Interrupt, Outcome};
+use super::{Action, Scheduler, is_failure};
+use crate::event::{Decision, EventKind, Failure, GateKind, Interrupt, Outcome};
 use crate::port::{AttemptRequest, CacheRequest, Call, EnvironmentView, StageBefore};
 use crate::scope::{StageScope, render_env};
 use crate::state::{IllegalTransition, Status};
@@ -41,6 +41,7 @@ impl Scheduler {
                 let reason = format!("its `if` is false: {}", condition.source());
                 self.end_stage(index, Outcome::Skipped, Outcome::Skipped, Some(reason))
             }
+            Err(error) if self.rehearsed_source(&error).is_some() => self.end_without_value(index, &error),
             Err(error) => self.end_stage(index, Outcome::Errored, Outcome::Errored, Some(format!("`if`: {error}"))),
         }
     }
@@ -125,7 +126,7 @@ impl Scheduler {
         let attempt = self.attempt_to_come(index);
         let mut request = match self.request(index, attempt, Call::Run) {
             Ok(request) => request,
-            Err(error) => return self.fail_before_start(index, failure(FailureKind::Configuration, error.to_string())),
+            Err(error) => return self.end_without_value(index, &error),
         };
         let fence = environment.as_ref().and_then(|view| view.fence);
         request.environment = environment.or(request.environment);
@@ -159,8 +160,10 @@ impl Scheduler {
         let needs = NeedsStatus { failed: self.needs_failed(index), cancelled: self.state.cancel.is_some() };
         let plan = Arc::clone(&self.plan);
         let stage = plan.stage(index);
-        let (config, env) =
-            self.render(index, needs, |scope, env| Ok((render_json(&stage.with, scope)?, env.clone())))?;
+        let terms = self.terms(index);
+        let rehearsed = stage.rehearse.as_ref().and_then(|rehearse| rehearse.with.as_ref());
+        let with = rehearsed.filter(|_| terms.is_some()).unwrap_or(&stage.with);
+        let (config, env) = self.render(index, needs, |scope, env| Ok((render_json(with, scope)?, env.clone())))?;
         let state = self.state.stage(index);
         let view = |environment: &EnvironmentRef| EnvironmentView {
             name: environment.name.clone(),
@@ -192,7 +195,7 @@ impl Scheduler {
             declared: None,
             cache: (call == Call::Run && state.resumption.is_empty()).then(|| self.cached(index)).flatten(),
             resumption: (!state.resumption.is_empty()).then(|| resumption_of(&state.resumption)),
-            rehearsal: self.values.rehearsal,
+            rehearsal: terms,
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use stagewright_model::{Environment, StageIndex};
 
 use super::{Action, Scheduler, failure};
-use crate::event::{EffectClass, EventKind, FailureKind, GateKind, Outcome, RunId, Timestamp};
+use crate::event::{EventKind, FailureKind, GateKind, Outcome, RunId, Timestamp};
 use crate::port::{Claim, Claimed, EnvironmentView, Join, Joined};
 use crate::state::{IllegalTransition, Status};
 
@@ -57,9 +57,10 @@ impl Scheduler {
         }
     }
 
-    /// Whether a stage acts on an environment that only one run may act on at a time.
+    /// Whether a stage acts on an environment that only one run may act on at a time. To name one is enough: approvers,
+    /// freezes and turns hold for it however far the engine thinks that the stage's effects reach.
     pub(super) fn needs_environment(&self, stage: StageIndex) -> bool {
-        self.plan.stage(stage).environment.is_some() && self.values.plugin(stage).effect == EffectClass::External
+        self.plan.stage(stage).environment.is_some()
     }
 
     /// Whether another attempt of this run acts on the environment. The token that this one would get takes it away

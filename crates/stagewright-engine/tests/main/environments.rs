@@ -341,13 +341,20 @@ fn a_crash_between_the_last_proof_and_its_record_does_not_lose_the_confirmation(
 }
 
 #[test]
-fn local_stages_on_an_environment_take_nobodys_turn() {
-    let local = PluginFacts { digest: None, effect: EffectClass::Local };
-    let values = RunValues { plugins: vec![local], ..RunValues::default() };
-    let plan = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
-    let ran = World { values, ..World::new(plan, Script::default()) }.run();
-    assert_eq!(said(&ran), [""; 0]);
-    assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
+fn to_name_an_environment_is_enough_to_be_bound_by_it() {
+    let local = PluginFacts { effect: EffectClass::Local, ..PluginFacts::default() };
+    let values = || RunValues { plugins: vec![local.clone()], ..RunValues::default() };
+    let guarded = plan_with(vec![deploy("deploy", &[])], &["ada"], None);
+    let asked = World { values: values(), ..World::new(guarded, Script::default()) };
+    let asked = asked.wish(Duration::ZERO, Control::Suspend).run();
+    assert_eq!((asked.starts().len(), gates(&asked)), (0, vec![GateKind::Environment]));
+
+    let frozen = plan_with(vec![deploy("deploy", &[])], &[], Some(0..500_000));
+    let waits = World { values: values(), ..World::new(frozen, Script::default()) };
+    assert_eq!(gates(&waits.wish(Duration::ZERO, Control::Suspend).run()), [GateKind::Freeze]);
+
+    let ran = World { values: values(), ..World::new(plan(vec![deploy("deploy", &[])]), Script::default()) }.run();
+    assert_eq!(said(&ran), ["claim production", "unclaim production"]);
 }
 
 #[test]

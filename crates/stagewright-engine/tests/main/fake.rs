@@ -24,6 +24,7 @@ pub(crate) enum Act {
     Fail,
     Deny,
     Skip(&'static str),
+    Rehearse(&'static str),
     Ask(Gate),
     Panic,
     /// Goes on until it is asked to stop.
@@ -218,6 +219,7 @@ async fn perform(
         Act::Fail => unsuccessful(Outcome::Failed, FailureKind::Reported, "it failed"),
         Act::Deny => unsuccessful(Outcome::Failed, FailureKind::Denied, "not granted"),
         Act::Skip(reason) => AttemptEnd::Skipped(reason.to_owned()),
+        Act::Rehearse(what) => AttemptEnd::Rehearsed(what.to_owned()),
         Act::Ask(gate) => AttemptEnd::Suspended(gate),
         Act::Panic => panic!("as the script says"),
         Act::Say(lines) => {

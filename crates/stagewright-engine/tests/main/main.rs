@@ -8,5 +8,6 @@ mod gates;
 mod groups;
 mod plans;
 mod recovery;
+mod rehearsal;
 mod resume;
 mod scheduler;

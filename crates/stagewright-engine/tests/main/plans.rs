@@ -26,6 +26,7 @@ pub(crate) fn stage(name: &str, needs: &[u32]) -> Stage {
         env: BTreeMap::new(),
         environment: None,
         permissions: Arc::default(),
+        rehearse: None,
         inputs: Vec::new(),
         outputs: Vec::new(),
         cache: Default::default(),

@@ -211,7 +211,7 @@ fn outputs_of_what_is_left_out_are_inherited_across_a_restart() {
 
 #[test]
 fn what_is_not_yet_durable_can_simply_run_again() {
-    let local = PluginFacts { digest: None, effect: EffectClass::Local };
+    let local = PluginFacts { effect: EffectClass::Local, ..PluginFacts::default() };
     let external = PluginFacts::default();
     let values = || RunValues {
         plugins: vec![local.clone(), external.clone(), local.clone(), external.clone()],

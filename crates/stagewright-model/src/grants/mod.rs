@@ -7,6 +7,7 @@ mod limit;
 mod permission;
 mod process;
 mod remark;
+mod variable;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ pub use self::limit::{Amount, Bounds, Limits};
 pub use self::permission::Permission;
 pub use self::process::{ProcessRule, ProcessRuleError};
 pub use self::remark::remarks;
+pub use self::variable::{PROXY_VARIABLES, is_harmless_variable};
 
 /// `[stages.NAME.permissions]`: all that the stage's plugin may touch. Empty means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -128,6 +128,22 @@ impl Permissions {
         }
     }
 
+    /// The same, to be changed.
+    pub(crate) fn of_mut(&mut self, kind: Permission) -> &mut Vec<String> {
+        match kind {
+            Permission::Process => &mut self.process,
+            Permission::Read => &mut self.read,
+            Permission::Write => &mut self.write,
+            Permission::Net => &mut self.net,
+            Permission::Secrets => &mut self.secrets,
+            Permission::Reveal => &mut self.reveal,
+            Permission::Registry => &mut self.registry,
+            Permission::Service => &mut self.service,
+            Permission::Socket => &mut self.socket,
+            Permission::Env => &mut self.env,
+        }
+    }
+
     /// Everything that these allow and `other` doesn't.
     pub fn beyond<'a>(&'a self, other: &Permissions) -> Vec<(Permission, &'a str)> {
         let allows = |kind: Permission, entry: &str| {

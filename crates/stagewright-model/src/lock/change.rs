@@ -127,6 +127,12 @@ fn between_stages(name: &str, then: &LockedStage, now: &LockedStage, defaults: &
     for (kind, entry) in then.permissions.beyond(&now.permissions) {
         changes.narrower(format!("`{name}` may no longer {}", kind.phrase(entry)));
     }
+    for (kind, entry) in now.rehearse.beyond(&then.rehearse) {
+        changes.wider(format!("a rehearsal of `{name}` may now {}", kind.phrase(entry)));
+    }
+    for (kind, entry) in then.rehearse.beyond(&now.rehearse) {
+        changes.narrower(format!("a rehearsal of `{name}` may no longer {}", kind.phrase(entry)));
+    }
     let (before, after) = (then.bounds.or(defaults), now.bounds.or(defaults));
     let shown = |amount: Option<Amount>| amount.map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());
     for (key, amount, was) in after.beyond(&before) {

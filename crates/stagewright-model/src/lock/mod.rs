@@ -66,6 +66,8 @@ pub struct LockedStage {
     pub environment: Option<String>,
     /// `permissions`
     pub permissions: Permissions,
+    /// `rehearse.permissions`
+    pub rehearse: Permissions,
     /// As the pipeline has them; what isn't there is the runner's default.
     pub bounds: Bounds,
 }
@@ -81,9 +83,13 @@ impl LockedPipeline {
                 is_native: matches!(stage.trust, Trust::Native { .. }),
                 environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
                 permissions: sorted(&stage.permissions),
+                rehearse: stage.rehearsal_grants().map(sorted).unwrap_or_default(),
                 bounds: stage.bounds(),
             });
-            for name in stage.permissions.secrets.iter().map(|entry| entry.split(':').next().unwrap_or(entry)) {
+            let rehearsed = stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.secrets);
+            for name in
+                stage.permissions.secrets.iter().chain(rehearsed).map(|entry| entry.split(':').next().unwrap_or(entry))
+            {
                 let declared = plan.secrets.get(name);
                 locked.secrets.extend(declared.map(|secret| {
                     let (from, hosts, programs) = (secret.from.clone(), order(&secret.hosts), order(&secret.programs));

@@ -64,10 +64,12 @@ impl LockedStage {
         if let Some(environment) = &self.environment {
             line(text, "environment", &quoted(environment));
         }
-        if Permission::ALL.into_iter().any(|kind| !self.permissions.of(kind).is_empty()) {
-            header(text, &[path, &["permissions"]].concat());
-            for kind in Permission::ALL {
-                list(text, kind.key(), self.permissions.of(kind));
+        for (key, granted) in [("permissions", &self.permissions), ("rehearse", &self.rehearse)] {
+            if Permission::ALL.into_iter().any(|kind| !granted.of(kind).is_empty()) {
+                header(text, &[path, &[key]].concat());
+                for kind in Permission::ALL {
+                    list(text, kind.key(), granted.of(kind));
+                }
             }
         }
         let limits = self.bounds.entries().into_iter().filter_map(|(key, amount)| Some((key, amount?)));

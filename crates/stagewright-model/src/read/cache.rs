@@ -4,6 +4,7 @@ use super::fields::{Fields, text};
 use crate::diagnostic::{Problem, Report};
 use crate::grants::is_package_word;
 use crate::plan::{CacheUse, Stage, Trust};
+use crate::way_out::{AnyImports, Code, Reach, WayOut};
 
 /// A stage that names its inputs is cached unless it says otherwise. `stage` is all the rest of it.
 pub(super) fn read(name: &str, fields: Fields<'_>, stage: &Stage, report: &mut Report) -> CacheUse {
@@ -30,24 +31,22 @@ pub(super) fn read(name: &str, fields: Fields<'_>, stage: &Stage, report: &mut R
     wanted
 }
 
-/// What a restored result would leave out, or could not depend on.
+/// What a restored result would leave out, or could not depend on. Which interfaces the plugin imports isn't known yet.
 fn effect(stage: &Stage) -> Option<String> {
-    let permissions = &stage.permissions;
-    if let Some(environment) = &stage.environment {
-        return Some(format!("it acts on the environment `{}`", environment.name));
+    let code = match stage.trust {
+        Trust::Native { .. } => Code::Native,
+        Trust::Component => Code::Component(&AnyImports),
+    };
+    let reaches = stage.reaches(code);
+    // To fetch packages is no effect.
+    let mut beyond = reaches.all.iter().filter(|reach| !(reach.way == WayOut::Request && is_package_word(reach.entry)));
+    match (beyond.next(), stage.permissions.secrets.first()) {
+        (Some(Reach { way: WayOut::Environment, entry }), _) => Some(format!("it acts on the environment `{entry}`")),
+        (Some(Reach { way: WayOut::NativeCode, .. }), _) => {
+            Some("its plugin is a native library, which may do anything".to_owned())
+        }
+        (Some(reach), _) => Some(format!("it may {reach}")),
+        (None, Some(secret)) => Some(format!("it may use the secret `{secret}`")),
+        (None, None) => None,
     }
-    if let Some(host) = permissions.net.iter().find(|rule| !is_package_word(rule)) {
-        return Some(format!("it may call {host}"));
-    }
-    let beyond = [
-        ("use the secret", &permissions.secrets),
-        ("push to and resolve", &permissions.registry),
-        ("start the service", &permissions.service),
-        ("connect to the socket", &permissions.socket),
-    ];
-    if let Some((doing, first)) = beyond.iter().find_map(|(doing, entries)| Some((doing, entries.first()?))) {
-        return Some(format!("it may {doing} `{first}`"));
-    }
-    let native = matches!(stage.trust, Trust::Native { .. });
-    native.then(|| "its plugin is a native library, which may do anything".to_owned())
 }

@@ -13,6 +13,7 @@ use crate::grants::Sandbox;
 use crate::plan::{
     Concurrency, Environment, InputDeclaration, InputKind, Plan, Queue, SecretDeclaration, SourceSpan, Triggers,
 };
+use crate::secret::SecretShape;
 
 /// The tables that are about the pipeline as a whole.
 pub(super) struct Head<'t> {
@@ -137,6 +138,7 @@ fn secret(fields: Fields<'_>) -> SecretDeclaration {
         from: fields.string("from").unwrap_or_default(),
         hosts: fields.strings("hosts"),
         programs: fields.strings("programs"),
+        shape: fields.text("shape").and_then(|shape| SecretShape::named(shape.value)).unwrap_or_default(),
     }
 }
 

@@ -71,6 +71,7 @@ fn pipeline<'t>(name: At<&'t str>, fields: Fields<'t>, report: &mut Report) -> L
             is_native: stage.text("trust").is_some_and(|trust| trust.value == "native"),
             environment: stage.string("environment"),
             permissions: permissions(stage.table("permissions")),
+            rehearse: permissions(stage.table("rehearse")),
             bounds: bounds(stage.table("limits")),
         }),
     };

@@ -78,8 +78,12 @@ impl<'t> Places<'t> {
 
     /// An entry of a permission.
     pub(crate) fn of_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
-        let items = self.stage(stage).table("permissions").items(key).iter();
-        items.filter_map(text).find(|item| item.value == entry).map(|item| item.span)
+        entry_of(self.stage(stage).table("permissions"), key, entry)
+    }
+
+    /// An entry of a permission of its rehearsal.
+    pub(crate) fn of_rehearsal_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
+        entry_of(self.stage(stage).table("rehearse").table("permissions"), key, entry)
     }
 
     /// The value of a key of the stage.
@@ -109,4 +113,8 @@ impl<'t> Places<'t> {
     pub(crate) fn of_secret(&self, name: &str) -> Option<SourceSpan> {
         Fields::new(self.0.get_ref()).table("secrets").table(name).get("from").map(|value| value.span().into())
     }
+}
+
+fn entry_of(permissions: Fields<'_>, key: &str, entry: &str) -> Option<SourceSpan> {
+    permissions.items(key).iter().filter_map(text).find(|item| item.value == entry).map(|item| item.span)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::fields::At;
+use super::fields::{At, Fields};
 use super::head::Head;
 use super::order::{Names, Naming, Order};
 use super::stage::Draft;
@@ -87,7 +87,19 @@ impl<'t> Known<'_, 't> {
                 report.error(|| undeclared("environment", "environments", environment, declared));
             }
         }
-        let permissions = draft.fields.table("permissions");
+        let (own, rehearsal) = (draft.fields.table("permissions"), draft.fields.table("rehearse").table("permissions"));
+        for permissions in [own, rehearsal] {
+            self.check_secrets(permissions, used_names, report);
+        }
+        self.check_trust(draft, report);
+    }
+
+    fn check_secrets(
+        &self,
+        permissions: Fields<'t>,
+        used_names: &mut HashSet<(&'static str, &'t str)>,
+        report: &mut Report,
+    ) {
         let secrets = permissions.texts("secrets");
         for secret in &secrets {
             let Some(grant) = SecretGrant::parse(secret.value) else {
@@ -110,7 +122,6 @@ impl<'t> Known<'_, 't> {
                 });
             }
         }
-        self.check_trust(draft, report);
     }
 
     fn check_trust(&self, draft: &Draft<'t>, report: &mut Report) {

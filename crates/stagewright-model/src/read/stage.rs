@@ -10,12 +10,13 @@ use super::cache;
 use super::fields::{At, Fields, Value, count, json};
 use super::matrix::{self, Matrix};
 use super::uses::{Use, Uses, View, env};
-use crate::diagnostic::Report;
+use crate::diagnostic::{Problem, Report};
 use crate::expression::{MARKER, Template};
 use crate::grants::{Bounds, Limits, Permissions};
 use crate::plan::{
     Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, SourceSpan, Stage, StageKind, Trust,
 };
+use crate::rehearse::Rehearse;
 
 /// A stage as it was read, before its needs are looked up and its matrix is multiplied out.
 pub(super) struct Draft<'t> {
@@ -59,13 +60,7 @@ pub(super) fn read<'t>(
     let fields = Fields::of(value);
     let mut variables = shared.env.clone();
     variables.extend(env(fields.table("env"), View::StageEnv, uses, report));
-    let with = fields.get("with").map(|with| {
-        json(with, report, &mut |text, report| {
-            if text.value.contains(MARKER) {
-                uses.template(text, View::Stage, report);
-            }
-        })
-    });
+    let with = templates(fields, "with", uses, report);
     let header = SourceSpan::from(value.span());
     let mut stage = Stage {
         id: name.value.to_owned(),
@@ -85,6 +80,7 @@ pub(super) fn read<'t>(
             true => Arc::new(permissions(fields.table("permissions"))),
             false => Arc::clone(&shared.permissions),
         },
+        rehearse: fields.has("rehearse").then(|| Arc::new(rehearse(fields.table("rehearse"), uses, report))),
         inputs: fields.strings("inputs"),
         outputs: fields.strings("outputs"),
         cache: CacheUse::Never,
@@ -105,6 +101,32 @@ pub(super) fn read<'t>(
     let matrix = matrix.map(|value| matrix::expand(value, report));
     let (needs, compensate) = (fields.texts("needs"), fields.texts("compensate"));
     Draft { name, kind, fields, needs, compensate, matrix, uses: uses.take(), stage }
+}
+
+/// A table whose strings may hold expressions.
+fn templates<'t>(fields: Fields<'t>, key: &str, uses: &mut Uses<'t>, report: &mut Report) -> Option<Json> {
+    Some(json(fields.get(key)?, report, &mut |text, report| {
+        if text.value.contains(MARKER) {
+            uses.template(text, View::Stage, report);
+        }
+    }))
+}
+
+/// `[stages.NAME.rehearse]`.
+fn rehearse<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) -> Rehearse {
+    if let Some(service) = fields.table("permissions").get("service") {
+        report.error(|| {
+            let message = "a rehearsal can't be granted a real service";
+            Problem::new("stagewright::rehearsed-service", service.span().into(), message)
+                .label("its services are always stand-ins")
+                .help("remove `service` here: the stage's own `permissions.service` is what it takes")
+        });
+    }
+    Rehearse {
+        with: templates(fields, "with", uses, report).map(Arc::new),
+        outputs: templates(fields, "outputs", uses, report).map(Arc::new),
+        permissions: fields.has("permissions").then(|| Arc::new(permissions(fields.table("permissions")))),
+    }
 }
 
 fn plugin(uses: &str) -> PluginRef {

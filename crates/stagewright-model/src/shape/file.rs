@@ -1,6 +1,7 @@
 //! The pipeline file, key by key.
 
 use super::{Format, Key, NameRule, Others, Shape, Table};
+use crate::secret::SecretShape;
 
 pub(super) const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, doc, shape, is_required: false, default: None }
@@ -116,6 +117,12 @@ static SECRET: Table = closed(&[
     ),
     key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to: `HOST`, `HOST:PORT`, `*.DOMAIN`."),
     key("programs", texts(&TEXT), "Programs that it may be handed to in their environment."),
+    with_default(
+        "shape",
+        "\"token\"",
+        Shape::Text(Format::Choice(&SecretShape::NAMES)),
+        "What it looks like: a rehearsal hands out a stand-in of this shape.",
+    ),
 ]);
 
 static ENVIRONMENTS: Table =
@@ -194,6 +201,7 @@ static STAGE: Table = closed(&[
         "The environment that the stage deploys to.",
     ),
     key("permissions", Shape::Table(&PERMISSIONS), "All that the plugin may touch."),
+    key("rehearse", Shape::Table(&REHEARSE), "What a rehearsal of the stage does instead, and may reach for real."),
     key("inputs", texts(&GLOB), "Globs of the files that the result depends on: what the cache is keyed by."),
     key("outputs", texts(&GLOB), "Globs of the files that the stage makes: what the cache keeps of it."),
     key(
@@ -212,6 +220,16 @@ static STAGE: Table = closed(&[
     key("memory", Shape::Text(Format::Size), "Memory of the plugin, as in `256MiB`."),
     key("log-limit", Shape::Text(Format::Size), "Size of the log, as in `10MiB`; more ends the stage."),
     key("limits", Shape::Table(&LIMITS), "How much the stage may use up."),
+]);
+
+static REHEARSE: Table = closed(&[
+    key("with", Shape::Table(&ANYTHING), "The plugin's configuration in a rehearsal, in place of the stage's `with`."),
+    key("outputs", Shape::Table(&ANYTHING), "What later stages see in a rehearsal; strings may hold `${{ }}`."),
+    key(
+        "permissions",
+        Shape::Table(&PERMISSIONS),
+        "The only grants beyond this machine that a rehearsal of the stage gets; `service` can't be among them.",
+    ),
 ]);
 
 static ANYTHING: Table = open(&Others { what: "a key", rule: NameRule::Any, shape: Shape::Anything });

@@ -43,5 +43,6 @@ static STAGE: Table = closed(&[
     required("trust", Shape::Text(Format::Choice(&["component", "native"])), "What kind of code the plugin is."),
     key("environment", TEXT, "The environment that it acts on."),
     key("permissions", Shape::Table(&PERMISSIONS), "All that the plugin may touch."),
+    key("rehearse", Shape::Table(&PERMISSIONS), "What a rehearsal of it may reach for real."),
     key("limits", Shape::Table(&BOUNDS), "How much it may use up."),
 ]);

@@ -48,7 +48,7 @@ impl Context {
             declared: None,
             cache: None,
             resumption: None,
-            rehearsal: false,
+            rehearsal: None,
         };
         Context::new(Arc::new(request), Cancel::default(), None)
     }
@@ -77,7 +77,7 @@ impl context::Host for Context {
     }
 
     async fn rehearsal(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.request.rehearsal)
+        Ok(self.request.rehearsal.is_some())
     }
 
     async fn cancelled(&mut self) -> wasmtime::Result<bool> {

@@ -25,6 +25,7 @@ use crate::mask::{MaskStream, Masker, Reader};
 use crate::net::AddressRefused;
 use crate::origin::Origin;
 use crate::policy::Policy;
+use crate::rehearsal::{Passage, Rehearsal};
 
 mod binding;
 mod client;
@@ -166,7 +167,7 @@ pub(crate) struct Http {
     pub(crate) workspace: Workspace,
     pub(crate) log: AttemptLog,
     pub(crate) own: OwnOrigins,
-    pub(crate) rehearsal: bool,
+    pub(crate) rehearsal: Rehearsal,
     pub(crate) effects: Effects,
     pub(crate) quota: Quota,
 }
@@ -199,10 +200,8 @@ impl Http {
         let mut left = request.max_redirects.min(MOST_REDIRECTS);
         let place = self.quota.answer()?;
         loop {
-            let origin = self.check(&hop.url)?;
-            if self.rehearsal && !hop.method.is_safe() && !origin.is_loopback() {
-                return self.rehearse(&hop).await;
-            }
+            let origin = self.check(&hop.url).await?;
+            self.pass(&mut hop, &origin).await?;
             if !hop.method.is_safe() {
                 self.effects.announce(&format!("{} {}", hop.method, shown(&hop.url))).await?;
             }
@@ -217,12 +216,12 @@ impl Http {
         }
     }
 
-    fn check(&self, url: &Url) -> Result<Origin, CapabilityError> {
+    async fn check(&self, url: &Url) -> Result<Origin, CapabilityError> {
         let origin = Origin::of(url).ok_or_else(|| {
             CapabilityError::new(ErrorCode::InvalidArgument, format!("`{}` is not an http or https URL", shown(url)))
         })?;
         if !self.own.contains(&origin) {
-            self.policy.origin(&origin)?;
+            self.policy.origin(&self.rehearsal.granted_as(&origin).await?)?;
         }
         if !url.username().is_empty() || url.password().is_some() {
             let message = format!("the URL of {origin} holds a user or a password, which end up in logs");
@@ -285,9 +284,37 @@ impl Http {
         }
     }
 
-    /// Says what would have been sent, and answers 202 without a body.
-    async fn rehearse(&self, hop: &Hop) -> Result<ResponseHandle, CapabilityError> {
-        let size = match &hop.body {
+    /// In a rehearsal, leads the request to the stand-in that it is for, or ends the attempt here.
+    async fn pass(&self, hop: &mut Hop, origin: &Origin) -> Result<(), CapabilityError> {
+        if self.own.contains(origin) {
+            return Ok(());
+        }
+        let is_fetch = matches!(hop.method, Method::GET | Method::HEAD) && hop.secrets.is_empty();
+        match self.rehearsal.request(origin, is_fetch).await? {
+            Passage::Real => Ok(()),
+            Passage::StandIn(port) => {
+                // An http URL with a host takes any port.
+                let _ = hop.url.set_port(Some(port));
+                Ok(())
+            }
+            Passage::Withheld => {
+                // What a real run would refuse, a rehearsal refuses too.
+                for header in &hop.secrets {
+                    header.secret.for_origin(origin)?;
+                }
+                let secrets = hop.secrets.iter().map(|header| format!("`{}`", header.secret.name()));
+                let secrets = secrets.collect::<Vec<_>>().join(", ");
+                let with = if secrets.is_empty() { String::new() } else { format!(", with the secrets {secrets}") };
+                let size = self.size(hop).await?;
+                let what = format!("would send {} {} ({size} bytes){with}", hop.method, shown(&hop.url));
+                self.rehearsal.withhold(what).await
+            }
+        }
+    }
+
+    /// Bytes of the body.
+    async fn size(&self, hop: &Hop) -> Result<u64, CapabilityError> {
+        Ok(match &hop.body {
             Body::None => 0,
             Body::Bytes(data) => data.len() as u64,
             Body::File(path) => {
@@ -295,22 +322,6 @@ impl Http {
                 let file = self.workspace.off_thread(move |files| files.open(&path)).await?;
                 file.metadata().map_or(0, |metadata| metadata.len())
             }
-        };
-        // What a real run would refuse, a rehearsal refuses too.
-        let origin = self.check(&hop.url)?;
-        for header in &hop.secrets {
-            header.secret.for_origin(&origin)?;
-        }
-        self.log.engine(&format!("rehearsal: would send {} {} ({size} bytes)", hop.method, shown(&hop.url))).await;
-        Ok(ResponseHandle {
-            status: StatusCode::ACCEPTED.as_u16(),
-            headers: HeaderMap::new(),
-            url: shown(&hop.url),
-            body: futures_util::stream::empty().boxed(),
-            mask: MaskStream::new(self.log.masker().clone(), Reader::Guest),
-            buffer: Vec::new(),
-            ended: true,
-            place: None,
         })
     }
 }

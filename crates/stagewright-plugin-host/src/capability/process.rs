@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stagewright_engine::Stream;
+use stagewright_model::PROXY_VARIABLES;
 use stagewright_process::{Child, Command, ExitStatus, Group, Source, which};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use crate::limits::Bytes;
 use crate::log::{AttemptLog, LineWriter};
 use crate::mask::{MaskStream, Reader};
 use crate::policy::Policy;
+use crate::rehearsal::Rehearsal;
 
 mod binding;
 
@@ -162,6 +164,9 @@ pub(crate) struct Processes {
     /// Before what a command sets itself.
     environment: BTreeMap<String, String>,
     effects: Effects,
+    /// Whether a program can have effects beyond the stage: then the first is announced.
+    reaches_out: bool,
+    rehearsal: Rehearsal,
     /// None where programs run without a sandbox.
     blueprint: Option<Blueprint>,
     confined: Option<Confined>,
@@ -194,6 +199,7 @@ impl Groups {
 
 impl Processes {
     /// `environment`: see [`program_environment`]. `root`: the workspace.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the attempt, put together in one place")]
     pub(crate) fn new(
         policy: Arc<Policy>,
         workspace: Workspace,
@@ -201,10 +207,24 @@ impl Processes {
         log: AttemptLog,
         environment: BTreeMap<String, String>,
         effects: Effects,
+        reaches_out: bool,
+        rehearsal: Rehearsal,
         blueprint: Option<Blueprint>,
     ) -> Processes {
-        let (groups, tasks) = (Groups::default(), JoinSet::new());
-        Processes { policy, workspace, root, log, environment, effects, blueprint, confined: None, groups, tasks }
+        Processes {
+            policy,
+            workspace,
+            root,
+            log,
+            environment,
+            effects,
+            reaches_out,
+            rehearsal,
+            blueprint,
+            confined: None,
+            groups: Groups::default(),
+            tasks: JoinSet::new(),
+        }
     }
 
     pub(crate) fn groups(&self) -> Groups {
@@ -222,6 +242,9 @@ impl Processes {
                 ErrorCode::InvalidArgument,
                 format!("the output of `{program}` would go nowhere: `quiet` needs `capture`"),
             ));
+        }
+        if let Some(what) = self.rehearsal.withholds_program(&program, &args, self.blueprint.is_some()) {
+            return self.rehearsal.withhold(what).await;
         }
         while self.tasks.try_join_next().is_some() {}
         if self.tasks.len() >= CHILDREN {
@@ -244,7 +267,7 @@ impl Processes {
             environment.extend(confined.network.variables.iter().cloned());
         }
         let command = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };
-        if self.policy.reaches_out() {
+        if self.reaches_out {
             self.effects.announce(&format!("run {program}")).await?;
         }
         let spawned = match &self.confined {
@@ -332,6 +355,17 @@ pub(crate) fn program_environment(
         names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
     environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));
     environment
+}
+
+/// What proxies the machine has, without who asks them: a confined program asks the engine's own.
+pub(crate) fn without_proxy_credentials(environment: &mut BTreeMap<String, String>) {
+    for (name, value) in environment {
+        if PROXY_VARIABLES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy)) {
+            let (scheme, rest) = value.split_once("://").map_or(("", value.as_str()), |(scheme, rest)| (scheme, rest));
+            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            *value = if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") };
+        }
+    }
 }
 
 /// Hands output to the guest, up to a number of bytes, without the secrets that it may not read.

@@ -7,10 +7,11 @@ use super::effects::Effects;
 use super::workspace::Workspace;
 use crate::attempt::Attempt;
 use crate::call::CallResult;
-use crate::error::CapabilityError;
+use crate::error::{CapabilityError, ErrorCode};
 use crate::path::WorkspacePath;
 use crate::policy::Policy;
 use crate::registry::{Access, Descriptor, Place, Reference, Registry};
+use crate::rehearsal::{Rehearsal, WITHHELD};
 use crate::since_0_1::stagewright::stage::registry::{self as wit, Host};
 
 /// The registries as one stage sees them.
@@ -19,13 +20,28 @@ pub(crate) struct Images {
     pub(crate) policy: Arc<Policy>,
     pub(crate) workspace: Workspace,
     pub(crate) root: PathBuf,
-    pub(crate) rehearsal: bool,
+    pub(crate) rehearsal: Rehearsal,
     pub(crate) effects: Effects,
 }
 
 impl Images {
-    fn access(&self) -> Access<'_> {
-        Access { workspace: &self.root, rehearsal: self.rehearsal }
+    /// On the stand-in in a rehearsal, where the reference isn't granted for real.
+    fn access(&self, reference: &Reference) -> Access<'_> {
+        let is_real = self.rehearsal.is_real_image(&reference.repository());
+        match self.rehearsal.run().filter(|_| !is_real) {
+            Some(run) => Access::rehearsed(&self.root, &run.0),
+            None => Access::real(&self.root),
+        }
+    }
+
+    /// What would be read of a registry elsewhere ends a rehearsed attempt.
+    async fn or_withhold<T>(&self, result: Result<T, CapabilityError>) -> Result<T, CapabilityError> {
+        match result {
+            Err(CapabilityError { code: ErrorCode::Other(code), message, .. }) if code == WITHHELD => {
+                self.rehearsal.withhold(message).await
+            }
+            other => other,
+        }
     }
 
     /// A reference that is going to be read.
@@ -70,7 +86,7 @@ impl Images {
     pub(crate) async fn push(&self, layout: &str, reference: &str) -> Result<Descriptor, CapabilityError> {
         let (layout, reference) = (self.readable(layout).await?, self.target(reference).await?);
         self.announce("push", &reference).await?;
-        self.registry.push(&layout, &reference, self.access()).await
+        self.registry.push(&layout, &reference, self.access(&reference)).await
     }
 
     /// A layout is a folder of the workspace, and stays on this machine.
@@ -84,18 +100,20 @@ impl Images {
     }
 
     async fn resolve(&self, reference: &str) -> Result<Descriptor, CapabilityError> {
-        self.registry.resolve(&self.source(reference).await?, self.access()).await
+        let reference = self.source(reference).await?;
+        self.or_withhold(self.registry.resolve(&reference, self.access(&reference)).await).await
     }
 
     pub(crate) async fn copy(&self, source: &str, destination: &str) -> Result<Descriptor, CapabilityError> {
         let (source, destination) = (self.source(source).await?, self.target(destination).await?);
         self.announce("copy to", &destination).await?;
-        self.registry.copy(&source, &destination, self.access()).await
+        let (from, to) = (self.access(&source), self.access(&destination));
+        self.or_withhold(self.registry.copy(&source, from, &destination, to).await).await
     }
 
     async fn pull(&self, reference: &str, layout: &str) -> Result<Descriptor, CapabilityError> {
         let (reference, layout) = (self.source(reference).await?, self.writable(layout).await?);
-        self.registry.pull(&reference, &layout, self.access()).await
+        self.or_withhold(self.registry.pull(&reference, &layout, self.access(&reference)).await).await
     }
 }
 
@@ -131,7 +149,6 @@ mod tests {
     use stagewright_model::Permissions;
 
     use super::*;
-    use crate::error::ErrorCode;
     use crate::testing::Backends;
 
     #[tokio::test]
@@ -152,7 +169,7 @@ mod tests {
             workspace: Workspace::new(root, policy.clone(), 1000),
             policy,
             root: folder.path().to_owned(),
-            rehearsal: false,
+            rehearsal: Rehearsal::none(),
             effects: crate::testing::TestLog::new().effects(),
         };
         let denied = [
@@ -175,7 +192,7 @@ mod tests {
             workspace: images.workspace.clone(),
             policy: images.policy.clone(),
             root: images.root.clone(),
-            rehearsal: false,
+            rehearsal: Rehearsal::none(),
         };
         assert_eq!(unrecorded.push("image", "local/app:1").await.unwrap_err().code, ErrorCode::Internal);
         assert_eq!(unrecorded.copy("local/app:1", "local/app:2").await.unwrap_err().code, ErrorCode::Internal);

@@ -13,6 +13,7 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
 use crate::origin::Origin;
 use crate::policy::Policy;
+use crate::rehearsal::Rehearsal;
 use crate::since_0_1::stagewright::stage::secrets::{Host, HostSecret};
 
 /// Where the values of secrets come from.
@@ -21,6 +22,9 @@ pub trait SecretSource: Send + Sync {
     ///
     /// May block: it is called off the async threads.
     fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError>;
+
+    /// What stands in for it in a rehearsal; none when the pipeline declares no such secret.
+    fn stand_in(&self, name: &str) -> Option<Secret>;
 
     /// The values of all secrets that are in this process already, whoever asked for them: they are masked in what every
     /// stage says, since one stage can leave a secret where another finds it. Doesn't block.
@@ -72,6 +76,11 @@ pub struct SecretHandle {
 }
 
 impl SecretHandle {
+    /// A key of `[secrets]`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The value, to be sent to `origin`.
     pub(crate) fn for_origin(&self, origin: &Origin) -> Result<&str, CapabilityError> {
         let name = &self.name;
@@ -112,18 +121,28 @@ pub(crate) struct Secrets {
     source: Arc<dyn SecretSource>,
     policy: Arc<Policy>,
     masker: Masker,
+    rehearsal: Rehearsal,
 }
 
 impl Secrets {
-    pub(crate) fn new(source: Arc<dyn SecretSource>, policy: Arc<Policy>, masker: Masker) -> Secrets {
-        Secrets { source, policy, masker }
+    pub(crate) fn new(
+        source: Arc<dyn SecretSource>,
+        policy: Arc<Policy>,
+        masker: Masker,
+        rehearsal: Rehearsal,
+    ) -> Secrets {
+        Secrets { source, policy, masker, rehearsal }
     }
 
     /// From here on the value is masked in all that the attempt says.
     pub(crate) async fn get(&self, name: &str) -> Result<SecretHandle, CapabilityError> {
         self.policy.secret(name)?;
         let (source, wanted) = (self.source.clone(), name.to_owned());
+        let is_real = self.rehearsal.is_real_secret(name);
         let secret = super::blocking(move || {
+            if !is_real {
+                return Ok(source.stand_in(&wanted));
+            }
             source.secret(&wanted).map_err(|SecretError { message, help }| CapabilityError {
                 help,
                 ..CapabilityError::new(ErrorCode::FailedPrecondition, message)
@@ -133,13 +152,15 @@ impl Secrets {
             return Err(CapabilityError::new(ErrorCode::NotFound, format!("the pipeline declares no secret `{name}`"))
                 .with_help(format!("add a table [secrets.{name}] with `from`")));
         };
-        self.masker.add(&secret.value, self.policy.reveal(name).is_ok());
-        Ok(SecretHandle { name: name.to_owned(), secret: Arc::new(secret), policy: self.policy.clone() })
+        // In a rehearsal a real secret is bound by what is granted there, and not by what a real run may do with it.
+        let policy = self.rehearsal.real().filter(|_| is_real).unwrap_or(&self.policy).clone();
+        self.masker.add(&secret.value, policy.reveal(name).is_ok());
+        Ok(SecretHandle { name: name.to_owned(), secret: Arc::new(secret), policy })
     }
 
     /// The plain text, for the guest.
     pub(crate) fn reveal(&self, handle: &SecretHandle) -> Result<String, CapabilityError> {
-        self.policy.reveal(&handle.name)?;
+        handle.policy.reveal(&handle.name)?;
         Ok(handle.secret.value.clone())
     }
 }
@@ -174,6 +195,10 @@ mod tests {
         fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError> {
             Ok((name == "token").then(|| self.0.clone()))
         }
+
+        fn stand_in(&self, _name: &str) -> Option<Secret> {
+            None
+        }
     }
 
     fn secrets(permissions: &Permissions) -> Secrets {
@@ -183,7 +208,7 @@ mod tests {
             programs: vec!["gh".into()],
         };
         let policy = Policy::new("stages.test", permissions, &Default::default(), &[]).unwrap();
-        Secrets::new(Arc::new(One(secret)), Arc::new(policy), Masker::default())
+        Secrets::new(Arc::new(One(secret)), Arc::new(policy), Masker::default(), Rehearsal::none())
     }
 
     fn origin(url: &str) -> Origin {

@@ -19,6 +19,7 @@ use crate::log::AttemptLog;
 use crate::path::WorkspacePath;
 use crate::policy::Policy;
 use crate::registry::{Place, Reference};
+use crate::rehearsal::Rehearsal;
 use crate::service::{Current, Instance, ReleaseSpec, ServiceManager};
 
 mod binding;
@@ -92,7 +93,7 @@ pub(crate) struct Services {
     pub(crate) environment: Option<String>,
     /// The token that the attempt acts under.
     pub(crate) fence: Option<u64>,
-    pub(crate) rehearsal: bool,
+    pub(crate) rehearsal: Rehearsal,
     pub(crate) effects: Effects,
     pub(crate) started: Started,
 }
@@ -127,7 +128,7 @@ impl Services {
             port: release.port,
             keep: release.keep as usize,
             stop_grace: release.stop_grace,
-            rehearsal: self.rehearsal,
+            rehearsal: self.rehearsal.run().cloned(),
             fence: self.fence,
         };
         let manager = self.manager.clone();
@@ -146,8 +147,10 @@ impl Services {
     async fn current(&self, service: &str) -> Result<Option<String>, CapabilityError> {
         self.policy.service(service)?;
         let environment = self.environment()?;
-        let Some(current) = self.manager.current(environment, service, self.rehearsal).await? else { return Ok(None) };
-        let state = self.manager.phase(environment, service, &current, self.rehearsal).await?;
+        let Some(current) = self.manager.current(environment, service, self.rehearsal.run()).await? else {
+            return Ok(None);
+        };
+        let state = self.manager.phase(environment, service, &current, self.rehearsal.run()).await?;
         let told = serde_json::to_string(&Told { current, state });
         told.map(Some).map_err(|error| {
             CapabilityError::new(ErrorCode::Internal, "the current release can't be told").caused_by(&error)
@@ -230,7 +233,7 @@ mod tests {
             log: TestLog::new().log,
             environment: environment.map(ToOwned::to_owned),
             fence: None,
-            rehearsal: false,
+            rehearsal: Rehearsal::none(),
             effects: TestLog::new().effects(),
             started: Started::default(),
         }

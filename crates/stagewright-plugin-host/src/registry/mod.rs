@@ -9,8 +9,8 @@
 //! Every place is a tree of manifests over blobs, so each function here is a copy from one place to another. A blob is
 //! hashed on the way, a manifest is passed on byte for byte, and a tag moves last.
 //!
-//! In rehearsal nothing but the rehearsal root is written: whatever a reference names, a push goes there. Reads look
-//! there first, and then at the real thing, because reading harms nobody.
+//! In rehearsal nothing but the rehearsal's own root is written: whatever a reference names, a push goes there. Reads look
+//! there first, then at the embedded registry, and at no other: that would take credentials to another machine.
 //!
 //! Architecture invariant: whether a stage may use a reference was decided by the caller. Credentials are looked up
 //! here and never handed on.
@@ -33,6 +33,7 @@ pub(crate) use content::{Content, MANIFEST_BYTES, copy_verified, replace_file};
 pub(crate) use layout::Layout;
 
 use crate::error::{CapabilityError, ErrorCode};
+use crate::rehearsal::withheld;
 use remote::Remote;
 use transfer::Endpoint;
 
@@ -41,7 +42,7 @@ use transfer::Endpoint;
 pub struct RegistryConfig {
     /// Of `local/…`: one image layout a repository.
     pub embedded_root: PathBuf,
-    /// Of everything, in rehearsal.
+    /// Of everything in rehearsals, a folder each.
     pub rehearsal_root: PathBuf,
     /// For remote registries.
     pub credentials: Arc<dyn CredentialSource>,
@@ -52,8 +53,35 @@ pub struct RegistryConfig {
 pub struct Access<'a> {
     /// `oci:PATH` is below it.
     pub workspace: &'a Path,
-    /// Whether effects act on the rehearsal root.
-    pub rehearsal: bool,
+    /// The rehearsal whose stand-in is used in place of every registry; none for the real ones.
+    pub rehearsal: Option<&'a str>,
+    /// Whether registries are asked without credentials.
+    pub anonymous: bool,
+}
+
+impl<'a> Access<'a> {
+    /// On the registries themselves, with credentials.
+    pub fn real(workspace: &'a Path) -> Access<'a> {
+        Access { workspace, rehearsal: None, anonymous: false }
+    }
+
+    /// On the stand-in of a rehearsal.
+    pub fn rehearsed(workspace: &'a Path, run: &'a str) -> Access<'a> {
+        Access { workspace, rehearsal: Some(run), anonymous: true }
+    }
+}
+
+/// Knows nobody.
+struct Anonymous;
+
+impl CredentialSource for Anonymous {
+    fn credentials(&self, _: &str) -> Option<(String, String)> {
+        None
+    }
+
+    fn origin(&self) -> String {
+        "a rehearsal, which uses none".to_owned()
+    }
 }
 
 /// All image registries.
@@ -96,11 +124,12 @@ impl Registry {
     pub async fn copy(
         &self,
         source: &Reference,
+        from: Access<'_>,
         destination: &Reference,
-        access: Access<'_>,
+        to: Access<'_>,
     ) -> Result<Descriptor, CapabilityError> {
-        let (place, content) = self.find(source, access).await?;
-        self.deliver(&place, content, destination, access).await
+        let (place, content) = self.find(source, from).await?;
+        self.deliver(&place, content, destination, to).await
     }
 
     /// Copies an image into `layout`, an image layout's folder, which is made if it isn't there.
@@ -133,10 +162,11 @@ impl Registry {
             (None, Some(_)) => None,
             _ => Some(reference.tag_or_default()),
         };
-        let target = if access.rehearsal && !matches!(reference.place, Place::Layout { .. }) {
-            Endpoint::Layout(self.rehearsal(reference))
-        } else {
-            self.real(&reference.place, access)?
+        let target = match access.rehearsal {
+            Some(run) if !matches!(reference.place, Place::Layout { .. }) => {
+                Endpoint::Layout(self.rehearsal(run, reference))
+            }
+            _ => self.real(&reference.place, access)?,
         };
         target.authenticate(true).await?;
         transfer::copy(source, &target, content, tag).await
@@ -144,12 +174,15 @@ impl Registry {
 
     /// The manifest that the reference names, and where it is.
     async fn find(&self, reference: &Reference, access: Access<'_>) -> Result<(Endpoint, Content), CapabilityError> {
-        if access.rehearsal && !matches!(reference.place, Place::Layout { .. }) {
-            let rehearsed = Endpoint::Layout(self.rehearsal(reference));
+        if let Some(run) = access.rehearsal.filter(|_| !matches!(reference.place, Place::Layout { .. })) {
+            let rehearsed = Endpoint::Layout(self.rehearsal(run, reference));
             match rehearsed.manifest(reference).await {
                 Ok(content) => return Ok((rehearsed, content)),
                 Err(error) if error.code == ErrorCode::NotFound => {}
                 Err(error) => return Err(error),
+            }
+            if let Place::Remote { .. } = reference.place {
+                return Err(withheld(&format!("read the image `{reference}`")));
             }
         }
         let place = self.real(&reference.place, access)?;
@@ -165,7 +198,8 @@ impl Registry {
                 format!("repository `local/{name}`"),
             )),
             Place::Remote { host, repository } => {
-                Endpoint::Remote(Remote::new(host, repository, self.config.credentials.as_ref())?)
+                let credentials = if access.anonymous { &Anonymous } else { self.config.credentials.as_ref() };
+                Endpoint::Remote(Remote::new(host, repository, credentials)?)
             }
             Place::Layout { path } => {
                 let name = format!("image layout `{path}`");
@@ -174,9 +208,9 @@ impl Registry {
         })
     }
 
-    fn rehearsal(&self, reference: &Reference) -> Layout {
+    fn rehearsal(&self, run: &str, reference: &Reference) -> Layout {
         let repository = reference.repository();
-        let root = self.config.rehearsal_root.join(&repository);
+        let root = self.config.rehearsal_root.join(run).join("registry").join(&repository);
         Layout::new(root, format!("repository `{repository}` of the rehearsal"))
     }
 }

@@ -6,6 +6,7 @@ fn resolver(folder: &Path) -> Resolver {
         builtin: vec![folder.join("none"), folder.join("builtin")],
         workspace: folder.join("workspace"),
         pulled: folder.join("pulled"),
+        pulls: Pulls::default(),
         registry: Backends::new(folder).registry,
         known: Mutex::default(),
     }

@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use stagewright_engine::RunId;
 use stagewright_files::remove_tree;
 use stagewright_process::supervisor::{self, Phase, ServiceSpec, SupervisorError};
 
@@ -42,7 +43,7 @@ pub use store::Current;
 pub struct ServiceConfig {
     /// Of all environments.
     pub root: PathBuf,
-    /// Of their stand-ins in rehearsals.
+    /// Of their stand-ins in rehearsals: a folder for each run, with `environments` in it.
     pub rehearsal_root: PathBuf,
     /// The program whose hidden subcommand [`supervisor::SUBCOMMAND`] is a supervisor.
     pub exe: PathBuf,
@@ -76,8 +77,8 @@ pub struct ReleaseSpec {
     pub keep: usize,
     /// Between the request to stop and the kill.
     pub stop_grace: Duration,
-    /// Whether it is a stand-in.
-    pub rehearsal: bool,
+    /// The rehearsal that it is a stand-in in: it has a network and a port of its own then.
+    pub rehearsal: Option<RunId>,
     /// The environment's token that it is deployed under. One that is smaller than the largest so far is refused.
     pub fence: Option<u64>,
 }
@@ -129,6 +130,9 @@ pub struct ServiceStatus {
     pub service: String,
     /// The release that is current; none when none was promoted yet.
     pub current: Option<Current>,
+    /// The run whose rehearsal it is a stand-in in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<String>,
     /// Of the current release.
     pub phase: Phase,
     /// How often its program was started again.
@@ -154,7 +158,8 @@ impl ServiceManager {
             )
             .with_help("deploy what was pushed: image = \"${{ stages.push.outputs.reference }}\""));
         };
-        let folder = ServiceFolder::new(self.root(release.rehearsal), &release.environment, &release.service)?;
+        let folder =
+            ServiceFolder::new(&self.root(release.rehearsal.as_ref()), &release.environment, &release.service)?;
         let lock = folder.lock()?;
         if let Some(fence) = release.fence {
             folder.raise_fence(fence)?;
@@ -162,7 +167,10 @@ impl ServiceManager {
         let (name, dir) = folder.new_release(&digest)?;
         let unstarted = Unstarted(Some(dir.clone()));
         let layout = dir.join("image");
-        let access = Access { workspace: &self.config.workspace, rehearsal: release.rehearsal };
+        let access = match &release.rehearsal {
+            Some(run) => Access::rehearsed(&self.config.workspace, &run.0),
+            None => Access::real(&self.config.workspace),
+        };
         self.config.registry.pull(&image, &layout, access).await?;
         let exe = self.config.exe.clone();
         blocking(move || {
@@ -180,9 +188,9 @@ impl ServiceManager {
         &self,
         environment: &str,
         service: &str,
-        rehearsal: bool,
+        rehearsal: Option<&RunId>,
     ) -> Result<Option<Current>, CapabilityError> {
-        let folder = ServiceFolder::new(self.root(rehearsal), environment, service)?;
+        let folder = ServiceFolder::new(&self.root(rehearsal), environment, service)?;
         blocking(move || folder.current()).await?
     }
 
@@ -192,39 +200,61 @@ impl ServiceManager {
         environment: &str,
         service: &str,
         release: &Current,
-        rehearsal: bool,
+        rehearsal: Option<&RunId>,
     ) -> Result<Phase, CapabilityError> {
-        let folder = ServiceFolder::new(self.root(rehearsal), environment, service)?;
+        let folder = ServiceFolder::new(&self.root(rehearsal), environment, service)?;
         let dir = folder.release(&release.release);
         blocking(move || phase(&dir)).await?
     }
 
-    /// Every service that was ever deployed, by environment and name.
+    /// The ports that the services of a rehearsal have in place of those that the pipeline says.
+    pub(crate) async fn moved_ports(&self, run: &RunId) -> Result<Vec<MovedPort>, CapabilityError> {
+        let root = self.root(Some(run));
+        blocking(move || {
+            let current =
+                ServiceFolder::all(&root)?.iter().map(ServiceFolder::current).collect::<Result<Vec<_>, _>>()?;
+            let moved = current.into_iter().flatten();
+            Ok(moved
+                .map(|current| MovedPort { declared: current.declared.unwrap_or(current.port), actual: current.port })
+                .collect())
+        })
+        .await?
+    }
+
+    /// Every service that was ever deployed, by environment and name; of rehearsals, oldest first.
     pub async fn status(&self, rehearsal: bool) -> Result<Vec<ServiceStatus>, CapabilityError> {
-        let root = self.root(rehearsal).to_owned();
-        blocking(move || ServiceFolder::all(&root)?.iter().map(status_of).collect()).await?
+        let roots = self.roots(rehearsal);
+        blocking(move || {
+            let mut all = Vec::new();
+            for (run, root) in roots {
+                for folder in ServiceFolder::all(&root)? {
+                    all.push(ServiceStatus { rehearsal: run.clone(), ..status_of(&folder)? });
+                }
+            }
+            Ok(all)
+        })
+        .await?
     }
 
-    /// Stops whatever runs of a service and keeps its releases.
+    /// Stops whatever runs of a service and keeps its releases; in every rehearsal that has it.
     pub async fn stop(&self, environment: &str, service: &str, rehearsal: bool) -> Result<(), CapabilityError> {
-        let folder = ServiceFolder::new(self.root(rehearsal), environment, service)?;
-        if !folder.exists() {
-            return Err(CapabilityError::new(
-                ErrorCode::NotFound,
-                format!("`{environment}` has no service `{service}`"),
-            )
-            .with_help("`stagewright service status` lists them"));
-        }
-        blocking(move || stop_releases(&folder)).await?
+        let folders = self.folders(environment, service, rehearsal)?;
+        blocking(move || folders.iter().try_for_each(stop_releases)).await?
     }
 
-    /// Stops all services.
+    /// Stops all services; of rehearsals, those of every one.
     pub async fn stop_all(&self, rehearsal: bool) -> Result<(), CapabilityError> {
-        let root = self.root(rehearsal).to_owned();
-        blocking(move || ServiceFolder::all(&root)?.iter().try_for_each(stop_releases)).await?
+        let roots = self.roots(rehearsal);
+        blocking(move || roots.iter().try_for_each(|(_, root)| stop_below(root))).await?
     }
 
-    /// The end of the log of the current release.
+    /// Stops the services of one rehearsal, and of no other.
+    pub async fn stop_rehearsal(&self, run: &RunId) -> Result<(), CapabilityError> {
+        let root = self.root(Some(run));
+        blocking(move || stop_below(&root)).await?
+    }
+
+    /// The end of the log of the current release; of rehearsals, the newest.
     pub async fn log_tail(
         &self,
         environment: &str,
@@ -232,21 +262,67 @@ impl ServiceManager {
         lines: usize,
         rehearsal: bool,
     ) -> Result<String, CapabilityError> {
-        let folder = ServiceFolder::new(self.root(rehearsal), environment, service)?;
-        blocking(move || match folder.current()? {
+        let folders = self.folders(environment, service, rehearsal)?;
+        blocking(move || {
+            let newest = folders.iter().rev().find_map(|folder| folder.current().transpose().map(|of| (folder, of)));
+            let Some((folder, current)) = newest else {
+                return Err(CapabilityError::new(ErrorCode::NotFound, "no release of this service is current")
+                    .with_help("`stagewright service status` lists the services"));
+            };
             // For a person, as the log of a stage.
-            Some(current) => {
-                log_tail(&folder.release(&current.release), lines).map(|text| stripped(&text).into_owned())
-            }
-            None => Err(CapabilityError::new(ErrorCode::NotFound, "no release of this service is current")
-                .with_help("`stagewright service status` lists the services")),
+            log_tail(&folder.release(&current?.release), lines).map(|text| stripped(&text).into_owned())
         })
         .await?
     }
 
-    fn root(&self, rehearsal: bool) -> &Path {
-        if rehearsal { &self.config.rehearsal_root } else { &self.config.root }
+    fn root(&self, rehearsal: Option<&RunId>) -> PathBuf {
+        match rehearsal {
+            Some(run) => self.config.rehearsal_root.join(&run.0).join("environments"),
+            None => self.config.root.clone(),
+        }
     }
+
+    /// Where services are, each with the run whose rehearsal they belong to.
+    fn roots(&self, rehearsal: bool) -> Vec<(Option<String>, PathBuf)> {
+        if !rehearsal {
+            return vec![(None, self.config.root.clone())];
+        }
+        let entries = self.config.rehearsal_root.read_dir().into_iter().flatten().flatten();
+        let mut runs: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        runs.sort();
+        // Before version 0.2 all rehearsals shared one folder beside this one.
+        let shared = self.config.rehearsal_root.parent().map(|parent| (None, parent.join("environments")));
+        let own = runs.into_iter().map(|run| (Some(run.clone()), self.root(Some(&RunId(run)))));
+        shared.into_iter().chain(own).collect()
+    }
+
+    fn folders(
+        &self,
+        environment: &str,
+        service: &str,
+        rehearsal: bool,
+    ) -> Result<Vec<ServiceFolder>, CapabilityError> {
+        let folders =
+            self.roots(rehearsal).into_iter().map(|(_, root)| ServiceFolder::new(&root, environment, service));
+        let mut folders = folders.collect::<Result<Vec<_>, _>>()?;
+        folders.retain(ServiceFolder::exists);
+        match folders.is_empty() {
+            true => {
+                Err(CapabilityError::new(ErrorCode::NotFound, format!("`{environment}` has no service `{service}`"))
+                    .with_help("`stagewright service status` lists them"))
+            }
+            false => Ok(folders),
+        }
+    }
+}
+
+/// Where a service of a rehearsal answers, and where it would in a real run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MovedPort {
+    /// The port that the deploy asks for; the actual one when it asks for none.
+    pub(crate) declared: u16,
+    /// Of this machine's loopback.
+    pub(crate) actual: u16,
 }
 
 impl Instance {
@@ -341,7 +417,10 @@ fn launch(
 ) -> Result<Instance, CapabilityError> {
     let invocation = config.invocation(&dir.join("rootfs"), &release.args)?;
     stop_strays(&folder)?;
+    let is_stand_in = release.rehearsal.is_some();
     let displaced = match (release.port, folder.current()?) {
+        // A stand-in's port is its network's own: there is nothing to make room for.
+        _ if is_stand_in => None,
         (0, _) | (_, None) => None,
         (_, Some(current)) => displace(&folder.release(&current.release))?,
     };
@@ -357,14 +436,16 @@ fn launch(
         args: invocation.args,
         current_dir: invocation.current_dir,
         grace_ms: u64::try_from(release.stop_grace.as_millis()).unwrap_or(u64::MAX),
+        own_network: is_stand_in.then_some(port),
     };
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let instance = Instance {
+    let mut instance = Instance {
         record: Current {
             release: name,
             image: release.image,
             address: format!("http://127.0.0.1:{port}"),
             port,
+            declared: (is_stand_in && release.port != 0).then_some(release.port),
             fence: release.fence,
             since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         },
@@ -375,7 +456,12 @@ fn launch(
         _lock: lock,
     };
     match supervisor::start(&instance.exe, dir, &spec, &env) {
-        Ok(_) => Ok(instance),
+        Ok(status) => {
+            if let Some(port) = status.port {
+                (instance.record.port, instance.record.address) = (port, format!("http://127.0.0.1:{port}"));
+            }
+            Ok(instance)
+        }
         Err(error) => {
             if let Some(Displaced { dir, spec, env }) = &instance.displaced {
                 let _ = supervisor::start(&instance.exe, dir, spec, env);
@@ -424,9 +510,14 @@ fn status_of(folder: &ServiceFolder) -> Result<ServiceStatus, CapabilityError> {
         service: folder.service.clone(),
         current,
         phase: status.as_ref().map_or(Phase::Exited, |status| status.phase),
+        rehearsal: None,
         restarts: status.as_ref().map_or(0, |status| status.restarts),
         failure: status.and_then(|status| status.failure),
     })
+}
+
+fn stop_below(root: &Path) -> Result<(), CapabilityError> {
+    ServiceFolder::all(root)?.iter().try_for_each(stop_releases)
 }
 
 fn stop_releases(folder: &ServiceFolder) -> Result<(), CapabilityError> {

@@ -23,6 +23,9 @@ pub struct Current {
     pub address: String,
     /// Of the address.
     pub port: u16,
+    /// In a rehearsal: the port that the deploy asks for, which is taken by its real self.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<u16>,
     /// When it was started, milliseconds since the Unix epoch.
     pub since: u64,
     /// The environment's token that it was deployed under.
@@ -203,6 +206,7 @@ mod tests {
             image: format!("local/x@{DIGEST}"),
             address,
             port: 1,
+            declared: None,
             since: 2,
             fence: None,
         }

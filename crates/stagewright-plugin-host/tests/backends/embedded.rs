@@ -43,7 +43,7 @@ async fn copies_go_between_the_registry_and_layouts_of_the_workspace() {
     for (from, to) in
         [("oci:image", "local/app:1"), ("local/app:1", "local/other:2"), ("local/other:2", "oci:out/copy:3")]
     {
-        let copied = registry.copy(&name(from), &name(to), real(&workspace)).await.unwrap();
+        let copied = registry.copy(&name(from), real(&workspace), &name(to), real(&workspace)).await.unwrap();
         assert_eq!(copied.digest, digest, "{from} to {to}");
         assert_eq!(registry.resolve(&name(to), real(&workspace)).await.unwrap(), copied, "{to}");
     }
@@ -57,7 +57,7 @@ async fn layouts_are_not_followed_out_of_the_workspace() {
     place.layout("image").image("built", "one");
     std::os::unix::fs::symlink(place.path(""), workspace.join("way")).unwrap();
     for outside in ["oci:../elsewhere", "oci:/tmp/elsewhere", "oci:way/elsewhere"] {
-        let copied = registry.copy(&name("oci:image"), &name(outside), real(&workspace)).await;
+        let copied = registry.copy(&name("oci:image"), real(&workspace), &name(outside), real(&workspace)).await;
         refused(copied, &ErrorCode::PermissionDenied, &["outside of the workspace", "relative"]);
     }
     assert!(!place.path("elsewhere").exists());

@@ -55,9 +55,9 @@ impl Place {
 }
 
 pub(crate) fn real(workspace: &Path) -> Access<'_> {
-    Access { workspace, rehearsal: false }
+    Access::real(workspace)
 }
 
 pub(crate) fn rehearsal(workspace: &Path) -> Access<'_> {
-    Access { workspace, rehearsal: true }
+    Access::rehearsed(workspace, "run-1")
 }

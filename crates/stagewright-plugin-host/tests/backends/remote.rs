@@ -43,7 +43,11 @@ async fn copies_go_within_and_between_registries() {
     let (app, other) = (at(&distribution, "app:1"), at(&distribution, "other:2"));
     registry.push(&layout.root, &name("local/app:1"), real(&workspace)).await.unwrap();
     for (from, to) in [(&name("local/app:1"), &app), (&app, &other), (&other, &name("local/back:3"))] {
-        assert_eq!(registry.copy(from, to, real(&workspace)).await.unwrap().digest, digest, "{from} to {to}");
+        assert_eq!(
+            registry.copy(from, real(&workspace), to, real(&workspace)).await.unwrap().digest,
+            digest,
+            "{from} to {to}"
+        );
     }
     assert_eq!(distribution.digest("other", "2").await.as_deref(), Some(digest.as_str()));
     assert_eq!(blobs(&place.path("embedded/back")), blobs(&layout.root));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stagewright_engine::RunId;
 use stagewright_plugin_host::ErrorCode;
 use stagewright_plugin_host::registry::{Reference, Registry};
 use stagewright_plugin_host::service::{Instance, ReleaseSpec, ServiceConfig, ServiceManager};
@@ -60,7 +61,7 @@ impl Services {
             port: 0,
             keep: 5,
             stop_grace: Duration::from_secs(10),
-            rehearsal: false,
+            rehearsal: None,
             fence: None,
         }
     }
@@ -342,13 +343,28 @@ async fn one_deploy_of_a_service_at_a_time() {
 #[tokio::test]
 async fn a_rehearsal_has_services_of_its_own() {
     let services = Services::new().await;
-    let rehearsed = services.start(ReleaseSpec { rehearsal: true, ..services.release("one") }).await;
-    rehearsed.promote().await.unwrap();
+    for run in ["run-1", "run-2"] {
+        let rehearsal = Some(RunId(run.to_owned()));
+        // The port is the same in both, and taken on this machine.
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let rehearsed = services.start(ReleaseSpec { rehearsal, port, ..services.release("one") }).await;
+        assert_ne!(rehearsed.record().port, port);
+        assert_eq!(rehearsed.record().declared, Some(port));
+        rehearsed.promote().await.unwrap();
+    }
     assert_eq!(services.current().await, None);
     assert_eq!(services.manager.status(false).await.unwrap(), []);
-    assert_eq!(services.manager.status(true).await.unwrap()[0].phase, Phase::Running);
+    let phases = async || {
+        let status = services.manager.status(true).await.unwrap();
+        status.into_iter().map(|status| (status.rehearsal.unwrap(), status.phase)).collect::<Vec<_>>()
+    };
+    let both = |first, second| vec![("run-1".to_owned(), first), ("run-2".to_owned(), second)];
+    assert_eq!(phases().await, both(Phase::Running, Phase::Running));
+    services.manager.stop_rehearsal(&RunId("run-1".to_owned())).await.unwrap();
+    assert_eq!(phases().await, both(Phase::Exited, Phase::Running), "the end of one is not that of another");
     services.manager.stop_all(true).await.unwrap();
-    assert_eq!(services.manager.status(true).await.unwrap()[0].phase, Phase::Exited);
+    assert_eq!(phases().await, both(Phase::Exited, Phase::Exited));
 }
 
 #[tokio::test]

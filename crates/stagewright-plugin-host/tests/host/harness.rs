@@ -12,7 +12,7 @@ use stagewright_engine::{
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
-use stagewright_plugin_host::{HostConfig, PluginHost, Secret, SecretError, SecretSource};
+use stagewright_plugin_host::{HostConfig, PluginHost, Pulls, Secret, SecretError, SecretSource};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -26,6 +26,10 @@ struct NoSecrets;
 impl SecretSource for NoSecrets {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(None)
+    }
+
+    fn stand_in(&self, _name: &str) -> Option<Secret> {
+        None
     }
 }
 
@@ -96,6 +100,7 @@ fn host(folder: &tempfile::TempDir, secrets: Arc<dyn SecretSource>) -> PluginHos
         builtin: vec![path("builtin")],
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         package_hosts: BTreeMap::new(),
+        pulls: Pulls::default(),
         secrets,
         registry,
         services: Arc::new(services),
@@ -133,7 +138,7 @@ pub(crate) fn request() -> AttemptRequest {
         declared: None,
         cache: None,
         resumption: None,
-        rehearsal: false,
+        rehearsal: None,
     }
 }
 

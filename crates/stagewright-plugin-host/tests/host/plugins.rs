@@ -3,7 +3,7 @@
 use serde_json::json;
 use stagewright_engine::EffectClass;
 use stagewright_engine::{AttemptEnd, FailureKind};
-use stagewright_model::{Permissions, PluginRef, Trust};
+use stagewright_model::{Permissions, PluginRef, Reaches, Trust};
 
 use crate::guest::{Guest, shell, succeeding};
 use crate::harness::{Harness, request, start};
@@ -22,7 +22,7 @@ async fn a_description_says_what_the_plugin_is_and_what_it_could_do() {
     assert!(description.interfaces.contains("process"), "{description:?}");
     assert!(!description.interfaces.contains("http") && !description.interfaces.contains("types"), "{description:?}");
     let grants = Permissions { process: vec!["sh".into()], net: vec!["a.b".into()], ..Permissions::default() };
-    assert_eq!(description.effect_class(&grants), EffectClass::External);
+    assert_eq!(Reaches::of(None, &grants, description.code()).effect_class(), EffectClass::External);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use stagewright_engine::{
     AttemptEnd, AttemptRequest, Call, EffectClass, EffectRefused, EnvironmentView, FailureKind, Finding, Observation,
     Outcome, ReleaseNote,
 };
-use stagewright_model::{Permissions, PluginRef, Trust};
+use stagewright_model::{Permissions, PluginRef, Reaches, Trust};
 
 use crate::guest::{Guest, looping, reconciling_shell, shell, succeeding};
 use crate::harness::{Ended, Harness, request};
@@ -128,7 +128,10 @@ async fn what_a_plugin_can_do_about_doubt_is_known_before_it_runs() {
     for guest in [succeeding(), reconciling_shell("true")] {
         harness.install(&guest);
         let description = harness.host.describe(&uses, &Trust::Component).await.unwrap();
-        known.push((description.reconciles, description.effect_class(&reaching(Call::Run).permissions)));
+        known.push((
+            description.reconciles,
+            Reaches::of(None, &reaching(Call::Run).permissions, description.code()).effect_class(),
+        ));
     }
     assert_eq!(known, [(false, EffectClass::Pure), (true, EffectClass::External)]);
 }

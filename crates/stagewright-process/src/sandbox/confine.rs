@@ -88,7 +88,7 @@ pub(super) fn keys() -> io::Result<()> {
 }
 
 /// Gives up what could undo the sandbox, but for `more`. Programs that are started get nothing of that.
-pub(super) fn powers(more: CapabilitySet) -> io::Result<()> {
+pub(crate) fn powers(more: CapabilitySet) -> io::Result<()> {
     for capability in CapabilitySet::all().iter() {
         if KEPT.contains(&capability) {
             continue;

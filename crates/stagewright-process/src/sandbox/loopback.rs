@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// Raises it: 127.0.0.1 and ::1 answer then, and nothing else does.
-pub(super) fn up() -> io::Result<()> {
+pub(crate) fn up() -> io::Result<()> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     // SAFETY: all zeros is a valid value of this structure of integers.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -42,10 +42,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use confine::powers as drop_powers;
 pub(crate) use handle::Line;
 pub use handle::{Sandbox, StartError};
 pub use init::run;
+pub(crate) use loopback::up as raise_loopback;
 pub use maker::Maker;
+pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
 pub use toolchain::{Need, Provision, Tools, needs, system, without_secrets};
 pub use wire::Exceeded;

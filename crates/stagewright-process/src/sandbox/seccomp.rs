@@ -132,10 +132,33 @@ const RULES: &[Rule] = &[
     Rule(libc::SYS_open_by_handle_at, &[], DENIED),
 ];
 
+/// For a process with a network namespace of its own and the machine's files: no socket that is reached by path, and
+/// no family that namespaces don't cover.
+const INTERNET_ALONE: &[Rule] = &[
+    Rule(libc::SYS_socket, &[is_not(0, &INTERNET)], NO_FAMILY),
+    Rule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], Verdict::Errno(libc::EPROTONOSUPPORT)),
+    Rule(libc::SYS_io_uring_setup, &[], UNKNOWN),
+    Rule(libc::SYS_io_uring_enter, &[], UNKNOWN),
+    Rule(libc::SYS_io_uring_register, &[], UNKNOWN),
+];
+const INTERNET: [u32; 3] = [libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_unsigned(), NETLINK];
+
+/// Leaves this thread, and all that it starts from now on, nothing of sockets but the network's, for good. Pairs of Unix
+/// sockets, which reach nobody, stay. To be called with no new privileges.
+pub(crate) fn internet_alone() -> io::Result<()> {
+    let mut program = program(INTERNET_ALONE)?;
+    let length = u16::try_from(program.len()).map_err(io::Error::other)?;
+    let filter = sock_fprog { len: length, filter: program.as_mut_ptr() };
+    let (mode, flags) = (libc::SECCOMP_SET_MODE_FILTER, 0);
+    // SAFETY: the filter is a whole one, and lives for the call.
+    let set = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, std::ptr::from_ref::<sock_fprog>(&filter)) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Puts this thread, and all that it starts from now on, under the filter, for good. Gives the descriptor by which the
 /// broker hears of calls. To be called with no new privileges.
 pub(super) fn install() -> io::Result<OwnedFd> {
-    let mut program = program()?;
+    let mut program = program(RULES)?;
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_mut_ptr() };
     // Without the second, kernels before 5.16 slow all programs down against leaks within one process.
@@ -171,7 +194,7 @@ fn answer(value: u32) -> io::Result<sock_filter> {
     code(BPF_RET | BPF_K, 0, 0, value)
 }
 
-fn program() -> io::Result<Vec<sock_filter>> {
+fn program(rules: &[Rule]) -> io::Result<Vec<sock_filter>> {
     // Offsets are those of `struct seccomp_data`: the number, the architecture, an address, six arguments.
     let (number, architecture) = (0, 4);
     let mut program = vec![
@@ -182,7 +205,7 @@ fn program() -> io::Result<Vec<sock_filter>> {
         code(BPF_JMP | BPF_JGE | BPF_K, 0, 1, FOREIGN)?,
         answer(SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned())?,
     ];
-    for rule in RULES {
+    for rule in rules {
         program.extend(compile(rule)?);
     }
     program.push(answer(SECCOMP_RET_ALLOW)?);
@@ -230,7 +253,7 @@ mod tests {
 
     /// What the kernel would answer, by the few instructions that are used.
     fn verdict(architecture: u32, number: u32, arguments: &[u64]) -> u32 {
-        let program = program().unwrap();
+        let program = program(RULES).unwrap();
         let (mut at, mut value) = (0, 0);
         loop {
             let sock_filter { code, jt, jf, k } = program[at];

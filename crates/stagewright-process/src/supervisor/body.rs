@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::log::Log;
+use super::network;
 use super::state::{self, Phase, ProcessId, Status};
 use super::{ServiceSpec, SupervisorError, read_spec};
 use crate::child::{Child, ExitStatus};
@@ -34,9 +35,14 @@ pub fn supervise(dir: &Path) -> i32 {
         io::stdin().read_to_end(&mut text).map_err(|error| format!("the environment can't be read: {error}"))?;
         let env = serde_json::from_slice(&text).map_err(|error| format!("the environment is malformed: {error}"))?;
         let spec = read_spec(dir).map_err(|error| error.to_string())?;
+        let door = spec.own_network.map(network::enter).transpose().map_err(|error| error.to_string())?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-        runtime.block_on(async { Supervisor::new(dir, spec, env).map_err(|error| error.to_string())?.run().await })
+        runtime.block_on(async {
+            let port = door.as_ref().map(network::Door::port);
+            let _serving = door.map(network::Door::serve).transpose().map_err(|error| error.to_string())?;
+            Supervisor::new(dir, spec, env, port).map_err(|error| error.to_string())?.run().await
+        })
     };
     match run() {
         Ok(()) => 0,
@@ -67,7 +73,12 @@ enum End {
 }
 
 impl<'a> Supervisor<'a> {
-    fn new(dir: &'a Path, spec: ServiceSpec, env: Vec<(String, String)>) -> Result<Supervisor<'a>, SupervisorError> {
+    fn new(
+        dir: &'a Path,
+        spec: ServiceSpec,
+        env: Vec<(String, String)>,
+        port: Option<u16>,
+    ) -> Result<Supervisor<'a>, SupervisorError> {
         let file = SupervisorError::file;
         // Before the first report: whoever reads it may ask to stop at once.
         let term = signal(SignalKind::terminate()).map_err(file(dir))?;
@@ -76,8 +87,15 @@ impl<'a> Supervisor<'a> {
         let supervisor = ProcessId::of(std::process::id())
             .ok_or(io::ErrorKind::Unsupported.into())
             .map_err(file(Path::new("/proc")))?;
-        let status =
-            Status { phase: Phase::Starting, supervisor, child: None, restarts: 0, last_exit: None, failure: None };
+        let status = Status {
+            phase: Phase::Starting,
+            supervisor,
+            child: None,
+            restarts: 0,
+            last_exit: None,
+            failure: None,
+            port,
+        };
         Ok(Supervisor { dir, spec, env, status, log, term, interrupt })
     }
 

@@ -21,6 +21,7 @@
 
 mod body;
 mod log;
+mod network;
 mod state;
 
 use std::fs::{self, OpenOptions};
@@ -63,6 +64,10 @@ pub struct ServiceSpec {
     pub current_dir: PathBuf,
     /// Between SIGTERM and SIGKILL.
     pub grace_ms: u64,
+    /// For a program that is to reach nothing: it gets a network with a loopback and nothing else, and this port of it
+    /// is reached at a free one of this machine's loopback, [`Status::port`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_network: Option<u16>,
 }
 
 /// What a supervisor could not be made to do.

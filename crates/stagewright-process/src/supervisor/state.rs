@@ -42,6 +42,9 @@ pub struct Status {
     pub last_exit: Option<ExitStatus>,
     /// Why the service is not running although nobody stopped it.
     pub failure: Option<String>,
+    /// Where a service with a network of its own is reached, on this machine's loopback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 /// A process, told apart from a later one of the same number.

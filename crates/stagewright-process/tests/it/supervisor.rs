@@ -35,6 +35,7 @@ impl Service {
             program: PathBuf::from("/bin/sh"),
             args: vec!["-c".to_owned(), script.to_owned()],
             current_dir: self.dir().to_owned(),
+            own_network: None,
             grace_ms: grace.as_millis().try_into().unwrap(),
         };
         let env = [("PATH", "/usr/bin:/bin"), ("TOKEN", "hunter2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -130,6 +131,7 @@ fn a_program_that_is_not_there_is_reported_at_once() {
         program: PathBuf::from("/nonexistent/server"),
         args: Vec::new(),
         current_dir: dir.path().to_owned(),
+        own_network: None,
         grace_ms: 0,
     };
     let status = start(&std::env::current_exe().unwrap(), dir.path(), &spec, &[]).unwrap();
@@ -188,6 +190,7 @@ fn a_supervisor_that_cannot_begin_says_why() {
         program: PathBuf::from("/bin/sh"),
         args: Vec::new(),
         current_dir: dir.path().to_owned(),
+        own_network: None,
         grace_ms: 0,
     };
     let error = start(Path::new("/bin/false"), dir.path(), &spec, &[]).unwrap_err();

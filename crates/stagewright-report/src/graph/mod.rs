@@ -182,7 +182,7 @@ fn state(stage: &StageView) -> State {
         Status::Ended { .. } if stage.undone_since().is_some() => State::Running,
         Status::Ended { conclusion, .. } => match stage.status.shown().unwrap_or(*conclusion) {
             Outcome::Succeeded => State::Good,
-            Outcome::Skipped | Outcome::Cancelled => State::Skipped,
+            Outcome::Skipped | Outcome::Cancelled | Outcome::Rehearsed => State::Skipped,
             _ => State::Bad,
         },
     }

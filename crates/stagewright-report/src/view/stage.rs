@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use stagewright_engine::{
-    Decision, Event, EventKind, Failure, Finding, Gate, Outcome, Problem, RunId, StageSummary, Stream, Timestamp,
+    Decision, Event, EventKind, Failure, Fidelity, Finding, Gate, Outcome, Problem, RunId, StageSummary, Stream,
+    Timestamp,
 };
 use stagewright_model::StageIndex;
 
@@ -202,6 +203,17 @@ impl StageView {
         last.failure.as_ref()
     }
 
+    /// How much of it was real, when it was rehearsed; before it has ended, how much is going to be.
+    pub fn fidelity(&self) -> Option<Fidelity> {
+        let planned = self.summary.rehearsal?;
+        Some(match self.status {
+            Status::Ended { outcome: Outcome::Rehearsed, .. } => Fidelity::Rehearsed,
+            // It ended without coming to what would not have been done.
+            Status::Ended { .. } => planned.min(Fidelity::StandIn),
+            _ => planned,
+        })
+    }
+
     /// Whether its effect was there and is no more.
     pub fn is_taken_back(&self) -> bool {
         matches!(self.undo.as_deref(), Some(Undo { end: Some((Outcome::Succeeded, _)), .. }))
@@ -210,7 +222,7 @@ impl StageView {
     /// How taking its effect back ended, when that didn't succeed.
     pub fn undo_failure(&self) -> Option<(Outcome, Option<&Failure>)> {
         match self.undo.as_ref()?.end.as_ref()? {
-            (Outcome::Succeeded | Outcome::Skipped, _) => None,
+            (Outcome::Succeeded | Outcome::Skipped | Outcome::Rehearsed, _) => None,
             (outcome, failure) => Some((*outcome, failure.as_ref())),
         }
     }
@@ -231,8 +243,8 @@ impl StageView {
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        use Outcome::{Cancelled, Skipped, Succeeded};
-        self.conclusion().is_some_and(|conclusion| !matches!(conclusion, Succeeded | Skipped | Cancelled))
+        use Outcome::{Cancelled, Rehearsed, Skipped, Succeeded};
+        self.conclusion().is_some_and(|conclusion| !matches!(conclusion, Succeeded | Skipped | Cancelled | Rehearsed))
     }
 
     pub(super) fn say(&mut self, stream: Stream, line: &str) {
@@ -283,7 +295,7 @@ impl StageView {
                 self.stop(event.at);
                 self.outputs.clone_from(outputs);
                 self.status = Status::Pending;
-                if !matches!(outcome, Outcome::Succeeded | Outcome::Skipped) {
+                if !matches!(outcome, Outcome::Succeeded | Outcome::Skipped | Outcome::Rehearsed) {
                     let (attempt, outcome, failure) = (*attempt, *outcome, failure.clone());
                     self.unsuccessful.push(UnsuccessfulAttempt { attempt, outcome, failure });
                 } else if let Some(failure) = failure {

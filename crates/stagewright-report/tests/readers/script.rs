@@ -101,6 +101,7 @@ pub(crate) fn stage(id: &str, uses: &str, needs: &[u32]) -> StageSummary {
         environment: None,
         plugin: None,
         effect: EffectClass::Pure,
+        rehearsal: None,
     }
 }
 

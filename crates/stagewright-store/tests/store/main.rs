@@ -61,6 +61,7 @@ fn started() -> EventKind {
         environment: None,
         plugin: None,
         effect: EffectClass::Pure,
+        rehearsal: None,
     };
     EventKind::RunStarted {
         run: run_id(),

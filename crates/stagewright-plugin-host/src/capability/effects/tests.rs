@@ -3,8 +3,7 @@ use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use stagewright_engine::EffectClass;
-use stagewright_model::Permissions;
+use stagewright_model::{EffectClass, Permissions, Reaches};
 
 use super::*;
 use crate::capability::http::{Http, OwnOrigins, Quota, RequestBuilder, client};
@@ -15,6 +14,7 @@ use crate::capability::workspace::Workspace;
 use crate::net::{SystemLookup, Upstream};
 use crate::plugin::{Description, Manifest};
 use crate::policy::Policy;
+use crate::rehearsal::Rehearsal;
 use crate::testing::{Backends, TestLog};
 
 #[tokio::test]
@@ -84,7 +84,17 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
     let (asked, told) = effects();
     let path = std::collections::BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
     let files = workspace.clone();
-    let mut processes = Processes::new(policy.clone(), files, folder.to_owned(), log.log.clone(), path, asked, None);
+    let mut processes = Processes::new(
+        policy.clone(),
+        files,
+        folder.to_owned(),
+        log.log.clone(),
+        path,
+        asked,
+        !Reaches::of_programs(None, permissions).all.is_empty(),
+        Rehearsal::none(),
+        None,
+    );
     if let Ok(mut child) = processes.spawn(CommandBuilder::new("sh".into())).await {
         child.wait().await.unwrap();
     }
@@ -95,14 +105,14 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
         let client = client(&Upstream::default(), Arc::new(SystemLookup)).unwrap();
         let (quota, log, own) = (Quota::new(1, 1000, policy.clone()), log.log.clone(), OwnOrigins::default());
         let (policy, workspace) = (policy.clone(), workspace.clone());
-        let http = Http { client, policy, workspace, log, own, rehearsal: false, effects, quota };
+        let http = Http { client, policy, workspace, log, own, rehearsal: Rehearsal::none(), effects, quota };
         assert!(http.send(&RequestBuilder::new("POST".into(), url.into())).await.is_err());
         note("http", told);
     }
 
     let (effects, told) = effects();
     let (registry, root) = (backends.registry.clone(), folder.to_owned());
-    let images = Images { registry, policy: policy.clone(), workspace, root, rehearsal: false, effects };
+    let images = Images { registry, policy: policy.clone(), workspace, root, rehearsal: Rehearsal::none(), effects };
     assert!(images.push("image", "local/app:1").await.is_err());
     assert!(images.copy("local/app:1", "local/app:2").await.is_err());
     note("registry", told);
@@ -115,7 +125,7 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
         log: log.log.clone(),
         environment: Some("staging".into()),
         fence: Some(1),
-        rehearsal: false,
+        rehearsal: Rehearsal::none(),
         effects,
         started: Started::default(),
     };
@@ -143,7 +153,7 @@ async fn the_effect_class_bounds_whatever_is_announced() {
                 native: false,
                 reconciles: false,
             };
-            let class = plugin.effect_class(&permissions);
+            let class = Reaches::of(None, &permissions, plugin.code()).effect_class();
             assert_eq!(class, EffectClass::External, "{interface} with {permissions:?}");
         }
         all.extend(announced);

@@ -4,13 +4,14 @@ use std::sync::Mutex as StdMutex;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use stagewright_model::Permissions;
+use stagewright_model::{Permissions, RehearsalTerms};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
 use crate::net::{SystemLookup, Upstream};
+use crate::stop::{Stopped, Switch};
 use crate::testing::TestLog;
 
 mod hostile;
@@ -87,7 +88,7 @@ fn fixture(net: &[&str]) -> Fixture {
         workspace,
         log: log.log.clone(),
         own: OwnOrigins::default(),
-        rehearsal: false,
+        rehearsal: Rehearsal::none(),
         effects: log.effects(),
     };
     Fixture { folder, log, http }
@@ -115,10 +116,20 @@ impl SecretSource for Token {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(Some(Secret { value: "hunter2hunter2".into(), hosts: vec!["127.0.0.1".into()], programs: vec![] }))
     }
+
+    fn stand_in(&self, name: &str) -> Option<Secret> {
+        let hosts = vec!["127.0.0.1".into(), "api.example.org".into()];
+        Some(Secret { value: format!("stand-in-{name}"), hosts, programs: vec![] })
+    }
 }
 
 async fn token(fixture: &Fixture) -> SecretHeader {
-    let secrets = Secrets::new(Arc::new(Token), fixture.http.policy.clone(), fixture.log.log.masker().clone());
+    let secrets = Secrets::new(
+        Arc::new(Token),
+        fixture.http.policy.clone(),
+        fixture.log.log.masker().clone(),
+        fixture.http.rehearsal.clone(),
+    );
     let secret = secrets.get("token").await.unwrap();
     SecretHeader { name: "authorization".into(), prefix: "Bearer ".into(), secret }
 }
@@ -258,21 +269,77 @@ async fn a_body_that_breaks_off_leaves_no_file() {
     assert!(!fixture.folder.path().join("out/half").exists());
 }
 
+/// Of a stage that may call these, in a rehearsal that grants `real`. Also what ends its attempts.
+fn rehearsed(net: &[&str], real: &[&str]) -> (Fixture, Switch) {
+    let mut fixture = fixture(net);
+    let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    let own = Permissions { net: owned(net), ..Permissions::default() };
+    let real = Permissions { net: owned(real), ..Permissions::default() };
+    let terms = RehearsalTerms { acts: !real.net.is_empty(), real, offline: false };
+    let (rehearsal, switch) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
+    fixture.http.rehearsal = rehearsal;
+    (fixture, switch)
+}
+
+/// What would have been sent; the request itself never has an answer.
+async fn withheld(fixture: &Fixture, switch: &Switch, request: &RequestBuilder) -> String {
+    tokio::select! {
+        answer = fixture.http.send(request) => panic!("answered: {:?}", answer.map(|answer| answer.status)),
+        stopped = switch.wait() => match stopped {
+            Stopped::Rehearsed(what) => what,
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
 #[tokio::test]
-async fn a_rehearsal_sends_nothing_that_changes_anything_elsewhere() {
+async fn a_rehearsal_sends_nothing_by_any_method_and_says_what_it_would_have_sent() {
     let server = Server::start(|_| answer("200 OK", "", "real")).await;
-    let mut fixture = fixture(&["https://api.example.org", &server.address]);
-    fixture.http.rehearsal = true;
-    let mut request = get("https://api.example.org/deploy?token=x");
-    request.method = "POST".into();
-    request.body = Body::Bytes(vec![0; 12].into());
-    let mut response = fixture.http.send(&request).await.unwrap();
-    assert_eq!((response.status, body(&mut response).await.as_str()), (202, ""));
-    assert_eq!(fixture.log.lines(), ["rehearsal: would send POST https://api.example.org/deploy (12 bytes)"]);
-    request.url = "https://other.example.org/".into();
-    assert_eq!(fixture.http.send(&request).await.err().unwrap().code, ErrorCode::PermissionDenied);
-    request.url = server.address.clone();
-    assert_eq!(fixture.http.send(&request).await.unwrap().status, 200, "this machine is real");
+    for method in ["GET", "HEAD", "OPTIONS", "POST", "DELETE"] {
+        let (mut fixture, switch) = rehearsed(&["https://api.example.org", &server.address], &[]);
+        let url = format!("{}/deploy?token=x", server.address);
+        let request = RequestBuilder { method: method.into(), ..get(&url) };
+        let would = format!("would send {method} {}/deploy (0 bytes)", server.address);
+        assert_eq!(withheld(&fixture, &switch, &request).await, would);
+        assert_eq!(fixture.log.lines(), [format!("rehearsal: {would}")]);
+    }
+    let (fixture, switch) = rehearsed(&["https://api.example.org"], &[]);
+    let mut request = get("https://api.example.org/deploy");
+    request.secret_headers.push(SecretHeader { name: "x-token".into(), ..token(&fixture).await });
+    let would = "would send GET https://api.example.org/deploy (0 bytes), with the secrets `token`";
+    assert_eq!(withheld(&fixture, &switch, &request).await, would);
+    let refused = fixture.http.send(&get("https://other.example.org/")).await.err().unwrap();
+    assert_eq!(refused.code, ErrorCode::PermissionDenied, "what a real run would refuse");
+    assert_eq!(server.seen(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_rehearsal_calls_what_it_is_granted_and_hands_out_a_stand_in_for_the_secret() {
+    let server = Server::start(|_| answer("200 OK", "", "real")).await;
+    let (fixture, _switch) = rehearsed(&[], &[&server.address]);
+    let mut request = get(&server.address);
+    request.secret_headers.push(token(&fixture).await);
+    assert_eq!(fixture.http.send(&request).await.unwrap().status, 200);
+    assert!(server.seen()[0].contains("stand-in-token"), "{:?}", server.seen());
+}
+
+#[tokio::test]
+async fn a_request_to_a_port_of_the_rehearsals_services_goes_where_that_has_moved_to() {
+    let server = Server::start(|_| answer("200 OK", "", "stand-in")).await;
+    let port = server.address.rsplit(':').next().unwrap();
+    let (fixture, _switch) = rehearsed(&["http://127.0.0.1:8080"], &[]);
+    let service = fixture.folder.path().join("rehearsals/run-1/environments/staging/api");
+    std::fs::create_dir_all(&service).unwrap();
+    let record = format!(
+        r#"{{ "release": "r-1", "image": "x", "address": "{}", "port": {port}, "declared": 8080, "since": 2 }}"#,
+        server.address
+    );
+    std::fs::write(service.join("current.json"), record).unwrap();
+    for url in ["http://127.0.0.1:8080/health", &format!("{}/health", server.address)] {
+        assert_eq!(fixture.http.send(&get(url)).await.unwrap().status, 200, "{url}");
+    }
+    let other = fixture.http.send(&get("http://127.0.0.1:8081")).await.err().unwrap();
+    assert_eq!(other.code, ErrorCode::PermissionDenied);
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use stagewright_model::Permissions;
+use stagewright_model::{Permissions, Reaches, RehearsalTerms};
 
 use super::*;
 use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
+use crate::stop::Stopped;
 use crate::testing::TestLog;
 
 struct Fixture {
@@ -30,7 +31,10 @@ fn fixture(change: impl FnOnce(&mut Permissions)) -> Fixture {
     let path = folder.path().to_owned();
     let stage = table(&[("STAGE", "s")]);
     let environment = program_environment(&inherited, policy.inherited_variables(), &stage);
-    let processes = Processes::new(policy, workspace, path, log.log.clone(), environment, log.effects(), None);
+    let reaches_out = !Reaches::of_programs(None, &permissions).all.is_empty();
+    let (said, effects) = (log.log.clone(), log.effects());
+    let rehearsal = Rehearsal::none();
+    let processes = Processes::new(policy, workspace, path, said, environment, effects, reaches_out, rehearsal, None);
     Fixture { _folder: folder, log, processes }
 }
 
@@ -195,10 +199,17 @@ async fn a_secret_reaches_the_program_and_neither_log_nor_guest() {
         fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
             Ok(Some(Secret { value: "hunter2hunter2".into(), hosts: vec![], programs: vec!["sh".into()] }))
         }
+
+        fn stand_in(&self, _name: &str) -> Option<Secret> {
+            None
+        }
     }
     let mut fixture = fixture(|permissions| permissions.secrets = vec!["token".into()]);
     let masker = fixture.log.log.masker().clone();
-    let handle = Secrets::new(Arc::new(Token), fixture.processes.policy.clone(), masker).get("token").await.unwrap();
+    let handle = Secrets::new(Arc::new(Token), fixture.processes.policy.clone(), masker, Rehearsal::none())
+        .get("token")
+        .await
+        .unwrap();
     let mut command =
         CommandBuilder { capture: Some(1000), ..shell(r#"echo "is $T, ${#T} long"; printf '%s' "$T" | base64"#) };
     command.secret_env("T".into(), &handle);
@@ -229,4 +240,33 @@ async fn a_program_whose_output_nobody_takes_stands_still_until_somebody_waits_f
     assert!(taken.wait().await.unwrap().success());
     assert!(left.wait().await.unwrap().success());
     assert_eq!(captured(&mut left).await.unwrap().len(), much);
+}
+
+#[test]
+fn proxies_are_handed_on_without_a_password() {
+    let names = ["HTTPS_PROXY", "all_proxy", "NO_PROXY", "OTHER"];
+    let values = ["http://me:p@ss@proxy.test:3128", "proxy.test:1", "localhost,127.0.0.1", "http://me:p@x"];
+    let mut environment = names.into_iter().zip(values).map(|(name, value)| (name.into(), value.into())).collect();
+    without_proxy_credentials(&mut environment);
+    let after = names.map(|name| environment[name].as_str());
+    assert_eq!(after, ["http://proxy.test:3128", "proxy.test:1", "localhost,127.0.0.1", "http://me:p@x"]);
+}
+
+#[tokio::test]
+async fn a_program_that_reaches_beyond_its_stage_is_not_started_in_a_rehearsal() {
+    let mut fixture = fixture(|permissions| permissions.net = vec!["http://127.0.0.1:9".into()]);
+    let own =
+        Permissions { process: vec!["sh".into()], net: vec!["http://127.0.0.1:9".into()], ..Permissions::default() };
+    let terms = RehearsalTerms::default();
+    let (rehearsal, switch) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
+    fixture.processes.rehearsal = rehearsal;
+    let stopped = tokio::select! {
+        child = fixture.processes.spawn(shell("touch made")) => panic!("started: {}", child.is_ok()),
+        stopped = switch.wait() => stopped,
+    };
+    let would = "would run `sh -c 'touch made'`, reaching `http://127.0.0.1:9`";
+    assert_eq!(stopped, Stopped::Rehearsed(would.into()));
+    assert!(!fixture._folder.path().join("made").exists());
+    let refused = fixture.processes.spawn(CommandBuilder::new("git".into())).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::PermissionDenied, "what a real run would refuse");
 }

@@ -1,0 +1,158 @@
+//! Which variables of the engine's environment are known to hold no credential.
+
+/// Names that say how a tool behaves, where it keeps things, or what is being built.
+const HARMLESS: [&str; 78] = [
+    "AR",
+    "BUN_INSTALL",
+    "BUNDLE_PATH",
+    "CARGO",
+    "CARGO_BUILD_JOBS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_HOME",
+    "CARGO_INCREMENTAL",
+    "CARGO_NET_OFFLINE",
+    "CARGO_TARGET_DIR",
+    "CC",
+    "CFLAGS",
+    "CI",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "CMAKE_BUILD_PARALLEL_LEVEL",
+    "COLORTERM",
+    "CPPFLAGS",
+    "CURL_CA_BUNDLE",
+    "CXX",
+    "CXXFLAGS",
+    "DEBIAN_FRONTEND",
+    "FORCE_COLOR",
+    "GEM_HOME",
+    "GEM_PATH",
+    "GIT_SSL_CAINFO",
+    "GOARCH",
+    "GOBIN",
+    "GOCACHE",
+    "GOFLAGS",
+    "GOMAXPROCS",
+    "GOMODCACHE",
+    "GOOS",
+    "GOPATH",
+    "GOROOT",
+    "GRADLE_HOME",
+    "GRADLE_USER_HOME",
+    "HOME",
+    "HOSTNAME",
+    "JAVA_HOME",
+    "LANG",
+    "LANGUAGE",
+    "LD",
+    "LDFLAGS",
+    "LD_LIBRARY_PATH",
+    "LOGNAME",
+    "M2_HOME",
+    "MAKEFLAGS",
+    "MAVEN_HOME",
+    "NODE_ENV",
+    "NODE_EXTRA_CA_CERTS",
+    "NODE_PATH",
+    "NO_COLOR",
+    "NPROC",
+    "NVM_DIR",
+    "PATH",
+    "PKG_CONFIG_PATH",
+    "PNPM_HOME",
+    "PWD",
+    "PYENV_ROOT",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHASHSEED",
+    "PYTHONPATH",
+    "PYTHONUNBUFFERED",
+    "REQUESTS_CA_BUNDLE",
+    "RUSTC",
+    "RUSTDOCFLAGS",
+    "RUSTFLAGS",
+    "RUST_BACKTRACE",
+    "RUST_LOG",
+    "SHELL",
+    "SOURCE_DATE_EPOCH",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TERM",
+    "TMPDIR",
+    "TZ",
+    "USER",
+];
+/// All names that begin so.
+const HARMLESS_PREFIXES: [&str; 5] = ["CARGO_PROFILE_", "CARGO_TERM_", "LC_", "RUSTUP_", "RUST_TEST_"];
+/// What CI systems say of the commit and of themselves. Their tokens have other names.
+const HARMLESS_OF_CI: [&str; 30] = [
+    "BUILDKITE_BRANCH",
+    "BUILDKITE_BUILD_NUMBER",
+    "BUILDKITE_COMMIT",
+    "BUILDKITE_TAG",
+    "CI_COMMIT_BRANCH",
+    "CI_COMMIT_REF_NAME",
+    "CI_COMMIT_SHA",
+    "CI_COMMIT_SHORT_SHA",
+    "CI_COMMIT_TAG",
+    "CI_JOB_ID",
+    "CI_JOB_NAME",
+    "CI_PIPELINE_ID",
+    "CI_PIPELINE_IID",
+    "CI_PROJECT_NAME",
+    "CI_PROJECT_PATH",
+    "GITHUB_ACTIONS",
+    "GITHUB_ACTOR",
+    "GITHUB_BASE_REF",
+    "GITHUB_EVENT_NAME",
+    "GITHUB_HEAD_REF",
+    "GITHUB_JOB",
+    "GITHUB_REF",
+    "GITHUB_REF_NAME",
+    "GITHUB_REF_TYPE",
+    "GITHUB_REPOSITORY",
+    "GITHUB_RUN_ATTEMPT",
+    "GITHUB_RUN_ID",
+    "GITHUB_RUN_NUMBER",
+    "GITHUB_SHA",
+    "GITLAB_CI",
+];
+/// The variables by which programs find a proxy. What a stage's programs get of them is a proxy of the engine's, or the
+/// address without the user and the password in it.
+pub const PROXY_VARIABLES: [&str; 4] = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"];
+
+/// Whether a variable of the engine's own environment is known to hold no credential, by its name.
+///
+/// This is a list of what is known to be harmless and not one of what looks like a token: `DEPLOY`, `SSH_AUTH_SOCK` or
+/// `MY_PAT` don't look like one. A stage that inherits any other variable counts as one that may publish.
+pub fn is_harmless_variable(name: &str) -> bool {
+    HARMLESS.contains(&name)
+        || HARMLESS_OF_CI.contains(&name)
+        || HARMLESS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || PROXY_VARIABLES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_to_be_harmless_counts_as_a_credential() {
+        for name in ["CARGO_TERM_COLOR", "LANG", "LC_ALL", "RUSTUP_TOOLCHAIN", "https_proxy", "GITHUB_SHA", "TZ"] {
+            assert!(is_harmless_variable(name), "{name}");
+        }
+        for name in [
+            "NPM_TOKEN",
+            "CARGO_REGISTRY_TOKEN",
+            "CARGO_REGISTRIES_ACME_TOKEN",
+            "GITHUB_TOKEN",
+            "CI_JOB_TOKEN",
+            "SSH_AUTH_SOCK",
+            "DEPLOY",
+            "npm_config__auth",
+            "path",
+            "",
+        ] {
+            assert!(!is_harmless_variable(name), "{name}");
+        }
+    }
+}

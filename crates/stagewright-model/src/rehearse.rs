@@ -1,0 +1,160 @@
+//! `[stages.X.rehearse]`: what a rehearsal of a stage does instead, and what it may reach for real.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use crate::grants::{Permission, Permissions, is_harmless_variable, is_package_word};
+use crate::plan::Stage;
+use crate::way_out::{Code, Fidelity, Reaches, WayOut};
+
+/// `[stages.NAME.rehearse]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rehearse {
+    /// The plugin's configuration in a rehearsal, in place of the stage's `with`.
+    pub with: Option<Arc<Json>>,
+    /// What later stages see, over what the stage itself put out: an object.
+    pub outputs: Option<Arc<Json>>,
+    /// The only grants beyond this machine that a rehearsal of the stage gets.
+    pub permissions: Option<Arc<Permissions>>,
+}
+
+/// What an attempt of a rehearsal goes by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RehearsalTerms {
+    /// What it may reach for real.
+    pub real: Permissions,
+    /// Whether somebody has said how the stage is rehearsed, by `with` or `permissions`. Without that, nothing is started
+    /// that could reach beyond the stage.
+    pub acts: bool,
+    /// `--offline`: package hosts and pulled plugins are out of reach, too, and nothing of `real` counts.
+    pub offline: bool,
+}
+
+impl RehearsalTerms {
+    /// Of a stage.
+    pub fn of(stage: &Stage, offline: bool) -> RehearsalTerms {
+        let rehearse = stage.rehearse.as_deref();
+        let granted = rehearse.and_then(|rehearse| rehearse.permissions.as_deref()).cloned().unwrap_or_default();
+        let acts = rehearse.is_some_and(|rehearse| rehearse.with.is_some() || rehearse.permissions.is_some());
+        // A configuration that was written for these grants is no use without them.
+        let needs_network = !Reaches::of_programs(None, &granted).all.is_empty() || reaches_network(&granted);
+        if offline && needs_network {
+            return RehearsalTerms { real: Permissions::default(), acts: false, offline };
+        }
+        RehearsalTerms { real: granted, acts, offline }
+    }
+
+    /// What the stage may ask for: what it is granted in a real run, and what it is granted in this one. What it gets by
+    /// that is a stand-in, unless it is real by [`RehearsalTerms::real`].
+    pub fn asked(&self, own: &Permissions) -> Permissions {
+        let mut asked = own.clone();
+        for kind in Permission::ALL {
+            add(asked.of_mut(kind), self.real.of(kind));
+        }
+        asked
+    }
+
+    /// What programs get when they are started at all: all of the stage's that stays on this machine, package hosts, and
+    /// beyond that only what is granted for real.
+    pub fn of_programs(&self, own: &Permissions) -> Permissions {
+        let mut granted = self.asked(own);
+        granted.net = own.net.iter().filter(|entry| is_package_word(entry) && !self.offline).cloned().collect();
+        add(&mut granted.net, &self.real.net);
+        granted.env = own.env.iter().filter(|name| is_harmless_variable(name)).cloned().collect();
+        add(&mut granted.env, &self.real.env);
+        granted.socket.clone_from(&self.real.socket);
+        granted
+    }
+
+    /// Whether the stage gets the value of a secret, and not a stand-in.
+    pub fn is_real_secret(&self, name: &str) -> bool {
+        self.real.secret_grants().any(|grant| grant.name == name)
+    }
+
+    /// What keeps a program of the stage from being started; nothing when it is.
+    pub fn keeps_from_starting<'a>(&self, environment: Option<&'a str>, own: &'a Permissions) -> Reaches<'a> {
+        if self.acts { Reaches::default() } else { Reaches::of_programs(environment, own) }
+    }
+
+    /// How much of the stage is real, as far as that can be said before it runs.
+    pub fn fidelity(&self, stage: &Stage, code: Code<'_>) -> Fidelity {
+        let environment = stage.environment.as_ref().map(|environment| environment.name.as_str());
+        let reaches = Reaches::of(environment, &stage.permissions, code).all;
+        let starts = matches!(code, Code::Component(imports) if imports.has(crate::Interface::Process))
+            && !stage.permissions.process.is_empty();
+        if starts && !self.keeps_from_starting(environment, &stage.permissions).all.is_empty() {
+            return Fidelity::Rehearsed;
+        }
+        let of = |way: WayOut, entry: &str| match way {
+            WayOut::NativeCode if self.acts => Fidelity::Real,
+            WayOut::NativeCode => Fidelity::Rehearsed,
+            WayOut::Request if Permission::Net.is_within(entry, &self.real.net) => Fidelity::Real,
+            WayOut::Request if is_package_word(entry) && !self.offline => Fidelity::Real,
+            // A service of the rehearsal's own, most likely.
+            WayOut::Request if is_loopback(entry) => Fidelity::StandIn,
+            WayOut::Request => Fidelity::Rehearsed,
+            WayOut::Image if Permission::Registry.is_within(entry, &self.real.registry) => Fidelity::Real,
+            WayOut::Secret if self.is_real_secret(entry) => Fidelity::Real,
+            WayOut::Environment | WayOut::Image | WayOut::Service | WayOut::Secret => Fidelity::StandIn,
+            // Programs that are started get none of these but by a grant.
+            WayOut::Connection | WayOut::Socket | WayOut::Variable => Fidelity::Real,
+            WayOut::SecretSource | WayOut::PackageHosts | WayOut::PluginPull | WayOut::SharedCache => Fidelity::Real,
+        };
+        reaches.into_iter().map(|reach| of(reach.way, reach.entry)).max().unwrap_or(Fidelity::Real)
+    }
+}
+
+fn reaches_network(granted: &Permissions) -> bool {
+    [&granted.net, &granted.registry, &granted.secrets, &granted.socket, &granted.env]
+        .iter()
+        .any(|list| !list.is_empty())
+}
+
+fn add(to: &mut Vec<String>, more: &[String]) {
+    for entry in more {
+        if !to.contains(entry) {
+            to.push(entry.clone());
+        }
+    }
+}
+
+/// Whether an entry of `net` names this machine's loopback.
+fn is_loopback(entry: &str) -> bool {
+    let authority = entry.split_once("://").map_or(entry, |(_, authority)| authority);
+    ["127.", "localhost", "[::1]"].iter().any(|host| authority.starts_with(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn programs_get_nothing_beyond_this_machine_but_what_is_granted_for_real() {
+        let own = Permissions {
+            process: words(&["kubectl"]),
+            net: words(&["cargo", "https://api.example.org"]),
+            socket: words(&["docker"]),
+            env: words(&["LANG", "KUBECONFIG_TOKEN"]),
+            secrets: words(&["token"]),
+            ..Permissions::default()
+        };
+        let terms = RehearsalTerms {
+            real: Permissions { net: words(&["https://dry.example.org"]), ..Permissions::default() },
+            acts: true,
+            offline: false,
+        };
+        let got = terms.of_programs(&own);
+        assert_eq!(got.net, ["cargo", "https://dry.example.org"]);
+        assert_eq!((got.env, got.socket), (words(&["LANG"]), Vec::new()));
+        assert_eq!(got.secrets, ["token"], "as a stand-in");
+        let offline = RehearsalTerms { offline: true, ..RehearsalTerms::default() };
+        assert_eq!(offline.of_programs(&own).net, Vec::<String>::new());
+        assert!(!offline.keeps_from_starting(None, &own).all.is_empty());
+        assert!(terms.keeps_from_starting(None, &own).all.is_empty());
+    }
+}
