@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use crate::environment::{Ended, TestEnvironment, text};
+use crate::environment::{Ended, TestEnvironment, eventually, text};
 
 fn run(environment: &TestEnvironment, args: &[&str]) -> Ended {
     environment.run(&[&["run"], args].concat()).exits(0)
@@ -285,9 +285,97 @@ fn what_a_person_puts_where_it_may_write_counts_and_what_it_left_itself_does_not
     assert!(run(&environment, &[]).stdout.contains("a | two"));
     std::fs::remove_file(environment.root().join("lib/extra")).unwrap();
     assert!(!run(&environment, &[]).stdout.contains("a | two"));
-    // What it counted itself was changed by another.
+    // What it counted itself was changed by another, and it can't be told whether meanwhile once more.
     environment.write("lib/count", "");
-    assert!(cached(&environment, &[]).is_empty());
+    assert_eq!(not_kept(&environment), "what it found where it may write changed while it ran: `lib/count`");
+    assert_eq!(cached(&environment, &[]), ["a"], "now it is its own");
+}
+
+#[test]
+fn an_input_that_another_process_can_write_to_is_not_believed() {
+    let environment = TestEnvironment::new();
+    environment.write("src", "one\n");
+    let own = "inputs = [\"src\"]\noutputs = [\"out/**\"]";
+    environment.write("stagewright.toml", &pipeline("cat src > out/made", own, "read = [\"src\"]\nwrite = [\"out\"]"));
+    let open = std::fs::File::options().write(true).open(environment.root().join("src")).unwrap();
+    let why = "another process has its input `src` open for writing, so that changes may not show";
+    assert_eq!(not_kept(&environment), why);
+    drop(open);
+    run(&environment, &[]);
+    assert_eq!(cached(&environment, &[]), ["a"]);
+}
+
+#[test]
+fn two_runs_of_a_stage_in_one_place_keep_nothing_of_each_other() {
+    let environment = TestEnvironment::new();
+    environment.write("src", "");
+    environment.write(".gitignore", "lib\n");
+    let text = |value: &str| {
+        let run = "echo $VALUE >> lib/started; while [ ! -e lib/go ]; do sleep 0.05; done; echo $VALUE > out/made";
+        let own = format!("env = {{ VALUE = \"{value}\" }}\ninputs = [\"src\"]\noutputs = [\"out/**\"]");
+        pipeline(run, &own, "read = [\"src\"]\nwrite = [\"out\", \"lib\"]").replace("\"cat\"", "\"cat\", \"sleep\"")
+    };
+    let started = |count: usize| {
+        eventually("it starts", || {
+            let started = std::fs::read_to_string(environment.root().join("lib/started")).unwrap_or_default();
+            (started.lines().count() == count).then_some(())
+        });
+    };
+    environment.write("stagewright.toml", &text("one"));
+    let first = environment.start(&["run"]);
+    started(1);
+    environment.write("stagewright.toml", &text("two"));
+    let second = environment.start(&["run"]);
+    started(2);
+    environment.write("lib/go", "");
+    let [first, second] = [first, second].map(|child| Ended::of(&child.wait_with_output().unwrap()).exits(0).stdout);
+    assert!(first.contains("not kept: another run of it worked in the same place meanwhile"), "{first}");
+    assert!(!second.contains("another run"), "{second}");
+    for value in ["one", "two"] {
+        environment.write("stagewright.toml", &text(value));
+        run(&environment, &[]);
+        assert_eq!(environment.read("out/made"), format!("{value}\n"));
+    }
+}
+
+/// Two stages may start the same program, which one between them exchanges.
+const EXCHANGED: &str = r#"
+schema = 1
+[pipeline]
+name = "exchanged"
+
+[stages.before]
+uses = "command"
+with = { argv = ["vendor/tool"] }
+inputs = ["src"]
+permissions = { process = ["sh", "vendor/tool"], read = ["src"] }
+
+[stages.install]
+uses = "command"
+needs = ["before"]
+with = { run = '''printf '#!/bin/sh\necho tool %s\n' "$(cat version)" > vendor/tool''' }
+permissions = { process = ["sh", "cat"], read = ["version"], write = ["vendor"] }
+
+[stages.after]
+uses = "command"
+needs = ["install"]
+with = { argv = ["vendor/tool"] }
+inputs = ["src"]
+permissions = { process = ["sh", "vendor/tool"], read = ["src"] }
+"#;
+
+#[test]
+fn a_program_of_the_workspace_is_known_by_what_it_is_when_its_stage_starts() {
+    let environment = TestEnvironment::with_pipeline(EXCHANGED);
+    environment.write("src", "");
+    environment.write("vendor/tool", "#!/bin/sh\necho tool 0\n");
+    set_mode(&environment.root().join("vendor/tool"), 0o755);
+    for version in ["1", "2", "3"] {
+        environment.write("version", version);
+        let shown = run(&environment, &[]).stdout;
+        let line = shown.lines().rfind(|line| line.contains("| tool ")).unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.contains("after ") && line.ends_with(&format!("tool {version}")), "{shown}");
+    }
 }
 
 /// As two stages of cargo's share `target`: what each leaves there is no reason for the other to run again.
