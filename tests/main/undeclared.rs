@@ -370,7 +370,7 @@ fn a_program_of_the_workspace_is_known_by_what_it_is_when_its_stage_starts() {
     environment.write("src", "");
     environment.write("vendor/tool", "#!/bin/sh\necho tool 0\n");
     set_mode(&environment.root().join("vendor/tool"), 0o755);
-    for version in ["1", "2", "3"] {
+    for version in ["1", "2", "1", "3"] {
         environment.write("version", version);
         let shown = run(&environment, &[]).stdout;
         let line = shown.lines().rfind(|line| line.contains("| tool ")).unwrap_or_else(|| panic!("{shown}"));
