@@ -4,8 +4,11 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::{fails, holds, log, repository, stage, tries, write_pipeline};
 use crate::environment::{TestEnvironment, text};
@@ -205,6 +208,28 @@ fn a_hard_link_by_a_descriptor_does_not_lead_out_of_a_granted_folder() {
         never hostile link /etc/passwd out/passwd
         never hostile link /proc/self/exe out/exe"#;
     tries(&environment, "", script);
+}
+
+/// Its memory holds secrets, and whoever gets at the core has them.
+#[test]
+fn the_engine_leaves_no_core() {
+    let environment = repository();
+    write_pipeline(&environment, &[stage("waits", "", "", "put out/ready; sleep 600")]);
+    let mut engine = environment.start(&["run"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !environment.root().join("out/ready").exists() {
+        assert!(Instant::now() < deadline, "the stage didn't start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", engine.id())).expect("limits");
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("a limit");
+    assert_eq!(limit.split_whitespace().next(), Some("0"), "{limits}");
+    // Its limit is not all that keeps it from that.
+    let process = i32::try_from(engine.id()).ok().and_then(Pid::from_raw).expect("a process");
+    let _ = prlimit(Some(process), Resource::Core, Rlimit { current: None, maximum: None });
+    kill_process(process, Signal::ABORT).expect("a signal");
+    let status = engine.wait().expect("the engine ends");
+    assert_eq!((status.signal(), status.core_dumped()), (Some(libc::SIGABRT), false));
 }
 
 /// Written to through the folder that was granted, the file outside changes as well: `plan` says so.

@@ -43,6 +43,8 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
+use crate::kernel;
+
 /// What the broker has beyond init: descriptors and memory of programs that act for another user, and the inode of a
 /// socket. Both are bounded to the sandbox's namespaces.
 pub(super) const POWERS: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::NET_ADMIN);
@@ -81,6 +83,7 @@ pub(super) struct Waiting(mpsc::Sender<OwnedFd>, PipeReader);
 /// Starts the broker's first thread, which must not be under the filter itself. `granted` are held by mounts for as
 /// long as the sandbox is there.
 pub(super) fn start(granted: Vec<Identity>) -> io::Result<Waiting> {
+    possible()?;
     let (sender, listener) = mpsc::channel();
     let (refused, report) = io::pipe()?;
     let first = move || {
@@ -95,6 +98,21 @@ pub(super) fn start(granted: Vec<Identity>) -> io::Result<Waiting> {
 }
 
 const STACK: usize = 256 * 1024;
+
+/// Tries on this process what every connection takes. A filter around a container may refuse it, and programs would
+/// see connections fail without a reason.
+fn possible() -> Result<(), Errno> {
+    let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    rustix::process::pidfd_getfd(this, 0, PidfdGetfdFlags::empty())?;
+    let (from, mut to) = ([1_u8], [0_u8]);
+    let (here, there) = spans(to.as_mut_ptr(), from.as_ptr().expose_provenance() as u64, 1);
+    let process = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: both are arrays of this length.
+    if unsafe { libc::process_vm_readv(process, &raw const here, 1, &raw const there, 1, 0) } == 1 {
+        return Ok(());
+    }
+    Err(last())
+}
 
 impl Waiting {
     /// `listener` is that of the filter. Gives where paths that were refused can be read.
@@ -307,7 +325,7 @@ impl Call<'_> {
 
     /// Of proc(5).
     fn status(&self, name: &str) -> Option<Vec<u32>> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.caller())).ok()?;
+        let status = kernel::read_text(format!("/proc/{}/status", self.caller())).ok()?;
         let fields = status.lines().find_map(|line| line.strip_prefix(name))?;
         fields.split_whitespace().map(|field| field.parse().ok()).collect()
     }

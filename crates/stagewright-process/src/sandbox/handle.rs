@@ -63,6 +63,15 @@ impl StartError {
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self {
+            StartError::Unavailable { step, .. } if step == "restrict files" => {
+                "boot a kernel of version 5.13 or newer with Landlock switched on (`lsm=landlock,…`), or accept programs \
+                 without a sandbox: `sandbox = \"preferred\"` in [pipeline]"
+            }
+            StartError::Unavailable { step, .. } if step == "filter system calls" || step == "connect for programs" => {
+                "use a kernel with seccomp filters, and around this process, as around a container, none that keeps it \
+                 from `seccomp`, `pidfd_getfd` and `process_vm_readv`, or that asks another program about calls; or \
+                 accept programs without a sandbox: `sandbox = \"preferred\"` in [pipeline]"
+            }
             StartError::Unavailable { .. } => {
                 "allow unprivileged user namespaces (`sysctl user.max_user_namespaces`; on Ubuntu also \
                  `sysctl kernel.apparmor_restrict_unprivileged_userns`), in a container run it with \
@@ -171,12 +180,12 @@ fn begin(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<TcpListen
             }
             Some((Answer::Impossible { step, error, errno }, _)) => {
                 let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
-                let unavailable = step.ends_with("namespace")
-                    || step.contains("file system")
-                    || ["restrict files", "filter system calls"].contains(&step.as_str());
-                return Err(match unavailable {
-                    true => StartError::Unavailable { step, source },
-                    false => StartError::Failed { step, source },
+                let of_a_grant = step.starts_with("take ") || step.starts_with("listen at port") || step.contains('/');
+                // What takes no more than the user's own rights isn't refused like this.
+                let is_forbidden = source.raw_os_error() == Some(libc::EPERM);
+                return Err(match of_a_grant && !is_forbidden {
+                    true => StartError::Failed { step, source },
+                    false => StartError::Unavailable { step, source },
                 });
             }
             Some(_) => {}

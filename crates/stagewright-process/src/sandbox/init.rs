@@ -162,7 +162,7 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         confine::powers(broker::POWERS).map_err(|error| Failed::at("drop capabilities", error))?;
         confine::files(confinement).map_err(|error| Failed::at("restrict files", io::Error::other(error)))?;
         // It keeps what this thread gives up next, and is not under the filter itself.
-        let broker = broker::start(sockets(confinement)).map_err(|error| Failed::at("start a thread", error))?;
+        let broker = broker::start(sockets(confinement)).map_err(|error| Failed::at("connect for programs", error))?;
         confine::last_powers().map_err(|error| Failed::at("drop capabilities", error))?;
         let listener = seccomp::install().map_err(|error| Failed::at("filter system calls", error))?;
         let refusals = broker.serve(listener).map_err(|error| Failed::at("start a thread", error))?;

@@ -193,7 +193,7 @@ fn folders(path: &Path) -> Result<(), RootError> {
 /// The paths are those of before until this returns.
 fn change_root(base: &Path) -> Result<(), RootError> {
     mount("tmpfs", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755,size=16m"))
-        .step(|| format!("mount a root at {}", base.display()))?;
+        .step(|| "mount a root".into())?;
     std::env::set_current_dir(base).step(|| "go to the new root".into())?;
     // The old root lands on top of the new one, from where it is taken away.
     rustix::process::pivot_root(".", ".").step(|| "change the root".into())?;

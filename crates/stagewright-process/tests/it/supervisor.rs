@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use stagewright_process::supervisor::{
     Phase, SUBCOMMAND, ServiceSpec, Status, SupervisorError, log_tail, running_environment, start, status, stop,
     supervise,
@@ -55,6 +56,21 @@ impl Drop for Service {
     fn drop(&mut self) {
         let _ = stop(self.dir());
     }
+}
+
+/// The engine leaves no cores; what it deploys leaves those that its owner wants.
+#[test]
+fn a_service_keeps_the_limit_on_cores_that_the_engine_was_started_with() {
+    let limit = rustix::process::getrlimit(Resource::Core);
+    let half = limit.maximum.unwrap_or(1 << 30) / 2;
+    setrlimit(Resource::Core, Rlimit { current: Some(half), ..limit }).unwrap();
+    stagewright_process::protect().unwrap();
+    let (service, _) = Service::start("cat /proc/self/limits; exec sleep 600", PATIENCE);
+    let said = || log_tail(service.dir(), 100).unwrap();
+    until("it has logged", || said().contains("Max core file size"));
+    let said = said();
+    let line = said.lines().find(|line| line.contains("Max core file size")).unwrap();
+    assert!(line.contains(&half.to_string()), "{line}");
 }
 
 #[test]
