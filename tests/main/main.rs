@@ -6,6 +6,7 @@ mod affected;
 mod approval;
 mod cache;
 mod cancel;
+mod captures;
 mod command_line;
 mod crash;
 mod environment;

@@ -209,7 +209,7 @@ struct Plugin {
 }
 
 fn report(end: AttemptEnd) -> AttemptReport {
-    AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None }
+    AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None, made: None }
 }
 
 fn unsuccessful(outcome: Outcome, kind: FailureKind) -> AttemptReport {

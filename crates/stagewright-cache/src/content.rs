@@ -77,7 +77,7 @@ pub(crate) fn is_quiet(file: &File) -> bool {
 }
 
 /// Whether a store through a shared mapping moves any time of the file. On file systems in memory none does.
-fn shows_mapped_stores(file: &File) -> bool {
+pub(crate) fn shows_mapped_stores(file: &File) -> bool {
     const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
     rustix::fs::fstatfs(file).is_ok_and(|found| !IN_MEMORY.contains(&found.f_type.cast_unsigned()))
 }

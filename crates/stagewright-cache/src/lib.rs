@@ -16,6 +16,7 @@
 //! Architecture invariant: nothing here starts anything, prints, or knows the journal. A cache that is lost, damaged or
 //! full costs time and changes no result.
 
+mod capture;
 mod collect;
 mod config;
 mod content;
@@ -43,6 +44,7 @@ mod tools;
 mod tree;
 mod witness;
 
+pub use capture::{CaptureConfig, CapturesNeeded, Capturing, RemovedCaptures, gc_captures};
 pub use config::{CacheConfig, Machine, Mode};
 pub use explain::{Explanation, explain};
 pub use gc::{Removed, gc};

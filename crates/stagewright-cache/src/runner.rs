@@ -357,7 +357,7 @@ impl Inner {
         }
         output.cache(key.to_string(), Some(entry.run)).await;
         let Entry { outputs, artifacts, .. } = entry;
-        AttemptReport { end: AttemptEnd::Succeeded, outputs, artifacts, release: None }
+        AttemptReport { end: AttemptEnd::Succeeded, outputs, artifacts, release: None, made: None }
     }
 
     /// Puts all of a result in place; one that can't be is forgotten.

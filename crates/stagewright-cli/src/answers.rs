@@ -11,11 +11,11 @@ use stagewright_engine::{
     Control, Decision, Event, EventKind, Finding, Gate, GateKind, Interrupt, Observer, Piece, RunId, StageSummary,
 };
 use stagewright_model::StageIndex;
-use stagewright_report::{Block, Printable, Printer, list, text};
+use stagewright_report::{Block, Printable, Printer, captured, list, text};
 use stagewright_store::Store;
 use tokio::sync::mpsc;
 
-use crate::command::decide::{rehearsed, value};
+use crate::command::decide::{digest_of_files, rehearsed, value};
 use crate::screen::Screen;
 
 /// How often the store is asked for answers from elsewhere while a gate is open.
@@ -209,8 +209,15 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Prin
     }
     say(text!("  reason (may be empty): "));
     let reason = line(input).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let decision =
-        Decision { token: gate.token.clone(), approved, by: by.to_owned(), reason, fields, ..Decision::default() };
+    let decision = Decision {
+        token: gate.token.clone(),
+        capture: digest_of_files(gate),
+        approved,
+        by: by.to_owned(),
+        reason,
+        fields,
+        ..Decision::default()
+    };
     Control::Decide { stage: question.stage, decision }
 }
 
@@ -224,6 +231,9 @@ fn introduction(question: &Question) -> Block {
     block.extend(lines.map(|line| text!("  | {line}")));
     if !gate.approvers.is_empty() {
         block.push(&text!("  approvers: {}", list(&gate.approvers)));
+    }
+    if let Some(capture) = gate.capture.as_ref().filter(|capture| capture.files > 0) {
+        block.push(&text!("  for: {}", captured(capture)));
     }
     block
 }

@@ -12,16 +12,17 @@ use crate::error::CommandError;
 use crate::plugin::fingerprint;
 use crate::source::Git;
 
-/// Digest of all that an approval is given for. `git` is what is checked out: an approval is for what will be built, also
-/// when that is no longer what the run was started on. A rollback builds nothing.
+/// Digest of all that an approval is given for, but for files that were captured for it. `git` is what is checked out, for
+/// gates that captured none: an approval is for what will be built, also when that is no longer what the run was started
+/// on. A rollback builds nothing.
 pub(crate) fn digest(
     pipeline_text: &str,
     inputs: &BTreeMap<String, Json>,
     source: &Json,
-    git: &Git,
+    git: Option<&Git>,
     plugins: &[PluginFacts],
 ) -> String {
-    let tree = (!is_rollback(source)).then_some([git.commit.as_str(), &git.changes]);
+    let tree = git.filter(|_| !is_rollback(source)).map(|git| [git.commit.as_str(), &git.changes]);
     let plugins = plugins.iter().map(|plugin| plugin.digest.as_deref()).collect();
     let bound = Bound { pipeline: pipeline_text, inputs, tree, plugins };
     // Text and numbers can always be written.
@@ -42,12 +43,19 @@ pub(crate) fn is_rollback(source: &Json) -> bool {
     source.get("rollback").is_some()
 }
 
-/// What is no longer as it was when the run started, or when somebody last accepted a change.
-pub(crate) fn changes(plan: &Plan, past: &[Event], source: &Json, plugins: &[PluginFacts], git: &Git) -> Vec<Change> {
+/// What is no longer as it was when the run started, or when somebody last accepted a change. `git`: what is checked out;
+/// none when no stage that is still to run looks at it.
+pub(crate) fn changes(
+    plan: &Plan,
+    past: &[Event],
+    source: &Json,
+    plugins: &[PluginFacts],
+    git: Option<&Git>,
+) -> Vec<Change> {
     let mut now: BTreeMap<String, String> = BTreeMap::new();
     let mut then: BTreeMap<String, String> = BTreeMap::new();
     let recorded = |pointer: &str| source.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned();
-    if !is_rollback(source) {
+    if let Some(git) = git.filter(|_| !is_rollback(source)) {
         then.insert("commit".to_owned(), recorded("/git/commit"));
         now.insert("commit".to_owned(), git.commit.clone());
         then.insert("tracked files".to_owned(), recorded("/git/changes"));
@@ -126,14 +134,15 @@ mod tests {
     fn a_change_is_told_until_somebody_accepts_it() {
         let source = json!({ "git": { "commit": "a".repeat(40), "changes": "" } });
         let git = Git { commit: "b".repeat(40), ..Git::default() };
-        let found = changes(&plan(), &[], &source, &[facts("sha256:1")], &git);
+        let found = changes(&plan(), &[], &source, &[facts("sha256:1")], Some(&git));
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].what.as_str(), &found[0].now), ("commit", &git.commit));
         let error = refuse("r1", "resume", &found).unwrap_err().render();
         let error = error.as_str();
         assert!(error.contains("commit: aaaaaaaaaaaa -> bbbbbbbbbbbb") && error.contains("git checkout aaaaaaaaaaaa"));
         let accepted = [resumed(found[0].clone())];
-        assert_eq!(changes(&plan(), &accepted, &source, &[facts("sha256:1")], &git), []);
+        assert_eq!(changes(&plan(), &[], &source, &[facts("sha256:1")], None), [], "nobody looks at the files");
+        assert_eq!(changes(&plan(), &accepted, &source, &[facts("sha256:1")], Some(&git)), []);
     }
 
     #[test]
@@ -141,8 +150,8 @@ mod tests {
         let inputs = BTreeMap::from([("version".to_owned(), json!("1"))]);
         let (source, git) = (json!({}), Git { commit: "a".to_owned(), ..Git::default() });
         let one = [facts("sha256:1")];
-        let whole = digest("text", &inputs, &source, &git, &one);
-        assert_eq!(whole, digest("text", &inputs, &source, &git, &one));
+        let whole = digest("text", &inputs, &source, Some(&git), &one);
+        assert_eq!(whole, digest("text", &inputs, &source, Some(&git), &one));
         let written = json!({ "pipeline": "text", "inputs": inputs, "tree": ["a", ""], "plugins": ["sha256:1"] });
         assert_eq!(
             whole,
@@ -152,11 +161,12 @@ mod tests {
         let (other_commit, other_files) =
             (Git { commit: "b".to_owned(), ..git.clone() }, Git { changes: "c".to_owned(), ..git.clone() });
         for other in [
-            digest("text ", &inputs, &source, &git, &one),
-            digest("text", &BTreeMap::new(), &source, &git, &one),
-            digest("text", &inputs, &source, &other_commit, &one),
-            digest("text", &inputs, &source, &other_files, &one),
-            digest("text", &inputs, &source, &git, &[facts("sha256:2")]),
+            digest("text", &inputs, &source, None, &one),
+            digest("text ", &inputs, &source, Some(&git), &one),
+            digest("text", &BTreeMap::new(), &source, Some(&git), &one),
+            digest("text", &inputs, &source, Some(&other_commit), &one),
+            digest("text", &inputs, &source, Some(&other_files), &one),
+            digest("text", &inputs, &source, Some(&git), &[facts("sha256:2")]),
         ] {
             assert_ne!(whole, other);
         }

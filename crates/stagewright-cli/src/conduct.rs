@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stagewright_cache::Caching;
+use stagewright_cache::{Caching, Capturing};
 use stagewright_engine::{
     Control, DriveError, Event, Input, Interrupt, Observer, Piece, Ports, RunId, RunSummary, Scheduler, drive,
 };
@@ -29,7 +29,9 @@ const CONTROL_BOUND: usize = 1024;
 pub(crate) struct Run {
     pub(crate) id: RunId,
     pub(crate) scheduler: Scheduler,
-    pub(crate) runner: Caching,
+    pub(crate) runner: Capturing,
+    /// The cache behind the runner.
+    pub(crate) caching: Caching,
     pub(crate) store: Store,
     pub(crate) lease: Lease,
     pub(crate) rehearsal: bool,
@@ -113,7 +115,7 @@ async fn drive_run(
     };
     let result = drive(run.scheduler, ports, run.first).await;
     // What isn't written down of files is read again.
-    if let Err(error) = run.runner.save() {
+    if let Err(error) = run.caching.save().and_then(|()| run.runner.save()) {
         tracing::warn!(%error, "what was learned of files is not kept");
     }
     polling.abort();
@@ -121,7 +123,7 @@ async fn drive_run(
     screen.settle();
     drop(run.lease);
     // The run is over for everybody else.
-    cache::settle(&run.runner).await;
+    cache::settle(&run.caching).await;
     result.map_err(|error| match error {
         DriveError::Store(error) => {
             let failed = CommandError::from(error);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use stagewright_cache::Caching;
+use stagewright_cache::{Caching, CaptureConfig, Capturing};
 use stagewright_engine::{Level, PluginFacts, Problem, RunId};
 use stagewright_model::{Permissions, Plan, PluginRef, RehearsalTerms, Sandbox, Stage, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
@@ -173,9 +173,20 @@ impl Host {
         self.plugins.tools(&stage.permissions, &variables)
     }
 
-    /// For the engine. `file`: the pipeline's, relative to the repository.
+    /// For [`capturing`](Self::capturing). `file`: the pipeline's, relative to the repository.
     pub(crate) fn runner(&self, repository: &Repository, file: &str, used: CacheUse) -> Caching {
         cache::caching(repository, file, &self.plugins, self.unsandboxed.is_none(), used)
+    }
+
+    /// For the engine: gives stages the files that were captured for them.
+    pub(crate) fn capturing(&self, repository: &Repository, caching: &Caching) -> Capturing {
+        let config = CaptureConfig {
+            root: repository.captures(),
+            workspace: repository.root.clone(),
+            reserved: repository.reserved(),
+            sandboxed: self.unsandboxed.is_none(),
+        };
+        Capturing::new(config, Arc::new(caching.clone()))
     }
 
     /// Every stage's plugin, by plan index. A plugin is asked once, and a native library never: asking is running it.

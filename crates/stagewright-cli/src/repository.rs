@@ -73,6 +73,11 @@ impl Repository {
         std::iter::once(".git".to_owned()).chain(state.filter(|path| !path.is_empty())).collect()
     }
 
+    /// Where files are that people approve of.
+    pub(crate) fn captures(&self) -> PathBuf {
+        self.state.join("captures")
+    }
+
     /// Names of the plugins that are built in.
     pub(crate) fn builtin_names(&self) -> Vec<String> {
         let mut names = self

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::event::{
-    Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, Timestamp,
+    Capture, Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, Timestamp,
 };
 use crate::lines::Piece;
 use crate::port::{
@@ -119,6 +119,7 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
         launches: 0,
         timers: FuturesUnordered::new(),
         overdue: FuturesUnordered::new(),
+        captures: FuturesUnordered::new(),
         live,
         live_sender,
         may_wait: true,
@@ -153,6 +154,8 @@ struct Driver {
     timers: FuturesUnordered<BoxFuture<'static, (StageIndex, u32)>>,
     /// When attempts that were asked or told to stop have had their time for it: stage, launch, and how they were.
     overdue: FuturesUnordered<BoxFuture<'static, (StageIndex, u64, Interrupt)>>,
+    /// Captures under way.
+    captures: FuturesUnordered<BoxFuture<'static, (StageIndex, Result<Option<Capture>, Failure>)>>,
     live: mpsc::Receiver<Live>,
     live_sender: mpsc::Sender<Live>,
     may_wait: bool,
@@ -196,6 +199,9 @@ impl Driver {
                 Some((stage, attempt)) = self.timers.next(), if !self.timers.is_empty() => {
                     self.handle(Input::Woken { stage, attempt })?;
                 }
+                Some((stage, captured)) = self.captures.next(), if !self.captures.is_empty() => {
+                    self.handle(Input::Captured { stage, captured })?;
+                }
                 Some(()) = self.asking.next(), if !self.asking.is_empty() => self.handle(Input::AskAgain)?,
                 Some(()) = next_beat(&mut self.beat), if self.beat.is_some() => self.beat()?,
                 () = tokio::task::yield_now(), if !self.uncommitted.is_empty() => self.commit(false)?,
@@ -229,6 +235,10 @@ impl Driver {
                 self.observe_unrecorded(self.clock.now(), kind);
             }
             Action::Launch(request) => self.launch(*request),
+            Action::Capture { stage, request } => {
+                let capture = self.runner.capture(*request);
+                self.captures.push(Box::pin(async move { (stage, capture.await) }));
+            }
             Action::Interrupt { stage, how } => self.interrupt(stage, how),
             Action::Wake { stage, attempt, after } => self.timers.push(self.later(after, stage, attempt)),
             Action::AskAgain(after) => self.asking.push(self.clock.sleep(after)),
@@ -520,5 +530,6 @@ fn unrunnable(outcome: Outcome, message: &str, causes: Vec<String>) -> AttemptRe
         outputs: BTreeMap::new(),
         artifacts: Vec::new(),
         release: None,
+        made: None,
     }
 }

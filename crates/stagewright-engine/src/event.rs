@@ -1,5 +1,6 @@
 //! The one vocabulary in which a run speaks: the journal keeps it, the terminal, the web and JSON readers show it.
 
+mod capture;
 mod gate;
 mod outcome;
 mod release;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_model::{EffectClass, Fidelity, StageIndex, StageKind};
 
+pub use capture::{Capture, Made};
 pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
 pub use outcome::{Failure, FailureKind, Level, Outcome, Problem};
 pub use release::{Release, ReleaseWay};
@@ -285,6 +287,9 @@ pub enum EventKind {
         failure: Option<Failure>,
         /// JSON values by name.
         outputs: BTreeMap<String, Json>,
+        /// What it left in the places that it may write; none where no later stage can read it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<Made>,
     },
     /// The stage will be tried again.
     RetryScheduled {

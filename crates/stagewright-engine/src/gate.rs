@@ -14,6 +14,9 @@ pub enum DecisionError {
     /// The gate was opened anew since.
     #[error("the answer is to an earlier opening of the gate")]
     Outdated,
+    /// The files that it is about aren't those that were captured.
+    #[error("the answer is for other files than those that would be deployed")]
+    OtherFiles,
     /// An answer of a rehearsal to a run that is none.
     #[error("the run is no rehearsal")]
     NotRehearsing,
@@ -75,6 +78,9 @@ pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -
     }
     if !decision.approved {
         return Ok(());
+    }
+    if decision.capture.as_ref() != gate.capture.as_ref().map(|capture| &capture.digest) {
+        return Err(DecisionError::OtherFiles);
     }
     if !decision.rehearsed && state.decisions.iter().any(|earlier| earlier.by == decision.by) {
         return Err(DecisionError::Twice(decision.by.clone()));

@@ -21,15 +21,16 @@ mod state;
 pub use drive::{Control, DriveError, Ports, drive};
 
 pub use event::{
-    Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate, GateKind, Interrupt,
-    Level, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream, Timestamp,
+    Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate, GateKind,
+    Interrupt, Level, Made, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream, Timestamp,
 };
 pub use gate::{DecisionError, check_decision};
 pub use lines::{Lines, Piece};
 pub use port::{
-    Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, CacheRequest, Call, Claim, Claimed, Clock,
-    EffectRefused, EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live, LiveKind, LogSink, Observation, Observer,
-    ReleaseNote, RunStore, StageBefore, StageRunner, StoreError, Tap, Turns,
+    Approved, Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Basis, CacheRequest, Call,
+    CaptureRequest, Claim, Claimed, Clock, EffectRefused, EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live,
+    LiveKind, LogSink, MadeBefore, Observation, Observer, ReleaseNote, RunStore, StageBefore, StageRunner, StoreError,
+    Tap, Turns,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{PluginFacts, RunValues};

@@ -1,6 +1,7 @@
 //! What the engine asks of the world: traits that other crates implement.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use serde_json::Value as Json;
 use stagewright_model::{Limits, Permissions, PluginRef, Queue, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::event::{Event, Failure, Finding, Gate, Interrupt, Outcome, Problem, Release, RunId, Stream, Timestamp};
+use crate::event::{
+    Capture, Event, Failure, Finding, Gate, Interrupt, Made, Outcome, Problem, Release, RunId, Stream, Timestamp,
+};
 use crate::lines::{Lines, Piece};
 
 /// Runs attempts.
@@ -27,6 +30,72 @@ pub trait StageRunner: Send + Sync {
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> BoxFuture<'static, AttemptReport>;
+
+    /// Captures the files that stages behind a gate will be given, before people are asked. None where stages have no
+    /// files.
+    ///
+    /// # Errors
+    /// When it can't be done, or when the stages before the gate didn't leave them so.
+    fn capture(&self, _: CaptureRequest) -> BoxFuture<'static, Result<Option<Capture>, Failure>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// Which files are to be captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureRequest {
+    /// The run.
+    pub run: RunId,
+    /// Unique name of the stage at whose gate it is.
+    pub stage_id: String,
+    /// The capture's [`opening`](Capture::opening).
+    pub opening: u64,
+    /// Globs of all that the stages behind the gate may read, write or start.
+    pub paths: Vec<String>,
+    /// What the files are to be now.
+    pub basis: Basis,
+}
+
+/// Which files an attempt is given, and what has to hold of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Basis {
+    /// The captures of the gates that it comes after, oldest first. It is given the last one, which must hold what was
+    /// approved at the others. Empty: it works on the workspace itself.
+    pub captures: Vec<Approved>,
+    /// What the stages that it needs, directly or not, have made; in the order in which they ended.
+    pub made: Vec<MadeBefore>,
+    /// Globs of what other stages of the run may have written meanwhile: what is there is not held against anybody.
+    pub unordered: Vec<String>,
+    /// Globs of all that stages behind the last gate may write.
+    pub writable: Vec<String>,
+    /// Globs of its results: its `outputs`, else all that it may write.
+    pub results: Vec<String>,
+    /// Globs of what later stages may read. What of its results matches is recorded once it has succeeded.
+    pub readers: Vec<String>,
+}
+
+/// A capture that people approved of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approved {
+    /// Unique name of the stage at whose gate that was.
+    pub stage_id: String,
+    /// The files.
+    pub capture: Capture,
+    /// Globs of what stages of the run may have written since.
+    pub written_since: Vec<String>,
+}
+
+/// What an earlier stage of the run made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeBefore {
+    /// Its unique name.
+    pub stage_id: String,
+    /// What it left.
+    pub made: Made,
+    /// Globs of the results that `made` is about.
+    pub results: Vec<String>,
+    /// Globs of all that it may have written.
+    pub writable: Vec<String>,
 }
 
 /// All that an attempt is given. Expressions are evaluated.
@@ -79,6 +148,11 @@ pub struct AttemptRequest {
     pub resumption: Option<Json>,
     /// In a rehearsal, what it may reach for real; none in a real run.
     pub rehearsal: Option<RehearsalTerms>,
+    /// Which files it is given.
+    pub basis: Basis,
+    /// The folder whose files stand for those of the workspace; none for the workspace itself. The engine never says so:
+    /// it is for runners that stand before others.
+    pub folder: Option<PathBuf>,
 }
 
 /// What the result of an attempt depends on, and what belongs to it.
@@ -148,6 +222,8 @@ pub struct AttemptReport {
     pub artifacts: Vec<Artifact>,
     /// What it deployed, if it did.
     pub release: Option<ReleaseNote>,
+    /// What it left in the places that it may write, where [`Basis::readers`] asks for it.
+    pub made: Option<Made>,
 }
 
 /// A file that a stage published under a name.

@@ -8,6 +8,7 @@
 //! rebuilds from the journal. What else the scheduler keeps (counters, the ready set) is derived from that state.
 
 mod cancel;
+mod captures;
 mod compensation;
 mod gates;
 mod message;
@@ -31,8 +32,8 @@ use self::retry::can_retry;
 use self::turns::ASK_AGAIN;
 
 use crate::event::{
-    Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, Release, RunId, RunSummary, StageSummary,
-    Timestamp,
+    Decision, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Made, Outcome, Release, RunId, RunSummary,
+    StageSummary, Timestamp,
 };
 use crate::gate::{DecisionError, check_decision};
 use crate::port::{AttemptEnd, AttemptReport};
@@ -56,6 +57,10 @@ pub struct Scheduler {
     open_main: usize,
     open: usize,
     finally_resolved: bool,
+    /// Whether any stage may read or write files.
+    uses_files: bool,
+    /// Gates that open once the files for them are captured, with the attempts that they are of.
+    capturing: BTreeMap<StageIndex, (u32, Gate)>,
     /// Stages whose environment was asked for, and no answer has come.
     claiming: BTreeSet<StageIndex>,
     /// Stages whose environment another run has.
@@ -119,6 +124,11 @@ impl Scheduler {
             open_main: 0,
             open: 0,
             finally_resolved: false,
+            uses_files: plan.stages.iter().any(|stage| {
+                let granted = &stage.permissions;
+                !(granted.read.is_empty() && granted.write.is_empty() && granted.process.is_empty())
+            }),
+            capturing: BTreeMap::new(),
             claiming: BTreeSet::new(),
             awaited: BTreeMap::new(),
             thawing: BTreeSet::new(),
@@ -152,6 +162,7 @@ impl Scheduler {
         let nothing_to_do = self.running.is_empty()
             && self.ready.is_empty()
             && self.claiming.is_empty()
+            && self.capturing.is_empty()
             && self.awaited.is_empty()
             && self.thawing.is_empty()
             && !self.is_compensating();
@@ -217,6 +228,7 @@ impl Scheduler {
             Input::Start(run) => self.on_start(run)?,
             Input::Resume { reason, from, changed } => self.on_resume(reason, &from, changed)?,
             Input::Claimed { stage, claimed } => self.on_claimed(stage, claimed)?,
+            Input::Captured { stage, captured } => self.on_captured(stage, captured)?,
             Input::Joined(joined) => self.on_joined(joined)?,
             Input::AskAgain => self.asking_group = false,
             Input::Ended { stage, attempt, report } => self.on_attempt_end(stage, attempt, report)?,
@@ -330,7 +342,7 @@ impl Scheduler {
         let is_told = matches!(outcome, Outcome::Skipped | Outcome::Rehearsed);
         let reason = failure.as_ref().filter(|_| is_told).map(|failure| failure.message.clone());
         let retry = self.next_try(stage, attempt, outcome, failure.as_ref());
-        self.end_attempt(stage, attempt, outcome, failure, outputs)?;
+        self.end_attempt_with(stage, attempt, outcome, failure, outputs, report.made)?;
         if let Some(after) = retry {
             let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             self.record(EventKind::RetryScheduled { stage, attempt: attempt + 1, after: millis })?;
@@ -430,7 +442,19 @@ impl Scheduler {
         failure: Option<Failure>,
         outputs: BTreeMap<String, Json>,
     ) -> Result<(), IllegalTransition> {
-        self.record(EventKind::AttemptEnded { stage, attempt, outcome, failure, outputs })
+        self.end_attempt_with(stage, attempt, outcome, failure, outputs, None)
+    }
+
+    fn end_attempt_with(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        outcome: Outcome,
+        failure: Option<Failure>,
+        outputs: BTreeMap<String, Json>,
+        made: Option<Made>,
+    ) -> Result<(), IllegalTransition> {
+        self.record(EventKind::AttemptEnded { stage, attempt, outcome, failure, outputs, made })
     }
 
     fn end_stage(
@@ -444,6 +468,7 @@ impl Scheduler {
         self.ready.remove(&index);
         self.awaited.remove(&index);
         self.thawing.remove(&index);
+        self.capturing.remove(&index);
         self.confirm_releases(index)?;
         self.compensate(index, outcome);
         self.open -= 1;

@@ -28,8 +28,11 @@ pub struct RunValues {
     pub inherited: BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
     /// What is known of the stages' plugins, by plan index; empty when nobody looked.
     pub plugins: Vec<PluginFacts>,
-    /// Digest of what approvals are given for: plugins, grants and inputs.
+    /// Digest of what approvals are given for: plugins, grants and inputs; and, where the gate captured no files, what was
+    /// checked out.
     pub binding: Option<String>,
+    /// The same for gates that captured the files themselves. Some: gates do capture them.
+    pub captured_binding: Option<String>,
     /// How releases of this run come to be.
     pub way: ReleaseWay,
 }

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use stagewright_model::StageIndex;
 
 use crate::event::{
-    Decision, EventKind, Failure, FailureKind, Finding, Gate, GateKind, Interrupt, Outcome, Release, RunId,
+    Decision, EventKind, Failure, FailureKind, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId,
 };
 
 /// Where a stage stands.
@@ -78,6 +78,8 @@ pub struct StageState {
     pub attempts_before: u32,
     /// Of the last attempt that ended.
     pub outputs: BTreeMap<String, Json>,
+    /// What the last attempt that ended left in the places that it may write.
+    pub made: Option<Made>,
     /// The gate that is open, or that was last.
     pub gate: Option<Box<Gate>>,
     /// Answers to that gate.
@@ -124,6 +126,7 @@ impl StageState {
         attempts: 0,
         attempts_before: 0,
         outputs: BTreeMap::new(),
+        made: None,
         gate: None,
         decisions: Vec::new(),
         resumption: Vec::new(),
@@ -245,10 +248,11 @@ impl RunState {
                     state.admitted.extend_from_slice(&state.decisions);
                 }
             }
-            EventKind::AttemptEnded { stage, outcome, failure, outputs, .. } => {
+            EventKind::AttemptEnded { stage, outcome, failure, outputs, made, .. } => {
                 let state = self.step(*stage, event)?;
                 state.last_outcome = Some(*outcome);
                 state.outputs.clone_from(outputs);
+                state.made.clone_from(made);
                 state.resumption.clear();
                 if is_certain(*outcome, failure.as_ref()) {
                     state.doubt = None;

@@ -55,6 +55,8 @@ pub(crate) struct Blueprint {
     pub(crate) workspace: Workspace,
     /// The workspace's absolute path.
     pub(crate) root: PathBuf,
+    /// The folder whose files are shown there: the workspace itself, or one that stands for it.
+    pub(crate) files: PathBuf,
     /// Whose stage it is.
     pub(crate) owner: Arc<StageOwner>,
     /// As in `stages.test`.
@@ -156,6 +158,7 @@ impl Blueprint {
             config: self.config.clone(),
             policy: self.policy.clone(),
             root: self.root.clone(),
+            files: self.files.clone(),
             owner: Arc::clone(&self.owner),
             table: self.table.clone(),
             environment: environment.clone(),

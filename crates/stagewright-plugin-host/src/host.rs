@@ -34,7 +34,7 @@ use crate::capability::service::{Services, Started};
 use crate::capability::workspace::Workspace;
 use crate::confine::{Blueprint, SandboxConfig, StageOwner, tools};
 use crate::denial::Denials;
-use crate::error::CapabilityError;
+use crate::error::{CapabilityError, ErrorCode};
 use crate::inspected::Inspected;
 use crate::limits::{DEFAULT_BOUNDS, DEFAULT_LOG, DEFAULT_MEMORY, DEFAULT_REQUESTS, HandedOver, MemoryLimiter};
 use crate::log::AttemptLog;
@@ -392,7 +392,18 @@ impl Inner {
             outputs: attempt.outputs.take(),
             artifacts: attempt.artifacts.published(),
             release: attempt.environment.take(),
+            made: None,
         }
+    }
+
+    /// The folder of the files that the attempt works on.
+    fn files(&self, request: &AttemptRequest) -> Result<(PathBuf, Arc<Dir>), CapabilityError> {
+        let Some(folder) = &request.folder else { return Ok((self.config.workspace.clone(), self.root.clone())) };
+        let root = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|error| {
+            let message = format!("the files of the stage can't be opened: {}: {error}", folder.display());
+            CapabilityError::new(ErrorCode::Internal, message)
+        })?;
+        Ok((folder.clone(), Arc::new(root)))
     }
 
     fn attempt(
@@ -440,7 +451,8 @@ impl Inner {
         let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
         let limits = request.limits;
         let requests = limits.requests.unwrap_or(DEFAULT_REQUESTS) as usize;
-        let workspace = Workspace::new(self.root.clone(), policy.clone(), memory)
+        let (folder, root) = self.files(&request)?;
+        let workspace = Workspace::new(root, policy.clone(), memory)
             .bounded(bound(limits.workspace, DEFAULT_BOUNDS.limits.workspace));
         let own = OwnOrigins::default();
         let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
@@ -450,6 +462,7 @@ impl Inner {
             policy: of_programs.clone(),
             workspace: workspace.clone(),
             root: config.workspace.clone(),
+            files: folder.clone(),
             owner: Arc::clone(owner),
             table: request.table.clone(),
             limits: request.limits,
@@ -476,7 +489,8 @@ impl Inner {
             processes: Processes::new(
                 policy.clone(),
                 workspace.clone(),
-                config.workspace.clone(),
+                // In a sandbox the files are where the workspace is, whatever folder they come from.
+                if config.sandbox.is_some() { config.workspace.clone() } else { folder.clone() },
                 log.clone(),
                 variables,
                 effects.clone(),
@@ -502,7 +516,7 @@ impl Inner {
                 registry: config.registry.clone(),
                 policy: policy.clone(),
                 workspace: workspace.clone(),
-                root: config.workspace.clone(),
+                root: folder,
                 rehearsal: rehearsal.clone(),
                 effects: effects.clone(),
             },
@@ -569,5 +583,5 @@ fn without_reconcile(request: &AttemptRequest) -> Option<AttemptEnd> {
 }
 
 fn without_outputs(end: AttemptEnd) -> AttemptReport {
-    AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None }
+    AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None, made: None }
 }

@@ -111,7 +111,13 @@ impl Natives {
             Ok(native) => native,
             Err(error) => {
                 let end = verdict::of_bad_plugin(error);
-                return AttemptReport { end, outputs: Default::default(), artifacts: Vec::new(), release: None };
+                return AttemptReport {
+                    end,
+                    outputs: Default::default(),
+                    artifacts: Vec::new(),
+                    release: None,
+                    made: None,
+                };
             }
         };
         let run = Arc::new(Run {
@@ -133,7 +139,7 @@ impl Natives {
             Err(stopped) => verdict::of_stop(&stopped),
         };
         let outputs = run.outputs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        AttemptReport { end, outputs, artifacts: Vec::new(), release: None }
+        AttemptReport { end, outputs, artifacts: Vec::new(), release: None, made: None }
     }
 
     async fn get(self: &Arc<Self>, name: &str, file: PathBuf, digest: &str) -> Result<Arc<Native>, PluginError> {

@@ -32,12 +32,13 @@ pub(crate) fn masked_words(text: &str, masker: &Masker) -> String {
 
 /// `report` with every secret masked.
 pub(crate) fn masked(report: AttemptReport, masker: &Masker) -> AttemptReport {
-    let AttemptReport { end, outputs, artifacts, release } = report;
+    let AttemptReport { end, outputs, artifacts, release, made } = report;
     let text = |text: String| masked_text(&text, masker);
     let outputs = outputs.into_iter().map(|(name, value)| (text(name), masker.json(&value)));
     let release =
         release.map(|ReleaseNote { artifact, url }| ReleaseNote { artifact: text(artifact), url: url.map(text) });
-    AttemptReport { end: masked_end(end, masker), outputs: outputs.collect::<BTreeMap<_, _>>(), artifacts, release }
+    let outputs = outputs.collect::<BTreeMap<_, _>>();
+    AttemptReport { end: masked_end(end, masker), outputs, artifacts, release, made }
 }
 
 fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {

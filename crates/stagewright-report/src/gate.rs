@@ -1,6 +1,7 @@
 //! Gates in words: what is asked of whom, what happens by itself, and what to type.
 
-use stagewright_engine::{Gate, GateKind, Timestamp};
+use indicatif::HumanBytes;
+use stagewright_engine::{Capture, Gate, GateKind, Timestamp};
 
 use crate::printable::escaped;
 use crate::text::{duration, first_line, shell_word};
@@ -8,6 +9,20 @@ use crate::view::{RunView, StageView};
 
 /// Who may answer a gate, what happens without an answer and until when.
 pub(crate) fn terms(stage: &StageView, gate: &Gate, now: Timestamp) -> Vec<String> {
+    let mut terms = conditions(stage, gate, now);
+    terms.extend(
+        gate.capture.as_ref().filter(|capture| capture.files > 0).map(|capture| format!("for {}", captured(capture))),
+    );
+    terms
+}
+
+/// The files that an approval is given for.
+pub fn captured(capture: &Capture) -> String {
+    let files = if capture.files == 1 { "1 file".to_owned() } else { format!("{} files", capture.files) };
+    format!("{files} ({}), {}", HumanBytes(capture.bytes), escaped(&capture.digest))
+}
+
+fn conditions(stage: &StageView, gate: &Gate, now: Timestamp) -> Vec<String> {
     let lapses = gate.expires.map(|at| format!(", lapses in {}", duration(at.since(now)))).unwrap_or_default();
     match gate.kind {
         GateKind::Approval if gate.approvals > 1 => {

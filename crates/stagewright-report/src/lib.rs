@@ -35,6 +35,7 @@ mod view;
 mod words;
 
 pub use frame::frame;
+pub use gate::captured;
 pub use github::Github;
 pub use graph::Graph;
 pub use indicatif::ProgressDrawTarget;

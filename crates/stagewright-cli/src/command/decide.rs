@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
-use stagewright_engine::{Decision, DecisionError, Field, FieldKind, Finding, GateKind, RunId, check_decision};
-use stagewright_report::{Printer, list, text};
+use stagewright_engine::{Decision, DecisionError, Field, FieldKind, Finding, Gate, GateKind, RunId, check_decision};
+use stagewright_report::{Printer, captured, list, text};
 use stagewright_store::{OpenGate, Store};
 
 use crate::args::{self, DecideArgs, SettleArgs};
@@ -56,10 +56,16 @@ pub(crate) fn settle(repository: &Repository, args: &SettleArgs, out: &mut Print
 fn answer(repository: &Repository, open: &OpenGate, by: Option<&str>, reason: Option<&str>) -> Decision {
     Decision {
         token: open.gate.token.clone(),
+        capture: digest_of_files(&open.gate),
         by: by.map_or_else(|| user(repository), str::to_owned),
         reason: reason.map(str::to_owned),
         ..Decision::default()
     }
+}
+
+/// Names the files that an answer is about.
+pub(crate) fn digest_of_files(gate: &Gate) -> Option<String> {
+    gate.capture.as_ref().map(|capture| capture.digest.clone())
 }
 
 /// Records the answer; the process that drives the run takes it up, or the next `resume`.
@@ -82,7 +88,9 @@ fn leave(
         }
     })?;
     store.put_decision(run, open.stage, decision)?;
-    out.line(text!("{verb}: {stage} of run {run}, by {}.", decision.by))?;
+    let files = open.gate.capture.as_ref().filter(|capture| decision.approved && capture.files > 0).map(captured);
+    let files = files.map(|files| text!(", for {files}")).unwrap_or_default();
+    out.line(text!("{verb}: {stage} of run {run}, by {}{files}.", decision.by))?;
     if Store::open(&repository.state)?.claim(run).is_ok() {
         out.line(text!("No process drives the run. Go on with it: stagewright resume {run}"))?;
     }
@@ -170,7 +178,7 @@ pub(crate) fn user(repository: &Repository) -> String {
 }
 
 /// The answers that a rehearsal gives by itself: as many approvals as it takes, every required field filled in.
-pub(crate) fn rehearsed(gate: &stagewright_engine::Gate) -> Vec<Decision> {
+pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
     let sample = |field: &Field| match field.kind {
         FieldKind::Text => Json::String("rehearsal".to_owned()),
         FieldKind::Number => Json::from(0),
@@ -183,6 +191,7 @@ pub(crate) fn rehearsed(gate: &stagewright_engine::Gate) -> Vec<Decision> {
         by: "rehearsal".to_owned(),
         reason: None,
         fields: required.map(|field| (field.name.clone(), sample(field))).collect(),
+        capture: digest_of_files(gate),
         rehearsed: true,
         // Stand-ins alone were touched.
         finding: (gate.kind == GateKind::Doubt).then_some(Finding::NotStarted),

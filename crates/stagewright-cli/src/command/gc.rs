@@ -1,11 +1,14 @@
 //! `gc`: removes old runs with all that only they need, unused results of the cache, and unused download caches.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use stagewright_cache::{CapturesNeeded, RemovedCaptures, gc_captures};
+use stagewright_engine::{Outcome, RunId};
 use stagewright_plugin_host::{remove_kept, remove_runs};
 use stagewright_report::{Printer, text};
-use stagewright_store::{Retention, Store};
+use stagewright_store::{Filter, Retention, RunState, Store};
 
 use crate::args::GcArgs;
 use crate::cache;
@@ -31,6 +34,8 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> R
             let _ = stagewright_files::remove_tree(&rehearsals(repository).join(&run.0));
         }
     }
+    let captures = remove_captures(repository, &store, &report.runs, args.dry_run)?;
+    bytes += captures.bytes;
     let failed = |error| CommandError::internal("can't remove old results from the cache").caused_by(error);
     let cached = stagewright_cache::gc(&cache::folder(repository), age, args.dry_run).map_err(failed)?;
     let failed = |error| CommandError::internal("can't remove old download caches of stages").caused_by(error);
@@ -40,7 +45,7 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> R
         let (runs, orphans, results) = (&report.runs, &report.orphans, cached.results);
         let told = json!({
             "removed": runs, "orphans": orphans, "results": results, "download-caches": downloads.caches,
-            "bytes": bytes, "dry-run": args.dry_run
+            "captures": captures.captures, "bytes": bytes, "dry-run": args.dry_run
         });
         out.json(&told)?;
         return Ok(Exit::Success);
@@ -59,6 +64,9 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> R
         let what = if downloads.caches == 1 { "download cache" } else { "download caches" };
         out.line(text!("{} {what} of stages {verb}", downloads.caches))?;
     }
+    if captures.captures > 0 {
+        out.line(text!("{} captures of files, which no unfinished run needs, {verb}", captures.captures))?;
+    }
     let count = report.runs.len();
     out.line(text!(
         "{count} run{} {verb}, {:.1} MiB",
@@ -66,4 +74,25 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> R
         bytes as f64 / f64::from(1 << 20)
     ))?;
     Ok(Exit::Success)
+}
+
+/// A run that may be gone on with needs the files that were captured for it; one that is kept, what its stages made.
+fn remove_captures(
+    repository: &Repository,
+    store: &Store,
+    removed: &[RunId],
+    dry_run: bool,
+) -> Result<RemovedCaptures, CommandError> {
+    let needs: BTreeMap<String, CapturesNeeded> = store
+        .list(&Filter { pipeline: None, limit: None })?
+        .into_iter()
+        .filter(|row| !removed.contains(&row.id))
+        .map(|row| match row.state {
+            RunState::Ended(Outcome::Succeeded | Outcome::Rejected) => (row.id.0, CapturesNeeded::Lists),
+            _ => (row.id.0, CapturesNeeded::All),
+        })
+        .collect();
+    let failed = |error| CommandError::internal("can't remove the captures of old runs").caused_by(error);
+    let needs = |run: &str| needs.get(run).copied().unwrap_or_default();
+    gc_captures(&repository.captures(), needs, dry_run).map_err(failed)
 }

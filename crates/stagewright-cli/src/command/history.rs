@@ -15,6 +15,9 @@ use crate::exit::Exit;
 use crate::repository::Repository;
 use crate::screen;
 
+/// Of a digest, with its `sha256:`, in a line for people.
+const SHORT: usize = 19;
+
 /// `runs`.
 pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let store = Store::open_read_only(&repository.state)?;
@@ -25,7 +28,7 @@ pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut Printer) 
         rows.truncate(args.limit as usize);
     }
     if args.json {
-        let rows = rows.iter().map(as_json).collect::<Vec<_>>();
+        let rows = rows.iter().map(|row| as_json(&store, row)).collect::<Result<Vec<_>, _>>()?;
         out.json(&rows)?;
         return Ok(Exit::Success);
     }
@@ -34,7 +37,7 @@ pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut Printer) 
     }
     for row in &rows {
         let detail = match (&row.failed_stage, row.waiting.as_slice()) {
-            (_, [_, ..]) => format!("waits at {}", list(&row.waiting)),
+            (_, [_, ..]) => format!("waits at {}", waiting(&store, row)?),
             (Some(stage), []) => format!("at {stage}"),
             (None, []) => String::new(),
         };
@@ -53,8 +56,22 @@ pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut Printer) 
     Ok(Exit::Success)
 }
 
-fn as_json(row: &RunRow) -> Json {
-    json!({
+/// The stages at open gates, each with the files that an approval would be for.
+fn waiting(store: &Store, row: &RunRow) -> Result<String, CommandError> {
+    let gates = store.open_gates(&row.id)?;
+    let one = |stage: &String| {
+        let capture = gates.iter().find(|open| open.stage_id == *stage).and_then(|open| open.gate.capture.as_ref());
+        let digest = capture.map(|capture| capture.digest.chars().take(SHORT).collect::<String>());
+        digest.map_or_else(|| stage.clone(), |digest| format!("{stage} ({digest})"))
+    };
+    Ok(list(&row.waiting.iter().map(one).collect::<Vec<_>>()).to_string())
+}
+
+fn as_json(store: &Store, row: &RunRow) -> Result<Json, CommandError> {
+    let gates = if row.waiting.is_empty() { Vec::new() } else { store.open_gates(&row.id)? };
+    let captures = gates.iter().filter_map(|open| Some((open.stage_id.clone(), json!(open.gate.capture.as_ref()?))));
+    let captures: serde_json::Map<String, Json> = captures.collect();
+    Ok(json!({
         "run": row.id,
         "pipeline": row.pipeline,
         "file": row.file,
@@ -64,8 +81,9 @@ fn as_json(row: &RunRow) -> Json {
         "state": state_name(row.state),
         "failed-stage": row.failed_stage,
         "waiting": row.waiting,
+        "captures": captures,
         "source": row.source,
-    })
+    }))
 }
 
 fn state_name(state: RunState) -> &'static str {

@@ -64,32 +64,39 @@ pub(crate) fn go_on(
     host.check(&file, &plan, &BTreeMap::new())?;
     let plugins = host.facts(&plan)?;
     let git = source::read(&repository.root);
-    let changed = binding::changes(&plan, &past, &record.source, &plugins, &git);
-    if !wanted.accept_changes {
-        binding::refuse(&id.0, "resume", &changed)?;
-    }
-    tell_of_new_text(repository, &file);
     let way = if binding::is_rollback(&record.source) { ReleaseWay::Rollback } else { ReleaseWay::Deploy };
     let values = RunValues {
-        binding: Some(binding::digest(&file.text, &record.inputs, &record.source, &git, &plugins)),
+        binding: Some(binding::digest(&file.text, &record.inputs, &record.source, Some(&git), &plugins)),
+        captured_binding: Some(binding::digest(&file.text, &record.inputs, &record.source, None, &plugins))
+            .filter(|_| !record.rehearsal),
         inputs: record.inputs,
-        source: record.source,
+        source: record.source.clone(),
         file: record.file,
         rehearsal: record.rehearsal,
         offline: mode.is_offline(),
         left_out: BTreeMap::new(),
         inherited: BTreeMap::new(),
-        plugins,
+        plugins: plugins.clone(),
         way,
     };
-    let scheduler = Scheduler::restore(Arc::new(plan), values, jobs(drive), &past).map_err(|error| {
+    let plan = Arc::new(plan);
+    let scheduler = Scheduler::restore(Arc::clone(&plan), values, jobs(drive), &past).map_err(|error| {
         CommandError::internal(format!("the journal of run {id} doesn't hold together")).caused_by(error)
     })?;
+    // What happens to the workspace is nothing to stages that are given what was captured.
+    let looked_at = scheduler.needs_live_files(&from).then_some(&git);
+    let changed = binding::changes(&plan, &past, &record.source, &plugins, looked_at);
+    if !wanted.accept_changes {
+        binding::refuse(&id.0, "resume", &changed)?;
+    }
+    tell_of_new_text(repository, &file);
+    let caching = host.runner(repository, &file.name, cache);
     let run = Run {
         first: Input::Resume { reason: wanted.reason.to_owned(), from, changed },
         id: id.clone(),
         scheduler,
-        runner: host.runner(repository, &file.name, cache),
+        runner: host.capturing(repository, &caching),
+        caching,
         store,
         lease,
         rehearsal: record.rehearsal,

@@ -91,7 +91,7 @@ pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) 
     let mode = mode_of(record.rehearsal, &record.source);
     let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
     let git = source::read(&repository.root);
-    let changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, &git);
+    let changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, Some(&git));
     if !args.accept_changes {
         binding::refuse(&id.0, "rerun", &changes)?;
     }
@@ -143,15 +143,29 @@ pub(crate) fn start(
         source: source.clone(),
     })?;
     let lease = store.claim(&id)?;
-    let runner = host.runner(repository, &file.name, cache);
-    let binding = Some(binding::digest(&file.text, &inputs, &source, &git, &plugins));
-    let values =
-        RunValues { inputs, source, file: file.name, rehearsal, offline, left_out, inherited, plugins, binding, way };
+    let caching = host.runner(repository, &file.name, cache);
+    let [binding, captured_binding] =
+        [Some(&git), None].map(|git| Some(binding::digest(&file.text, &inputs, &source, git, &plugins)));
+    let values = RunValues {
+        inputs,
+        source,
+        file: file.name,
+        rehearsal,
+        offline,
+        left_out,
+        inherited,
+        plugins,
+        binding,
+        // A rehearsal answers for itself, and deploys nothing: nobody approves of its files.
+        captured_binding: captured_binding.filter(|_| !rehearsal),
+        way,
+    };
     let run = Run {
         first: Input::Start(id.clone()),
         id: id.clone(),
         scheduler: Scheduler::new(Arc::new(plan), values, jobs(drive)),
-        runner,
+        runner: host.capturing(repository, &caching),
+        caching,
         store,
         lease,
         rehearsal,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::Timestamp;
+use super::{Capture, Timestamp};
 
 /// What became of an attempt that was left in doubt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,10 @@ pub struct Gate {
     /// Digest of what an approval is given for: plugins, grants and inputs. When it changes, answers no longer count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<String>,
+    /// The files that the stages behind it are given. None in the journals of versions that didn't capture any, for
+    /// questions what became of an attempt, and in rehearsals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Capture>,
 }
 
 /// What a gate waits for.
@@ -109,6 +113,9 @@ pub struct Decision {
     /// The form, filled in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Json>,
+    /// Digest of the [`Capture`] that it is about, as the person was shown it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<String>,
     /// Whether a rehearsal answered by itself.
     #[serde(default)]
     pub rehearsed: bool,

@@ -116,6 +116,8 @@ pub enum FailureKind {
     BadPlugin,
     /// A person said no.
     Rejected,
+    /// The files that it would have been given aren't those that were recorded.
+    FilesChanged,
     /// A newer run has been to the environment, or another attempt holds it by now.
     Superseded,
     /// The engine's own fault, or its machine's.

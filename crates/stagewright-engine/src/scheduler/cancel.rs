@@ -23,6 +23,9 @@ impl Scheduler {
                 self.response.actions.push(Action::Interrupt { stage, how });
             }
         }
+        for (stage, (attempt, _)) in std::mem::take(&mut self.capturing) {
+            self.cancel_at_gate(stage, attempt, CANCELLED)?;
+        }
         let awaited: Vec<StageIndex> = std::mem::take(&mut self.awaited).into_keys().collect();
         for index in self.plan.indices() {
             match self.state.stage(index).status {

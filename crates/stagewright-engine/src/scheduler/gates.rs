@@ -27,7 +27,6 @@ impl Scheduler {
             return self.end_stage(stage, Outcome::Errored, self.conclusion_of(stage, Outcome::Errored), None);
         }
         gate.members = self.members_of(&gate.approvers);
-        gate.binding.clone_from(&self.values.binding);
         gate.kind = GateKind::Approval;
         self.open_gate(stage, attempt, gate)
     }
@@ -54,12 +53,27 @@ impl Scheduler {
             fields: Vec::new(),
             expires: None,
             until,
-            binding: self.values.binding.clone(),
+            binding: None,
+            capture: None,
         };
         self.open_gate(stage, attempt, gate)
     }
 
-    fn open_gate(&mut self, stage: StageIndex, attempt: u32, gate: Gate) -> Result<(), IllegalTransition> {
+    /// Opens the gate, once the files are captured that the stages behind it will be given.
+    fn open_gate(&mut self, stage: StageIndex, attempt: u32, mut gate: Gate) -> Result<(), IllegalTransition> {
+        if !self.captures_for(gate.kind) {
+            gate.binding.clone_from(&self.values.binding);
+            return self.open_captured(stage, attempt, gate);
+        }
+        self.capture(stage, attempt, gate)
+    }
+
+    pub(super) fn open_captured(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        gate: Gate,
+    ) -> Result<(), IllegalTransition> {
         self.record(EventKind::GateOpened { stage, attempt, gate })?;
         if let Some(reason) = self.reason_to_stop(stage) {
             return self.cancel_at_gate(stage, attempt, &reason);
@@ -143,17 +157,22 @@ impl Scheduler {
             return false;
         }
         let approves = |state: &StageState| {
-            let bound = state.gate.as_ref().is_some_and(|gate| gate.binding == self.values.binding);
+            let bound = state.gate.as_ref().is_some_and(|gate| self.binds(gate));
             bound && state.admitted.iter().any(|one| one.rehearsed || members.contains(&one.by))
         };
         let ancestors = self.ancestors(stage);
+        let gates = self.gates_before(stage);
         !self.plan.indices().any(|other| {
+            let state = self.state.stage(other);
             let counts = other == stage || ancestors.contains(&other) || self.environment_of(other) == environment;
-            counts && approves(self.state.stage(other))
+            // Of files, an approval is one of those that the stage is given.
+            let is_of_its_files =
+                gates.contains(&other) || state.gate.as_ref().is_none_or(|gate| gate.capture.is_none());
+            counts && is_of_its_files && approves(state)
         })
     }
 
-    fn ancestors(&self, stage: StageIndex) -> BTreeSet<StageIndex> {
+    pub(super) fn ancestors(&self, stage: StageIndex) -> BTreeSet<StageIndex> {
         let mut found = BTreeSet::new();
         let mut open = self.plan.stage(stage).needs.clone();
         while let Some(next) = open.pop() {

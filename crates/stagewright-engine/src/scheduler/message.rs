@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use stagewright_model::StageIndex;
 
-use crate::event::{Change, Decision, Event, EventKind, Interrupt, RunId, RunSummary};
-use crate::port::{AttemptReport, AttemptRequest, Claim, Claimed, Join, Joined};
+use crate::event::{Capture, Change, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary};
+use crate::port::{AttemptReport, AttemptRequest, CaptureRequest, Claim, Claimed, Join, Joined};
 
 /// What can reach a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,13 @@ pub enum Input {
         stage: StageIndex,
         /// The answer.
         claimed: Claimed,
+    },
+    /// The answer to [`Action::Capture`].
+    Captured {
+        /// The stage.
+        stage: StageIndex,
+        /// What was captured.
+        captured: Result<Option<Capture>, Failure>,
     },
     /// The answer to [`Action::Join`].
     Joined(Joined),
@@ -95,6 +102,13 @@ pub enum Action {
         stage: StageIndex,
         /// The request.
         claim: Claim,
+    },
+    /// Capture the files for a gate of the stage, and send [`Input::Captured`].
+    Capture {
+        /// The stage.
+        stage: StageIndex,
+        /// Which files.
+        request: Box<CaptureRequest>,
     },
     /// Let others have the environment.
     Unclaim(String),

@@ -64,7 +64,7 @@ impl Scheduler {
     /// something is left to do after them; and what was taken back or what somebody names, with all that came of it.
     ///
     /// What was left out from the start stays left out.
-    fn to_run_again(&self, from: &[StageIndex]) -> Vec<StageIndex> {
+    pub(super) fn to_run_again(&self, from: &[StageIndex]) -> Vec<StageIndex> {
         let mut again = vec![false; self.plan.stages.len()];
         // Those among them that had succeeded.
         let mut undone = vec![false; self.plan.stages.len()];
@@ -102,7 +102,7 @@ impl Scheduler {
     /// not done again because of it.
     fn has_lapsed(&self, index: StageIndex) -> bool {
         let state = self.state.stage(index);
-        let Some(gate) = state.gate.as_ref().filter(|gate| gate.binding != self.values.binding) else { return false };
+        let Some(gate) = state.gate.as_ref().filter(|gate| !self.binds(gate)) else { return false };
         let is_needed = || {
             let mut dependents = self.plan.graph.neighbors(NodeIndex::new(index.get()));
             dependents.any(|dependent| !self.state.stages[dependent.index()].status.has_succeeded())

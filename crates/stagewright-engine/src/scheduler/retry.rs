@@ -32,6 +32,7 @@ pub(super) fn can_retry(kind: FailureKind) -> bool {
             | FailureKind::Denied
             | FailureKind::BadPlugin
             | FailureKind::Rejected
+            | FailureKind::FilesChanged
             | FailureKind::Cancelled
     )
 }

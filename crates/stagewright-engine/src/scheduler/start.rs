@@ -196,6 +196,8 @@ impl Scheduler {
             cache: (call == Call::Run && state.resumption.is_empty()).then(|| self.cached(index)).flatten(),
             resumption: (!state.resumption.is_empty()).then(|| resumption_of(&state.resumption)),
             rehearsal: terms,
+            basis: self.basis(index),
+            folder: None,
         })
     }
 

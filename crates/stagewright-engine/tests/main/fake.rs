@@ -8,10 +8,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Claim, Claimed, Clock, Control, Decision,
-    DriveError, Event, EventKind, Failure, FailureKind, Finding, Gate, Input, Interrupt, Join, Joined, LogSink,
-    Observation, Observer, Outcome, Ports, ReleaseNote, RunId, RunState, RunStore, RunSummary, RunValues, Scheduler,
-    StageRunner, StoreError, Stream, Timestamp, Turns, drive,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Capture, CaptureRequest, Claim, Claimed, Clock,
+    Control, Decision, DriveError, Event, EventKind, Failure, FailureKind, Finding, Gate, Input, Interrupt, Join,
+    Joined, LogSink, Made, Observation, Observer, Outcome, Ports, ReleaseNote, RunId, RunState, RunStore, RunSummary,
+    RunValues, Scheduler, StageRunner, StoreError, Stream, Timestamp, Turns, drive,
 };
 use stagewright_model::{Plan, StageIndex};
 use tokio::sync::{mpsc, watch};
@@ -134,9 +134,32 @@ impl StageRunner for FakeRunner {
                 seen.running += 1;
                 seen.most_running = seen.most_running.max(seen.running);
             }
-            let report = perform(act, &here, &output, &mut interrupt).await;
+            let is_read = !here.request.basis.readers.is_empty();
+            let mut report = perform(act, &here, &output, &mut interrupt).await;
+            if is_read && report.end == AttemptEnd::Succeeded {
+                report.made = Some(Made { digest: format!("sha256:of {}", here.request.stage_id), opening: None });
+            }
             seen.lock().expect("what was seen").running -= 1;
             report
+        }
+        .boxed()
+    }
+
+    /// Names the places in place of their content, and takes its time.
+    fn capture(&self, request: CaptureRequest) -> BoxFuture<'static, Result<Option<Capture>, Failure>> {
+        let act = self.script.lock().expect("a script").next(&format!("capture {}", request.stage_id));
+        let mut paths = request.paths;
+        paths.sort();
+        let digest = format!("sha256:{}", paths.join(" "));
+        async move {
+            tokio::time::sleep(WORK).await;
+            match act {
+                Act::Fail => match unsuccessful(Outcome::Errored, FailureKind::FilesChanged, "the disk is full") {
+                    AttemptEnd::Unsuccessful(_, failure) => Err(failure),
+                    _ => unreachable!("it is unsuccessful"),
+                },
+                _ => Ok(Some(Capture { digest, files: 1, bytes: 1, opening: request.opening })),
+            }
         }
         .boxed()
     }
@@ -238,7 +261,7 @@ async fn perform(
 }
 
 pub(crate) fn report(end: AttemptEnd, outputs: BTreeMap<String, Json>) -> AttemptReport {
-    AttemptReport { end, outputs, artifacts: Vec::new(), release: None }
+    AttemptReport { end, outputs, artifacts: Vec::new(), release: None, made: None }
 }
 
 pub(crate) fn unsuccessful(outcome: Outcome, kind: FailureKind, message: &str) -> AttemptEnd {

@@ -29,6 +29,7 @@ pub(crate) fn answer(approved: bool, by: &str) -> Decision {
         by: by.to_owned(),
         reason: None,
         fields: BTreeMap::new(),
+        capture: None,
         rehearsed: false,
         finding: None,
     }

@@ -49,6 +49,8 @@ impl Context {
             cache: None,
             resumption: None,
             rehearsal: None,
+            basis: Default::default(),
+            folder: None,
         };
         Context::new(Arc::new(request), Cancel::default(), None)
     }

@@ -77,6 +77,7 @@ impl Gates {
             expires,
             until: None,
             binding: None,
+            capture: None,
         };
         self.0.insert(token.clone(), gate);
         Ok(token)

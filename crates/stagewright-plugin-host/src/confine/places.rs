@@ -33,6 +33,8 @@ pub(super) struct Layout {
     pub(super) config: SandboxConfig,
     pub(super) policy: Arc<Policy>,
     pub(super) root: PathBuf,
+    /// The folder whose files are shown there.
+    pub(super) files: PathBuf,
     pub(super) owner: Arc<StageOwner>,
     /// As in `stages.test`.
     pub(super) table: String,
@@ -174,7 +176,7 @@ impl Layout {
         for (path, access) in granted.iter().filter(|(path, _)| !covered(path)) {
             places.push(Place {
                 path: if path.is_root() { self.root.clone() } else { self.root.join(path.as_path()) },
-                source: Source::Below(self.root.clone(), path.as_path().to_owned()),
+                source: Source::Below(self.files.clone(), path.as_path().to_owned()),
                 access: Some(*access),
             });
         }
@@ -189,6 +191,7 @@ impl Layout {
         let git = path.shown() == ".git";
         let history = git && self.root.join(".git/config").is_file();
         let granted = |rules: &[String], names: &[&str]| rules.iter().any(|rule| names.contains(&rule.as_str()));
+        // A stage that may write the repository is given the repository.
         let below = || Source::Below(self.root.clone(), path.as_path().to_owned());
         if git && self.root.join(".git").is_dir() && granted(self.policy.writes(), &[".git"]) {
             return Ok(vec![place(path.as_path(), below(), Some(Access::Write))]);
@@ -203,6 +206,9 @@ impl Layout {
             let hidden = place(path.as_path(), Source::Nothing, None);
             let parts = if history { self.parts_of_git(scratch)? } else { Vec::new() };
             return Ok([hidden].into_iter().chain(parts).collect());
+        }
+        if self.files != self.root {
+            return self.captured_history(path, scratch);
         }
         let history = place(path.as_path(), below(), Some(Access::Read));
         Ok(vec![history, self.git_config(scratch)?])
@@ -229,6 +235,21 @@ impl Layout {
         let text = stagewright_files::read_text(&config, stagewright_files::CONFIGURATION).unwrap_or_default();
         fs::write(&copy, without_secrets(&text))?;
         Ok(Place { path: config, source: Source::Host(copy), access: Some(Access::Read) })
+    }
+
+    /// The history as it was when the files were captured: what can change is of the capture. Objects never change, and
+    /// are the repository's own.
+    fn captured_history(&self, path: &WorkspacePath, scratch: &Path) -> io::Result<Vec<Place>> {
+        let place = |below: &Path, source, access| Place { path: self.root.join(below), source, access };
+        let mut places = vec![place(path.as_path(), Source::Nothing, None)];
+        for entry in self.files.join(path.as_path()).read_dir()? {
+            let below = path.as_path().join(entry?.file_name());
+            places.push(place(&below, Source::Below(self.files.clone(), below.clone()), Some(Access::Read)));
+        }
+        let objects = path.as_path().join("objects");
+        places.push(place(&objects, Source::Below(self.root.clone(), objects.clone()), Some(Access::Read)));
+        places.push(self.git_config(scratch)?);
+        Ok(places)
     }
 
     fn sockets(&self) -> Result<Vec<Place>, CapabilityError> {

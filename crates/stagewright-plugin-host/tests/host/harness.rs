@@ -139,6 +139,8 @@ pub(crate) fn request() -> AttemptRequest {
         cache: None,
         resumption: None,
         rehearsal: None,
+        basis: Default::default(),
+        folder: None,
     }
 }
 

@@ -59,7 +59,7 @@ impl Script {
     /// Ends the attempt, not the stage.
     pub(crate) fn end(self, stage: u32, attempt: u32, outcome: Outcome, failure: Option<Failure>) -> Script {
         let outputs = BTreeMap::from([("count".to_owned(), json!(3))]);
-        self.then(EventKind::AttemptEnded { stage: StageIndex(stage), attempt, outcome, failure, outputs })
+        self.then(EventKind::AttemptEnded { stage: StageIndex(stage), attempt, outcome, failure, outputs, made: None })
     }
 
     pub(crate) fn conclude(self, stage: u32, outcome: Outcome, reason: Option<&str>) -> Script {
@@ -218,6 +218,7 @@ pub(crate) fn approved() -> Vec<Event> {
         by: "ann".to_owned(),
         reason: Some("looks good".to_owned()),
         fields: BTreeMap::new(),
+        capture: None,
         rehearsed: false,
         finding: None,
     };

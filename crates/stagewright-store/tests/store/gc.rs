@@ -256,7 +256,11 @@ fn the_space_is_given_back() {
         let run = world.create(&record(&format!("run{number}"), 1));
         let outputs = BTreeMap::from([("text".to_owned(), json!("x".repeat(20_000)))]);
         let (stage, outcome) = (StageIndex(0), Outcome::Succeeded);
-        world.append(&run, 90, vec![EventKind::AttemptEnded { stage, attempt: 1, outcome, failure: None, outputs }]);
+        world.append(
+            &run,
+            90,
+            vec![EventKind::AttemptEnded { stage, attempt: 1, outcome, failure: None, outputs, made: None }],
+        );
         world.append(&run, 90, vec![end()]);
     }
     let path = world.store.directory().join("stagewright.db");

@@ -98,6 +98,7 @@ fn decision(by: &str) -> Decision {
         by: by.to_owned(),
         reason: None,
         fields: BTreeMap::new(),
+        capture: None,
         rehearsed: false,
         finding: None,
     }

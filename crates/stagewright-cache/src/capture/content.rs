@@ -1,0 +1,252 @@
+//! What places of a workspace hold: folders, files and links by path, each with its mode and the digest of its content.
+//!
+//! One digest stands for all of it. Times and inodes are no part of it: what is named is what a stage can read.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, Hashing};
+use crate::globs::Globs;
+
+/// Raised when the format of stored contents changes.
+const FORMAT: u32 = 1;
+
+/// Bytes of a list: some ten million files.
+const LARGEST: u64 = 1 << 30;
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Item {
+    /// A folder, with its permission bits.
+    Folder(u32),
+    /// A file, with its permission bits, its size in bytes and the digest of its content.
+    File { mode: u32, size: u64, digest: Digest },
+    /// A symbolic link, with the digest of the path that it holds.
+    Link(Digest),
+    /// Something that this user can't read, and so no stage either.
+    Unreadable,
+}
+
+/// Items by path, relative to the workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Content {
+    pub(crate) items: BTreeMap<Vec<u8>, Item>,
+}
+
+impl Content {
+    pub(crate) fn digest(&self) -> Digest {
+        let mut hashing = Hashing::default();
+        hashing.field(b"content 1");
+        for (path, item) in &self.items {
+            hashing.field(path);
+            match item {
+                Item::Folder(mode) => {
+                    hashing.update(b"d");
+                    hashing.update(&mode.to_le_bytes());
+                }
+                Item::File { mode, digest, .. } => {
+                    hashing.update(b"f");
+                    hashing.update(&mode.to_le_bytes());
+                    hashing.update(digest.bytes());
+                }
+                Item::Link(target) => {
+                    hashing.update(b"l");
+                    hashing.update(target.bytes());
+                }
+                Item::Unreadable => hashing.update(b"u"),
+            }
+        }
+        hashing.finish()
+    }
+
+    /// Number of files and links, and the bytes of the files.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let mut size = (0, 0);
+        for item in self.items.values() {
+            match item {
+                Item::File { size: bytes, .. } => size = (size.0 + 1, size.1 + bytes),
+                Item::Link(_) => size.0 += 1,
+                Item::Folder(_) | Item::Unreadable => {}
+            }
+        }
+        size
+    }
+
+    pub(crate) fn save(&self, file: &Path) -> io::Result<()> {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+        draft.write_all(&postcard::to_stdvec(&(FORMAT, self)).map_err(io::Error::other)?)?;
+        draft.persist(file)?;
+        Ok(())
+    }
+
+    /// The one with this digest.
+    ///
+    /// # Errors
+    /// [`NotFound`](io::ErrorKind::NotFound) when it isn't there, [`InvalidData`](io::ErrorKind::InvalidData) when it is
+    /// damaged.
+    pub(crate) fn load(file: &Path, digest: &Digest) -> io::Result<Content> {
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "its list of files is damaged");
+        match postcard::from_bytes::<(u32, Content)>(&stagewright_files::read(file, LARGEST)?) {
+            Ok((FORMAT, content)) if content.digest() == *digest => Ok(content),
+            _ => Err(damaged()),
+        }
+    }
+}
+
+/// A path as it is relative to a root.
+pub(crate) fn as_path(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
+}
+
+/// For people.
+pub(crate) fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// Which paths of a workspace are looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    globs: Globs,
+    /// Those among them alone.
+    within: Option<Globs>,
+    without: Option<Globs>,
+    /// The engine's own, and git's folder.
+    reserved: Vec<String>,
+    /// Whether the repository's history is among them: all of `.git` but its objects, which never change, its hooks, its
+    /// configuration, of which stages see a copy without credentials, and the histories of submodules.
+    git: bool,
+    /// Whether nothing is left out.
+    all: bool,
+}
+
+/// What of git's folder isn't captured.
+const NOT_CAPTURED: [&str; 6] = ["objects", "hooks", "config", "config.worktree", "modules", "worktrees"];
+
+impl Chosen {
+    pub(crate) fn new(globs: &[String], reserved: &[String]) -> io::Result<Chosen> {
+        let globs = Globs::new(globs).map_err(io::Error::other)?;
+        Ok(Chosen { globs, within: None, without: None, reserved: reserved.to_vec(), git: false, all: false })
+    }
+
+    /// All of a folder of the engine's own.
+    pub(crate) fn everything() -> io::Result<Chosen> {
+        Chosen::new(&[".".to_owned()], &[]).map(|chosen| Chosen { all: true, ..chosen })
+    }
+
+    pub(crate) fn with_git(self, git: bool) -> Chosen {
+        Chosen { git, ..self }
+    }
+
+    pub(crate) fn within(self, globs: &[String]) -> io::Result<Chosen> {
+        Ok(Chosen { within: Some(Globs::new(globs).map_err(io::Error::other)?), ..self })
+    }
+
+    pub(crate) fn without(self, globs: &[String]) -> io::Result<Chosen> {
+        Ok(Chosen { without: Some(Globs::new(globs).map_err(io::Error::other)?), ..self })
+    }
+
+    /// Whether the path is one of them.
+    pub(crate) fn takes(&self, path: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(path);
+        match self.place(&text) {
+            Place::Git => self.git,
+            Place::Reserved => false,
+            Place::Workspace => {
+                self.globs.matches(&text)
+                    && self.within.as_ref().is_none_or(|within| within.matches(&text))
+                    && self.without.as_ref().is_none_or(|without| !without.matches(&text))
+            }
+        }
+    }
+
+    /// Whether some of them may be in the folder.
+    pub(crate) fn enters(&self, folder: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(folder);
+        match self.place(&text) {
+            Place::Git => self.git,
+            Place::Reserved => false,
+            Place::Workspace => {
+                self.globs.reach_into(&text)
+                    && self.within.as_ref().is_none_or(|within| within.reach_into(&text))
+                    && self.without.as_ref().is_none_or(|without| !without.matches(&text))
+            }
+        }
+    }
+
+    fn place(&self, path: &str) -> Place {
+        if self.all {
+            return Place::Workspace;
+        }
+        if let Some(rest) = path.strip_prefix(".git")
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            let first = rest.split('/').nth(1).unwrap_or_default();
+            let left_out = NOT_CAPTURED.contains(&first);
+            return if left_out { Place::Reserved } else { Place::Git };
+        }
+        match self.reserved.iter().any(|reserved| crate::globs::is_within(path, reserved)) {
+            true => Place::Reserved,
+            false => Place::Workspace,
+        }
+    }
+}
+
+enum Place {
+    Workspace,
+    Git,
+    Reserved,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str, mode: u32) -> Item {
+        Item::File { mode, size: text.len() as u64, digest: Digest::of(text) }
+    }
+
+    #[test]
+    fn all_that_can_be_read_is_in_the_digest() {
+        let content = |items: &[(&str, Item)]| Content {
+            items: items.iter().map(|(path, item)| (path.as_bytes().to_vec(), *item)).collect(),
+        };
+        let whole = content(&[("a", file("1", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]);
+        for other in [
+            content(&[("a", file("2", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]),
+            content(&[("a", file("1", 0o755)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]),
+            content(&[("a", file("1", 0o644)), ("d", Item::Folder(0o700)), ("l", Item::Link(Digest::of("a")))]),
+            content(&[("a", file("1", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("b")))]),
+            content(&[("a", file("1", 0o644)), ("l", Item::Link(Digest::of("a")))]),
+            content(&[("b", file("1", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]),
+        ] {
+            assert_ne!(whole.digest(), other.digest(), "{other:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (path, digest) = (folder.path().join("x/content"), whole.digest());
+        whole.save(&path).unwrap();
+        assert_eq!(Content::load(&path, &digest).unwrap(), whole);
+        assert!(Content::load(&path, &Digest::of("another")).is_err(), "a list is known by its digest");
+    }
+
+    #[test]
+    fn of_git_only_what_can_change_is_taken_and_nothing_that_holds_credentials() {
+        let reserved = [".git".to_owned(), ".stagewright".to_owned()];
+        let plain = Chosen::new(&[".".to_owned()], &reserved).unwrap();
+        assert!(plain.takes(b"a/b") && !plain.takes(b".git/HEAD") && !plain.takes(b".stagewright/x"));
+        let git = plain.with_git(true);
+        for path in [".git/HEAD", ".git/refs/heads/main", ".git/index", ".git/packed-refs", ".gitignore"] {
+            assert!(git.takes(path.as_bytes()), "{path}");
+        }
+        for path in [".git/config", ".git/objects/ab", ".git/hooks/x", ".git/modules/x/config", ".stagewright/x"] {
+            assert!(!git.takes(path.as_bytes()), "{path}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The content of what was found, and copies of it.
+//!
+//! What is copied is digested in the same pass, so that a digest is that of the copy and not of what a writer made of the
+//! file since. A file that changes while it is read is read again.
+
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::os::fd::AsFd as _;
+
+use rustix::fs::{
+    AtFlags, Mode, OFlags, Timespec, Timestamps, fchmod, fstat, futimens, ioctl_ficlone, linkat, openat, unlinkat,
+};
+
+use super::content::{Chosen, Content, Item, as_path};
+use super::walk::{Found, Kind, Root, found_at, is_absent, named};
+use crate::content::{is_quiet, shows_mapped_stores};
+use crate::digest::{Digest, Hashing};
+use crate::index::FileIndex;
+use crate::stamp::now;
+
+/// How often a file is read that changes meanwhile.
+const TRIES: usize = 5;
+
+/// Files that one thread reads before others help.
+const FEW: usize = 16;
+
+/// A root whose files' digests are remembered.
+pub(crate) struct Scanned<'a> {
+    pub(crate) root: &'a Root,
+    pub(crate) index: &'a FileIndex,
+    /// Tells the files of this root from those of others in the index.
+    pub(crate) name: &'a str,
+}
+
+impl Scanned<'_> {
+    /// What is chosen, with its content.
+    pub(crate) fn content(&self, chosen: &Chosen) -> io::Result<Content> {
+        let found = self.root.walk(chosen)?;
+        let known = self.known(&found);
+        self.content_of(&found, known)
+    }
+
+    /// The digests that are remembered of files which haven't changed since.
+    pub(crate) fn known(&self, found: &[Found]) -> Vec<Option<Digest>> {
+        let keys: Vec<String> = found.iter().map(|one| self.key(&one.path)).collect();
+        let known = self.index.get_all(keys.iter().map(String::as_str).zip(found.iter().map(|one| &one.stamp)));
+        known.into_iter().zip(found).map(|(digest, one)| digest.filter(|_| one.kind == Kind::File)).collect()
+    }
+
+    /// Reads what isn't known.
+    pub(crate) fn content_of(&self, found: &[Found], known: Vec<Option<Digest>>) -> io::Result<Content> {
+        let unknown: Vec<usize> = (0..found.len()).filter(|&at| known[at].is_none()).collect();
+        let read = in_parallel(&unknown, |&at| self.item(&found[at]))?;
+        let mut items: Vec<Option<Item>> = found.iter().zip(known).map(|(one, digest)| item_of(one, digest)).collect();
+        for (at, item) in unknown.into_iter().zip(read) {
+            items[at] = item;
+        }
+        let items = found.iter().zip(items).filter_map(|(one, item)| Some((one.path.clone(), item?)));
+        Ok(Content { items: items.collect() })
+    }
+
+    /// None when it is gone.
+    fn item(&self, found: &Found) -> io::Result<Option<Item>> {
+        let item = match found.kind {
+            Kind::Folder => return Ok(Some(Item::Folder(found.mode))),
+            Kind::Unreadable => return Ok(Some(Item::Unreadable)),
+            Kind::Link => self.root.link(&found.path).map(|target| Item::Link(Digest::of(target))),
+            Kind::File => self.read(found, None).map(|(item, _)| item),
+        };
+        absent_or_unreadable(item, found)
+    }
+
+    /// What is at a path now; none when nothing is.
+    pub(crate) fn item_at(&self, path: &[u8]) -> io::Result<Option<Item>> {
+        let stat = match self.root.stat(path) {
+            Ok(stat) => stat,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(named(path, error)),
+        };
+        let kind = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+            rustix::fs::FileType::Directory => Kind::Folder,
+            rustix::fs::FileType::Symlink => Kind::Link,
+            rustix::fs::FileType::RegularFile => Kind::File,
+            _ => return Ok(Some(Item::Unreadable)),
+        };
+        let found = found_at(path.to_vec(), kind, &stat);
+        let known = self.known(std::slice::from_ref(&found));
+        match item_of(&found, known[0]) {
+            Some(item) => Ok(Some(item)),
+            None => self.item(&found),
+        }
+    }
+
+    /// Remembers the content of a file of the engine's own, that was written long enough ago for a change to show.
+    pub(crate) fn learn(&self, found: &Found, digest: Digest) {
+        self.index.put(&self.key(&found.path), found.stamp, digest);
+    }
+
+    /// Copies something to the same path of another root, where nothing is, and says what it is; none when it is gone.
+    pub(crate) fn copy(&self, found: &Found, to: &Root) -> io::Result<Option<Item>> {
+        self.copy_as(found, to, &found.path)
+    }
+
+    /// The same, to another path.
+    pub(crate) fn copy_as(&self, found: &Found, to: &Root, path: &[u8]) -> io::Result<Option<Item>> {
+        let item = (|| {
+            let (folder, name) = to.parent(path)?;
+            match found.kind {
+                Kind::Folder | Kind::Unreadable => Ok(Item::Unreadable),
+                Kind::Link => {
+                    let target = self.root.link(&found.path)?;
+                    rustix::fs::symlinkat(as_path(&target), &folder, as_path(name))?;
+                    Ok(Item::Link(Digest::of(target)))
+                }
+                Kind::File => {
+                    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let mut target = File::from(openat(&folder, as_path(name), flags, Mode::from_raw_mode(0o600))?);
+                    let (item, modified) = self.read(found, Some(&mut target)).inspect_err(|_| {
+                        // What it is a copy of is gone, or can't be read: then nothing is there.
+                        let _ = unlinkat(&folder, as_path(name), AtFlags::empty());
+                    })?;
+                    if let Item::File { mode, .. } = item {
+                        let modified = Timespec { tv_sec: modified.0, tv_nsec: modified.1 };
+                        futimens(&target, &Timestamps { last_access: modified, last_modification: modified })?;
+                        fchmod(&target, Mode::from_raw_mode(mode))?;
+                    }
+                    Ok(item)
+                }
+            }
+        })();
+        absent_or_unreadable(item, found)
+    }
+
+    /// Reads a file until it holds still, into `copy` if there is one. Gives what it is, and when it was changed last.
+    fn read(&self, found: &Found, mut copy: Option<&mut File>) -> io::Result<(Item, (i64, i64))> {
+        for _ in 0..TRIES {
+            let begun = now();
+            let mut file = self.root.file(&found.path)?;
+            let before = found_at(Vec::new(), Kind::File, &fstat(&file)?);
+            let is_lasting = before.stamp.is_settled(begun) && is_quiet(&file) && shows_mapped_stores(&file);
+            let digest = match &mut copy {
+                Some(copy) => copied(&mut file, copy)?,
+                None => crate::digest::copy(&mut file, &mut io::sink())?,
+            };
+            let stat = fstat(&file)?;
+            let after = found_at(Vec::new(), Kind::File, &stat);
+            if before.stamp == after.stamp {
+                if is_lasting {
+                    self.index.put(&self.key(&found.path), after.stamp, digest);
+                }
+                let size = u64::try_from(stat.st_size).unwrap_or_default();
+                return Ok((Item::File { mode: after.mode, size, digest }, after.modified));
+            }
+        }
+        Err(io::Error::other("it changes all the time, so that it can't be read as a whole"))
+    }
+
+    fn key(&self, path: &[u8]) -> String {
+        format!("{}:{}", self.name, String::from_utf8_lossy(path))
+    }
+}
+
+/// The item, when no content has to be read for it.
+fn item_of(found: &Found, digest: Option<Digest>) -> Option<Item> {
+    match (found.kind, digest) {
+        (Kind::Folder, _) => Some(Item::Folder(found.mode)),
+        (Kind::Unreadable, _) => Some(Item::Unreadable),
+        (Kind::File, Some(digest)) => Some(Item::File { mode: found.mode, size: found.stamp.size(), digest }),
+        (Kind::File, None) | (Kind::Link, _) => None,
+    }
+}
+
+fn absent_or_unreadable(item: io::Result<Item>, found: &Found) -> io::Result<Option<Item>> {
+    match item {
+        Ok(item) => Ok(Some(item)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Some(Item::Unreadable)),
+        Err(error) => Err(named(&found.path, error)),
+    }
+}
+
+/// Copies a whole file, sharing its blocks where the file system can, and digests the copy.
+fn copied(source: &mut File, target: &mut File) -> io::Result<Digest> {
+    use std::io::Seek as _;
+    target.set_len(0)?;
+    target.rewind()?;
+    if ioctl_ficlone(target.as_fd(), source.as_fd()).is_ok() {
+        return crate::digest::copy(target, &mut io::sink());
+    }
+    let (mut hashing, mut buffer) = (Hashing::default(), vec![0; 64 * 1024]);
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(hashing.finish()),
+            Ok(read) => {
+                hashing.update(&buffer[..read]);
+                target.write_all(&buffer[..read])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A second name for a file of another root; `false` when it can't have one.
+pub(crate) fn link(from: &Root, to: &Root, path: &[u8]) -> io::Result<bool> {
+    let (old, name) = from.parent(path)?;
+    let (new, _) = to.parent(path)?;
+    match linkat(old, as_path(name), new, as_path(name), AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::MLINK | rustix::io::Errno::XDEV | rustix::io::Errno::PERM) => Ok(false),
+        Err(error) => Err(named(path, error.into())),
+    }
+}
+
+/// Does the same to each, with as many threads as there are processors.
+pub(crate) fn in_parallel<I: Sync, T: Send>(
+    items: &[I],
+    work: impl Fn(&I) -> io::Result<T> + Sync,
+) -> io::Result<Vec<T>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len() / FEW + 1);
+    if threads == 1 {
+        return items.iter().map(work).collect();
+    }
+    // Small pieces, taken in turn: large files lie together.
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let piece = (items.len() / (threads * 16)).max(FEW);
+    let done = std::thread::scope(|scope| {
+        let worker = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) * piece;
+                if at >= items.len() {
+                    return Ok(done);
+                }
+                let some = items[at..items.len().min(at + piece)].iter().map(&work).collect::<io::Result<Vec<_>>>()?;
+                done.push((at, some));
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let broken_off = |_| Err(io::Error::other("reading files broke off"));
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(broken_off)).collect::<io::Result<Vec<_>>>()
+    })?;
+    let mut done: Vec<(usize, Vec<T>)> = done.into_iter().flatten().collect();
+    done.sort_unstable_by_key(|(at, _)| *at);
+    Ok(done.into_iter().flat_map(|(_, some)| some).collect())
+}

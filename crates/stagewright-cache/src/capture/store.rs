@@ -1,0 +1,299 @@
+//! Where captures are kept.
+//!
+//! ```text
+//! <root>/contents/<digest>              a list of files: a capture's, or what a stage made
+//! <root>/trees/<digest>/                a capture's files, never changed
+//! <root>/trees/<digest>.boot            the boot of this machine since which all of them are known to be sound
+//! <root>/views/<run>/<opening>/files/   a capture's files with what stages behind its gate make of them
+//! <root>/views/<run>/<opening>/known    what the workspace holds of that
+//! <root>/runs/<run>                     the digests that a run needs
+//! <root>/latest                         the capture that was made last
+//! <root>/files                          digests of files that haven't changed since
+//! <root>/lock                           shared by who captures, alone by who removes
+//! ```
+//!
+//! A tree counts once it has its name, and that is after all of its files. Nothing is flushed to the disk, which would
+//! take longer than all the rest: a tree that was made before the machine started is read again and compared, once.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use stagewright_engine::RunId;
+use stagewright_files::private_folder;
+
+use super::content::{Chosen, Content, Item, as_path};
+use super::scan::{Scanned, in_parallel, link};
+use super::walk::{Found, Kind, Root, named};
+use crate::digest::{Digest, Hashing};
+use crate::index::FileIndex;
+
+/// The folder of captures.
+#[derive(Debug)]
+pub(crate) struct CaptureStore {
+    root: PathBuf,
+    pub(crate) index: FileIndex,
+}
+
+/// A capture that a new one may share files with.
+struct Base {
+    tree: Root,
+    content: Content,
+}
+
+impl CaptureStore {
+    pub(crate) fn new(root: &Path) -> CaptureStore {
+        CaptureStore { root: root.to_owned(), index: FileIndex::new(root.join("files")) }
+    }
+
+    /// Until the file is dropped.
+    pub(crate) fn lock(&self, how: fn(&File) -> io::Result<()>) -> io::Result<File> {
+        private_folder(&self.root)?;
+        let file = File::options().create(true).append(true).open(self.root.join("lock"))?;
+        how(&file)?;
+        Ok(file)
+    }
+
+    pub(crate) fn tree(&self, digest: &Digest) -> PathBuf {
+        self.root.join("trees").join(digest.hex())
+    }
+
+    pub(crate) fn content(&self, digest: &Digest) -> io::Result<Content> {
+        Content::load(&self.list(digest), digest)
+    }
+
+    fn list(&self, digest: &Digest) -> PathBuf {
+        self.root.join("contents").join(digest.hex())
+    }
+
+    /// Keeps a list of files for the run.
+    pub(crate) fn keep(&self, run: &RunId, content: &Content) -> io::Result<Digest> {
+        let digest = content.digest();
+        if !self.list(&digest).is_file() {
+            content.save(&self.list(&digest))?;
+        }
+        self.note(run, &digest)?;
+        Ok(digest)
+    }
+
+    /// Says that the run needs what has the digest.
+    fn note(&self, run: &RunId, digest: &Digest) -> io::Result<()> {
+        let notes = self.root.join("runs");
+        private_folder(&notes)?;
+        let mut file = File::options().create(true).append(true).open(notes.join(name_of(run)))?;
+        file.write_all(format!("{}\n", digest.hex()).as_bytes())
+    }
+
+    /// The folder of a view.
+    pub(crate) fn view(&self, run: &RunId, opening: u64) -> PathBuf {
+        self.root.join("views").join(name_of(run)).join(opening.to_string())
+    }
+
+    pub(super) fn path(&self, below: &str) -> PathBuf {
+        self.root.join(below)
+    }
+
+    /// Captures what is chosen of a root. Nothing is copied when there is a capture of the same content.
+    pub(crate) fn capture(&self, run: &RunId, source: &Scanned<'_>, chosen: &Chosen) -> io::Result<(Digest, Content)> {
+        let _shared = self.lock(File::lock_shared)?;
+        let found = source.root.walk(chosen)?;
+        let mut known = source.known(&found);
+        // To copy and to digest is done in one pass where all has to be copied. Where there is an earlier capture, most
+        // will be the same, and what there is to be copied is known once all is digested.
+        let is_known = known.iter().zip(&found).all(|(digest, one)| digest.is_some() || one.kind != Kind::File);
+        if is_known || self.latest().is_some() {
+            let content = source.content_of(&found, known)?;
+            let digest = content.digest();
+            if self.tree(&digest).is_dir() && self.is_sound(&digest, &content)? {
+                self.note(run, &digest)?;
+                return Ok((digest, content));
+            }
+            let digest_at = |one: &Found| match content.items.get(&one.path) {
+                Some(Item::File { digest, .. }) => Some(*digest),
+                _ => None,
+            };
+            known = found.iter().map(digest_at).collect();
+        }
+        let base = self.base();
+        let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(self.trees()?)?;
+        let content = self.fill(draft.path(), source, &found, &known, base.as_ref())?;
+        let digest = self.keep(run, &content)?;
+        self.settle(draft.keep(), &digest)?;
+        Ok((digest, content))
+    }
+
+    fn trees(&self) -> io::Result<PathBuf> {
+        let trees = self.root.join("trees");
+        private_folder(&trees)?;
+        Ok(trees)
+    }
+
+    fn latest(&self) -> Option<Digest> {
+        Digest::parse(read_line(&self.root.join("latest"))?.trim())
+    }
+
+    /// The capture that was made last, if it is sound.
+    fn base(&self) -> Option<Base> {
+        let digest = self.latest()?;
+        let content = self.content(&digest).ok()?;
+        let is_sound = self.tree(&digest).is_dir() && self.is_sound(&digest, &content).unwrap_or(false);
+        let tree = Root::open(&self.tree(&digest)).ok().filter(|_| is_sound)?;
+        Some(Base { tree, content })
+    }
+
+    /// Makes the files of a new capture: names for those of an earlier one where they are the same, else copies.
+    fn fill(
+        &self,
+        draft: &Path,
+        source: &Scanned<'_>,
+        found: &[Found],
+        known: &[Option<Digest>],
+        base: Option<&Base>,
+    ) -> io::Result<Content> {
+        let to = Root::open(draft)?;
+        for folder in folders_of(found) {
+            fs::DirBuilder::new().recursive(true).create(draft.join(as_path(&folder)))?;
+        }
+        let files: Vec<usize> = (0..found.len()).filter(|&at| found[at].kind != Kind::Folder).collect();
+        let made = in_parallel(&files, |&at| {
+            let one = &found[at];
+            if let (Some(base), Some(digest)) = (base, known[at]) {
+                let item = Item::File { mode: one.mode, size: one.stamp.size(), digest };
+                if base.content.items.get(&one.path) == Some(&item)
+                    && is_of_the_same_time(&base.tree, one)
+                    && link(&base.tree, &to, &one.path)?
+                {
+                    return Ok(Some(item));
+                }
+            }
+            source.copy(one, &to)
+        })?;
+        let mut items: Vec<Option<Item>> = vec![None; found.len()];
+        for (at, item) in files.into_iter().zip(made) {
+            items[at] = match found[at].kind {
+                Kind::Unreadable => Some(Item::Unreadable),
+                _ => item,
+            };
+        }
+        // The deepest first: what is in a folder is there before the folder has its own mode.
+        for (one, item) in found.iter().zip(&mut items).rev().filter(|(one, _)| one.kind == Kind::Folder) {
+            fs::set_permissions(
+                draft.join(as_path(&one.path)),
+                std::os::unix::fs::PermissionsExt::from_mode(one.mode),
+            )?;
+            *item = Some(Item::Folder(one.mode));
+        }
+        let items = found.iter().zip(items).filter_map(|(one, item)| Some((one.path.clone(), item?)));
+        Ok(Content { items: items.collect() })
+    }
+
+    /// Gives a tree its name. Another process may have made the same meanwhile, and a damaged one makes room.
+    fn settle(&self, draft: PathBuf, digest: &Digest) -> io::Result<()> {
+        let tree = self.tree(digest);
+        if let Err(error) = fs::rename(&draft, &tree) {
+            if !tree.is_dir() {
+                return Err(error);
+            }
+            let damaged = tempfile::Builder::new().prefix(".draft-").tempdir_in(self.trees()?)?.keep();
+            fs::rename(&tree, damaged.join("damaged"))?;
+            fs::rename(&draft, &tree)?;
+            remove_all(&damaged)?;
+        }
+        self.mark_sound(digest)?;
+        write(&self.root.join("latest"), &format!("{digest}\n"))
+    }
+
+    /// Whether a tree holds what its list says. It is read only once after each start of the machine: until the next one
+    /// the kernel itself remembers what was written.
+    pub(crate) fn is_sound(&self, digest: &Digest, content: &Content) -> io::Result<bool> {
+        let boot = boot();
+        let mark = self.tree(digest).with_extension("boot");
+        if boot.is_some() && read_line(&mark) == boot {
+            return Ok(true);
+        }
+        let tree = Root::open(&self.tree(digest))?;
+        let everything = Chosen::everything()?;
+        let scanned = Scanned { root: &tree, index: &FileIndex::new(PathBuf::new()), name: "" };
+        let mut there = scanned.content(&everything)?;
+        // What can't be read has no copy, and folders that weren't chosen lead to what was.
+        let expected = content.items.iter().filter(|(_, item)| **item != Item::Unreadable);
+        let expected: std::collections::BTreeMap<_, _> = expected.map(|(path, item)| (path.clone(), *item)).collect();
+        there.items.retain(|path, item| !matches!(item, Item::Folder(_)) || expected.contains_key(path));
+        let is_sound = there.items == expected;
+        if is_sound {
+            self.mark_sound(digest)?;
+        }
+        Ok(is_sound)
+    }
+
+    fn mark_sound(&self, digest: &Digest) -> io::Result<()> {
+        match boot() {
+            Some(boot) => write(&self.tree(digest).with_extension("boot"), &boot),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The folders that have to be made for what was found, each after the one that it is in.
+pub(super) fn folders_of(found: &[Found]) -> std::collections::BTreeSet<Vec<u8>> {
+    let mut folders = std::collections::BTreeSet::new();
+    for one in found {
+        let mut path = match one.kind {
+            Kind::Folder => Some(&one.path[..]),
+            _ => parent(&one.path),
+        };
+        while let Some(folder) = path.filter(|folder| !folders.contains(*folder)) {
+            folders.insert(folder.to_vec());
+            path = parent(folder);
+        }
+    }
+    folders
+}
+
+pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
+    path.iter().rposition(|&byte| byte == b'/').map(|at| &path[..at])
+}
+
+/// A tool that goes by the time of files finds that of the file that was captured.
+fn is_of_the_same_time(tree: &Root, found: &Found) -> bool {
+    tree.stat(&found.path).is_ok_and(|stat| (stat.st_mtime, stat.st_mtime_nsec.cast_signed()) == found.modified)
+}
+
+/// Names this start of the machine; none where the kernel doesn't.
+fn boot() -> Option<String> {
+    let uuid = rustix::fs::open("/proc/sys/kernel/random/boot_id", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let mut text = String::new();
+    io::Read::read_to_string(&mut File::from(uuid.ok()?), &mut text).ok()?;
+    Some(text)
+}
+
+fn read_line(file: &Path) -> Option<String> {
+    stagewright_files::read_text(file, 1000).ok()
+}
+
+/// A run's id as a file's name, whatever it is.
+fn name_of(run: &RunId) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    if !run.0.is_empty() && run.0.len() < 100 && run.0.chars().all(plain) {
+        return run.0.clone();
+    }
+    let mut hashing = Hashing::default();
+    hashing.field(run.0.as_bytes());
+    hashing.finish().hex()
+}
+
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let mut draft = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
+    draft.write_all(text.as_bytes())?;
+    draft.persist(file)?;
+    Ok(())
+}
+
+/// Removes a folder, if it is there.
+pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
+    match stagewright_files::remove_tree(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|error| named(folder.as_os_str().as_encoded_bytes(), error)),
+    }
+}

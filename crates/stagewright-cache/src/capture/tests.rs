@@ -1,0 +1,413 @@
+//! Stages behind a gate, stages beside other runs, and what is left when none needs it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use stagewright_engine::{
+    Approved, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Basis, Call, Capture, CaptureRequest, Failure,
+    Interrupt, LiveKind, Made, MadeBefore, RunId, StageRunner,
+};
+use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
+use tokio::sync::{mpsc, watch};
+
+use super::{CaptureConfig, CapturesNeeded, Capturing, gc_captures};
+
+type Work = Arc<dyn Fn(&Path) + Send + Sync>;
+
+/// Does in the folder that it is given what a stage would do.
+struct Worker {
+    workspace: PathBuf,
+    work: Work,
+}
+
+impl StageRunner for Worker {
+    fn run(
+        &self,
+        request: AttemptRequest,
+        _: AttemptOutput,
+        _: watch::Receiver<Option<Interrupt>>,
+    ) -> BoxFuture<'static, AttemptReport> {
+        (self.work)(request.folder.as_deref().unwrap_or(&self.workspace));
+        let end = AttemptEnd::Succeeded;
+        async { AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None, made: None } }
+            .boxed()
+    }
+}
+
+struct World {
+    _folder: tempfile::TempDir,
+    workspace: PathBuf,
+    captures: PathBuf,
+}
+
+/// A stage of the run.
+#[derive(Clone, Default)]
+struct Stage {
+    run: &'static str,
+    read: &'static [&'static str],
+    write: &'static [&'static str],
+    basis: Basis,
+}
+
+struct Ran {
+    failure: Option<Failure>,
+    made: Option<Made>,
+    said: String,
+}
+
+impl World {
+    fn new(files: &[(&str, &str)]) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let (workspace, captures) = (folder.path().join("w"), folder.path().join("captures"));
+        fs::create_dir(&workspace).unwrap();
+        let world = World { _folder: folder, workspace, captures };
+        files.iter().for_each(|(path, text)| world.write(path, text));
+        world
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.workspace.join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+        fs::write(self.path(path), text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap_or_else(|error| error.kind().to_string())
+    }
+
+    fn capturing(&self, work: Work) -> Capturing {
+        let config = CaptureConfig {
+            root: self.captures.clone(),
+            workspace: self.workspace.clone(),
+            reserved: vec![".git".to_owned(), ".stagewright".to_owned()],
+            sandboxed: true,
+        };
+        Capturing::new(config, Arc::new(Worker { workspace: self.workspace.clone(), work }))
+    }
+
+    async fn try_capture(&self, paths: &[&str], basis: Basis) -> Result<Capture, Failure> {
+        let request = CaptureRequest {
+            run: RunId("r1".to_owned()),
+            stage_id: "gate".to_owned(),
+            opening: 7 + basis.captures.len() as u64,
+            paths: owned(paths),
+            basis,
+        };
+        let captured = self.capturing(Arc::new(|_| {})).capture(request).await;
+        captured.map(|capture| capture.expect("there are files"))
+    }
+
+    async fn capture(&self, paths: &[&str]) -> Capture {
+        self.try_capture(paths, Basis::default()).await.unwrap()
+    }
+
+    async fn run(&self, stage: Stage, work: impl Fn(&Path) + Send + Sync + 'static) -> Ran {
+        let (live, mut said) = mpsc::channel(64);
+        let (_interrupt, interrupted) = watch::channel(None);
+        let output = AttemptOutput::new(StageIndex(0), 1, live);
+        let report = self.capturing(Arc::new(work)).run(request(stage), output, interrupted).await;
+        let mut words = String::new();
+        while let Some(live) = said.recv().await {
+            if let LiveKind::Lines(_, lines) = live.kind {
+                lines.iter().for_each(|line| words.push_str(line));
+            }
+        }
+        let failure = match report.end {
+            AttemptEnd::Unsuccessful(_, failure) => Some(failure),
+            _ => None,
+        };
+        Ran { failure, made: report.made, said: words }
+    }
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+fn request(stage: Stage) -> AttemptRequest {
+    let permissions = Permissions { read: owned(stage.read), write: owned(stage.write), ..Permissions::default() };
+    AttemptRequest {
+        run: RunId(if stage.run.is_empty() { "r1" } else { stage.run }.to_owned()),
+        pipeline: "test".into(),
+        stage: StageIndex(0),
+        stage_id: "stage".into(),
+        table: "stages.stage".to_owned(),
+        attempt: 1,
+        call: Call::Run,
+        uses: PluginRef::Builtin("none".into()),
+        trust: Trust::Component,
+        plugin: None,
+        config: serde_json::json!({}),
+        env: BTreeMap::default(),
+        permissions,
+        environment: None,
+        needs: BTreeMap::default(),
+        timeout: None,
+        memory: None,
+        log_limit: None,
+        limits: Default::default(),
+        declared: None,
+        cache: None,
+        resumption: None,
+        rehearsal: None,
+        basis: stage.basis,
+        folder: None,
+    }
+}
+
+/// Behind a gate, with these places to write.
+fn behind(capture: &Capture, writable: &[&str]) -> Basis {
+    let approved = Approved { stage_id: "gate".to_owned(), capture: capture.clone(), written_since: Vec::new() };
+    Basis { captures: vec![approved], writable: owned(writable), ..Basis::default() }
+}
+
+fn made_by(stage: &str, made: &Made, places: &[&str]) -> MadeBefore {
+    let places = owned(places);
+    MadeBefore { stage_id: stage.to_owned(), made: made.clone(), results: places.clone(), writable: places }
+}
+
+#[tokio::test]
+async fn whatever_can_be_read_changes_the_digest() {
+    let world = World::new(&[("app", "aaaa"), ("sub/module", "1"), ("empty/x", "")]);
+    fs::remove_file(world.path("empty/x")).unwrap();
+    symlink("app", world.path("link")).unwrap();
+    let mut known = vec![world.capture(&["."]).await.digest];
+    let mut expect_another = async |what: &str| {
+        let digest = world.capture(&["."]).await.digest;
+        assert!(!known.contains(&digest), "{what}");
+        known.push(digest);
+    };
+    let modified = world.path("app").metadata().unwrap().modified().unwrap();
+    world.write("app", "bbbb");
+    fs::File::options().write(true).open(world.path("app")).unwrap().set_modified(modified).unwrap();
+    expect_another("other content of the same size and time").await;
+    fs::set_permissions(world.path("app"), fs::Permissions::from_mode(0o755)).unwrap();
+    expect_another("another mode").await;
+    world.write("sub/module", "2");
+    expect_another("a submodule").await;
+    world.write("new", "");
+    expect_another("a new file").await;
+    fs::remove_file(world.path("link")).unwrap();
+    symlink("new", world.path("link")).unwrap();
+    expect_another("a link that leads elsewhere").await;
+    fs::remove_dir(world.path("empty")).unwrap();
+    expect_another("a folder that is gone").await;
+    stagewright_files::remove_tree(&world.path("sub")).unwrap();
+    world.write("sub", "");
+    expect_another("a file in place of a folder").await;
+}
+
+#[tokio::test]
+async fn the_same_content_is_captured_once_and_shares_files_with_what_differs() {
+    let world = World::new(&[("a", "1"), ("b", "2"), (".git/HEAD", "x"), (".stagewright/state", "y")]);
+    let first = world.capture(&["."]).await;
+    assert_eq!((first.files, first.bytes), (3, 3), "the engine's own is left out, HEAD is not");
+    assert_eq!(world.capture(&["."]).await, first);
+    let trees = || {
+        let folders = fs::read_dir(world.captures.join("trees")).unwrap().map(|entry| entry.unwrap().path());
+        folders.filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    assert_eq!(trees().len(), 1);
+    world.write("a", "3");
+    world.capture(&["."]).await;
+    assert_eq!(trees().len(), 2);
+    let links = |name: &str| trees().iter().map(|tree| tree.join(name).metadata().unwrap().nlink()).collect::<Vec<_>>();
+    assert_eq!((links("a"), links("b")), (vec![1, 1], vec![2, 2]));
+}
+
+#[tokio::test]
+async fn a_stage_behind_a_gate_is_given_what_was_captured_and_nothing_newer() {
+    let world = World::new(&[("app", "approved"), ("target/app", "built")]);
+    let capture = world.capture(&["."]).await;
+    world.write("app", "changed");
+    world.write("new", "slipped in");
+    world.write("target/app", "an editor's build");
+    let stage =
+        Stage { read: &["."], write: &["deployed"], basis: behind(&capture, &["deployed"]), ..Stage::default() };
+    let (workspace, late) = (world.workspace.clone(), world.path("app"));
+    let ran = world.run(stage, move |folder| {
+        assert_ne!(folder, workspace);
+        fs::write(&late, "changed while it runs").unwrap();
+        let text = ["app", "new", "target/app"].map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default());
+        fs::write(folder.join("deployed"), text.join(",")).unwrap();
+    });
+    let ran = ran.await;
+    assert!(ran.failure.is_none(), "{:?}", ran.failure);
+    assert_eq!(world.read("deployed"), "approved,,built", "and it is in the workspace");
+    assert_eq!(world.read("target/app"), "an editor's build", "what is somebody's own stays");
+}
+
+#[tokio::test]
+async fn what_a_stage_writes_is_seen_by_later_ones_and_never_lost_nor_put_over_anothers_change() {
+    let world = World::new(&[("out/a", "1"), ("out/gone", "2"), ("out/mine", "3")]);
+    let capture = world.capture(&["out"]).await;
+    let stage = |basis| Stage { read: &["out"], write: &["out"], basis, ..Stage::default() };
+    world.write("out/mine", "my own");
+    let ran = world.run(stage(behind(&capture, &["out"])), |folder| {
+        fs::write(folder.join("out/a"), "new").unwrap();
+        fs::write(folder.join("out/mine"), "the run's").unwrap();
+        fs::remove_file(folder.join("out/gone")).unwrap();
+        fs::create_dir_all(folder.join("out/deep/er")).unwrap();
+        symlink("../a", folder.join("out/deep/link")).unwrap();
+    });
+    let ran = ran.await;
+    assert_eq!((world.read("out/a"), world.read("out/gone")), ("new".to_owned(), "entity not found".to_owned()));
+    assert!(world.path("out/deep/er").is_dir() && world.read("out/deep/link") == "new");
+    assert_eq!(world.read("out/mine"), "my own");
+    assert!(ran.said.contains("`out/mine`"), "{}", ran.said);
+    // The next one has the run's own.
+    let seen = world.run(stage(behind(&capture, &["out"])), |folder| {
+        assert_eq!(fs::read_to_string(folder.join("out/mine")).unwrap(), "the run's");
+        fs::write(folder.join("out/a"), "newer").unwrap();
+    });
+    assert!(seen.await.failure.is_none());
+    assert_eq!(world.read("out/a"), "newer", "what the run itself has put there is nobody else's change");
+}
+
+#[tokio::test]
+async fn a_stage_does_not_start_on_what_another_run_has_made() {
+    let world = World::new(&[("base", "")]);
+    let readers = Basis { results: owned(&["app"]), readers: owned(&["app"]), ..Basis::default() };
+    let build = Stage { write: &["app"], basis: readers, ..Stage::default() };
+    let built = world.run(build, |folder| fs::write(folder.join("app"), "1").unwrap()).await;
+    let made = built.made.expect("what it made is recorded");
+    let basis = Basis { made: vec![made_by("build", &made, &["app"])], ..Basis::default() };
+    let image = Stage { read: &["app"], basis, ..Stage::default() };
+    assert!(world.run(image.clone(), |_| {}).await.failure.is_none());
+
+    world.write("app", "2");
+    let refused = world.run(image.clone(), |_| panic!("it is started")).await.failure.unwrap();
+    assert!(refused.message.contains("`app` is not what `build` made"), "{}", refused.message);
+    assert!(refused.help.unwrap().contains("resume r1 --from build"));
+    assert!(world.try_capture(&["app"], image.basis.clone()).await.is_err(), "nor is it captured for an approval");
+
+    // Nor may it be exchanged later.
+    world.write("app", "1");
+    let late = world.path("app");
+    let broken = world.run(image.clone(), move |_| fs::write(&late, "2").unwrap()).await.failure.unwrap();
+    assert!(broken.message.contains("while `stage` ran"), "{}", broken.message);
+
+    // What the run's other stages write meanwhile isn't another run's.
+    let unordered = Basis { unordered: owned(&["app"]), ..image.basis.clone() };
+    assert!(world.run(Stage { basis: unordered, ..image.clone() }, |_| {}).await.failure.is_none());
+    // And what is made again, to the byte, is the same.
+    world.write("app", "1");
+    assert!(world.run(image, |_| {}).await.failure.is_none());
+}
+
+#[tokio::test]
+async fn what_is_made_beside_a_gate_is_brought_to_the_stages_behind_it() {
+    let world = World::new(&[("app", "old"), ("config", "approved")]);
+    let capture = world.capture(&["."]).await;
+    let readers = Basis { results: owned(&["app"]), readers: owned(&["."]), ..Basis::default() };
+    let build = Stage { write: &["app"], basis: readers, ..Stage::default() };
+    let made = world.run(build, |folder| fs::write(folder.join("app"), "new").unwrap()).await.made.unwrap();
+    world.write("config", "changed");
+    let basis = Basis { made: vec![made_by("build", &made, &["app"])], ..behind(&capture, &[]) };
+    let stage = Stage { read: &["."], basis, ..Stage::default() };
+    let ran = world.run(stage.clone(), |folder| {
+        let text = ["app", "config"].map(|name| fs::read_to_string(folder.join(name)).unwrap());
+        assert_eq!(text, ["new", "approved"]);
+    });
+    assert!(ran.await.failure.is_none());
+    // Once it is there, what becomes of the workspace doesn't matter.
+    world.write("app", "another run's");
+    assert!(world.run(stage, |_| {}).await.failure.is_none());
+}
+
+#[tokio::test]
+async fn what_was_approved_at_one_gate_and_changed_before_another_is_refused() {
+    let world = World::new(&[("app", "1")]);
+    let first = world.capture(&["."]).await;
+    world.write("app", "2");
+    let second = world.capture(&["."]).await;
+    let both = |written_since: &[&str]| {
+        let approved = |gate: &str, capture: &Capture| Approved {
+            stage_id: gate.to_owned(),
+            capture: capture.clone(),
+            written_since: owned(written_since),
+        };
+        Basis { captures: vec![approved("first", &first), approved("second", &second)], ..Basis::default() }
+    };
+    let stage = |basis| Stage { read: &["app"], basis, ..Stage::default() };
+    let refused = world.run(stage(both(&[])), |_| panic!("it is started")).await.failure.unwrap();
+    assert!(refused.message.contains("`app` was changed between the approvals at `first` and `second`"));
+    assert!(world.run(stage(both(&["app"])), |_| {}).await.failure.is_none(), "the run itself has made it");
+}
+
+#[tokio::test]
+async fn neither_links_nor_pipes_lead_a_capture_astray() {
+    let world = World::new(&[("real/app", "1")]);
+    fs::write(world.workspace.parent().unwrap().join("private"), "secret").unwrap();
+    symlink("../private", world.path("out")).unwrap();
+    symlink("real", world.path("current")).unwrap();
+    symlink("current", world.path("loop")).unwrap();
+    let made = std::process::id().to_string();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        world.path(&made),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let capture = world.capture(&["."]).await;
+    let tree = |capture: &Capture| world.captures.join("trees").join(capture.digest.trim_start_matches("sha256:"));
+    assert!(tree(&capture).join("out").is_symlink() && !tree(&capture).join(&made).exists());
+    // A grant that goes through a link of the workspace is one of what the link leads to.
+    let through = world.capture(&["loop/app"]).await;
+    assert_eq!(fs::read_to_string(tree(&through).join("loop/app")).unwrap(), "1");
+    let outside = world.capture(&["out"]).await;
+    assert_eq!(outside.files, 1, "the link alone");
+}
+
+#[tokio::test]
+async fn a_capture_that_a_crash_has_damaged_is_not_used() {
+    let world = World::new(&[("app", "approved")]);
+    let capture = world.capture(&["."]).await;
+    let tree = world.captures.join("trees").join(capture.digest.trim_start_matches("sha256:"));
+    let stage = Stage { read: &["."], basis: behind(&capture, &[]), ..Stage::default() };
+    // As after a start of the machine.
+    let restart = || fs::write(tree.with_extension("boot"), "an earlier one").unwrap();
+    restart();
+    assert!(world.run(stage.clone(), |_| {}).await.failure.is_none(), "what is sound is used");
+    fs::write(tree.join("app"), "").unwrap();
+    restart();
+    let refused = world.run(stage.clone(), |_| panic!("it is started")).await.failure.unwrap();
+    assert!(
+        refused.message.contains("damaged") && refused.help.unwrap().contains("--from gate"),
+        "{}",
+        refused.message
+    );
+    // The same content can be captured again.
+    assert_eq!(world.capture(&["."]).await.digest, capture.digest);
+    assert!(world.run(stage, |_| {}).await.failure.is_none());
+}
+
+#[tokio::test]
+async fn captures_go_when_no_run_needs_them() {
+    let world = World::new(&[("app", "1")]);
+    let capture = world.capture(&["."]).await;
+    let basis = Basis { results: owned(&["out"]), readers: owned(&["."]), ..behind(&capture, &["out"]) };
+    let stage = Stage { read: &["."], write: &["out"], basis, ..Stage::default() };
+    let made = world.run(stage, |folder| fs::write(folder.join("out"), "2").unwrap()).await.made.unwrap();
+    let there = |part: &str| world.captures.join(part).exists();
+    let tree = format!("trees/{}", capture.digest.trim_start_matches("sha256:"));
+    let list = format!("contents/{}", made.digest.trim_start_matches("sha256:"));
+    let gc = |needed| gc_captures(&world.captures, |_| needed, false).unwrap();
+    assert_eq!(gc(CapturesNeeded::All).captures, 0);
+    assert!(there(&tree) && there("views/r1/7/files"));
+    assert_eq!(gc(CapturesNeeded::Lists).captures, 1);
+    assert!(!there(&tree) && !there("views/r1") && there(&list));
+    gc(CapturesNeeded::Nothing);
+    assert!(!there(&list) && !there("runs/r1"));
+    assert_eq!(gc_captures(Path::new("/nowhere/at/all"), |_| CapturesNeeded::All, false).unwrap(), Default::default());
+}

@@ -1,0 +1,268 @@
+//! The files that stages behind a gate are given: a capture, and what the run's own stages make of it.
+//!
+//! A view is a folder of its own. What no stage behind the gate may write has a second name there for the capture's
+//! files; what one may write is a copy. What a stage has written is put into the workspace, too, once it has ended, where
+//! nobody else has changed the same meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, mkdirat, renameat, unlinkat};
+use serde::{Deserialize, Serialize};
+use stagewright_engine::RunId;
+use stagewright_files::private_folder;
+
+use super::content::{Chosen, Content, Item, as_path, shown};
+use super::scan::{Scanned, in_parallel, link};
+use super::store::{CaptureStore, folders_of, parent, remove_all};
+use super::walk::{Found, Kind, Root, found_at, is_absent, named};
+use crate::digest::Digest;
+use crate::globs::Globs;
+use crate::index::FileIndex;
+
+/// How long after a file is written its times surely tell a later change.
+const TICK: Duration = Duration::from_millis(25);
+
+/// A folder that stands for the workspace.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// The folder of [`CaptureStore::view`].
+    place: PathBuf,
+    /// Its files.
+    pub(crate) folder: PathBuf,
+    /// What was captured.
+    captured: Content,
+    /// Of its files.
+    index: FileIndex,
+}
+
+/// What the workspace holds of what the run has written, by path: none for what isn't there.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Known(BTreeMap<Vec<u8>, Option<Item>>);
+
+impl View {
+    /// The view of a capture. As long as nothing is written there (`is_changed` is false), it is the capture itself.
+    pub(crate) fn of(
+        store: &CaptureStore,
+        run: &RunId,
+        opening: u64,
+        digest: &Digest,
+        writable: &[String],
+        is_changed: bool,
+    ) -> io::Result<View> {
+        let place = store.view(run, opening);
+        let captured = store.content(digest)?;
+        let (files, index) = (place.join("files"), FileIndex::new(place.join("index")));
+        let is_there = files.is_dir();
+        if !is_there && !store.is_sound(digest, &captured)? {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its files are damaged"));
+        }
+        if !is_there && !is_changed && writable.is_empty() {
+            return Ok(View { place, folder: store.tree(digest), captured, index });
+        }
+        if !is_there {
+            private_folder(&place)?;
+            // What an engine left that was killed meanwhile.
+            let draft = place.join("draft");
+            remove_all(&draft)?;
+            fs::create_dir(&draft)?;
+            fill(&store.tree(digest), &draft, writable, &index)?;
+            index.save()?;
+            fs::rename(&draft, &files)?;
+        }
+        Ok(View { place, folder: files, captured, index })
+    }
+
+    /// Its files, as they are now.
+    pub(crate) fn scanned<'a>(&'a self, root: &'a Root) -> Scanned<'a> {
+        Scanned { root, index: &self.index, name: "" }
+    }
+
+    /// Whether it is a folder of its own, rather than the capture itself.
+    pub(crate) fn is_own(&self) -> bool {
+        self.folder.starts_with(&self.place)
+    }
+
+    fn known(&self) -> io::Result<Known> {
+        match stagewright_files::read(&self.place.join("known"), stagewright_files::RECORD) {
+            Ok(bytes) => {
+                postcard::from_bytes(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Known::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn save(&self, known: &Known) -> io::Result<()> {
+        let mut draft = tempfile::NamedTempFile::new_in(&self.place)?;
+        io::Write::write_all(&mut draft, &postcard::to_stdvec(known).map_err(io::Error::other)?)?;
+        draft.persist(self.place.join("known"))?;
+        Ok(())
+    }
+
+    /// Puts what a stage has written into the workspace. Gives the paths that were left alone, since they aren't there
+    /// what they were when the files were captured.
+    pub(crate) fn publish(&self, workspace: &Scanned<'_>, written: &Chosen) -> io::Result<Vec<String>> {
+        let root = Root::open(&self.folder)?;
+        let own = self.scanned(&root);
+        let mut known = self.known()?;
+        let now = own.content(written)?;
+        let before = |known: &Known, path: &Vec<u8>| {
+            known.0.get(path).copied().unwrap_or_else(|| self.captured.items.get(path).copied())
+        };
+        let was = self.captured.items.keys().chain(known.0.keys()).filter(|path| written.takes(path));
+        let gone: BTreeSet<Vec<u8>> = was.filter(|path| !now.items.contains_key(*path)).cloned().collect();
+        let (mut kept, mut changed) = (Vec::new(), false);
+        // What is in a folder goes before the folder, and comes after it.
+        let removals = gone.into_iter().rev().map(|path| (path, None));
+        let additions = now.items.into_iter().map(|(path, item)| (path, Some(item)));
+        for (path, item) in removals.chain(additions) {
+            let believed = before(&known, &path);
+            if believed == item {
+                continue;
+            }
+            let there = workspace.item_at(&path)?;
+            let is_done = there == item || (there == believed && put(&own, workspace, &path, item)?);
+            if is_done {
+                known.0.insert(path, item);
+                changed = true;
+            } else {
+                kept.push(shown(&path));
+            }
+        }
+        if changed {
+            self.save(&known)?;
+        }
+        self.index.save()?;
+        Ok(kept)
+    }
+}
+
+fn fill(tree: &Path, draft: &Path, writable: &[String], index: &FileIndex) -> io::Result<()> {
+    let (tree, view) = (Root::open(tree)?, Root::open(draft)?);
+    let found = tree.walk(&Chosen::everything()?)?;
+    for folder in folders_of(&found) {
+        fs::create_dir(draft.join(as_path(&folder)))?;
+    }
+    let writable = Globs::new(writable).map_err(io::Error::other)?;
+    let unremembered = FileIndex::new(PathBuf::new());
+    let source = Scanned { root: &tree, index: &unremembered, name: "" };
+    let files: Vec<&Found> = found.iter().filter(|one| one.kind != Kind::Folder).collect();
+    let copied = in_parallel(&files, |one| {
+        let is_written = writable.matches(&String::from_utf8_lossy(&one.path));
+        if !is_written && link(&tree, &view, &one.path)? {
+            return Ok(None);
+        }
+        let gone = || named(&one.path, io::Error::new(io::ErrorKind::NotFound, "the capture lacks it"));
+        Ok(Some((one.path.clone(), source.copy(one, &view)?.ok_or_else(gone)?)))
+    })?;
+    for one in found.iter().rev().filter(|one| one.kind == Kind::Folder) {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(one.mode);
+        fs::set_permissions(draft.join(as_path(&one.path)), mode)?;
+    }
+    // A copy isn't read again to see whether a stage has changed it.
+    std::thread::sleep(TICK);
+    let own = Scanned { root: &view, index, name: "" };
+    for (path, item) in copied.into_iter().flatten() {
+        if let Item::File { digest, .. } = item {
+            own.learn(&found_at(path.clone(), Kind::File, &view.stat(&path)?), digest);
+        }
+    }
+    Ok(())
+}
+
+/// Puts an item at its path in another root, or removes what is there. False when something is in its way.
+pub(crate) fn put(from: &Scanned<'_>, to: &Scanned<'_>, path: &[u8], item: Option<Item>) -> io::Result<bool> {
+    let placed = (|| {
+        let Some(item) = item else { return remove(to.root, path) };
+        make_parents(to.root, path)?;
+        let (folder, name) = to.root.parent(path)?;
+        if let Item::Folder(mode) = item {
+            remove_unless_folder(to.root, path)?;
+            return match mkdirat(&folder, as_path(name), Mode::from_raw_mode(mode)) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(true),
+                Err(error) => Err(error.into()),
+            };
+        }
+        // An empty folder makes room; one that holds something is somebody's.
+        let there = to.root.stat(path).ok().map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
+        if there == Some(rustix::fs::FileType::Directory) {
+            unlinkat(&folder, as_path(name), AtFlags::REMOVEDIR)?;
+        }
+        let draft = draft_of(path);
+        // Left by an engine that was killed.
+        let _ = remove(to.root, &draft);
+        let kind = if matches!(item, Item::Link(_)) { Kind::Link } else { Kind::File };
+        let found = found_at(path.to_vec(), kind, &from.root.stat(path)?);
+        let copied = from.copy_as(&found, to.root, &draft)?;
+        if copied != Some(item) {
+            let _ = remove(to.root, &draft);
+            return Ok(false);
+        }
+        let (_, draft_name) = to.root.parent(&draft)?;
+        renameat(&folder, as_path(draft_name), &folder, as_path(name))?;
+        Ok(true)
+    })();
+    match placed {
+        Ok(done) => Ok(done),
+        // A link where a folder was, a folder that isn't empty: somebody else has made them.
+        Err(error) if is_absent(&error) || is_in_the_way(&error) => Ok(false),
+        Err(error) => Err(named(path, error)),
+    }
+}
+
+fn is_in_the_way(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
+    )
+}
+
+fn remove(root: &Root, path: &[u8]) -> io::Result<bool> {
+    let (folder, name) = match root.parent(path) {
+        Err(error) if is_absent(&error) => return Ok(true),
+        parent => parent?,
+    };
+    let removed = match unlinkat(&folder, as_path(name), AtFlags::empty()) {
+        Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => unlinkat(&folder, as_path(name), AtFlags::REMOVEDIR),
+        removed => removed,
+    };
+    match removed {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove_unless_folder(root: &Root, path: &[u8]) -> io::Result<()> {
+    match root.stat(path) {
+        Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory => {
+            remove(root, path).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn make_parents(root: &Root, path: &[u8]) -> io::Result<()> {
+    let Some(folder) = parent(path) else { return Ok(()) };
+    if root.stat(folder).is_ok() {
+        return Ok(());
+    }
+    make_parents(root, folder)?;
+    let (above, name) = root.parent(folder)?;
+    match mkdirat(&above, as_path(name), Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Beside the path.
+fn draft_of(path: &[u8]) -> Vec<u8> {
+    let draft = format!(".stagewright-draft-{}-w", std::process::id());
+    match parent(path) {
+        Some(folder) => [folder, b"/", draft.as_bytes()].concat(),
+        None => draft.into_bytes(),
+    }
+}

@@ -1,0 +1,219 @@
+//! Which files a stage is given: those that were captured at the gate before it, and what the stages that it needs have
+//! made.
+//!
+//! ```text
+//! gate to be opened ─> Capture (what the stages behind it can read) ─> GateOpened, with the digest ─> Decision, with it
+//! attempt to start  ─> Basis: the captures approved, what its needs made ─> the runner gives it that, or refuses
+//! ```
+//!
+//! A stage is *behind* a gate when the gate is its own, that of a stage which it needs, directly or not, or that of
+//! another stage of its environment, whose approval counts for it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+use stagewright_model::{ProcessRule, Stage, StageIndex};
+
+use super::{Action, Scheduler};
+use crate::event::{Capture, Failure, Gate, GateKind, Outcome};
+use crate::port::{Approved, Basis, CaptureRequest, MadeBefore};
+use crate::state::{IllegalTransition, Status};
+
+impl Scheduler {
+    /// Whether the files are captured before a gate of the kind opens. What became of an attempt is no question about
+    /// files.
+    pub(super) fn captures_for(&self, kind: GateKind) -> bool {
+        self.values.captured_binding.is_some() && kind != GateKind::Doubt
+    }
+
+    /// Whether what people answer at the gate is still what would run.
+    pub(super) fn binds(&self, gate: &Gate) -> bool {
+        let binding = if gate.capture.is_some() { &self.values.captured_binding } else { &self.values.binding };
+        gate.binding == *binding
+    }
+
+    /// Whether a stage that is still to run works on files of the workspace as they are then, once the stages of `from`
+    /// are to run again, too. What happens to the workspace matters to no other stage.
+    pub fn needs_live_files(&self, from: &[StageIndex]) -> bool {
+        let again: BTreeSet<StageIndex> = self.to_run_again(from).into_iter().collect();
+        let is_open = |index: &StageIndex| {
+            again.contains(index) || self.state.stage(*index).status.conclusion() != Some(Outcome::Succeeded)
+        };
+        let stands = |gate: &StageIndex| !again.contains(gate);
+        self.plan.indices().filter(is_open).any(|index| {
+            // The repository itself is given to a stage that may write it.
+            let permissions = &self.plan.stage(index).permissions;
+            let writes_git = permissions.write.iter().any(|rule| rule == ".git");
+            let has_files = !self.readable_by(&BTreeSet::from([index])).is_empty();
+            writes_git || (has_files && !self.gates_before(index).iter().any(stands))
+        })
+    }
+
+    /// Has the files captured for a gate, which opens then.
+    pub(super) fn capture(&mut self, stage: StageIndex, attempt: u32, mut gate: Gate) -> Result<(), IllegalTransition> {
+        gate.binding.clone_from(&self.values.captured_binding);
+        // An approval that the stage has of some files isn't followed by a question about others.
+        let state = self.state.stage(stage);
+        let earlier = state.gate.as_ref().filter(|earlier| !state.admitted.is_empty() && self.binds(earlier));
+        if let Some(capture) = earlier.and_then(|earlier| earlier.capture.clone()) {
+            gate.capture = Some(capture);
+            return self.open_captured(stage, attempt, gate);
+        }
+        let request = CaptureRequest {
+            run: self.run_id(),
+            stage_id: self.plan.stage(stage).id.clone(),
+            opening: self.state.next_seq,
+            paths: self.readable_by(&self.behind(stage)),
+            basis: self.basis(stage),
+        };
+        self.capturing.insert(stage, (attempt, gate));
+        self.response.actions.push(Action::Capture { stage, request: Box::new(request) });
+        Ok(())
+    }
+
+    /// The files for a gate are captured, or can't be.
+    pub(super) fn on_captured(
+        &mut self,
+        stage: StageIndex,
+        captured: Result<Option<Capture>, Failure>,
+    ) -> Result<(), IllegalTransition> {
+        // The stage may have ended meanwhile.
+        let Some((attempt, mut gate)) = self.capturing.remove(&stage) else { return Ok(()) };
+        match captured {
+            Ok(Some(capture)) => gate.capture = Some(capture),
+            Ok(None) => gate.binding.clone_from(&self.values.binding),
+            Err(failure) => {
+                let outcome = Outcome::Errored;
+                let mut reason = failure.message.clone();
+                if let Some(help) = &failure.help {
+                    reason.push_str(&format!(" ({help})"));
+                }
+                if self.state.stage(stage).status == Status::Running(attempt) {
+                    self.end_attempt(stage, attempt, outcome, Some(failure), std::collections::BTreeMap::new())?;
+                    return self.end_stage(stage, outcome, outcome, Some(reason));
+                }
+                return self.fail_before_start(stage, failure);
+            }
+        }
+        self.open_captured(stage, attempt, gate)
+    }
+
+    /// Which files an attempt of the stage is given.
+    pub(super) fn basis(&self, index: StageIndex) -> Basis {
+        if !self.uses_files || self.values.captured_binding.is_none() {
+            return Basis::default();
+        }
+        let stage = self.plan.stage(index);
+        let results = results_of(stage);
+        let readers = if results.is_empty() { Vec::new() } else { self.readable_by(&self.descendants(index)) };
+        let ancestors = self.ancestors(index);
+        let made = self.made_by(&ancestors);
+        let has_begun =
+            |other: &StageIndex| *other != index && !ancestors.contains(other) && self.state.stage(*other).attempts > 0;
+        let others = self.plan.indices().filter(has_begun);
+        let unordered = if made.is_empty() { Vec::new() } else { self.writable_by(others) };
+        let gates = self.gates_before(index);
+        let behind = gates.last().map(|&gate| self.behind(gate)).unwrap_or_default();
+        Basis {
+            captures: gates.iter().filter_map(|&gate| self.approved(gate)).collect(),
+            made,
+            unordered,
+            writable: self.writable_by(behind.into_iter()),
+            results,
+            readers,
+        }
+    }
+
+    /// What stages have made, in the order in which they ended.
+    fn made_by(&self, stages: &BTreeSet<StageIndex>) -> Vec<MadeBefore> {
+        let made = stages.iter().filter_map(|&index| {
+            let (stage, state) = (self.plan.stage(index), self.state.stage(index));
+            let made = state.made.clone().filter(|_| state.status.conclusion().is_some())?;
+            let (results, writable) = (results_of(stage), stage.permissions.write.clone());
+            Some((state.ended, MadeBefore { stage_id: stage.id.clone(), made, results, writable }))
+        });
+        let mut made: Vec<_> = made.collect();
+        made.sort_by_key(|(ended, _)| *ended);
+        made.into_iter().map(|(_, made)| made).collect()
+    }
+
+    fn approved(&self, gate: StageIndex) -> Option<Approved> {
+        let capture = self.state.stage(gate).gate.as_ref()?.capture.clone()?;
+        let since = |index: &StageIndex| {
+            let state = self.state.stage(*index);
+            state.attempts > 0 && state.ended.is_none_or(|ended| ended > capture.opening)
+        };
+        let written_since = self.writable_by(self.plan.indices().filter(since));
+        Some(Approved { stage_id: self.plan.stage(gate).id.clone(), capture, written_since })
+    }
+
+    /// The stages with the gates that the stage is behind, in the order in which the files were captured for them. Its own
+    /// is the last: no other can have been opened later, and it is of what the stage is about to do.
+    pub(super) fn gates_before(&self, stage: StageIndex) -> Vec<StageIndex> {
+        let mut candidates = self.ancestors(stage);
+        candidates.insert(stage);
+        if let Some(environment) = self.environment_of(stage) {
+            let shares = |index: &StageIndex| self.environment_of(*index) == Some(environment);
+            candidates.extend(self.plan.indices().filter(shares));
+        }
+        let opening = |index: &StageIndex| Some(self.state.stage(*index).gate.as_ref()?.capture.as_ref()?.opening);
+        let mut gates: Vec<_> = candidates.into_iter().filter_map(|index| Some((opening(&index)?, index))).collect();
+        gates.sort_unstable();
+        gates.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// The stages behind a gate of the stage: itself, all that need it, and those for which an approval of its environment
+    /// counts, with all that need them.
+    fn behind(&self, stage: StageIndex) -> BTreeSet<StageIndex> {
+        let mut behind = self.descendants(stage);
+        behind.insert(stage);
+        if let Some(environment) = self.environment_of(stage) {
+            for index in self.plan.indices().filter(|index| self.environment_of(*index) == Some(environment)) {
+                behind.extend(self.descendants(index));
+                behind.insert(index);
+            }
+        }
+        behind
+    }
+
+    /// All stages that need this one, directly or not.
+    fn descendants(&self, stage: StageIndex) -> BTreeSet<StageIndex> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![stage];
+        while let Some(next) = open.pop() {
+            for dependent in self.plan.graph.neighbors(NodeIndex::new(next.get())) {
+                let dependent = self.plan.graph[dependent];
+                if found.insert(dependent) {
+                    open.push(dependent);
+                }
+            }
+        }
+        found
+    }
+
+    /// Globs, each once.
+    fn readable_by(&self, stages: &BTreeSet<StageIndex>) -> Vec<String> {
+        let permissions = stages.iter().map(|index| &self.plan.stage(*index).permissions);
+        let globs: BTreeSet<&String> =
+            permissions.clone().flat_map(|permissions| permissions.read.iter().chain(&permissions.write)).collect();
+        let mut globs: Vec<String> = globs.into_iter().cloned().collect();
+        // A program of the workspace is read by being started.
+        let rules = permissions.flat_map(|permissions| &permissions.process);
+        let own = rules.filter_map(|rule| Some(ProcessRule::parse(rule).ok()?.program()?.to_owned()));
+        let own: BTreeSet<String> = own.filter(|program| program.contains('/')).collect();
+        globs.extend(own);
+        globs
+    }
+
+    fn writable_by(&self, stages: impl Iterator<Item = StageIndex>) -> Vec<String> {
+        let globs: BTreeSet<String> =
+            stages.flat_map(|index| Arc::clone(&self.plan.stage(index).permissions).write.clone()).collect();
+        globs.into_iter().collect()
+    }
+}
+
+/// What a stage leaves for others.
+fn results_of(stage: &Stage) -> Vec<String> {
+    if stage.outputs.is_empty() { stage.permissions.write.clone() } else { stage.outputs.clone() }
+}
