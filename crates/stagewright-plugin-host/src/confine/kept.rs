@@ -101,8 +101,8 @@ pub fn remove_kept(root: &Path, age: Duration, dry_run: bool) -> io::Result<Remo
     let mut removed = RemovedKept::default();
     let mut remove = |folder: &Path| -> io::Result<()> {
         removed.caches += 1;
-        removed.bytes += size_of(folder)?;
-        if dry_run { Ok(()) } else { remove_tree(folder) }
+        removed.bytes += size_of(folder);
+        if dry_run { Ok(()) } else { stagewright_files::remove_tree(folder) }
     };
     for folder in entries(&root.join(LAYOUT))? {
         let used = match File::options().read(true).open(folder.join(OWNER)) {
@@ -142,30 +142,13 @@ fn is_older(metadata: &fs::Metadata, age: Duration) -> bool {
     since.is_some_and(|since| since >= age)
 }
 
-fn size_of(path: &Path) -> io::Result<u64> {
-    let metadata = path.symlink_metadata()?;
-    if !metadata.is_dir() {
-        return Ok(metadata.len());
+/// What can't be looked at, as what lies deeper than a path can say, counts for nothing.
+fn size_of(path: &Path) -> u64 {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => entries(path).unwrap_or_default().iter().map(|entry| size_of(entry)).sum(),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
     }
-    // What can't be listed counts when it is removed, or never.
-    entries(path).unwrap_or_default().iter().map(|entry| size_of(entry)).sum()
-}
-
-/// Programs leave folders that may not be written, as Go's module cache.
-fn remove_tree(path: &Path) -> io::Result<()> {
-    if fs::remove_dir_all(path).is_ok() {
-        return Ok(());
-    }
-    open_up(path)?;
-    fs::remove_dir_all(path)
-}
-
-fn open_up(folder: &Path) -> io::Result<()> {
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    for entry in entries(folder)?.into_iter().filter(|entry| entry.symlink_metadata().is_ok_and(|own| own.is_dir())) {
-        open_up(&entry)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
