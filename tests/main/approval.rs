@@ -70,3 +70,76 @@ fn a_run_that_waits_takes_an_answer_from_another_terminal() {
     environment.run(&["approve", "latest", "--field", "ticket=1"]).exits(0);
     crate::environment::Ended::of(&child.wait_with_output().unwrap()).exits(0);
 }
+
+const TWO_OF_THREE: &str = r#"
+schema = 1
+pipeline.name = "voted"
+[teams]
+release = ["Ada", "grace", "linus"]
+[stages.ask]
+uses = "approve"
+with = { message = "Go on?", approvals = 2, approvers = ["team:release"] }
+"#;
+
+#[test]
+fn a_vote_is_checked_when_it_is_given() {
+    let environment = TestEnvironment::with_pipeline(TWO_OF_THREE);
+    environment.run(&["run"]).exits(5);
+    let vote = |by: &str| environment.run(&["approve", "latest", "ask", "--by", by]);
+    let first = vote(" ada").exits(0);
+    assert!(first.stdout.contains("1 of 2 approvals; waiting for grace or linus"), "{}", first.stdout);
+    for (by, code, reason) in [
+        ("ADA", 4, "has approved already"),
+        ("\u{430}da", 2, "different scripts"),
+        ("", 2, "the name is empty"),
+        ("mallory", 4, "the approvers are team:release"),
+        ("ev\u{1b}]0;il", 2, "which names can't have"),
+    ] {
+        let refused = vote(by).exits(code);
+        assert!(refused.stderr.contains(reason) && !refused.stderr.contains('\u{1b}'), "{by:?}: {}", refused.stderr);
+    }
+    let second = vote("grace").exits(0);
+    assert!(second.stdout.contains("resume"), "{}", second.stdout);
+    let late = vote("linus").exits(4);
+    assert!(late.stderr.contains("no open gate"), "{}", late.stderr);
+    environment.run(&["resume", "latest"]).exits(0);
+}
+
+#[test]
+fn of_votes_that_are_given_at_once_each_person_has_one() {
+    let environment = TestEnvironment::with_pipeline(TWO_OF_THREE);
+    environment.run(&["run"]).exits(5);
+    let votes: Vec<_> =
+        ["ada", "Ada", "aDa"].iter().map(|by| environment.start(&["approve", "latest", "ask", "--by", by])).collect();
+    let taken = votes.into_iter().map(|vote| vote.wait_with_output().unwrap()).filter(|vote| vote.status.success());
+    assert_eq!(taken.count(), 1);
+}
+
+#[test]
+fn people_whom_nobody_can_tell_apart_are_a_mistake() {
+    for (team, code) in [
+        (r#"["ada", "Ada "]"#, "stagewright::duplicate-person"),
+        (r#"["caxap", "сахар"]"#, "stagewright::duplicate-person"),
+        (r#"["\u0430da"]"#, "stagewright::bad-person"),
+    ] {
+        let text = TWO_OF_THREE.replace(r#"["Ada", "grace", "linus"]"#, team);
+        let environment = TestEnvironment::with_pipeline(&text);
+        let found = environment.run(&["validate", "--json"]).exits(3);
+        assert!(found.stdout.contains(code), "{team}: {}", found.stdout);
+    }
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_before_anything_runs() {
+    for with in ["approvals = 4000000000", "approvals = 101", r#"expires = "99999999d""#, r#"expires = "0s""#] {
+        let text = format!(
+            "schema = 1\npipeline.name = \"p\"\n[stages.ask]\nuses = \"approve\"\nwith = {{ message = \"x\", {with} }}\n"
+        );
+        TestEnvironment::with_pipeline(&text).run(&["run", "--rehearse"]).exits(3);
+    }
+    let environment = TestEnvironment::with_pipeline(TWO_OF_THREE);
+    for length in ["99999999999d", "18446744073709551615ms", "0s", "367d"] {
+        environment.run(&["env", "freeze", "production", "--reason", "x", "--for", length]).exits(2);
+    }
+    environment.run(&["gc", "--days", "4294967295"]).exits(2);
+}

@@ -150,3 +150,45 @@ fn a_secret_too_short_to_be_masked_is_warned_of() {
     let ended = environment.run(&["run"]).exits(0);
     assert!(ended.stderr.contains("the secret `printed` is shorter than 4 bytes"), "{}", ended.stderr);
 }
+
+/// A stage that may write beside a secret's file puts something else in its place.
+#[test]
+fn what_stands_in_the_place_of_a_secrets_file_is_neither_followed_nor_waited_for() {
+    for (exchange, reason) in [
+        ("mkfifo secrets/token", "it is a pipe"),
+        ("ln -s /etc/hostname secrets/token", "it is a link"),
+        ("ln -s /dev/zero secrets/token", "it is a link"),
+        ("ln -s ../other secrets/token", "it is a link"),
+        ("mkdir secrets/token", "it is a folder"),
+    ] {
+        let environment = TestEnvironment::with_pipeline(&format!(
+            "schema = 1\npipeline.name = \"p\"\n[secrets.s]\nfrom = \"file:secrets/token\"\n\
+             [stages.swap]\nuses = \"command\"\nwith.run = \"rm -rf secrets/token; {exchange}\"\n\
+             permissions = {{ process = [\"*\"], write = [\"secrets\"] }}\n\
+             [stages.use]\nneeds = [\"swap\"]\nuses = \"command\"\nwith = {{ run = \"true\", secret-env = {{ S = \"s\" }} }}\n\
+             permissions = {{ process = [\"sh\"], secrets = [\"s\"] }}\n"
+        ));
+        environment.write("secrets/token", "the-real-value");
+        environment.write("other", "of another stage");
+        environment.run(&["run"]).exits(0);
+        let refused = environment.run(&["run"]).exits(4);
+        assert!(refused.stderr.contains(reason), "{exchange}: {}", refused.stderr);
+    }
+}
+
+/// Files that the engine reads for itself, of a repository that wants to hold it.
+#[test]
+fn a_pipe_in_the_place_of_a_file_of_the_repository_holds_nothing() {
+    let pipeline = "schema = 1\npipeline.name = \"p\"\n[stages.a]\nuses = \"command\"\nwith.argv = [\"true\"]\n\
+                    permissions = { process = [\"true\"], net = [\"npm\", \"cargo\"] }\n";
+    for path in ["stagewright.lock", ".npmrc", ".cargo/config.toml", ".gitignore", "stagewright.toml"] {
+        let environment = TestEnvironment::with_pipeline(pipeline);
+        let place = environment.root().join(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        let _ = std::fs::remove_file(&place);
+        assert!(environment.program("mkfifo").arg(&place).status().unwrap().success());
+        let asked = environment.program("timeout").arg("20").arg(crate::environment::binary()).arg("plan").output();
+        let ended = crate::environment::Ended::of(&asked.unwrap());
+        assert!(ended.code != 124 && ended.code != -1, "{path} held it: {}", ended.stderr);
+    }
+}

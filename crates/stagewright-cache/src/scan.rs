@@ -99,6 +99,11 @@ impl Workspace<'_> {
     /// Everything below `base` that the globs name, and the folders that they lead into.
     fn walk(&self, base: &str, ignoring: bool, globs: &Globs) -> io::Result<Vec<Found>> {
         let (root, reserved, leads) = (self.root.to_owned(), self.reserved.to_vec(), globs.clone());
+        let (sender, receiver) = mpsc::channel();
+        let faults = sender.clone();
+        if ignoring {
+            check_ignore_file(&self.root.join(base))?;
+        }
         let walk = WalkBuilder::new(self.root.join(base))
             .standard_filters(false)
             .git_ignore(ignoring)
@@ -107,12 +112,19 @@ impl Workspace<'_> {
                 let Ok(path) = entry.path().strip_prefix(&root) else { return false };
                 let path = path.to_string_lossy();
                 let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
+                if ignoring
+                    && is_folder
+                    && let Err(error) = check_ignore_file(entry.path())
+                {
+                    // Nothing of the folder counts once that is read.
+                    let _ = faults.send(Err(error));
+                    return false;
+                }
                 path.is_empty()
                     || (!reserved.iter().any(|reserved| *reserved == path) && (!is_folder || leads.reach_into(&path)))
             })
             .threads(std::thread::available_parallelism().map_or(1, |threads| threads.get().min(8)))
             .build_parallel();
-        let (sender, receiver) = mpsc::channel();
         walk.run(|| {
             let sender = sender.clone();
             Box::new(move |entry| {
@@ -261,6 +273,19 @@ fn look(entry: &ignore::DirEntry, root: &Path, globs: &Globs) -> Option<io::Resu
     match entry.metadata() {
         Ok(metadata) => Some(Ok(Found::new(path.to_owned(), &metadata))),
         Err(error) => Some(Err(error.into_io_error().unwrap_or_else(vanished))),
+    }
+}
+
+/// Refuses a `.gitignore` that the walk, which opens it by itself, would wait for or never come to the end of.
+fn check_ignore_file(folder: &Path) -> io::Result<()> {
+    let path = folder.join(".gitignore");
+    match stagewright_files::open(&path).and_then(|file| file.metadata()) {
+        Ok(found) if found.len() <= stagewright_files::CONFIGURATION => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{} is too large", path.display()))),
+        Err(error) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("can't read {}: {error}", path.display())))
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use stagewright_model::range::{self, Range};
 
 use crate::plugin::PluginArgs;
 
@@ -154,7 +155,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DriveArgs {
     /// How many stages run at a time [default: the number of processors]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(within(range::JOBS)))]
     pub(crate) jobs: Option<u16>,
     /// How to show the run
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -446,7 +447,7 @@ pub(crate) struct GcArgs {
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub(crate) keep: u32,
     /// Keep runs younger than so many days, and cached results and download caches that were used since
-    #[arg(long, default_value_t = 30, value_name = "N")]
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(within(range::DAYS)))]
     pub(crate) days: u32,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
@@ -500,4 +501,10 @@ pub(crate) enum ServiceCommand {
         #[arg(long)]
         rehearsal: bool,
     },
+}
+
+/// For clap.
+fn within(range: Range<u64>) -> std::ops::RangeInclusive<i64> {
+    let bound = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    bound(range.least)..=bound(range.most)
 }

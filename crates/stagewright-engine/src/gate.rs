@@ -1,8 +1,9 @@
 //! Which answers a gate takes.
 
 use serde_json::Value as Json;
+use stagewright_model::{PersonName, PersonNameError, same_person};
 
-use crate::event::{Decision, FieldKind, GateKind, Timestamp};
+use crate::event::{Decision, FieldKind, Gate, GateKind, Timestamp};
 use crate::state::{StageState, Status};
 
 /// Why an answer isn't taken.
@@ -37,9 +38,25 @@ pub enum DecisionError {
         /// Who may.
         approvers: Vec<String>,
     },
+    /// No name of a person.
+    #[error("{name:?} can't answer: {reason}")]
+    BadName {
+        /// As it was given.
+        name: String,
+        /// What is wrong with it.
+        reason: PersonNameError,
+    },
     /// One person, one vote.
     #[error("{0} has approved already")]
     Twice(String),
+    /// Perhaps one person, under two names.
+    #[error("{by} looks like {earlier}, who has approved already")]
+    Alike {
+        /// Who answered.
+        by: String,
+        /// Who did before.
+        earlier: String,
+    },
     /// The form isn't filled in.
     #[error("the field `{0}` is required")]
     MissingField(String),
@@ -64,26 +81,47 @@ pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -
     if gate.token != decision.token {
         return Err(DecisionError::Outdated);
     }
-    if gate.expires.is_some_and(|expires| expires <= now) {
+    if gate.expires.is_some_and(|expires| expires <= decision.at.unwrap_or(now)) {
         return Err(DecisionError::Expired);
     }
-    if gate.kind == GateKind::Doubt {
-        return if decision.finding.is_some() { Ok(()) } else { Err(DecisionError::NotSettled) };
+    match (gate.kind, &decision.finding) {
+        (GateKind::Doubt, None) => return Err(DecisionError::NotSettled),
+        (GateKind::Doubt, Some(_)) | (_, None) => {}
+        (_, Some(_)) => return Err(DecisionError::NoDoubt),
     }
-    if decision.finding.is_some() {
-        return Err(DecisionError::NoDoubt);
+    if !decision.rehearsed {
+        check_person(state, gate, decision)?;
     }
-    if !decision.rehearsed && !gate.approvers.is_empty() && !gate.members.contains(&decision.by) {
-        return Err(DecisionError::NotAnApprover { by: decision.by.clone(), approvers: gate.approvers.clone() });
+    match decision.approved && gate.kind != GateKind::Doubt {
+        true => check_form(gate, decision),
+        false => Ok(()),
     }
-    if !decision.approved {
-        return Ok(());
+}
+
+/// Whoever may answer, once.
+fn check_person(state: &StageState, gate: &Gate, decision: &Decision) -> Result<(), DecisionError> {
+    let person = PersonName::parse(&decision.by)
+        .map_err(|reason| DecisionError::BadName { name: decision.by.clone(), reason })?;
+    let is_among = |names: &[String]| names.iter().any(|name| same_person(name, &decision.by));
+    if !gate.approvers.is_empty() && !is_among(&gate.members) {
+        return Err(DecisionError::NotAnApprover { by: person.to_string(), approvers: gate.approvers.clone() });
     }
+    for earlier in state.decisions.iter().filter(|earlier| decision.approved && !earlier.rehearsed) {
+        if same_person(&earlier.by, &decision.by) {
+            return Err(DecisionError::Twice(earlier.by.clone()));
+        }
+        // Where anybody may answer, one person could sign as several. Approvers were told apart when they were named.
+        let looks_alike = PersonName::parse(&earlier.by).is_ok_and(|earlier| earlier.looks_like(&person));
+        if gate.approvers.is_empty() && looks_alike {
+            return Err(DecisionError::Alike { by: person.to_string(), earlier: earlier.by.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn check_form(gate: &Gate, decision: &Decision) -> Result<(), DecisionError> {
     if decision.capture.as_ref() != gate.capture.as_ref().map(|capture| &capture.digest) {
         return Err(DecisionError::OtherFiles);
-    }
-    if !decision.rehearsed && state.decisions.iter().any(|earlier| earlier.by == decision.by) {
-        return Err(DecisionError::Twice(decision.by.clone()));
     }
     for field in &gate.fields {
         let Some(value) = decision.fields.get(&field.name) else {
@@ -107,4 +145,20 @@ pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -
         Some(name) => Err(DecisionError::UnknownField(name.clone())),
         None => Ok(()),
     }
+}
+
+/// What a gate still waits for, as in `1 of 2 approvals; waiting for grace or linus`; none when it waits no longer.
+pub fn still_missing(state: &StageState) -> Option<String> {
+    let (Status::Waiting(_), Some(gate)) = (state.status, &state.gate) else { return None };
+    let approved = |name: &str| state.decisions.iter().any(|one| one.approved && same_person(&one.by, name));
+    let given = state.decisions.iter().filter(|one| one.approved).count();
+    let left: Vec<&str> = gate.members.iter().map(String::as_str).filter(|name| !approved(name)).collect();
+    let whom = match (gate.approvers.is_empty(), left.split_last()) {
+        (true, _) => "anybody else".to_owned(),
+        (false, None) => format!("{}, all of whom have answered", gate.approvers.join(", ")),
+        (false, Some((last, []))) => (*last).to_owned(),
+        (false, Some((last, others))) => format!("{} or {last}", others.join(", ")),
+    };
+    let word = if gate.approvals == 1 { "approval" } else { "approvals" };
+    Some(format!("{given} of {} {word}; waiting for {whom}", gate.approvals))
 }

@@ -24,7 +24,7 @@ pub use event::{
     Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate, GateKind,
     Interrupt, Level, Made, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream, Timestamp,
 };
-pub use gate::{DecisionError, check_decision};
+pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, Piece};
 pub use port::{
     Approved, Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Basis, CacheRequest, Call,

@@ -17,8 +17,10 @@ mod interface;
 mod invisible;
 mod lock;
 mod nearest;
+mod person;
 mod plan;
 mod policy;
+pub mod range;
 mod read;
 mod rehearse;
 mod secret;
@@ -36,6 +38,7 @@ pub use input::InputError;
 pub use interface::Interface;
 pub use invisible::is_invisible;
 pub use lock::{Change, Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
+pub use person::{PersonName, PersonNameError, same_person};
 pub use plan::{
     Backoff, CacheUse, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan,
     PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,

@@ -215,6 +215,15 @@ impl Stage {
         Bounds { timeout: self.timeout, memory: self.memory, log_limit: self.log_limit, limits: self.limits } = bounds;
     }
 
+    /// The environments that an approval at this stage's own gate is for: those that its `with` table names as
+    /// `environments`, and for the stage `approve` its own.
+    pub fn approves(&self) -> impl Iterator<Item = &str> {
+        let named =
+            self.with.get("environments").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+        let own = self.environment.as_ref().filter(|_| self.uses == PluginRef::Builtin("approve".to_owned()));
+        named.chain(own.map(|own| own.name.as_str()))
+    }
+
     /// The header of its table, as in `stages.test`.
     pub fn table(&self) -> String {
         match self.kind {

@@ -157,6 +157,7 @@ mod tests {
             expires: Some(Timestamp(1)),
             until: None,
             binding: None,
+            ..Gate::default()
         };
         for end in [
             AttemptEnd::Skipped(SECRET.into()),

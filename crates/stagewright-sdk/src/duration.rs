@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DurationText(pub Duration);
 
+/// Ten years: a longer one is a mistake, and would overflow a clock that it is added to.
+const LONGEST: u64 = 3660 * 86_400_000;
+
 /// Longest first, so that `ms` isn't taken for `m`.
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
@@ -25,7 +28,7 @@ impl DurationText {
             let digits = rest.find(|c: char| !c.is_ascii_digit())?;
             let count: u64 = rest[..digits].parse().ok()?;
             let (unit, factor) = UNITS.into_iter().find(|(unit, _)| rest[digits..].starts_with(unit))?;
-            millis = millis.checked_add(count.checked_mul(factor)?)?;
+            millis = millis.checked_add(count.checked_mul(factor)?).filter(|sum| *sum <= LONGEST)?;
             rest = rest[digits + unit.len()..].trim_start();
         }
         Some(DurationText(Duration::from_millis(millis)))
@@ -36,7 +39,7 @@ impl<'de> Deserialize<'de> for DurationText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<DurationText, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
         DurationText::parse(&text).ok_or_else(|| {
-            let expected = "a duration such as \"500ms\", \"10s\", \"5m\" or \"1h30m\"";
+            let expected = "a duration of at most 3660d such as \"500ms\", \"10s\", \"5m\" or \"1h30m\"";
             de::Error::invalid_value(de::Unexpected::Str(&text), &expected)
         })
     }

@@ -3,35 +3,48 @@
 //! Both are handed out once per handle, and leave the database only in the transaction that records what came of them.
 //! What was taken by a process that then died is there for the next.
 
-use stagewright_engine::{Decision, RunId, StoreError};
+use stagewright_engine::{Decision, Event, RunId, StoreError};
 use stagewright_model::StageIndex;
 
 use crate::Store;
 use crate::history::json;
 
 impl Store {
-    /// Leaves an answer for the process that drives the run, or will resume it. It is on disk once this returns.
+    /// Leaves an answer for the process that drives the run, or will resume it, unless `check` refuses it. It is on disk
+    /// once this returns.
+    ///
+    /// `check` sees the run's events, and the answers that were left before and that no event tells of yet, oldest first.
+    /// Nothing comes between what it sees and this answer: of two people who answer at the same time, the second one's is
+    /// checked after the first one's was left.
     ///
     /// # Errors
-    /// When there is no such run, and whatever the disk refuses.
-    pub fn put_decision(&mut self, run: &RunId, stage: StageIndex, decision: &Decision) -> Result<(), StoreError> {
+    /// When there is no such run, and whatever the disk refuses. The inner one is `check`'s.
+    pub fn put_decision<T, E>(
+        &mut self,
+        run: &RunId,
+        stage: StageIndex,
+        decision: &Decision,
+        check: impl FnOnce(&[Event], &[(StageIndex, Decision)]) -> Result<T, E>,
+    ) -> Result<Result<T, E>, StoreError> {
         let text = serde_json::to_string(decision).map_err(|error| StoreError {
             message: format!("can't write the decision on run {run} as JSON"),
             help: None,
             source: Some(Box::new(error)),
         })?;
-        self.durably(format_args!("leave a decision for run {run}"), |transaction| {
-            transaction
-                .execute("INSERT INTO decisions (run, stage, decision) VALUES (?1, ?2, ?3)", (&run.0, stage.0, text))
-        })?;
-        Ok(())
+        self.exclusively(format_args!("leave a decision for run {run}"), |store| {
+            let waiting = store.left_decisions(run)?.into_iter().map(|(_, stage, decision)| (stage, decision));
+            let checked = check(&store.events(run)?, &waiting.collect::<Vec<_>>());
+            if checked.is_ok() {
+                let insert = "INSERT INTO decisions (run, stage, decision) VALUES (?1, ?2, ?3)";
+                let done = store.connection.execute(insert, (&run.0, stage.0, text));
+                done.map_err(store.failed(format_args!("leave a decision for run {run}")))?;
+            }
+            Ok(checked)
+        })
     }
 
-    /// The answers that were left for `run`, oldest first. An answer is gone once its event is recorded.
-    ///
-    /// # Errors
-    /// When the database can't be read.
-    pub fn take_decisions(&mut self, run: &RunId) -> Result<Vec<(StageIndex, Decision)>, StoreError> {
+    /// Answers that no event tells of yet, with their numbers.
+    fn left_decisions(&self, run: &RunId) -> Result<Vec<(i64, StageIndex, Decision)>, StoreError> {
         let query = || {
             let mut statement = self
                 .connection
@@ -40,7 +53,15 @@ impl Store {
                 .query_map([&run.0], |row| Ok((row.get(0)?, StageIndex(row.get(1)?), json(row, 2)?)))?
                 .collect::<rusqlite::Result<Vec<(i64, StageIndex, Decision)>>>()
         };
-        let waiting = query().map_err(self.failed(format_args!("read the decisions for run {run}")))?;
+        query().map_err(self.failed(format_args!("read the decisions for run {run}")))
+    }
+
+    /// The answers that were left for `run`, oldest first. An answer is gone once its event is recorded.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn take_decisions(&mut self, run: &RunId) -> Result<Vec<(StageIndex, Decision)>, StoreError> {
+        let waiting = self.left_decisions(run)?;
         Ok(waiting
             .into_iter()
             .filter(|(number, ..)| self.delivered.insert(*number))

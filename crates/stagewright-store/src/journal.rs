@@ -121,6 +121,21 @@ impl Store {
         done.map_err(self.failed(doing))
     }
 
+    /// Reads and changes while no other process writes. On disk once this returns; undone when `act` fails.
+    pub(crate) fn exclusively<T>(
+        &mut self,
+        doing: impl Display,
+        act: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.use_commits(Commits::Synced)?;
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(self.failed(&doing))?;
+        let acted = act(self);
+        let end = if acted.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = self.connection.execute_batch(end).map_err(self.failed(&doing));
+        // The first error is the one to be read.
+        acted.and_then(|value| ended.map(|()| value))
+    }
+
     /// A synced commit makes durable what was committed before it, too. It has to change something, or SQLite leaves it
     /// out.
     fn sync(&mut self) -> Result<(), StoreError> {

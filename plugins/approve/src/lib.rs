@@ -1,5 +1,8 @@
 //! Waits for people. The first call opens a gate and ends; the call after the decision hands it on as outputs.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use serde::Deserialize;
 use stagewright_sdk::gate::{self, Approval, Decision, FieldKind};
 use stagewright_sdk::{
@@ -16,6 +19,9 @@ pub struct Config {
     /// Who may answer: `team:NAME` or a user. Nobody named means anybody.
     #[serde(default)]
     pub approvers: Vec<String>,
+    /// The environments that may be acted on once it is approved. An approval is for no others.
+    #[serde(default)]
+    pub environments: Vec<String>,
     /// How many approvals it takes.
     #[serde(default = "one")]
     pub approvals: u32,
@@ -58,6 +64,10 @@ pub enum Kind {
     Boolean,
 }
 
+/// What the host takes.
+const MOST_APPROVALS: u32 = 100;
+const EXPIRES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 60 * 60);
+
 fn one() -> u32 {
     1
 }
@@ -87,6 +97,14 @@ impl Stage for Approve {
         if config.approvals == 0 {
             let help = "use 1 or more, or drop the stage";
             found.push(wrong("approvals".to_owned(), "0 approvals is no question".to_owned()).help(help));
+        }
+        if config.approvals > MOST_APPROVALS {
+            let message = format!("a gate takes 1 to {MOST_APPROVALS} approvals, and not {}", config.approvals);
+            found.push(wrong("approvals".to_owned(), message));
+        }
+        if let Some(DurationText(expires)) = config.expires.filter(|DurationText(expires)| !EXPIRES.contains(expires)) {
+            let message = format!("a gate expires after 1 ms to 366 days, and not after {} ms", expires.as_millis());
+            found.push(wrong("expires".to_owned(), message));
         }
         // A team has members that nobody here knows of.
         let teams = config.approvers.iter().any(|approver| approver.starts_with("team:"));

@@ -105,3 +105,35 @@ fn an_output_has_one_value_a_plain_name_and_a_size() {
     assert_eq!(ended.answers(), expected);
     assert_eq!(ended.ended("stranger")["outputs"]["v"], "last");
 }
+
+/// A branch, an input and an output that each hold a command, in all that executes text.
+#[test]
+fn text_from_outside_is_refused_in_what_is_executed() {
+    for with in [
+        r#"run = "echo ${{ git.branch }}""#,
+        r#"run = "echo ${{ inputs.title }}""#,
+        r#"run = "echo ${{ stages.first.outputs.said }}""#,
+        r#"argv = ["sh", "-ec", "echo ${{ git.branch }}"]"#,
+        r#"argv = ["env", "A=1", "bash", "-c", "echo ${{ git.branch }}"]"#,
+        r#"argv = ["sh"], stdin = "echo ${{ inputs.title }}""#,
+    ] {
+        let environment = repository();
+        environment.write(
+            "stagewright.toml",
+            &format!(
+                "schema = 1\npipeline.name = \"p\"\n[inputs.title]\ndefault = \"$(touch pwned)\"\n\
+                 [stages.first]\nuses = \"noop\"\nwith.outputs.said = \"$(touch pwned)\"\n\
+                 [stages.shell]\nneeds = [\"first\"]\nuses = \"command\"\nwith = {{ {with} }}\n\
+                 permissions = {{ process = [\"*\"], write = [\".\"] }}\n"
+            ),
+        );
+        for command in [&["validate"][..], &["plan"], &["run"]] {
+            let refused = environment.run(command).exits(3);
+            let shown = refused.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+            for part in ["stagewright.toml:11:", "[stages.shell]", "expression-in-code", "env = {"] {
+                assert!(shown.contains(part), "{command:?} of {with} lacks {part:?}: {}", refused.stderr);
+            }
+        }
+        assert!(!environment.root().join("pwned").exists(), "{with}");
+    }
+}

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
-use stagewright_engine::{Decision, DecisionError, Field, FieldKind, Finding, Gate, GateKind, RunId, check_decision};
+use stagewright_engine::{
+    Decision, DecisionError, EventKind, Field, FieldKind, Finding, Gate, GateKind, RunId, check_decision, still_missing,
+};
+use stagewright_model::{PersonName, PersonNameError, range};
 use stagewright_report::{Printer, captured, list, text};
 use stagewright_store::{OpenGate, Store};
 
 use crate::args::{self, DecideArgs, SettleArgs};
 use crate::clock::SystemClock;
-use crate::command::history::state_of;
+use crate::command::history::{apply, fold, stages_of};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::Repository;
@@ -27,7 +30,7 @@ pub(crate) fn decide(
     let decision = Decision {
         approved,
         fields: fields(&open.gate.fields, &args.fields)?,
-        ..answer(repository, &open, args.by.as_deref(), args.reason.as_deref())
+        ..answer(repository, &open, args.by.as_deref(), args.reason.as_deref())?
     };
     let verb = if approved { "Approved" } else { "Rejected" };
     leave(repository, &mut store, &open, &decision, verb, out)
@@ -38,29 +41,36 @@ pub(crate) fn settle(repository: &Repository, args: &SettleArgs, out: &mut Print
     let mut store = Store::open(&repository.state)?;
     let run = store.find(&args.run)?;
     let open = choose(&store, &run, Some(&args.stage))?;
-    let by = args.by.clone().unwrap_or_else(|| user(repository));
-    let said = args.reason.clone().unwrap_or_else(|| format!("{by} says so"));
+    let answer = answer(repository, &open, args.by.as_deref(), args.reason.as_deref())?;
+    let said = args.reason.clone().unwrap_or_else(|| format!("{} says so", answer.by));
     let finding = match args.finding {
         args::Finding::NotStarted => Finding::NotStarted,
         args::Finding::Applied => Finding::Applied(said),
         args::Finding::Failed => Finding::Failed(said),
     };
-    let decision = Decision {
-        approved: true,
-        finding: Some(finding),
-        ..answer(repository, &open, args.by.as_deref(), args.reason.as_deref())
-    };
+    let decision = Decision { approved: true, finding: Some(finding), ..answer };
     leave(repository, &mut store, &open, &decision, "Settled", out)
 }
 
-fn answer(repository: &Repository, open: &OpenGate, by: Option<&str>, reason: Option<&str>) -> Decision {
-    Decision {
+fn answer(
+    repository: &Repository,
+    open: &OpenGate,
+    by: Option<&str>,
+    reason: Option<&str>,
+) -> Result<Decision, CommandError> {
+    let name = by.map_or_else(|| user(repository), str::to_owned);
+    let by = PersonName::parse(&name).map_err(|error| {
+        let refused = CommandError::usage(format!("{name:?} can't answer: {error}")).hint(PersonNameError::HELP);
+        if by.is_some() { refused } else { refused.hint("say who answers: --by NAME") }
+    })?;
+    Ok(Decision {
         token: open.gate.token.clone(),
         capture: digest_of_files(&open.gate),
-        by: by.map_or_else(|| user(repository), str::to_owned),
+        by: by.to_string(),
+        at: Some(SystemClock::timestamp()),
         reason: reason.map(str::to_owned),
         ..Decision::default()
-    }
+    })
 }
 
 /// Names the files that an answer is about.
@@ -68,7 +78,7 @@ pub(crate) fn digest_of_files(gate: &Gate) -> Option<String> {
     gate.capture.as_ref().map(|capture| capture.digest.clone())
 }
 
-/// Records the answer; the process that drives the run takes it up, or the next `resume`.
+/// Records the answer, if the gate takes it; the process that drives the run takes it up, or the next `resume`.
 fn leave(
     repository: &Repository,
     store: &mut Store,
@@ -78,23 +88,51 @@ fn leave(
     out: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let (run, stage) = (&open.run, &open.stage_id);
-    let state = state_of(store, run)?;
-    check_decision(state.stage(open.stage), decision, SystemClock::timestamp()).map_err(|error| {
-        let refused = CommandError::not_ready(format!("this answer to `{stage}` can't be taken: {error}"));
-        match error {
-            DecisionError::NotSettled => settle_commands(run, stage).into_iter().fold(refused, CommandError::hint),
-            DecisionError::NoDoubt => refused.hint(format!("answer with: stagewright approve {run} {stage}")),
-            _ => refused.hint(form(&open.gate.fields)),
+    let stages: Vec<String> = stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect();
+    let missing = store.put_decision(run, open.stage, decision, |events, waiting| {
+        let mut state = fold(run, stages, events)?;
+        let now = SystemClock::timestamp();
+        for (stage, decision) in waiting {
+            // As the process that drives the run will take them.
+            if check_decision(state.stage(*stage), decision, now).is_ok() {
+                apply(run, &mut state, &EventKind::GateDecided { stage: *stage, decision: decision.clone() })?;
+            }
         }
-    })?;
-    store.put_decision(run, open.stage, decision)?;
+        check_decision(state.stage(open.stage), decision, now).map_err(|error| refused(open, &error))?;
+        apply(run, &mut state, &EventKind::GateDecided { stage: open.stage, decision: decision.clone() })?;
+        Ok::<_, CommandError>(still_missing(state.stage(open.stage)))
+    })??;
     let files = open.gate.capture.as_ref().filter(|capture| decision.approved && capture.files > 0).map(captured);
     let files = files.map(|files| text!(", for {files}")).unwrap_or_default();
-    out.line(text!("{verb}: {stage} of run {run}, by {}{files}.", decision.by))?;
-    if Store::open(&repository.state)?.claim(run).is_ok() {
+    let waits = missing.is_some();
+    let missing = missing.map(|missing| text!(": {missing}")).unwrap_or_default();
+    out.line(text!("{verb}: {stage} of run {run}, by {}{files}{missing}.", decision.by))?;
+    if !waits && Store::open(&repository.state)?.claim(run).is_ok() {
         out.line(text!("No process drives the run. Go on with it: stagewright resume {run}"))?;
     }
     Ok(Exit::Success)
+}
+
+fn refused(open: &OpenGate, error: &DecisionError) -> CommandError {
+    let (run, stage) = (&open.run, &open.stage_id);
+    let refused = CommandError::not_ready(format!("this answer to `{stage}` can't be taken: {error}"));
+    match error {
+        DecisionError::NotSettled => settle_commands(run, stage).into_iter().fold(refused, CommandError::hint),
+        DecisionError::NoDoubt => refused.hint(format!("answer with: stagewright approve {run} {stage}")),
+        DecisionError::Expired => {
+            refused.hint(format!("start a new run, or this stage again: stagewright resume {run} --from STAGE"))
+        }
+        DecisionError::NotAnApprover { .. } => refused.hint("ask one of them"),
+        DecisionError::BadName { .. } => refused.hint(PersonNameError::HELP),
+        DecisionError::Twice(_) | DecisionError::Alike { .. } => refused.hint("another person has to approve as well"),
+        DecisionError::NotWaiting
+        | DecisionError::Outdated
+        | DecisionError::NotRehearsing
+        | DecisionError::OtherFiles => refused.hint(format!("see where the run stands: stagewright show {run}")),
+        DecisionError::MissingField(_) | DecisionError::UnknownField(_) | DecisionError::WrongType { .. } => {
+            refused.hint(form(&open.gate.fields))
+        }
+    }
 }
 
 /// The three answers to the question what became of an attempt.
@@ -189,6 +227,7 @@ pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
         token: gate.token.clone(),
         approved: true,
         by: "rehearsal".to_owned(),
+        at: None,
         reason: None,
         fields: required.map(|field| (field.name.clone(), sample(field))).collect(),
         capture: digest_of_files(gate),
@@ -196,5 +235,6 @@ pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
         // Stand-ins alone were touched.
         finding: (gate.kind == GateKind::Doubt).then_some(Finding::NotStarted),
     };
-    vec![decision; gate.approvals.max(1) as usize]
+    let most = u32::try_from(range::APPROVALS.most).unwrap_or(u32::MAX);
+    vec![decision; gate.approvals.clamp(1, most) as usize]
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{ReleaseWay, Timestamp};
-use stagewright_model::duration;
+use stagewright_model::{duration, range};
 use stagewright_report::{Printer, list as listed, text};
 use stagewright_store::{EnvironmentRow, Freeze, ReleaseRow, Store};
 
@@ -187,8 +187,13 @@ fn release_as_json(row: &ReleaseRow) -> Json {
 
 /// When a freeze of that length ends.
 fn end_of(text: &str) -> Result<Timestamp, CommandError> {
-    let millis = duration(text).and_then(|length| u64::try_from(length.as_millis()).ok()).ok_or_else(|| {
+    let length = duration(text).ok_or_else(|| {
         CommandError::usage(format!("`--for {text}` is no length of time")).hint("write it as in `90m`, `12h` or `3d`")
     })?;
+    if !range::WAIT.contains(length) {
+        let refused = CommandError::usage(format!("`--for {text}` is out of range"));
+        return Err(refused.hint(format!("a freeze lasts {}; it can be set again", range::WAIT)));
+    }
+    let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     Ok(Timestamp(SystemClock::timestamp().0.saturating_add(millis)))
 }

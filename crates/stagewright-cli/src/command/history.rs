@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use stagewright_engine::{EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
+use stagewright_engine::{Event, EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
 use stagewright_model::StageIndex;
 use stagewright_report::{Printer, duration, list, text};
 use stagewright_store::{Filter, RunRow, RunState, Store};
@@ -163,13 +163,21 @@ pub(crate) fn stages_of(store: &Store, run: &RunId) -> Result<Vec<Arc<StageSumma
 
 /// Where a run stands: its journal, folded.
 pub(crate) fn state_of(store: &Store, run: &RunId) -> Result<Folded, CommandError> {
-    let mut state = Folded::new(stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect());
-    for event in store.events(run)? {
-        state.apply(&event.kind).map_err(|error| {
-            CommandError::internal(format!("the journal of run {run} doesn't hold together")).caused_by(error)
-        })?;
-    }
+    let stages = stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect();
+    fold(run, stages, &store.events(run)?)
+}
+
+/// The state that events lead to. `stages`: their ids, by plan index.
+pub(crate) fn fold(run: &RunId, stages: Vec<String>, events: &[Event]) -> Result<Folded, CommandError> {
+    let mut state = Folded::new(stages);
+    events.iter().try_for_each(|event| apply(run, &mut state, &event.kind))?;
     Ok(state)
+}
+
+pub(crate) fn apply(run: &RunId, state: &mut Folded, event: &EventKind) -> Result<(), CommandError> {
+    state.apply(event).map_err(|error| {
+        CommandError::internal(format!("the journal of run {run} doesn't hold together")).caused_by(error)
+    })
 }
 
 /// What a finished run's conclusion means for the exit code.

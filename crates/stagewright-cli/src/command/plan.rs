@@ -1,6 +1,6 @@
 //! `plan`: the stages in order, what each may touch, and what isn't sandboxed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -155,6 +155,7 @@ impl Shown<'_> {
         line("needs", list(stage.needs.iter().map(|&need| &plan.stage(need).id)))?;
         line("if", stage.condition.as_ref().map(|condition| condition.source().to_owned()).unwrap_or_default())?;
         line("environment", environment(plan, stage))?;
+        line("approves", list(stage.approves()))?;
         line("takes back", list(stage.compensate.iter().map(|&one| &plan.stage(one).id)))?;
         for kind in Permission::ALL {
             line(kind.key(), list(stage.permissions.of(kind)))?;
@@ -253,6 +254,7 @@ impl Shown<'_> {
             "needs": stage.needs.iter().map(|&need| self.plan.stage(need).id.as_str()).collect::<Vec<_>>(),
             "if": stage.condition.as_ref().map(|condition| condition.source()),
             "environment": stage.environment.as_ref().map(|environment| environment.name.as_str()),
+            "approves": stage.approves().collect::<Vec<_>>(),
             "compensate": stage.compensate.iter().map(|&one| self.plan.stage(one).id.as_str()).collect::<Vec<_>>(),
             "permissions": *stage.permissions,
             "package-hosts": self.words(stage).collect::<BTreeMap<_, _>>(),
@@ -271,15 +273,31 @@ fn stages_of(count: usize) -> String {
     format!("{count} stage{}", if count == 1 { "" } else { "s" })
 }
 
-/// The environment that the stage acts on, and what stands before that.
+/// The environment that the stage acts on, and which gate stands before that.
 fn environment(plan: &Plan, stage: &Stage) -> String {
     let Some(name) = stage.environment.as_ref().map(|environment| &environment.name) else { return String::new() };
     let declared = plan.environments.get(name);
     let approvers = declared.map(|declared| list(&declared.approvers)).filter(|approvers| !approvers.is_empty());
-    match approvers {
-        Some(approvers) => format!("{name}, after an approval by {approvers}"),
-        None => name.clone(),
+    let Some(approvers) = approvers else { return name.clone() };
+    let gates = gates_before(plan, stage, name);
+    match gates.is_empty() {
+        true => format!("{name}, after an approval by {approvers} at a gate of its own"),
+        false => format!("{name}, after an approval by {approvers} at {}", gates.join(" or ")),
     }
+}
+
+/// The stages before this one whose gates approve an environment.
+fn gates_before(plan: &Plan, stage: &Stage, environment: &str) -> Vec<String> {
+    let (mut seen, mut open, mut found) = (BTreeSet::new(), stage.needs.clone(), Vec::new());
+    while let Some(index) = open.pop() {
+        let next = plan.stage(index);
+        if seen.insert(index) {
+            found.extend(next.approves().any(|name| name == environment).then(|| format!("`{}`", next.id)));
+            open.extend(&next.needs);
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 /// How much of the stage is real in a rehearsal, and what it is granted there; of a real run, the grants alone.

@@ -38,6 +38,9 @@ pub struct Gate {
     pub members: Vec<String>,
     /// How many must approve.
     pub approvals: u32,
+    /// The environments that may be acted on once it is approved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<String>,
     /// What an approval must or may say.
     #[serde(default)]
     pub fields: Vec<Field>,
@@ -107,6 +110,9 @@ pub struct Decision {
     pub approved: bool,
     /// Who.
     pub by: String,
+    /// When it was given, where that was before the run took it up: an answer that came in time stays one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stagewright_model::StageIndex;
+use stagewright_model::{EffectClass, PersonName, PersonNameError, StageIndex, same_person};
 
 use super::{Action, Scheduler, failure};
 use crate::event::{Decision, EventKind, FailureKind, Gate, GateKind, Outcome, Timestamp};
-use crate::state::{IllegalTransition, StageState, Status};
+use crate::state::{IllegalTransition, Status};
 
 impl Scheduler {
     /// The gate that an attempt opened.
@@ -17,8 +17,19 @@ impl Scheduler {
         attempt: u32,
         mut gate: Gate,
     ) -> Result<(), IllegalTransition> {
+        gate.environments = self.plan.stage(stage).approves().map(str::to_owned).collect();
         if gate.approvers.is_empty() {
             gate.approvers = self.environment_approvers(stage);
+            let of_others = gate.environments.iter().filter_map(|name| self.plan.environments.get(name));
+            gate.approvers.extend(of_others.flat_map(|environment| environment.approvers.iter().cloned()));
+            let mut seen = BTreeSet::new();
+            gate.approvers.retain(|approver| seen.insert(approver.clone()));
+        }
+        if let Some((name, reason)) = gate.approvers.iter().find_map(|approver| bad_name(approver)) {
+            let mut failure = failure(FailureKind::Configuration, format!("{name:?} can't be an approver: {reason}"));
+            failure.help = Some(PersonNameError::HELP.to_owned());
+            self.end_attempt(stage, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
+            return self.end_stage(stage, Outcome::Errored, self.conclusion_of(stage, Outcome::Errored), None);
         }
         if let Some(team) = gate.approvers.iter().find_map(|approver| self.unknown_team(approver)) {
             let mut failure = failure(FailureKind::Configuration, format!("nobody knows the team `{team}`"));
@@ -50,6 +61,7 @@ impl Scheduler {
             members: self.members_of(&approvers),
             approvers,
             approvals: 1,
+            environments: self.environment_of(stage).map(str::to_owned).into_iter().collect(),
             fields: Vec::new(),
             expires: None,
             until,
@@ -149,27 +161,43 @@ impl Scheduler {
         self.end_stage(stage, Outcome::Rejected, Outcome::Rejected, Some(message))
     }
 
-    /// Why a stage may not act on its environment before somebody has approved of it.
+    /// Whether a stage may not act on its environment before somebody has approved of it. A gate counts that is for this
+    /// environment: one before the stage that names it, and what the engine itself asked about it.
     pub(super) fn lacks_approval(&self, stage: StageIndex) -> bool {
+        let Some(environment) = self.environment_of(stage) else { return false };
         let members = self.members_of(&self.environment_approvers(stage));
-        let environment = self.environment_of(stage);
-        if environment.is_none() || self.environment_approvers(stage).is_empty() {
+        if members.is_empty() || self.only_asks(stage, environment) {
             return false;
         }
-        let approves = |state: &StageState| {
-            let bound = state.gate.as_ref().is_some_and(|gate| self.binds(gate));
-            bound && state.admitted.iter().any(|one| one.rehearsed || members.contains(&one.by))
-        };
         let ancestors = self.ancestors(stage);
         let gates = self.gates_before(stage);
-        !self.plan.indices().any(|other| {
+        let is_before = |other: StageIndex| other == stage || ancestors.contains(&other);
+        let approves = |other: StageIndex| {
             let state = self.state.stage(other);
-            let counts = other == stage || ancestors.contains(&other) || self.environment_of(other) == environment;
+            let is_bound = state.gate.as_ref().is_some_and(|gate| self.binds(gate));
+            let is_for_it = match state.gate_kind() {
+                Some(GateKind::Approval) => {
+                    is_before(other) && self.plan.stage(other).approves().any(|name| name == environment)
+                }
+                Some(GateKind::Environment | GateKind::Freeze | GateKind::Doubt) => {
+                    self.environment_of(other) == Some(environment)
+                }
+                None => false,
+            };
             // Of files, an approval is one of those that the stage is given.
             let is_of_its_files =
                 gates.contains(&other) || state.gate.as_ref().is_none_or(|gate| gate.capture.is_none());
-            counts && is_of_its_files && approves(state)
-        })
+            let is_approver = |by: &str| members.iter().any(|member| same_person(member, by));
+            let is_approved = state.admitted.iter().any(|one| one.rehearsed || is_approver(&one.by));
+            is_bound && is_for_it && is_of_its_files && is_approved
+        };
+        !self.plan.indices().any(approves)
+    }
+
+    /// Whether a stage is itself the gate before an environment: it can do nothing but ask.
+    fn only_asks(&self, stage: StageIndex, environment: &str) -> bool {
+        self.values.plugin(stage).effect == EffectClass::Pure
+            && self.plan.stage(stage).approves().any(|name| name == environment)
     }
 
     pub(super) fn ancestors(&self, stage: StageIndex) -> BTreeSet<StageIndex> {
@@ -201,7 +229,19 @@ impl Scheduler {
             Some(team) => self.plan.teams.get(team).cloned().unwrap_or_default(),
             None => vec![approver.clone()],
         };
-        let members: BTreeSet<String> = approvers.iter().flat_map(one).collect();
-        members.into_iter().collect()
+        let mut members: Vec<String> = Vec::new();
+        for name in approvers.iter().flat_map(one) {
+            if !members.iter().any(|member| same_person(member, &name)) {
+                members.push(name);
+            }
+        }
+        members.sort_unstable();
+        members
     }
+}
+
+/// An approver who can't be a person, and why.
+fn bad_name(approver: &str) -> Option<(String, PersonNameError)> {
+    let name = Some(approver).filter(|approver| !approver.starts_with("team:"))?;
+    PersonName::parse(name).err().map(|reason| (name.to_owned(), reason))
 }

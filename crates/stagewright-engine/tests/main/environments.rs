@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use stagewright_engine::{
     Claimed, Control, Decision, EffectClass, Event, EventKind, Gate, GateKind, Interrupt, Outcome, PluginFacts, RunId,
     RunState, RunValues, Timestamp,
@@ -162,9 +163,30 @@ fn an_environment_with_approvers_asks_them_before_the_first_step() {
     assert_eq!(world().wish(LATER, cancel).run().conclusion(), Some(Outcome::Cancelled));
 }
 
+/// A stage with a gate that is for some environments.
+pub(crate) fn approval_of(environments: &[&str]) -> Stage {
+    let mut approve = stage("approve", &[]);
+    approve.with = json!({ "environments": environments }).into();
+    approve
+}
+
+#[test]
+fn a_gate_approves_the_environments_that_it_names_and_no_others() {
+    let gates_of = |environments: &[&str]| {
+        let script = Script::of([("approve", vec![Act::Ask(gate())])]);
+        let stages = vec![approval_of(environments), deploy("deploy", &[0])];
+        let world = World::new(plan_with(stages, &["ada"], None), script);
+        gates(&world.answer(LATER, 0, answer(true, "ada")).wish(2 * LATER, Control::Suspend).run())
+    };
+    assert_eq!(gates_of(&["staging", "production"]), [GateKind::Approval]);
+    for others in [&[][..], &["staging"], &["Production"]] {
+        assert_eq!(gates_of(others), [GateKind::Approval, GateKind::Environment], "{others:?}");
+    }
+}
+
 #[test]
 fn an_approval_upstream_counts_once_it_is_complete() {
-    let stages = || vec![stage("approve", &[]), deploy("deploy", &[0]), deploy("beside", &[])];
+    let stages = || vec![approval_of(&["production"]), deploy("deploy", &[0]), deploy("beside", &[])];
     let asked = Gate { approvals: 2, ..gate() };
     let world = || {
         let script = Script::of([("approve", vec![Act::Ask(asked.clone())])]);
@@ -236,7 +258,7 @@ fn a_run_suspends_at_a_freeze_and_looks_again_when_it_goes_on() {
 fn half_done(binding: &str) -> Ran {
     let mut staging = deploy("done", &[0]);
     staging.environment.as_mut().expect("an environment").name = "staging".to_owned();
-    let stages = vec![stage("approve", &[]), staging, deploy("failed", &[0])];
+    let stages = vec![approval_of(&["production"]), staging, deploy("failed", &[0])];
     let script = Script::of([
         ("approve", vec![Act::Ask(gate())]),
         ("done", vec![reach(Act::Succeed)]),

@@ -29,9 +29,7 @@ pub(crate) fn answer(approved: bool, by: &str) -> Decision {
         by: by.to_owned(),
         reason: None,
         fields: BTreeMap::new(),
-        capture: None,
-        rehearsed: false,
-        finding: None,
+        ..Decision::default()
     }
 }
 
@@ -131,4 +129,31 @@ fn cancelling_ends_an_open_gate() {
     let ran = world(gate()).wish(LATER, cancel).run();
     assert_eq!(ran.outcomes(), ["approve cancelled", "deploy cancelled", "clean succeeded"]);
     assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));
+}
+
+#[test]
+fn one_person_is_one_vote_however_the_name_is_written() {
+    for again in ["ada", "Ada", "ada ", "a\u{200b}da", "ａｄａ", "", "\u{430}da"] {
+        let asked = Gate { approvals: 2, ..gate() };
+        let ran = world(asked)
+            .wish(LATER, decide(answer(true, "ada")))
+            .wish(2 * LATER, decide(answer(true, again)))
+            .wish(3 * LATER, decide(answer(true, "grace")))
+            .run();
+        assert_eq!(ran.outcomes()[0], "approve succeeded");
+        assert_eq!(ran.took, 3 * LATER + 3 * WORK, "{again:?} was taken for a second person");
+    }
+    let named = Gate { approvers: vec!["Ada".to_owned()], ..gate() };
+    let ran = world(named).wish(LATER, decide(answer(true, "ADA "))).run();
+    assert_eq!(ran.outcomes()[0], "approve succeeded");
+}
+
+#[test]
+fn an_answer_counts_by_when_it_was_given() {
+    let expiring = || world(Gate { expires: Some(Timestamp(60_000)), ..gate() });
+    let given = |at| Decision { at: Some(Timestamp(at)), ..answer(true, "ada") };
+    let in_time = expiring().wish(Duration::from_secs(50), decide(given(50_000))).run();
+    assert_eq!(in_time.outcomes()[0], "approve succeeded");
+    let late = expiring().wish(Duration::from_secs(50), decide(given(60_000))).run();
+    assert_eq!(late.outcomes()[0], "approve open");
 }

@@ -107,6 +107,19 @@ fn a_yes_or_no_settles_nothing() {
 }
 
 #[test]
+fn what_became_of_an_attempt_is_for_an_approver_to_say() {
+    let (_, past) = broken_off();
+    let approved = crate::plans::plan_with(stages(), &["ada"], None);
+    let script = Script::of([("observe deploy", vec![unknown()])]);
+    let mallory = Decision { by: "mallory".to_owned(), ..settle(Finding::Applied("v1".to_owned())) };
+    let ran = World { past, ..World::new(approved, script) }
+        .answer(LATER, 1, mallory)
+        .wish(2 * LATER, Control::Suspend)
+        .run();
+    assert!(!ran.recorded.iter().any(|event| matches!(event.kind, EventKind::GateDecided { .. })));
+}
+
+#[test]
 fn settling_is_no_approval_of_the_environment() {
     let (before, past) = broken_off();
     let approved = crate::plans::plan_with(stages(), &["ada"], None);

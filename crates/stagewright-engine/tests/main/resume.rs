@@ -9,6 +9,7 @@ use stagewright_engine::{
 };
 use stagewright_model::{Retry, Stage, StageIndex};
 
+use crate::environments::approval_of;
 use crate::fake::{Act, FakeStore, Ran, Script, World, found, reach};
 use crate::gates::{answer, gate};
 use crate::plans::{deploy, finally, plan, plan_with, stage, stage_if};
@@ -101,7 +102,7 @@ fn everything() -> (Vec<Stage>, fn() -> Script) {
             ("undo second", vec![reach(Act::Succeed)]),
         ])
     };
-    (vec![stage("approve", &[]), deploy("first", &[0]), retried, check, finally("clean")], script)
+    (vec![approval_of(&["production"]), deploy("first", &[0]), retried, check, finally("clean")], script)
 }
 
 /// What the target shows after the effects that a journal tells of: whether there may be one of the stage, and whether

@@ -9,7 +9,7 @@ use crate::diagnostic::{Problem, Report};
 use crate::nearest::nearest;
 use crate::plan::{MatrixCell, SourceSpan};
 
-const MAX_CELLS: usize = 1024;
+const MAX_CELLS: usize = crate::range::CELLS.most as usize;
 
 /// Keys of the table that are no axes.
 const OPTIONS: [&str; 4] = ["include", "exclude", "fail-fast", "max-parallel"];

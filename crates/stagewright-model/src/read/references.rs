@@ -87,6 +87,7 @@ impl<'t> Known<'_, 't> {
                 report.error(|| undeclared("environment", "environments", environment, declared));
             }
         }
+        self.check_approved(draft, used_names, report);
         let (own, rehearsal) = (draft.fields.table("permissions"), draft.fields.table("rehearse").table("permissions"));
         for permissions in [own, rehearsal] {
             self.check_secrets(permissions, used_names, report);
@@ -120,6 +121,24 @@ impl<'t> Known<'_, 't> {
                     Problem::new("stagewright::reveal-without-secret", reveal.span, message)
                         .help(format!("add `{}` to `permissions.secrets`, or remove it here", reveal.value))
                 });
+            }
+        }
+    }
+
+    /// What a gate says that it approves: another plugin may mean something else by the key.
+    fn check_approved(
+        &self,
+        draft: &Draft<'t>,
+        used_names: &mut HashSet<(&'static str, &'t str)>,
+        report: &mut Report,
+    ) {
+        let is_gate = draft.stage.uses == PluginRef::Builtin("approve".to_owned());
+        for environment in draft.fields.table("with").texts("environments") {
+            if self.head.environments.contains_key(environment.value) {
+                used_names.insert(("environments", environment.value));
+            } else if is_gate {
+                let declared = self.head.environments.keys().map(String::as_str);
+                report.error(|| undeclared("environment", "environments", environment, declared));
             }
         }
     }

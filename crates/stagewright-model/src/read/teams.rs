@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::fields::{At, Fields};
 use crate::diagnostic::{Problem, Report};
 use crate::nearest::nearest;
+use crate::person::{PersonName, PersonNameError};
 
 /// What an approver that is a team begins with.
 const TEAM: &str = "team:";
@@ -21,6 +22,7 @@ pub(super) fn read(file: Fields<'_>, report: &mut Report) -> BTreeMap<String, Ve
                     .help(format!("name them: `{} = [\"ada\", \"grace\"]`", name.value))
             });
         }
+        check_people(&teams.texts(name.value), &format!("the team `{}`", name.value), report);
         members.insert(name.value.to_owned(), teams.strings(name.value));
     }
     members
@@ -28,14 +30,50 @@ pub(super) fn read(file: Fields<'_>, report: &mut Report) -> BTreeMap<String, Ve
 
 /// Checks that the approvers of all environments are users, or teams that are declared.
 pub(super) fn check(file: Fields<'_>, teams: &BTreeMap<String, Vec<String>>, report: &mut Report) {
-    for (_, environment) in file.table("environments").entries() {
-        for approver in Fields::of(environment).texts("approvers") {
+    for (name, environment) in file.table("environments").entries() {
+        let approvers = Fields::of(environment).texts("approvers");
+        let people: Vec<At<&str>> = approvers.iter().filter(|one| !one.value.starts_with(TEAM)).copied().collect();
+        check_people(&people, &format!("the approvers of `{}`", name.value), report);
+        for approver in approvers {
             match approver.value.strip_prefix(TEAM) {
                 Some(team) if !team.is_empty() && !teams.contains_key(team) => {
                     report.error(|| unknown_team(approver, team, teams));
                 }
                 None if teams.contains_key(approver.value) => report.warning(taken_for_user(approver)),
                 _ => {}
+            }
+        }
+    }
+}
+
+/// Reports what can't be a name, and names of one person or of people whom nobody can tell apart.
+fn check_people(names: &[At<&str>], list: &str, report: &mut Report) {
+    let mut earlier: Vec<(PersonName, At<&str>)> = Vec::new();
+    // What is no text of a name at all was reported with its form.
+    for name in names.iter().filter(|name| !name.value.trim().is_empty() && !name.value.starts_with(TEAM)) {
+        match PersonName::parse(name.value) {
+            Err(error) => report.error(|| {
+                Problem::new(
+                    "stagewright::bad-person",
+                    name.span,
+                    format!("{list} can't name {:?}: {error}", name.value),
+                )
+                .help(PersonNameError::HELP)
+            }),
+            Ok(person) => {
+                if let Some((known, at)) = earlier.iter().find(|(known, _)| known.looks_like(&person)) {
+                    let (what, help) = match known.is(&person) {
+                        true => ("name the same person twice", "remove one of the two"),
+                        false => ("have two names that look the same", "give one of the two people another name"),
+                    };
+                    report.error(|| {
+                        let message = format!("{list} {what}: `{known}` and `{person}`");
+                        Problem::new("stagewright::duplicate-person", name.span, message)
+                            .also(at.span, "the other one")
+                            .help(help)
+                    });
+                }
+                earlier.push((person, *name));
             }
         }
     }

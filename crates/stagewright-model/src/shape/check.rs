@@ -234,8 +234,8 @@ impl Shape {
     /// For types that people get wrong because another tool has them that way.
     fn example(&self) -> Option<&'static str> {
         match self {
-            Shape::Text(super::Format::Duration) => Some("a number with its unit in quotes, as in `\"20m\"`"),
-            Shape::Text(super::Format::Size) => Some("a number with its unit in quotes, as in `\"256MiB\"`"),
+            Shape::Text(super::Format::Duration(_)) => Some("a number with its unit in quotes, as in `\"20m\"`"),
+            Shape::Text(super::Format::Size(_)) => Some("a number with its unit in quotes, as in `\"256MiB\"`"),
             Shape::Text(_) => Some("it in quotes"),
             Shape::Moment => Some("it without quotes, as in `2026-12-18T16:00:00Z`"),
             Shape::List(Shape::Table(_)) => Some("its header in double brackets, as in `[[a.b]]`"),

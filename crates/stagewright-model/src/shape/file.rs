@@ -1,6 +1,7 @@
 //! The pipeline file, key by key.
 
 use super::{Format, Key, NameRule, Others, Shape, Table};
+use crate::range::{self, Range};
 use crate::secret::SecretShape;
 
 pub(super) const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
@@ -32,7 +33,15 @@ const GLOB: Shape = Shape::Text(Format::Glob);
 const PATH: Shape = Shape::Text(Format::WorkspacePath);
 const VARIABLE: Shape = Shape::Text(Format::Variable);
 
-pub(super) const COUNT: Shape = Shape::Integer(1, 1_000_000_000);
+/// A whole number within a range.
+#[expect(clippy::cast_possible_wrap, reason = "ranges of whole numbers end far below 2^63")]
+pub(super) const fn count(range: Range<u64>) -> Shape {
+    Shape::Integer(range.least as i64, range.most as i64)
+}
+
+pub(super) const TIMEOUT: Shape = Shape::Text(Format::Duration(range::TIMEOUT));
+pub(super) const SIZE: Shape = Shape::Text(Format::Size(range::SIZE));
+const BACKOFF_WAIT: Shape = Shape::Text(Format::Duration(range::BACKOFF));
 
 /// The whole file.
 pub(crate) static FILE: Table = closed(&[
@@ -187,10 +196,10 @@ static STAGE: Table = closed(&[
     ),
     key("if", Shape::Text(Format::Condition), "CEL; without it a stage runs when all of its needs succeeded."),
     key("matrix", Shape::Table(&MATRIX), "Runs the stage once for each combination of values."),
-    key("timeout", Shape::Text(Format::Duration), "Wall time of one attempt, as in `20m`."),
+    key("timeout", TIMEOUT, "Wall time of one attempt, as in `20m`."),
     key(
         "retry",
-        Shape::Either(&[Shape::Integer(0, 100), Shape::Table(&RETRY)]),
+        Shape::Either(&[count(range::RETRIES), Shape::Table(&RETRY)]),
         "How often to try again; a number is short for `max`.",
     ),
     with_default("continue-on-error", "false", Shape::Boolean, "A failure of the stage counts as success for others."),
@@ -217,8 +226,8 @@ static STAGE: Table = closed(&[
         "`native` loads a shared library with the full powers of the engine's process; it takes a `digest`.",
     ),
     key("digest", Shape::Text(Format::Digest), "`sha256:…` of a native library."),
-    key("memory", Shape::Text(Format::Size), "Memory of the plugin, as in `256MiB`."),
-    key("log-limit", Shape::Text(Format::Size), "Size of the log, as in `10MiB`; more ends the stage."),
+    key("memory", SIZE, "Memory of the plugin, as in `256MiB`."),
+    key("log-limit", SIZE, "Size of the log, as in `10MiB`; more ends the stage."),
     key("limits", Shape::Table(&LIMITS), "How much the stage may use up."),
 ]);
 
@@ -239,7 +248,7 @@ static MATRIX: Table = Table {
         key("include", Shape::List(&Shape::Table(&CELL)), "Combinations to add, or values to add to matching ones."),
         key("exclude", Shape::List(&Shape::Table(&CELL)), "Combinations to leave out."),
         with_default("fail-fast", "true", Shape::Boolean, "Whether a failure stops the other combinations."),
-        key("max-parallel", Shape::Integer(1, 1024), "How many combinations may run at a time."),
+        key("max-parallel", count(range::CELLS), "How many combinations may run at a time."),
     ],
     others: Some(&Others { what: "an axis", rule: NameRule::Name, shape: Shape::List(&Shape::Scalar) }),
 };
@@ -247,7 +256,7 @@ static MATRIX: Table = Table {
 static CELL: Table = open(&Others { what: "an axis", rule: NameRule::Name, shape: Shape::Scalar });
 
 static RETRY: Table = closed(&[
-    required("max", Shape::Integer(0, 100), "Tries after the first."),
+    required("max", count(range::RETRIES), "Tries after the first."),
     with_default(
         "on",
         "[\"failed\", \"errored\", \"timeout\", \"lost\"]",
@@ -257,15 +266,15 @@ static RETRY: Table = closed(&[
     ),
     key(
         "backoff",
-        Shape::Either(&[Shape::Text(Format::Duration), Shape::Table(&BACKOFF)]),
+        Shape::Either(&[BACKOFF_WAIT, Shape::Table(&BACKOFF)]),
         "How long to wait; a duration alone is a constant wait.",
     ),
 ]);
 
 static BACKOFF: Table = closed(&[
-    with_default("initial", "\"1s\"", Shape::Text(Format::Duration), "Before the first retry."),
-    with_default("factor", "2", Shape::Integer(1, 100), "What each wait is multiplied by for the next."),
-    with_default("max", "\"60s\"", Shape::Text(Format::Duration), "The longest wait."),
+    with_default("initial", "\"1s\"", BACKOFF_WAIT, "Before the first retry."),
+    with_default("factor", "2", count(range::FACTOR), "What each wait is multiplied by for the next."),
+    with_default("max", "\"60s\"", BACKOFF_WAIT, "The longest wait."),
 ]);
 
 static STAGE_ENVIRONMENT: Table = closed(&[
@@ -310,15 +319,15 @@ pub(super) static PERMISSIONS: Table = closed(&[
 ]);
 
 static LIMITS: Table = closed(&[
-    key("cpu", Shape::Text(Format::Duration), "CPU time of each program, as in `10m`."),
-    key("process-memory", Shape::Text(Format::Size), "Address space of each program, as in `4GiB`."),
-    key("processes", COUNT, "Processes at a time."),
-    key("log-lines", COUNT, "Lines of the log."),
-    key("artifacts", Shape::Text(Format::Size), "All that an attempt saves as artifacts, as in `1GiB`."),
+    key("cpu", TIMEOUT, "CPU time of each program, as in `10m`."),
+    key("process-memory", SIZE, "Address space of each program, as in `4GiB`."),
+    key("processes", count(range::PROCESSES), "Processes at a time."),
+    key("log-lines", count(range::LOG_LINES), "Lines of the log."),
+    key("artifacts", SIZE, "All that an attempt saves as artifacts, as in `1GiB`."),
     key(
         "workspace",
-        Shape::Text(Format::Size),
+        SIZE,
         "All that the plugin writes to the workspace, and the largest file that a program may write, as in `1GiB`.",
     ),
-    key("requests", COUNT, "HTTP requests that are open at a time."),
+    key("requests", count(range::REQUESTS), "HTTP requests that are open at a time."),
 ]);

@@ -8,6 +8,7 @@ use super::cron::cron_fault;
 use crate::expression::MARKER;
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
 use crate::grants::ProcessRule;
+use crate::range::{Bytes, Range};
 use crate::secret::{SOURCES, SecretFrom};
 
 /// What a string stands for.
@@ -25,8 +26,8 @@ pub(crate) enum Format {
     StageName,
     /// An environment variable's name.
     Variable,
-    Duration,
-    Size,
+    Duration(Range<std::time::Duration>),
+    Size(Bytes),
     Cron,
     Digest,
     /// `uses`.
@@ -78,20 +79,8 @@ impl Format {
             Format::Plain | Format::Template | Format::Condition | Format::StageName => None,
             Format::Name => name_fault(text),
             Format::Variable => variable_fault(text),
-            Format::Duration => duration(text).is_none().then_some(()).and_then(|()| {
-                fault(
-                    "stagewright::bad-duration",
-                    "is no duration",
-                    "write numbers with units, as in `500ms`, `20s`, `1h30m`, `2d`",
-                )
-            }),
-            Format::Size => size(text).is_none().then_some(()).and_then(|()| {
-                fault(
-                    "stagewright::bad-size",
-                    "is no size",
-                    "write a whole number with its unit, as in `64KiB`, `256MiB`, `1GiB`, `10MB`",
-                )
-            }),
+            Format::Duration(range) => duration_fault(text, range),
+            Format::Size(range) => size_fault(text, range),
             Format::Cron => cron_fault(text),
             Format::Digest => digest_fault(text),
             Format::Plugin => plugin_fault(text),
@@ -120,8 +109,8 @@ impl Format {
             Format::Name => json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$" }),
             Format::StageName => json!({ "pattern": "^[a-z0-9][a-z0-9_-]*$" }),
             Format::Variable => json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }),
-            Format::Duration => json!({ "pattern": "^([0-9]+(ms|s|m|h|d))+$", "examples": ["20m", "1h30m"] }),
-            Format::Size => json!({ "pattern": "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)$", "examples": ["256MiB"] }),
+            Format::Duration(_) => json!({ "pattern": "^([0-9]+(ms|s|m|h|d))+$", "examples": ["20m", "1h30m"] }),
+            Format::Size(_) => json!({ "pattern": "^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB)$", "examples": ["256MiB"] }),
             Format::Cron => json!({ "pattern": "^\\S+( +\\S+){4}$", "examples": ["0 2 * * *"] }),
             Format::Digest => json!({ "pattern": "^sha256:[0-9a-f]{64}$" }),
             Format::Plugin => json!({ "examples": ["cargo-test", "path:plugins/mine"] }),
@@ -182,6 +171,30 @@ pub(crate) fn size(text: &str) -> Option<u64> {
 fn leading_number(text: &str) -> Option<(u64, &str)> {
     let digits = text.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..digits].parse().ok()?, &text[digits..]))
+}
+
+fn duration_fault(text: &str, range: Range<Duration>) -> Option<Fault> {
+    match duration(text) {
+        None => fault(
+            "stagewright::bad-duration",
+            "is no duration",
+            "write numbers with units, as in `500ms`, `20s`, `1h30m`, `2d`",
+        ),
+        Some(length) if range.contains(length) => None,
+        Some(_) => fault("stagewright::out-of-range", "is out of range", format!("write a duration of {range}")),
+    }
+}
+
+fn size_fault(text: &str, range: Bytes) -> Option<Fault> {
+    match size(text) {
+        None => fault(
+            "stagewright::bad-size",
+            "is no size",
+            "write a whole number with its unit, as in `64KiB`, `256MiB`, `1GiB`, `10MB`",
+        ),
+        Some(bytes) if range.0.contains(bytes) => None,
+        Some(_) => fault("stagewright::out-of-range", "is out of range", format!("write a size of {range}")),
+    }
 }
 
 fn name_fault(text: &str) -> Option<Fault> {

@@ -1,7 +1,8 @@
 //! The operator's policy, key by key.
 
-use super::file::{COUNT, PERMISSIONS, closed, key, open, required, texts, with_default};
+use super::file::{PERMISSIONS, SIZE, TIMEOUT, closed, count, key, open, required, texts, with_default};
 use super::{Format, NameRule, Others, Shape, Table};
+use crate::range;
 
 /// The whole policy.
 pub(crate) static POLICY: Table = closed(&[
@@ -36,14 +37,14 @@ static CACHE: Table = closed(&[
 static PLUGINS: Table = open(&Others { what: "a plugin", rule: NameRule::Any, shape: Shape::Table(&PERMISSIONS) });
 
 pub(super) static BOUNDS: Table = closed(&[
-    key("timeout", Shape::Text(Format::Duration), "Wall time of one attempt."),
-    key("memory", Shape::Text(Format::Size), "Memory of the plugin."),
-    key("log-limit", Shape::Text(Format::Size), "Size of the log."),
-    key("cpu", Shape::Text(Format::Duration), "CPU time of each program."),
-    key("process-memory", Shape::Text(Format::Size), "Address space of each program."),
-    key("processes", COUNT, "Processes at a time."),
-    key("log-lines", COUNT, "Lines of the log."),
-    key("artifacts", Shape::Text(Format::Size), "All that an attempt saves as artifacts."),
-    key("workspace", Shape::Text(Format::Size), "All that is written to the workspace."),
-    key("requests", COUNT, "HTTP requests that are open at a time."),
+    key("timeout", TIMEOUT, "Wall time of one attempt."),
+    key("memory", SIZE, "Memory of the plugin."),
+    key("log-limit", SIZE, "Size of the log."),
+    key("cpu", TIMEOUT, "CPU time of each program."),
+    key("process-memory", SIZE, "Address space of each program."),
+    key("processes", count(range::PROCESSES), "Processes at a time."),
+    key("log-lines", count(range::LOG_LINES), "Lines of the log."),
+    key("artifacts", SIZE, "All that an attempt saves as artifacts."),
+    key("workspace", SIZE, "All that is written to the workspace."),
+    key("requests", count(range::REQUESTS), "HTTP requests that are open at a time."),
 ]);

@@ -1,9 +1,11 @@
 //! `gate`: a question to a person, put together here and handed to the engine when the stage suspends.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use stagewright_engine::{AttemptRequest, Field, FieldKind, Gate, GateKind, Timestamp};
+use stagewright_model::range;
 use wasmtime::component::Resource;
 
 use super::clock::now_ms;
@@ -55,8 +57,11 @@ impl Gates {
         if approvers.len().max(fields.len()) > LISTED {
             return invalid("an approval names at most 100 approvers and 100 fields");
         }
-        if approvals == 0 {
-            return invalid("an approval takes at least one person");
+        if !range::APPROVALS.contains(approvals.into()) {
+            return invalid(&format!("an approval takes {} people, and not {approvals}", range::APPROVALS));
+        }
+        if let Some(expires) = expires_ms.filter(|expires| !range::WAIT.contains(Duration::from_millis(*expires))) {
+            return invalid(&format!("a gate expires after {}, and not after {expires} ms", range::WAIT));
         }
         if fields.iter().enumerate().any(|(at, field)| fields[..at].iter().any(|other| other.name == field.name)) {
             return invalid("two fields of the approval have the same name");
@@ -73,6 +78,7 @@ impl Gates {
             // Who that is, and what is approved of, the engine adds.
             members: Vec::new(),
             approvals,
+            environments: Vec::new(),
             fields,
             expires,
             until: None,

@@ -217,10 +217,7 @@ pub(crate) fn approved() -> Vec<Event> {
         approved: true,
         by: "ann".to_owned(),
         reason: Some("looks good".to_owned()),
-        fields: BTreeMap::new(),
-        capture: None,
-        rehearsed: false,
-        finding: None,
+        ..Decision::default()
     };
     until_gate()
         .wait(1_800_000)

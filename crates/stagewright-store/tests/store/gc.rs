@@ -116,7 +116,7 @@ fn a_run_goes_with_all_that_belongs_to_it() {
     let run = world.ended("a", 1);
     world.append(&run, 1, vec![EventKind::RunResumed { reason: String::new(), again: vec![], changed: vec![] }]);
     world.append(&run, 1, vec![gate_opened()]);
-    world.store.put_decision(&run, StageIndex(1), &decision("ann")).unwrap();
+    super::put(&mut world.store, &run, &decision("ann")).unwrap();
     world.store.request_cancel(&run, "why").unwrap();
     world.append(&run, 1, vec![end()]);
     world.gc(&nothing());

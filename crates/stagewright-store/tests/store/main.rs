@@ -91,17 +91,14 @@ fn gate_opened() -> EventKind {
     EventKind::GateOpened { stage: StageIndex(1), attempt: 1, gate }
 }
 
+/// Leaves an answer to the second stage, whatever it is.
+fn put(store: &mut Store, run: &RunId, decision: &Decision) -> Result<(), StoreError> {
+    store.put_decision(run, StageIndex(1), decision, |_, _| Ok::<_, std::convert::Infallible>(()))?.unwrap();
+    Ok(())
+}
+
 fn decision(by: &str) -> Decision {
-    Decision {
-        token: "g1".to_owned(),
-        approved: true,
-        by: by.to_owned(),
-        reason: None,
-        fields: BTreeMap::new(),
-        capture: None,
-        rehearsed: false,
-        finding: None,
-    }
+    Decision { token: "g1".to_owned(), approved: true, by: by.to_owned(), ..Decision::default() }
 }
 
 fn ended(stage: u32, outcome: Outcome) -> EventKind {
@@ -266,8 +263,8 @@ fn a_decision_waits_until_the_journal_has_it() {
     assert_eq!((gates.len(), gates[0].stage_id.as_str(), gates[0].gate.token.as_str()), (1, "approve", "g1"));
 
     let mut approver = Store::open(&state).unwrap();
-    approver.put_decision(&run_id(), StageIndex(1), &decision("ann")).unwrap();
-    assert!(approver.put_decision(&RunId("none".to_owned()), StageIndex(1), &decision("ann")).is_err());
+    put(&mut approver, &run_id(), &decision("ann")).unwrap();
+    assert!(put(&mut approver, &RunId("none".to_owned()), &decision("ann")).is_err());
     let expected = vec![(StageIndex(1), decision("ann"))];
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), expected);
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), []);
@@ -289,4 +286,21 @@ fn only_one_drives_a_run() {
     assert!(told(&error).contains(&format!("process {}", std::process::id())), "{}", told(&error));
     drop(lease);
     other.claim(&run_id()).unwrap();
+}
+
+#[test]
+fn an_answer_is_checked_against_those_that_were_left_before_it() {
+    let (_directory, mut store) = store();
+    store.append(&run_id(), &events(3), true).unwrap();
+    let seen = |store: &mut Store, by: &str| {
+        let checked = store.put_decision(&run_id(), StageIndex(1), &decision(by), |events, left| {
+            let left: Vec<String> = left.iter().map(|(_, decision)| decision.by.clone()).collect();
+            if left.iter().any(|earlier| earlier == by) { Err((events.len(), left)) } else { Ok(left.len()) }
+        });
+        checked.unwrap()
+    };
+    assert_eq!(seen(&mut store, "ann"), Ok(0));
+    assert_eq!(seen(&mut store, "bob"), Ok(1));
+    assert_eq!(seen(&mut store, "ann"), Err((3, vec!["ann".to_owned(), "bob".to_owned()])));
+    assert_eq!(store.take_decisions(&run_id()).unwrap().len(), 2, "what was refused is not left");
 }
