@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::{fails, holds, log, repository, stage, tries, write_pipeline};
-use crate::environment::{TestEnvironment, text};
+use crate::environment::{Ended, TestEnvironment, binary, text};
 
 fn real_root(environment: &TestEnvironment) -> std::path::PathBuf {
     std::fs::canonicalize(environment.root()).expect("a folder")
@@ -94,7 +94,10 @@ fn a_path_that_flips_between_its_own_socket_and_a_service_leads_to_no_service() 
         may hostile connects out/door 400
         put out/stop; wait
         never hostile socket out/a.sock"#;
-    tries(&environment, "", script);
+    // A connection to the service, which takes none, would wait.
+    write_pipeline(&environment, &[stage("attack", "timeout = \"1m\"", "", script)]);
+    environment.run(&["run"]).exits(0);
+    holds(&log(&environment, "attack"));
     is_untouched(&service);
 }
 
@@ -210,6 +213,25 @@ fn a_hard_link_by_a_descriptor_does_not_lead_out_of_a_granted_folder() {
     tries(&environment, "", script);
 }
 
+/// As in a container that may make namespaces, and on a machine that forbids them.
+#[test]
+fn a_user_namespace_around_the_engine_is_enough_and_a_machine_without_them_is_refused_with_a_remedy() {
+    let environment = repository();
+    write_pipeline(&environment, &[stage("attack", "", "", "may hostile own out/own.sock; never hostile ring")]);
+    let within = |before: &str| {
+        let script = format!("{before} exec {} run", binary().display());
+        let args = ["--user", "--map-root-user", "--mount", "sh", "-c", &script];
+        Ended::of(&environment.program("unshare").args(args).output().expect("unshare starts"))
+    };
+    within("").exits(0);
+    holds(&log(&environment, "attack"));
+    let refused = within("echo 0 > /proc/sys/user/max_user_namespaces &&");
+    assert_ne!(refused.code, 0);
+    for words in ["can't make a user namespace", "sysctl user.max_user_namespaces", "sandbox = \"preferred\""] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+}
+
 /// Its memory holds secrets, and whoever gets at the core has them.
 #[test]
 fn the_engine_leaves_no_core() {
@@ -256,7 +278,9 @@ fn what_a_stage_leaves_in_its_scratch_folder_is_removed_whatever_it_is() {
         may hostile deep /tmp/deep 3000
         never test -e out/deep"#;
     write_pipeline(&environment, &[stage("attack", "", "", script)]);
-    environment.run(&["run"]).exits(0);
+    // Fewer descriptors than there are levels.
+    let run = format!("ulimit -n 512 && exec {} run", binary().display());
+    Ended::of(&environment.program("sh").args(["-c", &run]).output().expect("sh starts")).exits(0);
     holds(&log(&environment, "attack"));
     // Removed by a process that the engine doesn't wait for.
     let left = || std::fs::read_dir(environment.root().join(".stagewright/scratch")).into_iter().flatten().count();

@@ -3,9 +3,10 @@
 //! ```text
 //! engine ── maker (one for all sandboxes; forks keepers)
 //!        ──  socket  ── keeper (user, pid, network and IPC namespaces; waits, then removes the scratch folder)
-//!            │             └─ init (pid 1; mount namespace, Landlock, no new privileges)
+//!            │             └─ init (pid 1; mount namespace, Landlock, seccomp, no new privileges)
 //!            └── spawn, signal ──>  ├─ program   its pipes are the engine's
-//!              <── started, ended ──└─ program
+//!              <── started, ended ──├─ program
+//!                                   └─ broker (threads of init: connect for programs)
 //! ```
 //!
 //! Maker, keeper and init are this binary again, with a hidden subcommand whose body is [`run`]. One sandbox serves one
@@ -16,8 +17,11 @@
 //! Two layers hold. The mounts of the [`Confinement`] are all the files that there are, read-only and not to be started
 //! where nothing else was asked for. [Landlock](https://docs.kernel.org/userspace-api/landlock.html) then grants the
 //! same once more, path by path; what it grants for a folder holds for all below, so that mounts alone hold in a
-//! workspace below the home folder or `/tmp`, which are the sandbox's own to write. The network namespace has a loopback of its own and nothing besides;
-//! [`Sandbox::listeners`] are sockets within it that the engine accepts from.
+//! workspace below the home folder or `/tmp`, which are the sandbox's own to write. The network namespace has a loopback of
+//! its own and nothing besides; [`Sandbox::listeners`] are sockets within it that the engine accepts from.
+//!
+//! What neither covers is filtered at the call: `seccomp` says what programs don't have, and `broker` makes connections
+//! for them, so that no Unix socket is reached but those that were granted and those of the sandbox's own programs.
 //!
 //! Capabilities that could change any of this are dropped; new user namespaces can't be made inside. Programs that run
 //! for root keep what root may do with files, below the paths that were granted.
