@@ -18,9 +18,14 @@ struct Witness {
 
 impl Witness {
     fn new() -> Witness {
+        let heard = Arc::<AtomicUsize>::default();
+        Witness { port: Witness::at(heard.clone()), heard }
+    }
+
+    /// One more port to listen at.
+    fn at(count: Arc<AtomicUsize>) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let (port, heard) = (listener.local_addr().expect("an address").port(), Arc::<AtomicUsize>::default());
-        let count = heard.clone();
+        let port = listener.local_addr().expect("an address").port();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -29,7 +34,7 @@ impl Witness {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok");
             }
         });
-        Witness { port, heard }
+        port
     }
 
     fn on_socket(path: &std::path::Path) -> Witness {
@@ -64,7 +69,7 @@ name = "everything"
 
 [secrets.token]
 from = "command:sh -c 'echo fetched >> MARK; echo real-secret-value'"
-hosts = ["127.0.0.1:WITNESS"]
+hosts = ["127.0.0.1:1"]
 [secrets.key]
 from = "env:REAL_KEY"
 shape = "json"
@@ -93,7 +98,7 @@ permissions = { registry = ["127.0.0.1:WITNESS/team/versioned"], service = ["ver
 service = "versioned"
 image = "${{ stages.push.outputs.reference }}"
 port = WITNESS
-env = { VERSION = "1" }
+env = { VERSION = "1", CALL = "OTHER", CALL_SOCKET = "SOCKET" }
 secret-env = { KEY = "key" }
 
 [stages.smoke]
@@ -138,8 +143,8 @@ permissions = { process = ["sh"], write = ["."], env = ["NPM_TOKEN"] }
 
 [stages.local]
 uses = "command"
-with = { run = "echo $LANG > local", capture = "said" }
-permissions = { process = ["sh"], write = ["local"], env = ["LANG"] }
+with = { run = "echo done > local.txt" }
+permissions = { process = ["sh"], write = ["local.txt"], env = ["LANG"] }
 
 [stages.dry]
 uses = "command"
@@ -156,10 +161,12 @@ with = { message = "${{ stages.program.outputs.url }}" }
 
 fn everything() -> (TestEnvironment, Witness, Witness) {
     let (mut environment, witness) = (TestEnvironment::new(), Witness::new());
+    let other = Witness { port: Witness::at(witness.heard.clone()), heard: witness.heard.clone() };
     let socket = environment.root().parent().expect("a folder").join("witness.sock");
     let on_socket = Witness::on_socket(&socket);
     let pipeline = EVERYTHING
         .replace("WITNESS", &witness.port.to_string())
+        .replace("OTHER", &other.port.to_string())
         .replace("SOCKET", &socket.display().to_string())
         .replace("MARK", &environment.root().join("fetched").display().to_string());
     environment.write("stagewright.toml", &pipeline);
@@ -202,6 +209,29 @@ fn a_rehearsal_of_everything_reaches_nobody_and_says_what_it_would_have_done() {
     let planned = events[0]["stages"].as_array().expect("a list");
     let planned = |id: &str| text(&planned.iter().find(|stage| stage["id"] == id).expect("a stage")["rehearsal"]);
     assert_eq!([planned("local"), planned("deploy"), planned("program")], ["real", "stand-in", "rehearsed"]);
+}
+
+#[test]
+fn a_token_in_a_file_of_the_project_makes_its_package_host_one_to_publish_to() {
+    let environment = TestEnvironment::with_pipeline(
+        r#"
+        schema = 1
+        pipeline.name = "publish"
+        [stages.publish]
+        uses = "command"
+        with = { run = "echo published > published" }
+        permissions = { process = ["sh"], read = ["."], write = ["."], net = ["npm"] }
+        "#,
+    );
+    environment.write(".npmrc", "//registry.npmjs.org/:_authToken=npm_abc\n");
+    let plan = environment.run(&["plan", "--json"]).exits(0);
+    assert!(plan.stdout.contains(r#""effect": "external""#), "{}", plan.stdout);
+    let rehearsed = environment.run(&["run", "--rehearse"]).exits(0);
+    assert!(rehearsed.stdout.contains("with the credentials in `.npmrc`"), "{}", rehearsed.stdout);
+    assert!(!environment.root().join("published").exists());
+    environment.write(".npmrc", "save-exact=true\n");
+    environment.run(&["run", "--rehearse"]).exits(0);
+    assert!(environment.root().join("published").exists(), "packages may be fetched");
 }
 
 /// Addresses that a trace shows a connection to or a datagram for, beside loopback's.

@@ -10,14 +10,14 @@ use crate::args::Global;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::{PipelineFile, Repository};
-use crate::{diagnostics, policy};
+use crate::{diagnostics, package_credentials, policy};
 
 /// Parses; mistakes and warnings go to standard error. Code that the policy rules out is looked at by nobody after this.
 pub(crate) fn plan(global: &Global, repository: &Repository, file: &PipelineFile) -> Result<Plan, CommandError> {
     let (plan, found) = parse(repository, file);
     diagnostics::show(global, &found);
     let policy = policy::read(global, repository)?;
-    let plan = plan.ok_or_else(|| {
+    let mut plan = plan.ok_or_else(|| {
         let mistakes = found.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
         let count = if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") };
         let error = CommandError::new(Exit::InvalidPipeline, format!("{} has {count}; nothing was run", file.name));
@@ -27,6 +27,7 @@ pub(crate) fn plan(global: &Global, repository: &Repository, file: &PipelineFile
         let checked = policy.check_trust(&plan, &file.name, &file.text);
         checked.map_err(|beyond| policy::refused(global, policy, &file.name, &beyond))?;
     }
+    package_credentials::note(&repository.root, &mut plan);
     Ok(plan)
 }
 

@@ -22,6 +22,7 @@ mod exit;
 mod host;
 mod load;
 mod lock_file;
+mod package_credentials;
 mod package_hosts;
 mod plugin;
 mod policy;

@@ -94,7 +94,9 @@ impl Interface {
     /// once, by [`WayOut::in_rehearsal`].
     pub fn ways_out(self) -> &'static [WayOut] {
         match self {
-            Interface::Process => &[WayOut::Connection, WayOut::Socket, WayOut::Secret, WayOut::Variable],
+            Interface::Process => {
+                &[WayOut::Connection, WayOut::Socket, WayOut::Secret, WayOut::Variable, WayOut::CredentialFile]
+            }
             Interface::Http => &[WayOut::Request],
             // A handle alone goes nowhere; where one can be handed to is the interface that takes it.
             Interface::Secrets => &[],

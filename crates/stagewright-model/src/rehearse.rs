@@ -64,6 +64,10 @@ impl RehearsalTerms {
         granted.env = own.env.iter().filter(|name| is_harmless_variable(name)).cloned().collect();
         add(&mut granted.env, &self.real.env);
         granted.socket.clone_from(&self.real.socket);
+        if !granted.credential_files.is_empty() {
+            // Nothing hides a file of the workspace from programs, so that they don't meet the hosts that it is for.
+            granted.net.retain(|entry| !is_package_word(entry) || self.real.net.contains(entry));
+        }
         granted
     }
 
@@ -98,7 +102,7 @@ impl RehearsalTerms {
             WayOut::Secret if self.is_real_secret(entry) => Fidelity::Real,
             WayOut::Environment | WayOut::Image | WayOut::Service | WayOut::Secret => Fidelity::StandIn,
             // Programs that are started get none of these but by a grant.
-            WayOut::Connection | WayOut::Socket | WayOut::Variable => Fidelity::Real,
+            WayOut::Connection | WayOut::Socket | WayOut::Variable | WayOut::CredentialFile => Fidelity::Real,
             WayOut::SecretSource | WayOut::PackageHosts | WayOut::PluginPull | WayOut::SharedCache => Fidelity::Real,
         };
         reaches.into_iter().map(|reach| of(reach.way, reach.entry)).max().unwrap_or(Fidelity::Real)

@@ -28,6 +28,8 @@ pub enum WayOut {
     Secret,
     /// A variable of the engine's that programs inherit, and that could hold a credential.
     Variable,
+    /// A file in reach of programs that holds a credential for package hosts, which are in their reach as well.
+    CredentialFile,
     /// A push to an image registry, and everything that is read from one with credentials.
     Image,
     /// A service of the `process` target.
@@ -59,13 +61,14 @@ pub enum InRehearsal {
 
 impl WayOut {
     /// Every one of them.
-    pub const ALL: [WayOut; 13] = [
+    pub const ALL: [WayOut; 14] = [
         WayOut::Environment,
         WayOut::Request,
         WayOut::Connection,
         WayOut::Socket,
         WayOut::Secret,
         WayOut::Variable,
+        WayOut::CredentialFile,
         WayOut::Image,
         WayOut::Service,
         WayOut::NativeCode,
@@ -79,9 +82,12 @@ impl WayOut {
     pub fn in_rehearsal(self) -> InRehearsal {
         match self {
             WayOut::Environment => InRehearsal::StandIn("an environment of this rehearsal alone"),
-            WayOut::Request | WayOut::Connection | WayOut::Socket | WayOut::Variable | WayOut::NativeCode => {
-                InRehearsal::Withheld
-            }
+            WayOut::Request
+            | WayOut::Connection
+            | WayOut::Socket
+            | WayOut::Variable
+            | WayOut::CredentialFile
+            | WayOut::NativeCode => InRehearsal::Withheld,
             WayOut::Secret => InRehearsal::StandIn("a value of the secret's `shape`"),
             WayOut::Image => InRehearsal::StandIn("a registry in the state folder, without credentials"),
             WayOut::Service => InRehearsal::StandIn("a process with a network and a port of its own"),
@@ -101,6 +107,7 @@ impl WayOut {
             WayOut::Image => Some(Permission::Registry),
             // Native code and package hosts take no grant; the others are of the engine itself.
             WayOut::Environment
+            | WayOut::CredentialFile
             | WayOut::Service
             | WayOut::NativeCode
             | WayOut::PackageHosts
@@ -196,6 +203,7 @@ impl fmt::Display for Reach<'_> {
             WayOut::Socket => write!(f, "connect to the socket `{entry}`"),
             WayOut::Secret | WayOut::SecretSource => write!(f, "use the secret `{entry}`"),
             WayOut::Variable => write!(f, "inherit the variable `{entry}`, which could hold a credential"),
+            WayOut::CredentialFile => write!(f, "publish with the credential in `{entry}`"),
             WayOut::Image => write!(f, "push to and resolve `{entry}`"),
             WayOut::Service => write!(f, "start the service `{entry}`"),
             WayOut::NativeCode => f.write_str("do anything: its plugin is a native library"),
@@ -284,10 +292,14 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
             Box::new(grants.secret_grants().filter(|grant| grant.allows(SecretUse::Env)).map(|grant| grant.name))
         }
         WayOut::Variable => Box::new(grants.env.iter().map(String::as_str).filter(|name| !is_harmless_variable(name))),
+        WayOut::CredentialFile if grants.net.iter().any(|entry| is_package_word(entry)) => {
+            all(&grants.credential_files)
+        }
         WayOut::Image => all(&grants.registry),
         WayOut::Service => all(&grants.service),
-        // None of these is opened by an interface.
+        // Without a package host a credential for one is of no use; the others aren't opened by an interface.
         WayOut::Environment
+        | WayOut::CredentialFile
         | WayOut::NativeCode
         | WayOut::SecretSource
         | WayOut::PackageHosts

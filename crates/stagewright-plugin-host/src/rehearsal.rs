@@ -187,6 +187,7 @@ fn reaching(reaches: &Reaches<'_>) -> String {
         ("reaching", &[WayOut::Connection, WayOut::Socket][..]),
         ("with the secrets", &[WayOut::Secret]),
         ("inheriting", &[WayOut::Variable]),
+        ("with the credentials in", &[WayOut::CredentialFile]),
         ("on the environment", &[WayOut::Environment]),
     ] {
         let entries = of(ways);

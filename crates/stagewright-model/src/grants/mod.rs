@@ -54,6 +54,10 @@ pub struct Permissions {
     /// Variables of the engine's own environment that processes of the stage inherit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
+    /// Not granted but found: files that the stage may read and that hold credentials for package hosts. With one of them
+    /// and a package host, programs can publish.
+    #[serde(skip)]
+    pub credential_files: Vec<String>,
 }
 
 /// `[pipeline] sandbox`: what to do on a machine that can't confine programs.

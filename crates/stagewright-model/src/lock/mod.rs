@@ -123,5 +123,6 @@ fn sorted(permissions: &Permissions) -> Permissions {
         service: order(&permissions.service),
         socket: order(&permissions.socket),
         env: order(&permissions.env),
+        credential_files: Vec::new(),
     }
 }

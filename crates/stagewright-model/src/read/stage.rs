@@ -197,6 +197,7 @@ pub(super) fn permissions(fields: Fields<'_>) -> Permissions {
         service: fields.strings("service"),
         socket: fields.strings("socket"),
         env: fields.strings("env"),
+        credential_files: Vec::new(),
     }
 }
 

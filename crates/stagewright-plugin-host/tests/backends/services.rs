@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stagewright_engine::RunId;
 use stagewright_plugin_host::ErrorCode;
 use stagewright_plugin_host::registry::{Reference, Registry};
 use stagewright_plugin_host::service::{Instance, ReleaseSpec, ServiceConfig, ServiceManager};
@@ -75,7 +74,7 @@ impl Services {
     }
 
     async fn current(&self) -> Option<String> {
-        self.manager.current("staging", "app", false).await.unwrap().map(|current| current.release)
+        self.manager.current("staging", "app", None).await.unwrap().map(|current| current.release)
     }
 
     async fn phase(&self) -> Phase {
@@ -136,7 +135,7 @@ async fn a_release_starts_beside_the_current_one_and_takes_over() {
     assert_eq!(ask(first_port).await.as_deref(), Some("one"), "the old release serves until the new one is promoted");
     assert_eq!(services.current().await, Some(first_release));
     second.promote().await.unwrap();
-    assert_eq!(services.manager.current("staging", "app", false).await.unwrap(), Some(record.clone()));
+    assert_eq!(services.manager.current("staging", "app", None).await.unwrap(), Some(record.clone()));
     assert_eq!((ask(first_port).await, ask(record.port).await.as_deref()), (None, Some("two")));
 
     let all = services.manager.status(false).await.unwrap();
@@ -213,7 +212,7 @@ async fn what_a_killed_deploy_left_running_is_stopped_by_the_next() {
 
 /// What `observe` goes by: the token of the release that is current.
 async fn token(services: &Services) -> Option<u64> {
-    services.manager.current("staging", "app", false).await.unwrap().and_then(|current| current.fence)
+    services.manager.current("staging", "app", None).await.unwrap().and_then(|current| current.fence)
 }
 
 #[tokio::test]
@@ -338,33 +337,6 @@ async fn one_deploy_of_a_service_at_a_time() {
     services.start(elsewhere).await.discard().await.unwrap();
     first.discard().await.unwrap();
     services.start(services.release("four")).await.discard().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_rehearsal_has_services_of_its_own() {
-    let services = Services::new().await;
-    for run in ["run-1", "run-2"] {
-        let rehearsal = Some(RunId(run.to_owned()));
-        // The port is the same in both, and taken on this machine.
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let rehearsed = services.start(ReleaseSpec { rehearsal, port, ..services.release("one") }).await;
-        assert_ne!(rehearsed.record().port, port);
-        assert_eq!(rehearsed.record().declared, Some(port));
-        rehearsed.promote().await.unwrap();
-    }
-    assert_eq!(services.current().await, None);
-    assert_eq!(services.manager.status(false).await.unwrap(), []);
-    let phases = async || {
-        let status = services.manager.status(true).await.unwrap();
-        status.into_iter().map(|status| (status.rehearsal.unwrap(), status.phase)).collect::<Vec<_>>()
-    };
-    let both = |first, second| vec![("run-1".to_owned(), first), ("run-2".to_owned(), second)];
-    assert_eq!(phases().await, both(Phase::Running, Phase::Running));
-    services.manager.stop_rehearsal(&RunId("run-1".to_owned())).await.unwrap();
-    assert_eq!(phases().await, both(Phase::Exited, Phase::Running), "the end of one is not that of another");
-    services.manager.stop_all(true).await.unwrap();
-    assert_eq!(phases().await, both(Phase::Exited, Phase::Exited));
 }
 
 #[tokio::test]

@@ -316,7 +316,7 @@ async fn a_rehearsal_sends_nothing_by_any_method_and_says_what_it_would_have_sen
 #[tokio::test]
 async fn a_rehearsal_calls_what_it_is_granted_and_hands_out_a_stand_in_for_the_secret() {
     let server = Server::start(|_| answer("200 OK", "", "real")).await;
-    let (fixture, _switch) = rehearsed(&[], &[&server.address]);
+    let (fixture, _switch) = rehearsed(&[&server.address], &[&server.address]);
     let mut request = get(&server.address);
     request.secret_headers.push(token(&fixture).await);
     assert_eq!(fixture.http.send(&request).await.unwrap().status, 200);
