@@ -116,7 +116,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let written = File::create(&path).unwrap();
-        let read = File::open(&path).unwrap();
+        let read = stagewright_files::open(&path).unwrap();
         assert!(!is_quiet(&read));
         drop(written);
         assert!(is_quiet(&read) && is_quiet(&read));

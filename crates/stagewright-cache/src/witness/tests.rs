@@ -58,7 +58,7 @@ fn nothing() -> Globs {
 fn keep_times(path: &std::path::Path, deed: impl FnOnce()) {
     let modified = path.metadata().unwrap().modified().unwrap();
     deed();
-    fs::File::open(path).unwrap().set_modified(modified).unwrap();
+    fs::File::options().append(true).open(path).unwrap().set_modified(modified).unwrap();
 }
 
 #[test]
