@@ -87,25 +87,46 @@ fn commit(environment: &TestEnvironment, message: &str) {
 }
 
 #[test]
-fn what_changed_since_is_shown_and_refused_and_takes_approvals_away_when_accepted() {
+fn what_changed_since_is_nothing_to_stages_behind_a_gate() {
     let environment = TestEnvironment::with_pipeline(GUARDED);
     commit(&environment, "first");
     environment.run(&["run", "--input", "version=2"]).exits(5);
     environment.run(&["approve", "latest"]).exits(0);
     commit(&environment, "second");
-    let refused = environment.run(&["resume", "latest"]).exits(4);
-    assert!(refused.stderr.contains("commit: ") && refused.stderr.contains("--accept-changes"), "{}", refused.stderr);
-
-    // The approval was given for another commit.
-    let asked = environment.run(&["resume", "latest", "--accept-changes"]).exits(5);
-    assert!(asked.stdout.contains("stagewright approve"), "{}", asked.stdout);
-    environment.run(&["approve", "latest"]).exits(0);
     environment.run(&["resume", "latest"]).exits(0);
 
-    let (code, events) = environment.events(&["rerun", "latest"]);
+    // A new run is one of what is there now.
+    let refused = environment.run(&["rerun", "latest"]).exits(4);
+    assert!(refused.stderr.contains("commit: "), "{}", refused.stderr);
+    let (code, events) = environment.events(&["rerun", "latest", "--accept-changes"]);
     assert_eq!((code, text(&events[0]["inputs"]["version"])), (5, "2".to_owned()), "on the same inputs");
-    commit(&environment, "third");
-    environment.run(&["rerun", "latest"]).exits(4);
+}
+
+#[test]
+fn what_changed_since_is_shown_and_refused_before_a_gate() {
+    let environment = TestEnvironment::with_pipeline(
+        r#"
+        schema = 1
+        [pipeline]
+        name = "unguarded"
+        [stages.check]
+        uses = "command"
+        with = { run = "test -f go" }
+        permissions = { process = ["sh", "test"], read = ["."] }
+        [stages.ask]
+        uses = "approve"
+        needs = ["check"]
+        with = { message = "Go?" }
+        "#,
+    );
+    environment.write(".gitignore", ".stagewright/\n");
+    commit(&environment, "first");
+    environment.run(&["run"]).exits(1);
+    environment.write("go", "");
+    commit(&environment, "second");
+    let refused = environment.run(&["resume", "latest"]).exits(4);
+    assert!(refused.stderr.contains("commit: ") && refused.stderr.contains("--accept-changes"), "{}", refused.stderr);
+    environment.run(&["resume", "latest", "--accept-changes"]).exits(5);
 }
 
 #[test]

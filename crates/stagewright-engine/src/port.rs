@@ -64,7 +64,7 @@ pub struct Basis {
     pub captures: Vec<Approved>,
     /// What the stages that it needs, directly or not, have made; in the order in which they ended.
     pub made: Vec<MadeBefore>,
-    /// Globs of what other stages of the run may have written meanwhile: what is there is not held against anybody.
+    /// Globs of what other stages of the run may have written meanwhile: changes there are not refused.
     pub unordered: Vec<String>,
     /// Globs of all that stages behind the last gate may write.
     pub writable: Vec<String>,

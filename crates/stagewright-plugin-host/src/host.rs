@@ -521,6 +521,7 @@ impl Inner {
                 effects: effects.clone(),
             },
             services: Services {
+                files: request.folder.clone(),
                 manager: config.services.clone(),
                 policy,
                 own,

@@ -1,7 +1,7 @@
 //! What a stage is to find of that which earlier stages of its run have made.
 //!
-//! What the last of them left counts, at each path that it may have written. What other stages of the run may have
-//! written meanwhile is left out: whose that is can't be told.
+//! At each path, the last stage that may have written it counts. Paths that other stages of the run may have written
+//! meanwhile are left out: a change there can't be attributed to one of them, another run or a person.
 
 use std::collections::BTreeSet;
 use std::io;

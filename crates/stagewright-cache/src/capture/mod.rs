@@ -4,7 +4,7 @@
 //! whatever git thinks of it. The engine puts the capture's digest into the gate, an approval names it, and the stages
 //! behind the gate are given a *view* of the capture in place of the workspace. What people and editors do to the
 //! workspace meanwhile neither reaches these stages nor is it lost: what they write is put into the workspace, too, but
-//! not over what somebody has changed there.
+//! not over files that were changed there.
 //!
 //! When a stage has succeeded, what it leaves for later ones is recorded by its digest. A stage starts only when it finds
 //! that as it was left. Where a view lacks it, since it was made after the gate had opened, it is copied into it.

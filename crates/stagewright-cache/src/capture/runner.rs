@@ -362,7 +362,7 @@ impl Inner {
             None => Ok(()),
             Some((path, maker, more)) => {
                 let message = format!(
-                    "`{path}`{more}, which `{maker}` had made, was changed by another run or a person while `{}` ran",
+                    "`{path}`{more}, made by `{maker}`, was changed by another run or a person while `{}` ran",
                     request.stage_id
                 );
                 Err(failure(FailureKind::FilesChanged, message, Some(remedy(&request.run, &maker))))

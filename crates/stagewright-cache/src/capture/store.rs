@@ -255,7 +255,7 @@ pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
     path.iter().rposition(|&byte| byte == b'/').map(|at| &path[..at])
 }
 
-/// A tool that goes by the time of files finds that of the file that was captured.
+/// Whether the captured file has the time of the one that was found, for tools such as make.
 fn is_of_the_same_time(tree: &Root, found: &Found) -> bool {
     tree.stat(&found.path).is_ok_and(|stat| (stat.st_mtime, stat.st_mtime_nsec.cast_signed()) == found.modified)
 }

@@ -242,7 +242,7 @@ async fn a_stage_behind_a_gate_is_given_what_was_captured_and_nothing_newer() {
     let ran = ran.await;
     assert!(ran.failure.is_none(), "{:?}", ran.failure);
     assert_eq!(world.read("deployed"), "approved,,built", "and it is in the workspace");
-    assert_eq!(world.read("target/app"), "an editor's build", "what is somebody's own stays");
+    assert_eq!(world.read("target/app"), "an editor's build", "the workspace keeps its own");
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn what_a_stage_writes_is_seen_by_later_ones_and_never_lost_nor_put_over_a
         fs::write(folder.join("out/a"), "newer").unwrap();
     });
     assert!(seen.await.failure.is_none());
-    assert_eq!(world.read("out/a"), "newer", "what the run itself has put there is nobody else's change");
+    assert_eq!(world.read("out/a"), "newer", "what the run itself put there is no change by others");
 }
 
 #[tokio::test]
@@ -367,6 +367,17 @@ async fn neither_links_nor_pipes_lead_a_capture_astray() {
     assert_eq!(fs::read_to_string(tree(&through).join("loop/app")).unwrap(), "1");
     let outside = world.capture(&["out"]).await;
     assert_eq!(outside.files, 1, "the link alone");
+}
+
+#[test]
+fn a_path_with_a_link_on_it_is_not_there() {
+    let world = World::new(&[("real/app", "1")]);
+    symlink("real", world.path("current")).unwrap();
+    let root = super::walk::Root::open(&world.workspace).unwrap();
+    assert!(root.file(b"real/app").is_ok());
+    for path in [&b"current/app"[..], b"current", b"../w/real/app", b"real/../../w/real/app"] {
+        assert!(root.file(path).is_err(), "{}", String::from_utf8_lossy(path));
+    }
 }
 
 #[tokio::test]

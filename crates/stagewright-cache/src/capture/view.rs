@@ -1,8 +1,8 @@
 //! The files that stages behind a gate are given: a capture, and what the run's own stages make of it.
 //!
 //! A view is a folder of its own. What no stage behind the gate may write has a second name there for the capture's
-//! files; what one may write is a copy. What a stage has written is put into the workspace, too, once it has ended, where
-//! nobody else has changed the same meanwhile.
+//! files; what one may write is a copy. What a stage has written is put into the workspace, too, once it has ended, unless
+//! the same file was changed there meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -187,7 +187,7 @@ pub(crate) fn put(from: &Scanned<'_>, to: &Scanned<'_>, path: &[u8], item: Optio
                 Err(error) => Err(error.into()),
             };
         }
-        // An empty folder makes room; one that holds something is somebody's.
+        // An empty folder makes room; one that holds something stays.
         let there = to.root.stat(path).ok().map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
         if there == Some(rustix::fs::FileType::Directory) {
             unlinkat(&folder, as_path(name), AtFlags::REMOVEDIR)?;
@@ -208,7 +208,7 @@ pub(crate) fn put(from: &Scanned<'_>, to: &Scanned<'_>, path: &[u8], item: Optio
     })();
     match placed {
         Ok(done) => Ok(done),
-        // A link where a folder was, a folder that isn't empty: somebody else has made them.
+        // A link where a folder was, a folder that isn't empty: not what the run has left there.
         Err(error) if is_absent(&error) || is_in_the_way(&error) => Ok(false),
         Err(error) => Err(named(path, error)),
     }

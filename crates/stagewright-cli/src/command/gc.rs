@@ -65,7 +65,8 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> R
         out.line(text!("{} {what} of stages {verb}", downloads.caches))?;
     }
     if captures.captures > 0 {
-        out.line(text!("{} captures of files, which no unfinished run needs, {verb}", captures.captures))?;
+        let what = if captures.captures == 1 { "capture" } else { "captures" };
+        out.line(text!("{} {what} of files, not needed by an unfinished run, {verb}", captures.captures))?;
     }
     let count = report.runs.len();
     out.line(text!(

@@ -21,8 +21,8 @@ use crate::port::{Approved, Basis, CaptureRequest, MadeBefore};
 use crate::state::{IllegalTransition, Status};
 
 impl Scheduler {
-    /// Whether the files are captured before a gate of the kind opens. What became of an attempt is no question about
-    /// files.
+    /// Whether the files are captured before a gate of the kind opens. The question how an interrupted attempt ended isn't
+    /// about files.
     pub(super) fn captures_for(&self, kind: GateKind) -> bool {
         self.values.captured_binding.is_some() && kind != GateKind::Doubt
     }

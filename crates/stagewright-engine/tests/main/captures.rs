@@ -97,7 +97,7 @@ fn what_stages_leave_is_recorded_where_later_ones_can_read_it() {
     let made = last_request(&ran, "deploy").basis.made;
     assert_eq!(made.iter().map(|made| made.stage_id.as_str()).collect::<Vec<_>>(), ["build"]);
     assert_eq!((made[0].made.digest.as_str(), &made[0].results), ("sha256:of build", &vec!["app".to_owned()]));
-    assert_eq!(last_request(&ran, "beside").basis.readers, [""; 0], "nobody reads what this one makes");
+    assert_eq!(last_request(&ran, "beside").basis.readers, [""; 0], "no stage reads what this one makes");
     let state = ran.state(&[]);
     assert!(state.stages[0].made.is_some() && state.stages[3].made.is_none());
 }

@@ -4,6 +4,7 @@
 //! nor discarded is discarded when the attempt ends, however it ends. The `service` grant covers pulling the image.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +87,8 @@ struct Told {
 
 /// The services as one attempt sees them.
 pub(crate) struct Services {
+    /// The folder that stands for the workspace, if there is one.
+    pub(crate) files: Option<PathBuf>,
     pub(crate) manager: Arc<ServiceManager>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) own: OwnOrigins,
@@ -123,6 +126,7 @@ impl Services {
             environment,
             service: release.service,
             image: release.image,
+            files: self.files.clone(),
             args: release.args,
             env: release.env.into_iter().collect(),
             port: release.port,
@@ -227,6 +231,7 @@ mod tests {
     fn services(folder: &std::path::Path, environment: Option<&str>) -> Services {
         let permissions = Permissions { service: vec!["api".into()], ..Permissions::default() };
         Services {
+            files: None,
             manager: Backends::new(folder).services,
             policy: Arc::new(Policy::new("stages.deploy", &permissions, &Default::default(), &[]).unwrap()),
             own: OwnOrigins::default(),

@@ -67,6 +67,8 @@ pub struct ReleaseSpec {
     pub service: String,
     /// `REFERENCE@DIGEST`.
     pub image: String,
+    /// Where an image is that is a layout in the workspace, when another folder stands for the workspace.
+    pub files: Option<PathBuf>,
     /// Instead of the image's own; empty to keep those.
     pub args: Vec<String>,
     /// Added to the image's; later entries win.
@@ -167,9 +169,10 @@ impl ServiceManager {
         let (name, dir) = folder.new_release(&digest)?;
         let unstarted = Unstarted(Some(dir.clone()));
         let layout = dir.join("image");
+        let files = release.files.as_ref().unwrap_or(&self.config.workspace);
         let access = match &release.rehearsal {
-            Some(run) => Access::rehearsed(&self.config.workspace, &run.0),
-            None => Access::real(&self.config.workspace),
+            Some(run) => Access::rehearsed(files, &run.0),
+            None => Access::real(files),
         };
         self.config.registry.pull(&image, &layout, access).await?;
         let exe = self.config.exe.clone();

@@ -52,6 +52,7 @@ impl Services {
         let binary = binary();
         let env = [("PATH", "/usr/bin:/bin"), ("BINARY", binary.to_str().unwrap()), ("ANSWER", answer)];
         ReleaseSpec {
+            files: None,
             environment: "staging".to_owned(),
             service: "app".to_owned(),
             image: self.image.clone(),

@@ -119,6 +119,7 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
 
     let (effects, told) = log.judged_effects(Call::Run, Err(EffectRefused::Unrecorded));
     let mut services = Services {
+        files: None,
         manager: backends.services,
         policy,
         own: OwnOrigins::default(),
