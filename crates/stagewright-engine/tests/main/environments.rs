@@ -194,14 +194,14 @@ fn an_approval_upstream_counts_once_it_is_complete() {
     };
     let ran = world()
         .answer(LATER, 0, answer(true, "ada"))
-        .answer(2 * LATER, 0, answer(true, "bob"))
+        .answer(2 * LATER, 0, answer(true, "grace"))
         .answer(3 * LATER, 2, answer(true, "grace"))
         .run();
     assert_eq!(gates(&ran), [GateKind::Environment, GateKind::Approval]);
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     let half = world()
         .answer(LATER, 0, answer(true, "ada"))
-        .answer(2 * LATER, 0, answer(false, "bob"))
+        .answer(2 * LATER, 0, answer(false, "grace"))
         .wish(3 * LATER, Control::Suspend)
         .run();
     assert!(!half.starts().iter().any(|start| start.starts_with("beside")), "nobody approved of it");
