@@ -95,7 +95,7 @@ fn a_wrong_configuration_is_found_before_anything_starts() {
 fn a_component_is_asked_once_about_the_same_configuration() {
     const ONE: &str = "schema = 1\n[pipeline]\nname = \"one\"\n[stages.one]\nuses = \"noop\"\n";
     let mut environment = TestEnvironment::with_pipeline(ONE);
-    let cache = environment.root().join("cache");
+    let cache = environment.root().join("../cache");
     environment.set("XDG_CACHE_HOME", &cache.display().to_string());
     // Made by whoever has to ask.
     let compiled = cache.join("stagewright/compiled");

@@ -29,7 +29,15 @@ pub trait Machine: Send + Sync {
     /// # Errors
     /// When it can't be written, or `content` is something else.
     fn publish(&self, run: &RunId, stage: &str, artifact: &Artifact, content: &Path) -> io::Result<()>;
+    /// Says of paths of the workspace why nothing may be put there, if nothing may.
+    ///
+    /// # Errors
+    /// When what is reserved can't be determined.
+    fn guard(&self) -> io::Result<Guard>;
 }
+
+/// See [`Machine::guard`].
+pub type Guard = Box<dyn Fn(&str) -> Option<String> + Send>;
 
 /// How a run uses the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

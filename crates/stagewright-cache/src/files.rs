@@ -13,6 +13,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _, Permissions, PermissionsExt as _};
 use rustix::fs::{Mode, OFlags, openat};
 
+use crate::config::Guard;
 use crate::digest::{Digest, copy};
 use crate::globs::Globs;
 use crate::scan::Workspace;
@@ -27,6 +28,8 @@ pub(crate) struct Allowed<'a> {
     pub(crate) outputs: &'a Globs,
     /// What the stage may write.
     pub(crate) writes: &'a Globs,
+    /// What nothing may be put over.
+    pub(crate) guard: &'a Guard,
 }
 
 /// Puts all files of the result there; those that are as they should be stay untouched. Whether anything was written.
@@ -41,6 +44,9 @@ pub(crate) fn restore(
     }
     for path in entry.files.keys() {
         let leads_out = path.starts_with('/') || path.split('/').any(|name| matches!(name, "" | "." | ".."));
+        if let Some(reserved) = (allowed.guard)(path) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, reserved));
+        }
         if leads_out || workspace.is_reserved(path) || !allowed.outputs.name(path) || !allowed.writes.matches(path) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,

@@ -45,7 +45,7 @@ mod tree;
 mod witness;
 
 pub use capture::{CaptureConfig, CapturesNeeded, Capturing, RemovedCaptures, gc_captures};
-pub use config::{CacheConfig, Machine, Mode};
+pub use config::{CacheConfig, Guard, Machine, Mode};
 pub use explain::{Explanation, explain};
 pub use gc::{Removed, gc};
 pub use globs::Globs;

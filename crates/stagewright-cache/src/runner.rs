@@ -371,7 +371,8 @@ impl Inner {
     }
 
     fn put_in_place(&self, request: &AttemptRequest, keyed: &Keyed, entry: &Entry) -> io::Result<()> {
-        let allowed = Allowed { outputs: &keyed.named.outputs, writes: &keyed.named.writes };
+        let guard = self.config.machine.guard()?;
+        let allowed = Allowed { outputs: &keyed.named.outputs, writes: &keyed.named.writes, guard: &guard };
         if let Some(said) = &entry.said
             && !self.store.has(said)
         {

@@ -107,7 +107,8 @@ pub(crate) enum Command {
 /// Which pipeline.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PipelineArgs {
-    /// A file, or the name of one in `pipelines/` [default: stagewright.toml, else the only one in `pipelines/`]
+    /// A file by its path (with a `/`, or ending in `.toml`), or the name of one in `pipelines/` [default:
+    /// stagewright.toml, else the only one in `pipelines/`]
     pub(crate) pipeline: Option<String>,
     /// A value for one of the pipeline's inputs; may be repeated
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
@@ -299,7 +300,7 @@ pub(crate) struct LockArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GraphArgs {
-    /// A file, or the name of one in `pipelines/`
+    /// A file by its path (with a `/`, or ending in `.toml`), or the name of one in `pipelines/`
     pub(crate) pipeline: Option<String>,
     /// In which language
     #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]

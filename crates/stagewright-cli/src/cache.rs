@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stagewright_cache::{CacheConfig, Caching, Machine, Mode, Shared, Tier};
+use stagewright_cache::{CacheConfig, Caching, Guard, Machine, Mode, Shared, Tier};
 use stagewright_engine::{Artifact, RunId, StageRunner};
 use stagewright_model::{OperatorPolicy, Permissions, ProcessRule, Said};
 use stagewright_plugin_host::{ArtifactFolder, PluginHost, StageOwner};
@@ -117,7 +117,8 @@ pub(crate) fn caching(
         root: folder(repository),
         file: file.to_owned(),
         workspace: repository.root.clone(),
-        reserved: repository.reserved(),
+        // They were determined a moment ago, when the host was made.
+        reserved: plugins.reserved().closed_paths().unwrap_or_default(),
         sandboxed,
         mode: used.mode,
         tier: used.tier,
@@ -184,5 +185,10 @@ impl Machine for ThisMachine {
 
     fn publish(&self, run: &RunId, stage: &str, artifact: &Artifact, content: &Path) -> io::Result<()> {
         self.artifacts.publish(run, stage, artifact, content)
+    }
+
+    fn guard(&self) -> io::Result<Guard> {
+        let guard = self.plugins.reserved().guard()?;
+        Ok(Box::new(guard))
     }
 }

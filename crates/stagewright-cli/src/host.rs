@@ -26,6 +26,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::package_hosts::package_hosts;
 use crate::repository::{PipelineFile, Repository};
+use crate::reserved::reserved;
 use crate::secrets::Secrets;
 
 /// What stages have between the request to stop and the kill.
@@ -137,7 +138,7 @@ impl Host {
         let secrets = Arc::new(Secrets::of(plan, repository));
         let config = HostConfig {
             workspace: repository.root.clone(),
-            reserved: repository.reserved(),
+            reserved: reserved(repository)?,
             plugin_cache: repository.cache.clone(),
             artifacts: repository.state.join("artifacts"),
             builtin: repository.plugins.clone(),
@@ -183,7 +184,7 @@ impl Host {
         let config = CaptureConfig {
             root: repository.captures(),
             workspace: repository.root.clone(),
-            reserved: repository.reserved(),
+            reserved: self.plugins.reserved().closed_paths().unwrap_or_default(),
             sandboxed: self.unsandboxed.is_none(),
         };
         Capturing::new(config, Arc::new(caching.clone()))
@@ -350,7 +351,12 @@ fn remove_stale(scratch: &Path) {
     }
 }
 
+/// By the kernel's name for it: another file that a stage put at its path since is another program.
 fn this_program() -> Result<PathBuf, CommandError> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() {
+        return Ok(running);
+    }
     std::env::current_exe()
         .map_err(|error| CommandError::internal("can't find this program's own file").caused_by(error))
 }

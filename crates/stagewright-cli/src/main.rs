@@ -27,6 +27,7 @@ mod package_hosts;
 mod plugin;
 mod policy;
 mod repository;
+mod reserved;
 mod screen;
 mod secrets;
 mod select;

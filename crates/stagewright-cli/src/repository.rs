@@ -63,14 +63,8 @@ impl Repository {
             None => root.join(".stagewright"),
         };
         let plugins = plugin_folders(&environment);
-        let cache = cache_folder(&environment, &state);
+        let cache = cache_folder(&environment, &state, &root);
         Ok(Repository { root, state, plugins, cache, policy: global.policy.clone(), environment, cache_environment })
-    }
-
-    /// Paths below the root that no grant opens to stages: git's own files and the state folder.
-    pub(crate) fn reserved(&self) -> Vec<String> {
-        let state = self.state.strip_prefix(&self.root).ok().map(|path| path.display().to_string());
-        std::iter::once(".git".to_owned()).chain(state.filter(|path| !path.is_empty())).collect()
     }
 
     /// Where files are that people approve of.
@@ -123,12 +117,23 @@ impl Repository {
         Ok(PipelineFile { name, text })
     }
 
+    /// A path has a `/` or ends in `.toml`. A name never means a file that happens to lie beside: a stage could put one
+    /// there.
     fn named(&self, wanted: &str) -> Result<PathBuf, CommandError> {
-        let candidates =
-            [PathBuf::from(wanted), self.root.join(wanted), self.root.join("pipelines").join(format!("{wanted}.toml"))];
+        let is_path = wanted.contains('/') || wanted.ends_with(".toml");
+        let candidates = match is_path {
+            true => vec![PathBuf::from(wanted), self.root.join(wanted)],
+            false => vec![self.root.join("pipelines").join(format!("{wanted}.toml"))],
+        };
         let found = candidates.iter().find(|path| path.is_file()).map(|path| path.canonicalize());
         found.and_then(Result::ok).ok_or_else(|| {
-            CommandError::not_ready(format!("there is no pipeline `{wanted}`")).hint(self.known_pipelines())
+            let missing =
+                CommandError::not_ready(format!("there is no pipeline `{wanted}`")).hint(self.known_pipelines());
+            match !is_path && Path::new(wanted).is_file() {
+                true => missing
+                    .hint(format!("a name means a file in `pipelines/`; for the file beside, write `./{wanted}`")),
+                false => missing,
+            }
         })
     }
 
@@ -162,11 +167,21 @@ fn plugin_folders(environment: &BTreeMap<String, String>) -> Vec<PathBuf> {
     program.ok().and_then(|program| Some(program.parent()?.join("plugins"))).into_iter().collect()
 }
 
-fn cache_folder(environment: &BTreeMap<String, String>, state: &Path) -> PathBuf {
+/// Compiled code is as good as the engine's own, so it is never taken from the workspace: not from a home or a cache
+/// folder there, as CI systems set them to keep caches. Only the state folder is beyond every stage's reach.
+fn cache_folder(environment: &BTreeMap<String, String>, state: &Path, root: &Path) -> PathBuf {
     let base = match (environment.get("XDG_CACHE_HOME"), environment.get("HOME")) {
         (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
         (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".cache"),
         _ => return state.join("cache"),
     };
-    base.join("stagewright")
+    let folder = base.join("stagewright");
+    if is_below(&folder, root) { state.join("cache") } else { folder }
+}
+
+/// Whether a path leads into `root`, a real path. What of it isn't there yet leads where its nearest folder does.
+fn is_below(path: &Path, root: &Path) -> bool {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
+    existing.is_none_or(|existing| existing.starts_with(root))
 }

@@ -10,32 +10,39 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
+use stagewright_engine::{Level, Problem};
 use stagewright_model::Limits;
 use stagewright_process::sandbox::{self, Confinement, Exceeded, Sandbox};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::capability::http::OwnOrigins;
-use crate::capability::workspace::Workspace;
+use crate::capability::workspace::{Kind, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::DEFAULT_PROCESSES;
+use crate::log::AttemptLog;
 use crate::net::background::Background;
 use crate::net::forward::forward;
 use crate::net::gate::{Gate, Report};
 use crate::net::proxy;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
+use crate::reserved::Reserved;
 use crate::stop::{Stopped, Switch};
 
 use kept::KeptCaches;
 
 mod kept;
 mod places;
+mod workspace;
 
 pub use kept::{RemovedKept, StageOwner, remove_kept};
 pub(crate) use places::tools;
+
+/// Under which new repositories are found in the journal.
+const NESTED: &str = "nested-repository";
 
 /// Where sandboxes live.
 #[derive(Clone, Debug)]
@@ -57,6 +64,7 @@ pub(crate) struct Blueprint {
     pub(crate) root: PathBuf,
     /// The folder whose files are shown there: the workspace itself, or one that stands for it.
     pub(crate) files: PathBuf,
+    pub(crate) reserved: Reserved,
     /// Whose stage it is.
     pub(crate) owner: Arc<StageOwner>,
     /// As in `stages.test`.
@@ -143,6 +151,39 @@ impl Blueprint {
         })
     }
 
+    /// Reports the repositories that programs left in what they may write: whoever goes there and calls git runs their
+    /// hooks.
+    pub(crate) async fn report_repositories(&self, log: &AttemptLog) {
+        let (reserved, root, policy) = (self.reserved.clone(), self.files.clone(), self.policy.clone());
+        let found = self.workspace.off_thread(move |files| {
+            let granted = files.granted(policy.writes(), workspace::PATHS)?;
+            let folders = granted.into_iter().filter(|grant| grant.kind == Kind::Folder).map(|grant| grant.path);
+            let mut nested = reserved.nested.lock().unwrap_or_else(PoisonError::into_inner);
+            nested.after(&root, &folders.collect::<Vec<_>>(), policy.reserved()).map_err(|error| internal(&error))
+        });
+        let problem = |message: String, help: &str| Problem {
+            level: Level::Warning,
+            code: NESTED.to_owned(),
+            message,
+            path: None,
+            help: Some(help.to_owned()),
+        };
+        match found.await {
+            Ok(found) => {
+                for path in found {
+                    let message = format!("`{path}` is a git repository that was made while this stage ran");
+                    let help = "git runs the hooks of a repository that it is called in, outside of any sandbox: look \
+                                at its configuration first, or remove it";
+                    log.output().problem(problem(message, help)).await;
+                }
+            }
+            Err(error) => {
+                let message = format!("whether a git repository was made is unknown: {}", error.message);
+                log.output().problem(problem(message, "grant a narrower folder")).await;
+            }
+        }
+    }
+
     async fn confinement(
         &self,
         environment: &BTreeMap<String, String>,
@@ -159,13 +200,15 @@ impl Blueprint {
             policy: self.policy.clone(),
             root: self.root.clone(),
             files: self.files.clone(),
+            reserved: self.reserved.clone(),
             owner: Arc::clone(&self.owner),
             table: self.table.clone(),
             environment: environment.clone(),
         };
         let places::Laid { scratch, places, rules, kept } =
             self.workspace.off_thread(move |files| layout.of(files)).await?;
-        Ok((Confinement { scratch, places, rules, listeners: Vec::new(), limits }, kept))
+        let closed = self.policy.reserved().identities().collect();
+        Ok((Confinement { scratch, places, closed, rules, listeners: Vec::new(), limits }, kept))
     }
 
     /// The proxy at the first listener, forwards at the others.

@@ -48,6 +48,7 @@ use crate::policy::Policy;
 use crate::registry::Registry;
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::report;
+use crate::reserved::Reserved;
 use crate::resolve::{Pulls, Resolver};
 
 use crate::service::ServiceManager;
@@ -60,8 +61,8 @@ use crate::wasm::{Plugin, Wasm};
 pub struct HostConfig {
     /// The root of all that stages see of files; plugins named by `path:` are relative to it.
     pub workspace: PathBuf,
-    /// Paths of the workspace that no grant opens, relative to it: where the engine keeps its own things.
-    pub reserved: Vec<String>,
+    /// What no grant opens: where the engine keeps its own things, and what git runs.
+    pub reserved: Reserved,
     /// Compiled and pulled plugins. Made with the mode 0700; one that others can reach isn't used.
     pub plugin_cache: PathBuf,
     /// Called with a plugin's name before it is compiled for this machine, which takes up to seconds, once.
@@ -144,6 +145,7 @@ impl PluginHost {
             registry: config.registry.clone(),
             pulls: config.pulls,
             known: std::sync::Mutex::default(),
+            verified: std::sync::Mutex::default(),
         };
         let (root, wasm, natives) = (Arc::new(root), OnceLock::new(), Arc::default());
         Ok(PluginHost(Arc::new(Inner {
@@ -219,6 +221,11 @@ impl PluginHost {
             }
         };
         Ok(spare_templates(found, config))
+    }
+
+    /// What no grant of this host opens.
+    pub fn reserved(&self) -> &Reserved {
+        &self.0.config.reserved
     }
 
     /// Writes down what components answered to [`PluginHost::describe`] and [`PluginHost::validate`]: the same component
@@ -414,8 +421,14 @@ impl Inner {
         log: AttemptLog,
     ) -> Result<Attempt, CapabilityError> {
         let config = &self.config;
+        // Without files there is nothing to keep a stage from.
+        let Permissions { read, write, process, .. } = &request.permissions;
+        let reserved = match read.is_empty() && write.is_empty() && process.is_empty() {
+            true => Arc::default(),
+            false => Arc::new(config.reserved.now().map_err(|error| reserved_unknown(&error))?),
+        };
         let policy_of = |granted: &Permissions| -> Result<Arc<Policy>, CapabilityError> {
-            let policy = Policy::new(&request.table, granted, &config.package_hosts, &config.reserved)?;
+            let policy = Policy::new(&request.table, granted, &config.package_hosts, Arc::clone(&reserved))?;
             Ok(Arc::new(policy.reading_only(request.declared.as_deref())?))
         };
         let environment = request.environment.as_ref().map(|environment| environment.name.as_str());
@@ -463,6 +476,7 @@ impl Inner {
             workspace: workspace.clone(),
             root: config.workspace.clone(),
             files: folder.clone(),
+            reserved: config.reserved.clone(),
             owner: Arc::clone(owner),
             table: request.table.clone(),
             limits: request.limits,
@@ -550,6 +564,10 @@ impl Inner {
 /// A limit of the stage's, or else the usual one, or else none.
 fn bound(own: Option<u64>, usual: Option<u64>) -> u64 {
     own.or(usual).unwrap_or(u64::MAX)
+}
+
+fn reserved_unknown(error: &std::io::Error) -> CapabilityError {
+    CapabilityError::new(ErrorCode::Internal, format!("what the stage must not reach can't be determined: {error}"))
 }
 
 /// Why a plugin with this digest isn't the one that was asked for; none when it is.

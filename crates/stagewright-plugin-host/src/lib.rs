@@ -43,6 +43,7 @@ mod plugin;
 mod policy;
 mod rehearsal;
 mod report;
+mod reserved;
 mod resolve;
 mod since_0_1;
 mod stop;
@@ -64,4 +65,5 @@ pub use mask::SHORTEST_MASKED;
 #[doc(hidden)]
 pub use mask::mask;
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};
+pub use reserved::{Claim, Purpose, Reserved};
 pub use resolve::Pulls;

@@ -7,10 +7,12 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libloading::Library;
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::json;
 use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Failure, FailureKind, Outcome};
 use tokio::runtime::Handle;
@@ -167,11 +169,14 @@ fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
             .with_help(format!("if the change is wanted, pin it: digest = \"{actual}\"")));
     }
     let failed = |error: std::io::Error| bad(format!("can't be copied to be loaded: {error}"));
-    let mut copy = tempfile::Builder::new().suffix(".so").tempfile().map_err(failed)?;
-    copy.write_all(&bytes).and_then(|()| copy.flush()).map_err(failed)?;
+    // In memory: a folder for temporary files may be the workspace's, where a stage could exchange the copy.
+    let copy = memfd_create("stagewright-native", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    let mut copy = std::fs::File::from(copy);
+    copy.write_all(&bytes).map_err(failed)?;
+    let place = format!("/proc/self/fd/{}", copy.as_raw_fd());
     // SAFETY: running the library's initialisers is what the pipeline asked for, for exactly these bytes.
     let library =
-        unsafe { Library::new(copy.path()) }.map_err(|error| bad("can't be loaded".to_owned()).caused_by([error]))?;
+        unsafe { Library::new(place) }.map_err(|error| bad("can't be loaded".to_owned()).caused_by([error]))?;
     let help = "a native plugin exports `stagewright_native_v1`; see include/stagewright_native.h";
     // SAFETY: the name carries the version of the signature.
     let table = unsafe {

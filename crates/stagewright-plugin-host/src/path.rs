@@ -5,7 +5,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::error::{CapabilityError, ErrorCode};
 
 /// A path below the workspace's root: relative, `/` between names, without `.` and `..`. The root itself is empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkspacePath(String);
 
 impl WorkspacePath {

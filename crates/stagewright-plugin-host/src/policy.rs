@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use stagewright_model::{Permissions, ProcessRule, SecretUse, is_package_word};
@@ -13,6 +14,9 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::net::AddressRefused;
 use crate::origin::{Origin, OriginRule};
 use crate::path::{PathRules, WorkspacePath};
+use crate::reserved::Reservations;
+
+mod reserved;
 
 /// A longer command line is no help to anybody.
 const MAX_ENTRY: usize = 500;
@@ -30,19 +34,19 @@ pub(crate) struct Policy {
     process: Vec<ProcessRule>,
     net: Vec<OriginRule>,
     registry: GlobSet,
-    /// Below the workspace's root, and nobody's.
-    reserved: Vec<WorkspacePath>,
+    /// Of the workspace, what no grant opens.
+    reserved: Arc<Reservations>,
 }
 
 impl Policy {
-    /// `package_hosts`: the origins that words of `net` stand for; `reserved` are paths of the workspace that no grant opens.
+    /// `package_hosts`: the origins that words of `net` stand for; `reserved`: what no grant opens.
     ///
     /// Fails when a permission doesn't mean anything.
     pub(crate) fn new(
         table: &str,
         permissions: &Permissions,
         package_hosts: &BTreeMap<String, Vec<String>>,
-        reserved: &[String],
+        reserved: Arc<Reservations>,
     ) -> Result<Policy, CapabilityError> {
         let invalid = |key: &str, why: &dyn std::fmt::Display| {
             CapabilityError::new(ErrorCode::InvalidArgument, format!("{why}"))
@@ -68,7 +72,6 @@ impl Policy {
         for rule in &permissions.registry {
             registry.add(Glob::new(rule).map_err(|error| invalid("registry", &error))?);
         }
-        let reserved = reserved.iter().map(|path| WorkspacePath::parse(path)).collect::<Result<_, _>>()?;
         Ok(Policy {
             table: table.to_owned(),
             permissions: permissions.clone(),
@@ -122,7 +125,7 @@ impl Policy {
     }
 
     pub(crate) fn read(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
-        self.not_reserved(path)?;
+        self.not_closed(path)?;
         if self.may_read(path) {
             return Ok(());
         }
@@ -137,7 +140,7 @@ impl Policy {
     }
 
     pub(crate) fn write(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
-        self.not_reserved(path)?;
+        self.not_fixed(path)?;
         if self.write.grant(path) {
             return Ok(());
         }
@@ -218,11 +221,6 @@ impl Policy {
         &self.permissions.socket
     }
 
-    /// What no grant opens.
-    pub(crate) fn reserved(&self) -> &[WorkspacePath] {
-        &self.reserved
-    }
-
     /// The places on this machine's loopback that are granted with a definite port, each once.
     pub(crate) fn loopback_ports(&self) -> BTreeSet<SocketAddr> {
         self.net.iter().filter_map(OriginRule::on_loopback).collect()
@@ -287,19 +285,6 @@ impl Policy {
         &self.permissions.env
     }
 
-    pub(crate) fn is_reserved(&self, path: &WorkspacePath) -> bool {
-        self.reserved.iter().any(|reserved| path.is_within(reserved))
-    }
-
-    fn not_reserved(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
-        if !self.is_reserved(path) {
-            return Ok(());
-        }
-        let message = format!("`{path}` is the engine's own");
-        Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
-            .with_help("choose another path: none grants this"))
-    }
-
     fn deny(&self, doing: &str, key: &str, granted: &[String], missing: &str) -> CapabilityError {
         CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}")).with_help(grant(
             &self.table,
@@ -337,7 +322,7 @@ mod tests {
         let mut permissions = Permissions::default();
         change(&mut permissions);
         let cargo = BTreeMap::from([("cargo".to_owned(), vec!["https://index.crates.example".to_owned()])]);
-        Policy::new("stages.test", &permissions, &cargo, &[".stagewright".to_owned()]).unwrap()
+        Policy::new("stages.test", &permissions, &cargo, Arc::new(Reservations::of(&[".stagewright"]))).unwrap()
     }
 
     fn help(denied: Result<(), CapabilityError>) -> String {
@@ -501,9 +486,9 @@ mod tests {
     #[test]
     fn a_permission_that_means_nothing_is_an_error() {
         let mut permissions = Permissions { net: vec!["ftp://x".into()], ..Permissions::default() };
-        let error = Policy::new("finally.clean", &permissions, &Default::default(), &[]).unwrap_err();
+        let error = Policy::new("finally.clean", &permissions, &Default::default(), Arc::default()).unwrap_err();
         assert_eq!(error.help.as_deref(), Some("correct `net` in [finally.clean.permissions]"));
         permissions = Permissions { read: vec!["../up".into()], ..Permissions::default() };
-        assert!(Policy::new("stages.test", &permissions, &Default::default(), &[]).is_err());
+        assert!(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).is_err());
     }
 }

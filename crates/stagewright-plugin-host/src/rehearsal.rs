@@ -79,8 +79,8 @@ impl Rehearsal {
         let packages = Permissions { net: words, ..Permissions::default() };
         Ok(Rehearsal(Some(Arc::new(Inner {
             run: run.clone(),
-            real: Arc::new(Policy::new(&format!("{table}.rehearse"), &terms.real, package_hosts, &[])?),
-            packages: Policy::new(table, &packages, package_hosts, &[])?,
+            real: Arc::new(Policy::new(&format!("{table}.rehearse"), &terms.real, package_hosts, Arc::default())?),
+            packages: Policy::new(table, &packages, package_hosts, Arc::default())?,
             terms: terms.clone(),
             environment: environment.map(str::to_owned),
             own: own.clone(),

@@ -29,6 +29,8 @@ pub(crate) struct Resolver {
     pub(crate) pulls: Pulls,
     /// A file that hasn't changed isn't hashed again.
     pub(crate) known: Mutex<HashMap<PathBuf, Known>>,
+    /// Files of pulled components, by the digests of their manifests.
+    pub(crate) verified: Mutex<HashMap<String, PathBuf>>,
 }
 
 /// How plugins come from registries that aren't on this machine yet.
@@ -126,8 +128,8 @@ impl Resolver {
         if matches!(reference.place, Place::Layout { .. }) {
             return Err(bad("is a folder, not an image in a registry".to_owned()));
         }
-        let file = self.pulled.join(format!("{}.wasm", digest.replace(':', "-")));
-        if file.is_file() {
+        let kept = self.pulled.join(digest.replace(':', "-"));
+        if let Some(file) = self.verified(&kept, &digest) {
             return Ok(file);
         }
         let failed = |error: io::Error| bad(format!("can't be kept in `{}`: {error}", self.pulled.display()));
@@ -144,10 +146,22 @@ impl Resolver {
             causes: error.causes,
             help: error.help,
         })?;
-        let blob = image::component(layout.path(), &digest)
+        image::component(layout.path(), &digest)
             .map_err(|why| bad(why).with_help("a plugin's image has one layer, of the media type application/wasm"))?;
-        fs::rename(blob, &file).map_err(failed)?;
-        Ok(file)
+        image::keep(layout.path(), &digest, &kept).map_err(failed)?;
+        self.verified(&kept, &digest)
+            .ok_or_else(|| bad(format!("was changed in `{}` while it was pulled", self.pulled.display())))
+    }
+}
+
+impl Resolver {
+    /// The component that was kept, verified once for this process.
+    fn verified(&self, kept: &Path, manifest: &str) -> Option<PathBuf> {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if !verified.contains_key(manifest) {
+            verified.insert(manifest.to_owned(), image::kept(kept, manifest)?);
+        }
+        verified.get(manifest).cloned()
     }
 }
 

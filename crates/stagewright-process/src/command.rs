@@ -1,6 +1,6 @@
 //! What to start, and why it could not be started.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -138,6 +138,15 @@ impl SpawnError {
     }
 }
 
+/// Process lists show of a program the name of the file that it was started by, which is `exe` for one that was started
+/// as the running program again.
+pub(crate) fn name_this_process() {
+    if rustix::thread::name().is_ok_and(|name| name.as_c_str() == c"exe") {
+        // Nothing depends on it.
+        let _ = rustix::thread::set_name(c"stagewright");
+    }
+}
+
 /// The executable file that a shell would start for `name`, looked up in the folders of `path_var` (the value of
 /// `PATH`). Relative folders of it are passed over: they would make the answer depend on where one stands. A name with
 /// a slash in it is taken as a path.
@@ -153,6 +162,33 @@ pub fn which(name: impl AsRef<Path>, path_var: impl AsRef<OsStr>) -> Option<Path
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(name))
         .find(|candidate| executable(candidate))
+}
+
+/// The same for a program that the engine runs for itself, outside of any sandbox: no file of `workspace` is one, for a
+/// stage could have put it there. Nor is a link that leads there, or a path to there.
+pub fn which_outside(name: impl AsRef<Path>, path_var: impl AsRef<OsStr>, workspace: &Path) -> Option<PathBuf> {
+    let name = name.as_ref();
+    if name.components().count() > 1 || name.is_absolute() {
+        return which(name, path_var).filter(|found| !lies_in(found, workspace));
+    }
+    // One that a stage put first doesn't hide the one that is meant.
+    std::env::split_paths(path_var.as_ref())
+        .filter_map(|folder| which(name, folder))
+        .find(|found| !lies_in(found, workspace))
+}
+
+/// A `PATH` without the folders that [`which_outside`] passes over: programs look others up in it.
+pub fn path_outside(path_var: impl AsRef<OsStr>, workspace: &Path) -> OsString {
+    let folders = std::env::split_paths(path_var.as_ref());
+    let folders = folders.filter(|folder| folder.is_absolute() && !lies_in(folder, workspace));
+    // What was split at its separators has none in it.
+    std::env::join_paths(folders).unwrap_or_default()
+}
+
+/// Whether a path leads into a folder, wherever links lead. What isn't there lies where its nearest folder does.
+fn lies_in(path: &Path, folder: &Path) -> bool {
+    let real = path.ancestors().find_map(|path| path.canonicalize().ok());
+    folder.canonicalize().is_ok_and(|folder| real.is_none_or(|real| real.starts_with(folder)))
 }
 
 fn executable(path: &Path) -> bool {
@@ -196,5 +232,27 @@ mod tests {
         let command = Command { env: vec![("TOKEN".into(), "hunter2".into())], ..Command::default() };
         let text = format!("{command:?}");
         assert!(text.contains("TOKEN") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_program_of_the_workspace_is_not_the_engines_by_any_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let [workspace, machine, links] = ["w", "bin", "links"].map(|name| dir.path().join(name));
+        for place in [&workspace.join("bin"), &machine, &links] {
+            fs::create_dir_all(place).unwrap();
+        }
+        for place in [&workspace.join("bin"), &machine] {
+            fs::copy("/bin/true", place.join("tool")).unwrap();
+        }
+        std::os::unix::fs::symlink(workspace.join("bin/tool"), links.join("tool")).unwrap();
+        std::os::unix::fs::symlink(&workspace, dir.path().join("again")).unwrap();
+        let path = |folders: &[PathBuf]| std::env::join_paths(folders).unwrap();
+        let ahead = [workspace.join("bin"), dir.path().join("again/bin"), links.clone(), PathBuf::from("bin")];
+        let all = path(&[&ahead[..], std::slice::from_ref(&machine)].concat());
+        assert_eq!(which_outside("tool", &all, &workspace), Some(machine.join("tool")));
+        assert_eq!(which_outside("tool", path(&ahead), &workspace), None);
+        assert_eq!(which_outside(workspace.join("bin/tool"), "", &workspace), None);
+        assert_eq!(path_outside(&all, &workspace), path(&[links, machine]));
+        assert_eq!(path_outside(format!(".::{}", workspace.display()), &workspace), "");
     }
 }

@@ -31,5 +31,5 @@ pub mod supervisor;
 
 pub use blocking::{Output, RunError, run_inherited, run_to_end};
 pub use child::{Child, ExitStatus, Group, Source};
-pub use command::{Command, SpawnError, which};
+pub use command::{Command, SpawnError, path_outside, which, which_outside};
 pub use shield::protect;

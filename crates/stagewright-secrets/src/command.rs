@@ -2,9 +2,10 @@
 //!
 //! It runs as the engine does, with its whole environment: it is the pipeline's author who asks for it, not a plugin.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stagewright_process::{Command, run_to_end, which};
+use stagewright_process::{Command, path_outside, run_to_end, which, which_outside};
 use zeroize::Zeroizing;
 
 use crate::error::Fault;
@@ -24,17 +25,16 @@ fn within(words: &[String], limit: Duration, around: &Surroundings) -> Result<Ze
     let Some((program, args)) = words.split_first() else {
         return Err(Fault::new("comes from a command without a program"));
     };
-    let found = match program.contains('/') {
-        true => around.root.join(program),
-        false => which(program, around.variable("PATH").unwrap_or_default()).ok_or_else(|| {
-            Fault::new(format!("can't be fetched: the program `{program}` is not in PATH"))
-                .help(format!("install `{program}`, or change `from` in [secrets.*]"))
-        })?,
-    };
+    let path = around.variable("PATH").unwrap_or_default();
+    let named = if program.contains('/') { around.root.join(program) } else { PathBuf::from(program) };
+    let found = which_outside(&named, path, &around.root).ok_or_else(|| missing(program, &named, path))?;
+    // What the program starts in turn comes from nowhere else.
+    let mut variables = around.variables.clone();
+    variables.insert("PATH".to_owned(), path_outside(path, &around.root).to_string_lossy().into_owned());
     let command = Command {
         program: found,
         args: args.to_vec(),
-        env: around.variables.clone().into_iter().collect(),
+        env: variables.into_iter().collect(),
         current_dir: around.root.clone(),
         stdin: None,
     };
@@ -58,6 +58,16 @@ fn within(words: &[String], limit: Duration, around: &Surroundings) -> Result<Ze
             .help("make the command print the value to its standard output"));
     }
     Ok(value)
+}
+
+fn missing(program: &str, named: &Path, path: &str) -> Fault {
+    if which(named, path).is_some() {
+        return Fault::new(format!("can't be fetched: the program `{program}` is a file of the workspace"))
+            .help("install it elsewhere: it runs outside of any sandbox, and a stage could change it");
+    }
+    let place = if program.contains('/') { "not there" } else { "not in PATH" };
+    Fault::new(format!("can't be fetched: the program `{program}` is {place}"))
+        .help(format!("install `{program}`, or change `from` in [secrets.*]"))
 }
 
 /// The last of what a program complained of, on one line, without what it printed as well.
@@ -99,9 +109,33 @@ mod tests {
         assert!(run("head -c 70000 /dev/zero").unwrap_err().contains("more than 65536 bytes"));
     }
 
+    /// A stage could have put it there, and this runs outside of any sandbox.
+    #[test]
+    fn a_program_of_the_workspace_is_never_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        for name in ["true", "planted"] {
+            std::fs::copy("/bin/true", bin.join(name)).unwrap();
+        }
+        let path = format!("{}:bin::/usr/bin:/bin", bin.display());
+        let variables = std::collections::BTreeMap::from([("PATH".to_owned(), path)]);
+        let around = Surroundings { variables, root: folder.path().to_owned(), ..Surroundings::default() };
+        let run = |words: &[&str]| {
+            let words = words.iter().map(ToString::to_string).collect::<Vec<_>>();
+            output(&words, &around).map(|value| value.to_string()).map_err(|fault| fault.of("x").message)
+        };
+        for program in ["planted", "bin/planted", "./bin/../bin/planted"] {
+            assert!(run(&[program]).unwrap_err().contains("is a file of the workspace"), "{program}");
+        }
+        assert!(run(&["sh", "-c", "planted || echo not found"]).unwrap().contains("not found"));
+        assert_eq!(run(&["sh", "-c", "command -v true; echo \"$PATH\""]).unwrap(), "true\n/usr/bin:/bin");
+    }
+
     #[test]
     fn a_program_that_hangs_is_stopped() {
-        let around = Surroundings { root: "/".into(), ..Surroundings::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let around = Surroundings { root: folder.path().to_owned(), ..Surroundings::default() };
         let words = ["/bin/sh", "-c", "while :; do :; done"].map(str::to_owned);
         let error = within(&words, Duration::from_secs(1), &around).unwrap_err().of("x");
         assert!(error.message.contains("took longer than 1 s"), "{error}");

@@ -178,7 +178,9 @@ fn a_granted_path_that_is_a_link_to_the_outside_is_refused() {
         assert!(text(&failure["message"]).contains("leads out of the workspace"), "{failure:#}");
     }
     std::os::unix::fs::symlink("open", environment.root().join("src/inside")).expect("a link");
-    tries(&environment, r#"read = ["src/inside"]"#, "may cat src/inside; never cat src/open");
+    let failure = fails(&environment, "", r#"read = ["src/inside"]"#, "cat src/inside");
+    assert!(text(&failure["help"]).contains("grant `src/open`"), "{failure:#}");
+    tries(&environment, r#"read = ["src/inside", "src/open"]"#, "may cat src/inside; never cat src/tool");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod doors;
 mod files;
 mod network;
 mod processes;
+mod reserved;
 
 /// Words for the scripts. A program that isn't there doesn't count as refused.
 const WORDS: &str = r#"

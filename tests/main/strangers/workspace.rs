@@ -145,6 +145,26 @@ fn an_exchange_between_check_and_use_gains_nothing() {
     assert!(!root.join("closed/new").exists(), "written through the link");
 }
 
+#[test]
+fn a_git_directory_is_closed_wherever_it_lies() {
+    let environment = repository();
+    environment.write("own/x/.git/config", "url = https://ada:hunter2@git.test/a");
+    let deeds = [
+        r#"do = "read", path = "own/x/.git/config""#,
+        r#"do = "append", path = "own/x/.git/config", text = "x""#,
+        r#"do = "write", path = "own/x/.git/hooks/pre-push", text = "x""#,
+        r#"do = "write", path = "own/new/.git", text = "gitdir: ../x""#,
+        r#"do = "write", path = "own/new/.GIT/config", text = "x""#,
+        r#"do = "remove", path = "own/x/.git""#,
+        r#"do = "glob", pattern = "own/**""#,
+        r#"do = "write", path = "own/x/file", text = "x""#,
+    ];
+    let answers = attack(&environment, &deeds, OWN).answers();
+    assert!(answers[..6].iter().all(|answer| answer == DENIED), "{answers:#?}");
+    assert!(!answers[6].contains(".git") && answers[7] == "done", "{answers:#?}");
+    assert!(environment.root().join("own/x/.git/config").exists());
+}
+
 /// An image layout in a folder that the stage's programs could have changed.
 #[test]
 fn a_layout_with_links_in_it_is_neither_read_nor_written() {

@@ -27,6 +27,8 @@ use crate::{diagnostics, load, policy};
 struct Shown<'a> {
     plan: &'a Plan,
     file: &'a PipelineFile,
+    /// All pipelines of the repository.
+    pipelines: Vec<String>,
     described: &'a [Arc<Description>],
     compared: Compared,
     /// What the policy refuses.
@@ -60,9 +62,13 @@ pub(crate) fn plan(
     }
     let package_hosts = package_hosts(&repository.root, &repository.environment);
     let hard_links = hard_links::remarks(repository, &plan);
+    let pipelines = repository.pipelines();
+    let pipelines = pipelines.iter().filter_map(|path| path.strip_prefix(&repository.root).ok());
+    let pipelines = pipelines.map(|path| path.display().to_string()).collect();
     let shown = Shown {
         plan: &plan,
         file: &file,
+        pipelines,
         described: &described,
         compared,
         beyond,
@@ -181,7 +187,8 @@ impl Shown<'_> {
 
     /// What a reviewer could overlook.
     fn notes(&self, stage: &Stage, description: &Description) -> Vec<String> {
-        let mut notes = remarks(self.plan, stage, &self.file.name);
+        let files = std::iter::once(self.file.name.as_str()).chain(self.pipelines.iter().map(String::as_str));
+        let mut notes = remarks(self.plan, stage, &files.collect::<Vec<_>>());
         notes.extend(self.hard_links.get(&stage.permissions.write).cloned());
         if !description.native {
             let asked: Vec<&str> = description.permissions().into_values().flatten().collect();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use stagewright_model::{PluginRef, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
-use stagewright_plugin_host::{HostConfig, Manifest, PluginHost, Pulls, Secret, SecretError, SecretSource};
+use stagewright_plugin_host::{HostConfig, Manifest, PluginHost, Pulls, Reserved, Secret, SecretError, SecretSource};
 
 /// Why a component has no manifest: the sentence, its causes, the remedy.
 pub(super) type Reasons = Vec<String>;
@@ -47,7 +47,7 @@ fn config(folder: &Path, scratch: &Path) -> HostConfig {
     });
     HostConfig {
         workspace: folder.to_owned(),
-        reserved: Vec::new(),
+        reserved: Reserved::new(folder, Vec::new(), None),
         plugin_cache: scratch.join("plugins"),
         artifacts: scratch.join("artifacts"),
         builtin: Vec::new(),

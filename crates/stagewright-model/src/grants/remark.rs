@@ -2,6 +2,9 @@
 //!
 //! A remark is about a power that is easily overlooked; its absence says nothing.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use super::{Permission, ProcessRule, is_package_word};
 use crate::plan::{Plan, PluginRef, Stage};
 use crate::secret::{SecretHolder, SecretReach};
@@ -17,8 +20,12 @@ const INTERPRETERS: [&str; 25] = [
 const PACKAGE_CONFIGS: [(&str, &str); 3] =
     [("cargo", ".cargo/config.toml"), ("cargo", ".cargo/config"), ("npm", ".npmrc")];
 
-/// What a reviewer should know of a stage's grants. `file`: the pipeline's, relative to the workspace.
-pub fn remarks(plan: &Plan, stage: &Stage, file: &str) -> Vec<String> {
+/// Where pipelines are: in a file of this name, or in this folder.
+const PIPELINES: [&str; 2] = ["stagewright.toml", "pipelines"];
+
+/// What a reviewer should know of a stage's grants. `files`: the pipeline's own, and those of others, relative to the
+/// workspace.
+pub fn remarks(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
     let mut remarks = Vec::new();
     let granted = &stage.permissions;
     for socket in &granted.socket {
@@ -28,7 +35,7 @@ pub fn remarks(plan: &Plan, stage: &Stage, file: &str) -> Vec<String> {
     }
     let rules = granted.process.iter().filter_map(|entry| ProcessRule::parse(entry).ok());
     remarks.extend(rules.filter_map(|rule| of_program(&rule, stage)));
-    remarks.extend(of_writing(plan, stage, file));
+    remarks.extend(of_writing(plan, stage, files));
     let secrets = granted.secrets_beyond_hosts(&plan.secrets).into_iter().map(|reach| of_secret(&reach));
     remarks.extend(secrets);
     remarks
@@ -48,19 +55,26 @@ fn of_program(rule: &ProcessRule, stage: &Stage) -> Option<String> {
 }
 
 /// A stage that can write what later runs go by can change what they do.
-fn of_writing(plan: &Plan, stage: &Stage, file: &str) -> Vec<String> {
+fn of_writing(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
     let can_write = |path: &str| Permission::Write.is_within(path, &stage.permissions.write);
     let plugins = plan.stages.iter().filter_map(|stage| match &stage.uses {
         PluginRef::Path(path) => Some(path.as_str()),
         _ => None,
     });
-    let mut paths: Vec<&str> = [file, "stagewright.lock"].into_iter().chain(plugins).collect();
-    paths.retain(|path| can_write(path));
+    let own = files.iter().copied().chain(["stagewright.lock"]).chain(plugins);
+    let mut paths: Vec<&str> = own.filter(|path| can_write(path)).collect();
+    let is_named = |place: &str, paths: &[&str]| paths.iter().any(|path| Path::new(path).starts_with(place));
+    paths
+        .extend(PIPELINES.into_iter().filter(|place| can_write(place) && !is_named(place, &paths)).collect::<Vec<_>>());
+    // A pipeline that isn't there yet.
+    let rules = stage.permissions.write.iter().map(|rule| rule.trim_start_matches("./"));
+    paths.extend(rules.filter(|rule| rule.starts_with("pipelines/")));
     // No other grant opens it: hooks run outside of any sandbox.
-    if stage.permissions.write.iter().any(|rule| rule == ".git") {
-        paths.insert(0, ".git");
-    }
-    paths.dedup();
+    let is_git = |rule: &&str| rule.trim_end_matches('/').rsplit('/').next() == Some(".git");
+    let repositories = stage.permissions.write.iter().map(String::as_str).filter(is_git);
+    paths.splice(0..0, repositories);
+    let mut seen = BTreeSet::new();
+    paths.retain(|path| seen.insert(*path));
     let mut remarks = Vec::new();
     if !paths.is_empty() {
         let paths = paths.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");

@@ -12,7 +12,7 @@ fn on(permissions: &str) -> Vec<String> {
     );
     let plan = plan(&file(&text));
     let stage = plan.stages.iter().find(|stage| stage.name == "a").expect("it is there");
-    remarks(&plan, stage, "pipelines/x.toml")
+    remarks(&plan, stage, &["pipelines/x.toml"])
 }
 
 #[track_caller]
@@ -44,7 +44,7 @@ fn who_can_change_what_runs_next_is_told_of() {
     says(
         "write = ['.']",
         &[
-            "can change what runs next: it may write `pipelines/x.toml`, `stagewright.lock`, `plugins/mine`",
+            "can change what runs next: it may write `pipelines/x.toml`, `stagewright.lock`, `plugins/mine`, `stagewright.toml`",
             "can change which hosts `npm` stands for: it may write `.npmrc`",
         ],
     );

@@ -328,7 +328,7 @@ mod tests {
 
     fn workspace(folder: &Path) -> Workspace {
         let permissions = Permissions { write: vec![".".into()], ..Permissions::default() };
-        let policy = Policy::new("stages.test", &permissions, &Default::default(), &[]).unwrap();
+        let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).unwrap();
         let root = Dir::open_ambient_dir(folder, ambient_authority()).unwrap();
         Workspace::new(Arc::new(root), Arc::new(policy), 1000)
     }

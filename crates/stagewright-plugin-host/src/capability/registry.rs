@@ -10,7 +10,7 @@ use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::path::WorkspacePath;
 use crate::policy::Policy;
-use crate::registry::{Access, Descriptor, Place, Reference, Registry};
+use crate::registry::{Access, Descriptor, Place, Reference, Registry, inside};
 use crate::rehearsal::{Rehearsal, WITHHELD};
 use crate::since_0_1::stagewright::stage::registry::{self as wit, Host};
 
@@ -46,9 +46,9 @@ impl Images {
 
     /// A reference that is going to be read.
     async fn source(&self, reference: &str) -> Result<Reference, CapabilityError> {
-        let reference: Reference = reference.parse()?;
-        match &reference.place {
-            Place::Layout { path } => drop(self.readable(path).await?),
+        let mut reference: Reference = reference.parse()?;
+        match &mut reference.place {
+            Place::Layout { path } => *path = self.readable(path).await?,
             Place::Embedded { .. } | Place::Remote { .. } => self.policy.image(&reference.repository())?,
         }
         Ok(reference)
@@ -56,16 +56,16 @@ impl Images {
 
     /// A reference that is going to be written.
     async fn target(&self, reference: &str) -> Result<Reference, CapabilityError> {
-        let reference: Reference = reference.parse()?;
-        match &reference.place {
-            Place::Layout { path } => drop(self.writable(path).await?),
+        let mut reference: Reference = reference.parse()?;
+        match &mut reference.place {
+            Place::Layout { path } => *path = self.writable(path).await?,
             Place::Embedded { .. } | Place::Remote { .. } => self.policy.image(&reference.repository())?,
         }
         Ok(reference)
     }
 
-    /// A folder of the workspace that may be read, links followed.
-    async fn readable(&self, path: &str) -> Result<PathBuf, CapabilityError> {
+    /// A folder of the workspace that may be read, links followed; relative to the workspace.
+    async fn readable(&self, path: &str) -> Result<String, CapabilityError> {
         self.policy.read(&WorkspacePath::parse(path)?)?;
         let (policy, path) = (self.policy.clone(), path.to_owned());
         let real = self.workspace.off_thread(move |files| {
@@ -73,20 +73,20 @@ impl Images {
             policy.read(&real)?;
             Ok(real)
         });
-        Ok(self.root.join(real.await?.as_path()))
+        Ok(real.await?.shown().to_owned())
     }
 
-    /// A folder of the workspace that may be made or written.
-    async fn writable(&self, path: &str) -> Result<PathBuf, CapabilityError> {
+    /// The same for a folder that may be made or written.
+    async fn writable(&self, path: &str) -> Result<String, CapabilityError> {
         let path = path.to_owned();
         let real = self.workspace.off_thread(move |files| files.writable(&path)).await?;
-        Ok(self.root.join(real.as_path()))
+        Ok(real.shown().to_owned())
     }
 
     pub(crate) async fn push(&self, layout: &str, reference: &str) -> Result<Descriptor, CapabilityError> {
         let (layout, reference) = (self.readable(layout).await?, self.target(reference).await?);
         self.announce("push", &reference).await?;
-        self.registry.push(&layout, &reference, self.access(&reference)).await
+        self.registry.push(&inside(&self.root, &layout)?, &reference, self.access(&reference)).await
     }
 
     /// A layout is a folder of the workspace, and stays on this machine.
@@ -113,6 +113,7 @@ impl Images {
 
     async fn pull(&self, reference: &str, layout: &str) -> Result<Descriptor, CapabilityError> {
         let (reference, layout) = (self.source(reference).await?, self.writable(layout).await?);
+        let layout = inside(&self.root, &layout)?;
         self.or_withhold(self.registry.pull(&reference, &layout, self.access(&reference)).await).await
     }
 }
@@ -162,7 +163,7 @@ mod tests {
             write: vec!["out".into()],
             ..Permissions::default()
         };
-        let policy = Arc::new(Policy::new("stages.push", &permissions, &Default::default(), &[]).unwrap());
+        let policy = Arc::new(Policy::new("stages.push", &permissions, &Default::default(), Arc::default()).unwrap());
         let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
         let images = Images {
             registry: Backends::new(folder.path()).registry,

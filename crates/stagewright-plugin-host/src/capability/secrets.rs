@@ -207,7 +207,7 @@ mod tests {
             hosts: vec!["api.example.org".into(), "localhost:8080".into()],
             programs: vec!["gh".into()],
         };
-        let policy = Policy::new("stages.test", permissions, &Default::default(), &[]).unwrap();
+        let policy = Policy::new("stages.test", permissions, &Default::default(), Arc::default()).unwrap();
         Secrets::new(Arc::new(One(secret)), Arc::new(policy), Masker::default(), Rehearsal::none())
     }
 

@@ -233,7 +233,7 @@ mod tests {
         Services {
             files: None,
             manager: Backends::new(folder).services,
-            policy: Arc::new(Policy::new("stages.deploy", &permissions, &Default::default(), &[]).unwrap()),
+            policy: Arc::new(Policy::new("stages.deploy", &permissions, &Default::default(), Arc::default()).unwrap()),
             own: OwnOrigins::default(),
             log: TestLog::new().log,
             environment: environment.map(ToOwned::to_owned),

@@ -24,7 +24,11 @@ use crate::path::{Pattern, WorkspacePath};
 use crate::policy::Policy;
 use crate::since_0_1::stagewright::stage::workspace::{Entry, Host};
 
+mod grants;
 mod reach;
+
+pub(crate) use grants::Kind;
+use reach::Reach;
 
 /// Entries of one listing.
 const ENTRIES: usize = 100_000;
@@ -50,6 +54,11 @@ impl Workspace {
         Workspace { budget: Budget::new("workspace", bytes), ..self }
     }
 
+    /// By which files are had that passed the checks of their paths.
+    fn reach(&self, writing: bool) -> Reach<'_> {
+        Reach { root: &self.root, policy: &self.policy, writing }
+    }
+
     /// Runs file work off the async threads.
     pub(crate) async fn off_thread<T: Send + 'static>(
         &self,
@@ -69,8 +78,9 @@ impl Workspace {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` is a folder, not a file")));
         }
         let (folder, name) = real.split();
-        reach::folder(&self.root, &folder)
-            .and_then(|folder| reach::file(&folder, name, OFlags::RDONLY))
+        self.reach(false)
+            .folder(&folder)
+            .and_then(|folder| self.reach(false).file(&folder, name, OFlags::RDONLY))
             .map_err(|error| failed("open", &path, &error))
     }
 
@@ -112,7 +122,7 @@ impl Workspace {
         let path = self.writable(path)?;
         let (folder, name) = path.split();
         let folder =
-            reach::made_folder(&self.root, &folder).map_err(|error| failed("create the folder of", &path, &error))?;
+            self.reach(true).made_folder(&folder).map_err(|error| failed("create the folder of", &path, &error))?;
         let draft = draft_name();
         let filled = (|| {
             let mut file = folder.open_with(&draft, OpenOptions::new().write(true).create_new(true))?;
@@ -146,16 +156,18 @@ impl Workspace {
             Err(error) => return Err(error),
         };
         let (folder, name) = path.split();
-        reach::made_folder(&self.root, &folder)
-            .and_then(|folder| reach::file(&folder, name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE))
+        self.reach(true)
+            .made_folder(&folder)
+            .and_then(|folder| self.reach(true).file(&folder, name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE))
             .and_then(|file| Metered { to: file, budget: &self.budget }.write_all(data))
             .map_err(|error| failed("append to", &path, &error))
     }
 
     pub(crate) fn remove(&self, path: &str) -> Result<(), CapabilityError> {
         let path = self.writable(path)?;
+        self.policy.removal(&path)?;
         let (folder, name) = path.split();
-        let removed = reach::folder(&self.root, &folder).and_then(|folder| match folder.symlink_metadata(name)? {
+        let removed = self.reach(true).folder(&folder).and_then(|folder| match folder.symlink_metadata(name)? {
             metadata if metadata.is_dir() => remove_tree_at(&folder, name.as_ref()),
             _ => folder.remove_file(name),
         });
@@ -180,7 +192,7 @@ impl Workspace {
             if !self.policy.may_list(&folder) || !self.policy.may_list(&real) {
                 continue;
             }
-            let entries = match reach::folder(&self.root, &real).and_then(|folder| folder.entries()) {
+            let entries = match self.reach(false).folder(&real).and_then(|folder| folder.entries()) {
                 Ok(entries) => entries,
                 // What isn't there, or vanished meanwhile, holds nothing.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -222,59 +234,6 @@ impl Workspace {
         }
         found.sort_by(|left, right| left.path.cmp(&right.path));
         Ok(found)
-    }
-
-    /// The paths that rules of `read` or `write` stand for now: a path without wildcards itself, if it is there, and
-    /// all that match a pattern, without what lies in a folder that does. At most `limit`.
-    pub(crate) fn granted(&self, rules: &[String], limit: usize) -> Result<Vec<WorkspacePath>, CapabilityError> {
-        let mut granted = Vec::new();
-        for rule in rules {
-            if !rule.contains(['*', '?', '[', '{', '\\']) {
-                granted.extend(Some(WorkspacePath::parse(rule)?).filter(|path| self.exists(path)));
-                continue;
-            }
-            let pattern = Pattern::parse(rule)?;
-            let mut folders = vec![pattern.base().clone()];
-            while let Some(folder) = folders.pop() {
-                for entry in self.root.read_dir(folder.as_path()).into_iter().flatten().flatten() {
-                    let Ok(name) = entry.file_name().into_string() else { continue };
-                    let path = folder.join(&name);
-                    if self.policy.is_reserved(&path) {
-                        continue;
-                    }
-                    if pattern.matches(&path) {
-                        granted.push(path);
-                    } else if entry.metadata().is_ok_and(|own| own.is_dir()) && pattern.reaches_into(&path) {
-                        folders.push(path);
-                    }
-                }
-                if granted.len() > limit {
-                    let message = format!("the pattern `{rule}` stands for more than {limit} paths");
-                    return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
-                        .with_help("grant the folder instead: each path is a mount of its own for programs"));
-                }
-            }
-        }
-        Ok(granted)
-    }
-
-    /// Whether something of this name is there, wherever it leads.
-    pub(crate) fn exists(&self, path: &WorkspacePath) -> bool {
-        self.root.symlink_metadata(path.as_path()).is_ok()
-    }
-
-    /// Makes what is granted to be written and isn't there yet: an empty file when its name has an extension, a folder
-    /// otherwise.
-    pub(crate) fn make(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
-        let made = match path.as_path().extension() {
-            Some(_) => {
-                let folder = path.parent().map_or(Ok(()), |folder| self.root.create_dir_all(folder.as_path()));
-                let create = || self.root.open_with(path.as_path(), OpenOptions::new().write(true).create_new(true));
-                folder.and_then(|()| create().map(drop))
-            }
-            None => self.root.create_dir_all(path.as_path()),
-        };
-        made.map_err(|error| failed("make", path, &error))
     }
 
     /// `sha256:…`.

@@ -215,24 +215,24 @@ impl Registry {
     }
 }
 
-/// The folder below the workspace, wherever symbolic links lead: not outside.
-fn inside(workspace: &Path, path: &str) -> Result<PathBuf, CapabilityError> {
-    let outside = || {
-        CapabilityError::new(ErrorCode::PermissionDenied, format!("image layout `{path}` is outside of the workspace"))
-            .with_help("give a path relative to the workspace's root")
-    };
+/// The folder below the workspace. A link on the way is refused, by whose name the layout is granted and by which it would
+/// be somewhere else.
+pub(crate) fn inside(workspace: &Path, path: &str) -> Result<PathBuf, CapabilityError> {
     let relative = Path::new(path);
     if !relative.components().all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
     {
-        return Err(outside());
+        let message = format!("image layout `{path}` is outside of the workspace");
+        return Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
+            .with_help("give a path relative to the workspace's root"));
     }
     let full = workspace.join(relative);
-    // What doesn't exist yet will be made below the nearest folder that does.
-    let existing = full.ancestors().find_map(|folder| folder.canonicalize().ok());
-    match (existing, workspace.canonicalize()) {
-        (Some(existing), Ok(root)) if existing.starts_with(&root) => Ok(full),
-        _ => Err(outside()),
+    let below = full.ancestors().take_while(|folder| *folder != workspace);
+    if let Some(link) = below.into_iter().find(|folder| folder.is_symlink()) {
+        let message = format!("image layout `{path}` goes through the link `{}`", link.display());
+        return Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
+            .with_help("name and grant the folder that it leads to"));
     }
+    Ok(full)
 }
 
 /// Runs what blocks where it may.

@@ -9,6 +9,7 @@ fn resolver(folder: &Path) -> Resolver {
         pulls: Pulls::default(),
         registry: Backends::new(folder).registry,
         known: Mutex::default(),
+        verified: Mutex::default(),
     }
 }
 
@@ -67,4 +68,30 @@ fn a_plugin_image_has_one_layer_of_wasm() {
     assert_eq!(manifest(good), Ok(layout.path().join("blobs/sha256/c")));
     assert!(manifest(r#"{"layers":[{"mediaType":"application/gzip","digest":"sha256:c"}]}"#).is_err());
     assert!(manifest(r#"{"layers":[]}"#).is_err() && manifest("x").is_err());
+}
+
+/// The file's name says which image it is of, which whoever writes there can give to any file.
+#[test]
+fn a_pulled_component_is_known_by_its_content_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let blob = |bytes: &[u8]| {
+        let digest = sha256(bytes);
+        let file = folder.path().join("layout/blobs").join(digest.replacen(':', "/", 1));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, bytes).unwrap();
+        digest
+    };
+    let layer = blob(b"component");
+    let text = format!(r#"{{"layers":[{{"mediaType":"application/wasm","digest":"{layer}"}}]}}"#);
+    let manifest = blob(text.as_bytes());
+    let kept = folder.path().join("sha256-m");
+    image::keep(&folder.path().join("layout"), &manifest, &kept).unwrap();
+    let file = folder.path().join("sha256-m.wasm");
+    assert_eq!(image::kept(&kept, &manifest), Some(file.clone()));
+    assert_eq!(image::kept(&kept, &sha256(b"another image")), None);
+    fs::write(&file, "exchanged").unwrap();
+    assert_eq!(image::kept(&kept, &manifest), None);
+    let changed = text.replace(&layer, &sha256(b"exchanged"));
+    fs::write(folder.path().join("sha256-m.json"), changed).unwrap();
+    assert_eq!(image::kept(&kept, &manifest), None, "the manifest is held to its digest, too");
 }

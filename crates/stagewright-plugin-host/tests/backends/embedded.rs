@@ -56,9 +56,14 @@ async fn layouts_are_not_followed_out_of_the_workspace() {
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     place.layout("image").image("built", "one");
     std::os::unix::fs::symlink(place.path(""), workspace.join("way")).unwrap();
-    for outside in ["oci:../elsewhere", "oci:/tmp/elsewhere", "oci:way/elsewhere"] {
+    let out = ["outside of the workspace", "relative"];
+    for (outside, said) in [
+        ("oci:../elsewhere", out),
+        ("oci:/tmp/elsewhere", out),
+        ("oci:way/elsewhere", ["goes through the link", "the folder that it leads to"]),
+    ] {
         let copied = registry.copy(&name("oci:image"), real(&workspace), &name(outside), real(&workspace)).await;
-        refused(copied, &ErrorCode::PermissionDenied, &["outside of the workspace", "relative"]);
+        refused(copied, &ErrorCode::PermissionDenied, &said);
     }
     assert!(!place.path("elsewhere").exists());
 }

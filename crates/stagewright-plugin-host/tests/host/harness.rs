@@ -12,7 +12,9 @@ use stagewright_engine::{
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
-use stagewright_plugin_host::{HostConfig, PluginHost, Pulls, Secret, SecretError, SecretSource};
+use stagewright_plugin_host::{
+    Claim, HostConfig, PluginHost, Pulls, Purpose, Reserved, Secret, SecretError, SecretSource,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -93,7 +95,11 @@ fn host(folder: &tempfile::TempDir, secrets: Arc<dyn SecretSource>) -> PluginHos
     });
     PluginHost::new(HostConfig {
         workspace: path("workspace"),
-        reserved: vec![".stagewright".into()],
+        reserved: Reserved::new(
+            &path("workspace"),
+            vec![Claim { purpose: Purpose::State, path: path("workspace").join(".stagewright") }],
+            None,
+        ),
         // Made by the host, with the mode that it wants.
         plugin_cache: folder.path().join("cache"),
         artifacts: path("artifacts"),

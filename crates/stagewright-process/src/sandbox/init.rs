@@ -33,6 +33,7 @@ pub fn run() -> ExitCode {
 
 /// Makes keepers until the engine lets go; returns in each of them when it is done.
 fn make() -> io::Result<()> {
+    crate::command::name_this_process();
     confine::descriptors()?;
     let engine = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(crate::kernel::null()?)?;

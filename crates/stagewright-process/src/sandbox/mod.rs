@@ -68,6 +68,9 @@ pub struct Confinement {
     pub scratch: PathBuf,
     /// What is mounted, in this order.
     pub places: Vec<Place>,
+    /// Files and folders, by device and inode, that no [`Source::Below`] shows, or what is in them: whatever path leads
+    /// there.
+    pub closed: Vec<(u64, u64)>,
     /// What may be done, beyond what the places say: paths inside the sandbox.
     pub rules: Vec<Rule>,
     /// Ports of the loopback inside that the engine wants to accept connections at; 0 for any.
@@ -97,9 +100,12 @@ pub enum Source {
     HostIfThere(PathBuf),
     /// A socket of the machine that programs may connect to. No other one can be, wherever it lies.
     Socket(GrantedSocket),
-    /// A file or folder below a folder, as a relative path whose links don't lead out of that folder. Its absence is
-    /// fine.
+    /// A file or folder below a folder, as a relative path without links, and not in anything that is
+    /// [closed](Confinement::closed). Its absence is fine.
     Below(PathBuf, PathBuf),
+    /// The same, and what is closed as well: what has to stay where it is, because it is reserved or on the way to what
+    /// is. A link is taken as the link that it is.
+    Held(PathBuf, PathBuf),
     /// A folder that holds other places and nothing else: it hides what would be there, and can't be written.
     Nothing,
     /// A symbolic link.

@@ -6,7 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -61,7 +61,11 @@ struct Tree {
 pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step(|| "keep mounts apart".into())?;
-    let trees = confinement.places.iter().filter_map(|place| tree(place).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let trees = confinement
+        .places
+        .iter()
+        .filter_map(|place| tree(place, &confinement.closed).transpose())
+        .collect::<Result<Vec<_>, _>>()?;
     let devices = DEVICES.iter().map(|name| {
         let path = Path::new("/dev").join(name);
         detach(&path, false).map(|fd| Tree { fd, path, folder: false })
@@ -86,7 +90,7 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
     let mut hiding = Vec::new();
     for place in &confinement.places {
         match &place.source {
-            Source::Host(_) | Source::HostIfThere(_) | Source::Socket(_) | Source::Below(..) => {
+            Source::Host(_) | Source::HostIfThere(_) | Source::Socket(_) | Source::Below(..) | Source::Held(..) => {
                 if let Some(tree) = trees.next_if(|tree| tree.path == place.path) {
                     attach(tree)?;
                 }
@@ -123,7 +127,7 @@ pub(super) fn protect(hiding: &[OwnedFd]) -> Result<(), RootError> {
 }
 
 /// None for what isn't of the machine, or may be missing and is.
-fn tree(place: &Place) -> Result<Option<Tree>, RootError> {
+fn tree(place: &Place, closed: &[(u64, u64)]) -> Result<Option<Tree>, RootError> {
     let fd = match &place.source {
         Source::Host(source) => detach(source, true)?,
         Source::HostIfThere(source) if source.exists() => detach(source, true)?,
@@ -131,15 +135,13 @@ fn tree(place: &Place) -> Result<Option<Tree>, RootError> {
             .open()
             .and_then(|found| Ok(open_tree(&found, "", TREE | OpenTreeFlags::AT_EMPTY_PATH)?))
             .step(|| format!("take {}", socket.path().display()))?,
-        Source::Below(folder, path) => match open_below(folder, path) {
-            Ok(found) => open_tree(&found, "", TREE | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE)
-                .step(|| format!("take {}", path.display()))?,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(Errno::XDEV) => {
-                let out = io::Error::other("a link leads out of the workspace");
-                return Err(out).step(|| format!("take {}", path.display()));
-            }
-            Err(error) => return Err(error).step(|| format!("take {}", path.display())),
+        Source::Below(folder, path) => match take_below(folder, path, Some(closed))? {
+            Some(fd) => fd,
+            None => return Ok(None),
+        },
+        Source::Held(folder, path) => match take_below(folder, path, None)? {
+            Some(fd) => fd,
+            None => return Ok(None),
         },
         Source::HostIfThere(_) | Source::Nothing | Source::Link(_) | Source::Memory(_) => return Ok(None),
     };
@@ -155,11 +157,34 @@ fn tree(place: &Place) -> Result<Option<Tree>, RootError> {
     Ok(Some(Tree { fd, path: place.path.clone(), folder }))
 }
 
-/// What comes from a repository is nothing to be followed out of it.
-fn open_below(folder: &Path, path: &Path) -> Result<OwnedFd, Errno> {
+/// What comes from a repository is nothing to be followed: each name is opened in the folder that was opened before it,
+/// and is what it was when its grant was looked at, or a refusal. None when it isn't there. `closed`: what isn't to be shown;
+/// none for what is held, which may itself be a link.
+fn take_below(folder: &Path, path: &Path, closed: Option<&[(u64, u64)]>) -> Result<Option<OwnedFd>, RootError> {
+    let refused = |why: &str| Err(io::Error::other(why.to_owned())).step(|| format!("take {}", path.display()));
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let root = openat2(CWD, folder, flags | OFlags::DIRECTORY, Mode::empty(), ResolveFlags::empty())?;
-    openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+    let mut at = openat2(CWD, folder, flags | OFlags::DIRECTORY, Mode::empty(), ResolveFlags::empty())
+        .step(|| format!("take {}", folder.display()))?;
+    let mut names = path.components().filter(|name| *name != Component::CurDir).peekable();
+    while let Some(name) = names.next() {
+        let Component::Normal(name) = name else { return refused("it leads out of the workspace") };
+        let only = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        at = match openat2(&at, name, flags | OFlags::NOFOLLOW, Mode::empty(), only) {
+            Ok(found) => found,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(error) => return Err(error).step(|| format!("take {}", path.display())),
+        };
+        let found = rustix::fs::fstat(&at).step(|| format!("look at {}", path.display()))?;
+        let may_be_link = names.peek().is_none() && closed.is_none();
+        if FileType::from_raw_mode(found.st_mode) == FileType::Symlink && !may_be_link {
+            return refused("a link is in its place by now");
+        }
+        if closed.is_some_and(|closed| closed.contains(&(found.st_dev, found.st_ino))) {
+            return refused("it is reserved, under another name");
+        }
+    }
+    let flags = TREE | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(&at, "", flags).step(|| format!("take {}", path.display())).map(Some)
 }
 
 /// A copy of what is mounted at a path, attached nowhere.

@@ -28,6 +28,7 @@ const MOST_EXITS: usize = 5;
 /// Reads the service's environment from standard input, and writes to standard error only when it can't begin; both
 /// are where [`start`](super::start) put them. Must be called outside of any runtime.
 pub fn supervise(dir: &Path) -> i32 {
+    crate::command::name_this_process();
     let run = || {
         // What comes next may be secret.
         shield::hide().map_err(|error| format!("this process can't be kept from being dumped: {error}"))?;

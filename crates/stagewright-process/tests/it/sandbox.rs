@@ -41,7 +41,12 @@ fn world() -> World {
         places.push(Place { path: work.join(name), source, access: Some(access) });
     }
     let limits = Limits { processes: Some(200), ..Limits::default() };
-    World { _keep: keep, work, outside, confinement: Confinement { scratch, places, rules, listeners: vec![], limits } }
+    World {
+        _keep: keep,
+        work,
+        outside,
+        confinement: Confinement { scratch, places, closed: vec![], rules, listeners: vec![], limits },
+    }
 }
 
 impl World {
@@ -364,8 +369,19 @@ fn a_link_in_the_workspace_leads_nowhere_else() {
         stagewright_files::remove_tree(&link).unwrap();
         std::os::unix::fs::symlink(&world.outside, &link).unwrap();
         let error = Maker::new(EXE).sandbox(&world.confinement).unwrap_err();
-        assert!(error.to_string().contains("leads out of the workspace"), "{access:?}: {error}");
+        assert!(error.to_string().contains("a link is in its place"), "{access:?}: {error}");
     }
+}
+
+/// By device and inode: a second mount has another path.
+#[test]
+fn what_is_closed_is_shown_by_no_path() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut world = world();
+    let found = fs::metadata(world.work.join("src")).unwrap();
+    world.confinement.closed = vec![(found.dev(), found.ino())];
+    let error = Maker::new(EXE).sandbox(&world.confinement).unwrap_err();
+    assert!(error.to_string().contains("reserved, under another name"), "{error}");
 }
 
 #[tokio::test]

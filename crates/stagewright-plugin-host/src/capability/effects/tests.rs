@@ -71,7 +71,7 @@ fn grants(combination: u32) -> Permissions {
 async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'static str> {
     let log = TestLog::new();
     let hosts = std::collections::BTreeMap::from([("cargo".to_owned(), vec!["http://127.0.0.1:10".to_owned()])]);
-    let policy = Arc::new(Policy::new("stages.test", permissions, &hosts, &[]).unwrap());
+    let policy = Arc::new(Policy::new("stages.test", permissions, &hosts, Arc::default()).unwrap());
     let root = Arc::new(Dir::open_ambient_dir(folder, ambient_authority()).unwrap());
     let workspace = Workspace::new(root, policy.clone(), 1000);
     let backends = Backends::new(folder);

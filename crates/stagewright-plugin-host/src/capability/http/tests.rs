@@ -77,7 +77,7 @@ fn fixture(net: &[&str]) -> Fixture {
         secrets: vec!["token".into()],
         ..Permissions::default()
     };
-    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), &[]).unwrap());
+    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).unwrap());
     let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
     let workspace = Workspace::new(root, policy.clone(), 1 << 20);
     let log = TestLog::new();

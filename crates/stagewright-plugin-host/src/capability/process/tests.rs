@@ -20,7 +20,7 @@ fn fixture(change: impl FnOnce(&mut Permissions)) -> Fixture {
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     let mut permissions = Permissions { process: vec!["sh".into()], ..Permissions::default() };
     change(&mut permissions);
-    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), &[]).unwrap());
+    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).unwrap());
     let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
     let workspace = Workspace::new(root, policy.clone(), 1000);
     let log = TestLog::new();

@@ -7,6 +7,7 @@ use cap_std::ambient_authority;
 use stagewright_model::Permissions;
 
 use super::*;
+use crate::reserved::Reservations;
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -17,7 +18,9 @@ fn fixture(read: &[&str], write: &[&str]) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let list = |paths: &[&str]| paths.iter().map(ToString::to_string).collect();
     let permissions = Permissions { read: list(read), write: list(write), ..Permissions::default() };
-    let policy = Policy::new("stages.test", &permissions, &Default::default(), &[".stagewright".to_owned()]).unwrap();
+    let policy =
+        Policy::new("stages.test", &permissions, &Default::default(), Arc::new(Reservations::of(&[".stagewright"])))
+            .unwrap();
     let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
     Fixture { workspace: Workspace::new(Arc::new(root), Arc::new(policy), 1000), folder }
 }

@@ -1,0 +1,365 @@
+//! What of the workspace a stage's programs see: what is granted, and what is reserved of that.
+//!
+//! Granted paths come first, in the order of their names, so that a folder is there before what lies in it. Over them
+//! come the spots of [`Reservations`](crate::reserved::Reservations): what is reserved is hidden or read-only, and each
+//! folder or link on the way to it is a mount of its own. The kernel refuses to rename or remove a mount point (EBUSY),
+//! or to move across one (EXDEV), so that nothing else can be put where the engine, or git, will look the next time.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use stagewright_model::ProcessRule;
+use stagewright_process::sandbox::{Access, Place, Source, without_secrets};
+
+use super::places::{Layout, failed};
+use crate::capability::workspace::{Kind, Workspace};
+use crate::error::{CapabilityError, ErrorCode};
+use crate::path::WorkspacePath;
+use crate::reserved::{Purpose, Spot};
+
+/// Paths that the patterns of one stage may come to. Each is a mount.
+pub(super) const PATHS: usize = 4096;
+/// Of a git directory, what may hold credentials.
+const CONFIGURATION: [&str; 2] = ["config", "config.worktree"];
+
+/// The granted paths of one stage.
+#[derive(Default)]
+struct Granted(BTreeMap<WorkspacePath, Given>);
+
+/// What of a granted path programs get.
+enum Given {
+    Folder(Access),
+    File(Access),
+    /// A link, with what is written in it.
+    Link(PathBuf),
+}
+
+impl Given {
+    fn new(kind: Kind, access: Access) -> Given {
+        match kind {
+            Kind::Folder => Given::Folder(access),
+            Kind::File => Given::File(access),
+            Kind::Link(target) => Given::Link(target),
+        }
+    }
+}
+
+impl Granted {
+    /// The more, of what is granted twice.
+    fn add(&mut self, path: WorkspacePath, given: Given) {
+        match (self.0.get_mut(&path), given) {
+            (Some(Given::Folder(known)), Given::Folder(access)) | (Some(Given::File(known)), Given::File(access)) => {
+                *known = access.max(*known);
+            }
+            (_, given) => drop(self.0.insert(path, given)),
+        }
+    }
+
+    /// What holds at a path because of a folder that it is in. A folder that may be written is not divided further.
+    fn around(&self, path: &WorkspacePath) -> Option<Access> {
+        let folders = self.0.iter().filter_map(|(folder, given)| match given {
+            Given::Folder(access) if path.is_within(folder) && path != folder => Some(*access),
+            _ => None,
+        });
+        // In the order of their names, the last one is the nearest.
+        folders.reduce(|outer, inner| if outer == Access::Write { outer } else { inner })
+    }
+
+    fn is_writable(&self, path: &WorkspacePath) -> bool {
+        self.around(path) == Some(Access::Write) || matches!(self.0.get(path), Some(Given::Folder(Access::Write)))
+    }
+
+    fn folders(&self) -> Vec<WorkspacePath> {
+        let folders = self.0.iter().filter(|(_, given)| matches!(given, Given::Folder(_)));
+        folders.filter(|(path, _)| self.around(path).is_none()).map(|(path, _)| path.clone()).collect()
+    }
+}
+
+impl Layout {
+    /// Over an empty folder at the workspace's path.
+    pub(super) fn workspace(&self, files: &Workspace, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
+        let granted = self.granted(files)?;
+        let spots = self.spots(&granted)?;
+        let mut places = vec![Place { path: self.root.clone(), source: Source::Nothing, access: None }];
+        for (path, given) in &granted.0 {
+            let around = granted.around(path);
+            let (source, access) = match given {
+                // What lies in a folder that may be written is there, and can be written, with it.
+                _ if around == Some(Access::Write) => continue,
+                Given::Link(_) if around.is_some() => continue,
+                // A git directory that is granted by its name.
+                _ if spots.get(path).is_some_and(|spot| spot.whole && spot.purpose == Purpose::Git) => continue,
+                Given::Link(target) => (Source::Link(target.clone()), None),
+                // Hooks that are granted along with `.git`.
+                Given::Folder(access) | Given::File(access) if spots.get(path).is_some_and(|spot| spot.whole) => {
+                    (self.held(path), Some(*access))
+                }
+                Given::Folder(access) | Given::File(access) => (self.below(path), Some(*access)),
+            };
+            places.push(Place { path: self.at(path), source, access });
+        }
+        let hides = |spot: &Spot| {
+            spot.whole && matches!(spot.purpose, Purpose::State | Purpose::Cache | Purpose::Home | Purpose::Private)
+        };
+        let hidden = spots.values().filter(|spot| hides(spot)).map(|spot| &spot.path).collect::<Vec<_>>();
+        let is_hidden = |path: &WorkspacePath| hidden.iter().any(|folder| path.is_within(folder) && path != *folder);
+        for spot in spots.values().filter(|spot| !is_hidden(&spot.path)) {
+            let covers = self.reserve(spot, &granted, files, scratch);
+            places.extend(covers.map_err(|error| failed(&format!("cover {}", spot.path), &error))?);
+        }
+        Ok(places)
+    }
+
+    /// What is reserved, and the repositories that people have put into what the stage sees, with the way to them.
+    fn spots(&self, granted: &Granted) -> Result<BTreeMap<WorkspacePath, Spot>, CapabilityError> {
+        let reserved = self.policy.reserved();
+        let mut spots: BTreeMap<_, _> = reserved.spots().iter().map(|spot| (spot.path.clone(), spot.clone())).collect();
+        let nested = {
+            let mut nested = self.reserved.nested.lock().unwrap_or_else(PoisonError::into_inner);
+            nested.before(&self.files, &granted.folders(), reserved)
+        };
+        let nested = nested.map_err(|error| {
+            CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(
+                "grant a narrower folder, or remove what isn't needed: each repository is kept from the stage",
+            )
+        })?;
+        for path in nested {
+            let spot = |path: WorkspacePath, whole| Spot { purpose: Purpose::Git, path, whole, identity: None };
+            let above = std::iter::successors(path.parent(), WorkspacePath::parent);
+            for folder in above {
+                spots.entry(folder.clone()).or_insert_with(|| spot(folder, false));
+            }
+            spots.insert(path.clone(), spot(path, true));
+        }
+        Ok(spots)
+    }
+
+    fn reserve(&self, spot: &Spot, granted: &Granted, files: &Workspace, scratch: &Path) -> io::Result<Vec<Place>> {
+        let path = &spot.path;
+        let place = |source, access| vec![Place { path: self.at(path), source, access: Some(access) }];
+        let held = |access| place(self.held(path), access);
+        let writable = granted.is_writable(path);
+        let visible = writable || granted.around(path).is_some();
+        let exists = self.files.join(path.as_path()).symlink_metadata().is_ok();
+        match spot.purpose {
+            // A mount of its own already, or one that can't be moved within what is only read.
+            _ if !spot.whole && (!writable || granted.0.contains_key(path)) => Ok(Vec::new()),
+            _ if !spot.whole => Ok(held(Access::Write)),
+            Purpose::Home => Ok(place(Source::Host(scratch.join("home")), Access::Write)),
+            Purpose::Git => self.git(path, visible, writable, files, scratch),
+            Purpose::Policy if !writable || !exists => Ok(Vec::new()),
+            // What is only read, or not there at all, needs no cover; what isn't there and could be made, does.
+            Purpose::Hooks | Purpose::Config if !writable || self.policy.writes_by_name(&git()) => Ok(Vec::new()),
+            _ if !visible || !(exists || writable) => Ok(Vec::new()),
+            purpose => {
+                if !exists {
+                    let made = if purpose == Purpose::Config { files.make_file(path) } else { files.make_folder(path) };
+                    made.map_err(io::Error::other)?;
+                }
+                match purpose {
+                    Purpose::Hooks | Purpose::Config | Purpose::Policy => Ok(held(Access::Execute)),
+                    _ => Ok(vec![Place { path: self.at(path), source: Source::Nothing, access: None }]),
+                }
+            }
+        }
+    }
+
+    /// The history of a repository can be read by programs that may read all of the workspace, without the credentials
+    /// in its configuration; a hook that a stage wrote would run outside of any sandbox, so that it takes a grant of its
+    /// own to write there.
+    fn git(
+        &self,
+        path: &WorkspacePath,
+        visible: bool,
+        writable: bool,
+        files: &Workspace,
+        scratch: &Path,
+    ) -> io::Result<Vec<Place>> {
+        let place = |below: &Path, source, access| Place { path: self.root.join(below), source, access };
+        let found = self.at(path).symlink_metadata().ok();
+        let folder = found.as_ref().is_none_or(fs::Metadata::is_dir);
+        if folder && self.policy.writes_by_name(path) {
+            if found.is_none() {
+                files.make_folder(path).map_err(io::Error::other)?;
+            }
+            // A stage that may write the repository is given the repository.
+            let own = Source::Held(self.root.clone(), path.as_path().to_owned());
+            return Ok(vec![place(path.as_path(), own, Some(Access::Write))]);
+        }
+        let read = self.policy.reads_history(path);
+        let parts = self.declared_parts(path);
+        if !visible && !read && parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        if found.is_none() {
+            if !writable {
+                return Ok(Vec::new());
+            }
+            // Else a program would make it, for git to run its hooks outside of any sandbox. Empty it means nothing.
+            files.make_folder(path).map_err(io::Error::other)?;
+        }
+        let copied = CONFIGURATION.map(|name| path.as_path().join(name));
+        let copied = copied.into_iter().filter(|config| self.root.join(config).is_file()).collect::<Vec<_>>();
+        // A folder without a configuration is no repository; a file leads to one, and can't be turned elsewhere.
+        let shown = read && found.is_some() && (!folder || !copied.is_empty());
+        if shown && folder && self.files != self.root {
+            return self.captured_history(path, &copied, scratch);
+        }
+        let mut places = match shown {
+            true => vec![place(path.as_path(), self.own(path), Some(Access::Read))],
+            false => vec![place(path.as_path(), Source::Nothing, None)],
+        };
+        // Of a repository that isn't shown, what a cached stage's `inputs` name one by one is.
+        let parts = if shown || copied.is_empty() { Vec::new() } else { parts };
+        let is_part = |config: &&PathBuf| shown || parts.iter().any(|part| part.as_path() == config.as_path());
+        let plain = parts.iter().filter(|part| !copied.iter().any(|config| config == part.as_path()));
+        places.extend(plain.map(|part| place(part.as_path(), self.own(part), Some(Access::Read))));
+        for config in copied.iter().filter(|_| folder).filter(is_part) {
+            let copy = scratch.join(format!("git-{}", config.display().to_string().replace('/', "%")));
+            places.push(self.without_credentials(config, copy)?);
+        }
+        Ok(places)
+    }
+
+    fn without_credentials(&self, config: &Path, copy: PathBuf) -> io::Result<Place> {
+        let text = stagewright_files::read_text(&self.root.join(config), stagewright_files::CONFIGURATION);
+        fs::write(&copy, without_secrets(&text.unwrap_or_default()))?;
+        Ok(Place { path: self.root.join(config), source: Source::Host(copy), access: Some(Access::Read) })
+    }
+
+    /// The history as it was when the files were captured: what can change is of the capture. Objects never change, and
+    /// are the repository's own.
+    fn captured_history(&self, path: &WorkspacePath, copied: &[PathBuf], scratch: &Path) -> io::Result<Vec<Place>> {
+        let place = |below: &Path, source, access| Place { path: self.root.join(below), source, access };
+        let mut places = vec![place(path.as_path(), Source::Nothing, None)];
+        for entry in self.files.join(path.as_path()).read_dir()? {
+            let below = path.as_path().join(entry?.file_name());
+            places.push(place(&below, Source::Held(self.files.clone(), below.clone()), Some(Access::Read)));
+        }
+        let objects = path.as_path().join("objects");
+        places.push(place(&objects, Source::Held(self.root.clone(), objects.clone()), Some(Access::Read)));
+        for config in copied {
+            let copy = scratch.join(format!("git-{}", config.display().to_string().replace('/', "%")));
+            places.push(self.without_credentials(config, copy)?);
+        }
+        Ok(places)
+    }
+
+    /// Of the repository itself, whatever stands for its files.
+    fn own(&self, path: &WorkspacePath) -> Source {
+        Source::Held(self.root.clone(), path.as_path().to_owned())
+    }
+
+    fn declared_parts(&self, git: &WorkspacePath) -> Vec<WorkspacePath> {
+        let declared = self.policy.declared().unwrap_or_default().iter();
+        declared.filter_map(|path| WorkspacePath::parse(path).ok().filter(|path| path.is_within(git))).collect()
+    }
+
+    /// What the stage may read, write and start of the workspace. Whatever it may write it may read and start, too.
+    fn granted(&self, files: &Workspace) -> Result<Granted, CapabilityError> {
+        let policy = &self.policy;
+        files.check_links(policy.reads(), |real| policy.grants_read(real))?;
+        files.check_links(policy.writes(), |real| policy.grants_write(real))?;
+        let mut granted = Granted::default();
+        // What is declared is given file by file, or by folders of which all was; what of it isn't granted is left out.
+        let reads = policy.declared().unwrap_or(policy.reads());
+        for grant in files.granted(reads, PATHS)?.into_iter().filter(|grant| policy.may_read(&grant.path)) {
+            granted.add(grant.path, Given::new(grant.kind, Access::Read));
+        }
+        for grant in files.granted(policy.writes(), PATHS)? {
+            self.may_hold(&grant.path)?;
+            granted.add(grant.path, Given::new(grant.kind, Access::Write));
+        }
+        self.make_missing(files, &mut granted)?;
+        for rule in policy.programs().iter().filter_map(ProcessRule::program) {
+            let own = if Path::new(rule).is_absolute() { Path::new(rule).strip_prefix(&self.root).ok() } else { None };
+            let own =
+                own.and_then(Path::to_str).or_else(|| (rule.contains('/') && !rule.starts_with('/')).then_some(rule));
+            if let Some(path) = own.and_then(|own| WorkspacePath::parse(own).ok()) {
+                self.program(path, files, &mut granted)?;
+            }
+        }
+        Ok(granted)
+    }
+
+    /// A place that isn't there can't be mounted, so it is made as what its name looks like.
+    fn make_missing(&self, files: &Workspace, granted: &mut Granted) -> Result<(), CapabilityError> {
+        for rule in self.policy.writes().iter().filter(|rule| !rule.contains(['*', '?', '[', '{', '\\'])) {
+            let path = WorkspacePath::parse(rule)?;
+            if files.look(&path)?.is_none() {
+                self.may_hold(&path)?;
+                if !self.policy.is_reserved(&path) {
+                    files.make(&path)?;
+                }
+                let kind = files.look(&path)?.unwrap_or(Kind::Folder);
+                granted.add(path, Given::new(kind, Access::Write));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to open what is reserved, but for a git directory that is named, and hooks where `.git` is.
+    fn may_hold(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
+        let own = self.policy.reserved().over(path).map_or(Purpose::Git, |spot| spot.purpose);
+        let opened = match own {
+            Purpose::Git => self.policy.writes_by_name(path),
+            Purpose::Hooks | Purpose::Config => self.policy.writes_by_name(&git()),
+            Purpose::State | Purpose::Cache | Purpose::Home | Purpose::Private | Purpose::Policy => false,
+        };
+        match self.policy.write(path) {
+            Err(_) if opened => Ok(()),
+            written => written,
+        }
+    }
+
+    /// A program of the workspace. One that is a link stays one, for programs look beside what they really are; what it
+    /// leads to is started only if it is granted as well.
+    fn program(&self, path: WorkspacePath, files: &Workspace, granted: &mut Granted) -> Result<(), CapabilityError> {
+        if self.policy.is_reserved(&path) {
+            return self.policy.read(&path);
+        }
+        let Some(kind) = files.look(&path)? else { return Ok(()) };
+        if let Kind::Link(_) = kind {
+            let real = files.led_to(&path)?;
+            if granted.around(&real).is_none() && !granted.0.contains_key(&real) {
+                return Err(files.ungranted(&path, &real));
+            }
+            if !self.policy.is_reserved(&real) && !granted.is_writable(&real) {
+                granted.add(real, Given::File(Access::Execute));
+            }
+        }
+        granted.add(path, Given::new(kind, Access::Execute));
+        Ok(())
+    }
+
+    fn at(&self, path: &WorkspacePath) -> PathBuf {
+        if path.is_root() { self.root.clone() } else { self.root.join(path.as_path()) }
+    }
+
+    fn below(&self, path: &WorkspacePath) -> Source {
+        Source::Below(self.files.clone(), path.as_path().to_owned())
+    }
+
+    fn held(&self, path: &WorkspacePath) -> Source {
+        Source::Held(self.files.clone(), path.as_path().to_owned())
+    }
+
+    /// The engine's own folders, where a toolchain's would show them.
+    pub(super) fn engine_elsewhere(&self, places: &[Place]) -> Vec<Place> {
+        let own = self.reserved.engine_folders();
+        let mut hidden = Vec::new();
+        for place in places {
+            let (Source::Host(source) | Source::HostIfThere(source)) = &place.source else { continue };
+            let below = own.iter().filter_map(|own| own.strip_prefix(source).ok());
+            hidden.extend(below.map(|below| place.path.join(below)));
+        }
+        hidden.into_iter().map(|path| Place { path, source: Source::Nothing, access: None }).collect()
+    }
+}
+
+fn git() -> WorkspacePath {
+    WorkspacePath::default().join(".git")
+}

@@ -1,0 +1,127 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Fixture {
+    fn new(folders: &[&str]) -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().canonicalize().unwrap();
+        let root = top.join("w");
+        folders.iter().for_each(|path| fs::create_dir_all(root.join(path)).unwrap());
+        Fixture { folder, root }
+    }
+
+    fn now(&self, purpose: Purpose, path: impl AsRef<Path>) -> io::Result<Reservations> {
+        let claim = Claim { purpose, path: self.root.join(path) };
+        Reserved::new(&self.root, vec![claim], None).now()
+    }
+}
+
+fn path(text: &str) -> WorkspacePath {
+    WorkspacePath::parse(text).unwrap()
+}
+
+/// Paths that are reserved, and those that are on the way.
+fn spots(now: &Reservations) -> (Vec<&str>, Vec<&str>) {
+    let shown = |whole| now.spots().iter().filter(move |spot| spot.whole == whole).map(|spot| spot.path.shown());
+    (shown(true).collect(), shown(false).collect())
+}
+
+#[test]
+fn a_claim_is_where_it_leads_and_what_it_goes_by() {
+    let fixture = Fixture::new(&["sub/st", "by", "var"]);
+    let links = [("../sub", "var/link"), ("var/link/st", "chain"), ("../w/sub/st", "around")];
+    links.iter().for_each(|(target, link)| symlink(target, fixture.root.join(link)).unwrap());
+    let found = |spelled: &str| {
+        let now = fixture.now(Purpose::State, spelled).unwrap();
+        let (whole, way) = spots(&now);
+        assert_eq!(whole, ["sub/st"], "{spelled}");
+        way.join(" ")
+    };
+    assert_eq!(found("sub/st"), "sub");
+    assert_eq!(found("sub/./st/"), "sub");
+    assert_eq!(found("by/../sub/st"), "by sub");
+    assert_eq!(found("var/link/st"), "sub var var/link");
+    assert_eq!(found("chain"), "chain sub var var/link");
+    assert_eq!(found("around"), "around sub");
+    symlink(fixture.root.join("sub"), fixture.folder.path().join("outside")).unwrap();
+    assert_eq!(found("../outside/st"), "sub");
+}
+
+#[test]
+fn what_is_not_there_yet_is_reserved_by_its_path() {
+    let fixture = Fixture::new(&["sub"]);
+    let now = fixture.now(Purpose::Cache, "sub/new/cache").unwrap();
+    assert_eq!(spots(&now).0, ["sub/new/cache"]);
+    assert!(now.over(&path("sub/new/cache/x")).is_some() && now.over(&path("sub/new")).is_none());
+    assert!(now.below(&path("sub")).is_some() && now.below(&path("sub/other")).is_none());
+}
+
+#[test]
+fn what_was_reached_by_another_name_is_known_by_what_it_is() {
+    let fixture = Fixture::new(&["st", "other"]);
+    let now = fixture.now(Purpose::State, "st").unwrap();
+    let identity = |path: &str| fs::metadata(fixture.root.join(path)).map(|found| (found.dev(), found.ino())).unwrap();
+    assert_eq!(now.at(identity("st")).map(|spot| spot.purpose), Some(Purpose::State));
+    assert_eq!(now.at(identity("other")), None);
+}
+
+#[test]
+fn what_lies_elsewhere_is_no_spot_and_what_holds_the_workspace_is_refused() {
+    let fixture = Fixture::new(&["sub"]);
+    assert_eq!(fixture.now(Purpose::State, "../beside").unwrap().spots(), []);
+    for above in [".", "..", "sub/..", "sub/../.."] {
+        let error = fixture.now(Purpose::State, above).unwrap_err().to_string();
+        assert!(error.contains("holds the workspace"), "{above}: {error}");
+    }
+    symlink("loop", fixture.root.join("loop")).unwrap();
+    assert!(fixture.now(Purpose::State, "loop/st").unwrap_err().to_string().contains("too many links"));
+}
+
+#[test]
+fn nothing_is_put_into_or_over_what_is_reserved() {
+    let fixture = Fixture::new(&["sub/st", ".git", "out"]);
+    let claims = vec![
+        Claim { purpose: Purpose::State, path: fixture.root.join("sub/st") },
+        Claim { purpose: Purpose::Hooks, path: fixture.root.join(".hooks") },
+    ];
+    let guard = Reserved::new(&fixture.root, claims, None).guard().unwrap();
+    for refused in ["sub/st", "sub/st/x", "sub", ".hooks/pre-push", "out/.git", "out/.GIT/config", "../x"] {
+        assert!(guard(refused).is_some(), "{refused}");
+    }
+    for fine in ["out", "out/x", "sub/other", ".hooks2"] {
+        assert_eq!(guard(fine), None, "{fine}");
+    }
+}
+
+#[test]
+fn nested_repositories_are_found_and_told_from_those_that_stages_made() {
+    let fixture = Fixture::new(&["vendor/x/.git", "bare/objects", "bare/refs", "src", "st"]);
+    fs::write(fixture.root.join("bare/HEAD"), "").unwrap();
+    fs::create_dir_all(fixture.root.join("sub")).unwrap();
+    fs::write(fixture.root.join("sub/.git"), "gitdir: ../.git/modules/sub\n").unwrap();
+    symlink("../vendor", fixture.root.join("src/link")).unwrap();
+    let record = fixture.folder.path().join("record.json");
+    let (none, all) = (Reservations::default(), [path(".")]);
+    let shown = |found: Result<Vec<WorkspacePath>, SearchError>| {
+        found.unwrap().iter().map(|path| path.shown().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    let mut nested = Nested::remembered(Some(record.clone()));
+    assert_eq!(shown(nested.before(&fixture.root, &all, &none)), "bare sub/.git vendor/x/.git");
+    assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "");
+    fs::create_dir_all(fixture.root.join("src/.git")).unwrap();
+    assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "src/.git");
+    assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "", "it is said once");
+    // A later process reserves the same ones, until a person puts another one in the place.
+    let mut later = Nested::remembered(Some(record.clone()));
+    assert_eq!(shown(later.before(&fixture.root, &all, &none)), "bare sub/.git vendor/x/.git");
+    fs::rename(fixture.root.join("src/.git"), fixture.root.join("st/kept")).unwrap();
+    fs::create_dir_all(fixture.root.join("src/.git")).unwrap();
+    let mut latest = Nested::remembered(Some(record));
+    assert_eq!(shown(latest.before(&fixture.root, &all, &none)), "bare src/.git sub/.git vendor/x/.git");
+}

@@ -1,0 +1,329 @@
+//! What the engine runs or believes: no link, other spelling, folder around it or second mount leads a stage there.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::{fails, holds, log, make_executable, repository, stage, tries, write_pipeline};
+use crate::environment::{TestEnvironment, text};
+
+const CONFIG: &str =
+    "[core]\n\trepositoryformatversion = 0\n[remote \"origin\"]\n\turl = https://ada:hunter2@git.test/a\n";
+
+fn link(environment: &TestEnvironment, target: impl AsRef<Path>, path: &str) {
+    symlink(target, environment.root().join(path)).expect("a link");
+}
+
+/// A git directory, as far as the sandbox looks.
+fn git_directory(environment: &TestEnvironment, path: &str) {
+    for (name, text) in [("HEAD", "ref: refs/heads/main\n"), ("config", CONFIG), ("hooks/pre-push.sample", "exit 0\n")]
+    {
+        environment.write(&format!("{path}/{name}"), text);
+    }
+    for folder in ["objects", "refs/heads"] {
+        std::fs::create_dir_all(environment.root().join(path).join(folder)).expect("a folder");
+    }
+}
+
+#[test]
+fn the_state_folder_is_closed_however_it_is_named() {
+    let attacks = r#"
+        may put anywhere
+        never sh -c "find st -mindepth 1 | grep ."
+        never put st/planted
+        never mv st elsewhere
+        never rm -rf st"#;
+    for state in ["st", "sub/../st", "../again/st", "to-st"] {
+        let mut environment = repository();
+        std::fs::create_dir(environment.root().join("sub")).expect("a folder");
+        link(&environment, environment.root(), "../again");
+        link(&environment, "st", "to-st");
+        std::fs::create_dir(environment.root().join("st")).expect("a folder");
+        environment.set("STAGEWRIGHT_STATE", &environment.root().join(state).display().to_string());
+        // What the spelling goes by would lead the next run elsewhere.
+        let way = match state {
+            "sub/../st" => "never mv sub elsewhere; never rm -rf sub; may put sub/own",
+            "to-st" => "never mv to-st elsewhere; never rm -f to-st; never ln -sfn out to-st",
+            _ => "",
+        };
+        tries(&environment, r#"write = ["."]"#, &format!("{attacks}\n{way}"));
+        assert!(environment.root().join("st/stagewright.db").exists(), "{state}: the state folder was moved");
+    }
+}
+
+#[test]
+fn a_folder_around_the_state_folder_can_be_written_and_not_moved() {
+    let mut environment = repository();
+    environment.set("STAGEWRIGHT_STATE", &environment.root().join("out/deep/st").display().to_string());
+    let script = r#"
+        may put out/deep/own
+        may mv out/deep/own out/other
+        never mv out/deep out/moved
+        never mv out/deep/st out/st
+        never rm -rf out/deep
+        never put out/deep/st/planted
+        never sh -c "find out/deep/st -mindepth 1 | grep .""#;
+    tries(&environment, "", script);
+    assert!(environment.root().join("out/deep/st/stagewright.db").exists());
+}
+
+#[test]
+fn a_plugin_reaches_the_state_folder_by_no_link_and_removes_no_folder_around_it() {
+    let environment = repository();
+    link(&environment, "var/state", ".stagewright");
+    environment.write("var/state/canary", "kept");
+    for path in ["var/state/canary", ".stagewright/canary", "var"] {
+        let pipeline = format!(
+            "schema = 1\n[pipeline]\nname = \"hostile\"\n[stages.attack]\nuses = \"command\"\n\
+             with = {{ argv = [\"true\"], outputs-file = \"{path}\" }}\n\
+             permissions = {{ process = [\"true\"], read = [\".\"], write = [\".\"] }}\n"
+        );
+        environment.write("stagewright.toml", &pipeline);
+        environment.run(&["run"]).exits(1);
+        assert_eq!(environment.read("var/state/canary"), "kept", "{path}");
+    }
+    let script = r#"
+        may put var/own
+        never rm -f .stagewright
+        never ln -sfn out .stagewright
+        never mv var/state out/state
+        never mv var out/var
+        never put var/state/planted"#;
+    tries(&environment, r#"write = ["."]"#, script);
+}
+
+#[test]
+fn a_link_that_is_granted_leads_only_to_what_is_granted_as_well() {
+    let environment = repository();
+    std::fs::create_dir(environment.root().join(".stagewright")).expect("a folder");
+    let targets = [(".git", "a git directory"), (".stagewright", "the engine's state folder"), ("closed", "`closed`")];
+    for (target, named) in targets {
+        link(&environment, target, "dist");
+        for grant in [r#"write = ["dist"]"#, r#"read = ["dist"]"#] {
+            let failure = fails(&environment, "", grant, "cat dist/config dist; echo x > dist/hooks/x");
+            let said = format!("{failure:#}");
+            assert!(said.contains("`dist` is a link to") && said.contains(target) && said.contains(named), "{said}");
+        }
+        std::fs::remove_file(environment.root().join("dist")).expect("a link");
+    }
+    link(&environment, "src", "dist");
+    tries(&environment, r#"read = ["dist", "src"]"#, "may cat dist/open; may readlink dist; never put dist/open");
+    let failure = fails(&environment, "", r#"read = ["dist/open", "src"]"#, "cat dist/open");
+    let said = format!("{failure:#}");
+    assert!(said.contains("goes through the link `dist`") && said.contains("grant `src/open`"), "{said}");
+    let failure = fails(&environment, "", r#"write = ["dist/new"]"#, ":");
+    assert!(!environment.root().join("src/new").exists(), "made through a link: {failure:#}");
+}
+
+#[test]
+fn a_link_of_one_stage_leads_the_next_one_nowhere() {
+    let environment = repository();
+    let lay =
+        "ln -sfn ../closed out/file; ln -sfn ../src out/folder; ln -sfn ../closed out/deep-link; may test -L out/file
+        never cat closed";
+    let continues = "needs = [\"lays\"]\ncontinue-on-error = true";
+    let reads = |name: &str, grant: &str| {
+        stage(
+            name,
+            continues,
+            &format!("read = [\"{grant}\"]\nwrite = []"),
+            "cat out/file out/folder/open; echo read on",
+        )
+    };
+    let stages = [
+        stage("lays", "", "", lay),
+        reads("file", "out/file"),
+        reads("folder", "out/folder"),
+        reads("through", "out/folder/open"),
+        reads("glob", "out/*"),
+        reads("all", "out"),
+    ];
+    write_pipeline(&environment, &stages);
+    environment.run(&["run"]);
+    holds(&log(&environment, "lays"));
+    for name in ["file", "folder", "through", "glob", "all"] {
+        let said = log(&environment, name);
+        assert!(!said.contains("for nobody") && !said.contains("for all"), "{name}: {said}");
+    }
+    assert!(log(&environment, "glob").contains("read on") && log(&environment, "all").contains("read on"));
+}
+
+#[test]
+fn a_program_that_is_a_link_stays_one() {
+    let environment = repository();
+    environment.write("pkg/tool", "#!/bin/sh\ncat \"$(dirname \"$(readlink -f \"$0\")\")/words\"\n");
+    environment.write("pkg/words", "words beside it\n");
+    make_executable(&environment, "pkg/tool");
+    std::fs::create_dir(environment.root().join(".bin")).expect("a folder");
+    link(&environment, "../pkg/tool", ".bin/tool");
+    let run = |read: &str| {
+        environment.write(
+            "stagewright.toml",
+            &format!(
+                "schema = 1\n[pipeline]\nname = \"hostile\"\n[stages.attack]\nuses = \"command\"\n\
+                 with = {{ argv = [\".bin/tool\"] }}\n\
+                 permissions = {{ process = [\".bin/tool\", \"sh\"], read = [{read}] }}\n"
+            ),
+        );
+        environment.run(&["run"])
+    };
+    let ended = run("\".\"").exits(0);
+    assert!(log(&environment, "attack").contains("words beside it"), "{}", ended.stdout);
+    let refused = run("").exits(1);
+    assert!(refused.stdout.contains("grant `pkg/tool`"), "{}", refused.stdout);
+}
+
+/// Hooks run outside of any sandbox, whatever the folder is called that they are in.
+#[test]
+fn git_directories_and_hooks_elsewhere_are_closed_like_the_usual_ones() {
+    let attacks = |directory: &str| {
+        format!(
+            "may put anywhere
+            may cat {directory}/HEAD
+            never grep hunter2 {directory}/config
+            never put {directory}/hooks/pre-push
+            never put {directory}/config
+            never mv {directory} elsewhere
+            never rm -rf .git
+            never mv .git elsewhere"
+        )
+    };
+    let layouts: [(&str, fn(&TestEnvironment)); 3] = [
+        (".bare", |environment| environment.write(".git", "gitdir: ./.bare\n")),
+        ("real.git", |environment| link(environment, "real.git", ".git")),
+        ("main/.git", |environment| {
+            environment.write(".git", "gitdir: main/.git/worktrees/this\n");
+            environment.write("main/.git/worktrees/this/commondir", "../..\n");
+        }),
+    ];
+    for (directory, lay) in layouts {
+        let environment = repository();
+        std::fs::remove_dir_all(environment.root().join(".git")).expect("a folder");
+        git_directory(&environment, directory);
+        lay(&environment);
+        tries(&environment, r#"write = ["."]"#, &attacks(directory));
+        assert!(!environment.root().join(directory).join("hooks/pre-push").exists(), "{directory}");
+    }
+}
+
+#[test]
+fn what_gits_configuration_names_in_the_workspace_cannot_be_written() {
+    let environment = repository();
+    let config =
+        format!("{CONFIG}[core]\n\thooksPath = .hooks\n\tfsmonitor = tools/watch\n[include]\n\tpath = ../tools/more\n");
+    environment.write(".git/config", &config);
+    environment.write(".hooks/commit-msg", "exit 0\n");
+    let script = r#"
+        may put anywhere
+        may cat .hooks/commit-msg
+        never put .hooks/commit-msg
+        never put .hooks/pre-push
+        never mv .hooks elsewhere
+        may put tools/other
+        never put tools/more
+        never put tools/watch/x
+        never mv tools elsewhere"#;
+    tries(&environment, r#"write = ["."]"#, script);
+    tries(&environment, r#"write = [".hooks", ".git"]"#, "may put .hooks/commit-msg; may put .git/x; never put closed");
+    let failure = fails(&environment, "", r#"write = [".hooks"]"#, "echo x > .hooks/commit-msg");
+    assert!(text(&failure["message"]).contains("core.hooksPath"), "{failure:#}");
+}
+
+#[test]
+fn a_repository_in_the_workspace_is_closed_and_one_that_a_stage_makes_is_reported() {
+    let environment = repository();
+    git_directory(&environment, "vendor/x/.git");
+    git_directory(&environment, "vendor/bare");
+    let first = r#"
+        may put vendor/own
+        may cat vendor/x/.git/HEAD
+        never grep hunter2 vendor/x/.git/config
+        for directory in vendor/x/.git vendor/bare; do
+          never put $directory/hooks/pre-push
+          never rm -rf $directory
+        done
+        never rm -rf vendor/x
+        never rm -rf vendor
+        may mkdir -p made/.git/hooks made/bare/refs made/bare/objects
+        may put made/bare/HEAD"#;
+    write_pipeline(&environment, &[stage("attack", "", r#"write = ["."]"#, first)]);
+    let (code, events) = environment.events(&["run"]);
+    assert_eq!(code, 0, "{events:#?}");
+    holds(&log(&environment, "attack"));
+    let reported = |events: &[serde_json::Value]| {
+        let problems = events.iter().filter(|event| event["problem"]["code"] == "nested-repository");
+        problems.map(|event| text(&event["problem"]["message"])).collect::<Vec<_>>()
+    };
+    let first = reported(&events);
+    assert_eq!(first.len(), 2, "{first:?}");
+    assert!(first[0].contains("`made/.git`") && first[1].contains("`made/bare`"), "{first:?}");
+    // What it has made is its own, and said once; what a person has put there isn't.
+    let again = "may put made/.git/hooks/pre-push; may put made/bare/HEAD; never put vendor/bare/HEAD";
+    write_pipeline(&environment, &[stage("attack", "", r#"write = ["."]"#, again)]);
+    let (code, events) = environment.events(&["run"]);
+    assert_eq!((code, reported(&events)), (0, Vec::new()));
+    holds(&log(&environment, "attack"));
+}
+
+#[test]
+fn a_home_in_the_workspace_is_closed() {
+    let mut environment = repository();
+    environment.write("home/.config/secret", "hunter2\n");
+    environment.set("HOME", &environment.root().join("home").display().to_string());
+    let script = r#"
+        may put anywhere
+        may put "$HOME/note"
+        never cat home/.config/secret
+        never mv home elsewhere"#;
+    tries(&environment, r#"write = ["."]"#, script);
+    assert!(!environment.root().join("home/note").exists());
+    let failure = fails(&environment, "", r#"write = ["home/.config"]"#, "cat home/.config/secret");
+    assert!(text(&failure["message"]).contains("your home folder"), "{failure:#}");
+}
+
+#[test]
+fn what_is_private_in_a_home_that_is_the_workspace_is_closed() {
+    let mut environment = repository();
+    environment.write(".ssh/id_ed25519", "hunter2\n");
+    environment.set("HOME", &environment.root().display().to_string());
+    let script = r#"
+        may put anywhere
+        never cat .ssh/id_ed25519
+        never mv .ssh elsewhere
+        never put .gitconfig"#;
+    tries(&environment, r#"write = ["."]"#, script);
+}
+
+/// Compiled code is loaded as it is: who may write it is as good as the engine.
+#[test]
+fn compiled_plugins_are_kept_where_no_stage_may_write() {
+    let mut environment = repository();
+    for name in ["XDG_CACHE_HOME", "HOME"] {
+        environment.set(name, &environment.root().join("out/home").display().to_string());
+    }
+    tries(&environment, r#"write = ["."]"#, "may put anywhere; never sh -c 'find . -name \"*.cwasm\" | grep .'");
+    let compiled = environment.root().join(".stagewright/cache/compiled");
+    assert!(std::fs::read_dir(compiled).expect("a folder").count() > 0);
+    assert!(!environment.root().join("out/home/stagewright").exists());
+}
+
+#[test]
+fn a_name_of_a_pipeline_never_means_a_file_beside() {
+    let environment = repository();
+    let pipeline = |name: &str| format!("schema = 1\n[pipeline]\nname = \"{name}\"\n[stages.s]\nuses = \"noop\"\n");
+    environment.write("pipelines/release.toml", &pipeline("reviewed"));
+    environment.write("release", &pipeline("planted"));
+    let shown = environment.run(&["plan", "release"]).exits(0).stdout;
+    assert!(shown.contains("reviewed") && !shown.contains("planted"), "{shown}");
+    assert!(environment.run(&["plan", "./release"]).exits(0).stdout.contains("planted"));
+    std::fs::remove_file(environment.root().join("pipelines/release.toml")).expect("a file");
+    let refused = environment.run(&["plan", "release"]).exits(4);
+    assert!(refused.stderr.contains("write `./release`"), "{}", refused.stderr);
+    let noted = |write: &str| {
+        let grant = format!("permissions.write = [\"{write}\"]\n");
+        environment.write("stagewright.toml", &(pipeline("main") + &grant));
+        environment.run(&["plan"]).exits(0).stdout
+    };
+    environment.write("pipelines/other.toml", &pipeline("other"));
+    assert!(noted("pipelines/other.toml").contains("can change what runs next: it may write `pipelines/other.toml`"));
+    assert!(noted("pipelines/new.toml").contains("can change what runs next: it may write `pipelines/new.toml`"));
+}
