@@ -15,6 +15,7 @@ mod hostile;
 mod images;
 mod lock;
 mod misbehaving;
+mod packages;
 mod policy;
 mod printed;
 mod production;

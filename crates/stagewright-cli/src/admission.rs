@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::host::Host;
 use crate::lock_file::{self, Compared};
 use crate::repository::{PipelineFile, Repository};
-use crate::{diagnostics, policy};
+use crate::{diagnostics, packages, policy};
 
 /// Refuses a run, or makes its plan what it is under the policy, which it gives back.
 pub(crate) fn admit(
@@ -28,14 +28,17 @@ pub(crate) fn admit(
     let policy = policy::read(global, repository)?;
     let plugins = host.describe_all(plan)?;
     refuse_open_code(global, file, plan, &plugins)?;
+    packages::refuse_closed(plan, host.packages())?;
     if let Some(policy) = &policy {
-        let digests: Vec<String> = plugins.iter().map(|plugin| plugin.digest.clone()).collect();
-        let checked = policy.check(plan, &file.name, &file.text, &digests);
-        checked.map_err(|beyond| policy::refused(global, policy, &file.name, &beyond))?;
+        let beyond = packages::beyond(policy, plan, file, &plugins, host.packages());
+        if !beyond.is_empty() {
+            return Err(policy::refused(global, policy, &file.name, &beyond));
+        }
     }
+    packages::tell_of_machine(plan, host.packages());
     let by_policy = policy.as_ref().filter(|policy| policy.requires_lock).map(|policy| policy.file.as_str());
     let lock = lock_file::read(global, repository)?;
-    let compared = lock_file::compare(lock.as_ref(), plan, &plugins);
+    let compared = lock_file::compare(lock.as_ref(), plan, &plugins, host.packages());
     if locked || by_policy.is_some() {
         refuse_wider(file, plan, &compared).map_err(|error| match by_policy {
             Some(policy) => error.hint(format!("the policy {policy} wants an up-to-date lock of every run")),

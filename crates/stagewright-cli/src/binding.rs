@@ -9,6 +9,7 @@ use stagewright_engine::{Change, Event, EventKind, PluginFacts};
 use stagewright_model::Plan;
 
 use crate::error::CommandError;
+use crate::packages;
 use crate::plugin::fingerprint;
 use crate::source::Git;
 
@@ -24,7 +25,7 @@ pub(crate) fn digest(
 ) -> String {
     let tree = git.filter(|_| !is_rollback(source)).map(|git| [git.commit.as_str(), &git.changes]);
     let plugins = plugins.iter().map(|plugin| plugin.digest.as_deref()).collect();
-    let bound = Bound { pipeline: pipeline_text, inputs, tree, plugins };
+    let bound = Bound { pipeline: pipeline_text, inputs, tree, plugins, packages: packages::recorded(source) };
     // Text and numbers can always be written.
     fingerprint::digest(&serde_json::to_vec(&bound).unwrap_or_default())
 }
@@ -36,6 +37,8 @@ struct Bound<'a> {
     inputs: &'a BTreeMap<String, Json>,
     tree: Option<[&'a str; 2]>,
     plugins: Vec<Option<&'a str>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    packages: BTreeMap<&'a str, &'a Json>,
 }
 
 /// Whether a run goes back to an earlier release, see [`crate::command::rollback`].
@@ -102,7 +105,8 @@ pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(),
 
 fn short(value: &str) -> &str {
     let digits = value.strip_prefix("sha256:").unwrap_or(value);
-    match digits.get(..12) {
+    let is_digest = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match digits.get(..12).filter(|_| is_digest) {
         Some(short) => short,
         None if digits.is_empty() => "none",
         None => digits,
@@ -152,6 +156,8 @@ mod tests {
         let one = [facts("sha256:1")];
         let whole = digest("text", &inputs, &source, Some(&git), &one);
         assert_eq!(whole, digest("text", &inputs, &source, Some(&git), &one));
+        let usual = json!({ "package-hosts": { "npm": [] } });
+        assert_eq!(whole, digest("text", &inputs, &usual, Some(&git), &one));
         let written = json!({ "pipeline": "text", "inputs": inputs, "tree": ["a", ""], "plugins": ["sha256:1"] });
         assert_eq!(
             whole,
@@ -167,6 +173,7 @@ mod tests {
             digest("text", &inputs, &source, Some(&other_commit), &one),
             digest("text", &inputs, &source, Some(&other_files), &one),
             digest("text", &inputs, &source, Some(&git), &[facts("sha256:2")]),
+            digest("text", &inputs, &json!({ "package-hosts": { "npm": ["https://a.b"] } }), Some(&git), &one),
         ] {
             assert_ne!(whole, other);
         }

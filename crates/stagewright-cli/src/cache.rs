@@ -171,7 +171,7 @@ impl Machine for ThisMachine {
         });
         let needs = self.plugins.tools(permissions, env).into_iter();
         // What is kept is a cache of downloads: what a result takes from there, its inputs name.
-        let needs = needs.filter(|need| matches!(need.how, Provision::Execute | Provision::Copy));
+        let needs = needs.filter(|need| matches!(need.how, Provision::Execute | Provision::Copy(_)));
         programs.chain(needs.map(|need| need.path)).collect()
     }
 

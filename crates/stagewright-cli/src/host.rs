@@ -14,7 +14,7 @@ use stagewright_model::{Permissions, Plan, PluginRef, RehearsalTerms, Sandbox, S
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    Description, HostConfig, Manifest, PluginError, PluginHost, Pulls, SandboxConfig, SecretSource,
+    Description, HostConfig, Manifest, PackageHosts, PluginError, PluginHost, Pulls, SandboxConfig, SecretSource,
 };
 use stagewright_process::sandbox::{Maker, Missing, Need};
 use stagewright_report::{Block, Printable, text};
@@ -24,7 +24,6 @@ use crate::cache::{self, CacheUse};
 use crate::console;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::package_hosts::package_hosts;
 use crate::repository::{PipelineFile, Repository};
 use crate::reserved::reserved;
 use crate::secrets::Secrets;
@@ -37,6 +36,7 @@ pub(crate) struct Host {
     plugins: PluginHost,
     services: Arc<ServiceManager>,
     secrets: Arc<Secrets>,
+    packages: Arc<PackageHosts>,
     runtime: Runtime,
     /// Why programs can't be confined, where there are programs and they can't.
     unsandboxed: Option<Missing>,
@@ -136,6 +136,7 @@ impl Host {
         let registry = Arc::new(registry(repository));
         let services = Arc::new(services(repository, Arc::clone(&registry))?);
         let secrets = Arc::new(Secrets::of(plan, repository));
+        let packages = Arc::new(PackageHosts::read(&repository.root, &repository.environment));
         let config = HostConfig {
             workspace: repository.root.clone(),
             reserved: reserved(repository)?,
@@ -143,7 +144,7 @@ impl Host {
             artifacts: repository.state.join("artifacts"),
             builtin: repository.plugins.clone(),
             environment: repository.environment.clone(),
-            package_hosts: package_hosts(&repository.root, &repository.environment),
+            package_hosts: Arc::clone(&packages),
             pulls: mode.pulls(),
             secrets: Arc::clone(&secrets) as Arc<dyn SecretSource>,
             registry,
@@ -160,7 +161,12 @@ impl Host {
             failed.hints.extend(help);
             failed
         })?;
-        Ok(Host { plugins, services, secrets, runtime, unsandboxed, mode, described: RefCell::default() })
+        Ok(Host { plugins, services, secrets, packages, runtime, unsandboxed, mode, described: RefCell::default() })
+    }
+
+    /// What words of `net` stand for, as it was when the host was made.
+    pub(crate) fn packages(&self) -> &PackageHosts {
+        &self.packages
     }
 
     /// Why programs run without a sandbox, where they do.

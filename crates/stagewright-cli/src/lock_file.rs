@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_model::{Change, Lock, LockedPipeline, Plan, PluginPin};
-use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
+use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 
 use crate::args::Global;
 use crate::diagnostics;
@@ -68,20 +68,25 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lo
 }
 
 /// What a plan may do. `plugins`: by plan index.
-pub(crate) fn of(plan: &Plan, plugins: &[Arc<Description>]) -> LockedPipeline {
+pub(crate) fn of(plan: &Plan, plugins: &[Arc<Description>], packages: &PackageHosts) -> LockedPipeline {
     let pins = plugins.iter().map(|plugin| PluginPin {
         digest: plugin.digest.clone(),
         wit: plugin.contract.clone(),
         imports: plugin.interfaces.clone(),
     });
-    LockedPipeline::of(plan, &pins.collect::<Vec<_>>())
+    LockedPipeline::of(plan, &pins.collect::<Vec<_>>(), packages.open())
 }
 
-pub(crate) fn compare(lock: Option<&Lock>, plan: &Plan, plugins: &[Arc<Description>]) -> Compared {
+pub(crate) fn compare(
+    lock: Option<&Lock>,
+    plan: &Plan,
+    plugins: &[Arc<Description>],
+    packages: &PackageHosts,
+) -> Compared {
     match lock.map(|lock| lock.pipelines.get(&plan.name)) {
         None => Compared::NoLock,
         Some(None) => Compared::NotLocked,
-        Some(Some(locked)) => Compared::Changes(locked.changes(&of(plan, plugins), &DEFAULT_BOUNDS)),
+        Some(Some(locked)) => Compared::Changes(locked.changes(&of(plan, plugins, packages), &DEFAULT_BOUNDS)),
     }
 }
 

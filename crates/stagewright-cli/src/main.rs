@@ -23,7 +23,7 @@ mod host;
 mod load;
 mod lock_file;
 mod package_credentials;
-mod package_hosts;
+mod packages;
 mod plugin;
 mod policy;
 mod repository;

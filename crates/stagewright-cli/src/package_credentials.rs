@@ -27,8 +27,9 @@ pub(crate) fn note(root: &Path, plan: &mut Plan) {
         let can_read = |file: &str| {
             Permission::Read.is_within(file, &granted.read) || Permission::Write.is_within(file, &granted.write)
         };
-        let in_reach =
-            found.iter().filter(|(word, file)| granted.net.iter().any(|entry| entry == word) && can_read(file));
+        let in_reach = found
+            .iter()
+            .filter(|(word, file)| granted.net.iter().any(|entry| entry.as_str() == *word) && can_read(file));
         let files: Vec<String> = in_reach.map(|(_, file)| (*file).to_owned()).collect();
         if !files.is_empty() {
             Arc::make_mut(&mut stage.permissions).credential_files = files;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stagewright_model::{Diagnostics, OperatorPolicy};
+use stagewright_model::{Diagnostic, OperatorPolicy};
 
 use crate::args::Global;
 use crate::diagnostics;
@@ -36,7 +36,12 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Op
 }
 
 /// Shows what a pipeline has beyond the policy.
-pub(crate) fn refused(global: &Global, policy: &OperatorPolicy, pipeline: &str, beyond: &Diagnostics) -> CommandError {
+pub(crate) fn refused<'a>(
+    global: &Global,
+    policy: &OperatorPolicy,
+    pipeline: &str,
+    beyond: impl IntoIterator<Item = &'a Diagnostic>,
+) -> CommandError {
     diagnostics::show(global, beyond);
     CommandError::new(
         Exit::NotReady,

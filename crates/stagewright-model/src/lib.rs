@@ -31,8 +31,9 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::{
-    Amount, Bounds, Limits, PROXY_VARIABLES, Permission, Permissions, ProcessRule, ProcessRuleError, Sandbox,
-    is_harmless_variable, is_package_word, remarks,
+    Amount, Bounds, HostPattern, Limits, NamedBy, NetRule, NetTarget, Origin, OriginError, OriginRule, PROXY_VARIABLES,
+    PackageManager, PackageOrigin, Permission, Permissions, ProcessRule, ProcessRuleError, Sandbox, Scheme,
+    is_harmless_variable, is_localhost, remarks,
 };
 pub use input::InputError;
 pub use interface::Interface;

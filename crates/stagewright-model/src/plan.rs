@@ -1,6 +1,6 @@
 //! The validated plan: what a pipeline file says once every name in it has been resolved.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::expression::{Expression, Template};
 use crate::freeze::{self, Freeze, Frozen};
-use crate::grants::{Bounds, Limits, Permissions, Sandbox};
+use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox};
 use crate::rehearse::Rehearse;
 use crate::secret::SecretShape;
 use crate::way_out::{Code, EffectClass, Reaches};
@@ -75,6 +75,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The words for package hosts that stages are granted, in rehearsals too.
+    pub fn package_managers(&self) -> BTreeSet<PackageManager> {
+        self.stages.iter().flat_map(Stage::package_managers).collect()
+    }
+
     /// A plan that was not read from a file. The stages are in topological order, cells of one matrix side by side,
     /// finally stages last; nothing of that is checked.
     pub fn of_stages(name: &str, stages: Vec<Stage>) -> Plan {
@@ -188,6 +193,12 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// The words for package hosts that the stage is granted, in a rehearsal or else.
+    pub fn package_managers(&self) -> BTreeSet<PackageManager> {
+        let granted = [Some(&*self.permissions), self.rehearsal_grants()].into_iter().flatten();
+        granted.flat_map(|granted| &granted.net).filter_map(NetRule::packages).collect()
+    }
+
     /// All of its limits.
     pub fn bounds(&self) -> Bounds {
         Bounds { timeout: self.timeout, memory: self.memory, log_limit: self.log_limit, limits: self.limits }

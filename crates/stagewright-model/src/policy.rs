@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostics, Problem, Report};
-use crate::grants::{Bounds, Permission, Sandbox};
+use crate::grants::{Bounds, NamedBy, PackageOrigin, Permission, Sandbox};
 use crate::plan::{Plan, SourceSpan, Stage, Trust};
 use crate::read::Places;
 
@@ -21,6 +21,7 @@ pub struct OperatorPolicy {
     /// Whether runs need an up-to-date lock.
     pub requires_lock: bool,
     pub(crate) secret_sources: Option<Rule>,
+    pub(crate) package_hosts: Option<Rule>,
     pub(crate) general: Ceiling,
     /// By the plugin's name or digest; a key that is there replaces the general one.
     pub(crate) plugins: BTreeMap<String, Ceiling>,
@@ -84,6 +85,50 @@ impl OperatorPolicy {
         report.finish(Some(())).map(|_| ())
     }
 
+    /// What words of `net` stand for beyond the policy. An origin that a configuration names is allowed where `net` of the
+    /// policy or its `package-hosts` name it, and where neither is there. `digests` as in [`check`](Self::check).
+    pub fn check_packages(
+        &self,
+        plan: &Plan,
+        file_name: &str,
+        text: &str,
+        digests: &[String],
+        packages: &[PackageOrigin],
+    ) -> Result<(), Diagnostics> {
+        let mut report = Report::new(file_name, text);
+        let places = Places::of(text);
+        let mut seen = BTreeSet::new();
+        for (stage, digest) in plan.stages.iter().zip(digests).filter(|(stage, _)| seen.insert(&stage.name)) {
+            let rules = [self.rule(Permission::Net, stage, digest), self.package_hosts.as_ref()];
+            let rules = rules.into_iter().flatten().collect::<Vec<_>>();
+            let allows = |named: &PackageOrigin| {
+                let origin = named.origin.to_string();
+                rules.is_empty() || rules.iter().any(|rule| Permission::Net.is_within(&origin, &rule.entries))
+            };
+            let managers = stage.package_managers();
+            for named in packages.iter().filter(|named| managers.contains(&named.manager) && !allows(named)) {
+                let place = places.of_grant(stage, "net", named.manager.word()).unwrap_or(stage.location);
+                let line = rules.last().map_or(0, |rule| rule.line);
+                report.error(|| self.beyond_packages(stage, named, place, line));
+            }
+        }
+        report.finish(Some(())).map(|_| ())
+    }
+
+    fn beyond_packages(&self, stage: &Stage, named: &PackageOrigin, place: SourceSpan, line: usize) -> Problem {
+        let PackageOrigin { manager, origin, by, place: named_at } = named;
+        let stage = &stage.name;
+        let message =
+            format!("`{stage}` may call {origin}, which {named_at} names for `{manager}` and the policy doesn't allow");
+        let whose = match by {
+            NamedBy::Repository => "remove it from the repository",
+            NamedBy::Machine => "remove it from this machine's configuration",
+        };
+        let key = if self.package_hosts.is_some() { "package-hosts" } else { "net" };
+        let help = format!("{}:{line} bounds {key}: {whose}, or ask who runs this machine to add it there", self.file);
+        beyond(place, message, help)
+    }
+
     /// Whether the code of a plan's plugins may be looked at: all that can be said before they are.
     pub fn check_trust(&self, plan: &Plan, file_name: &str, text: &str) -> Result<(), Diagnostics> {
         let mut report = Report::new(file_name, text);
@@ -110,14 +155,14 @@ impl OperatorPolicy {
             let allows = |entry: &str| {
                 [Some(rule), written].into_iter().flatten().any(|rule| kind.is_within(entry, &rule.entries))
             };
-            for entry in stage.permissions.of(kind).iter().filter(|entry| !allows(entry)) {
+            for entry in stage.permissions.of(kind).into_iter().filter(|entry| !allows(entry)) {
                 let place = places.of_grant(stage, kind.key(), entry).unwrap_or(stage.location);
                 let phrase = kind.phrase(entry);
                 let message = format!("`{}` may {phrase}, which the policy doesn't allow", stage.name);
                 report.error(|| beyond(place, message, self.allows(kind.key(), rule)));
             }
-            let rehearsed = stage.rehearsal_grants().map_or(&[][..], |granted| granted.of(kind));
-            for entry in rehearsed.iter().filter(|entry| !allows(entry)) {
+            let rehearsed = stage.rehearsal_grants().map(|granted| granted.of(kind)).unwrap_or_default();
+            for entry in rehearsed.into_iter().filter(|entry| !allows(entry)) {
                 let place = places.of_rehearsal_grant(stage, kind.key(), entry).unwrap_or(stage.location);
                 let phrase = kind.phrase(entry);
                 let message = format!("a rehearsal of `{}` may {phrase}, which the policy doesn't allow", stage.name);

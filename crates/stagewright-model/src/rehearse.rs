@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::grants::{Permission, Permissions, is_harmless_variable, is_package_word};
+use crate::grants::{NetRule, PackageManager, Permission, Permissions, add, is_harmless_variable};
 use crate::plan::Stage;
 use crate::way_out::{Code, Fidelity, Reaches, WayOut};
 
@@ -49,9 +49,7 @@ impl RehearsalTerms {
     /// that is a stand-in, unless it is real by [`RehearsalTerms::real`].
     pub fn asked(&self, own: &Permissions) -> Permissions {
         let mut asked = own.clone();
-        for kind in Permission::ALL {
-            add(asked.of_mut(kind), self.real.of(kind));
-        }
+        asked.add_all(&self.real);
         asked
     }
 
@@ -59,14 +57,14 @@ impl RehearsalTerms {
     /// beyond that only what is granted for real.
     pub fn of_programs(&self, own: &Permissions) -> Permissions {
         let mut granted = self.asked(own);
-        granted.net = own.net.iter().filter(|entry| is_package_word(entry) && !self.offline).cloned().collect();
+        granted.net = own.net.iter().filter(|rule| rule.packages().is_some() && !self.offline).cloned().collect();
         add(&mut granted.net, &self.real.net);
         granted.env = own.env.iter().filter(|name| is_harmless_variable(name)).cloned().collect();
         add(&mut granted.env, &self.real.env);
         granted.socket.clone_from(&self.real.socket);
         if !granted.credential_files.is_empty() {
             // Nothing hides a file of the workspace from programs, so that they don't meet the hosts that it is for.
-            granted.net.retain(|entry| !is_package_word(entry) || self.real.net.contains(entry));
+            granted.net.retain(|rule| rule.packages().is_none() || self.real.net.contains(rule));
         }
         granted
     }
@@ -94,7 +92,7 @@ impl RehearsalTerms {
             WayOut::NativeCode if self.acts => Fidelity::Real,
             WayOut::NativeCode => Fidelity::Rehearsed,
             WayOut::Request if Permission::Net.is_within(entry, &self.real.net) => Fidelity::Real,
-            WayOut::Request if is_package_word(entry) && !self.offline => Fidelity::Real,
+            WayOut::Request if PackageManager::of(entry).is_some() && !self.offline => Fidelity::Real,
             // A service of the rehearsal's own, most likely.
             WayOut::Request if is_loopback(entry) => Fidelity::StandIn,
             WayOut::Request => Fidelity::Rehearsed,
@@ -110,23 +108,13 @@ impl RehearsalTerms {
 }
 
 fn reaches_network(granted: &Permissions) -> bool {
-    [&granted.net, &granted.registry, &granted.secrets, &granted.socket, &granted.env]
-        .iter()
-        .any(|list| !list.is_empty())
-}
-
-fn add(to: &mut Vec<String>, more: &[String]) {
-    for entry in more {
-        if !to.contains(entry) {
-            to.push(entry.clone());
-        }
-    }
+    let lists = [&granted.registry, &granted.secrets, &granted.socket, &granted.env];
+    !granted.net.is_empty() || lists.iter().any(|list| !list.is_empty())
 }
 
 /// Whether an entry of `net` names this machine's loopback.
 fn is_loopback(entry: &str) -> bool {
-    let authority = entry.split_once("://").map_or(entry, |(_, authority)| authority);
-    ["127.", "localhost", "[::1]"].iter().any(|host| authority.starts_with(host))
+    NetRule::parse(entry).is_ok_and(|rule| rule.origin().is_some_and(|origin| origin.is_loopback()))
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::grants::{Permissions, ProcessRule, is_package_word};
+use crate::grants::{HostPattern, NetRule, Permissions, ProcessRule};
 use crate::plan::SecretDeclaration;
-use crate::shape::{split_port, variable_fault};
+use crate::shape::variable_fault;
 
 /// Where a secret's value is kept: `secrets.NAME.from`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,8 +254,8 @@ impl Permissions {
     ) -> Vec<SecretReach<'a>> {
         let mut found = Vec::new();
         for (name, declaration) in declared {
-            let origins = self.net.iter().map(String::as_str).filter(|rule| !declaration.covers(rule));
-            let origins = origins.collect::<Vec<_>>();
+            let origins = self.net.iter().filter(|rule| !declaration.covers(rule));
+            let origins = origins.map(NetRule::as_str).collect::<Vec<_>>();
             if origins.is_empty() {
                 continue;
             }
@@ -281,29 +281,15 @@ impl Permissions {
 impl SecretDeclaration {
     /// Whether all that an entry of `permissions.net` opens is covered by `hosts`. A word for package hosts never is: which
     /// hosts it stands for is the machine's business.
-    fn covers(&self, rule: &str) -> bool {
-        let authority = rule.split_once("://").map_or(rule, |(_, authority)| authority).trim_end_matches('/');
-        let usual = if rule.starts_with("http://") { "80" } else { "443" };
-        let (host, port) = split_port(authority);
-        !is_package_word(rule)
-            && self.hosts.iter().any(|entry| covers(entry, &host.to_ascii_lowercase(), port.or(Some(usual))))
+    fn covers(&self, rule: &NetRule) -> bool {
+        let patterns = || self.hosts.iter().filter_map(|entry| HostPattern::parse(entry).ok());
+        rule.origin().is_some_and(|rule| patterns().any(|pattern| pattern.covers(rule)))
     }
 }
 
 /// Whether the entries of a secret's `hosts` admit a host: `host` in lower case, an IPv6 address in brackets.
 pub fn hosts_admit(hosts: &[String], host: &str, port: u16) -> bool {
-    let port = port.to_string();
-    hosts.iter().any(|entry| covers(entry, host, Some(&port)))
-}
-
-/// Whether an entry of `hosts` (`host`, `host:port`, `host:*`, `*.domain`) covers a host, or a rule for hosts. A host
-/// without a port covers every port.
-fn covers(entry: &str, host: &str, port: Option<&str>) -> bool {
-    let entry = entry.to_ascii_lowercase();
-    let (entry_host, entry_port) = split_port(&entry);
-    let same_host = entry_host == host
-        || entry_host.strip_prefix('*').is_some_and(|domain| domain.starts_with('.') && host.ends_with(domain));
-    same_host && entry_port.is_none_or(|entry_port| entry_port == "*" || Some(entry_port) == port)
+    hosts.iter().any(|entry| HostPattern::parse(entry).is_ok_and(|pattern| pattern.admits(host, port)))
 }
 
 #[cfg(test)]
@@ -374,6 +360,10 @@ mod tests {
         }
     }
 
+    fn rule(entry: &str) -> NetRule {
+        NetRule::parse(entry).unwrap()
+    }
+
     fn declared(hosts: &[&str], programs: &[&str]) -> BTreeMap<String, SecretDeclaration> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let from = "env:T".to_owned();
@@ -387,7 +377,7 @@ mod tests {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let permissions = Permissions {
             process: owned(&["gh"]),
-            net: owned(&["https://api.example.org", "cargo", "http://mirror.example.net:8080"]),
+            net: ["https://api.example.org", "cargo", "http://mirror.example.net:8080"].map(rule).into(),
             secrets: owned(secrets),
             reveal: owned(reveal),
             ..Permissions::default()
@@ -410,7 +400,7 @@ mod tests {
 
     #[test]
     fn hosts_cover_what_they_name() {
-        let covered = |entry: &str, rule: &str| declared(&[entry], &[])["token"].covers(rule);
+        let covered = |entry: &str, entry_of_net: &str| declared(&[entry], &[])["token"].covers(&rule(entry_of_net));
         assert!(covered("a.org", "https://a.org") && covered("a.org", "a.org:*") && covered("a.org:443", "a.org"));
         assert!(
             covered("*.a.org", "https://x.a.org") && covered("*.a.org", "*.a.org") && covered("a.org:*", "a.org:*")

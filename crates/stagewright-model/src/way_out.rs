@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::grants::{Permission, Permissions, is_harmless_variable, is_package_word};
+use crate::grants::{NetRule, Permission, Permissions, is_harmless_variable};
 use crate::interface::Interface;
 use crate::secret::SecretUse;
 
@@ -284,15 +284,15 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
     match way {
         // The plugin itself can upload to package hosts. Programs can, too, and what they would need for that are
         // credentials, which are ways of their own.
-        WayOut::Request => all(&grants.net),
-        WayOut::Connection => Box::new(grants.net.iter().map(String::as_str).filter(|entry| !is_package_word(entry))),
+        WayOut::Request => Box::new(grants.net.iter().map(NetRule::as_str)),
+        WayOut::Connection => Box::new(grants.net.iter().filter(|rule| rule.packages().is_none()).map(NetRule::as_str)),
         WayOut::Socket => all(&grants.socket),
         WayOut::Secret => {
             debug_assert!(matches!(interface, Interface::Process | Interface::Service));
             Box::new(grants.secret_grants().filter(|grant| grant.allows(SecretUse::Env)).map(|grant| grant.name))
         }
         WayOut::Variable => Box::new(grants.env.iter().map(String::as_str).filter(|name| !is_harmless_variable(name))),
-        WayOut::CredentialFile if grants.net.iter().any(|entry| is_package_word(entry)) => {
+        WayOut::CredentialFile if grants.net.iter().any(|rule| rule.packages().is_some()) => {
             all(&grants.credential_files)
         }
         WayOut::Image => all(&grants.registry),

@@ -34,6 +34,7 @@ use crate::stop::{Stopped, Switch};
 
 use kept::KeptCaches;
 
+mod git_view;
 mod kept;
 mod places;
 mod workspace;

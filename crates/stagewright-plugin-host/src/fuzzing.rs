@@ -4,10 +4,9 @@
 
 use std::net::IpAddr;
 
-use reqwest::Url;
+use stagewright_model::{Origin, OriginRule};
 
 use crate::net::check_address;
-use crate::origin::{Origin, OriginRule};
 
 /// Why a request is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub struct Granted {
 /// Holds for every input: it doesn't panic; the host is the one that the rule names, or below a domain that it names
 /// after `*.`; a request that is granted by a rule is granted by [`Granted::rule`].
 pub fn http_policy(rules: &[&str], url: &str) -> Option<Granted> {
-    let origin = Origin::of(&Url::parse(url).ok()?)?;
+    let origin = Origin::of_url(url)?;
     let mut rules = rules.iter().filter_map(|rule| OriginRule::parse(rule).ok());
     let rule = rules.find(|rule| rule.grants(&origin))?;
     Some(Granted { rule: rule.to_string(), host: origin.host().to_owned() })
@@ -46,6 +45,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use proptest::prelude::*;
+    use reqwest::Url;
 
     use super::*;
 

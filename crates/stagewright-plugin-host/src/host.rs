@@ -43,6 +43,7 @@ use crate::native::Natives;
 use crate::net::dial::Dialer;
 use crate::net::gate::Gate;
 use crate::net::{SystemLookup, Upstream};
+use crate::packages::PackageHosts;
 use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
 use crate::registry::Registry;
@@ -73,8 +74,8 @@ pub struct HostConfig {
     pub builtin: Vec<PathBuf>,
     /// The environment that processes of stages inherit from, as far as it is granted; also where proxies are named.
     pub environment: BTreeMap<String, String>,
-    /// Origins that words of `net` stand for, as in `net = ["cargo"]`.
-    pub package_hosts: BTreeMap<String, Vec<String>>,
+    /// What words of `net` stand for, as in `net = ["cargo"]`: read once, so that no stage changes it for another.
+    pub package_hosts: Arc<PackageHosts>,
     /// How plugins that aren't on this machine yet come from registries.
     pub pulls: Pulls,
     /// Values of secrets.

@@ -5,7 +5,7 @@
 //! is granted is decided by `policy` before anything happens, and an answer is masked by `mask` before anybody reads it.
 //!
 //! ```text
-//! host ── resolve, inspected ── wasm (aot, limits) ── capability::* ── policy, path, origin
+//! host ── resolve, inspected ── wasm (aot, limits) ── capability::* ── policy, path, packages
 //!      └─ native                                         │   └─ net (addresses, proxy)
 //!                                                        └─ log ── mask
 //! ```
@@ -26,6 +26,7 @@ mod attempt;
 mod call;
 #[expect(unreachable_pub, reason = "generated bindings re-export the types of handles")]
 mod capability;
+mod client_config;
 mod confine;
 mod denial;
 mod digest;
@@ -37,7 +38,7 @@ mod log;
 mod mask;
 mod native;
 mod net;
-mod origin;
+mod packages;
 mod path;
 mod plugin;
 mod policy;
@@ -64,6 +65,7 @@ pub use limits::DEFAULT_BOUNDS;
 pub use mask::SHORTEST_MASKED;
 #[doc(hidden)]
 pub use mask::mask;
+pub use packages::{ClosedOrigin, PackageHosts};
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};
 pub use reserved::{Claim, Purpose, Reserved};
 pub use resolve::Pulls;

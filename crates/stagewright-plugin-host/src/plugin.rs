@@ -140,14 +140,15 @@ mod tests {
         assert_eq!(class(|_| {}), EffectClass::Pure);
         assert_eq!(class(|grants| grants.read.push(".".into())), EffectClass::Local);
         assert_eq!(class(|grants| grants.process.push("cargo".into())), EffectClass::Local);
-        assert_eq!(class(|grants| grants.net.push("a.b".into())), EffectClass::External);
+        assert_eq!(class(|grants| grants.net.push("a.b".parse().unwrap())), EffectClass::External);
         assert_eq!(class(|grants| grants.registry.push("local/a".into())), EffectClass::External);
         assert_eq!(class(|grants| grants.service.push("a".into())), EffectClass::External);
 
         let runner = description(&["process"]);
         let with = |net: &[&str], secrets: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-            let (net, secrets) = (owned(net), owned(secrets));
+            let net = net.iter().map(|entry| entry.parse().unwrap()).collect();
+            let secrets = owned(secrets);
             class_of(&runner, &Permissions { process: vec!["x".into()], net, secrets, ..Permissions::default() })
         };
         assert_eq!(with(&["cargo"], &[]), EffectClass::Local, "to fetch crates is no effect");
@@ -170,7 +171,7 @@ mod tests {
         );
 
         let narrow = description(&["context", "workspace"]);
-        let wide = Permissions { net: vec!["a.b".into()], read: vec![".".into()], ..Permissions::default() };
+        let wide = Permissions { net: vec!["a.b".parse().unwrap()], read: vec![".".into()], ..Permissions::default() };
         assert_eq!(class_of(&narrow, &wide), EffectClass::Local, "what isn't imported can't be used");
         assert_eq!(narrow.permissions(), BTreeMap::from([("workspace", vec!["read", "write"])]));
         let native = Description { native: true, ..description(&[]) };

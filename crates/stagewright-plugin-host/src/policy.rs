@@ -3,16 +3,16 @@
 //! Everything is denied that isn't granted. A denial names what was asked for, and its help is the TOML that would
 //! grant it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use stagewright_model::{Permissions, ProcessRule, SecretUse, is_package_word};
+use stagewright_model::{NetRule, NetTarget, Origin, OriginRule, Permissions, ProcessRule, SecretUse};
 
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::AddressRefused;
-use crate::origin::{Origin, OriginRule};
+use crate::packages::PackageHosts;
 use crate::path::{PathRules, WorkspacePath};
 use crate::reserved::Reservations;
 
@@ -39,13 +39,13 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// `package_hosts`: the origins that words of `net` stand for; `reserved`: what no grant opens.
+    /// `package_hosts`: what words of `net` stand for; `reserved`: what no grant opens.
     ///
     /// Fails when a permission doesn't mean anything.
     pub(crate) fn new(
         table: &str,
         permissions: &Permissions,
-        package_hosts: &BTreeMap<String, Vec<String>>,
+        package_hosts: &PackageHosts,
         reserved: Arc<Reservations>,
     ) -> Result<Policy, CapabilityError> {
         let invalid = |key: &str, why: &dyn std::fmt::Display| {
@@ -55,13 +55,11 @@ impl Policy {
         let rules = |key: &str, rules: &[String]| PathRules::parse(rules).map_err(|error| invalid(key, &error));
         let mut net = Vec::new();
         for rule in &permissions.net {
-            // A word that stands for nothing grants nothing: it is no host's name.
-            let expanded = match is_package_word(rule) {
-                true => package_hosts.get(rule).map_or(&[][..], Vec::as_slice),
-                false => std::slice::from_ref(rule),
-            };
-            for rule in expanded {
-                net.push(OriginRule::parse(rule).map_err(|why| invalid("net", &why))?);
+            match rule.target() {
+                NetTarget::Origin(rule) => net.push(rule.clone()),
+                NetTarget::Packages(manager) => {
+                    net.extend(package_hosts.origins(*manager).into_iter().map(OriginRule::from));
+                }
             }
         }
         let process = permissions
@@ -163,7 +161,7 @@ impl Policy {
         if self.net.iter().any(|rule| rule.grants(origin)) {
             return Ok(());
         }
-        Err(self.deny(&format!("call {origin}"), "net", &self.permissions.net, &origin.to_string()))
+        Err(self.deny(&format!("call {origin}"), "net", &self.net_as_written(), &origin.to_string()))
     }
 
     /// A connection in which nobody sees what is spoken: whatever grants the host and the port grants it.
@@ -171,13 +169,13 @@ impl Policy {
         if self.net.iter().any(|rule| rule.grants_tunnel(origin)) {
             return Ok(());
         }
-        Err(self.deny(&format!("connect to {origin}"), "net", &self.permissions.net, &origin.to_string()))
+        Err(self.deny(&format!("connect to {origin}"), "net", &self.net_as_written(), &origin.to_string()))
     }
 
     /// The denial of an origin that is granted, and whose name leads where no name may lead.
     pub(crate) fn deny_address(&self, origin: &Origin, refused: &AddressRefused) -> CapabilityError {
         let literal = origin.at(refused.address).to_string();
-        let denied = self.deny(&format!("call {origin}: {refused}"), "net", &self.permissions.net, &literal);
+        let denied = self.deny(&format!("call {origin}: {refused}"), "net", &self.net_as_written(), &literal);
         let help = denied.help.unwrap_or_default();
         CapabilityError { help: Some(format!("if that is meant, call the address itself, and {help}")), ..denied }
     }
@@ -285,7 +283,11 @@ impl Policy {
         &self.permissions.env
     }
 
-    fn deny(&self, doing: &str, key: &str, granted: &[String], missing: &str) -> CapabilityError {
+    fn net_as_written(&self) -> Vec<&str> {
+        self.permissions.net.iter().map(NetRule::as_str).collect()
+    }
+
+    fn deny(&self, doing: &str, key: &str, granted: &[impl AsRef<str>], missing: &str) -> CapabilityError {
         CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}")).with_help(grant(
             &self.table,
             key,
@@ -296,8 +298,8 @@ impl Policy {
 }
 
 /// The TOML that grants `missing` beside what is granted already.
-fn grant(table: &str, key: &str, granted: &[String], missing: &str) -> String {
-    let all: BTreeSet<&str> = granted.iter().map(String::as_str).chain([missing]).collect();
+fn grant(table: &str, key: &str, granted: &[impl AsRef<str>], missing: &str) -> String {
+    let all: BTreeSet<&str> = granted.iter().map(AsRef::as_ref).chain([missing]).collect();
     let all: Vec<String> = all.into_iter().map(|entry| serde_json::Value::from(entry).to_string()).collect();
     let verb = if granted.is_empty() { "add to" } else { "change in" };
     format!("{verb} [{table}.permissions]: {key} = [{}]", all.join(", "))
@@ -315,13 +317,15 @@ fn repository(reference: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use stagewright_model::PackageManager;
+
     use super::*;
     use crate::net::Kind;
 
     fn policy(change: impl FnOnce(&mut Permissions)) -> Policy {
         let mut permissions = Permissions::default();
         change(&mut permissions);
-        let cargo = BTreeMap::from([("cargo".to_owned(), vec!["https://index.crates.example".to_owned()])]);
+        let cargo = PackageHosts::with(PackageManager::Cargo, "https://index.crates.example/i/");
         Policy::new("stages.test", &permissions, &cargo, Arc::new(Reservations::of(&[".stagewright"]))).unwrap()
     }
 
@@ -336,12 +340,16 @@ mod tests {
         policy.program(call[0], &owned(&call[1..]), owned(variables).iter())
     }
 
+    fn net(entries: &[&str]) -> Vec<NetRule> {
+        entries.iter().map(|entry| NetRule::parse(entry).unwrap()).collect()
+    }
+
     fn path(text: &str) -> WorkspacePath {
         WorkspacePath::parse(text).unwrap()
     }
 
     fn origin(url: &str) -> Origin {
-        Origin::of(&reqwest::Url::parse(url).unwrap()).unwrap()
+        Origin::of_url(url).unwrap()
     }
 
     #[test]
@@ -439,14 +447,14 @@ mod tests {
 
     #[test]
     fn the_cargo_token_grants_the_hosts_that_cargo_uses() {
-        let policy = policy(|permissions| permissions.net = vec!["cargo".into()]);
+        let policy = policy(|permissions| permissions.net = net(&["cargo"]));
         assert!(policy.origin(&origin("https://index.crates.example/config.json")).is_ok());
         assert!(policy.origin(&origin("https://cargo/")).is_err());
     }
 
     #[test]
     fn a_name_that_leads_astray_is_denied_with_the_address_to_grant() {
-        let policy = policy(|permissions| permissions.net = vec!["https://a.b:8443".into()]);
+        let policy = policy(|permissions| permissions.net = net(&["https://a.b:8443"]));
         let refused = AddressRefused { name: "a.b".into(), address: [127, 0, 0, 1].into(), kind: Kind::Loopback };
         let denied = policy.deny_address(&origin("https://a.b:8443"), &refused);
         assert_eq!(
@@ -463,7 +471,7 @@ mod tests {
     #[test]
     fn tunnels_are_granted_by_place_and_loopback_by_port() {
         let policy = policy(|permissions| {
-            permissions.net = vec!["tcp://db.example.org:5432".into(), "http://localhost:80".into(), "a.b".into()];
+            permissions.net = net(&["tcp://db.example.org:5432", "http://localhost:80", "a.b"]);
         });
         assert!(policy.has_network() && !super::tests::policy(|_| {}).has_network());
         let tunnel = |authority| policy.tunnel(&Origin::of_tunnel(authority).unwrap());
@@ -485,9 +493,9 @@ mod tests {
 
     #[test]
     fn a_permission_that_means_nothing_is_an_error() {
-        let mut permissions = Permissions { net: vec!["ftp://x".into()], ..Permissions::default() };
+        let mut permissions = Permissions { process: vec!["'x".into()], ..Permissions::default() };
         let error = Policy::new("finally.clean", &permissions, &Default::default(), Arc::default()).unwrap_err();
-        assert_eq!(error.help.as_deref(), Some("correct `net` in [finally.clean.permissions]"));
+        assert_eq!(error.help.as_deref(), Some("correct `process` in [finally.clean.permissions]"));
         permissions = Permissions { read: vec!["../up".into()], ..Permissions::default() };
         assert!(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).is_err());
     }

@@ -4,16 +4,15 @@
 //! ask, each before it does anything beyond the stage. What isn't done ends the attempt: a plugin that went on with an
 //! answer that nobody gave would rehearse something else than what it does.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use stagewright_engine::RunId;
-use stagewright_model::{Permissions, ProcessRule, Reach, Reaches, RehearsalTerms, WayOut, is_package_word};
+use stagewright_model::{NetRule, Origin, Permissions, ProcessRule, Reach, Reaches, RehearsalTerms, WayOut};
 
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
-use crate::origin::Origin;
+use crate::packages::PackageHosts;
 use crate::policy::Policy;
 use crate::service::ServiceManager;
 use crate::stop::{Stopped, Switch};
@@ -50,7 +49,7 @@ pub(crate) struct Rehearsed<'a> {
     pub(crate) table: &'a str,
     pub(crate) environment: Option<&'a str>,
     pub(crate) own: &'a Permissions,
-    pub(crate) package_hosts: &'a BTreeMap<String, Vec<String>>,
+    pub(crate) package_hosts: &'a PackageHosts,
     pub(crate) services: Arc<ServiceManager>,
     pub(crate) switch: Switch,
     pub(crate) log: AttemptLog,
@@ -75,7 +74,8 @@ impl Rehearsal {
 
     pub(crate) fn new(of: Rehearsed<'_>) -> Result<Rehearsal, CapabilityError> {
         let Rehearsed { run, terms, table, environment, own, package_hosts, services, switch, log } = of;
-        let words = own.net.iter().filter(|entry| is_package_word(entry) && !terms.offline).cloned().collect();
+        let words =
+            own.net.iter().filter(|rule: &&NetRule| rule.packages().is_some() && !terms.offline).cloned().collect();
         let packages = Permissions { net: words, ..Permissions::default() };
         Ok(Rehearsal(Some(Arc::new(Inner {
             run: run.clone(),

@@ -131,7 +131,7 @@ fn who_may_write_everything_still_cannot_plant_a_hook() {
     let environment = repository();
     let script = r#"
         may put anywhere
-        may cat .git/hooks/pre-push.sample
+        may cat .git/HEAD
         never put .git/hooks/pre-push
         never put .git/config
         never grep hunter2 .git/config

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use crate::environment::{TestEnvironment, failure};
 
+mod configuration;
 mod doors;
 mod files;
 mod network;
@@ -37,6 +38,7 @@ fn repository() -> TestEnvironment {
         ("out/mine", "mine\n"),
         ("closed", "for nobody\n"),
         (".git/config", "[remote \"origin\"]\n\turl = https://ada:hunter2@git.test/a\n"),
+        (".git/HEAD", "ref: refs/heads/main\n"),
         (".git/hooks/pre-push.sample", "exit 0\n"),
         ("../home/.ssh/id_ed25519", "hunter2\n"),
         ("../outside/prize", "hunter2\n"),

@@ -44,7 +44,7 @@ fn check_plan(plan: &Plan) {
 
 fn check_lock(plan: &Plan) {
     let pin = PluginPin { digest: format!("sha256:{}", "0".repeat(64)), ..PluginPin::default() };
-    let locked = LockedPipeline::of(plan, &vec![pin; plan.stages.len()]);
+    let locked = LockedPipeline::of(plan, &vec![pin; plan.stages.len()], &[]);
     assert_eq!(locked.changes(&locked, &Bounds::default()), [], "nothing changed");
     let lock = Lock { pipelines: BTreeMap::from([(plan.name.clone(), locked)]) };
     let text = lock.render();

@@ -11,7 +11,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::repository::Repository;
-use crate::{load, lock_file};
+use crate::{load, lock_file, packages};
 
 pub(crate) fn lock(
     global: &Global,
@@ -43,8 +43,9 @@ pub(crate) fn lock(
             let message = format!("{other} and {} are both called `{}`", file.name, plan.name);
             return Err(CommandError::not_ready(message).hint("give each pipeline a `name` of its own"));
         }
-        let plugins = Host::inquiring(repository, &plan)?.describe_all(&plan)?;
-        let locked = lock_file::of(&plan, &plugins);
+        let host = Host::inquiring(repository, &plan)?;
+        packages::refuse_closed(&plan, host.packages())?;
+        let locked = lock_file::of(&plan, &host.describe_all(&plan)?, host.packages());
         let before = old.pipelines.get(&plan.name).cloned().unwrap_or_default();
         let changes = before.changes(&locked, &DEFAULT_BOUNDS);
         let known = if old.pipelines.contains_key(&plan.name) { "" } else { ", not locked before" };

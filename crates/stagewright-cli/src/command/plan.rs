@@ -1,14 +1,15 @@
 //! `plan`: the stages in order, what each may touch, and what isn't sandboxed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::EffectClass;
 use stagewright_model::{
-    CacheUse, Diagnostic, Permission, Plan, Sandbox, Stage, StageKind, Trust, is_package_word, remarks,
+    CacheUse, Diagnostic, NamedBy, Origin, PackageManager, Permission, Plan, Sandbox, Stage, StageKind, Trust, remarks,
 };
-use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
+use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 use stagewright_process::sandbox::{Need, Provision};
 use stagewright_report::{Printer, list, text};
 
@@ -19,9 +20,8 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::{Host, RunMode};
 use crate::lock_file::{self, Compared};
-use crate::package_hosts::package_hosts;
 use crate::repository::{PipelineFile, Repository};
-use crate::{diagnostics, load, policy};
+use crate::{diagnostics, load, packages, policy};
 
 /// What a plan is shown with.
 struct Shown<'a> {
@@ -33,7 +33,6 @@ struct Shown<'a> {
     compared: Compared,
     /// What the policy refuses.
     beyond: Vec<Diagnostic>,
-    package_hosts: BTreeMap<String, Vec<String>>,
     hard_links: hard_links::Remarks,
     host: &'a Host,
     /// What a rehearsal would do; real when nobody asks for that.
@@ -52,15 +51,14 @@ pub(crate) fn plan(
     let host = Host::open(repository, &plan, 1, RunMode::Real)?;
     let described = host.describe_all(&plan)?;
     refuse_open_code(global, &file, &plan, &described)?;
-    let compared = lock_file::compare(lock_file::read(global, repository)?.as_ref(), &plan, &described);
+    let compared =
+        lock_file::compare(lock_file::read(global, repository)?.as_ref(), &plan, &described, host.packages());
     let policy = policy::read(global, repository)?;
-    let digests: Vec<String> = described.iter().map(|plugin| plugin.digest.clone()).collect();
-    let checked = policy.as_ref().and_then(|policy| policy.check(&plan, &file.name, &file.text, &digests).err());
-    let beyond: Vec<Diagnostic> = checked.into_iter().flatten().collect();
+    let checked = policy.as_ref().map(|policy| packages::beyond(policy, &plan, &file, &described, host.packages()));
+    let beyond: Vec<Diagnostic> = checked.unwrap_or_default();
     if let Some(policy) = &policy {
         policy.impose(&mut plan, &DEFAULT_BOUNDS);
     }
-    let package_hosts = package_hosts(&repository.root, &repository.environment);
     let hard_links = hard_links::remarks(repository, &plan);
     let pipelines = repository.pipelines();
     let pipelines = pipelines.iter().filter_map(|path| path.strip_prefix(&repository.root).ok());
@@ -72,7 +70,6 @@ pub(crate) fn plan(
         described: &described,
         compared,
         beyond,
-        package_hosts,
         hard_links,
         host: &host,
         mode: if args.rehearse { RunMode::Rehearsal { offline: args.offline } } else { RunMode::Real },
@@ -88,7 +85,7 @@ pub(crate) fn plan(
                 format!("{} asks for more than the policy {} allows: it won't run here", file.name, policy.file);
             Err(CommandError::not_ready(message))
         }
-        _ => Ok(Exit::Success),
+        _ => packages::refuse_closed(&plan, host.packages()).map(|()| Exit::Success),
     }
 }
 
@@ -166,8 +163,8 @@ impl Shown<'_> {
         for kind in Permission::ALL {
             line(kind.key(), list(stage.permissions.of(kind)))?;
         }
-        for (word, hosts) in self.words(stage) {
-            line(word, list(hosts))?;
+        for manager in stage.package_managers() {
+            line(manager.word(), package_hosts(manager, self.host.packages()))?;
         }
         line("rehearsal", rehearsal(self.mode, stage, description))?;
         let limits =
@@ -179,16 +176,11 @@ impl Shown<'_> {
         self.notes(stage, description).into_iter().try_for_each(|note| line("note", note))
     }
 
-    /// The words of `net` that the stage uses, with the origins that they stand for here.
-    fn words<'a>(&'a self, stage: &'a Stage) -> impl Iterator<Item = (&'a str, &'a [String])> {
-        let words = stage.permissions.net.iter().filter(|entry| is_package_word(entry));
-        words.filter_map(|word| Some((word.as_str(), self.package_hosts.get(word)?.as_slice())))
-    }
-
     /// What a reviewer could overlook.
     fn notes(&self, stage: &Stage, description: &Description) -> Vec<String> {
         let files = std::iter::once(self.file.name.as_str()).chain(self.pipelines.iter().map(String::as_str));
         let mut notes = remarks(self.plan, stage, &files.collect::<Vec<_>>());
+        notes.extend(packages::notes(stage, self.host.packages()));
         notes.extend(self.hard_links.get(&stage.permissions.write).cloned());
         if !description.native {
             let asked: Vec<&str> = description.permissions().into_values().flatten().collect();
@@ -220,15 +212,14 @@ impl Shown<'_> {
     /// What the stage's programs see of the machine beside the system's own files.
     fn toolchain(&self, stage: &Stage) -> String {
         let tools = self.tools(stage);
-        let of = |how: &[Provision], words: &str| {
-            let paths = tools.iter().filter(|need| how.contains(&need.how)).map(|need| need.path.display().to_string());
-            let paths = list(paths);
+        let of = |is_meant: fn(Provision) -> bool, words: &str| {
+            let paths = by_folder(tools.iter().filter(|need| is_meant(need.how)).map(|need| need.path.as_path()));
             (!paths.is_empty()).then(|| format!("{words} {paths}"))
         };
         let parts = [
-            of(&[Provision::Execute], "starts what is in"),
-            of(&[Provision::Copy], "reads a copy, without secrets, of"),
-            of(&[Provision::Kept, Provision::KeptFile], "has caches of its own at"),
+            of(|how| how == Provision::Execute, "starts what is in"),
+            of(|how| matches!(how, Provision::Copy(_)), "reads a copy, without secrets, of"),
+            of(|how| matches!(how, Provision::Kept | Provision::KeptFile), "has caches of its own at"),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
@@ -264,7 +255,8 @@ impl Shown<'_> {
             "approves": stage.approves().collect::<Vec<_>>(),
             "compensate": stage.compensate.iter().map(|&one| self.plan.stage(one).id.as_str()).collect::<Vec<_>>(),
             "permissions": *stage.permissions,
-            "package-hosts": self.words(stage).collect::<BTreeMap<_, _>>(),
+            "package-hosts": stage.package_managers().into_iter().map(|manager| (manager.word(), texts(self.host.packages().origins(manager)))).collect::<BTreeMap<_, _>>(),
+            "package-hosts-named-by": named_by(stage, self.host.packages()),
             "limits": limits.collect::<BTreeMap<_, _>>(),
             "cache": if is_cached(stage, description) { stage.cache } else { CacheUse::Never },
             "inputs": stage.inputs,
@@ -274,6 +266,48 @@ impl Shown<'_> {
             "notes": self.notes(stage, description),
         })
     }
+}
+
+/// Paths in their order, those of one folder together, as in `/opt/node/{bin,lib}`.
+fn by_folder<'a>(paths: impl Iterator<Item = &'a Path>) -> String {
+    let mut folders: BTreeMap<Option<&Path>, Vec<String>> = BTreeMap::new();
+    for path in paths {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        folders.entry(path.parent()).or_default().push(name);
+    }
+    let shown = folders.into_iter().map(|(folder, names)| {
+        let names = if names.len() == 1 { names.concat() } else { format!("{{{}}}", names.join(",")) };
+        folder.unwrap_or(Path::new("/")).join(names).display().to_string()
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+fn texts(origins: impl IntoIterator<Item = Origin>) -> Vec<String> {
+    origins.into_iter().map(|origin| origin.to_string()).collect()
+}
+
+/// What a word stands for here, and who says so.
+fn package_hosts(manager: PackageManager, hosts: &PackageHosts) -> String {
+    let mut parts = vec![texts(PackageHosts::usual(manager)).join(", ")];
+    for (by, words) in [(NamedBy::Repository, "by the repository"), (NamedBy::Machine, "by this machine, not locked")] {
+        let named = hosts.open().iter().filter(|named| named.manager == manager && named.by == by);
+        let named = named.map(|named| format!("{} ({})", named.origin, named.place)).collect::<Vec<_>>();
+        if !named.is_empty() {
+            parts.push(format!("{words}: {}", named.join(", ")));
+        }
+    }
+    parts.join("; ")
+}
+
+fn named_by(stage: &Stage, hosts: &PackageHosts) -> Vec<Json> {
+    let used = stage.package_managers();
+    let named = hosts.open().iter().filter(|named| used.contains(&named.manager));
+    let by = |by| match by {
+        NamedBy::Repository => "repository",
+        NamedBy::Machine => "machine",
+    };
+    let named = named.map(|named| json!({ "word": named.manager.word(), "origin": named.origin.to_string(), "by": by(named.by), "place": named.place }));
+    named.collect()
 }
 
 fn stages_of(count: usize) -> String {
@@ -310,7 +344,7 @@ fn gates_before(plan: &Plan, stage: &Stage, environment: &str) -> Vec<String> {
 /// How much of the stage is real in a rehearsal, and what it is granted there; of a real run, the grants alone.
 fn rehearsal(mode: RunMode, stage: &Stage, description: &Description) -> String {
     let granted = stage.rehearsal_grants().into_iter().flat_map(|granted| {
-        let entries = |kind: Permission| granted.of(kind).iter().map(move |entry| kind.phrase(entry));
+        let entries = |kind: Permission| granted.of(kind).into_iter().map(move |entry| kind.phrase(entry));
         Permission::ALL.into_iter().flat_map(entries)
     });
     let granted = granted.collect::<Vec<_>>().join(", ");
@@ -342,4 +376,15 @@ fn cached(stage: &Stage, description: &Description, is_confined: bool) -> String
 fn effect(stage: &Stage, description: &Description) -> String {
     let class = serde_json::to_value(stage.effect_class(description.code()));
     class.ok().and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_one_folder_are_shown_together() {
+        let paths = ["/o/node/bin", "/o/node/lib", "/o/tool"].map(Path::new);
+        assert_eq!(by_folder(paths.into_iter()), "/o/tool, /o/node/{bin,lib}");
+    }
 }

@@ -17,7 +17,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::repository::{PipelineFile, Repository};
-use crate::{binding, console, load, select, source};
+use crate::{binding, console, load, packages, select, source};
 
 /// `resume`.
 pub(crate) fn resume(global: &Global, repository: &Repository, args: &ResumeArgs) -> Result<Exit, CommandError> {
@@ -65,9 +65,11 @@ pub(crate) fn go_on(
     let plugins = host.facts(&plan)?;
     let git = source::read(&repository.root);
     let way = if binding::is_rollback(&record.source) { ReleaseWay::Rollback } else { ReleaseWay::Deploy };
+    let mut bound = record.source.clone();
+    packages::record(&mut bound, &plan, host.packages());
     let values = RunValues {
-        binding: Some(binding::digest(&file.text, &record.inputs, &record.source, Some(&git), &plugins)),
-        captured_binding: Some(binding::digest(&file.text, &record.inputs, &record.source, None, &plugins))
+        binding: Some(binding::digest(&file.text, &record.inputs, &bound, Some(&git), &plugins)),
+        captured_binding: Some(binding::digest(&file.text, &record.inputs, &bound, None, &plugins))
             .filter(|_| !record.rehearsal),
         inputs: record.inputs,
         source: record.source.clone(),
@@ -85,7 +87,8 @@ pub(crate) fn go_on(
     })?;
     // What happens to the workspace is nothing to stages that are given what was captured.
     let looked_at = scheduler.needs_live_files(&from).then_some(&git);
-    let changed = binding::changes(&plan, &past, &record.source, &plugins, looked_at);
+    let mut changed = binding::changes(&plan, &past, &record.source, &plugins, looked_at);
+    changed.extend(packages::changes(&past, &record.source, &plan, host.packages()));
     if !wanted.accept_changes {
         binding::refuse(&id.0, "resume", &changed)?;
     }

@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::host::{Host, RunMode};
 use crate::repository::{PipelineFile, Repository};
 use crate::source::Git;
-use crate::{affected, binding, console, load, select, source};
+use crate::{affected, binding, console, load, packages, select, source};
 
 /// All that a new run is made of.
 pub(crate) struct NewRun {
@@ -91,7 +91,8 @@ pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) 
     let mode = mode_of(record.rehearsal, &record.source);
     let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
     let git = source::read(&repository.root);
-    let changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, Some(&git));
+    let mut changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, Some(&git));
+    changes.extend(packages::changes(&past, &record.source, &plan, host.packages()));
     if !args.accept_changes {
         binding::refuse(&id.0, "rerun", &changes)?;
     }
@@ -127,6 +128,7 @@ pub(crate) fn start(
         fields.insert("unsandboxed".to_owned(), missing.what.clone().into());
     }
     let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
+    packages::record(&mut source, &plan, host.packages());
     let cache = CacheUse::of(policy.as_ref(), drive, repository, mode)?;
     host.check(&file, &plan, &left_out)?;
     let plugins = host.facts(&plan)?;

@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::{Host, Misconfigured};
 use crate::repository::{PipelineFile, Repository};
-use crate::{admission, console, diagnostics, load, policy};
+use crate::{admission, console, diagnostics, load, packages, policy};
 
 pub(crate) fn validate(
     global: &Global,
@@ -102,8 +102,7 @@ fn beyond(
     host: &Host,
 ) -> Result<Vec<Diagnostic>, CommandError> {
     let Some(policy) = policy::read(global, repository)? else { return Ok(Vec::new()) };
-    let digests: Vec<String> = host.describe_all(plan)?.iter().map(|plugin| plugin.digest.clone()).collect();
-    Ok(policy.check(plan, &file.name, &file.text, &digests).err().into_iter().flatten().collect())
+    Ok(packages::beyond(&policy, plan, file, &host.describe_all(plan)?, host.packages()))
 }
 
 fn as_json(file: &PipelineFile, plan: &Plan, misconfigured: &Misconfigured) -> Json {

@@ -1,6 +1,6 @@
 //! What a component's binary says: the interfaces that it imports and exports.
 
-use stagewright_model::{Code, EffectClass, Imports, Interface, Permissions, Reaches};
+use stagewright_model::{Code, EffectClass, Imports, Interface, NetRule, Permissions, Reaches};
 use wit_component::DecodedWasm;
 
 /// Of the contract, as `stagewright:stage/context@0.1.0` is named.
@@ -63,15 +63,11 @@ impl Interfaces {
     /// How far the plugin can reach at most, with every grant that there is: the pipeline's may keep it nearer.
     pub(super) fn reach(&self) -> &'static str {
         let mut everything = Permissions::default();
-        for list in [
-            &mut everything.process,
-            &mut everything.read,
-            &mut everything.net,
-            &mut everything.registry,
-            &mut everything.service,
-        ] {
+        for list in [&mut everything.process, &mut everything.read, &mut everything.registry, &mut everything.service] {
             list.push("*".to_owned());
         }
+        // Any host stands for all of them.
+        everything.net.extend(NetRule::parse("example.org").ok());
         match Reaches::of(None, &everything, Code::Component(self)).effect_class() {
             EffectClass::Pure => "pure",
             EffectClass::Local => "local",

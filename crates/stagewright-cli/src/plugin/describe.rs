@@ -52,7 +52,7 @@ fn config(folder: &Path, scratch: &Path) -> HostConfig {
         artifacts: scratch.join("artifacts"),
         builtin: Vec::new(),
         environment: BTreeMap::new(),
-        package_hosts: BTreeMap::new(),
+        package_hosts: Arc::default(),
         pulls: Pulls::Never,
         secrets: Arc::new(NoSecrets),
         registry,

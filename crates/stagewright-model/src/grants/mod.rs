@@ -4,6 +4,8 @@
 
 mod glob;
 mod limit;
+mod net;
+mod origin;
 mod permission;
 mod process;
 mod remark;
@@ -12,7 +14,10 @@ mod variable;
 use serde::{Deserialize, Serialize};
 
 pub use self::limit::{Amount, Bounds, Limits};
+pub use self::net::{NamedBy, NetRule, NetTarget, PackageManager, PackageOrigin};
+pub use self::origin::{HostPattern, Origin, OriginError, OriginRule, Scheme, is_localhost};
 pub use self::permission::Permission;
+pub(crate) use self::permission::add;
 pub use self::process::{ProcessRule, ProcessRuleError};
 pub use self::remark::remarks;
 pub use self::variable::{PROXY_VARIABLES, is_harmless_variable};
@@ -33,7 +38,7 @@ pub struct Permissions {
     /// Origins that may be called: `https://host:port`, `host` for https on 443, `*` as a port for any, `tcp://host:port`
     /// for programs alone; `cargo`, `npm` and `pip` for the hosts that those are configured with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub net: Vec<String>,
+    pub net: Vec<NetRule>,
     /// Secrets whose handles the stage may get: `NAME`, `NAME:header` or `NAME:env`; see [`SecretGrant`].
     ///
     /// [`SecretGrant`]: crate::SecretGrant
@@ -79,9 +84,4 @@ impl Sandbox {
             Sandbox::Preferred => "preferred",
         }
     }
-}
-
-/// Whether an entry of `permissions.net` is a word for the package hosts that a client is configured with.
-pub fn is_package_word(entry: &str) -> bool {
-    ["cargo", "npm", "pip"].contains(&entry)
 }

@@ -3,7 +3,7 @@
 use globset::GlobBuilder;
 
 use super::glob::{covers, glob_covers, pattern_of};
-use super::{Permissions, ProcessRule};
+use super::{NetRule, PackageManager, Permissions, ProcessRule};
 
 /// A key of `[stages.NAME.permissions]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,7 +72,7 @@ impl Permission {
             Permission::Read if is_root(entry) => "read the whole workspace".to_owned(),
             Permission::Write if is_root(entry) => "write the whole workspace".to_owned(),
             Permission::Read | Permission::Write => format!("{} `{entry}`", self.key()),
-            Permission::Net if super::is_package_word(entry) => format!("call the package hosts of {entry}"),
+            Permission::Net if PackageManager::of(entry).is_some() => format!("call the package hosts of {entry}"),
             Permission::Net => format!("call {entry}"),
             Permission::Secrets => match entry.split_once(':') {
                 Some((name, "env")) => format!("hand the secret `{name}` to programs"),
@@ -89,8 +89,8 @@ impl Permission {
 
     /// Whether all that `entry` allows is allowed by `granted`, a list of the same kind. What can't be decided counts as
     /// no.
-    pub fn is_within(self, entry: &str, granted: &[String]) -> bool {
-        granted.iter().any(|rule| rule == entry || self.rule_covers(rule, entry))
+    pub fn is_within(self, entry: &str, granted: &[impl AsRef<str>]) -> bool {
+        granted.iter().map(AsRef::as_ref).any(|rule| rule == entry || self.rule_covers(rule, entry))
     }
 
     fn rule_covers(self, rule: &str, entry: &str) -> bool {
@@ -101,7 +101,7 @@ impl Permission {
             },
             Permission::Read | Permission::Write => path_covers(rule, entry),
             Permission::Net => {
-                Origin::parse(rule).zip(Origin::parse(entry)).is_some_and(|(rule, entry)| rule.covers(&entry))
+                NetRule::parse(rule).is_ok_and(|rule| NetRule::parse(entry).is_ok_and(|entry| rule.covers(&entry)))
             }
             // A name alone is every use of the secret.
             Permission::Secrets => entry.split_once(':').is_some_and(|(name, _)| name == rule),
@@ -112,52 +112,65 @@ impl Permission {
 }
 
 impl Permissions {
-    /// The entries of one kind.
-    pub fn of(&self, kind: Permission) -> &[String] {
-        match kind {
+    /// The entries of one kind, as they were written.
+    pub fn of(&self, kind: Permission) -> Vec<&str> {
+        let texts = match kind {
             Permission::Process => &self.process,
             Permission::Read => &self.read,
             Permission::Write => &self.write,
-            Permission::Net => &self.net,
+            Permission::Net => return self.net.iter().map(NetRule::as_str).collect(),
             Permission::Secrets => &self.secrets,
             Permission::Reveal => &self.reveal,
             Permission::Registry => &self.registry,
             Permission::Service => &self.service,
             Permission::Socket => &self.socket,
             Permission::Env => &self.env,
-        }
+        };
+        texts.iter().map(String::as_str).collect()
     }
 
-    /// The same, to be changed.
-    pub(crate) fn of_mut(&mut self, kind: Permission) -> &mut Vec<String> {
-        match kind {
-            Permission::Process => &mut self.process,
-            Permission::Read => &mut self.read,
-            Permission::Write => &mut self.write,
-            Permission::Net => &mut self.net,
-            Permission::Secrets => &mut self.secrets,
-            Permission::Reveal => &mut self.reveal,
-            Permission::Registry => &mut self.registry,
-            Permission::Service => &mut self.service,
-            Permission::Socket => &mut self.socket,
-            Permission::Env => &mut self.env,
+    /// Adds the entries of `more` that aren't there yet.
+    pub(crate) fn add_all(&mut self, more: &Permissions) {
+        add(&mut self.net, &more.net);
+        for (own, more) in [
+            (&mut self.process, &more.process),
+            (&mut self.read, &more.read),
+            (&mut self.write, &more.write),
+            (&mut self.secrets, &more.secrets),
+            (&mut self.reveal, &more.reveal),
+            (&mut self.registry, &more.registry),
+            (&mut self.service, &more.service),
+            (&mut self.socket, &more.socket),
+            (&mut self.env, &more.env),
+        ] {
+            add(own, more);
         }
     }
 
     /// Everything that these allow and `other` doesn't.
     pub fn beyond<'a>(&'a self, other: &Permissions) -> Vec<(Permission, &'a str)> {
         let allows = |kind: Permission, entry: &str| {
-            kind.is_within(entry, other.of(kind))
+            kind.is_within(entry, &other.of(kind))
                 // What may be written may be read.
                 || (kind == Permission::Read && kind.is_within(entry, &other.write))
         };
-        let entries = Permission::ALL.into_iter().flat_map(|kind| self.of(kind).iter().map(move |entry| (kind, entry)));
-        entries.filter(|(kind, entry)| !allows(*kind, entry)).map(|(kind, entry)| (kind, entry.as_str())).collect()
+        let entries =
+            Permission::ALL.into_iter().flat_map(|kind| self.of(kind).into_iter().map(move |entry| (kind, entry)));
+        entries.filter(|(kind, entry)| !allows(*kind, entry)).collect()
     }
 
     /// Whether nothing is [beyond](Self::beyond) `other`.
     pub fn is_within(&self, other: &Permissions) -> bool {
         self.beyond(other).is_empty()
+    }
+}
+
+/// Adds the entries that aren't there yet.
+pub(crate) fn add<T: Clone + PartialEq>(to: &mut Vec<T>, more: &[T]) {
+    for entry in more {
+        if !to.contains(entry) {
+            to.push(entry.clone());
+        }
     }
 }
 
@@ -202,44 +215,6 @@ fn repository_covers(rule: &str, entry: &str) -> bool {
         return globset::Glob::new(rule).is_ok_and(|glob| glob.compile_matcher().is_match(entry));
     }
     pattern_of(rule).zip(pattern_of(entry)).is_some_and(|(rule, entry)| covers(&rule, &entry))
-}
-
-/// An entry of `net` other than a word for package hosts.
-struct Origin {
-    scheme: String,
-    host: String,
-    /// None for any.
-    port: Option<u16>,
-}
-
-impl Origin {
-    fn parse(entry: &str) -> Option<Origin> {
-        if super::is_package_word(entry) {
-            return None;
-        }
-        let (scheme, rest) = entry.split_once("://").unwrap_or(("https", entry));
-        let authority = rest.trim_end_matches('/');
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
-        let port = match (port, scheme) {
-            (Some("*"), _) => None,
-            (Some(port), _) => Some(port.parse().ok()?),
-            (None, "http") => Some(80),
-            (None, "https") => Some(443),
-            (None, _) => return None,
-        };
-        Some(Origin { scheme: scheme.to_owned(), host: host.to_ascii_lowercase(), port })
-    }
-
-    fn covers(&self, other: &Origin) -> bool {
-        let host = match self.host.strip_prefix('*') {
-            Some(domain) => other.host.ends_with(domain),
-            None => self.host == other.host,
-        };
-        host && self.scheme == other.scheme && (self.port.is_none() || self.port == other.port)
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Permission, ProcessRule, is_package_word};
+use super::{PackageManager, Permission, ProcessRule};
 use crate::plan::{Plan, PluginRef, Stage};
 use crate::secret::{SecretHolder, SecretReach};
 
@@ -81,7 +81,7 @@ fn of_writing(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
         remarks.push(format!("can change what runs next: it may write {paths}"));
     }
     let uses_word =
-        |word: &str| plan.stages.iter().any(|stage| stage.permissions.net.iter().any(|entry| entry == word));
+        |word: &str| plan.stages.iter().any(|stage| stage.permissions.net.iter().any(|entry| entry.as_str() == word));
     let words = PACKAGE_CONFIGS.into_iter().filter(|(word, path)| uses_word(word) && can_write(path));
     remarks
         .extend(words.map(|(word, path)| format!("can change which hosts `{word}` stands for: it may write `{path}`")));
@@ -95,7 +95,10 @@ fn of_secret(reach: &SecretReach<'_>) -> String {
         SecretHolder::Process => "programs can get",
         SecretHolder::Plugin => "the plugin can read",
     };
-    let packages =
-        if origins.iter().any(|entry| is_package_word(entry)) { ", uploads to package hosts included" } else { "" };
+    let packages = if origins.iter().any(|entry| PackageManager::of(entry).is_some()) {
+        ", uploads to package hosts included"
+    } else {
+        ""
+    };
     format!("{who} the secret `{secret}`, and could send it to {}{packages}", origins.join(", "))
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{LockedPipeline, LockedSecret, LockedStage, PluginPin};
-use crate::grants::{Amount, Bounds};
+use crate::grants::{Amount, Bounds, PackageManager};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ pub(super) fn between(then: &LockedPipeline, now: &LockedPipeline, defaults: &Bo
         }
         between_secrets(name, before.unwrap_or(&LockedSecret::default()), secret, &mut changes);
     }
+    between_package_hosts(then, now, &mut changes);
     for (name, stage) in &now.stages {
         let fresh = LockedStage { uses: stage.uses.clone(), ..LockedStage::default() };
         let before = then.stages.get(name).unwrap_or_else(|| {
@@ -101,6 +102,20 @@ fn between_secrets(name: &str, then: &LockedSecret, now: &LockedSecret, changes:
         }
         for entry in then.iter().filter(|entry| !now.contains(entry)) {
             changes.narrower(format!("the secret `{name}` may no longer {phrase} `{entry}`"));
+        }
+    }
+}
+
+fn between_package_hosts(then: &LockedPipeline, now: &LockedPipeline, changes: &mut Changes) {
+    let named = |of: &LockedPipeline, manager| of.package_hosts.get(&manager).cloned().unwrap_or_default();
+    for manager in PackageManager::ALL {
+        let (then, now) = (named(then, manager), named(now, manager));
+        for origin in now.difference(&then) {
+            changes
+                .wider(format!("`{manager}` in `net` now stands for {origin}, too: a file of the repository names it"));
+        }
+        for origin in then.difference(&now) {
+            changes.narrower(format!("`{manager}` in `net` no longer stands for {origin}"));
         }
     }
 }

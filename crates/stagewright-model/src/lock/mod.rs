@@ -10,7 +10,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::change::Change;
-use crate::grants::{Bounds, Permissions, Sandbox};
+use crate::grants::{Bounds, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox};
 use crate::plan::{Plan, Trust};
 
 /// What a lock file holds.
@@ -27,6 +27,8 @@ pub struct LockedPipeline {
     pub sandbox: Sandbox,
     /// By name, those that stages use.
     pub secrets: BTreeMap<String, LockedSecret>,
+    /// For each word of `net` that stages use, the origins that files of the repository add to it; none without any.
+    pub package_hosts: BTreeMap<PackageManager, BTreeSet<Origin>>,
     /// By what `uses` says.
     pub plugins: BTreeMap<String, PluginPin>,
     /// By name; all cells of a matrix may do the same.
@@ -73,9 +75,14 @@ pub struct LockedStage {
 }
 
 impl LockedPipeline {
-    /// What a plan may do. `plugins`: those of its stages, by plan index.
-    pub fn of(plan: &Plan, plugins: &[PluginPin]) -> LockedPipeline {
+    /// What a plan may do. `plugins`: those of its stages, by plan index. `packages`: what words of `net` stand for; what
+    /// the user's machine adds isn't locked, as it differs from one machine to the next.
+    pub fn of(plan: &Plan, plugins: &[PluginPin], packages: &[PackageOrigin]) -> LockedPipeline {
         let mut locked = LockedPipeline { sandbox: plan.sandbox, ..LockedPipeline::default() };
+        let used = plan.package_managers();
+        for named in packages.iter().filter(|named| named.by == NamedBy::Repository && used.contains(&named.manager)) {
+            locked.package_hosts.entry(named.manager).or_default().insert(named.origin.clone());
+        }
         for (stage, plugin) in plan.stages.iter().zip(plugins) {
             locked.plugins.insert(stage.uses.to_string(), plugin.clone());
             locked.stages.entry(stage.name.clone()).or_insert_with(|| LockedStage {
@@ -116,7 +123,10 @@ fn sorted(permissions: &Permissions) -> Permissions {
         process: order(&permissions.process),
         read: order(&permissions.read),
         write: order(&permissions.write),
-        net: order(&permissions.net),
+        net: {
+            let by_text = permissions.net.iter().map(|rule| (rule.as_str(), rule)).collect::<BTreeMap<_, _>>();
+            by_text.into_values().cloned().collect()
+        },
         secrets: order(&permissions.secrets),
         reveal: order(&permissions.reveal),
         registry: order(&permissions.registry),

@@ -36,6 +36,13 @@ impl LockedPipeline {
             list(&mut text, "hosts", &secret.hosts);
             list(&mut text, "programs", &secret.programs);
         }
+        if !self.package_hosts.is_empty() {
+            header(&mut text, &[&prefix, "package-hosts"]);
+        }
+        for (manager, origins) in &self.package_hosts {
+            let origins = origins.iter().map(ToString::to_string).collect::<Vec<_>>();
+            list(&mut text, manager.word(), &origins);
+        }
         for (name, plugin) in &self.plugins {
             header(&mut text, &[&prefix, "plugins", &key(name)]);
             line(&mut text, "digest", &quoted(&plugin.digest));
@@ -68,7 +75,7 @@ impl LockedStage {
             if Permission::ALL.into_iter().any(|kind| !granted.of(kind).is_empty()) {
                 header(text, &[path, &[key]].concat());
                 for kind in Permission::ALL {
-                    list(text, kind.key(), granted.of(kind));
+                    list(text, kind.key(), &granted.of(kind));
                 }
             }
         }
@@ -101,8 +108,8 @@ fn line(text: &mut String, key: &str, value: &str) {
 }
 
 /// Nothing for an empty list.
-fn list(text: &mut String, key: &str, entries: &[String]) {
-    let entries: Vec<String> = entries.iter().map(|entry| quoted(entry)).collect();
+fn list(text: &mut String, key: &str, entries: &[impl AsRef<str>]) {
+    let entries: Vec<String> = entries.iter().map(|entry| quoted(entry.as_ref())).collect();
     let single = format!("[{}]", entries.join(", "));
     match entries.is_empty() {
         true => {}

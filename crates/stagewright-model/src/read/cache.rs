@@ -2,7 +2,7 @@
 
 use super::fields::{Fields, text};
 use crate::diagnostic::{Problem, Report};
-use crate::grants::is_package_word;
+use crate::grants::PackageManager;
 use crate::plan::{CacheUse, Stage, Trust};
 use crate::way_out::{AnyImports, Code, Reach, WayOut};
 
@@ -39,7 +39,8 @@ fn effect(stage: &Stage) -> Option<String> {
     };
     let reaches = stage.reaches(code);
     // To fetch packages is no effect.
-    let mut beyond = reaches.all.iter().filter(|reach| !(reach.way == WayOut::Request && is_package_word(reach.entry)));
+    let mut beyond =
+        reaches.all.iter().filter(|reach| !(reach.way == WayOut::Request && PackageManager::of(reach.entry).is_some()));
     match (beyond.next(), stage.permissions.secrets.first()) {
         (Some(Reach { way: WayOut::Environment, entry }), _) => Some(format!("it acts on the environment `{entry}`")),
         (Some(Reach { way: WayOut::NativeCode, .. }), _) => {

@@ -1,12 +1,12 @@
 //! The text of a lock file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::document;
 use super::fields::{At, Fields};
 use super::stage::{bounds, permissions};
 use crate::diagnostic::{Diagnostics, Problem, Report};
-use crate::grants::Sandbox;
+use crate::grants::{Origin, PackageManager, Sandbox};
 use crate::lock::{Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
 use crate::plan::SourceSpan;
 use crate::shape;
@@ -61,6 +61,7 @@ fn pipeline<'t>(name: At<&'t str>, fields: Fields<'t>, report: &mut Report) -> L
             hosts: secret.strings("hosts"),
             programs: secret.strings("programs"),
         }),
+        package_hosts: package_hosts(fields.table("package-hosts")),
         plugins: named(fields.table("plugins"), |plugin| PluginPin {
             digest: plugin.string("digest").unwrap_or_default(),
             wit: plugin.string("wit"),
@@ -86,6 +87,14 @@ fn pipeline<'t>(name: At<&'t str>, fields: Fields<'t>, report: &mut Report) -> L
         });
     }
     locked
+}
+
+fn package_hosts(fields: Fields<'_>) -> BTreeMap<PackageManager, BTreeSet<Origin>> {
+    let managers = PackageManager::ALL.into_iter().filter(|manager| fields.has(manager.word()));
+    let origins = |manager: PackageManager| {
+        fields.strings(manager.word()).iter().filter_map(|text| Origin::parse(text)).collect()
+    };
+    managers.map(|manager| (manager, origins(manager))).collect()
 }
 
 /// The value of a key `sandbox`.

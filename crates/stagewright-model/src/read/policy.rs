@@ -47,6 +47,7 @@ fn read(file_name: &str, text: &str, report: &mut Report) -> Option<OperatorPoli
         no_native: (file.flag("native") == Some(false)).then(|| line_of(file, "native")),
         requires_lock: file.flag("locked").unwrap_or(false),
         secret_sources: rule(file, "secret-sources"),
+        package_hosts: rule(file, "package-hosts"),
         general: ceiling(file.table("permissions")),
         plugins: plugins.map(|(name, value)| (name.value.to_owned(), ceiling(Fields::of(value)))).collect(),
         bounds: bounds(limits),

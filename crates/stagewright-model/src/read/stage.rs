@@ -12,7 +12,7 @@ use super::matrix::{self, Matrix};
 use super::uses::{Use, Uses, View, env};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MARKER, Template};
-use crate::grants::{Bounds, Limits, Permissions};
+use crate::grants::{Bounds, Limits, NetRule, Permissions};
 use crate::plan::{
     Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, SourceSpan, Stage, StageKind, Trust,
 };
@@ -190,7 +190,8 @@ pub(super) fn permissions(fields: Fields<'_>) -> Permissions {
         process: fields.strings("process"),
         read: fields.strings("read"),
         write: fields.strings("write"),
-        net: fields.strings("net"),
+        // An entry that isn't a rule was reported when the form was checked.
+        net: fields.strings("net").iter().filter_map(|entry| NetRule::parse(entry).ok()).collect(),
         secrets: fields.strings("secrets"),
         reveal: fields.strings("reveal"),
         registry: fields.strings("registry"),

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::cron::cron_fault;
 use crate::expression::MARKER;
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
-use crate::grants::ProcessRule;
+use crate::grants::{HostPattern, NetRule, ProcessRule};
 use crate::range::{Bytes, Range};
 use crate::secret::{SOURCES, SecretFrom};
 
@@ -286,60 +286,13 @@ fn program_fault(text: &str) -> Option<Fault> {
 }
 
 fn origin_fault(text: &str) -> Option<Fault> {
-    const CODE: &str = "stagewright::bad-origin";
-    const HELP: &str = "write `https://HOST`, `https://HOST:PORT`, `http://HOST:PORT`, `HOST`, `tcp://HOST:PORT`, \
-                        `cargo`, `npm` or `pip`; a port may be `*`";
-    let authority = match text.split_once("://") {
-        Some(("https" | "http" | "tcp", authority)) => authority,
-        Some((scheme, _)) => return fault(CODE, format!("has the scheme `{scheme}`, which can't be granted"), HELP),
-        None => text,
-    };
-    if authority.trim_end_matches('/').contains(['/', '?', '#']) {
-        return fault(CODE, "has a path, and access is granted to whole hosts", HELP);
-    }
-    if authority.contains('@') {
-        return fault(CODE, "has a user's name in it", "attach a secret to the request instead");
-    }
-    let (host, port) = split_port(authority.trim_end_matches('/'));
-    if !is_host(host) {
-        return fault(CODE, "names no host", HELP);
-    }
-    match port {
-        None if text.starts_with("tcp://") => fault(CODE, "names no port", "add it, as in `tcp://db.example:5432`"),
-        None | Some("*") => None,
-        Some(port) if port.parse::<u16>().is_ok_and(|port| port > 0) => None,
-        Some(port) => fault(CODE, format!("has the port `{port}`"), HELP),
-    }
+    let bad = NetRule::parse(text).err()?;
+    fault("stagewright::bad-origin", bad.message, bad.help)
 }
 
 fn host_fault(text: &str) -> Option<Fault> {
-    let (host, port) = split_port(text);
-    if is_host(host) && port.is_none_or(|port| port == "*" || port.parse::<u16>().is_ok()) {
-        return None;
-    }
-    fault("stagewright::bad-host", "is no host", "write the host alone, as in `ghcr.io` or `localhost:5000`")
-}
-
-/// An IPv6 address stands in brackets.
-pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (authority, None),
-    }
-}
-
-fn is_host(host: &str) -> bool {
-    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let labels = host.strip_prefix("*.").unwrap_or(host);
-            !labels.is_empty()
-                && labels.split('.').all(|label| {
-                    !label.is_empty()
-                        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-                })
-        }
-    }
+    let bad = HostPattern::parse(text).err()?;
+    fault("stagewright::bad-host", bad.message, bad.help)
 }
 
 fn socket_fault(text: &str) -> Option<Fault> {
@@ -486,6 +439,10 @@ mod tests {
                 "a:0",
                 "a:99999",
                 "https://:80",
+                "https://host//",
+                "https://999.1.1.1",
+                "http://0x7f.1",
+                "https://bücher.example",
             ],
         );
         check(

@@ -16,6 +16,7 @@ static PIPELINE: Table = closed(&[
     required("checksum", Shape::Text(Format::Digest), "Of all that follows about the pipeline."),
     required("sandbox", Shape::Text(Format::Choice(&["required", "preferred"])), "The pipeline's `sandbox`."),
     key("secrets", Shape::Table(&SECRETS), "Where secrets come from and where they may go."),
+    key("package-hosts", Shape::Table(&PACKAGE_HOSTS), "Origins that files of the repository add to words of `net`."),
     key("plugins", Shape::Table(&PLUGINS), "The plugins that stages use."),
     key("stages", Shape::Table(&STAGES), "What each stage may do."),
 ]);
@@ -26,6 +27,12 @@ static SECRET: Table = closed(&[
     required("from", TEXT, "Where it is kept."),
     key("hosts", texts(&TEXT), "Hosts that it may be sent to."),
     key("programs", texts(&TEXT), "Programs that it may be handed to."),
+]);
+
+static PACKAGE_HOSTS: Table = closed(&[
+    key("cargo", texts(&Shape::Text(Format::Origin)), "Of cargo's configuration."),
+    key("npm", texts(&Shape::Text(Format::Origin)), "Of npm's configuration."),
+    key("pip", texts(&Shape::Text(Format::Origin)), "Of pip's configuration."),
 ]);
 
 static PLUGINS: Table = open(&Others { what: "a plugin", rule: NameRule::Any, shape: Shape::Table(&PLUGIN) });

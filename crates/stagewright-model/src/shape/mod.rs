@@ -14,7 +14,7 @@ mod schema;
 pub(crate) use check::{check, is_name};
 pub(crate) use file::FILE;
 pub use format::duration;
-pub(crate) use format::{Format, size, split_port, variable_fault};
+pub(crate) use format::{Format, size, variable_fault};
 pub(crate) use lock::LOCK;
 pub(crate) use policy::POLICY;
 pub use schema::json_schema;

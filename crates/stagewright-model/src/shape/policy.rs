@@ -20,6 +20,11 @@ pub(crate) static POLICY: Table = closed(&[
         "Where secrets may come from, as in `env`, `file`, `vault`; not given: anywhere.",
     ),
     key(
+        "package-hosts",
+        texts(&Shape::Text(Format::Origin)),
+        "Origins that `cargo`, `npm` and `pip` may stand for beside their usual ones and those of `net`.",
+    ),
+    key(
         "permissions",
         Shape::Table(&PERMISSIONS),
         "The most that a stage may be granted; a missing key bounds nothing.",

@@ -1,7 +1,9 @@
 //! Locks: their text, what isn't one, and how a plan differs from one.
 
 use proptest::prelude::*;
-use stagewright_model::{Bounds, Lock, LockedPipeline, Plan, PluginPin};
+use stagewright_model::{
+    Bounds, Lock, LockedPipeline, NamedBy, Origin, PackageManager, PackageOrigin, Plan, PluginPin,
+};
 
 use crate::{file, plan, render};
 
@@ -32,7 +34,7 @@ fn pin(stage: &str) -> PluginPin {
 }
 
 fn lock_of(plan: &Plan) -> LockedPipeline {
-    LockedPipeline::of(plan, &plan.stages.iter().map(|stage| pin(&stage.uses.to_string())).collect::<Vec<_>>())
+    LockedPipeline::of(plan, &plan.stages.iter().map(|stage| pin(&stage.uses.to_string())).collect::<Vec<_>>(), &[])
 }
 
 fn locked(tables: &str) -> LockedPipeline {
@@ -127,6 +129,38 @@ fn changes_are_told_in_words() {
         changed("[stages.deploy]", "[stages.ship]").first().map(String::as_str),
         Some("+ stage `ship` is new: it uses `path:plugins/my deploy`")
     );
+}
+
+fn named(manager: PackageManager, url: &str, by: NamedBy) -> PackageOrigin {
+    PackageOrigin { manager, origin: Origin::of_url(url).expect("an origin"), by, place: ".npmrc:1".to_owned() }
+}
+
+#[test]
+fn origins_that_the_repository_adds_to_a_word_are_locked_and_those_of_a_machine_are_not() {
+    let plan = plan(&file(&RELEASE.replace("write = [\"target\"]", "write = [\"target\"]\nnet = [\"npm\"]")));
+    let pins = plan.stages.iter().map(|stage| pin(&stage.uses.to_string())).collect::<Vec<_>>();
+    let of = |packages: &[PackageOrigin]| LockedPipeline::of(&plan, &pins, packages);
+    let npm = |by| named(PackageManager::Npm, "https://npm.acme.example/a", by);
+    let (then, now) = (of(&[]), of(&[npm(NamedBy::Repository)]));
+    assert_eq!(of(&[npm(NamedBy::Machine)]), then);
+    assert_eq!(
+        of(&[named(PackageManager::Pip, "https://a.example", NamedBy::Repository)]),
+        then,
+        "no stage says `pip`"
+    );
+    let told = |then: &LockedPipeline, now| {
+        then.changes(now, &Bounds::default()).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let added = "+ `npm` in `net` now stands for https://npm.acme.example, too: a file of the repository names it";
+    assert_eq!(told(&then, &now), [added]);
+    assert_eq!(told(&now, &then), ["- `npm` in `net` no longer stands for https://npm.acme.example"]);
+    let lock = Lock { pipelines: [("release".to_owned(), now)].into() };
+    let text = lock.render();
+    assert!(text.contains("[pipelines.release.package-hosts]\nnpm = [\"https://npm.acme.example\"]\n"), "{text}");
+    assert_eq!(Lock::parse("stagewright.lock", &text).map_err(|errors| render(&errors)), Ok(lock));
+    // A lock without any is written as it always was, and one that is edited is none.
+    assert!(!Lock { pipelines: [("release".to_owned(), then)].into() }.render().contains("package-hosts"));
+    assert!(Lock::parse("stagewright.lock", &text.replace("npm.acme", "evil")).is_err());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stagewright_model::{Bounds, Diagnostic, OperatorPolicy, Sandbox};
+use stagewright_model::{Bounds, Diagnostic, NamedBy, OperatorPolicy, Origin, PackageManager, PackageOrigin, Sandbox};
 
 use crate::{file, plan, render};
 
@@ -78,6 +78,45 @@ fn a_plugin_can_have_rules_of_its_own() {
     );
     refuses(&format!("{general}[plugins.exec]\nread = ['.']\n"), 11, "cargo");
     refuses(&format!("{general}[plugins.noop]\nprocess = ['*']\n"), 11, "cargo");
+}
+
+#[test]
+fn what_configurations_add_to_a_word_is_bounded_too() {
+    let text = file(&PIPELINE.replace("'https://ghcr.io'", "'x'").replace("\"https://ghcr.io\"", "\"npm\""));
+    let plan = plan(&text);
+    let mirror = |by| PackageOrigin {
+        manager: PackageManager::Npm,
+        origin: Origin::of_url("https://npm.acme.example/a").expect("an origin"),
+        by,
+        place: ".npmrc:3".to_owned(),
+    };
+    let check = |tables: &str, packages: &[PackageOrigin]| {
+        let digests = vec![String::new(); plan.stages.len()];
+        policy(tables).check_packages(&plan, "stagewright.toml", &text, &digests, packages)
+    };
+    for by in [NamedBy::Repository, NamedBy::Machine] {
+        let mirror = [mirror(by)];
+        let allowing = [
+            "",
+            "[permissions]\nprocess = []",
+            "[permissions]\nnet = ['npm', '*.acme.example']",
+            "package-hosts = ['https://npm.acme.example']\n[permissions]\nnet = ['npm']",
+            "[permissions]\nnet = []\n[plugins.exec]\nnet = ['npm', 'npm.acme.example']",
+        ];
+        for tables in allowing {
+            assert!(check(tables, &mirror).is_ok(), "{tables}");
+        }
+        for tables in
+            ["[permissions]\nnet = ['npm']", "package-hosts = []", "package-hosts = ['http://npm.acme.example']"]
+        {
+            let errors = check(tables, &mirror).expect_err("it is beyond");
+            let error = errors.iter().next().expect("an error");
+            assert_eq!((error.position().0, error.code()), (14, "stagewright::beyond-policy"), "{tables}");
+            assert!(error.message().contains("https://npm.acme.example, which .npmrc:3 names for `npm`"), "{error}");
+        }
+    }
+    let cargo = PackageOrigin { manager: PackageManager::Cargo, ..mirror(NamedBy::Machine) };
+    assert!(check("package-hosts = []", &[cargo]).is_ok(), "no stage says `cargo`");
 }
 
 #[test]

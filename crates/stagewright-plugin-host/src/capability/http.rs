@@ -15,6 +15,7 @@ use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
 use reqwest::{Method, StatusCode, Url};
+use stagewright_model::Origin;
 use tokio::sync::mpsc;
 
 use super::effects::Effects;
@@ -23,7 +24,6 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::mask::{MaskStream, Masker, Reader};
 use crate::net::AddressRefused;
-use crate::origin::Origin;
 use crate::policy::Policy;
 use crate::rehearsal::{Passage, Rehearsal};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use stagewright_model::{SecretUse, hosts_admit};
+use stagewright_model::{Origin, SecretUse, hosts_admit};
 use wasmtime::component::Resource;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -11,7 +11,6 @@ use crate::attempt::Attempt;
 use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
-use crate::origin::Origin;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 use crate::since_0_1::stagewright::stage::secrets::{Host, HostSecret};

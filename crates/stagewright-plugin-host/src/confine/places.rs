@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stagewright_model::ProcessRule;
 use stagewright_process::sandbox::{
-    Access, GrantedSocket, Need, Place, Provision, Rule, SocketError, Source, Tools, needs, system, without_secrets,
+    Access, ConfigFormat, GrantedSocket, Need, Place, Provision, Rule, SocketError, Source, Tools, machine_configs,
+    needs, system,
 };
 use stagewright_process::which;
 
 use super::kept::{KeptCaches, StageOwner};
 use super::{SandboxConfig, docker_socket};
 use crate::capability::workspace::Workspace;
+use crate::client_config;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::policy::Policy;
 use crate::reserved::Reserved;
@@ -53,6 +55,11 @@ impl Layout {
     pub(super) fn of(&self, files: &Workspace) -> Result<Laid, CapabilityError> {
         let scratch = self.scratch().map_err(|error| failed("make the scratch folder", &error))?;
         let (mut places, rules) = system(&scratch);
+        for (path, format) in machine_configs() {
+            let copy = copied(&path, format, &scratch.join("copies"));
+            let copy = copy.map_err(|error| failed(&format!("prepare {}", path.display()), &error))?;
+            places.push(Place { path, source: Source::Host(copy), access: Some(Access::Read) });
+        }
         let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         // A folder of the workspace that the stage itself calls its home is granted like the rest of it; the user's home
         // is reserved there.
@@ -98,19 +105,16 @@ impl Layout {
         let place = |source, access| Some(Place { path: need.path.clone(), source, access: Some(access) });
         match need.how {
             Provision::Execute => Ok(place(Source::Host(fs::canonicalize(&need.path)?), Access::Execute)),
-            Provision::Copy => {
-                let text = without_secrets(&String::from_utf8_lossy(&stagewright_files::read(
-                    &need.path,
-                    stagewright_files::CONFIGURATION,
-                )?));
-                let below_home = home.and_then(|home| need.path.strip_prefix(home).ok());
-                let copy = match below_home {
-                    Some(below) => scratch.join("home").join(below),
-                    None => scratch.join("copies").join(name_of(&need.path)),
+            Provision::Copy(format) => {
+                let copy = copied(&need.path, format, &scratch.join("copies"))?;
+                let Some(below) = home.and_then(|home| need.path.strip_prefix(home).ok()) else {
+                    return Ok(place(Source::Host(copy), Access::Read));
                 };
-                fs::create_dir_all(copy.parent().unwrap_or(scratch))?;
-                fs::write(&copy, text)?;
-                Ok(below_home.is_none().then(|| place(Source::Host(copy), Access::Read)).flatten())
+                // The home is the attempt's own, where programs may change it.
+                let own = scratch.join("home").join(below);
+                fs::create_dir_all(own.parent().unwrap_or(scratch))?;
+                fs::rename(copy, own)?;
+                Ok(None)
             }
             Provision::Kept | Provision::KeptFile => {
                 let is_file = need.how == Provision::KeptFile;
@@ -175,6 +179,14 @@ pub(crate) fn tools(rules: &[ProcessRule], environment: &BTreeMap<String, String
     }
     let programs = found.into_iter().collect::<Vec<_>>();
     needs(&programs, Tools { env: environment, workspace })
+}
+
+/// A copy of a configuration, of which what isn't known is left out.
+fn copied(path: &Path, format: ConfigFormat, copies: &Path) -> io::Result<PathBuf> {
+    let copy = copies.join(name_of(path));
+    fs::create_dir_all(copies)?;
+    client_config::copy(format, path, &copy)?;
+    Ok(copy)
 }
 
 /// A path, or any text, as one name that leads nowhere else.

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use stagewright_model::ProcessRule;
-use stagewright_process::sandbox::{Access, Place, Source, without_secrets};
+use stagewright_process::sandbox::{Access, Place, Source};
 
+use super::git_view::git_view;
 use super::places::{Layout, failed};
 use crate::capability::workspace::{Kind, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
@@ -22,8 +23,8 @@ use crate::reserved::{Purpose, Spot};
 
 /// Paths that the patterns of one stage may come to. Each is a mount.
 pub(super) const PATHS: usize = 4096;
-/// Of a git directory, what may hold credentials.
-const CONFIGURATION: [&str; 2] = ["config", "config.worktree"];
+/// Files of which a git directory has one at least: the last is a linked worktree's.
+const IN_A_REPOSITORY: [&str; 3] = ["config", "config.worktree", "commondir"];
 
 /// The granted paths of one stage.
 #[derive(Default)]
@@ -201,51 +202,50 @@ impl Layout {
             // Else a program would make it, for git to run its hooks outside of any sandbox. Empty it means nothing.
             files.make_folder(path).map_err(io::Error::other)?;
         }
-        let copied = CONFIGURATION.map(|name| path.as_path().join(name));
-        let copied = copied.into_iter().filter(|config| self.root.join(config).is_file()).collect::<Vec<_>>();
-        // A folder without a configuration is no repository; a file leads to one, and can't be turned elsewhere.
-        let shown = read && found.is_some() && (!folder || !copied.is_empty());
-        if shown && folder && self.files != self.root {
-            return self.captured_history(path, &copied, scratch);
+        // A folder without any of these is no repository; a file leads to one, and can't be turned elsewhere.
+        let is_repository = IN_A_REPOSITORY.iter().any(|name| self.at(path).join(name).is_file());
+        let shown = read && found.is_some() && (!folder || is_repository);
+        if shown && !folder {
+            return Ok(vec![place(path.as_path(), self.own(path), Some(Access::Read))]);
         }
-        let mut places = match shown {
-            true => vec![place(path.as_path(), self.own(path), Some(Access::Read))],
-            false => vec![place(path.as_path(), Source::Nothing, None)],
+        let view = match is_repository {
+            true => git_view(&self.root, path.as_path(), &scratch.join("git").join(path.as_path()))?,
+            false => Vec::new(),
         };
-        // Of a repository that isn't shown, what a cached stage's `inputs` name one by one is.
-        let parts = if shown || copied.is_empty() { Vec::new() } else { parts };
-        let is_part = |config: &&PathBuf| shown || parts.iter().any(|part| part.as_path() == config.as_path());
-        let plain = parts.iter().filter(|part| !copied.iter().any(|config| config == part.as_path()));
-        places.extend(plain.map(|part| place(part.as_path(), self.own(part), Some(Access::Read))));
-        for config in copied.iter().filter(|_| folder).filter(is_part) {
-            let copy = scratch.join(format!("git-{}", config.display().to_string().replace('/', "%")));
-            places.push(self.without_credentials(config, copy)?);
+        if !shown {
+            let hidden = place(path.as_path(), Source::Nothing, None);
+            return Ok([hidden].into_iter().chain(self.parts(&view, &parts)).collect());
         }
-        Ok(places)
+        Ok(if self.files == self.root { view } else { self.captured(view) })
     }
 
-    fn without_credentials(&self, config: &Path, copy: PathBuf) -> io::Result<Place> {
-        let text = stagewright_files::read_text(&self.root.join(config), stagewright_files::CONFIGURATION);
-        fs::write(&copy, without_secrets(&text.unwrap_or_default()))?;
-        Ok(Place { path: self.root.join(config), source: Source::Host(copy), access: Some(Access::Read) })
+    /// Of a repository that isn't shown, what a cached stage's `inputs` name one by one, as far as any program may see it.
+    fn parts(&self, view: &[Place], declared: &[WorkspacePath]) -> Vec<Place> {
+        let parts = declared.iter().filter_map(|path| {
+            let part = self.at(path);
+            let shown = view.iter().find(|place| place.access.is_some() && part.starts_with(&place.path))?;
+            let source = match &shown.source {
+                Source::Held(..) => self.own(path),
+                copy if part == shown.path => copy.clone(),
+                _ => return None,
+            };
+            Some(Place { path: part, source, access: Some(Access::Read) })
+        });
+        parts.collect()
     }
 
     /// The history as it was when the files were captured: what can change is of the capture. Objects never change, and
     /// are the repository's own.
-    fn captured_history(&self, path: &WorkspacePath, copied: &[PathBuf], scratch: &Path) -> io::Result<Vec<Place>> {
-        let place = |below: &Path, source, access| Place { path: self.root.join(below), source, access };
-        let mut places = vec![place(path.as_path(), Source::Nothing, None)];
-        for entry in self.files.join(path.as_path()).read_dir()? {
-            let below = path.as_path().join(entry?.file_name());
-            places.push(place(&below, Source::Held(self.files.clone(), below.clone()), Some(Access::Read)));
-        }
-        let objects = path.as_path().join("objects");
-        places.push(place(&objects, Source::Held(self.root.clone(), objects.clone()), Some(Access::Read)));
-        for config in copied {
-            let copy = scratch.join(format!("git-{}", config.display().to_string().replace('/', "%")));
-            places.push(self.without_credentials(config, copy)?);
-        }
-        Ok(places)
+    fn captured(&self, view: Vec<Place>) -> Vec<Place> {
+        let captured = view.into_iter().filter_map(|place| match &place.source {
+            Source::Held(_, below) if below.iter().any(|name| name == "objects") => Some(place),
+            Source::Held(_, below) if self.files.join(below).exists() => {
+                Some(Place { source: Source::Held(self.files.clone(), below.clone()), ..place })
+            }
+            Source::Held(..) => None,
+            _ => Some(place),
+        });
+        captured.collect()
     }
 
     /// Of the repository itself, whatever stands for its files.

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use stagewright_model::is_localhost;
+
 /// Where clouds answer their machines, beyond the link-local ranges: Alibaba, Azure, AWS (instances, pods), Google.
 const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
@@ -52,11 +54,6 @@ impl fmt::Display for Kind {
             Kind::NotLoopback => "not this machine",
         })
     }
-}
-
-/// Whether `name` means this machine (RFC 6761, section 6.3). Lower case.
-pub(crate) fn is_localhost(name: &str) -> bool {
-    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// Whether a connection that was asked for by `name`, in lower case, may go to `address`.

@@ -13,6 +13,7 @@ use hyper::header::{HOST, PROXY_AUTHORIZATION};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
+use stagewright_model::Origin;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,7 +22,6 @@ use super::address::AddressRefused;
 use super::background::Background;
 use super::resolve::{Lookup, ResolveError, addresses};
 use super::upstream::{Upstream, intercept};
-use crate::origin::Origin;
 
 /// To get a connection, all of the host's addresses and the proxy's answer included.
 const CONNECT: Duration = Duration::from_secs(30);

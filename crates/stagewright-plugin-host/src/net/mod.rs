@@ -30,9 +30,7 @@ mod idle;
 mod resolve;
 mod upstream;
 
-#[cfg(test)]
-pub(crate) use address::Kind;
-pub(crate) use address::{AddressRefused, check as check_address, is_localhost};
+pub(crate) use address::{AddressRefused, Kind, check as check_address};
 pub(crate) use resolve::{Guarded, Lookup, SystemLookup};
 pub(crate) use upstream::Upstream;
 

@@ -74,7 +74,7 @@ impl Default for Setup<'_> {
 
 impl Setup<'_> {
     async fn start(self) -> Fixture {
-        let net = self.net.iter().map(ToString::to_string).collect();
+        let net = self.net.iter().map(|entry| entry.parse().unwrap()).collect();
         let permissions = Permissions { net, ..Permissions::default() };
         let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).unwrap());
         let environment: BTreeMap<_, _> =

@@ -105,7 +105,7 @@ fn host(folder: &tempfile::TempDir, secrets: Arc<dyn SecretSource>) -> PluginHos
         artifacts: path("artifacts"),
         builtin: vec![path("builtin")],
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
-        package_hosts: BTreeMap::new(),
+        package_hosts: Default::default(),
         pulls: Pulls::default(),
         secrets,
         registry,

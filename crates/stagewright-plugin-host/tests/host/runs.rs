@@ -108,6 +108,6 @@ async fn waiting_for_a_gate_that_is_not_there_is_the_plugins_fault() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_permission_that_means_nothing_is_a_configuration_error() {
-    let ended = Harness::new().run(&succeeding(), |request| request.permissions.net.push("ftp://x".into())).await;
+    let ended = Harness::new().run(&succeeding(), |request| request.permissions.process.push("'x".into())).await;
     assert_eq!(ended.failure().1.kind, FailureKind::Configuration);
 }

@@ -54,7 +54,7 @@ pub(crate) use loopback::up as raise_loopback;
 pub use maker::Maker;
 pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
-pub use toolchain::{Need, Provision, Tools, needs, system, without_secrets};
+pub use toolchain::{ConfigFormat, Need, Provision, Tools, machine_configs, needs, system};
 pub use wire::Exceeded;
 
 /// The hidden subcommand.

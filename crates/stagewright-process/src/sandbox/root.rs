@@ -247,6 +247,8 @@ fn nothing(path: &Path) -> Result<Option<OwnedFd>, RootError> {
     if path.is_file() {
         // A folder can't be mounted on a file; an empty file hides it as well.
         let null = detach(Path::new("/dev/null"), false)?;
+        set_attributes(null.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)
+            .step(|| format!("protect {}", path.display()))?;
         return attach(&Tree { fd: null, path: path.to_owned(), folder: false }).map(|()| None);
     }
     let fd = file_system("tmpfs", &[("mode", "0755"), ("size", "16m")], MountAttrFlags::empty())?;

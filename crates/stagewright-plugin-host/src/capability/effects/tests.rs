@@ -3,7 +3,7 @@ use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use stagewright_model::{EffectClass, Permissions, Reaches};
+use stagewright_model::{EffectClass, PackageManager, Permissions, Reaches};
 
 use super::*;
 use crate::capability::http::{Http, OwnOrigins, Quota, RequestBuilder, client};
@@ -12,6 +12,7 @@ use crate::capability::registry::Images;
 use crate::capability::service::{ReleaseBuilder, Services, Started};
 use crate::capability::workspace::Workspace;
 use crate::net::{SystemLookup, Upstream};
+use crate::packages::PackageHosts;
 use crate::plugin::{Description, Manifest};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
@@ -58,7 +59,11 @@ fn grants(combination: u32) -> Permissions {
     };
     Permissions {
         process: granted(0, &["sh"]),
-        net: [granted(1, &["cargo"]), granted(2, &["http://127.0.0.1:9"])].concat(),
+        net: [granted(1, &["cargo"]), granted(2, &["http://127.0.0.1:9"])]
+            .concat()
+            .iter()
+            .map(|entry| entry.parse().unwrap())
+            .collect(),
         secrets: granted(3, &["token"]),
         registry: granted(4, &["local/app"]),
         service: granted(5, &["app"]),
@@ -70,7 +75,7 @@ fn grants(combination: u32) -> Permissions {
 /// Asks for every effect that there is, of an engine that refuses them all. Gives the interfaces that announced one.
 async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'static str> {
     let log = TestLog::new();
-    let hosts = std::collections::BTreeMap::from([("cargo".to_owned(), vec!["http://127.0.0.1:10".to_owned()])]);
+    let hosts = PackageHosts::with(PackageManager::Cargo, "http://packages.example:10");
     let policy = Arc::new(Policy::new("stages.test", permissions, &hosts, Arc::default()).unwrap());
     let root = Arc::new(Dir::open_ambient_dir(folder, ambient_authority()).unwrap());
     let workspace = Workspace::new(root, policy.clone(), 1000);
@@ -100,7 +105,7 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
     }
     note("process", told);
 
-    for url in ["http://127.0.0.1:9", "http://127.0.0.1:10"] {
+    for url in ["http://127.0.0.1:9", "http://packages.example:10"] {
         let (effects, told) = effects();
         let client = client(&Upstream::default(), Arc::new(SystemLookup)).unwrap();
         let (quota, log, own) = (Quota::new(1, 1000, policy.clone()), log.log.clone(), OwnOrigins::default());

@@ -72,7 +72,7 @@ struct Fixture {
 fn fixture(net: &[&str]) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let permissions = Permissions {
-        net: net.iter().map(ToString::to_string).collect(),
+        net: net.iter().map(|entry| entry.parse().unwrap()).collect(),
         write: vec!["out".into()],
         secrets: vec!["token".into()],
         ..Permissions::default()

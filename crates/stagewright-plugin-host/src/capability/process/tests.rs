@@ -97,9 +97,12 @@ async fn a_program_that_can_reach_others_is_announced_before_it_starts() {
         (started.is_ok(), told)
     };
     assert_eq!(started(|_| {}).await, (true, vec![]));
-    assert_eq!(started(|permissions| permissions.net.push("cargo".into())).await, (true, vec![]));
+    assert_eq!(started(|permissions| permissions.net.push("cargo".parse().unwrap())).await, (true, vec![]));
     let announced = vec!["run sh".to_owned()];
-    assert_eq!(started(|permissions| permissions.net.push("a.example".into())).await, (false, announced.clone()));
+    assert_eq!(
+        started(|permissions| permissions.net.push("a.example".parse().unwrap())).await,
+        (false, announced.clone())
+    );
     assert_eq!(started(|permissions| permissions.secrets.push("token".into())).await, (false, announced));
 }
 

@@ -12,12 +12,12 @@ use hyper::{Request, Response, Uri, Version};
 use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
+use stagewright_model::Origin;
 
 use super::Body;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::background::Background;
 use crate::net::gate::Gate;
-use crate::origin::Origin;
 
 /// About one connection, not about the request (RFC 9110, section 7.6.1). An expectation is met by the proxy itself.
 const OF_THE_CONNECTION: [HeaderName; 10] = [

@@ -13,13 +13,13 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use stagewright_model::Origin;
 use tokio::io::{AsyncRead, AsyncWriteExt as _, copy, split};
 
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::dial::Duplex;
 use crate::net::gate::Gate;
 use crate::net::hello::{self, Greeting};
-use crate::origin::Origin;
 
 /// A fatal TLS alert, `access_denied` (RFC 8446, section 6): programs show it better than a connection that just ends.
 const ACCESS_DENIED: [u8; 7] = [21, 3, 1, 0, 2, 2, 49];

@@ -1,8 +1,9 @@
 //! How many, how long, and when it ends; and the ports that are forwarded.
 
+use stagewright_model::Origin;
+
 use super::*;
 use crate::net::forward::forward;
-use crate::origin::Origin;
 
 #[tokio::test]
 async fn connections_beyond_the_bound_are_turned_away_until_one_ends() {

@@ -1,0 +1,170 @@
+//! Cargo's `config.toml`.
+//!
+//! Left out are tokens, providers of credentials, proxies (the sandbox has one of its own), variables, aliases, and
+//! all keys that aren't listed.
+
+use toml::{Table, Value};
+
+use super::value::{Kind, admit};
+
+/// What a key of a table is.
+enum Rule {
+    /// One value, or a list of such.
+    Is(Kind),
+    /// A table with these keys.
+    Table(&'static [(&'static str, Rule)]),
+    /// A table whose every key is one of these.
+    Each(&'static Rule),
+    /// The first that takes it.
+    Either(&'static [Rule]),
+}
+
+const SCALAR: Rule = Rule::Is(Kind::Scalar);
+const WORD: Rule = Rule::Is(Kind::Word);
+const TEXT: Rule = Rule::Is(Kind::Text);
+const URL: Rule = Rule::Is(Kind::Url);
+
+static CONFIG: &[(&str, Rule)] = &[
+    ("build", Rule::Table(BUILD)),
+    ("cargo-new", Rule::Table(&[("vcs", WORD)])),
+    ("future-incompat-report", Rule::Table(&[("frequency", WORD)])),
+    ("http", Rule::Table(HTTP)),
+    ("net", Rule::Table(NET)),
+    ("patch", Rule::Each(&Rule::Each(&Rule::Table(PATCH)))),
+    ("paths", TEXT),
+    ("profile", Rule::Each(&Rule::Table(PROFILE))),
+    ("registries", Rule::Each(&Rule::Table(&[("index", URL), ("protocol", WORD)]))),
+    ("registry", Rule::Table(&[("default", WORD), ("index", URL)])),
+    ("resolver", Rule::Table(&[("feature-unification", WORD), ("incompatible-rust-versions", WORD)])),
+    ("source", Rule::Each(&Rule::Table(SOURCE))),
+    ("target", Rule::Each(&Rule::Table(TARGET))),
+    ("term", Rule::Table(TERM)),
+    ("unstable", Rule::Each(&SCALAR)),
+];
+
+static BUILD: &[(&str, Rule)] = &[
+    ("build-dir", TEXT),
+    ("dep-info-basedir", TEXT),
+    ("incremental", WORD),
+    ("jobs", WORD),
+    ("rustc", TEXT),
+    ("rustc-wrapper", TEXT),
+    ("rustc-workspace-wrapper", TEXT),
+    ("rustdoc", TEXT),
+    ("rustdocflags", TEXT),
+    ("rustflags", TEXT),
+    ("target", TEXT),
+    ("target-dir", TEXT),
+];
+
+static HTTP: &[(&str, Rule)] = &[
+    ("cainfo", TEXT),
+    ("check-revoke", WORD),
+    ("low-speed-limit", WORD),
+    ("multiplexing", WORD),
+    ("ssl-version", Rule::Either(&[WORD, Rule::Table(&[("max", WORD), ("min", WORD)])])),
+    ("timeout", WORD),
+];
+
+static NET: &[(&str, Rule)] = &[("git-fetch-with-cli", WORD), ("offline", WORD), ("retry", WORD)];
+
+static SOURCE: &[(&str, Rule)] = &[
+    ("branch", TEXT),
+    ("directory", TEXT),
+    ("git", URL),
+    ("local-registry", TEXT),
+    ("registry", URL),
+    ("replace-with", TEXT),
+    ("rev", WORD),
+    ("tag", TEXT),
+];
+
+static PATCH: &[(&str, Rule)] = &[
+    ("branch", TEXT),
+    ("default-features", WORD),
+    ("features", WORD),
+    ("git", URL),
+    ("package", WORD),
+    ("path", TEXT),
+    ("registry", WORD),
+    ("rev", WORD),
+    ("tag", TEXT),
+    ("version", TEXT),
+];
+
+static PROFILE: &[(&str, Rule)] = &[
+    ("build-override", Rule::Table(OVERRIDE)),
+    ("codegen-backend", WORD),
+    ("codegen-units", WORD),
+    ("debug", WORD),
+    ("debug-assertions", WORD),
+    ("incremental", WORD),
+    ("inherits", WORD),
+    ("lto", WORD),
+    ("opt-level", WORD),
+    ("overflow-checks", WORD),
+    ("package", Rule::Each(&Rule::Table(OVERRIDE))),
+    ("panic", WORD),
+    ("rpath", WORD),
+    ("split-debuginfo", WORD),
+    ("strip", WORD),
+];
+
+static OVERRIDE: &[(&str, Rule)] = &[
+    ("codegen-units", WORD),
+    ("debug", WORD),
+    ("debug-assertions", WORD),
+    ("incremental", WORD),
+    ("opt-level", WORD),
+    ("overflow-checks", WORD),
+    ("strip", WORD),
+];
+
+static PROGRESS: &[(&str, Rule)] = &[("term-integration", SCALAR), ("when", WORD), ("width", SCALAR)];
+
+static TERM: &[(&str, Rule)] = &[
+    ("color", WORD),
+    ("hyperlinks", SCALAR),
+    ("progress", Rule::Table(PROGRESS)),
+    ("quiet", SCALAR),
+    ("unicode", SCALAR),
+    ("verbose", SCALAR),
+];
+
+static TARGET: &[(&str, Rule)] =
+    &[("ar", TEXT), ("linker", TEXT), ("runner", TEXT), ("rustdocflags", TEXT), ("rustflags", TEXT)];
+
+/// The copy; empty for what isn't TOML.
+pub(super) fn copy(text: &str) -> String {
+    let Ok(config) = text.parse::<Table>() else { return String::new() };
+    table(CONFIG, &config).map(|kept| kept.to_string()).unwrap_or_default()
+}
+
+fn table(rules: &[(&str, Rule)], found: &Table) -> Option<Table> {
+    let kept = rules.iter().filter_map(|(key, rule)| Some(((*key).to_owned(), value(rule, found.get(*key)?)?)));
+    Some(kept.collect::<Table>()).filter(|kept| !kept.is_empty())
+}
+
+fn value(rule: &Rule, found: &Value) -> Option<Value> {
+    match (rule, found) {
+        (Rule::Is(_), Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => Some(found.clone()),
+        (Rule::Is(kind), Value::String(text)) => admit(*kind, text).map(Value::String),
+        (Rule::Is(_), Value::Array(items)) => {
+            let kept = items.iter().map(|item| match item {
+                // A list is copied whole or not at all: the words of a command mean something together.
+                Value::Array(_) | Value::Table(_) => None,
+                item => value(rule, item),
+            });
+            kept.collect::<Option<Vec<_>>>().map(Value::Array)
+        }
+        (Rule::Table(rules), Value::Table(found)) => table(rules, found).map(Value::Table),
+        (Rule::Each(rule), Value::Table(found)) => {
+            // A name can be an address, as in `[patch."https://host/x"]`.
+            let name = |name: &str| admit(Kind::Url, name).or_else(|| admit(Kind::Text, name));
+            let kept = found.iter().filter_map(|(key, found)| Some((name(key)?, value(rule, found)?)));
+            Some(kept.collect::<Table>()).filter(|kept| !kept.is_empty()).map(Value::Table)
+        }
+        (Rule::Either(rules), found) => rules.iter().find_map(|rule| value(rule, found)),
+        _ => None,
+    }
+}

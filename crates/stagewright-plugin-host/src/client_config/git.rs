@@ -1,0 +1,183 @@
+//! git's configuration, system-wide, of a user and of a repository.
+//!
+//! Left out are helpers and headers, proxies and cookies, keys, aliases and all other commands, included files, and
+//! all keys that aren't listed.
+
+mod syntax;
+
+use self::syntax::{Setting, parse, quoted};
+use super::value::{Kind, admit};
+
+/// Commands of Git LFS, without which its files seem to be changed.
+const LFS: [&str; 6] = [
+    "git-lfs clean -- %f",
+    "git-lfs smudge -- %f",
+    "git-lfs smudge --skip -- %f",
+    "git-lfs filter-process",
+    "git-lfs filter-process --skip",
+    "true",
+];
+
+const CORE: [&str; 30] = [
+    "abbrev",
+    "autocrlf",
+    "bare",
+    "bigfilethreshold",
+    "checkstat",
+    "commentchar",
+    "commitgraph",
+    "compression",
+    "deltabasecachelimit",
+    "eol",
+    "filemode",
+    "fscache",
+    "ignorecase",
+    "ignorestat",
+    "logallrefupdates",
+    "longpaths",
+    "multipackindex",
+    "packedgitlimit",
+    "packedgitwindowsize",
+    "precomposeunicode",
+    "preloadindex",
+    "quotepath",
+    "repositoryformatversion",
+    "safecrlf",
+    "sparsecheckout",
+    "sparsecheckoutcone",
+    "splitindex",
+    "symlinks",
+    "trustctime",
+    "untrackedcache",
+];
+
+const SSL: [&str; 8] = [
+    "followredirects",
+    "lowspeedlimit",
+    "lowspeedtime",
+    "maxrequests",
+    "postbuffer",
+    "sslverify",
+    "sslversion",
+    "version",
+];
+
+/// The copy. A mistake ends it, as it would end git.
+pub(super) fn copy(text: &str) -> String {
+    let mut copy = String::new();
+    let mut header = String::new();
+    for setting in parse(text) {
+        let Some((own, line)) = kept(&setting) else { continue };
+        if own != header {
+            copy.push_str(&own);
+            header = own;
+        }
+        copy.push_str(&line);
+    }
+    copy
+}
+
+/// Header and line as they are written.
+fn kept(setting: &Setting) -> Option<(String, String)> {
+    let Setting { section, subsection, key, value } = setting;
+    let kind = kind(section, subsection.as_deref(), key)?;
+    let subsection = match subsection {
+        None => None,
+        // The address that another stands for, or that settings are for.
+        Some(name) if matches!(section.as_str(), "http" | "url") => Some(admit(Kind::GitUrl, name)?),
+        Some(name) => Some(admit(Kind::Text, name)?),
+    };
+    let header = match subsection {
+        Some(name) => format!("[{section} {}]\n", quoted(&name)),
+        None => format!("[{section}]\n"),
+    };
+    let line = match value {
+        // A key alone is a truth.
+        None => format!("\t{key}\n"),
+        Some(value) => format!("\t{key} = {}\n", quoted(&admit(kind, value)?)),
+    };
+    Some((header, line))
+}
+
+/// None for what isn't copied. Names are in lower case, but for a subsection's.
+fn kind(section: &str, subsection: Option<&str>, key: &str) -> Option<Kind> {
+    let word = |keys: &[&str]| keys.contains(&key).then_some(Kind::Word);
+    let text = |keys: &[&str]| keys.contains(&key).then_some(Kind::Text);
+    match (section, subsection) {
+        ("core", None) => word(&CORE).or_else(|| text(&["attributesfile", "excludesfile", "whitespace", "worktree"])),
+        ("extensions", None) => word(&[
+            "compatobjectformat",
+            "noop",
+            "objectformat",
+            "partialclone",
+            "preciousobjects",
+            "refstorage",
+            "relativeworktrees",
+            "worktreeconfig",
+        ]),
+        ("user" | "author" | "committer", None) => text(&["email", "name"]).or_else(|| word(&["useconfigonly"])),
+        ("init", None) => text(&["defaultbranch"]).or_else(|| word(&["defaultobjectformat", "defaultrefformat"])),
+        ("safe", None) => text(&["barerepository", "directory"]),
+        ("remote", Some(_)) => match key {
+            "url" | "pushurl" => Some(Kind::GitUrl),
+            "fetch" | "push" => Some(Kind::Text),
+            _ => word(&["mirror", "partialclonefilter", "promisor", "prune", "prunetags", "skipfetchall", "tagopt"]),
+        },
+        ("branch", Some(_)) => match key {
+            "remote" | "pushremote" => Some(Kind::GitUrl),
+            "merge" => Some(Kind::Text),
+            _ => word(&["rebase"]),
+        },
+        ("submodule", Some(_)) => match key {
+            "url" => Some(Kind::GitUrl),
+            "branch" | "path" => Some(Kind::Text),
+            "update" => Some(Kind::Known(&["checkout", "merge", "none", "rebase"])),
+            _ => word(&["active", "fetchrecursesubmodules", "ignore", "shallow"]),
+        },
+        ("submodule", None) => text(&["active"]).or_else(|| word(&["fetchjobs", "recurse"])),
+        ("url", Some(_)) => matches!(key, "insteadof" | "pushinsteadof").then_some(Kind::GitUrl),
+        ("http", _) => word(&SSL).or_else(|| text(&["sslcainfo", "sslcapath"])),
+        ("lfs", None) => match key {
+            "url" | "pushurl" => Some(Kind::GitUrl),
+            "fetchexclude" | "fetchinclude" => Some(Kind::Text),
+            _ => word(&["concurrenttransfers", "repositoryformatversion", "skipdownloaderrors"]),
+        },
+        ("filter", Some("lfs")) => {
+            ["clean", "process", "required", "smudge"].contains(&key).then_some(Kind::Known(&LFS))
+        }
+        ("remote", None) => text(&["pushdefault"]),
+        ("log", None) => word(&["date", "decorate", "follow", "showsignature"]),
+        ("diff", None) => word(&[
+            "algorithm",
+            "colormoved",
+            "context",
+            "indentheuristic",
+            "mnemonicprefix",
+            "noprefix",
+            "renamelimit",
+            "renames",
+            "submodule",
+        ]),
+        ("merge", None) => word(&["conflictstyle", "directoryrenames", "ff", "renamelimit", "renames"]),
+        ("fetch" | "pull" | "push" | "rebase", None) => word(&[
+            "autosetupremote",
+            "autosquash",
+            "autostash",
+            "default",
+            "ff",
+            "followtags",
+            "parallel",
+            "prune",
+            "prunetags",
+            "rebase",
+            "recursesubmodules",
+            "updaterefs",
+        ]),
+        ("advice" | "color" | "column" | "feature" | "gc" | "index" | "maintenance" | "pack" | "protocol", None) => {
+            Some(Kind::Scalar)
+        }
+        ("protocol", Some(_)) => word(&["allow"]),
+        ("status" | "tag" | "versionsort", None) => word(&["showuntrackedfiles", "sort", "submodulesummary"]),
+        _ => None,
+    }
+}

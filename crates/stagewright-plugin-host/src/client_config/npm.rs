@@ -1,0 +1,96 @@
+//! `.npmrc`, of npm, pnpm and yarn's first version.
+//!
+//! Proxies are left out: the sandbox has a proxy of its own, and another can't be reached. So are folders, which don't
+//! exist there.
+
+use super::ini::npmrc_entries;
+use super::value::{Kind, admit};
+
+/// Keys of one word each, or a list of them.
+const WORDS: [&str; 59] = [
+    "access",
+    "audit",
+    "audit-level",
+    "auto-install-peers",
+    "child-concurrency",
+    "color",
+    "dedupe-peer-dependents",
+    "engine-strict",
+    "fetch-retries",
+    "fetch-retry-factor",
+    "fetch-retry-maxtimeout",
+    "fetch-retry-mintimeout",
+    "fetch-timeout",
+    "foreground-scripts",
+    "fund",
+    "hoist",
+    "hoist-pattern",
+    "ignore-scripts",
+    "include",
+    "install-links",
+    "install-strategy",
+    "legacy-bundling",
+    "legacy-peer-deps",
+    "link-workspace-packages",
+    "lockfile",
+    "lockfile-version",
+    "loglevel",
+    "maxsockets",
+    "network-concurrency",
+    "node-linker",
+    "offline",
+    "omit",
+    "omit-lockfile-registry-resolved",
+    "optional",
+    "package-import-method",
+    "package-lock",
+    "prefer-dedupe",
+    "prefer-frozen-lockfile",
+    "prefer-offline",
+    "prefer-online",
+    "prefer-workspace-packages",
+    "production",
+    "progress",
+    "public-hoist-pattern",
+    "resolution-mode",
+    "resolve-peers-from-workspace-root",
+    "save",
+    "save-exact",
+    "save-prefix",
+    "save-workspace-protocol",
+    "shamefully-hoist",
+    "shared-workspace-lockfile",
+    "side-effects-cache",
+    "strict-peer-dependencies",
+    "strict-peer-deps",
+    "strict-ssl",
+    "tag",
+    "update-notifier",
+    "yes",
+];
+
+/// The copy.
+pub(super) fn copy(text: &str) -> String {
+    let mut copy = String::new();
+    for entry in npmrc_entries(text) {
+        let name = entry.key.strip_suffix("[]").unwrap_or(&entry.key);
+        let Some(value) = kind(name).and_then(|kind| admit(kind, &entry.value)) else { continue };
+        // Quoted as JSON, so that nothing in it begins a comment, a line or a variable's name.
+        copy.push_str(&format!("{}={}\n", entry.key, serde_json::Value::from(value.replace("${", "$ {"))));
+    }
+    copy
+}
+
+fn kind(name: &str) -> Option<Kind> {
+    let is_scope = |scope: &str| {
+        scope.starts_with('@')
+            && scope[1..].chars().all(|letter| letter.is_ascii_alphanumeric() || ".-_~".contains(letter))
+    };
+    match name {
+        "registry" => Some(Kind::Url),
+        "cafile" | "nodedir" => Some(Kind::Text),
+        "ca" => Some(Kind::Certificate),
+        _ if WORDS.contains(&name) => Some(Kind::Word),
+        _ => name.strip_suffix(":registry").filter(|scope| is_scope(scope)).map(|_| Kind::Url),
+    }
+}

@@ -1,0 +1,71 @@
+//! `pip.conf`. Proxies are left out: the sandbox has a proxy of its own, and another can't be reached.
+
+use super::ini::pip_entries;
+use super::value::{Kind, admit};
+
+/// Keys of one word each, or a list of them.
+const WORDS: [&str; 31] = [
+    "break-system-packages",
+    "compile",
+    "default-timeout",
+    "disable-pip-version-check",
+    "format",
+    "ignore-installed",
+    "ignore-requires-python",
+    "isolated",
+    "no-binary",
+    "no-build-isolation",
+    "no-cache-dir",
+    "no-color",
+    "no-compile",
+    "no-deps",
+    "no-index",
+    "no-input",
+    "no-python-version-warning",
+    "no-warn-script-location",
+    "only-binary",
+    "pre",
+    "prefer-binary",
+    "progress-bar",
+    "quiet",
+    "require-hashes",
+    "require-virtualenv",
+    "resume-retries",
+    "retries",
+    "root-user-action",
+    "timeout",
+    "upgrade-strategy",
+    "user",
+];
+
+/// The copy.
+pub(super) fn copy(text: &str) -> String {
+    let mut copy = String::new();
+    let mut section = None;
+    for entry in pip_entries(text) {
+        let is_name = |name: &String| name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+        let (Some(own), Some(kind)) = (entry.section.filter(is_name), kind(&entry.key)) else { continue };
+        let values = entry.value.lines().flat_map(str::split_whitespace).filter_map(|value| admit(kind, value));
+        let values = values.collect::<Vec<_>>();
+        if values.is_empty() {
+            continue;
+        }
+        if section.as_ref() != Some(&own) {
+            copy.push_str(&format!("[{own}]\n"));
+            section = Some(own);
+        }
+        copy.push_str(&format!("{} = {}\n", entry.key, values.join("\n    ")));
+    }
+    copy
+}
+
+fn kind(key: &str) -> Option<Kind> {
+    match key {
+        "index-url" | "extra-index-url" | "find-links" => Some(Kind::Url),
+        "cert" | "constraint" => Some(Kind::Text),
+        // A host, with its port.
+        "trusted-host" => Some(Kind::Text),
+        _ if WORDS.contains(&key) => Some(Kind::Word),
+        _ => None,
+    }
+}

@@ -1,0 +1,140 @@
+//! Kinds of values, and what of a value may be copied.
+
+/// The longest value. Longer ones are certificates and keys.
+const LONGEST: usize = 4096;
+/// What addresses are copied with. Others start programs, as git's `ext::` does.
+const SCHEMES: [&str; 7] = ["file", "ftp", "ftps", "git", "http", "https", "ssh"];
+
+/// Truths, and what stands beside them.
+const SCALARS: [&str; 9] = ["always", "auto", "false", "never", "no", "off", "on", "true", "yes"];
+
+/// What a value of a key must be to be copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A number, a truth, or one of a client's own words: letters, digits, and `.,_+/*@=-`, without blanks.
+    Word,
+    /// A number or a truth: nothing that is a secret.
+    Scalar,
+    /// Names of people, paths, refspecs: a line of any text that holds no address with a user.
+    Text,
+    /// An address of the web, or a path.
+    Url,
+    /// The same, or one as git has them: `user@host:path`.
+    GitUrl,
+    /// A certificate, which is public.
+    Certificate,
+    /// One of these.
+    Known(&'static [&'static str]),
+}
+
+/// The value as it is copied; none when it isn't of the kind.
+pub(super) fn admit(kind: Kind, value: &str) -> Option<String> {
+    let is_line = value.len() <= LONGEST && !value.contains(char::is_control);
+    match kind {
+        Kind::Certificate => {
+            (value.contains("-----BEGIN CERTIFICATE-----") && !value.contains("PRIVATE KEY")).then(|| value.to_owned())
+        }
+        _ if !is_line => None,
+        Kind::Word => {
+            let is_plain = |letter: char| letter.is_ascii_alphanumeric() || ".,_+/*@=-".contains(letter);
+            value.chars().all(is_plain).then(|| value.to_owned())
+        }
+        Kind::Scalar => {
+            let number = value.trim_start_matches('-').trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G']);
+            let is_number = number.len() <= 10 && number.bytes().all(|byte| byte.is_ascii_digit());
+            (is_number || SCALARS.contains(&value.to_ascii_lowercase().as_str())).then(|| value.to_owned())
+        }
+        Kind::Text => (!(value.contains("://") && value.contains('@'))).then(|| value.to_owned()),
+        Kind::Url => web_url(value).or_else(|| path(value)),
+        Kind::GitUrl => web_url(value).or_else(|| path(value)).or_else(|| scp_like(value)),
+        Kind::Known(values) => values.contains(&value).then(|| value.to_owned()),
+    }
+}
+
+/// `scheme://user:password@host/path?query` as `scheme://host/path`; the user alone stays where it isn't a secret, as in
+/// `ssh://git@host`. None for what isn't surely understood as its client understands it.
+fn web_url(text: &str) -> Option<String> {
+    let (prefix, rest) = match text.strip_prefix("sparse+") {
+        Some(rest) => ("sparse+", rest),
+        None => ("", text),
+    };
+    let (scheme, rest) = rest.split_once("://")?;
+    if !SCHEMES.contains(&scheme) || text.contains(['\\', ' ', '"', '<', '>', '`']) {
+        return None;
+    }
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (user, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (user, host),
+        None => ("", authority),
+    };
+    let keeps_user = scheme == "ssh" && !user.is_empty() && user.chars().all(is_of_name);
+    let is_host = |host: &str| host.chars().all(|letter| is_of_name(letter) || "[]:".contains(letter));
+    // A second address within the path would be one that nothing was taken from.
+    if !is_host(host) || (host.is_empty() && scheme != "file") || path.contains("://") {
+        return None;
+    }
+    let user = if keeps_user { format!("{user}@") } else { String::new() };
+    Some(format!("{prefix}{scheme}://{user}{host}{path}"))
+}
+
+/// Absolute, or relative with a `/` or without any: nothing in it can be a user.
+fn path(text: &str) -> Option<String> {
+    (!text.is_empty() && !text.contains(['@', ':'])).then(|| text.to_owned())
+}
+
+/// `user@host:path`, as ssh has it. A password has no place there.
+fn scp_like(text: &str) -> Option<String> {
+    let (place, path) = text.split_once(':')?;
+    let (user, host) = place.split_once('@').unwrap_or(("", place));
+    let is_name = |name: &str| name.chars().all(is_of_name);
+    (is_name(user) && is_name(host) && !host.is_empty() && !path.contains(['@', ':'])).then(|| text.to_owned())
+}
+
+fn is_of_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || ".-_".contains(letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_copied_without_who_calls() {
+        for (given, copied) in [
+            ("https://u:p@host:8443/a/@scope/b?token=x#y", Some("https://host:8443/a/@scope/b")),
+            ("https://TOKEN@host/x.git", Some("https://host/x.git")),
+            ("https://u:p@ss@host/x", Some("https://host/x")),
+            ("sparse+https://u:p@host/i/", Some("sparse+https://host/i/")),
+            ("ssh://git@host:22/x", Some("ssh://git@host:22/x")),
+            ("ssh://git:pw@host/x", Some("ssh://host/x")),
+            ("git@host:a/b.git", Some("git@host:a/b.git")),
+            ("host:a/b.git", Some("host:a/b.git")),
+            ("../sub.git", Some("../sub.git")),
+            ("file:///srv/x.git", Some("file:///srv/x.git")),
+            ("user:pass@host:a/b", None),
+            ("https:///u:p@host/x", None),
+            ("https://u:p@host/https://v:q@other/", None),
+            ("https:\\\\u:p@host", None),
+            ("ext::sh -c 'curl -u u:p host'", None),
+            ("https://u:p\n@host/x", None),
+            ("https://u:p@ho%40st/", None),
+        ] {
+            assert_eq!(admit(Kind::GitUrl, given).as_deref(), copied, "{given}");
+        }
+        assert_eq!(admit(Kind::Url, "git@host:a"), None);
+    }
+
+    #[test]
+    fn a_value_that_is_not_of_its_kind_is_left_out() {
+        assert!(admit(Kind::Word, "verbose").is_some() && admit(Kind::Word, "a b").is_none());
+        assert!(admit(Kind::Text, "Ada L.").is_some() && admit(Kind::Text, "see https://u:p@h").is_none());
+        let (public, private) =
+            ("-----BEGIN CERTIFICATE-----\nMII", "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY");
+        assert!(admit(Kind::Certificate, public).is_some() && admit(Kind::Certificate, private).is_none());
+        assert!(admit(Kind::Certificate, "secret").is_none());
+        assert!(admit(Kind::Scalar, "256m").is_some() && admit(Kind::Scalar, "True").is_some());
+        assert!(admit(Kind::Scalar, "hunter2").is_none());
+        assert!(admit(Kind::Known(&["a b"]), "a b").is_some() && admit(Kind::Known(&["a b"]), "a c").is_none());
+    }
+}

@@ -1,0 +1,59 @@
+//! What cargo is configured with: <https://doc.rust-lang.org/cargo/reference/config.html>.
+
+use std::path::PathBuf;
+
+use stagewright_model::PackageManager;
+use toml::de::{DeTable, DeValue};
+
+use super::{ConfigFile, Reader, has_user};
+use crate::client_config::line_at;
+
+const CARGO: PackageManager = PackageManager::Cargo;
+
+/// The files at the root and above it, those of the home, and variables.
+pub(super) fn read(reader: &mut Reader<'_>) {
+    let home = reader.variable("CARGO_HOME").map(PathBuf::from).or_else(|| reader.folder("HOME", ".cargo"));
+    let folders = reader.root.ancestors().map(|folder| folder.join(".cargo")).chain(home).collect::<Vec<PathBuf>>();
+    for folder in folders {
+        for name in ["config.toml", "config"] {
+            if let Some(file) = reader.file(&folder.join(name)) {
+                config(&file, reader);
+            }
+        }
+        let tokens = [folder.join("credentials.toml"), folder.join("credentials")];
+        if tokens.iter().any(|path| path.is_file()) {
+            reader.found_credentials(CARGO, reader.owner(&folder));
+        }
+    }
+    for (name, url) in reader.environment {
+        if name.starts_with("CARGO_REGISTRIES_") && name.ends_with("_INDEX") {
+            reader.name_by_variable(CARGO, name, url);
+        }
+    }
+}
+
+fn config(file: &ConfigFile, reader: &mut Reader<'_>) {
+    // One with mistakes is cargo's to complain about: nothing is taken from it.
+    let Ok(document) = DeTable::parse(&file.text) else { return };
+    for (table, key) in [("source", "registry"), ("registries", "index")] {
+        let Some(DeValue::Table(entries)) = document.get_ref().get(table).map(toml::Spanned::get_ref) else { continue };
+        for (_, entry) in entries {
+            let DeValue::Table(entry) = entry.get_ref() else { continue };
+            if let Some(value) = entry.get(key)
+                && let DeValue::String(url) = value.get_ref()
+            {
+                reader.name_in(CARGO, file, line_at(&file.text, value.span().start), url);
+                if has_user(url) {
+                    reader.found_credentials(CARGO, file.by);
+                }
+            }
+            if entry.contains_key("token") || entry.contains_key("secret-key") {
+                reader.found_credentials(CARGO, file.by);
+            }
+        }
+    }
+    let registry = document.get_ref().get("registry").map(toml::Spanned::get_ref);
+    if matches!(registry, Some(DeValue::Table(registry)) if registry.contains_key("token")) {
+        reader.found_credentials(CARGO, file.by);
+    }
+}

@@ -1,0 +1,38 @@
+//! What npm is configured with: <https://docs.npmjs.com/cli/configuring-npm/npmrc>.
+
+use std::path::{Path, PathBuf};
+
+use stagewright_model::PackageManager;
+
+use super::{Reader, has_user};
+use crate::client_config::npmrc_entries;
+
+const NPM: PackageManager = PackageManager::Npm;
+
+/// The `.npmrc` files of the repository and of the user, and variables.
+pub(super) fn read(reader: &mut Reader<'_>) {
+    // npm takes its variables in either case.
+    let named = |wanted: &str| {
+        let found = reader.environment.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(name, value)| (name.clone(), value.clone()))
+    };
+    let user = named("npm_config_userconfig").map(|(_, file)| PathBuf::from(file));
+    let user = user.or_else(|| reader.folder("HOME", ".npmrc"));
+    let variable = named("npm_config_registry");
+    for path in [Some(Path::new(".npmrc").to_owned()), user].into_iter().flatten() {
+        let Some(file) = reader.file(&path) else { continue };
+        for entry in npmrc_entries(&file.text) {
+            if entry.key == "registry" || entry.key.ends_with(":registry") {
+                reader.name_in(NPM, &file, entry.line, &entry.value);
+            }
+            // By name, as npm knows them: none of these is copied, whatever is missing here.
+            let name = entry.key.rsplit(':').next().unwrap_or(&entry.key);
+            if name.starts_with('_') || matches!(name, "username" | "keyfile" | "key") || has_user(&entry.value) {
+                reader.found_credentials(NPM, file.by);
+            }
+        }
+    }
+    if let Some((name, url)) = variable {
+        reader.name_by_variable(NPM, &name, &url);
+    }
+}

@@ -1,0 +1,193 @@
+//! Where a program's installation is, and which parts of it a sandbox takes.
+//!
+//! A folder that holds a program often holds more: `~/.fly/bin/flyctl` lies beside `~/.fly/config.yml`. So nothing is
+//! taken as a whole. Of an installation, the parts that programs are made of; of a version manager, the parts where it
+//! keeps programs; of anything else, the program.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::Tools;
+use super::system::is_system;
+
+/// Parts of an installation: programs, libraries, and what goes with them. Neither `etc` nor `conf`, `var` nor `data`.
+const PARTS: [&str; 13] = [
+    "bin",
+    "sbin",
+    "lib",
+    "lib32",
+    "lib64",
+    "libexec",
+    "include",
+    "share",
+    "jre",
+    "jmods",
+    "legal",
+    "release",
+    "pyvenv.cfg",
+];
+/// Further parts of what has a layout of its own, which is known by what it holds.
+const LAYOUTS: [(&str, &[&str]); 6] = [
+    // The Go toolchain. A `GOPATH` looks like it, and has no version.
+    ("VERSION", &["VERSION", "go.env", "pkg", "src"]),
+    // A Java runtime since 9.
+    ("conf/security/java.security", &["conf/security", "conf/net.properties", "conf/logging.properties"]),
+    // Maven; not its settings, which have passwords.
+    ("boot", &["boot", "conf/logging"]),
+    (".install", &[".install", "VERSION", "platform"]),
+    ("host/fxr", &["dotnet", "host", "packs", "sdk", "sdk-manifests", "shared", "templates"]),
+    ("conda-meta", &["ssl/cacert.pem", "ssl/cert.pem", "ssl/openssl.cnf"]),
+];
+/// Version managers and installers below a home, and where they keep programs. `*` is any name; what ends with `/` is an
+/// installation, of which only [`PARTS`] are taken.
+const MANAGERS: [(&str, &[&str]); 29] = [
+    (".asdf", &["asdf.sh", "bin", "defaults", "lib", "libexec", "plugins", "shims", "installs/*/*/"]),
+    (".bun", &["bin", "install/global/node_modules"]),
+    (".cabal", &["bin", "store"]),
+    (".composer", &["vendor"]),
+    (".config/composer", &["vendor"]),
+    (".config/yarn/global", &["node_modules"]),
+    (".deno", &["bin"]),
+    (".dotnet", &["dotnet", "host", "packs", "sdk", "sdk-manifests", "shared", "templates", "tools"]),
+    (".fnm", &["node-versions/*/installation/"]),
+    (".gem", &["ruby"]),
+    (".ghcup", &["bin", "ghc", "hls"]),
+    (".goenv", &["bin", "libexec", "plugins", "shims", "version", "versions/*/"]),
+    (".jenv", &["bin", "libexec", "shims", "version", "versions/*/"]),
+    (".juliaup", &["bin"]),
+    (".krew", &["bin", "store"]),
+    (".local/share/fnm", &["node-versions/*/installation/"]),
+    (".local/share/mise", &["shims", "installs/*/*/"]),
+    (".local/share/pipx", &["shared/", "venvs/*/"]),
+    (".local/share/uv", &["python/*/", "tools/*/"]),
+    (".nodenv", &["bin", "libexec", "plugins", "shims", "version", "versions/*/"]),
+    (".nvm", &["alias", "nvm-exec", "nvm.sh", "versions/node/*/", "versions/io.js/*/"]),
+    (".proto", &["bin", "shims", "tools/*/*/"]),
+    (".pyenv", &["bin", "libexec", "plugins", "pyenv.d", "shims", "version", "versions/*/"]),
+    (".rbenv", &["bin", "libexec", "plugins", "rbenv.d", "shims", "version", "versions/*/"]),
+    (".rustup", &["settings.toml", "toolchains", "update-hashes"]),
+    (".sdkman", &["candidates/*/current/"]),
+    (".tfenv", &["bin", "lib", "libexec", "share", "version", "versions/*/"]),
+    (".volta", &["bin", "tools/image/*/*/"]),
+    (".yarn", &["bin", "releases"]),
+];
+/// Paths that one pattern may come to. Each is a mount.
+const PATHS: usize = 100;
+/// Folders whose folders are homes.
+const OF_HOMES: [&str; 4] = ["/home", "/Users", "/var/home", "/export/home"];
+
+impl Tools<'_> {
+    /// What has to be there so that this program can start: none when it always is.
+    pub(super) fn places_of(&self, program: &Path) -> Vec<PathBuf> {
+        let mut places = Vec::new();
+        let mut next = vec![program.to_owned()];
+        // A link, what it leads to, the interpreter of that, and what the interpreter's name leads to.
+        for _ in 0..4 {
+            let Some(program) = next.pop() else { break };
+            places.extend(self.places_of_file(&program));
+            match fs::canonicalize(&program) {
+                Ok(real) if real != program => next.push(real),
+                Ok(real) if !is_system(&real) => next.extend(interpreter(&real)),
+                _ => {}
+            }
+        }
+        places
+    }
+
+    fn places_of_file(&self, program: &Path) -> Vec<PathBuf> {
+        if is_system(program) || program.starts_with(self.workspace) || !program.is_file() {
+            return Vec::new();
+        }
+        if let Some(home) = self.home_of(program) {
+            let managers = MANAGERS.iter().map(|(folder, parts)| (home.join(folder), parts));
+            if let Some((folder, parts)) = managers.into_iter().find(|(folder, _)| program.starts_with(folder)) {
+                let mut places = parts.iter().flat_map(|part| expand(&folder, part)).collect::<Vec<_>>();
+                if !places.iter().any(|place| program.starts_with(place)) {
+                    places.push(program.to_owned());
+                }
+                return places;
+            }
+        }
+        let folder = program.parent().unwrap_or(program);
+        let root = if folder.file_name().is_some_and(|name| name == "bin") { folder.parent() } else { Some(folder) };
+        let installed = root.filter(|root| !self.is_shared(root)).map(installation).unwrap_or_default();
+        match installed.iter().any(|place| program.starts_with(place)) {
+            true => installed,
+            false => vec![program.to_owned()],
+        }
+    }
+
+    /// The innermost home that a path lies in, of this user or another.
+    fn home_of(&self, path: &Path) -> Option<PathBuf> {
+        let own = self.home().map(Path::to_owned);
+        let homes = homes().iter().cloned().chain(own).filter(|home| path.starts_with(home) && path != home);
+        homes.max_by_key(|home| home.components().count())
+    }
+
+    /// Folders that hold other things than one installation: homes, what holds homes or the workspace, and what programs
+    /// of many kinds share.
+    fn is_shared(&self, root: &Path) -> bool {
+        let above = |of: &Path| of.starts_with(root);
+        let named = root.file_name().is_some_and(|name| name == ".cargo" || name == ".local");
+        let cargo_home = self.folder("CARGO_HOME", ".cargo").is_some_and(|home| home == root);
+        // As `/opt` and `/srv`: each folder there is something else.
+        let is_top = root.components().count() <= 2;
+        let is_home =
+            homes().iter().any(|home| home == root) || OF_HOMES.iter().any(|of| root.parent() == Some(Path::new(of)));
+        is_top || is_home || named || cargo_home || self.home().is_some_and(above) || above(self.workspace)
+    }
+}
+
+/// The parts of an installation that are there.
+fn installation(root: &Path) -> Vec<PathBuf> {
+    let special = LAYOUTS.iter().filter(|(mark, _)| root.join(mark).exists()).flat_map(|(_, parts)| parts.iter());
+    let parts = PARTS.iter().chain(special).map(|part| root.join(part));
+    parts.filter(|part| part.exists()).collect()
+}
+
+/// The paths that a pattern of [`MANAGERS`] stands for.
+fn expand(folder: &Path, pattern: &str) -> Vec<PathBuf> {
+    let mut paths = vec![folder.to_owned()];
+    for name in pattern.split('/').filter(|name| !name.is_empty()) {
+        let next = paths.iter().flat_map(|path| match name {
+            "*" => {
+                let entries = path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+                entries.filter(|path| path.is_dir()).collect::<Vec<_>>()
+            }
+            name => vec![path.join(name)],
+        });
+        paths = next.take(PATHS).collect();
+    }
+    match pattern.ends_with('/') {
+        true => paths.iter().flat_map(|root| installation(root)).take(PATHS).collect(),
+        false => paths.into_iter().filter(|path| path.exists()).collect(),
+    }
+}
+
+/// The program that a script names in its first line, unless the system has it.
+fn interpreter(script: &Path) -> Option<PathBuf> {
+    let mut start = [0; 256];
+    let read = stagewright_files::open(script).and_then(|mut file| file.read(&mut start)).ok()?;
+    let line = std::str::from_utf8(start[..read].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?).ok()?;
+    let program = Path::new(line.split_whitespace().next()?);
+    (program.is_absolute() && !is_system(program)).then(|| program.to_owned())
+}
+
+/// The homes of this machine's users.
+fn homes() -> &'static [PathBuf] {
+    static HOMES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    HOMES.get_or_init(|| {
+        let users = stagewright_files::read_text(Path::new("/etc/passwd"), stagewright_files::CONFIGURATION);
+        let users = users.unwrap_or_default();
+        let named = users.lines().filter_map(|line| line.split(':').nth(5)).map(PathBuf::from);
+        // Many that are no people have `/`, or a folder of the system's.
+        let named = named.filter(|home| home.is_absolute() && home.parent().is_some() && !is_system(home));
+        let present = OF_HOMES.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+        let mut homes = named.chain(present.map(|entry| entry.path())).collect::<Vec<_>>();
+        homes.sort();
+        homes.dedup();
+        homes
+    })
+}

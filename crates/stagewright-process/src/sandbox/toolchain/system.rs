@@ -1,0 +1,190 @@
+//! What every program sees of the machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::super::{Access, Place, Rule, Source};
+use super::ConfigFormat;
+
+/// Where every program may look: the system's programs and libraries, and the public parts of its configuration.
+const SYSTEM: [&str; 3] = ["/usr", "/nix/store", "/gnu/store"];
+/// Links into `/usr` on a current system, folders on an older one.
+const MERGED: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+/// What runtimes ask to know how many threads to start.
+const HARDWARE: [&str; 3] = ["/sys/devices/system/cpu", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage"];
+/// Of `/etc`, what programs need and what has no place for a secret: neither the shells' profiles, which export
+/// variables, nor the configuration of services and clients.
+const PUBLIC: [&str; 43] = [
+    "alternatives",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "debian_version",
+    "fonts",
+    "gai.conf",
+    "group",
+    "gss",
+    "host.conf",
+    "hostname",
+    "hosts",
+    "inputrc",
+    "krb5.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "login.defs",
+    "lsb-release",
+    "magic",
+    "maven/logging",
+    "maven/m2.conf",
+    "mime.types",
+    "networks",
+    "nsswitch.conf",
+    "os-release",
+    "passwd",
+    "perl",
+    "pki/ca-trust",
+    "pki/java",
+    "pki/tls/cert.pem",
+    "pki/tls/certs",
+    "pki/tls/openssl.cnf",
+    "protocols",
+    "resolv.conf",
+    "services",
+    "shells",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+];
+const PUBLIC_TOO: [&str; 2] = ["terminfo", "timezone"];
+/// What a login shell complains of when it can't read it. It exports variables, so that it is empty.
+const PROFILE: &str = "/etc/profile";
+/// Configuration of clients, wherever systems keep it for all users.
+const CONFIGS: [(&str, ConfigFormat); 14] = [
+    ("/etc/gitconfig", ConfigFormat::Git),
+    ("/usr/etc/gitconfig", ConfigFormat::Git),
+    ("/usr/local/etc/gitconfig", ConfigFormat::Git),
+    ("/etc/npmrc", ConfigFormat::Npm),
+    ("/usr/etc/npmrc", ConfigFormat::Npm),
+    ("/usr/lib/node_modules/npm/npmrc", ConfigFormat::Npm),
+    ("/usr/local/etc/npmrc", ConfigFormat::Npm),
+    ("/usr/local/lib/node_modules/npm/npmrc", ConfigFormat::Npm),
+    ("/etc/php", ConfigFormat::Php),
+    ("/etc/php.d", ConfigFormat::Php),
+    ("/etc/php.ini", ConfigFormat::Php),
+    ("/usr/local/etc/php", ConfigFormat::Php),
+    ("/etc/pip.conf", ConfigFormat::Pip),
+    ("/etc/xdg/pip/pip.conf", ConfigFormat::Pip),
+];
+
+/// The places and rules that every sandbox has. `scratch` as in [`Confinement`](crate::sandbox::Confinement).
+pub fn system(scratch: &Path) -> (Vec<Place>, Vec<Rule>) {
+    let mut places = Vec::new();
+    let mut host = |path: &str, access| {
+        let path = PathBuf::from(path);
+        places.push(Place { source: Source::HostIfThere(path.clone()), path, access });
+    };
+    SYSTEM.iter().for_each(|path| host(path, Some(Access::Execute)));
+    HARDWARE.iter().for_each(|path| host(path, Some(Access::Read)));
+    host("/etc", None);
+    for path in MERGED {
+        match fs::read_link(path) {
+            Ok(target) => places.push(Place { path: path.into(), source: Source::Link(target), access: None }),
+            Err(_) => places.push(Place {
+                path: path.into(),
+                source: Source::HostIfThere(path.into()),
+                access: Some(Access::Execute),
+            }),
+        }
+    }
+    for path in ["/tmp", "/var/tmp"] {
+        let source = Source::Host(scratch.join("tmp"));
+        places.push(Place { path: path.into(), source, access: Some(Access::Write) });
+    }
+    places.push(Place { path: "/var/run".into(), source: Source::Link("/run".into()), access: None });
+    if Path::new(PROFILE).is_file() {
+        places.push(Place { path: PROFILE.into(), source: Source::Nothing, access: Some(Access::Read) });
+    }
+    let named = PUBLIC.iter().chain(&PUBLIC_TOO).map(|&name| name.to_owned());
+    let rules = named.chain(runtimes(Path::new("/etc")));
+    let rules = rules.map(|name| Rule { path: Path::new("/etc").join(name), access: Access::Read });
+    (places, rules.collect())
+}
+
+/// Configuration of clients that every program would see, files and folders, each at its true place: what is to be seen
+/// instead is for who makes the sandbox.
+pub fn machine_configs() -> Vec<(PathBuf, ConfigFormat)> {
+    let there = CONFIGS.into_iter().filter_map(|(path, format)| Some((fs::canonicalize(path).ok()?, format)));
+    // Elsewhere it can't be seen.
+    there.filter(|(path, _)| is_system(path) || path.starts_with("/etc")).collect()
+}
+
+/// Whether every program sees a path anyway.
+pub(super) fn is_system(path: &Path) -> bool {
+    SYSTEM.iter().chain(&MERGED).any(|folder| path.starts_with(folder))
+}
+
+/// Parts of the folders of runtimes with their version in the name: the runtime's own, and nothing that only begins
+/// like one, as `/etc/phpmyadmin` or `/etc/node_exporter`.
+fn runtimes(etc: &Path) -> Vec<String> {
+    let entries = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for name in entries(etc) {
+        let version = |stem: &str| name.strip_prefix(stem).map(|rest| rest.trim_start_matches(['-', '.']));
+        let is_number = |text: &str| text.chars().all(|letter| letter.is_ascii_digit() || letter == '.');
+        if version("python").is_some_and(is_number) {
+            found.push(name);
+        } else if version("java")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(|one: char| one.is_ascii_digit()))
+        {
+            // Not `management`, where passwords are.
+            let is_plain = |part: &String| {
+                matches!(part.as_str(), "security" | "jfr") || part.ends_with(".cfg") || part.ends_with(".properties")
+            };
+            let parts = entries(&etc.join(&name)).into_iter().filter(is_plain);
+            found.extend(parts.map(|part| format!("{name}/{part}")));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_runtimes_only_their_own_parts_are_public() {
+        let etc = tempfile::tempdir().unwrap();
+        for path in [
+            "java-17-openjdk/security/java.security",
+            "java-17-openjdk/management/jmxremote.password",
+            "java-17-openjdk/net.properties",
+            "javaws-secrets/token.properties",
+            "python3.11/sitecustomize.py",
+            "python-app/config",
+            "phpmyadmin/config-db.php",
+            "node_exporter/web.yml",
+        ] {
+            fs::create_dir_all(etc.path().join(path).parent().unwrap()).unwrap();
+            fs::write(etc.path().join(path), "").unwrap();
+        }
+        let mut found = runtimes(etc.path());
+        found.sort();
+        assert_eq!(found, ["java-17-openjdk/net.properties", "java-17-openjdk/security", "python3.11"]);
+    }
+
+    #[test]
+    fn no_profile_and_no_client_of_the_machine_is_public() {
+        let (_, rules) = system(Path::new("/scratch"));
+        for name in ["npmrc", "pip.conf", "gitconfig", "maven", "profile", "profile.d", "xdg", "pki", "ssl", "php"] {
+            let path = Path::new("/etc").join(name);
+            assert!(!rules.iter().any(|rule| rule.path == path || path.starts_with(&rule.path)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+fn program(path: &Path) -> PathBuf {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_owned()
+}
+
+fn file(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "").unwrap();
+}
+
+fn found(programs: &[PathBuf], home: &Path) -> Vec<(String, Provision)> {
+    let env = BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
+    let tools = Tools { env: &env, workspace: &home.join("project") };
+    let needs = needs(programs, tools).into_iter();
+    needs.map(|need| (need.path.strip_prefix(home).unwrap_or(&need.path).display().to_string(), need.how)).collect()
+}
+
+/// What may be started of the home.
+fn executes(programs: &[PathBuf], home: &Path) -> Vec<String> {
+    let found = found(programs, home).into_iter().filter(|(_, how)| *how == Provision::Execute);
+    found.map(|(path, _)| path).collect()
+}
+
+#[test]
+fn what_the_system_has_is_no_need() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(found(&["/bin/sh".into(), "/usr/bin/env".into()], home.path()), []);
+}
+
+#[test]
+fn cargo_gets_its_toolchains_and_caches_and_no_credentials() {
+    let home = tempfile::tempdir().unwrap();
+    let cargo = program(&home.path().join(".cargo/bin/cargo"));
+    fs::create_dir_all(home.path().join(".rustup/toolchains")).unwrap();
+    for name in [".cargo/config.toml", ".cargo/credentials.toml", ".rustup/settings.toml", ".rustup/secret"] {
+        file(&home.path().join(name));
+    }
+    let expected = [
+        (".cargo/.package-cache", Provision::KeptFile),
+        (".cargo/.package-cache-mutate", Provision::KeptFile),
+        (".cargo/bin", Provision::Execute),
+        (".cargo/config.toml", Provision::Copy(ConfigFormat::Cargo)),
+        (".cargo/git", Provision::Kept),
+        (".cargo/registry", Provision::Kept),
+        (".rustup/settings.toml", Provision::Execute),
+        (".rustup/toolchains", Provision::Execute),
+    ];
+    assert_eq!(found(&[cargo], home.path()), expected.map(|(path, how)| (path.to_owned(), how)));
+}
+
+#[test]
+fn a_home_of_cargo_elsewhere_is_no_toolchain_either() {
+    let home = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let cargo = program(&elsewhere.path().join("rust/bin/cargo"));
+    let env = BTreeMap::from([
+        ("HOME".to_owned(), home.path().display().to_string()),
+        ("CARGO_HOME".to_owned(), elsewhere.path().join("rust").display().to_string()),
+    ]);
+    let found = needs(&[cargo], Tools { env: &env, workspace: Path::new("/work") });
+    let executable = found.iter().filter(|need| need.how == Provision::Execute).map(|need| need.path.as_path());
+    assert_eq!(executable.collect::<Vec<_>>(), [elsewhere.path().join("rust/bin")]);
+}
+
+#[test]
+fn of_the_folder_of_a_tool_its_programs_are_taken_and_not_what_lies_beside_them() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    for beside in [
+        ".fly/config.yml",
+        ".fly/etc/secret",
+        ".pyenv/secret",
+        ".pyenv/versions/3.12/pip.conf",
+        ".nvm/versions/node/v22/etc/npmrc",
+        ".local/share/keyrings/login",
+        "opt/maven/conf/settings.xml",
+        "opt/jdk/conf/management/jmxremote.password",
+        "go/src/private/main.go",
+    ] {
+        file(&at(beside));
+    }
+    for part in [
+        ".pyenv/libexec/pyenv",
+        ".pyenv/versions/3.12/bin/python",
+        ".pyenv/versions/3.12/lib/os.py",
+        ".nvm/versions/node/v22/lib/npm",
+        "opt/maven/boot/plexus.jar",
+        "opt/maven/conf/logging/simple.properties",
+        "opt/jdk/lib/modules",
+        "opt/jdk/conf/security/java.security",
+    ] {
+        file(&at(part));
+    }
+    for (path, places) in [
+        (".fly/bin/flyctl", &[".fly/bin"][..]),
+        (
+            ".pyenv/shims/tool",
+            &[".pyenv/libexec", ".pyenv/shims", ".pyenv/versions/3.12/bin", ".pyenv/versions/3.12/lib"],
+        ),
+        (".nvm/versions/node/v22/bin/node", &[".nvm/versions/node/v22/bin", ".nvm/versions/node/v22/lib"]),
+        (".local/bin/tool", &[".local/bin/tool"]),
+        ("bin/tool", &["bin/tool"]),
+        (".ssh/tool", &[".ssh/tool"]),
+        ("opt/jdk/bin/java", &["opt/jdk/bin", "opt/jdk/conf/security", "opt/jdk/lib"]),
+        ("opt/maven/bin/mvnx", &["opt/maven/bin", "opt/maven/boot", "opt/maven/conf/logging"]),
+        ("go/bin/lint", &["go/bin"]),
+    ] {
+        let tool = program(&at(path));
+        assert_eq!(executes(&[tool], home.path()), places, "{path}");
+    }
+    let own = program(&at("project/bin/tool"));
+    assert_eq!(executes(&[own], home.path()), [""; 0]);
+}
+
+#[test]
+fn a_link_brings_what_it_leads_to_and_a_script_its_interpreter() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    let script = program(&at(".local/share/pipx/venvs/tool/bin/tool"));
+    let python = program(&at(".pyenv/versions/3.12/bin/python"));
+    file(&at(".pyenv/versions/3.12/lib/os.py"));
+    file(&at(".local/share/pipx/venvs/tool/pyvenv.cfg"));
+    std::os::unix::fs::symlink(&python, at(".local/share/pipx/venvs/tool/bin/python")).unwrap();
+    fs::write(&script, format!("#!{}\n", at(".local/share/pipx/venvs/tool/bin/python").display())).unwrap();
+    fs::create_dir_all(at(".local/bin")).unwrap();
+    std::os::unix::fs::symlink(&script, at(".local/bin/tool")).unwrap();
+    let expected = [
+        ".local/bin/tool",
+        ".local/share/pipx/venvs/tool/bin",
+        ".local/share/pipx/venvs/tool/pyvenv.cfg",
+        ".pyenv/versions/3.12/bin",
+        ".pyenv/versions/3.12/lib",
+    ];
+    assert_eq!(executes(&[at(".local/bin/tool")], home.path()), expected);
+}
+
+#[test]
+fn nothing_of_a_folder_that_many_share_comes_along() {
+    let home = tempfile::tempdir().unwrap();
+    let own = home.path().join("own");
+    fs::create_dir_all(&own).unwrap();
+    // A home above the own one stands for any that the machine knows.
+    file(&home.path().join("lib/secret"));
+    let tool = program(&home.path().join("bin/tool"));
+    assert_eq!(executes(&[tool.clone()], &own), [tool.display().to_string()]);
+}
