@@ -20,10 +20,10 @@ with = { message = "Deploy?" }
 [stages.deploy]
 uses = "command"
 needs = ["approve"]
-permissions = { process = ["sh", "cat", "git", "./tool"], read = ["."], write = ["deployed", "target"] }
+permissions = { process = ["sh", "cat", "git", "./tool"], read = ["."], write = ["deployed.txt", "target"] }
 [stages.deploy.with]
 run = """
-{ cat app ignored sub/module new 2>/dev/null; ./tool; git rev-parse HEAD; cat target/app; } > deployed || true
+{ cat app ignored sub/module new 2>/dev/null; ./tool; git rev-parse HEAD; cat target/app; } > deployed.txt || true
 """
 "#;
 
@@ -38,7 +38,7 @@ fn git(environment: &TestEnvironment, args: &[&str]) -> String {
 /// A repository with a run that waits for its approval.
 fn waiting() -> (TestEnvironment, String) {
     let environment = TestEnvironment::with_pipeline(GATED);
-    environment.write(".gitignore", ".stagewright/\nignored\ntarget/\ndeployed\n");
+    environment.write(".gitignore", ".stagewright/\nignored\ntarget/\ndeployed.txt\n");
     for (path, content) in
         [("app", "app 1\n"), ("ignored", "ignored 1\n"), ("sub/module", "module 1\n"), ("source", "built 1\n")]
     {
@@ -77,7 +77,7 @@ fn what_was_approved_is_deployed_whatever_was_changed_since() {
 
     let (code, events) = environment.events(&["resume", "latest"]);
     assert_eq!(code, 0, "{events:#?}");
-    assert_eq!(environment.read("deployed"), format!("app 1\nignored 1\nmodule 1\ntool 1\n{commit}\nbuilt 1\n"));
+    assert_eq!(environment.read("deployed.txt"), format!("app 1\nignored 1\nmodule 1\ntool 1\n{commit}\nbuilt 1\n"));
     assert_eq!(environment.read("target/app"), "slipped in\n", "what an editor has built stays");
     let opened = events.iter().find(|event| event["type"] == "gate-opened").expect("it is shown again");
     assert_eq!(text(&opened["gate"]["capture"]["digest"]), digest);
@@ -93,7 +93,7 @@ fn a_new_capture_takes_a_new_approval() {
     environment.run(&["resume", "latest", "--from", "approve"]).exits(5);
     environment.run(&["approve", "latest", "approve", "--by", "ada"]).exits(0);
     environment.run(&["resume", "latest"]).exits(0);
-    assert!(environment.read("deployed").contains("ignored 2"));
+    assert!(environment.read("deployed.txt").contains("ignored 2"));
 }
 
 #[test]
@@ -127,27 +127,26 @@ type = "boolean"
 default = false
 [stages.build]
 uses = "command"
-with = { argv = ["sh", "-c", "echo \"$VERSION\" > app"] }
+with = { argv = ["sh", "-c", "echo \"$VERSION\" > app.txt"] }
 env = { VERSION = "${{ inputs.version }}" }
-permissions = { process = ["sh"], write = ["app"] }
+permissions = { process = ["sh"], write = ["app.txt"] }
 [stages.slow]
 uses = "command"
 needs = ["build"]
-if = "inputs.wait"
-with = { run = "while ! test -e go/on; do sleep 0.05; done" }
+with = { run = "while test \"$WAIT\" = true && ! test -e go/on; do sleep 0.05; done" }
+env = { WAIT = "${{ inputs.wait }}" }
 permissions = { process = ["sh", "test", "sleep"], read = ["go"] }
 [stages.image]
 uses = "command"
 needs = ["build", "slow"]
-if = "!failed()"
-with = { run = "cat app > image" }
-permissions = { process = ["sh", "cat"], read = ["app"], write = ["image"] }
+with = { run = "cat app.txt > image.txt" }
+permissions = { process = ["sh", "cat"], read = ["app.txt"], write = ["image.txt"] }
 "#,
     );
     std::fs::create_dir(environment.root().join("go")).expect("a folder");
     let first = environment.start(&["run", "-i", "version=1", "-i", "wait=true", "--format", "json"]);
     eventually("the first run has built", || {
-        let built = std::fs::read_to_string(environment.root().join("app")).unwrap_or_default();
+        let built = std::fs::read_to_string(environment.root().join("app.txt")).unwrap_or_default();
         (built == "1\n").then_some(())
     });
     environment.run(&["run", "-i", "version=2"]).exits(0);
@@ -159,6 +158,6 @@ permissions = { process = ["sh", "cat"], read = ["app"], write = ["image"] }
         .collect();
     assert_eq!(outcomes(&events)["image"], "errored");
     let why = failure(&events, "image");
-    assert!(text(&why["message"]).contains("`app` is not what `build` made"), "{why}");
-    assert_eq!(environment.read("image"), "2\n", "as the second run has it");
+    assert!(text(&why["message"]).contains("`app.txt` is not what `build` made"), "{why}");
+    assert_eq!(environment.read("image.txt"), "2\n", "as the second run has it");
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
-use stagewright_model::{ProcessRule, Stage, StageIndex};
+use stagewright_model::{ProcessRule, Stage, StageIndex, StageKind};
 
 use super::{Action, Scheduler};
 use crate::event::{Capture, Failure, Gate, GateKind, Outcome};
@@ -41,12 +41,15 @@ impl Scheduler {
             again.contains(index) || self.state.stage(*index).status.conclusion() != Some(Outcome::Succeeded)
         };
         let stands = |gate: &StageIndex| !again.contains(gate);
+        let has_capture = self.plan.indices().any(|index| stands(&index) && self.opening_of(index).is_some());
         self.plan.indices().filter(is_open).any(|index| {
+            let stage = self.plan.stage(index);
             // The repository itself is given to a stage that may write it.
-            let permissions = &self.plan.stage(index).permissions;
-            let writes_git = permissions.write.iter().any(|rule| rule == ".git");
+            let writes_git = stage.permissions.write.iter().any(|rule| rule == ".git");
+            // What tidies up or reports behind a gate takes the workspace as it is.
+            let is_after_all = has_capture && stage.kind == StageKind::Finally;
             let has_files = !self.readable_by(&BTreeSet::from([index])).is_empty();
-            writes_git || (has_files && !self.gates_before(index).iter().any(stands))
+            writes_git || (has_files && !is_after_all && !self.gates_before(index).iter().any(stands))
         })
     }
 
@@ -157,10 +160,15 @@ impl Scheduler {
             let shares = |index: &StageIndex| self.environment_of(*index) == Some(environment);
             candidates.extend(self.plan.indices().filter(shares));
         }
-        let opening = |index: &StageIndex| Some(self.state.stage(*index).gate.as_ref()?.capture.as_ref()?.opening);
-        let mut gates: Vec<_> = candidates.into_iter().filter_map(|index| Some((opening(&index)?, index))).collect();
+        let opened = candidates.into_iter().filter_map(|index| Some((self.opening_of(index)?, index)));
+        let mut gates: Vec<_> = opened.collect();
         gates.sort_unstable();
         gates.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// When the files were captured for the gate of a stage; none when it has no gate or none were.
+    fn opening_of(&self, stage: StageIndex) -> Option<u64> {
+        Some(self.state.stage(stage).gate.as_ref()?.capture.as_ref()?.opening)
     }
 
     /// The stages behind a gate of the stage: itself, all that need it, and those for which an approval of its environment

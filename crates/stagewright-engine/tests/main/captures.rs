@@ -39,7 +39,7 @@ fn pipeline() -> Arc<Plan> {
         granted(stage("approve", &[0]), &[], &[]),
         granted(stage("deploy", &[1]), &["app", "config"], &["report"]),
         granted(stage("beside", &[]), &["docs"], &["site"]),
-        finally("clean"),
+        granted(finally("clean"), &["report"], &[]),
     ])
 }
 
