@@ -125,27 +125,31 @@ mod tests {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
+    fn net(rules: &[&str]) -> Vec<NetRule> {
+        rules.iter().map(|rule| rule.parse().unwrap()).collect()
+    }
+
     #[test]
     fn programs_get_nothing_beyond_this_machine_but_what_is_granted_for_real() {
         let own = Permissions {
             process: words(&["kubectl"]),
-            net: words(&["cargo", "https://api.example.org"]),
+            net: net(&["cargo", "https://api.example.org"]),
             socket: words(&["docker"]),
             env: words(&["LANG", "KUBECONFIG_TOKEN"]),
             secrets: words(&["token"]),
             ..Permissions::default()
         };
         let terms = RehearsalTerms {
-            real: Permissions { net: words(&["https://dry.example.org"]), ..Permissions::default() },
+            real: Permissions { net: net(&["https://dry.example.org"]), ..Permissions::default() },
             acts: true,
             offline: false,
         };
         let got = terms.of_programs(&own);
-        assert_eq!(got.net, ["cargo", "https://dry.example.org"]);
+        assert_eq!(got.net, net(&["cargo", "https://dry.example.org"]));
         assert_eq!((got.env, got.socket), (words(&["LANG"]), Vec::new()));
         assert_eq!(got.secrets, ["token"], "as a stand-in");
         let offline = RehearsalTerms { offline: true, ..RehearsalTerms::default() };
-        assert_eq!(offline.of_programs(&own).net, Vec::<String>::new());
+        assert_eq!(offline.of_programs(&own).net, []);
         assert!(!offline.keeps_from_starting(None, &own).all.is_empty());
         assert!(terms.keeps_from_starting(None, &own).all.is_empty());
     }

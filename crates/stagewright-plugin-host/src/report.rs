@@ -115,6 +115,7 @@ mod tests {
             outputs: BTreeMap::from([(format!("{SECRET}-a"), json!({ SECRET: [SECRET] }))]),
             artifacts: Vec::new(),
             release: Some(ReleaseNote { artifact: SECRET.into(), url: Some(format!("https://{SECRET}.example.org")) }),
+            made: None,
         };
         says(&format!("{:?}", report.end)) && !says(&format!("{:?}", masked(report, &masker)))
     }

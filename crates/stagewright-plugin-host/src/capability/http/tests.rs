@@ -272,7 +272,7 @@ async fn a_body_that_breaks_off_leaves_no_file() {
 /// Of a stage that may call these, in a rehearsal that grants `real`. Also what ends its attempts.
 fn rehearsed(net: &[&str], real: &[&str]) -> (Fixture, Switch) {
     let mut fixture = fixture(net);
-    let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    let owned = |list: &[&str]| list.iter().map(|rule| rule.parse().unwrap()).collect();
     let own = Permissions { net: owned(net), ..Permissions::default() };
     let real = Permissions { net: owned(real), ..Permissions::default() };
     let terms = RehearsalTerms { acts: !real.net.is_empty(), real, offline: false };
