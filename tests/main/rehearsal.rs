@@ -61,7 +61,7 @@ fn reason(events: &[Json], stage: &str) -> String {
     text(&ended.unwrap_or_else(|| panic!("`{stage}` never ended"))["reason"])
 }
 
-/// Every capability, and every kind of grant that leads out of the stage. WITNESS is a port, SOCKET a path.
+/// Every capability, and every kind of grant that leads out of the stage. WITNESS and OTHER are ports, WITNESS_PATH a path.
 const EVERYTHING: &str = r#"
 schema = 1
 [pipeline]
@@ -98,7 +98,7 @@ permissions = { registry = ["127.0.0.1:WITNESS/team/versioned"], service = ["ver
 service = "versioned"
 image = "${{ stages.push.outputs.reference }}"
 port = WITNESS
-env = { VERSION = "1", CALL = "OTHER", CALL_SOCKET = "SOCKET" }
+env = { VERSION = "1", CALL = "OTHER", CALL_SOCKET = "WITNESS_PATH" }
 secret-env = { KEY = "key" }
 
 [stages.smoke]
@@ -129,7 +129,7 @@ permissions = { process = ["sh"], write = ["."], net = ["http://127.0.0.1:WITNES
 [stages.socket]
 uses = "command"
 with = { run = "echo reached > reached" }
-permissions = { process = ["sh"], write = ["."], socket = ["SOCKET"] }
+permissions = { process = ["sh"], write = ["."], socket = ["WITNESS_PATH"] }
 
 [stages.secret]
 uses = "command"
@@ -165,9 +165,9 @@ fn everything() -> (TestEnvironment, Witness, Witness) {
     let socket = environment.root().parent().expect("a folder").join("witness.sock");
     let on_socket = Witness::on_socket(&socket);
     let pipeline = EVERYTHING
+        .replace("WITNESS_PATH", &socket.display().to_string())
         .replace("WITNESS", &witness.port.to_string())
         .replace("OTHER", &other.port.to_string())
-        .replace("SOCKET", &socket.display().to_string())
         .replace("MARK", &environment.root().join("fetched").display().to_string());
     environment.write("stagewright.toml", &pipeline);
     std::fs::copy(env!("CARGO_BIN_EXE_versioned"), environment.root().join("versioned")).expect("a copy");
