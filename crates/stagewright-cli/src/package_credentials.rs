@@ -53,10 +53,8 @@ fn is_credential(text: &str) -> bool {
         let value = if line.starts_with("//") { line.split_once('=').map_or("", |(_, value)| value) } else { value };
         let value = value.trim().trim_matches(['"', '\'']);
         // `${NAME}` is a variable, which has to be granted.
-        let is_value = !value.is_empty()
-            && !(value.starts_with("${") && value.ends_with('}'))
-            && value != "true"
-            && value != "false";
+        let is_variable = value.starts_with("${") && value.ends_with('}');
+        let is_value = !is_variable && !["", "true", "false"].contains(&value);
         let has_user =
             line.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().unwrap_or(rest).contains('@'));
         // As in `machine pypi.org login me password …` of a `.netrc`.

@@ -94,9 +94,10 @@ pub(crate) fn go_on(
     }
     tell_of_new_text(repository, &file);
     let caching = host.runner(repository, &file.name, cache);
+    let rehearsed = id.clone();
     let run = Run {
         first: Input::Resume { reason: wanted.reason.to_owned(), from, changed },
-        id: id.clone(),
+        id,
         scheduler,
         runner: host.capturing(repository, &caching),
         caching,
@@ -107,7 +108,7 @@ pub(crate) fn go_on(
     };
     let result = conduct(global, repository, drive, run);
     if record.rehearsal {
-        host.stop_rehearsal(&id)?;
+        host.stop_rehearsal(&rehearsed)?;
     }
     result
 }

@@ -48,7 +48,7 @@ impl Interfaces {
     /// Permissions that the plugin has a use for, with the interface that each opens.
     pub(super) fn permissions(&self) -> impl Iterator<Item = (&'static str, String)> {
         let known = Interface::ALL.into_iter().filter(|interface| self.has(*interface));
-        let opened = known.filter_map(|interface| {
+        known.filter_map(|interface| {
             let key = match interface {
                 // What its programs may reach is granted beside them.
                 Interface::Process => "process".to_owned(),
@@ -56,8 +56,7 @@ impl Interfaces {
                 other => other.permissions().iter().map(|key| key.key()).collect::<Vec<_>>().join(", "),
             };
             (!key.is_empty()).then_some((interface.name(), key))
-        });
-        opened
+        })
     }
 
     /// How far the plugin can reach at most, with every grant that there is: the pipeline's may keep it nearer.
