@@ -38,8 +38,12 @@ fn cargo_tests_with_a_cold_registry() {
     let ended = environment.run(&["run"]).exits(0);
     assert!(ended.stdout.contains("Downloaded itoa") && ended.stdout.contains("1 passed"), "{}", ended.stdout);
     // What was downloaded is kept for the stage, and there alone.
-    let kept = environment.root().join(".stagewright/kept/cargo/stages.test");
-    assert!(kept.read_dir().is_ok_and(|mut entries| entries.next().is_some()), "{}", kept.display());
+    let kept = environment.root().join(".stagewright/kept/2");
+    let folders = kept.read_dir().expect("a folder").map(|entry| entry.expect("an entry").path());
+    let [of_the_stage] = &folders.collect::<Vec<_>>()[..] else { panic!("{} holds other than one", kept.display()) };
+    let owner = std::fs::read_to_string(of_the_stage.join("owner")).expect("a file");
+    assert!(owner.contains("stages.test"), "{owner}");
+    assert!(of_the_stage.read_dir().is_ok_and(|entries| entries.count() > 1), "{}", of_the_stage.display());
 }
 
 #[test]

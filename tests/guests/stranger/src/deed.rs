@@ -211,7 +211,8 @@ impl Place {
             Place::Skip => *end = Ok(Outcome::Skipped(text.to_owned())),
             Place::Gate => {
                 let mut approval = gate::Approval::new(text);
-                approval.approver(text).field(text, gate::FieldKind::Text, text, false);
+                // An approver's name has no blanks, and so can't be any text.
+                approval.field(text, gate::FieldKind::Text, text, false);
                 *end = Ok(Outcome::Suspended(approval.open()?));
             }
             Place::Release => stagewright_sdk::environment::released(text, Some(text))?,
