@@ -27,11 +27,11 @@ fn not_kept(environment: &TestEnvironment) -> String {
 }
 
 fn set_mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a file of its own");
 }
 
 fn mode(path: &Path) -> u32 {
-    path.symlink_metadata().unwrap().permissions().mode() & 0o7777
+    path.symlink_metadata().expect("a file").permissions().mode() & 0o7777
 }
 
 fn git(environment: &TestEnvironment, args: &[&str]) {

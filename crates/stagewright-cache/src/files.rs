@@ -103,7 +103,7 @@ fn place(folder: &Dir, name: &str, make: impl FnOnce(&str) -> io::Result<()>) ->
     let put = make(&draft).and_then(|()| {
         // A folder in its place is a leftover of something else.
         if folder.symlink_metadata(name).is_ok_and(|found| found.is_dir()) {
-            stagewright_files::remove_tree_at(&folder, name.as_ref())?;
+            stagewright_files::remove_tree_at(folder, name.as_ref())?;
         }
         folder.rename(&draft, folder, name)
     });

@@ -39,6 +39,8 @@ pub struct Caching(Arc<Inner>);
 
 /// A result that was given back, and its key.
 type Hit = (Digest, Entry);
+/// Of a stage that has no key: the places that it names, what was found there and when, and the stage's digest.
+type Unkeyed = (Named, Vec<Found>, i128, Digest);
 
 impl Caching {
     /// `work` does what the cache can't give.
@@ -228,7 +230,7 @@ impl Inner {
 
     /// What others see of it is known by its content alone. What it sees of its own matters for a stage that can be
     /// cached, now or the next time.
-    fn begin_unkeyed(&self, request: &AttemptRequest) -> io::Result<Option<(Named, Vec<Found>, i128, Digest)>> {
+    fn begin_unkeyed(&self, request: &AttemptRequest) -> io::Result<Option<Unkeyed>> {
         self.store.enter(&self.config.tier)?;
         let stage = Store::stage(&self.config.tier, &self.config.file, &request.stage_id);
         self.store.set_worked(&stage, Worked::WithoutKey)?;

@@ -155,12 +155,15 @@ struct Driver {
     /// When attempts that were asked or told to stop have had their time for it: stage, launch, and how they were.
     overdue: FuturesUnordered<BoxFuture<'static, (StageIndex, u64, Interrupt)>>,
     /// Captures under way.
-    captures: FuturesUnordered<BoxFuture<'static, (StageIndex, Result<Option<Capture>, Failure>)>>,
+    captures: FuturesUnordered<BoxFuture<'static, Captured>>,
     live: mpsc::Receiver<Live>,
     live_sender: mpsc::Sender<Live>,
     may_wait: bool,
     summary: Option<RunSummary>,
 }
+
+/// What became of the capture for a stage's gate.
+type Captured = (StageIndex, Result<Option<Capture>, Failure>);
 
 struct Running {
     attempt: u32,

@@ -159,7 +159,12 @@ mod tests {
             let env = vec![name.to_owned()];
             class_of(
                 &runner,
-                &Permissions { process: vec!["npm".into()], net: vec!["npm".parse().unwrap()], env, ..Permissions::default() },
+                &Permissions {
+                    process: vec!["npm".into()],
+                    net: vec!["npm".parse().unwrap()],
+                    env,
+                    ..Permissions::default()
+                },
             )
         };
         assert_eq!(inherits("NPM_TOKEN"), EffectClass::External, "by it a package can be published");

@@ -173,6 +173,9 @@ fn a_program_that_is_a_link_stays_one() {
 }
 
 /// Hooks run outside of any sandbox, whatever the folder is called that they are in.
+/// Where the git directory is, and what leads there.
+type Layout = (&'static str, fn(&TestEnvironment));
+
 #[test]
 fn git_directories_and_hooks_elsewhere_are_closed_like_the_usual_ones() {
     let attacks = |directory: &str| {
@@ -187,7 +190,7 @@ fn git_directories_and_hooks_elsewhere_are_closed_like_the_usual_ones() {
             never mv .git elsewhere"
         )
     };
-    let layouts: [(&str, fn(&TestEnvironment)); 3] = [
+    let layouts: [Layout; 3] = [
         (".bare", |environment| environment.write(".git", "gitdir: ./.bare\n")),
         ("real.git", |environment| link(environment, "real.git", ".git")),
         ("main/.git", |environment| {

@@ -119,7 +119,7 @@ impl CaptureStore {
         let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(self.trees()?)?;
         let content = self.fill(draft.path(), source, &found, &known, base.as_ref())?;
         let digest = self.keep(run, &content)?;
-        self.settle(draft.keep(), &digest)?;
+        self.settle(&draft.keep(), &digest)?;
         Ok((digest, content))
     }
 
@@ -189,15 +189,15 @@ impl CaptureStore {
     }
 
     /// Gives a tree its name. Another process may have made the same meanwhile, and a damaged one makes room.
-    fn settle(&self, draft: PathBuf, digest: &Digest) -> io::Result<()> {
+    fn settle(&self, draft: &Path, digest: &Digest) -> io::Result<()> {
         let tree = self.tree(digest);
-        if let Err(error) = fs::rename(&draft, &tree) {
+        if let Err(error) = fs::rename(draft, &tree) {
             if !tree.is_dir() {
                 return Err(error);
             }
             let damaged = tempfile::Builder::new().prefix(".draft-").tempdir_in(self.trees()?)?.keep();
             fs::rename(&tree, damaged.join("damaged"))?;
-            fs::rename(&draft, &tree)?;
+            fs::rename(draft, &tree)?;
             remove_all(&damaged)?;
         }
         self.mark_sound(digest)?;

@@ -17,6 +17,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::{CaptureConfig, CapturesNeeded, Capturing, gc_captures};
 
+fn read_text(path: &Path) -> std::io::Result<String> {
+    stagewright_files::read_text(path, stagewright_files::RECORD)
+}
+
 type Work = Arc<dyn Fn(&Path) + Send + Sync>;
 
 /// Does in the folder that it is given what a stage would do.
@@ -80,7 +84,7 @@ impl World {
     }
 
     fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).unwrap_or_else(|error| error.kind().to_string())
+        read_text(&self.path(path)).unwrap_or_else(|error| error.kind().to_string())
     }
 
     fn capturing(&self, work: Work) -> Capturing {
@@ -236,7 +240,7 @@ async fn a_stage_behind_a_gate_is_given_what_was_captured_and_nothing_newer() {
     let ran = world.run(stage, move |folder| {
         assert_ne!(folder, workspace);
         fs::write(&late, "changed while it runs").unwrap();
-        let text = ["app", "new", "target/app"].map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default());
+        let text = ["app", "new", "target/app"].map(|name| read_text(&folder.join(name)).unwrap_or_default());
         fs::write(folder.join("deployed"), text.join(",")).unwrap();
     });
     let ran = ran.await;
@@ -265,7 +269,7 @@ async fn what_a_stage_writes_is_seen_by_later_ones_and_never_lost_nor_put_over_a
     assert!(ran.said.contains("`out/mine`"), "{}", ran.said);
     // The next one has the run's own.
     let seen = world.run(stage(behind(&capture, &["out"])), |folder| {
-        assert_eq!(fs::read_to_string(folder.join("out/mine")).unwrap(), "the run's");
+        assert_eq!(read_text(&folder.join("out/mine")).unwrap(), "the run's");
         fs::write(folder.join("out/a"), "newer").unwrap();
     });
     assert!(seen.await.failure.is_none());
@@ -314,7 +318,7 @@ async fn what_is_made_beside_a_gate_is_brought_to_the_stages_behind_it() {
     let basis = Basis { made: vec![made_by("build", &made, &["app"])], ..behind(&capture, &[]) };
     let stage = Stage { read: &["."], basis, ..Stage::default() };
     let ran = world.run(stage.clone(), |folder| {
-        let text = ["app", "config"].map(|name| fs::read_to_string(folder.join(name)).unwrap());
+        let text = ["app", "config"].map(|name| read_text(&folder.join(name)).unwrap());
         assert_eq!(text, ["new", "approved"]);
     });
     assert!(ran.await.failure.is_none());
@@ -364,7 +368,7 @@ async fn neither_links_nor_pipes_lead_a_capture_astray() {
     assert!(tree(&capture).join("out").is_symlink() && !tree(&capture).join(&made).exists());
     // A grant that goes through a link of the workspace is one of what the link leads to.
     let through = world.capture(&["loop/app"]).await;
-    assert_eq!(fs::read_to_string(tree(&through).join("loop/app")).unwrap(), "1");
+    assert_eq!(read_text(&tree(&through).join("loop/app")).unwrap(), "1");
     let outside = world.capture(&["out"]).await;
     assert_eq!(outside.files, 1, "the link alone");
 }

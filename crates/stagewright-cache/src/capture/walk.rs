@@ -223,6 +223,7 @@ fn within(base: &str, target: &str) -> Option<String> {
 }
 
 /// An error that says where.
+#[expect(clippy::needless_pass_by_value, reason = "callers have an error to give away")]
 pub(crate) fn named(path: &[u8], error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("`{}`: {error}", as_path(path).display()))
 }

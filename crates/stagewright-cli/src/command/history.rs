@@ -64,7 +64,7 @@ fn waiting(store: &Store, row: &RunRow) -> Result<String, CommandError> {
         let digest = capture.map(|capture| capture.digest.chars().take(SHORT).collect::<String>());
         digest.map_or_else(|| stage.clone(), |digest| format!("{stage} ({digest})"))
     };
-    Ok(list(&row.waiting.iter().map(one).collect::<Vec<_>>()).to_string())
+    Ok(list(row.waiting.iter().map(one).collect::<Vec<_>>()).to_string())
 }
 
 fn as_json(store: &Store, row: &RunRow) -> Result<Json, CommandError> {

@@ -61,7 +61,7 @@ fn opened(ran: &Ran) -> Vec<Gate> {
 }
 
 fn last_request(ran: &Ran, stage: &str) -> AttemptRequest {
-    let seen = ran.seen.lock().unwrap();
+    let seen = ran.seen.lock().expect("no test panics with it");
     seen.requests.iter().rfind(|request| request.stage_id == stage).cloned().unwrap_or_else(|| panic!("no {stage}"))
 }
 

@@ -258,8 +258,11 @@ fn proxies_are_handed_on_without_a_password() {
 #[tokio::test]
 async fn a_program_that_reaches_beyond_its_stage_is_not_started_in_a_rehearsal() {
     let mut fixture = fixture(|permissions| permissions.net = vec!["http://127.0.0.1:9".parse().unwrap()]);
-    let own =
-        Permissions { process: vec!["sh".into()], net: vec!["http://127.0.0.1:9".parse().unwrap()], ..Permissions::default() };
+    let own = Permissions {
+        process: vec!["sh".into()],
+        net: vec!["http://127.0.0.1:9".parse().unwrap()],
+        ..Permissions::default()
+    };
     let terms = RehearsalTerms::default();
     let (rehearsal, switch) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
     fixture.processes.rehearsal = rehearsal;

@@ -149,5 +149,5 @@ fn nothing_of_a_folder_that_many_share_comes_along() {
     // A home above the own one stands for any that the machine knows.
     file(&home.path().join("lib/secret"));
     let tool = program(&home.path().join("bin/tool"));
-    assert_eq!(executes(&[tool.clone()], &own), [tool.display().to_string()]);
+    assert_eq!(executes(std::slice::from_ref(&tool), &own), [tool.display().to_string()]);
 }
