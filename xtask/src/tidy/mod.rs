@@ -7,6 +7,7 @@ mod graph;
 mod layers;
 mod licenses;
 mod plugins;
+mod promises;
 mod sources;
 mod tree;
 
@@ -74,6 +75,7 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
     findings.extend(licenses::check(&sample));
     findings.extend(files.iter().flat_map(|file| sources::check(&file.path, &file.text)));
     findings.extend(plugins::check(&files));
+    findings.extend(promises::check(&tree::documents(root)?, &files));
     Ok(findings)
 }
 

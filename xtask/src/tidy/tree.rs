@@ -1,5 +1,6 @@
 //! Reading the tree's own files.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::cargo::Result;
@@ -20,6 +21,22 @@ pub(super) fn read(root: &Path, folders: &[&str]) -> Result<Vec<File>> {
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
+}
+
+/// The Markdown files at the root and in `docs/`, by path from the root.
+pub(super) fn documents(root: &Path) -> Result<BTreeMap<String, String>> {
+    let mut documents = BTreeMap::new();
+    for folder in [root.to_owned(), root.join("docs")] {
+        let failed = |error| format!("can't read {}: {error}", folder.display());
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+                documents.insert(relative, std::fs::read_to_string(&path).map_err(failed)?);
+            }
+        }
+    }
+    Ok(documents)
 }
 
 fn read_folder(root: &Path, folder: &Path, files: &mut Vec<File>) -> std::io::Result<()> {
