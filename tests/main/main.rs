@@ -16,6 +16,7 @@ mod images;
 mod lock;
 mod misbehaving;
 mod packages;
+mod plain_user;
 mod policy;
 mod printed;
 mod production;

@@ -75,7 +75,7 @@ impl StartError {
             StartError::Unavailable { .. } => {
                 "allow unprivileged user namespaces (`sysctl user.max_user_namespaces`; on Ubuntu also \
                  `sysctl kernel.apparmor_restrict_unprivileged_userns`), in a container run it with \
-                 `--security-opt seccomp=unconfined`, or accept programs without a sandbox: \
+                 `--security-opt seccomp=unconfined --security-opt systempaths=unconfined`, or accept programs without a sandbox: \
                  `sandbox = \"preferred\"` in [pipeline]"
             }
             StartError::Failed { .. } => "see that what the stage is granted exists, and can be read by you",

@@ -30,13 +30,15 @@ const MOST_EXITS: usize = 5;
 pub fn supervise(dir: &Path) -> i32 {
     crate::command::name_this_process();
     let run = || {
+        let spec = read_spec(dir).map_err(|error| error.to_string())?;
+        // Before this process is hidden: of one that is, the files below `/proc` that set the users of a namespace are
+        // root's.
+        let door = spec.own_network.map(network::enter).transpose().map_err(|error| error.to_string())?;
         // What comes next may be secret.
         shield::hide().map_err(|error| format!("this process can't be kept from being dumped: {error}"))?;
         let mut text = Vec::new();
         io::stdin().read_to_end(&mut text).map_err(|error| format!("the environment can't be read: {error}"))?;
         let env = serde_json::from_slice(&text).map_err(|error| format!("the environment is malformed: {error}"))?;
-        let spec = read_spec(dir).map_err(|error| error.to_string())?;
-        let door = spec.own_network.map(network::enter).transpose().map_err(|error| error.to_string())?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         runtime.block_on(async {
