@@ -15,7 +15,7 @@
 //!    └───── gc                                   └── content (digests, which paths)
 //! ```
 //!
-//! This is no cache: what is captured stays until its run doesn't need it any more.
+//! Unlike a cache, this keeps what is captured until its run no longer needs it.
 
 mod content;
 mod expected;

@@ -44,9 +44,13 @@ impl Plan {
             if !seen.insert((stage.kind as u8, &stage.name)) {
                 continue;
             }
-            for found in (Checked { plan: self, stage }).code(schema) {
-                let places = places.get_or_insert_with(|| Places::of(text));
-                report.error(|| found.problem(stage, text, places));
+            let rehearsed = stage.rehearse.as_ref().and_then(|rehearse| rehearse.with.as_deref());
+            let own = [("with", &*stage.with)].into_iter();
+            for (table, config) in own.chain(rehearsed.map(|config| ("rehearse.with", config))) {
+                for found in (Checked { plan: self, stage, table, config }).code(schema) {
+                    let places = places.get_or_insert_with(|| Places::of(text));
+                    report.error(|| found.problem(stage, text, places));
+                }
             }
         }
         report.finish(Some(())).map(|_| ())
@@ -55,6 +59,8 @@ impl Plan {
 
 /// An expression in code.
 struct Found<'a> {
+    /// As in [`Checked`].
+    table: &'static str,
     path: Path,
     expression: Expression,
     /// Where in the string's value it starts.
@@ -66,21 +72,25 @@ struct Found<'a> {
 struct Checked<'a> {
     plan: &'a Plan,
     stage: &'a Stage,
+    /// `with`, or what takes its place in a rehearsal: `rehearse.with`.
+    table: &'static str,
+    /// That table.
+    config: &'a Json,
 }
 
 impl<'a> Checked<'a> {
     /// In the order of their places.
     fn code(&self, schema: &Json) -> Vec<Found<'a>> {
-        let marked = places::marked(schema, &self.stage.with);
+        let marked = places::marked(schema, self.config);
         let mut texts: BTreeSet<Path> = BTreeSet::new();
         let mut reading: BTreeSet<Path> = BTreeSet::new();
-        lists(&self.stage.with, &Path::default(), &mut |path, items| {
+        lists(self.config, &Path::default(), &mut |path, items| {
             let code = self.code_of_list(items);
             texts.extend(code.arguments.into_iter().map(|position| path.index(position)));
             reading.extend(code.stdin.then(|| path.parent()));
         });
         for (path, role) in marked {
-            let is_list = at(&self.stage.with, &path).is_some_and(Json::is_array);
+            let is_list = at(self.config, &path).is_some_and(Json::is_array);
             let is_code = match role {
                 Role::Text => true,
                 // Of a list that is an expression as a whole nothing is known.
@@ -93,7 +103,7 @@ impl<'a> Checked<'a> {
         }
         let mut found = BTreeMap::new();
         for path in texts {
-            let value = at(&self.stage.with, &path).unwrap_or(&Json::Null);
+            let value = at(self.config, &path).unwrap_or(&Json::Null);
             strings(value, &path, &mut |path, text| {
                 found.entry(path.clone()).or_insert_with(|| self.expressions(path, text));
             });
@@ -120,7 +130,7 @@ impl<'a> Checked<'a> {
         let open = template.located_expressions().filter_map(|(expression, offset)| {
             let source = expression.sources().iter().find(|source| !self.is_of_the_file(source))?;
             let (expression, source) = (expression.clone(), source.clone());
-            Some(Found { path: path.clone(), expression, offset, source, stage: self.stage })
+            Some(Found { table: self.table, path: path.clone(), expression, offset, source, stage: self.stage })
         });
         open.collect()
     }
@@ -150,12 +160,13 @@ impl<'a> Checked<'a> {
 
 impl Found<'_> {
     fn problem(&self, stage: &Stage, text: &str, places: &Places<'_>) -> Problem {
-        let span = places.of_with(stage, &self.path).map_or(stage.location, |string| SourceSpan {
+        let span = places.of_with(stage, self.table, &self.path).map_or(stage.location, |string| SourceSpan {
             start: crate::read::locate(text, string, self.offset),
             end: crate::read::locate(text, string, self.offset + self.expression.source().len()),
         });
         let message = format!(
-            "with.{} of [{}] is executed as code, and the expression `{}` can hold any text",
+            "{}.{} of [{}] is executed as code, and the expression `{}` can hold any text",
+            self.table,
             self.path,
             stage.table(),
             self.expression.source()

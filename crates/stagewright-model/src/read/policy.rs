@@ -99,8 +99,11 @@ impl<'t> Places<'t> {
     }
 
     /// A value in the `with` table.
-    pub(crate) fn of_with(&self, stage: &Stage, path: &Path) -> Option<SourceSpan> {
-        let mut value = self.stage(stage).get("with")?;
+    /// `table`: `with`, or `rehearse.with`.
+    pub(crate) fn of_with(&self, stage: &Stage, table: &str, path: &Path) -> Option<SourceSpan> {
+        let stage = self.stage(stage);
+        let around = if table == "with" { stage } else { stage.table("rehearse") };
+        let mut value = around.get("with")?;
         for step in &path.0 {
             value = match step {
                 Step::Key(key) => Fields::of(value).get(key)?,

@@ -154,3 +154,13 @@ fn a_matrix_is_reported_once_and_a_plugin_without_marks_is_not_guessed_at() {
     assert_eq!(check(&text, &schema()).len(), 1);
     assert_eq!(check(&text, &Json::Null).len(), 0);
 }
+
+#[test]
+fn what_a_rehearsal_executes_is_code_as_well() {
+    let text = file(&format!(
+        "{HEAD}\n[stages.code]\nuses = \"exec\"\nwith = {{ run = \"true\" }}\n\
+         rehearse = {{ with = {{ run = \"echo ${{{{ git.branch }}}}\" }} }}\n"
+    ));
+    let [one] = &check(&text, &schema())[..] else { panic!("it is let through") };
+    assert!(one.message().starts_with("rehearse.with.run of [stages.code] is executed"), "{one}");
+}
