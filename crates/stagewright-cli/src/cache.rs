@@ -64,6 +64,9 @@ impl CacheUse {
                 decided("--shared-cache", args.shared_cache.as_ref(), policy, |policy| policy.shared_cache.as_ref())?
             }
         };
+        if let Some(address) = &shared {
+            refuse_in_workspace(address, repository)?;
+        }
         let known = repository.environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
         let known = known.chain(&repository.cache_environment);
         let known = known.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -78,6 +81,20 @@ impl CacheUse {
         };
         Ok(CacheUse { mode, tier: tier.unwrap_or_default(), shared })
     }
+}
+
+/// Stages could write their own results into a folder of the workspace, under any tier.
+fn refuse_in_workspace(address: &str, repository: &Repository) -> Result<(), CommandError> {
+    let Some(folder) = Shared::folder(address) else { return Ok(()) };
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if !real(folder).starts_with(real(&repository.root)) {
+        return Ok(());
+    }
+    Err(CommandError::usage(format!(
+        "the shared cache `{}` lies in the workspace, where stages can write",
+        folder.display()
+    ))
+    .hint("choose a folder outside of the repository, as in --shared-cache /srv/stagewright-cache"))
 }
 
 /// What the operator has decided can't be decided otherwise by who starts a run.

@@ -17,6 +17,8 @@ const FILES: [(&str, &[&str]); 3] = [
 ];
 /// In keys, whatever their case.
 const KEYS: [&str; 4] = ["auth", "password", "token", "secret"];
+/// What keys end in that name a client's own certificate, or the one who has it.
+const KEY_ENDS: [&str; 4] = ["key", "keyfile", "keyfilepath", "username"];
 
 /// Notes in a plan which stages can read one for a host that they reach.
 pub(crate) fn note(root: &Path, plan: &mut Plan) {
@@ -59,7 +61,9 @@ fn is_credential(text: &str) -> bool {
             line.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().unwrap_or(rest).contains('@'));
         // As in `machine pypi.org login me password …` of a `.netrc`.
         let is_login = line.starts_with("machine ") && line.split_whitespace().any(|word| word == "password");
-        has_user || is_login || (is_value && KEYS.iter().any(|word| key.to_ascii_lowercase().contains(word)))
+        let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
+        let is_named = KEYS.iter().any(|word| key.contains(word)) || KEY_ENDS.iter().any(|end| key.ends_with(end));
+        has_user || is_login || (is_value && is_named)
     })
 }
 
@@ -77,6 +81,8 @@ mod tests {
             "[pypi]\nusername = me\npassword = pw",
             "machine pypi.org login me password pw",
             "npmAuthToken: abc",
+            "//npm.example.org/:keyfile=ci/npm.key",
+            "  httpsKeyFilePath: ci/npm.key",
         ] {
             assert!(is_credential(text), "{text}");
         }

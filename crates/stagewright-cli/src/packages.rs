@@ -55,9 +55,8 @@ pub(crate) fn refuse_closed(plan: &Plan, hosts: &PackageHosts) -> Result<(), Com
 
 /// What a reviewer of a stage should know of its words.
 pub(crate) fn notes(stage: &Stage, hosts: &PackageHosts) -> Vec<String> {
-    let with_credentials = stage.package_managers().into_iter().filter(|manager| hosts.has_credentials(*manager));
-    let publishing = with_credentials.map(|manager| {
-        format!("files of the repository hold credentials for `{manager}`: programs that may read them can publish")
+    let publishing = stage.permissions.credential_files.iter().map(|file| {
+        format!("`{file}` holds a credential for package hosts that this stage reaches: its programs can publish")
     });
     notes_of_machine(stage, hosts).into_iter().chain(publishing).collect()
 }

@@ -1,6 +1,9 @@
 //! `command:`: what a program prints.
 //!
-//! It runs as the engine does, with its whole environment: it is the pipeline's author who asks for it, not a plugin.
+//! It runs as the engine does, with its whole environment: it is the pipeline's author who asks for it, not a plugin. What
+//! a stage could have put into the workspace must not be executed by it, so it is given neither a program from there nor
+//! the workspace as its working folder: interpreters take modules, and tools their configuration, from where they are
+//! started.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,9 +36,9 @@ fn within(words: &[String], limit: Duration, around: &Surroundings) -> Result<Ze
     variables.insert("PATH".to_owned(), path_outside(path, &around.root).to_string_lossy().into_owned());
     let command = Command {
         program: found,
-        args: args.to_vec(),
+        args: args.iter().map(|word| absolute(word, &around.root)).collect(),
         env: variables.into_iter().collect(),
-        current_dir: around.root.clone(),
+        current_dir: PathBuf::from("/"),
         stdin: None,
     };
     let ended = run_to_end(command, limit).map_err(|error| {
@@ -46,8 +49,13 @@ fn within(words: &[String], limit: Duration, around: &Surroundings) -> Result<Ze
     if !ended.status.success() {
         let complaint = without_value(&stderr, &stdout);
         let said = if complaint.is_empty() { String::new() } else { format!(": {complaint}") };
-        return Err(Fault::new(format!("can't be fetched: `{program}` ended with {}{said}", ended.status))
-            .help("try the command by hand; it reads nothing from a terminal"));
+        let help = match args.iter().find(|word| names_a_file(word, &around.root)) {
+            Some(word) => {
+                format!("to name the file of the repository, write `./{word}`: the program is started in `/`")
+            }
+            None => "try the command by hand; it is started in `/`, and reads nothing from a terminal".to_owned(),
+        };
+        return Err(Fault::new(format!("can't be fetched: `{program}` ended with {}{said}", ended.status)).help(help));
     }
     if stdout.len() > LARGEST + 2 {
         return Err(Fault::new(format!("has more than {LARGEST} bytes: `{program}` printed {}", stdout.len())));
@@ -58,6 +66,17 @@ fn within(words: &[String], limit: Duration, around: &Surroundings) -> Result<Ze
             .help("make the command print the value to its standard output"));
     }
     Ok(value)
+}
+
+/// A word that begins with `./` names a file of the repository.
+fn absolute(word: &str, root: &Path) -> String {
+    let below = word.strip_prefix("./").and_then(|below| root.join(below).to_str().map(str::to_owned));
+    below.unwrap_or_else(|| word.to_owned())
+}
+
+/// Whether the word would be a file of the repository, and doesn't say so.
+fn names_a_file(word: &str, root: &Path) -> bool {
+    !word.starts_with(['/', '-', '.']) && !word.is_empty() && root.join(word).exists()
 }
 
 fn missing(program: &str, named: &Path, path: &str) -> Fault {
@@ -130,6 +149,23 @@ mod tests {
         }
         assert!(run(&["sh", "-c", "planted || echo not found"]).unwrap().contains("not found"));
         assert_eq!(run(&["sh", "-c", "command -v true; echo \"$PATH\""]).unwrap(), "true\n/usr/bin:/bin");
+    }
+
+    /// As `python3 -m` takes modules from there.
+    #[test]
+    fn a_program_is_not_started_in_the_workspace_and_is_told_where_its_files_are() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("value"), "of the file").unwrap();
+        let variables = std::collections::BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
+        let around = Surroundings { variables, root: folder.path().to_owned(), ..Surroundings::default() };
+        let run = |words: &[&str]| {
+            let words = words.iter().map(ToString::to_string).collect::<Vec<_>>();
+            output(&words, &around).map(|value| value.to_string()).map_err(|fault| fault.of("x"))
+        };
+        assert_eq!(run(&["pwd"]).unwrap(), "/");
+        assert_eq!(run(&["cat", "./value"]).unwrap(), "of the file");
+        let help = run(&["cat", "value"]).unwrap_err().help;
+        assert!(help.contains("write `./value`"), "{help}");
     }
 
     #[test]

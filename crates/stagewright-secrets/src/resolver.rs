@@ -144,7 +144,7 @@ mod tests {
     fn every_failure_is_told_and_a_value_is_fetched_once() {
         let folder = tempfile::tempdir().unwrap();
         let resolver = resolver(&[("PATH", "/usr/bin:/bin")], folder.path());
-        let counting = "command:sh -c 'echo x >> count; echo value'";
+        let counting = "command:sh -c 'echo x >> \"$0\"; echo value' ./count";
         let wanted = [("a", "env:A"), ("b", counting), ("c", "file:c"), ("b", counting)];
         let missing = resolver.missing(&wanted);
         let told = missing.iter().map(|error| error.message.chars().take(14).collect::<String>());

@@ -140,6 +140,13 @@ fn what_cannot_be_a_cache_is_refused_before_anything_runs() {
         let refused = environment.run(&[&["run"], args.as_slice()].concat()).exits(2).stderr;
         assert!(refused.contains(words) && !refused.contains("hidden"), "{refused}");
     }
+    // Stages could put results of their own there.
+    let inside = environment.root().join("results");
+    std::fs::create_dir(&inside).unwrap();
+    for address in [inside.display().to_string(), format!("file://{}", inside.display())] {
+        let refused = environment.run(&["run", "--shared-cache", &address]).exits(2).stderr;
+        assert!(refused.contains("lies in the workspace, where stages can write"), "{refused}");
+    }
     assert!(!environment.root().join("out").exists());
 }
 

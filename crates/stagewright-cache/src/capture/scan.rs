@@ -21,6 +21,12 @@ use crate::stamp::now;
 /// How often a file is read that changes meanwhile.
 const TRIES: usize = 5;
 
+/// Bytes that are copied at a time.
+const BUFFER: usize = 64 * 1024;
+
+/// For each processor: most of the time is spent waiting for the disk.
+const THREADS: usize = 4;
+
 /// Files that one thread reads before others help.
 const FEW: usize = 16;
 
@@ -187,7 +193,8 @@ fn copied(source: &mut File, target: &mut File) -> io::Result<Digest> {
     if ioctl_ficlone(target.as_fd(), source.as_fd()).is_ok() {
         return crate::digest::copy(target, &mut io::sink());
     }
-    let (mut hashing, mut buffer) = (Hashing::default(), vec![0; 64 * 1024]);
+    let size = usize::try_from(source.metadata()?.len()).unwrap_or(BUFFER).clamp(1, BUFFER);
+    let (mut hashing, mut buffer) = (Hashing::default(), vec![0; size]);
     loop {
         match source.read(&mut buffer) {
             Ok(0) => return Ok(hashing.finish()),
@@ -212,12 +219,13 @@ pub(crate) fn link(from: &Root, to: &Root, path: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Does the same to each, with as many threads as there are processors.
+/// Does the same to each, some at a time.
 pub(crate) fn in_parallel<I: Sync, T: Send>(
     items: &[I],
     work: impl Fn(&I) -> io::Result<T> + Sync,
 ) -> io::Result<Vec<T>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len() / FEW + 1);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (processors * THREADS).min(items.len() / FEW + 1);
     if threads == 1 {
         return items.iter().map(work).collect();
     }

@@ -13,6 +13,7 @@ mod transfer;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -86,6 +87,12 @@ impl Shared {
     /// When there can be no cache at the address. Whether there is one is seen when it is used.
     pub fn open(address: &str, environment: &BTreeMap<String, String>, gives: bool) -> Result<Shared, BadAddress> {
         Ok(Shared::of(address::open(address, environment)?, gives))
+    }
+
+    /// The folder that an address names; none where it names a server.
+    pub fn folder(address: &str) -> Option<&Path> {
+        let (scheme, rest) = address.split_once("://").unwrap_or(("file", address));
+        (scheme == "file").then(|| Path::new(rest))
     }
 
     fn of(objects: Arc<dyn ObjectStore>, gives: bool) -> Shared {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use stagewright_model::PackageManager;
 use toml::de::{DeTable, DeValue};
 
-use super::{ConfigFile, Reader, has_user};
+use super::{ConfigFile, Reader};
 use crate::client_config::line_at;
 
 const CARGO: PackageManager = PackageManager::Cargo;
@@ -19,10 +19,6 @@ pub(super) fn read(reader: &mut Reader<'_>) {
             if let Some(file) = reader.file(&folder.join(name)) {
                 config(&file, reader);
             }
-        }
-        let tokens = [folder.join("credentials.toml"), folder.join("credentials")];
-        if tokens.iter().any(|path| path.is_file()) {
-            reader.found_credentials(CARGO, reader.owner(&folder));
         }
     }
     for (name, url) in reader.environment {
@@ -43,17 +39,7 @@ fn config(file: &ConfigFile, reader: &mut Reader<'_>) {
                 && let DeValue::String(url) = value.get_ref()
             {
                 reader.name_in(CARGO, file, line_at(&file.text, value.span().start), url);
-                if has_user(url) {
-                    reader.found_credentials(CARGO, file.by);
-                }
-            }
-            if entry.contains_key("token") || entry.contains_key("secret-key") {
-                reader.found_credentials(CARGO, file.by);
             }
         }
-    }
-    let registry = document.get_ref().get("registry").map(toml::Spanned::get_ref);
-    if matches!(registry, Some(DeValue::Table(registry)) if registry.contains_key("token")) {
-        reader.found_credentials(CARGO, file.by);
     }
 }

@@ -33,7 +33,6 @@ pub use guard::ClosedOrigin;
 pub struct PackageHosts {
     open: Vec<PackageOrigin>,
     closed: Vec<ClosedOrigin>,
-    with_credentials: BTreeSet<PackageManager>,
     unreadable: Vec<String>,
 }
 
@@ -83,12 +82,6 @@ impl PackageHosts {
     /// Configuration files that are there and could not be read, each with why.
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable
-    }
-
-    /// Whether files of the repository that configure this client hold credentials: a program that may read them can
-    /// publish. Those of a user's home don't count, as programs get them [without](crate::client_config) any.
-    pub fn has_credentials(&self, manager: PackageManager) -> bool {
-        self.with_credentials.contains(&manager)
     }
 }
 
@@ -168,12 +161,6 @@ impl Reader<'_> {
             Err(why) => self.hosts.closed.push(ClosedOrigin { named, why }),
         }
     }
-
-    fn found_credentials(&mut self, manager: PackageManager, by: NamedBy) {
-        if by == NamedBy::Repository {
-            self.hosts.with_credentials.insert(manager);
-        }
-    }
 }
 
 /// Of an index's URL, as in `sparse+https://mirror.example/index/`. None where no request is made, and for a host that
@@ -182,12 +169,6 @@ fn origin_of(url: &str) -> Option<Origin> {
     let url = url.trim();
     let origin = Origin::of_url(url.strip_prefix("sparse+").or_else(|| url.strip_prefix("registry+")).unwrap_or(url))?;
     (Origin::parse(&origin.to_string()).as_ref() == Some(&origin)).then_some(origin)
-}
-
-/// Whether a URL has a user or a password.
-fn has_user(url: &str) -> bool {
-    let authority = url.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
-    authority.is_some_and(|authority| authority.contains('@'))
 }
 
 fn canonical(path: &Path) -> PathBuf {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use stagewright_model::PackageManager;
 
-use super::{Reader, has_user};
+use super::Reader;
 use crate::client_config::npmrc_entries;
 
 const NPM: PackageManager = PackageManager::Npm;
@@ -24,11 +24,6 @@ pub(super) fn read(reader: &mut Reader<'_>) {
         for entry in npmrc_entries(&file.text) {
             if entry.key == "registry" || entry.key.ends_with(":registry") {
                 reader.name_in(NPM, &file, entry.line, &entry.value);
-            }
-            // By name, as npm knows them: none of these is copied, whatever is missing here.
-            let name = entry.key.rsplit(':').next().unwrap_or(&entry.key);
-            if name.starts_with('_') || matches!(name, "username" | "keyfile" | "key") || has_user(&entry.value) {
-                reader.found_credentials(NPM, file.by);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use stagewright_model::PackageManager;
 
-use super::{Reader, has_user};
+use super::Reader;
 use crate::client_config::pip_entries;
 
 const PIP: PackageManager = PackageManager::Pip;
@@ -24,9 +24,6 @@ pub(super) fn read(reader: &mut Reader<'_>) {
         for entry in pip_entries(&file.text).iter().filter(|entry| is_index(&entry.key)) {
             for url in entry.value.split_whitespace() {
                 reader.name_in(PIP, &file, entry.line, url);
-                if has_user(url) {
-                    reader.found_credentials(PIP, file.by);
-                }
             }
         }
     }
