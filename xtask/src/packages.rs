@@ -1,16 +1,24 @@
 //! The programs that tests need, from Debian's packages: a real registry, clients that aren't ours, a tracer that kills
-//! the engine at a system call, and a clock that can be put back.
+//! the engine at a system call, a clock that can be put back, and networks to put the engine in.
 
 use std::process::{Command, Stdio};
 
 use crate::cargo::{Result, is_installed, run as run_command};
 
-/// Each names its program and its package.
-const NEEDED: [&str; 5] = ["curl", "docker-registry", "faketime", "skopeo", "strace"];
+/// Programs with their packages.
+const NEEDED: [(&str, &str); 6] = [
+    ("curl", "curl"),
+    ("docker-registry", "docker-registry"),
+    ("faketime", "faketime"),
+    ("ip", "iproute2"),
+    ("skopeo", "skopeo"),
+    ("strace", "strace"),
+];
 
 /// Installs what is missing where that is possible without asking, and names the one command elsewhere.
 pub(crate) fn require() -> Result<()> {
-    let missing = NEEDED.into_iter().filter(|program| !is_installed(program)).collect::<Vec<_>>();
+    let missing = NEEDED.into_iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| package);
+    let missing = missing.collect::<Vec<_>>();
     if missing.is_empty() {
         return Ok(());
     }
