@@ -129,6 +129,54 @@ fn what_changed_since_is_shown_and_refused_before_a_gate() {
     environment.run(&["resume", "latest", "--accept-changes"]).exits(5);
 }
 
+/// What git was asked not to look at, or can't tell by size and time.
+#[test]
+fn a_change_that_git_does_not_show_is_refused_as_well() {
+    let pipeline = r#"
+        schema = 1
+        [pipeline]
+        name = "unguarded"
+        [stages.check]
+        uses = "command"
+        with = { run = "test -f go" }
+        permissions = { process = ["sh", "test"], read = ["."] }
+        [stages.ask]
+        uses = "approve"
+        needs = ["check"]
+        with = { message = "Go?" }
+        "#;
+    for how in ["--assume-unchanged", "--skip-worktree", "trustctime"] {
+        let environment = TestEnvironment::with_pipeline(pipeline);
+        environment.write(".gitignore", ".stagewright/\ngo\n");
+        environment.write("app", "one");
+        commit(&environment, "first");
+        if how == "trustctime" {
+            environment.git(&["config", "core.trustctime", "false"]);
+        } else {
+            environment.git(&["update-index", how, "app"]);
+        }
+        environment.run(&["run"]).exits(1);
+        environment.write("go", "");
+        let app = std::fs::File::options().write(true).open(environment.root().join("app")).expect("a file");
+        let time = app.metadata().and_then(|file| file.modified()).expect("a time");
+        environment.write("app", "two");
+        app.set_modified(time).expect("it is its owner's");
+        let refused = environment.run(&["resume", "latest"]).exits(4);
+        assert!(refused.stderr.contains("--accept-changes"), "{how}: {}", refused.stderr);
+        environment.run(&["resume", "latest", "--accept-changes"]).exits(5);
+    }
+}
+
+#[test]
+fn a_repository_that_cannot_be_read_is_not_taken_for_a_clean_one() {
+    let environment = TestEnvironment::with_pipeline(GUARDED);
+    commit(&environment, "first");
+    environment.run(&["run"]).exits(5);
+    std::fs::write(environment.root().join(".git/index"), "damaged").expect("a file");
+    let refused = environment.run(&["run"]).exits(4);
+    assert!(refused.stderr.contains("can't be read") && refused.stderr.contains("git status"), "{}", refused.stderr);
+}
+
 #[test]
 fn a_resume_runs_only_what_is_missing_and_from_names_more() {
     let environment = TestEnvironment::with_pipeline(

@@ -36,6 +36,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use stagewright_engine::{AttemptRequest, StageBefore};
+use stagewright_model::Permissions;
 
 use crate::digest::Digest;
 use crate::globs::{Globs, is_within};
@@ -67,6 +68,14 @@ pub(crate) struct Keyed {
     pub(crate) named: Named,
     /// See [`Store::stage`].
     pub(crate) stage: Digest,
+}
+
+/// Why no result of a stage that may write there is ever kept, if none is.
+pub fn kept_from_caching(writes: &[String]) -> Option<&'static str> {
+    let names_git = |globs: Globs| globs.bases().iter().any(|base| is_within(base, ".git"));
+    Globs::new(writes)
+        .is_ok_and(names_git)
+        .then_some("it may write `.git`, which is read and written without its doing")
 }
 
 /// Files, as the stage names them.
@@ -102,8 +111,8 @@ impl Named {
             None => (NOTHING, NOTHING),
         };
         let writes = globs(&granted.write)?;
-        if writes.bases().iter().any(|base| is_within(base, ".git")) {
-            return Err(io::Error::other("it may write `.git`, which is read and written without its doing"));
+        if let Some(why) = kept_from_caching(&granted.write) {
+            return Err(io::Error::other(why));
         }
         let inputs_named = globs(inputs)?;
         Ok(Named {
@@ -128,6 +137,9 @@ impl Inner {
     pub(crate) fn keyed(&self, request: &AttemptRequest) -> io::Result<Keyed> {
         if request.plugin.is_none() {
             return Err(io::Error::other("the digest of its plugin is unknown"));
+        }
+        if request.rehearsal.as_ref().is_some_and(|terms| terms.real != Permissions::default()) {
+            return Err(io::Error::other("this rehearsal grants it more than it has in a real run"));
         }
         let stage = Store::stage(&self.config.tier, &self.config.file, &request.stage_id);
         let (in_full, keys_before) = self.counting_in_full(request)?;

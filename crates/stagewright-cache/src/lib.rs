@@ -49,6 +49,7 @@ pub use config::{CacheConfig, Guard, Machine, Mode};
 pub use explain::{Explanation, explain};
 pub use gc::{Removed, gc};
 pub use globs::Globs;
+pub use keying::kept_from_caching;
 pub use manifest::{Difference, Manifest, Part};
 pub use runner::Caching;
 pub use shared::{BadAddress, Sent, Shared};

@@ -104,7 +104,12 @@ impl Manifest {
         manifest.put(Part::Sandbox, "programs", if around.sandboxed { "confined" } else { "not confined" });
         manifest.put(Part::Plugin, &request.uses.to_string(), request.plugin.as_deref().unwrap_or_default());
         manifest.put(Part::Stage, "name", &request.stage_id);
-        manifest.put(Part::Stage, "rehearsal", if request.rehearsal.is_some() { "yes" } else { "no" });
+        let rehearsal = match &request.rehearsal {
+            None => "no",
+            Some(terms) if terms.offline => "yes, offline",
+            Some(_) => "yes",
+        };
+        manifest.put(Part::Stage, "rehearsal", rehearsal);
         leaves("", &request.config, &mut |path, value| manifest.put(Part::Config, path, &value.to_string()));
         // A variable may be confidential: only whether it changed is told. The stage's own takes the place of what is
         // inherited.

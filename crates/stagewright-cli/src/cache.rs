@@ -55,15 +55,11 @@ impl CacheUse {
         let tier = tier.map(|tier| Tier::named(&tier)).transpose().map_err(|error| {
             CommandError::usage(error.to_string()).hint("as in --cache-tier trusted, or --cache-tier pr-12")
         })?;
-        let is_off = |address: &&String| address.is_empty() || *address == OFF;
-        let shared = match args.shared_cache.as_ref().filter(is_off) {
-            Some(_) => None,
-            // Not even read: that would take the cache's credentials to another machine.
-            None if mode.is_rehearsal() => None,
-            None => {
-                decided("--shared-cache", args.shared_cache.as_ref(), policy, |policy| policy.shared_cache.as_ref())?
-            }
-        };
+        let given = args.shared_cache.as_ref();
+        let shared = decided("--shared-cache", given, policy, |policy| policy.shared_cache.as_ref())?;
+        let is_off = |address: &String| address.is_empty() || address == OFF;
+        // In a rehearsal not even read: that would take the cache's credentials to another machine.
+        let shared = shared.filter(|address| !is_off(address) && !mode.is_rehearsal());
         if let Some(address) = &shared {
             refuse_in_workspace(address, repository)?;
         }

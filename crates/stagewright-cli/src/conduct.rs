@@ -58,7 +58,7 @@ pub(crate) fn conduct(
     runtime.shutdown_background();
     let summary = result?;
     if let Some((path, view)) = junit {
-        write_junit(path, &view.lock().unwrap_or_else(PoisonError::into_inner))?;
+        write_junit(&repository.root, path, &view.lock().unwrap_or_else(PoisonError::into_inner))?;
     }
     Ok(exit_of(summary.conclusion))
 }
@@ -149,13 +149,11 @@ impl Observer for Collected {
     }
 }
 
-fn write_junit(path: &Path, view: &RunView) -> Result<(), CommandError> {
+fn write_junit(root: &Path, path: &Path, view: &RunView) -> Result<(), CommandError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         CommandError::internal(format!("can't write the JUnit report {}", path.display())).caused_by(error)
     };
     let report = junit(view).map_err(|error| failed(error.into()))?;
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|error| failed(error.into()))?;
-    }
-    std::fs::write(path, report).map_err(|error| failed(error.into()))
+    // A stage may have laid a link or a pipe there.
+    stagewright_files::replace(root, path, report.as_bytes()).map_err(|error| failed(error.into()))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use stagewright_cache::{Caching, CaptureConfig, Capturing};
-use stagewright_engine::{Level, PluginFacts, Problem, RunId};
+use stagewright_engine::{EffectClass, Level, PluginFacts, Problem, RunId};
 use stagewright_model::{Permissions, Plan, PluginRef, RehearsalTerms, Sandbox, Stage, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
@@ -69,6 +69,14 @@ impl RunMode {
         match self {
             RunMode::Real => None,
             RunMode::Rehearsal { offline } => Some(RehearsalTerms::of(stage, offline)),
+        }
+    }
+
+    /// How far the effects of a stage can reach, with all that it is granted in such a run.
+    pub(crate) fn effect_class(self, stage: &Stage, description: &Description) -> EffectClass {
+        match self.terms(stage) {
+            None => stage.effect_class(description.code()),
+            Some(terms) => terms.effect_class(stage, description.code()),
         }
     }
 
@@ -222,7 +230,7 @@ impl Host {
         let described = self.describe_all(plan)?;
         let mut digests: BTreeSet<Arc<str>> = BTreeSet::new();
         let facts = plan.stages.iter().zip(described).map(|(stage, description)| {
-            let effect = stage.effect_class(description.code());
+            let effect = self.mode.effect_class(stage, &description);
             let rehearsal = self.mode.terms(stage).map(|terms| terms.fidelity(stage, description.code()));
             let digest = digests.get(description.digest.as_str()).cloned();
             let digest = digest.unwrap_or_else(|| description.digest.as_str().into());

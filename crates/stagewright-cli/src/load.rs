@@ -10,7 +10,7 @@ use crate::args::Global;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::{PipelineFile, Repository};
-use crate::{diagnostics, package_credentials, policy};
+use crate::{diagnostics, packages, policy};
 
 /// Parses; mistakes and warnings go to standard error. Code that the policy rules out is looked at by nobody after this.
 pub(crate) fn plan(global: &Global, repository: &Repository, file: &PipelineFile) -> Result<Plan, CommandError> {
@@ -27,7 +27,7 @@ pub(crate) fn plan(global: &Global, repository: &Repository, file: &PipelineFile
         let checked = policy.check_trust(&plan, &file.name, &file.text);
         checked.map_err(|beyond| policy::refused(global, policy, &file.name, &beyond))?;
     }
-    package_credentials::note(&repository.root, &mut plan);
+    packages::note_credentials(&repository.root, &mut plan);
     Ok(plan)
 }
 

@@ -22,7 +22,6 @@ mod exit;
 mod host;
 mod load;
 mod lock_file;
-mod package_credentials;
 mod packages;
 mod plugin;
 mod policy;

@@ -2,11 +2,13 @@
 //! for, and what a run was started with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{Change, Event, EventKind};
-use stagewright_model::{Diagnostic, NamedBy, OperatorPolicy, PackageManager, Plan, Stage};
-use stagewright_plugin_host::{ClosedOrigin, Description, PackageHosts};
+use stagewright_model::{Diagnostic, NamedBy, OperatorPolicy, PackageManager, Permission, Plan, Stage};
+use stagewright_plugin_host::{ClosedOrigin, Description, PackageHosts, credential_files};
 use stagewright_report::text;
 
 use crate::console;
@@ -53,10 +55,31 @@ pub(crate) fn refuse_closed(plan: &Plan, hosts: &PackageHosts) -> Result<(), Com
     Err(error)
 }
 
+/// Notes in a plan which stages can read a file with a credential for a package host that they reach.
+pub(crate) fn note_credentials(root: &Path, plan: &mut Plan) {
+    if plan.package_managers().is_empty() {
+        return;
+    }
+    let found = credential_files(root);
+    for stage in plan.stages.iter_mut().filter(|_| !found.is_empty()) {
+        let managers = stage.package_managers();
+        let granted = &stage.permissions;
+        let in_reach = found.iter().filter(|file| {
+            let is_meant = file.manager.map_or(!managers.is_empty(), |manager| managers.contains(&manager));
+            let can_read = |permission: Permission, globs: &[String]| permission.is_within(&file.path, globs);
+            is_meant && (can_read(Permission::Read, &granted.read) || can_read(Permission::Write, &granted.write))
+        });
+        let files: Vec<String> = in_reach.map(|file| file.path.clone()).collect();
+        if !files.is_empty() {
+            Arc::make_mut(&mut stage.permissions).credential_files = files;
+        }
+    }
+}
+
 /// What a reviewer of a stage should know of its words.
 pub(crate) fn notes(stage: &Stage, hosts: &PackageHosts) -> Vec<String> {
     let publishing = stage.permissions.credential_files.iter().map(|file| {
-        format!("`{file}` holds a credential for package hosts that this stage reaches: its programs can publish")
+        format!("`{file}` holds, or could hold, a credential for package hosts that this stage reaches: its programs can publish")
     });
     notes_of_machine(stage, hosts).into_iter().chain(publishing).collect()
 }

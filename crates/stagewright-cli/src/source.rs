@@ -1,11 +1,19 @@
 //! What commit a run is of: the `git` and `event` objects that expressions see.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::fd::AsRawFd as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use git2::{DescribeOptions, ObjectType, Oid, Repository, Status, StatusOptions};
+use git2::{
+    DescribeOptions, ErrorCode, IndexEntryExtendedFlag, IndexEntryFlag, ObjectType, Oid, Repository, Status,
+    StatusOptions,
+};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+
+use crate::error::CommandError;
 
 /// The state of the repository when the run starts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -25,20 +33,44 @@ pub(crate) struct Git {
 }
 
 /// Reads it; a folder without a repository, or one without a commit, gives empty values.
-pub(crate) fn read(root: &Path) -> Git {
-    let Ok(repository) = Repository::open(root) else { return Git::default() };
-    let Ok(head) = repository.head() else { return Git::default() };
-    let Ok(commit) = head.peel_to_commit() else { return Git::default() };
+///
+/// # Errors
+/// When there is a repository, and it can't be read: to go on would be to take whatever is there for unchanged.
+pub(crate) fn read(root: &Path) -> Result<Git, CommandError> {
+    let failed = |error: git2::Error| unreadable(root, error);
+    let repository = match Repository::open(root) {
+        Err(error) if error.code() == ErrorCode::NotFound => return Ok(Git::default()),
+        opened => opened.map_err(failed)?,
+    };
+    let head = match repository.head() {
+        Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => {
+            return Ok(Git::default());
+        }
+        head => head.map_err(failed)?,
+    };
+    let commit = head.peel_to_commit().map_err(failed)?;
     let id = commit.id().to_string();
-    let (dirty, changes) = changes(&repository);
-    Git {
+    let (dirty, changes) = changes(&repository).map_err(failed)?;
+    Ok(Git {
         short: id.chars().take(12).collect(),
         branch: head.is_branch().then(|| head.shorthand().ok().map(str::to_owned)).flatten(),
         tag: exact_tag(&repository),
         dirty,
         changes,
         commit: id,
-    }
+    })
+}
+
+fn unreadable(root: &Path, error: git2::Error) -> CommandError {
+    let hint = match error.code() {
+        ErrorCode::Owner => {
+            format!("if you trust what is there: git config --global --add safe.directory {}", root.display())
+        }
+        _ => "`git status` and `git fsck` say what is wrong; nothing was run".to_owned(),
+    };
+    CommandError::not_ready(format!("the git repository in {} can't be read", root.display()))
+        .caused_by(error)
+        .hint(hint)
 }
 
 fn exact_tag(repository: &Repository) -> Option<String> {
@@ -49,20 +81,58 @@ fn exact_tag(repository: &Repository) -> Option<String> {
 
 /// Whether anything differs from HEAD, and the digest of how tracked files do. Untracked ones don't count for that:
 /// stages make them.
-fn changes(repository: &Repository) -> (bool, String) {
+fn changes(repository: &Repository) -> Result<(bool, String), git2::Error> {
     let mut options = StatusOptions::new();
     options.include_untracked(true).exclude_submodules(true);
-    let Ok(statuses) = repository.statuses(Some(&mut options)) else { return (false, String::new()) };
+    let statuses = repository.statuses(Some(&mut options))?;
     let root = repository.workdir().unwrap_or_else(|| repository.path());
-    let mut text = String::new();
+    let mut changed = overlooked(repository, root)?;
     for entry in statuses.iter().filter(|entry| entry.status() != Status::WT_NEW) {
-        let path = String::from_utf8_lossy(entry.path_bytes()).into_owned();
-        let content = content(&root.join(&path));
-        text.push_str(&format!("{content} {path}\n"));
+        let path = PathBuf::from(OsStr::from_bytes(entry.path_bytes()));
+        changed.entry(path).or_insert_with_key(|path| content(&root.join(path)));
     }
-    let digest = (!text.is_empty()).then(|| Oid::hash_object(ObjectType::Blob, text.as_bytes()));
-    let digest = digest.and_then(Result::ok).map(|id| id.to_string()).unwrap_or_default();
-    (!statuses.is_empty(), digest)
+    let lines = changed.iter().map(|(path, content)| format!("{content} {}\n", path.display())).collect::<String>();
+    let digest = if lines.is_empty() {
+        String::new()
+    } else {
+        Oid::hash_object(ObjectType::Blob, lines.as_bytes())?.to_string()
+    };
+    Ok((!statuses.is_empty() || !changed.is_empty(), digest))
+}
+
+/// Files and submodules that differ from the index, and that a status doesn't show: what git was asked not to look at,
+/// files of the same size and time where git is configured to trust those, and other commits of submodules.
+fn overlooked(repository: &Repository, root: &Path) -> Result<BTreeMap<PathBuf, String>, git2::Error> {
+    const SUBMODULE: u32 = 0o160_000;
+    let config = repository.config()?;
+    let trusts_times = config.get_bool("core.trustctime") == Ok(false)
+        || config.get_string("core.checkstat").is_ok_and(|mode| mode.eq_ignore_ascii_case("minimal"));
+    let mut found = BTreeMap::new();
+    for entry in repository.index()?.iter() {
+        let skipped = IndexEntryExtendedFlag::from_bits_retain(entry.flags_extended).is_skip_worktree();
+        let unwatched = IndexEntryFlag::from_bits_retain(entry.flags).is_valid();
+        let path = PathBuf::from(OsStr::from_bytes(&entry.path));
+        let place = root.join(&path);
+        let now = if entry.mode == SUBMODULE {
+            commit_of(&place)
+        } else if (trusts_times || skipped || unwatched) && !(skipped && place.symlink_metadata().is_err()) {
+            Some(content(&place))
+        } else {
+            None
+        };
+        if let Some(now) = now.filter(|now| *now != entry.id.to_string()) {
+            found.insert(path, now);
+        }
+    }
+    Ok(found)
+}
+
+/// The commit that a submodule is at; none where it isn't checked out.
+fn commit_of(submodule: &Path) -> Option<String> {
+    submodule.join(".git").symlink_metadata().ok()?;
+    let repository =
+        Repository::open(submodule).and_then(|repository| repository.head()?.peel_to_commit().map(|one| one.id()));
+    Some(repository.map_or_else(|_| "unreadable".to_owned(), |id| id.to_string()))
 }
 
 /// Of a changed file, which may be a link, or a pipe by now.

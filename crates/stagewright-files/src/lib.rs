@@ -9,15 +9,16 @@
 //! Bytes are bounded by the caller. A read of a bounded regular file ends, so that nothing here has to be interrupted.
 //!
 //! What a stage leaves behind may be deeper than a path can say, and closed to its owner: [`remove_tree`] alone removes
-//! folders. [`hard_links`] finds files that lead out of a folder.
+//! folders. [`hard_links`] finds files that lead out of a folder. [`replace`] writes where a stage may have laid a link.
 //!
-//! Architecture invariant: this crate depends on none of the others, writes no file and knows no formats. Its functions
+//! Architecture invariant: this crate depends on none of the others, knows no formats. Its functions
 //! block for as long as a disk takes.
 
 mod beneath;
 mod hard_links;
 mod private;
 mod remove;
+mod replace;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -30,6 +31,7 @@ pub use beneath::{Links, read_beneath};
 pub use hard_links::{HardLinks, hard_links};
 pub use private::private_folder;
 pub use remove::{remove_tree, remove_tree_at};
+pub use replace::replace;
 
 /// What can be opened again from a descriptor that only names it.
 const DESCRIPTORS: &str = "/proc/self/fd";

@@ -1,9 +1,10 @@
 //! Names of people, as they are compared.
 //!
 //! `ada`, `Ada`, `"ada "` and `ａｄａ` are one person: names are compared in a form that is normalised (NFKC), folded in its
-//! case, and rid of spaces around it and of characters that nobody sees. What only looks alike, as a Cyrillic `а` among Latin
-//! letters, is refused where letters of different scripts are mixed. A name all of whose letters are of another script can
-//! still look like one of this: it is another person, whom [`PersonName::looks_like`] finds.
+//! case, and rid of spaces and punctuation around it, of second spaces within, and of characters that have no shape. What
+//! only looks alike, as a Cyrillic `а` among Latin letters, is refused where letters of different scripts are mixed. A name
+//! all of whose letters are of another script can still look like one of this: it is another person, whom
+//! [`PersonName::looks_like`] finds.
 
 use std::fmt;
 
@@ -53,21 +54,26 @@ impl PersonName {
     /// When it can't be one.
     pub fn parse(text: &str) -> Result<PersonName, PersonNameError> {
         let seen: String = text.nfkc().filter(|&one| !is_invisible(one)).collect();
-        let shown = seen.trim();
+        // One blank looks like two.
+        let shown = &*seen.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let shown = shown.trim();
         if shown.is_empty() {
             return Err(PersonNameError::Empty);
         }
         if shown.chars().count() > LONGEST {
             return Err(PersonNameError::Long);
         }
-        let is_allowed = |one: char| one.is_alphanumeric() || is_combining_mark(one) || PUNCTUATION.contains(one);
+        let is_mark = |one: char| is_combining_mark(one) && !is_overlay(one);
+        let is_allowed = |one: char| one.is_alphanumeric() || is_mark(one) || PUNCTUATION.contains(one);
         if let Some(other) = shown.chars().find(|&one| !is_allowed(one)) {
             return Err(PersonNameError::Character(other));
         }
         if !shown.is_single_script() {
             return Err(PersonNameError::Mixed);
         }
-        let folded = caseless::default_case_fold_str(shown).nfkc().collect();
+        let folded: String = caseless::default_case_fold_str(shown).nfkc().collect();
+        let bare = folded.trim_matches(|one: char| PUNCTUATION.contains(one));
+        let folded = if bare.is_empty() { folded } else { bare.to_owned() };
         Ok(PersonName { shown: shown.to_owned(), folded })
     }
 
@@ -102,6 +108,11 @@ pub fn same_person(one: &str, other: &str) -> bool {
     }
 }
 
+/// Marks that strike a letter through or enclose it: no name is written with one, and few fonts show them.
+fn is_overlay(one: char) -> bool {
+    matches!(one, '\u{334}'..='\u{338}' | '\u{488}'..='\u{489}' | '\u{20d0}'..='\u{20f0}')
+}
+
 /// `Default_Ignorable_Code_Point` of Unicode 16: what has no shape of its own.
 fn is_invisible(one: char) -> bool {
     matches!(one,
@@ -117,11 +128,24 @@ mod tests {
 
     #[test]
     fn spellings_of_one_name_are_one_person() {
-        for spelling in
-            ["Ada", "ada ", " ADA", "a\u{200b}da", "\u{202e}ada", "ａｄａ", "ada\u{feff}", "𝐚𝐝𝐚", "a\u{ad}da"]
-        {
+        for spelling in [
+            "Ada",
+            "ada ",
+            " ADA",
+            "a\u{200b}da",
+            "\u{202e}ada",
+            "ａｄａ",
+            "ada\u{feff}",
+            "𝐚𝐝𝐚",
+            "a\u{ad}da",
+            "ada.",
+            "_ada",
+        ] {
             assert!(same_person("ada", spelling), "{spelling:?}");
         }
+        assert!(
+            same_person("ada lovelace", "Ada  Lovelace") && same_person("ada lovelace", "ada\u{a0}\u{3000}lovelace")
+        );
         for (one, other) in [("Jose\u{301}", "JOSÉ"), ("Straße", "STRASSE"), ("Σίσυφος", "ΣΊΣΥΦΟΣ"), ("İ", "i\u{307}")]
         {
             assert!(same_person(one, other), "{one} {other}");
@@ -155,7 +179,9 @@ mod tests {
         }
         assert_eq!(PersonName::parse(""), Err(PersonNameError::Empty));
         assert_eq!(PersonName::parse(" \u{200b} "), Err(PersonNameError::Empty));
-        for (text, character) in [("ev\u{1b}]0;il", '\u{1b}'), ("a\nb", '\n'), ("team:x", ':'), ("a\"b", '"')] {
+        for (text, character) in
+            [("ev\u{1b}]0;il", '\u{1b}'), ("a\nb", '\n'), ("team:x", ':'), ("a\"b", '"'), ("a\u{338}da", '\u{338}')]
+        {
             assert_eq!(PersonName::parse(text), Err(PersonNameError::Character(character)), "{text:?}");
         }
         assert_eq!(PersonName::parse(&"a".repeat(101)), Err(PersonNameError::Long));

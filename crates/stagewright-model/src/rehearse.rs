@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::grants::{NetRule, PackageManager, Permission, Permissions, add, is_harmless_variable};
 use crate::plan::Stage;
-use crate::way_out::{Code, Fidelity, Reaches, WayOut};
+use crate::way_out::{Code, EffectClass, Fidelity, Reaches, WayOut};
 
 /// `[stages.NAME.rehearse]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,6 +67,12 @@ impl RehearsalTerms {
             granted.net.retain(|rule| rule.packages().is_none() || self.real.net.contains(rule));
         }
         granted
+    }
+
+    /// What the stage can reach beyond itself, with what it is granted in this rehearsal.
+    pub fn effect_class(&self, stage: &Stage, code: Code<'_>) -> EffectClass {
+        let environment = stage.environment.as_ref().map(|environment| environment.name.as_str());
+        Reaches::of(environment, &self.asked(&stage.permissions), code).effect_class()
     }
 
     /// Whether the stage gets the value of a secret, and not a stand-in.

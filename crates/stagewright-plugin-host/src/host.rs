@@ -461,7 +461,10 @@ impl Inner {
         if config.sandbox.is_some() {
             without_proxy_credentials(&mut variables);
         }
-        let reaches_out = !Reaches::of_programs(environment, &request.permissions).all.is_empty();
+        let reaches_out = match &request.rehearsal {
+            None => !Reaches::of_programs(environment, &request.permissions).all.is_empty(),
+            Some(terms) => !Reaches::of_programs(environment, &terms.asked(&request.permissions)).all.is_empty(),
+        };
         let memory = request.memory.unwrap_or(DEFAULT_MEMORY);
         let limits = request.limits;
         let requests = limits.requests.unwrap_or(DEFAULT_REQUESTS) as usize;

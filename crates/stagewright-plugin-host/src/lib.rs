@@ -65,7 +65,7 @@ pub use limits::DEFAULT_BOUNDS;
 pub use mask::SHORTEST_MASKED;
 #[doc(hidden)]
 pub use mask::mask;
-pub use packages::{ClosedOrigin, PackageHosts};
+pub use packages::{ClosedOrigin, CredentialFile, PackageHosts, credential_files};
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};
 pub use reserved::{Claim, Purpose, Reserved};
 pub use resolve::Pulls;

@@ -237,9 +237,42 @@ fn a_token_in_a_file_of_the_project_makes_its_package_host_one_to_publish_to() {
     let rehearsed = environment.run(&["run", "--rehearse"]).exits(0);
     assert!(rehearsed.stdout.contains("with the credentials in `.npmrc`"), "{}", rehearsed.stdout);
     assert!(!environment.root().join("published").exists());
+    // Wherever a client could be started.
+    std::fs::rename(environment.root().join(".npmrc"), environment.root().join("moved")).expect("it is there");
+    environment.write("web/.npmrc", "//registry.npmjs.org/:_authToken=npm_abc\n");
+    let rehearsed = environment.run(&["run", "--rehearse"]).exits(0);
+    assert!(rehearsed.stdout.contains("with the credentials in `web/.npmrc`"), "{}", rehearsed.stdout);
+    assert!(!environment.root().join("published").exists());
+    std::fs::remove_dir_all(environment.root().join("web")).expect("it is there");
     environment.write(".npmrc", "save-exact=true\n");
     environment.run(&["run", "--rehearse"]).exits(0);
     assert!(environment.root().join("published").exists(), "packages may be fetched");
+}
+
+#[test]
+fn what_a_rehearsal_is_granted_for_real_is_done_each_time_and_never_cached() {
+    let witness = Witness::new();
+    let pipeline = r#"
+        schema = 1
+        pipeline.name = "granted"
+        [stages.check]
+        uses = "command"
+        inputs = ["in.txt"]
+        with = { argv = ["curl", "--silent", "--fail", "http://127.0.0.1:WITNESS/"] }
+        permissions = { process = ["curl"], read = ["in.txt"] }
+        [stages.check.rehearse]
+        permissions = { net = ["http://127.0.0.1:WITNESS"] }
+        "#;
+    let environment = TestEnvironment::with_pipeline(&pipeline.replace("WITNESS", &witness.port.to_string()));
+    environment.write("in.txt", "in");
+    for times in 1..=2 {
+        let (code, events) = environment.events(&["run", "--rehearse"]);
+        assert_eq!((code, outcomes(&events)["check"].as_str()), (0, "succeeded"), "{events:#?}");
+        assert_eq!(witness.heard.load(Ordering::SeqCst), times);
+        assert!(format!("{events:?}").contains("effect-intended"), "{events:#?}");
+    }
+    let plan = environment.run(&["plan", "--rehearse", "--json"]).exits(0).stdout;
+    assert!(plan.contains(r#""effect": "external""#), "{plan}");
 }
 
 #[test]

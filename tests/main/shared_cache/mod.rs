@@ -120,7 +120,7 @@ fn the_policy_decides() {
     runner.write("../policy.toml", &format!("schema = 1\n[cache]\nshared = \"{shared}\"\ntier = \"pr-1\"\n"));
     let policy = runner.root().with_file_name("policy.toml").display().to_string();
     runner.set("STAGEWRIGHT_POLICY", &policy);
-    for (flag, value) in [("--cache-tier", "trusted"), ("--shared-cache", "/elsewhere")] {
+    for (flag, value) in [("--cache-tier", "trusted"), ("--shared-cache", "/elsewhere"), ("--shared-cache", "off")] {
         let refused = runner.run(&["run", flag, value]).exits(4).stderr;
         assert!(refused.contains(&format!("{flag} is `{value}`")) && refused.contains("policy.toml:"), "{refused}");
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
+use stagewright_cache::kept_from_caching;
 use stagewright_engine::EffectClass;
 use stagewright_model::{
     CacheUse, Diagnostic, NamedBy, Origin, PackageManager, Permission, Plan, Sandbox, Stage, StageKind, Trust, remarks,
@@ -149,7 +150,7 @@ impl Shown<'_> {
         let finally = if stage.kind == StageKind::Finally { "finally " } else { "" };
         let version = Some(&description.manifest.version).filter(|version| !version.is_empty());
         let version = version.map(|version| format!(" {version}")).unwrap_or_default();
-        let effect = effect(stage, description);
+        let effect = self.effect(stage, description);
         out.line(text!("{position:>3}. {finally}{}  ({}{version}, {effect})", stage.id, stage.uses))?;
         let mut line = |key: &str, text: String| match text.is_empty() {
             true => Ok(()),
@@ -170,10 +171,33 @@ impl Shown<'_> {
         let limits =
             stage.bounds().entries().into_iter().filter_map(|(key, amount)| Some(format!("{key} {}", amount?)));
         line("limits", limits.collect::<Vec<_>>().join(", "))?;
-        line("cache", cached(stage, description, self.powers(stage).is_empty()))?;
+        line("cache", self.cached(stage, description))?;
         line("toolchain", self.toolchain(stage))?;
         line("unsandboxed", self.powers(stage))?;
         self.notes(stage, description).into_iter().try_for_each(|note| line("note", note))
+    }
+
+    fn is_cached(&self, stage: &Stage, description: &Description) -> bool {
+        stage.cache != CacheUse::Never
+            && self.mode.effect_class(stage, description) < EffectClass::External
+            && kept_from_caching(&stage.permissions.write).is_none()
+    }
+
+    /// What a result of the stage depends on, and what is kept of it; empty when it runs each time.
+    fn cached(&self, stage: &Stage, description: &Description) -> String {
+        if !self.is_cached(stage, description) {
+            return String::new();
+        }
+        let inputs = if stage.inputs.is_empty() { &stage.permissions.read } else { &stage.inputs };
+        let named = |globs: &[String], none: &str| if globs.is_empty() { none.to_owned() } else { list(globs) };
+        let alone = if stage.cache == CacheUse::Read { "; read, and not kept" } else { "" };
+        let held = if self.powers(stage).is_empty() { "" } else { "; nothing keeps its programs to that" };
+        format!("by {}{held}; makes {}{alone}", named(inputs, "no file"), named(&stage.outputs, "no file"))
+    }
+
+    fn effect(&self, stage: &Stage, description: &Description) -> String {
+        let class = serde_json::to_value(self.mode.effect_class(stage, description));
+        class.ok().and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default()
     }
 
     /// What a reviewer could overlook.
@@ -246,7 +270,7 @@ impl Shown<'_> {
             "version": description.manifest.version,
             "digest": description.digest,
             "imports": description.interfaces,
-            "effect": effect(stage, description),
+            "effect": self.effect(stage, description),
             "rehearse": stage.rehearsal_grants(),
             "rehearsal": self.mode.terms(stage).map(|terms| terms.fidelity(stage, description.code())),
             "needs": stage.needs.iter().map(|&need| self.plan.stage(need).id.as_str()).collect::<Vec<_>>(),
@@ -258,7 +282,7 @@ impl Shown<'_> {
             "package-hosts": stage.package_managers().into_iter().map(|manager| (manager.word(), texts(self.host.packages().origins(manager)))).collect::<BTreeMap<_, _>>(),
             "package-hosts-named-by": named_by(stage, self.host.packages()),
             "limits": limits.collect::<BTreeMap<_, _>>(),
-            "cache": if is_cached(stage, description) { stage.cache } else { CacheUse::Never },
+            "cache": if self.is_cached(stage, description) { stage.cache } else { CacheUse::Never },
             "inputs": stage.inputs,
             "outputs": stage.outputs,
             "unsandboxed": !self.powers(stage).is_empty(),
@@ -355,27 +379,6 @@ fn rehearsal(mode: RunMode, stage: &Stage, description: &Description) -> String 
         (Some(fidelity), true) => fidelity.to_owned(),
         (Some(fidelity), false) => format!("{fidelity}; may {granted}"),
     }
-}
-
-fn is_cached(stage: &Stage, description: &Description) -> bool {
-    stage.cache != CacheUse::Never && stage.effect_class(description.code()) < EffectClass::External
-}
-
-/// What a result of the stage depends on, and what is kept of it; empty when it runs each time.
-fn cached(stage: &Stage, description: &Description, is_confined: bool) -> String {
-    if !is_cached(stage, description) {
-        return String::new();
-    }
-    let inputs = if stage.inputs.is_empty() { &stage.permissions.read } else { &stage.inputs };
-    let named = |globs: &[String], none: &str| if globs.is_empty() { none.to_owned() } else { list(globs) };
-    let alone = if stage.cache == CacheUse::Read { "; read, and not kept" } else { "" };
-    let held = if is_confined { "" } else { "; nothing keeps its programs to that" };
-    format!("by {}{held}; makes {}{alone}", named(inputs, "no file"), named(&stage.outputs, "no file"))
-}
-
-fn effect(stage: &Stage, description: &Description) -> String {
-    let class = serde_json::to_value(stage.effect_class(description.code()));
-    class.ok().and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub(crate) fn go_on(
     let cache = CacheUse::of(policy.as_ref(), drive, repository, mode)?;
     host.check(&file, &plan, &BTreeMap::new())?;
     let plugins = host.facts(&plan)?;
-    let git = source::read(&repository.root);
+    let git = source::read(&repository.root)?;
     let way = if binding::is_rollback(&record.source) { ReleaseWay::Rollback } else { ReleaseWay::Deploy };
     let mut bound = record.source.clone();
     packages::record(&mut bound, &plan, host.packages());

@@ -62,7 +62,7 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
         false => RunMode::Real,
     };
     let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
-    let git = source::read(&repository.root);
+    let git = source::read(&repository.root)?;
     let new = NewRun {
         source: source::values(&git, &user(repository)),
         git,
@@ -90,7 +90,7 @@ pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) 
     let plan = load::plan(global, repository, &file)?;
     let mode = mode_of(record.rehearsal, &record.source);
     let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
-    let git = source::read(&repository.root);
+    let git = source::read(&repository.root)?;
     let mut changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, Some(&git));
     changes.extend(packages::changes(&past, &record.source, &plan, host.packages()));
     if !args.accept_changes {

@@ -188,13 +188,10 @@ fn modules(messages: &[u8]) -> BTreeMap<PathBuf, PathBuf> {
 }
 
 /// Replaces the file as a whole: a run that loads it meanwhile sees the old one or the new one.
-fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginError> {
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginError> {
+    let root = std::env::current_dir().unwrap_or_default();
     let failed = |source| PluginError::Write { path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let temporary = path.with_extension(format!("wasm.{}", std::process::id()));
-    fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, path)).map_err(failed)
+    stagewright_files::replace(&root, path, content).map_err(failed)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Tells whether a component is what its sources would build to, without starting Cargo.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -55,8 +54,7 @@ pub(super) fn is_current(component: &Path, fingerprint: &str) -> bool {
 
 /// Notes beside `component` what it was made from.
 pub(super) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Result<(), PluginError> {
-    let path = stamp_path(component);
-    fs::write(&path, stamp_text(fingerprint, content)).map_err(|source| PluginError::Write { path, source })
+    super::build::write_whole(&stamp_path(component), stamp_text(fingerprint, content).as_bytes())
 }
 
 /// `sha256:…` of any content.
@@ -107,6 +105,8 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn fingerprint(root: &Path, toolchain: &str) -> String {

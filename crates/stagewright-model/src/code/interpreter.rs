@@ -33,10 +33,14 @@ enum Operands {
     Code,
     /// The first says where; the others are code.
     PlaceThenCode,
+    /// The first is a subcommand; whatever follows isn't looked at.
+    Subcommand,
     /// All are code.
     AllCode,
     /// Data, and options may follow.
     Data,
+    /// The same, and so many are given that an expression is taken for data, as in `git checkout ${{ … }}`.
+    Arguments,
 }
 
 const BASE: Interpreter = Interpreter {
@@ -51,9 +55,12 @@ const BASE: Interpreter = Interpreter {
     operands: Operands::File,
 };
 
-const INTERPRETERS: [Interpreter; 12] = [
+const INTERPRETERS: [Interpreter; 25] = [
     Interpreter {
-        names: &["sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "hush", "rbash", "fish", "csh", "tcsh"],
+        names: &[
+            "sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "hush", "rbash", "fish", "csh", "tcsh", "yash", "oksh",
+            "loksh", "posh", "rc", "es", "nu", "elvish", "xonsh", "ion",
+        ],
         code: "c",
         long: &["--command", "--init-command"],
         valued: "oO",
@@ -62,11 +69,18 @@ const INTERPRETERS: [Interpreter; 12] = [
         is_shell: true,
         ..BASE
     },
-    Interpreter { names: &["python", "pypy"], code: "c", valued: "WX", last: Some('m'), ends_with_code: true, ..BASE },
+    Interpreter {
+        names: &["python", "pypy", "ipython"],
+        code: "c",
+        valued: "WX",
+        last: Some('m'),
+        ends_with_code: true,
+        ..BASE
+    },
     Interpreter { names: &["perl"], code: "eE", valued: "MmIiFDCVx", ..BASE },
     Interpreter { names: &["ruby"], code: "e", valued: "rICEFiKTWx", ..BASE },
     Interpreter {
-        names: &["node", "nodejs", "bun", "deno"],
+        names: &["node", "nodejs", "bun", "deno", "tsx", "ts-node"],
         code: "ep",
         long: &["--eval", "--print"],
         valued: "rC",
@@ -99,6 +113,71 @@ const INTERPRETERS: [Interpreter; 12] = [
         ..BASE
     },
     Interpreter { names: &["ssh"], valued: "bcDEeFIiJLlmOopQRSWw", operands: Operands::PlaceThenCode, ..BASE },
+    Interpreter { names: &["tclsh", "wish", "expect"], code: "c", ..BASE },
+    // What a setting of git's says can be a command; its options stand before the subcommand.
+    Interpreter {
+        names: &["git"],
+        code: "c",
+        long: &["--config-env"],
+        valued: "C",
+        operands: Operands::Subcommand,
+        ..BASE
+    },
+    Interpreter {
+        names: &["git"],
+        long: &[
+            "--exec",
+            "--tree-filter",
+            "--env-filter",
+            "--index-filter",
+            "--msg-filter",
+            "--commit-filter",
+            "--tag-name-filter",
+            "--parent-filter",
+            "--upload-pack",
+            "--receive-pack",
+            "--extcmd",
+        ],
+        operands: Operands::Arguments,
+        ..BASE
+    },
+    Interpreter { names: &["npx", "npm", "pnpm"], code: "c", long: &["--call"], operands: Operands::Arguments, ..BASE },
+    Interpreter {
+        names: &["make", "gmake"],
+        code: "E",
+        long: &["--eval"],
+        valued: "CfIjlo",
+        operands: Operands::Arguments,
+        ..BASE
+    },
+    Interpreter { names: &["just"], long: &["--command", "--shell-arg"], operands: Operands::Arguments, ..BASE },
+    Interpreter { names: &["nix-shell"], long: &["--run", "--command"], operands: Operands::Arguments, ..BASE },
+    Interpreter {
+        names: &["vi", "vim", "nvim", "ex"],
+        code: "c",
+        long: &["--cmd"],
+        operands: Operands::Arguments,
+        ..BASE
+    },
+    Interpreter { names: &["emacs"], long: &["--eval", "--execute"], operands: Operands::Arguments, ..BASE },
+    // Their commands run programs, too: `\!`, `system`, `.shell`.
+    Interpreter {
+        names: &["psql"],
+        code: "c",
+        long: &["--command"],
+        valued: "dfhpUvo",
+        operands: Operands::Arguments,
+        ..BASE
+    },
+    Interpreter {
+        names: &["mysql", "mariadb"],
+        code: "e",
+        long: &["--execute"],
+        operands: Operands::Arguments,
+        ..BASE
+    },
+    Interpreter { names: &["sqlite"], long: &["-cmd"], operands: Operands::PlaceThenCode, ..BASE },
+    Interpreter { names: &["eval"], operands: Operands::AllCode, ..BASE },
     Interpreter { names: &["watch", "parallel"], valued: "nj", operands: Operands::AllCode, ..BASE },
 ];
 
@@ -141,6 +220,11 @@ pub(super) fn code(list: &[Argument<'_>]) -> Code {
         }
         match name(program.known) {
             "env" => split_strings(list, arguments, &mut code),
+            "deno" if list.get(arguments).is_some_and(|one| one.known == "eval") => {
+                code.arguments.extend(arguments + 1..list.len());
+            }
+            "git" => behind(list, arguments, "foreach", &mut code),
+            "cmd" => ["/c", "/C", "/k", "/K"].into_iter().for_each(|option| behind(list, arguments, option, &mut code)),
             name if POWERSHELL.contains(&name) => powershell(list, arguments, &mut code),
             _ => {}
         }
@@ -165,6 +249,13 @@ fn split_strings(list: &[Argument<'_>], start: usize, code: &mut Code) {
         if option.known.contains('S') || option.known.starts_with("--split-string") {
             code.arguments.extend([position, position + 1]);
         }
+    }
+}
+
+/// Everything behind the word is code.
+fn behind(list: &[Argument<'_>], start: usize, word: &str, code: &mut Code) {
+    if let Some(found) = list.iter().skip(start).position(|one| one.known == word && !one.is_open) {
+        code.arguments.extend(start + found + 1..list.len());
     }
 }
 
@@ -206,7 +297,7 @@ impl Interpreter {
                 continue;
             }
             let Some(flag) = self.flag(argument.known) else {
-                if self.operands != Operands::Data {
+                if !matches!(self.operands, Operands::Data | Operands::Arguments) {
                     break;
                 }
                 at += 1;
@@ -266,7 +357,7 @@ impl Interpreter {
                 code.stdin |= first + 1 >= list.len();
             }
             Operands::AllCode => code.arguments.extend(first..list.len()),
-            Operands::Data => {}
+            Operands::Data | Operands::Arguments | Operands::Subcommand => {}
         }
     }
 
@@ -304,6 +395,9 @@ impl Interpreter {
     /// Whether an argument that begins like this, and goes on in a way that isn't known, may be any option. It is none when
     /// what follows is the value of one, as in `-I${{ … }}`.
     fn may_be_an_option(&self, known: &str) -> bool {
+        if matches!(self.operands, Operands::Arguments | Operands::Subcommand) {
+            return false;
+        }
         match known.strip_prefix("--") {
             Some(long) => !long.contains('='),
             None if known.starts_with(['-', '+']) => {
@@ -350,6 +444,15 @@ mod tests {
         is_code(&["awk", "-v", "x=<x>", "<y>", "<file>"], &[3]);
         is_code(&["su", "deploy", "-c", "<x>"], &[3]);
         is_code(&["ssh", "-p", "22", "host", "uptime", "<x>"], &[4, 5]);
+        is_code(&["deno", "eval", "<x>"], &[2]);
+        is_code(&["cmd.exe", "/c", "<x>"], &[2]);
+        is_code(&["git", "-C", "dir", "-c", "<x>", "log"], &[4]);
+        is_code(&["git", "rebase", "--exec", "<x>", "main"], &[3]);
+        is_code(&["git", "submodule", "foreach", "<x>"], &[3]);
+        is_code(&["npm", "exec", "-c", "<x>"], &[3]);
+        is_code(&["make", "-C", "dir", "--eval=<x>"], &[3]);
+        is_code(&["psql", "-U", "me", "-c", "<x>"], &[4]);
+        is_code(&["sqlite3", "data.db", "<x>"], &[2]);
     }
 
     #[test]
@@ -368,6 +471,10 @@ mod tests {
         is_code(&["python3", "-m", "pytest", "-c", "<x>"], &[]);
         is_code(&["python3", "./run-<x>.py", "-c", "<y>"], &[]);
         is_code(&["git", "checkout", "<branch>"], &[]);
+        is_code(&["git", "switch", "-c", "<branch>"], &[]);
+        is_code(&["git", "commit", "-m", "<x>"], &[]);
+        is_code(&["npm", "run", "build", "--", "<x>"], &[]);
+        is_code(&["make", "VERSION=<x>"], &[]);
         is_code(&["node", "cli.js", "-e", "<x>"], &[]);
     }
 

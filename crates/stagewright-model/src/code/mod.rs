@@ -6,10 +6,11 @@
 //! allowed, since nobody who starts or triggers a run can give them another content.
 //!
 //! What is code is said by plugins of their own keys ([`places`]), and known of argument lists that name an interpreter
-//! ([`interpreter`]).
+//! ([`interpreter`]) and of variables ([`variable`]).
 
 mod interpreter;
 mod places;
+mod variable;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +53,10 @@ impl Plan {
                     report.error(|| found.problem(stage, text, places));
                 }
             }
+            for found in (Checked { plan: self, stage, table: "env", config: &Json::Null }).variables() {
+                let places = places.get_or_insert_with(|| Places::of(text));
+                report.error(|| found.problem(stage, text, places));
+            }
         }
         report.finish(Some(())).map(|_| ())
     }
@@ -72,7 +77,7 @@ struct Found<'a> {
 struct Checked<'a> {
     plan: &'a Plan,
     stage: &'a Stage,
-    /// `with`, or what takes its place in a rehearsal: `rehearse.with`.
+    /// `with`, what takes its place in a rehearsal (`rehearse.with`), or `env`.
     table: &'static str,
     /// That table.
     config: &'a Json,
@@ -101,6 +106,9 @@ impl<'a> Checked<'a> {
                 texts.insert(path);
             }
         }
+        variables(self.config, &Path::default(), &mut |path| {
+            texts.insert(path);
+        });
         let mut found = BTreeMap::new();
         for path in texts {
             let value = at(self.config, &path).unwrap_or(&Json::Null);
@@ -109,6 +117,12 @@ impl<'a> Checked<'a> {
             });
         }
         found.into_values().flatten().collect()
+    }
+
+    /// The stage's own variables that programs execute, in order.
+    fn variables(&self) -> Vec<Found<'a>> {
+        let executed = self.stage.env.iter().filter(|(name, _)| variable::is_executed(name));
+        executed.flat_map(|(name, value)| self.expressions(&Path::default().key(name), value.source())).collect()
     }
 
     fn code_of_list(&self, items: &[Json]) -> interpreter::Code {
@@ -182,7 +196,7 @@ impl Found<'_> {
             return format!("`{name}` is a variable of the stage: read it as `\"${name}\"` in the script");
         }
         let last = self.source.path.last().map_or(self.source.root.as_str(), String::as_str);
-        let name = variable(last);
+        let name = variable_named(last);
         let quote = if self.expression.source().contains('"') { '\'' } else { '"' };
         format!(
             "hand it over as data: add `env = {{ {name} = {quote}${{{{ {} }}}}{quote} }}` to [{}], and write `\"${name}\"` in \
@@ -194,7 +208,7 @@ impl Found<'_> {
 }
 
 /// `image-digest` is `IMAGE_DIGEST`.
-fn variable(name: &str) -> String {
+fn variable_named(name: &str) -> String {
     let upper = name.chars().map(|one| if one.is_ascii_alphanumeric() { one.to_ascii_uppercase() } else { '_' });
     let upper: String = upper.collect();
     if upper.starts_with(|first: char| first.is_ascii_digit()) { format!("_{upper}") } else { upper }
@@ -213,6 +227,18 @@ fn strings(value: &Json, path: &Path, visit: &mut dyn FnMut(&Path, &str)) {
         Json::Array(items) => items.iter().enumerate().for_each(|(n, item)| strings(item, &path.index(n), visit)),
         Json::Object(entries) => entries.iter().for_each(|(key, entry)| strings(entry, &path.key(key), visit)),
         _ => {}
+    }
+}
+
+/// The variables of every table called `env` that programs execute.
+fn variables(value: &Json, path: &Path, visit: &mut dyn FnMut(Path)) {
+    let Json::Object(entries) = value else { return };
+    for (key, entry) in entries {
+        if let ("env", Json::Object(variables)) = (key.as_str(), entry) {
+            let executed = variables.keys().filter(|name| variable::is_executed(name));
+            executed.for_each(|name| visit(path.key(key).key(name)));
+        }
+        variables(entry, &path.key(key), visit);
     }
 }
 

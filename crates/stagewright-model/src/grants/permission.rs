@@ -63,6 +63,9 @@ impl Permission {
 
     /// What an entry allows, as it goes on after "may".
     pub fn phrase(self, entry: &str) -> String {
+        // The sign that sets entries off must not end one before its end.
+        let quoted = entry.replace('`', "\\u{60}");
+        let entry = quoted.as_str();
         match self {
             Permission::Process => match ProcessRule::parse(entry) {
                 Ok(rule) if rule.program().is_none() => "start any program".to_owned(),

@@ -98,12 +98,13 @@ impl<'t> Places<'t> {
         limit.or_else(|| self.of_key(stage, key))
     }
 
-    /// A value in the `with` table.
-    /// `table`: `with`, or `rehearse.with`.
+    /// A value in a table of the stage: `with`, `rehearse.with` or `env`.
     pub(crate) fn of_with(&self, stage: &Stage, table: &str, path: &Path) -> Option<SourceSpan> {
         let stage = self.stage(stage);
-        let around = if table == "with" { stage } else { stage.table("rehearse") };
-        let mut value = around.get("with")?;
+        let mut value = match table {
+            "rehearse.with" => stage.table("rehearse").get("with")?,
+            table => stage.get(table)?,
+        };
         for step in &path.0 {
             value = match step {
                 Step::Key(key) => Fields::of(value).get(key)?,

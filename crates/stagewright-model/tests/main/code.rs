@@ -156,6 +156,18 @@ fn a_matrix_is_reported_once_and_a_plugin_without_marks_is_not_guessed_at() {
 }
 
 #[test]
+fn variables_that_programs_execute_are_code() {
+    let text = |table: &str, value: &str| file(&format!("{HEAD}\n[stages.code]\nuses = \"exec\"\n{table} = {value}\n"));
+    for (table, place) in [("env", "env"), ("with", "with.env")] {
+        let value = r#"{ BASH_ENV = "x ${{ git.branch }}", GIT_BRANCH = "${{ git.branch }}" }"#;
+        let value = if table == "with" { format!("{{ env = {value} }}") } else { value.to_owned() };
+        let [one] = &check(&text(table, &value), &schema())[..] else { panic!("{table}: it is let through") };
+        assert!(one.message().starts_with(&format!("{place}.BASH_ENV of [stages.code] is executed")), "{one}");
+    }
+    assert_eq!(check(&text("env", r#"{ PATH = "/opt/${{ inputs.level }}/bin" }"#), &schema()).len(), 0);
+}
+
+#[test]
 fn what_a_rehearsal_executes_is_code_as_well() {
     let text = file(&format!(
         "{HEAD}\n[stages.code]\nuses = \"exec\"\nwith = {{ run = \"true\" }}\n\

@@ -5,7 +5,7 @@
 
 use toml::{Table, Value};
 
-use super::value::{Kind, admit};
+use super::value::{Kind, admit, is_known};
 
 /// What a key of a table is.
 enum Rule {
@@ -138,6 +138,44 @@ static TARGET: &[(&str, Rule)] =
 pub(super) fn copy(text: &str) -> String {
     let Ok(config) = text.parse::<Table>() else { return String::new() };
     table(CONFIG, &config).map(|kept| kept.to_string()).unwrap_or_default()
+}
+
+/// Whether nothing in it could be a credential. Aliases and variables aren't copied; those of a repository are common, and
+/// harmless unless they are named like a credential.
+pub(super) fn is_harmless(text: &str) -> bool {
+    let Ok(config) = text.parse::<Table>() else { return false };
+    config.iter().all(|(key, found)| match key.as_str() {
+        "alias" => !found.to_string().contains("token"),
+        "env" => found.as_table().is_some_and(|variables| variables.keys().all(|name| is_plain_variable(name))),
+        key => {
+            let rule = CONFIG.iter().find(|(name, _)| *name == key).map(|(_, rule)| rule);
+            is_value_harmless(rule, found)
+        }
+    })
+}
+
+fn is_plain_variable(name: &str) -> bool {
+    const WORDS: [&str; 6] = ["AUTH", "CREDENTIAL", "KEY", "PASS", "SECRET", "TOKEN"];
+    let name = name.to_ascii_uppercase();
+    !WORDS.iter().any(|word| name.contains(word))
+}
+
+fn is_value_harmless(rule: Option<&Rule>, found: &Value) -> bool {
+    match (rule, found) {
+        (_, Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_)) => true,
+        (Some(Rule::Either(rules)), found) => rules.iter().any(|rule| is_value_harmless(Some(rule), found)),
+        (Some(Rule::Is(kind)), Value::String(text)) => is_known(Some(*kind), text),
+        (_, Value::String(text)) => is_known(None, text),
+        (rule, Value::Array(items)) => items.iter().all(|item| is_value_harmless(rule, item)),
+        (Some(Rule::Table(rules)), Value::Table(found)) => found.iter().all(|(key, found)| {
+            let rule = rules.iter().find(|(name, _)| name == key).map(|(_, rule)| rule);
+            is_value_harmless(rule, found)
+        }),
+        (Some(Rule::Each(rule)), Value::Table(found)) => {
+            found.values().all(|found| is_value_harmless(Some(rule), found))
+        }
+        (_, Value::Table(found)) => found.values().all(|found| is_value_harmless(None, found)),
+    }
 }
 
 fn table(rules: &[(&str, Rule)], found: &Table) -> Option<Table> {

@@ -25,6 +25,7 @@ use stagewright_files::CONFIGURATION;
 use stagewright_process::sandbox::ConfigFormat;
 
 pub(crate) use ini::{npmrc_entries, pip_entries};
+pub(crate) use value::is_variable;
 
 /// The text of a configuration file without what its client's allow-list doesn't name. Of a file that isn't in its
 /// format, what comes before the mistake, or nothing.
@@ -35,6 +36,18 @@ pub(crate) fn without_secrets(format: ConfigFormat, text: &str) -> String {
         ConfigFormat::Npm => npm::copy(text),
         ConfigFormat::Php => php::copy(text),
         ConfigFormat::Pip => pip::copy(text),
+    }
+}
+
+/// Whether all of a configuration file's settings are known to hold no credential. A file that isn't in its format isn't
+/// known to.
+pub(crate) fn is_harmless(format: ConfigFormat, text: &str) -> bool {
+    match format {
+        ConfigFormat::Cargo => cargo::is_harmless(text),
+        ConfigFormat::Npm => npm::is_harmless(text),
+        ConfigFormat::Pip => pip::is_harmless(text),
+        // Files of the workspace that configure these can't publish to package hosts.
+        ConfigFormat::Git | ConfigFormat::Php => false,
     }
 }
 

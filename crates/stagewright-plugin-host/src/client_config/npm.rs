@@ -4,7 +4,7 @@
 //! exist there.
 
 use super::ini::npmrc_entries;
-use super::value::{Kind, admit};
+use super::value::{Kind, admit, is_known, is_variable};
 
 /// Keys of one word each, or a list of them.
 const WORDS: [&str; 59] = [
@@ -69,6 +69,9 @@ const WORDS: [&str; 59] = [
     "yes",
 ];
 
+/// Folders, which are left out of copies.
+const FOLDERS: [&str; 6] = ["cache", "cache-dir", "modules-dir", "state-dir", "store-dir", "virtual-store-dir"];
+
 /// The copy.
 pub(super) fn copy(text: &str) -> String {
     let mut copy = String::new();
@@ -79,6 +82,18 @@ pub(super) fn copy(text: &str) -> String {
         copy.push_str(&format!("{}={}\n", entry.key, serde_json::Value::from(value.replace("${", "$ {"))));
     }
     copy
+}
+
+/// Whether nothing in it could be a credential. A variable isn't one: it has to be granted.
+pub(super) fn is_harmless(text: &str) -> bool {
+    let has_header = text.lines().any(|line| line.trim().starts_with('['));
+    let mut entries = npmrc_entries(text).into_iter();
+    !has_header
+        && entries.all(|entry| {
+            let name = entry.key.strip_suffix("[]").unwrap_or(&entry.key);
+            let kind = kind(name).or_else(|| FOLDERS.contains(&name).then_some(Kind::Text));
+            is_known(kind, &entry.value) || is_variable(&entry.value)
+        })
 }
 
 fn kind(name: &str) -> Option<Kind> {

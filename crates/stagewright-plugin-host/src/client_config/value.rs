@@ -51,6 +51,19 @@ pub(super) fn admit(kind: Kind, value: &str) -> Option<String> {
     }
 }
 
+/// Whether the value is `${NAME}` and nothing else.
+pub(crate) fn is_variable(value: &str) -> bool {
+    let name = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    name.is_some_and(|name| !name.is_empty() && name.chars().all(is_of_name))
+}
+
+/// Whether a value is copied as it stands, or couldn't be a credential under any name.
+pub(super) fn is_known(kind: Option<Kind>, value: &str) -> bool {
+    let admitted = |kind| admit(kind, value).is_some_and(|copied| copied == value);
+    kind.is_some_and(admitted) || admitted(Kind::Scalar)
+}
+
 /// `scheme://user:password@host/path?query` as `scheme://host/path`; the user alone stays where it isn't a secret, as in
 /// `ssh://git@host`. None for what isn't surely understood as its client understands it.
 fn web_url(text: &str) -> Option<String> {

@@ -16,6 +16,7 @@
 //! Architecture invariant: an origin that the guard refuses can't be in [`PackageHosts::open`], as there is one way in.
 
 mod cargo;
+mod credentials;
 mod guard;
 mod npm;
 mod pip;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use stagewright_files::CONFIGURATION;
 use stagewright_model::{NamedBy, Origin, PackageManager, PackageOrigin};
 
+pub use credentials::{CredentialFile, credential_files};
 pub use guard::ClosedOrigin;
 
 /// What the words stand for in one repository on one machine.
@@ -40,7 +42,13 @@ impl PackageHosts {
     /// Reads what the clients would read at `root`, which is the repository's, with the variables of `environment`. A
     /// file that isn't in its client's format is the client's to complain about, and names nothing.
     pub fn read(root: &Path, environment: &BTreeMap<String, String>) -> PackageHosts {
-        let mut reader = Reader { root, real_root: canonical(root), environment, hosts: PackageHosts::default() };
+        let mut reader = Reader {
+            root,
+            real_root: canonical(root),
+            machine: guard::ThisMachine::read(),
+            environment,
+            hosts: PackageHosts::default(),
+        };
         cargo::read(&mut reader);
         npm::read(&mut reader);
         pip::read(&mut reader);
@@ -89,6 +97,7 @@ impl PackageHosts {
 struct Reader<'a> {
     root: &'a Path,
     real_root: PathBuf,
+    machine: guard::ThisMachine,
     environment: &'a BTreeMap<String, String>,
     hosts: PackageHosts,
 }
@@ -155,7 +164,7 @@ impl Reader<'_> {
     fn name(&mut self, manager: PackageManager, by: NamedBy, place: String, url: &str) {
         let Some(origin) = origin_of(url) else { return };
         let named = PackageOrigin { manager, origin, by, place };
-        match guard::check(&named.origin) {
+        match guard::check(&named.origin, &self.machine) {
             Ok(()) if PackageHosts::usual(manager).any(|usual| usual == named.origin) => {}
             Ok(()) => self.hosts.open.push(named),
             Err(why) => self.hosts.closed.push(ClosedOrigin { named, why }),
@@ -181,8 +190,13 @@ impl PackageHosts {
     pub(crate) fn with(manager: PackageManager, url: &str) -> PackageHosts {
         let environment = BTreeMap::new();
         let root = Path::new("/");
-        let mut reader =
-            Reader { root, real_root: root.to_owned(), environment: &environment, hosts: PackageHosts::default() };
+        let mut reader = Reader {
+            root,
+            real_root: root.to_owned(),
+            machine: guard::ThisMachine::default(),
+            environment: &environment,
+            hosts: PackageHosts::default(),
+        };
         reader.name(manager, NamedBy::Repository, "test:1".to_owned(), url);
         reader.hosts
     }
