@@ -29,6 +29,7 @@ pub(crate) fn changes(root: &Path, base: Option<&str>) -> Result<Changes, Comman
             .caused_by(error)
             .hint("leave it out, to run everything")
     })?;
+    crate::git_files::check(root)?;
     let failed = |error: git2::Error| CommandError::internal("can't tell what has changed").caused_by(error);
     let head = git
         .head()

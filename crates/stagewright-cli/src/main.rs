@@ -19,6 +19,7 @@ mod console;
 mod diagnostics;
 mod error;
 mod exit;
+mod git_files;
 mod host;
 mod load;
 mod lock_file;

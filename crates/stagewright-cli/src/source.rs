@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::error::CommandError;
+use crate::git_files;
 
 /// The state of the repository when the run starts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -50,6 +51,7 @@ pub(crate) fn read(root: &Path) -> Result<Git, CommandError> {
     };
     let commit = head.peel_to_commit().map_err(failed)?;
     let id = commit.id().to_string();
+    git_files::check(root)?;
     let (dirty, changes) = changes(&repository).map_err(failed)?;
     Ok(Git {
         short: id.chars().take(12).collect(),

@@ -2,7 +2,7 @@
 //! and for what could not be taken back.
 //!
 //! Stages run at the same time and groups don't nest, so an attempt's log lines are held until it is over. No text of
-//! a stage can become a workflow command: its lines never begin with `::`, and `##[` is broken up.
+//! a stage can become a workflow command: [`Block`] sees to that for every line that isn't one of ours.
 //!
 //! Format: "Workflow commands for GitHub Actions" in GitHub's documentation; the escapes are those of the runner's
 //! `ActionCommand`.
@@ -15,7 +15,7 @@ use stagewright_model::StageIndex;
 
 use crate::gate;
 use crate::plain::event_lines;
-use crate::printable::{Block, Printable, escaped};
+use crate::printable::{Block, Printable, escaped, without_commands};
 use crate::printer::{Output, Printer};
 use crate::summary;
 use crate::text;
@@ -54,17 +54,17 @@ impl Github {
             held.lines.pop_front();
             held.left_out += 1;
         }
-        held.lines.extend(event_lines(&self.view, event).iter().map(defused));
+        held.lines.extend(event_lines(&self.view, event));
     }
 
     fn group(&mut self, stage: StageIndex, title: &str, block: &mut Block) {
         let Some(held) = self.held.remove(&stage) else { return };
-        block.push(&text!("::group::{}", data(title)));
+        block.push_command(&text!("::group::{}", data(title)));
         if held.left_out > 0 {
             block.push(&text!("({} lines left out; `stagewright logs` has them)", held.left_out));
         }
         block.extend(held.lines);
-        block.push(&text!("::endgroup::"));
+        block.push_command(&text!("::endgroup::"));
     }
 }
 
@@ -79,18 +79,20 @@ impl Observer for Github {
             let id = self.view.stage_id(stage);
             self.group(stage, &format!("{id}, {what}"), &mut block);
         }
-        block.extend(event_lines(&self.view, event).iter().map(defused));
+        block.extend(event_lines(&self.view, event));
         match (&event.kind, stage_of(&event.kind).and_then(|index| self.view.stage(index))) {
-            (EventKind::Problem { problem, .. }, Some(stage)) => block.push(&problem_command(stage, problem)),
+            (EventKind::Problem { problem, .. }, Some(stage)) => block.push_command(&problem_command(stage, problem)),
             (EventKind::StageEnded { .. }, Some(stage)) if self.view.failed().any(|failed| failed == stage) => {
-                block.push(&failure_command(stage));
+                block.push_command(&failure_command(stage));
             }
             (EventKind::GateOpened { gate, .. }, Some(stage)) if gate.kind == GateKind::Doubt => {
-                block.push(&doubt_command(&self.view, stage, gate, event.at));
+                block.push_command(&doubt_command(&self.view, stage, gate, event.at));
             }
-            (EventKind::UndoEnded { .. }, Some(stage)) => block.extend(undo_command(stage)),
+            (EventKind::UndoEnded { .. }, Some(stage)) => {
+                undo_command(stage).iter().for_each(|command| block.push_command(command));
+            }
             (EventKind::RunEnded { .. } | EventKind::RunSuspended { .. }, _) => {
-                block.extend(summary::closing(&self.view).iter().map(|line| defused(&line.text)));
+                block.extend(summary::closing(&self.view).into_iter().map(|line| line.text));
             }
             _ => {}
         }
@@ -154,16 +156,10 @@ fn failure_command(stage: &StageView) -> Printable {
 /// A command's text: its line ends are kept, escaped.
 fn data(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(|line| escaped(line).replace('%', "%25")).collect();
-    lines.join("%0A").replace("##[", "##\\[")
+    without_commands(&lines.join("%0A")).into_owned()
 }
 
 /// A command's property.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
-}
-
-/// The runner still obeys `##[command]` anywhere in a line.
-fn defused(line: &Printable) -> Printable {
-    let line = line.as_str().replace("##[", "##\\[");
-    if line.trim_start().starts_with("::") { text!("| {line}") } else { text!("{line}") }
 }

@@ -78,6 +78,7 @@ impl Block {
     pub fn styled(text: &str) -> Block {
         let mut block = Block::default();
         for line in text.lines() {
+            let start = block.0.len();
             let mut rest = line;
             while let Some((plain, style, after)) = split_at_style(rest) {
                 block.0.push_str(&escaped(plain));
@@ -85,23 +86,40 @@ impl Block {
                 rest = after;
             }
             block.0.push_str(&escaped(rest));
-            block.0.push('\n');
+            block.end_line(start);
         }
         block
     }
 
     /// Adds a line.
     pub fn push(&mut self, line: &Printable) {
+        let start = self.0.len();
         self.0.push_str(&line.0);
+        self.end_line(start);
+    }
+
+    /// Adds a line that commands a CI system, of which every part is escaped as that system wants it.
+    pub(crate) fn push_command(&mut self, line: &Printable) {
+        self.0.push_str(&line.0);
+        self.0.push('\n');
+    }
+
+    /// Ends the line that begins at `start`, so that it commands no CI system.
+    fn end_line(&mut self, start: usize) {
+        if let Cow::Owned(line) = without_commands(&self.0[start..]) {
+            self.0.truncate(start);
+            self.0.push_str(&line);
+        }
         self.0.push('\n');
     }
 
     /// Adds a line that is `head` and, escaped, `text`, without blanks at its end.
     pub(crate) fn push_headed(&mut self, head: &Printable, text: &str) {
+        let start = self.0.len();
         self.0.push_str(&head.0);
         self.0.push_str(&escaped(text));
         self.0.truncate(self.0.trim_end_matches([' ', '\t']).len());
-        self.0.push('\n');
+        self.end_line(start);
     }
 
     pub(crate) fn with_capacity(bytes: usize) -> Block {
@@ -139,6 +157,35 @@ fn split_at_style(text: &str) -> Option<(&str, &str, &str)> {
         }
     }
     None
+}
+
+/// `line` as it commands none of the CI systems that read what a job prints: GitHub takes lines that begin with `::`, and
+/// Azure Pipelines, TeamCity and older runners of GitHub's take `##vso[…]`, `##teamcity[…]` and `##[…]` anywhere.
+pub(crate) fn without_commands(line: &str) -> Cow<'_, str> {
+    let begins = line.trim_start().starts_with("::");
+    let Some(first) = command_within(line).or_else(|| begins.then_some(line.len())) else { return Cow::Borrowed(line) };
+    let (mut shown, mut rest, mut next) = (String::with_capacity(line.len() + 16), line, Some(first));
+    while let Some(at) = next.filter(|&at| at < rest.len()) {
+        shown.push_str(&rest[..=at]);
+        shown.push_str("\\u{23}");
+        rest = &rest[at + 2..];
+        next = command_within(rest);
+    }
+    shown.push_str(rest);
+    if begins {
+        shown = shown.replacen("::", "\\u{3a}:", 1);
+    }
+    Cow::Owned(shown)
+}
+
+/// Where `##word[` begins.
+fn command_within(text: &str) -> Option<usize> {
+    let is_command = |at: &usize| {
+        let word = text[at + 2..].trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
+        word.starts_with('[')
+    };
+    let signs = text.match_indices('#').map(|(at, _)| at);
+    signs.filter(|at| text[at + 1..].starts_with('#')).find(is_command)
 }
 
 /// `text` as one line in which nothing is hidden; see [`Printable`].
@@ -205,7 +252,12 @@ fn has_joined_letters(character: char) -> bool {
 
 /// `json` with every invisible character in it written as `\u` and four digits. Outside of strings JSON has none but
 /// line breaks and blanks, and within them the escape means the same.
-pub(crate) fn escaped_json(json: String) -> String {
+///
+/// Neither does a string of it command a CI system that reads lines: see [`without_commands`].
+pub(crate) fn escaped_json(mut json: String) -> String {
+    if command_within(&json).is_some() {
+        json = without_commands(&json).replace("\\u{23}", "\\u0023");
+    }
     let is_bare = |character: char| is_invisible(character) && character != '\n';
     if !json.contains(is_bare) {
         return json;
@@ -277,6 +329,28 @@ mod tests {
         assert_eq!(text!("  1. {name}").as_str(), r"  1. a\n  2. deploy\r\n\u{85}\u{2028}b");
         assert_eq!(text!("{}", text!("{name}")), text!("{name}"), "once is enough");
         assert_eq!(Block::of("a\u{1b}c\nb\n").as_str(), "a\\u{1b}c\nb\n");
+    }
+
+    #[test]
+    fn no_line_commands_a_ci_system() {
+        let lines = [
+            ("::error::x", "\\u{3a}:error::x"),
+            ("  ::add-mask::x", "  \\u{3a}:add-mask::x"),
+            ("a ::error:: b", "a ::error:: b"),
+            ("a ##[group]b", "a #\\u{23}[group]b"),
+            ("##vso[task.setvariable x]##teamcity[y]", "#\\u{23}vso[task.setvariable x]#\\u{23}teamcity[y]"),
+            ("###[x]", "##\\u{23}[x]"),
+            ("## [link](x) ##", "## [link](x) ##"),
+        ];
+        for (line, shown) in lines {
+            assert_eq!(Block::of(line).as_str(), format!("{shown}\n"));
+            assert_eq!(without_commands(shown), shown, "once is enough");
+            assert!(!Block::styled(&format!("\u{1b}[1m\u{1b}[0m{line}")).as_str().contains("##vso"));
+        }
+        let value = serde_json::json!({ "a": "##vso[b]" });
+        let written = escaped_json(value.to_string());
+        assert!(!written.contains("##"), "{written}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), value);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::printable::{Block, Printable, escaped_json};
+use crate::printable::{Block, Printable, escaped_json, without_commands};
 
 /// Writes to a terminal, a file or a pipe. It has no method that takes a string: see [`text!`](crate::text).
 ///
@@ -63,7 +63,7 @@ impl Printer {
     /// # Errors
     /// The writer's.
     pub fn prompt(&mut self, text: &Printable) -> io::Result<()> {
-        self.writer.write_all(text.as_str().as_bytes())?;
+        self.writer.write_all(without_commands(text.as_str()).as_bytes())?;
         self.writer.flush()
     }
 

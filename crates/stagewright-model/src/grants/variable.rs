@@ -81,8 +81,45 @@ const HARMLESS: [&str; 78] = [
     "TZ",
     "USER",
 ];
-/// All names that begin so.
-const HARMLESS_PREFIXES: [&str; 5] = ["CARGO_PROFILE_", "CARGO_TERM_", "LC_", "RUSTUP_", "RUST_TEST_"];
+/// Names that begin and end so. What stands between names a profile of cargo's.
+const HARMLESS_PREFIXES: [(&str, &[&str]); 5] = [
+    (
+        "CARGO_PROFILE_",
+        &[
+            "_ASSERTIONS",
+            "_CHECKS",
+            "_DEBUG",
+            "_DEBUGINFO",
+            "_INCREMENTAL",
+            "_LTO",
+            "_OPT_LEVEL",
+            "_PANIC",
+            "_STRIP",
+            "_UNITS",
+        ],
+    ),
+    ("CARGO_TERM_", &["COLOR", "HYPERLINKS", "PROGRESS_WHEN", "PROGRESS_WIDTH", "QUIET", "UNICODE", "VERBOSE"]),
+    (
+        "LC_",
+        &[
+            "ADDRESS",
+            "ALL",
+            "COLLATE",
+            "CTYPE",
+            "IDENTIFICATION",
+            "MEASUREMENT",
+            "MESSAGES",
+            "MONETARY",
+            "NAME",
+            "NUMERIC",
+            "PAPER",
+            "TELEPHONE",
+            "TIME",
+        ],
+    ),
+    ("RUSTUP_", &["HOME", "TOOLCHAIN"]),
+    ("RUST_TEST_", &["NOCAPTURE", "SHUFFLE", "THREADS", "TIME_INTEGRATION", "TIME_UNIT"]),
+];
 /// What CI systems say of the commit and of themselves. Their tokens have other names.
 const HARMLESS_OF_CI: [&str; 30] = [
     "BUILDKITE_BRANCH",
@@ -127,7 +164,10 @@ pub const PROXY_VARIABLES: [&str; 4] = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"
 pub fn is_harmless_variable(name: &str) -> bool {
     HARMLESS.contains(&name)
         || HARMLESS_OF_CI.contains(&name)
-        || HARMLESS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || HARMLESS_PREFIXES.iter().any(|(prefix, ends)| {
+            let rest = name.strip_prefix(prefix).unwrap_or_default();
+            ends.iter().any(|end| if end.starts_with('_') { rest.ends_with(end) } else { rest == *end })
+        })
         || PROXY_VARIABLES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
 }
 
@@ -137,7 +177,16 @@ mod tests {
 
     #[test]
     fn what_is_not_known_to_be_harmless_counts_as_a_credential() {
-        for name in ["CARGO_TERM_COLOR", "LANG", "LC_ALL", "RUSTUP_TOOLCHAIN", "https_proxy", "GITHUB_SHA", "TZ"] {
+        for name in [
+            "CARGO_TERM_COLOR",
+            "CARGO_PROFILE_RELEASE_LTO",
+            "LANG",
+            "LC_ALL",
+            "RUSTUP_TOOLCHAIN",
+            "https_proxy",
+            "GITHUB_SHA",
+            "TZ",
+        ] {
             assert!(is_harmless_variable(name), "{name}");
         }
         for name in [
@@ -149,6 +198,10 @@ mod tests {
             "SSH_AUTH_SOCK",
             "DEPLOY",
             "npm_config__auth",
+            "LC_TOKEN",
+            "CARGO_TERM_TOKEN",
+            "RUSTUP_TOKEN",
+            "CARGO_PROFILE_TOKEN",
             "path",
             "",
         ] {

@@ -15,6 +15,8 @@ use crate::since_0_1::stagewright::stage::types::{Diagnostic, Severity};
 
 /// All outputs of an attempt together, as JSON: they are journalled, and seen by every expression.
 const TOTAL: usize = 1024 * 1024;
+/// Outputs of an attempt: each is an entry of the journal's, and is looked at whenever an expression is.
+const NUMBER: usize = 1000;
 /// All summaries of an attempt together.
 const SUMMARY: usize = 1024 * 1024;
 /// Findings of one attempt.
@@ -24,7 +26,9 @@ const PROBLEMS: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     values: BTreeMap<String, Json>,
-    size: BTreeMap<String, usize>,
+    /// Bytes of each, and of all together.
+    sizes: BTreeMap<String, usize>,
+    size: usize,
     problems: usize,
     summary: usize,
 }
@@ -43,13 +47,19 @@ impl Outputs {
         }
         let json: Json = serde_json::from_str(value)
             .map_err(|error| invalid(format!("the value of output `{name}` isn't JSON: {error}")))?;
-        let others: usize = self.size.iter().filter(|(other, _)| *other != name).map(|(_, size)| size).sum();
+        if self.values.len() >= NUMBER && !self.values.contains_key(name) {
+            let message = format!("output `{name}` takes the stage's outputs over {NUMBER}");
+            return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
+                .with_help("put several values into one output, as a JSON object"));
+        }
+        let others = self.size - self.sizes.get(name).unwrap_or(&0);
         if others + name.len() + value.len() > TOTAL {
             let message = format!("output `{name}` takes the stage's outputs over {}", Bytes(TOTAL as u64));
             return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
                 .with_help("publish large data as an artifact, and put out its name"));
         }
-        self.size.insert(name.to_owned(), name.len() + value.len());
+        self.size = others + name.len() + value.len();
+        self.sizes.insert(name.to_owned(), name.len() + value.len());
         self.values.insert(name.to_owned(), masker.json(&json));
         Ok(())
     }

@@ -22,6 +22,7 @@ enum Rule {
 const SCALAR: Rule = Rule::Is(Kind::Scalar);
 const WORD: Rule = Rule::Is(Kind::Word);
 const TEXT: Rule = Rule::Is(Kind::Text);
+const PROGRAM: Rule = Rule::Is(Kind::Program);
 const URL: Rule = Rule::Is(Kind::Url);
 
 static CONFIG: &[(&str, Rule)] = &[
@@ -47,10 +48,10 @@ static BUILD: &[(&str, Rule)] = &[
     ("dep-info-basedir", TEXT),
     ("incremental", WORD),
     ("jobs", WORD),
-    ("rustc", TEXT),
-    ("rustc-wrapper", TEXT),
-    ("rustc-workspace-wrapper", TEXT),
-    ("rustdoc", TEXT),
+    ("rustc", PROGRAM),
+    ("rustc-wrapper", PROGRAM),
+    ("rustc-workspace-wrapper", PROGRAM),
+    ("rustdoc", PROGRAM),
     ("rustdocflags", TEXT),
     ("rustflags", TEXT),
     ("target", TEXT),
@@ -132,7 +133,7 @@ static TERM: &[(&str, Rule)] = &[
 ];
 
 static TARGET: &[(&str, Rule)] =
-    &[("ar", TEXT), ("linker", TEXT), ("runner", TEXT), ("rustdocflags", TEXT), ("rustflags", TEXT)];
+    &[("ar", PROGRAM), ("linker", PROGRAM), ("runner", PROGRAM), ("rustdocflags", TEXT), ("rustflags", TEXT)];
 
 /// The copy; empty for what isn't TOML.
 pub(super) fn copy(text: &str) -> String {
@@ -166,6 +167,7 @@ fn is_value_harmless(rule: Option<&Rule>, found: &Value) -> bool {
         (Some(Rule::Either(rules)), found) => rules.iter().any(|rule| is_value_harmless(Some(rule), found)),
         (Some(Rule::Is(kind)), Value::String(text)) => is_known(Some(*kind), text),
         (_, Value::String(text)) => is_known(None, text),
+        (Some(Rule::Is(Kind::Program)), Value::Array(_)) => false,
         (rule, Value::Array(items)) => items.iter().all(|item| is_value_harmless(rule, item)),
         (Some(Rule::Table(rules)), Value::Table(found)) => found.iter().all(|(key, found)| {
             let rule = rules.iter().find(|(name, _)| name == key).map(|(_, rule)| rule);
@@ -187,6 +189,8 @@ fn value(rule: &Rule, found: &Value) -> Option<Value> {
     match (rule, found) {
         (Rule::Is(_), Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => Some(found.clone()),
         (Rule::Is(kind), Value::String(text)) => admit(*kind, text).map(Value::String),
+        // A program with arguments.
+        (Rule::Is(Kind::Program), Value::Array(_)) => None,
         (Rule::Is(_), Value::Array(items)) => {
             let kept = items.iter().map(|item| match item {
                 // A list is copied whole or not at all: the words of a command mean something together.

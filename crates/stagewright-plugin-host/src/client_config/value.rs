@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Scalar,
     /// Names of people, paths, refspecs: a line of any text that holds no address with a user.
     Text,
+    /// A program by its name or path, without arguments, which could hold a password.
+    Program,
     /// An address of the web, or a path.
     Url,
     /// The same, or one as git has them: `user@host:path`.
@@ -44,11 +46,21 @@ pub(super) fn admit(kind: Kind, value: &str) -> Option<String> {
             let is_number = number.len() <= 10 && number.bytes().all(|byte| byte.is_ascii_digit());
             (is_number || SCALARS.contains(&value.to_ascii_lowercase().as_str())).then(|| value.to_owned())
         }
-        Kind::Text => (!(value.contains("://") && value.contains('@'))).then(|| value.to_owned()),
+        Kind::Text => (!has_user(value)).then(|| value.to_owned()),
+        Kind::Program => {
+            let is_name = |letter: char| letter.is_ascii_alphanumeric() || "/.-_+".contains(letter);
+            value.chars().all(is_name).then(|| value.to_owned())
+        }
         Kind::Url => web_url(value).or_else(|| path(value)),
         Kind::GitUrl => web_url(value).or_else(|| path(value)).or_else(|| scp_like(value)),
         Kind::Known(values) => values.contains(&value).then(|| value.to_owned()),
     }
+}
+
+/// Whether text could hold an address with a user and a password, with a scheme or without.
+fn has_user(text: &str) -> bool {
+    let with_password = |word: &str| word.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+    (text.contains("://") && text.contains('@')) || text.split_whitespace().any(with_password)
 }
 
 /// Whether the value is `${NAME}` and nothing else.
@@ -141,6 +153,8 @@ mod tests {
     #[test]
     fn a_value_that_is_not_of_its_kind_is_left_out() {
         assert!(admit(Kind::Word, "verbose").is_some() && admit(Kind::Word, "a b").is_none());
+        assert!(admit(Kind::Text, "me:pw@host").is_none() && admit(Kind::Text, "git@host:a/b").is_some());
+        assert!(admit(Kind::Program, "/usr/bin/lld-18").is_some() && admit(Kind::Program, "sshpass -pPW x").is_none());
         assert!(admit(Kind::Text, "Ada L.").is_some() && admit(Kind::Text, "see https://u:p@h").is_none());
         let (public, private) =
             ("-----BEGIN CERTIFICATE-----\nMII", "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY");
