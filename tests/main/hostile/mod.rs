@@ -8,7 +8,7 @@
 
 use serde_json::Value as Json;
 
-use crate::environment::{TestEnvironment, failure};
+use crate::environment::{Ended, TestEnvironment, binary, failure};
 
 mod configuration;
 mod doors;
@@ -105,4 +105,13 @@ fn fails(environment: &TestEnvironment, settings: &str, permissions: &str, scrip
     let (code, events) = environment.events(&["run"]);
     assert_eq!(code, 1, "{events:#?}");
     failure(&events, "attack")
+}
+
+/// Runs a script with a mount table of its own, where `$S` is the binary.
+fn with_own_mounts(environment: &TestEnvironment, script: &str) -> Ended {
+    let script = format!("S={}; {script}", binary().display());
+    let root = rustix::process::geteuid().is_root();
+    let mut command = environment.program("unshare");
+    command.args(if root { &["--mount"][..] } else { &["--mount", "--map-root-user"] }).args(["sh", "-ec", &script]);
+    Ended::of(&command.output().expect("unshare starts"))
 }

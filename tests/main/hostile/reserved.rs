@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::{fails, holds, log, make_executable, repository, stage, tries, write_pipeline};
+use super::{fails, holds, log, make_executable, repository, stage, tries, with_own_mounts, write_pipeline};
 use crate::environment::{TestEnvironment, text};
 
 const CONFIG: &str =
@@ -92,6 +92,24 @@ fn a_plugin_reaches_the_state_folder_by_no_link_and_removes_no_folder_around_it(
 }
 
 #[test]
+fn what_a_second_mount_shows_again_is_closed_there_as_well() {
+    let environment = repository();
+    std::fs::create_dir(environment.root().join("mirror")).expect("a folder");
+    let script = r#"
+        may put mirror/own
+        never sh -c "find mirror/.stagewright -mindepth 1 | grep ."
+        never put mirror/.stagewright/planted
+        never mv mirror/.stagewright mirror/elsewhere
+        never put mirror/.git/hooks/pre-push"#;
+    write_pipeline(&environment, &[stage("attack", "", r#"write = ["mirror"]"#, script)]);
+    with_own_mounts(&environment, "mount --bind . mirror; exec $S run").exits(0);
+    holds(&log(&environment, "attack"));
+    for planted in [".stagewright/planted", ".git/hooks/pre-push"] {
+        assert!(!environment.root().join(planted).exists(), "{planted}");
+    }
+}
+
+#[test]
 fn a_link_that_is_granted_leads_only_to_what_is_granted_as_well() {
     let environment = repository();
     std::fs::create_dir(environment.root().join(".stagewright")).expect("a folder");
@@ -172,10 +190,27 @@ fn a_program_that_is_a_link_stays_one() {
     assert!(refused.stdout.contains("grant `pkg/tool`"), "{}", refused.stdout);
 }
 
-/// Hooks run outside of any sandbox, whatever the folder is called that they are in.
 /// Where the git directory is, and what leads there.
 type Layout = (&'static str, fn(&TestEnvironment));
 
+const LAYOUTS: [Layout; 3] = [
+    (".bare", |environment| environment.write(".git", "gitdir: ./.bare\n")),
+    ("real.git", |environment| link(environment, "real.git", ".git")),
+    ("main/.git", |environment| {
+        environment.write(".git", "gitdir: main/.git/worktrees/this\n");
+        environment.write("main/.git/worktrees/this/commondir", "../..\n");
+    }),
+];
+
+fn laid_out(directory: &str, lay: fn(&TestEnvironment)) -> TestEnvironment {
+    let environment = repository();
+    std::fs::remove_dir_all(environment.root().join(".git")).expect("a folder");
+    git_directory(&environment, directory);
+    lay(&environment);
+    environment
+}
+
+/// Hooks run outside of any sandbox, whatever the folder is called that they are in.
 #[test]
 fn git_directories_and_hooks_elsewhere_are_closed_like_the_usual_ones() {
     let attacks = |directory: &str| {
@@ -190,22 +225,36 @@ fn git_directories_and_hooks_elsewhere_are_closed_like_the_usual_ones() {
             never mv .git elsewhere"
         )
     };
-    let layouts: [Layout; 3] = [
-        (".bare", |environment| environment.write(".git", "gitdir: ./.bare\n")),
-        ("real.git", |environment| link(environment, "real.git", ".git")),
-        ("main/.git", |environment| {
-            environment.write(".git", "gitdir: main/.git/worktrees/this\n");
-            environment.write("main/.git/worktrees/this/commondir", "../..\n");
-        }),
-    ];
-    for (directory, lay) in layouts {
-        let environment = repository();
-        std::fs::remove_dir_all(environment.root().join(".git")).expect("a folder");
-        git_directory(&environment, directory);
-        lay(&environment);
+    for (directory, lay) in LAYOUTS {
+        let environment = laid_out(directory, lay);
         tries(&environment, r#"write = ["."]"#, &attacks(directory));
         assert!(!environment.root().join(directory).join("hooks/pre-push").exists(), "{directory}");
     }
+}
+
+const HOOKS: &str = "
+    may put anywhere
+    may cat .hooks/commit-msg
+    never put .hooks/commit-msg
+    never put .hooks/pre-push
+    never mv .hooks elsewhere";
+
+#[test]
+fn hooks_that_a_git_directory_elsewhere_names_cannot_be_written() {
+    for (directory, lay) in LAYOUTS {
+        let environment = laid_out(directory, lay);
+        environment.write(&format!("{directory}/config"), &format!("{CONFIG}[core]\n\thooksPath = .hooks\n"));
+        environment.write(".hooks/commit-msg", "exit 0\n");
+        tries(&environment, r#"write = ["."]"#, HOOKS);
+    }
+}
+
+#[test]
+fn hooks_that_the_users_own_configuration_names_cannot_be_written() {
+    let environment = repository();
+    environment.write("../home/.gitconfig", "[core]\n\thooksPath = .hooks\n");
+    environment.write(".hooks/commit-msg", "exit 0\n");
+    tries(&environment, r#"write = ["."]"#, HOOKS);
 }
 
 #[test]
@@ -223,7 +272,7 @@ fn what_gits_configuration_names_in_the_workspace_cannot_be_written() {
         never mv .hooks elsewhere
         may put tools/other
         never put tools/more
-        never put tools/watch/x
+        never put tools/watch
         never mv tools elsewhere"#;
     tries(&environment, r#"write = ["."]"#, script);
     tries(&environment, r#"write = [".hooks", ".git"]"#, "may put .hooks/commit-msg; may put .git/x; never put closed");

@@ -165,6 +165,26 @@ fn a_git_directory_is_closed_wherever_it_lies() {
     assert!(environment.root().join("own/x/.git/config").exists());
 }
 
+/// Git finds it by a file, whatever the folder is called.
+#[test]
+fn a_git_directory_of_another_name_is_closed_with_what_it_shares() {
+    let environment = repository();
+    environment.write(".git", "gitdir: own/git/worktrees/this\n");
+    environment.write("own/git/worktrees/this/commondir", "../..\n");
+    environment.write("own/git/config", "url = https://ada:hunter2@git.test/a");
+    let deeds = [
+        r#"do = "read", path = "own/git/config""#,
+        r#"do = "append", path = "own/git/config", text = "x""#,
+        r#"do = "write", path = "own/git/hooks/pre-push", text = "x""#,
+        r#"do = "write", path = "own/git/worktrees/this/config.worktree", text = "x""#,
+        r#"do = "remove", path = "own/git""#,
+        r#"do = "write", path = "own/file", text = "x""#,
+    ];
+    let answers = attack(&environment, &deeds, OWN).answers();
+    assert!(answers[..5].iter().all(|answer| answer == DENIED) && answers[5] == "done", "{answers:#?}");
+    assert!(environment.root().join("own/git/config").exists());
+}
+
 /// An image layout in a folder that the stage's programs could have changed.
 #[test]
 fn a_layout_with_links_in_it_is_neither_read_nor_written() {

@@ -7,7 +7,7 @@ use cap_std::ambient_authority;
 use stagewright_model::Permissions;
 
 use super::*;
-use crate::reserved::Reservations;
+use crate::reserved::{Claim, Purpose, Reservations, Reserved};
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -120,6 +120,29 @@ fn links_neither_leave_the_workspace_nor_widen_a_grant() {
     // Replacing a link replaces the link.
     files.write("out/file", b"mine").unwrap();
     assert_eq!((fixture.text("out/file"), fixture.text("private/key")), ("mine".into(), "k".into()));
+}
+
+/// A mount can show it under any path, and a person can move it while a stage runs.
+#[test]
+fn what_is_reserved_stays_closed_under_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    fs::create_dir(root.join("state")).unwrap();
+    fs::write(root.join("state/journal"), "kept").unwrap();
+    fs::write(root.join("own"), "granted").unwrap();
+    let claim = Claim { purpose: Purpose::State, path: root.join("state") };
+    let reserved = Reserved::new(&root, vec![claim], None).now().unwrap();
+    let all = vec![".".to_owned()];
+    let permissions = Permissions { read: all.clone(), write: all, ..Permissions::default() };
+    let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::new(reserved)).unwrap();
+    let dir = Dir::open_ambient_dir(&root, ambient_authority()).unwrap();
+    let files = Workspace::new(Arc::new(dir), Arc::new(policy), 1000);
+    fs::rename(root.join("state"), root.join("elsewhere")).unwrap();
+    assert_eq!(files.read("own").unwrap(), b"granted");
+    assert!(files.read("elsewhere/journal").is_err() && files.glob("elsewhere/*").is_err());
+    assert!(files.write("elsewhere/journal", b"x").is_err() && files.append("elsewhere/journal", b"x").is_err());
+    assert!(files.remove("elsewhere/journal").is_err());
+    assert_eq!(fs::read_to_string(root.join("elsewhere/journal")).unwrap(), "kept");
 }
 
 #[test]
