@@ -159,4 +159,36 @@ mod tests {
         assert!(!offline.keeps_from_starting(None, &own).all.is_empty());
         assert!(terms.keeps_from_starting(None, &own).all.is_empty());
     }
+
+    #[test]
+    fn package_hosts_are_out_of_reach_where_a_file_could_publish_to_them() {
+        let own =
+            Permissions { net: net(&["cargo", "npm"]), credential_files: words(&[".npmrc"]), ..Permissions::default() };
+        let acts = RehearsalTerms { acts: true, ..RehearsalTerms::default() };
+        assert_eq!(acts.of_programs(&own).net, []);
+        let real = Permissions { net: net(&["npm"]), ..Permissions::default() };
+        assert_eq!(RehearsalTerms { real, ..acts }.of_programs(&own).net, net(&["npm"]), "it is granted");
+    }
+
+    #[test]
+    fn offline_no_grant_that_needs_a_network_counts() {
+        let terms = |rehearse: &str, offline| {
+            let text = format!(
+                "schema = 1\npipeline.name = \"x\"\n[secrets.token]\nfrom = \"env:TOKEN\"\n\
+                 [stages.a]\nuses = \"noop\"\nrehearse = {{ {rehearse} }}\n"
+            );
+            let plan = crate::Plan::parse("stagewright.toml", &text, &["noop".to_owned()].into_iter().collect());
+            RehearsalTerms::of(&plan.unwrap().0.stages[0], offline)
+        };
+        for grant in ["net = [\"https://dry.example.org\"]", "secrets = [\"token\"]", "env = [\"TOKEN\"]"] {
+            let rehearse = format!("with = {{}}, permissions = {{ {grant} }}");
+            assert!(terms(&rehearse, false).acts, "{grant}");
+            assert_eq!(
+                terms(&rehearse, true),
+                RehearsalTerms { offline: true, ..RehearsalTerms::default() },
+                "{grant}"
+            );
+        }
+        assert!(terms("with = {}", true).acts, "it needs none");
+    }
 }

@@ -250,6 +250,36 @@ fn a_token_in_a_file_of_the_project_makes_its_package_host_one_to_publish_to() {
 }
 
 #[test]
+fn offline_nothing_is_reached_that_a_rehearsal_is_granted() {
+    let (environment, witness) = (TestEnvironment::new(), Witness::new());
+    let pipeline = r#"
+        schema = 1
+        pipeline.name = "granted"
+        [stages.request]
+        uses = "notify"
+        with = { url = "http://127.0.0.1:WITNESS/", method = "GET", message = "m" }
+        permissions = { net = ["http://127.0.0.1:WITNESS"] }
+        rehearse = { permissions = { net = ["http://127.0.0.1:WITNESS"] } }
+        [stages.program]
+        uses = "command"
+        with = { run = "echo started > started" }
+        permissions = { process = ["sh"], write = ["."], net = ["http://127.0.0.1:WITNESS"] }
+        rehearse = { permissions = { net = ["http://127.0.0.1:WITNESS"] } }
+        "#;
+    environment.write("stagewright.toml", &pipeline.replace("WITNESS", &witness.port.to_string()));
+    let ends = |args: &[&str]| {
+        let (code, events) = environment.events(args);
+        assert_eq!(code, 0, "{events:#?}");
+        ["request", "program"].map(|stage| outcomes(&events)[stage].clone())
+    };
+    assert_eq!(ends(&["run", "--rehearse", "--offline"]), ["rehearsed", "rehearsed"]);
+    witness.heard_nothing();
+    assert!(!environment.root().join("started").exists());
+    assert_eq!(ends(&["run", "--rehearse"]), ["succeeded", "succeeded"]);
+    assert!(witness.heard.load(Ordering::SeqCst) > 0 && environment.root().join("started").exists());
+}
+
+#[test]
 fn what_a_rehearsal_is_granted_for_real_is_done_each_time_and_never_cached() {
     let witness = Witness::new();
     let pipeline = r#"

@@ -324,6 +324,19 @@ async fn a_rehearsal_calls_what_it_is_granted_and_hands_out_a_stand_in_for_the_s
 }
 
 #[tokio::test]
+async fn packages_are_fetched_for_real_unless_the_rehearsal_is_offline() {
+    let fixture = fixture(&["npm"]);
+    let own = Permissions { net: vec!["npm".parse().unwrap()], ..Permissions::default() };
+    let registry = Origin::of_url("https://registry.npmjs.org/left-pad").unwrap();
+    for (offline, passage) in [(false, Passage::Real), (true, Passage::Withheld)] {
+        let terms = RehearsalTerms { offline, ..RehearsalTerms::default() };
+        let (rehearsal, _switch) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
+        assert_eq!(rehearsal.request(&registry, true).await.unwrap(), passage, "offline: {offline}");
+        assert_eq!(rehearsal.request(&registry, false).await.unwrap(), Passage::Withheld, "an upload publishes");
+    }
+}
+
+#[tokio::test]
 async fn a_request_to_a_port_of_the_rehearsals_services_goes_where_that_has_moved_to() {
     let server = Server::start(|_| answer("200 OK", "", "stand-in")).await;
     let port = server.address.rsplit(':').next().unwrap();

@@ -276,3 +276,15 @@ async fn a_program_that_reaches_beyond_its_stage_is_not_started_in_a_rehearsal()
     let refused = fixture.processes.spawn(CommandBuilder::new("git".into())).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::PermissionDenied, "what a real run would refuse");
 }
+
+/// It would have the machine's network.
+#[tokio::test]
+async fn without_a_sandbox_no_program_is_started_in_a_rehearsal() {
+    let fixture = fixture(|_| {});
+    let own = Permissions { process: vec!["sh".into()], ..Permissions::default() };
+    let terms = RehearsalTerms::default();
+    let (rehearsal, _switch) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
+    let withheld = |is_confined| rehearsal.withholds_program("sh", &[], is_confined);
+    assert_eq!(withheld(true), None);
+    assert_eq!(withheld(false).unwrap(), "would run `sh`: this machine can't keep it from reaching the network");
+}
