@@ -184,6 +184,20 @@ fn a_gate_approves_the_environments_that_it_names_and_no_others() {
     }
 }
 
+/// A gate may have approvers of its own, and these are others than the environment's.
+#[test]
+fn an_approval_counts_for_an_environment_only_if_one_of_its_approvers_gave_it() {
+    let gates_of = |own: &[&str], by: &str| {
+        let asked = Gate { approvers: own.iter().map(ToString::to_string).collect(), ..gate() };
+        let script = Script::of([("approve", vec![Act::Ask(asked)])]);
+        let stages = vec![approval_of(&["production"]), deploy("deploy", &[0])];
+        let world = World::new(plan_with(stages, &["ada"], None), script);
+        gates(&world.answer(LATER, 0, answer(true, by)).wish(2 * LATER, Control::Suspend).run())
+    };
+    assert_eq!(gates_of(&["eve"], "eve"), [GateKind::Approval, GateKind::Environment]);
+    assert_eq!(gates_of(&["eve", "ada"], "ada"), [GateKind::Approval]);
+}
+
 #[test]
 fn an_approval_upstream_counts_once_it_is_complete() {
     let stages = || vec![approval_of(&["production"]), deploy("deploy", &[0]), deploy("beside", &[])];
@@ -302,6 +316,27 @@ fn a_deploy_that_is_done_is_not_done_again_because_its_approval_lapsed() {
     }
     .run();
     assert_eq!(again.starts(), ["check#2"]);
+}
+
+#[test]
+fn what_a_lapsed_approval_was_given_for_stays_done_and_other_stages_need_a_new_one() {
+    let stages = vec![deploy("first", &[]), deploy("second", &[0])];
+    let script = Script::of([("first", vec![reach(Act::Succeed)]), ("second", vec![reach(Act::Fail)])]);
+    let before = World { values: bound_to("one"), ..World::new(plan_with(stages, &["ada"], None), script) }
+        .answer(LATER, 0, answer(true, "ada"))
+        .run();
+    assert_eq!(before.outcomes(), ["first succeeded", "second failed"]);
+    let resumed = |binding| {
+        let world = World {
+            past: before.recorded.clone(),
+            values: bound_to(binding),
+            ..World::new(before.plan.clone(), Script::default())
+        };
+        let ran = world.wish(LATER, Control::Suspend).run();
+        (gates(&ran), ran.starts())
+    };
+    assert_eq!(resumed("one"), (Vec::new(), vec!["second#2".to_owned()]));
+    assert_eq!(resumed("two"), (vec![GateKind::Environment], Vec::new()));
 }
 
 #[test]

@@ -157,3 +157,14 @@ fn an_answer_counts_by_when_it_was_given() {
     let late = expiring().wish(Duration::from_secs(50), decide(given(60_000))).run();
     assert_eq!(late.outcomes()[0], "approve open");
 }
+
+#[test]
+fn a_name_that_looks_like_an_earlier_one_is_no_second_vote_where_anybody_may_answer() {
+    let ran = world(Gate { approvals: 2, ..gate() })
+        .wish(LATER, decide(answer(true, "caxap")))
+        .wish(2 * LATER, decide(answer(true, "сахар")))
+        .wish(3 * LATER, decide(answer(true, "grace")))
+        .run();
+    assert_eq!(ran.outcomes()[0], "approve succeeded");
+    assert_eq!(ran.took, 3 * LATER + 3 * WORK, "letters of another script were taken for a second person");
+}
