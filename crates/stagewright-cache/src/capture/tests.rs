@@ -276,6 +276,24 @@ async fn what_a_stage_writes_is_seen_by_later_ones_and_never_lost_nor_put_over_a
     assert_eq!(world.read("out/a"), "newer", "what the run itself put there is no change by others");
 }
 
+/// Files that nothing behind the gate may write have one copy on the disk.
+#[tokio::test]
+async fn a_file_that_a_stage_writes_in_place_stays_what_it_was_in_the_capture() {
+    let world = World::new(&[("out/a", "approved"), ("config", "approved")]);
+    let capture = world.capture(&["."]).await;
+    let stage = Stage { read: &["."], write: &["out"], basis: behind(&capture, &["out"]), ..Stage::default() };
+    let ran = world.run(stage, |folder| {
+        let mut open = fs::File::options().append(true).open(folder.join("out/a")).unwrap();
+        std::io::Write::write_all(&mut open, b" and changed").unwrap();
+    });
+    assert!(ran.await.failure.is_none());
+    assert_eq!(world.read("out/a"), "approved and changed");
+    let tree = world.captures.join("trees").join(capture.digest.trim_start_matches("sha256:"));
+    for name in ["out/a", "config"] {
+        assert_eq!(read_text(&tree.join(name)).unwrap(), "approved", "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_stage_does_not_start_on_what_another_run_has_made() {
     let world = World::new(&[("base", "")]);
