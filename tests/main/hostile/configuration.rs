@@ -1,6 +1,6 @@
 //! Configuration that holds credentials: git's, those of package managers, and what lies beside a program.
 
-use super::{make_executable, repository, tries};
+use super::{holds, log, make_executable, repository, stage, tries, with_own_mounts, write_pipeline};
 use crate::environment::TestEnvironment;
 
 /// In each place where git keeps an address or a helper, and where none is looked for.
@@ -76,6 +76,22 @@ fn copies_of_the_users_configuration_hold_nothing_that_is_not_known() {
         never grep -rq hunter2 "$HOME"
         never sh -c 'cat /etc/profile /etc/profile.d/* /etc/bash.bashrc | grep .'"#;
     tries(&environment, r#"process = ["sh", "tools/hostile", "git", "node", "python3"]"#, script);
+}
+
+/// It lies where every program may look.
+#[test]
+fn copies_of_the_machines_configuration_hold_nothing_that_is_not_known() {
+    let environment = repository();
+    environment.write("gitconfig", &GIT.replace("[core]", "[user]\n\tname = Ada\n[core]"));
+    environment.write("npmrc", "registry=https://ada:hunter2@npm.test/\n//npm.test/:_authToken=hunter2\n");
+    let script = r#"
+        may grep -q Ada /usr/local/etc/gitconfig
+        may grep -q https://npm.test/ /usr/local/etc/npmrc
+        never grep -rq hunter2 /usr/local/etc"#;
+    write_pipeline(&environment, &[stage("attack", "", "", script)]);
+    let mounts = "mount -t tmpfs tmpfs /usr/local/etc; cp gitconfig npmrc /usr/local/etc; exec $S run";
+    with_own_mounts(&environment, mounts).exits(0);
+    holds(&log(&environment, "attack"));
 }
 
 /// A program of a home comes alone, or with what programs are made of.

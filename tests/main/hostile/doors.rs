@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use super::{fails, holds, log, repository, stage, tries, write_pipeline};
+use super::{fails, holds, log, repository, stage, tries, with_own_mounts, write_pipeline};
 use crate::environment::{Ended, TestEnvironment, binary, text};
 
 fn real_root(environment: &TestEnvironment) -> std::path::PathBuf {
@@ -150,6 +150,27 @@ fn a_granted_socket_is_not_reached_through_a_link_of_the_workspace() {
     symlink(&other, outside.join("link.sock")).expect("a link");
     let script = "may hostile socket ../outside/link.sock; never hostile socket out/daemon.sock/x";
     tries(&environment, &socket(&outside.join("link.sock")), script);
+}
+
+/// Inodes are numbered by each file system for itself.
+#[test]
+fn a_socket_with_the_inode_of_a_granted_one_on_another_file_system_is_not_granted() {
+    let environment = repository();
+    let root = real_root(&environment);
+    let outside = std::fs::canonicalize(root.join("../outside")).expect("a folder");
+    let granted = format!("socket = [\"{}\"]", outside.join("one/a.sock").display());
+    let script = "may hostile socket ../outside/one/a.sock; never hostile socket src/two/a.sock";
+    write_pipeline(&environment, &[stage("attack", "", &granted, script)]);
+    let mounts = "trap 'touch stop' EXIT
+        for folder in ../outside/one src/two; do
+          mkdir $folder; mount -t tmpfs tmpfs $folder
+          tools/hostile listen $folder/a.sock stop > /dev/null 2>&1 &
+          until test -S $folder/a.sock; do sleep 0.02; done
+        done
+        test $(stat -c %i ../outside/one/a.sock) = $(stat -c %i src/two/a.sock)
+        $S run";
+    with_own_mounts(&environment, mounts).exits(0);
+    holds(&log(&environment, "attack"));
 }
 
 #[test]
