@@ -184,9 +184,10 @@ impl Host for Attempt {
 
 #[cfg(test)]
 mod tests {
-    use stagewright_model::Permissions;
+    use stagewright_model::{Permissions, RehearsalTerms};
 
     use super::*;
+    use crate::testing::TestLog;
 
     struct One(Secret);
 
@@ -228,6 +229,19 @@ mod tests {
         let open = secrets(&Permissions { reveal: vec!["token".into()], ..granted });
         let handle = open.get("token").await.unwrap();
         assert_eq!(open.reveal(&handle).unwrap(), "hunter22");
+    }
+
+    #[tokio::test]
+    async fn in_a_rehearsal_a_real_secret_goes_only_where_it_is_granted_there() {
+        let all = Permissions { secrets: vec!["token".into()], reveal: vec!["token".into()], ..Permissions::default() };
+        let real = Permissions { secrets: vec!["token:header".into()], ..Permissions::default() };
+        let terms = RehearsalTerms { real, acts: true, offline: false };
+        let (folder, log) = (tempfile::tempdir().unwrap(), TestLog::new());
+        let (rehearsal, _switch) = crate::testing::rehearsal(folder.path(), &all, &terms, &log);
+        let rehearsed = Secrets { rehearsal, ..secrets(&all) };
+        let handle = rehearsed.get("token").await.unwrap();
+        assert_eq!(handle.for_origin(&origin("https://api.example.org/x")), Ok("hunter22"));
+        assert!(handle.for_program("gh").is_err() && rehearsed.reveal(&handle).is_err());
     }
 
     #[tokio::test]

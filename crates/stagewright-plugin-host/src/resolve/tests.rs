@@ -1,4 +1,7 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
+use crate::registry::{CredentialSource, RegistryConfig};
 use crate::testing::Backends;
 
 fn resolver(folder: &Path) -> Resolver {
@@ -94,4 +97,36 @@ fn a_pulled_component_is_known_by_its_content_alone() {
     let changed = text.replace(&layer, &sha256(b"exchanged"));
     fs::write(folder.path().join("sha256-m.json"), changed).unwrap();
     assert_eq!(image::kept(&kept, &manifest), None, "the manifest is held to its digest, too");
+}
+
+/// Has credentials for every registry, and counts how often one was asked for.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl CredentialSource for Counting {
+    fn credentials(&self, _: &str) -> Option<(String, String)> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Some(("ada".to_owned(), "hunter2".to_owned()))
+    }
+
+    fn origin(&self) -> String {
+        "the test".to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_rehearsal_pulls_without_credentials_and_offline_it_pulls_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // No registry listens there.
+    let uses = PluginRef::Oci(format!("127.0.0.1:1/plugin@sha256:{}", "0".repeat(64)));
+    for (pulls, asked) in [(Pulls::WithCredentials, 1), (Pulls::Anonymous, 0), (Pulls::Never, 0)] {
+        let credentials = Arc::new(Counting::default());
+        let [embedded_root, rehearsal_root] = ["registry", "rehearsal"].map(|name| folder.path().join(name));
+        let registry =
+            Registry::new(RegistryConfig { embedded_root, rehearsal_root, credentials: credentials.clone() });
+        let resolver = Resolver { pulls, registry: Arc::new(registry), ..resolver(folder.path()) };
+        let error = resolver.component(&uses).await.unwrap_err();
+        assert_eq!(credentials.0.load(Ordering::Relaxed), asked, "{pulls:?}");
+        assert_eq!(error.message.contains("`--offline` pulls nothing"), pulls == Pulls::Never, "{error}");
+    }
 }

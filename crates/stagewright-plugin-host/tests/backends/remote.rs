@@ -1,12 +1,12 @@
 //! A registry behind the distribution API.
 
 use stagewright_plugin_host::ErrorCode;
-use stagewright_plugin_host::registry::Reference;
+use stagewright_plugin_host::registry::{Access, Reference};
 
 use crate::distribution::{ACCOUNT, Distribution};
 use crate::embedded::name;
 use crate::image::{blobs, corrupt};
-use crate::place::{Place, real};
+use crate::place::{Place, real, rehearsal};
 use crate::refused;
 
 fn at(distribution: &Distribution, image: &str) -> Reference {
@@ -130,6 +130,27 @@ async fn credentials_that_are_missing_or_wrong_are_said_to_be() {
     assert_eq!(registry.resolve(&reference, real(&workspace)).await.unwrap().digest, digest);
     registry.pull(&reference, &place.path("pulled"), real(&workspace)).await.unwrap();
     assert_eq!(blobs(&place.path("pulled")), blobs(&layout.root));
+}
+
+#[tokio::test]
+async fn a_rehearsal_reads_no_registry_and_an_anonymous_pull_shows_no_credentials() {
+    let (place, distribution) = (Place::new(), Distribution::closed().await);
+    let (registry, workspace) = (place.registry_as(Some(ACCOUNT)), place.path("workspace"));
+    let layout = place.layout("image");
+    layout.image("built", "one");
+    let reference = at(&distribution, "app:1");
+    registry.push(&layout.root, &reference, real(&workspace)).await.unwrap();
+    let withheld = ErrorCode::Other("withheld-in-rehearsal".to_owned());
+    for result in [
+        registry.resolve(&reference, rehearsal(&workspace)).await,
+        registry.pull(&reference, &place.path("pulled"), rehearsal(&workspace)).await,
+    ] {
+        refused(result, &withheld, &["would read the image", distribution.host.as_str()]);
+    }
+    assert!(!place.path("pulled").exists());
+    let anonymous = Access { anonymous: true, ..real(&workspace) };
+    let resolved = registry.resolve(&reference, anonymous).await;
+    refused(resolved, &ErrorCode::Unauthenticated, &[&distribution.host, "a rehearsal, which uses none"]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use stagewright_engine::{AttemptEnd, AttemptRequest, Call, EffectRefused, FailureKind, Observation, Outcome};
-use stagewright_model::{PluginRef, Trust};
+use stagewright_model::{PluginRef, RehearsalTerms, Trust};
 
 use crate::harness::{Harness, request};
 
@@ -66,6 +66,20 @@ async fn a_library_is_announced_before_it_runs_and_only_the_recorded_one_does() 
 
     let ended = harness.start(AttemptRequest { call: Call::Observe, ..native(digest()) }).end().await;
     assert!(matches!(ended.report().end, AttemptEnd::Observed(Observation::Unknown(_))), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_calls_a_library_only_where_the_pipeline_says_how() {
+    let harness = Harness::new();
+    let rehearsed = |acts| {
+        let terms = RehearsalTerms { acts, ..RehearsalTerms::default() };
+        AttemptRequest { rehearsal: Some(terms), ..native(digest()) }
+    };
+    let ended = harness.start(rehearsed(false)).end().await;
+    let AttemptEnd::Rehearsed(would) = &ended.report().end else { panic!("{ended:?}") };
+    assert!(would.starts_with("would call the native plugin"), "{would}");
+    assert!(ended.effects.is_empty() && ended.lines.is_empty(), "{ended:?}");
+    assert_eq!(harness.start(rehearsed(true)).end().await.report().end, AttemptEnd::Succeeded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
