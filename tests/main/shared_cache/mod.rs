@@ -173,6 +173,27 @@ fn an_http_server_keeps_results_and_gets_the_token() {
     assert!(kept.authorizations.iter().all(|value| value == "Bearer the-token"), "{:?}", kept.authorizations);
 }
 
+/// Not even to read: its credentials would go there.
+#[test]
+fn a_rehearsal_asks_no_shared_cache() {
+    let server = Server::start();
+    let address = format!("http://{}/results", server.address);
+    let mut environment = machine(&[
+        ("STAGEWRIGHT_SHARED_CACHE", address.as_str()),
+        ("STAGEWRIGHT_CACHE_TIER", "trusted"),
+        ("STAGEWRIGHT_SHARED_CACHE_TOKEN", "the-token"),
+    ]);
+    assert!(works(&environment, &["--rehearse"]).0);
+    assert!(works(&environment, &["--rehearse", "--cache", "refresh", "--shared-cache", &address]).0);
+    environment.write("../policy.toml", &format!("schema = 1\n[cache]\nshared = \"{address}\"\n"));
+    let policy = environment.root().with_file_name("policy.toml").display().to_string();
+    environment.set("STAGEWRIGHT_POLICY", &policy);
+    assert!(works(&environment, &["--rehearse", "--cache", "refresh"]).0);
+    assert_eq!(server.requests(), 0);
+    works(&environment, &[]);
+    assert!(server.requests() > 0);
+}
+
 #[test]
 fn no_pipeline_gets_what_is_the_cache_s_alone() {
     let environment = machine(&[("STAGEWRIGHT_SHARED_CACHE_TOKEN", "the-token"), ("OTHER", "is-there")]);
