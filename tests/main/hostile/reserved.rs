@@ -345,6 +345,43 @@ fn what_is_private_in_a_home_that_is_the_workspace_is_closed() {
     tries(&environment, r#"write = ["."]"#, script);
 }
 
+#[test]
+fn the_operators_policy_in_the_workspace_is_read_and_not_written() {
+    let mut environment = repository();
+    environment.write("ops/policy.toml", "schema = 1\n[permissions]\nsocket = []\n");
+    environment.set("STAGEWRIGHT_POLICY", &environment.root().join("ops/policy.toml").display().to_string());
+    let script = r#"
+        may put ops/own
+        may cat ops/policy.toml
+        never put ops/policy.toml
+        never rm -f ops/policy.toml
+        never mv ops elsewhere"#;
+    tries(&environment, r#"write = ["."]"#, script);
+    let failure = fails(&environment, "", r#"write = ["ops/policy.toml"]"#, "put ops/policy.toml");
+    assert!(text(&failure["message"]).contains("the operator's policy"), "{failure:#}");
+}
+
+/// A version manager's folder is shown to programs, whatever else lies there.
+#[test]
+fn the_engines_folders_among_those_of_a_toolchain_are_closed() {
+    let mut environment = repository();
+    let tool = "../home/.nvm/versions/node/v1";
+    environment.write(&format!("{tool}/bin/nodule"), "#!/bin/sh\ncat \"${0%/bin/*}/lib/part\"\n");
+    environment.write(&format!("{tool}/lib/part"), "started\n");
+    make_executable(&environment, &format!("{tool}/bin/nodule"));
+    let tool = environment.root().join(tool).canonicalize().expect("a folder");
+    let path = format!("{}:{}", tool.join("bin").display(), std::env::var("PATH").expect("a list of folders"));
+    environment.set("PATH", &path);
+    environment.set("STAGEWRIGHT_STATE", &tool.join("lib/st").display().to_string());
+    let script = format!(
+        "may nodule
+        never sh -c 'find {}/lib/st -mindepth 1 | grep .'",
+        tool.display()
+    );
+    tries(&environment, r#"process = ["sh", "tools/hostile", "nodule"]"#, &script);
+    assert!(tool.join("lib/st/stagewright.db").exists());
+}
+
 /// Compiled code is loaded as it is: who may write it is as good as the engine.
 #[test]
 fn compiled_plugins_are_kept_where_no_stage_may_write() {
