@@ -201,8 +201,8 @@ fn no_file_is_left_that_acts_for_its_owner() {
         put out/tool
         may hostile set-id plain out/tool
         may chmod 755 out/tool
-        for how in chmod chmod-group chmod-garbage fchmod fchmodat2; do never hostile set-id $how out/tool; done
-        for how in open temporary openat2 mknod; do never hostile set-id $how out/$how; done
+        for how in chmod chmod-group chmod-garbage fchmod fchmodat2 old-chmod; do never hostile set-id $how out/tool; done
+        for how in open temporary openat2 mknod old-open old-creat old-mknod; do never hostile set-id $how out/$how; done
         never chmod 4755 out/tool
         never chmod u+s out/tool
         never chmod g+s out

@@ -212,6 +212,14 @@ fn set_id(how: &str, path: &str) -> Result<()> {
                 libc::syscall(libc::SYS_openat2, at, name, how.as_ptr(), size_of_val(&how))
             }
             "mknod" => libc::syscall(libc::SYS_mknodat, at, name, libc::S_IFREG | 0o4755, 0),
+            #[cfg(target_arch = "x86_64")]
+            "old-chmod" => libc::syscall(libc::SYS_chmod, name, user),
+            #[cfg(target_arch = "x86_64")]
+            "old-creat" => libc::syscall(libc::SYS_creat, name, user),
+            #[cfg(target_arch = "x86_64")]
+            "old-mknod" => libc::syscall(libc::SYS_mknod, name, libc::S_IFREG | 0o4755, 0),
+            #[cfg(target_arch = "x86_64")]
+            "old-open" => libc::syscall(libc::SYS_open, name, create, user),
             "plain" => libc::syscall(libc::SYS_fchmodat, at, name, 0o1755),
             _ => return Err(ErrorKind::InvalidInput.into()),
         }

@@ -341,4 +341,19 @@ mod tests {
         assert_eq!(native(libc::SYS_fchmod, &[3, 0o1777]), SECCOMP_RET_ALLOW);
         assert_eq!(native(libc::SYS_openat2, &[]), ENOSYS);
     }
+
+    /// Other architectures don't have these calls.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn modes_that_act_for_another_user_are_refused_by_old_calls_as_well() {
+        let create = u64::from(libc::O_CREAT.cast_unsigned());
+        for mode in [0o4755, 0o2755, 0o6000, 0o104_644 | 1 << 40] {
+            assert_eq!(native(libc::SYS_open, &[0, create, mode]), EPERM);
+            assert_eq!(native(libc::SYS_open, &[0, 0, mode]), SECCOMP_RET_ALLOW);
+            for call in [libc::SYS_chmod, libc::SYS_creat, libc::SYS_mkdir, libc::SYS_mknod] {
+                assert_eq!(native(call, &[0, mode]), EPERM, "{call}");
+                assert_eq!(native(call, &[0, 0o1777]), SECCOMP_RET_ALLOW, "{call}");
+            }
+        }
+    }
 }
