@@ -85,6 +85,37 @@ fn what_was_approved_is_deployed_whatever_was_changed_since() {
     assert_eq!(text(&decided["decision"]["capture"]), digest);
 }
 
+/// A result of the cache is one of the workspace as it is.
+#[test]
+fn a_stage_behind_a_gate_takes_no_result_that_was_made_of_other_files() {
+    let environment = TestEnvironment::with_pipeline(
+        r#"
+schema = 1
+[pipeline]
+name = "packed"
+[stages.approve]
+uses = "approve"
+with = { message = "Deploy?" }
+[stages.pack]
+uses = "command"
+needs = ["approve"]
+with = { run = "cat app > packed.txt" }
+inputs = ["app"]
+outputs = ["packed.txt"]
+permissions = { process = ["sh", "cat"], read = ["app"], write = ["packed.txt"] }
+"#,
+    );
+    // The second time all that a result depends on is there.
+    for approved in ["slipped in\n", "slipped in\n", "approved\n"] {
+        environment.write("app", approved);
+        environment.run(&["run"]).exits(5);
+        environment.run(&["approve", "latest", "approve", "--by", "ada"]).exits(0);
+        environment.write("app", "slipped in\n");
+        environment.run(&["resume", "latest"]).exits(0);
+        assert_eq!(environment.read("packed.txt"), approved);
+    }
+}
+
 #[test]
 fn a_new_capture_takes_a_new_approval() {
     let (environment, _) = waiting();

@@ -47,6 +47,7 @@ struct World {
     _folder: tempfile::TempDir,
     workspace: PathBuf,
     captures: PathBuf,
+    sandboxed: bool,
 }
 
 /// A stage of the run.
@@ -69,7 +70,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (workspace, captures) = (folder.path().join("w"), folder.path().join("captures"));
         fs::create_dir(&workspace).unwrap();
-        let world = World { _folder: folder, workspace, captures };
+        let world = World { _folder: folder, workspace, captures, sandboxed: true };
         files.iter().for_each(|(path, text)| world.write(path, text));
         world
     }
@@ -92,7 +93,7 @@ impl World {
             root: self.captures.clone(),
             workspace: self.workspace.clone(),
             reserved: vec![".git".to_owned(), ".stagewright".to_owned()],
-            sandboxed: true,
+            sandboxed: self.sandboxed,
         };
         Capturing::new(config, Arc::new(Worker { workspace: self.workspace.clone(), work }))
     }
@@ -292,6 +293,18 @@ async fn a_file_that_a_stage_writes_in_place_stays_what_it_was_in_the_capture() 
     for name in ["out/a", "config"] {
         assert_eq!(read_text(&tree.join(name)).unwrap(), "approved", "{name}");
     }
+}
+
+/// A program that isn't confined can write to whatever it is given.
+#[tokio::test]
+async fn without_a_sandbox_a_stage_is_given_copies_alone() {
+    let world = World { sandboxed: false, ..World::new(&[("config", "approved")]) };
+    let capture = world.capture(&["."]).await;
+    let stage = Stage { read: &["."], basis: behind(&capture, &[]), ..Stage::default() };
+    let ran = world.run(stage, |folder| fs::write(folder.join("config"), "changed").unwrap());
+    assert!(ran.await.failure.is_none());
+    let tree = world.captures.join("trees").join(capture.digest.trim_start_matches("sha256:"));
+    assert_eq!(read_text(&tree.join("config")).unwrap(), "approved");
 }
 
 #[tokio::test]

@@ -81,6 +81,16 @@ fn a_gate_names_the_files_of_the_stages_behind_it_and_they_are_given_those() {
     }
 }
 
+/// It is read by being started.
+#[test]
+fn a_program_of_the_workspace_is_among_the_files_that_are_approved() {
+    let process = vec!["./tool --all".to_owned(), "sh".to_owned()];
+    let permissions = Arc::new(Permissions { process, ..Permissions::default() });
+    let stages = vec![stage("approve", &[]), Stage { permissions, ..stage("deploy", &[0]) }];
+    let ran = world(plan(stages), asking()).wish(LATER, Control::Suspend).run();
+    assert_eq!(opened(&ran)[0].capture.as_ref().unwrap().digest, "sha256:./tool");
+}
+
 #[test]
 fn an_approval_of_other_files_does_not_count() {
     for other in [None, Some("sha256:another")] {
@@ -139,6 +149,25 @@ fn one_approval_of_an_environment_is_of_the_files_of_all_its_stages() {
     for stage in ["api", "web", "notify"] {
         assert!(!last_request(&ran, stage).basis.captures.is_empty(), "{stage} acts on what was approved");
     }
+}
+
+#[test]
+fn a_stage_that_an_earlier_approval_of_its_environment_lets_start_is_given_the_files_of_that_approval() {
+    let stages = vec![
+        granted(deploy("api", &[]), &["api"], &[]),
+        granted(stage("ask", &[]), &[], &[]),
+        granted(deploy("web", &[1]), &["web"], &[]),
+    ];
+    let of = |digest: &str| Decision { capture: Some(digest.to_owned()), ..answer(true, "ada") };
+    let script = Script::of([("ask", vec![Act::Ask(gate())])]);
+    let ran = world(plan_with(stages, &["ada"], None), script)
+        .answer(LATER, 0, of("sha256:api web"))
+        .answer(2 * LATER, 1, of("sha256:web"))
+        .run();
+    assert!(ran.conclusion() == Some(Outcome::Succeeded), "{:?}", ran.outcomes());
+    assert_eq!(opened(&ran).len(), 2, "`web` needs no approval of its own");
+    let captures = last_request(&ran, "web").basis.captures;
+    assert!(captures.iter().any(|approved| approved.stage_id == "api"), "{captures:?}");
 }
 
 #[test]

@@ -116,6 +116,14 @@ fn two_approvals_take_two_people() {
 }
 
 #[test]
+fn approvers_who_could_never_answer_end_the_stage_instead() {
+    for approver in ["\u{430}da", "team:unknown"] {
+        let ran = world(Gate { approvers: vec![approver.to_owned()], ..gate() }).wish(LATER, Control::Suspend).run();
+        assert_eq!(ran.outcomes()[0], "approve errored", "{approver}");
+    }
+}
+
+#[test]
 fn a_gate_that_expires_times_out() {
     let expiring = world(Gate { expires: Some(Timestamp(60_000)), ..gate() });
     let ran = expiring.wish(2 * LATER, Control::Suspend).run();
