@@ -378,6 +378,28 @@ fn a_program_of_the_workspace_is_known_by_what_it_is_when_its_stage_starts() {
     }
 }
 
+#[test]
+fn a_program_of_the_workspace_that_is_exchanged_while_it_runs_makes_no_result() {
+    let tool = "#!/bin/sh\necho tool > out/made\nwhile [ ! -e out/go ]; do sleep 0.05; done\n";
+    let environment = TestEnvironment::with_pipeline(
+        "schema = 1\n[pipeline]\nname = \"p\"\n[stages.a]\nuses = \"command\"\nwith = { argv = [\"vendor/tool\"] }\n\
+         inputs = [\"src\"]\noutputs = [\"out/made\"]\n[stages.a.permissions]\n\
+         process = [\"sh\", \"sleep\", \"vendor/tool\"]\nread = [\"src\"]\nwrite = [\"out\"]\n",
+    );
+    environment.write("src", "");
+    environment.write("vendor/tool", tool);
+    let path = environment.root().join("vendor/tool");
+    set_mode(&path, 0o755);
+    let running = environment.start(&["run"]);
+    eventually("it starts", || environment.root().join("out/made").exists().then_some(()));
+    environment.write("vendor/next", &format!("{tool}# another\n"));
+    set_mode(&environment.root().join("vendor/next"), 0o755);
+    std::fs::rename(environment.root().join("vendor/next"), &path).expect("a file");
+    environment.write("out/go", "");
+    let shown = Ended::of(&running.wait_with_output().unwrap()).exits(0).stdout;
+    assert!(shown.contains("not kept: ") && shown.contains("`vendor/tool`"), "{shown}");
+}
+
 /// As two stages of cargo's share `target`: what each leaves there is no reason for the other to run again.
 #[test]
 fn working_files_in_a_shared_folder_that_is_ignored_let_results_be() {
