@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::grants::{NetRule, PackageManager, Permission, Permissions, add, is_harmless_variable};
 use crate::plan::Stage;
-use crate::way_out::{Code, EffectClass, Fidelity, Reaches, WayOut};
+use crate::way_out::{Code, EffectClass, Fidelity, InRehearsal, Reaches, WayOut};
 
 /// `[stages.NAME.rehearse]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,18 +96,19 @@ impl RehearsalTerms {
         }
         let of = |way: WayOut, entry: &str| match way {
             WayOut::NativeCode if self.acts => Fidelity::Real,
-            WayOut::NativeCode => Fidelity::Rehearsed,
             WayOut::Request if Permission::Net.is_within(entry, &self.real.net) => Fidelity::Real,
             WayOut::Request if PackageManager::of(entry).is_some() && !self.offline => Fidelity::Real,
             // A service of the rehearsal's own, most likely.
             WayOut::Request if is_loopback(entry) => Fidelity::StandIn,
-            WayOut::Request => Fidelity::Rehearsed,
             WayOut::Image if Permission::Registry.is_within(entry, &self.real.registry) => Fidelity::Real,
             WayOut::Secret if self.is_real_secret(entry) => Fidelity::Real,
-            WayOut::Environment | WayOut::Image | WayOut::Service | WayOut::Secret => Fidelity::StandIn,
             // Programs that are started get none of these but by a grant.
             WayOut::Connection | WayOut::Socket | WayOut::Variable | WayOut::CredentialFile => Fidelity::Real,
-            WayOut::SecretSource | WayOut::PackageHosts | WayOut::PluginPull | WayOut::SharedCache => Fidelity::Real,
+            way => match way.in_rehearsal() {
+                InRehearsal::StandIn(_) => Fidelity::StandIn,
+                InRehearsal::Withheld => Fidelity::Rehearsed,
+                InRehearsal::Closed | InRehearsal::Open(_) => Fidelity::Real,
+            },
         };
         reaches.into_iter().map(|reach| of(reach.way, reach.entry)).max().unwrap_or(Fidelity::Real)
     }

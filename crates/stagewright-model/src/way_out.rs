@@ -100,14 +100,14 @@ impl WayOut {
     /// The key of `[stages.X.rehearse.permissions]` that opens it; none for what no grant opens in a rehearsal.
     pub fn opened_by(self) -> Option<Permission> {
         match self {
-            WayOut::Request | WayOut::Connection => Some(Permission::Net),
+            // A program that could publish is started where the stage says that it may reach the host.
+            WayOut::Request | WayOut::Connection | WayOut::CredentialFile => Some(Permission::Net),
             WayOut::Socket => Some(Permission::Socket),
             WayOut::Secret | WayOut::SecretSource => Some(Permission::Secrets),
             WayOut::Variable => Some(Permission::Env),
             WayOut::Image => Some(Permission::Registry),
             // Native code and package hosts take no grant; the others are of the engine itself.
             WayOut::Environment
-            | WayOut::CredentialFile
             | WayOut::Service
             | WayOut::NativeCode
             | WayOut::PackageHosts

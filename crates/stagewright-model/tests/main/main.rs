@@ -12,6 +12,7 @@ mod plans;
 mod policies;
 mod remarks;
 mod schema;
+mod ways_out;
 
 use stagewright_model::{Diagnostic, Diagnostics, Plan, PluginNames};
 
