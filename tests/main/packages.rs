@@ -107,6 +107,18 @@ fn no_word_stands_for_this_machine_or_for_metadata() {
     }
 }
 
+/// Otherwise a branch could choose whom a rehearsal of it calls.
+#[test]
+fn in_a_rehearsal_only_the_lock_says_what_the_repository_names() {
+    let environment = TestEnvironment::with_pipeline(PIPELINE);
+    environment.write(".npmrc", NPMRC);
+    let words = "in a rehearsal `npm` doesn't stand for https://npm.acme.invalid, which .npmrc:1 names";
+    assert!(environment.run(&["run", "--rehearse"]).exits(0).stderr.contains(words));
+    assert!(!environment.run(&["run"]).exits(0).stderr.contains("npm.acme.invalid"));
+    environment.run(&["lock"]).exits(0);
+    assert!(!environment.run(&["run", "--rehearse"]).exits(0).stderr.contains("npm.acme.invalid"));
+}
+
 /// A stage can write what the next run goes by, and not what its own does.
 #[test]
 fn what_a_word_stands_for_is_fixed_when_the_run_starts() {

@@ -27,7 +27,7 @@ schema = 1
 [pipeline]
 name = "secrets"
 [secrets.printed]
-from = "command:sh -c 'echo asked >> asked; cat ../printed.txt'"
+from = "command:sh -c 'echo asked >> $1; cat $0' ./../printed.txt ./asked"
 [secrets.encrypted]
 from = "age:ci.age#token"
 [secrets.plain]
@@ -109,7 +109,7 @@ fn a_stage_gets_secrets_from_everywhere_and_nobody_sees_them() {
 fn all_that_is_missing_is_named_before_anything_starts() {
     let pipeline = PIPELINE
         .replace("file:../plain.txt", "env:NOT_SET_ANYWHERE")
-        .replace("cat ../printed.txt'", "cat ../printed.txt; echo locked: no agent >&2; exit 4'")
+        .replace("cat $0'", "cat $0; echo locked: no agent >&2; exit 4'")
         .replace("ci.age#token", "ci.age#other");
     let ended = environment(&pipeline).run(&["run"]).exits(4);
     for part in [
@@ -146,7 +146,7 @@ fn a_use_that_there_is_not_is_no_pipeline() {
 
 #[test]
 fn a_secret_too_short_to_be_masked_is_warned_of() {
-    let environment = environment(&PIPELINE.replace("cat ../printed.txt", "echo abc").replace("|| exit 9", "|| true"));
+    let environment = environment(&PIPELINE.replace("cat $0", "echo abc").replace("|| exit 9", "|| true"));
     let ended = environment.run(&["run"]).exits(0);
     assert!(ended.stderr.contains("the secret `printed` is shorter than 4 bytes"), "{}", ended.stderr);
 }

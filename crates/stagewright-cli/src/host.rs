@@ -24,6 +24,7 @@ use crate::cache::{self, CacheUse};
 use crate::console;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::lock_file;
 use crate::repository::{PipelineFile, Repository};
 use crate::reserved::reserved;
 use crate::secrets::Secrets;
@@ -144,7 +145,14 @@ impl Host {
         let registry = Arc::new(registry(repository));
         let services = Arc::new(services(repository, Arc::clone(&registry))?);
         let secrets = Arc::new(Secrets::of(plan, repository));
-        let packages = Arc::new(PackageHosts::read(&repository.root, &repository.environment));
+        let packages = PackageHosts::read(&repository.root, &repository.environment);
+        let packages = Arc::new(match mode {
+            RunMode::Real => packages,
+            RunMode::Rehearsal { .. } => {
+                let locked = lock_file::package_hosts(repository, &plan.name);
+                packages.of_rehearsal(|named| locked.get(&named.manager).is_some_and(|all| all.contains(&named.origin)))
+            }
+        });
         let config = HostConfig {
             workspace: repository.root.clone(),
             reserved: reserved(repository)?,

@@ -1,12 +1,13 @@
 //! `stagewright.lock` at the repository's root: read, compared, written.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use stagewright_model::{Change, Lock, LockedPipeline, Plan, PluginPin};
+use stagewright_model::{Change, Lock, LockedPipeline, Origin, PackageManager, Plan, PluginPin};
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 
 use crate::args::Global;
@@ -65,6 +66,14 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lo
             .hint("take it from git, or look at what the pipelines may do and write it anew: `stagewright lock`")
     })?;
     Ok(Some(lock))
+}
+
+/// The origins of package hosts that a pipeline's lock holds; none where there is no sound lock.
+pub(crate) fn package_hosts(repository: &Repository, pipeline: &str) -> BTreeMap<PackageManager, BTreeSet<Origin>> {
+    let text = stagewright_files::read_text(&repository.root.join(NAME), stagewright_files::CONFIGURATION);
+    let lock = text.ok().and_then(|text| Lock::parse(NAME, &text).ok());
+    let locked = lock.and_then(|mut lock| lock.pipelines.remove(pipeline));
+    locked.map(|locked| locked.package_hosts).unwrap_or_default()
 }
 
 /// What a plan may do. `plugins`: by plan index.

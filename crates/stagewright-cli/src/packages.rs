@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{Change, Event, EventKind};
-use stagewright_model::{Diagnostic, NamedBy, OperatorPolicy, PackageManager, Permission, Plan, Stage};
+use stagewright_model::{Diagnostic, NamedBy, OperatorPolicy, PackageManager, PackageOrigin, Permission, Plan, Stage};
 use stagewright_plugin_host::{ClosedOrigin, Description, PackageHosts, credential_files};
 use stagewright_report::text;
 
@@ -102,7 +102,13 @@ pub(crate) fn tell_of_machine(plan: &Plan, hosts: &PackageHosts) {
     let unreadable =
         hosts.unreadable().iter().map(|file| format!("a configuration of package hosts is ignored: {file}"));
     let unreadable = unreadable.filter(|_| !plan.package_managers().is_empty());
-    for note in notes.into_iter().chain(unreadable) {
+    let managers = plan.package_managers();
+    let withheld = hosts.withheld().iter().filter(|named| managers.contains(&named.manager));
+    let withheld = withheld.map(|named| {
+        let PackageOrigin { manager, origin, place, .. } = named;
+        format!("in a rehearsal `{manager}` doesn't stand for {origin}, which {place} names and the lock doesn't hold: `stagewright lock` adds it")
+    });
+    for note in notes.into_iter().chain(unreadable).chain(withheld) {
         console::say(text!("note: {note}"));
     }
 }

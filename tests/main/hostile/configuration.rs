@@ -27,7 +27,8 @@ const GIT: &str = r#"
 fn with_git() -> TestEnvironment {
     let environment = repository();
     for git in [".git", ".git/modules/deps/lib", ".git/worktrees/other"] {
-        environment.write(&format!("{git}/HEAD"), "ref: refs/heads/main\n");
+        // A repository without a commit, as its objects are none.
+        environment.write(&format!("{git}/HEAD"), "ref: refs/heads/unborn\n");
         environment.write(&format!("{git}/config"), GIT);
         environment.write(&format!("{git}/config.worktree"), GIT);
         for path in ["FETCH_HEAD", "logs/HEAD", "hooks/post-commit", "MERGE_MSG", "remotes/old", "lfs/cache/x"] {

@@ -41,7 +41,7 @@ fn the_table_of_the_document_is_the_list() {
             InRehearsal::StandIn(_) => &["stand-in", "a registry in the state folder", "one of this rehearsal alone"],
             InRehearsal::Withheld => &["isn't started", "isn't sent", "isn't called"],
             InRehearsal::Closed => &["neither read nor written", "its source isn't asked"],
-            InRehearsal::Open(_) => &["do so, without credentials", "are pulled by digest, without credentials"],
+            InRehearsal::Open(_) => &["do so, without credentials;", "are pulled by digest, without credentials"],
         };
         assert!(words.iter().any(|words| row[1].contains(words)), "{way:?}: {}", row[1]);
     }

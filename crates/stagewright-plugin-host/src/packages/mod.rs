@@ -35,6 +35,7 @@ pub use guard::ClosedOrigin;
 pub struct PackageHosts {
     open: Vec<PackageOrigin>,
     closed: Vec<ClosedOrigin>,
+    withheld: Vec<PackageOrigin>,
     unreadable: Vec<String>,
 }
 
@@ -85,6 +86,19 @@ impl PackageHosts {
     /// What configurations name and no word stands for.
     pub fn closed(&self) -> &[ClosedOrigin] {
         &self.closed
+    }
+
+    /// For a rehearsal: of what the repository names, only what holds. A branch must not choose whom its rehearsal calls.
+    #[must_use]
+    pub fn of_rehearsal(mut self, is_locked: impl Fn(&PackageOrigin) -> bool) -> PackageHosts {
+        let of_branch = |named: &PackageOrigin| named.by == NamedBy::Repository && !is_locked(named);
+        (self.withheld, self.open) = self.open.into_iter().partition(of_branch);
+        self
+    }
+
+    /// What a rehearsal leaves out.
+    pub fn withheld(&self) -> &[PackageOrigin] {
+        &self.withheld
     }
 
     /// Configuration files that are there and could not be read, each with why.

@@ -150,14 +150,14 @@ async fn what_could_not_be_started_says_why() {
     let start = |program: &str| Command { program: program.into(), ..sh("") }.spawn().unwrap_err();
 
     assert!(matches!(start("sh"), SpawnError::NotAbsolute { .. }));
-    assert!(matches!(start("/nonexistent"), SpawnError::NotFound { .. }));
+    assert!(matches!(start("/proc/nonexistent"), SpawnError::NotFound { .. }));
     assert!(matches!(start(script.to_str().unwrap()), SpawnError::NotExecutable { .. }));
     let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
     std::fs::set_permissions(&script, mode).unwrap();
     assert!(matches!(start(script.to_str().unwrap()), SpawnError::NoInterpreter { .. }));
-    let error = Command { current_dir: "/nonexistent".into(), ..sh("") }.spawn().unwrap_err();
+    let error = Command { current_dir: "/proc/nonexistent".into(), ..sh("") }.spawn().unwrap_err();
     assert!(matches!(error, SpawnError::NoDirectory { .. }), "{error}");
-    assert_eq!(error.to_string(), "program `/bin/sh` can't start in `/nonexistent`: no such folder");
+    assert_eq!(error.to_string(), "program `/bin/sh` can't start in `/proc/nonexistent`: no such folder");
 }
 
 #[test]
