@@ -1,10 +1,14 @@
-//! Files of a working tree that libgit2 opens by their name, and waits for when they are pipes.
+//! Files that libgit2 opens by their name, and waits for when they are pipes: of a working tree, and of a git directory.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::error::CommandError;
+
+/// Bytes of a file that leads to a git directory.
+const POINTER: u64 = 8 * 1024;
 
 const READ_BY_GIT: [&str; 4] = [".gitattributes", ".gitignore", ".gitmodules", ".mailmap"];
 
@@ -40,6 +44,49 @@ pub(crate) fn check(root: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Refuses a repository around `start` whose git directory has a pipe or a device in it. To be called before libgit2 opens
+/// the repository.
+pub(crate) fn check_directory(start: &Path) -> Result<(), CommandError> {
+    let Some(pointer) = start.ancestors().map(|folder| folder.join(".git")).find(|git| git.symlink_metadata().is_ok())
+    else {
+        return Ok(());
+    };
+    // A linked worktree or a submodule has its own elsewhere, and what it shares elsewhere again.
+    let led = |file: &Path, prefix: &str| {
+        let text = stagewright_files::read_text(file, POINTER).ok()?;
+        Some(file.parent()?.join(text.strip_prefix(prefix)?.trim()))
+    };
+    let directory = led(&pointer, "gitdir:").unwrap_or(pointer);
+    let common = led(&directory.join("commondir"), "");
+    for directory in common.into_iter().chain([directory]) {
+        let mut folders = vec![directory.join("info"), directory.join("refs"), directory.join("objects/info")];
+        // Its other folders hold what has a name by its content, and what git alone reads.
+        check_folder(&directory, &directory, &mut Vec::new())?;
+        while let Some(folder) = folders.pop() {
+            check_folder(&directory, &folder, &mut folders)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the folders in it.
+fn check_folder(directory: &Path, folder: &Path, folders: &mut Vec<PathBuf>) -> Result<(), CommandError> {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        // A socket can't be opened, and git's own monitor has one.
+        let is_other = !kind.is_dir() && !kind.is_file() && !kind.is_symlink() && !kind.is_socket();
+        let leads_elsewhere = kind.is_symlink() && !entry.path().is_dir() && !leads_to_file(&entry.path(), kind);
+        if kind.is_dir() {
+            folders.push(entry.path());
+        } else if is_other || leads_elsewhere {
+            let shown = entry.path();
+            return Err(CommandError::not_ready(format!("`{}` is not a file, and git would read it", shown.display()))
+                .hint(format!("remove it, and look at the repository: git -C {} fsck", directory.display())));
+        }
+    }
+    Ok(())
+}
+
 /// A link to nothing is as good as no file.
 fn leads_to_file(path: &Path, kind: fs::FileType) -> bool {
     match kind.is_symlink() {
@@ -55,6 +102,26 @@ fn unreadable(folder: &Path, error: io::Error) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_in_a_git_directory_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("repo/a")).unwrap();
+        for folder in ["main/refs/heads", "main/worktrees/one", "main/objects/pack"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        fs::write(path("repo/.git"), "gitdir: ../main/worktrees/one\n").unwrap();
+        fs::write(path("main/worktrees/one/commondir"), "../..\n").unwrap();
+        check_directory(&path("repo/a")).unwrap();
+        for place in ["main/config", "main/refs/heads/x", "main/worktrees/one/HEAD"] {
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, path(place), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            let refused = check_directory(&path("repo/a")).unwrap_err();
+            assert!(refused.message.contains(place.rsplit('/').next().unwrap()), "{refused:?}");
+            fs::remove_file(path(place)).unwrap();
+        }
+    }
 
     #[test]
     fn a_pipe_that_git_would_wait_for_is_refused_and_files_and_links_to_files_are_not() {

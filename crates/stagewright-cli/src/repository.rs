@@ -46,6 +46,7 @@ impl Repository {
         let start = given.canonicalize().map_err(|error| {
             CommandError::usage(format!("can't enter the folder {}", given.display())).caused_by(error)
         })?;
+        crate::git_files::check_directory(&start)?;
         let root = match git2::Repository::discover(&start).ok().and_then(|found| found.workdir().map(Path::to_owned)) {
             Some(root) => root.canonicalize().unwrap_or(root),
             None => start,
