@@ -59,6 +59,8 @@ pub struct SandboxConfig {
 /// What the sandbox of an attempt is made from.
 pub(crate) struct Blueprint {
     pub(crate) config: SandboxConfig,
+    /// The engine's own environment, which says what of the machine's tools can be opened.
+    pub(crate) machine: Arc<BTreeMap<String, String>>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) workspace: Workspace,
     /// The workspace's absolute path.
@@ -205,6 +207,7 @@ impl Blueprint {
             owner: Arc::clone(&self.owner),
             table: self.table.clone(),
             environment: environment.clone(),
+            machine: Arc::clone(&self.machine),
         };
         let places::Laid { scratch, places, rules, kept } =
             self.workspace.off_thread(move |files| layout.of(files)).await?;
@@ -259,8 +262,10 @@ fn internal(error: &dyn std::fmt::Display) -> CapabilityError {
     CapabilityError::new(ErrorCode::Internal, format!("the sandbox can't be set up: {error}"))
 }
 
-/// The variables that `docker` is told its daemon by, as the path of a socket.
-pub(crate) fn docker_socket(environment: &BTreeMap<String, String>) -> PathBuf {
-    let named = environment.get("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://"));
+/// Where programs look for docker's daemon, if the machine's own variable says so: one that the pipeline sets names a
+/// socket that the word `docker` doesn't grant.
+pub(crate) fn docker_socket(environment: &BTreeMap<String, String>, machine: &BTreeMap<String, String>) -> PathBuf {
+    let own = |host: &&String| machine.get("DOCKER_HOST") == Some(*host);
+    let named = environment.get("DOCKER_HOST").filter(own).and_then(|host| host.strip_prefix("unix://"));
     named.map_or_else(|| Path::new("/var/run/docker.sock").to_owned(), PathBuf::from)
 }

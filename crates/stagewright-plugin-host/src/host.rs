@@ -199,7 +199,7 @@ impl PluginHost {
     pub fn tools(&self, permissions: &Permissions, variables: &BTreeMap<String, String>) -> Vec<Need> {
         let rules = permissions.process.iter().filter_map(|rule| ProcessRule::parse(rule).ok()).collect::<Vec<_>>();
         let environment = program_environment(&self.0.config.environment, &permissions.env, variables);
-        tools(&rules, &environment, &self.0.config.workspace)
+        tools(&rules, &environment, &self.0.config.environment, &self.0.config.workspace)
     }
 
     /// What the plugin finds wrong with a `with` table.
@@ -476,6 +476,7 @@ impl Inner {
         let denials = Denials::default();
         let blueprint = config.sandbox.as_ref().map(|sandbox| Blueprint {
             config: sandbox.clone(),
+            machine: Arc::new(config.environment.clone()),
             policy: of_programs.clone(),
             workspace: workspace.clone(),
             root: config.workspace.clone(),

@@ -105,6 +105,9 @@ fn what_lies_beside_a_program_of_a_home_stays_there() {
         ("../home/.nvm/versions/node/v1/bin/nodule", "#!/bin/sh\ncat \"${0%/bin/*}/lib/part\"\n"),
         ("../home/.nvm/versions/node/v1/lib/part", "started\n"),
         ("../home/.nvm/versions/node/v1/etc/npmrc", "hunter2\n"),
+        ("../home/.nvm/versions/node/v1/lib/node_modules/npm/npmrc", "registry=https://npm.test/\n_password=hunter2\n"),
+        ("../home/.nvm/versions/node/v1/share/maven/conf/settings.xml", "<settings><!-- hunter2 --></settings>\n"),
+        ("../home/.nvm/versions/node/v1/lib/.netrc", "machine h password hunter2\n"),
         ("../home/bin/own", "#!/bin/sh\necho started\n"),
         ("../home/bin/token", "hunter2\n"),
     ] {
@@ -122,8 +125,87 @@ fn what_lies_beside_a_program_of_a_home_stays_there() {
         may flyctl
         may nodule
         may own
+        may grep -rq https://npm.test/ "$HOME/.nvm/versions/node/v1/lib"
+        may grep -rq "<settings/>" "$HOME/.nvm/versions/node/v1/share"
         never cat "$HOME/.fly/config.yml"
         never grep -rq hunter2 "$HOME""#;
     let said = tries(&environment, r#"process = ["sh", "tools/hostile", "flyctl", "nodule", "own"]"#, script);
     assert_eq!(said.matches("started").count(), 3, "{said}");
+}
+
+/// A stage that may write a folder of `PATH` lays what leads to a file of the user's there, and the next one looks.
+#[test]
+fn a_program_of_the_workspace_brings_nothing_of_the_machine_along() {
+    let mut environment = repository();
+    environment.write("../outside/key", "hunter2\n");
+    make_executable(&environment, "../outside/key");
+    let root = environment.root().canonicalize().unwrap();
+    let key = root.join("../outside/key").canonicalize().unwrap();
+    let path = format!("{}:{}", root.join("out").display(), std::env::var("PATH").unwrap());
+    environment.set("PATH", &path);
+    let lay = format!(
+        "ln -s {0} out/linked; printf '#!{0}\\n' > out/planted; chmod +x out/planted; may test -x out/planted; never cat {0}",
+        key.display()
+    );
+    let look = format!(
+        "may test -f out/planted; never cat {0}; never sh -c linked; never sh -c planted; never cat out/linked",
+        key.display()
+    );
+    let programs = r#"process = ["sh", "tools/hostile", "linked", "planted", "*"]"#;
+    let stages = [stage("lays", "", "", &lay), stage("looks", "needs = [\"lays\"]", programs, &look)];
+    write_pipeline(&environment, &stages);
+    environment.run(&["run"]).exits(0);
+    for name in ["lays", "looks"] {
+        holds(&log(&environment, name));
+    }
+}
+
+/// `env` isn't locked.
+#[test]
+fn variables_of_a_stage_open_nothing_and_folders_of_programs_show_programs_alone() {
+    let mut environment = repository();
+    for path in ["../outside/key", "../outside/bin/key", "../outside/toolchains/key", "../outside/.cargo/bin/key"] {
+        environment.write(path, "hunter2\n");
+        make_executable(&environment, path);
+    }
+    environment.write("../own/tool", "#!/bin/sh\necho started\n");
+    environment.write("../own/notes", "hunter2\n");
+    make_executable(&environment, "../own/tool");
+    let [outside, own] = ["../outside", "../own"].map(|path| environment.root().join(path).canonicalize().unwrap());
+    let machine = std::env::var("PATH").unwrap();
+    environment.set("PATH", &format!("{machine}:{}", own.display()));
+    let script =
+        format!("may tool; never cat {0}/notes; never sh -c 'grep -rs hunter2 {1}'", own.display(), outside.display());
+    for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "JAVA_HOME"] {
+        let value = match name {
+            "PATH" => format!("{machine}:{}:{}", own.display(), outside.display()),
+            _ => outside.display().to_string(),
+        };
+        let permissions = r#"process = ["*"]"#;
+        write_pipeline(
+            &environment,
+            &[stage("attack", &format!("env = {{ {name} = '{value}' }}"), permissions, &script)],
+        );
+        environment.run(&["run"]).exits(0);
+        holds(&log(&environment, "attack"));
+    }
+}
+
+/// A word for docker's socket is none for what a pipeline calls docker's.
+#[test]
+fn a_variable_of_the_stage_names_no_socket() {
+    let environment = repository();
+    let path = environment.root().join("../outside").canonicalize().unwrap().join("agent");
+    let _listening = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let settings = format!("env = {{ DOCKER_HOST = 'unix://{}' }}", path.display());
+    let script = format!("may true; never test -e {}", path.display());
+    write_pipeline(&environment, &[stage("attack", &settings, "socket = [\"docker\"]", &script)]);
+    let (code, events) = environment.events(&["run"]);
+    if code == 0 {
+        holds(&log(&environment, "attack"));
+    } else {
+        // Where there is no docker.
+        let failure = crate::environment::failure(&events, "attack");
+        assert!(failure["message"].as_str().is_some_and(|text| text.contains("docker.sock")), "{failure:#}");
+    }
 }

@@ -364,3 +364,24 @@ fn a_variable_that_names_a_toolchain_opens_no_other_folder() {
         holds(&log(&environment, "attack"));
     }
 }
+
+/// What reads from a named pipe acts on what is written there.
+#[test]
+fn a_named_pipe_that_may_be_read_is_not_written_to() {
+    let environment = repository();
+    for path in ["src/control", "src/deep/control", "out/pipe", "alone"] {
+        let path = environment.root().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+    }
+    // For reading and writing a pipe opens at once, whoever is at its other end.
+    let script = r#"
+        both() { (exec 3<> "$1"); }
+        may both out/pipe
+        may cat src/control
+        never both src/control
+        never both src/deep/control
+        never both alone
+        never both /proc/self/cwd/src/control"#;
+    tries(&environment, r#"read = ["src", "alone"]"#, script);
+}

@@ -36,6 +36,7 @@ pub(crate) fn without_secrets(format: ConfigFormat, text: &str) -> String {
         ConfigFormat::Npm => npm::copy(text),
         ConfigFormat::Php => php::copy(text),
         ConfigFormat::Pip => pip::copy(text),
+        ConfigFormat::Other(instead) => instead.to_owned(),
     }
 }
 

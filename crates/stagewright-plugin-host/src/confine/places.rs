@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stagewright_model::ProcessRule;
 use stagewright_process::sandbox::{
-    Access, ConfigFormat, GrantedSocket, Need, Place, Provision, Rule, SocketError, Source, Tools, machine_configs,
-    needs, system,
+    Access, ConfigFormat, GrantedSocket, Need, Place, Provision, Rule, SocketError, Source, Tools, client_configs,
+    machine_configs, needs, system,
 };
 use stagewright_process::which;
 
@@ -38,6 +38,8 @@ pub(super) struct Layout {
     /// As in `stages.test`.
     pub(super) table: String,
     pub(super) environment: BTreeMap<String, String>,
+    /// The engine's own.
+    pub(super) machine: Arc<BTreeMap<String, String>>,
 }
 
 /// What is mounted, and what has to be there until the sandbox ends.
@@ -56,9 +58,7 @@ impl Layout {
         let scratch = self.scratch().map_err(|error| failed("make the scratch folder", &error))?;
         let (mut places, rules) = system(&scratch);
         for (path, format) in machine_configs() {
-            let copy = copied(&path, format, &scratch.join("copies"));
-            let copy = copy.map_err(|error| failed(&format!("prepare {}", path.display()), &error))?;
-            places.push(Place { path, source: Source::Host(copy), access: Some(Access::Read) });
+            places.push(instead(&path, path.clone(), format, &scratch)?);
         }
         let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         // A folder of the workspace that the stage itself calls its home is granted like the rest of it; the user's home
@@ -68,13 +68,22 @@ impl Layout {
             let source = Source::Host(scratch.join("home"));
             places.push(Place { path: home.clone(), source, access: Some(Access::Write) });
         }
-        let needs = tools(self.policy.programs(), &self.environment, &self.root);
+        let needs = tools(self.policy.programs(), &self.environment, &self.machine, &self.root);
         let keeps = |need: &Need| matches!(need.how, Provision::Kept | Provision::KeptFile);
         let kept = needs.iter().any(keeps).then(|| KeptCaches::open(&self.config.kept, &self.owner, &self.table));
         let kept = kept.transpose().map_err(|error| failed("open the download caches", &error))?;
         for need in needs {
             let place = self.meet(&need, home.as_deref(), &scratch, kept.as_ref());
-            places.extend(place.map_err(|error| failed(&format!("prepare {}", need.path.display()), &error))?);
+            let place = place.map_err(|error| failed(&format!("prepare {}", need.path.display()), &error))?;
+            if let Some(Place { path, source: Source::Host(real), access: Some(Access::Execute) }) = &place {
+                places.extend(place.clone());
+                for (file, format) in client_configs(real).iter() {
+                    let at = file.strip_prefix(real).map_or_else(|_| file.clone(), |below| path.join(below));
+                    places.push(instead(file, at, *format, &scratch)?);
+                }
+            } else {
+                places.extend(place);
+            }
         }
         places.extend(self.workspace(files, &scratch)?);
         places.extend(self.engine_elsewhere(&places));
@@ -127,7 +136,11 @@ impl Layout {
     fn sockets(&self) -> Result<Vec<Place>, CapabilityError> {
         let mut places = Vec::new();
         for socket in self.policy.sockets() {
-            let path = if socket == "docker" { docker_socket(&self.environment) } else { PathBuf::from(socket) };
+            let path = if socket == "docker" {
+                docker_socket(&self.environment, &self.machine)
+            } else {
+                PathBuf::from(socket)
+            };
             // All that stages can have made lies in these.
             let writable = [self.root.clone(), self.config.scratch.clone(), self.config.kept.clone()];
             let found = GrantedSocket::find(&path, &writable).map_err(|error| not_granted(&error))?;
@@ -161,24 +174,47 @@ fn not_granted(error: &SocketError) -> CapabilityError {
     CapabilityError::new(code, error.to_string()).with_help(help)
 }
 
-/// What the programs that are granted need of the machine. `environment`: theirs.
-pub(crate) fn tools(rules: &[ProcessRule], environment: &BTreeMap<String, String>, workspace: &Path) -> Vec<Need> {
-    let path = environment.get("PATH").map_or("", String::as_str);
+/// What the programs that are granted need of the machine. `environment`: theirs. `machine`: the engine's own. Folders
+/// that only the stage has in its `PATH` are searched when a program is started, and open nothing: `env` isn't locked.
+pub(crate) fn tools(
+    rules: &[ProcessRule],
+    environment: &BTreeMap<String, String>,
+    machine: &BTreeMap<String, String>,
+    workspace: &Path,
+) -> Vec<Need> {
+    let folders = |of: &BTreeMap<String, String>| {
+        std::env::split_paths(of.get("PATH").map_or("", String::as_str)).collect::<Vec<_>>()
+    };
+    let own = folders(machine).into_iter().collect::<BTreeSet<_>>();
+    let searched = folders(environment).into_iter().filter(|folder| folder.is_absolute() && own.contains(folder));
+    let searched = searched.collect::<Vec<_>>();
+    // What was split at its separators has none in it.
+    let path = std::env::join_paths(&searched).unwrap_or_default();
     let mut found = BTreeSet::new();
     for rule in rules {
         match rule.program() {
             Some(name) if name.contains('/') && !name.starts_with('/') => {}
-            Some(name) => found.extend(which(name, path)),
+            Some(name) => found.extend(which(name, &path)),
             None => {
-                found.extend(WELL_KNOWN.iter().filter_map(|name| which(name, path)));
-                let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
-                let entries = folders.filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
-                found.extend(entries.map(|entry| entry.path()));
+                found.extend(WELL_KNOWN.iter().filter_map(|name| which(name, &path)));
+                let entries = searched.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+                // A folder of programs may hold more than programs.
+                found.extend(entries.filter_map(|entry| which(entry.path(), "")));
             }
         }
     }
     let programs = found.into_iter().collect::<Vec<_>>();
-    needs(&programs, Tools { env: environment, workspace })
+    needs(&programs, Tools { env: environment, machine, workspace })
+}
+
+/// What programs see at `at` in the place of a configuration file of the machine.
+fn instead(file: &Path, at: PathBuf, format: ConfigFormat, scratch: &Path) -> Result<Place, CapabilityError> {
+    if format == ConfigFormat::Other("") {
+        return Ok(Place { path: at, source: Source::Nothing, access: None });
+    }
+    let copy = copied(file, format, &scratch.join("copies"));
+    let copy = copy.map_err(|error| failed(&format!("prepare {}", file.display()), &error))?;
+    Ok(Place { path: at, source: Source::Host(copy), access: Some(Access::Read) })
 }
 
 /// A copy of a configuration, of which what isn't known is left out.

@@ -4,10 +4,15 @@
 //! come the spots of [`Reservations`](crate::reserved::Reservations): what is reserved is hidden or read-only, and each
 //! folder or link on the way to it is a mount of its own. The kernel refuses to rename or remove a mount point (EBUSY),
 //! or to move across one (EXDEV), so that nothing else can be put where the engine, or git, will look the next time.
+//!
+//! A mount that is read-only doesn't stop writes to a named pipe, which go to whoever reads it. Landlock does, but what it
+//! grants for a folder holds for all below, and programs may write their home and `/tmp`: in a workspace below one of
+//! these, an empty file stands for each pipe that may only be read.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
@@ -34,6 +39,8 @@ struct Granted(BTreeMap<WorkspacePath, Given>);
 enum Given {
     Folder(Access),
     File(Access),
+    /// A named pipe that may be read alone.
+    Pipe,
     /// A link, with what is written in it.
     Link(PathBuf),
 }
@@ -42,7 +49,8 @@ impl Given {
     fn new(kind: Kind, access: Access) -> Given {
         match kind {
             Kind::Folder => Given::Folder(access),
-            Kind::File => Given::File(access),
+            Kind::Pipe if access != Access::Write => Given::Pipe,
+            Kind::File | Kind::Pipe => Given::File(access),
             Kind::Link(target) => Given::Link(target),
         }
     }
@@ -99,9 +107,11 @@ impl Layout {
                     (self.held(path), Some(*access))
                 }
                 Given::Folder(access) | Given::File(access) => (self.below(path), Some(*access)),
+                Given::Pipe => (self.below(path), Some(Access::Read)),
             };
             places.push(Place { path: self.at(path), source, access });
         }
+        places.extend(self.pipes(&granted, scratch)?);
         let hides = |spot: &Spot| {
             spot.whole && matches!(spot.purpose, Purpose::State | Purpose::Cache | Purpose::Home | Purpose::Private)
         };
@@ -122,11 +132,7 @@ impl Layout {
             let mut nested = self.reserved.nested.lock().unwrap_or_else(PoisonError::into_inner);
             nested.before(&self.files, &granted.folders(), reserved)
         };
-        let nested = nested.map_err(|error| {
-            CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(
-                "grant a narrower folder, or remove what isn't needed: each repository is kept from the stage",
-            )
-        })?;
+        let nested = nested.map_err(|error| too_many(&error))?;
         for path in nested {
             let spot = |path: WorkspacePath, whole| Spot { purpose: Purpose::Git, path, whole, identity: None };
             let above = std::iter::successors(path.parent(), WorkspacePath::parent);
@@ -136,6 +142,31 @@ impl Layout {
             spots.insert(path.clone(), spot(path, true));
         }
         Ok(spots)
+    }
+
+    /// What stands for named pipes that may only be read. They were looked for along with repositories.
+    fn pipes(&self, granted: &Granted, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
+        let home = self.environment.get("HOME").map_or(Path::new("/tmp"), Path::new);
+        if ![home, Path::new("/tmp"), Path::new("/var/tmp")].iter().any(|writable| self.root.starts_with(writable)) {
+            return Ok(Vec::new());
+        }
+        let nested = self.reserved.nested.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pipes = nested.pipes(&self.files, &granted.folders()).map_err(|error| too_many(&error))?;
+        pipes.extend(granted.0.iter().filter(|(_, given)| matches!(given, Given::Pipe)).map(|(path, _)| path.clone()));
+        pipes.retain(|path| granted.around(path) != Some(Access::Write) && self.is_pipe(path));
+        if pipes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let empty = scratch.join("pipe");
+        fs::write(&empty, "").map_err(|error| failed("make an empty file", &error))?;
+        let place = |path| Place { path, source: Source::Host(empty.clone()), access: Some(Access::Read) };
+        Ok(pipes.iter().map(|path| place(self.at(path))).collect())
+    }
+
+    /// Still: one that has gone leaves nothing to mount on.
+    fn is_pipe(&self, path: &WorkspacePath) -> bool {
+        let found = self.files.join(path.as_path()).symlink_metadata();
+        found.is_ok_and(|found| found.file_type().is_fifo())
     }
 
     fn reserve(&self, spot: &Spot, granted: &Granted, files: &Workspace, scratch: &Path) -> io::Result<Vec<Place>> {
@@ -358,6 +389,13 @@ impl Layout {
         }
         hidden.into_iter().map(|path| Place { path, source: Source::Nothing, access: None }).collect()
     }
+}
+
+fn too_many(error: &dyn std::fmt::Display) -> CapabilityError {
+    CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(
+        "grant a narrower folder, or remove what isn't needed: each repository is kept from the stage, and each named \
+         pipe from writes",
+    )
 }
 
 fn git() -> WorkspacePath {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ use crate::path::WorkspacePath;
 
 /// Repositories of one workspace that are reserved; each is some mounts for every sandbox.
 const REPOSITORIES: usize = 1024;
+/// Pipes of one workspace that are closed; each is a mount as well.
+const PIPES: usize = 1024;
 /// Folders that are looked into for one grant.
 const FOLDERS: usize = 200_000;
 /// Bytes of the record.
@@ -38,6 +40,8 @@ pub(crate) struct Repository {
 pub(crate) enum SearchError {
     #[error("`{0}` holds more than {REPOSITORIES} git repositories")]
     TooMany(WorkspacePath),
+    #[error("`{0}` holds more than {PIPES} named pipes")]
+    TooManyPipes(WorkspacePath),
     #[error("`{0}` holds more than {FOLDERS} folders, too many to look for git repositories in")]
     TooLarge(WorkspacePath),
     #[error("could not look for git repositories in `{0}`: {1}")]
@@ -51,6 +55,8 @@ pub(crate) struct Nested {
     made: BTreeSet<Repository>,
     /// By grant, what was there when a stage of this process was first given it.
     before: BTreeMap<(PathBuf, WorkspacePath), BTreeSet<Repository>>,
+    /// Named pipes that were found on the same walk.
+    pipes: BTreeMap<(PathBuf, WorkspacePath), Vec<WorkspacePath>>,
 }
 
 impl Nested {
@@ -58,7 +64,7 @@ impl Nested {
     pub(super) fn remembered(record: Option<PathBuf>) -> Nested {
         let text = record.as_ref().and_then(|file| stagewright_files::read(file, RECORD).ok());
         let made = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        Nested { record, made, before: BTreeMap::new() }
+        Nested { record, made, before: BTreeMap::new(), pipes: BTreeMap::new() }
     }
 
     /// Those in the folders that people put there, to be reserved.
@@ -72,9 +78,10 @@ impl Nested {
         for folder in folders {
             let key = (workspace.to_owned(), folder.clone());
             if !self.before.contains_key(&key) {
-                let mut found = search(workspace, folder, reserved)?;
-                found.retain(|repository| !self.made.contains(repository));
-                self.before.insert(key.clone(), found);
+                let Found { mut repositories, pipes } = search(workspace, folder, reserved)?;
+                repositories.retain(|repository| !self.made.contains(repository));
+                self.before.insert(key.clone(), repositories);
+                self.pipes.insert(key.clone(), pipes);
             }
             there.extend(self.before[&key].iter().filter_map(|one| WorkspacePath::parse(&one.path).ok()));
         }
@@ -82,6 +89,16 @@ impl Nested {
             return Err(SearchError::TooMany(folder.clone()));
         }
         Ok(there.into_iter().collect())
+    }
+
+    /// Named pipes in folders that [`Nested::before`] was asked about, as they were then.
+    pub(crate) fn pipes(&self, workspace: &Path, folders: &[WorkspacePath]) -> Result<Vec<WorkspacePath>, SearchError> {
+        let of = |folder: &WorkspacePath| self.pipes.get(&(workspace.to_owned(), folder.clone()));
+        let pipes = folders.iter().filter_map(of).flatten().cloned().collect::<Vec<_>>();
+        match folders.first().filter(|_| pipes.len() > PIPES) {
+            Some(folder) => Err(SearchError::TooManyPipes(folder.clone())),
+            None => Ok(pipes),
+        }
     }
 
     /// Those in the folders that have come since [`Nested::before`], each said once.
@@ -93,7 +110,7 @@ impl Nested {
     ) -> Result<Vec<WorkspacePath>, SearchError> {
         let mut new = BTreeSet::new();
         for folder in folders {
-            let found = search(workspace, folder, reserved)?;
+            let found = search(workspace, folder, reserved)?.repositories;
             let known = |one: &Repository| self.made.contains(one) || self.before.values().any(|all| all.contains(one));
             new.extend(found.into_iter().filter(|one| !known(one)));
         }
@@ -121,13 +138,16 @@ impl Nested {
     }
 }
 
+/// What a walk finds.
+#[derive(Default)]
+struct Found {
+    repositories: BTreeSet<Repository>,
+    pipes: Vec<WorkspacePath>,
+}
+
 /// Follows no link: what lies behind one is granted, if at all, by its own name.
-fn search(
-    workspace: &Path,
-    folder: &WorkspacePath,
-    reserved: &Reservations,
-) -> Result<BTreeSet<Repository>, SearchError> {
-    let (mut found, mut folders, mut seen) = (BTreeSet::new(), vec![folder.clone()], 0);
+fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> Result<Found, SearchError> {
+    let (mut found, mut folders, mut seen) = (Found::default(), vec![folder.clone()], 0);
     while let Some(folder_now) = folders.pop() {
         seen += 1;
         if seen > FOLDERS {
@@ -148,14 +168,17 @@ fn search(
             if reserved.over(&path).is_some() {
                 continue;
             }
+            let kind = entry.file_type();
             if name.eq_ignore_ascii_case(".git") {
-                found.extend(repository(workspace, &path));
-            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                found.repositories.extend(repository(workspace, &path));
+            } else if kind.as_ref().is_ok_and(fs::FileType::is_dir) {
                 below.push(path);
+            } else if kind.is_ok_and(|kind| kind.is_fifo()) && found.pipes.len() <= PIPES {
+                found.pipes.push(path);
             }
         }
         if bare == BARE.len() && !folder_now.is_root() {
-            found.extend(repository(workspace, &folder_now));
+            found.repositories.extend(repository(workspace, &folder_now));
         } else {
             folders.append(&mut below);
         }

@@ -6,6 +6,7 @@ use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, RulesetError, RulesetStatus, path_beneath_rules,
 };
+use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
@@ -25,6 +26,21 @@ const KEPT: [CapabilitySet; 7] = [
     CapabilitySet::SETUID,
     CapabilitySet::NET_BIND_SERVICE,
 ];
+
+/// Limits that programs can read, soft and hard, so that what they make of them doesn't differ from shell to shell. Where
+/// the machine allows less, it is that.
+const FIXED: [(Resource, u64, u64); 7] = [
+    (Resource::Nofile, 65_536, 65_536),
+    // Compilers raise theirs.
+    (Resource::Stack, 8 << 20, 1 << 30),
+    (Resource::Memlock, 8 << 20, 8 << 20),
+    (Resource::Sigpending, 4096, 4096),
+    (Resource::Msgqueue, 819_200, 819_200),
+    (Resource::Nice, 0, 0),
+    (Resource::Rtprio, 0, 0),
+];
+/// Which bits new files lack.
+const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 
 /// Inside of every sandbox, whoever it is for.
 const ALWAYS: [(&str, Access); 3] = [("/proc", Access::Read), ("/dev", Access::Write), ("/dev/shm", Access::Write)];
@@ -118,6 +134,22 @@ fn keep(more: CapabilitySet) -> io::Result<()> {
     Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
+/// What programs inherit and can see, the same on each machine: it isn't in the key of the cache. For the maker, from
+/// which all sandboxes have it.
+pub(super) fn inherited() -> io::Result<()> {
+    rustix::process::umask(UMASK);
+    FIXED.into_iter().try_for_each(|(resource, soft, hard)| bound(resource, soft, hard))
+}
+
+/// Leaves the groups that the engine's user is in beside their own. A user who isn't root may not: theirs show as
+/// `nogroup` inside, and still count for files.
+pub(super) fn groups() -> io::Result<()> {
+    match rustix::thread::set_thread_groups(&[]) {
+        Ok(()) | Err(rustix::io::Errno::PERM) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// For this process and all that it starts. The address space is not among them: a process that is to start others
 /// needs its own, see [`address_space`].
 pub(super) fn resources(limits: &Limits) -> io::Result<()> {
@@ -140,7 +172,11 @@ pub(super) fn address_space(bytes: u64) -> io::Result<()> {
 }
 
 fn set(resource: Resource, limit: u64) -> io::Result<()> {
+    bound(resource, limit, limit)
+}
+
+fn bound(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let allowed = rustix::process::getrlimit(resource).maximum;
-    let limit = Some(allowed.map_or(limit, |allowed| allowed.min(limit)));
-    Ok(setrlimit(resource, Rlimit { current: limit, maximum: limit })?)
+    let within = |limit: u64| Some(allowed.map_or(limit, |allowed| allowed.min(limit)));
+    Ok(setrlimit(resource, Rlimit { current: within(soft), maximum: within(hard) })?)
 }

@@ -35,6 +35,7 @@ pub fn run() -> ExitCode {
 fn make() -> io::Result<()> {
     crate::command::name_this_process();
     confine::descriptors()?;
+    confine::inherited()?;
     let engine = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(crate::kernel::null()?)?;
     // Nobody asks how keepers ended.
@@ -160,6 +161,7 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         root::protect(&hiding).map_err(|error| Failed::at(error.step, error.source))?;
         let deaths = Deaths::watch().map_err(|error| Failed::at("watch for ends", error))?;
         confine::resources(&confinement.limits).map_err(|error| Failed::at("set the limits", error))?;
+        confine::groups().map_err(|error| Failed::at("leave the user's groups", error))?;
         confine::powers(broker::POWERS).map_err(|error| Failed::at("drop capabilities", error))?;
         confine::files(confinement).map_err(|error| Failed::at("restrict files", io::Error::other(error)))?;
         // It keeps what this thread gives up next, and is not under the filter itself.

@@ -16,9 +16,10 @@
 //!
 //! Two layers hold. The mounts of the [`Confinement`] are all the files that there are, read-only and not to be started
 //! where nothing else was asked for. [Landlock](https://docs.kernel.org/userspace-api/landlock.html) then grants the
-//! same once more, path by path; what it grants for a folder holds for all below, so that mounts alone hold in a
-//! workspace below the home folder or `/tmp`, which are the sandbox's own to write. The network namespace has a loopback of
-//! its own and nothing besides; [`Sandbox::listeners`] are sockets within it that the engine accepts from.
+//! same once more, path by path. What it grants for a folder holds for all below, across mounts, and no rule takes any
+//! of it back, so that mounts alone hold in a workspace below the home folder or `/tmp`, which are the sandbox's own to
+//! write. The network namespace has a loopback of its own and nothing besides; [`Sandbox::listeners`] are sockets within
+//! it that the engine accepts from.
 //!
 //! What neither covers is filtered at the call: `seccomp` says what programs don't have, and `broker` makes connections
 //! for them, so that no Unix socket is reached but those that were granted and those of the sandbox's own programs.
@@ -54,7 +55,7 @@ pub(crate) use loopback::up as raise_loopback;
 pub use maker::Maker;
 pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
-pub use toolchain::{ConfigFormat, Need, Provision, Tools, machine_configs, needs, system};
+pub use toolchain::{ConfigFormat, Need, Provision, Tools, client_configs, machine_configs, needs, system};
 pub use wire::Exceeded;
 
 /// The hidden subcommand.

@@ -2,7 +2,13 @@
 //! that live in a home folder.
 //!
 //! The answers are looked up, not guessed: a need that isn't there is none. Whoever shows a plan can list them.
+//!
+//! Two kinds of text have no say in what of the machine is opened: files of the workspace, which branches and earlier
+//! stages make, and variables that the pipeline sets. What lies in the workspace is there by grants alone, so no search
+//! leads through it, whether by a folder of `PATH`, a link or the first line of a script; and where programs are looked
+//! for is what the engine's own environment says.
 
+mod configs;
 mod install;
 mod system;
 
@@ -11,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use configs::client_configs;
 pub use system::{machine_configs, system};
 
 /// What a program needs.
@@ -62,19 +69,25 @@ pub enum ConfigFormat {
     Php,
     /// `pip.conf`.
     Pip,
+    /// Any other, of which nothing is known to be harmless: this text stands in its place.
+    Other(&'static str),
 }
 
 /// Who asks, and what it sees.
 #[derive(Clone, Copy, Debug)]
 pub struct Tools<'a> {
-    /// The environment of the programs.
+    /// The environment of the programs: where they look for what is kept for them.
     pub env: &'a BTreeMap<String, String>,
+    /// The engine's own environment: what it names can be opened, and nothing else that `env` does.
+    pub machine: &'a BTreeMap<String, String>,
     /// Grants say what of it may be used; nothing of it is a toolchain's.
     pub workspace: &'a Path,
 }
 
 /// What these programs need; each an absolute path, as it was found.
 pub fn needs(programs: &[PathBuf], tools: Tools<'_>) -> Vec<Need> {
+    let real = std::fs::canonicalize(tools.workspace);
+    let tools = Tools { workspace: real.as_deref().unwrap_or(tools.workspace), ..tools };
     let mut found: BTreeSet<Need> = BTreeSet::new();
     for program in programs {
         let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -87,6 +100,10 @@ pub fn needs(programs: &[PathBuf], tools: Tools<'_>) -> Vec<Need> {
         tools.places_of(program).into_iter().for_each(|place| add(place, Provision::Execute));
         tools.profile(&name, &mut add);
     }
+    // A folder that a variable of the machine names, or a part of an installation, may itself lead into the workspace.
+    // What is kept begins empty, and shows nothing.
+    let is_kept = |need: &Need| matches!(need.how, Provision::Kept | Provision::KeptFile);
+    found.retain(|need| is_kept(need) || tools.resolve(&need.path).is_some());
     // A file below a folder that is there anyway is no need of its own.
     let folders = found.iter().filter(|need| need.how == Provision::Execute).map(|need| need.path.clone());
     let folders = folders.collect::<BTreeSet<_>>();
@@ -95,22 +112,35 @@ pub fn needs(programs: &[PathBuf], tools: Tools<'_>) -> Vec<Need> {
 }
 
 impl Tools<'_> {
+    /// Of the programs.
     fn home(&self) -> Option<&Path> {
-        self.env.get("HOME").map(Path::new).filter(|home| home.is_absolute())
+        absolute(self.env, "HOME")
     }
 
-    /// A folder that a variable names, or else one below the home.
+    /// Of the user who runs the engine.
+    fn own_home(&self) -> Option<&Path> {
+        absolute(self.machine, "HOME")
+    }
+
+    /// Where programs look: a folder that a variable names, or else one below the home.
     fn folder(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
-        let named = self.env.get(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-        named.or_else(|| Some(self.home()?.join(below_home)))
+        absolute(self.env, variable).map(Path::to_owned).or_else(|| Some(self.home()?.join(below_home)))
+    }
+
+    /// The same, if it is one that the machine has for this, and not one that a pipeline calls so.
+    fn own_folder(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let own =
+            [absolute(self.machine, variable).map(Path::to_owned), self.own_home().map(|home| home.join(below_home))];
+        self.folder(variable, below_home).filter(|folder| own.iter().flatten().any(|own| own == folder))
     }
 
     /// What well-known programs want beside themselves.
     fn profile(&self, name: &str, add: &mut dyn FnMut(PathBuf, Provision)) {
         let mut below_home = |path: &str, how| {
             if let Some(home) = self.home() {
+                let is_kept = matches!(how, Provision::Kept | Provision::KeptFile);
                 let path = home.join(path);
-                if matches!(how, Provision::Kept | Provision::KeptFile) || path.exists() {
+                if is_kept || (self.own_home() == Some(home) && path.exists()) {
                     add(path, how);
                 }
             }
@@ -145,7 +175,8 @@ impl Tools<'_> {
                     "gradle" => below_home(".gradle/caches", Provision::Kept),
                     _ => {}
                 }
-                let java = self.env.get("JAVA_HOME").map(|home| Path::new(home).join("bin/java"));
+                let own = |home: &&String| self.machine.get("JAVA_HOME") == Some(*home);
+                let java = self.env.get("JAVA_HOME").filter(own).map(|home| Path::new(home).join("bin/java"));
                 let places = java.map(|java| self.places_of(&java)).unwrap_or_default();
                 places.into_iter().for_each(|place| add(place, Provision::Execute));
             }
@@ -155,21 +186,22 @@ impl Tools<'_> {
     }
 
     fn rust(&self, add: &mut dyn FnMut(PathBuf, Provision)) {
-        // The variable may be the pipeline's, and grants none of the machine's other folders.
-        if let Some(rustup) = self.folder("RUSTUP_HOME", ".rustup").filter(|folder| folder.join("toolchains").is_dir())
-        {
+        let rustup = self.own_folder("RUSTUP_HOME", ".rustup");
+        if let Some(rustup) = rustup.filter(|folder| folder.join("toolchains").is_dir()) {
             let parts = ["toolchains", "settings.toml", "update-hashes"].map(|part| rustup.join(part));
             parts.into_iter().filter(|part| part.exists()).for_each(|part| add(part, Provision::Execute));
         }
-        let Some(cargo) = self.folder("CARGO_HOME", ".cargo") else { return };
-        if cargo.join("bin").is_dir() {
-            add(cargo.join("bin"), Provision::Execute);
-        }
-        for config in ["config.toml", "config"] {
-            if cargo.join(config).is_file() {
-                add(cargo.join(config), Provision::Copy(ConfigFormat::Cargo));
+        if let Some(cargo) = self.own_folder("CARGO_HOME", ".cargo") {
+            if cargo.join("bin").is_dir() {
+                add(cargo.join("bin"), Provision::Execute);
+            }
+            for config in ["config.toml", "config"] {
+                if cargo.join(config).is_file() {
+                    add(cargo.join(config), Provision::Copy(ConfigFormat::Cargo));
+                }
             }
         }
+        let Some(cargo) = self.folder("CARGO_HOME", ".cargo") else { return };
         for cache in ["registry", "git"] {
             add(cargo.join(cache), Provision::Kept);
         }
@@ -178,6 +210,11 @@ impl Tools<'_> {
             add(cargo.join(lock), Provision::KeptFile);
         }
     }
+}
+
+/// A variable that is an absolute path.
+fn absolute<'a>(environment: &'a BTreeMap<String, String>, variable: &str) -> Option<&'a Path> {
+    environment.get(variable).map(Path::new).filter(|path| path.is_absolute())
 }
 
 #[cfg(test)]

@@ -25,7 +25,10 @@ struct World {
 }
 
 fn world() -> World {
-    let keep = tempfile::tempdir().unwrap();
+    world_in(tempfile::tempdir().unwrap())
+}
+
+fn world_in(keep: TempDir) -> World {
     let root = fs::canonicalize(keep.path()).unwrap();
     let [work, outside, scratch] = ["work", "outside", "scratch"].map(|name| root.join(name));
     for folder in [work.join("src"), work.join("out"), outside.clone(), scratch.join("tmp")] {
@@ -408,4 +411,49 @@ async fn what_may_only_be_read_may_not_be_started() {
 fn this_machine_offers_what_it_takes() {
     let scratch = tempfile::tempdir().unwrap();
     assert_eq!(Maker::new(EXE).missing(&scratch.path().join("probe")), Ok(()));
+}
+
+/// A mount that is read-only lets writes to a pipe through; the second layer doesn't, where nothing above may be written.
+#[tokio::test]
+async fn a_pipe_that_may_be_read_is_not_written_to() {
+    let world = world_in(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+    for folder in ["src", "out"] {
+        let pipe = world.work.join(folder).join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    }
+    // For reading and writing it opens at once.
+    let script = "for f in src out; do (exec 3<> $f/pipe) && echo wrote $f; done
+                  (sleep 0.2; echo through > out/pipe) & head -1 out/pipe
+                  (exec 3<> src/pipe) || echo kept; exec 4< src/pipe && read -r line <&4; echo read $line";
+    let (mut engine, sandbox) = (world.work.join("src/pipe"), world.sandbox());
+    let child = sandbox.spawn(world.command(script)).unwrap();
+    let feeding = tokio::task::spawn_blocking(move || fs::write(std::mem::take(&mut engine), "from outside\n"));
+    let (said, _) = finish(child).await;
+    feeding.await.unwrap().unwrap();
+    assert!(said.contains("wrote out") && said.contains("through") && said.contains("read from outside"), "{said}");
+    assert!(!said.contains("wrote src") && said.contains("kept"), "{said}");
+}
+
+/// They aren't in the key of a cached stage.
+#[tokio::test]
+async fn masks_limits_and_groups_of_whoever_starts_the_engine_are_not_handed_down() {
+    let world = world();
+    let wrapper = world.outside.join("maker");
+    let text = format!("#!/bin/bash\numask 077; ulimit -S -n 300; ulimit -S -s 4096; exec {EXE} \"$@\"\n");
+    fs::write(&wrapper, text).unwrap();
+    fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let sandbox = Maker::new(&wrapper).sandbox(&world.confinement).unwrap();
+    let child = sandbox
+        .spawn(world.command("umask; ulimit -n; ulimit -s; id -G; grep -E 'nice|realtime p' /proc/self/limits"))
+        .unwrap();
+    let (said, status) = finish(child).await;
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let files = allowed.map_or(65_536, |allowed| allowed.min(65_536));
+    assert!(status.success() && said.starts_with(&format!("0022\n{files}\n8192\n")), "{said}");
+    let bounds =
+        said.lines().filter(|line| line.starts_with("Max ")).flat_map(|line| line.split_whitespace().rev().take(2));
+    assert_eq!(bounds.collect::<Vec<_>>(), ["0"; 4], "{said}");
+    if rustix::process::geteuid().is_root() {
+        assert!(said.contains(&format!("8192\n{}\n", rustix::process::getegid().as_raw())), "{said}");
+    }
 }

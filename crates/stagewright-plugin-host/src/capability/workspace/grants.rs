@@ -6,6 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use cap_std::fs::FileTypeExt as _;
 use rustix::fs::OFlags;
 
 use super::{Workspace, failed};
@@ -23,8 +24,10 @@ pub(crate) struct Grant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Folder,
-    /// Or a pipe, a socket, a device.
+    /// Or a socket, a device.
     File,
+    /// By name.
+    Pipe,
     /// As it is written.
     Link(PathBuf),
 }
@@ -51,6 +54,7 @@ impl Workspace {
                 Ok(Some(Kind::Link(target.map_err(|error| failed("look at", path, &error))?)))
             }
             Ok(found) if found.is_dir() => Ok(Some(Kind::Folder)),
+            Ok(found) if found.file_type().is_fifo() => Ok(Some(Kind::Pipe)),
             Ok(_) => Ok(Some(Kind::File)),
             Err(error) => absent(path, &error),
         }
@@ -101,6 +105,7 @@ impl Workspace {
                 let kind = match own {
                     own if own.is_dir() => Some(Kind::Folder),
                     own if own.is_symlink() => self.root.read_link_contents(path.as_path()).ok().map(Kind::Link),
+                    own if own.file_type().is_fifo() => Some(Kind::Pipe),
                     _ => Some(Kind::File),
                 };
                 granted.extend(kind.map(|kind| Grant { path, kind }));

@@ -6,11 +6,11 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::Tools;
 use super::system::is_system;
+use super::{Tools, absolute};
 
 /// Parts of an installation: programs, libraries, and what goes with them. Neither `etc` nor `conf`, `var` nor `data`.
 const PARTS: [&str; 13] = [
@@ -73,31 +73,67 @@ const MANAGERS: [(&str, &[&str]); 29] = [
     (".volta", &["bin", "tools/image/*/*/"]),
     (".yarn", &["bin", "releases"]),
 ];
+/// Links on one way, as many as the kernel follows.
+const LINKS: usize = 40;
 /// Paths that one pattern may come to. Each is a mount.
 const PATHS: usize = 100;
 /// Folders whose folders are homes.
 const OF_HOMES: [&str; 4] = ["/home", "/Users", "/var/home", "/export/home"];
 
 impl Tools<'_> {
-    /// What has to be there so that this program can start: none when it always is.
+    /// What has to be there so that this program can start: none when it always is, or lies in the workspace.
     pub(super) fn places_of(&self, program: &Path) -> Vec<PathBuf> {
         let mut places = Vec::new();
-        let mut next = vec![program.to_owned()];
+        let mut next = Some(program.to_owned());
         // A link, what it leads to, the interpreter of that, and what the interpreter's name leads to.
         for _ in 0..4 {
-            let Some(program) = next.pop() else { break };
+            let Some(program) = next.take() else { break };
+            // A way that leads into the workspace ends there: what goes on from it is what a branch or an earlier stage
+            // laid, as a link in `node_modules/.bin` to a key of the user, or a script with that key as its interpreter.
+            let Some(real) = self.resolve(&program) else { break };
             places.extend(self.places_of_file(&program));
-            match fs::canonicalize(&program) {
-                Ok(real) if real != program => next.push(real),
-                Ok(real) if !is_system(&real) => next.extend(interpreter(&real)),
+            match real {
+                real if real != program => next = Some(real),
+                real if !is_system(&real) => next = interpreter(&real),
                 _ => {}
             }
         }
         places
     }
 
+    /// Where a path leads, link by link. None when it leads nowhere, or lies in the workspace or comes through it: the
+    /// kernel, which is asked for the end alone, wouldn't say so.
+    pub(super) fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        let names = |path: &Path| path.components().rev().map(|name| name.as_os_str().to_owned()).collect::<Vec<_>>();
+        let (mut real, mut left, mut links) = (PathBuf::from("/"), names(path), 0);
+        while let Some(name) = left.pop() {
+            match Path::new(&name).components().next()? {
+                Component::RootDir => real = PathBuf::from("/"),
+                Component::ParentDir => drop(real.pop()),
+                Component::CurDir | Component::Prefix(_) => {}
+                Component::Normal(name) => {
+                    real.push(name);
+                    if real.starts_with(self.workspace) {
+                        return None;
+                    }
+                    match fs::read_link(&real) {
+                        Ok(target) if links < LINKS => {
+                            links += 1;
+                            real.pop();
+                            left.extend(names(&target));
+                        }
+                        // What is there and isn't a link.
+                        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                        _ => return None,
+                    }
+                }
+            }
+        }
+        Some(real)
+    }
+
     fn places_of_file(&self, program: &Path) -> Vec<PathBuf> {
-        if is_system(program) || program.starts_with(self.workspace) || !program.is_file() {
+        if is_system(program) || !program.is_file() {
             return Vec::new();
         }
         if let Some(home) = self.home_of(program) {
@@ -119,9 +155,9 @@ impl Tools<'_> {
         }
     }
 
-    /// The innermost home that a path lies in, of this user or another.
+    /// The innermost home that a path lies in, of this user or another. Not what a pipeline calls a home.
     fn home_of(&self, path: &Path) -> Option<PathBuf> {
-        let own = self.home().map(Path::to_owned);
+        let own = self.own_home().map(Path::to_owned);
         let homes = homes().iter().cloned().chain(own).filter(|home| path.starts_with(home) && path != home);
         homes.max_by_key(|home| home.components().count())
     }
@@ -131,12 +167,19 @@ impl Tools<'_> {
     fn is_shared(&self, root: &Path) -> bool {
         let above = |of: &Path| of.starts_with(root);
         let named = root.file_name().is_some_and(|name| name == ".cargo" || name == ".local");
-        let cargo_home = self.folder("CARGO_HOME", ".cargo").is_some_and(|home| home == root);
+        let own_cargo = absolute(self.machine, "CARGO_HOME");
+        let cargo_home =
+            self.folder("CARGO_HOME", ".cargo").is_some_and(|home| home == root) || own_cargo == Some(root);
         // As `/opt` and `/srv`: each folder there is something else.
         let is_top = root.components().count() <= 2;
         let is_home =
             homes().iter().any(|home| home == root) || OF_HOMES.iter().any(|of| root.parent() == Some(Path::new(of)));
-        is_top || is_home || named || cargo_home || self.home().is_some_and(above) || above(self.workspace)
+        is_top
+            || is_home
+            || named
+            || cargo_home
+            || [self.home(), self.own_home()].into_iter().flatten().any(above)
+            || above(self.workspace)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::{Access, Place, Rule, Source};
-use super::ConfigFormat;
+use super::{ConfigFormat, client_configs};
 
 /// Where every program may look: the system's programs and libraries, and the public parts of its configuration.
 const SYSTEM: [&str; 3] = ["/usr", "/nix/store", "/gnu/store"];
@@ -62,16 +62,17 @@ const PUBLIC: [&str; 43] = [
 const PUBLIC_TOO: [&str; 2] = ["terminfo", "timezone"];
 /// What a login shell complains of when it can't read it. It exports variables, so that it is empty.
 const PROFILE: &str = "/etc/profile";
-/// Configuration of clients, wherever systems keep it for all users.
-const CONFIGS: [(&str, ConfigFormat); 14] = [
+/// Folders like `/etc` below `/usr`, of which the same parts are public and nothing else is.
+const ETC_TOO: [&str; 2] = ["/usr/etc", "/usr/local/etc"];
+/// Configuration of clients in `/etc` and folders like it, of which programs see a copy; see [`client_configs`] for what
+/// lies elsewhere.
+const CONFIGS: [(&str, ConfigFormat); 12] = [
     ("/etc/gitconfig", ConfigFormat::Git),
     ("/usr/etc/gitconfig", ConfigFormat::Git),
     ("/usr/local/etc/gitconfig", ConfigFormat::Git),
     ("/etc/npmrc", ConfigFormat::Npm),
     ("/usr/etc/npmrc", ConfigFormat::Npm),
-    ("/usr/lib/node_modules/npm/npmrc", ConfigFormat::Npm),
     ("/usr/local/etc/npmrc", ConfigFormat::Npm),
-    ("/usr/local/lib/node_modules/npm/npmrc", ConfigFormat::Npm),
     ("/etc/php", ConfigFormat::Php),
     ("/etc/php.d", ConfigFormat::Php),
     ("/etc/php.ini", ConfigFormat::Php),
@@ -100,6 +101,7 @@ pub fn system(scratch: &Path) -> (Vec<Place>, Vec<Rule>) {
             }),
         }
     }
+    ETC_TOO.iter().for_each(|etc| places.extend(public_parts(Path::new(etc))));
     for path in ["/tmp", "/var/tmp"] {
         let source = Source::Host(scratch.join("tmp"));
         places.push(Place { path: path.into(), source, access: Some(Access::Write) });
@@ -108,10 +110,27 @@ pub fn system(scratch: &Path) -> (Vec<Place>, Vec<Rule>) {
     if Path::new(PROFILE).is_file() {
         places.push(Place { path: PROFILE.into(), source: Source::Nothing, access: Some(Access::Read) });
     }
-    let named = PUBLIC.iter().chain(&PUBLIC_TOO).map(|&name| name.to_owned());
-    let rules = named.chain(runtimes(Path::new("/etc")));
-    let rules = rules.map(|name| Rule { path: Path::new("/etc").join(name), access: Access::Read });
+    let rules = public(Path::new("/etc")).map(|path| Rule { path, access: Access::Read });
     (places, rules.collect())
+}
+
+/// What of a folder like `/etc` everybody may read, there or not.
+fn public(etc: &Path) -> impl Iterator<Item = PathBuf> {
+    let named = PUBLIC.iter().chain(&PUBLIC_TOO).map(|&name| name.to_owned());
+    named.chain(runtimes(etc)).map(|name| etc.join(name))
+}
+
+/// The same as mounts over an empty folder: it lies below one that rules open with all that is in it.
+fn public_parts(etc: &Path) -> Vec<Place> {
+    // A link into `/etc` shows what is public there.
+    let Some(etc) = fs::canonicalize(etc).ok().filter(|etc| is_system(etc)) else { return Vec::new() };
+    let parts = public(&etc).filter(|path| path.exists()).collect::<Vec<_>>();
+    let parts = parts.into_iter().map(|path| Place {
+        source: Source::HostIfThere(path.clone()),
+        path,
+        access: Some(Access::Read),
+    });
+    [Place { path: etc.clone(), source: Source::Nothing, access: None }].into_iter().chain(parts).collect()
 }
 
 /// Configuration of clients that every program would see, files and folders, each at its true place: what is to be seen
@@ -119,7 +138,14 @@ pub fn system(scratch: &Path) -> (Vec<Place>, Vec<Rule>) {
 pub fn machine_configs() -> Vec<(PathBuf, ConfigFormat)> {
     let there = CONFIGS.into_iter().filter_map(|(path, format)| Some((fs::canonicalize(path).ok()?, format)));
     // Elsewhere it can't be seen.
-    there.filter(|(path, _)| is_system(path) || path.starts_with("/etc")).collect()
+    let there = there.filter(|(path, _)| is_system(path) || path.starts_with("/etc"));
+    // Stores of packages are immutable, read by all users, and too large to be looked through.
+    let folders = [SYSTEM[0]].into_iter().chain(MERGED).map(Path::new);
+    let folders = folders.filter(|folder| folder.symlink_metadata().is_ok_and(|found| found.is_dir()));
+    let found = folders.flat_map(|folder| client_configs(folder).to_vec());
+    let etc = ETC_TOO.iter().filter_map(|etc| fs::canonicalize(etc).ok()).collect::<Vec<_>>();
+    let found = found.filter(|(path, _)| !etc.iter().any(|etc| path.starts_with(etc)));
+    there.chain(found).collect()
 }
 
 /// Whether every program sees a path anyway.

@@ -17,7 +17,7 @@ fn file(path: &Path) {
 
 fn found(programs: &[PathBuf], home: &Path) -> Vec<(String, Provision)> {
     let env = BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
-    let tools = Tools { env: &env, workspace: &home.join("project") };
+    let tools = Tools { env: &env, machine: &env, workspace: &home.join("project") };
     let needs = needs(programs, tools).into_iter();
     needs.map(|need| (need.path.strip_prefix(home).unwrap_or(&need.path).display().to_string(), need.how)).collect()
 }
@@ -64,7 +64,7 @@ fn a_home_of_cargo_elsewhere_is_no_toolchain_either() {
         ("HOME".to_owned(), home.path().display().to_string()),
         ("CARGO_HOME".to_owned(), elsewhere.path().join("rust").display().to_string()),
     ]);
-    let found = needs(&[cargo], Tools { env: &env, workspace: Path::new("/work") });
+    let found = needs(&[cargo], Tools { env: &env, machine: &env, workspace: Path::new("/work") });
     let executable = found.iter().filter(|need| need.how == Provision::Execute).map(|need| need.path.as_path());
     assert_eq!(executable.collect::<Vec<_>>(), [elsewhere.path().join("rust/bin")]);
 }
@@ -150,4 +150,76 @@ fn nothing_of_a_folder_that_many_share_comes_along() {
     file(&home.path().join("lib/secret"));
     let tool = program(&home.path().join("bin/tool"));
     assert_eq!(executes(std::slice::from_ref(&tool), &own), [tool.display().to_string()]);
+}
+
+/// What branches and earlier stages make says nothing of what is mounted of the machine.
+#[test]
+fn no_way_leads_through_the_workspace() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    let link = |target: &str, link: &str| {
+        fs::create_dir_all(at(link).parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(at(target), at(link)).unwrap();
+    };
+    let key = program(&at("private/key"));
+    // Folders of `PATH`: one of the workspace, a link to it, and a link to a link in it.
+    link("private/key", "project/bin/link");
+    fs::write(program(&at("project/bin/script")), format!("#!{}\n", key.display())).unwrap();
+    link("project/bin", "again");
+    link("private", "project/moved");
+    link("project/moved", "through");
+    // Programs of the machine that the user linked from the workspace, or that are run by one of it.
+    link("project/bin/link", ".local/bin/linked");
+    link("private/key", "project/venv/bin/python");
+    fs::write(program(&at(".local/bin/run")), format!("#!{}\n", at("project/venv/bin/python").display())).unwrap();
+    for path in
+        ["project/bin/link", "project/bin/script", "again/link", "again/script", "through/key", ".local/bin/linked"]
+    {
+        assert_eq!(executes(&[at(path)], home.path()), [""; 0], "{path}");
+    }
+    assert_eq!(executes(&[at(".local/bin/run")], home.path()), [".local/bin/run"]);
+    // A part of an installation, and what variables of the machine name.
+    link("private", "project/lib");
+    let tool = program(&at("opt/tool/bin/tool"));
+    link("project/lib", "opt/tool/lib");
+    assert_eq!(executes(&[tool], home.path()), ["opt/tool/bin"]);
+    link("private", "project/cargo/bin");
+    let env = BTreeMap::from([
+        ("HOME".to_owned(), home.path().display().to_string()),
+        ("CARGO_HOME".to_owned(), at("project/cargo").display().to_string()),
+    ]);
+    let found = needs(&["/usr/bin/cargo".into()], Tools { env: &env, machine: &env, workspace: &at("project") });
+    assert!(found.iter().all(|need| need.how != Provision::Execute), "{found:?}");
+}
+
+#[test]
+fn what_only_the_programs_variables_name_is_not_opened() {
+    let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for place in [home.path(), other.path()] {
+        for path in ["bin/tool", "toolchains/x", ".cargo/bin/x", ".rustup/toolchains/x", "bin/java"] {
+            program(&place.join(path));
+        }
+        for path in [".npmrc", "config.toml"] {
+            file(&place.join(path));
+        }
+    }
+    let machine = BTreeMap::from([("HOME".to_owned(), home.path().display().to_string())]);
+    let programs = ["cargo", "npm", "mvn", "docker"].map(|name| Path::new("/usr/bin").join(name));
+    let with = |name: &str| {
+        let mut env = machine.clone();
+        env.insert(name.to_owned(), other.path().display().to_string());
+        env
+    };
+    let found = |env: &BTreeMap<String, String>| {
+        let tools = Tools { env, machine: &machine, workspace: Path::new("/work") };
+        let opened = needs(&programs, tools).into_iter();
+        let opened = opened.filter(|need| !matches!(need.how, Provision::Kept | Provision::KeptFile));
+        opened.map(|need| need.path).collect::<Vec<_>>()
+    };
+    let own = [".cargo/bin", ".npmrc", ".rustup/toolchains"].map(|path| home.path().join(path));
+    assert_eq!(found(&machine), own);
+    for name in ["HOME", "CARGO_HOME", "RUSTUP_HOME", "JAVA_HOME"] {
+        let paths = found(&with(name));
+        assert!(paths.iter().all(|path| own.contains(path)), "{name}: {paths:?}");
+    }
 }
