@@ -378,7 +378,7 @@ fn a_named_pipe_that_may_be_read_is_not_written_to() {
     let script = r#"
         both() { (exec 3<> "$1"); }
         may both out/pipe
-        may cat src/control
+        may timeout 5 cat src/control
         never both src/control
         never both src/deep/control
         never both alone

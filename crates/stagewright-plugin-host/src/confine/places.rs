@@ -58,7 +58,7 @@ impl Layout {
         let scratch = self.scratch().map_err(|error| failed("make the scratch folder", &error))?;
         let (mut places, rules) = system(&scratch);
         for (path, format) in machine_configs() {
-            places.push(instead(&path, path.clone(), format, &scratch)?);
+            places.extend(instead(&path, path.clone(), format, &scratch)?);
         }
         let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         // A folder of the workspace that the stage itself calls its home is granted like the rest of it; the user's home
@@ -79,7 +79,7 @@ impl Layout {
                 places.extend(place.clone());
                 for (file, format) in client_configs(real).iter() {
                     let at = file.strip_prefix(real).map_or_else(|_| file.clone(), |below| path.join(below));
-                    places.push(instead(file, at, *format, &scratch)?);
+                    places.extend(instead(file, at, *format, &scratch)?);
                 }
             } else {
                 places.extend(place);
@@ -207,14 +207,18 @@ pub(crate) fn tools(
     needs(&programs, Tools { env: environment, machine, workspace })
 }
 
-/// What programs see at `at` in the place of a configuration file of the machine.
-fn instead(file: &Path, at: PathBuf, format: ConfigFormat, scratch: &Path) -> Result<Place, CapabilityError> {
+/// What programs see at `at` in the place of a configuration file of the machine. None when it has gone since it was
+/// found, as when a package is updated meanwhile: there is nothing to mount on.
+fn instead(file: &Path, at: PathBuf, format: ConfigFormat, scratch: &Path) -> Result<Option<Place>, CapabilityError> {
+    if !file.exists() {
+        return Ok(None);
+    }
     if format == ConfigFormat::Other("") {
-        return Ok(Place { path: at, source: Source::Nothing, access: None });
+        return Ok(Some(Place { path: at, source: Source::Nothing, access: None }));
     }
     let copy = copied(file, format, &scratch.join("copies"));
     let copy = copy.map_err(|error| failed(&format!("prepare {}", file.display()), &error))?;
-    Ok(Place { path: at, source: Source::Host(copy), access: Some(Access::Read) })
+    Ok(Some(Place { path: at, source: Source::Host(copy), access: Some(Access::Read) }))
 }
 
 /// A copy of a configuration, of which what isn't known is left out.

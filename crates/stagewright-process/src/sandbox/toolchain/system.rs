@@ -213,4 +213,18 @@ mod tests {
             assert!(!rules.iter().any(|rule| rule.path == path || path.starts_with(&rule.path)), "{name}");
         }
     }
+
+    /// `/usr` is mounted as a whole, and its folders like `/etc` are there only with what `/etc` has.
+    #[test]
+    fn of_other_folders_like_etc_the_same_is_public() {
+        let (places, _) = system(Path::new("/scratch"));
+        for etc in ETC_TOO.iter().filter_map(|etc| fs::canonicalize(etc).ok()).filter(|etc| is_system(etc)) {
+            let of_etc = places.iter().filter(|place| place.path.starts_with(&etc)).collect::<Vec<_>>();
+            assert_eq!((&of_etc[0].path, &of_etc[0].source), (&etc, &Source::Nothing));
+            for place in &of_etc[1..] {
+                let name = place.path.strip_prefix(&etc).unwrap();
+                assert!(public(Path::new("/etc")).chain(public(&etc)).any(|path| path.ends_with(name)), "{name:?}");
+            }
+        }
+    }
 }
