@@ -11,7 +11,7 @@ use stagewright_cache::{CacheConfig, Caching, Guard, Machine, Mode, Shared, Tier
 use stagewright_engine::{Artifact, RunId, StageRunner};
 use stagewright_model::{OperatorPolicy, Permissions, ProcessRule, Said};
 use stagewright_plugin_host::{ArtifactFolder, PluginHost, StageOwner};
-use stagewright_process::sandbox::Provision;
+use stagewright_process::sandbox::{Provision, real_program};
 use stagewright_process::which;
 use stagewright_report::text;
 
@@ -179,8 +179,11 @@ impl Machine for ThisMachine {
         let path = env.get("PATH").or_else(|| self.environment.get("PATH")).map_or("", String::as_str);
         let rules = permissions.process.iter().filter_map(|rule| ProcessRule::parse(rule).ok());
         let programs = rules.filter_map(|rule| match rule.program()? {
-            own if own.contains('/') => Some(self.root.join(own)),
-            name => which(name, path)?.canonicalize().ok(),
+            // What a link of the workspace leads to outside isn't started, and its content isn't looked at.
+            own if own.contains('/') => {
+                Some(self.root.join(own)).filter(|own| !own.exists() || real_program(own, &self.root).is_some())
+            }
+            name => real_program(&which(name, path)?, &self.root),
         });
         let needs = self.plugins.tools(permissions, env).into_iter();
         // What is kept is a cache of downloads: what a result takes from there, its inputs name.

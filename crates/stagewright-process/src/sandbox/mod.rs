@@ -55,7 +55,9 @@ pub(crate) use loopback::up as raise_loopback;
 pub use maker::Maker;
 pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
-pub use toolchain::{ConfigFormat, Need, Provision, Tools, client_configs, machine_configs, needs, system};
+pub use toolchain::{
+    ConfigFormat, Need, Provision, Tools, client_configs, machine_configs, needs, real_program, system,
+};
 pub use wire::Exceeded;
 
 /// The hidden subcommand.

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use configs::client_configs;
+pub use install::real_program;
+use install::resolve;
 pub use system::{machine_configs, system};
 
 /// What a program needs.
@@ -103,7 +105,7 @@ pub fn needs(programs: &[PathBuf], tools: Tools<'_>) -> Vec<Need> {
     // A folder that a variable of the machine names, or a part of an installation, may itself lead into the workspace.
     // What is kept begins empty, and shows nothing.
     let is_kept = |need: &Need| matches!(need.how, Provision::Kept | Provision::KeptFile);
-    found.retain(|need| is_kept(need) || tools.resolve(&need.path).is_some());
+    found.retain(|need| is_kept(need) || resolve(&need.path, tools.workspace).is_some());
     // A file below a folder that is there anyway is no need of its own.
     let folders = found.iter().filter(|need| need.how == Provision::Execute).map(|need| need.path.clone());
     let folders = folders.collect::<BTreeSet<_>>();

@@ -90,7 +90,7 @@ impl Tools<'_> {
             let Some(program) = next.take() else { break };
             // A way that leads into the workspace ends there: what goes on from it is what a branch or an earlier stage
             // laid, as a link in `node_modules/.bin` to a key of the user, or a script with that key as its interpreter.
-            let Some(real) = self.resolve(&program) else { break };
+            let Some(real) = resolve(&program, self.workspace) else { break };
             places.extend(self.places_of_file(&program));
             match real {
                 real if real != program => next = Some(real),
@@ -99,37 +99,6 @@ impl Tools<'_> {
             }
         }
         places
-    }
-
-    /// Where a path leads, link by link. None when it leads nowhere, or lies in the workspace or comes through it: the
-    /// kernel, which is asked for the end alone, wouldn't say so.
-    pub(super) fn resolve(&self, path: &Path) -> Option<PathBuf> {
-        let names = |path: &Path| path.components().rev().map(|name| name.as_os_str().to_owned()).collect::<Vec<_>>();
-        let (mut real, mut left, mut links) = (PathBuf::from("/"), names(path), 0);
-        while let Some(name) = left.pop() {
-            match Path::new(&name).components().next()? {
-                Component::RootDir => real = PathBuf::from("/"),
-                Component::ParentDir => drop(real.pop()),
-                Component::CurDir | Component::Prefix(_) => {}
-                Component::Normal(name) => {
-                    real.push(name);
-                    if real.starts_with(self.workspace) {
-                        return None;
-                    }
-                    match fs::read_link(&real) {
-                        Ok(target) if links < LINKS => {
-                            links += 1;
-                            real.pop();
-                            left.extend(names(&target));
-                        }
-                        // What is there and isn't a link.
-                        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                        _ => return None,
-                    }
-                }
-            }
-        }
-        Some(real)
     }
 
     fn places_of_file(&self, program: &Path) -> Vec<PathBuf> {
@@ -181,6 +150,44 @@ impl Tools<'_> {
             || [self.home(), self.own_home()].into_iter().flatten().any(above)
             || above(self.workspace)
     }
+}
+
+/// Where a path leads, link by link. None when it leads nowhere, or lies in the workspace or comes through it: the
+/// kernel, which is asked for the end alone, wouldn't say so.
+pub(super) fn resolve(path: &Path, workspace: &Path) -> Option<PathBuf> {
+    let names = |path: &Path| path.components().rev().map(|name| name.as_os_str().to_owned()).collect::<Vec<_>>();
+    let (mut real, mut left, mut links) = (PathBuf::from("/"), names(path), 0);
+    while let Some(name) = left.pop() {
+        match Path::new(&name).components().next()? {
+            Component::RootDir => real = PathBuf::from("/"),
+            Component::ParentDir => drop(real.pop()),
+            Component::CurDir | Component::Prefix(_) => {}
+            Component::Normal(name) => {
+                real.push(name);
+                if real.starts_with(workspace) {
+                    return None;
+                }
+                match fs::read_link(&real) {
+                    Ok(target) if links < LINKS => {
+                        links += 1;
+                        real.pop();
+                        left.extend(names(&target));
+                    }
+                    // What is there and isn't a link.
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                    _ => return None,
+                }
+            }
+        }
+    }
+    Some(real)
+}
+
+/// The file that a path stands for, as far as a sandbox goes along with it: one of the workspace, one that every program
+/// sees, or one that no link of the workspace leads to.
+pub fn real_program(path: &Path, workspace: &Path) -> Option<PathBuf> {
+    let seen_anyway = || fs::canonicalize(path).ok().filter(|real| real.starts_with(workspace) || is_system(real));
+    resolve(path, workspace).or_else(seen_anyway)
 }
 
 /// The parts of an installation that are there.

@@ -178,6 +178,11 @@ fn no_way_leads_through_the_workspace() {
         assert_eq!(executes(&[at(path)], home.path()), [""; 0], "{path}");
     }
     assert_eq!(executes(&[at(".local/bin/run")], home.path()), [".local/bin/run"]);
+    let (key, workspace) = (key.canonicalize().unwrap(), at("project").canonicalize().unwrap());
+    assert_eq!(real_program(&at("again/link"), &workspace), None);
+    assert_eq!(real_program(&key, &workspace), Some(key.clone()));
+    let own = workspace.join("bin/script");
+    assert_eq!(real_program(&at("again/script"), &workspace), Some(own));
     // A part of an installation, and what variables of the machine name.
     link("private", "project/lib");
     let tool = program(&at("opt/tool/bin/tool"));
