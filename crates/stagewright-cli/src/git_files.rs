@@ -33,11 +33,13 @@ pub(crate) fn check(root: &Path) -> Result<(), CommandError> {
             let name = entry.file_name();
             if kind.is_dir() {
                 folders.extend((!PASSED_OVER.iter().any(|own| name == *own)).then(|| entry.path()));
-            } else if READ_BY_GIT.iter().any(|read| name == *read) && !leads_to_file(&entry.path(), kind) {
+            } else if READ_BY_GIT.iter().any(|read| name == *read) && !is_readable(&entry.path(), kind) {
                 let shown = entry.path();
                 let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();
-                return Err(CommandError::not_ready(format!("`{shown}` is not a file, and git would read it"))
-                    .hint(format!("remove it: rm {shown}")));
+                return Err(CommandError::not_ready(format!(
+                    "`{shown}` is not a file of a usual size, and git would read it"
+                ))
+                .hint(format!("remove it: rm {shown}")));
             }
         }
     }
@@ -93,6 +95,12 @@ fn leads_to_file(path: &Path, kind: fs::FileType) -> bool {
         false => kind.is_file(),
         true => stagewright_files::open(path).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |_| true),
     }
+}
+
+fn is_readable(path: &Path, kind: fs::FileType) -> bool {
+    // As large as any file that people write.
+    let is_bounded = || fs::metadata(path).map_or(true, |found| found.len() <= stagewright_files::CONFIGURATION);
+    leads_to_file(path, kind) && is_bounded()
 }
 
 fn unreadable(folder: &Path, error: io::Error) -> CommandError {

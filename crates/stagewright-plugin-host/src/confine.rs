@@ -29,7 +29,7 @@ use crate::net::gate::{Gate, Report};
 use crate::net::proxy;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
-use crate::reserved::Reserved;
+use crate::reserved::{Placeholders, Reserved};
 use crate::stop::{Stopped, Switch};
 
 use kept::KeptCaches;
@@ -88,6 +88,7 @@ pub(crate) struct Confined {
     pub(crate) sandbox: Sandbox,
     pub(crate) network: Network,
     pub(crate) bounds: Bounds,
+    placeholders: Option<Placeholders>,
     /// Nothing removes them meanwhile.
     _kept: Option<KeptCaches>,
     _watching: [Background; 2],
@@ -122,7 +123,7 @@ impl Blueprint {
                 self.own.add(&format!("http://{address}"));
             }
         }
-        let (mut confinement, kept) = self.confinement(environment).await?;
+        let (mut confinement, kept, placeholders) = self.confinement(environment).await?;
         if self.gate.is_some() {
             confinement.listeners = [0].into_iter().chain(ports.keys().copied()).collect();
         }
@@ -141,7 +142,7 @@ impl Blueprint {
             }
         });
         let refusals = self.report_refusals(&mut sandbox);
-        Ok(Confined { sandbox, network, bounds, _kept: kept, _watching: [watching, refusals] })
+        Ok(Confined { sandbox, network, bounds, placeholders, _kept: kept, _watching: [watching, refusals] })
     }
 
     fn report_refusals(&self, sandbox: &mut Sandbox) -> Background {
@@ -190,7 +191,7 @@ impl Blueprint {
     async fn confinement(
         &self,
         environment: &BTreeMap<String, String>,
-    ) -> Result<(Confinement, Option<KeptCaches>), CapabilityError> {
+    ) -> Result<(Confinement, Option<KeptCaches>, Option<Placeholders>), CapabilityError> {
         let Limits { cpu, process_memory, processes, workspace, .. } = self.limits;
         let limits = sandbox::Limits {
             processes: Some(processes.unwrap_or(DEFAULT_PROCESSES)),
@@ -209,10 +210,10 @@ impl Blueprint {
             environment: environment.clone(),
             machine: Arc::clone(&self.machine),
         };
-        let places::Laid { scratch, places, rules, kept } =
+        let places::Laid { scratch, places, rules, kept, placeholders } =
             self.workspace.off_thread(move |files| layout.of(files)).await?;
         let closed = self.policy.reserved().identities().collect();
-        Ok((Confinement { scratch, places, closed, rules, listeners: Vec::new(), limits }, kept))
+        Ok((Confinement { scratch, places, closed, rules, listeners: Vec::new(), limits }, kept, placeholders))
     }
 
     /// The proxy at the first listener, forwards at the others.
@@ -241,6 +242,20 @@ impl Blueprint {
         let direct = if self.policy.grants_any_loopback_port() { "" } else { "localhost,127.0.0.1,::1" };
         variables.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), direct.to_owned())));
         Ok(Network { variables, serving })
+    }
+}
+
+impl Confined {
+    /// Kills what still runs inside. Only when nothing is left, what was made for it in the workspace is removed.
+    pub(crate) async fn end(mut self, wait: std::time::Duration) {
+        if tokio::time::timeout(wait, self.sandbox.end()).await.is_err() {
+            return;
+        }
+        let Some(placeholders) = self.placeholders.take() else { return };
+        let released = tokio::task::spawn_blocking(|| placeholders.release()).await;
+        if let Ok(Err(error)) = released {
+            tracing::warn!(%error, "empty files that were made in the workspace are left there");
+        }
     }
 }
 

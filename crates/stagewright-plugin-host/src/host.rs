@@ -49,7 +49,7 @@ use crate::policy::Policy;
 use crate::registry::Registry;
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::report;
-use crate::reserved::Reserved;
+use crate::reserved::{Reservations, Reserved};
 use crate::resolve::{Pulls, Resolver};
 
 use crate::service::ServiceManager;
@@ -377,7 +377,10 @@ impl Inner {
             return without_outputs(end);
         }
         let call = request.call;
-        let attempt = match self.attempt(Arc::new(request), owner, supervisor, log) {
+        let files = request.folder.as_ref().unwrap_or(&self.config.workspace);
+        let reserved = self.config.reserved.of_attempt(&request.permissions, files).await;
+        let attempt = reserved.and_then(|reserved| self.attempt(Arc::new(request), owner, supervisor, log, &reserved));
+        let attempt = match attempt {
             Ok(attempt) => attempt,
             Err(error) => return without_outputs(verdict::of_answer(error, false, None)),
         };
@@ -420,16 +423,11 @@ impl Inner {
         owner: &Arc<StageOwner>,
         supervisor: &Supervisor,
         log: AttemptLog,
+        reserved: &Arc<Reservations>,
     ) -> Result<Attempt, CapabilityError> {
         let config = &self.config;
-        // Without files there is nothing to keep a stage from.
-        let Permissions { read, write, process, .. } = &request.permissions;
-        let reserved = match read.is_empty() && write.is_empty() && process.is_empty() {
-            true => Arc::default(),
-            false => Arc::new(config.reserved.now().map_err(|error| reserved_unknown(&error))?),
-        };
         let policy_of = |granted: &Permissions| -> Result<Arc<Policy>, CapabilityError> {
-            let policy = Policy::new(&request.table, granted, &config.package_hosts, Arc::clone(&reserved))?;
+            let policy = Policy::new(&request.table, granted, &config.package_hosts, Arc::clone(reserved))?;
             Ok(Arc::new(policy.reading_only(request.declared.as_deref())?))
         };
         let environment = request.environment.as_ref().map(|environment| environment.name.as_str());
@@ -569,10 +567,6 @@ impl Inner {
 /// A limit of the stage's, or else the usual one, or else none.
 fn bound(own: Option<u64>, usual: Option<u64>) -> u64 {
     own.or(usual).unwrap_or(u64::MAX)
-}
-
-fn reserved_unknown(error: &std::io::Error) -> CapabilityError {
-    CapabilityError::new(ErrorCode::Internal, format!("what the stage must not reach can't be determined: {error}"))
 }
 
 /// Why a plugin with this digest isn't the one that was asked for; none when it is.

@@ -164,6 +164,14 @@ impl PathRules {
     }
 }
 
+/// The folders, or single paths, that all matches of some rules are in, without those that lie in others.
+pub(crate) fn bases<'a>(rules: impl Iterator<Item = &'a String>) -> Vec<WorkspacePath> {
+    let found = rules.filter_map(|rule| Some(Pattern::parse(rule).ok()?.base));
+    let found = found.collect::<std::collections::BTreeSet<_>>();
+    let inner = |path: &WorkspacePath| found.iter().any(|other| other != path && path.is_within(other));
+    found.iter().filter(|path| !inner(path)).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

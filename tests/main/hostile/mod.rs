@@ -13,6 +13,7 @@ use crate::environment::{Ended, TestEnvironment, binary, failure};
 mod configuration;
 mod doors;
 mod files;
+mod git;
 mod network;
 mod processes;
 mod reserved;

@@ -9,12 +9,12 @@ use crate::environment::{TestEnvironment, text};
 const CONFIG: &str =
     "[core]\n\trepositoryformatversion = 0\n[remote \"origin\"]\n\turl = https://ada:hunter2@git.test/a\n";
 
-fn link(environment: &TestEnvironment, target: impl AsRef<Path>, path: &str) {
+pub(super) fn link(environment: &TestEnvironment, target: impl AsRef<Path>, path: &str) {
     symlink(target, environment.root().join(path)).expect("a link");
 }
 
 /// A git directory, as far as the sandbox looks.
-fn git_directory(environment: &TestEnvironment, path: &str) {
+pub(super) fn git_directory(environment: &TestEnvironment, path: &str) {
     for (name, text) in [("HEAD", "ref: refs/heads/main\n"), ("config", CONFIG), ("hooks/pre-push.sample", "exit 0\n")]
     {
         environment.write(&format!("{path}/{name}"), text);
@@ -341,8 +341,20 @@ fn what_is_private_in_a_home_that_is_the_workspace_is_closed() {
         may put anywhere
         never cat .ssh/id_ed25519
         never mv .ssh elsewhere
-        never put .gitconfig"#;
+        for file in .gitconfig .bashrc .bash_profile .profile .zshrc .npmrc .cargo/config.toml; do
+          never put $file
+          never rm -f $file
+        done
+        for folder in .config .config/git .local/bin .docker .ssh; do
+          never mkdir -p $folder/new
+        done
+        may test ! -d .gitconfig"#;
     tries(&environment, r#"write = ["."]"#, script);
+    // What was made to be covered is gone again.
+    for path in [".gitconfig", ".bash_profile", ".config", ".local", ".cargo", ".docker"] {
+        assert!(!environment.root().join(path).exists(), "{path} is left");
+    }
+    assert!(environment.root().join(".ssh/id_ed25519").exists() && environment.root().join("anywhere").exists());
 }
 
 #[test]

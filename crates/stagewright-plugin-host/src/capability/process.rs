@@ -338,7 +338,7 @@ impl Processes {
         }
         if let Some(confined) = self.confined.take() {
             // What keeps on living after that is the kernel's to end; nothing of it can be reached any more.
-            let _ = tokio::time::timeout(COLLECT, confined.sandbox.end()).await;
+            confined.end(COLLECT).await;
             if let Some(blueprint) = &self.blueprint {
                 blueprint.report_repositories(&self.log).await;
             }

@@ -5,7 +5,8 @@
 
 mod syntax;
 
-use self::syntax::{Setting, parse, quoted};
+pub(crate) use self::syntax::parse;
+use self::syntax::{Setting, quoted};
 use super::value::{Kind, admit};
 
 /// Commands of Git LFS, without which its files seem to be changed.

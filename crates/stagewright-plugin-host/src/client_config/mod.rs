@@ -24,6 +24,7 @@ use std::path::Path;
 use stagewright_files::CONFIGURATION;
 use stagewright_process::sandbox::ConfigFormat;
 
+pub(crate) use git::parse as git_settings;
 pub(crate) use ini::{npmrc_entries, pip_entries};
 pub(crate) use value::is_variable;
 
@@ -48,7 +49,7 @@ pub(crate) fn is_harmless(format: ConfigFormat, text: &str) -> bool {
         ConfigFormat::Npm => npm::is_harmless(text),
         ConfigFormat::Pip => pip::is_harmless(text),
         // Files of the workspace that configure these can't publish to package hosts.
-        ConfigFormat::Git | ConfigFormat::Php => false,
+        ConfigFormat::Git | ConfigFormat::Php | ConfigFormat::Other(_) => false,
     }
 }
 

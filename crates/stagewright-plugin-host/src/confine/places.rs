@@ -20,7 +20,7 @@ use crate::capability::workspace::Workspace;
 use crate::client_config;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::policy::Policy;
-use crate::reserved::Reserved;
+use crate::reserved::{Placeholders, Reserved};
 
 /// Programs that `*` brings along, by the names under which their toolchains are known.
 const WELL_KNOWN: [&str; 12] =
@@ -50,6 +50,8 @@ pub(super) struct Laid {
     pub(super) rules: Vec<Rule>,
     /// None when no program of the stage keeps any.
     pub(super) kept: Option<KeptCaches>,
+    /// None for files that aren't the workspace's own, or a host without a state folder.
+    pub(super) placeholders: Option<Placeholders>,
 }
 
 impl Layout {
@@ -85,10 +87,13 @@ impl Layout {
                 places.extend(place);
             }
         }
-        places.extend(self.workspace(files, &scratch)?);
+        let placeholders = (self.files == self.root).then(|| self.reserved.placeholders());
+        let placeholders =
+            placeholders.transpose().map_err(|error| failed("open the record of placeholders", &error))?.flatten();
+        places.extend(self.workspace(files, &scratch, placeholders.as_ref())?);
         places.extend(self.engine_elsewhere(&places));
         places.extend(self.sockets()?);
-        Ok(Laid { scratch, places, rules, kept })
+        Ok(Laid { scratch, places, rules, kept, placeholders })
     }
 
     fn scratch(&self) -> io::Result<PathBuf> {

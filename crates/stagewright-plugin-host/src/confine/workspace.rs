@@ -23,8 +23,8 @@ use super::git_view::git_view;
 use super::places::{Layout, failed};
 use crate::capability::workspace::{Kind, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::path::WorkspacePath;
-use crate::reserved::{Purpose, Spot};
+use crate::path::{WorkspacePath, bases};
+use crate::reserved::{Placeholders, Purpose, Spot};
 
 /// Paths that the patterns of one stage may come to. Each is a mount.
 pub(super) const PATHS: usize = 4096;
@@ -77,21 +77,50 @@ impl Granted {
         folders.reduce(|outer, inner| if outer == Access::Write { outer } else { inner })
     }
 
+    /// What holds at a path, because of itself or of a folder that it is in.
+    fn access(&self, path: &WorkspacePath) -> Option<Access> {
+        let own = match self.0.get(path) {
+            Some(Given::Folder(access)) => Some(*access),
+            _ => None,
+        };
+        own.max(self.around(path))
+    }
+
     fn is_writable(&self, path: &WorkspacePath) -> bool {
         self.around(path) == Some(Access::Write) || matches!(self.0.get(path), Some(Given::Folder(Access::Write)))
     }
+}
 
-    fn folders(&self) -> Vec<WorkspacePath> {
-        let folders = self.0.iter().filter(|(_, given)| matches!(given, Given::Folder(_)));
-        folders.filter(|(path, _)| self.around(path).is_none()).map(|(path, _)| path.clone()).collect()
+/// Makes what has to be there to be covered.
+#[derive(Clone, Copy)]
+struct Maker<'a> {
+    files: &'a Workspace,
+    placeholders: Option<&'a Placeholders>,
+}
+
+impl Maker<'_> {
+    /// `at`: where `path` is on this machine.
+    fn make(self, path: &WorkspacePath, at: &Path, is_file: bool) -> io::Result<()> {
+        let make = || if is_file { self.files.make_file(path) } else { self.files.make_folder(path) };
+        match self.placeholders {
+            Some(placeholders) => placeholders.made(at, make).map_err(io::Error::other)?,
+            None => make().map_err(io::Error::other),
+        }
     }
 }
 
 impl Layout {
     /// Over an empty folder at the workspace's path.
-    pub(super) fn workspace(&self, files: &Workspace, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
+    pub(super) fn workspace(
+        &self,
+        files: &Workspace,
+        scratch: &Path,
+        placeholders: Option<&Placeholders>,
+    ) -> Result<Vec<Place>, CapabilityError> {
+        let maker = Maker { files, placeholders };
         let granted = self.granted(files)?;
-        let spots = self.spots(&granted)?;
+        let reserved = self.policy.reserved();
+        let spots: BTreeMap<_, _> = reserved.spots().iter().map(|spot| (spot.path.clone(), spot.clone())).collect();
         let mut places = vec![Place { path: self.root.clone(), source: Source::Nothing, access: None }];
         for (path, given) in &granted.0 {
             let around = granted.around(path);
@@ -102,8 +131,8 @@ impl Layout {
                 // A git directory that is granted by its name.
                 _ if spots.get(path).is_some_and(|spot| spot.whole && spot.purpose == Purpose::Git) => continue,
                 Given::Link(target) => (Source::Link(target.clone()), None),
-                // Hooks that are granted along with `.git`.
-                Given::Folder(access) | Given::File(access) if spots.get(path).is_some_and(|spot| spot.whole) => {
+                // Hooks that are granted along with `.git`, or to be read.
+                Given::Folder(access) | Given::File(access) if reserved.over(path).is_some() => {
                     (self.held(path), Some(*access))
                 }
                 Given::Folder(access) | Given::File(access) => (self.below(path), Some(*access)),
@@ -112,36 +141,15 @@ impl Layout {
             places.push(Place { path: self.at(path), source, access });
         }
         places.extend(self.pipes(&granted, scratch)?);
-        let hides = |spot: &Spot| {
-            spot.whole && matches!(spot.purpose, Purpose::State | Purpose::Cache | Purpose::Home | Purpose::Private)
-        };
+        let hides = |spot: &Spot| spot.whole && spot.purpose.is_hidden();
         let hidden = spots.values().filter(|spot| hides(spot)).map(|spot| &spot.path).collect::<Vec<_>>();
         let is_hidden = |path: &WorkspacePath| hidden.iter().any(|folder| path.is_within(folder) && path != *folder);
         for spot in spots.values().filter(|spot| !is_hidden(&spot.path)) {
-            let covers = self.reserve(spot, &granted, files, scratch);
+            let covers = self.reserve(spot, &granted, maker, scratch);
             places.extend(covers.map_err(|error| failed(&format!("cover {}", spot.path), &error))?);
         }
+        places.extend(self.unnamed(&granted, scratch)?);
         Ok(places)
-    }
-
-    /// What is reserved, and the repositories that people have put into what the stage sees, with the way to them.
-    fn spots(&self, granted: &Granted) -> Result<BTreeMap<WorkspacePath, Spot>, CapabilityError> {
-        let reserved = self.policy.reserved();
-        let mut spots: BTreeMap<_, _> = reserved.spots().iter().map(|spot| (spot.path.clone(), spot.clone())).collect();
-        let nested = {
-            let mut nested = self.reserved.nested.lock().unwrap_or_else(PoisonError::into_inner);
-            nested.before(&self.files, &granted.folders(), reserved)
-        };
-        let nested = nested.map_err(|error| too_many(&error))?;
-        for path in nested {
-            let spot = |path: WorkspacePath, whole| Spot { purpose: Purpose::Git, path, whole, identity: None };
-            let above = std::iter::successors(path.parent(), WorkspacePath::parent);
-            for folder in above {
-                spots.entry(folder.clone()).or_insert_with(|| spot(folder, false));
-            }
-            spots.insert(path.clone(), spot(path, true));
-        }
-        Ok(spots)
     }
 
     /// What stands for named pipes that may only be read. They were looked for along with repositories.
@@ -151,7 +159,11 @@ impl Layout {
             return Ok(Vec::new());
         }
         let nested = self.reserved.nested.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut pipes = nested.pipes(&self.files, &granted.folders()).map_err(|error| too_many(&error))?;
+        let folders = bases(self.policy.reads().iter().chain(self.policy.writes()));
+        let mut pipes = nested.pipes(&self.files, &folders).map_err(|error| {
+            CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string())
+                .with_help("grant a narrower folder, or remove what isn't needed: each named pipe is kept from writes")
+        })?;
         pipes.extend(granted.0.iter().filter(|(_, given)| matches!(given, Given::Pipe)).map(|(path, _)| path.clone()));
         pipes.retain(|path| granted.around(path) != Some(Access::Write) && self.is_pipe(path));
         if pipes.is_empty() {
@@ -169,7 +181,51 @@ impl Layout {
         found.is_ok_and(|found| found.file_type().is_fifo())
     }
 
-    fn reserve(&self, spot: &Spot, granted: &Granted, files: &Workspace, scratch: &Path) -> io::Result<Vec<Place>> {
+    /// What is reserved and has no name that is text is hidden, and what leads there stays where it is.
+    fn unnamed(&self, granted: &Granted, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
+        let mut places = Vec::new();
+        for spot in self.policy.reserved().unnamed() {
+            let above = spot.path.ancestors().filter_map(Path::to_str).find_map(|path| {
+                if path.is_empty() { Some(WorkspacePath::default()) } else { WorkspacePath::parse(path).ok() }
+            });
+            let above = above.unwrap_or_default();
+            let seen = granted.access(&above);
+            let is_there = self.files.join(&spot.path).symlink_metadata().is_ok();
+            let place = |source, access| Place { path: self.root.join(&spot.path), source, access };
+            match (seen, spot.whole) {
+                (None, _) => {}
+                (Some(_), true) if is_there => {
+                    let hidden = self.hidden(&spot.path, scratch);
+                    places.push(hidden.map_err(|error| failed(&format!("cover {}", spot.path.display()), &error))?);
+                }
+                (Some(Access::Write), true) => {
+                    let message = format!("`{}` must not be made by the stage, and isn't UTF-8", spot.path.display());
+                    return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
+                        .with_help("rename its folders to names in UTF-8, or grant a narrower folder"));
+                }
+                (Some(Access::Write), false) if is_there => {
+                    let source = Source::Held(self.files.clone(), spot.path.clone());
+                    places.push(place(source, Some(Access::Write)));
+                }
+                (Some(_), _) => {}
+            }
+        }
+        Ok(places)
+    }
+
+    /// An empty folder or file, which can't be written, in the place of one that is there.
+    fn hidden(&self, path: &Path, scratch: &Path) -> io::Result<Place> {
+        let place = |source, access| Place { path: self.root.join(path), source, access };
+        // Of a link, the kernel would mount over what it leads to.
+        if self.files.join(path).symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            return Ok(place(Source::Nothing, None));
+        }
+        let empty = scratch.join("empty");
+        fs::write(&empty, "")?;
+        Ok(place(Source::Host(empty), Some(Access::Read)))
+    }
+
+    fn reserve(&self, spot: &Spot, granted: &Granted, maker: Maker<'_>, scratch: &Path) -> io::Result<Vec<Place>> {
         let path = &spot.path;
         let place = |source, access| vec![Place { path: self.at(path), source, access: Some(access) }];
         let held = |access| place(self.held(path), access);
@@ -181,19 +237,19 @@ impl Layout {
             _ if !spot.whole && (!writable || granted.0.contains_key(path)) => Ok(Vec::new()),
             _ if !spot.whole => Ok(held(Access::Write)),
             Purpose::Home => Ok(place(Source::Host(scratch.join("home")), Access::Write)),
-            Purpose::Git => self.git(path, visible, writable, files, scratch),
+            Purpose::Git => self.git(path, visible, writable, maker, scratch),
             Purpose::Policy if !writable || !exists => Ok(Vec::new()),
             // What is only read, or not there at all, needs no cover; what isn't there and could be made, does.
-            Purpose::Hooks | Purpose::Config if !writable || self.policy.writes_by_name(&git()) => Ok(Vec::new()),
+            purpose if purpose.is_of_git() && self.policy.writes_by_name(&git()) => Ok(Vec::new()),
+            Purpose::Hooks | Purpose::Program | Purpose::Config if !writable => Ok(Vec::new()),
             _ if !visible || !(exists || writable) => Ok(Vec::new()),
             purpose => {
                 if !exists {
-                    let made = if purpose == Purpose::Config { files.make_file(path) } else { files.make_folder(path) };
-                    made.map_err(io::Error::other)?;
+                    maker.make(path, &self.at(path), purpose.is_file())?;
                 }
                 match purpose {
-                    Purpose::Hooks | Purpose::Config | Purpose::Policy => Ok(held(Access::Execute)),
-                    _ => Ok(vec![Place { path: self.at(path), source: Source::Nothing, access: None }]),
+                    purpose if !purpose.is_closed() => Ok(held(Access::Execute)),
+                    _ => Ok(vec![self.hidden(path.as_path(), scratch)?]),
                 }
             }
         }
@@ -207,7 +263,7 @@ impl Layout {
         path: &WorkspacePath,
         visible: bool,
         writable: bool,
-        files: &Workspace,
+        maker: Maker<'_>,
         scratch: &Path,
     ) -> io::Result<Vec<Place>> {
         let place = |below: &Path, source, access| Place { path: self.root.join(below), source, access };
@@ -215,7 +271,7 @@ impl Layout {
         let folder = found.as_ref().is_none_or(fs::Metadata::is_dir);
         if folder && self.policy.writes_by_name(path) {
             if found.is_none() {
-                files.make_folder(path).map_err(io::Error::other)?;
+                maker.files.make_folder(path).map_err(io::Error::other)?;
             }
             // A stage that may write the repository is given the repository.
             let own = Source::Held(self.root.clone(), path.as_path().to_owned());
@@ -231,7 +287,7 @@ impl Layout {
                 return Ok(Vec::new());
             }
             // Else a program would make it, for git to run its hooks outside of any sandbox. Empty it means nothing.
-            files.make_folder(path).map_err(io::Error::other)?;
+            maker.make(path, &self.at(path), false)?;
         }
         // A folder without any of these is no repository; a file leads to one, and can't be turned elsewhere.
         let is_repository = IN_A_REPOSITORY.iter().any(|name| self.at(path).join(name).is_file());
@@ -244,7 +300,7 @@ impl Layout {
             false => Vec::new(),
         };
         if !shown {
-            let hidden = place(path.as_path(), Source::Nothing, None);
+            let hidden = self.hidden(path.as_path(), scratch)?;
             return Ok([hidden].into_iter().chain(self.parts(&view, &parts)).collect());
         }
         Ok(if self.files == self.root { view } else { self.captured(view) })
@@ -334,11 +390,10 @@ impl Layout {
 
     /// Refuses to open what is reserved, but for a git directory that is named, and hooks where `.git` is.
     fn may_hold(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
-        let own = self.policy.reserved().over(path).map_or(Purpose::Git, |spot| spot.purpose);
-        let opened = match own {
-            Purpose::Git => self.policy.writes_by_name(path),
-            Purpose::Hooks | Purpose::Config => self.policy.writes_by_name(&git()),
-            Purpose::State | Purpose::Cache | Purpose::Home | Purpose::Private | Purpose::Policy => false,
+        let opened = match self.policy.reserved().over(path) {
+            None => self.policy.writes_by_name(path),
+            Some(Spot { purpose: Purpose::Git, path: directory, .. }) => self.policy.writes_by_name(directory),
+            Some(spot) => spot.purpose.is_of_git() && self.policy.writes_by_name(&git()),
         };
         match self.policy.write(path) {
             Err(_) if opened => Ok(()),
@@ -389,13 +444,6 @@ impl Layout {
         }
         hidden.into_iter().map(|path| Place { path, source: Source::Nothing, access: None }).collect()
     }
-}
-
-fn too_many(error: &dyn std::fmt::Display) -> CapabilityError {
-    CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(
-        "grant a narrower folder, or remove what isn't needed: each repository is kept from the stage, and each named \
-         pipe from writes",
-    )
 }
 
 fn git() -> WorkspacePath {

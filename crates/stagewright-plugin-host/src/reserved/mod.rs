@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! claims (state, caches, home, git directories, hooks) ── Reserved, one for a run
-//!        └─ now(): links followed, mounts looked at ── Reservations, one for an attempt ── workspace, sandbox, cache
+//!        └─ of(): links followed, mounts looked at, repositories within what is granted ── Reservations, one for an
+//!           attempt ── workspace, sandbox, cache
 //! ```
 //!
 //! A claim is a path as a person or a configuration file spelled it. Looked at, it becomes spots of the workspace: the
@@ -14,21 +15,25 @@
 //! Architecture invariant: this room says what is reserved, and for what. What follows from that is decided by the
 //! policy, for a plugin's own access, and by the sandbox's places, for its programs.
 
+mod attempt;
+mod git;
 mod mounts;
 mod nested;
+mod placeholders;
+mod spots;
 mod steps;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use nested::Nested;
-#[cfg(test)]
-use nested::SearchError;
+pub use git::UserGit;
+pub(crate) use nested::{Nested, SearchError};
+pub(crate) use placeholders::Placeholders;
+pub(crate) use spots::{Spot, Unnamed};
 
+use self::spots::Spots;
 use crate::path::WorkspacePath;
 
 /// Device and inode.
@@ -45,12 +50,19 @@ pub enum Purpose {
     Home,
     /// Credentials and configuration in a home that is the workspace itself: neither read nor written.
     Private,
+    /// The same, of which each is a file.
+    PrivateFile,
     /// A git directory, or a file that leads to one: closed to plugins; programs that may read all of the workspace may
     /// read it, and those may write it whose stage names it in `write`.
     Git,
-    /// A folder of hooks elsewhere (`core.hooksPath`), or a program that git runs (`core.fsmonitor`). It is read like
-    /// everything else, and written only by programs whose stage names `.git` in `write`.
+    /// What a git directory's links lead to, but for hooks, and the user's configuration of git: neither read nor
+    /// written, but by programs whose stage names `.git` in `write`.
+    Settings,
+    /// A folder of hooks elsewhere (`core.hooksPath`, or a link that is the usual folder). It is read like everything else,
+    /// and written only by programs whose stage names `.git` in `write`.
     Hooks,
+    /// A file that git runs or reads, because its configuration names it or a hook is a link to it: the same.
+    Program,
     /// A file that git's configuration includes (`include.path`), with which hooks can be named: the same.
     Config,
     /// The operator's policy: read like everything else, and never written.
@@ -61,9 +73,30 @@ impl Purpose {
     /// Whether stages may not read it either.
     pub(crate) fn is_closed(self) -> bool {
         match self {
-            Purpose::State | Purpose::Cache | Purpose::Home | Purpose::Private | Purpose::Git => true,
-            Purpose::Hooks | Purpose::Config | Purpose::Policy => false,
+            Purpose::State
+            | Purpose::Cache
+            | Purpose::Home
+            | Purpose::Private
+            | Purpose::PrivateFile
+            | Purpose::Git
+            | Purpose::Settings => true,
+            Purpose::Hooks | Purpose::Program | Purpose::Config | Purpose::Policy => false,
         }
+    }
+
+    /// Whether programs see nothing of it, not even parts.
+    pub(crate) fn is_hidden(self) -> bool {
+        self.is_closed() && self != Purpose::Git
+    }
+
+    /// Whether a stage that names `.git` in `write` may write it.
+    pub(crate) fn is_of_git(self) -> bool {
+        matches!(self, Purpose::Settings | Purpose::Hooks | Purpose::Program | Purpose::Config)
+    }
+
+    /// Whether it is a file; a folder otherwise, unless something else is there already.
+    pub(crate) fn is_file(self) -> bool {
+        matches!(self, Purpose::PrivateFile | Purpose::Settings | Purpose::Program | Purpose::Config)
     }
 
     /// For a sentence such as "`x` lies in …".
@@ -72,9 +105,11 @@ impl Purpose {
             Purpose::State => "the engine's state folder",
             Purpose::Cache => "the engine's cache of plugins",
             Purpose::Home => "your home folder",
-            Purpose::Private => "the private files of your home folder",
+            Purpose::Private | Purpose::PrivateFile => "the private files of your home folder",
             Purpose::Git => "a git directory",
             Purpose::Hooks => "what git runs as a hook (`core.hooksPath`)",
+            Purpose::Settings => "what git is configured by",
+            Purpose::Program => "what git runs or reads as its configuration says",
             Purpose::Policy => "the operator's policy",
             Purpose::Config => "what git is configured by (`include.path`)",
         }
@@ -84,9 +119,11 @@ impl Purpose {
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Purpose::State | Purpose::Cache | Purpose::Policy => "choose another path: no grant opens it",
-            Purpose::Home | Purpose::Private => "choose another path, or set HOME to a folder outside of the workspace",
+            Purpose::Home | Purpose::Private | Purpose::PrivateFile => {
+                "choose another path, or set HOME to a folder outside of the workspace"
+            }
             Purpose::Git => "choose another path: plugins have no access, and programs only where `write` names it",
-            Purpose::Hooks | Purpose::Config => {
+            Purpose::Settings | Purpose::Hooks | Purpose::Program | Purpose::Config => {
                 "choose another path, or name `.git` in `write`, which lets the stage change hooks"
             }
         }
@@ -102,11 +139,23 @@ pub struct Claim {
     pub path: PathBuf,
 }
 
+/// Why what is reserved is unknown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReservedError {
+    #[error("what the stage must not reach can't be determined: {0}")]
+    Claims(#[from] io::Error),
+    #[error(transparent)]
+    Nested(#[from] SearchError),
+}
+
 /// All claims of a run. Cheap to clone; what was learned of nested repositories is shared.
 #[derive(Clone, Debug)]
 pub struct Reserved {
     workspace: PathBuf,
     claims: Arc<Vec<Claim>>,
+    git: Arc<UserGit>,
+    /// The record of placeholders.
+    placeholders: Option<PathBuf>,
     pub(crate) nested: Arc<Mutex<Nested>>,
 }
 
@@ -116,31 +165,51 @@ impl Reserved {
         Reserved {
             workspace: workspace.to_owned(),
             claims: Arc::new(claims),
+            git: Arc::default(),
+            placeholders: record.as_ref().map(|record| record.with_file_name("placeholders.jsonl")),
             nested: Arc::new(Mutex::new(Nested::remembered(record))),
         }
     }
 
-    /// Where all of it is at this moment.
+    /// With the user's configuration of git, for repositories within the workspace.
+    #[must_use]
+    pub fn with_git(mut self, git: UserGit) -> Reserved {
+        self.git = Arc::new(git);
+        self
+    }
+
+    /// Where all of it is at this moment, but for repositories within the workspace.
     ///
     /// # Errors
     /// When a claim can't be followed, as through a loop of links, or holds the whole workspace.
     pub(crate) fn now(&self) -> io::Result<Reservations> {
-        let mut spots = Spots { workspace: &self.workspace, found: BTreeMap::new() };
+        self.spots(&self.workspace, &self.claims, &Reservations::default())
+    }
+
+    /// The same, with the repositories that people have put into `folders`, or around them. `files`: the folder whose
+    /// files the stage works on.
+    ///
+    /// # Errors
+    /// As [`Reserved::now`]; and when the folders hold more than can be looked at.
+    pub(crate) fn of(&self, files: &Path, folders: &[WorkspacePath]) -> Result<Reservations, ReservedError> {
+        let own = self.now()?;
+        let nested = {
+            let mut nested = self.nested.lock().unwrap_or_else(PoisonError::into_inner);
+            nested.before(files, folders, &own, &self.git)?
+        };
+        Ok(if nested.is_empty() { own } else { self.spots(files, &nested, &own)? })
+    }
+
+    fn spots(&self, files: &Path, claims: &[Claim], known: &Reservations) -> io::Result<Reservations> {
         let mounts = mounts::Mounts::read()?;
-        for claim in self.claims.iter() {
-            let led = steps::follow(&claim.path)?;
-            for step in &led.steps {
-                spots.step(claim.purpose, step);
-            }
-            for place in std::iter::once(led.real.clone()).chain(mounts.aliases(&led.real, &self.workspace)) {
-                if self.workspace.starts_with(&place) {
-                    let holds = format!("{} `{}` holds the workspace", claim.purpose.described(), place.display());
-                    return Err(io::Error::other(holds));
-                }
-                spots.whole(claim.purpose, &place);
-            }
-        }
-        Ok(Reservations { spots: spots.found.into_values().collect() })
+        let mut spots = Spots::new(files, &mounts).with(known);
+        claims.iter().try_for_each(|claim| spots.claim(claim))?;
+        Ok(spots.finish())
+    }
+
+    /// To be taken before it is looked what of the workspace is there; none without a state folder.
+    pub(crate) fn placeholders(&self) -> io::Result<Option<Placeholders>> {
+        self.placeholders.as_deref().map(Placeholders::hold).transpose()
     }
 
     /// Where the engine's state and caches really are, anywhere on this machine.
@@ -165,58 +234,36 @@ impl Reserved {
     /// # Errors
     /// See [`Reserved::now`]: a claim can't be followed.
     pub fn guard(&self) -> io::Result<impl Fn(&str) -> Option<String> + Send + use<>> {
-        let now = self.now()?;
+        let (now, own) = (self.now()?, self.clone());
+        // By folder: what a repository around it reserves.
+        let around = Mutex::new(BTreeMap::new());
         Ok(move |path: &str| {
             let Ok(path) = WorkspacePath::parse(path) else { return Some(format!("`{path}` leads nowhere")) };
-            let spot = now.over(&path).or_else(|| now.below(&path)).map(|spot| spot.purpose);
-            let purpose = spot.or_else(|| names_git(&path).then_some(Purpose::Git))?;
-            Some(format!("`{path}` lies in, or holds, {}", purpose.described()))
+            let refusal = |purpose: Purpose| Some(format!("`{path}` lies in, or holds, {}", purpose.described()));
+            let over = |now: &Reservations| now.over(&path).or_else(|| now.below(&path)).map(|spot| spot.purpose);
+            if let Some(purpose) = over(&now).or_else(|| names_git(&path).then_some(Purpose::Git)) {
+                return refusal(purpose);
+            }
+            let folder = path.parent().unwrap_or_default();
+            let mut around = around.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = around.entry(folder).or_insert_with(|| own.around(&path, &now));
+            match found {
+                Ok(found) => over(found).and_then(refusal),
+                Err(error) => Some(format!("`{path}` may belong to a git repository: {error}")),
+            }
         })
     }
-}
 
-/// A path of the workspace that is reserved, or on the way to what is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Spot {
-    pub(crate) purpose: Purpose,
-    pub(crate) path: WorkspacePath,
-    /// With all below. Otherwise a link or a folder on the way: it stays where it is and what it is.
-    pub(crate) whole: bool,
-    /// None when it isn't there.
-    pub(crate) identity: Option<Identity>,
-}
-
-/// Collects spots; of two at a path, the one that reserves more counts.
-struct Spots<'a> {
-    workspace: &'a Path,
-    found: BTreeMap<WorkspacePath, Spot>,
-}
-
-impl Spots<'_> {
-    fn whole(&mut self, purpose: Purpose, place: &Path) {
-        let Ok(below) = place.strip_prefix(self.workspace) else { return };
-        for folder in below.ancestors().skip(1) {
-            self.put(purpose, folder, false);
+    /// What repositories reserve that a path lies in.
+    fn around(&self, path: &WorkspacePath, now: &Reservations) -> Result<Reservations, ReservedError> {
+        let nested = {
+            let mut nested = self.nested.lock().unwrap_or_else(PoisonError::into_inner);
+            nested.around(&self.workspace, path, now, &self.git)?
+        };
+        if nested.is_empty() {
+            return Ok(Reservations::default());
         }
-        self.put(purpose, below, true);
-    }
-
-    fn step(&mut self, purpose: Purpose, place: &Path) {
-        let Ok(below) = place.strip_prefix(self.workspace) else { return };
-        for folder in below.ancestors() {
-            self.put(purpose, folder, false);
-        }
-    }
-
-    fn put(&mut self, purpose: Purpose, below: &Path, whole: bool) {
-        // A name that isn't text can't be granted by a rule, which is text.
-        let Some(path) = below.to_str().and_then(|below| WorkspacePath::parse(below).ok()) else { return };
-        let known = self.found.get(&path).is_some_and(|spot| spot.whole && (!whole || spot.purpose <= purpose));
-        if known || (!whole && self.found.contains_key(&path)) {
-            return;
-        }
-        let identity = fs::symlink_metadata(self.workspace.join(below)).ok().map(|found| (found.dev(), found.ino()));
-        self.found.insert(path.clone(), Spot { purpose, path, whole, identity });
+        Ok(self.spots(&self.workspace, &nested, &Reservations::default())?)
     }
 }
 
@@ -226,6 +273,7 @@ impl Spots<'_> {
 pub(crate) struct Reservations {
     /// By path, folders before what lies in them.
     spots: Vec<Spot>,
+    unnamed: Vec<Unnamed>,
 }
 
 impl Reservations {
@@ -233,9 +281,16 @@ impl Reservations {
         &self.spots
     }
 
-    /// What reserves the path, itself or with a folder that it is in.
+    /// What no text names, in the order of their paths.
+    pub(crate) fn unnamed(&self) -> &[Unnamed] {
+        &self.unnamed
+    }
+
+    /// What reserves the path, itself or with a folder that it is in; the outermost such.
     pub(crate) fn over(&self, path: &WorkspacePath) -> Option<&Spot> {
-        self.spots.iter().find(|spot| spot.whole && path.is_within(&spot.path))
+        let upwards = std::iter::successors(Some(path.clone()), WorkspacePath::parent);
+        let spots = upwards.filter_map(|path| self.spots.binary_search_by(|spot| spot.path.cmp(&path)).ok());
+        spots.map(|at| &self.spots[at]).filter(|spot| spot.whole).last()
     }
 
     /// What keeps the path from being moved or removed: it is on the way to something reserved.
@@ -261,7 +316,7 @@ impl Reservations {
             whole: true,
             identity: None,
         };
-        Reservations { spots: paths.iter().map(spot).collect() }
+        Reservations { spots: paths.iter().map(spot).collect(), unnamed: Vec::new() }
     }
 }
 

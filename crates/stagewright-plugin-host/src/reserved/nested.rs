@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, Reservations};
+use super::git::UserGit;
+use super::{Claim, Identity, Reservations};
 use crate::path::WorkspacePath;
 
 /// Repositories of one workspace that are reserved; each is some mounts for every sandbox.
@@ -24,16 +25,20 @@ const PIPES: usize = 1024;
 const FOLDERS: usize = 200_000;
 /// Bytes of the record.
 const RECORD: u64 = 4 << 20;
-/// What a folder has that git takes for a repository without a working tree.
-const BARE: [&str; 3] = ["HEAD", "objects", "refs"];
+/// What a folder has, beside a `HEAD`, of which one is enough to take it for a repository without a working tree. Git asks for
+/// more, and for something else with each format of references.
+const BARE: [&str; 2] = ["commondir", "objects"];
 
 /// A git directory, a file that leads to one, or a repository without a working tree.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Repository {
-    /// Relative to the workspace.
+    /// Relative to the workspace; what of it isn't text is replaced.
     pub(crate) path: String,
     identity: Identity,
 }
+
+/// Those that were found, with their paths as they are.
+type Found = BTreeMap<Repository, PathBuf>;
 
 /// Why not all of them are known.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +49,10 @@ pub(crate) enum SearchError {
     TooManyPipes(WorkspacePath),
     #[error("`{0}` holds more than {FOLDERS} folders, too many to look for git repositories in")]
     TooLarge(WorkspacePath),
-    #[error("could not look for git repositories in `{0}`: {1}")]
-    Io(WorkspacePath, io::Error),
+    #[error("what git runs in `{0}` can't be determined: {1}")]
+    Unknown(String, io::Error),
+    #[error("could not look for git repositories in `{path}`: {1}", path = .0.display())]
+    Io(PathBuf, io::Error),
 }
 
 /// What is known of a workspace's nested repositories.
@@ -54,9 +61,11 @@ pub(crate) struct Nested {
     record: Option<PathBuf>,
     made: BTreeSet<Repository>,
     /// By grant, what was there when a stage of this process was first given it.
-    before: BTreeMap<(PathBuf, WorkspacePath), BTreeSet<Repository>>,
+    before: BTreeMap<(PathBuf, WorkspacePath), Found>,
     /// Named pipes that were found on the same walk.
     pipes: BTreeMap<(PathBuf, WorkspacePath), Vec<WorkspacePath>>,
+    /// What git runs and believes in those.
+    claims: BTreeMap<Repository, Vec<Claim>>,
 }
 
 impl Nested {
@@ -64,31 +73,59 @@ impl Nested {
     pub(super) fn remembered(record: Option<PathBuf>) -> Nested {
         let text = record.as_ref().and_then(|file| stagewright_files::read(file, RECORD).ok());
         let made = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        Nested { record, made, before: BTreeMap::new(), pipes: BTreeMap::new() }
+        Nested { record, made, ..Nested::default() }
     }
 
-    /// Those in the folders that people put there, to be reserved.
+    /// What is to be reserved of those that people put into the folders, or around them.
     pub(crate) fn before(
         &mut self,
         workspace: &Path,
         folders: &[WorkspacePath],
         reserved: &Reservations,
-    ) -> Result<Vec<WorkspacePath>, SearchError> {
-        let mut there = BTreeSet::new();
+        git: &UserGit,
+    ) -> Result<Vec<Claim>, SearchError> {
+        let mut there = Found::new();
         for folder in folders {
             let key = (workspace.to_owned(), folder.clone());
             if !self.before.contains_key(&key) {
-                let Found { mut repositories, pipes } = search(workspace, folder, reserved)?;
-                repositories.retain(|repository| !self.made.contains(repository));
-                self.before.insert(key.clone(), repositories);
+                let Walked { repositories: mut found, pipes } = search(workspace, folder, reserved)?;
+                found.extend(around(workspace, folder, reserved));
+                found.retain(|repository, _| !self.made.contains(repository));
+                self.before.insert(key.clone(), found);
                 self.pipes.insert(key.clone(), pipes);
             }
-            there.extend(self.before[&key].iter().filter_map(|one| WorkspacePath::parse(&one.path).ok()));
+            there.extend(self.before[&key].clone());
         }
         if let Some(folder) = folders.first().filter(|_| there.len() > REPOSITORIES) {
             return Err(SearchError::TooMany(folder.clone()));
         }
-        Ok(there.into_iter().collect())
+        self.claims(workspace, there, git)
+    }
+
+    /// What is to be reserved of those that a path lies in.
+    pub(super) fn around(
+        &mut self,
+        workspace: &Path,
+        path: &WorkspacePath,
+        reserved: &Reservations,
+        git: &UserGit,
+    ) -> Result<Vec<Claim>, SearchError> {
+        let mut found = around(workspace, path, reserved);
+        found.retain(|repository, _| !self.made.contains(repository));
+        self.claims(workspace, found, git)
+    }
+
+    fn claims(&mut self, workspace: &Path, found: Found, git: &UserGit) -> Result<Vec<Claim>, SearchError> {
+        let mut claims = Vec::new();
+        for (repository, path) in found {
+            if !self.claims.contains_key(&repository) {
+                let named = git.repository(workspace, &workspace.join(&path));
+                let named = named.map_err(|error| SearchError::Unknown(repository.path.clone(), error))?;
+                self.claims.insert(repository.clone(), named);
+            }
+            claims.extend(self.claims[&repository].iter().cloned());
+        }
+        Ok(claims)
     }
 
     /// Named pipes in folders that [`Nested::before`] was asked about, as they were then.
@@ -107,14 +144,15 @@ impl Nested {
         workspace: &Path,
         folders: &[WorkspacePath],
         reserved: &Reservations,
-    ) -> Result<Vec<WorkspacePath>, SearchError> {
+    ) -> Result<Vec<String>, SearchError> {
         let mut new = BTreeSet::new();
         for folder in folders {
             let found = search(workspace, folder, reserved)?.repositories;
-            let known = |one: &Repository| self.made.contains(one) || self.before.values().any(|all| all.contains(one));
-            new.extend(found.into_iter().filter(|one| !known(one)));
+            let known =
+                |one: &Repository| self.made.contains(one) || self.before.values().any(|all| all.contains_key(one));
+            new.extend(found.into_keys().filter(|one| !known(one)));
         }
-        let paths = new.iter().filter_map(|one| WorkspacePath::parse(&one.path).ok()).collect();
+        let paths = new.iter().map(|one| one.path.clone()).collect();
         if !new.is_empty() {
             self.made.extend(new);
             // Without the record, a later run reserves what is a stage's own. That costs a build, and opens nothing.
@@ -140,45 +178,48 @@ impl Nested {
 
 /// What a walk finds.
 #[derive(Default)]
-struct Found {
-    repositories: BTreeSet<Repository>,
+struct Walked {
+    repositories: Found,
     pipes: Vec<WorkspacePath>,
 }
 
 /// Follows no link: what lies behind one is granted, if at all, by its own name.
-fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> Result<Found, SearchError> {
-    let (mut found, mut folders, mut seen) = (Found::default(), vec![folder.clone()], 0);
+fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> Result<Walked, SearchError> {
+    let top = if folder.is_root() { PathBuf::new() } else { folder.as_path().to_owned() };
+    let (mut found, mut folders, mut seen) = (Walked::default(), vec![top], 0);
     while let Some(folder_now) = folders.pop() {
         seen += 1;
         if seen > FOLDERS {
             return Err(SearchError::TooLarge(folder.clone()));
         }
-        let entries = match fs::read_dir(workspace.join(folder_now.as_path())) {
+        let entries = match fs::read_dir(workspace.join(&folder_now)) {
             Ok(entries) => entries,
             // What vanished meanwhile, or is a file, holds none; what this user can't read, no program of theirs can.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
             Err(error) => return Err(SearchError::Io(folder_now, error)),
         };
-        let (mut below, mut bare) = (Vec::new(), 0);
+        let (mut below, mut has_head, mut is_bare) = (Vec::new(), false, false);
         for entry in entries.flatten() {
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let name = entry.file_name();
             let path = folder_now.join(&name);
-            bare += usize::from(BARE.contains(&name.as_str()));
-            if reserved.over(&path).is_some() {
+            has_head |= name == "HEAD";
+            is_bare |= BARE.iter().any(|known| name == *known);
+            if is_reserved(&path, reserved) {
                 continue;
             }
             let kind = entry.file_type();
             if name.eq_ignore_ascii_case(".git") {
-                found.repositories.extend(repository(workspace, &path));
+                found.repositories.extend(repository(workspace, path));
             } else if kind.as_ref().is_ok_and(fs::FileType::is_dir) {
                 below.push(path);
             } else if kind.is_ok_and(|kind| kind.is_fifo()) && found.pipes.len() <= PIPES {
-                found.pipes.push(path);
+                // One without a name that is text can't be mounted over, nor granted by itself.
+                found.pipes.extend(path.to_str().and_then(|path| WorkspacePath::parse(path).ok()));
             }
         }
-        if bare == BARE.len() && !folder_now.is_root() {
-            found.repositories.extend(repository(workspace, &folder_now));
+        if has_head && is_bare && folder_now != Path::new("") {
+            found.repositories.extend(repository(workspace, folder_now));
         } else {
             folders.append(&mut below);
         }
@@ -186,9 +227,30 @@ fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> 
     Ok(found)
 }
 
-fn repository(workspace: &Path, path: &WorkspacePath) -> Option<Repository> {
-    let identity = identity(&workspace.join(path.as_path()))?;
-    Some(Repository { path: path.shown().to_owned(), identity })
+/// Those that the path lies in, but for the workspace's own.
+fn around(workspace: &Path, path: &WorkspacePath, reserved: &Reservations) -> Found {
+    let above = std::iter::successors(path.parent(), WorkspacePath::parent).filter(|above| !above.is_root());
+    let mut found = Found::new();
+    for above in above.filter(|above| reserved.over(above).is_none()) {
+        let path = above.as_path().to_owned();
+        let has = |name: &str| workspace.join(&path).join(name).symlink_metadata().is_ok();
+        let is_bare = has("HEAD") && BARE.into_iter().any(has);
+        let named = path.join(".git");
+        found.extend(
+            repository(workspace, named).into_iter().chain(is_bare.then(|| repository(workspace, path)).flatten()),
+        );
+    }
+    found
+}
+
+fn is_reserved(path: &Path, reserved: &Reservations) -> bool {
+    let path = path.to_str().and_then(|text| WorkspacePath::parse(text).ok());
+    path.is_some_and(|path| reserved.over(&path).is_some())
+}
+
+fn repository(workspace: &Path, path: PathBuf) -> Option<(Repository, PathBuf)> {
+    let identity = identity(&workspace.join(&path))?;
+    Some((Repository { path: path.to_string_lossy().into_owned(), identity }, path))
 }
 
 fn identity(path: &Path) -> Option<Identity> {

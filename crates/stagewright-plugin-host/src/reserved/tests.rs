@@ -1,4 +1,5 @@
-use std::os::unix::fs::symlink;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use super::*;
 
@@ -107,21 +108,89 @@ fn nested_repositories_are_found_and_told_from_those_that_stages_made() {
     fs::write(fixture.root.join("sub/.git"), "gitdir: ../.git/modules/sub\n").unwrap();
     symlink("../vendor", fixture.root.join("src/link")).unwrap();
     let record = fixture.folder.path().join("record.json");
-    let (none, all) = (Reservations::default(), [path(".")]);
-    let shown = |found: Result<Vec<WorkspacePath>, SearchError>| {
-        found.unwrap().iter().map(|path| path.shown().to_owned()).collect::<Vec<_>>().join(" ")
+    let (none, all, git) = (Reservations::default(), [path(".")], UserGit::default());
+    let shown = |found: Result<Vec<String>, SearchError>| found.unwrap().join(" ");
+    let reserved = |nested: &mut Nested| {
+        let claims = nested.before(&fixture.root, &all, &none, &git).unwrap();
+        let of_git = claims.iter().filter(|claim| claim.purpose == Purpose::Git);
+        let paths = of_git.map(|claim| claim.path.strip_prefix(&fixture.root).unwrap().to_str().unwrap());
+        let mut paths: Vec<_> = paths.filter(|path| !path.contains("modules")).collect();
+        paths.sort_unstable();
+        paths.join(" ")
     };
     let mut nested = Nested::remembered(Some(record.clone()));
-    assert_eq!(shown(nested.before(&fixture.root, &all, &none)), "bare sub/.git vendor/x/.git");
+    assert_eq!(reserved(&mut nested), "bare sub/.git vendor/x/.git");
     assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "");
     fs::create_dir_all(fixture.root.join("src/.git")).unwrap();
     assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "src/.git");
     assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "", "it is said once");
     // A later process reserves the same ones, until a person puts another one in the place.
     let mut later = Nested::remembered(Some(record.clone()));
-    assert_eq!(shown(later.before(&fixture.root, &all, &none)), "bare sub/.git vendor/x/.git");
+    assert_eq!(reserved(&mut later), "bare sub/.git vendor/x/.git");
     fs::rename(fixture.root.join("src/.git"), fixture.root.join("st/kept")).unwrap();
     fs::create_dir_all(fixture.root.join("src/.git")).unwrap();
     let mut latest = Nested::remembered(Some(record));
-    assert_eq!(shown(latest.before(&fixture.root, &all, &none)), "bare src/.git sub/.git vendor/x/.git");
+    assert_eq!(reserved(&mut latest), "bare src/.git sub/.git vendor/x/.git");
+}
+
+/// A clone with hooks of its own, and a repository without a working tree.
+fn with_repositories() -> Fixture {
+    let fixture =
+        Fixture::new(&["vendor/x/.git", "vendor/x/.husky", "vendor/x/src", "bare/objects", "bare/refs", "bare/hooks"]);
+    fs::write(fixture.root.join("vendor/x/.git/config"), "[core]\n\thooksPath = .husky\n").unwrap();
+    fs::write(fixture.root.join("bare/HEAD"), "").unwrap();
+    fixture
+}
+
+#[test]
+fn nothing_is_put_into_the_hooks_of_a_repository_in_the_workspace() {
+    let fixture = with_repositories();
+    let guard = Reserved::new(&fixture.root, Vec::new(), None).guard().unwrap();
+    for refused in
+        ["vendor/x/.husky/pre-push", "vendor/x/.husky/_/x", "vendor/x/.husky", "bare/hooks/pre-receive", "bare/config"]
+    {
+        assert!(guard(refused).is_some(), "{refused}");
+    }
+    for fine in ["vendor/x/src/a", "vendor/x/own", "vendor/.husky/x", "bar"] {
+        assert_eq!(guard(fine), None, "{fine}");
+    }
+}
+
+#[test]
+fn a_repository_is_found_in_and_around_what_is_granted() {
+    let fixture = with_repositories();
+    let found = |folder: &str| {
+        let now = Reserved::new(&fixture.root, Vec::new(), None).of(&fixture.root, &[path(folder)]).unwrap();
+        spots(&now).0.join(" ")
+    };
+    assert_eq!(found("."), "bare vendor/x/.git vendor/x/.husky");
+    assert_eq!(found("vendor"), "vendor/x/.git vendor/x/.husky");
+    assert_eq!(found("vendor/x/src/new"), "vendor/x/.git vendor/x/.husky");
+    assert_eq!(found("bare/hooks"), "bare");
+    assert_eq!(found("other"), "");
+    fs::remove_dir(fixture.root.join("bare/refs")).unwrap();
+    assert_eq!((found("bare"), found("bare/hooks")), ("bare".to_owned(), "bare".to_owned()), "references in a table");
+}
+
+#[test]
+fn what_lies_in_something_closed_is_no_place_of_its_own() {
+    let fixture = Fixture::new(&[".git/hooks", "githooks"]);
+    symlink("../../githooks", fixture.root.join(".git/hooks/more")).unwrap();
+    let claims = [(Purpose::Git, ".git"), (Purpose::Hooks, ".git/hooks/more"), (Purpose::Config, ".git/included")];
+    let claims = claims.map(|(purpose, path)| Claim { purpose, path: fixture.root.join(path) });
+    let now = Reserved::new(&fixture.root, claims.to_vec(), None).now().unwrap();
+    assert_eq!(spots(&now), (vec![".git", "githooks"], vec![]));
+}
+
+#[test]
+fn what_is_not_utf8_is_kept_by_its_path() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let fixture = Fixture::new(&["a"]);
+    let odd = PathBuf::from(std::ffi::OsStr::from_bytes(b"a/\xff"));
+    fs::create_dir_all(fixture.root.join(&odd).join("x/.git")).unwrap();
+    let now = Reserved::new(&fixture.root, Vec::new(), None).of(&fixture.root, &[path(".")]).unwrap();
+    let unnamed: Vec<_> = now.unnamed().iter().map(|spot| (spot.path.clone(), spot.whole)).collect();
+    assert_eq!(unnamed, [(odd.clone(), false), (odd.join("x"), false), (odd.join("x/.git"), true)]);
+    assert_eq!(spots(&now), (vec![], vec!["a"]));
 }

@@ -86,6 +86,7 @@ pub struct Confinement {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Where.
+    #[serde(with = "wire::path")]
     pub path: PathBuf,
     /// What.
     pub source: Source,
@@ -98,21 +99,21 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// A file or folder of the machine. The sandbox doesn't start without it.
-    Host(PathBuf),
+    Host(#[serde(with = "wire::path")] PathBuf),
     /// The same, but its absence is fine.
-    HostIfThere(PathBuf),
+    HostIfThere(#[serde(with = "wire::path")] PathBuf),
     /// A socket of the machine that programs may connect to. No other one can be, wherever it lies.
     Socket(GrantedSocket),
     /// A file or folder below a folder, as a relative path without links, and not in anything that is
     /// [closed](Confinement::closed). Its absence is fine.
-    Below(PathBuf, PathBuf),
+    Below(#[serde(with = "wire::path")] PathBuf, #[serde(with = "wire::path")] PathBuf),
     /// The same, and what is closed as well: what has to stay where it is, because it is reserved or on the way to what
     /// is. A link is taken as the link that it is.
-    Held(PathBuf, PathBuf),
+    Held(#[serde(with = "wire::path")] PathBuf, #[serde(with = "wire::path")] PathBuf),
     /// A folder that holds other places and nothing else: it hides what would be there, and can't be written.
     Nothing,
     /// A symbolic link.
-    Link(PathBuf),
+    Link(#[serde(with = "wire::path")] PathBuf),
     /// A folder in memory of so many bytes at most.
     Memory(u64),
 }

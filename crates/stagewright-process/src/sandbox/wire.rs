@@ -134,9 +134,53 @@ pub(super) fn receive<T: DeserializeOwned>(mut socket: &UnixStream) -> io::Resul
     Ok(Some((serde_json::from_slice(&body)?, fds)))
 }
 
+/// Paths, for serde: as text, or as bytes where they aren't text.
+pub(super) mod path {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Spelled {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(in super::super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => path.as_os_str().as_bytes().serialize(serializer),
+        }
+    }
+
+    pub(in super::super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(match Spelled::deserialize(deserializer)? {
+            Spelled::Text(text) => PathBuf::from(text),
+            Spelled::Bytes(bytes) => PathBuf::from(OsString::from_vec(bytes)),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_that_are_not_text_arrive() {
+        use std::os::unix::ffi::OsStrExt as _;
+
+        use super::super::{Place, Source};
+
+        for name in [&b"a/b"[..], b"a\xff/b"] {
+            let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name));
+            let place = Place { source: Source::Held("/w".into(), path.clone()), path, access: None };
+            let sent = serde_json::to_vec(&place).unwrap();
+            assert_eq!(serde_json::from_slice::<Place>(&sent).unwrap(), place);
+        }
+    }
 
     #[test]
     fn messages_arrive_whole_and_with_their_descriptors() {

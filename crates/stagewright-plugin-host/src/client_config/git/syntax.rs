@@ -5,19 +5,19 @@ use std::str::Chars;
 
 /// A key with its value.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Setting {
+pub(crate) struct Setting {
     /// Lower case.
-    pub(super) section: String,
+    pub(crate) section: String,
     /// As it is written.
-    pub(super) subsection: Option<String>,
+    pub(crate) subsection: Option<String>,
     /// Lower case.
-    pub(super) key: String,
+    pub(crate) key: String,
     /// None for a key alone.
-    pub(super) value: Option<String>,
+    pub(crate) value: Option<String>,
 }
 
 /// All settings in their order, up to the first mistake.
-pub(super) fn parse(text: &str) -> Vec<Setting> {
+pub(crate) fn parse(text: &str) -> Vec<Setting> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     let mut rest = text.chars().peekable();
     let mut settings = Vec::new();

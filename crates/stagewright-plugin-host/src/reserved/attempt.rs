@@ -1,0 +1,36 @@
+//! What is reserved for one attempt.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use stagewright_model::Permissions;
+
+use super::{Reservations, Reserved, ReservedError};
+use crate::error::{CapabilityError, ErrorCode};
+use crate::path::bases;
+
+impl Reserved {
+    /// What the attempt must not reach. The first of a run to be granted a folder looks through all of it. `files`: the
+    /// folder whose files it works on.
+    pub(crate) async fn of_attempt(
+        &self,
+        permissions: &Permissions,
+        files: &Path,
+    ) -> Result<Arc<Reservations>, CapabilityError> {
+        // Without files there is nothing to keep a stage from.
+        let Permissions { read, write, process, .. } = permissions;
+        if read.is_empty() && write.is_empty() && process.is_empty() {
+            return Ok(Arc::default());
+        }
+        let (folders, files, reserved) = (bases(read.iter().chain(write)), files.to_owned(), self.clone());
+        let looked = tokio::task::spawn_blocking(move || reserved.of(&files, &folders)).await;
+        let looked = looked.map_err(|error| CapabilityError::new(ErrorCode::Internal, error.to_string()))?;
+        looked.map(Arc::new).map_err(|error| match error {
+            ReservedError::Claims(_) => CapabilityError::new(ErrorCode::Internal, error.to_string()),
+            ReservedError::Nested(_) => CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string())
+                .with_help(
+                    "grant a narrower folder, or remove what isn't needed: each repository is kept from the stage",
+                ),
+        })
+    }
+}

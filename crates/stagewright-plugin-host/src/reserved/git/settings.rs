@@ -1,0 +1,92 @@
+//! Configuration files of git, with all that they may include.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use stagewright_files::CONFIGURATION;
+
+use crate::client_config::git_settings;
+
+/// Files that one configuration consists of.
+const FILES: usize = 256;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What files set, whatever the conditions are under which git reads them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    /// Files that others include, whether they are there or not.
+    pub(super) included: BTreeSet<PathBuf>,
+    /// Section and key, in lower case, without what is between; the value as git has it.
+    pub(super) values: Vec<(String, OsString)>,
+}
+
+impl Settings {
+    /// Of files, and of those that they include. What isn't there, or can't be read by this user, sets nothing.
+    pub(super) fn read(files: Vec<PathBuf>, home: Option<&Path>) -> io::Result<Settings> {
+        let mut settings = Settings::default();
+        let (mut ahead, mut seen) = (files, BTreeSet::new());
+        while let Some(file) = ahead.pop() {
+            if !seen.insert(file.clone()) {
+                continue;
+            }
+            if seen.len() > FILES {
+                let many =
+                    format!("git's configuration includes more than {FILES} files, `{}` for one", file.display());
+                return Err(io::Error::other(many));
+            }
+            match stagewright_files::read(&file, CONFIGURATION) {
+                Ok(text) => ahead.extend(settings.add_file(&file, &text, home)),
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display())));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Gives the files that it includes.
+    fn add_file(&mut self, file: &Path, text: &[u8], home: Option<&Path>) -> Vec<PathBuf> {
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let mut includes = Vec::new();
+        // A letter for each byte: what isn't UTF-8 is a path all the same.
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        let letters: String = text.iter().copied().map(char::from).collect();
+        for setting in git_settings(&letters) {
+            let Some(value) = setting.value else { continue };
+            let bytes = value.chars().filter_map(|letter| u8::try_from(u32::from(letter)).ok());
+            let value = OsString::from_vec(bytes.collect());
+            if matches!(setting.section.as_str(), "include" | "includeif") && setting.key == "path" {
+                includes.push(folder.join(expanded(&value, home)));
+            } else {
+                self.values.push((format!("{}.{}", setting.section, setting.key), value));
+            }
+        }
+        self.included.extend(includes.iter().cloned());
+        includes
+    }
+
+    /// One that isn't in a file. `key`: as git spells it.
+    pub(super) fn add(&mut self, key: &str, value: &str) {
+        let key = key.to_ascii_lowercase();
+        if let (Some((section, _)), Some((_, name))) = (key.split_once('.'), key.rsplit_once('.')) {
+            self.values.push((format!("{section}.{name}"), OsString::from(value)));
+        }
+    }
+
+    pub(super) fn last(&self, key: &str) -> Option<&OsStr> {
+        self.values.iter().rev().find(|(known, _)| known == key).map(|(_, value)| value.as_os_str())
+    }
+}
+
+/// A path with the home that `~/`, or a shell's variable, stands for.
+pub(super) fn expanded(value: &OsStr, home: Option<&Path>) -> PathBuf {
+    let below = [&b"~/"[..], b"$HOME/", b"${HOME}/"].into_iter().find_map(|home| value.as_bytes().strip_prefix(home));
+    match (below, home) {
+        (Some(below), Some(home)) => home.join(OsStr::from_bytes(below)),
+        _ => PathBuf::from(value),
+    }
+}

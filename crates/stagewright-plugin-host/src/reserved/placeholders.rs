@@ -1,0 +1,121 @@
+//! Empty files and folders that the engine makes in a workspace, and removes.
+//!
+//! What isn't there can't be covered by a mount. Where a stage could make something that is reserved, the engine makes it
+//! first, empty. It is removed when no sandbox is left that may have it covered: a mount ends with the file it lies on,
+//! also in other namespaces. So every sandbox holds a shared lock, and the process that gets it exclusively removes what is
+//! still empty, also what a killed process has left.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use serde::{Deserialize, Serialize};
+
+use super::Identity;
+
+/// One that was made.
+#[derive(Debug, Serialize, Deserialize)]
+struct Placeholder {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// The share of one sandbox. Dropped without [`Placeholders::release`], it leaves them to a later one.
+#[derive(Debug)]
+pub(crate) struct Placeholders(File);
+
+impl Placeholders {
+    /// `record`: a file of the state folder. Waits while another process removes some.
+    pub(super) fn hold(record: &Path) -> io::Result<Placeholders> {
+        fs::create_dir_all(record.parent().unwrap_or(Path::new("/")))?;
+        let how = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(record, how, Mode::from_raw_mode(0o600))?);
+        flock(&file, FlockOperation::LockShared)?;
+        Ok(Placeholders(file))
+    }
+
+    /// Calls `make`, and remembers what wasn't there before of `path`, which is absolute, and the folders around it.
+    pub(crate) fn made<E>(&self, path: &Path, make: impl FnOnce() -> Result<(), E>) -> Result<io::Result<()>, E> {
+        let missing: Vec<_> = path.ancestors().take_while(|path| identity(path).is_none()).collect();
+        make()?;
+        Ok(missing.iter().rev().try_for_each(|path| match identity(path) {
+            // One write for a line: others append to the same file.
+            Some(identity) => {
+                let line = serde_json::to_string(&Placeholder { path: path.to_path_buf(), identity })?;
+                (&self.0).write_all(format!("{line}\n").as_bytes())
+            }
+            None => Ok(()),
+        }))
+    }
+
+    /// Removes them, if this was the last sandbox. To be called when nothing of it runs any more.
+    pub(crate) fn release(mut self) -> io::Result<()> {
+        match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        self.0.rewind()?;
+        let lines = BufReader::new(&self.0).lines().map_while(Result::ok);
+        let made: Vec<Placeholder> = lines.filter_map(|line| serde_json::from_str(&line).ok()).collect();
+        for Placeholder { path, identity: own } in made.iter().rev() {
+            let Ok(found) = fs::symlink_metadata(path) else { continue };
+            if (found.dev(), found.ino()) != *own {
+                continue;
+            }
+            // One that has content by now isn't a placeholder any more. `remove_dir` refuses a folder that isn't empty.
+            let _ = match found.is_dir() {
+                true => fs::remove_dir(path),
+                false if found.is_file() && found.len() == 0 => fs::remove_file(path),
+                false => Ok(()),
+            };
+        }
+        self.0.set_len(0)
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_is_removed_by_the_last_one_if_it_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let (record, root) = (folder.path().join("st/record"), folder.path().join("w"));
+        fs::create_dir(&root).unwrap();
+        let [first, second] = [0, 1].map(|_| Placeholders::hold(&record).unwrap());
+        let file = |path: &str| {
+            let path = root.join(path);
+            let make = || fs::create_dir_all(path.parent().unwrap()).and_then(|()| fs::write(&path, ""));
+            first.made(&path, make).unwrap().unwrap();
+        };
+        ["a/b/config", ".profile", "kept", "changed"].iter().for_each(|path| file(path));
+        fs::write(root.join("kept"), "mine").unwrap();
+        fs::write(root.join("other"), "").unwrap();
+        fs::rename(root.join("other"), root.join("changed")).unwrap();
+        first.release().unwrap();
+        assert!(root.join("a/b/config").exists(), "another sandbox has it covered");
+        second.release().unwrap();
+        let mut left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["changed", "kept"]);
+        assert_eq!(fs::metadata(&record).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_by_a_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (record, path) = (folder.path().join("record"), folder.path().join("x"));
+        let killed = Placeholders::hold(&record).unwrap();
+        killed.made(&path, || fs::create_dir(&path)).unwrap().unwrap();
+        drop(killed);
+        Placeholders::hold(&record).unwrap().release().unwrap();
+        assert!(!path.exists());
+    }
+}
