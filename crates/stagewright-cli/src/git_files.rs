@@ -46,9 +46,20 @@ pub(crate) fn check(root: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Refuses a repository around `start` whose git directory has a pipe or a device in it. To be called before libgit2 opens
+/// Refuses a repository around `start` whose git directory, or whose user's configuration of git, has a pipe or a device in
+/// it. To be called before libgit2 opens
 /// the repository.
 pub(crate) fn check_directory(start: &Path) -> Result<(), CommandError> {
+    let homes = [git2::Config::find_global(), git2::Config::find_xdg(), git2::Config::find_system()];
+    for file in homes.into_iter().flatten() {
+        if let Err(error) = stagewright_files::open(&file).map(drop)
+            && error.kind() == io::ErrorKind::InvalidInput
+        {
+            return Err(CommandError::not_ready(format!("{} can't be read by git", file.display()))
+                .caused_by(error)
+                .hint(format!("remove it: rm {}", file.display())));
+        }
+    }
     let Some(pointer) = start.ancestors().map(|folder| folder.join(".git")).find(|git| git.symlink_metadata().is_ok())
     else {
         return Ok(());

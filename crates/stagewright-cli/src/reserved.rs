@@ -48,9 +48,9 @@ pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, CommandError
         Claim { purpose: Purpose::State, path: repository.state.clone() },
         Claim { purpose: Purpose::Cache, path: repository.cache.clone() },
     ];
-    // Runs of people who name no other folder are kept there.
+    // There a run is looked for by everyone who names no other folder, an approval in it included.
     let usual = repository.root.join(".stagewright");
-    if usual != repository.state && usual.is_dir() {
+    if usual != repository.state {
         claims.push(Claim { purpose: Purpose::State, path: usual });
     }
     let policy = repository.policy.iter().map(|policy| std::path::absolute(policy).unwrap_or_else(|_| policy.clone()));
