@@ -353,7 +353,7 @@ fn sandbox(repository: &Repository, plan: &Plan) -> Result<(Option<SandboxConfig
     }
     let scratch = repository.state.join("scratch");
     remove_stale(&scratch);
-    Ok((Some(SandboxConfig { maker, scratch, kept: kept(repository) }), None))
+    Ok((Some(SandboxConfig::new(maker, scratch, kept(repository))), None))
 }
 
 /// Download caches of stages.

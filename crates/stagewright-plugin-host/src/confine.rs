@@ -36,10 +36,12 @@ use kept::KeptCaches;
 
 mod git_view;
 mod kept;
+mod machine;
 mod places;
 mod workspace;
 
 pub use kept::{RemovedKept, StageOwner, remove_kept};
+use machine::MachineCopies;
 pub(crate) use places::tools;
 
 /// Under which new repositories are found in the journal.
@@ -54,6 +56,14 @@ pub struct SandboxConfig {
     pub scratch: PathBuf,
     /// Download caches, by [`StageOwner`] and stage.
     pub kept: PathBuf,
+    copies: Arc<MachineCopies>,
+}
+
+impl SandboxConfig {
+    /// See the fields.
+    pub fn new(maker: sandbox::Maker, scratch: PathBuf, kept: PathBuf) -> SandboxConfig {
+        SandboxConfig { maker, scratch, kept, copies: Arc::default() }
+    }
 }
 
 /// What the sandbox of an attempt is made from.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stagewright_model::ProcessRule;
 use stagewright_process::sandbox::{
     Access, ConfigFormat, GrantedSocket, Need, Place, Provision, Rule, SocketError, Source, Tools, client_configs,
-    machine_configs, needs, system,
+    needs, system,
 };
 use stagewright_process::which;
 
@@ -59,9 +59,7 @@ impl Layout {
     pub(super) fn of(&self, files: &Workspace) -> Result<Laid, CapabilityError> {
         let scratch = self.scratch().map_err(|error| failed("make the scratch folder", &error))?;
         let (mut places, rules) = system(&scratch);
-        for (path, format) in machine_configs() {
-            places.extend(instead(&path, path.clone(), format, &scratch)?);
-        }
+        places.extend_from_slice(&self.config.copies.places(&self.config.scratch)?);
         let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         // A folder of the workspace that the stage itself calls its home is granted like the rest of it; the user's home
         // is reserved there.
@@ -214,7 +212,12 @@ pub(crate) fn tools(
 
 /// What programs see at `at` in the place of a configuration file of the machine. None when it has gone since it was
 /// found, as when a package is updated meanwhile: there is nothing to mount on.
-fn instead(file: &Path, at: PathBuf, format: ConfigFormat, scratch: &Path) -> Result<Option<Place>, CapabilityError> {
+pub(super) fn instead(
+    file: &Path,
+    at: PathBuf,
+    format: ConfigFormat,
+    scratch: &Path,
+) -> Result<Option<Place>, CapabilityError> {
     if !file.exists() {
         return Ok(None);
     }

@@ -120,10 +120,21 @@ fn public(etc: &Path) -> impl Iterator<Item = PathBuf> {
     named.chain(runtimes(etc)).map(|name| etc.join(name))
 }
 
+fn is_public(etc: &Path, path: &Path) -> bool {
+    public(etc).any(|known| known == path)
+}
+
 /// The same as mounts over an empty folder: it lies below one that rules open with all that is in it.
 fn public_parts(etc: &Path) -> Vec<Place> {
     // A link into `/etc` shows what is public there.
     let Some(etc) = fs::canonicalize(etc).ok().filter(|etc| is_system(etc)) else { return Vec::new() };
+    // Most hold nothing, or nothing but what is covered by itself: then a mount, which each sandbox would pay for, hides
+    // nothing.
+    let is_covered = |path: &Path| CONFIGS.iter().any(|(config, _)| Path::new(config) == path);
+    let mut entries = etc.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    if entries.all(|path| is_covered(&path) || is_public(&etc, &path)) {
+        return Vec::new();
+    }
     let parts = public(&etc).filter(|path| path.exists()).collect::<Vec<_>>();
     let parts = parts.into_iter().map(|path| Place {
         source: Source::HostIfThere(path.clone()),
