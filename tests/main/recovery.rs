@@ -102,23 +102,24 @@ fn what_changed_since_is_nothing_to_stages_behind_a_gate() {
     assert_eq!((code, text(&events[0]["inputs"]["version"])), (5, "2".to_owned()), "on the same inputs");
 }
 
+/// Fails at first, and before any gate.
+const UNGUARDED: &str = r#"
+schema = 1
+[pipeline]
+name = "unguarded"
+[stages.check]
+uses = "command"
+with = { run = "test -f go" }
+permissions = { process = ["sh", "test"], read = ["."] }
+[stages.ask]
+uses = "approve"
+needs = ["check"]
+with = { message = "Go?" }
+"#;
+
 #[test]
 fn what_changed_since_is_shown_and_refused_before_a_gate() {
-    let environment = TestEnvironment::with_pipeline(
-        r#"
-        schema = 1
-        [pipeline]
-        name = "unguarded"
-        [stages.check]
-        uses = "command"
-        with = { run = "test -f go" }
-        permissions = { process = ["sh", "test"], read = ["."] }
-        [stages.ask]
-        uses = "approve"
-        needs = ["check"]
-        with = { message = "Go?" }
-        "#,
-    );
+    let environment = TestEnvironment::with_pipeline(UNGUARDED);
     environment.write(".gitignore", ".stagewright/\n");
     commit(&environment, "first");
     environment.run(&["run"]).exits(1);
@@ -132,21 +133,8 @@ fn what_changed_since_is_shown_and_refused_before_a_gate() {
 /// What git was asked not to look at, or can't tell by size and time.
 #[test]
 fn a_change_that_git_does_not_show_is_refused_as_well() {
-    let pipeline = r#"
-        schema = 1
-        [pipeline]
-        name = "unguarded"
-        [stages.check]
-        uses = "command"
-        with = { run = "test -f go" }
-        permissions = { process = ["sh", "test"], read = ["."] }
-        [stages.ask]
-        uses = "approve"
-        needs = ["check"]
-        with = { message = "Go?" }
-        "#;
     for how in ["--assume-unchanged", "--skip-worktree", "trustctime"] {
-        let environment = TestEnvironment::with_pipeline(pipeline);
+        let environment = TestEnvironment::with_pipeline(UNGUARDED);
         environment.write(".gitignore", ".stagewright/\ngo\n");
         environment.write("app", "one");
         commit(&environment, "first");

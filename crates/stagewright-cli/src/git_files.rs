@@ -24,6 +24,8 @@ pub(crate) fn check(root: &Path) -> Result<(), CommandError> {
             Ok(entries) => entries,
             // libgit2 meets the same, and says so where it matters.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+            // Nor does it go where no path leads.
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => continue,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
             Err(error) => return Err(unreadable(&folder, error)),
         };

@@ -34,14 +34,14 @@ use crate::stop::{Stopped, Switch};
 
 use kept::KeptCaches;
 
+mod copies;
 mod git_view;
 mod kept;
-mod machine;
 mod places;
 mod workspace;
 
+use copies::MachineCopies;
 pub use kept::{RemovedKept, StageOwner, remove_kept};
-use machine::MachineCopies;
 pub(crate) use places::tools;
 
 /// Under which new repositories are found in the journal.

@@ -65,3 +65,8 @@ impl CapabilityError {
         self
     }
 }
+
+/// Of a sandbox, or of what has to be there for it.
+pub(crate) fn unprepared(doing: &str, error: &std::io::Error) -> CapabilityError {
+    CapabilityError::new(ErrorCode::Internal, format!("the sandbox can't be set up: could not {doing}: {error}"))
+}

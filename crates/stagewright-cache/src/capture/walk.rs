@@ -16,6 +16,9 @@ use super::content::{Chosen, as_path};
 use crate::globs::literally;
 use crate::stamp::Stamp;
 
+/// Characters of a path in messages.
+const SHOWN: usize = 300;
+
 /// Links that are followed for all globs of a gate.
 const LINKS: usize = 1000;
 
@@ -225,7 +228,9 @@ fn within(base: &str, target: &str) -> Option<String> {
 /// An error that says where.
 #[expect(clippy::needless_pass_by_value, reason = "callers have an error to give away")]
 pub(crate) fn named(path: &[u8], error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("`{}`: {error}", as_path(path).display()))
+    // A path can be as long as a stage makes it.
+    let shown: String = as_path(path).display().to_string().chars().take(SHOWN).collect();
+    io::Error::new(error.kind(), format!("`{shown}`: {error}"))
 }
 
 /// Whether the error says that a path isn't there, or not without a link on the way.

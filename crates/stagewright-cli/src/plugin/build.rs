@@ -141,7 +141,7 @@ impl Workspace<'_> {
         if !problems.is_empty() {
             return Err(unfit(format!("it {}", problems.join(", and it "))));
         }
-        write_whole(path, &component)?;
+        fingerprint::write_whole(path, &component)?;
         fingerprint::stamp(path, &component, &self.fingerprint)
     }
 
@@ -185,13 +185,6 @@ fn modules(messages: &[u8]) -> BTreeMap<PathBuf, PathBuf> {
             Some((artifact.manifest_path?.parent()?.to_owned(), module))
         })
         .collect()
-}
-
-/// Replaces the file as a whole: a run that loads it meanwhile sees the old one or the new one.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginError> {
-    let root = std::env::current_dir().unwrap_or_default();
-    let failed = |source| PluginError::Write { path: path.to_owned(), source };
-    stagewright_files::replace(&root, path, content).map_err(failed)
 }
 
 #[cfg(test)]

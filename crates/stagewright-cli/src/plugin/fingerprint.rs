@@ -54,7 +54,14 @@ pub(super) fn is_current(component: &Path, fingerprint: &str) -> bool {
 
 /// Notes beside `component` what it was made from.
 pub(super) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Result<(), PluginError> {
-    super::build::write_whole(&stamp_path(component), stamp_text(fingerprint, content).as_bytes())
+    write_whole(&stamp_path(component), stamp_text(fingerprint, content).as_bytes())
+}
+
+/// Replaces the file as a whole: a run that loads it meanwhile sees the old one or the new one.
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginError> {
+    let root = std::env::current_dir().unwrap_or_default();
+    let failed = |source| PluginError::Write { path: path.to_owned(), source };
+    stagewright_files::replace(&root, path, content).map_err(failed)
 }
 
 /// `sha256:…` of any content.

@@ -9,16 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stagewright_model::ProcessRule;
 use stagewright_process::sandbox::{
-    Access, ConfigFormat, GrantedSocket, Need, Place, Provision, Rule, SocketError, Source, Tools, client_configs,
-    needs, system,
+    Access, GrantedSocket, Need, Place, Provision, Rule, SocketError, Source, Tools, client_configs, needs, system,
 };
 use stagewright_process::which;
 
+use super::copies::{copied, instead};
 use super::kept::{KeptCaches, StageOwner};
 use super::{SandboxConfig, docker_socket};
 use crate::capability::workspace::Workspace;
-use crate::client_config;
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::policy::Policy;
 use crate::reserved::{Placeholders, Reserved};
 
@@ -57,7 +56,7 @@ pub(super) struct Laid {
 impl Layout {
     /// Makes the scratch folder, and says what is mounted.
     pub(super) fn of(&self, files: &Workspace) -> Result<Laid, CapabilityError> {
-        let scratch = self.scratch().map_err(|error| failed("make the scratch folder", &error))?;
+        let scratch = self.scratch().map_err(|error| unprepared("make the scratch folder", &error))?;
         let (mut places, rules) = system(&scratch);
         places.extend_from_slice(&self.config.copies.places(&self.config.scratch)?);
         let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
@@ -71,10 +70,10 @@ impl Layout {
         let needs = tools(self.policy.programs(), &self.environment, &self.machine, &self.root);
         let keeps = |need: &Need| matches!(need.how, Provision::Kept | Provision::KeptFile);
         let kept = needs.iter().any(keeps).then(|| KeptCaches::open(&self.config.kept, &self.owner, &self.table));
-        let kept = kept.transpose().map_err(|error| failed("open the download caches", &error))?;
+        let kept = kept.transpose().map_err(|error| unprepared("open the download caches", &error))?;
         for need in needs {
             let place = self.meet(&need, home.as_deref(), &scratch, kept.as_ref());
-            let place = place.map_err(|error| failed(&format!("prepare {}", need.path.display()), &error))?;
+            let place = place.map_err(|error| unprepared(&format!("prepare {}", need.path.display()), &error))?;
             if let Some(Place { path, source: Source::Host(real), access: Some(Access::Execute) }) = &place {
                 places.extend(place.clone());
                 for (file, format) in client_configs(real).iter() {
@@ -87,7 +86,7 @@ impl Layout {
         }
         let placeholders = (self.files == self.root).then(|| self.reserved.placeholders());
         let placeholders =
-            placeholders.transpose().map_err(|error| failed("open the record of placeholders", &error))?.flatten();
+            placeholders.transpose().map_err(|error| unprepared("open the record of placeholders", &error))?.flatten();
         places.extend(self.workspace(files, &scratch, placeholders.as_ref())?);
         places.extend(self.engine_elsewhere(&places));
         places.extend(self.sockets()?);
@@ -208,55 +207,4 @@ pub(crate) fn tools(
     }
     let programs = found.into_iter().collect::<Vec<_>>();
     needs(&programs, Tools { env: environment, machine, workspace })
-}
-
-/// What programs see at `at` in the place of a configuration file of the machine. None when it has gone since it was
-/// found, as when a package is updated meanwhile: there is nothing to mount on.
-pub(super) fn instead(
-    file: &Path,
-    at: PathBuf,
-    format: ConfigFormat,
-    scratch: &Path,
-) -> Result<Option<Place>, CapabilityError> {
-    if !file.exists() {
-        return Ok(None);
-    }
-    if format == ConfigFormat::Other("") {
-        return Ok(Some(Place { path: at, source: Source::Nothing, access: None }));
-    }
-    let copy = copied(file, format, &scratch.join("copies"));
-    let copy = copy.map_err(|error| failed(&format!("prepare {}", file.display()), &error))?;
-    Ok(Some(Place { path: at, source: Source::Host(copy), access: Some(Access::Read) }))
-}
-
-/// A copy of a configuration, of which what isn't known is left out.
-fn copied(path: &Path, format: ConfigFormat, copies: &Path) -> io::Result<PathBuf> {
-    let copy = copies.join(name_of(path));
-    fs::create_dir_all(copies)?;
-    client_config::copy(format, path, &copy)?;
-    Ok(copy)
-}
-
-/// A path, or any text, as one name that leads nowhere else.
-fn name_of(path: &Path) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "-_".contains(letter);
-    let text = path.to_string_lossy();
-    let kept = |at: usize, letter: char| plain(letter) || (letter == '.' && at > 0);
-    text.chars().enumerate().map(|(at, letter)| if kept(at, letter) { letter } else { '%' }).collect()
-}
-
-pub(super) fn failed(doing: &str, error: &io::Error) -> CapabilityError {
-    CapabilityError::new(ErrorCode::Internal, format!("the sandbox can't be set up: could not {doing}: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_of_a_path_leads_nowhere_else() {
-        for (path, name) in [("/root/.cargo/git", "%root%.cargo%git"), ("..", "%."), (".", "%"), ("a b", "a%b")] {
-            assert_eq!(name_of(Path::new(path)), name);
-        }
-    }
 }

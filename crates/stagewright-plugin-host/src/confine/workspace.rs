@@ -20,9 +20,9 @@ use stagewright_model::ProcessRule;
 use stagewright_process::sandbox::{Access, Place, Source};
 
 use super::git_view::git_view;
-use super::places::{Layout, failed};
+use super::places::Layout;
 use crate::capability::workspace::{Kind, Workspace};
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::path::{WorkspacePath, bases};
 use crate::reserved::{Placeholders, Purpose, Spot};
 
@@ -146,7 +146,7 @@ impl Layout {
         let is_hidden = |path: &WorkspacePath| hidden.iter().any(|folder| path.is_within(folder) && path != *folder);
         for spot in spots.values().filter(|spot| !is_hidden(&spot.path)) {
             let covers = self.reserve(spot, &granted, maker, scratch);
-            places.extend(covers.map_err(|error| failed(&format!("cover {}", spot.path), &error))?);
+            places.extend(covers.map_err(|error| unprepared(&format!("cover {}", spot.path), &error))?);
         }
         places.extend(self.unnamed(&granted, scratch)?);
         Ok(places)
@@ -170,7 +170,7 @@ impl Layout {
             return Ok(Vec::new());
         }
         let empty = scratch.join("pipe");
-        fs::write(&empty, "").map_err(|error| failed("make an empty file", &error))?;
+        fs::write(&empty, "").map_err(|error| unprepared("make an empty file", &error))?;
         let place = |path| Place { path, source: Source::Host(empty.clone()), access: Some(Access::Read) };
         Ok(pipes.iter().map(|path| place(self.at(path))).collect())
     }
@@ -196,7 +196,7 @@ impl Layout {
                 (None, _) => {}
                 (Some(_), true) if is_there => {
                     let hidden = self.hidden(&spot.path, scratch);
-                    places.push(hidden.map_err(|error| failed(&format!("cover {}", spot.path.display()), &error))?);
+                    places.push(hidden.map_err(|error| unprepared(&format!("cover {}", spot.path.display()), &error))?);
                 }
                 (Some(Access::Write), true) => {
                     let message = format!("`{}` must not be made by the stage, and isn't UTF-8", spot.path.display());

@@ -197,6 +197,8 @@ fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> 
             // What vanished meanwhile, or is a file, holds none; what this user can't read, no program of theirs can.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+            // What no path can name was made by a stage, one folder in another, and isn't gone into by anyone else.
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => continue,
             Err(error) => return Err(SearchError::Io(folder_now, error)),
         };
         let (mut below, mut has_head, mut is_bare) = (Vec::new(), false, false);
