@@ -175,6 +175,21 @@ fn a_secret_that_is_not_set_stops_the_run_before_it_starts_and_one_that_is_never
     assert!(!environment.run(&["logs", "latest"]).exits(0).stdout.contains("hunter2"));
 }
 
+/// As git checks it out, and editors write it, on Windows.
+#[test]
+fn a_file_with_other_line_ends_is_the_same_file() {
+    let text = "schema = 1\npipeline.name = \"ends\"\n[stages.a]\nuses = \"command\"\n\
+                with = { run = \"\"\"\nif true; then\n  echo two\nfi\n\"\"\" }\npermissions = { process = [\"sh\"] }\n";
+    let environment = TestEnvironment::with_pipeline(&format!("\u{feff}{}", text.replace('\n', "\r\n")));
+    let ended = environment.run(&["run"]).exits(0);
+    assert!(ended.stdout.contains("two"), "{}", ended.stdout);
+    environment.run(&["lock"]).exits(0);
+    let lock = environment.read("stagewright.lock").replace('\n', "\r\n");
+    environment.write("stagewright.lock", &lock);
+    environment.write("stagewright.toml", text);
+    environment.run(&["run", "--locked"]).exits(0);
+}
+
 #[test]
 fn junit_and_github_formats() {
     let environment = TestEnvironment::with_pipeline(TWO);

@@ -135,10 +135,10 @@ pub(crate) struct RunArgs {
     #[arg(long, requires = "rehearse")]
     pub(crate) keep_services: bool,
     /// Run only these stages and what they need; may be repeated
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    #[arg(long, value_name = "STAGE")]
     pub(crate) only: Vec<String>,
     /// Leave these stages out, and go on as if they had succeeded; may be repeated
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    #[arg(long, value_name = "STAGE")]
     pub(crate) skip: Vec<String>,
     /// Run only the stages whose files have changed since a commit, what needs them, and what these need
     ///

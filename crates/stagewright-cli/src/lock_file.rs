@@ -13,7 +13,7 @@ use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 use crate::args::Global;
 use crate::diagnostics;
 use crate::error::CommandError;
-use crate::repository::Repository;
+use crate::repository::{Repository, document};
 
 /// Beside the pipelines, for git to keep.
 pub(crate) const NAME: &str = "stagewright.lock";
@@ -55,7 +55,7 @@ impl Compared {
 /// None when there is no lock. A damaged one is an error: nobody has looked at what it says.
 pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lock>, CommandError> {
     let path = repository.root.join(NAME);
-    let text = match stagewright_files::read_text(&path, stagewright_files::CONFIGURATION) {
+    let text = match document(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|error| CommandError::not_ready(format!("can't read {NAME}")).caused_by(error))?,
     };
@@ -70,7 +70,7 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lo
 
 /// The origins of package hosts that a pipeline's lock holds; none where there is no sound lock.
 pub(crate) fn package_hosts(repository: &Repository, pipeline: &str) -> BTreeMap<PackageManager, BTreeSet<Origin>> {
-    let text = stagewright_files::read_text(&repository.root.join(NAME), stagewright_files::CONFIGURATION);
+    let text = document(&repository.root.join(NAME));
     let lock = text.ok().and_then(|text| Lock::parse(NAME, &text).ok());
     let locked = lock.and_then(|mut lock| lock.pipelines.remove(pipeline));
     locked.map(|locked| locked.package_hosts).unwrap_or_default()

@@ -8,7 +8,7 @@ use crate::args::Global;
 use crate::diagnostics;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::repository::Repository;
+use crate::repository::{Repository, document};
 
 /// Bounds every pipeline on the machine, unless another is named on the command line or in the environment.
 const OF_THE_MACHINE: &str = "/etc/stagewright/policy.toml";
@@ -20,7 +20,7 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Op
         None => Path::new(OF_THE_MACHINE),
     };
     let name = path.display().to_string();
-    let text = match stagewright_files::read_text(path, stagewright_files::CONFIGURATION) {
+    let text = match document(path) {
         Err(error) if repository.policy.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|error| {
             CommandError::internal(format!("can't read the policy {name}, without which nothing is done"))

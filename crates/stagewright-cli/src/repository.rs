@@ -39,6 +39,14 @@ pub(crate) struct PipelineFile {
     pub(crate) text: String,
 }
 
+/// The text of a file that people write, without a byte order mark and with line feeds alone: git, and editors on Windows,
+/// write others, and a script in such a file would be executed with them.
+pub(crate) fn document(path: &Path) -> std::io::Result<String> {
+    let text = stagewright_files::read_text(path, stagewright_files::CONFIGURATION)?;
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    Ok(if text.contains('\r') { text.replace("\r\n", "\n") } else { text })
+}
+
 impl Repository {
     /// Finds the repository around the current folder, or around `-C`.
     pub(crate) fn find(global: &Global) -> Result<Repository, CommandError> {
@@ -111,7 +119,7 @@ impl Repository {
             Some(wanted) => self.named(wanted)?,
             None => self.default()?,
         };
-        let text = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION).map_err(|error| {
+        let text = document(&path).map_err(|error| {
             CommandError::not_ready(format!("can't read the pipeline file {}", path.display())).caused_by(error)
         })?;
         let name = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();

@@ -56,11 +56,29 @@ pub(crate) fn unaffected(plan: &Plan, affected: &BTreeSet<StageIndex>, since: &s
         .collect()
 }
 
+/// Names are parted by commas, but for those in the parentheses of a cell's name.
+fn apart(names: &str) -> Vec<&str> {
+    let (mut parts, mut begin, mut depth) = (Vec::new(), 0, 0_usize);
+    for (at, letter) in names.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(names[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(names[begin..].trim());
+    parts
+}
+
 /// The stages of the names: a stage's table, or one cell of its matrix.
 pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<StageIndex>, CommandError> {
     let mut found = Vec::new();
-    for name in names {
-        let fits = |index: &StageIndex| &plan.stage(*index).name == name || &plan.stage(*index).id == name;
+    for name in names.iter().flat_map(|names| apart(names)) {
+        let fits = |index: &StageIndex| plan.stage(*index).name == name || plan.stage(*index).id == name;
         let before = found.len();
         found.extend(plan.indices().filter(fits));
         if found.len() == before {
@@ -71,4 +89,16 @@ pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<S
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_has_commas_in_its_name() {
+        assert_eq!(apart("a,b"), ["a", "b"]);
+        assert_eq!(apart("t (os=linux, v=1), b"), ["t (os=linux, v=1)", "b"]);
+        assert_eq!(apart("t (x=a(b), y=1)"), ["t (x=a(b), y=1)"]);
+    }
 }

@@ -103,13 +103,13 @@ impl Scope for StageScope<'_> {
                 outputs.extend(own.clone());
             }
         }
-        let worst = |key: &str| {
-            let values = cells.iter().filter_map(|cell| cell.get(key).and_then(Json::as_str));
-            values.max_by_key(|value| usize::from(*value != "succeeded")).unwrap_or("skipped").to_owned()
+        let ended = || self.plan.named(name).filter_map(|index| self.ended(index));
+        let worst = |outcomes: &mut dyn Iterator<Item = Outcome>| {
+            outcomes.max_by_key(|outcome| outcome.gravity()).unwrap_or(Outcome::Skipped).as_str()
         };
-        Some(json!({
-            "result": worst("result"), "outcome": worst("outcome"), "outputs": outputs, "cells": cells,
-        }))
+        let result = worst(&mut ended().map(|(_, conclusion)| result_of(conclusion)));
+        let outcome = worst(&mut ended().map(|(outcome, _)| outcome));
+        Some(json!({ "result": result, "outcome": outcome, "outputs": outputs, "cells": cells }))
     }
 
     fn status(&self) -> NeedsStatus {
@@ -117,14 +117,25 @@ impl Scope for StageScope<'_> {
     }
 }
 
+/// What comes after a rehearsed stage is rehearsed as if that had been done.
+fn result_of(conclusion: Outcome) -> Outcome {
+    if conclusion == Outcome::Rehearsed { Outcome::Succeeded } else { conclusion }
+}
+
 impl StageScope<'_> {
+    fn ended(&self, index: StageIndex) -> Option<(Outcome, Outcome)> {
+        match self.state.stage(index).status {
+            Status::Ended { outcome, conclusion } => Some((outcome, conclusion)),
+            _ => None,
+        }
+    }
+
     fn one_stage(&self, index: StageIndex) -> Option<Json> {
         let state = self.state.stage(index);
-        let Status::Ended { outcome, conclusion } = state.status else { return None };
+        let (outcome, conclusion) = self.ended(index)?;
         let matrix = self.plan.stage(index).matrix.as_ref().map(|cell| json!(cell.values));
         Some(json!({
-            // What comes after a rehearsed stage is rehearsed as if that had been done.
-            "result": if conclusion == Outcome::Rehearsed { Outcome::Succeeded } else { conclusion }.as_str(),
+            "result": result_of(conclusion).as_str(),
             "outcome": outcome.as_str(),
             "outputs": state.outputs,
             "attempts": state.attempts,

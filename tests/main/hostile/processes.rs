@@ -271,6 +271,17 @@ fn settings_of_the_kernel_are_not_for_stages() {
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a setting"), before);
 }
 
+/// The kernel numbers them from the beginning again, and leaves the first 300 numbers out.
+#[test]
+fn a_bound_of_processes_is_of_those_at_a_time() {
+    let environment = repository();
+    let script = "n=0; while [ $n -lt 700 ]; do n=$((n + 1)); /bin/true & /bin/true & wait; done; echo ran $n";
+    let limits = "limits = { processes = 40 }\ntimeout = \"1m\"";
+    write_pipeline(&environment, &[stage("attack", limits, "", script)]);
+    environment.run(&["run"]).exits(0);
+    assert!(log(&environment, "attack").contains("ran 700"));
+}
+
 #[test]
 fn a_fork_bomb_ends_with_its_stage_and_the_machine_lives() {
     let environment = repository();

@@ -46,6 +46,23 @@ impl Outcome {
         }
     }
 
+    /// How bad it is, from 0, among the cells of a matrix: the result of all of them is the gravest. A cell that was
+    /// cancelled because another one failed is no more than a consequence.
+    pub(crate) fn gravity(self) -> u8 {
+        match self {
+            Outcome::Succeeded => 0,
+            Outcome::Rehearsed => 1,
+            Outcome::Skipped => 2,
+            Outcome::Cancelled => 3,
+            Outcome::Rejected => 4,
+            Outcome::Inconclusive => 5,
+            Outcome::Lost => 6,
+            Outcome::TimedOut => 7,
+            Outcome::Errored => 8,
+            Outcome::Failed => 9,
+        }
+    }
+
     /// Whether stages that need this one may run.
     pub fn lets_dependents_run(self) -> bool {
         matches!(self, Outcome::Succeeded | Outcome::Rehearsed)

@@ -127,6 +127,21 @@ fn a_failed_cell_of_a_fail_fast_matrix_stops_its_siblings() {
     assert_eq!(ran.outcomes()[4], "other succeeded");
 }
 
+/// The cells that were cancelled are a consequence.
+#[test]
+fn a_matrix_with_a_failed_cell_has_failed_whatever_became_of_the_others() {
+    for failing in 0..3 {
+        let mut after = stage_if("after", &[0, 1, 2], "always()");
+        after.with = json!({ "worst": "${{ stages.m.result }}" }).into();
+        let stages = (0..3).map(|n| cell("m", n, None)).chain([after]).collect();
+        let acts = (0..3).map(|n| if n == failing { vec![Act::Fail] } else { vec![Act::Hang] });
+        let names = ["m (n=0)", "m (n=1)", "m (n=2)"];
+        let ran = World::new(plan(stages), Script::of(names.into_iter().zip(acts))).run();
+        let seen = ran.seen.lock().unwrap();
+        assert_eq!(seen.requests.last().unwrap().config, json!({ "worst": "failed" }), "{failing}");
+    }
+}
+
 #[test]
 fn max_parallel_holds_cells_back_and_lets_others_pass() {
     let stages = (0..4).map(|n| cell("m", n, Some(1))).chain([stage("other", &[])]).collect();

@@ -12,8 +12,11 @@ use super::wire::Exceeded;
 
 /// How often the bounds are looked at.
 const PERIOD: Duration = Duration::from_millis(100);
-/// The kernel allows no smaller bound of process numbers.
-const FEWEST_NUMBERS: u32 = 301;
+/// Once all process numbers were given, the kernel gives those from here on again, and none below: `RESERVED_PIDS` of
+/// `kernel/pid.c`.
+const RESERVED_NUMBERS: u32 = 300;
+/// Numbers beyond those, at least. Threads have numbers, too.
+const FEWEST_NUMBERS: u32 = 256;
 /// The kernel from which on the bound of process numbers is each namespace's own.
 const OWN_NUMBERS: (u32, u32) = (6, 14);
 
@@ -78,8 +81,8 @@ impl Monitor {
         let Some(processes) = limits.processes else { return };
         // On an older kernel this file is the whole machine's.
         if kernel().is_some_and(|kernel| kernel >= OWN_NUMBERS) {
-            // Threads have numbers, too. Without it the look has to do.
-            let bound = processes.saturating_mul(4).max(FEWEST_NUMBERS);
+            // Without it the look has to do.
+            let bound = processes.saturating_mul(4).max(FEWEST_NUMBERS).saturating_add(RESERVED_NUMBERS);
             let _ = fs::write("/proc/sys/kernel/pid_max", bound.to_string());
         }
     }
