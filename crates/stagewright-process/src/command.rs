@@ -2,7 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -82,13 +83,38 @@ impl Command {
         if !self.program.exists() {
             return SpawnError::NotFound { program };
         }
+        if let Some(error) = self.unfit() {
+            return error;
+        }
         match source.kind() {
             io::ErrorKind::NotFound => SpawnError::NoInterpreter { program },
             io::ErrorKind::PermissionDenied => SpawnError::NotExecutable { program },
             _ => SpawnError::System { program, source },
         }
     }
+
+    /// What is wrong with the program's file, or with what it is to be given, wherever it is started.
+    pub(crate) fn unfit(&self) -> Option<SpawnError> {
+        let program = self.program.clone();
+        let variables =
+            self.env.iter().map(|(name, value)| (format!("the variable {name}"), name.len() + value.len() + 1));
+        let args = self.args.iter().zip(1..).map(|(arg, number)| (format!("argument {number}"), arg.len()));
+        if let Some((what, bytes)) = args.chain(variables).find(|(_, bytes)| *bytes > LONGEST) {
+            return Some(SpawnError::TooLong { program, what, bytes });
+        }
+        let found = self.program.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        if found.permissions().mode() & 0o111 == 0 {
+            return Some(SpawnError::NotExecutable { program });
+        }
+        let mut start = [0; 256];
+        let read = stagewright_files::open(&program).and_then(|mut file| file.read(&mut start)).ok()?;
+        let line = start[..read].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+        line.ends_with(b"\r").then_some(SpawnError::CarriageReturn { program })
+    }
 }
+
+/// Bytes of an argument, or of a variable with its name: `MAX_ARG_STRLEN` of Linux, without the byte that ends it.
+const LONGEST: usize = 32 * 4096 - 1;
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +126,10 @@ pub enum SpawnError {
     NotFound { program: PathBuf },
     #[error("program `{}` names an interpreter that does not exist", program.display())]
     NoInterpreter { program: PathBuf },
+    #[error("program `{}` is a script whose `#!` line ends in a carriage return", program.display())]
+    CarriageReturn { program: PathBuf },
+    #[error("program `{}` can't be started: {what} has {bytes} bytes, and Linux takes {LONGEST}", program.display())]
+    TooLong { program: PathBuf, what: String, bytes: usize },
     #[error("program `{}` may not be executed", program.display())]
     NotExecutable { program: PathBuf },
     #[error("program `{}` can't start in `{}`: no such folder", program.display(), directory.display())]
@@ -121,6 +151,10 @@ impl SpawnError {
             SpawnError::NoInterpreter { .. } => {
                 "correct the script's `#!` line, or install the dynamic loader that the binary was linked for"
             }
+            SpawnError::CarriageReturn { .. } => {
+                "write the file with LF line ends: `sed -i 's/\\r$//' FILE`, and in .gitattributes `*.sh text eol=lf`"
+            }
+            SpawnError::TooLong { .. } => "put the text into a file of the repository, and hand over its path",
             SpawnError::NotExecutable { .. } => "set its executable bit (`chmod +x`), and check the mount's options",
             SpawnError::NoDirectory { .. } => "create the folder, or start the program in another one",
             SpawnError::OutOfReach { .. } => {

@@ -101,6 +101,9 @@ impl Stage for Command {
     }
 }
 
+/// Bytes of an argument on Linux.
+const LONGEST: usize = 32 * 4096 - 1;
+
 impl Config {
     fn argv(&self) -> std::result::Result<Vec<String>, Diagnostic> {
         let wrong = |message: &str, path: &str| Err(Diagnostic::error("config", message).at(path));
@@ -110,6 +113,13 @@ impl Config {
             (Some(argv), None, None) if argv.is_empty() => wrong("`argv` names no program", "argv"),
             (Some(argv), None, None) => Ok(argv.clone()),
             (None, Some(_), Some(shell)) if shell.is_empty() => wrong("`shell` names no program", "shell"),
+            (None, Some(script), _) if script.len() > LONGEST => {
+                let message =
+                    format!("`run` is too long: {} bytes, and Linux takes {LONGEST} in an argument", script.len());
+                Err(Diagnostic::error("config", &message)
+                    .at("run")
+                    .help("put the script into a file of the repository: `run = \"sh ci/script.sh\"`, or grant it by its path"))
+            }
             (None, Some(script), shell) => {
                 let default = || ["sh", "-eu", "-c"].map(str::to_owned).to_vec();
                 let mut argv = shell.clone().unwrap_or_else(default);

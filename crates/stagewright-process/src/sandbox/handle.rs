@@ -272,6 +272,9 @@ impl Shared {
     /// What the kernel says of a program that exists outside and was not found inside is not that it doesn't exist.
     fn explain(&self, command: &Command, source: io::Error) -> SpawnError {
         let program = command.program.clone();
+        if let Some(error) = command.unfit() {
+            return error;
+        }
         match source.raw_os_error() {
             Some(libc::ENOENT | libc::EACCES) if command.current_dir.is_dir() && program.exists() => {
                 SpawnError::OutOfReach { program }

@@ -155,6 +155,13 @@ async fn what_could_not_be_started_says_why() {
     let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
     std::fs::set_permissions(&script, mode).unwrap();
     assert!(matches!(start(script.to_str().unwrap()), SpawnError::NoInterpreter { .. }));
+    std::fs::write(&script, "#!/bin/sh\r\necho hi\r\n").unwrap();
+    assert!(matches!(start(script.to_str().unwrap()), SpawnError::CarriageReturn { .. }));
+    let long = Command { env: vec![("LONG".to_owned(), "x".repeat(131_067))], ..sh("true") };
+    let error = long.spawn().unwrap_err().to_string();
+    assert!(error.contains("the variable LONG has 131072 bytes, and Linux takes 131071"), "{error}");
+    let error = sh(&"#".repeat(200_000)).spawn().unwrap_err().to_string();
+    assert!(error.contains("argument 2 has 200000 bytes"), "{error}");
     let error = Command { current_dir: "/proc/nonexistent".into(), ..sh("") }.spawn().unwrap_err();
     assert!(matches!(error, SpawnError::NoDirectory { .. }), "{error}");
     assert_eq!(error.to_string(), "program `/bin/sh` can't start in `/proc/nonexistent`: no such folder");

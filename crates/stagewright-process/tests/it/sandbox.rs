@@ -356,6 +356,16 @@ async fn input_reaches_a_program_and_what_is_missing_is_named() {
     fs::copy("/bin/true", &hidden).unwrap();
     let error = sandbox.spawn(Command { program: hidden, ..world.command("") }).unwrap_err();
     assert!(error.to_string().contains("not within the sandbox"), "{error}");
+    for (name, text, words) in
+        [("plain.sh", "#!/bin/sh\n", "may not be executed"), ("crlf.sh", "#!/bin/sh\r\n", "carriage return")]
+    {
+        let script = world.work.join(name);
+        fs::write(&script, text).unwrap();
+        let mode = if name == "crlf.sh" { 0o755 } else { 0o644 };
+        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let error = sandbox.spawn(Command { program: script, ..world.command("") }).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
     let error = sandbox.spawn(Command { program: "/no/such".into(), ..world.command("") }).unwrap_err();
     assert!(error.to_string().contains("does not exist"), "{error}");
     let mut confinement = world.confinement.clone();
