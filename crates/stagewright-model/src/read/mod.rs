@@ -25,7 +25,7 @@ use std::ops::Range;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use self::fields::Fields;
 use self::matrix::Matrix;
@@ -125,7 +125,33 @@ fn document<'t>(text: &'t str, report: &mut Report) -> Option<Spanned<DeTable<'t
         report.error(|| syntax_problem(error, text));
     }
     // What could be saved of such a text would be a source of mistakes that aren't there.
-    errors.is_empty().then_some(document)
+    let document = errors.is_empty().then_some(document)?;
+    document.get_ref().values().for_each(|value| rounded_numbers(value, text, report));
+    Some(document)
+}
+
+/// A version that is written as a number loses its last zero: `3.10` is 3.1.
+fn rounded_numbers(value: &Spanned<DeValue<'_>>, text: &str, report: &mut Report) {
+    match value.get_ref() {
+        DeValue::Table(table) => table.values().for_each(|value| rounded_numbers(value, text, report)),
+        DeValue::Array(items) => items.iter().for_each(|value| rounded_numbers(value, text, report)),
+        DeValue::Float(_) => {
+            let written = &text[value.span()];
+            let ends_in_zero = written.contains('.') && written.ends_with('0') && !written.ends_with(".0");
+            if ends_in_zero && !written.contains(['e', 'E']) {
+                let read = written.trim_end_matches('0');
+                report.warning(
+                    Problem::new(
+                        "stagewright::rounded-number",
+                        value.span().into(),
+                        format!("`{written}` is a number, and becomes {read} where it is used as text"),
+                    )
+                    .help(format!("if it is a version, write it as text: \"{written}\"")),
+                );
+            }
+        }
+        _ => {}
+    }
 }
 
 fn report_no_stages(file: Fields<'_>, report: &mut Report) {

@@ -387,3 +387,13 @@ fn a_stage_that_names_its_inputs_is_cached_unless_it_acts_beyond_the_machine_or_
         assert_eq!(cached(rest), expected, "{rest}");
     }
 }
+
+#[test]
+fn a_version_that_is_written_as_a_number_is_warned_of() {
+    let text = file("[env]\nGO = 1.20\n[stages.a]\nuses = 'noop'\nmatrix = { py = [3.9, 3.10, 1.0, '3.10', 2e10] }\n");
+    let (_, warnings) = parse(&text);
+    let said: Vec<&str> = warnings.iter().map(|warning| warning.message()).collect();
+    let becomes =
+        |written: &str, read: &str| format!("`{written}` is a number, and becomes {read} where it is used as text");
+    assert_eq!(said, [becomes("1.20", "1.2"), becomes("3.10", "3.1")]);
+}
