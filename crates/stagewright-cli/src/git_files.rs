@@ -5,15 +5,11 @@ use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use stagewright_plugin_host::git_directories;
+
 use crate::error::CommandError;
 
-/// Bytes of a file that leads to a git directory.
-const POINTER: u64 = 8 * 1024;
-
 const READ_BY_GIT: [&str; 4] = [".gitattributes", ".gitignore", ".gitmodules", ".mailmap"];
-
-/// What git and this engine have of their own, where no stage writes.
-const PASSED_OVER: [&str; 2] = [".git", ".stagewright"];
 
 /// Refuses a working tree in which one of them isn't a file: a stage can make a pipe of that name, and what reads it would
 /// wait for ever. To be called before libgit2 looks at the working tree.
@@ -34,7 +30,9 @@ pub(crate) fn check(root: &Path) -> Result<(), CommandError> {
             let Ok(kind) = entry.file_type() else { continue };
             let name = entry.file_name();
             if kind.is_dir() {
-                folders.extend((!PASSED_OVER.iter().any(|own| name == *own)).then(|| entry.path()));
+                // Git doesn't look into the one, and no stage writes the other.
+                let is_own = name == ".git" || (name == ".stagewright" && folder == root);
+                folders.extend((!is_own).then(|| entry.path()));
             } else if READ_BY_GIT.iter().any(|read| name == *read) && !is_readable(&entry.path(), kind) {
                 let shown = entry.path();
                 let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();
@@ -49,8 +47,7 @@ pub(crate) fn check(root: &Path) -> Result<(), CommandError> {
 }
 
 /// Refuses a repository around `start` whose git directory, or whose user's configuration of git, has a pipe or a device in
-/// it. To be called before libgit2 opens
-/// the repository.
+/// it. To be called before libgit2 opens the repository.
 pub(crate) fn check_directory(start: &Path) -> Result<(), CommandError> {
     let homes = [git2::Config::find_global(), git2::Config::find_xdg(), git2::Config::find_system()];
     for file in homes.into_iter().flatten() {
@@ -66,14 +63,7 @@ pub(crate) fn check_directory(start: &Path) -> Result<(), CommandError> {
     else {
         return Ok(());
     };
-    // A linked worktree or a submodule has its own elsewhere, and what it shares elsewhere again.
-    let led = |file: &Path, prefix: &str| {
-        let text = stagewright_files::read_text(file, POINTER).ok()?;
-        Some(file.parent()?.join(text.strip_prefix(prefix)?.trim()))
-    };
-    let directory = led(&pointer, "gitdir:").unwrap_or(pointer);
-    let common = led(&directory.join("commondir"), "");
-    for directory in common.into_iter().chain([directory]) {
+    for directory in git_directories(&pointer) {
         let mut folders = vec![directory.join("info"), directory.join("refs"), directory.join("objects/info")];
         // Its other folders hold what has a name by its content, and what git alone reads.
         check_folder(&directory, &directory, &mut Vec::new())?;
@@ -155,7 +145,8 @@ mod tests {
         check(folder.path()).unwrap();
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        for place in ["a/b/.gitignore", ".gitattributes"] {
+        fs::create_dir(path("a/.stagewright")).unwrap();
+        for place in ["a/b/.gitignore", ".gitattributes", "a/.stagewright/.gitignore"] {
             std::os::unix::fs::symlink(path("pipe"), path(place)).unwrap();
             let refused = check(folder.path()).unwrap_err();
             assert!(refused.message.contains(place), "{refused:?}");

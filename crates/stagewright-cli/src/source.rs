@@ -112,17 +112,16 @@ fn overlooked(repository: &Repository, root: &Path) -> Result<BTreeMap<PathBuf, 
         || config.get_string("core.checkstat").is_ok_and(|mode| mode.eq_ignore_ascii_case("minimal"));
     let mut found = BTreeMap::new();
     for entry in repository.index()?.iter() {
+        let is_submodule = entry.mode == SUBMODULE;
         let skipped = IndexEntryExtendedFlag::from_bits_retain(entry.flags_extended).is_skip_worktree();
         let unwatched = IndexEntryFlag::from_bits_retain(entry.flags).is_valid();
+        if !(is_submodule || trusts_times || skipped || unwatched) {
+            continue;
+        }
         let path = PathBuf::from(OsStr::from_bytes(&entry.path));
         let place = root.join(&path);
-        let now = if entry.mode == SUBMODULE {
-            commit_of(&place)
-        } else if (trusts_times || skipped || unwatched) && !(skipped && place.symlink_metadata().is_err()) {
-            Some(content(&place))
-        } else {
-            None
-        };
+        let is_left_out = || skipped && place.symlink_metadata().is_err();
+        let now = if is_submodule { commit_of(&place) } else { (!is_left_out()).then(|| content(&place)) };
         if let Some(now) = now.filter(|now| *now != entry.id.to_string()) {
             found.insert(path, now);
         }
@@ -133,9 +132,10 @@ fn overlooked(repository: &Repository, root: &Path) -> Result<BTreeMap<PathBuf, 
 /// The commit that a submodule is at; none where it isn't checked out.
 fn commit_of(submodule: &Path) -> Option<String> {
     submodule.join(".git").symlink_metadata().ok()?;
-    let repository =
-        Repository::open(submodule).and_then(|repository| repository.head()?.peel_to_commit().map(|one| one.id()));
-    Some(repository.map_or_else(|_| "unreadable".to_owned(), |id| id.to_string()))
+    let commit =
+        || Repository::open(submodule).and_then(|repository| repository.head()?.peel_to_commit().map(|one| one.id()));
+    let commit = git_files::check_directory(submodule).ok().and_then(|()| commit().ok());
+    Some(commit.map_or_else(|| "unreadable".to_owned(), |id| id.to_string()))
 }
 
 /// Bytes of a changed file that are read. A larger one, which may be nothing but a hole, is known by its size and by the

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -29,10 +28,10 @@ use crate::capability::http::{Http, OwnOrigins, Quota, SharedClient, client};
 use crate::capability::outputs::Outputs;
 use crate::capability::process::{Processes, program_environment, without_proxy_credentials};
 use crate::capability::registry::Images;
-use crate::capability::secrets::{SecretSource, Secrets};
+use crate::capability::secrets::Secrets;
 use crate::capability::service::{Services, Started};
 use crate::capability::workspace::Workspace;
-use crate::confine::{Blueprint, SandboxConfig, StageOwner, tools};
+use crate::confine::{Blueprint, StageOwner, tools};
 use crate::denial::Denials;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::inspected::Inspected;
@@ -43,68 +42,20 @@ use crate::native::Natives;
 use crate::net::dial::Dialer;
 use crate::net::gate::Gate;
 use crate::net::{SystemLookup, Upstream};
-use crate::packages::PackageHosts;
 use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
-use crate::registry::Registry;
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::report;
 use crate::reserved::{Reservations, Reserved};
-use crate::resolve::{Pulls, Resolver};
-
-use crate::service::ServiceManager;
+use crate::resolve::Resolver;
 use crate::stop::Supervisor;
 use crate::template::spare_templates;
 use crate::verdict;
 use crate::wasm::{Plugin, Wasm};
 
-/// What a host is made of. Nothing else is read: neither the process's environment nor a home folder.
-pub struct HostConfig {
-    /// The root of all that stages see of files; plugins named by `path:` are relative to it.
-    pub workspace: PathBuf,
-    /// What no grant opens: where the engine keeps its own things, and what git runs.
-    pub reserved: Reserved,
-    /// Compiled and pulled plugins. Made with the mode 0700; one that others can reach isn't used.
-    pub plugin_cache: PathBuf,
-    /// Called with a plugin's name before it is compiled for this machine, which takes up to seconds, once.
-    pub compiling: fn(&str),
-    /// Contents of artifacts, and their names by run.
-    pub artifacts: PathBuf,
-    /// Folders of built-in plugins, `NAME.wasm` each; the first that has a plugin counts.
-    pub builtin: Vec<PathBuf>,
-    /// The environment that processes of stages inherit from, as far as it is granted; also where proxies are named.
-    pub environment: BTreeMap<String, String>,
-    /// What words of `net` stand for, as in `net = ["cargo"]`: read once, so that no stage changes it for another.
-    pub package_hosts: Arc<PackageHosts>,
-    /// How plugins that aren't on this machine yet come from registries.
-    pub pulls: Pulls,
-    /// Values of secrets.
-    pub secrets: Arc<dyn SecretSource>,
-    /// Images.
-    pub registry: Arc<Registry>,
-    /// Local services.
-    pub services: Arc<ServiceManager>,
-    /// Where programs are confined; none for a machine that can't, and a pipeline that accepts that.
-    pub sandbox: Option<SandboxConfig>,
-    /// How many attempts run at a time.
-    pub attempts: usize,
-    /// How long a stage has to end by itself once it is asked to stop.
-    pub grace: Duration,
-    /// Whether debug and trace messages of plugins go into the log.
-    pub verbose: bool,
-}
+mod config;
 
-/// Why a host can't be made.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct HostError {
-    /// What could not be had.
-    pub message: String,
-    /// What to do about it.
-    pub help: Option<String>,
-    #[source]
-    source: Box<dyn std::error::Error + Send + Sync>,
-}
+pub use config::{HostConfig, HostError};
 
 /// Runs stages. Cheap to clone.
 #[derive(Clone)]

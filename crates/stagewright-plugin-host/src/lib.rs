@@ -67,5 +67,5 @@ pub use mask::SHORTEST_MASKED;
 pub use mask::mask;
 pub use packages::{ClosedOrigin, CredentialFile, PackageHosts, credential_files};
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};
-pub use reserved::{Claim, Purpose, Reserved, UserGit};
+pub use reserved::{Claim, Purpose, Reserved, UserGit, git_directories};
 pub use resolve::Pulls;

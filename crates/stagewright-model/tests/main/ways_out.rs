@@ -4,7 +4,7 @@ use stagewright_model::{InRehearsal, WayOut};
 
 const DOCUMENT: &str = include_str!("../../../../docs/rehearsal.md");
 
-/// How the row begins that tells of it. A way that is added has to be told of to compile.
+/// How its row begins. A way that is added doesn't compile without one.
 fn row(way: WayOut) -> &'static str {
     match way {
         WayOut::Connection | WayOut::Socket | WayOut::Variable | WayOut::CredentialFile => {
@@ -45,6 +45,6 @@ fn the_table_of_the_document_is_the_list() {
         };
         assert!(words.iter().any(|words| row[1].contains(words)), "{way:?}: {}", row[1]);
     }
-    let told = rows.iter().filter(|row| WayOut::ALL.iter().any(|&way| row[0].starts_with(self::row(way))));
-    assert_eq!(told.count(), rows.len(), "a row tells of no way out");
+    let documented = rows.iter().filter(|row| WayOut::ALL.iter().any(|&way| row[0].starts_with(self::row(way))));
+    assert_eq!(documented.count(), rows.len(), "a row is about something else");
 }

@@ -21,14 +21,13 @@ mod mounts;
 mod nested;
 mod placeholders;
 mod spots;
-mod steps;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use git::UserGit;
+pub use git::{UserGit, git_directories};
 pub(crate) use nested::{Nested, SearchError};
 pub(crate) use placeholders::Placeholders;
 pub(crate) use spots::{Spot, Unnamed};
@@ -215,7 +214,7 @@ impl Reserved {
     /// Where the engine's state and caches really are, anywhere on this machine.
     pub(crate) fn engine_folders(&self) -> Vec<PathBuf> {
         let own = self.claims.iter().filter(|claim| matches!(claim.purpose, Purpose::State | Purpose::Cache));
-        own.filter_map(|claim| Some(steps::follow(&claim.path).ok()?.real)).collect()
+        own.filter_map(|claim| Some(stagewright_files::follow(&claim.path).ok()?.real)).collect()
     }
 
     /// Paths of the workspace that are no stage's inputs or outputs, relative to it.

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::mounts::Mounts;
-use super::{Claim, Identity, Purpose, Reservations, steps};
+use super::{Claim, Identity, Purpose, Reservations};
 use crate::path::WorkspacePath;
 
 /// A path of the workspace that is reserved, or on the way to what is.
@@ -50,7 +50,7 @@ impl<'a> Spots<'a> {
     }
 
     pub(super) fn claim(&mut self, claim: &Claim) -> io::Result<()> {
-        let led = steps::follow(&claim.path)?;
+        let led = stagewright_files::follow(&claim.path)?;
         for step in &led.steps {
             self.step(claim.purpose, step);
         }

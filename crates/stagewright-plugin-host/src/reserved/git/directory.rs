@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Purpose;
-use crate::reserved::steps;
 
 /// Submodules or working trees of one repository.
 const DIRECTORIES: usize = 1024;
@@ -39,7 +38,7 @@ pub(super) fn directories_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// Links in a git directory to something in the workspace that isn't in that directory: what they lead to is what git
 /// finds there.
 pub(super) fn links(directory: &Path, workspace: &Path, claims: &mut BTreeSet<(Purpose, PathBuf)>) -> io::Result<()> {
-    let real = steps::follow(directory)?.real;
+    let real = stagewright_files::follow(directory)?.real;
     let (mut ahead, mut seen) = (vec![real.clone()], 0);
     while let Some(folder) = ahead.pop() {
         for entry in folder.read_dir().into_iter().flatten().flatten() {
@@ -51,7 +50,7 @@ pub(super) fn links(directory: &Path, workspace: &Path, claims: &mut BTreeSet<(P
             let below = path.strip_prefix(&real).unwrap_or(&path);
             if kind.is_symlink() {
                 // What leads nowhere leads git nowhere either.
-                let Ok(led) = steps::follow(&path) else { continue };
+                let Ok(led) = stagewright_files::follow(&path) else { continue };
                 let is_out = |place: &PathBuf| place.starts_with(workspace) && !place.starts_with(&real);
                 if is_out(&led.real) || led.steps.iter().any(is_out) {
                     claims.insert((purpose(below, &led.real), path));

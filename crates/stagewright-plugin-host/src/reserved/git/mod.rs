@@ -95,8 +95,7 @@ impl UserGit {
     pub fn repository(&self, workspace: &Path, pointer: &Path) -> io::Result<Vec<Claim>> {
         let has_name = pointer.file_name().is_some_and(|name| name.eq_ignore_ascii_case(".git"));
         let top = if has_name { pointer.parent().unwrap_or(pointer) } else { pointer };
-        let directory = led_by(pointer).unwrap_or_else(|| pointer.to_owned());
-        let common = shared_by(&directory).unwrap_or_else(|| directory.clone());
+        let [directory, common] = git_directories(pointer);
         let git = [pointer, &directory, &common].map(|path| (Purpose::Git, path.to_owned()));
         let mut found = Found { git: self, workspace, claims: BTreeSet::from(git) };
         let shared = found.directory(&common, None, None)?;
@@ -179,6 +178,13 @@ impl Found<'_> {
             }
         }
     }
+}
+
+/// The git directory that a `.git` stands for, and the one that it shares with other working trees, which may be the same.
+pub fn git_directories(pointer: &Path) -> [PathBuf; 2] {
+    let directory = led_by(pointer).unwrap_or_else(|| pointer.to_owned());
+    let common = shared_by(&directory).unwrap_or_else(|| directory.clone());
+    [directory, common]
 }
 
 /// The folder that a file named `.git` leads to; none when it is a folder itself.

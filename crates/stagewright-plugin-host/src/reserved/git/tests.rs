@@ -86,7 +86,7 @@ fn submodules_and_linked_working_trees_have_hooks_of_their_own() {
     ]);
     fixture.write(".git/worktrees/wt/gitdir", &format!("{}\n", fixture.root.join("wt/.git").display()));
     let found = fixture.claims(Purpose::Hooks, &[]);
-    let real = |path: &String| super::super::steps::follow(&fixture.root.join(path)).unwrap().real;
+    let real = |path: &String| stagewright_files::follow(&fixture.root.join(path)).unwrap().real;
     let found: BTreeSet<_> = found.iter().map(real).collect();
     let expected =
         [".all", ".own", "wt/.all", "wt/.own", "wt/.hk", "sub/.h", "sub/c/.h"].map(|path| fixture.root.join(path));

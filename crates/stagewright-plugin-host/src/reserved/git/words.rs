@@ -101,8 +101,7 @@ fn places(word: &OsStr, home: Option<&Path>, folder: &Path) -> Vec<PathBuf> {
 
 /// Whether it is spelled below the workspace, or leads there.
 fn lies_in(path: &Path, workspace: &Path) -> bool {
-    super::super::steps::follow(path)
-        .is_ok_and(|led| led.real.starts_with(workspace) || led.steps.iter().any(|step| step.starts_with(workspace)))
+    stagewright_files::follow(path).is_ok_and(|led| led.meets(workspace))
 }
 
 /// A part of a command line.

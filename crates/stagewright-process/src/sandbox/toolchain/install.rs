@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::system::is_system;
@@ -73,8 +73,6 @@ const MANAGERS: [(&str, &[&str]); 29] = [
     (".volta", &["bin", "tools/image/*/*/"]),
     (".yarn", &["bin", "releases"]),
 ];
-/// Links on one way, as many as the kernel follows.
-const LINKS: usize = 40;
 /// Paths that one pattern may come to. Each is a mount.
 const PATHS: usize = 100;
 /// Folders whose folders are homes.
@@ -152,35 +150,10 @@ impl Tools<'_> {
     }
 }
 
-/// Where a path leads, link by link. None when it leads nowhere, or lies in the workspace or comes through it: the
-/// kernel, which is asked for the end alone, wouldn't say so.
+/// Where a path leads. None when it leads nowhere, or lies in the workspace or comes through it.
 pub(super) fn resolve(path: &Path, workspace: &Path) -> Option<PathBuf> {
-    let names = |path: &Path| path.components().rev().map(|name| name.as_os_str().to_owned()).collect::<Vec<_>>();
-    let (mut real, mut left, mut links) = (PathBuf::from("/"), names(path), 0);
-    while let Some(name) = left.pop() {
-        match Path::new(&name).components().next()? {
-            Component::RootDir => real = PathBuf::from("/"),
-            Component::ParentDir => drop(real.pop()),
-            Component::CurDir | Component::Prefix(_) => {}
-            Component::Normal(name) => {
-                real.push(name);
-                if real.starts_with(workspace) {
-                    return None;
-                }
-                match fs::read_link(&real) {
-                    Ok(target) if links < LINKS => {
-                        links += 1;
-                        real.pop();
-                        left.extend(names(&target));
-                    }
-                    // What is there and isn't a link.
-                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                    _ => return None,
-                }
-            }
-        }
-    }
-    Some(real)
+    let led = stagewright_files::follow(path).ok()?;
+    (!led.meets(workspace) && led.real.exists()).then_some(led.real)
 }
 
 /// The file that a path stands for, as far as a sandbox goes along with it: one of the workspace, one that every program

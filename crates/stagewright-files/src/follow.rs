@@ -11,16 +11,27 @@ const LINKS: usize = 40;
 
 /// A path, followed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Followed {
+pub struct Followed {
     /// Without links and `..`. What of it isn't there yet is as it was spelled.
-    pub(super) real: PathBuf,
+    pub real: PathBuf,
     /// The links that were followed, and the folders that were left again by `..`: real paths, of which each decides
     /// where the spelling leads.
-    pub(super) steps: Vec<PathBuf>,
+    pub steps: Vec<PathBuf>,
 }
 
-/// Follows an absolute path from the root, as the kernel does.
-pub(super) fn follow(path: &Path) -> io::Result<Followed> {
+impl Followed {
+    /// Whether the path leads into the folder, or comes through it.
+    pub fn meets(&self, folder: &Path) -> bool {
+        self.real.starts_with(folder) || self.steps.iter().any(|step| step.starts_with(folder))
+    }
+}
+
+/// Follows an absolute path from the root, as the kernel does. The kernel itself says where a path ends, and not by what
+/// it goes.
+///
+/// # Errors
+/// When there are too many links, and when a folder on the way can't be looked at.
+pub fn follow(path: &Path) -> io::Result<Followed> {
     let mut ahead: VecDeque<Step> = steps(path).collect();
     let mut followed = Followed { real: PathBuf::from("/"), steps: Vec::new() };
     let mut links = 0;
