@@ -8,6 +8,7 @@ use stagewright_cache::Globs;
 use stagewright_model::{Plan, PluginRef, Stage, StageIndex};
 
 use crate::error::CommandError;
+use crate::git_files;
 use crate::repository::PipelineFile;
 
 /// Branches that others leave, in the order in which they are looked for.
@@ -29,7 +30,7 @@ pub(crate) fn changes(root: &Path, base: Option<&str>) -> Result<Changes, Comman
             .caused_by(error)
             .hint("leave it out, to run everything")
     })?;
-    crate::git_files::check(root)?;
+    git_files::check(&git, root)?;
     let failed = |error: git2::Error| CommandError::internal("can't tell what has changed").caused_by(error);
     let head = git
         .head()

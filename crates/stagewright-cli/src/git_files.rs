@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use git2::Repository;
 use stagewright_plugin_host::git_directories;
 
 use crate::error::CommandError;
@@ -12,38 +14,55 @@ use crate::error::CommandError;
 const READ_BY_GIT: [&str; 4] = [".gitattributes", ".gitignore", ".gitmodules", ".mailmap"];
 
 /// Refuses a working tree in which one of them isn't a file: a stage can make a pipe of that name, and what reads it would
-/// wait for ever. To be called before libgit2 looks at the working tree.
-pub(crate) fn check(root: &Path) -> Result<(), CommandError> {
+/// wait for ever. To be called before libgit2 looks at the working tree, and as far as it will look: folders that are
+/// ignored, as those of builds, are passed over.
+pub(crate) fn check(repository: &Repository, root: &Path) -> Result<(), CommandError> {
+    let index = repository.index().ok();
+    let is_passed_over = |below: &Path| {
+        let has_tracked = |index: &git2::Index| index.find_prefix(below.join("").as_os_str().as_bytes()).is_ok();
+        // It reads what is in the folders above, and that was looked at.
+        repository.is_path_ignored(below).unwrap_or(false) && !index.as_ref().is_some_and(has_tracked)
+    };
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            // libgit2 meets the same, and says so where it matters.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
-            // Nor does it go where no path leads.
-            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => continue,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
-            Err(error) => return Err(unreadable(&folder, error)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(|error| unreadable(&folder, error))?;
-            let Ok(kind) = entry.file_type() else { continue };
-            let name = entry.file_name();
-            if kind.is_dir() {
-                // Git doesn't look into the one, and no stage writes the other.
-                let is_own = name == ".git" || (name == ".stagewright" && folder == root);
-                folders.extend((!is_own).then(|| entry.path()));
-            } else if READ_BY_GIT.iter().any(|read| name == *read) && !is_readable(&entry.path(), kind) {
-                let shown = entry.path();
-                let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();
-                return Err(CommandError::not_ready(format!(
-                    "`{shown}` is not a file of a usual size, and git would read it"
-                ))
-                .hint(format!("remove it: rm {shown}")));
-            }
-        }
+        let within = check_entries(&folder, root)?;
+        folders.extend(within.into_iter().filter(|path| {
+            // Git doesn't look into the one, and no stage writes the other.
+            let is_own = path.ends_with(".git") || path.strip_prefix(root) == Ok(Path::new(".stagewright"));
+            !is_own && !path.strip_prefix(root).is_ok_and(&is_passed_over)
+        }));
     }
     Ok(())
+}
+
+/// Gives the folders in a folder.
+fn check_entries(folder: &Path, root: &Path) -> Result<Vec<PathBuf>, CommandError> {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound, PermissionDenied};
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // libgit2 meets the same, and says so where it matters. Nor does it go where no path leads.
+        Err(error) if matches!(error.kind(), PermissionDenied | InvalidFilename | NotFound | NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(unreadable(folder, error)),
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(folder, error))?;
+        let Ok(kind) = entry.file_type() else { continue };
+        let name = entry.file_name();
+        if kind.is_dir() {
+            folders.push(entry.path());
+        } else if READ_BY_GIT.iter().any(|read| name == *read) && !is_readable(&entry.path(), kind) {
+            let shown = entry.path();
+            let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();
+            return Err(CommandError::not_ready(format!(
+                "`{shown}` is not a file of a usual size, and git would read it"
+            ))
+            .hint(format!("remove it: rm {shown}")));
+        }
+    }
+    Ok(folders)
 }
 
 /// Refuses a repository around `start` whose git directory, or whose user's configuration of git, has a pipe or a device in
@@ -139,20 +158,29 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir_all(path("a/b")).unwrap();
+        let repository = Repository::init(folder.path()).unwrap();
         fs::write(path(".gitignore"), "target").unwrap();
         std::os::unix::fs::symlink("../.gitignore", path("a/.gitignore")).unwrap();
         std::os::unix::fs::symlink("nowhere", path("a/.gitattributes")).unwrap();
-        check(folder.path()).unwrap();
+        check(&repository, folder.path()).unwrap();
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
         fs::create_dir(path("a/.stagewright")).unwrap();
         for place in ["a/b/.gitignore", ".gitattributes", "a/.stagewright/.gitignore"] {
             std::os::unix::fs::symlink(path("pipe"), path(place)).unwrap();
-            let refused = check(folder.path()).unwrap_err();
+            let refused = check(&repository, folder.path()).unwrap_err();
             assert!(refused.message.contains(place), "{refused:?}");
             fs::remove_file(path(place)).unwrap();
         }
+        // What git passes over may hold anything, until something in it is tracked.
+        fs::create_dir(path("target")).unwrap();
+        fs::write(path("target/file"), "").unwrap();
+        std::os::unix::fs::symlink(path("pipe"), path("target/.gitignore")).unwrap();
+        check(&repository, folder.path()).unwrap();
+        repository.index().unwrap().add_path(Path::new("target/file")).unwrap();
+        assert!(check(&repository, folder.path()).unwrap_err().message.contains("target/.gitignore"));
+        stagewright_files::remove_tree(&path("target")).unwrap();
         fs::rename(path("pipe"), path("a/b/.gitignore")).unwrap();
-        assert!(check(folder.path()).unwrap_err().message.contains("a/b/.gitignore"));
+        assert!(check(&repository, folder.path()).unwrap_err().message.contains("a/b/.gitignore"));
     }
 }

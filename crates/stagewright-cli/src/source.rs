@@ -52,7 +52,7 @@ pub(crate) fn read(root: &Path) -> Result<Git, CommandError> {
     };
     let commit = head.peel_to_commit().map_err(failed)?;
     let id = commit.id().to_string();
-    git_files::check(root)?;
+    git_files::check(&repository, root)?;
     let (dirty, changes) = changes(&repository).map_err(failed)?;
     Ok(Git {
         short: id.chars().take(12).collect(),
