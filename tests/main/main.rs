@@ -11,6 +11,7 @@ mod command_line;
 mod crash;
 mod environment;
 mod faults;
+mod git;
 mod hostile;
 mod images;
 mod lock;

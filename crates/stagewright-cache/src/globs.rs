@@ -38,7 +38,7 @@ impl Globs {
     }
 
     /// Whether one of them means the path, or all that lies in the folder at it, as `dist/**` does of `dist`.
-    pub(crate) fn name(&self, path: &str) -> bool {
+    pub fn name(&self, path: &str) -> bool {
         self.matches(path) || (!path.is_empty() && self.bases.iter().any(|base| base == path))
     }
 
@@ -53,7 +53,7 @@ impl Globs {
     }
 
     /// Whether something in the folder could match.
-    pub(crate) fn reach_into(&self, folder: &str) -> bool {
+    pub fn reach_into(&self, folder: &str) -> bool {
         self.bases.iter().any(|base| is_within(folder, base) || is_within(base, folder))
     }
 }

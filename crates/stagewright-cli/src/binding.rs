@@ -9,9 +9,9 @@ use stagewright_engine::{Change, Event, EventKind, PluginFacts};
 use stagewright_model::Plan;
 
 use crate::error::CommandError;
+use crate::git::Git;
 use crate::packages;
 use crate::plugin::fingerprint;
-use crate::source::Git;
 
 /// Digest of all that an approval is given for, but for files that were captured for it. `git` is what is checked out, for
 /// gates that captured none: an approval is for what will be built, also when that is no longer what the run was started

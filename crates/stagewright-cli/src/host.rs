@@ -374,7 +374,7 @@ fn remove_stale(scratch: &Path) {
 }
 
 /// By the kernel's name for it: another file that a stage put at its path since is another program.
-fn this_program() -> Result<PathBuf, CommandError> {
+pub(crate) fn this_program() -> Result<PathBuf, CommandError> {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() {
         return Ok(running);

@@ -19,7 +19,7 @@ mod console;
 mod diagnostics;
 mod error;
 mod exit;
-mod git_files;
+mod git;
 mod host;
 mod load;
 mod lock_file;
@@ -32,7 +32,6 @@ mod screen;
 mod secrets;
 mod select;
 mod signals;
-mod source;
 
 use std::process::ExitCode;
 

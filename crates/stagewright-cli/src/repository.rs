@@ -7,6 +7,7 @@ use stagewright_report::list;
 
 use crate::args::Global;
 use crate::error::CommandError;
+use crate::git;
 
 /// How the names of variables begin that are for the shared cache alone.
 const OF_THE_CACHE: &str = "STAGEWRIGHT_SHARED_CACHE_";
@@ -54,11 +55,8 @@ impl Repository {
         let start = given.canonicalize().map_err(|error| {
             CommandError::usage(format!("can't enter the folder {}", given.display())).caused_by(error)
         })?;
-        crate::git_files::check_directory(&start)?;
-        let root = match git2::Repository::discover(&start).ok().and_then(|found| found.workdir().map(Path::to_owned)) {
-            Some(root) => root.canonicalize().unwrap_or(root),
-            None => start,
-        };
+        git::check_directory(&start)?;
+        let root = git::working_tree(&start).map(Path::to_owned).unwrap_or(start);
         let (mut environment, mut cache_environment) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in std::env::vars_os() {
             let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) else { continue };
@@ -181,7 +179,8 @@ fn plugin_folders(environment: &BTreeMap<String, String>) -> Vec<PathBuf> {
 fn cache_folder(environment: &BTreeMap<String, String>, state: &Path, root: &Path) -> PathBuf {
     let base = match (environment.get("XDG_CACHE_HOME"), environment.get("HOME")) {
         (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
-        (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".cache"),
+        // An account without a home has a path that isn't there (`/nonexistent`), and is not to be made.
+        (_, Some(home)) if Path::new(home).is_dir() => PathBuf::from(home).join(".cache"),
         _ => return state.join("cache"),
     };
     let folder = base.join("stagewright");

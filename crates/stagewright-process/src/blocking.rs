@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::child::{Child, ExitStatus, Reach, Source};
 use crate::command::{Command, SpawnError};
 use crate::guard;
+use crate::sandbox::Sandbox;
 
 /// What each stream may amount to.
 const CAPTURE_LIMIT: usize = 64 * 1024 * 1024;
@@ -40,9 +41,22 @@ pub enum RunError {
 
 /// Runs a process with its output captured.
 pub fn run_to_end(command: Command, limit: Duration) -> Result<Output, RunError> {
+    run_captured(command, limit, Command::spawn)
+}
+
+/// The same in a sandbox, with the paths of its inside.
+pub fn run_in_sandbox(sandbox: &Sandbox, command: Command, limit: Duration) -> Result<Output, RunError> {
+    run_captured(command, limit, |command| sandbox.spawn(command))
+}
+
+fn run_captured(
+    command: Command,
+    limit: Duration,
+    spawn: impl FnOnce(Command) -> Result<Child, SpawnError>,
+) -> Result<Output, RunError> {
     let program = command.program.display().to_string();
     block_on(&program, limit, async {
-        let mut child = command.spawn()?;
+        let mut child = spawn(command)?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         while let Some((source, data)) = child.next_chunk().await {
             let stream = if source == Source::Stdout { &mut stdout } else { &mut stderr };

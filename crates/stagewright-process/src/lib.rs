@@ -29,7 +29,7 @@ pub mod sandbox;
 mod shield;
 pub mod supervisor;
 
-pub use blocking::{Output, RunError, run_inherited, run_to_end};
+pub use blocking::{Output, RunError, run_in_sandbox, run_inherited, run_to_end};
 pub use child::{Child, ExitStatus, Group, Source};
 pub use command::{Command, SpawnError, path_outside, which, which_outside};
 pub use shield::protect;

@@ -15,6 +15,7 @@ use crate::clock::SystemClock;
 use crate::command::history::{apply, fold, stages_of};
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::git;
 use crate::repository::Repository;
 
 /// `approve` and `reject`.
@@ -205,12 +206,7 @@ fn form(fields: &[Field]) -> String {
 
 /// Who sits at the terminal: git's `user.name`, else `$USER`.
 pub(crate) fn user(repository: &Repository) -> String {
-    let configured = git2::Repository::open(&repository.root)
-        .and_then(|found| found.config())
-        .or_else(|_| git2::Config::open_default());
-    let name = configured.and_then(|mut config| config.snapshot()?.get_string("user.name"));
-    name.ok()
-        .filter(|name| !name.trim().is_empty())
+    git::user_name(&repository.root)
         .or_else(|| repository.environment.get("USER").cloned())
         .unwrap_or_else(|| "somebody".to_owned())
 }

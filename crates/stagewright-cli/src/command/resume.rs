@@ -17,7 +17,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::repository::{PipelineFile, Repository};
-use crate::{binding, console, load, packages, select, source};
+use crate::{binding, console, git, load, packages, select};
 
 /// `resume`.
 pub(crate) fn resume(global: &Global, repository: &Repository, args: &ResumeArgs) -> Result<Exit, CommandError> {
@@ -63,7 +63,7 @@ pub(crate) fn go_on(
     let cache = CacheUse::of(policy.as_ref(), drive, repository, mode)?;
     host.check(&file, &plan, &BTreeMap::new())?;
     let plugins = host.facts(&plan)?;
-    let git = source::read(&repository.root)?;
+    let git = git::read(repository)?;
     let way = if binding::is_rollback(&record.source) { ReleaseWay::Rollback } else { ReleaseWay::Deploy };
     let mut bound = record.source.clone();
     packages::record(&mut bound, &plan, host.packages());

@@ -18,10 +18,10 @@ use crate::command::history::state_of;
 use crate::command::run::{NewRun, start};
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::git::Git;
 use crate::host::{Host, RunMode};
 use crate::load;
 use crate::repository::{PipelineFile, Repository};
-use crate::source::Git;
 
 /// `rollback`.
 pub(crate) fn rollback(

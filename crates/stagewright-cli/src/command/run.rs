@@ -19,10 +19,10 @@ use crate::command::decide::user;
 use crate::conduct::{Run, conduct};
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::git::Git;
 use crate::host::{Host, RunMode};
 use crate::repository::{PipelineFile, Repository};
-use crate::source::Git;
-use crate::{affected, binding, console, load, packages, select, source};
+use crate::{affected, binding, console, git, load, packages, select};
 
 /// All that a new run is made of.
 pub(crate) struct NewRun {
@@ -49,7 +49,7 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
     let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
     let mut left_out = select::left_out(&plan, &args.only, &args.skip)?;
     if args.affected {
-        let changes = affected::changes(&repository.root, args.base.as_deref())?;
+        let changes = affected::changes(repository, args.base.as_deref())?;
         let touched = changes.stages(&plan, &file)?;
         if touched.is_empty() {
             console::say(text!("no stage of {} is affected by what changed since {}", file.name, changes.since));
@@ -62,9 +62,9 @@ pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> R
         false => RunMode::Real,
     };
     let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
-    let git = source::read(&repository.root)?;
+    let git = git::read(repository)?;
     let new = NewRun {
-        source: source::values(&git, &user(repository)),
+        source: git::values(&git, &user(repository)),
         git,
         file,
         plan,
@@ -90,7 +90,7 @@ pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) 
     let plan = load::plan(global, repository, &file)?;
     let mode = mode_of(record.rehearsal, &record.source);
     let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
-    let git = source::read(&repository.root)?;
+    let git = git::read(repository)?;
     let mut changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, Some(&git));
     changes.extend(packages::changes(&past, &record.source, &plan, host.packages()));
     if !args.accept_changes {
@@ -102,7 +102,7 @@ pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) 
         plan,
         host,
         inputs: record.inputs,
-        source: source::values(&git, &user(repository)),
+        source: git::values(&git, &user(repository)),
         git,
         mode,
         inherited: BTreeMap::new(),

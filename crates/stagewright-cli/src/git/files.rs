@@ -16,7 +16,7 @@ const READ_BY_GIT: [&str; 4] = [".gitattributes", ".gitignore", ".gitmodules", "
 /// Refuses a working tree in which one of them isn't a file: a stage can make a pipe of that name, and what reads it would
 /// wait for ever. To be called before libgit2 looks at the working tree, and as far as it will look: folders that are
 /// ignored, as those of builds, are passed over.
-pub(crate) fn check(repository: &Repository, root: &Path) -> Result<(), CommandError> {
+pub(super) fn check(repository: &Repository, root: &Path) -> Result<(), CommandError> {
     let index = repository.index().ok();
     let is_passed_over = |below: &Path| {
         let has_tracked = |index: &git2::Index| index.find_prefix(below.join("").as_os_str().as_bytes()).is_ok();
