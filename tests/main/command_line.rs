@@ -217,9 +217,13 @@ fn a_deploy_to_a_target_that_is_not_there_is_refused_before_anything_starts() {
         with = { service = "app", image = "${{ stages.first.outputs.image }}" }
         "#,
     );
-    let ended = environment.run(&["run"]).exits(4);
-    for part in ["deploy", "kubernetes", "target = \"process\""] {
-        assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+    for (command, code) in [("validate", 3), ("run", 4)] {
+        let ended = environment.run(&[command]).exits(code);
+        for part in
+            ["`deploy` can't deploy to a target `kubernetes` yet", "stagewright.toml:10:16", "target = \"process\""]
+        {
+            assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+        }
     }
     assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "something was recorded");
 }
@@ -256,4 +260,78 @@ fn a_run_records_the_commit_the_branch_the_tag_and_whether_anything_was_changed(
     let tagged = source();
     assert_eq!((&tagged["git"]["dirty"], &tagged["git"]["tag"]), (&true.into(), &"v1".into()));
     assert_eq!(tagged["event"]["ref"], "refs/tags/v1");
+}
+
+#[test]
+fn every_mistake_in_a_with_table_is_shown_at_its_place() {
+    let environment = TestEnvironment::with_pipeline(
+        "schema = 1\npipeline.name = \"x\"\n[stages.a]\nuses = \"command\"\n\
+         with = { argv = \"ls\", tiemout = 1, cwd = [] }\npermissions = { process = [\"ls\"] }\n",
+    );
+    for command in ["validate", "run"] {
+        let refused = environment.run(&[command]).exits(3);
+        let shown = refused.stdout + &refused.stderr;
+        for mistake in ["`with.argv` of [stages.a]", "`with.tiemout` of [stages.a]", "`with.cwd` of [stages.a]"] {
+            assert!(shown.contains(mistake), "{command}: {shown}");
+        }
+        assert!(shown.contains("[stagewright.toml:5:17]"), "{command}: {shown}");
+        assert!(shown.contains("1 stage has an invalid configuration"), "{command}: {shown}");
+    }
+    let found: serde_json::Value =
+        serde_json::from_str(&environment.run(&["validate", "--json"]).stdout).expect("JSON");
+    let places: Vec<_> = found.as_array().into_iter().flatten().map(|one| (&one["line"], &one["path"])).collect();
+    assert_eq!(places.len(), 3, "{found}");
+    assert!(places.iter().all(|(line, path)| **line == 5 && path.is_string()), "{found}");
+}
+
+#[test]
+fn a_name_of_nothing_is_a_mistake_of_the_command_line() {
+    let environment = TestEnvironment::with_pipeline("schema = 1\npipeline.name = \"x\"\nstages.a.uses = \"noop\"\n");
+    environment.run(&["run"]).exits(0);
+    for command in [
+        &["resume", "nosuch"][..],
+        &["rerun", "nosuch"],
+        &["cancel", "nosuch"],
+        &["show", "nosuch"],
+        &["logs", "nosuch"],
+        &["logs", "latest", "nosuch"],
+        &["explain", "a", "--run", "nosuch"],
+        &["explain", "nosuch"],
+        &["approve", "nosuch"],
+        &["reject", "nosuch"],
+        &["settle", "nosuch", "a", "--applied"],
+        &["env", "status", "nosuch"],
+        &["rollback", "nosuch"],
+        &["run", "--only", "nosuch"],
+        &["run", "--skip", "nosuch"],
+        &["resume", "latest", "--from", "nosuch"],
+        &["service", "status", "nosuch"],
+        &["service", "logs", "nosuch"],
+        &["service", "stop", "nosuch"],
+    ] {
+        let refused = environment.run(command);
+        assert_eq!(refused.code, 2, "{command:?}: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains("nosuch") && refused.stderr.contains("help: "),
+            "{command:?}: {}",
+            refused.stderr
+        );
+    }
+}
+
+#[test]
+fn what_a_grant_names_and_nobody_has_is_a_warning() {
+    let environment = TestEnvironment::with_pipeline(
+        "schema = 1\npipeline.name = \"x\"\n[stages.a]\nuses = \"command\"\nwith = { argv = [\"nosuch-tool\"] }\n\
+         matrix = { a = [1, 2] }\n\
+         permissions = { process = [\"nosuch-tool\", \"sh\", \"out/tool\", \"tools/gone.sh\"], \
+         read = [\"srcc/**\", \"stagewright.toml\", \"out/x\", \".\"] }\n\
+         [stages.b]\nuses = \"noop\"\npermissions = { write = [\"out\"] }\n",
+    );
+    let checked = environment.run(&["validate"]).exits(0);
+    let shown = checked.stdout + &checked.stderr;
+    for (entry, times) in [("`nosuch-tool`", 1), ("tools/gone.sh`", 1), ("`srcc/**`", 1), ("out/", 0), ("no `.`", 0)] {
+        let messages = shown.lines().filter(|line| line.contains('⚠') && line.contains(entry)).count();
+        assert_eq!(messages, times, "{entry}: {shown}");
+    }
 }

@@ -357,3 +357,30 @@ fn a_home_that_is_not_there_stays_away() {
     environment.run(&["run", "--input", "commit="]).exits(0);
     assert!(!home.exists());
 }
+
+#[test]
+fn a_gap_in_the_name_of_a_group_is_named() {
+    let group = |text: &str| format!("{PIPELINE}[concurrency]\ngroup = \"{text}\"\n");
+    let environment = TestEnvironment::with_pipeline(&group("ci-${{ git.branch }}"));
+    assert!(shell(
+        &environment,
+        "git init -q -b main . && git config user.name x && git config user.email x@y && git add -A && git commit -q -m one"
+    ));
+    let run = |environment: &TestEnvironment| environment.run(&["run", "--input", "commit="]).exits(0).stderr;
+    assert!(!run(&environment).contains("group"), "a branch is checked out");
+    environment.git(&["checkout", "--quiet", "--detach"]);
+    let warned = run(&environment);
+    assert!(warned.contains("the concurrency group is `ci-`, because `git.branch` is empty"), "{warned}");
+    environment.write("stagewright.toml", &group("ci-${{ git.branch == null ? git.commit : git.branch }}"));
+    assert!(!run(&environment).contains("group"), "the advice is good");
+}
+
+#[test]
+fn a_group_without_a_value_is_an_error_before_anything_starts() {
+    let environment = TestEnvironment::with_pipeline(&format!(
+        "{PIPELINE}[concurrency]\ngroup = \"${{{{ from_json(inputs.commit).name }}}}\"\n"
+    ));
+    let refused = environment.run(&["run", "--input", "commit={}"]).exits(3);
+    assert!(refused.stderr.contains("stagewright.toml: `concurrency.group` has no value"), "{}", refused.stderr);
+    assert!(!environment.run(&["runs"]).stdout.contains("git"), "no run was recorded");
+}

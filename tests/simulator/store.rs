@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use petgraph::visit::Dfs;
 use stagewright_engine::{
     Clock, Event, EventKind, GateKind, Interrupt, LogSink, Observer, Outcome, RunId, RunStore, Status, StoreError,
-    Stream, Timestamp, Undo,
+    StoreErrorKind, Stream, Timestamp, Undo,
 };
 use stagewright_model::{StageIndex, StageKind};
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ const KILL_BOUND: Duration = Duration::from_secs(6);
 const ASKED_BOUND: Duration = Duration::from_secs(20);
 
 pub(crate) fn broken(message: &str) -> StoreError {
-    StoreError { message: message.to_owned(), help: None, source: None }
+    StoreError { kind: StoreErrorKind::Storage, message: message.to_owned(), help: None, source: None }
 }
 
 /// Journal, logs, clock and observer of one process.

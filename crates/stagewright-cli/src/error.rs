@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use stagewright_engine::StoreError;
+use stagewright_engine::{StoreError, StoreErrorKind};
 use stagewright_report::{Block, text};
 
 use crate::exit::Exit;
@@ -95,7 +95,12 @@ fn paragraph(block: &mut Block, head: &str, text: &str) {
 
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> CommandError {
-        let mut failed = CommandError::internal(error.message);
+        let exit = match error.kind {
+            StoreErrorKind::Storage => Exit::Internal,
+            StoreErrorKind::NotFound => Exit::Usage,
+            StoreErrorKind::Busy => Exit::NotReady,
+        };
+        let mut failed = CommandError::new(exit, error.message);
         failed.hints.extend(error.help);
         failed.source = error.source;
         failed

@@ -10,7 +10,7 @@ pub(crate) enum Exit {
     Success = 0,
     /// The run came to its end, and a stage failed.
     RunFailed = 1,
-    /// The command line is wrong (as clap has it).
+    /// The command line is wrong (as clap has it), or names a run, stage or environment that does not exist.
     Usage = 2,
     /// The pipeline file has mistakes.
     InvalidPipeline = 3,

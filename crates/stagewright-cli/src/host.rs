@@ -10,24 +10,27 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use stagewright_cache::{Caching, CaptureConfig, Capturing};
 use stagewright_engine::{EffectClass, Level, PluginFacts, Problem, RunId};
-use stagewright_model::{Permissions, Plan, PluginRef, RehearsalTerms, Sandbox, Stage, StageIndex, Trust};
+use stagewright_model::{
+    Mistake, MistakePlace, Permissions, Plan, PluginRef, RehearsalTerms, Sandbox, Stage, StageIndex, Trust,
+};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
     Description, HostConfig, Manifest, PackageHosts, PluginError, PluginHost, Pulls, SandboxConfig, SecretSource,
 };
 use stagewright_process::sandbox::{Maker, Missing, Need};
-use stagewright_report::{Block, Printable, text};
+use stagewright_report::{count, text};
 use tokio::runtime::Runtime;
 
+use crate::args::Global;
 use crate::cache::{self, CacheUse};
-use crate::console;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::lock_file;
 use crate::repository::{PipelineFile, Repository};
 use crate::reserved::reserved;
 use crate::secrets::Secrets;
+use crate::{console, diagnostics};
 
 /// What stages have between the request to stop and the kill.
 const GRACE: Duration = Duration::from_secs(10);
@@ -87,31 +90,6 @@ impl RunMode {
             RunMode::Rehearsal { offline: false } => Pulls::Anonymous,
             RunMode::Rehearsal { offline: true } => Pulls::Never,
         }
-    }
-}
-
-/// A stage whose plugin finds fault with its `with` table.
-#[derive(Clone, Debug)]
-pub(crate) struct Misconfigured {
-    pub(crate) stage: StageIndex,
-    /// The table that it finds fault with: `with`, or `rehearse.with`.
-    pub(crate) key: &'static str,
-    pub(crate) problem: Problem,
-}
-
-impl Misconfigured {
-    /// File, line, key, what is wrong, and the remedy.
-    pub(crate) fn render(&self, file: &PipelineFile, plan: &Plan) -> Block {
-        self.lines(file, plan).into_iter().collect()
-    }
-
-    fn lines(&self, file: &PipelineFile, plan: &Plan) -> Vec<Printable> {
-        let stage = plan.stage(self.stage);
-        let key = self.problem.path.as_ref().map(|path| format!(".{}.{path}", self.key)).unwrap_or_default();
-        let message = &self.problem.message;
-        let place = text!("error: {}:{}: [stages.{}]{key}: {message}", file.name, stage.line, stage.name);
-        let help = self.problem.help.as_ref().map(|help| text!("  help: {help}"));
-        [place].into_iter().chain(help).collect()
     }
 }
 
@@ -249,7 +227,7 @@ impl Host {
     }
 
     /// Stages whose plugin finds fault with their configuration.
-    pub(crate) fn misconfigured(&self, plan: &Plan) -> Result<Vec<Misconfigured>, CommandError> {
+    pub(crate) fn misconfigured(&self, plan: &Plan) -> Result<Vec<Mistake>, CommandError> {
         let mut found = Vec::new();
         // Cells of a matrix, and stages that are configured alike, have the same mistakes: they are told once.
         let (mut told, mut answers) = (BTreeSet::new(), HashMap::new());
@@ -267,7 +245,11 @@ impl Host {
             if problems.is_empty() || !told.insert((&stage.name, &stage.uses, with.to_string())) {
                 continue;
             }
-            found.extend(errors.map(|problem| Misconfigured { stage: index, key, problem }));
+            found.extend(errors.map(|problem| {
+                let Problem { message, path, help, .. } = problem;
+                let place = MistakePlace::Configuration { table: key, path };
+                Mistake { stage: index, place, message, help }
+            }));
         }
         self.plugins.keep_answers();
         Ok(found)
@@ -277,20 +259,26 @@ impl Host {
     /// that isn't set.
     pub(crate) fn check(
         &self,
+        global: &Global,
         file: &PipelineFile,
         plan: &Plan,
         left_out: &BTreeMap<StageIndex, String>,
     ) -> Result<(), CommandError> {
         let wrong = self.misconfigured(plan)?;
         if !wrong.is_empty() {
-            let all = wrong.iter().flat_map(|one| one.lines(file, plan));
-            let message =
-                format!("{} has stages that are not configured as their plugins want; nothing was run", file.name);
-            return Err(CommandError::new(Exit::InvalidPipeline, message).details(all.map(|line| line.to_string())));
+            diagnostics::show(global, &plan.locate_mistakes(&file.name, &file.text, &wrong));
+            let message = format!("{}: {}; nothing was run", file.name, invalid_configuration(&wrong));
+            return Err(CommandError::new(Exit::InvalidPipeline, message));
         }
         let wanted = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
-        if let Some(refused) = wanted().find_map(|stage| foreign_target(plan, stage)) {
-            return Err(refused);
+        let left_out = |mistake: &Mistake| left_out.contains_key(&mistake.stage);
+        let foreign = foreign_targets(plan).into_iter().filter(|mistake| !left_out(mistake)).collect::<Vec<_>>();
+        if !foreign.is_empty() {
+            diagnostics::show(global, &plan.locate_mistakes(&file.name, &file.text, &foreign));
+            return Err(CommandError::not_ready(format!(
+                "{} deploys to targets that don't work yet; nothing was run",
+                file.name
+            )));
         }
         if let Some(missing) = self.unsandboxed.as_ref().filter(|_| plan.sandbox == Sandbox::Required) {
             return Err(CommandError::not_ready(format!(
@@ -327,6 +315,12 @@ impl Host {
         let stopped = self.runtime.block_on(self.services.stop_rehearsal(run));
         stopped.map_err(|error| CommandError::internal("can't stop the services of the rehearsal").caused_by(error))
     }
+}
+
+/// As in `2 stages have an invalid configuration`.
+pub(crate) fn invalid_configuration(mistakes: &[Mistake]) -> String {
+    let stages = mistakes.iter().map(|mistake| mistake.stage).collect::<BTreeSet<_>>().len();
+    format!("{} {} an invalid configuration", count(stages, "stage"), if stages == 1 { "has" } else { "have" })
 }
 
 fn secrets_of(granted: &Permissions) -> Vec<String> {
@@ -384,13 +378,20 @@ pub(crate) fn this_program() -> Result<PathBuf, CommandError> {
 }
 
 /// The built-in `deploy` starts processes of this machine: not what an environment with another target asks for.
-fn foreign_target(plan: &Plan, stage: &Stage) -> Option<CommandError> {
-    let name = &stage.environment.as_ref()?.name;
-    let target = &plan.environments.get(name)?.target;
-    (stage.uses == PluginRef::Builtin("deploy".to_owned()) && target != "process").then(|| {
-        CommandError::not_ready(format!("stage `{}`: `deploy` can't deploy to a target `{target}` yet", stage.id))
-            .hint(format!("set `target = \"process\"` in [environments.{name}], or use a plugin of your own"))
-    })
+pub(crate) fn foreign_targets(plan: &Plan) -> Vec<Mistake> {
+    let foreign = |index: StageIndex| {
+        let stage = plan.stage(index);
+        let name = &stage.environment.as_ref()?.name;
+        let target = &plan.environments.get(name)?.target;
+        let is_foreign = stage.uses == PluginRef::Builtin("deploy".to_owned()) && target != "process";
+        is_foreign.then(|| Mistake {
+            stage: index,
+            place: MistakePlace::Key("uses"),
+            message: format!("`deploy` can't deploy to a target `{target}` yet"),
+            help: Some(format!("set `target = \"process\"` in [environments.{name}], or use a plugin of your own")),
+        })
+    };
+    plan.indices().filter_map(foreign).collect()
 }
 
 /// What the pipeline says of a native library. Whether its file has the digest is seen when it is loaded.

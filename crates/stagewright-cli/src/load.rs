@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use stagewright_model::{Diagnostic, Plan};
-use stagewright_report::list;
+use stagewright_report::{count, list};
 
 use crate::args::Global;
 use crate::error::CommandError;
@@ -19,8 +19,8 @@ pub(crate) fn plan(global: &Global, repository: &Repository, file: &PipelineFile
     let policy = policy::read(global, repository)?;
     let mut plan = plan.ok_or_else(|| {
         let mistakes = found.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
-        let count = if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") };
-        let error = CommandError::new(Exit::InvalidPipeline, format!("{} has {count}; nothing was run", file.name));
+        let message = format!("{} has {}; nothing was run", file.name, count(mistakes, "mistake"));
+        let error = CommandError::new(Exit::InvalidPipeline, message);
         if repository.builtin_names().is_empty() { error.hint(no_plugins(repository)) } else { error }
     })?;
     if let Some(policy) = &policy {

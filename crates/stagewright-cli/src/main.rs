@@ -32,6 +32,7 @@ mod screen;
 mod secrets;
 mod select;
 mod signals;
+mod unmatched;
 
 use std::process::ExitCode;
 

@@ -30,9 +30,9 @@ pub use port::{
     Approved, Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Basis, CacheRequest, Call,
     CaptureRequest, Claim, Claimed, Clock, EffectRefused, EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live,
     LiveKind, LogSink, MadeBefore, Observation, Observer, ReleaseNote, RunStore, StageBefore, StageRunner, StoreError,
-    Tap, Turns,
+    StoreErrorKind, Tap, Turns,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
-pub use scope::{PluginFacts, RunValues};
+pub use scope::{ConcurrencyGroup, PluginFacts, RunValues, concurrency_group};
 pub use stagewright_model::{EffectClass, Fidelity};
 pub use state::{IllegalTransition, RunState, StageState, Status, Undo};

@@ -525,6 +525,8 @@ pub trait LogSink: Send {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
+    /// Where the fault lies.
+    pub kind: StoreErrorKind,
     /// What failed, with the path.
     pub message: String,
     /// What to do about it.
@@ -532,6 +534,17 @@ pub struct StoreError {
     /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Where the fault of a [`StoreError`] lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// The disk, the state folder, or a defect.
+    Storage,
+    /// The request names a run that doesn't exist, or that can't be told from others.
+    NotFound,
+    /// Another process drives the run.
+    Busy,
 }
 
 /// Tells the time.

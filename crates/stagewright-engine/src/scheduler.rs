@@ -37,7 +37,7 @@ use crate::event::{
 };
 use crate::gate::{DecisionError, check_decision};
 use crate::port::{AttemptEnd, AttemptReport};
-use crate::scope::{RunValues, render_group};
+use crate::scope::{RunValues, concurrency_group};
 use crate::state::{IllegalTransition, RunState, Status};
 
 /// The state machine. Knows no clock: every input comes with the time.
@@ -273,10 +273,9 @@ impl Scheduler {
     }
 
     fn evaluate_group(&mut self) -> Result<(), IllegalTransition> {
-        let Some(concurrency) = &self.plan.concurrency else { return Ok(()) };
-        match render_group(&concurrency.group, &self.plan, &self.state, &self.values) {
+        match concurrency_group(&self.plan, &self.values, self.state.run.as_ref()) {
             Ok(group) => {
-                self.group = Some(group);
+                self.group = group.map(|group| group.name);
                 Ok(())
             }
             Err(error) => {

@@ -73,20 +73,12 @@ pub(crate) struct StageScope<'a> {
 impl Scope for StageScope<'_> {
     fn root(&self, name: &str) -> Option<Json> {
         match name {
-            "inputs" => Some(json!(self.values.inputs)),
             "env" => Some(json!(self.env)),
             "matrix" => Some(match &self.plan.stage(self.stage).matrix {
                 Some(cell) => json!(cell.values),
                 None => json!({}),
             }),
-            "git" | "event" => Some(self.values.source.get(name).cloned().unwrap_or_else(|| json!({}))),
-            "pipeline" => Some(json!({ "name": self.plan.name })),
-            "run" => Some(json!({
-                "id": self.state.run,
-                "rehearsal": self.values.rehearsal,
-                "result": self.conclusion.map(Outcome::as_str),
-            })),
-            _ => None,
+            _ => early_value(name, self.plan, self.values, self.state.run.as_ref(), self.conclusion),
         }
     }
 
@@ -144,29 +136,64 @@ impl StageScope<'_> {
     }
 }
 
-/// Evaluates `[concurrency] group`, which sees what is known before any stage runs.
-pub(crate) fn render_group(
-    group: &Template,
+/// What is known before any stage runs.
+fn early_value(
+    name: &str,
     plan: &Plan,
-    state: &RunState,
     values: &RunValues,
-) -> Result<String, EvaluationError> {
-    struct Early<'a>(StageScope<'a>);
+    run: Option<&RunId>,
+    conclusion: Option<Outcome>,
+) -> Option<Json> {
+    match name {
+        "inputs" => Some(json!(values.inputs)),
+        "git" | "event" => Some(values.source.get(name).cloned().unwrap_or_else(|| json!({}))),
+        "pipeline" => Some(json!({ "name": plan.name })),
+        "run" => Some(json!({
+            "id": run,
+            "rehearsal": values.rehearsal,
+            "result": conclusion.map(Outcome::as_str),
+        })),
+        _ => None,
+    }
+}
+
+/// `[concurrency] group` of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConcurrencyGroup {
+    /// Its name.
+    pub name: String,
+    /// Expressions in it that have no value: runs that differ in these alone share the group.
+    pub empty: Vec<String>,
+}
+
+/// Evaluates it; none where the pipeline has none.
+pub fn concurrency_group(
+    plan: &Plan,
+    values: &RunValues,
+    run: Option<&RunId>,
+) -> Result<Option<ConcurrencyGroup>, EvaluationError> {
+    struct Early<'a>(&'a Plan, &'a RunValues, Option<&'a RunId>);
     impl Scope for Early<'_> {
         fn root(&self, name: &str) -> Option<Json> {
-            if matches!(name, "matrix" | "env") { None } else { self.0.root(name) }
+            early_value(name, self.0, self.1, self.2, None)
         }
         fn stage(&self, _: &str) -> Option<Json> {
             None
         }
         fn status(&self) -> NeedsStatus {
-            self.0.needs
+            NeedsStatus::default()
         }
     }
-    let needs = NeedsStatus { failed: false, cancelled: false };
-    let env = BTreeMap::new();
-    let scope = StageScope { plan, state, values, stage: StageIndex(0), needs, env: &env, conclusion: None };
-    group.render(&Early(scope))
+    let Some(concurrency) = &plan.concurrency else { return Ok(None) };
+    let early = Early(plan, values, run);
+    let mut empty = Vec::new();
+    for expression in concurrency.group.expressions() {
+        let value = expression.evaluate(&early)?;
+        if value.is_null() || value.as_str() == Some("") {
+            empty.push(expression.source().to_owned());
+        }
+    }
+    Ok(Some(ConcurrencyGroup { name: concurrency.group.render(&early)?, empty }))
 }
 
 /// Evaluates a stage's `env` table; its entries don't see each other.
@@ -175,4 +202,23 @@ pub(crate) fn render_env(
     scope: &StageScope<'_>,
 ) -> Result<BTreeMap<String, String>, EvaluationError> {
     templates.iter().map(|(name, template)| Ok((name.clone(), template.render(scope)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_have_the_fields_that_a_pipeline_is_checked_against() {
+        let file = "schema = 1\npipeline.name = 'x'\n[stages.a]\nuses = 'noop'\n";
+        let (plan, _) = Plan::parse("stagewright.toml", file, &["noop"].into_iter().collect()).unwrap();
+        for root in ["run", "pipeline"] {
+            let value = early_value(root, &plan, &RunValues::default(), None, None).unwrap();
+            let mut fields: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+            let mut known = stagewright_model::fields_of(root).unwrap().to_vec();
+            fields.sort_unstable();
+            known.sort_unstable();
+            assert_eq!(fields, known);
+        }
+    }
 }

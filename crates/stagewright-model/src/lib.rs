@@ -16,6 +16,7 @@ mod input;
 mod interface;
 mod invisible;
 mod lock;
+mod misconfigured;
 mod nearest;
 mod person;
 mod plan;
@@ -28,7 +29,7 @@ mod shape;
 mod way_out;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, render_json};
+pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, fields_of, render_json};
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::{
     Amount, Bounds, HostPattern, Limits, NamedBy, NetRule, NetTarget, Origin, OriginError, OriginRule, PROXY_VARIABLES,
@@ -39,6 +40,7 @@ pub use input::InputError;
 pub use interface::Interface;
 pub use invisible::is_invisible;
 pub use lock::{Change, Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
+pub use misconfigured::{Mistake, MistakePlace};
 pub use person::{PersonName, PersonNameError, same_person};
 pub use plan::{
     Backoff, CacheUse, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan,

@@ -46,5 +46,5 @@ pub use printable::{Block, Printable, is_one_line};
 pub use printer::Printer;
 pub use style::{Line, Painted, Tone};
 pub use terminal::{Terminal, TerminalOptions};
-pub use text::{duration, list, shell_word};
+pub use text::{count, duration, list, shell_word};
 pub use view::{Deployed, Group, Progress, RunView, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};

@@ -49,6 +49,15 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", escaped(text).replace('\'', r"'\''")))
 }
 
+/// A number with its noun, as in `1 stage` and `2 entries`.
+pub fn count(number: usize, noun: &str) -> String {
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {noun}s"),
+    }
+}
+
 /// The entries of a list, so that none can be taken for two, or for the end of the list: what holds a comma or a quote,
 /// or blanks where they are easily overlooked, stands in quotes.
 pub fn list<T: AsRef<str>>(entries: impl IntoIterator<Item = T>) -> String {

@@ -45,7 +45,7 @@ pub(crate) fn describe<S: Stage>() -> String {
 pub(crate) fn validate<S: Stage>() -> Vec<Diagnostic> {
     match config::parse(&context::config_json()) {
         Ok(config) => S::validate(&config),
-        Err(diagnostic) => vec![diagnostic],
+        Err(diagnostics) => diagnostics,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
-use stagewright_engine::StoreError;
+use stagewright_engine::{StoreError, StoreErrorKind};
 
 pub(crate) const WRITABLE: &str = "give this user write access to it, or choose another state folder";
 const SPACE: &str = "free some disk space, then resume the run: what was recorded is kept";
@@ -17,6 +17,7 @@ pub(crate) const DAMAGED: &str = "the database is damaged: restore a copy, or mo
 /// For `map_err`: `doing` completes "can't …".
 pub(crate) fn database<D: Display>(doing: D, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
     move |error| StoreError {
+        kind: StoreErrorKind::Storage,
         message: format!("can't {doing} in {}", path.display()),
         help: error.sqlite_error_code().and_then(remedy).map(str::to_owned),
         source: Some(Box::new(error)),
@@ -47,13 +48,19 @@ pub(crate) fn file(doing: &str, path: &Path, error: io::Error) -> StoreError {
         _ => None,
     };
     StoreError {
+        kind: StoreErrorKind::Storage,
         message: format!("can't {doing} {}", path.display()),
         help: help.map(str::to_owned),
         source: Some(Box::new(error)),
     }
 }
 
+/// A run that was named, and is not one.
+pub(crate) fn not_found(message: String, help: &str) -> StoreError {
+    StoreError { kind: StoreErrorKind::NotFound, ..refused(message, help) }
+}
+
 /// A rule of this crate that was not kept.
 pub(crate) fn refused(message: String, help: &str) -> StoreError {
-    StoreError { message, help: Some(help.to_owned()), source: None }
+    StoreError { kind: StoreErrorKind::Storage, message, help: Some(help.to_owned()), source: None }
 }

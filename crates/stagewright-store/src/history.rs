@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension, Row, Transaction};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
-use stagewright_engine::{Event, EventKind, Gate, Outcome, RunId, StoreError, Timestamp};
+use stagewright_engine::{Event, EventKind, Gate, Outcome, RunId, StoreError, StoreErrorKind, Timestamp};
 use stagewright_model::StageIndex;
 
-use crate::error::refused;
+use crate::error::{not_found, refused};
 use crate::journal::integer;
 use crate::{Store, create_folder, lease, ledger};
 
@@ -114,6 +114,7 @@ impl Store {
         }
         let encode = |value: serde_json::Result<String>| {
             value.map_err(|error| StoreError {
+                kind: StoreErrorKind::Storage,
                 message: format!("can't write run {id} as JSON"),
                 help: None,
                 source: Some(Box::new(error)),
@@ -232,12 +233,12 @@ impl Store {
         let found = query().map_err(self.failed(format_args!("look for run {what}")))?;
         let unique = what == "latest" || found.len() == 1;
         match found.iter().find(|id| *id == what).or(found.first()) {
-            None => Err(refused(
+            None => Err(not_found(
                 format!("no run {what:?} in {}", self.directory().display()),
                 "`stagewright runs` lists those that there are",
             )),
             Some(id) if unique || id == what => Ok(RunId(id.clone())),
-            Some(_) => Err(refused(
+            Some(_) => Err(not_found(
                 format!("{what:?} may be any of {}{}", found[..found.len().min(5)].join(", "), more(found.len())),
                 "give more of the run's id",
             )),

@@ -3,7 +3,7 @@
 //! Both are handed out once per handle, and leave the database only in the transaction that records what came of them.
 //! What was taken by a process that then died is there for the next.
 
-use stagewright_engine::{Decision, Event, RunId, StoreError};
+use stagewright_engine::{Decision, Event, RunId, StoreError, StoreErrorKind};
 use stagewright_model::StageIndex;
 
 use crate::Store;
@@ -27,6 +27,7 @@ impl Store {
         check: impl FnOnce(&[Event], &[(StageIndex, Decision)]) -> Result<T, E>,
     ) -> Result<Result<T, E>, StoreError> {
         let text = serde_json::to_string(decision).map_err(|error| StoreError {
+            kind: StoreErrorKind::Storage,
             message: format!("can't write the decision on run {run} as JSON"),
             help: None,
             source: Some(Box::new(error)),

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
-use stagewright_engine::{Event, EventKind, RunId, RunStore, StoreError, Timestamp};
+use stagewright_engine::{Event, EventKind, RunId, RunStore, StoreError, StoreErrorKind, Timestamp};
 
 use crate::error::refused;
 use crate::{Store, history};
@@ -37,6 +37,7 @@ impl RunStore for Store {
         let next = append_all(&mut self.connection, run, known, &recorded).map_err(|error| match error {
             AppendError::Database(error) => self.failed(format_args!("record events of run {run}"))(error),
             AppendError::Json(error) => StoreError {
+                kind: StoreErrorKind::Storage,
                 message: format!("can't write an event of run {run} as JSON"),
                 help: None,
                 source: Some(Box::new(error)),
@@ -80,6 +81,7 @@ impl Store {
         rows.map(|row| {
             let (seq, at, kind): (i64, i64, String) = row.map_err(self.failed(&doing))?;
             let kind: EventKind = serde_json::from_str(&kind).map_err(|error| StoreError {
+                kind: StoreErrorKind::Storage,
                 message: format!("event {seq} of run {run} in {} isn't one", self.database().display()),
                 help: Some("use the stagewright version that recorded the run".to_owned()),
                 source: Some(Box::new(error)),

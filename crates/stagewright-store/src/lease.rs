@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use stagewright_engine::{RunId, StoreError};
+use stagewright_engine::{RunId, StoreError, StoreErrorKind};
 
 use crate::{Store, create_folder, error};
 
@@ -78,8 +78,6 @@ fn held(run: &RunId, file: &mut File) -> StoreError {
         Ok(1..) => format!("process {}", text.trim()),
         _ => "another process".to_owned(),
     };
-    error::refused(
-        format!("run {run} is being driven by {holder}"),
-        "wait for it to end, or stop it; then resume the run",
-    )
+    let help = "wait for it to end, or stop it; then resume the run";
+    StoreError { kind: StoreErrorKind::Busy, ..error::refused(format!("run {run} is being driven by {holder}"), help) }
 }

@@ -81,7 +81,7 @@ fn find(store: &Store, name: &str, rehearsal: bool) -> Result<EnvironmentRow, Co
     let known = listed(rows.iter().map(|row| &row.name));
     rows.into_iter().find(|row| row.name == name).ok_or_else(|| {
         let hint = if known.is_empty() { "nothing was deployed yet".to_owned() } else { format!("these are: {known}") };
-        CommandError::not_ready(format!("no run has been to an environment `{name}`")).hint(hint)
+        CommandError::usage(format!("no run has been to an environment `{name}`")).hint(hint)
     })
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use stagewright_cache::{CapturesNeeded, RemovedCaptures, gc_captures};
 use stagewright_engine::{Outcome, RunId};
 use stagewright_plugin_host::{remove_kept, remove_runs};
-use stagewright_report::{Printer, text};
+use stagewright_report::{Printer, count, text};
 use stagewright_store::{Filter, Retention, RunState, Store};
 
 use crate::args::GcArgs;
@@ -58,15 +58,13 @@ pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> R
         out.line(text!("folder of {orphan}, which no run has, {verb}"))?;
     }
     if cached.results > 0 {
-        out.line(text!("{} results of the cache, which nobody has used since, {verb}", cached.results))?;
+        out.line(text!("{} of the cache, unused since, {verb}", count(cached.results, "result")))?;
     }
     if downloads.caches > 0 {
-        let what = if downloads.caches == 1 { "download cache" } else { "download caches" };
-        out.line(text!("{} {what} of stages {verb}", downloads.caches))?;
+        out.line(text!("{} of stages {verb}", count(downloads.caches, "download cache")))?;
     }
     if captures.captures > 0 {
-        let what = if captures.captures == 1 { "capture" } else { "captures" };
-        out.line(text!("{} {what} of files, not needed by an unfinished run, {verb}", captures.captures))?;
+        out.line(text!("{} of files, not needed by an unfinished run, {verb}", count(captures.captures, "capture")))?;
     }
     let count = report.runs.len();
     out.line(text!(

@@ -117,7 +117,7 @@ pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut Printer) 
                 stages.iter().enumerate().filter(|(_, stage)| fits(stage)).map(|(at, _)| at).collect::<Vec<_>>();
             if chosen.is_empty() {
                 let ids = list(stages.iter().map(|stage| &stage.id));
-                return Err(CommandError::not_ready(format!("run {run} has no stage `{wanted}`"))
+                return Err(CommandError::usage(format!("run {run} has no stage `{wanted}`"))
                     .hint(format!("its stages are: {ids}")));
             }
             chosen

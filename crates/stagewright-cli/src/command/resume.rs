@@ -61,7 +61,7 @@ pub(crate) fn go_on(
     let host = Host::open(repository, &plan, jobs(drive), mode)?;
     let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
     let cache = CacheUse::of(policy.as_ref(), drive, repository, mode)?;
-    host.check(&file, &plan, &BTreeMap::new())?;
+    host.check(global, &file, &plan, &BTreeMap::new())?;
     let plugins = host.facts(&plan)?;
     let git = git::read(repository)?;
     let way = if binding::is_rollback(&record.source) { ReleaseWay::Rollback } else { ReleaseWay::Deploy };

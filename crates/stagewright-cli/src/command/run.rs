@@ -6,9 +6,11 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler};
+use stagewright_engine::{
+    ConcurrencyGroup, Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler, concurrency_group,
+};
 use stagewright_model::{Plan, StageIndex};
-use stagewright_report::text;
+use stagewright_report::{list, text};
 use stagewright_store::{RunRecord, Store};
 
 use crate::admission::admit;
@@ -130,28 +132,15 @@ pub(crate) fn start(
     let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
     packages::record(&mut source, &plan, host.packages());
     let cache = CacheUse::of(policy.as_ref(), drive, repository, mode)?;
-    host.check(&file, &plan, &left_out)?;
+    host.check(global, &file, &plan, &left_out)?;
     let plugins = host.facts(&plan)?;
-    let mut store = Store::open(&repository.state)?;
     let id = new_id();
-    store.create_run(&RunRecord {
-        id: id.clone(),
-        pipeline: plan.name.clone(),
-        file: file.name.clone(),
-        pipeline_text: file.text.clone(),
-        started: SystemClock::timestamp(),
-        rehearsal,
-        inputs: inputs.clone(),
-        source: source.clone(),
-    })?;
-    let lease = store.claim(&id)?;
-    let caching = host.runner(repository, &file.name, cache);
     let [binding, captured_binding] =
         [Some(&git), None].map(|git| Some(binding::digest(&file.text, &inputs, &source, git, &plugins)));
     let values = RunValues {
         inputs,
         source,
-        file: file.name,
+        file: file.name.clone(),
         rehearsal,
         offline,
         left_out,
@@ -162,6 +151,20 @@ pub(crate) fn start(
         captured_binding: captured_binding.filter(|_| !rehearsal),
         way,
     };
+    check_group(&file, &plan, &values, &id)?;
+    let mut store = Store::open(&repository.state)?;
+    store.create_run(&RunRecord {
+        id: id.clone(),
+        pipeline: plan.name.clone(),
+        file: file.name.clone(),
+        pipeline_text: file.text,
+        started: SystemClock::timestamp(),
+        rehearsal,
+        inputs: values.inputs.clone(),
+        source: values.source.clone(),
+    })?;
+    let lease = store.claim(&id)?;
+    let caching = host.runner(repository, &file.name, cache);
     let run = Run {
         first: Input::Start(id.clone()),
         id: id.clone(),
@@ -178,6 +181,28 @@ pub(crate) fn start(
         host.stop_rehearsal(&id)?;
     }
     result
+}
+
+/// A run whose group has no name is refused; one whose group's name has a gap shares it with runs that it isn't meant to.
+fn check_group(file: &PipelineFile, plan: &Plan, values: &RunValues, id: &RunId) -> Result<(), CommandError> {
+    let group = concurrency_group(plan, values, Some(id)).map_err(|error| {
+        CommandError::new(Exit::InvalidPipeline, format!("{}: `concurrency.group` has no value: {error}", file.name))
+            .hint("in an expression, `has(x.y) ? x.y : 'none'` stands for a field that may be missing")
+    })?;
+    if let Some(ConcurrencyGroup { name, empty }) = group.filter(|group| !group.empty.is_empty()) {
+        let (is, them) = if empty.len() == 1 { ("is", "it") } else { ("are", "them") };
+        console::say(text!(
+            "warning: the concurrency group is `{name}`, because {} {is} empty: all runs without {them} share the group",
+            list(empty.iter().map(|expression| format!("`{expression}`")))
+        ));
+        if empty.iter().any(|expression| expression == "git.branch") {
+            console::say(text!(
+                "  help: HEAD is detached; {} tells its commits apart",
+                "`${{ git.branch == null ? git.commit : git.branch }}`"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Under which a run's source says that it is a rehearsal without a network.

@@ -1,15 +1,15 @@
 //! `validate`: every mistake of every pipeline file, and of every stage's configuration.
 
-use serde_json::{Value as Json, json};
-use stagewright_model::{Diagnostic, Plan};
-use stagewright_report::{Printer, text};
+use serde_json::Value as Json;
+use stagewright_model::{Diagnostic, Mistake, MistakePlace, Plan};
+use stagewright_report::{Printer, count, text};
 
 use crate::args::{Global, ValidateArgs};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::host::{Host, Misconfigured};
+use crate::host::{Host, foreign_targets, invalid_configuration};
 use crate::repository::{PipelineFile, Repository};
-use crate::{admission, console, diagnostics, load, packages, policy};
+use crate::{admission, diagnostics, load, packages, policy, unmatched};
 
 pub(crate) fn validate(
     global: &Global,
@@ -73,24 +73,24 @@ fn check(
     if !beyond.is_empty() {
         return Ok((false, "asks for more than the policy allows".to_owned()));
     }
-    let wrong = host.misconfigured(&plan)?;
-    if wrong.is_empty() && !open.is_empty() {
-        return Ok((false, format!("{} inside code", count(open.len(), "expression"))));
+    let unmatched = unmatched::grants(repository, &plan);
+    let unmatched = plan.locate_warnings(&file.name, &file.text, &unmatched);
+    match json {
+        true => found.extend(unmatched.iter().map(diagnostics::as_json)),
+        false => diagnostics::show(global, &unmatched),
     }
-    if wrong.is_empty() {
-        return Ok((true, format!("valid, {} stages", plan.stages.len())));
+    let (wrong, foreign) = (host.misconfigured(&plan)?, foreign_targets(&plan));
+    let mistakes = [wrong.as_slice(), &foreign].concat();
+    match json {
+        true => found.extend(mistakes.iter().map(|mistake| as_json(file, &plan, mistake))),
+        false => diagnostics::show(global, &plan.locate_mistakes(&file.name, &file.text, &mistakes)),
     }
-    for misconfigured in &wrong {
-        match json {
-            true => found.push(as_json(file, &plan, misconfigured)),
-            false => console::show(&misconfigured.render(file, &plan)),
-        }
-    }
-    Ok((false, format!("{} of its stages are not configured as their plugins want", wrong.len())))
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    Ok(match (wrong.is_empty(), open.is_empty(), foreign.is_empty()) {
+        (false, ..) => (false, invalid_configuration(&wrong)),
+        (true, false, _) => (false, format!("{} inside code", count(open.len(), "expression"))),
+        (true, true, false) => (false, format!("{} to a target that doesn't work yet", count(foreign.len(), "deploy"))),
+        (true, true, true) => (true, format!("valid, {}", count(plan.stages.len(), "stage"))),
+    })
 }
 
 /// What the pipeline has beyond the operator's policy.
@@ -105,17 +105,14 @@ fn beyond(
     Ok(packages::beyond(&policy, plan, file, &host.describe_all(plan)?, host.packages()))
 }
 
-fn as_json(file: &PipelineFile, plan: &Plan, misconfigured: &Misconfigured) -> Json {
-    let stage = plan.stage(misconfigured.stage);
-    json!({
-        "file": file.name,
-        "line": stage.line,
-        "column": 1,
-        "code": format!("stagewright::{}", misconfigured.problem.code),
-        "severity": "error",
-        "stage": stage.id,
-        "path": misconfigured.problem.path,
-        "message": misconfigured.problem.message,
-        "help": misconfigured.problem.help,
-    })
+fn as_json(file: &PipelineFile, plan: &Plan, mistake: &Mistake) -> Json {
+    let located = plan.locate_mistakes(&file.name, &file.text, std::slice::from_ref(mistake));
+    let mut shown = located.first().map(diagnostics::as_json).unwrap_or_default();
+    if let Json::Object(fields) = &mut shown {
+        fields.insert("stage".to_owned(), plan.stage(mistake.stage).id.clone().into());
+        if let MistakePlace::Configuration { path, .. } = &mistake.place {
+            fields.insert("path".to_owned(), path.clone().into());
+        }
+    }
+    shown
 }

@@ -330,4 +330,16 @@ mod tests {
         assert_ne!(content(&file), before);
         assert_eq!(content(&folder.path().join("none")), "gone");
     }
+
+    #[test]
+    fn variables_have_the_fields_that_a_pipeline_is_checked_against() {
+        let values = values(&Git::default(), "tester");
+        for root in ["git", "event"] {
+            let mut fields: Vec<&str> = values[root].as_object().unwrap().keys().map(String::as_str).collect();
+            let mut known = stagewright_model::fields_of(root).unwrap().to_vec();
+            fields.sort_unstable();
+            known.sort_unstable();
+            assert_eq!(fields, known);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Deserialize;
-use stagewright_report::{Printer, text};
+use stagewright_report::{Printer, count, text};
 use wit_component::ComponentEncoder;
 
 use crate::console;
@@ -110,7 +110,7 @@ impl Workspace<'_> {
         progress: &mut Printer,
     ) -> Result<BTreeMap<PathBuf, PathBuf>, PluginError> {
         let chosen = toolchain::choose(&self.root, progress)?;
-        progress.line(text!("building {} plugins with {}", self.guests.len(), chosen.describe()))?;
+        progress.line(text!("building {} with {}", count(self.guests.len(), "plugin"), chosen.describe()))?;
         let start = Instant::now();
         let mut cargo = chosen
             .cargo(&self.root)

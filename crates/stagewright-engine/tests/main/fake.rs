@@ -11,7 +11,7 @@ use stagewright_engine::{
     AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Capture, CaptureRequest, Claim, Claimed, Clock,
     Control, Decision, DriveError, Event, EventKind, Failure, FailureKind, Finding, Gate, Input, Interrupt, Join,
     Joined, LogSink, Made, Observation, Observer, Outcome, Ports, ReleaseNote, RunId, RunState, RunStore, RunSummary,
-    RunValues, Scheduler, StageRunner, StoreError, Stream, Timestamp, Turns, drive,
+    RunValues, Scheduler, StageRunner, StoreError, StoreErrorKind, Stream, Timestamp, Turns, drive,
 };
 use stagewright_model::{Plan, StageIndex};
 use tokio::sync::{mpsc, watch};
@@ -297,7 +297,12 @@ impl FakeStore {
 impl RunStore for FakeStore {
     fn append(&mut self, _run: &RunId, events: &[Event], durable: bool) -> Result<(), StoreError> {
         if self.full_from.is_some_and(|full| events.iter().any(|event| event.seq >= full)) {
-            return Err(StoreError { message: "the disk is full".to_owned(), help: None, source: None });
+            return Err(StoreError {
+                kind: StoreErrorKind::Storage,
+                message: "the disk is full".to_owned(),
+                help: None,
+                source: None,
+            });
         }
         self.durable.lock().expect("a lock").extend(events.iter().map(|event| (event.seq, durable)));
         self.events.lock().expect("a lock").extend_from_slice(events);

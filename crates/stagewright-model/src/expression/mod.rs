@@ -23,12 +23,28 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 pub(crate) use flow::Source;
-pub(crate) use parse::Reference;
+pub(crate) use parse::{Member, Reference};
 pub(crate) use template::MARKER;
 pub use template::{Template, render_json};
 
 /// The top-level variables that there are.
 pub(crate) const ROOTS: [&str; 8] = ["inputs", "env", "matrix", "event", "git", "run", "pipeline", "stages"];
+
+/// The fields of a top-level variable, where they are the same in every pipeline and at every time.
+pub fn fields_of(root: &str) -> Option<&'static [&'static str]> {
+    match root {
+        "git" => Some(&["commit", "short", "branch", "tag", "dirty", "changes"]),
+        "event" => Some(&["name", "ref", "commit", "actor"]),
+        "run" => Some(&["id", "rehearsal", "result"]),
+        "pipeline" => Some(&["name"]),
+        _ => None,
+    }
+}
+
+/// The fields of `stages.NAME`.
+pub(crate) const STAGE_FIELDS: [&str; 5] = ["result", "outcome", "outputs", "attempts", "matrix"];
+/// Those of a stage with a matrix.
+pub(crate) const MATRIX_STAGE_FIELDS: [&str; 4] = ["result", "outcome", "outputs", "cells"];
 
 /// The values that expressions see. Only what an expression names is asked for.
 pub trait Scope {

@@ -26,44 +26,56 @@ pub(super) const STATUS_FUNCTIONS: [(&str, Status); 4] = [
     ("success", |needs| !needs.failed && !needs.cancelled),
 ];
 
-/// Functions and methods, as CEL declares them. The library can't be asked, and a misspelt name should be found before
-/// a run.
-const FUNCTIONS: [&str; 35] = [
-    "bool",
-    "bytes",
-    "charAt",
-    "contains",
-    "double",
-    "dyn",
-    "endsWith",
-    "format",
-    "from_json",
-    "hasValue",
-    "indexOf",
-    "int",
-    "join",
-    "lastIndexOf",
-    "lowerAscii",
-    "matches",
-    "none",
-    "of",
-    "ofNonZeroValue",
-    "or",
-    "orValue",
-    "quote",
-    "replace",
-    "reverse",
-    "size",
-    "split",
-    "startsWith",
-    "string",
-    "substring",
-    "to_json",
-    "trim",
-    "type",
-    "uint",
-    "upperAscii",
-    "value",
+/// How a function is called.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum CallForm {
+    /// `int(x)`.
+    Function,
+    /// `x.trim()`.
+    Method,
+    /// Both.
+    Either,
+    /// `optional.of(x)`.
+    Within(&'static str),
+}
+
+/// Functions as CEL declares them. The library can't be asked, and a misspelt name should be found before a run.
+const FUNCTIONS: [(&str, CallForm); 35] = [
+    ("bool", CallForm::Function),
+    ("bytes", CallForm::Function),
+    ("charAt", CallForm::Method),
+    ("contains", CallForm::Method),
+    ("double", CallForm::Function),
+    ("dyn", CallForm::Function),
+    ("endsWith", CallForm::Method),
+    ("format", CallForm::Method),
+    ("from_json", CallForm::Function),
+    ("hasValue", CallForm::Method),
+    ("indexOf", CallForm::Method),
+    ("int", CallForm::Function),
+    ("join", CallForm::Method),
+    ("lastIndexOf", CallForm::Method),
+    ("lowerAscii", CallForm::Method),
+    ("matches", CallForm::Either),
+    ("none", CallForm::Within("optional")),
+    ("of", CallForm::Within("optional")),
+    ("ofNonZeroValue", CallForm::Within("optional")),
+    ("or", CallForm::Method),
+    ("orValue", CallForm::Method),
+    ("quote", CallForm::Within("strings")),
+    ("replace", CallForm::Method),
+    ("reverse", CallForm::Method),
+    ("size", CallForm::Either),
+    ("split", CallForm::Method),
+    ("startsWith", CallForm::Method),
+    ("string", CallForm::Function),
+    ("substring", CallForm::Method),
+    ("to_json", CallForm::Function),
+    ("trim", CallForm::Method),
+    ("type", CallForm::Function),
+    ("uint", CallForm::Function),
+    ("upperAscii", CallForm::Method),
+    ("value", CallForm::Method),
 ];
 
 /// Names that CEL resolves to a namespace of functions, as in `optional.of(x)`.
@@ -84,12 +96,26 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
 pub(crate) struct Reference {
     /// The variable.
     pub(crate) root: String,
-    /// What is selected of it, where that is a plain name or a literal.
-    pub(crate) member: Option<String>,
-    /// Inside `has()`: the member need not be there.
-    pub(crate) is_tested: bool,
+    /// What is selected of it, step by step, as far as that is written as plain names or literals.
+    pub(crate) path: Vec<Member>,
     /// Where the variable stands in the expression's text.
     pub(crate) offset: usize,
+}
+
+impl Reference {
+    /// The first step: of `stages.build.result` it is `build`.
+    pub(crate) fn member(&self) -> Option<&str> {
+        self.path.first().map(|member| member.name.as_str())
+    }
+}
+
+/// One step of a [`Reference`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Its name.
+    pub(crate) name: String,
+    /// It need not be there: `has()` asks for it, or it is selected with a `?`.
+    pub(crate) is_optional: bool,
 }
 
 #[derive(Debug)]
@@ -120,7 +146,7 @@ pub(super) fn parse(source: &str) -> Result<Parsed, (String, usize)> {
     let Survey { found: references, calls_status, .. } = survey;
     let roots = references.iter().map(|reference| reference.root.clone()).collect();
     let stages = references.iter().filter(|reference| reference.root == "stages");
-    let stages = stages.filter_map(|reference| reference.member.clone()).collect();
+    let stages = stages.filter_map(|reference| reference.member().map(str::to_owned)).collect();
     let sources = flow::sources(&tree);
     budget::bound(&mut tree);
     Ok(Parsed { source: source.to_owned(), tree, references, roots, stages, sources, calls_status })
@@ -166,15 +192,12 @@ struct Survey<'a> {
 impl<'a> Survey<'a> {
     /// `bound` holds the variables of the macros around, which hide the top-level ones.
     fn visit(&mut self, node: &'a IdedExpr, bound: &mut Vec<&'a str>) -> Result<(), (String, usize)> {
+        if let Some((variable, name, path)) = selection(node) {
+            return self.add(variable, name, path, bound);
+        }
         match &node.expr {
-            Expr::Unspecified | Expr::Literal(_) => {}
-            Expr::Ident(name) => self.add(node, name, None, false, bound)?,
-            Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(root) => {
-                    self.add(&select.operand, root, Some(select.field.as_str()), select.test, bound)?;
-                }
-                _ => self.visit(&select.operand, bound)?,
-            },
+            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => {}
+            Expr::Select(select) => self.visit(&select.operand, bound)?,
             Expr::Call(call) => self.visit_call(node, call, bound)?,
             Expr::List(list) => list.elements.iter().try_for_each(|element| self.visit(element, bound))?,
             Expr::Map(map) => self.visit_entries(map.entries.iter().map(|entry| &entry.expr), bound)?,
@@ -218,33 +241,19 @@ impl<'a> Survey<'a> {
         bound: &mut Vec<&'a str>,
     ) -> Result<(), (String, usize)> {
         let name = call.func_name.as_str();
-        if let (operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT, [operand, key]) = (name, &*call.args)
-            && let (Expr::Ident(root), Expr::Literal(LiteralValue::String(member))) = (&operand.expr, &key.expr)
-        {
-            return self.add(operand, root, Some(member.inner()), name != operators::INDEX, bound);
-        }
         if STATUS_FUNCTIONS.iter().any(|(status, _)| *status == name) {
             self.calls_status = true;
             if !call.args.is_empty() || call.target.is_some() {
                 return Err((format!("`{name}()` takes no arguments"), self.offset(node)));
             }
-        } else if name.starts_with(|first: char| first.is_ascii_alphabetic()) && !FUNCTIONS.contains(&name) {
-            let known = FUNCTIONS.iter().chain(STATUS_FUNCTIONS.iter().map(|(status, _)| status)).copied();
-            let hint = nearest(name, known).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-            return Err((format!("there is no function `{name}`{hint}"), self.offset(node)));
+        } else if name.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            check_call(name, call.target.as_deref()).map_err(|reason| (reason, self.offset(node)))?;
         }
         call.target.iter().try_for_each(|target| self.visit(target, bound))?;
         call.args.iter().try_for_each(|argument| self.visit(argument, bound))
     }
 
-    fn add(
-        &mut self,
-        node: &IdedExpr,
-        root: &str,
-        member: Option<&str>,
-        is_tested: bool,
-        bound: &[&str],
-    ) -> Result<(), (String, usize)> {
+    fn add(&mut self, node: &IdedExpr, root: &str, path: Vec<Member>, bound: &[&str]) -> Result<(), (String, usize)> {
         let is_local = root.starts_with('@') || bound.contains(&root);
         if is_local || TYPES.contains(&root) || NAMESPACES.contains(&root) {
             return Ok(());
@@ -252,11 +261,10 @@ impl<'a> Survey<'a> {
         // A leading dot means the top-level variable, whatever a macro calls its own.
         let root = root.trim_start_matches('.');
         let offset = self.offset(node);
-        if root == "stages" && member.is_none() {
+        if root == "stages" && path.is_empty() {
             return Err(("name the stage outright, as in `stages.build` or `stages[\"build\"]`".to_owned(), offset));
         }
-        let member = member.map(str::to_owned);
-        self.found.push(Reference { root: root.to_owned(), member, is_tested, offset });
+        self.found.push(Reference { root: root.to_owned(), path, offset });
         Ok(())
     }
 
@@ -264,6 +272,52 @@ impl<'a> Survey<'a> {
         let start = self.places.offset_for(node.id).map_or(0, |(start, _)| start as usize);
         self.quoted.original(start.min(self.quoted.text.len()))
     }
+}
+
+/// A variable, its name, and the chain of plain names and literals that is selected of it.
+fn selection(node: &IdedExpr) -> Option<(&IdedExpr, &str, Vec<Member>)> {
+    let (operand, name, is_optional) = match &node.expr {
+        Expr::Ident(name) => return Some((node, name, Vec::new())),
+        Expr::Select(select) => (&*select.operand, select.field.as_str(), select.test),
+        Expr::Call(CallExpr { func_name, args, .. }) => match (func_name.as_str(), &**args) {
+            (operator @ (operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT), [operand, key]) => {
+                let Expr::Literal(LiteralValue::String(name)) = &key.expr else { return None };
+                (operand, name.inner(), operator != operators::INDEX)
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let (variable, root, mut path) = selection(operand)?;
+    // What is selected of something that need not be there need not be there either.
+    let is_optional = is_optional || path.last().is_some_and(|member: &Member| member.is_optional);
+    path.push(Member { name: name.to_owned(), is_optional });
+    Some((variable, root, path))
+}
+
+/// Whether there is a function of this name that is called like this.
+fn check_call(name: &str, target: Option<&IdedExpr>) -> Result<(), String> {
+    let Some((_, form)) = FUNCTIONS.iter().find(|(known, _)| *known == name) else {
+        let known = FUNCTIONS.iter().map(|(known, _)| *known).chain(STATUS_FUNCTIONS.iter().map(|(known, _)| *known));
+        let hint = nearest(name, known).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        return Err(format!("there is no function `{name}`{hint}"));
+    };
+    let namespace = target.and_then(|target| match &target.expr {
+        Expr::Ident(name) => NAMESPACES.into_iter().find(|namespace| namespace == name),
+        _ => None,
+    });
+    let is_right = match form {
+        CallForm::Function => target.is_none(),
+        CallForm::Method => target.is_some() && namespace.is_none(),
+        CallForm::Either => namespace.is_none(),
+        CallForm::Within(within) => namespace == Some(within),
+    };
+    let written = match form {
+        CallForm::Function => format!("`{name}(value)`"),
+        CallForm::Method | CallForm::Either => format!("`value.{name}(…)`"),
+        CallForm::Within(within) => format!("`{within}.{name}(…)`"),
+    };
+    if is_right { Ok(()) } else { Err(format!("there is no such function `{name}`; it is called as {written}")) }
 }
 
 pub(super) fn evaluate(parsed: &Parsed, scope: &dyn Scope) -> Result<Json, String> {

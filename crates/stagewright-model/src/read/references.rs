@@ -9,7 +9,7 @@ use super::stage::Draft;
 use super::uses::{Use, View};
 use super::{PluginNames, list, place};
 use crate::diagnostic::{Problem, Report};
-use crate::expression::{ROOTS, Reference};
+use crate::expression::{MATRIX_STAGE_FIELDS, Member, ROOTS, Reference, STAGE_FIELDS, fields_of};
 use crate::nearest::nearest;
 use crate::plan::{PluginRef, SourceSpan, StageKind};
 use crate::secret::SecretGrant;
@@ -172,9 +172,10 @@ impl<'t> Known<'_, 't> {
             report.error(|| unknown_variable(self.span(used, reference), root));
         } else if !is_visible {
             report.error(|| invisible(self.span(used, reference), root, used.view));
-        } else if let Some(member) = reference.member.as_deref() {
+        } else if let Some(member) = reference.member() {
             let draft = position.map(|position| &self.drafts[position]);
             self.check_member(used, reference, member, draft, report);
+            self.check_field(used, reference, report);
         }
     }
 
@@ -203,8 +204,7 @@ impl<'t> Known<'_, 't> {
                 }
                 Some(_) => {}
             },
-            // `has()` asks for what may be missing.
-            _ if reference.is_tested => {}
+            _ if reference.path.first().is_some_and(|member| member.is_optional) => {}
             ("inputs", _) if !self.head.inputs.contains_key(member) => {
                 report.error(|| unknown_member(span(), "input", member, self.head.inputs.keys().map(String::as_str)));
             }
@@ -223,20 +223,50 @@ impl<'t> Known<'_, 't> {
         }
     }
 
+    /// Of variables whose fields are known.
+    fn check_field(&self, used: &Use, reference: &Reference, report: &mut Report) {
+        let root = reference.root.as_str();
+        let (of, field, fields, depth) = match (root, &*reference.path) {
+            ("stages", [stage, field, ..]) => {
+                let Some(&position) = self.names.get(stage.name.as_str()) else { return };
+                let has_matrix = self.drafts[position].matrix.is_some();
+                let fields: &[&str] = if has_matrix { &MATRIX_STAGE_FIELDS } else { &STAGE_FIELDS };
+                (format!("stages.{}", stage.name), field, fields, 2)
+            }
+            (_, [field, ..]) => match fields_of(root) {
+                Some(fields) => (root.to_owned(), field, fields, 1),
+                None => return,
+            },
+            (_, []) => return,
+        };
+        if !field.is_optional && !fields.contains(&field.name.as_str()) {
+            report.error(|| unknown_field(self.span_to(used, reference, depth), &of, &field.name, fields));
+        }
+    }
+
     /// The stage that a reference is to, when it isn't sure to have ended by the time that it is asked.
     fn waits_for(&self, reference: &Reference, position: usize) -> Option<usize> {
-        let member = reference.member.as_deref().filter(|_| reference.root == "stages")?;
+        let member = reference.member().filter(|_| reference.root == "stages")?;
         let target = *self.names.get(member)?;
         let is_sure = self.drafts[target].kind != self.drafts[position].kind || target == position;
         (!is_sure).then_some(target)
     }
 
-    /// The reference as it is written, as far as that is one piece.
+    /// The reference up to its first member, as far as that is written in one piece.
     fn span(&self, used: &Use, reference: &Reference) -> SourceSpan {
+        self.span_to(used, reference, 1)
+    }
+
+    /// The same, up to one of its other members, which are counted from 1.
+    fn span_to(&self, used: &Use, reference: &Reference, members: usize) -> SourceSpan {
         let rest = &used.expression.source()[reference.offset..];
-        let member = reference.member.as_deref().unwrap_or_default();
-        let written = format!("{}.{member}", reference.root);
-        let length = if rest.starts_with(&written) { written.len() } else { reference.root.len() };
+        let mut length = reference.root.len();
+        for Member { name, .. } in reference.path.iter().take(members) {
+            match rest[length..].strip_prefix('.').is_some_and(|rest| rest.starts_with(name)) {
+                true => length += 1 + name.len(),
+                false => break,
+            }
+        }
         let offset = used.offset + reference.offset;
         SourceSpan {
             start: place::locate(self.file, used.string, offset),
@@ -290,6 +320,14 @@ fn unknown_member<'a>(
         None => format!("there are {}", list(known)),
     };
     Problem::new("stagewright::unknown-reference", span, format!("there is no {what} `{member}`")).help(help)
+}
+
+fn unknown_field(span: SourceSpan, of: &str, field: &str, fields: &[&'static str]) -> Problem {
+    let help = match nearest(field, fields.iter().copied()) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("it has {}", list(fields.iter().copied())),
+    };
+    Problem::new("stagewright::unknown-reference", span, format!("`{of}` has no field `{field}`")).help(help)
 }
 
 fn unknown_variable(span: SourceSpan, root: &str) -> Problem {

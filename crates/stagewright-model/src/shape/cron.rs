@@ -20,18 +20,34 @@ pub(super) fn cron_fault(text: &str) -> Option<Fault> {
     if fields.len() != CRON_FIELDS.len() {
         return fault(CODE, format!("is no cron line: it takes five fields, and has {}", fields.len()), HELP);
     }
-    fields.iter().zip(CRON_FIELDS).find_map(|(field, (name, low, high, names))| {
-        let is_good = field.split(',').all(|item| is_cron_item(item, low, high, names));
-        if is_good {
-            None
-        } else {
-            fault(CODE, format!("is no cron line: `{field}` is no {name} ({low} to {high})"), HELP)
+    let mut sets = Vec::new();
+    for (field, (name, low, high, names)) in fields.iter().zip(CRON_FIELDS) {
+        let items: Option<Vec<Vec<u32>>> = field.split(',').map(|item| values(item, low, high, names)).collect();
+        match items {
+            Some(items) => sets.push(items.concat()),
+            None => return fault(CODE, format!("is no cron line: `{field}` is no {name} ({low} to {high})"), HELP),
         }
-    })
+    }
+    if !is_ever_due(&sets[2], &sets[3], fields[4]) {
+        let message = format!("is never due: no such month has a day {}", fields[2]);
+        return fault(CODE, message, "write a day that the month has; `28` is the last that every month has");
+    }
+    None
 }
 
-/// `*`, `N`, `A-B`, each perhaps with a `/STEP`.
-fn is_cron_item(item: &str, low: u32, high: u32, names: &[&str]) -> bool {
+/// A line that names days of the week as well is due on these, whatever the day of the month.
+fn is_ever_due(days: &[u32], months: &[u32], weekdays: &str) -> bool {
+    let first = days.iter().min().copied().unwrap_or_default();
+    let length = |month: &u32| match month {
+        2 => 29,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    weekdays != "*" || months.iter().any(|month| first <= length(month))
+}
+
+/// The numbers of `*`, `N`, `A-B`, each perhaps with a `/STEP`; none when it is something else.
+fn values(item: &str, low: u32, high: u32, names: &[&str]) -> Option<Vec<u32>> {
     let value = |text: &str| {
         let named = names.iter().position(|name| name.eq_ignore_ascii_case(text));
         let number = match named {
@@ -45,14 +61,16 @@ fn is_cron_item(item: &str, low: u32, high: u32, names: &[&str]) -> bool {
         Some((range, step)) => (range, Some(step)),
         None => (item, None),
     };
-    let range_is_good = match range.split_once('-') {
-        _ if range == "*" => true,
-        Some((from, to)) => matches!((value(from), value(to)), (Some(from), Some(to)) if from <= to),
+    let (from, to) = match range.split_once('-') {
+        _ if range == "*" => (low, high),
+        Some((from, to)) => (value(from)?, value(to)?),
         // `5/10` is read in two ways by the programs that take it at all.
-        None => step.is_none() && value(range).is_some(),
+        None if step.is_none() => (value(range)?, value(range)?),
+        None => return None,
     };
-    let step_is_good = |step: &str| step.parse::<u32>().is_ok_and(|step| (1..=high).contains(&step));
-    range_is_good && step.is_none_or(step_is_good)
+    let step: u32 = step.map_or(Some(1), |step| step.parse().ok())?;
+    let is_good = from <= to && (1..=high).contains(&step);
+    is_good.then(|| (from..=to).step_by(step as usize).collect())
 }
 
 #[cfg(test)]
@@ -78,6 +96,17 @@ mod tests {
             "@daily",
         ] {
             assert!(cron_fault(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_never_due_is_refused() {
+        for text in ["0 0 29 2 *", "0 0 30,31 feb,mar *", "0 0 31 2 mon", "0 0 28-31 2 *", "0 0 */30 2 *", "0 0 30 4 *"]
+        {
+            assert_eq!(cron_fault(text), None, "{text}");
+        }
+        for text in ["0 0 30 2 *", "0 0 30,31 feb *", "0 0 31 4,6,9,nov *", "0 0 30-31/1 2 *"] {
+            assert!(cron_fault(text).is_some_and(|fault| fault.message.starts_with("is never due")), "{text}");
         }
     }
 }

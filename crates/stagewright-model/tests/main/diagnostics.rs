@@ -51,6 +51,9 @@ refused! {
     bad_duration: "[stages.a]\nuses = 'noop'\ntimeout = '20 minutes'\n";
     bad_size: "[stages.a]\nuses = 'noop'\nmemory = '256'\nlog-limit = '1 TB'\n";
     bad_schedule: "[on]\nschedule = ['@daily', '0 25 * * *']\n[stages.a]\nuses = 'noop'\n";
+    never_due: "[on]\nschedule = ['0 0 30 2 *']\n[stages.a]\nuses = 'noop'\n";
+    unknown_field: "concurrency.group = '${{ git.brnch }}'\n[stages.a]\nuses = 'noop'\nif = \"event.numbr == 1 && has(event.pull) && run.id != ''\"\n[stages.b]\nuses = 'noop'\nneeds = ['a', 'm']\nwith = { x = \"${{ stages.a.reslt }} ${{ stages['m'].attempts }} ${{ stages.m.cells }} ${{ git['x'] }} ${{ pipeline.?x.y }}\" }\n[stages.m]\nuses = 'noop'\nmatrix = { a = [1] }\n";
+    wrong_call: "[stages.a]\nuses = 'noop'\nif = \"format('{0}', 1) == 'x'\"\n[stages.b]\nuses = 'noop'\nif = \"'1'.int() == 1\"\n[stages.c]\nuses = 'noop'\nif = \"strings.trim(' ') == ''\"\n[stages.d]\nuses = 'noop'\nif = \"quote('x') == 'x'\"\n";
     bad_digest: "[stages.a]\nuses = 'path:a.so'\ntrust = 'native'\ndigest = 'abc'\n";
     bad_plugin: "[stages.a]\nuses = 'oci:ghcr.io/acme/lint:1'\n[stages.b]\nuses = 'docker:x'\n[stages.c]\nuses = 'path:'\n";
     bad_pattern: "[stages.a]\nuses = 'noop'\ninputs = ['src/[a']\n";

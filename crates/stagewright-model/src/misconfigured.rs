@@ -1,0 +1,134 @@
+//! Where in a pipeline file the mistakes are that are found by others than its reader: by plugins in their configuration,
+//! and by the machine on which the pipeline is to run.
+
+use crate::code::{Path, Step};
+use crate::diagnostic::{Diagnostic, Problem, Report};
+use crate::plan::{Plan, SourceSpan, Stage, StageIndex};
+use crate::read::Places;
+
+/// A mistake in a stage's table.
+#[derive(Clone, Debug)]
+pub struct Mistake {
+    /// The stage; of a matrix, any cell.
+    pub stage: StageIndex,
+    /// Where in the stage.
+    pub place: MistakePlace,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Where in a stage's table a mistake is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MistakePlace {
+    /// In its plugin's configuration.
+    Configuration {
+        /// `with`, or `rehearse.with`.
+        table: &'static str,
+        /// The place in the table, as in `checks[0].status`; none for the table itself.
+        path: Option<String>,
+    },
+    /// At a key of the stage itself.
+    Key(&'static str),
+    /// At an entry of its permissions, as `tools/lint` in `process`.
+    Grant {
+        /// The permission.
+        permission: &'static str,
+        /// The entry, as it is written.
+        entry: String,
+    },
+}
+
+impl Plan {
+    /// The mistakes with their places in the file's text, in the order of these.
+    pub fn locate_mistakes(&self, file_name: &str, text: &str, mistakes: &[Mistake]) -> Vec<Diagnostic> {
+        let places = Places::of(text);
+        let mut report = Report::new(file_name, text);
+        for mistake in mistakes {
+            report.error(|| self.problem(mistake, &places));
+        }
+        report.finish(None::<()>).err().into_iter().flatten().collect()
+    }
+
+    /// The same for what keeps nothing from running.
+    pub fn locate_warnings(&self, file_name: &str, text: &str, mistakes: &[Mistake]) -> Vec<Diagnostic> {
+        let places = Places::of(text);
+        let mut report = Report::new(file_name, text);
+        mistakes.iter().for_each(|mistake| report.warning(self.problem(mistake, &places)));
+        report.finish(Some(())).map(|(_, warnings)| warnings).unwrap_or_default()
+    }
+
+    fn problem(&self, mistake: &Mistake, places: &Places<'_>) -> Problem {
+        let stage = self.stage(mistake.stage);
+        let (table, message) = (stage.table(), &mistake.message);
+        let (code, span, message) = match &mistake.place {
+            MistakePlace::Configuration { table: of, path } => {
+                let span = configured_at(places, stage, of, path.as_deref());
+                let path = path.as_ref().map(|path| format!(".{path}")).unwrap_or_default();
+                ("stagewright::config", span, format!("`{of}{path}` of [{table}]: {message}"))
+            }
+            MistakePlace::Key(key) => {
+                let span = places.of_key(stage, key).unwrap_or(stage.location);
+                ("stagewright::stage", span, format!("[{table}]: {message}"))
+            }
+            MistakePlace::Grant { permission, entry } => {
+                let span = places.of_grant(stage, permission, entry).unwrap_or(stage.location);
+                ("stagewright::grant", span, format!("`{permission}` of [{table}]: {message}"))
+            }
+        };
+        let problem = Problem::new(code, span, message);
+        mistake.help.iter().fold(problem, |problem, help| problem.help(help))
+    }
+}
+
+/// What is missing is shown by what it is missing from.
+fn configured_at(places: &Places<'_>, stage: &Stage, table: &str, path: Option<&str>) -> SourceSpan {
+    let mut path = path.map(parse).unwrap_or_default();
+    loop {
+        match places.of_with(stage, table, &path) {
+            Some(span) => return span,
+            None if path.0.pop().is_none() => return stage.location,
+            None => {}
+        }
+    }
+}
+
+/// From the form in which a path is shown. A key with a dot in it isn't found; what it lies in is.
+fn parse(shown: &str) -> Path {
+    let mut steps = Vec::new();
+    for part in shown.split('.') {
+        let (key, indices) = part.split_once('[').unwrap_or((part, ""));
+        if !key.is_empty() {
+            steps.push(Step::Key(key.to_owned()));
+        }
+        let indices = indices.split(['[', ']']).filter_map(|index| index.parse().ok());
+        steps.extend(indices.map(Step::Index));
+    }
+    Path(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_shown_at_its_value_or_at_what_it_is_missing_from() {
+        let text = "schema = 1\npipeline.name = 'x'\n[stages.a]\nuses = 'noop'\n\
+                    with = { checks = [{}, { status = 'ok', 'a.b' = 1 }] }\n[stages.b]\nuses = 'noop'\n";
+        let (plan, _) = Plan::parse("x.toml", text, &["noop"].into_iter().collect()).unwrap();
+        let places = [(0, "checks[1].status"), (0, "checks[0].path"), (0, "checks[1].a.b"), (0, ""), (1, "run")];
+        let mistakes = places.map(|(stage, path)| Mistake {
+            stage: plan.indices().nth(stage).unwrap(),
+            place: MistakePlace::Configuration { table: "with", path: Some(path.to_owned()) },
+            message: "wrong".to_owned(),
+            help: None,
+        });
+        let found = plan.locate_mistakes("x.toml", text, &mistakes);
+        let shown = found.iter().map(|one| &text[one.span().start..one.span().end]).collect::<Vec<_>>();
+        let table = "{ checks = [{}, { status = 'ok', 'a.b' = 1 }] }";
+        assert_eq!(shown[..4], [table, "{}", "{ status = 'ok', 'a.b' = 1 }", "'ok'"]);
+        assert_eq!(found[3].message(), "`with.checks[1].status` of [stages.a]: wrong");
+        assert_eq!(found[4].position().0, 6);
+    }
+}
