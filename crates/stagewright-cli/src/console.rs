@@ -46,9 +46,14 @@ pub(crate) fn can_redraw(global: &Global) -> bool {
     is_terminal() && global.color != ColorChoice::Never && is_capable()
 }
 
-/// A terminal that calls itself `dumb` knows no sequences.
 fn is_capable() -> bool {
-    std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    knows_sequences(std::env::var("TERM").ok().as_deref())
+}
+
+/// Whether a terminal with this `TERM` understands control sequences. Without a name it can't be known, and the library
+/// that redraws would draw nothing at all.
+fn knows_sequences(term: Option<&str>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 /// Whether to colour what goes to standard error.
@@ -120,4 +125,17 @@ pub(crate) fn hook_panics() {
             _ => say(text!("note: run with RUST_BACKTRACE=1 to see where it comes from")),
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_without_a_name_gets_plain_lines() {
+        assert!(knows_sequences(Some("xterm")) && knows_sequences(Some("dumber")));
+        for term in [None, Some(""), Some("dumb")] {
+            assert!(!knows_sequences(term), "{term:?}");
+        }
+    }
 }

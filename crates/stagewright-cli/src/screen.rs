@@ -104,8 +104,10 @@ impl BufRead for Typed<'_> {
 
 /// The reader of events for a format. Live progress goes to standard error, everything else to standard output.
 pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Observer>) {
-    if format == Format::Text && console::can_redraw(global) {
-        return live(global);
+    let target = ProgressDrawTarget::stderr();
+    // A hidden target draws nothing, not even what has ended.
+    if format == Format::Text && console::can_redraw(global) && !target.is_hidden() {
+        return live(global, target);
     }
     (Arc::new(Screen::default()), lines(format))
 }
@@ -119,10 +121,10 @@ pub(crate) fn lines(format: Format) -> Box<dyn Observer> {
     }
 }
 
-fn live(global: &Global) -> (Arc<Screen>, Box<dyn Observer>) {
+fn live(global: &Global, target: ProgressDrawTarget) -> (Arc<Screen>, Box<dyn Observer>) {
     let options =
         TerminalOptions { width: console::width(), color: console::colors(global), verbose: global.verbose > 0 };
-    let terminal = Terminal::new(ProgressDrawTarget::stderr(), options);
+    let terminal = Terminal::new(target, options);
     let screen = Arc::new(Screen { terminal: Some(terminal.clone()) });
     let ticking = Arc::downgrade(&screen);
     std::thread::spawn(move || {
