@@ -16,7 +16,7 @@ pub fn is_invisible(character: char) -> bool {
 }
 
 /// Ranges, by their first character.
-const INVISIBLE: [(char, char); 20] = [
+const INVISIBLE: [(char, char); 21] = [
     ('\0', '\u{1f}'),
     ('\u{7f}', '\u{9f}'),
     ('\u{ad}', '\u{ad}'),
@@ -33,6 +33,8 @@ const INVISIBLE: [(char, char); 20] = [
     ('\u{feff}', '\u{feff}'),
     ('\u{ffa0}', '\u{ffa0}'),
     ('\u{fff0}', '\u{fffb}'),
+    // No characters, and forbidden in XML.
+    ('\u{fffe}', '\u{ffff}'),
     ('\u{13430}', '\u{1343f}'),
     ('\u{1bca0}', '\u{1bca3}'),
     ('\u{1d173}', '\u{1d17a}'),
@@ -47,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_table_is_unicodes() {
-        let unicode = Regex::new(r"[\p{Cc}\p{Zl}\p{Zp}\p{DI}[\p{Cf}--\p{PCM}]]").unwrap();
+        let unicode = Regex::new(r"[\p{Cc}\p{Zl}\p{Zp}\p{DI}[\p{Cf}--\p{PCM}]\x{FFFE}\x{FFFF}]").unwrap();
         let differing: Vec<String> = (char::MIN..=char::MAX)
             .filter(|&character| is_invisible(character) != unicode.is_match(character.encode_utf8(&mut [0; 4])))
             .map(|character| character.escape_unicode().to_string())

@@ -26,6 +26,7 @@ mod read;
 mod rehearse;
 mod secret;
 mod shape;
+mod terminal_text;
 mod way_out;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -53,4 +54,7 @@ pub use secret::{
     BadSecretFrom, SecretFrom, SecretGrant, SecretHolder, SecretReach, SecretShape, SecretUse, hosts_admit,
 };
 pub use shape::{duration, json_schema};
+pub use terminal_text::{
+    ControlSequences, condensed, is_joiner, last_state, moves_cursor, terminal_text, visible_text,
+};
 pub use way_out::{AnyImports, Code, EffectClass, Fidelity, Imports, InRehearsal, Reach, Reaches, WayOut};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::{memchr_iter, memrchr};
 use stagewright_engine::{AttemptOutput, Lines, Problem, Stream};
+use stagewright_model::{condensed, last_state, moves_cursor};
 
 use crate::limits::Bytes;
 use crate::mask::{MaskStream, Masker, Reader};
@@ -149,13 +150,42 @@ impl LineWriter {
         self.write().await;
     }
 
+    /// Leaves of each whole line what a terminal would show of it, and of one that goes on no more than is needed: a
+    /// progress meter may redraw its line for hours.
+    fn resolve(&mut self) {
+        if !is_redrawn(&self.unfinished) {
+            return;
+        }
+        let end = memrchr(b'\n', &self.unfinished).map_or(0, |end| end + 1);
+        let rest = self.unfinished.split_off(end);
+        let whole = text(std::mem::take(&mut self.unfinished));
+        for line in whole.lines() {
+            match is_redrawn(line.as_bytes()) {
+                // Overwriting may have put the parts of a secret together.
+                true => self.unfinished.extend(self.log.masker.text(&last_state(line)).into_bytes()),
+                false => self.unfinished.extend_from_slice(line.as_bytes()),
+            }
+            self.unfinished.push(b'\n');
+        }
+        match rest.len() > LINE && is_redrawn(&rest) {
+            true => self.unfinished.extend_from_slice(condensed(&String::from_utf8_lossy(&rest)).as_bytes()),
+            false => self.unfinished.extend_from_slice(&rest),
+        }
+    }
+
     async fn write(&mut self) {
+        self.resolve();
         break_lines(&mut self.unfinished);
         let Some(end) = memrchr(b'\n', &self.unfinished) else { return };
         let rest = self.unfinished.split_off(end + 1);
         let lines = Lines::new(text(std::mem::replace(&mut self.unfinished, rest)));
         self.log.write(self.stream, lines).await;
     }
+}
+
+/// Whether a terminal would have redrawn a part of it.
+fn is_redrawn(text: &[u8]) -> bool {
+    text.iter().any(|&byte| moves_cursor(char::from(byte)))
 }
 
 /// Puts line ends into lines that are too long.
@@ -254,7 +284,49 @@ mod tests {
         writer.push(b"\x1b[1;3").await;
         writer.push(b"2mgreen\x1b[0m \x1b]0;title\x07tab\there\x08 \x1b]8;;http://x\x1b\\link\n").await;
         writer.push(b"\x1b]unended\nnext \xc3\xa9\xc2\x9b\n").await;
-        assert_eq!(lines(&mut receiver), ["green tab\there link", "", "next é"]);
+        assert_eq!(lines(&mut receiver), ["green tab\ther link", "", "next é"]);
+    }
+
+    #[tokio::test]
+    async fn of_a_progress_meter_the_last_state_is_kept() {
+        let meter: String = (0..=100).map(|percent| format!("{percent:>3}%\r")).collect();
+        let text = format!("a\r\n{meter}\n{meter}\u{1b}[Kdone\nb\u{8}bo\u{8}old");
+        for size in [1, 7, text.len()] {
+            let (log, _, mut receiver) = log(1000);
+            let mut writer = log.lines(Stream::Stdout);
+            for piece in text.as_bytes().chunks(size) {
+                writer.push(piece).await;
+            }
+            writer.finish().await;
+            assert_eq!(lines(&mut receiver), ["a", "100%", "done", "bold"], "in pieces of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_meter_that_never_ends_its_line_takes_no_room() {
+        let (log, _, mut receiver) = log(1000);
+        let mut writer = log.lines(Stream::Stdout);
+        for count in 0..30_000 {
+            writer.push(format!("{count} of 30000\r").as_bytes()).await;
+        }
+        assert!(writer.unfinished.len() < 2 * LINE, "{}", writer.unfinished.len());
+        writer.finish().await;
+        assert_eq!(lines(&mut receiver), ["29999 of 30000"]);
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_masked_before_and_after_it_is_overwritten() {
+        let (log, _, mut receiver) = log(1000);
+        log.masker().add("hunter2horse", false);
+        for redrawn in
+            ["hunter2horse\rhun", "XXXXXXXhorse\rhunter2", "hunter2hXrse\u{8}\u{8}\u{8}\u{8}o", "hunter2\rhorse"]
+        {
+            log.text(Stream::Stdout, redrawn).await;
+        }
+        let lines = lines(&mut receiver);
+        assert!(lines.iter().all(|line| !line.contains("nter2") && !line.contains("horse")), "{lines:?}");
+        let failure = masked_words("XXXXXXXhorse\rhunter2\nhunter2\rhorse", log.masker());
+        assert!(!failure.contains("nter2") && !failure.contains("horse"), "{failure}");
     }
 
     #[tokio::test]

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use stagewright_engine::{AttemptEnd, AttemptReport, Failure, Field, Finding, Gate, Observation, Problem, ReleaseNote};
+use stagewright_model::terminal_text;
 
 use crate::mask::Masker;
-use crate::strip::stripped;
 
 /// Of one text. What a stage came to is journalled, kept in memory and shown to people as a whole, unlike its log.
 const TEXT: usize = 64 * 1024;
@@ -27,7 +27,8 @@ pub(crate) fn masked_text(text: &str, masker: &Masker) -> String {
 
 /// The same for what only people read, often a program's own words: as in a log, without what a terminal would obey.
 pub(crate) fn masked_words(text: &str, masker: &Masker) -> String {
-    masked_text(&stripped(text), masker)
+    // Twice: a secret may be overwritten on the line that it stood on, or only come about by overwriting.
+    masked_text(&terminal_text(&masker.text(text)), masker)
 }
 
 /// `report` with every secret masked.
@@ -44,17 +45,17 @@ pub(crate) fn masked(report: AttemptReport, masker: &Masker) -> AttemptReport {
 fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {
     match end {
         AttemptEnd::Succeeded => AttemptEnd::Succeeded,
-        AttemptEnd::Skipped(why) => AttemptEnd::Skipped(masked_text(&why, masker)),
-        AttemptEnd::Rehearsed(what) => AttemptEnd::Rehearsed(masked_text(&what, masker)),
+        AttemptEnd::Skipped(why) => AttemptEnd::Skipped(masked_words(&why, masker)),
+        AttemptEnd::Rehearsed(what) => AttemptEnd::Rehearsed(masked_words(&what, masker)),
         AttemptEnd::Suspended(gate) => AttemptEnd::Suspended(masked_gate(gate, masker)),
         AttemptEnd::Observed(observation) => AttemptEnd::Observed(match observation {
             Observation::Found(Finding::Applied(what)) => {
-                Observation::Found(Finding::Applied(masked_text(&what, masker)))
+                Observation::Found(Finding::Applied(masked_words(&what, masker)))
             }
-            Observation::Found(Finding::Failed(why)) => Observation::Found(Finding::Failed(masked_text(&why, masker))),
+            Observation::Found(Finding::Failed(why)) => Observation::Found(Finding::Failed(masked_words(&why, masker))),
             Observation::Found(Finding::NotStarted) => Observation::Found(Finding::NotStarted),
             Observation::InProgress => Observation::InProgress,
-            Observation::Unknown(why) => Observation::Unknown(masked_text(&why, masker)),
+            Observation::Unknown(why) => Observation::Unknown(masked_words(&why, masker)),
         }),
         AttemptEnd::Unsuccessful(outcome, failure) => {
             AttemptEnd::Unsuccessful(outcome, masked_failure(failure, masker))
@@ -74,11 +75,11 @@ fn masked_failure(failure: Failure, masker: &Masker) -> Failure {
 fn masked_gate(gate: Gate, masker: &Masker) -> Gate {
     let field = |field: Field| Field {
         name: masked_text(&field.name, masker),
-        description: masked_text(&field.description, masker),
+        description: masked_words(&field.description, masker),
         ..field
     };
     Gate {
-        message: masked_text(&gate.message, masker),
+        message: masked_words(&gate.message, masker),
         approvers: gate.approvers.iter().map(|who| masked_text(who, masker)).collect(),
         fields: gate.fields.into_iter().map(field).collect(),
         ..gate

@@ -1,51 +1,34 @@
-//! Takes out of text what a terminal would obey, and what is not seen.
+//! Takes out of text what a terminal would obey, and what is not seen, of a stream of bytes.
 
 use std::borrow::Cow;
 
-use stagewright_model::is_invisible;
+use stagewright_model::{ControlSequences, is_invisible, moves_cursor};
 
 /// Bytes that are looked through at a time.
 const PLAIN: usize = 256;
 
 /// Takes out terminal control and invisible characters, of text that comes in pieces. What comes out is UTF-8: bytes
-/// that aren't become U+FFFD.
-///
-/// The shapes are those of ECMA-48: `ESC [ … final` (CSI), `ESC ] … BEL|ST` and its kin (strings), `ESC x`, and the same
-/// begun by one character of U+0080 to U+009F. Tab and line feed stay, as does what [`is_joiner`] lets through.
+/// that aren't become U+FFFD. What moves the cursor within a line stays, for
+/// [`last_state`](stagewright_model::last_state): only a whole line can be resolved.
 #[derive(Debug, Default)]
 pub(crate) struct Stripper {
-    escape: Escape,
+    sequences: ControlSequences,
     /// The beginning of a character whose other bytes have not come yet.
     partial: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Escape {
-    #[default]
-    None,
-    Began,
-    /// Between `ESC (` or the like and its final byte.
-    Intermediate,
-    ControlSequence,
-    String,
-    /// An ESC within a string: the string ends if a backslash follows.
-    StringEnd,
-}
-
-/// Whether an invisible character is part of how others are written, as in many emoji, in Persian and in Hindi: it stays
-/// in the text, and a search passes it over.
-pub(crate) fn is_joiner(character: char) -> bool {
-    matches!(character, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
-}
-
-/// `text` without terminal control and invisible characters.
+/// `text` without terminal control and invisible characters, carriage returns apart: in it secrets are looked for.
 pub(crate) fn stripped(text: &str) -> Cow<'_, str> {
-    let mut stripper = Stripper::default();
-    match stripper.strip(text.as_bytes()) {
-        Cow::Borrowed(_) => Cow::Borrowed(text),
-        // Whole characters of text come out.
-        Cow::Owned(kept) => Cow::Owned(String::from_utf8_lossy(&kept).into_owned()),
+    if !text.contains(is_special) {
+        return Cow::Borrowed(text);
     }
+    let mut sequences = ControlSequences::default();
+    let kept = text.chars().filter_map(|character| sequences.take(character));
+    Cow::Owned(kept.filter(|&character| character == '\r' || !moves_cursor(character)).collect())
+}
+
+fn is_special(character: char) -> bool {
+    !matches!(character, '\t' | '\n') && is_invisible(character)
 }
 
 impl Stripper {
@@ -72,7 +55,7 @@ impl Stripper {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.escape == Escape::None && self.partial.is_empty()
+        self.sequences.is_at_rest() && self.partial.is_empty()
     }
 
     fn strip_part(&mut self, part: &[u8], kept: &mut Vec<u8>) {
@@ -98,45 +81,18 @@ impl Stripper {
     }
 
     fn keep(&mut self, mut text: &str, kept: &mut Vec<u8>) {
-        let is_special = |character: char| !matches!(character, '\t' | '\n') && is_invisible(character);
         loop {
-            if self.escape == Escape::None {
+            if self.sequences.is_at_rest() {
                 let (plain, rest) = text.split_at(text.find(is_special).unwrap_or(text.len()));
                 kept.extend_from_slice(plain.as_bytes());
                 text = rest;
             }
             let Some(character) = text.chars().next() else { return };
-            let (first, rest) = text.split_at(character.len_utf8());
-            if self.keeps(character) {
-                kept.extend_from_slice(first.as_bytes());
+            if let Some(character) = self.sequences.take(character) {
+                kept.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
-            text = rest;
+            text = &text[character.len_utf8()..];
         }
-    }
-
-    fn keeps(&mut self, character: char) -> bool {
-        let (next, keep) = match (self.escape, character) {
-            (Escape::StringEnd, '\\') | (Escape::String | Escape::StringEnd, '\u{9c}') => (Escape::None, false),
-            // No sequence spans lines, whatever a program forgot to end.
-            (_, '\n') => (Escape::None, true),
-            (Escape::String | Escape::StringEnd, '\u{1b}') => (Escape::StringEnd, false),
-            (Escape::String, '\u{7}') => (Escape::None, false),
-            (Escape::String | Escape::StringEnd, _) => (Escape::String, false),
-            (_, '\u{1b}') => (Escape::Began, false),
-            (_, '\u{9b}') => (Escape::ControlSequence, false),
-            (_, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => (Escape::String, false),
-            (Escape::Began, '[') => (Escape::ControlSequence, false),
-            (Escape::Began, ']' | 'P' | 'X' | '^' | '_') => (Escape::String, false),
-            (Escape::Began | Escape::Intermediate, ' '..='/') => (Escape::Intermediate, false),
-            (Escape::Began | Escape::Intermediate, _) => (Escape::None, false),
-            (Escape::ControlSequence, '@'..='~') => (Escape::None, false),
-            // Only of these bytes is a sequence made; a character beyond is the text's, and not swallowed with it.
-            (Escape::ControlSequence, '\0'..='?' | '\u{7f}') => (Escape::ControlSequence, false),
-            (_, '\t') => (Escape::None, true),
-            (_, character) => (Escape::None, !is_invisible(character) || is_joiner(character)),
-        };
-        self.escape = next;
-        keep
     }
 }
 

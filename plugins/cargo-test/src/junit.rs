@@ -14,7 +14,7 @@ pub(crate) fn render(results: &Results) -> String {
 }
 
 fn test_suite(suite: &Suite) -> TestSuite {
-    let mut junit = TestSuite::new(suite.name.as_str());
+    let mut junit = TestSuite::new(allowed(&suite.name));
     junit.set_time(seconds(suite.seconds));
     junit.add_test_cases(suite.tests.iter().map(|test| test_case(suite, test)));
     if suite.is_broken() {
@@ -32,8 +32,8 @@ fn test_case(suite: &Suite, test: &Test) -> TestCase {
         Verdict::Failed => failure(NonSuccessKind::Failure, test),
         Verdict::Unfinished => failure(NonSuccessKind::Error, test),
     };
-    let mut case = TestCase::new(test.name.as_str(), status);
-    case.set_classname(suite.name.as_str());
+    let mut case = TestCase::new(allowed(&test.name), status);
+    case.set_classname(allowed(&suite.name));
     if let Some(time) = test.seconds {
         case.set_time(seconds(time));
     }
@@ -43,12 +43,41 @@ fn test_case(suite: &Suite, test: &Test) -> TestCase {
 fn failure(kind: NonSuccessKind, test: &Test) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
     if !test.output.lines().is_empty() {
-        status.set_description(test.output.lines().join("\n"));
+        status.set_description(allowed(&test.output.lines().join("\n")));
     }
     status
+}
+
+/// `text` without the two characters that XML 1.0 forbids and [`quick_junit::XmlString`] lets through; it removes control
+/// characters and terminal sequences itself.
+fn allowed(text: &str) -> String {
+    text.replace(['\u{fffe}', '\u{ffff}'], "")
 }
 
 /// What isn't a time is none.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Output;
+
+    #[test]
+    fn no_character_makes_the_report_invalid() {
+        let mut test = Test::new("t\u{ffff}\u{1}", Verdict::Failed);
+        test.output = Output::default();
+        test.output.push("\u{1b}[31mvisible\u{1b}[0m");
+        // In short lines: of each test only the first are kept.
+        let all: Vec<char> = (char::MIN..=char::MAX).filter(|&character| character != '\n').collect();
+        all.chunks(8192).for_each(|line| test.output.push(&line.iter().collect::<String>()));
+        let suite = Suite { name: "s\u{fffe}".to_owned(), tests: vec![test], ..Suite::default() };
+        let report = render(&Results { suites: vec![suite] });
+        let is_forbidden = |character: char| matches!(character, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
+        assert_eq!(report.find(is_forbidden), None);
+        assert!(report.contains(">visible\n") && !report.contains("[31m"));
+        let read = Report::deserialize_from_str(&report).unwrap();
+        assert_eq!(read.test_suites[0].test_cases[0].name.as_str(), "t");
+    }
 }

@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+use stagewright_model::is_joiner;
+
 use super::SHORTEST_MASKED;
-use crate::strip::{is_joiner, stripped};
+use crate::strip::stripped;
 
 /// Shorter parts of a secret, a line or another case of it, are too often something else.
 const SHORTEST_PART: usize = 8;
