@@ -27,5 +27,6 @@ mod release;
 mod secrets;
 mod shared_cache;
 mod strangers;
+mod terminals;
 mod toolchains;
 mod undeclared;

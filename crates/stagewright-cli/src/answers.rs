@@ -227,8 +227,8 @@ fn introduction(question: &Question) -> Block {
     let mut lines = gate.message.lines();
     let mut block = Block::default();
     block.push(&text!(""));
-    block.push(&text!("{id} asks: {}", lines.next().unwrap_or_default()));
-    block.extend(lines.map(|line| text!("  | {line}")));
+    block.push(&text!("{id} asks: {}", Printable::prose(lines.next().unwrap_or_default())));
+    block.extend(lines.map(|line| text!("  | {}", Printable::prose(line))));
     if !gate.approvers.is_empty() {
         block.push(&text!("  approvers: {}", list(&gate.approvers)));
     }

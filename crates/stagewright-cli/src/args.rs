@@ -45,7 +45,7 @@ pub(crate) struct Global {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// When standard error is a terminal and NO_COLOR isn't set
+    /// When standard error is a terminal, TERM is set and not `dumb`, and NO_COLOR isn't set
     Auto,
     Always,
     Never,

@@ -1,6 +1,7 @@
 //! Carries a run out: puts the ports together, drives the run, and writes what is left behind for others.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +9,7 @@ use stagewright_cache::{Caching, Capturing};
 use stagewright_engine::{
     Control, DriveError, Event, Input, Interrupt, Observer, Piece, Ports, RunId, RunSummary, Scheduler, drive,
 };
-use stagewright_report::{RunView, junit};
+use stagewright_report::{Reader, RunView, junit};
 use stagewright_store::{Lease, Store};
 use tokio::sync::mpsc;
 
@@ -20,6 +21,7 @@ use crate::command::history::exit_of;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::repository::Repository;
+use crate::screen::Screen;
 use crate::{cache, console, screen, signals};
 
 /// Wishes that may wait for the loop. A rehearsal answers a gate with as many approvals as it takes at once.
@@ -53,25 +55,41 @@ pub(crate) fn conduct(
         .map_err(|error| CommandError::internal("can't start the runtime").caused_by(error))?;
     let junit = args.junit.as_deref().map(|file| (file, Arc::new(Mutex::new(RunView::default()))));
     let collected = junit.as_ref().map(|(_, view)| Collected(Arc::clone(view)));
-    let result = runtime.block_on(drive_run(global, repository, args, run, collected));
+    let (screen, shown) = screen::open(global, args.format);
+    let result = runtime.block_on(drive_run(repository, args, run, (Arc::clone(&screen), shown), collected));
     // A prompt may still be reading standard input; nothing else is left.
     runtime.shutdown_background();
     let summary = result?;
     if let Some((path, view)) = junit {
         write_junit(&repository.root, path, &view.lock().unwrap_or_else(PoisonError::into_inner))?;
     }
-    Ok(exit_of(summary.conclusion))
+    exit_when_shown(exit_of(summary.conclusion), screen.written())
+}
+
+/// A result that could not be written isn't a success. The code of a run that did not succeed says more.
+fn exit_when_shown(exit: Exit, written: io::Result<()>) -> Result<Exit, CommandError> {
+    match written {
+        // Whoever read the output has seen enough; the run went on.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let error = CommandError::from(error);
+            if exit == Exit::Success {
+                return Err(error);
+            }
+            console::show(&error.render());
+            Ok(exit)
+        }
+        _ => Ok(exit),
+    }
 }
 
 async fn drive_run(
-    global: &Global,
     repository: &Repository,
     args: &DriveArgs,
     run: Run,
+    (screen, mut shown): (Arc<Screen>, Box<dyn Reader>),
     collected: Option<Collected>,
 ) -> Result<RunSummary, CommandError> {
     let (control, wishes) = mpsc::channel(CONTROL_BOUND);
-    let (screen, shown) = screen::open(global, args.format);
     let answering = match (run.rehearsal, args.wait) {
         (true, _) => Answering::Rehearse,
         (false, true) => Answering::Wait,
@@ -93,13 +111,17 @@ async fn drive_run(
     }
     let mut answers = Answers::new(answering, control.clone(), Arc::clone(&screen), user(repository));
     let open = answers.open();
-    let mut observers: Vec<Box<dyn Observer>> = vec![shown];
+    if !run.past.is_empty() {
+        shown.catch_up(&run.past);
+    }
+    let mut observers: Vec<Box<dyn Observer>> = Vec::new();
     observers.extend(collected.map(|collected| Box::new(collected) as Box<dyn Observer>));
     for event in &run.past {
         observers.iter_mut().for_each(|observer| observer.on_event(event));
         answers.on_event(event);
     }
     answers.begin(&answered);
+    observers.insert(0, shown);
     observers.push(Box::new(answers));
     let logs = Box::new(run.store.logs(&run.id)?);
     let polling = tokio::spawn(poll(inbox, run.id.clone(), open, control.clone()));

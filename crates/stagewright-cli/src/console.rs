@@ -4,21 +4,73 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::panic::{self, PanicHookInfo};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::error::ContextValue;
 use stagewright_report::{Block, Printable, Printer, text};
 
 use crate::args::{ColorChoice, Global};
 
+/// Columns that a terminal is taken to have at least.
+const NARROWEST: usize = 20;
+
 /// Where results go.
 pub(crate) fn out() -> Printer {
-    Printer::new(io::stdout())
+    wrapping(Printer::new(io::stdout()), io::stdout())
+}
+
+/// The same for a reader of events, which can't return errors: they are found in what comes with it.
+pub(crate) fn watched_out() -> (Printer, WriteErrors) {
+    let errors = WriteErrors::default();
+    let writer = Watched { writer: io::stdout(), errors: errors.clone() };
+    (wrapping(Printer::new(writer), io::stdout()), errors)
+}
+
+fn wrapping(printer: Printer, stream: impl AsFd) -> Printer {
+    match columns(stream) {
+        Some(columns) => printer.wrapping(columns),
+        None => printer,
+    }
+}
+
+/// The first error of a writer that someone else has.
+#[derive(Clone, Default)]
+pub(crate) struct WriteErrors(Arc<Mutex<Option<io::Error>>>);
+
+impl WriteErrors {
+    pub(crate) fn take(&self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            let kind = error.kind();
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            kind.into()
+        })
+    }
+}
+
+struct Watched {
+    writer: io::Stdout,
+    errors: WriteErrors,
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.errors.note(self.writer.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.errors.note(self.writer.flush())
+    }
 }
 
 /// Where everything else goes.
 pub(crate) fn err() -> Printer {
-    Printer::new(io::stderr())
+    wrapping(Printer::new(io::stderr()), io::stderr())
 }
 
 /// Says a line on standard error. When nobody can read it, the command goes on.
@@ -72,7 +124,15 @@ fn may_color(is_terminal: bool) -> bool {
 
 /// Columns of the terminal that standard error is; 80 where it is none.
 pub(crate) fn width() -> usize {
-    rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col.max(20)))
+    columns(io::stderr()).unwrap_or(80)
+}
+
+/// Columns of the terminal that `stream` is. One that doesn't know its size says 0, as serial lines do.
+fn columns(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    let named = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|&columns| columns > 0);
+    let columns = Some(usize::from(size.ws_col)).filter(|&columns| columns > 0).or_else(named).unwrap_or(80);
+    Some(columns.max(NARROWEST))
 }
 
 /// Shows why the command line can't be used, or the help that was asked for. Clap repeats arguments as they were given,

@@ -56,9 +56,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
-            // Help is as much in vain as an error when nobody reads it.
-            let _ = console::show_usage(error);
-            return exit.into();
+            return finish(console::show_usage(error).map_err(CommandError::from).map(|()| exit));
         }
     };
     trace(&cli.global);
@@ -67,6 +65,11 @@ fn main() -> ExitCode {
         out.flush()?;
         Ok(exit)
     });
+    finish(result)
+}
+
+/// The exit code, after an error was shown.
+fn finish(result: Result<Exit, CommandError>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         // Whoever read the output has seen enough, as `head` does.
@@ -115,7 +118,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "stagewright", &mut script);
-            out.block(&Block::of(&String::from_utf8_lossy(&script)))?;
+            out.verbatim(&Block::of(&String::from_utf8_lossy(&script)))?;
             Ok(Exit::Success)
         }
         Command::Supervise { directory } => command::service::supervise(directory),

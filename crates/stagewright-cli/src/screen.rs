@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use stagewright_engine::Observer;
-use stagewright_report::{Block, Github, Json, Plain, Printer, ProgressDrawTarget, Terminal, TerminalOptions};
+use stagewright_report::{Block, Github, Json, Plain, Printer, ProgressDrawTarget, Reader, Terminal, TerminalOptions};
 
 use crate::args::{Format, Global};
 use crate::clock::SystemClock;
-use crate::console;
+use crate::console::{self, WriteErrors};
 
 /// Between two redraws of what runs now.
 const TICK: Duration = Duration::from_millis(100);
@@ -22,6 +21,7 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub(crate) struct Screen {
     terminal: Option<Terminal>,
+    written: WriteErrors,
 }
 
 impl Screen {
@@ -44,6 +44,11 @@ impl Screen {
             Some(terminal) => terminal.suspend(asked),
             None => asked(),
         }
+    }
+
+    /// The first error of what was written to standard output.
+    pub(crate) fn written(&self) -> io::Result<()> {
+        self.written.take()
     }
 
     /// Waits until a question that nobody wants answered has left the screen, so that the end of the run is seen.
@@ -103,33 +108,39 @@ impl BufRead for Typed<'_> {
 }
 
 /// The reader of events for a format. Live progress goes to standard error, everything else to standard output.
-pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Observer>) {
+pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Reader>) {
     let target = ProgressDrawTarget::stderr();
     // A hidden target draws nothing, not even what has ended.
     if format == Format::Text && console::can_redraw(global) && !target.is_hidden() {
         return live(global, target);
     }
-    (Arc::new(Screen::default()), lines(format))
+    let (reader, written) = lines(format);
+    (Arc::new(Screen { terminal: None, written }), reader)
 }
 
-/// A reader that writes lines to standard output and draws nothing.
-pub(crate) fn lines(format: Format) -> Box<dyn Observer> {
-    match format {
-        Format::Text => Box::new(Plain::new(console::out())),
-        Format::Json => Box::new(Json::new(console::out())),
-        Format::Github => Box::new(Github::new(console::out())),
-    }
+/// A reader that writes lines to standard output and draws nothing, and what errors that gives.
+pub(crate) fn lines(format: Format) -> (Box<dyn Reader>, WriteErrors) {
+    let (out, written) = console::watched_out();
+    let reader: Box<dyn Reader> = match format {
+        Format::Text => Box::new(Plain::new(out)),
+        Format::Json => Box::new(Json::new(out)),
+        Format::Github => Box::new(Github::new(out)),
+    };
+    (reader, written)
 }
 
-fn live(global: &Global, target: ProgressDrawTarget) -> (Arc<Screen>, Box<dyn Observer>) {
+fn live(global: &Global, target: ProgressDrawTarget) -> (Arc<Screen>, Box<dyn Reader>) {
     let options =
         TerminalOptions { width: console::width(), color: console::colors(global), verbose: global.verbose > 0 };
     let terminal = Terminal::new(target, options);
-    let screen = Arc::new(Screen { terminal: Some(terminal.clone()) });
+    let screen = Arc::new(Screen { terminal: Some(terminal.clone()), written: WriteErrors::default() });
     let ticking = Arc::downgrade(&screen);
     std::thread::spawn(move || {
         while let Some(screen) = ticking.upgrade() {
-            screen.terminal.iter().for_each(|terminal| terminal.tick(SystemClock::timestamp()));
+            screen.terminal.iter().for_each(|terminal| {
+                terminal.resize(console::width());
+                terminal.tick(SystemClock::timestamp());
+            });
             drop(screen);
             std::thread::sleep(TICK);
         }

@@ -2,7 +2,7 @@
 
 use stagewright_engine::Timestamp;
 
-use crate::printable::escaped;
+use crate::printable::{escaped, prose};
 use crate::style::{Line, Painted, Tone, symbol};
 use crate::text::{duration, first_line, pad, truncate, width};
 use crate::view::{Group, RunView, StageView, Status};
@@ -92,7 +92,7 @@ fn doing(stage: &StageView) -> String {
             };
             format!("{count}{}", first_line(&progress.message))
         }
-        (None, Some(line)) => escaped(&line.text).into_owned(),
+        (None, Some(line)) => prose(&line.text).into_owned(),
         (None, None) => String::new(),
     }
 }

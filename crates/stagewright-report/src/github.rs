@@ -14,9 +14,10 @@ use stagewright_engine::{Event, EventKind, Failure, Gate, GateKind, Level, Obser
 use stagewright_model::StageIndex;
 
 use crate::gate;
-use crate::plain::event_lines;
-use crate::printable::{Block, Printable, escaped, without_commands};
+use crate::plain::{event_lines, past_block};
+use crate::printable::{Block, Printable, prose, without_commands};
 use crate::printer::{Output, Printer};
+use crate::reader::Reader;
 use crate::summary;
 use crate::text;
 use crate::view::{RunView, StageView, stage_of};
@@ -68,6 +69,13 @@ impl Github {
     }
 }
 
+impl Reader for Github {
+    fn catch_up(&mut self, past: &[Event]) {
+        let block = past_block(&mut self.view, past);
+        self.output.block(&block);
+    }
+}
+
 impl Observer for Github {
     fn on_event(&mut self, event: &Event) {
         self.view.apply(event);
@@ -82,7 +90,11 @@ impl Observer for Github {
         block.extend(event_lines(&self.view, event));
         match (&event.kind, stage_of(&event.kind).and_then(|index| self.view.stage(index))) {
             (EventKind::Problem { problem, .. }, Some(stage)) => block.push_command(&problem_command(stage, problem)),
-            (EventKind::StageEnded { .. }, Some(stage)) if self.view.failed().any(|failed| failed == stage) => {
+            // One annotation is enough for a failure that a finding has told of.
+            (EventKind::StageEnded { .. }, Some(stage))
+                if self.view.failed().any(|failed| failed == stage)
+                    && !stage.failure().is_some_and(|failure| stage.reports(failure)) =>
+            {
                 block.push_command(&failure_command(stage));
             }
             (EventKind::GateOpened { gate, .. }, Some(stage)) if gate.kind == GateKind::Doubt => {
@@ -141,9 +153,55 @@ fn problem_command(stage: &StageView, problem: &Problem) -> Printable {
         Level::Info => "notice",
     };
     let title = format!("{}: {}", stage.summary.id, problem.code);
-    let file = problem.path.as_ref().map(|path| format!("file={},", property(path))).unwrap_or_default();
+    let file = problem.path.as_ref().map(|path| place(path, &problem.message)).unwrap_or_default();
     let help = problem.help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
     text!("::{command} {file}title={}::{}", property(&title), data(&format!("{}{help}", problem.message)))
+}
+
+/// The properties that say where a finding is. Many programs write the line, and the column, after the file's name; in
+/// a finding that is in its path, or else in its message.
+fn place(path: &str, message: &str) -> String {
+    let (file, own) = with_numbers(path);
+    let mentions = message.match_indices(file).map(|(start, _)| &message[start + file.len()..]);
+    let numbers = own.or_else(|| mentions.filter_map(leading_numbers).next());
+    let mut properties = format!("file={},", property(file));
+    if let Some((line, column)) = numbers {
+        properties.push_str(&format!("line={line},"));
+        column.iter().for_each(|column| properties.push_str(&format!("col={column},")));
+    }
+    properties
+}
+
+type Numbers = (u32, Option<u32>);
+
+/// `src/lib.rs:8:5` as the file and the numbers.
+fn with_numbers(path: &str) -> (&str, Option<Numbers>) {
+    let colons = path.match_indices(':').map(|(at, _)| at);
+    let mut places = colons.filter_map(|at| {
+        let (numbers, rest) = numbers(&path[at..])?;
+        (at > 0 && rest.is_empty()).then_some((&path[..at], Some(numbers)))
+    });
+    places.next().unwrap_or((path, None))
+}
+
+fn leading_numbers(text: &str) -> Option<Numbers> {
+    numbers(text).map(|(numbers, _)| numbers)
+}
+
+/// `:8` or `:8:5` at the start of `text`, and what follows.
+fn numbers(text: &str) -> Option<(Numbers, &str)> {
+    let (line, rest) = number(text)?;
+    match number(rest) {
+        Some((column, rest)) => Some(((line, Some(column)), rest)),
+        None => Some(((line, None), rest)),
+    }
+}
+
+fn number(text: &str) -> Option<(u32, &str)> {
+    let digits = text.strip_prefix(':')?;
+    let end = digits.find(|character: char| !character.is_ascii_digit()).unwrap_or(digits.len());
+    let number = digits[..end].parse().ok().filter(|&number| number > 0)?;
+    Some((number, &digits[end..]))
 }
 
 fn failure_command(stage: &StageView) -> Printable {
@@ -155,11 +213,31 @@ fn failure_command(stage: &StageView) -> Printable {
 
 /// A command's text: its line ends are kept, escaped.
 fn data(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(|line| escaped(line).replace('%', "%25")).collect();
+    let lines: Vec<_> = text.lines().map(|line| prose(line).replace('%', "%25")).collect();
     without_commands(&lines.join("%0A")).into_owned()
 }
 
 /// A command's property.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_taken_from_where_it_is_known() {
+        for (path, message, properties) in [
+            ("src/lib.rs", "it failed (src/lib.rs:8:51)", "file=src/lib.rs,line=8,col=51,"),
+            ("src/lib.rs", "it failed at src/lib.rs:8: no", "file=src/lib.rs,line=8,"),
+            ("src/lib.rs:3", "of src/lib.rs:8", "file=src/lib.rs,line=3,"),
+            ("src/lib.rs:3:1", "", "file=src/lib.rs,line=3,col=1,"),
+            ("src/lib.rs", "src/lib.rs is wrong, and src/lib.rs:0", "file=src/lib.rs,"),
+            ("with.run", "at 5:3", "file=with.run,"),
+            ("a:b", "", "file=a%3Ab,"),
+        ] {
+            assert_eq!(place(path, message), properties, "{path:?} {message:?}");
+        }
+    }
 }

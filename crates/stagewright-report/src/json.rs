@@ -14,6 +14,7 @@ use serde::Serialize;
 use stagewright_engine::{Event, EventKind, Observer};
 
 use crate::printer::{Output, Printer};
+use crate::reader::Reader;
 use crate::view::stage_of;
 
 /// The version that `v` tells.
@@ -51,6 +52,9 @@ impl Json {
         self.output.take_result()
     }
 }
+
+/// The past too: a program folds it.
+impl Reader for Json {}
 
 impl Observer for Json {
     fn on_event(&mut self, event: &Event) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
 use stagewright_engine::{Failure, GateKind, Outcome};
 
-use crate::printable::escaped;
+use crate::printable::{escaped, prose};
 use crate::summary::{problem_text, stream_mark};
 use crate::text::first_line;
 use crate::view::{RunView, StageView, Status, UnsuccessfulAttempt};
@@ -40,7 +40,7 @@ fn test_case(view: &RunView, stage: &StageView) -> TestCase {
     case.add_property(("uses", escaped(&stage.summary.uses).as_ref()));
     if !stage.tail.is_empty() {
         let lines: Vec<String> =
-            stage.tail.iter().map(|line| format!("{} {}", stream_mark(line.stream), escaped(&line.text))).collect();
+            stage.tail.iter().map(|line| format!("{} {}", stream_mark(line.stream), prose(&line.text))).collect();
         case.set_system_out(lines.join("\n"));
     }
     case
@@ -95,7 +95,7 @@ fn status(view: &RunView, stage: &StageView) -> TestCaseStatus {
 
 fn skipped(why: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::skipped();
-    status.set_message(escaped(why));
+    status.set_message(prose(why));
     status
 }
 
@@ -123,12 +123,12 @@ fn message(stage: &StageView) -> String {
 
 fn description(stage: &StageView) -> String {
     let failure = stage.failure().map(told);
-    failure.into_iter().chain(stage.problems.iter().map(problem_text)).collect::<Vec<_>>().join("\n")
+    failure.into_iter().chain(stage.further_problems().map(problem_text)).collect::<Vec<_>>().join("\n")
 }
 
 fn told(failure: &Failure) -> String {
     let causes = failure.causes.iter().map(|cause| format!("because: {cause}"));
     let help = failure.help.iter().map(|help| format!("help: {help}"));
     let lines: Vec<String> = [failure.message.clone()].into_iter().chain(causes).chain(help).collect();
-    lines.iter().flat_map(|text| text.lines()).map(escaped).collect::<Vec<_>>().join("\n")
+    lines.iter().flat_map(|text| text.lines()).map(prose).collect::<Vec<_>>().join("\n")
 }

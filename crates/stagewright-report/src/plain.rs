@@ -7,13 +7,14 @@ use std::io;
 
 use stagewright_engine::{Event, EventKind, Failure, Finding, Observer, Outcome, Piece, Timestamp};
 
-use crate::printable::{Block, Printable, escaped};
+use crate::printable::{Block, Printable, escaped, prose};
 use crate::printer::{Output, Printer};
+use crate::reader::{Reader, caught_up};
 use crate::summary::{self, problem_text, stream_mark};
 use crate::text;
 use crate::text::{duration, first_line, pad};
 use crate::view::{RunView, StageView, stage_of};
-use crate::{gate, words};
+use crate::{gate, markdown, words};
 
 /// The stage column grows no wider.
 const WIDEST_STAGE: usize = 28;
@@ -34,6 +35,20 @@ impl Plain {
     pub fn take_result(&mut self) -> io::Result<()> {
         self.output.take_result()
     }
+}
+
+impl Reader for Plain {
+    fn catch_up(&mut self, past: &[Event]) {
+        let block = past_block(&mut self.view, past);
+        self.output.block(&block);
+    }
+}
+
+/// What was before, in lines like those of what follows.
+pub(crate) fn past_block(view: &mut RunView, past: &[Event]) -> Block {
+    let lines = caught_up(view, past);
+    let columns = Columns::of(view, None, view.last);
+    lines.iter().map(|line| columns.line('*', line)).collect()
 }
 
 impl Observer for Plain {
@@ -61,7 +76,7 @@ pub(crate) fn event_lines(view: &RunView, event: &Event) -> Vec<Printable> {
     let stage = stage_of(&event.kind).and_then(|index| view.stage(index));
     let columns = Columns::of(view, stage, event.at);
     if let EventKind::Log { stream, line, .. } = &event.kind {
-        return vec![columns.line(stream_mark(*stream), line)];
+        return vec![columns.line(stream_mark(*stream), &prose(line))];
     }
     let mut told = of_run(view, event);
     if let Some(stage) = stage {
@@ -109,7 +124,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
             words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at))
         }
         EventKind::CacheAsked { found: Some(found), .. } => format!("cached: {}", words::cached(found)),
-        EventKind::Summary { markdown, .. } => return markdown.lines().map(|line| escaped(line).into()).collect(),
+        EventKind::Summary { markdown, .. } => return markdown::lines(markdown),
         EventKind::Problem { problem, .. } => problem_text(problem),
         EventKind::GateOpened { gate, .. } => {
             let mut told = vec![format!("waits: {}", first_line(&gate.message))];
@@ -165,7 +180,8 @@ fn token(fence: Option<u64>) -> String {
 
 fn attempt_ended(stage: &StageView, attempt: u32, outcome: Outcome, failure: Option<&Failure>) -> String {
     let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
-    let why = failure.map(|failure| format!(": {}", first_line(&failure.message))).unwrap_or_default();
+    let why = failure.filter(|failure| !stage.reports(failure));
+    let why = why.map(|failure| format!(": {}", first_line(&failure.message))).unwrap_or_default();
     format!("{} after {}{again}{why}", outcome.as_str(), duration(stage.attempt_until(Timestamp::default())))
 }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 
-use stagewright_model::is_invisible;
+use stagewright_model::{is_invisible, visible_text};
 
 /// A line of text in which nothing is hidden, and which commands no terminal: every character of
 /// [`is_invisible`] is written as an escape (`\u{1b}`, `\n`), and a tab as four spaces.
@@ -28,6 +28,13 @@ impl Printable {
     /// What `text` displays, as one line.
     pub fn new(text: impl Display) -> Printable {
         Printable::from_text(text.to_string())
+    }
+
+    /// A line that a program wrote for a terminal, as its reader would have seen it: without complete control sequences
+    /// such as colours and links, and of a line that was redrawn the last state. Names are not prose: a sequence in one
+    /// of those is shown.
+    pub fn prose(text: &str) -> Printable {
+        Printable(prose(text).into_owned())
     }
 
     fn from_text(text: String) -> Printable {
@@ -113,11 +120,11 @@ impl Block {
         self.0.push('\n');
     }
 
-    /// Adds a line that is `head` and, escaped, `text`, without blanks at its end.
+    /// Adds a line that is `head` and the prose `text`, without blanks at its end.
     pub(crate) fn push_headed(&mut self, head: &Printable, text: &str) {
         let start = self.0.len();
         self.0.push_str(&head.0);
-        self.0.push_str(&escaped(text));
+        self.0.push_str(&prose(text));
         self.0.truncate(self.0.trim_end_matches([' ', '\t']).len());
         self.end_line(start);
     }
@@ -188,11 +195,25 @@ fn command_within(text: &str) -> Option<usize> {
     signs.filter(|at| text[at + 1..].starts_with('#')).find(is_command)
 }
 
+/// A line of a program's words; see [`Printable::prose`].
+pub(crate) fn prose(text: &str) -> Cow<'_, str> {
+    if is_plain(text) {
+        return Cow::Borrowed(text);
+    }
+    match visible_text(text) {
+        Cow::Borrowed(_) => escaped(text),
+        Cow::Owned(seen) => Cow::Owned(escaped(&seen).into_owned()),
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    // Without branches, so that many bytes are looked at together: most text is plain.
+    text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte))
+}
+
 /// `text` as one line in which nothing is hidden; see [`Printable`].
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
-    // Without branches, so that many bytes are looked at together: most text is plain.
-    let is_plain = text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte));
-    if is_plain || !text.contains(is_invisible) {
+    if is_plain(text) || !text.contains(is_invisible) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
@@ -301,6 +322,19 @@ mod tests {
             "\u{0}\u{7f}\u{85}\u{ad}\u{61c}\u{200b}\u{200e}\u{2028}\u{2066}\u{2060}\u{feff}\u{e0041}\u{3164}".chars()
         {
             assert_eq!(escaped(&format!("a{hidden}da")), format!("a{}da", hidden.escape_default()));
+        }
+    }
+
+    #[test]
+    fn of_prose_only_what_is_no_sequence_is_escaped() {
+        for (text, shown) in [
+            ("\u{1b}[1m\u{1b}[31merror\u{1b}[0m: it is broken", "error: it is broken"),
+            ("\u{1b}]8;;https://a.example\u{7}link\u{1b}]8;;\u{1b}\\ \u{1b}(B|", "link |"),
+            ("10%\r20%\r30%", "30%"),
+            ("user\u{202e}nimda\u{1}", r"user\u{202e}nimda\u{1}"),
+            ("\u{fffe}\u{ffff}", r"\u{fffe}\u{ffff}"),
+        ] {
+            assert_eq!(Printable::prose(text).as_str(), shown);
         }
     }
 

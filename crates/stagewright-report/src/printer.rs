@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::printable::{Block, Printable, escaped_json, without_commands};
+use crate::wrap::wrapped;
 
 /// Writes to a terminal, a file or a pipe. It has no method that takes a string: see [`text!`](crate::text).
 ///
@@ -26,12 +27,19 @@ use crate::printable::{Block, Printable, escaped_json, without_commands};
 /// ```
 pub struct Printer {
     writer: Box<dyn Write + Send>,
+    columns: Option<usize>,
 }
 
 impl Printer {
     /// Onto `writer`.
     pub fn new(writer: impl Write + Send + 'static) -> Printer {
-        Printer { writer: Box::new(writer) }
+        Printer { writer: Box::new(writer), columns: None }
+    }
+
+    /// The same, for a terminal of so many columns: wider lines are broken between words.
+    #[must_use]
+    pub fn wrapping(self, columns: usize) -> Printer {
+        Printer { columns: Some(columns), ..self }
     }
 
     /// A line.
@@ -55,6 +63,20 @@ impl Printer {
     /// # Errors
     /// The writer's.
     pub fn block(&mut self, block: &Block) -> io::Result<()> {
+        let Some(columns) = self.columns else { return self.verbatim(block) };
+        let mut text = String::with_capacity(block.as_str().len());
+        for line in block.as_str().lines().flat_map(|line| wrapped(line, columns)) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        self.writer.write_all(text.as_bytes())
+    }
+
+    /// Lines that are left whole, whatever the terminal's width: those of a file, such as a picture or a script.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn verbatim(&mut self, block: &Block) -> io::Result<()> {
         self.writer.write_all(block.as_str().as_bytes())
     }
 

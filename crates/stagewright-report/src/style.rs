@@ -7,6 +7,7 @@ use stagewright_engine::Outcome;
 
 use crate::printable::Printable;
 use crate::view::{StageView, Status};
+use crate::wrap::wrapped;
 
 /// What a line means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,11 @@ pub struct Line {
 impl Line {
     pub(crate) fn new(tone: Tone, text: impl Display) -> Line {
         Line { tone, text: Printable::new(text) }
+    }
+
+    /// The same in lines of at most `columns`.
+    pub(crate) fn wrapped(&self, columns: usize) -> Vec<Line> {
+        wrapped(self.text.as_str(), columns).into_iter().map(|text| Line::new(self.tone, text)).collect()
     }
 
     /// In the tone's colour.

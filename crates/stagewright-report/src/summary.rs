@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stagewright_engine::{Failure, Fidelity, GateKind, Level, Outcome, Problem, Release, Stream};
 
-use crate::printable::escaped;
+use crate::printable::{escaped, prose};
 use crate::style::{Line, Tone, outcome_tone, symbol};
 use crate::text::{duration, first_line, pad, shell_word, stages};
 use crate::view::{Deployed, RunView, StageView, Status};
@@ -44,7 +44,7 @@ pub fn failure_block(stage: &StageView) -> Vec<Line> {
         Some(failure) => told(failure, &mut lines),
         None => stage.reason.iter().for_each(|reason| indented(Tone::Neutral, "", reason, &mut lines)),
     }
-    for problem in &stage.problems {
+    for problem in stage.further_problems() {
         lines.push(Line::new(level_tone(problem.level), format!("  {}", problem_text(problem))));
     }
     lines.extend(end_of_log(stage));
@@ -70,16 +70,18 @@ fn told(failure: &Failure, lines: &mut Vec<Line>) {
 fn indented(tone: Tone, head: &str, text: &str, lines: &mut Vec<Line>) {
     for (index, part) in text.lines().enumerate() {
         let head = if index == 0 { head } else { "" };
-        lines.push(Line::new(tone, format!("  {head}{}", escaped(part))));
+        lines.push(Line::new(tone, format!("  {head}{}", prose(part))));
     }
 }
 
 fn end_of_log(stage: &StageView) -> Vec<Line> {
-    let head = (!stage.tail.is_empty()).then(|| Line::new(Tone::Muted, "  the end of its log:"));
-    let lines = stage
-        .tail
-        .iter()
-        .map(|line| Line::new(Tone::Muted, format!("    {} {}", stream_mark(line.stream), escaped(&line.text))));
+    let further: Vec<_> = stage.further_tail().collect();
+    let is_whole = further.len() == stage.tail.len();
+    let head = if is_whole { "  the end of its log:" } else { "  the end of its log, without the lines above:" };
+    let head = (!further.is_empty()).then(|| Line::new(Tone::Muted, head));
+    let lines = further
+        .into_iter()
+        .map(|line| Line::new(Tone::Muted, format!("    {} {}", stream_mark(line.stream), prose(&line.text))));
     head.into_iter().chain(lines).collect()
 }
 
@@ -265,7 +267,7 @@ pub(crate) fn stream_mark(stream: Stream) -> char {
     }
 }
 
-/// All lines of `text` as one, made printable.
+/// All lines of a program's words as one, made printable.
 fn one_line(text: &str) -> String {
-    escaped(&text.lines().collect::<Vec<_>>().join(" ")).into_owned()
+    text.lines().map(prose).collect::<Vec<_>>().join(" ")
 }

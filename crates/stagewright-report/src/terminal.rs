@@ -7,12 +7,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, Piece, Timestamp};
 
 use crate::frame::frame;
-use crate::printable::escaped;
+use crate::printable::{escaped, prose};
+use crate::reader::{Reader, caught_up};
 use crate::style::{Line, Painted, Tone, symbol};
 use crate::summary::{closing, level_tone, problem_text, stream_mark};
 use crate::text::{duration, first_line};
 use crate::view::{RunView, StageView, Status, stage_of};
-use crate::{gate, words};
+use crate::{gate, markdown, words};
 
 /// Lines that are held while somebody else has the terminal; of more, the last ones.
 const HELD_LINES: usize = 10_000;
@@ -63,8 +64,10 @@ impl Terminal {
     /// The terminal has been resized.
     pub fn resize(&self, width: usize) {
         let mut screen = self.lock();
-        screen.options.width = width;
-        screen.draw();
+        if screen.options.width != width {
+            screen.options.width = width;
+            screen.draw();
+        }
     }
 
     /// Runs `question` with the terminal to itself. The run goes on meanwhile, and what it says is shown afterwards.
@@ -89,6 +92,18 @@ impl Terminal {
 
     fn lock(&self) -> MutexGuard<'_, Screen> {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reader for Terminal {
+    fn catch_up(&mut self, past: &[Event]) {
+        let mut screen = self.lock();
+        let lines = caught_up(&mut screen.view, past);
+        let (first, rest) = lines.split_at(lines.len().min(1));
+        let first = first.iter().map(|line| Line::new(Tone::Strong, line));
+        let lines: Vec<Line> =
+            first.chain(rest.iter().map(|line| Line::new(Tone::Muted, format!("  {line}")))).collect();
+        screen.say(&lines);
     }
 }
 
@@ -127,7 +142,8 @@ impl Screen {
             held.extend(lines.iter().cloned());
             held.drain(..held.len().saturating_sub(HELD_LINES));
         } else if !lines.is_empty() {
-            let painted: Vec<Painted> = lines.iter().map(|line| line.painted(self.options.color)).collect();
+            let painted = lines.iter().flat_map(|line| line.wrapped(self.options.width));
+            let painted: Vec<Painted> = painted.map(|line| line.painted(self.options.color)).collect();
             self.bar.println(painted.join("\n"));
         }
     }
@@ -180,7 +196,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
             return Vec::new();
         }
         EventKind::Log { stream, line, .. } => {
-            Line::new(Tone::Muted, format!("  {name} {} {}", stream_mark(*stream), escaped(line)))
+            Line::new(Tone::Muted, format!("  {name} {} {}", stream_mark(*stream), prose(line)))
         }
         EventKind::EffectIntended { what, .. } => {
             Line::new(Tone::Muted, format!("  {name} about to: {}", first_line(what)))
@@ -192,7 +208,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
             Line::new(level_tone(problem.level), format!("  {name} {}", problem_text(problem)))
         }
         EventKind::Summary { markdown, .. } => {
-            let lines = markdown.lines().map(|line| format!("  {name} {}", escaped(line)));
+            let lines = markdown::lines(markdown).into_iter().map(|line| format!("  {name} {line}"));
             return lines.map(|line| Line::new(Tone::Neutral, line)).collect();
         }
         EventKind::EnvironmentAwaited { environment, holder, .. } => {
@@ -254,7 +270,10 @@ fn ended(stage: &StageView) -> Line {
         _ => String::new(),
     };
     let took = if stage.has_run { format!("  {}", duration(stage.busy)) } else { String::new() };
-    let why = stage.failure().filter(|_| tone != Tone::Good).map(|failure| failure.message.as_str());
+    let why = stage
+        .failure()
+        .filter(|failure| tone != Tone::Good && !stage.reports(failure))
+        .map(|failure| failure.message.as_str());
     let why = why.or(stage.reason.as_deref()).map(|why| format!("  {}", first_line(why))).unwrap_or_default();
     Line::new(tone, format!("{mark} {}{outcome}{took}{why}", escaped(&stage.summary.id)))
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::printable::escaped;
+use crate::printable::{escaped, prose};
 
 /// Columns that `text` takes in a terminal.
 pub(crate) fn width(text: &str) -> usize {
@@ -76,9 +76,9 @@ pub fn list<T: AsRef<str>>(entries: impl IntoIterator<Item = T>) -> String {
     listed
 }
 
-/// The first line of `text`, made printable.
+/// The first line of a program's words, made printable.
 pub(crate) fn first_line(text: &str) -> String {
-    escaped(text.lines().next().unwrap_or_default()).into_owned()
+    prose(text.lines().next().unwrap_or_default()).into_owned()
 }
 
 /// Milliseconds for people: `320 ms`, `4.2 s`, `1m 04s`, `2h 05m`, `3d 04h`.

@@ -1,7 +1,7 @@
 //! What readers for people say of events, in words that don't name the stage.
 
 use stagewright_engine::{
-    Change, Decision, Failure, Finding, Interrupt, Outcome, Release, ReleaseWay, RunId, Timestamp,
+    Change, Decision, Failure, Finding, Gate, Interrupt, Outcome, Release, ReleaseWay, RunId, Timestamp,
 };
 
 use crate::printable::escaped;
@@ -17,6 +17,24 @@ pub(crate) fn opening(view: &RunView) -> String {
         escaped(&view.pipeline),
         escaped(&view.file)
     )
+}
+
+/// Names of stages in a line that sums up; the rest are counted.
+const MOST_NAMES: usize = 8;
+
+/// The stages that don't run again when a run is continued, unless that is asked for.
+pub(crate) fn done_earlier(view: &RunView) -> Option<String> {
+    let is_done = |stage: &&StageView| stage.conclusion() == Some(Outcome::Succeeded);
+    let names: Vec<_> = view.stages.iter().filter(is_done).map(|stage| escaped(&stage.summary.id)).collect();
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let listed = names.iter().take(MOST_NAMES).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    (!names.is_empty()).then(|| format!("{} done earlier: {listed}{more}", stages(names.len())))
+}
+
+/// A gate that was opened earlier.
+pub(crate) fn still_waiting(stage: &StageView, gate: &Gate) -> String {
+    format!("{} waits: {}", escaped(&stage.summary.id), first_line(&gate.message))
 }
 
 /// What is no longer as it was when the run started.

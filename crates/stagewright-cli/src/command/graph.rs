@@ -21,6 +21,6 @@ pub(crate) fn graph(
         GraphFormat::Mermaid => graph.to_mermaid(),
         GraphFormat::Svg => graph.to_svg(),
     };
-    out.block(&Block::of(&text))?;
+    out.verbatim(&Block::of(&text))?;
     Ok(Exit::Success)
 }

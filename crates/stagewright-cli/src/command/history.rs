@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{Event, EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
 use stagewright_model::StageIndex;
-use stagewright_report::{Printer, duration, list, text};
+use stagewright_report::{Block, Printable, Printer, duration, list, text};
 use stagewright_store::{Filter, RunRow, RunState, Store};
 
 use crate::args::{LogsArgs, RunsArgs, ShowArgs};
@@ -35,6 +35,9 @@ pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut Printer) 
     if rows.is_empty() {
         out.line(text!("No runs yet. Start one with `stagewright run`."))?;
     }
+    // As wide as needed: with a detail, a run then fits on most terminals.
+    let pipelines = rows.iter().map(|row| row.pipeline.chars().count()).max().unwrap_or(0);
+    let states = rows.iter().map(|row| state_name(row.state).len()).max().unwrap_or(0);
     for row in &rows {
         let detail = match (&row.failed_stage, row.waiting.as_slice()) {
             (_, [_, ..]) => format!("waits at {}", waiting(&store, row)?),
@@ -42,7 +45,7 @@ pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut Printer) 
             (None, []) => String::new(),
         };
         let line = text!(
-            "{:<22} {:<16} {:<20} {:<12} {:>9}  {}{}",
+            "{:<20}  {:<pipelines$}  {:<19}  {:<states$}  {:>8}  {}{}",
             row.id.0,
             row.pipeline,
             readable(row.started),
@@ -99,8 +102,9 @@ fn state_name(state: RunState) -> &'static str {
 pub(crate) fn show(repository: &Repository, args: &ShowArgs) -> Result<Exit, CommandError> {
     let store = Store::open_read_only(&repository.state)?;
     let run = store.find(&args.run)?;
-    let mut reader = screen::lines(args.format);
+    let (mut reader, written) = screen::lines(args.format);
     store.replay(&run, |event| reader.on_event(event))?;
+    written.take()?;
     Ok(Exit::Success)
 }
 
@@ -141,11 +145,12 @@ pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut Printer) 
                 let line = line?;
                 let text = &line.text;
                 let mark = if line.stream == Stream::Stderr { "!" } else { " " };
-                if one {
-                    out.line(text!("{text}"))?;
-                } else {
-                    out.line(text!("{:<24}{mark}{text}", format!("{} #{attempt}", stages[at].id)))?;
-                }
+                let text = Printable::prose(text);
+                let line = match one {
+                    true => text,
+                    false => text!("{:<24}{mark}{text}", format!("{} #{attempt}", stages[at].id)),
+                };
+                out.verbatim(&Block::from_iter([line]))?;
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Where the boxes go: a column for each length of the longest path that leads to a stage, finally stages to the
-//! right of all others.
+//! right of all others. An edge that leads further than to the next column has room of its own in those between.
+
+use std::collections::BTreeMap;
 
 use super::Graph;
 use crate::text::{truncate, width};
@@ -9,6 +11,8 @@ pub(super) const BOX_HEIGHT: usize = 44;
 pub(super) const MARGIN: usize = 24;
 pub(super) const COLUMN_GAP: usize = 56;
 const ROW_GAP: usize = 18;
+/// Of the room that passing edges have.
+const PASS_HEIGHT: usize = 10;
 const PADDING: usize = 14;
 /// Of a monospaced character at the drawing's font size.
 const CHARACTER: usize = 8;
@@ -30,28 +34,84 @@ pub(super) struct Layout {
     pub(super) finally: Option<usize>,
     pub(super) width: usize,
     pub(super) height: usize,
+    /// By node.
+    column_of: Vec<usize>,
+    /// Left side and width of each column.
+    columns: Vec<(usize, usize)>,
+    /// By column and the node that they come from: how far down edges pass a column between its boxes.
+    passes: BTreeMap<(usize, usize), usize>,
+}
+
+impl Layout {
+    /// The columns that the edge between two nodes passes: where they begin and end, and how far down it does so.
+    pub(super) fn passes(&self, from: usize, to: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        (self.column_of[from] + 1..self.column_of[to]).filter_map(move |column| {
+            let (left, width) = self.columns[column];
+            Some((left, left + width, *self.passes.get(&(column, from))?))
+        })
+    }
+}
+
+/// What has a row of its own in a column.
+#[derive(Clone, Copy)]
+enum Item {
+    Node(usize),
+    /// The edges of a node that lead to later columns.
+    Pass(usize),
+}
+
+impl Item {
+    fn height(self) -> usize {
+        match self {
+            Item::Node(_) => BOX_HEIGHT,
+            Item::Pass(_) => PASS_HEIGHT,
+        }
+    }
+
+    fn node(self) -> Option<usize> {
+        match self {
+            Item::Node(node) => Some(node),
+            Item::Pass(_) => None,
+        }
+    }
 }
 
 pub(super) fn place(graph: &Graph) -> Layout {
-    let columns = ordered_columns(graph);
-    let tallest = columns.iter().map(Vec::len).max().unwrap_or(0);
-    let height = |rows: usize| rows * BOX_HEIGHT + rows.saturating_sub(1) * ROW_GAP;
-    let mut boxes = vec![Placed::default(); graph.nodes.len()];
-    let mut finally = None;
+    let column_of = column_of_each(graph);
+    let items = ordered_columns(graph, &column_of);
+    let height = |column: &Vec<Item>| {
+        column.iter().map(|item| item.height()).sum::<usize>() + column.len().saturating_sub(1) * ROW_GAP
+    };
+    let tallest = items.iter().map(height).max().unwrap_or(0);
+    let mut layout = Layout {
+        boxes: vec![Placed::default(); graph.nodes.len()],
+        finally: None,
+        width: 0,
+        height: tallest + 2 * MARGIN,
+        column_of,
+        columns: Vec::new(),
+        passes: BTreeMap::new(),
+    };
     let mut x = MARGIN;
-    for column in &columns {
-        let widest = column.iter().map(|&node| box_width(graph, node)).max().unwrap_or(0);
-        if finally.is_none() && column.iter().any(|&node| graph.nodes[node].is_finally) {
-            finally = Some(x);
+    for column in &items {
+        let nodes = || column.iter().filter_map(|item| item.node());
+        let width = nodes().map(|node| box_width(graph, node)).max().unwrap_or(0);
+        if layout.finally.is_none() && nodes().any(|node| graph.nodes[node].is_finally) {
+            layout.finally = Some(x);
         }
-        let top = MARGIN + (height(tallest) - height(column.len())) / 2;
-        for (row, &node) in column.iter().enumerate() {
-            boxes[node] = Placed { x, y: top + row * (BOX_HEIGHT + ROW_GAP), width: widest };
+        let mut y = MARGIN + (tallest - height(column)) / 2;
+        for item in column {
+            match *item {
+                Item::Node(node) => layout.boxes[node] = Placed { x, y, width },
+                Item::Pass(from) => drop(layout.passes.insert((layout.columns.len(), from), y + PASS_HEIGHT / 2)),
+            }
+            y += item.height() + ROW_GAP;
         }
-        x += widest + COLUMN_GAP;
+        layout.columns.push((x, width));
+        x += width + COLUMN_GAP;
     }
-    let right = x.saturating_sub(COLUMN_GAP).max(MARGIN);
-    Layout { boxes, finally, width: right + MARGIN, height: height(tallest) + 2 * MARGIN }
+    layout.width = x.saturating_sub(COLUMN_GAP).max(MARGIN) + MARGIN;
+    layout
 }
 
 pub(super) fn label(text: &str) -> String {
@@ -63,19 +123,28 @@ fn box_width(graph: &Graph, node: usize) -> usize {
     width(&label(&node.id)).max(width(&label(&node.uses))) * CHARACTER + 2 * PADDING
 }
 
-/// Nodes by column; within one, near to what they need.
-fn ordered_columns(graph: &Graph) -> Vec<Vec<usize>> {
-    let mut columns: Vec<Vec<usize>> = Vec::new();
-    for (node, column) in column_of_each(graph).into_iter().enumerate() {
-        if columns.len() <= column {
-            columns.resize(column + 1, Vec::new());
-        }
-        columns[column].push(node);
+/// What stands in each column; within one, near to what it comes from.
+fn ordered_columns(graph: &Graph, column_of: &[usize]) -> Vec<Vec<Item>> {
+    let mut columns: Vec<Vec<Item>> = vec![Vec::new(); column_of.iter().max().map_or(0, |last| last + 1)];
+    for (node, &column) in column_of.iter().enumerate() {
+        columns[column].push(Item::Node(node));
     }
+    for (from, &column) in column_of.iter().enumerate() {
+        let targets = graph.edges().filter(|&(source, _)| source == from);
+        let last = targets.map(|(_, to)| column_of[to]).max().unwrap_or(0);
+        (column + 1..last).for_each(|between| columns[between].push(Item::Pass(from)));
+    }
+    // Of each node, or of its edges where they passed last.
     let mut row = vec![0; graph.nodes.len()];
     for column in &mut columns {
-        column.sort_by_key(|&node| (mean_row(&graph.nodes[node].needs, &row), node));
-        column.iter().enumerate().for_each(|(at, &node)| row[node] = at);
+        column.sort_by_key(|item| match *item {
+            Item::Node(node) => (mean_row(&graph.nodes[node].needs, &row), node),
+            Item::Pass(from) => (row[from] * 100, from),
+        });
+        for (at, item) in column.iter().enumerate() {
+            let (Item::Node(node) | Item::Pass(node)) = *item;
+            row[node] = at;
+        }
     }
     columns
 }
@@ -97,4 +166,44 @@ fn column_of_each(graph: &Graph) -> Vec<usize> {
 fn mean_row(needs: &[usize], row: &[usize]) -> usize {
     let sum: usize = needs.iter().map(|&need| row[need] * 100).sum();
     sum / needs.len().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Node, State};
+    use super::*;
+
+    /// Every combination of needs of five stages.
+    fn graphs() -> impl Iterator<Item = Graph> {
+        (0_u32..1 << 10).map(|bits| {
+            let mut bit = 0;
+            let nodes = (0..5).map(|index| {
+                let needs = (0..index).filter(|_| {
+                    bit += 1;
+                    bits >> (bit - 1) & 1 == 1
+                });
+                let needs = needs.collect();
+                let (id, uses) = (format!("stage-{index}"), "command".to_owned());
+                Node { id, uses, is_finally: index == 4 && bits % 3 == 0, needs, state: State::Planned }
+            });
+            Graph::new("all", nodes.collect())
+        })
+    }
+
+    #[test]
+    fn no_edge_runs_behind_a_box() {
+        for graph in graphs() {
+            let layout = place(&graph);
+            for (from, to) in graph.edges() {
+                let mut expected = layout.boxes[from].x + layout.boxes[from].width + COLUMN_GAP;
+                for (left, right, y) in layout.passes(from, to) {
+                    assert_eq!(left, expected, "{from} -> {to} skips a column of {graph:?}");
+                    expected = right + COLUMN_GAP;
+                    let is_behind = |one: &&Placed| one.x == left && (one.y..=one.y + BOX_HEIGHT).contains(&y);
+                    assert_eq!(layout.boxes.iter().find(is_behind), None, "{from} -> {to} of {graph:?}");
+                }
+                assert_eq!(layout.boxes[to].x, expected, "{from} -> {to} of {graph:?}");
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::layout::{BOX_HEIGHT, COLUMN_GAP, Layout, MARGIN, Placed, label, place};
+use super::layout::{BOX_HEIGHT, Layout, MARGIN, Placed, label, place};
 use super::{Graph, Node, State};
 
 /// Colours are written out: readers other than browsers know no custom properties.
@@ -11,22 +11,24 @@ text{font:13px ui-monospace,monospace;fill:#1f2328}
 .uses,.group{font-size:11px;fill:#59636e}
 rect{fill:#ffffff;stroke-width:1.5}
 path{fill:none;stroke:#8c959f;stroke-width:1.5}
+.arrow{fill:#8c959f;stroke:none}
 .finally{fill:none;stroke:#8c959f;stroke-dasharray:4 4}
 @media(prefers-color-scheme:dark){
 text{fill:#e6edf3}
 .uses,.group{fill:#9198a1}
 rect{fill:#0d1117}
 path,.finally{stroke:#6e7681}
+.arrow{fill:#6e7681;stroke:none}
 .finally{fill:none}
 }
 ";
 
-/// How far the control points of an edge over several columns are lowered: enough to pass below the boxes between.
-const DETOUR: usize = 52;
+/// Length and width of an arrowhead.
+const ARROW: usize = 8;
 
 pub(super) fn draw(graph: &Graph) -> String {
     let layout = place(graph);
-    let Layout { width, height, .. } = layout;
+    let (width, height) = (layout.width, layout.height);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" role=\"img\" aria-labelledby=\"title\">\n<title id=\"title\">{}</title>\n<style>\n{STYLE}",
@@ -40,7 +42,7 @@ pub(super) fn draw(graph: &Graph) -> String {
         frame_finally(&mut svg, &layout, x);
     }
     for (from, to) in graph.edges() {
-        edge(&mut svg, &layout.boxes[from], &layout.boxes[to]);
+        edge(&mut svg, &layout, from, to);
     }
     for (node, placed) in graph.nodes.iter().zip(&layout.boxes) {
         stage(&mut svg, node, placed);
@@ -60,17 +62,27 @@ fn frame_finally(svg: &mut String, layout: &Layout, x: usize) {
     );
 }
 
-fn edge(svg: &mut String, from: &Placed, to: &Placed) {
-    let (x1, y1) = (from.x + from.width, from.y + BOX_HEIGHT / 2);
-    let (x2, y2) = (to.x, to.y + BOX_HEIGHT / 2);
-    if x2 - x1 > COLUMN_GAP {
-        let (below1, below2) = (y1 + DETOUR, y2 + DETOUR);
-        let (near1, near2) = (x1 + COLUMN_GAP, x2 - COLUMN_GAP);
-        let _ = writeln!(svg, "<path d=\"M{x1} {y1}C{near1} {below1} {near2} {below2} {x2} {y2}\"/>");
-        return;
+fn edge(svg: &mut String, layout: &Layout, from: usize, to: usize) {
+    let (source, target) = (&layout.boxes[from], &layout.boxes[to]);
+    let (mut x, mut y) = (source.x + source.width, source.y + BOX_HEIGHT / 2);
+    let (end, end_y) = (target.x, target.y + BOX_HEIGHT / 2);
+    let mut path = format!("M{x} {y}");
+    let bend = |path: &mut String, from: (usize, usize), to: (usize, usize)| {
+        let middle = usize::midpoint(from.0, to.0);
+        let _ = write!(path, "C{middle} {} {middle} {} {} {}", from.1, to.1, to.0, to.1);
+    };
+    for (left, right, pass) in layout.passes(from, to) {
+        bend(&mut path, (x, y), (left, pass));
+        let _ = write!(path, "H{right}");
+        (x, y) = (right, pass);
     }
-    let middle = usize::midpoint(x1, x2);
-    let _ = writeln!(svg, "<path d=\"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}\"/>");
+    bend(&mut path, (x, y), (end - ARROW, end_y));
+    let (above, below) = (end_y - ARROW / 2, end_y + ARROW / 2);
+    let _ = writeln!(
+        svg,
+        "<path d=\"{path}\"/><path class=\"arrow\" d=\"M{0} {above}L{end} {end_y}L{0} {below}z\"/>",
+        end - ARROW
+    );
 }
 
 fn stage(svg: &mut String, node: &Node, placed: &Placed) {

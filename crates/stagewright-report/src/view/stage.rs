@@ -203,6 +203,28 @@ impl StageView {
         last.failure.as_ref()
     }
 
+    /// Whether one of its findings says `failure` already, as the refusal of a permission does.
+    pub(crate) fn reports(&self, failure: &Failure) -> bool {
+        self.problems.iter().any(|problem| problem.message == failure.message)
+    }
+
+    /// Findings that its failure doesn't repeat.
+    pub(crate) fn further_problems(&self) -> impl Iterator<Item = &Problem> {
+        let failure = self.failure();
+        self.problems.iter().filter(move |problem| {
+            failure
+                .is_none_or(|failure| problem.message != failure.message && !failure.causes.contains(&problem.message))
+        })
+    }
+
+    /// The end of its log, without lines that its failure repeats.
+    pub(crate) fn further_tail(&self) -> impl Iterator<Item = &TailLine> {
+        let causes = self.failure().map(|failure| failure.causes.as_slice()).unwrap_or_default();
+        let repeated =
+            |text: &str| causes.iter().flat_map(|cause| cause.lines()).any(|line| line.trim() == text.trim());
+        self.tail.iter().filter(move |line| !repeated(&line.text))
+    }
+
     /// How much of it was real, when it was rehearsed; before it has ended, how much is going to be.
     pub fn fidelity(&self) -> Option<Fidelity> {
         let planned = self.summary.rehearsal?;

@@ -11,10 +11,13 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use quick_junit::Report;
 use script::Script;
-use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, RunId, Stream};
+use stagewright_engine::{
+    Event, EventKind, Failure, FailureKind, Finding, Level, Observer, Outcome, Problem, RunId, Stream,
+};
 use stagewright_model::StageIndex;
-use stagewright_report::{Github, Graph, Json, Plain, Printer, RunView, junit};
+use stagewright_report::{Github, Graph, Json, Plain, Printer, Reader, RunView, junit};
 
 /// A writer whose bytes can be looked at.
 #[derive(Clone, Default)]
@@ -257,4 +260,151 @@ fn a_writer_that_fails_is_told_of_once() {
     script::success().iter().for_each(|event| plain.on_event(event));
     assert_eq!(plain.take_result().unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert!(plain.take_result().is_ok());
+}
+
+/// A failure, as programs write it for a terminal.
+fn colourful() -> Vec<Event> {
+    let failure = Failure {
+        kind: FailureKind::Reported,
+        message: "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: it is broken".to_owned(),
+        causes: vec!["\u{1b}]8;;https://a.example\u{1b}\\link\u{1b}]8;;\u{7} 10%\r\u{1b}[K20%".to_owned()],
+        help: Some("\u{1b}(Btry again\u{9b}0m".to_owned()),
+        retryable: false,
+    };
+    Script::of(vec![script::stage("a", "command", &[])])
+        .start(0, 1)
+        .log(0, Stream::Stderr, "\u{1b}[32mgood\u{1b}[0m 1%\r\u{1b}[32mbest\u{1b}[0m 2%")
+        .end(0, 1, Outcome::Failed, Some(failure))
+        .conclude(0, Outcome::Failed, None)
+        .run_ended(Outcome::Failed)
+}
+
+#[test]
+fn every_reader_shows_words_as_a_terminal_would() {
+    let events = colourful();
+    let view = RunView::of(&events);
+    let all = [
+        shown(Plain::new, &events),
+        shown(Github::new, &events),
+        junit(&view).unwrap(),
+        terminal::screen_after(&events, true),
+        terminal::frames(&events, 200),
+    ];
+    for text in &all[..4] {
+        assert!(
+            text.contains("error: it is broken") && text.contains("link 20%") && text.contains("try again"),
+            "{text}"
+        );
+    }
+    for text in &all {
+        let rest = ["[31m", "[32m", "[0m", "1b}", "a.example", "10%", "good", "(B"];
+        assert_eq!(rest.iter().find(|rest| text.contains(**rest)), None, "{text}");
+        assert!(text.contains("best 2%"), "{text}");
+    }
+}
+
+#[test]
+fn no_character_makes_a_junit_report_invalid() {
+    let all: String = (char::MIN..=char::MAX).filter(|&character| character != '\n').collect();
+    // Each by itself: a sequence takes what follows it along.
+    let all: String = all.chars().flat_map(|character| ['\n', character, 'x']).collect();
+    let failure = Failure {
+        kind: FailureKind::Reported,
+        message: all.clone(),
+        causes: vec![all.clone()],
+        help: Some(all.clone()),
+        retryable: false,
+    };
+    let mut script = Script::of(vec![script::stage(&all, &all, &[])]).start(0, 1);
+    for line in all.lines().filter(|line| !line.starts_with(char::is_alphanumeric)).take(10_000) {
+        script = script.log(0, Stream::Stdout, line);
+    }
+    let events =
+        script.end(0, 1, Outcome::Failed, Some(failure)).conclude(0, Outcome::Failed, None).run_ended(Outcome::Failed);
+    let report = junit(&RunView::of(&events)).unwrap();
+    // XML 1.0, production 2.
+    let is_allowed = |character: char| matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    assert_eq!(report.chars().find(|&character| !is_allowed(character)), None);
+    let read = Report::deserialize_from_str(&report).unwrap();
+    assert_eq!(read.test_suites[0].test_cases.len(), 1);
+}
+
+#[test]
+fn a_failure_says_nothing_twice() {
+    let lines: Vec<String> = (1..=20).map(|number| format!("line {number}")).collect();
+    let failure = Failure {
+        kind: FailureKind::Reported,
+        message: "it ended".to_owned(),
+        causes: lines.clone(),
+        help: None,
+        retryable: false,
+    };
+    let mut script = Script::of(vec![script::stage("a", "command", &[])]).start(0, 1).log(0, Stream::Stdout, "first");
+    for line in &lines[5..] {
+        script = script.log(0, Stream::Stderr, line);
+    }
+    let events =
+        script.end(0, 1, Outcome::Failed, Some(failure)).conclude(0, Outcome::Failed, None).run_ended(Outcome::Failed);
+    let text = terminal::screen_after(&events, false);
+    assert_eq!(text.matches("line 20").count(), 1, "{text}");
+    assert!(text.contains("without the lines above:\n    | first"), "{text}");
+
+    let message = "the stage may not start the program `curl`";
+    let problem = Problem {
+        level: Level::Error,
+        code: "permission-denied".to_owned(),
+        message: message.to_owned(),
+        path: None,
+        help: Some("change in [stages.a.permissions]: process = [\"curl\"]".to_owned()),
+    };
+    let failure = Failure {
+        kind: FailureKind::Reported,
+        message: message.to_owned(),
+        causes: Vec::new(),
+        help: problem.help.clone(),
+        retryable: false,
+    };
+    let events = Script::of(vec![script::stage("a", "command", &[])])
+        .start(0, 1)
+        .then(EventKind::Problem { stage: StageIndex(0), problem })
+        .end(0, 1, Outcome::Errored, Some(failure))
+        .conclude(0, Outcome::Errored, None)
+        .run_ended(Outcome::Failed);
+    // When it happens, and at the end.
+    for text in [terminal::screen_after(&events, false), shown(Plain::new, &events)] {
+        assert_eq!(text.matches("may not start").count(), 2, "{text}");
+    }
+    assert_eq!(junit(&RunView::of(&events)).unwrap().matches("may not start").count(), 2, "as message and description");
+    let annotations = shown(Github::new, &events);
+    assert_eq!(annotations.lines().filter(|line| line.starts_with("::error")).count(), 1, "{annotations}");
+}
+
+#[test]
+fn the_past_of_a_resumed_run_is_summed_up() {
+    let stages = vec![script::stage("build", "command", &[]), script::stage("test", "command", &[0])];
+    let past = Script::of(stages)
+        .start(0, 1)
+        .log(0, Stream::Stdout, "compiling")
+        .end(0, 1, Outcome::Succeeded, None)
+        .conclude(0, Outcome::Succeeded, None)
+        .start(1, 1)
+        .end(1, 1, Outcome::Failed, None)
+        .conclude(1, Outcome::Failed, None)
+        .run_ended(Outcome::Failed);
+    let bytes = Bytes::default();
+    let mut plain = Plain::new(Printer::new(bytes.clone()));
+    plain.catch_up(&past);
+    let text = String::from_utf8(bytes.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().map(|line| line.split_once("* ").unwrap().1).collect();
+    assert_eq!(lines, ["run r1 of release (stagewright.toml): 2 stages", "1 stage done earlier: build"]);
+
+    let (mut live, screen) = terminal::terminal(true, false);
+    live.catch_up(&past);
+    assert_eq!(screen.contents(), "run r1 of release (stagewright.toml): 2 stages\n  1 stage done earlier: build");
+}
+
+#[test]
+fn every_edge_has_an_arrowhead() {
+    let svg = Graph::of_run(&RunView::of(&script::matrix())).to_svg();
+    assert_eq!(svg.matches("class=\"arrow\"").count(), svg.matches("<path d=").count());
 }

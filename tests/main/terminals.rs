@@ -1,0 +1,171 @@
+//! What is seen of a run on terminals of each kind, with the binary on a real one.
+
+use std::process::Stdio;
+
+use crate::environment::{Ended, TestEnvironment, binary};
+
+const PIPELINE: &str = r#"
+schema = 1
+[pipeline]
+name = "seen"
+[inputs.end]
+type = "string"
+default = "good"
+[stages.compile]
+uses = "command"
+with = { run = "echo compiling the first part and the second part of it" }
+permissions = { process = ["sh"] }
+[stages.check]
+uses = "command"
+needs = ["compile"]
+if = "inputs.end == 'bad'"
+with = { run = "printf '10%%\\r20%%\\r\\033[31mthe reason of it\\033[0m\\n' >&2; exit 3" }
+permissions = { process = ["sh"] }
+[stages.gate]
+uses = "approve"
+needs = ["compile"]
+if = "inputs.end == 'gate'"
+with = { message = "Shall it be released to everybody who uses it, today and not tomorrow?" }
+[stages.publish]
+uses = "noop"
+needs = ["check"]
+"#;
+
+/// `TERM`, columns, and another variable.
+type Kind = (Option<&'static str>, usize, Option<(&'static str, &'static str)>);
+
+const KINDS: [Kind; 7] = [
+    (Some("dumb"), 80, None),
+    (None, 80, None),
+    (Some("xterm"), 20, None),
+    (Some("xterm"), 80, None),
+    (Some("xterm"), 120, None),
+    (Some("xterm"), 80, Some(("NO_COLOR", "1"))),
+    (Some("xterm"), 80, Some(("CI", "true"))),
+];
+
+/// Runs the binary on a terminal, by `script` of util-linux, and returns all that it was sent.
+fn on_terminal(environment: &TestEnvironment, (term, columns, other): Kind, args: &str) -> Ended {
+    let line = format!("stty cols {columns} rows 50 -onlcr; exec '{}' {args}", binary().display());
+    let mut command = environment.program("script");
+    command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).env("SHELL", "/bin/sh");
+    command.envs(term.map(|term| ("TERM", term))).envs(other);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("`script` of util-linux starts");
+    // A question is answered with "later"; what is typed without one is in vain.
+    let mut keyboard = child.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut keyboard, b"l\n").expect("`script` reads");
+    let ended = Ended::of(&child.wait_with_output().expect("`script` ends"));
+    drop(keyboard);
+    ended
+}
+
+/// The lines that stay on the screen, whose frames were drawn over.
+fn lines(sent: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in sent.split('\n') {
+        let line = line.rsplit("\u{1b}[2K").next().unwrap_or_default();
+        let mut text = String::new();
+        let mut parts = line.split("\u{1b}[");
+        text.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let end = part.find(|character: char| character.is_ascii_alphabetic()).map_or(part.len(), |end| end + 1);
+            text.push_str(&part[end..]);
+        }
+        lines.push(text.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default().to_owned());
+    }
+    lines
+}
+
+fn check(kind: Kind, sent: &str) {
+    let (term, columns, other) = kind;
+    let lines = lines(sent);
+    for line in &lines {
+        let is_one_word = line.split_whitespace().count() < 2;
+        assert!(line.chars().count() <= columns || is_one_word, "{kind:?}: {line:?} is wider\n{sent}");
+    }
+    let is_plain = term != Some("xterm");
+    assert!(!(is_plain && sent.contains('\u{1b}')), "{kind:?} was sent sequences: {sent:?}");
+    let is_colored = sent.contains("\u{1b}[1m") || sent.contains("\u{1b}[32m") || sent.contains("\u{1b}[31m");
+    assert_eq!(is_colored, !is_plain && other.is_none_or(|(name, _)| name != "NO_COLOR"), "{kind:?}: {sent:?}");
+}
+
+/// Without regard to where lines were broken.
+fn words(sent: &str) -> String {
+    lines(sent).join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn why_a_run_failed_is_seen_on_every_terminal() {
+    let environment = TestEnvironment::with_pipeline(PIPELINE);
+    for kind in KINDS {
+        for args in ["run -i end=bad", "resume latest"] {
+            let ended = on_terminal(&environment, kind, args).exits(1);
+            check(kind, &ended.stdout);
+            let words = words(&ended.stdout);
+            assert!(
+                words.contains("because: the reason of it") && words.contains("skipped"),
+                "{kind:?} {args}: {words}"
+            );
+            assert!(!words.contains("10%") && !words.contains("[31m"), "{kind:?} {args}: {words}");
+        }
+    }
+    let ended = environment.run(&["run", "-i", "end=bad"]).exits(1);
+    assert!(ended.stdout.contains("because: the reason of it"), "{}", ended.stdout);
+}
+
+#[test]
+fn success_and_questions_are_seen_on_every_terminal() {
+    let environment = TestEnvironment::with_pipeline(PIPELINE);
+    for kind in KINDS {
+        let good = on_terminal(&environment, kind, "run").exits(0);
+        check(kind, &good.stdout);
+        assert!(words(&good.stdout).contains("seen succeeded after"), "{kind:?}: {}", good.stdout);
+        let gate = on_terminal(&environment, kind, "run -i end=gate").exits(5);
+        let words = words(&gate.stdout);
+        assert!(words.contains("gate asks: Shall it be released") && words.contains("stagewright approve"), "{words}");
+        check(kind, &gate.stdout);
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_an_error() {
+    let environment = TestEnvironment::with_pipeline(PIPELINE);
+    environment.run(&["run"]).exits(0);
+    let full = || std::fs::File::create("/dev/full").expect("Linux has /dev/full");
+    for args in [
+        vec!["run"],
+        vec!["run", "--format", "json"],
+        vec!["run", "--format", "github"],
+        vec!["show", "latest"],
+        vec!["runs"],
+        vec!["plan"],
+        vec!["plan", "--json"],
+        vec!["graph"],
+        vec!["logs", "latest"],
+        vec!["validate", "--json"],
+        vec!["env", "list", "--json"],
+        vec!["explain", "latest", "compile"],
+        vec!["completions", "bash"],
+        vec!["--help"],
+        vec!["--version"],
+    ] {
+        let output = environment.program(&binary().display().to_string()).args(&args).stdout(full()).output();
+        let ended = Ended::of(&output.expect("the binary starts")).exits(7);
+        assert!(ended.stderr.contains("can't write the output"), "{args:?}: {}", ended.stderr);
+    }
+    // The code of a run that failed says more.
+    let mut failing = environment.program(&binary().display().to_string());
+    let ended = Ended::of(&failing.args(["run", "-i", "end=bad"]).stdout(full()).output().expect("the binary starts"));
+    assert!(ended.exits(1).stderr.contains("can't write the output"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let environment = TestEnvironment::with_pipeline(PIPELINE);
+    for args in ["run", "plan", "--help"] {
+        let line = format!("'{}' {args} | true; exit ${{PIPESTATUS[0]}}", binary().display());
+        let ended = Ended::of(&environment.program("bash").args(["-c", &line]).output().expect("bash starts"));
+        assert!(ended.exits(0).stderr.is_empty(), "{args}");
+    }
+}
