@@ -62,7 +62,7 @@ impl Github {
         let Some(held) = self.held.remove(&stage) else { return };
         block.push_command(&text!("::group::{}", data(title)));
         if held.left_out > 0 {
-            block.push(&text!("({} lines left out; `stagewright logs` has them)", held.left_out));
+            block.push(&text!("({} left out; `stagewright logs` shows them)", crate::count(held.left_out, "line")));
         }
         block.extend(held.lines);
         block.push_command(&text!("::endgroup::"));

@@ -50,11 +50,11 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
 }
 
 /// A number with its noun, as in `1 stage` and `2 entries`.
-pub fn count(number: usize, noun: &str) -> String {
-    match (number, noun.strip_suffix('y')) {
-        (1, _) => format!("1 {noun}"),
-        (_, Some(stem)) => format!("{number} {stem}ies"),
-        (_, None) => format!("{number} {noun}s"),
+pub fn count<N: std::fmt::Display + Copy + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    match (number == N::from(1), noun.strip_suffix('y')) {
+        (true, _) => format!("1 {noun}"),
+        (false, Some(stem)) => format!("{number} {stem}ies"),
+        (false, None) => format!("{number} {noun}s"),
     }
 }
 
