@@ -1,4 +1,5 @@
-//! Runs `cargo test`, or nextest, and reads what it prints: which tests failed and what they said.
+//! Runs `cargo test`, or nextest, and reads what it prints: which tests failed and what they said. What tests print
+//! themselves is never taken for a failure: the runner's exit status and totals decide.
 //!
 //! In flow the runner's two streams, line by line; out come counts, a finding for each failure, and a JUnit report.
 //! [`libtest`] and [`nextest`] read, [`results`] holds what was read, [`verdict`] judges it, [`junit`] writes it down.
@@ -170,6 +171,13 @@ enum Tests {
 }
 
 impl Tests {
+    fn have_begun(&self) -> bool {
+        match self {
+            Tests::Libtest(parser) => parser.has_begun(),
+            Tests::Nextest(parser) => parser.progress().1.is_some(),
+        }
+    }
+
     /// Tests done, and how many there are as far as is known.
     fn take(&mut self, source: Source, text: &str) -> (u32, Option<u32>) {
         match self {
@@ -199,7 +207,10 @@ impl Reader {
 
     fn take(&mut self, Line { source, text }: Line<'_>) {
         if source == Source::Stderr {
-            self.compile.take(text);
+            // Cargo compiles everything before the first test runs; from then on tests may print the same words.
+            if !self.tests.have_begun() {
+                self.compile.take(text);
+            }
             if !text.trim().is_empty() {
                 self.last_words.push_back(text.to_owned());
             }
@@ -216,8 +227,8 @@ impl Reader {
 
     fn finish(self, status: ExitStatus) -> Heard {
         let results = match self.tests {
-            Tests::Libtest(parser) => parser.finish(),
-            Tests::Nextest(parser) => parser.finish(),
+            Tests::Libtest(parser) => parser.finish(status.success()),
+            Tests::Nextest(parser) => parser.finish(status.success()),
         };
         Heard { status, results, compile: self.compile, last_words: self.last_words }
     }

@@ -1,135 +1,158 @@
 //! Reads what `cargo test` prints.
 //!
-//! Cargo names each executable on standard error; the executable prints its tests to standard output. The two streams
-//! arrive apart, so their order tells nothing, but each keeps its own: the n-th executable named is the n-th that
-//! prints `running … tests`. (An executable with a harness of its own prints no such line; names of those after it are
-//! then off by one, counts are not.)
+//! Cargo names each executable on standard error, and says there which of them failed; the executable prints its tests
+//! to standard output. The two streams arrive apart, but each keeps its order: the n-th executable named is the n-th
+//! that prints `running … tests`, unless one has a harness of its own.
+//!
+//! With `--nocapture` the output of tests stands between the lines of the runner, and may look like them. So the lines
+//! are judged at the end, by what a test can't print: Cargo's exit status, the totals, which have to agree with
+//! `running … tests`, and the list of failed tests right before them. An executable that Cargo counts as passed has no
+//! failed tests, whatever it printed.
 
-use std::collections::VecDeque;
+use crate::results::{Counts, Results, Suite};
 
-use crate::results::{Counts, Results, Suite, Test, Verdict};
+mod report;
+
+use report::{Report, names_no_end, verdict};
+
+/// Lines in a row that look like nothing of the runner's and are kept all the same: output of a test.
+const OUTPUT_IN_A_ROW: usize = 200;
 
 #[derive(Default)]
 pub(crate) struct Parser {
-    /// Named on standard error, not yet begun on standard output.
-    announced: VecDeque<String>,
-    suites: Vec<Suite>,
-    /// Suites whose names weren't known when they began.
-    nameless: VecDeque<usize>,
-    place: Place,
+    /// In the order in which Cargo named them.
+    executables: Vec<Executable>,
+    /// Of standard output.
+    lines: Vec<String>,
+    output_in_a_row: usize,
     done: u32,
     total: u32,
 }
 
-/// Where in the output of an executable.
-#[derive(Default)]
-enum Place {
-    #[default]
-    Outside,
-    Tests,
-    /// In the output of the failed test of this index.
-    Details(Option<usize>),
-    /// In the list of names at the end.
-    Names,
+/// What Cargo says of an executable.
+struct Executable {
+    name: String,
+    failed: bool,
+    /// It ended otherwise than by the exit code that a failing test leads to.
+    crashed: bool,
+}
+
+/// What is known of an executable before its output is read.
+#[derive(Clone, Copy)]
+struct Expected {
+    /// None when it isn't known.
+    failed: Option<bool>,
+    /// Whether it certainly printed its totals: `running … tests` before them is output of a test then.
+    is_whole: bool,
 }
 
 impl Parser {
     pub(crate) fn stderr(&mut self, line: &str) {
         if let Some(name) = suite_name(line) {
-            match self.nameless.pop_front() {
-                Some(index) => self.suites[index].name = name,
-                None => self.announced.push_back(name),
-            }
+            self.executables.push(Executable { name, failed: false, crashed: false });
+        } else if let Some(last) = self.executables.last_mut() {
+            let words = line.trim_start();
+            last.failed |= ["error: test failed, to rerun", "error: doctest failed, to rerun"]
+                .iter()
+                .any(|start| words.starts_with(start));
+            last.crashed |=
+                words.starts_with("process didn't exit successfully: ") && !words.ends_with("(exit status: 101)");
         }
     }
 
     pub(crate) fn stdout(&mut self, line: &str) {
         if let Some(count) = running(line) {
-            self.begin(count);
-        } else if let Some((counts, seconds)) = test_result(line) {
-            if let Some(suite) = self.suites.last_mut() {
-                (suite.counts, suite.seconds) = (Some(counts), seconds);
-            }
-            self.place = Place::Outside;
-        } else {
-            self.inside(line);
+            self.total = self.total.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        } else if test_line(line).is_some_and(|(_, rest)| verdict(rest).is_some()) {
+            self.done = self.done.saturating_add(1);
         }
+        self.output_in_a_row = if may_be_the_runners(line) { 0 } else { self.output_in_a_row + 1 };
+        if self.output_in_a_row <= OUTPUT_IN_A_ROW {
+            self.lines.push(line.to_owned());
+        }
+    }
+
+    /// Whether Cargo has named an executable yet.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.executables.is_empty()
     }
 
     /// Tests done, and how many there are as far as is known.
     pub(crate) fn progress(&self) -> (u32, Option<u32>) {
-        (self.done, Some(self.total))
+        (self.done, Some(self.total.max(self.done)))
     }
 
-    pub(crate) fn finish(self) -> Results {
-        Results { suites: self.suites }
-    }
-
-    fn begin(&mut self, count: u32) {
-        let name = self.announced.pop_front().unwrap_or_else(|| {
-            self.nameless.push_back(self.suites.len());
-            String::new()
+    /// `succeeded`: whether Cargo did.
+    pub(crate) fn finish(self, succeeded: bool) -> Results {
+        let strict = self.read(|index| match self.executables.get(index) {
+            _ if succeeded => Expected { failed: Some(false), is_whole: true },
+            Some(executable) => Expected { failed: Some(executable.failed), is_whole: !executable.crashed },
+            None => Expected { failed: None, is_whole: false },
         });
-        self.suites.push(Suite { name, ..Suite::default() });
-        self.place = Place::Tests;
-        self.total += count;
+        let mut suites = if self.agrees(&strict, succeeded) {
+            strict
+        } else {
+            // An executable with a harness of its own, one that exited by itself, or forged words of Cargo.
+            let failed = succeeded.then_some(false);
+            self.read(|_| Expected { failed, is_whole: false })
+        };
+        for (suite, executable) in suites.iter_mut().zip(&self.executables) {
+            suite.name.clone_from(&executable.name);
+        }
+        Results { suites }
     }
 
-    fn inside(&mut self, line: &str) {
-        let Some(suite) = self.suites.last_mut() else { return };
-        match &mut self.place {
-            Place::Outside | Place::Names => {}
-            Place::Tests if line == "failures:" => self.place = Place::Details(None),
-            Place::Tests => {
-                if take_test(suite, line) {
-                    self.done += 1;
-                }
+    /// Whether what the executables printed is what Cargo says of them.
+    fn agrees(&self, suites: &[Suite], succeeded: bool) -> bool {
+        if succeeded {
+            return !suites.iter().any(Suite::is_broken);
+        }
+        let has_failed = |suite: &Suite| suite.counts.is_none_or(|counts| counts.failed > 0);
+        suites.len() == self.executables.len()
+            && suites.iter().zip(&self.executables).all(|(suite, known)| has_failed(suite) == known.failed)
+    }
+
+    fn read(&self, expected: impl Fn(usize) -> Expected) -> Vec<Suite> {
+        let (mut suites, mut open): (Vec<Suite>, Option<Report<'_>>) = (Vec::new(), None);
+        for line in &self.lines {
+            let now = expected(suites.len());
+            let result = test_result(line);
+            if let Some(total) = running(line)
+                && (open.is_none() || !now.is_whole)
+            {
+                suites.extend(open.take().map(Report::broken));
+                open = Some(Report::new(total));
+            } else if let Some((counts, seconds)) = result
+                && let Some(report) = open.take_if(|report| report.fits(counts, now.failed))
+            {
+                suites.push(report.ended(counts, seconds));
+            } else if let Some(report) = &mut open {
+                report.push(line);
             }
-            Place::Details(_) if line == "failures:" => self.place = Place::Names,
-            Place::Details(current) => {
-                if let Some(name) = details_of(line) {
-                    *current = suite.tests.iter().position(|test| test.name == name);
-                } else if let Some(index) = *current {
-                    suite.tests[index].output.push(line);
-                }
-            }
         }
+        suites.extend(open.map(Report::broken));
+        suites
     }
 }
 
-/// Whether a test came to its end with this line.
-fn take_test(suite: &mut Suite, line: &str) -> bool {
-    if let Some((name, rest)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
-        let verdict = verdict(rest);
-        suite.tests.push(Test::new(name, verdict.unwrap_or(Verdict::Unfinished)));
-        return verdict.is_some();
-    }
-    // With `--nocapture`, output stands between a test's name and its verdict.
-    let Some(test) = suite.tests.last_mut().filter(|test| test.verdict == Verdict::Unfinished) else { return false };
-    match verdict(line) {
-        Some(found) => {
-            test.verdict = found;
-            true
-        }
-        None => {
-            test.output.push(line);
-            false
-        }
-    }
+/// Whether a line may have a meaning, or is output of a test.
+fn may_be_the_runners(line: &str) -> bool {
+    running(line).is_some()
+        || test_result(line).is_some()
+        || test_line(line).is_some()
+        || verdict(line).is_some()
+        || names_no_end(line)
+        || details_of(line).is_some()
+        || line == "failures:"
+        || line.starts_with("    ")
 }
 
-/// `ok`, `FAILED`, `ignored, reason`, `bench: …`, each perhaps with a time after it.
-fn verdict(text: &str) -> Option<Verdict> {
-    let word = text.split([' ', ',', '<']).next()?;
-    match word {
-        "ok" | "bench:" => Some(Verdict::Passed),
-        "FAILED" => Some(Verdict::Failed),
-        "ignored" => Some(Verdict::Ignored),
-        _ => None,
-    }
+/// `test NAME ... REST`.
+fn test_line(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("test ")?.split_once(" ... ")
 }
 
-fn running(line: &str) -> Option<u32> {
+fn running(line: &str) -> Option<usize> {
     let rest = line.strip_prefix("running ")?;
     rest.strip_suffix(" tests").or(rest.strip_suffix(" test"))?.parse().ok()
 }

@@ -1,6 +1,9 @@
 //! Reads what `cargo nextest run` prints, all of it on standard error.
+//!
+//! Output of tests may stand between its lines and look like them. What counts in the end is what tests can't print:
+//! nextest's exit status, and its last summary with the list of failed tests after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::results::{Counts, Output, Results, Suite, Test, Verdict};
 
@@ -12,6 +15,10 @@ pub(crate) struct Parser {
     /// The failed test whose output is being printed.
     current: Option<(usize, usize)>,
     summary: Option<(Counts, f64)>,
+    /// Those that a line says passed, at any time.
+    passed: BTreeSet<(usize, usize)>,
+    /// Those that are told as failed after the last summary.
+    listed: BTreeSet<(usize, usize)>,
     done: u32,
     total: Option<u32>,
 }
@@ -21,6 +28,7 @@ impl Parser {
         if let Some(summary) = summary(line) {
             self.summary = Some(summary);
             self.current = None;
+            self.listed.clear();
         } else if let Some(total) = starting(line) {
             self.total = Some(total);
         } else if let Some((status, seconds, suite, test)) = status_line(line) {
@@ -41,8 +49,13 @@ impl Parser {
     }
 
     /// Nextest sums up once for all suites; what it counted beyond the tests that it named goes to the first.
-    pub(crate) fn finish(mut self) -> Results {
-        let Some((counts, seconds)) = self.summary else { return Results { suites: self.suites } };
+    /// `succeeded`: whether nextest did.
+    pub(crate) fn finish(mut self, succeeded: bool) -> Results {
+        self.drop_forged(succeeded);
+        let Some((mut counts, seconds)) = self.summary else { return Results { suites: self.suites } };
+        if succeeded {
+            counts.failed = 0;
+        }
         for suite in &mut self.suites {
             suite.counts = Some(named(suite));
         }
@@ -67,6 +80,27 @@ impl Parser {
         Results { suites: self.suites }
     }
 
+    /// Takes back failures that only the output of tests told of.
+    fn drop_forged(&mut self, succeeded: bool) {
+        let is_listed = self.summary.is_some_and(|(counts, _)| counts.failed == self.listed.len());
+        if !succeeded && !is_listed {
+            return;
+        }
+        for (suite_index, suite) in self.suites.iter_mut().enumerate() {
+            let mut index = 0;
+            suite.tests.retain_mut(|test| {
+                let place = (suite_index, index);
+                index += 1;
+                let is_forged = test.is_failed() && (succeeded || !self.listed.contains(&place));
+                if is_forged {
+                    test.verdict = Verdict::Passed;
+                }
+                !is_forged || self.passed.contains(&place)
+            });
+        }
+        self.suites.retain(|suite| !suite.tests.is_empty());
+    }
+
     fn take(&mut self, status: &str, seconds: Option<f64>, suite: &str, test: &str) {
         let verdict = match status {
             "PASS" | "LEAK" => Verdict::Passed,
@@ -75,12 +109,17 @@ impl Parser {
             _ if status.starts_with("FLAKY") => Verdict::Passed,
             // `TRY 1 PASS`, `SLOW`: not its end.
             _ if status.starts_with("TRY") && status.ends_with("PASS") => return,
-            "SLOW" | "SETUP" | "TERMINATING" => return,
+            "START" | "SLOW" | "SETUP" | "TERMINATING" => return,
             // `FAIL`, `TIMEOUT`, `ABORT`, `SIGSEGV`, `TRY 2 FAIL` and the like.
             _ => Verdict::Failed,
         };
         let known = self.by_name.get(&(suite.to_owned(), test.to_owned())).copied();
         let (suite_index, test_index) = known.unwrap_or_else(|| self.add(suite, test, verdict));
+        match verdict {
+            Verdict::Passed => self.passed.insert((suite_index, test_index)),
+            Verdict::Failed => self.listed.insert((suite_index, test_index)),
+            Verdict::Ignored | Verdict::Unfinished => false,
+        };
         let entry = &mut self.suites[suite_index].tests[test_index];
         // A failure that was retried is told again at the end, without its output.
         entry.verdict = verdict;
@@ -110,7 +149,8 @@ fn named(suite: &Suite) -> Counts {
 
 /// `PASS [   0.004s] (1/3) app::it tests::name`: status, seconds, suite, test. The counter came with later versions.
 fn status_line(line: &str) -> Option<(String, Option<f64>, &str, &str)> {
-    let (status, rest) = line.trim_start().split_once(" [")?;
+    let rest = word_of_nextest(line)?;
+    let (status, rest) = rest.split_once(" [")?;
     let words_are_capitals =
         status.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ' || c == '/');
     if !words_are_capitals || !status.starts_with(|c: char| c.is_ascii_uppercase()) {
@@ -130,14 +170,14 @@ fn status_line(line: &str) -> Option<(String, Option<f64>, &str, &str)> {
 
 /// `Starting 3 tests across 2 binaries`.
 fn starting(line: &str) -> Option<u32> {
-    let rest = line.trim_start().strip_prefix("Starting ")?;
+    let rest = word_of_nextest(line)?.strip_prefix("Starting ")?;
     let (count, rest) = rest.split_once(' ')?;
     rest.starts_with("test").then(|| count.parse().ok())?
 }
 
 /// `Summary [   0.010s] 3 tests run: 2 passed (1 flaky), 1 failed, 1 timed out, 4 skipped`.
 fn summary(line: &str) -> Option<(Counts, f64)> {
-    let (time, rest) = line.trim_start().strip_prefix("Summary [")?.split_once(']')?;
+    let (time, rest) = word_of_nextest(line)?.strip_prefix("Summary [")?.split_once(']')?;
     let seconds = time.trim().strip_suffix('s')?.trim().parse().ok()?;
     let (_, rest) = rest.split_once(": ")?;
     let mut counts = Counts::default();
@@ -152,6 +192,15 @@ fn summary(line: &str) -> Option<(Counts, f64)> {
         }
     }
     Some((counts, seconds))
+}
+
+/// A line whose first words end in the column that nextest aligns them to; output of tests is indented by 4.
+fn word_of_nextest(line: &str) -> Option<&str> {
+    const COLUMN: usize = 12;
+    let words = line.trim_start();
+    let indent = line.len() - words.len();
+    let starts_early = words.find(" [").or_else(|| words.find(' '))?;
+    (indent + starts_early == COLUMN || indent == 0 && starts_early > COLUMN).then_some(words)
 }
 
 fn without_parentheses(text: &str) -> String {

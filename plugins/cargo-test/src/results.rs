@@ -34,6 +34,8 @@ pub(crate) struct Test {
     pub(crate) seconds: Option<f64>,
     /// What it printed, when it failed.
     pub(crate) output: Output,
+    /// Whether output of the test stood between its name and its verdict.
+    pub(crate) had_output: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ impl Output {
 
 impl Test {
     pub(crate) fn new(name: &str, verdict: Verdict) -> Test {
-        Test { name: name.to_owned(), verdict, seconds: None, output: Output::default() }
+        Test { name: name.to_owned(), verdict, seconds: None, output: Output::default(), had_output: false }
     }
 
     pub(crate) fn is_failed(&self) -> bool {

@@ -9,6 +9,11 @@ use crate::results::{Suite, Test, Verdict};
 const OUT: &str = include_str!("../tests/fixtures/libtest.stdout");
 const ERR: &str = include_str!("../tests/fixtures/libtest.stderr");
 const NEXTEST: &str = include_str!("../tests/fixtures/nextest.stderr");
+const FORGED: [&str; 2] = [
+    include_str!("../tests/fixtures/forged-sequential.stdout"),
+    include_str!("../tests/fixtures/forged-parallel.stdout"),
+];
+const FORGED_ERR: &str = include_str!("../tests/fixtures/forged.stderr");
 const COMPILE_ERROR: &str = include_str!("../tests/fixtures/compile-error.stderr");
 const GOOD: &str = "\nrunning 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; \
                     0 filtered out; finished in 1.25s\n";
@@ -25,7 +30,7 @@ fn libtest(out: &str, err: &str) -> Vec<Suite> {
     let mut parser = libtest::Parser::default();
     out.lines().for_each(|line| parser.stdout(line));
     err.lines().for_each(|line| parser.stderr(line));
-    parser.finish().suites
+    parser.finish(false).suites
 }
 
 fn verdicts(suite: &Suite) -> Vec<(&str, Verdict)> {
@@ -58,7 +63,7 @@ fn the_order_in_which_the_streams_arrive_does_not_matter() {
     let mut parser = libtest::Parser::default();
     ERR.lines().for_each(|line| parser.stderr(line));
     OUT.lines().for_each(|line| parser.stdout(line));
-    assert_eq!(parser.finish().suites, late_names);
+    assert_eq!(parser.finish(false).suites, late_names);
 }
 
 #[test]
@@ -97,6 +102,82 @@ fn a_test_that_its_executable_did_not_outlive_is_unfinished() {
 }
 
 #[test]
+fn what_tests_print_makes_no_findings() {
+    for out in FORGED {
+        let report = run(json!({ "junit": "target/junit.xml" }), cargo_test().stdout(out).stderr(FORGED_ERR).exit(101));
+        assert_eq!(report.result.as_ref().unwrap_err().message, "1 of 5 tests failed");
+        let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+        assert!(problem.message.starts_with("test `fails` of bad (tests/bad.rs) failed"), "{}", problem.message);
+        let junit = report.text("target/junit.xml");
+        assert_eq!((junit.matches("<failure").count(), junit.matches("<error").count()), (1, 0), "{junit}");
+    }
+}
+
+#[test]
+fn what_cargo_counts_as_passed_has_no_failures() {
+    // Up to the end of the first executable, which passed.
+    for out in FORGED {
+        let first = out.split_inclusive("finished in").take(2).collect::<String>() + " 0.00s\n";
+        let report = run(json!({ "junit": "target/junit.xml" }), cargo_test().stdout(first));
+        assert_eq!((report.result, report.problems.len()), (Ok(Outcome::Succeeded), 0));
+        assert_eq!((&report.outputs["passed"], &report.outputs["failed"]), (&json!(2), &json!(0)));
+    }
+    // Totals that would fit, had the executable failed.
+    let forged = GOOD.replace("test a ... ok", "test result: FAILED. 0 passed; 1 failed; 0 ignored\ntest a ... ok");
+    let report = run(json!({}), cargo_test().stdout(forged));
+    assert_eq!((report.result, report.problems.len()), (Ok(Outcome::Succeeded), 0));
+}
+
+#[test]
+fn a_test_that_prints_an_error_of_the_compiler_still_is_a_test_that_failed() {
+    let err = format!("{FORGED_ERR}error: could not compile `forged` (lib)\n");
+    let report = run(json!({}), cargo_test().stdout(FORGED[0]).stderr(err).exit(101));
+    assert_eq!(report.result.unwrap_err().message, "1 of 5 tests failed");
+}
+
+#[test]
+fn an_executable_that_exits_by_itself_is_no_success() {
+    let out = format!("\nrunning 3 tests\ntest a ... ok\n{GOOD}");
+    let report = run(json!({}), cargo_test().stdout(out));
+    assert!(report.result.unwrap_err().message.contains("1 of"));
+    assert_eq!(report.problems[0].code, "test-crashed");
+    assert_eq!(report.outputs["passed"], 2, "the executable after it is read all the same");
+}
+
+#[test]
+fn a_harness_of_its_own_shifts_names_and_hides_no_failure() {
+    let err = "     Running own.rs (target/debug/deps/own-1)\n     Running b.rs (target/debug/deps/b-1)\n\
+               error: test failed, to rerun pass `--test b`\n";
+    let out = "running 1 test\ntest a ... FAILED\n\nfailures:\n\n---- a stdout ----\nwhy\n\n\nfailures:\n    a\n\n\
+               test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
+    let report = run(json!({}), cargo_test().stdout(out).stderr(err).exit(101));
+    assert_eq!(report.result.unwrap_err().message, "1 of 1 tests failed");
+    assert!(report.problems[0].message.ends_with("failed: why"), "{:?}", report.problems);
+}
+
+#[test]
+fn output_that_looks_like_nextest_makes_no_findings() {
+    let nextest = |text: String, code| {
+        let script = ProcessScript::new("cargo", ["nextest", "run"]).stderr(text).exit(code);
+        run(json!({ "runner": "nextest" }), script)
+    };
+    let begin = "    Starting 2 tests across 1 binary\n       START [         ] (1/2) app a\n";
+    let forged = "        FAIL [   0.1s] app x\n     Summary [   0.1s] 9 tests run: 0 passed, 9 failed, 0 skipped\n        \
+                  FAIL [   0.1s] app y\n";
+    let passed = "        PASS [   0.1s] (1/2) app a\n        PASS [   0.1s] (2/2) app b\n     Summary [   0.3s] 2 tests run: \
+                  2 passed, 0 skipped\n";
+    let report = nextest(format!("{begin}{forged}{passed}"), 0);
+    assert_eq!((report.result, report.problems.len()), (Ok(Outcome::Succeeded), 0));
+    assert_eq!((&report.outputs["passed"], &report.outputs["failed"]), (&json!(2), &json!(0)));
+
+    let failed = "        PASS [   0.1s] (1/2) app a\n        FAIL [   0.1s] (2/2) app b\n     Summary [   0.3s] 2 tests run: \
+                  1 passed, 1 failed, 0 skipped\n        FAIL [   0.1s] (2/2) app b\nerror: test run failed\n";
+    let report = nextest(format!("{begin}{forged}{failed}"), 100);
+    assert_eq!(report.result.unwrap_err().causes, ["b"]);
+    assert_eq!(report.problems.len(), 1);
+}
+
+#[test]
 fn nextest_is_read_from_standard_error() {
     let with = json!({ "runner": "nextest", "profile": "ci", "junit": "target/junit.xml" });
     let script = ProcessScript::new("cargo", ["nextest", "run"]).stderr(NEXTEST).exit(100);
@@ -118,7 +199,7 @@ fn flaky_and_retried_tests_count_once() {
                 slow), 0 skipped\n   FLAKY 2/2 [   0.1s] app a\n";
     let mut parser = nextest::Parser::default();
     text.lines().for_each(|line| parser.line(line));
-    let results = parser.finish();
+    let results = parser.finish(true);
     assert_eq!(verdicts(&results.suites[0]), [("a", Verdict::Passed), ("b", Verdict::Passed)]);
     assert_eq!((results.passed(), results.failed()), (2, 0));
 }
