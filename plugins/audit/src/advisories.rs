@@ -8,6 +8,7 @@ use rustsec::{Lockfile, SourceId};
 use crate::config::Ignore;
 use crate::database::Database;
 use crate::finding::{Finding, Kind};
+use crate::remedy;
 
 /// The advisories that hit, without those that are ignored.
 #[derive(Debug, Default)]
@@ -40,7 +41,7 @@ pub(crate) fn check(
                     continue;
                 }
             }
-            matches.findings.push(finding(advisory, package, deny_warnings));
+            matches.findings.push(finding(lockfile, advisory, package, deny_warnings));
         }
     }
     for (entry, used) in ignore.iter().zip(used) {
@@ -82,7 +83,7 @@ fn same_registry(a: &SourceId, b: &SourceId) -> bool {
     a.kind() == b.kind() && a.url() == b.url()
 }
 
-fn finding(advisory: &Advisory, package: &Package, deny_warnings: bool) -> Finding {
+fn finding(lockfile: &Lockfile, advisory: &Advisory, package: &Package, deny_warnings: bool) -> Finding {
     let patched: Vec<String> = advisory.versions.patched().iter().map(ToString::to_string).collect();
     let informational = advisory.metadata.informational.as_ref();
     let severity = advisory.severity().map(|severity| format!(" ({})", severity.as_str())).unwrap_or_default();
@@ -90,11 +91,7 @@ fn finding(advisory: &Advisory, package: &Package, deny_warnings: bool) -> Findi
         Some(kind) => format!("[{}] ", kind.as_str()),
         None => String::new(),
     };
-    let help = if patched.is_empty() {
-        "no version repairs it: replace the crate, or put it under `ignore` with a reason".to_owned()
-    } else {
-        format!("run `cargo update -p {}`; repaired in {}", package.name, patched.join(" or "))
-    };
+    let help = remedy::of_advisory(lockfile, package, advisory.versions.patched());
     Finding {
         kind: if informational.is_some() { Kind::Informational } else { Kind::Vulnerability },
         deny: informational.is_none() || deny_warnings,

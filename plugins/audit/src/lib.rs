@@ -13,6 +13,7 @@ mod database;
 mod finding;
 mod licenses;
 mod policy;
+mod remedy;
 mod remote;
 mod report;
 #[cfg(test)]

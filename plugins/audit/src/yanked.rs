@@ -6,6 +6,7 @@ use serde::Deserialize;
 use stagewright_sdk::{Error, Result, log};
 
 use crate::finding::{Finding, Kind};
+use crate::remedy;
 use crate::remote::{self, Answer};
 
 #[derive(Deserialize)]
@@ -28,15 +29,11 @@ pub(crate) fn index_path(name: &str) -> String {
     }
 }
 
-/// Whether the index says that a version was yanked; none when it doesn't know the version.
-pub(crate) fn is_yanked(index_file: &[u8], version: &str) -> std::result::Result<Option<bool>, String> {
-    for line in index_file.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-        let line: Line = serde_json::from_slice(line).map_err(|error| format!("a line of the index: {error}"))?;
-        if line.vers == version {
-            return Ok(Some(line.yanked));
-        }
-    }
-    Ok(None)
+/// The versions that the index knows, each with whether it was yanked.
+pub(crate) fn versions(index_file: &[u8]) -> std::result::Result<Vec<(String, bool)>, String> {
+    let lines = index_file.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let parsed = lines.map(|line| serde_json::from_slice(line).map(|Line { vers, yanked }| (vers, yanked)));
+    parsed.collect::<std::result::Result<_, _>>().map_err(|error| format!("a line of the index: {error}"))
 }
 
 /// Asks the index about each package that comes from crates.io. Stops when the index can't be reached.
@@ -59,9 +56,9 @@ pub(crate) fn check(lockfile: &Lockfile, index: &str, deny: bool) -> Result<Chec
             };
         }
         let file = last.as_ref().map(|(_, file)| file.as_slice()).unwrap_or_default();
-        let known = is_yanked(file, &package.version.to_string())
+        let known = versions(file)
             .map_err(|error| Error::failed(format!("the index at {index} can't be read: {name}: {error}")))?;
-        findings.extend(judge(package, known, deny));
+        findings.extend(judge(lockfile, package, &known, deny));
     }
     Ok(Checked::Found(findings))
 }
@@ -73,13 +70,15 @@ pub(crate) enum Checked {
     Unreachable(Error),
 }
 
-fn judge(package: &Package, yanked: Option<bool>, deny: bool) -> Option<Finding> {
-    let (code, what) = match yanked {
-        Some(false) => return None,
-        Some(true) => ("yanked", "was yanked from crates.io"),
+fn judge(lockfile: &Lockfile, package: &Package, known: &[(String, bool)], deny: bool) -> Option<Finding> {
+    let own = package.version.to_string();
+    let (code, what) = match known.iter().find(|(version, _)| *version == own) {
+        Some((_, false)) => return None,
+        Some((_, true)) => ("yanked", "was yanked from crates.io"),
         None => ("not-in-index", "isn't in the index: it was deleted, or never published there"),
     };
     let message = format!("{} {} {what}", package.name, package.version);
-    let help = format!("run `cargo update -p {}`", package.name);
+    let there = known.iter().filter(|(_, yanked)| !yanked).filter_map(|(version, _)| version.parse().ok());
+    let help = remedy::of_absence(lockfile, package, &there.collect::<Vec<_>>());
     Some(Finding { deny, ..Finding::denied(Kind::Yanked, code, package, message, help) })
 }

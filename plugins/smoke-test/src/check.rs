@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use stagewright_sdk::{DurationText, JsonSchema, Statuses};
 
+use crate::json::Text;
+
 /// A request, and what its answer must be.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
@@ -121,14 +123,14 @@ impl Check {
         if self.json.is_empty() {
             return;
         }
-        let body: Json = match serde_json::from_slice(body) {
+        let body = match Text::parse(body) {
             Ok(body) => body,
             Err(error) => return found.push(format!("the body isn't JSON: {error}")),
         };
         for (pointer, expected) in &self.json {
-            match body.pointer(pointer) {
+            match body.at(pointer) {
                 None => found.push(format!("the body has nothing at `{pointer}`, expected {expected}")),
-                Some(actual) if actual != expected => {
+                Some(actual) if !actual.is(expected) => {
                     found.push(format!("`{pointer}` is {actual}, expected {expected}"));
                 }
                 Some(_) => {}

@@ -1,6 +1,7 @@
 //! Asks a deployed service a few questions, and tells which answers weren't what they should be.
 
 mod check;
+mod json;
 mod probe;
 
 use std::time::Duration;

@@ -47,7 +47,7 @@ fn a_vulnerability_fails_with_everything_that_one_needs_to_know() {
     assert!(!error.retryable);
     assert_eq!(codes(&report), [(Severity::Error, "RUSTSEC-2099-0001"), (Severity::Warning, "RUSTSEC-2099-0002")]);
     let help = report.problems[0].help.as_deref().unwrap();
-    assert!(help.contains("cargo update -p leaky-jar") && help.contains(">=1.4.2"), "{help}");
+    assert!(help.contains("cargo update -p leaky-jar@1.2.0 --precise 1.3.9`") && help.contains(">=1.4.2"), "{help}");
     let found = &report.outputs["findings"][0];
     assert_eq!(found["patched"], json!([">=1.4.2", ">=1.3.9, <1.4.0"]));
     assert_eq!(found["kind"], "vulnerability");
@@ -126,6 +126,8 @@ fn yanked_versions_are_looked_up_once_a_crate() {
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(codes(&report), [(Severity::Warning, "yanked")]);
     assert_eq!(report.sent.len(), 1);
+    let help = report.problems[0].help.as_deref();
+    assert_eq!(help, Some("run `cargo update -p sound@1.0.0 --precise 1.1.0`"));
 
     let report = host(&packages, with("error")).http(HttpScript::get(url).body(body)).run::<Audit>();
     assert!(report.result.unwrap_err().causes[0].contains("sound 1.0.0 was yanked"));
