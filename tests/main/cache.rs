@@ -426,3 +426,47 @@ fn files(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
     entries.flat_map(|path| files(&path)).collect()
 }
+
+/// As `find` shows them: kind, mode, path, and where a link leads.
+fn listing(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+            let metadata = entry.metadata().expect("an entry");
+            let target = std::fs::read_link(entry.path()).unwrap_or_default();
+            let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+            found.push(format!("{mode:o} {} {}", entry.path().display(), target.display()));
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn modes_links_and_empty_folders_are_given_back() {
+    let environment = TestEnvironment::with_pipeline(
+        "schema = 1\n[pipeline]\nname = \"modes\"\n[stages.a]\nuses = \"command\"\ninputs = [\"make.sh\"]\n\
+         outputs = [\"dist/**\"]\nwith = { argv = [\"sh\", \"make.sh\"] }\n\
+         permissions = { process = [\"sh\"], read = [\"make.sh\"], write = [\"dist\"] }\n",
+    );
+    environment.write(
+        "make.sh",
+        "cd dist; for m in 600 444 000 640 664 755; do echo $m > f$m; chmod $m f$m; done\n\
+         mkdir -p empty/deep d700 d1777 ro sub; chmod 700 d700; chmod 1777 d1777; echo x > ro/x; chmod 500 ro; echo x > sub/x\n\
+         ln -s f600 link; ln -s nowhere dangling; ln -s /etc/hosts absolute; ln -s d700 folder\n",
+    );
+    let dist = environment.root().join("dist");
+    environment.run(&["run"]).exits(0);
+    let built = listing(&dist);
+    assert!(built.iter().any(|line| line.starts_with("41777 ")) && built.len() >= 18, "{built:?}");
+    std::fs::set_permissions(dist.join("ro"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("a folder");
+    std::fs::remove_dir_all(&dist).expect("a folder");
+    let (code, events) = environment.events(&["run"]);
+    assert_eq!(code, 0, "{events:#?}");
+    assert!(events.iter().any(|event| event.to_string().contains("\"found\":")), "{events:#?}");
+    assert_eq!(listing(&dist), built);
+}

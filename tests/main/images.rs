@@ -213,3 +213,44 @@ fn a_program_that_could_not_start_in_its_image_is_found_out() {
     assert!(text(&failure["message"]).contains("linked dynamically"), "{failure:#}");
     assert!(text(&failure["help"]).contains("statically"), "{failure:#}");
 }
+
+/// By the system's tar, into an empty folder: what a container would start with.
+#[test]
+fn links_and_long_names_come_out_of_a_layer_as_they_went_in() {
+    let environment = TestEnvironment::with_pipeline(
+        "schema = 1\n[pipeline]\nname = \"links\"\n[stages.image]\nuses = \"build-image\"\n\
+         with = { files = [\"app\"], layout = \"img\", compression = \"none\" }\n\
+         permissions = { read = [\"app\"], write = [\"img\"] }\n",
+    );
+    let root = environment.root();
+    let long = format!("{}/{}-ü", "folder-of-a-long-name".repeat(6), "n".repeat(200));
+    environment.write(&format!("app/lib/{long}"), "long");
+    std::fs::create_dir_all(root.join("app/empty")).unwrap();
+    let far = format!("../{}", "elsewhere/".repeat(30));
+    let links = [
+        (long.as_str(), "lib/so"),
+        ("lib", "lib64"),
+        ("nowhere", "dangling"),
+        ("/etc/hosts", "absolute"),
+        (&far, "far"),
+    ];
+    for (target, link) in links {
+        std::os::unix::fs::symlink(target, root.join("app").join(link)).unwrap();
+    }
+    std::fs::hard_link(root.join("app/lib").join(&long), root.join("app/second")).unwrap();
+    let ended = environment.run(&["run"]).exits(0);
+    assert!(ended.stdout.contains("/app/dangling is a link to `nowhere`"), "{}", ended.stdout);
+
+    let unpacked = TempDir::new().unwrap();
+    let blobs = std::fs::read_dir(root.join("img/blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    let layer = blobs.max_by_key(|blob| blob.metadata().unwrap().len()).unwrap();
+    let done = Command::new("tar").arg("-xf").arg(layer).arg("-C").arg(unpacked.path()).output().unwrap();
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+    let app = unpacked.path().join("app");
+    for (target, link) in links {
+        assert_eq!(std::fs::read_link(app.join(link)).unwrap(), Path::new(target), "{link}");
+    }
+    assert_eq!(std::fs::read_to_string(app.join("lib64").join(&long)).unwrap(), "long");
+    assert_eq!(std::fs::read_to_string(app.join("second")).unwrap(), "long");
+    assert!(app.join("empty").is_dir());
+}

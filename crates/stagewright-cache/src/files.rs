@@ -18,10 +18,12 @@ use crate::digest::{Digest, copy};
 use crate::globs::Globs;
 use crate::scan::Workspace;
 use crate::store::{Entry, Store};
-use crate::tree::{self, BITS, Node};
+use crate::tree::{self, BITS, FOLDER_BITS, Node};
 
 /// What the owner of a folder needs to put something into it.
 const OWN: u32 = 0o700;
+/// Of a folder on the way to a file, as programs of stages make one: their umask is 022.
+const MADE: u32 = 0o755;
 
 /// Which files a result may have.
 pub(crate) struct Allowed<'a> {
@@ -142,11 +144,15 @@ fn damaged() -> io::Error {
 /// may not write.
 fn made_folder(root: &Dir, path: &str) -> io::Result<Dir> {
     path.split('/').filter(|name| !name.is_empty()).try_fold(root.try_clone()?, |folder, name| {
-        match folder.create_dir(name) {
+        let made = match folder.create_dir(name) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            made => made.is_ok(),
+        };
+        let below = enter(&folder, name)?;
+        if made {
+            below.set_permissions(".", Permissions::from_mode(MADE))?;
         }
-        enter(&folder, name)
+        Ok(below)
     })
 }
 
@@ -159,10 +165,10 @@ fn set_mode(root: &Dir, path: &str, mode: u32) -> io::Result<()> {
     let mut names = path.split('/').filter(|name| !name.is_empty());
     let folder = names.try_fold(root.try_clone()?, |folder, name| enter(&folder, name))?;
     let folder = folder.into_std_file();
-    if tree::mode(&folder.metadata()?) == mode & BITS {
+    if tree::mode(&folder.metadata()?) == mode & FOLDER_BITS {
         return Ok(());
     }
-    folder.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode & BITS))
+    folder.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode & FOLDER_BITS))
 }
 
 /// Differs from every other name that this process makes.

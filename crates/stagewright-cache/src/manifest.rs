@@ -11,7 +11,7 @@ use crate::digest::{Digest, Hashing};
 use crate::tree::Tree;
 
 /// Raised when results of before may not stand for those of now.
-const FORMAT: &str = "2";
+const FORMAT: &str = "3";
 
 /// Longer values are shown by their digest.
 const SHOWN: usize = 200;

@@ -1,7 +1,7 @@
 //! Files with their content: what a result depends on, and what it consists of.
 //!
 //! Of a file counts all that a program can see of it: path, kind, the nine bits of its mode, content; of a link, where
-//! it leads; of a folder, that it is there, and its mode. Owner and times don't count.
+//! it leads; of a folder, that it is there, and its mode with the sticky bit. Owner and times don't count.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -13,6 +13,9 @@ use crate::digest::{Digest, Hashing};
 
 /// Of a mode, what can be given back. To run as another user is nothing that a cache hands out.
 pub(crate) const BITS: u32 = 0o777;
+
+/// Of a folder's mode, what can be given back: the sticky bit gives nobody any power.
+pub(crate) const FOLDER_BITS: u32 = BITS | 0o1000;
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +65,7 @@ impl Node {
 
 /// The bits of a mode that count.
 pub(crate) fn mode(metadata: &Metadata) -> u32 {
-    metadata.permissions().mode() & BITS
+    metadata.permissions().mode() & if metadata.is_dir() { FOLDER_BITS } else { BITS }
 }
 
 /// What is in the file system, by path relative to the workspace.

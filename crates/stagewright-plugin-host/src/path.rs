@@ -76,6 +76,16 @@ impl WorkspacePath {
         if self.is_root() { WorkspacePath(name.to_owned()) } else { WorkspacePath(format!("{}/{name}", self.0)) }
     }
 
+    /// What a link with this content in this folder means, by its text alone; none when it leads out of the workspace.
+    pub(crate) fn leads_to(&self, target: &str) -> Option<WorkspacePath> {
+        let start = (!target.starts_with('/')).then(|| self.clone())?;
+        target.split('/').try_fold(start, |folder, name| match name {
+            "" | "." => Some(folder),
+            ".." => folder.parent(),
+            name => Some(folder.join(name)),
+        })
+    }
+
     /// Whether this is `folder` or lies below it.
     pub(crate) fn is_within(&self, folder: &WorkspacePath) -> bool {
         folder.is_root() || self.0.strip_prefix(&folder.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -175,6 +185,15 @@ pub(crate) fn bases<'a>(rules: impl Iterator<Item = &'a String>) -> Vec<Workspac
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_leads_from_its_folder() {
+        let folder = WorkspacePath::parse("a/b").unwrap();
+        let leads = |target: &str| folder.leads_to(target).map(|path| path.to_string());
+        assert_eq!(leads("../c/./d"), Some("a/c/d".into()));
+        assert_eq!(leads("../.."), Some(".".into()));
+        assert_eq!((leads("../../.."), leads("/a")), (None, None));
+    }
 
     fn path(text: &str) -> WorkspacePath {
         WorkspacePath::parse(text).unwrap()

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, host::workspace as host};
 
-pub use crate::bindings::stage::stagewright::stage::workspace::Entry;
+pub use crate::bindings::stage::stagewright::stage::workspace::{Entry, Located, Node};
 
 /// A file's content.
 ///
@@ -50,6 +50,14 @@ pub fn append(path: &str, data: impl AsRef<[u8]>) -> Result<()> {
 /// When the pattern is none, or the folders may not be read.
 pub fn glob(pattern: &str) -> Result<Vec<Entry>> {
     Ok(host::glob(pattern)?)
+}
+
+/// As [`glob`], with links as links, whatever they lead to: for whoever must leave nothing out.
+///
+/// # Errors
+/// As [`glob`], and when a name is not UTF-8.
+pub fn locate(pattern: &str) -> Result<Vec<Located>> {
+    Ok(host::locate(pattern)?)
 }
 
 /// Removes a file, or a folder with what is in it. What is not there is no error.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use stagewright_sdk::workspace::{self, Entry as Found};
+use stagewright_sdk::workspace::{self, Located, Node};
 use stagewright_sdk::{Diagnostic, Error, ErrorCode, Result};
 
 use crate::config::{FileSpec, Layer, Platform};
@@ -22,38 +22,50 @@ pub(crate) fn collect(layer: &Layer, on_base: bool) -> Result<Tree> {
     if !on_base {
         tree.add_parents().map_err(Error::invalid)?;
     }
+    tree.check_links().map_err(Error::invalid)?;
     Ok(tree)
 }
 
+/// A link that `from` names stands for what it leads to; one that is found below a folder or by a glob stays a link.
 fn add(tree: &mut Tree, spec: &FileSpec, dest: &str) -> Result<()> {
     let from = spec.from.as_str();
     if from.contains(['*', '?', '[', '{']) {
-        let found: Vec<Found> = workspace::glob(from)?.into_iter().filter(|found| !found.directory).collect();
-        return add_all(tree, spec, dest, Form::Glob, &found);
+        let found = workspace::locate(from)?.into_iter().filter(|found| !matches!(found.node, Node::Folder));
+        return add_all(tree, spec, dest, Form::Glob, &found.collect::<Vec<_>>());
     }
     let here = matches!(from, "" | ".");
     let named = if here { None } else { workspace::glob(from)?.into_iter().next() };
     match named {
-        Some(file) if !file.directory => add_all(tree, spec, dest, Form::File, &[file]),
-        Some(_) => add_all(tree, spec, dest, Form::Folder, &workspace::glob(&format!("{from}/**"))?),
-        None if here => add_all(tree, spec, dest, Form::Folder, &workspace::glob("**")?),
+        Some(file) if !file.directory => {
+            let real = workspace::locate(from)?.into_iter().find(|real| matches!(real.node, Node::Special(_)));
+            let file = Located { path: file.path, node: Node::File, size: file.size };
+            add_all(tree, spec, dest, Form::File, &[real.unwrap_or(file)])
+        }
+        Some(_) => add_all(tree, spec, dest, Form::Folder, &workspace::locate(&format!("{from}/**"))?),
+        None if here => add_all(tree, spec, dest, Form::Folder, &workspace::locate("**")?),
         None => Err(missing(from)?),
     }
 }
 
-fn add_all(tree: &mut Tree, spec: &FileSpec, dest: &str, form: Form, found: &[Found]) -> Result<()> {
-    if found.iter().all(|found| found.directory) {
+fn add_all(tree: &mut Tree, spec: &FileSpec, dest: &str, form: Form, found: &[Located]) -> Result<()> {
+    if found.iter().all(|found| matches!(found.node, Node::Folder)) {
         let what = if form == Form::Glob { "matches no file" } else { "is a folder without files" };
         return Err(Error::new(ErrorCode::NotFound, format!("`{}` {what}", spec.from))
             .help("correct the path, or make the files in an earlier stage and name it in `needs`"));
     }
     for found in found {
         let to = target(spec, dest, &found.path, form);
-        if found.directory {
-            tree.add_folder(&to).map_err(Error::invalid)?;
-        } else {
-            let mode = file_mode(spec, workspace::executable(&found.path)?);
-            tree.add_file(&to, &found.path, found.size, mode).map_err(Error::invalid)?;
+        match &found.node {
+            Node::Folder => tree.add_folder(&to).map_err(Error::invalid)?,
+            Node::File => {
+                let mode = file_mode(spec, workspace::executable(&found.path)?);
+                tree.add_file(&to, &found.path, found.size, mode).map_err(Error::invalid)?;
+            }
+            Node::Link(leads_to) => tree.add_link(&to, &found.path, leads_to).map_err(Error::invalid)?,
+            Node::Special(kind) => {
+                return Err(Error::invalid(format!("`{}` is {kind}, which an image can't hold", found.path))
+                    .help("remove it before this stage, or name the files beside it in `files`"));
+            }
         }
     }
     Ok(())
@@ -66,6 +78,11 @@ fn missing(path: &str) -> Result<Error> {
         && error.is_denied()
     {
         return Ok(error);
+    }
+    if let Some(Located { node: Node::Link(leads_to), .. }) = workspace::locate(path)?.into_iter().next() {
+        let message = format!("`{path}` is a link to `{leads_to}`, which isn't there or can't be read");
+        return Ok(Error::new(ErrorCode::NotFound, message)
+            .help("grant `read` on what the link leads to, or name its folder, in which it stays a link"));
     }
     let error = Error::new(ErrorCode::NotFound, format!("there is no `{path}` in the workspace"));
     let mut folder = path;
@@ -100,9 +117,47 @@ pub(crate) fn write_tar(tree: &Tree, into: &mut dyn Write) -> io::Result<()> {
                 header.set_size(*size);
                 tar.append_data(&mut header, path, FileReader::part(source, 0, *size))?;
             }
+            Entry::Link { leads_to, .. } => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_size(0);
+                set_target(&mut tar, &mut header, leads_to)?;
+                tar.append_data(&mut header, path, io::empty())?;
+            }
         }
     }
     tar.finish()
+}
+
+/// As it is, byte for byte: the library would tidy it up. One that is too long for its field comes before, as GNU tar
+/// writes it and every reader of layers knows it.
+fn set_target<W: Write>(tar: &mut tar::Builder<W>, header: &mut tar::Header, leads_to: &str) -> io::Result<()> {
+    const FIELD: usize = 100;
+    const LONG_LINK: &[u8] = b"././@LongLink";
+    if leads_to.len() <= FIELD {
+        return header.set_link_name_literal(leads_to);
+    }
+    let content = [leads_to.as_bytes(), b"\0"].concat();
+    let mut long = tar::Header::new_gnu();
+    long.set_entry_type(tar::EntryType::GNULongLink);
+    long.as_mut_bytes()[..LONG_LINK.len()].copy_from_slice(LONG_LINK);
+    long.set_mode(0o644);
+    long.set_uid(0);
+    long.set_gid(0);
+    long.set_mtime(0);
+    long.set_size(content.len() as u64);
+    long.set_cksum();
+    tar.append(&long, content.as_slice())?;
+    header.set_link_name_literal(&leads_to.as_bytes()[..FIELD])
+}
+
+/// Links that lead to nothing of the image, unless a base may have it.
+pub(crate) fn inspect_links(tree: &Tree, on_base: bool) -> Vec<Diagnostic> {
+    let dangling = tree.dangling().into_iter().filter(|_| !on_base).map(|(path, source, leads_to)| {
+        let message = format!("/{path} is a link to `{leads_to}`, which the image doesn't have");
+        let help = format!("add what it leads to, or leave `{source}` out");
+        Diagnostic::warning("dangling-link", message).at(source).help(help)
+    });
+    dangling.collect()
 }
 
 /// Programs that can't start: linked dynamically in an image that has no loader, or made for another machine.

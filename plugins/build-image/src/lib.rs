@@ -151,6 +151,7 @@ fn add_layers(
         log::progress("writing layers", done, total);
         let tree = layer::collect(spec, on_base)?;
         problems.extend(layer::inspect_programs(&tree, platform, on_base)?);
+        problems.extend(layer::inspect_links(&tree, on_base || specs.len() > 1));
         let blob = layout.add_layer(config.compression, |into| layer::write_tar(&tree, into))?;
         log::info(format!(
             "layer {}: {} entries, {} bytes, {} in the layout",

@@ -11,6 +11,12 @@ use crate::config::FileSpec;
 const FOLDER_MODE: u32 = 0o755;
 const PROGRAM_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
+/// Of a link nobody reads it; this is what the kernel shows.
+const LINK_MODE: u32 = 0o777;
+/// What the names of markers begin with that delete files of the layers below: the OCI image specification, "Whiteouts".
+const WHITEOUT: &str = ".wh.";
+/// Links that are followed one after the other: as many as the kernel follows.
+const MOST_LINKS: usize = 40;
 
 /// A layer's entries by path, without `/` at either end. A folder sorts before what is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +34,12 @@ pub(crate) enum Entry {
         size: u64,
         mode: u32,
     },
+    Link {
+        /// Its path in the workspace.
+        source: String,
+        /// What is written in it.
+        leads_to: String,
+    },
 }
 
 impl Entry {
@@ -35,6 +47,16 @@ impl Entry {
         match self {
             Entry::Folder => FOLDER_MODE,
             Entry::File { mode, .. } => *mode,
+            Entry::Link { .. } => LINK_MODE,
+        }
+    }
+
+    /// For errors: "a folder", "the file `x`".
+    fn shown(&self) -> String {
+        match self {
+            Entry::Folder => "a folder".to_owned(),
+            Entry::File { source, .. } => format!("the file `{source}`"),
+            Entry::Link { source, .. } => format!("the link `{source}`"),
         }
     }
 
@@ -46,18 +68,28 @@ impl Entry {
 impl Tree {
     /// Adds a file. Two files for one path are an error: the order in which they are named must not matter.
     pub(crate) fn add_file(&mut self, target: &str, source: &str, size: u64, mode: u32) -> Result<(), String> {
+        self.add(target, source, Entry::File { source: source.to_owned(), size, mode })
+    }
+
+    /// Adds a link as it is: where it leads is the image's affair.
+    pub(crate) fn add_link(&mut self, target: &str, source: &str, leads_to: &str) -> Result<(), String> {
+        self.add(target, source, Entry::Link { source: source.to_owned(), leads_to: leads_to.to_owned() })
+    }
+
+    fn add(&mut self, target: &str, source: &str, entry: Entry) -> Result<(), String> {
         let path = normalise(target)?;
+        refuse_whiteout(&path, source)?;
         match self.entries.entry(path) {
             Slot::Occupied(slot) => match slot.get() {
-                Entry::File { source: other, .. } if other == source => Ok(()),
-                Entry::File { source: other, .. } => Err(format!(
+                Entry::File { source: other, .. } | Entry::Link { source: other, .. } if other == source => Ok(()),
+                Entry::File { source: other, .. } | Entry::Link { source: other, .. } => Err(format!(
                     "/{} would come from `{other}` and from `{source}`; give one of them a `to`",
                     slot.key()
                 )),
-                Entry::Folder => Err(format!("/{} would be a folder and the file `{source}`", slot.key())),
+                Entry::Folder => Err(format!("/{} would be a folder and {}", slot.key(), entry.shown())),
             },
             Slot::Vacant(slot) => {
-                slot.insert(Entry::File { source: source.to_owned(), size, mode });
+                slot.insert(entry);
                 Ok(())
             }
         }
@@ -66,14 +98,72 @@ impl Tree {
     /// Adds a folder, empty or not.
     pub(crate) fn add_folder(&mut self, target: &str) -> Result<(), String> {
         let path = normalise(target)?;
+        refuse_whiteout(&path, &path)?;
         match self.entries.get(&path) {
-            Some(Entry::File { source, .. }) => Err(format!("/{path} would be a folder and the file `{source}`")),
+            Some(other @ (Entry::File { .. } | Entry::Link { .. })) => {
+                Err(format!("/{path} would be a folder and {}", other.shown()))
+            }
             _ if path.is_empty() => Ok(()),
             _ => {
                 self.entries.insert(path, Entry::Folder);
                 Ok(())
             }
         }
+    }
+
+    /// Nothing may lie below a link: unpacked, it would land where the link leads.
+    pub(crate) fn check_links(&self) -> Result<(), String> {
+        for path in self.entries.keys() {
+            for (end, _) in path.match_indices('/') {
+                if let Some(link @ Entry::Link { .. }) = self.entries.get(&path[..end]) {
+                    return Err(format!("/{path} would lie below {}; give one of them another `to`", link.shown()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Links that lead to no entry: path, source, and what is written in them.
+    pub(crate) fn dangling(&self) -> Vec<(&str, &str, &str)> {
+        let links = self.entries.iter().filter_map(|(path, entry)| match entry {
+            Entry::Link { source, leads_to } if !self.leads_somewhere(path, leads_to) => {
+                Some((path.as_str(), source.as_str(), leads_to.as_str()))
+            }
+            _ => None,
+        });
+        links.collect()
+    }
+
+    /// Follows links as the kernel does in the image's root, where `..` leads nowhere.
+    fn leads_somewhere(&self, link: &str, leads_to: &str) -> bool {
+        let folder_of = |path: &str| path.rsplit_once('/').map_or(String::new(), |(folder, _)| folder.to_owned());
+        let mut at = folder_of(link);
+        let mut names: Vec<String> = leads_to.rsplit('/').map(str::to_owned).collect();
+        if leads_to.starts_with('/') {
+            at.clear();
+        }
+        let mut followed = 1;
+        while let Some(name) = names.pop() {
+            match name.as_str() {
+                "" | "." => continue,
+                ".." => {
+                    at = folder_of(&at);
+                    continue;
+                }
+                name if at.is_empty() => at = name.to_owned(),
+                name => at = format!("{at}/{name}"),
+            }
+            match self.entries.get(&at) {
+                Some(Entry::Link { leads_to, .. }) if followed < MOST_LINKS => {
+                    followed += 1;
+                    at = if leads_to.starts_with('/') { String::new() } else { folder_of(&at) };
+                    names.extend(leads_to.rsplit('/').map(str::to_owned));
+                }
+                Some(Entry::Link { .. }) | None => return false,
+                Some(Entry::File { .. } | Entry::Folder) => {}
+            }
+        }
+        true
     }
 
     /// Adds the folders above all entries. Not for a layer on top of a base, where `bin` may be a link that a folder
@@ -91,7 +181,7 @@ impl Tree {
     pub(crate) fn size(&self) -> u64 {
         let sizes = self.entries.values().map(|entry| match entry {
             Entry::File { size, .. } => *size,
-            Entry::Folder => 0,
+            Entry::Folder | Entry::Link { .. } => 0,
         });
         sizes.sum()
     }
@@ -133,6 +223,16 @@ fn join(folder: &str, path: &str) -> String {
         return path.to_owned();
     }
     format!("{}/{path}", folder.trim_end_matches('/'))
+}
+
+fn refuse_whiteout(path: &str, source: &str) -> Result<(), String> {
+    let marker = path.split('/').find(|name| name.starts_with(WHITEOUT));
+    marker.map_or(Ok(()), |name| {
+        Err(format!(
+            "`{source}` can't go into an image as /{path}: a name that begins with `{WHITEOUT}`, as `{name}`, deletes files \
+             of the layers below; rename it, or leave it out of `files`"
+        ))
+    })
 }
 
 fn normalise(path: &str) -> Result<String, String> {

@@ -173,20 +173,25 @@ fn a_program_that_is_a_link_stays_one() {
     make_executable(&environment, "pkg/tool");
     std::fs::create_dir(environment.root().join(".bin")).expect("a folder");
     link(&environment, "../pkg/tool", ".bin/tool");
-    let run = |read: &str| {
+    link(&environment, "../tool", ".bin/through");
+    link(&environment, "./pkg/tool", "tool");
+    let run = |program: &str, read: &str| {
         environment.write(
             "stagewright.toml",
             &format!(
                 "schema = 1\n[pipeline]\nname = \"hostile\"\n[stages.attack]\nuses = \"command\"\n\
-                 with = {{ argv = [\".bin/tool\"] }}\n\
-                 permissions = {{ process = [\".bin/tool\", \"sh\"], read = [{read}] }}\n"
+                 with = {{ argv = [\"{program}\"] }}\n\
+                 permissions = {{ process = [\"{program}\", \"sh\"], read = [{read}] }}\n"
             ),
         );
         environment.run(&["run"])
     };
-    let ended = run("\".\"").exits(0);
-    assert!(log(&environment, "attack").contains("words beside it"), "{}", ended.stdout);
-    let refused = run("").exits(1);
+    // The last is a link to a link, which no grant names.
+    for (program, read) in [(".bin/tool", "\".\""), (".bin/tool", "\"pkg\""), (".bin/through", "\"pkg\"")] {
+        let ended = run(program, read).exits(0);
+        assert!(log(&environment, "attack").contains("words beside it"), "{}", ended.stdout);
+    }
+    let refused = run(".bin/tool", "").exits(1);
     assert!(refused.stdout.contains("grant `pkg/tool`"), "{}", refused.stdout);
 }
 

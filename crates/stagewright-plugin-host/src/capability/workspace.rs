@@ -20,18 +20,16 @@ use crate::attempt::Attempt;
 use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::{Budget, Bytes, Metered};
-use crate::path::{Pattern, WorkspacePath};
+use crate::path::WorkspacePath;
 use crate::policy::Policy;
-use crate::since_0_1::stagewright::stage::workspace::{Entry, Host};
+use crate::since_0_1::stagewright::stage::workspace::{Entry, Host, Located};
 
 mod grants;
+mod listing;
 mod reach;
 
 pub(crate) use grants::Kind;
 use reach::Reach;
-
-/// Entries of one listing.
-const ENTRIES: usize = 100_000;
 
 /// The workspace as one stage sees it.
 #[derive(Clone, Debug)]
@@ -175,65 +173,6 @@ impl Workspace {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, &error)),
             _ => Ok(()),
         }
-    }
-
-    /// Shows what may be read, and passes over the rest. Links to folders are shown, not entered.
-    pub(crate) fn glob(&self, pattern: &str) -> Result<Vec<Entry>, CapabilityError> {
-        let pattern = Pattern::parse(pattern)?;
-        let mut found = Vec::new();
-        let mut folders = vec![];
-        // A pattern without wildcards is its own base.
-        let base = if pattern.matches(pattern.base()) { pattern.base().parent() } else { None };
-        let base = base.unwrap_or_else(|| pattern.base().clone());
-        // Links on the way to the base are followed, as when a file is read; those below it are not.
-        let Ok(real_base) = self.real(&base) else { return Ok(found) };
-        folders.push((base, real_base));
-        while let Some((folder, real)) = folders.pop() {
-            if !self.policy.may_list(&folder) || !self.policy.may_list(&real) {
-                continue;
-            }
-            let entries = match self.reach(false).folder(&real).and_then(|folder| folder.entries()) {
-                Ok(entries) => entries,
-                // What isn't there, or vanished meanwhile, holds nothing.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                    continue;
-                }
-                Err(error) => return Err(failed("list", &folder, &error)),
-            };
-            for entry in entries {
-                let entry = entry.map_err(|error| failed("list", &folder, &error))?;
-                // A name that isn't text can't be passed to a guest.
-                let Ok(name) = entry.file_name().into_string() else { continue };
-                let (path, mut real) = (folder.join(&name), real.join(&name));
-                let Ok(own) = entry.metadata() else { continue };
-                let link = own.is_symlink();
-                if own.is_dir() && pattern.reaches_into(&path) {
-                    folders.push((path.clone(), real.clone()));
-                }
-                if !pattern.matches(&path) || !self.policy.may_read(&path) {
-                    continue;
-                }
-                if link {
-                    let Ok(target) = self.real(&real) else { continue };
-                    real = target;
-                }
-                if !self.policy.may_read(&real) {
-                    continue;
-                }
-                let Ok(metadata) = (if link { self.root.metadata(real.as_path()) } else { Ok(own) }) else { continue };
-                let size = if metadata.is_dir() { 0 } else { metadata.len() };
-                found.push(Entry { path: path.shown().to_owned(), directory: metadata.is_dir(), size });
-                if found.len() > ENTRIES {
-                    return Err(CapabilityError::new(
-                        ErrorCode::ResourceExhausted,
-                        format!("the pattern matches more than {ENTRIES} paths"),
-                    )
-                    .with_help("narrow the pattern"));
-                }
-            }
-        }
-        found.sort_by(|left, right| left.path.cmp(&right.path));
-        Ok(found)
     }
 
     /// `sha256:…`.
@@ -380,6 +319,10 @@ impl Host for Attempt {
 
     async fn glob(&mut self, pattern: String) -> CallResult<Vec<Entry>> {
         Ok(self.workspace.off_thread(move |files| files.glob(&pattern)).await?)
+    }
+
+    async fn locate(&mut self, pattern: String) -> CallResult<Vec<Located>> {
+        Ok(self.workspace.off_thread(move |files| files.locate(&pattern)).await?)
     }
 
     async fn remove(&mut self, path: String) -> CallResult<()> {

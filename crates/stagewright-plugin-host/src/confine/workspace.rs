@@ -413,6 +413,11 @@ impl Layout {
             if granted.around(&real).is_none() && !granted.0.contains_key(&real) {
                 return Err(files.ungranted(&path, &real));
             }
+            for (link, target) in files.links_on_the_way(&path) {
+                if !self.policy.is_reserved(&link) {
+                    granted.add(link, Given::Link(target));
+                }
+            }
             if !self.policy.is_reserved(&real) && !granted.is_writable(&real) {
                 granted.add(real, Given::File(Access::Execute));
             }

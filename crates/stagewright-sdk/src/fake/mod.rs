@@ -27,6 +27,7 @@ use serde_json::{Value as Json, json};
 pub use report::{LogLine, OpenedGate, Published, Release, Report, Sent, Spawned};
 pub use script::{HttpScript, ProcessScript, ServiceScript};
 
+use crate::workspace::Node;
 use crate::{Diagnostic, Error, ErrorCode, Observation, Outcome, Reconcile, Result, Stage, export};
 use state::State;
 
@@ -147,6 +148,13 @@ impl FakeHost {
     pub fn executable(mut self, path: &str, content: impl Into<Vec<u8>>) -> FakeHost {
         self.state.executables.insert(path.to_owned());
         self.file(path, content)
+    }
+
+    /// A link of the workspace, an empty folder, or something else that is no file.
+    #[must_use]
+    pub fn node(mut self, path: &str, node: Node) -> FakeHost {
+        self.state.nodes.insert(path.to_owned(), node);
+        self
     }
 
     /// An artifact that an earlier stage published.

@@ -10,6 +10,7 @@ use super::report::{LogLine, OpenedGate, Published, Release, Report, Sent, Spawn
 use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript};
 use crate::bindings::stage::stagewright::stage::types as wire;
 use crate::registry::Descriptor;
+use crate::workspace::Node;
 use crate::{Diagnostic, Error};
 
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub(super) struct State {
     pub(super) resumption: Option<Json>,
     pub(super) files: BTreeMap<String, Vec<u8>>,
     pub(super) executables: BTreeSet<String>,
+    /// What is no file: links, empty folders, pipes.
+    pub(super) nodes: BTreeMap<String, Node>,
     pub(super) artifacts: BTreeMap<String, Vec<u8>>,
     /// Value, and whether it may be read.
     pub(super) secrets: BTreeMap<String, (String, bool)>,
@@ -68,6 +71,7 @@ impl State {
             remaining: None,
             resumption: None,
             files: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             executables: BTreeSet::new(),
             artifacts: BTreeMap::new(),
             secrets: BTreeMap::new(),

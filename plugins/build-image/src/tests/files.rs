@@ -2,11 +2,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use stagewright_sdk::fake::FakeHost;
+use stagewright_sdk::workspace::Node;
 use stagewright_sdk::{ErrorCode, Outcome, Severity};
 
 use super::{app, build, entries, host, image, layer_tar, paths, program};
 use crate::BuildImage;
 use crate::stream::{CHUNK, digest};
+use crate::tree::Tree;
 
 #[test]
 fn a_layout_holds_what_the_specification_asks_for() {
@@ -108,6 +110,94 @@ fn a_long_path_survives() {
     let (manifest, _) = image(&report.files, "target/image");
     let tar = layer_tar(&report.files, "target/image", &manifest["layers"][0]);
     assert!(entries(&tar).iter().any(|(path, _, content)| *path == deep && content.as_deref() == Some("deep")));
+}
+
+/// Path and target of a layer's links, in order.
+fn links(tar: &[u8]) -> Vec<(String, String)> {
+    let mut archive = tar::Archive::new(tar);
+    let links = archive.entries().unwrap().map(Result::unwrap).filter_map(|entry| {
+        let target = entry.link_name_bytes()?.into_owned();
+        let path = entry.path_bytes().into_owned();
+        Some((String::from_utf8(path).unwrap(), String::from_utf8(target).unwrap()))
+    });
+    links.collect()
+}
+
+#[test]
+fn links_stay_links_and_empty_folders_stay() {
+    let long = format!("../{}ende-ü", "a-folder-with-a-long-name/".repeat(11));
+    let nodes = [("lib/libx.so", "libx.so.1"), ("lib64", "./lib//"), ("abs", "/opt/./x/"), ("long", long.as_str())];
+    let with = json!({ "files": [{ "from": "app", "to": "opt" }], "archive": "target/app.tar" });
+    let mut host = host(with).file("app/lib/libx.so.1", "so").node("app/empty/deep", Node::Folder);
+    for (path, target) in nodes {
+        host = host.node(&format!("app/{path}"), Node::Link(target.to_owned()));
+    }
+    let report = host.run::<BuildImage>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    let (manifest, _) = image(&report.files, "target/image");
+    let found = links(&layer_tar(&report.files, "target/image", &manifest["layers"][0]));
+    let expected = [("abs", "/opt/./x/"), ("lib/libx.so", "libx.so.1"), ("lib64", "./lib//"), ("long", long.as_str())];
+    assert_eq!(found, expected.map(|(path, target)| (format!("opt/{path}"), target.to_owned())));
+    let names: Vec<String> = paths(&report).into_iter().map(|(path, _)| path).collect();
+    assert!(names.contains(&"opt/empty/deep/".to_owned()), "{names:?}");
+    let dangling: Vec<&str> = report.problems.iter().map(|problem| problem.path.as_deref().unwrap()).collect();
+    assert_eq!((dangling, report.problems[0].code.as_str()), (vec!["app/abs", "app/long"], "dangling-link"));
+}
+
+#[test]
+fn links_are_followed_in_the_root_of_the_image() {
+    let mut tree = Tree::default();
+    for (path, target) in [
+        ("usr/bin/x", "../../../../opt/x"),
+        ("bin", "usr/bin"),
+        ("a", "/bin/x"),
+        ("b", "bin/../../x"),
+        ("round", "round"),
+        ("c", "bin/y"),
+    ] {
+        tree.add_link(path, path, target).unwrap();
+    }
+    tree.add_file("opt/x", "x", 1, 0o644).unwrap();
+    tree.add_parents().unwrap();
+    let dangling: Vec<&str> = tree.dangling().into_iter().map(|(path, ..)| path).collect();
+    assert_eq!(dangling, ["b", "c", "round"]);
+}
+
+#[test]
+fn a_link_that_is_named_stands_for_what_it_leads_to() {
+    let fail = |target: &str| {
+        let with = json!({ "files": ["current"] });
+        host(with).node("current", Node::Link(target.to_owned())).run::<BuildImage>().result.unwrap_err()
+    };
+    assert!(fail("nowhere").message.contains("`current` is a link to `nowhere`"));
+}
+
+#[test]
+fn what_a_layer_can_not_hold_is_refused_by_name() {
+    let fail = |with: serde_json::Value, path: &str, node: Option<Node>| {
+        let host = match node {
+            Some(node) => host(with).node(path, node),
+            None => host(with).file(path, "x"),
+        };
+        let error = host.run::<BuildImage>().result.unwrap_err();
+        format!("{} {}", error.message, error.help.unwrap_or_default())
+    };
+    let app = || json!({ "files": ["app", "config"] });
+    for path in ["app/.wh.passwd", "app/.wh..wh..opq"] {
+        let said = fail(app(), path, None);
+        assert!(
+            said.contains(&format!("`{path}`")) && said.contains("deletes files") && said.contains("rename"),
+            "{said}"
+        );
+    }
+    assert!(fail(app(), "app/.wh.l", Some(Node::Link("x".to_owned()))).contains("deletes files"));
+    assert!(fail(json!({ "files": ["config"] }), "config/.wh.e", Some(Node::Folder)).contains("deletes files"));
+    assert!(fail(app(), "app/.wh.d/x", None).contains("`app/.wh.d` can't go into an image as /app/.wh.d"));
+    let said = fail(app(), "app/pipe", Some(Node::Special("a named pipe".to_owned())));
+    assert!(said.contains("`app/pipe` is a named pipe") && said.contains("remove it"), "{said}");
+    let below = json!({ "files": ["app", { "from": "config/base.toml", "to": "app/lib64/base.toml" }] });
+    let said = fail(below, "app/lib64", Some(Node::Link("/".to_owned())));
+    assert!(said.contains("/app/lib64/base.toml would lie below the link `app/lib64`"), "{said}");
 }
 
 #[test]

@@ -148,6 +148,23 @@ impl Workspace {
         self.real(link).map_err(|_| leads_out(link, link))
     }
 
+    /// The links between a link and what it leads to, each with what is written in it. One that lies behind a folder that
+    /// is a link, or has no name that is text, isn't among them.
+    pub(crate) fn links_on_the_way(&self, link: &WorkspacePath) -> Vec<(WorkspacePath, PathBuf)> {
+        // As many as the kernel follows.
+        const MOST: usize = 40;
+        let mut found: Vec<(WorkspacePath, PathBuf)> = Vec::new();
+        let mut at = link.clone();
+        while found.len() < MOST
+            && let Ok(Some(Kind::Link(target))) = self.look(&at)
+        {
+            let Some(next) = target.to_str().and_then(|target| at.parent()?.leads_to(target)) else { break };
+            found.push((at, target));
+            at = next;
+        }
+        found.split_off(found.len().min(1))
+    }
+
     /// Makes what is granted to be written and isn't there yet: an empty file when its name has an extension, a folder
     /// otherwise.
     pub(crate) fn make(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {

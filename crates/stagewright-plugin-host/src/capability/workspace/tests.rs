@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use cap_std::ambient_authority;
@@ -8,6 +9,7 @@ use stagewright_model::Permissions;
 
 use super::*;
 use crate::reserved::{Claim, Purpose, Reservations, Reserved};
+use crate::since_0_1::stagewright::stage::workspace::Node;
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -72,6 +74,50 @@ fn what_is_compressed_can_be_read_and_is_the_same_each_time() {
     let mut back = String::new();
     flate2::bufread::GzDecoder::new(&*one).read_to_string(&mut back).unwrap();
     assert!(back == content && one.len() < content.len());
+}
+
+#[test]
+fn nothing_that_may_be_read_is_left_out_where_links_stay_links() {
+    let fixture = fixture(&["app"], &[]);
+    fixture.put("app/lib/so.1", "so");
+    fixture.put("private/key", "k");
+    let at = |path: &str| fixture.folder.path().join(path);
+    fs::create_dir(at("app/empty")).unwrap();
+    for (target, link) in [("so.1", "lib/so"), ("lib", "lib64"), ("nowhere", "dangling"), ("../private", "out")] {
+        symlink(target, at(&format!("app/{link}"))).unwrap();
+    }
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, at("app/pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let shown = |pattern: &str| -> Vec<String> {
+        let found = fixture.workspace.locate(pattern).unwrap().into_iter();
+        found
+            .map(|found| match found.node {
+                Node::File => format!("{} {}", found.path, found.size),
+                Node::Folder => format!("{}/", found.path),
+                Node::Link(target) => format!("{} -> {target}", found.path),
+                Node::Special(kind) => format!("{} {kind}", found.path),
+            })
+            .collect()
+    };
+    let all = [
+        "app/dangling -> nowhere",
+        "app/empty/",
+        "app/lib/",
+        "app/lib/so -> so.1",
+        "app/lib/so.1 2",
+        "app/lib64 -> lib",
+        "app/out -> ../private",
+        "app/pipe a named pipe",
+    ];
+    assert_eq!(shown("app/**"), all);
+    assert_eq!(shown("**").len(), all.len() + 1, "the rest isn't granted");
+    // By way of a link no more is shown than what is granted there.
+    assert_eq!(shown("app/out/*"), [""; 0]);
+
+    fs::write(at("app").join(std::ffi::OsStr::from_bytes(b"x\xff")), "").unwrap();
+    let error = fixture.workspace.locate("app/**").unwrap_err();
+    assert!(error.message.contains("app/x") && error.message.contains("not UTF-8"), "{error:?}");
+    assert_eq!(shown("app/lib/*").len(), 2);
 }
 
 #[test]

@@ -21,8 +21,8 @@ pub(crate) mod workspace {
 
     use super::{digest_of, file, wire};
     use crate::fake::glob::matches;
-    use crate::fake::state::on;
-    use crate::workspace::Entry;
+    use crate::fake::state::{State, on};
+    use crate::workspace::{Entry, Located, Node};
 
     pub(crate) fn read(path: &str) -> Result<Vec<u8>, wire::Error> {
         on(|host| Ok(file(host, path)?.to_vec()))
@@ -53,23 +53,38 @@ pub(crate) mod workspace {
         })
     }
 
+    /// What the paths of files and nodes make, with the folders that they are in.
+    fn tree(host: &State) -> BTreeMap<&str, (Node, u64)> {
+        let files = host.files.iter().map(|(path, content)| (path, Node::File, content.len() as u64));
+        let nodes = host.nodes.iter().map(|(path, node)| (path, node.clone(), 0));
+        let mut tree = BTreeMap::new();
+        for (path, node, size) in files.chain(nodes) {
+            for (slash, _) in path.match_indices('/') {
+                tree.insert(&path[..slash], (Node::Folder, 0));
+            }
+            tree.insert(path, (node, size));
+        }
+        tree
+    }
+
+    /// Links lead nowhere here, and are passed over as the host passes over those.
     pub(crate) fn glob(pattern: &str) -> Result<Vec<Entry>, wire::Error> {
         on(|host| {
             host.check("workspace", pattern)?;
-            let mut sizes: BTreeMap<&str, Option<u64>> = BTreeMap::new();
-            for (path, content) in &host.files {
-                sizes.insert(path, Some(content.len() as u64));
-                for (slash, _) in path.match_indices('/') {
-                    sizes.insert(&path[..slash], None);
-                }
-            }
-            let found = sizes.into_iter().filter(|(path, _)| matches(pattern, path));
-            let entry = |(path, size): (&str, Option<u64>)| Entry {
-                path: path.to_owned(),
-                directory: size.is_none(),
-                size: size.unwrap_or(0),
+            let found = tree(host).into_iter().filter(|(path, _)| matches(pattern, path));
+            let entry = |(path, (node, size)): (&str, (Node, u64))| {
+                let directory = matches!(node, Node::Folder);
+                (!matches!(node, Node::Link(_))).then(|| Entry { path: path.to_owned(), directory, size })
             };
-            Ok(found.map(entry).collect())
+            Ok(found.filter_map(entry).collect())
+        })
+    }
+
+    pub(crate) fn locate(pattern: &str) -> Result<Vec<Located>, wire::Error> {
+        on(|host| {
+            host.check("workspace", pattern)?;
+            let found = tree(host).into_iter().filter(|(path, _)| matches(pattern, path));
+            Ok(found.map(|(path, (node, size))| Located { path: path.to_owned(), node, size }).collect())
         })
     }
 

@@ -1,0 +1,151 @@
+//! What a pattern matches.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+
+use cap_std::fs::{FileTypeExt as _, Metadata};
+
+use super::{Workspace, failed};
+use crate::error::{CapabilityError, ErrorCode};
+use crate::path::{Pattern, WorkspacePath};
+use crate::since_0_1::stagewright::stage::workspace::{Entry, Located, Node};
+
+/// Entries of one listing.
+const ENTRIES: usize = 100_000;
+
+/// An entry of a folder that is listed.
+struct Listed<'a> {
+    /// As the guest names it.
+    path: &'a WorkspacePath,
+    /// Where that is once the links among its folders are followed.
+    real: WorkspacePath,
+    /// Of itself: a link isn't followed.
+    metadata: Metadata,
+}
+
+impl Workspace {
+    /// Shows what may be read, and passes over the rest. Links to folders are shown, not entered.
+    pub(crate) fn glob(&self, pattern: &str) -> Result<Vec<Entry>, CapabilityError> {
+        let mut found = Vec::new();
+        let unnamed = |_: &str| Ok(());
+        self.walk(&Pattern::parse(pattern)?, unnamed, |listed| {
+            let Listed { path, mut real, metadata } = listed;
+            let link = metadata.is_symlink();
+            if link {
+                let Ok(target) = self.real(&real) else { return Ok(()) };
+                real = target;
+            }
+            if !self.policy.may_read(&real) {
+                return Ok(());
+            }
+            let followed = if link { self.root.metadata(real.as_path()) } else { Ok(metadata) };
+            let Ok(metadata) = followed else { return Ok(()) };
+            let size = if metadata.is_dir() { 0 } else { metadata.len() };
+            add(&mut found, Entry { path: path.shown().to_owned(), directory: metadata.is_dir(), size })
+        })?;
+        found.sort_by(|left, right| left.path.cmp(&right.path));
+        Ok(found)
+    }
+
+    /// As [`Workspace::glob`], with links as what they are. Nothing that matches and may be read is left out.
+    pub(crate) fn locate(&self, pattern: &str) -> Result<Vec<Located>, CapabilityError> {
+        let mut found = Vec::new();
+        self.walk(
+            &Pattern::parse(pattern)?,
+            |path| Err(unnamed(path)),
+            |listed| {
+                if !self.policy.may_read(&listed.real) {
+                    return Ok(());
+                }
+                let node = self.node(&listed)?;
+                let size = if matches!(node, Node::File) { listed.metadata.len() } else { 0 };
+                add(&mut found, Located { path: listed.path.shown().to_owned(), node, size })
+            },
+        )?;
+        found.sort_by(|left, right| left.path.cmp(&right.path));
+        Ok(found)
+    }
+
+    fn node(&self, listed: &Listed<'_>) -> Result<Node, CapabilityError> {
+        let kind = listed.metadata.file_type();
+        Ok(match () {
+            () if kind.is_file() => Node::File,
+            () if kind.is_dir() => Node::Folder,
+            () if kind.is_symlink() => {
+                let target = self.root.read_link_contents(listed.real.as_path());
+                let target = target.map_err(|error| failed("read the link", listed.path, &error))?;
+                let text = std::str::from_utf8(target.as_os_str().as_bytes());
+                let shown = format!("{}` -> `{}", listed.path, target.display());
+                Node::Link(text.map_err(|_| unnamed(&shown))?.to_owned())
+            }
+            () if kind.is_fifo() => Node::Special("a named pipe".to_owned()),
+            () if kind.is_socket() => Node::Special("a socket".to_owned()),
+            () => Node::Special("a device".to_owned()),
+        })
+    }
+
+    /// Calls `on` with what matches and may be read by its own name, `on_unnamed` with what would match and isn't UTF-8.
+    fn walk(
+        &self,
+        pattern: &Pattern,
+        mut on_unnamed: impl FnMut(&str) -> Result<(), CapabilityError>,
+        mut on: impl FnMut(Listed<'_>) -> Result<(), CapabilityError>,
+    ) -> Result<(), CapabilityError> {
+        // A pattern without wildcards is its own base.
+        let base = if pattern.matches(pattern.base()) { pattern.base().parent() } else { None };
+        let base = base.unwrap_or_else(|| pattern.base().clone());
+        // Links on the way to the base are followed, as when a file is read; those below it are not.
+        let Ok(real_base) = self.real(&base) else { return Ok(()) };
+        let mut folders = vec![(base, real_base)];
+        while let Some((folder, real)) = folders.pop() {
+            if !self.policy.may_list(&folder) || !self.policy.may_list(&real) {
+                continue;
+            }
+            let entries = match self.reach(false).folder(&real).and_then(|folder| folder.entries()) {
+                Ok(entries) => entries,
+                // What isn't there, or vanished meanwhile, holds nothing.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    continue;
+                }
+                Err(error) => return Err(failed("list", &folder, &error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| failed("list", &folder, &error))?;
+                let name = match entry.file_name().into_string() {
+                    Ok(name) => name,
+                    // A name that isn't text can't be passed to a guest.
+                    Err(name) => {
+                        let path = folder.join(&name.to_string_lossy());
+                        if pattern.matches(&path) && self.policy.may_read(&path) {
+                            on_unnamed(path.shown())?;
+                        }
+                        continue;
+                    }
+                };
+                let (path, real) = (folder.join(&name), real.join(&name));
+                let Ok(metadata) = entry.metadata() else { continue };
+                if metadata.is_dir() && pattern.reaches_into(&path) {
+                    folders.push((path.clone(), real.clone()));
+                }
+                if pattern.matches(&path) && self.policy.may_read(&path) {
+                    on(Listed { path: &path, real, metadata })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unnamed(path: &str) -> CapabilityError {
+    CapabilityError::new(ErrorCode::InvalidArgument, format!("the name of `{path}` is not UTF-8"))
+        .with_help("rename the file, or grant and name what is beside it")
+}
+
+fn add<T>(found: &mut Vec<T>, entry: T) -> Result<(), CapabilityError> {
+    if found.len() >= ENTRIES {
+        let message = format!("the pattern matches more than {ENTRIES} paths");
+        return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message).with_help("narrow the pattern"));
+    }
+    found.push(entry);
+    Ok(())
+}
