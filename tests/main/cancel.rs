@@ -95,6 +95,34 @@ fn once_is_graceful_and_runs_finally_stages() {
     assert!(clean.contains("succeeded"), "{clean}");
 }
 
+/// The plugin would report that its program was killed by a signal, or that it failed.
+#[test]
+fn a_program_that_the_request_to_stop_ends_is_no_failure() {
+    for then in ["exec sleep 600", "trap 'exit 101' TERM; while :; do sleep 0.1; done"] {
+        let environment = TestEnvironment::with_pipeline(&format!(
+            r#"
+            schema = 1
+            [pipeline]
+            name = "stopped"
+            [stages.wait]
+            uses = "command"
+            with = {{ run = "echo $$ $$ > pids; {then}" }}
+            [stages.wait.permissions]
+            process = ["sh"]
+            write = ["."]
+            "#
+        ));
+        let (child, _) = start(&environment);
+        kill_process(pid_of(&child), Signal::INT).unwrap();
+        let ended = Ended::of(&child.wait_with_output().unwrap()).exits(130);
+        let stage = ended.stdout.lines().find(|line| line.contains(r#""type":"attempt-ended""#)).unwrap();
+        assert!(stage.contains("cancelled") && stage.contains("`sh` was stopped with its stage"), "{stage}");
+        for word in ["signal", "SIGTERM", "exit code", "101"] {
+            assert!(!stage.contains(word), "{word} in {stage}");
+        }
+    }
+}
+
 #[test]
 fn a_killed_engine_takes_its_children_along_and_its_run_can_be_gone_on_with() {
     let environment = TestEnvironment::with_pipeline(

@@ -96,7 +96,13 @@ pub(crate) fn of_answer(error: CapabilityError, cancelled: bool, denial: Option<
         | ErrorCode::Unavailable
         | ErrorCode::Internal => (Outcome::Errored, FailureKind::Reported),
     };
-    let CapabilityError { code: _, message, retryable, causes, mut help } = error;
+    let CapabilityError { code, mut message, retryable, mut causes, mut help } = error;
+    if kind == FailureKind::Cancelled && code != ErrorCode::Cancelled {
+        // The plugin took the stop for a failure of its work. Its words stay, but not as the reason.
+        causes.insert(0, format!("while it was stopping: {message}"));
+        "was asked to stop".clone_into(&mut message);
+        help = None;
+    }
     if kind == FailureKind::Denied {
         // A plugin that put the refusal into its own words may have lost what to do about it.
         help = help.or_else(|| denial.and_then(|denial| denial.help));
@@ -150,6 +156,20 @@ mod tests {
         assert_eq!(judged(ErrorCode::PermissionDenied, false), (Outcome::Errored, FailureKind::Denied, false));
         assert_eq!(judged(ErrorCode::InvalidArgument, false), (Outcome::Errored, FailureKind::Configuration, false));
         assert_eq!(judged(ErrorCode::Internal, true), (Outcome::Cancelled, FailureKind::Cancelled, false));
+    }
+
+    #[test]
+    fn what_a_plugin_reports_while_it_is_cancelled_is_not_the_reason() {
+        let judged = |error: CapabilityError| match of_answer(error, true, None) {
+            AttemptEnd::Unsuccessful(Outcome::Cancelled, failure) => failure,
+            other => panic!("{other:?}"),
+        };
+        let crash = CapabilityError::new(ErrorCode::FailedPrecondition, "1 of 2 tests failed").with_help("mend it");
+        let failure = judged(crash);
+        assert_eq!((failure.message.as_str(), failure.help), ("was asked to stop", None));
+        assert_eq!(failure.causes, ["while it was stopping: 1 of 2 tests failed"]);
+        let own = CapabilityError::new(ErrorCode::Cancelled, "the deploy was cancelled, the old release serves");
+        assert_eq!(judged(own).message, "the deploy was cancelled, the old release serves");
     }
 
     #[test]

@@ -14,6 +14,11 @@ pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+/// As [`read_text`], where a process may have put bytes of its own choice, such as its name.
+pub(crate) fn read_lossy(path: impl AsRef<Path>) -> io::Result<String> {
+    read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// What gives nothing to who reads it.
 pub(crate) fn null() -> io::Result<std::os::fd::OwnedFd> {
     let how = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;

@@ -24,7 +24,10 @@ pub(crate) fn wait(instance: &Instance, name: &str, probe: &Probe) -> Result<()>
         }
         if instance.state()? == State::Exited {
             let message = format!("the release exited before its {name} check was good");
-            return Err(with_log(Error::failed(message).cause(last), instance));
+            return Err(with_log(Error::failed(message).cause(last), instance).help(format!(
+                "see why the program exits; it has to listen on $HOST:$PORT (asked at {})",
+                place(instance)
+            )));
         }
         let waited = clock::monotonic().saturating_sub(start);
         let left = probe.deadline.0.saturating_sub(waited);
@@ -32,8 +35,11 @@ pub(crate) fn wait(instance: &Instance, name: &str, probe: &Probe) -> Result<()>
             let message = format!("{name} was not good within {} s", probe.deadline.0.as_secs_f64());
             let error = Error::failed(message).cause(last);
             return Err(with_log(error, instance).help(format!(
-                "see why GET {} isn't answered with {}, or raise `{name}.deadline`",
-                probe.path, probe.status
+                "the program has to listen on $HOST:$PORT (asked at {}) and answer GET {} with {}; if it needs \
+                 longer, raise `{name}.deadline`",
+                place(instance),
+                probe.path,
+                probe.status
             )));
         }
         match ask(&url, probe.status, left) {
@@ -51,6 +57,12 @@ pub(crate) fn wait(instance: &Instance, name: &str, probe: &Probe) -> Result<()>
         }
         clock::sleep(probe.interval.0.min(left))?;
     }
+}
+
+/// Where the release is asked: its own HOST and PORT, but for a rehearsal, in which the port is another.
+fn place(instance: &Instance) -> String {
+    let address = instance.address();
+    address.strip_prefix("http://").unwrap_or(&address).trim_end_matches('/').to_owned()
 }
 
 fn ask(url: &str, wanted: u16, left: Duration) -> std::result::Result<(), String> {

@@ -319,7 +319,7 @@ pub(super) static PERMISSIONS: Table = closed(&[
 ]);
 
 static LIMITS: Table = closed(&[
-    key("cpu", TIMEOUT, "CPU time of each program, as in `10m`."),
+    key("cpu", TIMEOUT, "CPU time of all programs of an attempt together, as in `10m`."),
     key("process-memory", SIZE, "Address space of each program, as in `4GiB`."),
     key("processes", count(range::PROCESSES), "Processes at a time."),
     key("log-lines", count(range::LOG_LINES), "Lines of the log."),

@@ -45,7 +45,7 @@ pub(super) static BOUNDS: Table = closed(&[
     key("timeout", TIMEOUT, "Wall time of one attempt."),
     key("memory", SIZE, "Memory of the plugin."),
     key("log-limit", SIZE, "Size of the log."),
-    key("cpu", TIMEOUT, "CPU time of each program."),
+    key("cpu", TIMEOUT, "CPU time of all programs of an attempt together."),
     key("process-memory", SIZE, "Address space of each program."),
     key("processes", count(range::PROCESSES), "Processes at a time."),
     key("log-lines", count(range::LOG_LINES), "Lines of the log."),

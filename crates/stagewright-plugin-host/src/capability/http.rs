@@ -4,9 +4,8 @@
 //! that it was attached for. Bodies and headers are masked before the guest gets them: a server may echo what it was
 //! sent.
 
-use std::collections::HashSet;
 use std::io::{self, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -29,10 +28,12 @@ use crate::rehearsal::{Passage, Rehearsal};
 
 mod binding;
 mod client;
+mod own;
 mod quota;
 mod request;
 
 pub(crate) use client::{SharedClient, client};
+pub(crate) use own::OwnOrigins;
 pub(crate) use quota::Quota;
 
 pub use request::RequestBuilder;
@@ -137,29 +138,6 @@ impl ResponseHandle {
     }
 }
 
-/// Origins that an attempt may call beyond its permissions: services that it started itself.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct OwnOrigins(Arc<Mutex<HashSet<Origin>>>);
-
-impl OwnOrigins {
-    /// `address` as in `http://127.0.0.1:41873`.
-    pub(crate) fn add(&self, address: &str) {
-        if let Some(origin) = Url::parse(address).ok().as_ref().and_then(Origin::of) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(origin);
-        }
-    }
-
-    pub(crate) fn contains(&self, origin: &Origin) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(origin)
-    }
-
-    /// Whether one of them has the host and the port of `origin`.
-    pub(crate) fn has_place(&self, origin: &Origin) -> bool {
-        let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        own.iter().any(|own| own.is_same_place(origin))
-    }
-}
-
 /// Sends requests for one attempt.
 pub(crate) struct Http {
     pub(crate) client: SharedClient,
@@ -205,7 +183,9 @@ impl Http {
             if !hop.method.is_safe() {
                 self.effects.announce(&format!("{} {}", hop.method, shown(&hop.url))).await?;
             }
+            self.own.check(&origin).await?;
             let answer = self.exchange(&hop, &origin, request.timeout).await?;
+            self.own.check(&origin).await?;
             let Some(location) = redirection(&answer) else { return Ok(self.response(answer, place)) };
             if left == 0 {
                 // As the guest asked for: it gets the redirect itself.

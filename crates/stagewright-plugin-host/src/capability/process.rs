@@ -128,8 +128,20 @@ impl ChildHandle {
             Some(End::Lost(why)) => {
                 Err(CapabilityError::new(ErrorCode::Internal, format!("`{program}` was lost: {why}")))
             }
-            None => Err(CapabilityError::new(ErrorCode::Cancelled, format!("`{program}` was stopped with its stage"))),
+            None => Err(self.stopped()),
         }
+    }
+
+    /// The end of a child whose stage was asked to stop before it ended: one that didn't succeed was stopped.
+    fn unless_stopped(&self, ended: Result<ExitStatus, CapabilityError>) -> Result<ExitStatus, CapabilityError> {
+        match ended {
+            Ok(ExitStatus { code: Some(0), signal: None }) => ended,
+            _ => Err(self.stopped()),
+        }
+    }
+
+    fn stopped(&self) -> CapabilityError {
+        CapabilityError::new(ErrorCode::Cancelled, format!("`{}` was stopped with its stage", self.program))
     }
 
     async fn next_chunk(&mut self) -> Result<Option<Chunk>, CapabilityError> {
@@ -296,8 +308,12 @@ impl Processes {
         }
         which(program, path_variable).ok_or_else(|| {
             let message = format!("the program `{program}` is not there: looked in PATH ({path_variable})");
-            CapabilityError::new(ErrorCode::NotFound, message)
-                .with_help(format!("install `{program}`, or set PATH in the stage's `env`"))
+            // A bare name never means a file of the workspace, which a stage may have written.
+            let help = match self.root.join(program).is_file() {
+                true => format!("to start the workspace's file, write `./{program}`, in `process` as well"),
+                false => format!("install `{program}`, or set PATH in the stage's `env`"),
+            };
+            CapabilityError::new(ErrorCode::NotFound, message).with_help(help)
         })
     }
 

@@ -143,7 +143,7 @@ impl Services {
             CapabilityError::new(ErrorCode::Internal, "the start of a release broke off").caused_by(&error)
         })??;
         let record = instance.record().clone();
-        self.own.add(&record.address);
+        self.own.add_release(&record.address, instance.endpoint());
         self.started.instances.push(Some(instance));
         Ok(InstanceHandle { index: self.started.instances.len() - 1, record })
     }
@@ -178,9 +178,10 @@ impl Services {
 
     async fn promote(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
         self.instance(handle)?;
-        // Refused, the instance stays what it is, and goes with the attempt.
+        // Refused, here or by the target, the instance stays what it is, and goes with the attempt at the latest.
         self.effects.announce(&format!("promote release {}", handle.record.release)).await?;
-        self.take(handle)?.promote().await
+        self.instance(handle)?.try_promote().await?;
+        self.take(handle).map(drop)
     }
 
     /// Never refused: it takes back what `start` has announced, and nobody else can have changed the service since.

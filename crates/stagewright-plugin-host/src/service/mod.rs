@@ -14,7 +14,9 @@
 //! The program runs from the unpacked image with the user's own powers: there is no container and no changed root. An
 //! image that needs its paths to begin at `/` wants another target.
 
+mod endpoint;
 mod image;
+mod instance;
 mod store;
 mod unpack;
 
@@ -32,10 +34,14 @@ use stagewright_process::supervisor::{self, Phase, ServiceSpec, SupervisorError}
 use crate::error::{CapabilityError, ErrorCode};
 use crate::registry::{Access, Layout, MANIFEST_BYTES, Reference, Registry, blocking};
 use crate::strip::stripped;
+use endpoint::HOST;
 use image::RunConfig;
+use instance::Displaced;
 use store::{DeployLock, ServiceFolder};
 use unpack::Unpacker;
 
+pub(crate) use endpoint::Endpoint;
+pub use instance::Instance;
 pub use store::Current;
 
 /// Where services are kept.
@@ -83,26 +89,6 @@ pub struct ReleaseSpec {
     pub rehearsal: Option<RunId>,
     /// The environment's token that it is deployed under. One that is smaller than the largest so far is refused.
     pub fence: Option<u64>,
-}
-
-/// A release that was started and has yet to be promoted or discarded. Dropped, it goes on running until the next
-/// deploy of its service.
-#[derive(Debug)]
-pub struct Instance {
-    folder: ServiceFolder,
-    record: Current,
-    keep: usize,
-    /// A release that had to make room for a fixed port, and what it takes to start it again.
-    displaced: Option<Displaced>,
-    exe: PathBuf,
-    _lock: DeployLock,
-}
-
-#[derive(Debug)]
-struct Displaced {
-    dir: PathBuf,
-    spec: ServiceSpec,
-    env: Vec<(String, String)>,
 }
 
 /// A release's folder that goes when the release doesn't come to start: it would count among those that are kept.
@@ -328,55 +314,6 @@ pub(crate) struct MovedPort {
     pub(crate) actual: u16,
 }
 
-impl Instance {
-    /// The release, the image, the address.
-    pub fn record(&self) -> &Current {
-        &self.record
-    }
-
-    /// Whether its program runs.
-    pub async fn phase(&self) -> Result<Phase, CapabilityError> {
-        let dir = self.folder.release(&self.record.release);
-        blocking(move || phase(&dir)).await?
-    }
-
-    /// The last lines of its log.
-    pub async fn log_tail(&self, lines: usize) -> Result<String, CapabilityError> {
-        let dir = self.folder.release(&self.record.release);
-        blocking(move || log_tail(&dir, lines)).await?
-    }
-
-    /// Makes it the current release, then stops the one before it and removes those that are too many.
-    pub async fn promote(self) -> Result<(), CapabilityError> {
-        blocking(move || {
-            if let Some(fence) = self.record.fence {
-                self.folder.raise_fence(fence)?;
-            }
-            let previous = self.folder.current()?;
-            self.folder.set_current(&self.record)?;
-            if let Some(previous) = previous.filter(|previous| previous.release != self.record.release) {
-                stop(&self.folder.release(&previous.release))?;
-            }
-            self.folder.prune(self.keep, |dir| !phase(dir).is_ok_and(|phase| phase == Phase::Exited))
-        })
-        .await?
-    }
-
-    /// Stops it. A release that it displaced is started again.
-    pub async fn discard(self) -> Result<(), CapabilityError> {
-        blocking(move || {
-            stop(&self.folder.release(&self.record.release))?;
-            match &self.displaced {
-                Some(Displaced { dir, spec, env }) => {
-                    supervisor::start(&self.exe, dir, spec, env).map(drop).map_err(|error| supervisor_error(&error))
-                }
-                None => Ok(()),
-            }
-        })
-        .await?
-    }
-}
-
 /// All layers of the image in `layout`, below `root`.
 fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, CapabilityError> {
     let layout = Layout::new(layout, "the pulled image");
@@ -431,7 +368,14 @@ fn launch(
         0 => free_port()?,
         port => port,
     };
-    let mut env = config.env();
+    if !is_stand_in && let Err(error) = endpoint::require_free(port) {
+        if let Some(displaced) = &displaced {
+            displaced.start_again(&exe)?;
+        }
+        return Err(error);
+    }
+    let mut env = vec![("HOST".to_owned(), HOST.to_owned())];
+    env.extend(config.env());
     env.extend(release.env);
     env.push(("PORT".to_owned(), port.to_string()));
     let spec = ServiceSpec {
@@ -446,13 +390,14 @@ fn launch(
         record: Current {
             release: name,
             image: release.image,
-            address: format!("http://127.0.0.1:{port}"),
+            address: format!("http://{HOST}:{port}"),
             port,
             declared: (is_stand_in && release.port != 0).then_some(release.port),
             fence: release.fence,
             since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         },
         folder,
+        own_port: port,
         keep: release.keep,
         displaced,
         exe,
@@ -461,13 +406,13 @@ fn launch(
     match supervisor::start(&instance.exe, dir, &spec, &env) {
         Ok(status) => {
             if let Some(port) = status.port {
-                (instance.record.port, instance.record.address) = (port, format!("http://127.0.0.1:{port}"));
+                (instance.record.port, instance.record.address) = (port, format!("http://{HOST}:{port}"));
             }
             Ok(instance)
         }
         Err(error) => {
-            if let Some(Displaced { dir, spec, env }) = &instance.displaced {
-                let _ = supervisor::start(&instance.exe, dir, spec, env);
+            if let Some(displaced) = &instance.displaced {
+                let _ = displaced.start_again(&instance.exe);
             }
             Err(supervisor_error(&error))
         }
@@ -491,10 +436,9 @@ fn displace(dir: &Path) -> Result<Option<Displaced>, CapabilityError> {
     Ok(Some(Displaced { dir: dir.to_owned(), spec, env }))
 }
 
-/// A port that was free a moment ago. Whoever takes it first has it; a release that finds it taken exits, and its
-/// health check says so.
+/// A port that was free a moment ago. A program that takes it before the release does is found by [`Endpoint::check`].
 fn free_port() -> Result<u16, CapabilityError> {
-    let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    let port = TcpListener::bind((HOST, 0)).and_then(|listener| listener.local_addr());
     port.map(|address| address.port()).map_err(|error| {
         CapabilityError::new(ErrorCode::ResourceExhausted, "there is no free port on 127.0.0.1").caused_by(&error)
     })

@@ -8,7 +8,7 @@ use stagewright_plugin_host::registry::{Reference, Registry};
 use stagewright_plugin_host::service::{Instance, ReleaseSpec, ServiceConfig, ServiceManager};
 use stagewright_process::supervisor::Phase;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::place::{Place, real};
 use crate::stand_in::{SERVE, binary};
@@ -192,6 +192,59 @@ async fn a_fixed_port_displaces_the_current_release_and_a_discard_brings_it_back
     let third = services.start(fixed("three")).await;
     third.promote().await.unwrap();
     assert_eq!((ask(port).await.as_deref(), services.phase().await), (Some("three"), Phase::Running));
+}
+
+#[tokio::test]
+async fn a_port_that_another_program_holds_is_refused_and_the_current_release_comes_back() {
+    let services = Services::new().await;
+    services.start(services.release("one")).await.promote().await.unwrap();
+    let (port, before) = (services.manager.status(false).await.unwrap()[0].current.clone().unwrap().port, free_port());
+    let foreign = TcpListener::bind(("0.0.0.0", before)).await.unwrap();
+    let taken = services.manager.start(ReleaseSpec { port: before, ..services.release("two") }).await;
+    let own = format!("(process {})", std::process::id());
+    refused(taken, &ErrorCode::FailedPrecondition, &[&format!("port {before} of 127.0.0.1"), &own]);
+    serves(port, "one").await;
+    let releases = services.place.path("services/staging/app/releases");
+    assert_eq!(releases.read_dir().unwrap().count(), 1, "what never started is still there");
+    drop(foreign);
+    services.start(ReleaseSpec { port: before, ..services.release("two") }).await.discard().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_release_is_not_promoted_while_another_program_has_its_port() {
+    let services = Services::new().await;
+    let silent = ReleaseSpec { args: vec!["exec sleep 600".to_owned()], ..services.release("two") };
+    let instance = services.manager.start(silent.clone()).await.unwrap();
+    let record = instance.record().clone();
+    let _foreign = TcpListener::bind(("127.0.0.1", record.port)).await.unwrap();
+    let holder = format!("(process {}), which isn't part of release {}", std::process::id(), record.release);
+    refused(instance.promote().await, &ErrorCode::FailedPrecondition, &[&holder]);
+    assert_eq!(services.current().await, None);
+
+    // A worker that listens nowhere is as good as any.
+    services.manager.start(silent).await.unwrap().promote().await.unwrap();
+    assert!(services.current().await.is_some());
+}
+
+#[tokio::test]
+async fn a_program_learns_its_host_and_its_port() {
+    let services = Services::new().await;
+    let script = "echo at $HOST:$PORT; exec sleep 600".to_owned();
+    let release = ReleaseSpec { args: vec![script], ..services.release("one") };
+    let told = async |release: ReleaseSpec| {
+        let instance = services.manager.start(release).await.unwrap();
+        let port = instance.record().port;
+        let line = eventually("it has logged", async || {
+            Some(instance.log_tail(1).await.unwrap()).filter(|line| line.ends_with('\n'))
+        });
+        let line = line.await;
+        instance.discard().await.unwrap();
+        line.trim_end().replace(&port.to_string(), "PORT")
+    };
+    assert_eq!(told(release.clone()).await, "at 127.0.0.1:PORT");
+    let mut own = release;
+    own.env.push(("HOST".to_owned(), "0.0.0.0".to_owned()));
+    assert_eq!(told(own).await, "at 0.0.0.0:PORT");
 }
 
 #[tokio::test]

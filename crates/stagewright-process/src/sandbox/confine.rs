@@ -158,7 +158,9 @@ pub(super) fn resources(limits: &Limits) -> io::Result<()> {
         set(Resource::Nproc, processes.into())?;
     }
     if let Some(cpu) = limits.cpu {
-        set(Resource::Cpu, cpu.as_secs().max(1))?;
+        // The bound is on all programs together, and init watches it. The kernel's own is a backstop for each process,
+        // later by so much that it is init that says why a single program was stopped.
+        set(Resource::Cpu, cpu.as_secs().saturating_add(2))?;
     }
     if let Some(bytes) = limits.file_size {
         set(Resource::Fsize, bytes)?;

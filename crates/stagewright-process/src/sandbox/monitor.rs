@@ -132,7 +132,8 @@ fn numbers() -> Vec<String> {
 
 /// Of a process that runs and of all that it collected: user and system time of both, fields 14 to 17 of proc(5).
 fn cpu_time(number: &str) -> Option<Duration> {
-    let stat = crate::kernel::read_text(format!("/proc/{number}/stat")).ok()?;
+    // A program chooses its name, and one that isn't UTF-8 must not hide what it takes.
+    let stat = crate::kernel::read_lossy(format!("/proc/{number}/stat")).ok()?;
     let fields = stat.rsplit_once(") ")?.1.split(' ').skip(11).take(4);
     let ticks = fields.map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;
     Some(Duration::from_millis(ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second()))

@@ -20,6 +20,7 @@
 //! Every function here blocks for file access, [`stop`] for up to the grace.
 
 mod body;
+mod listen;
 mod log;
 mod network;
 mod state;
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use body::supervise;
+pub use listen::{Holder, Listening, listening, port_holder};
 pub use log::log_tail;
 pub use state::{Phase, ProcessId, Status};
 

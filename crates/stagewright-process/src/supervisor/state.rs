@@ -62,8 +62,8 @@ pub struct ProcessId {
 impl ProcessId {
     /// The process that has this number now; none when there is none, or a zombie.
     pub fn of(pid: u32) -> Option<ProcessId> {
-        let text = kernel::read_text(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in parentheses, and may hold anything, parentheses too.
+        // The second field is the program's name in parentheses, and may hold any bytes, parentheses too.
+        let text = kernel::read_lossy(format!("/proc/{pid}/stat")).ok()?;
         let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
         if matches!(fields.next()?, "Z" | "X") {
             return None;

@@ -1,13 +1,14 @@
 //! Supervised services. The supervisor is this test binary again: `__supervise DIR` makes the test harness run the one
 //! test whose name holds the subcommand.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use stagewright_process::supervisor::{
-    Phase, SUBCOMMAND, ServiceSpec, Status, SupervisorError, log_tail, running_environment, start, status, stop,
-    supervise,
+    Listening, Phase, SUBCOMMAND, ServiceSpec, Status, SupervisorError, listening, log_tail, running_environment,
+    start, status, stop, supervise,
 };
 use tempfile::TempDir;
 
@@ -19,6 +20,50 @@ fn __supervise() {
     if let Some(dir) = args.next() {
         assert_eq!(supervise(Path::new(&dir)), 0);
     }
+}
+
+/// Listens until it is killed. A descendant of the service that left its group and its session, as some servers make.
+#[test]
+fn __listen() {
+    if let Ok(address) = std::env::var("LISTEN") {
+        let _ = rustix::process::setsid();
+        let _listener = TcpListener::bind(address.parse::<SocketAddr>().unwrap()).unwrap();
+        std::thread::park();
+    }
+}
+
+/// A script that listens on an address, in a process below the service's own.
+fn listen_on(address: &str) -> String {
+    let binary = std::env::current_exe().unwrap();
+    format!("LISTEN={address} {} --exact supervisor::__listen & wait", binary.display())
+}
+
+#[test]
+fn the_program_that_listens_at_a_port_is_the_service_or_it_is_not() {
+    let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = foreign.local_addr().unwrap().port();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (service, _) = Service::start(&listen_on(&format!("0.0.0.0:{free}")), Duration::from_millis(100));
+    let said = |port| listening(service.dir(), port).unwrap();
+    until("the service listens", || said(free) == Listening::Service);
+    match said(taken) {
+        Listening::Other(Some(holder)) => assert_eq!(holder.pid, std::process::id()),
+        other => panic!("{other:?}"),
+    }
+    drop(foreign);
+    assert_eq!(said(taken), Listening::Nothing { elsewhere: vec![format!("0.0.0.0:{free}").parse().unwrap()] });
+    stop(service.dir()).unwrap();
+    assert_eq!(said(free), Listening::Nothing { elsewhere: Vec::new() });
+}
+
+#[test]
+fn a_service_that_listens_on_ipv6_alone_is_not_at_its_address() {
+    let Ok(probe) = TcpListener::bind("[::1]:0") else { return };
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    let (service, _) = Service::start(&listen_on(&format!("[::1]:{port}")), Duration::from_millis(100));
+    let six = Listening::Nothing { elsewhere: vec![format!("[::1]:{port}").parse().unwrap()] };
+    until("the service listens", || listening(service.dir(), port).unwrap() == six);
 }
 
 /// Stops the service when a test ends, however it ends.

@@ -108,7 +108,12 @@ impl HostChild for Attempt {
     }
 
     async fn wait(&mut self, child: Resource<ChildHandle>) -> CallResult<wit::ExitStatus> {
-        let ExitStatus { code, signal } = self.table.get_mut(&child)?.wait().await?;
+        let child = self.table.get_mut(&child)?;
+        let ended = child.wait().await;
+        // Asked after the child's end: a program that ends because its stage is being cancelled says nothing about its
+        // work, and a plugin that got its status would report a crash.
+        let status = if self.cancel.is_set() { child.unless_stopped(ended) } else { ended };
+        let ExitStatus { code, signal } = status?;
         Ok(wit::ExitStatus { code, signal })
     }
 

@@ -74,6 +74,19 @@ async fn a_path_variable_of_the_guest_does_not_choose_the_program() {
 }
 
 #[tokio::test]
+async fn a_child_that_ends_because_its_stage_is_cancelled_has_no_status() {
+    let mut fixture = fixture(|_| {});
+    for (script, stopped) in [("kill -TERM $$", true), ("exit 101", true), ("exit 0", false)] {
+        let mut child = fixture.processes.spawn(shell(script)).await.unwrap();
+        let ended = child.wait().await;
+        match child.unless_stopped(ended) {
+            Err(error) => assert!(stopped && error.code == ErrorCode::Cancelled, "{script}: {error:?}"),
+            Ok(status) => assert!(!stopped && status.code == Some(0), "{script}: {status:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_link_is_granted_by_its_own_name_alone() {
     let mut fixture = fixture(|permissions| permissions.process = vec!["./tool -c *".into()]);
     std::os::unix::fs::symlink("/bin/sh", fixture._folder.path().join("tool")).unwrap();
@@ -113,6 +126,13 @@ async fn only_what_is_granted_is_started() {
     assert_eq!(fixture.processes.spawn(command("true")).await.unwrap_err().code, ErrorCode::PermissionDenied);
     assert_eq!(fixture.processes.spawn(command("/bin/sh")).await.unwrap_err().code, ErrorCode::PermissionDenied);
     assert_eq!(fixture.processes.spawn(command("no-such-program")).await.unwrap_err().code, ErrorCode::NotFound);
+    std::fs::write(fixture._folder.path().join("no-such-program"), "").unwrap();
+    let help = fixture.processes.spawn(command("no-such-program")).await.unwrap_err().help.unwrap();
+    assert!(help.contains("write `./no-such-program`"), "{help}");
+    assert_eq!(
+        fixture.processes.spawn(command("./no-such-program")).await.unwrap_err().code,
+        ErrorCode::PermissionDenied
+    );
     let outside = CommandBuilder { current_dir: Some("../".into()), ..shell("pwd") };
     assert_eq!(fixture.processes.spawn(outside).await.unwrap_err().code, ErrorCode::InvalidArgument);
 }
