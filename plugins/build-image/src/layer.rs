@@ -19,10 +19,10 @@ pub(crate) fn collect(layer: &Layer, on_base: bool) -> Result<Tree> {
     for spec in &layer.files {
         add(&mut tree, spec, &layer.dest)?;
     }
+    tree.check_links().map_err(Error::invalid)?;
     if !on_base {
         tree.add_parents().map_err(Error::invalid)?;
     }
-    tree.check_links().map_err(Error::invalid)?;
     Ok(tree)
 }
 

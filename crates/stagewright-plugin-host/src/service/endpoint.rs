@@ -21,11 +21,11 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     /// The release's folder.
-    pub(super) dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Its name.
-    pub(super) release: String,
+    pub(crate) release: String,
     /// The variable `PORT` of its program; in the network that it is in.
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl Endpoint {

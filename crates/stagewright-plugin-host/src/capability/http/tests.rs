@@ -371,3 +371,17 @@ async fn no_connection_can_be_tried_again_and_a_query_stays_out_of_the_words() {
     assert!(error.code == ErrorCode::Unavailable && error.retryable, "{error:?}");
     assert!(!format!("{error:?}").contains("private"), "{error:?}");
 }
+
+/// No supervisor has ever run in that folder, so whatever answers there is another program.
+#[tokio::test]
+async fn only_the_release_itself_answers_at_its_address() {
+    let server = Server::start(|_| answer("200 OK", "", "good")).await;
+    let fixture = fixture(&[]);
+    let (dir, release) = (fixture.folder.path().join("release"), "r-1".to_owned());
+    let port = server.address.rsplit(':').next().unwrap().parse().unwrap();
+    fixture.http.own.add_release(&server.address, crate::service::Endpoint { dir, release, port });
+    let error = fixture.http.send(&get(&server.address)).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::Unavailable, "{error:?}");
+    assert!(error.message.contains(&format!("release r-1 listens nowhere; expected 127.0.0.1:{port}")), "{error:?}");
+    assert_eq!(server.seen(), [""; 0]);
+}
