@@ -145,7 +145,7 @@ fn a_result_that_cannot_be_written_is_an_error() {
         vec!["logs", "latest"],
         vec!["validate", "--json"],
         vec!["env", "list", "--json"],
-        vec!["explain", "latest", "compile"],
+        vec!["explain", "compile"],
         vec!["completions", "bash"],
         vec!["--help"],
         vec!["--version"],

@@ -4,7 +4,7 @@ use stagewright_engine::Timestamp;
 
 use crate::printable::{escaped, prose};
 use crate::style::{Line, Painted, Tone, symbol};
-use crate::text::{duration, first_line, pad, truncate, width};
+use crate::text::{duration, first_line, pad, stages, truncate, width};
 use crate::view::{Group, RunView, StageView, Status};
 use crate::{gate, words};
 
@@ -99,7 +99,7 @@ fn doing(stage: &StageView) -> String {
 
 fn run_line(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Painted {
     let failed = view.failed().count();
-    let mut parts = vec![format!("{}/{} stages", view.done(), view.stages.len())];
+    let mut parts = vec![format!("{}/{}", view.done(), stages(view.stages.len()))];
     if failed > 0 {
         parts.push(format!("{failed} failed"));
     }

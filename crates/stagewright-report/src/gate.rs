@@ -4,7 +4,7 @@ use indicatif::HumanBytes;
 use stagewright_engine::{Capture, Gate, GateKind, Timestamp};
 
 use crate::printable::escaped;
-use crate::text::{duration, first_line, shell_word};
+use crate::text::{count, duration, first_line, shell_word};
 use crate::view::{RunView, StageView};
 
 /// Who may answer a gate, what happens without an answer and until when.
@@ -18,7 +18,7 @@ pub(crate) fn terms(stage: &StageView, gate: &Gate, now: Timestamp) -> Vec<Strin
 
 /// The files that an approval is given for.
 pub fn captured(capture: &Capture) -> String {
-    let files = if capture.files == 1 { "1 file".to_owned() } else { format!("{} files", capture.files) };
+    let files = count(capture.files, "file");
     format!("{files} ({}), {}", HumanBytes(capture.bytes), escaped(&capture.digest))
 }
 

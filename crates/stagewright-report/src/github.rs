@@ -20,6 +20,7 @@ use crate::printer::{Output, Printer};
 use crate::reader::Reader;
 use crate::summary;
 use crate::text;
+use crate::text::count;
 use crate::view::{RunView, StageView, stage_of};
 
 /// Log lines that are held for one attempt; of a longer log the first lines are left out.
@@ -62,7 +63,7 @@ impl Github {
         let Some(held) = self.held.remove(&stage) else { return };
         block.push_command(&text!("::group::{}", data(title)));
         if held.left_out > 0 {
-            block.push(&text!("({} left out; `stagewright logs` shows them)", crate::count(held.left_out, "line")));
+            block.push(&text!("({} left out; see `stagewright logs`)", count(held.left_out, "line")));
         }
         block.extend(held.lines);
         block.push_command(&text!("::endgroup::"));

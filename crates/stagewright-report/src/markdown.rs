@@ -116,7 +116,7 @@ mod tests {
         for (markdown, shown) in [
             ("**greeter** runs on `127.0.0.1:80`", "greeter runs on 127.0.0.1:80"),
             ("## Tests ##", "Tests"),
-            ("_a_ __b__ *c* ~~d~~ **a `b**` c**", "a b c d a b** c"),
+            ("_a_ __b__ *c* ~~d~~ **a `b` _c_**", "a b c d a b c"),
             ("snake_case_name 2 * 3 * 4 a*b*c", "snake_case_name 2 * 3 * 4 a*b*c"),
             ("see [the log](https://a.example/x \"title\"), <b>", "see the log (https://a.example/x), <b>"),
             ("[https://a.example](https://a.example) ![logo](a.png)", "https://a.example logo (a.png)"),

@@ -93,9 +93,8 @@ pub fn duration(milliseconds: u64) -> String {
     }
 }
 
-/// `1 stage`, `3 stages`.
-pub(crate) fn stages(count: usize) -> String {
-    format!("{count} stage{}", if count == 1 { "" } else { "s" })
+pub(crate) fn stages(number: usize) -> String {
+    count(number, "stage")
 }
 
 #[cfg(test)]
@@ -110,6 +109,12 @@ mod tests {
             "3d 04h",
         ];
         assert_eq!(shown.map(duration), expected);
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "line")), ["0 lines", "1 line", "2 lines"]);
+        assert_eq!([1, 2].map(|number| count(number, "entry")), ["1 entry", "2 entries"]);
     }
 
     #[test]

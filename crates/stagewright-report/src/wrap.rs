@@ -13,7 +13,8 @@ pub(crate) fn wrapped(line: &str, columns: usize) -> Vec<String> {
     let indent = hanging_indent(line, columns);
     let mut lines = Vec::new();
     let (mut current, mut has_word) = (String::new(), false);
-    for (blanks, word) in words(line) {
+    let room = columns.saturating_sub(indent);
+    for (blanks, word) in words(line).flat_map(|(blanks, word)| parts(blanks, word, room)) {
         let is_full = seen_width(&current) + blanks.len() + seen_width(word) > columns;
         if is_full && has_word {
             lines.push(std::mem::replace(&mut current, " ".repeat(indent)));
@@ -25,6 +26,15 @@ pub(crate) fn wrapped(line: &str, columns: usize) -> Vec<String> {
     }
     lines.push(current);
     lines
+}
+
+/// A list or a name with a digest that has no room in a line, in parts that can be read by themselves.
+fn parts<'a>(blanks: &'a str, word: &'a str, room: usize) -> Vec<(&'a str, &'a str)> {
+    if seen_width(word) <= room {
+        return vec![(blanks, word)];
+    }
+    let parts = word.split_inclusive(['@', ',']).enumerate();
+    parts.map(|(index, part)| (if index == 0 { blanks } else { "" }, part)).collect()
 }
 
 /// Words, each with the blanks before it.
@@ -47,12 +57,12 @@ fn hanging_indent(line: &str, columns: usize) -> usize {
     let (mut at, mut last) = (0, None);
     for (blanks, word) in words(&plain) {
         at += blanks.len();
-        if at > leading && blanks.len() > 1 && at <= columns / 2 {
+        if at > leading && blanks.len() > 1 && at <= columns {
             last = Some(at);
         }
         at += width(word);
     }
-    last.unwrap_or(leading + 2).min(columns / 2)
+    last.filter(|&last| last <= columns * 2 / 3).unwrap_or_else(|| (leading + 2).min(columns / 2))
 }
 
 fn seen_width(text: &str) -> usize {
@@ -78,14 +88,16 @@ mod tests {
         for (line, columns, expected) in [
             ("short", 20, vec!["short"]),
             ("one two three four", 9, vec!["one two", "  three", "  four"]),
-            ("    needs  build, test, lint", 20, vec!["    needs  build,", "          test,", "          lint"]),
+            ("    needs  build, test, lint", 22, vec!["    needs  build,", "           test, lint"]),
             ("  a long word: sha256:0123456789abcdef0", 20, vec!["  a long word:", "    sha256:0123456789abcdef0"]),
+            ("runs app@sha256:0123456789abcdef", 24, vec!["runs app@", "  sha256:0123456789abcdef"]),
+            ("has /a/{first,second,third}", 20, vec!["has /a/{first,", "  second,third}"]),
             ("漢字漢字 漢字漢字", 10, vec!["漢字漢字", "  漢字漢字"]),
             ("\u{1b}[31mred and\u{1b}[0m green", 10, vec!["\u{1b}[31mred and\u{1b}[0m", "  green"]),
             (
                 "✗ lint  skipped  –  because build failed",
-                30,
-                vec!["✗ lint  skipped  –  because", "        build failed"],
+                34,
+                vec!["✗ lint  skipped  –  because build", "                    failed"],
             ),
         ] {
             assert_eq!(wrapped(line, columns), expected, "{line:?}");

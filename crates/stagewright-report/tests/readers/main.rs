@@ -267,7 +267,7 @@ fn colourful() -> Vec<Event> {
     let failure = Failure {
         kind: FailureKind::Reported,
         message: "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: it is broken".to_owned(),
-        causes: vec!["\u{1b}]8;;https://a.example\u{1b}\\link\u{1b}]8;;\u{7} 10%\r\u{1b}[K20%".to_owned()],
+        causes: vec!["10%\r\u{1b}[K\u{1b}]8;;https://a.example\u{1b}\\link\u{1b}]8;;\u{7} 20%".to_owned()],
         help: Some("\u{1b}(Btry again\u{9b}0m".to_owned()),
         retryable: false,
     };
