@@ -1,5 +1,6 @@
 //! What is seen of a run on terminals of each kind, with the binary on a real one.
 
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 use crate::environment::{Ended, TestEnvironment, binary};
@@ -52,37 +53,97 @@ fn on_terminal(environment: &TestEnvironment, (term, columns, other): Kind, args
     command.envs(term.map(|term| ("TERM", term))).envs(other);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("`script` of util-linux starts");
-    // A question is answered with "later"; what is typed without one is in vain.
     let mut keyboard = child.stdin.take().expect("a pipe");
-    std::io::Write::write_all(&mut keyboard, b"l\n").expect("`script` reads");
+    let mut screen = child.stdout.take().expect("a pipe");
+    let (mut sent, mut piece, mut is_answered) = (Vec::new(), [0; 4096], false);
+    loop {
+        let length = screen.read(&mut piece).expect("`script` writes");
+        if length == 0 {
+            break;
+        }
+        sent.extend_from_slice(&piece[..length]);
+        if !is_answered && String::from_utf8_lossy(&sent).contains("[l]ater? ") {
+            is_answered = true;
+            keyboard.write_all(b"l\n").expect("`script` reads");
+        }
+    }
     let ended = Ended::of(&child.wait_with_output().expect("`script` ends"));
-    drop(keyboard);
-    ended
+    Ended { stdout: String::from_utf8(sent).expect("UTF-8"), ..ended }
 }
 
-/// The lines that stay on the screen, whose frames were drawn over.
-fn lines(sent: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for line in sent.split('\n') {
-        let line = line.rsplit("\u{1b}[2K").next().unwrap_or_default();
-        let mut text = String::new();
-        let mut parts = line.split("\u{1b}[");
-        text.push_str(parts.next().unwrap_or_default());
-        for part in parts {
-            let end = part.find(|character: char| character.is_ascii_alphabetic()).map_or(part.len(), |end| end + 1);
-            text.push_str(&part[end..]);
+/// What a terminal of so many columns shows in the end, with all that scrolled by.
+fn rows(sent: &str, columns: usize) -> Vec<String> {
+    let (mut rows, mut row, mut column) = (vec![Vec::new()], 0_usize, 0_usize);
+    let mut rest = sent.chars();
+    while let Some(character) = rest.next() {
+        match character {
+            '\r' => column = 0,
+            '\n' => (row, column) = (row + 1, 0),
+            '\u{1b}' => {
+                assert_eq!(rest.next(), Some('['), "only such sequences are ours");
+                let sequence = rest.as_str();
+                let end = sequence.find(|one: char| one.is_ascii_alphabetic()).expect("a whole sequence");
+                rest = sequence[end + 1..].chars();
+                match &sequence[end..=end] {
+                    "A" => row = row.saturating_sub(sequence[..end].parse().unwrap_or(1)),
+                    "K" => rows[row].clear(),
+                    "J" => rows.truncate(row + 1),
+                    _ => {}
+                }
+            }
+            _ => {
+                if column == columns {
+                    (row, column) = (row + 1, 0);
+                }
+                rows.resize(rows.len().max(row + 1), Vec::new());
+                let length = rows[row].len().max(column + 1);
+                rows[row].resize(length, ' ');
+                rows[row][column] = character;
+                column += 1;
+            }
         }
-        lines.push(text.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default().to_owned());
+        rows.resize(rows.len().max(row + 1), Vec::new());
     }
-    lines
+    rows.into_iter().map(|row| row.into_iter().collect()).collect()
 }
+
+/// All that was sent, without sequences and without regard to where lines were broken.
+fn said(sent: &str) -> String {
+    let mut parts = sent.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let after = |part: &str| part.find(|one: char| one.is_ascii_alphabetic()).map_or(part.len(), |end| end + 1);
+    let text = parts.fold(first, |text, part| text + &part[after(part)..]);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Words of which every run shows some.
+const VOCABULARY: [&str; 16] = [
+    "approve",
+    "attempts",
+    "check",
+    "compile",
+    "duration",
+    "everybody",
+    "failed",
+    "inputs.end",
+    "publish",
+    "reject",
+    "released",
+    "result",
+    "resume",
+    "skipped",
+    "stagewright",
+    "succeeded",
+];
 
 fn check(kind: Kind, sent: &str) {
     let (term, columns, other) = kind;
-    let lines = lines(sent);
-    for line in &lines {
-        let is_one_word = line.split_whitespace().count() < 2;
-        assert!(line.chars().count() <= columns || is_one_word, "{kind:?}: {line:?} is wider\n{sent}");
+    for pair in rows(sent, columns).windows(2) {
+        // Of a line that ends where the terminal does, the next one may begin without a blank.
+        let last = pair[0].split(' ').next_back().filter(|_| pair[0].chars().count() == columns).unwrap_or_default();
+        let broken = format!("{last}{}", pair[1].split(' ').next().unwrap_or_default());
+        let is_broken = !last.is_empty() && broken != last && VOCABULARY.contains(&broken.as_str());
+        assert!(!is_broken, "{kind:?}: `{broken}` is broken\n{sent}");
     }
     let is_plain = term != Some("xterm");
     assert!(!(is_plain && sent.contains('\u{1b}')), "{kind:?} was sent sequences: {sent:?}");
@@ -91,8 +152,8 @@ fn check(kind: Kind, sent: &str) {
 }
 
 /// Without regard to where lines were broken.
-fn words(sent: &str) -> String {
-    lines(sent).join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+fn words(sent: &str, columns: usize) -> String {
+    rows(sent, columns).join("\n").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -102,7 +163,7 @@ fn why_a_run_failed_is_seen_on_every_terminal() {
         for args in ["run -i end=bad", "resume latest"] {
             let ended = on_terminal(&environment, kind, args).exits(1);
             check(kind, &ended.stdout);
-            let words = words(&ended.stdout);
+            let words = words(&ended.stdout, kind.1);
             assert!(
                 words.contains("because: the reason of it") && words.contains("skipped"),
                 "{kind:?} {args}: {words}"
@@ -120,9 +181,9 @@ fn success_and_questions_are_seen_on_every_terminal() {
     for kind in KINDS {
         let good = on_terminal(&environment, kind, "run").exits(0);
         check(kind, &good.stdout);
-        assert!(words(&good.stdout).contains("seen succeeded after"), "{kind:?}: {}", good.stdout);
+        assert!(words(&good.stdout, kind.1).contains("seen succeeded after"), "{kind:?}: {}", good.stdout);
         let gate = on_terminal(&environment, kind, "run -i end=gate").exits(5);
-        let words = words(&gate.stdout);
+        let words = said(&gate.stdout);
         assert!(words.contains("gate asks: Shall it be released") && words.contains("stagewright approve"), "{words}");
         check(kind, &gate.stdout);
     }
