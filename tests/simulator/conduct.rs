@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use stagewright_engine::{
-    Control, DriveError, EventKind, Input, Outcome, Ports, RunSummary, RunValues, Scheduler, drive,
-};
+use stagewright_engine::{Control, DriveError, Input, Outcome, Ports, RunSummary, RunValues, Scheduler, drive};
 use stagewright_model::StageIndex;
 use tokio::sync::mpsc;
 
@@ -94,23 +92,26 @@ fn boot(world: &World, run: usize, from: Vec<StageIndex>) -> Option<(u32, Schedu
     let process = inner.boot(run);
     inner.tell(|| format!("r{run} gets process {process}"));
     let attended = inner.is_calm() || inner.roll(70);
-    let binding = if inner.roll(5) { "another" } else { "one" };
+    let binding = if inner.roll(10) { "another" } else { "one" };
     let one = &mut inner.runs[run];
     one.binding = binding;
     let plan = Arc::clone(&one.pipeline.plan);
     let mut values =
         RunValues { plugins: one.pipeline.facts.clone(), binding: Some(binding.to_owned()), ..RunValues::default() };
+    one.named.clone_from(&from);
+    one.left_out = None;
     let (id, jobs) = (one.id.clone(), one.jobs);
-    if one.journal.is_empty() {
+    if inner.runs[run].journal.is_empty() {
         if inner.roll(10) {
             let left_out = StageIndex(inner.rng.u32(0..3));
+            inner.runs[run].left_out = Some(left_out);
             values.left_out.insert(left_out, "left out".to_owned());
             let outputs = BTreeMap::from([("attempt".to_owned(), json!(0))]);
             values.inherited.insert(left_out, (stagewright_engine::RunId("before".to_owned()), outputs));
         }
         return Some((process, Scheduler::new(plan, values, jobs), Input::Start(id), attended));
     }
-    match Scheduler::restore(plan, values, jobs, &one.journal) {
+    match Scheduler::restore(plan, values, jobs, &inner.runs[run].journal) {
         Ok(scheduler) => {
             let first = Input::Resume { reason: "again".to_owned(), from, changed: Vec::new() };
             Some((process, scheduler, first, attended))
@@ -136,9 +137,7 @@ async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<
                 return;
             }
             let unheard = |wish: &&Control| match wish {
-                Control::Cancel { reason, .. } => !one.journal.iter().any(
-                    |event| matches!(&event.kind, EventKind::CancelRequested { reason: heard, .. } if heard == reason),
-                ),
+                Control::Cancel { reason, .. } => !inner.is_known_to(run, reason),
                 _ => true,
             };
             let new = one.inbox.iter().skip(next).filter(unheard).cloned().collect();
@@ -146,6 +145,9 @@ async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<
             new
         };
         for wish in new {
+            if let Control::Decide { stage, decision } = &wish {
+                world.lock().runs[run].facts.answers.push_back((*stage, decision.clone()));
+            }
             if sender.send(wish).await.is_err() {
                 return;
             }

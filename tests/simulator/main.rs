@@ -6,6 +6,7 @@
 //! worlds are tried, from the seed `STAGEWRIGHT_SIM_FIRST` on.
 
 mod conduct;
+mod oracle;
 mod people;
 mod plans;
 mod runner;
@@ -98,7 +99,7 @@ async fn live(world: &Arc<World>) {
     }
     let mut inner = world.lock();
     if let Some(run) = (0..runs).find(|run| !inner.runs[*run].over) {
-        let stages: Vec<_> = inner.runs[run].state.stages.iter().map(|stage| stage.status).collect();
+        let stages: Vec<_> = inner.runs[run].truth.stages.iter().map(|stage| stage.phase).collect();
         inner.violate(|| format!("r{run} doesn't end: {stages:?}"));
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stagewright_engine::{Control, Decision, Finding, Gate, GateKind, Interrupt, Status};
+use stagewright_engine::{Control, Decision, Finding, Gate, GateKind, Interrupt};
 use stagewright_model::StageIndex;
 
-use crate::world::{CALM, END, Inner, World};
+use crate::oracle::Phase;
+use crate::world::{CALM, END, Inner, Run, World};
 
 /// When people lose their patience with what still runs.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -31,8 +32,12 @@ impl Inner {
     pub(crate) fn wish(&mut self, run: usize, wish: Control) {
         self.tell(|| format!("somebody tells r{run}: {wish:?}"));
         let one = &mut self.runs[run];
-        if let Control::Cancel { reason, .. } = &wish {
-            one.cancels.insert(reason.clone());
+        match &wish {
+            Control::Cancel { reason, .. } => {
+                one.cancels.insert(reason.clone());
+            }
+            Control::Decide { stage, decision } => one.hear_person(*stage, decision),
+            Control::Suspend => {}
         }
         one.inbox.push(wish);
     }
@@ -45,8 +50,9 @@ impl Inner {
             if self.runs[run].over {
                 continue;
             }
+            self.look_at(run);
             for stage in self.runs[run].pipeline.plan.indices() {
-                if let Status::Waiting(_) = self.runs[run].state.stage(stage).status {
+                if let Phase::Waiting(_) = self.runs[run].truth.stage(stage).phase {
                     self.answer(run, stage);
                 }
             }
@@ -76,16 +82,19 @@ impl Inner {
     }
 
     fn answer(&mut self, run: usize, stage: StageIndex) {
-        let state = self.runs[run].state.stage(stage);
-        let (Some(gate), attempt) = (state.gate.clone(), state.status) else { return };
-        let Status::Waiting(attempt) = attempt else { return };
-        if !self.is_calm() && self.roll(60) {
+        let state = self.runs[run].truth.stage(stage);
+        let (Some(gate), Phase::Waiting(attempt)) = (state.gate.clone(), state.phase) else { return };
+        // Where there is a last moment, some only come to it after that.
+        let dawdle = if gate.expires.is_some_and(|expires| expires > self.wall()) { 85 } else { 60 };
+        if !self.is_calm() && self.roll(dawdle) {
             return;
         }
         let mut decision = Decision {
             token: gate.token.clone(),
             by: self.somebody(&gate),
             approved: self.is_calm() || !self.roll(15),
+            // From another terminal an answer comes with the time at which it was given.
+            at: self.roll(50).then(|| self.wall()),
             ..Decision::default()
         };
         if gate.kind == GateKind::Doubt {
@@ -104,7 +113,8 @@ impl Inner {
             }
         }
         if self.roll(10) {
-            self.wish(run, Control::Decide { stage, decision: decision.clone() });
+            let by = if self.rng.bool() { decision.by.to_uppercase() } else { decision.by.clone() };
+            self.wish(run, Control::Decide { stage, decision: Decision { by, ..decision.clone() } });
         }
         self.wish(run, Control::Decide { stage, decision });
     }
@@ -113,5 +123,16 @@ impl Inner {
         let anybody = ["ada".to_owned(), "grace".to_owned()];
         let may = if gate.members.is_empty() { &anybody } else { gate.members.as_slice() };
         self.rng.choice(may).expect("somebody").clone()
+    }
+}
+
+impl Run {
+    /// What a person says of an attempt counts as said, whether or not the engine takes the answer.
+    fn hear_person(&mut self, stage: StageIndex, decision: &Decision) {
+        let state = self.truth.stage(stage);
+        let asked = state.gate.as_ref().filter(|gate| gate.token == decision.token);
+        if let (Some(_), Phase::Waiting(attempt), Some(finding)) = (asked, state.phase, &decision.finding) {
+            self.facts.hear(stage, attempt, finding);
+        }
     }
 }

@@ -14,7 +14,53 @@ use stagewright_model::{
 
 use crate::world::BASE;
 
-const CONDITIONS: [&str; 6] = ["always()", "failure()", "success()", "true", "false", "cancelled() || success()"];
+/// An `if`, with what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Always,
+    Failure,
+    Success,
+    True,
+    False,
+    CancelledOrSuccess,
+}
+
+impl Condition {
+    const ALL: [Condition; 6] = [
+        Condition::Always,
+        Condition::Failure,
+        Condition::Success,
+        Condition::True,
+        Condition::False,
+        Condition::CancelledOrSuccess,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Condition::Always => "always()",
+            Condition::Failure => "failure()",
+            Condition::Success => "success()",
+            Condition::True => "true",
+            Condition::False => "false",
+            Condition::CancelledOrSuccess => "cancelled() || success()",
+        }
+    }
+
+    /// Whether it is evaluated also when a need didn't succeed.
+    pub(crate) fn asks_how_needs_ended(self) -> bool {
+        !matches!(self, Condition::True | Condition::False)
+    }
+
+    pub(crate) fn holds(self, failed: bool, cancelled: bool) -> bool {
+        match self {
+            Condition::Always | Condition::True => true,
+            Condition::False => false,
+            Condition::Failure => failed && !cancelled,
+            Condition::Success => !failed && !cancelled,
+            Condition::CancelledOrSuccess => cancelled || !failed,
+        }
+    }
+}
 
 /// Says yes with a probability of so many percent.
 pub(crate) fn chance(rng: &mut Rng, percent: u32) -> bool {
@@ -30,6 +76,8 @@ pub(crate) fn between(rng: &mut Rng, millis: std::ops::Range<u64>) -> Duration {
 pub(crate) struct Pipeline {
     pub(crate) plan: Arc<Plan>,
     pub(crate) facts: Vec<PluginFacts>,
+    /// What the stages' `if`s mean.
+    pub(crate) conditions: Vec<Option<Condition>>,
     /// Stages whose plugin asks people before it does anything.
     pub(crate) asks: Vec<bool>,
     pub(crate) group: Option<String>,
@@ -37,16 +85,19 @@ pub(crate) struct Pipeline {
 
 pub(crate) fn pipeline(rng: &mut Rng, environments: &BTreeMap<String, Environment>) -> Pipeline {
     let mut stages: Vec<Stage> = Vec::new();
+    let mut conditions = Vec::new();
     let count = rng.usize(3..=12);
     let last = rng.usize(0..=2);
     while stages.len() < count {
         let kind = if stages.len() + last >= count { StageKind::Finally } else { StageKind::Main };
-        let stage = stage(rng, &stages, kind);
-        if kind == StageKind::Main && stages.len() + last + 3 < count && chance(rng, 15) {
+        let condition = chance(rng, 20).then(|| *rng.choice(&Condition::ALL).expect("a condition"));
+        let stage = stage(rng, &stages, kind, condition);
+        if kind == StageKind::Main && stages.len() + last + 3 < count && chance(rng, 25) {
             stages.extend(cells(rng, &stage));
         } else {
             stages.push(stage);
         }
+        conditions.resize(stages.len(), condition);
     }
     let facts: Vec<PluginFacts> = stages.iter().map(|stage| facts(rng, stage)).collect();
     add_compensation(rng, &mut stages, &facts);
@@ -61,7 +112,7 @@ pub(crate) fn pipeline(rng: &mut Rng, environments: &BTreeMap<String, Environmen
         queue: if rng.bool() { Queue::Single } else { Queue::Max },
         hold_at_gates: rng.bool(),
     });
-    Pipeline { plan: Arc::new(plan), facts, asks, group }
+    Pipeline { plan: Arc::new(plan), facts, conditions, asks, group }
 }
 
 /// Two environments, sometimes with approvers or a freeze.
@@ -87,7 +138,7 @@ fn freeze(rng: &mut Rng) -> Option<Freeze> {
     rng.bool().then(|| Freeze { window, reason: "a release party".to_owned() })
 }
 
-fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind) -> Stage {
+fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind, condition: Option<Condition>) -> Stage {
     let name = format!("s{}", before.len());
     let mut needs: Vec<StageIndex> = Vec::new();
     for _ in 0..rng.usize(0..=2) {
@@ -109,10 +160,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind) -> Stage {
         uses: PluginRef::Builtin("simulated".to_owned()),
         with: json!({ "run": "${{ run.id }}" }).into(),
         needs,
-        condition: chance(rng, 20).then(|| {
-            let source = rng.choice(CONDITIONS).expect("a condition");
-            Expression::parse(source).expect("an expression")
-        }),
+        condition: condition.map(|condition| Expression::parse(condition.text()).expect("an expression")),
         matrix: None,
         timeout: chance(rng, 80).then(|| between(rng, 2_000..60_000)),
         retry: Retry { max: rng.u32(0..=2), on: causes, backoff }.into(),
@@ -145,7 +193,7 @@ fn cells(rng: &mut Rng, stage: &Stage) -> Vec<Stage> {
         matrix: Some(MatrixCell { values: BTreeMap::from([("n".to_owned(), json!(n))]), fail_fast, max_parallel }),
         ..stage.clone()
     };
-    (0..rng.usize(2..=3)).map(one).collect()
+    (0..rng.usize(2..=4)).map(one).collect()
 }
 
 fn facts(rng: &mut Rng, stage: &Stage) -> PluginFacts {

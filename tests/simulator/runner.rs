@@ -47,14 +47,20 @@ impl StageRunner for SimRunner {
             request,
             output,
         };
-        let living = Living::new(&self.world, self.run, self.process, plugin.work(interrupt));
+        let living = Living::new(&self.world, self.run, self.process, plugin.work(interrupt.clone()));
         async move {
             let guard = &mut guard;
             let worker = tokio::spawn(living);
             guard.worker = Some(worker.abort_handle());
             match worker.await {
-                Ok(Some(report)) => report,
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Ok(Some(report)) => {
+                    guard.answered(&report, &interrupt);
+                    report
+                }
+                Err(error) if error.is_panic() => {
+                    guard.answered(&unsuccessful(Outcome::Errored, FailureKind::Internal), &interrupt);
+                    std::panic::resume_unwind(error.into_panic())
+                }
                 _ => std::future::pending().await,
             }
         }
@@ -63,21 +69,19 @@ impl StageRunner for SimRunner {
 }
 
 impl SimRunner {
-    /// There seem to be too many attempts. One that the engine has just left behind is gone in a moment.
+    /// Whether too much is under way. One that the engine has just left behind is gone in a moment.
     fn look_again(&self) {
         let (world, run, process) = (Arc::clone(&self.world), self.run, self.process);
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
             let mut inner = world.lock();
-            let one = &inner.runs[run];
-            if one.process == process && one.busy > one.jobs {
-                let (busy, jobs) = (one.busy, one.jobs);
-                inner.violate(|| format!("r{run} has {busy} attempts under way, and {jobs} slots"));
+            if inner.runs[run].is_driven_by(process) {
+                inner.check_load(run, process);
             }
         });
     }
 
-    /// Checks that there is room for one more attempt.
+    /// Has the call judged.
     fn begin(&self, request: &AttemptRequest) -> Option<Guard> {
         let mut inner = self.world.lock();
         let run = self.run;
@@ -85,11 +89,8 @@ impl SimRunner {
             return None;
         }
         inner.tell(|| format!("r{run} launches {:?} of {}#{}", request.call, request.stage_id, request.attempt));
-        let one = &mut inner.runs[run];
-        one.busy += 1;
-        if one.busy > one.jobs {
-            self.look_again();
-        }
+        let number = inner.on_call(run, self.process, request);
+        self.look_again();
         let one = &inner.runs[run];
         if let Some(group) = &one.pipeline.group
             && one.cancels.is_empty()
@@ -103,6 +104,7 @@ impl SimRunner {
             world: Arc::clone(&self.world),
             run,
             process: self.process,
+            number,
             survives,
             orphan: Arc::new(AtomicBool::new(false)),
             worker: None,
@@ -115,16 +117,28 @@ struct Guard {
     world: Arc<World>,
     run: usize,
     process: u32,
+    /// Of the call, among those of its process.
+    number: usize,
     survives: bool,
     orphan: Arc<AtomicBool>,
     worker: Option<AbortHandle>,
+}
+
+impl Guard {
+    /// The answer is handed to the engine now.
+    fn answered(&self, report: &AttemptReport, interrupt: &watch::Receiver<Option<Interrupt>>) {
+        let mut inner = self.world.lock();
+        if inner.runs[self.run].is_driven_by(self.process) {
+            inner.on_answer(self.run, self.number, report, *interrupt.borrow());
+        }
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         let mut inner = self.world.lock();
         if inner.runs[self.run].process == self.process {
-            inner.runs[self.run].busy -= 1;
+            inner.runs[self.run].facts.calls[self.number].under_way = false;
         }
         let Some(worker) = self.worker.take().filter(|worker| !worker.is_finished()) else { return };
         self.orphan.store(true, Ordering::Relaxed);
@@ -336,7 +350,7 @@ impl Plugin {
 
     fn gate(&self) -> Gate {
         let mut inner = self.world.lock();
-        let expires = inner.roll(15).then(|| inner.wall().0 + inner.rng.u64(10_000..600_000));
+        let expires = inner.roll(40).then(|| inner.wall().0 + inner.rng.u64(10_000..300_000));
         let approvers = match inner.rng.u32(0..3) {
             0 => vec!["team:ops".to_owned()],
             1 => vec!["ada".to_owned(), "grace".to_owned()],
@@ -345,7 +359,7 @@ impl Plugin {
         Gate {
             token: format!("own-{}", inner.rng.u64(..)),
             message: "Go on?".to_owned(),
-            approvals: if inner.roll(20) { 2 } else { 1 },
+            approvals: if inner.roll(40) { 2 } else { 1 },
             approvers,
             expires: expires.map(stagewright_engine::Timestamp),
             ..Gate::default()
@@ -369,7 +383,7 @@ impl Plugin {
     }
 
     async fn fail(&self) -> AttemptReport {
-        let way = self.world.lock().rng.u32(0..12);
+        let way = self.world.lock().rng.u32(0..13);
         match way {
             0..=3 => unsuccessful(Outcome::Failed, FailureKind::Reported),
             4 => unsuccessful(Outcome::Errored, FailureKind::Trapped),
@@ -379,6 +393,7 @@ impl Plugin {
             8 => report(AttemptEnd::Skipped("nothing to do".to_owned())),
             9 => std::panic::resume_unwind(Box::new("as simulated")),
             10 => report(AttemptEnd::Observed(Observation::InProgress)),
+            11 => unsuccessful(Outcome::Failed, FailureKind::Denied),
             _ => std::future::pending().await,
         }
     }

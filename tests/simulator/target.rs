@@ -1,6 +1,6 @@
 //! What the plugins of a simulated world act on, and the truth about it.
 
-use stagewright_engine::{Call, EffectClass, EventKind, FailureKind, Finding, Outcome};
+use stagewright_engine::{Call, EffectClass, EventKind, Finding};
 use stagewright_model::StageIndex;
 
 use crate::world::Inner;
@@ -109,18 +109,9 @@ impl Inner {
         let Some(target) = self.targets.get(&actor.place()) else { return };
         let standing =
             target.effects.iter().filter(|done| (done.run, done.stage) == (run, stage) && done.attempt != attempt);
-        let unexplained = standing.copied().find(|done| {
-            !self.runs[run].journal.iter().any(|event| match &event.kind {
-                EventKind::Recovered { stage: of, attempt: which, finding, .. } => {
-                    (*of, *which) == (stage, done.attempt) && !matches!(finding, Finding::Applied(_))
-                }
-                EventKind::AttemptEnded { stage: of, attempt: which, outcome: Outcome::Failed, failure, .. } => {
-                    let said = failure.as_ref().is_none_or(|failure| failure.kind == FailureKind::Reported);
-                    (*of, *which) == (stage, done.attempt) && said
-                }
-                _ => false,
-            })
-        });
+        // What the journal says of it doesn't count.
+        let denied = &self.runs[run].facts.denied;
+        let unexplained = standing.copied().find(|done| !denied.contains(&(stage, done.attempt)));
         if let Some(done) = unexplained {
             self.violate(|| {
                 format!("r{run} stage {} did in attempt {attempt} what attempt {} had done", stage.0, done.attempt)

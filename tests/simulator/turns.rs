@@ -25,14 +25,25 @@ pub(crate) struct Held {
     pub(crate) fence: u64,
     /// The newest run that has been there.
     newest: Option<usize>,
-    holder: Option<(usize, Timestamp)>,
+    holder: Option<Holder>,
     /// Until when somebody froze it.
     pub(crate) frozen: Option<Timestamp>,
+}
+
+/// A run that has an environment.
+#[derive(Clone, Copy)]
+struct Holder {
+    run: usize,
+    /// The process that asked for it.
+    process: u32,
+    beat: Timestamp,
 }
 
 /// A run that has a place in a group.
 struct Member {
     run: usize,
+    /// The process that asked last.
+    process: u32,
     active: bool,
     asked: bool,
     replaced: Vec<RunId>,
@@ -42,6 +53,18 @@ impl TurnsState {
     /// The run that has the group.
     pub(crate) fn holder(&self, group: &str) -> Option<usize> {
         self.groups.get(group)?.iter().find(|member| member.active).map(|member| member.run)
+    }
+
+    /// An environment that was given to a process and not given back.
+    pub(crate) fn held_by(&self, run: usize, process: u32) -> Option<&str> {
+        let is_its = |held: &Held| held.holder.is_some_and(|holder| (holder.run, holder.process) == (run, process));
+        self.environments.iter().find(|(_, held)| is_its(held)).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether the group was given to a process and not given back.
+    pub(crate) fn has_joined(&self, group: &str, run: usize, process: u32) -> bool {
+        let mut members = self.groups.get(group).into_iter().flatten();
+        members.any(|member| member.active && (member.run, member.process) == (run, process))
     }
 
     pub(crate) fn newest_fence(&self, environment: &str) -> u64 {
@@ -63,14 +86,15 @@ impl SimTurns {
         if !lives || inner.runs[self.run].turns_fail {
             return Err(broken("nobody answers"));
         }
+        inner.runs[self.run].facts.alive_at = Some(tokio::time::Instant::now());
         Ok(act(&mut inner))
     }
 }
 
 impl Turns for SimTurns {
     fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
-        let run = self.run;
-        self.with(|inner| inner.claim(run, claim))
+        let (run, process) = (self.run, self.process);
+        self.with(|inner| inner.claim(run, process, claim))
     }
 
     fn holds(&mut self, _run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
@@ -81,7 +105,7 @@ impl Turns for SimTurns {
         let run = self.run;
         self.with(|inner| {
             if let Some(held) = inner.turns.environments.get_mut(environment)
-                && held.holder.is_some_and(|(holder, _)| holder == run)
+                && held.holder.is_some_and(|holder| holder.run == run)
             {
                 held.holder = None;
             }
@@ -92,18 +116,16 @@ impl Turns for SimTurns {
         let run = self.run;
         self.with(|inner| {
             for held in inner.turns.environments.values_mut() {
-                if let Some((holder, beat)) = &mut held.holder
-                    && *holder == run
-                {
-                    *beat = now;
+                if let Some(holder) = held.holder.as_mut().filter(|holder| holder.run == run) {
+                    holder.beat = now;
                 }
             }
         })
     }
 
     fn join(&mut self, join: &Join) -> Result<Joined, StoreError> {
-        let run = self.run;
-        self.with(|inner| inner.join(run, join))
+        let (run, process) = (self.run, self.process);
+        self.with(|inner| inner.join(run, process, join))
     }
 
     fn leave(&mut self, _run: &RunId, group: &str) -> Result<(), StoreError> {
@@ -117,7 +139,7 @@ impl Turns for SimTurns {
 }
 
 impl Inner {
-    fn claim(&mut self, run: usize, claim: &Claim) -> Claimed {
+    fn claim(&mut self, run: usize, process: u32, claim: &Claim) -> Claimed {
         let alive: Vec<bool> = self.runs.iter().map(|run| run.alive).collect();
         let held = self.turns.environments.entry(claim.environment.clone()).or_default();
         let claimed = match (held.frozen, held.newest, held.holder) {
@@ -125,7 +147,7 @@ impl Inner {
                 Claimed::Frozen { until: Some(until), reason: "an incident".to_owned() }
             }
             (_, Some(newest), _) if run < newest => Claimed::Superseded { by: self.runs[newest].id.clone() },
-            (_, _, Some((by, beat)))
+            (_, _, Some(Holder { run: by, beat, .. }))
                 if by != run && alive[by] && u128::from(claim.at.since(beat)) <= LEASE.as_millis() =>
             {
                 Claimed::Held { by: self.runs[by].id.clone() }
@@ -133,7 +155,7 @@ impl Inner {
             _ => {
                 held.fence += 1;
                 held.newest = Some(run);
-                held.holder = Some((run, claim.at));
+                held.holder = Some(Holder { run, process, beat: claim.at });
                 Claimed::Granted { fence: held.fence, current: None, last_known_good: None }
             }
         };
@@ -144,10 +166,12 @@ impl Inner {
             Claimed::Frozen { .. } => "claim frozen",
         });
         self.tell(|| format!("r{run} claims {}: {claimed:?}", claim.environment));
+        self.runs[run].facts.hear_claim(&claim.environment, &claimed);
         claimed
     }
 
-    fn join(&mut self, run: usize, join: &Join) -> Joined {
+    fn join(&mut self, run: usize, process: u32, join: &Join) -> Joined {
+        self.check_join(run, join);
         let is_suspended =
             |run: &Run| run.journal.last().is_some_and(|event| matches!(event.kind, EventKind::RunSuspended { .. }));
         let keeps: Vec<bool> = self.runs.iter().map(|run| run.alive || is_suspended(run)).collect();
@@ -156,11 +180,12 @@ impl Inner {
             .retain(|member| member.run == run || keeps[member.run] && (!member.asked || self.runs[member.run].alive));
         promote(members);
         if !members.iter().any(|member| member.run == run) {
-            members.push(Member { run, active: false, asked: false, replaced: Vec::new() });
+            members.push(Member { run, process, active: false, asked: false, replaced: Vec::new() });
             members.sort_by_key(|member| member.run);
             promote(members);
         }
         let place = members.iter().position(|member| member.run == run).expect("it was added");
+        members[place].process = process;
         if members[place].active {
             return Joined::Granted { replaced: std::mem::take(&mut members[place].replaced) };
         }
@@ -184,6 +209,19 @@ impl Inner {
         }
         self.count("group awaited");
         Joined::Waiting { holder }
+    }
+}
+
+impl Inner {
+    /// The engine asks for what the pipeline says.
+    fn check_join(&mut self, run: usize, join: &Join) {
+        let one = &self.runs[run];
+        let concurrency = one.pipeline.plan.concurrency.as_ref();
+        let as_planned = concurrency
+            .is_some_and(|wanted| (wanted.cancel_in_progress, wanted.queue) == (join.cancel_in_progress, join.queue));
+        if !as_planned || one.pipeline.group.as_ref() != Some(&join.group) || join.run != one.id {
+            self.violate(|| format!("r{run} asks for another group than that of its pipeline: {join:?}"));
+        }
     }
 }
 

@@ -9,9 +9,11 @@ use std::task::Waker;
 use std::time::Duration;
 
 use fastrand::Rng;
-use stagewright_engine::{Control, Event, RunId, RunState, Timestamp};
+use stagewright_engine::{Control, Event, RunId, Timestamp};
+use stagewright_model::StageIndex;
 use tokio::time::Instant;
 
+use crate::oracle::{Facts, Truth, name_of};
 use crate::plans::{self, Pipeline, between, chance};
 use crate::target::Target;
 use crate::turns::TurnsState;
@@ -50,7 +52,16 @@ pub(crate) struct Run {
     pub(crate) durable: usize,
     /// Lengths of the journal after each append: they are all or nothing.
     pub(crate) appends: Vec<usize>,
-    pub(crate) state: RunState,
+    /// What holds of it, as far as the engine may know.
+    pub(crate) truth: Truth,
+    /// The same at earlier lengths of the journal that a power cut may leave.
+    past: Vec<(usize, Truth)>,
+    /// What happened outside of the engine.
+    pub(crate) facts: Facts,
+    /// The stage that was left out when it started.
+    pub(crate) left_out: Option<StageIndex>,
+    /// Stages that a person named when it was last resumed.
+    pub(crate) named: Vec<StageIndex>,
     /// Wishes and answers from other terminals. They outlive the process.
     pub(crate) inbox: Vec<Control>,
     /// Reasons of the wishes to cancel that somebody had.
@@ -69,14 +80,8 @@ pub(crate) struct Run {
     pub(crate) stalls: bool,
     /// Wakes what has to notice that the process is gone.
     pub(crate) wakers: Vec<Waker>,
-    /// Attempts under way in the process.
-    pub(crate) busy: usize,
     /// Stages that may have their effect anew because somebody named them, or because it was taken back.
     pub(crate) excused: BTreeSet<u32>,
-    /// When it was told to stop at once, and by which process.
-    pub(crate) killed: Option<(Instant, u32)>,
-    /// When it was asked to stop.
-    pub(crate) asked: Option<Instant>,
     pub(crate) over: bool,
 }
 
@@ -92,6 +97,8 @@ pub(crate) struct Inner {
     pub(crate) wall_offset: i64,
     /// How often what happened.
     pub(crate) counts: BTreeMap<&'static str, u64>,
+    /// Kinds of events after which a process died.
+    pub(crate) crashes_after: BTreeSet<String>,
     pub(crate) violation: Option<String>,
     /// What happened, line by line; none when nobody will read it.
     pub(crate) history: Option<Vec<String>>,
@@ -125,6 +132,7 @@ impl World {
             fences: BTreeSet::new(),
             wall_offset: 0,
             counts: BTreeMap::new(),
+            crashes_after: BTreeSet::new(),
             violation: None,
             history: keep_history.then(Vec::new),
             now: Duration::ZERO,
@@ -177,7 +185,7 @@ impl World {
 
 impl Run {
     fn new(number: usize, pipeline: Pipeline, jobs: usize) -> Run {
-        let ids = pipeline.plan.stages.iter().map(|stage| stage.id.clone()).collect();
+        let truth = Truth::new(pipeline.plan.stages.len());
         Run {
             id: RunId(format!("r{number}")),
             pipeline,
@@ -185,7 +193,11 @@ impl Run {
             journal: Vec::new(),
             durable: 0,
             appends: Vec::new(),
-            state: RunState::new(ids),
+            past: vec![(0, truth.clone())],
+            truth,
+            facts: Facts::default(),
+            left_out: None,
+            named: Vec::new(),
             inbox: Vec::new(),
             cancels: BTreeSet::new(),
             binding: "one",
@@ -197,10 +209,7 @@ impl Run {
             stalled_until: None,
             stalls: false,
             wakers: Vec::new(),
-            busy: 0,
             excused: BTreeSet::new(),
-            killed: None,
-            asked: None,
             over: false,
         }
     }
@@ -213,8 +222,6 @@ impl Run {
     pub(crate) fn die(&mut self) {
         self.alive = false;
         self.fuse = None;
-        self.killed = None;
-        self.asked = None;
         self.wakers.drain(..).for_each(Waker::wake);
     }
 
@@ -226,12 +233,20 @@ impl Run {
         self.journal.truncate(keep);
         self.appends.retain(|end| *end <= keep);
         self.durable = self.durable.min(keep);
-        let ids = self.pipeline.plan.stages.iter().map(|stage| stage.id.clone()).collect();
-        self.state = RunState::new(ids);
-        for event in &self.journal {
-            // It was checked when it was appended.
-            let _ = self.state.apply(&event.kind);
+        let (_, truth) = self.past.iter().find(|(length, _)| *length == keep).expect("a length that was appended");
+        self.truth = truth.clone();
+        self.past.retain(|(length, _)| *length <= keep);
+    }
+
+    /// An append is complete. What was before a durable one can't come back.
+    pub(crate) fn appended(&mut self, durable: bool) {
+        let length = self.journal.len();
+        self.appends.push(length);
+        if durable {
+            self.durable = length;
+            self.past.clear();
         }
+        self.past.push((length, self.truth.clone()));
     }
 }
 
@@ -292,6 +307,7 @@ impl Inner {
         match fault {
             Fault::Crash => {
                 self.count("crash");
+                self.count_crash(run);
                 self.runs[run].die();
             }
             Fault::PowerCut => {
@@ -317,6 +333,12 @@ impl Inner {
         self.runs[run].is_driven_by(process)
     }
 
+    /// Which kind of event the journal ends with when the process dies.
+    fn count_crash(&mut self, run: usize) {
+        let last = self.runs[run].journal.last().map_or_else(|| "nothing".to_owned(), |event| name_of(&event.kind));
+        self.crashes_after.insert(last);
+    }
+
     /// A new process for the run.
     pub(crate) fn boot(&mut self, run: usize) -> u32 {
         let fault = if self.faults_left > 0 && !self.is_calm() && self.roll(80) {
@@ -336,7 +358,7 @@ impl Inner {
         one.turns_fail = false;
         one.stalled_until = None;
         one.stalls = false;
-        one.busy = 0;
+        one.facts.forget_process();
         one.process
     }
 }

@@ -394,6 +394,9 @@ impl Scheduler {
     /// Brings the run as far as it goes without another input.
     fn advance(&mut self) -> Result<(), IllegalTransition> {
         loop {
+            // A stage can end here without having run, as one does whose gate opens after a cancellation. It may have been
+            // the last one that the finally stages, or something to be compensated, were waiting for.
+            let before = (self.open, self.undo_queue.len());
             while let Some(index) = self.unblocked.pop() {
                 if self.state.stage(index).status == Status::Pending {
                     self.resolve(index)?;
@@ -409,7 +412,7 @@ impl Scheduler {
                 continue;
             }
             self.launch_ready()?;
-            if self.unblocked.is_empty() {
+            if self.unblocked.is_empty() && before == (self.open, self.undo_queue.len()) {
                 break;
             }
         }

@@ -90,6 +90,9 @@ pub struct StageState {
     pub last_outcome: Option<Outcome>,
     /// Answers by which people let the stage go on at its gates.
     pub admitted: Vec<Decision>,
+    /// The gate before an attempt at which people let the stage act on its environment. A gate that the attempt itself
+    /// opens afterwards replaces [`gate`](StageState::gate), and takes nothing of that approval away.
+    pub environment_gate: Option<Box<Gate>>,
     /// The attempt whose effect was about to happen, or to be taken back, and of whose end nothing certain is known.
     pub doubt: Option<u32>,
     /// Whether an attempt announced an effect.
@@ -132,6 +135,7 @@ impl StageState {
         resumption: Vec::new(),
         last_outcome: None,
         admitted: Vec::new(),
+        environment_gate: None,
         doubt: None,
         acted: false,
         fence: None,
@@ -246,6 +250,9 @@ impl RunState {
                 }
                 if matches!(state.status, Status::Approved(_)) {
                     state.admitted.extend_from_slice(&state.decisions);
+                    if matches!(state.gate_kind(), Some(GateKind::Environment | GateKind::Freeze)) {
+                        state.environment_gate.clone_from(&state.gate);
+                    }
                 }
             }
             EventKind::AttemptEnded { stage, outcome, failure, outputs, made, .. } => {
@@ -299,9 +306,11 @@ impl RunState {
                 let seq = self.next_seq;
                 self.step(*stage, event)?.ended = Some(seq);
             }
-            EventKind::RetryScheduled { stage, .. }
-            | EventKind::RecoveryStarted { stage, .. }
-            | EventKind::GateElapsed { stage } => {
+            EventKind::RecoveryStarted { stage, .. } => {
+                // What a person said of an earlier attempt says nothing of this one, wherever the run is interrupted.
+                self.step(*stage, event)?.decisions.clear();
+            }
+            EventKind::RetryScheduled { stage, .. } | EventKind::GateElapsed { stage } => {
                 self.step(*stage, event)?;
             }
         }

@@ -174,22 +174,24 @@ impl Scheduler {
         let is_before = |other: StageIndex| other == stage || ancestors.contains(&other);
         let approves = |other: StageIndex| {
             let state = self.state.stage(other);
-            let is_bound = state.gate.as_ref().is_some_and(|gate| self.binds(gate));
-            let is_for_it = match state.gate_kind() {
-                Some(GateKind::Approval) => {
+            let is_for_it = |gate: &Gate| match gate.kind {
+                GateKind::Approval => {
                     is_before(other) && self.plan.stage(other).approves().any(|name| name == environment)
                 }
-                Some(GateKind::Environment | GateKind::Freeze | GateKind::Doubt) => {
+                GateKind::Environment | GateKind::Freeze | GateKind::Doubt => {
                     self.environment_of(other) == Some(environment)
                 }
-                None => false,
             };
             // Of files, an approval is one of those that the stage is given.
-            let is_of_its_files =
-                gates.contains(&other) || state.gate.as_ref().is_none_or(|gate| gate.capture.is_none());
+            let capture = state.gate.as_ref().and_then(|gate| gate.capture.as_ref());
+            let is_of_its_files = |gate: &Gate| match &gate.capture {
+                Some(approved) => gates.contains(&other) && capture == Some(approved),
+                None => true,
+            };
+            let counts = |gate: &Gate| self.binds(gate) && is_for_it(gate) && is_of_its_files(gate);
             let is_approver = |by: &str| members.iter().any(|member| same_person(member, by));
             let is_approved = state.admitted.iter().any(|one| one.rehearsed || is_approver(&one.by));
-            is_bound && is_for_it && is_of_its_files && is_approved
+            is_approved && state.gate.iter().chain(&state.environment_gate).any(|gate| counts(gate))
         };
         !self.plan.indices().any(approves)
     }

@@ -1,0 +1,212 @@
+//! Calls of plugins: how many at a time, with what, after which wait, and whether they learn that they are to stop.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stagewright_engine::{AttemptReport, AttemptRequest, Call, Event, HEARTBEAT, Interrupt, Outcome, Undo};
+use stagewright_model::StageIndex;
+use tokio::time::Instant;
+
+use super::attempts::backoff;
+use super::facts::CallFact;
+use super::{Context, Judged, Phase, Truth, ensure, is_failure};
+use crate::world::Inner;
+
+/// How long news may take between the engine's loop and a plugin.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// The engine calls a plugin. The number of the call among those of its process.
+    pub(crate) fn on_call(&mut self, run: usize, process: u32, request: &AttemptRequest) -> usize {
+        let judged = self.in_context(run, process, |truth, context| truth.check_call(context, request));
+        if let Err(wrong) = judged {
+            let AttemptRequest { stage, attempt, call, .. } = request;
+            self.violate(|| format!("r{run} calls {call:?} of stage {}, attempt {attempt}: {wrong}", stage.0));
+        }
+        let facts = &mut self.runs[run].facts;
+        facts.stop_since.remove(&request.stage);
+        facts.calls.push(CallFact {
+            stage: request.stage,
+            attempt: request.attempt,
+            call: request.call,
+            environment: request.environment.as_ref().map(|view| view.name.clone()),
+            under_way: true,
+            answer: None,
+        });
+        facts.calls.len() - 1
+    }
+
+    /// The plugin has answered, having heard this of being stopped.
+    pub(crate) fn on_answer(&mut self, run: usize, number: usize, report: &AttemptReport, heard: Option<Interrupt>) {
+        let facts = &mut self.runs[run].facts;
+        let (stage, call) = (facts.calls[number].stage, facts.calls[number].call);
+        let late = facts.stop_since.get(&stage).is_some_and(|since| since.elapsed() > AT_ONCE);
+        facts.hear_plugin(number, report);
+        if late && heard.is_none() && !self.runs[run].stalls {
+            self.violate(|| format!("r{run} didn't ask stage {} to stop ({call:?})", stage.0));
+        }
+    }
+
+    /// How much is under way at a time, by slots, matrices and environments.
+    pub(crate) fn check_load(&mut self, run: usize, process: u32) {
+        let judged = self.in_context(run, process, |_, context| check_load(context));
+        if let Err(wrong) = judged {
+            self.violate(|| format!("r{run}: {wrong}"));
+        }
+    }
+
+    /// What is under way is to stop from now on; what is taken back goes on unless the run is killed.
+    pub(crate) fn expect_a_stop(&mut self, run: usize, how: Interrupt) {
+        let one = &mut self.runs[run];
+        let now = Instant::now();
+        match how {
+            Interrupt::Graceful => one.facts.asked = Some(now),
+            Interrupt::Kill => one.facts.killed = Some(now),
+        }
+        for call in one.facts.calls.iter().filter(|call| call.under_way) {
+            // One that the engine began because of this comes later in the journal.
+            let had_begun = match call.call {
+                Call::Run => one.truth.stage(call.stage).phase == Phase::Running(call.attempt),
+                Call::Observe => one.truth.stage(call.stage).phase == Phase::Observing(call.attempt),
+                Call::Undo => how == Interrupt::Kill && one.truth.stage(call.stage).undo == Undo::Started,
+            };
+            if had_begun {
+                one.facts.stop_since.entry(call.stage).or_insert(now);
+            }
+        }
+    }
+
+    /// A cell of a fail-fast matrix has failed: its siblings are to stop.
+    pub(crate) fn expect_siblings_to_stop(&mut self, run: usize, stage: StageIndex, conclusion: Outcome) {
+        let one = &mut self.runs[run];
+        let plan = &one.pipeline.plan;
+        let fails_fast = plan.stage(stage).matrix.as_ref().is_some_and(|cell| cell.fail_fast);
+        // What a resume finds broken off is run again.
+        if !fails_fast || !is_failure(conclusion) || !one.facts.taken_up {
+            return;
+        }
+        let is_sibling = |other: StageIndex| other != stage && plan.stage(other).name == plan.stage(stage).name;
+        for call in one.facts.calls.iter().filter(|call| call.under_way && is_sibling(call.stage)) {
+            let had_begun = match call.call {
+                Call::Run => one.truth.stage(call.stage).phase == Phase::Running(call.attempt),
+                Call::Observe => one.truth.stage(call.stage).phase == Phase::Observing(call.attempt),
+                Call::Undo => false,
+            };
+            if had_begun {
+                one.facts.stop_since.entry(call.stage).or_insert_with(Instant::now);
+            }
+        }
+        self.count("fail-fast");
+    }
+
+    /// Looks at a run from time to time: whether it says that it is alive while it keeps something, and whether it keeps
+    /// something while it waits for people.
+    pub(crate) fn look_at(&mut self, run: usize) {
+        let one = &self.runs[run];
+        let process = one.process;
+        if !one.alive || one.stalls || one.disk_full || one.turns_fail || !one.facts.taken_up {
+            return;
+        }
+        let judged = self.in_context(run, process, |truth, context| {
+            check_heartbeat(context)?;
+            let settled = context.facts().waited_at == Some(context.run().journal.len());
+            match truth.waits_for_people_alone(context) {
+                Ok(()) if settled => truth.check_keeps_nothing(context),
+                _ => Ok(()),
+            }
+        });
+        if let Err(wrong) = judged {
+            self.violate(|| format!("r{run} {wrong}"));
+        }
+        let one = &mut self.runs[run];
+        one.facts.waited_at = Some(one.journal.len());
+    }
+
+    fn in_context<T>(&mut self, run: usize, process: u32, judge: impl FnOnce(&Truth, &Context<'_>) -> T) -> T {
+        let at = self.wall();
+        let context = Context { inner: self, run, process, at, answer: None, seen: Default::default() };
+        let judged = judge(&context.run().truth, &context);
+        let seen = context.seen.into_inner();
+        seen.into_iter().for_each(|what| self.count(what));
+        judged
+    }
+
+    /// Nothing that people answered is lost: what a new process is told again.
+    pub(crate) fn is_known_to(&self, run: usize, reason: &str) -> bool {
+        self.runs[run].journal.iter().any(|event: &Event| {
+            matches!(&event.kind, stagewright_engine::EventKind::CancelRequested { reason: heard, .. } if heard == reason)
+        })
+    }
+}
+
+impl Truth {
+    fn check_call(&self, context: &Context<'_>, request: &AttemptRequest) -> Judged {
+        let stage = context.stage(request.stage);
+        ensure(request.timeout == stage.timeout, || format!("within {:?}", request.timeout))?;
+        if request.call != Call::Run {
+            return Ok(());
+        }
+        let state = self.stage(request.stage);
+        if let Some((attempt, votes)) = state.goes_on_with.as_ref().filter(|(attempt, _)| *attempt == request.attempt) {
+            let given = request.resumption.as_ref().and_then(|told| told["decisions"].as_array());
+            let by = |index: usize| given.and_then(|given| given.get(index)?["by"].as_str());
+            let same = (0..votes.len()).all(|index| by(index) == Some(&votes[index].by));
+            ensure(same && given.map(Vec::len) == Some(votes.len()), || {
+                format!("attempt {attempt} goes on with {:?} in place of {votes:?}", request.resumption)
+            })?;
+            context.count("went on after a gate");
+        }
+        self.check_wait(context, request)
+    }
+
+    /// A retry waits as long as the plan says.
+    fn check_wait(&self, context: &Context<'_>, request: &AttemptRequest) -> Judged {
+        let before = self.stage(request.stage).before;
+        let earlier = context.facts().call(request.stage, request.attempt.saturating_sub(1), Call::Run);
+        let Some((ended, _)) = earlier.and_then(|call| call.answer.as_ref()).filter(|_| request.attempt > before + 1)
+        else {
+            return Ok(());
+        };
+        let wait = backoff(context, request.stage, request.attempt - 1 - before);
+        // Timers are as exact as a millisecond.
+        ensure(ended.elapsed() + Duration::from_millis(1) >= wait, || {
+            format!("after {:?} in place of {wait:?}", ended.elapsed())
+        })
+    }
+}
+
+fn check_load(context: &Context<'_>) -> Judged {
+    let under_way = || context.facts().calls.iter().filter(|call| call.under_way);
+    let (busy, jobs) = (under_way().count(), context.run().jobs);
+    ensure(busy <= jobs, || format!("{busy} attempts under way, and {jobs} slots"))?;
+    let mut cells: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    let mut environments: BTreeMap<&str, u32> = BTreeMap::new();
+    for call in under_way() {
+        let stage = context.stage(call.stage);
+        let most = stage.matrix.as_ref().and_then(|cell| cell.max_parallel);
+        if let Some(most) = most.filter(|_| call.call != Call::Undo) {
+            cells.entry(&stage.name).or_insert((0, most)).0 += 1;
+        }
+        if let Some(environment) = call.environment.as_deref().filter(|_| call.call != Call::Observe) {
+            *environments.entry(environment).or_default() += 1;
+        }
+    }
+    for (name, (cells, most)) in cells {
+        ensure(cells <= most, || format!("{cells} cells of {name} under way, and max-parallel is {most}"))?;
+        if cells == most {
+            context.count("as many cells as max-parallel lets");
+        }
+    }
+    let crowded = environments.into_iter().find(|(_, count)| *count > 1);
+    ensure(crowded.is_none(), || format!("{crowded:?} attempts at a time on an environment"))
+}
+
+/// Whoever keeps something says that it is alive.
+fn check_heartbeat(context: &Context<'_>) -> Judged {
+    let turns = &context.inner.turns;
+    let group = context.run().pipeline.group.as_ref();
+    let keeps = turns.held_by(context.run, context.process).is_some()
+        || group.is_some_and(|group| turns.has_joined(group, context.run, context.process));
+    let silent = context.facts().alive_at.map_or(Duration::ZERO, |at| at.elapsed());
+    ensure(!keeps || silent <= HEARTBEAT * 2, || format!("keeps something and is silent for {silent:?}"))
+}

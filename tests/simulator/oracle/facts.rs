@@ -1,0 +1,103 @@
+//! What happened outside of the engine.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use stagewright_engine::{
+    AttemptEnd, AttemptReport, Call, Claimed, Decision, FailureKind, Finding, Observation, Outcome,
+};
+use stagewright_model::StageIndex;
+use tokio::time::Instant;
+
+/// A call of a plugin.
+#[derive(Clone, Debug)]
+pub(crate) struct CallFact {
+    pub(crate) stage: StageIndex,
+    pub(crate) attempt: u32,
+    pub(crate) call: Call,
+    pub(crate) environment: Option<String>,
+    pub(crate) under_way: bool,
+    /// When its answer was handed over, and what it was.
+    pub(crate) answer: Option<(Instant, AttemptReport)>,
+}
+
+/// What the world knows of a run. All but the last two are of the process that drives it.
+#[derive(Default)]
+pub(crate) struct Facts {
+    /// Calls of plugins, oldest first.
+    pub(crate) calls: Vec<CallFact>,
+    /// Answers of people that the process was given and hasn't decided on, in their order.
+    pub(crate) answers: VecDeque<(StageIndex, Decision)>,
+    /// The newest token that the process was granted, by environment.
+    pub(crate) granted: BTreeMap<String, u64>,
+    /// Tokens of the gates that the process opened.
+    pub(crate) opened: BTreeSet<String>,
+    /// Since when attempts should know that they are to stop.
+    pub(crate) stop_since: BTreeMap<StageIndex, Instant>,
+    /// Whether the process has started or resumed the run.
+    pub(crate) taken_up: bool,
+    /// When the process last spoke with the turns.
+    pub(crate) alive_at: Option<Instant>,
+    /// How long the journal was when the run was last seen to wait for people alone.
+    pub(crate) waited_at: Option<usize>,
+    /// When it was first cancelled gracefully, and at once.
+    pub(crate) asked: Option<Instant>,
+    pub(crate) killed: Option<Instant>,
+    /// Environments of which the run was told that a newer run has been there.
+    pub(crate) superseded: BTreeSet<String>,
+    /// Attempts of which the plugin or a person said that their effect isn't there, or is broken.
+    pub(crate) denied: BTreeSet<(StageIndex, u32)>,
+}
+
+impl Facts {
+    /// A new process knows nothing of what the one before it was told.
+    pub(crate) fn forget_process(&mut self) {
+        let (superseded, denied) = (std::mem::take(&mut self.superseded), std::mem::take(&mut self.denied));
+        *self = Facts { superseded, denied, ..Facts::default() };
+    }
+
+    /// The last call of this kind for an attempt.
+    pub(crate) fn call(&self, stage: StageIndex, attempt: u32, call: Call) -> Option<&CallFact> {
+        self.calls.iter().rev().find(|one| (one.stage, one.attempt, one.call) == (stage, attempt, call))
+    }
+
+    /// What the plugin answered to that call.
+    pub(crate) fn answer(&self, stage: StageIndex, attempt: u32, call: Call) -> Option<&AttemptReport> {
+        Some(&self.call(stage, attempt, call)?.answer.as_ref()?.1)
+    }
+
+    /// What a person said of an attempt, or its plugin in an answer.
+    pub(crate) fn hear(&mut self, stage: StageIndex, attempt: u32, finding: &Finding) {
+        if !matches!(finding, Finding::Applied(_)) {
+            self.denied.insert((stage, attempt));
+        }
+    }
+
+    /// A plugin has answered.
+    pub(crate) fn hear_plugin(&mut self, number: usize, report: &AttemptReport) {
+        let one = &mut self.calls[number];
+        one.answer = Some((Instant::now(), report.clone()));
+        let (stage, attempt, call) = (one.stage, one.attempt, one.call);
+        match (call, &report.end) {
+            (Call::Observe, AttemptEnd::Observed(Observation::Found(finding))) => self.hear(stage, attempt, finding),
+            (Call::Run, AttemptEnd::Unsuccessful(Outcome::Failed, failure))
+                if matches!(failure.kind, FailureKind::Reported | FailureKind::Denied) =>
+            {
+                self.denied.insert((stage, attempt));
+            }
+            _ => {}
+        }
+    }
+
+    /// The turns have answered a claim.
+    pub(crate) fn hear_claim(&mut self, environment: &str, claimed: &Claimed) {
+        match claimed {
+            Claimed::Granted { fence, .. } => {
+                self.granted.insert(environment.to_owned(), *fence);
+            }
+            Claimed::Superseded { .. } => {
+                self.superseded.insert(environment.to_owned());
+            }
+            Claimed::Held { .. } | Claimed::Frozen { .. } => {}
+        }
+    }
+}

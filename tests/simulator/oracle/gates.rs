@@ -1,0 +1,218 @@
+//! Gates: who is asked what, which answers count, and until when.
+
+use std::sync::Arc;
+
+use stagewright_engine::{Decision, Gate, GateKind};
+use stagewright_model::StageIndex;
+
+use super::{Context, Judged, Phase, Truth, ensure};
+
+impl Truth {
+    pub(super) fn on_gate_opened(
+        &mut self,
+        context: &Context<'_>,
+        stage: StageIndex,
+        attempt: u32,
+        gate: &Gate,
+    ) -> Judged {
+        self.check_occasion(context, stage, attempt, gate)?;
+        self.check_question(context, stage, attempt, gate)?;
+        context.count(match gate.kind {
+            GateKind::Approval => "gate approval",
+            GateKind::Environment => "gate environment",
+            GateKind::Freeze => "gate freeze",
+            GateKind::Doubt => "gate doubt",
+        });
+        let state = self.stage_mut(stage);
+        state.phase = Phase::Waiting(attempt);
+        state.gate = Some(Arc::new(gate.clone()));
+        state.votes.clear();
+        Ok(())
+    }
+
+    /// Whether there is a reason to ask people.
+    fn check_occasion(&self, context: &Context<'_>, stage: StageIndex, attempt: u32, gate: &Gate) -> Judged {
+        let state = self.stage(stage);
+        let wrong = |why: &str| Err(format!("stage {} is {:?}: {why}", stage.0, state.phase));
+        match (gate.kind, state.phase) {
+            (GateKind::Approval, Phase::Running(now)) if now == attempt => {
+                match self.own_question(context, stage, attempt) {
+                    Some(_) => Ok(()),
+                    None => wrong("its plugin didn't ask"),
+                }
+            }
+            (GateKind::Doubt, Phase::Observing(now)) if now == attempt => {
+                match self.is_unknown(context, stage, attempt) {
+                    true => Ok(()),
+                    false => wrong("its plugin can tell"),
+                }
+            }
+            (kind, phase) if Truth::is_before_attempt(kind) => {
+                let to_come = match phase {
+                    Phase::Free => state.attempts + 1,
+                    Phase::Backoff(next) | Phase::Passed(next) => next,
+                    _ => return wrong("nothing of it is about to begin"),
+                };
+                ensure(attempt == to_come, || format!("for attempt {attempt}, and {to_come} comes next"))?;
+                match kind {
+                    GateKind::Environment if self.is_approved(context, stage) => wrong("it is approved"),
+                    GateKind::Freeze if self.frozen(context, stage).is_none() => wrong("nothing is frozen"),
+                    _ => Ok(()),
+                }
+            }
+            _ => wrong("no time for a gate"),
+        }
+    }
+
+    /// Whether the right people are asked, in the right number, and for as long as they were to be asked.
+    fn check_question(&self, context: &Context<'_>, stage: StageIndex, attempt: u32, gate: &Gate) -> Judged {
+        let environment = environment_approvers(context, stage);
+        let (mut approvers, mut approvals, mut expires) = (environment.clone(), 1, None);
+        if let Some(own) = self.own_question(context, stage, attempt).filter(|_| gate.kind == GateKind::Approval) {
+            approvals = own.approvals;
+            expires = own.expires;
+            ensure(gate.token == own.token, || "another token than that of the plugin".to_owned())?;
+            if !own.approvers.is_empty() {
+                approvers.clone_from(&own.approvers);
+            }
+        }
+        let members = people(&approvers);
+        ensure((&gate.approvers, &gate.members) == (&approvers, &members), || {
+            format!("{:?} are asked in place of {approvers:?}", gate.approvers)
+        })?;
+        ensure(gate.approvals == approvals, || format!("{} approvals in place of {approvals}", gate.approvals))?;
+        ensure(gate.expires == expires, || format!("until {:?} in place of {expires:?}", gate.expires))?;
+        let until = (gate.kind == GateKind::Freeze).then(|| self.frozen(context, stage)).flatten();
+        ensure(gate.until == until, || format!("opens at {:?} in place of {until:?}", gate.until))?;
+        let binding = Some(context.run().binding);
+        ensure(gate.binding.as_deref() == binding, || format!("for {:?} in place of {binding:?}", gate.binding))
+    }
+
+    pub(super) fn on_gate_elapsed(&mut self, context: &Context<'_>, stage: StageIndex) -> Judged {
+        let state = self.stage(stage);
+        let until = state.gate.as_ref().and_then(|gate| gate.until);
+        let (Phase::Waiting(attempt), Some(GateKind::Freeze)) = (state.phase, state.gate_kind()) else {
+            return Err(format!("stage {} is {:?}", stage.0, state.phase));
+        };
+        // A freeze by hand may have been lifted while nobody drove the run: then it is asked for again.
+        let is_looked_at_again = self.frozen_by_plan(context, stage).is_none() && !state.has_waited_here(context);
+        ensure(until.is_some_and(|until| until <= context.at) || is_looked_at_again, || {
+            format!("at {:?}, and the freeze of stage {} lasts until {until:?}", context.at, stage.0)
+        })?;
+        context.count("gate elapsed");
+        self.stage_mut(stage).phase = Phase::Passed(attempt);
+        Ok(())
+    }
+
+    /// Whether an answer counts. The error is why not, by the name under which that is counted.
+    pub(super) fn takes(
+        &self,
+        context: &Context<'_>,
+        stage: StageIndex,
+        answer: &Decision,
+    ) -> Result<(), &'static str> {
+        let state = self.stage(stage);
+        let (Phase::Waiting(_), Some(gate)) = (state.phase, &state.gate) else {
+            return Err("answer to no open gate refused");
+        };
+        if gate.token != answer.token {
+            return Err("answer to an earlier gate refused");
+        }
+        if gate.expires.is_some_and(|expires| answer.at.unwrap_or(context.at) >= expires) {
+            return Err("answer after expiry refused");
+        }
+        if (gate.kind == GateKind::Doubt) != answer.finding.is_some() {
+            return Err("answer to another question refused");
+        }
+        if !gate.approvers.is_empty() && !gate.members.iter().any(|member| is_same(member, &answer.by)) {
+            return Err("answer of a stranger refused");
+        }
+        if answer.approved && state.votes.iter().any(|earlier| is_same(&earlier.by, &answer.by)) {
+            return Err("second answer of a person refused");
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_decided(&mut self, context: &Context<'_>, stage: StageIndex, decision: &Decision) -> Judged {
+        let given = context.answer.as_ref().is_some_and(|(asked, given)| *asked == stage && given == decision);
+        ensure(given, || format!("{decision:?}, and {:?} was given", context.answer))?;
+        if let Err(reason) = self.takes(context, stage, decision) {
+            return Err(format!("{reason} was right for {decision:?}"));
+        }
+        let state = self.stage_mut(stage);
+        let (Phase::Waiting(attempt), Some(gate)) = (state.phase, state.gate.clone()) else { return Ok(()) };
+        state.votes.push(decision.clone());
+        state.phase = match gate.kind {
+            GateKind::Doubt => Phase::Answered(attempt),
+            _ if !decision.approved => Phase::Refused(attempt),
+            _ if state.votes.len() >= gate.approvals as usize => Phase::Passed(attempt),
+            _ => Phase::Waiting(attempt),
+        };
+        if gate.kind == GateKind::Approval {
+            state.goes_on_with = Some((attempt, state.votes.clone()));
+        }
+        if let Phase::Passed(_) = state.phase {
+            context.count(if gate.approvals > 1 { "gate passed by several" } else { "gate passed" });
+            let admitted = |vote: &Decision| (gate.kind, vote.by.clone(), gate.binding.clone());
+            state.admitted.extend(state.votes.iter().map(admitted));
+        }
+        Ok(())
+    }
+
+    /// Whether somebody who may has let the run act on the stage's environment, for what it is now.
+    pub(super) fn is_approved(&self, context: &Context<'_>, stage: StageIndex) -> bool {
+        let members = people(&environment_approvers(context, stage));
+        let plan = context.plan();
+        let environment = plan.stage(stage).environment.as_ref().map(|environment| &environment.name);
+        let mut same = plan.indices().filter(|index| {
+            plan.stage(*index).environment.as_ref().map(|environment| &environment.name) == environment
+        });
+        let binding = Some(context.run().binding);
+        members.is_empty()
+            || same.any(|index| {
+                self.stage(index).admitted.iter().any(|(kind, by, bound)| {
+                    let is_member = members.iter().any(|member| is_same(member, by));
+                    Truth::is_before_attempt(*kind) && is_member && bound.as_deref() == binding
+                })
+            })
+    }
+
+    /// Whether a person let the stage pass in spite of the freeze at whose gate it stood.
+    pub(super) fn is_freeze_overridden(&self, stage: StageIndex) -> bool {
+        let state = self.stage(stage);
+        matches!(state.phase, Phase::Passed(_))
+            && state.gate_kind() == Some(GateKind::Freeze)
+            && state.votes.iter().any(|vote| vote.approved)
+    }
+}
+
+impl super::truth::StageTruth {
+    /// Whether the gate was opened by the process that drives the run now.
+    fn has_waited_here(&self, context: &Context<'_>) -> bool {
+        let token = self.gate.as_ref().map(|gate| gate.token.as_str());
+        token.is_some_and(|token| context.facts().opened.contains(token))
+    }
+}
+
+fn environment_approvers(context: &Context<'_>, stage: StageIndex) -> Vec<String> {
+    let environment = context.stage(stage).environment.as_ref();
+    let environment = environment.and_then(|of| context.plan().environments.get(&of.name));
+    environment.map(|environment| environment.approvers.clone()).unwrap_or_default()
+}
+
+/// Who that is. There is one team.
+fn people(approvers: &[String]) -> Vec<String> {
+    let mut people = Vec::new();
+    for approver in approvers {
+        match approver.as_str() {
+            "team:ops" => people.extend(["ada".to_owned(), "grace".to_owned()]),
+            person => people.push(person.to_owned()),
+        }
+    }
+    people
+}
+
+/// Whether two names are one person's: case and blanks around it say nothing.
+fn is_same(one: &str, other: &str) -> bool {
+    one.trim().eq_ignore_ascii_case(other.trim())
+}

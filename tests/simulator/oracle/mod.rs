@@ -1,0 +1,199 @@
+//! What a world knows of its runs by itself, and the judgement of everything that the engine decides.
+//!
+//! [`Facts`] holds what happened outside of the engine: what plugins answered, what people said and when, what the turns
+//! gave. [`Truth`] is a small model of what a plan means, written without the engine's code. An event is a decision of
+//! the engine, never evidence: it has to follow from the facts, the plan and the decisions before it, and whatever an
+//! event says about the world (a finding, an outcome, a vote) is compared with the world. Only then does the model move.
+//!
+//! ```text
+//! plugins, people, turns, clock ──> Facts ─┐
+//! plan ────────────────────────────────────┼──> may this follow? ──> Truth
+//! event that the engine records ───────────┘           └──> a violation
+//! ```
+//!
+//! A power cut takes the end of the journal away, and the engine with it forgets. The model then goes back to what it was
+//! at that length of the journal; the facts stay, and so do the effects on targets (`target.rs`).
+
+mod attempts;
+mod calls;
+mod endings;
+mod facts;
+mod gates;
+mod places;
+mod resume;
+mod starts;
+mod truth;
+mod undo;
+
+use std::cell::RefCell;
+
+use stagewright_engine::{Decision, Event, EventKind, Outcome, Timestamp};
+use stagewright_model::{Plan, Stage, StageIndex};
+
+pub(crate) use self::facts::Facts;
+pub(crate) use self::truth::{Phase, Truth};
+use crate::world::{Inner, Run};
+
+/// Either nothing is wrong, or this is.
+type Judged = Result<(), String>;
+
+/// What a judgement is based on, besides the model.
+struct Context<'a> {
+    inner: &'a Inner,
+    run: usize,
+    /// The process that decided.
+    process: u32,
+    /// When it decided, on the wall clock.
+    at: Timestamp,
+    /// The answer that the process was given and has decided on.
+    answer: Option<(StageIndex, Decision)>,
+    /// What was exercised, for the count.
+    seen: RefCell<Vec<&'static str>>,
+}
+
+impl Context<'_> {
+    fn run(&self) -> &Run {
+        &self.inner.runs[self.run]
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.run().pipeline.plan
+    }
+
+    fn stage(&self, index: StageIndex) -> &Stage {
+        self.plan().stage(index)
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.run().facts
+    }
+
+    fn count(&self, what: &'static str) {
+        self.seen.borrow_mut().push(what);
+    }
+}
+
+impl Inner {
+    /// Judges an event that the engine records, and moves the model.
+    pub(crate) fn judge(&mut self, run: usize, process: u32, event: &Event) {
+        let answer = match event.kind {
+            EventKind::GateDecided { .. } => self.runs[run].facts.answers.pop_front(),
+            _ => None,
+        };
+        if let EventKind::RunResumed { again, .. } = &event.kind {
+            self.excuse_what_came_of_the_undone(run, again);
+        }
+        let mut truth = std::mem::take(&mut self.runs[run].truth);
+        let context = Context { inner: self, run, process, at: event.at, answer, seen: RefCell::default() };
+        let judged = truth.take(&context, &event.kind);
+        let seen = context.seen.into_inner();
+        self.runs[run].truth = truth;
+        seen.into_iter().for_each(|what| self.count(what));
+        if let Err(wrong) = judged {
+            self.violate(|| format!("r{run} {}: {wrong}", name_of(&event.kind)));
+        }
+        self.follow_up(run, &event.kind);
+    }
+
+    /// What an event leads to outside of the model.
+    fn follow_up(&mut self, run: usize, kind: &EventKind) {
+        match kind {
+            EventKind::RunStarted { .. } | EventKind::RunResumed { .. } => self.runs[run].facts.taken_up = true,
+            EventKind::CancelRequested { how, .. } => self.expect_a_stop(run, *how),
+            EventKind::StageEnded { stage, conclusion, .. } => self.expect_siblings_to_stop(run, *stage, *conclusion),
+            EventKind::GateOpened { gate, .. } => {
+                self.runs[run].facts.opened.insert(gate.token.clone());
+            }
+            EventKind::AttemptStarted { stage, fence: Some(fence), .. }
+            | EventKind::UndoStarted { stage, fence: Some(fence), .. } => self.use_token(run, *stage, *fence),
+            _ => {}
+        }
+    }
+
+    /// Nothing is started twice under a token.
+    fn use_token(&mut self, run: usize, stage: StageIndex, fence: u64) {
+        let environment = self.runs[run].pipeline.plan.stage(stage).environment.as_ref();
+        let environment = environment.map(|environment| environment.name.clone()).unwrap_or_default();
+        if !self.fences.insert((environment.clone(), fence)) {
+            self.violate(|| format!("r{run} started twice under token {fence} of {environment}"));
+        }
+    }
+
+    /// Judges that the engine turned an answer down.
+    pub(crate) fn judge_refusal(&mut self, run: usize, process: u32, stage: StageIndex, by: &str, why: &str) {
+        let at = self.wall();
+        let Some((asked, decision)) = self.runs[run].facts.answers.pop_front() else {
+            return self.violate(|| format!("r{run} refused an answer that nobody gave"));
+        };
+        let truth = std::mem::take(&mut self.runs[run].truth);
+        let context = Context { inner: self, run, process, at, answer: None, seen: RefCell::default() };
+        let taken = truth.takes(&context, asked, &decision);
+        self.runs[run].truth = truth;
+        match taken {
+            _ if asked != stage || decision.by != by => {
+                self.violate(|| format!("r{run} refused {by}'s answer, and {} had answered", decision.by));
+            }
+            Ok(()) => self.violate(|| format!("r{run} refused {by}'s answer to stage {}: {why}", stage.0)),
+            Err(reason) => self.count(reason),
+        }
+    }
+}
+
+impl Truth {
+    /// Whether an event may follow, and what it changes.
+    fn take(&mut self, context: &Context<'_>, kind: &EventKind) -> Judged {
+        match kind {
+            EventKind::RunStarted { .. } => self.on_started(context),
+            EventKind::RunResumed { again, .. } => self.on_resumed(context, again),
+            EventKind::CancelRequested { how, reason } => self.on_cancelled(context, *how, reason),
+            EventKind::GroupJoined { .. } => self.on_group(context, true),
+            EventKind::GroupLeft { .. } => self.on_group(context, false),
+            EventKind::EnvironmentAwaited { stage, .. } => self.on_environment_awaited(context, *stage),
+            EventKind::AttemptStarted { stage, attempt, fence } => {
+                self.on_attempt_started(context, *stage, *attempt, *fence)
+            }
+            EventKind::EffectIntended { stage, attempt, .. } => self.on_intent(context, *stage, *attempt),
+            EventKind::AttemptEnded { stage, attempt, outcome, .. } => {
+                self.on_attempt_ended(context, *stage, *attempt, *outcome)
+            }
+            EventKind::RetryScheduled { stage, attempt, after } => self.on_retry(context, *stage, *attempt, *after),
+            EventKind::RecoveryStarted { stage, attempt } => self.on_recovery(context, *stage, *attempt),
+            EventKind::Recovered { stage, attempt, finding, by, .. } => {
+                self.on_recovered(context, *stage, *attempt, finding, by.as_deref())
+            }
+            EventKind::GateOpened { stage, attempt, gate } => self.on_gate_opened(context, *stage, *attempt, gate),
+            EventKind::GateElapsed { stage } => self.on_gate_elapsed(context, *stage),
+            EventKind::GateDecided { stage, decision } => self.on_decided(context, *stage, decision),
+            EventKind::UndoStarted { stage, because, fence, .. } => {
+                self.on_undo_started(context, *stage, *because, *fence)
+            }
+            EventKind::UndoEnded { stage, outcome, .. } => self.on_undo_ended(context, *stage, *outcome),
+            EventKind::ReleaseRecorded { stage, attempt, release } => {
+                self.on_release(context, *stage, *attempt, &release.artifact)
+            }
+            EventKind::ReleaseConfirmed { stage } => self.on_confirmed(context, *stage),
+            EventKind::StageEnded { stage, outcome, conclusion, .. } => {
+                self.on_stage_ended(context, *stage, *outcome, *conclusion)
+            }
+            EventKind::RunSuspended { waiting } => self.on_suspended(context, waiting),
+            EventKind::RunEnded { conclusion } => self.on_run_ended(context, *conclusion),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_failure(outcome: Outcome) -> bool {
+    use Outcome as O;
+    [O::Failed, O::Errored, O::TimedOut, O::Lost, O::Inconclusive].contains(&outcome)
+}
+
+/// An error unless the condition holds.
+fn ensure(holds: bool, wrong: impl FnOnce() -> String) -> Judged {
+    if holds { Ok(()) } else { Err(wrong()) }
+}
+
+/// The event's name as it is written in the code.
+pub(crate) fn name_of(kind: &EventKind) -> String {
+    let shown = format!("{kind:?}");
+    shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,98 @@
+//! What a resume runs again, and what it leaves as it is.
+
+use stagewright_engine::{GateKind, Outcome, Undo};
+use stagewright_model::{StageIndex, StageKind};
+
+use super::truth::StageTruth;
+use super::{Context, Judged, Phase, Truth, ensure};
+
+impl Truth {
+    pub(super) fn on_resumed(&mut self, context: &Context<'_>, again: &[StageIndex]) -> Judged {
+        ensure(self.started, || "it never started".to_owned())?;
+        let expected = self.to_repeat(context);
+        ensure(again == expected, || format!("runs {again:?} again in place of {expected:?}"))?;
+        for state in &mut self.stages {
+            ensure(!matches!(state.phase, Phase::Running(_) | Phase::Over(_)), || {
+                format!("a stage is {:?}", state.phase)
+            })?;
+            state.was_in_doubt = false;
+        }
+        for index in expected {
+            let state = self.stage_mut(index);
+            let StageTruth { attempts, doubt, has_been_there, .. } = *state;
+            if doubt.is_some() {
+                context.count("run again with a doubt");
+            }
+            *state = StageTruth {
+                attempts,
+                doubt,
+                has_been_there,
+                before: attempts,
+                granted: attempts + 1,
+                ..StageTruth::default()
+            };
+        }
+        self.cancelled = None;
+        self.ended = None;
+        self.in_group = false;
+        // What was still to be taken back stays: its stage failed, and will be run again.
+        self.undo.clear();
+        context.count("resumed");
+        Ok(())
+    }
+
+    /// Needs come before what needs them in a plan, so once through is enough.
+    fn to_repeat(&self, context: &Context<'_>) -> Vec<StageIndex> {
+        let plan = context.plan();
+        let mut repeated = Vec::new();
+        // Of those, the ones that had succeeded: what came of them is done again, too.
+        let mut replaced = Vec::new();
+        for index in plan.indices() {
+            let state = self.stage(index);
+            let (is_done, succeeded) = (state.conclusion().is_some(), state.has_succeeded());
+            let was_left_out = succeeded && state.attempts == 0;
+            let needs = &plan.stage(index).needs;
+            let came_of_it = !was_left_out && needs.iter().any(|need| replaced.contains(need));
+            let waits_on = |other: &StageIndex| {
+                let finally = plan.stage(index).kind == StageKind::Finally;
+                needs.contains(other) || finally && plan.stage(*other).kind == StageKind::Main
+            };
+            let came_too_early = !is_done && plan.indices().any(|other| waits_on(&other) && repeated.contains(&other));
+            let has_begun = state.phase != Phase::Free;
+            let taken_back = match state.undo {
+                Undo::No => false,
+                Undo::Started | Undo::Ended(Outcome::Succeeded) => true,
+                Undo::Ended(_) => state.doubt.is_some(),
+            };
+            let named = context.run().named.contains(&index);
+            let anew = has_begun && (came_of_it || came_too_early) || taken_back || named;
+            if anew && succeeded {
+                replaced.push(index);
+            }
+            if anew || is_done && !succeeded || self.has_lapsed(context, index) {
+                repeated.push(index);
+            }
+        }
+        repeated
+    }
+
+    /// Whether people answered for something else than what would run now, and their answer is still needed.
+    fn has_lapsed(&self, context: &Context<'_>, index: StageIndex) -> bool {
+        let state = self.stage(index);
+        let Some(gate) = &state.gate else { return false };
+        if gate.kind == GateKind::Doubt || gate.binding.as_deref() == Some(context.run().binding) {
+            return false;
+        }
+        let plan = context.plan();
+        let is_open =
+            |other: StageIndex| plan.stage(other).needs.contains(&index) && !self.stage(other).has_succeeded();
+        let lapsed = match state.conclusion() {
+            None => true,
+            Some(_) => gate.kind == GateKind::Approval && !state.acted && plan.indices().any(is_open),
+        };
+        if lapsed {
+            context.count("approval lapsed");
+        }
+        lapsed
+    }
+}
