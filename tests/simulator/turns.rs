@@ -208,6 +208,7 @@ impl Inner {
             self.wish(older, Control::Cancel { how: Interrupt::Graceful, reason });
         }
         self.count("group awaited");
+        self.runs[run].facts.put_off = Some(tokio::time::Instant::now());
         Joined::Waiting { holder }
     }
 }

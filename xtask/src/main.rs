@@ -9,6 +9,7 @@
 mod bench;
 mod cargo;
 mod checks;
+mod mutants;
 mod packages;
 mod pipeline;
 mod schema;
@@ -48,6 +49,11 @@ enum Command {
     Tidy,
     /// Writes docs/stagewright.schema.json anew from the model
     Schema,
+    /// Plants faults in copies of the engine, and shows whether the simulator and the engine's tests notice them
+    ///
+    /// Takes some seconds for each mutant. Fails when one is alive.
+    #[command(after_help = "Examples:\n  cargo xtask mutants\n  cargo xtask mutants freeze --simulator-only")]
+    Mutants(mutants::Options),
     /// Measures side by side, in release builds; figures of one run alone can be compared
     Bench {
         /// What is measured
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
         Command::Ci => checks::run(checks::Profile::Ci),
         Command::Tidy => tidy::run(),
         Command::Schema => schema::write(),
+        Command::Mutants(options) => mutants::run(&options),
         Command::Bench { subject } => bench::measure(subject),
     };
     match result {

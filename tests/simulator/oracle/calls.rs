@@ -12,6 +12,12 @@ use super::facts::CallFact;
 use super::{Context, Judged, Phase, Truth, ensure, is_failure};
 use crate::world::Inner;
 
+/// How long a run may be without anything that could bring it on.
+const STUCK: Duration = Duration::from_secs(120);
+
+/// When what was to stop is left behind at the latest.
+const LEFT_BEHIND: Duration = Duration::from_secs(30);
+
 /// How long news may take between the engine's loop and a plugin.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -42,6 +48,9 @@ impl Inner {
         let (stage, call) = (facts.calls[number].stage, facts.calls[number].call);
         let late = facts.stop_since.get(&stage).is_some_and(|since| since.elapsed() > AT_ONCE);
         facts.hear_plugin(number, report);
+        if call == Call::Undo && heard == Some(Interrupt::Graceful) {
+            self.violate(|| format!("r{run} asked stage {} to stop while it was taken back", stage.0));
+        }
         if late && heard.is_none() && !self.runs[run].stalls {
             self.violate(|| format!("r{run} didn't ask stage {} to stop ({call:?})", stage.0));
         }
@@ -107,8 +116,13 @@ impl Inner {
         if !one.alive || one.stalls || one.disk_full || one.turns_fail || !one.facts.taken_up {
             return;
         }
+        let length = one.journal.len();
+        if one.facts.quiet_since.is_none_or(|(earlier, _)| earlier != length) {
+            self.runs[run].facts.quiet_since = Some((length, Instant::now()));
+        }
         let judged = self.in_context(run, process, |truth, context| {
             check_heartbeat(context)?;
+            truth.check_is_not_stuck(context)?;
             let settled = context.facts().waited_at == Some(context.run().journal.len());
             match truth.waits_for_people_alone(context) {
                 Ok(()) if settled => truth.check_keeps_nothing(context),
@@ -118,8 +132,7 @@ impl Inner {
         if let Err(wrong) = judged {
             self.violate(|| format!("r{run} {wrong}"));
         }
-        let one = &mut self.runs[run];
-        one.facts.waited_at = Some(one.journal.len());
+        self.runs[run].facts.waited_at = Some(length);
     }
 
     fn in_context<T>(&mut self, run: usize, process: u32, judge: impl FnOnce(&Truth, &Context<'_>) -> T) -> T {
@@ -157,6 +170,25 @@ impl Truth {
             context.count("went on after a gate");
         }
         self.check_wait(context, request)
+    }
+
+    /// A run goes on, waits for a person, or waits for another run; and what was to stop doesn't keep it.
+    fn check_is_not_stuck(&self, context: &Context<'_>) -> Judged {
+        let facts = context.facts();
+        let is_overdue = |call: &&CallFact| {
+            let since = facts.stop_since.get(&call.stage).filter(|_| call.under_way);
+            since.is_some_and(|since| since.elapsed() > LEFT_BEHIND)
+        };
+        let overdue = facts.calls.iter().find(is_overdue);
+        ensure(overdue.is_none(), || format!("doesn't leave behind what was to stop: {overdue:?}"))?;
+        let busy = facts.calls.iter().any(|call| call.under_way);
+        let asks = self.stages.iter().any(|state| matches!(state.phase, Phase::Waiting(_)));
+        let put_off = facts.put_off.is_some_and(|at| at.elapsed() < Duration::from_secs(10));
+        let quiet = facts.quiet_since.map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        ensure(busy || asks || put_off || quiet < STUCK, || {
+            let phases: Vec<Phase> = self.stages.iter().map(|state| state.phase).collect();
+            format!("is stuck for {quiet:?}: {phases:?}")
+        })
     }
 
     /// A retry waits as long as the plan says.

@@ -37,6 +37,10 @@ pub(crate) struct Facts {
     pub(crate) taken_up: bool,
     /// When the process last spoke with the turns.
     pub(crate) alive_at: Option<Instant>,
+    /// How long the journal is, and since when.
+    pub(crate) quiet_since: Option<(usize, Instant)>,
+    /// When the turns last said that somebody else comes first.
+    pub(crate) put_off: Option<Instant>,
     /// How long the journal was when the run was last seen to wait for people alone.
     pub(crate) waited_at: Option<usize>,
     /// When it was first cancelled gracefully, and at once.
@@ -97,7 +101,8 @@ impl Facts {
             Claimed::Superseded { .. } => {
                 self.superseded.insert(environment.to_owned());
             }
-            Claimed::Held { .. } | Claimed::Frozen { .. } => {}
+            Claimed::Held { .. } => self.put_off = Some(Instant::now()),
+            Claimed::Frozen { .. } => {}
         }
     }
 }

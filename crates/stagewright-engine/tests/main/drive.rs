@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use stagewright_engine::{Control, DriveError, EventKind, Interrupt, Outcome};
+use stagewright_model::{Expression, Stage};
 
 use crate::fake::{Act, FakeStore, Script, WORK, World};
-use crate::plans::{finally, plan, stage};
+use crate::plans::{deploy, finally, plan, plan_with, stage};
 
 fn cancel(how: Interrupt) -> Control {
     Control::Cancel { how, reason: "Ctrl-C".to_owned() }
@@ -97,4 +98,18 @@ fn an_attempt_that_was_asked_once_is_told_to_stop_when_its_time_is_over() {
 fn a_panic_of_the_runner_is_an_error_of_its_stage_alone() {
     let ran = World::new(plan(vec![stage("a", &[]), stage("b", &[])]), Script::of([("a", vec![Act::Panic])])).run();
     assert_eq!(ran.outcomes(), ["a errored", "b succeeded"]);
+}
+
+/// A stage that runs whatever happened comes to a gate, and ends there, because the run was cancelled.
+#[test]
+fn a_cancelled_run_whose_last_main_stage_ends_at_a_gate_comes_to_its_finally_stages() {
+    let always = Expression::parse("always()").expect("an expression");
+    let report = Stage { condition: Some(always), ..deploy("report", &[0]) };
+    let stages = vec![stage("hangs", &[]), report, finally("clean")];
+    let ran = World::new(plan_with(stages, &["ada"], None), Script::of([("hangs", vec![Act::Hang])]))
+        .wish(Duration::from_secs(5), cancel(Interrupt::Graceful))
+        .run();
+    assert_eq!(ran.outcomes(), ["hangs cancelled", "report cancelled", "clean succeeded"]);
+    assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));
+    assert_eq!(ran.took, Duration::from_secs(5) + WORK);
 }

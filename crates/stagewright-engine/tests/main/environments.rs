@@ -446,3 +446,16 @@ fn who_let_a_stage_through_did_so_for_what_it_was_then() {
     state.apply(&open("three", "now")).expect("a gate for what runs now");
     assert_eq!(state.stage(StageIndex(0)).admitted, []);
 }
+
+#[test]
+fn a_gate_of_its_own_does_not_make_a_stage_ask_for_its_environment_again() {
+    let script = || Script::of([("deploy", vec![Act::Ask(gate())])]);
+    let stages = || vec![deploy("deploy", &[]), deploy("second", &[0])];
+    let ran = World::new(plan_with(stages(), &["ada"], None), script())
+        .answer(LATER, 0, answer(true, "ada"))
+        .answer(2 * LATER, 0, answer(true, "ada"))
+        .wish(3 * LATER, Control::Suspend)
+        .run();
+    assert_eq!(gates(&ran), [GateKind::Environment, GateKind::Approval]);
+    assert_eq!(ran.starts(), ["deploy#1", "deploy#1", "second#1"]);
+}

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
-use stagewright_engine::{Control, Decision, EventKind, Field, FieldKind, Gate, Interrupt, Outcome, Timestamp};
+use stagewright_engine::{
+    AttemptEnd, Control, Decision, EventKind, Field, FieldKind, Gate, Input, Interrupt, Outcome, RunId, RunValues,
+    Scheduler, Timestamp,
+};
 use stagewright_model::StageIndex;
 
-use crate::fake::{Act, Script, WORK, World};
+use crate::fake::{Act, Script, WORK, World, report};
 use crate::plans::{finally, plan, stage};
 
 pub(crate) fn gate() -> Gate {
@@ -175,4 +178,32 @@ fn a_name_that_looks_like_an_earlier_one_is_no_second_vote_where_anybody_may_ans
         .run();
     assert_eq!(ran.outcomes()[0], "approve succeeded");
     assert_eq!(ran.took, 3 * LATER + 3 * WORK, "letters of another script were taken for a second person");
+}
+
+/// Whoever drives the run may come to an answer late, as after a restart, before the gate's timer has gone off.
+#[test]
+fn a_gate_that_has_expired_takes_no_answer() {
+    const EXPIRES: u64 = 60_000;
+    let decided = |now: u64, at: Option<u64>, approvals: u32| {
+        let plan = plan(vec![stage("approve", &[])]);
+        let mut scheduler = Scheduler::new(plan, RunValues::default(), 1);
+        let asked = Gate { expires: Some(Timestamp(EXPIRES)), approvals, ..gate() };
+        let report = report(AttemptEnd::Suspended(asked), BTreeMap::new());
+        let ended = Input::Ended { stage: StageIndex(0), attempt: 1, report };
+        let decision = Decision { at: at.map(Timestamp), ..answer(true, "ada") };
+        let decided = Input::Decided { stage: StageIndex(0), decision };
+        let mut events = Vec::new();
+        for (at, input) in [(0, Input::Start(RunId("r1".to_owned()))), (1, ended), (now, decided)] {
+            events.extend(scheduler.on_input(Timestamp(at), input).expect("a sound run").events);
+        }
+        events.iter().any(|event| matches!(event.kind, EventKind::GateDecided { .. }))
+    };
+    for approvals in [1, 2] {
+        assert!(decided(EXPIRES - 1, None, approvals));
+        assert!(decided(EXPIRES + 5_000, Some(EXPIRES - 1), approvals), "it was given in time");
+        for now in [EXPIRES, EXPIRES + 1, EXPIRES + 5_000] {
+            assert!(!decided(now, None, approvals), "at {now}");
+            assert!(!decided(now, Some(EXPIRES), approvals), "at {now}, given when it had expired");
+        }
+    }
 }

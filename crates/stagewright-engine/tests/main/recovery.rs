@@ -280,3 +280,31 @@ fn an_answer_that_comes_after_a_cancel_still_counts() {
     assert_eq!(told(Finding::Applied(String::new())).outcomes()[1..], ["deploy succeeded", "check cancelled"]);
     assert_eq!(told(Finding::NotStarted).outcomes()[1..], ["deploy cancelled", "check cancelled"]);
 }
+
+/// A person said that attempt 1 had not happened. Attempt 2 then timed out, and the machine went away while its plugin was
+/// being asked about it.
+#[test]
+fn what_was_said_of_one_attempt_is_not_taken_for_a_later_one() {
+    let plan = plan(vec![retried(), stage("check", &[0])]);
+    let first = World::new(plan.clone(), Script::of([("deploy", vec![reach(Act::Succeed)])])).run();
+    let until = |events: &[Event], is_it: fn(&EventKind) -> bool| {
+        let last = events.iter().position(|event| is_it(&event.kind)).expect("such an event");
+        events[..=last].to_vec()
+    };
+    let past = until(&first.recorded, |kind| matches!(kind, EventKind::EffectIntended { .. }));
+    let script = Script::of([
+        ("observe deploy", vec![unknown(), Act::Observe(Observation::InProgress)]),
+        ("deploy", vec![reach(Act::TimeOut)]),
+    ]);
+    let second = World { past: past.clone(), ..World::new(plan.clone(), script) }
+        .answer(LATER, 0, settle(Finding::NotStarted))
+        .wish(2 * LATER, Control::Cancel { how: Interrupt::Kill, reason: "enough".to_owned() })
+        .run();
+    assert_eq!(second.effects(), ["deploy#2"]);
+    let asked = |kind: &EventKind| matches!(kind, EventKind::RecoveryStarted { attempt: 2, .. });
+    let past = [past, until(&second.recorded, asked)].concat();
+    let script = Script::of([("observe deploy", vec![found(Finding::Applied("v1".to_owned()))])]);
+    let third = World { past, ..World::new(plan, script) }.run();
+    assert_eq!(third.starts(), ["observe deploy#2", "check#1"]);
+    assert_eq!(third.conclusion(), Some(Outcome::Succeeded));
+}

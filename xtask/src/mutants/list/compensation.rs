@@ -1,0 +1,108 @@
+//! Compensation, what a resume runs again, and releases.
+
+use super::Mutant;
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "what ended first is taken back first",
+        file: "scheduler/compensation.rs",
+        search: "targets.into_iter().rev().map",
+        replace: "targets.into_iter().map",
+    },
+    Mutant {
+        name: "what did nothing is taken back",
+        file: "scheduler/compensation.rs",
+        search: " && state.attempts > 0 && !queued",
+        replace: " && !queued",
+    },
+    Mutant {
+        name: "what failed is taken back",
+        file: "scheduler/compensation.rs",
+        search: "let did_it = matches!(state.status, Status::Ended { outcome: Outcome::Succeeded, .. });",
+        replace: "let did_it = matches!(state.status, Status::Ended { .. });",
+    },
+    Mutant {
+        name: "something is queued twice to be taken back",
+        file: "scheduler/compensation.rs",
+        search: " && state.attempts > 0 && !queued",
+        replace: " && state.attempts > 0",
+    },
+    Mutant {
+        name: "nothing is taken back",
+        file: "scheduler/compensation.rs",
+        search: "        if !is_failure(outcome) {\n            return;",
+        replace: "        if !is_failure(outcome) || !self.plan.stage(because).compensate.is_empty() {\n            return;",
+    },
+    Mutant {
+        name: "a success takes something back",
+        file: "scheduler/compensation.rs",
+        search: "        if !is_failure(outcome) {",
+        replace: "        if !is_failure(outcome) && outcome != Outcome::Succeeded {",
+    },
+    Mutant {
+        name: "finally stages come before the compensation",
+        file: "scheduler.rs",
+        search: "self.open > 0 && !self.is_compensating() {",
+        replace: "self.open > 0 {",
+    },
+    Mutant {
+        name: "a run ends before its compensation",
+        file: "scheduler.rs",
+        search: "let is_over = self.open == 0 && !self.is_compensating();",
+        replace: "let is_over = self.open == 0;",
+    },
+    Mutant {
+        name: "a killed run begins to take back",
+        file: "scheduler.rs",
+        search: "if self.state.cancel != Some(Interrupt::Kill) || self.undoing.is_some() {",
+        replace: "if self.state.cancel != Some(Interrupt::Kill) || self.undoing.is_none() {",
+    },
+    Mutant {
+        name: "a graceful cancel stops a compensation",
+        file: "scheduler/cancel.rs",
+        search: "if how == Interrupt::Kill || self.undoing != Some(stage) {",
+        replace: "if how == Interrupt::Kill || how == Interrupt::Graceful {",
+    },
+    Mutant {
+        name: "an interrupted compensation is left as it is",
+        file: "scheduler/resume.rs",
+        search: "Undo::Started => true,",
+        replace: "Undo::Started => false,",
+    },
+    Mutant {
+        name: "a failed compensation succeeds",
+        file: "scheduler/compensation.rs",
+        search: "AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),",
+        replace: "AttemptEnd::Unsuccessful(_, failure) => (Outcome::Succeeded, Some(failure)),",
+    },
+    Mutant {
+        name: "what is named is not run again",
+        file: "scheduler/resume.rs",
+        search: " || from.contains(&index);",
+        replace: " || from.contains(&StageIndex(u32::MAX));",
+    },
+    Mutant {
+        name: "what came of something that runs again stays",
+        file: "scheduler/resume.rs",
+        search: "undone[index.get()] = anew && succeeded;",
+        replace: "undone[index.get()] = false;",
+    },
+    Mutant {
+        name: "what was left out comes back",
+        file: "scheduler/resume.rs",
+        search: "let came_of_it = !left_out && ",
+        replace: "let came_of_it = (!left_out || true) && ",
+    },
+    Mutant {
+        name: "a release is confirmed before it is proven",
+        file: "scheduler/releases.rs",
+        search: "if proven { self",
+        replace: "if proven || true { self",
+    },
+    Mutant {
+        name: "a release is never confirmed",
+        file: "scheduler.rs",
+        search: "        self.confirm_releases(index)?;\n",
+        replace: "",
+    },
+];

@@ -1,0 +1,102 @@
+//! Gates: whose answers count, for what, and until when.
+
+use super::Mutant;
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "a gate that has expired still takes an answer",
+        file: "gate.rs",
+        search: "if gate.expires.is_some_and(",
+        replace: "if false && gate.expires.is_some_and(",
+    },
+    Mutant {
+        name: "an answer in time comes too late",
+        file: "gate.rs",
+        search: "decision.at.unwrap_or(now)",
+        replace: "decision.at.map_or(now, |at| at.max(now))",
+    },
+    Mutant {
+        name: "anybody may answer",
+        file: "gate.rs",
+        search: "if !gate.approvers.is_empty() && !is_among(&gate.members) {",
+        replace: "if false && !is_among(&gate.members) {",
+    },
+    Mutant {
+        name: "one person counts twice",
+        file: "gate.rs",
+        search: "        if same_person(&earlier.by, &decision.by) {",
+        replace: "        if false && same_person(&earlier.by, &decision.by) {",
+    },
+    Mutant {
+        name: "an answer to an earlier gate counts",
+        file: "gate.rs",
+        search: "if gate.token != decision.token {",
+        replace: "if false && gate.token != decision.token {",
+    },
+    Mutant {
+        name: "one approval is enough",
+        file: "state.rs",
+        search: "_ if approvals >= gate.approvals as usize =>",
+        replace: "_ if approvals >= 1 =>",
+    },
+    Mutant {
+        name: "a no counts as a yes",
+        file: "state.rs",
+        search: "_ if !decision.approved => S::Refused(now),",
+        replace: "",
+    },
+    Mutant {
+        name: "an approval outlives what it was given for",
+        file: "scheduler/resume.rs",
+        search: "anew || self.has_lapsed(index) || ",
+        replace: "anew || ",
+    },
+    Mutant {
+        name: "an approval of another binding counts",
+        file: "scheduler/gates.rs",
+        search: "let counts = |gate: &Gate| self.binds(gate) && is_for_it(gate)",
+        replace: "let counts = |gate: &Gate| is_for_it(gate)",
+    },
+    Mutant {
+        name: "an environment needs no approval",
+        file: "scheduler/start.rs",
+        search: "if self.lacks_approval(index) {",
+        replace: "if false && self.lacks_approval(index) {",
+    },
+    Mutant {
+        name: "a stranger approves of an environment",
+        file: "scheduler/gates.rs",
+        search: "let is_approver = |by: &str| members.iter().any(|member| same_person(member, by));",
+        replace: "let is_approver = |by: &str| members.iter().any(|member| !member.is_empty() || same_person(member, by));",
+    },
+    Mutant {
+        name: "a gate of its own makes a stage ask for its environment again",
+        file: "state.rs",
+        search: "state.environment_gate.clone_from(&state.gate);",
+        replace: "",
+    },
+    Mutant {
+        name: "a gate does not know who may answer",
+        file: "scheduler/gates.rs",
+        search: "gate.members = self.members_of(&gate.approvers);",
+        replace: "",
+    },
+    Mutant {
+        name: "a gate of a stage forgets who approves of its environment",
+        file: "scheduler/gates.rs",
+        search: "        if gate.approvers.is_empty() {\n            gate.approvers = self.environment_approvers(stage);",
+        replace: "        if gate.approvers.is_empty() {\n            gate.approvers = Vec::new();",
+    },
+    Mutant {
+        name: "a gate that was reached by a failure stays",
+        file: "scheduler/resume.rs",
+        search: "let premature = conclusion.is_none() && ",
+        replace: "let premature = false && ",
+    },
+    Mutant {
+        name: "a refused stage is tried again",
+        file: "scheduler/resume.rs",
+        search: "Status::Refused(attempt) => self.reject(index, attempt)?,",
+        replace: "Status::Refused(_) => {}",
+    },
+];

@@ -1,0 +1,96 @@
+//! Environments, freezes and concurrency groups.
+
+use super::Mutant;
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "a freeze is not held",
+        file: "scheduler/start.rs",
+        search: "let override_freeze = self.overrides_freeze(index) || self.has_been_there(index);",
+        replace: "let override_freeze = true;",
+    },
+    Mutant {
+        name: "a freeze by hand is not held",
+        file: "scheduler/turns.rs",
+        search: "let claim = Claim { run: self.run_id(), environment, override_freeze, at: self.now };",
+        replace: "let claim = Claim { run: self.run_id(), environment, override_freeze: override_freeze || true, at: self.now };",
+    },
+    Mutant {
+        name: "a freeze is not held after a resume",
+        file: "scheduler/turns.rs",
+        search: "state.attempt_fence.is_some() && state.status != Status::Pending",
+        replace: "state.attempt_fence.is_some()",
+    },
+    Mutant {
+        name: "no approval overrides a freeze",
+        file: "scheduler/turns.rs",
+        search: "&& state.decisions.iter().any(|decision| decision.approved)",
+        replace: "&& state.decisions.len() > 99",
+    },
+    Mutant {
+        name: "a freeze that is over counts as overridden",
+        file: "scheduler/turns.rs",
+        search: "&& state.decisions.iter().any(|decision| decision.approved)",
+        replace: "",
+    },
+    Mutant {
+        name: "a run does not wait for its group",
+        file: "scheduler/turns.rs",
+        search: "if self.state.in_group || self.state.cancel.is_some() {",
+        replace: "if true || self.state.in_group {",
+    },
+    Mutant {
+        name: "a group is kept at a gate",
+        file: "scheduler/turns.rs",
+        search: "if idle && (ended || !hold) {",
+        replace: "if ended {",
+    },
+    Mutant {
+        name: "a group that is to be held is left at a gate",
+        file: "scheduler/turns.rs",
+        search: "if idle && (ended || !hold) {",
+        replace: "if idle && (ended || !hold || true) {",
+    },
+    Mutant {
+        name: "an environment is kept at a gate",
+        file: "scheduler/turns.rs",
+        search: "busy || (more && !waiting)",
+        replace: "busy || more",
+    },
+    Mutant {
+        name: "an environment is kept until the end",
+        file: "scheduler/turns.rs",
+        search: "busy || (more && !waiting)",
+        replace: "!ended",
+    },
+    Mutant {
+        name: "two attempts act on an environment",
+        file: "scheduler/turns.rs",
+        search: "self.needs_environment(stage) && others.any(acts_on_it)",
+        replace: "self.needs_environment(stage) && others.any(acts_on_it) && false",
+    },
+    Mutant {
+        name: "cancel-in-progress is forgotten",
+        file: "scheduler/turns.rs",
+        search: "cancel_in_progress: concurrency.cancel_in_progress,",
+        replace: "cancel_in_progress: false,",
+    },
+    Mutant {
+        name: "a run is silent while it holds something",
+        file: "drive.rs",
+        search: "if self.scheduler.holds_turns() {",
+        replace: "if false && self.scheduler.holds_turns() {",
+    },
+    Mutant {
+        name: "a group is held across a resume",
+        file: "state.rs",
+        search: "        self.in_group = false;\n        for",
+        replace: "        for",
+    },
+    Mutant {
+        name: "a claim is not asked for again",
+        file: "scheduler/turns.rs",
+        search: "self.response.actions.push(Action::Wake { stage, attempt, after: ASK_AGAIN });\n                if self.awaited",
+        replace: "if self.awaited",
+    },
+];

@@ -1,0 +1,126 @@
+//! Doubt, intents and stops: what keeps a deploy from happening twice.
+
+use super::Mutant;
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "an unknown observation is taken for not started",
+        file: "scheduler/recovery.rs",
+        search: "AttemptEnd::Observed(Observation::Unknown(why)) => why,",
+        replace: "AttemptEnd::Observed(Observation::Unknown(_)) => {\n                return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);\n            }",
+    },
+    Mutant {
+        name: "a failed observation is taken for not started",
+        file: "scheduler/recovery.rs",
+        search: "AttemptEnd::Unsuccessful(_, failure) => failure.message,",
+        replace: "AttemptEnd::Unsuccessful(..) => {\n                return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);\n            }",
+    },
+    Mutant {
+        name: "an effect found in place is taken for not started",
+        file: "scheduler/recovery.rs",
+        search: "return self.settle(stage, attempt, finding, None, report.outputs);",
+        replace: "return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);",
+    },
+    Mutant {
+        name: "a person who found the effect in place is not believed",
+        file: "scheduler/recovery.rs",
+        search: "self.settle(stage, attempt, finding, Some(decision.by), BTreeMap::new())",
+        replace: "self.settle(stage, attempt, Finding::NotStarted, Some(decision.by), BTreeMap::new())",
+    },
+    Mutant {
+        name: "a broken effect counts as success",
+        file: "scheduler/recovery.rs",
+        search: "Finding::Failed(detail) => Some((Outcome::Failed,",
+        replace: "Finding::Failed(detail) => Some((Outcome::Succeeded,",
+    },
+    Mutant {
+        name: "an effect that still goes on is never asked about again",
+        file: "scheduler/recovery.rs",
+        search: "self.response.actions.push(Action::Wake { stage, attempt, after: LOOK_AGAIN });",
+        replace: "let _ = LOOK_AGAIN;",
+    },
+    Mutant {
+        name: "an answer outlives its question",
+        file: "state.rs",
+        search: "self.step(*stage, event)?.decisions.clear();",
+        replace: "self.step(*stage, event)?;",
+    },
+    Mutant {
+        name: "a doubt is forgotten before a retry",
+        file: "scheduler/start.rs",
+        search: "Status::Pending | Status::Backoff(_) => state.doubt,",
+        replace: "Status::Pending => state.doubt,",
+    },
+    Mutant {
+        name: "a doubt is forgotten on resume",
+        file: "state.rs",
+        search: "*state = StageState { attempts, attempts_before, doubt, fence,",
+        replace: "*state = StageState { attempts, attempts_before, doubt: doubt.filter(|_| false), fence,",
+    },
+    Mutant {
+        name: "a doubt is not asked about after a resume",
+        file: "scheduler/start.rs",
+        search: "Status::Pending | Status::Backoff(_) => state.doubt,",
+        replace: "Status::Backoff(_) => state.doubt,",
+    },
+    Mutant {
+        name: "every end of an attempt is certain",
+        file: "state.rs",
+        search: "if is_certain(*outcome, failure.as_ref()) {",
+        replace: "if is_certain(*outcome, failure.as_ref()) || true {",
+    },
+    Mutant {
+        name: "a trapped plugin knows what it did",
+        file: "state.rs",
+        search: "                | FailureKind::Trapped\n",
+        replace: "",
+    },
+    Mutant {
+        name: "an intent leaves no doubt",
+        file: "state.rs",
+        search: "state.doubt = Some(*attempt);\n                state.acted = true;",
+        replace: "state.acted = true;",
+    },
+    Mutant {
+        name: "an interrupted compensation leaves no doubt",
+        file: "state.rs",
+        search: "state.fence = fence.or(state.fence);\n                        state.doubt = Some(*attempt);",
+        replace: "let _ = attempt;\n                        state.fence = fence.or(state.fence);",
+    },
+    Mutant {
+        name: "an intent need not be durable",
+        file: "drive.rs",
+        search: "self.record(vec![intent])?;",
+        replace: "self.uncommitted.push(intent);",
+    },
+    Mutant {
+        name: "the start of a deploy need not be durable",
+        file: "drive.rs",
+        search: "EventKind::AttemptStarted { stage, .. } => self.reaches_out(*stage),",
+        replace: "EventKind::AttemptStarted { .. } => false,",
+    },
+    Mutant {
+        name: "an attempt under a stale token is allowed its effect",
+        file: "drive.rs",
+        search: "Ok(if holds { Ok(()) } else { Err(EffectRefused::Superseded(environment)) })",
+        replace: "Ok(if holds || !environment.is_empty() { Ok(()) } else { Err(EffectRefused::Superseded(environment)) })",
+    },
+    Mutant {
+        name: "an attempt that has ended is allowed its effect",
+        file: "drive.rs",
+        search: "let running = self.interrupts.get(&stage).filter(|running| running.launch == launch);",
+        replace: "let running = self.interrupts.get(&stage);",
+    },
+    Mutant {
+        name: "what ignores a stop is never told again",
+        file: "drive.rs",
+        search: "self.interrupt(stage, Interrupt::Kill);\n                Ok(())",
+        replace: "Ok(())",
+    },
+    Mutant {
+        name: "what ignores a kill is waited for",
+        file: "drive.rs",
+        search: "                running.task.abort();\n                self.end(stage, running.attempt, left_behind())",
+        replace: "                let _ = left_behind();\n                Ok(())",
+    },
+];

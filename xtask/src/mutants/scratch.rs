@@ -1,0 +1,132 @@
+//! The copy of the workspace in which faults are planted, built and tried.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use serde_json::Value as Json;
+
+use super::LIMIT;
+use crate::cargo::{Result, capture, cargo, describe};
+
+/// The simulator's test that tries worlds.
+const WORLDS: &str = "nothing_that_must_not_be_happens_in_any_world";
+
+/// Who noticed the fault that is planted.
+pub(super) struct Verdict {
+    pub(super) simulator: bool,
+    pub(super) tests: Option<bool>,
+}
+
+/// The copy.
+pub(super) struct Scratch {
+    folder: PathBuf,
+    target: PathBuf,
+    seeds: u64,
+    with_tests: bool,
+}
+
+impl Scratch {
+    /// Copies what git tracks, and what it would. Files that haven't changed are left as they are, so that what was built
+    /// of them stays good.
+    pub(super) fn new(root: &Path, seeds: u64, with_tests: bool) -> Result<Scratch> {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let place = root.join(target).join("mutants");
+        let scratch = Scratch { folder: place.join("tree"), target: place.join("target"), seeds, with_tests };
+        let mut list = Command::new("git");
+        list.current_dir(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+        let names =
+            String::from_utf8(capture(&mut list)?).map_err(|_| "git named a file that isn't UTF-8".to_owned())?;
+        for name in names.split_terminator('\0').filter(|name| root.join(name).is_file()) {
+            let bytes = std::fs::read(root.join(name)).map_err(|error| format!("can't read {name}: {error}"))?;
+            scratch.put(name, &bytes)?;
+        }
+        Ok(scratch)
+    }
+
+    pub(super) fn read(&self, name: &str) -> Result<String> {
+        let path = self.folder.join(name);
+        std::fs::read_to_string(&path).map_err(|error| format!("can't read {}: {error}", path.display()))
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
+        self.put(name, text.as_bytes())
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.folder.join(name);
+        if std::fs::read(&path).is_ok_and(|present| present == bytes) {
+            return Ok(());
+        }
+        let folder = path.parent().unwrap_or(&self.folder);
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, bytes));
+        written.map_err(|error| format!("can't write {}: {error}", path.display()))
+    }
+
+    /// What fails without a fault notices nothing.
+    pub(super) fn expect_sound(&self) -> Result<()> {
+        match self.judge()? {
+            Verdict { simulator: true, .. } => Err("the simulator fails without any mutant".to_owned()),
+            Verdict { tests: Some(true), .. } => Err("the engine's tests fail without any mutant".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Builds and tries the copy as it is now. An error when it can't be built.
+    pub(super) fn judge(&self) -> Result<Verdict> {
+        let simulator = self.build(&["--package", "stagewright-tests", "--test", "simulator"])?;
+        let simulator = self.fails(&simulator, &["--exact", WORLDS])?;
+        if !self.with_tests {
+            return Ok(Verdict { simulator, tests: None });
+        }
+        let tests = self.build(&["--package", "stagewright-engine", "--lib", "--tests"])?;
+        Ok(Verdict { simulator, tests: Some(self.fails(&tests, &[])?) })
+    }
+
+    /// The test programs, built.
+    fn build(&self, which: &[&str]) -> Result<Vec<PathBuf>> {
+        let mut command = cargo();
+        command.current_dir(&self.folder).env("CARGO_TARGET_DIR", &self.target);
+        command.args(["test", "--quiet", "--no-run", "--message-format", "json"]).args(which);
+        let messages = capture(&mut command).map_err(|error| format!("{error}; it has to compile"))?;
+        let messages =
+            messages.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Json>(line).ok());
+        // Programs that a test starts are built with it.
+        let tests = messages.filter(|message| message["profile"]["test"] == true);
+        let programs: Vec<_> =
+            tests.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).collect();
+        if programs.is_empty() { Err(format!("`{}` built nothing", describe(&command))) } else { Ok(programs) }
+    }
+
+    /// Whether one of the programs fails, or takes too long.
+    fn fails(&self, programs: &[PathBuf], arguments: &[&str]) -> Result<bool> {
+        for program in programs {
+            let mut command = Command::new(program);
+            command.args(arguments).current_dir(self.folder.join("crates/stagewright-engine"));
+            command.env("STAGEWRIGHT_SIM_RUNS", self.seeds.to_string()).env("INSTA_UPDATE", "no");
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            if !succeeds_in_time(&mut command)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn succeeds_in_time(command: &mut Command) -> Result<bool> {
+    let line = describe(command);
+    let failed = |error| format!("can't run `{line}`: {error}");
+    let mut child = command.spawn().map_err(&failed)?;
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().map_err(&failed)? {
+            return Ok(status.success());
+        }
+        if begun.elapsed() > LIMIT {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Ok(false);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
