@@ -71,7 +71,10 @@ async fn wait_for_news(world: &World, run: usize, inbox: usize) {
 async fn one_process(world: &Arc<World>, run: usize, from: Vec<StageIndex>) -> Option<Result<RunSummary, DriveError>> {
     let (process, scheduler, first, attended) = boot(world, run, from)?;
     let (sender, control) = mpsc::channel(64);
-    let pump = tokio::spawn(pump(Arc::clone(world), run, process, sender, attended));
+    // Answers that were given while no process drove the run are there from the start.
+    let first_wishes = if attended { Vec::new() } else { vec![Control::Suspend] };
+    let known = deliver(world, run, &sender, first_wishes);
+    let pump = tokio::spawn(pump(Arc::clone(world), run, process, sender, known));
     let store = SimStore { world: Arc::clone(world), run, process };
     let ports = Ports {
         runner: Arc::new(SimRunner { world: Arc::clone(world), run, process }),
@@ -123,25 +126,37 @@ fn boot(world: &World, run: usize, from: Vec<StageIndex>) -> Option<(u32, Schedu
     }
 }
 
-/// Hands wishes to the process. All of them again for a new process: an answer may come twice, but must not be lost.
-async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<Control>, attended: bool) {
-    if !attended && sender.send(Control::Suspend).await.is_err() {
-        return;
+/// Hands over as much of the inbox as there is room for; where the rest begins.
+fn deliver(world: &World, run: usize, sender: &mpsc::Sender<Control>, first: Vec<Control>) -> usize {
+    let mut inner = world.lock();
+    for wish in first {
+        sender.try_send(wish).expect("an empty channel");
     }
-    let mut next = 0;
+    for number in 0..inner.runs[run].inbox.len() {
+        let wish = inner.runs[run].inbox[number].clone();
+        if !inner.is_new(run, &wish) {
+            continue;
+        }
+        if sender.try_send(wish.clone()).is_err() {
+            return number;
+        }
+        if let Control::Decide { stage, decision } = wish {
+            inner.runs[run].facts.answers.push_back((stage, decision));
+        }
+    }
+    inner.runs[run].inbox.len()
+}
+
+/// Hands wishes to the process. All of them again for a new process: an answer may come twice, but must not be lost.
+async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<Control>, mut next: usize) {
     loop {
         let new: Vec<Control> = {
             let inner = world.lock();
-            let one = &inner.runs[run];
-            if !one.is_driven_by(process) {
+            if !inner.runs[run].is_driven_by(process) {
                 return;
             }
-            let unheard = |wish: &&Control| match wish {
-                Control::Cancel { reason, .. } => !inner.is_known_to(run, reason),
-                _ => true,
-            };
-            let new = one.inbox.iter().skip(next).filter(unheard).cloned().collect();
-            next = one.inbox.len();
+            let new = inner.runs[run].inbox.iter().skip(next).filter(|wish| inner.is_new(run, wish)).cloned().collect();
+            next = inner.runs[run].inbox.len();
             new
         };
         for wish in new {

@@ -35,7 +35,7 @@ const MUST_HAPPEN: [&str; 58] = [
     "answer to no open gate refused",
     "approval lapsed",
     "as many cells as max-parallel lets",
-    "asked what became of an attempt",
+    "observed",
     "begun before a freeze",
     "cancel",
     "claim frozen",
@@ -77,7 +77,7 @@ const MUST_HAPPEN: [&str; 58] = [
     "run again with a doubt",
     "second answer of a person refused",
     "settled",
-    "several to take back",
+    "several compensated",
     "skipped",
     "stall",
     "stopped by a sibling",
@@ -89,21 +89,18 @@ const MUST_HAPPEN: [&str; 58] = [
 ];
 
 /// Events with which the journal of a process must have ended when it died.
-const MUST_CRASH_AFTER: [&str; 15] = [
-    "AttemptEnded",
+const MUST_CRASH_AFTER: [&str; 12] = [
     "AttemptStarted",
     "CancelRequested",
     "EffectIntended",
     "GateDecided",
     "GateOpened",
     "GroupAwaited",
-    "GroupJoined",
     "RecoveryStarted",
     "RetryScheduled",
     "RunResumed",
     "RunStarted",
     "StageEnded",
-    "UndoEnded",
     "UndoStarted",
 ];
 

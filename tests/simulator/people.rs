@@ -36,7 +36,7 @@ impl Inner {
             Control::Cancel { reason, .. } => {
                 one.cancels.insert(reason.clone());
             }
-            Control::Decide { stage, decision } => one.hear_person(*stage, decision),
+            Control::Decide { stage, decision } => one.record_finding(*stage, decision),
             Control::Suspend => {}
         }
         one.inbox.push(wish);
@@ -127,12 +127,12 @@ impl Inner {
 }
 
 impl Run {
-    /// What a person says of an attempt counts as said, whether or not the engine takes the answer.
-    fn hear_person(&mut self, stage: StageIndex, decision: &Decision) {
+    /// A finding counts as given, whether or not the engine accepts the answer.
+    fn record_finding(&mut self, stage: StageIndex, decision: &Decision) {
         let state = self.truth.stage(stage);
         let asked = state.gate.as_ref().filter(|gate| gate.token == decision.token);
         if let (Some(_), Phase::Waiting(attempt), Some(finding)) = (asked, state.phase, &decision.finding) {
-            self.facts.hear(stage, attempt, finding);
+            self.facts.record_finding(stage, attempt, finding);
         }
     }
 }

@@ -80,6 +80,8 @@ pub(crate) struct Pipeline {
     pub(crate) conditions: Vec<Option<Condition>>,
     /// Stages whose plugin asks people before it does anything.
     pub(crate) asks: Vec<bool>,
+    /// The environments that are approved with such a question.
+    pub(crate) approves: Vec<Option<String>>,
     pub(crate) group: Option<String>,
 }
 
@@ -101,7 +103,8 @@ pub(crate) fn pipeline(rng: &mut Rng, environments: &BTreeMap<String, Environmen
     }
     let facts: Vec<PluginFacts> = stages.iter().map(|stage| facts(rng, stage)).collect();
     add_compensation(rng, &mut stages, &facts);
-    let asks = stages.iter().map(|_| chance(rng, 12)).collect();
+    let asks: Vec<bool> = stages.iter().map(|_| chance(rng, 12)).collect();
+    let approves = stages.iter_mut().zip(&asks).map(|(stage, asks)| approves(rng, stage).filter(|_| *asks)).collect();
     let mut plan = Plan::of_stages("simulated", stages);
     plan.environments.clone_from(environments);
     plan.teams.insert("ops".to_owned(), vec!["ada".to_owned(), "grace".to_owned()]);
@@ -112,7 +115,7 @@ pub(crate) fn pipeline(rng: &mut Rng, environments: &BTreeMap<String, Environmen
         queue: if rng.bool() { Queue::Single } else { Queue::Max },
         hold_at_gates: rng.bool(),
     });
-    Pipeline { plan: Arc::new(plan), facts, conditions, asks, group }
+    Pipeline { plan: Arc::new(plan), facts, conditions, asks, approves, group }
 }
 
 /// Two environments, sometimes with approvers or a freeze.
@@ -206,9 +209,16 @@ fn facts(rng: &mut Rng, stage: &Stage) -> PluginFacts {
     PluginFacts { effect, ..PluginFacts::default() }
 }
 
+/// Has the stage's own gate approve an environment, in half of the stages.
+fn approves(rng: &mut Rng, stage: &mut Stage) -> Option<String> {
+    let environment = rng.bool().then(|| (*rng.choice(&["production", "staging"]).expect("a name")).to_owned())?;
+    stage.with = json!({ "run": "${{ run.id }}", "environments": [environment] }).into();
+    Some(environment)
+}
+
 fn add_compensation(rng: &mut Rng, stages: &mut [Stage], facts: &[PluginFacts]) {
     for index in 1..stages.len() {
-        if stages[index].kind == StageKind::Finally || !chance(rng, 25) {
+        if stages[index].kind == StageKind::Finally || !chance(rng, 50) {
             continue;
         }
         let before = (0..).zip(&facts[..index]).filter(|(_, facts)| facts.effect == EffectClass::External);

@@ -166,7 +166,7 @@ impl Inner {
             Claimed::Frozen { .. } => "claim frozen",
         });
         self.tell(|| format!("r{run} claims {}: {claimed:?}", claim.environment));
-        self.runs[run].facts.hear_claim(&claim.environment, &claimed);
+        self.runs[run].facts.record_claim(&claim.environment, &claimed);
         claimed
     }
 
@@ -218,8 +218,9 @@ impl Inner {
     fn check_join(&mut self, run: usize, join: &Join) {
         let one = &self.runs[run];
         let concurrency = one.pipeline.plan.concurrency.as_ref();
-        let as_planned = concurrency
-            .is_some_and(|wanted| (wanted.cancel_in_progress, wanted.queue) == (join.cancel_in_progress, join.queue));
+        let as_planned = concurrency.is_some_and(|planned| {
+            (planned.cancel_in_progress, planned.queue) == (join.cancel_in_progress, join.queue)
+        });
         if !as_planned || one.pipeline.group.as_ref() != Some(&join.group) || join.run != one.id {
             self.violate(|| format!("r{run} asks for another group than that of its pipeline: {join:?}"));
         }

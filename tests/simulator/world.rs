@@ -314,6 +314,7 @@ impl Inner {
                 self.count("power cut");
                 let mut rng = self.rng.fork();
                 self.runs.iter_mut().for_each(|run| run.lose_power(&mut rng));
+                self.count_crash(run);
             }
             Fault::DiskFull => {
                 self.count("disk full");

@@ -35,4 +35,4 @@ pub use port::{
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{ConcurrencyGroup, PluginFacts, RunValues, concurrency_group};
 pub use stagewright_model::{EffectClass, Fidelity};
-pub use state::{IllegalTransition, RunState, StageState, Status, Undo};
+pub use state::{Admission, IllegalTransition, RunState, StageState, Status, Undo};

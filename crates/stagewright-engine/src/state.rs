@@ -88,11 +88,9 @@ pub struct StageState {
     pub resumption: Vec<Decision>,
     /// Result of the last attempt.
     pub last_outcome: Option<Outcome>,
-    /// Answers by which people let the stage go on at its gates.
-    pub admitted: Vec<Decision>,
-    /// The gate before an attempt at which people let the stage act on its environment. A gate that the attempt itself
-    /// opens afterwards replaces [`gate`](StageState::gate), and takes nothing of that approval away.
-    pub environment_gate: Option<Box<Gate>>,
+    /// The gates at which people let the stage go on, oldest first. A later gate of the stage, as for a freeze, replaces
+    /// [`gate`](StageState::gate), but the approvals given at the earlier ones remain valid.
+    pub admitted: Vec<Admission>,
     /// The attempt whose effect was about to happen, or to be taken back, and of whose end nothing certain is known.
     pub doubt: Option<u32>,
     /// Whether an attempt announced an effect.
@@ -109,6 +107,15 @@ pub struct StageState {
     pub undo: Undo,
     /// `seq` of the event that ended it.
     pub ended: Option<u64>,
+}
+
+/// A gate that was approved. An approval counts for what its own gate asked and for nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admission {
+    /// What was asked.
+    pub gate: Gate,
+    /// The answers that sufficed.
+    pub answers: Vec<Decision>,
 }
 
 /// How far taking the effect of a stage back has come.
@@ -135,7 +142,6 @@ impl StageState {
         resumption: Vec::new(),
         last_outcome: None,
         admitted: Vec::new(),
-        environment_gate: None,
         doubt: None,
         acted: false,
         fence: None,
@@ -249,10 +255,9 @@ impl RunState {
                     state.resumption.clone_from(&state.decisions);
                 }
                 if matches!(state.status, Status::Approved(_)) {
-                    state.admitted.extend_from_slice(&state.decisions);
-                    if matches!(state.gate_kind(), Some(GateKind::Environment | GateKind::Freeze)) {
-                        state.environment_gate.clone_from(&state.gate);
-                    }
+                    let answers = state.decisions.clone();
+                    let gate = state.gate.as_deref().cloned();
+                    state.admitted.extend(gate.map(|gate| Admission { gate, answers }));
                 }
             }
             EventKind::AttemptEnded { stage, outcome, failure, outputs, made, .. } => {
@@ -307,7 +312,7 @@ impl RunState {
                 self.step(*stage, event)?.ended = Some(seq);
             }
             EventKind::RecoveryStarted { stage, .. } => {
-                // What a person said of an earlier attempt says nothing of this one, wherever the run is interrupted.
+                // A finding about an earlier attempt must not settle this one when the run is interrupted here and resumed.
                 self.step(*stage, event)?.decisions.clear();
             }
             EventKind::RetryScheduled { stage, .. } | EventKind::GateElapsed { stage } => {

@@ -1,4 +1,4 @@
-//! How attempts end, whether they are tried again, and what is found out about those that nobody saw end.
+//! How attempts end, whether they are tried again, and how interrupted ones are resolved.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{Context, Judged, Phase, Truth, ensure};
 /// After this, what ignores that it was asked to stop is left behind.
 const LEFT_BEHIND: Duration = Duration::from_secs(20);
 
-/// The same, where it was told to stop at once.
+/// The same after a kill.
 const LEFT_BEHIND_KILLED: Duration = Duration::from_secs(5);
 
 /// What the engine makes of an answer to [`Call::Run`]; none when it isn't the end of the attempt.
@@ -122,7 +122,9 @@ impl Truth {
         let facts = context.facts();
         let since = |at: Option<tokio::time::Instant>| at.map_or(Duration::ZERO, |at| at.elapsed());
         let sibling = facts.stop_since.values().any(|at| at.elapsed() >= LEFT_BEHIND);
-        since(facts.killed) >= LEFT_BEHIND_KILLED || since(facts.asked) >= LEFT_BEHIND || sibling
+        // A process that slept may have asked long before its journal said so.
+        let slept = context.run().stalls && (facts.asked.is_some() || facts.killed.is_some());
+        slept || since(facts.killed) >= LEFT_BEHIND_KILLED || since(facts.asked) >= LEFT_BEHIND || sibling
     }
 
     /// How long the engine is to wait before it tries again; none when it isn't to.
@@ -176,7 +178,7 @@ impl Truth {
                 stage.0, state.phase, state.doubt
             )
         })?;
-        context.count("asked what became of an attempt");
+        context.count("observed");
         state.phase = Phase::Observing(attempt);
         state.was_in_doubt = true;
         Ok(())
@@ -191,9 +193,9 @@ impl Truth {
         by: Option<&str>,
     ) -> Judged {
         let state = self.stage(stage);
-        let said = match (state.phase, by) {
+        let answer = match (state.phase, by) {
             (Phase::Observing(_), None) => match context.facts().answer(stage, attempt, Call::Observe) {
-                Some(AttemptReport { end: AttemptEnd::Observed(Observation::Found(said)), .. }) => Some(said),
+                Some(AttemptReport { end: AttemptEnd::Observed(Observation::Found(found)), .. }) => Some(found),
                 _ => None,
             },
             (Phase::Answered(_), Some(by)) => {
@@ -201,8 +203,8 @@ impl Truth {
             }
             _ => None,
         };
-        ensure(state.phase.attempt() == Some(attempt) && said == Some(finding), || {
-            format!("{finding:?} of attempt {attempt} of stage {}, and what was said is {said:?}", stage.0)
+        ensure(state.phase.attempt() == Some(attempt) && answer == Some(finding), || {
+            format!("{finding:?} of attempt {attempt} of stage {}, and the answer was {answer:?}", stage.0)
         })?;
         context.count(if by.is_some() { "settled" } else { "recovered" });
         let over = |outcome| Phase::Over(Over { attempt, outcome, kind: None, is_own: true, may_retry: false });
@@ -218,10 +220,10 @@ impl Truth {
         Ok(())
     }
 
-    /// Whether a person has to say what became of an attempt, because its plugin can't.
+    /// Whether a person has to settle an attempt, because its plugin can't determine its outcome.
     pub(super) fn is_unknown(&self, context: &Context<'_>, stage: StageIndex, attempt: u32) -> bool {
-        let said = context.facts().answer(stage, attempt, Call::Observe).map(|report| &report.end);
-        match said {
+        let answer = context.facts().answer(stage, attempt, Call::Observe).map(|report| &report.end);
+        match answer {
             Some(AttemptEnd::Observed(Observation::Unknown(_)) | AttemptEnd::Unsuccessful(..)) => true,
             Some(AttemptEnd::Succeeded | AttemptEnd::Skipped(_) | AttemptEnd::Suspended(_)) => true,
             Some(AttemptEnd::Observed(_) | AttemptEnd::Rehearsed(_)) | None => false,
@@ -237,7 +239,7 @@ impl Truth {
     ) -> Judged {
         let report = context.facts().answer(stage, attempt, Call::Run);
         let made = report.and_then(|report| report.release.as_ref()).map(|release| release.artifact.as_str());
-        ensure(made == Some(artifact), || format!("{artifact} of stage {}, which said {made:?}", stage.0))?;
+        ensure(made == Some(artifact), || format!("{artifact} of stage {}, which reported {made:?}", stage.0))?;
         let state = self.stage_mut(stage);
         state.release = true;
         state.confirmed = false;

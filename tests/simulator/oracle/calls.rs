@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stagewright_engine::{AttemptReport, AttemptRequest, Call, Event, HEARTBEAT, Interrupt, Outcome, Undo};
+use stagewright_engine::{
+    AttemptReport, AttemptRequest, Call, Control, EventKind, HEARTBEAT, Interrupt, Outcome, Undo,
+};
 use stagewright_model::StageIndex;
 use tokio::time::Instant;
 
@@ -42,16 +44,22 @@ impl Inner {
         facts.calls.len() - 1
     }
 
-    /// The plugin has answered, having heard this of being stopped.
-    pub(crate) fn on_answer(&mut self, run: usize, number: usize, report: &AttemptReport, heard: Option<Interrupt>) {
+    /// The plugin has answered. `interrupt` is the strongest request to stop that reached it.
+    pub(crate) fn on_answer(
+        &mut self,
+        run: usize,
+        number: usize,
+        report: &AttemptReport,
+        interrupt: Option<Interrupt>,
+    ) {
         let facts = &mut self.runs[run].facts;
         let (stage, call) = (facts.calls[number].stage, facts.calls[number].call);
         let late = facts.stop_since.get(&stage).is_some_and(|since| since.elapsed() > AT_ONCE);
-        facts.hear_plugin(number, report);
-        if call == Call::Undo && heard == Some(Interrupt::Graceful) {
-            self.violate(|| format!("r{run} asked stage {} to stop while it was taken back", stage.0));
+        facts.record_answer(number, report);
+        if call == Call::Undo && interrupt == Some(Interrupt::Graceful) {
+            self.violate(|| format!("r{run} interrupted the compensation of stage {} gracefully", stage.0));
         }
-        if late && heard.is_none() && !self.runs[run].stalls {
+        if late && interrupt.is_none() && !self.runs[run].stalls {
             self.violate(|| format!("r{run} didn't ask stage {} to stop ({call:?})", stage.0));
         }
     }
@@ -64,7 +72,7 @@ impl Inner {
         }
     }
 
-    /// What is under way is to stop from now on; what is taken back goes on unless the run is killed.
+    /// Every call under way must stop from now on. A compensation continues unless the run is killed.
     pub(crate) fn expect_a_stop(&mut self, run: usize, how: Interrupt) {
         let one = &mut self.runs[run];
         let now = Instant::now();
@@ -90,7 +98,7 @@ impl Inner {
         let one = &mut self.runs[run];
         let plan = &one.pipeline.plan;
         let fails_fast = plan.stage(stage).matrix.as_ref().is_some_and(|cell| cell.fail_fast);
-        // What a resume finds broken off is run again.
+        // A stage that a resume finds interrupted runs again.
         if !fails_fast || !is_failure(conclusion) || !one.facts.taken_up {
             return;
         }
@@ -144,11 +152,12 @@ impl Inner {
         judged
     }
 
-    /// Nothing that people answered is lost: what a new process is told again.
-    pub(crate) fn is_known_to(&self, run: usize, reason: &str) -> bool {
-        self.runs[run].journal.iter().any(|event: &Event| {
-            matches!(&event.kind, stagewright_engine::EventKind::CancelRequested { reason: heard, .. } if heard == reason)
-        })
+    /// Whether a new process is sent this again: answers may come twice, a cancellation that was recorded does not.
+    pub(crate) fn is_new(&self, run: usize, wish: &Control) -> bool {
+        let Control::Cancel { reason, .. } = wish else { return true };
+        !self.runs[run].journal.iter().any(
+            |event| matches!(&event.kind, EventKind::CancelRequested { reason: recorded, .. } if recorded == reason),
+        )
     }
 }
 
@@ -161,7 +170,7 @@ impl Truth {
         }
         let state = self.stage(request.stage);
         if let Some((attempt, votes)) = state.goes_on_with.as_ref().filter(|(attempt, _)| *attempt == request.attempt) {
-            let given = request.resumption.as_ref().and_then(|told| told["decisions"].as_array());
+            let given = request.resumption.as_ref().and_then(|resumption| resumption["decisions"].as_array());
             let by = |index: usize| given.and_then(|given| given.get(index)?["by"].as_str());
             let same = (0..votes.len()).all(|index| by(index) == Some(&votes[index].by));
             ensure(same && given.map(Vec::len) == Some(votes.len()), || {
@@ -233,12 +242,14 @@ fn check_load(context: &Context<'_>) -> Judged {
     ensure(crowded.is_none(), || format!("{crowded:?} attempts at a time on an environment"))
 }
 
-/// Whoever keeps something says that it is alive.
+/// A run that holds an environment or a group sends heartbeats.
 fn check_heartbeat(context: &Context<'_>) -> Judged {
     let turns = &context.inner.turns;
     let group = context.run().pipeline.group.as_ref();
     let keeps = turns.held_by(context.run, context.process).is_some()
         || group.is_some_and(|group| turns.has_joined(group, context.run, context.process));
     let silent = context.facts().alive_at.map_or(Duration::ZERO, |at| at.elapsed());
-    ensure(!keeps || silent <= HEARTBEAT * 2, || format!("keeps something and is silent for {silent:?}"))
+    ensure(!keeps || silent <= HEARTBEAT * 2, || {
+        format!("holds an environment or a group, and has sent no heartbeat for {silent:?}")
+    })
 }

@@ -32,7 +32,7 @@ impl Truth {
         let state = self.stage_mut(stage);
         state.phase = Phase::Done { outcome, conclusion };
         state.ended = Some(place);
-        // What a resume finds broken off is run again, and takes nothing back.
+        // A stage that a resume finds interrupted runs again, and compensates nothing.
         if context.facts().taken_up {
             self.queue_compensation(context, stage, outcome);
         }
@@ -121,9 +121,9 @@ impl Truth {
             let unconfirmed = self.is_proven(context, index) && !self.stage(index).confirmed;
             ensure(!unconfirmed, || format!("the release of stage {} was proven, and isn't confirmed", index.0))?;
         }
-        ensure(self.undo.is_empty(), || format!("{:?} were to be taken back", self.undo))?;
-        let ended = |wanted: fn(Outcome) -> bool| {
-            self.stages.iter().filter_map(super::truth::StageTruth::conclusion).any(wanted)
+        ensure(self.undo.is_empty(), || format!("{:?} were not compensated", self.undo))?;
+        let ended = |is_such: fn(Outcome) -> bool| {
+            self.stages.iter().filter_map(super::truth::StageTruth::conclusion).any(is_such)
         };
         let expected = if ended(is_failure) {
             Outcome::Failed

@@ -39,21 +39,21 @@ pub(crate) struct Facts {
     pub(crate) alive_at: Option<Instant>,
     /// How long the journal is, and since when.
     pub(crate) quiet_since: Option<(usize, Instant)>,
-    /// When the turns last said that somebody else comes first.
+    /// When an environment or a group was last refused because another run holds it.
     pub(crate) put_off: Option<Instant>,
     /// How long the journal was when the run was last seen to wait for people alone.
     pub(crate) waited_at: Option<usize>,
     /// When it was first cancelled gracefully, and at once.
     pub(crate) asked: Option<Instant>,
     pub(crate) killed: Option<Instant>,
-    /// Environments of which the run was told that a newer run has been there.
+    /// Environments that a newer run has acted on, as answered to a claim of this run.
     pub(crate) superseded: BTreeSet<String>,
-    /// Attempts of which the plugin or a person said that their effect isn't there, or is broken.
+    /// Attempts whose effect the plugin or a person reported as absent or broken.
     pub(crate) denied: BTreeSet<(StageIndex, u32)>,
 }
 
 impl Facts {
-    /// A new process knows nothing of what the one before it was told.
+    /// Clears everything that belongs to the previous process.
     pub(crate) fn forget_process(&mut self) {
         let (superseded, denied) = (std::mem::take(&mut self.superseded), std::mem::take(&mut self.denied));
         *self = Facts { superseded, denied, ..Facts::default() };
@@ -69,20 +69,22 @@ impl Facts {
         Some(&self.call(stage, attempt, call)?.answer.as_ref()?.1)
     }
 
-    /// What a person said of an attempt, or its plugin in an answer.
-    pub(crate) fn hear(&mut self, stage: StageIndex, attempt: u32, finding: &Finding) {
+    /// Records the finding of a person or a plugin about an attempt.
+    pub(crate) fn record_finding(&mut self, stage: StageIndex, attempt: u32, finding: &Finding) {
         if !matches!(finding, Finding::Applied(_)) {
             self.denied.insert((stage, attempt));
         }
     }
 
-    /// A plugin has answered.
-    pub(crate) fn hear_plugin(&mut self, number: usize, report: &AttemptReport) {
+    /// Records the answer to a call.
+    pub(crate) fn record_answer(&mut self, number: usize, report: &AttemptReport) {
         let one = &mut self.calls[number];
         one.answer = Some((Instant::now(), report.clone()));
         let (stage, attempt, call) = (one.stage, one.attempt, one.call);
         match (call, &report.end) {
-            (Call::Observe, AttemptEnd::Observed(Observation::Found(finding))) => self.hear(stage, attempt, finding),
+            (Call::Observe, AttemptEnd::Observed(Observation::Found(finding))) => {
+                self.record_finding(stage, attempt, finding)
+            }
             (Call::Run, AttemptEnd::Unsuccessful(Outcome::Failed, failure))
                 if matches!(failure.kind, FailureKind::Reported | FailureKind::Denied) =>
             {
@@ -92,8 +94,8 @@ impl Facts {
         }
     }
 
-    /// The turns have answered a claim.
-    pub(crate) fn hear_claim(&mut self, environment: &str, claimed: &Claimed) {
+    /// Records the answer to a claim.
+    pub(crate) fn record_claim(&mut self, environment: &str, claimed: &Claimed) {
         match claimed {
             Claimed::Granted { fence, .. } => {
                 self.granted.insert(environment.to_owned(), *fence);

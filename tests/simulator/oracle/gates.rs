@@ -1,5 +1,6 @@
 //! Gates: who is asked what, which answers count, and until when.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use stagewright_engine::{Decision, Gate, GateKind};
@@ -57,6 +58,8 @@ impl Truth {
                 match kind {
                     GateKind::Environment if self.is_approved(context, stage) => wrong("it is approved"),
                     GateKind::Freeze if self.frozen(context, stage).is_none() => wrong("nothing is frozen"),
+                    GateKind::Freeze if self.is_freeze_overridden(stage) => wrong("an approval overrode the freeze"),
+                    GateKind::Freeze if self.has_been_there(context, stage) => wrong("the run has begun there"),
                     _ => Ok(()),
                 }
             }
@@ -66,19 +69,23 @@ impl Truth {
 
     /// Whether the right people are asked, in the right number, and for as long as they were to be asked.
     fn check_question(&self, context: &Context<'_>, stage: StageIndex, attempt: u32, gate: &Gate) -> Judged {
-        let environment = environment_approvers(context, stage);
-        let (mut approvers, mut approvals, mut expires) = (environment.clone(), 1, None);
+        let (mut approvers, mut approvals, mut expires) = (environment_approvers(context, stage), 1, None);
         if let Some(own) = self.own_question(context, stage, attempt).filter(|_| gate.kind == GateKind::Approval) {
             approvals = own.approvals;
             expires = own.expires;
             ensure(gate.token == own.token, || "another token than that of the plugin".to_owned())?;
-            if !own.approvers.is_empty() {
+            if own.approvers.is_empty() {
+                let of_named = context.run().pipeline.approves[stage.get()].as_ref();
+                approvers.extend(of_named.map(|name| approvers_of(context, name)).unwrap_or_default());
+                let mut seen = BTreeSet::new();
+                approvers.retain(|approver| seen.insert(approver.clone()));
+            } else {
                 approvers.clone_from(&own.approvers);
             }
         }
         let members = people(&approvers);
         ensure((&gate.approvers, &gate.members) == (&approvers, &members), || {
-            format!("{:?} are asked in place of {approvers:?}", gate.approvers)
+            format!("the approvers are {:?} in place of {approvers:?}", gate.approvers)
         })?;
         ensure(gate.approvals == approvals, || format!("{} approvals in place of {approvals}", gate.approvals))?;
         ensure(gate.expires == expires, || format!("until {:?} in place of {expires:?}", gate.expires))?;
@@ -94,7 +101,7 @@ impl Truth {
         let (Phase::Waiting(attempt), Some(GateKind::Freeze)) = (state.phase, state.gate_kind()) else {
             return Err(format!("stage {} is {:?}", stage.0, state.phase));
         };
-        // A freeze by hand may have been lifted while nobody drove the run: then it is asked for again.
+        // A manual freeze may have been lifted while no process drove the run, so a resume checks it again.
         let is_looked_at_again = self.frozen_by_plan(context, stage).is_none() && !state.has_waited_here(context);
         ensure(until.is_some_and(|until| until <= context.at) || is_looked_at_again, || {
             format!("at {:?}, and the freeze of stage {} lasts until {until:?}", context.at, stage.0)
@@ -159,20 +166,23 @@ impl Truth {
         Ok(())
     }
 
-    /// Whether somebody who may has let the run act on the stage's environment, for what it is now.
+    /// Whether an approver of the stage's environment has let the run act on it, under the current binding.
     pub(super) fn is_approved(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         let members = people(&environment_approvers(context, stage));
         let plan = context.plan();
-        let environment = plan.stage(stage).environment.as_ref().map(|environment| &environment.name);
-        let mut same = plan.indices().filter(|index| {
-            plan.stage(*index).environment.as_ref().map(|environment| &environment.name) == environment
-        });
+        let environment = |index| plan.stage(index).environment.as_ref().map(|environment| &environment.name);
         let binding = Some(context.run().binding);
+        let before = needed_by(context, stage);
         members.is_empty()
-            || same.any(|index| {
+            || plan.indices().any(|index| {
+                let names_it = context.run().pipeline.approves[index.get()].as_ref() == environment(stage);
                 self.stage(index).admitted.iter().any(|(kind, by, bound)| {
                     let is_member = members.iter().any(|member| is_same(member, by));
-                    Truth::is_before_attempt(*kind) && is_member && bound.as_deref() == binding
+                    let is_for_it = match kind {
+                        GateKind::Approval => names_it && before.contains(&index),
+                        _ => environment(index) == environment(stage),
+                    };
+                    is_for_it && is_member && bound.as_deref() == binding
                 })
             })
     }
@@ -196,20 +206,36 @@ impl super::truth::StageTruth {
 
 fn environment_approvers(context: &Context<'_>, stage: StageIndex) -> Vec<String> {
     let environment = context.stage(stage).environment.as_ref();
-    let environment = environment.and_then(|of| context.plan().environments.get(&of.name));
+    environment.map(|environment| approvers_of(context, &environment.name)).unwrap_or_default()
+}
+
+fn approvers_of(context: &Context<'_>, environment: &str) -> Vec<String> {
+    let environment = context.plan().environments.get(environment);
     environment.map(|environment| environment.approvers.clone()).unwrap_or_default()
+}
+
+/// The stage and all that it needs, directly or not.
+fn needed_by(context: &Context<'_>, stage: StageIndex) -> BTreeSet<StageIndex> {
+    let mut found = BTreeSet::from([stage]);
+    // Needs come before what needs them in a plan.
+    for index in context.plan().indices().collect::<Vec<_>>().into_iter().rev() {
+        if found.contains(&index) {
+            found.extend(&context.stage(index).needs);
+        }
+    }
+    found
 }
 
 /// Who that is. There is one team.
 fn people(approvers: &[String]) -> Vec<String> {
-    let mut people = Vec::new();
+    let mut people = BTreeSet::new();
     for approver in approvers {
         match approver.as_str() {
             "team:ops" => people.extend(["ada".to_owned(), "grace".to_owned()]),
-            person => people.push(person.to_owned()),
+            person => people.extend([person.to_owned()]),
         }
     }
-    people
+    people.into_iter().collect()
 }
 
 /// Whether two names are one person's: case and blanks around it say nothing.

@@ -1,7 +1,7 @@
 //! What a world knows of its runs by itself, and the judgement of everything that the engine decides.
 //!
-//! [`Facts`] holds what happened outside of the engine: what plugins answered, what people said and when, what the turns
-//! gave. [`Truth`] is a small model of what a plan means, written without the engine's code. An event is a decision of
+//! [`Facts`] holds what happened outside of the engine: what plugins answered, what people decided and when, what was granted
+//! to the run. [`Truth`] is a small model of what a plan means, written without the engine's code. An event is a decision of
 //! the engine, never evidence: it has to follow from the facts, the plan and the decisions before it, and whatever an
 //! event says about the world (a finding, an outcome, a vote) is compared with the world. Only then does the model move.
 //!
@@ -123,7 +123,7 @@ impl Inner {
     pub(crate) fn judge_refusal(&mut self, run: usize, process: u32, stage: StageIndex, by: &str, why: &str) {
         let at = self.wall();
         let Some((asked, decision)) = self.runs[run].facts.answers.pop_front() else {
-            return self.violate(|| format!("r{run} refused an answer that nobody gave"));
+            return self.violate(|| format!("r{run} refused an answer that was not given"));
         };
         let truth = std::mem::take(&mut self.runs[run].truth);
         let context = Context { inner: self, run, process, at, answer: None, seen: RefCell::default() };

@@ -14,7 +14,7 @@ impl Truth {
         };
         ensure(context.at == context.inner.wall(), || "at another time than now".to_owned())?;
         self.check_fence(context, environment, fence)?;
-        ensure(self.is_approved(context, stage), || format!("nobody let it act on {environment}"))?;
+        ensure(self.is_approved(context, stage), || format!("{environment} was not approved"))?;
         if let Some(until) = self.frozen(context, stage) {
             let excused = self.is_freeze_overridden(stage) || self.has_been_there(context, stage);
             ensure(excused, || format!("{environment} is frozen until {until:?}"))?;
@@ -62,13 +62,13 @@ impl Truth {
 
     /// Whether the run has begun something on the stage's environment that isn't to be begun again: that is better
     /// finished, freeze or no freeze.
-    fn has_been_there(&self, context: &Context<'_>, stage: StageIndex) -> bool {
+    pub(super) fn has_been_there(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         let name = |index| context.stage(index).environment.as_ref().map(|environment| &environment.name);
         let mut same = context.plan().indices().filter(|index| name(*index) == name(stage));
         same.any(|index| self.stage(index).has_been_there && self.stage(index).phase != Phase::Free)
     }
 
-    /// Whether the run was told that a newer one has been to the stage's environment.
+    /// Whether a claim of the run was refused because a newer run has acted on the stage's environment.
     pub(super) fn is_superseded(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         let environment = context.stage(stage).environment.as_ref();
         environment.is_some_and(|environment| context.facts().superseded.contains(&environment.name))
@@ -107,7 +107,7 @@ impl Truth {
         let plan = context.plan();
         let busy = context.facts().calls.iter().find(|call| call.under_way);
         ensure(busy.is_none(), || format!("{busy:?} is under way"))?;
-        ensure(self.undo.is_empty(), || format!("{:?} are to be taken back", self.undo))?;
+        ensure(self.undo.is_empty(), || format!("{:?} are to be compensated", self.undo))?;
         for index in plan.indices() {
             let is_open = |other: &StageIndex| self.conclusion(*other).is_none();
             match self.stage(index).phase {
@@ -121,15 +121,15 @@ impl Truth {
         ensure(waits, || "no gate is open".to_owned())
     }
 
-    /// A run that waits for people keeps nobody from an environment, nor from its group unless the pipeline says so.
+    /// A run that waits for people holds no environment, and its group only with `hold-at-gates`.
     pub(super) fn check_keeps_nothing(&self, context: &Context<'_>) -> Judged {
         let turns = &context.inner.turns;
         let held = turns.held_by(context.run, context.process);
-        ensure(held.is_none(), || format!("keeps {held:?} while it waits for people"))?;
+        ensure(held.is_none(), || format!("holds {held:?} while it waits for people"))?;
         let hold = context.plan().concurrency.as_ref().is_none_or(|concurrency| concurrency.hold_at_gates);
         let group = context.run().pipeline.group.as_ref();
         let keeps = group.is_some_and(|group| turns.has_joined(group, context.run, context.process));
-        ensure(hold || !keeps, || format!("keeps {group:?} while it waits for people"))?;
+        ensure(hold || !keeps, || format!("holds {group:?} while it waits for people"))?;
         if hold && keeps {
             context.count("group held at a gate");
         }

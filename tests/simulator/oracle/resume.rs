@@ -35,7 +35,7 @@ impl Truth {
         self.cancelled = None;
         self.ended = None;
         self.in_group = false;
-        // What was still to be taken back stays: its stage failed, and will be run again.
+        // Compensation that had not begun is dropped: the failed stage runs again.
         self.undo.clear();
         context.count("resumed");
         Ok(())
@@ -65,11 +65,11 @@ impl Truth {
                 Undo::Ended(_) => state.doubt.is_some(),
             };
             let named = context.run().named.contains(&index);
-            let anew = has_begun && (came_of_it || came_too_early) || taken_back || named;
-            if anew && succeeded {
+            let forced = has_begun && (came_of_it || came_too_early) || taken_back || named;
+            if forced && succeeded {
                 replaced.push(index);
             }
-            if anew || is_done && !succeeded || self.has_lapsed(context, index) {
+            if forced || is_done && !succeeded || self.has_lapsed(context, index) {
                 repeated.push(index);
             }
         }

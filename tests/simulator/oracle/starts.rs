@@ -22,7 +22,7 @@ impl Truth {
     }
 
     pub(super) fn on_cancelled(&mut self, context: &Context<'_>, how: Interrupt, reason: &str) -> Judged {
-        ensure(context.run().cancels.contains(reason), || format!("nobody asked for it: {reason}"))?;
+        ensure(context.run().cancels.contains(reason), || format!("it was not requested: {reason}"))?;
         ensure(self.cancelled < Some(how), || "it was cancelled as strongly before".to_owned())?;
         self.cancelled = Some(how);
         context.count("cancel");
@@ -76,7 +76,7 @@ impl Truth {
         ensure(has_group, || "the run doesn't have its group".to_owned())
     }
 
-    /// Finally stages come after all main stages, and after all that is taken back.
+    /// Finally stages come after all main stages and all compensation.
     pub(super) fn is_time_for_finally(&self, context: &Context<'_>) -> Judged {
         let plan = context.plan();
         let is_open =
@@ -84,11 +84,11 @@ impl Truth {
         if let Some(open) = plan.indices().find(is_open) {
             return Err(format!("a finally stage while the main stage {} is open", open.0));
         }
-        ensure(self.undo.is_empty(), || format!("a finally stage before {:?} was taken back", self.undo))
+        ensure(self.undo.is_empty(), || format!("a finally stage before the compensation of {:?}", self.undo))
     }
 
-    /// An attempt has the next number, or that of the one that goes on; and somebody must have granted it: the run's
-    /// start, a resume, or a retry.
+    /// An attempt has the next number, or that of the one that continues after its gate. The number must have been granted
+    /// by the run's start, a resume or a retry.
     fn check_number(&self, stage: StageIndex, attempt: u32) -> Judged {
         let state = self.stage(stage);
         let expected = state.phase.attempt().unwrap_or(state.attempts + 1);

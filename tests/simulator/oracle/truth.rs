@@ -21,9 +21,9 @@ pub(crate) enum Phase {
     Refused(u32),
     /// It is to be tried again as this attempt.
     Backoff(u32),
-    /// Its plugin is asked what became of the attempt.
+    /// Its plugin observes the outcome of the attempt.
     Observing(u32),
-    /// A person has said what became of the attempt.
+    /// A person has settled the attempt.
     Answered(u32),
     Done {
         outcome: Outcome,
@@ -122,7 +122,7 @@ pub(crate) struct Truth {
     pub(crate) cancelled: Option<Interrupt>,
     pub(crate) ended: Option<Outcome>,
     pub(crate) in_group: bool,
-    /// What is to be taken back, next first, each with the stage whose failure asks for it.
+    /// Stages to be compensated, next first, each with the stage whose failure requires it.
     pub(crate) undo: Vec<(StageIndex, StageIndex)>,
     /// Ends of stages so far.
     pub(crate) ends: u64,

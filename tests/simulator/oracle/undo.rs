@@ -1,4 +1,4 @@
-//! Compensation: what is taken back when a stage fails, in which order, and how that ends.
+//! Compensation: what is undone when a stage fails, in which order, and how that ends.
 
 use stagewright_engine::{AttemptEnd, Call, Interrupt, Outcome, Undo};
 use stagewright_model::StageIndex;
@@ -6,8 +6,7 @@ use stagewright_model::StageIndex;
 use super::{Context, Judged, Phase, Truth, ensure, is_failure};
 
 impl Truth {
-    /// What the failure of a stage takes back: those of its `compensate` that did something and succeeded, the last to
-    /// end first.
+    /// The failure of a stage compensates those of its `compensate` that ran and succeeded, the last to end first.
     pub(super) fn queue_compensation(&mut self, context: &Context<'_>, because: StageIndex, outcome: Outcome) {
         if !is_failure(outcome) {
             return;
@@ -20,7 +19,7 @@ impl Truth {
         });
         targets.sort_by_key(|target| std::cmp::Reverse(self.stage(*target).ended));
         if targets.len() > 1 {
-            context.count("several to take back");
+            context.count("several compensated");
         }
         self.undo.extend(targets.into_iter().map(|target| (target, because)));
     }
@@ -64,7 +63,7 @@ impl Truth {
             (undo, answer) => return Err(format!("stage {} as {outcome:?}: {undo:?}, {answer:?}", stage.0)),
         };
         ensure(outcome == expected, || format!("stage {} as {outcome:?} in place of {expected:?}", stage.0))?;
-        context.count(if outcome == Outcome::Succeeded { "taken back" } else { "undo without success" });
+        context.count(if outcome == Outcome::Succeeded { "compensated" } else { "undo without success" });
         self.undo.retain(|(queued, _)| *queued != stage);
         let state = self.stage_mut(stage);
         state.undo = Undo::Ended(outcome);

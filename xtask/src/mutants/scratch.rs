@@ -1,5 +1,6 @@
 //! The copy of the workspace in which faults are planted, built and tried.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -37,11 +38,29 @@ impl Scratch {
         list.current_dir(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
         let names =
             String::from_utf8(capture(&mut list)?).map_err(|_| "git named a file that isn't UTF-8".to_owned())?;
-        for name in names.split_terminator('\0').filter(|name| root.join(name).is_file()) {
+        let names: BTreeSet<&str> = names.split_terminator('\0').filter(|name| root.join(name).is_file()).collect();
+        for name in &names {
             let bytes = std::fs::read(root.join(name)).map_err(|error| format!("can't read {name}: {error}"))?;
             scratch.put(name, &bytes)?;
         }
+        scratch.remove_others(&scratch.folder, &names)?;
         Ok(scratch)
+    }
+
+    /// Removes what an earlier copy held and the tree no longer does: cargo finds crates and tests by their place.
+    fn remove_others(&self, folder: &Path, names: &BTreeSet<&str>) -> Result<()> {
+        let failed = |error| format!("can't tidy {}: {error}", folder.display());
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);
+            let name = path.strip_prefix(&self.folder).unwrap_or(&path).to_string_lossy();
+            if kind.is_dir() {
+                self.remove_others(&path, names)?;
+            } else if !names.contains(&*name) && name != "Cargo.lock" {
+                std::fs::remove_file(&path).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn read(&self, name: &str) -> Result<String> {

@@ -190,8 +190,10 @@ impl Scheduler {
             };
             let counts = |gate: &Gate| self.binds(gate) && is_for_it(gate) && is_of_its_files(gate);
             let is_approver = |by: &str| members.iter().any(|member| same_person(member, by));
-            let is_approved = state.admitted.iter().any(|one| one.rehearsed || is_approver(&one.by));
-            is_approved && state.gate.iter().chain(&state.environment_gate).any(|gate| counts(gate))
+            state.admitted.iter().any(|admission| {
+                let mut answers = admission.answers.iter();
+                counts(&admission.gate) && answers.any(|one| one.rehearsed || is_approver(&one.by))
+            })
         };
         !self.plan.indices().any(approves)
     }

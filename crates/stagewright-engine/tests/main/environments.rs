@@ -7,7 +7,7 @@ use stagewright_engine::{
     Claimed, Control, Decision, EffectClass, Event, EventKind, Gate, GateKind, Interrupt, Outcome, PluginFacts, RunId,
     RunState, RunValues, Timestamp,
 };
-use stagewright_model::{Retry, RetryCause, Stage, StageIndex};
+use stagewright_model::{Environment, EnvironmentRef, Plan, Retry, RetryCause, Stage, StageIndex};
 
 use crate::fake::{Act, FakeStore, Ran, Script, WORK, World, granted, reach};
 use crate::gates::{answer, gate};
@@ -458,4 +458,24 @@ fn a_gate_of_its_own_does_not_make_a_stage_ask_for_its_environment_again() {
         .run();
     assert_eq!(gates(&ran), [GateKind::Environment, GateKind::Approval]);
     assert_eq!(ran.starts(), ["deploy#1", "deploy#1", "second#1"]);
+}
+
+/// The gate that names `staging` is in a stage that acts on `production`; ada approves of that, and grace answers the gate.
+#[test]
+fn an_approval_of_one_environment_does_not_count_for_another() {
+    let gates_of = |by: &str| {
+        let asked = Gate { approvers: vec!["ada".to_owned(), "grace".to_owned()], ..gate() };
+        let mut first = deploy("first", &[]);
+        first.with = json!({ "environments": ["staging"] }).into();
+        let mut second = deploy("second", &[0]);
+        second.environment = Some(EnvironmentRef { name: "staging".to_owned(), url: None });
+        let mut plan = Plan::clone(&plan_with(vec![first, second], &["ada"], None));
+        let staging = Environment { approvers: vec!["ada".to_owned()], ..plan.environments["production"].clone() };
+        plan.environments.insert("staging".to_owned(), staging);
+        let world = World::new(plan.into(), Script::of([("first", vec![Act::Ask(asked)])]));
+        let world = world.answer(LATER, 0, answer(true, "ada")).answer(2 * LATER, 0, answer(true, by));
+        gates(&world.wish(3 * LATER, Control::Suspend).run())
+    };
+    assert_eq!(gates_of("ada"), [GateKind::Environment, GateKind::Approval]);
+    assert_eq!(gates_of("grace"), [GateKind::Environment, GateKind::Approval, GateKind::Environment]);
 }

@@ -180,7 +180,7 @@ fn a_name_that_looks_like_an_earlier_one_is_no_second_vote_where_anybody_may_ans
     assert_eq!(ran.took, 3 * LATER + 3 * WORK, "letters of another script were taken for a second person");
 }
 
-/// Whoever drives the run may come to an answer late, as after a restart, before the gate's timer has gone off.
+/// After a restart an answer may be handled before the gate's timer has fired.
 #[test]
 fn a_gate_that_has_expired_takes_no_answer() {
     const EXPIRES: u64 = 60_000;
@@ -203,7 +203,7 @@ fn a_gate_that_has_expired_takes_no_answer() {
         assert!(decided(EXPIRES + 5_000, Some(EXPIRES - 1), approvals), "it was given in time");
         for now in [EXPIRES, EXPIRES + 1, EXPIRES + 5_000] {
             assert!(!decided(now, None, approvals), "at {now}");
-            assert!(!decided(now, Some(EXPIRES), approvals), "at {now}, given when it had expired");
+            assert!(!decided(now, Some(EXPIRES), approvals), "at {now}, given after expiry");
         }
     }
 }

@@ -4,37 +4,25 @@ use super::Mutant;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
-        name: "what ended first is taken back first",
+        name: "what ended first is compensated first",
         file: "scheduler/compensation.rs",
         search: "targets.into_iter().rev().map",
         replace: "targets.into_iter().map",
     },
     Mutant {
-        name: "what did nothing is taken back",
-        file: "scheduler/compensation.rs",
-        search: " && state.attempts > 0 && !queued",
-        replace: " && !queued",
-    },
-    Mutant {
-        name: "what failed is taken back",
+        name: "what failed is compensated",
         file: "scheduler/compensation.rs",
         search: "let did_it = matches!(state.status, Status::Ended { outcome: Outcome::Succeeded, .. });",
         replace: "let did_it = matches!(state.status, Status::Ended { .. });",
     },
     Mutant {
-        name: "something is queued twice to be taken back",
-        file: "scheduler/compensation.rs",
-        search: " && state.attempts > 0 && !queued",
-        replace: " && state.attempts > 0",
-    },
-    Mutant {
-        name: "nothing is taken back",
+        name: "nothing is compensated",
         file: "scheduler/compensation.rs",
         search: "        if !is_failure(outcome) {\n            return;",
         replace: "        if !is_failure(outcome) || !self.plan.stage(because).compensate.is_empty() {\n            return;",
     },
     Mutant {
-        name: "a success takes something back",
+        name: "a success compensates something",
         file: "scheduler/compensation.rs",
         search: "        if !is_failure(outcome) {",
         replace: "        if !is_failure(outcome) && outcome != Outcome::Succeeded {",
@@ -52,7 +40,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "let is_over = self.open == 0;",
     },
     Mutant {
-        name: "a killed run begins to take back",
+        name: "a killed run begins a compensation",
         file: "scheduler.rs",
         search: "if self.state.cancel != Some(Interrupt::Kill) || self.undoing.is_some() {",
         replace: "if self.state.cancel != Some(Interrupt::Kill) || self.undoing.is_none() {",

@@ -16,7 +16,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "decision.at.map_or(now, |at| at.max(now))",
     },
     Mutant {
-        name: "anybody may answer",
+        name: "any person may answer",
         file: "gate.rs",
         search: "if !gate.approvers.is_empty() && !is_among(&gate.members) {",
         replace: "if false && !is_among(&gate.members) {",
@@ -70,10 +70,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "let is_approver = |by: &str| members.iter().any(|member| !member.is_empty() || same_person(member, by));",
     },
     Mutant {
-        name: "a gate of its own makes a stage ask for its environment again",
+        name: "a later gate makes a stage ask for its environment again",
         file: "state.rs",
-        search: "state.environment_gate.clone_from(&state.gate);",
-        replace: "",
+        search: "state.admitted.extend(gate.map(|gate| Admission { gate, answers }));",
+        replace: "state.admitted = gate.map(|gate| Admission { gate, answers }).into_iter().collect();",
+    },
+    Mutant {
+        name: "an approval of one environment counts for another",
+        file: "scheduler/gates.rs",
+        search: "counts(&admission.gate) && answers.any",
+        replace: "state.admitted.iter().any(|other| counts(&other.gate)) && answers.any",
     },
     Mutant {
         name: "a gate does not know who may answer",
@@ -92,11 +98,5 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "scheduler/resume.rs",
         search: "let premature = conclusion.is_none() && ",
         replace: "let premature = false && ",
-    },
-    Mutant {
-        name: "a refused stage is tried again",
-        file: "scheduler/resume.rs",
-        search: "Status::Refused(attempt) => self.reject(index, attempt)?,",
-        replace: "Status::Refused(_) => {}",
     },
 ];

@@ -10,7 +10,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "let override_freeze = true;",
     },
     Mutant {
-        name: "a freeze by hand is not held",
+        name: "a manual freeze is not held",
         file: "scheduler/turns.rs",
         search: "let claim = Claim { run: self.run_id(), environment, override_freeze, at: self.now };",
         replace: "let claim = Claim { run: self.run_id(), environment, override_freeze: override_freeze || true, at: self.now };",
@@ -76,7 +76,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "cancel_in_progress: false,",
     },
     Mutant {
-        name: "a run is silent while it holds something",
+        name: "a run sends no heartbeat while it holds something",
         file: "drive.rs",
         search: "if self.scheduler.holds_turns() {",
         replace: "if false && self.scheduler.holds_turns() {",

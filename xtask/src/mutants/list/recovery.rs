@@ -112,13 +112,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "let running = self.interrupts.get(&stage);",
     },
     Mutant {
-        name: "what ignores a stop is never told again",
+        name: "a plugin that ignores a graceful stop is never killed",
         file: "drive.rs",
         search: "self.interrupt(stage, Interrupt::Kill);\n                Ok(())",
         replace: "Ok(())",
     },
     Mutant {
-        name: "what ignores a kill is waited for",
+        name: "a plugin that ignores a kill is waited for",
         file: "drive.rs",
         search: "                running.task.abort();\n                self.end(stage, running.attempt, left_behind())",
         replace: "                let _ = left_behind();\n                Ok(())",

@@ -166,7 +166,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "",
     },
     Mutant {
-        name: "a deploy that broke off is passed over",
+        name: "continue-on-error passes over an interrupted deploy",
         file: "scheduler/resume.rs",
         search: "let conclusion = if broke_off { outcome } else",
         replace: "let conclusion = if broke_off && false { outcome } else",
