@@ -83,7 +83,7 @@ impl Facts {
         let (stage, attempt, call) = (one.stage, one.attempt, one.call);
         match (call, &report.end) {
             (Call::Observe, AttemptEnd::Observed(Observation::Found(finding))) => {
-                self.record_finding(stage, attempt, finding)
+                self.record_finding(stage, attempt, finding);
             }
             (Call::Run, AttemptEnd::Unsuccessful(Outcome::Failed, failure))
                 if matches!(failure.kind, FailureKind::Reported | FailureKind::Denied) =>
