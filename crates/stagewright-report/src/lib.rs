@@ -11,9 +11,10 @@
 //! - [`Graph`]: the DAG as DOT, Mermaid or SVG.
 //!
 //! The same events always give the same bytes: a replayed journal looks like the live run. Text of others is escaped
-//! before it is shown, so that it can't move the cursor, colour what follows, hide, add a line or speak to the machine
-//! that reads the log. That is what the types [`Printable`] and [`Block`] stand for: [`Printer`], the writer of this crate
-//! and of the commands, takes nothing else.
+//! before it is shown, and the words of programs are first reduced to what a terminal would have left of them. So neither
+//! can move the cursor, colour what follows, hide, add a line or speak to the machine that reads the log. That is what the
+//! types [`Printable`] and [`Block`] stand for: [`Printer`], the writer of this crate and of the commands, takes nothing
+//! else.
 //!
 //! Architecture invariant: nothing here reads a clock, the environment, files or the terminal's settings. Times come
 //! with the events and with [`Terminal::tick`], widths and colours from the caller.
