@@ -62,7 +62,7 @@ impl Truth {
 
     /// Whether the run has begun something on the stage's environment that isn't to be begun again: that is better
     /// finished, freeze or no freeze.
-    pub(super) fn has_been_there(&self, context: &Context<'_>, stage: StageIndex) -> bool {
+    fn has_been_there(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         let name = |index| context.stage(index).environment.as_ref().map(|environment| &environment.name);
         let mut same = context.plan().indices().filter(|index| name(*index) == name(stage));
         same.any(|index| self.stage(index).has_been_there && self.stage(index).phase != Phase::Free)
