@@ -162,7 +162,11 @@ fn a_repository_that_cannot_be_read_is_not_taken_for_a_clean_one() {
     environment.run(&["run"]).exits(5);
     std::fs::write(environment.root().join(".git/index"), "damaged").expect("a file");
     let refused = environment.run(&["run"]).exits(4);
-    assert!(refused.stderr.contains("can't be read") && refused.stderr.contains("git status"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("can't read the git repository") && refused.stderr.contains("git status"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]

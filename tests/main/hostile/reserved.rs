@@ -204,6 +204,7 @@ const LAYOUTS: [Layout; 3] = [
     ("main/.git", |environment| {
         environment.write(".git", "gitdir: main/.git/worktrees/this\n");
         environment.write("main/.git/worktrees/this/commondir", "../..\n");
+        environment.write("main/.git/worktrees/this/HEAD", "ref: refs/heads/other\n");
     }),
 ];
 

@@ -171,7 +171,13 @@ fn a_git_directory_of_another_name_is_closed_with_what_it_shares() {
     let environment = repository();
     environment.write(".git", "gitdir: own/git/worktrees/this\n");
     environment.write("own/git/worktrees/this/commondir", "../..\n");
-    environment.write("own/git/config", "url = https://ada:hunter2@git.test/a");
+    environment.write("own/git/config", "[remote \"origin\"]\n\turl = https://ada:hunter2@git.test/a\n");
+    for directory in ["own/git", "own/git/worktrees/this"] {
+        environment.write(&format!("{directory}/HEAD"), "ref: refs/heads/main\n");
+    }
+    for folder in ["objects", "refs"] {
+        environment.write(&format!("own/git/{folder}/.keep"), "");
+    }
     let deeds = [
         r#"do = "read", path = "own/git/config""#,
         r#"do = "append", path = "own/git/config", text = "x""#,
