@@ -304,9 +304,6 @@ fn a_name_of_nothing_is_a_mistake_of_the_command_line() {
         &["run", "--only", "nosuch"],
         &["run", "--skip", "nosuch"],
         &["resume", "latest", "--from", "nosuch"],
-        &["service", "status", "nosuch"],
-        &["service", "logs", "nosuch"],
-        &["service", "stop", "nosuch"],
     ] {
         let refused = environment.run(command);
         assert_eq!(refused.code, 2, "{command:?}: {}", refused.stderr);

@@ -9,7 +9,7 @@ use stagewright_model::{condensed, last_state, moves_cursor};
 
 use crate::limits::Bytes;
 use crate::mask::{MaskStream, Masker, Reader};
-use crate::report::{masked_problem, masked_words};
+use crate::report::{masked_problem, masked_words, secret_in_turns};
 use crate::stop::{Stopped, Switch};
 use crate::strip::Stripper;
 
@@ -160,10 +160,13 @@ impl LineWriter {
         let rest = self.unfinished.split_off(end);
         let whole = text(std::mem::take(&mut self.unfinished));
         for line in whole.lines() {
-            match is_redrawn(line.as_bytes()) {
+            if is_redrawn(line.as_bytes()) {
+                let masker = &self.log.masker;
                 // Overwriting may have put the parts of a secret together.
-                true => self.unfinished.extend(self.log.masker.text(&last_state(line)).into_bytes()),
-                false => self.unfinished.extend_from_slice(line.as_bytes()),
+                let shown = secret_in_turns(line, masker).unwrap_or_else(|| masker.text(&last_state(line)));
+                self.unfinished.extend(shown.into_bytes());
+            } else {
+                self.unfinished.extend_from_slice(line.as_bytes());
             }
             self.unfinished.push(b'\n');
         }
@@ -318,12 +321,18 @@ mod tests {
     async fn a_secret_is_masked_before_and_after_it_is_overwritten() {
         let (log, _, mut receiver) = log(1000);
         log.masker().add("hunter2horse", false);
-        for redrawn in ["hunter2horse\rhun", "XXXXXXXhorse\rhunter2", "hunter2hXrse\u{8}\u{8}\u{8}\u{8}o"] {
+        for redrawn in [
+            "hunter2horse\rhun",
+            "hunter2\rhorse",
+            "hunter2\u{8}\rhorse",
+            "XXXXXXXhorse\rhunter2",
+            "hunter2hXrse\u{8}\u{8}\u{8}\u{8}o",
+        ] {
             log.text(Stream::Stdout, redrawn).await;
         }
         let lines = lines(&mut receiver);
         assert!(lines.iter().all(|line| !line.contains("nter2") && !line.contains("horse")), "{lines:?}");
-        let failure = masked_words("XXXXXXXhorse\rhunter2\nhunter2horse\rhun", log.masker());
+        let failure = masked_words("XXXXXXXhorse\rhunter2\nhunter2horse\rhun\nhunter2\rhorse", log.masker());
         assert!(!failure.contains("nter2") && !failure.contains("horse"), "{failure}");
     }
 

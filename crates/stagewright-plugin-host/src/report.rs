@@ -3,10 +3,11 @@
 //! Whatever happened to mask a text on the way is no reason to leave it out here: a secret that came late, or from
 //! another stage, may be in what was put down before.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use stagewright_engine::{AttemptEnd, AttemptReport, Failure, Field, Finding, Gate, Observation, Problem, ReleaseNote};
-use stagewright_model::terminal_text;
+use stagewright_model::{moves_cursor, terminal_text};
 
 use crate::mask::Masker;
 
@@ -28,7 +29,20 @@ pub(crate) fn masked_text(text: &str, masker: &Masker) -> String {
 /// The same for what only people read, often a program's own words: as in a log, without what a terminal would obey.
 pub(crate) fn masked_words(text: &str, masker: &Masker) -> String {
     // Twice: a secret may be overwritten on the line that it stood on, or only come about by overwriting.
-    masked_text(&terminal_text(&masker.text(text)), masker)
+    let text = masker.text(text);
+    let lines = text.split('\n').map(|line| match secret_in_turns(line, masker) {
+        Some(masked) => Cow::Owned(masked),
+        None => Cow::Borrowed(line),
+    });
+    masked_text(&terminal_text(&lines.collect::<Vec<_>>().join("\n")), masker)
+}
+
+/// What was written where the cursor was moved between the parts of a secret, masked: overwriting would leave a part of it.
+/// None for text without such a secret.
+pub(crate) fn secret_in_turns(text: &str, masker: &Masker) -> Option<String> {
+    let written: String = text.chars().filter(|&character| !moves_cursor(character)).collect();
+    let masked = masker.text(&written);
+    (masked != written).then_some(masked)
 }
 
 /// `report` with every secret masked.
