@@ -1,15 +1,16 @@
 //! The programs that tests need, from Debian's packages: a real registry, clients that aren't ours, a tracer that kills
-//! the engine at a system call, a clock that can be put back, and networks to put the engine in.
+//! the engine at a system call, a clock that can be put back, filters for git, and networks to put the engine in.
 
 use std::process::{Command, Stdio};
 
 use crate::cargo::{Result, is_installed, run as run_command};
 
 /// Programs with their packages.
-const NEEDED: [(&str, &str); 6] = [
+const NEEDED: [(&str, &str); 7] = [
     ("curl", "curl"),
     ("docker-registry", "docker-registry"),
     ("faketime", "faketime"),
+    ("git-lfs", "git-lfs"),
     ("ip", "iproute2"),
     ("skopeo", "skopeo"),
     ("strace", "strace"),

@@ -14,7 +14,7 @@ use crate::digest::{Digest, Hashing};
 /// Of a mode, what can be given back. To run as another user is nothing that a cache hands out.
 pub(crate) const BITS: u32 = 0o777;
 
-/// Of a folder's mode, what can be given back: the sticky bit gives nobody any power.
+/// Of a folder's mode, what can be given back: the sticky bit grants no access.
 pub(crate) const FOLDER_BITS: u32 = BITS | 0o1000;
 
 /// What is at a path.

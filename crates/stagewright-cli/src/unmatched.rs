@@ -8,8 +8,8 @@ use stagewright_process::which;
 
 use crate::repository::Repository;
 
-/// What `read` and `process` grant and nobody has: no file of the repository, no program in `PATH`, and nothing that a
-/// stage may make. Cells of a matrix are granted the same, and are named once.
+/// Entries of `read` and `process` that match no file of the repository, no program in `PATH`, and nothing that a stage may
+/// write. The cells of a matrix have the same grants, which are listed once.
 pub(crate) fn grants(repository: &Repository, plan: &Plan) -> Vec<Mistake> {
     let written = plan.stages.iter().flat_map(|stage| stage.permissions.write.iter().cloned()).collect::<Vec<_>>();
     // What can't be read as globs was refused with the file.
@@ -52,8 +52,8 @@ impl Machine<'_> {
             let rule = ProcessRule::parse(entry).ok()?;
             let program = rule.program().filter(|program| !self.has_program(program))?;
             let (message, help) = match program.contains('/') {
-                true => (format!("there is no program `{program}`"), "correct the path, or remove it"),
-                false => (format!("there is no program `{program}` in PATH"), "install it, or correct the name"),
+                true => (format!("the program `{program}` does not exist"), "correct the path, or remove it"),
+                false => (format!("`{program}` is not in PATH"), "install it, or correct the name"),
             };
             Some(mistake("process", entry, message, help))
         });

@@ -541,7 +541,7 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The disk, the state folder, or a defect.
     Storage,
-    /// The request names a run that doesn't exist, or that can't be told from others.
+    /// The request names a run that doesn't exist, or an abbreviation that fits several.
     NotFound,
     /// Another process drives the run.
     Busy,

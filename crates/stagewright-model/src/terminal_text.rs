@@ -7,6 +7,7 @@
 //! begun by one character of U+0080 to U+009F.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use crate::is_invisible;
 
@@ -77,6 +78,8 @@ impl ControlSequences {
             (State::Began | State::Intermediate, ' '..='/') => (State::Intermediate, None),
             (State::Began | State::Intermediate, '0'..='~') => (State::Text, None),
             (State::ControlSequence(parameter), 'K') => (State::Text, erased(parameter)),
+            // To the first column, which has two numbers, or so far back that no line is as long.
+            (State::ControlSequence(0 | 1), 'G') | (State::ControlSequence(u8::MAX), 'D') => (State::Text, Some('\r')),
             (State::ControlSequence(_), '@'..='~') => (State::Text, None),
             (State::ControlSequence(parameter), '0'..='9') => {
                 let digit = character as u8 - b'0';
@@ -153,7 +156,7 @@ pub fn last_state(line: &str) -> Cow<'_, str> {
     if !line.contains(moves_cursor) {
         return Cow::Borrowed(line);
     }
-    Cow::Owned(Redrawn::of(line).cells.into_iter().collect())
+    Cow::Owned(Redrawn::of(line).text())
 }
 
 /// `line`, which goes on, in as few characters as have the same effect on a terminal.
@@ -161,19 +164,25 @@ pub fn condensed(line: &str) -> Cow<'_, str> {
     if !line.contains(moves_cursor) {
         return Cow::Borrowed(line);
     }
-    let Redrawn { cells, cursor } = Redrawn::of(line);
-    let mut text: String = cells.iter().collect();
-    if cursor < cells.len() {
+    let redrawn = Redrawn::of(line);
+    let mut text = redrawn.text();
+    if redrawn.cursor < redrawn.blanks + redrawn.cells.len() {
+        let before: String = text.chars().take(redrawn.cursor).collect();
         text.push('\r');
-        text.extend(&cells[..cursor]);
+        text.push_str(&before);
     }
     Cow::Owned(text)
 }
 
 /// A line of a terminal. Every character counts as one column.
+///
+/// To erase the line is to forget its cells. The blanks that this leaves before the cursor are counted and not written, or
+/// a line that is erased again and again would take quadratic time.
 #[derive(Default)]
 struct Redrawn {
-    cells: Vec<char>,
+    /// Columns before the first of `cells`; they are blank.
+    blanks: usize,
+    cells: VecDeque<char>,
     cursor: usize,
 }
 
@@ -188,19 +197,31 @@ impl Redrawn {
         match character {
             '\r' => self.cursor = 0,
             '\u{8}' => self.cursor = self.cursor.saturating_sub(1),
-            ERASE_RIGHT => self.cells.truncate(self.cursor),
+            ERASE_RIGHT => {
+                self.cells.truncate(self.cursor.saturating_sub(self.blanks));
+                self.blanks = self.blanks.min(self.cursor);
+            }
             ERASE_LINE => {
-                self.cells.truncate(self.cursor);
-                self.cells.fill(' ');
+                self.cells.clear();
+                self.blanks = self.cursor;
             }
             _ => {
-                match self.cells.get_mut(self.cursor) {
+                while self.cursor < self.blanks {
+                    self.blanks -= 1;
+                    self.cells.push_front(' ');
+                }
+                match self.cells.get_mut(self.cursor - self.blanks) {
                     Some(cell) => *cell = character,
-                    None => self.cells.push(character),
+                    None => self.cells.push_back(character),
                 }
                 self.cursor += 1;
             }
         }
+    }
+
+    /// The whole line.
+    fn text(&self) -> String {
+        std::iter::repeat_n(' ', self.blanks).chain(self.cells.iter().copied()).collect()
     }
 }
 
@@ -230,6 +251,13 @@ mod tests {
         assert_eq!(visible_text("user\u{202e}nimda \u{1b}[?25lx"), "user\u{202e}nimda x");
     }
 
+    /// Quadratic time would keep this test from ending.
+    #[test]
+    fn a_line_that_is_erased_again_and_again_is_read_once() {
+        let text = format!("{}end", "ab\u{1b}[2Kc\u{8}".repeat(500_000));
+        assert_eq!(terminal_text(&format!("\r{text}")).trim_start(), "end");
+    }
+
     #[test]
     fn of_a_redrawn_line_the_last_state_stays() {
         for (text, shown) in [
@@ -238,6 +266,11 @@ mod tests {
             ("100%\r5%", "5%0%"),
             ("downloading\r\u{1b}[Kdone\nnext", "done\nnext"),
             ("downloading\r\u{1b}[2Kdone", "done"),
+            ("downloading\u{1b}[2K\u{1b}[1Gdone", "done"),
+            ("10%\u{1b}[1G20%\u{1b}[G30%\u{1b}[0G40%", "40%"),
+            ("downloading\u{1b}[1000D\u{1b}[Kdone", "done"),
+            ("abcdef\u{1b}[2K\u{8}\u{8}x", "    x"),
+            ("abcdef\u{1b}[2K\rx\u{1b}[K", "x"),
             ("\u{1b}[1;31m\u{1b}[Kmatch\u{1b}[m\u{1b}[K rest", "match rest"),
             ("|\u{8}/\u{8}-\u{8}done", "done"),
             ("b\u{8}bo\u{8}ol\u{8}ld\u{8}d", "bold"),

@@ -13,8 +13,7 @@ const CODE: &str = "config";
 const MOST: usize = 20;
 
 /// # Errors
-/// Every mistake, as far as each can be told from the ones before it: of a key with a wrong value what lies in it isn't
-/// looked at any more.
+/// Lists every mistake. In a key whose value has the wrong type, only the first is found.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Diagnostic>> {
     let mut value: Json = serde_json::from_str(text)
         .map_err(|error| vec![Diagnostic::error(CODE, format!("the `with` table isn't JSON: {error}"))])?;

@@ -22,7 +22,7 @@ pub(super) struct Library {
     root: PathBuf,
 }
 
-/// Opens a repository, whoever owns it.
+/// Opens a repository of any owner.
 ///
 /// libgit2 refuses those of other users, as git does, because configuration names programs to run. libgit2 runs none of
 /// them, and a folder that another user owns is the usual case in a container.
@@ -38,15 +38,23 @@ pub(super) fn open(root: &Path) -> Result<Repository, git2::Error> {
 }
 
 impl Library {
-    /// None where there is no repository.
+    /// Returns none outside a repository. Its git directory must have been [checked](files::check_directory).
     pub(super) fn open(root: &Path) -> Result<Option<Library>, Unanswered> {
         if working_tree(root) != Some(root) {
             return Ok(None);
         }
-        files::check_directory(root)?;
         let repository = open(root)?;
         files::check(&repository, root)?;
         Ok(Some(Library { repository, root: root.to_owned() }))
+    }
+
+    /// Returns none for a submodule that isn't checked out.
+    fn submodule_at(&self, path: &Path) -> Result<Option<Library>, Unanswered> {
+        let root = self.root.join(path);
+        if working_tree(&root) == Some(&*root) {
+            files::check_directory(&root)?;
+        }
+        Library::open(&root)
     }
 
     fn branch(&self) -> Result<Option<String>, git2::Error> {
@@ -141,7 +149,7 @@ impl Library {
         if place.join(".git").symlink_metadata().is_err() {
             return is_staged.then(|| recorded.id.to_string());
         }
-        let state = match Library::open(&place).map(|opened| opened.map(|opened| opened.state())) {
+        let state = match self.submodule_at(path).map(|opened| opened.map(|opened| opened.state())) {
             Ok(Some(Ok(Some(state)))) => state,
             _ => {
                 changed.is_exact = false;
@@ -158,7 +166,7 @@ impl Library {
 
     /// Adds the differences of a submodule from the commit that it had, if it had one.
     fn below(&self, path: &Path, before: Option<Oid>, found: &mut Differences) {
-        let below = before.zip(Library::open(&self.root.join(path)).ok().flatten());
+        let below = before.zip(self.submodule_at(path).ok().flatten());
         match below.and_then(|(before, below)| below.differences(&before.to_string()).ok()) {
             Some(below) => found.extend(path, &below),
             None => drop(found.folders.insert(path.to_owned())),

@@ -89,7 +89,7 @@ impl Program {
         let confinement = Confinement { scratch: scratch.clone(), places, rules, ..Confinement::default() };
         let exe = this_program()?;
         let sandbox = Maker::new(exe).sandbox(&confinement).map_err(|error| {
-            // Nobody else removes it.
+            // The sandbox that would have removed it was not made.
             let _ = stagewright_files::remove_tree(&scratch);
             unreadable(&format!("{error}; {}", error.help()))
         })?;
@@ -305,9 +305,10 @@ impl Unwatched {
 fn scratch(repository: &Repository) -> std::io::Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = format!("{}-git-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let scratch = repository.state.join("scratch").join(name);
-    fs::create_dir_all(&scratch)?;
-    let scratch = fs::canonicalize(scratch)?;
+    let folder = repository.state.join("scratch");
+    fs::create_dir_all(&folder)?;
+    let scratch = fs::canonicalize(folder)?.join(name);
+    stagewright_files::private_folder(&scratch)?;
     fs::create_dir(scratch.join("tmp"))?;
     Ok(scratch)
 }
