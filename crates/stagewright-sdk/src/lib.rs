@@ -67,7 +67,9 @@ pub mod secrets;
 pub mod service;
 mod stage;
 mod statuses;
+pub mod text;
 pub mod workspace;
+mod workspace_path;
 
 pub use duration::DurationText;
 pub use error::{Diagnostic, Error, ErrorCode, Result, Severity};
@@ -78,6 +80,7 @@ pub use manifest::{Capability, Manifest};
 pub use schemars::JsonSchema;
 pub use stage::{Observation, Outcome, Reconcile, Stage, Suspension};
 pub use statuses::Statuses;
+pub use workspace_path::WorkspacePath;
 
 /// For `#[schemars(crate = "stagewright_sdk::schemars")]`, which saves a plugin the dependency.
 pub use schemars;

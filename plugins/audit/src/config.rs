@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use rustsec::advisory::Id;
 use semver::VersionReq;
 use serde::Deserialize;
-use stagewright_sdk::JsonSchema;
+use stagewright_sdk::{JsonSchema, WorkspacePath};
 
 /// What to audit, against what, and what to do about it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -15,7 +15,7 @@ use stagewright_sdk::JsonSchema;
 pub struct Config {
     /// The lock file.
     #[serde(default = "default_lockfile")]
-    pub(crate) lockfile: String,
+    pub(crate) lockfile: WorkspacePath,
     /// RustSec's advisories: `path:FOLDER` in the workspace, or `https://….tar.gz`.
     pub(crate) database: Location,
     /// What it means when the database or the index doesn't answer.
@@ -48,7 +48,7 @@ pub struct Config {
 #[serde(try_from = "String")]
 pub(crate) enum Location {
     /// A folder of the workspace in RustSec's layout.
-    Folder(String),
+    Folder(WorkspacePath),
     /// A `.tar.gz` behind HTTP.
     Tarball(String),
 }
@@ -58,10 +58,9 @@ impl TryFrom<String> for Location {
 
     fn try_from(text: String) -> Result<Location, String> {
         if let Some(folder) = text.strip_prefix("path:") {
-            let folder = folder.trim_end_matches('/');
-            return match folder {
-                "" => Err("`path:` names no folder; write `path:advisories`".to_owned()),
-                folder => Ok(Location::Folder(folder.to_owned())),
+            return match folder.trim_end_matches('/') {
+                "" => Err(format!("`{text}` names no folder of the workspace; write `path:advisories`")),
+                folder => WorkspacePath::parse(folder).map(Location::Folder),
             };
         }
         let http = text.starts_with("https://") || text.starts_with("http://");
@@ -130,7 +129,7 @@ pub(crate) struct Licenses {
     /// SPDX identifiers, as in `MIT` or `Apache-2.0 WITH LLVM-exception`.
     pub(crate) allow: Vec<String>,
     /// A folder of vendored crates, as `cargo vendor` makes it; without it, `cargo metadata` is asked.
-    pub(crate) manifests: Option<String>,
+    pub(crate) manifests: Option<WorkspacePath>,
     /// Licences that one crate may have beyond `allow`.
     #[serde(default)]
     pub(crate) exceptions: BTreeMap<String, Vec<String>>,
@@ -150,8 +149,8 @@ pub(crate) struct DenyCrate {
     pub(crate) reason: String,
 }
 
-fn default_lockfile() -> String {
-    "Cargo.lock".to_owned()
+fn default_lockfile() -> WorkspacePath {
+    WorkspacePath::fixed("Cargo.lock")
 }
 
 /// The sparse index that the Cargo book names for crates.io.

@@ -107,12 +107,12 @@ fn check_advisories(config: &Config, lockfile: &Lockfile, audited: &mut Audited)
 /// None when it can't be reached and that may be.
 fn read_database(config: &Config, audited: &mut Audited) -> Result<Option<Database>> {
     let (database, place) = match &config.database {
-        Location::Folder(folder) => (read_folder(folder)?, folder),
+        Location::Folder(folder) => (read_folder(folder)?, folder.as_str()),
         Location::Tarball(url) => match remote::get(url)? {
             Answer::Body(body) => {
                 let database = Database::from_tarball(body.as_slice())
                     .map_err(|error| Error::failed(format!("the database from {url} can't be read: {error}")))?;
-                (database, url)
+                (database, url.as_str())
             }
             Answer::Missing => {
                 return Err(Error::failed(format!("there is no database at {url}"))

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use stagewright_sdk::text::count;
 use stagewright_sdk::{Diagnostic, Error, Outcome, Result, outputs};
 
 use crate::finding::{Finding, Kind};
@@ -76,11 +77,11 @@ fn diagnostic(finding: &Finding, lockfile: &str) -> Diagnostic {
 
 fn summary(audited: &Audited, lockfile: &str) -> String {
     let mut text = format!(
-        "**Audit of {lockfile}**: {} packages against {} advisories: {} vulnerabilities, {} findings in all, {} ignored.\n",
-        audited.packages,
-        audited.advisories,
-        audited.vulnerabilities(),
-        audited.findings.len(),
+        "**Audit of {lockfile}**: {} against {}: {}, {} in all, {} ignored.\n",
+        count(audited.packages, "package"),
+        count(audited.advisories, "advisory"),
+        count(audited.vulnerabilities(), "vulnerability"),
+        count(audited.findings.len(), "finding"),
         audited.ignored.len(),
     );
     if audited.missed {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use stagewright_sdk::JsonSchema;
+use stagewright_sdk::{JsonSchema, WorkspacePath};
 
 /// What goes into the image, and where the image goes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -48,9 +48,9 @@ pub struct Config {
     pub(crate) created: Created,
     /// The folder of the OCI image layout, which is replaced.
     #[serde(default = "default_layout")]
-    pub(crate) layout: String,
+    pub(crate) layout: WorkspacePath,
     /// A tar for `docker load`, beside the layout.
-    pub(crate) archive: Option<String>,
+    pub(crate) archive: Option<WorkspacePath>,
     /// Of the layers.
     #[serde(default)]
     pub(crate) compression: Compression,
@@ -60,12 +60,12 @@ pub struct Config {
     #[serde(default)]
     pub(crate) strict: bool,
     /// A Dockerfile to build in place of `files` and `layers`.
-    pub(crate) dockerfile: Option<String>,
+    pub(crate) dockerfile: Option<WorkspacePath>,
     /// What builds it.
     pub(crate) builder: Option<Builder>,
     /// The folder that the Dockerfile sees.
     #[serde(default = "default_context")]
-    pub(crate) context: String,
+    pub(crate) context: WorkspacePath,
     /// The Dockerfile's arguments.
     #[serde(default)]
     pub(crate) build_args: BTreeMap<String, String>,
@@ -110,7 +110,7 @@ pub(crate) struct Layer {
 /// A file, a folder or a glob of the workspace, and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
-#[serde(from = "FileForm")]
+#[serde(try_from = "FileForm")]
 pub(crate) struct FileSpec {
     /// Without `./` before it or `/` behind it; empty for the whole workspace.
     pub(crate) from: String,
@@ -142,14 +142,17 @@ struct FileTable {
     executable: Option<bool>,
 }
 
-impl From<FileForm> for FileSpec {
-    fn from(form: FileForm) -> FileSpec {
+impl TryFrom<FileForm> for FileSpec {
+    type Error = String;
+
+    fn try_from(form: FileForm) -> Result<FileSpec, String> {
         let FileTable { from, to, mode, executable } = match form {
             FileForm::Path(from) => FileTable { from, to: None, mode: None, executable: None },
             FileForm::Table(table) => table,
         };
+        let from = WorkspacePath::parse(from)?;
         let from = from.trim_start_matches("./").trim_end_matches('/').to_owned();
-        FileSpec { from, to, mode, executable }
+        Ok(FileSpec { from, to, mode, executable })
     }
 }
 
@@ -289,16 +292,16 @@ fn default_base() -> String {
     SCRATCH.to_owned()
 }
 
-fn default_layout() -> String {
-    "target/image".to_owned()
+fn default_layout() -> WorkspacePath {
+    WorkspacePath::fixed("target/image")
 }
 
 fn default_dest() -> String {
     "/".to_owned()
 }
 
-fn default_context() -> String {
-    ".".to_owned()
+fn default_context() -> WorkspacePath {
+    WorkspacePath::fixed(".")
 }
 
 /// Whether a user, as in `0:0` or `root`, has every right in the container.
@@ -340,9 +343,9 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(&'static str, String)> {
     }
     for (key, path) in [("layout", Some(&config.layout)), ("archive", config.archive.as_ref())] {
         let Some(path) = path else { continue };
-        let leaves = path.starts_with('/') || path.split('/').any(|part| part == "..");
-        if leaves || path.trim_matches(['.', '/']).is_empty() {
-            found.push((key, format!("`{path}` isn't a path below the workspace, as in \"target/image\"")));
+        if path.is_root() {
+            found
+                .push((key, format!("`{path}` is the workspace itself; name a path below it, as in \"target/image\"")));
         }
     }
     if let Some(workdir) = config.workdir.as_ref().filter(|workdir| !workdir.starts_with('/')) {

@@ -20,6 +20,7 @@ mod stream;
 mod tests;
 mod tree;
 
+use stagewright_sdk::text::count;
 use stagewright_sdk::{
     Capability, Diagnostic, Error, ErrorCode, Manifest, Outcome, Result, Severity, Stage, context, log, outputs,
     workspace,
@@ -154,10 +155,10 @@ fn add_layers(
         problems.extend(layer::inspect_links(&tree, on_base || specs.len() > 1));
         let blob = layout.add_layer(config.compression, |into| layer::write_tar(&tree, into))?;
         log::info(format!(
-            "layer {}: {} entries, {} bytes, {} in the layout",
+            "layer {}: {}, {}, {} in the layout",
             done + 1,
-            tree.entries.len(),
-            tree.size(),
+            count(tree.entries.len(), "entry"),
+            count(tree.size(), "byte"),
             blob.descriptor.size
         ));
         let names: Vec<&str> = spec.files.iter().map(|file| file.from.as_str()).collect();
@@ -186,10 +187,10 @@ fn publish(config: &Config, manifest: &Descriptor, image: &ImageManifest) -> Res
     outputs::set("tags", &config.tags)?;
     outputs::set("archive", &config.archive)?;
     outputs::summary(format!(
-        "Image `{}` in `{}`: {} layers, {size} bytes.\n",
+        "Image `{}` in `{}`: {}, {size} bytes.\n",
         manifest.digest,
         config.layout,
-        image.layers.len()
+        count(image.layers.len(), "layer")
     ));
     Ok(())
 }

@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::Deserialize;
 use stagewright_sdk::process::{Command, ExitStatus, Line, Source};
-use stagewright_sdk::{Capability, JsonSchema, Manifest, Outcome, Result, Stage, artifacts, log, outputs, workspace};
+use stagewright_sdk::{
+    Capability, JsonSchema, Manifest, Outcome, Result, Stage, WorkspacePath, artifacts, log, outputs, workspace,
+};
 
 use compile::CompileErrors;
 use results::Results;
@@ -34,7 +36,7 @@ pub struct Config {
     /// For the test executables: what stands after `--`.
     #[serde(default)]
     pub test_args: Vec<String>,
-    /// The `Cargo.toml`, relative to the workspace.
+    /// The `Cargo.toml`, relative to `cwd`.
     pub manifest_path: Option<String>,
     /// The profile to build with.
     pub profile: Option<String>,
@@ -51,12 +53,12 @@ pub struct Config {
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Where to start it, relative to the workspace.
-    pub cwd: Option<String>,
+    pub cwd: Option<WorkspacePath>,
     /// Succeed even when no test ran.
     #[serde(default)]
     pub allow_empty: bool,
     /// Where to write a JUnit report; it is published as an artifact too, under its file name.
-    pub junit: Option<String>,
+    pub junit: Option<WorkspacePath>,
 }
 
 /// Which program runs the tests.

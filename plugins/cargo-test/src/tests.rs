@@ -151,7 +151,7 @@ fn a_harness_of_its_own_shifts_names_and_hides_no_failure() {
     let out = "running 1 test\ntest a ... FAILED\n\nfailures:\n\n---- a stdout ----\nwhy\n\n\nfailures:\n    a\n\n\
                test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
     let report = run(json!({}), cargo_test().stdout(out).stderr(err).exit(101));
-    assert_eq!(report.result.unwrap_err().message, "1 of 1 tests failed");
+    assert_eq!(report.result.unwrap_err().message, "1 of 1 test failed");
     assert!(report.problems[0].message.ends_with("failed: why"), "{:?}", report.problems);
 }
 

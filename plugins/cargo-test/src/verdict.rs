@@ -1,5 +1,6 @@
 //! What the results mean for the stage, and what people are told of them.
 
+use stagewright_sdk::text::count;
 use stagewright_sdk::{Diagnostic, Error, ErrorCode};
 
 use crate::results::{Results, Suite, Test, Verdict};
@@ -29,8 +30,8 @@ pub(crate) fn judge(config: &Config, heard: &Heard) -> Option<Error> {
     let (passed, failed) = (results.passed(), results.failed());
     if failed > 0 {
         let names = results.suites.iter().flat_map(|suite| &suite.tests).filter(|test| test.is_failed());
-        let total = passed + failed;
-        return Some(Error::failed(format!("{failed} of {total} tests failed")).causes(names.map(|test| &test.name)));
+        let total = count(passed + failed, "test");
+        return Some(Error::failed(format!("{failed} of {total} failed")).causes(names.map(|test| &test.name)));
     }
     let nothing_ran = passed == 0;
     // Newer versions of nextest make an error of it themselves.

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use stagewright_sdk::process::{Command as Process, ExitStatus, Source};
 use stagewright_sdk::{
-    Capability, Diagnostic, Error, JsonSchema, Manifest, Outcome, Result, Stage, outputs, secrets, workspace,
+    Capability, Diagnostic, Error, JsonSchema, Manifest, Outcome, Result, Stage, WorkspacePath, outputs, secrets,
+    workspace,
 };
 
 use tail::Tail;
@@ -32,7 +33,7 @@ pub struct Config {
     #[schemars(extend("x-stagewright-code" = "argv"))]
     pub shell: Option<Vec<String>>,
     /// Where to start it, relative to the workspace.
-    pub cwd: Option<String>,
+    pub cwd: Option<WorkspacePath>,
     /// Variables of its environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -45,7 +46,7 @@ pub struct Config {
     /// The output that takes what it prints to standard output, without the last line end.
     pub capture: Option<String>,
     /// A file that it writes: lines of `name=value`, or of JSON objects, become outputs.
-    pub outputs_file: Option<String>,
+    pub outputs_file: Option<WorkspacePath>,
     /// Exit codes that count as success.
     #[serde(default = "zero")]
     pub exit_codes: Vec<i32>,

@@ -97,6 +97,8 @@ fn a_table_that_says_nothing_or_two_things_is_refused() {
     assert_eq!(message(json!({ "argv": ["a"], "run": "b" })), "`argv` and `run` exclude each other");
     assert_eq!(message(json!({ "argv": [] })), "`argv` names no program");
     assert_eq!(message(json!({ "argv": ["a"], "shell": ["b"] })), "`shell` goes with `run` only");
+    assert!(message(json!({ "run": "b", "cwd": "/tmp" })).starts_with("path `/tmp` is absolute; "));
+    assert!(message(json!({ "run": "b", "outputs-file": "../out" })).starts_with("path `../out` leaves a folder"));
     let long = message(json!({ "run": "#".repeat(131_072) }));
     assert_eq!(long, "`run` is too long: 131072 bytes, and Linux takes 131071 in an argument");
     assert_eq!(FakeHost::new().config(json!({ "run": "b" })).validate::<Command>(), []);

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use stagewright_sdk::{
-    Capability, Diagnostic, Error, JsonSchema, Manifest, Observation, Outcome, Reconcile, Result, Stage, context, log,
-    outputs, registry,
+    Capability, Diagnostic, Error, JsonSchema, Manifest, Observation, Outcome, Reconcile, Result, Stage, WorkspacePath,
+    context, log, outputs, registry,
 };
 
 use crate::layout::Layout;
@@ -25,7 +25,7 @@ use crate::layout::Layout;
 pub struct Config {
     /// The OCI image layout, a folder of the workspace.
     #[serde(default = "default_layout")]
-    layout: String,
+    layout: WorkspacePath,
     /// The repository without a tag, as in `local/app` or `ghcr.io/acme/app`.
     image: Option<String>,
     /// Several repositories; the first is the one of the outputs.
@@ -36,8 +36,8 @@ pub struct Config {
     tags: Vec<String>,
 }
 
-fn default_layout() -> String {
-    "target/image".to_owned()
+fn default_layout() -> WorkspacePath {
+    WorkspacePath::fixed("target/image")
 }
 
 /// The plugin.

@@ -117,4 +117,5 @@ fn mistakes_of_the_configuration_name_their_key() {
     assert_eq!(paths(json!({})), ["image"]);
     assert_eq!(paths(json!({ "images": ["local/a", "local/a:1"], "tags": ["ok", "-no"] })), ["images[1]", "tags[1]"]);
     assert_eq!(paths(json!({ "image": "local/app", "tag": "1" })), ["tag"]);
+    assert_eq!(paths(json!({ "image": "local/app", "layout": "/srv/image" })), ["layout"]);
 }

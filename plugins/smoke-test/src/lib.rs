@@ -7,6 +7,7 @@ mod probe;
 use std::time::Duration;
 
 use serde::Deserialize;
+use stagewright_sdk::text::count;
 use stagewright_sdk::{
     Capability, Diagnostic, DurationText, Error, JsonSchema, Manifest, Outcome, Result, Stage, log, outputs,
 };
@@ -97,7 +98,7 @@ impl Stage for SmokeTest {
         if failed == 0 {
             return Ok(Outcome::Succeeded);
         }
-        Err(Error::failed(format!("{failed} of {} checks of {} failed", config.checks.len(), config.url)))
+        Err(Error::failed(format!("{failed} of {} of {} failed", count(config.checks.len(), "check"), config.url)))
     }
 }
 

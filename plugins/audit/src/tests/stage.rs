@@ -164,7 +164,12 @@ fn licences_are_asked_of_cargo_or_read_from_vendored_manifests() {
 fn mistakes_of_the_configuration_name_their_key() {
     let host = |with: Json| FakeHost::new().config(with).validate::<Audit>();
     let path = |with: Json| host(with).into_iter().map(|found| found.path.unwrap_or_default()).collect::<Vec<_>>();
-    assert_eq!(path(json!({ "database": "advisories" })), ["database"]);
+    for database in ["advisories", "path:", "path:/", "path:/usr/share/advisories", "path:../advisories"] {
+        assert_eq!(path(json!({ "database": database })), ["database"], "{database}");
+    }
+    assert_eq!(path(json!({ "database": "path:a", "lockfile": "/Cargo.lock" })), ["lockfile"]);
+    let licenses = json!({ "allow": ["MIT"], "manifests": "../vendor" });
+    assert_eq!(path(json!({ "database": "path:a", "licenses": licenses })), ["licenses.manifests"]);
     assert_eq!(
         path(json!({ "database": "path:a", "ignore": [{ "id": "RUSTSEC-2099-0001", "reason": " " }] })),
         ["ignore[0].reason"]

@@ -286,6 +286,11 @@ fn mistakes_of_the_configuration_name_their_key() {
     assert_eq!(keys(json!({})), ["files"]);
     assert_eq!(keys(app(json!({ "layout": "../out" }))), ["layout"]);
     assert_eq!(keys(app(json!({ "layout": "." }))), ["layout"]);
+    assert_eq!(keys(app(json!({ "archive": "/srv/app.tar" }))), ["archive"]);
+    assert_eq!(keys(json!({ "files": ["app", "/etc/passwd"] })), ["files[1]"]);
+    assert_eq!(keys(json!({ "layers": [{ "files": [{ "from": "../app", "to": "app" }] }] })), ["layers[0].files[0]"]);
+    assert_eq!(keys(json!({ "dockerfile": "/Dockerfile", "builder": "docker" })), ["dockerfile"]);
+    assert_eq!(keys(json!({ "dockerfile": "Dockerfile", "builder": "docker", "context": ".." })), ["context"]);
     assert_eq!(keys(app(json!({ "workdir": "srv" }))), ["workdir"]);
     assert_eq!(keys(app(json!({ "created": "yesterday" }))), ["created"]);
     assert_eq!(keys(app(json!({ "platform": "linux" }))), ["platform"]);
