@@ -3,9 +3,11 @@
 //! In flow `cargo metadata` and the text of the sources; out flow findings, each with its place and a remedy. Every
 //! rule is a function from data to findings, so that its tests need no tree.
 
+mod circles;
 mod graph;
 mod layers;
 mod licenses;
+mod modules;
 mod plugins;
 mod promises;
 mod sources;
@@ -71,6 +73,7 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
     let sample = Graph::from_metadata(&metadata(&root.join("pipelines/greeter/Cargo.toml"))?)?;
     let files = tree::read(root, &["crates", "pipelines", "plugins", "tests", "xtask"])?;
     let mut findings = layers::check(&graph);
+    findings.extend(circles::check(root)?);
     findings.extend(licenses::check(&graph));
     findings.extend(licenses::check(&sample));
     findings.extend(files.iter().flat_map(|file| sources::check(&file.path, &file.text)));
