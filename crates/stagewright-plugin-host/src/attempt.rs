@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use wasmtime::component::{Resource, ResourceTable};
 
-use crate::call::CallError;
 use crate::capability::artifacts::Artifacts;
 use crate::capability::context::Context;
 use crate::capability::effects::Effects;
@@ -19,11 +18,10 @@ use crate::capability::secrets::Secrets;
 use crate::capability::service::Services;
 use crate::capability::workspace::Workspace;
 use crate::denial::Denials;
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::CapabilityError;
 use crate::limits::{HandedOver, MemoryLimiter};
 use crate::log::AttemptLog;
 use crate::mask::Masker;
-use crate::since_0_1::stagewright::stage::types;
 use crate::stop::Cancel;
 
 /// Handles that a guest may hold at a time.
@@ -72,21 +70,5 @@ pub(crate) fn masked(error: CapabilityError, masker: &Masker) -> CapabilityError
         retryable,
         causes: causes.iter().map(|cause| masker.text(cause)).collect(),
         help: help.map(|help| masker.text(&help)),
-    }
-}
-
-impl types::Host for Attempt {
-    /// Every error that any capability answers passes here on its way to the guest.
-    fn convert_error(&mut self, error: CallError) -> wasmtime::Result<types::Error> {
-        match error {
-            CallError::Answer(error) => {
-                let error = masked(error, self.log.masker());
-                if error.code == ErrorCode::PermissionDenied {
-                    self.denials.add(&error);
-                }
-                Ok(error.into())
-            }
-            CallError::Trap(error) => Err(error),
-        }
     }
 }

@@ -3,7 +3,6 @@
 use wasmtime::component::ResourceTableError;
 
 use crate::error::{CapabilityError, ErrorCode};
-use crate::since_0_1::stagewright::stage::types;
 
 /// What a host function returns in place of its result.
 #[derive(Debug)]
@@ -36,64 +35,3 @@ impl From<ResourceTableError> for CallError {
         }
     }
 }
-
-impl From<CapabilityError> for types::Error {
-    fn from(error: CapabilityError) -> types::Error {
-        types::Error {
-            code: error.code.into(),
-            message: error.message,
-            retryable: error.retryable,
-            causes: error.causes,
-            help: error.help,
-        }
-    }
-}
-
-impl From<types::Error> for CapabilityError {
-    fn from(error: types::Error) -> CapabilityError {
-        CapabilityError {
-            code: error.code.into(),
-            message: error.message,
-            retryable: error.retryable,
-            causes: error.causes,
-            help: error.help,
-        }
-    }
-}
-
-/// The same variants under two names: the generated type, and the one that code without wasmtime can use.
-macro_rules! same_codes {
-    ($($code:ident),*) => {
-        impl From<ErrorCode> for types::ErrorCode {
-            fn from(code: ErrorCode) -> types::ErrorCode {
-                match code {
-                    $(ErrorCode::$code => types::ErrorCode::$code,)*
-                    ErrorCode::Other(name) => types::ErrorCode::Other(name),
-                }
-            }
-        }
-
-        impl From<types::ErrorCode> for ErrorCode {
-            fn from(code: types::ErrorCode) -> ErrorCode {
-                match code {
-                    $(types::ErrorCode::$code => ErrorCode::$code,)*
-                    types::ErrorCode::Other(name) => ErrorCode::Other(name),
-                }
-            }
-        }
-    };
-}
-
-same_codes!(
-    InvalidArgument,
-    FailedPrecondition,
-    NotFound,
-    AlreadyExists,
-    PermissionDenied,
-    Unauthenticated,
-    ResourceExhausted,
-    DeadlineExceeded,
-    Cancelled,
-    Unavailable,
-    Internal
-);

@@ -18,11 +18,11 @@ use stagewright_process::sandbox::{self, Confinement, Exceeded, Sandbox};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::capability::http::OwnOrigins;
 use crate::capability::workspace::{Kind, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::DEFAULT_PROCESSES;
 use crate::log::AttemptLog;
+use crate::net::OwnOrigins;
 use crate::net::background::Background;
 use crate::net::forward::forward;
 use crate::net::gate::{Gate, Report};

@@ -1,5 +1,8 @@
 //! What a capability answers when it can't do what a guest asked.
 
+/// The code of [`CapabilityError::withheld`].
+const WITHHELD: &str = "withheld-in-rehearsal";
+
 /// Mirrors `types.error` of the WIT.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -56,6 +59,16 @@ impl CapabilityError {
             next = cause.source();
         }
         self
+    }
+
+    /// Of what only a real run would do, as in `read the image X`.
+    pub(crate) fn withheld(what: &str) -> CapabilityError {
+        CapabilityError::new(ErrorCode::Other(WITHHELD.to_owned()), format!("would {what}"))
+    }
+
+    /// Whether only a real run would do that.
+    pub(crate) fn is_withheld(&self) -> bool {
+        matches!(&self.code, ErrorCode::Other(code) if code == WITHHELD)
     }
 
     /// Worth another try.

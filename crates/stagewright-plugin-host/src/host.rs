@@ -24,7 +24,7 @@ use crate::capability::context::Context;
 use crate::capability::effects::Effects;
 use crate::capability::environment::Environment;
 use crate::capability::gate::Gates;
-use crate::capability::http::{Http, OwnOrigins, Quota, SharedClient, client};
+use crate::capability::http::{Http, Quota, SharedClient, client};
 use crate::capability::outputs::Outputs;
 use crate::capability::process::{Processes, program_environment, without_proxy_credentials};
 use crate::capability::registry::Images;
@@ -39,6 +39,7 @@ use crate::limits::{DEFAULT_BOUNDS, DEFAULT_LOG, DEFAULT_MEMORY, DEFAULT_REQUEST
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::native::Natives;
+use crate::net::OwnOrigins;
 use crate::net::dial::Dialer;
 use crate::net::gate::Gate;
 use crate::net::{SystemLookup, Upstream};

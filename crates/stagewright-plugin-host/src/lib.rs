@@ -23,6 +23,7 @@ pub mod service;
 
 mod aot;
 mod attempt;
+mod blocking;
 mod call;
 #[expect(unreachable_pub, reason = "generated bindings re-export the types of handles")]
 mod capability;

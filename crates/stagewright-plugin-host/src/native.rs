@@ -17,12 +17,12 @@ use serde_json::json;
 use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Failure, FailureKind, Outcome};
 use tokio::runtime::Handle;
 
+use crate::capability::logging::Level;
 use crate::capability::logging::render;
 use crate::capability::outputs::Outputs;
 use crate::digest::sha256;
 use crate::log::AttemptLog;
 use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
-use crate::since_0_1::stagewright::stage::logging::Level;
 use crate::stop::{Cancel, Supervisor};
 use crate::verdict;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use stagewright_engine::RunId;
 use stagewright_model::{NetRule, Origin, Permissions, ProcessRule, Reach, Reaches, RehearsalTerms, WayOut};
 
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::CapabilityError;
 use crate::log::AttemptLog;
 use crate::packages::PackageHosts;
 use crate::policy::Policy;
@@ -19,9 +19,6 @@ use crate::stop::{Stopped, Switch};
 
 /// What would have been run is shown up to so many bytes.
 const SHOWN: usize = 2_000;
-
-/// The code of an error that means: only a real run would do that.
-pub(crate) const WITHHELD: &str = "withheld-in-rehearsal";
 
 /// How an attempt is rehearsed; cheap to clone. Of a real run, everything is real.
 #[derive(Clone)]
@@ -160,11 +157,6 @@ impl Rehearsal {
         let is_open = inner.real.origin(origin).is_ok() || (is_fetch && inner.packages.origin(origin).is_ok());
         Ok(if is_open { Passage::Real } else { Passage::Withheld })
     }
-}
-
-/// An image of a remote registry that isn't read in a rehearsal.
-pub(crate) fn withheld(what: &str) -> CapabilityError {
-    CapabilityError::new(ErrorCode::Other(WITHHELD.to_owned()), format!("would {what}"))
 }
 
 fn would_run(program: &str, args: &[String]) -> String {

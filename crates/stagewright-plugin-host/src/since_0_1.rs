@@ -1,5 +1,32 @@
-//! Bindings of `stagewright:stage@0.1`: generated, and private to the host.
+//! Bindings of `stagewright:stage@0.1`: what wasmtime generates, and for each interface a module that answers its calls
+//! from the capabilities of an attempt.
+//!
+//! This is a layer above the capabilities, which know neither the WIT nor wasmtime: another version of the contract is
+//! another module beside this one, on the same capabilities.
 #![allow(missing_docs, unreachable_pub, reason = "generated from the WIT, where everything is explained")]
+
+mod artifacts;
+mod clock;
+mod context;
+mod environment;
+mod gate;
+mod http;
+mod logging;
+pub(crate) mod outputs;
+mod process;
+mod registry;
+mod secrets;
+mod service;
+mod types;
+mod workspace;
+
+use stagewright_model::Interface;
+use wasmtime::Engine;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::attempt::Attempt;
+use crate::capability::context::Context;
+use stagewright::stage;
 
 wasmtime::component::bindgen!({
     world: "stage",
@@ -31,4 +58,39 @@ pub(crate) mod reconciling {
         exports: { default: async },
         with: { "stagewright:stage/types@0.1.0": crate::since_0_1::stagewright::stage::types },
     });
+}
+
+/// Everything that the contract has.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
+    let mut linker = Linker::new(engine);
+    Interface::ALL.into_iter().try_for_each(|interface| link(interface, &mut linker))?;
+    Ok(linker)
+}
+
+/// Nothing else is linked: a capability that the model doesn't know, with all the ways out that it opens, can't be
+/// imported by any plugin.
+fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmtime::Result<()> {
+    match interface {
+        Interface::Types => stage::types::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Context => {
+            stage::context::add_to_linker::<_, HasSelf<Context>>(linker, |attempt: &mut Attempt| &mut attempt.context)
+        }
+        Interface::Clock => stage::clock::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Logging => stage::logging::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Outputs => stage::outputs::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Artifacts => stage::artifacts::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Environment => stage::environment::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Gate => stage::gate::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Process => stage::process::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Workspace => stage::workspace::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Http => stage::http::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Secrets => stage::secrets::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Registry => stage::registry::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        Interface::Service => stage::service::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+    }
+}
+
+/// Bytes of a list of texts, each with its place in the list.
+fn size_of(texts: &[String]) -> usize {
+    texts.iter().map(|text| text.len() + std::mem::size_of::<String>()).sum()
 }

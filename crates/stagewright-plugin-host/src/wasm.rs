@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use stagewright_engine::{Call, Problem};
-use stagewright_model::Interface;
 use tokio::sync::OnceCell;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline};
@@ -15,14 +14,15 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use crate::aot::AotCache;
 use crate::attempt::Attempt;
 use crate::capability::context::Context;
-use crate::capability::outputs::problem;
 use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MEMORIES, MemoryLimiter, TABLE_ELEMENTS, Ticker};
 use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
+use crate::since_0_1::outputs::problem;
 use crate::since_0_1::reconciling::ReconcilingPre;
 use crate::since_0_1::reconciling::exports::stagewright::stage::reconcile::Observation as GuestObservation;
-use crate::since_0_1::{StagePre, stagewright::stage};
+use crate::since_0_1::stagewright::stage;
+use crate::since_0_1::{StagePre, linker};
 
 /// The package that a plugin may import from.
 const PACKAGE: &str = "stagewright:stage/";
@@ -141,41 +141,12 @@ fn pool(attempts: usize) -> PoolingAllocationConfig {
     pool
 }
 
-fn linker_since_0_1(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
-    let mut linker = Linker::new(engine);
-    Interface::ALL.into_iter().try_for_each(|interface| link(interface, &mut linker))?;
-    Ok(linker)
-}
-
-/// Nothing else is linked: a capability that the model doesn't know, with all the ways out that it opens, can't be
-/// imported by any plugin.
-fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmtime::Result<()> {
-    match interface {
-        Interface::Types => stage::types::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Context => {
-            stage::context::add_to_linker::<_, HasSelf<Context>>(linker, |attempt: &mut Attempt| &mut attempt.context)
-        }
-        Interface::Clock => stage::clock::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Logging => stage::logging::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Outputs => stage::outputs::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Artifacts => stage::artifacts::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Environment => stage::environment::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Gate => stage::gate::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Process => stage::process::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Workspace => stage::workspace::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Http => stage::http::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Secrets => stage::secrets::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Registry => stage::registry::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-        Interface::Service => stage::service::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
-    }
-}
-
 impl Wasm {
     /// `cache`: the folder of compiled components. `compiling`, `attempts`: see [`crate::HostConfig`].
     pub(crate) fn new(cache: &Path, compiling: fn(&str), attempts: usize) -> wasmtime::Result<Wasm> {
         let engine = engine(attempts)?;
         Ok(Wasm {
-            since_0_1: linker_since_0_1(&engine)?,
+            since_0_1: linker(&engine)?,
             cache: AotCache::new(cache),
             compiling,
             ticker: Ticker::default(),

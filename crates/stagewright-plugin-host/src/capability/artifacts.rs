@@ -15,11 +15,8 @@ use stagewright_engine::{Artifact as Published, RunId};
 use stagewright_files::remove_tree;
 
 use super::workspace::{FillError, Workspace, copy_and_digest, failed_at};
-use crate::attempt::Attempt;
-use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::{Budget, Metered};
-use crate::since_0_1::stagewright::stage::artifacts::{Artifact, Host};
 
 /// Longest name.
 const NAME: usize = 128;
@@ -45,6 +42,13 @@ struct Record {
     stage: String,
 }
 
+impl Record {
+    fn named(self, name: &str) -> Published {
+        let Record { digest, media_type, size, stage: _ } = self;
+        Published { name: name.to_owned(), digest, media_type, size }
+    }
+}
+
 impl Artifacts {
     pub(crate) fn new(root: PathBuf, run: String, stage: String) -> Artifacts {
         Artifacts { root, run, stage, budget: Budget::new("artifacts", u64::MAX), published: Arc::default() }
@@ -62,7 +66,7 @@ impl Artifacts {
         name: &str,
         path: &str,
         media_type: &str,
-    ) -> Result<Artifact, CapabilityError> {
+    ) -> Result<Published, CapabilityError> {
         let place = self.place(name)?;
         if let Some(taken) = self.record(&place, name)?.filter(|record| record.stage != self.stage) {
             let message = format!("the stage `{}` has published an artifact `{name}` already", taken.stage);
@@ -70,10 +74,9 @@ impl Artifacts {
         }
         let mut file = files.open(path)?;
         let record = self.keep(&mut file, &place, media_type).map_err(|error| failed_at("publish", path, &error))?;
-        let Record { digest, media_type, size, stage: _ } = record.clone();
-        let published = Published { name: name.to_owned(), digest, media_type, size };
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), published);
-        Ok(artifact(name, record))
+        let published = record.named(name);
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), published.clone());
+        Ok(published)
     }
 
     /// What the attempt has published, by name.
@@ -82,7 +85,7 @@ impl Artifacts {
     }
 
     /// The content is checked against its digest on the way.
-    pub(crate) fn fetch(&self, files: &Workspace, name: &str, path: &str) -> Result<Artifact, CapabilityError> {
+    pub(crate) fn fetch(&self, files: &Workspace, name: &str, path: &str) -> Result<Published, CapabilityError> {
         let place = self.place(name)?;
         let Some(record) = self.record(&place, name)? else {
             let message = format!("no stage of this run has published an artifact `{name}`");
@@ -100,7 +103,7 @@ impl Artifacts {
                 CapabilityError::new(ErrorCode::Internal, message).with_help("run the stage that publishes it again"),
             ))
         })?;
-        Ok(artifact(name, record))
+        Ok(record.named(name))
     }
 
     fn keep(&self, file: &mut impl io::Read, place: &Path, media_type: &str) -> io::Result<Record> {
@@ -174,28 +177,6 @@ fn draft_beside(place: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::NamedTempFile::new_in(folder)
 }
 
-fn artifact(name: &str, record: Record) -> Artifact {
-    let Record { digest, media_type, size, stage: _ } = record;
-    Artifact { name: name.to_owned(), digest, media_type, size }
-}
-
-impl Host for Attempt {
-    async fn publish(&mut self, name: String, path: String, media_type: String) -> CallResult<Artifact> {
-        // Both are written down, and shown with the run.
-        if [&name, &media_type].into_iter().any(|text| self.log.masker().finds_in(text)) {
-            let message = "the artifact's name or media type holds a secret";
-            return Err(CapabilityError::new(ErrorCode::InvalidArgument, message).with_help("choose another").into());
-        }
-        let artifacts = self.artifacts.clone();
-        Ok(self.workspace.off_thread(move |files| artifacts.publish(files, &name, &path, &media_type)).await?)
-    }
-
-    async fn fetch(&mut self, name: String, path: String) -> CallResult<Artifact> {
-        let artifacts = self.artifacts.clone();
-        Ok(self.workspace.off_thread(move |files| artifacts.fetch(files, &name, &path)).await?)
-    }
-}
-
 /// Artifacts of runs, for those who give results back in place of running a stage. `root` is
 /// [`HostConfig::artifacts`](crate::HostConfig::artifacts).
 #[derive(Clone, Debug)]
@@ -213,9 +194,8 @@ impl ArtifactFolder {
         let mut found = Vec::new();
         for path in entries(&self.root.join("runs").join(&run.0))? {
             let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) else { continue };
-            let Record { digest, media_type, size, stage: _ } =
-                serde_json::from_slice(&stagewright_files::read(&path, stagewright_files::RECORD)?)?;
-            found.push(Published { name: name.to_owned(), digest, media_type, size });
+            let record: Record = serde_json::from_slice(&stagewright_files::read(&path, stagewright_files::RECORD)?)?;
+            found.push(record.named(name));
         }
         Ok(found)
     }

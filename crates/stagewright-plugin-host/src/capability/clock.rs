@@ -2,12 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
-
-use crate::attempt::Attempt;
-use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::since_0_1::stagewright::stage::clock;
 use crate::stop::Cancel;
 
 /// Milliseconds since the Unix epoch.
@@ -17,7 +12,7 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// Sleeps for the whole time, or answers `cancelled`.
-async fn sleep(duration: Duration, cancel: &Cancel) -> Result<(), CapabilityError> {
+pub(crate) async fn sleep(duration: Duration, cancel: &Cancel) -> Result<(), CapabilityError> {
     tokio::select! {
         biased;
         () = cancel.wait() => Err(CapabilityError::new(ErrorCode::Cancelled, "the stage was asked to stop")),
@@ -25,23 +20,10 @@ async fn sleep(duration: Duration, cancel: &Cancel) -> Result<(), CapabilityErro
     }
 }
 
-impl clock::Host for Attempt {
-    async fn now_ms(&mut self) -> wasmtime::Result<u64> {
-        Ok(now_ms())
-    }
-
-    async fn monotonic_ms(&mut self) -> wasmtime::Result<u64> {
-        let since = Instant::now().saturating_duration_since(self.started);
-        Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    async fn sleep_ms(&mut self, duration: u32) -> CallResult<()> {
-        Ok(sleep(Duration::from_millis(duration.into()), &self.cancel).await?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

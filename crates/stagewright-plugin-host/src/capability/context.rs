@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stagewright_engine::{AttemptRequest, Call, RunId};
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use tokio::time::Instant;
 
-use crate::since_0_1::stagewright::stage::context;
 use crate::stop::Cancel;
 
 /// Answers from the attempt's request.
@@ -59,90 +59,14 @@ impl Context {
     pub(crate) fn request(&self) -> &AttemptRequest {
         &self.request
     }
-}
 
-impl context::Host for Context {
-    async fn pipeline(&mut self) -> wasmtime::Result<String> {
-        Ok(self.request.pipeline.clone())
+    /// Whether the stage was asked to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_set()
     }
 
-    async fn stage(&mut self) -> wasmtime::Result<String> {
-        Ok(self.request.stage_id.clone())
-    }
-
-    async fn run_id(&mut self) -> wasmtime::Result<String> {
-        Ok(self.request.run.0.clone())
-    }
-
-    async fn attempt(&mut self) -> wasmtime::Result<u32> {
-        Ok(self.request.attempt)
-    }
-
-    async fn rehearsal(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.request.rehearsal.is_some())
-    }
-
-    async fn cancelled(&mut self) -> wasmtime::Result<bool> {
-        Ok(self.cancel.is_set())
-    }
-
-    async fn remaining_ms(&mut self) -> wasmtime::Result<Option<u32>> {
-        let remaining = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_millis());
-        Ok(remaining.map(|milliseconds| u32::try_from(milliseconds).unwrap_or(u32::MAX)))
-    }
-
-    async fn trace_parent(&mut self) -> wasmtime::Result<Option<String>> {
-        // The engine keeps no traces that a stage's could belong to.
-        Ok(None)
-    }
-
-    async fn environment(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.request.environment.as_ref().map(|environment| environment.name.clone()))
-    }
-
-    async fn config(&mut self) -> wasmtime::Result<String> {
-        Ok(self.request.config.to_string())
-    }
-
-    async fn input(&mut self, stage: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.request.needs.get(&stage).map(ToString::to_string))
-    }
-
-    async fn variable(&mut self, name: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.request.env.get(&name).cloned())
-    }
-
-    async fn resumption(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.request.resumption.as_ref().map(ToString::to_string))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use context::Host as _;
-
-    use super::*;
-    use crate::testing::request;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_guest_learns_what_it_was_given() {
-        let mut request = request();
-        request.config = serde_json::json!({ "a": 1 });
-        request.needs.insert("build".into(), serde_json::json!({ "digest": "x" }));
-        request.env.insert("NAME".into(), "value".into());
-        let cancel = Cancel::default();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let mut context = Context::new(Arc::new(request), cancel.clone(), Some(deadline));
-        assert_eq!(context.config().await.unwrap(), r#"{"a":1}"#);
-        assert_eq!(context.input("build".into()).await.unwrap().as_deref(), Some(r#"{"digest":"x"}"#));
-        assert_eq!(context.input("other".into()).await.unwrap(), None);
-        assert_eq!(context.variable("NAME".into()).await.unwrap().as_deref(), Some("value"));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(context.remaining_ms().await.unwrap(), Some(3000));
-        assert!(!context.cancelled().await.unwrap());
-        cancel.set();
-        assert!(context.cancelled().await.unwrap());
+    /// Time until the attempt's timeout; none when it has no timeout.
+    pub(crate) fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 }

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use stagewright_engine::{AttemptRequest, Release, ReleaseNote};
 
-use crate::attempt::Attempt;
-use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
-use crate::since_0_1::stagewright::stage::environment::Host;
 
 /// An environment as one attempt sees it.
 #[derive(Debug)]
@@ -22,11 +19,23 @@ impl Environment {
         Environment { request, recorded: None }
     }
 
-    fn fence(&self) -> Option<u64> {
+    pub(crate) fn fence(&self) -> Option<u64> {
         self.request.environment.as_ref().and_then(|view| view.fence)
     }
 
-    fn record(&mut self, artifact: &str, url: Option<&str>, masker: &Masker) -> Result<(), CapabilityError> {
+    /// The release that runs there, as JSON.
+    pub(crate) fn current(&self) -> Result<Option<String>, CapabilityError> {
+        let view = self.request.environment.as_ref();
+        as_json(view.and_then(|view| view.current.as_ref()))
+    }
+
+    /// The last release that was marked good, as JSON.
+    pub(crate) fn last_known_good(&self) -> Result<Option<String>, CapabilityError> {
+        let view = self.request.environment.as_ref();
+        as_json(view.and_then(|view| view.last_known_good.as_ref()))
+    }
+
+    pub(crate) fn record(&mut self, artifact: &str, url: Option<&str>, masker: &Masker) -> Result<(), CapabilityError> {
         if self.fence().is_none() {
             let message = "the attempt acts on no environment, and so can't have put anything in place there";
             return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
@@ -49,26 +58,6 @@ fn as_json(release: Option<&Release>) -> Result<Option<String>, CapabilityError>
     release.map(serde_json::to_string).transpose().map_err(|error| {
         CapabilityError::new(ErrorCode::Internal, "a release of the ledger can't be told").caused_by(&error)
     })
-}
-
-impl Host for Attempt {
-    async fn fence(&mut self) -> wasmtime::Result<Option<u64>> {
-        Ok(self.environment.fence())
-    }
-
-    async fn current(&mut self) -> wasmtime::Result<Option<String>> {
-        let view = self.environment.request.environment.as_ref();
-        Ok(as_json(view.and_then(|view| view.current.as_ref()))?)
-    }
-
-    async fn last_known_good(&mut self) -> wasmtime::Result<Option<String>> {
-        let view = self.environment.request.environment.as_ref();
-        Ok(as_json(view.and_then(|view| view.last_known_good.as_ref()))?)
-    }
-
-    async fn released(&mut self, artifact: String, url: Option<String>) -> CallResult<()> {
-        Ok(self.environment.record(&artifact, url.as_deref(), self.log.masker())?)
-    }
 }
 
 #[cfg(test)]

@@ -4,15 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use stagewright_engine::{AttemptRequest, Field, FieldKind, Gate, GateKind, Timestamp};
+use stagewright_engine::{AttemptRequest, Field, Gate, GateKind, Timestamp};
 use stagewright_model::range;
-use wasmtime::component::Resource;
 
 use super::clock::now_ms;
-use crate::attempt::Attempt;
-use crate::call::{CallError, CallResult};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::since_0_1::stagewright::stage::gate::{FieldKind as WitFieldKind, Host, HostApproval};
 
 /// Approvers of one question, and its fields: more than a person reads.
 const LISTED: usize = 100;
@@ -20,27 +16,24 @@ const LISTED: usize = 100;
 /// A gate to be.
 #[derive(Clone, Debug)]
 pub struct ApprovalBuilder {
-    message: String,
-    approvers: Vec<String>,
-    approvals: u32,
-    fields: Vec<Field>,
-    expires_ms: Option<u64>,
+    pub(crate) message: String,
+    pub(crate) approvers: Vec<String>,
+    pub(crate) approvals: u32,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) expires_ms: Option<u64>,
 }
 
 impl ApprovalBuilder {
-    fn new(message: String) -> ApprovalBuilder {
+    pub(crate) fn new(message: String) -> ApprovalBuilder {
         ApprovalBuilder { message, approvers: Vec::new(), approvals: 1, fields: Vec::new(), expires_ms: None }
     }
 
     /// Bytes of its texts.
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let fields = self.fields.iter().map(|field| field.name.len() + field.description.len());
         self.message.len() + fields.chain(self.approvers.iter().map(String::len)).sum::<usize>()
     }
 }
-
-/// No handle: what is kept for gates that were opened.
-const OPENED: u32 = u32::MAX;
 
 /// The gates that an attempt has opened, by token.
 #[derive(Debug, Default)]
@@ -48,7 +41,11 @@ pub(crate) struct Gates(BTreeMap<String, Gate>);
 
 impl Gates {
     /// Gives the token.
-    fn open(&mut self, approval: ApprovalBuilder, request: &AttemptRequest) -> Result<String, CapabilityError> {
+    pub(crate) fn open(
+        &mut self,
+        approval: ApprovalBuilder,
+        request: &AttemptRequest,
+    ) -> Result<String, CapabilityError> {
         let ApprovalBuilder { message, approvers, approvals, fields, expires_ms } = approval;
         let invalid = |message: &str| Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
         if message.trim().is_empty() {
@@ -95,69 +92,10 @@ impl Gates {
     }
 }
 
-impl HostApproval for Attempt {
-    async fn new(&mut self, message: String) -> wasmtime::Result<Resource<ApprovalBuilder>> {
-        let message = self.log.masker().text(&message);
-        let size = message.len();
-        let approval = self.table.push(ApprovalBuilder::new(message))?;
-        self.keep(&approval, size)?;
-        Ok(approval)
-    }
-
-    async fn approver(&mut self, approval: Resource<ApprovalBuilder>, who: String) -> wasmtime::Result<()> {
-        self.keep(&approval, who.len())?;
-        self.table.get_mut(&approval)?.approvers.push(who);
-        Ok(())
-    }
-
-    async fn approvals(&mut self, approval: Resource<ApprovalBuilder>, count: u32) -> wasmtime::Result<()> {
-        self.table.get_mut(&approval)?.approvals = count;
-        Ok(())
-    }
-
-    async fn field(
-        &mut self,
-        approval: Resource<ApprovalBuilder>,
-        name: String,
-        kind: WitFieldKind,
-        description: String,
-        required: bool,
-    ) -> wasmtime::Result<()> {
-        let kind = match kind {
-            WitFieldKind::Text => FieldKind::Text,
-            WitFieldKind::Number => FieldKind::Number,
-            WitFieldKind::Boolean => FieldKind::Boolean,
-        };
-        self.keep(&approval, name.len() + description.len())?;
-        self.table.get_mut(&approval)?.fields.push(Field { name, kind, description, required });
-        Ok(())
-    }
-
-    async fn expires_ms(&mut self, approval: Resource<ApprovalBuilder>, duration: u64) -> wasmtime::Result<()> {
-        self.table.get_mut(&approval)?.expires_ms = Some(duration);
-        Ok(())
-    }
-
-    async fn open(&mut self, approval: Resource<ApprovalBuilder>) -> CallResult<String> {
-        // Each opening is kept for the end of the attempt.
-        self.handed_over
-            .take(OPENED, self.table.get(&approval)?.size())
-            .map_err(|error| CallError::Trap(error.into()))?;
-        let approval = self.table.get(&approval)?.clone();
-        Ok(self.gates.open(approval, self.context.request())?)
-    }
-
-    async fn drop(&mut self, approval: Resource<ApprovalBuilder>) -> wasmtime::Result<()> {
-        self.handed_over.drop(approval.rep());
-        self.table.delete(approval)?;
-        Ok(())
-    }
-}
-
-impl Host for Attempt {}
-
 #[cfg(test)]
 mod tests {
+    use stagewright_engine::FieldKind;
+
     use super::*;
     use crate::testing::request;
 

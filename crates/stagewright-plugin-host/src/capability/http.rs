@@ -22,31 +22,29 @@ use super::workspace::{FillError, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::mask::{MaskStream, Masker, Reader};
-use crate::net::AddressRefused;
+use crate::net::{AddressRefused, OwnOrigins};
 use crate::policy::Policy;
 use crate::rehearsal::{Passage, Rehearsal};
 
-mod binding;
 mod client;
-mod own;
 mod quota;
 mod request;
 
 pub(crate) use client::{SharedClient, client};
-pub(crate) use own::OwnOrigins;
 pub(crate) use quota::Quota;
 
 pub use request::RequestBuilder;
+pub(crate) use request::SecretHeader;
 
 use quota::Held;
-use request::{Body, SecretHeader};
+use request::Body;
 
 /// Redirects at most: two servers that point at each other would keep a stage going until its time is up.
 const MOST_REDIRECTS: u32 = 50;
 
 /// An answer; its body is read as the guest asks for it.
 pub struct ResponseHandle {
-    status: u16,
+    pub(crate) status: u16,
     headers: HeaderMap,
     url: String,
     body: BoxStream<'static, reqwest::Result<Vec<u8>>>,
@@ -60,7 +58,7 @@ pub struct ResponseHandle {
 
 impl ResponseHandle {
     /// The first value of a header.
-    fn header(&self, name: &str, masker: &Masker) -> Option<String> {
+    pub(crate) fn header(&self, name: &str, masker: &Masker) -> Option<String> {
         let value = self.headers.get(name)?;
         let (mut mask, mut shown) = (MaskStream::new(masker.clone(), Reader::Guest), Vec::new());
         mask.push(value.as_bytes(), &mut shown);
@@ -92,7 +90,7 @@ impl ResponseHandle {
     }
 
     /// At most so many bytes; fewer only when no more have come, none at the end.
-    async fn read(&mut self, max_bytes: usize) -> Result<Vec<u8>, CapabilityError> {
+    pub(crate) async fn read(&mut self, max_bytes: usize) -> Result<Vec<u8>, CapabilityError> {
         if max_bytes == 0 {
             return Err(CapabilityError::new(
                 ErrorCode::InvalidArgument,
@@ -107,7 +105,7 @@ impl ResponseHandle {
     }
 
     /// What has not been read yet, into a file of the workspace; gives its size. The file is there whole or not at all.
-    async fn save(&mut self, workspace: &Workspace, path: String) -> Result<u64, CapabilityError> {
+    pub(crate) async fn save(&mut self, workspace: &Workspace, path: String) -> Result<u64, CapabilityError> {
         // An empty piece is the end. Without it the body broke off.
         let (sender, mut receiver) = mpsc::channel::<Result<Vec<u8>, CapabilityError>>(4);
         let writing = workspace.off_thread(move |files| {
@@ -161,7 +159,7 @@ struct Hop {
 
 impl Http {
     /// A request that is put together within the quota.
-    fn request(&self, method: String, url: String) -> RequestBuilder {
+    pub(crate) fn request(&self, method: String, url: String) -> RequestBuilder {
         let size = method.len() + url.len();
         let mut request = RequestBuilder::new(String::new(), String::new());
         if request.hold(&self.quota, size) {

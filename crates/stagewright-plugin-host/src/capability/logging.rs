@@ -1,17 +1,23 @@
 //! `logging`: the plugin's own words in the stage's log.
 
-use stagewright_engine::Stream;
-
-use crate::attempt::Attempt;
 use crate::mask::Masker;
-use crate::since_0_1::stagewright::stage::logging::{Host, Level};
+
+/// How much a message matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
 
 /// Arguments to a message: at most as much of each as a reader can take in.
 const FIELD: usize = 4 * 1024;
 
 /// At most as much of a field as [`FIELD`] says, masked before it is cut or quoted: neither half a secret nor one with
 /// two kinds of disguise is found any more.
-fn shortened(value: &str, masker: &Masker) -> String {
+pub(crate) fn shortened(value: &str, masker: &Masker) -> String {
     masker.text(value).chars().take(FIELD).collect()
 }
 
@@ -29,23 +35,6 @@ pub(crate) fn render(level: Level, message: &str, fields: &[(String, String)]) -
         text.push_str(&format!(" {name}={value}"));
     }
     text
-}
-
-impl Host for Attempt {
-    async fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {
-        if matches!(level, Level::Debug | Level::Trace) && !self.verbose {
-            return Ok(());
-        }
-        let masker = self.log.masker();
-        let fields = fields.into_iter().map(|(name, value)| (name, shortened(&value, masker))).collect::<Vec<_>>();
-        self.log.text(Stream::Plugin, &render(level, &message, &fields)).await;
-        Ok(())
-    }
-
-    async fn progress(&mut self, message: String, current: u32, total: Option<u32>) -> wasmtime::Result<()> {
-        self.log.progress(&message, current, total);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

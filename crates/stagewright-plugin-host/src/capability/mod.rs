@@ -1,4 +1,5 @@
-//! The interfaces of the WIT, one module each: data and checks in plain structs, and a thin binding to wasmtime.
+//! The interfaces of the WIT, one module each: data and checks in plain structs. They know neither the
+//! WIT nor wasmtime; `since_0_1` binds them to both.
 
 pub(crate) mod artifacts;
 pub(crate) mod clock;
@@ -14,15 +15,3 @@ pub(crate) mod registry;
 pub(crate) mod secrets;
 pub(crate) mod service;
 pub(crate) mod workspace;
-
-use crate::error::{CapabilityError, ErrorCode};
-
-/// Runs file work off the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, CapabilityError> + Send + 'static,
-) -> Result<T, CapabilityError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(CapabilityError::new(ErrorCode::Internal, "the host broke off its work").caused_by(&error)),
-    }
-}

@@ -3,15 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
-use stagewright_engine::{Level, Problem};
 
-use crate::attempt::Attempt;
-use crate::call::CallResult;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::Bytes;
 use crate::mask::Masker;
-use crate::since_0_1::stagewright::stage::outputs::Host;
-use crate::since_0_1::stagewright::stage::types::{Diagnostic, Severity};
 
 /// All outputs of an attempt together, as JSON: they are journalled, and seen by every expression.
 const TOTAL: usize = 1024 * 1024;
@@ -70,7 +65,7 @@ impl Outputs {
     }
 
     /// As much of a summary, masked, as there is room for; none when there was no room for the end of an earlier one.
-    fn admit_summary(&mut self, markdown: &str, masker: &Masker) -> Option<String> {
+    pub(crate) fn admit_summary(&mut self, markdown: &str, masker: &Masker) -> Option<String> {
         let room = SUMMARY.checked_sub(self.summary)?;
         self.summary += markdown.len();
         if markdown.len() <= room {
@@ -84,44 +79,9 @@ impl Outputs {
     }
 
     /// Counts a finding; false when there were too many already.
-    fn admit_problem(&mut self) -> bool {
+    pub(crate) fn admit_problem(&mut self) -> bool {
         self.problems += 1;
         self.problems <= PROBLEMS
-    }
-}
-
-/// The engine's form of a finding.
-pub(crate) fn problem(diagnostic: Diagnostic) -> Problem {
-    Problem {
-        level: match diagnostic.severity {
-            Severity::Error => Level::Error,
-            Severity::Warning => Level::Warning,
-            Severity::Info => Level::Info,
-        },
-        code: diagnostic.code,
-        message: diagnostic.message,
-        path: diagnostic.path,
-        help: diagnostic.help,
-    }
-}
-
-impl Host for Attempt {
-    async fn set(&mut self, name: String, value: String) -> CallResult<()> {
-        Ok(self.outputs.set(&name, &value, self.log.masker())?)
-    }
-
-    async fn summary(&mut self, markdown: String) -> wasmtime::Result<()> {
-        if let Some(markdown) = self.outputs.admit_summary(&markdown, self.log.masker()) {
-            self.log.summary(markdown).await;
-        }
-        Ok(())
-    }
-
-    async fn report(&mut self, diagnostic: Diagnostic) -> wasmtime::Result<()> {
-        if self.outputs.admit_problem() {
-            self.log.problem(problem(diagnostic)).await;
-        }
-        Ok(())
     }
 }
 

@@ -26,10 +26,6 @@ use crate::mask::{MaskStream, Reader};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 
-mod binding;
-
-pub(crate) use binding::size_of;
-
 /// What every process inherits: where programs are, where toolchains keep their things, which language to speak.
 const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
 /// Children of one attempt at a time.
@@ -40,16 +36,16 @@ const COLLECT: Duration = Duration::from_secs(1);
 /// A command to be.
 #[derive(Clone, Debug, Default)]
 pub struct CommandBuilder {
-    program: String,
-    args: Vec<String>,
+    pub(crate) program: String,
+    pub(crate) args: Vec<String>,
     env: BTreeMap<String, String>,
     /// Names in `env` whose values are the guest's own, and no secret's.
     own: BTreeSet<String>,
-    current_dir: Option<String>,
-    stdin: Option<Vec<u8>>,
-    timeout: Option<Duration>,
-    capture: Option<u32>,
-    quiet: bool,
+    pub(crate) current_dir: Option<String>,
+    pub(crate) stdin: Option<Vec<u8>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) capture: Option<u32>,
+    pub(crate) quiet: bool,
     /// What a builder method could not answer itself.
     refused: Option<CapabilityError>,
 }
@@ -59,12 +55,12 @@ impl CommandBuilder {
         CommandBuilder { program, ..CommandBuilder::default() }
     }
 
-    fn env(&mut self, name: String, value: String) {
+    pub(crate) fn env(&mut self, name: String, value: String) {
         self.own.insert(name.clone());
         self.env.insert(name, value);
     }
 
-    fn secret_env(&mut self, name: String, secret: &SecretHandle) {
+    pub(crate) fn secret_env(&mut self, name: String, secret: &SecretHandle) {
         match secret.for_program(&self.program) {
             Ok(value) => {
                 self.env.insert(name, value.to_owned());
@@ -112,6 +108,18 @@ impl Drop for ChildHandle {
 }
 
 impl ChildHandle {
+    /// Resolves when it has ended. Until then all that it prints is captured, though the guest takes none of it.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.room.close();
+        let mut end = self.end.clone();
+        // An error means that the child's task is gone, and the child with it: an end as well.
+        async move { drop(end.wait_for(Option::is_some).await) }
+    }
+
+    pub(crate) fn kill(&self) {
+        self.group.kill();
+    }
+
     pub(crate) async fn wait(&mut self) -> Result<ExitStatus, CapabilityError> {
         self.room.close();
         let end = match self.end.wait_for(Option::is_some).await {
@@ -133,7 +141,10 @@ impl ChildHandle {
     }
 
     /// The end of a child whose stage was asked to stop before it ended: one that didn't succeed was stopped.
-    fn unless_stopped(&self, ended: Result<ExitStatus, CapabilityError>) -> Result<ExitStatus, CapabilityError> {
+    pub(crate) fn unless_stopped(
+        &self,
+        ended: Result<ExitStatus, CapabilityError>,
+    ) -> Result<ExitStatus, CapabilityError> {
         match ended {
             Ok(ExitStatus { code: Some(0), signal: None }) => ended,
             _ => Err(self.stopped()),
@@ -144,7 +155,7 @@ impl ChildHandle {
         CapabilityError::new(ErrorCode::Cancelled, format!("`{}` was stopped with its stage", self.program))
     }
 
-    async fn next_chunk(&mut self) -> Result<Option<Chunk>, CapabilityError> {
+    pub(crate) async fn next_chunk(&mut self) -> Result<Option<Chunk>, CapabilityError> {
         let program = &self.program;
         let Some(captured) = &mut self.captured else {
             let message = format!("the output of `{program}` isn't captured");

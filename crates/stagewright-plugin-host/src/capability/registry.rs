@@ -5,14 +5,11 @@ use std::sync::Arc;
 
 use super::effects::Effects;
 use super::workspace::Workspace;
-use crate::attempt::Attempt;
-use crate::call::CallResult;
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::CapabilityError;
 use crate::path::WorkspacePath;
 use crate::policy::Policy;
 use crate::registry::{Access, Descriptor, Place, Reference, Registry, inside};
-use crate::rehearsal::{Rehearsal, WITHHELD};
-use crate::since_0_1::stagewright::stage::registry::{self as wit, Host};
+use crate::rehearsal::Rehearsal;
 
 /// The registries as one stage sees them.
 pub(crate) struct Images {
@@ -37,9 +34,7 @@ impl Images {
     /// What would be read of a registry elsewhere ends a rehearsed attempt.
     async fn or_withhold<T>(&self, result: Result<T, CapabilityError>) -> Result<T, CapabilityError> {
         match result {
-            Err(CapabilityError { code: ErrorCode::Other(code), message, .. }) if code == WITHHELD => {
-                self.rehearsal.withhold(message).await
-            }
+            Err(error) if error.is_withheld() => self.rehearsal.withhold(error.message).await,
             other => other,
         }
     }
@@ -99,7 +94,7 @@ impl Images {
         }
     }
 
-    async fn resolve(&self, reference: &str) -> Result<Descriptor, CapabilityError> {
+    pub(crate) async fn resolve(&self, reference: &str) -> Result<Descriptor, CapabilityError> {
         let reference = self.source(reference).await?;
         self.or_withhold(self.registry.resolve(&reference, self.access(&reference)).await).await
     }
@@ -111,35 +106,10 @@ impl Images {
         self.or_withhold(self.registry.copy(&source, from, &destination, to).await).await
     }
 
-    async fn pull(&self, reference: &str, layout: &str) -> Result<Descriptor, CapabilityError> {
+    pub(crate) async fn pull(&self, reference: &str, layout: &str) -> Result<Descriptor, CapabilityError> {
         let (reference, layout) = (self.source(reference).await?, self.writable(layout).await?);
         let layout = inside(&self.root, &layout)?;
         self.or_withhold(self.registry.pull(&reference, &layout, self.access(&reference)).await).await
-    }
-}
-
-impl From<Descriptor> for wit::Descriptor {
-    fn from(descriptor: Descriptor) -> wit::Descriptor {
-        let Descriptor { media_type, digest, size } = descriptor;
-        wit::Descriptor { media_type, digest, size }
-    }
-}
-
-impl Host for Attempt {
-    async fn push(&mut self, layout: String, reference: String) -> CallResult<wit::Descriptor> {
-        Ok(self.images.push(&layout, &reference).await?.into())
-    }
-
-    async fn resolve(&mut self, reference: String) -> CallResult<wit::Descriptor> {
-        Ok(self.images.resolve(&reference).await?.into())
-    }
-
-    async fn copy(&mut self, source: String, destination: String) -> CallResult<wit::Descriptor> {
-        Ok(self.images.copy(&source, &destination).await?.into())
-    }
-
-    async fn pull(&mut self, reference: String, layout: String) -> CallResult<wit::Descriptor> {
-        Ok(self.images.pull(&reference, &layout).await?.into())
     }
 }
 
@@ -150,6 +120,7 @@ mod tests {
     use stagewright_model::Permissions;
 
     use super::*;
+    use crate::error::ErrorCode;
     use crate::testing::Backends;
 
     #[tokio::test]

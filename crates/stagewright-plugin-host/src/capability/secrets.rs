@@ -4,16 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use stagewright_model::{Origin, SecretUse, hosts_admit};
-use wasmtime::component::Resource;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::attempt::Attempt;
-use crate::call::CallResult;
+use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
-use crate::since_0_1::stagewright::stage::secrets::{Host, HostSecret};
 
 /// Where the values of secrets come from.
 pub trait SecretSource: Send + Sync {
@@ -138,7 +135,7 @@ impl Secrets {
         self.policy.secret(name)?;
         let (source, wanted) = (self.source.clone(), name.to_owned());
         let is_real = self.rehearsal.is_real_secret(name);
-        let secret = super::blocking(move || {
+        let secret = blocking(move || {
             if !is_real {
                 return Ok(source.stand_in(&wanted));
             }
@@ -147,7 +144,7 @@ impl Secrets {
                 ..CapabilityError::new(ErrorCode::FailedPrecondition, message)
             })
         });
-        let Some(secret) = secret.await? else {
+        let Some(secret) = secret.await?? else {
             return Err(CapabilityError::new(ErrorCode::NotFound, format!("the pipeline declares no secret `{name}`"))
                 .with_help(format!("add a table [secrets.{name}] with `from`")));
         };
@@ -161,24 +158,6 @@ impl Secrets {
     pub(crate) fn reveal(&self, handle: &SecretHandle) -> Result<String, CapabilityError> {
         handle.policy.reveal(&handle.name)?;
         Ok(handle.secret.value.clone())
-    }
-}
-
-impl HostSecret for Attempt {
-    async fn reveal(&mut self, secret: Resource<SecretHandle>) -> CallResult<String> {
-        Ok(self.secrets.reveal(self.table.get(&secret)?)?)
-    }
-
-    async fn drop(&mut self, secret: Resource<SecretHandle>) -> wasmtime::Result<()> {
-        self.table.delete(secret)?;
-        Ok(())
-    }
-}
-
-impl Host for Attempt {
-    async fn get(&mut self, name: String) -> CallResult<Resource<SecretHandle>> {
-        let handle = self.secrets.get(&name).await?;
-        Ok(self.table.push(handle)?)
     }
 }
 

@@ -13,17 +13,15 @@ use stagewright_process::supervisor::Phase;
 use tokio::task::JoinHandle;
 
 use super::effects::Effects;
-use super::http::OwnOrigins;
 use super::secrets::SecretHandle;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
+use crate::net::OwnOrigins;
 use crate::path::WorkspacePath;
 use crate::policy::Policy;
 use crate::registry::{Place, Reference};
 use crate::rehearsal::Rehearsal;
 use crate::service::{Current, Instance, ReleaseSpec, ServiceManager};
-
-mod binding;
 
 /// How long the end of an attempt waits for releases to be discarded; they are, even if it takes longer.
 const DISCARD: Duration = Duration::from_millis(500);
@@ -31,13 +29,13 @@ const DISCARD: Duration = Duration::from_millis(500);
 /// A release to be.
 #[derive(Clone, Debug)]
 pub struct ReleaseBuilder {
-    service: String,
+    pub(crate) service: String,
     image: String,
-    args: Vec<String>,
-    env: BTreeMap<String, String>,
-    port: u16,
-    keep: u32,
-    stop_grace: Duration,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) port: u16,
+    pub(crate) keep: u32,
+    pub(crate) stop_grace: Duration,
     /// What a builder method could not answer itself.
     refused: Option<CapabilityError>,
 }
@@ -57,7 +55,7 @@ impl ReleaseBuilder {
     }
 
     /// To a secret, a service is a program with the service's name.
-    fn secret_env(&mut self, name: String, secret: &SecretHandle) {
+    pub(crate) fn secret_env(&mut self, name: String, secret: &SecretHandle) {
         match secret.for_program(&self.service) {
             Ok(value) => {
                 self.env.insert(name, value.to_owned());
@@ -74,7 +72,7 @@ impl ReleaseBuilder {
 pub struct InstanceHandle {
     /// Position among the attempt's instances.
     index: usize,
-    record: Current,
+    pub(crate) record: Current,
 }
 
 /// The current release, as guests are told of it.
@@ -148,7 +146,7 @@ impl Services {
         Ok(InstanceHandle { index: self.started.instances.len() - 1, record })
     }
 
-    async fn current(&self, service: &str) -> Result<Option<String>, CapabilityError> {
+    pub(crate) async fn current(&self, service: &str) -> Result<Option<String>, CapabilityError> {
         self.policy.service(service)?;
         let environment = self.environment()?;
         let Some(current) = self.manager.current(environment, service, self.rehearsal.run()).await? else {
@@ -168,7 +166,7 @@ impl Services {
         })
     }
 
-    fn instance(&self, handle: &InstanceHandle) -> Result<&Instance, CapabilityError> {
+    pub(crate) fn instance(&self, handle: &InstanceHandle) -> Result<&Instance, CapabilityError> {
         self.started.instances.get(handle.index).and_then(Option::as_ref).ok_or_else(|| settled(handle))
     }
 
@@ -176,7 +174,7 @@ impl Services {
         self.started.instances.get_mut(handle.index).and_then(Option::take).ok_or_else(|| settled(handle))
     }
 
-    async fn promote(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
+    pub(crate) async fn promote(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
         self.instance(handle)?;
         // Refused, here or by the target, the instance stays what it is, and goes with the attempt at the latest.
         self.effects.announce(&format!("promote release {}", handle.record.release)).await?;
@@ -185,7 +183,7 @@ impl Services {
     }
 
     /// Never refused: it takes back what `start` has announced, and nobody else can have changed the service since.
-    async fn discard(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
+    pub(crate) async fn discard(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
         self.take(handle)?.discard().await
     }
 

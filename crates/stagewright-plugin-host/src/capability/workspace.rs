@@ -16,19 +16,18 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use stagewright_files::remove_tree_at;
 
-use crate::attempt::Attempt;
-use crate::call::CallResult;
+use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::{Budget, Bytes, Metered};
 use crate::path::WorkspacePath;
 use crate::policy::Policy;
-use crate::since_0_1::stagewright::stage::workspace::{Entry, Host, Located};
 
 mod grants;
 mod listing;
 mod reach;
 
 pub(crate) use grants::Kind;
+pub(crate) use listing::{Entry, Located, Node};
 use reach::Reach;
 
 /// The workspace as one stage sees it.
@@ -63,7 +62,7 @@ impl Workspace {
         work: impl FnOnce(&Workspace) -> Result<T, CapabilityError> + Send + 'static,
     ) -> Result<T, CapabilityError> {
         let workspace = self.clone();
-        super::blocking(move || work(&workspace)).await
+        blocking(move || work(&workspace)).await?
     }
 
     /// A file to be read.
@@ -298,48 +297,6 @@ pub(crate) fn failed_at(doing: &str, path: &str, error: &io::Error) -> Capabilit
         _ => ErrorCode::Internal,
     };
     CapabilityError::new(code, format!("could not {doing} `{path}`: {error}"))
-}
-
-impl Host for Attempt {
-    async fn read(&mut self, path: String) -> CallResult<Vec<u8>> {
-        Ok(self.workspace.off_thread(move |files| files.read(&path)).await?)
-    }
-
-    async fn read_at(&mut self, path: String, offset: u64, length: u32) -> CallResult<Vec<u8>> {
-        Ok(self.workspace.off_thread(move |files| files.read_at(&path, offset, length)).await?)
-    }
-
-    async fn write(&mut self, path: String, data: Vec<u8>) -> CallResult<()> {
-        Ok(self.workspace.off_thread(move |files| files.write(&path, &data)).await?)
-    }
-
-    async fn append(&mut self, path: String, data: Vec<u8>) -> CallResult<()> {
-        Ok(self.workspace.off_thread(move |files| files.append(&path, &data)).await?)
-    }
-
-    async fn glob(&mut self, pattern: String) -> CallResult<Vec<Entry>> {
-        Ok(self.workspace.off_thread(move |files| files.glob(&pattern)).await?)
-    }
-
-    async fn locate(&mut self, pattern: String) -> CallResult<Vec<Located>> {
-        Ok(self.workspace.off_thread(move |files| files.locate(&pattern)).await?)
-    }
-
-    async fn remove(&mut self, path: String) -> CallResult<()> {
-        Ok(self.workspace.off_thread(move |files| files.remove(&path)).await?)
-    }
-
-    async fn digest(&mut self, path: String) -> CallResult<String> {
-        Ok(self.workspace.off_thread(move |files| files.digest(&path)).await?)
-    }
-
-    async fn gzip(&mut self, path: String, to: String) -> CallResult<()> {
-        Ok(self.workspace.off_thread(move |files| files.gzip(&path, &to)).await?)
-    }
-
-    async fn executable(&mut self, path: String) -> CallResult<bool> {
-        Ok(self.workspace.off_thread(move |files| files.executable(&path)).await?)
-    }
 }
 
 #[cfg(test)]

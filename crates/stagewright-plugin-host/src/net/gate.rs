@@ -8,8 +8,8 @@ use stagewright_model::Origin;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::dial::{DialError, Dialer};
-use crate::capability::http::OwnOrigins;
 use crate::error::{CapabilityError, ErrorCode};
+use crate::net::OwnOrigins;
 use crate::policy::Policy;
 
 /// Denials that are told. A program that goes through all names there are shall not fill the log.

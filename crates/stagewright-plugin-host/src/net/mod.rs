@@ -27,10 +27,12 @@ pub(crate) mod proxy;
 mod address;
 mod hello;
 mod idle;
+mod own;
 mod resolve;
 mod upstream;
 
 pub(crate) use address::{AddressRefused, Kind, check as check_address};
+pub(crate) use own::OwnOrigins;
 pub(crate) use resolve::{Guarded, Lookup, SystemLookup};
 pub(crate) use upstream::Upstream;
 

@@ -18,8 +18,8 @@ use super::gate::Gate;
 use super::proxy::{IDLE, serve};
 use super::resolve::addresses;
 use super::{Lookup, Upstream};
-use crate::capability::http::OwnOrigins;
 use crate::error::{CapabilityError, ErrorCode};
+use crate::net::OwnOrigins;
 use crate::policy::Policy;
 
 mod bounds;

@@ -32,8 +32,8 @@ pub use reference::{Place, Reference};
 pub(crate) use content::{Content, MANIFEST_BYTES, copy_verified, replace_file};
 pub(crate) use layout::Layout;
 
+use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::rehearsal::withheld;
 use remote::Remote;
 use transfer::Endpoint;
 
@@ -182,7 +182,7 @@ impl Registry {
                 Err(error) => return Err(error),
             }
             if let Place::Remote { .. } = reference.place {
-                return Err(withheld(&format!("read the image `{reference}`")));
+                return Err(CapabilityError::withheld(&format!("read the image `{reference}`")));
             }
         }
         let place = self.real(&reference.place, access)?;
@@ -233,13 +233,4 @@ pub(crate) fn inside(workspace: &Path, path: &str) -> Result<PathBuf, Capability
             .with_help("name and grant the folder that it leads to"));
     }
     Ok(full)
-}
-
-/// Runs what blocks where it may.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, CapabilityError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| CapabilityError::new(ErrorCode::Internal, "work on files broke off").caused_by(&error))
 }

@@ -13,10 +13,10 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, RegistryOperation};
 use tempfile::NamedTempFile;
 
-use super::blocking;
 use super::content::{Check, Content, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST};
 use super::credentials::CredentialSource;
 use super::layout::known_tags;
+use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);

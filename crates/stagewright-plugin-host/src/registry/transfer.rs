@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use tempfile::NamedTempFile;
 
-use super::blocking;
 use super::content::{Content, Descriptor};
 use super::layout::Layout;
 use super::reference::Reference;
 use super::remote::Remote;
+use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
 
 /// Manifests of one image: an index, and one for each platform.

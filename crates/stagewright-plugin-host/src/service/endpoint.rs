@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use stagewright_process::supervisor::{self, Holder, Listening};
 
 use super::supervisor_error;
+use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::registry::blocking;
 
 /// The host that a release has to listen on: the variable `HOST` of its program, unless image or deploy set another.
 pub(super) const HOST: &str = "127.0.0.1";

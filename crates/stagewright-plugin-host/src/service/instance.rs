@@ -7,8 +7,8 @@ use stagewright_process::supervisor::{self, Phase, ServiceSpec};
 use super::endpoint::Endpoint;
 use super::store::{Current, DeployLock, ServiceFolder};
 use super::{log_tail, phase, stop, supervisor_error};
+use crate::blocking::blocking;
 use crate::error::CapabilityError;
-use crate::registry::blocking;
 
 /// A release that was started and has yet to be promoted or discarded. Dropped, it goes on running until the next
 /// deploy of its service.

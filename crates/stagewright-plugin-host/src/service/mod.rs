@@ -31,8 +31,9 @@ use stagewright_engine::RunId;
 use stagewright_files::remove_tree;
 use stagewright_process::supervisor::{self, Phase, ServiceSpec, SupervisorError};
 
+use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::registry::{Access, Layout, MANIFEST_BYTES, Reference, Registry, blocking};
+use crate::registry::{Access, Layout, MANIFEST_BYTES, Reference, Registry};
 use crate::strip::stripped;
 use endpoint::HOST;
 use image::RunConfig;

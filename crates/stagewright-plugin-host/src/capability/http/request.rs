@@ -14,29 +14,29 @@ const REDIRECTS: u32 = 10;
 /// A request to be.
 #[derive(Debug)]
 pub struct RequestBuilder {
-    pub(super) method: String,
-    pub(super) url: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) secret_headers: Vec<SecretHeader>,
-    pub(super) body: Body,
-    pub(super) timeout: Option<Duration>,
-    pub(super) max_redirects: u32,
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) secret_headers: Vec<SecretHeader>,
+    pub(crate) body: Body,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) max_redirects: u32,
     /// For all but the body.
-    pub(super) held: Option<Held>,
-    pub(super) held_body: Option<Held>,
+    pub(crate) held: Option<Held>,
+    pub(crate) held_body: Option<Held>,
     /// Why it can't be sent: what puts it together can't fail.
-    pub(super) fault: Option<CapabilityError>,
+    pub(crate) fault: Option<CapabilityError>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct SecretHeader {
-    pub(super) name: String,
-    pub(super) prefix: String,
-    pub(super) secret: SecretHandle,
+pub(crate) struct SecretHeader {
+    pub(crate) name: String,
+    pub(crate) prefix: String,
+    pub(crate) secret: SecretHandle,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Body {
+pub(crate) enum Body {
     None,
     Bytes(Bytes),
     /// A file of the workspace.
@@ -60,7 +60,7 @@ impl RequestBuilder {
     }
 
     /// Whether so many more bytes may be held for it beside its body.
-    pub(super) fn hold(&mut self, quota: &Quota, bytes: usize) -> bool {
+    pub(crate) fn hold(&mut self, quota: &Quota, bytes: usize) -> bool {
         match (quota.data(bytes), &mut self.held) {
             (Ok(more), Some(held)) => held.merge(more),
             (Ok(held), none) => *none = Some(held),
@@ -69,19 +69,19 @@ impl RequestBuilder {
         self.fault.is_none()
     }
 
-    pub(super) fn header(&mut self, quota: &Quota, name: String, value: String) {
+    pub(crate) fn header(&mut self, quota: &Quota, name: String, value: String) {
         if self.hold(quota, name.len() + value.len()) {
             self.headers.push((name, value));
         }
     }
 
-    pub(super) fn secret_header(&mut self, quota: &Quota, header: SecretHeader) {
+    pub(crate) fn secret_header(&mut self, quota: &Quota, header: SecretHeader) {
         if self.hold(quota, header.name.len() + header.prefix.len()) {
             self.secret_headers.push(header);
         }
     }
 
-    pub(super) fn bytes(&mut self, quota: &Quota, data: Vec<u8>) {
+    pub(crate) fn bytes(&mut self, quota: &Quota, data: Vec<u8>) {
         (self.body, self.held_body) = (Body::None, None);
         match quota.data(data.len()) {
             Ok(held) => (self.body, self.held_body) = (Body::Bytes(data.into()), Some(held)),
@@ -89,7 +89,7 @@ impl RequestBuilder {
         }
     }
 
-    pub(super) fn file(&mut self, quota: &Quota, path: String) {
+    pub(crate) fn file(&mut self, quota: &Quota, path: String) {
         if self.hold(quota, path.len()) {
             (self.body, self.held_body) = (Body::File(path), None);
         }

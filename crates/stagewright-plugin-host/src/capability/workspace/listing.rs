@@ -8,10 +8,38 @@ use cap_std::fs::{FileTypeExt as _, Metadata};
 use super::{Workspace, failed};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::path::{Pattern, WorkspacePath};
-use crate::since_0_1::stagewright::stage::workspace::{Entry, Located, Node};
 
 /// Entries of one listing.
 const ENTRIES: usize = 100_000;
+
+/// What a path leads to, links followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) path: String,
+    pub(crate) directory: bool,
+    /// Bytes; 0 for a folder.
+    pub(crate) size: u64,
+}
+
+/// What is at a path itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) path: String,
+    pub(crate) node: Node,
+    /// Bytes of a file; 0 for everything else.
+    pub(crate) size: u64,
+}
+
+/// See [`Located`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    File,
+    Folder,
+    /// The link's text.
+    Link(String),
+    /// A pipe, a socket or a device, in words.
+    Special(String),
+}
 
 /// An entry of a folder that is listed.
 struct Listed<'a> {

@@ -9,7 +9,6 @@ use stagewright_model::Permissions;
 
 use super::*;
 use crate::reserved::{Claim, Purpose, Reservations, Reserved};
-use crate::since_0_1::stagewright::stage::workspace::Node;
 
 struct Fixture {
     folder: tempfile::TempDir,

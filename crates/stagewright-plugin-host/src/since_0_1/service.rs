@@ -1,17 +1,17 @@
-//! The bindings of `service`.
+//! `service`.
 
 use std::time::Duration;
 
 use stagewright_process::supervisor::Phase;
 use wasmtime::component::Resource;
 
-use super::super::process::size_of;
-use super::super::secrets::SecretHandle;
-use super::{InstanceHandle, ReleaseBuilder};
+use super::size_of;
+use super::stagewright::stage::service::{Host, HostInstance, HostRelease, State};
 use crate::attempt::Attempt;
 use crate::call::CallResult;
+use crate::capability::secrets::SecretHandle;
+use crate::capability::service::{InstanceHandle, ReleaseBuilder};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::since_0_1::stagewright::stage::service::{Host, HostInstance, HostRelease, State};
 
 impl HostRelease for Attempt {
     async fn new(&mut self, service: String, image: String) -> wasmtime::Result<Resource<ReleaseBuilder>> {

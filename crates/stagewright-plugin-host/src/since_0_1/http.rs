@@ -1,14 +1,14 @@
-//! The bindings of `http`.
+//! `http`.
 
 use std::time::Duration;
 
 use wasmtime::component::Resource;
 
-use super::super::secrets::SecretHandle;
-use super::{RequestBuilder, ResponseHandle, SecretHeader};
+use super::stagewright::stage::http::{Host, HostRequest, HostResponse};
 use crate::attempt::Attempt;
 use crate::call::CallResult;
-use crate::since_0_1::stagewright::stage::http::{Host, HostRequest, HostResponse};
+use crate::capability::http::{RequestBuilder, ResponseHandle, SecretHeader};
+use crate::capability::secrets::SecretHandle;
 
 impl HostRequest for Attempt {
     async fn new(&mut self, method: String, url: String) -> wasmtime::Result<Resource<RequestBuilder>> {

@@ -31,7 +31,7 @@ impl OwnOrigins {
     }
 
     /// An error when `origin` is a release's, and another program or none accepts connections there.
-    pub(super) async fn check(&self, origin: &Origin) -> Result<(), CapabilityError> {
+    pub(crate) async fn check(&self, origin: &Origin) -> Result<(), CapabilityError> {
         let endpoint = self.lock().get(origin).cloned().flatten();
         match endpoint {
             Some(endpoint) => endpoint.check().await,

@@ -1,4 +1,4 @@
-//! The bindings of `process`.
+//! `process`.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -7,12 +7,13 @@ use std::time::Duration;
 use stagewright_process::{ExitStatus, Source};
 use wasmtime::component::Resource;
 
-use super::super::secrets::SecretHandle;
-use super::{ChildHandle, CommandBuilder};
+use super::size_of;
+use super::stagewright::stage::process::{self as wit, Host, HostChild, HostCommand};
 use crate::attempt::Attempt;
 use crate::call::CallResult;
+use crate::capability::process::{ChildHandle, CommandBuilder};
+use crate::capability::secrets::SecretHandle;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::since_0_1::stagewright::stage::process::{self as wit, Host, HostChild, HostCommand};
 
 impl HostCommand for Attempt {
     async fn new(&mut self, program: String) -> wasmtime::Result<Resource<CommandBuilder>> {
@@ -90,11 +91,6 @@ impl HostCommand for Attempt {
     }
 }
 
-/// Bytes of a list of texts, each with its place in the list.
-pub(crate) fn size_of(texts: &[String]) -> usize {
-    texts.iter().map(|text| text.len() + std::mem::size_of::<String>()).sum()
-}
-
 impl HostChild for Attempt {
     async fn next_chunk(&mut self, child: Resource<ChildHandle>) -> CallResult<Option<wit::Chunk>> {
         let chunk = self.table.get_mut(&child)?.next_chunk().await?;
@@ -118,12 +114,12 @@ impl HostChild for Attempt {
     }
 
     async fn kill(&mut self, child: Resource<ChildHandle>) -> CallResult<()> {
-        self.table.get(&child)?.group.kill();
+        self.table.get(&child)?.kill();
         Ok(())
     }
 
     async fn drop(&mut self, child: Resource<ChildHandle>) -> wasmtime::Result<()> {
-        self.table.delete(child)?.group.kill();
+        self.table.delete(child)?.kill();
         Ok(())
     }
 }
@@ -132,11 +128,7 @@ impl Host for Attempt {
     async fn wait_any(&mut self, children: Vec<Resource<ChildHandle>>) -> CallResult<u32> {
         let mut ends = Vec::new();
         for child in &children {
-            let child = self.table.get(child)?;
-            child.room.close();
-            let mut end = child.end.clone();
-            // An error means that the child's task is gone, and the child with it: an end as well.
-            ends.push(Box::pin(async move { drop(end.wait_for(Option::is_some).await) }));
+            ends.push(Box::pin(self.table.get(child)?.ended()));
         }
         if ends.is_empty() {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, "there is no child to wait for").into());

@@ -1,0 +1,91 @@
+//! `context`.
+
+use super::stagewright::stage::context::Host;
+use crate::capability::context::Context;
+
+impl Host for Context {
+    async fn pipeline(&mut self) -> wasmtime::Result<String> {
+        Ok(self.request().pipeline.clone())
+    }
+
+    async fn stage(&mut self) -> wasmtime::Result<String> {
+        Ok(self.request().stage_id.clone())
+    }
+
+    async fn run_id(&mut self) -> wasmtime::Result<String> {
+        Ok(self.request().run.0.clone())
+    }
+
+    async fn attempt(&mut self) -> wasmtime::Result<u32> {
+        Ok(self.request().attempt)
+    }
+
+    async fn rehearsal(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.request().rehearsal.is_some())
+    }
+
+    async fn cancelled(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.is_cancelled())
+    }
+
+    async fn remaining_ms(&mut self) -> wasmtime::Result<Option<u32>> {
+        Ok(self.remaining().map(|remaining| u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX)))
+    }
+
+    async fn trace_parent(&mut self) -> wasmtime::Result<Option<String>> {
+        // The engine keeps no traces that a stage's could belong to.
+        Ok(None)
+    }
+
+    async fn environment(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.request().environment.as_ref().map(|environment| environment.name.clone()))
+    }
+
+    async fn config(&mut self) -> wasmtime::Result<String> {
+        Ok(self.request().config.to_string())
+    }
+
+    async fn input(&mut self, stage: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.request().needs.get(&stage).map(ToString::to_string))
+    }
+
+    async fn variable(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.request().env.get(&name).cloned())
+    }
+
+    async fn resumption(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.request().resumption.as_ref().map(ToString::to_string))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::stop::Cancel;
+    use crate::testing::request;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_learns_what_it_was_given() {
+        let mut request = request();
+        request.config = serde_json::json!({ "a": 1 });
+        request.needs.insert("build".into(), serde_json::json!({ "digest": "x" }));
+        request.env.insert("NAME".into(), "value".into());
+        let cancel = Cancel::default();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut context = Context::new(Arc::new(request), cancel.clone(), Some(deadline));
+        assert_eq!(context.config().await.unwrap(), r#"{"a":1}"#);
+        assert_eq!(context.input("build".into()).await.unwrap().as_deref(), Some(r#"{"digest":"x"}"#));
+        assert_eq!(context.input("other".into()).await.unwrap(), None);
+        assert_eq!(context.variable("NAME".into()).await.unwrap().as_deref(), Some("value"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(context.remaining_ms().await.unwrap(), Some(3000));
+        assert!(!context.cancelled().await.unwrap());
+        cancel.set();
+        assert!(context.cancelled().await.unwrap());
+    }
+}

@@ -1,0 +1,73 @@
+//! `gate`.
+
+use stagewright_engine::{Field, FieldKind};
+use wasmtime::component::Resource;
+
+use super::stagewright::stage::gate::{FieldKind as WitFieldKind, Host, HostApproval};
+use crate::attempt::Attempt;
+use crate::call::{CallError, CallResult};
+use crate::capability::gate::ApprovalBuilder;
+
+/// No handle: what is kept for gates that were opened.
+const OPENED: u32 = u32::MAX;
+
+impl HostApproval for Attempt {
+    async fn new(&mut self, message: String) -> wasmtime::Result<Resource<ApprovalBuilder>> {
+        let message = self.log.masker().text(&message);
+        let size = message.len();
+        let approval = self.table.push(ApprovalBuilder::new(message))?;
+        self.keep(&approval, size)?;
+        Ok(approval)
+    }
+
+    async fn approver(&mut self, approval: Resource<ApprovalBuilder>, who: String) -> wasmtime::Result<()> {
+        self.keep(&approval, who.len())?;
+        self.table.get_mut(&approval)?.approvers.push(who);
+        Ok(())
+    }
+
+    async fn approvals(&mut self, approval: Resource<ApprovalBuilder>, count: u32) -> wasmtime::Result<()> {
+        self.table.get_mut(&approval)?.approvals = count;
+        Ok(())
+    }
+
+    async fn field(
+        &mut self,
+        approval: Resource<ApprovalBuilder>,
+        name: String,
+        kind: WitFieldKind,
+        description: String,
+        required: bool,
+    ) -> wasmtime::Result<()> {
+        let kind = match kind {
+            WitFieldKind::Text => FieldKind::Text,
+            WitFieldKind::Number => FieldKind::Number,
+            WitFieldKind::Boolean => FieldKind::Boolean,
+        };
+        self.keep(&approval, name.len() + description.len())?;
+        self.table.get_mut(&approval)?.fields.push(Field { name, kind, description, required });
+        Ok(())
+    }
+
+    async fn expires_ms(&mut self, approval: Resource<ApprovalBuilder>, duration: u64) -> wasmtime::Result<()> {
+        self.table.get_mut(&approval)?.expires_ms = Some(duration);
+        Ok(())
+    }
+
+    async fn open(&mut self, approval: Resource<ApprovalBuilder>) -> CallResult<String> {
+        // Each opening is kept for the end of the attempt.
+        self.handed_over
+            .take(OPENED, self.table.get(&approval)?.size())
+            .map_err(|error| CallError::Trap(error.into()))?;
+        let approval = self.table.get(&approval)?.clone();
+        Ok(self.gates.open(approval, self.context.request())?)
+    }
+
+    async fn drop(&mut self, approval: Resource<ApprovalBuilder>) -> wasmtime::Result<()> {
+        self.handed_over.drop(approval.rep());
+        self.table.delete(approval)?;
+        Ok(())
+    }
+}
+
+impl Host for Attempt {}

@@ -1,0 +1,36 @@
+//! `logging`.
+
+use stagewright_engine::Stream;
+
+use super::stagewright::stage::logging::{Host, Level as WitLevel};
+use crate::attempt::Attempt;
+use crate::capability::logging::{Level, render, shortened};
+
+impl From<WitLevel> for Level {
+    fn from(level: WitLevel) -> Level {
+        match level {
+            WitLevel::Trace => Level::Trace,
+            WitLevel::Debug => Level::Debug,
+            WitLevel::Info => Level::Info,
+            WitLevel::Warn => Level::Warn,
+            WitLevel::Error => Level::Error,
+        }
+    }
+}
+
+impl Host for Attempt {
+    async fn log(&mut self, level: WitLevel, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {
+        if matches!(level, WitLevel::Debug | WitLevel::Trace) && !self.verbose {
+            return Ok(());
+        }
+        let masker = self.log.masker();
+        let fields = fields.into_iter().map(|(name, value)| (name, shortened(&value, masker))).collect::<Vec<_>>();
+        self.log.text(Stream::Plugin, &render(level.into(), &message, &fields)).await;
+        Ok(())
+    }
+
+    async fn progress(&mut self, message: String, current: u32, total: Option<u32>) -> wasmtime::Result<()> {
+        self.log.progress(&message, current, total);
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! `secrets`.
+
+use wasmtime::component::Resource;
+
+use super::stagewright::stage::secrets::{Host, HostSecret};
+use crate::attempt::Attempt;
+use crate::call::CallResult;
+use crate::capability::secrets::SecretHandle;
+
+impl HostSecret for Attempt {
+    async fn reveal(&mut self, secret: Resource<SecretHandle>) -> CallResult<String> {
+        Ok(self.secrets.reveal(self.table.get(&secret)?)?)
+    }
+
+    async fn drop(&mut self, secret: Resource<SecretHandle>) -> wasmtime::Result<()> {
+        self.table.delete(secret)?;
+        Ok(())
+    }
+}
+
+impl Host for Attempt {
+    async fn get(&mut self, name: String) -> CallResult<Resource<SecretHandle>> {
+        let handle = self.secrets.get(&name).await?;
+        Ok(self.table.push(handle)?)
+    }
+}

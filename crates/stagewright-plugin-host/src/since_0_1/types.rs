@@ -1,0 +1,83 @@
+//! `types`: errors, which every other interface answers with.
+
+use super::stagewright::stage::types;
+use crate::attempt::{Attempt, masked};
+use crate::call::CallError;
+use crate::error::{CapabilityError, ErrorCode};
+
+impl types::Host for Attempt {
+    /// Every error that any capability answers passes here on its way to the guest.
+    fn convert_error(&mut self, error: CallError) -> wasmtime::Result<types::Error> {
+        match error {
+            CallError::Answer(error) => {
+                let error = masked(error, self.log.masker());
+                if error.code == ErrorCode::PermissionDenied {
+                    self.denials.add(&error);
+                }
+                Ok(error.into())
+            }
+            CallError::Trap(error) => Err(error),
+        }
+    }
+}
+
+impl From<CapabilityError> for types::Error {
+    fn from(error: CapabilityError) -> types::Error {
+        types::Error {
+            code: error.code.into(),
+            message: error.message,
+            retryable: error.retryable,
+            causes: error.causes,
+            help: error.help,
+        }
+    }
+}
+
+impl From<types::Error> for CapabilityError {
+    fn from(error: types::Error) -> CapabilityError {
+        CapabilityError {
+            code: error.code.into(),
+            message: error.message,
+            retryable: error.retryable,
+            causes: error.causes,
+            help: error.help,
+        }
+    }
+}
+
+/// The same variants under two names: the generated type, and the one that code without wasmtime can use.
+macro_rules! same_codes {
+    ($($code:ident),*) => {
+        impl From<ErrorCode> for types::ErrorCode {
+            fn from(code: ErrorCode) -> types::ErrorCode {
+                match code {
+                    $(ErrorCode::$code => types::ErrorCode::$code,)*
+                    ErrorCode::Other(name) => types::ErrorCode::Other(name),
+                }
+            }
+        }
+
+        impl From<types::ErrorCode> for ErrorCode {
+            fn from(code: types::ErrorCode) -> ErrorCode {
+                match code {
+                    $(types::ErrorCode::$code => ErrorCode::$code,)*
+                    types::ErrorCode::Other(name) => ErrorCode::Other(name),
+                }
+            }
+        }
+    };
+}
+
+same_codes!(
+    InvalidArgument,
+    FailedPrecondition,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    Unauthenticated,
+    ResourceExhausted,
+    DeadlineExceeded,
+    Cancelled,
+    Unavailable,
+    Internal
+);
