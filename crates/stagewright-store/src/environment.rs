@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row};
 use stagewright_engine::{RunId, StoreError, Timestamp};
 
-use crate::history::timestamp;
-use crate::journal::integer;
-use crate::{ReleaseRow, Store, ledger, turns};
+use crate::row::{integer, timestamp};
+use crate::{ReleaseRow, Store, lease, ledger};
 
 /// An environment and what is known of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +121,7 @@ impl Store {
                 (true, None) => ledger::Standing::default(),
                 _ => ledger::standing(&self.connection, &name, run.as_ref(), None)?,
             };
-            let alive = |(run, beat): &(RunId, Timestamp)| turns::is_alive(&self.run_directory(run), *beat, now);
+            let alive = |(run, beat): &(RunId, Timestamp)| lease::is_alive(&self.run_directory(run), *beat, now);
             Ok(EnvironmentRow {
                 current: standing.current,
                 last_known_good: standing.last_known_good,

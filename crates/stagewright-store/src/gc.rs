@@ -15,9 +15,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use rusqlite::{Connection, Transaction};
 use stagewright_engine::{RunId, StoreError, Timestamp};
 
-use crate::journal::integer;
 use crate::lease::{self, Lease};
+use crate::row::integer;
 use crate::schema::beside;
+use crate::store::run_directory;
 use crate::{Store, error, ledger};
 
 /// Runs that are removed in one transaction. Others that want to write wait for it.
@@ -98,7 +99,7 @@ impl Store {
             let mut removed: Vec<(RunId, Lease)> = Vec::new();
             for run in old_runs(transaction, policy, now)? {
                 // Somebody is at it, or looks at it this instant: another time.
-                let Ok(lease) = lease::take(&crate::run_directory(&directory, &run), &run, 1) else { continue };
+                let Ok(lease) = lease::take(&run_directory(&directory, &run), &run, 1) else { continue };
                 remove(transaction, &run)?;
                 removed.push((run, lease));
                 if removed.len() == BATCH {

@@ -10,10 +10,10 @@ use rusqlite::{Transaction, params};
 use stagewright_engine::{Join, Joined, RunId};
 use stagewright_model::Queue;
 
-use crate::history::json;
-use crate::journal::integer;
+use crate::asker::Asker;
 use crate::lease;
-use crate::turns::Asker;
+use crate::row::{integer, json};
+use crate::store::run_directory;
 
 /// A row of `group_members`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ fn living(
     let mut living = Vec::new();
     for member in members {
         let lives = member.run == *asker
-            || lease::is_held(&crate::run_directory(directory, &member.run))
+            || lease::is_held(&run_directory(directory, &member.run))
             || (member.active && !member.asked && is_suspended(transaction, &member.run)?);
         if lives {
             living.push(member.clone());

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction};
-use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use stagewright_engine::{Event, EventKind, Gate, Outcome, RunId, StoreError, StoreErrorKind, Timestamp};
 use stagewright_model::StageIndex;
 
 use crate::error::{not_found, refused};
-use crate::journal::integer;
-use crate::{Store, create_folder, lease, ledger};
+use crate::row::{STAGE_ID, integer, json, parse, timestamp};
+use crate::store::create_folder;
+use crate::{Store, lease, ledger};
 
 /// What is known of a run before its first event, and needed to resume it.
 #[derive(Clone, Debug, PartialEq)]
@@ -327,10 +327,6 @@ pub(crate) fn follow(transaction: &Transaction<'_>, id: &RunId, event: &Event) -
     Ok(())
 }
 
-/// The id of stage `?2` of run `?1`, which the run's first event tells.
-pub(crate) const STAGE_ID: &str = "coalesce((SELECT kind ->> ('$.stages[' || ?2 || '].id') FROM events
-     WHERE run = ?1 AND seq = 0), 'stage ' || ?2)";
-
 fn close_gate(transaction: &Transaction<'_>, run: &str, stage: StageIndex) -> rusqlite::Result<()> {
     transaction.prepare_cached("DELETE FROM open_gates WHERE run = ?1 AND stage = ?2")?.execute((run, stage.0))?;
     Ok(())
@@ -338,21 +334,4 @@ fn close_gate(transaction: &Transaction<'_>, run: &str, stage: StageIndex) -> ru
 
 fn more(count: usize) -> &'static str {
     if count > 5 { ", …" } else { "" }
-}
-
-pub(crate) fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
-    Ok(Timestamp(row.get::<_, i64>(column)?.cast_unsigned()))
-}
-
-pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    serde_json::from_str(&text).map_err(|error| not_json(column, error))
-}
-
-pub(crate) fn parse<T: DeserializeOwned>(column: usize, value: Json) -> rusqlite::Result<T> {
-    serde_json::from_value(value).map_err(|error| not_json(column, error))
-}
-
-fn not_json(column: usize, error: serde_json::Error) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
 }

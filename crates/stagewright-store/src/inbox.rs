@@ -7,7 +7,7 @@ use stagewright_engine::{Decision, Event, RunId, StoreError, StoreErrorKind};
 use stagewright_model::StageIndex;
 
 use crate::Store;
-use crate::history::json;
+use crate::row::json;
 
 impl Store {
     /// Leaves an answer for the process that drives the run, or will resume it, unless `check` refuses it. It is on disk

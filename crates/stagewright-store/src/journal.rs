@@ -6,19 +6,9 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use stagewright_engine::{Event, EventKind, RunId, RunStore, StoreError, StoreErrorKind, Timestamp};
 
 use crate::error::refused;
+use crate::row::integer;
+use crate::store::Commits;
 use crate::{Store, history};
-
-/// What SQLite does at the end of a transaction.
-///
-/// In WAL mode both kinds survive the death of the process, and recovery after a power cut keeps a prefix of the
-/// commits, so an unsynced one is never lost before an older one. A synced one also syncs all before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Commits {
-    /// Waits for the disk.
-    Synced,
-    /// Leaves writing to the operating system.
-    Unsynced,
-}
 
 impl RunStore for Store {
     /// Appends the recorded ones among `events`; others are left out. Every event is visible to readers, of other
@@ -204,11 +194,6 @@ fn next_seq(transaction: &Transaction<'_>, run: &RunId) -> Result<u64, AppendErr
         return Err(AppendError::NoRun);
     }
     Ok(last.map_or(0, |last| last.cast_unsigned() + 1))
-}
-
-/// SQLite's integers are signed; sequence numbers and times are far from their limit.
-pub(crate) fn integer(value: u64) -> i64 {
-    value.cast_signed()
 }
 
 #[cfg(test)]

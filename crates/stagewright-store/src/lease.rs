@@ -6,9 +6,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use stagewright_engine::{RunId, StoreError, StoreErrorKind};
+use stagewright_engine::{LEASE, RunId, StoreError, StoreErrorKind, Timestamp};
 
-use crate::{Store, create_folder, error};
+use crate::store::create_folder;
+use crate::{Store, error};
 
 /// [`is_held`] takes the lock for an instant. A claim that meets it tries again, so many times.
 const TRIES: u32 = 10;
@@ -80,4 +81,9 @@ fn held(run: &RunId, file: &mut File) -> StoreError {
     };
     let help = "wait for it to end, or stop it; then resume the run";
     StoreError { kind: StoreErrorKind::Busy, ..error::refused(format!("run {run} is being driven by {holder}"), help) }
+}
+
+/// Whether a run that has something can still act on it.
+pub(crate) fn is_alive(run_directory: &Path, beat: Timestamp, now: Timestamp) -> bool {
+    u128::from(now.since(beat)) <= LEASE.as_millis() && is_held(run_directory)
 }

@@ -7,8 +7,7 @@ use stagewright_engine::{Event, EventKind, Outcome, Release, ReleaseWay, RunId, 
 use stagewright_model::StageIndex;
 
 use crate::Store;
-use crate::history::{STAGE_ID, json, parse, timestamp};
-use crate::journal::integer;
+use crate::row::{STAGE_ID, integer, json, parse, timestamp};
 
 /// A release of the ledger.
 #[derive(Clone, Debug, PartialEq)]

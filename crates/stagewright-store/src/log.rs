@@ -19,7 +19,8 @@ use rustix::fs::{Advice, fadvise};
 use stagewright_engine::{Lines, LogSink, RunId, StoreError, Stream, Timestamp};
 use stagewright_model::StageIndex;
 
-use crate::{Store, create_folder, error};
+use crate::store::create_folder;
+use crate::{Store, error};
 
 const SEAL: &[u8] = b"sealed\n";
 

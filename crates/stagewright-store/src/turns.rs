@@ -9,35 +9,19 @@
 //! 3. Another run has it, and is alive: *held*.
 //! 4. Otherwise it is *granted*, under a token that is one more than any before.
 //!
-//! Alive is a run while a process drives it (it has the run's [`Lease`](crate::Lease), which ends with the process)
-//! and has given a beat within [`LEASE`]. So what a dead process had is free at once; what a process has that lives
-//! but hangs is free after a while, and the token keeps it from doing harm if it wakes up. A beat that lies in the
-//! future was given before the clock was put back, and counts as just given.
+//! A run is alive while a process drives it (it has the run's [`Lease`](crate::Lease), which ends with the process) and
+//! has given a beat within [`LEASE`](stagewright_engine::LEASE). So what a dead process had is free at once; what a
+//! process has that lives but hangs is free after a while, and the token keeps it from doing harm if it wakes up. A beat
+//! that lies in the future was given before the clock was put back, and counts as just given.
 
-use std::path::Path;
+use stagewright_engine::{Claim, Claimed, Join, Joined, RunId, StoreError, Timestamp, Turns};
 
-use stagewright_engine::{Claim, Claimed, Join, Joined, LEASE, RunId, StoreError, Timestamp, Turns};
-
+use crate::asker::Asker;
 use crate::error::refused;
-use crate::journal::integer;
-use crate::{Store, environment, group, lease, ledger};
-
-/// Who asks for something.
-#[derive(Debug)]
-pub(crate) struct Asker {
-    pub(crate) run: RunId,
-    /// Its place in the order of runs.
-    pub(crate) number: u64,
-    pub(crate) rehearsal: bool,
-}
-
-impl Asker {
-    /// The name under which an environment is kept: each rehearsal has environments of its own, so that none waits for
-    /// another, or is overtaken by one.
-    fn environment(&self, name: &str) -> String {
-        if self.rehearsal { environment::of_rehearsal(&self.run, name) } else { name.to_owned() }
-    }
-}
+use crate::lease::is_alive;
+use crate::row::integer;
+use crate::store::run_directory;
+use crate::{Store, environment, group, ledger};
 
 impl Turns for Store {
     fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
@@ -59,7 +43,7 @@ impl Turns for Store {
             }
             if let Some((by, beat)) = state.holder
                 && by != asker.run
-                && is_alive(&crate::run_directory(&directory, &by), beat, claim.at)
+                && is_alive(&run_directory(&directory, &by), beat, claim.at)
             {
                 return Ok(Claimed::Held { by });
             }
@@ -149,9 +133,4 @@ impl Store {
             )
         })
     }
-}
-
-/// Whether a run that has something can still act on it.
-pub(crate) fn is_alive(run_directory: &Path, beat: Timestamp, now: Timestamp) -> bool {
-    u128::from(now.since(beat)) <= LEASE.as_millis() && lease::is_held(run_directory)
 }
