@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::child::{Child, ExitStatus, Reach, Source};
+use crate::child::{Child, Reach, Source};
 use crate::command::{Command, SpawnError};
+use crate::exit_status::ExitStatus;
 use crate::guard;
 use crate::sandbox::Sandbox;
 

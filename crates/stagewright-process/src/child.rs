@@ -2,18 +2,17 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
-use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::exit_status::ExitStatus;
 use crate::guard::{self, Target};
 use crate::reap::reap;
 use crate::sandbox::Line;
@@ -32,38 +31,6 @@ pub enum Source {
     Stdout,
     /// Standard error.
     Stderr,
-}
-
-/// How a process ended: by itself with a code, or by a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExitStatus {
-    /// 0 to 255.
-    pub code: Option<i32>,
-    /// As in `kill -l`.
-    pub signal: Option<i32>,
-}
-
-impl ExitStatus {
-    /// Whether the code is 0.
-    pub fn success(self) -> bool {
-        self.code == Some(0)
-    }
-}
-
-impl From<std::process::ExitStatus> for ExitStatus {
-    fn from(status: std::process::ExitStatus) -> ExitStatus {
-        ExitStatus { code: status.code(), signal: status.signal() }
-    }
-}
-
-impl std::fmt::Display for ExitStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.code, self.signal) {
-            (Some(code), _) => write!(f, "exit code {code}"),
-            (None, Some(signal)) => write!(f, "signal {signal}"),
-            (None, None) => f.write_str("unknown end"),
-        }
-    }
 }
 
 /// Signals a child's process group; outlives the [`Child`], and does nothing once the child has been collected.

@@ -22,6 +22,7 @@
 mod blocking;
 mod child;
 mod command;
+mod exit_status;
 mod guard;
 mod kernel;
 mod reap;
@@ -30,6 +31,7 @@ mod shield;
 pub mod supervisor;
 
 pub use blocking::{Output, RunError, run_in_sandbox, run_inherited, run_to_end};
-pub use child::{Child, ExitStatus, Group, Source};
+pub use child::{Child, Group, Source};
 pub use command::{Command, SpawnError, path_outside, which, which_outside};
+pub use exit_status::ExitStatus;
 pub use shield::protect;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::duration::millis;
 use crate::{Result, host::clock as host};
 
 /// Since the Unix epoch.
@@ -20,9 +21,4 @@ pub fn monotonic() -> Duration {
 /// [`crate::ErrorCode::Cancelled`] as soon as the stage is asked to stop.
 pub fn sleep(duration: Duration) -> Result<()> {
     Ok(host::sleep_ms(millis(duration))?)
-}
-
-/// What doesn't fit is as good as forever: 49 days.
-pub(crate) fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

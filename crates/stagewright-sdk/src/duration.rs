@@ -59,6 +59,11 @@ impl JsonSchema for DurationText {
     }
 }
 
+/// What doesn't fit is as good as forever: 49 days.
+pub(crate) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -87,7 +87,7 @@ impl From<Outcome> for plugin::Outcome {
             Outcome::Succeeded => plugin::Outcome::Succeeded,
             Outcome::Skipped(reason) => plugin::Outcome::Skipped(reason),
             Outcome::Suspended(Suspension { token, reason, poll_after }) => {
-                let poll_after_ms = poll_after.map(crate::clock::millis);
+                let poll_after_ms = poll_after.map(crate::duration::millis);
                 plugin::Outcome::Suspended(plugin::Suspension { token, reason, poll_after_ms })
             }
         }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::duration::millis;
 use crate::secrets::Secret;
-use crate::{Error, ErrorCode, Result, clock, host::http as host};
+use crate::{Error, ErrorCode, Result, host::http as host};
 
 /// Bytes asked for at a time.
 const PIECE: u32 = 64 << 10;
@@ -69,7 +70,7 @@ impl Request {
 
     /// Until the whole answer is there.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Request {
-        self.0.timeout_ms(clock::millis(timeout));
+        self.0.timeout_ms(millis(timeout));
         self
     }
 

@@ -4,8 +4,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::duration::millis;
 use crate::secrets::Secret;
-use crate::{Result, clock, host::process as host};
+use crate::{Result, host::process as host};
 
 pub use crate::bindings::stage::stagewright::stage::process::{ExitStatus, Source};
 
@@ -78,7 +79,7 @@ impl Command {
 
     /// Stops it after so long.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Command {
-        self.inner.timeout_ms(clock::millis(timeout));
+        self.inner.timeout_ms(millis(timeout));
         self
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::duration::millis;
 use crate::secrets::Secret;
-use crate::{Error, Result, clock, host::service as host};
+use crate::{Error, Result, host::service as host};
 
 pub use crate::bindings::stage::stagewright::stage::service::State;
 
@@ -54,7 +55,7 @@ impl Release {
 
     /// Between the request to stop and the kill; ten seconds unless set.
     pub fn stop_grace(&mut self, grace: Duration) -> &mut Release {
-        self.0.stop_grace_ms(clock::millis(grace));
+        self.0.stop_grace_ms(millis(grace));
         self
     }
 

@@ -3,8 +3,9 @@
 use stagewright_sdk::text::count;
 use stagewright_sdk::{Diagnostic, Error, ErrorCode};
 
+use crate::config::{Config, Runner};
+use crate::reader::Heard;
 use crate::results::{Results, Suite, Test, Verdict};
-use crate::{Config, Heard, Runner};
 
 /// Lines of a failing test's output in its finding; the log and the JUnit report have all.
 const SHOWN: usize = 8;

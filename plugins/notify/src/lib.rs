@@ -1,89 +1,18 @@
 //! Tells a web hook what happened.
 
+mod config;
 mod payload;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use serde::Deserialize;
-use serde_json::Value as Json;
 use stagewright_sdk::http::Request;
 use stagewright_sdk::{
-    Capability, Diagnostic, DurationText, Error, ErrorCode, JsonSchema, Manifest, Observation, Outcome, Reconcile,
-    Result, Stage, Statuses, log, outputs, secrets,
+    Capability, Diagnostic, Error, ErrorCode, Manifest, Observation, Outcome, Reconcile, Result, Stage, log, outputs,
+    secrets,
 };
+
+use crate::config::Config;
 
 /// Bytes of an unexpected answer that are shown.
 const SHOWN: usize = 500;
-
-/// The stage's `with` table.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Config {
-    /// Where to.
-    pub url: String,
-    /// As in `POST`, the default.
-    #[serde(default = "post")]
-    pub method: String,
-    /// What the other side understands.
-    #[serde(default)]
-    pub format: Format,
-    /// What to say.
-    pub message: Option<String>,
-    /// The whole body, in place of the one that `format` makes of the message.
-    pub body: Option<Json>,
-    /// Headers to add.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// The secret to authenticate with; the guest doesn't see it.
-    pub secret: Option<String>,
-    /// The header that takes the secret.
-    #[serde(default = "authorization")]
-    pub secret_header: String,
-    /// What comes before the secret in its header.
-    #[serde(default = "bearer")]
-    pub secret_prefix: String,
-    /// Statuses that mean it was heard; `2xx` unless set.
-    #[serde(default)]
-    pub expect: Statuses,
-    /// How long to wait for the answer; `10s` unless set.
-    #[serde(default = "ten_seconds")]
-    pub timeout: DurationText,
-    /// Succeed even when nobody listens; and after a crash, rather tell twice than ask a person whether it was told.
-    #[serde(default)]
-    pub best_effort: bool,
-}
-
-/// What the other side understands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// An object with `pipeline`, `stage`, `run`, `environment`, `rehearsal` and `message`.
-    #[default]
-    Json,
-    /// What Slack and those that imitate it take: an object with `text`.
-    Slack,
-    /// The message as it is.
-    Text,
-}
-
-fn post() -> String {
-    "POST".to_owned()
-}
-
-fn authorization() -> String {
-    "authorization".to_owned()
-}
-
-fn bearer() -> String {
-    "Bearer ".to_owned()
-}
-
-fn ten_seconds() -> DurationText {
-    DurationText(Duration::from_secs(10))
-}
 
 /// The plugin.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use stagewright_sdk::context;
 
-use crate::{Config, Format};
+use crate::config::{Config, Format};
 
 pub(crate) struct Payload {
     pub(crate) media_type: &'static str,

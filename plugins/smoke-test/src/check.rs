@@ -13,7 +13,7 @@ use crate::json::Text;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Check {
+pub(crate) struct Check {
     /// What to call it; its method and path unless set.
     pub name: Option<String>,
     /// With its leading slash.
@@ -111,7 +111,7 @@ impl Check {
         }
         self.complain_of_json(&answer.body, &mut found);
         if let Some(limit) = self.max_latency_ms {
-            let took = crate::millis(answer.latency);
+            let took = millis(answer.latency);
             if took > limit {
                 found.push(format!("it took {took} ms, {limit} ms are allowed"));
             }
@@ -137,4 +137,9 @@ impl Check {
             }
         }
     }
+}
+
+/// For messages and outputs.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,48 +1,18 @@
 //! Asks a deployed service a few questions, and tells which answers weren't what they should be.
 
 mod check;
+mod config;
 mod json;
 mod probe;
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use stagewright_sdk::text::count;
-use stagewright_sdk::{
-    Capability, Diagnostic, DurationText, Error, JsonSchema, Manifest, Outcome, Result, Stage, log, outputs,
-};
+use stagewright_sdk::{Capability, Diagnostic, Error, Manifest, Outcome, Result, Stage, log, outputs};
 
-use check::Check;
+use check::{Check, millis};
+use config::Config;
 use probe::{Attempt, probe};
-
-/// The stage's `with` table.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Config {
-    /// What the paths of the checks are put after, as in `https://staging.example.org`.
-    pub url: String,
-    /// The questions.
-    pub checks: Vec<Check>,
-    /// How long to wait for one answer; `10s` unless set.
-    #[serde(default = "ten_seconds")]
-    pub timeout: DurationText,
-    /// Tries after the first; without it, as many as the deadline leaves room for, and none without a deadline.
-    pub retries: Option<u32>,
-    /// Between tries; `1s` unless set.
-    #[serde(default = "one_second")]
-    pub interval: DurationText,
-    /// No try begins later than this after the check's first.
-    pub deadline: Option<DurationText>,
-}
-
-fn ten_seconds() -> DurationText {
-    DurationText(Duration::from_secs(10))
-}
-
-fn one_second() -> DurationText {
-    DurationText(Duration::from_secs(1))
-}
 
 /// The plugin.
 #[derive(Debug)]
@@ -122,10 +92,6 @@ fn percentile(latencies: &mut [Duration], percent: usize) -> Option<Duration> {
     latencies.sort_unstable();
     let rank = (latencies.len() * percent).div_ceil(100);
     latencies.get(rank.checked_sub(1)?).copied()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 stagewright_sdk::export_stage!(SmokeTest);

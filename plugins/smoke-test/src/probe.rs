@@ -5,8 +5,8 @@ use std::time::Duration;
 use stagewright_sdk::http::Request;
 use stagewright_sdk::{Result, clock};
 
-use crate::Config;
 use crate::check::{Answer, Check};
+use crate::config::Config;
 
 /// Bytes of a body that a check looks at.
 const BODY_LIMIT: usize = 4 << 20;

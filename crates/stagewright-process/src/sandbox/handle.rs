@@ -1,35 +1,28 @@
 //! The engine's end of a sandbox.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
+use super::connection::{Connection, Line, NotStarted};
 use super::wire::{Answer, Exceeded, Request, receive, send};
-use super::{Confinement, Limits};
-use crate::child::{Child, ExitStatus};
+use super::{Confinement, Limits, PATIENCE};
+use crate::child::Child;
 use crate::command::{Command, SpawnError};
 use crate::kernel;
-
-/// How long a sandbox may take to be set up, and to start a program.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Refused connections that are reported; more than a sandbox that works sends.
-const REFUSALS: usize = 128;
 
 /// A place where programs run with nothing but what a [`Confinement`] names. Dropping it kills all that runs there.
 #[derive(Debug)]
 pub struct Sandbox {
-    line: Arc<Shared>,
+    connection: Arc<Connection>,
+    limits: Limits,
     listeners: Vec<TcpListener>,
     refusals: Option<mpsc::Receiver<PathBuf>>,
 }
@@ -89,20 +82,12 @@ impl Sandbox {
         // When this fails, the keeper ends by itself with the socket.
         let listeners = begin(&socket, confinement)?;
         let reader = socket.try_clone().map_err(|error| StartError::failed("share the socket", error))?;
-        let (refused, refusals) = mpsc::channel(REFUSALS);
-        let shared = Arc::new(Shared {
-            socket: Mutex::new(Some(socket)),
-            limits: confinement.limits,
-            next: AtomicU64::new(0),
-            programs: Mutex::new(Some(HashMap::new())),
-            exceeded: watch::Sender::new(None),
-            refused,
-            ended: watch::Sender::new(false),
-        });
-        let line = Arc::clone(&shared);
-        let listening = thread::Builder::new().name("sandbox".to_owned()).spawn(move || shared.listen(&reader));
+        let (connection, refusals) = Connection::new(socket);
+        let connection = Arc::new(connection);
+        let heard = Arc::clone(&connection);
+        let listening = thread::Builder::new().name("sandbox".to_owned()).spawn(move || heard.listen(&reader));
         listening.map_err(|error| StartError::failed("start a thread", error))?;
-        Ok(Sandbox { line, listeners, refusals: Some(refusals) })
+        Ok(Sandbox { connection, limits: confinement.limits, listeners, refusals: Some(refusals) })
     }
 
     /// Sockets inside, in the order of [`Confinement::listeners`].
@@ -136,27 +121,52 @@ impl Sandbox {
         let (stderr, to_stderr) = io::pipe().map_err(system)?;
         // This process lets go of its copies, or the output would never end.
         let fds = [stdin, to_stdout.into(), to_stderr.into()];
-        let line = self.line.ask(&command, &fds)?;
+        let line = self.start(&command, &fds)?;
         drop(fds);
         Child::confined(line, feed, stdout.into(), stderr.into()).map_err(system)
     }
 
     /// Turns to the bound that was passed, with which everything inside was killed.
     pub fn exceeded(&self) -> watch::Receiver<Option<Exceeded>> {
-        self.line.exceeded.subscribe()
+        self.connection.exceeded()
     }
 
     /// Kills everything inside, and waits until nothing is left.
     pub async fn end(&self) {
-        self.line.hang_up();
-        // The sender lives as long as this value.
-        let _ = self.line.ended.subscribe().wait_for(|ended| *ended).await;
+        self.connection.hang_up();
+        self.connection.ended().await;
+    }
+
+    fn start(&self, command: &Command, fds: &[OwnedFd; 3]) -> Result<Line, SpawnError> {
+        let Command { program, args, env, current_dir, .. } = command;
+        let started = self.connection.start(program, args.clone(), env.clone(), current_dir.clone(), fds);
+        started.map_err(|error| match error {
+            NotStarted::Sandbox(source) => SpawnError::System { program: program.clone(), source },
+            NotStarted::Program(source) => self.explain(command, source),
+        })
+    }
+
+    /// What the kernel says of a program that exists outside and was not found inside is not that it doesn't exist.
+    fn explain(&self, command: &Command, source: io::Error) -> SpawnError {
+        let program = command.program.clone();
+        if let Some(error) = command.unfit() {
+            return error;
+        }
+        match source.raw_os_error() {
+            Some(libc::ENOENT | libc::EACCES) if command.current_dir.is_dir() && program.exists() => {
+                SpawnError::OutOfReach { program }
+            }
+            Some(libc::EAGAIN) if self.limits.processes.is_some() => {
+                SpawnError::TooMany { program, limit: self.limits.processes.unwrap_or_default() }
+            }
+            _ => command.explain(source),
+        }
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        self.line.hang_up();
+        self.connection.hang_up();
     }
 }
 
@@ -213,150 +223,4 @@ fn map_users(pid: u32) -> io::Result<()> {
     fs::write(folder.join("setgroups"), "deny")?;
     fs::write(folder.join("uid_map"), format!("{user} {user} 1"))?;
     fs::write(folder.join("gid_map"), format!("{group} {group} 1"))
-}
-
-#[derive(Debug)]
-struct Shared {
-    /// None once hung up.
-    socket: Mutex<Option<UnixStream>>,
-    limits: Limits,
-    next: AtomicU64,
-    programs: Mutex<Programs>,
-    exceeded: watch::Sender<Option<Exceeded>>,
-    refused: mpsc::Sender<PathBuf>,
-    ended: watch::Sender<bool>,
-}
-
-/// None once the sandbox has ended.
-type Programs = Option<HashMap<u64, Program>>;
-
-#[derive(Debug)]
-struct Program {
-    started: blocking::Sender<Result<(), (Option<i32>, String)>>,
-    end: watch::Sender<Option<End>>,
-}
-
-/// None for a program whose sandbox ended.
-type End = Option<ExitStatus>;
-
-impl Shared {
-    fn ask(self: &Arc<Self>, command: &Command, fds: &[OwnedFd; 3]) -> Result<Line, SpawnError> {
-        let program = || command.program.clone();
-        let system = |source| SpawnError::System { program: program(), source };
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let ((started, answer), (end, ended)) = (blocking::channel(), watch::channel(None));
-        let gone = || system(io::Error::other("its sandbox has ended"));
-        match &mut *self.programs.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(programs) => programs.insert(id, Program { started, end }),
-            None => return Err(gone()),
-        };
-        let request = Request::Spawn {
-            id,
-            program: program(),
-            args: command.args.clone(),
-            env: command.env.clone(),
-            current_dir: command.current_dir.clone(),
-        };
-        self.say(&request, fds).map_err(system)?;
-        match answer.recv_timeout(PATIENCE) {
-            Ok(Ok(())) => Ok(Line { shared: Arc::clone(self), id, ended }),
-            Ok(Err((errno, error))) => {
-                let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
-                Err(self.explain(command, source))
-            }
-            Err(blocking::RecvTimeoutError::Timeout) => Err(system(io::ErrorKind::TimedOut.into())),
-            Err(blocking::RecvTimeoutError::Disconnected) => Err(gone()),
-        }
-    }
-
-    /// What the kernel says of a program that exists outside and was not found inside is not that it doesn't exist.
-    fn explain(&self, command: &Command, source: io::Error) -> SpawnError {
-        let program = command.program.clone();
-        if let Some(error) = command.unfit() {
-            return error;
-        }
-        match source.raw_os_error() {
-            Some(libc::ENOENT | libc::EACCES) if command.current_dir.is_dir() && program.exists() => {
-                SpawnError::OutOfReach { program }
-            }
-            Some(libc::EAGAIN) if self.limits.processes.is_some() => {
-                SpawnError::TooMany { program, limit: self.limits.processes.unwrap_or_default() }
-            }
-            _ => command.explain(source),
-        }
-    }
-
-    fn say(&self, request: &Request, fds: &[OwnedFd]) -> io::Result<()> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let socket = socket.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        let fds = fds.iter().map(OwnedFd::as_fd).collect::<Vec<_>>();
-        send(socket, request, &fds)
-    }
-
-    fn hang_up(&self) {
-        if let Some(socket) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The thread that listens has a handle of its own.
-            let _ = socket.shutdown(std::net::Shutdown::Both);
-        }
-    }
-
-    /// Passes on what is heard, until the other end is gone.
-    fn listen(&self, socket: &UnixStream) {
-        // A message that makes no sense is as good as the end.
-        while let Ok(Some((answer, _))) = receive::<Answer>(socket) {
-            let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(programs) = &mut *programs else { break };
-            match answer {
-                Answer::Started { id } => {
-                    if let Some(program) = programs.get(&id) {
-                        let _ = program.started.send(Ok(()));
-                    }
-                }
-                Answer::NotStarted { id, errno, error } => {
-                    if let Some(program) = programs.remove(&id) {
-                        let _ = program.started.send(Err((errno, error)));
-                    }
-                }
-                Answer::Ended { id, code, signal } => {
-                    if let Some(program) = programs.remove(&id) {
-                        program.end.send_replace(Some(Some(ExitStatus { code, signal })));
-                    }
-                }
-                Answer::Exceeded(bound) => {
-                    self.exceeded.send_replace(Some(bound));
-                }
-                // One that finds no place is not worth to wait for.
-                Answer::Refused { socket } => drop(self.refused.try_send(socket)),
-                Answer::Unmapped { .. } | Answer::Ready | Answer::Impossible { .. } => {}
-            }
-        }
-        self.hang_up();
-        let left = self.programs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        for program in left.into_iter().flat_map(HashMap::into_values) {
-            program.end.send_replace(Some(None));
-        }
-        self.ended.send_replace(true);
-    }
-}
-
-/// How one program of a sandbox is reached.
-#[derive(Clone, Debug)]
-pub(crate) struct Line {
-    shared: Arc<Shared>,
-    id: u64,
-    ended: watch::Receiver<Option<End>>,
-}
-
-impl Line {
-    pub(crate) fn signal(&self, signal: Signal) {
-        if self.ended.borrow().is_none() {
-            // A sandbox that can't be told has ended, and the program with it.
-            let _ = self.shared.say(&Request::Signal { id: self.id, signal: signal.as_raw() }, &[]);
-        }
-    }
-
-    /// How it ended; none when its sandbox did.
-    pub(crate) async fn ended(&mut self) -> Option<ExitStatus> {
-        self.ended.wait_for(Option::is_some).await.ok().and_then(|end| (*end).flatten())
-    }
 }

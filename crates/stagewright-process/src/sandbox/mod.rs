@@ -31,6 +31,7 @@
 
 mod broker;
 mod confine;
+mod connection;
 mod handle;
 mod init;
 mod loopback;
@@ -48,7 +49,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use confine::powers as drop_powers;
-pub(crate) use handle::Line;
+pub(crate) use connection::Line;
 pub use handle::{Sandbox, StartError};
 pub use init::run;
 pub(crate) use loopback::up as raise_loopback;
@@ -59,6 +60,9 @@ pub use toolchain::{
     ConfigFormat, Need, Provision, Tools, client_configs, machine_configs, needs, real_program, system,
 };
 pub use wire::Exceeded;
+
+/// How long a sandbox may take to be set up, and to start a program.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "__sandbox";

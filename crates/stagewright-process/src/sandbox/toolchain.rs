@@ -9,6 +9,7 @@
 //! for is what the engine's own environment says.
 
 mod configs;
+mod folders;
 mod install;
 mod system;
 

@@ -12,8 +12,9 @@ use super::log::Log;
 use super::network;
 use super::state::{self, Phase, ProcessId, Status};
 use super::{ServiceSpec, SupervisorError, read_spec};
-use crate::child::{Child, ExitStatus};
+use crate::child::Child;
 use crate::command::Command;
+use crate::exit_status::ExitStatus;
 use crate::shield;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);

@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, p
 use serde::{Deserialize, Serialize};
 
 use super::SupervisorError;
-use crate::child::ExitStatus;
+use crate::exit_status::ExitStatus;
 use crate::kernel;
 
 /// Where a service is in its life.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ConfigFormat;
-use super::system::is_system;
+use super::folders::is_system;
 
 /// Folders below a mounted one that are looked into: `/usr/local/lib/node_modules/npm` is the fourth.
 const DEPTH: usize = 4;

@@ -9,7 +9,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::system::is_system;
+use super::folders::is_system;
 use super::{Tools, absolute};
 
 /// Parts of an installation: programs, libraries, and what goes with them. Neither `etc` nor `conf`, `var` nor `data`.

@@ -4,12 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::{Access, Place, Rule, Source};
+use super::folders::{MERGED, SYSTEM, is_system};
 use super::{ConfigFormat, client_configs};
 
-/// Where every program may look: the system's programs and libraries, and the public parts of its configuration.
-const SYSTEM: [&str; 3] = ["/usr", "/nix/store", "/gnu/store"];
-/// Links into `/usr` on a current system, folders on an older one.
-const MERGED: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// What runtimes ask to know how many threads to start.
 const HARDWARE: [&str; 3] = ["/sys/devices/system/cpu", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage"];
 /// Of `/etc`, what programs need and what has no place for a secret: neither the shells' profiles, which export
@@ -157,11 +154,6 @@ pub fn machine_configs() -> Vec<(PathBuf, ConfigFormat)> {
     let etc = ETC_TOO.iter().filter_map(|etc| fs::canonicalize(etc).ok()).collect::<Vec<_>>();
     let found = found.filter(|(path, _)| !etc.iter().any(|etc| path.starts_with(etc)));
     there.chain(found).collect()
-}
-
-/// Whether every program sees a path anyway.
-pub(super) fn is_system(path: &Path) -> bool {
-    SYSTEM.iter().chain(&MERGED).any(|folder| path.starts_with(folder))
 }
 
 /// Parts of the folders of runtimes with their version in the name: the runtime's own, and nothing that only begins

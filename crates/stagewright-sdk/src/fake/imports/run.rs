@@ -28,7 +28,7 @@ pub(crate) mod context {
     }
 
     pub(crate) fn remaining_ms() -> Option<u32> {
-        on(|host| host.remaining.map(crate::clock::millis))
+        on(|host| host.remaining.map(crate::duration::millis))
     }
 
     pub(crate) fn trace_parent() -> Option<String> {
