@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use miette::{LabeledSpan, NamedSource, Severity, SourceCode};
 
-use crate::plan::SourceSpan;
+use crate::span::SourceSpan;
 
 /// More than these are not worth reading, nor the time it takes to look for similar names.
 const MAX_SHOWN: usize = 100;

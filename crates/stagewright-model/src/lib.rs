@@ -22,10 +22,13 @@ mod person;
 mod plan;
 mod policy;
 pub mod range;
+mod reach;
 mod read;
+mod rehearsal_terms;
 mod rehearse;
 mod secret;
 mod shape;
+mod span;
 mod terminal_text;
 mod way_out;
 
@@ -45,16 +48,20 @@ pub use misconfigured::{Mistake, MistakePlace};
 pub use person::{PersonName, PersonNameError, same_person};
 pub use plan::{
     Backoff, CacheUse, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan,
-    PluginRef, Queue, Retry, RetryCause, SecretDeclaration, SourceSpan, Stage, StageIndex, StageKind, Triggers, Trust,
+    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Triggers, Trust,
 };
 pub use policy::{OperatorPolicy, Said};
+pub use reach::{AnyImports, Code, EffectClass, Fidelity, Imports, Reach, Reaches};
 pub use read::PluginNames;
-pub use rehearse::{RehearsalTerms, Rehearse};
+pub use rehearsal_terms::RehearsalTerms;
+pub use rehearse::Rehearse;
 pub use secret::{
-    BadSecretFrom, SecretFrom, SecretGrant, SecretHolder, SecretReach, SecretShape, SecretUse, hosts_admit,
+    BadSecretFrom, SecretDeclaration, SecretFrom, SecretGrant, SecretHolder, SecretReach, SecretShape, SecretUse,
+    hosts_admit,
 };
 pub use shape::{duration, json_schema};
+pub use span::SourceSpan;
 pub use terminal_text::{
     ControlSequences, condensed, is_joiner, last_state, moves_cursor, terminal_text, visible_text,
 };
-pub use way_out::{AnyImports, Code, EffectClass, Fidelity, Imports, InRehearsal, Reach, Reaches, WayOut};
+pub use way_out::{InRehearsal, WayOut};

@@ -3,8 +3,9 @@
 
 use crate::code::{Path, Step};
 use crate::diagnostic::{Diagnostic, Problem, Report};
-use crate::plan::{Plan, SourceSpan, Stage, StageIndex};
+use crate::plan::{Plan, Stage, StageIndex};
 use crate::read::Places;
+use crate::span::SourceSpan;
 
 /// A mistake in a stage's table.
 #[derive(Clone, Debug)]

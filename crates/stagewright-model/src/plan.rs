@@ -1,5 +1,6 @@
 //! The validated plan: what a pipeline file says once every name in it has been resolved.
 
+use crate::span::SourceSpan;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,9 +13,9 @@ use serde_json::Value as Json;
 use crate::expression::{Expression, Template};
 use crate::freeze::{self, Freeze, Frozen};
 use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox};
+use crate::reach::{Code, EffectClass, Reaches};
 use crate::rehearse::Rehearse;
-use crate::secret::SecretShape;
-use crate::way_out::{Code, EffectClass, Reaches};
+use crate::secret::SecretDeclaration;
 
 /// Position of a stage in [`Plan::stages`]; stable for one plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,21 +26,6 @@ impl StageIndex {
     /// The index for use with slices.
     pub fn get(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// Byte range in the pipeline file's text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SourceSpan {
-    /// First byte.
-    pub start: usize,
-    /// One past the last byte.
-    pub end: usize,
-}
-
-impl From<Range<usize>> for SourceSpan {
-    fn from(range: Range<usize>) -> SourceSpan {
-        SourceSpan { start: range.start, end: range.end }
     }
 }
 
@@ -390,21 +376,6 @@ impl Environment {
     pub fn frozen(&self, at: u64) -> Option<Frozen> {
         freeze::in_force(&self.freeze, at)
     }
-}
-
-/// `[secrets.NAME]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretDeclaration {
-    /// Where the value is kept; [`SecretFrom`] takes it apart.
-    ///
-    /// [`SecretFrom`]: crate::SecretFrom
-    pub from: String,
-    /// Hosts that it may be sent to: `host`, `host:port`, `*.domain`.
-    pub hosts: Vec<String>,
-    /// Programs that it may be handed to in their environment.
-    pub programs: Vec<String>,
-    /// What stands in for it in a rehearsal.
-    pub shape: SecretShape,
 }
 
 /// `[inputs.NAME]`.

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostics, Problem, Report};
 use crate::grants::{Bounds, NamedBy, PackageOrigin, Permission, Sandbox};
-use crate::plan::{Plan, SourceSpan, Stage, Trust};
+use crate::plan::{Plan, Stage, Trust};
 use crate::read::Places;
+use crate::span::SourceSpan;
 
 /// A policy file, read.
 #[derive(Clone, Debug)]

@@ -3,8 +3,20 @@
 use std::collections::BTreeMap;
 
 use crate::grants::{HostPattern, NetRule, Permissions, ProcessRule};
-use crate::plan::SecretDeclaration;
 use crate::shape::variable_fault;
+
+/// `[secrets.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretDeclaration {
+    /// Where the value is kept; [`SecretFrom`] takes it apart.
+    pub from: String,
+    /// Hosts that it may be sent to: `host`, `host:port`, `*.domain`.
+    pub hosts: Vec<String>,
+    /// Programs that it may be handed to in their environment.
+    pub programs: Vec<String>,
+    /// What stands in for it in a rehearsal.
+    pub shape: SecretShape,
+}
 
 /// Where a secret's value is kept: `secrets.NAME.from`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,8 +21,9 @@ use self::places::Role;
 pub(crate) use self::places::{Path, Step};
 use crate::diagnostic::{Diagnostics, Problem, Report};
 use crate::expression::{Expression, Source, Template};
-use crate::plan::{InputKind, Plan, SourceSpan, Stage};
+use crate::plan::{InputKind, Plan, Stage};
 use crate::read::Places;
+use crate::span::SourceSpan;
 
 impl Plan {
     /// Refuses text from outside in what stages execute. `text` is that of the pipeline file; `schemas` are those of the

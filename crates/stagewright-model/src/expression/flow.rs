@@ -10,7 +10,7 @@
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
 
-use super::parse::{NAMESPACES, STATUS_FUNCTIONS, TYPES};
+use super::names::{NAMESPACES, STATUS_FUNCTIONS, TYPES};
 
 /// Operators and functions that give back a number or a boolean of their own making, whatever they are given. The logical
 /// operators aren't among them: an implementation may give back an operand that is no boolean.

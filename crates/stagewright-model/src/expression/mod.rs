@@ -12,6 +12,7 @@
 
 mod budget;
 mod flow;
+mod names;
 mod parse;
 mod scan;
 mod template;

@@ -10,21 +10,9 @@ use cel::{Context, Env, ExecutionError, IdedExpr, ParseErrors, Value};
 use serde_json::Value as Json;
 
 use super::flow::{self, Source};
-use super::{NeedsStatus, Scope, budget, scan, value};
+use super::names::{NAMESPACES, STATUS_FUNCTIONS, TYPES};
+use super::{Scope, budget, scan, value};
 use crate::nearest::nearest;
-
-/// Names that CEL resolves to types.
-pub(super) const TYPES: [&str; 11] =
-    ["bool", "bytes", "double", "int", "list", "map", "null_type", "optional_type", "string", "type", "uint"];
-
-/// Functions that answer from the needs of the stage.
-pub(super) type Status = fn(NeedsStatus) -> bool;
-pub(super) const STATUS_FUNCTIONS: [(&str, Status); 4] = [
-    ("always", |_| true),
-    ("cancelled", |needs| needs.cancelled),
-    ("failure", |needs| needs.failed && !needs.cancelled),
-    ("success", |needs| !needs.failed && !needs.cancelled),
-];
 
 /// How a function is called.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,9 +65,6 @@ const FUNCTIONS: [(&str, CallForm); 35] = [
     ("upperAscii", CallForm::Method),
     ("value", CallForm::Method),
 ];
-
-/// Names that CEL resolves to a namespace of functions, as in `optional.of(x)`.
-pub(super) const NAMESPACES: [&str; 2] = ["optional", "strings"];
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();

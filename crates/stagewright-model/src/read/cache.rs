@@ -4,7 +4,8 @@ use super::fields::{Fields, text};
 use crate::diagnostic::{Problem, Report};
 use crate::grants::PackageManager;
 use crate::plan::{CacheUse, Stage, Trust};
-use crate::way_out::{AnyImports, Code, Reach, WayOut};
+use crate::reach::{AnyImports, Code, Reach};
+use crate::way_out::WayOut;
 
 /// A stage that names its inputs is cached unless it says otherwise. `stage` is all the rest of it.
 pub(super) fn read(name: &str, fields: Fields<'_>, stage: &Stage, report: &mut Report) -> CacheUse {

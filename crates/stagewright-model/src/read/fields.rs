@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use crate::diagnostic::{Problem, Report};
-use crate::plan::SourceSpan;
+use crate::span::SourceSpan;
 
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::fields::{Fields, Value};
 use crate::diagnostic::{Problem, Report};
 use crate::freeze::{Freeze, FreezeWindow, WeeklyWindow, zone};
-use crate::plan::SourceSpan;
+use crate::span::SourceSpan;
 
 /// The freezes of one environment's table.
 pub(super) fn read(environment: Fields<'_>, report: &mut Report) -> Vec<Freeze> {

@@ -10,10 +10,10 @@ use super::{freeze, lock, teams};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
 use crate::grants::Sandbox;
-use crate::plan::{
-    Concurrency, Environment, InputDeclaration, InputKind, Plan, Queue, SecretDeclaration, SourceSpan, Triggers,
-};
+use crate::plan::{Concurrency, Environment, InputDeclaration, InputKind, Plan, Queue, Triggers};
+use crate::secret::SecretDeclaration;
 use crate::secret::SecretShape;
+use crate::span::SourceSpan;
 
 /// The tables that are about the pipeline as a whole.
 pub(super) struct Head<'t> {

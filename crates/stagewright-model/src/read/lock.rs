@@ -8,8 +8,8 @@ use super::stage::{bounds, permissions};
 use crate::diagnostic::{Diagnostics, Problem, Report};
 use crate::grants::{Origin, PackageManager, Sandbox};
 use crate::lock::{Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
-use crate::plan::SourceSpan;
 use crate::shape;
+use crate::span::SourceSpan;
 
 /// What git leaves in a file that it couldn't merge.
 const MARKERS: [&str; 4] = ["<<<<<<< ", "=======", ">>>>>>> ", "||||||| "];

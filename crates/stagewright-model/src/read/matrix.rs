@@ -7,7 +7,8 @@ use serde_json::Value as Json;
 use super::fields::{At, Fields, Value, json};
 use crate::diagnostic::{Problem, Report};
 use crate::nearest::nearest;
-use crate::plan::{MatrixCell, SourceSpan};
+use crate::plan::MatrixCell;
+use crate::span::SourceSpan;
 
 const MAX_CELLS: usize = crate::range::CELLS.most as usize;
 

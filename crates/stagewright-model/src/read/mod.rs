@@ -9,6 +9,7 @@ mod compensate;
 mod fields;
 mod freeze;
 mod head;
+mod locations;
 mod lock;
 mod matrix;
 mod order;
@@ -28,16 +29,17 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use self::fields::Fields;
+pub(crate) use self::locations::Places;
 use self::matrix::Matrix;
 use self::order::Order;
 pub(crate) use self::place::locate;
-pub(crate) use self::policy::Places;
 use self::references::Known;
 use self::stage::Shared;
 use self::uses::Uses;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem, Report};
-use crate::plan::{Plan, SourceSpan, Stage, StageIndex, StageKind};
+use crate::plan::{Plan, Stage, StageIndex, StageKind};
 use crate::shape;
+use crate::span::SourceSpan;
 
 /// Edges between stages and matrix cells, beyond which a plan is a mistake rather than a plan.
 const MAX_EDGES: usize = 4_000_000;

@@ -10,7 +10,8 @@ use super::fields::At;
 use super::stage::Draft;
 use crate::diagnostic::{Problem, Report};
 use crate::nearest::nearest;
-use crate::plan::{SourceSpan, StageKind};
+use crate::plan::StageKind;
+use crate::span::SourceSpan;
 
 /// How many stages of a circle are named; the rest is counted.
 const MAX_NAMED: usize = 12;

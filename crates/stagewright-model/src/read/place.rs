@@ -1,6 +1,6 @@
 //! From offsets inside a TOML string's value to offsets in the file.
 
-use crate::plan::SourceSpan;
+use crate::span::SourceSpan;
 
 /// Where in `file` the byte at `offset` of a string's value stands. `string` spans the literal, quotes included.
 pub(crate) fn locate(file: &str, string: SourceSpan, offset: usize) -> usize {

@@ -11,8 +11,9 @@ use super::{PluginNames, list, place};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, Member, ROOTS, Reference, STAGE_FIELDS, fields_of};
 use crate::nearest::nearest;
-use crate::plan::{PluginRef, SourceSpan, StageKind};
+use crate::plan::{PluginRef, StageKind};
 use crate::secret::SecretGrant;
+use crate::span::SourceSpan;
 
 /// Everything that a name can be looked up in.
 pub(super) struct Known<'k, 't> {

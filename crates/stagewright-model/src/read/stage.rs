@@ -13,10 +13,9 @@ use super::uses::{Use, Uses, View, env};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MARKER, Template};
 use crate::grants::{Bounds, Limits, NetRule, Permissions};
-use crate::plan::{
-    Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, SourceSpan, Stage, StageKind, Trust,
-};
+use crate::plan::{Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, Stage, StageKind, Trust};
 use crate::rehearse::Rehearse;
+use crate::span::SourceSpan;
 
 /// A stage as it was read, before its needs are looked up and its matrix is multiplied out.
 pub(super) struct Draft<'t> {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::fields::{At, Fields, json, text};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{Expression, MARKER, Template};
-use crate::plan::SourceSpan;
+use crate::span::SourceSpan;
 
 /// What an expression can see from where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

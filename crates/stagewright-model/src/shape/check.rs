@@ -3,13 +3,11 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::name::is_name;
 use super::{Key, NameRule, Shape, Table};
 use crate::diagnostic::{Problem, Report};
 use crate::nearest::nearest;
-use crate::plan::SourceSpan;
-
-/// Names are parts of file names, too.
-const MAX_NAME: usize = 100;
+use crate::span::SourceSpan;
 
 /// Reports every key, type and form in `document` that is not as `table` says. `what`: as in "the pipeline file".
 pub(crate) fn check(table: &Table, what: &'static str, document: &DeTable<'_>, report: &mut Report) {
@@ -176,26 +174,6 @@ fn out_of_range(key: &str, low: i64, high: i64, place: SourceSpan) -> Problem {
         _ => format!("write a number from {low} to {high}"),
     };
     problem.help(help)
-}
-
-/// Whether `name` keeps the rule.
-pub(crate) fn is_name(rule: NameRule, name: &str) -> bool {
-    let first = name.bytes().next().unwrap_or(b' ');
-    let fits = |is_good: fn(u8) -> bool| name.len() <= MAX_NAME && name.bytes().all(is_good);
-    match rule {
-        NameRule::Any => true,
-        NameRule::Stage => {
-            fits(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
-                && matches!(first, b'a'..=b'z' | b'0'..=b'9')
-        }
-        NameRule::Name => {
-            fits(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-                && (first.is_ascii_alphabetic() || first == b'_')
-        }
-        NameRule::Variable => {
-            fits(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && (first.is_ascii_alphabetic() || first == b'_')
-        }
-    }
 }
 
 impl Shape {

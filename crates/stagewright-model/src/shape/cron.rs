@@ -1,6 +1,6 @@
 //! Cron lines of five fields.
 
-use super::format::{Fault, fault};
+use super::fault::{Fault, fault};
 
 /// The fields of a cron line: name, bounds, and the names that stand for numbers from the lower bound on.
 const CRON_FIELDS: [(&str, u32, u32, &[&str]); 5] = [

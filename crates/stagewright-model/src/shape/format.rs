@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::cron::cron_fault;
+use super::fault::{Fault, fault};
+use super::name::{name_fault, variable_fault};
 use crate::expression::MARKER;
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
 use crate::grants::{HostPattern, NetRule, ProcessRule};
@@ -53,19 +55,6 @@ pub(crate) enum Format {
     Weekly,
     TimeZone,
     Choice(&'static [&'static str]),
-}
-
-/// Why a string doesn't have its format.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) code: &'static str,
-    /// Goes on after the string itself.
-    pub(crate) message: String,
-    pub(crate) help: String,
-}
-
-pub(super) fn fault(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Option<Fault> {
-    Some(Fault { code, message: message.into(), help: help.into() })
 }
 
 impl Format {
@@ -195,22 +184,6 @@ fn size_fault(text: &str, range: Bytes) -> Option<Fault> {
         Some(bytes) if range.0.contains(bytes) => None,
         Some(_) => fault("stagewright::out-of-range", "is out of range", format!("write a size of {range}")),
     }
-}
-
-fn name_fault(text: &str) -> Option<Fault> {
-    if super::is_name(super::NameRule::Name, text) {
-        return None;
-    }
-    let help = "a name has letters, digits, `_` and `-`, and starts with a letter or `_`";
-    fault("stagewright::bad-name", "is no name", help)
-}
-
-pub(crate) fn variable_fault(text: &str) -> Option<Fault> {
-    if super::is_name(super::NameRule::Variable, text) {
-        return None;
-    }
-    let help = "a variable's name has letters, digits and `_`, and doesn't start with a digit";
-    fault("stagewright::bad-name", "is no name of an environment variable", help)
 }
 
 fn is_sha256(text: &str) -> bool {

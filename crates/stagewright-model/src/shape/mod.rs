@@ -5,17 +5,20 @@
 
 mod check;
 mod cron;
+mod fault;
 mod file;
 mod format;
 mod lock;
+mod name;
 mod policy;
 mod schema;
 
-pub(crate) use check::{check, is_name};
+pub(crate) use check::check;
 pub(crate) use file::FILE;
 pub use format::duration;
-pub(crate) use format::{Format, size, variable_fault};
+pub(crate) use format::{Format, size};
 pub(crate) use lock::LOCK;
+pub(crate) use name::{NameRule, variable_fault};
 pub(crate) use policy::POLICY;
 pub use schema::json_schema;
 
@@ -60,16 +63,4 @@ pub(crate) struct Others {
     pub(crate) what: &'static str,
     pub(crate) rule: NameRule,
     pub(crate) shape: Shape,
-}
-
-/// What names a table may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NameRule {
-    /// Lower case: names of files, hosts and services are made of these.
-    Stage,
-    /// For expressions: letters, digits, `_` and `-`.
-    Name,
-    /// For process environments.
-    Variable,
-    Any,
 }

@@ -1,0 +1,72 @@
+//! Places in the text of a pipeline, for those who find a mistake in its plan.
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::fields::{Fields, text};
+use crate::code::{Path, Step};
+use crate::plan::{Stage, StageKind};
+use crate::span::SourceSpan;
+
+/// Where things stand in the text of a pipeline that holds no mistakes.
+pub(crate) struct Places<'t>(Spanned<DeTable<'t>>);
+
+impl<'t> Places<'t> {
+    pub(crate) fn of(text: &'t str) -> Places<'t> {
+        Places(DeTable::parse_recoverable(text).0)
+    }
+
+    fn stage(&self, stage: &Stage) -> Fields<'_> {
+        let table = match stage.kind {
+            StageKind::Main => "stages",
+            StageKind::Finally => "finally",
+        };
+        Fields::new(self.0.get_ref()).table(table).table(&stage.name)
+    }
+
+    /// An entry of a permission.
+    pub(crate) fn of_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
+        entry_of(self.stage(stage).table("permissions"), key, entry)
+    }
+
+    /// An entry of a permission of its rehearsal.
+    pub(crate) fn of_rehearsal_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
+        entry_of(self.stage(stage).table("rehearse").table("permissions"), key, entry)
+    }
+
+    /// The value of a key of the stage.
+    pub(crate) fn of_key(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
+        self.stage(stage).get(key).map(|value| value.span().into())
+    }
+
+    /// The value of a limit, in the `limits` table or beside it.
+    pub(crate) fn of_limit(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
+        let limit = self.stage(stage).table("limits").get(key).map(|value| value.span().into());
+        limit.or_else(|| self.of_key(stage, key))
+    }
+
+    /// A value in a table of the stage: `with`, `rehearse.with` or `env`.
+    pub(crate) fn of_with(&self, stage: &Stage, table: &str, path: &Path) -> Option<SourceSpan> {
+        let stage = self.stage(stage);
+        let mut value = match table {
+            "rehearse.with" => stage.table("rehearse").get("with")?,
+            table => stage.get(table)?,
+        };
+        for step in &path.0 {
+            value = match step {
+                Step::Key(key) => Fields::of(value).get(key)?,
+                Step::Index(index) => value.get_ref().as_array()?.get(*index)?,
+            };
+        }
+        Some(value.span().into())
+    }
+
+    /// Where a secret comes from.
+    pub(crate) fn of_secret(&self, name: &str) -> Option<SourceSpan> {
+        Fields::new(self.0.get_ref()).table("secrets").table(name).get("from").map(|value| value.span().into())
+    }
+}
+
+fn entry_of(permissions: Fields<'_>, key: &str, entry: &str) -> Option<SourceSpan> {
+    permissions.items(key).iter().filter_map(text).find(|item| item.value == entry).map(|item| item.span)
+}
