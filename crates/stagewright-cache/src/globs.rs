@@ -1,6 +1,9 @@
 //! Which files a list of globs names.
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use std::io;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use stagewright_model::{PathPattern, WorkspacePath};
 
 /// Globs of workspace paths. One that matches a folder stands for all below it.
 #[derive(Clone, Debug)]
@@ -10,26 +13,25 @@ pub struct Globs {
 }
 
 impl Globs {
-    /// Paths are relative to the workspace; `.` stands for all of it.
-    ///
     /// # Errors
-    /// When one of them means nothing.
-    pub fn new(globs: &[String]) -> Result<Globs, globset::Error> {
+    /// When they are too large together to be compiled.
+    pub fn new(patterns: &[PathPattern]) -> io::Result<Globs> {
         let mut set = GlobSetBuilder::new();
-        let mut bases: Vec<String> = Vec::new();
-        for glob in globs {
-            let normal = normal(glob);
-            if normal.is_empty() {
-                set.add(Glob::new("**")?);
+        for pattern in patterns {
+            let normal = pattern.normal();
+            let texts = if normal.is_empty() {
+                ["**".to_owned(); 1].to_vec()
             } else {
-                set.add(GlobBuilder::new(&normal).literal_separator(true).build()?);
-                set.add(GlobBuilder::new(&format!("{normal}/**")).literal_separator(true).build()?);
+                vec![normal.to_owned(), format!("{normal}/**")]
+            };
+            for text in texts {
+                set.add(GlobBuilder::new(&text).literal_separator(true).build().map_err(io::Error::other)?);
             }
-            bases.push(base(&normal));
         }
+        let mut bases: Vec<String> = patterns.iter().map(|pattern| pattern.base().as_str().to_owned()).collect();
         bases.sort();
         bases.dedup();
-        Ok(Globs { set: set.build()?, bases })
+        Ok(Globs { set: set.build().map_err(io::Error::other)?, bases })
     }
 
     /// Whether one of them means the path.
@@ -58,24 +60,17 @@ impl Globs {
     }
 }
 
-/// Without `./`, doubled and trailing slashes; empty for the root.
-fn normal(glob: &str) -> String {
-    glob.split('/').filter(|name| !matches!(*name, "" | ".")).collect::<Vec<_>>().join("/")
-}
-
-fn base(normal: &str) -> String {
-    let literal = normal.split('/').take_while(|name| !name.contains(['*', '?', '[', '{', '\\']));
-    literal.collect::<Vec<_>>().join("/")
-}
-
 /// Whether `path` is `folder` or below it; every path is below the root.
 pub(crate) fn is_within(path: &str, folder: &str) -> bool {
     folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A glob that matches the path alone, and what is below it.
-pub(crate) fn literally(path: &str) -> String {
-    globset::escape(path)
+/// A pattern that matches the path alone, and what is below it.
+///
+/// # Errors
+/// When it isn't a path of the workspace.
+pub(crate) fn literally(path: &str) -> io::Result<PathPattern> {
+    WorkspacePath::parse(path).map(|path| PathPattern::literally(&path)).map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -83,7 +78,7 @@ mod tests {
     use super::*;
 
     fn globs(globs: &[&str]) -> Globs {
-        Globs::new(&globs.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+        Globs::new(&globs.iter().map(|glob| glob.parse().unwrap()).collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
@@ -109,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_name_with_wildcards_can_be_meant_literally() {
-        let named = globs(&[&literally("a[1]*{x}")]);
+        let named = Globs::new(&[literally("a[1]*{x}").unwrap()]).unwrap();
         assert!(named.matches("a[1]*{x}") && named.matches("a[1]*{x}/b") && !named.matches("a1yx"));
     }
 }

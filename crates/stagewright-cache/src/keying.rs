@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use stagewright_engine::{AttemptRequest, StageBefore};
-use stagewright_model::Permissions;
+use stagewright_model::{PathPattern, Permissions};
 
 use crate::digest::Digest;
 use crate::globs::{Globs, is_within};
@@ -71,7 +71,7 @@ pub(crate) struct Keyed {
 }
 
 /// Why no result of a stage that may write there is ever kept, if none is.
-pub fn kept_from_caching(writes: &[String]) -> Option<&'static str> {
+pub fn kept_from_caching(writes: &[PathPattern]) -> Option<&'static str> {
     let names_git = |globs: Globs| globs.bases().iter().any(|base| is_within(base, ".git"));
     Globs::new(writes)
         .is_ok_and(names_git)
@@ -101,28 +101,28 @@ impl Keyed {
 
 impl Named {
     /// A stage that isn't cached declares nothing.
-    pub(crate) fn of(request: &AttemptRequest, in_full: &[String]) -> io::Result<Named> {
-        const NOTHING: &Vec<String> = &Vec::new();
+    pub(crate) fn of(request: &AttemptRequest, in_full: &[PathPattern]) -> io::Result<Named> {
         let granted = &request.permissions;
-        let globs = |globs: &[String]| Globs::new(globs).map_err(io::Error::other);
+        let reads = granted.read_only();
+        let writable = granted.writable();
         let (inputs, outputs) = match &request.cache {
-            Some(asked) if asked.inputs.is_empty() => (&granted.read, &asked.outputs),
-            Some(asked) => (&asked.inputs, &asked.outputs),
-            None => (NOTHING, NOTHING),
+            Some(asked) if asked.inputs.is_empty() => (&reads[..], &asked.outputs[..]),
+            Some(asked) => (&asked.inputs[..], &asked.outputs[..]),
+            None => (&[][..], &[][..]),
         };
-        let writes = globs(&granted.write)?;
-        if let Some(why) = kept_from_caching(&granted.write) {
+        let writes = Globs::new(&writable)?;
+        if let Some(why) = kept_from_caching(&writable) {
             return Err(io::Error::other(why));
         }
-        let inputs_named = globs(inputs)?;
+        let inputs_named = Globs::new(inputs)?;
         Ok(Named {
             has_git: inputs_named.bases().iter().any(|base| is_within(base, ".git")),
             inputs: inputs_named,
-            outputs: globs(outputs)?,
-            reads: globs(&granted.read)?,
-            all: globs(&inputs.iter().chain(&granted.write).cloned().collect::<Vec<_>>())?,
+            outputs: Globs::new(outputs)?,
+            reads: Globs::new(&reads)?,
+            all: Globs::new(&[inputs, &writable].concat())?,
             writes,
-            in_full: globs(in_full)?,
+            in_full: Globs::new(in_full)?,
         })
     }
 
@@ -201,19 +201,19 @@ impl Inner {
     }
 
     /// Globs of what counts by content though it is ignored, and the keys of stages that left the rest of such files.
-    fn counting_in_full(&self, request: &AttemptRequest) -> io::Result<(Vec<String>, BTreeMap<String, String>)> {
-        let own = &request.permissions.write;
+    fn counting_in_full(&self, request: &AttemptRequest) -> io::Result<(Vec<PathPattern>, BTreeMap<String, String>)> {
+        let own = request.permissions.writable();
         let mut keys = BTreeMap::new();
         if own.is_empty() {
             return Ok((Vec::new(), keys));
         }
         if self.store.enter(&self.config.tier)? {
-            return Ok((own.clone(), keys));
+            return Ok((own, keys));
         }
-        let own = Globs::new(own).map_err(io::Error::other)?;
+        let own = Globs::new(&own)?;
         let mut in_full = Vec::new();
         for before in request.cache.iter().flat_map(|asked| &asked.before) {
-            if !Globs::new(&before.writes).map_err(io::Error::other)?.may_meet(&own) {
+            if !Globs::new(&before.writes)?.may_meet(&own) {
                 continue;
             }
             match self.key_before(before) {

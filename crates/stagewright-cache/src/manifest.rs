@@ -118,7 +118,7 @@ impl Manifest {
         }
         for permission in Permission::ALL {
             for entry in request.permissions.of(permission) {
-                manifest.put(Part::Permission, &format!("{} = {entry}", permission.key()), "");
+                manifest.put(Part::Permission, &format!("{} = {}", permission.key(), entry.as_str()), "");
             }
         }
         manifest.limits(request);

@@ -10,6 +10,7 @@ use stagewright_engine::{
     AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, CacheRequest, Failure, Interrupt, Lines, StageRunner,
     Stream,
 };
+use stagewright_model::PathPattern;
 use tokio::sync::watch;
 
 use crate::config::{CacheConfig, Mode};
@@ -64,8 +65,8 @@ impl Caching {
     ///
     /// # Errors
     /// When something can't be read, changes at the same moment, or is a pipe, a socket or a device.
-    pub fn tree_digest(&self, globs: &[String]) -> io::Result<TreeDigest> {
-        let globs = Globs::new(globs).map_err(io::Error::other)?;
+    pub fn tree_digest(&self, globs: &[PathPattern]) -> io::Result<TreeDigest> {
+        let globs = Globs::new(globs)?;
         let workspace = self.0.workspace(&self.0.config.reserved);
         let mut found = workspace.find_all(&globs)?;
         found.retain(|file| globs.name(&file.path));
@@ -148,7 +149,11 @@ impl Inner {
             let text = format!("its inputs lie in more than {COVER} places: nothing keeps it from reading others");
             say(&output, text).await;
         }
-        request.declared = watched.cover.as_ref().map(|paths| paths.iter().map(|path| literally(path)).collect());
+        let cover = watched.cover.iter().flatten().map(|path| literally(path)).collect::<io::Result<Vec<_>>>();
+        match cover {
+            Ok(paths) => request.declared = watched.cover.is_some().then_some(paths),
+            Err(error) => return self.without(error, request, output, interrupt).await,
+        }
         self.work(request, &asked, (keyed, watched), output, interrupt).await
     }
 
@@ -238,7 +243,7 @@ impl Inner {
             return Ok(None);
         }
         // What was left where it is ignored is looked at, if at all, by content.
-        let named = Named::of(request, &request.permissions.write)?;
+        let named = Named::of(request, &request.permissions.writable())?;
         let there = self.there(&named)?;
         Ok(Some((named, there, stamp::ticked(), stage)))
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stagewright_engine::AttemptRequest;
+use stagewright_model::ProcessRule;
 
 use crate::config::Machine;
 use crate::index::FileIndex;
@@ -24,7 +25,7 @@ const SMALL: u64 = 64 << 10;
 /// Digests by path.
 pub(crate) type Digests = Vec<(String, String)>;
 /// What finds programs: their names, and the stage's variables.
-type FoundBy = (Vec<String>, BTreeMap<String, String>);
+type FoundBy = (Vec<ProcessRule>, BTreeMap<String, String>);
 
 /// What was looked up before, outside of the workspace: stages change nothing there.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use stagewright_cache::Globs;
-use stagewright_model::{Plan, PluginRef, Stage, StageIndex};
+use stagewright_model::{PathPattern, Plan, PluginRef, Stage, StageIndex, WorkspacePath};
 
 use crate::error::CommandError;
 use crate::git::{self, Differences};
@@ -47,14 +47,14 @@ impl Changes {
 }
 
 /// Its inputs, or all that it may read and write; and its plugin, where that is a file of the repository.
-fn files_of(stage: &Stage) -> Vec<String> {
+fn files_of(stage: &Stage) -> Vec<PathPattern> {
     let permissions = &stage.permissions;
     let own = match stage.inputs.is_empty() {
-        true => permissions.read.iter().chain(&permissions.write).cloned().collect(),
+        true => [permissions.read_only(), permissions.writable()].concat(),
         false => stage.inputs.clone(),
     };
     let plugin = match &stage.uses {
-        PluginRef::Path(path) => Some(path.clone()),
+        PluginRef::Path(path) => WorkspacePath::parse(path).ok().map(|path| PathPattern::literally(&path)),
         PluginRef::Builtin(_) | PluginRef::Oci(_) => None,
     };
     own.into_iter().chain(plugin).collect()

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stagewright_cache::{CacheConfig, Caching, Guard, Machine, Mode, Shared, Tier};
 use stagewright_engine::{Artifact, RunId, StageRunner};
-use stagewright_model::{OperatorPolicy, Permissions, ProcessRule, Said};
+use stagewright_model::{OperatorPolicy, Permissions, PolicyValue, VariableName};
 use stagewright_plugin_host::{ArtifactFolder, PluginHost, StageOwner};
 use stagewright_process::sandbox::{Provision, real_program};
 use stagewright_process::which;
@@ -98,7 +98,7 @@ fn decided(
     flag: &str,
     given: Option<&String>,
     policy: Option<&OperatorPolicy>,
-    of: fn(&OperatorPolicy) -> Option<&Said>,
+    of: fn(&OperatorPolicy) -> Option<&PolicyValue>,
 ) -> Result<Option<String>, CommandError> {
     let Some((policy, said)) = policy.and_then(|policy| Some((policy, of(policy)?))) else { return Ok(given.cloned()) };
     match given {
@@ -170,15 +170,14 @@ struct ThisMachine {
 
 impl Machine for ThisMachine {
     fn variables(&self, permissions: &Permissions) -> BTreeMap<String, String> {
-        let granted = permissions.env.iter().map(String::as_str).filter(|name| !PLACES.contains(name));
+        let granted = permissions.env.iter().map(VariableName::as_str).filter(|name| !PLACES.contains(name));
         let names = granted.chain(["LANG"]);
         names.filter_map(|name| Some((name.to_owned(), self.environment.get(name)?.clone()))).collect()
     }
 
     fn tools(&self, permissions: &Permissions, env: &BTreeMap<String, String>) -> Vec<PathBuf> {
         let path = env.get("PATH").or_else(|| self.environment.get("PATH")).map_or("", String::as_str);
-        let rules = permissions.process.iter().filter_map(|rule| ProcessRule::parse(rule).ok());
-        let programs = rules.filter_map(|rule| match rule.program()? {
+        let programs = permissions.process.iter().filter_map(|rule| match rule.program()? {
             // What a link of the workspace leads to outside isn't started, and its content isn't looked at.
             own if own.contains('/') => {
                 Some(self.root.join(own)).filter(|own| !own.exists() || real_program(own, &self.root).is_some())

@@ -324,7 +324,7 @@ pub(crate) fn invalid_configuration(mistakes: &[Mistake]) -> String {
 }
 
 fn secrets_of(granted: &Permissions) -> Vec<String> {
-    granted.secret_grants().map(|grant| grant.name.to_owned()).collect()
+    granted.secrets.iter().map(|rule| rule.name().to_owned()).collect()
 }
 
 /// What the stage's plugin can be configured with, and where that stands.

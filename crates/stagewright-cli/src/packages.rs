@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{Change, Event, EventKind};
-use stagewright_model::{Diagnostic, NamedBy, OperatorPolicy, PackageManager, PackageOrigin, Permission, Plan, Stage};
+use stagewright_model::{
+    Diagnostic, NamedBy, OperatorPolicy, PackageManager, PackageOrigin, Plan, Stage, WorkspacePath,
+};
 use stagewright_plugin_host::{ClosedOrigin, Description, PackageHosts, credential_files};
 use stagewright_report::text;
 
@@ -66,8 +68,7 @@ pub(crate) fn note_credentials(root: &Path, plan: &mut Plan) {
         let granted = &stage.permissions;
         let in_reach = found.iter().filter(|file| {
             let is_meant = file.manager.map_or(!managers.is_empty(), |manager| managers.contains(&manager));
-            let can_read = |permission: Permission, globs: &[String]| permission.is_within(&file.path, globs);
-            is_meant && (can_read(Permission::Read, &granted.read) || can_read(Permission::Write, &granted.write))
+            is_meant && WorkspacePath::parse(&file.path).is_ok_and(|path| granted.reads(&path))
         });
         let files: Vec<String> = in_reach.map(|file| file.path.clone()).collect();
         if !files.is_empty() {

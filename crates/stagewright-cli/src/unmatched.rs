@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use stagewright_cache::Globs;
-use stagewright_model::{Mistake, MistakePlace, Plan, ProcessRule, StageIndex};
+use stagewright_model::{Mistake, MistakePlace, Plan, StageIndex, WorkspacePath};
 use stagewright_process::which;
 
 use crate::repository::Repository;
@@ -11,8 +11,8 @@ use crate::repository::Repository;
 /// Entries of `read` and `process` that match no file of the repository, no program in `PATH`, and nothing that a stage may
 /// write. The cells of a matrix have the same grants, which are listed once.
 pub(crate) fn grants(repository: &Repository, plan: &Plan) -> Vec<Mistake> {
-    let written = plan.stages.iter().flat_map(|stage| stage.permissions.write.iter().cloned()).collect::<Vec<_>>();
-    // What can't be read as globs was refused with the file.
+    let written = plan.stages.iter().flat_map(|stage| stage.permissions.writable()).collect::<Vec<_>>();
+    // Globs that are too large to be compiled match what they match; nothing can be said of it.
     let Ok(written) = Globs::new(&written) else { return Vec::new() };
     let machine = Machine { repository, written };
     let mut found: Vec<Mistake> = Vec::new();
@@ -44,27 +44,26 @@ impl Machine<'_> {
             message,
             help: Some(help.to_owned()),
         };
-        let reads = permissions.read.iter().filter(|entry| !self.has_file(entry)).map(|entry| {
-            let message = format!("the repository has no `{entry}`, and no stage may write it");
-            mistake("read", entry, message, "correct the path, or remove it")
+        let read = permissions.read.iter().map(|rule| ("read", rule));
+        let files = read.chain(permissions.exec.iter().map(|rule| ("exec", rule)));
+        let files = files.filter(|(_, rule)| !self.has_file(rule.pattern().base())).map(|(key, rule)| {
+            let message = format!("the repository has no `{rule}`, and no stage may write it");
+            mistake(key, rule.as_str(), message, "correct the path, or remove it")
         });
-        let programs = permissions.process.iter().filter_map(|entry| {
-            let rule = ProcessRule::parse(entry).ok()?;
+        let programs = permissions.process.iter().filter_map(|rule| {
             let program = rule.program().filter(|program| !self.has_program(program))?;
             let (message, help) = match program.contains('/') {
                 true => (format!("the program `{program}` does not exist"), "correct the path, or remove it"),
                 false => (format!("`{program}` is not in PATH"), "install it, or correct the name"),
             };
-            Some(mistake("process", entry, message, help))
+            Some(mistake("process", rule.as_str(), message, help))
         });
-        reads.chain(programs).collect()
+        files.chain(programs).collect()
     }
 
     /// Of a glob, only the folder before its first wildcard is looked for.
-    fn has_file(&self, entry: &str) -> bool {
-        let literal = entry.split('/').take_while(|part| !part.contains(['*', '?', '[', '{']));
-        let path = literal.collect::<Vec<_>>().join("/");
-        self.repository.root.join(&path).symlink_metadata().is_ok() || self.written.reach_into(&path)
+    fn has_file(&self, path: &WorkspacePath) -> bool {
+        self.repository.root.join(path.as_path()).symlink_metadata().is_ok() || self.written.reach_into(path.as_str())
     }
 
     fn has_program(&self, program: &str) -> bool {
@@ -73,8 +72,10 @@ impl Machine<'_> {
             // The shell of a sandbox has these, whatever this machine has.
             _ if matches!(program, "sh" | "/bin/sh") => true,
             true if Path::new(program).is_absolute() => Path::new(program).exists(),
-            true => self.has_file(program.trim_start_matches("./")),
-            false => which(program, path).is_some() || self.has_file(program),
+            true => WorkspacePath::parse(program).is_ok_and(|path| self.has_file(&path)),
+            false => {
+                which(program, path).is_some() || WorkspacePath::parse(program).is_ok_and(|path| self.has_file(&path))
+            }
         }
     }
 }

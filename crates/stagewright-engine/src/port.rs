@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use stagewright_model::{Limits, Permissions, PluginRef, Queue, RehearsalTerms, StageIndex, Trust};
+use stagewright_model::{Limits, PathPattern, Permissions, PluginRef, Queue, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::{
@@ -51,7 +51,7 @@ pub struct CaptureRequest {
     /// The capture's [`opening`](Capture::opening).
     pub opening: u64,
     /// Globs of all that the stages behind the gate may read, write or start.
-    pub paths: Vec<String>,
+    pub paths: Vec<PathPattern>,
     /// What the files are to be now.
     pub basis: Basis,
 }
@@ -65,13 +65,13 @@ pub struct Basis {
     /// What the stages that it needs, directly or not, have made; in the order in which they ended.
     pub made: Vec<MadeBefore>,
     /// Globs of what other stages of the run may have written meanwhile: changes there are not refused.
-    pub unordered: Vec<String>,
+    pub unordered: Vec<PathPattern>,
     /// Globs of all that stages behind the last gate may write.
-    pub writable: Vec<String>,
+    pub writable: Vec<PathPattern>,
     /// Globs of its results: its `outputs`, else all that it may write.
-    pub results: Vec<String>,
+    pub results: Vec<PathPattern>,
     /// Globs of what later stages may read. What of its results matches is recorded once it has succeeded.
-    pub readers: Vec<String>,
+    pub readers: Vec<PathPattern>,
 }
 
 /// A capture that people approved of.
@@ -82,7 +82,7 @@ pub struct Approved {
     /// The files.
     pub capture: Capture,
     /// Globs of what stages of the run may have written since.
-    pub written_since: Vec<String>,
+    pub written_since: Vec<PathPattern>,
 }
 
 /// What an earlier stage of the run made.
@@ -93,9 +93,9 @@ pub struct MadeBefore {
     /// What it left.
     pub made: Made,
     /// Globs of the results that `made` is about.
-    pub results: Vec<String>,
+    pub results: Vec<PathPattern>,
     /// Globs of all that it may have written.
-    pub writable: Vec<String>,
+    pub writable: Vec<PathPattern>,
 }
 
 /// All that an attempt is given. Expressions are evaluated.
@@ -141,7 +141,7 @@ pub struct AttemptRequest {
     pub limits: Limits,
     /// Globs of the only files of those it may read that it is to read, since its result counts as made from them
     /// alone; none for all.
-    pub declared: Option<Vec<String>>,
+    pub declared: Option<Vec<PathPattern>>,
     /// Whether an earlier result may stand for this attempt; none when it may not.
     pub cache: Option<CacheRequest>,
     /// JSON of the [`Decision`](crate::Decision) when the stage goes on after a gate.
@@ -163,9 +163,9 @@ pub struct CacheRequest {
     /// Whether a result is kept.
     pub keep: bool,
     /// Globs of the files that it depends on; none: all that may be read.
-    pub inputs: Vec<String>,
+    pub inputs: Vec<PathPattern>,
     /// Globs of the files that it makes.
-    pub outputs: Vec<String>,
+    pub outputs: Vec<PathPattern>,
     /// Stages before it, needs of its needs included, that may write to the workspace; none when this one may not: then
     /// all that it sees of what they left is among its inputs.
     pub before: Vec<StageBefore>,
@@ -177,9 +177,9 @@ pub struct StageBefore {
     /// Unique name, matrix values included.
     pub stage_id: String,
     /// Globs of the files that it makes.
-    pub outputs: Vec<String>,
+    pub outputs: Vec<PathPattern>,
     /// Globs of all that it may write.
-    pub writes: Vec<String>,
+    pub writes: Vec<PathPattern>,
     /// Whether its result has a key.
     pub is_cached: bool,
 }

@@ -126,7 +126,7 @@ impl Scheduler {
             finally_resolved: false,
             uses_files: plan.stages.iter().any(|stage| {
                 let granted = &stage.permissions;
-                !(granted.read.is_empty() && granted.write.is_empty() && granted.process.is_empty())
+                granted.has_files() || !granted.process.is_empty()
             }),
             capturing: BTreeMap::new(),
             claiming: BTreeSet::new(),

@@ -9,6 +9,7 @@
 
 mod code;
 mod diagnostic;
+mod entry;
 mod expression;
 mod freeze;
 mod grants;
@@ -18,6 +19,7 @@ mod invisible;
 mod lock;
 mod misconfigured;
 mod nearest;
+mod pattern;
 mod person;
 mod plan;
 mod policy;
@@ -31,37 +33,38 @@ mod shape;
 mod span;
 mod terminal_text;
 mod way_out;
+mod workspace_path;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, fields_of, render_json};
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::{
-    Amount, Bounds, HostPattern, Limits, NamedBy, NetRule, NetTarget, Origin, OriginError, OriginRule, PROXY_VARIABLES,
-    PackageManager, PackageOrigin, Permission, Permissions, ProcessRule, ProcessRuleError, Sandbox, Scheme,
-    is_harmless_variable, is_localhost, remarks,
+    Amount, Bounds, Grant, HostPattern, Limits, NamedBy, NetRule, NetTarget, Origin, OriginRule, PROXY_VARIABLES,
+    PackageManager, PackageOrigin, PathRule, Permission, Permissions, ProcessRule, RepositoryRule, RuleError, Sandbox,
+    Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRule, VariableName, is_harmless_variable,
+    is_localhost, remarks,
 };
 pub use input::InputError;
 pub use interface::Interface;
 pub use invisible::is_invisible;
 pub use lock::{Change, Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
 pub use misconfigured::{Mistake, MistakePlace};
+pub use pattern::{PathPattern, PatternError, outermost};
 pub use person::{PersonName, PersonNameError, same_person};
 pub use plan::{
     Backoff, CacheUse, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan,
     PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Triggers, Trust,
 };
-pub use policy::{OperatorPolicy, Said};
+pub use policy::{OperatorPolicy, PolicyValue};
 pub use reach::{AnyImports, Code, EffectClass, Fidelity, Imports, Reach, Reaches};
 pub use read::PluginNames;
 pub use rehearsal_terms::RehearsalTerms;
 pub use rehearse::Rehearse;
-pub use secret::{
-    BadSecretFrom, SecretDeclaration, SecretFrom, SecretGrant, SecretHolder, SecretReach, SecretShape, SecretUse,
-    hosts_admit,
-};
+pub use secret::{BadSecretFrom, SecretDeclaration, SecretFrom, SecretHolder, SecretReach, SecretShape, hosts_admit};
 pub use shape::{duration, json_schema};
 pub use span::SourceSpan;
 pub use terminal_text::{
     ControlSequences, condensed, is_joiner, last_state, moves_cursor, terminal_text, visible_text,
 };
 pub use way_out::{InRehearsal, WayOut};
+pub use workspace_path::{PathError, PathProblem, WorkspacePath};

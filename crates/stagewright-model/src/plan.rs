@@ -1,5 +1,6 @@
 //! The validated plan: what a pipeline file says once every name in it has been resolved.
 
+use crate::pattern::PathPattern;
 use crate::span::SourceSpan;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -157,9 +158,9 @@ pub struct Stage {
     /// `[stages.NAME.rehearse]`.
     pub rehearse: Option<Arc<Rehearse>>,
     /// `inputs`: globs of the files that the stage depends on.
-    pub inputs: Vec<String>,
+    pub inputs: Vec<PathPattern>,
     /// `outputs`: globs of the files that the stage makes.
-    pub outputs: Vec<String>,
+    pub outputs: Vec<PathPattern>,
     /// `cache`, or what it is when it isn't given.
     pub cache: CacheUse,
     /// `compensate`: stages before this one whose effect is taken back when this one fails; of a matrix, all cells.

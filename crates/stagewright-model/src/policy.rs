@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostics, Problem, Report};
-use crate::grants::{Bounds, NamedBy, PackageOrigin, Permission, Sandbox};
+use crate::grants::{Bounds, Grant, NamedBy, NetRule, PackageOrigin, Permission, Permissions, Sandbox, SecretRule};
 use crate::plan::{Plan, Stage, Trust};
 use crate::read::Places;
 use crate::span::SourceSpan;
@@ -21,38 +21,50 @@ pub struct OperatorPolicy {
     pub(crate) no_native: Option<usize>,
     /// Whether runs need an up-to-date lock.
     pub requires_lock: bool,
-    pub(crate) secret_sources: Option<Rule>,
-    pub(crate) package_hosts: Option<Rule>,
-    pub(crate) general: Ceiling,
+    pub(crate) secret_sources: Option<Listed<String>>,
+    pub(crate) package_hosts: Option<Listed<NetRule>>,
+    pub(crate) general: PermissionLimits,
     /// By the plugin's name or digest; a key that is there replaces the general one.
-    pub(crate) plugins: BTreeMap<String, Ceiling>,
+    pub(crate) plugins: BTreeMap<String, PermissionLimits>,
     pub(crate) bounds: Bounds,
     /// Where the results are that machines share.
-    pub shared_cache: Option<Said>,
+    pub shared_cache: Option<PolicyValue>,
     /// Who takes the results of runs.
-    pub cache_tier: Option<Said>,
+    pub cache_tier: Option<PolicyValue>,
     /// Of the keys of `limits`.
     pub(crate) lines: BTreeMap<String, usize>,
 }
 
 /// A text of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct PolicyValue {
     /// 1-based.
     pub line: usize,
     /// As it stands there.
     pub text: String,
 }
 
-/// Permissions that are bounded; what isn't there is not.
-pub(crate) type Ceiling = BTreeMap<Permission, Rule>;
+/// The most that may be granted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PermissionLimits {
+    pub(crate) granted: Permissions,
+    /// The line of each list that is there, 1-based. What has no list isn't bounded.
+    pub(crate) lines: BTreeMap<Permission, usize>,
+}
 
 /// A list of the policy.
 #[derive(Clone, Debug)]
-pub(crate) struct Rule {
+pub(crate) struct Listed<T> {
     /// 1-based.
     pub(crate) line: usize,
-    pub(crate) entries: Vec<String>,
+    pub(crate) entries: Vec<T>,
+}
+
+/// What bounds the permissions of one kind.
+#[derive(Clone, Copy)]
+struct Bound<'a> {
+    granted: &'a Permissions,
+    line: usize,
 }
 
 impl OperatorPolicy {
@@ -68,8 +80,7 @@ impl OperatorPolicy {
             if seen.insert(&stage.name) {
                 self.check_stage(stage, digest, &places, &mut report);
                 let rehearsed = stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.secrets);
-                let used = stage.permissions.secrets.iter().chain(rehearsed);
-                secrets.extend(used.map(|entry| entry.split(':').next().unwrap_or(entry)));
+                secrets.extend(stage.permissions.secrets.iter().chain(rehearsed).map(SecretRule::name));
             }
         }
         for (name, secret) in secrets.into_iter().filter_map(|name| Some((name, plan.secrets.get(name)?))) {
@@ -80,7 +91,7 @@ impl OperatorPolicy {
                 let place = places.of_secret(name).unwrap_or_default();
                 let message =
                     format!("the secret `{name}` comes from `{}`, which the policy doesn't allow", secret.from);
-                report.error(|| beyond(place, message, self.allows("secret-sources", rule)));
+                report.error(|| beyond(place, message, self.allows("secret-sources", rule.line, &rule.entries)));
             }
         }
         report.finish(Some(())).map(|_| ())
@@ -100,16 +111,17 @@ impl OperatorPolicy {
         let places = Places::of(text);
         let mut seen = BTreeSet::new();
         for (stage, digest) in plan.stages.iter().zip(digests).filter(|(stage, _)| seen.insert(&stage.name)) {
-            let rules = [self.rule(Permission::Net, stage, digest), self.package_hosts.as_ref()];
-            let rules = rules.into_iter().flatten().collect::<Vec<_>>();
+            let net = self.bound(Permission::Net, stage, digest);
+            let hosts = self.package_hosts.as_ref();
             let allows = |named: &PackageOrigin| {
-                let origin = named.origin.to_string();
-                rules.is_empty() || rules.iter().any(|rule| Permission::Net.is_within(&origin, &rule.entries))
+                let mut rules = net.iter().flat_map(|bound| &bound.granted.net);
+                let mut hosts = hosts.iter().flat_map(|hosts| &hosts.entries);
+                rules.any(|rule| rule.grants(&named.origin)) || hosts.any(|rule| rule.grants(&named.origin))
             };
+            let Some(line) = hosts.map(|hosts| hosts.line).or(net.map(|bound| bound.line)) else { continue };
             let managers = stage.package_managers();
             for named in packages.iter().filter(|named| managers.contains(&named.manager) && !allows(named)) {
                 let place = places.of_grant(stage, "net", named.manager.word()).unwrap_or(stage.location);
-                let line = rules.last().map_or(0, |rule| rule.line);
                 report.error(|| self.beyond_packages(stage, named, place, line));
             }
         }
@@ -150,25 +162,29 @@ impl OperatorPolicy {
 
     fn check_stage(&self, stage: &Stage, digest: &str, places: &Places<'_>, report: &mut Report) {
         self.check_code(stage, places, report);
-        for kind in Permission::ALL {
-            let Some(rule) = self.rule(kind, stage, digest) else { continue };
-            let written = self.rule(Permission::Write, stage, digest).filter(|_| kind == Permission::Read);
-            let allows = |entry: &str| {
-                [Some(rule), written].into_iter().flatten().any(|rule| kind.is_within(entry, &rule.entries))
-            };
-            for entry in stage.permissions.of(kind).into_iter().filter(|entry| !allows(entry)) {
-                let place = places.of_grant(stage, kind.key(), entry).unwrap_or(stage.location);
-                let phrase = kind.phrase(entry);
-                let message = format!("`{}` may {phrase}, which the policy doesn't allow", stage.name);
-                report.error(|| beyond(place, message, self.allows(kind.key(), rule)));
-            }
-            let rehearsed = stage.rehearsal_grants().map(|granted| granted.of(kind)).unwrap_or_default();
-            for entry in rehearsed.into_iter().filter(|entry| !allows(entry)) {
-                let place = places.of_rehearsal_grant(stage, kind.key(), entry).unwrap_or(stage.location);
-                let phrase = kind.phrase(entry);
-                let message = format!("a rehearsal of `{}` may {phrase}, which the policy doesn't allow", stage.name);
-                report.error(|| beyond(place, message, self.allows(kind.key(), rule)));
-            }
+        let mut most = Permissions::default();
+        let bounded = |kind: &Permission| Some((*kind, self.bound(*kind, stage, digest)?));
+        let bounds: BTreeMap<Permission, Bound<'_>> = Permission::ALL.iter().filter_map(bounded).collect();
+        for (kind, bound) in &bounds {
+            bound.granted.of(*kind).into_iter().for_each(|grant| most.push(grant));
+        }
+        let beyond_most = |grant: &Grant<'_>| {
+            let bound = bounds.get(&grant.permission()).filter(|_| !grant.is_within(&most))?;
+            let key = grant.permission().key();
+            Some((key, self.allows(key, bound.line, &bound.granted.of(grant.permission()))))
+        };
+        for (grant, (key, help)) in stage.permissions.entries().filter_map(|grant| Some((grant, beyond_most(&grant)?)))
+        {
+            let place = places.of_grant(stage, key, grant.as_str()).unwrap_or(stage.location);
+            let message = format!("`{}` may {}, which the policy doesn't allow", stage.name, grant.phrase());
+            report.error(|| beyond(place, message, help));
+        }
+        let rehearsed = stage.rehearsal_grants().into_iter().flat_map(Permissions::entries);
+        for (grant, (key, help)) in rehearsed.filter_map(|grant| Some((grant, beyond_most(&grant)?))) {
+            let place = places.of_rehearsal_grant(stage, key, grant.as_str()).unwrap_or(stage.location);
+            let (name, phrase) = (&stage.name, grant.phrase());
+            let message = format!("a rehearsal of `{name}` may {phrase}, which the policy doesn't allow");
+            report.error(|| beyond(place, message, help));
         }
         // What isn't there is set to what the policy has.
         let larger =
@@ -190,18 +206,18 @@ impl OperatorPolicy {
         }
     }
 
-    fn rule(&self, kind: Permission, stage: &Stage, digest: &str) -> Option<&Rule> {
+    fn bound(&self, kind: Permission, stage: &Stage, digest: &str) -> Option<Bound<'_>> {
         let uses = stage.uses.to_string();
-        let own = [digest, &uses].into_iter().find_map(|name| self.plugins.get(name)?.get(&kind));
-        own.or_else(|| self.general.get(&kind))
+        let own = [digest, &uses].into_iter().filter_map(|name| self.plugins.get(name));
+        let mut limits = own.chain([&self.general]);
+        limits.find_map(|limits| Some(Bound { granted: &limits.granted, line: *limits.lines.get(&kind)? }))
     }
 
-    fn allows(&self, key: &str, rule: &Rule) -> String {
-        let entries: Vec<String> =
-            rule.entries.iter().map(|entry| toml::Value::from(entry.as_str()).to_string()).collect();
-        let place = format!("{}:{}", self.file, rule.line);
+    fn allows<T: AsRef<str>>(&self, key: &str, line: usize, entries: &[T]) -> String {
+        let entries: Vec<String> = entries.iter().map(|entry| toml::Value::from(entry.as_ref()).to_string()).collect();
         format!(
-            "{place} allows {key} = [{}]: keep to it, or ask who runs this machine to allow more",
+            "{}:{line} allows {key} = [{}]: keep to it, or ask who runs this machine to allow more",
+            self.file,
             entries.join(", ")
         )
     }

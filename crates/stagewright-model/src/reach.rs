@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::grants::{NetRule, Permissions, is_harmless_variable};
+use crate::grants::{
+    NetRule, Permissions, RepositoryRule, SecretRule, SecretUse, ServiceName, SocketRule, VariableName,
+};
 use crate::interface::Interface;
-use crate::secret::SecretUse;
 use crate::way_out::WayOut;
 
 /// How far the effects of a stage can reach. Computed from what its plugin imports and what it is granted.
@@ -134,7 +135,7 @@ impl<'a> Reaches<'a> {
         all.sort_unstable();
         all.dedup();
         let is_local = (imports.has(Interface::Process) && !grants.process.is_empty())
-            || (imports.has(Interface::Workspace) && !(grants.read.is_empty() && grants.write.is_empty()));
+            || (imports.has(Interface::Workspace) && grants.has_files());
         Reaches { all, is_local }
     }
 
@@ -172,23 +173,22 @@ fn is_open(interface: Interface, grants: &Permissions) -> bool {
 
 /// The entries of `grants` that open a way through an interface.
 fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Box<dyn Iterator<Item = &'a str> + 'a> {
-    let all = |entries: &'a [String]| Box::new(entries.iter().map(String::as_str));
     match way {
         // The plugin itself can upload to package hosts. Programs can, too, and what they would need for that are
         // credentials, which are ways of their own.
         WayOut::Request => Box::new(grants.net.iter().map(NetRule::as_str)),
         WayOut::Connection => Box::new(grants.net.iter().filter(|rule| rule.packages().is_none()).map(NetRule::as_str)),
-        WayOut::Socket => all(&grants.socket),
+        WayOut::Socket => Box::new(grants.socket.iter().map(SocketRule::as_str)),
         WayOut::Secret => {
             debug_assert!(matches!(interface, Interface::Process | Interface::Service));
-            Box::new(grants.secret_grants().filter(|grant| grant.allows(SecretUse::Env)).map(|grant| grant.name))
+            Box::new(grants.secrets.iter().filter(|rule| rule.allows(SecretUse::Env)).map(SecretRule::name))
         }
-        WayOut::Variable => Box::new(grants.env.iter().map(String::as_str).filter(|name| !is_harmless_variable(name))),
+        WayOut::Variable => Box::new(grants.env.iter().filter(|name| !name.is_harmless()).map(VariableName::as_str)),
         WayOut::CredentialFile if grants.net.iter().any(|rule| rule.packages().is_some()) => {
-            all(&grants.credential_files)
+            Box::new(grants.credential_files.iter().map(String::as_str))
         }
-        WayOut::Image => all(&grants.registry),
-        WayOut::Service => all(&grants.service),
+        WayOut::Image => Box::new(grants.registry.iter().map(RepositoryRule::as_str)),
+        WayOut::Service => Box::new(grants.service.iter().map(ServiceName::as_str)),
         // Without a package host a credential for one is of no use; the others aren't opened by an interface.
         WayOut::Environment
         | WayOut::CredentialFile

@@ -1,6 +1,6 @@
 //! What of a stage is real in a rehearsal.
 
-use crate::grants::{NetRule, PackageManager, Permission, Permissions, add, is_harmless_variable};
+use crate::grants::{Grant, Permission, Permissions, add};
 use crate::plan::Stage;
 use crate::reach::{Code, EffectClass, Fidelity, Reaches};
 use crate::way_out::{InRehearsal, WayOut};
@@ -45,7 +45,7 @@ impl RehearsalTerms {
         let mut granted = self.asked(own);
         granted.net = own.net.iter().filter(|rule| rule.packages().is_some() && !self.offline).cloned().collect();
         add(&mut granted.net, &self.real.net);
-        granted.env = own.env.iter().filter(|name| is_harmless_variable(name)).cloned().collect();
+        granted.env = own.env.iter().filter(|name| name.is_harmless()).cloned().collect();
         add(&mut granted.env, &self.real.env);
         granted.socket.clone_from(&self.real.socket);
         if !granted.credential_files.is_empty() {
@@ -63,7 +63,7 @@ impl RehearsalTerms {
 
     /// Whether the stage gets the value of a secret, and not a stand-in.
     pub fn is_real_secret(&self, name: &str) -> bool {
-        self.real.secret_grants().any(|grant| grant.name == name)
+        self.real.secrets.iter().any(|rule| rule.name() == name)
     }
 
     /// What keeps a program of the stage from being started; nothing when it is.
@@ -80,13 +80,20 @@ impl RehearsalTerms {
         if starts && !self.keeps_from_starting(environment, &stage.permissions).all.is_empty() {
             return Fidelity::Rehearsed;
         }
+        let is_real = |kind: Permission, entry: &str| {
+            stage.permissions.of(kind).into_iter().any(|grant| grant.as_str() == entry && grant.is_listed(&self.real))
+        };
+        let rule = |entry: &str| stage.permissions.net.iter().find(|rule| rule.as_str() == entry);
+        let is_packages = |entry: &str| rule(entry).is_some_and(|rule| rule.packages().is_some());
+        let is_loopback =
+            |entry: &str| rule(entry).is_some_and(|rule| rule.origin().is_some_and(|origin| origin.is_loopback()));
         let of = |way: WayOut, entry: &str| match way {
             WayOut::NativeCode if self.acts => Fidelity::Real,
-            WayOut::Request if Permission::Net.is_within(entry, &self.real.net) => Fidelity::Real,
-            WayOut::Request if PackageManager::of(entry).is_some() && !self.offline => Fidelity::Real,
+            WayOut::Request if is_real(Permission::Net, entry) => Fidelity::Real,
+            WayOut::Request if is_packages(entry) && !self.offline => Fidelity::Real,
             // A service of the rehearsal's own, most likely.
             WayOut::Request if is_loopback(entry) => Fidelity::StandIn,
-            WayOut::Image if Permission::Registry.is_within(entry, &self.real.registry) => Fidelity::Real,
+            WayOut::Image if is_real(Permission::Registry, entry) => Fidelity::Real,
             WayOut::Secret if self.is_real_secret(entry) => Fidelity::Real,
             // Programs that are started get none of these but by a grant.
             WayOut::Connection | WayOut::Socket | WayOut::Variable | WayOut::CredentialFile => Fidelity::Real,
@@ -101,46 +108,42 @@ impl RehearsalTerms {
 }
 
 fn reaches_network(granted: &Permissions) -> bool {
-    let lists = [&granted.registry, &granted.secrets, &granted.socket, &granted.env];
-    !granted.net.is_empty() || lists.iter().any(|list| !list.is_empty())
-}
-
-/// Whether an entry of `net` names this machine's loopback.
-fn is_loopback(entry: &str) -> bool {
-    NetRule::parse(entry).is_ok_and(|rule| rule.origin().is_some_and(|origin| origin.is_loopback()))
+    let reaches = |grant: Grant<'_>| {
+        matches!(
+            grant.permission(),
+            Permission::Net | Permission::Registry | Permission::Secrets | Permission::Socket | Permission::Env
+        )
+    };
+    granted.entries().any(reaches)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn words(words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| (*word).to_owned()).collect()
-    }
-
-    fn net(rules: &[&str]) -> Vec<NetRule> {
-        rules.iter().map(|rule| rule.parse().unwrap()).collect()
+    fn all<T: std::str::FromStr<Err: std::fmt::Debug>>(entries: &[&str]) -> Vec<T> {
+        entries.iter().map(|entry| entry.parse().unwrap()).collect()
     }
 
     #[test]
     fn programs_get_nothing_beyond_this_machine_but_what_is_granted_for_real() {
         let own = Permissions {
-            process: words(&["kubectl"]),
-            net: net(&["cargo", "https://api.example.org"]),
-            socket: words(&["docker"]),
-            env: words(&["LANG", "KUBECONFIG_TOKEN"]),
-            secrets: words(&["token"]),
+            process: all(&["kubectl"]),
+            net: all(&["cargo", "https://api.example.org"]),
+            socket: all(&["docker"]),
+            env: all(&["LANG", "KUBECONFIG_TOKEN"]),
+            secrets: all(&["token"]),
             ..Permissions::default()
         };
         let terms = RehearsalTerms {
-            real: Permissions { net: net(&["https://dry.example.org"]), ..Permissions::default() },
+            real: Permissions { net: all(&["https://dry.example.org"]), ..Permissions::default() },
             acts: true,
             offline: false,
         };
         let got = terms.of_programs(&own);
-        assert_eq!(got.net, net(&["cargo", "https://dry.example.org"]));
-        assert_eq!((got.env, got.socket), (words(&["LANG"]), Vec::new()));
-        assert_eq!(got.secrets, ["token"], "as a stand-in");
+        assert_eq!(got.net, all(&["cargo", "https://dry.example.org"]));
+        assert_eq!((got.env, got.socket), (all(&["LANG"]), Vec::new()));
+        assert_eq!(got.secrets, all(&["token"]), "as a stand-in");
         let offline = RehearsalTerms { offline: true, ..RehearsalTerms::default() };
         assert_eq!(offline.of_programs(&own).net, []);
         assert!(!offline.keeps_from_starting(None, &own).all.is_empty());
@@ -149,12 +152,15 @@ mod tests {
 
     #[test]
     fn package_hosts_are_out_of_reach_where_a_file_could_publish_to_them() {
-        let own =
-            Permissions { net: net(&["cargo", "npm"]), credential_files: words(&[".npmrc"]), ..Permissions::default() };
+        let own = Permissions {
+            net: all(&["cargo", "npm"]),
+            credential_files: vec![".npmrc".to_owned()],
+            ..Permissions::default()
+        };
         let acts = RehearsalTerms { acts: true, ..RehearsalTerms::default() };
         assert_eq!(acts.of_programs(&own).net, []);
-        let real = Permissions { net: net(&["npm"]), ..Permissions::default() };
-        assert_eq!(RehearsalTerms { real, ..acts }.of_programs(&own).net, net(&["npm"]), "it is granted");
+        let real = Permissions { net: all(&["npm"]), ..Permissions::default() };
+        assert_eq!(RehearsalTerms { real, ..acts }.of_programs(&own).net, all(&["npm"]), "it is granted");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::grants::{HostPattern, NetRule, Permissions, ProcessRule};
+use crate::grants::{HostPattern, NetRule, Permissions, SecretUse, ServiceName};
 use crate::shape::variable_fault;
 
 /// `[secrets.NAME]`.
@@ -186,51 +186,6 @@ impl SecretShape {
 /// An Ed25519 key whose seed is 32 zeros, by RFC 8410: what parses keys takes it, and no server knows it.
 const KEY: &str = "MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// What a stage may do with a secret that it was granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SecretUse {
-    /// Attach it to requests: `"NAME:header"`.
-    Header,
-    /// Put it into the environment of processes and services: `"NAME:env"`.
-    Env,
-}
-
-impl SecretUse {
-    /// As it stands after the colon.
-    pub fn word(self) -> &'static str {
-        match self {
-            SecretUse::Header => "header",
-            SecretUse::Env => "env",
-        }
-    }
-}
-
-/// An entry of `permissions.secrets`: `NAME`, `NAME:header` or `NAME:env`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SecretGrant<'a> {
-    /// A key of `[secrets]`.
-    pub name: &'a str,
-    /// None for both.
-    pub only: Option<SecretUse>,
-}
-
-impl<'a> SecretGrant<'a> {
-    /// None when the entry names a use that there isn't.
-    pub fn parse(entry: &'a str) -> Option<SecretGrant<'a>> {
-        match entry.split_once(':') {
-            None => Some(SecretGrant { name: entry, only: None }),
-            Some((name, "header")) => Some(SecretGrant { name, only: Some(SecretUse::Header) }),
-            Some((name, "env")) => Some(SecretGrant { name, only: Some(SecretUse::Env) }),
-            Some(_) => None,
-        }
-    }
-
-    /// Whether it covers `wanted`.
-    pub fn allows(&self, wanted: SecretUse) -> bool {
-        self.only.is_none_or(|only| only == wanted)
-    }
-}
-
 /// Who holds a secret's value and has a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretHolder {
@@ -252,11 +207,6 @@ pub struct SecretReach<'a> {
 }
 
 impl Permissions {
-    /// The entries of `secrets`. One that names a use that there isn't grants nothing, and is left out.
-    pub fn secret_grants(&self) -> impl Iterator<Item = SecretGrant<'_>> + Clone {
-        self.secrets.iter().filter_map(|entry| SecretGrant::parse(entry))
-    }
-
     /// Which secrets could leave for places beyond their own `hosts`. The host attaches a secret to a request only where
     /// the secret may go; a program that was handed one, and a plugin that may read one, send it wherever their network
     /// reaches. By secret, programs before the plugin.
@@ -271,18 +221,18 @@ impl Permissions {
             if origins.is_empty() {
                 continue;
             }
-            let handed = self.secret_grants().any(|grant| grant.name == name && grant.allows(SecretUse::Env));
+            let handed = self.secrets.iter().any(|rule| rule.name() == name && rule.allows(SecretUse::Env));
             let programs = &declaration.programs;
             let may_have = |program: Option<&str>| {
                 programs.is_empty() || program.is_none_or(|program| programs.iter().any(|one| one == program))
             };
-            let mut rules = self.process.iter().filter_map(|rule| ProcessRule::parse(rule).ok());
-            let mut services = self.service.iter().map(String::as_str);
+            let mut rules = self.process.iter();
+            let mut services = self.service.iter().map(ServiceName::as_str);
             let started = rules.any(|rule| may_have(rule.program())) || services.any(|service| may_have(Some(service)));
             if handed && started {
                 found.push(SecretReach { secret: name, holder: SecretHolder::Process, origins: origins.clone() });
             }
-            if self.reveal.contains(name) {
+            if self.reveal.iter().any(|reveal| reveal.as_str() == name) {
                 found.push(SecretReach { secret: name, holder: SecretHolder::Plugin, origins });
             }
         }
@@ -388,10 +338,10 @@ mod tests {
     fn reach(secrets: &[&str], reveal: &[&str], hosts: &[&str], programs: &[&str]) -> Vec<(SecretHolder, Vec<String>)> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let permissions = Permissions {
-            process: owned(&["gh"]),
+            process: vec!["gh".parse().unwrap()],
             net: ["https://api.example.org", "cargo", "http://mirror.example.net:8080"].map(rule).into(),
-            secrets: owned(secrets),
-            reveal: owned(reveal),
+            secrets: secrets.iter().map(|entry| entry.parse().unwrap()).collect(),
+            reveal: reveal.iter().map(|entry| entry.parse().unwrap()).collect(),
             ..Permissions::default()
         };
         let declared = declared(hosts, programs);
@@ -440,16 +390,5 @@ mod tests {
         for name in SecretShape::NAMES {
             assert!(SecretShape::named(name).is_some(), "{name}");
         }
-    }
-
-    #[test]
-    fn an_entry_may_name_one_use() {
-        assert!(SecretGrant::parse("token").is_some_and(|grant| grant.allows(SecretUse::Env)));
-        let header = SecretGrant::parse("token:header").unwrap();
-        assert_eq!(
-            (header.name, header.allows(SecretUse::Header), header.allows(SecretUse::Env)),
-            ("token", true, false)
-        );
-        assert_eq!(SecretGrant::parse("token:stdin"), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What a capability answers when it can't do what a guest asked.
 
+use stagewright_model::{PathError, PatternError};
+
 /// The code of [`CapabilityError::withheld`].
 const WITHHELD: &str = "withheld-in-rehearsal";
 
@@ -76,6 +78,22 @@ impl CapabilityError {
     pub fn retryable(mut self) -> CapabilityError {
         self.retryable = true;
         self
+    }
+}
+
+impl From<PathError> for CapabilityError {
+    fn from(error: PathError) -> CapabilityError {
+        CapabilityError::new(ErrorCode::InvalidArgument, error.to_string())
+            .with_help("give a path relative to the workspace's root, as in `target/report.xml`")
+    }
+}
+
+impl From<PatternError> for CapabilityError {
+    fn from(error: PatternError) -> CapabilityError {
+        match error {
+            PatternError::Path(error) => error.into(),
+            error @ PatternError::Glob { .. } => CapabilityError::new(ErrorCode::InvalidArgument, error.to_string()),
+        }
     }
 }
 

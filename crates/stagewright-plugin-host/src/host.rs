@@ -12,7 +12,7 @@ use stagewright_engine::{
     AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, FailureKind, Finding, Interrupt,
     Observation, Outcome, Problem, StageRunner,
 };
-use stagewright_model::{Permissions, PluginRef, ProcessRule, Reaches, Trust};
+use stagewright_model::{Permissions, PluginRef, Reaches, Trust};
 use stagewright_process::sandbox::Need;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -147,11 +147,10 @@ impl PluginHost {
     }
 
     /// What programs that are granted take of the machine beyond the system's own files and the stage's grants: their
-    /// toolchains. `variables`: the stage's own. Rules that mean nothing need nothing.
+    /// toolchains. `variables`: the stage's own.
     pub fn tools(&self, permissions: &Permissions, variables: &BTreeMap<String, String>) -> Vec<Need> {
-        let rules = permissions.process.iter().filter_map(|rule| ProcessRule::parse(rule).ok()).collect::<Vec<_>>();
         let environment = program_environment(&self.0.config.environment, &permissions.env, variables);
-        tools(&rules, &environment, &self.0.config.environment, &self.0.config.workspace)
+        tools(&permissions.process, &environment, &self.0.config.environment, &self.0.config.workspace)
     }
 
     /// What the plugin finds wrong with a `with` table.
@@ -378,19 +377,19 @@ impl Inner {
         reserved: &Arc<Reservations>,
     ) -> Result<Attempt, CapabilityError> {
         let config = &self.config;
-        let policy_of = |granted: &Permissions| -> Result<Arc<Policy>, CapabilityError> {
-            let policy = Policy::new(&request.table, granted, &config.package_hosts, Arc::clone(reserved))?;
-            Ok(Arc::new(policy.reading_only(request.declared.as_deref())?))
+        let policy_of = |granted: &Permissions| {
+            let policy = Policy::new(&request.table, granted, &config.package_hosts, Arc::clone(reserved));
+            Arc::new(policy.reading_only(request.declared.as_deref()))
         };
         let environment = request.environment.as_ref().map(|environment| environment.name.as_str());
         // What the stage may ask for, and what its programs get of that.
         let (policy, of_programs) = match &request.rehearsal {
             None => {
-                let policy = policy_of(&request.permissions)?;
+                let policy = policy_of(&request.permissions);
                 (policy.clone(), policy)
             }
             Some(terms) => {
-                (policy_of(&terms.asked(&request.permissions))?, policy_of(&terms.of_programs(&request.permissions))?)
+                (policy_of(&terms.asked(&request.permissions)), policy_of(&terms.of_programs(&request.permissions)))
             }
         };
         let rehearsal = match &request.rehearsal {
@@ -405,7 +404,7 @@ impl Inner {
                 services: config.services.clone(),
                 switch: supervisor.switch.clone(),
                 log: log.clone(),
-            })?,
+            }),
         };
         let mut variables = program_environment(&config.environment, of_programs.inherited_variables(), &request.env);
         if config.sandbox.is_some() {

@@ -40,7 +40,6 @@ mod mask;
 mod native;
 mod net;
 mod packages;
-mod path;
 mod plugin;
 mod policy;
 mod rehearsal;

@@ -138,29 +138,31 @@ mod tests {
             class_of(&all, &grants)
         };
         assert_eq!(class(|_| {}), EffectClass::Pure);
-        assert_eq!(class(|grants| grants.read.push(".".into())), EffectClass::Local);
-        assert_eq!(class(|grants| grants.process.push("cargo".into())), EffectClass::Local);
+        assert_eq!(class(|grants| grants.read.push(".".parse().unwrap())), EffectClass::Local);
+        assert_eq!(class(|grants| grants.process.push("cargo".parse().unwrap())), EffectClass::Local);
         assert_eq!(class(|grants| grants.net.push("a.b".parse().unwrap())), EffectClass::External);
-        assert_eq!(class(|grants| grants.registry.push("local/a".into())), EffectClass::External);
-        assert_eq!(class(|grants| grants.service.push("a".into())), EffectClass::External);
+        assert_eq!(class(|grants| grants.registry.push("local/a".parse().unwrap())), EffectClass::External);
+        assert_eq!(class(|grants| grants.service.push("a".parse().unwrap())), EffectClass::External);
 
         let runner = description(&["process"]);
         let with = |net: &[&str], secrets: &[&str]| {
-            let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
             let net = net.iter().map(|entry| entry.parse().unwrap()).collect();
-            let secrets = owned(secrets);
-            class_of(&runner, &Permissions { process: vec!["x".into()], net, secrets, ..Permissions::default() })
+            let secrets = secrets.iter().map(|entry| entry.parse().unwrap()).collect();
+            class_of(
+                &runner,
+                &Permissions { process: vec!["x".parse().unwrap()], net, secrets, ..Permissions::default() },
+            )
         };
         assert_eq!(with(&["cargo"], &[]), EffectClass::Local, "to fetch crates is no effect");
         assert_eq!(with(&["cargo", "a.b"], &[]), EffectClass::External);
         assert_eq!(with(&[], &["token"]), EffectClass::External, "it was given for something");
 
         let inherits = |name: &str| {
-            let env = vec![name.to_owned()];
+            let env = vec![name.parse().unwrap()];
             class_of(
                 &runner,
                 &Permissions {
-                    process: vec!["npm".into()],
+                    process: vec!["npm".parse().unwrap()],
                     net: vec!["npm".parse().unwrap()],
                     env,
                     ..Permissions::default()
@@ -176,7 +178,11 @@ mod tests {
         );
 
         let narrow = description(&["context", "workspace"]);
-        let wide = Permissions { net: vec!["a.b".parse().unwrap()], read: vec![".".into()], ..Permissions::default() };
+        let wide = Permissions {
+            net: vec!["a.b".parse().unwrap()],
+            read: vec![".".parse().unwrap()],
+            ..Permissions::default()
+        };
         assert_eq!(class_of(&narrow, &wide), EffectClass::Local, "what isn't imported can't be used");
         assert_eq!(narrow.permissions(), BTreeMap::from([("workspace", vec!["read", "write"])]));
         let native = Description { native: true, ..description(&[]) };

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
-use stagewright_model::{NetRule, NetTarget, Origin, OriginRule, Permissions, ProcessRule, SecretUse};
+use stagewright_model::{
+    NetTarget, Origin, OriginRule, PathPattern, Permissions, ProcessRule, SecretUse, SocketRule, VariableName,
+    WorkspacePath,
+};
 
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::AddressRefused;
 use crate::packages::PackageHosts;
-use crate::path::{PathRules, WorkspacePath};
 use crate::reserved::Reservations;
 
 mod reserved;
@@ -27,32 +28,26 @@ pub(crate) struct Policy {
     /// As in `stages.test`.
     table: String,
     permissions: Permissions,
-    read: PathRules,
-    write: PathRules,
+    /// What may be read, for whatever purpose, and not written.
+    read: Vec<PathPattern>,
+    write: Vec<PathPattern>,
+    exec: Vec<PathPattern>,
     /// See [`Policy::reading_only`].
-    declared: Option<(Vec<String>, PathRules)>,
-    process: Vec<ProcessRule>,
+    declared: Option<Vec<PathPattern>>,
+    /// With the hosts that words of `net` stand for.
     net: Vec<OriginRule>,
-    registry: GlobSet,
     /// Of the workspace, what no grant opens.
     reserved: Arc<Reservations>,
 }
 
 impl Policy {
     /// `package_hosts`: what words of `net` stand for; `reserved`: what no grant opens.
-    ///
-    /// Fails when a permission doesn't mean anything.
     pub(crate) fn new(
         table: &str,
         permissions: &Permissions,
         package_hosts: &PackageHosts,
         reserved: Arc<Reservations>,
-    ) -> Result<Policy, CapabilityError> {
-        let invalid = |key: &str, why: &dyn std::fmt::Display| {
-            CapabilityError::new(ErrorCode::InvalidArgument, format!("{why}"))
-                .with_help(format!("correct `{key}` in [{table}.permissions]"))
-        };
-        let rules = |key: &str, rules: &[String]| PathRules::parse(rules).map_err(|error| invalid(key, &error));
+    ) -> Policy {
         let mut net = Vec::new();
         for rule in &permissions.net {
             match rule.target() {
@@ -62,31 +57,21 @@ impl Policy {
                 }
             }
         }
-        let process = permissions
-            .process
-            .iter()
-            .map(|rule| ProcessRule::parse(rule).map_err(|error| invalid("process", &format!("`{rule}` {error}"))));
-        let mut registry = GlobSetBuilder::new();
-        for rule in &permissions.registry {
-            registry.add(Glob::new(rule).map_err(|error| invalid("registry", &error))?);
-        }
-        Ok(Policy {
+        Policy {
             table: table.to_owned(),
             permissions: permissions.clone(),
-            read: rules("read", &permissions.read)?,
-            write: rules("write", &permissions.write)?,
+            read: permissions.read_only(),
+            write: permissions.writable(),
+            exec: permissions.exec.iter().map(|rule| rule.pattern().clone()).collect(),
             declared: None,
-            process: process.collect::<Result<_, _>>()?,
             net,
-            registry: registry.build().map_err(|error| invalid("registry", &error))?,
             reserved,
-        })
+        }
     }
 
-    /// Of what is granted to be read, only what these globs name is.
-    pub(crate) fn reading_only(self, declared: Option<&[String]>) -> Result<Policy, CapabilityError> {
-        let declared = declared.map(|globs| Ok::<_, CapabilityError>((globs.to_vec(), PathRules::parse(globs)?)));
-        Ok(Policy { declared: declared.transpose()?, ..self })
+    /// Of what is granted to be read, only what these patterns match is.
+    pub(crate) fn reading_only(self, declared: Option<&[PathPattern]>) -> Policy {
+        Policy { declared: declared.map(<[PathPattern]>::to_vec), ..self }
     }
 
     /// `program` and `args` as the guest wrote them; `variables`: those that the guest itself gives the program.
@@ -100,9 +85,9 @@ impl Policy {
         mut variables: impl Iterator<Item = &'a String>,
     ) -> Result<(), CapabilityError> {
         let granted = &self.permissions.process;
-        let mut rules = self.process.iter().filter(|rule| rule.grants(program, args)).peekable();
+        let mut rules = self.permissions.process.iter().filter(|rule| rule.grants(program, args)).peekable();
         if rules.peek().is_none() {
-            let knows_args = self.process.iter().any(|rule| rule.names(program));
+            let knows_args = self.permissions.process.iter().any(|rule| rule.names(program));
             let (missing, with) = match ProcessRule::exactly(program, args) {
                 exact if knows_args && exact.len() <= MAX_ENTRY => (exact, " with these arguments"),
                 _ => (ProcessRule::exactly(program, &[]), ""),
@@ -112,7 +97,8 @@ impl Policy {
         if !rules.all(ProcessRule::bounds_arguments) {
             return Ok(());
         }
-        match variables.find(|name| !self.permissions.env.contains(name)) {
+        let is_granted = |name: &String| self.permissions.env.iter().any(|granted| granted.as_str() == name);
+        match variables.find(|name| !is_granted(name)) {
             None => Ok(()),
             Some(name) => {
                 let doing =
@@ -127,7 +113,7 @@ impl Policy {
         if self.may_read(path) {
             return Ok(());
         }
-        if self.read.grant(path) {
+        if grant(&self.read, path) {
             let message = format!("the stage may not read `{path}`, which isn't one of its inputs: it is cached");
             return Err(CapabilityError::new(ErrorCode::PermissionDenied, message).with_help(format!(
                 "add it to `inputs` of [{}], or set `cache = false` there: a result may only depend on what is declared",
@@ -139,7 +125,7 @@ impl Policy {
 
     pub(crate) fn write(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
         self.not_fixed(path)?;
-        if self.write.grant(path) {
+        if grant(&self.write, path) {
             return Ok(());
         }
         Err(self.deny(&format!("write `{path}`"), "write", &self.permissions.write, path.shown()))
@@ -147,21 +133,22 @@ impl Policy {
 
     /// Without a reason: for listings, which show what may be read and pass over the rest.
     pub(crate) fn may_read(&self, path: &WorkspacePath) -> bool {
-        let is_declared = || self.declared.as_ref().is_none_or(|(_, declared)| declared.grant(path));
-        !self.is_reserved(path) && (self.write.grant(path) || (self.read.grant(path) && is_declared()))
+        let is_declared = || self.declared.as_ref().is_none_or(|declared| grant(declared, path));
+        !self.is_reserved(path) && (grant(&self.write, path) || (grant(&self.read, path) && is_declared()))
     }
 
     /// Whether a listing can find anything in `folder`.
     pub(crate) fn may_list(&self, folder: &WorkspacePath) -> bool {
-        let is_declared = || self.declared.as_ref().is_none_or(|(_, declared)| declared.reach_into(folder));
-        !self.is_reserved(folder) && (self.write.reach_into(folder) || (self.read.reach_into(folder) && is_declared()))
+        let is_declared = || self.declared.as_ref().is_none_or(|declared| reach_into(declared, folder));
+        !self.is_reserved(folder)
+            && (reach_into(&self.write, folder) || (reach_into(&self.read, folder) && is_declared()))
     }
 
     pub(crate) fn origin(&self, origin: &Origin) -> Result<(), CapabilityError> {
         if self.net.iter().any(|rule| rule.grants(origin)) {
             return Ok(());
         }
-        Err(self.deny(&format!("call {origin}"), "net", &self.net_as_written(), &origin.to_string()))
+        Err(self.deny(&format!("call {origin}"), "net", &self.permissions.net, &origin.to_string()))
     }
 
     /// A connection in which nobody sees what is spoken: whatever grants the host and the port grants it.
@@ -169,13 +156,13 @@ impl Policy {
         if self.net.iter().any(|rule| rule.grants_tunnel(origin)) {
             return Ok(());
         }
-        Err(self.deny(&format!("connect to {origin}"), "net", &self.net_as_written(), &origin.to_string()))
+        Err(self.deny(&format!("connect to {origin}"), "net", &self.permissions.net, &origin.to_string()))
     }
 
     /// The denial of an origin that is granted, and whose name leads where no name may lead.
     pub(crate) fn deny_address(&self, origin: &Origin, refused: &AddressRefused) -> CapabilityError {
         let literal = origin.at(refused.address).to_string();
-        let denied = self.deny(&format!("call {origin}: {refused}"), "net", &self.net_as_written(), &literal);
+        let denied = self.deny(&format!("call {origin}: {refused}"), "net", &self.permissions.net, &literal);
         let help = denied.help.unwrap_or_default();
         CapabilityError { help: Some(format!("if that is meant, call the address itself, and {help}")), ..denied }
     }
@@ -195,27 +182,36 @@ impl Policy {
         self.net.iter().any(OriginRule::is_any_loopback_port)
     }
 
-    /// As they are written.
-    pub(crate) fn reads(&self) -> &[String] {
-        &self.permissions.read
+    /// What `read` and `exec` name.
+    pub(crate) fn reads(&self) -> &[PathPattern] {
+        &self.read
     }
 
-    /// Globs that no read may leave, where the grants alone don't bound it.
-    pub(crate) fn declared(&self) -> Option<&[String]> {
-        self.declared.as_ref().map(|(globs, _)| globs.as_slice())
+    /// What no read may leave, where the grants alone don't bound it.
+    pub(crate) fn declared(&self) -> Option<&[PathPattern]> {
+        self.declared.as_deref()
     }
 
-    /// As they are written.
-    pub(crate) fn writes(&self) -> &[String] {
-        &self.permissions.write
+    /// Whether programs may be started from the path, if it may be read.
+    pub(crate) fn may_start(&self, path: &WorkspacePath) -> bool {
+        grant(&self.exec, path)
+    }
+
+    /// What `exec` names, of which programs may be started as far as it may be read.
+    pub(crate) fn starts(&self) -> &[PathPattern] {
+        &self.exec
+    }
+
+    /// What `write` names.
+    pub(crate) fn writes(&self) -> &[PathPattern] {
+        &self.write
     }
 
     pub(crate) fn programs(&self) -> &[ProcessRule] {
-        &self.process
+        &self.permissions.process
     }
 
-    /// Absolute paths, or `docker`.
-    pub(crate) fn sockets(&self) -> &[String] {
+    pub(crate) fn sockets(&self) -> &[SocketRule] {
         &self.permissions.socket
     }
 
@@ -232,7 +228,7 @@ impl Policy {
     /// `reference` with or without tag and digest.
     pub(crate) fn image(&self, reference: &str) -> Result<(), CapabilityError> {
         let repository = repository(reference);
-        if self.registry.is_match(repository) {
+        if self.permissions.registry.iter().any(|rule| rule.grants(repository)) {
             return Ok(());
         }
         let doing = format!("use the image repository `{repository}`");
@@ -241,7 +237,7 @@ impl Policy {
 
     pub(crate) fn service(&self, name: &str) -> Result<(), CapabilityError> {
         let granted = &self.permissions.service;
-        if granted.iter().any(|rule| rule == name) {
+        if granted.iter().any(|granted| granted.as_str() == name) {
             return Ok(());
         }
         Err(self.deny(&format!("run the service `{name}`"), "service", granted, name))
@@ -249,7 +245,7 @@ impl Policy {
 
     /// Whether the guest may hold the secret, for whatever use.
     pub(crate) fn secret(&self, name: &str) -> Result<(), CapabilityError> {
-        if self.permissions.secret_grants().any(|grant| grant.name == name) {
+        if self.permissions.secrets.iter().any(|rule| rule.name() == name) {
             return Ok(());
         }
         Err(self.deny(&format!("use the secret `{name}`"), "secrets", &self.permissions.secrets, name))
@@ -257,7 +253,7 @@ impl Policy {
 
     /// Whether the guest may use the secret in this way.
     pub(crate) fn secret_use(&self, name: &str, wanted: SecretUse) -> Result<(), CapabilityError> {
-        if self.permissions.secret_grants().any(|grant| grant.name == name && grant.allows(wanted)) {
+        if self.permissions.secrets.iter().any(|rule| rule.name() == name && rule.allows(wanted)) {
             return Ok(());
         }
         let doing = match wanted {
@@ -272,23 +268,19 @@ impl Policy {
     pub(crate) fn reveal(&self, name: &str) -> Result<(), CapabilityError> {
         self.secret(name)?;
         let granted = &self.permissions.reveal;
-        if granted.iter().any(|rule| rule == name) {
+        if granted.iter().any(|granted| granted.as_str() == name) {
             return Ok(());
         }
         Err(self.deny(&format!("read the value of the secret `{name}`"), "reveal", granted, name))
     }
 
     /// Variables of the engine's environment that processes inherit.
-    pub(crate) fn inherited_variables(&self) -> &[String] {
+    pub(crate) fn inherited_variables(&self) -> &[VariableName] {
         &self.permissions.env
     }
 
-    fn net_as_written(&self) -> Vec<&str> {
-        self.permissions.net.iter().map(NetRule::as_str).collect()
-    }
-
     fn deny(&self, doing: &str, key: &str, granted: &[impl AsRef<str>], missing: &str) -> CapabilityError {
-        CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}")).with_help(grant(
+        CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}")).with_help(remedy(
             &self.table,
             key,
             granted,
@@ -297,8 +289,18 @@ impl Policy {
     }
 }
 
+/// Whether a path is granted, by itself or with a folder that it is in.
+fn grant(patterns: &[PathPattern], path: &WorkspacePath) -> bool {
+    patterns.iter().any(|pattern| pattern.matches_within(path))
+}
+
+/// Whether a folder may hold anything that is granted.
+fn reach_into(patterns: &[PathPattern], folder: &WorkspacePath) -> bool {
+    patterns.iter().any(|pattern| folder.is_within(pattern.base()) || pattern.base().is_within(folder))
+}
+
 /// The TOML that grants `missing` beside what is granted already.
-fn grant(table: &str, key: &str, granted: &[impl AsRef<str>], missing: &str) -> String {
+fn remedy(table: &str, key: &str, granted: &[impl AsRef<str>], missing: &str) -> String {
     let all: BTreeSet<&str> = granted.iter().map(AsRef::as_ref).chain([missing]).collect();
     let all: Vec<String> = all.into_iter().map(|entry| serde_json::Value::from(entry).to_string()).collect();
     let verb = if granted.is_empty() { "add to" } else { "change in" };
@@ -317,7 +319,7 @@ fn repository(reference: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use stagewright_model::PackageManager;
+    use stagewright_model::{NetRule, PackageManager};
 
     use super::*;
     use crate::net::Kind;
@@ -326,7 +328,7 @@ mod tests {
         let mut permissions = Permissions::default();
         change(&mut permissions);
         let cargo = PackageHosts::with(PackageManager::Cargo, "https://index.crates.example/i/");
-        Policy::new("stages.test", &permissions, &cargo, Arc::new(Reservations::of(&[".stagewright"]))).unwrap()
+        Policy::new("stages.test", &permissions, &cargo, Arc::new(Reservations::of(&[".stagewright"])))
     }
 
     fn help(denied: Result<(), CapabilityError>) -> String {
@@ -369,8 +371,9 @@ mod tests {
     #[test]
     fn a_secret_is_granted_for_both_uses_or_for_one() {
         let policy = policy(|permissions| {
-            permissions.secrets = vec!["any".into(), "sent:header".into(), "handed:env".into()];
-            permissions.reveal = vec!["sent".into(), "foreign".into()];
+            permissions.secrets =
+                vec!["any".parse().unwrap(), "sent:header".parse().unwrap(), "handed:env".parse().unwrap()];
+            permissions.reveal = vec!["sent".parse().unwrap(), "foreign".parse().unwrap()];
         });
         for name in ["any", "sent", "handed"] {
             assert!(policy.secret(name).is_ok());
@@ -389,7 +392,7 @@ mod tests {
 
     #[test]
     fn help_keeps_what_is_granted_already() {
-        let policy = policy(|permissions| permissions.process = vec!["git".into()]);
+        let policy = policy(|permissions| permissions.process = vec!["git".parse().unwrap()]);
         assert!(start(&policy, &["git", "push", "--force"], &["GIT_SSH_COMMAND"]).is_ok());
         assert_eq!(
             help(start(&policy, &["cargo"], &[])),
@@ -399,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_denied_command_line_is_named_as_the_entry_that_grants_it() {
-        let policy = policy(|permissions| permissions.process = vec!["git fetch origin *".into()]);
+        let policy = policy(|permissions| permissions.process = vec!["git fetch origin *".parse().unwrap()]);
         assert!(start(&policy, &["git", "fetch", "origin", "main"], &[]).is_ok());
         let call = ["git", "commit", "-m", "a *", "--", "it's"];
         let denied = start(&policy, &call, &[]);
@@ -418,8 +421,8 @@ mod tests {
     #[test]
     fn bounded_arguments_bound_the_variables_too() {
         let policy = policy(|permissions| {
-            permissions.process = vec!["git fetch origin *".into()];
-            permissions.env = vec!["GIT_TRACE".into()];
+            permissions.process = vec!["git fetch origin *".parse().unwrap()];
+            permissions.env = vec!["GIT_TRACE".parse().unwrap()];
         });
         let call = ["git", "fetch", "origin", "main"];
         assert!(start(&policy, &call, &["GIT_TRACE"]).is_ok());
@@ -430,8 +433,8 @@ mod tests {
     #[test]
     fn writing_implies_reading_and_not_the_other_way() {
         let policy = policy(|permissions| {
-            permissions.read = vec!["src".into()];
-            permissions.write = vec!["target".into()];
+            permissions.read = vec!["src".parse().unwrap()];
+            permissions.write = vec!["target".parse().unwrap()];
         });
         assert!(policy.read(&path("src/lib.rs")).is_ok() && policy.read(&path("target/a")).is_ok());
         assert!(policy.write(&path("target/a")).is_ok() && policy.write(&path("src/lib.rs")).is_err());
@@ -440,7 +443,7 @@ mod tests {
 
     #[test]
     fn what_is_reserved_is_granted_to_nobody() {
-        let policy = policy(|permissions| permissions.write = vec![".".into()]);
+        let policy = policy(|permissions| permissions.write = vec![".".parse().unwrap()]);
         assert!(policy.read(&path(".stagewright/journal")).is_err() && policy.write(&path(".stagewright")).is_err());
         assert!(!policy.may_list(&path(".stagewright")) && policy.write(&path(".stagewrights")).is_ok());
     }
@@ -455,7 +458,8 @@ mod tests {
     #[test]
     fn a_name_that_leads_astray_is_denied_with_the_address_to_grant() {
         let policy = policy(|permissions| permissions.net = net(&["https://a.b:8443"]));
-        let refused = AddressRefused { name: "a.b".into(), address: [127, 0, 0, 1].into(), kind: Kind::Loopback };
+        let refused =
+            AddressRefused { name: "a.b".parse().unwrap(), address: [127, 0, 0, 1].into(), kind: Kind::Loopback };
         let denied = policy.deny_address(&origin("https://a.b:8443"), &refused);
         assert_eq!(
             denied.message,
@@ -482,21 +486,14 @@ mod tests {
 
     #[test]
     fn repositories_are_matched_without_tag_and_digest() {
-        let policy = policy(|permissions| permissions.registry = vec!["local/app".into(), "host:5000/acme/*".into()]);
+        let policy = policy(|permissions| {
+            permissions.registry = vec!["local/app".parse().unwrap(), "host:5000/acme/*".parse().unwrap()];
+        });
         for image in ["local/app", "local/app:1.2", "local/app@sha256:ab", "host:5000/acme/api:2@sha256:ab"] {
             assert!(policy.image(image).is_ok(), "{image}");
         }
         for image in ["local/app2", "local/apps:1", "host:5000/other/api", "ghcr.io/local/app"] {
             assert!(policy.image(image).is_err(), "{image}");
         }
-    }
-
-    #[test]
-    fn a_permission_that_means_nothing_is_an_error() {
-        let mut permissions = Permissions { process: vec!["'x".into()], ..Permissions::default() };
-        let error = Policy::new("finally.clean", &permissions, &Default::default(), Arc::default()).unwrap_err();
-        assert_eq!(error.help.as_deref(), Some("correct `process` in [finally.clean.permissions]"));
-        permissions = Permissions { read: vec!["../up".into()], ..Permissions::default() };
-        assert!(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).is_err());
     }
 }

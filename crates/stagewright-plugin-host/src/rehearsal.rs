@@ -69,22 +69,22 @@ impl Rehearsal {
         Rehearsal(None)
     }
 
-    pub(crate) fn new(of: Rehearsed<'_>) -> Result<Rehearsal, CapabilityError> {
+    pub(crate) fn new(of: Rehearsed<'_>) -> Rehearsal {
         let Rehearsed { run, terms, table, environment, own, package_hosts, services, switch, log } = of;
         let words =
             own.net.iter().filter(|rule: &&NetRule| rule.packages().is_some() && !terms.offline).cloned().collect();
         let packages = Permissions { net: words, ..Permissions::default() };
-        Ok(Rehearsal(Some(Arc::new(Inner {
+        Rehearsal(Some(Arc::new(Inner {
             run: run.clone(),
-            real: Arc::new(Policy::new(&format!("{table}.rehearse"), &terms.real, package_hosts, Arc::default())?),
-            packages: Policy::new(table, &packages, package_hosts, Arc::default())?,
+            real: Arc::new(Policy::new(&format!("{table}.rehearse"), &terms.real, package_hosts, Arc::default())),
+            packages: Policy::new(table, &packages, package_hosts, Arc::default()),
             terms: terms.clone(),
             environment: environment.map(str::to_owned),
             own: own.clone(),
             services,
             switch,
             log,
-        }))))
+        })))
     }
 
     /// The run whose stand-ins are used; none in a real run.

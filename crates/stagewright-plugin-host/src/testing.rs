@@ -67,7 +67,7 @@ pub(crate) fn rehearsal(
         switch: switch.clone(),
         log: log.log.clone(),
     });
-    (rehearsal.unwrap(), switch)
+    (rehearsal, switch)
 }
 
 /// Backends that keep everything below a folder.

@@ -309,7 +309,33 @@ fn dots_lead_nowhere() {
     pipeline("argv = ['tools/ok']").exits(0);
     pipeline("argv = ['./tools//ok'], cwd = 'src'").exits(0);
     pipeline("argv = ['src/../tools/ok']").exits(1);
-    pipeline("argv = ['tools/ok'], cwd = '..'").exits(1);
+    pipeline("argv = ['tools/ok'], cwd = '..'").exits(3);
+}
+
+#[test]
+fn programs_are_started_only_where_exec_or_write_grants_it() {
+    let environment = repository();
+    environment.write("web/lib/index.js", "// a file beside it\n");
+    environment.write("web/node_modules/.bin/tool", "#!/bin/sh\necho started\n");
+    make_executable(&environment, "web/node_modules/.bin/tool");
+    let script = r#"
+        may cat web/lib/index.js
+        may sh -c 'test "$(web/node_modules/.bin/tool)" = started'
+        may sh -c 'cp src/tool out/tool && out/tool'
+        never src/tool
+        never sh -c 'echo changed >> web/node_modules/.bin/tool'
+        never sh -c 'cp src/tool web/node_modules/.bin/other'"#;
+    tries(&environment, "read = [\"src\", \"web\"]\nexec = [\"web/node_modules\"]\n", script);
+    tries(&environment, "exec = [\"web\"]\nread = [\"src\", \"web/node_modules\"]\n", script);
+    // A cached stage starts what it declares, and nothing beside that.
+    environment.write("web/node_modules/.bin/undeclared", "#!/bin/sh\n");
+    make_executable(&environment, "web/node_modules/.bin/undeclared");
+    let permissions = "read = [\"src\"]\nexec = [\"web\"]\n";
+    let inputs = "inputs = ['src', 'tools', 'web/lib', 'web/node_modules/.bin/tool']";
+    let more = "\n        may sh -c '! test -e web/node_modules/.bin/undeclared'";
+    write_pipeline(&environment, &[stage("attack", inputs, permissions, &format!("{script}{more}"))]);
+    environment.run(&["run"]).exits(0);
+    holds(&log(&environment, "attack"));
 }
 
 /// What one stage has downloaded and unpacked another one would run.

@@ -1,6 +1,6 @@
 //! Patterns of command lines. The lines of an input are two rules, a program and its arguments.
 
-use stagewright_model::{Permission, ProcessRule};
+use stagewright_model::{Grant, Permissions, ProcessRule};
 
 /// A rule that is within another grants nothing that the other doesn't; each is within itself, and is understood the
 /// same when it is shown and read again. The rule for one command line grants that one.
@@ -12,7 +12,7 @@ pub fn check(input: &[u8]) {
     let args: Vec<String> = lines.map(str::to_owned).collect();
     let rules = [first, second].map(ProcessRule::parse);
     for rule in rules.iter().flatten() {
-        let again = ProcessRule::parse(&rule.to_string()).expect("what is shown can be read");
+        let again = ProcessRule::parse(rule.as_str()).expect("what is shown can be read");
         assert_eq!(again.grants(program, &args), rule.grants(program, &args), "`{rule}` is shown as another rule");
         assert!(again.is_within(rule) && rule.is_within(&again), "`{rule}` is not within itself");
         assert!(!rule.grants(program, &args) || rule.names(program), "`{rule}` grants `{program}` without naming it");
@@ -21,7 +21,8 @@ pub fn check(input: &[u8]) {
         && own.is_within(allowed)
     {
         assert!(!own.grants(program, &args) || allowed.grants(program, &args), "`{own}` is not within `{allowed}`");
-        assert!(Permission::Process.is_within(first, &[second.to_owned()]), "`{own}`, `{allowed}`: not decided alike");
+        let listed = Permissions { process: vec![allowed.clone()], ..Permissions::default() };
+        assert!(Grant::Process(own).is_within(&listed), "`{own}`, `{allowed}`: not decided alike");
     }
     check_exact(program, &args, rules.iter().flatten());
 }

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use stagewright_model::PathPattern;
 
 use crate::digest::{Digest, Hashing};
 use crate::globs::Globs;
@@ -131,26 +132,26 @@ pub(crate) struct Chosen {
 const NOT_CAPTURED: [&str; 6] = ["objects", "hooks", "config", "config.worktree", "modules", "worktrees"];
 
 impl Chosen {
-    pub(crate) fn new(globs: &[String], reserved: &[String]) -> io::Result<Chosen> {
-        let globs = Globs::new(globs).map_err(io::Error::other)?;
+    pub(crate) fn new(globs: &[PathPattern], reserved: &[String]) -> io::Result<Chosen> {
+        let globs = Globs::new(globs)?;
         Ok(Chosen { globs, within: None, without: None, reserved: reserved.to_vec(), git: false, all: false })
     }
 
     /// All of a folder of the engine's own.
     pub(crate) fn everything() -> io::Result<Chosen> {
-        Chosen::new(&[".".to_owned()], &[]).map(|chosen| Chosen { all: true, ..chosen })
+        Chosen::new(&[PathPattern::everything()], &[]).map(|chosen| Chosen { all: true, ..chosen })
     }
 
     pub(crate) fn with_git(self, git: bool) -> Chosen {
         Chosen { git, ..self }
     }
 
-    pub(crate) fn within(self, globs: &[String]) -> io::Result<Chosen> {
-        Ok(Chosen { within: Some(Globs::new(globs).map_err(io::Error::other)?), ..self })
+    pub(crate) fn within(self, globs: &[PathPattern]) -> io::Result<Chosen> {
+        Ok(Chosen { within: Some(Globs::new(globs)?), ..self })
     }
 
-    pub(crate) fn without(self, globs: &[String]) -> io::Result<Chosen> {
-        Ok(Chosen { without: Some(Globs::new(globs).map_err(io::Error::other)?), ..self })
+    pub(crate) fn without(self, globs: &[PathPattern]) -> io::Result<Chosen> {
+        Ok(Chosen { without: Some(Globs::new(globs)?), ..self })
     }
 
     /// Whether the path is one of them.
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn of_git_only_what_can_change_is_taken_and_nothing_that_holds_credentials() {
         let reserved = [".git".to_owned(), ".stagewright".to_owned()];
-        let plain = Chosen::new(&[".".to_owned()], &reserved).unwrap();
+        let plain = Chosen::new(&[PathPattern::everything()], &reserved).unwrap();
         assert!(plain.takes(b"a/b") && !plain.takes(b".git/HEAD") && !plain.takes(b".stagewright/x"));
         let git = plain.with_git(true);
         for path in [".git/HEAD", ".git/refs/heads/main", ".git/index", ".git/packed-refs", ".gitignore"] {

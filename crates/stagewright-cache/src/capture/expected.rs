@@ -11,6 +11,8 @@ use stagewright_engine::MadeBefore;
 use super::content::{Chosen, Content, Item, shown};
 use super::scan::Scanned;
 use super::store::CaptureStore;
+use stagewright_model::PathPattern;
+
 use crate::digest::Digest;
 use crate::globs::Globs;
 
@@ -43,7 +45,7 @@ pub(crate) struct Expected<'a>(Vec<Layer<'a>>);
 
 impl<'a> Expected<'a> {
     pub(crate) fn of(store: &CaptureStore, made: &'a [MadeBefore]) -> io::Result<Expected<'a>> {
-        let mut covered: BTreeSet<&String> = BTreeSet::new();
+        let mut covered: BTreeSet<&PathPattern> = BTreeSet::new();
         let mut layers = Vec::new();
         for made in made.iter().rev() {
             // All of it may have been written again since.
@@ -51,13 +53,17 @@ impl<'a> Expected<'a> {
                 continue;
             }
             covered.extend(&made.writable);
-            let globs = |globs: &[String]| Globs::new(globs).map_err(io::Error::other);
             let digest = Digest::parse(&made.made.digest).ok_or_else(|| io::Error::other("no digest"))?;
             let content = store.content(&digest).map_err(|error| {
                 let what = format!("what is recorded of the results of `{}` can't be read: {error}", made.stage_id);
                 io::Error::new(error.kind(), what)
             })?;
-            layers.push(Layer { made, results: globs(&made.results)?, writable: globs(&made.writable)?, content });
+            layers.push(Layer {
+                made,
+                results: Globs::new(&made.results)?,
+                writable: Globs::new(&made.writable)?,
+                content,
+            });
         }
         Ok(Expected(layers))
     }
@@ -67,8 +73,8 @@ impl<'a> Expected<'a> {
     }
 
     /// The globs of all that is expected to be something.
-    fn globs(&self) -> Vec<String> {
-        let globs: BTreeSet<&String> = self.0.iter().flat_map(|layer| &layer.made.results).collect();
+    fn globs(&self) -> Vec<PathPattern> {
+        let globs: BTreeSet<&PathPattern> = self.0.iter().flat_map(|layer| &layer.made.results).collect();
         globs.into_iter().cloned().collect()
     }
 
@@ -77,8 +83,8 @@ impl<'a> Expected<'a> {
         &self,
         there: &Scanned<'_>,
         reserved: &[String],
-        reads: &[String],
-        unordered: &[String],
+        reads: &[PathPattern],
+        unordered: &[PathPattern],
     ) -> io::Result<Vec<Mismatch<'a>>> {
         let chosen = Chosen::new(&self.globs(), reserved)?.within(reads)?.without(unordered)?;
         let content = there.content(&chosen)?;

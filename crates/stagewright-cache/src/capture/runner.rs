@@ -18,6 +18,8 @@ use super::scan::Scanned;
 use super::store::CaptureStore;
 use super::view::{View, put};
 use super::walk::Root;
+use stagewright_model::PathPattern;
+
 use crate::digest::Digest;
 
 /// Paths that are named one by one.
@@ -181,13 +183,13 @@ impl Inner {
     }
 
     /// Whether programs with these grants see the repository's history.
-    fn has_history(&self, paths: &[String]) -> bool {
-        let names_it = paths.iter().any(|path| matches!(path.as_str(), "." | "./" | ".git"));
+    fn has_history(&self, paths: &[PathPattern]) -> bool {
+        let names_it = paths.iter().any(|path| matches!(path.normal(), "" | ".git"));
         names_it && self.config.workspace.join(".git/HEAD").is_file()
     }
 
     /// Has the files ready that a stage is to be given, or says why it may not have them.
-    fn prepare(&self, run: &RunId, stage: &str, basis: &Basis, reads: &[String]) -> Result<Given, Failure> {
+    fn prepare(&self, run: &RunId, stage: &str, basis: &Basis, reads: &[PathPattern]) -> Result<Given, Failure> {
         if reads.is_empty() {
             return Ok(Given { view: None });
         }
@@ -218,7 +220,12 @@ impl Inner {
     }
 
     /// What of the workspace isn't as earlier stages of the run left it.
-    fn changed<'a>(&self, expected: &Expected<'a>, basis: &Basis, reads: &[String]) -> io::Result<Vec<Mismatch<'a>>> {
+    fn changed<'a>(
+        &self,
+        expected: &Expected<'a>,
+        basis: &Basis,
+        reads: &[PathPattern],
+    ) -> io::Result<Vec<Mismatch<'a>>> {
         if expected.is_empty() || reads.is_empty() {
             return Ok(Vec::new());
         }
@@ -231,7 +238,7 @@ impl Inner {
         view: &View,
         expected: &Expected<'a>,
         basis: &Basis,
-        reads: &[String],
+        reads: &[PathPattern],
     ) -> io::Result<Vec<Mismatch<'a>>> {
         if expected.is_empty() || reads.is_empty() {
             return Ok(Vec::new());
@@ -245,7 +252,7 @@ impl Inner {
         let Some(last) = basis.captures.last() else { return Err(internal("no capture".to_owned())) };
         let digest = Digest::parse(&last.capture.digest)
             .ok_or_else(|| internal(format!("`{}` is not a digest", last.capture.digest)))?;
-        let everything = [".".to_owned()];
+        let everything = [PathPattern::everything()];
         let writable = if self.config.sandboxed { &basis.writable[..] } else { &everything };
         View::of(&self.store, run, last.capture.opening, &digest, writable, is_changed).map_err(|error| {
             let gate = &last.stage_id;
@@ -274,7 +281,7 @@ impl Inner {
 
     /// Whether what the stage is given is what was approved at each of the gates before it, but for what the run itself
     /// has made since.
-    fn check_approvals(&self, run: &RunId, stage: &str, basis: &Basis, reads: &[String]) -> Result<(), Failure> {
+    fn check_approvals(&self, run: &RunId, stage: &str, basis: &Basis, reads: &[PathPattern]) -> Result<(), Failure> {
         let Some((last, earlier)) = basis.captures.split_last() else { return Ok(()) };
         for approved in earlier.iter().filter(|one| one.capture.digest != last.capture.digest) {
             let differing = || {
@@ -334,7 +341,7 @@ impl Inner {
     fn publish(&self, request: &AttemptRequest, view: &View) -> Option<String> {
         let published = (|| {
             let root = Root::open(&self.config.workspace)?;
-            let written = Chosen::new(&request.permissions.write, &self.config.reserved)?;
+            let written = Chosen::new(&request.permissions.writable(), &self.config.reserved)?;
             view.publish(&self.workspace(&root), &written)
         })();
         let own = view.folder.display();
@@ -353,7 +360,7 @@ impl Inner {
         if given.view.is_some() || basis.made.is_empty() {
             return Ok(());
         }
-        let unordered = [&basis.unordered[..], &request.permissions.write].concat();
+        let unordered = [&basis.unordered[..], &request.permissions.writable()].concat();
         let basis = Basis { unordered, ..basis.clone() };
         let changed = Expected::of(&self.store, &basis.made)
             .and_then(|expected| self.changed(&expected, &basis, &reads_of(request)).map(|changed| owned(&changed)))
@@ -412,14 +419,9 @@ fn opening_of(basis: &Basis) -> Option<u64> {
     basis.captures.last().map(|approved| approved.capture.opening)
 }
 
-/// Globs of all that the stage may read; what it may write, and what it starts, it may read, too.
-fn reads_of(request: &AttemptRequest) -> Vec<String> {
-    let granted = &request.permissions;
-    let own = granted.process.iter().filter_map(|rule| {
-        let program = stagewright_model::ProcessRule::parse(rule).ok()?.program()?.to_owned();
-        program.contains('/').then_some(program)
-    });
-    granted.read.iter().chain(&granted.write).cloned().chain(own).collect()
+/// All that the stage may read; what it may write, and what it starts, it may read, too.
+fn reads_of(request: &AttemptRequest) -> Vec<PathPattern> {
+    request.permissions.readable().collect()
 }
 
 fn owned(changed: &[Mismatch<'_>]) -> Option<(String, String, String)> {

@@ -12,7 +12,7 @@ use stagewright_engine::{
     Approved, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Basis, Call, Capture, CaptureRequest, Failure,
     Interrupt, LiveKind, Made, MadeBefore, RunId, StageRunner,
 };
-use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
+use stagewright_model::{PathPattern, Permissions, PluginRef, StageIndex, Trust};
 use tokio::sync::{mpsc, watch};
 
 use super::{CaptureConfig, CapturesNeeded, Capturing, gc_captures};
@@ -103,7 +103,7 @@ impl World {
             run: RunId("r1".to_owned()),
             stage_id: "gate".to_owned(),
             opening: 7 + basis.captures.len() as u64,
-            paths: owned(paths),
+            paths: all(paths),
             basis,
         };
         let captured = self.capturing(Arc::new(|_| {})).capture(request).await;
@@ -133,12 +133,12 @@ impl World {
     }
 }
 
-fn owned(texts: &[&str]) -> Vec<String> {
-    texts.iter().map(ToString::to_string).collect()
+fn all<T: std::str::FromStr<Err: std::fmt::Debug>>(texts: &[&str]) -> Vec<T> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 fn request(stage: Stage) -> AttemptRequest {
-    let permissions = Permissions { read: owned(stage.read), write: owned(stage.write), ..Permissions::default() };
+    let permissions = Permissions { read: all(stage.read), write: all(stage.write), ..Permissions::default() };
     AttemptRequest {
         run: RunId(if stage.run.is_empty() { "r1" } else { stage.run }.to_owned()),
         pipeline: "test".into(),
@@ -171,11 +171,11 @@ fn request(stage: Stage) -> AttemptRequest {
 /// Behind a gate, with these places to write.
 fn behind(capture: &Capture, writable: &[&str]) -> Basis {
     let approved = Approved { stage_id: "gate".to_owned(), capture: capture.clone(), written_since: Vec::new() };
-    Basis { captures: vec![approved], writable: owned(writable), ..Basis::default() }
+    Basis { captures: vec![approved], writable: all(writable), ..Basis::default() }
 }
 
 fn made_by(stage: &str, made: &Made, places: &[&str]) -> MadeBefore {
-    let places = owned(places);
+    let places: Vec<PathPattern> = all(places);
     MadeBefore { stage_id: stage.to_owned(), made: made.clone(), results: places.clone(), writable: places }
 }
 
@@ -310,7 +310,7 @@ async fn without_a_sandbox_a_stage_is_given_copies_alone() {
 #[tokio::test]
 async fn a_stage_does_not_start_on_what_another_run_has_made() {
     let world = World::new(&[("base", "")]);
-    let readers = Basis { results: owned(&["app"]), readers: owned(&["app"]), ..Basis::default() };
+    let readers = Basis { results: all(&["app"]), readers: all(&["app"]), ..Basis::default() };
     let build = Stage { write: &["app"], basis: readers, ..Stage::default() };
     let built = world.run(build, |folder| fs::write(folder.join("app"), "1").unwrap()).await;
     let made = built.made.expect("what it made is recorded");
@@ -331,7 +331,7 @@ async fn a_stage_does_not_start_on_what_another_run_has_made() {
     assert!(broken.message.contains("while `stage` ran"), "{}", broken.message);
 
     // What the run's other stages write meanwhile isn't another run's.
-    let unordered = Basis { unordered: owned(&["app"]), ..image.basis.clone() };
+    let unordered = Basis { unordered: all(&["app"]), ..image.basis.clone() };
     assert!(world.run(Stage { basis: unordered, ..image.clone() }, |_| {}).await.failure.is_none());
     // And what is made again, to the byte, is the same.
     world.write("app", "1");
@@ -342,7 +342,7 @@ async fn a_stage_does_not_start_on_what_another_run_has_made() {
 async fn what_is_made_beside_a_gate_is_brought_to_the_stages_behind_it() {
     let world = World::new(&[("app", "old"), ("config", "approved")]);
     let capture = world.capture(&["."]).await;
-    let readers = Basis { results: owned(&["app"]), readers: owned(&["."]), ..Basis::default() };
+    let readers = Basis { results: all(&["app"]), readers: all(&["."]), ..Basis::default() };
     let build = Stage { write: &["app"], basis: readers, ..Stage::default() };
     let made = world.run(build, |folder| fs::write(folder.join("app"), "new").unwrap()).await.made.unwrap();
     world.write("config", "changed");
@@ -368,7 +368,7 @@ async fn what_was_approved_at_one_gate_and_changed_before_another_is_refused() {
         let approved = |gate: &str, capture: &Capture| Approved {
             stage_id: gate.to_owned(),
             capture: capture.clone(),
-            written_since: owned(written_since),
+            written_since: all(written_since),
         };
         Basis { captures: vec![approved("first", &first), approved("second", &second)], ..Basis::default() }
     };
@@ -442,7 +442,7 @@ async fn a_capture_that_a_crash_has_damaged_is_not_used() {
 async fn captures_go_when_no_run_needs_them() {
     let world = World::new(&[("app", "1")]);
     let capture = world.capture(&["."]).await;
-    let basis = Basis { results: owned(&["out"]), readers: owned(&["."]), ..behind(&capture, &["out"]) };
+    let basis = Basis { results: all(&["out"]), readers: all(&["."]), ..behind(&capture, &["out"]) };
     let stage = Stage { read: &["."], write: &["out"], basis, ..Stage::default() };
     let made = world.run(stage, |folder| fs::write(folder.join("out"), "2").unwrap()).await.made.unwrap();
     let there = |part: &str| world.captures.join(part).exists();

@@ -19,6 +19,8 @@ use super::content::{Chosen, Content, Item, as_path, shown};
 use super::scan::{Scanned, in_parallel, link};
 use super::store::{CaptureStore, folders_of, parent, remove_all};
 use super::walk::{Found, Kind, Root, found_at, is_absent, named};
+use stagewright_model::PathPattern;
+
 use crate::digest::Digest;
 use crate::globs::Globs;
 use crate::index::FileIndex;
@@ -50,7 +52,7 @@ impl View {
         run: &RunId,
         opening: u64,
         digest: &Digest,
-        writable: &[String],
+        writable: &[PathPattern],
         is_changed: bool,
     ) -> io::Result<View> {
         let place = store.view(run, opening);
@@ -141,13 +143,13 @@ impl View {
     }
 }
 
-fn fill(tree: &Path, draft: &Path, writable: &[String], index: &FileIndex) -> io::Result<()> {
+fn fill(tree: &Path, draft: &Path, writable: &[PathPattern], index: &FileIndex) -> io::Result<()> {
     let (tree, view) = (Root::open(tree)?, Root::open(draft)?);
     let found = tree.walk(&Chosen::everything()?)?;
     for folder in folders_of(&found) {
         fs::create_dir(draft.join(as_path(&folder)))?;
     }
-    let writable = Globs::new(writable).map_err(io::Error::other)?;
+    let writable = Globs::new(writable)?;
     let unremembered = FileIndex::new(PathBuf::new());
     let source = Scanned { root: &tree, index: &unremembered, name: "" };
     let files: Vec<&Found> = found.iter().filter(|one| one.kind != Kind::Folder).collect();

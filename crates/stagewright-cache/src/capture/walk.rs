@@ -13,8 +13,8 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, 
 use rustix::io::Errno;
 
 use super::content::{Chosen, as_path};
-use crate::globs::literally;
 use crate::stamp::Stamp;
+use stagewright_model::{PathPattern, WorkspacePath};
 
 /// Characters of a path in messages.
 const SHOWN: usize = 300;
@@ -86,13 +86,13 @@ impl Root {
     }
 
     /// Where globs lead whose path before the first wildcard goes through links: the links, and what the globs stand for.
-    pub(crate) fn targets(&self, globs: &[String]) -> Vec<String> {
+    pub(crate) fn targets(&self, globs: &[PathPattern]) -> Vec<PathPattern> {
         let mut found = Vec::new();
-        let mut open: Vec<String> = globs.to_vec();
+        let mut open: Vec<PathPattern> = globs.to_vec();
         // A link that leads to itself ends here, too.
         while let Some(glob) = open.pop().filter(|_| found.len() < LINKS) {
-            let names: Vec<&str> = glob.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
-            let literal = names.iter().take_while(|name| !name.contains(['*', '?', '[', '{', '\\'])).count();
+            let names: Vec<&str> = glob.normal().split('/').filter(|name| !name.is_empty()).collect();
+            let literal = glob.base().names().count();
             let first = (1..=literal).find_map(|count| {
                 let path = names[..count].join("/");
                 let target = self.link(path.as_bytes()).ok()?;
@@ -102,8 +102,12 @@ impl Root {
             let base = link.rsplit_once('/').map_or("", |(folder, _)| folder);
             if let Some(target) = within(base, &target) {
                 let rest = [&[target.as_str()], &names[count..]].concat().join("/");
-                found.extend([literally(&link), rest.clone()]);
-                open.push(rest);
+                let Ok(link) = WorkspacePath::parse(&link) else { continue };
+                found.push(PathPattern::literally(&link));
+                if let Ok(rest) = PathPattern::parse(&rest) {
+                    found.push(rest.clone());
+                    open.push(rest);
+                }
             }
         }
         found

@@ -56,7 +56,7 @@ impl Fixture {
 }
 
 fn globs(globs: &[&str]) -> Globs {
-    Globs::new(&globs.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    Globs::new(&globs.iter().map(|glob| glob.parse().unwrap()).collect::<Vec<_>>()).unwrap()
 }
 
 /// Without folders.

@@ -22,7 +22,7 @@ impl Fixture {
             fs::write(folder.path().join(path), "content").unwrap();
         }
         let index = FileIndex::new(folder.path().join("index"));
-        Fixture { folder, index, inputs: Globs::new(&["src/**".to_owned()]).unwrap() }
+        Fixture { folder, index, inputs: Globs::new(&["src/**".parse().unwrap()]).unwrap() }
     }
 
     fn path(&self, path: &str) -> std::path::PathBuf {
@@ -41,7 +41,7 @@ impl Fixture {
     fn shows(&self, writes: &str, deed: impl FnOnce()) -> Option<String> {
         let found = self.found();
         let found = if settle(&found, &Others::of(&[], &nothing(), [])).unwrap() { self.found() } else { found };
-        let writes = Globs::new(&[writes.to_owned()]).unwrap();
+        let writes = Globs::new(&[writes.parse().unwrap()]).unwrap();
         let witness = Witness::of(&found, Some(&["src".to_owned()]), &writes);
         let tree = self.workspace().read(&found).unwrap();
         deed();

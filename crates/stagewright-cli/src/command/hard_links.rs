@@ -1,10 +1,9 @@
 //! Hard links in what stages may write: what a stage writes to one is written to its other names, wherever they are.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use stagewright_files::hard_links;
-use stagewright_model::{Permission, Plan};
+use stagewright_model::{PathRule, Plan, WorkspacePath};
 
 use crate::repository::Repository;
 
@@ -12,32 +11,37 @@ use crate::repository::Repository;
 const ENTRIES: usize = 100_000;
 
 /// What a reviewer should know, by what stages may write.
-pub(super) type Remarks = BTreeMap<Vec<String>, String>;
+pub(super) struct Remarks(Vec<(Vec<PathRule>, Option<String>)>);
+
+impl Remarks {
+    /// On stages that may write these.
+    pub(super) fn of(&self, rules: &[PathRule]) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == rules)?.1.as_deref()
+    }
+}
 
 /// Looks once for each set of rules.
 pub(super) fn remarks(repository: &Repository, plan: &Plan) -> Remarks {
-    let mut remarks = Remarks::new();
-    for stage in &plan.stages {
-        let rules = &stage.permissions.write;
-        if !remarks.contains_key(rules)
-            && let Some(remark) = remark(repository, rules)
-        {
-            remarks.insert(rules.clone(), remark);
+    let mut remarks: Vec<(Vec<PathRule>, Option<String>)> = Vec::new();
+    for rules in plan.stages.iter().map(|stage| &stage.permissions.write) {
+        if !remarks.iter().any(|(known, _)| known == rules) {
+            remarks.push((rules.clone(), remark(repository, rules)));
         }
     }
-    remarks
+    Remarks(remarks)
 }
 
-fn remark(repository: &Repository, rules: &[String]) -> Option<String> {
+fn remark(repository: &Repository, rules: &[PathRule]) -> Option<String> {
     let root = &repository.root;
-    let mut roots = rules.iter().map(|rule| root.join(folder_of(rule))).collect::<Vec<_>>();
+    let mut roots = rules.iter().map(|rule| root.join(rule.pattern().base().as_str())).collect::<Vec<_>>();
     roots.sort();
     roots.dedup_by(|below, above| below.starts_with(above));
     // Neither can be written.
     let except = [root.join(".git"), repository.state.clone()];
     let granted = |path: &std::path::Path| {
         let path = path.strip_prefix(root).ok().and_then(|path| path.to_str());
-        path.is_some_and(|path| Permission::Write.is_within(path, rules))
+        let path = path.and_then(|path| WorkspacePath::parse(path).ok());
+        path.is_some_and(|path| rules.iter().any(|rule| rule.grants(&path)))
     };
     let found = hard_links(&roots, &except, granted, ENTRIES);
     if !found.complete {
@@ -51,9 +55,4 @@ fn remark(repository: &Repository, rules: &[String]) -> Option<String> {
         more => format!("and {more} more files are hard links to files"),
     };
     Some(format!("`{first}` {others} outside of what the stage may write: what is written to one changes the other"))
-}
-
-/// The path before the first name with a wildcard.
-fn folder_of(rule: &str) -> PathBuf {
-    rule.split('/').take_while(|name| !name.contains(['*', '?', '[', '{', '\\'])).collect()
 }

@@ -8,7 +8,8 @@ use serde_json::{Value as Json, json};
 use stagewright_cache::kept_from_caching;
 use stagewright_engine::EffectClass;
 use stagewright_model::{
-    CacheUse, Diagnostic, NamedBy, Origin, PackageManager, Permission, Plan, Sandbox, Stage, StageKind, Trust, remarks,
+    CacheUse, Diagnostic, Grant, NamedBy, Origin, PackageManager, PathPattern, PathRule, Permission, Permissions, Plan,
+    Sandbox, Stage, StageKind, Trust, remarks,
 };
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 use stagewright_process::sandbox::{Need, Provision};
@@ -180,7 +181,7 @@ impl Shown<'_> {
     fn is_cached(&self, stage: &Stage, description: &Description) -> bool {
         stage.cache != CacheUse::Never
             && self.mode.effect_class(stage, description) < EffectClass::External
-            && kept_from_caching(&stage.permissions.write).is_none()
+            && kept_from_caching(&stage.permissions.writable()).is_none()
     }
 
     /// What a result of the stage depends on, and what is kept of it; empty when it runs each time.
@@ -188,11 +189,15 @@ impl Shown<'_> {
         if !self.is_cached(stage, description) {
             return String::new();
         }
-        let inputs = if stage.inputs.is_empty() { &stage.permissions.read } else { &stage.inputs };
-        let named = |globs: &[String], none: &str| if globs.is_empty() { none.to_owned() } else { list(globs) };
+        let granted = stage.permissions.read.iter().chain(&stage.permissions.exec);
+        let read: Vec<&str> = granted.map(PathRule::as_str).collect();
+        let inputs: Vec<&str> = stage.inputs.iter().map(PathPattern::as_str).collect();
+        let inputs = if inputs.is_empty() { read } else { inputs };
+        let outputs: Vec<&str> = stage.outputs.iter().map(PathPattern::as_str).collect();
+        let named = |globs: &[&str]| if globs.is_empty() { "no file".to_owned() } else { list(globs) };
         let alone = if stage.cache == CacheUse::Read { "; read, and not kept" } else { "" };
         let held = if self.powers(stage).is_empty() { "" } else { "; nothing keeps its programs to that" };
-        format!("by {}{held}; makes {}{alone}", named(inputs, "no file"), named(&stage.outputs, "no file"))
+        format!("by {}{held}; makes {}{alone}", named(&inputs), named(&outputs))
     }
 
     fn effect(&self, stage: &Stage, description: &Description) -> String {
@@ -205,7 +210,7 @@ impl Shown<'_> {
         let files = std::iter::once(self.file.name.as_str()).chain(self.pipelines.iter().map(String::as_str));
         let mut notes = remarks(self.plan, stage, &files.collect::<Vec<_>>());
         notes.extend(packages::notes(stage, self.host.packages()));
-        notes.extend(self.hard_links.get(&stage.permissions.write).cloned());
+        notes.extend(self.hard_links.of(&stage.permissions.write).map(str::to_owned));
         if !description.native {
             let asked: Vec<&str> = description.permissions().into_values().flatten().collect();
             let granted = Permission::ALL.into_iter().filter(|kind| !stage.permissions.of(*kind).is_empty());
@@ -367,11 +372,8 @@ fn gates_before(plan: &Plan, stage: &Stage, environment: &str) -> Vec<String> {
 
 /// How much of the stage is real in a rehearsal, and what it is granted there; of a real run, the grants alone.
 fn rehearsal(mode: RunMode, stage: &Stage, description: &Description) -> String {
-    let granted = stage.rehearsal_grants().into_iter().flat_map(|granted| {
-        let entries = |kind: Permission| granted.of(kind).into_iter().map(move |entry| kind.phrase(entry));
-        Permission::ALL.into_iter().flat_map(entries)
-    });
-    let granted = granted.collect::<Vec<_>>().join(", ");
+    let granted = stage.rehearsal_grants().into_iter().flat_map(Permissions::entries);
+    let granted = granted.map(Grant::phrase).collect::<Vec<_>>().join(", ");
     let fidelity = mode.terms(stage).map(|terms| terms.fidelity(stage, description.code()).as_str());
     match (fidelity, granted.is_empty()) {
         (None, true) => String::new(),

@@ -1,6 +1,6 @@
 //! What a component's binary says: the interfaces that it imports and exports.
 
-use stagewright_model::{Code, EffectClass, Imports, Interface, NetRule, Permissions, Reaches};
+use stagewright_model::{Code, EffectClass, Imports, Interface, Permission, Permissions, Reaches};
 use wit_component::DecodedWasm;
 
 /// Of the contract, as `stagewright:stage/context@0.1.0` is named.
@@ -62,11 +62,16 @@ impl Interfaces {
     /// How far the plugin can reach at most, with every grant that there is: the pipeline's may keep it nearer.
     pub(super) fn reach(&self) -> &'static str {
         let mut everything = Permissions::default();
-        for list in [&mut everything.process, &mut everything.read, &mut everything.registry, &mut everything.service] {
-            list.push("*".to_owned());
+        // One of each kind stands for all of them.
+        for (kind, entry) in [
+            (Permission::Process, "*"),
+            (Permission::Read, "."),
+            (Permission::Net, "example.org"),
+            (Permission::Registry, "local/*"),
+            (Permission::Service, "service"),
+        ] {
+            everything.insert(kind, entry).unwrap_or_else(|error| unreachable!("{entry} {error}"));
         }
-        // Any host stands for all of them.
-        everything.net.extend(NetRule::parse("example.org").ok());
         match Reaches::of(None, &everything, Code::Component(self)).effect_class() {
             EffectClass::Pure => "pure",
             EffectClass::Local => "local",

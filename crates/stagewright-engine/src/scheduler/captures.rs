@@ -10,10 +10,9 @@
 //! another stage of its environment, whose approval counts for it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
-use stagewright_model::{ProcessRule, Stage, StageIndex, StageKind};
+use stagewright_model::{PathPattern, Stage, StageIndex, StageKind};
 
 use super::{Action, Scheduler};
 use crate::event::{Capture, Failure, Gate, GateKind, Outcome};
@@ -45,7 +44,7 @@ impl Scheduler {
         self.plan.indices().filter(is_open).any(|index| {
             let stage = self.plan.stage(index);
             // The repository itself is given to a stage that may write it.
-            let writes_git = stage.permissions.write.iter().any(|rule| rule == ".git");
+            let writes_git = stage.permissions.write.iter().any(|rule| rule.pattern().normal() == ".git");
             // What tidies up or reports behind a gate takes the workspace as it is.
             let is_after_all = has_capture && stage.kind == StageKind::Finally;
             let has_files = !self.readable_by(&BTreeSet::from([index])).is_empty();
@@ -133,7 +132,7 @@ impl Scheduler {
         let made = stages.iter().filter_map(|&index| {
             let (stage, state) = (self.plan.stage(index), self.state.stage(index));
             let made = state.made.clone().filter(|_| state.status.conclusion().is_some())?;
-            let (results, writable) = (results_of(stage), stage.permissions.write.clone());
+            let (results, writable) = (results_of(stage), stage.permissions.writable());
             Some((state.ended, MadeBefore { stage_id: stage.id.clone(), made, results, writable }))
         });
         let mut made: Vec<_> = made.collect();
@@ -200,28 +199,19 @@ impl Scheduler {
         found
     }
 
-    /// Globs, each once.
-    fn readable_by(&self, stages: &BTreeSet<StageIndex>) -> Vec<String> {
-        let permissions = stages.iter().map(|index| &self.plan.stage(*index).permissions);
-        let globs: BTreeSet<&String> =
-            permissions.clone().flat_map(|permissions| permissions.read.iter().chain(&permissions.write)).collect();
-        let mut globs: Vec<String> = globs.into_iter().cloned().collect();
-        // A program of the workspace is read by being started.
-        let rules = permissions.flat_map(|permissions| &permissions.process);
-        let own = rules.filter_map(|rule| Some(ProcessRule::parse(rule).ok()?.program()?.to_owned()));
-        let own: BTreeSet<String> = own.filter(|program| program.contains('/')).collect();
-        globs.extend(own);
-        globs
+    /// Each once.
+    fn readable_by(&self, stages: &BTreeSet<StageIndex>) -> Vec<PathPattern> {
+        let readable = stages.iter().flat_map(|index| self.plan.stage(*index).permissions.readable());
+        readable.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    fn writable_by(&self, stages: impl Iterator<Item = StageIndex>) -> Vec<String> {
-        let globs: BTreeSet<String> =
-            stages.flat_map(|index| Arc::clone(&self.plan.stage(index).permissions).write.clone()).collect();
-        globs.into_iter().collect()
+    fn writable_by(&self, stages: impl Iterator<Item = StageIndex>) -> Vec<PathPattern> {
+        let writable = stages.flat_map(|index| self.plan.stage(index).permissions.writable());
+        writable.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
 /// What a stage leaves for others.
-fn results_of(stage: &Stage) -> Vec<String> {
-    if stage.outputs.is_empty() { stage.permissions.write.clone() } else { stage.outputs.clone() }
+fn results_of(stage: &Stage) -> Vec<PathPattern> {
+    if stage.outputs.is_empty() { stage.permissions.writable() } else { stage.outputs.clone() }
 }

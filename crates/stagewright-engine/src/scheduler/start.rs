@@ -233,7 +233,7 @@ impl Scheduler {
             StageBefore {
                 stage_id: stage.id.clone(),
                 outputs: stage.outputs.clone(),
-                writes: stage.permissions.write.clone(),
+                writes: stage.permissions.writable(),
                 is_cached: self.can_be_cached(before),
             }
         });

@@ -15,7 +15,7 @@ use crate::plans::{deploy, finally, plan, plan_with, stage};
 const LATER: Duration = Duration::from_secs(100);
 
 fn granted(stage: Stage, read: &[&str], write: &[&str]) -> Stage {
-    let owned = |globs: &[&str]| globs.iter().map(ToString::to_string).collect();
+    let owned = |globs: &[&str]| globs.iter().map(|glob| glob.parse().expect("a glob")).collect();
     let permissions = Permissions { read: owned(read), write: owned(write), ..Permissions::default() };
     Stage { permissions: Arc::new(permissions), ..stage }
 }
@@ -75,7 +75,7 @@ fn a_gate_names_the_files_of_the_stages_behind_it_and_they_are_given_those() {
     assert_eq!(gates[0].binding.as_deref(), Some("without"), "what is checked out is nothing to this approval");
     let basis = last_request(&ran, "deploy").basis;
     assert_eq!(basis.captures.len(), 1);
-    assert_eq!((basis.captures[0].stage_id.as_str(), basis.writable), ("approve", vec!["report".to_owned()]));
+    assert_eq!((basis.captures[0].stage_id.as_str(), basis.writable), ("approve", vec!["report".parse().unwrap()]));
     for before in ["build", "beside", "clean"] {
         assert_eq!(last_request(&ran, before).basis.captures, [], "{before} works on the workspace");
     }
@@ -84,11 +84,11 @@ fn a_gate_names_the_files_of_the_stages_behind_it_and_they_are_given_those() {
 /// It is read by being started.
 #[test]
 fn a_program_of_the_workspace_is_among_the_files_that_are_approved() {
-    let process = vec!["./tool --all".to_owned(), "sh".to_owned()];
+    let process = vec!["./tool --all".parse().unwrap(), "sh".parse().unwrap()];
     let permissions = Arc::new(Permissions { process, ..Permissions::default() });
     let stages = vec![stage("approve", &[]), Stage { permissions, ..stage("deploy", &[0]) }];
     let ran = world(plan(stages), asking()).wish(LATER, Control::Suspend).run();
-    assert_eq!(opened(&ran)[0].capture.as_ref().unwrap().digest, "sha256:./tool");
+    assert_eq!(opened(&ran)[0].capture.as_ref().unwrap().digest, "sha256:tool");
 }
 
 #[test]
@@ -106,8 +106,8 @@ fn what_stages_leave_is_recorded_where_later_ones_can_read_it() {
     let ran = world(pipeline(), asking()).wish(LATER, approval(Some("sha256:app config report"))).run();
     let made = last_request(&ran, "deploy").basis.made;
     assert_eq!(made.iter().map(|made| made.stage_id.as_str()).collect::<Vec<_>>(), ["build"]);
-    assert_eq!((made[0].made.digest.as_str(), &made[0].results), ("sha256:of build", &vec!["app".to_owned()]));
-    assert_eq!(last_request(&ran, "beside").basis.readers, [""; 0], "no stage reads what this one makes");
+    assert_eq!((made[0].made.digest.as_str(), &made[0].results), ("sha256:of build", &vec!["app".parse().unwrap()]));
+    assert_eq!(last_request(&ran, "beside").basis.readers, [], "no stage reads what this one makes");
     let state = ran.state(&[]);
     assert!(state.stages[0].made.is_some() && state.stages[3].made.is_none());
 }

@@ -150,7 +150,7 @@ impl StageRunner for FakeRunner {
         let act = self.script.lock().expect("a script").next(&format!("capture {}", request.stage_id));
         let mut paths = request.paths;
         paths.sort();
-        let digest = format!("sha256:{}", paths.join(" "));
+        let digest = format!("sha256:{}", paths.iter().map(AsRef::<str>::as_ref).collect::<Vec<_>>().join(" "));
         async move {
             tokio::time::sleep(WORK).await;
             match act {

@@ -1,11 +1,9 @@
 //! Entries of `permissions.net`: an origin, or a word for the package hosts of a client.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
-use super::origin::{Origin, OriginError, OriginRule};
+use super::origin::{Origin, OriginRule};
+use crate::entry::{RuleError, entry};
 
 /// A client of package registries: its name in `permissions.net` stands for the registries that it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,8 +73,7 @@ pub enum NetTarget {
 }
 
 /// One entry, with its text for messages.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug)]
 pub struct NetRule {
     text: String,
     target: NetTarget,
@@ -84,7 +81,7 @@ pub struct NetRule {
 
 impl NetRule {
     /// Reads an entry. A word isn't a host: the host `cargo` is `https://cargo`.
-    pub fn parse(entry: &str) -> Result<NetRule, OriginError> {
+    pub fn parse(entry: &str) -> Result<NetRule, RuleError> {
         let target = match PackageManager::of(entry) {
             Some(manager) => NetTarget::Packages(manager),
             None => NetTarget::Origin(OriginRule::parse(entry)?),
@@ -118,6 +115,11 @@ impl NetRule {
         }
     }
 
+    /// Whether a request to `origin` is granted, by its name: what a word stands for isn't known here.
+    pub fn grants(&self, origin: &Origin) -> bool {
+        self.origin().is_some_and(|rule| rule.grants(origin))
+    }
+
     /// Whether all that `other` opens is opened by this.
     pub fn covers(&self, other: &NetRule) -> bool {
         match (&self.target, &other.target) {
@@ -128,39 +130,7 @@ impl NetRule {
     }
 }
 
-impl FromStr for NetRule {
-    type Err = OriginError;
-
-    fn from_str(entry: &str) -> Result<NetRule, OriginError> {
-        NetRule::parse(entry)
-    }
-}
-
-impl TryFrom<String> for NetRule {
-    type Error = String;
-
-    fn try_from(entry: String) -> Result<NetRule, String> {
-        NetRule::parse(&entry).map_err(|error| format!("`{entry}` {error}: {}", error.help))
-    }
-}
-
-impl From<NetRule> for String {
-    fn from(rule: NetRule) -> String {
-        rule.text
-    }
-}
-
-impl AsRef<str> for NetRule {
-    fn as_ref(&self) -> &str {
-        &self.text
-    }
-}
-
-impl fmt::Display for NetRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
+entry!(NetRule, RuleError);
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::Url;
 
+use crate::entry::{RuleError, refuse};
+
 /// What is spoken with an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
@@ -166,22 +168,8 @@ pub fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// Why a text isn't a rule or a host.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct OriginError {
-    /// Goes on after the text itself, as in "names no host".
-    pub message: String,
-    /// What to write.
-    pub help: String,
-}
-
 const HELP: &str = "write `https://HOST`, `https://HOST:PORT`, `http://HOST:PORT`, `HOST`, `tcp://HOST:PORT`, \
                     `cargo`, `npm` or `pip`; a port may be `*`";
-
-fn refuse<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, OriginError> {
-    Err(OriginError { message: message.into(), help: help.into() })
-}
 
 /// `https://host`, `http://host:8080`, `host` (https on 443), `host:*`, `*.host`; `tcp://host:5432` for programs, whatever
 /// they speak there.
@@ -219,7 +207,7 @@ impl fmt::Display for OriginRule {
 
 impl OriginRule {
     /// Reads a rule. A single `/` at its end is accepted.
-    pub fn parse(rule: &str) -> Result<OriginRule, OriginError> {
+    pub fn parse(rule: &str) -> Result<OriginRule, RuleError> {
         let (scheme, rest) = rule.split_once("://").unwrap_or(("https", rule));
         let Some(scheme) = Scheme::parse(scheme) else {
             return refuse(format!("has the scheme `{scheme}`, which can't be granted"), HELP);
@@ -296,7 +284,7 @@ impl From<Origin> for OriginRule {
 impl HostRule {
     /// `HOST` or `*.DOMAIN`. Every rule has one spelling of its host that people read: one that would be read as another
     /// host, or as a name where it is an address, is refused.
-    fn parse(text: &str, help: &str) -> Result<HostRule, OriginError> {
+    fn parse(text: &str, help: &str) -> Result<HostRule, RuleError> {
         let (is_wildcard, name) = match text.strip_prefix("*.") {
             Some(domain) => (true, domain),
             None => (false, text),
@@ -352,7 +340,7 @@ pub struct HostPattern {
 
 impl HostPattern {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<HostPattern, OriginError> {
+    pub fn parse(entry: &str) -> Result<HostPattern, RuleError> {
         const HELP: &str = "write the host alone, as in `ghcr.io` or `localhost:5000`";
         if entry.contains(['/', '\\', '?', '#', '@']) {
             return refuse("is not a host", HELP);
@@ -366,7 +354,7 @@ impl HostPattern {
             },
         };
         let host = HostRule::parse(host, HELP).map_err(|error| match error.message.as_str() {
-            "names no host" => OriginError { message: "is not a host".to_owned(), ..error },
+            "names no host" => RuleError { message: "is not a host".to_owned(), ..error },
             _ => error,
         })?;
         Ok(HostPattern { host, port })

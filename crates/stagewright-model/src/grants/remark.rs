@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{PackageManager, Permission, ProcessRule};
+use super::{PackageManager, PathRule, ProcessRule};
 use crate::plan::{Plan, PluginRef, Stage};
 use crate::secret::{SecretHolder, SecretReach};
+use crate::workspace_path::WorkspacePath;
 
 /// Sockets by which a container engine, and so the machine, can be had.
 const ENGINES: [&str; 5] = ["docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock"];
@@ -29,12 +30,11 @@ pub fn remarks(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
     let mut remarks = Vec::new();
     let granted = &stage.permissions;
     for socket in &granted.socket {
-        if socket == "docker" || ENGINES.iter().any(|name| socket.ends_with(&format!("/{name}"))) {
+        if socket.is_docker() || ENGINES.iter().any(|name| socket.as_str().ends_with(&format!("/{name}"))) {
             remarks.push(format!("full power over this machine: by `{socket}`, programs can start anything as root"));
         }
     }
-    let rules = granted.process.iter().filter_map(|entry| ProcessRule::parse(entry).ok());
-    remarks.extend(rules.filter_map(|rule| of_program(&rule, stage)));
+    remarks.extend(granted.process.iter().filter_map(|rule| of_program(rule, stage)));
     remarks.extend(of_writing(plan, stage, files));
     let secrets = granted.secrets_beyond_hosts(&plan.secrets).into_iter().map(|reach| of_secret(&reach));
     remarks.extend(secrets);
@@ -45,7 +45,7 @@ fn of_program(rule: &ProcessRule, stage: &Stage) -> Option<String> {
     let Some(program) = rule.program() else {
         return Some("can start any program of this machine".to_owned());
     };
-    if program.starts_with("./") && Permission::Write.is_within(program, &stage.permissions.write) {
+    if program.starts_with("./") && WorkspacePath::parse(program).is_ok_and(|path| stage.permissions.writes(&path)) {
         return Some(format!("can replace `{program}`, which it may start"));
     }
     let name = program.rsplit('/').next().unwrap_or(program);
@@ -56,7 +56,7 @@ fn of_program(rule: &ProcessRule, stage: &Stage) -> Option<String> {
 
 /// A stage that can write what later runs go by can change what they do.
 fn of_writing(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
-    let can_write = |path: &str| Permission::Write.is_within(path, &stage.permissions.write);
+    let can_write = |path: &str| WorkspacePath::parse(path).is_ok_and(|path| stage.permissions.writes(&path));
     let plugins = plan.stages.iter().filter_map(|stage| match &stage.uses {
         PluginRef::Path(path) => Some(path.as_str()),
         _ => None,
@@ -67,11 +67,11 @@ fn of_writing(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
     paths
         .extend(PIPELINES.into_iter().filter(|place| can_write(place) && !is_named(place, &paths)).collect::<Vec<_>>());
     // A pipeline that isn't there yet.
-    let rules = stage.permissions.write.iter().map(|rule| rule.trim_start_matches("./"));
+    let rules = stage.permissions.write.iter().map(|rule| rule.as_str().trim_start_matches("./"));
     paths.extend(rules.filter(|rule| rule.starts_with("pipelines/")));
     // No other grant opens it: hooks run outside of any sandbox.
     let is_git = |rule: &&str| rule.trim_end_matches('/').rsplit('/').next() == Some(".git");
-    let repositories = stage.permissions.write.iter().map(String::as_str).filter(is_git);
+    let repositories = stage.permissions.write.iter().map(PathRule::as_str).filter(is_git);
     paths.splice(0..0, repositories);
     let mut seen = BTreeSet::new();
     paths.retain(|path| seen.insert(*path));

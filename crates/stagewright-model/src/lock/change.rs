@@ -136,17 +136,17 @@ fn between_stages(name: &str, then: &LockedStage, now: &LockedStage, defaults: &
         (Some(then), None) => changes.narrower(format!("`{name}` no longer acts on the environment `{then}`")),
         _ => {}
     }
-    for (kind, entry) in now.permissions.beyond(&then.permissions) {
-        changes.wider(format!("`{name}` may now {}", kind.phrase(entry)));
+    for grant in now.permissions.beyond(&then.permissions) {
+        changes.wider(format!("`{name}` may now {}", grant.phrase()));
     }
-    for (kind, entry) in then.permissions.beyond(&now.permissions) {
-        changes.narrower(format!("`{name}` may no longer {}", kind.phrase(entry)));
+    for grant in then.permissions.beyond(&now.permissions) {
+        changes.narrower(format!("`{name}` may no longer {}", grant.phrase()));
     }
-    for (kind, entry) in now.rehearse.beyond(&then.rehearse) {
-        changes.wider(format!("a rehearsal of `{name}` may now {}", kind.phrase(entry)));
+    for grant in now.rehearse.beyond(&then.rehearse) {
+        changes.wider(format!("a rehearsal of `{name}` may now {}", grant.phrase()));
     }
-    for (kind, entry) in then.rehearse.beyond(&now.rehearse) {
-        changes.narrower(format!("a rehearsal of `{name}` may no longer {}", kind.phrase(entry)));
+    for grant in then.rehearse.beyond(&now.rehearse) {
+        changes.narrower(format!("a rehearsal of `{name}` may no longer {}", grant.phrase()));
     }
     let (before, after) = (then.bounds.or(defaults), now.bounds.or(defaults));
     let shown = |amount: Option<Amount>| amount.map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());

@@ -10,7 +10,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::change::Change;
-use crate::grants::{Bounds, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox};
+use crate::grants::{Bounds, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox, SecretRule};
 use crate::plan::{Plan, Trust};
 
 /// What a lock file holds.
@@ -89,14 +89,12 @@ impl LockedPipeline {
                 uses: stage.uses.to_string(),
                 is_native: matches!(stage.trust, Trust::Native { .. }),
                 environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
-                permissions: sorted(&stage.permissions),
-                rehearse: stage.rehearsal_grants().map(sorted).unwrap_or_default(),
+                permissions: stage.permissions.sorted(),
+                rehearse: stage.rehearsal_grants().map(Permissions::sorted).unwrap_or_default(),
                 bounds: stage.bounds(),
             });
             let rehearsed = stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.secrets);
-            for name in
-                stage.permissions.secrets.iter().chain(rehearsed).map(|entry| entry.split(':').next().unwrap_or(entry))
-            {
+            for name in stage.permissions.secrets.iter().chain(rehearsed).map(SecretRule::name) {
                 let declared = plan.secrets.get(name);
                 locked.secrets.extend(declared.map(|secret| {
                     let (from, hosts, programs) = (secret.from.clone(), order(&secret.hosts), order(&secret.programs));
@@ -116,23 +114,4 @@ impl LockedPipeline {
 /// The order in which a pipeline lists its grants means nothing.
 fn order(entries: &[String]) -> Vec<String> {
     entries.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
-}
-
-fn sorted(permissions: &Permissions) -> Permissions {
-    Permissions {
-        process: order(&permissions.process),
-        read: order(&permissions.read),
-        write: order(&permissions.write),
-        net: {
-            let by_text = permissions.net.iter().map(|rule| (rule.as_str(), rule)).collect::<BTreeMap<_, _>>();
-            by_text.into_values().cloned().collect()
-        },
-        secrets: order(&permissions.secrets),
-        reveal: order(&permissions.reveal),
-        registry: order(&permissions.registry),
-        service: order(&permissions.service),
-        socket: order(&permissions.socket),
-        env: order(&permissions.env),
-        credential_files: Vec::new(),
-    }
 }

@@ -3,10 +3,10 @@
 use super::document;
 use super::fields::Fields;
 use super::lock::sandbox;
-use super::stage::bounds;
+use super::stage::{bounds, permissions};
 use crate::diagnostic::{Diagnostics, Report};
-use crate::grants::Permission;
-use crate::policy::{Ceiling, OperatorPolicy, Rule, Said};
+use crate::grants::{NetRule, Permission};
+use crate::policy::{Listed, OperatorPolicy, PermissionLimits, PolicyValue};
 use crate::shape;
 
 impl OperatorPolicy {
@@ -26,14 +26,16 @@ fn read(file_name: &str, text: &str, report: &mut Report) -> Option<OperatorPoli
         let start = fields.get(key).map_or(0, |value| value.span().start);
         text[..start].matches('\n').count() + 1
     };
-    let rule = |fields: Fields<'_>, key: &str| {
-        fields.has(key).then(|| Rule { line: line_of(fields, key), entries: fields.strings(key) })
-    };
-    let ceiling = |fields: Fields<'_>| -> Ceiling {
-        Permission::ALL.into_iter().filter_map(|kind| Some((kind, rule(fields, kind.key())?))).collect()
+    let limits_of = |fields: Fields<'_>| {
+        let kinds = Permission::ALL.into_iter().filter(|kind| fields.has(kind.key()));
+        PermissionLimits {
+            granted: permissions(fields),
+            lines: kinds.map(|kind| (kind, line_of(fields, kind.key()))).collect(),
+        }
     };
     let cache = file.table("cache");
-    let said = |key: &str| cache.text(key).map(|text| Said { line: line_of(cache, key), text: text.value.to_owned() });
+    let value =
+        |key: &str| cache.text(key).map(|text| PolicyValue { line: line_of(cache, key), text: text.value.to_owned() });
     let plugins = file.table("plugins").entries().into_iter();
     let limits = file.table("limits");
     Some(OperatorPolicy {
@@ -41,13 +43,19 @@ fn read(file_name: &str, text: &str, report: &mut Report) -> Option<OperatorPoli
         sandbox: sandbox(file),
         no_native: (file.flag("native") == Some(false)).then(|| line_of(file, "native")),
         requires_lock: file.flag("locked").unwrap_or(false),
-        secret_sources: rule(file, "secret-sources"),
-        package_hosts: rule(file, "package-hosts"),
-        general: ceiling(file.table("permissions")),
-        plugins: plugins.map(|(name, value)| (name.value.to_owned(), ceiling(Fields::of(value)))).collect(),
+        secret_sources: file
+            .has("secret-sources")
+            .then(|| Listed { line: line_of(file, "secret-sources"), entries: file.strings("secret-sources") }),
+        package_hosts: file.has("package-hosts").then(|| Listed {
+            line: line_of(file, "package-hosts"),
+            // An entry that isn't a rule was reported when the form was checked.
+            entries: file.strings("package-hosts").iter().filter_map(|entry| NetRule::parse(entry).ok()).collect(),
+        }),
+        general: limits_of(file.table("permissions")),
+        plugins: plugins.map(|(name, value)| (name.value.to_owned(), limits_of(Fields::of(value)))).collect(),
         bounds: bounds(limits),
-        shared_cache: said("shared"),
-        cache_tier: said("tier"),
+        shared_cache: value("shared"),
+        cache_tier: value("tier"),
         lines: limits
             .entries()
             .into_iter()

@@ -10,9 +10,9 @@ use super::uses::{Use, View};
 use super::{PluginNames, list, place};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, Member, ROOTS, Reference, STAGE_FIELDS, fields_of};
+use crate::grants::SecretRule;
 use crate::nearest::nearest;
 use crate::plan::{PluginRef, StageKind};
-use crate::secret::SecretGrant;
 use crate::span::SourceSpan;
 
 /// Everything that a name can be looked up in.
@@ -104,18 +104,19 @@ impl<'t> Known<'_, 't> {
     ) {
         let secrets = permissions.texts("secrets");
         for secret in &secrets {
-            let Some(grant) = SecretGrant::parse(secret.value) else {
+            let Ok(grant) = SecretRule::parse(secret.value) else {
                 report.error(|| unknown_use(*secret));
                 continue;
             };
-            used_names.insert(("secrets", grant.name));
+            let name = &secret.value[..grant.name().len()];
+            used_names.insert(("secrets", name));
             let declared = self.head.secrets.keys().map(String::as_str);
-            if !self.head.secrets.contains_key(grant.name) {
-                report.error(|| undeclared("secret", "secrets", At { value: grant.name, ..*secret }, declared));
+            if !self.head.secrets.contains_key(name) {
+                report.error(|| undeclared("secret", "secrets", At { value: name, ..*secret }, declared));
             }
         }
         for reveal in permissions.texts("reveal") {
-            let is_granted = |entry: &str| SecretGrant::parse(entry).is_some_and(|grant| grant.name == reveal.value);
+            let is_granted = |entry: &str| SecretRule::parse(entry).is_ok_and(|rule| rule.name() == reveal.value);
             if !secrets.iter().any(|secret| is_granted(secret.value)) {
                 report.error(|| {
                     let message = format!("`reveal` names `{}`, which `secrets` doesn't grant", reveal.value);

@@ -12,7 +12,8 @@ use super::matrix::{self, Matrix};
 use super::uses::{Use, Uses, View, env};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MARKER, Template};
-use crate::grants::{Bounds, Limits, NetRule, Permissions};
+use crate::grants::{Bounds, Limits, Permission, Permissions};
+use crate::pattern::PathPattern;
 use crate::plan::{Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, Stage, StageKind, Trust};
 use crate::rehearse::Rehearse;
 use crate::span::SourceSpan;
@@ -80,8 +81,8 @@ pub(super) fn read<'t>(
             false => Arc::clone(&shared.permissions),
         },
         rehearse: fields.has("rehearse").then(|| Arc::new(rehearse(fields.table("rehearse"), uses, report))),
-        inputs: fields.strings("inputs"),
-        outputs: fields.strings("outputs"),
+        inputs: patterns(fields, "inputs"),
+        outputs: patterns(fields, "outputs"),
         cache: CacheUse::Never,
         compensate: Vec::new(),
         trust: match fields.text("trust").map(|trust| trust.value) {
@@ -184,21 +185,20 @@ fn environment<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report)
     Some(EnvironmentRef { name: table.string("name")?, url })
 }
 
+/// Globs that mean nothing were reported when the form was checked.
+fn patterns(fields: Fields<'_>, key: &str) -> Vec<PathPattern> {
+    fields.texts(key).iter().filter_map(|text| PathPattern::parse(text.value).ok()).collect()
+}
+
+/// Entries that mean nothing were reported when the form was checked.
 pub(super) fn permissions(fields: Fields<'_>) -> Permissions {
-    Permissions {
-        process: fields.strings("process"),
-        read: fields.strings("read"),
-        write: fields.strings("write"),
-        // An entry that isn't a rule was reported when the form was checked.
-        net: fields.strings("net").iter().filter_map(|entry| NetRule::parse(entry).ok()).collect(),
-        secrets: fields.strings("secrets"),
-        reveal: fields.strings("reveal"),
-        registry: fields.strings("registry"),
-        service: fields.strings("service"),
-        socket: fields.strings("socket"),
-        env: fields.strings("env"),
-        credential_files: Vec::new(),
+    let mut permissions = Permissions::default();
+    for kind in Permission::ALL {
+        for entry in fields.texts(kind.key()) {
+            let _ = permissions.insert(kind, entry.value);
+        }
     }
+    permissions
 }
 
 /// A table that has the keys of `limits`, and those that stand beside it in a pipeline.

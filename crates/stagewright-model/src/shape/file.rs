@@ -291,6 +291,12 @@ pub(super) static PERMISSIONS: Table = closed(&[
     key("read", texts(&PATH), "Files and folders of the workspace that may be read; globs allowed."),
     key("write", texts(&PATH), "Files and folders of the workspace that may be written and read; globs allowed."),
     key(
+        "exec",
+        texts(&PATH),
+        "Files and folders of the workspace that may be read, and from which programs may be started, as `node_modules`; \
+         globs allowed.",
+    ),
+    key(
         "net",
         texts(&Shape::Text(Format::Origin)),
         "Origins that may be called: `https://HOST:PORT`, `HOST` for https on 443, `*` for any port; `tcp://HOST:PORT` \

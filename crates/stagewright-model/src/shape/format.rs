@@ -9,7 +9,7 @@ use super::fault::{Fault, fault};
 use super::name::{name_fault, variable_fault};
 use crate::expression::MARKER;
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
-use crate::grants::{HostPattern, NetRule, ProcessRule};
+use crate::grants::{HostPattern, NetRule, PathRule, ProcessRule, RepositoryRule, SocketRule};
 use crate::range::{Bytes, Range};
 use crate::secret::{SOURCES, SecretFrom};
 
@@ -233,24 +233,11 @@ fn glob_fault(text: &str) -> Option<Fault> {
 }
 
 fn path_fault(text: &str) -> Option<Fault> {
-    const CODE: &str = "stagewright::bad-path";
-    if text.is_empty() {
-        return fault(CODE, "is no path", "`.` is the whole workspace");
-    }
-    if text.starts_with(['/', '\\']) || text.as_bytes().get(1) == Some(&b':') {
-        return fault(
-            CODE,
-            "is an absolute path",
-            "write it relative to the workspace, as in `target`; `.` is all of it",
-        );
-    }
-    if text.starts_with('~') {
-        return fault(CODE, "is in a home folder", "a stage sees the workspace alone: write a path relative to it");
-    }
-    if text.split(['/', '\\']).any(|part| part == "..") {
-        return fault(CODE, "leaves the workspace", "write a path below the workspace, without `..`");
-    }
-    glob_fault(text)
+    let bad = PathRule::parse(text).err()?;
+    // The two codes are documented apart.
+    let code =
+        if bad.message.starts_with("is no pattern") { "stagewright::bad-pattern" } else { "stagewright::bad-path" };
+    fault(code, bad.message, bad.help)
 }
 
 fn program_fault(text: &str) -> Option<Fault> {
@@ -269,33 +256,13 @@ fn host_fault(text: &str) -> Option<Fault> {
 }
 
 fn socket_fault(text: &str) -> Option<Fault> {
-    const CODE: &str = "stagewright::bad-socket";
-    const HELP: &str = "write the absolute path of the socket, as in `/run/postgresql/.s.PGSQL.5432`, or `docker`";
-    if text == "docker" {
-        return None;
-    }
-    let Some(path) = text.strip_prefix('/') else { return fault(CODE, "is no absolute path", HELP) };
-    // Grants are compared as text: each path has one spelling.
-    if path.contains(char::is_control) || path.split('/').any(|name| matches!(name, "" | "." | "..")) {
-        return fault(CODE, "is not the plain path of a socket", HELP);
-    }
-    None
+    let bad = SocketRule::parse(text).err()?;
+    fault("stagewright::bad-socket", bad.message, bad.help)
 }
 
 fn repository_fault(text: &str) -> Option<Fault> {
-    const CODE: &str = "stagewright::bad-repository";
-    if text.contains("://") {
-        return fault(CODE, "is an address", "write `HOST/NAME` without a scheme, as in `ghcr.io/acme/app`");
-    }
-    let name = text.rsplit_once('/').map_or(text, |(_, name)| name);
-    if name.contains([':', '@']) {
-        let help = "write the repository alone; every tag of it is granted";
-        return fault(CODE, "names a tag or digest", help);
-    }
-    if !text.contains('/') || text.split('/').any(str::is_empty) || text.contains(char::is_whitespace) {
-        return fault(CODE, "is no repository", "write `HOST/NAME`, as in `local/app` or `ghcr.io/acme/*`");
-    }
-    None
+    let bad = RepositoryRule::parse(text).err()?;
+    fault("stagewright::bad-repository", bad.message, bad.help)
 }
 
 fn secret_source_fault(text: &str) -> Option<Fault> {

@@ -75,7 +75,7 @@ fn limits_sandbox_and_sockets_are_read() {
                 workspace = '2MB'\nrequests = 4\n[stages.b]\nuses = 'noop'\n";
     let one = plan(&file(text).replace("pipeline.name", "pipeline.sandbox = 'preferred'\npipeline.name"));
     assert_eq!((one.sandbox, plan(&file(text)).sandbox), (Sandbox::Preferred, Sandbox::Required));
-    assert_eq!(one.stages[0].permissions.socket, ["docker", "/run/a.sock"]);
+    assert_eq!(one.stages[0].permissions.socket, ["docker", "/run/a.sock"].map(|socket| socket.parse().unwrap()));
     let limits = Limits {
         cpu: Some(Duration::from_secs(90)),
         process_memory: Some(4 << 30),
@@ -109,7 +109,7 @@ fn a_release_pipeline_is_read_whole() {
     assert_eq!(test.timeout, Some(Duration::from_secs(1200)));
     let on = vec![RetryCause::Lost, RetryCause::Timeout];
     assert_eq!(*test.retry, Retry { max: 2, on, backoff: Backoff::default() });
-    assert_eq!(test.permissions.write, ["target"]);
+    assert_eq!(test.permissions.write, ["target".parse().unwrap()]);
     assert_eq!(&RELEASE[test.location.start..test.location.end], "[stages.test]");
     assert_eq!(RELEASE.lines().nth(test.line - 1), Some("[stages.test]"));
     let deploy = plan.stage(StageIndex(3));

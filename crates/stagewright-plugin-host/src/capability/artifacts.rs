@@ -307,8 +307,8 @@ mod tests {
     use crate::policy::Policy;
 
     fn workspace(folder: &Path) -> Workspace {
-        let permissions = Permissions { write: vec![".".into()], ..Permissions::default() };
-        let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).unwrap();
+        let permissions = Permissions { write: vec![".".parse().unwrap()], ..Permissions::default() };
+        let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::default());
         let root = Dir::open_ambient_dir(folder, ambient_authority()).unwrap();
         Workspace::new(Arc::new(root), Arc::new(policy), 1000)
     }

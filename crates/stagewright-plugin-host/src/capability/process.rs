@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stagewright_engine::Stream;
-use stagewright_model::PROXY_VARIABLES;
+use stagewright_model::{PROXY_VARIABLES, VariableName};
 use stagewright_process::{Child, Command, ExitStatus, Group, Source, which};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -377,10 +377,10 @@ impl Processes {
 /// program has and what is granted, and the stage's `env` table.
 pub(crate) fn program_environment(
     inherited: &BTreeMap<String, String>,
-    granted: &[String],
+    granted: &[VariableName],
     stage: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let names = INHERITED.into_iter().chain(granted.iter().map(String::as_str));
+    let names = INHERITED.into_iter().chain(granted.iter().map(VariableName::as_str));
     let mut environment: BTreeMap<String, String> =
         names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
     environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));

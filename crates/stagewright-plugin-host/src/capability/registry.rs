@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::effects::Effects;
 use super::workspace::Workspace;
+use stagewright_model::WorkspacePath;
+
 use crate::error::CapabilityError;
-use crate::path::WorkspacePath;
 use crate::policy::Policy;
 use crate::registry::{Access, Descriptor, Place, Reference, Registry, inside};
 use crate::rehearsal::Rehearsal;
@@ -129,12 +130,12 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("image")).unwrap();
         std::fs::create_dir_all(folder.path().join("private")).unwrap();
         let permissions = Permissions {
-            registry: vec!["local/app".into()],
-            read: vec!["image".into()],
-            write: vec!["out".into()],
+            registry: vec!["local/app".parse().unwrap()],
+            read: vec!["image".parse().unwrap()],
+            write: vec!["out".parse().unwrap()],
             ..Permissions::default()
         };
-        let policy = Arc::new(Policy::new("stages.push", &permissions, &Default::default(), Arc::default()).unwrap());
+        let policy = Arc::new(Policy::new("stages.push", &permissions, &Default::default(), Arc::default()));
         let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
         let images = Images {
             registry: Backends::new(folder.path()).registry,

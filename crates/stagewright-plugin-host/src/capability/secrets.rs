@@ -186,7 +186,7 @@ mod tests {
             hosts: vec!["api.example.org".into(), "localhost:8080".into()],
             programs: vec!["gh".into()],
         };
-        let policy = Policy::new("stages.test", permissions, &Default::default(), Arc::default()).unwrap();
+        let policy = Policy::new("stages.test", permissions, &Default::default(), Arc::default());
         Secrets::new(Arc::new(One(secret)), Arc::new(policy), Masker::default(), Rehearsal::none())
     }
 
@@ -196,7 +196,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_handle_needs_a_grant_and_its_value_another() {
-        let granted = Permissions { secrets: vec!["token".into(), "other".into()], ..Permissions::default() };
+        let granted =
+            Permissions { secrets: vec!["token".parse().unwrap(), "other".parse().unwrap()], ..Permissions::default() };
         assert_eq!(secrets(&Permissions::default()).get("token").await.unwrap_err().code, ErrorCode::PermissionDenied);
         assert_eq!(secrets(&granted).get("other").await.unwrap_err().code, ErrorCode::NotFound);
 
@@ -205,15 +206,19 @@ mod tests {
         assert_eq!(closed.reveal(&handle).unwrap_err().code, ErrorCode::PermissionDenied);
         assert_eq!(closed.masker.text("is hunter22"), "is ***");
 
-        let open = secrets(&Permissions { reveal: vec!["token".into()], ..granted });
+        let open = secrets(&Permissions { reveal: vec!["token".parse().unwrap()], ..granted });
         let handle = open.get("token").await.unwrap();
         assert_eq!(open.reveal(&handle).unwrap(), "hunter22");
     }
 
     #[tokio::test]
     async fn in_a_rehearsal_a_real_secret_goes_only_where_it_is_granted_there() {
-        let all = Permissions { secrets: vec!["token".into()], reveal: vec!["token".into()], ..Permissions::default() };
-        let real = Permissions { secrets: vec!["token:header".into()], ..Permissions::default() };
+        let all = Permissions {
+            secrets: vec!["token".parse().unwrap()],
+            reveal: vec!["token".parse().unwrap()],
+            ..Permissions::default()
+        };
+        let real = Permissions { secrets: vec!["token:header".parse().unwrap()], ..Permissions::default() };
         let terms = RehearsalTerms { real, acts: true, offline: false };
         let (folder, log) = (tempfile::tempdir().unwrap(), TestLog::new());
         let (rehearsal, _switch) = crate::testing::rehearsal(folder.path(), &all, &terms, &log);
@@ -225,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_secret_goes_only_where_it_may() {
-        let granted = Permissions { secrets: vec!["token".into()], ..Permissions::default() };
+        let granted = Permissions { secrets: vec!["token".parse().unwrap()], ..Permissions::default() };
         let handle = secrets(&granted).get("token").await.unwrap();
         assert!(handle.for_origin(&origin("https://api.example.org/x")).is_ok());
         assert!(handle.for_origin(&origin("http://localhost:8080/x")).is_ok(), "this machine needs no TLS");
@@ -237,13 +242,14 @@ mod tests {
             Some(r#"change in [secrets.token]: hosts = ["api.example.org", "localhost:8080", "evil.example.org"]"#)
         );
         assert!(handle.for_program("gh").is_ok() && handle.for_program("sh").is_err());
-        let sent = Permissions { secrets: vec!["token:header".into()], ..Permissions::default() };
+        let sent = Permissions { secrets: vec!["token:header".parse().unwrap()], ..Permissions::default() };
         let handle_of = |permissions| async move { secrets(&permissions).get("token").await.unwrap() };
         let sent = handle_of(sent).await;
         assert!(sent.for_origin(&origin("https://api.example.org/x")).is_ok());
         let help = sent.for_program("gh").unwrap_err().help.unwrap();
         assert_eq!(help, r#"change in [stages.test.permissions]: secrets = ["token:env", "token:header"]"#);
-        let handed = handle_of(Permissions { secrets: vec!["token:env".into()], ..Permissions::default() }).await;
+        let handed =
+            handle_of(Permissions { secrets: vec!["token:env".parse().unwrap()], ..Permissions::default() }).await;
         assert!(handed.for_program("gh").is_ok());
         assert!(handed.for_origin(&origin("https://api.example.org/x")).is_err());
         assert!(!format!("{handle:?}").contains("hunter22"));

@@ -14,10 +14,11 @@ use tokio::task::JoinHandle;
 
 use super::effects::Effects;
 use super::secrets::SecretHandle;
+use stagewright_model::WorkspacePath;
+
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
-use crate::path::WorkspacePath;
 use crate::policy::Policy;
 use crate::registry::{Place, Reference};
 use crate::rehearsal::Rehearsal;
@@ -228,11 +229,11 @@ mod tests {
     use crate::testing::{Backends, TestLog};
 
     fn services(folder: &std::path::Path, environment: Option<&str>) -> Services {
-        let permissions = Permissions { service: vec!["api".into()], ..Permissions::default() };
+        let permissions = Permissions { service: vec!["api".parse().unwrap()], ..Permissions::default() };
         Services {
             files: None,
             manager: Backends::new(folder).services,
-            policy: Arc::new(Policy::new("stages.deploy", &permissions, &Default::default(), Arc::default()).unwrap()),
+            policy: Arc::new(Policy::new("stages.deploy", &permissions, &Default::default(), Arc::default())),
             own: OwnOrigins::default(),
             log: TestLog::new().log,
             environment: environment.map(ToOwned::to_owned),

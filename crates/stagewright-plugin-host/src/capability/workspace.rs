@@ -15,11 +15,11 @@ use flate2::write::GzEncoder;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use stagewright_files::remove_tree_at;
+use stagewright_model::WorkspacePath;
 
 use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::{Budget, Bytes, Metered};
-use crate::path::WorkspacePath;
 use crate::policy::Policy;
 
 mod grants;
@@ -241,7 +241,7 @@ impl Workspace {
         let real = real.to_str().ok_or_else(|| {
             CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` leads to a name that isn't text"))
         })?;
-        WorkspacePath::parse(if real.is_empty() { "." } else { real })
+        Ok(WorkspacePath::parse(if real.is_empty() { "." } else { real })?)
     }
 }
 

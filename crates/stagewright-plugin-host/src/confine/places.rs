@@ -138,10 +138,10 @@ impl Layout {
     fn sockets(&self) -> Result<Vec<Place>, CapabilityError> {
         let mut places = Vec::new();
         for socket in self.policy.sockets() {
-            let path = if socket == "docker" {
+            let path = if socket.is_docker() {
                 docker_socket(&self.environment, &self.machine)
             } else {
-                PathBuf::from(socket)
+                PathBuf::from(socket.as_str())
             };
             // All that stages can have made lies in these.
             let writable = [self.root.clone(), self.config.scratch.clone(), self.config.kept.clone()];

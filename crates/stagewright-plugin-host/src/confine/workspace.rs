@@ -16,14 +16,13 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
-use stagewright_model::ProcessRule;
+use stagewright_model::{PathPattern, ProcessRule, WorkspacePath, outermost};
 use stagewright_process::sandbox::{Access, Place, Source};
 
 use super::git_view::git_view;
 use super::places::Layout;
 use crate::capability::workspace::{Kind, Workspace};
 use crate::error::{CapabilityError, ErrorCode, unprepared};
-use crate::path::{WorkspacePath, bases};
 use crate::reserved::{Placeholders, Purpose, Spot};
 
 /// Paths that the patterns of one stage may come to. Each is a mount.
@@ -159,7 +158,7 @@ impl Layout {
             return Ok(Vec::new());
         }
         let nested = self.reserved.nested.lock().unwrap_or_else(PoisonError::into_inner);
-        let folders = bases(self.policy.reads().iter().chain(self.policy.writes()));
+        let folders = outermost(self.policy.reads().iter().chain(self.policy.writes()));
         let mut pipes = nested.pipes(&self.files, &folders).map_err(|error| {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string())
                 .with_help("grant a narrower folder, or remove what isn't needed: each named pipe is kept from writes")
@@ -342,7 +341,8 @@ impl Layout {
 
     fn declared_parts(&self, git: &WorkspacePath) -> Vec<WorkspacePath> {
         let declared = self.policy.declared().unwrap_or_default().iter();
-        declared.filter_map(|path| WorkspacePath::parse(path).ok().filter(|path| path.is_within(git))).collect()
+        let literal = declared.filter(|pattern| pattern.is_literal()).map(PathPattern::base);
+        literal.filter(|path| path.is_within(git)).cloned().collect()
     }
 
     /// What the stage may read, write and start of the workspace. Whatever it may write it may read and start, too.
@@ -354,7 +354,12 @@ impl Layout {
         // What is declared is given file by file, or by folders of which all was; what of it isn't granted is left out.
         let reads = policy.declared().unwrap_or(policy.reads());
         for grant in files.granted(reads, PATHS)?.into_iter().filter(|grant| policy.may_read(&grant.path)) {
-            granted.add(grant.path, Given::new(grant.kind, Access::Read));
+            let access = if policy.may_start(&grant.path) { Access::Execute } else { Access::Read };
+            granted.add(grant.path, Given::new(grant.kind, access));
+        }
+        // A folder of which all may be read can hold one from which programs may be started.
+        for grant in files.granted(policy.starts(), PATHS)?.into_iter().filter(|grant| policy.may_read(&grant.path)) {
+            granted.add(grant.path, Given::new(grant.kind, Access::Execute));
         }
         for grant in files.granted(policy.writes(), PATHS)? {
             self.may_hold(&grant.path)?;
@@ -374,8 +379,7 @@ impl Layout {
 
     /// A place that isn't there can't be mounted, so it is made as what its name looks like.
     fn make_missing(&self, files: &Workspace, granted: &mut Granted) -> Result<(), CapabilityError> {
-        for rule in self.policy.writes().iter().filter(|rule| !rule.contains(['*', '?', '[', '{', '\\'])) {
-            let path = WorkspacePath::parse(rule)?;
+        for path in self.policy.writes().iter().filter(|pattern| pattern.is_literal()).map(PathPattern::base).cloned() {
             if files.look(&path)?.is_none() {
                 self.may_hold(&path)?;
                 if !self.policy.is_reserved(&path) {

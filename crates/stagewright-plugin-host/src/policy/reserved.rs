@@ -1,8 +1,9 @@
 //! What no grant opens, as checks.
 
-use super::Policy;
+use super::{Policy, grant};
+use stagewright_model::{PathPattern, WorkspacePath};
+
 use crate::error::{CapabilityError, ErrorCode};
-use crate::path::WorkspacePath;
 use crate::reserved::{Identity, Purpose, Reservations, Spot, names_git};
 
 impl Policy {
@@ -14,7 +15,7 @@ impl Policy {
     /// Whether a rule of `write` is this very path. It takes that to open a git directory, which lies in much that is
     /// granted for other reasons.
     pub(crate) fn writes_by_name(&self, path: &WorkspacePath) -> bool {
-        named(&self.permissions.write, path)
+        named(&self.write, path)
     }
 
     /// Whether programs may read a git directory: by its name, or because they may read all of the workspace. A cached
@@ -24,18 +25,17 @@ impl Policy {
             return named(declared, path);
         }
         let root = WorkspacePath::default();
-        let [read, write] = [&self.permissions.read, &self.permissions.write];
-        [read, write].into_iter().any(|rules| named(rules, path) || named(rules, &root))
+        [&self.read, &self.write].into_iter().any(|rules| named(rules, path) || named(rules, &root))
     }
 
     /// Whether a path may be read by its grants, whatever a cached stage declares.
     pub(crate) fn grants_read(&self, path: &WorkspacePath) -> bool {
-        !self.is_reserved(path) && (self.read.grant(path) || self.write.grant(path))
+        !self.is_reserved(path) && (grant(&self.read, path) || grant(&self.write, path))
     }
 
     /// Whether a path may be written.
     pub(crate) fn grants_write(&self, path: &WorkspacePath) -> bool {
-        self.fixed(path).is_none() && self.write.grant(path)
+        self.fixed(path).is_none() && grant(&self.write, path)
     }
 
     /// Whether the path may not be read, and so not be listed.
@@ -88,8 +88,8 @@ impl Policy {
     }
 }
 
-fn named(rules: &[String], path: &WorkspacePath) -> bool {
-    rules.iter().any(|rule| WorkspacePath::parse(rule).is_ok_and(|rule| rule == *path))
+fn named(patterns: &[PathPattern], path: &WorkspacePath) -> bool {
+    patterns.iter().any(|pattern| pattern.is_literal() && pattern.base() == path)
 }
 
 /// The refusal of what is reserved.

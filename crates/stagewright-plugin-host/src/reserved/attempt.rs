@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stagewright_model::Permissions;
+use stagewright_model::{Permissions, outermost};
 
 use super::{Reservations, Reserved, ReservedError};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::path::bases;
 
 impl Reserved {
     /// What the attempt must not reach. The first of a run to be granted a folder looks through all of it. `files`: the
@@ -18,11 +17,14 @@ impl Reserved {
         files: &Path,
     ) -> Result<Arc<Reservations>, CapabilityError> {
         // Without files there is nothing to keep a stage from.
-        let Permissions { read, write, process, .. } = permissions;
-        if read.is_empty() && write.is_empty() && process.is_empty() {
+        if !permissions.has_files() && permissions.process.is_empty() {
             return Ok(Arc::default());
         }
-        let (folders, files, reserved) = (bases(read.iter().chain(write)), files.to_owned(), self.clone());
+        let (folders, files, reserved) = (
+            outermost([permissions.read_only(), permissions.writable()].concat().iter()),
+            files.to_owned(),
+            self.clone(),
+        );
         let looked = tokio::task::spawn_blocking(move || reserved.of(&files, &folders)).await;
         let looked = looked.map_err(|error| CapabilityError::new(ErrorCode::Internal, error.to_string()))?;
         looked.map(Arc::new).map_err(|error| match error {

@@ -21,6 +21,7 @@ mod mounts;
 mod nested;
 mod placeholders;
 mod spots;
+use stagewright_model::WorkspacePath;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,7 +34,6 @@ pub(crate) use placeholders::Placeholders;
 pub(crate) use spots::{Spot, Unnamed};
 
 use self::spots::Spots;
-use crate::path::WorkspacePath;
 
 /// Device and inode.
 pub(crate) type Identity = (u64, u64);

@@ -4,6 +4,7 @@
 //! those that a stage made are reported. What a stage has made once is its own: to reserve it would protect nothing, and
 //! keep a build from updating what it has fetched. That is remembered by path and inode, so that a clone that a person
 //! puts in its place is a person's again.
+use stagewright_model::WorkspacePath;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use super::git::UserGit;
 use super::{Claim, Identity, Reservations};
-use crate::path::WorkspacePath;
 
 /// Repositories of one workspace that are reserved; each is some mounts for every sandbox.
 const REPOSITORIES: usize = 1024;

@@ -1,4 +1,5 @@
 //! Claims as places of the workspace.
+use stagewright_model::WorkspacePath;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use super::mounts::Mounts;
 use super::{Claim, Identity, Purpose, Reservations};
-use crate::path::WorkspacePath;
 
 /// A path of the workspace that is reserved, or on the way to what is.
 #[derive(Clone, Debug, PartialEq, Eq)]

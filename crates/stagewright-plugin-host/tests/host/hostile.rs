@@ -150,7 +150,7 @@ fn guessing(asks: bool) -> Vec<u8> {
 async fn what_was_said_before_a_secret_was_known_is_masked_when_the_attempt_ends() {
     let harness = Harness::with_secrets(Late::default());
     let granted = |request: &mut stagewright_engine::AttemptRequest| {
-        request.permissions = Permissions { secrets: vec!["token".into()], ..Permissions::default() };
+        request.permissions = Permissions { secrets: vec!["token".parse().unwrap()], ..Permissions::default() };
     };
     let ended = harness.run(&guessing(false), granted).await;
     assert_eq!(ended.report().outputs["a"], "hunter22", "nobody knows yet that it is one");

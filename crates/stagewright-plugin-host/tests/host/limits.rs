@@ -20,7 +20,7 @@ async fn an_endless_loop_times_out() {
 async fn a_process_that_never_ends_times_out() {
     let ended = Harness::new()
         .run(&shell("sleep 600"), |request| {
-            request.permissions.process.push("sh".into());
+            request.permissions.process.push("sh".parse().unwrap());
             request.timeout = Some(Duration::from_millis(200));
         })
         .await;

@@ -21,8 +21,11 @@ async fn a_description_says_what_the_plugin_is_and_what_it_could_do() {
     assert!(description.digest.starts_with("sha256:") && !description.native);
     assert!(description.interfaces.contains("process"), "{description:?}");
     assert!(!description.interfaces.contains("http") && !description.interfaces.contains("types"), "{description:?}");
-    let grants =
-        Permissions { process: vec!["sh".into()], net: vec!["a.b".parse().unwrap()], ..Permissions::default() };
+    let grants = Permissions {
+        process: vec!["sh".parse().unwrap()],
+        net: vec!["a.b".parse().unwrap()],
+        ..Permissions::default()
+    };
     assert_eq!(Reaches::of(None, &grants, description.code()).effect_class(), EffectClass::External);
 }
 

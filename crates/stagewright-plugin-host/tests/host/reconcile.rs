@@ -12,8 +12,11 @@ use crate::harness::{Ended, Harness, request};
 
 /// A request for a program that could tell others what it was given.
 fn reaching(call: Call) -> AttemptRequest {
-    let permissions =
-        Permissions { process: vec!["sh".into()], secrets: vec!["token".into()], ..Permissions::default() };
+    let permissions = Permissions {
+        process: vec!["sh".parse().unwrap()],
+        secrets: vec!["token".parse().unwrap()],
+        ..Permissions::default()
+    };
     AttemptRequest { call, permissions, ..request() }
 }
 

@@ -54,21 +54,16 @@ async fn one_that_comes_too_late_ends_the_attempt_whatever_the_plugin_makes_of_i
 
 /// The grants that decide about effects, in every combination.
 fn grants(combination: u32) -> Permissions {
-    let granted = |bit: u32, names: &[&str]| -> Vec<String> {
-        let names = names.iter().filter(|_| combination & (1 << bit) != 0);
-        names.map(ToString::to_string).collect()
-    };
+    fn granted<T: std::str::FromStr<Err: std::fmt::Debug>>(combination: u32, bit: u32, entry: &str) -> Vec<T> {
+        (combination & (1 << bit) != 0).then(|| entry.parse().unwrap()).into_iter().collect()
+    }
     Permissions {
-        process: granted(0, &["sh"]),
-        net: [granted(1, &["cargo"]), granted(2, &["http://127.0.0.1:9"])]
-            .concat()
-            .iter()
-            .map(|entry| entry.parse().unwrap())
-            .collect(),
-        secrets: granted(3, &["token"]),
-        registry: granted(4, &["local/app"]),
-        service: granted(5, &["app"]),
-        write: granted(6, &["."]),
+        process: granted(combination, 0, "sh"),
+        net: [granted(combination, 1, "cargo"), granted(combination, 2, "http://127.0.0.1:9")].concat(),
+        secrets: granted(combination, 3, "token"),
+        registry: granted(combination, 4, "local/app"),
+        service: granted(combination, 5, "app"),
+        write: granted(combination, 6, "."),
         ..Permissions::default()
     }
 }
@@ -77,7 +72,7 @@ fn grants(combination: u32) -> Permissions {
 async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'static str> {
     let log = TestLog::new();
     let hosts = PackageHosts::with(PackageManager::Cargo, "http://packages.example:10");
-    let policy = Arc::new(Policy::new("stages.test", permissions, &hosts, Arc::default()).unwrap());
+    let policy = Arc::new(Policy::new("stages.test", permissions, &hosts, Arc::default()));
     let root = Arc::new(Dir::open_ambient_dir(folder, ambient_authority()).unwrap());
     let workspace = Workspace::new(root, policy.clone(), 1000);
     let backends = Backends::new(folder);

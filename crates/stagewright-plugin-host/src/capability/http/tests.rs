@@ -73,11 +73,11 @@ fn fixture(net: &[&str]) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let permissions = Permissions {
         net: net.iter().map(|entry| entry.parse().unwrap()).collect(),
-        write: vec!["out".into()],
-        secrets: vec!["token".into()],
+        write: vec!["out".parse().unwrap()],
+        secrets: vec!["token".parse().unwrap()],
         ..Permissions::default()
     };
-    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).unwrap());
+    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()));
     let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
     let workspace = Workspace::new(root, policy.clone(), 1 << 20);
     let log = TestLog::new();

@@ -18,9 +18,9 @@ struct Fixture {
 fn fixture(change: impl FnOnce(&mut Permissions)) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("sub")).unwrap();
-    let mut permissions = Permissions { process: vec!["sh".into()], ..Permissions::default() };
+    let mut permissions = Permissions { process: vec!["sh".parse().unwrap()], ..Permissions::default() };
     change(&mut permissions);
-    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()).unwrap());
+    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()));
     let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
     let workspace = Workspace::new(root, policy.clone(), 1000);
     let log = TestLog::new();
@@ -88,7 +88,7 @@ async fn a_child_that_ends_because_its_stage_is_cancelled_has_no_status() {
 
 #[tokio::test]
 async fn a_link_is_granted_by_its_own_name_alone() {
-    let mut fixture = fixture(|permissions| permissions.process = vec!["./tool -c *".into()]);
+    let mut fixture = fixture(|permissions| permissions.process = vec!["./tool -c *".parse().unwrap()]);
     std::os::unix::fs::symlink("/bin/sh", fixture._folder.path().join("tool")).unwrap();
     let mut linked = shell("exit 4");
     linked.program = ".//tool".into();
@@ -116,12 +116,12 @@ async fn a_program_that_can_reach_others_is_announced_before_it_starts() {
         started(|permissions| permissions.net.push("a.example".parse().unwrap())).await,
         (false, announced.clone())
     );
-    assert_eq!(started(|permissions| permissions.secrets.push("token".into())).await, (false, announced));
+    assert_eq!(started(|permissions| permissions.secrets.push("token".parse().unwrap())).await, (false, announced));
 }
 
 #[tokio::test]
 async fn only_what_is_granted_is_started() {
-    let mut fixture = fixture(|permissions| permissions.process.push("no-such-program".into()));
+    let mut fixture = fixture(|permissions| permissions.process.push("no-such-program".parse().unwrap()));
     let command = |program: &str| CommandBuilder { program: program.into(), ..CommandBuilder::default() };
     assert_eq!(fixture.processes.spawn(command("true")).await.unwrap_err().code, ErrorCode::PermissionDenied);
     assert_eq!(fixture.processes.spawn(command("/bin/sh")).await.unwrap_err().code, ErrorCode::PermissionDenied);
@@ -139,7 +139,7 @@ async fn only_what_is_granted_is_started() {
 
 #[tokio::test]
 async fn the_environment_is_what_was_granted() {
-    let mut fixture = fixture(|permissions| permissions.env = vec!["GRANTED".into()]);
+    let mut fixture = fixture(|permissions| permissions.env = vec!["GRANTED".parse().unwrap()]);
     let mut command = CommandBuilder { capture: Some(10_000), quiet: true, ..shell("env; pwd") };
     command.env.insert("OWN".into(), "o".into());
     command.current_dir = Some("sub".into());
@@ -227,7 +227,7 @@ async fn a_secret_reaches_the_program_and_neither_log_nor_guest() {
             None
         }
     }
-    let mut fixture = fixture(|permissions| permissions.secrets = vec!["token".into()]);
+    let mut fixture = fixture(|permissions| permissions.secrets = vec!["token".parse().unwrap()]);
     let masker = fixture.log.log.masker().clone();
     let handle = Secrets::new(Arc::new(Token), fixture.processes.policy.clone(), masker, Rehearsal::none())
         .get("token")
@@ -279,7 +279,7 @@ fn proxies_are_handed_on_without_a_password() {
 async fn a_program_that_reaches_beyond_its_stage_is_not_started_in_a_rehearsal() {
     let mut fixture = fixture(|permissions| permissions.net = vec!["http://127.0.0.1:9".parse().unwrap()]);
     let own = Permissions {
-        process: vec!["sh".into()],
+        process: vec!["sh".parse().unwrap()],
         net: vec!["http://127.0.0.1:9".parse().unwrap()],
         ..Permissions::default()
     };
@@ -301,7 +301,7 @@ async fn a_program_that_reaches_beyond_its_stage_is_not_started_in_a_rehearsal()
 #[tokio::test]
 async fn without_a_sandbox_no_program_is_started_in_a_rehearsal() {
     let fixture = fixture(|_| {});
-    let own = Permissions { process: vec!["sh".into()], ..Permissions::default() };
+    let own = Permissions { process: vec!["sh".parse().unwrap()], ..Permissions::default() };
     let terms = RehearsalTerms::default();
     let (rehearsal, _switch) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
     let withheld = |is_confined| rehearsal.withholds_program("sh", &[], is_confined);

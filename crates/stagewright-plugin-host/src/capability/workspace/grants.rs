@@ -10,8 +10,9 @@ use cap_std::fs::FileTypeExt as _;
 use rustix::fs::OFlags;
 
 use super::{Workspace, failed};
+use stagewright_model::{PathPattern, WorkspacePath};
+
 use crate::error::{CapabilityError, ErrorCode};
-use crate::path::{Pattern, WorkspacePath};
 
 /// A path that is granted, and there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,21 +63,20 @@ impl Workspace {
 
     /// The paths that rules of `read` or `write` stand for: a path without wildcards itself, if it is there, and all
     /// that match a pattern, without what lies in a folder that does. At most `limit`.
-    pub(crate) fn granted(&self, rules: &[String], limit: usize) -> Result<Vec<Grant>, CapabilityError> {
+    pub(crate) fn granted(&self, patterns: &[PathPattern], limit: usize) -> Result<Vec<Grant>, CapabilityError> {
         let mut granted = Vec::new();
-        for rule in rules {
-            if is_literal(rule) {
-                let path = WorkspacePath::parse(rule)?;
+        for pattern in patterns {
+            if pattern.is_literal() {
+                let path = pattern.base().clone();
                 granted.extend(self.look(&path)?.map(|kind| Grant { path, kind }));
                 continue;
             }
-            let pattern = Pattern::parse(rule)?;
             // A base that isn't there, or no folder, holds nothing; through a link it doesn't go.
             if self.look(pattern.base())? == Some(Kind::Folder) {
-                self.matching(&pattern, &mut granted);
+                self.matching(pattern, &mut granted);
             }
             if granted.len() > limit {
-                let message = format!("the pattern `{rule}` stands for more than {limit} paths");
+                let message = format!("the pattern `{pattern}` stands for more than {limit} paths");
                 return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
                     .with_help("grant the folder instead: each path is a mount of its own for programs"));
             }
@@ -84,7 +84,7 @@ impl Workspace {
         Ok(granted)
     }
 
-    fn matching(&self, pattern: &Pattern, granted: &mut Vec<Grant>) {
+    fn matching(&self, pattern: &PathPattern, granted: &mut Vec<Grant>) {
         let mut folders = vec![pattern.base().clone()];
         while let Some(folder) = folders.pop() {
             let entries = self.reach(false).folder(&folder).and_then(|folder| folder.entries());
@@ -117,17 +117,16 @@ impl Workspace {
     /// wrote it can't see that. `is_granted`: whether the place that the link leads to is.
     pub(crate) fn check_links(
         &self,
-        rules: &[String],
+        patterns: &[PathPattern],
         is_granted: impl Fn(&WorkspacePath) -> bool,
     ) -> Result<(), CapabilityError> {
-        for rule in rules.iter().filter(|rule| is_literal(rule)) {
-            let link = WorkspacePath::parse(rule)?;
-            if !matches!(self.look(&link)?, Some(Kind::Link(_))) {
+        for link in patterns.iter().filter(|pattern| pattern.is_literal()).map(PathPattern::base) {
+            if !matches!(self.look(link)?, Some(Kind::Link(_))) {
                 continue;
             }
-            let real = self.led_to(&link)?;
+            let real = self.led_to(link)?;
             if !is_granted(&real) {
-                return Err(self.ungranted(&link, &real));
+                return Err(self.ungranted(link, &real));
             }
         }
         Ok(())
@@ -196,10 +195,6 @@ impl Workspace {
         CapabilityError::new(ErrorCode::FailedPrecondition, message)
             .with_help(format!("grant `{real}`, which is where it leads"))
     }
-}
-
-fn is_literal(rule: &str) -> bool {
-    !rule.contains(['*', '?', '[', '{', '\\'])
 }
 
 fn absent(path: &WorkspacePath, error: &io::Error) -> Result<Option<Kind>, CapabilityError> {

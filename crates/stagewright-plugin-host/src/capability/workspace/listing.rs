@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use cap_std::fs::{FileTypeExt as _, Metadata};
 
 use super::{Workspace, failed};
+use stagewright_model::{PathPattern, WorkspacePath};
+
 use crate::error::{CapabilityError, ErrorCode};
-use crate::path::{Pattern, WorkspacePath};
 
 /// Entries of one listing.
 const ENTRIES: usize = 100_000;
@@ -56,7 +57,7 @@ impl Workspace {
     pub(crate) fn glob(&self, pattern: &str) -> Result<Vec<Entry>, CapabilityError> {
         let mut found = Vec::new();
         let unnamed = |_: &str| Ok(());
-        self.walk(&Pattern::parse(pattern)?, unnamed, |listed| {
+        self.walk(&PathPattern::parse(pattern)?, unnamed, |listed| {
             let Listed { path, mut real, metadata } = listed;
             let link = metadata.is_symlink();
             if link {
@@ -79,7 +80,7 @@ impl Workspace {
     pub(crate) fn locate(&self, pattern: &str) -> Result<Vec<Located>, CapabilityError> {
         let mut found = Vec::new();
         self.walk(
-            &Pattern::parse(pattern)?,
+            &PathPattern::parse(pattern)?,
             |path| Err(unnamed(path)),
             |listed| {
                 if !self.policy.may_read(&listed.real) {
@@ -115,7 +116,7 @@ impl Workspace {
     /// Calls `on` with what matches and may be read by its own name, `on_unnamed` with what would match and isn't UTF-8.
     fn walk(
         &self,
-        pattern: &Pattern,
+        pattern: &PathPattern,
         mut on_unnamed: impl FnMut(&str) -> Result<(), CapabilityError>,
         mut on: impl FnMut(Listed<'_>) -> Result<(), CapabilityError>,
     ) -> Result<(), CapabilityError> {

@@ -10,8 +10,8 @@ use std::os::fd::AsFd;
 use cap_std::fs::{Dir, File};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
+use stagewright_model::WorkspacePath;
 
-use crate::path::WorkspacePath;
 use crate::policy::Policy;
 
 /// Whence files are reached, and for what.

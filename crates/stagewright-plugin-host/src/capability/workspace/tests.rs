@@ -17,11 +17,10 @@ struct Fixture {
 
 fn fixture(read: &[&str], write: &[&str]) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
-    let list = |paths: &[&str]| paths.iter().map(ToString::to_string).collect();
+    let list = |paths: &[&str]| paths.iter().map(|path| path.parse().unwrap()).collect();
     let permissions = Permissions { read: list(read), write: list(write), ..Permissions::default() };
     let policy =
-        Policy::new("stages.test", &permissions, &Default::default(), Arc::new(Reservations::of(&[".stagewright"])))
-            .unwrap();
+        Policy::new("stages.test", &permissions, &Default::default(), Arc::new(Reservations::of(&[".stagewright"])));
     let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
     Fixture { workspace: Workspace::new(Arc::new(root), Arc::new(policy), 1000), folder }
 }
@@ -177,9 +176,9 @@ fn what_is_reserved_stays_closed_under_another_name() {
     fs::write(root.join("own"), "granted").unwrap();
     let claim = Claim { purpose: Purpose::State, path: root.join("state") };
     let reserved = Reserved::new(&root, vec![claim], None).now().unwrap();
-    let all = vec![".".to_owned()];
+    let all = vec![".".parse().unwrap()];
     let permissions = Permissions { read: all.clone(), write: all, ..Permissions::default() };
-    let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::new(reserved)).unwrap();
+    let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::new(reserved));
     let dir = Dir::open_ambient_dir(&root, ambient_authority()).unwrap();
     let files = Workspace::new(Arc::new(dir), Arc::new(policy), 1000);
     fs::rename(root.join("state"), root.join("elsewhere")).unwrap();

@@ -1,0 +1,98 @@
+//! Entries of `permissions.secrets`.
+
+use crate::entry::{RuleError, entry, refuse};
+
+/// What a stage may do with a secret that it was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecretUse {
+    /// Attach it to requests: `"NAME:header"`.
+    Header,
+    /// Put it into the environment of processes and services: `"NAME:env"`.
+    Env,
+}
+
+impl SecretUse {
+    const ALL: [SecretUse; 2] = [SecretUse::Header, SecretUse::Env];
+
+    /// As it stands after the colon.
+    pub fn word(self) -> &'static str {
+        match self {
+            SecretUse::Header => "header",
+            SecretUse::Env => "env",
+        }
+    }
+}
+
+/// One entry: `NAME`, `NAME:header` or `NAME:env`.
+#[derive(Clone, Debug)]
+pub struct SecretRule {
+    text: String,
+    /// None for every use.
+    only: Option<SecretUse>,
+}
+
+impl SecretRule {
+    /// Reads an entry.
+    pub fn parse(entry: &str) -> Result<SecretRule, RuleError> {
+        let only = match entry.split_once(':') {
+            None => None,
+            Some((_, word)) => match SecretUse::ALL.into_iter().find(|known| known.word() == word) {
+                Some(known) => Some(known),
+                None => {
+                    return refuse(
+                        "names a use that there isn't",
+                        "write `NAME:header` for requests, `NAME:env` for processes, or `NAME` for both",
+                    );
+                }
+            },
+        };
+        if entry.is_empty() || entry.starts_with(':') {
+            return refuse("names no secret", "write a key of `[secrets]`");
+        }
+        Ok(SecretRule { text: entry.to_owned(), only })
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// A key of `[secrets]`.
+    pub fn name(&self) -> &str {
+        self.text.split_once(':').map_or(&self.text, |(name, _)| name)
+    }
+
+    /// The only use that is granted; none for every one.
+    pub fn only(&self) -> Option<SecretUse> {
+        self.only
+    }
+
+    /// Whether it covers `wanted`.
+    pub fn allows(&self, wanted: SecretUse) -> bool {
+        self.only.is_none_or(|only| only == wanted)
+    }
+
+    /// Whether all that `other` grants is granted by this.
+    pub fn covers(&self, other: &SecretRule) -> bool {
+        self.name() == other.name() && (self.only.is_none() || self.only == other.only)
+    }
+}
+
+entry!(SecretRule, RuleError);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_may_name_one_use() {
+        let rule = |entry: &str| SecretRule::parse(entry).unwrap();
+        assert!(rule("token").allows(SecretUse::Env) && rule("token").allows(SecretUse::Header));
+        let header = rule("token:header");
+        assert_eq!((header.name(), header.allows(SecretUse::Header)), ("token", true));
+        assert!(!header.allows(SecretUse::Env) && rule("token").covers(&header) && !header.covers(&rule("token")));
+        for bad in ["token:stdin", "", ":env"] {
+            assert!(SecretRule::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

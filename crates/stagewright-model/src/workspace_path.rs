@@ -1,0 +1,161 @@
+//! Paths of the workspace.
+
+use std::fmt;
+
+/// A path below the workspace's root: relative, `/` between names, without `.` and `..`. The root itself is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkspacePath(String);
+
+/// A text that isn't a path of the workspace.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("path `{path}` {problem}")]
+pub struct PathError {
+    /// The text.
+    pub path: String,
+    /// Why not.
+    pub problem: PathProblem,
+}
+
+/// Why a text isn't a path of the workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathProblem {
+    /// There is no text.
+    #[error("is empty")]
+    Empty,
+    /// It begins with a `/`.
+    #[error("is absolute")]
+    Absolute,
+    /// No file's name has that character.
+    #[error("contains a NUL character")]
+    Nul,
+    /// It leads out of a folder, or might.
+    #[error("leaves a folder with `..`")]
+    Parent,
+}
+
+impl WorkspacePath {
+    /// Takes `a/b`, `./a//b`, `a/` and `.`; refuses all that leads or might lead outside.
+    pub fn parse(path: &str) -> Result<WorkspacePath, PathError> {
+        let refuse = |problem| Err(PathError { path: path.to_owned(), problem });
+        if path.is_empty() {
+            return refuse(PathProblem::Empty);
+        }
+        if path.starts_with('/') {
+            return refuse(PathProblem::Absolute);
+        }
+        if path.contains('\0') {
+            return refuse(PathProblem::Nul);
+        }
+        let mut names = Vec::new();
+        for name in path.split('/') {
+            match name {
+                "" | "." => {}
+                ".." => return refuse(PathProblem::Parent),
+                name => names.push(name),
+            }
+        }
+        Ok(WorkspacePath(names.join("/")))
+    }
+
+    /// The names, without `.` for the root: empty for the root.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// For the file system: `.` for the root.
+    pub fn as_path(&self) -> &std::path::Path {
+        std::path::Path::new(self.shown())
+    }
+
+    /// For people: `.` for the root.
+    pub fn shown(&self) -> &str {
+        if self.0.is_empty() { "." } else { &self.0 }
+    }
+
+    /// Whether it is the root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The folder that it is in; none for the root.
+    pub fn parent(&self) -> Option<WorkspacePath> {
+        if self.is_root() {
+            return None;
+        }
+        Some(WorkspacePath(self.0.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned())))
+    }
+
+    /// The folder that it is in, and its name there; the root is `.` in itself.
+    pub fn split(&self) -> (WorkspacePath, &str) {
+        match self.0.rsplit_once('/') {
+            Some((folder, name)) => (WorkspacePath(folder.to_owned()), name),
+            None => (WorkspacePath(String::new()), self.shown()),
+        }
+    }
+
+    /// From the root down.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').filter(|name| !name.is_empty())
+    }
+
+    /// An entry of this folder.
+    #[must_use]
+    pub fn join(&self, name: &str) -> WorkspacePath {
+        if self.is_root() { WorkspacePath(name.to_owned()) } else { WorkspacePath(format!("{}/{name}", self.0)) }
+    }
+
+    /// What a link with this content in this folder means, by its text alone; none when it leads out of the workspace.
+    pub fn leads_to(&self, target: &str) -> Option<WorkspacePath> {
+        let start = (!target.starts_with('/')).then(|| self.clone())?;
+        target.split('/').try_fold(start, |folder, name| match name {
+            "" | "." => Some(folder),
+            ".." => folder.parent(),
+            name => Some(folder.join(name)),
+        })
+    }
+
+    /// Whether this is `folder` or lies below it.
+    pub fn is_within(&self, folder: &WorkspacePath) -> bool {
+        folder.is_root() || self.0.strip_prefix(&folder.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Itself, then the folders that it is in, up to and without the root.
+    pub(crate) fn lineage(&self) -> impl Iterator<Item = &str> {
+        let ends = std::iter::once(self.0.len()).chain(self.0.rmatch_indices('/').map(|(at, _)| at));
+        ends.map(|end| &self.0[..end]).filter(|path| !path.is_empty())
+    }
+}
+
+impl fmt::Display for WorkspacePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.shown())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> WorkspacePath {
+        WorkspacePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn paths_stay_inside() {
+        assert_eq!(path("./a//b/").shown(), "a/b");
+        assert!(path(".").is_root() && path("./").is_root());
+        for bad in ["", "/etc/passwd", "..", "a/../b", "a/..", "x\0y"] {
+            assert!(WorkspacePath::parse(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(path("a/b/c").parent(), Some(path("a/b")));
+        assert_eq!(path("a").parent(), Some(path(".")));
+    }
+
+    #[test]
+    fn a_link_leads_from_its_folder() {
+        let leads = |target: &str| path("a/b").leads_to(target).map(|path| path.to_string());
+        assert_eq!(leads("../c/./d"), Some("a/c/d".into()));
+        assert_eq!(leads("../.."), Some(".".into()));
+        assert_eq!((leads("../../.."), leads("/a")), (None, None));
+    }
+}
