@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stagewright_cache::{CacheConfig, Caching, Guard, Machine, Mode, Shared, Tier};
 use stagewright_engine::{Artifact, RunId, StageRunner};
-use stagewright_model::{OperatorPolicy, Permissions, PolicyValue, VariableName};
+use stagewright_model::{Interface, OperatorPolicy, Permissions, PolicyValue, VariableName};
 use stagewright_plugin_host::{ArtifactFolder, PluginHost, StageOwner};
 use stagewright_process::sandbox::{Provision, real_program};
 use stagewright_process::which;
@@ -27,9 +27,6 @@ const OFF: &str = "off";
 
 /// Nobody wonders what takes so long.
 const UNNOTICED: Duration = Duration::from_secs(1);
-
-/// Inherited by every program, and known by what is found there: the programs themselves.
-const PLACES: [&str; 2] = ["PATH", "HOME"];
 
 /// Where results are.
 pub(crate) fn folder(repository: &Repository) -> PathBuf {
@@ -170,8 +167,11 @@ struct ThisMachine {
 
 impl Machine for ThisMachine {
     fn variables(&self, permissions: &Permissions) -> BTreeMap<String, String> {
-        let granted = permissions.env.iter().map(VariableName::as_str).filter(|name| !PLACES.contains(name));
-        let names = granted.chain(["LANG"]);
+        let inherited = Interface::Process.inherited_variables();
+        // What is found at a place is looked at by itself: the programs.
+        let is_place = |name: &str| inherited.iter().any(|variable| variable.is_place && variable.name == name);
+        let names = inherited.iter().map(|variable| variable.name);
+        let names = names.chain(permissions.env.iter().map(VariableName::as_str)).filter(|name| !is_place(name));
         names.filter_map(|name| Some((name.to_owned(), self.environment.get(name)?.clone()))).collect()
     }
 

@@ -1,4 +1,5 @@
-//! The one table of the host's interfaces: their names, the permissions that open them, and the ways out that lie behind.
+//! The one table of the host's interfaces: their names, the permissions that open them, the ways out that lie behind, and
+//! the variables that programs inherit without a grant.
 
 use crate::grants::Permission;
 use crate::way_out::WayOut;
@@ -24,6 +25,27 @@ pub enum Interface {
     Service,
 }
 
+/// A row of the table.
+struct Facts {
+    name: &'static str,
+    permissions: &'static [Permission],
+    ways_out: &'static [WayOut],
+    inherited: &'static [InheritedVariable],
+}
+
+/// Opened by nothing, and leading nowhere.
+const ALWAYS_OPEN: Facts = Facts { name: "", permissions: &[], ways_out: &[], inherited: &[] };
+
+/// A variable of the engine's environment that programs have without a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InheritedVariable {
+    /// As in `PATH`.
+    pub name: &'static str,
+    /// Whether it names a place, so that a result depends on what is found there and not on the value: two machines that
+    /// have the same programs in different folders can share results.
+    pub is_place: bool,
+}
+
 impl Interface {
     /// In the order in which an audit lists them.
     pub const ALL: [Interface; 14] = [
@@ -43,24 +65,55 @@ impl Interface {
         Interface::Service,
     ];
 
+    /// The table: all that is known of an interface before a plugin calls it.
+    const fn facts(self) -> Facts {
+        use Permission::{Env, Exec, Net, Process, Read, Registry, Reveal, Secrets, Service, Socket, Write};
+        match self {
+            Interface::Types => Facts { name: "types", ..ALWAYS_OPEN },
+            Interface::Context => Facts { name: "context", ..ALWAYS_OPEN },
+            Interface::Clock => Facts { name: "clock", ..ALWAYS_OPEN },
+            Interface::Logging => Facts { name: "logging", ..ALWAYS_OPEN },
+            Interface::Outputs => Facts { name: "outputs", ..ALWAYS_OPEN },
+            Interface::Artifacts => Facts { name: "artifacts", ..ALWAYS_OPEN },
+            Interface::Environment => Facts { name: "environment", ..ALWAYS_OPEN },
+            Interface::Gate => Facts { name: "gate", ..ALWAYS_OPEN },
+            Interface::Process => Facts {
+                name: "process",
+                // Programs have no more files and hosts than their stage.
+                permissions: &[Process, Read, Write, Exec, Net, Socket, Env],
+                ways_out: &[
+                    WayOut::Connection,
+                    WayOut::Socket,
+                    WayOut::Secret,
+                    WayOut::Variable,
+                    WayOut::CredentialFile,
+                ],
+                // Where programs are, where toolchains keep their things, which language to speak.
+                inherited: &[
+                    InheritedVariable { name: "PATH", is_place: true },
+                    InheritedVariable { name: "HOME", is_place: true },
+                    InheritedVariable { name: "LANG", is_place: false },
+                ],
+            },
+            Interface::Workspace => Facts { name: "workspace", permissions: &[Read, Write, Exec], ..ALWAYS_OPEN },
+            Interface::Http => Facts { name: "http", permissions: &[Net], ways_out: &[WayOut::Request], ..ALWAYS_OPEN },
+            // A handle alone goes nowhere; where one can be handed to is the interface that takes it.
+            Interface::Secrets => Facts { name: "secrets", permissions: &[Secrets, Reveal], ..ALWAYS_OPEN },
+            Interface::Registry => {
+                Facts { name: "registry", permissions: &[Registry], ways_out: &[WayOut::Image], ..ALWAYS_OPEN }
+            }
+            Interface::Service => Facts {
+                name: "service",
+                permissions: &[Service],
+                ways_out: &[WayOut::Service, WayOut::Secret],
+                ..ALWAYS_OPEN
+            },
+        }
+    }
+
     /// As in `stagewright:stage/NAME`.
     pub fn name(self) -> &'static str {
-        match self {
-            Interface::Types => "types",
-            Interface::Context => "context",
-            Interface::Clock => "clock",
-            Interface::Logging => "logging",
-            Interface::Outputs => "outputs",
-            Interface::Artifacts => "artifacts",
-            Interface::Environment => "environment",
-            Interface::Gate => "gate",
-            Interface::Process => "process",
-            Interface::Workspace => "workspace",
-            Interface::Http => "http",
-            Interface::Secrets => "secrets",
-            Interface::Registry => "registry",
-            Interface::Service => "service",
-        }
+        self.facts().name
     }
 
     /// The interface of that name.
@@ -70,48 +123,18 @@ impl Interface {
 
     /// The permissions that a plugin with this interface can make use of; none for an interface that is always open.
     pub fn permissions(self) -> &'static [Permission] {
-        use Permission::{Env, Net, Process, Read, Registry, Reveal, Secrets, Service, Socket, Write};
-        match self {
-            // Programs have no more files and hosts than their stage.
-            Interface::Process => &[Process, Read, Write, Net, Socket, Env],
-            Interface::Workspace => &[Read, Write],
-            Interface::Http => &[Net],
-            Interface::Secrets => &[Secrets, Reveal],
-            Interface::Registry => &[Registry],
-            Interface::Service => &[Service],
-            Interface::Types
-            | Interface::Context
-            | Interface::Clock
-            | Interface::Logging
-            | Interface::Outputs
-            | Interface::Artifacts
-            | Interface::Environment
-            | Interface::Gate => &[],
-        }
+        self.facts().permissions
     }
 
     /// How a stage could reach beyond itself through the interface. What a rehearsal does with each of them is decided
     /// once, by [`WayOut::in_rehearsal`].
     pub fn ways_out(self) -> &'static [WayOut] {
-        match self {
-            Interface::Process => {
-                &[WayOut::Connection, WayOut::Socket, WayOut::Secret, WayOut::Variable, WayOut::CredentialFile]
-            }
-            Interface::Http => &[WayOut::Request],
-            // A handle alone goes nowhere; where one can be handed to is the interface that takes it.
-            Interface::Secrets => &[],
-            Interface::Registry => &[WayOut::Image],
-            Interface::Service => &[WayOut::Service, WayOut::Secret],
-            Interface::Types
-            | Interface::Context
-            | Interface::Clock
-            | Interface::Logging
-            | Interface::Outputs
-            | Interface::Artifacts
-            | Interface::Environment
-            | Interface::Gate
-            | Interface::Workspace => &[],
-        }
+        self.facts().ways_out
+    }
+
+    /// What the programs that are started by it have of the engine's own environment, whatever is granted.
+    pub fn inherited_variables(self) -> &'static [InheritedVariable] {
+        self.facts().inherited
     }
 }
 
@@ -125,5 +148,13 @@ mod tests {
             assert_eq!(Interface::named(interface.name()), Some(interface));
         }
         assert_eq!(Interface::named("sockets"), None);
+    }
+
+    #[test]
+    fn every_permission_opens_an_interface() {
+        for permission in Permission::ALL {
+            let opens = |interface: &Interface| interface.permissions().contains(&permission);
+            assert!(Interface::ALL.iter().any(opens), "{permission:?}");
+        }
     }
 }

@@ -45,7 +45,7 @@ pub use grants::{
     is_localhost, remarks,
 };
 pub use input::InputError;
-pub use interface::Interface;
+pub use interface::{InheritedVariable, Interface};
 pub use invisible::is_invisible;
 pub use lock::{Change, Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
 pub use misconfigured::{Mistake, MistakePlace};

@@ -184,7 +184,7 @@ mod tests {
             ..Permissions::default()
         };
         assert_eq!(class_of(&narrow, &wide), EffectClass::Local, "what isn't imported can't be used");
-        assert_eq!(narrow.permissions(), BTreeMap::from([("workspace", vec!["read", "write"])]));
+        assert_eq!(narrow.permissions(), BTreeMap::from([("workspace", vec!["read", "write", "exec"])]));
         let native = Description { native: true, ..description(&[]) };
         assert_eq!(class_of(&native, &Permissions::default()), EffectClass::External);
     }

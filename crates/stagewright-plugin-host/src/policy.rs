@@ -343,7 +343,7 @@ mod tests {
     }
 
     fn net(entries: &[&str]) -> Vec<NetRule> {
-        entries.iter().map(|entry| NetRule::parse(entry).unwrap()).collect()
+        entries.iter().map(|entry| entry.parse().unwrap()).collect()
     }
 
     fn path(text: &str) -> WorkspacePath {

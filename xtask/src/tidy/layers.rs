@@ -42,13 +42,14 @@ const PLUGIN_ARROWS: &[&str] = &["stagewright-sdk"];
 
 /// Heavy libraries and those that open an authority: each is behind the crates named here, and nobody else names it or
 /// reaches it in another way.
-const OWNERS: [(&str, &[&str]); 14] = [
+const OWNERS: [(&str, &[&str]); 15] = [
     ("age", &["stagewright-secrets"]),
     ("aws-sigv4", &["stagewright-secrets"]),
     ("cap-std", &["stagewright-cache", "stagewright-plugin-host"]),
     ("cel", &["stagewright-model"]),
     ("clap", &["stagewright-cli", "xtask"]),
     ("git2", &["stagewright-cli"]),
+    ("globset", &["stagewright-cache", "stagewright-model"]),
     ("indicatif", &["stagewright-report"]),
     ("libloading", &["stagewright-plugin-host"]),
     ("object_store", &["stagewright-cache"]),

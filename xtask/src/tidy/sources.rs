@@ -17,7 +17,7 @@ struct Restriction {
     help: &'static str,
 }
 
-const RESTRICTIONS: [Restriction; 4] = [
+const RESTRICTIONS: [Restriction; 5] = [
     Restriction {
         calls: &["std::process::Command", "tokio::process::Command"],
         within: &[""],
@@ -29,6 +29,21 @@ const RESTRICTIONS: [Restriction; 4] = [
         within: &["crates/", "plugins/"],
         except: &["crates/stagewright-cli/"],
         help: "only the cli reads the environment; take the value as an argument",
+    },
+    Restriction {
+        calls: &[
+            "NetRule::parse",
+            "PathRule::parse",
+            "ProcessRule::parse",
+            "RepositoryRule::parse",
+            "SecretRule::parse",
+            "ServiceName::parse",
+            "SocketRule::parse",
+            "VariableName::parse",
+        ],
+        within: &["crates/", "plugins/"],
+        except: &["crates/stagewright-model/"],
+        help: "the model reads grants, once: take them as they are in `Permissions`",
     },
     Restriction {
         calls: &["println!", "print!", "eprintln!", "eprint!"],

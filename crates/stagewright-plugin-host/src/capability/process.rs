@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stagewright_engine::Stream;
-use stagewright_model::{PROXY_VARIABLES, VariableName};
+use stagewright_model::{Interface, PROXY_VARIABLES, VariableName};
 use stagewright_process::{Child, Command, ExitStatus, Group, Source, which};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,8 +26,6 @@ use crate::mask::{MaskStream, Reader};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 
-/// What every process inherits: where programs are, where toolchains keep their things, which language to speak.
-const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
 /// Children of one attempt at a time.
 const CHILDREN: usize = 256;
 /// How long the tasks of killed children may take to hand over what was in the pipes.
@@ -380,7 +378,11 @@ pub(crate) fn program_environment(
     granted: &[VariableName],
     stage: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let names = INHERITED.into_iter().chain(granted.iter().map(VariableName::as_str));
+    let names = Interface::Process
+        .inherited_variables()
+        .iter()
+        .map(|variable| variable.name)
+        .chain(granted.iter().map(VariableName::as_str));
     let mut environment: BTreeMap<String, String> =
         names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
     environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));
