@@ -9,6 +9,7 @@ mod cancel;
 mod captures;
 mod command_line;
 mod crash;
+mod earlier_state;
 mod environment;
 mod faults;
 mod git;

@@ -338,6 +338,24 @@ fn programs_are_started_only_where_exec_or_write_grants_it() {
     holds(&log(&environment, "attack"));
 }
 
+#[test]
+fn a_folder_that_is_declared_is_given_as_far_as_it_is_granted() {
+    let environment = repository();
+    for path in ["given/a", "given/deep/b", "given/kept.key"] {
+        environment.write(path, "text\n");
+    }
+    let script = r#"
+        may cat given/a
+        may cat given/deep/b
+        may sh -c '! test -e given/kept.key'
+        may sh -c '! test -e closed'"#;
+    let permissions = "read = [\"given/?\", \"given/deep/**\", \"closed\"]\n";
+    write_pipeline(&environment, &[stage("attack", "inputs = ['given', 'tools']", permissions, script)]);
+    environment.run(&["run"]).exits(0);
+    let said = log(&environment, "attack");
+    assert!(said.contains("tried it all") && !said.contains("WRONG"), "{said}");
+}
+
 /// What one stage has downloaded and unpacked another one would run.
 #[test]
 fn caches_that_are_kept_belong_to_one_stage() {

@@ -26,7 +26,7 @@ mod grants;
 mod listing;
 mod reach;
 
-pub(crate) use grants::Kind;
+pub(crate) use grants::{GrantedPath, Kind};
 pub(crate) use listing::{Entry, Located, Node};
 use reach::Reach;
 

@@ -21,7 +21,7 @@ use stagewright_process::sandbox::{Access, Place, Source};
 
 use super::git_view::git_view;
 use super::places::Layout;
-use crate::capability::workspace::{Kind, Workspace};
+use crate::capability::workspace::{GrantedPath, Kind, Workspace};
 use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::reserved::{Placeholders, Purpose, Spot};
 
@@ -351,9 +351,7 @@ impl Layout {
         files.check_links(policy.reads(), |real| policy.grants_read(real))?;
         files.check_links(policy.writes(), |real| policy.grants_write(real))?;
         let mut granted = Granted::default();
-        // What is declared is given file by file, or by folders of which all was; what of it isn't granted is left out.
-        let reads = policy.declared().unwrap_or(policy.reads());
-        for grant in files.granted(reads, PATHS)?.into_iter().filter(|grant| policy.may_read(&grant.path)) {
+        for grant in self.readable(files)? {
             let access = if policy.may_start(&grant.path) { Access::Execute } else { Access::Read };
             granted.add(grant.path, Given::new(grant.kind, access));
         }
@@ -375,6 +373,22 @@ impl Layout {
             }
         }
         Ok(granted)
+    }
+
+    /// What may be read, without what may be written. What is declared is given file by file, or by folders of which all
+    /// was; what of it isn't granted is left out.
+    fn readable(&self, files: &Workspace) -> Result<Vec<GrantedPath>, CapabilityError> {
+        let policy = &self.policy;
+        let named = files.granted(policy.declared().unwrap_or(policy.reads()), PATHS)?;
+        let (mut readable, rest): (Vec<GrantedPath>, Vec<GrantedPath>) =
+            named.into_iter().partition(|grant| policy.may_read(&grant.path));
+        // A folder is declared, and what is granted lies in it, as by `dist/**`.
+        let partly = rest.iter().filter(|grant| grant.kind == Kind::Folder && policy.may_list(&grant.path));
+        let partly = partly.map(|grant| &grant.path).collect::<Vec<_>>();
+        let reaches = |pattern: &&PathPattern| partly.iter().any(|folder| pattern.reaches_into(folder));
+        let patterns = policy.reads().iter().filter(reaches).cloned().collect::<Vec<_>>();
+        readable.extend(files.granted(&patterns, PATHS)?.into_iter().filter(|grant| policy.may_read(&grant.path)));
+        Ok(readable)
     }
 
     /// A place that isn't there can't be mounted, so it is made as what its name looks like.

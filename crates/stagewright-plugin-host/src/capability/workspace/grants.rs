@@ -16,7 +16,7 @@ use crate::error::{CapabilityError, ErrorCode};
 
 /// A path that is granted, and there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Grant {
+pub(crate) struct GrantedPath {
     pub(crate) path: WorkspacePath,
     pub(crate) kind: Kind,
 }
@@ -63,12 +63,12 @@ impl Workspace {
 
     /// The paths that rules of `read` or `write` stand for: a path without wildcards itself, if it is there, and all
     /// that match a pattern, without what lies in a folder that does. At most `limit`.
-    pub(crate) fn granted(&self, patterns: &[PathPattern], limit: usize) -> Result<Vec<Grant>, CapabilityError> {
+    pub(crate) fn granted(&self, patterns: &[PathPattern], limit: usize) -> Result<Vec<GrantedPath>, CapabilityError> {
         let mut granted = Vec::new();
         for pattern in patterns {
             if pattern.is_literal() {
                 let path = pattern.base().clone();
-                granted.extend(self.look(&path)?.map(|kind| Grant { path, kind }));
+                granted.extend(self.look(&path)?.map(|kind| GrantedPath { path, kind }));
                 continue;
             }
             // A base that isn't there, or no folder, holds nothing; through a link it doesn't go.
@@ -84,7 +84,7 @@ impl Workspace {
         Ok(granted)
     }
 
-    fn matching(&self, pattern: &PathPattern, granted: &mut Vec<Grant>) {
+    fn matching(&self, pattern: &PathPattern, granted: &mut Vec<GrantedPath>) {
         let mut folders = vec![pattern.base().clone()];
         while let Some(folder) = folders.pop() {
             let entries = self.reach(false).folder(&folder).and_then(|folder| folder.entries());
@@ -108,7 +108,7 @@ impl Workspace {
                     own if own.file_type().is_fifo() => Some(Kind::Pipe),
                     _ => Some(Kind::File),
                 };
-                granted.extend(kind.map(|kind| Grant { path, kind }));
+                granted.extend(kind.map(|kind| GrantedPath { path, kind }));
             }
         }
     }
