@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use stagewright_sdk::JsonSchema;
+use stagewright_sdk::{DurationText, JsonSchema};
 
 /// What to run, as what, and when it counts as well.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -37,7 +37,7 @@ pub struct Config {
     /// How many earlier releases stay on disk.
     pub(crate) keep: Option<u32>,
     /// Between the request to stop the old release and its kill.
-    pub(crate) stop_grace: Option<Period>,
+    pub(crate) stop_grace: Option<DurationText>,
 }
 
 /// `target`.
@@ -114,10 +114,10 @@ pub(crate) struct Probe {
     pub(crate) status: u16,
     /// Between two questions.
     #[serde(default = "default_interval")]
-    pub(crate) interval: Period,
+    pub(crate) interval: DurationText,
     /// How long it may take until the answers are right.
     #[serde(default = "default_deadline")]
-    pub(crate) deadline: Period,
+    pub(crate) deadline: DurationText,
     /// How many right answers in a row it takes.
     #[serde(default = "default_successes")]
     pub(crate) successes: u32,
@@ -143,44 +143,20 @@ fn default_status() -> u16 {
     200
 }
 
-fn default_interval() -> Period {
-    Period(Duration::from_millis(200))
+fn default_interval() -> DurationText {
+    DurationText(Duration::from_millis(200))
 }
 
-fn default_deadline() -> Period {
-    Period(Duration::from_secs(30))
+fn default_deadline() -> DurationText {
+    DurationText(Duration::from_secs(30))
 }
 
 fn default_successes() -> u32 {
     1
 }
 
-/// A length of time, as in `"200ms"`, `"30s"` or `"1m 30s"`; at most what fits into milliseconds of 32 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
-#[serde(try_from = "String")]
-pub(crate) struct Period(pub(crate) Duration);
-
-impl Period {
-    /// Milliseconds.
-    pub(crate) fn as_millis(self) -> u32 {
-        u32::try_from(self.0.as_millis()).unwrap_or(u32::MAX)
-    }
-}
-
-impl TryFrom<String> for Period {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Period, String> {
-        let span: Result<jiff::SignedDuration, _> = text.parse();
-        let duration = span.ok().and_then(|span| Duration::try_from(span).ok());
-        match duration {
-            Some(duration) if duration.as_millis() <= u128::from(u32::MAX) => Ok(Period(duration)),
-            Some(_) => Err(format!("`{text}` is longer than 49 days")),
-            None => Err(format!("`{text}` is no length of time; write it as in \"200ms\", \"30s\" or \"5m\"")),
-        }
-    }
-}
+/// The longest length of time that the host takes: what fits into 32 bits of milliseconds, which is 49 days.
+const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);
 
 /// What parsing alone doesn't find: each mistake's key, and what is wrong with it.
 pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
@@ -197,6 +173,15 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
         let message = format!("{name} is set by the host; choose the port with `port`");
         found.push((format!("env.{name}"), message));
     }
+    let times = [&config.health, &config.readiness].into_iter().zip(["health", "readiness"]);
+    let times = times.filter_map(|(probe, key)| Some((probe.as_ref()?, key)));
+    let times = times.flat_map(|(probe, key)| {
+        [(format!("{key}.interval"), probe.interval), (format!("{key}.deadline"), probe.deadline)]
+    });
+    let grace = config.stop_grace.map(|grace| ("stop-grace".to_owned(), grace));
+    for (key, DurationText(time)) in times.chain(grace).filter(|(_, DurationText(time))| *time > LONGEST) {
+        found.push((key, format!("{} s is longer than 49 days", time.as_secs())));
+    }
     for (key, probe) in [("health", &config.health), ("readiness", &config.readiness)] {
         let Some(probe) = probe else { continue };
         if !probe.path.starts_with('/') {
@@ -208,7 +193,7 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
         if probe.successes == 0 {
             found.push((format!("{key}.successes"), "0 would never ask; write at least 1".to_owned()));
         }
-        if probe.interval.as_millis() == 0 {
+        if probe.interval.0.is_zero() {
             found.push((format!("{key}.interval"), "0 would ask without a pause; write at least \"1ms\"".to_owned()));
         }
     }

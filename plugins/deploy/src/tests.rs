@@ -191,7 +191,11 @@ fn mistakes_of_the_configuration_name_their_key() {
         ["health.path", "health.successes", "health.interval"]
     );
     assert_eq!(paths(json!({ "readiness": { "deadline": "-1s" } })), ["readiness.deadline"]);
-    assert_eq!(paths(json!({ "readiness": { "deadline": "10 minutes", "interval": "1m 30s" } })), [""; 0]);
+    assert_eq!(paths(json!({ "readiness": { "deadline": "1d", "interval": "1m 30s" } })), [""; 0]);
+    assert_eq!(
+        paths(json!({ "stop-grace": "50d", "health": { "deadline": "60d" } })),
+        ["health.deadline", "stop-grace"]
+    );
     let message = &host(json!({ "target": "kubernetes" })).validate::<Deploy>()[0].message;
     assert!(message.contains("\"process\""), "{message}");
 }

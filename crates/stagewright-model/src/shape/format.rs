@@ -116,11 +116,11 @@ impl Format {
     }
 }
 
-/// A length of time as pipeline files have it: `1h30m`, numbers with units, the sum of which counts. None when it isn't
-/// one.
+/// A length of time as pipeline files have it: `1h30m` or `1h 30m`, numbers with units, the sum of which counts. None
+/// when it isn't one. The SDK, which is built without this crate, reads the same (`tests/properties`).
 pub fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
-    let mut rest = text;
+    let mut rest = text.trim();
     if rest.is_empty() {
         return None;
     }
@@ -136,7 +136,7 @@ pub fn duration(text: &str) -> Option<Duration> {
             _ => return None,
         };
         total = total.checked_add(Duration::from_millis(number.checked_mul(milliseconds)?))?;
-        rest = &after[letters..];
+        rest = after[letters..].trim_start();
     }
     Some(total)
 }
@@ -325,6 +325,7 @@ mod tests {
         assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
         assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(duration("2d"), Some(Duration::from_secs(172_800)));
+        assert_eq!(duration(" 1h 30m "), Some(Duration::from_secs(5400)));
         for text in ["", "20", "m", "20 m", "-1s", "1.5h", "1w", "99999999999999999999d", "20min", "é"] {
             assert_eq!(duration(text), None, "{text}");
         }
