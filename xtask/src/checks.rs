@@ -24,8 +24,17 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
     announce("plugins");
     pipeline::build_for_tests()?;
     step(cargo().args(["test", "--quiet", "--workspace", "--doc"]))?;
+    step(&mut documentation())?;
     sample()?;
     step(&mut tests(profile)?)
+}
+
+/// Links in comments lead somewhere. Those to private items are for readers of the source.
+fn documentation() -> Command {
+    let mut command = cargo();
+    command.args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    command.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links");
+    command
 }
 
 /// The sample service is a workspace of its own, as a user's would be.

@@ -53,7 +53,7 @@ pub enum Mode {
     Off,
 }
 
-/// What a [`Caching`] is made from.
+/// What a [`Caching`](crate::Caching) is made from.
 pub struct CacheConfig {
     /// The folder of results.
     pub root: PathBuf,

@@ -9,8 +9,8 @@
 //! Bytes are bounded by the caller. A read of a bounded regular file ends, so that nothing here has to be interrupted.
 //!
 //! What a stage leaves behind may be deeper than a path can say, and closed to its owner: [`remove_tree`] alone removes
-//! folders. [`hard_links`] finds files that lead out of a folder. [`replace`] writes where a stage may have laid a link,
-//! and [`follow`] says by what a path leads where it leads.
+//! folders. [`hard_links()`] finds files that lead out of a folder. [`replace()`] writes where a stage may have laid a link,
+//! and [`follow()`] says by what a path leads where it leads.
 //!
 //! Architecture invariant: this crate depends on none of the others, knows no formats. Its functions
 //! block for as long as a disk takes.

@@ -168,7 +168,7 @@ fn would_run(program: &str, args: &[String]) -> String {
     format!("would run `{}`", line.replace('\n', "\\n"))
 }
 
-/// As in ", reaching https://api.example.org, with the secret `token`".
+/// As in `, reaching https://api.example.org, with the secret token`.
 fn reaching(reaches: &Reaches<'_>) -> String {
     let mut text = String::new();
     let of = |ways: &[WayOut]| {

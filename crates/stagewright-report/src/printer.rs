@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::printable::{Block, Printable, escaped_json, without_commands};
 use crate::wrap::wrapped;
 
-/// Writes to a terminal, a file or a pipe. It has no method that takes a string: see [`text!`](crate::text).
+/// Writes to a terminal, a file or a pipe. It has no method that takes a string: see [`text!`](macro@crate::text).
 ///
 /// ```compile_fail
 /// # fn show(out: &mut stagewright_report::Printer, name: String) -> std::io::Result<()> {

@@ -39,7 +39,7 @@ pub fn write(path: &str, data: impl AsRef<[u8]>) -> Result<()> {
 /// Adds to the end of a file, which is made if need be.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn append(path: &str, data: impl AsRef<[u8]>) -> Result<()> {
     Ok(host::append(path, data.as_ref())?)
 }
