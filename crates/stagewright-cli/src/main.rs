@@ -6,32 +6,49 @@
 //! Architecture invariant: no rule of what a pipeline means and no scheduling lives here. What a server would need
 //! too belongs below.
 
+#[path = "../../stagewright-session/src/preflight.rs"]
 mod admission;
+#[path = "../../stagewright-session/src/affected.rs"]
 mod affected;
 mod answers;
 mod args;
+#[path = "../../stagewright-session/src/run_fingerprint.rs"]
 mod binding;
+#[path = "../../stagewright-session/src/cache.rs"]
 mod cache;
+#[path = "../../stagewright-session/src/clock.rs"]
 mod clock;
 mod command;
+#[path = "../../stagewright-session/src/drive.rs"]
 mod conduct;
 mod console;
 mod diagnostics;
 mod error;
 mod exit;
+#[path = "../../stagewright-session/src/git/mod.rs"]
 mod git;
+#[path = "../../stagewright-session/src/host.rs"]
 mod host;
+#[path = "../../stagewright-session/src/load.rs"]
 mod load;
+#[path = "../../stagewright-session/src/lock_file.rs"]
 mod lock_file;
+#[path = "../../stagewright-session/src/packages.rs"]
 mod packages;
 mod plugin;
+#[path = "../../stagewright-session/src/policy.rs"]
 mod policy;
+#[path = "../../stagewright-session/src/repository.rs"]
 mod repository;
+#[path = "../../stagewright-session/src/reserved.rs"]
 mod reserved;
 mod screen;
+#[path = "../../stagewright-session/src/secrets.rs"]
 mod secrets;
+#[path = "../../stagewright-session/src/select.rs"]
 mod select;
 mod signals;
+#[path = "../../stagewright-session/src/unmatched.rs"]
 mod unmatched;
 
 use std::process::ExitCode;
