@@ -146,7 +146,7 @@ impl Host {
             sandbox,
             attempts,
             grace: GRACE,
-            compiling: |plugin| console::say(text!("compiling plugin {plugin} for this machine, once")),
+            compiling: Arc::new(|plugin| console::say(text!("compiling plugin {plugin} for this machine, once"))),
             verbose: false,
         };
         let plugins = PluginHost::new(config).map_err(|error| {
