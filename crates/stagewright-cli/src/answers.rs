@@ -11,7 +11,8 @@ use stagewright_engine::{
     Control, Decision, Event, EventKind, Finding, Gate, GateKind, Interrupt, Observer, Piece, RunId, StageSummary,
 };
 use stagewright_model::StageIndex;
-use stagewright_report::{Block, Printable, Printer, captured, list, text};
+use stagewright_model::list;
+use stagewright_report::{Block, Printable, Printer, captured, text};
 use stagewright_store::Store;
 use tokio::sync::mpsc;
 

@@ -28,6 +28,7 @@ mod secret;
 mod shape;
 mod terminal_text;
 mod way_out;
+mod words;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, fields_of, render_json};
@@ -58,3 +59,4 @@ pub use terminal_text::{
     ControlSequences, condensed, is_joiner, last_state, moves_cursor, terminal_text, visible_text,
 };
 pub use way_out::{AnyImports, Code, EffectClass, Fidelity, Imports, InRehearsal, Reach, Reaches, WayOut};
+pub use words::{count, list};

@@ -6,8 +6,9 @@ use serde_json::Value as Json;
 use stagewright_engine::{
     Decision, DecisionError, EventKind, Field, FieldKind, Finding, Gate, GateKind, RunId, check_decision, still_missing,
 };
+use stagewright_model::list;
 use stagewright_model::{PersonName, PersonNameError, range};
-use stagewright_report::{Printer, captured, list, text};
+use stagewright_report::{Printer, captured, text};
 use stagewright_store::{OpenGate, Store};
 
 use crate::args::{self, DecideArgs, SettleArgs};

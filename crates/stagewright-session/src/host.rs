@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use stagewright_cache::{Caching, CaptureConfig, Capturing};
 use stagewright_engine::{EffectClass, Level, PluginFacts, Problem, RunId};
+use stagewright_model::count;
 use stagewright_model::{
     Mistake, MistakePlace, Permissions, Plan, PluginRef, RehearsalTerms, Sandbox, Stage, StageIndex, Trust,
 };
@@ -19,7 +20,7 @@ use stagewright_plugin_host::{
     Description, HostConfig, Manifest, PackageHosts, PluginError, PluginHost, Pulls, SandboxConfig, SecretSource,
 };
 use stagewright_process::sandbox::{Maker, Missing, Need};
-use stagewright_report::{count, text};
+use stagewright_report::text;
 use tokio::runtime::Runtime;
 
 use crate::args::Global;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use stagewright_model::{Diagnostic, Plan};
-use stagewright_report::{count, list};
+use stagewright_model::{count, list};
 
 use crate::args::Global;
 use crate::error::CommandError;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use stagewright_report::list;
+use stagewright_model::list;
 
 use crate::args::Global;
 use crate::error::CommandError;

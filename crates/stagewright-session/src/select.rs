@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stagewright_model::list;
 use stagewright_model::{Plan, StageIndex, StageKind};
-use stagewright_report::list;
 
 use crate::error::CommandError;
 

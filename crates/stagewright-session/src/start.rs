@@ -9,8 +9,9 @@ use serde_json::Value as Json;
 use stagewright_engine::{
     ConcurrencyGroup, Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler, concurrency_group,
 };
+use stagewright_model::list;
 use stagewright_model::{Plan, StageIndex};
-use stagewright_report::{list, text};
+use stagewright_report::text;
 use stagewright_store::{RunRecord, Store};
 
 use crate::admission::admit;

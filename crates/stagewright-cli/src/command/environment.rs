@@ -2,8 +2,9 @@
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{ReleaseWay, Timestamp};
+use stagewright_model::list as listed;
 use stagewright_model::{duration, range};
-use stagewright_report::{Printer, list as listed, text};
+use stagewright_report::{Printer, text};
 use stagewright_store::{EnvironmentRow, Freeze, ReleaseRow, Store};
 
 use crate::args::EnvCommand;

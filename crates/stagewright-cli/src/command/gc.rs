@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 use stagewright_cache::{CapturesNeeded, RemovedCaptures, gc_captures};
 use stagewright_engine::{Outcome, RunId};
+use stagewright_model::count;
 use stagewright_plugin_host::{remove_kept, remove_runs};
-use stagewright_report::{Printer, count, text};
+use stagewright_report::{Printer, text};
 use stagewright_store::{Filter, Retention, RunState, Store};
 
 use crate::args::GcArgs;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{Event, EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
 use stagewright_model::StageIndex;
-use stagewright_report::{Block, Printable, Printer, duration, list, text};
+use stagewright_model::list;
+use stagewright_report::{Block, Printable, Printer, duration, text};
 use stagewright_store::{Filter, RunRow, RunState, Store};
 
 use crate::args::{LogsArgs, RunsArgs, ShowArgs};

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use stagewright_cache::kept_from_caching;
 use stagewright_engine::EffectClass;
+use stagewright_model::list;
 use stagewright_model::{
     CacheUse, Diagnostic, NamedBy, Origin, PackageManager, Permission, Plan, Sandbox, Stage, StageKind, Trust, remarks,
 };
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 use stagewright_process::sandbox::{Need, Provision};
-use stagewright_report::{Printer, list, text};
+use stagewright_report::{Printer, text};
 
 use super::hard_links;
 use crate::admission::refuse_open_code;

@@ -1,8 +1,9 @@
 //! `validate`: every mistake of every pipeline file, and of every stage's configuration.
 
 use serde_json::Value as Json;
+use stagewright_model::count;
 use stagewright_model::{Diagnostic, Mistake, MistakePlace, Plan};
-use stagewright_report::{Printer, count, text};
+use stagewright_report::{Printer, text};
 
 use crate::args::{Global, ValidateArgs};
 use crate::error::CommandError;
