@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use stagewright_model::{Plan, SecretDeclaration};
 use stagewright_plugin_host::{SHORTEST_MASKED, Secret, SecretError, SecretSource};
 use stagewright_report::text;
-use stagewright_secrets::{Resolver, SERVICE_ACCOUNT, SourceError, Surroundings};
+use stagewright_secrets::{Resolver, SERVICE_ACCOUNT, SourceContext, SourceError};
 use zeroize::Zeroizing;
 
 use crate::console;
@@ -21,13 +21,13 @@ pub(crate) struct Secrets {
 
 impl Secrets {
     pub(crate) fn of(plan: &Plan, repository: &Repository) -> Secrets {
-        let surroundings = Surroundings {
+        let context = SourceContext {
             variables: repository.environment.clone(),
             root: repository.root.clone(),
             home: repository.environment.get("HOME").map(PathBuf::from).unwrap_or_default(),
             service_account: PathBuf::from(SERVICE_ACCOUNT),
         };
-        Secrets { declared: plan.secrets.clone(), resolver: Resolver::new(surroundings) }
+        Secrets { declared: plan.secrets.clone(), resolver: Resolver::new(context) }
     }
 
     /// Fetches the values of `names`, and says of all that can't be had at once. Warns of those that are too short to be
