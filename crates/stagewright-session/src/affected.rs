@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use stagewright_cache::Globs;
 use stagewright_model::{Plan, PluginRef, Stage, StageIndex};
 
-use crate::error::CommandError;
+use crate::blocking::blocking;
+use crate::error::SessionError;
 use crate::git::{self, Differences};
-use crate::repository::{PipelineFile, Repository};
+use crate::repository::PipelineFile;
+use crate::session::Session;
 
 /// What has changed.
 #[derive(Debug)]
@@ -19,14 +22,18 @@ pub(crate) struct Changes {
 }
 
 /// Looks at all commits since `base`, and at what isn't committed.
-pub(crate) fn changes(repository: &Repository, base: Option<&str>) -> Result<Changes, CommandError> {
-    let (since, differences) = git::changes_since(repository, base)?;
-    Ok(Changes { since, differences })
+pub(crate) async fn changes(session: &Session, base: Option<&str>) -> Result<Changes, SessionError> {
+    let (repository, base) = (Arc::clone(&session.repository), base.map(str::to_owned));
+    blocking(move || {
+        let (since, differences) = git::changes_since(&repository, base.as_deref())?;
+        Ok(Changes { since, differences })
+    })
+    .await
 }
 
 impl Changes {
     /// The stages whose own files are among them.
-    pub(crate) fn stages(&self, plan: &Plan, file: &PipelineFile) -> Result<BTreeSet<StageIndex>, CommandError> {
+    pub(crate) fn stages(&self, plan: &Plan, file: &PipelineFile) -> Result<BTreeSet<StageIndex>, SessionError> {
         let Differences { paths, folders, .. } = &self.differences;
         if paths.contains(Path::new(&file.name)) {
             return Ok(plan.indices().collect());
@@ -35,7 +42,7 @@ impl Changes {
         for index in plan.indices() {
             let stage = plan.stage(index);
             let globs = Globs::new(&files_of(stage)).map_err(|error| {
-                CommandError::internal(format!("the globs of `{}` mean nothing", stage.id)).caused_by(error)
+                SessionError::internal(format!("the globs of `{}` mean nothing", stage.id)).caused_by(error)
             })?;
             let is_named = paths.iter().any(|path| globs.name(&path.to_string_lossy()));
             if is_named || folders.iter().any(|folder| globs.reach_into(&folder.to_string_lossy())) {

@@ -7,20 +7,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use stagewright_cache::{CacheConfig, Caching, Guard, Machine, Mode, Shared, Tier};
 use stagewright_engine::{Artifact, RunId, StageRunner};
 use stagewright_model::{OperatorPolicy, Permissions, ProcessRule, Said};
 use stagewright_plugin_host::{ArtifactFolder, PluginHost, StageOwner};
 use stagewright_process::sandbox::{Provision, real_program};
 use stagewright_process::which;
-use stagewright_report::text;
 
-use crate::args::{CacheMode, DriveArgs};
-use crate::console;
-use crate::error::CommandError;
-use crate::host::RunMode;
+use crate::error::SessionError;
+use crate::mode::RunMode;
+use crate::notice::{Notice, Notices};
 use crate::repository::Repository;
-use crate::signals;
 
 /// For no shared cache, where there would be one.
 const OFF: &str = "off";
@@ -31,9 +29,15 @@ const UNNOTICED: Duration = Duration::from_secs(1);
 /// Inherited by every program, and known by what is found there: the programs themselves.
 const PLACES: [&str; 2] = ["PATH", "HOME"];
 
-/// Where results are.
-pub(crate) fn folder(repository: &Repository) -> PathBuf {
-    repository.state.join("cache/results")
+/// How a run uses the cache, where the policy is silent.
+#[derive(Clone, Debug, Default)]
+pub struct CacheOptions {
+    /// Whether results are taken and kept.
+    pub mode: Mode,
+    /// The address of a shared cache: a folder, `s3://BUCKET/PREFIX`, or an http or https URL; `off` for none.
+    pub shared: Option<String>,
+    /// The trust tier of this run's results: `trusted` for everybody, or a name.
+    pub tier: Option<String>,
 }
 
 /// How a run uses results.
@@ -44,18 +48,18 @@ pub(crate) struct CacheUse {
 }
 
 impl CacheUse {
-    /// As the policy says, and as the command line says where the policy is silent.
+    /// As the policy says, and as the options say where the policy is silent.
     pub(crate) fn of(
         policy: Option<&OperatorPolicy>,
-        args: &DriveArgs,
+        options: &CacheOptions,
         repository: &Repository,
         mode: RunMode,
-    ) -> Result<CacheUse, CommandError> {
-        let tier = decided("--cache-tier", args.cache_tier.as_ref(), policy, |policy| policy.cache_tier.as_ref())?;
+    ) -> Result<CacheUse, SessionError> {
+        let tier = decided("--cache-tier", options.tier.as_ref(), policy, |policy| policy.cache_tier.as_ref())?;
         let tier = tier.map(|tier| Tier::named(&tier)).transpose().map_err(|error| {
-            CommandError::usage(error.to_string()).hint("as in --cache-tier trusted, or --cache-tier pr-12")
+            SessionError::invalid_request(error.to_string()).hint("as in --cache-tier trusted, or --cache-tier pr-12")
         })?;
-        let given = args.shared_cache.as_ref();
+        let given = options.shared.as_ref();
         let shared = decided("--shared-cache", given, policy, |policy| policy.shared_cache.as_ref())?;
         let is_off = |address: &String| address.is_empty() || address == OFF;
         // In a rehearsal not even read: that would take the cache's credentials to another machine.
@@ -68,25 +72,19 @@ impl CacheUse {
         let known = known.map(|(name, value)| (name.clone(), value.clone())).collect();
         // Who takes them has to be said before any are put where others find them.
         let opened = shared.map(|address| Shared::open(&address, &known, tier.is_some())).transpose();
-        let shared = opened.map_err(|error| CommandError::usage(error.to_string()).hint(error.help))?;
-        let mode = match args.cache {
-            CacheMode::Use => Mode::Use,
-            CacheMode::Read => Mode::Read,
-            CacheMode::Refresh => Mode::Refresh,
-            CacheMode::Off => Mode::Off,
-        };
-        Ok(CacheUse { mode, tier: tier.unwrap_or_default(), shared })
+        let shared = opened.map_err(|error| SessionError::invalid_request(error.to_string()).hint(error.help))?;
+        Ok(CacheUse { mode: options.mode, tier: tier.unwrap_or_default(), shared })
     }
 }
 
 /// Stages could write their own results into a folder of the workspace, under any tier.
-fn refuse_in_workspace(address: &str, repository: &Repository) -> Result<(), CommandError> {
+fn refuse_in_workspace(address: &str, repository: &Repository) -> Result<(), SessionError> {
     let Some(folder) = Shared::folder(address) else { return Ok(()) };
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if !real(folder).starts_with(real(&repository.root)) {
         return Ok(());
     }
-    Err(CommandError::usage(format!(
+    Err(SessionError::invalid_request(format!(
         "the shared cache `{}` lies in the workspace, where stages can write",
         folder.display()
     ))
@@ -99,11 +97,11 @@ fn decided(
     given: Option<&String>,
     policy: Option<&OperatorPolicy>,
     of: fn(&OperatorPolicy) -> Option<&Said>,
-) -> Result<Option<String>, CommandError> {
+) -> Result<Option<String>, SessionError> {
     let Some((policy, said)) = policy.and_then(|policy| Some((policy, of(policy)?))) else { return Ok(given.cloned()) };
     match given {
         Some(given) if *given != said.text => {
-            Err(CommandError::not_ready(format!("{flag} is `{given}`, and the policy says `{}`", said.text))
+            Err(SessionError::not_ready(format!("{flag} is `{given}`, and the policy says `{}`", said.text))
                 .hint(format!("{}:{} decides it for this machine: leave {flag} out", policy.file, said.line)))
         }
         _ => Ok(Some(said.text.clone())),
@@ -122,12 +120,12 @@ pub(crate) fn caching(
         plugins: plugins.clone(),
         environment: repository.environment.clone(),
         root: repository.root.clone(),
-        artifacts: ArtifactFolder { root: repository.state.join("artifacts") },
+        artifacts: ArtifactFolder { root: repository.artifacts() },
     };
     let owner = StageOwner { tier: used.tier.name().to_owned(), file: file.to_owned() };
     let work: Arc<dyn StageRunner> = Arc::new(plugins.owned_by(owner));
     let config = CacheConfig {
-        root: folder(repository),
+        root: repository.results(),
         file: file.to_owned(),
         workspace: repository.root.clone(),
         // They were determined a moment ago, when the host was made.
@@ -141,23 +139,22 @@ pub(crate) fn caching(
     Caching::new(config, work)
 }
 
-/// Waits until results are where other machines find them. The run is over: Ctrl-C leaves the rest unsent.
-pub(crate) async fn settle(caching: &Caching) {
-    let (mut settling, mut signalled) = (pin!(caching.settle()), pin!(signals::any()));
+/// Waits until results are where other machines find them, or until `abandon` is ready, which leaves the rest unsent.
+pub(crate) async fn settle(caching: &Caching, notices: &dyn Notices, abandon: BoxFuture<'static, ()>) {
+    let (mut settling, mut abandoned) = (pin!(caching.settle()), abandon);
     let mut noticed = false;
     let sent = loop {
         tokio::select! {
             sent = &mut settling => break sent,
-            () = &mut signalled => return,
+            () = &mut abandoned => return,
             () = tokio::time::sleep(UNNOTICED), if !noticed => {
                 noticed = true;
-                console::say(text!("sending results to the shared cache; Ctrl-C leaves them unsent"));
+                notices.notice(&Notice::SendingResults);
             }
         }
     };
     if let Some(why) = sent.error {
-        let what = if sent.failed == 1 { "a result was".to_owned() } else { format!("{} results were", sent.failed) };
-        console::say(text!("warning: {what} not put into the shared cache: {why}"));
+        notices.notice(&Notice::ResultsNotSent { results: sent.failed, why });
     }
 }
 

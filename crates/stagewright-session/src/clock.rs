@@ -8,11 +8,11 @@ use stagewright_engine::{Clock, Timestamp};
 
 /// The machine's own.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SystemClock;
+pub struct SystemClock;
 
 impl SystemClock {
     /// Now.
-    pub(crate) fn timestamp() -> Timestamp {
+    pub fn timestamp() -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
@@ -20,17 +20,8 @@ impl SystemClock {
 
 /// For names: `20261121-034058`, UTC.
 pub(crate) fn compact(at: Timestamp) -> String {
-    format(at, "%Y%m%d-%H%M%S")
-}
-
-/// For people: `2026-11-21 03:40:58`, UTC.
-pub(crate) fn readable(at: Timestamp) -> String {
-    format(at, "%Y-%m-%d %H:%M:%S")
-}
-
-fn format(at: Timestamp, pattern: &str) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    chrono::DateTime::from_timestamp_millis(millis).unwrap_or_default().format(pattern).to_string()
+    chrono::DateTime::from_timestamp_millis(millis).unwrap_or_default().format("%Y%m%d-%H%M%S").to_string()
 }
 
 impl Clock for SystemClock {

@@ -1,4 +1,4 @@
-//! `approve`, `reject` and `settle`: a person's answer to a gate, from any terminal.
+//! Answers to gates, from any front end.
 
 use std::collections::BTreeMap;
 
@@ -6,92 +6,133 @@ use serde_json::Value as Json;
 use stagewright_engine::{
     Decision, DecisionError, EventKind, Field, FieldKind, Finding, Gate, GateKind, RunId, check_decision, still_missing,
 };
-use stagewright_model::list;
-use stagewright_model::{PersonName, PersonNameError, range};
-use stagewright_report::{Printer, captured, text};
+use stagewright_model::{PersonName, PersonNameError, list, range};
 use stagewright_store::{OpenGate, Store};
 
-use crate::args::{self, DecideArgs, SettleArgs};
 use crate::clock::SystemClock;
-use crate::command::history::{apply, fold, stages_of};
-use crate::error::CommandError;
-use crate::exit::Exit;
-use crate::git;
-use crate::repository::Repository;
+use crate::error::SessionError;
+use crate::journal::{apply, fold, stages_of};
+use crate::session::Session;
 
-/// `approve` and `reject`.
-pub(crate) fn decide(
-    repository: &Repository,
-    args: &DecideArgs,
-    approved: bool,
-    out: &mut Printer,
-) -> Result<Exit, CommandError> {
-    let mut store = Store::open(&repository.state)?;
-    let run = store.find(&args.run)?;
-    let open = choose(&store, &run, args.stage.as_deref())?;
-    let decision = Decision {
-        approved,
-        fields: fields(&open.gate.fields, &args.fields)?,
-        ..answer(repository, &open, args.by.as_deref(), args.reason.as_deref())?
-    };
-    let verb = if approved { "Approved" } else { "Rejected" };
-    leave(repository, &mut store, &open, &decision, verb, out)
+/// A person's answer to a gate.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The run: its id, the beginning of its id, or `latest`.
+    pub run: String,
+    /// The stage that waits; the only one by default.
+    pub stage: Option<String>,
+    /// Who answers; [`Session::user_name`] by default.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// What the answer is.
+    pub verdict: Verdict,
 }
 
-/// `settle`: what became of an attempt that was broken off.
-pub(crate) fn settle(repository: &Repository, args: &SettleArgs, out: &mut Printer) -> Result<Exit, CommandError> {
-    let mut store = Store::open(&repository.state)?;
-    let run = store.find(&args.run)?;
-    let open = choose(&store, &run, Some(&args.stage))?;
-    let answer = answer(repository, &open, args.by.as_deref(), args.reason.as_deref())?;
-    let said = args.reason.clone().unwrap_or_else(|| format!("{} says so", answer.by));
-    let finding = match args.finding {
-        args::Finding::NotStarted => Finding::NotStarted,
-        args::Finding::Applied => Finding::Applied(said),
-        args::Finding::Failed => Finding::Failed(said),
-    };
-    let decision = Decision { approved: true, finding: Some(finding), ..answer };
-    leave(repository, &mut store, &open, &decision, "Settled", out)
+/// What an answer says.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// The stage goes on, with values for the fields of the gate's form, as text.
+    Approve(Vec<(String, String)>),
+    /// The stage is rejected.
+    Reject(Vec<(String, String)>),
+    /// What an interrupted attempt did, which its plugin can't determine.
+    Settle(Settlement),
 }
 
-fn answer(
-    repository: &Repository,
-    open: &OpenGate,
-    by: Option<&str>,
-    reason: Option<&str>,
-) -> Result<Decision, CommandError> {
-    let name = by.map_or_else(|| user(repository), str::to_owned);
-    let by = PersonName::parse(&name).map_err(|error| {
-        let refused = CommandError::usage(format!("{name:?} can't answer: {error}")).hint(PersonNameError::HELP);
-        if by.is_some() { refused } else { refused.hint("say who answers: --by NAME") }
-    })?;
+/// What an interrupted attempt did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Its effect is there: the stage counts as succeeded.
+    Applied,
+    /// Its effect is not there: the stage runs again.
+    NotStarted,
+    /// Its effect is there and doesn't work: the stage counts as failed.
+    Failed,
+}
+
+/// An answer that the gate has taken.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// The gate.
+    pub open: OpenGate,
+    /// The answer.
+    pub decision: Decision,
+    /// What the gate still waits for, in words; none when it is answered.
+    pub missing: Option<String>,
+    /// Whether a process drives the run, which takes the answer up. Otherwise the next resume does.
+    pub is_driven: bool,
+}
+
+impl Session {
+    /// Records an answer, if the gate takes it.
+    ///
+    /// # Errors
+    /// When the run doesn't wait for such an answer, or not for one of that person.
+    pub fn answer(&self, answer: &Answer) -> Result<Recorded, SessionError> {
+        let shared = self.store()?;
+        let mut store = shared.lock();
+        let run = store.find(&answer.run)?;
+        let open = choose(&store, &run, answer.stage.as_deref())?;
+        let decision = decision(self, &open, answer)?;
+        let missing = leave(&mut store, &open, &decision)?;
+        let is_driven = store.claim(&run).is_err();
+        Ok(Recorded { open, decision, missing, is_driven })
+    }
+}
+
+fn decision(session: &Session, open: &OpenGate, answer: &Answer) -> Result<Decision, SessionError> {
+    let form = &open.gate.fields;
+    let (approved, fields) = match &answer.verdict {
+        Verdict::Approve(given) => (true, fields(form, given)),
+        Verdict::Reject(given) => (false, fields(form, given)),
+        Verdict::Settle(_) => (true, BTreeMap::new()),
+    };
+    let by = person(session, answer.by.as_deref())?;
+    let finding = match &answer.verdict {
+        Verdict::Settle(settlement) => {
+            let detail = answer.reason.clone().unwrap_or_else(|| format!("{by} says so"));
+            Some(match settlement {
+                Settlement::NotStarted => Finding::NotStarted,
+                Settlement::Applied => Finding::Applied(detail),
+                Settlement::Failed => Finding::Failed(detail),
+            })
+        }
+        Verdict::Approve(_) | Verdict::Reject(_) => None,
+    };
     Ok(Decision {
         token: open.gate.token.clone(),
-        capture: digest_of_files(&open.gate),
-        by: by.to_string(),
+        capture: captured_digest(&open.gate),
+        approved,
+        by,
         at: Some(SystemClock::timestamp()),
-        reason: reason.map(str::to_owned),
+        reason: answer.reason.clone(),
+        fields,
+        finding,
         ..Decision::default()
     })
 }
 
-/// Names the files that an answer is about.
-pub(crate) fn digest_of_files(gate: &Gate) -> Option<String> {
+fn person(session: &Session, by: Option<&str>) -> Result<String, SessionError> {
+    let name = by.map_or_else(|| session.user_name(), str::to_owned);
+    let parsed = PersonName::parse(&name).map_err(|error| {
+        let refused =
+            SessionError::invalid_request(format!("{name:?} can't answer: {error}")).hint(PersonNameError::HELP);
+        if by.is_some() { refused } else { refused.hint("say who answers: --by NAME") }
+    })?;
+    Ok(parsed.to_string())
+}
+
+/// The digest of the files that an answer to the gate is about; none where it captured none.
+pub fn captured_digest(gate: &Gate) -> Option<String> {
     gate.capture.as_ref().map(|capture| capture.digest.clone())
 }
 
-/// Records the answer, if the gate takes it; the process that drives the run takes it up, or the next `resume`.
-fn leave(
-    repository: &Repository,
-    store: &mut Store,
-    open: &OpenGate,
-    decision: &Decision,
-    verb: &str,
-    out: &mut Printer,
-) -> Result<Exit, CommandError> {
-    let (run, stage) = (&open.run, &open.stage_id);
+/// Records the answer, if the gate takes it. Returns what the gate still waits for.
+fn leave(store: &mut Store, open: &OpenGate, decision: &Decision) -> Result<Option<String>, SessionError> {
+    let run = &open.run;
     let stages: Vec<String> = stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect();
-    let missing = store.put_decision(run, open.stage, decision, |events, waiting| {
+    store.put_decision(run, open.stage, decision, |events, waiting| {
         let mut state = fold(run, stages, events)?;
         let now = SystemClock::timestamp();
         for (stage, decision) in waiting {
@@ -102,24 +143,15 @@ fn leave(
         }
         check_decision(state.stage(open.stage), decision, now).map_err(|error| refused(open, &error))?;
         apply(run, &mut state, &EventKind::GateDecided { stage: open.stage, decision: decision.clone() })?;
-        Ok::<_, CommandError>(still_missing(state.stage(open.stage)))
-    })??;
-    let files = open.gate.capture.as_ref().filter(|capture| decision.approved && capture.files > 0).map(captured);
-    let files = files.map(|files| text!(", for {files}")).unwrap_or_default();
-    let waits = missing.is_some();
-    let missing = missing.map(|missing| text!(": {missing}")).unwrap_or_default();
-    out.line(text!("{verb}: {stage} of run {run}, by {}{files}{missing}.", decision.by))?;
-    if !waits && Store::open(&repository.state)?.claim(run).is_ok() {
-        out.line(text!("No process drives the run. Go on with it: stagewright resume {run}"))?;
-    }
-    Ok(Exit::Success)
+        Ok(still_missing(state.stage(open.stage)))
+    })?
 }
 
-fn refused(open: &OpenGate, error: &DecisionError) -> CommandError {
+fn refused(open: &OpenGate, error: &DecisionError) -> SessionError {
     let (run, stage) = (&open.run, &open.stage_id);
-    let refused = CommandError::not_ready(format!("this answer to `{stage}` can't be taken: {error}"));
+    let refused = SessionError::not_ready(format!("this answer to `{stage}` can't be taken: {error}"));
     match error {
-        DecisionError::NotSettled => settle_commands(run, stage).into_iter().fold(refused, CommandError::hint),
+        DecisionError::NotSettled => settle_commands(run, stage).into_iter().fold(refused, SessionError::hint),
         DecisionError::NoDoubt => refused.hint(format!("answer with: stagewright approve {run} {stage}")),
         DecisionError::Expired => {
             refused.hint(format!("start a new run, or this stage again: stagewright resume {run} --from STAGE"))
@@ -146,7 +178,7 @@ fn settle_commands(run: &RunId, stage: &str) -> [String; 3] {
     ]
 }
 
-fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, CommandError> {
+fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, SessionError> {
     let mut open = store.open_gates(run)?;
     let waiting = list(open.iter().map(|gate| &gate.stage_id));
     if let Some(wanted) = stage {
@@ -154,30 +186,25 @@ fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, C
     }
     match (open.len(), waiting.is_empty()) {
         (1, _) => Ok(open.remove(0)),
-        (_, true) => Err(CommandError::not_ready(format!("run {run} waits for nobody"))
+        (_, true) => Err(SessionError::not_ready(format!("run {run} waits for nobody"))
             .hint("`stagewright runs --waiting` lists the runs that do")),
-        (0, _) => Err(CommandError::not_ready(format!("`{}` of run {run} doesn't wait", stage.unwrap_or_default()))
+        (0, _) => Err(SessionError::not_ready(format!("`{}` of run {run} doesn't wait", stage.unwrap_or_default()))
             .hint(format!("these do: {waiting}"))),
-        _ => Err(CommandError::usage(format!("which stage of run {run}?")).hint(format!("these wait: {waiting}"))),
+        _ => {
+            Err(SessionError::invalid_request(format!("which stage of run {run}?"))
+                .hint(format!("these wait: {waiting}")))
+        }
     }
 }
 
-/// Reads `NAME=VALUE` by the types of the gate's form. What the form doesn't know is left to the gate to refuse.
-fn fields(form: &[Field], given: &[String]) -> Result<BTreeMap<String, Json>, CommandError> {
-    given
-        .iter()
-        .map(|pair| {
-            let Some((name, text)) = pair.split_once('=') else {
-                return Err(CommandError::usage(format!("`--field {pair}` isn't NAME=VALUE")));
-            };
-            let kind = form.iter().find(|field| field.name == name).map_or(FieldKind::Text, |field| field.kind);
-            Ok((name.to_owned(), value(kind, text)))
-        })
-        .collect()
+/// By the types of the gate's form. What the form doesn't know is left to the gate to refuse.
+fn fields(form: &[Field], given: &[(String, String)]) -> BTreeMap<String, Json> {
+    let kind_of = |name: &str| form.iter().find(|field| field.name == name).map_or(FieldKind::Text, |field| field.kind);
+    given.iter().map(|(name, text)| (name.clone(), field_value(kind_of(name), text))).collect()
 }
 
-/// Text that isn't of the kind stays text, for the gate to refuse by name.
-pub(crate) fn value(kind: FieldKind, text: &str) -> Json {
+/// What was typed into a field of a gate's form. Text that isn't of the kind stays text, for the gate to refuse by name.
+pub fn field_value(kind: FieldKind, text: &str) -> Json {
     let as_text = Json::String(text.to_owned());
     match kind {
         FieldKind::Text => as_text,
@@ -205,13 +232,6 @@ fn form(fields: &[Field]) -> String {
     format!("the gate's form: {}", fields.iter().map(describe).collect::<Vec<_>>().join(" "))
 }
 
-/// Who sits at the terminal: git's `user.name`, else `$USER`.
-pub(crate) fn user(repository: &Repository) -> String {
-    git::user_name(&repository.root)
-        .or_else(|| repository.environment.get("USER").cloned())
-        .unwrap_or_else(|| "somebody".to_owned())
-}
-
 /// The answers that a rehearsal gives by itself: as many approvals as it takes, every required field filled in.
 pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
     let sample = |field: &Field| match field.kind {
@@ -227,7 +247,7 @@ pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
         at: None,
         reason: None,
         fields: required.map(|field| (field.name.clone(), sample(field))).collect(),
-        capture: digest_of_files(gate),
+        capture: captured_digest(gate),
         rehearsed: true,
         // Stand-ins alone were touched.
         finding: (gate.kind == GateKind::Doubt).then_some(Finding::NotStarted),

@@ -1,181 +1,166 @@
-//! Carries a run out: puts the ports together, drives the run, and writes what is left behind for others.
+//! Drives a run: puts the ports together, and takes up what others left for the run.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use stagewright_cache::{Caching, Capturing};
 use stagewright_engine::{
-    Control, DriveError, Event, Input, Interrupt, Observer, Piece, Ports, RunId, RunSummary, Scheduler, drive,
+    Control, DriveError, Event, Input, Observer, Ports, RunId, RunSummary, Scheduler, StoreError, drive,
 };
-use stagewright_report::{Reader, RunView, junit};
-use stagewright_store::{Lease, Store};
+use stagewright_model::StageIndex;
+use stagewright_store::Lease;
 use tokio::sync::mpsc;
 
-use crate::answers::{Answering, Answers, poll};
-use crate::args::{DriveArgs, Format, Global};
+use crate::cache;
 use crate::clock::SystemClock;
-use crate::command::decide::user;
-use crate::command::history::exit_of;
-use crate::error::CommandError;
-use crate::exit::Exit;
-use crate::repository::Repository;
-use crate::screen::Screen;
-use crate::{cache, console, screen, signals};
+use crate::error::SessionError;
+use crate::gates::{GateHandling, Gates, cancel};
+use crate::host::Host;
+use crate::session::Session;
+use crate::store::SharedStore;
 
-/// Wishes that may wait for the loop. A rehearsal answers a gate with as many approvals as it takes at once.
+/// Commands that may wait for the loop. A rehearsal answers a gate with as many approvals as it takes at once.
 const CONTROL_BOUND: usize = 1024;
 
-/// A run that is ready to start or to go on.
-pub(crate) struct Run {
+/// A run that is recorded and locked, and can be driven. When it is dropped instead, it is as if the process had been
+/// killed: it can be resumed.
+pub struct Run {
+    session: Session,
+    parts: Parts,
+    control: mpsc::Sender<Control>,
+    commands: mpsc::Receiver<Control>,
+}
+
+/// What a run is made of.
+pub(crate) struct Parts {
     pub(crate) id: RunId,
+    pub(crate) host: Host,
     pub(crate) scheduler: Scheduler,
     pub(crate) runner: Capturing,
     /// The cache behind the runner.
     pub(crate) caching: Caching,
-    pub(crate) store: Store,
+    pub(crate) store: SharedStore,
     pub(crate) lease: Lease,
     pub(crate) rehearsal: bool,
+    /// Whether the services of a rehearsal stay when it ends.
+    pub(crate) keep_services: bool,
     pub(crate) first: Input,
-    /// What happened before, for those who watch.
+    /// What happened before.
     pub(crate) past: Vec<Event>,
 }
 
-/// Drives the run until it ends or suspends.
-pub(crate) fn conduct(
-    global: &Global,
-    repository: &Repository,
-    args: &DriveArgs,
-    run: Run,
-) -> Result<Exit, CommandError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CommandError::internal("can't start the runtime").caused_by(error))?;
-    let junit = args.junit.as_deref().map(|file| (file, Arc::new(Mutex::new(RunView::default()))));
-    let collected = junit.as_ref().map(|(_, view)| Collected(Arc::clone(view)));
-    let (screen, shown) = screen::open(global, args.format);
-    let result = runtime.block_on(drive_run(repository, args, run, (Arc::clone(&screen), shown), collected));
-    // A prompt may still be reading standard input; nothing else is left.
-    runtime.shutdown_background();
-    let summary = result?;
-    if let Some((path, view)) = junit {
-        write_junit(&repository.root, path, &view.lock().unwrap_or_else(PoisonError::into_inner))?;
-    }
-    exit_when_shown(exit_of(summary.conclusion), screen.written())
+/// A front end's part in a run.
+pub struct Attendance {
+    /// See every event after it was recorded, in this order. They don't see [`Run::past`].
+    pub observers: Vec<Box<dyn Observer>>,
+    /// Who answers gates.
+    pub gates: GateHandling,
+    /// When it completes, results that are still being sent to the shared cache after the run has ended are left unsent.
+    pub abandon_results: BoxFuture<'static, ()>,
 }
 
-/// A result that could not be written isn't a success. The code of a run that did not succeed says more.
-fn exit_when_shown(exit: Exit, written: io::Result<()>) -> Result<Exit, CommandError> {
-    match written {
-        // Whoever read the output has seen enough; the run went on.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let error = CommandError::from(error);
-            if exit == Exit::Success {
-                return Err(error);
-            }
-            console::show(&error.render());
-            Ok(exit)
+impl Run {
+    pub(crate) fn new(session: &Session, parts: Parts) -> Run {
+        let (control, commands) = mpsc::channel(CONTROL_BOUND);
+        Run { session: session.clone(), parts, control, commands }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &RunId {
+        &self.parts.id
+    }
+
+    /// What happened before it was resumed; empty for a new run.
+    pub fn past(&self) -> &[Event] {
+        &self.parts.past
+    }
+
+    /// Whether it is a rehearsal.
+    pub fn is_rehearsal(&self) -> bool {
+        self.parts.rehearsal
+    }
+
+    /// Takes commands while the run is driven: to cancel, to decide, to suspend.
+    pub fn control(&self) -> mpsc::Sender<Control> {
+        self.control.clone()
+    }
+
+    /// Drives the run until it ends or suspends. Afterwards its lock is released, and results are in the shared cache.
+    ///
+    /// The future must be polled to its end: to end a run early, send [`Control::Cancel`].
+    ///
+    /// # Errors
+    /// When something can't be recorded, which stops the run; or when the services of a rehearsal can't be stopped.
+    pub async fn drive(self, attendance: Attendance) -> Result<RunSummary, SessionError> {
+        let Run { session, parts, control, commands } = self;
+        let Attendance { mut observers, gates: handling, abandon_results } = attendance;
+        let taken = take_up(&parts, &control)?;
+        if matches!(handling, GateHandling::Suspend) && !parts.rehearsal {
+            let _ = control.try_send(Control::Suspend);
         }
-        _ => Ok(exit),
+        let prompter = match &handling {
+            GateHandling::Ask(prompter) => Some(Arc::clone(prompter)),
+            GateHandling::Suspend | GateHandling::Wait => None,
+        };
+        let mut gates = Gates::new(handling, parts.rehearsal, control.clone());
+        parts.past.iter().for_each(|event| gates.on_event(event));
+        gates.begin(&taken);
+        let logs = Box::new(parts.store.lock().logs(&parts.id)?);
+        let polling = tokio::spawn(gates.poll(parts.store.clone(), parts.id.clone(), control));
+        observers.push(Box::new(gates));
+        let ports = Ports {
+            runner: Arc::new(parts.runner.clone()),
+            store: Box::new(parts.store.clone()),
+            turns: Box::new(parts.store),
+            logs,
+            clock: Arc::new(SystemClock),
+            observers,
+            control: commands,
+        };
+        let result = drive(parts.scheduler, ports, parts.first).await;
+        // What isn't written down of files is read again.
+        if let Err(error) = parts.caching.save().and_then(|()| parts.runner.save()) {
+            tracing::warn!(%error, "what was learned of files is not kept");
+        }
+        polling.abort();
+        prompter.iter().for_each(|prompter| prompter.close());
+        drop(parts.lease);
+        // Other processes see the run ended from here on.
+        cache::settle(&parts.caching, &*session.notices, abandon_results).await;
+        if parts.rehearsal && !parts.keep_services {
+            parts.host.stop_rehearsal(&parts.id).await?;
+        }
+        result.map_err(|error| stopped(&parts.id, error))
     }
 }
 
-async fn drive_run(
-    repository: &Repository,
-    args: &DriveArgs,
-    run: Run,
-    (screen, mut shown): (Arc<Screen>, Box<dyn Reader>),
-    collected: Option<Collected>,
-) -> Result<RunSummary, CommandError> {
-    let (control, wishes) = mpsc::channel(CONTROL_BOUND);
-    let answering = match (run.rehearsal, args.wait) {
-        (true, _) => Answering::Rehearse,
-        (false, true) => Answering::Wait,
-        (false, false) if args.format == Format::Text && console::can_ask() => Answering::Ask,
-        (false, false) => Answering::Suspend,
-    };
-    let mut inbox = Store::open(&repository.state)?;
-    // What was said while no process drove the run counts before anything else is decided.
-    for reason in inbox.take_cancels(&run.id)? {
-        let _ = control.try_send(Control::Cancel { how: Interrupt::Graceful, reason });
+/// Takes up what was left for the run while no process drove it, before anything else is decided. Returns the stages whose
+/// gates were answered.
+fn take_up(parts: &Parts, control: &mpsc::Sender<Control>) -> Result<BTreeSet<StageIndex>, StoreError> {
+    let mut store = parts.store.lock();
+    // An earlier drive by this session may have taken commands, and ended before it recorded what came of them.
+    store.redeliver(&parts.id)?;
+    for reason in store.take_cancels(&parts.id)? {
+        let _ = control.try_send(cancel(reason));
     }
     let mut answered = BTreeSet::new();
-    for (stage, decision) in inbox.take_decisions(&run.id)? {
+    for (stage, decision) in store.take_decisions(&parts.id)? {
         answered.insert(stage);
         let _ = control.try_send(Control::Decide { stage, decision });
     }
-    if answering == Answering::Suspend {
-        let _ = control.try_send(Control::Suspend);
-    }
-    let mut answers = Answers::new(answering, control.clone(), Arc::clone(&screen), user(repository));
-    let open = answers.open();
-    if !run.past.is_empty() {
-        shown.catch_up(&run.past);
-    }
-    let mut observers: Vec<Box<dyn Observer>> = Vec::new();
-    observers.extend(collected.map(|collected| Box::new(collected) as Box<dyn Observer>));
-    for event in &run.past {
-        observers.iter_mut().for_each(|observer| observer.on_event(event));
-        answers.on_event(event);
-    }
-    answers.begin(&answered);
-    observers.insert(0, shown);
-    observers.push(Box::new(answers));
-    let logs = Box::new(run.store.logs(&run.id)?);
-    let polling = tokio::spawn(poll(inbox, run.id.clone(), open, control.clone()));
-    let watching = tokio::spawn(signals::watch(control));
-    let ports = Ports {
-        runner: Arc::new(run.runner.clone()),
-        store: Box::new(run.store),
-        turns: Box::new(Store::open(&repository.state)?),
-        logs,
-        clock: Arc::new(SystemClock),
-        observers,
-        control: wishes,
-    };
-    let result = drive(run.scheduler, ports, run.first).await;
-    // What isn't written down of files is read again.
-    if let Err(error) = run.caching.save().and_then(|()| run.runner.save()) {
-        tracing::warn!(%error, "what was learned of files is not kept");
-    }
-    polling.abort();
-    watching.abort();
-    screen.settle();
-    drop(run.lease);
-    // The run is over for everybody else.
-    cache::settle(&run.caching).await;
-    result.map_err(|error| match error {
+    Ok(answered)
+}
+
+fn stopped(run: &RunId, error: DriveError) -> SessionError {
+    match error {
         DriveError::Store(error) => {
-            let failed = CommandError::from(error);
-            CommandError { message: format!("run {} was stopped: {}", run.id, failed.message), ..failed }
-                .hint(format!("once that is mended: stagewright resume {}", run.id))
+            let failed = SessionError::from(error);
+            SessionError { message: format!("run {run} was stopped: {}", failed.message), ..failed }
+                .hint(format!("once that is mended: stagewright resume {run}"))
         }
-        DriveError::Illegal(error) => CommandError::internal(format!("run {} was stopped by a defect", run.id))
+        DriveError::Illegal(error) => SessionError::internal(format!("run {run} was stopped by a defect"))
             .caused_by(error)
             .hint("please report it with the output of `stagewright logs`"),
-    })
-}
-
-/// Folds the run for what is written at its end.
-struct Collected(Arc<Mutex<RunView>>);
-
-impl Observer for Collected {
-    fn on_event(&mut self, event: &Event) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
     }
-
-    fn on_lines(&mut self, piece: &Piece<'_>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply_lines(piece);
-    }
-}
-
-fn write_junit(root: &Path, path: &Path, view: &RunView) -> Result<(), CommandError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        CommandError::internal(format!("can't write the JUnit report {}", path.display())).caused_by(error)
-    };
-    let report = junit(view).map_err(|error| failed(error.into()))?;
-    // A stage may have laid a link or a pipe there.
-    stagewright_files::replace(root, path, report.as_bytes()).map_err(|error| failed(error.into()))
 }

@@ -12,10 +12,10 @@ use crate::repository::Repository;
 const ENTRIES: usize = 100_000;
 
 /// What a reviewer should know, by what stages may write.
-pub(super) type Remarks = BTreeMap<Vec<String>, String>;
+pub(crate) type Remarks = BTreeMap<Vec<String>, String>;
 
 /// Looks once for each set of rules.
-pub(super) fn remarks(repository: &Repository, plan: &Plan) -> Remarks {
+pub(crate) fn remarks(repository: &Repository, plan: &Plan) -> Remarks {
     let mut remarks = Remarks::new();
     for stage in &plan.stages {
         let rules = &stage.permissions.write;

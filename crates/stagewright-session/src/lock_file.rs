@@ -10,16 +10,13 @@ use serde_json::{Value as Json, json};
 use stagewright_model::{Change, Lock, LockedPipeline, Origin, PackageManager, Plan, PluginPin};
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 
-use crate::args::Global;
-use crate::diagnostics;
-use crate::error::CommandError;
-use crate::repository::{Repository, document};
-
-/// Beside the pipelines, for git to keep.
-pub(crate) const NAME: &str = "stagewright.lock";
+use crate::error::SessionError;
+use crate::repository::{LOCK_FILE, Repository, document};
+use crate::session::Session;
 
 /// How a plan compares with the lock.
-pub(crate) enum Compared {
+#[derive(Clone, Debug)]
+pub enum Compared {
     /// There is no lock.
     NoLock,
     /// There is one, and it doesn't know the pipeline.
@@ -30,7 +27,7 @@ pub(crate) enum Compared {
 
 impl Compared {
     /// What the plan may do and the lock doesn't say.
-    pub(crate) fn wider(&self) -> impl Iterator<Item = &Change> {
+    pub fn wider(&self) -> impl Iterator<Item = &Change> {
         let changes = match self {
             Compared::Changes(changes) => changes.as_slice(),
             Compared::NoLock | Compared::NotLocked => &[],
@@ -39,7 +36,7 @@ impl Compared {
     }
 
     /// For programs.
-    pub(crate) fn as_json(&self) -> Json {
+    pub fn as_json(&self) -> Json {
         let changes = |changes: &[Change]| -> Vec<Json> {
             changes.iter().map(|change| json!({ "wider": change.is_wider, "text": change.text })).collect()
         };
@@ -53,16 +50,16 @@ impl Compared {
 }
 
 /// None when there is no lock. A damaged one is an error: nobody has looked at what it says.
-pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lock>, CommandError> {
-    let path = repository.root.join(NAME);
+pub(crate) fn read(session: &Session) -> Result<Option<Lock>, SessionError> {
+    let path = session.repository.root.join(LOCK_FILE);
     let text = match document(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|error| CommandError::not_ready(format!("can't read {NAME}")).caused_by(error))?,
+        text => text.map_err(|error| SessionError::not_ready(format!("can't read {LOCK_FILE}")).caused_by(error))?,
     };
-    let lock = Lock::parse(NAME, &text).map_err(|mistakes| {
-        diagnostics::show(global, &mistakes);
+    let lock = Lock::parse(LOCK_FILE, &text).map_err(|mistakes| {
+        session.notices.diagnostics(&mistakes.iter().collect::<Vec<_>>());
         let line = mistakes.iter().next().map_or(1, |first| first.position().0);
-        CommandError::not_ready(format!("{NAME}:{line} is not as it was written; nothing of it counts"))
+        SessionError::not_ready(format!("{LOCK_FILE}:{line} is not as it was written; nothing of it counts"))
             .hint("take it from git, or look at what the pipelines may do and write it anew: `stagewright lock`")
     })?;
     Ok(Some(lock))
@@ -70,8 +67,8 @@ pub(crate) fn read(global: &Global, repository: &Repository) -> Result<Option<Lo
 
 /// The origins of package hosts that a pipeline's lock holds; none where there is no sound lock.
 pub(crate) fn package_hosts(repository: &Repository, pipeline: &str) -> BTreeMap<PackageManager, BTreeSet<Origin>> {
-    let text = document(&repository.root.join(NAME));
-    let lock = text.ok().and_then(|text| Lock::parse(NAME, &text).ok());
+    let text = document(&repository.root.join(LOCK_FILE));
+    let lock = text.ok().and_then(|text| Lock::parse(LOCK_FILE, &text).ok());
     let locked = lock.and_then(|mut lock| lock.pipelines.remove(pipeline));
     locked.map(|locked| locked.package_hosts).unwrap_or_default()
 }
@@ -100,12 +97,12 @@ pub(crate) fn compare(
 }
 
 /// All or nothing: who reads at the same time sees the old lock or the new one.
-pub(crate) fn write(repository: &Repository, text: &str) -> Result<(), CommandError> {
-    let failed = |error: std::io::Error| CommandError::internal(format!("can't write {NAME}")).caused_by(error);
+pub(crate) fn write(repository: &Repository, text: &str) -> Result<(), SessionError> {
+    let failed = |error: std::io::Error| SessionError::internal(format!("can't write {LOCK_FILE}")).caused_by(error);
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix(".stagewright.lock-").permissions(Permissions::from_mode(0o666));
     let mut file = builder.tempfile_in(&repository.root).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(repository.root.join(NAME)).map_err(|error| failed(error.error))?;
+    file.persist(repository.root.join(LOCK_FILE)).map_err(|error| failed(error.error))?;
     Ok(())
 }

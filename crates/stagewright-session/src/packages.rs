@@ -9,10 +9,9 @@ use serde_json::{Value as Json, json};
 use stagewright_engine::{Change, Event, EventKind};
 use stagewright_model::{Diagnostic, NamedBy, OperatorPolicy, PackageManager, PackageOrigin, Permission, Plan, Stage};
 use stagewright_plugin_host::{ClosedOrigin, Description, PackageHosts, credential_files};
-use stagewright_report::text;
 
-use crate::console;
-use crate::error::CommandError;
+use crate::error::SessionError;
+use crate::notice::{Notice, Notices};
 use crate::repository::PipelineFile;
 
 /// Of a run's `source`.
@@ -34,7 +33,7 @@ pub(crate) fn beyond(
 
 /// Refuses a pipeline of which a word would have to stand for what no word can: a file of the repository, which is there
 /// for everyone, names it, and no stage that uses the word grants it by itself.
-pub(crate) fn refuse_closed(plan: &Plan, hosts: &PackageHosts) -> Result<(), CommandError> {
+pub(crate) fn refuse_closed(plan: &Plan, hosts: &PackageHosts) -> Result<(), SessionError> {
     let of_repository = hosts.closed().iter().filter(|closed| closed.named.by == NamedBy::Repository);
     let refused = of_repository.filter_map(|closed| {
         let stage = plan.stages.iter().find(|stage| needs(stage, closed))?;
@@ -50,7 +49,7 @@ pub(crate) fn refuse_closed(plan: &Plan, hosts: &PackageHosts) -> Result<(), Com
         return Ok(());
     }
     let message = "a word of `net` can't stand for what the repository names; nothing was run";
-    let mut error = CommandError::not_ready(message).details(lines);
+    let mut error = SessionError::not_ready(message).details(lines);
     error.hints.extend(remedies);
     Err(error)
 }
@@ -96,8 +95,8 @@ fn notes_of_machine(stage: &Stage, hosts: &PackageHosts) -> Vec<String> {
     notes.collect()
 }
 
-/// The same on standard error, each once: a client that finds its registry closed says little about why.
-pub(crate) fn tell_of_machine(plan: &Plan, hosts: &PackageHosts) {
+/// The same as notices, each once: a client that finds its registry closed says little about why.
+pub(crate) fn tell_of_machine(notices: &dyn Notices, plan: &Plan, hosts: &PackageHosts) {
     let notes = plan.stages.iter().flat_map(|stage| notes_of_machine(stage, hosts)).collect::<BTreeSet<_>>();
     let unreadable =
         hosts.unreadable().iter().map(|file| format!("a configuration of package hosts is ignored: {file}"));
@@ -109,7 +108,7 @@ pub(crate) fn tell_of_machine(plan: &Plan, hosts: &PackageHosts) {
         format!("in a rehearsal `{manager}` doesn't stand for {origin}, which {place} names and the lock doesn't hold: `stagewright lock` adds it")
     });
     for note in notes.into_iter().chain(unreadable).chain(withheld) {
-        console::say(text!("note: {note}"));
+        notices.notice(&Notice::PackageHosts(note));
     }
 }
 
@@ -218,8 +217,8 @@ mod tests {
     #[test]
     fn what_no_word_stands_for_is_refused_unless_it_is_granted_by_itself() {
         let loopback = hosts("registry=http://127.0.0.1:4873/\n");
-        let refused = refuse_closed(&plan(), &loopback).unwrap_err().render();
-        let refused = refused.as_str();
+        let refused = refuse_closed(&plan(), &loopback).unwrap_err();
+        let refused = [refused.details, refused.hints].concat().join("\n");
         for part in
             [".npmrc:1 names http://127.0.0.1:4873", "this machine", "net = [\"npm\", \"http://127.0.0.1:4873\"]"]
         {

@@ -1,43 +1,46 @@
-//! Where things are: the repository, its pipeline files, the state folder, the built-in plugins.
+//! Where things are: the repository, its pipeline files, the state folder, the built-in plugins. How one is found is in
+//! [`locate`](crate::locate).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use stagewright_model::list;
 
-use crate::args::Global;
-use crate::error::CommandError;
-use crate::git;
+use crate::error::SessionError;
 
-/// How the names of variables begin that are for the shared cache alone.
-const OF_THE_CACHE: &str = "STAGEWRIGHT_SHARED_CACHE_";
+/// The lock file, at the repository's root for git to keep.
+pub const LOCK_FILE: &str = "stagewright.lock";
 
-/// The folders that commands work on.
+/// The folders that a session works on, and the variables that it was given.
 #[derive(Clone, Debug)]
-pub(crate) struct Repository {
+pub struct Repository {
     /// The workspace that stages see.
-    pub(crate) root: PathBuf,
+    pub root: PathBuf,
     /// Runs, artifacts and local environments.
-    pub(crate) state: PathBuf,
+    pub state: PathBuf,
     /// Folders with built-in plugins, `NAME.wasm`; the first that has one wins.
-    pub(crate) plugins: Vec<PathBuf>,
+    pub plugins: Vec<PathBuf>,
     /// Compiled plugins; shared by all repositories of the user.
-    pub(crate) cache: PathBuf,
+    pub cache: PathBuf,
     /// The operator's policy, when another than the machine's is named.
-    pub(crate) policy: Option<PathBuf>,
-    /// The environment that the process was started with, but for `cache_environment`.
-    pub(crate) environment: BTreeMap<String, String>,
+    pub policy: Option<PathBuf>,
+    /// The program that sandboxes and services are started with, see [`SessionConfig::program`](crate::SessionConfig).
+    pub program: PathBuf,
+    /// The folder for files that live as long as one operation.
+    pub temporary: PathBuf,
+    /// The variables that programs and secrets may be granted, without those of `cache_environment`.
+    pub environment: BTreeMap<String, String>,
     /// What only the shared cache may know, as `TOKEN` and `AWS_SECRET_ACCESS_KEY`: no pipeline can ask for it.
-    pub(crate) cache_environment: BTreeMap<String, String>,
+    pub cache_environment: BTreeMap<String, String>,
 }
 
 /// A pipeline file, read.
 #[derive(Clone, Debug)]
-pub(crate) struct PipelineFile {
+pub struct PipelineFile {
     /// Relative to the repository's root when it lies below it.
-    pub(crate) name: String,
+    pub name: String,
     /// Its text.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 /// The text of a file that people write, without a byte order mark and with line feeds alone: git, and editors on Windows,
@@ -49,38 +52,33 @@ pub(crate) fn document(path: &Path) -> std::io::Result<String> {
 }
 
 impl Repository {
-    /// Finds the repository around the current folder, or around `-C`.
-    pub(crate) fn find(global: &Global) -> Result<Repository, CommandError> {
-        let given = global.directory.clone().unwrap_or_else(|| PathBuf::from("."));
-        let start = given.canonicalize().map_err(|error| {
-            CommandError::usage(format!("can't enter the folder {}", given.display())).caused_by(error)
-        })?;
-        git::check_directory(&start)?;
-        let root = git::working_tree(&start).map(Path::to_owned).unwrap_or(start);
-        let (mut environment, mut cache_environment) = (BTreeMap::new(), BTreeMap::new());
-        for (name, value) in std::env::vars_os() {
-            let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) else { continue };
-            match name.strip_prefix(OF_THE_CACHE) {
-                Some(name) => cache_environment.insert(name.to_owned(), value),
-                None => environment.insert(name, value),
-            };
-        }
-        let state = match &global.state {
-            Some(state) => std::path::absolute(state).unwrap_or_else(|_| state.clone()),
-            None => root.join(".stagewright"),
-        };
-        let plugins = plugin_folders(&environment);
-        let cache = cache_folder(&environment, &state, &root);
-        Ok(Repository { root, state, plugins, cache, policy: global.policy.clone(), environment, cache_environment })
-    }
-
-    /// Where files are that people approve of.
-    pub(crate) fn captures(&self) -> PathBuf {
+    /// Files that were captured at gates, for people to approve of.
+    pub fn captures(&self) -> PathBuf {
         self.state.join("captures")
     }
 
+    /// Contents of artifacts, and their names by run.
+    pub fn artifacts(&self) -> PathBuf {
+        self.state.join("artifacts")
+    }
+
+    /// Results of the cache.
+    pub fn results(&self) -> PathBuf {
+        self.state.join("cache/results")
+    }
+
+    /// Download caches of stages.
+    pub fn kept(&self) -> PathBuf {
+        self.state.join("kept")
+    }
+
+    /// The stand-ins of rehearsals: a folder for each run.
+    pub fn rehearsals(&self) -> PathBuf {
+        self.state.join("rehearsal/runs")
+    }
+
     /// Names of the plugins that are built in.
-    pub(crate) fn builtin_names(&self) -> Vec<String> {
+    pub fn builtin_names(&self) -> Vec<String> {
         let mut names = self
             .plugins
             .iter()
@@ -95,7 +93,7 @@ impl Repository {
     }
 
     /// Every pipeline file: `stagewright.toml`, and those in `pipelines/`.
-    pub(crate) fn pipelines(&self) -> Vec<PathBuf> {
+    pub fn pipelines(&self) -> Vec<PathBuf> {
         let mut files = self.root.join("pipelines").read_dir().map_or_else(
             |_| Vec::new(),
             |entries| {
@@ -112,13 +110,16 @@ impl Repository {
     }
 
     /// Reads the pipeline that is meant by a file's path, a name in `pipelines/`, or nothing.
-    pub(crate) fn pipeline(&self, wanted: Option<&str>) -> Result<PipelineFile, CommandError> {
+    ///
+    /// # Errors
+    /// When there is no such pipeline, when several could be meant, or when the file can't be read.
+    pub fn pipeline(&self, wanted: Option<&str>) -> Result<PipelineFile, SessionError> {
         let path = match wanted {
             Some(wanted) => self.named(wanted)?,
             None => self.default()?,
         };
         let text = document(&path).map_err(|error| {
-            CommandError::not_ready(format!("can't read the pipeline file {}", path.display())).caused_by(error)
+            SessionError::not_ready(format!("can't read the pipeline file {}", path.display())).caused_by(error)
         })?;
         let name = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
         Ok(PipelineFile { name, text })
@@ -126,7 +127,7 @@ impl Repository {
 
     /// A path has a `/` or ends in `.toml`. A name never means a file that happens to lie beside: a stage could put one
     /// there.
-    fn named(&self, wanted: &str) -> Result<PathBuf, CommandError> {
+    fn named(&self, wanted: &str) -> Result<PathBuf, SessionError> {
         let is_path = wanted.contains('/') || wanted.ends_with(".toml");
         let candidates = match is_path {
             true => vec![PathBuf::from(wanted), self.root.join(wanted)],
@@ -135,7 +136,7 @@ impl Repository {
         let found = candidates.iter().find(|path| path.is_file()).map(|path| path.canonicalize());
         found.and_then(Result::ok).ok_or_else(|| {
             let missing =
-                CommandError::not_ready(format!("there is no pipeline `{wanted}`")).hint(self.known_pipelines());
+                SessionError::not_ready(format!("there is no pipeline `{wanted}`")).hint(self.known_pipelines());
             match !is_path && Path::new(wanted).is_file() {
                 true => missing
                     .hint(format!("a name means a file in `pipelines/`; for the file beside, write `./{wanted}`")),
@@ -144,15 +145,28 @@ impl Repository {
         })
     }
 
-    fn default(&self) -> Result<PathBuf, CommandError> {
+    fn default(&self) -> Result<PathBuf, SessionError> {
         let mut files = self.pipelines();
         match files.len() {
-            0 => Err(CommandError::not_ready(format!("{} has no pipeline", self.root.display()))
-                .hint("write a `stagewright.toml` at its root, or a file in `pipelines/`")),
+            0 => Err(self.no_pipeline()),
             1 => Ok(files.remove(0)),
             _ if files[0].ends_with("stagewright.toml") => Ok(files.remove(0)),
-            _ => Err(CommandError::usage("which pipeline?").hint(self.known_pipelines())),
+            _ => Err(SessionError::invalid_request("which pipeline?").hint(self.known_pipelines())),
         }
+    }
+
+    /// The names of all pipelines, for a command that is given none; the error says how to write the first.
+    ///
+    /// # Errors
+    /// When the repository has no pipeline.
+    pub fn all_pipelines(&self) -> Result<Vec<String>, SessionError> {
+        let all: Vec<String> = self.pipelines().iter().map(|path| path.display().to_string()).collect();
+        if all.is_empty() { Err(self.no_pipeline()) } else { Ok(all) }
+    }
+
+    fn no_pipeline(&self) -> SessionError {
+        SessionError::not_ready(format!("{} has no pipeline", self.root.display()))
+            .hint("write a `stagewright.toml` at its root, or a file in `pipelines/`")
     }
 
     fn known_pipelines(&self) -> String {
@@ -163,33 +177,4 @@ impl Repository {
             _ => format!("the repository has: {}", list(names)),
         }
     }
-}
-
-/// `STAGEWRIGHT_PLUGINS`, else `plugins` beside the program.
-fn plugin_folders(environment: &BTreeMap<String, String>) -> Vec<PathBuf> {
-    if let Some(folders) = environment.get("STAGEWRIGHT_PLUGINS") {
-        return std::env::split_paths(folders).collect();
-    }
-    let program = std::env::current_exe().and_then(|program| program.canonicalize());
-    program.ok().and_then(|program| Some(program.parent()?.join("plugins"))).into_iter().collect()
-}
-
-/// Compiled code is as good as the engine's own, so it is never taken from the workspace: not from a home or a cache
-/// folder there, as CI systems set them to keep caches. Only the state folder is beyond every stage's reach.
-fn cache_folder(environment: &BTreeMap<String, String>, state: &Path, root: &Path) -> PathBuf {
-    let base = match (environment.get("XDG_CACHE_HOME"), environment.get("HOME")) {
-        (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
-        // An account without a home has a path that isn't there (`/nonexistent`), and is not to be made.
-        (_, Some(home)) if Path::new(home).is_dir() => PathBuf::from(home).join(".cache"),
-        _ => return state.join("cache"),
-    };
-    let folder = base.join("stagewright");
-    if is_below(&folder, root) { state.join("cache") } else { folder }
-}
-
-/// Whether a path leads into `root`, a real path. What of it isn't there yet leads where its nearest folder does.
-fn is_below(path: &Path, root: &Path) -> bool {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let existing = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
-    existing.is_none_or(|existing| existing.starts_with(root))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use stagewright_plugin_host::{Claim, Purpose, Reserved, UserGit};
 
-use crate::error::CommandError;
+use crate::error::SessionError;
 use crate::repository::Repository;
 
 /// Where a home is the workspace itself, folders that the user's programs believe, or keep secrets in.
@@ -43,7 +43,7 @@ const FILES_OF_A_HOME: [&str; 27] = [
 ];
 
 /// Looks at the repository as it is now.
-pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, CommandError> {
+pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, SessionError> {
     let mut claims = vec![
         Claim { purpose: Purpose::State, path: repository.state.clone() },
         Claim { purpose: Purpose::Cache, path: repository.cache.clone() },
@@ -57,7 +57,7 @@ pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, CommandError
     claims.extend(policy.map(|path| Claim { purpose: Purpose::Policy, path }));
     claims.extend(home(repository));
     let unknown = |error: io::Error, hint: &str| {
-        CommandError::usage("what stages must not reach can't be determined").caused_by(error).hint(hint)
+        SessionError::invalid_request("what stages must not reach can't be determined").caused_by(error).hint(hint)
     };
     let git = UserGit::read(&repository.environment).and_then(|git| {
         claims.extend_from_slice(git.claims());

@@ -1,139 +1,163 @@
-//! `resume`: goes on with a run, on what it was started with.
+//! Resumes runs: those that wait, failed or were interrupted, on what they were started with.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stagewright_engine::{Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler};
-use stagewright_report::text;
-use stagewright_store::Store;
+use stagewright_engine::{Event, EventKind, Input, Outcome, PluginFacts, ReleaseWay, RunId, RunValues, Scheduler};
+use stagewright_model::Plan;
+use stagewright_store::{Lease, RunRecord};
 
-use crate::admission::admit;
-use crate::args::{DriveArgs, Global, ResumeArgs};
 use crate::cache::CacheUse;
-use crate::command::rollback::without_conditions;
-use crate::command::run::{jobs, mode_of};
-use crate::conduct::{Run, conduct};
-use crate::error::CommandError;
-use crate::exit::Exit;
+use crate::drive::{Parts, Run};
+use crate::error::SessionError;
+use crate::git::Git;
 use crate::host::Host;
-use crate::repository::{PipelineFile, Repository};
-use crate::{binding, console, git, load, packages, select};
+use crate::load::Pipeline;
+use crate::mode::mode_of;
+use crate::notice::Notice;
+use crate::packages;
+use crate::preflight::{admit, check};
+use crate::repository::PipelineFile;
+use crate::rollback::without_conditions;
+use crate::run_fingerprint;
+use crate::select;
+use crate::session::Session;
+use crate::start::{RunOptions, jobs};
+use crate::store::SharedStore;
 
-/// `resume`.
-pub(crate) fn resume(global: &Global, repository: &Repository, args: &ResumeArgs) -> Result<Exit, CommandError> {
-    let store = Store::open(&repository.state)?;
-    let id = store.find(&args.run)?;
-    let wanted = Wanted { reason: "asked for", from: &args.from, accept_changes: args.accept_changes };
-    go_on(global, repository, &args.drive, store, id, &wanted)
+/// How a run is resumed.
+#[derive(Clone, Debug)]
+pub struct ResumeOptions {
+    /// Why; it is recorded, and shown to people.
+    pub reason: String,
+    /// Stages to run again with all that needs them, even if they succeeded: by name or id, parted by commas.
+    pub from: Vec<String>,
+    /// Resume although a plugin, the commit or the working tree is no longer what the run was started with; approvals that
+    /// were given for what it was lapse.
+    pub accept_changes: bool,
+    /// How it is carried out.
+    pub options: RunOptions,
 }
 
-/// How a run is gone on with.
-pub(crate) struct Wanted<'a> {
-    /// Shown to people.
-    pub(crate) reason: &'a str,
-    /// Stages to run again, by name.
-    pub(crate) from: &'a [String],
-    pub(crate) accept_changes: bool,
-}
-
-/// Drives a run that has a past.
-pub(crate) fn go_on(
-    global: &Global,
-    repository: &Repository,
-    drive: &DriveArgs,
-    store: Store,
+/// A recorded run, which this process has locked.
+struct Recorded {
     id: RunId,
-    wanted: &Wanted<'_>,
-) -> Result<Exit, CommandError> {
+    store: SharedStore,
+    lease: Lease,
+    record: RunRecord,
+    past: Vec<Event>,
+}
+
+impl Session {
+    /// Prepares a run that has a past. `run`: its id, the beginning of its id, or `latest`.
+    ///
+    /// # Errors
+    /// When another process drives the run, when it has succeeded and no stage is to run again, when something has changed
+    /// since and that isn't accepted, and as for [`start`](Session::start).
+    pub async fn resume_run(&self, run: &str, request: &ResumeOptions) -> Result<Run, SessionError> {
+        let recorded = recorded(self, run)?;
+        let Recorded { id, record, past, .. } = &recorded;
+        let file = PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
+        let Pipeline { file, mut plan } = self.load(file)?;
+        if run_fingerprint::is_rollback(&record.source) {
+            plan = without_conditions(plan);
+        }
+        let from = select::named(&plan, "--from", &request.from)?;
+        refuse_finished(id, past, !from.is_empty())?;
+        let options = &request.options;
+        let mode = mode_of(record.rehearsal, &record.source);
+        let host = Host::open(self, &plan, jobs(options), mode).await?;
+        let policy = admit(self, &host, &file, &mut plan, options.locked).await?;
+        let cache = CacheUse::of(policy.as_ref(), &options.cache, &self.repository, mode)?;
+        check(self, &host, &file, &plan, &BTreeMap::new()).await?;
+        let plugins = host.facts(&plan).await?;
+        let git = self.checked_out().await?;
+        let values = values(&host, &plan, record, &plugins, &git);
+        let plan = Arc::new(plan);
+        let scheduler = Scheduler::restore(Arc::clone(&plan), values, jobs(options), past).map_err(|error| {
+            SessionError::internal(format!("the journal of run {id} doesn't hold together")).caused_by(error)
+        })?;
+        // What happens to the workspace is nothing to stages that are given what was captured.
+        let looked_at = scheduler.needs_live_files(&from).then_some(&git);
+        let mut changed = run_fingerprint::changes(&plan, past, &record.source, &plugins, looked_at);
+        changed.extend(packages::changes(past, &record.source, &plan, host.packages()));
+        if !request.accept_changes {
+            run_fingerprint::refuse(&id.0, "resume", &changed)?;
+        }
+        tell_of_new_text(self, &file);
+        let caching = host.runner(&self.repository, &file.name, cache);
+        let runner = host.capturing(&self.repository, &caching);
+        let Recorded { id, store, lease, record, past } = recorded;
+        let parts = Parts {
+            first: Input::Resume { reason: request.reason.clone(), from, changed },
+            id,
+            scheduler,
+            runner,
+            host,
+            caching,
+            store,
+            lease,
+            rehearsal: record.rehearsal,
+            keep_services: false,
+            past,
+        };
+        Ok(Run::new(self, parts))
+    }
+}
+
+fn recorded(session: &Session, run: &str) -> Result<Recorded, SessionError> {
+    let shared = session.store()?;
+    let store = shared.lock();
+    let id = store.find(run)?;
     let lease = store.claim(&id)?;
     let Some(record) = store.run(&id)? else {
-        return Err(CommandError::internal(format!("run {id} has no record")));
+        return Err(SessionError::internal(format!("run {id} has no record")));
     };
     let past = store.events(&id)?;
-    let file = PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
-    let mut plan = load::plan(global, repository, &file)?;
-    if binding::is_rollback(&record.source) {
-        plan = without_conditions(plan);
-    }
-    let from = select::named(&plan, "--from", wanted.from)?;
-    refuse_finished(&id, &past, !from.is_empty())?;
-    let mode = mode_of(record.rehearsal, &record.source);
-    let host = Host::open(repository, &plan, jobs(drive), mode)?;
-    let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
-    let cache = CacheUse::of(policy.as_ref(), drive, repository, mode)?;
-    host.check(global, &file, &plan, &BTreeMap::new())?;
-    let plugins = host.facts(&plan)?;
-    let git = git::read(repository)?;
-    let way = if binding::is_rollback(&record.source) { ReleaseWay::Rollback } else { ReleaseWay::Deploy };
+    drop(store);
+    Ok(Recorded { id, store: shared, lease, record, past })
+}
+
+/// The values of then, bound to what is there now.
+fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts], git: &Git) -> RunValues {
     let mut bound = record.source.clone();
-    packages::record(&mut bound, &plan, host.packages());
-    let values = RunValues {
-        binding: Some(binding::digest(&file.text, &record.inputs, &bound, Some(&git), &plugins)),
-        captured_binding: Some(binding::digest(&file.text, &record.inputs, &bound, None, &plugins))
-            .filter(|_| !record.rehearsal),
-        inputs: record.inputs,
+    packages::record(&mut bound, plan, host.packages());
+    let digest = |git| Some(run_fingerprint::digest(&record.pipeline_text, &record.inputs, &bound, git, plugins));
+    let is_rollback = run_fingerprint::is_rollback(&record.source);
+    RunValues {
+        binding: digest(Some(git)),
+        captured_binding: digest(None).filter(|_| !record.rehearsal),
+        inputs: record.inputs.clone(),
         source: record.source.clone(),
-        file: record.file,
+        file: record.file.clone(),
         rehearsal: record.rehearsal,
-        offline: mode.is_offline(),
+        offline: host.mode().is_offline(),
         left_out: BTreeMap::new(),
         inherited: BTreeMap::new(),
-        plugins: plugins.clone(),
-        way,
-    };
-    let plan = Arc::new(plan);
-    let scheduler = Scheduler::restore(Arc::clone(&plan), values, jobs(drive), &past).map_err(|error| {
-        CommandError::internal(format!("the journal of run {id} doesn't hold together")).caused_by(error)
-    })?;
-    // What happens to the workspace is nothing to stages that are given what was captured.
-    let looked_at = scheduler.needs_live_files(&from).then_some(&git);
-    let mut changed = binding::changes(&plan, &past, &record.source, &plugins, looked_at);
-    changed.extend(packages::changes(&past, &record.source, &plan, host.packages()));
-    if !wanted.accept_changes {
-        binding::refuse(&id.0, "resume", &changed)?;
+        plugins: plugins.to_vec(),
+        way: if is_rollback { ReleaseWay::Rollback } else { ReleaseWay::Deploy },
     }
-    tell_of_new_text(repository, &file);
-    let caching = host.runner(repository, &file.name, cache);
-    let rehearsed = id.clone();
-    let run = Run {
-        first: Input::Resume { reason: wanted.reason.to_owned(), from, changed },
-        id,
-        scheduler,
-        runner: host.capturing(repository, &caching),
-        caching,
-        store,
-        lease,
-        rehearsal: record.rehearsal,
-        past,
-    };
-    let result = conduct(global, repository, drive, run);
-    if record.rehearsal {
-        host.stop_rehearsal(&rehearsed)?;
-    }
-    result
 }
 
 /// Not refused: it changes nothing for the run.
-fn tell_of_new_text(repository: &Repository, file: &PipelineFile) {
-    let now = stagewright_files::read_text(&repository.root.join(&file.name), stagewright_files::CONFIGURATION);
+fn tell_of_new_text(session: &Session, file: &PipelineFile) {
+    let path = session.repository.root.join(&file.name);
+    let now = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION);
     if now.is_ok_and(|now| now != file.text) {
-        console::say(text!(
-            "note: {} has changed since the run was started; the run goes by what it was started with",
-            file.name
-        ));
+        session.notices.notice(&Notice::PipelineChanged { file: file.name.clone() });
     }
 }
 
-fn refuse_finished(id: &RunId, past: &[Event], again: bool) -> Result<(), CommandError> {
+fn refuse_finished(id: &RunId, past: &[Event], again: bool) -> Result<(), SessionError> {
     match past.last().map(|event| &event.kind) {
         Some(EventKind::RunEnded { conclusion: Outcome::Succeeded }) if !again => {
-            Err(CommandError::not_ready(format!("run {id} has succeeded: nothing is left to do"))
+            Err(SessionError::not_ready(format!("run {id} has succeeded: nothing is left to do"))
                 .hint(format!(
                     "to run a stage of it again, with all that needs it: stagewright resume {id} --from STAGE"
                 ))
                 .hint(format!("to start anew on the same inputs: stagewright rerun {id}")))
         }
-        None => Err(CommandError::not_ready(format!("run {id} was never started")).hint("start anew: stagewright run")),
+        None => Err(SessionError::not_ready(format!("run {id} was never started")).hint("start anew: stagewright run")),
         Some(_) => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
-//! `rollback`: deploys the last release of an environment that proved good once more, as a run of its own.
+//! Rolls an environment back to an earlier release, as a run of its own.
 //!
-//! The run has the text, the inputs and the outputs of the run that made the release; all of its stages but those that
+//! The run has the text, the inputs and the outputs of the run that made the release; all of its stages but the one that
 //! deployed to the environment are left out. So what is deployed is what was deployed then, by digest.
 
 use std::collections::BTreeMap;
@@ -8,94 +8,95 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_engine::ReleaseWay;
 use stagewright_model::Plan;
-use stagewright_report::{Printer, text};
 use stagewright_store::{ReleaseRow, Store};
 
-use crate::args::{Global, RollbackArgs};
 use crate::clock::SystemClock;
-use crate::command::decide::user;
-use crate::command::history::state_of;
-use crate::command::run::{NewRun, start};
-use crate::error::CommandError;
-use crate::exit::Exit;
+use crate::drive::Run;
+use crate::error::SessionError;
 use crate::git::Git;
-use crate::host::{Host, RunMode};
-use crate::load;
-use crate::repository::{PipelineFile, Repository};
+use crate::host::Host;
+use crate::journal::state_of;
+use crate::load::Pipeline;
+use crate::mode::RunMode;
+use crate::repository::PipelineFile;
+use crate::session::Session;
+use crate::start::{NewRun, RunOptions, prepare};
 
-/// `rollback`.
-pub(crate) fn rollback(
-    global: &Global,
-    repository: &Repository,
-    args: &RollbackArgs,
-    out: &mut Printer,
-) -> Result<Exit, CommandError> {
-    let store = Store::open(&repository.state)?;
-    let name = &args.environment;
-    let Some((current, target)) = choose(&store, args)? else {
-        out.line(text!("Nothing was deployed to {name}: there is nothing to go back from, and nothing was done."))?;
-        return Ok(Exit::Success);
-    };
-    if current.as_ref().is_some_and(|current| same(current, &target)) {
-        out.line(text!("{name} runs {} already: nothing was done.", target.release.artifact))?;
-        return Ok(Exit::Success);
-    }
-    let from = current.map_or_else(|| "nothing".to_owned(), |current| describe(&current));
-    out.line(text!("{name} goes back from {from}"))?;
-    out.line(text!("  to {}", describe(&target)))?;
-    if args.dry_run {
-        out.line(text!("Nothing was done (--dry-run)."))?;
-        return Ok(Exit::Success);
-    }
-    out.flush()?;
-    let new = run_of(global, repository, &store, &target)?;
-    drop(store);
-    start(global, repository, &args.drive, new)
+/// What an environment can be rolled back to.
+#[derive(Clone, Debug)]
+pub enum RollbackTarget {
+    /// Nothing was ever deployed to it.
+    NothingDeployed,
+    /// It runs the release already.
+    Current(ReleaseRow),
+    /// An earlier release.
+    Release {
+        /// What runs now.
+        current: Option<ReleaseRow>,
+        /// What to deploy once more.
+        target: ReleaseRow,
+    },
 }
 
-/// What runs now, and what to go back to; none when nothing was ever deployed.
-fn choose(store: &Store, args: &RollbackArgs) -> Result<Option<(Option<ReleaseRow>, ReleaseRow)>, CommandError> {
-    let name = &args.environment;
+impl Session {
+    /// What a rollback of an environment would deploy: the release of that number, else the last known-good one.
+    ///
+    /// # Errors
+    /// When there is no such release.
+    pub fn rollback_target(&self, environment: &str, number: Option<u64>) -> Result<RollbackTarget, SessionError> {
+        let store = self.store()?;
+        choose(&store.lock(), environment, number)
+    }
+
+    /// Prepares a run that deploys an earlier release once more.
+    ///
+    /// # Errors
+    /// When the run that made the release is no longer kept, and as for [`start`](Session::start).
+    pub async fn roll_back(&self, target: &ReleaseRow, options: &RunOptions) -> Result<Run, SessionError> {
+        let new = run_of(self, target).await?;
+        prepare(self, options, new).await
+    }
+}
+
+fn choose(store: &Store, name: &str, number: Option<u64>) -> Result<RollbackTarget, SessionError> {
     let rows = store.releases(name, false, u32::MAX)?;
     let environment =
-        store.environments(false, SystemClock::timestamp())?.into_iter().find(|environment| &environment.name == name);
-    let (Some(environment), false) = (environment, rows.is_empty()) else { return Ok(None) };
+        store.environments(false, SystemClock::timestamp())?.into_iter().find(|environment| environment.name == name);
+    let (Some(environment), false) = (environment, rows.is_empty()) else {
+        return Ok(RollbackTarget::NothingDeployed);
+    };
     let history = || format!("stagewright env history {name}");
-    let target = match args.to {
+    let target = match number {
         Some(number) => rows.into_iter().find(|row| row.number == number).ok_or_else(|| {
-            CommandError::usage(format!("{name} has no release {number}")).hint(format!("`{}` lists them", history()))
+            SessionError::invalid_request(format!("{name} has no release {number}"))
+                .hint(format!("`{}` lists them", history()))
         })?,
         None => environment.last_known_good.ok_or_else(|| {
             let message = format!("no earlier release of {name} proved good, so there is none to go back to");
-            CommandError::not_ready(message).hint(format!("choose one yourself: `{}`, then --to NUMBER", history()))
+            SessionError::not_ready(message).hint(format!("choose one yourself: `{}`, then --to NUMBER", history()))
         })?,
     };
-    Ok(Some((environment.current, target)))
+    Ok(match environment.current {
+        Some(current) if same(&current, &target) => RollbackTarget::Current(target),
+        current => RollbackTarget::Release { current, target },
+    })
 }
 
 fn same(one: &ReleaseRow, other: &ReleaseRow) -> bool {
     one.release.artifact == other.release.artifact && one.release.config == other.release.config
 }
 
-fn describe(row: &ReleaseRow) -> String {
-    format!("release {} ({}, run {})", row.number, row.release.artifact, row.run)
-}
-
-fn run_of(
-    global: &Global,
-    repository: &Repository,
-    store: &Store,
-    target: &ReleaseRow,
-) -> Result<NewRun, CommandError> {
+async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, SessionError> {
     let id = &target.run;
     let gone = || {
-        CommandError::not_ready(format!("run {id}, which made that release, is no longer kept"))
+        SessionError::not_ready(format!("run {id}, which made that release, is no longer kept"))
             .hint("choose another release with --to, or deploy its commit anew")
     };
-    let record = store.run(id)?.ok_or_else(gone)?;
+    let store = session.store()?;
+    let record = store.lock().run(id)?.ok_or_else(gone)?;
     let file = PipelineFile { name: record.file, text: record.pipeline_text };
-    let plan = load::plan(global, repository, &file)?;
-    let state = state_of(store, id)?;
+    let Pipeline { file, plan } = session.load(file)?;
+    let state = state_of(&store.lock(), id)?;
     let mut left_out = BTreeMap::new();
     let mut inherited = BTreeMap::new();
     for index in plan.indices().filter(|index| *index != target.stage) {
@@ -103,13 +104,13 @@ fn run_of(
         inherited.insert(index, (id.clone(), state.stage(index).outputs.clone()));
     }
     // Of all stages, one runs.
-    let host = Host::open(repository, &plan, 1, RunMode::Real)?;
+    let host = Host::open(session, &plan, 1, RunMode::Real).await?;
     let mut source = record.source;
     if let Json::Object(fields) = &mut source {
         fields.insert("rollback".to_owned(), json!({ "run": id, "release": target.number }));
     }
     if let Some(Json::Object(event)) = source.get_mut("event") {
-        event.insert("actor".to_owned(), json!(user(repository)));
+        event.insert("actor".to_owned(), json!(session.user_name()));
     }
     Ok(NewRun {
         git: Git::default(),
@@ -118,7 +119,6 @@ fn run_of(
         host,
         inputs: record.inputs,
         source,
-        mode: RunMode::Real,
         left_out,
         inherited,
         way: ReleaseWay::Rollback,

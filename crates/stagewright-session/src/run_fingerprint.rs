@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 use stagewright_engine::{Change, Event, EventKind, PluginFacts};
 use stagewright_model::Plan;
 
-use crate::error::CommandError;
+use crate::error::SessionError;
 use crate::git::Git;
 use crate::packages;
-use crate::plugin::fingerprint;
 
 /// Digest of all that an approval is given for, but for files that were captured for it. `git` is what is checked out, for
 /// gates that captured none: an approval is for what will be built, also when that is no longer what the run was started
@@ -27,7 +27,13 @@ pub(crate) fn digest(
     let plugins = plugins.iter().map(|plugin| plugin.digest.as_deref()).collect();
     let bound = Bound { pipeline: pipeline_text, inputs, tree, plugins, packages: packages::recorded(source) };
     // Text and numbers can always be written.
-    fingerprint::digest(&serde_json::to_vec(&bound).unwrap_or_default())
+    sha256(&serde_json::to_vec(&bound).unwrap_or_default())
+}
+
+/// `sha256:` and hexadecimal digits.
+fn sha256(content: &[u8]) -> String {
+    let digits = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("sha256:{digits}")
 }
 
 /// The order of the fields is part of the digest.
@@ -41,7 +47,7 @@ struct Bound<'a> {
     packages: BTreeMap<&'a str, &'a Json>,
 }
 
-/// Whether a run goes back to an earlier release, see [`crate::command::rollback`].
+/// Whether a run goes back to an earlier release, see [`crate::rollback`].
 pub(crate) fn is_rollback(source: &Json) -> bool {
     source.get("rollback").is_some()
 }
@@ -89,14 +95,14 @@ pub(crate) fn changes(
 }
 
 /// Refuses changes that nobody asked for.
-pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(), CommandError> {
+pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(), SessionError> {
     if changes.is_empty() {
         return Ok(());
     }
     let lines =
         changes.iter().map(|change| format!("{}: {} -> {}", change.what, short(&change.then), short(&change.now)));
     let message = format!("what run {run} was started with has changed since:");
-    let mut error = CommandError::not_ready(message).details(lines);
+    let mut error = SessionError::not_ready(message).details(lines);
     if let Some(commit) = changes.iter().find(|change| change.what == "commit" && !change.then.is_empty()) {
         error = error.hint(format!("to go back to its commit: git checkout {}", short(&commit.then)));
     }
@@ -141,8 +147,8 @@ mod tests {
         let found = changes(&plan(), &[], &source, &[facts("sha256:1")], Some(&git));
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].what.as_str(), &found[0].now), ("commit", &git.commit));
-        let error = refuse("r1", "resume", &found).unwrap_err().render();
-        let error = error.as_str();
+        let error = refuse("r1", "resume", &found).unwrap_err();
+        let error = [error.details, error.hints].concat().join("\n");
         assert!(error.contains("commit: aaaaaaaaaaaa -> bbbbbbbbbbbb") && error.contains("git checkout aaaaaaaaaaaa"));
         let accepted = [resumed(found[0].clone())];
         assert_eq!(changes(&plan(), &[], &source, &[facts("sha256:1")], None), [], "nobody looks at the files");
@@ -159,11 +165,7 @@ mod tests {
         let usual = json!({ "package-hosts": { "npm": [] } });
         assert_eq!(whole, digest("text", &inputs, &usual, Some(&git), &one));
         let written = json!({ "pipeline": "text", "inputs": inputs, "tree": ["a", ""], "plugins": ["sha256:1"] });
-        assert_eq!(
-            whole,
-            fingerprint::digest(written.to_string().as_bytes()),
-            "as runs have it that wait for an answer"
-        );
+        assert_eq!(whole, sha256(written.to_string().as_bytes()), "as runs have it that wait for an answer");
         let (other_commit, other_files) =
             (Git { commit: "b".to_owned(), ..git.clone() }, Git { changes: "c".to_owned(), ..git.clone() });
         for other in [

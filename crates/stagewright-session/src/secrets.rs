@@ -5,12 +5,10 @@ use std::path::PathBuf;
 
 use stagewright_model::{Plan, SecretDeclaration};
 use stagewright_plugin_host::{SHORTEST_MASKED, Secret, SecretError, SecretSource};
-use stagewright_report::text;
 use stagewright_secrets::{Resolver, SERVICE_ACCOUNT, SourceContext, SourceError};
 use zeroize::Zeroizing;
 
-use crate::console;
-use crate::error::CommandError;
+use crate::error::SessionError;
 use crate::repository::Repository;
 
 /// The secrets that one pipeline declares.
@@ -30,31 +28,26 @@ impl Secrets {
         Secrets { declared: plan.secrets.clone(), resolver: Resolver::new(context) }
     }
 
-    /// Fetches the values of `names`, and says of all that can't be had at once. Warns of those that are too short to be
-    /// masked.
-    pub(crate) fn check(&self, names: &BTreeSet<&str>) -> Result<(), CommandError> {
-        let wanted = names.iter().filter_map(|&name| Some((name, self.declared.get(name)?.from.as_str())));
-        let wanted = wanted.collect::<Vec<_>>();
-        let missing = self.resolver.missing(&wanted);
+    /// Fetches the values of `names`, and names all that are missing at once. Returns those that are too short to be masked.
+    /// Blocks, for up to half a minute a secret.
+    pub(crate) fn check(&self, names: &BTreeSet<String>) -> Result<Vec<String>, SessionError> {
+        let declared = names.iter().filter_map(|name| Some((name.as_str(), self.declared.get(name)?.from.as_str())));
+        let declared = declared.collect::<Vec<_>>();
+        let missing = self.resolver.missing(&declared);
         if !missing.is_empty() {
             return Err(not_ready(&missing));
         }
-        for (name, from) in wanted {
-            let short = self.resolver.value(name, from).is_ok_and(|value| value.expose().len() < SHORTEST_MASKED);
-            if short {
-                console::say(text!(
-                    "warning: the secret `{name}` is shorter than {SHORTEST_MASKED} bytes, and so isn't masked in logs"
-                ));
-            }
-        }
-        Ok(())
+        let is_short =
+            |name, from| self.resolver.value(name, from).is_ok_and(|value| value.expose().len() < SHORTEST_MASKED);
+        let short = declared.into_iter().filter(|&(name, from)| is_short(name, from));
+        Ok(short.map(|(name, _)| name.to_owned()).collect())
     }
 }
 
-fn not_ready(missing: &[SourceError]) -> CommandError {
+fn not_ready(missing: &[SourceError]) -> SessionError {
     let mut failed = match missing {
-        [one] => CommandError::not_ready(&one.message),
-        all => CommandError::not_ready(format!("{} secrets can't be had:", all.len()))
+        [one] => SessionError::not_ready(&one.message),
+        all => SessionError::not_ready(format!("{} secrets can't be had:", all.len()))
             .details(all.iter().map(|error| error.message.clone())),
     };
     for error in missing {

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stagewright_model::list;
-use stagewright_model::{Plan, StageIndex, StageKind};
+use stagewright_model::{Plan, StageIndex, StageKind, list};
 
-use crate::error::CommandError;
+use crate::error::SessionError;
 
 /// The stages to leave out, each with the reason that is recorded for it.
 ///
@@ -15,7 +14,7 @@ pub(crate) fn left_out(
     plan: &Plan,
     only: &[String],
     skip: &[String],
-) -> Result<BTreeMap<StageIndex, String>, CommandError> {
+) -> Result<BTreeMap<StageIndex, String>, SessionError> {
     let mut left_out = BTreeMap::new();
     if !only.is_empty() {
         let mut kept = BTreeSet::new();
@@ -75,7 +74,7 @@ fn apart(names: &str) -> Vec<&str> {
 }
 
 /// The stages of the names: a stage's table, or one cell of its matrix.
-pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<StageIndex>, CommandError> {
+pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<StageIndex>, SessionError> {
     let mut found = Vec::new();
     for name in names.iter().flat_map(|names| apart(names)) {
         let fits = |index: &StageIndex| plan.stage(*index).name == name || plan.stage(*index).id == name;
@@ -84,7 +83,7 @@ pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<S
         if found.len() == before {
             let mut known = plan.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>();
             known.dedup();
-            return Err(CommandError::usage(format!("`{option} {name}`: the pipeline has no such stage"))
+            return Err(SessionError::invalid_request(format!("`{option} {name}`: the pipeline has no such stage"))
                 .hint(format!("its stages are: {}", list(known))));
         }
     }

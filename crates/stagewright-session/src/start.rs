@@ -1,4 +1,4 @@
-//! `run` and `rerun`.
+//! Starts runs: new ones, and earlier ones once more.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -9,23 +9,96 @@ use serde_json::Value as Json;
 use stagewright_engine::{
     ConcurrencyGroup, Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler, concurrency_group,
 };
-use stagewright_model::list;
 use stagewright_model::{Plan, StageIndex};
-use stagewright_report::text;
-use stagewright_store::{RunRecord, Store};
+use stagewright_store::RunRecord;
 
-use crate::admission::admit;
-use crate::args::{DriveArgs, Global, RerunArgs, RunArgs};
-use crate::cache::CacheUse;
+use crate::affected;
+use crate::cache::{CacheOptions, CacheUse};
 use crate::clock::{SystemClock, compact};
-use crate::command::decide::user;
-use crate::conduct::{Run, conduct};
-use crate::error::CommandError;
-use crate::exit::Exit;
-use crate::git::Git;
-use crate::host::{Host, RunMode};
-use crate::repository::{PipelineFile, Repository};
-use crate::{affected, binding, console, git, load, packages, select};
+use crate::drive::{Parts, Run};
+use crate::error::SessionError;
+use crate::git::{self, Git};
+use crate::host::Host;
+use crate::load::{self, Pipeline};
+use crate::mode::{OFFLINE, RunMode, mode_of};
+use crate::notice::Notice;
+use crate::packages;
+use crate::preflight::{admit, check};
+use crate::repository::PipelineFile;
+use crate::run_fingerprint;
+use crate::select;
+use crate::session::Session;
+
+/// How a run is carried out.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// How many stages run at a time; as many as there are processors by default.
+    pub jobs: Option<usize>,
+    /// What to do about results of earlier runs, where the policy is silent.
+    pub cache: CacheOptions,
+    /// Refuse what may do more than the lock file says, or has other plugins.
+    pub locked: bool,
+}
+
+/// A request for a new run.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// Values of the pipeline's inputs, as text; the others have their defaults.
+    pub inputs: BTreeMap<String, String>,
+    /// Keep these stages and all that they need, by name or id, parted by commas; empty for all.
+    pub only: Vec<String>,
+    /// Leave these stages out, and go on as if they had succeeded.
+    pub skip: Vec<String>,
+    /// Keep the stages whose files have changed since a commit, what needs them, and what these need.
+    pub affected: Option<Since>,
+    /// Whether it is a rehearsal.
+    pub mode: RunMode,
+    /// Leave the services of the rehearsal running when it ends.
+    pub keep_services: bool,
+    /// How it is carried out.
+    pub options: RunOptions,
+}
+
+impl Default for RunRequest {
+    fn default() -> RunRequest {
+        RunRequest {
+            inputs: BTreeMap::new(),
+            only: Vec::new(),
+            skip: Vec::new(),
+            affected: None,
+            mode: RunMode::Real,
+            keep_services: false,
+            options: RunOptions::default(),
+        }
+    }
+}
+
+/// Since when files have changed.
+#[derive(Clone, Debug, Default)]
+pub struct Since {
+    /// A commit, branch or tag; where the branch left the main one by default.
+    pub base: Option<String>,
+}
+
+/// What came of a request for a run.
+pub enum Started {
+    /// It can be driven.
+    Run(Box<Run>),
+    /// No stage is affected by what changed: there is no run.
+    Unaffected {
+        /// The commit that was compared with, as people write it.
+        since: String,
+    },
+}
+
+/// A request to run an earlier run once more.
+#[derive(Clone, Debug, Default)]
+pub struct RerunOptions {
+    /// Run although a plugin, the commit or the working tree is no longer what the earlier run was started with.
+    pub accept_changes: bool,
+    /// How it is carried out.
+    pub options: RunOptions,
+}
 
 /// All that a new run is made of.
 pub(crate) struct NewRun {
@@ -36,7 +109,6 @@ pub(crate) struct NewRun {
     pub(crate) source: Json,
     /// What is checked out.
     pub(crate) git: Git,
-    pub(crate) mode: RunMode,
     /// Stages that are left out, each with the reason.
     pub(crate) left_out: BTreeMap<StageIndex, String>,
     /// Outputs of stages that are left out, from an earlier run.
@@ -45,84 +117,86 @@ pub(crate) struct NewRun {
     pub(crate) keep_services: bool,
 }
 
-/// `run`.
-pub(crate) fn run(global: &Global, repository: &Repository, args: &RunArgs) -> Result<Exit, CommandError> {
-    let file = repository.pipeline(args.pipeline.pipeline.as_deref())?;
-    let plan = load::plan(global, repository, &file)?;
-    let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
-    let mut left_out = select::left_out(&plan, &args.only, &args.skip)?;
-    if args.affected {
-        let changes = affected::changes(repository, args.base.as_deref())?;
-        let touched = changes.stages(&plan, &file)?;
-        if touched.is_empty() {
-            console::say(text!("no stage of {} is affected by what changed since {}", file.name, changes.since));
-            return Ok(Exit::Success);
+impl Session {
+    /// Checks what can be checked of a new run, records it, and locks it for this process.
+    ///
+    /// # Errors
+    /// When the request doesn't fit the pipeline, or when something that has to hold before a run starts doesn't: then
+    /// nothing was run, and nothing recorded.
+    pub async fn start(&self, pipeline: Pipeline, request: &RunRequest) -> Result<Started, SessionError> {
+        let Pipeline { file, plan } = pipeline;
+        let inputs = load::inputs(&plan, &request.inputs)?;
+        let mut left_out = select::left_out(&plan, &request.only, &request.skip)?;
+        if let Some(since) = &request.affected {
+            let changes = affected::changes(self, since.base.as_deref()).await?;
+            let touched = changes.stages(&plan, &file)?;
+            if touched.is_empty() {
+                return Ok(Started::Unaffected { since: changes.since });
+            }
+            left_out.extend(select::unaffected(&plan, &touched, &changes.since));
         }
-        left_out.extend(select::unaffected(&plan, &touched, &changes.since));
+        let host = Host::open(self, &plan, jobs(&request.options), request.mode).await?;
+        let git = self.checked_out().await?;
+        let new = NewRun {
+            source: git::values(&git, &self.user_name()),
+            git,
+            file,
+            plan,
+            host,
+            inputs,
+            left_out,
+            inherited: BTreeMap::new(),
+            way: ReleaseWay::Deploy,
+            keep_services: request.keep_services,
+        };
+        prepare(self, &request.options, new).await.map(|run| Started::Run(Box::new(run)))
     }
-    let mode = match args.rehearse {
-        true => RunMode::Rehearsal { offline: args.offline },
-        false => RunMode::Real,
-    };
-    let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
-    let git = git::read(repository)?;
-    let new = NewRun {
-        source: git::values(&git, &user(repository)),
-        git,
-        file,
-        plan,
-        host,
-        inputs,
-        mode,
-        left_out,
-        inherited: BTreeMap::new(),
-        way: ReleaseWay::Deploy,
-        keep_services: args.keep_services,
-    };
-    start(global, repository, &args.drive, new)
+
+    /// Starts an earlier run once more: the pipeline's text, the inputs and the selection of stages are those of then.
+    /// `run`: its id, the beginning of its id, or `latest`.
+    ///
+    /// # Errors
+    /// As for [`start`](Session::start); and when something has changed since and that isn't accepted.
+    pub async fn rerun(&self, run: &str, request: &RerunOptions) -> Result<Run, SessionError> {
+        let (id, record, past) = {
+            let store = self.store()?;
+            let store = store.lock();
+            let id = store.find(run)?;
+            let record = store.run(&id)?.ok_or_else(|| SessionError::internal(format!("run {id} has no record")))?;
+            let past = store.events(&id)?;
+            (id, record, past)
+        };
+        let file = PipelineFile { name: record.file, text: record.pipeline_text };
+        let Pipeline { file, plan } = self.load(file)?;
+        let mode = mode_of(record.rehearsal, &record.source);
+        let host = Host::open(self, &plan, jobs(&request.options), mode).await?;
+        let git = self.checked_out().await?;
+        let facts = host.facts(&plan).await?;
+        let mut changes = run_fingerprint::changes(&plan, &past, &record.source, &facts, Some(&git));
+        changes.extend(packages::changes(&past, &record.source, &plan, host.packages()));
+        if !request.accept_changes {
+            run_fingerprint::refuse(&id.0, "rerun", &changes)?;
+        }
+        let new = NewRun {
+            left_out: left_out_before(&past),
+            file,
+            plan,
+            host,
+            inputs: record.inputs,
+            source: git::values(&git, &self.user_name()),
+            git,
+            inherited: BTreeMap::new(),
+            way: ReleaseWay::Deploy,
+            keep_services: false,
+        };
+        prepare(self, &request.options, new).await
+    }
 }
 
-/// `rerun`: the pipeline's text, the inputs and the selection of stages are those of the earlier run.
-pub(crate) fn rerun(global: &Global, repository: &Repository, args: &RerunArgs) -> Result<Exit, CommandError> {
-    let store = Store::open(&repository.state)?;
-    let id = store.find(&args.run)?;
-    let record = store.run(&id)?.ok_or_else(|| CommandError::internal(format!("run {id} has no record")))?;
-    let past = store.events(&id)?;
-    drop(store);
-    let file = PipelineFile { name: record.file, text: record.pipeline_text };
-    let plan = load::plan(global, repository, &file)?;
-    let mode = mode_of(record.rehearsal, &record.source);
-    let host = Host::open(repository, &plan, jobs(&args.drive), mode)?;
-    let git = git::read(repository)?;
-    let mut changes = binding::changes(&plan, &past, &record.source, &host.facts(&plan)?, Some(&git));
-    changes.extend(packages::changes(&past, &record.source, &plan, host.packages()));
-    if !args.accept_changes {
-        binding::refuse(&id.0, "rerun", &changes)?;
-    }
-    let new = NewRun {
-        left_out: left_out_before(&past),
-        file,
-        plan,
-        host,
-        inputs: record.inputs,
-        source: git::values(&git, &user(repository)),
-        git,
-        mode,
-        inherited: BTreeMap::new(),
-        way: ReleaseWay::Deploy,
-        keep_services: false,
-    };
-    start(global, repository, &args.drive, new)
-}
-
-/// Checks what can be checked, records the run, and drives it.
-pub(crate) fn start(
-    global: &Global,
-    repository: &Repository,
-    drive: &DriveArgs,
-    new: NewRun,
-) -> Result<Exit, CommandError> {
-    let NewRun { file, mut plan, host, inputs, mut source, git, mode, left_out, inherited, way, keep_services } = new;
+/// Checks what can be checked, records the run, and locks it.
+pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun) -> Result<Run, SessionError> {
+    let NewRun { file, mut plan, host, inputs, mut source, git, left_out, inherited, way, keep_services } = new;
+    let mode = host.mode();
     let (rehearsal, offline) = (mode.is_rehearsal(), mode.is_offline());
     if let (Json::Object(fields), true) = (&mut source, offline) {
         fields.insert(OFFLINE.to_owned(), true.into());
@@ -130,14 +204,14 @@ pub(crate) fn start(
     if let (Json::Object(fields), Some(missing)) = (&mut source, host.unsandboxed()) {
         fields.insert("unsandboxed".to_owned(), missing.what.clone().into());
     }
-    let policy = admit(global, repository, &host, &file, &mut plan, drive.locked)?;
+    let policy = admit(session, &host, &file, &mut plan, options.locked).await?;
     packages::record(&mut source, &plan, host.packages());
-    let cache = CacheUse::of(policy.as_ref(), drive, repository, mode)?;
-    host.check(global, &file, &plan, &left_out)?;
-    let plugins = host.facts(&plan)?;
+    let cache = CacheUse::of(policy.as_ref(), &options.cache, &session.repository, mode)?;
+    check(session, &host, &file, &plan, &left_out).await?;
+    let plugins = host.facts(&plan).await?;
     let id = new_id();
     let [binding, captured_binding] =
-        [Some(&git), None].map(|git| Some(binding::digest(&file.text, &inputs, &source, git, &plugins)));
+        [Some(&git), None].map(|git| Some(run_fingerprint::digest(&file.text, &inputs, &source, git, &plugins)));
     let values = RunValues {
         inputs,
         source,
@@ -152,9 +226,9 @@ pub(crate) fn start(
         captured_binding: captured_binding.filter(|_| !rehearsal),
         way,
     };
-    check_group(&file, &plan, &values, &id)?;
-    let mut store = Store::open(&repository.state)?;
-    store.create_run(&RunRecord {
+    check_group(session, &file, &plan, &values, &id)?;
+    let store = session.store()?;
+    let record = RunRecord {
         id: id.clone(),
         pipeline: plan.name.clone(),
         file: file.name.clone(),
@@ -163,58 +237,42 @@ pub(crate) fn start(
         rehearsal,
         inputs: values.inputs.clone(),
         source: values.source.clone(),
-    })?;
-    let lease = store.claim(&id)?;
-    let caching = host.runner(repository, &file.name, cache);
-    let run = Run {
+    };
+    store.lock().create_run(&record)?;
+    let lease = store.lock().claim(&id)?;
+    let caching = host.runner(&session.repository, &file.name, cache);
+    let parts = Parts {
         first: Input::Start(id.clone()),
-        id: id.clone(),
-        scheduler: Scheduler::new(Arc::new(plan), values, jobs(drive)),
-        runner: host.capturing(repository, &caching),
+        id,
+        scheduler: Scheduler::new(Arc::new(plan), values, jobs(options)),
+        runner: host.capturing(&session.repository, &caching),
+        host,
         caching,
         store,
         lease,
         rehearsal,
+        keep_services,
         past: Vec::new(),
     };
-    let result = conduct(global, repository, drive, run);
-    if rehearsal && !keep_services {
-        host.stop_rehearsal(&id)?;
-    }
-    result
+    Ok(Run::new(session, parts))
 }
 
 /// A run whose group has no name is refused; one whose group's name has a gap shares it with runs that it isn't meant to.
-fn check_group(file: &PipelineFile, plan: &Plan, values: &RunValues, id: &RunId) -> Result<(), CommandError> {
+fn check_group(
+    session: &Session,
+    file: &PipelineFile,
+    plan: &Plan,
+    values: &RunValues,
+    id: &RunId,
+) -> Result<(), SessionError> {
     let group = concurrency_group(plan, values, Some(id)).map_err(|error| {
-        CommandError::new(Exit::InvalidPipeline, format!("{}: `concurrency.group` has no value: {error}", file.name))
+        SessionError::invalid_pipeline(format!("{}: `concurrency.group` has no value: {error}", file.name))
             .hint("in an expression, `has(x.y) ? x.y : 'none'` stands for a field that may be missing")
     })?;
     if let Some(ConcurrencyGroup { name, empty }) = group.filter(|group| !group.empty.is_empty()) {
-        let (is, them) = if empty.len() == 1 { ("is", "it") } else { ("are", "them") };
-        console::say(text!(
-            "warning: the concurrency group is `{name}`, because {} {is} empty: all runs without {them} share the group",
-            list(empty.iter().map(|expression| format!("`{expression}`")))
-        ));
-        if empty.iter().any(|expression| expression == "git.branch") {
-            console::say(text!(
-                "  help: HEAD is detached; {} tells its commits apart",
-                "`${{ git.branch == null ? git.commit : git.branch }}`"
-            ));
-        }
+        session.notices.notice(&Notice::SharedGroup { group: name, empty });
     }
     Ok(())
-}
-
-/// Under which a run's source says that it is a rehearsal without a network.
-const OFFLINE: &str = "offline";
-
-/// How a run that has a record was started.
-pub(crate) fn mode_of(rehearsal: bool, source: &Json) -> RunMode {
-    match rehearsal {
-        true => RunMode::Rehearsal { offline: source.get(OFFLINE) == Some(&Json::Bool(true)) },
-        false => RunMode::Real,
-    }
 }
 
 /// Stages that a run ended at its very start, before any of them could have had a say.
@@ -232,8 +290,8 @@ fn left_out_before(past: &[Event]) -> BTreeMap<StageIndex, String> {
     at_start.flatten().collect()
 }
 
-pub(crate) fn jobs(args: &DriveArgs) -> usize {
-    args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+pub(crate) fn jobs(options: &RunOptions) -> usize {
+    options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// The second of the start, and enough chance that two runs of one second differ.

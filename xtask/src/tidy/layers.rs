@@ -4,7 +4,7 @@ use super::Finding;
 use super::graph::{Graph, Package};
 
 /// What each crate may depend on among the workspace's own.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("stagewright-model", &[]),
     ("stagewright-cache", &["stagewright-engine", "stagewright-files", "stagewright-model"]),
     ("stagewright-engine", &["stagewright-model"]),
@@ -26,6 +26,19 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "stagewright-plugin-host",
             "stagewright-process",
             "stagewright-report",
+            "stagewright-session",
+            "stagewright-store",
+        ],
+    ),
+    (
+        "stagewright-session",
+        &[
+            "stagewright-cache",
+            "stagewright-engine",
+            "stagewright-files",
+            "stagewright-model",
+            "stagewright-plugin-host",
+            "stagewright-process",
             "stagewright-secrets",
             "stagewright-store",
         ],
@@ -48,7 +61,7 @@ const OWNERS: [(&str, &[&str]); 14] = [
     ("cap-std", &["stagewright-cache", "stagewright-plugin-host"]),
     ("cel", &["stagewright-model"]),
     ("clap", &["stagewright-cli", "xtask"]),
-    ("git2", &["stagewright-cli"]),
+    ("git2", &["stagewright-session"]),
     ("indicatif", &["stagewright-report"]),
     ("libloading", &["stagewright-plugin-host"]),
     ("object_store", &["stagewright-cache"]),
@@ -64,6 +77,7 @@ const OWNERS: [(&str, &[&str]); 14] = [
             "stagewright-plugin-host",
             "stagewright-process",
             "stagewright-secrets",
+            "stagewright-session",
         ],
     ),
     ("wasmtime", &["stagewright-plugin-host"]),

@@ -5,13 +5,11 @@ use stagewright_cache::{Difference, Explanation, Part, explain as explained};
 use stagewright_engine::{EffectClass, Event, EventKind, RunId, StageSummary};
 use stagewright_model::{CacheUse, Plan, PluginNames, StageIndex};
 use stagewright_report::{Block, Printer, text};
-use stagewright_store::Store;
+use stagewright_session::Session;
 
 use crate::args::ExplainArgs;
-use crate::cache;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::repository::Repository;
 
 /// Differences of one kind that are shown; the rest is counted.
 const SHOWN: usize = 20;
@@ -28,12 +26,12 @@ enum Answer {
 }
 
 /// `explain`.
-pub(crate) fn explain(repository: &Repository, args: &ExplainArgs, out: &mut Printer) -> Result<Exit, CommandError> {
-    let store = Store::open_read_only(&repository.state)?;
+pub(crate) fn explain(session: &Session, args: &ExplainArgs, out: &mut Printer) -> Result<Exit, CommandError> {
+    let store = session.read_only_store()?;
     let run = store.find(&args.run)?;
     let events = store.events(&run)?;
     let record = store.run(&run)?.ok_or_else(|| CommandError::internal(format!("run {run} has no record")))?;
-    let plan = Plan::parse(&record.file, &record.pipeline_text, &known(repository)).ok().map(|(plan, _)| plan);
+    let plan = Plan::parse(&record.file, &record.pipeline_text, &known(session)).ok().map(|(plan, _)| plan);
     let stages = events.iter().find_map(|event| match &event.kind {
         EventKind::RunStarted { stages, .. } => Some(stages.as_slice()),
         _ => None,
@@ -46,7 +44,7 @@ pub(crate) fn explain(repository: &Repository, args: &ExplainArgs, out: &mut Pri
     }
     let mut answers = Vec::new();
     for (index, stage) in wanted {
-        let answer = answer(repository, &events, index, stage, plan.as_ref());
+        let answer = answer(session, &events, index, stage, plan.as_ref());
         match args.json {
             true => answers.push(as_json(stage, &answer)),
             false => out.block(&in_words(&run, stage, &answer))?,
@@ -58,24 +56,18 @@ pub(crate) fn explain(repository: &Repository, args: &ExplainArgs, out: &mut Pri
     Ok(Exit::Success)
 }
 
-fn known(repository: &Repository) -> PluginNames {
-    repository.builtin_names().into_iter().collect()
+fn known(session: &Session) -> PluginNames {
+    session.repository().builtin_names().into_iter().collect()
 }
 
-fn answer(
-    repository: &Repository,
-    events: &[Event],
-    index: StageIndex,
-    stage: &StageSummary,
-    plan: Option<&Plan>,
-) -> Answer {
+fn answer(session: &Session, events: &[Event], index: StageIndex, stage: &StageSummary, plan: Option<&Plan>) -> Answer {
     let asked = events.iter().rev().find_map(|event| match &event.kind {
         EventKind::CacheAsked { stage, key, found, .. } if *stage == index => Some((key, found)),
         _ => None,
     });
     match asked {
         Some((_, Some(found))) => return Answer::Taken(found.clone()),
-        Some((key, None)) => return Answer::Done(explained(&cache::folder(repository), key)),
+        Some((key, None)) => return Answer::Done(explained(&session.repository().results(), key)),
         None => {}
     }
     let began = |event: &Event| matches!(&event.kind, EventKind::AttemptStarted { stage, .. } if *stage == index);

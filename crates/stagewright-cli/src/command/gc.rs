@@ -9,38 +9,37 @@ use stagewright_engine::{Outcome, RunId};
 use stagewright_model::count;
 use stagewright_plugin_host::{remove_kept, remove_runs};
 use stagewright_report::{Printer, text};
+use stagewright_session::{Repository, Session, SystemClock};
 use stagewright_store::{Filter, Retention, RunState, Store};
 
 use crate::args::GcArgs;
-use crate::cache;
-use crate::clock::SystemClock;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::host::{self, rehearsals};
-use crate::repository::Repository;
 
 /// `gc`.
-pub(crate) fn gc(repository: &Repository, args: &GcArgs, out: &mut Printer) -> Result<Exit, CommandError> {
-    let mut store = Store::open(&repository.state)?;
+pub(crate) fn gc(session: &Session, args: &GcArgs, out: &mut Printer) -> Result<Exit, CommandError> {
+    let repository = session.repository();
+    let shared = session.store()?;
+    let mut store = shared.lock();
     let age = Duration::from_secs(u64::from(args.days) * 24 * 60 * 60);
     let policy = Retention { runs: args.keep, age, dry_run: args.dry_run, ..Retention::default() };
     let report = store.gc(&policy, SystemClock::timestamp())?;
     let mut bytes = report.file_bytes + report.database_bytes;
     if !args.dry_run {
-        let removed = remove_runs(&repository.state.join("artifacts"), &report.runs);
+        let removed = remove_runs(&repository.artifacts(), &report.runs);
         let failed = |error| CommandError::internal("can't remove the artifacts of old runs").caused_by(error);
         bytes += removed.map_err(failed)?.bytes;
         for run in &report.runs {
             // Its services were stopped when it ended, unless they were to be kept.
-            let _ = stagewright_files::remove_tree(&rehearsals(repository).join(&run.0));
+            let _ = stagewright_files::remove_tree(&repository.rehearsals().join(&run.0));
         }
     }
     let captures = remove_captures(repository, &store, &report.runs, args.dry_run)?;
     bytes += captures.bytes;
     let failed = |error| CommandError::internal("can't remove old results from the cache").caused_by(error);
-    let cached = stagewright_cache::gc(&cache::folder(repository), age, args.dry_run).map_err(failed)?;
+    let cached = stagewright_cache::gc(&repository.results(), age, args.dry_run).map_err(failed)?;
     let failed = |error| CommandError::internal("can't remove old download caches of stages").caused_by(error);
-    let downloads = remove_kept(&host::kept(repository), age, args.dry_run).map_err(failed)?;
+    let downloads = remove_kept(&repository.kept(), age, args.dry_run).map_err(failed)?;
     bytes += cached.bytes + downloads.bytes;
     if args.json {
         let (runs, orphans, results) = (&report.runs, &report.orphans, cached.results);

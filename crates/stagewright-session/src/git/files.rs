@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use git2::Repository;
 use stagewright_plugin_host::git_directories;
 
-use crate::error::CommandError;
+use crate::error::SessionError;
 
 const READ_BY_GIT: [&str; 4] = [".gitattributes", ".gitignore", ".gitmodules", ".mailmap"];
 
 /// Refuses a working tree in which one of them isn't a file: a stage can make a pipe of that name, and what reads it would
 /// wait for ever. To be called before libgit2 looks at the working tree, and as far as it will look: folders that are
 /// ignored, as those of builds, are passed over.
-pub(super) fn check(repository: &Repository, root: &Path) -> Result<(), CommandError> {
+pub(super) fn check(repository: &Repository, root: &Path) -> Result<(), SessionError> {
     let index = repository.index().ok();
     let is_passed_over = |below: &Path| {
         let has_tracked = |index: &git2::Index| index.find_prefix(below.join("").as_os_str().as_bytes()).is_ok();
@@ -36,7 +36,7 @@ pub(super) fn check(repository: &Repository, root: &Path) -> Result<(), CommandE
 }
 
 /// Gives the folders in a folder.
-fn check_entries(folder: &Path, root: &Path) -> Result<Vec<PathBuf>, CommandError> {
+fn check_entries(folder: &Path, root: &Path) -> Result<Vec<PathBuf>, SessionError> {
     use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound, PermissionDenied};
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -56,7 +56,7 @@ fn check_entries(folder: &Path, root: &Path) -> Result<Vec<PathBuf>, CommandErro
         } else if READ_BY_GIT.iter().any(|read| name == *read) && !is_readable(&entry.path(), kind) {
             let shown = entry.path();
             let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();
-            return Err(CommandError::not_ready(format!(
+            return Err(SessionError::not_ready(format!(
                 "`{shown}` is not a file of a usual size, and git would read it"
             ))
             .hint(format!("remove it: rm {shown}")));
@@ -67,13 +67,13 @@ fn check_entries(folder: &Path, root: &Path) -> Result<Vec<PathBuf>, CommandErro
 
 /// Refuses a repository around `start` whose git directory, or whose user's configuration of git, has a pipe or a device in
 /// it. To be called before libgit2 opens the repository.
-pub(crate) fn check_directory(start: &Path) -> Result<(), CommandError> {
+pub(crate) fn check_directory(start: &Path) -> Result<(), SessionError> {
     let homes = [git2::Config::find_global(), git2::Config::find_xdg(), git2::Config::find_system()];
     for file in homes.into_iter().flatten() {
         if let Err(error) = stagewright_files::open(&file).map(drop)
             && error.kind() == io::ErrorKind::InvalidInput
         {
-            return Err(CommandError::not_ready(format!("{} can't be read by git", file.display()))
+            return Err(SessionError::not_ready(format!("{} can't be read by git", file.display()))
                 .caused_by(error)
                 .hint(format!("remove it: rm {}", file.display())));
         }
@@ -94,7 +94,7 @@ pub(crate) fn check_directory(start: &Path) -> Result<(), CommandError> {
 }
 
 /// Adds the folders in it.
-fn check_folder(directory: &Path, folder: &Path, folders: &mut Vec<PathBuf>) -> Result<(), CommandError> {
+fn check_folder(directory: &Path, folder: &Path, folders: &mut Vec<PathBuf>) -> Result<(), SessionError> {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(kind) = entry.file_type() else { continue };
         // A socket can't be opened, and git's own monitor has one.
@@ -104,7 +104,7 @@ fn check_folder(directory: &Path, folder: &Path, folders: &mut Vec<PathBuf>) -> 
             folders.push(entry.path());
         } else if is_other || leads_elsewhere {
             let shown = entry.path();
-            return Err(CommandError::not_ready(format!("`{}` is not a file, and git would read it", shown.display()))
+            return Err(SessionError::not_ready(format!("`{}` is not a file, and git would read it", shown.display()))
                 .hint(format!("remove it, and look at the repository: git -C {} fsck", directory.display())));
         }
     }
@@ -125,8 +125,8 @@ fn is_readable(path: &Path, kind: fs::FileType) -> bool {
     leads_to_file(path, kind) && is_bounded()
 }
 
-fn unreadable(folder: &Path, error: io::Error) -> CommandError {
-    CommandError::not_ready(format!("the folder {} can't be listed", folder.display())).caused_by(error)
+fn unreadable(folder: &Path, error: io::Error) -> SessionError {
+    SessionError::not_ready(format!("the folder {} can't be listed", folder.display())).caused_by(error)
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use stagewright_process::sandbox::{
 use stagewright_process::{Command, run_in_sandbox, which_outside};
 
 use super::{Differences, Reader, State, Unanswered, content, digest};
-use crate::host::this_program;
 use crate::repository::Repository;
 
 /// How long one command may take. A repository that takes longer has something in it that git waits for.
@@ -87,8 +86,7 @@ impl Program {
         places.push(place(root, Access::Execute));
         places.extend(directories(root).iter().map(|directory| place(directory, Access::Read)));
         let confinement = Confinement { scratch: scratch.clone(), places, rules, ..Confinement::default() };
-        let exe = this_program()?;
-        let sandbox = Maker::new(exe).sandbox(&confinement).map_err(|error| {
+        let sandbox = Maker::new(repository.program.clone()).sandbox(&confinement).map_err(|error| {
             // The sandbox that would have removed it was not made.
             let _ = stagewright_files::remove_tree(&scratch);
             unreadable(&format!("{error}; {}", error.help()))

@@ -26,7 +26,7 @@ use serde_json::{Value as Json, json};
 
 use self::library::Library;
 use self::program::Program;
-use crate::error::CommandError;
+use crate::error::SessionError;
 use crate::repository::Repository;
 
 pub(crate) use files::check_directory;
@@ -68,7 +68,7 @@ enum Unanswered {
     /// This reader can't read the repository; the other one may.
     Unreadable(String),
     /// The question is wrong, or the repository must not be read.
-    Refused(CommandError),
+    Refused(SessionError),
 }
 
 impl From<git2::Error> for Unanswered {
@@ -77,8 +77,8 @@ impl From<git2::Error> for Unanswered {
     }
 }
 
-impl From<CommandError> for Unanswered {
-    fn from(error: CommandError) -> Unanswered {
+impl From<SessionError> for Unanswered {
+    fn from(error: SessionError) -> Unanswered {
         Unanswered::Refused(error)
     }
 }
@@ -102,7 +102,7 @@ trait Reader {
 ///
 /// # Errors
 /// When there is a repository, and it can't be read.
-pub(crate) fn read(repository: &Repository) -> Result<Git, CommandError> {
+pub(crate) fn read(repository: &Repository) -> Result<Git, SessionError> {
     let is_exact = |state: &Option<State>| state.as_ref().is_none_or(|state| state.is_exact);
     let state = ask(repository, |reader| reader.state(), is_exact)?.flatten();
     let Some(state) = state else { return Ok(Git::default()) };
@@ -148,17 +148,17 @@ const MAIN: [&str; 4] = ["origin/HEAD", "origin/main", "main", "master"];
 pub(crate) fn changes_since(
     repository: &Repository,
     base: Option<&str>,
-) -> Result<(String, Differences), CommandError> {
+) -> Result<(String, Differences), SessionError> {
     let question = |reader: &dyn Reader| {
         let head = reader.commit("HEAD")?.ok_or_else(|| {
-            CommandError::usage("`--affected` needs a commit to compare with, and this branch has none")
+            SessionError::invalid_request("`--affected` needs a commit to compare with, and this branch has none")
         })?;
         let (since, commit) = base_of(reader, &head, base)?;
         Ok((since, reader.differences(&commit)?))
     };
     let changes = ask(repository, question, |(_, found)| found.is_exact)?;
     changes.ok_or_else(|| {
-        CommandError::usage("`--affected` needs a git repository").hint("leave it out to run every stage")
+        SessionError::invalid_request("`--affected` needs a git repository").hint("leave it out to run every stage")
     })
 }
 
@@ -167,13 +167,14 @@ fn base_of(reader: &dyn Reader, head: &str, base: Option<&str>) -> Result<(Strin
     let (name, found) = match base {
         Some(name) => {
             let missing = || {
-                CommandError::usage(format!("`--base {name}` names no commit"))
+                SessionError::invalid_request(format!("`--base {name}` names no commit"))
                     .hint("`git log --oneline --all` lists commits, `git branch --all` branches")
             };
             (name, reader.commit(name)?.ok_or_else(missing)?)
         }
-        None => main_branch(reader)?
-            .ok_or_else(|| CommandError::usage("no main branch to compare with").hint("name a commit with `--base`"))?,
+        None => main_branch(reader)?.ok_or_else(|| {
+            SessionError::invalid_request("no main branch to compare with").hint("name a commit with `--base`")
+        })?,
     };
     // Histories that never met have no commit in common: all of the difference counts.
     let left = reader.merge_base(head, &found)?.unwrap_or(found);
@@ -196,7 +197,7 @@ fn ask<T>(
     repository: &Repository,
     question: impl Fn(&dyn Reader) -> Result<T, Unanswered>,
     is_exact: impl Fn(&T) -> bool,
-) -> Result<Option<T>, CommandError> {
+) -> Result<Option<T>, SessionError> {
     let opened = match Library::open(&repository.root) {
         Ok(None) => return Ok(None),
         Ok(Some(library)) => question(&library),
@@ -217,7 +218,7 @@ fn ask<T>(
         Err(Unanswered::Refused(error)) => Err(error),
         Err(Unanswered::Unreadable(program)) => {
             let message = format!("can't read the git repository in {}; nothing was run", repository.root.display());
-            let mut failed = CommandError::not_ready(message)
+            let mut failed = SessionError::not_ready(message)
                 .hint("`git status` and `git fsck` say what is wrong with the repository");
             failed.causes = vec![format!("libgit2: {reason}"), format!("git: {program}")];
             Err(failed)
@@ -251,12 +252,12 @@ pub(crate) fn user_name(root: &Path) -> Option<String> {
 }
 
 /// Of changed files: the same for the same paths with the same content, and empty for none.
-fn digest(changed: &BTreeMap<PathBuf, String>) -> Result<String, CommandError> {
+fn digest(changed: &BTreeMap<PathBuf, String>) -> Result<String, SessionError> {
     if changed.is_empty() {
         return Ok(String::new());
     }
     let lines = changed.iter().map(|(path, content)| format!("{content} {}\n", path.display())).collect::<String>();
-    hash(lines.as_bytes()).ok_or_else(|| CommandError::internal("can't compute the digest of the changed files"))
+    hash(lines.as_bytes()).ok_or_else(|| SessionError::internal("can't compute the digest of the changed files"))
 }
 
 fn hash(bytes: &[u8]) -> Option<String> {

@@ -1,0 +1,60 @@
+//! `approve`, `reject` and `settle`: a person's answer to a gate, from any terminal.
+
+use stagewright_report::{Printer, captured, text};
+use stagewright_session::{Answer, Recorded, Session, Settlement, Verdict};
+
+use crate::args::{self, DecideArgs, Finding, SettleArgs};
+use crate::error::CommandError;
+use crate::exit::Exit;
+
+/// `approve` and `reject`.
+pub(crate) fn decide(
+    session: &Session,
+    args: &DecideArgs,
+    approved: bool,
+    out: &mut Printer,
+) -> Result<Exit, CommandError> {
+    let fields = args::pairs("--field", &args.fields)?;
+    let (verdict, verb) = match approved {
+        true => (Verdict::Approve(fields), "Approved"),
+        false => (Verdict::Reject(fields), "Rejected"),
+    };
+    let answer = Answer {
+        run: args.run.clone(),
+        stage: args.stage.clone(),
+        by: args.by.clone(),
+        reason: args.reason.clone(),
+        verdict,
+    };
+    tell(&session.answer(&answer)?, verb, out)
+}
+
+/// `settle`: what an interrupted attempt did.
+pub(crate) fn settle(session: &Session, args: &SettleArgs, out: &mut Printer) -> Result<Exit, CommandError> {
+    let settlement = match args.finding {
+        Finding::Applied => Settlement::Applied,
+        Finding::NotStarted => Settlement::NotStarted,
+        Finding::Failed => Settlement::Failed,
+    };
+    let answer = Answer {
+        run: args.run.clone(),
+        stage: Some(args.stage.clone()),
+        by: args.by.clone(),
+        reason: args.reason.clone(),
+        verdict: Verdict::Settle(settlement),
+    };
+    tell(&session.answer(&answer)?, "Settled", out)
+}
+
+fn tell(recorded: &Recorded, verb: &str, out: &mut Printer) -> Result<Exit, CommandError> {
+    let Recorded { open, decision, missing, is_driven } = recorded;
+    let (run, stage) = (&open.run, &open.stage_id);
+    let files = open.gate.capture.as_ref().filter(|capture| decision.approved && capture.files > 0).map(captured);
+    let files = files.map(|files| text!(", for {files}")).unwrap_or_default();
+    let shown = missing.as_ref().map(|missing| text!(": {missing}")).unwrap_or_default();
+    out.line(text!("{verb}: {stage} of run {run}, by {}{files}{shown}.", decision.by))?;
+    if missing.is_none() && !is_driven {
+        out.line(text!("No process drives the run. Go on with it: stagewright resume {run}"))?;
+    }
+    Ok(Exit::Success)
+}

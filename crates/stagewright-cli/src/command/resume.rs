@@ -1,0 +1,21 @@
+//! `resume`.
+
+use stagewright_session::{ResumeOptions, Session};
+
+use crate::args::ResumeArgs;
+use crate::attend::attend;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::global::Global;
+
+/// `resume`.
+pub(crate) async fn resume(global: &Global, session: &Session, args: &ResumeArgs) -> Result<Exit, CommandError> {
+    let request = ResumeOptions {
+        reason: "asked for".to_owned(),
+        from: args.from.clone(),
+        accept_changes: args.accept_changes,
+        options: args.drive.options(),
+    };
+    let run = session.resume_run(&args.run, &request).await?;
+    attend(global, session, &args.drive, run).await
+}

@@ -1,0 +1,46 @@
+//! `rollback`: deploys an earlier release of an environment once more.
+
+use stagewright_report::{Printer, text};
+use stagewright_session::{RollbackTarget, Session};
+use stagewright_store::ReleaseRow;
+
+use crate::args::RollbackArgs;
+use crate::attend::attend;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::global::Global;
+
+/// `rollback`.
+pub(crate) async fn rollback(
+    global: &Global,
+    session: &Session,
+    args: &RollbackArgs,
+    out: &mut Printer,
+) -> Result<Exit, CommandError> {
+    let name = &args.environment;
+    let (current, target) = match session.rollback_target(name, args.to)? {
+        RollbackTarget::Release { current, target } => (current, target),
+        RollbackTarget::NothingDeployed => {
+            out.line(text!("Nothing was deployed to {name}: there is nothing to go back from, and nothing was done."))?;
+            return Ok(Exit::Success);
+        }
+        RollbackTarget::Current(target) => {
+            out.line(text!("{name} runs {} already: nothing was done.", target.release.artifact))?;
+            return Ok(Exit::Success);
+        }
+    };
+    let from = current.map_or_else(|| "nothing".to_owned(), |current| describe(&current));
+    out.line(text!("{name} goes back from {from}"))?;
+    out.line(text!("  to {}", describe(&target)))?;
+    if args.dry_run {
+        out.line(text!("Nothing was done (--dry-run)."))?;
+        return Ok(Exit::Success);
+    }
+    out.flush()?;
+    let run = session.roll_back(&target, &args.drive.options()).await?;
+    attend(global, session, &args.drive, run).await
+}
+
+fn describe(row: &ReleaseRow) -> String {
+    format!("release {} ({}, run {})", row.number, row.release.artifact, row.run)
+}

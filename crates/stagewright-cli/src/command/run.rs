@@ -1,0 +1,43 @@
+//! `run` and `rerun`.
+
+use stagewright_report::text;
+use stagewright_session::{RerunOptions, RunMode, RunRequest, Session, Since, Started};
+
+use crate::args::{self, RerunArgs, RunArgs};
+use crate::attend::attend;
+use crate::console;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::global::Global;
+
+/// `run`.
+pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> Result<Exit, CommandError> {
+    let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
+    let request = RunRequest {
+        inputs: args::pairs("--input", &args.pipeline.inputs)?.into_iter().collect(),
+        only: args.only.clone(),
+        skip: args.skip.clone(),
+        affected: args.affected.then(|| Since { base: args.base.clone() }),
+        mode: match args.rehearse {
+            true => RunMode::Rehearsal { offline: args.offline },
+            false => RunMode::Real,
+        },
+        keep_services: args.keep_services,
+        options: args.drive.options(),
+    };
+    let file = pipeline.file.name.clone();
+    match session.start(pipeline, &request).await? {
+        Started::Run(run) => attend(global, session, &args.drive, *run).await,
+        Started::Unaffected { since } => {
+            console::say(text!("no stage of {file} is affected by what changed since {since}"));
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// `rerun`.
+pub(crate) async fn rerun(global: &Global, session: &Session, args: &RerunArgs) -> Result<Exit, CommandError> {
+    let request = RerunOptions { accept_changes: args.accept_changes, options: args.drive.options() };
+    let run = session.rerun(&args.run, &request).await?;
+    attend(global, session, &args.drive, run).await
+}
