@@ -28,13 +28,13 @@ pub enum RollbackTarget {
     /// Nothing was ever deployed to it.
     NothingDeployed,
     /// It runs the release already.
-    Current(ReleaseRow),
+    Current(Box<ReleaseRow>),
     /// An earlier release.
     Release {
         /// What runs now.
-        current: Option<ReleaseRow>,
+        current: Option<Box<ReleaseRow>>,
         /// What to deploy once more.
-        target: ReleaseRow,
+        target: Box<ReleaseRow>,
     },
 }
 
@@ -76,7 +76,8 @@ fn choose(store: &Store, name: &str, number: Option<u64>) -> Result<RollbackTarg
             SessionError::not_ready(message).hint(format!("choose one yourself: `{}`, then --to NUMBER", history()))
         })?,
     };
-    Ok(match environment.current {
+    let target = Box::new(target);
+    Ok(match environment.current.map(Box::new) {
         Some(current) if same(&current, &target) => RollbackTarget::Current(target),
         current => RollbackTarget::Release { current, target },
     })

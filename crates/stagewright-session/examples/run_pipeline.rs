@@ -1,0 +1,138 @@
+//! Runs a pipeline without the command line, as a server or another front end would, and prints what happened.
+//!
+//! ```text
+//! cargo run -p stagewright-session --example run_pipeline -- FOLDER PLUGINS [PIPELINE]
+//! ```
+//!
+//! FOLDER is a repository with a `stagewright.toml`, or any folder in it; PLUGINS is the folder of the built-in plugins.
+#![expect(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, reason = "it is a front end")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stagewright_engine::{Event, EventKind, Observer, Outcome, Piece};
+use stagewright_model::Diagnostic;
+use stagewright_session::{
+    Attendance, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError, Started, helper_main,
+};
+
+fn main() -> ExitCode {
+    // Sandboxes and supervisors of services are made by this program, which the engine starts again for that.
+    if let Some(code) = helper_main(std::env::args_os()) {
+        return code;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (folder, plugins, pipeline) = match arguments.as_slice() {
+        [folder, plugins] => (folder, plugins, None),
+        [folder, plugins, pipeline] => (folder, plugins, Some(pipeline.as_str())),
+        _ => {
+            eprintln!("usage: run_pipeline FOLDER PLUGINS [PIPELINE]");
+            return ExitCode::from(2);
+        }
+    };
+    let Ok(runtime) = tokio::runtime::Runtime::new() else { return ExitCode::FAILURE };
+    let config = config(Path::new(folder), Path::new(plugins), std::env::vars().collect());
+    match runtime.block_on(run(config, pipeline)) {
+        Ok(summary) => {
+            summary.lines.iter().for_each(|line| println!("{}", line.escape_debug()));
+            ExitCode::from(u8::from(summary.conclusion != Some(Outcome::Succeeded)))
+        }
+        Err(error) => {
+            eprintln!("error: {}", error.message.escape_debug());
+            error.hints.iter().for_each(|hint| eprintln!("  help: {}", hint.escape_debug()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// All that the session will know of this process.
+pub(crate) fn config(folder: &Path, plugins: &Path, environment: Vec<(String, String)>) -> SessionConfig {
+    SessionConfig {
+        directory: folder.to_owned(),
+        state: None,
+        policy: None,
+        plugins: vec![plugins.to_owned()],
+        program: PathBuf::from("/proc/self/exe"),
+        temporary: std::env::temp_dir(),
+        environment: environment.into_iter().collect(),
+    }
+}
+
+/// What happened in a run.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    /// None while it waits for a person.
+    pub(crate) conclusion: Option<Outcome>,
+    /// A line for each stage that ended, and for each notice.
+    pub(crate) lines: Vec<String>,
+}
+
+/// Starts a pipeline, and drives it until it ends or suspends.
+///
+/// # Errors
+/// When it can't be started, or its events can't be recorded.
+pub(crate) async fn run(config: SessionConfig, pipeline: Option<&str>) -> Result<Summary, SessionError> {
+    let lines = Lines::default();
+    let session = Session::open(config, Arc::new(lines.clone()))?;
+    let pipeline = session.load(session.pipeline(pipeline)?)?;
+    let Started::Run(run) = session.start(pipeline, &RunRequest::default()).await? else {
+        return Ok(Summary { conclusion: Some(Outcome::Skipped), lines: lines.take() });
+    };
+    let attendance = Attendance {
+        observers: vec![Box::new(Stages { names: Vec::new(), lines: lines.clone() })],
+        gates: GateHandling::Suspend,
+        abandon_results: Box::pin(std::future::pending()),
+    };
+    let ended = run.drive(attendance).await?;
+    Ok(Summary { conclusion: ended.conclusion, lines: lines.take() })
+}
+
+/// What was said, by the session and by the run.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn push(&self, line: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Notices for Lines {
+    fn diagnostics(&self, found: &[&Diagnostic]) {
+        for diagnostic in found {
+            let (line, column) = diagnostic.position();
+            self.push(format!("{}:{line}:{column}: {}", diagnostic.file(), diagnostic.message()));
+        }
+    }
+
+    fn notice(&self, notice: &Notice) {
+        self.push(notice.to_string());
+    }
+}
+
+/// Sees the events of a run.
+struct Stages {
+    names: Vec<String>,
+    lines: Lines,
+}
+
+impl Observer for Stages {
+    fn on_event(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::RunStarted { stages, .. } => {
+                self.names = stages.iter().map(|stage| stage.id.clone()).collect();
+            }
+            EventKind::StageEnded { stage, outcome, .. } => {
+                self.lines.push(format!("{}: {}", self.names[stage.get()], outcome.as_str()));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_lines(&mut self, _: &Piece<'_>) {}
+}
