@@ -33,11 +33,11 @@ fn main() -> ExitCode {
     };
     let Ok(runtime) = tokio::runtime::Runtime::new() else { return ExitCode::FAILURE };
     let config = config(Path::new(folder), Path::new(plugins), std::env::vars().collect());
-    match runtime.block_on(run(config, pipeline)) {
-        Ok(summary) => {
-            summary.lines.iter().for_each(|line| println!("{}", line.escape_debug()));
-            ExitCode::from(u8::from(summary.conclusion != Some(Outcome::Succeeded)))
-        }
+    let lines = Lines::default();
+    let result = runtime.block_on(run(config, pipeline, &lines));
+    lines.take().iter().for_each(|line| println!("{}", line.escape_debug()));
+    match result {
+        Ok(conclusion) => ExitCode::from(u8::from(conclusion != Some(Outcome::Succeeded))),
         Err(error) => {
             eprintln!("error: {}", error.message.escape_debug());
             error.hints.iter().for_each(|hint| eprintln!("  help: {}", hint.escape_debug()));
@@ -59,45 +59,38 @@ pub(crate) fn config(folder: &Path, plugins: &Path, environment: Vec<(String, St
     }
 }
 
-/// What happened in a run.
-#[derive(Debug)]
-pub(crate) struct Summary {
-    /// None while it waits for a person.
-    pub(crate) conclusion: Option<Outcome>,
-    /// A line for each stage that ended, and for each notice.
-    pub(crate) lines: Vec<String>,
-}
-
-/// Starts a pipeline, and drives it until it ends or suspends.
+/// Starts a pipeline, and drives it until it ends or suspends. Returns its conclusion; none while it waits for a person.
 ///
 /// # Errors
 /// When it can't be started, or its events can't be recorded.
-pub(crate) async fn run(config: SessionConfig, pipeline: Option<&str>) -> Result<Summary, SessionError> {
-    let lines = Lines::default();
+pub(crate) async fn run(
+    config: SessionConfig,
+    pipeline: Option<&str>,
+    lines: &Lines,
+) -> Result<Option<Outcome>, SessionError> {
     let session = Session::open(config, Arc::new(lines.clone()))?;
     let pipeline = session.load(session.pipeline(pipeline)?)?;
     let Started::Run(run) = session.start(pipeline, &RunRequest::default()).await? else {
-        return Ok(Summary { conclusion: Some(Outcome::Skipped), lines: lines.take() });
+        return Ok(Some(Outcome::Skipped));
     };
     let attendance = Attendance {
         observers: vec![Box::new(Stages { names: Vec::new(), lines: lines.clone() })],
         gates: GateHandling::Suspend,
         abandon_results: Box::pin(std::future::pending()),
     };
-    let ended = run.drive(attendance).await?;
-    Ok(Summary { conclusion: ended.conclusion, lines: lines.take() })
+    Ok(run.drive(attendance).await?.conclusion)
 }
 
-/// What was said, by the session and by the run.
+/// What happened, a line each: stages that ended, notices and diagnostics.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
     fn push(&self, line: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
