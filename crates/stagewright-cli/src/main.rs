@@ -1,10 +1,10 @@
-//! The `stagewright` command: the only place where the crates are put together.
+//! The `stagewright` command: a front end of sessions.
 //!
 //! In flow arguments, the environment and files; out flow an exit code (see [`exit::Exit`]), results on standard output
-//! and everything else on standard error.
+//! and everything else on standard error. A command parses, asks a session, and shows what comes back.
 //!
-//! Architecture invariant: no rule of what a pipeline means and no scheduling lives here. What a server would need
-//! too belongs below.
+//! Architecture invariant: no rule of what a pipeline means and no scheduling lives here, and nothing that another front
+//! end would need too: that belongs in `stagewright-session` or below.
 
 mod answers;
 mod args;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use stagewright_engine::{Event, Observer, RunSummary};
 use stagewright_model::Diagnostic;
@@ -9,6 +10,9 @@ use stagewright_session::{
     Attendance, GateHandling, Notice, Notices, Run, RunRequest, Session, SessionConfig, Started,
 };
 use tempfile::TempDir;
+
+/// No run here takes as long by far.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The target folder's profile: the test binary lies in `deps` below it.
 fn target() -> PathBuf {
@@ -131,7 +135,8 @@ pub(crate) fn attendance(gates: GateHandling, events: &Events) -> Attendance {
 /// Drives a run to its end, and returns the events that it saw.
 pub(crate) async fn drive(run: Run, gates: GateHandling) -> (RunSummary, Vec<Event>) {
     let events = Events::default();
-    let summary = run.drive(attendance(gates, &events)).await.unwrap();
+    let driven = tokio::time::timeout(PATIENCE, run.drive(attendance(gates, &events)));
+    let summary = driven.await.expect("the run ends or suspends").unwrap();
     let events = events.lock().unwrap().clone();
     (summary, events)
 }
