@@ -8,17 +8,17 @@
 
 mod answers;
 mod args;
-mod attend;
 mod command;
 mod console;
 mod diagnostics;
+mod drive;
 mod drive_args;
 mod error;
 mod exit;
-mod front;
 mod global;
 mod plugin;
 mod screen;
+mod session;
 mod signals;
 mod time;
 
@@ -31,8 +31,8 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Cli, Command};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::front::block_on;
 use crate::global::Global;
+use crate::session::block_on;
 
 fn main() -> ExitCode {
     console::hook_panics();
@@ -77,7 +77,7 @@ fn protect() -> Result<(), CommandError> {
 
 fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
     let global = &cli.global;
-    let session = || front::open(global);
+    let session = || session::open(global);
     match &cli.command {
         Command::Run(args) => block_on(command::run::run(global, &session()?, args)),
         Command::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),

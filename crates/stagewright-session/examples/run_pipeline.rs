@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stagewright_engine::{Event, EventKind, Observer, Outcome, Piece};
 use stagewright_model::Diagnostic;
 use stagewright_session::{
-    Attendance, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError, Started, helper_main,
+    DriveOptions, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError, Started, helper_main,
 };
 
 fn main() -> ExitCode {
@@ -73,12 +73,12 @@ pub(crate) async fn run(
     let Started::Run(run) = session.start(pipeline, &RunRequest::default()).await? else {
         return Ok(Some(Outcome::Skipped));
     };
-    let attendance = Attendance {
+    let options = DriveOptions {
         observers: vec![Box::new(Stages { names: Vec::new(), lines: lines.clone() })],
         gates: GateHandling::Suspend,
         abandon_results: Box::pin(std::future::pending()),
     };
-    Ok(run.drive(attendance).await?.conclusion)
+    Ok(run.drive(options).await?.conclusion)
 }
 
 /// What happened, a line each: stages that ended, notices and diagnostics.

@@ -53,7 +53,7 @@ pub enum Settlement {
 
 /// An answer that the gate has taken.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct RecordedAnswer {
     /// The gate.
     pub open: OpenGate,
     /// The answer.
@@ -69,15 +69,15 @@ impl Session {
     ///
     /// # Errors
     /// When the run doesn't wait for such an answer, or not for one of that person.
-    pub fn answer(&self, answer: &Answer) -> Result<Recorded, SessionError> {
+    pub fn answer(&self, answer: &Answer) -> Result<RecordedAnswer, SessionError> {
         let shared = self.store()?;
         let mut store = shared.lock();
         let run = store.find(&answer.run)?;
         let open = choose(&store, &run, answer.stage.as_deref())?;
         let decision = decision(self, &open, answer)?;
-        let missing = leave(&mut store, &open, &decision)?;
+        let missing = record_answer(&mut store, &open, &decision)?;
         let is_driven = store.claim(&run).is_err();
-        Ok(Recorded { open, decision, missing, is_driven })
+        Ok(RecordedAnswer { open, decision, missing, is_driven })
     }
 }
 
@@ -129,7 +129,7 @@ pub fn captured_digest(gate: &Gate) -> Option<String> {
 }
 
 /// Records the answer, if the gate takes it. Returns what the gate still waits for.
-fn leave(store: &mut Store, open: &OpenGate, decision: &Decision) -> Result<Option<String>, SessionError> {
+fn record_answer(store: &mut Store, open: &OpenGate, decision: &Decision) -> Result<Option<String>, SessionError> {
     let run = &open.run;
     let stages: Vec<String> = stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect();
     store.put_decision(run, open.stage, decision, |events, waiting| {

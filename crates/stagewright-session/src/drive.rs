@@ -27,13 +27,13 @@ const CONTROL_BOUND: usize = 1024;
 /// killed: it can be resumed.
 pub struct Run {
     session: Session,
-    parts: Parts,
+    parts: RunParts,
     control: mpsc::Sender<Control>,
     commands: mpsc::Receiver<Control>,
 }
 
 /// What a run is made of.
-pub(crate) struct Parts {
+pub(crate) struct RunParts {
     pub(crate) id: RunId,
     pub(crate) host: Host,
     pub(crate) scheduler: Scheduler,
@@ -51,7 +51,7 @@ pub(crate) struct Parts {
 }
 
 /// A front end's part in a run.
-pub struct Attendance {
+pub struct DriveOptions {
     /// See every event after it was recorded, in this order. They don't see [`Run::past`].
     pub observers: Vec<Box<dyn Observer>>,
     /// Who answers gates.
@@ -61,7 +61,7 @@ pub struct Attendance {
 }
 
 impl Run {
-    pub(crate) fn new(session: &Session, parts: Parts) -> Run {
+    pub(crate) fn new(session: &Session, parts: RunParts) -> Run {
         let (control, commands) = mpsc::channel(CONTROL_BOUND);
         Run { session: session.clone(), parts, control, commands }
     }
@@ -92,10 +92,10 @@ impl Run {
     ///
     /// # Errors
     /// When something can't be recorded, which stops the run; or when the services of a rehearsal can't be stopped.
-    pub async fn drive(self, attendance: Attendance) -> Result<RunSummary, SessionError> {
+    pub async fn drive(self, options: DriveOptions) -> Result<RunSummary, SessionError> {
         let Run { session, parts, control, commands } = self;
-        let Attendance { mut observers, gates: handling, abandon_results } = attendance;
-        let taken = take_up(&parts, &control)?;
+        let DriveOptions { mut observers, gates: handling, abandon_results } = options;
+        let taken = deliver_pending(&parts, &control)?;
         if matches!(handling, GateHandling::Suspend) && !parts.rehearsal {
             let _ = control.try_send(Control::Suspend);
         }
@@ -137,7 +137,7 @@ impl Run {
 
 /// Takes up what was left for the run while no process drove it, before anything else is decided. Returns the stages whose
 /// gates were answered.
-fn take_up(parts: &Parts, control: &mpsc::Sender<Control>) -> Result<BTreeSet<StageIndex>, StoreError> {
+fn deliver_pending(parts: &RunParts, control: &mpsc::Sender<Control>) -> Result<BTreeSet<StageIndex>, StoreError> {
     let mut store = parts.store.lock();
     // An earlier drive by this session may have taken commands, and ended before it recorded what came of them.
     store.redeliver(&parts.id)?;

@@ -54,15 +54,15 @@ impl Host {
         mode: RunMode,
     ) -> Result<Host, SessionError> {
         let starts_programs = plan.stages.iter().any(|stage| !stage.permissions.process.is_empty());
-        Host::make(session, plan, attempts, mode, starts_programs).await
+        Host::compose(session, plan, attempts, mode, starts_programs).await
     }
 
     /// To ask plugins what they are. Nothing runs, so that it isn't tried whether programs can be confined.
-    pub(crate) async fn inquiring(session: &Session, plan: &Plan) -> Result<Host, SessionError> {
-        Host::make(session, plan, 1, RunMode::Real, false).await
+    pub(crate) async fn for_inspection(session: &Session, plan: &Plan) -> Result<Host, SessionError> {
+        Host::compose(session, plan, 1, RunMode::Real, false).await
     }
 
-    async fn make(
+    async fn compose(
         session: &Session,
         plan: &Plan,
         attempts: usize,
@@ -76,7 +76,7 @@ impl Host {
             let packages = Arc::new(package_hosts(&session.repository, &pipeline, mode));
             let registry = Arc::new(registry(&session.repository));
             let services = Arc::new(services(&session.repository, Arc::clone(&registry)));
-            let parts = Parts { sandbox, packages: &packages, secrets: &secrets, registry, services: &services };
+            let parts = HostParts { sandbox, packages: &packages, secrets: &secrets, registry, services: &services };
             let plugins = PluginHost::new(config(&session, parts, attempts, mode)?).map_err(|error| {
                 let help = error.help.clone();
                 let mut failed = SessionError::internal(error.message.clone()).caused_by(error);
@@ -241,7 +241,7 @@ fn package_hosts(repository: &Repository, pipeline: &str, mode: RunMode) -> Pack
 }
 
 /// What a plugin host shares with the session.
-struct Parts<'a> {
+struct HostParts<'a> {
     sandbox: Option<SandboxConfig>,
     packages: &'a Arc<PackageHosts>,
     secrets: &'a Arc<Secrets>,
@@ -249,7 +249,7 @@ struct Parts<'a> {
     services: &'a Arc<ServiceManager>,
 }
 
-fn config(session: &Session, parts: Parts<'_>, attempts: usize, mode: RunMode) -> Result<HostConfig, SessionError> {
+fn config(session: &Session, parts: HostParts<'_>, attempts: usize, mode: RunMode) -> Result<HostConfig, SessionError> {
     let repository = &session.repository;
     let notices = Arc::clone(&session.notices);
     Ok(HostConfig {

@@ -4,10 +4,10 @@
 //!
 //! ```text
 //! SessionConfig ──> Session ── load ──> Pipeline ── start ──┐
-//!                      │                                    ├─> Run ── drive(Attendance) ──> RunSummary
+//!                      │                                    ├─> Run ── drive(DriveOptions) ──> RunSummary
 //!                      ├── resume_run, rerun, roll_back ────┘    ▲
 //!                      │                                         └── control: cancel, decide, suspend
-//!                      ├── review, validate, update_lock, answer
+//!                      ├── review, validate, update_lock, answer, explain, collect_garbage
 //!                      └──> Notices: what a person should know meanwhile
 //! ```
 //!
@@ -32,7 +32,9 @@ mod config;
 mod decide;
 mod drive;
 mod error;
+mod explain;
 mod gates;
+mod gc;
 mod git;
 mod hard_links;
 mod helper;
@@ -66,10 +68,12 @@ pub use cache::CacheOptions;
 pub use cancel::Cancelled;
 pub use clock::SystemClock;
 pub use config::SessionConfig;
-pub use decide::{Answer, Recorded, Settlement, Verdict, captured_digest, field_value};
-pub use drive::{Attendance, Run};
+pub use decide::{Answer, RecordedAnswer, Settlement, Verdict, captured_digest, field_value};
+pub use drive::{DriveOptions, Run};
 pub use error::{ErrorKind, SessionError};
+pub use explain::{CacheDecision, Explained};
 pub use gates::{GateHandling, Prompter, Question};
+pub use gc::{GcRequest, Removed};
 pub use helper::helper_main;
 pub use journal::stages_of;
 pub use load::Pipeline;
@@ -82,7 +86,7 @@ pub use resume::ResumeOptions;
 pub use review::Review;
 pub use rollback::RollbackTarget;
 pub use session::Session;
-pub use stagewright_cache::Mode as CacheMode;
-pub use start::{RerunOptions, RunOptions, RunRequest, Since, Started};
+pub use stagewright_cache::{Difference, Explanation, Mode as CacheMode, Part};
+pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, Started};
 pub use store::SharedStore;
-pub use validate::{Found, Validity};
+pub use validate::{Findings, Validity};

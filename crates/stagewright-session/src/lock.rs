@@ -64,7 +64,7 @@ impl LockUpdate {
             let message = format!("{other} and {} are both called `{}`", file.name, plan.name);
             return Err(SessionError::not_ready(message).hint("give each pipeline a `name` of its own"));
         }
-        let host = Host::inquiring(&self.session, &plan).await?;
+        let host = Host::for_inspection(&self.session, &plan).await?;
         packages::refuse_closed(&plan, host.packages())?;
         let locked = lock_file::of(&plan, &host.describe_all(&plan).await?, host.packages());
         let before = self.old.pipelines.get(&plan.name);

@@ -96,7 +96,7 @@ fn notes_of_machine(stage: &Stage, hosts: &PackageHosts) -> Vec<String> {
 }
 
 /// The same as notices, each once: a client that finds its registry closed says little about why.
-pub(crate) fn tell_of_machine(notices: &dyn Notices, plan: &Plan, hosts: &PackageHosts) {
+pub(crate) fn notice_hosts_of_machine(notices: &dyn Notices, plan: &Plan, hosts: &PackageHosts) {
     let notes = plan.stages.iter().flat_map(|stage| notes_of_machine(stage, hosts)).collect::<BTreeSet<_>>();
     let unreadable =
         hosts.unreadable().iter().map(|file| format!("a configuration of package hosts is ignored: {file}"));

@@ -37,7 +37,7 @@ pub(crate) async fn admit(
             return Err(policy::refused(session, policy, &file.name, &beyond));
         }
     }
-    packages::tell_of_machine(&*session.notices, plan, host.packages());
+    packages::notice_hosts_of_machine(&*session.notices, plan, host.packages());
     let by_policy = policy.as_ref().filter(|policy| policy.requires_lock).map(|policy| policy.file.as_str());
     let lock = lock_file::read(session)?;
     let compared = lock_file::compare(lock.as_ref(), plan, &plugins, host.packages());
@@ -47,7 +47,7 @@ pub(crate) async fn admit(
             None => error,
         })?;
     } else if let Compared::Changes(changes) = &compared {
-        tell_wider(session, file, changes);
+        notice_wider(session, file, changes);
     }
     if let Some(policy) = &policy {
         policy.impose(plan, &DEFAULT_BOUNDS);
@@ -91,7 +91,7 @@ fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result
         .hint(format!("if that is wanted, write it down and have it reviewed: stagewright lock {}", file.name)))
 }
 
-fn tell_wider(session: &Session, file: &PipelineFile, changes: &[Change]) {
+fn notice_wider(session: &Session, file: &PipelineFile, changes: &[Change]) {
     let changes = changes.iter().filter(|change| change.is_wider).count();
     if changes > 0 {
         session.notices.notice(&Notice::WiderThanLock { file: file.name.clone(), changes });

@@ -8,7 +8,7 @@ use stagewright_model::Plan;
 use stagewright_store::{Lease, RunRecord};
 
 use crate::cache::CacheUse;
-use crate::drive::{Parts, Run};
+use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
 use crate::git::Git;
 use crate::host::Host;
@@ -28,7 +28,7 @@ use crate::store::SharedStore;
 /// How a run is resumed.
 #[derive(Clone, Debug)]
 pub struct ResumeOptions {
-    /// Why; it is recorded, and shown to people.
+    /// Why; it is locked, and shown to people.
     pub reason: String,
     /// Stages to run again with all that needs them, even if they succeeded: by name or id, parted by commas.
     pub from: Vec<String>,
@@ -39,8 +39,8 @@ pub struct ResumeOptions {
     pub options: RunOptions,
 }
 
-/// A recorded run, which this process has locked.
-struct Recorded {
+/// A locked run, which this process has locked.
+struct LockedRun {
     id: RunId,
     store: SharedStore,
     lease: Lease,
@@ -55,8 +55,8 @@ impl Session {
     /// When another process drives the run, when it has succeeded and no stage is to run again, when something has changed
     /// since and that isn't accepted, and as for [`start`](Session::start).
     pub async fn resume_run(&self, run: &str, request: &ResumeOptions) -> Result<Run, SessionError> {
-        let recorded = recorded(self, run)?;
-        let Recorded { id, record, past, .. } = &recorded;
+        let locked = lock_run(self, run)?;
+        let LockedRun { id, record, past, .. } = &locked;
         let file = PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
         let Pipeline { file, mut plan } = self.load(file)?;
         if run_fingerprint::is_rollback(&record.source) {
@@ -84,11 +84,11 @@ impl Session {
         if !request.accept_changes {
             run_fingerprint::refuse(&id.0, "resume", &changed)?;
         }
-        tell_of_new_text(self, &file);
+        notice_changed_pipeline(self, &file);
         let caching = host.runner(&self.repository, &file.name, cache);
         let runner = host.capturing(&self.repository, &caching);
-        let Recorded { id, store, lease, record, past } = recorded;
-        let parts = Parts {
+        let LockedRun { id, store, lease, record, past } = locked;
+        let parts = RunParts {
             first: Input::Resume { reason: request.reason.clone(), from, changed },
             id,
             scheduler,
@@ -105,7 +105,7 @@ impl Session {
     }
 }
 
-fn recorded(session: &Session, run: &str) -> Result<Recorded, SessionError> {
+fn lock_run(session: &Session, run: &str) -> Result<LockedRun, SessionError> {
     let shared = session.store()?;
     let store = shared.lock();
     let id = store.find(run)?;
@@ -115,7 +115,7 @@ fn recorded(session: &Session, run: &str) -> Result<Recorded, SessionError> {
     };
     let past = store.events(&id)?;
     drop(store);
-    Ok(Recorded { id, store: shared, lease, record, past })
+    Ok(LockedRun { id, store: shared, lease, record, past })
 }
 
 /// The values of then, bound to what is there now.
@@ -140,7 +140,7 @@ fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts],
 }
 
 /// Not refused: it changes nothing for the run.
-fn tell_of_new_text(session: &Session, file: &PipelineFile) {
+fn notice_changed_pipeline(session: &Session, file: &PipelineFile) {
     let path = session.repository.root.join(&file.name);
     let now = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION);
     if now.is_ok_and(|now| now != file.text) {

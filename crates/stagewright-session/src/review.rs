@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use stagewright_model::{Diagnostic, Plan, Stage};
+use stagewright_cache::kept_from_caching;
+use stagewright_engine::EffectClass;
+use stagewright_model::{CacheUse, Diagnostic, Plan, Stage};
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 use stagewright_process::sandbox::{Missing, Need};
 
@@ -90,6 +92,13 @@ impl Review {
         let mut notes = packages::notes(stage, self.host.packages());
         notes.extend(self.hard_links.get(&stage.permissions.write).cloned());
         notes
+    }
+
+    /// Whether a stage's result can come from the cache, in a run of that mode.
+    pub fn is_cached(&self, stage: &Stage, description: &Description, mode: RunMode) -> bool {
+        stage.cache != CacheUse::Never
+            && mode.effect_class(stage, description) < EffectClass::External
+            && kept_from_caching(&stage.permissions.write).is_none()
     }
 
     /// Refuses a pipeline that wouldn't run here.

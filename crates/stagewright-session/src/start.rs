@@ -15,7 +15,7 @@ use stagewright_store::RunRecord;
 use crate::affected;
 use crate::cache::{CacheOptions, CacheUse};
 use crate::clock::{SystemClock, compact};
-use crate::drive::{Parts, Run};
+use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
 use crate::git::{self, Git};
 use crate::host::Host;
@@ -50,7 +50,7 @@ pub struct RunRequest {
     /// Leave these stages out, and go on as if they had succeeded.
     pub skip: Vec<String>,
     /// Keep the stages whose files have changed since a commit, what needs them, and what these need.
-    pub affected: Option<Since>,
+    pub affected: Option<AffectedSince>,
     /// Whether it is a rehearsal.
     pub mode: RunMode,
     /// Leave the services of the rehearsal running when it ends.
@@ -73,9 +73,9 @@ impl Default for RunRequest {
     }
 }
 
-/// Since when files have changed.
+/// The commit that changed files are looked for since.
 #[derive(Clone, Debug, Default)]
-pub struct Since {
+pub struct AffectedSince {
     /// A commit, branch or tag; where the branch left the main one by default.
     pub base: Option<String>,
 }
@@ -241,7 +241,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
     store.lock().create_run(&record)?;
     let lease = store.lock().claim(&id)?;
     let caching = host.runner(&session.repository, &file.name, cache);
-    let parts = Parts {
+    let parts = RunParts {
         first: Input::Start(id.clone()),
         id,
         scheduler: Scheduler::new(Arc::new(plan), values, jobs(options)),

@@ -14,7 +14,7 @@ use crate::unmatched;
 
 /// What validation finds, as it finds it.
 #[derive(Clone, Copy, Debug)]
-pub enum Found<'a> {
+pub enum Findings<'a> {
     /// Mistakes and warnings of the file.
     Diagnostics(&'a [Diagnostic]),
     /// Mistakes of stages, which [`Plan::locate_mistakes`] finds the places of.
@@ -49,26 +49,26 @@ impl Session {
     pub async fn validate(
         &self,
         file: &PipelineFile,
-        found: &mut (dyn FnMut(Found<'_>) + Send),
+        found: &mut (dyn FnMut(Findings<'_>) + Send),
     ) -> Result<Validity, SessionError> {
         let (plan, remarks) = load::parse(&self.repository, file);
-        found(Found::Diagnostics(&remarks));
+        found(Findings::Diagnostics(&remarks));
         let Some(plan) = plan else {
             let mistakes = remarks.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
             return Ok(Validity::Mistakes(mistakes));
         };
-        let host = Host::inquiring(self, &plan).await?;
+        let host = Host::for_inspection(self, &plan).await?;
         let open = open_code(file, &plan, &host.describe_all(&plan).await?);
-        found(Found::Diagnostics(&open));
+        found(Findings::Diagnostics(&open));
         let beyond = beyond(self, file, &plan, &host).await?;
-        found(Found::Diagnostics(&beyond));
+        found(Findings::Diagnostics(&beyond));
         if !beyond.is_empty() {
             return Ok(Validity::BeyondPolicy);
         }
         let unmatched = unmatched::grants(&self.repository, &plan);
-        found(Found::Diagnostics(&plan.locate_warnings(&file.name, &file.text, &unmatched)));
+        found(Findings::Diagnostics(&plan.locate_warnings(&file.name, &file.text, &unmatched)));
         let (wrong, foreign) = (host.misconfigured(&plan).await?, foreign_targets(&plan));
-        found(Found::Mistakes(&plan, &[wrong.as_slice(), &foreign].concat()));
+        found(Findings::Mistakes(&plan, &[wrong.as_slice(), &foreign].concat()));
         Ok(match (wrong.is_empty(), open.is_empty(), foreign.is_empty()) {
             (false, ..) => Validity::Misconfigured(invalid_configuration(&wrong)),
             (true, false, _) => Validity::OpenCode(open.len()),

@@ -19,7 +19,6 @@ const ARROWS: [(&str, &[&str]); 15] = [
     (
         "stagewright-cli",
         &[
-            "stagewright-cache",
             "stagewright-engine",
             "stagewright-files",
             "stagewright-model",

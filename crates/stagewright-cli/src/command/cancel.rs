@@ -4,7 +4,7 @@ use stagewright_report::{Printer, text};
 use stagewright_session::{Cancelled, Session};
 
 use crate::args::CancelArgs;
-use crate::attend::attend;
+use crate::drive::drive;
 use crate::drive_args::{CacheMode, DriveArgs, Format};
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -34,7 +34,7 @@ pub(crate) async fn cancel(
         cache_tier: None,
         locked: false,
     };
-    match attend(global, session, &shown, *run).await? {
+    match drive(global, session, &shown, *run).await? {
         Exit::Cancelled => Ok(Exit::Success),
         exit => Ok(exit),
     }

@@ -1,7 +1,7 @@
 //! `approve`, `reject` and `settle`: a person's answer to a gate, from any terminal.
 
 use stagewright_report::{Printer, captured, text};
-use stagewright_session::{Answer, Recorded, Session, Settlement, Verdict};
+use stagewright_session::{Answer, RecordedAnswer, Session, Settlement, Verdict};
 
 use crate::args::{self, DecideArgs, Finding, SettleArgs};
 use crate::error::CommandError;
@@ -26,7 +26,7 @@ pub(crate) fn decide(
         reason: args.reason.clone(),
         verdict,
     };
-    tell(&session.answer(&answer)?, verb, out)
+    show(&session.answer(&answer)?, verb, out)
 }
 
 /// `settle`: what an interrupted attempt did.
@@ -43,11 +43,11 @@ pub(crate) fn settle(session: &Session, args: &SettleArgs, out: &mut Printer) ->
         reason: args.reason.clone(),
         verdict: Verdict::Settle(settlement),
     };
-    tell(&session.answer(&answer)?, "Settled", out)
+    show(&session.answer(&answer)?, "Settled", out)
 }
 
-fn tell(recorded: &Recorded, verb: &str, out: &mut Printer) -> Result<Exit, CommandError> {
-    let Recorded { open, decision, missing, is_driven } = recorded;
+fn show(recorded: &RecordedAnswer, verb: &str, out: &mut Printer) -> Result<Exit, CommandError> {
+    let RecordedAnswer { open, decision, missing, is_driven } = recorded;
     let (run, stage) = (&open.run, &open.stage_id);
     let files = open.gate.capture.as_ref().filter(|capture| decision.approved && capture.files > 0).map(captured);
     let files = files.map(|files| text!(", for {files}")).unwrap_or_default();

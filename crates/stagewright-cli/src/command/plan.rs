@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
-use stagewright_cache::kept_from_caching;
-use stagewright_engine::EffectClass;
 use stagewright_model::{
     CacheUse, NamedBy, Origin, PackageManager, Permission, Plan, Sandbox, Stage, StageKind, Trust, list, remarks,
 };
@@ -85,7 +83,7 @@ impl Shown<'_> {
             Compared::NotLocked => out.line(text!("{lock} doesn't know this pipeline: all that follows is new.")),
             Compared::Changes(changes) if changes.is_empty() => out.line(text!("As {lock} says.")),
             Compared::Changes(changes) => {
-                out.line(text!("Since {lock} was written:"))?;
+                out.line(text!("AffectedSince {lock} was written:"))?;
                 changes.iter().try_for_each(|change| out.line(text!("  {change}")))
             }
         }
@@ -130,9 +128,7 @@ impl Shown<'_> {
     }
 
     fn is_cached(&self, stage: &Stage, description: &Description) -> bool {
-        stage.cache != CacheUse::Never
-            && self.mode.effect_class(stage, description) < EffectClass::External
-            && kept_from_caching(&stage.permissions.write).is_none()
+        self.review.is_cached(stage, description, self.mode)
     }
 
     /// What a result of the stage depends on, and what is kept of it; empty when it runs each time.

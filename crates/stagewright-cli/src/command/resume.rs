@@ -3,7 +3,7 @@
 use stagewright_session::{ResumeOptions, Session};
 
 use crate::args::ResumeArgs;
-use crate::attend::attend;
+use crate::drive::drive;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
@@ -17,5 +17,5 @@ pub(crate) async fn resume(global: &Global, session: &Session, args: &ResumeArgs
         options: args.drive.options(),
     };
     let run = session.resume_run(&args.run, &request).await?;
-    attend(global, session, &args.drive, run).await
+    drive(global, session, &args.drive, run).await
 }

@@ -5,7 +5,7 @@ use stagewright_session::{RollbackTarget, Session};
 use stagewright_store::ReleaseRow;
 
 use crate::args::RollbackArgs;
-use crate::attend::attend;
+use crate::drive::drive;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
@@ -38,7 +38,7 @@ pub(crate) async fn rollback(
     }
     out.flush()?;
     let run = session.roll_back(&target, &args.drive.options()).await?;
-    attend(global, session, &args.drive, run).await
+    drive(global, session, &args.drive, run).await
 }
 
 fn describe(row: &ReleaseRow) -> String {

@@ -1,11 +1,11 @@
 //! `run` and `rerun`.
 
 use stagewright_report::text;
-use stagewright_session::{RerunOptions, RunMode, RunRequest, Session, Since, Started};
+use stagewright_session::{AffectedSince, RerunOptions, RunMode, RunRequest, Session, Started};
 
 use crate::args::{self, RerunArgs, RunArgs};
-use crate::attend::attend;
 use crate::console;
+use crate::drive::drive;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
@@ -17,7 +17,7 @@ pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> R
         inputs: args::pairs("--input", &args.pipeline.inputs)?.into_iter().collect(),
         only: args.only.clone(),
         skip: args.skip.clone(),
-        affected: args.affected.then(|| Since { base: args.base.clone() }),
+        affected: args.affected.then(|| AffectedSince { base: args.base.clone() }),
         mode: match args.rehearse {
             true => RunMode::Rehearsal { offline: args.offline },
             false => RunMode::Real,
@@ -27,7 +27,7 @@ pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> R
     };
     let file = pipeline.file.name.clone();
     match session.start(pipeline, &request).await? {
-        Started::Run(run) => attend(global, session, &args.drive, *run).await,
+        Started::Run(run) => drive(global, session, &args.drive, *run).await,
         Started::Unaffected { since } => {
             console::say(text!("no stage of {file} is affected by what changed since {since}"));
             Ok(Exit::Success)
@@ -39,5 +39,5 @@ pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> R
 pub(crate) async fn rerun(global: &Global, session: &Session, args: &RerunArgs) -> Result<Exit, CommandError> {
     let request = RerunOptions { accept_changes: args.accept_changes, options: args.drive.options() };
     let run = session.rerun(&args.run, &request).await?;
-    attend(global, session, &args.drive, run).await
+    drive(global, session, &args.drive, run).await
 }

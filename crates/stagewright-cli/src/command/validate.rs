@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use stagewright_model::{Mistake, MistakePlace, Plan, count};
 use stagewright_report::{Printer, text};
-use stagewright_session::{Found, PipelineFile, Session, Validity};
+use stagewright_session::{Findings, PipelineFile, Session, Validity};
 
 use crate::args::ValidateArgs;
 use crate::diagnostics;
@@ -25,7 +25,7 @@ pub(crate) async fn validate(
     let mut is_valid = true;
     for name in names {
         let file = session.pipeline(Some(&name))?;
-        let mut take = |found: Found<'_>| match args.json {
+        let mut take = |found: Findings<'_>| match args.json {
             true => listed.extend(as_json(&file, found)),
             false => show(global, &file, found),
         };
@@ -52,19 +52,19 @@ fn in_words(validity: &Validity) -> String {
     }
 }
 
-fn show(global: &Global, file: &PipelineFile, found: Found<'_>) {
+fn show(global: &Global, file: &PipelineFile, found: Findings<'_>) {
     match found {
-        Found::Diagnostics(found) => diagnostics::show(global.color, found),
-        Found::Mistakes(plan, mistakes) => {
+        Findings::Diagnostics(found) => diagnostics::show(global.color, found),
+        Findings::Mistakes(plan, mistakes) => {
             diagnostics::show(global.color, &plan.locate_mistakes(&file.name, &file.text, mistakes));
         }
     }
 }
 
-fn as_json(file: &PipelineFile, found: Found<'_>) -> Vec<Json> {
+fn as_json(file: &PipelineFile, found: Findings<'_>) -> Vec<Json> {
     match found {
-        Found::Diagnostics(found) => found.iter().map(diagnostics::as_json).collect(),
-        Found::Mistakes(plan, mistakes) => mistakes.iter().map(|one| mistake_as_json(file, plan, one)).collect(),
+        Findings::Diagnostics(found) => found.iter().map(diagnostics::as_json).collect(),
+        Findings::Mistakes(plan, mistakes) => mistakes.iter().map(|one| mistake_as_json(file, plan, one)).collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stagewright_engine::{Event, Observer, RunSummary};
 use stagewright_model::Diagnostic;
 use stagewright_session::{
-    Attendance, GateHandling, Notice, Notices, Run, RunRequest, Session, SessionConfig, Started,
+    DriveOptions, GateHandling, Notice, Notices, Run, RunRequest, Session, SessionConfig, Started,
 };
 use tempfile::TempDir;
 
@@ -27,20 +27,20 @@ pub(crate) fn plugins() -> PathBuf {
     folder
 }
 
-/// A repository of its own, and what was said about it.
+/// A repository of its own, and what was collected about it.
 pub(crate) struct FrontEnd {
     folder: TempDir,
     variables: Vec<(String, String)>,
-    said: Arc<Said>,
+    collected: Arc<Collected>,
 }
 
 #[derive(Default)]
-struct Said {
+struct Collected {
     notices: Mutex<Vec<Notice>>,
     diagnostics: Mutex<Vec<String>>,
 }
 
-impl Notices for Said {
+impl Notices for Collected {
     fn diagnostics(&self, found: &[&Diagnostic]) {
         self.diagnostics.lock().unwrap().extend(found.iter().map(|one| one.message().to_string()));
     }
@@ -62,7 +62,7 @@ impl FrontEnd {
             ("USER", "tester".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        let front_end = FrontEnd { folder, variables, said: Arc::default() };
+        let front_end = FrontEnd { folder, variables, collected: Arc::default() };
         std::fs::create_dir(front_end.root()).unwrap();
         front_end.write("stagewright.toml", text);
         front_end
@@ -94,7 +94,7 @@ impl FrontEnd {
             temporary: self.folder.path().to_owned(),
             environment: self.variables.iter().cloned().collect(),
         };
-        Session::open(config, self.said.clone()).unwrap()
+        Session::open(config, self.collected.clone()).unwrap()
     }
 
     pub(crate) async fn start(&self, session: &Session, request: &RunRequest) -> Run {
@@ -106,27 +106,27 @@ impl FrontEnd {
     }
 
     pub(crate) fn notices(&self) -> Vec<Notice> {
-        self.said.notices.lock().unwrap().clone()
+        self.collected.notices.lock().unwrap().clone()
     }
 
-    pub(crate) fn said(&self) -> Vec<String> {
-        self.said.diagnostics.lock().unwrap().clone()
+    pub(crate) fn collected(&self) -> Vec<String> {
+        self.collected.diagnostics.lock().unwrap().clone()
     }
 }
 
 type Events = Arc<Mutex<Vec<Event>>>;
 
-struct Seen(Events);
+struct Recorder(Events);
 
-impl Observer for Seen {
+impl Observer for Recorder {
     fn on_event(&mut self, event: &Event) {
         self.0.lock().unwrap().push(event.clone());
     }
 }
 
-pub(crate) fn attendance(gates: GateHandling, events: &Events) -> Attendance {
-    Attendance {
-        observers: vec![Box::new(Seen(events.clone()))],
+pub(crate) fn drive_options(gates: GateHandling, events: &Events) -> DriveOptions {
+    DriveOptions {
+        observers: vec![Box::new(Recorder(events.clone()))],
         gates,
         abandon_results: Box::pin(std::future::pending()),
     }
@@ -135,7 +135,7 @@ pub(crate) fn attendance(gates: GateHandling, events: &Events) -> Attendance {
 /// Drives a run to its end, and returns the events that it saw.
 pub(crate) async fn drive(run: Run, gates: GateHandling) -> (RunSummary, Vec<Event>) {
     let events = Events::default();
-    let driven = tokio::time::timeout(PATIENCE, run.drive(attendance(gates, &events)));
+    let driven = tokio::time::timeout(PATIENCE, run.drive(drive_options(gates, &events)));
     let summary = driven.await.expect("the run ends or suspends").unwrap();
     let events = events.lock().unwrap().clone();
     (summary, events)

@@ -17,7 +17,7 @@ use stagewright_session::{
     Started, Verdict,
 };
 
-use front_end::{FrontEnd, attendance, drive, plugins};
+use front_end::{FrontEnd, drive, drive_options, plugins};
 
 const TWO_STAGES: &str = r#"
 schema = 1
@@ -164,7 +164,7 @@ async fn what_is_wrong_has_a_kind_and_leaves_nothing_behind() {
     let session = front_end.session();
     let file = session.pipeline(None).unwrap();
     assert_eq!(session.load(file).unwrap_err().kind, ErrorKind::InvalidPipeline);
-    assert!(front_end.said().iter().any(|line| line.contains("`nop`")), "{:?}", front_end.said());
+    assert!(front_end.collected().iter().any(|line| line.contains("`nop`")), "{:?}", front_end.collected());
 
     front_end.write("stagewright.toml", TWO_STAGES);
     let unknown = session.pipeline(Some("none")).unwrap_err();
@@ -209,7 +209,7 @@ async fn a_front_end_can_spawn_what_a_session_does() {
         let Started::Run(run) = session.start(session.load(file)?, &RunRequest::default()).await? else {
             panic!("all of its stages are asked for")
         };
-        run.drive(attendance(GateHandling::Wait, &Default::default())).await
+        run.drive(drive_options(GateHandling::Wait, &Default::default())).await
     });
     assert_eq!(spawned.await.unwrap().unwrap().conclusion, Some(Outcome::Succeeded));
 }

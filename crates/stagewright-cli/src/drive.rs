@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use stagewright_engine::{Event, Observer, Piece};
 use stagewright_report::{RunView, junit};
-use stagewright_session::{Attendance, GateHandling, Run, Session};
+use stagewright_session::{DriveOptions, GateHandling, Run, Session};
 
 use crate::answers::AtTerminal;
 use crate::command::history::exit_of;
@@ -20,7 +20,7 @@ use crate::screen::Screen;
 use crate::{console, screen, signals};
 
 /// Drives the run until it ends or suspends.
-pub(crate) async fn attend(
+pub(crate) async fn drive(
     global: &Global,
     session: &Session,
     args: &DriveArgs,
@@ -39,7 +39,7 @@ pub(crate) async fn attend(
     }
     let gates = gates(session, args, &screen);
     let watching = tokio::spawn(signals::watch(run.control()));
-    let result = run.drive(Attendance { observers, gates, abandon_results: signals::any().boxed() }).await;
+    let result = run.drive(DriveOptions { observers, gates, abandon_results: signals::any().boxed() }).await;
     watching.abort();
     let summary = result?;
     if let Some((path, view)) = junit {
