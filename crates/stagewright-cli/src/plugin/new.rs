@@ -47,7 +47,9 @@ const SDK: &[(&str, &str)] = sdk_files![
     "src/service.rs",
     "src/stage.rs",
     "src/statuses.rs",
+    "src/text.rs",
     "src/workspace.rs",
+    "src/workspace_path.rs",
     "wit/stage.wit",
 ];
 
