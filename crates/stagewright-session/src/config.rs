@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// All that a session knows of the process that it is part of: it reads neither the environment nor the command line.
-#[derive(Clone, Debug)]
+///
+/// It can't be printed with `Debug`, and neither can a [`Repository`](crate::Repository): variables hold secrets.
+#[derive(Clone)]
 pub struct SessionConfig {
     /// A folder in the repository, or the repository's root.
     pub directory: PathBuf,

@@ -12,7 +12,7 @@ use crate::error::SessionError;
 pub const LOCK_FILE: &str = "stagewright.lock";
 
 /// The folders that a session works on, and the variables that it was given.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Repository {
     /// The workspace that stages see.
     pub root: PathBuf,

@@ -28,7 +28,7 @@ use crate::store::SharedStore;
 /// How a run is resumed.
 #[derive(Clone, Debug)]
 pub struct ResumeOptions {
-    /// Why; it is locked, and shown to people.
+    /// Why; it is recorded, and shown to people.
     pub reason: String,
     /// Stages to run again with all that needs them, even if they succeeded: by name or id, parted by commas.
     pub from: Vec<String>,
@@ -39,7 +39,7 @@ pub struct ResumeOptions {
     pub options: RunOptions,
 }
 
-/// A locked run, which this process has locked.
+/// A recorded run that this process has locked.
 struct LockedRun {
     id: RunId,
     store: SharedStore,

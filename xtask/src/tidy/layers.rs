@@ -153,6 +153,14 @@ mod tests {
     }
 
     #[test]
+    fn a_session_has_neither_a_terminal_nor_a_command_line() {
+        let lines = "
+            stagewright-report [crates/stagewright-report/Cargo.toml] -> indicatif
+            stagewright-session [crates/stagewright-session/Cargo.toml] -> stagewright-report clap git2";
+        assert_eq!(messages(lines), ["stagewright-session -> stagewright-report", "stagewright-session -> clap"]);
+    }
+
+    #[test]
     fn a_plugin_sees_the_sdk_alone() {
         let lines = "
             stagewright-model [crates/stagewright-model/Cargo.toml]

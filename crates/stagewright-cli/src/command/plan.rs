@@ -83,7 +83,7 @@ impl Shown<'_> {
             Compared::NotLocked => out.line(text!("{lock} doesn't know this pipeline: all that follows is new.")),
             Compared::Changes(changes) if changes.is_empty() => out.line(text!("As {lock} says.")),
             Compared::Changes(changes) => {
-                out.line(text!("AffectedSince {lock} was written:"))?;
+                out.line(text!("Since {lock} was written:"))?;
                 changes.iter().try_for_each(|change| out.line(text!("  {change}")))
             }
         }

@@ -10,11 +10,13 @@ mod front_end;
 mod run_pipeline;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use stagewright_engine::{EventKind, Outcome};
+use stagewright_engine::{Control, Decision, EventKind, Outcome};
 use stagewright_session::{
-    Answer, Cancelled, ErrorKind, GateHandling, Notice, RerunOptions, ResumeOptions, RunMode, RunOptions, RunRequest,
-    Started, Verdict,
+    Answer, Cancelled, ErrorKind, GateHandling, Notice, Prompter, Question, RerunOptions, ResumeOptions, RunMode,
+    RunOptions, RunRequest, Started, Verdict,
 };
 
 use front_end::{FrontEnd, drive, drive_options, plugins};
@@ -83,6 +85,45 @@ async fn a_gate_is_answered_and_the_run_resumed_in_one_session() {
     assert_eq!(busy.kind, ErrorKind::NotReady, "{busy:?}");
     let (summary, _) = drive(resumed, GateHandling::Suspend).await;
     assert_eq!(summary.conclusion, Some(Outcome::Succeeded));
+}
+
+#[tokio::test]
+async fn a_person_at_the_front_end_is_asked_until_the_gate_is_answered() {
+    let front_end = FrontEnd::with_pipeline(GATE);
+    let session = front_end.session();
+    let run = front_end.start(&session, &RunRequest::default()).await;
+    let person = Arc::new(Person::default());
+    let (summary, _) = drive(run, GateHandling::Ask(person.clone())).await;
+    assert_eq!(summary.conclusion, Some(Outcome::Succeeded));
+    // Of the two, the engine refuses the answer without a name.
+    assert_eq!(*person.asked.lock().unwrap(), ["approve", "approve"]);
+    assert!(person.is_closed.load(Ordering::Relaxed));
+}
+
+/// First forgets its name.
+#[derive(Default)]
+struct Person {
+    asked: Mutex<Vec<String>>,
+    is_closed: AtomicBool,
+}
+
+impl Prompter for Person {
+    fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> Control {
+        assert!(is_open());
+        let mut asked = self.asked.lock().unwrap();
+        asked.push(question.id.clone());
+        let decision = Decision {
+            token: question.gate.token.clone(),
+            approved: true,
+            by: if asked.len() == 1 { String::new() } else { "ada".to_owned() },
+            ..Decision::default()
+        };
+        Control::Decide { stage: question.stage, decision }
+    }
+
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
 }
 
 #[tokio::test]
