@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use stagewright_engine::{Control, Decision, EventKind, Outcome};
 use stagewright_session::{
     Answer, Cancelled, ErrorKind, GateHandling, Notice, Prompter, Question, RerunOptions, ResumeOptions, RunMode,
-    RunOptions, RunRequest, Started, Verdict,
+    RunOptions, RunRequest, Started, Verdict, captured_digest,
 };
 
 use front_end::{FrontEnd, drive, drive_options, plugins};
@@ -114,6 +114,7 @@ impl Prompter for Person {
         asked.push(question.id.clone());
         let decision = Decision {
             token: question.gate.token.clone(),
+            capture: captured_digest(&question.gate),
             approved: true,
             by: if asked.len() == 1 { String::new() } else { "ada".to_owned() },
             ..Decision::default()
