@@ -169,7 +169,7 @@ fn refused(open: &OpenGate, error: &DecisionError) -> SessionError {
     }
 }
 
-/// The three answers to the question what became of an attempt.
+/// The three commands that settle an interrupted attempt.
 fn settle_commands(run: &RunId, stage: &str) -> [String; 3] {
     [
         format!("its effect is there: stagewright settle {run} {stage} applied"),
@@ -181,8 +181,8 @@ fn settle_commands(run: &RunId, stage: &str) -> [String; 3] {
 fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, SessionError> {
     let mut open = store.open_gates(run)?;
     let waiting = list(open.iter().map(|gate| &gate.stage_id));
-    if let Some(wanted) = stage {
-        open.retain(|gate| gate.stage_id == wanted);
+    if let Some(stage) = stage {
+        open.retain(|gate| gate.stage_id == stage);
     }
     match (open.len(), waiting.is_empty()) {
         (1, _) => Ok(open.remove(0)),

@@ -24,7 +24,7 @@ pub enum CacheDecision {
 
 /// Why stages of a run ran, or came from the cache.
 #[derive(Debug)]
-pub struct Explained {
+pub struct RunExplanation {
     /// The run.
     pub run: RunId,
     /// Each stage that was asked about: the cells of a matrix are stages of one name.
@@ -36,7 +36,7 @@ impl Session {
     ///
     /// # Errors
     /// When there is no such run, or none of its stages has the name.
-    pub fn explain(&self, run: &str, stage: &str) -> Result<Explained, SessionError> {
+    pub fn explain(&self, run: &str, stage: &str) -> Result<RunExplanation, SessionError> {
         let store = self.read_only_store()?;
         let run = store.find(run)?;
         let events = store.events(&run)?;
@@ -56,7 +56,7 @@ impl Session {
             return Err(SessionError::invalid_request(format!("run {run} has no stage `{stage}`"))
                 .hint(format!("`stagewright show {run}` lists its stages")));
         }
-        Ok(Explained { run, stages })
+        Ok(RunExplanation { run, stages })
     }
 }
 

@@ -169,7 +169,7 @@ fn left_in_store(store: &SharedStore, run: &RunId, is_waiting: bool) -> Vec<Cont
     commands
 }
 
-/// A request to end that somebody left in the store.
+/// A request to end that was left in the store.
 pub(crate) fn cancel(reason: String) -> Control {
     Control::Cancel { how: Interrupt::Graceful, reason }
 }

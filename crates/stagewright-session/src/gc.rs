@@ -27,7 +27,7 @@ pub struct GcRequest {
 
 /// What was removed, or would be.
 #[derive(Clone, Debug, Default)]
-pub struct Removed {
+pub struct GcSummary {
     /// Runs.
     pub runs: Vec<RunId>,
     /// Folders of runs that the database doesn't know.
@@ -49,7 +49,7 @@ impl Session {
     ///
     /// # Errors
     /// Whatever the disk refuses.
-    pub fn collect_garbage(&self, request: &GcRequest) -> Result<Removed, SessionError> {
+    pub fn collect_garbage(&self, request: &GcRequest) -> Result<GcSummary, SessionError> {
         let GcRequest { runs, age, dry_run } = *request;
         let store = self.store()?;
         let retention = Retention { runs, age, dry_run, ..Retention::default() };
@@ -67,7 +67,7 @@ impl Session {
         let failed = |error| SessionError::internal("can't remove old download caches of stages").caused_by(error);
         let downloads = remove_kept(&self.repository.kept(), age, dry_run).map_err(failed)?;
         bytes += captures.bytes + cached.bytes + downloads.bytes;
-        Ok(Removed {
+        Ok(GcSummary {
             runs: report.runs,
             orphans: report.orphans,
             results: cached.results,

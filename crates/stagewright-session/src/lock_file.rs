@@ -49,7 +49,7 @@ impl Compared {
     }
 }
 
-/// None when there is no lock. A damaged one is an error: nobody has looked at what it says.
+/// None when there is no lock file. A damaged one is an error: what it says was never reviewed.
 pub(crate) fn read(session: &Session) -> Result<Option<Lock>, SessionError> {
     let path = session.repository.root.join(LOCK_FILE);
     let text = match document(&path) {

@@ -113,7 +113,7 @@ pub(crate) async fn check(
         let message = format!("{}: {}; nothing was run", file.name, invalid_configuration(&wrong));
         return Err(SessionError::invalid_pipeline(message));
     }
-    let wanted = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
+    let included = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
     let left_out = |mistake: &Mistake| left_out.contains_key(&mistake.stage);
     let foreign = foreign_targets(plan).into_iter().filter(|mistake| !left_out(mistake)).collect::<Vec<_>>();
     if !foreign.is_empty() {
@@ -134,7 +134,7 @@ pub(crate) async fn check(
         session.notices.notice(&Notice::Unsandboxed { why: missing.what.clone() });
     }
     let described = host.describe_all(plan).await?;
-    for (stage, target) in wanted().flat_map(|stage| stage.compensate.iter().map(move |&target| (stage, target))) {
+    for (stage, target) in included().flat_map(|stage| stage.compensate.iter().map(move |&target| (stage, target))) {
         let (target, description) = (plan.stage(target), &described[target.get()]);
         if !description.reconciles {
             return Err(SessionError::not_ready(format!(
@@ -145,7 +145,7 @@ pub(crate) async fn check(
         }
     }
     // A rehearsal fetches the values that it is granted, and no others.
-    let used = wanted().flat_map(|stage| match host.mode().terms(stage) {
+    let used = included().flat_map(|stage| match host.mode().terms(stage) {
         None => secrets_of(&stage.permissions),
         Some(terms) => secrets_of(&terms.real),
     });

@@ -113,9 +113,9 @@ impl Repository {
     ///
     /// # Errors
     /// When there is no such pipeline, when several could be meant, or when the file can't be read.
-    pub fn pipeline(&self, wanted: Option<&str>) -> Result<PipelineFile, SessionError> {
-        let path = match wanted {
-            Some(wanted) => self.named(wanted)?,
+    pub fn pipeline(&self, name: Option<&str>) -> Result<PipelineFile, SessionError> {
+        let path = match name {
+            Some(name) => self.named(name)?,
             None => self.default()?,
         };
         let text = document(&path).map_err(|error| {
@@ -127,19 +127,20 @@ impl Repository {
 
     /// A path has a `/` or ends in `.toml`. A name never means a file that happens to lie beside: a stage could put one
     /// there.
-    fn named(&self, wanted: &str) -> Result<PathBuf, SessionError> {
-        let is_path = wanted.contains('/') || wanted.ends_with(".toml");
+    fn named(&self, name: &str) -> Result<PathBuf, SessionError> {
+        let is_path = name.contains('/') || name.ends_with(".toml");
         let candidates = match is_path {
-            true => vec![PathBuf::from(wanted), self.root.join(wanted)],
-            false => vec![self.root.join("pipelines").join(format!("{wanted}.toml"))],
+            true => vec![PathBuf::from(name), self.root.join(name)],
+            false => vec![self.root.join("pipelines").join(format!("{name}.toml"))],
         };
         let found = candidates.iter().find(|path| path.is_file()).map(|path| path.canonicalize());
         found.and_then(Result::ok).ok_or_else(|| {
             let missing =
-                SessionError::not_ready(format!("there is no pipeline `{wanted}`")).hint(self.known_pipelines());
-            match !is_path && Path::new(wanted).is_file() {
-                true => missing
-                    .hint(format!("a name means a file in `pipelines/`; for the file beside, write `./{wanted}`")),
+                SessionError::not_ready(format!("there is no pipeline `{name}`")).hint(self.known_pipelines());
+            match !is_path && Path::new(name).is_file() {
+                true => {
+                    missing.hint(format!("a name means a file in `pipelines/`; for the file beside, write `./{name}`"))
+                }
                 false => missing,
             }
         })

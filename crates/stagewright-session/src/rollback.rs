@@ -128,7 +128,7 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
 }
 
 /// What is deployed once more was once decided on: what the conditions were about, the stages before it, isn't there.
-/// Also for a rollback that is gone on with.
+/// Also for a rollback that is resumed.
 pub(crate) fn without_conditions(mut plan: Plan) -> Plan {
     plan.stages.iter_mut().for_each(|stage| stage.condition = None);
     plan

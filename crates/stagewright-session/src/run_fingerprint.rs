@@ -1,5 +1,5 @@
-//! What a run is bound to: the plugins, the pipeline with its grants, the inputs, the commit. Tells what of it has
-//! changed when the run is gone on with.
+//! What a run is bound to: the plugins, the pipeline with its grants, the inputs, the commit; and what of it has changed
+//! when the run is resumed.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ pub(crate) fn is_rollback(source: &Json) -> bool {
     source.get("rollback").is_some()
 }
 
-/// What is no longer as it was when the run started, or when somebody last accepted a change. `git`: what is checked out;
+/// What is no longer as it was when the run started, or when a change was last accepted. `git`: what is checked out;
 /// none when no stage that is still to run looks at it.
 pub(crate) fn changes(
     plan: &Plan,
@@ -94,7 +94,7 @@ pub(crate) fn changes(
     changed.collect()
 }
 
-/// Refuses changes that nobody asked for.
+/// Refuses changes that were not accepted.
 pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(), SessionError> {
     if changes.is_empty() {
         return Ok(());
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_until_somebody_accepts_it() {
+    fn a_change_is_reported_until_it_is_accepted() {
         let source = json!({ "git": { "commit": "a".repeat(40), "changes": "" } });
         let git = Git { commit: "b".repeat(40), ..Git::default() };
         let found = changes(&plan(), &[], &source, &[facts("sha256:1")], Some(&git));

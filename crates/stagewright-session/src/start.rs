@@ -222,7 +222,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         inherited,
         plugins,
         binding,
-        // A rehearsal answers for itself, and deploys nothing: nobody approves of its files.
+        // A rehearsal approves its own gates and deploys nothing, so that its files need no approval.
         captured_binding: captured_binding.filter(|_| !rehearsal),
         way,
     };

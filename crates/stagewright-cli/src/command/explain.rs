@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use stagewright_engine::{RunId, StageSummary};
 use stagewright_report::{Block, Printer, text};
-use stagewright_session::{CacheDecision, Difference, Explained, Explanation, Part, Session};
+use stagewright_session::{CacheDecision, Difference, Explanation, Part, RunExplanation, Session};
 
 use crate::args::ExplainArgs;
 use crate::error::CommandError;
@@ -14,7 +14,7 @@ const SHOWN: usize = 20;
 
 /// `explain`.
 pub(crate) fn explain(session: &Session, args: &ExplainArgs, out: &mut Printer) -> Result<Exit, CommandError> {
-    let Explained { run, stages } = session.explain(&args.run, &args.stage)?;
+    let RunExplanation { run, stages } = session.explain(&args.run, &args.stage)?;
     if args.json {
         let listed: Vec<Json> = stages.iter().map(|(stage, decision)| as_json(stage, decision)).collect();
         out.json(&listed)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use stagewright_model::count;
 use stagewright_report::{Printer, text};
-use stagewright_session::{GcRequest, Removed, Session};
+use stagewright_session::{GcRequest, GcSummary, Session};
 
 use crate::args::GcArgs;
 use crate::error::CommandError;
@@ -16,7 +16,7 @@ pub(crate) fn gc(session: &Session, args: &GcArgs, out: &mut Printer) -> Result<
     let age = Duration::from_secs(u64::from(args.days) * 24 * 60 * 60);
     let removed = session.collect_garbage(&GcRequest { runs: args.keep, age, dry_run: args.dry_run })?;
     if args.json {
-        let Removed { runs, orphans, results, download_caches, captures, bytes } = &removed;
+        let GcSummary { runs, orphans, results, download_caches, captures, bytes } = &removed;
         let listed = json!({
             "removed": runs, "orphans": orphans, "results": results, "download-caches": download_caches,
             "captures": captures, "bytes": bytes, "dry-run": args.dry_run

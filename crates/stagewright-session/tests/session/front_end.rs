@@ -1,4 +1,4 @@
-//! A front end without a screen: it keeps what it is told.
+//! A front end without a screen: it keeps the notices and diagnostics that it gets.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
