@@ -15,6 +15,7 @@ use crate::{console, diagnostics};
 pub(crate) fn open(global: &Global) -> Result<Session, CommandError> {
     let variables = std::env::vars_os();
     let config = SessionConfig {
+        current: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
         directory: global.directory.clone().unwrap_or_else(|| PathBuf::from(".")),
         state: global.state.clone(),
         policy: global.policy.clone(),

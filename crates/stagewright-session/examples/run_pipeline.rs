@@ -49,6 +49,7 @@ fn main() -> ExitCode {
 /// All that the session will know of this process.
 pub(crate) fn config(folder: &Path, plugins: &Path, environment: Vec<(String, String)>) -> SessionConfig {
     SessionConfig {
+        current: std::env::current_dir().unwrap_or_default(),
         directory: folder.to_owned(),
         state: None,
         policy: None,

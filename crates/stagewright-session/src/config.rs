@@ -8,6 +8,8 @@ use std::path::PathBuf;
 /// It can't be printed with `Debug`, and neither can a [`Repository`](crate::Repository): variables hold secrets.
 #[derive(Clone)]
 pub struct SessionConfig {
+    /// The folder that relative paths begin at: those of this configuration, and of pipelines that are named by a path.
+    pub current: PathBuf,
     /// A folder in the repository, or the repository's root.
     pub directory: PathBuf,
     /// Where runs, artifacts and local environments are kept; `.stagewright` in the repository by default.

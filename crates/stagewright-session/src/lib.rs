@@ -81,7 +81,7 @@ pub use lock::{LockUpdate, LockedChanges};
 pub use lock_file::Compared;
 pub use mode::RunMode;
 pub use notice::{Notice, Notices};
-pub use repository::{LOCK_FILE, PipelineFile, Repository};
+pub use repository::{LOCK_FILE, PipelineFile, PolicyPath, Repository};
 pub use resume::ResumeOptions;
 pub use review::Review;
 pub use rollback::RollbackTarget;

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use crate::config::SessionConfig;
 use crate::error::SessionError;
 use crate::git;
-use crate::repository::Repository;
+use crate::repository::{PolicyPath, Repository};
 
 /// How the names of variables begin that are for the shared cache alone.
 const OF_THE_CACHE: &str = "STAGEWRIGHT_SHARED_CACHE_";
 
 /// The repository around the folder of the configuration.
 pub(crate) fn repository(config: SessionConfig) -> Result<Repository, SessionError> {
-    let SessionConfig { directory, state, policy, plugins, program, temporary, environment: given } = config;
-    let start = directory.canonicalize().map_err(|error| {
+    let SessionConfig { current, directory, state, policy, plugins, program, temporary, environment: given } = config;
+    let start = current.join(&directory).canonicalize().map_err(|error| {
         SessionError::invalid_request(format!("can't enter the folder {}", directory.display())).caused_by(error)
     })?;
     git::check_directory(&start)?;
@@ -27,16 +27,17 @@ pub(crate) fn repository(config: SessionConfig) -> Result<Repository, SessionErr
         };
     }
     let state = match state {
-        Some(state) => std::path::absolute(&state).unwrap_or(state),
+        Some(state) => absolute(&current, &state),
         None => root.join(".stagewright"),
     };
-    let cache = cache_folder(&environment, &state, &root);
-    Ok(Repository { root, state, plugins, cache, policy, program, temporary, environment, cache_environment })
+    let cache = cache_folder(&environment, &current, &state, &root);
+    let policy = policy.map(|named| PolicyPath { path: absolute(&current, &named), named });
+    Ok(Repository { current, root, state, plugins, cache, policy, program, temporary, environment, cache_environment })
 }
 
 /// Compiled code is as good as the engine's own, so it is never taken from the workspace: not from a home or a cache
 /// folder there, as CI systems set them to keep caches. Only the state folder is beyond every stage's reach.
-fn cache_folder(environment: &BTreeMap<String, String>, state: &Path, root: &Path) -> PathBuf {
+fn cache_folder(environment: &BTreeMap<String, String>, current: &Path, state: &Path, root: &Path) -> PathBuf {
     let base = match (environment.get("XDG_CACHE_HOME"), environment.get("HOME")) {
         (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
         // An account without a home has a path that isn't there (`/nonexistent`), and is not to be made.
@@ -44,12 +45,17 @@ fn cache_folder(environment: &BTreeMap<String, String>, state: &Path, root: &Pat
         _ => return state.join("cache"),
     };
     let folder = base.join("stagewright");
-    if is_below(&folder, root) { state.join("cache") } else { folder }
+    if is_below(&absolute(current, &folder), root) { state.join("cache") } else { folder }
 }
 
-/// Whether a path leads into `root`, a real path. What of it isn't there yet leads where its nearest folder does.
+/// A path that is relative to `current`, from the root on.
+fn absolute(current: &Path, path: &Path) -> PathBuf {
+    let path = current.join(path);
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Whether an absolute path leads into `root`, a real path. What of it isn't there yet leads where its nearest folder does.
 fn is_below(path: &Path, root: &Path) -> bool {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let existing = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
+    let existing = path.ancestors().find_map(|folder| folder.canonicalize().ok());
     existing.is_none_or(|existing| existing.starts_with(root))
 }

@@ -13,12 +13,11 @@ const OF_THE_MACHINE: &str = "/etc/stagewright/policy.toml";
 
 /// Reads the policy, if there is one. One that can't be read, or has mistakes, stops everything.
 pub(crate) fn read(session: &Session) -> Result<Option<OperatorPolicy>, SessionError> {
-    let named = session.repository.policy.as_deref();
-    let path = match named {
-        Some(named) => named,
-        None => Path::new(OF_THE_MACHINE),
+    let named = session.repository.policy.as_ref();
+    let (path, name) = match named {
+        Some(named) => (named.path.as_path(), named.named.display().to_string()),
+        None => (Path::new(OF_THE_MACHINE), OF_THE_MACHINE.to_owned()),
     };
-    let name = path.display().to_string();
     let text = match document(path) {
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|error| {

@@ -14,6 +14,8 @@ pub const LOCK_FILE: &str = "stagewright.lock";
 /// The folders that a session works on, and the variables that it was given.
 #[derive(Clone)]
 pub struct Repository {
+    /// See [`SessionConfig::current`](crate::SessionConfig).
+    pub current: PathBuf,
     /// The workspace that stages see.
     pub root: PathBuf,
     /// Runs, artifacts and local environments.
@@ -23,7 +25,7 @@ pub struct Repository {
     /// Compiled plugins; shared by all repositories of the user.
     pub cache: PathBuf,
     /// The operator's policy, when another than the machine's is named.
-    pub policy: Option<PathBuf>,
+    pub policy: Option<PolicyPath>,
     /// The program that sandboxes and services are started with, see [`SessionConfig::program`](crate::SessionConfig).
     pub program: PathBuf,
     /// The folder for files that live as long as one operation.
@@ -32,6 +34,15 @@ pub struct Repository {
     pub environment: BTreeMap<String, String>,
     /// What only the shared cache may know, as `TOKEN` and `AWS_SECRET_ACCESS_KEY`: no pipeline can ask for it.
     pub cache_environment: BTreeMap<String, String>,
+}
+
+/// The file of a policy.
+#[derive(Clone, Debug)]
+pub struct PolicyPath {
+    /// As it was named, for messages.
+    pub named: PathBuf,
+    /// From the root on.
+    pub path: PathBuf,
 }
 
 /// A pipeline file, read.
@@ -130,14 +141,14 @@ impl Repository {
     fn named(&self, name: &str) -> Result<PathBuf, SessionError> {
         let is_path = name.contains('/') || name.ends_with(".toml");
         let candidates = match is_path {
-            true => vec![PathBuf::from(name), self.root.join(name)],
+            true => vec![self.current.join(name), self.root.join(name)],
             false => vec![self.root.join("pipelines").join(format!("{name}.toml"))],
         };
         let found = candidates.iter().find(|path| path.is_file()).map(|path| path.canonicalize());
         found.and_then(Result::ok).ok_or_else(|| {
             let missing =
                 SessionError::not_ready(format!("there is no pipeline `{name}`")).hint(self.known_pipelines());
-            match !is_path && Path::new(name).is_file() {
+            match !is_path && self.current.join(name).is_file() {
                 true => {
                     missing.hint(format!("a name means a file in `pipelines/`; for the file beside, write `./{name}`"))
                 }

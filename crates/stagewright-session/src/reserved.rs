@@ -53,7 +53,7 @@ pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, SessionError
     if usual != repository.state {
         claims.push(Claim { purpose: Purpose::State, path: usual });
     }
-    let policy = repository.policy.iter().map(|policy| std::path::absolute(policy).unwrap_or_else(|_| policy.clone()));
+    let policy = repository.policy.iter().map(|policy| policy.path.clone());
     claims.extend(policy.map(|path| Claim { purpose: Purpose::Policy, path }));
     claims.extend(home(repository));
     let unknown = |error: io::Error, hint: &str| {

@@ -63,7 +63,7 @@ impl FrontEnd {
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let front_end = FrontEnd { folder, variables, collected: Arc::default() };
-        std::fs::create_dir(front_end.root()).unwrap();
+        std::fs::create_dir_all(front_end.root().join("sub")).unwrap();
         front_end.write("stagewright.toml", text);
         front_end
     }
@@ -86,7 +86,8 @@ impl FrontEnd {
 
     pub(crate) fn session(&self) -> Session {
         let config = SessionConfig {
-            directory: self.root(),
+            current: self.root().join("sub"),
+            directory: PathBuf::from(".."),
             state: None,
             policy: None,
             plugins: vec![plugins()],

@@ -221,6 +221,19 @@ async fn what_is_wrong_has_a_kind_and_leaves_nothing_behind() {
     assert!(!front_end.root().join(".stagewright/stagewright.db").exists());
 }
 
+#[test]
+fn relative_paths_begin_at_the_folder_that_was_handed_over() {
+    let front_end = FrontEnd::with_pipeline(TWO_STAGES);
+    front_end.write("sub/own.toml", GATE);
+    let session = front_end.session();
+    assert_eq!(session.repository().root, front_end.root().canonicalize().unwrap());
+    assert_eq!(session.pipeline(Some("./own.toml")).unwrap().name, "sub/own.toml");
+    assert_eq!(session.pipeline(Some("./stagewright.toml")).unwrap().name, "stagewright.toml", "of the root");
+    // This process is in the folder of a crate.
+    assert!(std::path::Path::new("Cargo.toml").is_file());
+    assert!(session.pipeline(Some("Cargo.toml")).is_err());
+}
+
 #[tokio::test]
 async fn variables_are_those_that_were_handed_over() {
     let text = "schema = 1\n[pipeline]\nname = \"p\"\n[secrets.token]\nfrom = \"env:CARGO_MANIFEST_DIR\"\n\
