@@ -60,8 +60,8 @@ pub struct RecordedAnswer {
     pub decision: Decision,
     /// What the gate still waits for, in words; none when it is answered.
     pub missing: Option<String>,
-    /// Whether a process drives the run, which takes the answer up. Otherwise the next resume does.
-    pub is_driven: bool,
+    /// Whether the run has to be resumed to take the answer up: the gate is answered, and no process drives the run.
+    pub needs_resume: bool,
 }
 
 impl Session {
@@ -76,8 +76,8 @@ impl Session {
         let open = choose(&store, &run, answer.stage.as_deref())?;
         let decision = decision(self, &open, answer)?;
         let missing = record_answer(&mut store, &open, &decision)?;
-        let is_driven = store.claim(&run).is_err();
-        Ok(RecordedAnswer { open, decision, missing, is_driven })
+        let needs_resume = missing.is_none() && store.claim(&run).is_ok();
+        Ok(RecordedAnswer { open, decision, missing, needs_resume })
     }
 }
 

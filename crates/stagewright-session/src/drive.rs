@@ -23,8 +23,10 @@ use crate::store::SharedStore;
 /// Commands that may wait for the loop. A rehearsal answers a gate with as many approvals as it takes at once.
 const CONTROL_BOUND: usize = 1024;
 
-/// A run that is recorded and locked, and can be driven. When it is dropped instead, it is as if the process had been
-/// killed: it can be resumed.
+/// A run that is recorded and locked, and can be driven.
+///
+/// Dropping it releases the lock. A new run then stays recorded as one that was never started; one that has a past can be
+/// resumed again.
 pub struct Run {
     session: Session,
     parts: RunParts,

@@ -47,13 +47,13 @@ pub(crate) fn settle(session: &Session, args: &SettleArgs, out: &mut Printer) ->
 }
 
 fn show(recorded: &RecordedAnswer, verb: &str, out: &mut Printer) -> Result<Exit, CommandError> {
-    let RecordedAnswer { open, decision, missing, is_driven } = recorded;
+    let RecordedAnswer { open, decision, missing, needs_resume } = recorded;
     let (run, stage) = (&open.run, &open.stage_id);
     let files = open.gate.capture.as_ref().filter(|capture| decision.approved && capture.files > 0).map(captured);
     let files = files.map(|files| text!(", for {files}")).unwrap_or_default();
     let shown = missing.as_ref().map(|missing| text!(": {missing}")).unwrap_or_default();
     out.line(text!("{verb}: {stage} of run {run}, by {}{files}{shown}.", decision.by))?;
-    if missing.is_none() && !is_driven {
+    if *needs_resume {
         out.line(text!("No process drives the run. Go on with it: stagewright resume {run}"))?;
     }
     Ok(Exit::Success)

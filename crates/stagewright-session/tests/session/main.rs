@@ -76,7 +76,7 @@ async fn a_gate_is_answered_and_the_run_resumed_in_one_session() {
         verdict: Verdict::Approve(Vec::new()),
     };
     let recorded = session.answer(&answer).unwrap();
-    assert!(!recorded.is_driven && recorded.missing.is_none(), "{recorded:?}");
+    assert!(recorded.needs_resume && recorded.missing.is_none(), "{recorded:?}");
     assert_eq!(session.answer(&answer).unwrap_err().kind, ErrorKind::NotReady, "it was answered");
 
     let resumed = session.resume_run(&id, &resume()).await.unwrap();
