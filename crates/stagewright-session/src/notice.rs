@@ -118,3 +118,34 @@ impl fmt::Display for Notice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_agree_with_their_nouns() {
+        let wider = |changes| Notice::WiderThanLock { file: "a.toml".to_owned(), changes }.to_string();
+        assert!(wider(1).starts_with("note: a.toml may do one thing that stagewright.lock doesn't say"));
+        assert!(wider(2).starts_with("note: a.toml may do 2 things that stagewright.lock doesn't say"));
+        let unsent = |results| Notice::ResultsNotSent { results, why: "no route".to_owned() }.to_string();
+        assert_eq!(unsent(1), "warning: a result was not put into the shared cache: no route");
+        assert_eq!(unsent(3), "warning: 3 results were not put into the shared cache: no route");
+    }
+
+    #[test]
+    fn a_gap_in_the_name_of_a_group_is_explained() {
+        let shared = |empty: &[&str]| Notice::SharedGroup {
+            group: "deploy-".to_owned(),
+            empty: empty.iter().map(|&expression| expression.to_owned()).collect(),
+        };
+        let branch = shared(&["git.branch"]);
+        let sentence = "warning: the concurrency group is `deploy-`, because `git.branch` is empty: all runs without it \
+                        share the group";
+        assert_eq!(branch.to_string(), sentence);
+        assert!(branch.help().is_some_and(|help| help.starts_with("HEAD is detached; `${{ git.branch == null")));
+        let two = shared(&["git.tag", "inputs.x"]);
+        assert!(two.to_string().contains("because `git.tag`, `inputs.x` are empty: all runs without them"));
+        assert_eq!(two.help(), None);
+    }
+}
