@@ -1,174 +1,32 @@
-//! Who answers a gate while the run is under way: a rehearsal by itself, the person at the terminal, or somebody
-//! elsewhere through the store.
+//! Asks the person at the terminal about gates, while the run goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::BufRead;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
-use stagewright_engine::{
-    Control, Decision, Event, EventKind, Finding, Gate, GateKind, Interrupt, Observer, Piece, RunId, StageSummary,
-};
-use stagewright_model::StageIndex;
-use stagewright_report::{Block, Printable, Printer, captured, list, text};
-use stagewright_store::Store;
-use tokio::sync::mpsc;
+use stagewright_engine::{Control, Decision, Finding, GateKind};
+use stagewright_model::list;
+use stagewright_report::{Block, Printable, Printer, captured, text};
+use stagewright_session::{Prompter, Question, captured_digest, field_value};
 
-use crate::command::decide::{digest_of_files, rehearsed, value};
 use crate::screen::Screen;
 
-/// How often the store is asked for answers from elsewhere while a gate is open.
-const POLL: Duration = Duration::from_millis(300);
-
-/// What happens when a gate opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answering {
-    /// It is approved, marked as rehearsed.
-    Rehearse,
-    /// The person at the terminal is asked.
-    Ask,
-    /// The run waits for an answer from elsewhere.
-    Wait,
-    /// The run suspends when nothing else is left to do.
-    Suspend,
+/// The person at the terminal.
+pub(crate) struct AtTerminal {
+    /// Where the run is shown.
+    pub(crate) screen: Arc<Screen>,
+    /// The person's name.
+    pub(crate) by: String,
 }
 
-/// Watches for gates.
-pub(crate) struct Answers {
-    answering: Answering,
-    control: mpsc::Sender<Control>,
-    questions: std::sync::mpsc::Sender<Question>,
-    stages: Vec<Arc<StageSummary>>,
-    open: OpenGates,
-    /// What happened before isn't answered: others may have done so meanwhile.
-    live: bool,
-}
-
-/// The gates that are open, by stage; shared with [`poll`].
-pub(crate) type OpenGates = Arc<Mutex<BTreeMap<StageIndex, Gate>>>;
-
-struct Question {
-    stage: StageIndex,
-    id: String,
-    gate: Gate,
-}
-
-impl Answers {
-    /// `by` is who sits at the terminal.
-    pub(crate) fn new(
-        answering: Answering,
-        control: mpsc::Sender<Control>,
-        screen: Arc<Screen>,
-        by: String,
-    ) -> Answers {
-        let (questions, asked) = std::sync::mpsc::channel::<Question>();
-        let (answers, open) = (control.clone(), OpenGates::default());
-        let still_open = Arc::clone(&open);
-        // Detached: nobody can take a read of standard input back, and the process ends without it.
-        std::thread::spawn(move || {
-            for question in asked {
-                let is_wanted = || {
-                    let open = still_open.lock().unwrap_or_else(PoisonError::into_inner);
-                    open.get(&question.stage).is_some_and(|gate| gate.token == question.gate.token)
-                };
-                if !is_wanted() {
-                    continue;
-                }
-                let answer = screen.ask(&is_wanted, |input, output| ask(&question, &by, input, output));
-                if is_wanted() {
-                    let _ = answers.blocking_send(answer);
-                }
-            }
-        });
-        Answers { answering, control, questions, stages: Vec::new(), open, live: false }
+impl Prompter for AtTerminal {
+    fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> Control {
+        self.screen.ask(is_open, |input, output| ask(question, &self.by, input, output))
     }
 
-    /// From here on gates are answered; first those that are open from before, but for those of which an answer has
-    /// come meanwhile.
-    pub(crate) fn begin(&mut self, answered: &BTreeSet<StageIndex>) {
-        self.live = true;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        open.retain(|stage, _| !answered.contains(stage));
-        open.iter().for_each(|(stage, gate)| self.answer(*stage, gate));
-    }
-
-    fn answer(&self, stage: StageIndex, gate: &Gate) {
-        match self.answering {
-            Answering::Rehearse => {
-                for decision in rehearsed(gate) {
-                    // The channel holds as many answers as a gate may ask for; see `conduct`.
-                    let _ = self.control.try_send(Control::Decide { stage, decision });
-                }
-            }
-            Answering::Ask => {
-                let id = self.stages.get(stage.get()).map(|stage| stage.id.clone()).unwrap_or_default();
-                let _ = self.questions.send(Question { stage, id, gate: gate.clone() });
-            }
-            Answering::Wait | Answering::Suspend => {}
-        }
-    }
-
-    /// Which gates are open; for [`poll`].
-    pub(crate) fn open(&self) -> OpenGates {
-        Arc::clone(&self.open)
-    }
-}
-
-impl Observer for Answers {
-    fn on_event(&mut self, event: &Event) {
-        match &event.kind {
-            EventKind::RunStarted { stages, .. } => self.stages.clone_from(stages),
-            EventKind::GateOpened { stage, gate, .. } => {
-                self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(*stage, gate.clone());
-                if self.live {
-                    self.answer(*stage, gate);
-                }
-            }
-            // Whoever sits here may have given that answer, and is asked again.
-            EventKind::DecisionRefused { stage, .. } if self.answering == Answering::Ask => {
-                let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(stage).cloned();
-                open.iter().for_each(|gate| self.answer(*stage, gate));
-            }
-            EventKind::RunResumed { again, .. } => {
-                self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|stage, _| !again.contains(stage));
-            }
-            EventKind::AttemptStarted { stage, .. }
-            | EventKind::Recovered { stage, .. }
-            | EventKind::GateElapsed { stage }
-            | EventKind::StageEnded { stage, .. } => {
-                self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(stage);
-            }
-            _ => {}
-        }
-    }
-
-    fn on_lines(&mut self, _: &Piece<'_>) {}
-}
-
-/// Brings wishes that others left in the store: to cancel, and answers to gates while one is open.
-pub(crate) async fn poll(mut store: Store, run: RunId, open: OpenGates, control: mpsc::Sender<Control>) {
-    loop {
-        match store.take_cancels(&run) {
-            Ok(reasons) => {
-                for reason in reasons {
-                    let _ = control.send(Control::Cancel { how: Interrupt::Graceful, reason }).await;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "can't read wishes to cancel from the store"),
-        }
-        let waits = !open.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if waits {
-            match store.take_decisions(&run) {
-                Ok(decisions) => {
-                    for (stage, decision) in decisions {
-                        let _ = control.send(Control::Decide { stage, decision }).await;
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "can't read answers from the store"),
-            }
-        }
-        tokio::time::sleep(POLL).await;
+    fn close(&self) {
+        self.screen.settle();
     }
 }
 
@@ -201,7 +59,7 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Prin
                 "" if field.required => {}
                 "" => break,
                 text => {
-                    fields.insert(field.name.clone(), value(field.kind, text));
+                    fields.insert(field.name.clone(), field_value(field.kind, text));
                     break;
                 }
             }
@@ -211,7 +69,7 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Prin
     let reason = line(input).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let decision = Decision {
         token: gate.token.clone(),
-        capture: digest_of_files(gate),
+        capture: captured_digest(gate),
         approved,
         by: by.to_owned(),
         reason,
@@ -280,7 +138,8 @@ mod tests {
     use std::io::Read as _;
 
     use serde_json::json;
-    use stagewright_engine::{Field, FieldKind};
+    use stagewright_engine::{Field, FieldKind, Gate};
+    use stagewright_model::StageIndex;
 
     use super::*;
 

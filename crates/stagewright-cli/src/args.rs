@@ -1,12 +1,12 @@
 //! The command line.
 
-use std::path::PathBuf;
-
-use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use stagewright_model::range::{self, Range};
+use stagewright_model::range;
 
+use crate::drive_args::{DriveArgs, Format, within};
+use crate::error::CommandError;
+use crate::global::Global;
 use crate::plugin::PluginArgs;
 
 /// Runs build and deploy pipelines whose stages are WASM plugins that can touch only what the pipeline grants.
@@ -23,33 +23,6 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 the run failed, 2 wrong command line, 3 mistakes in the pipeline file, 4 not ready (a plugin, \
 input, secret or permission is missing), 5 the run waits for a person, 6 rejected, 7 the machine is at fault, 130 \
 cancelled.";
-
-#[derive(Debug, Args)]
-pub(crate) struct Global {
-    /// Act as if started in this folder
-    #[arg(short = 'C', long, global = true, value_name = "DIR")]
-    pub(crate) directory: Option<PathBuf>,
-    /// Where runs, artifacts and local environments are kept [default: .stagewright in the repository]
-    #[arg(long, global = true, value_name = "DIR", env = "STAGEWRIGHT_STATE")]
-    pub(crate) state: Option<PathBuf>,
-    /// What no pipeline may be granted more than [default: /etc/stagewright/policy.toml, if it is there]
-    #[arg(long, global = true, value_name = "FILE", env = "STAGEWRIGHT_POLICY")]
-    pub(crate) policy: Option<PathBuf>,
-    /// Say more; twice for the engine's own trace (RUST_LOG gives finer control)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// Colours and live progress
-    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
-    pub(crate) color: ColorChoice,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ColorChoice {
-    /// When standard error is a terminal, TERM is set and not `dumb`, and NO_COLOR isn't set
-    Auto,
-    Always,
-    Never,
-}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -100,8 +73,6 @@ pub(crate) enum Command {
         /// Which shell
         shell: Shell,
     },
-    #[command(name = "__supervise", hide = true)]
-    Supervise { directory: PathBuf },
 }
 
 /// Which pipeline.
@@ -150,58 +121,6 @@ pub(crate) struct RunArgs {
     pub(crate) base: Option<String>,
     #[command(flatten)]
     pub(crate) drive: DriveArgs,
-}
-
-/// How a run is carried out and shown.
-#[derive(Debug, Args)]
-pub(crate) struct DriveArgs {
-    /// How many stages run at a time [default: the number of processors]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(within(range::JOBS)))]
-    pub(crate) jobs: Option<u16>,
-    /// How to show the run
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
-    /// Also write a JUnit report, a test case for each stage
-    #[arg(long, value_name = "FILE")]
-    pub(crate) junit: Option<PathBuf>,
-    /// At a gate, stay and wait for `stagewright approve` from elsewhere
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// What to do about results of earlier runs
-    #[arg(long, value_enum, default_value_t = CacheMode::Use, env = "STAGEWRIGHT_CACHE")]
-    pub(crate) cache: CacheMode,
-    /// Share results with other machines: a folder, s3://BUCKET/PREFIX, or an http or https URL; `off` for none
-    #[arg(long, value_name = "ADDRESS", env = "STAGEWRIGHT_SHARED_CACHE")]
-    pub(crate) shared_cache: Option<String>,
-    /// Who takes this run's results: `trusted` for everybody, or a name for runs of that name, which take trusted ones
-    /// too [default: results are shared with nobody, and trusted ones taken]
-    #[arg(long, value_name = "TIER", env = "STAGEWRIGHT_CACHE_TIER")]
-    pub(crate) cache_tier: Option<String>,
-    /// Refuse to run what may do more than stagewright.lock says, or has other plugins
-    #[arg(long, env = "STAGEWRIGHT_LOCKED", value_parser = FalseyValueParser::new())]
-    pub(crate) locked: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CacheMode {
-    /// Take them where nothing has changed that they depend on, and keep new ones
-    Use,
-    /// Take them, and keep none
-    Read,
-    /// Do all work anew, and keep the results
-    Refresh,
-    /// Neither take nor keep any; stages then may read all that they are granted, declared or not
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people: live in a terminal, plain lines elsewhere
-    Text,
-    /// One JSON object a line
-    Json,
-    /// Workflow commands of GitHub Actions
-    Github,
 }
 
 #[derive(Debug, Args)]
@@ -504,8 +423,11 @@ pub(crate) enum ServiceCommand {
     },
 }
 
-/// For clap.
-fn within(range: Range<u64>) -> std::ops::RangeInclusive<i64> {
-    let bound = |number| i64::try_from(number).unwrap_or(i64::MAX);
-    bound(range.least)..=bound(range.most)
+/// The pairs of an option that takes `NAME=VALUE`.
+pub(crate) fn pairs(option: &str, given: &[String]) -> Result<Vec<(String, String)>, CommandError> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(CommandError::usage(format!("`{option} {text}` isn't NAME=VALUE"))),
+    };
+    given.iter().map(pair).collect()
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::error::ContextValue;
 use stagewright_report::{Block, Printable, Printer, text};
 
-use crate::args::{ColorChoice, Global};
+use crate::global::ColorChoice;
 
 /// Columns that a terminal is taken to have at least.
 const NARROWEST: usize = 20;
@@ -94,8 +94,8 @@ fn is_terminal() -> bool {
 }
 
 /// Whether what is on the screen of standard error can be drawn over.
-pub(crate) fn can_redraw(global: &Global) -> bool {
-    is_terminal() && global.color != ColorChoice::Never && is_capable()
+pub(crate) fn can_redraw(color: ColorChoice) -> bool {
+    is_terminal() && color != ColorChoice::Never && is_capable()
 }
 
 fn is_capable() -> bool {
@@ -109,8 +109,8 @@ fn knows_sequences(term: Option<&str>) -> bool {
 }
 
 /// Whether to colour what goes to standard error.
-pub(crate) fn colors(global: &Global) -> bool {
-    match global.color {
+pub(crate) fn colors(color: ColorChoice) -> bool {
+    match color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
         ColorChoice::Auto => may_color(is_terminal()),

@@ -10,12 +10,12 @@ use serde_json::{Value as Json, json};
 use stagewright_model::{Diagnostic, is_invisible};
 use stagewright_report::{Block, Printable};
 
-use crate::args::Global;
 use crate::console;
+use crate::global::ColorChoice;
 
 /// Renders diagnostics, each with its place underlined.
-pub(crate) fn show<'a>(global: &Global, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
-    console::show(&rendered(diagnostics, console::colors(global), console::width()));
+pub(crate) fn show<'a>(color: ColorChoice, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
+    console::show(&rendered(diagnostics, console::colors(color), console::width()));
 }
 
 fn rendered<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, color: bool, width: usize) -> Block {

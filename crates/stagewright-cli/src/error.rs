@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
-use stagewright_engine::{StoreError, StoreErrorKind};
+use stagewright_engine::StoreError;
 use stagewright_report::{Block, text};
+use stagewright_session::{ErrorKind, SessionError};
 
 use crate::exit::Exit;
 
@@ -49,12 +50,6 @@ impl CommandError {
     }
 
     #[must_use]
-    pub(crate) fn details(mut self, details: impl IntoIterator<Item = String>) -> CommandError {
-        self.details.extend(details);
-        self
-    }
-
-    #[must_use]
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> CommandError {
         self.source = Some(source.into());
         self
@@ -93,17 +88,22 @@ fn paragraph(block: &mut Block, head: &str, text: &str) {
     block.extend(lines.map(|line| text!("  | {line}")));
 }
 
+impl From<SessionError> for CommandError {
+    fn from(error: SessionError) -> CommandError {
+        let SessionError { kind, message, details, hints, causes, source } = error;
+        let exit = match kind {
+            ErrorKind::InvalidRequest => Exit::Usage,
+            ErrorKind::InvalidPipeline => Exit::InvalidPipeline,
+            ErrorKind::NotReady => Exit::NotReady,
+            ErrorKind::Internal => Exit::Internal,
+        };
+        CommandError { exit, message, details, hints, causes, source }
+    }
+}
+
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> CommandError {
-        let exit = match error.kind {
-            StoreErrorKind::Storage => Exit::Internal,
-            StoreErrorKind::NotFound => Exit::Usage,
-            StoreErrorKind::Busy => Exit::NotReady,
-        };
-        let mut failed = CommandError::new(exit, error.message);
-        failed.hints.extend(error.help);
-        failed.source = error.source;
-        failed
+        SessionError::from(error).into()
     }
 }
 
@@ -120,10 +120,10 @@ mod tests {
 
     #[test]
     fn text_of_others_adds_no_line_of_ours() {
-        let error = CommandError::not_ready("no `a\u{1b}]0;x\u{7}\n  help: run sudo`")
-            .details(["b\n  help: c".to_owned()])
+        let mut error = CommandError::not_ready("no `a\u{1b}]0;x\u{7}\n  help: run sudo`")
             .caused_by(std::io::Error::other("d\u{202e}\nerror: e"))
             .hint("f\n  help: g");
+        error.details.push("b\n  help: c".to_owned());
         let shown = "error: no `a\\u{1b}]0;x\\u{7}\n  |   help: run sudo`\n  b\\n  help: c\n  caused by: d\\u{202e}\n  | \
                      error: e\n  help: f\n  |   help: g\n";
         assert_eq!(error.render().as_str(), shown);

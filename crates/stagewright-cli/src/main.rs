@@ -1,57 +1,45 @@
-//! The `stagewright` command: the only place where the crates are put together.
+//! The `stagewright` command: a front end of sessions.
 //!
 //! In flow arguments, the environment and files; out flow an exit code (see [`exit::Exit`]), results on standard output
-//! and everything else on standard error.
+//! and everything else on standard error. A command parses, asks a session, and shows what comes back.
 //!
-//! Architecture invariant: no rule of what a pipeline means and no scheduling lives here. What a server would need
-//! too belongs below.
+//! Architecture invariant: no rule of what a pipeline means and no scheduling lives here, and nothing that another front
+//! end would need too: that belongs in `stagewright-session` or below.
 
-mod admission;
-mod affected;
 mod answers;
 mod args;
-mod binding;
-mod cache;
-mod clock;
 mod command;
-mod conduct;
 mod console;
 mod diagnostics;
+mod drive;
+mod drive_args;
 mod error;
 mod exit;
-mod git;
-mod host;
-mod load;
-mod lock_file;
-mod packages;
+mod global;
 mod plugin;
-mod policy;
-mod repository;
-mod reserved;
 mod screen;
-mod secrets;
-mod select;
+mod session;
 mod signals;
-mod unmatched;
+mod time;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use stagewright_process::sandbox;
 use stagewright_report::{Block, Printer};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Cli, Command, Global};
+use crate::args::{Cli, Command};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::repository::Repository;
+use crate::global::Global;
+use crate::session::block_on;
 
 fn main() -> ExitCode {
-    // The processes of a sandbox must have one thread, and nothing to do with the rest.
-    if std::env::args_os().nth(1).is_some_and(|word| word == sandbox::SUBCOMMAND) {
-        return sandbox::run();
-    }
     console::hook_panics();
+    // The processes of a sandbox must have one thread, and nothing to do with the rest.
+    if let Some(code) = stagewright_session::helper_main(std::env::args_os()) {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -61,7 +49,7 @@ fn main() -> ExitCode {
     };
     trace(&cli.global);
     let mut out = console::out();
-    let result = protect(&cli).and_then(|()| dispatch(&cli, &mut out)).and_then(|exit| {
+    let result = protect().and_then(|()| dispatch(&cli, &mut out)).and_then(|exit| {
         out.flush()?;
         Ok(exit)
     });
@@ -82,38 +70,34 @@ fn finish(result: Result<Exit, CommandError>) -> ExitCode {
 }
 
 /// Secrets get into this process by its environment, and by what it resolves.
-fn protect(cli: &Cli) -> Result<(), CommandError> {
-    // A supervisor does so itself, and leaves its service the limits.
-    if matches!(cli.command, Command::Supervise { .. }) {
-        return Ok(());
-    }
+fn protect() -> Result<(), CommandError> {
     stagewright_process::protect()
         .map_err(|error| CommandError::internal("can't keep this process from being dumped").caused_by(error))
 }
 
 fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
     let global = &cli.global;
-    let repository = || Repository::find(global);
+    let session = || session::open(global);
     match &cli.command {
-        Command::Run(args) => command::run::run(global, &repository()?, args),
-        Command::Resume(args) => command::resume::resume(global, &repository()?, args),
-        Command::Rerun(args) => command::run::rerun(global, &repository()?, args),
-        Command::Rollback(args) => command::rollback::rollback(global, &repository()?, args, out),
-        Command::Cancel(args) => command::cancel::cancel(global, &repository()?, args, out),
-        Command::Plan(args) => command::plan::plan(global, &repository()?, args, out),
-        Command::Validate(args) => command::validate::validate(global, &repository()?, args, out),
-        Command::Lock(args) => command::lock::lock(global, &repository()?, args, out),
-        Command::Graph(args) => command::graph::graph(global, &repository()?, args, out),
-        Command::Runs(args) => command::history::runs(&repository()?, args, out),
-        Command::Explain(args) => command::explain::explain(&repository()?, args, out),
-        Command::Logs(args) => command::history::logs(&repository()?, args, out),
-        Command::Approve(args) => command::decide::decide(&repository()?, args, true, out),
-        Command::Reject(args) => command::decide::decide(&repository()?, args, false, out),
-        Command::Settle(args) => command::decide::settle(&repository()?, args, out),
-        Command::Env(args) => command::environment::environment(&repository()?, args, out),
-        Command::Gc(args) => command::gc::gc(&repository()?, args, out),
-        Command::Show(args) => command::history::show(&repository()?, args),
-        Command::Service(args) => command::service::service(&repository()?, args, out),
+        Command::Run(args) => block_on(command::run::run(global, &session()?, args)),
+        Command::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),
+        Command::Rerun(args) => block_on(command::run::rerun(global, &session()?, args)),
+        Command::Rollback(args) => block_on(command::rollback::rollback(global, &session()?, args, out)),
+        Command::Cancel(args) => block_on(command::cancel::cancel(global, &session()?, args, out)),
+        Command::Plan(args) => block_on(command::plan::plan(&session()?, args, out)),
+        Command::Validate(args) => block_on(command::validate::validate(global, &session()?, args, out)),
+        Command::Lock(args) => block_on(command::lock::lock(&session()?, args, out)),
+        Command::Graph(args) => command::graph::graph(&session()?, args, out),
+        Command::Runs(args) => command::history::runs(&session()?, args, out),
+        Command::Explain(args) => command::explain::explain(&session()?, args, out),
+        Command::Logs(args) => command::history::logs(&session()?, args, out),
+        Command::Approve(args) => command::decide::decide(&session()?, args, true, out),
+        Command::Reject(args) => command::decide::decide(&session()?, args, false, out),
+        Command::Settle(args) => command::decide::settle(&session()?, args, out),
+        Command::Env(args) => command::environment::environment(&session()?, args, out),
+        Command::Gc(args) => command::gc::gc(&session()?, args, out),
+        Command::Show(args) => command::history::show(&session()?, args),
+        Command::Service(args) => block_on(command::service::service(&session()?, args, out)),
         Command::Plugin(args) => plugin::run(args, out).map(|()| Exit::Success).map_err(CommandError::from),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -121,7 +105,6 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
             out.verbatim(&Block::of(&String::from_utf8_lossy(&script)))?;
             Ok(Exit::Success)
         }
-        Command::Supervise { directory } => command::service::supervise(directory),
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stagewright_report::{Block, Github, Json, Plain, Printer, ProgressDrawTarget, Reader, Terminal, TerminalOptions};
+use stagewright_session::SystemClock;
 
-use crate::args::{Format, Global};
-use crate::clock::SystemClock;
 use crate::console::{self, WriteErrors};
+use crate::drive_args::Format;
+use crate::global::Global;
 
 /// Between two redraws of what runs now.
 const TICK: Duration = Duration::from_millis(100);
@@ -111,7 +112,7 @@ impl BufRead for Typed<'_> {
 pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Reader>) {
     let target = ProgressDrawTarget::stderr();
     // A hidden target draws nothing, not even what has ended.
-    if format == Format::Text && console::can_redraw(global) && !target.is_hidden() {
+    if format == Format::Text && console::can_redraw(global.color) && !target.is_hidden() {
         return live(global, target);
     }
     let (reader, written) = lines(format);
@@ -131,7 +132,7 @@ pub(crate) fn lines(format: Format) -> (Box<dyn Reader>, WriteErrors) {
 
 fn live(global: &Global, target: ProgressDrawTarget) -> (Arc<Screen>, Box<dyn Reader>) {
     let options =
-        TerminalOptions { width: console::width(), color: console::colors(global), verbose: global.verbose > 0 };
+        TerminalOptions { width: console::width(), color: console::colors(global.color), verbose: global.verbose > 0 };
     let terminal = Terminal::new(target, options);
     let screen = Arc::new(Screen { terminal: Some(terminal.clone()), written: WriteErrors::default() });
     let ticking = Arc::downgrade(&screen);

@@ -28,7 +28,7 @@ impl Signals {
     }
 }
 
-/// Turns them into wishes to cancel, for as long as it is polled.
+/// Turns them into requests to cancel, for as long as it is polled.
 pub(crate) async fn watch(control: mpsc::Sender<Control>) -> std::io::Result<()> {
     let mut signals = Signals::new()?;
     let mut how = Interrupt::Graceful;

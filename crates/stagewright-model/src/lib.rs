@@ -33,6 +33,7 @@ mod shape;
 mod span;
 mod terminal_text;
 mod way_out;
+mod words;
 mod workspace_path;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -67,4 +68,5 @@ pub use terminal_text::{
     ControlSequences, condensed, is_joiner, last_state, moves_cursor, terminal_text, visible_text,
 };
 pub use way_out::{InRehearsal, WayOut};
+pub use words::{count, list};
 pub use workspace_path::{PathError, PathProblem, WorkspacePath};

@@ -221,7 +221,7 @@ impl Inner {
     fn wasm(&self) -> Result<&Arc<Wasm>, PluginError> {
         let HostConfig { plugin_cache, compiling, attempts, .. } = &self.config;
         let made = self.wasm.get_or_init(|| {
-            Wasm::new(&plugin_cache.join("compiled"), *compiling, *attempts)
+            Wasm::new(&plugin_cache.join("compiled"), Arc::clone(compiling), *attempts)
                 .map(Arc::new)
                 .map_err(|error| PluginError::new("wasmtime can't be set up on this machine").caused_by(error.chain()))
         });

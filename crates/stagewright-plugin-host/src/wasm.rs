@@ -92,7 +92,7 @@ pub(crate) struct Wasm {
     engine: Engine,
     since_0_1: Linker<Attempt>,
     cache: AotCache,
-    compiling: fn(&str),
+    compiling: Arc<dyn Fn(&str) + Send + Sync>,
     ticker: Ticker,
     loaded: Mutex<HashMap<String, Arc<OnceCell<Arc<Plugin>>>>>,
 }
@@ -143,7 +143,11 @@ fn pool(attempts: usize) -> PoolingAllocationConfig {
 
 impl Wasm {
     /// `cache`: the folder of compiled components. `compiling`, `attempts`: see [`crate::HostConfig`].
-    pub(crate) fn new(cache: &Path, compiling: fn(&str), attempts: usize) -> wasmtime::Result<Wasm> {
+    pub(crate) fn new(
+        cache: &Path,
+        compiling: Arc<dyn Fn(&str) + Send + Sync>,
+        attempts: usize,
+    ) -> wasmtime::Result<Wasm> {
         let engine = engine(attempts)?;
         Ok(Wasm {
             since_0_1: linker(&engine)?,
@@ -325,7 +329,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mine.wasm");
         std::fs::write(&file, "another").unwrap();
-        let wasm = Arc::new(Wasm::new(&folder.path().join("cache"), |_| {}, 1).unwrap());
+        let wasm = Arc::new(Wasm::new(&folder.path().join("cache"), Arc::new(|_: &str| {}), 1).unwrap());
         let error = wasm.load("mine", &file, sha256(b"the first")).await.err().unwrap();
         assert!(error.message.contains("changed while it was being loaded"), "{error:?}");
     }

@@ -2,9 +2,10 @@
 
 use indicatif::HumanBytes;
 use stagewright_engine::{Capture, Gate, GateKind, Timestamp};
+use stagewright_model::count;
 
 use crate::printable::escaped;
-use crate::text::{count, duration, first_line, shell_word};
+use crate::text::{duration, first_line, shell_word};
 use crate::view::{RunView, StageView};
 
 /// Who may answer a gate, what happens without an answer and until when.

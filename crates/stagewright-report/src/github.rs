@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use stagewright_engine::{Event, EventKind, Failure, Gate, GateKind, Level, Observer, Problem, Timestamp};
-use stagewright_model::StageIndex;
+use stagewright_model::{StageIndex, count};
 
 use crate::gate;
 use crate::plain::{event_lines, past_block};
@@ -20,7 +20,6 @@ use crate::printer::{Output, Printer};
 use crate::reader::Reader;
 use crate::summary;
 use crate::text;
-use crate::text::count;
 use crate::view::{RunView, StageView, stage_of};
 
 /// Log lines that are held for one attempt; of a longer log the first lines are left out.

@@ -51,5 +51,5 @@ pub use printer::Printer;
 pub use reader::Reader;
 pub use style::{Line, Painted, Tone};
 pub use terminal::{Terminal, TerminalOptions};
-pub use text::{count, duration, list, shell_word};
+pub use text::{duration, shell_word};
 pub use view::{Deployed, Group, Progress, RunView, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};

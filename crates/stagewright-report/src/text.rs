@@ -1,8 +1,9 @@
-//! Text cut, filled up and quoted, and amounts in words.
+//! Text cut, filled up and quoted, and times in words.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use stagewright_model::count;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::printable::{escaped, prose};
@@ -49,33 +50,6 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", escaped(text).replace('\'', r"'\''")))
 }
 
-/// A number with its noun, as in `1 stage` and `2 entries`.
-pub fn count<N: std::fmt::Display + Copy + PartialEq + From<u8>>(number: N, noun: &str) -> String {
-    match (number == N::from(1), noun.strip_suffix('y')) {
-        (true, _) => format!("1 {noun}"),
-        (false, Some(stem)) => format!("{number} {stem}ies"),
-        (false, None) => format!("{number} {noun}s"),
-    }
-}
-
-/// The entries of a list, so that none can be taken for two, or for the end of the list: what holds a comma or a quote,
-/// or blanks where they are easily overlooked, stands in quotes.
-pub fn list<T: AsRef<str>>(entries: impl IntoIterator<Item = T>) -> String {
-    let mut listed = String::new();
-    for entry in entries {
-        let entry = entry.as_ref();
-        let is_plain =
-            !entry.is_empty() && entry.trim() == entry && !entry.contains("  ") && !entry.contains([',', ';', '"']);
-        let _ = match (listed.is_empty(), is_plain) {
-            (true, true) => write!(listed, "{entry}"),
-            (true, false) => write!(listed, "\"{}\"", entry.replace('"', "\\\"")),
-            (false, true) => write!(listed, ", {entry}"),
-            (false, false) => write!(listed, ", \"{}\"", entry.replace('"', "\\\"")),
-        };
-    }
-    listed
-}
-
 /// The first line of a program's words, made printable.
 pub(crate) fn first_line(text: &str) -> String {
     prose(text.lines().next().unwrap_or_default()).into_owned()
@@ -112,12 +86,6 @@ mod tests {
     }
 
     #[test]
-    fn one_is_singular() {
-        assert_eq!([0, 1, 2].map(|number| count(number, "line")), ["0 lines", "1 line", "2 lines"]);
-        assert_eq!([1, 2].map(|number| count(number, "entry")), ["1 entry", "2 entries"]);
-    }
-
-    #[test]
     fn cuts_by_columns() {
         assert_eq!(truncate("abc", 3), "abc");
         assert_eq!(truncate("abcd", 3), "ab…");
@@ -125,13 +93,6 @@ mod tests {
         assert_eq!(truncate("漢字漢字", 4), "漢…");
         assert_eq!(truncate("abc", 0), "");
         assert_eq!(pad("漢", 4), "漢  ");
-    }
-
-    #[test]
-    fn an_entry_of_a_list_is_not_taken_for_two() {
-        assert_eq!(list(["curl", "git hash-object"]), "curl, git hash-object");
-        assert_eq!(list(["sh, curl", "", " a", "b  c", "d\"e"]), r#""sh, curl", "", " a", "b  c", "d\"e""#);
-        assert_eq!(list(Vec::<String>::new()), "");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::error::Fault;
 use crate::local;
 use crate::text::{text, without_last_newline};
-use crate::{LARGEST, Surroundings};
+use crate::{LARGEST, SourceContext};
 
 /// The key itself, as `AGE-SECRET-KEY-1…`.
 const KEY: &str = "STAGEWRIGHT_AGE_IDENTITY";
@@ -20,7 +20,7 @@ const USUAL_KEY_FILE: &str = ".config/stagewright/age.txt";
 const FILE: usize = 1024 * 1024;
 
 /// The text of the file, or one key of the TOML in it.
-pub(crate) fn decrypted(path: &str, key: Option<&str>, around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+pub(crate) fn decrypted(path: &str, key: Option<&str>, around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
     let encrypted = local::bytes(path, FILE, around)?;
     let (identities, whence) = identities(around)?;
     let cannot = |error: &DecryptError| {
@@ -79,7 +79,7 @@ fn entry(document: &str, path: &str, key: &str) -> Result<Zeroizing<String>, Fau
 type Identities = Vec<Box<dyn Identity + Send + Sync>>;
 
 /// The keys of this machine, and where they were found.
-fn identities(around: &Surroundings) -> Result<(Identities, String), Fault> {
+fn identities(around: &SourceContext) -> Result<(Identities, String), Fault> {
     let (content, whence) = if let Some(key) = around.variable(KEY) {
         (Zeroizing::new(key.to_owned()), KEY.to_owned())
     } else {
@@ -116,12 +116,12 @@ mod tests {
 
     use super::*;
 
-    fn around(folder: &Path, identity: &x25519::Identity) -> Surroundings {
+    fn around(folder: &Path, identity: &x25519::Identity) -> SourceContext {
         let variables = [(KEY.to_owned(), identity.to_string().expose_secret().to_owned())].into();
-        Surroundings { variables, root: folder.to_owned(), ..Surroundings::default() }
+        SourceContext { variables, root: folder.to_owned(), ..SourceContext::default() }
     }
 
-    fn get(from: &str, around: &Surroundings) -> Result<String, String> {
+    fn get(from: &str, around: &SourceContext) -> Result<String, String> {
         let (path, key) = from.split_once('#').map_or((from, None), |(path, key)| (path, Some(key)));
         decrypted(path, key, around).map(|value| value.to_string()).map_err(|fault| fault.of("x").message)
     }
@@ -148,7 +148,7 @@ mod tests {
         let sealed = age::encrypt(&identity.to_public(), b"hunter22").unwrap();
         std::fs::write(folder.path().join("a.age"), sealed).unwrap();
         let home = folder.path().join("home");
-        let mut around = Surroundings { root: folder.path().to_owned(), home, ..Surroundings::default() };
+        let mut around = SourceContext { root: folder.path().to_owned(), home, ..SourceContext::default() };
         assert!(get("a.age", &around).unwrap_err().contains("home/.config/stagewright/age.txt"));
         let keys = format!("# created by hand\n{}\n", identity.to_string().expose_secret());
         std::fs::create_dir_all(around.home.join(".config/stagewright")).unwrap();

@@ -14,7 +14,7 @@ use reqwest::{Method, Url};
 use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
-use crate::Surroundings;
+use crate::SourceContext;
 use crate::error::Fault;
 use crate::http::{Answer, Call, scalar};
 use crate::text::text;
@@ -23,7 +23,7 @@ const SERVICE: &str = "AWS Secrets Manager";
 const TARGET: &str = "secretsmanager.GetSecretValue";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
-pub(crate) fn secret(name: &str, key: Option<&str>, around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+pub(crate) fn secret(name: &str, key: Option<&str>, around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
     let region = region(name, around)?;
     let url = endpoint(&region, around)?;
     let credentials = credentials(around)?;
@@ -58,7 +58,7 @@ pub(crate) fn secret(name: &str, key: Option<&str>, around: &Surroundings) -> Re
 }
 
 /// An ARN says where its secret is; a name doesn't.
-fn region(name: &str, around: &Surroundings) -> Result<String, Fault> {
+fn region(name: &str, around: &SourceContext) -> Result<String, Fault> {
     let of_arn = name.strip_prefix("arn:").and_then(|arn| arn.split(':').nth(2)).filter(|region| !region.is_empty());
     let region = of_arn.or_else(|| around.variable("AWS_REGION")).or_else(|| around.variable("AWS_DEFAULT_REGION"));
     let region = region.ok_or_else(|| {
@@ -71,14 +71,14 @@ fn region(name: &str, around: &Surroundings) -> Result<String, Fault> {
     Ok(region.to_owned())
 }
 
-fn endpoint(region: &str, around: &Surroundings) -> Result<Url, Fault> {
+fn endpoint(region: &str, around: &SourceContext) -> Result<Url, Fault> {
     let given = around.variable("AWS_ENDPOINT_URL_SECRETS_MANAGER").or_else(|| around.variable("AWS_ENDPOINT_URL"));
     let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
     let url = given.map_or_else(|| format!("https://secretsmanager.{region}.{domain}/"), str::to_owned);
     url.parse().map_err(|_| Fault::new("can't be fetched: AWS_ENDPOINT_URL is no URL"))
 }
 
-fn credentials(around: &Surroundings) -> Result<Credentials, Fault> {
+fn credentials(around: &SourceContext) -> Result<Credentials, Fault> {
     let variable = |name: &str| {
         around.variable(name).map(str::to_owned).ok_or_else(|| {
             Fault::new(format!("can't be fetched: {name} is not set")).help(

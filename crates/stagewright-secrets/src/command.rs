@@ -13,18 +13,18 @@ use zeroize::Zeroizing;
 
 use crate::error::Fault;
 use crate::text::{text, without_last_newline};
-use crate::{LARGEST, Surroundings};
+use crate::{LARGEST, SourceContext};
 
 /// For a keychain or a service to answer.
 const LIMIT: Duration = Duration::from_secs(30);
 /// What is shown of the program's complaints.
 const COMPLAINT: usize = 500;
 
-pub(crate) fn output(words: &[String], around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+pub(crate) fn output(words: &[String], around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
     within(words, LIMIT, around)
 }
 
-fn within(words: &[String], limit: Duration, around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+fn within(words: &[String], limit: Duration, around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
     let Some((program, args)) = words.split_first() else {
         return Err(Fault::new("comes from a command without a program"));
     };
@@ -108,7 +108,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let variables = [("PATH", "/usr/bin:/bin"), ("GIVEN", "by env")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let around = Surroundings { variables, root: folder.path().to_owned(), ..Surroundings::default() };
+        let around = SourceContext { variables, root: folder.path().to_owned(), ..SourceContext::default() };
         let words = ["sh", "-c", script].map(str::to_owned);
         output(&words, &around).map_err(|fault| fault.of("x").message)
     }
@@ -139,7 +139,7 @@ mod tests {
         }
         let path = format!("{}:bin::/usr/bin:/bin", bin.display());
         let variables = std::collections::BTreeMap::from([("PATH".to_owned(), path)]);
-        let around = Surroundings { variables, root: folder.path().to_owned(), ..Surroundings::default() };
+        let around = SourceContext { variables, root: folder.path().to_owned(), ..SourceContext::default() };
         let run = |words: &[&str]| {
             let words = words.iter().map(ToString::to_string).collect::<Vec<_>>();
             output(&words, &around).map(|value| value.to_string()).map_err(|fault| fault.of("x").message)
@@ -157,7 +157,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("value"), "of the file").unwrap();
         let variables = std::collections::BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
-        let around = Surroundings { variables, root: folder.path().to_owned(), ..Surroundings::default() };
+        let around = SourceContext { variables, root: folder.path().to_owned(), ..SourceContext::default() };
         let run = |words: &[&str]| {
             let words = words.iter().map(ToString::to_string).collect::<Vec<_>>();
             output(&words, &around).map(|value| value.to_string()).map_err(|fault| fault.of("x"))
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_program_that_hangs_is_stopped() {
         let folder = tempfile::tempdir().unwrap();
-        let around = Surroundings { root: folder.path().to_owned(), ..Surroundings::default() };
+        let around = SourceContext { root: folder.path().to_owned(), ..SourceContext::default() };
         let words = ["/bin/sh", "-c", "while :; do :; done"].map(str::to_owned);
         let error = within(&words, Duration::from_secs(1), &around).unwrap_err().of("x");
         assert!(error.message.contains("took longer than 1 s"), "{error}");
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
-        let error = output(&["nowhere-to-be-found".to_owned()], &Surroundings::default()).unwrap_err().of("x");
+        let error = output(&["nowhere-to-be-found".to_owned()], &SourceContext::default()).unwrap_err().of("x");
         assert!(error.message.contains("`nowhere-to-be-found` is not in PATH"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, NoProxy, Pro
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
-use crate::Surroundings;
+use crate::SourceContext;
 use crate::error::Fault;
 
 /// From the name lookup to the last byte.
@@ -54,7 +54,7 @@ impl Call {
     }
 
     /// Blocks.
-    pub(crate) fn send(self, around: &Surroundings) -> Result<Answer, Fault> {
+    pub(crate) fn send(self, around: &SourceContext) -> Result<Answer, Fault> {
         let (service, host) = (self.service, self.url.origin().ascii_serialization());
         if self.url.scheme() != "https" && !(self.url.scheme() == "http" && is_loopback(&self.url)) {
             return Err(Fault::new(format!("can't be fetched: {service} at {host} would be spoken to without TLS"))
@@ -98,7 +98,7 @@ impl Call {
         })
     }
 
-    fn client(&self, around: &Surroundings) -> Result<Client, ClientFault> {
+    fn client(&self, around: &SourceContext) -> Result<Client, ClientFault> {
         // Fails when somebody has chosen a provider before, and then there is one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
@@ -125,7 +125,7 @@ enum ClientFault {
 }
 
 /// By the names that curl gave them; this machine is never reached through a proxy.
-fn with_proxy(builder: ClientBuilder, around: &Surroundings) -> reqwest::Result<ClientBuilder> {
+fn with_proxy(builder: ClientBuilder, around: &SourceContext) -> reqwest::Result<ClientBuilder> {
     let variable = |name: &str| around.variable(&name.to_ascii_lowercase()).or_else(|| around.variable(name));
     let Some(url) = variable("HTTPS_PROXY").or_else(|| variable("ALL_PROXY")) else { return Ok(builder) };
     let exceptions = format!("localhost,127.0.0.0/8,::1,{}", variable("NO_PROXY").unwrap_or_default());
@@ -190,7 +190,7 @@ mod tests {
             headers: vec![("x-vault-token", "tok-12345678".to_owned())],
             ..Call::get("Vault", url.parse().unwrap())
         };
-        call.send(&Surroundings::default()).map_err(|fault| fault.of("x").message)
+        call.send(&SourceContext::default()).map_err(|fault| fault.of("x").message)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::Surroundings;
+use crate::SourceContext;
 use crate::error::Fault;
 
 /// How to reach a cluster.
@@ -86,7 +86,7 @@ impl std::fmt::Debug for UserEntry {
 }
 
 /// `KUBECONFIG`, or `~/.kube/config`, or what the pod that this runs in was given.
-pub(crate) fn cluster(around: &Surroundings) -> Result<Cluster, Fault> {
+pub(crate) fn cluster(around: &SourceContext) -> Result<Cluster, Fault> {
     let files = match around.variable("KUBECONFIG") {
         Some(list) => list.split(':').filter(|file| !file.is_empty()).map(|file| around.root.join(file)).collect(),
         None => around.at_home(".kube/config").into_iter().filter(|file| file.is_file()).collect::<Vec<_>>(),
@@ -162,7 +162,7 @@ fn as_user(
 }
 
 /// See "Accessing the Kubernetes API from a Pod".
-fn in_cluster(around: &Surroundings) -> Result<Cluster, Fault> {
+fn in_cluster(around: &SourceContext) -> Result<Cluster, Fault> {
     let host = around.variable("KUBERNETES_SERVICE_HOST").ok_or_else(|| {
         Fault::new("can't be fetched: there is no kubeconfig, and this is no pod")
             .help("set KUBECONFIG to a kubeconfig file")

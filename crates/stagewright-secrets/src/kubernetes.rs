@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use zeroize::Zeroizing;
 
-use crate::Surroundings;
+use crate::SourceContext;
 use crate::error::Fault;
 use crate::http::{Answer, Call};
 use crate::kubeconfig;
@@ -13,7 +13,7 @@ use crate::text::text;
 
 const SERVICE: &str = "the Kubernetes API";
 
-pub(crate) fn key(namespace: &str, name: &str, key: &str, around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+pub(crate) fn key(namespace: &str, name: &str, key: &str, around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
     let cluster = kubeconfig::cluster(around)?;
     let mut url: Url = cluster
         .server
@@ -81,7 +81,7 @@ mod tests {
         })
     }
 
-    fn kubeconfig(folder: &Path, server: &str, user: &str) -> Surroundings {
+    fn kubeconfig(folder: &Path, server: &str, user: &str) -> SourceContext {
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: here\n\
              clusters:\n- name: local\n  cluster:\n    server: {server}\n\
@@ -90,10 +90,10 @@ mod tests {
         );
         std::fs::write(folder.join("config"), text).unwrap();
         let variables = [("KUBECONFIG".to_owned(), "nowhere:config".to_owned())].into();
-        Surroundings { variables, root: folder.to_owned(), ..Surroundings::default() }
+        SourceContext { variables, root: folder.to_owned(), ..SourceContext::default() }
     }
 
-    fn ask(name: &str, wanted: &str, around: &Surroundings) -> Result<String, String> {
+    fn ask(name: &str, wanted: &str, around: &SourceContext) -> Result<String, String> {
         let answer = key("ci", name, wanted, around);
         answer.map(|value| value.to_string()).map_err(|fault| fault.of("x").message)
     }

@@ -1,6 +1,6 @@
 //! The values of secrets, fetched from where they are kept.
 //!
-//! In flows where a secret comes from ([`SecretFrom`]) and what surrounds the engine ([`Surroundings`]): variables,
+//! In flows where a secret comes from ([`SecretFrom`]) and what surrounds the engine ([`SourceContext`]): variables,
 //! folders. Out comes a [`SecretValue`], or why there is none ([`SourceError`]). A value is fetched when it is first
 //! asked for, at most once, and is wiped from memory with its last holder.
 //!
@@ -35,7 +35,7 @@ pub const LARGEST: usize = 64 * 1024;
 
 /// What sources are looked up in.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct SourceContext {
     /// The engine's environment.
     pub variables: BTreeMap<String, String>,
     /// The repository: relative paths begin here, and commands run here.
@@ -46,10 +46,10 @@ pub struct Surroundings {
     pub service_account: PathBuf,
 }
 
-/// The usual [`Surroundings::service_account`].
+/// The usual [`SourceContext::service_account`].
 pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-impl Surroundings {
+impl SourceContext {
     /// A variable that is set to something.
     fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use crate::error::Fault;
 use crate::text::{text, without_last_newline};
-use crate::{LARGEST, Surroundings};
+use crate::{LARGEST, SourceContext};
 
-pub(crate) fn variable(name: &str, around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+pub(crate) fn variable(name: &str, around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
     match around.variables.get(name) {
         Some(value) if !value.is_empty() => Ok(Zeroizing::new(value.clone())),
         Some(_) => Err(Fault::new(format!("is empty: so is the environment variable {name}"))
@@ -21,7 +21,7 @@ pub(crate) fn variable(name: &str, around: &Surroundings) -> Result<Zeroizing<St
     }
 }
 
-pub(crate) fn file(path: &str, around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+pub(crate) fn file(path: &str, around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
     let shown = around.root.join(path).display().to_string();
     let bytes = bytes(path, LARGEST + 1, around)?;
     let value = without_last_newline(text(bytes, &shown)?);
@@ -36,7 +36,7 @@ pub(crate) fn file(path: &str, around: &Surroundings) -> Result<Zeroizing<String
 /// Stages write in the repository, so that a link there could lead to any file of the machine: none is followed. Other
 /// folders are the machine's own. Links may lead to what is within the same one, as Kubernetes makes them for mounted
 /// secrets, and no farther.
-pub(crate) fn bytes(path: &str, most: usize, around: &Surroundings) -> Result<Vec<u8>, Fault> {
+pub(crate) fn bytes(path: &str, most: usize, around: &SourceContext) -> Result<Vec<u8>, Fault> {
     let whole = plain(&around.root.join(path));
     let read = match (below(&around.root, &whole), whole.parent(), whole.file_name()) {
         (Some(below), ..) => stagewright_files::read_beneath(&around.root, below, Links::None, most as u64),
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    fn around() -> (tempfile::TempDir, Surroundings) {
+    fn around() -> (tempfile::TempDir, SourceContext) {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("repository");
         fs::create_dir_all(root.join("secrets")).unwrap();
@@ -104,10 +104,10 @@ mod tests {
         symlink(&root, folder.path().join("alias")).unwrap();
         fs::write(root.join("other"), "another stage's").unwrap();
         fs::write(root.join("secrets/token"), "value\n").unwrap();
-        (folder, Surroundings { root, ..Surroundings::default() })
+        (folder, SourceContext { root, ..SourceContext::default() })
     }
 
-    fn value(path: &str, around: &Surroundings) -> Option<String> {
+    fn value(path: &str, around: &SourceContext) -> Option<String> {
         file(path, around).ok().map(|value| value.to_string())
     }
 

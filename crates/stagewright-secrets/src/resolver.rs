@@ -8,7 +8,7 @@ use stagewright_model::SecretFrom;
 use zeroize::Zeroizing;
 
 use crate::error::{Fault, SourceError};
-use crate::{LARGEST, Surroundings, age_file, aws, command, kubernetes, local, vault};
+use crate::{LARGEST, SourceContext, age_file, aws, command, kubernetes, local, vault};
 
 /// Sources that are asked at a time.
 const AT_ONCE: usize = 8;
@@ -34,15 +34,15 @@ impl fmt::Debug for SecretValue {
 /// Fetches values, and keeps what it fetched.
 #[derive(Debug)]
 pub struct Resolver {
-    surroundings: Surroundings,
+    context: SourceContext,
     /// By name; whoever asks second waits for who asked first.
     known: Mutex<BTreeMap<String, Arc<Mutex<Option<SecretValue>>>>>,
 }
 
 impl Resolver {
     /// Fetches nothing yet.
-    pub fn new(surroundings: Surroundings) -> Resolver {
-        Resolver { surroundings, known: Mutex::default() }
+    pub fn new(context: SourceContext) -> Resolver {
+        Resolver { context, known: Mutex::default() }
     }
 
     /// The value of the secret `name`, which comes from `from`. Blocks while it is fetched; a failure isn't kept.
@@ -86,7 +86,7 @@ impl Resolver {
     fn fetch(&self, from: &str) -> Result<Zeroizing<String>, Fault> {
         let parsed = SecretFrom::parse(from)
             .map_err(|bad| Fault::new(format!("comes from `{from}`, which {}", bad.message)).help(bad.help))?;
-        let around = &self.surroundings;
+        let around = &self.context;
         let value = match parsed {
             SecretFrom::Env(variable) => local::variable(&variable, around)?,
             SecretFrom::File(path) => local::file(&path, around)?,
@@ -112,7 +112,7 @@ mod tests {
 
     fn resolver(variables: &[(&str, &str)], root: &std::path::Path) -> Resolver {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Resolver::new(Surroundings { variables, root: root.to_owned(), ..Surroundings::default() })
+        Resolver::new(SourceContext { variables, root: root.to_owned(), ..SourceContext::default() })
     }
 
     #[test]

@@ -6,13 +6,13 @@
 use reqwest::Url;
 use zeroize::Zeroizing;
 
-use crate::Surroundings;
+use crate::SourceContext;
 use crate::error::Fault;
 use crate::http::{Answer, Call, scalar};
 
 const SERVICE: &str = "Vault";
 
-pub(crate) fn field(mount: &str, path: &str, field: &str, around: &Surroundings) -> Result<Zeroizing<String>, Fault> {
+pub(crate) fn field(mount: &str, path: &str, field: &str, around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
     let address = around.variable("VAULT_ADDR").ok_or_else(|| {
         Fault::new("can't be fetched: VAULT_ADDR is not set").help("set VAULT_ADDR to the address of your Vault")
     })?;
@@ -53,7 +53,7 @@ pub(crate) fn field(mount: &str, path: &str, field: &str, around: &Surroundings)
     }
 }
 
-fn token(around: &Surroundings) -> Result<String, Fault> {
+fn token(around: &SourceContext) -> Result<String, Fault> {
     if let Some(token) = around.variable("VAULT_TOKEN") {
         return Ok(token.to_owned());
     }
@@ -90,7 +90,7 @@ mod tests {
 
     fn ask(from: &str, variables: &[(&str, &str)]) -> Result<String, String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let around = Surroundings { variables, ..Surroundings::default() };
+        let around = SourceContext { variables, ..SourceContext::default() };
         let (path, key) = from.split_once('#').unwrap();
         let answer = field("secret", path, key, &around);
         answer.map(|value| value.to_string()).map_err(|fault| fault.of("x").to_string())

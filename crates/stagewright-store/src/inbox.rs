@@ -3,6 +3,8 @@
 //! Both are handed out once per handle, and leave the database only in the transaction that records what came of them.
 //! What was taken by a process that then died is there for the next.
 
+use std::collections::HashSet;
+
 use stagewright_engine::{Decision, Event, RunId, StoreError, StoreErrorKind};
 use stagewright_model::StageIndex;
 
@@ -100,5 +102,26 @@ impl Store {
         let waiting = query().map_err(self.failed(format_args!("read the requests to end run {run}")))?;
         let new = waiting.into_iter().filter(|(number, _)| self.delivered_cancels.insert(*number));
         Ok(new.map(|(_, reason)| reason).collect())
+    }
+
+    /// Hands out once more what this handle has taken for `run` and no event tells of: to be called before the run is
+    /// driven again through the same handle.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn redeliver(&mut self, run: &RunId) -> Result<(), StoreError> {
+        let numbers = |query| {
+            let mut statement = self.connection.prepare_cached(query)?;
+            statement.query_map([&run.0], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<i64>>>()
+        };
+        let left = || {
+            let decisions = numbers("SELECT number FROM decisions WHERE run = ?1")?;
+            Ok((decisions, numbers("SELECT number FROM cancels WHERE run = ?1")?))
+        };
+        let left: rusqlite::Result<_> = left();
+        let (decisions, cancels) = left.map_err(self.failed(format_args!("read what was left for run {run}")))?;
+        self.delivered.retain(|number| !decisions.contains(number));
+        self.delivered_cancels.retain(|number| !cancels.contains(number));
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::Finding;
 use super::graph::{Graph, Package};
 
 /// What each crate may depend on among the workspace's own.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("stagewright-model", &[]),
     ("stagewright-cache", &["stagewright-engine", "stagewright-files", "stagewright-model"]),
     ("stagewright-engine", &["stagewright-model"]),
@@ -19,13 +19,25 @@ const ARROWS: [(&str, &[&str]); 14] = [
     (
         "stagewright-cli",
         &[
-            "stagewright-cache",
             "stagewright-engine",
             "stagewright-files",
             "stagewright-model",
             "stagewright-plugin-host",
             "stagewright-process",
             "stagewright-report",
+            "stagewright-session",
+            "stagewright-store",
+        ],
+    ),
+    (
+        "stagewright-session",
+        &[
+            "stagewright-cache",
+            "stagewright-engine",
+            "stagewright-files",
+            "stagewright-model",
+            "stagewright-plugin-host",
+            "stagewright-process",
             "stagewright-secrets",
             "stagewright-store",
         ],
@@ -48,7 +60,7 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("cap-std", &["stagewright-cache", "stagewright-plugin-host"]),
     ("cel", &["stagewright-model"]),
     ("clap", &["stagewright-cli", "xtask"]),
-    ("git2", &["stagewright-cli"]),
+    ("git2", &["stagewright-session"]),
     ("globset", &["stagewright-cache", "stagewright-model"]),
     ("indicatif", &["stagewright-report"]),
     ("libloading", &["stagewright-plugin-host"]),
@@ -65,6 +77,7 @@ const OWNERS: [(&str, &[&str]); 15] = [
             "stagewright-plugin-host",
             "stagewright-process",
             "stagewright-secrets",
+            "stagewright-session",
         ],
     ),
     ("wasmtime", &["stagewright-plugin-host"]),
@@ -138,6 +151,14 @@ mod tests {
             stagewright-engine [crates/stagewright-engine/Cargo.toml]
             stagewright-model [crates/stagewright-model/Cargo.toml] -> stagewright-engine";
         assert_eq!(messages(lines), ["stagewright-model -> stagewright-engine"]);
+    }
+
+    #[test]
+    fn a_session_has_neither_a_terminal_nor_a_command_line() {
+        let lines = "
+            stagewright-report [crates/stagewright-report/Cargo.toml] -> indicatif
+            stagewright-session [crates/stagewright-session/Cargo.toml] -> stagewright-report clap git2";
+        assert_eq!(messages(lines), ["stagewright-session -> stagewright-report", "stagewright-session -> clap"]);
     }
 
     #[test]

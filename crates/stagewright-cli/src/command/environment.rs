@@ -2,24 +2,19 @@
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{ReleaseWay, Timestamp};
-use stagewright_model::{duration, range};
-use stagewright_report::{Printer, list as listed, text};
+use stagewright_model::{duration, list as listed, range};
+use stagewright_report::{Printer, text};
+use stagewright_session::{Session, SystemClock};
 use stagewright_store::{EnvironmentRow, Freeze, ReleaseRow, Store};
 
 use crate::args::EnvCommand;
-use crate::clock::{SystemClock, readable};
-use crate::command::decide::user;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::repository::Repository;
+use crate::time::readable;
 
 /// `env`.
-pub(crate) fn environment(
-    repository: &Repository,
-    command: &EnvCommand,
-    out: &mut Printer,
-) -> Result<Exit, CommandError> {
-    let read = || Store::open_read_only(&repository.state);
+pub(crate) fn environment(session: &Session, command: &EnvCommand, out: &mut Printer) -> Result<Exit, CommandError> {
+    let read = || session.read_only_store();
     match command {
         EnvCommand::List { rehearsal, json } => list(&read()?, *rehearsal, *json, out)?,
         EnvCommand::Status { environment, rehearsal, json } => {
@@ -35,15 +30,15 @@ pub(crate) fn environment(
             }
         }
         EnvCommand::Freeze { environment, reason, duration, by } => {
-            let by = by.clone().unwrap_or_else(|| user(repository));
+            let by = by.clone().unwrap_or_else(|| session.user_name());
             let until = duration.as_deref().map(end_of).transpose()?;
             let freeze = Freeze { from: SystemClock::timestamp(), until, reason: reason.clone(), by };
-            Store::open(&repository.state)?.freeze(environment, &freeze)?;
+            session.store()?.lock().freeze(environment, &freeze)?;
             let end = until.map_or_else(|| "`stagewright env unfreeze`".to_owned(), readable);
             out.line(text!("{environment} is frozen until {end}. Runs that come to it wait."))?;
         }
         EnvCommand::Unfreeze { environment } => {
-            if Store::open(&repository.state)?.unfreeze(environment)? {
+            if session.store()?.lock().unfreeze(environment)? {
                 out.line(text!(
                     "{environment} is no longer frozen. Go on with runs that wait: `stagewright runs --waiting`"
                 ))?;

@@ -1,113 +1,44 @@
-//! `explain`: why a stage ran, or why it didn't have to.
+//! `explain`: why a stage ran, or came from the cache.
 
 use serde_json::{Value as Json, json};
-use stagewright_cache::{Difference, Explanation, Part, explain as explained};
-use stagewright_engine::{EffectClass, Event, EventKind, RunId, StageSummary};
-use stagewright_model::{CacheUse, Plan, PluginNames, StageIndex};
+use stagewright_engine::{RunId, StageSummary};
 use stagewright_report::{Block, Printer, text};
-use stagewright_store::Store;
+use stagewright_session::{CacheDecision, Difference, Explanation, Part, RunExplanation, Session};
 
 use crate::args::ExplainArgs;
-use crate::cache;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::repository::Repository;
 
 /// Differences of one kind that are shown; the rest is counted.
 const SHOWN: usize = 20;
 
-/// What became of the question for a result.
-enum Answer {
-    /// No attempt began.
-    NotRun,
-    /// It has no key: why.
-    NotCached(String),
-    /// The run whose result was taken.
-    Taken(RunId),
-    Done(Explanation),
-}
-
 /// `explain`.
-pub(crate) fn explain(repository: &Repository, args: &ExplainArgs, out: &mut Printer) -> Result<Exit, CommandError> {
-    let store = Store::open_read_only(&repository.state)?;
-    let run = store.find(&args.run)?;
-    let events = store.events(&run)?;
-    let record = store.run(&run)?.ok_or_else(|| CommandError::internal(format!("run {run} has no record")))?;
-    let plan = Plan::parse(&record.file, &record.pipeline_text, &known(repository)).ok().map(|(plan, _)| plan);
-    let stages = events.iter().find_map(|event| match &event.kind {
-        EventKind::RunStarted { stages, .. } => Some(stages.as_slice()),
-        _ => None,
-    });
-    let stages = (0..).map(StageIndex).zip(stages.unwrap_or_default());
-    let wanted: Vec<_> = stages.filter(|(_, stage)| stage.name == args.stage || stage.id == args.stage).collect();
-    if wanted.is_empty() {
-        return Err(CommandError::usage(format!("run {run} has no stage `{}`", args.stage))
-            .hint(format!("`stagewright show {run}` lists its stages")));
-    }
-    let mut answers = Vec::new();
-    for (index, stage) in wanted {
-        let answer = answer(repository, &events, index, stage, plan.as_ref());
-        match args.json {
-            true => answers.push(as_json(stage, &answer)),
-            false => out.block(&in_words(&run, stage, &answer))?,
-        }
-    }
+pub(crate) fn explain(session: &Session, args: &ExplainArgs, out: &mut Printer) -> Result<Exit, CommandError> {
+    let RunExplanation { run, stages } = session.explain(&args.run, &args.stage)?;
     if args.json {
-        out.json(&answers)?;
+        let listed: Vec<Json> = stages.iter().map(|(stage, decision)| as_json(stage, decision)).collect();
+        out.json(&listed)?;
+        return Ok(Exit::Success);
+    }
+    for (stage, decision) in &stages {
+        out.block(&in_words(&run, stage, decision))?;
     }
     Ok(Exit::Success)
 }
 
-fn known(repository: &Repository) -> PluginNames {
-    repository.builtin_names().into_iter().collect()
-}
-
-fn answer(
-    repository: &Repository,
-    events: &[Event],
-    index: StageIndex,
-    stage: &StageSummary,
-    plan: Option<&Plan>,
-) -> Answer {
-    let asked = events.iter().rev().find_map(|event| match &event.kind {
-        EventKind::CacheAsked { stage, key, found, .. } if *stage == index => Some((key, found)),
-        _ => None,
-    });
-    match asked {
-        Some((_, Some(found))) => return Answer::Taken(found.clone()),
-        Some((key, None)) => return Answer::Done(explained(&cache::folder(repository), key)),
-        None => {}
-    }
-    let began = |event: &Event| matches!(&event.kind, EventKind::AttemptStarted { stage, .. } if *stage == index);
-    if !events.iter().any(began) {
-        return Answer::NotRun;
-    }
-    let declared = plan.filter(|plan| plan.stages.len() > index.get()).map(|plan| plan.stage(index));
-    Answer::NotCached(match declared {
-        _ if stage.effect == EffectClass::External => {
-            "it has effects beyond this machine, which must happen each time".to_owned()
-        }
-        Some(stage) if stage.cache == CacheUse::Never => {
-            "it isn't cached: it names no `inputs`, or says `cache = false`".to_owned()
-        }
-        Some(_) => "the cache was off, or it went on after a gate".to_owned(),
-        None => "the run's pipeline can't be read any more".to_owned(),
-    })
-}
-
-fn in_words(run: &RunId, stage: &StageSummary, answer: &Answer) -> Block {
+fn in_words(run: &RunId, stage: &StageSummary, decision: &CacheDecision) -> Block {
     let name = &stage.id;
-    let first = match answer {
-        Answer::NotRun => text!("{name} did not run in {run}: `stagewright show {run}` says why"),
-        Answer::NotCached(why) => text!("{name} ran in {run}: {why}"),
-        Answer::Taken(from) => {
+    let first = match decision {
+        CacheDecision::NotRun => text!("{name} did not run in {run}: `stagewright show {run}` says why"),
+        CacheDecision::NotCached(why) => text!("{name} ran in {run}: {why}"),
+        CacheDecision::Taken(from) => {
             text!("{name} did not have to run in {run}: nothing that it depends on has changed since run {from}")
         }
-        Answer::Done(Explanation::Unknown) => {
+        CacheDecision::Ran(Explanation::Unknown) => {
             text!("{name} ran in {run}: what its result depended on is no longer kept, so it can't be compared")
         }
-        Answer::Done(Explanation::First) => text!("{name} ran in {run}: there was no result of it before"),
-        Answer::Done(Explanation::Changed(differences, since)) => {
+        CacheDecision::Ran(Explanation::First) => text!("{name} ran in {run}: there was no result of it before"),
+        CacheDecision::Ran(Explanation::Changed(differences, since)) => {
             let since = since.as_ref().map(|since| format!(" since run {since}")).unwrap_or_default();
             match differences.as_slice() {
                 [] => text!("{name} ran in {run}: nothing has changed{since}, and that result was not there any more"),
@@ -117,7 +48,7 @@ fn in_words(run: &RunId, stage: &StageSummary, answer: &Answer) -> Block {
     };
     let mut words = Block::default();
     words.push(&first);
-    if let Answer::Done(Explanation::Changed(differences, _)) = answer {
+    if let CacheDecision::Ran(Explanation::Changed(differences, _)) = decision {
         for part in differences.chunk_by(|left, right| left.part == right.part) {
             words.extend(part.iter().take(SHOWN).map(|difference| text!("  {}", line(difference))));
             if part.len() > SHOWN {
@@ -158,14 +89,16 @@ fn line(difference: &Difference) -> String {
     }
 }
 
-fn as_json(stage: &StageSummary, answer: &Answer) -> Json {
-    let (ran, why, from, differences) = match answer {
-        Answer::NotRun => (false, "not-run", None, None),
-        Answer::NotCached(_) => (true, "not-cached", None, None),
-        Answer::Taken(from) => (false, "unchanged", Some(from), None),
-        Answer::Done(Explanation::Unknown) => (true, "unknown", None, None),
-        Answer::Done(Explanation::First) => (true, "first", None, None),
-        Answer::Done(Explanation::Changed(differences, since)) => (true, "changed", since.as_ref(), Some(differences)),
+fn as_json(stage: &StageSummary, decision: &CacheDecision) -> Json {
+    let (ran, why, from, differences) = match decision {
+        CacheDecision::NotRun => (false, "not-run", None, None),
+        CacheDecision::NotCached(_) => (true, "not-cached", None, None),
+        CacheDecision::Taken(from) => (false, "unchanged", Some(from), None),
+        CacheDecision::Ran(Explanation::Unknown) => (true, "unknown", None, None),
+        CacheDecision::Ran(Explanation::First) => (true, "first", None, None),
+        CacheDecision::Ran(Explanation::Changed(differences, since)) => {
+            (true, "changed", since.as_ref(), Some(differences))
+        }
     };
     json!({ "stage": stage.id, "ran": ran, "why": why, "since": from, "changed": differences })
 }

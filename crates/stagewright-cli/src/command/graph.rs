@@ -1,21 +1,15 @@
 //! `graph`.
 
 use stagewright_report::{Block, Graph, Printer};
+use stagewright_session::Session;
 
-use crate::args::{Global, GraphArgs, GraphFormat};
+use crate::args::{GraphArgs, GraphFormat};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::load;
-use crate::repository::Repository;
 
-pub(crate) fn graph(
-    global: &Global,
-    repository: &Repository,
-    args: &GraphArgs,
-    out: &mut Printer,
-) -> Result<Exit, CommandError> {
-    let file = repository.pipeline(args.pipeline.as_deref())?;
-    let graph = Graph::of_plan(&load::plan(global, repository, &file)?);
+pub(crate) fn graph(session: &Session, args: &GraphArgs, out: &mut Printer) -> Result<Exit, CommandError> {
+    let pipeline = session.load(session.pipeline(args.pipeline.as_deref())?)?;
+    let graph = Graph::of_plan(&pipeline.plan);
     let text = match args.format {
         GraphFormat::Dot => graph.to_dot(),
         GraphFormat::Mermaid => graph.to_mermaid(),

@@ -1,26 +1,24 @@
 //! `runs` and `logs`: what is kept of runs.
 
-use std::sync::Arc;
-
 use serde_json::{Value as Json, json};
-use stagewright_engine::{Event, EventKind, Outcome, RunId, RunState as Folded, StageSummary, Stream};
-use stagewright_model::StageIndex;
-use stagewright_report::{Block, Printable, Printer, duration, list, text};
+use stagewright_engine::{Outcome, StageSummary, Stream};
+use stagewright_model::{StageIndex, list};
+use stagewright_report::{Block, Printable, Printer, duration, text};
+use stagewright_session::{Session, stages_of};
 use stagewright_store::{Filter, RunRow, RunState, Store};
 
 use crate::args::{LogsArgs, RunsArgs, ShowArgs};
-use crate::clock::readable;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::repository::Repository;
 use crate::screen;
+use crate::time::readable;
 
 /// Of a digest, with its `sha256:`, in a line for people.
 const SHORT: usize = 19;
 
 /// `runs`.
-pub(crate) fn runs(repository: &Repository, args: &RunsArgs, out: &mut Printer) -> Result<Exit, CommandError> {
-    let store = Store::open_read_only(&repository.state)?;
+pub(crate) fn runs(session: &Session, args: &RunsArgs, out: &mut Printer) -> Result<Exit, CommandError> {
+    let store = session.read_only_store()?;
     let limit = (!args.waiting).then_some(args.limit);
     let mut rows = store.list(&Filter { pipeline: args.pipeline.clone(), limit })?;
     if args.waiting {
@@ -99,8 +97,8 @@ fn state_name(state: RunState) -> &'static str {
 }
 
 /// `show`: what the run's readers saw, from its journal.
-pub(crate) fn show(repository: &Repository, args: &ShowArgs) -> Result<Exit, CommandError> {
-    let store = Store::open_read_only(&repository.state)?;
+pub(crate) fn show(session: &Session, args: &ShowArgs) -> Result<Exit, CommandError> {
+    let store = session.read_only_store()?;
     let run = store.find(&args.run)?;
     let (mut reader, written) = screen::lines(args.format);
     store.replay(&run, |event| reader.on_event(event))?;
@@ -109,8 +107,8 @@ pub(crate) fn show(repository: &Repository, args: &ShowArgs) -> Result<Exit, Com
 }
 
 /// `logs`.
-pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut Printer) -> Result<Exit, CommandError> {
-    let store = Store::open_read_only(&repository.state)?;
+pub(crate) fn logs(session: &Session, args: &LogsArgs, out: &mut Printer) -> Result<Exit, CommandError> {
+    let store = session.read_only_store()?;
     let run = store.find(&args.run)?;
     let stages = stages_of(&store, &run)?;
     let chosen = match &args.stage {
@@ -155,34 +153,6 @@ pub(crate) fn logs(repository: &Repository, args: &LogsArgs, out: &mut Printer) 
         }
     }
     Ok(Exit::Success)
-}
-
-/// The stages of a run, as its first event names them.
-pub(crate) fn stages_of(store: &Store, run: &RunId) -> Result<Vec<Arc<StageSummary>>, CommandError> {
-    let mut events = store.events(run)?;
-    match events.drain(..).next().map(|event| event.kind) {
-        Some(EventKind::RunStarted { stages, .. }) => Ok(stages),
-        _ => Err(CommandError::not_ready(format!("run {run} was never started"))),
-    }
-}
-
-/// Where a run stands: its journal, folded.
-pub(crate) fn state_of(store: &Store, run: &RunId) -> Result<Folded, CommandError> {
-    let stages = stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect();
-    fold(run, stages, &store.events(run)?)
-}
-
-/// The state that events lead to. `stages`: their ids, by plan index.
-pub(crate) fn fold(run: &RunId, stages: Vec<String>, events: &[Event]) -> Result<Folded, CommandError> {
-    let mut state = Folded::new(stages);
-    events.iter().try_for_each(|event| apply(run, &mut state, &event.kind))?;
-    Ok(state)
-}
-
-pub(crate) fn apply(run: &RunId, state: &mut Folded, event: &EventKind) -> Result<(), CommandError> {
-    state.apply(event).map_err(|error| {
-        CommandError::internal(format!("the journal of run {run} doesn't hold together")).caused_by(error)
-    })
 }
 
 /// What a finished run's conclusion means for the exit code.

@@ -6,7 +6,6 @@ pub(crate) mod environment;
 pub(crate) mod explain;
 pub(crate) mod gc;
 pub(crate) mod graph;
-mod hard_links;
 pub(crate) mod history;
 pub(crate) mod lock;
 pub(crate) mod plan;

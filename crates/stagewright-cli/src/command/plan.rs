@@ -2,98 +2,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use stagewright_cache::kept_from_caching;
-use stagewright_engine::EffectClass;
 use stagewright_model::{
-    CacheUse, Diagnostic, Grant, NamedBy, Origin, PackageManager, PathPattern, PathRule, Permission, Permissions, Plan,
-    Sandbox, Stage, StageKind, Trust, remarks,
+    CacheUse, Grant, NamedBy, Origin, PackageManager, PathPattern, PathRule, Permission, Permissions, Plan, Sandbox,
+    Stage, StageKind, Trust, list, remarks,
 };
-use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
+use stagewright_plugin_host::{Description, PackageHosts};
 use stagewright_process::sandbox::{Need, Provision};
-use stagewright_report::{Printer, list, text};
+use stagewright_report::{Printer, text};
+use stagewright_session::{Compared, LOCK_FILE, Review, RunMode, Session};
 
-use super::hard_links;
-use crate::admission::refuse_open_code;
-use crate::args::{Global, PlanArgs};
+use crate::args::{self, PlanArgs};
+use crate::diagnostics;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::host::{Host, RunMode};
-use crate::lock_file::{self, Compared};
-use crate::repository::{PipelineFile, Repository};
-use crate::{diagnostics, load, packages, policy};
 
 /// What a plan is shown with.
 struct Shown<'a> {
-    plan: &'a Plan,
-    file: &'a PipelineFile,
-    /// All pipelines of the repository.
-    pipelines: Vec<String>,
-    described: &'a [Arc<Description>],
-    compared: Compared,
-    /// What the policy refuses.
-    beyond: Vec<Diagnostic>,
-    hard_links: hard_links::Remarks,
-    host: &'a Host,
+    review: &'a Review,
     /// What a rehearsal would do; real when nobody asks for that.
     mode: RunMode,
 }
 
-pub(crate) fn plan(
-    global: &Global,
-    repository: &Repository,
-    args: &PlanArgs,
-    out: &mut Printer,
-) -> Result<Exit, CommandError> {
-    let file = repository.pipeline(args.pipeline.pipeline.as_deref())?;
-    let mut plan = load::plan(global, repository, &file)?;
-    let inputs = load::inputs(&plan, &args.pipeline.inputs)?;
-    let host = Host::open(repository, &plan, 1, RunMode::Real)?;
-    let described = host.describe_all(&plan)?;
-    refuse_open_code(global, &file, &plan, &described)?;
-    let compared =
-        lock_file::compare(lock_file::read(global, repository)?.as_ref(), &plan, &described, host.packages());
-    let policy = policy::read(global, repository)?;
-    let checked = policy.as_ref().map(|policy| packages::beyond(policy, &plan, &file, &described, host.packages()));
-    let beyond: Vec<Diagnostic> = checked.unwrap_or_default();
-    if let Some(policy) = &policy {
-        policy.impose(&mut plan, &DEFAULT_BOUNDS);
-    }
-    let hard_links = hard_links::remarks(repository, &plan);
-    let pipelines = repository.pipelines();
-    let pipelines = pipelines.iter().filter_map(|path| path.strip_prefix(&repository.root).ok());
-    let pipelines = pipelines.map(|path| path.display().to_string()).collect();
+pub(crate) async fn plan(session: &Session, args: &PlanArgs, out: &mut Printer) -> Result<Exit, CommandError> {
+    let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
+    let inputs = args::pairs("--input", &args.pipeline.inputs)?.into_iter().collect();
+    let review = session.review(pipeline, &inputs).await?;
     let shown = Shown {
-        plan: &plan,
-        file: &file,
-        pipelines,
-        described: &described,
-        compared,
-        beyond,
-        hard_links,
-        host: &host,
+        review: &review,
         mode: if args.rehearse { RunMode::Rehearsal { offline: args.offline } } else { RunMode::Real },
     };
     match args.json {
-        true => out.json_pretty(&shown.as_json(&inputs))?,
-        false => shown.write(&inputs, out)?,
+        true => out.json_pretty(&shown.as_json(&review.inputs))?,
+        false => shown.write(&review.inputs, out)?,
     }
-    match &policy {
-        Some(policy) if !shown.beyond.is_empty() => {
-            diagnostics::show(global, &shown.beyond);
-            let message =
-                format!("{} asks for more than the policy {} allows: it won't run here", file.name, policy.file);
-            Err(CommandError::not_ready(message))
-        }
-        _ => packages::refuse_closed(&plan, host.packages()).map(|()| Exit::Success),
-    }
+    review.refuse(session)?;
+    Ok(Exit::Success)
 }
 
 impl Shown<'_> {
     fn write(&self, inputs: &BTreeMap<String, Json>, out: &mut Printer) -> std::io::Result<()> {
-        let Shown { plan, file, .. } = self;
+        let Review { plan, file, .. } = self.review;
         out.line(text!("{}  {}", plan.name, file.name))?;
         if let Some(description) = &plan.description {
             out.lines(description.lines().map(|line| text!("  | {line}")))?;
@@ -109,7 +59,7 @@ impl Shown<'_> {
             out.line(text!("  sandbox preferred: on a machine that can't confine programs, they run unconfined"))?;
         }
         let mut unsandboxed = 0;
-        for (position, (stage, description)) in plan.stages.iter().zip(self.described).enumerate() {
+        for (position, (stage, description)) in plan.stages.iter().zip(&self.review.described).enumerate() {
             out.line(text!(""))?;
             self.write_stage(out, position + 1, stage, description)?;
             unsandboxed += usize::from(!self.powers(stage).is_empty());
@@ -128,8 +78,8 @@ impl Shown<'_> {
 
     /// What the lock doesn't say, which is what a reviewer is to look at first.
     fn write_changes(&self, out: &mut Printer) -> std::io::Result<()> {
-        let lock = lock_file::NAME;
-        match &self.compared {
+        let lock = LOCK_FILE;
+        match &self.review.compared {
             Compared::NoLock => out.line(text!("There is no {lock}; `stagewright lock` writes down what follows.")),
             Compared::NotLocked => out.line(text!("{lock} doesn't know this pipeline: all that follows is new.")),
             Compared::Changes(changes) if changes.is_empty() => out.line(text!("As {lock} says.")),
@@ -147,7 +97,7 @@ impl Shown<'_> {
         stage: &Stage,
         description: &Description,
     ) -> std::io::Result<()> {
-        let plan = self.plan;
+        let plan = &self.review.plan;
         let finally = if stage.kind == StageKind::Finally { "finally " } else { "" };
         let version = Some(&description.manifest.version).filter(|version| !version.is_empty());
         let version = version.map(|version| format!(" {version}")).unwrap_or_default();
@@ -166,7 +116,7 @@ impl Shown<'_> {
             line(kind.key(), list(stage.permissions.of(kind)))?;
         }
         for manager in stage.package_managers() {
-            line(manager.word(), package_hosts(manager, self.host.packages()))?;
+            line(manager.word(), package_hosts(manager, self.review.packages()))?;
         }
         line("rehearsal", rehearsal(self.mode, stage, description))?;
         let limits =
@@ -179,9 +129,7 @@ impl Shown<'_> {
     }
 
     fn is_cached(&self, stage: &Stage, description: &Description) -> bool {
-        stage.cache != CacheUse::Never
-            && self.mode.effect_class(stage, description) < EffectClass::External
-            && kept_from_caching(&stage.permissions.writable()).is_none()
+        self.review.is_cached(stage, description, self.mode)
     }
 
     /// What a result of the stage depends on, and what is kept of it; empty when it runs each time.
@@ -207,10 +155,10 @@ impl Shown<'_> {
 
     /// What a reviewer could overlook.
     fn notes(&self, stage: &Stage, description: &Description) -> Vec<String> {
-        let files = std::iter::once(self.file.name.as_str()).chain(self.pipelines.iter().map(String::as_str));
-        let mut notes = remarks(self.plan, stage, &files.collect::<Vec<_>>());
-        notes.extend(packages::notes(stage, self.host.packages()));
-        notes.extend(self.hard_links.of(&stage.permissions.write).map(str::to_owned));
+        let files =
+            std::iter::once(self.review.file.name.as_str()).chain(self.review.pipelines.iter().map(String::as_str));
+        let mut notes = remarks(&self.review.plan, stage, &files.collect::<Vec<_>>());
+        notes.extend(self.review.notes(stage));
         if !description.native {
             let asked: Vec<&str> = description.permissions().into_values().flatten().collect();
             let granted = Permission::ALL.into_iter().filter(|kind| !stage.permissions.of(*kind).is_empty());
@@ -225,7 +173,7 @@ impl Shown<'_> {
     /// What of a stage runs outside of the sandbox; empty when nothing does.
     fn powers(&self, stage: &Stage) -> String {
         let programs = list(&stage.permissions.process);
-        match (&stage.trust, self.host.unsandboxed()) {
+        match (&stage.trust, self.review.unsandboxed()) {
             (Trust::Native { .. }, _) => "the plugin itself: a native library with the powers of the engine".to_owned(),
             (Trust::Component, Some(missing)) if !programs.is_empty() => {
                 format!("programs it starts ({programs}): {}", missing.what)
@@ -235,7 +183,7 @@ impl Shown<'_> {
     }
 
     fn tools(&self, stage: &Stage) -> Vec<Need> {
-        self.host.tools(stage)
+        self.review.tools(stage)
     }
 
     /// What the stage's programs see of the machine beside the system's own files.
@@ -254,13 +202,13 @@ impl Shown<'_> {
     }
 
     fn as_json(&self, inputs: &BTreeMap<String, Json>) -> Json {
-        let stages = self.plan.stages.iter().zip(self.described);
+        let stages = self.review.plan.stages.iter().zip(&self.review.described);
         json!({
-            "pipeline": self.plan.name,
-            "file": self.file.name,
-            "lock": self.compared.as_json(),
-            "beyond-policy": self.beyond.iter().map(diagnostics::as_json).collect::<Vec<_>>(),
-            "sandbox": self.plan.sandbox,
+            "pipeline": self.review.plan.name,
+            "file": self.review.file.name,
+            "lock": self.review.compared.as_json(),
+            "beyond-policy": self.review.beyond.iter().map(diagnostics::as_json).collect::<Vec<_>>(),
+            "sandbox": self.review.plan.sandbox,
             "inputs": inputs,
             "stages": stages.map(|(stage, description)| self.stage_as_json(stage, description)).collect::<Vec<_>>(),
         })
@@ -278,14 +226,14 @@ impl Shown<'_> {
             "effect": self.effect(stage, description),
             "rehearse": stage.rehearsal_grants(),
             "rehearsal": self.mode.terms(stage).map(|terms| terms.fidelity(stage, description.code())),
-            "needs": stage.needs.iter().map(|&need| self.plan.stage(need).id.as_str()).collect::<Vec<_>>(),
+            "needs": stage.needs.iter().map(|&need| self.review.plan.stage(need).id.as_str()).collect::<Vec<_>>(),
             "if": stage.condition.as_ref().map(|condition| condition.source()),
             "environment": stage.environment.as_ref().map(|environment| environment.name.as_str()),
             "approves": stage.approves().collect::<Vec<_>>(),
-            "compensate": stage.compensate.iter().map(|&one| self.plan.stage(one).id.as_str()).collect::<Vec<_>>(),
+            "compensate": stage.compensate.iter().map(|&one| self.review.plan.stage(one).id.as_str()).collect::<Vec<_>>(),
             "permissions": *stage.permissions,
-            "package-hosts": stage.package_managers().into_iter().map(|manager| (manager.word(), texts(self.host.packages().origins(manager)))).collect::<BTreeMap<_, _>>(),
-            "package-hosts-named-by": named_by(stage, self.host.packages()),
+            "package-hosts": stage.package_managers().into_iter().map(|manager| (manager.word(), texts(self.review.packages().origins(manager)))).collect::<BTreeMap<_, _>>(),
+            "package-hosts-named-by": named_by(stage, self.review.packages()),
             "limits": limits.collect::<BTreeMap<_, _>>(),
             "cache": if self.is_cached(stage, description) { stage.cache } else { CacheUse::Never },
             "inputs": stage.inputs,

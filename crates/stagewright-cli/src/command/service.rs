@@ -1,32 +1,25 @@
 //! `service`: what deploys to the `process` target left running on this machine.
 
-use std::path::Path;
-
 use stagewright_engine::Timestamp;
 use stagewright_plugin_host::CapabilityError;
 use stagewright_plugin_host::service::ServiceStatus;
-use stagewright_process::supervisor;
 use stagewright_report::{Block, Printer, text};
+use stagewright_session::Session;
 
 use crate::args::ServiceCommand;
-use crate::clock::readable;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::host::services_of;
-use crate::repository::Repository;
+use crate::time::readable;
 
-pub(crate) fn service(
-    repository: &Repository,
+pub(crate) async fn service(
+    session: &Session,
     command: &ServiceCommand,
     out: &mut Printer,
 ) -> Result<Exit, CommandError> {
-    let services = services_of(repository)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|error| CommandError::internal("can't start the runtime").caused_by(error))?;
+    let services = session.services();
     match command {
         ServiceCommand::Status { rehearsal, json } => {
-            let found = runtime.block_on(services.status(*rehearsal)).map_err(failed)?;
+            let found = services.status(*rehearsal).await.map_err(failed)?;
             if *json {
                 out.json_pretty(&found)?;
             } else {
@@ -34,28 +27,20 @@ pub(crate) fn service(
             }
         }
         ServiceCommand::Stop { environment: Some(environment), service: Some(service), rehearsal } => {
-            runtime.block_on(services.stop(environment, service, *rehearsal)).map_err(failed)?;
+            services.stop(environment, service, *rehearsal).await.map_err(failed)?;
             out.line(text!("Stopped {service} in {environment}. Its releases are kept."))?;
         }
         ServiceCommand::Stop { .. } => {
-            runtime.block_on(services.stop_all(true)).map_err(failed)?;
+            services.stop_all(true).await.map_err(failed)?;
             out.line(text!("Stopped the services of all rehearsals."))?;
         }
         ServiceCommand::Logs { environment, service, lines, rehearsal } => {
             let tail = services.log_tail(environment, service, *lines as usize, *rehearsal);
-            let text = runtime.block_on(tail).map_err(failed)?;
+            let text = tail.await.map_err(failed)?;
             out.block(&Block::of(&text))?;
         }
     }
     Ok(Exit::Success)
-}
-
-/// The body of the hidden subcommand that keeps one service running.
-pub(crate) fn supervise(directory: &Path) -> Result<Exit, CommandError> {
-    match supervisor::supervise(directory) {
-        0 => Ok(Exit::Success),
-        _ => Ok(Exit::Internal),
-    }
 }
 
 fn write_table(out: &mut Printer, found: &[ServiceStatus]) -> std::io::Result<()> {

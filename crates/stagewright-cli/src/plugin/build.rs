@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Deserialize;
-use stagewright_report::{Printer, count, text};
+use stagewright_model::count;
+use stagewright_report::{Printer, text};
 use wit_component::ComponentEncoder;
 
 use crate::console;

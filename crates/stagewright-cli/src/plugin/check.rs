@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use stagewright_model::list;
 use stagewright_plugin_host::Manifest;
-use stagewright_report::{Printer, list, text};
+use stagewright_report::{Printer, text};
 
 use super::component::Interfaces;
 use super::describe::describe;

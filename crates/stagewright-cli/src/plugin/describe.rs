@@ -60,7 +60,7 @@ fn config(folder: &Path, scratch: &Path) -> HostConfig {
         sandbox: None,
         attempts: 1,
         grace: Duration::ZERO,
-        compiling: |_| {},
+        compiling: Arc::new(|_| {}),
         verbose: false,
     }
 }

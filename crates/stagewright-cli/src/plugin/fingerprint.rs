@@ -65,7 +65,7 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginError
 }
 
 /// `sha256:…` of any content.
-pub(crate) fn digest(content: &[u8]) -> String {
+pub(super) fn digest(content: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(content)))
 }
 

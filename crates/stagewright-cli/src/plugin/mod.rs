@@ -11,7 +11,7 @@ mod check;
 mod component;
 mod describe;
 mod error;
-pub(crate) mod fingerprint;
+mod fingerprint;
 mod guest;
 mod new;
 mod tool;

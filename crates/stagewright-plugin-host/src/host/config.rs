@@ -22,7 +22,7 @@ pub struct HostConfig {
     /// Compiled and pulled plugins. Made with the mode 0700; one that others can reach isn't used.
     pub plugin_cache: PathBuf,
     /// Called with a plugin's name before it is compiled for this machine, which takes up to seconds, once.
-    pub compiling: fn(&str),
+    pub compiling: Arc<dyn Fn(&str) + Send + Sync>,
     /// Contents of artifacts, and their names by run.
     pub artifacts: PathBuf,
     /// Folders of built-in plugins, `NAME.wasm` each; the first that has a plugin counts.

@@ -113,7 +113,7 @@ fn host(folder: &tempfile::TempDir, secrets: Arc<dyn SecretSource>) -> PluginHos
         sandbox: None,
         attempts: 8,
         grace: Duration::from_secs(1),
-        compiling: |_| {},
+        compiling: Arc::new(|_| {}),
         verbose: false,
     })
     .unwrap()

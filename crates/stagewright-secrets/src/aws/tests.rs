@@ -85,7 +85,7 @@ fn ask(server: &Server, from: &str, more: &[(&str, &str)]) -> Result<String, Str
         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
     ];
     let variables = variables.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let around = Surroundings { variables: variables.collect(), ..Surroundings::default() };
+    let around = SourceContext { variables: variables.collect(), ..SourceContext::default() };
     let (name, key) = from.split_once('#').map_or((from, None), |(name, key)| (name, Some(key)));
     secret(name, key, &around).map(|value| value.to_string()).map_err(|fault| fault.of("x").message)
 }
@@ -128,7 +128,7 @@ fn the_tests_own_computation_agrees_with_the_documentation() {
 
 #[test]
 fn an_arn_says_its_region_and_the_region_its_host() {
-    let none = Surroundings::default();
+    let none = SourceContext::default();
     let region = |name: &str| region(name, &none).ok();
     assert_eq!(region("arn:aws:secretsmanager:eu-west-1:123456789012:secret:ci-AbCdEf").as_deref(), Some("eu-west-1"));
     assert_eq!(region("ci"), None);

@@ -269,6 +269,12 @@ fn a_decision_waits_until_the_journal_has_it() {
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), expected);
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), []);
 
+    // The drive ends before it could record the answer, and the same handle drives the run again.
+    driver.redeliver(&RunId("other".to_owned())).unwrap();
+    assert_eq!(driver.take_decisions(&run_id()).unwrap(), []);
+    driver.redeliver(&run_id()).unwrap();
+    assert_eq!(driver.take_decisions(&run_id()).unwrap(), expected);
+
     // The driver dies before it could record the answer: the next one gets it again.
     let mut next = Store::open(&state).unwrap();
     assert_eq!(next.take_decisions(&run_id()).unwrap(), expected);

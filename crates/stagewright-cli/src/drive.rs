@@ -1,0 +1,98 @@
+//! Attends a run: shows it, answers for the person at the terminal, passes signals on, and writes what is left behind for
+//! others.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt as _;
+use stagewright_engine::{Event, Observer, Piece};
+use stagewright_report::{RunView, junit};
+use stagewright_session::{DriveOptions, GateHandling, Run, Session};
+
+use crate::answers::AtTerminal;
+use crate::command::history::exit_of;
+use crate::drive_args::{DriveArgs, Format};
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::global::Global;
+use crate::screen::Screen;
+use crate::{console, screen, signals};
+
+/// Drives the run until it ends or suspends.
+pub(crate) async fn drive(
+    global: &Global,
+    session: &Session,
+    args: &DriveArgs,
+    run: Run,
+) -> Result<Exit, CommandError> {
+    let junit = args.junit.as_deref().map(|file| (file, Arc::new(Mutex::new(RunView::default()))));
+    let (screen, mut shown) = screen::open(global, args.format);
+    if !run.past().is_empty() {
+        shown.catch_up(run.past());
+    }
+    let mut observers: Vec<Box<dyn Observer>> = vec![shown];
+    if let Some((_, view)) = &junit {
+        let mut collected = Collected(Arc::clone(view));
+        run.past().iter().for_each(|event| collected.on_event(event));
+        observers.push(Box::new(collected));
+    }
+    let gates = gates(session, args, &screen);
+    let watching = tokio::spawn(signals::watch(run.control()));
+    let result = run.drive(DriveOptions { observers, gates, abandon_results: signals::any().boxed() }).await;
+    watching.abort();
+    let summary = result?;
+    if let Some((path, view)) = junit {
+        let view = view.lock().unwrap_or_else(PoisonError::into_inner);
+        write_junit(&session.repository().root, path, &view)?;
+    }
+    exit_when_shown(exit_of(summary.conclusion), screen.written())
+}
+
+fn gates(session: &Session, args: &DriveArgs, screen: &Arc<Screen>) -> GateHandling {
+    if args.wait {
+        return GateHandling::Wait;
+    }
+    if args.format == Format::Text && console::can_ask() {
+        return GateHandling::Ask(Arc::new(AtTerminal { screen: Arc::clone(screen), by: session.user_name() }));
+    }
+    GateHandling::Suspend
+}
+
+/// A result that could not be written isn't a success. The code of a run that did not succeed says more.
+fn exit_when_shown(exit: Exit, written: io::Result<()>) -> Result<Exit, CommandError> {
+    match written {
+        // Whoever read the output has seen enough; the run went on.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let error = CommandError::from(error);
+            if exit == Exit::Success {
+                return Err(error);
+            }
+            console::show(&error.render());
+            Ok(exit)
+        }
+        _ => Ok(exit),
+    }
+}
+
+/// Folds the run for what is written at its end.
+struct Collected(Arc<Mutex<RunView>>);
+
+impl Observer for Collected {
+    fn on_event(&mut self, event: &Event) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
+    }
+
+    fn on_lines(&mut self, piece: &Piece<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply_lines(piece);
+    }
+}
+
+fn write_junit(root: &Path, path: &Path, view: &RunView) -> Result<(), CommandError> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+        CommandError::internal(format!("can't write the JUnit report {}", path.display())).caused_by(error)
+    };
+    let report = junit(view).map_err(|error| failed(error.into()))?;
+    // A stage may have laid a link or a pipe there.
+    stagewright_files::replace(root, path, report.as_bytes()).map_err(|error| failed(error.into()))
+}

@@ -1,0 +1,86 @@
+//! Options of the commands that drive a run.
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+use stagewright_model::range::{self, Range};
+use stagewright_session::{CacheOptions, RunOptions};
+
+/// How a run is carried out and shown.
+#[derive(Debug, Args)]
+pub(crate) struct DriveArgs {
+    /// How many stages run at a time [default: the number of processors]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(within(range::JOBS)))]
+    pub(crate) jobs: Option<u16>,
+    /// How to show the run
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Also write a JUnit report, a test case for each stage
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// At a gate, stay and wait for `stagewright approve` from elsewhere
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// What to do about results of earlier runs
+    #[arg(long, value_enum, default_value_t = CacheMode::Use, env = "STAGEWRIGHT_CACHE")]
+    pub(crate) cache: CacheMode,
+    /// Share results with other machines: a folder, s3://BUCKET/PREFIX, or an http or https URL; `off` for none
+    #[arg(long, value_name = "ADDRESS", env = "STAGEWRIGHT_SHARED_CACHE")]
+    pub(crate) shared_cache: Option<String>,
+    /// Who takes this run's results: `trusted` for everybody, or a name for runs of that name, which take trusted ones
+    /// too [default: results are shared with nobody, and trusted ones taken]
+    #[arg(long, value_name = "TIER", env = "STAGEWRIGHT_CACHE_TIER")]
+    pub(crate) cache_tier: Option<String>,
+    /// Refuse to run what may do more than stagewright.lock says, or has other plugins
+    #[arg(long, env = "STAGEWRIGHT_LOCKED", value_parser = FalseyValueParser::new())]
+    pub(crate) locked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CacheMode {
+    /// Take them where nothing has changed that they depend on, and keep new ones
+    Use,
+    /// Take them, and keep none
+    Read,
+    /// Do all work anew, and keep the results
+    Refresh,
+    /// Neither take nor keep any; stages then may read all that they are granted, declared or not
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: live in a terminal, plain lines elsewhere
+    Text,
+    /// One JSON object a line
+    Json,
+    /// Workflow commands of GitHub Actions
+    Github,
+}
+
+impl DriveArgs {
+    /// What the session has to know of them.
+    pub(crate) fn options(&self) -> RunOptions {
+        let cache =
+            CacheOptions { mode: self.cache.into(), shared: self.shared_cache.clone(), tier: self.cache_tier.clone() };
+        RunOptions { jobs: self.jobs.map(usize::from), cache, locked: self.locked }
+    }
+}
+
+impl From<CacheMode> for stagewright_session::CacheMode {
+    fn from(mode: CacheMode) -> stagewright_session::CacheMode {
+        match mode {
+            CacheMode::Use => stagewright_session::CacheMode::Use,
+            CacheMode::Read => stagewright_session::CacheMode::Read,
+            CacheMode::Refresh => stagewright_session::CacheMode::Refresh,
+            CacheMode::Off => stagewright_session::CacheMode::Off,
+        }
+    }
+}
+
+/// A range of the model, for clap.
+pub(crate) fn within(range: Range<u64>) -> std::ops::RangeInclusive<i64> {
+    let bound = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    bound(range.least)..=bound(range.most)
+}

@@ -1,0 +1,67 @@
+//! Ends runs early.
+
+use stagewright_cache::Mode;
+use stagewright_engine::RunId;
+use stagewright_store::{Filter, RunState};
+
+use crate::cache::CacheOptions;
+use crate::drive::Run;
+use crate::error::SessionError;
+use crate::resume::ResumeOptions;
+use crate::session::Session;
+use crate::start::RunOptions;
+
+/// What came of a request to end a run.
+pub enum Cancelled {
+    /// The process that drives it was asked to.
+    Requested(RunId),
+    /// The run waits for people alone, and no process drives it: it ends when this is driven.
+    Waiting(Box<Run>),
+}
+
+impl Session {
+    /// Asks a run to end. `run`: its id, the beginning of its id, or `latest`.
+    ///
+    /// # Errors
+    /// When the run has ended, or was interrupted.
+    pub async fn cancel(&self, run: &str, why: Option<&str>) -> Result<Cancelled, SessionError> {
+        let (run, state) = self.request_cancel(run, why)?;
+        if state == RunState::Running {
+            return Ok(Cancelled::Requested(run));
+        }
+        let request = ResumeOptions {
+            reason: "to be cancelled".to_owned(),
+            from: Vec::new(),
+            accept_changes: true,
+            options: RunOptions {
+                cache: CacheOptions { mode: Mode::Off, ..CacheOptions::default() },
+                ..RunOptions::default()
+            },
+        };
+        let run = self.resume_run(&run.0, &request).await?;
+        Ok(Cancelled::Waiting(Box::new(run)))
+    }
+
+    fn request_cancel(&self, run: &str, why: Option<&str>) -> Result<(RunId, RunState), SessionError> {
+        let store = self.store()?;
+        let mut store = store.lock();
+        let run = store.find(run)?;
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let reason = format!("cancelled by {}{why}", self.user_name());
+        let row = store.list(&Filter::default())?.into_iter().find(|row| row.id == run);
+        let state = row.map_or(RunState::Interrupted, |row| row.state);
+        match state {
+            RunState::Ended(outcome) => {
+                Err(SessionError::not_ready(format!("run {run} has {} already", outcome.as_str())))
+            }
+            RunState::Interrupted => {
+                Err(SessionError::not_ready(format!("run {run} was interrupted: nothing of it is running"))
+                    .hint(format!("to go on with it: stagewright resume {run}")))
+            }
+            RunState::Running | RunState::Waiting => {
+                store.request_cancel(&run, &reason)?;
+                Ok((run, state))
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Drives a run: puts the ports together, and takes up what others left for the run.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use stagewright_cache::{Caching, Capturing};
+use stagewright_engine::{
+    Control, DriveError, Event, Input, Observer, Ports, RunId, RunSummary, Scheduler, StoreError, drive,
+};
+use stagewright_model::StageIndex;
+use stagewright_store::Lease;
+use tokio::sync::mpsc;
+
+use crate::cache;
+use crate::clock::SystemClock;
+use crate::error::SessionError;
+use crate::gates::{GateHandling, Gates, cancel};
+use crate::host::Host;
+use crate::session::Session;
+use crate::store::SharedStore;
+
+/// Commands that may wait for the loop. A rehearsal answers a gate with as many approvals as it takes at once.
+const CONTROL_BOUND: usize = 1024;
+
+/// A run that is recorded and locked, and can be driven.
+///
+/// Dropping it releases the lock. A new run then stays recorded as one that was never started; one that has a past can be
+/// resumed again.
+pub struct Run {
+    session: Session,
+    parts: RunParts,
+    control: mpsc::Sender<Control>,
+    commands: mpsc::Receiver<Control>,
+}
+
+/// What a run is made of.
+pub(crate) struct RunParts {
+    pub(crate) id: RunId,
+    pub(crate) host: Host,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) runner: Capturing,
+    /// The cache behind the runner.
+    pub(crate) caching: Caching,
+    pub(crate) store: SharedStore,
+    pub(crate) lease: Lease,
+    pub(crate) rehearsal: bool,
+    /// Whether the services of a rehearsal stay when it ends.
+    pub(crate) keep_services: bool,
+    pub(crate) first: Input,
+    /// What happened before.
+    pub(crate) past: Vec<Event>,
+}
+
+/// A front end's part in a run.
+pub struct DriveOptions {
+    /// See every event after it was recorded, in this order. They don't see [`Run::past`].
+    pub observers: Vec<Box<dyn Observer>>,
+    /// Who answers gates.
+    pub gates: GateHandling,
+    /// When it completes, results that are still being sent to the shared cache after the run has ended are left unsent.
+    pub abandon_results: BoxFuture<'static, ()>,
+}
+
+impl Run {
+    pub(crate) fn new(session: &Session, parts: RunParts) -> Run {
+        let (control, commands) = mpsc::channel(CONTROL_BOUND);
+        Run { session: session.clone(), parts, control, commands }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &RunId {
+        &self.parts.id
+    }
+
+    /// What happened before it was resumed; empty for a new run.
+    pub fn past(&self) -> &[Event] {
+        &self.parts.past
+    }
+
+    /// Whether it is a rehearsal.
+    pub fn is_rehearsal(&self) -> bool {
+        self.parts.rehearsal
+    }
+
+    /// Takes commands while the run is driven: to cancel, to decide, to suspend.
+    pub fn control(&self) -> mpsc::Sender<Control> {
+        self.control.clone()
+    }
+
+    /// Drives the run until it ends or suspends. Afterwards its lock is released, and results are in the shared cache.
+    ///
+    /// The future must be polled to its end: to end a run early, send [`Control::Cancel`].
+    ///
+    /// # Errors
+    /// When something can't be recorded, which stops the run; or when the services of a rehearsal can't be stopped.
+    pub async fn drive(self, options: DriveOptions) -> Result<RunSummary, SessionError> {
+        let Run { session, parts, control, commands } = self;
+        let DriveOptions { mut observers, gates: handling, abandon_results } = options;
+        let taken = deliver_pending(&parts, &control)?;
+        if matches!(handling, GateHandling::Suspend) && !parts.rehearsal {
+            let _ = control.try_send(Control::Suspend);
+        }
+        let prompter = match &handling {
+            GateHandling::Ask(prompter) => Some(Arc::clone(prompter)),
+            GateHandling::Suspend | GateHandling::Wait => None,
+        };
+        let mut gates = Gates::new(handling, parts.rehearsal, control.clone());
+        parts.past.iter().for_each(|event| gates.on_event(event));
+        gates.begin(&taken);
+        let logs = Box::new(parts.store.lock().logs(&parts.id)?);
+        let polling = tokio::spawn(gates.poll(parts.store.clone(), parts.id.clone(), control));
+        observers.push(Box::new(gates));
+        let ports = Ports {
+            runner: Arc::new(parts.runner.clone()),
+            store: Box::new(parts.store.clone()),
+            turns: Box::new(parts.store),
+            logs,
+            clock: Arc::new(SystemClock),
+            observers,
+            control: commands,
+        };
+        let result = drive(parts.scheduler, ports, parts.first).await;
+        // What isn't written down of files is read again.
+        if let Err(error) = parts.caching.save().and_then(|()| parts.runner.save()) {
+            tracing::warn!(%error, "what was learned of files is not kept");
+        }
+        polling.abort();
+        prompter.iter().for_each(|prompter| prompter.close());
+        drop(parts.lease);
+        // Other processes see the run ended from here on.
+        cache::settle(&parts.caching, &*session.notices, abandon_results).await;
+        if parts.rehearsal && !parts.keep_services {
+            parts.host.stop_rehearsal(&parts.id).await?;
+        }
+        result.map_err(|error| stopped(&parts.id, error))
+    }
+}
+
+/// Takes up what was left for the run while no process drove it, before anything else is decided. Returns the stages whose
+/// gates were answered.
+fn deliver_pending(parts: &RunParts, control: &mpsc::Sender<Control>) -> Result<BTreeSet<StageIndex>, StoreError> {
+    let mut store = parts.store.lock();
+    // An earlier drive by this session may have taken commands, and ended before it recorded what came of them.
+    store.redeliver(&parts.id)?;
+    for reason in store.take_cancels(&parts.id)? {
+        let _ = control.try_send(cancel(reason));
+    }
+    let mut answered = BTreeSet::new();
+    for (stage, decision) in store.take_decisions(&parts.id)? {
+        answered.insert(stage);
+        let _ = control.try_send(Control::Decide { stage, decision });
+    }
+    Ok(answered)
+}
+
+fn stopped(run: &RunId, error: DriveError) -> SessionError {
+    match error {
+        DriveError::Store(error) => {
+            let failed = SessionError::from(error);
+            SessionError { message: format!("run {run} was stopped: {}", failed.message), ..failed }
+                .hint(format!("once that is mended: stagewright resume {run}"))
+        }
+        DriveError::Illegal(error) => SessionError::internal(format!("run {run} was stopped by a defect"))
+            .caused_by(error)
+            .hint("please report it with the output of `stagewright logs`"),
+    }
+}

@@ -1,0 +1,102 @@
+//! Removes what is no longer needed: old runs with all that only they need, unused results of the cache, and unused
+//! download caches.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stagewright_cache::{CapturesNeeded, gc_captures};
+use stagewright_engine::{Outcome, RunId};
+use stagewright_plugin_host::{remove_kept, remove_runs};
+use stagewright_store::{Filter, GcReport, Retention, RunState, Store};
+
+use crate::clock::SystemClock;
+use crate::error::SessionError;
+use crate::repository::Repository;
+use crate::session::Session;
+
+/// What is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct GcRequest {
+    /// So many runs of each pipeline.
+    pub runs: u32,
+    /// Runs younger than this, and results and download caches that were used since.
+    pub age: Duration,
+    /// Whether nothing is to be removed.
+    pub dry_run: bool,
+}
+
+/// What was removed, or would be.
+#[derive(Clone, Debug, Default)]
+pub struct GcSummary {
+    /// Runs.
+    pub runs: Vec<RunId>,
+    /// Folders of runs that the database doesn't know.
+    pub orphans: Vec<String>,
+    /// Results of the cache.
+    pub results: u64,
+    /// Download caches of stages.
+    pub download_caches: u64,
+    /// Captures of files.
+    pub captures: u64,
+    /// All of it.
+    pub bytes: u64,
+}
+
+impl Session {
+    /// Removes what the request doesn't keep; nothing that an environment runs on or may be rolled back to.
+    ///
+    /// Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// Whatever the disk refuses.
+    pub fn collect_garbage(&self, request: &GcRequest) -> Result<GcSummary, SessionError> {
+        let GcRequest { runs, age, dry_run } = *request;
+        let store = self.store()?;
+        let retention = Retention { runs, age, dry_run, ..Retention::default() };
+        let report = store.lock().gc(&retention, SystemClock::timestamp())?;
+        let needed = captures_needed(&store.lock(), &report.runs)?;
+        let mut bytes = report.file_bytes + report.database_bytes;
+        if !dry_run {
+            bytes += remove_files_of_runs(&self.repository, &report)?;
+        }
+        let failed = |error| SessionError::internal("can't remove the captures of old runs").caused_by(error);
+        let needs = |run: &str| needed.get(run).copied().unwrap_or_default();
+        let captures = gc_captures(&self.repository.captures(), needs, dry_run).map_err(failed)?;
+        let failed = |error| SessionError::internal("can't remove old results from the cache").caused_by(error);
+        let cached = stagewright_cache::gc(&self.repository.results(), age, dry_run).map_err(failed)?;
+        let failed = |error| SessionError::internal("can't remove old download caches of stages").caused_by(error);
+        let downloads = remove_kept(&self.repository.kept(), age, dry_run).map_err(failed)?;
+        bytes += captures.bytes + cached.bytes + downloads.bytes;
+        Ok(GcSummary {
+            runs: report.runs,
+            orphans: report.orphans,
+            results: cached.results,
+            download_caches: downloads.caches,
+            captures: captures.captures,
+            bytes,
+        })
+    }
+}
+
+/// Artifacts, and the stand-ins of rehearsals: their services were stopped when they ended, unless they were to be kept.
+fn remove_files_of_runs(repository: &Repository, report: &GcReport) -> Result<u64, SessionError> {
+    let failed = |error| SessionError::internal("can't remove the artifacts of old runs").caused_by(error);
+    let removed = remove_runs(&repository.artifacts(), &report.runs).map_err(failed)?;
+    for run in &report.runs {
+        // Best effort: a service that was to be kept may still write there.
+        let _ = stagewright_files::remove_tree(&repository.rehearsals().join(&run.0));
+    }
+    Ok(removed.bytes)
+}
+
+/// What of captures each run needs that isn't `removed`: one that may be resumed needs the files that were captured for it;
+/// one that is merely kept, the lists of what its stages made.
+fn captures_needed(store: &Store, removed: &[RunId]) -> Result<BTreeMap<String, CapturesNeeded>, SessionError> {
+    let rows = store.list(&Filter { pipeline: None, limit: None })?;
+    let kept = rows.into_iter().filter(|row| !removed.contains(&row.id));
+    let needs = kept.map(|row| match row.state {
+        RunState::Ended(Outcome::Succeeded | Outcome::Rejected) => (row.id.0, CapturesNeeded::Lists),
+        _ => (row.id.0, CapturesNeeded::All),
+    });
+    Ok(needs.collect())
+}

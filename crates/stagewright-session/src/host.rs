@@ -1,0 +1,303 @@
+//! The plugin host of one repository, composed from what a session knows.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use stagewright_cache::{Caching, CaptureConfig, Capturing};
+use stagewright_engine::{Level, PluginFacts, Problem, RunId};
+use stagewright_model::{Mistake, MistakePlace, Plan, PluginRef, Stage, StageIndex, Trust};
+use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
+use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
+use stagewright_plugin_host::{
+    Description, HostConfig, Manifest, PackageHosts, PluginError, PluginHost, SandboxConfig, SecretSource,
+};
+use stagewright_process::sandbox::{Missing, Need};
+use tokio::sync::Mutex;
+
+use crate::blocking::blocking;
+use crate::cache::{self, CacheUse};
+use crate::error::SessionError;
+use crate::lock_file;
+use crate::mode::RunMode;
+use crate::notice::Notice;
+use crate::repository::Repository;
+use crate::reserved::reserved;
+use crate::sandbox::sandbox;
+use crate::secrets::Secrets;
+use crate::session::Session;
+
+/// What stages have between the request to stop and the kill.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A plugin host for one pipeline, and what was found out about the machine when it was made.
+pub(crate) struct Host {
+    plugins: PluginHost,
+    services: Arc<ServiceManager>,
+    secrets: Arc<Secrets>,
+    packages: Arc<PackageHosts>,
+    /// Why programs can't be confined, where there are programs and they can't.
+    unsandboxed: Option<Missing>,
+    mode: RunMode,
+    /// What was asked once, by plugin.
+    described: Mutex<HashMap<(PluginRef, Trust), Arc<Description>>>,
+}
+
+impl Host {
+    /// For so many attempts at a time. Finds out whether programs can be confined, if the pipeline starts any.
+    pub(crate) async fn open(
+        session: &Session,
+        plan: &Plan,
+        attempts: usize,
+        mode: RunMode,
+    ) -> Result<Host, SessionError> {
+        let starts_programs = plan.stages.iter().any(|stage| !stage.permissions.process.is_empty());
+        Host::compose(session, plan, attempts, mode, starts_programs).await
+    }
+
+    /// To ask plugins what they are. Nothing runs, so that it isn't tried whether programs can be confined.
+    pub(crate) async fn for_inspection(session: &Session, plan: &Plan) -> Result<Host, SessionError> {
+        Host::compose(session, plan, 1, RunMode::Real, false).await
+    }
+
+    async fn compose(
+        session: &Session,
+        plan: &Plan,
+        attempts: usize,
+        mode: RunMode,
+        confined: bool,
+    ) -> Result<Host, SessionError> {
+        let secrets = Arc::new(Secrets::of(plan, &session.repository));
+        let (session, pipeline) = (session.clone(), plan.name.clone());
+        blocking(move || {
+            let (sandbox, unsandboxed) = if confined { sandbox(&session.repository) } else { (None, None) };
+            let packages = Arc::new(package_hosts(&session.repository, &pipeline, mode));
+            let registry = Arc::new(registry(&session.repository));
+            let services = Arc::new(services(&session.repository, Arc::clone(&registry)));
+            let parts = HostParts { sandbox, packages: &packages, secrets: &secrets, registry, services: &services };
+            let plugins = PluginHost::new(config(&session, parts, attempts, mode)?).map_err(|error| {
+                let help = error.help.clone();
+                let mut failed = SessionError::internal(error.message.clone()).caused_by(error);
+                failed.hints.extend(help);
+                failed
+            })?;
+            Ok(Host { plugins, services, secrets, packages, unsandboxed, mode, described: Mutex::default() })
+        })
+        .await
+    }
+
+    /// What words of `net` stand for, as it was when the host was made.
+    pub(crate) fn packages(&self) -> &PackageHosts {
+        &self.packages
+    }
+
+    /// Why programs run without a sandbox, where they do.
+    pub(crate) fn unsandboxed(&self) -> Option<&Missing> {
+        self.unsandboxed.as_ref()
+    }
+
+    /// What a stage's programs take of the machine beyond its grants.
+    pub(crate) fn tools(&self, stage: &Stage) -> Vec<Need> {
+        let variables = stage.env.iter().map(|(name, value)| (name.clone(), value.source().to_owned())).collect();
+        self.plugins.tools(&stage.permissions, &variables)
+    }
+
+    /// The values of the pipeline's secrets.
+    pub(crate) fn secrets(&self) -> &Arc<Secrets> {
+        &self.secrets
+    }
+
+    /// For what kind of run it was made.
+    pub(crate) fn mode(&self) -> RunMode {
+        self.mode
+    }
+
+    /// For [`capturing`](Self::capturing). `file`: the pipeline's, relative to the repository.
+    pub(crate) fn runner(&self, repository: &Repository, file: &str, used: CacheUse) -> Caching {
+        cache::caching(repository, file, &self.plugins, self.unsandboxed.is_none(), used)
+    }
+
+    /// For the engine: gives stages the files that were captured for them.
+    pub(crate) fn capturing(&self, repository: &Repository, caching: &Caching) -> Capturing {
+        let config = CaptureConfig {
+            root: repository.captures(),
+            workspace: repository.root.clone(),
+            reserved: self.plugins.reserved().closed_paths().unwrap_or_default(),
+            sandboxed: self.unsandboxed.is_none(),
+        };
+        Capturing::new(config, Arc::new(caching.clone()))
+    }
+
+    /// Every stage's plugin, by plan index. A plugin is asked once, and a native library never: asking is running it.
+    pub(crate) async fn describe_all(&self, plan: &Plan) -> Result<Vec<Arc<Description>>, SessionError> {
+        let mut known = self.described.lock().await;
+        let mut described = Vec::with_capacity(plan.stages.len());
+        for stage in &plan.stages {
+            let asked = (stage.uses.clone(), stage.trust.clone());
+            if !known.contains_key(&asked) {
+                let description = match &stage.trust {
+                    Trust::Component => {
+                        let answer = self.plugins.describe(&stage.uses, &stage.trust).await;
+                        answer.map_err(|error| bad_plugin(&stage.id, error))?
+                    }
+                    Trust::Native { digest } => of_native(&stage.uses, digest),
+                };
+                known.insert(asked.clone(), Arc::new(description));
+            }
+            described.push(Arc::clone(&known[&asked]));
+        }
+        self.plugins.keep_answers();
+        Ok(described)
+    }
+
+    /// What the engine has to know of every stage's plugin, by plan index.
+    pub(crate) async fn facts(&self, plan: &Plan) -> Result<Vec<PluginFacts>, SessionError> {
+        let described = self.describe_all(plan).await?;
+        let mut digests: BTreeSet<Arc<str>> = BTreeSet::new();
+        let facts = plan.stages.iter().zip(described).map(|(stage, description)| {
+            let effect = self.mode.effect_class(stage, &description);
+            let rehearsal = self.mode.terms(stage).map(|terms| terms.fidelity(stage, description.code()));
+            let digest = digests.get(description.digest.as_str()).cloned();
+            let digest = digest.unwrap_or_else(|| description.digest.as_str().into());
+            digests.insert(Arc::clone(&digest));
+            PluginFacts { effect, digest: Some(digest), rehearsal }
+        });
+        Ok(facts.collect())
+    }
+
+    /// Stages whose plugin finds fault with their configuration.
+    pub(crate) async fn misconfigured(&self, plan: &Plan) -> Result<Vec<Mistake>, SessionError> {
+        let mut found = Vec::new();
+        // Cells of a matrix, and stages that are configured alike, have the same mistakes: they are listed once.
+        let (mut listed, mut answers) = (BTreeSet::new(), HashMap::<_, Vec<Problem>>::new());
+        for (index, key, with) in plan.indices().flat_map(|index| configurations(plan, index)) {
+            let stage = plan.stage(index);
+            let configured = (&stage.uses, with.to_string());
+            if !answers.contains_key(&configured) {
+                let problems = self.plugins.validate(&stage.uses, &stage.trust, with).await;
+                answers.insert(configured.clone(), problems.map_err(|error| bad_plugin(&stage.id, error))?);
+            }
+            let problems = &answers[&configured];
+            if problems.is_empty() || !listed.insert((&stage.name, &stage.uses, with.to_string())) {
+                continue;
+            }
+            let errors = problems.iter().filter(|problem| problem.level == Level::Error).cloned();
+            found.extend(errors.map(|problem| {
+                let Problem { message, path, help, .. } = problem;
+                let place = MistakePlace::Configuration { table: key, path };
+                Mistake { stage: index, place, message, help }
+            }));
+        }
+        self.plugins.keep_answers();
+        Ok(found)
+    }
+
+    /// Stops what the rehearsal left running, and nothing of another one.
+    pub(crate) async fn stop_rehearsal(&self, run: &RunId) -> Result<(), SessionError> {
+        let stopped = self.services.stop_rehearsal(run).await;
+        stopped.map_err(|error| SessionError::internal("can't stop the services of the rehearsal").caused_by(error))
+    }
+}
+
+/// What the stage's plugin can be configured with, and where that stands.
+fn configurations(plan: &Plan, index: StageIndex) -> impl Iterator<Item = (StageIndex, &'static str, &Json)> {
+    let stage = plan.stage(index);
+    let rehearsed = stage.rehearse.as_ref().and_then(|rehearse| rehearse.with.as_deref());
+    let own = std::iter::once((index, "with", stage.with.as_ref()));
+    own.chain(rehearsed.map(|with| (index, "rehearse.with", with)))
+}
+
+/// What the pipeline says of a native library. Whether its file has the digest is seen when it is loaded.
+fn of_native(uses: &PluginRef, digest: &str) -> Description {
+    Description {
+        manifest: Manifest { name: uses.to_string(), ..Manifest::default() },
+        digest: digest.to_owned(),
+        interfaces: BTreeSet::new(),
+        contract: None,
+        native: true,
+        reconciles: false,
+    }
+}
+
+fn bad_plugin(stage: &str, error: PluginError) -> SessionError {
+    let mut failed = SessionError::not_ready(format!("stage `{stage}`: {}", error.message));
+    failed.causes = error.causes;
+    failed.hints.extend(error.help);
+    failed
+}
+
+/// What words of `net` stand for. A rehearsal reaches what the lock holds, and no more.
+fn package_hosts(repository: &Repository, pipeline: &str, mode: RunMode) -> PackageHosts {
+    let packages = PackageHosts::read(&repository.root, &repository.environment);
+    match mode {
+        RunMode::Real => packages,
+        RunMode::Rehearsal { .. } => {
+            let locked = lock_file::package_hosts(repository, pipeline);
+            packages.of_rehearsal(|named| locked.get(&named.manager).is_some_and(|all| all.contains(&named.origin)))
+        }
+    }
+}
+
+/// What a plugin host shares with the session.
+struct HostParts<'a> {
+    sandbox: Option<SandboxConfig>,
+    packages: &'a Arc<PackageHosts>,
+    secrets: &'a Arc<Secrets>,
+    registry: Arc<Registry>,
+    services: &'a Arc<ServiceManager>,
+}
+
+fn config(session: &Session, parts: HostParts<'_>, attempts: usize, mode: RunMode) -> Result<HostConfig, SessionError> {
+    let repository = &session.repository;
+    let notices = Arc::clone(&session.notices);
+    Ok(HostConfig {
+        workspace: repository.root.clone(),
+        reserved: reserved(repository)?,
+        plugin_cache: repository.cache.clone(),
+        artifacts: repository.artifacts(),
+        builtin: repository.plugins.clone(),
+        environment: repository.environment.clone(),
+        package_hosts: Arc::clone(parts.packages),
+        pulls: mode.pulls(),
+        secrets: Arc::clone(parts.secrets) as Arc<dyn SecretSource>,
+        registry: parts.registry,
+        services: Arc::clone(parts.services),
+        sandbox: parts.sandbox,
+        attempts,
+        grace: GRACE,
+        compiling: Arc::new(move |plugin| notices.notice(&Notice::CompilingPlugin { plugin: plugin.to_owned() })),
+        verbose: false,
+    })
+}
+
+fn registry(repository: &Repository) -> Registry {
+    let docker = repository.environment.get("DOCKER_CONFIG").map(PathBuf::from).or_else(|| {
+        let home = repository.environment.get("HOME")?;
+        Some(PathBuf::from(home).join(".docker"))
+    });
+    Registry::new(RegistryConfig {
+        embedded_root: repository.state.join("registry"),
+        rehearsal_root: repository.rehearsals(),
+        credentials: Arc::new(DockerConfig::new(docker.unwrap_or_default().join("config.json"))),
+    })
+}
+
+/// The services of a repository's environments.
+fn services(repository: &Repository, registry: Arc<Registry>) -> ServiceManager {
+    ServiceManager::new(ServiceConfig {
+        root: repository.state.join("environments"),
+        rehearsal_root: repository.rehearsals(),
+        exe: repository.program.clone(),
+        workspace: repository.root.clone(),
+        registry,
+    })
+}
+
+impl Session {
+    /// The services that deploys to the `process` target left running, for commands that need no plugin.
+    pub fn services(&self) -> ServiceManager {
+        services(&self.repository, Arc::new(registry(&self.repository)))
+    }
+}

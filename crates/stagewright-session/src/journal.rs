@@ -1,0 +1,39 @@
+//! Where a run stands: its journal, folded.
+
+use std::sync::Arc;
+
+use stagewright_engine::{Event, EventKind, RunId, RunState, StageSummary};
+use stagewright_store::Store;
+
+use crate::error::SessionError;
+
+/// The stages of a run, as its first event names them.
+///
+/// # Errors
+/// When the journal can't be read, or is empty.
+pub fn stages_of(store: &Store, run: &RunId) -> Result<Vec<Arc<StageSummary>>, SessionError> {
+    let mut events = store.events(run)?;
+    match events.drain(..).next().map(|event| event.kind) {
+        Some(EventKind::RunStarted { stages, .. }) => Ok(stages),
+        _ => Err(SessionError::not_ready(format!("run {run} was never started"))),
+    }
+}
+
+/// Where a run stands.
+pub(crate) fn state_of(store: &Store, run: &RunId) -> Result<RunState, SessionError> {
+    let stages = stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect();
+    fold(run, stages, &store.events(run)?)
+}
+
+/// The state that events lead to. `stages`: their ids, by plan index.
+pub(crate) fn fold(run: &RunId, stages: Vec<String>, events: &[Event]) -> Result<RunState, SessionError> {
+    let mut state = RunState::new(stages);
+    events.iter().try_for_each(|event| apply(run, &mut state, &event.kind))?;
+    Ok(state)
+}
+
+pub(crate) fn apply(run: &RunId, state: &mut RunState, event: &EventKind) -> Result<(), SessionError> {
+    state.apply(event).map_err(|error| {
+        SessionError::internal(format!("the journal of run {run} doesn't hold together")).caused_by(error)
+    })
+}

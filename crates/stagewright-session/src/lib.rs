@@ -1,0 +1,92 @@
+//! One use of the engine on a repository: finds it, loads pipelines, checks what has to hold before a run starts, and
+//! starts, resumes, reruns, rolls back, cancels and answers runs. What every front end shares: the command line is one of
+//! them.
+//!
+//! ```text
+//! SessionConfig ──> Session ── load ──> Pipeline ── start ──┐
+//!                      │                                    ├─> Run ── drive(DriveOptions) ──> RunSummary
+//!                      ├── resume_run, rerun, roll_back ────┘    ▲
+//!                      │                                         └── control: cancel, decide, suspend
+//!                      ├── review, validate, update_lock, answer, explain, collect_garbage
+//!                      └──> Notices: what a person should know meanwhile
+//! ```
+//!
+//! In flow the values of a [`SessionConfig`] and requests; out flow runs, whose events go to the front end's observers,
+//! [`Notice`]s, diagnostics, and [`SessionError`]s whose [`ErrorKind`] a front end maps to an exit code or a status. A
+//! process that drives runs must hand its arguments to [`helper_main`] first, since sandboxes and supervisors of services
+//! are started from its own program.
+//!
+//! libgit2 is the exception from what follows: it looks for the user's configuration of git where the process's own
+//! environment says. Opening a session also makes it accept repositories of other owners, for the whole process.
+//!
+//! Architecture invariant: no terminal, no command line, no exit codes, and no reading of the environment. What a front
+//! end knows comes in as values, and what a person is to see goes out as values. Nothing here decides what a pipeline
+//! means (the model) or what happens next in a run (the engine).
+
+mod affected;
+mod blocking;
+mod cache;
+mod cancel;
+mod clock;
+mod config;
+mod decide;
+mod drive;
+mod error;
+mod explain;
+mod gates;
+mod gc;
+mod git;
+mod hard_links;
+mod helper;
+mod host;
+mod journal;
+mod load;
+mod locate;
+mod lock;
+mod lock_file;
+mod mode;
+mod notice;
+mod packages;
+mod policy;
+mod preflight;
+mod repository;
+mod reserved;
+mod resume;
+mod review;
+mod rollback;
+mod run_fingerprint;
+mod sandbox;
+mod secrets;
+mod select;
+mod session;
+mod start;
+mod store;
+mod unmatched;
+mod validate;
+
+pub use cache::CacheOptions;
+pub use cancel::Cancelled;
+pub use clock::SystemClock;
+pub use config::SessionConfig;
+pub use decide::{Answer, RecordedAnswer, Settlement, Verdict, captured_digest, field_value};
+pub use drive::{DriveOptions, Run};
+pub use error::{ErrorKind, SessionError};
+pub use explain::{CacheDecision, RunExplanation};
+pub use gates::{GateHandling, Prompter, Question};
+pub use gc::{GcRequest, GcSummary};
+pub use helper::helper_main;
+pub use journal::stages_of;
+pub use load::Pipeline;
+pub use lock::{LockUpdate, LockedChanges};
+pub use lock_file::Compared;
+pub use mode::RunMode;
+pub use notice::{Notice, Notices};
+pub use repository::{LOCK_FILE, PipelineFile, PolicyPath, Repository};
+pub use resume::ResumeOptions;
+pub use review::Review;
+pub use rollback::RollbackTarget;
+pub use session::Session;
+pub use stagewright_cache::{Difference, Explanation, Mode as CacheMode, Part};
+pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, Started};
+pub use store::SharedStore;
+pub use validate::{Findings, Validity};

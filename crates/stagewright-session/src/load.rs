@@ -1,0 +1,69 @@
+//! From a pipeline file to a plan.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+use stagewright_model::{Diagnostic, Plan, count, list};
+
+use crate::error::SessionError;
+use crate::packages;
+use crate::policy;
+use crate::repository::{PipelineFile, Repository};
+use crate::session::Session;
+
+/// A pipeline file without mistakes, and what it says. It may ask for more than the policy allows, but for native libraries,
+/// which aren't looked at further then.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// The file.
+    pub file: PipelineFile,
+    /// What it says.
+    pub plan: Plan,
+}
+
+impl Session {
+    /// Parses a pipeline. Its mistakes and warnings go to the [`Notices`](crate::Notices).
+    ///
+    /// # Errors
+    /// When it has mistakes, when the policy rules out code that it trusts, or when the policy can't be read.
+    pub fn load(&self, file: PipelineFile) -> Result<Pipeline, SessionError> {
+        let (plan, found) = parse(&self.repository, &file);
+        self.notices.diagnostics(&found.iter().collect::<Vec<_>>());
+        let policy = policy::read(self)?;
+        let mut plan = plan.ok_or_else(|| {
+            let mistakes = found.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
+            let message = format!("{} has {}; nothing was run", file.name, count(mistakes, "mistake"));
+            let error = SessionError::invalid_pipeline(message);
+            if self.repository.builtin_names().is_empty() { error.hint(no_plugins(&self.repository)) } else { error }
+        })?;
+        if let Some(policy) = &policy {
+            let checked = policy.check_trust(&plan, &file.name, &file.text);
+            checked.map_err(|beyond| policy::refused(self, policy, &file.name, &beyond))?;
+        }
+        packages::note_credentials(&self.repository.root, &mut plan);
+        Ok(Pipeline { file, plan })
+    }
+}
+
+/// The plan, unless the file has mistakes; and what there is to say about the file.
+pub(crate) fn parse(repository: &Repository, file: &PipelineFile) -> (Option<Plan>, Vec<Diagnostic>) {
+    let known = repository.builtin_names().into_iter().collect();
+    match Plan::parse(&file.name, &file.text, &known) {
+        Ok((plan, warnings)) => (Some(plan), warnings),
+        Err(mistakes) => (None, mistakes.into_iter().collect()),
+    }
+}
+
+fn no_plugins(repository: &Repository) -> String {
+    let folders = list(repository.plugins.iter().map(|folder| folder.display().to_string()));
+    format!("no built-in plugins were found in {folders}: set STAGEWRIGHT_PLUGINS to the folder that holds them")
+}
+
+/// The values of a pipeline's inputs: those that are given, and the defaults of the rest.
+pub(crate) fn inputs(plan: &Plan, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, Json>, SessionError> {
+    plan.resolve_inputs(given).map_err(|errors| {
+        let mut error = SessionError::not_ready("the pipeline's inputs aren't as it declares them");
+        error.hints = errors.into_iter().map(|wrong| format!("{}: {}", wrong.message, wrong.help)).collect();
+        error
+    })
+}

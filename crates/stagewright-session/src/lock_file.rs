@@ -1,0 +1,108 @@
+//! `stagewright.lock` at the repository's root: read, compared, written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use stagewright_model::{Change, Lock, LockedPipeline, Origin, PackageManager, Plan, PluginPin};
+use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
+
+use crate::error::SessionError;
+use crate::repository::{LOCK_FILE, Repository, document};
+use crate::session::Session;
+
+/// How a plan compares with the lock.
+#[derive(Clone, Debug)]
+pub enum Compared {
+    /// There is no lock.
+    NoLock,
+    /// There is one, and it doesn't know the pipeline.
+    NotLocked,
+    /// What differs, which may be nothing.
+    Changes(Vec<Change>),
+}
+
+impl Compared {
+    /// What the plan may do and the lock doesn't say.
+    pub fn wider(&self) -> impl Iterator<Item = &Change> {
+        let changes = match self {
+            Compared::Changes(changes) => changes.as_slice(),
+            Compared::NoLock | Compared::NotLocked => &[],
+        };
+        changes.iter().filter(|change| change.is_wider)
+    }
+
+    /// For programs.
+    pub fn as_json(&self) -> Json {
+        let changes = |changes: &[Change]| -> Vec<Json> {
+            changes.iter().map(|change| json!({ "wider": change.is_wider, "text": change.text })).collect()
+        };
+        match self {
+            Compared::NoLock => json!({ "state": "no-lock" }),
+            Compared::NotLocked => json!({ "state": "not-locked" }),
+            Compared::Changes(none) if none.is_empty() => json!({ "state": "same" }),
+            Compared::Changes(some) => json!({ "state": "changed", "changes": changes(some) }),
+        }
+    }
+}
+
+/// None when there is no lock file. A damaged one is an error: what it says was never reviewed.
+pub(crate) fn read(session: &Session) -> Result<Option<Lock>, SessionError> {
+    let path = session.repository.root.join(LOCK_FILE);
+    let text = match document(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| SessionError::not_ready(format!("can't read {LOCK_FILE}")).caused_by(error))?,
+    };
+    let lock = Lock::parse(LOCK_FILE, &text).map_err(|mistakes| {
+        session.notices.diagnostics(&mistakes.iter().collect::<Vec<_>>());
+        let line = mistakes.iter().next().map_or(1, |first| first.position().0);
+        SessionError::not_ready(format!("{LOCK_FILE}:{line} is not as it was written; nothing of it counts"))
+            .hint("take it from git, or look at what the pipelines may do and write it anew: `stagewright lock`")
+    })?;
+    Ok(Some(lock))
+}
+
+/// The origins of package hosts that a pipeline's lock holds; none where there is no sound lock.
+pub(crate) fn package_hosts(repository: &Repository, pipeline: &str) -> BTreeMap<PackageManager, BTreeSet<Origin>> {
+    let text = document(&repository.root.join(LOCK_FILE));
+    let lock = text.ok().and_then(|text| Lock::parse(LOCK_FILE, &text).ok());
+    let locked = lock.and_then(|mut lock| lock.pipelines.remove(pipeline));
+    locked.map(|locked| locked.package_hosts).unwrap_or_default()
+}
+
+/// What a plan may do. `plugins`: by plan index.
+pub(crate) fn of(plan: &Plan, plugins: &[Arc<Description>], packages: &PackageHosts) -> LockedPipeline {
+    let pins = plugins.iter().map(|plugin| PluginPin {
+        digest: plugin.digest.clone(),
+        wit: plugin.contract.clone(),
+        imports: plugin.interfaces.clone(),
+    });
+    LockedPipeline::of(plan, &pins.collect::<Vec<_>>(), packages.open())
+}
+
+pub(crate) fn compare(
+    lock: Option<&Lock>,
+    plan: &Plan,
+    plugins: &[Arc<Description>],
+    packages: &PackageHosts,
+) -> Compared {
+    match lock.map(|lock| lock.pipelines.get(&plan.name)) {
+        None => Compared::NoLock,
+        Some(None) => Compared::NotLocked,
+        Some(Some(locked)) => Compared::Changes(locked.changes(&of(plan, plugins, packages), &DEFAULT_BOUNDS)),
+    }
+}
+
+/// All or nothing: who reads at the same time sees the old lock or the new one.
+pub(crate) fn write(repository: &Repository, text: &str) -> Result<(), SessionError> {
+    let failed = |error: std::io::Error| SessionError::internal(format!("can't write {LOCK_FILE}")).caused_by(error);
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix(".stagewright.lock-").permissions(Permissions::from_mode(0o666));
+    let mut file = builder.tempfile_in(&repository.root).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist(repository.root.join(LOCK_FILE)).map_err(|error| failed(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! What a session says while it works. The front end decides how it is shown.
+
+use std::fmt;
+
+use stagewright_model::{Diagnostic, list};
+use stagewright_plugin_host::SHORTEST_MASKED;
+
+use crate::repository::LOCK_FILE;
+
+/// Takes what a session says. It may be called from any thread, and must not block for long.
+pub trait Notices: Send + Sync {
+    /// Mistakes and warnings of a pipeline, a policy or a lock file, in the order of their places. An error that stops the
+    /// operation follows as a [`SessionError`](crate::SessionError).
+    fn diagnostics(&self, diagnostics: &[&Diagnostic]);
+
+    /// Something that a person should know and that stops nothing.
+    fn notice(&self, notice: &Notice);
+}
+
+/// Something that a person should know and that stops nothing. `Display` gives it as one sentence, in which text of others
+/// is as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A plugin is compiled for this machine, which takes up to seconds, once.
+    CompilingPlugin {
+        /// Its reference, as in the pipeline.
+        plugin: String,
+    },
+    /// A secret is too short to be masked in logs.
+    ShortSecret {
+        /// Its name in the pipeline.
+        name: String,
+    },
+    /// Programs run without a sandbox, which the pipeline accepts.
+    Unsandboxed {
+        /// What the machine lacks.
+        why: String,
+    },
+    /// A word of `net` doesn't stand for all that is configured on this machine: the whole sentence.
+    PackageHosts(String),
+    /// The pipeline may do more than the lock file says, which `--locked` would refuse.
+    WiderThanLock {
+        /// The pipeline file.
+        file: String,
+        /// How many things.
+        changes: usize,
+    },
+    /// The pipeline file is no longer what the resumed run was started with. The run keeps to its own text.
+    PipelineChanged {
+        /// The pipeline file.
+        file: String,
+    },
+    /// The name of the concurrency group has a gap, so that the run shares the group with unrelated runs.
+    SharedGroup {
+        /// The name, with the gap.
+        group: String,
+        /// The expressions that are empty.
+        empty: Vec<String>,
+    },
+    /// Results are still being sent to the shared cache; the run itself has ended.
+    SendingResults,
+    /// Results could not be put into the shared cache.
+    ResultsNotSent {
+        /// How many.
+        results: u64,
+        /// The first error.
+        why: String,
+    },
+}
+
+impl Notice {
+    /// What to do about it, where that isn't obvious.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Notice::SharedGroup { empty, .. } if empty.iter().any(|expression| expression == "git.branch") => Some(
+                "HEAD is detached; `${{ git.branch == null ? git.commit : git.branch }}` tells its commits apart"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::CompilingPlugin { plugin } => write!(f, "compiling plugin {plugin} for this machine, once"),
+            Notice::ShortSecret { name } => write!(
+                f,
+                "warning: the secret `{name}` is shorter than {SHORTEST_MASKED} bytes, and so isn't masked in logs"
+            ),
+            Notice::Unsandboxed { why } => write!(f, "warning: programs run without a sandbox: {why}"),
+            Notice::PackageHosts(note) => write!(f, "note: {note}"),
+            Notice::WiderThanLock { file, changes } => {
+                let lock = LOCK_FILE;
+                let things = if *changes == 1 { "one thing".to_owned() } else { format!("{changes} things") };
+                write!(f, "note: {file} may do {things} that {lock} doesn't say: `stagewright plan {file}` shows them")
+            }
+            Notice::PipelineChanged { file } => write!(
+                f,
+                "note: {file} has changed since the run was started; the run goes by what it was started with"
+            ),
+            Notice::SharedGroup { group, empty } => {
+                let (is, them) = if empty.len() == 1 { ("is", "it") } else { ("are", "them") };
+                let empty = list(empty.iter().map(|expression| format!("`{expression}`")));
+                write!(
+                    f,
+                    "warning: the concurrency group is `{group}`, because {empty} {is} empty: all runs without {them} \
+                     share the group"
+                )
+            }
+            Notice::SendingResults => write!(f, "sending results to the shared cache"),
+            Notice::ResultsNotSent { results, why } => {
+                let what = if *results == 1 { "a result was".to_owned() } else { format!("{results} results were") };
+                write!(f, "warning: {what} not put into the shared cache: {why}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_agree_with_their_nouns() {
+        let wider = |changes| Notice::WiderThanLock { file: "a.toml".to_owned(), changes }.to_string();
+        assert!(wider(1).starts_with("note: a.toml may do one thing that stagewright.lock doesn't say"));
+        assert!(wider(2).starts_with("note: a.toml may do 2 things that stagewright.lock doesn't say"));
+        let unsent = |results| Notice::ResultsNotSent { results, why: "no route".to_owned() }.to_string();
+        assert_eq!(unsent(1), "warning: a result was not put into the shared cache: no route");
+        assert_eq!(unsent(3), "warning: 3 results were not put into the shared cache: no route");
+    }
+
+    #[test]
+    fn a_gap_in_the_name_of_a_group_is_explained() {
+        let shared = |empty: &[&str]| Notice::SharedGroup {
+            group: "deploy-".to_owned(),
+            empty: empty.iter().map(|&expression| expression.to_owned()).collect(),
+        };
+        let branch = shared(&["git.branch"]);
+        let sentence = "warning: the concurrency group is `deploy-`, because `git.branch` is empty: all runs without it \
+                        share the group";
+        assert_eq!(branch.to_string(), sentence);
+        assert!(branch.help().is_some_and(|help| help.starts_with("HEAD is detached; `${{ git.branch == null")));
+        let two = shared(&["git.tag", "inputs.x"]);
+        assert!(two.to_string().contains("because `git.tag`, `inputs.x` are empty: all runs without them"));
+        assert_eq!(two.help(), None);
+    }
+}

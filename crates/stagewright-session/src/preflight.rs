@@ -1,0 +1,189 @@
+//! What has to hold before anything of a pipeline starts: no more than the policy allows, and, where it is asked for, no
+//! more than the lock says; plugins that exist and accept their configuration; a sandbox; secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use stagewright_model::{
+    Change, Diagnostic, Mistake, MistakePlace, OperatorPolicy, Permissions, Plan, PluginRef, Sandbox, StageIndex, count,
+};
+use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
+
+use crate::blocking::blocking;
+use crate::error::SessionError;
+use crate::host::Host;
+use crate::lock_file::{self, Compared};
+use crate::notice::Notice;
+use crate::packages;
+use crate::policy;
+use crate::repository::{LOCK_FILE, PipelineFile};
+use crate::session::Session;
+
+/// Refuses a run, or makes its plan what it is under the policy, which it gives back.
+pub(crate) async fn admit(
+    session: &Session,
+    host: &Host,
+    file: &PipelineFile,
+    plan: &mut Plan,
+    locked: bool,
+) -> Result<Option<OperatorPolicy>, SessionError> {
+    let policy = policy::read(session)?;
+    let plugins = host.describe_all(plan).await?;
+    refuse_open_code(session, file, plan, &plugins)?;
+    packages::refuse_closed(plan, host.packages())?;
+    if let Some(policy) = &policy {
+        let beyond = packages::beyond(policy, plan, file, &plugins, host.packages());
+        if !beyond.is_empty() {
+            return Err(policy::refused(session, policy, &file.name, &beyond));
+        }
+    }
+    packages::notice_hosts_of_machine(&*session.notices, plan, host.packages());
+    let by_policy = policy.as_ref().filter(|policy| policy.requires_lock).map(|policy| policy.file.as_str());
+    let lock = lock_file::read(session)?;
+    let compared = lock_file::compare(lock.as_ref(), plan, &plugins, host.packages());
+    if locked || by_policy.is_some() {
+        refuse_wider(file, plan, &compared).map_err(|error| match by_policy {
+            Some(policy) => error.hint(format!("the policy {policy} wants an up-to-date lock of every run")),
+            None => error,
+        })?;
+    } else if let Compared::Changes(changes) = &compared {
+        notice_wider(session, file, changes);
+    }
+    if let Some(policy) = &policy {
+        policy.impose(plan, &DEFAULT_BOUNDS);
+    }
+    Ok(policy)
+}
+
+/// Expressions in what stages execute, whose text may come from anybody. `plugins`: by plan index.
+pub(crate) fn open_code(file: &PipelineFile, plan: &Plan, plugins: &[Arc<Description>]) -> Vec<Diagnostic> {
+    let schemas = plugins.iter().map(|plugin| &plugin.manifest.config);
+    plan.check_code(&file.name, &file.text, schemas).err().into_iter().flatten().collect()
+}
+
+/// Refuses a pipeline that has any.
+pub(crate) fn refuse_open_code(
+    session: &Session,
+    file: &PipelineFile,
+    plan: &Plan,
+    plugins: &[Arc<Description>],
+) -> Result<(), SessionError> {
+    let found = open_code(file, plan, plugins);
+    session.notices.diagnostics(&found.iter().collect::<Vec<_>>());
+    let expressions = match found.len() {
+        0 => return Ok(()),
+        1 => "an expression".to_owned(),
+        count => format!("{count} expressions"),
+    };
+    Err(SessionError::invalid_pipeline(format!("{} has {expressions} inside code; nothing was run", file.name)))
+}
+
+fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result<(), SessionError> {
+    let lock = LOCK_FILE;
+    let message = match compared {
+        Compared::NoLock => format!("there is no {lock}, and the run is to keep to it; nothing was run"),
+        Compared::NotLocked => format!("{lock} doesn't know the pipeline `{}`; nothing was run", plan.name),
+        Compared::Changes(changes) if changes.iter().all(|change| !change.is_wider) => return Ok(()),
+        Compared::Changes(_) => format!("{} may do more than {lock} says; nothing was run", file.name),
+    };
+    Err(SessionError::not_ready(message)
+        .details(compared.wider().map(Change::to_string))
+        .hint(format!("if that is wanted, write it down and have it reviewed: stagewright lock {}", file.name)))
+}
+
+fn notice_wider(session: &Session, file: &PipelineFile, changes: &[Change]) {
+    let changes = changes.iter().filter(|change| change.is_wider).count();
+    if changes > 0 {
+        session.notices.notice(&Notice::WiderThanLock { file: file.name.clone(), changes });
+    }
+}
+
+/// Refuses a run that can't come to its end: a plugin that isn't there, a configuration that doesn't hold, a secret
+/// that isn't set.
+pub(crate) async fn check(
+    session: &Session,
+    host: &Host,
+    file: &PipelineFile,
+    plan: &Plan,
+    left_out: &BTreeMap<StageIndex, String>,
+) -> Result<(), SessionError> {
+    let wrong = host.misconfigured(plan).await?;
+    if !wrong.is_empty() {
+        show_mistakes(session, file, plan, &wrong);
+        let message = format!("{}: {}; nothing was run", file.name, invalid_configuration(&wrong));
+        return Err(SessionError::invalid_pipeline(message));
+    }
+    let included = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
+    let left_out = |mistake: &Mistake| left_out.contains_key(&mistake.stage);
+    let foreign = foreign_targets(plan).into_iter().filter(|mistake| !left_out(mistake)).collect::<Vec<_>>();
+    if !foreign.is_empty() {
+        show_mistakes(session, file, plan, &foreign);
+        return Err(SessionError::not_ready(format!(
+            "{} deploys to targets that don't work yet; nothing was run",
+            file.name
+        )));
+    }
+    if let Some(missing) = host.unsandboxed().filter(|_| plan.sandbox == Sandbox::Required) {
+        return Err(SessionError::not_ready(format!(
+            "{} wants its programs in a sandbox, and this machine has none: {}",
+            file.name, missing.what
+        ))
+        .hint(missing.help.clone()));
+    }
+    if let Some(missing) = host.unsandboxed() {
+        session.notices.notice(&Notice::Unsandboxed { why: missing.what.clone() });
+    }
+    let described = host.describe_all(plan).await?;
+    for (stage, target) in included().flat_map(|stage| stage.compensate.iter().map(move |&target| (stage, target))) {
+        let (target, description) = (plan.stage(target), &described[target.get()]);
+        if !description.reconciles {
+            return Err(SessionError::not_ready(format!(
+                "{}:{}: [stages.{}] wants to take `{}` back when it fails, and its plugin `{}` can't",
+                file.name, stage.line, stage.name, target.id, target.uses
+            ))
+            .hint(format!("drop `{}` from `compensate`; a plugin that can exports `reconcile`", target.name)));
+        }
+    }
+    // A rehearsal fetches the values that it is granted, and no others.
+    let used = included().flat_map(|stage| match host.mode().terms(stage) {
+        None => secrets_of(&stage.permissions),
+        Some(terms) => secrets_of(&terms.real),
+    });
+    let used = used.collect::<BTreeSet<String>>();
+    let secrets = Arc::clone(host.secrets());
+    let short = blocking(move || secrets.check(&used)).await?;
+    short.into_iter().for_each(|name| session.notices.notice(&Notice::ShortSecret { name }));
+    Ok(())
+}
+
+fn show_mistakes(session: &Session, file: &PipelineFile, plan: &Plan, mistakes: &[Mistake]) {
+    let located = plan.locate_mistakes(&file.name, &file.text, mistakes);
+    session.notices.diagnostics(&located.iter().collect::<Vec<_>>());
+}
+
+/// As in `2 stages have an invalid configuration`.
+pub(crate) fn invalid_configuration(mistakes: &[Mistake]) -> String {
+    let stages = mistakes.iter().map(|mistake| mistake.stage).collect::<BTreeSet<_>>().len();
+    format!("{} {} an invalid configuration", count(stages, "stage"), if stages == 1 { "has" } else { "have" })
+}
+
+fn secrets_of(granted: &Permissions) -> Vec<String> {
+    granted.secrets.iter().map(|rule| rule.name().to_owned()).collect()
+}
+
+/// The built-in `deploy` starts processes of this machine: not what an environment with another target asks for.
+pub(crate) fn foreign_targets(plan: &Plan) -> Vec<Mistake> {
+    let foreign = |index: StageIndex| {
+        let stage = plan.stage(index);
+        let name = &stage.environment.as_ref()?.name;
+        let target = &plan.environments.get(name)?.target;
+        let is_foreign = stage.uses == PluginRef::Builtin("deploy".to_owned()) && target != "process";
+        is_foreign.then(|| Mistake {
+            stage: index,
+            place: MistakePlace::Key("uses"),
+            message: format!("`deploy` can't deploy to a target `{target}` yet"),
+            help: Some(format!("set `target = \"process\"` in [environments.{name}], or use a plugin of your own")),
+        })
+    };
+    plan.indices().filter_map(foreign).collect()
+}

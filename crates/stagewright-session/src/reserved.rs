@@ -1,0 +1,98 @@
+//! What of this machine no stage may reach: the engine's own folders, the user's home, and what git runs.
+
+use std::io;
+use std::path::PathBuf;
+
+use stagewright_plugin_host::{Claim, Purpose, Reserved, UserGit};
+
+use crate::error::SessionError;
+use crate::repository::Repository;
+
+/// Where a home is the workspace itself, folders that the user's programs believe, or keep secrets in.
+const FOLDERS_OF_A_HOME: [&str; 10] =
+    [".aws", ".azure", ".cargo/bin", ".config", ".docker", ".gnupg", ".kube", ".local", ".pip", ".ssh"];
+/// The same, files.
+const FILES_OF_A_HOME: [&str; 27] = [
+    ".bash_aliases",
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".bashrc",
+    ".cargo/config",
+    ".cargo/config.toml",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".curlrc",
+    ".git-credentials",
+    ".gitconfig",
+    ".inputrc",
+    ".netrc",
+    ".npmrc",
+    ".pam_environment",
+    ".profile",
+    ".pypirc",
+    ".pythonrc",
+    ".vault-token",
+    ".wgetrc",
+    ".yarnrc",
+    ".zlogin",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+    ".yarnrc.yml",
+];
+
+/// Looks at the repository as it is now.
+pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, SessionError> {
+    let mut claims = vec![
+        Claim { purpose: Purpose::State, path: repository.state.clone() },
+        Claim { purpose: Purpose::Cache, path: repository.cache.clone() },
+    ];
+    // There a run is looked for by everyone who names no other folder, an approval in it included.
+    let usual = repository.root.join(".stagewright");
+    if usual != repository.state {
+        claims.push(Claim { purpose: Purpose::State, path: usual });
+    }
+    let policy = repository.policy.iter().map(|policy| policy.path.clone());
+    claims.extend(policy.map(|path| Claim { purpose: Purpose::Policy, path }));
+    claims.extend(home(repository));
+    let unknown = |error: io::Error, hint: &str| {
+        SessionError::invalid_request("what stages must not reach can't be determined").caused_by(error).hint(hint)
+    };
+    let git = UserGit::read(&repository.environment).and_then(|git| {
+        claims.extend_from_slice(git.claims());
+        claims.extend(git.repository(&repository.root, &repository.root.join(".git"))?);
+        Ok(git)
+    });
+    let git =
+        git.map_err(|error| unknown(error, "correct git's configuration, or remove what it names too much of"))?;
+    let record = repository.state.join("nested-repositories.json");
+    let reserved = Reserved::new(&repository.root, claims, Some(record)).with_git(git);
+    let closed = reserved.closed_paths();
+    closed
+        .map_err(|error| unknown(error, "choose a state folder within the workspace or beside it: --state FOLDER"))?;
+    Ok(reserved)
+}
+
+fn home(repository: &Repository) -> Vec<Claim> {
+    let folder = |name: &str| repository.environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let configuration = folder("XDG_CONFIG_HOME").filter(|path| {
+        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+        real != repository.root && real.starts_with(&repository.root)
+    });
+    let configuration = configuration.map(|path| Claim { purpose: Purpose::Private, path });
+    let Some(home) = folder("HOME") else { return configuration.into_iter().collect() };
+    let real = home.canonicalize().unwrap_or_else(|_| home.clone());
+    let home: Vec<_> = match repository.root.starts_with(&real) {
+        false => vec![Claim { purpose: Purpose::Home, path: home }],
+        // The workspace lies in the home, as it usually does.
+        true if repository.root != real => Vec::new(),
+        true => {
+            let folders = FOLDERS_OF_A_HOME.map(|name| (Purpose::Private, name));
+            let files = FILES_OF_A_HOME.map(|name| (Purpose::PrivateFile, name));
+            let all = folders.into_iter().chain(files);
+            all.map(|(purpose, name)| Claim { purpose, path: home.join(name) }).collect()
+        }
+    };
+    home.into_iter().chain(configuration).collect()
+}

@@ -1,0 +1,163 @@
+//! Resumes runs: those that wait, failed or were interrupted, on what they were started with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use stagewright_engine::{Event, EventKind, Input, Outcome, PluginFacts, ReleaseWay, RunId, RunValues, Scheduler};
+use stagewright_model::Plan;
+use stagewright_store::{Lease, RunRecord};
+
+use crate::cache::CacheUse;
+use crate::drive::{Run, RunParts};
+use crate::error::SessionError;
+use crate::git::Git;
+use crate::host::Host;
+use crate::load::Pipeline;
+use crate::mode::mode_of;
+use crate::notice::Notice;
+use crate::packages;
+use crate::preflight::{admit, check};
+use crate::repository::PipelineFile;
+use crate::rollback::without_conditions;
+use crate::run_fingerprint;
+use crate::select;
+use crate::session::Session;
+use crate::start::{RunOptions, jobs};
+use crate::store::SharedStore;
+
+/// How a run is resumed.
+#[derive(Clone, Debug)]
+pub struct ResumeOptions {
+    /// Why; it is recorded, and shown to people.
+    pub reason: String,
+    /// Stages to run again with all that needs them, even if they succeeded: by name or id, parted by commas.
+    pub from: Vec<String>,
+    /// Resume although a plugin, the commit or the working tree is no longer what the run was started with; approvals that
+    /// were given for what it was lapse.
+    pub accept_changes: bool,
+    /// How it is carried out.
+    pub options: RunOptions,
+}
+
+/// A recorded run that this process has locked.
+struct LockedRun {
+    id: RunId,
+    store: SharedStore,
+    lease: Lease,
+    record: RunRecord,
+    past: Vec<Event>,
+}
+
+impl Session {
+    /// Prepares a run that has a past. `run`: its id, the beginning of its id, or `latest`.
+    ///
+    /// # Errors
+    /// When another process drives the run, when it has succeeded and no stage is to run again, when something has changed
+    /// since and that isn't accepted, and as for [`start`](Session::start).
+    pub async fn resume_run(&self, run: &str, request: &ResumeOptions) -> Result<Run, SessionError> {
+        let locked = lock_run(self, run)?;
+        let LockedRun { id, record, past, .. } = &locked;
+        let file = PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
+        let Pipeline { file, mut plan } = self.load(file)?;
+        if run_fingerprint::is_rollback(&record.source) {
+            plan = without_conditions(plan);
+        }
+        let from = select::named(&plan, "--from", &request.from)?;
+        refuse_finished(id, past, !from.is_empty())?;
+        let options = &request.options;
+        let mode = mode_of(record.rehearsal, &record.source);
+        let host = Host::open(self, &plan, jobs(options), mode).await?;
+        let policy = admit(self, &host, &file, &mut plan, options.locked).await?;
+        let cache = CacheUse::of(policy.as_ref(), &options.cache, &self.repository, mode)?;
+        check(self, &host, &file, &plan, &BTreeMap::new()).await?;
+        let plugins = host.facts(&plan).await?;
+        let git = self.checked_out().await?;
+        let values = values(&host, &plan, record, &plugins, &git);
+        let plan = Arc::new(plan);
+        let scheduler = Scheduler::restore(Arc::clone(&plan), values, jobs(options), past).map_err(|error| {
+            SessionError::internal(format!("the journal of run {id} doesn't hold together")).caused_by(error)
+        })?;
+        // What happens to the workspace is nothing to stages that are given what was captured.
+        let looked_at = scheduler.needs_live_files(&from).then_some(&git);
+        let mut changed = run_fingerprint::changes(&plan, past, &record.source, &plugins, looked_at);
+        changed.extend(packages::changes(past, &record.source, &plan, host.packages()));
+        if !request.accept_changes {
+            run_fingerprint::refuse(&id.0, "resume", &changed)?;
+        }
+        notice_changed_pipeline(self, &file);
+        let caching = host.runner(&self.repository, &file.name, cache);
+        let runner = host.capturing(&self.repository, &caching);
+        let LockedRun { id, store, lease, record, past } = locked;
+        let parts = RunParts {
+            first: Input::Resume { reason: request.reason.clone(), from, changed },
+            id,
+            scheduler,
+            runner,
+            host,
+            caching,
+            store,
+            lease,
+            rehearsal: record.rehearsal,
+            keep_services: false,
+            past,
+        };
+        Ok(Run::new(self, parts))
+    }
+}
+
+fn lock_run(session: &Session, run: &str) -> Result<LockedRun, SessionError> {
+    let shared = session.store()?;
+    let store = shared.lock();
+    let id = store.find(run)?;
+    let lease = store.claim(&id)?;
+    let Some(record) = store.run(&id)? else {
+        return Err(SessionError::internal(format!("run {id} has no record")));
+    };
+    let past = store.events(&id)?;
+    drop(store);
+    Ok(LockedRun { id, store: shared, lease, record, past })
+}
+
+/// The values of then, bound to what is there now.
+fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts], git: &Git) -> RunValues {
+    let mut bound = record.source.clone();
+    packages::record(&mut bound, plan, host.packages());
+    let digest = |git| Some(run_fingerprint::digest(&record.pipeline_text, &record.inputs, &bound, git, plugins));
+    let is_rollback = run_fingerprint::is_rollback(&record.source);
+    RunValues {
+        binding: digest(Some(git)),
+        captured_binding: digest(None).filter(|_| !record.rehearsal),
+        inputs: record.inputs.clone(),
+        source: record.source.clone(),
+        file: record.file.clone(),
+        rehearsal: record.rehearsal,
+        offline: host.mode().is_offline(),
+        left_out: BTreeMap::new(),
+        inherited: BTreeMap::new(),
+        plugins: plugins.to_vec(),
+        way: if is_rollback { ReleaseWay::Rollback } else { ReleaseWay::Deploy },
+    }
+}
+
+/// Not refused: it changes nothing for the run.
+fn notice_changed_pipeline(session: &Session, file: &PipelineFile) {
+    let path = session.repository.root.join(&file.name);
+    let now = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION);
+    if now.is_ok_and(|now| now != file.text) {
+        session.notices.notice(&Notice::PipelineChanged { file: file.name.clone() });
+    }
+}
+
+fn refuse_finished(id: &RunId, past: &[Event], again: bool) -> Result<(), SessionError> {
+    match past.last().map(|event| &event.kind) {
+        Some(EventKind::RunEnded { conclusion: Outcome::Succeeded }) if !again => {
+            Err(SessionError::not_ready(format!("run {id} has succeeded: nothing is left to do"))
+                .hint(format!(
+                    "to run a stage of it again, with all that needs it: stagewright resume {id} --from STAGE"
+                ))
+                .hint(format!("to start anew on the same inputs: stagewright rerun {id}")))
+        }
+        None => Err(SessionError::not_ready(format!("run {id} was never started")).hint("start anew: stagewright run")),
+        Some(_) => Ok(()),
+    }
+}

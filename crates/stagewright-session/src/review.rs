@@ -1,0 +1,120 @@
+//! All that a person should see of a pipeline before it runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use stagewright_cache::kept_from_caching;
+use stagewright_engine::EffectClass;
+use stagewright_model::{CacheUse, Diagnostic, Plan, Stage};
+use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
+use stagewright_process::sandbox::{Missing, Need};
+
+use crate::error::SessionError;
+use crate::hard_links;
+use crate::host::Host;
+use crate::load::{self, Pipeline};
+use crate::lock_file::{self, Compared};
+use crate::mode::RunMode;
+use crate::packages;
+use crate::policy;
+use crate::preflight::refuse_open_code;
+use crate::repository::PipelineFile;
+use crate::session::Session;
+
+/// A pipeline as it would run here, and what a reviewer should know of it.
+pub struct Review {
+    /// The file.
+    pub file: PipelineFile,
+    /// The plan under the policy.
+    pub plan: Plan,
+    /// The values of its inputs.
+    pub inputs: BTreeMap<String, Json>,
+    /// All pipelines of the repository, relative to its root.
+    pub pipelines: Vec<String>,
+    /// Every stage's plugin, by plan index.
+    pub described: Vec<Arc<Description>>,
+    /// How it compares with the lock file.
+    pub compared: Compared,
+    /// What the policy refuses.
+    pub beyond: Vec<Diagnostic>,
+    policy: Option<String>,
+    hard_links: hard_links::Remarks,
+    host: Host,
+}
+
+impl Session {
+    /// Looks at a pipeline, and at what its plugins and this machine say to it. `given`: values of inputs, as text.
+    ///
+    /// # Errors
+    /// When an input, a plugin, the lock or the policy is wrong. What the policy or the package hosts rule out is no error
+    /// here: see [`Review::refuse`].
+    pub async fn review(&self, pipeline: Pipeline, given: &BTreeMap<String, String>) -> Result<Review, SessionError> {
+        let Pipeline { file, mut plan } = pipeline;
+        let inputs = load::inputs(&plan, given)?;
+        let host = Host::open(self, &plan, 1, RunMode::Real).await?;
+        let described = host.describe_all(&plan).await?;
+        refuse_open_code(self, &file, &plan, &described)?;
+        let compared = lock_file::compare(lock_file::read(self)?.as_ref(), &plan, &described, host.packages());
+        let policy = policy::read(self)?;
+        let checked = policy.as_ref().map(|policy| packages::beyond(policy, &plan, &file, &described, host.packages()));
+        let beyond: Vec<Diagnostic> = checked.unwrap_or_default();
+        if let Some(policy) = &policy {
+            policy.impose(&mut plan, &DEFAULT_BOUNDS);
+        }
+        let hard_links = hard_links::remarks(&self.repository, &plan);
+        let pipelines = self.repository.pipelines();
+        let pipelines = pipelines.iter().filter_map(|path| path.strip_prefix(&self.repository.root).ok());
+        let pipelines = pipelines.map(|path| path.display().to_string()).collect();
+        let policy = policy.map(|policy| policy.file);
+        Ok(Review { file, plan, inputs, pipelines, described, compared, beyond, policy, hard_links, host })
+    }
+}
+
+impl Review {
+    /// What words of `net` stand for.
+    pub fn packages(&self) -> &PackageHosts {
+        self.host.packages()
+    }
+
+    /// Why programs run without a sandbox, where they do.
+    pub fn unsandboxed(&self) -> Option<&Missing> {
+        self.host.unsandboxed()
+    }
+
+    /// What a stage's programs take of the machine beyond its grants.
+    pub fn tools(&self, stage: &Stage) -> Vec<Need> {
+        self.host.tools(stage)
+    }
+
+    /// What a reviewer of a stage should know of its package hosts and of what it may write.
+    pub fn notes(&self, stage: &Stage) -> Vec<String> {
+        let mut notes = packages::notes(stage, self.host.packages());
+        notes.extend(self.hard_links.of(&stage.permissions.write).map(str::to_owned));
+        notes
+    }
+
+    /// Whether a stage's result can come from the cache, in a run of that mode.
+    pub fn is_cached(&self, stage: &Stage, description: &Description, mode: RunMode) -> bool {
+        stage.cache != CacheUse::Never
+            && mode.effect_class(stage, description) < EffectClass::External
+            && kept_from_caching(&stage.permissions.writable()).is_none()
+    }
+
+    /// Refuses a pipeline that wouldn't run here.
+    ///
+    /// # Errors
+    /// When it asks for more than the policy allows, or when a word of `net` would stand for what none can.
+    pub fn refuse(&self, session: &Session) -> Result<(), SessionError> {
+        match &self.policy {
+            Some(policy) if !self.beyond.is_empty() => {
+                session.notices.diagnostics(&self.beyond.iter().collect::<Vec<_>>());
+                Err(SessionError::not_ready(format!(
+                    "{} asks for more than the policy {policy} allows: it won't run here",
+                    self.file.name
+                )))
+            }
+            _ => packages::refuse_closed(&self.plan, self.host.packages()),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Rolls an environment back to an earlier release, as a run of its own.
+//!
+//! The run has the text, the inputs and the outputs of the run that made the release; all of its stages but the one that
+//! deployed to the environment are left out. So what is deployed is what was deployed then, by digest.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+use stagewright_engine::ReleaseWay;
+use stagewright_model::Plan;
+use stagewright_store::{ReleaseRow, Store};
+
+use crate::clock::SystemClock;
+use crate::drive::Run;
+use crate::error::SessionError;
+use crate::git::Git;
+use crate::host::Host;
+use crate::journal::state_of;
+use crate::load::Pipeline;
+use crate::mode::RunMode;
+use crate::repository::PipelineFile;
+use crate::session::Session;
+use crate::start::{NewRun, RunOptions, prepare};
+
+/// What an environment can be rolled back to.
+#[derive(Clone, Debug)]
+pub enum RollbackTarget {
+    /// Nothing was ever deployed to it.
+    NothingDeployed,
+    /// It runs the release already.
+    Current(Box<ReleaseRow>),
+    /// An earlier release.
+    Release {
+        /// What runs now.
+        current: Option<Box<ReleaseRow>>,
+        /// What to deploy once more.
+        target: Box<ReleaseRow>,
+    },
+}
+
+impl Session {
+    /// What a rollback of an environment would deploy: the release of that number, else the last known-good one.
+    ///
+    /// # Errors
+    /// When there is no such release.
+    pub fn rollback_target(&self, environment: &str, number: Option<u64>) -> Result<RollbackTarget, SessionError> {
+        let store = self.store()?;
+        choose(&store.lock(), environment, number)
+    }
+
+    /// Prepares a run that deploys an earlier release once more.
+    ///
+    /// # Errors
+    /// When the run that made the release is no longer kept, and as for [`start`](Session::start).
+    pub async fn roll_back(&self, target: &ReleaseRow, options: &RunOptions) -> Result<Run, SessionError> {
+        let new = run_of(self, target).await?;
+        prepare(self, options, new).await
+    }
+}
+
+fn choose(store: &Store, name: &str, number: Option<u64>) -> Result<RollbackTarget, SessionError> {
+    let rows = store.releases(name, false, u32::MAX)?;
+    let environment =
+        store.environments(false, SystemClock::timestamp())?.into_iter().find(|environment| environment.name == name);
+    let (Some(environment), false) = (environment, rows.is_empty()) else {
+        return Ok(RollbackTarget::NothingDeployed);
+    };
+    let history = || format!("stagewright env history {name}");
+    let target = match number {
+        Some(number) => rows.into_iter().find(|row| row.number == number).ok_or_else(|| {
+            SessionError::invalid_request(format!("{name} has no release {number}"))
+                .hint(format!("`{}` lists them", history()))
+        })?,
+        None => environment.last_known_good.ok_or_else(|| {
+            let message = format!("no earlier release of {name} proved good, so there is none to go back to");
+            SessionError::not_ready(message).hint(format!("choose one yourself: `{}`, then --to NUMBER", history()))
+        })?,
+    };
+    let target = Box::new(target);
+    Ok(match environment.current.map(Box::new) {
+        Some(current) if same(&current, &target) => RollbackTarget::Current(target),
+        current => RollbackTarget::Release { current, target },
+    })
+}
+
+fn same(one: &ReleaseRow, other: &ReleaseRow) -> bool {
+    one.release.artifact == other.release.artifact && one.release.config == other.release.config
+}
+
+async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, SessionError> {
+    let id = &target.run;
+    let gone = || {
+        SessionError::not_ready(format!("run {id}, which made that release, is no longer kept"))
+            .hint("choose another release with --to, or deploy its commit anew")
+    };
+    let store = session.store()?;
+    let record = store.lock().run(id)?.ok_or_else(gone)?;
+    let file = PipelineFile { name: record.file, text: record.pipeline_text };
+    let Pipeline { file, plan } = session.load(file)?;
+    let state = state_of(&store.lock(), id)?;
+    let mut left_out = BTreeMap::new();
+    let mut inherited = BTreeMap::new();
+    for index in plan.indices().filter(|index| *index != target.stage) {
+        left_out.insert(index, format!("not part of going back to the release of run {id}"));
+        inherited.insert(index, (id.clone(), state.stage(index).outputs.clone()));
+    }
+    // Of all stages, one runs.
+    let host = Host::open(session, &plan, 1, RunMode::Real).await?;
+    let mut source = record.source;
+    if let Json::Object(fields) = &mut source {
+        fields.insert("rollback".to_owned(), json!({ "run": id, "release": target.number }));
+    }
+    if let Some(Json::Object(event)) = source.get_mut("event") {
+        event.insert("actor".to_owned(), json!(session.user_name()));
+    }
+    Ok(NewRun {
+        git: Git::default(),
+        file,
+        plan: without_conditions(plan),
+        host,
+        inputs: record.inputs,
+        source,
+        left_out,
+        inherited,
+        way: ReleaseWay::Rollback,
+        keep_services: false,
+    })
+}
+
+/// What is deployed once more was once decided on: what the conditions were about, the stages before it, isn't there.
+/// Also for a rollback that is resumed.
+pub(crate) fn without_conditions(mut plan: Plan) -> Plan {
+    plan.stages.iter_mut().for_each(|stage| stage.condition = None);
+    plan
+}

@@ -1,0 +1,183 @@
+//! What a run is bound to: the plugins, the pipeline with its grants, the inputs, the commit; and what of it has changed
+//! when the run is resumed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+use stagewright_engine::{Change, Event, EventKind, PluginFacts};
+use stagewright_model::Plan;
+
+use crate::error::SessionError;
+use crate::git::Git;
+use crate::packages;
+
+/// Digest of all that an approval is given for, but for files that were captured for it. `git` is what is checked out, for
+/// gates that captured none: an approval is for what will be built, also when that is no longer what the run was started
+/// on. A rollback builds nothing.
+pub(crate) fn digest(
+    pipeline_text: &str,
+    inputs: &BTreeMap<String, Json>,
+    source: &Json,
+    git: Option<&Git>,
+    plugins: &[PluginFacts],
+) -> String {
+    let tree = git.filter(|_| !is_rollback(source)).map(|git| [git.commit.as_str(), &git.changes]);
+    let plugins = plugins.iter().map(|plugin| plugin.digest.as_deref()).collect();
+    let bound = Bound { pipeline: pipeline_text, inputs, tree, plugins, packages: packages::recorded(source) };
+    // Text and numbers can always be written.
+    sha256(&serde_json::to_vec(&bound).unwrap_or_default())
+}
+
+/// `sha256:` and hexadecimal digits.
+fn sha256(content: &[u8]) -> String {
+    let digits = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("sha256:{digits}")
+}
+
+/// The order of the fields is part of the digest.
+#[derive(Serialize)]
+struct Bound<'a> {
+    pipeline: &'a str,
+    inputs: &'a BTreeMap<String, Json>,
+    tree: Option<[&'a str; 2]>,
+    plugins: Vec<Option<&'a str>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    packages: BTreeMap<&'a str, &'a Json>,
+}
+
+/// Whether a run goes back to an earlier release, see [`crate::rollback`].
+pub(crate) fn is_rollback(source: &Json) -> bool {
+    source.get("rollback").is_some()
+}
+
+/// What is no longer as it was when the run started, or when a change was last accepted. `git`: what is checked out;
+/// none when no stage that is still to run looks at it.
+pub(crate) fn changes(
+    plan: &Plan,
+    past: &[Event],
+    source: &Json,
+    plugins: &[PluginFacts],
+    git: Option<&Git>,
+) -> Vec<Change> {
+    let mut now: BTreeMap<String, String> = BTreeMap::new();
+    let mut then: BTreeMap<String, String> = BTreeMap::new();
+    let recorded = |pointer: &str| source.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned();
+    if let Some(git) = git.filter(|_| !is_rollback(source)) {
+        then.insert("commit".to_owned(), recorded("/git/commit"));
+        now.insert("commit".to_owned(), git.commit.clone());
+        then.insert("tracked files".to_owned(), recorded("/git/changes"));
+        now.insert("tracked files".to_owned(), git.changes.clone());
+    }
+    for (index, facts) in plan.indices().zip(plugins) {
+        if let Some(digest) = &facts.digest {
+            now.insert(format!("plugin {}", plan.stage(index).uses), digest.as_ref().to_owned());
+        }
+    }
+    for event in past {
+        match &event.kind {
+            EventKind::RunStarted { stages, .. } => {
+                let plugins = stages.iter().filter_map(|stage| Some((&stage.uses, stage.plugin.clone()?)));
+                then.extend(plugins.map(|(uses, digest)| (format!("plugin {uses}"), digest.as_ref().to_owned())));
+            }
+            EventKind::RunResumed { changed, .. } => {
+                then.extend(changed.iter().map(|change| (change.what.clone(), change.now.clone())));
+            }
+            _ => {}
+        }
+    }
+    let changed = then.into_iter().filter_map(|(what, then)| {
+        let now = now.get(&what)?.clone();
+        (now != then).then_some(Change { what, then, now })
+    });
+    changed.collect()
+}
+
+/// Refuses changes that were not accepted.
+pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(), SessionError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let lines =
+        changes.iter().map(|change| format!("{}: {} -> {}", change.what, short(&change.then), short(&change.now)));
+    let message = format!("what run {run} was started with has changed since:");
+    let mut error = SessionError::not_ready(message).details(lines);
+    if let Some(commit) = changes.iter().find(|change| change.what == "commit" && !change.then.is_empty()) {
+        error = error.hint(format!("to go back to its commit: git checkout {}", short(&commit.then)));
+    }
+    Err(error.hint(format!("to go on with things as they are now: stagewright {command} {run} --accept-changes")))
+}
+
+fn short(value: &str) -> &str {
+    let digits = value.strip_prefix("sha256:").unwrap_or(value);
+    let is_digest = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match digits.get(..12).filter(|_| is_digest) {
+        Some(short) => short,
+        None if digits.is_empty() => "none",
+        None => digits,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use stagewright_engine::{EffectClass, Timestamp};
+
+    fn facts(digest: &str) -> PluginFacts {
+        PluginFacts { digest: Some(digest.into()), effect: EffectClass::Pure, rehearsal: None }
+    }
+
+    fn plan() -> Plan {
+        let text = "schema = 1\n[pipeline]\nname = \"x\"\n[stages.a]\nuses = \"noop\"\n";
+        Plan::parse("stagewright.toml", text, &["noop".to_owned()].into_iter().collect()).unwrap().0
+    }
+
+    fn resumed(change: Change) -> Event {
+        let kind = EventKind::RunResumed { reason: String::new(), again: Vec::new(), changed: vec![change] };
+        Event { seq: 1, at: Timestamp(0), kind }
+    }
+
+    #[test]
+    fn a_change_is_reported_until_it_is_accepted() {
+        let source = json!({ "git": { "commit": "a".repeat(40), "changes": "" } });
+        let git = Git { commit: "b".repeat(40), ..Git::default() };
+        let found = changes(&plan(), &[], &source, &[facts("sha256:1")], Some(&git));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].what.as_str(), &found[0].now), ("commit", &git.commit));
+        let error = refuse("r1", "resume", &found).unwrap_err();
+        let error = [error.details, error.hints].concat().join("\n");
+        assert!(error.contains("commit: aaaaaaaaaaaa -> bbbbbbbbbbbb") && error.contains("git checkout aaaaaaaaaaaa"));
+        let accepted = [resumed(found[0].clone())];
+        assert_eq!(changes(&plan(), &[], &source, &[facts("sha256:1")], None), [], "nobody looks at the files");
+        assert_eq!(changes(&plan(), &accepted, &source, &[facts("sha256:1")], Some(&git)), []);
+    }
+
+    #[test]
+    fn approvals_are_bound_to_plugins_inputs_grants_and_commit() {
+        let inputs = BTreeMap::from([("version".to_owned(), json!("1"))]);
+        let (source, git) = (json!({}), Git { commit: "a".to_owned(), ..Git::default() });
+        let one = [facts("sha256:1")];
+        let whole = digest("text", &inputs, &source, Some(&git), &one);
+        assert_eq!(whole, digest("text", &inputs, &source, Some(&git), &one));
+        let usual = json!({ "package-hosts": { "npm": [] } });
+        assert_eq!(whole, digest("text", &inputs, &usual, Some(&git), &one));
+        let written = json!({ "pipeline": "text", "inputs": inputs, "tree": ["a", ""], "plugins": ["sha256:1"] });
+        assert_eq!(whole, sha256(written.to_string().as_bytes()), "as runs have it that wait for an answer");
+        let (other_commit, other_files) =
+            (Git { commit: "b".to_owned(), ..git.clone() }, Git { changes: "c".to_owned(), ..git.clone() });
+        for other in [
+            digest("text", &inputs, &source, None, &one),
+            digest("text ", &inputs, &source, Some(&git), &one),
+            digest("text", &BTreeMap::new(), &source, Some(&git), &one),
+            digest("text", &inputs, &source, Some(&other_commit), &one),
+            digest("text", &inputs, &source, Some(&other_files), &one),
+            digest("text", &inputs, &source, Some(&git), &[facts("sha256:2")]),
+            digest("text", &inputs, &json!({ "package-hosts": { "npm": ["https://a.b"] } }), Some(&git), &one),
+        ] {
+            assert_ne!(whole, other);
+        }
+    }
+}

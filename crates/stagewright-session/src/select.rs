@@ -1,0 +1,103 @@
+//! `--only` and `--skip`: which stages a run leaves out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stagewright_model::{Plan, StageIndex, StageKind, list};
+
+use crate::error::SessionError;
+
+/// The stages to leave out, each with the reason that is recorded for it.
+///
+/// `--only` keeps the named stages and all that they need; finally stages then run only when they are named too.
+/// `--skip` takes a stage out, and what needs it goes on as if it had succeeded.
+pub(crate) fn left_out(
+    plan: &Plan,
+    only: &[String],
+    skip: &[String],
+) -> Result<BTreeMap<StageIndex, String>, SessionError> {
+    let mut left_out = BTreeMap::new();
+    if !only.is_empty() {
+        let mut kept = BTreeSet::new();
+        let mut next = named(plan, "--only", only)?;
+        while let Some(index) = next.pop() {
+            if kept.insert(index) {
+                next.extend(&plan.stage(index).needs);
+            }
+        }
+        let rest = plan.indices().filter(|index| !kept.contains(index));
+        left_out.extend(rest.map(|index| (index, "not among `--only`".to_owned())));
+    }
+    let skipped = named(plan, "--skip", skip)?;
+    left_out.extend(skipped.into_iter().map(|index| (index, "left out with `--skip`".to_owned())));
+    Ok(left_out)
+}
+
+/// The stages to leave out when only these are asked for, and what needs them and what they need. Finally stages stay.
+pub(crate) fn unaffected(plan: &Plan, affected: &BTreeSet<StageIndex>, since: &str) -> BTreeMap<StageIndex, String> {
+    let mut kept = affected.clone();
+    for index in plan.indices() {
+        if plan.stage(index).needs.iter().any(|need| kept.contains(need)) {
+            kept.insert(index);
+        }
+    }
+    // From the last to the first: each comes after all that it needs.
+    for index in
+        plan.indices().collect::<Vec<_>>().into_iter().rev().filter(|index| plan.stage(*index).kind == StageKind::Main)
+    {
+        if kept.contains(&index) {
+            kept.extend(&plan.stage(index).needs);
+        }
+    }
+    let left_out = |index: &StageIndex| plan.stage(*index).kind == StageKind::Main && !kept.contains(index);
+    plan.indices()
+        .filter(left_out)
+        .map(|index| (index, format!("not affected by what changed since {since}")))
+        .collect()
+}
+
+/// Names are parted by commas, but for those in the parentheses of a cell's name.
+fn apart(names: &str) -> Vec<&str> {
+    let (mut parts, mut begin, mut depth) = (Vec::new(), 0, 0_usize);
+    for (at, letter) in names.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(names[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(names[begin..].trim());
+    parts
+}
+
+/// The stages of the names: a stage's table, or one cell of its matrix.
+pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<StageIndex>, SessionError> {
+    let mut found = Vec::new();
+    for name in names.iter().flat_map(|names| apart(names)) {
+        let fits = |index: &StageIndex| plan.stage(*index).name == name || plan.stage(*index).id == name;
+        let before = found.len();
+        found.extend(plan.indices().filter(fits));
+        if found.len() == before {
+            let mut known = plan.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>();
+            known.dedup();
+            return Err(SessionError::invalid_request(format!("`{option} {name}`: the pipeline has no such stage"))
+                .hint(format!("its stages are: {}", list(known))));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_has_commas_in_its_name() {
+        assert_eq!(apart("a,b"), ["a", "b"]);
+        assert_eq!(apart("t (os=linux, v=1), b"), ["t (os=linux, v=1)", "b"]);
+        assert_eq!(apart("t (x=a(b), y=1)"), ["t (x=a(b), y=1)"]);
+    }
+}

@@ -1,0 +1,84 @@
+//! One use of the engine on a repository.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stagewright_store::Store;
+
+use crate::blocking::blocking;
+use crate::config::SessionConfig;
+use crate::error::SessionError;
+use crate::git::{self, Git};
+use crate::locate;
+use crate::notice::Notices;
+use crate::repository::{PipelineFile, Repository};
+use crate::store::SharedStore;
+
+/// One use of the engine on a repository: a front end opens it, and starts, resumes and answers runs with it. Cheap to
+/// clone; clones are the same session.
+///
+/// Its async methods need a tokio runtime with I/O, time and blocking threads.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) repository: Arc<Repository>,
+    pub(crate) notices: Arc<dyn Notices>,
+    /// Opened when it is first needed: what is refused before leaves no state folder.
+    store: Arc<Mutex<Option<SharedStore>>>,
+}
+
+impl Session {
+    /// Finds the repository around [`SessionConfig::directory`]; a folder outside of a repository stands for itself.
+    /// Nothing is written.
+    ///
+    /// # Errors
+    /// When the folder can't be entered, or when git would hang on something in its configuration or directory.
+    pub fn open(config: SessionConfig, notices: Arc<dyn Notices>) -> Result<Session, SessionError> {
+        let repository = Arc::new(locate::repository(config)?);
+        Ok(Session { repository, notices, store: Arc::default() })
+    }
+
+    /// Where the session works.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// See [`Repository::pipeline`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pipeline(&self, name: Option<&str>) -> Result<PipelineFile, SessionError> {
+        self.repository.pipeline(name)
+    }
+
+    /// The session's handle on the state folder, which is made if it doesn't exist.
+    ///
+    /// # Errors
+    /// See [`Store::open`].
+    pub fn store(&self) -> Result<SharedStore, SessionError> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = &*store {
+            return Ok(store.clone());
+        }
+        Ok(store.insert(SharedStore::open(&self.repository.state)?).clone())
+    }
+
+    /// A handle to read the state folder, also where nothing can be written; it makes nothing.
+    ///
+    /// # Errors
+    /// See [`Store::open_read_only`].
+    pub fn read_only_store(&self) -> Result<Store, SessionError> {
+        Ok(Store::open_read_only(&self.repository.state)?)
+    }
+
+    /// Who starts runs and answers gates unless the front end says otherwise: git's `user.name`, else `USER`.
+    pub fn user_name(&self) -> String {
+        git::user_name(&self.repository.root)
+            .or_else(|| self.repository.environment.get("USER").cloned())
+            .unwrap_or_else(|| "somebody".to_owned())
+    }
+
+    /// What is checked out.
+    pub(crate) async fn checked_out(&self) -> Result<Git, SessionError> {
+        let repository = Arc::clone(&self.repository);
+        blocking(move || git::read(&repository)).await
+    }
+}
