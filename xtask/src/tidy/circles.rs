@@ -68,5 +68,57 @@ fn finding(root: &Path, circle: &[&Path], arrows: &Arrows) -> Finding {
         arrows.iter().filter(|((from, to), _)| circle.contains(&from.as_path()) && circle.contains(&to.as_path()));
     let ties = within.map(|((from, to), names)| format!("\n  {} -> {}: {}", shown(from), shown(to), names.join(", ")));
     let message = format!("{} modules depend on each other:{}", circle.len(), ties.collect::<String>());
-    Finding::warning(shown(circle[0]), message, "move what both need into a module of its own, below them")
+    Finding::error(shown(circle[0]), message, "move what both need into a module of its own, below them")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `check` finds in a crate of these files.
+    fn found(files: &[(&str, &str)]) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = folder.path().join("xtask/src");
+        for (path, text) in files {
+            let file = source.join(path);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, text).expect("a file");
+        }
+        for group in ["crates", "plugins"] {
+            std::fs::create_dir(folder.path().join(group)).expect("a folder");
+        }
+        check(folder.path()).expect("sources that can be read").into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn modules_that_need_each_other_are_found_through_imports_and_reexports() {
+        let lib = ("lib.rs", "mod a;\nmod b;\nmod c;\npub use a::A;\npub use b::*;\n");
+        let a = ("a.rs", "pub struct A;\nfn f() { let x = crate::b::make(1); println!(\"{}\", x); }\n");
+        let b = ("b.rs", "use crate::c::C;\npub fn make(c: u8) -> C { C }\n");
+        assert_eq!(found(&[lib, a, b, ("c.rs", "pub struct C;\n")]), [""; 0]);
+        let circle = found(&[lib, a, b, ("c.rs", "use crate::A as Other;\npub struct C(Other);\n")]);
+        assert_eq!(circle.len(), 1);
+        assert!(
+            circle[0].contains("3 modules") && circle[0].contains("xtask/src/c.rs -> xtask/src/a.rs: A"),
+            "{circle:?}"
+        );
+        let in_a_macro = ("c.rs", "pub struct C;\nfn f() { assert!(matches!(0, _ if crate::make(2) == C)); }\n");
+        assert!(found(&[lib, a, b, in_a_macro])[0].contains("2 modules"));
+    }
+
+    #[test]
+    fn what_lies_within_a_module_may_use_it_and_tests_may_use_everything() {
+        let files = [
+            ("main.rs", "mod a;\n"),
+            ("a/mod.rs", "mod inner;\npub struct A;\nfn f() { inner::g(A) }\n#[cfg(test)]\nmod tests;\n"),
+            ("a/inner.rs", "use super::A;\npub fn g(a: A) {}\n"),
+            ("a/tests.rs", "use super::*;\n"),
+        ];
+        assert_eq!(found(&files), [""; 0]);
+        let root = [
+            ("main.rs", "mod a;\npub struct Root;\nfn main() { a::f() }\n"),
+            ("a.rs", "pub fn f() { crate::Root; }\n"),
+        ];
+        assert_eq!(found(&root).len(), 1, "the root isn't above its modules");
+    }
 }
