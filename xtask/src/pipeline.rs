@@ -78,7 +78,7 @@ fn build_engine() -> Result<PathBuf> {
     let program = child.stdout.take().and_then(|stdout| executable_named(BufReader::new(stdout), "stagewright"));
     let status = child.wait().map_err(|error| format!("`{}` was lost: {error}", describe(&command)))?;
     if let Some(progress) = progress {
-        // Its only failure is a closed terminal, which nobody is left to be told of.
+        // It fails only when the terminal is closed, which can't be reported.
         let _ = progress.join();
     }
     match program {

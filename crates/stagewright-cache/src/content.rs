@@ -35,7 +35,7 @@ pub(crate) fn read(path: &Path, stamp: &Stamp) -> io::Result<Content> {
 }
 
 /// The plain file that had `stamp` when it was looked at, whatever name it has by now: a link that took its place leads
-/// nowhere, and a pipe keeps nobody waiting.
+/// nowhere, and a pipe never blocks.
 pub(crate) fn open(path: &Path, stamp: &Stamp) -> io::Result<File> {
     let file = stagewright_files::open_unlinked(path).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidInput => changed(),
@@ -59,7 +59,7 @@ fn changed() -> io::Error {
 /// Whether no process has the file open for writing, or mapped so. Where that can't be asked, on some network file
 /// systems or of another user's file, the answer is yes.
 ///
-/// The kernel grants a read lease only on a file that nobody can write to at the time. It is given back at once.
+/// The kernel grants a read lease only on a file that isn't open for writing at the time. It is given back at once.
 pub(crate) fn is_quiet(file: &File) -> bool {
     let file = file.as_raw_fd();
     // SAFETY: numbers alone; the descriptor is open for the time of the calls. A lease that is broken in between sends

@@ -45,7 +45,7 @@ impl Workspace<'_> {
             }
             whole &= is_covered;
         }
-        // The root isn't named as a whole: what the engine keeps there is nobody's.
+        // The root isn't named as a whole: the engine's own files there are never an input.
         if whole && !folder.is_empty() {
             cover.truncate(start);
         }

@@ -118,7 +118,7 @@ fn place(folder: &Dir, name: &str, make: impl FnOnce(&str) -> io::Result<()>) ->
 
 fn fill(folder: &Dir, draft: &str, store: &Store, digest: &Digest, mode: u32) -> io::Result<()> {
     let mut blob = stagewright_files::open(&store.blob(digest))?;
-    // Until it is whole, it is for nobody else to read.
+    // Until it is complete, only its owner may read it.
     let mut file = folder.open_with(draft, OpenOptions::new().write(true).create_new(true).mode(0o600))?;
     if copy(&mut blob, &mut file)? != *digest {
         return Err(damaged());

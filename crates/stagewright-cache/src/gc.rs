@@ -1,4 +1,4 @@
-//! Removes results that nobody has used for long, and content that no result names.
+//! Removes results that haven't been used for long, and content that no result names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::digest::Digest;
 use crate::store::Store;
 
-/// How old a draft must be for nobody to be writing it any more.
+/// How old a draft must be before it counts as abandoned.
 const DRAFT: Duration = Duration::from_hours(24);
 
 /// What [`gc`] removed, or would remove.

@@ -22,7 +22,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// `reserved`: paths that belong to nobody's inputs or outputs.
+    /// `reserved`: paths that are never inputs or outputs.
     pub(crate) fn workspace<'a>(&'a self, reserved: &'a [String]) -> Workspace<'a> {
         Workspace { root: &self.config.workspace, reserved, index: &self.index }
     }

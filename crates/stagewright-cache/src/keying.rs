@@ -251,7 +251,7 @@ impl Inner {
         }
     }
 
-    /// What belongs to nobody's inputs: git's own files do where `inputs` names them.
+    /// What is excluded from all inputs: git's own files do where `inputs` names them.
     pub(crate) fn reserved(&self, named: &Named) -> Vec<String> {
         let reserved = self.config.reserved.iter().filter(|path| !(named.has_git && *path == ".git"));
         reserved.cloned().collect()

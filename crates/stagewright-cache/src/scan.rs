@@ -26,7 +26,7 @@ const FEW: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workspace<'a> {
     pub(crate) root: &'a Path,
-    /// Paths that belong to nobody's inputs or outputs, as `.git`.
+    /// Paths that are never inputs or outputs, as `.git`.
     pub(crate) reserved: &'a [String],
     pub(crate) index: &'a FileIndex,
 }

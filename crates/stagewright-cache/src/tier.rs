@@ -14,7 +14,7 @@ const LONGEST: usize = 200;
 /// repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tier {
-    /// Protected branches: all take their results, and they take nobody else's.
+    /// Protected branches: all take their results, and they take no others.
     #[default]
     Trusted,
     /// As a pull request: it takes trusted results and its own, and only it takes its own.

@@ -73,7 +73,7 @@ pub(crate) fn err() -> Printer {
     wrapping(Printer::new(io::stderr()), io::stderr())
 }
 
-/// Says a line on standard error. When nobody can read it, the command goes on.
+/// Says a line on standard error. When it can't be written, the command continues.
 pub(crate) fn say(line: Printable) {
     let _ = err().line(line);
 }

@@ -138,7 +138,7 @@ struct Driver {
     runner: Arc<dyn StageRunner>,
     store: Box<dyn RunStore>,
     turns: Box<dyn Turns>,
-    /// Events that nobody has seen yet.
+    /// Events that observers haven't seen yet.
     uncommitted: Vec<Event>,
     /// When the run has to say that it is alive; while it holds an environment.
     beat: Option<BoxFuture<'static, ()>>,

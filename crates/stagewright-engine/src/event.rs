@@ -365,7 +365,7 @@ pub struct StageSummary {
     pub needs: Vec<StageIndex>,
     /// The environment it deploys to.
     pub environment: Option<String>,
-    /// `sha256:…` of its plugin; none when nobody looked.
+    /// `sha256:…` of its plugin; none when it wasn't inspected.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::shared::text")]
     pub plugin: Option<Arc<str>>,
     /// How far its effects can reach.

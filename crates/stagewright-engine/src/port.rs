@@ -352,7 +352,7 @@ impl AttemptOutput {
         if let Some(tap) = &self.tap {
             tap.said(&kind);
         }
-        // Nobody listens any more only when the loop itself is gone, and then nothing is lost that could be kept.
+        // The receiver is closed only when the loop itself is gone, and then nothing is lost that could be kept.
         let _ = self.live.send(self.says(kind)).await;
     }
 
@@ -426,7 +426,7 @@ pub trait Turns: Send {
 /// How often a run that holds an environment says that it is alive.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How long a silent run keeps an environment when nobody can tell whether its process lives.
+/// How long a run without a heartbeat keeps an environment when its process can't be checked.
 pub const LEASE: Duration = Duration::from_secs(60);
 
 /// A request for an environment.

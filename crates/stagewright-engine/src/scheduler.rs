@@ -180,7 +180,7 @@ impl Scheduler {
 
     /// Whether an answer to a stage's gate would be taken.
     pub fn check(&self, stage: StageIndex, decision: &Decision) -> Result<(), DecisionError> {
-        // Nobody but a rehearsal answers by itself.
+        // Only a rehearsal answers its own gates.
         if decision.rehearsed && !self.values.rehearsal {
             return Err(DecisionError::NotRehearsing);
         }

@@ -26,7 +26,7 @@ pub struct RunValues {
     pub left_out: BTreeMap<StageIndex, String>,
     /// Outputs of stages that are left out, and the earlier run that they are of.
     pub inherited: BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
-    /// What is known of the stages' plugins, by plan index; empty when nobody looked.
+    /// What is known of the stages' plugins, by plan index; empty when they weren't inspected.
     pub plugins: Vec<PluginFacts>,
     /// Digest of what approvals are given for: plugins, grants and inputs; and, where the gate captured no files, what was
     /// checked out.

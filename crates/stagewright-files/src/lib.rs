@@ -2,7 +2,7 @@
 //!
 //! The engine reads files whose content, and whose very kind, a stage, a repository or another user decides: pipeline
 //! files, locks, the configuration of package managers, `file:` secrets, plugins. What has such a file's name may be a pipe
-//! that nobody writes to, a device that never ends, a file below `/proc` that waits, or a link to the machine's keys. So
+//! without a writer, a device that never ends, a file below `/proc` that waits, or a link to the machine's keys. So
 //! this crate is the only one that opens files for reading, and what it opens is a regular file on a real file system,
 //! looked at before it is opened: opening a device alone can do things.
 //!

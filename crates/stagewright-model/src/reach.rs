@@ -61,7 +61,7 @@ pub trait Imports: fmt::Debug {
     fn has(&self, interface: Interface) -> bool;
 }
 
-/// Every interface: for a component that nobody has looked at yet.
+/// Every interface: for a component that wasn't inspected yet.
 #[derive(Clone, Copy, Debug)]
 pub struct AnyImports;
 

@@ -44,7 +44,7 @@ impl AotCache {
         if !file.exists() {
             return None;
         }
-        // SAFETY: the file was written below, by this user, into a folder that nobody else can write to, and under
+        // SAFETY: the file was written below, by this user, into a folder that no other user can write to, and under
         // a name that holds the digest of its source and the compatibility hash of this very engine.
         let known = unsafe { Component::deserialize_file(engine, &file) };
         known

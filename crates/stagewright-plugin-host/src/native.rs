@@ -1,7 +1,7 @@
 //! Native plugins: shared libraries that a pipeline trusts with all the powers of the engine, and pins by digest.
 //!
 //! `include/stagewright_native.h` is the contract. What is loaded is a private copy of the very bytes that were hashed,
-//! so that nobody can put another library in between. A native stage can't be stopped by force: when it must end and
+//! so that no other library can be put in between. A native stage can't be stopped by force: when it must end and
 //! doesn't, the attempt is over while its thread goes on.
 
 use std::collections::HashMap;

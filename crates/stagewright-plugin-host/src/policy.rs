@@ -151,7 +151,7 @@ impl Policy {
         Err(self.deny(&format!("call {origin}"), "net", &self.permissions.net, &origin.to_string()))
     }
 
-    /// A connection in which nobody sees what is spoken: whatever grants the host and the port grants it.
+    /// A connection whose content isn't inspected: whatever grants the host and the port grants it.
     pub(crate) fn tunnel(&self, origin: &Origin) -> Result<(), CapabilityError> {
         if self.net.iter().any(|rule| rule.grants_tunnel(origin)) {
             return Ok(());

@@ -1,8 +1,8 @@
 //! What of an attempt is real when its run is a rehearsal.
 //!
 //! The rules are the model's ([`WayOut::in_rehearsal`](stagewright_model::WayOut::in_rehearsal)); here the capabilities
-//! ask, each before it does anything beyond the stage. What isn't done ends the attempt: a plugin that went on with an
-//! answer that nobody gave would rehearse something else than what it does.
+//! ask, each before it does anything beyond the stage. What isn't done ends the attempt: a plugin that continued with an
+//! invented answer would rehearse something else than what it does.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -39,7 +39,7 @@ pub enum Pulls {
     /// As whoever the user is to the registry.
     #[default]
     WithCredentials,
-    /// As nobody: in a rehearsal.
+    /// Without credentials: in a rehearsal.
     Anonymous,
     /// Not at all.
     Never,

@@ -146,7 +146,7 @@ impl Life {
     }
 }
 
-/// From here on nobody signals the child or its group: they are dead, and their number is about to be free.
+/// From here on the child and its group get no signal: they are dead, and their number is about to be free.
 fn release(id: u32, group: &OwnGroup) {
     group.close();
     guard::forget(group.reach.target(id));

@@ -120,7 +120,7 @@ impl Printer {
     }
 }
 
-/// A printer that takes nothing more after the first error, for readers of events, which have nobody to tell.
+/// A printer that takes nothing more after the first error, for readers of events, which can't report it.
 pub(crate) struct Output {
     printer: Printer,
     result: io::Result<()>,

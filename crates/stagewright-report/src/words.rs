@@ -105,7 +105,7 @@ pub(crate) fn release(view: &RunView, release: &Release) -> String {
         ReleaseWay::Deploy => (" now", ""),
         ReleaseWay::Rollback | ReleaseWay::Undo => ("", " again"),
     };
-    // Nobody should take a rehearsal's stand-in for the real thing.
+    // A rehearsal's stand-in must not be taken for the real thing.
     let rehearsed = if view.rehearsal { "rehearsed: " } else { "" };
     let url = release.url.as_ref().map(|url| format!(" at {}", escaped(url))).unwrap_or_default();
     format!(

@@ -27,7 +27,7 @@ impl Approval {
         Approval { inner: host::gate::Approval::new(&message), message }
     }
 
-    /// Who may answer: `team:NAME` or a user. Nobody named means anybody.
+    /// Who may answer: `team:NAME` or a user. Without any, everyone may.
     pub fn approver(&mut self, who: &str) -> &mut Approval {
         self.inner.approver(who);
         self

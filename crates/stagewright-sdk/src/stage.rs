@@ -31,7 +31,7 @@ pub trait Stage {
 
 /// A stage whose effect outlives it, such as a deploy.
 pub trait Reconcile: Stage {
-    /// Asks the target what became of an attempt whose end nobody saw. It must not change anything: calls with an effect
+    /// Asks the target what became of an attempt whose end wasn't recorded. It must not change anything: calls with an effect
     /// beyond the machine are refused. Of an attempt that was applied, it sets the outputs once more, and tells the
     /// environment's ledger what is there ([`crate::environment::released`]).
     ///

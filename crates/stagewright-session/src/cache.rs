@@ -23,7 +23,7 @@ use crate::repository::Repository;
 /// For no shared cache, where there would be one.
 const OFF: &str = "off";
 
-/// Nobody wonders what takes so long.
+/// A wait that needs no explanation.
 const UNNOTICED: Duration = Duration::from_secs(1);
 
 /// How a run uses the cache, where the policy is silent.

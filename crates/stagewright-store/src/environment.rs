@@ -44,7 +44,7 @@ impl Freeze {
     }
 }
 
-/// A row of `environments`; the default is what is known of one that nobody has asked for yet.
+/// A row of `environments`; the default is that of one that was never claimed.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) fence: u64,

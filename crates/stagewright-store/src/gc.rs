@@ -1,6 +1,6 @@
 //! Removes what is too old to be of use: runs with their logs, and folders that no run has.
 //!
-//! A run is removed only while its lock is held, so that nobody can go on with it meanwhile: first its rows, in one
+//! A run is removed only while its lock is held, so that it can't be resumed meanwhile: first its rows, in one
 //! transaction with the decision that it may go, then its folder. A crash in between leaves a folder without rows,
 //! which the next time finds.
 //!

@@ -114,7 +114,7 @@ fn replace(older: &mut Member, newer: &mut Member) -> Replaced {
     Replaced { run: older.run.clone(), by: newer.run.clone() }
 }
 
-/// Gives the group to the first that waits, if nobody has it.
+/// Gives the group to the first run that waits, if it is free.
 fn promote(members: &mut [Member]) {
     if members.iter().all(|member| !member.active)
         && let Some(next) = members.iter_mut().find(|member| member.may_come())

@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Asks the process that drives the run, or will resume it, to end it. It is on disk once this returns. False when
-    /// the run has ended or isn't there, and there is nobody to ask.
+    /// the run has ended or isn't there, and can't be asked.
     ///
     /// # Errors
     /// Whatever the disk refuses.

@@ -2,7 +2,7 @@
 //!
 //! A claim is decided in one transaction that no other process can come between, by the first of these that holds:
 //!
-//! 1. Somebody froze the environment, and nobody allowed this claim in spite of it: *frozen*. First, because it is a
+//! 1. The environment is frozen, and the freeze isn't overridden for this claim: *frozen*. First, because it is a
 //!    person's word about the environment itself, and the same for every run.
 //! 2. A newer run has had the environment: *superseded*. Before asking who has it now, because waiting wouldn't help.
 //!    Newer is a matter of [`create_run`](Store::create_run)'s order; no clock is asked.

@@ -16,7 +16,7 @@ use stagewright_sdk::{
 pub struct Config {
     /// What is asked.
     pub message: String,
-    /// Who may answer: `team:NAME` or a user. Nobody named means anybody.
+    /// Who may answer: `team:NAME` or a user. Without any, everyone may.
     #[serde(default)]
     pub approvers: Vec<String>,
     /// The environments that may be acted on once it is approved. An approval is for no others.
@@ -106,7 +106,7 @@ impl Stage for Approve {
             let message = format!("a gate expires after 1 ms to 366 days, and not after {} ms", expires.as_millis());
             found.push(wrong("expires".to_owned(), message));
         }
-        // A team has members that nobody here knows of.
+        // The members of a team aren't known here.
         let teams = config.approvers.iter().any(|approver| approver.starts_with("team:"));
         if !teams && !config.approvers.is_empty() && config.approvers.len() < config.approvals as usize {
             let (wanted, there) = (config.approvals, config.approvers.len());

@@ -11,7 +11,7 @@ pub(crate) enum Answer {
     Body(Vec<u8>),
     /// The server is there, and has no such thing.
     Missing,
-    /// Nobody answered, or only to say "later".
+    /// There was no answer, or one that says to try again later.
     Unreachable(Error),
 }
 

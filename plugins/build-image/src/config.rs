@@ -28,7 +28,7 @@ pub struct Config {
     /// Labels of the image.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
-    /// As whom the program runs; 65532:65532 unless given, who is nobody.
+    /// As whom the program runs; 65532:65532, an unprivileged user, unless given.
     pub(crate) user: Option<String>,
     /// Where the program runs.
     pub(crate) workdir: Option<String>,

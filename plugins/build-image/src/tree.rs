@@ -11,7 +11,7 @@ use crate::config::FileSpec;
 const FOLDER_MODE: u32 = 0o755;
 const PROGRAM_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
-/// Of a link nobody reads it; this is what the kernel shows.
+/// It has no meaning for a link; this is what the kernel shows.
 const LINK_MODE: u32 = 0o777;
 /// What the names of markers begin with that delete files of the layers below: the OCI image specification, "Whiteouts".
 const WHITEOUT: &str = ".wh.";

@@ -175,7 +175,7 @@ fn start(config: &Config) -> Result<Instance> {
         .map_err(|error| error.context(format!("can't start {} as `{}`", config.image.as_str(), config.service)))
 }
 
-/// Health first, then readiness; with neither configured, health by its defaults: a release that nobody asked can't
+/// Health first, then readiness; with neither configured, health by its defaults: an unprobed release can't
 /// be called good.
 fn check(config: &Config, instance: &Instance) -> Result<()> {
     let default = Probe::default();

@@ -44,7 +44,7 @@ impl Stage for Notify {
     fn run(config: Config) -> Result<Outcome> {
         match send(&config) {
             Err(error) if config.best_effort && !error.is_denied() => {
-                log::warn(format!("nobody was told: {error}"));
+                log::warn(format!("notification failed: {error}"));
                 outputs::report(Diagnostic::warning("not-notified", error.message).at("url"));
                 Ok(Outcome::Succeeded)
             }

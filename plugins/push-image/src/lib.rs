@@ -98,7 +98,7 @@ impl Reconcile for PushImage {
         Ok(Observation::Applied(push.reference()))
     }
 
-    /// A tag that moved can't be moved back: where it stood before is known to nobody.
+    /// A tag that moved can't be moved back: where it stood before isn't recorded.
     fn undo(_config: Config) -> Result<()> {
         Err(Error::failed("a push can't be undone: the registry doesn't say where its tags stood before")
             .help("push the earlier image under these tags; deploys go by digest and are not affected"))

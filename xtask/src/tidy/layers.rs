@@ -52,7 +52,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
 /// What a plugin, also one that only tests use, may depend on among the workspace's own.
 const PLUGIN_ARROWS: &[&str] = &["stagewright-sdk"];
 
-/// Heavy libraries and those that open an authority: each is behind the crates named here, and nobody else names it or
+/// Heavy libraries and those that open an authority: each is behind the crates named here, and no other crate names it or
 /// reaches it in another way.
 const OWNERS: [(&str, &[&str]); 15] = [
     ("age", &["stagewright-secrets"]),

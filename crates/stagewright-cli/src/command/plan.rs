@@ -21,7 +21,7 @@ use crate::exit::Exit;
 /// What a plan is shown with.
 struct Shown<'a> {
     review: &'a Review,
-    /// What a rehearsal would do; real when nobody asks for that.
+    /// What a rehearsal would do; real unless a rehearsal is asked for.
     mode: RunMode,
 }
 

@@ -70,7 +70,7 @@ pub enum GateKind {
     Environment,
     /// The environment is frozen. It opens by itself when the freeze ends; an approval overrides the freeze.
     Freeze,
-    /// An attempt was left in doubt, and nobody knows what became of it: `stagewright settle` tells.
+    /// An attempt was interrupted and its plugin can't determine the outcome: `stagewright settle` records it.
     Doubt,
 }
 

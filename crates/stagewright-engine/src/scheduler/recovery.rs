@@ -1,4 +1,4 @@
-//! What is done about attempts that were left in doubt: their effect was about to happen, and nobody saw the end.
+//! What is done about attempts that were left in doubt: their effect was about to happen, their end wasn't recorded.
 //!
 //! ```text
 //! in doubt ─> the plugin is asked ─┬─> not there ──────> the stage runs again

@@ -8,7 +8,7 @@ use crate::grants::{Amount, Bounds, PackageManager};
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Whether more is possible now, or something that nobody has looked at.
+    /// Whether more is possible now, or something that wasn't reviewed.
     pub is_wider: bool,
     /// As in "`test` may now start `curl` with any arguments".
     pub text: String,

@@ -10,7 +10,7 @@ use crate::person::{PersonName, PersonNameError};
 /// What an approver that is a team begins with.
 const TEAM: &str = "team:";
 
-/// The members of each team. Reports teams without any: nobody could approve for them.
+/// The members of each team. Reports teams without any: they could never approve.
 pub(super) fn read(file: Fields<'_>, report: &mut Report) -> BTreeMap<String, Vec<String>> {
     let teams = file.table("teams");
     let mut members = BTreeMap::new();

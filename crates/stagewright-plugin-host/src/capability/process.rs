@@ -96,7 +96,8 @@ pub struct ChildHandle {
     overflow: watch::Receiver<Option<u32>>,
 }
 
-/// What may still wait for the guest of [`UNREAD`] bytes. Closed, all that is captured may: nobody takes it any more.
+/// What may still wait for the guest of [`UNREAD`] bytes. Once it is closed, all captured output may: the guest reads no
+/// more of it.
 type Room = Arc<Semaphore>;
 
 impl Drop for ChildHandle {

@@ -183,7 +183,7 @@ impl Services {
         self.take(handle).map(drop)
     }
 
-    /// Never refused: it takes back what `start` has announced, and nobody else can have changed the service since.
+    /// Never refused: it undoes what `start` has announced, and the service can't have been changed by another run since.
     pub(crate) async fn discard(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
         self.take(handle)?.discard().await
     }
@@ -207,7 +207,7 @@ impl Services {
             for instance in left.into_iter().chain(started) {
                 let release = instance.record().release.clone();
                 if let Err(error) = instance.discard().await {
-                    tracing::warn!(release, %error, "a release that nobody wanted goes on");
+                    tracing::warn!(release, %error, "failed to stop an unpromoted release");
                 }
             }
         });

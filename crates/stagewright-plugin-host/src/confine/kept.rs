@@ -51,7 +51,7 @@ impl KeptCaches {
         let parts = [tier.as_str(), file, table].map(|part| format!("{}:{part}\n", part.len())).concat();
         let folder = root.join(LAYOUT).join(name_of(table, &parts));
         fs::create_dir_all(&folder)?;
-        // What one user's programs downloaded is for nobody else to exchange.
+        // No other user may exchange what one user's programs downloaded.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
         let mut used = File::options().create(true).append(true).read(true).open(folder.join(OWNER))?;
         used.lock_shared()?;

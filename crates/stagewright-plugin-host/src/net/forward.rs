@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Whoever connects to `listener` is connected to `to`, until the handle is dropped, which ends all connections too.
 ///
 /// `to` must be granted with its port, or be a service of the attempt. Each connection takes one of the gate's places;
-/// without one it is closed at once, as it is when nobody listens at `to`. It may be silent for as long as it likes:
+/// without one it is closed at once, as it is when nothing listens at `to`. It may be silent for as long as it likes:
 /// databases' connections are. Must be called within the runtime.
 pub(crate) fn forward(listener: TcpListener, to: SocketAddr, gate: Arc<Gate>) -> Result<Background, CapabilityError> {
     gate.forward(to)?;

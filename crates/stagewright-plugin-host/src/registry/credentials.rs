@@ -16,7 +16,7 @@ pub trait CredentialSource: Send + Sync {
 }
 
 /// The `auths` table of a `config.json`, as `docker login` and `skopeo login` write it. Credential helpers are not
-/// asked: they are programs, and nobody granted them.
+/// asked: they are programs, and no pipeline grants them.
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
     path: PathBuf,

@@ -71,7 +71,7 @@ impl<'a> Access<'a> {
     }
 }
 
-/// Knows nobody.
+/// Has no credentials.
 struct Anonymous;
 
 impl CredentialSource for Anonymous {

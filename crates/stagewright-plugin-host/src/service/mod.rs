@@ -126,7 +126,7 @@ pub struct ServiceStatus {
     pub phase: Phase,
     /// How often its program was started again.
     pub restarts: u32,
-    /// Why it is not running although nobody stopped it.
+    /// Why it is not running although it wasn't stopped.
     pub failure: Option<String>,
 }
 

@@ -38,7 +38,7 @@ fn make() -> io::Result<()> {
     confine::inherited()?;
     let engine = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(crate::kernel::null()?)?;
-    // Nobody asks how keepers ended.
+    // How keepers ended is never asked.
     ends_are_told(false)?;
     while let Some((request, fds)) = receive(&engine)? {
         let (Request::Fork, Some(socket)) = (request, fds.into_iter().next()) else { continue };
@@ -90,7 +90,7 @@ fn keep(socket: UnixStream) -> io::Result<()> {
             // Init alone speaks from here on, and when it ends the engine sees the end.
             drop(socket);
             while let Err(Errno::INTR) = rustix::process::waitpid(Some(init), WaitOptions::empty()) {}
-            // Nobody is left to tell; what stays is below the state folder and named for this attempt.
+            // There is no one left to report to; what stays is below the state folder and named for this attempt.
             let _ = remove_tree(&confinement.scratch);
             Ok(())
         }
@@ -118,7 +118,7 @@ impl Failed {
 
 fn namespaces(socket: &UnixStream) -> Result<(), Failed> {
     let unshare = |flags, what: &str| {
-        // SAFETY: file descriptors stay shared with nobody: there is one thread.
+        // SAFETY: the file descriptor table isn't shared: there is one thread.
         unsafe { unshare_unsafe(flags) }.map_err(|error| Failed::at(format!("make a {what}"), error))
     };
     unshare(UnshareFlags::NEWUSER, "user namespace")?;

@@ -25,7 +25,7 @@ pub(super) struct Deaths(OwnedFd);
 
 impl Deaths {
     pub(super) fn watch() -> io::Result<Deaths> {
-        // SAFETY: the set is filled before it is read, and the descriptor is new and owned by nobody else.
+        // SAFETY: the set is filled before it is read, and the descriptor is new and has no other owner.
         unsafe {
             let mut set = std::mem::zeroed();
             libc::sigemptyset(&raw mut set);

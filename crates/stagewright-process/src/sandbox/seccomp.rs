@@ -144,7 +144,7 @@ const INTERNET_ALONE: &[Rule] = &[
 const INTERNET: [u32; 3] = [libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_unsigned(), NETLINK];
 
 /// Leaves this thread, and all that it starts from now on, nothing of sockets but the network's, for good. Pairs of Unix
-/// sockets, which reach nobody, stay. To be called with no new privileges.
+/// sockets, which are connected to nothing else, stay. To be called with no new privileges.
 pub(crate) fn internet_alone() -> io::Result<()> {
     let mut program = program(INTERNET_ALONE)?;
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;

@@ -41,7 +41,7 @@ pub(super) fn enter(inside: u16) -> Result<Door, NoNetwork> {
     let port = listener.local_addr().map_err(failed("listen on 127.0.0.1"))?.port();
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWIPC;
-    // SAFETY: file descriptors stay shared with nobody: there is one thread.
+    // SAFETY: the file descriptor table isn't shared: there is one thread.
     unsafe { unshare_unsafe(flags) }.map_err(io::Error::from).map_err(failed("make namespaces"))?;
     for (file, text) in [
         ("/proc/self/setgroups", "deny".to_owned()),

@@ -40,7 +40,7 @@ pub struct Status {
     pub restarts: u32,
     /// How the program ended the last time that it did.
     pub last_exit: Option<ExitStatus>,
-    /// Why the service is not running although nobody stopped it.
+    /// Why the service is not running although it wasn't stopped.
     pub failure: Option<String>,
     /// Where a service with a network of its own is reached, on this machine's loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -53,7 +53,7 @@ impl Reach<'_> {
             Errno::LOOP => {
                 io::Error::new(io::ErrorKind::PermissionDenied, "it is a link that leads somewhere else by now")
             }
-            // A pipe that nobody reads, a socket, a device without a driver.
+            // A pipe without a reader, a socket, a device without a driver.
             Errno::NXIO | Errno::NODEV => not_a_file(),
             error => error.into(),
         })?;
