@@ -21,7 +21,7 @@ fn runs(environment: &TestEnvironment) -> Vec<String> {
     listed.lines().map(|line| line.split_whitespace().next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Plugins are built anew, so approvals lapse once: they are given until the run ends.
+/// Plugins are rebuilt, so approvals lapse once: they are given until the run ends.
 fn finish(environment: &TestEnvironment, run: &str) {
     let mut last = String::new();
     for _ in 0..3 {

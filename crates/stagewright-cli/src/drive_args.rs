@@ -28,8 +28,8 @@ pub(crate) struct DriveArgs {
     /// Share results with other machines: a folder, s3://BUCKET/PREFIX, or an http or https URL; `off` for none
     #[arg(long, value_name = "ADDRESS", env = "STAGEWRIGHT_SHARED_CACHE")]
     pub(crate) shared_cache: Option<String>,
-    /// Who takes this run's results: `trusted` for everybody, or a name for runs of that name, which take trusted ones
-    /// too [default: results are shared with nobody, and trusted ones taken]
+    /// Who may use this run's results: `trusted` for every run, or a name for the runs of that name, which use trusted
+    /// ones too [default: use trusted results, share none]
     #[arg(long, value_name = "TIER", env = "STAGEWRIGHT_CACHE_TIER")]
     pub(crate) cache_tier: Option<String>,
     /// Refuse to run what may do more than stagewright.lock says, or has other plugins
@@ -39,13 +39,13 @@ pub(crate) struct DriveArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CacheMode {
-    /// Take them where nothing has changed that they depend on, and keep new ones
+    /// Use them where nothing that they depend on has changed, and store new ones
     Use,
-    /// Take them, and keep none
+    /// Use them, and store none
     Read,
-    /// Do all work anew, and keep the results
+    /// Ignore them, and store new ones
     Refresh,
-    /// Neither take nor keep any; stages then may read all that they are granted, declared or not
+    /// Neither use nor store any; stages may then read everything they are granted, declared or not
     Off,
 }
 

@@ -1,27 +1,6 @@
 //! Texts of a pipeline file that have a meaning of their own, as an entry of a permission has: parsed once, and kept with
 //! the text for messages.
 
-/// Why a text isn't an entry of its kind.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct RuleError {
-    /// Goes on after the text itself, as in "names no host".
-    pub message: String,
-    /// What to write.
-    pub help: String,
-}
-
-pub(crate) fn refuse<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, RuleError> {
-    Err(RuleError { message: message.into(), help: help.into() })
-}
-
-impl RuleError {
-    /// The whole message, with the text.
-    pub(crate) fn explain(&self, entry: &str) -> String {
-        format!("`{entry}` {self}: {}", self.help)
-    }
-}
-
 /// Makes a type that has `parse` and `as_str` an entry: compared, ordered, shown and stored as the text that it was
 /// written as. What doesn't parse can't be deserialised.
 macro_rules! entry {

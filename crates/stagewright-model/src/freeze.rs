@@ -9,6 +9,7 @@ use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ToSpan};
 
+use crate::format_error::FormatError;
 use crate::nearest::nearest;
 
 const DAYS: [(&str, &str, Weekday); 7] = [
@@ -90,15 +91,15 @@ impl FreezeWindow {
 
 impl WeeklyWindow {
     /// From `Fri 16:00 - Mon 08:00`.
-    pub(crate) fn parse(text: &str, zone: TimeZone) -> Result<WeeklyWindow, Unreadable> {
+    pub(crate) fn parse(text: &str, zone: TimeZone) -> Result<WeeklyWindow, FormatError> {
         let Some((from, until)) = text.split_once('-') else {
-            return Err(Unreadable::new("isn't two times of the week"));
+            return Err(bad_freeze("isn't two times of the week"));
         };
         let (from, until) = (WeekTime::parse(from.trim())?, WeekTime::parse(until.trim())?);
         if from == until {
             let message = "begins and ends at the same time";
             let help = "a freeze that never ends is `from` a date `until` one far away".to_owned();
-            return Err(Unreadable { message: message.to_owned(), help });
+            return Err(FormatError { help, ..bad_freeze(message) });
         }
         Ok(WeeklyWindow { from, until, zone })
     }
@@ -150,44 +151,37 @@ struct WeekTime {
     time: Time,
 }
 
-/// Why a stretch of the week can't be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable {
-    /// Goes on after the text itself.
-    pub(crate) message: String,
-    pub(crate) help: String,
-}
-
-impl Unreadable {
-    fn new(message: impl Into<String>) -> Unreadable {
-        let help = "write two days with times, from 00:00 to 23:59, as in `Fri 16:00 - Mon 08:00`".to_owned();
-        Unreadable { message: message.into(), help }
+fn bad_freeze(message: impl Into<String>) -> FormatError {
+    FormatError {
+        code: "stagewright::bad-freeze",
+        message: message.into(),
+        help: "write two days with times, from 00:00 to 23:59, as in `Fri 16:00 - Mon 08:00`".to_owned(),
     }
 }
 
 impl WeekTime {
-    fn parse(text: &str) -> Result<WeekTime, Unreadable> {
+    fn parse(text: &str) -> Result<WeekTime, FormatError> {
         let Some((day, time)) = text.split_once(char::is_whitespace) else {
-            return Err(Unreadable::new("isn't two days with a time each"));
+            return Err(bad_freeze("isn't two days with a time each"));
         };
         Ok(WeekTime { day: parse_day(day)?, time: parse_time(time.trim())? })
     }
 }
 
-fn parse_day(text: &str) -> Result<Weekday, Unreadable> {
+fn parse_day(text: &str) -> Result<Weekday, FormatError> {
     let is_meant =
         |(short, long, _): &&(&str, &str, Weekday)| text.eq_ignore_ascii_case(short) || text.eq_ignore_ascii_case(long);
     if let Some((_, _, day)) = DAYS.iter().find(is_meant) {
         return Ok(*day);
     }
-    let mut unreadable = Unreadable::new(format!("has an unknown day, `{text}`"));
+    let mut error = bad_freeze(format!("has an unknown day, `{text}`"));
     if let Some(name) = nearest(text, DAYS.iter().flat_map(|(short, long, _)| [*short, *long])) {
-        unreadable.help = format!("did you mean `{name}`?");
+        error.help = format!("did you mean `{name}`?");
     }
-    Err(unreadable)
+    Err(error)
 }
 
-fn parse_time(text: &str) -> Result<Time, Unreadable> {
+fn parse_time(text: &str) -> Result<Time, FormatError> {
     let number = |digits: &str| {
         let is_number = (1..=2).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
         is_number.then(|| digits.parse::<i8>().ok()).flatten()
@@ -196,7 +190,7 @@ fn parse_time(text: &str) -> Result<Time, Unreadable> {
         let minute = number(minute).filter(|_| minute.len() == 2)?;
         Time::new(number(hour)?, minute, 0, 0).ok()
     });
-    time.ok_or_else(|| Unreadable::new(format!("has an unknown time, `{text}`")))
+    time.ok_or_else(|| bad_freeze(format!("has an unknown time, `{text}`")))
 }
 
 #[cfg(test)]

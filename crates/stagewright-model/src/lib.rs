@@ -11,6 +11,7 @@ mod code;
 mod diagnostic;
 mod entry;
 mod expression;
+mod format_error;
 mod freeze;
 mod grants;
 mod input;
@@ -38,12 +39,13 @@ mod workspace_path;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, fields_of, render_json};
+pub use format_error::FormatError;
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::{
     Amount, Bounds, Grant, HostPattern, Limits, NamedBy, NetRule, NetTarget, Origin, OriginRule, PROXY_VARIABLES,
-    PackageManager, PackageOrigin, PathRule, Permission, Permissions, ProcessRule, RepositoryRule, RuleError, Sandbox,
-    Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRule, VariableName, is_harmless_variable,
-    is_localhost, remarks,
+    PackageManager, PackageOrigin, PathRule, Permission, Permissions, ProcessRule, RepositoryRule, Sandbox, Scheme,
+    SecretName, SecretRule, SecretUse, ServiceName, SocketRule, VariableName, is_harmless_variable, is_localhost,
+    remarks,
 };
 pub use input::InputError;
 pub use interface::{InheritedVariable, Interface};
@@ -61,7 +63,7 @@ pub use reach::{AnyImports, Code, EffectClass, Fidelity, Imports, Reach, Reaches
 pub use read::PluginNames;
 pub use rehearsal_terms::RehearsalTerms;
 pub use rehearse::Rehearse;
-pub use secret::{BadSecretFrom, SecretDeclaration, SecretFrom, SecretHolder, SecretReach, SecretShape, hosts_admit};
+pub use secret::{SecretDeclaration, SecretFrom, SecretHolder, SecretReach, SecretShape, hosts_admit};
 pub use shape::{duration, json_schema};
 pub use span::SourceSpan;
 pub use terminal_text::{

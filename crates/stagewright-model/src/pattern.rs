@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use globset::{Glob, GlobBuilder, GlobMatcher};
 
 use crate::entry::entry;
+use crate::format_error::FormatError;
 use crate::workspace_path::{PathError, WorkspacePath};
 
 /// A glob over workspace paths. `*` and `?` stay within a name, `**` crosses folders, `[ab]` and `{a,b}` choose, and `\`
@@ -49,6 +50,17 @@ impl PatternError {
     /// The whole message.
     fn explain(&self, _: &str) -> String {
         self.to_string()
+    }
+}
+
+/// Of a glob that can't be read: a diagnostic about the string that it was written as.
+pub(crate) fn bad_pattern(problem: impl fmt::Display) -> FormatError {
+    FormatError {
+        code: "stagewright::bad-pattern",
+        message: format!("isn't a valid pattern: {problem}"),
+        help: "`*` stays within a folder, `**` crosses folders, `[ab]` and `{a,b}` choose; `\\` takes the next \
+               character literally"
+            .to_owned(),
     }
 }
 

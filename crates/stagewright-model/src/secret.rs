@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::format_error::{FormatError, refuse};
 use crate::grants::{HostPattern, NetRule, Permissions, SecretUse, ServiceName};
-use crate::shape::variable_fault;
+use crate::shape::check_variable;
 
 /// `[secrets.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,16 +62,6 @@ pub enum SecretFrom {
     },
 }
 
-/// Why a text names no place of a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct BadSecretFrom {
-    /// Goes on after the text itself.
-    pub message: String,
-    /// What to write.
-    pub help: String,
-}
-
 /// Every kind of source, for errors and for the JSON Schema.
 pub(crate) const SOURCES: [&str; 7] = ["age", "aws-sm", "command", "env", "file", "kubernetes", "vault"];
 
@@ -79,8 +70,9 @@ impl SecretFrom {
     ///
     /// # Errors
     /// When it names no source, or names it without a part that it needs.
-    pub fn parse(text: &str) -> Result<SecretFrom, BadSecretFrom> {
-        let bad = |message: &str, help: &str| Err(BadSecretFrom { message: message.to_owned(), help: help.to_owned() });
+    pub fn parse(text: &str) -> Result<SecretFrom, FormatError> {
+        const CODE: &str = "stagewright::bad-secret-source";
+        let bad = |message: &str, help: &str| refuse(CODE, message, help);
         let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
         let (before, after) = match rest.rsplit_once('#') {
             Some((before, after)) => (before, Some(after.to_owned())),
@@ -88,9 +80,9 @@ impl SecretFrom {
         };
         let key = after.as_deref();
         match scheme {
-            "env" => match variable_fault(rest) {
-                Some(fault) => Err(BadSecretFrom { message: fault.message, help: fault.help }),
-                None => Ok(SecretFrom::Env(rest.to_owned())),
+            "env" => match check_variable(rest) {
+                Ok(()) => Ok(SecretFrom::Env(rest.to_owned())),
+                Err(error) => Err(FormatError { code: CODE, ..error }),
             },
             "file" if rest.is_empty() => bad("names no file", "write `file:PATH`"),
             "file" => Ok(SecretFrom::File(rest.to_owned())),
@@ -125,7 +117,7 @@ impl SecretFrom {
                 _ => bad("names no key of a Secret", "write `kubernetes:NAMESPACE/NAME#KEY`"),
             },
             _ => bad(
-                "is no place that secrets can be read from",
+                "isn't a place that secrets can be read from",
                 &format!(
                     "it begins with one of {}, as in `env:NAME` or `file:PATH`",
                     SOURCES.map(|name| format!("`{name}:`")).join(", ")

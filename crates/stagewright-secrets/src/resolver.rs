@@ -132,7 +132,7 @@ mod tests {
             ("file:nowhere", "the secret `x` can't be read from"),
             ("file:binary", "the secret `x` is no text"),
             ("file:large", "the secret `x` has 65537 bytes"),
-            ("gcp:x", "the secret `x` comes from `gcp:x`, which is no place"),
+            ("gcp:x", "the secret `x` comes from `gcp:x`, which isn't a place"),
         ] {
             let error = resolver.value("x", from).unwrap_err();
             assert!(error.message.starts_with(said), "{error}");

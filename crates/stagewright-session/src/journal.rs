@@ -12,8 +12,7 @@ use crate::error::SessionError;
 /// # Errors
 /// When the journal can't be read, or is empty.
 pub fn stages_of(store: &Store, run: &RunId) -> Result<Vec<Arc<StageSummary>>, SessionError> {
-    let mut events = store.events(run)?;
-    match events.drain(..).next().map(|event| event.kind) {
+    match store.events(run)?.into_iter().next().map(|event| event.kind) {
         Some(EventKind::RunStarted { stages, .. }) => Ok(stages),
         _ => Err(SessionError::not_ready(format!("run {run} was never started"))),
     }

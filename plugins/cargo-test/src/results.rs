@@ -89,7 +89,7 @@ impl Suite {
     fn counts(&self) -> Counts {
         self.counts.unwrap_or_else(|| Counts {
             passed: self.count(|test| test.verdict == Verdict::Passed),
-            // Something in it failed, even if it can't be told what.
+            // Something in it failed, even if its output doesn't say what.
             failed: self.count(Test::is_failed).max(1),
             ignored: self.count(|test| test.verdict == Verdict::Ignored),
         })

@@ -3,7 +3,7 @@
 //! A script that holds `${{ git.branch }}` is executed with whatever the branch is called: no quoting of the script keeps
 //! `x$(rm -rf .)` apart from its own text in every shell, in here-documents and where words are split. So text that isn't
 //! the pipeline file's own is refused in code. Numbers, booleans, declared choices, the values of a matrix and literals stay
-//! allowed, since whoever starts or triggers a run can't change their content.
+//! allowed, since their content is fixed by the pipeline file, not by what starts or triggers a run.
 //!
 //! What is code is said by plugins of their own keys ([`places`]), and known of argument lists that name an interpreter
 //! ([`interpreter`]) and of variables ([`variable`]).

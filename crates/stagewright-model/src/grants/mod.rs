@@ -31,7 +31,6 @@ pub use self::repository::RepositoryRule;
 pub use self::secret::{SecretRule, SecretUse};
 pub use self::socket::SocketRule;
 pub use self::variable::{PROXY_VARIABLES, is_harmless_variable};
-pub use crate::entry::RuleError;
 
 /// `[stages.NAME.permissions]`: all that the stage's plugin may touch. Empty means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

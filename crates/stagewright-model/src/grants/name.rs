@@ -1,8 +1,9 @@
 //! Entries of `permissions.service`, `env` and `reveal`: names, which mean themselves.
 
 use super::variable::is_harmless_variable;
-use crate::entry::{RuleError, entry, refuse};
-use crate::shape::variable_fault;
+use crate::entry::entry;
+use crate::format_error::{FormatError, refuse};
+use crate::shape::check_variable;
 
 /// A service of the `process` target.
 #[derive(Clone, Debug)]
@@ -18,9 +19,13 @@ pub struct SecretName(String);
 
 impl ServiceName {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<ServiceName, RuleError> {
+    pub fn parse(entry: &str) -> Result<ServiceName, FormatError> {
         match entry.trim() {
-            "" => refuse("names no service", "write the name that the stage deploys it under"),
+            "" => refuse(
+                "stagewright::bad-name",
+                "doesn't name a service",
+                "write the name that the stage deploys it under",
+            ),
             _ => Ok(ServiceName(entry.to_owned())),
         }
     }
@@ -33,11 +38,9 @@ impl ServiceName {
 
 impl VariableName {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<VariableName, RuleError> {
-        match variable_fault(entry) {
-            Some(fault) => refuse(fault.message, fault.help),
-            None => Ok(VariableName(entry.to_owned())),
-        }
+    pub fn parse(entry: &str) -> Result<VariableName, FormatError> {
+        check_variable(entry)?;
+        Ok(VariableName(entry.to_owned()))
     }
 
     /// As it was written.
@@ -53,9 +56,9 @@ impl VariableName {
 
 impl SecretName {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<SecretName, RuleError> {
+    pub fn parse(entry: &str) -> Result<SecretName, FormatError> {
         match entry {
-            "" => refuse("names no secret", "write a key of `[secrets]`"),
+            "" => refuse("stagewright::bad-name", "doesn't name a secret", "write a key of `[secrets]`"),
             _ => Ok(SecretName(entry.to_owned())),
         }
     }
@@ -66,6 +69,6 @@ impl SecretName {
     }
 }
 
-entry!(ServiceName, RuleError);
-entry!(VariableName, RuleError);
-entry!(SecretName, RuleError);
+entry!(ServiceName, FormatError);
+entry!(VariableName, FormatError);
+entry!(SecretName, FormatError);

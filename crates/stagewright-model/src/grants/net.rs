@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::origin::{Origin, OriginRule};
-use crate::entry::{RuleError, entry};
+use crate::entry::entry;
+use crate::format_error::FormatError;
 
 /// A client of package registries: its name in `permissions.net` stands for the registries that it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +82,7 @@ pub struct NetRule {
 
 impl NetRule {
     /// Reads an entry. A word isn't a host: the host `cargo` is `https://cargo`.
-    pub fn parse(entry: &str) -> Result<NetRule, RuleError> {
+    pub fn parse(entry: &str) -> Result<NetRule, FormatError> {
         let target = match PackageManager::of(entry) {
             Some(manager) => NetTarget::Packages(manager),
             None => NetTarget::Origin(OriginRule::parse(entry)?),
@@ -130,7 +131,7 @@ impl NetRule {
     }
 }
 
-entry!(NetRule, RuleError);
+entry!(NetRule, FormatError);
 
 #[cfg(test)]
 mod tests {

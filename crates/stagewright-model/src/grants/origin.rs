@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::Url;
 
-use crate::entry::{RuleError, refuse};
+use crate::format_error::{FormatError, refuse};
 
 /// What is spoken with an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +168,7 @@ pub fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
+const CODE: &str = "stagewright::bad-origin";
 const HELP: &str = "write `https://HOST`, `https://HOST:PORT`, `http://HOST:PORT`, `HOST`, `tcp://HOST:PORT`, \
                     `cargo`, `npm` or `pip`; a port may be `*`";
 
@@ -207,29 +208,29 @@ impl fmt::Display for OriginRule {
 
 impl OriginRule {
     /// Reads a rule. A single `/` at its end is accepted.
-    pub fn parse(rule: &str) -> Result<OriginRule, RuleError> {
+    pub fn parse(rule: &str) -> Result<OriginRule, FormatError> {
         let (scheme, rest) = rule.split_once("://").unwrap_or(("https", rule));
         let Some(scheme) = Scheme::parse(scheme) else {
-            return refuse(format!("has the scheme `{scheme}`, which can't be granted"), HELP);
+            return refuse(CODE, format!("has the scheme `{scheme}`, which can't be granted"), HELP);
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '\\', '?', '#']) {
-            return refuse("has a path, and access is granted to whole hosts", HELP);
+            return refuse(CODE, "has a path, and access is granted to whole hosts", HELP);
         }
         if authority.contains('@') {
-            return refuse("has a user's name in it", "attach a secret to the request instead");
+            return refuse(CODE, "has a user's name in it", "attach a secret to the request instead");
         }
         let (host, port) = split_port(authority);
-        let host = HostRule::parse(host, HELP)?;
+        let host = HostRule::parse(host, CODE, HELP)?;
         let port = match port {
             Some("*") => None,
             Some(digits) => match port_number(digits) {
                 Some(port) => Some(port),
-                None => return refuse(format!("has the port `{digits}`"), HELP),
+                None => return refuse(CODE, format!("has the port `{digits}`"), HELP),
             },
             None => match scheme.usual_port() {
                 Some(port) => Some(port),
-                None => return refuse("names no port", "add it, as in `tcp://db.example:5432`"),
+                None => return refuse(CODE, "doesn't name a port", "add it, as in `tcp://db.example:5432`"),
             },
         };
         Ok(OriginRule { scheme, host, port })
@@ -284,7 +285,7 @@ impl From<Origin> for OriginRule {
 impl HostRule {
     /// `HOST` or `*.DOMAIN`. Every rule has one spelling of its host that people read: one that would be read as another
     /// host, or as a name where it is an address, is refused.
-    fn parse(text: &str, help: &str) -> Result<HostRule, RuleError> {
+    fn parse(text: &str, code: &'static str, help: &str) -> Result<HostRule, FormatError> {
         let (is_wildcard, name) = match text.strip_prefix("*.") {
             Some(domain) => (true, domain),
             None => (false, text),
@@ -294,18 +295,22 @@ impl HostRule {
         };
         if !name.is_ascii() {
             let ascii = normal_host(name).map(|name| format!(": write `{name}`")).unwrap_or_default();
-            return refuse(format!("has a host with letters beyond ASCII, which can look like others{ascii}"), help);
+            return refuse(
+                code,
+                format!("has a host with letters beyond ASCII, which can look like others{ascii}"),
+                help,
+            );
         }
         let normal = match name.starts_with('[') || name.split('.').all(is_plain) {
             true => normal_host(name),
             false => None,
         };
-        let Some(normal) = normal else { return refuse("names no host", help) };
+        let Some(normal) = normal else { return refuse(code, "doesn't name a host", help) };
         match (is_wildcard, address(&normal)) {
-            (true, Some(_)) => refuse("has an address after `*.`, and no hosts are below an address", help),
+            (true, Some(_)) => refuse(code, "has an address after `*.`, and no hosts are below an address", help),
             (true, None) => Ok(HostRule::EndsWith(format!(".{normal}"))),
             (false, Some(IpAddr::V4(_))) if normal != name => {
-                refuse(format!("spells the address {normal} in another way"), format!("write `{normal}` instead"))
+                refuse(code, format!("spells the address {normal} in another way"), format!("write `{normal}` instead"))
             }
             (false, _) => Ok(HostRule::Is(normal)),
         }
@@ -340,23 +345,21 @@ pub struct HostPattern {
 
 impl HostPattern {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<HostPattern, RuleError> {
+    pub fn parse(entry: &str) -> Result<HostPattern, FormatError> {
+        const CODE: &str = "stagewright::bad-host";
         const HELP: &str = "write the host alone, as in `ghcr.io` or `localhost:5000`";
         if entry.contains(['/', '\\', '?', '#', '@']) {
-            return refuse("is not a host", HELP);
+            return refuse(CODE, "is more than a host", HELP);
         }
         let (host, port) = split_port(entry);
         let port = match port {
             None | Some("*") => None,
             Some(digits) => match port_number(digits) {
                 Some(port) => Some(port),
-                None => return refuse(format!("has the port `{digits}`"), HELP),
+                None => return refuse(CODE, format!("has the port `{digits}`"), HELP),
             },
         };
-        let host = HostRule::parse(host, HELP).map_err(|error| match error.message.as_str() {
-            "names no host" => RuleError { message: "is not a host".to_owned(), ..error },
-            _ => error,
-        })?;
+        let host = HostRule::parse(host, CODE, HELP)?;
         Ok(HostPattern { host, port })
     }
 

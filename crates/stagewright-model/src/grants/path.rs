@@ -1,9 +1,13 @@
 //! Entries of `permissions.read` and `permissions.write`: a path with all below it, or a glob of such.
 
 use super::glob::glob_covers;
-use crate::entry::{RuleError, entry, refuse};
-use crate::pattern::{PathPattern, PatternError};
+use crate::entry::entry;
+use crate::format_error::{FormatError, refuse};
+use crate::pattern::{PathPattern, PatternError, bad_pattern};
 use crate::workspace_path::{PathProblem, WorkspacePath};
+
+/// The code of the diagnostic about an entry that can't be read.
+const CODE: &str = "stagewright::bad-path";
 
 /// One entry. It grants what it names, and where that is a folder all below it.
 #[derive(Clone, Debug)]
@@ -12,32 +16,33 @@ pub struct PathRule {
     pattern: PathPattern,
 }
 
-const PATTERN_HELP: &str = "`*` stays within a folder, `**` crosses folders, `[ab]` and `{a,b}` choose; `\\` takes the \
-                            next character literally";
-
 impl PathRule {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<PathRule, RuleError> {
+    pub fn parse(entry: &str) -> Result<PathRule, FormatError> {
         const RELATIVE: &str = "write it relative to the workspace, as in `target`; `.` is all of it";
         if entry.starts_with('\\') || entry.as_bytes().get(1) == Some(&b':') {
-            return refuse("is an absolute path", RELATIVE);
+            return refuse(CODE, "is an absolute path", RELATIVE);
         }
         if entry.starts_with('~') {
-            return refuse("is in a home folder", "a stage sees the workspace alone: write a path relative to it");
+            return refuse(
+                CODE,
+                "is in a home folder",
+                "a stage sees the workspace alone: write a path relative to it",
+            );
         }
-        let leaves = || refuse("leaves the workspace", "write a path below the workspace, without `..`");
+        let leaves = || refuse(CODE, "leaves the workspace", "write a path below the workspace, without `..`");
         if entry.split(['/', '\\']).any(|part| part == "..") {
             return leaves();
         }
         match PathPattern::parse(entry) {
             Ok(pattern) => Ok(PathRule { text: entry.to_owned(), pattern }),
             Err(PatternError::Path(error)) => match error.problem {
-                PathProblem::Empty => refuse("is no path", "`.` is the whole workspace"),
-                PathProblem::Absolute => refuse("is an absolute path", RELATIVE),
-                PathProblem::Nul => refuse("contains a NUL character", "remove it"),
+                PathProblem::Empty => refuse(CODE, "is empty", "`.` is the whole workspace"),
+                PathProblem::Absolute => refuse(CODE, "is an absolute path", RELATIVE),
+                PathProblem::Nul => refuse(CODE, "contains a NUL character", "remove it"),
                 PathProblem::Parent => leaves(),
             },
-            Err(PatternError::Glob { problem, .. }) => refuse(format!("is no pattern: {problem}"), PATTERN_HELP),
+            Err(PatternError::Glob { problem, .. }) => Err(bad_pattern(problem)),
         }
     }
 
@@ -91,4 +96,4 @@ impl PathRule {
     }
 }
 
-entry!(PathRule, RuleError);
+entry!(PathRule, FormatError);

@@ -6,7 +6,7 @@ use super::repository::RepositoryRule;
 use super::secret::{SecretRule, SecretUse};
 use super::socket::SocketRule;
 use super::{NetRule, Permissions, ProcessRule};
-use crate::entry::RuleError;
+use crate::format_error::FormatError;
 use crate::pattern::PathPattern;
 use crate::workspace_path::WorkspacePath;
 
@@ -212,7 +212,7 @@ impl Permissions {
     ///
     /// # Errors
     /// When the text isn't an entry of that kind.
-    pub fn insert(&mut self, kind: Permission, entry: &str) -> Result<(), RuleError> {
+    pub fn insert(&mut self, kind: Permission, entry: &str) -> Result<(), FormatError> {
         match kind {
             Permission::Process => self.process.push(ProcessRule::parse(entry)?),
             Permission::Read => self.read.push(PathRule::parse(entry)?),

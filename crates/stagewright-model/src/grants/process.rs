@@ -14,7 +14,11 @@
 //! count, and one with `..` is never granted.
 
 use super::glob::{Pattern, Set, Token, covers, plain};
-use crate::entry::{RuleError, entry, refuse};
+use crate::entry::entry;
+use crate::format_error::{FormatError, refuse};
+
+/// The code of the diagnostic about an entry that can't be read.
+const CODE: &str = "stagewright::bad-program";
 
 /// One entry of `permissions.process`.
 #[derive(Clone, Debug)]
@@ -43,30 +47,36 @@ struct Word {
 
 impl ProcessRule {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<ProcessRule, RuleError> {
+    pub fn parse(entry: &str) -> Result<ProcessRule, FormatError> {
         const NAME_IT: &str = "name the program, as in `cargo` or `tools/lint.sh`; `*` alone is any program";
         let mut words = words(entry)?;
         if words.is_empty() || words[0].is_empty() {
-            return refuse("names no program", NAME_IT);
+            return refuse(CODE, "doesn't name a program", NAME_IT);
         }
         let text = entry.to_owned();
         let program = words.remove(0);
         if program == [Token::Any] {
             return match words.is_empty() {
                 true => Ok(ProcessRule { program: None, args: None, text }),
-                false => refuse("bounds the arguments of any program", "name the program that these arguments are for"),
+                false => {
+                    refuse(CODE, "bounds the arguments of any program", "name the program that these arguments are for")
+                }
             };
         }
         let Some(program) = literal(&program) else {
-            return refuse("has a wildcard in the name of its program", NAME_IT);
+            return refuse(CODE, "has a wildcard in the name of its program", NAME_IT);
         };
         let Some(program) = one_spelling(&program) else {
-            return refuse("has a `..` in the path of its program", "write the path without `..`");
+            return refuse(CODE, "has a `..` in the path of its program", "write the path without `..`");
         };
         let is_rest = |word: &Pattern| word[..] == [Token::Any, Token::Any];
         let rest = words.pop_if(|word| is_rest(word));
         if words.iter().any(is_rest) {
-            return refuse("has words after `**`", "write `**` last: it is all further arguments; `*` is one of them");
+            return refuse(
+                CODE,
+                "has words after `**`",
+                "write `**` last: it is all further arguments; `*` is one of them",
+            );
         }
         let args = (!words.is_empty() || rest.is_some()).then(|| {
             let mut is_operand = false;
@@ -135,7 +145,7 @@ impl ProcessRule {
     }
 }
 
-entry!(ProcessRule, RuleError);
+entry!(ProcessRule, FormatError);
 
 impl Arguments {
     fn grant(&self, args: &[String]) -> bool {
@@ -165,7 +175,7 @@ impl Word {
 }
 
 /// The words of an entry.
-fn words(entry: &str) -> Result<Vec<Pattern>, RuleError> {
+fn words(entry: &str) -> Result<Vec<Pattern>, FormatError> {
     let mut found = Vec::new();
     let mut rest = entry.trim_start().chars();
     while !rest.as_str().is_empty() {
@@ -176,7 +186,7 @@ fn words(entry: &str) -> Result<Vec<Pattern>, RuleError> {
 }
 
 /// Up to the next blank.
-fn word(rest: &mut std::str::Chars<'_>) -> Result<Pattern, RuleError> {
+fn word(rest: &mut std::str::Chars<'_>) -> Result<Pattern, FormatError> {
     let mut pattern = Vec::new();
     while let Some(letter) = rest.as_str().chars().next().filter(|letter| !letter.is_whitespace()) {
         rest.next();
@@ -185,15 +195,25 @@ fn word(rest: &mut std::str::Chars<'_>) -> Result<Pattern, RuleError> {
             '?' => pattern.push(Token::One),
             '[' => match Set::parse(rest) {
                 Some(set) => pattern.push(Token::In(set)),
-                None => return refuse("has a `[` that no `]` closes", "write `[ab]`, or `\\[` for the bracket itself"),
+                None => {
+                    return refuse(
+                        CODE,
+                        "has a `[` that no `]` closes",
+                        "write `[ab]`, or `\\[` for the bracket itself",
+                    );
+                }
             },
             '\\' => match rest.next() {
                 Some(letter) => pattern.push(Token::Is(letter)),
-                None => return refuse("ends with `\\`", "write `\\\\` for the backslash itself"),
+                None => return refuse(CODE, "ends with `\\`", "write `\\\\` for the backslash itself"),
             },
             '\'' => {
                 let Some((quoted, after)) = rest.as_str().split_once('\'') else {
-                    return refuse("has a quote that isn't closed", "close it, or write `\\'` for the quote itself");
+                    return refuse(
+                        CODE,
+                        "has a quote that isn't closed",
+                        "close it, or write `\\'` for the quote itself",
+                    );
                 };
                 pattern.extend(plain(quoted));
                 *rest = after.chars();

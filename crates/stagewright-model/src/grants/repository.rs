@@ -5,7 +5,11 @@ use std::sync::{Arc, OnceLock};
 use globset::{Glob, GlobMatcher};
 
 use super::glob::{covers, pattern_of};
-use crate::entry::{RuleError, entry, refuse};
+use crate::entry::entry;
+use crate::format_error::{FormatError, refuse};
+
+/// The code of the diagnostic about an entry that can't be read.
+const CODE: &str = "stagewright::bad-repository";
 
 /// One entry: `HOST/NAME` without tag and digest. `*` crosses `/`.
 #[derive(Clone, Debug)]
@@ -21,21 +25,22 @@ struct Parsed {
 
 impl RepositoryRule {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<RepositoryRule, RuleError> {
+    pub fn parse(entry: &str) -> Result<RepositoryRule, FormatError> {
         if entry.contains("://") {
-            return refuse("is an address", "write `HOST/NAME` without a scheme, as in `ghcr.io/acme/app`");
+            return refuse(CODE, "is an address", "write `HOST/NAME` without a scheme, as in `ghcr.io/acme/app`");
         }
         let name = entry.rsplit_once('/').map_or(entry, |(_, name)| name);
         if name.contains([':', '@']) {
-            return refuse("names a tag or digest", "write the repository alone; every tag of it is granted");
+            return refuse(CODE, "names a tag or digest", "write the repository alone; every tag of it is granted");
         }
         if !entry.contains('/') || entry.split('/').any(str::is_empty) || entry.contains(char::is_whitespace) {
-            return refuse("is no repository", "write `HOST/NAME`, as in `local/app` or `ghcr.io/acme/*`");
+            return refuse(CODE, "isn't a repository", "write `HOST/NAME`, as in `local/app` or `ghcr.io/acme/*`");
         }
         match Glob::new(entry) {
             Ok(glob) => Ok(RepositoryRule(Arc::new(Parsed { text: entry.to_owned(), glob, matcher: OnceLock::new() }))),
             Err(error) => refuse(
-                format!("is no pattern: {}", error.kind()),
+                CODE,
+                format!("isn't a valid pattern: {}", error.kind()),
                 "`*` is any text, `?` any character, `[ab]` and `{a,b}` choose; `\\` takes the next character literally",
             ),
         }
@@ -61,4 +66,4 @@ impl RepositoryRule {
     }
 }
 
-entry!(RepositoryRule, RuleError);
+entry!(RepositoryRule, FormatError);

@@ -1,6 +1,7 @@
 //! Entries of `permissions.secrets`.
 
-use crate::entry::{RuleError, entry, refuse};
+use crate::entry::entry;
+use crate::format_error::{FormatError, refuse};
 
 /// What a stage may do with a secret that it was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,22 +34,27 @@ pub struct SecretRule {
 
 impl SecretRule {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<SecretRule, RuleError> {
-        let only = match entry.split_once(':') {
+    pub fn parse(entry: &str) -> Result<SecretRule, FormatError> {
+        let (name, word) = match entry.split_once(':') {
+            Some((name, word)) => (name, Some(word)),
+            None => (entry, None),
+        };
+        if name.is_empty() {
+            return refuse("stagewright::bad-name", "doesn't name a secret", "write a key of `[secrets]`");
+        }
+        let only = match word {
             None => None,
-            Some((_, word)) => match SecretUse::ALL.into_iter().find(|known| known.word() == word) {
+            Some(word) => match SecretUse::ALL.into_iter().find(|known| known.word() == word) {
                 Some(known) => Some(known),
                 None => {
                     return refuse(
-                        "names a use that there isn't",
-                        "write `NAME:header` for requests, `NAME:env` for processes, or `NAME` for both",
+                        "stagewright::unknown-secret-use",
+                        format!("has the unknown use `{word}`"),
+                        format!("write `{name}:header` for requests, `{name}:env` for processes, or `{name}` for both"),
                     );
                 }
             },
         };
-        if entry.is_empty() || entry.starts_with(':') {
-            return refuse("names no secret", "write a key of `[secrets]`");
-        }
         Ok(SecretRule { text: entry.to_owned(), only })
     }
 
@@ -78,7 +84,7 @@ impl SecretRule {
     }
 }
 
-entry!(SecretRule, RuleError);
+entry!(SecretRule, FormatError);
 
 #[cfg(test)]
 mod tests {

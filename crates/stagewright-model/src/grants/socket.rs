@@ -1,6 +1,10 @@
 //! Entries of `permissions.socket`: Unix sockets of this machine.
 
-use crate::entry::{RuleError, entry, refuse};
+use crate::entry::entry;
+use crate::format_error::{FormatError, refuse};
+
+/// The code of the diagnostic about an entry that can't be read.
+const CODE: &str = "stagewright::bad-socket";
 
 /// One entry: the absolute path of a socket, or `docker` for the engine's, wherever it is.
 #[derive(Clone, Debug)]
@@ -11,15 +15,15 @@ const DOCKER: &str = "docker";
 
 impl SocketRule {
     /// Reads an entry.
-    pub fn parse(entry: &str) -> Result<SocketRule, RuleError> {
+    pub fn parse(entry: &str) -> Result<SocketRule, FormatError> {
         const HELP: &str = "write the absolute path of the socket, as in `/run/postgresql/.s.PGSQL.5432`, or `docker`";
         if entry == DOCKER {
             return Ok(SocketRule(entry.to_owned()));
         }
-        let Some(path) = entry.strip_prefix('/') else { return refuse("is no absolute path", HELP) };
+        let Some(path) = entry.strip_prefix('/') else { return refuse(CODE, "isn't an absolute path", HELP) };
         // Grants are compared as text: each path has one spelling.
         if path.contains(char::is_control) || path.split('/').any(|name| matches!(name, "" | "." | "..")) {
-            return refuse("is not the plain path of a socket", HELP);
+            return refuse(CODE, "isn't the plain path of a socket", HELP);
         }
         Ok(SocketRule(entry.to_owned()))
     }
@@ -35,4 +39,4 @@ impl SocketRule {
     }
 }
 
-entry!(SocketRule, RuleError);
+entry!(SocketRule, FormatError);

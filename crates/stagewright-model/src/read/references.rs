@@ -10,7 +10,7 @@ use super::uses::{Use, View};
 use super::{PluginNames, list, place};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, Member, ROOTS, Reference, STAGE_FIELDS, fields_of};
-use crate::grants::SecretRule;
+use crate::grants::{SecretName, SecretRule};
 use crate::nearest::nearest;
 use crate::plan::{PluginRef, StageKind};
 use crate::span::SourceSpan;
@@ -104,10 +104,8 @@ impl<'t> Known<'_, 't> {
     ) {
         let secrets = permissions.texts("secrets");
         for secret in &secrets {
-            let Ok(grant) = SecretRule::parse(secret.value) else {
-                report.error(|| unknown_use(*secret));
-                continue;
-            };
+            // One that can't be read was reported with its form.
+            let Ok(grant) = SecretRule::parse(secret.value) else { continue };
             let name = &secret.value[..grant.name().len()];
             used_names.insert(("secrets", name));
             let declared = self.head.secrets.keys().map(String::as_str);
@@ -116,7 +114,8 @@ impl<'t> Known<'_, 't> {
             }
         }
         for reveal in permissions.texts("reveal") {
-            let is_granted = |entry: &str| SecretRule::parse(entry).is_ok_and(|rule| rule.name() == reveal.value);
+            let Ok(name) = SecretName::parse(reveal.value) else { continue };
+            let is_granted = |entry: &str| SecretRule::parse(entry).is_ok_and(|rule| rule.name() == name.as_str());
             if !secrets.iter().any(|secret| is_granted(secret.value)) {
                 report.error(|| {
                     let message = format!("`reveal` names `{}`, which `secrets` doesn't grant", reveal.value);
@@ -292,14 +291,6 @@ fn undeclared<'a>(what: &str, table: &str, name: At<&str>, declared: impl Iterat
     Problem::new(code, name.span, format!("the {what} `{}` isn't declared", name.value))
         .label(format!("unknown {what}"))
         .help(help)
-}
-
-fn unknown_use(entry: At<&str>) -> Problem {
-    let message = format!("`{}` names a use of secrets that there isn't", entry.value);
-    let name = entry.value.split(':').next().unwrap_or_default();
-    Problem::new("stagewright::unknown-secret-use", entry.span, message).help(format!(
-        "write `{name}`, `{name}:header` for requests alone, or `{name}:env` for the environment of processes alone"
-    ))
 }
 
 fn unknown_member<'a>(

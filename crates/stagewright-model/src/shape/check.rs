@@ -68,12 +68,12 @@ impl<'t> Checker<'_, '_, 't> {
             (Shape::Anything, _) | (Shape::Boolean, DeValue::Boolean(_)) => {}
             (Shape::Scalar, DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => {}
             (Shape::Text(format), DeValue::String(text)) => {
-                if let Some(fault) = format.fault(text) {
+                if let Err(error) = format.check(text) {
                     let key = self.key();
                     self.report.error(|| {
-                        Problem::new(fault.code, place, format!("`{text}` {}", fault.message))
+                        Problem::new(error.code, place, format!("`{text}` {error}"))
                             .label(format!("in `{key}`"))
-                            .help(fault.help)
+                            .help(error.help)
                     });
                 }
             }

@@ -1,6 +1,6 @@
 //! Cron lines of five fields.
 
-use super::fault::{Fault, fault};
+use crate::format_error::{FormatError, refuse};
 
 /// The fields of a cron line: name, bounds, and the names that stand for numbers from the lower bound on.
 const CRON_FIELDS: [(&str, u32, u32, &[&str]); 5] = [
@@ -11,28 +11,30 @@ const CRON_FIELDS: [(&str, u32, u32, &[&str]); 5] = [
     ("day of week", 0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
 ];
 
-/// What is wrong with a line, if anything.
-pub(super) fn cron_fault(text: &str) -> Option<Fault> {
+pub(super) fn check_cron(text: &str) -> Result<(), FormatError> {
     const CODE: &str = "stagewright::bad-schedule";
     const HELP: &str =
         "five fields: minute, hour, day of month, month, day of week, as in `0 2 * * 1-5`; times are UTC";
     let fields: Vec<&str> = text.split_ascii_whitespace().collect();
     if fields.len() != CRON_FIELDS.len() {
-        return fault(CODE, format!("is no cron line: it takes five fields, and has {}", fields.len()), HELP);
+        return refuse(CODE, format!("isn't a cron line: it takes five fields, and has {}", fields.len()), HELP);
     }
     let mut sets = Vec::new();
     for (field, (name, low, high, names)) in fields.iter().zip(CRON_FIELDS) {
         let items: Option<Vec<Vec<u32>>> = field.split(',').map(|item| values(item, low, high, names)).collect();
         match items {
             Some(items) => sets.push(items.concat()),
-            None => return fault(CODE, format!("is no cron line: `{field}` is no {name} ({low} to {high})"), HELP),
+            None => {
+                let message = format!("isn't a cron line: the {name} can't be `{field}` ({low} to {high})");
+                return refuse(CODE, message, HELP);
+            }
         }
     }
     if !is_ever_due(&sets[2], &sets[3], fields[4]) {
         let message = format!("is never due: no such month has a day {}", fields[2]);
-        return fault(CODE, message, "write a day that the month has; `28` is the last that every month has");
+        return refuse(CODE, message, "write a day that the month has; `28` is the last that every month has");
     }
-    None
+    Ok(())
 }
 
 /// A line that names days of the week as well is due on these, whatever the day of the month.
@@ -80,7 +82,7 @@ mod tests {
     #[test]
     fn cron_lines_have_five_fields_within_bounds() {
         for text in ["0 2 * * *", "*/15 0-6,22 1 jan-mar MON-fri", "0-30/5 * * * 7"] {
-            assert_eq!(cron_fault(text), None, "{text}");
+            assert_eq!(check_cron(text), Ok(()), "{text}");
         }
         for text in [
             "",
@@ -95,7 +97,7 @@ mod tests {
             "+1 * * * *",
             "@daily",
         ] {
-            assert!(cron_fault(text).is_some(), "{text}");
+            assert!(check_cron(text).is_err(), "{text}");
         }
     }
 
@@ -103,10 +105,10 @@ mod tests {
     fn a_line_that_is_never_due_is_refused() {
         for text in ["0 0 29 2 *", "0 0 30,31 feb,mar *", "0 0 31 2 mon", "0 0 28-31 2 *", "0 0 */30 2 *", "0 0 30 4 *"]
         {
-            assert_eq!(cron_fault(text), None, "{text}");
+            assert_eq!(check_cron(text), Ok(()), "{text}");
         }
         for text in ["0 0 30 2 *", "0 0 30,31 feb *", "0 0 31 4,6,9,nov *", "0 0 30-31/1 2 *"] {
-            assert!(cron_fault(text).is_some_and(|fault| fault.message.starts_with("is never due")), "{text}");
+            assert!(check_cron(text).is_err_and(|error| error.message.starts_with("is never due")), "{text}");
         }
     }
 }

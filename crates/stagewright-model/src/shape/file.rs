@@ -304,11 +304,15 @@ pub(super) static PERMISSIONS: Table = closed(&[
     ),
     key(
         "secrets",
-        texts(&TEXT),
+        texts(&Shape::Text(Format::SecretGrant)),
         "Secrets that may be attached to requests and processes: `NAME`, `NAME:header` for requests alone, `NAME:env` \
          for processes alone.",
     ),
-    key("reveal", texts(&TEXT), "Secrets whose plain text may be read; these must be in `secrets` too."),
+    key(
+        "reveal",
+        texts(&Shape::Text(Format::SecretName)),
+        "Secrets whose plain text may be read; these must be in `secrets` too.",
+    ),
     key(
         "registry",
         texts(&Shape::Text(Format::Repository)),
@@ -320,7 +324,7 @@ pub(super) static PERMISSIONS: Table = closed(&[
         "Unix sockets of this machine that programs may connect to: absolute paths, or `docker`, which is full power \
          over the machine.",
     ),
-    key("service", texts(&TEXT), "Local services that may be started and stopped."),
+    key("service", texts(&Shape::Text(Format::Service)), "Local services that may be started and stopped."),
     key("env", texts(&VARIABLE), "Variables of the engine's own environment that the stage's processes inherit."),
 ]);
 

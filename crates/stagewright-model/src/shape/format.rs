@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::cron::cron_fault;
-use super::fault::{Fault, fault};
-use super::name::{name_fault, variable_fault};
+use super::cron::check_cron;
+use super::name::{check_name, check_variable};
 use crate::expression::MARKER;
+use crate::format_error::{FormatError, refuse};
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
-use crate::grants::{HostPattern, NetRule, PathRule, ProcessRule, RepositoryRule, SocketRule};
+use crate::grants::{
+    HostPattern, NetRule, PathRule, ProcessRule, RepositoryRule, SecretName, SecretRule, ServiceName, SocketRule,
+};
+use crate::pattern::bad_pattern;
 use crate::range::{Bytes, Range};
 use crate::secret::{SOURCES, SecretFrom};
 
@@ -45,6 +48,12 @@ pub(crate) enum Format {
     Socket,
     /// An image's repository.
     Repository,
+    /// `permissions.secrets`.
+    SecretGrant,
+    /// `permissions.reveal`.
+    SecretName,
+    /// `permissions.service`.
+    Service,
     /// `secrets.NAME.from`.
     SecretSource,
     /// A user, or `team:NAME`.
@@ -58,34 +67,37 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// What is wrong with `text`, if anything.
-    pub(crate) fn fault(self, text: &str) -> Option<Fault> {
+    /// Whether `text` has the form.
+    pub(crate) fn check(self, text: &str) -> Result<(), FormatError> {
         if !matches!(self, Format::Plain | Format::Template | Format::Condition) && text.contains(MARKER) {
             let message = "can't hold an expression: it is shown and locked before a run starts";
-            return fault("stagewright::no-expression-here", message, "write the value itself");
+            return refuse("stagewright::no-expression-here", message, "write the value itself");
         }
         match self {
-            Format::Plain | Format::Template | Format::Condition | Format::StageName => None,
-            Format::Name => name_fault(text),
-            Format::Variable => variable_fault(text),
-            Format::Duration(range) => duration_fault(text, range),
-            Format::Size(range) => size_fault(text, range),
-            Format::Cron => cron_fault(text),
-            Format::Digest => digest_fault(text),
-            Format::Plugin => plugin_fault(text),
-            Format::Glob => glob_fault(text),
-            Format::WorkspacePath => path_fault(text),
-            Format::Program => program_fault(text),
-            Format::Origin => origin_fault(text),
-            Format::Host => host_fault(text),
-            Format::Socket => socket_fault(text),
-            Format::Repository => repository_fault(text),
-            Format::SecretSource => secret_source_fault(text),
-            Format::Approver => user_fault(text.strip_prefix("team:").unwrap_or(text)),
-            Format::Member => member_fault(text),
-            Format::Weekly => weekly_fault(text),
-            Format::TimeZone => zone_fault(text),
-            Format::Choice(options) => choice_fault(text, options),
+            Format::Plain | Format::Template | Format::Condition | Format::StageName => Ok(()),
+            Format::Name => check_name(text),
+            Format::Variable => check_variable(text),
+            Format::Duration(range) => check_duration(text, range),
+            Format::Size(range) => check_size(text, range),
+            Format::Cron => check_cron(text),
+            Format::Digest => check_digest(text),
+            Format::Plugin => check_plugin(text),
+            Format::Glob => globset::Glob::new(text).map(drop).map_err(|error| bad_pattern(error.kind())),
+            Format::WorkspacePath => PathRule::parse(text).map(drop),
+            Format::Program => ProcessRule::parse(text).map(drop),
+            Format::Origin => NetRule::parse(text).map(drop),
+            Format::Host => HostPattern::parse(text).map(drop),
+            Format::Socket => SocketRule::parse(text).map(drop),
+            Format::Repository => RepositoryRule::parse(text).map(drop),
+            Format::SecretGrant => SecretRule::parse(text).map(drop),
+            Format::SecretName => SecretName::parse(text).map(drop),
+            Format::Service => ServiceName::parse(text).map(drop),
+            Format::SecretSource => SecretFrom::parse(text).map(drop),
+            Format::Approver => check_user(text.strip_prefix("team:").unwrap_or(text)),
+            Format::Member => check_member(text),
+            Format::Weekly => WeeklyWindow::parse(text, jiff::tz::TimeZone::UTC).map(drop),
+            Format::TimeZone => check_zone(text),
+            Format::Choice(options) => check_choice(text, options),
         }
     }
 
@@ -93,7 +105,13 @@ impl Format {
     pub(crate) fn schema(self) -> Json {
         match self {
             Format::Plain | Format::Template | Format::Condition | Format::Glob | Format::WorkspacePath => json!({}),
-            Format::Program | Format::Origin | Format::Host | Format::Repository => json!({ "minLength": 1 }),
+            Format::Program
+            | Format::Origin
+            | Format::Host
+            | Format::Repository
+            | Format::SecretName
+            | Format::Service => json!({ "minLength": 1 }),
+            Format::SecretGrant => json!({ "pattern": "^[^:]+(:(header|env))?$" }),
             Format::Socket => json!({ "pattern": "^(docker|/.+)$", "examples": ["/run/postgresql/.s.PGSQL.5432"] }),
             Format::Name => json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$" }),
             Format::StageName => json!({ "pattern": "^[a-z0-9][a-z0-9_-]*$" }),
@@ -162,27 +180,27 @@ fn leading_number(text: &str) -> Option<(u64, &str)> {
     Some((text[..digits].parse().ok()?, &text[digits..]))
 }
 
-fn duration_fault(text: &str, range: Range<Duration>) -> Option<Fault> {
+fn check_duration(text: &str, range: Range<Duration>) -> Result<(), FormatError> {
     match duration(text) {
-        None => fault(
+        None => refuse(
             "stagewright::bad-duration",
-            "is no duration",
+            "isn't a duration",
             "write numbers with units, as in `500ms`, `20s`, `1h30m`, `2d`",
         ),
-        Some(length) if range.contains(length) => None,
-        Some(_) => fault("stagewright::out-of-range", "is out of range", format!("write a duration of {range}")),
+        Some(length) if range.contains(length) => Ok(()),
+        Some(_) => refuse("stagewright::out-of-range", "is out of range", format!("write a duration of {range}")),
     }
 }
 
-fn size_fault(text: &str, range: Bytes) -> Option<Fault> {
+fn check_size(text: &str, range: Bytes) -> Result<(), FormatError> {
     match size(text) {
-        None => fault(
+        None => refuse(
             "stagewright::bad-size",
-            "is no size",
+            "isn't a size",
             "write a whole number with its unit, as in `64KiB`, `256MiB`, `1GiB`, `10MB`",
         ),
-        Some(bytes) if range.0.contains(bytes) => None,
-        Some(_) => fault("stagewright::out-of-range", "is out of range", format!("write a size of {range}")),
+        Some(bytes) if range.0.contains(bytes) => Ok(()),
+        Some(_) => refuse("stagewright::out-of-range", "is out of range", format!("write a size of {range}")),
     }
 }
 
@@ -192,27 +210,27 @@ fn is_sha256(text: &str) -> bool {
     })
 }
 
-fn digest_fault(text: &str) -> Option<Fault> {
+fn check_digest(text: &str) -> Result<(), FormatError> {
     if is_sha256(text) {
-        return None;
+        return Ok(());
     }
-    fault("stagewright::bad-digest", "is no digest", "write `sha256:` and 64 lower-case hexadecimal digits")
+    refuse("stagewright::bad-digest", "isn't a digest", "write `sha256:` and 64 lower-case hexadecimal digits")
 }
 
-fn plugin_fault(text: &str) -> Option<Fault> {
+fn check_plugin(text: &str) -> Result<(), FormatError> {
     const CODE: &str = "stagewright::bad-plugin";
     match text.split_once(':') {
         None if text.is_empty() => {
-            fault(CODE, "names no plugin", "name a built-in plugin, or write `path:plugins/mine`")
+            refuse(CODE, "doesn't name a plugin", "name a built-in plugin, or write `path:plugins/mine`")
         }
-        None => None,
+        None => Ok(()),
         Some(("path", "")) => {
-            fault(CODE, "names no path", "name the plugin's folder or file, as in `path:plugins/mine`")
+            refuse(CODE, "doesn't name a path", "name the plugin's folder or file, as in `path:plugins/mine`")
         }
-        Some(("path", _)) => None,
+        Some(("path", _)) => Ok(()),
         Some(("oci", reference)) => match reference.split_once('@') {
-            Some((repository, digest)) if !repository.is_empty() && is_sha256(digest) => None,
-            _ => fault(
+            Some((repository, digest)) if !repository.is_empty() && is_sha256(digest) => Ok(()),
+            _ => refuse(
                 CODE,
                 "isn't pinned by digest",
                 "tags can be moved to other code: write `oci:HOST/NAME@sha256:` and 64 hexadecimal digits",
@@ -220,91 +238,44 @@ fn plugin_fault(text: &str) -> Option<Fault> {
         },
         Some((scheme, _)) => {
             let help = "a plugin is a built-in's name, `path:PATH` or `oci:REFERENCE@sha256:DIGEST`";
-            fault(CODE, format!("has the unknown scheme `{scheme}:`"), help)
+            refuse(CODE, format!("has the unknown scheme `{scheme}:`"), help)
         }
     }
 }
 
-fn glob_fault(text: &str) -> Option<Fault> {
-    let error = globset::Glob::new(text).err()?;
-    let help = "`*` stays within a folder, `**` crosses folders, `[ab]` and `{a,b}` choose; `\\` takes the next \
-                character literally";
-    fault("stagewright::bad-pattern", format!("is no pattern: {}", error.kind()), help)
-}
-
-fn path_fault(text: &str) -> Option<Fault> {
-    let bad = PathRule::parse(text).err()?;
-    // The two codes are documented apart.
-    let code =
-        if bad.message.starts_with("is no pattern") { "stagewright::bad-pattern" } else { "stagewright::bad-path" };
-    fault(code, bad.message, bad.help)
-}
-
-fn program_fault(text: &str) -> Option<Fault> {
-    let error = ProcessRule::parse(text).err()?;
-    fault("stagewright::bad-program", error.message, error.help)
-}
-
-fn origin_fault(text: &str) -> Option<Fault> {
-    let bad = NetRule::parse(text).err()?;
-    fault("stagewright::bad-origin", bad.message, bad.help)
-}
-
-fn host_fault(text: &str) -> Option<Fault> {
-    let bad = HostPattern::parse(text).err()?;
-    fault("stagewright::bad-host", bad.message, bad.help)
-}
-
-fn socket_fault(text: &str) -> Option<Fault> {
-    let bad = SocketRule::parse(text).err()?;
-    fault("stagewright::bad-socket", bad.message, bad.help)
-}
-
-fn repository_fault(text: &str) -> Option<Fault> {
-    let bad = RepositoryRule::parse(text).err()?;
-    fault("stagewright::bad-repository", bad.message, bad.help)
-}
-
-fn secret_source_fault(text: &str) -> Option<Fault> {
-    const CODE: &str = "stagewright::bad-secret-source";
-    let bad = SecretFrom::parse(text).err()?;
-    fault(CODE, bad.message, bad.help)
-}
-
-fn user_fault(text: &str) -> Option<Fault> {
+fn check_user(text: &str) -> Result<(), FormatError> {
     if !text.trim().is_empty() {
-        return None;
+        return Ok(());
     }
-    fault("stagewright::bad-approver", "names nobody", "name a user, as in `ada`, or a team, as in `team:release`")
+    refuse(
+        "stagewright::bad-approver",
+        "doesn't name a user",
+        "name a user, as in `ada`, or a team, as in `team:release`",
+    )
 }
 
-fn member_fault(text: &str) -> Option<Fault> {
+fn check_member(text: &str) -> Result<(), FormatError> {
     if text.starts_with("team:") {
         let help = "write the names of its users here: a team has no teams in it";
-        return fault("stagewright::bad-approver", "is a team, and no user", help);
+        return refuse("stagewright::bad-approver", "is a team, not a user", help);
     }
-    user_fault(text)
+    check_user(text)
 }
 
-fn weekly_fault(text: &str) -> Option<Fault> {
-    let unreadable = WeeklyWindow::parse(text, jiff::tz::TimeZone::UTC).err()?;
-    fault("stagewright::bad-freeze", unreadable.message, unreadable.help)
-}
-
-fn zone_fault(text: &str) -> Option<Fault> {
+fn check_zone(text: &str) -> Result<(), FormatError> {
     if zone(text).is_some() {
-        return None;
+        return Ok(());
     }
     let help = match nearest_zone(text) {
         Some(name) => format!("did you mean `{name}`?"),
         None => "write a name of the IANA database, as in `Europe/Berlin` or `UTC`".to_owned(),
     };
-    fault("stagewright::unknown-time-zone", "is no time zone", help)
+    refuse("stagewright::unknown-time-zone", "isn't a time zone", help)
 }
 
-fn choice_fault(text: &str, options: &[&str]) -> Option<Fault> {
+fn check_choice(text: &str, options: &[&str]) -> Result<(), FormatError> {
     if options.contains(&text) {
-        return None;
+        return Ok(());
     }
     let help = match crate::nearest::nearest(text, options.iter().copied()) {
         Some(option) => format!("did you mean `{option}`?"),
@@ -313,7 +284,7 @@ fn choice_fault(text: &str, options: &[&str]) -> Option<Fault> {
             options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ")
         ),
     };
-    fault("stagewright::bad-choice", "is not one of the values that this key takes", help)
+    refuse("stagewright::bad-choice", "is not one of the values that this key takes", help)
 }
 
 #[cfg(test)]
@@ -345,10 +316,10 @@ mod tests {
         #[track_caller]
         fn check(format: Format, good: &[&str], bad: &[&str]) {
             for text in good {
-                assert_eq!(format.fault(text), None, "{text}");
+                assert_eq!(format.check(text), Ok(()), "{text}");
             }
             for text in bad {
-                assert!(format.fault(text).is_some(), "{text}");
+                assert!(format.check(text).is_err(), "{text}");
             }
         }
         check(

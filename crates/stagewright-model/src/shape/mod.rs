@@ -5,7 +5,6 @@
 
 mod check;
 mod cron;
-mod fault;
 mod file;
 mod format;
 mod lock;
@@ -18,7 +17,7 @@ pub(crate) use file::FILE;
 pub use format::duration;
 pub(crate) use format::{Format, size};
 pub(crate) use lock::LOCK;
-pub(crate) use name::{NameRule, variable_fault};
+pub(crate) use name::{NameRule, check_variable};
 pub(crate) use policy::POLICY;
 pub use schema::json_schema;
 

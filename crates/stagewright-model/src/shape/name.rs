@@ -1,6 +1,6 @@
 //! Names of stages, variables and the like.
 
-use super::fault::{Fault, fault};
+use crate::format_error::{FormatError, refuse};
 
 /// Names are parts of file names, too.
 const MAX_NAME: usize = 100;
@@ -37,18 +37,18 @@ pub(crate) fn is_name(rule: NameRule, name: &str) -> bool {
     }
 }
 
-pub(super) fn name_fault(text: &str) -> Option<Fault> {
+pub(super) fn check_name(text: &str) -> Result<(), FormatError> {
     if is_name(NameRule::Name, text) {
-        return None;
+        return Ok(());
     }
     let help = "a name has letters, digits, `_` and `-`, and starts with a letter or `_`";
-    fault("stagewright::bad-name", "is no name", help)
+    refuse("stagewright::bad-name", "isn't a valid name", help)
 }
 
-pub(crate) fn variable_fault(text: &str) -> Option<Fault> {
+pub(crate) fn check_variable(text: &str) -> Result<(), FormatError> {
     if is_name(NameRule::Variable, text) {
-        return None;
+        return Ok(());
     }
     let help = "a variable's name has letters, digits and `_`, and doesn't start with a digit";
-    fault("stagewright::bad-name", "is no name of an environment variable", help)
+    refuse("stagewright::bad-name", "isn't a valid name for an environment variable", help)
 }

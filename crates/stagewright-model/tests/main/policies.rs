@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use stagewright_model::{Bounds, Diagnostic, NamedBy, OperatorPolicy, Origin, PackageManager, PackageOrigin, Sandbox};
+use stagewright_model::{
+    Bounds, Diagnostic, NamedBy, OperatorPolicy, Origin, PackageManager, PackageOrigin, Permission, Sandbox,
+};
 
-use crate::{file, plan, render};
+use crate::{errors, file, plan, render};
 
 const PIPELINE: &str = r#"
 [secrets.token]
@@ -183,4 +185,19 @@ fn mistakes_in_a_policy_have_their_places() {
         empty.iter().next().map(|error| error.message().to_owned()),
         Some("the policy lacks the key `schema`".to_owned())
     );
+}
+
+/// What isn't read must be reported: an entry that is dropped in silence grants less than its author thinks, or, in a
+/// policy, bounds something else.
+#[test]
+fn an_entry_that_cannot_be_read_is_reported_whatever_its_kind() {
+    for key in Permission::ALL.map(Permission::key) {
+        let lines = |errors: stagewright_model::Diagnostics| {
+            errors.iter().map(|error: &Diagnostic| error.position().0).collect::<Vec<_>>()
+        };
+        let policy = format!("schema = 1\n[permissions]\n{key} = ['']\n");
+        assert_eq!(lines(OperatorPolicy::parse("p", &policy).expect_err(key)), [3], "{key}");
+        let pipeline = file(&format!("[stages.a]\nuses = 'noop'\n[stages.a.permissions]\n{key} = ['']\n"));
+        assert_eq!(lines(errors(&pipeline)), [7], "{key}");
+    }
 }
