@@ -113,7 +113,7 @@ fn all_that_is_missing_is_named_before_anything_starts() {
         .replace("ci.age#token", "ci.age#other");
     let ended = environment(&pipeline).run(&["run"]).exits(4);
     for part in [
-        "3 secrets can't be had",
+        "could not resolve 3 secrets",
         "the secret `printed` can't be fetched: `sh` ended with exit code 4: locked: no agent",
         "the secret `encrypted` is not in ci.age: there is no key `other`",
         "the secret `plain` is not set: there is no environment variable NOT_SET_ANYWHERE",

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use stagewright_engine::{EffectClass, PluginFacts};
 use stagewright_model::{
-    Backoff, Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, Limits, MatrixCell, Plan,
-    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Template, Trust,
+    Backoff, Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, JsonTemplate, Limits,
+    MatrixCell, Plan, PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Template, Trust,
 };
 
 use crate::world::BASE;
@@ -141,6 +141,10 @@ fn freeze(rng: &mut Rng) -> Option<Freeze> {
     rng.bool().then(|| Freeze { window, reason: "a release party".to_owned() })
 }
 
+fn templates(table: Json) -> Arc<JsonTemplate> {
+    Arc::new(JsonTemplate::parse(table).expect("expressions that parse"))
+}
+
 fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind, condition: Option<Condition>) -> Stage {
     let name = format!("s{}", before.len());
     let mut needs: Vec<StageIndex> = Vec::new();
@@ -161,7 +165,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind, condition: Option<Con
         name,
         kind,
         uses: PluginRef::Builtin("simulated".to_owned()),
-        with: json!({ "run": "${{ run.id }}" }).into(),
+        with: templates(json!({ "run": "${{ run.id }}" })),
         needs,
         condition: condition.map(|condition| Expression::parse(condition.text()).expect("an expression")),
         matrix: None,
@@ -212,7 +216,7 @@ fn facts(rng: &mut Rng, stage: &Stage) -> PluginFacts {
 /// Has the stage's own gate approve an environment, in half of the stages.
 fn approves(rng: &mut Rng, stage: &mut Stage) -> Option<String> {
     let environment = rng.bool().then(|| (*rng.choice(&["production", "staging"]).expect("a name")).to_owned())?;
-    stage.with = json!({ "run": "${{ run.id }}", "environments": [environment] }).into();
+    stage.with = templates(json!({ "run": "${{ run.id }}", "environments": [environment] }));
     Some(environment)
 }
 

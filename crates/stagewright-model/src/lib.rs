@@ -30,15 +30,17 @@ mod read;
 mod rehearsal_terms;
 mod rehearse;
 mod secret;
+mod secret_value;
 mod shape;
 mod span;
 mod terminal_text;
+mod value_path;
 mod way_out;
 mod words;
 mod workspace_path;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use expression::{EvaluationError, Expression, NeedsStatus, Scope, Template, fields_of, render_json};
+pub use expression::{EvaluationError, Expression, JsonTemplate, NeedsStatus, Scope, Template, fields_of};
 pub use format_error::FormatError;
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::{
@@ -63,7 +65,8 @@ pub use reach::{AnyImports, Code, EffectClass, Fidelity, Imports, Reach, Reaches
 pub use read::PluginNames;
 pub use rehearsal_terms::RehearsalTerms;
 pub use rehearse::Rehearse;
-pub use secret::{SecretDeclaration, SecretFrom, SecretHolder, SecretReach, SecretShape, hosts_admit};
+pub use secret::{SecretDeclaration, SecretFrom, SecretHolder, SecretLocation, SecretReach, SecretShape};
+pub use secret_value::SecretValue;
 pub use shape::{duration, json_schema};
 pub use span::SourceSpan;
 pub use terminal_text::{

@@ -1,11 +1,11 @@
 //! Where in a pipeline file the mistakes are that are found by others than its reader: by plugins in their configuration,
 //! and by the machine on which the pipeline is to run.
 
-use crate::code::{Path, Step};
 use crate::diagnostic::{Diagnostic, Problem, Report};
 use crate::plan::{Plan, Stage, StageIndex};
 use crate::read::Places;
 use crate::span::SourceSpan;
+use crate::value_path::ValuePath;
 
 /// A mistake in a stage's table.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Plan {
 
 /// What is missing is shown by what it is missing from.
 fn configured_at(places: &Places<'_>, stage: &Stage, table: &str, path: Option<&str>) -> SourceSpan {
-    let mut path = path.map(parse).unwrap_or_default();
+    let mut path = path.map(ValuePath::parse).unwrap_or_default();
     loop {
         match places.of_with(stage, table, &path) {
             Some(span) => return span,
@@ -93,20 +93,6 @@ fn configured_at(places: &Places<'_>, stage: &Stage, table: &str, path: Option<&
             None => {}
         }
     }
-}
-
-/// From the form in which a path is shown. A key with a dot in it isn't found; what it lies in is.
-fn parse(shown: &str) -> Path {
-    let mut steps = Vec::new();
-    for part in shown.split('.') {
-        let (key, indices) = part.split_once('[').unwrap_or((part, ""));
-        if !key.is_empty() {
-            steps.push(Step::Key(key.to_owned()));
-        }
-        let indices = indices.split(['[', ']']).filter_map(|index| index.parse().ok());
-        steps.extend(indices.map(Step::Index));
-    }
-    Path(steps)
 }
 
 #[cfg(test)]

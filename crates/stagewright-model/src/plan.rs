@@ -11,7 +11,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::expression::{Expression, Template};
+use crate::expression::{Expression, JsonTemplate, Template};
 use crate::freeze::{self, Freeze, Frozen};
 use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox};
 use crate::reach::{Code, EffectClass, Reaches};
@@ -135,8 +135,8 @@ pub struct Stage {
     pub kind: StageKind,
     /// `uses`.
     pub uses: PluginRef,
-    /// `with`: JSON whose strings may hold `${{ }}`; see [`crate::render_json`].
-    pub with: Arc<Json>,
+    /// `with`.
+    pub with: Arc<JsonTemplate>,
     /// Direct needs; a need on a matrix stage is a need on each of its cells.
     pub needs: Vec<StageIndex>,
     /// `if`; none means: when every need succeeded.
@@ -216,8 +216,14 @@ impl Stage {
     /// The environments that an approval at this stage's own gate is for: those that its `with` table names as
     /// `environments`, and for the stage `approve` its own.
     pub fn approves(&self) -> impl Iterator<Item = &str> {
-        let named =
-            self.with.get("environments").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+        let named = self
+            .with
+            .source()
+            .get("environments")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str);
         let own = self.environment.as_ref().filter(|_| self.uses == PluginRef::Builtin("approve".to_owned()));
         named.chain(own.map(|own| own.name.as_str()))
     }

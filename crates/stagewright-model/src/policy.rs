@@ -84,7 +84,7 @@ impl OperatorPolicy {
             }
         }
         for (name, secret) in secrets.into_iter().filter_map(|name| Some((name, plan.secrets.get(name)?))) {
-            let source = secret.from.split(':').next().unwrap_or_default();
+            let source = secret.from.source();
             if let Some(rule) =
                 self.secret_sources.as_ref().filter(|rule| !rule.entries.iter().any(|one| one == source))
             {

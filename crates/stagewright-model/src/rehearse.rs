@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use serde_json::Value as Json;
-
+use crate::expression::JsonTemplate;
 use crate::grants::Permissions;
 
 /// `[stages.NAME.rehearse]`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Rehearse {
     /// The plugin's configuration in a rehearsal, in place of the stage's `with`.
-    pub with: Option<Arc<Json>>,
+    pub with: Option<Arc<JsonTemplate>>,
     /// What later stages see, over what the stage itself put out: an object.
-    pub outputs: Option<Arc<Json>>,
+    pub outputs: Option<Arc<JsonTemplate>>,
     /// The only grants beyond this machine that a rehearsal of the stage gets.
     pub permissions: Option<Arc<Permissions>>,
 }

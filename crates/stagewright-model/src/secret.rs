@@ -2,26 +2,37 @@
 
 use std::collections::BTreeMap;
 
+use crate::entry::entry;
 use crate::format_error::{FormatError, refuse};
 use crate::grants::{HostPattern, NetRule, Permissions, SecretUse, ServiceName};
+use crate::secret_value::SecretValue;
 use crate::shape::check_variable;
 
 /// `[secrets.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretDeclaration {
-    /// Where the value is kept; [`SecretFrom`] takes it apart.
-    pub from: String,
-    /// Hosts that it may be sent to: `host`, `host:port`, `*.domain`.
-    pub hosts: Vec<String>,
+    /// Where the value is kept.
+    pub from: SecretFrom,
+    /// Hosts that it may be sent to.
+    pub hosts: Vec<HostPattern>,
     /// Programs that it may be handed to in their environment.
     pub programs: Vec<String>,
     /// What stands in for it in a rehearsal.
     pub shape: SecretShape,
 }
 
-/// Where a secret's value is kept: `secrets.NAME.from`, taken apart.
+/// `secrets.NAME.from`: where a secret's value is kept.
+#[derive(Clone, Debug)]
+pub struct SecretFrom {
+    text: String,
+    location: SecretLocation,
+}
+
+entry!(SecretFrom, FormatError);
+
+/// A [`SecretFrom`], taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretFrom {
+pub enum SecretLocation {
     /// `env:NAME`: an environment variable of the engine.
     Env(String),
     /// `file:PATH`, relative to the repository.
@@ -71,6 +82,27 @@ impl SecretFrom {
     /// # Errors
     /// When it names no source, or names it without a part that it needs.
     pub fn parse(text: &str) -> Result<SecretFrom, FormatError> {
+        Ok(SecretFrom { text: text.to_owned(), location: SecretLocation::parse(text)? })
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Where to look the value up.
+    pub fn location(&self) -> &SecretLocation {
+        &self.location
+    }
+
+    /// The kind of source: the text up to the colon, as in `vault`.
+    pub fn source(&self) -> &str {
+        self.text.split(':').next().unwrap_or_default()
+    }
+}
+
+impl SecretLocation {
+    fn parse(text: &str) -> Result<SecretLocation, FormatError> {
         const CODE: &str = "stagewright::bad-secret-source";
         let bad = |message: &str, help: &str| refuse(CODE, message, help);
         let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
@@ -81,11 +113,11 @@ impl SecretFrom {
         let key = after.as_deref();
         match scheme {
             "env" => match check_variable(rest) {
-                Ok(()) => Ok(SecretFrom::Env(rest.to_owned())),
+                Ok(()) => Ok(SecretLocation::Env(rest.to_owned())),
                 Err(error) => Err(FormatError { code: CODE, ..error }),
             },
             "file" if rest.is_empty() => bad("names no file", "write `file:PATH`"),
-            "file" => Ok(SecretFrom::File(rest.to_owned())),
+            "file" => Ok(SecretLocation::File(rest.to_owned())),
             "command" => match shlex::split(rest) {
                 None => {
                     bad("has a quote that isn't closed", "quote words as in a shell: `command:pass show 'my token'`")
@@ -93,15 +125,15 @@ impl SecretFrom {
                 Some(words) if words.first().is_none_or(String::is_empty) => {
                     bad("names no program", "write `command:PROGRAM ARGUMENTS`, as in `command:pass show ci/token`")
                 }
-                Some(words) => Ok(SecretFrom::Command(words)),
+                Some(words) => Ok(SecretLocation::Command(words)),
             },
             "age" if before.is_empty() || key == Some("") => {
                 bad("names no file or no key", "write `age:PATH`, or `age:PATH#KEY` for one key of the TOML in it")
             }
-            "age" => Ok(SecretFrom::Age { path: before.to_owned(), key: after }),
+            "age" => Ok(SecretLocation::Age { path: before.to_owned(), key: after }),
             "vault" => match (split_path(before), after) {
                 (Some((mount, path)), Some(field)) if !field.is_empty() => {
-                    Ok(SecretFrom::Vault { mount: mount.to_owned(), path: path.to_owned(), field })
+                    Ok(SecretLocation::Vault { mount: mount.to_owned(), path: path.to_owned(), field })
                 }
                 _ => bad("names no field of a secret", "write `vault:MOUNT/PATH#FIELD`, as in `vault:secret/ci#token`"),
             },
@@ -109,10 +141,10 @@ impl SecretFrom {
                 "names no secret or no key",
                 "write `aws-sm:NAME`, or `aws-sm:NAME#KEY` for one key of the JSON in it",
             ),
-            "aws-sm" => Ok(SecretFrom::AwsSecretsManager { name: before.to_owned(), key: after }),
+            "aws-sm" => Ok(SecretLocation::AwsSecretsManager { name: before.to_owned(), key: after }),
             "kubernetes" => match (split_path(before), after) {
                 (Some((namespace, name)), Some(key)) if !key.is_empty() && !name.contains('/') => {
-                    Ok(SecretFrom::Kubernetes { namespace: namespace.to_owned(), name: name.to_owned(), key })
+                    Ok(SecretLocation::Kubernetes { namespace: namespace.to_owned(), name: name.to_owned(), key })
                 }
                 _ => bad("names no key of a Secret", "write `kubernetes:NAMESPACE/NAME#KEY`"),
             },
@@ -163,15 +195,16 @@ impl SecretShape {
     }
 
     /// The value that stands in for the secret `name`: the same each time, well-formed, and good for nothing.
-    pub fn stand_in(self, name: &str) -> String {
+    pub fn stand_in(self, name: &str) -> SecretValue {
         let token = format!("stand-in-{name}-of-a-rehearsal");
-        match self {
+        let value = match self {
             SecretShape::Token => token,
             SecretShape::Json => serde_json::json!({ "stand-in": name, "token": token }).to_string(),
             SecretShape::Pem => format!("-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----\n"),
             // No host has this name: RFC 2606.
             SecretShape::Url => format!("https://stand-in:{token}@{}.invalid/", name.to_lowercase().replace('_', "-")),
-        }
+        };
+        value.as_str().into()
     }
 }
 
@@ -236,14 +269,8 @@ impl SecretDeclaration {
     /// Whether all that an entry of `permissions.net` opens is covered by `hosts`. A word for package hosts never is: which
     /// hosts it stands for is the machine's business.
     fn covers(&self, rule: &NetRule) -> bool {
-        let patterns = || self.hosts.iter().filter_map(|entry| HostPattern::parse(entry).ok());
-        rule.origin().is_some_and(|rule| patterns().any(|pattern| pattern.covers(rule)))
+        rule.origin().is_some_and(|rule| self.hosts.iter().any(|pattern| pattern.covers(rule)))
     }
-}
-
-/// Whether the entries of a secret's `hosts` admit a host: `host` in lower case, an IPv6 address in brackets.
-pub fn hosts_admit(hosts: &[String], host: &str, port: u16) -> bool {
-    hosts.iter().any(|entry| HostPattern::parse(entry).is_ok_and(|pattern| pattern.admits(host, port)))
 }
 
 #[cfg(test)]
@@ -252,35 +279,35 @@ mod tests {
 
     #[test]
     fn every_source_is_taken_apart() {
-        let words = |words: &[&str]| SecretFrom::Command(words.iter().map(|word| (*word).to_owned()).collect());
+        let words = |words: &[&str]| SecretLocation::Command(words.iter().map(|word| (*word).to_owned()).collect());
         let key = |key: &str| Some(key.to_owned());
-        for (text, from) in [
-            ("env:TOKEN", SecretFrom::Env("TOKEN".into())),
-            ("file:/run/a#b", SecretFrom::File("/run/a#b".into())),
+        for (text, location) in [
+            ("env:TOKEN", SecretLocation::Env("TOKEN".into())),
+            ("file:/run/a#b", SecretLocation::File("/run/a#b".into())),
             ("command:pass show 'my token#1'", words(&["pass", "show", "my token#1"])),
-            ("age:ci.age", SecretFrom::Age { path: "ci.age".into(), key: None }),
-            ("age:a/ci.age#token", SecretFrom::Age { path: "a/ci.age".into(), key: key("token") }),
+            ("age:ci.age", SecretLocation::Age { path: "ci.age".into(), key: None }),
+            ("age:a/ci.age#token", SecretLocation::Age { path: "a/ci.age".into(), key: key("token") }),
             (
                 "vault:secret/ci/deploy#token",
-                SecretFrom::Vault { mount: "secret".into(), path: "ci/deploy".into(), field: "token".into() },
+                SecretLocation::Vault { mount: "secret".into(), path: "ci/deploy".into(), field: "token".into() },
             ),
             (
                 "aws-sm:arn:aws:secretsmanager:eu-west-1:1:secret:ci#k",
-                SecretFrom::AwsSecretsManager {
+                SecretLocation::AwsSecretsManager {
                     name: "arn:aws:secretsmanager:eu-west-1:1:secret:ci".into(),
                     key: key("k"),
                 },
             ),
             (
                 "kubernetes:ci/registry#.dockerconfigjson",
-                SecretFrom::Kubernetes {
+                SecretLocation::Kubernetes {
                     namespace: "ci".into(),
                     name: "registry".into(),
                     key: ".dockerconfigjson".into(),
                 },
             ),
         ] {
-            assert_eq!(SecretFrom::parse(text), Ok(from), "{text}");
+            assert_eq!(SecretFrom::parse(text).unwrap().location(), &location, "{text}");
         }
     }
 
@@ -319,12 +346,13 @@ mod tests {
     }
 
     fn declared(hosts: &[&str], programs: &[&str]) -> BTreeMap<String, SecretDeclaration> {
-        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        let from = "env:T".to_owned();
-        BTreeMap::from([(
-            "token".to_owned(),
-            SecretDeclaration { from, hosts: owned(hosts), programs: owned(programs), shape: SecretShape::Token },
-        )])
+        let declaration = SecretDeclaration {
+            from: "env:T".parse().unwrap(),
+            hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            programs: programs.iter().map(|program| (*program).to_owned()).collect(),
+            shape: SecretShape::Token,
+        };
+        BTreeMap::from([("token".to_owned(), declaration)])
     }
 
     fn reach(secrets: &[&str], reveal: &[&str], hosts: &[&str], programs: &[&str]) -> Vec<(SecretHolder, Vec<String>)> {
@@ -363,20 +391,20 @@ mod tests {
             !covered("a.org:443", "a.org:*") && !covered("a.org:443", "http://a.org") && !covered("x.a.org", "*.a.org")
         );
         assert!(!covered("*.a.org", "a.org") && !covered("*.a.org", "https://eviltwin-a.org"));
-        let hosts = ["a.org:8443", "*.b.org", "[::1]:80"].map(str::to_owned);
-        let admits = |host, port| hosts_admit(&hosts, host, port);
+        let hosts = ["a.org:8443", "*.b.org", "[::1]:80"].map(|host| HostPattern::parse(host).unwrap());
+        let admits = |host, port| hosts.iter().any(|pattern| pattern.admits(host, port));
         assert!(admits("a.org", 8443) && admits("x.b.org", 1) && admits("[::1]", 80));
         assert!(!admits("a.org", 443) && !admits("b.org", 443) && !admits("[::1]", 81));
     }
 
     #[test]
     fn a_stand_in_has_the_shape_of_its_secret_and_is_long_enough_to_be_masked() {
-        assert_eq!(SecretShape::Token.stand_in("api"), "stand-in-api-of-a-rehearsal");
-        let json: serde_json::Value = serde_json::from_str(&SecretShape::Json.stand_in("a\"b")).unwrap();
+        assert_eq!(SecretShape::Token.stand_in("api").expose(), "stand-in-api-of-a-rehearsal");
+        let json: serde_json::Value = serde_json::from_str(SecretShape::Json.stand_in("a\"b").expose()).unwrap();
         assert_eq!(json["stand-in"], "a\"b");
-        assert!(SecretShape::Pem.stand_in("key").lines().all(|line| line.len() <= 64));
+        assert!(SecretShape::Pem.stand_in("key").expose().lines().all(|line| line.len() <= 64));
         assert_eq!(
-            SecretShape::Url.stand_in("Data_Base"),
+            SecretShape::Url.stand_in("Data_Base").expose(),
             "https://stand-in:stand-in-Data_Base-of-a-rehearsal@data-base.invalid/"
         );
         for name in SecretShape::NAMES {

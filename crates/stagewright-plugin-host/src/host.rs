@@ -7,12 +7,11 @@ use std::sync::{Arc, OnceLock};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use futures_util::future::BoxFuture;
-use serde_json::Value as Json;
 use stagewright_engine::{
     AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, FailureKind, Finding, Interrupt,
     Observation, Outcome, Problem, StageRunner,
 };
-use stagewright_model::{Permissions, PluginRef, Reaches, Trust};
+use stagewright_model::{JsonTemplate, Permissions, PluginRef, Reaches, Trust};
 use stagewright_process::sandbox::Need;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -50,7 +49,6 @@ use crate::report;
 use crate::reserved::{Reservations, Reserved};
 use crate::resolve::Resolver;
 use crate::stop::Supervisor;
-use crate::template::spare_templates;
 use crate::verdict;
 use crate::wasm::{Plugin, Wasm};
 
@@ -155,24 +153,31 @@ impl PluginHost {
 
     /// What the plugin finds wrong with a `with` table.
     ///
-    /// Strings that hold `${{ }}` have no value yet. The plugin sees them as they stand, and what it says of a place
-    /// that holds one, or of a table or list around one, is left out: it will be said again when the stage runs.
-    /// A native library isn't asked.
-    pub async fn validate(&self, uses: &PluginRef, trust: &Trust, config: &Json) -> Result<Vec<Problem>, PluginError> {
+    /// Strings that hold `${{ }}` have no value yet. The plugin sees them as they stand in the file, and problems at such a
+    /// place, or at a table or list around one, are left out: the plugin reports them again when the stage runs. A native
+    /// library isn't asked.
+    pub async fn validate(
+        &self,
+        uses: &PluginRef,
+        trust: &Trust,
+        config: &JsonTemplate,
+    ) -> Result<Vec<Problem>, PluginError> {
         if matches!(trust, Trust::Native { .. }) {
             return Ok(Vec::new());
         }
         let (file, digest) = self.0.locate(uses).await?;
-        let found = match self.0.inspected.findings(&digest, config) {
+        let source = config.source();
+        let mut found = match self.0.inspected.findings(&digest, source) {
             Some(known) => known,
             None => {
                 let plugin = self.0.load(uses, &file, digest).await?;
-                let found = self.0.wasm()?.validate(&uses.to_string(), &plugin, config.clone()).await?;
-                self.0.inspected.keep_findings(&plugin.digest, config, &found);
+                let found = self.0.wasm()?.validate(&uses.to_string(), &plugin, source.clone()).await?;
+                self.0.inspected.keep_findings(&plugin.digest, source, &found);
                 found
             }
         };
-        Ok(spare_templates(found, config))
+        found.retain(|problem| !problem.path.as_deref().is_some_and(|path| config.is_open_at(path)));
+        Ok(found)
     }
 
     /// What no grant of this host opens.
@@ -251,7 +256,7 @@ impl Inner {
         let mut supervisor = Supervisor::new(interrupt, request.timeout, self.config.grace);
         let limit = request.log_limit.unwrap_or(DEFAULT_LOG);
         for value in self.config.secrets.known() {
-            self.masker.add_foreign(&value);
+            self.masker.add_foreign(value);
         }
         let masker = self.masker.fork();
         let lines = bound(request.limits.log_lines, DEFAULT_BOUNDS.limits.log_lines);

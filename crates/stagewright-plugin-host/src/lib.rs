@@ -49,7 +49,6 @@ mod resolve;
 mod since_0_1;
 mod stop;
 mod strip;
-mod template;
 mod verdict;
 mod wasm;
 

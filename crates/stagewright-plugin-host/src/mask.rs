@@ -7,7 +7,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value as Json;
-use zeroize::Zeroizing;
+use stagewright_model::SecretValue;
 
 mod needles;
 mod spelling;
@@ -39,7 +39,7 @@ struct Known {
 
 #[derive(Clone)]
 struct KnownSecret {
-    value: Arc<Zeroizing<String>>,
+    value: SecretValue,
     guest: Guest,
 }
 
@@ -72,25 +72,25 @@ pub(crate) enum Reader {
 
 impl Masker {
     /// From now on `value`, which the guest holds, is masked. `revealed`: the guest may read it.
-    pub(crate) fn add(&self, value: &str, revealed: bool) {
-        self.learn(value, if revealed { Guest::Reader } else { Guest::Holder });
+    pub(crate) fn add(&self, value: impl Into<SecretValue>, revealed: bool) {
+        self.learn(value.into(), if revealed { Guest::Reader } else { Guest::Holder });
     }
 
     /// From now on `value`, which is another stage's, is kept from people.
-    pub(crate) fn add_foreign(&self, value: &str) {
-        self.learn(value, Guest::Stranger);
+    pub(crate) fn add_foreign(&self, value: impl Into<SecretValue>) {
+        self.learn(value.into(), Guest::Stranger);
     }
 
-    fn learn(&self, value: &str, guest: Guest) {
-        if value.len() < SHORTEST_MASKED {
+    fn learn(&self, value: SecretValue, guest: Guest) {
+        if value.expose().len() < SHORTEST_MASKED {
             return;
         }
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        match known.secrets.iter_mut().find(|secret| secret.value.as_str() == value) {
+        match known.secrets.iter_mut().find(|secret| secret.value == value) {
             Some(secret) if secret.guest >= guest => return,
             Some(secret) => secret.guest = guest,
             None => {
-                known.secrets.push(KnownSecret { value: Arc::new(Zeroizing::new(value.to_owned())), guest });
+                known.secrets.push(KnownSecret { value, guest });
                 known.for_person = None;
             }
         }
@@ -114,7 +114,7 @@ impl Masker {
         }
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let hidden = |secret: &&KnownSecret| reader == Reader::Person || secret.guest == Guest::Holder;
-        let needles = Arc::new(Needles::new(known.secrets.iter().filter(hidden).map(|secret| secret.value.as_str())));
+        let needles = Arc::new(Needles::new(known.secrets.iter().filter(hidden).map(|secret| secret.value.expose())));
         let place = match reader {
             Reader::Person => &mut known.for_person,
             Reader::Guest => &mut known.for_guest,
@@ -167,7 +167,7 @@ impl Masker {
 pub fn mask<'a>(secrets: &[&str], chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let masker = Masker::default();
     for secret in secrets {
-        masker.add(secret, false);
+        masker.add(*secret, false);
     }
     let mut stream = MaskStream::new(masker, Reader::Person);
     let mut shown = Vec::new();

@@ -1,7 +1,7 @@
 //! The values of secrets, fetched from where they are kept.
 //!
-//! In flows where a secret comes from ([`SecretFrom`]) and what surrounds the engine ([`SourceContext`]): variables,
-//! folders. Out comes a [`SecretValue`], or why there is none ([`SourceError`]). A value is fetched when it is first
+//! In flows where a secret comes from ([`stagewright_model::SecretFrom`]) and what surrounds the engine ([`SourceContext`]): variables,
+//! folders. Out comes a [`stagewright_model::SecretValue`], or why there is none ([`SourceError`]). A value is fetched when it is first
 //! asked for, at most once, and is wiped from memory with its last holder.
 //!
 //! Everything here blocks, for up to half a minute a secret: call it off the async threads.
@@ -27,8 +27,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use error::SourceError;
-pub use resolver::{Resolver, SecretValue};
-pub use stagewright_model::SecretFrom;
+pub use resolver::Resolver;
 
 /// Bytes of a value: what the largest of the services keeps, and more than headers and environments take.
 pub const LARGEST: usize = 64 * 1024;

@@ -1,10 +1,9 @@
 //! From a source to a value, once.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stagewright_model::SecretFrom;
+use stagewright_model::{SecretFrom, SecretLocation, SecretValue};
 use zeroize::Zeroizing;
 
 use crate::error::{Fault, SourceError};
@@ -12,24 +11,6 @@ use crate::{LARGEST, SourceContext, age_file, aws, command, kubernetes, local, v
 
 /// Sources that are asked at a time.
 const AT_ONCE: usize = 8;
-
-/// The plain text of a secret. Clones share it; it is wiped with the last of them.
-#[derive(Clone)]
-pub struct SecretValue(Arc<Zeroizing<String>>);
-
-impl SecretValue {
-    /// The plain text.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Leaves the value out.
-impl fmt::Debug for SecretValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretValue(…)")
-    }
-}
 
 /// Fetches values, and keeps what it fetched.
 #[derive(Debug)]
@@ -49,14 +30,14 @@ impl Resolver {
     ///
     /// # Errors
     /// When the source can't be read, or what it holds is empty, no text, or larger than [`LARGEST`].
-    pub fn value(&self, name: &str, from: &str) -> Result<SecretValue, SourceError> {
+    pub fn value(&self, name: &str, from: &SecretFrom) -> Result<SecretValue, SourceError> {
         let slot =
             self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = &*slot {
             return Ok(value.clone());
         }
-        let value = SecretValue(Arc::new(self.fetch(from).map_err(|fault| fault.of(name))?));
+        let value = SecretValue::from(self.fetch(from).map_err(|fault| fault.of(name))?);
         Ok(slot.insert(value).clone())
     }
 
@@ -68,7 +49,7 @@ impl Resolver {
     }
 
     /// Fetches the values of several secrets (name, `from`), some at a time; gives every failure, in their order.
-    pub fn missing(&self, wanted: &[(&str, &str)]) -> Vec<SourceError> {
+    pub fn missing(&self, wanted: &[(&str, &SecretFrom)]) -> Vec<SourceError> {
         let mut missing = Vec::new();
         for some in wanted.chunks(AT_ONCE) {
             std::thread::scope(|scope| {
@@ -83,18 +64,16 @@ impl Resolver {
         missing
     }
 
-    fn fetch(&self, from: &str) -> Result<Zeroizing<String>, Fault> {
-        let parsed = SecretFrom::parse(from)
-            .map_err(|bad| Fault::new(format!("comes from `{from}`, which {}", bad.message)).help(bad.help))?;
+    fn fetch(&self, from: &SecretFrom) -> Result<Zeroizing<String>, Fault> {
         let around = &self.context;
-        let value = match parsed {
-            SecretFrom::Env(variable) => local::variable(&variable, around)?,
-            SecretFrom::File(path) => local::file(&path, around)?,
-            SecretFrom::Command(words) => command::output(&words, around)?,
-            SecretFrom::Age { path, key } => age_file::decrypted(&path, key.as_deref(), around)?,
-            SecretFrom::Vault { mount, path, field } => vault::field(&mount, &path, &field, around)?,
-            SecretFrom::AwsSecretsManager { name, key } => aws::secret(&name, key.as_deref(), around)?,
-            SecretFrom::Kubernetes { namespace, name, key } => kubernetes::key(&namespace, &name, &key, around)?,
+        let value = match from.location() {
+            SecretLocation::Env(variable) => local::variable(variable, around)?,
+            SecretLocation::File(path) => local::file(path, around)?,
+            SecretLocation::Command(words) => command::output(words, around)?,
+            SecretLocation::Age { path, key } => age_file::decrypted(path, key.as_deref(), around)?,
+            SecretLocation::Vault { mount, path, field } => vault::field(mount, path, field, around)?,
+            SecretLocation::AwsSecretsManager { name, key } => aws::secret(name, key.as_deref(), around)?,
+            SecretLocation::Kubernetes { namespace, name, key } => kubernetes::key(namespace, name, key, around)?,
         };
         match value.len() {
             0 => Err(Fault::new(format!("is empty: so is what `{from}` holds")).help("store a value there")),
@@ -115,6 +94,10 @@ mod tests {
         Resolver::new(SourceContext { variables, root: root.to_owned(), ..SourceContext::default() })
     }
 
+    fn from(text: &str) -> SecretFrom {
+        SecretFrom::parse(text).unwrap()
+    }
+
     #[test]
     fn variables_and_files_are_read() {
         let folder = tempfile::tempdir().unwrap();
@@ -123,18 +106,17 @@ mod tests {
         std::fs::write(folder.path().join("binary"), [0xFF, 0xFE]).unwrap();
         std::fs::write(folder.path().join("large"), "x".repeat(LARGEST + 1)).unwrap();
         let resolver = resolver(&[("TOKEN", "from env"), ("EMPTY", "")], folder.path());
-        assert_eq!(resolver.value("a", "env:TOKEN").unwrap().expose(), "from env");
-        assert_eq!(resolver.value("b", "file:token").unwrap().expose(), "from a file");
-        for (from, said) in [
+        assert_eq!(resolver.value("a", &from("env:TOKEN")).unwrap().expose(), "from env");
+        assert_eq!(resolver.value("b", &from("file:token")).unwrap().expose(), "from a file");
+        for (source, said) in [
             ("env:MISSING", "the secret `x` is not set: there is no environment variable MISSING"),
             ("env:EMPTY", "the secret `x` is empty: so is the environment variable EMPTY"),
             ("file:empty", "the secret `x` is empty"),
             ("file:nowhere", "the secret `x` can't be read from"),
             ("file:binary", "the secret `x` is no text"),
             ("file:large", "the secret `x` has 65537 bytes"),
-            ("gcp:x", "the secret `x` comes from `gcp:x`, which isn't a place"),
         ] {
-            let error = resolver.value("x", from).unwrap_err();
+            let error = resolver.value("x", &from(source)).unwrap_err();
             assert!(error.message.starts_with(said), "{error}");
             assert!(!error.help.is_empty());
         }
@@ -144,8 +126,9 @@ mod tests {
     fn every_failure_is_told_and_a_value_is_fetched_once() {
         let folder = tempfile::tempdir().unwrap();
         let resolver = resolver(&[("PATH", "/usr/bin:/bin")], folder.path());
-        let counting = "command:sh -c 'echo x >> \"$0\"; echo value' ./count";
-        let wanted = [("a", "env:A"), ("b", counting), ("c", "file:c"), ("b", counting)];
+        let counting = &from("command:sh -c 'echo x >> \"$0\"; echo value' ./count");
+        let (a, c) = (&from("env:A"), &from("file:c"));
+        let wanted = [("a", a), ("b", counting), ("c", c), ("b", counting)];
         let missing = resolver.missing(&wanted);
         let told = missing.iter().map(|error| error.message.chars().take(14).collect::<String>());
         assert_eq!(told.collect::<Vec<_>>(), ["the secret `a`", "the secret `c`"]);

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value as Json;
 use stagewright_cache::{Caching, CaptureConfig, Capturing};
 use stagewright_engine::{Level, PluginFacts, Problem, RunId};
-use stagewright_model::{Mistake, MistakePlace, Plan, PluginRef, Stage, StageIndex, Trust};
+use stagewright_model::{JsonTemplate, Mistake, MistakePlace, Plan, PluginRef, Stage, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
@@ -174,13 +173,13 @@ impl Host {
         let (mut listed, mut answers) = (BTreeSet::new(), HashMap::<_, Vec<Problem>>::new());
         for (index, key, with) in plan.indices().flat_map(|index| configurations(plan, index)) {
             let stage = plan.stage(index);
-            let configured = (&stage.uses, with.to_string());
+            let configured = (&stage.uses, with.source().to_string());
             if !answers.contains_key(&configured) {
                 let problems = self.plugins.validate(&stage.uses, &stage.trust, with).await;
                 answers.insert(configured.clone(), problems.map_err(|error| bad_plugin(&stage.id, error))?);
             }
             let problems = &answers[&configured];
-            if problems.is_empty() || !listed.insert((&stage.name, &stage.uses, with.to_string())) {
+            if problems.is_empty() || !listed.insert((&stage.name, &stage.uses, with.source().to_string())) {
                 continue;
             }
             let errors = problems.iter().filter(|problem| problem.level == Level::Error).cloned();
@@ -202,7 +201,7 @@ impl Host {
 }
 
 /// What the stage's plugin can be configured with, and where that stands.
-fn configurations(plan: &Plan, index: StageIndex) -> impl Iterator<Item = (StageIndex, &'static str, &Json)> {
+fn configurations(plan: &Plan, index: StageIndex) -> impl Iterator<Item = (StageIndex, &'static str, &JsonTemplate)> {
     let stage = plan.stage(index);
     let rehearsed = stage.rehearse.as_ref().and_then(|rehearse| rehearse.with.as_deref());
     let own = std::iter::once((index, "with", stage.with.as_ref()));

@@ -1,12 +1,11 @@
-//! The secrets that a pipeline declares, looked up in this user's surroundings.
+//! The secrets that a pipeline declares, looked up in the user's environment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use stagewright_model::{Plan, SecretDeclaration};
+use stagewright_model::{Plan, SecretDeclaration, SecretValue};
 use stagewright_plugin_host::{SHORTEST_MASKED, Secret, SecretError, SecretSource};
 use stagewright_secrets::{Resolver, SERVICE_ACCOUNT, SourceContext, SourceError};
-use zeroize::Zeroizing;
 
 use crate::error::SessionError;
 use crate::repository::Repository;
@@ -31,7 +30,7 @@ impl Secrets {
     /// Fetches the values of `names`, and names all that are missing at once. Returns those that are too short to be masked.
     /// Blocks, for up to half a minute a secret.
     pub(crate) fn check(&self, names: &BTreeSet<String>) -> Result<Vec<String>, SessionError> {
-        let declared = names.iter().filter_map(|name| Some((name.as_str(), self.declared.get(name)?.from.as_str())));
+        let declared = names.iter().filter_map(|name| Some((name.as_str(), &self.declared.get(name)?.from)));
         let declared = declared.collect::<Vec<_>>();
         let missing = self.resolver.missing(&declared);
         if !missing.is_empty() {
@@ -47,7 +46,7 @@ impl Secrets {
 fn not_ready(missing: &[SourceError]) -> SessionError {
     let mut failed = match missing {
         [one] => SessionError::not_ready(&one.message),
-        all => SessionError::not_ready(format!("{} secrets can't be had:", all.len()))
+        all => SessionError::not_ready(format!("could not resolve {} secrets:", all.len()))
             .details(all.iter().map(|error| error.message.clone())),
     };
     for error in missing {
@@ -63,7 +62,6 @@ impl SecretSource for Secrets {
         let Some(declared) = self.declared.get(name) else { return Ok(None) };
         let value = self.resolver.value(name, &declared.from);
         let value = value.map_err(|SourceError { message, help }| SecretError { message, help: Some(help) })?;
-        let value = value.expose().to_owned();
         Ok(Some(Secret { value, hosts: declared.hosts.clone(), programs: declared.programs.clone() }))
     }
 
@@ -72,7 +70,7 @@ impl SecretSource for Secrets {
         Some(Secret { value: shape.stand_in(name), hosts: hosts.clone(), programs: programs.clone() })
     }
 
-    fn known(&self) -> Vec<Zeroizing<String>> {
-        self.resolver.known().iter().map(|value| Zeroizing::new(value.expose().to_owned())).collect()
+    fn known(&self) -> Vec<SecretValue> {
+        self.resolver.known()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
-use stagewright_model::{EvaluationError, Expression, NeedsStatus, RehearsalTerms, StageIndex, render_json};
+use stagewright_model::{EvaluationError, Expression, NeedsStatus, RehearsalTerms, StageIndex};
 
 use super::{Scheduler, failure};
 use crate::event::{EventKind, Failure, FailureKind, Outcome};
@@ -62,7 +62,7 @@ impl Scheduler {
             return (outcome, failure, outputs);
         };
         let needs = NeedsStatus { failed: false, cancelled: self.state.cancel.is_some() };
-        match self.render(index, needs, |scope, _| render_json(&declared, scope)) {
+        match self.render(index, needs, |scope, _| declared.evaluate(scope)) {
             Ok(Json::Object(declared)) => {
                 outputs.extend(declared);
                 (outcome, failure, outputs)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use stagewright_model::{
-    CacheUse, EffectClass, EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, render_json,
+    CacheUse, EffectClass, EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind,
 };
 
 use super::{Action, Scheduler, is_failure};
@@ -163,7 +163,7 @@ impl Scheduler {
         let terms = self.terms(index);
         let rehearsed = stage.rehearse.as_ref().and_then(|rehearse| rehearse.with.as_ref());
         let with = rehearsed.filter(|_| terms.is_some()).unwrap_or(&stage.with);
-        let (config, env) = self.render(index, needs, |scope, env| Ok((render_json(with, scope)?, env.clone())))?;
+        let (config, env) = self.render(index, needs, |scope, env| Ok((with.evaluate(scope)?, env.clone())))?;
         let state = self.state.stage(index);
         let view = |environment: &EnvironmentRef| EnvironmentView {
             name: environment.name.clone(),

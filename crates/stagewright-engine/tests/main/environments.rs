@@ -11,7 +11,7 @@ use stagewright_model::{Environment, EnvironmentRef, Plan, Retry, RetryCause, St
 
 use crate::fake::{Act, FakeStore, Ran, Script, WORK, World, granted, reach};
 use crate::gates::{answer, gate};
-use crate::plans::{cell, deploy, plan, plan_with, stage};
+use crate::plans::{cell, deploy, plan, plan_with, stage, templates};
 
 const LATER: Duration = Duration::from_secs(100);
 
@@ -166,7 +166,7 @@ fn an_environment_with_approvers_asks_them_before_the_first_step() {
 /// A stage with a gate that is for some environments.
 pub(crate) fn approval_of(environments: &[&str]) -> Stage {
     let mut approve = stage("approve", &[]);
-    approve.with = json!({ "environments": environments }).into();
+    approve.with = templates(json!({ "environments": environments }));
     approve
 }
 
@@ -466,7 +466,7 @@ fn an_approval_of_one_environment_does_not_count_for_another() {
     let gates_of = |by: &str| {
         let asked = Gate { approvers: vec!["ada".to_owned(), "grace".to_owned()], ..gate() };
         let mut first = deploy("first", &[]);
-        first.with = json!({ "environments": ["staging"] }).into();
+        first.with = templates(json!({ "environments": ["staging"] }));
         let mut second = deploy("second", &[0]);
         second.environment = Some(EnvironmentRef { name: "staging".to_owned(), url: None });
         let mut plan = Plan::clone(&plan_with(vec![first, second], &["ada"], None));

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use stagewright_model::{
-    Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, Limits, MatrixCell, Plan, PluginRef,
-    Queue, Stage, StageIndex, StageKind, Template, Trust,
+    Concurrency, Environment, EnvironmentRef, Expression, Freeze, FreezeWindow, JsonTemplate, Limits, MatrixCell, Plan,
+    PluginRef, Queue, Stage, StageIndex, StageKind, Template, Trust,
 };
 
 /// A stage of that name, which needs the stages at these indices.
@@ -16,7 +16,7 @@ pub(crate) fn stage(name: &str, needs: &[u32]) -> Stage {
         name: name.to_owned(),
         kind: StageKind::Main,
         uses: PluginRef::Builtin("fake".to_owned()),
-        with: json!({}).into(),
+        with: templates(json!({})),
         needs: needs.iter().map(|&index| StageIndex(index)).collect(),
         condition: None,
         matrix: None,
@@ -38,6 +38,11 @@ pub(crate) fn stage(name: &str, needs: &[u32]) -> Stage {
         location: Default::default(),
         line: 1,
     }
+}
+
+/// A `with` table.
+pub(crate) fn templates(table: Json) -> Arc<JsonTemplate> {
+    Arc::new(JsonTemplate::parse(table).expect("expressions that parse"))
 }
 
 /// The same, with an `if`.

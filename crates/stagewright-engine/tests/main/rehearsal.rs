@@ -7,7 +7,7 @@ use stagewright_engine::{EventKind, Outcome, RunValues};
 use stagewright_model::{Rehearse, Retry, Stage};
 
 use crate::fake::{Act, Ran, Script, World};
-use crate::plans::{plan, stage, stage_if};
+use crate::plans::{plan, stage, stage_if, templates};
 
 fn rehearsed(stages: Vec<Stage>, script: Script) -> Ran {
     let values = RunValues { rehearsal: true, ..RunValues::default() };
@@ -15,7 +15,7 @@ fn rehearsed(stages: Vec<Stage>, script: Script) -> Ran {
 }
 
 fn with(name: &str, needs: &[u32], image: &str) -> Stage {
-    Stage { with: json!({ "image": image }).into(), ..stage(name, needs) }
+    Stage { with: templates(json!({ "image": image })), ..stage(name, needs) }
 }
 
 #[test]
@@ -58,8 +58,8 @@ fn a_run_in_which_everything_was_rehearsed_has_succeeded_and_is_over() {
 #[test]
 fn a_stage_says_what_its_rehearsal_puts_out_and_is_configured_with() {
     let rehearse = Rehearse {
-        with: Some(Arc::new(json!({ "image": "dry" }))),
-        outputs: Some(Arc::new(json!({ "image": "stand-in@${{ run.rehearsal }}" }))),
+        with: Some(templates(json!({ "image": "dry" }))),
+        outputs: Some(templates(json!({ "image": "stand-in@${{ run.rehearsal }}" }))),
         permissions: None,
     };
     let stages = || {

@@ -12,7 +12,7 @@ use stagewright_model::{Retry, Stage, StageIndex};
 use crate::environments::approval_of;
 use crate::fake::{Act, FakeStore, Ran, Script, World, found, reach};
 use crate::gates::{answer, gate};
-use crate::plans::{deploy, finally, plan, plan_with, stage, stage_if};
+use crate::plans::{deploy, finally, plan, plan_with, stage, stage_if, templates};
 
 fn resumed(before: &Ran, past: Vec<Event>, script: Script) -> Ran {
     World { past, store: FakeStore::default(), ..World::new(before.plan.clone(), script) }.run()
@@ -196,7 +196,7 @@ fn what_was_left_out_does_not_come_back_with_what_is_named() {
 #[test]
 fn outputs_of_what_is_left_out_are_inherited_across_a_restart() {
     let mut second = stage("second", &[0]);
-    second.with = json!({ "image": "${{ stages.first.outputs.image }}" }).into();
+    second.with = templates(json!({ "image": "${{ stages.first.outputs.image }}" }));
     let outputs = BTreeMap::from([("image".to_owned(), json!("local/app"))]);
     let values = RunValues {
         left_out: BTreeMap::from([(StageIndex(0), "run r0 has it".to_owned())]),

@@ -8,7 +8,7 @@ use stagewright_engine::{Outcome, RunValues};
 use stagewright_model::{Backoff, Retry, RetryCause, Stage, StageIndex};
 
 use crate::fake::{Act, Script, WORK, World};
-use crate::plans::{cell, finally, plan, stage, stage_if};
+use crate::plans::{cell, finally, plan, stage, stage_if, templates};
 
 #[test]
 fn a_stage_starts_when_its_needs_have_ended_and_no_sooner() {
@@ -73,7 +73,7 @@ fn conditions_see_how_the_needs_stand() {
 #[test]
 fn outputs_reach_expressions_and_needs() {
     let mut second = stage("second", &[0]);
-    second.with = json!({ "image": "${{ stages.first.outputs.image }}:v${{ inputs.version }}", "n": 3 }).into();
+    second.with = templates(json!({ "image": "${{ stages.first.outputs.image }}:v${{ inputs.version }}", "n": 3 }));
     let script = Script::of([("first", vec![Act::Output("image", json!("local/app"))])]);
     let values = RunValues { inputs: BTreeMap::from([("version".to_owned(), json!(7))]), ..RunValues::default() };
     let ran = World { values, ..World::new(plan(vec![stage("first", &[]), second]), script) }.run();
@@ -85,7 +85,7 @@ fn outputs_reach_expressions_and_needs() {
 #[test]
 fn an_expression_without_a_value_is_an_error_of_its_stage() {
     let mut bad = stage("bad", &[0]);
-    bad.with = json!({ "x": "${{ stages.first.outputs.missing }}" }).into();
+    bad.with = templates(json!({ "x": "${{ stages.first.outputs.missing }}" }));
     let ran = World::new(plan(vec![stage("first", &[]), bad, stage("other", &[0])]), Script::default()).run();
     assert_eq!(ran.outcomes(), ["first succeeded", "bad errored", "other succeeded"]);
     assert!(ran.reason("bad").contains("stages.first.outputs.missing"), "{}", ran.reason("bad"));
@@ -132,7 +132,7 @@ fn a_failed_cell_of_a_fail_fast_matrix_stops_its_siblings() {
 fn a_matrix_with_a_failed_cell_has_failed_whatever_became_of_the_others() {
     for failing in 0..3 {
         let mut after = stage_if("after", &[0, 1, 2], "always()");
-        after.with = json!({ "worst": "${{ stages.m.result }}" }).into();
+        after.with = templates(json!({ "worst": "${{ stages.m.result }}" }));
         let stages = (0..3).map(|n| cell("m", n, None)).chain([after]).collect();
         let acts = (0..3).map(|n| if n == failing { vec![Act::Fail] } else { vec![Act::Hang] });
         let names = ["m (n=0)", "m (n=1)", "m (n=2)"];
@@ -154,7 +154,7 @@ fn max_parallel_holds_cells_back_and_lets_others_pass() {
 #[test]
 fn finally_stages_run_after_everything_and_see_the_result() {
     let mut report = finally("report");
-    report.with = json!({ "result": "${{ run.result }}", "bad": "${{ stages.bad.result }}" }).into();
+    report.with = templates(json!({ "result": "${{ run.result }}", "bad": "${{ stages.bad.result }}" }));
     let ran =
         World::new(plan(vec![stage("bad", &[]), stage("ok", &[]), report]), Script::of([("bad", vec![Act::Fail])]))
             .run();
@@ -184,12 +184,11 @@ fn stages_that_are_left_out_count_as_done() {
 #[test]
 fn a_matrix_is_one_stage_to_expressions_with_its_cells_in_order() {
     let mut after = stage_if("after", &[0, 1], "always()");
-    after.with = json!({
+    after.with = templates(json!({
         "worst": "${{ stages.m.result }}",
         "merged": "${{ stages.m.outputs.image }}",
         "second": "${{ stages.m.cells[1].matrix.n }}",
-    })
-    .into();
+    }));
     let mut cells = [cell("m", 0, None), cell("m", 1, None)];
     for one in &mut cells {
         one.matrix.iter_mut().for_each(|matrix| matrix.fail_fast = false);

@@ -18,12 +18,12 @@ use serde_json::Value as Json;
 
 use self::interpreter::Argument;
 use self::places::Role;
-pub(crate) use self::places::{Path, Step};
 use crate::diagnostic::{Diagnostics, Problem, Report};
-use crate::expression::{Expression, Source, Template};
+use crate::expression::{Expression, JsonTemplate, Source, Template};
 use crate::plan::{InputKind, Plan, Stage};
 use crate::read::Places;
 use crate::span::SourceSpan;
+use crate::value_path::{Step, ValuePath};
 
 impl Plan {
     /// Refuses text from outside in what stages execute. `text` is that of the pipeline file; `schemas` are those of the
@@ -49,12 +49,12 @@ impl Plan {
             let rehearsed = stage.rehearse.as_ref().and_then(|rehearse| rehearse.with.as_deref());
             let own = [("with", &*stage.with)].into_iter();
             for (table, config) in own.chain(rehearsed.map(|config| ("rehearse.with", config))) {
-                for found in (Checked { plan: self, stage, table, config }).code(schema) {
+                for found in (Checked { plan: self, stage, table }).code(config, schema) {
                     let places = places.get_or_insert_with(|| Places::of(text));
                     report.error(|| found.problem(stage, text, places));
                 }
             }
-            for found in (Checked { plan: self, stage, table: "env", config: &Json::Null }).variables() {
+            for found in (Checked { plan: self, stage, table: "env" }).variables() {
                 let places = places.get_or_insert_with(|| Places::of(text));
                 report.error(|| found.problem(stage, text, places));
             }
@@ -67,7 +67,7 @@ impl Plan {
 struct Found<'a> {
     /// As in [`Checked`].
     table: &'static str,
-    path: Path,
+    path: ValuePath,
     expression: Expression,
     /// Where in the string's value it starts.
     offset: usize,
@@ -80,23 +80,22 @@ struct Checked<'a> {
     stage: &'a Stage,
     /// `with`, what takes its place in a rehearsal (`rehearse.with`), or `env`.
     table: &'static str,
-    /// That table.
-    config: &'a Json,
 }
 
 impl<'a> Checked<'a> {
     /// In the order of their places.
-    fn code(&self, schema: &Json) -> Vec<Found<'a>> {
-        let marked = places::marked(schema, self.config);
-        let mut texts: BTreeSet<Path> = BTreeSet::new();
-        let mut reading: BTreeSet<Path> = BTreeSet::new();
-        lists(self.config, &Path::default(), &mut |path, items| {
-            let code = self.code_of_list(items);
+    fn code(&self, config: &JsonTemplate, schema: &Json) -> Vec<Found<'a>> {
+        let source = config.source();
+        let marked = places::marked(schema, source);
+        let mut texts: BTreeSet<ValuePath> = BTreeSet::new();
+        let mut reading: BTreeSet<ValuePath> = BTreeSet::new();
+        lists(source, &ValuePath::default(), &mut |path, items| {
+            let code = self.code_of_list(config, path, items);
             texts.extend(code.arguments.into_iter().map(|position| path.index(position)));
             reading.extend(code.stdin.then(|| path.parent()));
         });
         for (path, role) in marked {
-            let is_list = at(self.config, &path).is_some_and(Json::is_array);
+            let is_list = at(source, &path).is_some_and(Json::is_array);
             let is_code = match role {
                 Role::Text => true,
                 // Of a list that is an expression as a whole nothing is known.
@@ -107,15 +106,14 @@ impl<'a> Checked<'a> {
                 texts.insert(path);
             }
         }
-        variables(self.config, &Path::default(), &mut |path| {
+        variables(source, &ValuePath::default(), &mut |path| {
             texts.insert(path);
         });
         let mut found = BTreeMap::new();
         for path in texts {
-            let value = at(self.config, &path).unwrap_or(&Json::Null);
-            strings(value, &path, &mut |path, text| {
-                found.entry(path.clone()).or_insert_with(|| self.expressions(path, text));
-            });
+            for (path, template) in config.templates_below(&path) {
+                found.entry(path.clone()).or_insert_with(|| self.expressions(path, template));
+            }
         }
         found.into_values().flatten().collect()
     }
@@ -123,25 +121,27 @@ impl<'a> Checked<'a> {
     /// The stage's own variables that programs execute, in order.
     fn variables(&self) -> Vec<Found<'a>> {
         let executed = self.stage.env.iter().filter(|(name, _)| variable::is_executed(name));
-        executed.flat_map(|(name, value)| self.expressions(&Path::default().key(name), value.source())).collect()
+        executed.flat_map(|(name, value)| self.expressions(&ValuePath::default().key(name), value)).collect()
     }
 
-    fn code_of_list(&self, items: &[Json]) -> interpreter::Code {
-        let texts: Vec<&str> = items.iter().map(|item| item.as_str().unwrap_or_default()).collect();
-        let arguments = texts.iter().map(|text| match self.expressions(&Path::default(), text).first() {
-            None => Argument { known: text, is_open: false },
-            Some(first) => {
-                let marker = text[..first.offset].rfind(crate::expression::MARKER).unwrap_or(0);
-                Argument { known: &text[..marker], is_open: true }
+    fn code_of_list(&self, config: &JsonTemplate, path: &ValuePath, items: &[Json]) -> interpreter::Code {
+        let arguments = items.iter().enumerate().map(|(index, item)| {
+            let path = path.index(index);
+            let text = item.as_str().unwrap_or_default();
+            let template = config.template_at(&path);
+            match template.and_then(|template| self.expressions(&path, template).into_iter().next()) {
+                None => Argument { known: text, is_open: false },
+                Some(first) => {
+                    let marker = text[..first.offset].rfind(crate::expression::MARKER).unwrap_or(0);
+                    Argument { known: &text[..marker], is_open: true }
+                }
             }
         });
         interpreter::code(&arguments.collect::<Vec<_>>())
     }
 
     /// The expressions of a string whose text may come from outside.
-    fn expressions(&self, path: &Path, text: &str) -> Vec<Found<'a>> {
-        // What can't be parsed was reported with the file.
-        let Ok(template) = Template::parse(text) else { return Vec::new() };
+    fn expressions(&self, path: &ValuePath, template: &Template) -> Vec<Found<'a>> {
         let open = template.located_expressions().filter_map(|(expression, offset)| {
             let source = expression.sources().iter().find(|source| !self.is_of_the_file(source))?;
             let (expression, source) = (expression.clone(), source.clone());
@@ -215,24 +215,15 @@ fn variable_named(name: &str) -> String {
     if upper.starts_with(|first: char| first.is_ascii_digit()) { format!("_{upper}") } else { upper }
 }
 
-fn at<'v>(table: &'v Json, path: &Path) -> Option<&'v Json> {
+fn at<'v>(table: &'v Json, path: &ValuePath) -> Option<&'v Json> {
     path.0.iter().try_fold(table, |value, step| match step {
         Step::Key(key) => value.get(key),
         Step::Index(index) => value.get(index),
     })
 }
 
-fn strings(value: &Json, path: &Path, visit: &mut dyn FnMut(&Path, &str)) {
-    match value {
-        Json::String(text) => visit(path, text),
-        Json::Array(items) => items.iter().enumerate().for_each(|(n, item)| strings(item, &path.index(n), visit)),
-        Json::Object(entries) => entries.iter().for_each(|(key, entry)| strings(entry, &path.key(key), visit)),
-        _ => {}
-    }
-}
-
 /// The variables of every table called `env` that programs execute.
-fn variables(value: &Json, path: &Path, visit: &mut dyn FnMut(Path)) {
+fn variables(value: &Json, path: &ValuePath, visit: &mut dyn FnMut(ValuePath)) {
     let Json::Object(entries) = value else { return };
     for (key, entry) in entries {
         if let ("env", Json::Object(variables)) = (key.as_str(), entry) {
@@ -244,7 +235,7 @@ fn variables(value: &Json, path: &Path, visit: &mut dyn FnMut(Path)) {
 }
 
 /// Every list that begins with a string, wherever it is: what a plugin doesn't mark may be an argument list all the same.
-fn lists(value: &Json, path: &Path, visit: &mut dyn FnMut(&Path, &[Json])) {
+fn lists(value: &Json, path: &ValuePath, visit: &mut dyn FnMut(&ValuePath, &[Json])) {
     match value {
         Json::Array(items) => {
             if items.first().is_some_and(Json::is_string) {

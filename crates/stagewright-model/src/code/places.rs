@@ -5,6 +5,8 @@
 
 use serde_json::Value as Json;
 
+use crate::value_path::ValuePath;
+
 /// Of a property whose value, or whose values, are executed; its value is one of the names in [`Role::named`].
 const KEYWORD: &str = "x-stagewright-code";
 
@@ -35,60 +37,21 @@ impl Role {
     }
 }
 
-/// A key or an index.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Step {
-    Key(String),
-    Index(usize),
-}
-
-/// A place in a `with` table, as it is shown: `checks[0].command`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Path(pub(crate) Vec<Step>);
-
-impl Path {
-    pub(super) fn key(&self, key: &str) -> Path {
-        self.with(Step::Key(key.to_owned()))
-    }
-
-    pub(super) fn index(&self, index: usize) -> Path {
-        self.with(Step::Index(index))
-    }
-
-    fn with(&self, step: Step) -> Path {
-        Path(self.0.iter().cloned().chain([step]).collect())
-    }
-
-    pub(super) fn parent(&self) -> Path {
-        Path(self.0[..self.0.len().saturating_sub(1)].to_vec())
-    }
-}
-
-impl std::fmt::Display for Path {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().enumerate().try_for_each(|(position, step)| match step {
-            Step::Key(key) if position == 0 => f.write_str(key),
-            Step::Key(key) => write!(f, ".{key}"),
-            Step::Index(index) => write!(f, "[{index}]"),
-        })
-    }
-}
-
 /// The marked places of a table.
-pub(super) fn marked(schema: &Json, table: &Json) -> Vec<(Path, Role)> {
+pub(super) fn marked(schema: &Json, table: &Json) -> Vec<(ValuePath, Role)> {
     let mut walk = Walk { root: schema, steps: 0, found: Vec::new() };
-    walk.visit(schema, table, &Path::default(), 0);
+    walk.visit(schema, table, &ValuePath::default(), 0);
     walk.found
 }
 
 struct Walk<'a> {
     root: &'a Json,
     steps: usize,
-    found: Vec<(Path, Role)>,
+    found: Vec<(ValuePath, Role)>,
 }
 
 impl<'a> Walk<'a> {
-    fn visit(&mut self, schema: &'a Json, value: &Json, path: &Path, hops: usize) {
+    fn visit(&mut self, schema: &'a Json, value: &Json, path: &ValuePath, hops: usize) {
         self.steps += 1;
         if self.steps > MOST_STEPS || hops > MOST_HOPS {
             return;

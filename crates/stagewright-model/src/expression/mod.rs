@@ -12,6 +12,7 @@
 
 mod budget;
 mod flow;
+mod json_template;
 mod names;
 mod parse;
 mod scan;
@@ -24,9 +25,10 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 pub(crate) use flow::Source;
+pub use json_template::JsonTemplate;
 pub(crate) use parse::{Member, Reference};
 pub(crate) use template::MARKER;
-pub use template::{Template, render_json};
+pub use template::Template;
 
 /// The top-level variables that there are.
 pub(crate) const ROOTS: [&str; 8] = ["inputs", "env", "matrix", "event", "git", "run", "pipeline", "stages"];

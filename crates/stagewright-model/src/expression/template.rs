@@ -110,21 +110,3 @@ fn parse_parts(source: &str) -> Result<Vec<Part>, (String, usize)> {
     }
     Ok(parts)
 }
-
-/// Evaluates every `${{ }}` in the strings of a JSON value.
-pub fn render_json(value: &Json, scope: &dyn Scope) -> Result<Json, EvaluationError> {
-    Ok(match value {
-        Json::String(text) => match Template::parse(text) {
-            Ok(template) => template.evaluate(scope)?,
-            Err((reason, _)) => return Err(EvaluationError { expression: text.clone(), reason }),
-        },
-        Json::Array(items) => Json::Array(items.iter().map(|item| render_json(item, scope)).collect::<Result<_, _>>()?),
-        Json::Object(entries) => Json::Object(
-            entries
-                .iter()
-                .map(|(key, item)| Ok((key.clone(), render_json(item, scope)?)))
-                .collect::<Result<_, EvaluationError>>()?,
-        ),
-        other => other.clone(),
-    })
-}

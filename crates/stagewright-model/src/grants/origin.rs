@@ -14,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::Url;
 
+use crate::entry::entry;
 use crate::format_error::{FormatError, refuse};
 
 /// What is spoken with an origin.
@@ -336,12 +337,15 @@ impl HostRule {
 
 /// An entry of a secret's `hosts`: `HOST`, `HOST:PORT`, `HOST:*` or `*.DOMAIN`. A host without a port is that host with
 /// every port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HostPattern {
+    text: String,
     host: HostRule,
     /// None for any.
     port: Option<u16>,
 }
+
+entry!(HostPattern, FormatError);
 
 impl HostPattern {
     /// Reads an entry.
@@ -360,7 +364,12 @@ impl HostPattern {
             },
         };
         let host = HostRule::parse(host, CODE, HELP)?;
-        Ok(HostPattern { host, port })
+        Ok(HostPattern { text: entry.to_owned(), host, port })
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Whether a host is among these: in lower case, an IPv6 address in brackets.

@@ -52,8 +52,10 @@ pub(super) fn between(then: &LockedPipeline, now: &LockedPipeline, defaults: &Bo
     }
     for (name, secret) in &now.secrets {
         let before = then.secrets.get(name);
-        if before.is_none_or(|before| before.from != secret.from) {
-            changes.wider(format!("the secret `{name}` is now read from {}", secret.from));
+        if let Some(from) = &secret.from
+            && before.is_none_or(|before| before.from.as_ref() != Some(from))
+        {
+            changes.wider(format!("the secret `{name}` is now read from {from}"));
         }
         between_secrets(name, before.unwrap_or(&LockedSecret::default()), secret, &mut changes);
     }
@@ -94,8 +96,9 @@ fn between_plugins(name: &str, then: &PluginPin, now: &PluginPin, changes: &mut 
 }
 
 fn between_secrets(name: &str, then: &LockedSecret, now: &LockedSecret, changes: &mut Changes) {
+    let hosts = |secret: &LockedSecret| secret.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
     for (phrase, then, now) in
-        [("be sent to", &then.hosts, &now.hosts), ("be handed to the program", &then.programs, &now.programs)]
+        [("be sent to", &hosts(then), &hosts(now)), ("be handed to the program", &then.programs, &now.programs)]
     {
         for entry in now.iter().filter(|entry| !then.contains(entry)) {
             changes.wider(format!("the secret `{name}` may now {phrase} `{entry}`"));

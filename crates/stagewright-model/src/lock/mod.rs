@@ -10,8 +10,11 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::change::Change;
-use crate::grants::{Bounds, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox, SecretRule};
+use crate::grants::{
+    Bounds, HostPattern, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox, SecretRule,
+};
 use crate::plan::{Plan, Trust};
+use crate::secret::SecretFrom;
 
 /// What a lock file holds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,10 +41,10 @@ pub struct LockedPipeline {
 /// Where a secret comes from, and where it may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockedSecret {
-    /// `from`
-    pub from: String,
+    /// `from`; none in a lock that doesn't say it.
+    pub from: Option<SecretFrom>,
     /// `hosts`
-    pub hosts: Vec<String>,
+    pub hosts: Vec<HostPattern>,
     /// `programs`
     pub programs: Vec<String>,
 }
@@ -97,7 +100,8 @@ impl LockedPipeline {
             for name in stage.permissions.secrets.iter().chain(rehearsed).map(SecretRule::name) {
                 let declared = plan.secrets.get(name);
                 locked.secrets.extend(declared.map(|secret| {
-                    let (from, hosts, programs) = (secret.from.clone(), order(&secret.hosts), order(&secret.programs));
+                    let (from, hosts, programs) =
+                        (Some(secret.from.clone()), order(&secret.hosts), order(&secret.programs));
                     (name.to_owned(), LockedSecret { from, hosts, programs })
                 }));
             }
@@ -112,6 +116,6 @@ impl LockedPipeline {
 }
 
 /// The order in which a pipeline lists its grants means nothing.
-fn order(entries: &[String]) -> Vec<String> {
+fn order<T: Ord + Clone>(entries: &[T]) -> Vec<T> {
     entries.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }

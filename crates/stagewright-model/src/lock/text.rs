@@ -32,7 +32,9 @@ impl LockedPipeline {
         let mut text = format!("sandbox = {}\n", quoted(self.sandbox.key()));
         for (name, secret) in &self.secrets {
             header(&mut text, &[&prefix, "secrets", &key(name)]);
-            line(&mut text, "from", &quoted(&secret.from));
+            if let Some(from) = &secret.from {
+                line(&mut text, "from", &quoted(from.as_str()));
+            }
             list(&mut text, "hosts", &secret.hosts);
             list(&mut text, "programs", &secret.programs);
         }

@@ -7,6 +7,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use crate::diagnostic::{Problem, Report};
 use crate::span::SourceSpan;
+use crate::value_path::ValuePath;
 
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
@@ -105,22 +106,34 @@ fn integer(number: &DeInteger<'_>) -> Option<i64> {
 }
 
 /// As JSON: dates and times become strings. `on_text` is shown every string.
-pub(super) fn json<'t>(
+pub(super) fn json<'t>(value: &'t Value<'t>, report: &mut Report) -> Json {
+    json_with(value, &ValuePath::default(), report, &mut |_, _, _| {})
+}
+
+/// [`json`] of the value at `path`, with a visit to every string in it.
+pub(super) fn json_with<'t>(
     value: &'t Value<'t>,
+    path: &ValuePath,
     report: &mut Report,
-    on_text: &mut dyn FnMut(At<&'t str>, &mut Report),
+    on_text: &mut dyn FnMut(&ValuePath, At<&'t str>, &mut Report),
 ) -> Json {
     let number = match value.get_ref() {
         DeValue::String(string) => {
-            on_text(At { value: string, span: value.span().into() }, report);
+            on_text(path, At { value: string, span: value.span().into() }, report);
             return Json::String(string.as_ref().to_owned());
         }
         DeValue::Boolean(flag) => return Json::Bool(*flag),
         DeValue::Datetime(moment) => return Json::String(moment.to_string()),
-        DeValue::Array(items) => return items.iter().map(|item| json(item, report, on_text)).collect(),
+        DeValue::Array(items) => {
+            let items = items.iter().enumerate();
+            return items.map(|(index, item)| json_with(item, &path.index(index), report, on_text)).collect();
+        }
         DeValue::Table(table) => {
             let entries = Fields::new(table).entries().into_iter();
-            return entries.map(|(key, item)| (key.value.to_owned(), json(item, report, on_text))).collect();
+            let read = |(key, item): (At<&'t str>, &'t Value<'t>)| {
+                (key.value.to_owned(), json_with(item, &path.key(key.value), report, on_text))
+            };
+            return entries.map(read).collect();
         }
         DeValue::Integer(number) => integer(number).map(Json::from),
         DeValue::Float(number) => {

@@ -9,10 +9,9 @@ use super::uses::{Uses, View, env};
 use super::{freeze, lock, teams};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
-use crate::grants::Sandbox;
+use crate::grants::{HostPattern, Sandbox};
 use crate::plan::{Concurrency, Environment, InputDeclaration, InputKind, Plan, Queue, Triggers};
-use crate::secret::SecretDeclaration;
-use crate::secret::SecretShape;
+use crate::secret::{SecretDeclaration, SecretFrom, SecretShape};
 use crate::span::SourceSpan;
 
 /// The tables that are about the pipeline as a whole.
@@ -61,7 +60,7 @@ pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Repor
         triggers: triggers(file.table("on")),
         inputs: file.table("inputs").entries().into_iter().map(|(name, value)| input(name, value, report)).collect(),
         env: env(file.table("env"), View::Pipeline, uses, report),
-        secrets: named(file.table("secrets"), secret),
+        secrets: secrets(file.table("secrets")),
         environments: named(file.table("environments"), |fields| environment(fields, report)),
         teams: teams::read(file, report),
         concurrency: concurrency(file, uses, report),
@@ -112,7 +111,7 @@ fn input(name: At<&str>, value: &Value<'_>, report: &mut Report) -> (String, Inp
         });
     }
     let default = fields.get("default").filter(|value| !value.get_ref().is_table() && !value.get_ref().is_array());
-    let default = default.map(|value| (json(value, report, &mut |_, _| {}), SourceSpan::from(value.span())));
+    let default = default.map(|value| (json(value, report), SourceSpan::from(value.span())));
     if let Some((default, span)) = &default
         && !kind.takes(default)
     {
@@ -133,13 +132,18 @@ fn input(name: At<&str>, value: &Value<'_>, report: &mut Report) -> (String, Inp
     (name.value.to_owned(), InputDeclaration { kind, default, description: fields.string("description") })
 }
 
-fn secret(fields: Fields<'_>) -> SecretDeclaration {
-    SecretDeclaration {
-        from: fields.string("from").unwrap_or_default(),
-        hosts: fields.strings("hosts"),
-        programs: fields.strings("programs"),
-        shape: fields.text("shape").and_then(|shape| SecretShape::named(shape.value)).unwrap_or_default(),
-    }
+/// Those with a `from` that can be read; any other was reported with the shape of the file.
+fn secrets(table: Fields<'_>) -> BTreeMap<String, SecretDeclaration> {
+    let read = |fields: Fields<'_>| {
+        Some(SecretDeclaration {
+            from: SecretFrom::parse(fields.text("from")?.value).ok()?,
+            hosts: fields.texts("hosts").iter().filter_map(|host| HostPattern::parse(host.value).ok()).collect(),
+            programs: fields.strings("programs"),
+            shape: fields.text("shape").and_then(|shape| SecretShape::named(shape.value)).unwrap_or_default(),
+        })
+    };
+    let declared = table.entries().into_iter();
+    declared.filter_map(|(name, value)| Some((name.value.to_owned(), read(Fields::of(value))?))).collect()
 }
 
 fn environment(fields: Fields<'_>, report: &mut Report) -> Environment {

@@ -4,9 +4,9 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::fields::{Fields, text};
-use crate::code::{Path, Step};
 use crate::plan::{Stage, StageKind};
 use crate::span::SourceSpan;
+use crate::value_path::{Step, ValuePath};
 
 /// Where things stand in the text of a pipeline that holds no mistakes.
 pub(crate) struct Places<'t>(Spanned<DeTable<'t>>);
@@ -46,7 +46,7 @@ impl<'t> Places<'t> {
     }
 
     /// A value in a table of the stage: `with`, `rehearse.with` or `env`.
-    pub(crate) fn of_with(&self, stage: &Stage, table: &str, path: &Path) -> Option<SourceSpan> {
+    pub(crate) fn of_with(&self, stage: &Stage, table: &str, path: &ValuePath) -> Option<SourceSpan> {
         let stage = self.stage(stage);
         let mut value = match table {
             "rehearse.with" => stage.table("rehearse").get("with")?,

@@ -6,8 +6,9 @@ use super::document;
 use super::fields::{At, Fields};
 use super::stage::{bounds, permissions};
 use crate::diagnostic::{Diagnostics, Problem, Report};
-use crate::grants::{Origin, PackageManager, Sandbox};
+use crate::grants::{HostPattern, Origin, PackageManager, Sandbox};
 use crate::lock::{Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
+use crate::secret::SecretFrom;
 use crate::shape;
 use crate::span::SourceSpan;
 
@@ -57,8 +58,8 @@ fn pipeline<'t>(name: At<&'t str>, fields: Fields<'t>, report: &mut Report) -> L
     let locked = LockedPipeline {
         sandbox: sandbox(fields).unwrap_or_default(),
         secrets: named(fields.table("secrets"), |secret| LockedSecret {
-            from: secret.string("from").unwrap_or_default(),
-            hosts: secret.strings("hosts"),
+            from: secret.text("from").and_then(|from| SecretFrom::parse(from.value).ok()),
+            hosts: secret.texts("hosts").iter().filter_map(|host| HostPattern::parse(host.value).ok()).collect(),
             programs: secret.strings("programs"),
         }),
         package_hosts: package_hosts(fields.table("package-hosts")),

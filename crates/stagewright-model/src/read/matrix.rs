@@ -63,7 +63,7 @@ pub(super) fn expand(value: &Value<'_>, report: &mut Report) -> Matrix {
 }
 
 fn values(fields: Fields<'_>, axis: &str, report: &mut Report) -> Vec<Json> {
-    fields.items(axis).iter().map(|value| json(value, report, &mut |_, _| {})).collect()
+    fields.items(axis).iter().map(|value| json(value, report)).collect()
 }
 
 /// The last axis turns fastest. Without axes there is no combination, rather than an empty one.
@@ -138,7 +138,7 @@ fn include(
 
 fn combination(entry: &Value<'_>, report: &mut Report) -> Combination {
     let entries = Fields::of(entry).entries().into_iter();
-    entries.map(|(key, value)| (key.value.to_owned(), json(value, report, &mut |_, _| {}))).collect()
+    entries.map(|(key, value)| (key.value.to_owned(), json(value, report))).collect()
 }
 
 fn label(combination: &Combination) -> String {

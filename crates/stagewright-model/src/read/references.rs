@@ -108,8 +108,10 @@ impl<'t> Known<'_, 't> {
             let Ok(grant) = SecretRule::parse(secret.value) else { continue };
             let name = &secret.value[..grant.name().len()];
             used_names.insert(("secrets", name));
-            let declared = self.head.secrets.keys().map(String::as_str);
-            if !self.head.secrets.contains_key(name) {
+            // Also those whose declaration couldn't be read.
+            let declared = self.head.declared.iter().filter(|(table, _)| *table == "secrets");
+            let declared = declared.map(|(_, name)| name.value);
+            if !declared.clone().any(|known| known == name) {
                 report.error(|| undeclared("secret", "secrets", At { value: name, ..*secret }, declared));
             }
         }

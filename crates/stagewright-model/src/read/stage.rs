@@ -7,16 +7,17 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::cache;
-use super::fields::{At, Fields, Value, count, json};
+use super::fields::{At, Fields, Value, count, json_with};
 use super::matrix::{self, Matrix};
 use super::uses::{Use, Uses, View, env};
 use crate::diagnostic::{Problem, Report};
-use crate::expression::{MARKER, Template};
+use crate::expression::{JsonTemplate, MARKER, Template};
 use crate::grants::{Bounds, Limits, Permission, Permissions};
 use crate::pattern::PathPattern;
 use crate::plan::{Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, Stage, StageKind, Trust};
 use crate::rehearse::Rehearse;
 use crate::span::SourceSpan;
+use crate::value_path::ValuePath;
 
 /// A stage as it was read, before its needs are looked up and its matrix is multiplied out.
 pub(super) struct Draft<'t> {
@@ -35,7 +36,7 @@ pub(super) struct Draft<'t> {
 pub(super) struct Shared {
     env: BTreeMap<String, Template>,
     // For those that say nothing of it.
-    with: Arc<Json>,
+    with: Arc<JsonTemplate>,
     retry: Arc<Retry>,
     permissions: Arc<Permissions>,
 }
@@ -43,7 +44,7 @@ pub(super) struct Shared {
 impl Shared {
     /// `env`: the pipeline's.
     pub(super) fn new(env: BTreeMap<String, Template>) -> Shared {
-        let with = Arc::new(Json::Object(serde_json::Map::new()));
+        let with = Arc::new(JsonTemplate::new(Json::Object(serde_json::Map::new()), Vec::new()));
         Shared { env, with, retry: Arc::default(), permissions: Arc::default() }
     }
 }
@@ -67,7 +68,7 @@ pub(super) fn read<'t>(
         name: name.value.to_owned(),
         kind,
         uses: plugin(fields.text("uses").map_or("", |uses| uses.value)),
-        with: with.map_or_else(|| Arc::clone(&shared.with), Arc::new),
+        with: with.unwrap_or_else(|| Arc::clone(&shared.with)),
         needs: Vec::new(),
         condition: fields.text("if").and_then(|text| uses.condition(text, report)),
         matrix: None,
@@ -104,12 +105,15 @@ pub(super) fn read<'t>(
 }
 
 /// A table whose strings may hold expressions.
-fn templates<'t>(fields: Fields<'t>, key: &str, uses: &mut Uses<'t>, report: &mut Report) -> Option<Json> {
-    Some(json(fields.get(key)?, report, &mut |text, report| {
+fn templates<'t>(fields: Fields<'t>, key: &str, uses: &mut Uses<'t>, report: &mut Report) -> Option<Arc<JsonTemplate>> {
+    let mut templates = Vec::new();
+    let source = json_with(fields.get(key)?, &ValuePath::default(), report, &mut |path, text, report| {
         if text.value.contains(MARKER) {
-            uses.template(text, View::Stage, report);
+            let template = uses.template(text, View::Stage, report);
+            templates.extend(template.map(|template| (path.clone(), template)));
         }
-    }))
+    });
+    Some(Arc::new(JsonTemplate::new(source, templates)))
 }
 
 /// `[stages.NAME.rehearse]`.
@@ -123,8 +127,8 @@ fn rehearse<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) ->
         });
     }
     Rehearse {
-        with: templates(fields, "with", uses, report).map(Arc::new),
-        outputs: templates(fields, "outputs", uses, report).map(Arc::new),
+        with: templates(fields, "with", uses, report),
+        outputs: templates(fields, "outputs", uses, report),
         permissions: fields.has("permissions").then(|| Arc::new(permissions(fields.table("permissions")))),
     }
 }

@@ -107,7 +107,7 @@ pub(super) fn env<'t>(
     for (name, value) in table.entries() {
         let template = match text(value) {
             Some(text) => uses.template(text, view, report),
-            None => match json(value, report, &mut |_, _| {}) {
+            None => match json(value, report) {
                 Json::Array(_) | Json::Object(_) | Json::Null => None,
                 scalar => Template::parse(&scalar.to_string()).ok(),
             },

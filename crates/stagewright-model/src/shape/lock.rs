@@ -25,7 +25,7 @@ static SECRETS: Table = open(&Others { what: "a secret", rule: NameRule::Any, sh
 
 static SECRET: Table = closed(&[
     required("from", TEXT, "Where it is kept."),
-    key("hosts", texts(&TEXT), "Hosts that it may be sent to."),
+    key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to."),
     key("programs", texts(&TEXT), "Programs that it may be handed to."),
 ]);
 

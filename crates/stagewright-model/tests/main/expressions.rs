@@ -1,7 +1,7 @@
 //! Expressions and templates: what they parse to and what they come to.
 
 use serde_json::{Value as Json, json};
-use stagewright_model::{Expression, NeedsStatus, Scope, Template, render_json};
+use stagewright_model::{Expression, JsonTemplate, NeedsStatus, Scope, Template};
 
 struct Values {
     roots: Json,
@@ -228,7 +228,8 @@ fn bad_templates_say_where() {
 fn json_is_rendered_at_every_depth() {
     let with = json!({ "a": ["x", "${{ inputs.replicas }}", { "b": "v${{ inputs.version }}" }], "n": 1, "z": null });
     let expected = json!({ "a": ["x", 3, { "b": "v1.2.3" }], "n": 1, "z": null });
-    assert_eq!(render_json(&with, &values()), Ok(expected));
+    let with = JsonTemplate::parse(with).unwrap();
+    assert_eq!(with.evaluate(&values()), Ok(expected));
 }
 
 /// Each of these makes the evaluator reckon at an edge.

@@ -97,7 +97,7 @@ fn a_release_pipeline_is_read_whole() {
     assert!(plan.triggers.push && plan.triggers.manual && plan.triggers.pull_request.is_none());
     assert_eq!(plan.inputs["version"].kind, InputKind::String);
     assert_eq!(plan.inputs["version"].default, Some(json!("dev")));
-    assert_eq!(plan.secrets["registry-token"].hosts, ["ghcr.io"]);
+    assert_eq!(plan.secrets["registry-token"].hosts, ["ghcr.io".parse().unwrap()]);
     assert_eq!(plan.environments["production"].approvers, ["team:release"]);
     assert_eq!(plan.teams["release"], ["ada", "grace"]);
 
@@ -105,7 +105,7 @@ fn a_release_pipeline_is_read_whole() {
     assert_eq!(ids, ["test", "image", "push", "deploy-production"]);
     let test = plan.stage(StageIndex(0));
     assert_eq!(test.uses, PluginRef::Builtin("cargo-test".to_owned()));
-    assert_eq!(*test.with, json!({ "args": ["--workspace"] }));
+    assert_eq!(*test.with.source(), json!({ "args": ["--workspace"] }));
     assert_eq!(test.timeout, Some(Duration::from_secs(1200)));
     let on = vec![RetryCause::Lost, RetryCause::Timeout];
     assert_eq!(*test.retry, Retry { max: 2, on, backoff: Backoff::default() });
@@ -164,7 +164,7 @@ fn every_key_of_a_stage_arrives() {
     assert_eq!(url.map(|url| url.source()), Some("http://${{ inputs.to }}"));
     let env: HashMap<_, _> = one.env.iter().map(|(name, value)| (name.as_str(), value.source())).collect();
     assert_eq!(env, HashMap::from([("SHARED", "1"), ("BOTH", "stage"), ("PORT", "8080"), ("DEBUG", "true")]));
-    assert_eq!(*one.with, json!({ "when": "1979-05-27" }));
+    assert_eq!(*one.with.source(), json!({ "when": "1979-05-27" }));
     assert_eq!(two.env.len(), 2);
     let constant = Backoff { initial: Duration::from_secs(5), factor: 1, max: Duration::from_secs(5) };
     assert_eq!(two.retry.backoff, constant);

@@ -1,10 +1,8 @@
 //! `secrets`: handles that can be passed on to allowed places without the guest seeing what they hold.
 
-use std::fmt;
 use std::sync::Arc;
 
-use stagewright_model::{Origin, SecretUse, hosts_admit};
-use zeroize::{Zeroize as _, Zeroizing};
+use stagewright_model::{HostPattern, Origin, SecretUse, SecretValue};
 
 use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
@@ -24,33 +22,20 @@ pub trait SecretSource: Send + Sync {
 
     /// The values of all secrets that are in this process already, whoever asked for them: they are masked in what every
     /// stage says, since one stage can leave a secret where another finds it. Doesn't block.
-    fn known(&self) -> Vec<Zeroizing<String>> {
+    fn known(&self) -> Vec<SecretValue> {
         Vec::new()
     }
 }
 
 /// A secret and the places that it may go to.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret {
     /// The plain text.
-    pub value: String,
-    /// Hosts that it may be sent to, as `host`, `host:port`, `host:*` or `*.domain`; empty means none.
-    pub hosts: Vec<String>,
+    pub value: SecretValue,
+    /// Hosts that it may be sent to; empty means none.
+    pub hosts: Vec<HostPattern>,
     /// Programs, as they are named in `permissions.process`, that may be given it; empty means any that may be started.
     pub programs: Vec<String>,
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.value.zeroize();
-    }
-}
-
-/// Leaves the value out.
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret").field("hosts", &self.hosts).field("programs", &self.programs).finish_non_exhaustive()
-    }
 }
 
 /// Why a declared secret has no value.
@@ -81,8 +66,9 @@ impl SecretHandle {
     pub(crate) fn for_origin(&self, origin: &Origin) -> Result<&str, CapabilityError> {
         let name = &self.name;
         self.policy.secret_use(name, SecretUse::Header)?;
-        if !hosts_admit(&self.secret.hosts, origin.host(), origin.port()) {
-            let mut hosts = self.secret.hosts.clone();
+        let hosts = &self.secret.hosts;
+        if !hosts.iter().any(|pattern| pattern.admits(origin.host(), origin.port())) {
+            let mut hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
             hosts.push(origin.host().to_owned());
             let message = format!("the secret `{name}` may not be sent to {}", origin.host());
             return Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
@@ -92,7 +78,7 @@ impl SecretHandle {
             let message = format!("the secret `{name}` may not be sent to {origin} in plain text");
             return Err(CapabilityError::new(ErrorCode::PermissionDenied, message).with_help("use https"));
         }
-        Ok(&self.secret.value)
+        Ok(self.secret.value.expose())
     }
 
     /// The value, to be put into the environment of `program`.
@@ -100,7 +86,7 @@ impl SecretHandle {
         self.policy.secret_use(&self.name, SecretUse::Env)?;
         let programs = &self.secret.programs;
         if programs.is_empty() || programs.iter().any(|entry| entry == program) {
-            return Ok(&self.secret.value);
+            return Ok(self.secret.value.expose());
         }
         let name = &self.name;
         let mut programs = programs.clone();
@@ -150,14 +136,14 @@ impl Secrets {
         };
         // In a rehearsal a real secret is bound by what is granted there, and not by what a real run may do with it.
         let policy = self.rehearsal.real().filter(|_| is_real).unwrap_or(&self.policy).clone();
-        self.masker.add(&secret.value, policy.reveal(name).is_ok());
+        self.masker.add(secret.value.clone(), policy.reveal(name).is_ok());
         Ok(SecretHandle { name: name.to_owned(), secret: Arc::new(secret), policy })
     }
 
     /// The plain text, for the guest.
     pub(crate) fn reveal(&self, handle: &SecretHandle) -> Result<String, CapabilityError> {
         handle.policy.reveal(&handle.name)?;
-        Ok(handle.secret.value.clone())
+        Ok(handle.secret.value.expose().to_owned())
     }
 }
 
@@ -183,7 +169,7 @@ mod tests {
     fn secrets(permissions: &Permissions) -> Secrets {
         let secret = Secret {
             value: "hunter22".into(),
-            hosts: vec!["api.example.org".into(), "localhost:8080".into()],
+            hosts: vec!["api.example.org".parse().unwrap(), "localhost:8080".parse().unwrap()],
             programs: vec!["gh".into()],
         };
         let policy = Policy::new("stages.test", permissions, &Default::default(), Arc::default());

@@ -4,9 +4,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::json;
 use stagewright_engine::{AttemptEnd, FailureKind, Outcome};
-use stagewright_model::{Permissions, PluginRef, Trust};
+use stagewright_model::{JsonTemplate, Permissions, PluginRef, SecretValue, Trust};
 use stagewright_plugin_host::{Secret, SecretError, SecretSource};
 
 use crate::guest::{Guest, succeeding};
@@ -23,7 +22,7 @@ async fn a_description_that_never_ends_is_given_up() {
     let error = harness.host.describe(&uses, &Trust::Component).await.unwrap_err();
     assert!(error.to_string().contains("`describe` failed"), "{error}");
     harness.install(&Guest { run: "i32.const 512", validate: Some(FOR_EVER), ..Guest::default() }.build());
-    let error = harness.host.validate(&uses, &Trust::Component, &json!({})).await.unwrap_err();
+    let error = harness.host.validate(&uses, &Trust::Component, &JsonTemplate::default()).await.unwrap_err();
     assert!(error.to_string().contains("`validate` failed"), "{error}");
     // The same host goes on.
     assert_eq!(harness.run(&succeeding(), |_| {}).await.report().end, AttemptEnd::Succeeded);
@@ -124,8 +123,8 @@ impl SecretSource for Late {
         None
     }
 
-    fn known(&self) -> Vec<zeroize::Zeroizing<String>> {
-        self.0.lock().unwrap().then(|| "hunter22".to_owned().into()).into_iter().collect()
+    fn known(&self) -> Vec<SecretValue> {
+        self.0.lock().unwrap().then(|| "hunter22".into()).into_iter().collect()
     }
 }
 

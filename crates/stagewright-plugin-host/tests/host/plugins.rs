@@ -3,7 +3,7 @@
 use serde_json::json;
 use stagewright_engine::EffectClass;
 use stagewright_engine::{AttemptEnd, FailureKind};
-use stagewright_model::{Permissions, PluginRef, Reaches, Trust};
+use stagewright_model::{JsonTemplate, Permissions, PluginRef, Reaches, Trust};
 
 use crate::guest::{Guest, shell, succeeding};
 use crate::harness::{Harness, request, start};
@@ -65,7 +65,10 @@ fn complaining() -> Vec<u8> {
 async fn findings_on_places_without_a_value_are_left_for_later() {
     let harness = Harness::new();
     harness.install(&complaining());
-    let validate = async |config| harness.host.validate(&test_plugin(), &Trust::Component, &config).await.unwrap();
+    let validate = async |config| {
+        let config = JsonTemplate::parse(config).unwrap();
+        harness.host.validate(&test_plugin(), &Trust::Component, &config).await.unwrap()
+    };
     let found = validate(json!({ "url": 3 })).await;
     assert_eq!((found.len(), found[0].message.as_str(), found[0].path.as_deref()), (1, "wrong", Some("url")));
     assert_eq!(validate(json!({ "url": "${{ inputs.url }}" })).await, []);
@@ -80,10 +83,13 @@ async fn validating_may_read_the_configuration_and_nothing_else() {
     };
     let harness = Harness::new();
     harness.install(&with(r#""stagewright:stage/context@0.1.0" "config""#));
-    assert_eq!(harness.host.validate(&test_plugin(), &Trust::Component, &json!({})).await, Ok(Vec::new()));
+    assert_eq!(
+        harness.host.validate(&test_plugin(), &Trust::Component, &JsonTemplate::default()).await,
+        Ok(Vec::new())
+    );
     // Any function of the right shape will do.
     harness.install(&with(r#""stagewright:stage/secrets@0.1.0" "[resource-drop]secret""#));
-    assert!(harness.host.validate(&test_plugin(), &Trust::Component, &json!({})).await.is_err());
+    assert!(harness.host.validate(&test_plugin(), &Trust::Component, &JsonTemplate::default()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -114,12 +114,12 @@ struct Token;
 
 impl SecretSource for Token {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
-        Ok(Some(Secret { value: "hunter2hunter2".into(), hosts: vec!["127.0.0.1".into()], programs: vec![] }))
+        Ok(Some(Secret { value: "hunter2hunter2".into(), hosts: vec!["127.0.0.1".parse().unwrap()], programs: vec![] }))
     }
 
     fn stand_in(&self, name: &str) -> Option<Secret> {
-        let hosts = vec!["127.0.0.1".into(), "api.example.org".into()];
-        Some(Secret { value: format!("stand-in-{name}"), hosts, programs: vec![] })
+        let hosts = vec!["127.0.0.1".parse().unwrap(), "api.example.org".parse().unwrap()];
+        Some(Secret { value: format!("stand-in-{name}").as_str().into(), hosts, programs: vec![] })
     }
 }
 
