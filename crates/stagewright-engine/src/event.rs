@@ -1,5 +1,6 @@
 //! The one vocabulary in which a run speaks: the journal keeps it, the terminal, the web and JSON readers show it.
 
+mod artifact;
 mod capture;
 mod gate;
 mod outcome;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_model::{EffectClass, Fidelity, StageIndex, StageKind};
 
+pub use artifact::Artifact;
 pub use capture::{Capture, Made};
 pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
 pub use outcome::{Failure, FailureKind, Level, Outcome, Problem};

@@ -21,13 +21,13 @@ mod state;
 pub use drive::{Control, DriveError, Ports, drive};
 
 pub use event::{
-    Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate, GateKind,
+    Artifact, Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate, GateKind,
     Interrupt, Level, Made, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream, Timestamp,
 };
 pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, Piece};
 pub use port::{
-    Approved, Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Basis, CacheRequest, Call,
+    Approved, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Basis, CacheRequest, Call,
     CaptureRequest, Claim, Claimed, Clock, EffectRefused, EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live,
     LiveKind, LogSink, MadeBefore, Observation, Observer, ReleaseNote, RunStore, StageBefore, StageRunner, StoreError,
     StoreErrorKind, Tap, Turns,
