@@ -228,17 +228,18 @@ pub enum EventKind {
         /// The text.
         markdown: String,
     },
-    /// The result of an attempt has a key in the cache.
-    CacheAsked {
+    /// The result of an attempt was looked up in the cache. Journals have kept the names of an earlier version.
+    #[serde(rename = "cache-asked")]
+    CacheLookedUp {
         /// The stage.
         stage: StageIndex,
         /// Which try.
         attempt: u32,
         /// `sha256:…` of all that the result depends on.
         key: String,
-        /// The run that did the work, when its result is taken for this one's; none when the work is done now.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        found: Option<RunId>,
+        /// For a hit, the run that made the result; none for a miss: the work is done now.
+        #[serde(rename = "found", default, skip_serializing_if = "Option::is_none")]
+        hit_from: Option<RunId>,
     },
     /// A finding of a stage: a failing test, an advisory.
     Problem {

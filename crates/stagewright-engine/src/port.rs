@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-pub use self::output::{AttemptOutput, EffectRefused, Live, LiveKind, Tap};
+pub use self::output::{
+    AttemptMessage, AttemptMessageKind, AttemptOutput, Delivery, EffectRefused, EffectReply, OutputListener,
+};
 pub use self::report::{AttemptEnd, AttemptReport, Observation, ReleaseNote};
 pub use self::request::{
     Approved, AttemptRequest, Basis, CacheRequest, Call, CaptureRequest, EnvironmentView, MadeBefore, StageBefore,
@@ -19,7 +21,7 @@ pub use self::request::{
 pub use self::store::{LogSink, RunStore, StoreError, StoreErrorKind};
 pub use self::turns::{Claim, Claimed, HEARTBEAT, Join, Joined, LEASE, Turns};
 use crate::event::{Capture, Event, Failure, Interrupt, Timestamp};
-use crate::lines::Piece;
+use crate::lines::LogChunk;
 
 /// Runs attempts.
 pub trait StageRunner: Send + Sync {
@@ -58,8 +60,9 @@ pub trait Clock: Send + Sync {
 pub trait Observer: Send {
     /// Called for every event in order, after it was recorded.
     fn on_event(&mut self, event: &Event);
-    /// Called for the lines of logs in place of their events: whoever doesn't need each by itself saves the time.
-    fn on_lines(&mut self, piece: &Piece<'_>) {
-        piece.events().for_each(|event| self.on_event(&event));
+    /// Called for the lines of logs in place of their events. An observer that doesn't need an event for each line
+    /// overrides this, which saves the time that it takes to make them.
+    fn on_lines(&mut self, chunk: &LogChunk<'_>) {
+        chunk.events().for_each(|event| self.on_event(&event));
     }
 }

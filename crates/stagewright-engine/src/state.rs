@@ -216,7 +216,7 @@ impl RunState {
             | EventKind::GroupAwaited { .. }
             | EventKind::EnvironmentAwaited { .. }
             | EventKind::Summary { .. }
-            | EventKind::CacheAsked { .. }
+            | EventKind::CacheLookedUp { .. }
             | EventKind::Problem { .. }
             | EventKind::Log { .. }
             | EventKind::DecisionRefused { .. }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, Piece, Timestamp};
+use stagewright_engine::{Event, EventKind, Finding, LogChunk, Observer, Outcome, Timestamp};
 
 use crate::frame::frame;
 use crate::printable::{escaped, prose};
@@ -124,12 +124,12 @@ impl Observer for Terminal {
         }
     }
 
-    fn on_lines(&mut self, piece: &Piece<'_>) {
+    fn on_lines(&mut self, chunk: &LogChunk<'_>) {
         let mut screen = self.lock();
-        screen.view.apply_lines(piece);
-        screen.now = screen.now.max(piece.at);
+        screen.view.apply_lines(chunk);
+        screen.now = screen.now.max(chunk.at);
         if screen.options.verbose {
-            let lines: Vec<Line> = piece.events().flat_map(|event| told(&screen.view, &event, true)).collect();
+            let lines: Vec<Line> = chunk.events().flat_map(|event| told(&screen.view, &event, true)).collect();
             screen.say(&lines);
         }
         screen.draw();
