@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::event::{Artifact, Failure, Finding, Gate, Made, Outcome};
 
 /// What an attempt came to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct AttemptReport {
     /// How it ended.
     pub end: AttemptEnd,
@@ -22,7 +24,8 @@ pub struct AttemptReport {
 }
 
 /// What a plugin says of the release that it made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct ReleaseNote {
     /// What runs, by digest.
     pub artifact: String,
@@ -31,7 +34,8 @@ pub struct ReleaseNote {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AttemptEnd {
     /// It did what it is for.
     Succeeded,
@@ -48,7 +52,8 @@ pub enum AttemptEnd {
 }
 
 /// What a plugin sees of an attempt that was left in doubt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Observation {
     /// It is settled what became of it.
     Found(Finding),

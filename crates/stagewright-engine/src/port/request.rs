@@ -1,16 +1,21 @@
 //! What an attempt is given.
+//!
+//! Requests are data: they can be serialised, and an attempt can be run in another process or on another machine than
+//! the engine.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_model::{Limits, PathPattern, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
 use crate::event::{Capture, Made, Release, RunId};
 
 /// Which files are to be captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct CaptureRequest {
     /// The run.
     pub run: RunId,
@@ -25,7 +30,8 @@ pub struct CaptureRequest {
 }
 
 /// Which files an attempt is given, and what has to hold of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Basis {
     /// The captures of the gates that it comes after, oldest first. It is given the last one, which must hold what was
     /// approved at the others. Empty: it works on the workspace itself.
@@ -43,7 +49,8 @@ pub struct Basis {
 }
 
 /// A capture that people approved of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Approved {
     /// Unique name of the stage at whose gate that was.
     pub stage_id: String,
@@ -54,7 +61,8 @@ pub struct Approved {
 }
 
 /// What an earlier stage of the run made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct MadeBefore {
     /// Its unique name.
     pub stage_id: String,
@@ -67,7 +75,8 @@ pub struct MadeBefore {
 }
 
 /// All that an attempt is given. Expressions are evaluated.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct AttemptRequest {
     /// The run.
     pub run: RunId,
@@ -93,7 +102,8 @@ pub struct AttemptRequest {
     pub config: Json,
     /// The `env` table.
     pub env: BTreeMap<String, String>,
-    /// What the TOML grants.
+    /// What the TOML grants, and which credential files were found in reach of it.
+    #[serde(with = "stagewright_model::complete_permissions")]
     pub permissions: Permissions,
     /// The environment that it acts on.
     pub environment: Option<EnvironmentView>,
@@ -118,13 +128,15 @@ pub struct AttemptRequest {
     pub rehearsal: Option<RehearsalTerms>,
     /// Which files it is given.
     pub basis: Basis,
-    /// The folder whose files stand for those of the workspace; none for the workspace itself. The engine never says so:
-    /// it is for runners that stand before others.
+    /// The folder whose files stand for those of the workspace; none for the workspace itself. The engine never sets it:
+    /// a runner that prepares files for another one does, on the machine where the attempt runs.
+    #[serde(skip)]
     pub folder: Option<PathBuf>,
 }
 
 /// What the result of an attempt depends on, and what belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct CacheRequest {
     /// Whether one is taken; not when the stage is run again after a resume: whoever asks for that wants it done.
     pub take: bool,
@@ -140,7 +152,8 @@ pub struct CacheRequest {
 }
 
 /// A stage that comes before another one, as far as it may have left something for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct StageBefore {
     /// Unique name, matrix values included.
     pub stage_id: String,
@@ -153,7 +166,8 @@ pub struct StageBefore {
 }
 
 /// What a plugin is called for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Call {
     /// To do what it is for.
     #[default]
@@ -166,7 +180,8 @@ pub enum Call {
 }
 
 /// An environment, as an attempt on it sees it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct EnvironmentView {
     /// A key of `[environments]`.
     pub name: String,

@@ -12,3 +12,4 @@ mod recovery;
 mod rehearsal;
 mod resume;
 mod scheduler;
+mod travel;
