@@ -5,6 +5,7 @@ mod capture;
 mod gate;
 mod outcome;
 mod release;
+mod source;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use capture::{Capture, Made};
 pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
 pub use outcome::{Failure, FailureKind, Level, Outcome, Problem};
 pub use release::{Release, ReleaseWay};
+pub use source::{GitState, RollbackSource, RunSource, Trigger};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -70,8 +72,8 @@ pub enum EventKind {
         rehearsal: bool,
         /// Values of the pipeline's inputs.
         inputs: BTreeMap<String, Json>,
-        /// The `git` and `event` objects that expressions see.
-        source: Json,
+        /// What it is of, and what started it. Boxed, since most events are small.
+        source: Box<RunSource>,
         /// In plan order.
         #[serde(with = "crate::shared::list")]
         stages: Vec<Arc<StageSummary>>,

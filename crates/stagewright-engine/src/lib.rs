@@ -22,8 +22,8 @@ pub use drive::{Control, DriveError, Ports, drive};
 
 pub use event::{
     Artifact, Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate,
-    GateKind, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream,
-    Timestamp,
+    GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseWay, RollbackSource, RunId,
+    RunSource, RunSummary, StageSummary, Stream, Timestamp, Trigger,
 };
 pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, LogChunk};

@@ -257,7 +257,7 @@ impl Scheduler {
             file: self.values.file.clone(),
             rehearsal: self.values.rehearsal,
             inputs: self.values.inputs.clone(),
-            source: self.values.source.clone(),
+            source: Box::new(self.values.source.clone()),
             stages,
         })?;
         self.derive();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use stagewright_engine::{
-    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Level, Outcome, Problem, RunId,
-    StageSummary, Stream, Timestamp,
+    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Gate, GitState, Interrupt, Level, Outcome, Problem,
+    RunId, RunSource, StageSummary, Stream, Timestamp,
 };
 use stagewright_model::{StageIndex, StageKind};
 
@@ -30,7 +30,10 @@ impl Script {
             file: "stagewright.toml".to_owned(),
             rehearsal: false,
             inputs: BTreeMap::from([("version".to_owned(), json!("1.2"))]),
-            source: json!({"git": {"commit": "abc"}}),
+            source: Box::new(RunSource {
+                git: GitState { commit: "abc".to_owned(), ..GitState::default() },
+                ..RunSource::default()
+            }),
             stages: stages.into_iter().map(Arc::new).collect(),
         })
     }
