@@ -280,6 +280,15 @@ pub enum EventKind {
         /// Why it doesn't count.
         reason: String,
     },
+    /// An attempt published a file under a name. Recorded once its plugin has returned, before what it came to.
+    ArtifactPublished {
+        /// The stage.
+        stage: StageIndex,
+        /// Which try; of a stage that is asked about or undone, the try that this is about.
+        attempt: u32,
+        /// The file. Of a later one with the same name, that one counts.
+        artifact: Artifact,
+    },
     /// An attempt is over.
     AttemptEnded {
         /// The stage.

@@ -239,6 +239,16 @@ impl RunState {
                 state.doubt = Some(*attempt);
                 state.acted = true;
             }
+            EventKind::ArtifactPublished { stage, attempt, .. } => {
+                let state = self.known(*stage, event)?;
+                let is_under_way = match state.status {
+                    Status::Running(now) | Status::Recovering(now) => now == *attempt,
+                    _ => state.undo == Undo::Started,
+                };
+                if !is_under_way {
+                    return Err(self.illegal_for_stage(*stage, event));
+                }
+            }
             EventKind::GateOpened { stage, gate, .. } => {
                 let state = self.step(*stage, event)?;
                 // Who let the stage go on before did so for something else.

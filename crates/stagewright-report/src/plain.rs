@@ -124,6 +124,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
             words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at))
         }
         EventKind::CacheLookedUp { hit_from: Some(run), .. } => format!("cached: {}", words::cached(run)),
+        EventKind::ArtifactPublished { artifact, .. } => words::published(artifact),
         EventKind::Summary { markdown, .. } => return markdown::lines(markdown),
         EventKind::Problem { problem, .. } => problem_text(problem),
         EventKind::GateOpened { gate, .. } => {

@@ -192,7 +192,12 @@ fn of_run(view: &RunView, event: &EventKind) -> Vec<Line> {
 fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> Vec<Line> {
     let name = escaped(&stage.summary.id);
     let line = match &event.kind {
-        EventKind::Log { .. } | EventKind::EffectIntended { .. } | EventKind::OutputsInherited { .. } if !verbose => {
+        EventKind::Log { .. }
+        | EventKind::EffectIntended { .. }
+        | EventKind::OutputsInherited { .. }
+        | EventKind::ArtifactPublished { .. }
+            if !verbose =>
+        {
             return Vec::new();
         }
         EventKind::Log { stream, line, .. } => {
@@ -200,6 +205,9 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
         }
         EventKind::EffectIntended { what, .. } => {
             Line::new(Tone::Muted, format!("  {name} about to: {}", first_line(what)))
+        }
+        EventKind::ArtifactPublished { artifact, .. } => {
+            Line::new(Tone::Muted, format!("  {name} {}", words::published(artifact)))
         }
         EventKind::OutputsInherited { from, outputs, .. } => {
             Line::new(Tone::Muted, format!("  {name} {}", words::inherited(from, outputs.keys())))

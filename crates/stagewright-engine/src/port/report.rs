@@ -15,7 +15,7 @@ pub struct AttemptReport {
     pub end: AttemptEnd,
     /// JSON values by name; kept for a failed attempt too.
     pub outputs: BTreeMap<String, Json>,
-    /// What it published.
+    /// What it published, also when it didn't succeed.
     pub artifacts: Vec<Artifact>,
     /// What it deployed, if it did.
     pub release: Option<ReleaseNote>,

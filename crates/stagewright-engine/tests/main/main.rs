@@ -1,5 +1,6 @@
 //! The engine under scripted fakes: no process, no file, no wall clock.
 
+mod artifacts;
 mod captures;
 mod compensation;
 mod drive;

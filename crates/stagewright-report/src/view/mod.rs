@@ -205,6 +205,7 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::GateOpened { stage, .. }
         | EventKind::GateDecided { stage, .. }
         | EventKind::DecisionRefused { stage, .. }
+        | EventKind::ArtifactPublished { stage, .. }
         | EventKind::AttemptEnded { stage, .. }
         | EventKind::RetryScheduled { stage, .. }
         | EventKind::OutputsInherited { stage, .. }
