@@ -6,6 +6,7 @@ mod production;
 mod replay;
 mod script;
 mod terminal;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
