@@ -12,8 +12,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use stagewright_engine::{
-    Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, EffectRefused, Failure, FailureKind,
-    Finding, Gate, Interrupt, Level, Observation, Outcome, Problem, ReleaseNote, StageRunner, Stream,
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, EffectRefused, Failure, FailureKind, Finding, Gate,
+    Interrupt, Level, Observation, Outcome, Problem, ReleaseNote, StageRunner, Stream,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -265,17 +265,9 @@ impl Plugin {
             self.goes_on_after_the_end();
         }
         let count = if self.roll(20) { self.world.lock().rng.u32(1..=2) } else { 0 };
-        AttemptReport { artifacts: (0..count).map(|number| self.artifact(number)).collect(), ..ended }
-    }
-
-    fn artifact(&self, number: u32) -> Artifact {
-        let Done { run, stage, attempt } = self.done;
-        let call = self.request.call;
-        Artifact {
-            name: format!("file-{number}"),
-            digest: format!("r{run}/{}@{attempt} {call:?}", stage.0),
-            media_type: "text/plain".to_owned(),
-            size: u64::from(number),
+        AttemptReport {
+            artifacts: (0..count).map(|number| self.done.artifact(self.request.call, number)).collect(),
+            ..ended
         }
     }
 

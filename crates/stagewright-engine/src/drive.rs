@@ -14,6 +14,8 @@
 //! Events are committed in groups: those after which nothing may happen that can't happen again are held back until
 //! there is nothing else to do, or until an intent has to be durable. Observers see an event once it is committed.
 
+mod unrunnable;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +26,12 @@ use stagewright_model::{EffectClass, StageIndex};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use crate::event::{
-    Capture, Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, Timestamp,
-};
+use self::unrunnable::{defect, left_behind};
+use crate::event::{Capture, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary, Timestamp};
 use crate::lines::LogChunk;
 use crate::port::{
-    AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Clock, Delivery,
-    EffectRefused, HEARTBEAT, LogSink, Observer, RunStore, StageRunner, StoreError, Turns,
+    AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Clock, Delivery, EffectRefused,
+    HEARTBEAT, LogSink, Observer, RunStore, StageRunner, StoreError, Turns,
 };
 use crate::scheduler::{Action, Input, Response, Scheduler};
 use crate::state::IllegalTransition;
@@ -507,38 +508,5 @@ async fn next_beat(beat: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
             Some(())
         }
         None => None,
-    }
-}
-
-fn defect(error: JoinError) -> AttemptReport {
-    let cause = match error.try_into_panic() {
-        Ok(panic) => {
-            let text = panic.downcast_ref::<&str>().copied();
-            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given").to_owned()
-        }
-        Err(error) => error.to_string(),
-    };
-    unrunnable(Outcome::Errored, "the stage's runner panicked", vec![cause])
-}
-
-fn left_behind() -> AttemptReport {
-    let message = "the stage did not stop when it was told to, and was left behind";
-    unrunnable(Outcome::Cancelled, message, Vec::new())
-}
-
-fn unrunnable(outcome: Outcome, message: &str, causes: Vec<String>) -> AttemptReport {
-    let failure = Failure {
-        kind: FailureKind::Internal,
-        message: message.to_owned(),
-        causes,
-        help: Some("this is a defect of Stagewright: please report it with the log of the run".to_owned()),
-        retryable: false,
-    };
-    AttemptReport {
-        end: AttemptEnd::Unsuccessful(outcome, failure),
-        outputs: BTreeMap::new(),
-        artifacts: Vec::new(),
-        release: None,
-        made: None,
     }
 }

@@ -1,4 +1,4 @@
-//! What an attempt came to.
+//! The result of an attempt.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +7,30 @@ use serde_json::Value as Json;
 
 use crate::event::{Artifact, Failure, Finding, Gate, Made, Outcome};
 
-/// What an attempt came to.
+/// The result of an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AttemptReport {
     /// How it ended.
     pub end: AttemptEnd,
-    /// JSON values by name; kept for a failed attempt too.
+    /// JSON values by name; those of a failed attempt, too.
     pub outputs: BTreeMap<String, Json>,
-    /// What it published, also when it didn't succeed.
+    /// The files that it published; those of a failed attempt, too.
     pub artifacts: Vec<Artifact>,
-    /// What it deployed, if it did.
+    /// The release that it deployed.
     pub release: Option<ReleaseNote>,
-    /// What it left in the places that it may write, where [`Basis::readers`] asks for it.
+    /// The files that it left where it may write; none where no stage reads them, see
+    /// [`Basis::readers`](super::Basis::readers).
     pub made: Option<Made>,
 }
 
-/// What a plugin says of the release that it made.
+/// What a plugin reports of a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ReleaseNote {
     /// What runs, by digest.
     pub artifact: String,
-    /// Where it answers.
+    /// Where people reach it.
     pub url: Option<String>,
 }
 
@@ -37,28 +38,28 @@ pub struct ReleaseNote {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttemptEnd {
-    /// It did what it is for.
+    /// It did its work.
     Succeeded,
-    /// It found nothing to do, and says why.
+    /// It found nothing to do; why.
     Skipped(String),
-    /// It is a rehearsal's, and came to something that isn't done in one: what it would have done, as in "would run …".
+    /// In a rehearsal, it reached something that a rehearsal doesn't do: what it would have done, as in "would run …".
     Rehearsed(String),
-    /// It waits for a person, and holds nothing meanwhile.
+    /// It waits for an approval. Nothing of it is running until then.
     Suspended(Gate),
-    /// The answer to [`Call::Observe`].
+    /// The answer to [`Call::Observe`](super::Call::Observe).
     Observed(Observation),
     /// It did not succeed. The outcome is one of failed, errored, timed-out, cancelled, lost or inconclusive.
     Unsuccessful(Outcome, Failure),
 }
 
-/// What a plugin sees of an attempt that was left in doubt.
+/// What a plugin determines about an interrupted attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Observation {
-    /// It is settled what became of it.
+    /// Its outcome.
     Found(Finding),
-    /// It still goes on: ask again later.
+    /// Its effect is still in progress: ask again later.
     InProgress,
-    /// It can't tell, and why.
+    /// The outcome can't be determined; why.
     Unknown(String),
 }

@@ -13,68 +13,68 @@ use stagewright_model::{Limits, PathPattern, Permissions, PluginRef, RehearsalTe
 
 use crate::event::{Capture, Made, Release, RunId};
 
-/// Which files are to be captured.
+/// A request to capture files for a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CaptureRequest {
     /// The run.
     pub run: RunId,
-    /// Unique name of the stage at whose gate it is.
+    /// Unique name of the stage that has the gate.
     pub stage_id: String,
     /// The capture's [`opening`](Capture::opening).
     pub opening: u64,
-    /// Globs of all that the stages behind the gate may read, write or start.
+    /// Globs of all files that the stages behind the gate may read, write or start.
     pub paths: Vec<PathPattern>,
-    /// What the files are to be now.
+    /// The state that the files must have.
     pub basis: Basis,
 }
 
-/// Which files an attempt is given, and what has to hold of them.
+/// Which files an attempt works on, and what must be true of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Basis {
-    /// The captures of the gates that it comes after, oldest first. It is given the last one, which must hold what was
-    /// approved at the others. Empty: it works on the workspace itself.
+    /// The captures of the gates before it, oldest first. It works on the files of the last one, which must contain what
+    /// was approved at the others. Empty when it works on the workspace itself.
     pub captures: Vec<Approved>,
-    /// What the stages that it needs, directly or not, have made; in the order in which they ended.
+    /// The results of the stages that it needs, directly or not, in the order in which they ended.
     pub made: Vec<MadeBefore>,
-    /// Globs of what other stages of the run may have written meanwhile: changes there are not refused.
+    /// Globs of files that other stages of the run may be writing at the same time: changes to them are accepted.
     pub unordered: Vec<PathPattern>,
-    /// Globs of all that stages behind the last gate may write.
+    /// Globs of all files that stages behind the last gate may write.
     pub writable: Vec<PathPattern>,
-    /// Globs of its results: its `outputs`, else all that it may write.
+    /// Globs of its results: its `outputs`, or all that it may write when it has none.
     pub results: Vec<PathPattern>,
-    /// Globs of what later stages may read. What of its results matches is recorded once it has succeeded.
+    /// Globs of files that later stages may read. Those of its results that match are recorded once it has succeeded.
     pub readers: Vec<PathPattern>,
 }
 
-/// A capture that people approved of.
+/// A capture that was approved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Approved {
-    /// Unique name of the stage at whose gate that was.
+    /// Unique name of the stage that has the gate.
     pub stage_id: String,
     /// The files.
     pub capture: Capture,
-    /// Globs of what stages of the run may have written since.
+    /// Globs of files that stages of the run may have written since.
     pub written_since: Vec<PathPattern>,
 }
 
-/// What an earlier stage of the run made.
+/// The result of an earlier stage of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MadeBefore {
     /// Its unique name.
     pub stage_id: String,
-    /// What it left.
+    /// The files that it left.
     pub made: Made,
     /// Globs of the results that `made` is about.
     pub results: Vec<PathPattern>,
-    /// Globs of all that it may have written.
+    /// Globs of all files that it may have written.
     pub writable: Vec<PathPattern>,
 }
 
-/// All that an attempt is given. Expressions are evaluated.
+/// All that a runner needs to know of an attempt. Expressions are evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AttemptRequest {
@@ -86,17 +86,17 @@ pub struct AttemptRequest {
     pub stage: StageIndex,
     /// Unique name, matrix values included.
     pub stage_id: String,
-    /// The table of the pipeline file that it comes from, as in `stages.test`; for errors that name a place.
+    /// Its table in the pipeline file, as in `stages.test`, for error messages.
     pub table: String,
     /// 1 for the first try.
     pub attempt: u32,
-    /// What the plugin is called for.
+    /// Which of the plugin's functions is called.
     pub call: Call,
     /// Which plugin.
     pub uses: PluginRef,
     /// Component or pinned native library.
     pub trust: Trust,
-    /// `sha256:…` that the plugin must have; none when any will do.
+    /// The digest that the plugin must have, as `sha256:…`; none to accept any.
     pub plugin: Option<String>,
     /// The `with` table.
     pub config: Json,
@@ -109,49 +109,52 @@ pub struct AttemptRequest {
     pub environment: Option<EnvironmentView>,
     /// The outputs of the stage's direct needs, by stage name.
     pub needs: BTreeMap<String, Json>,
-    /// Wall time.
+    /// Wall time; none for no limit.
     pub timeout: Option<Duration>,
-    /// Bytes of guest memory.
+    /// Bytes of guest memory; none for the runner's default, here and below.
     pub memory: Option<u64>,
     /// Bytes of log.
     pub log_limit: Option<u64>,
-    /// The other bounds.
+    /// The other limits.
     pub limits: Limits,
-    /// Globs of the only files of those it may read that it is to read, since its result counts as made from them
-    /// alone; none for all.
+    /// For a cached stage, globs of its declared inputs: of the files that it is granted, it can read these alone, because
+    /// its result is kept under their digests. None when it can read all that it is granted.
     pub declared: Option<Vec<PathPattern>>,
-    /// Whether an earlier result may stand for this attempt; none when it may not.
+    /// How it uses the cache; none when it doesn't.
     pub cache: Option<CacheRequest>,
-    /// JSON of the [`Decision`](crate::Decision) when the stage goes on after a gate.
+    /// JSON of the last [`Decision`](crate::Decision), with all of them under `decisions`, for a stage that continues
+    /// after its own gate.
     pub resumption: Option<Json>,
-    /// In a rehearsal, what it may reach for real; none in a real run.
+    /// In a rehearsal, what of it is real; none in a real run.
     pub rehearsal: Option<RehearsalTerms>,
-    /// Which files it is given.
+    /// Which files it works on.
     pub basis: Basis,
-    /// The folder whose files stand for those of the workspace; none for the workspace itself. The engine never sets it:
-    /// a runner that prepares files for another one does, on the machine where the attempt runs.
+    /// The folder whose files it sees in place of the workspace's; none for the workspace itself. It is a path of the
+    /// machine that runs the attempt, and so isn't serialised: the engine leaves it empty, and a runner that prepares
+    /// files for another one sets it.
     #[serde(skip)]
     pub folder: Option<PathBuf>,
 }
 
-/// What the result of an attempt depends on, and what belongs to it.
+/// How an attempt uses the cache: what its result depends on, and which files belong to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CacheRequest {
-    /// Whether one is taken; not when the stage is run again after a resume: whoever asks for that wants it done.
+    /// Whether an earlier result may be used. Not for a stage that runs again after a resume, because running it again is
+    /// what was asked for.
     pub take: bool,
-    /// Whether a result is kept.
+    /// Whether the result is stored.
     pub keep: bool,
-    /// Globs of the files that it depends on; none: all that may be read.
+    /// Globs of the files that the result depends on; empty for all that the stage may read.
     pub inputs: Vec<PathPattern>,
-    /// Globs of the files that it makes.
+    /// Globs of the files that belong to the result.
     pub outputs: Vec<PathPattern>,
-    /// Stages before it, needs of its needs included, that may write to the workspace; none when this one may not: then
-    /// all that it sees of what they left is among its inputs.
+    /// Earlier stages, indirect needs included, that may write to the workspace. Empty when this stage may not write: all
+    /// that it can see of their files is then among its inputs.
     pub before: Vec<StageBefore>,
 }
 
-/// A stage that comes before another one, as far as it may have left something for it.
+/// An earlier stage that may have left files for a later one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct StageBefore {
@@ -161,35 +164,35 @@ pub struct StageBefore {
     pub outputs: Vec<PathPattern>,
     /// Globs of all that it may write.
     pub writes: Vec<PathPattern>,
-    /// Whether its result has a key.
+    /// Whether its result is cached, and so has a key.
     pub is_cached: bool,
 }
 
-/// What a plugin is called for.
+/// Which of a plugin's functions is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Call {
-    /// To do what it is for.
+    /// `run`.
     #[default]
     Run,
-    /// To say what became of an attempt that was left in doubt: the one of [`AttemptRequest::attempt`]. It must not
-    /// change anything, and ends with [`AttemptEnd::Observed`] or unsuccessfully.
+    /// `observe`: determines the outcome of the interrupted attempt [`AttemptRequest::attempt`]. It must not change
+    /// anything, and ends with [`AttemptEnd::Observed`](super::AttemptEnd::Observed) or unsuccessfully.
     Observe,
-    /// To take back what the attempt did. It may be asked for again when it was interrupted.
+    /// `undo`: reverts the effect of the attempt. It is called again when it was interrupted.
     Undo,
 }
 
-/// An environment, as an attempt on it sees it.
+/// What an attempt knows of its environment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct EnvironmentView {
     /// A key of `[environments]`.
     pub name: String,
-    /// The token that the attempt acts under, or acted under when it is asked about; none for a stage without effects
+    /// The token that the attempt acts under; for `observe`, the one that it acted under. None for a stage without effects
     /// beyond this machine.
     pub fence: Option<u64>,
-    /// What runs there by the ledger.
+    /// The release that is current in the ledger.
     pub current: Option<Release>,
-    /// What to go back to: the last release that proved good and is not the current one.
+    /// The last known-good release other than the current one, which an undo restores.
     pub last_known_good: Option<Release>,
 }

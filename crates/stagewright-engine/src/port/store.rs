@@ -5,17 +5,17 @@ use stagewright_model::StageIndex;
 use crate::event::{Event, RunId, Stream, Timestamp};
 use crate::lines::Lines;
 
-/// Keeps runs.
+/// Stores the journals of runs.
 pub trait RunStore: Send {
     /// Appends to the run's journal, in order and all or nothing. When `durable`, the events (and all before them) are
     /// on disk once this returns; otherwise they may be lost with the machine, but not reordered.
     fn append(&mut self, run: &RunId, events: &[Event], durable: bool) -> Result<(), StoreError>;
 }
 
-/// Keeps the logs of one run.
+/// Stores the logs of one run.
 pub trait LogSink: Send {
-    /// Appends lines to an attempt's log. `after`: `seq` of the run's last event before them, which puts them into their
-    /// place when the run is shown again.
+    /// Appends lines to an attempt's log. `after`: `seq` of the run's last event before them, which is where they
+    /// are put when the run is replayed.
     fn append(
         &mut self,
         at: Timestamp,
@@ -29,7 +29,7 @@ pub trait LogSink: Send {
     fn seal(&mut self, stage: StageIndex, attempt: u32) -> Result<(), StoreError>;
 }
 
-/// A store that can't do what it is for. Stops the run: what can't be recorded must not be done.
+/// A failure of the store. It stops the run: what can't be recorded must not be done.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {

@@ -49,13 +49,13 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is handed on at once")]
 pub enum Claimed {
-    /// It is the run's until it lets go, ends, or falls silent.
+    /// It is the run's until the run releases it, ends, or misses its heartbeats.
     Granted {
         /// Larger than any before it.
         fence: u64,
-        /// What runs there.
+        /// The current release.
         current: Option<Release>,
-        /// The last release that proved good and is not the current one.
+        /// The last known-good release other than the current one.
         last_known_good: Option<Release>,
     },
     /// Another run has it.
@@ -63,14 +63,14 @@ pub enum Claimed {
         /// Which.
         by: RunId,
     },
-    /// A run that is newer than this one has been there.
+    /// A newer run has acted on it.
     Superseded {
         /// Which.
         by: RunId,
     },
-    /// Somebody has frozen it.
+    /// It is frozen.
     Frozen {
-        /// For how long; none until somebody lifts the freeze.
+        /// When the freeze ends; none for a freeze that a person has to lift.
         until: Option<Timestamp>,
         /// Why, and by whom.
         reason: String,
@@ -100,7 +100,7 @@ pub enum Joined {
         /// Runs that were asked to end since this one first asked.
         replaced: Vec<RunId>,
     },
-    /// Others come first. Ask again.
+    /// Other runs come first. Ask again later.
     Waiting {
         /// Who has the group.
         holder: RunId,
