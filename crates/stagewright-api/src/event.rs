@@ -69,7 +69,7 @@ pub enum Event {
     RunResumed {
         /// Why, in a sentence.
         reason: String,
-        /// Stages that will run again, whatever they came to before.
+        /// Stages that will run again, whatever their result was before.
         again: Vec<u32>,
         /// What has changed since the run was started, and was accepted. Left out when it is nothing.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

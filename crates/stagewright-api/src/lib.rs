@@ -8,10 +8,12 @@
 //! These types are a contract of their own. The engine's types, and the form in which the journal keeps events, may
 //! change without them: front ends convert one into the other, field by field.
 //!
-//! Within a [`VERSION`] keys, and types of events, may be added; programs skip what they don't know. A key that is
-//! changed or dropped makes a new version. Keys are in kebab case. Where nothing else is said, a time is in milliseconds
-//! since the Unix epoch, a digest is `sha256:` with 64 hexadecimal digits, and an optional value is `null` when there is
-//! none.
+//! Within a [`VERSION`] keys, values of enumerations and types of events may be added; programs skip what they don't
+//! know. These types read what their own version of Stagewright and earlier ones print; of later ones, they ignore keys
+//! and refuse the rest. A key that is changed or dropped makes a new version.
+//!
+//! Keys are in kebab case. Where nothing else is said, a time is in milliseconds since the Unix epoch, a digest is
+//! `sha256:` with 64 hexadecimal digits, and an optional value is `null` when there is none.
 //!
 //! Architecture invariant: nothing here depends on another crate of the workspace, so that a client can use it alone.
 

@@ -280,7 +280,7 @@ pub enum EventKind {
         /// Why it doesn't count.
         reason: String,
     },
-    /// An attempt published a file under a name. Recorded once its plugin has returned, before what it came to.
+    /// An attempt published a file under a name. Recorded once its plugin has returned, before the end of the attempt.
     ArtifactPublished {
         /// The stage.
         stage: StageIndex,

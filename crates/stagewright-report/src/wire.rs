@@ -1,7 +1,7 @@
 //! From the engine's types to those that programs are given.
 //!
 //! Every conversion names each field and each variant, and ignores none: what is added to the engine doesn't compile
-//! until it is decided here what programs are told of it. A field that is renamed in the engine keeps its name for them.
+//! until it is decided here how programs see it. A field that is renamed in the engine keeps its name for them.
 
 mod event;
 mod gate;

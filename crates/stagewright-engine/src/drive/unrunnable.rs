@@ -21,7 +21,7 @@ pub(super) fn defect(error: JoinError) -> AttemptReport {
 
 /// Of an attempt that ignored a kill.
 pub(super) fn left_behind() -> AttemptReport {
-    let message = "the stage did not stop when it was told to, and was left behind";
+    let message = "the stage did not stop when it was killed, and the run continued without it";
     unrunnable(Outcome::Cancelled, message, Vec::new())
 }
 

@@ -1,4 +1,4 @@
-//! What programs are told of each event of the engine.
+//! The form that each event of the engine has for programs.
 //!
 //! Each field has a value of its own, so that the snapshot shows where it goes.
 
