@@ -253,6 +253,13 @@ fn artifacts_are_published_again_and_count_for_those_that_come_after() {
     let ran = |environment: &TestEnvironment| -> Vec<String> {
         let (code, events) = environment.events(&["run"]);
         assert_eq!(code, 0, "{events:#?}");
+        let published = events.iter().filter(|event| event["type"] == "artifact-published");
+        let published: Vec<_> = published.map(|event| (text(&event["stage-id"]), &event["artifact"])).collect();
+        assert!(
+            matches!(published.as_slice(), [(stage, file)] if stage == "publish"
+                && file["name"] == "a.txt" && file["media-type"] == "text/plain" && file["size"] == 3),
+            "it is published in every run, from the cache as well: {published:?}"
+        );
         let taken = events.iter().filter(|event| event["type"] == "cache-asked" && !event["found"].is_null());
         let taken: Vec<String> = taken.map(|event| text(&event["stage-id"])).collect();
         outcomes(&events).into_keys().filter(|stage| !taken.contains(stage)).collect()

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
+use crate::wire;
+
 /// A repository, with what `stagewright` needs around it.
 pub(crate) struct TestEnvironment {
     folder: TempDir,
@@ -108,7 +110,7 @@ impl TestEnvironment {
         command
     }
 
-    /// Runs the binary to its end. Whatever it was about, what it printed is safe to show.
+    /// Runs the binary to its end. Whatever it was about, what it printed is safe to show, and JSON is as the api says.
     #[track_caller]
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         let ended = Ended::of(&self.command(args).output().expect("the binary starts"));
@@ -116,6 +118,7 @@ impl TestEnvironment {
             let raw: Vec<&str> = shown.lines().filter(|line| line.contains(is_raw)).collect();
             assert!(raw.is_empty(), "{args:?} printed raw: {raw:?}");
         }
+        wire::check(args, &ended.stdout);
         ended
     }
 

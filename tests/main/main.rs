@@ -31,3 +31,4 @@ mod strangers;
 mod terminals;
 mod toolchains;
 mod undeclared;
+mod wire;

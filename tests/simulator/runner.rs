@@ -264,7 +264,11 @@ impl Plugin {
         if self.misbehaves(5) {
             self.goes_on_after_the_end();
         }
-        ended
+        let count = if self.roll(20) { self.world.lock().rng.u32(1..=2) } else { 0 };
+        AttemptReport {
+            artifacts: (0..count).map(|number| self.done.artifact(self.request.call, number)).collect(),
+            ..ended
+        }
     }
 
     async fn is_told_to_stop(&self, mut interrupt: watch::Receiver<Option<Interrupt>>, obeys: Option<Interrupt>) {

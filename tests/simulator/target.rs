@@ -1,6 +1,6 @@
 //! What the plugins of a simulated world act on, and the truth about it.
 
-use stagewright_engine::{Call, EffectClass, EventKind, Finding};
+use stagewright_engine::{Artifact, Call, EffectClass, EventKind, Finding};
 use stagewright_model::StageIndex;
 
 use crate::world::Inner;
@@ -21,6 +21,18 @@ pub(crate) struct Done {
     pub(crate) run: usize,
     pub(crate) stage: StageIndex,
     pub(crate) attempt: u32,
+}
+
+impl Done {
+    /// A file that a call of its plugin publishes.
+    pub(crate) fn artifact(self, call: Call, number: u32) -> Artifact {
+        Artifact {
+            name: format!("file-{number}"),
+            digest: format!("r{}/{}@{} {call:?}", self.run, self.stage.0, self.attempt),
+            media_type: "text/plain".to_owned(),
+            size: u64::from(number),
+        }
+    }
 }
 
 /// Who acts.

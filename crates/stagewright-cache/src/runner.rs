@@ -172,9 +172,9 @@ impl Inner {
         let keeps = asked.keep && matches!(self.config.mode, Mode::Use | Mode::Refresh);
         let recorder = Arc::new(Recorder::new(&self.config.root));
         let asking = request.clone();
-        let tapped = if keeps { output.clone().tapped(recorder.clone()) } else { output.clone() };
+        let recorded = if keeps { output.clone().with_listener(recorder.clone()) } else { output.clone() };
         let start = stamp::ticked();
-        let mut report = self.work.run(request, tapped, interrupt).await;
+        let mut report = self.work.run(request, recorded, interrupt).await;
         let has_result = keeps && report.end == AttemptEnd::Succeeded;
         let kept = {
             let (inner, report) = (Arc::clone(self), report.clone());

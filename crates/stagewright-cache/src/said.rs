@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use stagewright_engine::{AttemptOutput, LiveKind, Problem, Stream, Tap};
+use stagewright_engine::{AttemptMessageKind, AttemptOutput, OutputListener, Problem, Stream};
 use tempfile::NamedTempFile;
 
 use crate::digest::Digest;
@@ -85,13 +85,15 @@ impl Recording {
     }
 }
 
-impl Tap for Recorder {
-    fn said(&self, kind: &LiveKind) {
-        let said = match kind {
-            LiveKind::Lines(stream, lines) => Said::Lines(*stream, lines.iter().map(str::to_owned).collect()),
-            LiveKind::Summary(markdown) => Said::Summary(markdown.clone()),
-            LiveKind::Problem(problem) => Said::Problem(problem.clone()),
-            LiveKind::Progress { .. } | LiveKind::Cache { .. } | LiveKind::Effect { .. } => return,
+impl OutputListener for Recorder {
+    fn on_output(&self, message: &AttemptMessageKind) {
+        let said = match message {
+            AttemptMessageKind::Lines(stream, lines) => Said::Lines(*stream, lines.iter().map(str::to_owned).collect()),
+            AttemptMessageKind::Summary(markdown) => Said::Summary(markdown.clone()),
+            AttemptMessageKind::Problem(problem) => Said::Problem(problem.clone()),
+            AttemptMessageKind::Progress { .. }
+            | AttemptMessageKind::CacheLookedUp { .. }
+            | AttemptMessageKind::EffectRequested { .. } => return,
         };
         let mut recording = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = recording.write(&said) {

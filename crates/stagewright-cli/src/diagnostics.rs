@@ -6,7 +6,7 @@ use miette::{
     Diagnostic as Report, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
     Severity, SourceCode, SourceSpan, SpanContents,
 };
-use serde_json::{Value as Json, json};
+use stagewright_api as api;
 use stagewright_model::{Diagnostic, is_invisible};
 use stagewright_report::{Block, Printable};
 
@@ -158,18 +158,20 @@ fn picture(character: char) -> char {
     }
 }
 
-/// As JSON, for programs.
-pub(crate) fn as_json(diagnostic: &Diagnostic) -> Json {
+/// For programs.
+pub(crate) fn entry(diagnostic: &Diagnostic) -> api::DiagnosticEntry {
     let (line, column) = diagnostic.position();
-    json!({
-        "file": diagnostic.file(),
-        "line": line,
-        "column": column,
-        "code": diagnostic.code(),
-        "severity": if diagnostic.is_warning() { "warning" } else { "error" },
-        "message": diagnostic.message(),
-        "help": diagnostic.help(),
-    })
+    api::DiagnosticEntry {
+        file: diagnostic.file().to_owned(),
+        line: line as u64,
+        column: column as u64,
+        code: diagnostic.code().to_owned(),
+        severity: if diagnostic.is_warning() { api::Severity::Warning } else { api::Severity::Error },
+        message: diagnostic.message().to_owned(),
+        help: diagnostic.help().map(str::to_owned),
+        stage: None,
+        path: None,
+    }
 }
 
 #[cfg(test)]

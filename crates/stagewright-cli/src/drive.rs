@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
-use stagewright_engine::{Event, Observer, Piece};
+use stagewright_engine::{Event, LogChunk, Observer};
 use stagewright_report::{RunView, junit};
 use stagewright_session::{DriveOptions, GateHandling, Run, Session};
 
@@ -83,8 +83,8 @@ impl Observer for Collected {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
     }
 
-    fn on_lines(&mut self, piece: &Piece<'_>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply_lines(piece);
+    fn on_lines(&mut self, chunk: &LogChunk<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply_lines(chunk);
     }
 }
 

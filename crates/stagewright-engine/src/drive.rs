@@ -5,7 +5,7 @@
 //!  attempts ┼─> Input ─> Scheduler ──┼─> Observers
 //!  timers ──┤                        ├─> StageRunner, timers
 //!  Turns ───┘                        └─> Turns
-//!  attempts ──── Live ──────────────────> LogSink, Observers
+//!  attempts ──── AttemptMessage ────────> LogSink, Observers
 //! ```
 //!
 //! Everything arrives at one task, so the order in which observers see events is the order of the journal. An attempt
@@ -14,6 +14,8 @@
 //! Events are committed in groups: those after which nothing may happen that can't happen again are held back until
 //! there is nothing else to do, or until an intent has to be durable. Observers see an event once it is committed.
 
+mod unrunnable;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,22 +23,21 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use stagewright_model::{EffectClass, StageIndex};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use crate::event::{
-    Capture, Decision, Event, EventKind, Failure, FailureKind, Interrupt, Outcome, RunId, RunSummary, Timestamp,
-};
-use crate::lines::Piece;
+use self::unrunnable::{defect, left_behind};
+use crate::event::{Capture, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary, Timestamp};
+use crate::lines::LogChunk;
 use crate::port::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Clock, EffectRefused, HEARTBEAT, Live, LiveKind, LogSink,
-    Observer, RunStore, StageRunner, StoreError, Turns,
+    AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Clock, Delivery, EffectRefused,
+    HEARTBEAT, LogSink, Observer, RunStore, StageRunner, StoreError, Turns,
 };
 use crate::scheduler::{Action, Input, Response, Scheduler};
 use crate::state::IllegalTransition;
 
-/// Pieces of live output that may wait for the loop; what an attempt says beyond that makes it wait.
-const LIVE_BOUND: usize = 64;
+/// Messages of attempts that may wait for the loop; an attempt that sends more waits until there is room.
+const MESSAGE_BOUND: usize = 64;
 
 /// Events that are committed together at most.
 const GROUP: usize = 256;
@@ -102,7 +103,7 @@ pub enum DriveError {
 ///
 /// When this returns, no attempt is running any more but one that ignored a kill and was left behind.
 pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<RunSummary, DriveError> {
-    let (live_sender, live) = mpsc::channel(LIVE_BOUND);
+    let (delivery_sender, deliveries) = mpsc::channel(MESSAGE_BOUND);
     let mut driver = Driver {
         scheduler,
         runner: ports.runner,
@@ -120,8 +121,8 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
         timers: FuturesUnordered::new(),
         overdue: FuturesUnordered::new(),
         captures: FuturesUnordered::new(),
-        live,
-        live_sender,
+        deliveries,
+        delivery_sender,
         may_wait: true,
         summary: None,
     };
@@ -156,8 +157,8 @@ struct Driver {
     overdue: FuturesUnordered<BoxFuture<'static, (StageIndex, u64, Interrupt)>>,
     /// Captures under way.
     captures: FuturesUnordered<BoxFuture<'static, Captured>>,
-    live: mpsc::Receiver<Live>,
-    live_sender: mpsc::Sender<Live>,
+    deliveries: mpsc::Receiver<Delivery>,
+    delivery_sender: mpsc::Sender<Delivery>,
     may_wait: bool,
     summary: Option<RunSummary>,
 }
@@ -190,7 +191,7 @@ impl Driver {
                     Some(Control::Cancel { how, reason }) => self.handle(Input::Cancel { how, reason })?,
                     Some(Control::Suspend) | None => self.may_wait = false,
                 },
-                Some(live) = self.live.recv() => self.show(live)?,
+                Some(delivery) = self.deliveries.recv() => self.on_message(delivery)?,
                 Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
                     self.attempt_ended(ended)?;
                 }
@@ -361,7 +362,7 @@ impl Driver {
         let (interrupt, receiver) = watch::channel(None);
         self.launches += 1;
         let launch = self.launches;
-        let output = AttemptOutput::new(stage, attempt, self.live_sender.clone()).of_launch(launch);
+        let output = AttemptOutput::new(stage, attempt, self.delivery_sender.clone()).of_launch(launch);
         let future = self.runner.run(request, output, receiver);
         let task = self.attempts.spawn(future);
         self.interrupts.insert(stage, Running { attempt, launch, task, interrupt });
@@ -380,42 +381,51 @@ impl Driver {
     }
 
     fn end(&mut self, stage: StageIndex, attempt: u32, report: AttemptReport) -> Result<(), DriveError> {
-        // All that the attempt said is in the channel by now.
-        while let Ok(live) = self.live.try_recv() {
-            self.show(live)?;
+        // All that the attempt sent is in the channel by now.
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            self.on_message(delivery)?;
         }
         self.interrupts.remove(&stage);
         self.logs.seal(stage, attempt)?;
         self.handle(Input::Ended { stage, attempt, report })
     }
 
-    fn show(&mut self, live: Live) -> Result<(), DriveError> {
-        let Live { stage, attempt, launch, kind } = live;
-        // The words of one that was left behind have no place any more, and what has ended may do nothing more.
+    fn on_message(&mut self, delivery: Delivery) -> Result<(), DriveError> {
+        let Delivery { message: AttemptMessage { stage, attempt, launch, kind }, reply } = delivery;
+        // Messages of an attempt that was left behind are dropped. One that has ended may have no further effect, but what
+        // it logged before its end is kept.
         let running = self.interrupts.get(&stage).filter(|running| running.launch == launch);
-        let acts = matches!(kind, LiveKind::Effect { .. });
+        let acts = matches!(kind, AttemptMessageKind::EffectRequested { .. });
         if running.is_none_or(|running| acts && running.task.is_finished()) {
             return Ok(());
         }
         let at = self.clock.now();
         match kind {
-            LiveKind::Lines(stream, lines) => {
+            AttemptMessageKind::Lines(stream, lines) => {
                 let seq = self.last_seq();
                 self.logs.append(at, seq, stage, attempt, stream, &lines)?;
                 self.commit(false)?;
-                let piece = Piece { seq, at, stage, attempt, stream, lines: &lines };
+                let chunk = LogChunk { seq, at, stage, attempt, stream, lines: &lines };
                 for observer in &mut self.observers {
-                    observer.on_lines(&piece);
+                    observer.on_lines(&chunk);
                 }
             }
-            LiveKind::Progress { message, current, total } => {
+            AttemptMessageKind::Progress { message, current, total } => {
                 self.commit(false)?;
                 self.observe_unrecorded(at, EventKind::Progress { stage, message, current, total });
             }
-            LiveKind::Summary(markdown) => self.say(EventKind::Summary { stage, markdown })?,
-            LiveKind::Cache { key, found } => self.say(EventKind::CacheAsked { stage, attempt, key, found })?,
-            LiveKind::Problem(problem) => self.say(EventKind::Problem { stage, problem })?,
-            LiveKind::Effect { what, answer } => self.allow_effect(stage, attempt, what, answer)?,
+            AttemptMessageKind::Summary(markdown) => self.say(EventKind::Summary { stage, markdown })?,
+            AttemptMessageKind::CacheLookedUp { key, hit_from } => {
+                self.say(EventKind::CacheLookedUp { stage, attempt, key, hit_from })?;
+            }
+            AttemptMessageKind::Problem(problem) => self.say(EventKind::Problem { stage, problem })?,
+            AttemptMessageKind::EffectRequested { what } => {
+                let allowed = self.allow_effect(stage, attempt, what)?;
+                if let Some(reply) = reply {
+                    // An attempt that went away doesn't need the answer.
+                    let _ = reply.send(allowed);
+                }
+            }
         }
         Ok(())
     }
@@ -426,8 +436,7 @@ impl Driver {
         stage: StageIndex,
         attempt: u32,
         what: String,
-        answer: oneshot::Sender<Result<(), EffectRefused>>,
-    ) -> Result<(), DriveError> {
+    ) -> Result<Result<(), EffectRefused>, DriveError> {
         let mut allowed = self.holds_environment(stage)?;
         if allowed.is_ok()
             && let Some(intent) = self.scheduler.intend(self.clock.now(), stage, attempt, what)?
@@ -436,9 +445,7 @@ impl Driver {
             // The disk may have taken its time.
             allowed = self.holds_environment(stage)?;
         }
-        // An attempt that went away doesn't need the answer.
-        let _ = answer.send(allowed);
-        Ok(())
+        Ok(allowed)
     }
 
     fn holds_environment(&mut self, stage: StageIndex) -> Result<Result<(), EffectRefused>, StoreError> {
@@ -473,7 +480,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 ended = self.attempts.join_next() => if ended.is_none() { return },
-                Some(_) = self.live.recv() => {}
+                Some(_) = self.deliveries.recv() => {}
                 () = &mut deadline => break,
             }
         }
@@ -501,38 +508,5 @@ async fn next_beat(beat: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
             Some(())
         }
         None => None,
-    }
-}
-
-fn defect(error: JoinError) -> AttemptReport {
-    let cause = match error.try_into_panic() {
-        Ok(panic) => {
-            let text = panic.downcast_ref::<&str>().copied();
-            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given").to_owned()
-        }
-        Err(error) => error.to_string(),
-    };
-    unrunnable(Outcome::Errored, "the stage's runner panicked", vec![cause])
-}
-
-fn left_behind() -> AttemptReport {
-    let message = "the stage did not stop when it was told to, and was left behind";
-    unrunnable(Outcome::Cancelled, message, Vec::new())
-}
-
-fn unrunnable(outcome: Outcome, message: &str, causes: Vec<String>) -> AttemptReport {
-    let failure = Failure {
-        kind: FailureKind::Internal,
-        message: message.to_owned(),
-        causes,
-        help: Some("this is a defect of Stagewright: please report it with the log of the run".to_owned()),
-        retryable: false,
-    };
-    AttemptReport {
-        end: AttemptEnd::Unsuccessful(outcome, failure),
-        outputs: BTreeMap::new(),
-        artifacts: Vec::new(),
-        release: None,
-        made: None,
     }
 }

@@ -1,9 +1,11 @@
 //! The one vocabulary in which a run speaks: the journal keeps it, the terminal, the web and JSON readers show it.
 
+mod artifact;
 mod capture;
 mod gate;
 mod outcome;
 mod release;
+mod source;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_model::{EffectClass, Fidelity, StageIndex, StageKind};
 
+pub use artifact::Artifact;
 pub use capture::{Capture, Made};
 pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
 pub use outcome::{Failure, FailureKind, Level, Outcome, Problem};
 pub use release::{Release, ReleaseWay};
+pub use source::{GitState, RollbackSource, RunSource, Trigger};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,8 +72,8 @@ pub enum EventKind {
         rehearsal: bool,
         /// Values of the pipeline's inputs.
         inputs: BTreeMap<String, Json>,
-        /// The `git` and `event` objects that expressions see.
-        source: Json,
+        /// What it is of, and what started it. Boxed, since most events are small.
+        source: Box<RunSource>,
         /// In plan order.
         #[serde(with = "crate::shared::list")]
         stages: Vec<Arc<StageSummary>>,
@@ -226,17 +230,18 @@ pub enum EventKind {
         /// The text.
         markdown: String,
     },
-    /// The result of an attempt has a key in the cache.
-    CacheAsked {
+    /// The result of an attempt was looked up in the cache. Journals have kept the names of an earlier version.
+    #[serde(rename = "cache-asked")]
+    CacheLookedUp {
         /// The stage.
         stage: StageIndex,
         /// Which try.
         attempt: u32,
         /// `sha256:…` of all that the result depends on.
         key: String,
-        /// The run that did the work, when its result is taken for this one's; none when the work is done now.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        found: Option<RunId>,
+        /// For a hit, the run that made the result; none for a miss: the work is done now.
+        #[serde(rename = "found", default, skip_serializing_if = "Option::is_none")]
+        hit_from: Option<RunId>,
     },
     /// A finding of a stage: a failing test, an advisory.
     Problem {
@@ -274,6 +279,15 @@ pub enum EventKind {
         by: String,
         /// Why it doesn't count.
         reason: String,
+    },
+    /// An attempt published a file under a name. Recorded once its plugin has returned, before the end of the attempt.
+    ArtifactPublished {
+        /// The stage.
+        stage: StageIndex,
+        /// Which try; of a stage that is asked about or undone, the try that this is about.
+        attempt: u32,
+        /// The file. Of a later one with the same name, that one counts.
+        artifact: Artifact,
     },
     /// An attempt is over.
     AttemptEnded {

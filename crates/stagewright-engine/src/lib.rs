@@ -21,16 +21,17 @@ mod state;
 pub use drive::{Control, DriveError, Ports, drive};
 
 pub use event::{
-    Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate, GateKind,
-    Interrupt, Level, Made, Outcome, Problem, Release, ReleaseWay, RunId, RunSummary, StageSummary, Stream, Timestamp,
+    Artifact, Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate,
+    GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseWay, RollbackSource, RunId,
+    RunSource, RunSummary, StageSummary, Stream, Timestamp, Trigger,
 };
 pub use gate::{DecisionError, check_decision, still_missing};
-pub use lines::{Lines, Piece};
+pub use lines::{Lines, LogChunk};
 pub use port::{
-    Approved, Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Basis, CacheRequest, Call,
-    CaptureRequest, Claim, Claimed, Clock, EffectRefused, EnvironmentView, HEARTBEAT, Join, Joined, LEASE, Live,
-    LiveKind, LogSink, MadeBefore, Observation, Observer, ReleaseNote, RunStore, StageBefore, StageRunner, StoreError,
-    StoreErrorKind, Tap, Turns,
+    Approved, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Basis,
+    CacheRequest, Call, CaptureRequest, Claim, Claimed, Clock, Delivery, EffectRefused, EffectReply, EnvironmentView,
+    HEARTBEAT, Join, Joined, LEASE, LogSink, MadeBefore, Observation, Observer, OutputListener, ReleaseNote, RunStore,
+    StageBefore, StageRunner, StoreError, StoreErrorKind, Turns,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{ConcurrencyGroup, PluginFacts, RunValues, concurrency_group};

@@ -1,6 +1,7 @@
-//! Lines of a log on their way, in one piece of text: a line is neither allocated nor sent by itself.
+//! Lines of a log in one text: no line is allocated or sent by itself.
 
 use memchr::memchr_iter;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use stagewright_model::StageIndex;
 
 use crate::event::{Event, EventKind, Stream, Timestamp};
@@ -59,9 +60,9 @@ impl Lines {
     }
 }
 
-/// Lines that a stage said at once: each is an [`EventKind::Log`].
+/// Lines that a stage logged at once: each is an [`EventKind::Log`].
 #[derive(Clone, Copy, Debug)]
-pub struct Piece<'a> {
+pub struct LogChunk<'a> {
     /// Of the run's last event before them.
     pub seq: u64,
     /// When.
@@ -72,19 +73,32 @@ pub struct Piece<'a> {
     pub attempt: u32,
     /// Where they came from.
     pub stream: Stream,
-    /// What it said.
+    /// What was logged.
     pub lines: &'a Lines,
 }
 
-impl Piece<'_> {
+impl LogChunk<'_> {
     /// An event a line.
     pub fn events(&self) -> impl Iterator<Item = Event> {
-        let Piece { seq, at, stage, attempt, stream, lines } = *self;
+        let LogChunk { seq, at, stage, attempt, stream, lines } = *self;
         let event = move |line: &str| {
             let kind = EventKind::Log { stage, attempt, stream, line: line.to_owned() };
             Event { seq, at, kind }
         };
         lines.iter().map(event)
+    }
+}
+
+/// As one text, each line with its line end.
+impl Serialize for Lines {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lines {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Lines, D::Error> {
+        String::deserialize(deserializer).map(Lines::new)
     }
 }
 

@@ -257,7 +257,7 @@ impl Scheduler {
             file: self.values.file.clone(),
             rehearsal: self.values.rehearsal,
             inputs: self.values.inputs.clone(),
-            source: self.values.source.clone(),
+            source: Box::new(self.values.source.clone()),
             stages,
         })?;
         self.derive();
@@ -314,9 +314,12 @@ impl Scheduler {
         &mut self,
         stage: StageIndex,
         attempt: u32,
-        report: AttemptReport,
+        mut report: AttemptReport,
     ) -> Result<(), IllegalTransition> {
         self.running.remove(&stage);
+        for artifact in std::mem::take(&mut report.artifacts) {
+            self.record(EventKind::ArtifactPublished { stage, attempt, artifact })?;
+        }
         if self.undoing == Some(stage) {
             return self.on_undo_ended(stage, report);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use stagewright_model::{EffectClass, EvaluationError, Fidelity, NeedsStatus, Plan, Scope, StageIndex, Template};
 
-use crate::event::{Outcome, ReleaseWay, RunId};
+use crate::event::{Outcome, ReleaseWay, RunId, RunSource};
 use crate::state::{RunState, Status};
 
 /// The values of a run that don't change while it goes on.
@@ -14,8 +14,8 @@ use crate::state::{RunState, Status};
 pub struct RunValues {
     /// Values of the pipeline's inputs, defaults included.
     pub inputs: BTreeMap<String, Json>,
-    /// An object with `git` and `event`.
-    pub source: Json,
+    /// What it is of, and what started it.
+    pub source: RunSource,
     /// The pipeline file, as it was given.
     pub file: String,
     /// Whether effects act on local stand-ins.
@@ -51,11 +51,6 @@ pub struct PluginFacts {
 impl RunValues {
     pub(crate) fn plugin(&self, stage: StageIndex) -> PluginFacts {
         self.plugins.get(stage.get()).cloned().unwrap_or_default()
-    }
-
-    /// Text from `event` or `git`, as in `/event/actor`; empty when there is none.
-    pub(crate) fn source_text(&self, pointer: &str) -> String {
-        self.source.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned()
     }
 }
 
@@ -146,7 +141,8 @@ fn early_value(
 ) -> Option<Json> {
     match name {
         "inputs" => Some(json!(values.inputs)),
-        "git" | "event" => Some(values.source.get(name).cloned().unwrap_or_else(|| json!({}))),
+        "git" => Some(json!(values.source.git)),
+        "event" => Some(json!(values.source.trigger)),
         "pipeline" => Some(json!({ "name": plan.name })),
         "run" => Some(json!({
             "id": run,
@@ -212,7 +208,7 @@ mod tests {
     fn variables_have_the_fields_that_a_pipeline_is_checked_against() {
         let file = "schema = 1\npipeline.name = 'x'\n[stages.a]\nuses = 'noop'\n";
         let (plan, _) = Plan::parse("stagewright.toml", file, &["noop"].into_iter().collect()).unwrap();
-        for root in ["run", "pipeline"] {
+        for root in ["run", "pipeline", "git", "event"] {
             let value = early_value(root, &plan, &RunValues::default(), None, None).unwrap();
             let mut fields: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
             let mut known = stagewright_model::fields_of(root).unwrap().to_vec();

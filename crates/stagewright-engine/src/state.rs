@@ -216,7 +216,7 @@ impl RunState {
             | EventKind::GroupAwaited { .. }
             | EventKind::EnvironmentAwaited { .. }
             | EventKind::Summary { .. }
-            | EventKind::CacheAsked { .. }
+            | EventKind::CacheLookedUp { .. }
             | EventKind::Problem { .. }
             | EventKind::Log { .. }
             | EventKind::DecisionRefused { .. }
@@ -238,6 +238,16 @@ impl RunState {
                 let state = &mut self.stages[stage.get()];
                 state.doubt = Some(*attempt);
                 state.acted = true;
+            }
+            EventKind::ArtifactPublished { stage, attempt, .. } => {
+                let state = self.known(*stage, event)?;
+                let is_under_way = match state.status {
+                    Status::Running(now) | Status::Recovering(now) => now == *attempt,
+                    _ => state.undo == Undo::Started,
+                };
+                if !is_under_way {
+                    return Err(self.illegal_for_stage(*stage, event));
+                }
             }
             EventKind::GateOpened { stage, gate, .. } => {
                 let state = self.step(*stage, event)?;

@@ -43,6 +43,7 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, JsonTemplate, NeedsStatus, Scope, Template, fields_of};
 pub use format_error::FormatError;
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
+pub use grants::complete as complete_permissions;
 pub use grants::{
     Amount, Bounds, Grant, HostPattern, Limits, NamedBy, NetRule, NetTarget, Origin, OriginRule, PROXY_VARIABLES,
     PackageManager, PackageOrigin, PathRule, Permission, Permissions, ProcessRule, RepositoryRule, Sandbox, Scheme,

@@ -262,7 +262,8 @@ pub struct MatrixCell {
 }
 
 /// `uses`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PluginRef {
     /// A built-in, by name.
     Builtin(String),
@@ -283,7 +284,8 @@ impl std::fmt::Display for PluginRef {
 }
 
 /// `trust`: what kind of code a plugin may be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Trust {
     /// A WASM component, with the powers that were granted and no other.
     #[default]

@@ -1,14 +1,18 @@
 //! What of a stage is real in a rehearsal.
 
+use serde::{Deserialize, Serialize};
+
 use crate::grants::{Grant, Permission, Permissions, add};
 use crate::plan::Stage;
 use crate::reach::{Code, EffectClass, Fidelity, Reaches};
 use crate::way_out::{InRehearsal, WayOut};
 
-/// What an attempt of a rehearsal goes by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is real for an attempt of a rehearsal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct RehearsalTerms {
     /// What it may reach for real.
+    #[serde(with = "crate::complete_permissions")]
     pub real: Permissions,
     /// Whether somebody has said how the stage is rehearsed, by `with` or `permissions`. Without that, nothing is started
     /// that could reach beyond the stage.

@@ -225,24 +225,24 @@ fn character_end(bytes: &[u8], at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use stagewright_engine::LiveKind;
+    use stagewright_engine::{AttemptMessageKind, Delivery};
     use stagewright_model::StageIndex;
     use tokio::sync::mpsc;
 
     use super::*;
 
-    fn log(limit: u64) -> (AttemptLog, Switch, mpsc::Receiver<stagewright_engine::Live>) {
+    fn log(limit: u64) -> (AttemptLog, Switch, mpsc::Receiver<Delivery>) {
         let (sender, receiver) = mpsc::channel(1000);
         let switch = Switch::default();
         let output = AttemptOutput::new(StageIndex(0), 1, sender);
         (AttemptLog::new(output, Masker::default(), switch.clone(), limit), switch, receiver)
     }
 
-    fn lines(receiver: &mut mpsc::Receiver<stagewright_engine::Live>) -> Vec<String> {
+    fn lines(receiver: &mut mpsc::Receiver<Delivery>) -> Vec<String> {
         let mut all = Vec::new();
-        while let Ok(live) = receiver.try_recv() {
-            match live.kind {
-                LiveKind::Lines(_, lines) => all.extend(lines.iter().map(str::to_owned)),
+        while let Ok(delivery) = receiver.try_recv() {
+            match delivery.message.kind {
+                AttemptMessageKind::Lines(_, lines) => all.extend(lines.iter().map(str::to_owned)),
                 other => panic!("{other:?}"),
             }
         }
@@ -270,10 +270,10 @@ mod tests {
             log.problem(Problem { level, code, message: message.clone(), path, help }).await;
         }
         let (mut findings, mut told) = (0, Vec::new());
-        while let Ok(live) = receiver.try_recv() {
-            match live.kind {
-                LiveKind::Problem(_) => findings += 1,
-                LiveKind::Lines(Stream::Engine, lines) => told.extend(lines.iter().map(str::to_owned)),
+        while let Ok(delivery) = receiver.try_recv() {
+            match delivery.message.kind {
+                AttemptMessageKind::Problem(_) => findings += 1,
+                AttemptMessageKind::Lines(Stream::Engine, lines) => told.extend(lines.iter().map(str::to_owned)),
                 other => panic!("{other:?}"),
             }
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use stagewright_engine::{AttemptOutput, AttemptRequest, Call, EffectRefused, Live, LiveKind, RunId};
+use stagewright_engine::{AttemptMessageKind, AttemptOutput, AttemptRequest, Call, Delivery, EffectRefused, RunId};
 use stagewright_model::{Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::mpsc;
 
@@ -97,14 +97,14 @@ impl Backends {
 /// A log, and what came out of it.
 pub(crate) struct TestLog {
     pub(crate) log: AttemptLog,
-    live: mpsc::Receiver<Live>,
+    deliveries: mpsc::Receiver<Delivery>,
 }
 
 impl TestLog {
     pub(crate) fn new() -> TestLog {
-        let (sender, live) = mpsc::channel(10_000);
+        let (sender, deliveries) = mpsc::channel(10_000);
         let output = AttemptOutput::new(StageIndex(0), 1, sender);
-        TestLog { log: AttemptLog::new(output, Masker::default(), Switch::default(), DEFAULT_LOG), live }
+        TestLog { log: AttemptLog::new(output, Masker::default(), Switch::default(), DEFAULT_LOG), deliveries }
     }
 
     /// An engine that allows everything.
@@ -118,14 +118,14 @@ impl TestLog {
         call: Call,
         verdict: Result<(), EffectRefused>,
     ) -> (Effects, Arc<Mutex<Vec<String>>>) {
-        let (sender, mut live) = mpsc::channel(16);
+        let (sender, mut deliveries) = mpsc::channel(16);
         let told = Arc::new(Mutex::new(Vec::new()));
         let seen = told.clone();
         tokio::spawn(async move {
-            while let Some(Live { kind, .. }) = live.recv().await {
-                if let LiveKind::Effect { what, answer } = kind {
+            while let Some(Delivery { message, reply }) = deliveries.recv().await {
+                if let AttemptMessageKind::EffectRequested { what } = message.kind {
                     seen.lock().unwrap().push(what);
-                    let _ = answer.send(verdict.clone());
+                    let _ = reply.unwrap().send(verdict.clone());
                 }
             }
         });
@@ -136,8 +136,8 @@ impl TestLog {
     /// The lines so far.
     pub(crate) fn lines(&mut self) -> Vec<String> {
         let mut all = Vec::new();
-        while let Ok(live) = self.live.try_recv() {
-            if let LiveKind::Lines(_, lines) = live.kind {
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            if let AttemptMessageKind::Lines(_, lines) = delivery.message.kind {
                 all.extend(lines.iter().map(str::to_owned));
             }
         }

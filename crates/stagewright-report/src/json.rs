@@ -1,8 +1,4 @@
-//! A JSON object a line, for programs.
-//!
-//! Each line is an [`Event`] as the journal has it, and three keys more: `v`, the version of this format; `stage-id`,
-//! the name of the stage that `stage` numbers; `waiting-ids` and `because-id`, those of `waiting` and `because`. A new key or a new `type` doesn't
-//! change the version; a changed or a dropped one does.
+//! A JSON object a line, for programs: each is an [`EventLine`].
 //!
 //! ```json
 //! {"v":1,"seq":4,"at":1700000000123,"type":"attempt-started","stage":0,"attempt":1,"stage-id":"test"}
@@ -10,35 +6,20 @@
 
 use std::io;
 
-use serde::Serialize;
+use stagewright_api::{EventLine, VERSION};
 use stagewright_engine::{Event, EventKind, Observer};
+use stagewright_model::StageIndex;
 
 use crate::printer::{Output, Printer};
 use crate::reader::Reader;
 use crate::view::stage_of;
-
-/// The version that `v` tells.
-pub const VERSION: u32 = 1;
+use crate::wire::ToWire as _;
 
 /// Writes a JSON object a line.
 pub struct Json {
     /// By plan index. The rest of the run's state is the reader's to fold.
     ids: Vec<String>,
     output: Output,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Record<'a> {
-    v: u32,
-    #[serde(flatten)]
-    event: &'a Event,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stage_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting_ids: Option<Vec<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    because_id: Option<&'a str>,
 }
 
 impl Json {
@@ -61,23 +42,30 @@ impl Observer for Json {
         if let EventKind::RunStarted { stages, .. } = &event.kind {
             self.ids = stages.iter().map(|stage| stage.id.clone()).collect();
         }
-        let record = record(&self.ids, event);
-        self.output.json(&record);
+        let line = line(&self.ids, event);
+        self.output.json(&line);
     }
 }
 
-fn record<'a>(ids: &'a [String], event: &'a Event) -> Record<'a> {
-    let id = |index: usize| ids.get(index).map(String::as_str);
-    let waiting_ids = match &event.kind {
-        EventKind::RunSuspended { waiting } => {
-            Some(waiting.iter().filter_map(|stage| id(stage.get())).collect::<Vec<_>>())
-        }
+/// `ids`: unique names of the run's stages, by plan index.
+fn line(ids: &[String], event: &Event) -> EventLine {
+    let Event { seq, at, kind } = event;
+    let id = |stage: StageIndex| ids.get(stage.get()).cloned();
+    let waiting_ids = match kind {
+        EventKind::RunSuspended { waiting } => Some(waiting.iter().filter_map(|&stage| id(stage)).collect()),
         _ => None,
     };
-    let because_id = match &event.kind {
-        EventKind::UndoStarted { because, .. } => id(because.get()),
+    let because_id = match kind {
+        EventKind::UndoStarted { because, .. } => id(*because),
         _ => None,
     };
-    let stage_id = stage_of(&event.kind).and_then(|stage| id(stage.get()));
-    Record { v: VERSION, event, stage_id, waiting_ids, because_id }
+    EventLine {
+        v: VERSION,
+        seq: *seq,
+        at: at.to_wire(),
+        event: kind.to_wire(),
+        stage_id: stage_of(kind).and_then(id),
+        waiting_ids,
+        because_id,
+    }
 }

@@ -5,7 +5,7 @@
 //!
 //! - [`Plain`]: lines for people, where there is no terminal to redraw.
 //! - [`Terminal`]: what runs now, redrawn in place, below what has ended.
-//! - [`Json`]: a JSON object a line, for programs.
+//! - [`Json`]: a JSON object a line, for programs; [`wire`] makes the types of `stagewright-api` that it writes.
 //! - [`Github`]: groups and annotations for a GitHub Actions log.
 //! - [`junit()`]: a JUnit report, once the run has ended.
 //! - [`Graph`]: the DAG as DOT, Mermaid or SVG.
@@ -35,6 +35,7 @@ pub mod summary;
 mod terminal;
 mod text;
 mod view;
+pub mod wire;
 mod words;
 mod wrap;
 
@@ -43,7 +44,7 @@ pub use gate::captured;
 pub use github::Github;
 pub use graph::Graph;
 pub use indicatif::ProgressDrawTarget;
-pub use json::{Json, VERSION as JSON_VERSION};
+pub use json::Json;
 pub use junit::junit;
 pub use plain::Plain;
 pub use printable::{Block, Printable, is_one_line};

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use stagewright_engine::{Event, EventKind, Failure, Finding, Observer, Outcome, Piece, Timestamp};
+use stagewright_engine::{Event, EventKind, Failure, Finding, LogChunk, Observer, Outcome, Timestamp};
 
 use crate::printable::{Block, Printable, escaped, prose};
 use crate::printer::{Output, Printer};
@@ -61,12 +61,12 @@ impl Observer for Plain {
         self.output.block(&block);
     }
 
-    fn on_lines(&mut self, piece: &Piece<'_>) {
-        self.view.apply_lines(piece);
-        let head = Columns::of(&self.view, self.view.stage(piece.stage), piece.at).line(stream_mark(piece.stream), "x");
+    fn on_lines(&mut self, chunk: &LogChunk<'_>) {
+        self.view.apply_lines(chunk);
+        let head = Columns::of(&self.view, self.view.stage(chunk.stage), chunk.at).line(stream_mark(chunk.stream), "x");
         let head = Printable::new(head.as_str().strip_suffix('x').unwrap_or_default());
-        let mut block = Block::with_capacity(piece.lines.size() + piece.lines.count() * head.as_str().len());
-        piece.lines.iter().for_each(|line| block.push_headed(&head, line));
+        let mut block = Block::with_capacity(chunk.lines.size() + chunk.lines.count() * head.as_str().len());
+        chunk.lines.iter().for_each(|line| block.push_headed(&head, line));
         self.output.block(&block);
     }
 }
@@ -123,7 +123,8 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
         EventKind::UndoEnded { outcome, failure, .. } => {
             words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at))
         }
-        EventKind::CacheAsked { found: Some(found), .. } => format!("cached: {}", words::cached(found)),
+        EventKind::CacheLookedUp { hit_from: Some(run), .. } => format!("cached: {}", words::cached(run)),
+        EventKind::ArtifactPublished { artifact, .. } => words::published(artifact),
         EventKind::Summary { markdown, .. } => return markdown::lines(markdown),
         EventKind::Problem { problem, .. } => problem_text(problem),
         EventKind::GateOpened { gate, .. } => {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use stagewright_engine::{Event, EventKind, Finding, Observer, Outcome, Piece, Timestamp};
+use stagewright_engine::{Event, EventKind, Finding, LogChunk, Observer, Outcome, Timestamp};
 
 use crate::frame::frame;
 use crate::printable::{escaped, prose};
@@ -124,12 +124,12 @@ impl Observer for Terminal {
         }
     }
 
-    fn on_lines(&mut self, piece: &Piece<'_>) {
+    fn on_lines(&mut self, chunk: &LogChunk<'_>) {
         let mut screen = self.lock();
-        screen.view.apply_lines(piece);
-        screen.now = screen.now.max(piece.at);
+        screen.view.apply_lines(chunk);
+        screen.now = screen.now.max(chunk.at);
         if screen.options.verbose {
-            let lines: Vec<Line> = piece.events().flat_map(|event| told(&screen.view, &event, true)).collect();
+            let lines: Vec<Line> = chunk.events().flat_map(|event| told(&screen.view, &event, true)).collect();
             screen.say(&lines);
         }
         screen.draw();
@@ -192,7 +192,12 @@ fn of_run(view: &RunView, event: &EventKind) -> Vec<Line> {
 fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> Vec<Line> {
     let name = escaped(&stage.summary.id);
     let line = match &event.kind {
-        EventKind::Log { .. } | EventKind::EffectIntended { .. } | EventKind::OutputsInherited { .. } if !verbose => {
+        EventKind::Log { .. }
+        | EventKind::EffectIntended { .. }
+        | EventKind::OutputsInherited { .. }
+        | EventKind::ArtifactPublished { .. }
+            if !verbose =>
+        {
             return Vec::new();
         }
         EventKind::Log { stream, line, .. } => {
@@ -200,6 +205,9 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
         }
         EventKind::EffectIntended { what, .. } => {
             Line::new(Tone::Muted, format!("  {name} about to: {}", first_line(what)))
+        }
+        EventKind::ArtifactPublished { artifact, .. } => {
+            Line::new(Tone::Muted, format!("  {name} {}", words::published(artifact)))
         }
         EventKind::OutputsInherited { from, outputs, .. } => {
             Line::new(Tone::Muted, format!("  {name} {}", words::inherited(from, outputs.keys())))

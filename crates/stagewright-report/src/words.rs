@@ -1,7 +1,8 @@
 //! What readers for people say of events, in words that don't name the stage.
 
+use indicatif::HumanBytes;
 use stagewright_engine::{
-    Change, Decision, Failure, Finding, Gate, Interrupt, Outcome, Release, ReleaseWay, RunId, Timestamp,
+    Artifact, Change, Decision, Failure, Finding, Gate, Interrupt, Outcome, Release, ReleaseWay, RunId, Timestamp,
 };
 
 use crate::printable::escaped;
@@ -50,6 +51,11 @@ pub(crate) fn cancelling(how: Interrupt, reason: &str) -> String {
         Interrupt::Kill => "killing what runs",
     };
     format!("{verb}: {}", first_line(reason))
+}
+
+pub(crate) fn published(artifact: &Artifact) -> String {
+    let Artifact { name, digest, media_type, size } = artifact;
+    format!("published {}: {}, {}, {}", first_line(name), HumanBytes(*size), first_line(media_type), escaped(digest))
 }
 
 pub(crate) fn group_awaited(group: &str, holder: &RunId) -> String {

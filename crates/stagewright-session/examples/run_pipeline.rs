@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stagewright_engine::{Event, EventKind, Observer, Outcome, Piece};
+use stagewright_engine::{Event, EventKind, LogChunk, Observer, Outcome};
 use stagewright_model::Diagnostic;
 use stagewright_session::{
     DriveOptions, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError, Started, helper_main,
@@ -128,5 +128,5 @@ impl Observer for Stages {
         }
     }
 
-    fn on_lines(&mut self, _: &Piece<'_>) {}
+    fn on_lines(&mut self, _: &LogChunk<'_>) {}
 }

@@ -67,12 +67,12 @@ fn decision(
     stage: &StageSummary,
     plan: Option<&Plan>,
 ) -> CacheDecision {
-    let asked = events.iter().rev().find_map(|event| match &event.kind {
-        EventKind::CacheAsked { stage, key, found, .. } if *stage == index => Some((key, found)),
+    let looked_up = events.iter().rev().find_map(|event| match &event.kind {
+        EventKind::CacheLookedUp { stage, key, hit_from, .. } if *stage == index => Some((key, hit_from)),
         _ => None,
     });
-    match asked {
-        Some((_, Some(found))) => return CacheDecision::Taken(found.clone()),
+    match looked_up {
+        Some((_, Some(run))) => return CacheDecision::Taken(run.clone()),
         Some((key, None)) => return CacheDecision::Ran(explain(&session.repository.results(), key)),
         None => {}
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stagewright_engine::{
-    Control, Event, EventKind, Gate, Interrupt, Observer, Piece, RunId, StageSummary, StoreError,
+    Control, Event, EventKind, Gate, Interrupt, LogChunk, Observer, RunId, StageSummary, StoreError,
 };
 use stagewright_model::StageIndex;
 use tokio::sync::mpsc;
@@ -198,5 +198,5 @@ impl Observer for Gates {
         }
     }
 
-    fn on_lines(&mut self, _: &Piece<'_>) {}
+    fn on_lines(&mut self, _: &LogChunk<'_>) {}
 }

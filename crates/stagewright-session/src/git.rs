@@ -21,8 +21,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use git2::{ObjectType, Oid};
-use serde::Serialize;
-use serde_json::{Value as Json, json};
+use stagewright_engine::{GitState, RunSource, Trigger};
 
 use self::library::Library;
 use self::program::Program;
@@ -30,24 +29,6 @@ use crate::error::SessionError;
 use crate::repository::Repository;
 
 pub(crate) use files::check_directory;
-
-/// The state of the repository when the run starts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Git {
-    /// Full id of HEAD's commit; empty outside a repository.
-    pub(crate) commit: String,
-    /// The first twelve digits of it.
-    pub(crate) short: String,
-    /// The branch that is checked out.
-    pub(crate) branch: Option<String>,
-    /// A tag that points at HEAD.
-    pub(crate) tag: Option<String>,
-    /// Whether `git status` would show anything, or a file differs that git was asked not to look at
-    /// (`--assume-unchanged`, `--skip-worktree`).
-    pub(crate) dirty: bool,
-    /// Digest of how tracked files differ from HEAD; empty when none does.
-    pub(crate) changes: String,
-}
 
 /// What a reader finds in a repository that has a commit.
 #[derive(Debug, PartialEq)]
@@ -102,11 +83,11 @@ trait Reader {
 ///
 /// # Errors
 /// When there is a repository, and it can't be read.
-pub(crate) fn read(repository: &Repository) -> Result<Git, SessionError> {
+pub(crate) fn read(repository: &Repository) -> Result<GitState, SessionError> {
     let is_exact = |state: &Option<State>| state.as_ref().is_none_or(|state| state.is_exact);
     let state = ask(repository, |reader| reader.state(), is_exact)?.flatten();
-    let Some(state) = state else { return Ok(Git::default()) };
-    Ok(Git {
+    let Some(state) = state else { return Ok(GitState::default()) };
+    Ok(GitState {
         short: state.commit.chars().take(12).collect(),
         commit: state.commit,
         branch: state.branch,
@@ -288,14 +269,16 @@ fn content(path: &Path) -> String {
     hashed.unwrap_or_else(|| "gone".to_owned())
 }
 
-/// `{ git, event }`. A run that a person starts is `manual`, on the tag or the branch that is checked out.
-pub(crate) fn values(git: &Git, actor: &str) -> Json {
+/// Of a run that a person starts: `manual`, on the tag or the branch that is checked out.
+pub(crate) fn source(git: &GitState, actor: &str) -> RunSource {
     let reference = match (&git.tag, &git.branch) {
         (Some(tag), _) => format!("refs/tags/{tag}"),
         (None, Some(branch)) => format!("refs/heads/{branch}"),
         (None, None) => String::new(),
     };
-    json!({ "git": git, "event": { "name": "manual", "ref": reference, "commit": git.commit, "actor": actor } })
+    let commit = git.commit.clone();
+    let trigger = Trigger { name: "manual".to_owned(), reference, commit, actor: actor.to_owned() };
+    RunSource { git: git.clone(), trigger, ..RunSource::default() }
 }
 
 #[cfg(test)]
@@ -330,17 +313,5 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
         assert_ne!(content(&file), before);
         assert_eq!(content(&folder.path().join("none")), "gone");
-    }
-
-    #[test]
-    fn variables_have_the_fields_that_a_pipeline_is_checked_against() {
-        let values = values(&Git::default(), "tester");
-        for root in ["git", "event"] {
-            let mut fields: Vec<&str> = values[root].as_object().unwrap().keys().map(String::as_str).collect();
-            let mut known = stagewright_model::fields_of(root).unwrap().to_vec();
-            fields.sort_unstable();
-            known.sort_unstable();
-            assert_eq!(fields, known);
-        }
     }
 }

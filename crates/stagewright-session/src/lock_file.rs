@@ -6,7 +6,6 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use serde_json::{Value as Json, json};
 use stagewright_model::{Change, Lock, LockedPipeline, Origin, PackageManager, Plan, PluginPin};
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 
@@ -33,19 +32,6 @@ impl Compared {
             Compared::NoLock | Compared::NotLocked => &[],
         };
         changes.iter().filter(|change| change.is_wider)
-    }
-
-    /// For programs.
-    pub fn as_json(&self) -> Json {
-        let changes = |changes: &[Change]| -> Vec<Json> {
-            changes.iter().map(|change| json!({ "wider": change.is_wider, "text": change.text })).collect()
-        };
-        match self {
-            Compared::NoLock => json!({ "state": "no-lock" }),
-            Compared::NotLocked => json!({ "state": "not-locked" }),
-            Compared::Changes(none) if none.is_empty() => json!({ "state": "same" }),
-            Compared::Changes(some) => json!({ "state": "changed", "changes": changes(some) }),
-        }
     }
 }
 

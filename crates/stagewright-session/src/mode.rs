@@ -1,12 +1,8 @@
 //! Whether a run has its effects, or rehearses.
 
-use serde_json::Value as Json;
-use stagewright_engine::EffectClass;
+use stagewright_engine::{EffectClass, RunSource};
 use stagewright_model::{RehearsalTerms, Stage};
 use stagewright_plugin_host::{Description, Pulls};
-
-/// Under which a run's source says that it is a rehearsal without a network.
-pub(crate) const OFFLINE: &str = "offline";
 
 /// Whether a run is for real.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +53,9 @@ impl RunMode {
 }
 
 /// How a recorded run was started.
-pub(crate) fn mode_of(rehearsal: bool, source: &Json) -> RunMode {
+pub(crate) fn mode_of(rehearsal: bool, source: &RunSource) -> RunMode {
     match rehearsal {
-        true => RunMode::Rehearsal { offline: source.get(OFFLINE) == Some(&Json::Bool(true)) },
+        true => RunMode::Rehearsal { offline: source.offline },
         false => RunMode::Real,
     }
 }

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Value as Json, json};
-use stagewright_engine::{Change, Event, EventKind};
+use stagewright_engine::{Change, Event, EventKind, RunSource};
 use stagewright_model::{
     Diagnostic, NamedBy, OperatorPolicy, PackageManager, PackageOrigin, Plan, Stage, WorkspacePath,
 };
@@ -15,9 +14,6 @@ use stagewright_plugin_host::{ClosedOrigin, Description, PackageHosts, credentia
 use crate::error::SessionError;
 use crate::notice::{Notice, Notices};
 use crate::repository::PipelineFile;
-
-/// Of a run's `source`.
-const KEY: &str = "package-hosts";
 
 /// What a pipeline has beyond the policy: its grants, and what its words stand for here.
 pub(crate) fn beyond(
@@ -122,7 +118,7 @@ fn needs(stage: &Stage, closed: &ClosedOrigin) -> bool {
 
 fn remedy(stage: &Stage, closed: &ClosedOrigin) -> String {
     let net = stage.permissions.net.iter().map(|rule| rule.as_str().to_owned());
-    let net = net.chain([closed.named.origin.to_string()]).map(|entry| Json::from(entry).to_string());
+    let net = net.chain([closed.named.origin.to_string()]).map(|entry| serde_json::Value::from(entry).to_string());
     format!(
         "remove it there, or, if the stage is meant to reach it, grant it by itself: net = [{}]",
         net.collect::<Vec<_>>().join(", ")
@@ -139,24 +135,23 @@ fn named(plan: &Plan, hosts: &PackageHosts) -> BTreeMap<PackageManager, BTreeSet
 }
 
 /// Writes down in a run's `source` what its words stand for. Nothing for a pipeline without any.
-pub(crate) fn record(source: &mut Json, plan: &Plan, hosts: &PackageHosts) {
+pub(crate) fn record(source: &mut RunSource, plan: &Plan, hosts: &PackageHosts) {
     let named = named(plan, hosts);
-    if let (Json::Object(fields), false) = (source, named.is_empty()) {
-        let words = named.into_iter().map(|(manager, origins)| (manager.word().to_owned(), json!(origins)));
-        fields.insert(KEY.to_owned(), Json::Object(words.collect()));
+    if !named.is_empty() {
+        let words = named.into_iter().map(|(manager, origins)| (manager.word().to_owned(), Vec::from_iter(origins)));
+        source.package_hosts = words.collect();
     }
 }
 
 /// What a `source` has of that, for what an approval is bound to: nothing where words stand for what they usually do.
-pub(crate) fn recorded(source: &Json) -> BTreeMap<&str, &Json> {
-    let words = source.get(KEY).and_then(Json::as_object).into_iter().flatten();
-    let named = words.filter(|(_, origins)| origins.as_array().is_some_and(|origins| !origins.is_empty()));
-    named.map(|(word, origins)| (word.as_str(), origins)).collect()
+pub(crate) fn recorded(source: &RunSource) -> BTreeMap<&str, &[String]> {
+    let named = source.package_hosts.iter().filter(|(_, origins)| !origins.is_empty());
+    named.map(|(word, origins)| (word.as_str(), origins.as_slice())).collect()
 }
 
 /// What a word stands for now and didn't when the run was started, or when a person last accepted a change. What it no
 /// longer stands for is no change: a run that goes on reaches less. A run of an earlier version recorded nothing.
-pub(crate) fn changes(past: &[Event], source: &Json, plan: &Plan, hosts: &PackageHosts) -> Vec<Change> {
+pub(crate) fn changes(past: &[Event], source: &RunSource, plan: &Plan, hosts: &PackageHosts) -> Vec<Change> {
     let accepted = past.iter().filter_map(|event| match &event.kind {
         EventKind::RunResumed { changed, .. } => Some(changed),
         _ => None,
@@ -166,8 +161,7 @@ pub(crate) fn changes(past: &[Event], source: &Json, plan: &Plan, hosts: &Packag
     for (manager, now) in named(plan, hosts) {
         let what = format!("package hosts of {manager}");
         let last = accepted.iter().rev().find(|change| change.what == what).map(|change| change.now.clone());
-        let recorded = source.get(KEY).and_then(|words| words.get(manager.word())).and_then(Json::as_array);
-        let recorded = recorded.map(|origins| origins.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", "));
+        let recorded = source.package_hosts.get(manager.word()).map(|origins| origins.join(", "));
         let Some(then) = last.or(recorded) else { continue };
         let known = then.split(", ").collect::<BTreeSet<_>>();
         if now.iter().any(|origin| !known.contains(origin.as_str())) {
@@ -196,9 +190,9 @@ mod tests {
     #[test]
     fn a_run_is_held_to_what_its_words_stood_for() {
         let (none, one) = (hosts(""), hosts("registry=https://one.example/\n"));
-        let mut source = json!({});
+        let mut source = RunSource::default();
         record(&mut source, &plan(), &none);
-        assert_eq!(source, json!({ "package-hosts": { "npm": [] } }));
+        assert_eq!(source.package_hosts, BTreeMap::from([("npm".to_owned(), Vec::new())]));
         assert_eq!(changes(&[], &source, &plan(), &none), []);
         let found = changes(&[], &source, &plan(), &one);
         let expected = Change {
@@ -212,7 +206,7 @@ mod tests {
         assert_eq!(changes(&accepted, &source, &plan(), &one), [], "it was accepted");
         record(&mut source, &plan(), &one);
         assert_eq!(changes(&[], &source, &plan(), &none), [], "less is fine");
-        assert_eq!(changes(&[], &json!({}), &plan(), &one), [], "an earlier version recorded nothing");
+        assert_eq!(changes(&[], &RunSource::default(), &plan(), &one), [], "an earlier version recorded nothing");
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stagewright_engine::{Event, EventKind, Input, Outcome, PluginFacts, ReleaseWay, RunId, RunValues, Scheduler};
+use stagewright_engine::{
+    Event, EventKind, GitState, Input, Outcome, PluginFacts, ReleaseWay, RunId, RunValues, Scheduler,
+};
 use stagewright_model::Plan;
 use stagewright_store::{Lease, RunRecord};
 
 use crate::cache::CacheUse;
 use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
-use crate::git::Git;
 use crate::host::Host;
 use crate::load::Pipeline;
 use crate::mode::mode_of;
@@ -119,7 +120,7 @@ fn lock_run(session: &Session, run: &str) -> Result<LockedRun, SessionError> {
 }
 
 /// The values of then, bound to what is there now.
-fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts], git: &Git) -> RunValues {
+fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts], git: &GitState) -> RunValues {
     let mut bound = record.source.clone();
     packages::record(&mut bound, plan, host.packages());
     let digest = |git| Some(run_fingerprint::digest(&record.pipeline_text, &record.inputs, &bound, git, plugins));

@@ -5,15 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value as Json, json};
-use stagewright_engine::ReleaseWay;
+use stagewright_engine::{GitState, ReleaseWay, RollbackSource};
 use stagewright_model::Plan;
 use stagewright_store::{ReleaseRow, Store};
 
 use crate::clock::SystemClock;
 use crate::drive::Run;
 use crate::error::SessionError;
-use crate::git::Git;
 use crate::host::Host;
 use crate::journal::state_of;
 use crate::load::Pipeline;
@@ -107,14 +105,10 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
     // Of all stages, one runs.
     let host = Host::open(session, &plan, 1, RunMode::Real).await?;
     let mut source = record.source;
-    if let Json::Object(fields) = &mut source {
-        fields.insert("rollback".to_owned(), json!({ "run": id, "release": target.number }));
-    }
-    if let Some(Json::Object(event)) = source.get_mut("event") {
-        event.insert("actor".to_owned(), json!(session.user_name()));
-    }
+    source.rollback = Some(RollbackSource { run: id.clone(), release: target.number });
+    source.trigger.actor = session.user_name();
     Ok(NewRun {
-        git: Git::default(),
+        git: GitState::default(),
         file,
         plan: without_conditions(plan),
         host,

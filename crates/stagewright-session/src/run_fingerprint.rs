@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
-use stagewright_engine::{Change, Event, EventKind, PluginFacts};
+use stagewright_engine::{Change, Event, EventKind, GitState, PluginFacts, RunSource};
 use stagewright_model::Plan;
 
 use crate::error::SessionError;
-use crate::git::Git;
 use crate::packages;
 
 /// Digest of all that an approval is given for, but for files that were captured for it. `git` is what is checked out, for
@@ -19,8 +18,8 @@ use crate::packages;
 pub(crate) fn digest(
     pipeline_text: &str,
     inputs: &BTreeMap<String, Json>,
-    source: &Json,
-    git: Option<&Git>,
+    source: &RunSource,
+    git: Option<&GitState>,
     plugins: &[PluginFacts],
 ) -> String {
     let tree = git.filter(|_| !is_rollback(source)).map(|git| [git.commit.as_str(), &git.changes]);
@@ -44,12 +43,12 @@ struct Bound<'a> {
     tree: Option<[&'a str; 2]>,
     plugins: Vec<Option<&'a str>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    packages: BTreeMap<&'a str, &'a Json>,
+    packages: BTreeMap<&'a str, &'a [String]>,
 }
 
 /// Whether a run goes back to an earlier release, see [`crate::rollback`].
-pub(crate) fn is_rollback(source: &Json) -> bool {
-    source.get("rollback").is_some()
+pub(crate) fn is_rollback(source: &RunSource) -> bool {
+    source.rollback.is_some()
 }
 
 /// What is no longer as it was when the run started, or when a change was last accepted. `git`: what is checked out;
@@ -57,17 +56,16 @@ pub(crate) fn is_rollback(source: &Json) -> bool {
 pub(crate) fn changes(
     plan: &Plan,
     past: &[Event],
-    source: &Json,
+    source: &RunSource,
     plugins: &[PluginFacts],
-    git: Option<&Git>,
+    git: Option<&GitState>,
 ) -> Vec<Change> {
     let mut now: BTreeMap<String, String> = BTreeMap::new();
     let mut then: BTreeMap<String, String> = BTreeMap::new();
-    let recorded = |pointer: &str| source.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned();
     if let Some(git) = git.filter(|_| !is_rollback(source)) {
-        then.insert("commit".to_owned(), recorded("/git/commit"));
+        then.insert("commit".to_owned(), source.git.commit.clone());
         now.insert("commit".to_owned(), git.commit.clone());
-        then.insert("tracked files".to_owned(), recorded("/git/changes"));
+        then.insert("tracked files".to_owned(), source.git.changes.clone());
         now.insert("tracked files".to_owned(), git.changes.clone());
     }
     for (index, facts) in plan.indices().zip(plugins) {
@@ -142,8 +140,9 @@ mod tests {
 
     #[test]
     fn a_change_is_reported_until_it_is_accepted() {
-        let source = json!({ "git": { "commit": "a".repeat(40), "changes": "" } });
-        let git = Git { commit: "b".repeat(40), ..Git::default() };
+        let source =
+            RunSource { git: GitState { commit: "a".repeat(40), ..GitState::default() }, ..RunSource::default() };
+        let git = GitState { commit: "b".repeat(40), ..GitState::default() };
         let found = changes(&plan(), &[], &source, &[facts("sha256:1")], Some(&git));
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].what.as_str(), &found[0].now), ("commit", &git.commit));
@@ -158,16 +157,20 @@ mod tests {
     #[test]
     fn approvals_are_bound_to_plugins_inputs_grants_and_commit() {
         let inputs = BTreeMap::from([("version".to_owned(), json!("1"))]);
-        let (source, git) = (json!({}), Git { commit: "a".to_owned(), ..Git::default() });
+        let (source, git) = (RunSource::default(), GitState { commit: "a".to_owned(), ..GitState::default() });
         let one = [facts("sha256:1")];
         let whole = digest("text", &inputs, &source, Some(&git), &one);
         assert_eq!(whole, digest("text", &inputs, &source, Some(&git), &one));
-        let usual = json!({ "package-hosts": { "npm": [] } });
+        let with_hosts = |origins: &[&str]| {
+            let origins = origins.iter().map(|&origin| origin.to_owned()).collect();
+            RunSource { package_hosts: BTreeMap::from([("npm".to_owned(), origins)]), ..RunSource::default() }
+        };
+        let usual = with_hosts(&[]);
         assert_eq!(whole, digest("text", &inputs, &usual, Some(&git), &one));
         let written = json!({ "pipeline": "text", "inputs": inputs, "tree": ["a", ""], "plugins": ["sha256:1"] });
         assert_eq!(whole, sha256(written.to_string().as_bytes()), "as runs have it that wait for an answer");
         let (other_commit, other_files) =
-            (Git { commit: "b".to_owned(), ..git.clone() }, Git { changes: "c".to_owned(), ..git.clone() });
+            (GitState { commit: "b".to_owned(), ..git.clone() }, GitState { changes: "c".to_owned(), ..git.clone() });
         for other in [
             digest("text", &inputs, &source, None, &one),
             digest("text ", &inputs, &source, Some(&git), &one),
@@ -175,7 +178,7 @@ mod tests {
             digest("text", &inputs, &source, Some(&other_commit), &one),
             digest("text", &inputs, &source, Some(&other_files), &one),
             digest("text", &inputs, &source, Some(&git), &[facts("sha256:2")]),
-            digest("text", &inputs, &json!({ "package-hosts": { "npm": ["https://a.b"] } }), Some(&git), &one),
+            digest("text", &inputs, &with_hosts(&["https://a.b"]), Some(&git), &one),
         ] {
             assert_ne!(whole, other);
         }

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stagewright_engine::GitState;
 use stagewright_store::Store;
 
 use crate::blocking::blocking;
 use crate::config::SessionConfig;
 use crate::error::SessionError;
-use crate::git::{self, Git};
+use crate::git;
 use crate::locate;
 use crate::notice::Notices;
 use crate::repository::{PipelineFile, Repository};
@@ -77,7 +78,7 @@ impl Session {
     }
 
     /// What is checked out.
-    pub(crate) async fn checked_out(&self) -> Result<Git, SessionError> {
+    pub(crate) async fn checked_out(&self) -> Result<GitState, SessionError> {
         let repository = Arc::clone(&self.repository);
         blocking(move || git::read(&repository)).await
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use stagewright_engine::{
-    ConcurrencyGroup, Event, EventKind, Input, Outcome, ReleaseWay, RunId, RunValues, Scheduler, concurrency_group,
+    ConcurrencyGroup, Event, EventKind, GitState, Input, Outcome, ReleaseWay, RunId, RunSource, RunValues, Scheduler,
+    concurrency_group,
 };
 use stagewright_model::{Plan, StageIndex};
 use stagewright_store::RunRecord;
@@ -17,10 +18,10 @@ use crate::cache::{CacheOptions, CacheUse};
 use crate::clock::{SystemClock, compact};
 use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
-use crate::git::{self, Git};
+use crate::git;
 use crate::host::Host;
 use crate::load::{self, Pipeline};
-use crate::mode::{OFFLINE, RunMode, mode_of};
+use crate::mode::{RunMode, mode_of};
 use crate::notice::Notice;
 use crate::packages;
 use crate::preflight::{admit, check};
@@ -106,9 +107,9 @@ pub(crate) struct NewRun {
     pub(crate) plan: Plan,
     pub(crate) host: Host,
     pub(crate) inputs: BTreeMap<String, Json>,
-    pub(crate) source: Json,
+    pub(crate) source: RunSource,
     /// What is checked out.
-    pub(crate) git: Git,
+    pub(crate) git: GitState,
     /// Stages that are left out, each with the reason.
     pub(crate) left_out: BTreeMap<StageIndex, String>,
     /// Outputs of stages that are left out, from an earlier run.
@@ -138,7 +139,7 @@ impl Session {
         let host = Host::open(self, &plan, jobs(&request.options), request.mode).await?;
         let git = self.checked_out().await?;
         let new = NewRun {
-            source: git::values(&git, &self.user_name()),
+            source: git::source(&git, &self.user_name()),
             git,
             file,
             plan,
@@ -183,7 +184,7 @@ impl Session {
             plan,
             host,
             inputs: record.inputs,
-            source: git::values(&git, &self.user_name()),
+            source: git::source(&git, &self.user_name()),
             git,
             inherited: BTreeMap::new(),
             way: ReleaseWay::Deploy,
@@ -198,12 +199,8 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
     let NewRun { file, mut plan, host, inputs, mut source, git, left_out, inherited, way, keep_services } = new;
     let mode = host.mode();
     let (rehearsal, offline) = (mode.is_rehearsal(), mode.is_offline());
-    if let (Json::Object(fields), true) = (&mut source, offline) {
-        fields.insert(OFFLINE.to_owned(), true.into());
-    }
-    if let (Json::Object(fields), Some(missing)) = (&mut source, host.unsandboxed()) {
-        fields.insert("unsandboxed".to_owned(), missing.what.clone().into());
-    }
+    source.offline = offline;
+    source.unsandboxed = host.unsandboxed().map(|missing| missing.what.clone());
     let policy = admit(session, &host, &file, &mut plan, options.locked).await?;
     packages::record(&mut source, &plan, host.packages());
     let cache = CacheUse::of(policy.as_ref(), &options.cache, &session.repository, mode)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction};
 use serde_json::Value as Json;
-use stagewright_engine::{Event, EventKind, Gate, Outcome, RunId, StoreError, StoreErrorKind, Timestamp};
+use stagewright_engine::{Event, EventKind, Gate, Outcome, RunId, RunSource, StoreError, StoreErrorKind, Timestamp};
 use stagewright_model::StageIndex;
 
 use crate::error::{not_found, refused};
@@ -29,8 +29,8 @@ pub struct RunRecord {
     pub rehearsal: bool,
     /// Values of the pipeline's inputs.
     pub inputs: BTreeMap<String, Json>,
-    /// The `git` and `event` objects that expressions see.
-    pub source: Json,
+    /// What it is of, and what started it.
+    pub source: RunSource,
 }
 
 /// A run as [`Store::list`] shows it.
@@ -44,8 +44,8 @@ pub struct RunRow {
     pub file: String,
     /// Whether effects acted on local stand-ins.
     pub rehearsal: bool,
-    /// The `git` and `event` objects that expressions see.
-    pub source: Json,
+    /// What it is of, and what started it.
+    pub source: RunSource,
     /// When it began.
     pub started: Timestamp,
     /// When its last event was recorded.

@@ -201,7 +201,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use serde_json::Value as Json;
+    use stagewright_engine::RunSource;
     use stagewright_model::StageIndex;
     use tempfile::TempDir;
 
@@ -223,7 +223,7 @@ mod tests {
             started: Timestamp(0),
             rehearsal: false,
             inputs: BTreeMap::new(),
-            source: Json::Null,
+            source: RunSource::default(),
         };
         store.create_run(&record).unwrap();
         (directory, store)

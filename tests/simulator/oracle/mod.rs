@@ -14,6 +14,7 @@
 //! A power cut takes the end of the journal away, and the engine with it forgets. The model then goes back to what it was
 //! at that length of the journal; the facts stay, and so do the effects on targets (`target.rs`).
 
+mod artifacts;
 mod attempts;
 mod calls;
 mod endings;
@@ -85,7 +86,7 @@ impl Inner {
         }
         let mut truth = std::mem::take(&mut self.runs[run].truth);
         let context = Context { inner: self, run, process, at: event.at, answer, seen: RefCell::default() };
-        let judged = truth.take(&context, &event.kind);
+        let judged = truth.lacks_no_artifact(&context, &event.kind).and_then(|()| truth.take(&context, &event.kind));
         let seen = context.seen.into_inner();
         self.runs[run].truth = truth;
         seen.into_iter().for_each(|what| self.count(what));
@@ -153,6 +154,9 @@ impl Truth {
                 self.on_attempt_started(context, *stage, *attempt, *fence)
             }
             EventKind::EffectIntended { stage, attempt, .. } => self.on_intent(context, *stage, *attempt),
+            EventKind::ArtifactPublished { stage, attempt, artifact } => {
+                self.on_artifact(context, *stage, *attempt, artifact)
+            }
             EventKind::AttemptEnded { stage, attempt, outcome, .. } => {
                 self.on_attempt_ended(context, *stage, *attempt, *outcome)
             }

@@ -72,6 +72,8 @@ pub(crate) struct StageTruth {
     pub(crate) undo: Undo,
     pub(crate) release: bool,
     pub(crate) confirmed: bool,
+    /// Artifacts that were recorded of the last call of its plugin.
+    pub(crate) artifacts: usize,
 }
 
 impl StageTruth {

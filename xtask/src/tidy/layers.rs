@@ -4,7 +4,8 @@ use super::Finding;
 use super::graph::{Graph, Package};
 
 /// What each crate may depend on among the workspace's own.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
+    ("stagewright-api", &[]),
     ("stagewright-model", &[]),
     ("stagewright-cache", &["stagewright-engine", "stagewright-files", "stagewright-model"]),
     ("stagewright-engine", &["stagewright-model"]),
@@ -15,10 +16,11 @@ const ARROWS: [(&str, &[&str]); 15] = [
         &["stagewright-engine", "stagewright-files", "stagewright-model", "stagewright-process"],
     ),
     ("stagewright-store", &["stagewright-engine", "stagewright-files", "stagewright-model"]),
-    ("stagewright-report", &["stagewright-engine", "stagewright-model"]),
+    ("stagewright-report", &["stagewright-api", "stagewright-engine", "stagewright-model"]),
     (
         "stagewright-cli",
         &[
+            "stagewright-api",
             "stagewright-engine",
             "stagewright-files",
             "stagewright-model",

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use stagewright_engine::{
-    Approved, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Basis, Call, Capture, CaptureRequest, Failure,
-    Interrupt, LiveKind, Made, MadeBefore, RunId, StageRunner,
+    Approved, AttemptEnd, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Basis, Call, Capture,
+    CaptureRequest, Failure, Interrupt, Made, MadeBefore, RunId, StageRunner,
 };
 use stagewright_model::{PathPattern, Permissions, PluginRef, StageIndex, Trust};
 use tokio::sync::{mpsc, watch};
@@ -115,13 +115,13 @@ impl World {
     }
 
     async fn run(&self, stage: Stage, work: impl Fn(&Path) + Send + Sync + 'static) -> Ran {
-        let (live, mut said) = mpsc::channel(64);
+        let (sender, mut deliveries) = mpsc::channel(64);
         let (_interrupt, interrupted) = watch::channel(None);
-        let output = AttemptOutput::new(StageIndex(0), 1, live);
+        let output = AttemptOutput::new(StageIndex(0), 1, sender);
         let report = self.capturing(Arc::new(work)).run(request(stage), output, interrupted).await;
         let mut words = String::new();
-        while let Some(live) = said.recv().await {
-            if let LiveKind::Lines(_, lines) = live.kind {
+        while let Some(delivery) = deliveries.recv().await {
+            if let AttemptMessageKind::Lines(_, lines) = delivery.message.kind {
                 lines.iter().for_each(|line| words.push_str(line));
             }
         }

@@ -1,8 +1,9 @@
 //! `env`: what runs where, since when, by whom, from which commit; and freezes.
 
-use serde_json::{Value as Json, json};
+use stagewright_api as api;
 use stagewright_engine::{ReleaseWay, Timestamp};
 use stagewright_model::{duration, list as listed, range};
+use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Printer, text};
 use stagewright_session::{Session, SystemClock};
 use stagewright_store::{EnvironmentRow, Freeze, ReleaseRow, Store};
@@ -19,12 +20,12 @@ pub(crate) fn environment(session: &Session, command: &EnvCommand, out: &mut Pri
         EnvCommand::List { rehearsal, json } => list(&read()?, *rehearsal, *json, out)?,
         EnvCommand::Status { environment, rehearsal, json } => {
             let row = find(&read()?, environment, *rehearsal)?;
-            if *json { out.json(&as_json(&row))? } else { write_status(out, &row)? }
+            if *json { out.json(&answer(&row))? } else { write_status(out, &row)? }
         }
         EnvCommand::History { environment, rehearsal, limit, json } => {
             let rows = read()?.releases(environment, *rehearsal, *limit)?;
             if *json {
-                out.json(&rows.iter().map(release_as_json).collect::<Vec<_>>())?;
+                out.json(&rows.iter().map(release_entry).collect::<Vec<_>>())?;
             } else {
                 write_history(out, environment, &rows)?;
             }
@@ -53,7 +54,7 @@ pub(crate) fn environment(session: &Session, command: &EnvCommand, out: &mut Pri
 fn list(store: &Store, rehearsal: bool, json: bool, out: &mut Printer) -> Result<(), CommandError> {
     let rows = store.environments(rehearsal, SystemClock::timestamp())?;
     if json {
-        out.json(&rows.iter().map(as_json).collect::<Vec<_>>())?;
+        out.json(&rows.iter().map(answer).collect::<Vec<_>>())?;
         return Ok(());
     }
     if rows.is_empty() {
@@ -154,30 +155,36 @@ fn way(way: ReleaseWay) -> &'static str {
     }
 }
 
-fn as_json(row: &EnvironmentRow) -> Json {
-    json!({
-        "environment": row.name,
-        "current": row.current.as_ref().map(release_as_json),
-        "last-known-good": row.last_known_good.as_ref().map(release_as_json),
-        "holder": row.holder,
-        "fence": row.fence,
-        "freeze": row.freeze.as_ref().map(|freeze| {
-            json!({ "until": freeze.until, "reason": freeze.reason, "by": freeze.by })
-        }),
-    })
+/// For programs.
+fn answer(row: &EnvironmentRow) -> api::EnvironmentAnswer {
+    let EnvironmentRow { name, current, last_known_good, holder, fence, freeze } = row;
+    api::EnvironmentAnswer {
+        environment: name.clone(),
+        current: current.as_ref().map(release_entry),
+        last_known_good: last_known_good.as_ref().map(release_entry),
+        holder: holder.to_wire(),
+        fence: *fence,
+        freeze: freeze.as_ref().map(freeze_entry),
+    }
 }
 
-fn release_as_json(row: &ReleaseRow) -> Json {
-    json!({
-        "number": row.number,
-        "run": row.run,
-        "stage": row.stage_id,
-        "attempt": row.attempt,
-        "at": row.at,
-        "good": row.confirmed,
-        "undone": row.undone,
-        "release": row.release,
-    })
+fn freeze_entry(freeze: &Freeze) -> api::FreezeEntry {
+    let Freeze { from: _, until, reason, by } = freeze;
+    api::FreezeEntry { until: until.to_wire(), reason: reason.clone(), by: by.clone() }
+}
+
+fn release_entry(row: &ReleaseRow) -> api::ReleaseEntry {
+    let ReleaseRow { number, run, stage: _, stage_id, attempt, at, release, confirmed, undone } = row;
+    api::ReleaseEntry {
+        number: *number,
+        run: run.to_wire(),
+        stage: stage_id.clone(),
+        attempt: *attempt,
+        at: at.to_wire(),
+        good: *confirmed,
+        undone: *undone,
+        release: release.to_wire(),
+    }
 }
 
 /// When a freeze of that length ends.

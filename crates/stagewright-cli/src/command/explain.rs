@@ -1,7 +1,8 @@
 //! `explain`: why a stage ran, or came from the cache.
 
-use serde_json::{Value as Json, json};
+use stagewright_api as api;
 use stagewright_engine::{RunId, StageSummary};
+use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Block, Printer, text};
 use stagewright_session::{CacheDecision, Difference, Explanation, Part, RunExplanation, Session};
 
@@ -16,7 +17,7 @@ const SHOWN: usize = 20;
 pub(crate) fn explain(session: &Session, args: &ExplainArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let RunExplanation { run, stages } = session.explain(&args.run, &args.stage)?;
     if args.json {
-        let listed: Vec<Json> = stages.iter().map(|(stage, decision)| as_json(stage, decision)).collect();
+        let listed: Vec<_> = stages.iter().map(|(stage, decision)| entry(stage, decision)).collect();
         out.json(&listed)?;
         return Ok(Exit::Success);
     }
@@ -89,16 +90,45 @@ fn line(difference: &Difference) -> String {
     }
 }
 
-fn as_json(stage: &StageSummary, decision: &CacheDecision) -> Json {
-    let (ran, why, from, differences) = match decision {
-        CacheDecision::NotRun => (false, "not-run", None, None),
-        CacheDecision::NotCached(_) => (true, "not-cached", None, None),
-        CacheDecision::Taken(from) => (false, "unchanged", Some(from), None),
-        CacheDecision::Ran(Explanation::Unknown) => (true, "unknown", None, None),
-        CacheDecision::Ran(Explanation::First) => (true, "first", None, None),
+/// For programs.
+fn entry(stage: &StageSummary, decision: &CacheDecision) -> api::ExplainEntry {
+    use api::ExplainReason as Why;
+    let (ran, why, since, differences) = match decision {
+        CacheDecision::NotRun => (false, Why::NotRun, None, None),
+        CacheDecision::NotCached(_) => (true, Why::NotCached, None, None),
+        CacheDecision::Taken(from) => (false, Why::Unchanged, Some(from), None),
+        CacheDecision::Ran(Explanation::Unknown) => (true, Why::Unknown, None, None),
+        CacheDecision::Ran(Explanation::First) => (true, Why::First, None, None),
         CacheDecision::Ran(Explanation::Changed(differences, since)) => {
-            (true, "changed", since.as_ref(), Some(differences))
+            (true, Why::Changed, since.as_ref(), Some(differences))
         }
     };
-    json!({ "stage": stage.id, "ran": ran, "why": why, "since": from, "changed": differences })
+    api::ExplainEntry {
+        stage: stage.id.clone(),
+        ran,
+        why,
+        since: since.map(RunId::to_wire),
+        changed: differences.map(|differences| differences.iter().map(difference).collect()),
+    }
+}
+
+fn difference(difference: &Difference) -> api::Difference {
+    let Difference { part, name, then, now } = difference;
+    let part = match part {
+        Part::Format => api::DifferencePart::Format,
+        Part::Sandbox => api::DifferencePart::Sandbox,
+        Part::Plugin => api::DifferencePart::Plugin,
+        Part::Stage => api::DifferencePart::Stage,
+        Part::Config => api::DifferencePart::Config,
+        Part::Variable => api::DifferencePart::Variable,
+        Part::Permission => api::DifferencePart::Permission,
+        Part::Limit => api::DifferencePart::Limit,
+        Part::Glob => api::DifferencePart::Glob,
+        Part::Tool => api::DifferencePart::Tool,
+        Part::Need => api::DifferencePart::Need,
+        Part::Artifact => api::DifferencePart::Artifact,
+        Part::File => api::DifferencePart::File,
+        Part::Before => api::DifferencePart::Before,
+    };
+    api::Difference { part, name: name.clone(), then: then.clone(), now: now.clone() }
 }

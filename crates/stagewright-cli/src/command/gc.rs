@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use stagewright_api as api;
 use stagewright_model::count;
+use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Printer, text};
 use stagewright_session::{GcRequest, GcSummary, Session};
 
@@ -16,12 +17,16 @@ pub(crate) fn gc(session: &Session, args: &GcArgs, out: &mut Printer) -> Result<
     let age = Duration::from_secs(u64::from(args.days) * 24 * 60 * 60);
     let removed = session.collect_garbage(&GcRequest { runs: args.keep, age, dry_run: args.dry_run })?;
     if args.json {
-        let GcSummary { runs, orphans, results, download_caches, captures, bytes } = &removed;
-        let listed = json!({
-            "removed": runs, "orphans": orphans, "results": results, "download-caches": download_caches,
-            "captures": captures, "bytes": bytes, "dry-run": args.dry_run
-        });
-        out.json(&listed)?;
+        let GcSummary { runs, orphans, results, download_caches, captures, bytes } = removed;
+        out.json(&api::GcAnswer {
+            removed: runs.to_wire(),
+            orphans,
+            results,
+            download_caches,
+            captures,
+            bytes,
+            dry_run: args.dry_run,
+        })?;
         return Ok(Exit::Success);
     }
     let verb = if args.dry_run { "would be removed" } else { "removed" };

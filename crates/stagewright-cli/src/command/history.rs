@@ -1,8 +1,9 @@
 //! `runs` and `logs`: what is kept of runs.
 
-use serde_json::{Value as Json, json};
+use stagewright_api as api;
 use stagewright_engine::{Outcome, StageSummary, Stream};
 use stagewright_model::{StageIndex, list};
+use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Block, Printable, Printer, duration, text};
 use stagewright_session::{Session, stages_of};
 use stagewright_store::{Filter, RunRow, RunState, Store};
@@ -26,7 +27,7 @@ pub(crate) fn runs(session: &Session, args: &RunsArgs, out: &mut Printer) -> Res
         rows.truncate(args.limit as usize);
     }
     if args.json {
-        let rows = rows.iter().map(|row| as_json(&store, row)).collect::<Result<Vec<_>, _>>()?;
+        let rows = rows.iter().map(|row| entry(&store, row)).collect::<Result<Vec<_>, _>>()?;
         out.json(&rows)?;
         return Ok(Exit::Success);
     }
@@ -68,23 +69,33 @@ fn waiting(store: &Store, row: &RunRow) -> Result<String, CommandError> {
     Ok(list(row.waiting.iter().map(one).collect::<Vec<_>>()).to_string())
 }
 
-fn as_json(store: &Store, row: &RunRow) -> Result<Json, CommandError> {
-    let gates = if row.waiting.is_empty() { Vec::new() } else { store.open_gates(&row.id)? };
-    let captures = gates.iter().filter_map(|open| Some((open.stage_id.clone(), json!(open.gate.capture.as_ref()?))));
-    let captures: serde_json::Map<String, Json> = captures.collect();
-    Ok(json!({
-        "run": row.id,
-        "pipeline": row.pipeline,
-        "file": row.file,
-        "rehearsal": row.rehearsal,
-        "started": row.started,
-        "last": row.last,
-        "state": state_name(row.state),
-        "failed-stage": row.failed_stage,
-        "waiting": row.waiting,
-        "captures": captures,
-        "source": row.source,
-    }))
+/// For programs.
+fn entry(store: &Store, row: &RunRow) -> Result<api::RunEntry, CommandError> {
+    let RunRow { id, pipeline, file, rehearsal, source, started, last, state, failed_stage, waiting } = row;
+    let gates = if waiting.is_empty() { Vec::new() } else { store.open_gates(id)? };
+    let captures = gates.iter().filter_map(|open| Some((open.stage_id.clone(), open.gate.capture.as_ref()?.to_wire())));
+    Ok(api::RunEntry {
+        run: id.to_wire(),
+        pipeline: pipeline.clone(),
+        file: file.clone(),
+        rehearsal: *rehearsal,
+        started: started.to_wire(),
+        last: last.to_wire(),
+        state: status(*state),
+        failed_stage: failed_stage.clone(),
+        waiting: waiting.clone(),
+        captures: captures.collect(),
+        source: source.to_wire(),
+    })
+}
+
+fn status(state: RunState) -> api::RunStatus {
+    match state {
+        RunState::Running => api::RunStatus::Running,
+        RunState::Waiting => api::RunStatus::Waiting,
+        RunState::Interrupted => api::RunStatus::Interrupted,
+        RunState::Ended(outcome) => api::RunStatus::Ended(outcome.to_wire()),
+    }
 }
 
 fn state_name(state: RunState) -> &'static str {

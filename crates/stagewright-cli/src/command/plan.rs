@@ -1,12 +1,14 @@
 //! `plan`: the stages in order, what each may touch, and what isn't sandboxed.
 
+mod answer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use stagewright_model::{
-    CacheUse, Grant, NamedBy, Origin, PackageManager, PathPattern, PathRule, Permission, Permissions, Plan, Sandbox,
-    Stage, StageKind, Trust, list, remarks,
+    CacheUse, EffectClass, Grant, NamedBy, Origin, PackageManager, PathPattern, PathRule, Permission, Permissions,
+    Plan, Sandbox, Stage, StageKind, Trust, list, remarks,
 };
 use stagewright_plugin_host::{Description, PackageHosts};
 use stagewright_process::sandbox::{Need, Provision};
@@ -14,7 +16,6 @@ use stagewright_report::{Printer, text};
 use stagewright_session::{Compared, LOCK_FILE, Review, RunMode, Session};
 
 use crate::args::{self, PlanArgs};
-use crate::diagnostics;
 use crate::error::CommandError;
 use crate::exit::Exit;
 
@@ -34,7 +35,7 @@ pub(crate) async fn plan(session: &Session, args: &PlanArgs, out: &mut Printer) 
         mode: if args.rehearse { RunMode::Rehearsal { offline: args.offline } } else { RunMode::Real },
     };
     match args.json {
-        true => out.json_pretty(&shown.as_json(&review.inputs))?,
+        true => out.json_pretty(&shown.answer(&review.inputs))?,
         false => shown.write(&review.inputs, out)?,
     }
     review.refuse(session)?;
@@ -148,9 +149,12 @@ impl Shown<'_> {
         format!("by {}{held}; makes {}{alone}", named(&inputs), named(&outputs))
     }
 
-    fn effect(&self, stage: &Stage, description: &Description) -> String {
-        let class = serde_json::to_value(self.mode.effect_class(stage, description));
-        class.ok().and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default()
+    fn effect(&self, stage: &Stage, description: &Description) -> &'static str {
+        match self.mode.effect_class(stage, description) {
+            EffectClass::Pure => "pure",
+            EffectClass::Local => "local",
+            EffectClass::External => "external",
+        }
     }
 
     /// What a reviewer could overlook.
@@ -200,49 +204,6 @@ impl Shown<'_> {
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
-
-    fn as_json(&self, inputs: &BTreeMap<String, Json>) -> Json {
-        let stages = self.review.plan.stages.iter().zip(&self.review.described);
-        json!({
-            "pipeline": self.review.plan.name,
-            "file": self.review.file.name,
-            "lock": self.review.compared.as_json(),
-            "beyond-policy": self.review.beyond.iter().map(diagnostics::as_json).collect::<Vec<_>>(),
-            "sandbox": self.review.plan.sandbox,
-            "inputs": inputs,
-            "stages": stages.map(|(stage, description)| self.stage_as_json(stage, description)).collect::<Vec<_>>(),
-        })
-    }
-
-    fn stage_as_json(&self, stage: &Stage, description: &Description) -> Json {
-        let limits = stage.bounds().entries().into_iter().filter_map(|(key, amount)| Some((key, amount?.to_string())));
-        json!({
-            "id": stage.id,
-            "kind": stage.kind,
-            "uses": stage.uses.to_string(),
-            "version": description.manifest.version,
-            "digest": description.digest,
-            "imports": description.interfaces,
-            "effect": self.effect(stage, description),
-            "rehearse": stage.rehearsal_grants(),
-            "rehearsal": self.mode.terms(stage).map(|terms| terms.fidelity(stage, description.code())),
-            "needs": stage.needs.iter().map(|&need| self.review.plan.stage(need).id.as_str()).collect::<Vec<_>>(),
-            "if": stage.condition.as_ref().map(|condition| condition.source()),
-            "environment": stage.environment.as_ref().map(|environment| environment.name.as_str()),
-            "approves": stage.approves().collect::<Vec<_>>(),
-            "compensate": stage.compensate.iter().map(|&one| self.review.plan.stage(one).id.as_str()).collect::<Vec<_>>(),
-            "permissions": *stage.permissions,
-            "package-hosts": stage.package_managers().into_iter().map(|manager| (manager.word(), texts(self.review.packages().origins(manager)))).collect::<BTreeMap<_, _>>(),
-            "package-hosts-named-by": named_by(stage, self.review.packages()),
-            "limits": limits.collect::<BTreeMap<_, _>>(),
-            "cache": if self.is_cached(stage, description) { stage.cache } else { CacheUse::Never },
-            "inputs": stage.inputs,
-            "outputs": stage.outputs,
-            "unsandboxed": !self.powers(stage).is_empty(),
-            "toolchain": self.tools(stage).iter().map(|need| json!({ "path": need.path, "how": need.how, "program": need.program })).collect::<Vec<_>>(),
-            "notes": self.notes(stage, description),
-        })
-    }
 }
 
 /// Paths in their order, those of one folder together, as in `/opt/node/{bin,lib}`.
@@ -274,17 +235,6 @@ fn package_hosts(manager: PackageManager, hosts: &PackageHosts) -> String {
         }
     }
     parts.join("; ")
-}
-
-fn named_by(stage: &Stage, hosts: &PackageHosts) -> Vec<Json> {
-    let used = stage.package_managers();
-    let named = hosts.open().iter().filter(|named| used.contains(&named.manager));
-    let by = |by| match by {
-        NamedBy::Repository => "repository",
-        NamedBy::Machine => "machine",
-    };
-    let named = named.map(|named| json!({ "word": named.manager.word(), "origin": named.origin.to_string(), "by": by(named.by), "place": named.place }));
-    named.collect()
 }
 
 fn stages_of(count: usize) -> String {

@@ -1,8 +1,10 @@
 //! `service`: what deploys to the `process` target left running on this machine.
 
+use stagewright_api as api;
 use stagewright_engine::Timestamp;
 use stagewright_plugin_host::CapabilityError;
-use stagewright_plugin_host::service::ServiceStatus;
+use stagewright_plugin_host::service::{Current, ServiceStatus};
+use stagewright_process::supervisor::Phase;
 use stagewright_report::{Block, Printer, text};
 use stagewright_session::Session;
 
@@ -21,7 +23,7 @@ pub(crate) async fn service(
         ServiceCommand::Status { rehearsal, json } => {
             let found = services.status(*rehearsal).await.map_err(failed)?;
             if *json {
-                out.json_pretty(&found)?;
+                out.json_pretty(&found.iter().map(entry).collect::<Vec<_>>())?;
             } else {
                 write_table(out, &found)?;
             }
@@ -48,8 +50,11 @@ fn write_table(out: &mut Printer, found: &[ServiceStatus]) -> std::io::Result<()
         return out.line(text!("No service was deployed here yet."));
     }
     for status in found {
-        let phase = serde_json::to_value(status.phase).ok().and_then(|phase| phase.as_str().map(str::to_owned));
-        let phase = phase.unwrap_or_default();
+        let phase = match status.phase {
+            Phase::Starting => "starting",
+            Phase::Running => "running",
+            Phase::Exited => "exited",
+        };
         let head = text!("{:<14} {:<16} {phase:<9}", status.environment, status.service);
         match &status.current {
             Some(current) => {
@@ -65,6 +70,37 @@ fn write_table(out: &mut Printer, found: &[ServiceStatus]) -> std::io::Result<()
         }
     }
     Ok(())
+}
+
+/// For programs.
+fn entry(status: &ServiceStatus) -> api::ServiceEntry {
+    let ServiceStatus { environment, service, current, rehearsal, phase, restarts, failure } = status;
+    api::ServiceEntry {
+        environment: environment.clone(),
+        service: service.clone(),
+        current: current.as_ref().map(release),
+        rehearsal: rehearsal.clone(),
+        phase: match phase {
+            Phase::Starting => api::ServicePhase::Starting,
+            Phase::Running => api::ServicePhase::Running,
+            Phase::Exited => api::ServicePhase::Exited,
+        },
+        restarts: *restarts,
+        failure: failure.clone(),
+    }
+}
+
+fn release(current: &Current) -> api::ServiceRelease {
+    let Current { release, image, address, port, declared, since, fence } = current;
+    api::ServiceRelease {
+        release: release.clone(),
+        image: image.clone(),
+        address: address.clone(),
+        port: *port,
+        declared: *declared,
+        since: *since,
+        fence: *fence,
+    }
 }
 
 fn failed(error: CapabilityError) -> CommandError {

@@ -1,6 +1,6 @@
 //! `validate`: every mistake of every pipeline file, and of every stage's configuration.
 
-use serde_json::Value as Json;
+use stagewright_api::DiagnosticEntry;
 use stagewright_model::{Mistake, MistakePlace, Plan, count};
 use stagewright_report::{Printer, text};
 use stagewright_session::{Findings, PipelineFile, Session, Validity};
@@ -21,12 +21,12 @@ pub(crate) async fn validate(
         true => session.repository().all_pipelines()?,
         false => args.pipelines.clone(),
     };
-    let mut listed: Vec<Json> = Vec::new();
+    let mut listed: Vec<DiagnosticEntry> = Vec::new();
     let mut is_valid = true;
     for name in names {
         let file = session.pipeline(Some(&name))?;
         let mut take = |found: Findings<'_>| match args.json {
-            true => listed.extend(as_json(&file, found)),
+            true => listed.extend(entries(&file, found)),
             false => show(global, &file, found),
         };
         let validity = session.validate(&file, &mut take).await?;
@@ -61,21 +61,20 @@ fn show(global: &Global, file: &PipelineFile, found: Findings<'_>) {
     }
 }
 
-fn as_json(file: &PipelineFile, found: Findings<'_>) -> Vec<Json> {
+/// For programs.
+fn entries(file: &PipelineFile, found: Findings<'_>) -> Vec<DiagnosticEntry> {
     match found {
-        Findings::Diagnostics(found) => found.iter().map(diagnostics::as_json).collect(),
-        Findings::Mistakes(plan, mistakes) => mistakes.iter().map(|one| mistake_as_json(file, plan, one)).collect(),
+        Findings::Diagnostics(found) => found.iter().map(diagnostics::entry).collect(),
+        Findings::Mistakes(plan, mistakes) => mistakes.iter().flat_map(|one| mistake_entry(file, plan, one)).collect(),
     }
 }
 
-fn mistake_as_json(file: &PipelineFile, plan: &Plan, mistake: &Mistake) -> Json {
+fn mistake_entry(file: &PipelineFile, plan: &Plan, mistake: &Mistake) -> Option<DiagnosticEntry> {
     let located = plan.locate_mistakes(&file.name, &file.text, std::slice::from_ref(mistake));
-    let mut shown = located.first().map(diagnostics::as_json).unwrap_or_default();
-    if let Json::Object(fields) = &mut shown {
-        fields.insert("stage".to_owned(), plan.stage(mistake.stage).id.clone().into());
-        if let MistakePlace::Configuration { path, .. } = &mistake.place {
-            fields.insert("path".to_owned(), path.clone().into());
-        }
-    }
-    shown
+    let path = match &mistake.place {
+        MistakePlace::Configuration { path, .. } => path.clone(),
+        MistakePlace::Key(_) | MistakePlace::Grant { .. } => None,
+    };
+    let stage = Some(plan.stage(mistake.stage).id.clone());
+    located.first().map(|first| DiagnosticEntry { stage, path, ..diagnostics::entry(first) })
 }

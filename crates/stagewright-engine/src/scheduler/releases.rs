@@ -38,8 +38,8 @@ impl Scheduler {
             url: self.declared_url(stage).or(note.url),
             fence: self.state.stage(stage).fence.unwrap_or_default(),
             config: config.unwrap_or_else(own),
-            commit: self.values.source_text("/git/commit"),
-            by: self.values.source_text("/event/actor"),
+            commit: self.values.source.git.commit.clone(),
+            by: self.values.source.trigger.actor.clone(),
             way,
         };
         self.record(EventKind::ReleaseRecorded { stage, attempt, release })

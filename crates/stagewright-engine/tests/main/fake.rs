@@ -8,10 +8,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Capture, CaptureRequest, Claim, Claimed, Clock,
-    Control, Decision, DriveError, Event, EventKind, Failure, FailureKind, Finding, Gate, Input, Interrupt, Join,
-    Joined, LogSink, Made, Observation, Observer, Outcome, Ports, ReleaseNote, RunId, RunState, RunStore, RunSummary,
-    RunValues, Scheduler, StageRunner, StoreError, StoreErrorKind, Stream, Timestamp, Turns, drive,
+    Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Capture, CaptureRequest, Claim, Claimed,
+    Clock, Control, Decision, DriveError, Event, EventKind, Failure, FailureKind, Finding, Gate, Input, Interrupt,
+    Join, Joined, LogSink, Made, Observation, Observer, Outcome, Ports, ReleaseNote, RunId, RunState, RunStore,
+    RunSummary, RunValues, Scheduler, StageRunner, StoreError, StoreErrorKind, Stream, Timestamp, Turns, drive,
 };
 use stagewright_model::{Plan, StageIndex};
 use tokio::sync::{mpsc, watch};
@@ -42,6 +42,8 @@ pub(crate) enum Act {
     /// Leaves something behind that wants to have an effect after so long, and goes on with the other act.
     Linger(Duration, Box<Act>),
     Observe(Observation),
+    /// Publishes files of these names, and goes on with the other act.
+    Publish(&'static [&'static str], Box<Act>),
 }
 
 pub(crate) fn reach(then: Act) -> Act {
@@ -135,7 +137,12 @@ impl StageRunner for FakeRunner {
                 seen.most_running = seen.most_running.max(seen.running);
             }
             let is_read = !here.request.basis.readers.is_empty();
+            let (names, act) = match act {
+                Act::Publish(names, then) => (names, *then),
+                act => (&[][..], act),
+            };
             let mut report = perform(act, &here, &output, &mut interrupt).await;
+            report.artifacts = names.iter().map(|name| artifact(name)).collect();
             if is_read && report.end == AttemptEnd::Succeeded {
                 report.made = Some(Made { digest: format!("sha256:of {}", here.request.stage_id), opening: None });
             }
@@ -253,11 +260,22 @@ async fn perform(
         }
         Act::TimeOut => unsuccessful(Outcome::TimedOut, FailureKind::Timeout, "it took too long"),
         Act::Observe(observation) => AttemptEnd::Observed(observation),
-        Act::Hang | Act::IgnoreGraceful | Act::IgnoreEverything | Act::Reach(_) | Act::Deploy(_) | Act::Linger(..) => {
+        Act::Hang
+        | Act::IgnoreGraceful
+        | Act::IgnoreEverything
+        | Act::Reach(_)
+        | Act::Deploy(_)
+        | Act::Linger(..)
+        | Act::Publish(..) => {
             unreachable!("handled above")
         }
     };
     report(end, outputs)
+}
+
+pub(crate) fn artifact(name: &str) -> Artifact {
+    let (digest, media_type) = (format!("sha256:of {name}"), "text/plain".to_owned());
+    Artifact { name: name.to_owned(), digest, media_type, size: 5 }
 }
 
 pub(crate) fn report(end: AttemptEnd, outputs: BTreeMap<String, Json>) -> AttemptReport {

@@ -1,5 +1,6 @@
 //! The engine under scripted fakes: no process, no file, no wall clock.
 
+mod artifacts;
 mod captures;
 mod compensation;
 mod drive;
@@ -12,3 +13,4 @@ mod recovery;
 mod rehearsal;
 mod resume;
 mod scheduler;
+mod travel;

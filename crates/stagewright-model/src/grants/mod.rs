@@ -2,6 +2,7 @@
 //!
 //! Only data and what follows from it: who is refused, and how, is for those who run stages.
 
+pub mod complete;
 mod glob;
 mod limit;
 mod name;

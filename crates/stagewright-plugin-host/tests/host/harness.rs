@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_engine::{
-    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, EffectRefused, Failure, Interrupt, Live, LiveKind,
-    Outcome, Problem, RunId, StageRunner as _,
+    AttemptEnd, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Call, Delivery, EffectRefused,
+    Failure, Interrupt, Outcome, Problem, RunId, StageRunner as _,
 };
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
@@ -152,16 +152,16 @@ pub(crate) fn request() -> AttemptRequest {
 
 pub(crate) fn start(host: &PluginHost, request: AttemptRequest) -> Running {
     let (interrupt, receiver) = watch::channel(None);
-    let (sender, live) = mpsc::channel(64);
+    let (sender, deliveries) = mpsc::channel(64);
     let output = AttemptOutput::new(request.stage, request.attempt, sender);
     let attempt = tokio::spawn(host.run(request, output, receiver));
-    Running { interrupt, live, attempt, lines: Vec::new(), verdict: Ok(()) }
+    Running { interrupt, deliveries, attempt, lines: Vec::new(), verdict: Ok(()) }
 }
 
 /// An attempt under way.
 pub(crate) struct Running {
     interrupt: watch::Sender<Option<Interrupt>>,
-    live: mpsc::Receiver<Live>,
+    deliveries: mpsc::Receiver<Delivery>,
     attempt: JoinHandle<AttemptReport>,
     lines: Vec<String>,
     /// What the engine says to every effect.
@@ -181,9 +181,10 @@ impl Running {
     /// The next line of the log.
     pub(crate) async fn line(&mut self) -> String {
         while self.lines.is_empty() {
-            match self.live.recv().await.expect("the attempt goes on").kind {
-                LiveKind::Lines(_, lines) => self.lines.extend(lines.iter().map(str::to_owned)),
-                LiveKind::Effect { answer, .. } => drop(answer.send(Ok(()))),
+            let Delivery { message, reply } = self.deliveries.recv().await.expect("the attempt goes on");
+            match message.kind {
+                AttemptMessageKind::Lines(_, lines) => self.lines.extend(lines.iter().map(str::to_owned)),
+                AttemptMessageKind::EffectRequested { .. } => drop(reply.unwrap().send(Ok(()))),
                 _ => {}
             }
         }
@@ -192,14 +193,16 @@ impl Running {
 
     pub(crate) async fn end(mut self) -> Ended {
         let mut ended = Ended { report: None, lines: self.lines, problems: Vec::new(), effects: Vec::new() };
-        while let Some(live) = self.live.recv().await {
-            match live.kind {
-                LiveKind::Lines(_, lines) => ended.lines.extend(lines.iter().map(str::to_owned)),
-                LiveKind::Problem(problem) => ended.problems.push(problem),
-                LiveKind::Progress { .. } | LiveKind::Summary(_) | LiveKind::Cache { .. } => {}
-                LiveKind::Effect { what, answer } => {
+        while let Some(Delivery { message, reply }) = self.deliveries.recv().await {
+            match message.kind {
+                AttemptMessageKind::Lines(_, lines) => ended.lines.extend(lines.iter().map(str::to_owned)),
+                AttemptMessageKind::Problem(problem) => ended.problems.push(problem),
+                AttemptMessageKind::Progress { .. }
+                | AttemptMessageKind::Summary(_)
+                | AttemptMessageKind::CacheLookedUp { .. } => {}
+                AttemptMessageKind::EffectRequested { what } => {
                     ended.effects.push(what);
-                    let _ = answer.send(self.verdict.clone());
+                    let _ = reply.unwrap().send(self.verdict.clone());
                 }
             }
         }

@@ -4,7 +4,7 @@ mod stage;
 
 use std::collections::BTreeMap;
 
-use stagewright_engine::{Event, EventKind, Gate, Interrupt, Outcome, Piece, Release, RunId, Timestamp};
+use stagewright_engine::{Event, EventKind, Gate, Interrupt, LogChunk, Outcome, Release, RunId, Timestamp};
 use stagewright_model::StageIndex;
 
 use crate::printable::escaped;
@@ -123,11 +123,11 @@ impl RunView {
     }
 
     /// The same, for lines of a log.
-    pub fn apply_lines(&mut self, piece: &Piece<'_>) {
-        self.last = piece.at;
-        if let Some(stage) = self.stages.get_mut(piece.stage.get()) {
-            let skipped = piece.lines.count().saturating_sub(TAIL);
-            piece.lines.iter().skip(skipped).for_each(|line| stage.say(piece.stream, line));
+    pub fn apply_lines(&mut self, chunk: &LogChunk<'_>) {
+        self.last = chunk.at;
+        if let Some(stage) = self.stages.get_mut(chunk.stage.get()) {
+            let skipped = chunk.lines.count().saturating_sub(TAIL);
+            chunk.lines.iter().skip(skipped).for_each(|line| stage.say(chunk.stream, line));
         }
     }
 
@@ -201,10 +201,11 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::Progress { stage, .. }
         | EventKind::Summary { stage, .. }
         | EventKind::Problem { stage, .. }
-        | EventKind::CacheAsked { stage, .. }
+        | EventKind::CacheLookedUp { stage, .. }
         | EventKind::GateOpened { stage, .. }
         | EventKind::GateDecided { stage, .. }
         | EventKind::DecisionRefused { stage, .. }
+        | EventKind::ArtifactPublished { stage, .. }
         | EventKind::AttemptEnded { stage, .. }
         | EventKind::RetryScheduled { stage, .. }
         | EventKind::OutputsInherited { stage, .. }

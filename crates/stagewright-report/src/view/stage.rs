@@ -284,7 +284,7 @@ impl StageView {
                 self.progress = Some(Progress { message: message.clone(), current: *current, total: *total });
             }
             EventKind::Summary { markdown, .. } => self.summaries.push(markdown.clone()),
-            EventKind::CacheAsked { found, .. } => self.cached.clone_from(found),
+            EventKind::CacheLookedUp { hit_from, .. } => self.cached.clone_from(hit_from),
             EventKind::Problem { problem, .. } => self.problems.push(problem.clone()),
             EventKind::GateOpened { gate, .. } => {
                 self.stop(event.at);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use stagewright_engine::{
-    Decision, EffectClass, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Level, Outcome, Problem, RunId,
-    StageSummary, Stream, Timestamp,
+    Artifact, Decision, EffectClass, Event, EventKind, Failure, FailureKind, Gate, GitState, Interrupt, Level, Outcome,
+    Problem, RunId, RunSource, StageSummary, Stream, Timestamp,
 };
 use stagewright_model::{StageIndex, StageKind};
 
@@ -30,7 +30,10 @@ impl Script {
             file: "stagewright.toml".to_owned(),
             rehearsal: false,
             inputs: BTreeMap::from([("version".to_owned(), json!("1.2"))]),
-            source: json!({"git": {"commit": "abc"}}),
+            source: Box::new(RunSource {
+                git: GitState { commit: "abc".to_owned(), ..GitState::default() },
+                ..RunSource::default()
+            }),
             stages: stages.into_iter().map(Arc::new).collect(),
         })
     }
@@ -119,6 +122,11 @@ pub(crate) fn failure(kind: FailureKind, message: &str) -> Failure {
     }
 }
 
+fn report_file() -> Artifact {
+    let (digest, media_type) = (format!("sha256:{}", "f".repeat(64)), "application/xml".to_owned());
+    Artifact { name: "tests.xml".to_owned(), digest, media_type, size: 12_345 }
+}
+
 pub(crate) fn success() -> Vec<Event> {
     Script::of(vec![stage("test", "cargo-test", &[]), stage("image", "build-image", &[0]), finally("report", "notify")])
         .wait(4)
@@ -129,6 +137,7 @@ pub(crate) fn success() -> Vec<Event> {
         .wait(1_400)
         .log(0, Stream::Engine, "done")
         .then(EventKind::Summary { stage: StageIndex(0), markdown: "**3** tests\npassed".to_owned() })
+        .then(EventKind::ArtifactPublished { stage: StageIndex(0), attempt: 1, artifact: report_file() })
         .end(0, 1, Outcome::Succeeded, None)
         .conclude(0, Outcome::Succeeded, None)
         .start(1, 1)

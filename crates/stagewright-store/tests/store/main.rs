@@ -16,8 +16,8 @@ use std::path::Path;
 
 use serde_json::json;
 use stagewright_engine::{
-    Decision, EffectClass, Event, EventKind, Gate, Outcome, RunId, RunStore, StageSummary, StoreError, Stream,
-    Timestamp,
+    Decision, EffectClass, Event, EventKind, Gate, GitState, Outcome, RunId, RunSource, RunStore, StageSummary,
+    StoreError, Stream, Timestamp,
 };
 use stagewright_model::{StageIndex, StageKind};
 use stagewright_store::{Filter, RunRecord, RunState, Store};
@@ -36,8 +36,12 @@ fn record(id: &str, started: u64) -> RunRecord {
         started: Timestamp(started),
         rehearsal: false,
         inputs: BTreeMap::from([("version".to_owned(), json!("1.2"))]),
-        source: json!({"git": {"commit": "abc"}}),
+        source: source(),
     }
+}
+
+fn source() -> RunSource {
+    RunSource { git: GitState { commit: "abc".to_owned(), ..GitState::default() }, ..RunSource::default() }
 }
 
 fn store() -> (TempDir, Store) {
@@ -69,7 +73,7 @@ fn started() -> EventKind {
         file: "stagewright.toml".to_owned(),
         rehearsal: false,
         inputs: BTreeMap::new(),
-        source: json!({}),
+        source: Box::default(),
         stages: vec![stage("test").into(), stage("approve").into()],
     }
 }
@@ -215,7 +219,7 @@ fn runs_are_listed_newest_first_with_how_they_stand() {
     let row =
         |store: &Store| store.list(&Filter::default()).unwrap().into_iter().find(|row| row.id == run_id()).unwrap();
     assert_eq!(row(&store).state, RunState::Interrupted);
-    assert_eq!(row(&store).source, json!({"git": {"commit": "abc"}}));
+    assert_eq!(row(&store).source, source());
 
     let lease = store.claim(&run_id()).unwrap();
     assert_eq!(row(&store).state, RunState::Running);

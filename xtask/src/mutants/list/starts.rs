@@ -4,6 +4,12 @@ use super::Mutant;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
+        name: "an artifact is not recorded",
+        file: "scheduler.rs",
+        search: "in std::mem::take(&mut report.artifacts) {",
+        replace: "in std::mem::take(&mut report.artifacts).into_iter().skip(1) {",
+    },
+    Mutant {
         name: "one retry too many",
         file: "scheduler/retry.rs",
         search: "tries <= retry.max &&",

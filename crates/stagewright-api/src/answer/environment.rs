@@ -1,0 +1,58 @@
+//! `env list --json`, a list of [`EnvironmentAnswer`]; `env status --json`, one of them; and `env history --json`, a list
+//! of [`ReleaseEntry`], newest first.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Release;
+
+/// An environment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EnvironmentAnswer {
+    /// Its name.
+    pub environment: String,
+    /// The release that it runs.
+    pub current: Option<ReleaseEntry>,
+    /// The release that a rollback restores.
+    pub last_known_good: Option<ReleaseEntry>,
+    /// Id of the run that holds it.
+    pub holder: Option<String>,
+    /// The newest token that was given to a run; 0 before the first.
+    pub fence: u64,
+    /// The freeze that is in force.
+    pub freeze: Option<FreezeEntry>,
+}
+
+/// A freeze of an environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FreezeEntry {
+    /// When it ends, in milliseconds since the Unix epoch; none for a freeze that a person has to lift.
+    pub until: Option<u64>,
+    /// Why the environment is frozen.
+    pub reason: String,
+    /// Name of the person who froze it.
+    pub by: String,
+}
+
+/// A release in the history of an environment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReleaseEntry {
+    /// Identifies it; newer releases of any environment have higher numbers.
+    pub number: u64,
+    /// Id of the run that made it.
+    pub run: String,
+    /// Unique name of the stage that made it.
+    pub stage: String,
+    /// Which try of the stage, from 1.
+    pub attempt: u32,
+    /// When it was recorded, in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// Whether all stages that directly need the one that made it have succeeded.
+    pub good: bool,
+    /// Whether it was undone.
+    pub undone: bool,
+    /// What was deployed.
+    pub release: Release,
+}

@@ -1,0 +1,51 @@
+//! `runs --json`: a list of [`RunEntry`], newest first.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Capture, Outcome, RunSource};
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RunEntry {
+    /// Its id.
+    pub run: String,
+    /// `[pipeline] name`.
+    pub pipeline: String,
+    /// The pipeline file, relative to the repository.
+    pub file: String,
+    /// Whether it is a rehearsal.
+    pub rehearsal: bool,
+    /// When it started, in milliseconds since the Unix epoch.
+    pub started: u64,
+    /// When its last event was recorded, in milliseconds since the Unix epoch.
+    pub last: u64,
+    /// Where it stands.
+    pub state: RunStatus,
+    /// Unique name of the first stage that failed.
+    pub failed_stage: Option<String>,
+    /// Unique names of the stages that wait at a gate.
+    pub waiting: Vec<String>,
+    /// The files that an approval would be for, by unique name of the stage. Stages whose gates captured none are left
+    /// out.
+    pub captures: BTreeMap<String, Capture>,
+    /// What it is of, and what started it.
+    pub source: RunSource,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunStatus {
+    /// A process drives it.
+    Running,
+    /// It waits at gates, and no process drives it.
+    Waiting,
+    /// Its process went away before it ended.
+    Interrupted,
+    /// It is over: `succeeded`, `failed`, `rejected` or `cancelled`.
+    #[serde(untagged)]
+    Ended(Outcome),
+}

@@ -1,0 +1,250 @@
+//! Every answer.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use stagewright_api::{
+    CacheUse, DiagnosticEntry, Difference, DifferencePart, EffectClass, EnvironmentAnswer, ExplainEntry, ExplainReason,
+    Fidelity, FreezeEntry, GcAnswer, LockChange, LockComparison, MountMode, Outcome, PackageOriginEntry,
+    PackageOriginSource, Permissions, PlanAnswer, PlanStage, ReleaseEntry, RunEntry, RunStatus, Sandbox, ServiceEntry,
+    ServicePhase, ServiceRelease, Severity, StageKind, ToolMount,
+};
+
+use crate::events::{capture, release, s, short_source, source};
+use crate::{names, pretty};
+
+#[test]
+fn runs() {
+    let whole = RunEntry {
+        run: s("run-1"),
+        pipeline: s("release"),
+        file: s("stagewright.toml"),
+        rehearsal: true,
+        started: 1_700_000_000_000,
+        last: 1_700_000_060_000,
+        state: RunStatus::Waiting,
+        failed_stage: Some(s("test")),
+        waiting: vec![s("approve")],
+        captures: BTreeMap::from([(s("approve"), capture())]),
+        source: source(),
+    };
+    let short = RunEntry {
+        failed_stage: None,
+        waiting: Vec::new(),
+        captures: BTreeMap::new(),
+        source: short_source(),
+        ..whole.clone()
+    };
+    insta::assert_snapshot!("runs", [pretty(&whole), pretty(&short)].join("\n"));
+}
+
+fn difference() -> Difference {
+    Difference {
+        part: DifferencePart::File,
+        name: s("src/main.rs"),
+        then: Some(s("sha256:1")),
+        now: Some(s("sha256:2")),
+    }
+}
+
+#[test]
+fn explain() {
+    let changed = ExplainEntry {
+        stage: s("build"),
+        ran: true,
+        why: ExplainReason::Changed,
+        since: Some(s("run-0")),
+        changed: Some(vec![difference(), Difference { then: None, now: None, ..difference() }]),
+    };
+    let not_run =
+        ExplainEntry { ran: false, why: ExplainReason::NotRun, since: None, changed: None, ..changed.clone() };
+    insta::assert_snapshot!("explain", [pretty(&changed), pretty(&not_run)].join("\n"));
+}
+
+fn release_entry() -> ReleaseEntry {
+    ReleaseEntry {
+        number: 3,
+        run: s("run-1"),
+        stage: s("deploy-production"),
+        attempt: 1,
+        at: 1_700_000_000_000,
+        good: true,
+        undone: false,
+        release: release(),
+    }
+}
+
+#[test]
+fn environments() {
+    let whole = EnvironmentAnswer {
+        environment: s("production"),
+        current: Some(release_entry()),
+        last_known_good: Some(ReleaseEntry { number: 2, ..release_entry() }),
+        holder: Some(s("run-2")),
+        fence: 8,
+        freeze: Some(FreezeEntry { until: Some(1_700_000_090_000), reason: s("holidays"), by: s("grace") }),
+    };
+    let short = EnvironmentAnswer {
+        current: None,
+        last_known_good: None,
+        holder: None,
+        freeze: Some(FreezeEntry { until: None, reason: s("holidays"), by: s("grace") }),
+        ..whole.clone()
+    };
+    let thawed = EnvironmentAnswer { freeze: None, ..short.clone() };
+    let lines = [pretty(&whole), pretty(&short), pretty(&thawed), pretty(&release_entry())];
+    insta::assert_snapshot!("environments", lines.join("\n"));
+}
+
+fn diagnostic() -> DiagnosticEntry {
+    DiagnosticEntry {
+        file: s("stagewright.toml"),
+        line: 7,
+        column: 12,
+        code: s("stagewright::bad-path"),
+        severity: Severity::Error,
+        message: s("`/etc` is outside of the workspace"),
+        help: Some(s("name a path of the workspace")),
+        stage: Some(s("build")),
+        path: Some(s("files[0]")),
+    }
+}
+
+#[test]
+fn diagnostics() {
+    let short = DiagnosticEntry { severity: Severity::Warning, help: None, stage: None, path: None, ..diagnostic() };
+    insta::assert_snapshot!("diagnostics", [pretty(&diagnostic()), pretty(&short)].join("\n"));
+}
+
+#[test]
+fn services() {
+    let whole = ServiceEntry {
+        environment: s("staging"),
+        service: s("api"),
+        current: Some(ServiceRelease {
+            release: s("r-1"),
+            image: s("local/app:1@sha256:a"),
+            address: s("http://127.0.0.1:41873"),
+            port: 41873,
+            declared: Some(8080),
+            since: 1_700_000_000_000,
+            fence: Some(7),
+        }),
+        rehearsal: Some(s("run-1")),
+        phase: ServicePhase::Running,
+        restarts: 2,
+        failure: Some(s("it ended with 1")),
+    };
+    let current = whole.current.clone().map(|current| ServiceRelease { declared: None, fence: None, ..current });
+    let short = ServiceEntry { current, rehearsal: None, failure: None, ..whole.clone() };
+    let none = ServiceEntry { current: None, phase: ServicePhase::Exited, ..short.clone() };
+    insta::assert_snapshot!("services", [pretty(&whole), pretty(&short), pretty(&none)].join("\n"));
+}
+
+#[test]
+fn gc() {
+    let answer = GcAnswer {
+        removed: vec![s("run-0")],
+        orphans: vec![s("run-x")],
+        results: 2,
+        download_caches: 3,
+        captures: 4,
+        bytes: 5000,
+        dry_run: true,
+    };
+    insta::assert_snapshot!("gc", pretty(&answer));
+}
+
+fn permissions() -> Permissions {
+    Permissions {
+        process: vec![s("cargo")],
+        read: vec![s("src/**")],
+        write: vec![s("target")],
+        exec: vec![s("node_modules")],
+        net: vec![s("cargo")],
+        secrets: vec![s("token:header")],
+        reveal: vec![s("token")],
+        registry: vec![s("ghcr.io/acme/*")],
+        service: vec![s("database")],
+        socket: vec![s("docker")],
+        env: vec![s("LANG")],
+    }
+}
+
+fn stage() -> PlanStage {
+    PlanStage {
+        id: s("deploy"),
+        kind: StageKind::Main,
+        uses: s("deploy"),
+        version: s("0.1.0"),
+        digest: s("sha256:p"),
+        imports: vec![s("environment"), s("process")],
+        effect: EffectClass::External,
+        rehearse: Some(permissions()),
+        rehearsal: Some(Fidelity::Real),
+        needs: vec![s("build")],
+        condition: Some(s("success()")),
+        environment: Some(s("production")),
+        approves: vec![s("production")],
+        compensate: vec![s("migrate")],
+        permissions: permissions(),
+        package_hosts: BTreeMap::from([(s("npm"), vec![s("https://registry.npmjs.org")])]),
+        package_hosts_named_by: vec![PackageOriginEntry {
+            word: s("npm"),
+            origin: s("https://npm.example.org"),
+            by: PackageOriginSource::Repository,
+            place: s(".npmrc:3"),
+        }],
+        limits: BTreeMap::from([(s("memory"), s("256MiB"))]),
+        cache: CacheUse::ReadWrite,
+        inputs: vec![s("src/**")],
+        outputs: vec![s("target/app")],
+        unsandboxed: true,
+        toolchain: vec![ToolMount { path: s("/usr/bin/cargo"), how: MountMode::Execute, program: s("cargo") }],
+        notes: vec![s("its image isn't pinned")],
+    }
+}
+
+#[test]
+fn plan() {
+    let short = PlanStage {
+        rehearse: None,
+        rehearsal: None,
+        condition: None,
+        environment: None,
+        permissions: Permissions::default(),
+        ..stage()
+    };
+    let whole = PlanAnswer {
+        pipeline: s("release"),
+        file: s("stagewright.toml"),
+        lock: LockComparison::Changed { changes: vec![LockChange { wider: true, text: s("may start `curl`") }] },
+        beyond_policy: vec![diagnostic()],
+        sandbox: Sandbox::Required,
+        inputs: BTreeMap::from([(s("version"), json!("1.2"))]),
+        stages: vec![stage(), short],
+    };
+    insta::assert_snapshot!("plan", pretty(&whole));
+}
+
+#[test]
+fn values_of_answers() {
+    use DifferencePart as Part;
+    let parts =
+        [Part::Format, Part::Sandbox, Part::Plugin, Part::Stage, Part::Config, Part::Variable, Part::Permission];
+    let more = [Part::Limit, Part::Glob, Part::Tool, Part::Need, Part::Artifact, Part::File, Part::Before];
+    use ExplainReason as Why;
+    let lines = [
+        names(&[RunStatus::Running, RunStatus::Waiting, RunStatus::Interrupted, RunStatus::Ended(Outcome::Failed)]),
+        names(&[Why::NotRun, Why::NotCached, Why::Unchanged, Why::Unknown, Why::First, Why::Changed]),
+        names(&[parts, more].concat()),
+        names(&[Severity::Error, Severity::Warning]),
+        names(&[LockComparison::NoLock, LockComparison::NotLocked, LockComparison::Same]),
+        names(&[Sandbox::Required, Sandbox::Preferred]),
+        names(&[CacheUse::Never, CacheUse::Read, CacheUse::ReadWrite]),
+        names(&[MountMode::Execute, MountMode::Copy, MountMode::Kept, MountMode::KeptFile]),
+        names(&[PackageOriginSource::Repository, PackageOriginSource::Machine]),
+        names(&[ServicePhase::Starting, ServicePhase::Running, ServicePhase::Exited]),
+    ];
+    insta::assert_snapshot!("values_of_answers", lines.join("\n"));
+}

@@ -1,0 +1,157 @@
+//! The plan as programs are given it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+use stagewright_api as api;
+use stagewright_model::{CacheUse, NamedBy, PackageOrigin, Permissions, Sandbox, Stage};
+use stagewright_plugin_host::Description;
+use stagewright_process::sandbox::{Need, Provision};
+use stagewright_report::wire::ToWire as _;
+use stagewright_session::Compared;
+
+use super::{Shown, texts};
+use crate::diagnostics;
+
+impl Shown<'_> {
+    pub(super) fn answer(&self, inputs: &BTreeMap<String, Json>) -> api::PlanAnswer {
+        let stages = self.review.plan.stages.iter().zip(&self.review.described);
+        api::PlanAnswer {
+            pipeline: self.review.plan.name.clone(),
+            file: self.review.file.name.clone(),
+            lock: comparison(&self.review.compared),
+            beyond_policy: self.review.beyond.iter().map(diagnostics::entry).collect(),
+            sandbox: match self.review.plan.sandbox {
+                Sandbox::Required => api::Sandbox::Required,
+                Sandbox::Preferred => api::Sandbox::Preferred,
+            },
+            inputs: inputs.clone(),
+            stages: stages.map(|(stage, description)| self.stage(stage, description)).collect(),
+        }
+    }
+
+    fn stage(&self, stage: &Stage, description: &Description) -> api::PlanStage {
+        let plan = &self.review.plan;
+        let ids = |stages: &[_]| stages.iter().map(|&index| plan.stage(index).id.clone()).collect();
+        let limits = stage.bounds().entries().into_iter();
+        let limits = limits.filter_map(|(key, amount)| Some((key.to_owned(), amount?.to_string())));
+        let cache = if self.is_cached(stage, description) { stage.cache } else { CacheUse::Never };
+        api::PlanStage {
+            id: stage.id.clone(),
+            kind: stage.kind.to_wire(),
+            uses: stage.uses.to_string(),
+            version: description.manifest.version.clone(),
+            digest: description.digest.clone(),
+            imports: description.interfaces.iter().cloned().collect(),
+            effect: self.mode.effect_class(stage, description).to_wire(),
+            rehearse: stage.rehearsal_grants().map(permissions),
+            rehearsal: self.mode.terms(stage).map(|terms| terms.fidelity(stage, description.code()).to_wire()),
+            needs: ids(&stage.needs),
+            condition: stage.condition.as_ref().map(|condition| condition.source().to_owned()),
+            environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
+            approves: stage.approves().map(str::to_owned).collect(),
+            compensate: ids(&stage.compensate),
+            permissions: permissions(&stage.permissions),
+            package_hosts: self.package_hosts(stage),
+            package_hosts_named_by: self.package_origins(stage),
+            limits: limits.collect(),
+            cache: match cache {
+                CacheUse::Never => api::CacheUse::Never,
+                CacheUse::Read => api::CacheUse::Read,
+                CacheUse::ReadWrite => api::CacheUse::ReadWrite,
+            },
+            inputs: strings(&stage.inputs),
+            outputs: strings(&stage.outputs),
+            unsandboxed: !self.powers(stage).is_empty(),
+            toolchain: self.tools(stage).iter().map(tool_mount).collect(),
+            notes: self.notes(stage, description),
+        }
+    }
+
+    fn package_hosts(&self, stage: &Stage) -> BTreeMap<String, Vec<String>> {
+        let origins = |manager| texts(self.review.packages().origins(manager));
+        stage.package_managers().into_iter().map(|manager| (manager.word().to_owned(), origins(manager))).collect()
+    }
+
+    fn package_origins(&self, stage: &Stage) -> Vec<api::PackageOriginEntry> {
+        let used = stage.package_managers();
+        let named = self.review.packages().open().iter().filter(|named| used.contains(&named.manager));
+        named.map(package_origin).collect()
+    }
+}
+
+fn comparison(compared: &Compared) -> api::LockComparison {
+    match compared {
+        Compared::NoLock => api::LockComparison::NoLock,
+        Compared::NotLocked => api::LockComparison::NotLocked,
+        Compared::Changes(none) if none.is_empty() => api::LockComparison::Same,
+        Compared::Changes(changes) => {
+            let changes = changes.iter().map(|change| {
+                let stagewright_model::Change { is_wider, text } = change;
+                api::LockChange { wider: *is_wider, text: text.clone() }
+            });
+            api::LockComparison::Changed { changes: changes.collect() }
+        }
+    }
+}
+
+fn permissions(granted: &Permissions) -> api::Permissions {
+    let Permissions {
+        process,
+        read,
+        write,
+        exec,
+        net,
+        secrets,
+        reveal,
+        registry,
+        service,
+        socket,
+        env,
+        credential_files: _,
+    } = granted;
+    api::Permissions {
+        process: strings(process),
+        read: strings(read),
+        write: strings(write),
+        exec: strings(exec),
+        net: strings(net),
+        secrets: strings(secrets),
+        reveal: strings(reveal),
+        registry: strings(registry),
+        service: strings(service),
+        socket: strings(socket),
+        env: strings(env),
+    }
+}
+
+fn strings<T: AsRef<str>>(entries: &[T]) -> Vec<String> {
+    entries.iter().map(|entry| entry.as_ref().to_owned()).collect()
+}
+
+fn package_origin(named: &PackageOrigin) -> api::PackageOriginEntry {
+    let PackageOrigin { manager, origin, by, place } = named;
+    api::PackageOriginEntry {
+        word: manager.word().to_owned(),
+        origin: origin.to_string(),
+        by: match by {
+            NamedBy::Repository => api::PackageOriginSource::Repository,
+            NamedBy::Machine => api::PackageOriginSource::Machine,
+        },
+        place: place.clone(),
+    }
+}
+
+fn tool_mount(need: &Need) -> api::ToolMount {
+    let Need { path, how, program } = need;
+    api::ToolMount {
+        path: path.display().to_string(),
+        how: match how {
+            Provision::Execute => api::MountMode::Execute,
+            Provision::Copy(_) => api::MountMode::Copy,
+            Provision::Kept => api::MountMode::Kept,
+            Provision::KeptFile => api::MountMode::KeptFile,
+        },
+        program: program.clone(),
+    }
+}

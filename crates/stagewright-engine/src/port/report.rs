@@ -1,0 +1,65 @@
+//! The result of an attempt.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::event::{Artifact, Failure, Finding, Gate, Made, Outcome};
+
+/// The result of an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AttemptReport {
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// JSON values by name; those of a failed attempt, too.
+    pub outputs: BTreeMap<String, Json>,
+    /// The files that it published; those of a failed attempt, too.
+    pub artifacts: Vec<Artifact>,
+    /// The release that it deployed.
+    pub release: Option<ReleaseNote>,
+    /// The files that it left where it may write; none where no stage reads them, see
+    /// [`Basis::readers`](super::Basis::readers).
+    pub made: Option<Made>,
+}
+
+/// What a plugin reports of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReleaseNote {
+    /// What runs, by digest.
+    pub artifact: String,
+    /// Where people reach it.
+    pub url: Option<String>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttemptEnd {
+    /// It did its work.
+    Succeeded,
+    /// It found nothing to do; why.
+    Skipped(String),
+    /// In a rehearsal, it reached something that a rehearsal doesn't do: what it would have done, as in "would run …".
+    Rehearsed(String),
+    /// It waits for an approval. Nothing of it is running until then.
+    Suspended(Gate),
+    /// The answer to [`Call::Observe`](super::Call::Observe).
+    Observed(Observation),
+    /// It did not succeed. The outcome is one of failed, errored, timed-out, cancelled, lost or inconclusive.
+    Unsuccessful(Outcome, Failure),
+}
+
+/// What a plugin determines about an interrupted attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observation {
+    /// Its outcome.
+    Found(Finding),
+    /// Its effect is still in progress: ask again later.
+    InProgress,
+    /// The outcome can't be determined; why.
+    Unknown(String),
+}

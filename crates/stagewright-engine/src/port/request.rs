@@ -1,0 +1,198 @@
+//! What an attempt is given.
+//!
+//! Requests are data: they can be serialised, and an attempt can be run in another process or on another machine than
+//! the engine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use stagewright_model::{Limits, PathPattern, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
+
+use crate::event::{Capture, Made, Release, RunId};
+
+/// A request to capture files for a gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CaptureRequest {
+    /// The run.
+    pub run: RunId,
+    /// Unique name of the stage that has the gate.
+    pub stage_id: String,
+    /// The capture's [`opening`](Capture::opening).
+    pub opening: u64,
+    /// Globs of all files that the stages behind the gate may read, write or start.
+    pub paths: Vec<PathPattern>,
+    /// The state that the files must have.
+    pub basis: Basis,
+}
+
+/// Which files an attempt works on, and what must be true of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Basis {
+    /// The captures of the gates before it, oldest first. It works on the files of the last one, which must contain what
+    /// was approved at the others. Empty when it works on the workspace itself.
+    pub captures: Vec<Approved>,
+    /// The results of the stages that it needs, directly or not, in the order in which they ended.
+    pub made: Vec<MadeBefore>,
+    /// Globs of files that other stages of the run may be writing at the same time: changes to them are accepted.
+    pub unordered: Vec<PathPattern>,
+    /// Globs of all files that stages behind the last gate may write.
+    pub writable: Vec<PathPattern>,
+    /// Globs of its results: its `outputs`, or all that it may write when it has none.
+    pub results: Vec<PathPattern>,
+    /// Globs of files that later stages may read. Those of its results that match are recorded once it has succeeded.
+    pub readers: Vec<PathPattern>,
+}
+
+/// A capture that was approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Approved {
+    /// Unique name of the stage that has the gate.
+    pub stage_id: String,
+    /// The files.
+    pub capture: Capture,
+    /// Globs of files that stages of the run may have written since.
+    pub written_since: Vec<PathPattern>,
+}
+
+/// The result of an earlier stage of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MadeBefore {
+    /// Its unique name.
+    pub stage_id: String,
+    /// The files that it left.
+    pub made: Made,
+    /// Globs of the results that `made` is about.
+    pub results: Vec<PathPattern>,
+    /// Globs of all files that it may have written.
+    pub writable: Vec<PathPattern>,
+}
+
+/// All that a runner needs to know of an attempt. Expressions are evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AttemptRequest {
+    /// The run.
+    pub run: RunId,
+    /// `[pipeline] name`.
+    pub pipeline: String,
+    /// Position in the plan.
+    pub stage: StageIndex,
+    /// Unique name, matrix values included.
+    pub stage_id: String,
+    /// Its table in the pipeline file, as in `stages.test`, for error messages.
+    pub table: String,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// Which of the plugin's functions is called.
+    pub call: Call,
+    /// Which plugin.
+    pub uses: PluginRef,
+    /// Component or pinned native library.
+    pub trust: Trust,
+    /// The digest that the plugin must have, as `sha256:…`; none to accept any.
+    pub plugin: Option<String>,
+    /// The `with` table.
+    pub config: Json,
+    /// The `env` table.
+    pub env: BTreeMap<String, String>,
+    /// What the TOML grants, and which credential files were found in reach of it.
+    #[serde(with = "stagewright_model::complete_permissions")]
+    pub permissions: Permissions,
+    /// The environment that it acts on.
+    pub environment: Option<EnvironmentView>,
+    /// The outputs of the stage's direct needs, by stage name.
+    pub needs: BTreeMap<String, Json>,
+    /// Wall time; none for no limit.
+    pub timeout: Option<Duration>,
+    /// Bytes of guest memory; none for the runner's default, here and below.
+    pub memory: Option<u64>,
+    /// Bytes of log.
+    pub log_limit: Option<u64>,
+    /// The other limits.
+    pub limits: Limits,
+    /// For a cached stage, globs of its declared inputs: of the files that it is granted, it can read these alone, because
+    /// its result is kept under their digests. None when it can read all that it is granted.
+    pub declared: Option<Vec<PathPattern>>,
+    /// How it uses the cache; none when it doesn't.
+    pub cache: Option<CacheRequest>,
+    /// JSON of the last [`Decision`](crate::Decision), with all of them under `decisions`, for a stage that continues
+    /// after its own gate.
+    pub resumption: Option<Json>,
+    /// In a rehearsal, what of it is real; none in a real run.
+    pub rehearsal: Option<RehearsalTerms>,
+    /// Which files it works on.
+    pub basis: Basis,
+    /// The folder whose files it sees in place of the workspace's; none for the workspace itself. It is a path of the
+    /// machine that runs the attempt, and so isn't serialised: the engine leaves it empty, and a runner that prepares
+    /// files for another one sets it.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
+}
+
+/// How an attempt uses the cache: what its result depends on, and which files belong to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CacheRequest {
+    /// Whether an earlier result may be used. Not for a stage that runs again after a resume, because running it again is
+    /// what was asked for.
+    pub take: bool,
+    /// Whether the result is stored.
+    pub keep: bool,
+    /// Globs of the files that the result depends on; empty for all that the stage may read.
+    pub inputs: Vec<PathPattern>,
+    /// Globs of the files that belong to the result.
+    pub outputs: Vec<PathPattern>,
+    /// Earlier stages, indirect needs included, that may write to the workspace. Empty when this stage may not write: all
+    /// that it can see of their files is then among its inputs.
+    pub before: Vec<StageBefore>,
+}
+
+/// An earlier stage that may have left files for a later one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StageBefore {
+    /// Unique name, matrix values included.
+    pub stage_id: String,
+    /// Globs of the files that it makes.
+    pub outputs: Vec<PathPattern>,
+    /// Globs of all that it may write.
+    pub writes: Vec<PathPattern>,
+    /// Whether its result is cached, and so has a key.
+    pub is_cached: bool,
+}
+
+/// Which of a plugin's functions is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Call {
+    /// `run`.
+    #[default]
+    Run,
+    /// `observe`: determines the outcome of the interrupted attempt [`AttemptRequest::attempt`]. It must not change
+    /// anything, and ends with [`AttemptEnd::Observed`](super::AttemptEnd::Observed) or unsuccessfully.
+    Observe,
+    /// `undo`: reverts the effect of the attempt. It is called again when it was interrupted.
+    Undo,
+}
+
+/// What an attempt knows of its environment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EnvironmentView {
+    /// A key of `[environments]`.
+    pub name: String,
+    /// The token that the attempt acts under; for `observe`, the one that it acted under. None for a stage without effects
+    /// beyond this machine.
+    pub fence: Option<u64>,
+    /// The release that is current in the ledger.
+    pub current: Option<Release>,
+    /// The last known-good release other than the current one, which an undo restores.
+    pub last_known_good: Option<Release>,
+}

@@ -1,0 +1,278 @@
+//! What an attempt is given, sends and comes to can be serialised whole: it may run on another machine.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value as Json, json};
+use stagewright_engine::{
+    Approved, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
+    CacheRequest, Call, Capture, EffectRefused, EnvironmentView, Failure, FailureKind, Field, FieldKind, Finding, Gate,
+    GateKind, Level, Lines, Made, MadeBefore, Observation, Outcome, Problem, Release, ReleaseNote, ReleaseWay, RunId,
+    StageBefore, Stream, Timestamp,
+};
+use stagewright_model::{Limits, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
+
+/// Text and back. Each value has something in every field that isn't its default, so that a field that is left out on the
+/// way shows.
+fn travels<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
+    let text = serde_json::to_string(value).expect("it can be serialised");
+    let arrived: T = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(&arrived, value, "{text}");
+    assert_full(&serde_json::from_str(&text).expect("JSON"), &text);
+}
+
+fn assert_full(value: &Json, text: &str) {
+    match value {
+        Json::Array(items) => {
+            assert!(!items.is_empty(), "an empty list in {text}");
+            items.iter().for_each(|item| assert_full(item, text));
+        }
+        Json::Object(fields) => {
+            assert!(!fields.is_empty(), "an empty object in {text}");
+            fields.values().for_each(|value| assert_full(value, text));
+        }
+        Json::String(string) => assert!(!string.is_empty(), "an empty text in {text}"),
+        Json::Number(number) => assert_ne!(number.as_u64(), Some(0), "a zero in {text}"),
+        Json::Bool(flag) => assert!(flag, "false in {text}"),
+        Json::Null => panic!("a null in {text}"),
+    }
+}
+
+fn all<T: std::str::FromStr<Err: Debug>>(entries: &[&str]) -> Vec<T> {
+    entries.iter().map(|entry| entry.parse().expect("an entry")).collect()
+}
+
+fn text(value: &str) -> String {
+    value.to_owned()
+}
+
+fn permissions() -> Permissions {
+    Permissions {
+        process: all(&["cargo"]),
+        read: all(&["src/**"]),
+        write: all(&["target"]),
+        exec: all(&["node_modules"]),
+        net: all(&["cargo", "https://example.org:8443"]),
+        secrets: all(&["token:header"]),
+        reveal: all(&["token"]),
+        registry: all(&["ghcr.io/acme/*"]),
+        service: all(&["database"]),
+        socket: all(&["docker"]),
+        env: all(&["LANG"]),
+        credential_files: vec![text(".npmrc")],
+    }
+}
+
+fn capture() -> Capture {
+    Capture { digest: text("sha256:c"), files: 3, bytes: 40, opening: 7 }
+}
+
+fn made() -> Made {
+    Made { digest: text("sha256:m"), opening: Some(7) }
+}
+
+fn release() -> Release {
+    Release {
+        environment: text("production"),
+        artifact: text("local/app@sha256:a"),
+        url: Some(text("https://example.org")),
+        fence: 4,
+        config: json!({ "replicas": 2 }),
+        commit: text("abc"),
+        by: text("ada"),
+        way: ReleaseWay::Rollback,
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        kind: FailureKind::Limit,
+        message: text("the disk is full"),
+        causes: vec![text("no space left")],
+        help: Some(text("free some")),
+        retryable: true,
+    }
+}
+
+fn problem() -> Problem {
+    let (code, message) = (text("test-failed"), text("one test failed"));
+    Problem { level: Level::Warning, code, message, path: Some(text("src/lib.rs")), help: Some(text("fix it")) }
+}
+
+fn gate() -> Gate {
+    Gate {
+        token: text("t-1"),
+        kind: GateKind::Environment,
+        message: text("Deploy?"),
+        approvers: vec![text("team:release")],
+        members: vec![text("ada")],
+        approvals: 2,
+        environments: vec![text("production")],
+        fields: vec![Field { name: text("ticket"), kind: FieldKind::Number, description: text("id"), required: true }],
+        expires: Some(Timestamp(90)),
+        until: Some(Timestamp(80)),
+        binding: Some(text("sha256:b")),
+        capture: Some(capture()),
+    }
+}
+
+fn request() -> AttemptRequest {
+    AttemptRequest {
+        run: RunId(text("run-1")),
+        pipeline: text("release"),
+        stage: StageIndex(3),
+        stage_id: text("test (linux)"),
+        table: text("stages.test"),
+        attempt: 2,
+        call: Call::Undo,
+        uses: PluginRef::Path(text("plugins/mine")),
+        trust: Trust::Native { digest: text("sha256:n") },
+        plugin: Some(text("sha256:p")),
+        config: json!({ "args": ["--workspace"], "ratio": 1.5 }),
+        env: BTreeMap::from([(text("MODE"), text("fast"))]),
+        permissions: permissions(),
+        environment: Some(EnvironmentView {
+            name: text("production"),
+            fence: Some(5),
+            current: Some(release()),
+            last_known_good: Some(release()),
+        }),
+        needs: BTreeMap::from([(text("build"), json!({ "image": "app" }))]),
+        timeout: Some(Duration::new(90, 1)),
+        memory: Some(1 << 40),
+        log_limit: Some(1 << 20),
+        limits: Limits {
+            cpu: Some(Duration::from_millis(1500)),
+            process_memory: Some(1),
+            processes: Some(2),
+            log_lines: Some(3),
+            artifacts: Some(4),
+            workspace: Some(5),
+            requests: Some(6),
+        },
+        declared: Some(all(&["src/*.rs"])),
+        cache: Some(CacheRequest {
+            take: true,
+            keep: true,
+            inputs: all(&["src/**"]),
+            outputs: all(&["target/app"]),
+            before: vec![StageBefore {
+                stage_id: text("build"),
+                outputs: all(&["gen"]),
+                writes: all(&["gen/**"]),
+                is_cached: true,
+            }],
+        }),
+        resumption: Some(json!({ "approved": true })),
+        rehearsal: Some(RehearsalTerms { real: permissions(), acts: true, offline: true }),
+        basis: basis(),
+        // Of the machine on which an attempt runs: it doesn't travel.
+        folder: None,
+    }
+}
+
+fn basis() -> Basis {
+    Basis {
+        captures: vec![Approved { stage_id: text("approve"), capture: capture(), written_since: all(&["report"]) }],
+        made: vec![MadeBefore {
+            stage_id: text("build"),
+            made: made(),
+            results: all(&["app"]),
+            writable: all(&["app", "tmp"]),
+        }],
+        unordered: all(&["site"]),
+        writable: all(&["report"]),
+        results: all(&["report/all.xml"]),
+        readers: all(&["report/**"]),
+    }
+}
+
+#[test]
+fn requests_travel() {
+    travels(&request());
+    for call in [Call::Run, Call::Observe, Call::Undo] {
+        travels(&AttemptRequest { call, ..request() });
+    }
+    for uses in [PluginRef::Builtin(text("path:x")), PluginRef::Path(text("x")), PluginRef::Oci(text("x"))] {
+        travels(&AttemptRequest { uses, ..request() });
+    }
+    travels(&AttemptRequest { trust: Trust::Component, ..request() });
+}
+
+#[test]
+fn requests_for_captures_travel() {
+    travels(&stagewright_engine::CaptureRequest {
+        run: RunId(text("run-1")),
+        stage_id: text("approve"),
+        opening: 8,
+        paths: all(&["app", "config"]),
+        basis: basis(),
+    });
+}
+
+#[test]
+fn messages_travel() {
+    let kinds = [
+        AttemptMessageKind::Lines(Stream::Stderr, Lines::from("one\n\ntwo\r\n")),
+        AttemptMessageKind::Progress { message: text("linking"), current: 3, total: Some(9) },
+        AttemptMessageKind::Summary(text("# All\n")),
+        AttemptMessageKind::CacheLookedUp { key: text("sha256:k"), hit_from: Some(RunId(text("run-0"))) },
+        AttemptMessageKind::Problem(problem()),
+        AttemptMessageKind::EffectRequested { what: text("push local/app") },
+    ];
+    for kind in kinds {
+        // Does not compile with a kind that isn't in the list above.
+        match kind {
+            AttemptMessageKind::Lines(..)
+            | AttemptMessageKind::Progress { .. }
+            | AttemptMessageKind::Summary(_)
+            | AttemptMessageKind::CacheLookedUp { .. }
+            | AttemptMessageKind::Problem(_)
+            | AttemptMessageKind::EffectRequested { .. } => {}
+        }
+        travels(&AttemptMessage { stage: StageIndex(3), attempt: 2, launch: 5, kind });
+    }
+    travels(&EffectRefused::Superseded(text("production")));
+    travels(&EffectRefused::Unrecorded);
+}
+
+#[test]
+fn reports_travel() {
+    let ends = [
+        AttemptEnd::Succeeded,
+        AttemptEnd::Skipped(text("nothing to do")),
+        AttemptEnd::Rehearsed(text("would run kubectl")),
+        AttemptEnd::Suspended(gate()),
+        AttemptEnd::Observed(Observation::Found(Finding::Applied(text("app 2")))),
+        AttemptEnd::Observed(Observation::Found(Finding::Failed(text("crashed")))),
+        AttemptEnd::Observed(Observation::Found(Finding::NotStarted)),
+        AttemptEnd::Observed(Observation::InProgress),
+        AttemptEnd::Observed(Observation::Unknown(text("no answer"))),
+        AttemptEnd::Unsuccessful(Outcome::TimedOut, failure()),
+    ];
+    for end in ends {
+        match end {
+            AttemptEnd::Succeeded
+            | AttemptEnd::Skipped(_)
+            | AttemptEnd::Rehearsed(_)
+            | AttemptEnd::Suspended(_)
+            | AttemptEnd::Observed(Observation::Found(_) | Observation::InProgress | Observation::Unknown(_))
+            | AttemptEnd::Unsuccessful(..) => {}
+        }
+        travels(&AttemptReport {
+            end,
+            outputs: BTreeMap::from([(text("url"), json!("https://example.org"))]),
+            artifacts: vec![Artifact {
+                name: text("report.html"),
+                digest: text("sha256:r"),
+                media_type: text("text/html"),
+                size: 12,
+            }],
+            release: Some(ReleaseNote { artifact: text("local/app@sha256:a"), url: Some(text("https://example.org")) }),
+            made: Some(made()),
+        });
+    }
+}

@@ -1,0 +1,45 @@
+//! What is deployed, and which files are handed on.
+
+use stagewright_api as api;
+use stagewright_engine::{Artifact, Release, ReleaseWay};
+
+use super::ToWire;
+
+impl ToWire for Release {
+    type Wire = api::Release;
+
+    fn to_wire(&self) -> api::Release {
+        let Release { environment, artifact, url, fence, config, commit, by, way } = self;
+        api::Release {
+            environment: environment.clone(),
+            artifact: artifact.clone(),
+            url: url.clone(),
+            fence: *fence,
+            config: config.clone(),
+            commit: commit.clone(),
+            by: by.clone(),
+            way: way.to_wire(),
+        }
+    }
+}
+
+impl ToWire for ReleaseWay {
+    type Wire = api::ReleaseOrigin;
+
+    fn to_wire(&self) -> api::ReleaseOrigin {
+        match self {
+            ReleaseWay::Deploy => api::ReleaseOrigin::Deploy,
+            ReleaseWay::Rollback => api::ReleaseOrigin::Rollback,
+            ReleaseWay::Undo => api::ReleaseOrigin::Undo,
+        }
+    }
+}
+
+impl ToWire for Artifact {
+    type Wire = api::Artifact;
+
+    fn to_wire(&self) -> api::Artifact {
+        let Artifact { name, digest, media_type, size } = self;
+        api::Artifact { name: name.clone(), digest: digest.clone(), media_type: media_type.clone(), size: *size }
+    }
+}

@@ -1,0 +1,36 @@
+//! Whatever a test asks of the program as JSON must read as the type that the api has for it, with no key left over.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+use stagewright_api as api;
+
+/// Checks what a command printed, if that was JSON.
+#[track_caller]
+pub(crate) fn check(args: &[&str], printed: &str) {
+    if args.windows(2).any(|pair| pair == ["--format", "json"]) {
+        return printed.lines().for_each(reads_as::<api::EventLine>);
+    }
+    if !args.contains(&"--json") || printed.is_empty() {
+        return;
+    }
+    match args {
+        ["runs", ..] => reads_as::<Vec<api::RunEntry>>(printed),
+        ["explain", ..] => reads_as::<Vec<api::ExplainEntry>>(printed),
+        ["plan", ..] => reads_as::<api::PlanAnswer>(printed),
+        ["validate", ..] => reads_as::<Vec<api::DiagnosticEntry>>(printed),
+        ["env", "list", ..] => reads_as::<Vec<api::EnvironmentAnswer>>(printed),
+        ["env", "status", ..] => reads_as::<api::EnvironmentAnswer>(printed),
+        ["env", "history", ..] => reads_as::<Vec<api::ReleaseEntry>>(printed),
+        ["service", "status", ..] => reads_as::<Vec<api::ServiceEntry>>(printed),
+        ["gc", ..] => reads_as::<api::GcAnswer>(printed),
+        other => panic!("the api has no type for {other:?}"),
+    }
+}
+
+#[track_caller]
+fn reads_as<T: Serialize + DeserializeOwned>(printed: &str) {
+    let read: T = serde_json::from_str(printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    let read = serde_json::to_value(read).expect("it was JSON");
+    assert_eq!(read, serde_json::from_str::<Json>(printed).expect("it was JSON"), "of {printed}");
+}
