@@ -1,8 +1,8 @@
 //! `service`: what deploys to the `process` target left running on this machine.
 
 use stagewright_engine::Timestamp;
-use stagewright_plugin_host::CapabilityError;
-use stagewright_plugin_host::service::ServiceStatus;
+use stagewright_plugin_host::service::{ServiceError, ServiceStatus};
+use stagewright_plugin_host::stripped;
 use stagewright_report::{Block, Printer, text};
 use stagewright_session::Session;
 
@@ -37,7 +37,7 @@ pub(crate) async fn service(
         ServiceCommand::Logs { environment, service, lines, rehearsal } => {
             let tail = services.log_tail(environment, service, *lines as usize, *rehearsal);
             let text = tail.await.map_err(failed)?;
-            out.block(&Block::of(&text))?;
+            out.block(&Block::of(&stripped(&text)))?;
         }
     }
     Ok(Exit::Success)
@@ -67,9 +67,10 @@ fn write_table(out: &mut Printer, found: &[ServiceStatus]) -> std::io::Result<()
     Ok(())
 }
 
-fn failed(error: CapabilityError) -> CommandError {
+fn failed(error: ServiceError) -> CommandError {
+    let causes = error.causes();
     let mut failed = CommandError::not_ready(error.message);
-    failed.causes = error.causes;
+    failed.causes = causes;
     failed.hints.extend(error.help);
     failed
 }
