@@ -30,7 +30,7 @@ pub struct Descriptor {
     pub size: u64,
 }
 
-/// A manifest or an index, as bytes: to write it anew could change its digest.
+/// A manifest or an index, as bytes: serialising it again could change its digest.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     pub(crate) descriptor: Descriptor,

@@ -16,7 +16,7 @@ use crate::error::{OciError, OciErrorKind};
 /// What a layout is made of, apart from the blobs themselves.
 const PARTS: [&str; 5] = ["oci-layout", "index.json", LOCK, "blobs", "blobs/sha256"];
 
-/// Held by whoever changes `index.json`.
+/// Locked while `index.json` is changed.
 const LOCK: &str = ".lock";
 
 /// image-spec, annotations: the tag of an entry of `index.json`.
@@ -76,7 +76,7 @@ impl Layout {
         make().map_err(|error| self.broken("can't be written", error))
     }
 
-    /// Whether somebody has made it.
+    /// Whether the layout was created.
     pub(crate) fn exists(&self) -> bool {
         self.root.join("oci-layout").is_file()
     }
