@@ -2,8 +2,8 @@
 
 use stagewright_model::{PathError, PatternError};
 
-/// The code of [`CapabilityError::withheld`].
-const WITHHELD: &str = "withheld-in-rehearsal";
+/// The code of what only a real run would do.
+pub(crate) const WITHHELD: &str = "withheld-in-rehearsal";
 
 /// Mirrors `types.error` of the WIT.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,16 +61,6 @@ impl CapabilityError {
             next = cause.source();
         }
         self
-    }
-
-    /// Of what only a real run would do, as in `read the image X`.
-    pub(crate) fn withheld(what: &str) -> CapabilityError {
-        CapabilityError::new(ErrorCode::Other(WITHHELD.to_owned()), format!("would {what}"))
-    }
-
-    /// Whether only a real run would do that.
-    pub(crate) fn is_withheld(&self) -> bool {
-        matches!(&self.code, ErrorCode::Other(code) if code == WITHHELD)
     }
 
     /// Worth another try.

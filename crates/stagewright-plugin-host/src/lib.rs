@@ -18,8 +18,8 @@
 
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod registry;
-pub mod service;
+pub use stagewright_oci as registry;
+pub use stagewright_services as service;
 
 mod aot;
 mod attempt;
@@ -68,3 +68,4 @@ pub use packages::{ClosedOrigin, CredentialFile, PackageHosts, credential_files}
 pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};
 pub use reserved::{Claim, Purpose, Reserved, UserGit, git_directories};
 pub use resolve::Pulls;
+pub use strip::stripped;

@@ -133,7 +133,7 @@ impl Rehearsal {
     /// another port than the pipeline says.
     pub(crate) async fn granted_as(&self, origin: &Origin) -> Result<Origin, CapabilityError> {
         let Some(inner) = self.0.as_ref().filter(|_| origin.is_loopback()) else { return Ok(origin.clone()) };
-        let moved = inner.services.moved_ports(&inner.run).await?;
+        let moved = inner.services.moved_ports(&inner.run.0).await?;
         let asked = moved.iter().find(|moved| moved.actual == origin.port()).map(|moved| moved.declared);
         Ok(asked.map_or_else(|| origin.clone(), |port| origin.at_port(port)))
     }
@@ -141,7 +141,7 @@ impl Rehearsal {
     /// Where a service of this rehearsal is, that the pipeline knows at a port of this machine.
     pub(crate) async fn moved(&self, port: u16) -> Result<Option<u16>, CapabilityError> {
         let Some(inner) = &self.0 else { return Ok(None) };
-        let moved = inner.services.moved_ports(&inner.run).await?;
+        let moved = inner.services.moved_ports(&inner.run.0).await?;
         Ok(moved.iter().find(|moved| moved.declared == port).map(|moved| moved.actual))
     }
 
@@ -149,7 +149,7 @@ impl Rehearsal {
     pub(crate) async fn request(&self, origin: &Origin, is_fetch: bool) -> Result<Passage, CapabilityError> {
         let Some(inner) = &self.0 else { return Ok(Passage::Real) };
         if origin.is_loopback() {
-            let moved = inner.services.moved_ports(&inner.run).await?;
+            let moved = inner.services.moved_ports(&inner.run.0).await?;
             if let Some(moved) = moved.iter().find(|one| [one.actual, one.declared].contains(&origin.port())) {
                 return Ok(Passage::StandIn(moved.actual));
             }

@@ -11,7 +11,7 @@ use stagewright_model::PluginRef;
 
 use crate::digest::sha256;
 use crate::plugin::{PLUGIN_BYTES, PluginError};
-use crate::registry::{Access, Place, Reference, Registry};
+use crate::registry::{Access, OciError, Place, Reference, Registry};
 
 mod image;
 
@@ -119,9 +119,8 @@ impl Resolver {
 
     async fn pulled(&self, text: &str) -> Result<PathBuf, PluginError> {
         let bad = |why: String| PluginError::new(format!("plugin `oci:{text}`: {why}"));
-        let reference: Reference = text
-            .parse()
-            .map_err(|error: crate::CapabilityError| PluginError { help: error.help, ..bad(error.message) })?;
+        let reference: Reference =
+            text.parse().map_err(|error: OciError| PluginError { help: error.help, ..bad(error.message) })?;
         let Some(digest) = reference.digest.clone() else {
             return Err(bad("is not pinned".to_owned()).with_help("add the digest: `…@sha256:…`"));
         };
@@ -142,8 +141,8 @@ impl Resolver {
         let anonymous = self.pulls == Pulls::Anonymous;
         let access = Access { anonymous, ..Access::real(&self.workspace) };
         self.registry.pull(&reference, layout.path(), access).await.map_err(|error| PluginError {
+            causes: error.causes(),
             message: bad(error.message).message,
-            causes: error.causes,
             help: error.help,
         })?;
         image::component(layout.path(), &digest)

@@ -18,7 +18,7 @@ pub(crate) struct Stripper {
 }
 
 /// `text` without terminal control and invisible characters, carriage returns apart: in it secrets are looked for.
-pub(crate) fn stripped(text: &str) -> Cow<'_, str> {
+pub fn stripped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_special) {
         return Cow::Borrowed(text);
     }

@@ -195,7 +195,7 @@ impl Host {
 
     /// Stops what the rehearsal left running, and nothing of another one.
     pub(crate) async fn stop_rehearsal(&self, run: &RunId) -> Result<(), SessionError> {
-        let stopped = self.services.stop_rehearsal(run).await;
+        let stopped = self.services.stop_rehearsal(&run.0).await;
         stopped.map_err(|error| SessionError::internal("can't stop the services of the rehearsal").caused_by(error))
     }
 }

@@ -4,16 +4,25 @@ use super::Finding;
 use super::graph::{Graph, Package};
 
 /// What each crate may depend on among the workspace's own.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("stagewright-api", &[]),
     ("stagewright-model", &[]),
     ("stagewright-cache", &["stagewright-engine", "stagewright-files", "stagewright-model"]),
     ("stagewright-engine", &["stagewright-model"]),
     ("stagewright-files", &[]),
+    ("stagewright-oci", &["stagewright-files"]),
     ("stagewright-process", &["stagewright-files"]),
+    ("stagewright-services", &["stagewright-files", "stagewright-oci", "stagewright-process"]),
     (
         "stagewright-plugin-host",
-        &["stagewright-engine", "stagewright-files", "stagewright-model", "stagewright-process"],
+        &[
+            "stagewright-engine",
+            "stagewright-files",
+            "stagewright-model",
+            "stagewright-oci",
+            "stagewright-process",
+            "stagewright-services",
+        ],
     ),
     ("stagewright-store", &["stagewright-engine", "stagewright-files", "stagewright-model"]),
     ("stagewright-report", &["stagewright-api", "stagewright-engine", "stagewright-model"]),
@@ -59,7 +68,7 @@ const PLUGIN_ARROWS: &[&str] = &["stagewright-sdk"];
 const OWNERS: [(&str, &[&str]); 15] = [
     ("age", &["stagewright-secrets"]),
     ("aws-sigv4", &["stagewright-secrets"]),
-    ("cap-std", &["stagewright-cache", "stagewright-plugin-host"]),
+    ("cap-std", &["stagewright-cache", "stagewright-oci", "stagewright-plugin-host"]),
     ("cel", &["stagewright-model"]),
     ("clap", &["stagewright-cli", "xtask"]),
     ("git2", &["stagewright-session"]),
@@ -67,8 +76,8 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("indicatif", &["stagewright-report"]),
     ("libloading", &["stagewright-plugin-host"]),
     ("object_store", &["stagewright-cache"]),
-    ("oci-client", &["stagewright-plugin-host"]),
-    ("reqwest", &["stagewright-cache", "stagewright-plugin-host", "stagewright-secrets"]),
+    ("oci-client", &["stagewright-oci"]),
+    ("reqwest", &["stagewright-cache", "stagewright-oci", "stagewright-plugin-host", "stagewright-secrets"]),
     ("rusqlite", &["stagewright-store"]),
     (
         "tokio",
@@ -76,9 +85,11 @@ const OWNERS: [(&str, &[&str]); 15] = [
             "stagewright-cache",
             "stagewright-cli",
             "stagewright-engine",
+            "stagewright-oci",
             "stagewright-plugin-host",
             "stagewright-process",
             "stagewright-secrets",
+            "stagewright-services",
             "stagewright-session",
         ],
     ),

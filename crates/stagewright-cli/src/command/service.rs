@@ -2,8 +2,8 @@
 
 use stagewright_api as api;
 use stagewright_engine::Timestamp;
-use stagewright_plugin_host::CapabilityError;
-use stagewright_plugin_host::service::{Current, ServiceStatus};
+use stagewright_plugin_host::service::{Current, ServiceError, ServiceStatus};
+use stagewright_plugin_host::stripped;
 use stagewright_process::supervisor::Phase;
 use stagewright_report::{Block, Printer, text};
 use stagewright_session::Session;
@@ -39,7 +39,7 @@ pub(crate) async fn service(
         ServiceCommand::Logs { environment, service, lines, rehearsal } => {
             let tail = services.log_tail(environment, service, *lines as usize, *rehearsal);
             let text = tail.await.map_err(failed)?;
-            out.block(&Block::of(&text))?;
+            out.block(&Block::of(&stripped(&text)))?;
         }
     }
     Ok(Exit::Success)
@@ -103,9 +103,10 @@ fn release(current: &Current) -> api::ServiceRelease {
     }
 }
 
-fn failed(error: CapabilityError) -> CommandError {
+fn failed(error: ServiceError) -> CommandError {
+    let causes = error.causes();
     let mut failed = CommandError::not_ready(error.message);
-    failed.causes = error.causes;
+    failed.causes = causes;
     failed.hints.extend(error.help);
     failed
 }

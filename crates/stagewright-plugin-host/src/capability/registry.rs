@@ -7,9 +7,9 @@ use super::effects::Effects;
 use super::workspace::Workspace;
 use stagewright_model::WorkspacePath;
 
-use crate::error::CapabilityError;
+use crate::error::{CapabilityError, ErrorCode, WITHHELD};
 use crate::policy::Policy;
-use crate::registry::{Access, Descriptor, Place, Reference, Registry, inside};
+use crate::registry::{Access, Descriptor, OciError, OciErrorKind, Place, Reference, Registry, inside};
 use crate::rehearsal::Rehearsal;
 
 /// The registries as one stage sees them.
@@ -33,10 +33,12 @@ impl Images {
     }
 
     /// What would be read of a registry elsewhere ends a rehearsed attempt.
-    async fn or_withhold<T>(&self, result: Result<T, CapabilityError>) -> Result<T, CapabilityError> {
+    async fn or_withhold<T>(&self, result: Result<T, OciError>) -> Result<T, CapabilityError> {
         match result {
-            Err(error) if error.is_withheld() => self.rehearsal.withhold(error.message).await,
-            other => other,
+            Err(error) if error.kind == OciErrorKind::WithheldInRehearsal => {
+                self.rehearsal.withhold(error.message).await
+            }
+            other => Ok(other?),
         }
     }
 
@@ -82,7 +84,7 @@ impl Images {
     pub(crate) async fn push(&self, layout: &str, reference: &str) -> Result<Descriptor, CapabilityError> {
         let (layout, reference) = (self.readable(layout).await?, self.target(reference).await?);
         self.announce("push", &reference).await?;
-        self.registry.push(&inside(&self.root, &layout)?, &reference, self.access(&reference)).await
+        Ok(self.registry.push(&inside(&self.root, &layout)?, &reference, self.access(&reference)).await?)
     }
 
     /// A layout is a folder of the workspace, and stays on this machine.
@@ -114,6 +116,30 @@ impl Images {
     }
 }
 
+impl From<OciError> for CapabilityError {
+    fn from(error: OciError) -> CapabilityError {
+        let (retryable, causes) = (error.kind.is_retryable(), error.causes());
+        CapabilityError { code: code_of(error.kind), message: error.message, retryable, causes, help: error.help }
+    }
+}
+
+pub(crate) fn code_of(kind: OciErrorKind) -> ErrorCode {
+    match kind {
+        OciErrorKind::InvalidReference | OciErrorKind::InvalidManifest => ErrorCode::InvalidArgument,
+        OciErrorKind::NotFound => ErrorCode::NotFound,
+        OciErrorKind::Unauthenticated => ErrorCode::Unauthenticated,
+        OciErrorKind::Denied => ErrorCode::PermissionDenied,
+        OciErrorKind::DigestMismatch | OciErrorKind::UnusableContent | OciErrorKind::Rejected => {
+            ErrorCode::FailedPrecondition
+        }
+        OciErrorKind::TooLarge | OciErrorKind::RateLimited => ErrorCode::ResourceExhausted,
+        OciErrorKind::Unavailable => ErrorCode::Unavailable,
+        OciErrorKind::TimedOut => ErrorCode::DeadlineExceeded,
+        OciErrorKind::WithheldInRehearsal => ErrorCode::Other(WITHHELD.to_owned()),
+        OciErrorKind::Disk | OciErrorKind::Internal => ErrorCode::Internal,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use cap_std::ambient_authority;
@@ -121,7 +147,6 @@ mod tests {
     use stagewright_model::Permissions;
 
     use super::*;
-    use crate::error::ErrorCode;
     use crate::testing::Backends;
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use stagewright_process::supervisor::Phase;
 use tokio::task::JoinHandle;
 
 use super::effects::Effects;
+use super::registry::code_of;
 use super::secrets::SecretHandle;
 use stagewright_model::WorkspacePath;
 
@@ -22,7 +23,7 @@ use crate::net::OwnOrigins;
 use crate::policy::Policy;
 use crate::registry::{Place, Reference};
 use crate::rehearsal::Rehearsal;
-use crate::service::{Current, Instance, ReleaseSpec, ServiceManager};
+use crate::service::{Current, Instance, ReleaseSpec, ServiceError, ServiceErrorKind, ServiceManager};
 
 /// How long the end of an attempt waits for releases to be discarded; they are, even if it takes longer.
 const DISCARD: Duration = Duration::from_millis(500);
@@ -106,7 +107,7 @@ pub(crate) struct Started {
     /// None once promoted or discarded.
     instances: Vec<Option<Instance>>,
     /// A start under way: a task of its own, so that a guest that is stopped meanwhile leaves nothing behind.
-    starting: Option<JoinHandle<Result<Instance, CapabilityError>>>,
+    starting: Option<JoinHandle<Result<Instance, ServiceError>>>,
 }
 
 impl Services {
@@ -131,7 +132,7 @@ impl Services {
             port: release.port,
             keep: release.keep as usize,
             stop_grace: release.stop_grace,
-            rehearsal: self.rehearsal.run().cloned(),
+            rehearsal: self.rehearsal.run().map(|run| run.0.clone()),
             fence: self.fence,
         };
         let manager = self.manager.clone();
@@ -150,10 +151,13 @@ impl Services {
     pub(crate) async fn current(&self, service: &str) -> Result<Option<String>, CapabilityError> {
         self.policy.service(service)?;
         let environment = self.environment()?;
-        let Some(current) = self.manager.current(environment, service, self.rehearsal.run()).await? else {
+        let Some(current) =
+            self.manager.current(environment, service, self.rehearsal.run().map(|run| run.0.as_str())).await?
+        else {
             return Ok(None);
         };
-        let state = self.manager.phase(environment, service, &current, self.rehearsal.run()).await?;
+        let state =
+            self.manager.phase(environment, service, &current, self.rehearsal.run().map(|run| run.0.as_str())).await?;
         let told = serde_json::to_string(&Told { current, state });
         told.map(Some).map_err(|error| {
             CapabilityError::new(ErrorCode::Internal, "the current release can't be told").caused_by(&error)
@@ -167,7 +171,15 @@ impl Services {
         })
     }
 
-    pub(crate) fn instance(&self, handle: &InstanceHandle) -> Result<&Instance, CapabilityError> {
+    pub(crate) async fn phase(&self, handle: &InstanceHandle) -> Result<Phase, CapabilityError> {
+        Ok(self.instance(handle)?.phase().await?)
+    }
+
+    pub(crate) async fn log_tail(&self, handle: &InstanceHandle, lines: usize) -> Result<String, CapabilityError> {
+        Ok(self.instance(handle)?.log_tail(lines).await?)
+    }
+
+    fn instance(&self, handle: &InstanceHandle) -> Result<&Instance, CapabilityError> {
         self.started.instances.get(handle.index).and_then(Option::as_ref).ok_or_else(|| settled(handle))
     }
 
@@ -185,7 +197,7 @@ impl Services {
 
     /// Never refused: it undoes what `start` has announced, and the service can't have been changed by another run since.
     pub(crate) async fn discard(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
-        self.take(handle)?.discard().await
+        Ok(self.take(handle)?.discard().await?)
     }
 
     /// Discards what was neither promoted nor discarded.
@@ -213,6 +225,25 @@ impl Services {
         });
         // Past that time it goes on by itself.
         let _ = tokio::time::timeout(DISCARD, discarding).await;
+    }
+}
+
+impl From<ServiceError> for CapabilityError {
+    fn from(error: ServiceError) -> CapabilityError {
+        let code = match error.kind {
+            ServiceErrorKind::InvalidArgument => ErrorCode::InvalidArgument,
+            ServiceErrorKind::NotFound => ErrorCode::NotFound,
+            ServiceErrorKind::DeployInProgress
+            | ServiceErrorKind::StaleFence
+            | ServiceErrorKind::PortTaken
+            | ServiceErrorKind::UnusableImage => ErrorCode::FailedPrecondition,
+            ServiceErrorKind::NoFreePort => ErrorCode::ResourceExhausted,
+            ServiceErrorKind::NotListening => ErrorCode::Unavailable,
+            ServiceErrorKind::Image(kind) => code_of(kind),
+            ServiceErrorKind::Internal => ErrorCode::Internal,
+        };
+        let (retryable, causes) = (error.is_retryable(), error.causes());
+        CapabilityError { code, message: error.message, retryable, causes, help: error.help }
     }
 }
 

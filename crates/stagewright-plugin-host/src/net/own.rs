@@ -34,7 +34,7 @@ impl OwnOrigins {
     pub(crate) async fn check(&self, origin: &Origin) -> Result<(), CapabilityError> {
         let endpoint = self.lock().get(origin).cloned().flatten();
         match endpoint {
-            Some(endpoint) => endpoint.check().await,
+            Some(endpoint) => Ok(endpoint.check().await?),
             None => Ok(()),
         }
     }

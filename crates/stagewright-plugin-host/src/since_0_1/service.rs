@@ -87,7 +87,7 @@ impl HostInstance for Attempt {
     }
 
     async fn state(&mut self, instance: Resource<InstanceHandle>) -> CallResult<State> {
-        Ok(match self.services.instance(self.table.get(&instance)?)?.phase().await? {
+        Ok(match self.services.phase(self.table.get(&instance)?).await? {
             Phase::Starting => State::Starting,
             Phase::Running => State::Running,
             Phase::Exited => State::Exited,
@@ -95,7 +95,7 @@ impl HostInstance for Attempt {
     }
 
     async fn log_tail(&mut self, instance: Resource<InstanceHandle>, lines: u32) -> CallResult<String> {
-        let tail = self.services.instance(self.table.get(&instance)?)?.log_tail(lines as usize).await?;
+        let tail = self.services.log_tail(self.table.get(&instance)?, lines as usize).await?;
         Ok(self.log.masker().text(&tail))
     }
 

@@ -20,8 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Checks an error's code, and that message and help together name what they should.
 #[track_caller]
-fn refused<T: std::fmt::Debug>(result: Result<T, CapabilityError>, code: &ErrorCode, mentions: &[&str]) {
-    let error = result.unwrap_err();
+fn refused<T: std::fmt::Debug>(
+    result: Result<T, impl Into<CapabilityError> + std::fmt::Debug>,
+    code: &ErrorCode,
+    mentions: &[&str],
+) {
+    let error: CapabilityError = result.unwrap_err().into();
     let told = format!("{} {}", error.message, error.help.clone().unwrap_or_default());
     assert_eq!(error.code, *code, "{error:?}");
     for mention in mentions {

@@ -104,7 +104,7 @@ async fn a_registry_that_hands_out_something_else_is_found_out() {
     let layer = layout.layer_of(&image);
     corrupt(&distribution.blob_path(&layer));
     let pulled = registry.pull(&reference, &place.path("pulled"), real(&workspace)).await;
-    assert!(pulled.as_ref().is_err_and(|error| !error.retryable), "{pulled:?}");
+    assert!(pulled.as_ref().is_err_and(|error| !error.kind.is_retryable()), "{pulled:?}");
     refused(pulled, &ErrorCode::FailedPrecondition, &["something else"]);
     assert!(!blobs(&place.path("pulled")).contains_key(layer.trim_start_matches("sha256:")));
 }
@@ -168,7 +168,7 @@ async fn a_registry_that_does_not_run_may_run_later() {
         registry.push(&layout.root, &reference, real(&workspace)).await,
         registry.resolve(&reference, real(&workspace)).await,
     ] {
-        assert!(result.as_ref().is_err_and(|error| error.retryable), "{result:?}");
+        assert!(result.as_ref().is_err_and(|error| error.kind.is_retryable()), "{result:?}");
         refused(result, &ErrorCode::Unavailable, &[&host, "refused", "check that the registry runs"]);
     }
 }

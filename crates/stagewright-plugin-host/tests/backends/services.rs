@@ -386,7 +386,7 @@ async fn one_deploy_of_a_service_at_a_time() {
     let services = Services::new().await;
     let first = services.start(services.release("one")).await;
     let second = services.manager.start(services.release("two")).await;
-    assert!(second.as_ref().is_err_and(|error| error.retryable), "{second:?}");
+    assert!(second.as_ref().is_err_and(|error| error.is_retryable()), "{second:?}");
     let elsewhere = ReleaseSpec { environment: "production".to_owned(), ..services.release("three") };
     services.start(elsewhere).await.discard().await.unwrap();
     first.discard().await.unwrap();

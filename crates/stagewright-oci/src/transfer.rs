@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use tempfile::NamedTempFile;
 
-use super::content::{Content, Descriptor};
-use super::layout::Layout;
-use super::reference::Reference;
-use super::remote::Remote;
 use crate::blocking::blocking;
-use crate::error::{CapabilityError, ErrorCode};
+use crate::content::{Content, Descriptor, copy_verified};
+use crate::error::{OciError, OciErrorKind};
+use crate::layout::Layout;
+use crate::reference::Reference;
+use crate::remote::Remote;
 
 /// Manifests of one image: an index, and one for each platform.
 const MOST_MANIFESTS: usize = 256;
@@ -28,14 +28,14 @@ enum Blob {
 }
 
 impl Endpoint {
-    pub(crate) async fn authenticate(&self, push: bool) -> Result<(), CapabilityError> {
+    pub(crate) async fn authenticate(&self, push: bool) -> Result<(), OciError> {
         match self {
             Endpoint::Layout(_) => Ok(()),
             Endpoint::Remote(remote) => remote.authenticate(push).await,
         }
     }
 
-    pub(crate) async fn manifest(&self, reference: &Reference) -> Result<Content, CapabilityError> {
+    pub(crate) async fn manifest(&self, reference: &Reference) -> Result<Content, OciError> {
         match self {
             Endpoint::Layout(layout) => {
                 let (layout, reference) = (layout.clone(), reference.clone());
@@ -54,7 +54,7 @@ impl Endpoint {
         }
     }
 
-    async fn by_digest(&self, digest: &str) -> Result<Content, CapabilityError> {
+    async fn by_digest(&self, digest: &str) -> Result<Content, OciError> {
         match self {
             Endpoint::Layout(layout) => {
                 let (layout, digest) = (layout.clone(), digest.to_owned());
@@ -64,21 +64,21 @@ impl Endpoint {
         }
     }
 
-    async fn blob(&self, descriptor: &Descriptor) -> Result<Blob, CapabilityError> {
+    async fn blob(&self, descriptor: &Descriptor) -> Result<Blob, OciError> {
         match self {
             Endpoint::Layout(layout) => layout.blob(descriptor).map(Blob::InPlace),
             Endpoint::Remote(remote) => remote.fetch_blob(descriptor).await.map(Blob::Fetched),
         }
     }
 
-    async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, CapabilityError> {
+    async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, OciError> {
         match self {
             Endpoint::Layout(layout) => Ok(layout.has_blob(descriptor)),
             Endpoint::Remote(remote) => remote.has_blob(descriptor).await,
         }
     }
 
-    async fn put_blob(&self, descriptor: &Descriptor, blob: Blob) -> Result<(), CapabilityError> {
+    async fn put_blob(&self, descriptor: &Descriptor, blob: Blob) -> Result<(), OciError> {
         // The temporary file lives until the end of this function.
         let path = match &blob {
             Blob::InPlace(path) => path.clone(),
@@ -98,7 +98,7 @@ impl Endpoint {
         }
     }
 
-    async fn put_manifest(&self, content: &Content, listed: bool, tag: Option<&str>) -> Result<(), CapabilityError> {
+    async fn put_manifest(&self, content: &Content, listed: bool, tag: Option<&str>) -> Result<(), OciError> {
         match self {
             Endpoint::Layout(layout) => {
                 let (layout, content, tag) = (layout.clone(), content.clone(), tag.map(str::to_owned));
@@ -116,7 +116,7 @@ pub(crate) async fn copy(
     target: &Endpoint,
     root: Content,
     tag: Option<&str>,
-) -> Result<Descriptor, CapabilityError> {
+) -> Result<Descriptor, OciError> {
     if let Endpoint::Layout(layout) = target {
         let layout = layout.clone();
         blocking(move || layout.create()).await??;
@@ -136,7 +136,7 @@ pub(crate) async fn copy(
 }
 
 /// The root first, and every index before what it names.
-async fn manifests_below(source: &Endpoint, root: Content) -> Result<Vec<Content>, CapabilityError> {
+async fn manifests_below(source: &Endpoint, root: Content) -> Result<Vec<Content>, OciError> {
     let mut seen = BTreeSet::from([root.descriptor.digest.clone()]);
     let mut found = vec![root];
     let mut next = 0;
@@ -148,7 +148,7 @@ async fn manifests_below(source: &Endpoint, root: Content) -> Result<Vec<Content
             }
             if found.len() == MOST_MANIFESTS {
                 let words = format!("image {} has more than {MOST_MANIFESTS} manifests", found[0].descriptor.digest);
-                return Err(CapabilityError::new(ErrorCode::ResourceExhausted, words));
+                return Err(OciError::new(OciErrorKind::TooLarge, words));
             }
             found.push(source.by_digest(&digest).await?);
         }
@@ -158,13 +158,13 @@ async fn manifests_below(source: &Endpoint, root: Content) -> Result<Vec<Content
 }
 
 /// What a registry would refuse only after the upload.
-async fn verify(descriptor: &Descriptor, path: PathBuf) -> Result<(), CapabilityError> {
+async fn verify(descriptor: &Descriptor, path: PathBuf) -> Result<(), OciError> {
     let descriptor = descriptor.clone();
     blocking(move || {
         let mut file = stagewright_files::open(&path).map_err(|error| {
-            CapabilityError::new(ErrorCode::Internal, format!("`{}` can't be read", path.display())).caused_by(&error)
+            OciError::new(OciErrorKind::Disk, format!("`{}` can't be read", path.display())).caused_by(error)
         })?;
-        super::copy_verified(&mut file, &mut std::io::sink(), &descriptor)
+        copy_verified(&mut file, &mut std::io::sink(), &descriptor)
     })
     .await?
 }

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::{ServiceError, ServiceErrorKind};
 
 /// What `PATH` means in an image that doesn't set it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The part of an image's configuration that the process target goes by. User and ports are for containers.
+/// The part of an image's configuration that the process target uses. User and ports are for containers.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct RunConfig {
+pub(crate) struct RunConfig {
     entrypoint: Option<Vec<String>>,
     cmd: Option<Vec<String>>,
     env: Option<Vec<String>>,
@@ -27,47 +27,47 @@ struct ImageConfig {
 
 /// A program to start, with all of its paths on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Invocation {
-    pub(super) program: PathBuf,
-    pub(super) args: Vec<String>,
-    pub(super) current_dir: PathBuf,
+pub(crate) struct Invocation {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) current_dir: PathBuf,
 }
 
 impl RunConfig {
-    pub(super) fn parse(bytes: &[u8]) -> Result<RunConfig, CapabilityError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<RunConfig, ServiceError> {
         let parsed: ImageConfig = serde_json::from_slice(bytes).map_err(|error| {
-            CapabilityError::new(ErrorCode::FailedPrecondition, "the image's configuration is not readable")
-                .caused_by(&error)
+            ServiceError::new(ServiceErrorKind::UnusableImage, "the image's configuration is not readable")
+                .caused_by(error)
         })?;
         Ok(parsed.config)
     }
 
     /// `NAME=VALUE` entries, in order.
-    pub(super) fn env(&self) -> Vec<(String, String)> {
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
         let entries = self.env.iter().flatten().filter_map(|entry| entry.split_once('='));
         entries.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// Below the image's root.
-    pub(super) fn working_dir(&self) -> &Path {
+    pub(crate) fn working_dir(&self) -> &Path {
         Path::new(self.working_dir.trim_start_matches('/'))
     }
 
     /// The entrypoint with `args`, or with the image's own when there are none, below the folder `root`.
-    pub(super) fn invocation(&self, root: &Path, args: &[String]) -> Result<Invocation, CapabilityError> {
+    pub(crate) fn invocation(&self, root: &Path, args: &[String]) -> Result<Invocation, ServiceError> {
         let own = self.cmd.as_deref().unwrap_or_default();
         let args = if args.is_empty() { own } else { args };
         let mut words = self.entrypoint.iter().flatten().chain(args).cloned();
         let Some(name) = words.next() else {
-            return Err(CapabilityError::new(
-                ErrorCode::FailedPrecondition,
+            return Err(ServiceError::new(
+                ServiceErrorKind::UnusableImage,
                 "the image has neither entrypoint nor command",
             )
             .with_help("set `entrypoint` where the image is built, or `args` where it is deployed"));
         };
         let current_dir = root.join(self.working_dir());
         let program = self.find(root, &name).ok_or_else(|| {
-            CapabilityError::new(ErrorCode::FailedPrecondition, format!("the image has no program `{name}`"))
+            ServiceError::new(ServiceErrorKind::UnusableImage, format!("the image has no program `{name}`"))
                 .with_help("its entrypoint must name a file of the image")
         })?;
         Ok(Invocation { program, args: words.collect(), current_dir })

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::{OciError, OciErrorKind};
 
 /// The name of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +68,11 @@ impl fmt::Display for Reference {
 }
 
 impl FromStr for Reference {
-    type Err = CapabilityError;
+    type Err = OciError;
 
-    fn from_str(text: &str) -> Result<Reference, CapabilityError> {
+    fn from_str(text: &str) -> Result<Reference, OciError> {
         let refuse = |why: &str| {
-            CapabilityError::new(ErrorCode::InvalidArgument, format!("image reference `{text}` {why}")).with_help(
+            OciError::new(OciErrorKind::InvalidReference, format!("image reference `{text}` {why}")).with_help(
                 "write `local/NAME:TAG`, `HOST[:PORT]/NAME:TAG` or `oci:PATH:TAG`, each with `@sha256:…` if need be",
             )
         };

@@ -11,31 +11,18 @@
 //!
 //! In rehearsal nothing but the rehearsal's own root is written: whatever a reference names, a push goes there. Reads look
 //! there first, then at the embedded registry, and at no other: that would take credentials to another machine.
-//!
-//! Architecture invariant: whether a stage may use a reference was decided by the caller. Credentials are looked up
-//! here and never handed on.
-
-mod content;
-mod credentials;
-mod layout;
-mod reference;
-mod remote;
-mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use content::Descriptor;
-pub use credentials::{CredentialSource, DockerConfig};
-pub use reference::{Place, Reference};
-
-pub(crate) use content::{Content, MANIFEST_BYTES, copy_verified, replace_file};
-pub(crate) use layout::Layout;
-
 use crate::blocking::blocking;
-use crate::error::{CapabilityError, ErrorCode};
-use remote::Remote;
-use transfer::Endpoint;
+use crate::content::{Content, Descriptor};
+use crate::credentials::CredentialSource;
+use crate::error::{OciError, OciErrorKind};
+use crate::layout::Layout;
+use crate::reference::{Place, Reference};
+use crate::remote::Remote;
+use crate::transfer::{self, Endpoint};
 
 /// Where a [`Registry`] keeps things.
 #[derive(Clone)]
@@ -92,19 +79,17 @@ pub struct Registry {
 impl Registry {
     /// Touches nothing yet.
     pub fn new(config: RegistryConfig) -> Registry {
-        // Fails when somebody has chosen a provider before, and then there is one.
+        // An error means that the process has a provider already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Registry { config }
     }
 
     /// Pushes the image in `layout`, an image layout's folder, and answers what the registry confirms. When the layout
     /// holds several images, the one with the reference's tag.
-    pub async fn push(
-        &self,
-        layout: &Path,
-        reference: &Reference,
-        access: Access<'_>,
-    ) -> Result<Descriptor, CapabilityError> {
+    ///
+    /// # Errors
+    /// When the layout holds no such image, its content is damaged, or the registry can't be used.
+    pub async fn push(&self, layout: &Path, reference: &Reference, access: Access<'_>) -> Result<Descriptor, OciError> {
         let source = Layout::new(layout, format!("image layout `{}`", layout.display()));
         let preferred = reference.tag_or_default().to_owned();
         let content = blocking({
@@ -116,29 +101,34 @@ impl Registry {
     }
 
     /// What the reference names now.
-    pub async fn resolve(&self, reference: &Reference, access: Access<'_>) -> Result<Descriptor, CapabilityError> {
+    ///
+    /// # Errors
+    /// When there is no such image, or the registry can't be used;
+    /// [`OciErrorKind::WithheldInRehearsal`] when a rehearsal would have to read another registry than its own.
+    pub async fn resolve(&self, reference: &Reference, access: Access<'_>) -> Result<Descriptor, OciError> {
         Ok(self.find(reference, access).await?.1.descriptor)
     }
 
     /// Copies an image with all that belongs to it, for every platform.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push) and [`resolve`](Self::resolve). What was copied until then stays, without a tag.
     pub async fn copy(
         &self,
         source: &Reference,
         from: Access<'_>,
         destination: &Reference,
         to: Access<'_>,
-    ) -> Result<Descriptor, CapabilityError> {
+    ) -> Result<Descriptor, OciError> {
         let (place, content) = self.find(source, from).await?;
         self.deliver(&place, content, destination, to).await
     }
 
     /// Copies an image into `layout`, an image layout's folder, which is made if it isn't there.
-    pub async fn pull(
-        &self,
-        reference: &Reference,
-        layout: &Path,
-        access: Access<'_>,
-    ) -> Result<Descriptor, CapabilityError> {
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    pub async fn pull(&self, reference: &Reference, layout: &Path, access: Access<'_>) -> Result<Descriptor, OciError> {
         let (place, content) = self.find(reference, access).await?;
         let target = Endpoint::Layout(Layout::new(layout, format!("image layout `{}`", layout.display())));
         transfer::copy(&place, &target, content, reference.tag.as_deref()).await
@@ -150,12 +140,12 @@ impl Registry {
         content: Content,
         reference: &Reference,
         access: Access<'_>,
-    ) -> Result<Descriptor, CapabilityError> {
+    ) -> Result<Descriptor, OciError> {
         if let Some(digest) = &reference.digest
             && *digest != content.descriptor.digest
         {
             let words = format!("`{reference}` can't be written with image {}", content.descriptor.digest);
-            return Err(CapabilityError::new(ErrorCode::InvalidArgument, words)
+            return Err(OciError::new(OciErrorKind::InvalidReference, words)
                 .with_help("leave the digest out: it follows from the image"));
         }
         let tag = match (&reference.tag, &reference.digest) {
@@ -173,16 +163,19 @@ impl Registry {
     }
 
     /// The manifest that the reference names, and where it is.
-    async fn find(&self, reference: &Reference, access: Access<'_>) -> Result<(Endpoint, Content), CapabilityError> {
+    async fn find(&self, reference: &Reference, access: Access<'_>) -> Result<(Endpoint, Content), OciError> {
         if let Some(run) = access.rehearsal.filter(|_| !matches!(reference.place, Place::Layout { .. })) {
             let rehearsed = Endpoint::Layout(self.rehearsal(run, reference));
             match rehearsed.manifest(reference).await {
                 Ok(content) => return Ok((rehearsed, content)),
-                Err(error) if error.code == ErrorCode::NotFound => {}
+                Err(error) if error.kind == OciErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
             if let Place::Remote { .. } = reference.place {
-                return Err(CapabilityError::withheld(&format!("read the image `{reference}`")));
+                return Err(OciError::new(
+                    OciErrorKind::WithheldInRehearsal,
+                    format!("would read the image `{reference}`"),
+                ));
             }
         }
         let place = self.real(&reference.place, access)?;
@@ -191,7 +184,7 @@ impl Registry {
         Ok((place, content))
     }
 
-    fn real(&self, place: &Place, access: Access<'_>) -> Result<Endpoint, CapabilityError> {
+    fn real(&self, place: &Place, access: Access<'_>) -> Result<Endpoint, OciError> {
         Ok(match place {
             Place::Embedded { name } => Endpoint::Layout(Layout::new(
                 self.config.embedded_root.join(name),
@@ -215,22 +208,27 @@ impl Registry {
     }
 }
 
-/// The folder below the workspace. A link on the way is refused, by whose name the layout is granted and by which it would
-/// be somewhere else.
-pub(crate) fn inside(workspace: &Path, path: &str) -> Result<PathBuf, CapabilityError> {
+/// The folder `path`, relative, below the workspace. Links in it are refused: the layout would be granted by the link's name
+/// and be in another place.
+///
+/// # Errors
+/// [`OciErrorKind::Denied`] when the path leads out of the workspace, or through a link.
+pub fn inside(workspace: &Path, path: &str) -> Result<PathBuf, OciError> {
     let relative = Path::new(path);
     if !relative.components().all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
     {
         let message = format!("image layout `{path}` is outside of the workspace");
-        return Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
-            .with_help("give a path relative to the workspace's root"));
+        return Err(
+            OciError::new(OciErrorKind::Denied, message).with_help("give a path relative to the workspace's root")
+        );
     }
     let full = workspace.join(relative);
     let below = full.ancestors().take_while(|folder| *folder != workspace);
     if let Some(link) = below.into_iter().find(|folder| folder.is_symlink()) {
         let message = format!("image layout `{path}` goes through the link `{}`", link.display());
-        return Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
-            .with_help("name and grant the folder that it leads to"));
+        return Err(
+            OciError::new(OciErrorKind::Denied, message).with_help("name and grant the folder that it leads to")
+        );
     }
     Ok(full)
 }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stagewright_files::remove_tree;
+use stagewright_oci::replace_file;
 
-use super::file_error;
-use crate::error::{CapabilityError, ErrorCode};
-use crate::registry::replace_file;
+use crate::error::{ServiceError, ServiceErrorKind};
 
 /// The release that is current: `current.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +34,7 @@ pub struct Current {
 
 /// The right to change a service; ends when dropped, or with the process.
 #[derive(Debug)]
-pub(super) struct DeployLock(File);
+pub(crate) struct DeployLock(File);
 
 /// To close the file is not enough: a child that another thread forks at this moment holds it until it execs.
 impl Drop for DeployLock {
@@ -46,19 +45,22 @@ impl Drop for DeployLock {
 
 /// Where the files of one service are.
 #[derive(Clone, Debug)]
-pub(super) struct ServiceFolder {
-    pub(super) environment: String,
-    pub(super) service: String,
+pub(crate) struct ServiceFolder {
+    pub(crate) environment: String,
+    pub(crate) service: String,
     path: PathBuf,
 }
 
 impl ServiceFolder {
-    pub(super) fn new(root: &Path, environment: &str, service: &str) -> Result<ServiceFolder, CapabilityError> {
+    pub(crate) fn new(root: &Path, environment: &str, service: &str) -> Result<ServiceFolder, ServiceError> {
         for (what, name) in [("environment", environment), ("service", service)] {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
             if !name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) || !name.bytes().all(fits) {
-                return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("{name:?} can't name a {what}"))
-                    .with_help("use letters, digits, `-`, `_` and `.`, and begin with a letter or a digit"));
+                return Err(ServiceError::new(
+                    ServiceErrorKind::InvalidArgument,
+                    format!("{name:?} can't name a {what}"),
+                )
+                .with_help("use letters, digits, `-`, `_` and `.`, and begin with a letter or a digit"));
             }
         }
         let path = root.join(environment).join(service);
@@ -66,7 +68,7 @@ impl ServiceFolder {
     }
 
     /// All services below `root`, sorted.
-    pub(super) fn all(root: &Path) -> Result<Vec<ServiceFolder>, CapabilityError> {
+    pub(crate) fn all(root: &Path) -> Result<Vec<ServiceFolder>, ServiceError> {
         let mut all = Vec::new();
         for environment in names(root)? {
             for service in names(&root.join(&environment))? {
@@ -76,100 +78,99 @@ impl ServiceFolder {
         Ok(all)
     }
 
-    pub(super) fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.path.is_dir()
     }
 
-    pub(super) fn release(&self, name: &str) -> PathBuf {
+    pub(crate) fn release(&self, name: &str) -> PathBuf {
         self.path.join("releases").join(name)
     }
 
     /// The folders of all releases, oldest first.
-    pub(super) fn releases(&self) -> Result<Vec<PathBuf>, CapabilityError> {
+    pub(crate) fn releases(&self) -> Result<Vec<PathBuf>, ServiceError> {
         let mut names = names(&self.path.join("releases"))?;
         names.sort_by_key(|name| number(name));
         Ok(names.iter().map(|name| self.release(name)).collect())
     }
 
     /// Refuses a token that is smaller than one that was here before, and remembers this one. The lock must be held.
-    pub(super) fn raise_fence(&self, fence: u64) -> Result<(), CapabilityError> {
+    pub(crate) fn raise_fence(&self, fence: u64) -> Result<(), ServiceError> {
         let path = self.path.join("fence");
         let last = match stagewright_files::read_text(&path, stagewright_files::RECORD) {
             Ok(text) => text.trim().parse::<u64>().map_err(|error| {
                 let error = io::Error::new(io::ErrorKind::InvalidData, error);
-                file_error(&path, &error)
+                ServiceError::file(&path, error)
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(file_error(&path, &error)),
+            Err(error) => return Err(ServiceError::file(&path, error)),
         };
         if fence < last {
             let message = format!(
                 "`{}` in {} was deployed under the token {last}, and this deploy comes with the older {fence}",
                 self.service, self.environment
             );
-            return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help(format!(
+            return Err(ServiceError::new(ServiceErrorKind::StaleFence, message).with_help(format!(
                 "start a new run; if the state folder was made anew since, remove {}",
                 path.display()
             )));
         }
-        replace_file(&path, format!("{fence}\n").as_bytes()).map_err(|error| file_error(&path, &error))
+        replace_file(&path, format!("{fence}\n").as_bytes()).map_err(|error| ServiceError::file(&path, error))
     }
 
     /// Keeps other deploys of the service out.
-    pub(super) fn lock(&self) -> Result<DeployLock, CapabilityError> {
+    pub(crate) fn lock(&self) -> Result<DeployLock, ServiceError> {
         let path = self.path.join("lock");
         let open = || {
             fs::create_dir_all(&self.path)?;
             File::options().create(true).append(true).open(&path)
         };
-        let file = open().map_err(|error| file_error(&path, &error))?;
+        let file = open().map_err(|error| ServiceError::file(&path, error))?;
         match file.try_lock() {
             Ok(()) => Ok(DeployLock(file)),
             Err(TryLockError::WouldBlock) => {
                 let words = format!("another deploy of `{}` to `{}` is under way", self.service, self.environment);
-                Err(CapabilityError::new(ErrorCode::FailedPrecondition, words)
-                    .with_help("wait until it has ended, or cancel it")
-                    .retryable())
+                Err(ServiceError::new(ServiceErrorKind::DeployInProgress, words)
+                    .with_help("wait until it has ended, or cancel it"))
             }
-            Err(TryLockError::Error(error)) => Err(file_error(&path, &error)),
+            Err(TryLockError::Error(error)) => Err(ServiceError::file(&path, error)),
         }
     }
 
     /// Makes the folder of a release, named by the image's digest and a number that is larger than all before it.
-    pub(super) fn new_release(&self, digest: &str) -> Result<(String, PathBuf), CapabilityError> {
+    pub(crate) fn new_release(&self, digest: &str) -> Result<(String, PathBuf), ServiceError> {
         let last = self.releases()?.last().and_then(|dir| Some(number(dir.file_name()?.to_str()?))).unwrap_or(0);
         let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
         let name = format!("{}-{}", &hex[..hex.len().min(12)], last + 1);
         let dir = self.release(&name);
-        fs::create_dir_all(&dir).map_err(|error| file_error(&dir, &error))?;
+        fs::create_dir_all(&dir).map_err(|error| ServiceError::file(&dir, error))?;
         Ok((name, dir))
     }
 
-    pub(super) fn current(&self) -> Result<Option<Current>, CapabilityError> {
+    pub(crate) fn current(&self) -> Result<Option<Current>, ServiceError> {
         let path = self.path.join("current.json");
         let text = match stagewright_files::read(&path, stagewright_files::RECORD) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(file_error(&path, &error)),
+            Err(error) => return Err(ServiceError::file(&path, error)),
         };
         let parsed = serde_json::from_slice(&text);
-        parsed.map(Some).map_err(|error| file_error(&path, &error.into()))
+        parsed.map(Some).map_err(|error| ServiceError::file(&path, error.into()))
     }
 
-    pub(super) fn set_current(&self, current: &Current) -> Result<(), CapabilityError> {
+    pub(crate) fn set_current(&self, current: &Current) -> Result<(), ServiceError> {
         let path = self.path.join("current.json");
         let written = serde_json::to_vec_pretty(current).map_err(io::Error::from);
-        written.and_then(|text| replace_file(&path, &text)).map_err(|error| file_error(&path, &error))
+        written.and_then(|text| replace_file(&path, &text)).map_err(|error| ServiceError::file(&path, error))
     }
 
     /// Removes the oldest releases beyond `keep`, but neither the current one nor one that is `busy`.
-    pub(super) fn prune(&self, keep: usize, busy: impl Fn(&Path) -> bool) -> Result<(), CapabilityError> {
+    pub(crate) fn prune(&self, keep: usize, busy: impl Fn(&Path) -> bool) -> Result<(), ServiceError> {
         let current = self.current()?.map(|current| self.release(&current.release));
         let mut earlier = self.releases()?;
         earlier.retain(|dir| Some(dir) != current.as_ref());
         let many = earlier.len().saturating_sub(keep);
         for dir in earlier.iter().take(many).filter(|dir| !busy(dir)) {
-            remove_tree(dir).map_err(|error| file_error(dir, &error))?;
+            remove_tree(dir).map_err(|error| ServiceError::file(dir, error))?;
         }
         Ok(())
     }
@@ -181,11 +182,11 @@ fn number(name: &str) -> u64 {
 }
 
 /// Names of the folders in `path`, sorted; none when it isn't there.
-fn names(path: &Path) -> Result<Vec<String>, CapabilityError> {
+fn names(path: &Path) -> Result<Vec<String>, ServiceError> {
     let entries = match path.read_dir() {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(file_error(path, &error)),
+        Err(error) => return Err(ServiceError::file(path, error)),
     };
     let folders = entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
     let mut names = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>();
@@ -232,7 +233,7 @@ mod tests {
         let folder = ServiceFolder::new(root.path(), "staging", "app").unwrap();
         let lock = folder.lock().unwrap();
         let refused = folder.lock().unwrap_err();
-        assert!(refused.retryable && refused.message.contains("under way"), "{refused:?}");
+        assert!(refused.is_retryable() && refused.message.contains("under way"), "{refused:?}");
         drop(lock);
         folder.lock().unwrap();
         assert_eq!(ServiceFolder::all(root.path()).unwrap().len(), 1);

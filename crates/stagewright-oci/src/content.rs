@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::{OciError, OciErrorKind};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -16,7 +16,7 @@ pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.ma
 pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The distribution spec asks registries to take manifests of at least this size, and they take no larger ones.
-pub(crate) const MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+pub const MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Names some content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct Descriptor {
     pub size: u64,
 }
 
-/// A manifest or an index, as bytes: to write it anew could change its digest.
+/// A manifest or an index, as bytes: serialising it again could change its digest.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     pub(crate) descriptor: Descriptor,
@@ -52,7 +52,7 @@ pub(crate) struct Manifest {
 
 impl Content {
     /// `expected` is the digest that the bytes were asked for by.
-    pub(crate) fn new(bytes: Vec<u8>, expected: Option<&str>) -> Result<Content, CapabilityError> {
+    pub(crate) fn new(bytes: Vec<u8>, expected: Option<&str>) -> Result<Content, OciError> {
         let digest = digest_of(&bytes);
         if let Some(expected) = expected
             && expected != digest
@@ -60,12 +60,12 @@ impl Content {
             return Err(corrupt(&format!("manifest {expected} has the content of {digest}")));
         }
         let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
-            CapabilityError::new(ErrorCode::InvalidArgument, format!("manifest {digest} is malformed: {error}"))
+            OciError::new(OciErrorKind::InvalidManifest, format!("manifest {digest} is malformed: {error}"))
         })?;
         let digests = parsed.manifests.iter().map(|child| &child.digest).chain(parsed.blobs().map(|blob| &blob.digest));
-        if let Some(digest) = digests.into_iter().find(|digest| !super::reference::is_digest(digest)) {
+        if let Some(digest) = digests.into_iter().find(|digest| !crate::reference::is_digest(digest)) {
             let words = format!("manifest {digest} names `{digest}`, which is no sha256 digest");
-            return Err(CapabilityError::new(ErrorCode::InvalidArgument, words));
+            return Err(OciError::new(OciErrorKind::InvalidManifest, words));
         }
         // The field is optional in OCI manifests.
         let kind = if parsed.manifests.is_empty() && parsed.config.is_some() { MANIFEST } else { INDEX };
@@ -89,7 +89,7 @@ pub(crate) fn copy_verified(
     source: &mut dyn Read,
     target: &mut dyn Write,
     descriptor: &Descriptor,
-) -> Result<(), CapabilityError> {
+) -> Result<(), OciError> {
     // One byte more than there should be is enough to know.
     let mut source = source.take(descriptor.size + 1);
     let mut check = Check::default();
@@ -99,10 +99,10 @@ pub(crate) fn copy_verified(
             Ok(0) => break,
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(unreadable(&descriptor.digest, &error)),
+            Err(error) => return Err(unreadable(&descriptor.digest, error)),
         };
         check.update(&buffer[..length]);
-        target.write_all(&buffer[..length]).map_err(|error| unreadable(&descriptor.digest, &error))?;
+        target.write_all(&buffer[..length]).map_err(|error| unreadable(&descriptor.digest, error))?;
     }
     check.finish(descriptor)
 }
@@ -120,7 +120,7 @@ impl Check {
         self.size += bytes.len() as u64;
     }
 
-    pub(crate) fn finish(self, descriptor: &Descriptor) -> Result<(), CapabilityError> {
+    pub(crate) fn finish(self, descriptor: &Descriptor) -> Result<(), OciError> {
         let found = shown(self.hash.finalize().as_slice());
         if self.size != descriptor.size {
             let beyond = if self.size > descriptor.size { "more" } else { "fewer" };
@@ -136,8 +136,11 @@ impl Check {
     }
 }
 
-/// Replaces a file as a whole, durably.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file as a whole, durably, and readable for other users. Its folder must exist.
+///
+/// # Errors
+/// When the file can't be written; the earlier one is still there then.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = tempfile::Builder::new().permissions(readable()).tempfile_in(folder)?;
     temporary.write_all(bytes)?;
@@ -158,13 +161,13 @@ fn shown(hash: &[u8]) -> String {
     })
 }
 
-fn corrupt(message: &str) -> CapabilityError {
-    CapabilityError::new(ErrorCode::FailedPrecondition, message)
+fn corrupt(message: &str) -> OciError {
+    OciError::new(OciErrorKind::DigestMismatch, message)
         .with_help("the image is damaged, or was changed on its way: build it or push it again")
 }
 
-fn unreadable(digest: &str, error: &io::Error) -> CapabilityError {
-    CapabilityError::new(ErrorCode::Internal, format!("blob {digest} could not be copied")).caused_by(error)
+fn unreadable(digest: &str, error: io::Error) -> OciError {
+    OciError::new(OciErrorKind::Disk, format!("blob {digest} could not be copied")).caused_by(error)
 }
 
 #[cfg(test)]

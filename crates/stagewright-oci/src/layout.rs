@@ -10,13 +10,13 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable, replace_file};
-use crate::error::{CapabilityError, ErrorCode};
+use crate::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable, replace_file};
+use crate::error::{OciError, OciErrorKind};
 
 /// What a layout is made of, apart from the blobs themselves.
 const PARTS: [&str; 5] = ["oci-layout", "index.json", LOCK, "blobs", "blobs/sha256"];
 
-/// Held by whoever changes `index.json`.
+/// Locked while `index.json` is changed.
 const LOCK: &str = ".lock";
 
 /// image-spec, annotations: the tag of an entry of `index.json`.
@@ -24,7 +24,7 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// One layout.
 #[derive(Clone, Debug)]
-pub(crate) struct Layout {
+pub struct Layout {
     root: PathBuf,
     /// For errors.
     name: String,
@@ -59,12 +59,12 @@ impl Entry {
 
 impl Layout {
     /// `name` is what errors call it. Nothing is touched yet.
-    pub(crate) fn new(root: impl Into<PathBuf>, name: impl Into<String>) -> Layout {
+    pub fn new(root: impl Into<PathBuf>, name: impl Into<String>) -> Layout {
         Layout { root: root.into(), name: name.into() }
     }
 
     /// Makes the layout if it isn't there.
-    pub(crate) fn create(&self) -> Result<(), CapabilityError> {
+    pub(crate) fn create(&self) -> Result<(), OciError> {
         self.without_links()?;
         let make = || {
             fs::create_dir_all(self.blobs())?;
@@ -73,16 +73,16 @@ impl Layout {
             }
             Ok(())
         };
-        make().map_err(|error| self.broken("can't be written", &error))
+        make().map_err(|error| self.broken("can't be written", error))
     }
 
-    /// Whether somebody has made it.
+    /// Whether the layout was created.
     pub(crate) fn exists(&self) -> bool {
         self.root.join("oci-layout").is_file()
     }
 
     /// Tags, sorted.
-    pub(crate) fn tags(&self) -> Result<Vec<String>, CapabilityError> {
+    pub(crate) fn tags(&self) -> Result<Vec<String>, OciError> {
         let mut tags: Vec<String> =
             self.index()?.manifests.iter().filter_map(|entry| entry.tag().map(str::to_owned)).collect();
         tags.sort();
@@ -91,20 +91,20 @@ impl Layout {
     }
 
     /// The manifest with this digest, whether or not a tag points to it.
-    pub(crate) fn by_digest(&self, digest: &str) -> Result<Content, CapabilityError> {
+    pub(crate) fn by_digest(&self, digest: &str) -> Result<Content, OciError> {
         self.without_links()?;
         match self.read_manifest(digest) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(CapabilityError::new(ErrorCode::NotFound, format!("{} has no image {digest}", self.name))
+                Err(OciError::new(OciErrorKind::NotFound, format!("{} has no image {digest}", self.name))
                     .with_help("push it first, or correct the digest"))
             }
-            Err(error) => Err(self.broken("can't be read", &error)),
+            Err(error) => Err(self.broken("can't be read", error)),
             Ok(bytes) => Content::new(bytes, Some(digest)),
         }
     }
 
     /// The manifest that the tag points to.
-    pub(crate) fn by_tag(&self, tag: &str) -> Result<Content, CapabilityError> {
+    pub(crate) fn by_tag(&self, tag: &str) -> Result<Content, OciError> {
         let index = self.index()?;
         match index.manifests.iter().rev().find(|entry| entry.tag() == Some(tag)) {
             Some(entry) => self.by_digest(&entry.descriptor.digest),
@@ -113,27 +113,27 @@ impl Layout {
     }
 
     /// The only image there is; of several, the one that is tagged `preferred`.
-    pub(crate) fn only(&self, preferred: &str) -> Result<Content, CapabilityError> {
+    pub(crate) fn only(&self, preferred: &str) -> Result<Content, OciError> {
         let mut digests: Vec<String> =
             self.index()?.manifests.into_iter().map(|entry| entry.descriptor.digest).collect();
         digests.sort();
         digests.dedup();
         match &digests[..] {
             [only] => self.by_digest(only),
-            [] => Err(CapabilityError::new(ErrorCode::NotFound, format!("{} holds no image", self.name))
+            [] => Err(OciError::new(OciErrorKind::NotFound, format!("{} holds no image", self.name))
                 .with_help("run the stage that builds the image first")),
             _ => self.by_tag(preferred),
         }
     }
 
     /// The file of a blob.
-    pub(crate) fn blob(&self, descriptor: &Descriptor) -> Result<PathBuf, CapabilityError> {
+    pub(crate) fn blob(&self, descriptor: &Descriptor) -> Result<PathBuf, OciError> {
         self.without_links()?;
         let path = self.blob_path(&descriptor.digest);
         if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
             return Ok(path);
         }
-        Err(CapabilityError::new(ErrorCode::NotFound, format!("{} lacks blob {}", self.name, descriptor.digest))
+        Err(OciError::new(OciErrorKind::NotFound, format!("{} lacks blob {}", self.name, descriptor.digest))
             .with_help("the image is incomplete: build it or push it again"))
     }
 
@@ -143,40 +143,35 @@ impl Layout {
     }
 
     /// Copies a blob in.
-    pub(crate) fn put_blob(&self, descriptor: &Descriptor, source: &Path) -> Result<(), CapabilityError> {
+    pub(crate) fn put_blob(&self, descriptor: &Descriptor, source: &Path) -> Result<(), OciError> {
         self.without_links()?;
         let open = || {
             let target = tempfile::Builder::new().permissions(readable()).tempfile_in(self.blobs())?;
             Ok((stagewright_files::open(source)?, target))
         };
-        let (mut source, mut target) = open().map_err(|error| self.broken("can't be written", &error))?;
+        let (mut source, mut target) = open().map_err(|error| self.broken("can't be written", error))?;
         copy_verified(&mut source, &mut target, descriptor)?;
         let keep = || {
             target.as_file().sync_all()?;
             target.persist(self.blob_path(&descriptor.digest)).map(drop).map_err(|error| error.error)
         };
-        keep().map_err(|error| self.broken("can't be written", &error))
+        keep().map_err(|error| self.broken("can't be written", error))
     }
 
     /// Writes a manifest, and when `listed`, enters it into the index: under the tag, if there is one, and whatever
     /// had the tag before stays without.
-    pub(crate) fn put_manifest(
-        &self,
-        content: &Content,
-        listed: bool,
-        tag: Option<&str>,
-    ) -> Result<(), CapabilityError> {
+    pub(crate) fn put_manifest(&self, content: &Content, listed: bool, tag: Option<&str>) -> Result<(), OciError> {
         self.without_links()?;
         replace_file(&self.blob_path(&content.descriptor.digest), &content.bytes)
-            .map_err(|error| self.broken("can't be written", &error))?;
+            .map_err(|error| self.broken("can't be written", error))?;
         if !listed {
             return Ok(());
         }
-        let _lock = self.lock().map_err(|error| self.broken("can't be locked", &error))?;
+        let _lock = self.lock().map_err(|error| self.broken("can't be locked", error))?;
         let mut index = self.index()?;
         enter(&mut index.manifests, &content.descriptor, tag);
-        let text = serde_json::to_vec_pretty(&index).map_err(|error| self.broken("can't be written", &error.into()))?;
-        replace_file(&self.index_path(), &text).map_err(|error| self.broken("can't be written", &error))
+        let text = serde_json::to_vec_pretty(&index).map_err(|error| self.broken("can't be written", error.into()))?;
+        replace_file(&self.index_path(), &text).map_err(|error| self.broken("can't be written", error))
     }
 
     /// Until the file is dropped. Never another file, through a link that was laid meanwhile.
@@ -189,20 +184,20 @@ impl Layout {
     }
 
     /// A layout of the workspace is in reach of the stage's programs, which could lay links that lead out of it.
-    fn without_links(&self) -> Result<(), CapabilityError> {
+    fn without_links(&self) -> Result<(), OciError> {
         let is_link = |part: &&str| fs::symlink_metadata(self.root.join(part)).is_ok_and(|found| found.is_symlink());
         let Some(part) = PARTS.iter().find(|part| is_link(part)) else { return Ok(()) };
         let message = format!("{} holds a link, `{part}`, which may lead anywhere", self.name);
-        Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
+        Err(OciError::new(OciErrorKind::UnusableContent, message)
             .with_help("remove the link: an image layout is made of plain files and folders"))
     }
 
-    fn no_tag(&self, tag: &str) -> Result<CapabilityError, CapabilityError> {
-        let error = CapabilityError::new(ErrorCode::NotFound, format!("{} has no tag `{tag}`", self.name));
+    fn no_tag(&self, tag: &str) -> Result<OciError, OciError> {
+        let error = OciError::new(OciErrorKind::NotFound, format!("{} has no tag `{tag}`", self.name));
         Ok(error.with_help(known_tags(&self.tags()?)))
     }
 
-    fn index(&self) -> Result<Index, CapabilityError> {
+    fn index(&self) -> Result<Index, OciError> {
         self.without_links()?;
         let text = match stagewright_files::read_unlinked(&self.index_path(), MANIFEST_BYTES) {
             Ok(text) => text,
@@ -212,21 +207,21 @@ impl Layout {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let words = format!("{} does not exist: there is no image layout", self.name);
-                return Err(CapabilityError::new(ErrorCode::NotFound, words)
+                return Err(OciError::new(OciErrorKind::NotFound, words)
                     .with_help("push or build an image of that name first, or correct the name"));
             }
-            Err(error) => return Err(self.broken("can't be read", &error)),
+            Err(error) => return Err(self.broken("can't be read", error)),
         };
-        serde_json::from_slice(&text).map_err(|error| self.broken("has a malformed index.json", &error.into()))
+        serde_json::from_slice(&text).map_err(|error| self.broken("has a malformed index.json", error.into()))
     }
 
     fn read_manifest(&self, digest: &str) -> io::Result<Vec<u8>> {
         stagewright_files::read_unlinked(&self.blob_path(digest), MANIFEST_BYTES)
     }
 
-    fn broken(&self, what: &str, error: &io::Error) -> CapabilityError {
+    fn broken(&self, what: &str, error: io::Error) -> OciError {
         let words = format!("{} {what}, in `{}`", self.name, self.root.display());
-        CapabilityError::new(ErrorCode::Internal, words).caused_by(error)
+        OciError::new(OciErrorKind::Disk, words).caused_by(error)
     }
 
     fn index_path(&self) -> PathBuf {

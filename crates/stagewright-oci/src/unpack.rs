@@ -9,12 +9,15 @@ use std::io::{self, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
+use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _, Permissions, PermissionsExt as _};
 use flate2::read::MultiGzDecoder;
 use stagewright_files::remove_tree_at;
 use tar::{Archive, Entry, EntryType};
 
-use crate::error::{CapabilityError, ErrorCode};
+use crate::content::MANIFEST_BYTES;
+use crate::error::{OciError, OciErrorKind};
+use crate::layout::Layout;
 
 /// All layers together, uncompressed: a bomb is larger.
 const MOST_BYTES: u64 = 8 * 1024 * 1024 * 1024;
@@ -31,35 +34,84 @@ const HEADER_BYTES: u64 = 1024 * 1024;
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 
+/// An image's files in a folder, and its configuration.
+pub struct UnpackedImage {
+    config: Vec<u8>,
+    root: Dir,
+}
+
+impl Layout {
+    /// Unpacks all layers of the image whose manifest has this digest into the folder `root`, which is made if it does not
+    /// exist. Blocks.
+    ///
+    /// # Errors
+    /// When the image is not in the layout or is an index of several images, when a layer would write outside of `root` or
+    /// exceeds the limit of 8 GiB, and when a file can't be written.
+    pub fn unpack(&self, digest: &str, root: &Path) -> Result<UnpackedImage, OciError> {
+        let manifest = self.by_digest(digest)?;
+        let Some(config) = &manifest.parsed.config else {
+            let words = format!("{digest} is an index of several images");
+            return Err(OciError::new(OciErrorKind::UnusableContent, words)
+                .with_help("deploy the digest of the image for this machine's platform"));
+        };
+        std::fs::create_dir_all(root).map_err(|error| unusable(root, error))?;
+        let folder = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| unusable(root, error))?;
+        let mut unpacker = Unpacker::new(&folder);
+        for layer in &manifest.parsed.layers {
+            unpacker.layer(&self.blob(layer)?, &layer.digest)?;
+        }
+        let path = self.blob(config)?;
+        let config = stagewright_files::read_unlinked(&path, MANIFEST_BYTES).map_err(|error| unusable(&path, error))?;
+        Ok(UnpackedImage { config, root: folder })
+    }
+}
+
+impl UnpackedImage {
+    /// The image's configuration, JSON of the image-spec. Its content was not checked.
+    pub fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    /// Makes a folder of the image with those above it, where they don't exist.
+    ///
+    /// # Errors
+    /// When the path leads out of the image, also through one of its links, or is a file.
+    pub fn create_folder(&self, path: &Path) -> io::Result<()> {
+        self.root.create_dir_all(path)
+    }
+}
+
+fn unusable(path: &Path, error: io::Error) -> OciError {
+    OciError::new(OciErrorKind::Disk, format!("`{}` can't be used", path.display())).caused_by(error)
+}
+
 /// Applies layers in order.
-pub(super) struct Unpacker<'a> {
+struct Unpacker<'a> {
     root: &'a Dir,
     left: u64,
 }
 
 impl<'a> Unpacker<'a> {
-    pub(super) fn new(root: &'a Dir) -> Unpacker<'a> {
+    fn new(root: &'a Dir) -> Unpacker<'a> {
         Unpacker { root, left: MOST_BYTES }
     }
 
     /// Applies one layer, a tar archive, plain or compressed with gzip.
-    pub(super) fn layer(&mut self, path: &Path, digest: &str) -> Result<(), CapabilityError> {
-        let failed = |error: &io::Error| {
-            CapabilityError::new(ErrorCode::FailedPrecondition, format!("layer {digest} can't be unpacked"))
-                .caused_by(error)
+    fn layer(&mut self, path: &Path, digest: &str) -> Result<(), OciError> {
+        let failed = |error: io::Error| {
+            OciError::new(OciErrorKind::UnusableContent, format!("layer {digest} can't be unpacked")).caused_by(error)
         };
-        let mut file = BufReader::new(stagewright_files::open(path).map_err(|error| failed(&error))?);
+        let mut file = BufReader::new(stagewright_files::open(path).map_err(failed)?);
         let mut magic = [0; 4];
-        let known = io::Read::by_ref(&mut file).take(4).read(&mut magic).map_err(|error| failed(&error))?;
+        let known = io::Read::by_ref(&mut file).take(4).read(&mut magic).map_err(failed)?;
         let whole = io::Cursor::new(magic[..known].to_vec()).chain(file);
         match magic {
-            [0x1f, 0x8b, ..] => self.entries(MultiGzDecoder::new(whole)).map_err(|error| failed(&error)),
-            [0x28, 0xb5, 0x2f, 0xfd] => Err(CapabilityError::new(
-                ErrorCode::FailedPrecondition,
-                format!("layer {digest} is compressed with zstd"),
-            )
-            .with_help("the process target unpacks layers that are plain or compressed with gzip")),
-            _ => self.entries(whole).map_err(|error| failed(&error)),
+            [0x1f, 0x8b, ..] => self.entries(MultiGzDecoder::new(whole)).map_err(failed),
+            [0x28, 0xb5, 0x2f, 0xfd] => {
+                Err(OciError::new(OciErrorKind::UnusableContent, format!("layer {digest} is compressed with zstd"))
+                    .with_help("the process target unpacks layers that are plain or compressed with gzip"))
+            }
+            _ => self.entries(whole).map_err(failed),
         }
     }
 
@@ -206,7 +258,6 @@ fn invalid(words: &str) -> io::Error {
 #[expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 mod tests {
     use super::*;
-    use cap_std::ambient_authority;
     use tar::{Builder, Header};
 
     fn entry(kind: EntryType, path: &str, link: &str, data: &[u8]) -> Vec<u8> {
@@ -226,11 +277,11 @@ mod tests {
         bytes
     }
 
-    fn unpack(entries: &[Vec<u8>]) -> (tempfile::TempDir, Result<(), CapabilityError>) {
+    fn unpack(entries: &[Vec<u8>]) -> (tempfile::TempDir, Result<(), OciError>) {
         unpack_layers(&[entries], MOST_BYTES)
     }
 
-    fn unpack_layers(layers: &[&[Vec<u8>]], left: u64) -> (tempfile::TempDir, Result<(), CapabilityError>) {
+    fn unpack_layers(layers: &[&[Vec<u8>]], left: u64) -> (tempfile::TempDir, Result<(), OciError>) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("outside"), "precious").unwrap();
         std::fs::create_dir(folder.path().join("root")).unwrap();
@@ -292,7 +343,7 @@ mod tests {
         unpack_layers(&[&empty(3)], limit).1.unwrap();
         for layers in [[&empty(2)[..], &empty(2)], [&empty(0), &large]] {
             let error = unpack_layers(&layers, limit).1.unwrap_err();
-            assert!(error.causes.iter().any(|cause| cause.contains("8 GiB")), "{error:?}");
+            assert!(error.causes().iter().any(|cause| cause.contains("8 GiB")), "{error:?}");
         }
     }
 
@@ -302,7 +353,7 @@ mod tests {
         for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
             let long = |length: u64| entry(kind, "long", "", &vec![0; length as usize]);
             let error = unpack(&[long(HEADER_BYTES), file.clone()]).1.unwrap_err();
-            assert!(error.causes.iter().any(|cause| cause.contains("header")), "{kind:?}: {error:?}");
+            assert!(error.causes().iter().any(|cause| cause.contains("header")), "{kind:?}: {error:?}");
         }
         let long = "folder/".repeat(100) + "app";
         let (folder, result) = unpack(&[entry(EntryType::GNULongName, "long", "", long.as_bytes()), file]);
@@ -314,7 +365,7 @@ mod tests {
     fn holes_of_a_sparse_file_count() {
         let (folder, result) = unpack(&[sparse(MOST_BYTES + 512)]);
         let error = result.unwrap_err();
-        assert!(error.causes.iter().any(|cause| cause.contains("8 GiB")), "{error:?}");
+        assert!(error.causes().iter().any(|cause| cause.contains("8 GiB")), "{error:?}");
         assert!(!folder.path().join("root/sparse").exists());
         let (folder, result) = unpack(&[sparse(1 << 20), entry(EntryType::Regular, "app", "", b"one")]);
         result.unwrap();

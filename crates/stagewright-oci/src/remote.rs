@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream};
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
-use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
+use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode as RegistryErrorCode};
 use oci_client::manifest::OciDescriptor;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, RegistryOperation};
 use tempfile::NamedTempFile;
 
-use super::content::{Check, Content, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST};
-use super::credentials::CredentialSource;
-use super::layout::known_tags;
 use crate::blocking::blocking;
-use crate::error::{CapabilityError, ErrorCode};
+use crate::content::{Check, Content, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST};
+use crate::credentials::CredentialSource;
+use crate::error::{OciError, OciErrorKind};
+use crate::layout::known_tags;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// Without a single byte.
@@ -38,11 +38,7 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) fn new(
-        host: &str,
-        repository: &str,
-        credentials: &dyn CredentialSource,
-    ) -> Result<Remote, CapabilityError> {
+    pub(crate) fn new(host: &str, repository: &str, credentials: &dyn CredentialSource) -> Result<Remote, OciError> {
         let config = ClientConfig {
             protocol: if is_loopback(host) { ClientProtocol::Http } else { ClientProtocol::Https },
             connect_timeout: Some(CONNECT_LIMIT),
@@ -52,7 +48,7 @@ impl Remote {
             ..ClientConfig::default()
         };
         let client = Client::try_from(config).map_err(|error| {
-            CapabilityError::new(ErrorCode::Internal, "the registry client could not be made").caused_by(&error)
+            OciError::new(OciErrorKind::Internal, "the registry client could not be made").caused_by(error)
         })?;
         let auth = match credentials.credentials(host) {
             Some((user, password)) => RegistryAuth::Basic(user, password),
@@ -63,16 +59,16 @@ impl Remote {
     }
 
     /// To be called before anything else: the client swallows what goes wrong when it authenticates by itself.
-    pub(crate) async fn authenticate(&self, push: bool) -> Result<(), CapabilityError> {
+    pub(crate) async fn authenticate(&self, push: bool) -> Result<(), OciError> {
         let operation = if push { RegistryOperation::Push } else { RegistryOperation::Pull };
         let image = self.tagged("latest");
-        self.client.auth(&image, &self.auth, operation).await.map(drop).map_err(|error| self.explain("use", &error))
+        self.client.auth(&image, &self.auth, operation).await.map(drop).map_err(|error| self.explain("use", error))
     }
 
-    pub(crate) async fn by_tag(&self, tag: &str) -> Result<Content, CapabilityError> {
+    pub(crate) async fn by_tag(&self, tag: &str) -> Result<Content, OciError> {
         match self.manifest(&self.tagged(tag)).await {
-            Err(error) if error.code == ErrorCode::NotFound => {
-                let error = CapabilityError { message: format!("{} has no tag `{tag}`", self.name()), ..error };
+            Err(error) if error.kind == OciErrorKind::NotFound => {
+                let error = OciError { message: format!("{} has no tag `{tag}`", self.name()), ..error };
                 Err(match self.client.list_tags(&self.tagged(tag), &self.auth, None, None).await {
                     Ok(mut list) => {
                         list.tags.sort();
@@ -85,19 +81,19 @@ impl Remote {
         }
     }
 
-    pub(crate) async fn by_digest(&self, digest: &str) -> Result<Content, CapabilityError> {
+    pub(crate) async fn by_digest(&self, digest: &str) -> Result<Content, OciError> {
         self.manifest(&self.pinned(digest)).await
     }
 
-    async fn manifest(&self, image: &Reference) -> Result<Content, CapabilityError> {
+    async fn manifest(&self, image: &Reference) -> Result<Content, OciError> {
         let accepted = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX];
         let pulled = self.client.pull_manifest_raw(image, &self.auth, &accepted).await;
-        let (bytes, _) = pulled.map_err(|error| self.explain("read an image of", &error))?;
+        let (bytes, _) = pulled.map_err(|error| self.explain("read an image of", error))?;
         Content::new(bytes.to_vec(), image.digest())
     }
 
     /// Into a temporary file.
-    pub(crate) async fn fetch_blob(&self, descriptor: &Descriptor) -> Result<NamedTempFile, CapabilityError> {
+    pub(crate) async fn fetch_blob(&self, descriptor: &Descriptor) -> Result<NamedTempFile, OciError> {
         let wanted = OciDescriptor {
             media_type: descriptor.media_type.clone(),
             digest: descriptor.digest.clone(),
@@ -107,58 +103,57 @@ impl Remote {
         let what = "read a blob of";
         let image = self.pinned(&descriptor.digest);
         let mut chunks =
-            self.client.pull_blob_stream(&image, &wanted).await.map_err(|error| self.explain(what, &error))?;
-        let internal = |error: &std::io::Error| {
-            CapabilityError::new(ErrorCode::Internal, format!("blob {} can't be kept", descriptor.digest))
-                .caused_by(error)
+            self.client.pull_blob_stream(&image, &wanted).await.map_err(|error| self.explain(what, error))?;
+        let failed = |error: std::io::Error| {
+            OciError::new(OciErrorKind::Disk, format!("blob {} can't be kept", descriptor.digest)).caused_by(error)
         };
-        let mut file = NamedTempFile::new().map_err(|error| internal(&error))?;
+        let mut file = NamedTempFile::new().map_err(failed)?;
         let (mut check, mut left) = (Check::default(), descriptor.size);
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| self.explain(what, &OciDistributionError::IoError(error)))?;
+            let chunk = chunk.map_err(|error| self.explain(what, OciDistributionError::IoError(error)))?;
             check.update(&chunk);
             // A registry that sends more than the manifest says must not fill the disk.
             let Some(rest) = left.checked_sub(chunk.len() as u64) else { break };
             left = rest;
-            file = blocking(move || file.write_all(&chunk).map(|()| file)).await?.map_err(|error| internal(&error))?;
+            file = blocking(move || file.write_all(&chunk).map(|()| file)).await?.map_err(failed)?;
         }
         check.finish(descriptor)?;
         Ok(file)
     }
 
-    pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, CapabilityError> {
+    pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, OciError> {
         let image = self.pinned(&descriptor.digest);
         let answer = self.client.blob_exists(&image, &descriptor.digest).await;
-        answer.map_err(|error| self.explain("look for a blob in", &error))
+        answer.map_err(|error| self.explain("look for a blob in", error))
     }
 
-    pub(crate) async fn put_blob(&self, descriptor: &Descriptor, path: PathBuf) -> Result<(), CapabilityError> {
+    pub(crate) async fn put_blob(&self, descriptor: &Descriptor, path: PathBuf) -> Result<(), OciError> {
         let (image, size) = (self.pinned(&descriptor.digest), descriptor.size);
         let pushed = if size <= WHOLE {
             self.client.push_blob_stream(&image, chunks_of(path), &descriptor.digest, Some(size)).await.map(drop)
         } else {
             self.client.push_blob_stream_chunked(&image, chunks_of(path)).await.map(drop)
         };
-        pushed.map_err(|error| self.explain("push a blob to", &error))
+        pushed.map_err(|error| self.explain("push a blob to", error))
     }
 
     /// Pushes, then asks the registry what it has: its answer is the only proof.
-    pub(crate) async fn put_manifest(&self, content: &Content, tag: Option<&str>) -> Result<(), CapabilityError> {
+    pub(crate) async fn put_manifest(&self, content: &Content, tag: Option<&str>) -> Result<(), OciError> {
         let image = tag.map_or_else(|| self.pinned(&content.descriptor.digest), |tag| self.tagged(tag));
         let media_type = content.descriptor.media_type.parse().map_err(|_| {
             let words = format!("manifest {} has no usable media type", content.descriptor.digest);
-            CapabilityError::new(ErrorCode::InvalidArgument, words)
+            OciError::new(OciErrorKind::InvalidManifest, words)
         })?;
         let pushed = self.client.push_manifest_raw(&image, content.bytes.clone(), media_type).await;
-        pushed.map_err(|error| self.explain("push an image to", &error))?;
+        pushed.map_err(|error| self.explain("push an image to", error))?;
         let confirmed = self.client.fetch_manifest_digest(&image, &self.auth).await;
-        let confirmed = confirmed.map_err(|error| self.explain("confirm the image just pushed to", &error))?;
+        let confirmed = confirmed.map_err(|error| self.explain("confirm the image just pushed to", error))?;
         if confirmed == content.descriptor.digest {
             return Ok(());
         }
         let words =
             format!("{} answers {confirmed} for the image {} just pushed", self.name(), content.descriptor.digest);
-        Err(CapabilityError::new(ErrorCode::FailedPrecondition, words)
+        Err(OciError::new(OciErrorKind::Rejected, words)
             .with_help("somebody else pushed the same tag at the same moment, or the registry rewrites manifests"))
     }
 
@@ -177,13 +172,12 @@ impl Remote {
         Reference::with_tag_and_digest(self.host.clone(), self.repository.clone(), hex, digest.to_owned())
     }
 
-    fn explain(&self, doing: &str, error: &OciDistributionError) -> CapabilityError {
-        let Fault { code, why, retryable } = Fault::of(error);
+    fn explain(&self, doing: &str, error: OciDistributionError) -> OciError {
+        let Fault { kind, why } = Fault::of(&error);
         let words = format!("could not {doing} `{}`: {why}", self.name());
-        let mut explained = CapabilityError::new(code, words).caused_by(error);
-        explained.retryable = retryable;
-        match explained.code {
-            ErrorCode::Unauthenticated | ErrorCode::PermissionDenied => {
+        let explained = OciError::new(kind, words).caused_by(error);
+        match explained.kind {
+            OciErrorKind::Unauthenticated | OciErrorKind::Denied => {
                 let found = match &self.auth {
                     RegistryAuth::Anonymous => format!("there are none for `{}`", self.host),
                     _ => format!("those for `{}` are not accepted", self.host),
@@ -191,7 +185,9 @@ impl Remote {
                 let advice = format!("credentials come from {}: {found}; log in to the registry there", self.origin);
                 explained.with_help(advice)
             }
-            ErrorCode::Unavailable => explained.with_help(format!("check that the registry runs at `{}`", self.host)),
+            OciErrorKind::Unavailable => {
+                explained.with_help(format!("check that the registry runs at `{}`", self.host))
+            }
             _ => explained,
         }
     }
@@ -201,68 +197,65 @@ const SOMETHING_ELSE: &str = "the registry sent something else than it was asked
 
 /// What an error of the client means.
 struct Fault {
-    code: ErrorCode,
+    kind: OciErrorKind,
     why: String,
-    retryable: bool,
 }
 
 impl Fault {
     fn of(error: &OciDistributionError) -> Fault {
-        let fault = |code, why: &str| Fault { code, why: why.to_owned(), retryable: false };
+        let fault = |kind, why: &str| Fault { kind, why: why.to_owned() };
         match error {
             OciDistributionError::AuthenticationFailure(_) | OciDistributionError::UnauthorizedError { .. } => {
-                fault(ErrorCode::Unauthenticated, "the registry wants other credentials")
+                fault(OciErrorKind::Unauthenticated, "the registry wants other credentials")
             }
-            OciDistributionError::ImageManifestNotFoundError(_) => fault(ErrorCode::NotFound, "there is no such image"),
+            OciDistributionError::ImageManifestNotFoundError(_) => {
+                fault(OciErrorKind::NotFound, "there is no such image")
+            }
             OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first() {
                 Some(first) => Fault::of_registry(&first.code, &first.message),
-                None => fault(ErrorCode::Internal, "the registry refused without a reason"),
+                None => fault(OciErrorKind::Internal, "the registry refused without a reason"),
             },
             OciDistributionError::ServerError { code, .. } => Fault::of_status(*code),
             OciDistributionError::RequestError(error) => match error.status() {
                 Some(status) => Fault::of_status(status.as_u16()),
-                None if error.is_connect() => Fault { retryable: true, ..fault(ErrorCode::Unavailable, &root(error)) },
-                None if error.is_timeout() => {
-                    Fault { retryable: true, ..fault(ErrorCode::DeadlineExceeded, "the registry took too long") }
-                }
-                None => Fault { retryable: true, ..fault(ErrorCode::Unavailable, &root(error)) },
+                None if error.is_connect() => fault(OciErrorKind::Unavailable, &root(error)),
+                None if error.is_timeout() => fault(OciErrorKind::TimedOut, "the registry took too long"),
+                None => fault(OciErrorKind::Unavailable, &root(error)),
             },
             // The client checks a blob while it streams it, where all that can go wrong is input and output.
             OciDistributionError::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) => {
-                fault(ErrorCode::FailedPrecondition, SOMETHING_ELSE)
+                fault(OciErrorKind::DigestMismatch, SOMETHING_ELSE)
             }
-            OciDistributionError::IoError(error) => {
-                Fault { retryable: true, ..fault(ErrorCode::Unavailable, &root(error)) }
-            }
-            OciDistributionError::DigestError(_) => fault(ErrorCode::FailedPrecondition, SOMETHING_ELSE),
-            other => fault(ErrorCode::Internal, &other.to_string()),
+            OciDistributionError::IoError(error) => fault(OciErrorKind::Unavailable, &root(error)),
+            OciDistributionError::DigestError(_) => fault(OciErrorKind::DigestMismatch, SOMETHING_ELSE),
+            other => fault(OciErrorKind::Internal, &other.to_string()),
         }
     }
 
-    fn of_registry(code: &OciErrorCode, message: &str) -> Fault {
-        let (code, retryable) = match code {
-            OciErrorCode::Unauthorized => (ErrorCode::Unauthenticated, false),
-            OciErrorCode::Denied => (ErrorCode::PermissionDenied, false),
-            OciErrorCode::ManifestUnknown
-            | OciErrorCode::NameUnknown
-            | OciErrorCode::BlobUnknown
-            | OciErrorCode::NotFound => (ErrorCode::NotFound, false),
-            OciErrorCode::Toomanyrequests => (ErrorCode::ResourceExhausted, true),
-            _ => (ErrorCode::FailedPrecondition, false),
+    fn of_registry(code: &RegistryErrorCode, message: &str) -> Fault {
+        let kind = match code {
+            RegistryErrorCode::Unauthorized => OciErrorKind::Unauthenticated,
+            RegistryErrorCode::Denied => OciErrorKind::Denied,
+            RegistryErrorCode::ManifestUnknown
+            | RegistryErrorCode::NameUnknown
+            | RegistryErrorCode::BlobUnknown
+            | RegistryErrorCode::NotFound => OciErrorKind::NotFound,
+            RegistryErrorCode::Toomanyrequests => OciErrorKind::RateLimited,
+            _ => OciErrorKind::Rejected,
         };
-        Fault { code, why: format!("the registry says: {message}"), retryable }
+        Fault { kind, why: format!("the registry says: {message}") }
     }
 
     fn of_status(status: u16) -> Fault {
-        let (code, retryable) = match status {
-            401 => (ErrorCode::Unauthenticated, false),
-            403 => (ErrorCode::PermissionDenied, false),
-            404 => (ErrorCode::NotFound, false),
-            429 => (ErrorCode::ResourceExhausted, true),
-            500.. => (ErrorCode::Unavailable, true),
-            _ => (ErrorCode::FailedPrecondition, false),
+        let kind = match status {
+            401 => OciErrorKind::Unauthenticated,
+            403 => OciErrorKind::Denied,
+            404 => OciErrorKind::NotFound,
+            429 => OciErrorKind::RateLimited,
+            500.. => OciErrorKind::Unavailable,
+            _ => OciErrorKind::Rejected,
         };
-        Fault { code, why: format!("the registry answers with HTTP status {status}"), retryable }
+        Fault { kind, why: format!("the registry answers with HTTP status {status}") }
     }
 }
 
