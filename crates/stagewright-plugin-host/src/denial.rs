@@ -1,4 +1,4 @@
-//! What a stage was refused: remembered for its verdict, and told to whoever reads the run.
+//! What a stage was refused: remembered for the end of its attempt, and reported to whoever reads the run.
 //!
 //! A plugin may swallow a refusal, and a program may never show it. Both are in the journal all the same, as problems
 //! with the code [`CODE`].
@@ -9,7 +9,7 @@ use stagewright_engine::{Level, Problem};
 
 use crate::error::CapabilityError;
 use crate::log::AttemptLog;
-use crate::net::gate::Report;
+use crate::net::egress::DenialReport;
 use crate::report::masked_problem;
 
 /// Under which refusals are found in the journal.
@@ -37,7 +37,7 @@ impl Denials {
     }
 
     /// For the network of the stage's programs, which say little of a connection that they don't get.
-    pub(crate) fn reporter(&self, log: &AttemptLog) -> Report {
+    pub(crate) fn reporter(&self, log: &AttemptLog) -> DenialReport {
         let (denials, log) = (self.clone(), log.clone());
         Arc::new(move |denied| {
             denials.add(denied);

@@ -24,7 +24,7 @@ use crate::capability::context::Context;
 use crate::capability::effects::Effects;
 use crate::capability::environment::Environment;
 use crate::capability::gate::Gates;
-use crate::capability::http::{Http, Quota, SharedClient, client};
+use crate::capability::http::{Http, Quota};
 use crate::capability::outputs::Outputs;
 use crate::capability::process::{Processes, program_environment, without_proxy_credentials};
 use crate::capability::registry::Images;
@@ -40,18 +40,19 @@ use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::native::Natives;
 use crate::net::OwnOrigins;
+use crate::net::client::{SharedClient, client};
 use crate::net::dial::Dialer;
-use crate::net::gate::Gate;
+use crate::net::egress::EgressGuard;
 use crate::net::{SystemLookup, Upstream};
+use crate::outcome::{outcome_from_bad_plugin, outcome_from_error, outcome_from_guest, outcome_from_stop};
 use crate::plugin::{Description, PluginError};
 use crate::policy::Policy;
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::report;
 use crate::reserved::{Reservations, Reserved};
 use crate::resolve::Resolver;
-use crate::stop::Supervisor;
+use crate::stop::AttemptTimer;
 use crate::template::spare_templates;
-use crate::verdict;
 use crate::wasm::{Plugin, Wasm};
 
 mod config;
@@ -248,17 +249,17 @@ impl Inner {
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> AttemptReport {
-        let mut supervisor = Supervisor::new(interrupt, request.timeout, self.config.grace);
+        let mut timer = AttemptTimer::new(interrupt, request.timeout, self.config.grace);
         let limit = request.log_limit.unwrap_or(DEFAULT_LOG);
         for value in self.config.secrets.known() {
             self.masker.add_foreign(&value);
         }
         let masker = self.masker.fork();
         let lines = bound(request.limits.log_lines, DEFAULT_BOUNDS.limits.log_lines);
-        let log = AttemptLog::new(output, masker.clone(), supervisor.switch.clone(), limit).bounded(lines);
+        let log = AttemptLog::new(output, masker.clone(), timer.aborter.clone(), limit).bounded(lines);
         let report = match request.trust.clone() {
-            Trust::Component => self.run_component(request, owner, &mut supervisor, log).await,
-            Trust::Native { digest } => self.run_native(request, &digest, &mut supervisor, log).await,
+            Trust::Component => self.run_component(request, owner, &mut timer, log).await,
+            Trust::Native { digest } => self.run_native(request, &digest, &mut timer, log).await,
         };
         report::masked(report, &masker)
     }
@@ -267,18 +268,18 @@ impl Inner {
         &self,
         request: AttemptRequest,
         digest: &str,
-        supervisor: &mut Supervisor,
+        timer: &mut AttemptTimer,
         log: AttemptLog,
     ) -> AttemptReport {
         if let Some(error) = exchanged(&request, digest) {
-            return without_outputs(verdict::of_bad_plugin(error));
+            return without_outputs(outcome_from_bad_plugin(error));
         }
         if let Some(end) = without_reconcile(&request) {
             return without_outputs(end);
         }
         let library = match self.resolver.library(&request.uses) {
             Ok(library) => library,
-            Err(error) => return without_outputs(verdict::of_bad_plugin(error)),
+            Err(error) => return without_outputs(outcome_from_bad_plugin(error)),
         };
         // Nothing that it is told keeps it from acting for real.
         if request.rehearsal.as_ref().is_some_and(|terms| !terms.acts) {
@@ -295,32 +296,32 @@ impl Inner {
         let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
         if let Err(error) = effects.announce(&format!("run the native plugin {}", request.uses)).await {
             let end = effects.too_late().map_or_else(
-                || verdict::of_answer(error, supervisor.cancel.is_set(), None),
+                || outcome_from_error(error, timer.cancel.is_set(), None),
                 |failure| AttemptEnd::Unsuccessful(Outcome::Errored, failure),
             );
             return without_outputs(end);
         }
-        self.natives.run(request, library, digest, supervisor, log).await
+        self.natives.run(request, library, digest, timer, log).await
     }
 
     async fn run_component(
         &self,
         request: AttemptRequest,
         owner: &Arc<StageOwner>,
-        supervisor: &mut Supervisor,
+        timer: &mut AttemptTimer,
         log: AttemptLog,
     ) -> AttemptReport {
         let loading = async {
             let (file, digest) = self.locate(&request.uses).await?;
             Ok((self.wasm()?, self.load(&request.uses, &file, digest).await?))
         };
-        let (wasm, plugin) = match supervisor.run(loading, || {}).await {
+        let (wasm, plugin) = match timer.run(loading, || {}).await {
             Ok(Ok(plugin)) => plugin,
-            Ok(Err(error)) => return without_outputs(verdict::of_bad_plugin(error)),
-            Err(stopped) => return without_outputs(verdict::of_stop(&stopped)),
+            Ok(Err(error)) => return without_outputs(outcome_from_bad_plugin(error)),
+            Err(stopped) => return without_outputs(outcome_from_stop(&stopped)),
         };
         if let Some(error) = exchanged(&request, &plugin.digest) {
-            return without_outputs(verdict::of_bad_plugin(error));
+            return without_outputs(outcome_from_bad_plugin(error));
         }
         if plugin.reconcile.is_none()
             && let Some(end) = without_reconcile(&request)
@@ -330,24 +331,24 @@ impl Inner {
         let call = request.call;
         let files = request.folder.as_ref().unwrap_or(&self.config.workspace);
         let reserved = self.config.reserved.of_attempt(&request.permissions, files).await;
-        let attempt = reserved.and_then(|reserved| self.attempt(Arc::new(request), owner, supervisor, log, &reserved));
+        let attempt = reserved.and_then(|reserved| self.attempt(Arc::new(request), owner, timer, log, &reserved));
         let attempt = match attempt {
             Ok(attempt) => attempt,
-            Err(error) => return without_outputs(verdict::of_answer(error, false, None)),
+            Err(error) => return without_outputs(outcome_from_error(error, false, None)),
         };
         let groups = attempt.processes.groups();
         let mut store = wasm.store(attempt, |attempt| &mut attempt.limiter);
         let work = async { plugin.call(call, &mut store).await };
-        let ended = supervisor.run(work, || groups.interrupt()).await;
+        let ended = timer.run(work, || groups.interrupt()).await;
         let attempt = store.data_mut();
         attempt.processes.finish().await;
         attempt.services.finish().await;
         // The last words of a child may be what was too much.
-        let ended = match supervisor.switch.reason() {
+        let ended = match timer.aborter.reason() {
             Some(reason) => Err(reason),
             None => ended,
         };
-        let end = verdict::of_guest(ended, attempt);
+        let end = outcome_from_guest(ended, attempt);
         attempt.denials.tell(&attempt.log).await;
         AttemptReport {
             end,
@@ -372,7 +373,7 @@ impl Inner {
         &self,
         request: Arc<AttemptRequest>,
         owner: &Arc<StageOwner>,
-        supervisor: &Supervisor,
+        timer: &AttemptTimer,
         log: AttemptLog,
         reserved: &Arc<Reservations>,
     ) -> Result<Attempt, CapabilityError> {
@@ -402,7 +403,7 @@ impl Inner {
                 own: &request.permissions,
                 package_hosts: &config.package_hosts,
                 services: config.services.clone(),
-                switch: supervisor.switch.clone(),
+                aborter: timer.aborter.clone(),
                 log: log.clone(),
             }),
         };
@@ -435,11 +436,11 @@ impl Inner {
             table: request.table.clone(),
             limits: request.limits,
             report: denials.reporter(&log),
-            gate: of_programs.has_network().then(|| {
+            egress: of_programs.has_network().then(|| {
                 let report = denials.reporter(&log);
-                Arc::new(Gate::new(of_programs.clone(), own.clone(), self.dialer.clone(), report, requests))
+                Arc::new(EgressGuard::new(of_programs.clone(), own.clone(), self.dialer.clone(), report, requests))
             }),
-            switch: supervisor.switch.clone(),
+            aborter: timer.aborter.clone(),
             rehearsal: rehearsal.clone(),
             own: own.clone(),
         });
@@ -450,7 +451,7 @@ impl Inner {
             limiter: MemoryLimiter::new(memory),
             handed_over: HandedOver::new(memory),
             started: Instant::now(),
-            cancel: supervisor.cancel.clone(),
+            cancel: timer.cancel.clone(),
             verbose: config.verbose,
             outputs: Outputs::default(),
             secrets: Secrets::new(config.secrets.clone(), policy.clone(), log.masker().clone(), rehearsal.clone()),
@@ -504,11 +505,7 @@ impl Inner {
             gates: Gates::default(),
             effects,
             denials,
-            context: Context::new(
-                request,
-                supervisor.cancel.clone(),
-                supervisor.deadline.map(|(deadline, _)| deadline),
-            ),
+            context: Context::new(request, timer.cancel.clone(), timer.deadline.map(|(deadline, _)| deadline)),
             workspace,
             log,
         })

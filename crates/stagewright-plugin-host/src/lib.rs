@@ -39,6 +39,7 @@ mod log;
 mod mask;
 mod native;
 mod net;
+mod outcome;
 mod packages;
 mod plugin;
 mod policy;
@@ -50,7 +51,6 @@ mod since_0_1;
 mod stop;
 mod strip;
 mod template;
-mod verdict;
 mod wasm;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::mask::Masker;
 use crate::registry::{DockerConfig, Registry, RegistryConfig};
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::service::{ServiceConfig, ServiceManager};
-use crate::stop::Switch;
+use crate::stop::AttemptAborter;
 
 /// An attempt of a stage that is granted nothing.
 pub(crate) fn request() -> AttemptRequest {
@@ -54,8 +54,8 @@ pub(crate) fn rehearsal(
     own: &Permissions,
     terms: &RehearsalTerms,
     log: &TestLog,
-) -> (Rehearsal, Switch) {
-    let switch = Switch::default();
+) -> (Rehearsal, AttemptAborter) {
+    let aborter = AttemptAborter::default();
     let rehearsal = Rehearsal::new(Rehearsed {
         run: &RunId("run-1".into()),
         terms,
@@ -64,10 +64,10 @@ pub(crate) fn rehearsal(
         own,
         package_hosts: &Default::default(),
         services: Backends::new(folder).services,
-        switch: switch.clone(),
+        aborter: aborter.clone(),
         log: log.log.clone(),
     });
-    (rehearsal, switch)
+    (rehearsal, aborter)
 }
 
 /// Backends that keep everything below a folder.
@@ -104,7 +104,7 @@ impl TestLog {
     pub(crate) fn new() -> TestLog {
         let (sender, live) = mpsc::channel(10_000);
         let output = AttemptOutput::new(StageIndex(0), 1, sender);
-        TestLog { log: AttemptLog::new(output, Masker::default(), Switch::default(), DEFAULT_LOG), live }
+        TestLog { log: AttemptLog::new(output, Masker::default(), AttemptAborter::default(), DEFAULT_LOG), live }
     }
 
     /// An engine that allows everything.

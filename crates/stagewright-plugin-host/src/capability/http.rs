@@ -22,15 +22,14 @@ use super::workspace::{FillError, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::mask::{MaskStream, Masker, Reader};
+use crate::net::client::SharedClient;
 use crate::net::{AddressRefused, OwnOrigins};
 use crate::policy::Policy;
 use crate::rehearsal::{Passage, Rehearsal};
 
-mod client;
 mod quota;
 mod request;
 
-pub(crate) use client::{SharedClient, client};
 pub(crate) use quota::Quota;
 
 pub use request::RequestBuilder;

@@ -221,7 +221,7 @@ mod tests {
         let real = Permissions { secrets: vec!["token:header".parse().unwrap()], ..Permissions::default() };
         let terms = RehearsalTerms { real, acts: true, offline: false };
         let (folder, log) = (tempfile::tempdir().unwrap(), TestLog::new());
-        let (rehearsal, _switch) = crate::testing::rehearsal(folder.path(), &all, &terms, &log);
+        let (rehearsal, _aborter) = crate::testing::rehearsal(folder.path(), &all, &terms, &log);
         let rehearsed = Secrets { rehearsal, ..secrets(&all) };
         let handle = rehearsed.get("token").await.unwrap();
         assert_eq!(handle.for_origin(&origin("https://api.example.org/x")), Ok("hunter22"));

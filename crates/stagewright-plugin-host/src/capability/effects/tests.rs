@@ -6,12 +6,13 @@ use cap_std::fs::Dir;
 use stagewright_model::{EffectClass, PackageManager, Permissions, Reaches};
 
 use super::*;
-use crate::capability::http::{Http, Quota, RequestBuilder, client};
+use crate::capability::http::{Http, Quota, RequestBuilder};
 use crate::capability::process::{CommandBuilder, Processes};
 use crate::capability::registry::Images;
 use crate::capability::service::{ReleaseBuilder, Services, Started};
 use crate::capability::workspace::Workspace;
 use crate::net::OwnOrigins;
+use crate::net::client::client;
 use crate::net::{SystemLookup, Upstream};
 use crate::packages::PackageHosts;
 use crate::plugin::{Description, Manifest};

@@ -284,11 +284,11 @@ async fn a_program_that_reaches_beyond_its_stage_is_not_started_in_a_rehearsal()
         ..Permissions::default()
     };
     let terms = RehearsalTerms::default();
-    let (rehearsal, switch) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
+    let (rehearsal, aborter) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
     fixture.processes.rehearsal = rehearsal;
     let stopped = tokio::select! {
         child = fixture.processes.spawn(shell("touch made")) => panic!("started: {}", child.is_ok()),
-        stopped = switch.wait() => stopped,
+        stopped = aborter.wait() => stopped,
     };
     let would = "would run `sh -c 'touch made'`, reaching `http://127.0.0.1:9`";
     assert_eq!(stopped, Stopped::Rehearsed(would.into()));
@@ -303,7 +303,7 @@ async fn without_a_sandbox_no_program_is_started_in_a_rehearsal() {
     let fixture = fixture(|_| {});
     let own = Permissions { process: vec!["sh".parse().unwrap()], ..Permissions::default() };
     let terms = RehearsalTerms::default();
-    let (rehearsal, _switch) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
+    let (rehearsal, _aborter) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
     let withheld = |is_confined| rehearsal.withholds_program("sh", &[], is_confined);
     assert_eq!(withheld(true), None);
     assert_eq!(withheld(false).unwrap(), "would run `sh`: this machine can't keep it from reaching the network");
