@@ -18,6 +18,7 @@ use stagewright_process::sandbox::{self, Confinement, Exceeded, Sandbox};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::attempt::AttemptContext;
 use crate::capability::workspace::{Kind, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::DEFAULT_PROCESSES;
@@ -32,65 +33,46 @@ use crate::rehearsal::Rehearsal;
 use crate::reserved::{Placeholders, Reserved};
 use crate::stop::{AttemptAborter, Stopped};
 
-use kept::KeptCaches;
-
+mod config;
 mod copies;
 mod git_view;
 mod kept;
 mod places;
 mod workspace;
 
-use copies::MachineCopies;
+pub use config::SandboxConfig;
+use kept::KeptCaches;
 pub use kept::{RemovedKept, StageOwner, remove_kept};
 pub(crate) use places::tools;
 
 /// Under which new repositories are found in the journal.
 const NESTED: &str = "nested-repository";
 
-/// Where sandboxes live.
-#[derive(Clone, Debug)]
-pub struct SandboxConfig {
-    /// Makes them.
-    pub maker: sandbox::Maker,
-    /// Folders of single attempts: their home and their `/tmp`.
-    pub scratch: PathBuf,
-    /// Download caches, by [`StageOwner`] and stage.
-    pub kept: PathBuf,
-    copies: Arc<MachineCopies>,
-}
-
-impl SandboxConfig {
-    /// See the fields.
-    pub fn new(maker: sandbox::Maker, scratch: PathBuf, kept: PathBuf) -> SandboxConfig {
-        SandboxConfig { maker, scratch, kept, copies: Arc::default() }
-    }
-}
-
 /// What the sandbox of an attempt is made from.
 pub(crate) struct Blueprint {
-    pub(crate) config: SandboxConfig,
+    config: SandboxConfig,
     /// The engine's own environment, which says what of the machine's tools can be opened.
-    pub(crate) machine: Arc<BTreeMap<String, String>>,
-    pub(crate) policy: Arc<Policy>,
-    pub(crate) workspace: Workspace,
+    machine: Arc<BTreeMap<String, String>>,
+    policy: Arc<Policy>,
+    workspace: Workspace,
     /// The workspace's absolute path.
-    pub(crate) root: PathBuf,
+    root: PathBuf,
     /// The folder whose files are shown there: the workspace itself, or one that stands for it.
-    pub(crate) files: PathBuf,
-    pub(crate) reserved: Reserved,
+    files: PathBuf,
+    reserved: Reserved,
     /// Whose stage it is.
-    pub(crate) owner: Arc<StageOwner>,
+    owner: Arc<StageOwner>,
     /// As in `stages.test`.
-    pub(crate) table: String,
-    pub(crate) limits: Limits,
+    table: String,
+    limits: Limits,
     /// For connections to sockets that aren't granted.
-    pub(crate) report: DenialReport,
+    report: DenialReport,
     /// None for a stage without a network.
-    pub(crate) egress: Option<Arc<EgressGuard>>,
-    pub(crate) aborter: AttemptAborter,
-    pub(crate) rehearsal: Rehearsal,
+    egress: Option<Arc<EgressGuard>>,
+    aborter: AttemptAborter,
+    rehearsal: Rehearsal,
     /// What the egress guard lets through beside the grants.
-    pub(crate) own: OwnOrigins,
+    own: OwnOrigins,
 }
 
 /// A running sandbox. Dropping it kills what runs there.
@@ -121,6 +103,35 @@ pub(crate) struct Network {
 }
 
 impl Blueprint {
+    /// None for programs that run without a sandbox.
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Option<Blueprint> {
+        let config = attempt.config();
+        let sandbox = config.sandbox.as_ref()?;
+        let policy = &attempt.program_policy;
+        let report = attempt.denials.reporter(&attempt.log);
+        let egress = policy.has_network().then(|| {
+            let (own, dialer) = (attempt.own_origins.clone(), attempt.host.outbound.dialer.clone());
+            Arc::new(EgressGuard::new(policy.clone(), own, dialer, report.clone(), attempt.bounds.requests))
+        });
+        Some(Blueprint {
+            config: sandbox.clone(),
+            machine: Arc::new(config.environment.clone()),
+            policy: policy.clone(),
+            workspace: attempt.workspace.clone(),
+            root: config.workspace.clone(),
+            files: attempt.files.clone(),
+            reserved: config.reserved.clone(),
+            owner: Arc::clone(attempt.host.owner),
+            table: attempt.request.table.clone(),
+            limits: attempt.request.limits,
+            report,
+            egress,
+            aborter: attempt.aborter.clone(),
+            rehearsal: attempt.rehearsal.clone(),
+            own: attempt.own_origins.clone(),
+        })
+    }
+
     /// `environment`: that of the programs, which says where toolchains are.
     pub(crate) async fn build(&self, environment: &BTreeMap<String, String>) -> Result<Confined, CapabilityError> {
         let ports = self.egress.as_ref().map(|_| self.policy.loopback_ports()).unwrap_or_default();

@@ -149,6 +149,7 @@ pub(crate) struct AttemptTimer {
     pub(crate) interrupt: watch::Receiver<Option<Interrupt>>,
     pub(crate) cancel: Cancel,
     pub(crate) aborter: AttemptAborter,
+    /// When the timeout passes, and the timeout.
     pub(crate) deadline: Option<(Instant, Duration)>,
     /// How long a guest has after being asked to stop.
     pub(crate) grace: Duration,
@@ -156,14 +157,15 @@ pub(crate) struct AttemptTimer {
 }
 
 impl AttemptTimer {
-    pub(crate) fn new(
-        interrupt: watch::Receiver<Option<Interrupt>>,
-        timeout: Option<Duration>,
-        grace: Duration,
-    ) -> AttemptTimer {
-        let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
+    /// `grace`: see [`AttemptTimer::grace`]. There is no timeout yet.
+    pub(crate) fn new(interrupt: watch::Receiver<Option<Interrupt>>, grace: Duration) -> AttemptTimer {
         let (cancel, aborter) = (Cancel::default(), AttemptAborter::default());
-        AttemptTimer { interrupt, cancel, aborter, deadline, grace, grace_ends: None }
+        AttemptTimer { interrupt, cancel, aborter, deadline: None, grace, grace_ends: None }
+    }
+
+    /// Starts the time of the stage's `timeout`, if it has one.
+    pub(crate) fn start(&mut self, timeout: Option<Duration>) {
+        self.deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
     }
 
     /// Polls `work` to its end, or drops it because it has to stop.
@@ -213,7 +215,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_timeout_ends_work_that_never_does() {
         let (_sender, interrupt) = watch::channel(None);
-        let mut timer = AttemptTimer::new(interrupt, Some(Duration::from_secs(3)), Duration::from_secs(10));
+        let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
+        timer.start(Some(Duration::from_secs(3)));
         let end = timer.run(std::future::pending::<()>(), || {}).await;
         assert_eq!(end, Err(Stopped::Timeout(Duration::from_secs(3))));
     }
@@ -221,7 +224,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn grace_lets_work_end_by_itself() {
         let (sender, interrupt) = watch::channel(Some(Interrupt::Graceful));
-        let mut timer = AttemptTimer::new(interrupt, None, Duration::from_secs(10));
+        let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
         let cancel = timer.cancel.clone();
         let end = timer.run(async { cancel.wait().await }, || {}).await;
         assert_eq!(end, Ok(()));
@@ -231,13 +234,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn grace_ends_and_a_kill_ends_it_at_once() {
         let (sender, interrupt) = watch::channel(Some(Interrupt::Graceful));
-        let mut timer = AttemptTimer::new(interrupt.clone(), None, Duration::from_secs(10));
+        let mut timer = AttemptTimer::new(interrupt.clone(), Duration::from_secs(10));
         let asked = std::cell::Cell::new(0);
         let end = timer.run(std::future::pending::<()>(), || asked.set(asked.get() + 1)).await;
         assert_eq!((end, asked.get()), (Err(Stopped::Cancelled(Interrupt::Graceful)), 1));
 
         sender.send_replace(Some(Interrupt::Kill));
-        let mut timer = AttemptTimer::new(interrupt, None, Duration::from_secs(10));
+        let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
         let end = timer.run(std::future::pending::<()>(), || {}).await;
         assert_eq!(end, Err(Stopped::Cancelled(Interrupt::Kill)));
     }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::effects::Effects;
 use super::workspace::{FillError, Workspace};
+use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::mask::{MaskStream, Masker, Reader};
@@ -157,6 +158,19 @@ struct Hop {
 }
 
 impl Http {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Http {
+        Http {
+            client: attempt.host.outbound.client.clone(),
+            policy: attempt.policy.clone(),
+            workspace: attempt.workspace.clone(),
+            log: attempt.log.clone(),
+            own: attempt.own_origins.clone(),
+            rehearsal: attempt.rehearsal.clone(),
+            effects: attempt.effects.clone(),
+            quota: Quota::new(attempt.bounds.requests, attempt.bounds.memory, attempt.policy.clone()),
+        }
+    }
+
     /// A request that is put together within the quota.
     pub(crate) fn request(&self, method: String, url: String) -> RequestBuilder {
         let size = method.len() + url.len();

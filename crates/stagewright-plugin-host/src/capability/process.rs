@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::effects::Effects;
 use super::secrets::SecretHandle;
 use super::workspace::Workspace;
+use crate::attempt::AttemptContext;
 use crate::confine::{Blueprint, Confined};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::Bytes;
@@ -181,9 +182,10 @@ impl ChildHandle {
 pub(crate) struct Processes {
     policy: Arc<Policy>,
     workspace: Workspace,
+    /// Where programs start, and what their relative paths begin at.
     root: PathBuf,
     log: AttemptLog,
-    /// Before what a command sets itself.
+    /// See [`program_environment`]: before what a command sets itself.
     environment: BTreeMap<String, String>,
     effects: Effects,
     /// Whether a program can have effects beyond the stage: then the first is announced.
@@ -220,29 +222,27 @@ impl Groups {
 }
 
 impl Processes {
-    /// `environment`: see [`program_environment`]. `root`: the workspace.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the attempt, put together in one place")]
-    pub(crate) fn new(
-        policy: Arc<Policy>,
-        workspace: Workspace,
-        root: PathBuf,
-        log: AttemptLog,
-        environment: BTreeMap<String, String>,
-        effects: Effects,
-        reaches_out: bool,
-        rehearsal: Rehearsal,
-        blueprint: Option<Blueprint>,
-    ) -> Processes {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Processes {
+        let config = attempt.config();
+        let mut environment = program_environment(
+            &config.environment,
+            attempt.program_policy.inherited_variables(),
+            &attempt.request.env,
+        );
+        if config.sandbox.is_some() {
+            without_proxy_credentials(&mut environment);
+        }
         Processes {
-            policy,
-            workspace,
-            root,
-            log,
+            policy: attempt.policy.clone(),
+            workspace: attempt.workspace.clone(),
+            // In a sandbox the files are where the workspace is, whatever folder they come from.
+            root: if config.sandbox.is_some() { config.workspace.clone() } else { attempt.files.clone() },
+            log: attempt.log.clone(),
             environment,
-            effects,
-            reaches_out,
-            rehearsal,
-            blueprint,
+            effects: attempt.effects.clone(),
+            reaches_out: attempt.programs_reach_out(),
+            rehearsal: attempt.rehearsal.clone(),
+            blueprint: Blueprint::for_attempt(attempt),
             confined: None,
             groups: Groups::default(),
             tasks: JoinSet::new(),

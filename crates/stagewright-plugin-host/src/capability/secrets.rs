@@ -1,67 +1,19 @@
 //! `secrets`: handles that can be passed on to allowed places without the guest seeing what they hold.
 
-use std::fmt;
 use std::sync::Arc;
 
 use stagewright_model::{Origin, SecretUse, hosts_admit};
-use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::attempt::AttemptContext;
 use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 
-/// Where the values of secrets come from.
-pub trait SecretSource: Send + Sync {
-    /// The secret that the pipeline declares as `[secrets.NAME]`; none when it declares no such secret.
-    ///
-    /// May block: it is called off the async threads.
-    fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError>;
+mod source;
 
-    /// What stands in for it in a rehearsal; none when the pipeline declares no such secret.
-    fn stand_in(&self, name: &str) -> Option<Secret>;
-
-    /// The values of all secrets that are in this process already, whoever asked for them: they are masked in what every
-    /// stage says, since one stage can leave a secret where another finds it. Doesn't block.
-    fn known(&self) -> Vec<Zeroizing<String>> {
-        Vec::new()
-    }
-}
-
-/// A secret and the places that it may go to.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret {
-    /// The plain text.
-    pub value: String,
-    /// Hosts that it may be sent to, as `host`, `host:port`, `host:*` or `*.domain`; empty means none.
-    pub hosts: Vec<String>,
-    /// Programs, as they are named in `permissions.process`, that may be given it; empty means any that may be started.
-    pub programs: Vec<String>,
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.value.zeroize();
-    }
-}
-
-/// Leaves the value out.
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret").field("hosts", &self.hosts).field("programs", &self.programs).finish_non_exhaustive()
-    }
-}
-
-/// Why a declared secret has no value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct SecretError {
-    /// What is missing, and where it was looked for.
-    pub message: String,
-    /// What to do about it.
-    pub help: Option<String>,
-}
+pub use source::{Secret, SecretError, SecretSource};
 
 /// What a guest holds.
 #[derive(Clone, Debug)]
@@ -114,20 +66,20 @@ impl SecretHandle {
 /// Hands out handles.
 #[derive(Clone)]
 pub(crate) struct Secrets {
-    source: Arc<dyn SecretSource>,
-    policy: Arc<Policy>,
-    masker: Masker,
-    rehearsal: Rehearsal,
+    pub(crate) source: Arc<dyn SecretSource>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) masker: Masker,
+    pub(crate) rehearsal: Rehearsal,
 }
 
 impl Secrets {
-    pub(crate) fn new(
-        source: Arc<dyn SecretSource>,
-        policy: Arc<Policy>,
-        masker: Masker,
-        rehearsal: Rehearsal,
-    ) -> Secrets {
-        Secrets { source, policy, masker, rehearsal }
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Secrets {
+        Secrets {
+            source: attempt.config().secrets.clone(),
+            policy: attempt.policy.clone(),
+            masker: attempt.log.masker().clone(),
+            rehearsal: attempt.rehearsal.clone(),
+        }
     }
 
     /// From here on the value is masked in all that the attempt says.
@@ -187,7 +139,12 @@ mod tests {
             programs: vec!["gh".into()],
         };
         let policy = Policy::new("stages.test", permissions, &Default::default(), Arc::default());
-        Secrets::new(Arc::new(One(secret)), Arc::new(policy), Masker::default(), Rehearsal::none())
+        Secrets {
+            source: Arc::new(One(secret)),
+            policy: Arc::new(policy),
+            masker: Masker::default(),
+            rehearsal: Rehearsal::none(),
+        }
     }
 
     fn origin(url: &str) -> Origin {

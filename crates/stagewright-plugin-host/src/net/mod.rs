@@ -23,6 +23,7 @@ pub(crate) mod client;
 pub(crate) mod dial;
 pub(crate) mod egress;
 pub(crate) mod forward;
+pub(crate) mod outbound;
 pub(crate) mod proxy;
 
 mod address;

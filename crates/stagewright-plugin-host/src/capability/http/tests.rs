@@ -125,12 +125,12 @@ impl SecretSource for Token {
 }
 
 async fn token(fixture: &Fixture) -> SecretHeader {
-    let secrets = Secrets::new(
-        Arc::new(Token),
-        fixture.http.policy.clone(),
-        fixture.log.log.masker().clone(),
-        fixture.http.rehearsal.clone(),
-    );
+    let secrets = Secrets {
+        source: Arc::new(Token),
+        policy: fixture.http.policy.clone(),
+        masker: fixture.log.log.masker().clone(),
+        rehearsal: fixture.http.rehearsal.clone(),
+    };
     let secret = secrets.get("token").await.unwrap();
     SecretHeader { name: "authorization".into(), prefix: "Bearer ".into(), secret }
 }

@@ -1,0 +1,164 @@
+//! The plugin host of one run: the engine's `StageRunner`, and answers about plugins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value as Json;
+use stagewright_engine::{
+    AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Failure, FailureKind, Interrupt, Observation,
+    Outcome, Problem, StageRunner,
+};
+use stagewright_model::{Permissions, PluginRef, Trust};
+use stagewright_process::sandbox::Need;
+use tokio::sync::watch;
+
+use crate::capability::process::program_environment;
+use crate::confine::{StageOwner, tools};
+use crate::limits::AttemptBounds;
+use crate::log::AttemptLog;
+use crate::plugin::{Description, PluginError};
+use crate::report;
+use crate::reserved::Reserved;
+use crate::runtime::PluginRuntime;
+use crate::stop::AttemptTimer;
+use crate::template::spare_templates;
+
+mod component;
+mod config;
+mod native;
+mod scope;
+
+pub use config::{HostConfig, HostError};
+pub(crate) use scope::RunScope;
+
+/// Runs the stages of one run, or of several on the same workspace with the same configuration. Everything that doesn't
+/// depend on the run is the runtime's, which any number of hosts share. Cheap to clone.
+#[derive(Clone)]
+pub struct PluginHost {
+    runtime: PluginRuntime,
+    scope: Arc<RunScope>,
+    owner: Arc<StageOwner>,
+}
+
+impl PluginHost {
+    /// Opens the workspace.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn new(runtime: &PluginRuntime, config: HostConfig) -> Result<PluginHost, HostError> {
+        let scope = Arc::new(RunScope::open(config)?);
+        Ok(PluginHost { runtime: runtime.clone(), scope, owner: Arc::default() })
+    }
+
+    /// The same host for the stages of one pipeline file in one trust tier: their download caches are shared with no other
+    /// owner. A host without an owner has the default one.
+    #[must_use]
+    pub fn owned_by(&self, owner: StageOwner) -> PluginHost {
+        PluginHost { owner: Arc::new(owner), ..self.clone() }
+    }
+
+    /// What a plugin is. Runs the component's `describe`, with every import trapping; for a native library, its
+    /// `describe` with the engine's full powers, after its digest was checked.
+    pub async fn describe(&self, uses: &PluginRef, trust: &Trust) -> Result<Description, PluginError> {
+        self.runtime.describe(uses, trust, self.scope.config.plugin_source()).await
+    }
+
+    /// What programs that are granted take of the machine beyond the system's own files and the stage's grants: their
+    /// toolchains. `variables`: the stage's own.
+    pub fn tools(&self, permissions: &Permissions, variables: &BTreeMap<String, String>) -> Vec<Need> {
+        let HostConfig { environment: inherited, workspace, .. } = &self.scope.config;
+        let environment = program_environment(inherited, &permissions.env, variables);
+        tools(&permissions.process, &environment, inherited, workspace)
+    }
+
+    /// The problems that the plugin finds in a `with` table.
+    ///
+    /// Strings that hold `${{ }}` have no value yet. The plugin sees them as they are written, and its problems with a
+    /// string that holds one, or with a table or list around one, are left out: the plugin reports them when the stage runs.
+    /// A native library isn't asked.
+    pub async fn validate(&self, uses: &PluginRef, trust: &Trust, config: &Json) -> Result<Vec<Problem>, PluginError> {
+        match trust {
+            Trust::Native { .. } => Ok(Vec::new()),
+            Trust::Component => {
+                let found = self.runtime.validate(uses, config, self.scope.config.plugin_source()).await?;
+                Ok(spare_templates(found, config))
+            }
+        }
+    }
+
+    /// What no grant of this host opens.
+    pub fn reserved(&self) -> &Reserved {
+        &self.scope.config.reserved
+    }
+
+    /// The machine's part of this host.
+    pub fn runtime(&self) -> &PluginRuntime {
+        &self.runtime
+    }
+
+    async fn attempt(
+        &self,
+        request: AttemptRequest,
+        output: AttemptOutput,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> AttemptReport {
+        let mut timer = AttemptTimer::new(interrupt, self.scope.config.grace);
+        let (bounds, masker) = (AttemptBounds::of(&request), self.scope.masker());
+        let log = AttemptLog::new(output, masker.clone(), timer.aborter.clone(), bounds.log).bounded(bounds.log_lines);
+        let report = match request.trust.clone() {
+            Trust::Component => self.run_component(request, &mut timer, log).await,
+            Trust::Native { digest } => self.run_native(request, &digest, &mut timer, log).await,
+        };
+        report::masked(report, &masker)
+    }
+}
+
+impl StageRunner for PluginHost {
+    fn run(
+        &self,
+        request: AttemptRequest,
+        output: AttemptOutput,
+        interrupt: watch::Receiver<Option<Interrupt>>,
+    ) -> BoxFuture<'static, AttemptReport> {
+        let host = self.clone();
+        Box::pin(async move { host.attempt(request, output, interrupt).await })
+    }
+}
+
+/// The error for a plugin whose digest isn't the one that the run was started with; none when it is.
+fn plugin_changed(request: &AttemptRequest, found: &str) -> Option<PluginError> {
+    let AttemptRequest { run, uses, .. } = request;
+    let expected = request.plugin.as_ref().filter(|expected| *expected != found)?;
+    let message =
+        format!("the file of plugin `{uses}` changed since the run started: it was {expected}, and is {found}");
+    let help = format!("put the file back, or accept the change: `stagewright resume {run} --accept-changes`");
+    Some(PluginError::new(message).with_help(help))
+}
+
+/// The end of an attempt that calls `reconcile`, for a plugin that doesn't export it; none for `run`.
+fn end_without_reconcile(request: &AttemptRequest) -> Option<AttemptEnd> {
+    let uses = &request.uses;
+    match request.call {
+        Call::Run => None,
+        Call::Observe => {
+            let why = format!("the plugin `{uses}` can't say: it exports no `reconcile`");
+            Some(AttemptEnd::Observed(Observation::Unknown(why)))
+        }
+        Call::Undo => {
+            let failure = Failure {
+                kind: FailureKind::Reported,
+                message: format!("the plugin `{uses}` can't take back what it does: it exports no `reconcile`"),
+                causes: Vec::new(),
+                help: None,
+                retryable: false,
+            };
+            Some(AttemptEnd::Unsuccessful(Outcome::Errored, failure))
+        }
+    }
+}
+
+/// The report of an attempt that ended before its plugin could produce anything.
+fn without_outputs(end: AttemptEnd) -> AttemptReport {
+    AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None, made: None }
+}
