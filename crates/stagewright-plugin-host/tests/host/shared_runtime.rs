@@ -42,8 +42,7 @@ fn install(folder: &Path, component: &[u8]) {
     std::fs::write(folder.join("builtin/test.wasm"), component).unwrap();
 }
 
-/// Copies the file `in` of its workspace into its output `seen`, by reading what `cat` prints into the log; and writes
-/// `out`.
+/// Logs the file `in` of its workspace, and copies it to `out`.
 fn copying() -> Vec<u8> {
     shell("cat in; cp in out")
 }
@@ -54,8 +53,8 @@ fn request_of(run: usize) -> AttemptRequest {
     request
 }
 
-/// Were each run's engine its own, every engine would load the component for itself: the observer would be notified a
-/// hundred times, since what is compiled isn't kept in a folder that others can access.
+/// The compiled code isn't kept on disk here, since others can access the folder: an engine of another run would compile
+/// the component again, and the observer would be notified of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_runs_share_one_engine_and_no_files() {
     const RUNS: usize = 100;
@@ -102,7 +101,7 @@ async fn an_attempt_waits_for_room_and_its_timeout_starts_then() {
     let runtime = runtime(machine.path(), 1, Arc::new(()));
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let [first, second] = folders.each_ref().map(|folder| run_without_secrets(&runtime, folder.path()));
-    // Loaded before, so that no time of the waiting attempt goes into compiling.
+    // Loaded now, so that the waiting attempt spends none of its timeout on compiling.
     first.describe(&PluginRef::Builtin("test".into()), &Trust::Component).await.unwrap();
     let occupying = start(&first, request());
     tokio::time::sleep(Duration::from_millis(200)).await;
