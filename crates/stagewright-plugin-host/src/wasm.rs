@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use stagewright_engine::{Call, Problem};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline};
 
@@ -30,8 +30,11 @@ const PACKAGE: &str = "stagewright:stage/";
 /// `describe` and `validate` do no work; one that takes longer hangs.
 const INSPECTION: Duration = Duration::from_secs(10);
 
-/// Instances at a time, beside those of attempts: for questions to plugins, and for what is just being taken down.
-const SPARE: u32 = 24;
+/// Instances at a time that are only inspected (`describe`, `validate`), those of all runs taken together.
+const INSPECTIONS: u32 = 16;
+
+/// Instances at a time, beside those of attempts: for inspections, and for instances whose store is being dropped.
+const SPARE: u32 = INSPECTIONS + 8;
 
 /// Memories at a time, and tables. Address space of some gigabytes is set aside for each memory, of which nothing is there
 /// until it is used.
@@ -96,6 +99,8 @@ pub(crate) struct Wasm {
     observer: Arc<dyn CompileObserver>,
     ticker: Ticker,
     loaded: Mutex<HashMap<String, Arc<OnceCell<Arc<Plugin>>>>>,
+    /// An inspection beyond that waits: the pool has no place for its instance.
+    inspections: Semaphore,
 }
 
 /// The data of a store in which a plugin is only looked at.
@@ -152,6 +157,7 @@ impl Wasm {
             observer,
             ticker: Ticker::default(),
             loaded: Mutex::default(),
+            inspections: Semaphore::new(INSPECTIONS as usize),
             engine,
         })
     }
@@ -295,6 +301,7 @@ impl Wasm {
         context: Context,
         call: impl AsyncFnOnce(&crate::since_0_1::Stage, &mut Store<Inspection>) -> wasmtime::Result<R>,
     ) -> wasmtime::Result<R> {
+        let _room = self.inspections.acquire().await?;
         linker.define_unknown_imports_as_traps(&plugin.component)?;
         let stage = StagePre::new(linker.instantiate_pre(&plugin.component)?)?;
         let inspection = Inspection { context, limiter: MemoryLimiter::new(DEFAULT_MEMORY) };

@@ -70,3 +70,55 @@ impl CompileObserver for CompileNotices {
         self.0.notice(&Notice::CompilingPlugin { plugin: compilation.plugin.to_owned() });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use stagewright_model::Diagnostic;
+
+    use super::*;
+
+    struct Silent;
+
+    impl Notices for Silent {
+        fn diagnostics(&self, _: &[&Diagnostic]) {}
+
+        fn notice(&self, _: &Notice) {}
+    }
+
+    fn repository(cache: PathBuf) -> Repository {
+        Repository {
+            current: PathBuf::new(),
+            root: PathBuf::new(),
+            state: PathBuf::new(),
+            plugins: Vec::new(),
+            cache,
+            policy: None,
+            program: PathBuf::new(),
+            temporary: PathBuf::new(),
+            environment: Default::default(),
+            cache_environment: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_runtime_serves_every_run_that_fits_and_a_larger_one_replaces_it() {
+        let cache = tempfile::tempdir().unwrap();
+        let (repository, notices) = (repository(cache.path().join("plugins")), Arc::new(Silent) as Arc<dyn Notices>);
+        let attempts = |shared: &SharedRuntime, wanted| {
+            let runtime = shared.get(wanted, &repository, &notices).unwrap();
+            (std::ptr::from_ref(runtime.config()), runtime.config().attempts)
+        };
+        let own = SharedRuntime::default();
+        let first = attempts(&own, 2);
+        assert_eq!(first.1, ATTEMPTS);
+        assert_eq!(attempts(&own, ATTEMPTS), first);
+        let larger = attempts(&own, 2 * ATTEMPTS);
+        assert_eq!(larger.1, 2 * ATTEMPTS);
+        assert_eq!(attempts(&own, 1), larger);
+
+        let given = SharedRuntime::given(create(1, &repository, &notices).unwrap());
+        assert_eq!(attempts(&given, 8).1, 1, "the front end has decided");
+    }
+}

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stagewright_engine::{AttemptEnd, AttemptRequest, Interrupt, RunId};
+use futures_util::future::join_all;
+use serde_json::json;
+use stagewright_engine::{AttemptEnd, AttemptRequest, Interrupt, Outcome, RunId};
 use stagewright_model::{PluginRef, Trust};
 use stagewright_plugin_host::{Compilation, CompileObserver, PluginError, Secret, SecretError, SecretSource};
 use zeroize::Zeroizing;
 
-use crate::guest::{Guest, looping, shell, succeeding};
+use crate::guest::{Guest, shell, succeeding};
 use crate::harness::{request, run_host, run_without_secrets, runtime, start};
 
 /// The notifications of a runtime, in their order.
@@ -97,23 +99,40 @@ fn make_accessible(folder: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_waits_for_room_and_its_timeout_starts_then() {
     let machine = tempfile::tempdir().unwrap();
-    install(machine.path(), &looping());
+    install(machine.path(), &shell("echo ready; sleep 600"));
     let runtime = runtime(machine.path(), 1, Arc::new(()));
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let [first, second] = folders.each_ref().map(|folder| run_without_secrets(&runtime, folder.path()));
-    // Loaded now, so that the waiting attempt spends none of its timeout on compiling.
-    first.describe(&PluginRef::Builtin("test".into()), &Trust::Component).await.unwrap();
-    let occupying = start(&first, request());
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let waiting = start(&second, AttemptRequest { timeout: Some(Duration::from_millis(100)), ..request() });
-    let cancelled = start(&second, request());
+    let mut occupying = start(&first, request_of(1));
+    assert_eq!(occupying.line().await, "ready");
+    let timeout = Duration::from_millis(100);
+    let waiting = start(&second, AttemptRequest { timeout: Some(timeout), ..request_of(2) });
+    let cancelled = start(&second, request_of(3));
     cancelled.interrupt(Interrupt::Kill);
-    assert_eq!(cancelled.end().await.failure().0, stagewright_engine::Outcome::Cancelled);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(cancelled.end().await.failure().0, Outcome::Cancelled);
+    tokio::time::sleep(3 * timeout).await;
     assert!(!waiting.is_finished(), "its timeout has not started");
     occupying.interrupt(Interrupt::Kill);
     occupying.end().await;
-    assert_eq!(waiting.end().await.failure().0, stagewright_engine::Outcome::TimedOut);
+    assert_eq!(waiting.end().await.failure().0, Outcome::TimedOut);
+}
+
+/// More than the pool has places for.
+#[tokio::test(flavor = "multi_thread")]
+async fn inspections_wait_for_each_other() {
+    let machine = tempfile::tempdir().unwrap();
+    // Takes several ticks of the epoch, at each of which another inspection goes on.
+    let validate = "(local $left i32) (local.set $left (i32.const 30000000))
+        (loop $again (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+        (i32.const 8)";
+    let guest = Guest { run: "i32.const 512", validate: Some(validate), ..Guest::default() };
+    install(machine.path(), &guest.build());
+    let host = run_without_secrets(&runtime(machine.path(), 1, Arc::new(())), machine.path());
+    let uses = PluginRef::Builtin("test".into());
+    // Each with another question, so that no answer is known yet.
+    let configs: Vec<_> = (0..60).map(|number| json!({ "number": number })).collect();
+    let answers = join_all(configs.iter().map(|config| host.validate(&uses, &Trust::Component, config))).await;
+    assert!(answers.iter().all(|answer| answer == &Ok(Vec::new())), "{answers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
