@@ -2,6 +2,8 @@
 
 use stagewright_model::{Permissions, RehearsalTerms};
 
+use stagewright_process::ExitStatus;
+
 use super::*;
 use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
 use crate::stop::Stopped;
