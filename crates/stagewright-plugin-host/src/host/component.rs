@@ -94,7 +94,7 @@ async fn run_guest(ready: &Ready, call: Call, attempt: Attempt, timer: &mut Atte
         None => ended,
     };
     let end = outcome_from_guest(ended, attempt);
-    attempt.denials.tell(&attempt.log).await;
+    attempt.denials.report(&attempt.log).await;
     AttemptReport {
         end,
         outputs: attempt.outputs.take(),
