@@ -24,8 +24,12 @@ use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::stop::Cancel;
 
+mod context;
+
+pub(crate) use context::{AttemptContext, HostParts};
+
 /// Handles that a guest may hold at a time.
-pub(crate) const HANDLES: usize = 16 * 1024;
+const HANDLES: usize = 16 * 1024;
 
 /// One attempt, as its host functions see it.
 pub(crate) struct Attempt {
@@ -49,11 +53,39 @@ pub(crate) struct Attempt {
     pub(crate) environment: Environment,
     pub(crate) gates: Gates,
     pub(crate) effects: Effects,
-    /// What it was refused.
+    /// What was denied to it.
     pub(crate) denials: Denials,
 }
 
 impl Attempt {
+    /// Each capability takes from the context what it needs.
+    pub(crate) fn new(context: &AttemptContext<'_>) -> Attempt {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        Attempt {
+            table,
+            limiter: MemoryLimiter::new(context.bounds.memory),
+            handed_over: HandedOver::new(context.bounds.memory),
+            started: Instant::now(),
+            cancel: context.cancel.clone(),
+            log: context.log.clone(),
+            verbose: context.config().verbose,
+            context: Context::for_attempt(context),
+            outputs: Outputs::default(),
+            secrets: Secrets::for_attempt(context),
+            processes: Processes::for_attempt(context),
+            http: Http::for_attempt(context),
+            workspace: context.workspace.clone(),
+            artifacts: Arc::new(Artifacts::for_attempt(context)),
+            images: Images::for_attempt(context),
+            services: Services::for_attempt(context),
+            environment: Environment::for_attempt(context),
+            gates: Gates::default(),
+            effects: context.effects.clone(),
+            denials: context.denials.clone(),
+        }
+    }
+
     /// Notes that the host keeps so many bytes more for a handle. Fails when the guest hands over more than memory it
     /// may have.
     pub(crate) fn keep<T: 'static>(&mut self, handle: &Resource<T>, bytes: usize) -> wasmtime::Result<()> {

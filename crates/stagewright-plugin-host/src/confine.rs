@@ -1,7 +1,7 @@
 //! The sandbox of an attempt's programs, from what the stage is granted.
 //!
 //! ```text
-//! policy, toolchains ── places ──> Confinement ──> Sandbox ── listeners ──> proxy, forwards ── gate (policy)
+//! policy, toolchains ── places ──> Confinement ──> Sandbox ── listeners ──> proxy, forwards ── egress (policy)
 //! ```
 //!
 //! It is made when the first program is started, and serves all of the attempt's. A stage without `net` gets no
@@ -18,79 +18,61 @@ use stagewright_process::sandbox::{self, Confinement, Exceeded, Sandbox};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::attempt::AttemptContext;
 use crate::capability::workspace::{Kind, Workspace};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::DEFAULT_PROCESSES;
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
 use crate::net::background::Background;
+use crate::net::egress::{DenialReport, EgressGuard};
 use crate::net::forward::forward;
-use crate::net::gate::{Gate, Report};
 use crate::net::proxy;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 use crate::reserved::{Placeholders, Reserved};
-use crate::stop::{Stopped, Switch};
+use crate::stop::{AttemptAborter, Stopped};
 
-use kept::KeptCaches;
-
+mod config;
 mod copies;
 mod git_view;
 mod kept;
 mod places;
 mod workspace;
 
-use copies::MachineCopies;
+pub use config::SandboxConfig;
+use kept::KeptCaches;
 pub use kept::{RemovedKept, StageOwner, remove_kept};
 pub(crate) use places::tools;
 
 /// Under which new repositories are found in the journal.
 const NESTED: &str = "nested-repository";
 
-/// Where sandboxes live.
-#[derive(Clone, Debug)]
-pub struct SandboxConfig {
-    /// Makes them.
-    pub maker: sandbox::Maker,
-    /// Folders of single attempts: their home and their `/tmp`.
-    pub scratch: PathBuf,
-    /// Download caches, by [`StageOwner`] and stage.
-    pub kept: PathBuf,
-    copies: Arc<MachineCopies>,
-}
-
-impl SandboxConfig {
-    /// See the fields.
-    pub fn new(maker: sandbox::Maker, scratch: PathBuf, kept: PathBuf) -> SandboxConfig {
-        SandboxConfig { maker, scratch, kept, copies: Arc::default() }
-    }
-}
-
 /// What the sandbox of an attempt is made from.
 pub(crate) struct Blueprint {
-    pub(crate) config: SandboxConfig,
+    config: SandboxConfig,
     /// The engine's own environment, which says what of the machine's tools can be opened.
-    pub(crate) machine: Arc<BTreeMap<String, String>>,
-    pub(crate) policy: Arc<Policy>,
-    pub(crate) workspace: Workspace,
+    machine: Arc<BTreeMap<String, String>>,
+    policy: Arc<Policy>,
+    workspace: Workspace,
     /// The workspace's absolute path.
-    pub(crate) root: PathBuf,
+    root: PathBuf,
     /// The folder whose files are shown there: the workspace itself, or one that stands for it.
-    pub(crate) files: PathBuf,
-    pub(crate) reserved: Reserved,
+    files: PathBuf,
+    reserved: Reserved,
     /// Whose stage it is.
-    pub(crate) owner: Arc<StageOwner>,
+    owner: Arc<StageOwner>,
     /// As in `stages.test`.
-    pub(crate) table: String,
-    pub(crate) limits: Limits,
+    table: String,
+    limits: Limits,
     /// For connections to sockets that aren't granted.
-    pub(crate) report: Report,
+    report: DenialReport,
     /// None for a stage without a network.
-    pub(crate) gate: Option<Arc<Gate>>,
-    pub(crate) switch: Switch,
-    pub(crate) rehearsal: Rehearsal,
-    /// What the gate lets through beside the grants.
-    pub(crate) own: OwnOrigins,
+    egress: Option<Arc<EgressGuard>>,
+    aborter: AttemptAborter,
+    rehearsal: Rehearsal,
+    /// What the egress guard lets through beside the grants.
+    own: OwnOrigins,
 }
 
 /// A running sandbox. Dropping it kills what runs there.
@@ -108,7 +90,7 @@ pub(crate) struct Confined {
 #[derive(Clone)]
 pub(crate) struct Bounds {
     exceeded: watch::Receiver<Option<Exceeded>>,
-    switch: Switch,
+    aborter: AttemptAborter,
 }
 
 /// The way out of a sandbox; none for a stage without a network.
@@ -121,9 +103,38 @@ pub(crate) struct Network {
 }
 
 impl Blueprint {
+    /// None for programs that run without a sandbox.
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Option<Blueprint> {
+        let config = attempt.config();
+        let sandbox = config.sandbox.as_ref()?;
+        let policy = &attempt.program_policy;
+        let report = attempt.denials.reporter(&attempt.log);
+        let egress = policy.has_network().then(|| {
+            let (own, dialer) = (attempt.own_origins.clone(), attempt.host.outbound.dialer.clone());
+            Arc::new(EgressGuard::new(policy.clone(), own, dialer, report.clone(), attempt.bounds.requests))
+        });
+        Some(Blueprint {
+            config: sandbox.clone(),
+            machine: Arc::new(config.environment.clone()),
+            policy: policy.clone(),
+            workspace: attempt.workspace.clone(),
+            root: config.workspace.clone(),
+            files: attempt.files.clone(),
+            reserved: config.reserved.clone(),
+            owner: Arc::clone(attempt.host.owner),
+            table: attempt.request.table.clone(),
+            limits: attempt.request.limits,
+            report,
+            egress,
+            aborter: attempt.aborter.clone(),
+            rehearsal: attempt.rehearsal.clone(),
+            own: attempt.own_origins.clone(),
+        })
+    }
+
     /// `environment`: that of the programs, which says where toolchains are.
     pub(crate) async fn build(&self, environment: &BTreeMap<String, String>) -> Result<Confined, CapabilityError> {
-        let ports = self.gate.as_ref().map(|_| self.policy.loopback_ports()).unwrap_or_default();
+        let ports = self.egress.as_ref().map(|_| self.policy.loopback_ports()).unwrap_or_default();
         // Inside there is one loopback for both kinds of addresses.
         let mut ports = ports.into_iter().map(|address| (address.port(), address)).collect::<BTreeMap<_, _>>();
         for address in ports.values_mut() {
@@ -134,7 +145,7 @@ impl Blueprint {
             }
         }
         let (mut confinement, kept, placeholders) = self.confinement(environment).await?;
-        if self.gate.is_some() {
+        if self.egress.is_some() {
             confinement.listeners = [0].into_iter().chain(ports.keys().copied()).collect();
         }
         let maker = self.config.maker.clone();
@@ -143,7 +154,7 @@ impl Blueprint {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
         })?;
         let network = self.network(&mut sandbox, &ports)?;
-        let bounds = Bounds { exceeded: sandbox.exceeded(), switch: self.switch.clone() };
+        let bounds = Bounds { exceeded: sandbox.exceeded(), aborter: self.aborter.clone() };
         let mut watched = bounds.clone();
         let watching = Background::spawn(async move {
             // An error: the sandbox is gone, and no bound was passed.
@@ -228,7 +239,7 @@ impl Blueprint {
 
     /// The proxy at the first listener, forwards at the others.
     fn network(&self, sandbox: &mut Sandbox, ports: &BTreeMap<u16, SocketAddr>) -> Result<Network, CapabilityError> {
-        let Some(gate) = &self.gate else { return Ok(Network::default()) };
+        let Some(egress) = &self.egress else { return Ok(Network::default()) };
         let listeners = sandbox.listeners().into_iter().map(|listener| {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
@@ -237,9 +248,9 @@ impl Blueprint {
         let mut listeners = listeners.into_iter();
         let Some(first) = listeners.next() else { return Ok(Network::default()) };
         let address = first.local_addr().map_err(|error| internal(&error))?;
-        let mut serving = vec![proxy::serve(first, gate.clone(), proxy::IDLE)];
+        let mut serving = vec![proxy::serve(first, egress.clone(), proxy::IDLE)];
         for (listener, &address) in listeners.zip(ports.values()) {
-            serving.push(forward(listener, address, gate.clone())?);
+            serving.push(forward(listener, address, egress.clone())?);
         }
         let proxy = format!("http://{address}");
         let mut variables = Vec::new();
@@ -274,9 +285,9 @@ impl Bounds {
     /// along: whoever learns of their end asks here first, so that it isn't taken for something else.
     pub(crate) fn judge(&self) {
         match *self.exceeded.borrow() {
-            Some(Exceeded::Processes(limit)) => self.switch.stop(Stopped::Processes(limit)),
+            Some(Exceeded::Processes(limit)) => self.aborter.abort(Stopped::Processes(limit)),
             Some(Exceeded::Cpu(milliseconds)) => {
-                self.switch.stop(Stopped::CpuTime(std::time::Duration::from_millis(milliseconds)));
+                self.aborter.abort(Stopped::CpuTime(std::time::Duration::from_millis(milliseconds)));
             }
             None => {}
         }

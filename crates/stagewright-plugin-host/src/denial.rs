@@ -1,4 +1,4 @@
-//! What a stage was refused: remembered for its verdict, and told to whoever reads the run.
+//! What a stage was refused: remembered for the end of its attempt, and reported to whoever reads the run.
 //!
 //! A plugin may swallow a refusal, and a program may never show it. Both are in the journal all the same, as problems
 //! with the code [`CODE`].
@@ -9,13 +9,13 @@ use stagewright_engine::{Level, Problem};
 
 use crate::error::CapabilityError;
 use crate::log::AttemptLog;
-use crate::net::gate::Report;
+use crate::net::egress::DenialReport;
 use crate::report::masked_problem;
 
 /// Under which refusals are found in the journal.
 const CODE: &str = "permission-denied";
-/// What a stage is told of beyond that, it was told before.
-const TOLD: usize = 100;
+/// Refusals that are kept: a plugin that tries everything must not fill the journal.
+const KEPT: usize = 100;
 
 /// The refusals of one attempt; cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -26,18 +26,18 @@ impl Denials {
     pub(crate) fn add(&self, denied: &CapabilityError) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|known| known.message != denied.message);
-        if known.len() < TOLD {
+        if known.len() < KEPT {
             known.push(denied.clone());
         }
     }
 
-    /// The last one.
+    /// The last refusal.
     pub(crate) fn last(&self) -> Option<CapabilityError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
 
-    /// For the network of the stage's programs, which say little of a connection that they don't get.
-    pub(crate) fn reporter(&self, log: &AttemptLog) -> Report {
+    /// For the network of the stage's programs, whose own messages say little about a refused connection.
+    pub(crate) fn reporter(&self, log: &AttemptLog) -> DenialReport {
         let (denials, log) = (self.clone(), log.clone());
         Arc::new(move |denied| {
             denials.add(denied);
@@ -48,8 +48,9 @@ impl Denials {
         })
     }
 
-    /// Puts them into the journal. Past the bound of a plugin's findings: those that it pours out must not hide these.
-    pub(crate) async fn tell(&self, log: &AttemptLog) {
+    /// Writes them into the journal. They don't count as findings of the plugin, whose number is bounded: a plugin that
+    /// reports many must not hide these.
+    pub(crate) async fn report(&self, log: &AttemptLog) {
         let denied = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for CapabilityError { message, help, .. } in denied {
             let problem = Problem { level: Level::Error, code: CODE.to_owned(), message, path: None, help };

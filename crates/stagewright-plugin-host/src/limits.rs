@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use stagewright_engine::{Failure, FailureKind};
+use stagewright_engine::{AttemptRequest, Failure, FailureKind};
 use stagewright_model::{Bounds, Limits};
 use wasmtime::{Engine, ResourceLimiter};
 
@@ -30,6 +30,39 @@ pub const DEFAULT_BOUNDS: Bounds = Bounds {
         requests: Some(DEFAULT_REQUESTS),
     },
 };
+/// The limits of one attempt that hold for capabilities: the stage's own, or else the default ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttemptBounds {
+    /// Bytes of guest memory, and of what the host holds for the guest.
+    pub(crate) memory: u64,
+    /// Bytes of log.
+    pub(crate) log: u64,
+    /// Lines of log.
+    pub(crate) log_lines: u64,
+    /// Bytes that the plugin writes into the workspace.
+    pub(crate) workspace: u64,
+    /// Bytes that the plugin publishes as artifacts.
+    pub(crate) artifacts: u64,
+    /// Answers that the plugin has open at a time, and connections that its programs have.
+    pub(crate) requests: usize,
+}
+
+impl AttemptBounds {
+    pub(crate) fn of(request: &AttemptRequest) -> AttemptBounds {
+        let AttemptRequest { limits, memory, log_limit, .. } = request;
+        let usual = &DEFAULT_BOUNDS.limits;
+        let bound = |own: Option<u64>, usual: Option<u64>| own.or(usual).unwrap_or(u64::MAX);
+        AttemptBounds {
+            memory: memory.unwrap_or(DEFAULT_MEMORY),
+            log: log_limit.unwrap_or(DEFAULT_LOG),
+            log_lines: bound(limits.log_lines, usual.log_lines),
+            workspace: bound(limits.workspace, usual.workspace),
+            artifacts: bound(limits.artifacts, usual.artifacts),
+            requests: limits.requests.unwrap_or(DEFAULT_REQUESTS) as usize,
+        }
+    }
+}
+
 /// Processes of an attempt, when the stage names no other number.
 pub(crate) const DEFAULT_PROCESSES: u32 = 2048;
 /// Answers that a plugin has open at a time, and connections that its programs have, when the stage names no other

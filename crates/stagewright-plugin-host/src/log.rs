@@ -10,7 +10,7 @@ use stagewright_model::{condensed, last_state, moves_cursor};
 use crate::limits::Bytes;
 use crate::mask::{MaskStream, Masker, Reader};
 use crate::report::{masked_problem, masked_words, secret_in_turns};
-use crate::stop::{Stopped, Switch};
+use crate::stop::{AttemptAborter, Stopped};
 use crate::strip::Stripper;
 
 /// Longer lines are split.
@@ -23,7 +23,7 @@ const FINDINGS: u64 = 2 * 1024 * 1024;
 pub(crate) struct AttemptLog {
     output: AttemptOutput,
     masker: Masker,
-    switch: Switch,
+    aborter: AttemptAborter,
     limit: u64,
     written: Arc<AtomicU64>,
     most_lines: u64,
@@ -33,9 +33,9 @@ pub(crate) struct AttemptLog {
 
 impl AttemptLog {
     /// `limit`: bytes, line ends included. What goes beyond stops the attempt.
-    pub(crate) fn new(output: AttemptOutput, masker: Masker, switch: Switch, limit: u64) -> AttemptLog {
+    pub(crate) fn new(output: AttemptOutput, masker: Masker, aborter: AttemptAborter, limit: u64) -> AttemptLog {
         let (written, lines, findings) = Default::default();
-        AttemptLog { output, masker, switch, limit, written, most_lines: u64::MAX, lines, findings }
+        AttemptLog { output, masker, aborter, limit, written, most_lines: u64::MAX, lines, findings }
     }
 
     /// At most so many lines, too.
@@ -110,10 +110,10 @@ impl AttemptLog {
             self.output.lines(stream, fitting).await;
         }
         if count > room {
-            self.switch.stop(Stopped::LogLines(self.most_lines));
+            self.aborter.abort(Stopped::LogLines(self.most_lines));
         }
         if before.saturating_add(total) > self.limit {
-            self.switch.stop(Stopped::LogLimit(self.limit));
+            self.aborter.abort(Stopped::LogLimit(self.limit));
         }
     }
 }
@@ -231,11 +231,11 @@ mod tests {
 
     use super::*;
 
-    fn log(limit: u64) -> (AttemptLog, Switch, mpsc::Receiver<Delivery>) {
+    fn log(limit: u64) -> (AttemptLog, AttemptAborter, mpsc::Receiver<Delivery>) {
         let (sender, receiver) = mpsc::channel(1000);
-        let switch = Switch::default();
+        let aborter = AttemptAborter::default();
         let output = AttemptOutput::new(StageIndex(0), 1, sender);
-        (AttemptLog::new(output, Masker::default(), switch.clone(), limit), switch, receiver)
+        (AttemptLog::new(output, Masker::default(), aborter.clone(), limit), aborter, receiver)
     }
 
     fn lines(receiver: &mut mpsc::Receiver<Delivery>) -> Vec<String> {
@@ -396,11 +396,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_goes_beyond_the_limit_stops_the_attempt() {
-        let (log, switch, mut receiver) = log(10);
+        let (log, aborter, mut receiver) = log(10);
         log.text(Stream::Plugin, "12345").await;
-        assert_eq!(switch.reason(), None);
+        assert_eq!(aborter.reason(), None);
         log.text(Stream::Plugin, "abc\ndef").await;
-        assert_eq!(switch.reason(), Some(Stopped::LogLimit(10)));
+        assert_eq!(aborter.reason(), Some(Stopped::LogLimit(10)));
         assert_eq!(lines(&mut receiver), ["12345", "abc"]);
     }
 }

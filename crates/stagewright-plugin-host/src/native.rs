@@ -22,9 +22,9 @@ use crate::capability::logging::render;
 use crate::capability::outputs::Outputs;
 use crate::digest::sha256;
 use crate::log::AttemptLog;
+use crate::outcome::{outcome_from_bad_plugin, outcome_from_stop};
 use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
-use crate::stop::{Cancel, Supervisor};
-use crate::verdict;
+use crate::stop::{AttemptTimer, Cancel};
 
 /// `stagewright_text`.
 #[repr(C)]
@@ -106,13 +106,13 @@ impl Natives {
         request: AttemptRequest,
         file: PathBuf,
         digest: &str,
-        supervisor: &mut Supervisor,
+        timer: &mut AttemptTimer,
         log: AttemptLog,
     ) -> AttemptReport {
         let native = match self.get(&request.uses.to_string(), file, digest).await {
             Ok(native) => native,
             Err(error) => {
-                let end = verdict::of_bad_plugin(error);
+                let end = outcome_from_bad_plugin(error);
                 return AttemptReport {
                     end,
                     outputs: Default::default(),
@@ -124,7 +124,7 @@ impl Natives {
         };
         let run = Arc::new(Run {
             log,
-            cancel: supervisor.cancel.clone(),
+            cancel: timer.cancel.clone(),
             handle: Handle::current(),
             outputs: Mutex::default(),
             explained: Mutex::default(),
@@ -133,12 +133,12 @@ impl Natives {
             let run = run.clone();
             tokio::task::spawn_blocking(move || run.call(&native, &request))
         };
-        let end = match supervisor.run(thread, || {}).await {
+        let end = match timer.run(thread, || {}).await {
             Ok(Ok(code)) => run.end(code),
             Ok(Err(error)) => {
-                verdict::of_bad_plugin(PluginError::new("the native plugin broke off").caused_by([error]))
+                outcome_from_bad_plugin(PluginError::new("the native plugin broke off").caused_by([error]))
             }
-            Err(stopped) => verdict::of_stop(&stopped),
+            Err(stopped) => outcome_from_stop(&stopped),
         };
         let outputs = run.outputs.lock().unwrap_or_else(PoisonError::into_inner).take();
         AttemptReport { end, outputs, artifacts: Vec::new(), release: None, made: None }

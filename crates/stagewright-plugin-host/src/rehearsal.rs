@@ -15,7 +15,7 @@ use crate::log::AttemptLog;
 use crate::packages::PackageHosts;
 use crate::policy::Policy;
 use crate::service::ServiceManager;
-use crate::stop::{Stopped, Switch};
+use crate::stop::{AttemptAborter, Stopped};
 
 /// What would have been run is shown up to so many bytes.
 const SHOWN: usize = 2_000;
@@ -35,7 +35,7 @@ struct Inner {
     /// The package hosts, as far as they are within reach.
     packages: Policy,
     services: Arc<ServiceManager>,
-    switch: Switch,
+    aborter: AttemptAborter,
     log: AttemptLog,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Rehearsed<'a> {
     pub(crate) own: &'a Permissions,
     pub(crate) package_hosts: &'a PackageHosts,
     pub(crate) services: Arc<ServiceManager>,
-    pub(crate) switch: Switch,
+    pub(crate) aborter: AttemptAborter,
     pub(crate) log: AttemptLog,
 }
 
@@ -70,7 +70,7 @@ impl Rehearsal {
     }
 
     pub(crate) fn new(of: Rehearsed<'_>) -> Rehearsal {
-        let Rehearsed { run, terms, table, environment, own, package_hosts, services, switch, log } = of;
+        let Rehearsed { run, terms, table, environment, own, package_hosts, services, aborter, log } = of;
         let words =
             own.net.iter().filter(|rule: &&NetRule| rule.packages().is_some() && !terms.offline).cloned().collect();
         let packages = Permissions { net: words, ..Permissions::default() };
@@ -82,7 +82,7 @@ impl Rehearsal {
             environment: environment.map(str::to_owned),
             own: own.clone(),
             services,
-            switch,
+            aborter,
             log,
         })))
     }
@@ -97,7 +97,7 @@ impl Rehearsal {
         if let Some(inner) = &self.0 {
             let what = inner.log.masker().text(&what);
             inner.log.engine(&format!("rehearsal: {what}")).await;
-            inner.switch.stop(Stopped::Rehearsed(what));
+            inner.aborter.abort(Stopped::Rehearsed(what));
         }
         std::future::pending().await
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use stagewright_model::PluginRef;
@@ -18,25 +18,33 @@ mod image;
 /// What `plugin build` writes into a plugin's folder.
 const FILE: &str = "plugin.wasm";
 
-/// Finds plugins.
+/// Finds the files of plugins, for all runs. What it remembers is found by absolute paths and by digests, which mean the
+/// same in every run.
 pub(crate) struct Resolver {
-    pub(crate) builtin: Vec<PathBuf>,
-    /// `path:…` is relative to it.
-    pub(crate) workspace: PathBuf,
-    /// Of plugins that came from registries.
-    pub(crate) pulled: PathBuf,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) pulls: Pulls,
-    /// A file that hasn't changed isn't hashed again.
-    pub(crate) known: Mutex<HashMap<PathBuf, Known>>,
+    /// Folders of built-in plugins.
+    builtin: Vec<PathBuf>,
+    /// The folder of plugins that were pulled from registries.
+    pulled: PathBuf,
+    /// Digests of files: one that hasn't changed isn't hashed again.
+    known: Mutex<HashMap<PathBuf, Known>>,
     /// Files of pulled components, by the digests of their manifests.
-    pub(crate) verified: Mutex<HashMap<String, PathBuf>>,
+    verified: Mutex<HashMap<String, PathBuf>>,
 }
 
-/// How plugins come from registries that aren't on this machine yet.
+/// Where one run looks for plugins, beyond the built-in ones.
+#[derive(Clone, Copy)]
+pub(crate) struct PluginSource<'a> {
+    /// `path:…` is relative to it.
+    pub(crate) workspace: &'a Path,
+    /// Pulls `oci:…`.
+    pub(crate) registry: &'a Registry,
+    pub(crate) pulls: Pulls,
+}
+
+/// How plugins that aren't on this machine yet are pulled from registries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pulls {
-    /// As whoever the user is to the registry.
+    /// With the user's credentials for the registry.
     #[default]
     WithCredentials,
     /// Without credentials: in a rehearsal.
@@ -54,26 +62,30 @@ pub(crate) struct Known {
 }
 
 impl Resolver {
+    pub(crate) fn new(builtin: Vec<PathBuf>, pulled: PathBuf) -> Resolver {
+        Resolver { builtin, pulled, known: Mutex::default(), verified: Mutex::default() }
+    }
+
     /// The component's file.
-    pub(crate) async fn component(&self, uses: &PluginRef) -> Result<PathBuf, PluginError> {
+    pub(crate) async fn component(&self, uses: &PluginRef, source: PluginSource<'_>) -> Result<PathBuf, PluginError> {
         match uses {
             PluginRef::Builtin(name) => self.builtin(name),
-            PluginRef::Path(path) => self.path(path),
-            PluginRef::Oci(reference) => self.pulled(reference).await,
+            PluginRef::Path(path) => component_in(source.workspace, path),
+            PluginRef::Oci(reference) => self.pulled(reference, source).await,
         }
     }
 
     /// A native library's file.
-    pub(crate) fn library(&self, uses: &PluginRef) -> Result<PathBuf, PluginError> {
+    pub(crate) fn library(&self, uses: &PluginRef, source: PluginSource<'_>) -> Result<PathBuf, PluginError> {
         let PluginRef::Path(path) = uses else {
             return Err(PluginError::new(format!("plugin `{uses}` can't be native"))
                 .with_help("a native plugin is named by its file: `uses = \"path:target/release/libmine.so\"`"));
         };
-        let file = self.workspace.join(path);
+        let file = source.workspace.join(path);
         if file.is_file() {
             return Ok(file);
         }
-        Err(PluginError::new(format!("plugin `{uses}`: there is no library `{}`", file.display()))
+        Err(PluginError::new(format!("plugin `{uses}`: the library `{}` does not exist", file.display()))
             .with_help("build the library, or correct the path"))
     }
 
@@ -107,17 +119,7 @@ impl Resolver {
         Err(PluginError::new(format!("no built-in plugin `{name}` in {}", folders.join(", "))).with_help(help))
     }
 
-    fn path(&self, path: &str) -> Result<PathBuf, PluginError> {
-        let place = self.workspace.join(path);
-        let file = if place.is_dir() { place.join(FILE) } else { place };
-        if file.is_file() {
-            return Ok(file);
-        }
-        Err(PluginError::new(format!("plugin `path:{path}`: there is no component `{}`", file.display()))
-            .with_help(format!("build it with `stagewright plugin build {path}`, or correct the path")))
-    }
-
-    async fn pulled(&self, text: &str) -> Result<PathBuf, PluginError> {
+    async fn pulled(&self, text: &str, source: PluginSource<'_>) -> Result<PathBuf, PluginError> {
         let bad = |why: String| PluginError::new(format!("plugin `oci:{text}`: {why}"));
         let reference: Reference =
             text.parse().map_err(|error: OciError| PluginError { help: error.help, ..bad(error.message) })?;
@@ -134,13 +136,13 @@ impl Resolver {
         let failed = |error: io::Error| bad(format!("can't be kept in `{}`: {error}", self.pulled.display()));
         fs::create_dir_all(&self.pulled).map_err(failed)?;
         let layout = tempfile::tempdir_in(&self.pulled).map_err(failed)?;
-        if self.pulls == Pulls::Never {
+        if source.pulls == Pulls::Never {
             return Err(bad("isn't on this machine yet, and `--offline` pulls nothing".to_owned())
                 .with_help("pull it first: `stagewright plan` does"));
         }
-        let anonymous = self.pulls == Pulls::Anonymous;
-        let access = Access { anonymous, ..Access::real(&self.workspace) };
-        self.registry.pull(&reference, layout.path(), access).await.map_err(|error| PluginError {
+        let anonymous = source.pulls == Pulls::Anonymous;
+        let access = Access { anonymous, ..Access::real(source.workspace) };
+        source.registry.pull(&reference, layout.path(), access).await.map_err(|error| PluginError {
             causes: error.causes(),
             message: bad(error.message).message,
             help: error.help,
@@ -162,6 +164,16 @@ impl Resolver {
         }
         verified.get(manifest).cloned()
     }
+}
+
+fn component_in(workspace: &Path, path: &str) -> Result<PathBuf, PluginError> {
+    let place = workspace.join(path);
+    let file = if place.is_dir() { place.join(FILE) } else { place };
+    if file.is_file() {
+        return Ok(file);
+    }
+    Err(PluginError::new(format!("plugin `path:{path}`: the component `{}` does not exist", file.display()))
+        .with_help(format!("build it with `stagewright plugin build {path}`, or correct the path")))
 }
 
 fn names_in(folder: &Path) -> Vec<String> {

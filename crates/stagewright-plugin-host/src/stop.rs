@@ -77,7 +77,7 @@ impl Stopped {
     }
 }
 
-/// Tells all that works for an attempt that it has been asked to stop.
+/// Whether an attempt was asked to stop; shared by all parts of the attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Cancel(Arc<watch::Sender<bool>>);
 
@@ -88,17 +88,17 @@ impl Default for Cancel {
 }
 
 impl Cancel {
-    /// Asks.
+    /// Records the request.
     pub(crate) fn set(&self) {
         self.0.send_replace(true);
     }
 
-    /// Whether it was asked.
+    /// Whether it was requested.
     pub(crate) fn is_set(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Ready once it is asked.
+    /// Ready once it is requested.
     pub(crate) async fn wait(&self) {
         let mut receiver = self.0.subscribe();
         // The sender lives in `self`.
@@ -106,19 +106,19 @@ impl Cancel {
     }
 }
 
-/// Lets a part of the host end the attempt. The first reason counts.
+/// Lets any part of the host abort the attempt. The first reason counts.
 #[derive(Clone, Debug)]
-pub(crate) struct Switch(Arc<watch::Sender<Option<Stopped>>>);
+pub(crate) struct AttemptAborter(Arc<watch::Sender<Option<Stopped>>>);
 
-impl Default for Switch {
-    fn default() -> Switch {
-        Switch(Arc::new(watch::Sender::new(None)))
+impl Default for AttemptAborter {
+    fn default() -> AttemptAborter {
+        AttemptAborter(Arc::new(watch::Sender::new(None)))
     }
 }
 
-impl Switch {
-    /// Ends the attempt.
-    pub(crate) fn stop(&self, reason: Stopped) {
+impl AttemptAborter {
+    /// Aborts the attempt. Later reasons are ignored.
+    pub(crate) fn abort(&self, reason: Stopped) {
         self.0.send_if_modified(|current| {
             let first = current.is_none();
             current.get_or_insert(reason);
@@ -144,26 +144,28 @@ impl Switch {
     }
 }
 
-/// Everything that may end an attempt early.
-pub(crate) struct Supervisor {
+/// Runs an attempt's work until it ends, or until its timeout, an interrupt or an abort ends it early.
+pub(crate) struct AttemptTimer {
     pub(crate) interrupt: watch::Receiver<Option<Interrupt>>,
     pub(crate) cancel: Cancel,
-    pub(crate) switch: Switch,
+    pub(crate) aborter: AttemptAborter,
+    /// When the timeout passes, and the timeout.
     pub(crate) deadline: Option<(Instant, Duration)>,
     /// How long a guest has after being asked to stop.
     pub(crate) grace: Duration,
     grace_ends: Option<Instant>,
 }
 
-impl Supervisor {
-    pub(crate) fn new(
-        interrupt: watch::Receiver<Option<Interrupt>>,
-        timeout: Option<Duration>,
-        grace: Duration,
-    ) -> Supervisor {
-        let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
-        let (cancel, switch) = (Cancel::default(), Switch::default());
-        Supervisor { interrupt, cancel, switch, deadline, grace, grace_ends: None }
+impl AttemptTimer {
+    /// `grace`: see [`AttemptTimer::grace`]. There is no timeout yet.
+    pub(crate) fn new(interrupt: watch::Receiver<Option<Interrupt>>, grace: Duration) -> AttemptTimer {
+        let (cancel, aborter) = (Cancel::default(), AttemptAborter::default());
+        AttemptTimer { interrupt, cancel, aborter, deadline: None, grace, grace_ends: None }
+    }
+
+    /// Starts the time of the stage's `timeout`, if it has one.
+    pub(crate) fn start(&mut self, timeout: Option<Duration>) {
+        self.deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
     }
 
     /// Polls `work` to its end, or drops it because it has to stop.
@@ -186,7 +188,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 Ok(()) = self.interrupt.changed() => {}
-                reason = self.switch.wait() => return Err(reason),
+                reason = self.aborter.wait() => return Err(reason),
                 () = at(self.deadline.map(|(deadline, _)| deadline)) => {
                     let limit = self.deadline.map(|(_, limit)| limit).unwrap_or_default();
                     return Err(Stopped::Timeout(limit));
@@ -213,17 +215,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_timeout_ends_work_that_never_does() {
         let (_sender, interrupt) = watch::channel(None);
-        let mut supervisor = Supervisor::new(interrupt, Some(Duration::from_secs(3)), Duration::from_secs(10));
-        let end = supervisor.run(std::future::pending::<()>(), || {}).await;
+        let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
+        timer.start(Some(Duration::from_secs(3)));
+        let end = timer.run(std::future::pending::<()>(), || {}).await;
         assert_eq!(end, Err(Stopped::Timeout(Duration::from_secs(3))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn grace_lets_work_end_by_itself() {
         let (sender, interrupt) = watch::channel(Some(Interrupt::Graceful));
-        let mut supervisor = Supervisor::new(interrupt, None, Duration::from_secs(10));
-        let cancel = supervisor.cancel.clone();
-        let end = supervisor.run(async { cancel.wait().await }, || {}).await;
+        let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
+        let cancel = timer.cancel.clone();
+        let end = timer.run(async { cancel.wait().await }, || {}).await;
         assert_eq!(end, Ok(()));
         drop(sender);
     }
@@ -231,22 +234,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn grace_ends_and_a_kill_ends_it_at_once() {
         let (sender, interrupt) = watch::channel(Some(Interrupt::Graceful));
-        let mut supervisor = Supervisor::new(interrupt.clone(), None, Duration::from_secs(10));
+        let mut timer = AttemptTimer::new(interrupt.clone(), Duration::from_secs(10));
         let asked = std::cell::Cell::new(0);
-        let end = supervisor.run(std::future::pending::<()>(), || asked.set(asked.get() + 1)).await;
+        let end = timer.run(std::future::pending::<()>(), || asked.set(asked.get() + 1)).await;
         assert_eq!((end, asked.get()), (Err(Stopped::Cancelled(Interrupt::Graceful)), 1));
 
         sender.send_replace(Some(Interrupt::Kill));
-        let mut supervisor = Supervisor::new(interrupt, None, Duration::from_secs(10));
-        let end = supervisor.run(std::future::pending::<()>(), || {}).await;
+        let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
+        let end = timer.run(std::future::pending::<()>(), || {}).await;
         assert_eq!(end, Err(Stopped::Cancelled(Interrupt::Kill)));
     }
 
     #[tokio::test]
     async fn the_first_reason_counts() {
-        let switch = Switch::default();
-        switch.stop(Stopped::LogLimit(1));
-        switch.stop(Stopped::LogLimit(2));
-        assert_eq!(switch.wait().await, Stopped::LogLimit(1));
+        let aborter = AttemptAborter::default();
+        aborter.abort(Stopped::LogLimit(1));
+        aborter.abort(Stopped::LogLimit(2));
+        assert_eq!(aborter.wait().await, Stopped::LogLimit(1));
     }
 }

@@ -2,19 +2,26 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use stagewright_engine::{AttemptMessageKind, AttemptOutput, AttemptRequest, Call, Delivery, EffectRefused, RunId};
 use stagewright_model::{Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use crate::attempt::{AttemptContext, HostParts};
 use crate::capability::effects::Effects;
+use crate::capability::secrets::{Secret, SecretError, SecretSource};
+use crate::confine::StageOwner;
+use crate::host::{HostConfig, RunScope};
 use crate::limits::DEFAULT_LOG;
 use crate::log::AttemptLog;
 use crate::mask::Masker;
+use crate::net::outbound::Outbound;
 use crate::registry::{DockerConfig, Registry, RegistryConfig};
 use crate::rehearsal::{Rehearsal, Rehearsed};
+use crate::reserved::Reserved;
 use crate::service::{ServiceConfig, ServiceManager};
-use crate::stop::Switch;
+use crate::stop::{AttemptAborter, AttemptTimer};
 
 /// An attempt of a stage that is granted nothing.
 pub(crate) fn request() -> AttemptRequest {
@@ -54,8 +61,8 @@ pub(crate) fn rehearsal(
     own: &Permissions,
     terms: &RehearsalTerms,
     log: &TestLog,
-) -> (Rehearsal, Switch) {
-    let switch = Switch::default();
+) -> (Rehearsal, AttemptAborter) {
+    let aborter = AttemptAborter::default();
     let rehearsal = Rehearsal::new(Rehearsed {
         run: &RunId("run-1".into()),
         terms,
@@ -64,10 +71,75 @@ pub(crate) fn rehearsal(
         own,
         package_hosts: &Default::default(),
         services: Backends::new(folder).services,
-        switch: switch.clone(),
+        aborter: aborter.clone(),
         log: log.log.clone(),
     });
-    (rehearsal, switch)
+    (rehearsal, aborter)
+}
+
+/// An attempt of a real run, from which capabilities can be built.
+pub(crate) struct TestAttempt {
+    scope: RunScope,
+    outbound: Outbound,
+    owner: Arc<StageOwner>,
+    request: AttemptRequest,
+    pub(crate) log: TestLog,
+}
+
+impl TestAttempt {
+    /// Of the stage `test`, which is granted `permissions` in the workspace `folder`. The run has no secrets and no sandbox.
+    pub(crate) fn new(
+        folder: &Path,
+        permissions: Permissions,
+        change: impl FnOnce(&mut HostConfig, &mut AttemptRequest),
+    ) -> TestAttempt {
+        let Backends { registry, services } = Backends::new(folder);
+        let mut config = HostConfig {
+            workspace: folder.to_owned(),
+            reserved: Reserved::new(folder, Vec::new(), None),
+            artifacts: folder.join("artifacts"),
+            environment: Default::default(),
+            package_hosts: Arc::default(),
+            pulls: Default::default(),
+            secrets: Arc::new(NoSecrets),
+            registry,
+            services,
+            sandbox: None,
+            grace: Duration::from_secs(1),
+            verbose: false,
+        };
+        let mut request = AttemptRequest { table: "stages.test".to_owned(), permissions, ..request() };
+        change(&mut config, &mut request);
+        TestAttempt {
+            scope: RunScope::open(config).unwrap(),
+            outbound: Outbound::new(&Default::default()).unwrap(),
+            owner: Arc::default(),
+            request,
+            log: TestLog::new(),
+        }
+    }
+
+    /// With an engine that allows every effect.
+    pub(crate) fn context(&self) -> AttemptContext<'_> {
+        let host = HostParts { scope: &self.scope, outbound: &self.outbound, owner: &self.owner };
+        let (_, interrupt) = watch::channel(None);
+        let timer = AttemptTimer::new(interrupt, self.scope.config.grace);
+        let (request, log) = (Arc::new(self.request.clone()), self.log.log.clone());
+        let context = AttemptContext::new(host, request, &timer, log, &Arc::default()).unwrap();
+        AttemptContext { effects: self.log.effects(), ..context }
+    }
+}
+
+struct NoSecrets;
+
+impl SecretSource for NoSecrets {
+    fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
+        Ok(None)
+    }
+
+    fn stand_in(&self, _name: &str) -> Option<Secret> {
+        None
+    }
 }
 
 /// Backends that keep everything below a folder.
@@ -104,7 +176,7 @@ impl TestLog {
     pub(crate) fn new() -> TestLog {
         let (sender, deliveries) = mpsc::channel(10_000);
         let output = AttemptOutput::new(StageIndex(0), 1, sender);
-        TestLog { log: AttemptLog::new(output, Masker::default(), Switch::default(), DEFAULT_LOG), deliveries }
+        TestLog { log: AttemptLog::new(output, Masker::default(), AttemptAborter::default(), DEFAULT_LOG), deliveries }
     }
 
     /// An engine that allows everything.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use stagewright_engine::{Call, Problem};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline};
 
@@ -16,6 +16,7 @@ use crate::attempt::Attempt;
 use crate::capability::context::Context;
 use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MEMORIES, MemoryLimiter, TABLE_ELEMENTS, Ticker};
+use crate::observer::{Compilation, CompileObserver};
 use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
 use crate::since_0_1::outputs::problem;
@@ -29,8 +30,11 @@ const PACKAGE: &str = "stagewright:stage/";
 /// `describe` and `validate` do no work; one that takes longer hangs.
 const INSPECTION: Duration = Duration::from_secs(10);
 
-/// Instances at a time, beside those of attempts: for questions to plugins, and for what is just being taken down.
-const SPARE: u32 = 24;
+/// Instances at a time that are only inspected (`describe`, `validate`), those of all runs taken together.
+const INSPECTIONS: u32 = 16;
+
+/// Instances at a time, beside those of attempts: for inspections, and for instances whose store is being dropped.
+const SPARE: u32 = INSPECTIONS + 8;
 
 /// Memories at a time, and tables. Address space of some gigabytes is set aside for each memory, of which nothing is there
 /// until it is used.
@@ -92,9 +96,11 @@ pub(crate) struct Wasm {
     engine: Engine,
     since_0_1: Linker<Attempt>,
     cache: AotCache,
-    compiling: Arc<dyn Fn(&str) + Send + Sync>,
+    observer: Arc<dyn CompileObserver>,
     ticker: Ticker,
     loaded: Mutex<HashMap<String, Arc<OnceCell<Arc<Plugin>>>>>,
+    /// An inspection beyond that waits: the pool has no place for its instance.
+    inspections: Semaphore,
 }
 
 /// The data of a store in which a plugin is only looked at.
@@ -142,19 +148,16 @@ fn pool(attempts: usize) -> PoolingAllocationConfig {
 }
 
 impl Wasm {
-    /// `cache`: the folder of compiled components. `compiling`, `attempts`: see [`crate::HostConfig`].
-    pub(crate) fn new(
-        cache: &Path,
-        compiling: Arc<dyn Fn(&str) + Send + Sync>,
-        attempts: usize,
-    ) -> wasmtime::Result<Wasm> {
+    /// `cache`: the folder of compiled components. `observer`, `attempts`: see [`crate::RuntimeConfig`].
+    pub(crate) fn new(cache: &Path, observer: Arc<dyn CompileObserver>, attempts: usize) -> wasmtime::Result<Wasm> {
         let engine = engine(attempts)?;
         Ok(Wasm {
             since_0_1: linker(&engine)?,
             cache: AotCache::new(cache),
-            compiling,
+            observer,
             ticker: Ticker::default(),
             loaded: Mutex::default(),
+            inspections: Semaphore::new(INSPECTIONS as usize),
             engine,
         })
     }
@@ -190,8 +193,7 @@ impl Wasm {
             Some(component) => component,
             None => {
                 let bytes = read(name, file, &digest)?;
-                (self.compiling)(name);
-                self.cache.compile(&self.engine, &digest, &bytes).map_err(|error| bad(&error))?
+                self.compile(name, &digest, &bytes, bad)?
             }
         };
         let interfaces = self.interfaces(name, &component)?;
@@ -203,6 +205,22 @@ impl Wasm {
         let stage = StagePre::new(ready).map_err(|error| bad(&error))?;
         let contract = exported(&component, &self.engine, "plugin@");
         Ok(Arc::new(Plugin { component, stage, digest, interfaces, contract, reconcile }))
+    }
+
+    /// Compiles a component, and notifies the observer of the start and the end.
+    fn compile(
+        &self,
+        name: &str,
+        digest: &str,
+        bytes: &[u8],
+        failed: impl FnOnce(&wasmtime::Error) -> PluginError,
+    ) -> Result<Component, PluginError> {
+        let compilation = Compilation { plugin: name, digest };
+        self.observer.compile_started(compilation);
+        let started = Instant::now();
+        let compiled = self.cache.compile(&self.engine, digest, bytes).map_err(|error| failed(&error));
+        self.observer.compile_finished(compilation, compiled.as_ref().map(|_| started.elapsed()));
+        compiled
     }
 
     fn interfaces(&self, name: &str, component: &Component) -> Result<BTreeSet<String>, PluginError> {
@@ -283,6 +301,7 @@ impl Wasm {
         context: Context,
         call: impl AsyncFnOnce(&crate::since_0_1::Stage, &mut Store<Inspection>) -> wasmtime::Result<R>,
     ) -> wasmtime::Result<R> {
+        let _room = self.inspections.acquire().await?;
         linker.define_unknown_imports_as_traps(&plugin.component)?;
         let stage = StagePre::new(linker.instantiate_pre(&plugin.component)?)?;
         let inspection = Inspection { context, limiter: MemoryLimiter::new(DEFAULT_MEMORY) };
@@ -329,7 +348,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mine.wasm");
         std::fs::write(&file, "another").unwrap();
-        let wasm = Arc::new(Wasm::new(&folder.path().join("cache"), Arc::new(|_: &str| {}), 1).unwrap());
+        let wasm = Arc::new(Wasm::new(&folder.path().join("cache"), Arc::new(()), 1).unwrap());
         let error = wasm.load("mine", &file, sha256(b"the first")).await.err().unwrap();
         assert!(error.message.contains("changed while it was being loaded"), "{error:?}");
     }

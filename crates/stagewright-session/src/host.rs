@@ -21,7 +21,7 @@ use crate::cache::{self, CacheUse};
 use crate::error::SessionError;
 use crate::lock_file;
 use crate::mode::RunMode;
-use crate::notice::Notice;
+use crate::plugin_runtime::host_error;
 use crate::repository::Repository;
 use crate::reserved::reserved;
 use crate::sandbox::sandbox;
@@ -76,12 +76,8 @@ impl Host {
             let registry = Arc::new(registry(&session.repository));
             let services = Arc::new(services(&session.repository, Arc::clone(&registry)));
             let parts = HostParts { sandbox, packages: &packages, secrets: &secrets, registry, services: &services };
-            let plugins = PluginHost::new(config(&session, parts, attempts, mode)?).map_err(|error| {
-                let help = error.help.clone();
-                let mut failed = SessionError::internal(error.message.clone()).caused_by(error);
-                failed.hints.extend(help);
-                failed
-            })?;
+            let runtime = session.runtime.get(attempts, &session.repository, &session.notices)?;
+            let plugins = PluginHost::new(&runtime, config(&session, parts, mode)?).map_err(host_error)?;
             Ok(Host { plugins, services, secrets, packages, unsandboxed, mode, described: Mutex::default() })
         })
         .await
@@ -147,7 +143,7 @@ impl Host {
             }
             described.push(Arc::clone(&known[&asked]));
         }
-        self.plugins.keep_answers();
+        self.plugins.runtime().save_answers();
         Ok(described)
     }
 
@@ -189,7 +185,7 @@ impl Host {
                 Mistake { stage: index, place, message, help }
             }));
         }
-        self.plugins.keep_answers();
+        self.plugins.runtime().save_answers();
         Ok(found)
     }
 
@@ -248,15 +244,12 @@ struct HostParts<'a> {
     services: &'a Arc<ServiceManager>,
 }
 
-fn config(session: &Session, parts: HostParts<'_>, attempts: usize, mode: RunMode) -> Result<HostConfig, SessionError> {
+fn config(session: &Session, parts: HostParts<'_>, mode: RunMode) -> Result<HostConfig, SessionError> {
     let repository = &session.repository;
-    let notices = Arc::clone(&session.notices);
     Ok(HostConfig {
         workspace: repository.root.clone(),
         reserved: reserved(repository)?,
-        plugin_cache: repository.cache.clone(),
         artifacts: repository.artifacts(),
-        builtin: repository.plugins.clone(),
         environment: repository.environment.clone(),
         package_hosts: Arc::clone(parts.packages),
         pulls: mode.pulls(),
@@ -264,9 +257,7 @@ fn config(session: &Session, parts: HostParts<'_>, attempts: usize, mode: RunMod
         registry: parts.registry,
         services: Arc::clone(parts.services),
         sandbox: parts.sandbox,
-        attempts,
         grace: GRACE,
-        compiling: Arc::new(move |plugin| notices.notice(&Notice::CompilingPlugin { plugin: plugin.to_owned() })),
         verbose: false,
     })
 }

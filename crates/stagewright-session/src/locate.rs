@@ -55,7 +55,7 @@ fn absolute(current: &Path, path: &Path) -> PathBuf {
 }
 
 /// Whether an absolute path leads into `root`, a real path. What of it isn't there yet leads where its nearest folder does.
-fn is_below(path: &Path, root: &Path) -> bool {
+pub(crate) fn is_below(path: &Path, root: &Path) -> bool {
     let existing = path.ancestors().find_map(|folder| folder.canonicalize().ok());
     existing.is_none_or(|existing| existing.starts_with(root))
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stagewright_engine::GitState;
+use stagewright_plugin_host::PluginRuntime;
 use stagewright_store::Store;
 
 use crate::blocking::blocking;
@@ -11,6 +12,7 @@ use crate::error::SessionError;
 use crate::git;
 use crate::locate;
 use crate::notice::Notices;
+use crate::plugin_runtime::SharedRuntime;
 use crate::repository::{PipelineFile, Repository};
 use crate::store::SharedStore;
 
@@ -22,6 +24,7 @@ use crate::store::SharedStore;
 pub struct Session {
     pub(crate) repository: Arc<Repository>,
     pub(crate) notices: Arc<dyn Notices>,
+    pub(crate) runtime: SharedRuntime,
     /// Opened when it is first needed: what is refused before leaves no state folder.
     store: Arc<Mutex<Option<SharedStore>>>,
 }
@@ -34,7 +37,34 @@ impl Session {
     /// When the folder can't be entered, or when git would hang on something in its configuration or directory.
     pub fn open(config: SessionConfig, notices: Arc<dyn Notices>) -> Result<Session, SessionError> {
         let repository = Arc::new(locate::repository(config)?);
-        Ok(Session { repository, notices, store: Arc::default() })
+        Ok(Session { repository, notices, runtime: SharedRuntime::default(), store: Arc::default() })
+    }
+
+    /// As [`open`](Session::open), for a front end with sessions on several repositories, which share one `runtime`. Its
+    /// plugin cache and its built-in plugins take the place of the session's own, [`SessionConfig::plugins`] included, and
+    /// its observer that of [`Notice::CompilingPlugin`](crate::Notice). Runs wait where the runtime allows fewer attempts at
+    /// a time than their jobs.
+    ///
+    /// # Errors
+    /// As for [`open`](Session::open); and when the runtime's plugin cache lies in the repository, whose files could then be
+    /// taken for compiled plugins.
+    pub fn open_with_runtime(
+        config: SessionConfig,
+        notices: Arc<dyn Notices>,
+        runtime: PluginRuntime,
+    ) -> Result<Session, SessionError> {
+        let mut repository = locate::repository(config)?;
+        let cache = &runtime.config().plugin_cache;
+        if locate::is_below(cache, &repository.root) {
+            let cache = cache.display();
+            return Err(SessionError::invalid_request(format!("the plugin cache {cache} lies in the repository"))
+                .hint("choose a folder outside of every repository: compiled plugins have the powers of the engine"));
+        }
+        // Reserved, so that no grant opens it.
+        repository.cache.clone_from(&runtime.config().plugin_cache);
+        repository.plugins.clone_from(&runtime.config().builtin);
+        let runtime = SharedRuntime::given(runtime);
+        Ok(Session { repository: Arc::new(repository), notices, runtime, store: Arc::default() })
     }
 
     /// Where the session works.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use stagewright_model::{PluginRef, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
-use stagewright_plugin_host::{HostConfig, Manifest, PluginHost, Pulls, Reserved, Secret, SecretError, SecretSource};
+use stagewright_plugin_host::{
+    HostConfig, Manifest, PluginHost, PluginRuntime, Pulls, Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
+};
 
 /// Why a component has no manifest: the sentence, its causes, the remedy.
 pub(super) type Reasons = Vec<String>;
@@ -21,9 +23,10 @@ pub(super) fn describe(component: &Path) -> Result<Manifest, Reasons> {
     let runtime = runtime.map_err(|error| reason(&error))?;
     let component = component.canonicalize().map_err(|error| reason(&error))?;
     let (Some(folder), Some(file)) = (component.parent(), component.file_name()) else {
-        return Err(vec![format!("{} is no file", component.display())]);
+        return Err(vec![format!("{} is not a file", component.display())]);
     };
-    let host = PluginHost::new(config(folder, scratch.path())).map_err(|error| reason(&error))?;
+    let plugins = PluginRuntime::new(runtime_config(scratch.path())).map_err(|error| reason(&error))?;
+    let host = PluginHost::new(&plugins, host_config(folder, scratch.path())).map_err(|error| reason(&error))?;
     let uses = PluginRef::Path(file.to_string_lossy().into_owned());
     let described = runtime.block_on(host.describe(&uses, &Trust::Component));
     described.map(|description| description.manifest).map_err(|error| {
@@ -32,7 +35,17 @@ pub(super) fn describe(component: &Path) -> Result<Manifest, Reasons> {
     })
 }
 
-fn config(folder: &Path, scratch: &Path) -> HostConfig {
+fn runtime_config(scratch: &Path) -> RuntimeConfig {
+    RuntimeConfig {
+        plugin_cache: scratch.join("plugins"),
+        builtin: Vec::new(),
+        environment: BTreeMap::new(),
+        attempts: 1,
+        compile_observer: Arc::new(()),
+    }
+}
+
+fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
     let registry = Arc::new(Registry::new(RegistryConfig {
         embedded_root: scratch.join("registry"),
         rehearsal_root: scratch.join("registry"),
@@ -48,9 +61,7 @@ fn config(folder: &Path, scratch: &Path) -> HostConfig {
     HostConfig {
         workspace: folder.to_owned(),
         reserved: Reserved::new(folder, Vec::new(), None),
-        plugin_cache: scratch.join("plugins"),
         artifacts: scratch.join("artifacts"),
-        builtin: Vec::new(),
         environment: BTreeMap::new(),
         package_hosts: Arc::default(),
         pulls: Pulls::Never,
@@ -58,9 +69,7 @@ fn config(folder: &Path, scratch: &Path) -> HostConfig {
         registry,
         services: Arc::new(services),
         sandbox: None,
-        attempts: 1,
         grace: Duration::ZERO,
-        compiling: Arc::new(|_| {}),
         verbose: false,
     }
 }

@@ -15,6 +15,7 @@ use stagewright_engine::{Artifact as Published, RunId};
 use stagewright_files::remove_tree;
 
 use super::workspace::{FillError, Workspace, copy_and_digest, failed_at};
+use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::{Budget, Metered};
 
@@ -50,6 +51,12 @@ impl Record {
 }
 
 impl Artifacts {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Artifacts {
+        let request = &attempt.request;
+        Artifacts::new(attempt.config().artifacts.clone(), request.run.0.clone(), request.stage_id.clone())
+            .bounded(attempt.bounds.artifacts)
+    }
+
     pub(crate) fn new(root: PathBuf, run: String, stage: String) -> Artifacts {
         Artifacts { root, run, stage, budget: Budget::new("artifacts", u64::MAX), published: Arc::default() }
     }

@@ -8,6 +8,7 @@ use stagewright_engine::{AttemptRequest, Call, RunId};
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use tokio::time::Instant;
 
+use crate::attempt::AttemptContext;
 use crate::stop::Cancel;
 
 /// Answers from the attempt's request.
@@ -19,8 +20,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(request: Arc<AttemptRequest>, cancel: Cancel, deadline: Option<Instant>) -> Context {
-        Context { request, cancel, deadline }
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Context {
+        Context { request: attempt.request.clone(), cancel: attempt.cancel.clone(), deadline: attempt.deadline }
     }
 
     /// For a plugin that is asked about a `with` table before there is a run.
@@ -52,7 +53,7 @@ impl Context {
             basis: Default::default(),
             folder: None,
         };
-        Context::new(Arc::new(request), Cancel::default(), None)
+        Context { request: Arc::new(request), cancel: Cancel::default(), deadline: None }
     }
 
     /// What all of this is about.

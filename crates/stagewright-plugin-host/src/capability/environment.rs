@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use stagewright_engine::{AttemptRequest, Release, ReleaseNote};
 
+use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
 
@@ -15,6 +16,10 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Environment {
+        Environment::new(attempt.request.clone())
+    }
+
     pub(crate) fn new(request: Arc<AttemptRequest>) -> Environment {
         Environment { request, recorded: None }
     }

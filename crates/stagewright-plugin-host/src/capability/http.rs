@@ -19,18 +19,18 @@ use tokio::sync::mpsc;
 
 use super::effects::Effects;
 use super::workspace::{FillError, Workspace};
+use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::mask::{MaskStream, Masker, Reader};
+use crate::net::client::SharedClient;
 use crate::net::{AddressRefused, OwnOrigins};
 use crate::policy::Policy;
 use crate::rehearsal::{Passage, Rehearsal};
 
-mod client;
 mod quota;
 mod request;
 
-pub(crate) use client::{SharedClient, client};
 pub(crate) use quota::Quota;
 
 pub use request::RequestBuilder;
@@ -158,6 +158,19 @@ struct Hop {
 }
 
 impl Http {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Http {
+        Http {
+            client: attempt.host.outbound.client.clone(),
+            policy: attempt.policy.clone(),
+            workspace: attempt.workspace.clone(),
+            log: attempt.log.clone(),
+            own: attempt.own_origins.clone(),
+            rehearsal: attempt.rehearsal.clone(),
+            effects: attempt.effects.clone(),
+            quota: Quota::new(attempt.bounds.requests, attempt.bounds.memory, attempt.policy.clone()),
+        }
+    }
+
     /// A request that is put together within the quota.
     pub(crate) fn request(&self, method: String, url: String) -> RequestBuilder {
         let size = method.len() + url.len();

@@ -7,6 +7,7 @@ use super::effects::Effects;
 use super::workspace::Workspace;
 use stagewright_model::WorkspacePath;
 
+use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode, WITHHELD};
 use crate::policy::Policy;
 use crate::registry::{Access, Descriptor, OciError, OciErrorKind, Place, Reference, Registry, inside};
@@ -23,6 +24,17 @@ pub(crate) struct Images {
 }
 
 impl Images {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Images {
+        Images {
+            registry: attempt.config().registry.clone(),
+            policy: attempt.policy.clone(),
+            workspace: attempt.workspace.clone(),
+            root: attempt.files.clone(),
+            rehearsal: attempt.rehearsal.clone(),
+            effects: attempt.effects.clone(),
+        }
+    }
+
     /// On the stand-in in a rehearsal, where the reference isn't granted for real.
     fn access(&self, reference: &Reference) -> Access<'_> {
         let is_real = self.rehearsal.is_real_image(&reference.repository());

@@ -2,51 +2,18 @@
 
 use std::sync::Arc;
 
-use stagewright_model::{HostPattern, Origin, SecretUse, SecretValue};
+use stagewright_model::{Origin, SecretUse};
 
+use crate::attempt::AttemptContext;
 use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 
-/// Where the values of secrets come from.
-pub trait SecretSource: Send + Sync {
-    /// The secret that the pipeline declares as `[secrets.NAME]`; none when it declares no such secret.
-    ///
-    /// May block: it is called off the async threads.
-    fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError>;
+mod source;
 
-    /// What stands in for it in a rehearsal; none when the pipeline declares no such secret.
-    fn stand_in(&self, name: &str) -> Option<Secret>;
-
-    /// The values of all secrets that are in this process already, whoever asked for them: they are masked in what every
-    /// stage says, since one stage can leave a secret where another finds it. Doesn't block.
-    fn known(&self) -> Vec<SecretValue> {
-        Vec::new()
-    }
-}
-
-/// A secret and the places that it may go to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Secret {
-    /// The plain text.
-    pub value: SecretValue,
-    /// Hosts that it may be sent to; empty means none.
-    pub hosts: Vec<HostPattern>,
-    /// Programs, as they are named in `permissions.process`, that may be given it; empty means any that may be started.
-    pub programs: Vec<String>,
-}
-
-/// Why a declared secret has no value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct SecretError {
-    /// What is missing, and where it was looked for.
-    pub message: String,
-    /// What to do about it.
-    pub help: Option<String>,
-}
+pub use source::{Secret, SecretError, SecretSource};
 
 /// What a guest holds.
 #[derive(Clone, Debug)]
@@ -100,20 +67,20 @@ impl SecretHandle {
 /// Hands out handles.
 #[derive(Clone)]
 pub(crate) struct Secrets {
-    source: Arc<dyn SecretSource>,
-    policy: Arc<Policy>,
-    masker: Masker,
-    rehearsal: Rehearsal,
+    pub(crate) source: Arc<dyn SecretSource>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) masker: Masker,
+    pub(crate) rehearsal: Rehearsal,
 }
 
 impl Secrets {
-    pub(crate) fn new(
-        source: Arc<dyn SecretSource>,
-        policy: Arc<Policy>,
-        masker: Masker,
-        rehearsal: Rehearsal,
-    ) -> Secrets {
-        Secrets { source, policy, masker, rehearsal }
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Secrets {
+        Secrets {
+            source: attempt.config().secrets.clone(),
+            policy: attempt.policy.clone(),
+            masker: attempt.log.masker().clone(),
+            rehearsal: attempt.rehearsal.clone(),
+        }
     }
 
     /// From here on the value is masked in all that the attempt says.
@@ -173,7 +140,12 @@ mod tests {
             programs: vec!["gh".into()],
         };
         let policy = Policy::new("stages.test", permissions, &Default::default(), Arc::default());
-        Secrets::new(Arc::new(One(secret)), Arc::new(policy), Masker::default(), Rehearsal::none())
+        Secrets {
+            source: Arc::new(One(secret)),
+            policy: Arc::new(policy),
+            masker: Masker::default(),
+            rehearsal: Rehearsal::none(),
+        }
     }
 
     fn origin(url: &str) -> Origin {
@@ -207,7 +179,7 @@ mod tests {
         let real = Permissions { secrets: vec!["token:header".parse().unwrap()], ..Permissions::default() };
         let terms = RehearsalTerms { real, acts: true, offline: false };
         let (folder, log) = (tempfile::tempdir().unwrap(), TestLog::new());
-        let (rehearsal, _switch) = crate::testing::rehearsal(folder.path(), &all, &terms, &log);
+        let (rehearsal, _aborter) = crate::testing::rehearsal(folder.path(), &all, &terms, &log);
         let rehearsed = Secrets { rehearsal, ..secrets(&all) };
         let handle = rehearsed.get("token").await.unwrap();
         assert_eq!(handle.for_origin(&origin("https://api.example.org/x")), Ok("hunter22"));

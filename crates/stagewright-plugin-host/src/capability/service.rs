@@ -17,6 +17,7 @@ use super::registry::code_of;
 use super::secrets::SecretHandle;
 use stagewright_model::WorkspacePath;
 
+use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
@@ -111,6 +112,22 @@ pub(crate) struct Started {
 }
 
 impl Services {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Services {
+        let environment = attempt.request.environment.as_ref();
+        Services {
+            files: attempt.request.folder.clone(),
+            manager: attempt.config().services.clone(),
+            policy: attempt.policy.clone(),
+            own: attempt.own_origins.clone(),
+            log: attempt.log.clone(),
+            environment: environment.map(|environment| environment.name.clone()),
+            fence: environment.and_then(|environment| environment.fence),
+            rehearsal: attempt.rehearsal.clone(),
+            effects: attempt.effects.clone(),
+            started: Started::default(),
+        }
+    }
+
     pub(crate) async fn start(&mut self, release: ReleaseBuilder) -> Result<InstanceHandle, CapabilityError> {
         self.policy.service(&release.service)?;
         if let Some(refused) = release.refused {

@@ -4,7 +4,7 @@
 //! ```text
 //! guest ── capability::http ── reqwest ── resolver ─┐
 //!                                                   ├── address (the guard) ── granted hosts
-//! program ── proxy ── gate (policy) ── dial ────────┘
+//! program ── proxy ── egress (policy) ── dial ──────┘
 //!         └─ forward ── loopback of this machine
 //! ```
 //!
@@ -19,9 +19,11 @@
 //! is refused before a name is looked up.
 
 pub(crate) mod background;
+pub(crate) mod client;
 pub(crate) mod dial;
+pub(crate) mod egress;
 pub(crate) mod forward;
-pub(crate) mod gate;
+pub(crate) mod outbound;
 pub(crate) mod proxy;
 
 mod address;

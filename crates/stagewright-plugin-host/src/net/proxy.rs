@@ -1,7 +1,7 @@
 //! The allow-list proxy: the way out for the programs of a stage, which see nothing else of the network.
 //!
 //! It speaks HTTP/1.1 as proxies do: `CONNECT host:port` opens a tunnel (`tunnel`), a request in absolute form
-//! (`GET http://host/…`) is sent on (`plain`). Each is asked of the [`Gate`] first. What is refused is answered with
+//! (`GET http://host/…`) is sent on (`plain`). Each is asked of the [`EgressGuard`] first. What is refused is answered with
 //! 403 and what to write into the pipeline's file; what isn't a request to a proxy, with 400.
 
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::background::Background;
-use super::gate::Gate;
+use super::egress::EgressGuard;
 use super::idle::Watched;
 use crate::error::{CapabilityError, ErrorCode};
 use tunnel::Tunnel;
@@ -46,21 +46,21 @@ type Body = BoxBody<Bytes, hyper::Error>;
 
 /// Serves whoever connects to `listener`, until the handle is dropped, which ends all connections too. `idle`: see
 /// [`IDLE`]. Must be called within the runtime.
-pub(crate) fn serve(listener: TcpListener, gate: Arc<Gate>, idle: Duration) -> Background {
+pub(crate) fn serve(listener: TcpListener, egress: Arc<EgressGuard>, idle: Duration) -> Background {
     Background::spawn(async move {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = listener.accept() => match (accepted, gate.place()) {
+                accepted = listener.accept() => match (accepted, egress.place()) {
                     (Err(_), _) => sleep(PAUSE).await,
                     // One after the other: those who come next wait in the listener's queue.
                     (Ok((stream, _)), Err(denied)) => turn_away(stream, &denied).await,
                     (Ok((stream, _)), Ok(place)) => {
-                        let gate = gate.clone();
+                        let egress = egress.clone();
                         connections.spawn(async move {
                             let (stream, activity) = Watched::new(stream);
                             tokio::select! {
-                                () = converse(stream, &gate) => {}
+                                () = converse(stream, &egress) => {}
                                 () = activity.silent_for(idle) => {}
                             }
                             drop(place);
@@ -74,10 +74,10 @@ pub(crate) fn serve(listener: TcpListener, gate: Arc<Gate>, idle: Duration) -> B
 }
 
 /// Answers the requests of one connection, until it becomes a tunnel or ends.
-async fn converse(stream: Watched<TcpStream>, gate: &Gate) {
+async fn converse(stream: Watched<TcpStream>, egress: &EgressGuard) {
     let opened = Mutex::new(None);
     let service = service_fn(|request| async {
-        let answer = answer(request, gate, &opened).await;
+        let answer = answer(request, egress, &opened).await;
         Ok::<_, Infallible>(answer.unwrap_or_else(|error| refusal(&error)))
     });
     let mut protocol = http1::Builder::new();
@@ -87,20 +87,20 @@ async fn converse(stream: Watched<TcpStream>, gate: &Gate) {
     let ended = connection.await;
     let tunnel = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let (Ok(()), Some(tunnel)) = (ended, tunnel) {
-        tunnel.run(gate).await;
+        tunnel.run(egress).await;
     }
 }
 
 /// The tunnel that a CONNECT opens is left in `opened`, and begins when the answer is sent.
 async fn answer(
     request: Request<Incoming>,
-    gate: &Gate,
+    egress: &EgressGuard,
     opened: &Mutex<Option<Tunnel>>,
 ) -> Result<Response<Body>, CapabilityError> {
     if request.method() != Method::CONNECT {
-        return plain::forward(request, gate).await;
+        return plain::forward(request, egress).await;
     }
-    let tunnel = Tunnel::open(request, gate).await?;
+    let tunnel = Tunnel::open(request, egress).await?;
     *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
     Ok(Response::new(text(String::new())))
 }

@@ -1,4 +1,4 @@
-//! The gate, the proxy and the forwarded ports, over loopback.
+//! The egress guard, the proxy and the forwarded ports, over loopback.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::background::Background;
 use super::dial::Dialer;
-use super::gate::Gate;
+use super::egress::EgressGuard;
 use super::proxy::{IDLE, serve};
 use super::resolve::addresses;
 use super::{Lookup, Upstream};
@@ -48,10 +48,10 @@ impl Lookup for Script {
     }
 }
 
-/// A proxy with a gate.
+/// A proxy with an egress guard.
 struct Fixture {
     address: SocketAddr,
-    gate: Arc<Gate>,
+    egress: Arc<EgressGuard>,
     own: OwnOrigins,
     told: Arc<Mutex<Vec<CapabilityError>>>,
     handle: Background,
@@ -83,11 +83,11 @@ impl Setup<'_> {
         let (own, told) = (OwnOrigins::default(), Arc::new(Mutex::new(Vec::new())));
         let seen = told.clone();
         let report = Arc::new(move |denied: &CapabilityError| seen.lock().unwrap().push(denied.clone()));
-        let gate = Arc::new(Gate::new(policy, own.clone(), dialer, report, self.connections));
+        let egress = Arc::new(EgressGuard::new(policy, own.clone(), dialer, report, self.connections));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let handle = serve(listener, gate.clone(), self.idle);
-        Fixture { address, gate, own, told, handle }
+        let handle = serve(listener, egress.clone(), self.idle);
+        Fixture { address, egress, own, told, handle }
     }
 }
 

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -5,15 +6,14 @@ use crate::registry::{CredentialSource, RegistryConfig};
 use crate::testing::Backends;
 
 fn resolver(folder: &Path) -> Resolver {
-    Resolver {
-        builtin: vec![folder.join("none"), folder.join("builtin")],
-        workspace: folder.join("workspace"),
-        pulled: folder.join("pulled"),
-        pulls: Pulls::default(),
-        registry: Backends::new(folder).registry,
-        known: Mutex::default(),
-        verified: Mutex::default(),
-    }
+    Resolver::new(vec![folder.join("none"), folder.join("builtin")], folder.join("pulled"))
+}
+
+/// Looks in the workspace of a folder.
+async fn component(resolver: &Resolver, folder: &Path, uses: PluginRef) -> Result<PathBuf, PluginError> {
+    let (workspace, registry) = (folder.join("workspace"), Backends::new(folder).registry);
+    let source = PluginSource { workspace: &workspace, registry: &registry, pulls: Pulls::default() };
+    resolver.component(&uses, source).await
 }
 
 fn put(folder: &Path, path: &str) -> PathBuf {
@@ -31,9 +31,9 @@ async fn each_kind_of_reference_has_its_place() {
     let builtin = put(folder, "builtin/noop.wasm");
     let own = put(folder, "workspace/plugins/mine/plugin.wasm");
     let file = put(folder, "workspace/other.wasm");
-    assert_eq!(resolver.component(&PluginRef::Builtin("noop".into())).await, Ok(builtin));
-    assert_eq!(resolver.component(&PluginRef::Path("plugins/mine".into())).await, Ok(own));
-    assert_eq!(resolver.component(&PluginRef::Path("other.wasm".into())).await, Ok(file));
+    assert_eq!(component(&resolver, folder, PluginRef::Builtin("noop".into())).await, Ok(builtin));
+    assert_eq!(component(&resolver, folder, PluginRef::Path("plugins/mine".into())).await, Ok(own));
+    assert_eq!(component(&resolver, folder, PluginRef::Path("other.wasm".into())).await, Ok(file));
 }
 
 #[tokio::test]
@@ -41,11 +41,11 @@ async fn what_is_not_there_says_what_is() {
     let folder = tempfile::tempdir().unwrap();
     let resolver = resolver(folder.path());
     put(folder.path(), "builtin/noop.wasm");
-    let error = resolver.component(&PluginRef::Builtin("nop".into())).await.unwrap_err();
+    let error = component(&resolver, folder.path(), PluginRef::Builtin("nop".into())).await.unwrap_err();
     assert!(error.help.unwrap().contains("built in are noop"));
-    let error = resolver.component(&PluginRef::Path("mine".into())).await.unwrap_err();
+    let error = component(&resolver, folder.path(), PluginRef::Path("mine".into())).await.unwrap_err();
     assert!(error.help.unwrap().contains("stagewright plugin build mine"));
-    let error = resolver.component(&PluginRef::Oci("local/plugin:1".into())).await.unwrap_err();
+    let error = component(&resolver, folder.path(), PluginRef::Oci("local/plugin:1".into())).await.unwrap_err();
     assert!(error.message.contains("not pinned"), "{error}");
 }
 
@@ -124,8 +124,8 @@ async fn a_rehearsal_pulls_without_credentials_and_offline_it_pulls_nothing() {
         let [embedded_root, rehearsal_root] = ["registry", "rehearsal"].map(|name| folder.path().join(name));
         let registry =
             Registry::new(RegistryConfig { embedded_root, rehearsal_root, credentials: credentials.clone() });
-        let resolver = Resolver { pulls, registry: Arc::new(registry), ..resolver(folder.path()) };
-        let error = resolver.component(&uses).await.unwrap_err();
+        let source = PluginSource { workspace: folder.path(), registry: &registry, pulls };
+        let error = resolver(folder.path()).component(&uses, source).await.unwrap_err();
         assert_eq!(credentials.0.load(Ordering::Relaxed), asked, "{pulls:?}");
         assert_eq!(error.message.contains("`--offline` pulls nothing"), pulls == Pulls::Never, "{error}");
     }

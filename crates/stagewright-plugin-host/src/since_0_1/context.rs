@@ -60,24 +60,26 @@ impl Host for Context {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
+    use stagewright_model::Permissions;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::stop::Cancel;
-    use crate::testing::request;
+    use crate::attempt::AttemptContext;
+    use crate::testing::TestAttempt;
 
     #[tokio::test(start_paused = true)]
     async fn a_guest_learns_what_it_was_given() {
-        let mut request = request();
-        request.config = serde_json::json!({ "a": 1 });
-        request.needs.insert("build".into(), serde_json::json!({ "digest": "x" }));
-        request.env.insert("NAME".into(), "value".into());
-        let cancel = Cancel::default();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let mut context = Context::new(Arc::new(request), cancel.clone(), Some(deadline));
+        let folder = tempfile::tempdir().unwrap();
+        let attempt = TestAttempt::new(folder.path(), Permissions::default(), |_, request| {
+            request.config = serde_json::json!({ "a": 1 });
+            request.needs.insert("build".into(), serde_json::json!({ "digest": "x" }));
+            request.env.insert("NAME".into(), "value".into());
+        });
+        let deadline = Some(Instant::now() + Duration::from_secs(5));
+        let attempt = AttemptContext { deadline, ..attempt.context() };
+        let (mut context, cancel) = (Context::for_attempt(&attempt), attempt.cancel.clone());
         assert_eq!(context.config().await.unwrap(), r#"{"a":1}"#);
         assert_eq!(context.input("build".into()).await.unwrap().as_deref(), Some(r#"{"digest":"x"}"#));
         assert_eq!(context.input("other".into()).await.unwrap(), None);

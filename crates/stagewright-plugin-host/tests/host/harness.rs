@@ -1,7 +1,7 @@
 //! A host in a folder of its own, and attempts on it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    Claim, HostConfig, PluginHost, Pulls, Purpose, Reserved, Secret, SecretError, SecretSource,
+    Claim, CompileObserver, HostConfig, PluginHost, PluginRuntime, Pulls, Purpose, Reserved, RuntimeConfig, Secret,
+    SecretError, SecretSource,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -76,15 +77,39 @@ impl Harness {
 }
 
 fn host(folder: &tempfile::TempDir, secrets: Arc<dyn SecretSource>) -> PluginHost {
+    run_host(&runtime(folder.path(), 8, Arc::new(())), folder.path(), secrets)
+}
+
+/// A machine whose built-in plugins and plugin cache are in `folder`.
+pub(crate) fn runtime(folder: &Path, attempts: usize, compile_observer: Arc<dyn CompileObserver>) -> PluginRuntime {
+    std::fs::create_dir_all(folder.join("builtin")).unwrap();
+    PluginRuntime::new(RuntimeConfig {
+        // Created by the runtime, with the mode that it requires.
+        plugin_cache: folder.join("cache"),
+        builtin: vec![folder.join("builtin")],
+        environment: BTreeMap::new(),
+        attempts,
+        compile_observer,
+    })
+    .unwrap()
+}
+
+/// A run without secrets, whose workspace and backends are in `folder`.
+pub(crate) fn run_without_secrets(runtime: &PluginRuntime, folder: &Path) -> PluginHost {
+    run_host(runtime, folder, Arc::new(NoSecrets))
+}
+
+/// A run whose workspace and backends are in `folder`.
+pub(crate) fn run_host(runtime: &PluginRuntime, folder: &Path, secrets: Arc<dyn SecretSource>) -> PluginHost {
     let path = |name: &str| {
-        let path = folder.path().join(name);
+        let path = folder.join(name);
         std::fs::create_dir_all(&path).unwrap();
         path
     };
     let registry = Arc::new(Registry::new(RegistryConfig {
         embedded_root: path("registry"),
         rehearsal_root: path("rehearsal"),
-        credentials: Arc::new(DockerConfig::new(folder.path().join("none.json"))),
+        credentials: Arc::new(DockerConfig::new(folder.join("none.json"))),
     }));
     let services = ServiceManager::new(ServiceConfig {
         root: path("environments"),
@@ -93,17 +118,14 @@ fn host(folder: &tempfile::TempDir, secrets: Arc<dyn SecretSource>) -> PluginHos
         workspace: path("workspace"),
         registry: registry.clone(),
     });
-    PluginHost::new(HostConfig {
+    let config = HostConfig {
         workspace: path("workspace"),
         reserved: Reserved::new(
             &path("workspace"),
             vec![Claim { purpose: Purpose::State, path: path("workspace").join(".stagewright") }],
             None,
         ),
-        // Made by the host, with the mode that it wants.
-        plugin_cache: folder.path().join("cache"),
         artifacts: path("artifacts"),
-        builtin: vec![path("builtin")],
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         package_hosts: Default::default(),
         pulls: Pulls::default(),
@@ -111,12 +133,10 @@ fn host(folder: &tempfile::TempDir, secrets: Arc<dyn SecretSource>) -> PluginHos
         registry,
         services: Arc::new(services),
         sandbox: None,
-        attempts: 8,
         grace: Duration::from_secs(1),
-        compiling: Arc::new(|_| {}),
         verbose: false,
-    })
-    .unwrap()
+    };
+    PluginHost::new(runtime, config).unwrap()
 }
 
 /// An attempt of the built-in plugin `test`, which is granted nothing.
@@ -176,6 +196,10 @@ impl Running {
 
     pub(crate) fn interrupt(&self, how: Interrupt) {
         self.interrupt.send_replace(Some(how));
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.attempt.is_finished()
     }
 
     /// The next line of the log.

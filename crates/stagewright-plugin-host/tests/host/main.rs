@@ -11,3 +11,4 @@ mod native;
 mod plugins;
 mod reconcile;
 mod runs;
+mod shared_runtime;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use stagewright_engine::{Event, Observer, RunSummary};
 use stagewright_model::Diagnostic;
 use stagewright_session::{
-    DriveOptions, GateHandling, Notice, Notices, Run, RunRequest, Session, SessionConfig, Started,
+    DriveOptions, GateHandling, Notice, Notices, PluginRuntime, Run, RunRequest, Session, SessionConfig, SessionError,
+    Started,
 };
 use tempfile::TempDir;
 
@@ -85,7 +86,15 @@ impl FrontEnd {
     }
 
     pub(crate) fn session(&self) -> Session {
-        let config = SessionConfig {
+        Session::open(self.config(), self.collected.clone()).unwrap()
+    }
+
+    pub(crate) fn session_on(&self, runtime: &PluginRuntime) -> Result<Session, SessionError> {
+        Session::open_with_runtime(self.config(), self.collected.clone(), runtime.clone())
+    }
+
+    fn config(&self) -> SessionConfig {
+        SessionConfig {
             current: self.root().join("sub"),
             directory: PathBuf::from(".."),
             state: None,
@@ -94,8 +103,7 @@ impl FrontEnd {
             program: PathBuf::from("/proc/self/exe"),
             temporary: self.folder.path().to_owned(),
             environment: self.variables.iter().cloned().collect(),
-        };
-        Session::open(config, self.collected.clone()).unwrap()
+        }
     }
 
     pub(crate) async fn start(&self, session: &Session, request: &RunRequest) -> Run {

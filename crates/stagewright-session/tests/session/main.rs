@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "what a session is given, and isn't, is read here")]
 
 mod front_end;
+mod runtime;
 
 #[path = "../../examples/run_pipeline.rs"]
 #[expect(dead_code, reason = "the example's own `main` isn't called")]

@@ -6,18 +6,20 @@ use cap_std::fs::Dir;
 use stagewright_model::{EffectClass, PackageManager, Permissions, Reaches};
 
 use super::*;
-use crate::capability::http::{Http, Quota, RequestBuilder, client};
+use crate::attempt::AttemptContext;
+use crate::capability::http::{Http, Quota, RequestBuilder};
 use crate::capability::process::{CommandBuilder, Processes};
 use crate::capability::registry::Images;
 use crate::capability::service::{ReleaseBuilder, Services, Started};
 use crate::capability::workspace::Workspace;
 use crate::net::OwnOrigins;
+use crate::net::client::client;
 use crate::net::{SystemLookup, Upstream};
 use crate::packages::PackageHosts;
 use crate::plugin::{Description, Manifest};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
-use crate::testing::{Backends, TestLog};
+use crate::testing::{Backends, TestAttempt, TestLog};
 
 #[tokio::test]
 async fn an_effect_is_told_without_secrets_and_in_a_few_words() {
@@ -83,19 +85,11 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
     };
 
     let (asked, told) = effects();
-    let path = std::collections::BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
-    let files = workspace.clone();
-    let mut processes = Processes::new(
-        policy.clone(),
-        files,
-        folder.to_owned(),
-        log.log.clone(),
-        path,
-        asked,
-        !Reaches::of_programs(None, permissions).all.is_empty(),
-        Rehearsal::none(),
-        None,
-    );
+    let attempt = TestAttempt::new(folder, permissions.clone(), |config, _| {
+        config.environment = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into();
+        config.package_hosts = Arc::new(hosts);
+    });
+    let mut processes = Processes::for_attempt(&AttemptContext { effects: asked, ..attempt.context() });
     if let Ok(mut child) = processes.spawn(CommandBuilder::new("sh".into())).await {
         child.wait().await.unwrap();
     }

@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
+use crate::net::client::client;
 use crate::net::{SystemLookup, Upstream};
-use crate::stop::{Stopped, Switch};
+use crate::stop::{AttemptAborter, Stopped};
 use crate::testing::TestLog;
 
 mod hostile;
@@ -124,12 +125,12 @@ impl SecretSource for Token {
 }
 
 async fn token(fixture: &Fixture) -> SecretHeader {
-    let secrets = Secrets::new(
-        Arc::new(Token),
-        fixture.http.policy.clone(),
-        fixture.log.log.masker().clone(),
-        fixture.http.rehearsal.clone(),
-    );
+    let secrets = Secrets {
+        source: Arc::new(Token),
+        policy: fixture.http.policy.clone(),
+        masker: fixture.log.log.masker().clone(),
+        rehearsal: fixture.http.rehearsal.clone(),
+    };
     let secret = secrets.get("token").await.unwrap();
     SecretHeader { name: "authorization".into(), prefix: "Bearer ".into(), secret }
 }
@@ -270,22 +271,22 @@ async fn a_body_that_breaks_off_leaves_no_file() {
 }
 
 /// Of a stage that may call these, in a rehearsal that grants `real`. Also what ends its attempts.
-fn rehearsed(net: &[&str], real: &[&str]) -> (Fixture, Switch) {
+fn rehearsed(net: &[&str], real: &[&str]) -> (Fixture, AttemptAborter) {
     let mut fixture = fixture(net);
     let owned = |list: &[&str]| list.iter().map(|rule| rule.parse().unwrap()).collect();
     let own = Permissions { net: owned(net), ..Permissions::default() };
     let real = Permissions { net: owned(real), ..Permissions::default() };
     let terms = RehearsalTerms { acts: !real.net.is_empty(), real, offline: false };
-    let (rehearsal, switch) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
+    let (rehearsal, aborter) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
     fixture.http.rehearsal = rehearsal;
-    (fixture, switch)
+    (fixture, aborter)
 }
 
 /// What would have been sent; the request itself never has an answer.
-async fn withheld(fixture: &Fixture, switch: &Switch, request: &RequestBuilder) -> String {
+async fn withheld(fixture: &Fixture, aborter: &AttemptAborter, request: &RequestBuilder) -> String {
     tokio::select! {
         answer = fixture.http.send(request) => panic!("answered: {:?}", answer.map(|answer| answer.status)),
-        stopped = switch.wait() => match stopped {
+        stopped = aborter.wait() => match stopped {
             Stopped::Rehearsed(what) => what,
             other => panic!("{other:?}"),
         },
@@ -296,18 +297,18 @@ async fn withheld(fixture: &Fixture, switch: &Switch, request: &RequestBuilder) 
 async fn a_rehearsal_sends_nothing_by_any_method_and_says_what_it_would_have_sent() {
     let server = Server::start(|_| answer("200 OK", "", "real")).await;
     for method in ["GET", "HEAD", "OPTIONS", "POST", "DELETE"] {
-        let (mut fixture, switch) = rehearsed(&["https://api.example.org", &server.address], &[]);
+        let (mut fixture, aborter) = rehearsed(&["https://api.example.org", &server.address], &[]);
         let url = format!("{}/deploy?token=x", server.address);
         let request = RequestBuilder { method: method.into(), ..get(&url) };
         let would = format!("would send {method} {}/deploy (0 bytes)", server.address);
-        assert_eq!(withheld(&fixture, &switch, &request).await, would);
+        assert_eq!(withheld(&fixture, &aborter, &request).await, would);
         assert_eq!(fixture.log.lines(), [format!("rehearsal: {would}")]);
     }
-    let (fixture, switch) = rehearsed(&["https://api.example.org"], &[]);
+    let (fixture, aborter) = rehearsed(&["https://api.example.org"], &[]);
     let mut request = get("https://api.example.org/deploy");
     request.secret_headers.push(SecretHeader { name: "x-token".into(), ..token(&fixture).await });
     let would = "would send GET https://api.example.org/deploy (0 bytes), with the secrets `token`";
-    assert_eq!(withheld(&fixture, &switch, &request).await, would);
+    assert_eq!(withheld(&fixture, &aborter, &request).await, would);
     let refused = fixture.http.send(&get("https://other.example.org/")).await.err().unwrap();
     assert_eq!(refused.code, ErrorCode::PermissionDenied, "what a real run would refuse");
     assert_eq!(server.seen(), Vec::<String>::new());
@@ -316,7 +317,7 @@ async fn a_rehearsal_sends_nothing_by_any_method_and_says_what_it_would_have_sen
 #[tokio::test]
 async fn a_rehearsal_calls_what_it_is_granted_and_hands_out_a_stand_in_for_the_secret() {
     let server = Server::start(|_| answer("200 OK", "", "real")).await;
-    let (fixture, _switch) = rehearsed(&[&server.address], &[&server.address]);
+    let (fixture, _aborter) = rehearsed(&[&server.address], &[&server.address]);
     let mut request = get(&server.address);
     request.secret_headers.push(token(&fixture).await);
     assert_eq!(fixture.http.send(&request).await.unwrap().status, 200);
@@ -330,7 +331,7 @@ async fn packages_are_fetched_for_real_unless_the_rehearsal_is_offline() {
     let registry = Origin::of_url("https://registry.npmjs.org/left-pad").unwrap();
     for (offline, passage) in [(false, Passage::Real), (true, Passage::Withheld)] {
         let terms = RehearsalTerms { offline, ..RehearsalTerms::default() };
-        let (rehearsal, _switch) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
+        let (rehearsal, _aborter) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
         assert_eq!(rehearsal.request(&registry, true).await.unwrap(), passage, "offline: {offline}");
         assert_eq!(rehearsal.request(&registry, false).await.unwrap(), Passage::Withheld, "an upload publishes");
     }
@@ -340,7 +341,7 @@ async fn packages_are_fetched_for_real_unless_the_rehearsal_is_offline() {
 async fn a_request_to_a_port_of_the_rehearsals_services_goes_where_that_has_moved_to() {
     let server = Server::start(|_| answer("200 OK", "", "stand-in")).await;
     let port = server.address.rsplit(':').next().unwrap();
-    let (fixture, _switch) = rehearsed(&["http://127.0.0.1:8080"], &[]);
+    let (fixture, _aborter) = rehearsed(&["http://127.0.0.1:8080"], &[]);
     let service = fixture.folder.path().join("rehearsals/run-1/environments/staging/api");
     std::fs::create_dir_all(&service).unwrap();
     let record = format!(
@@ -372,7 +373,7 @@ async fn no_connection_can_be_tried_again_and_a_query_stays_out_of_the_words() {
     assert!(!format!("{error:?}").contains("private"), "{error:?}");
 }
 
-/// No supervisor has ever run in that folder, so whatever answers there is another program.
+/// No timer has ever run in that folder, so whatever answers there is another program.
 #[tokio::test]
 async fn only_the_release_itself_answers_at_its_address() {
     let server = Server::start(|_| answer("200 OK", "", "good")).await;

@@ -1,13 +1,13 @@
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
-use stagewright_model::{Permissions, Reaches, RehearsalTerms};
+use stagewright_model::{Permissions, RehearsalTerms};
+
+use stagewright_process::ExitStatus;
 
 use super::*;
 use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
 use crate::stop::Stopped;
-use crate::testing::TestLog;
+use crate::testing::{TestAttempt, TestLog};
 
 struct Fixture {
     _folder: tempfile::TempDir,
@@ -20,22 +20,16 @@ fn fixture(change: impl FnOnce(&mut Permissions)) -> Fixture {
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     let mut permissions = Permissions { process: vec!["sh".parse().unwrap()], ..Permissions::default() };
     change(&mut permissions);
-    let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()));
-    let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
-    let workspace = Workspace::new(root, policy.clone(), 1000);
-    let log = TestLog::new();
     let table = |entries: &[(&str, &str)]| -> BTreeMap<String, String> {
         entries.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     };
     let inherited = table(&[("PATH", "/usr/bin:/bin"), ("HOME", "/home/x"), ("GRANTED", "g"), ("TOKEN", "t")]);
-    let path = folder.path().to_owned();
-    let stage = table(&[("STAGE", "s")]);
-    let environment = program_environment(&inherited, policy.inherited_variables(), &stage);
-    let reaches_out = !Reaches::of_programs(None, &permissions).all.is_empty();
-    let (said, effects) = (log.log.clone(), log.effects());
-    let rehearsal = Rehearsal::none();
-    let processes = Processes::new(policy, workspace, path, said, environment, effects, reaches_out, rehearsal, None);
-    Fixture { _folder: folder, log, processes }
+    let attempt = TestAttempt::new(folder.path(), permissions, |config, request| {
+        config.environment = inherited;
+        request.env = table(&[("STAGE", "s")]);
+    });
+    let processes = Processes::for_attempt(&attempt.context());
+    Fixture { _folder: folder, log: attempt.log, processes }
 }
 
 fn shell(script: &str) -> CommandBuilder {
@@ -228,11 +222,13 @@ async fn a_secret_reaches_the_program_and_neither_log_nor_guest() {
         }
     }
     let mut fixture = fixture(|permissions| permissions.secrets = vec!["token".parse().unwrap()]);
-    let masker = fixture.log.log.masker().clone();
-    let handle = Secrets::new(Arc::new(Token), fixture.processes.policy.clone(), masker, Rehearsal::none())
-        .get("token")
-        .await
-        .unwrap();
+    let secrets = Secrets {
+        source: Arc::new(Token),
+        policy: fixture.processes.policy.clone(),
+        masker: fixture.log.log.masker().clone(),
+        rehearsal: Rehearsal::none(),
+    };
+    let handle = secrets.get("token").await.unwrap();
     let mut command =
         CommandBuilder { capture: Some(1000), ..shell(r#"echo "is $T, ${#T} long"; printf '%s' "$T" | base64"#) };
     command.secret_env("T".into(), &handle);
@@ -284,11 +280,11 @@ async fn a_program_that_reaches_beyond_its_stage_is_not_started_in_a_rehearsal()
         ..Permissions::default()
     };
     let terms = RehearsalTerms::default();
-    let (rehearsal, switch) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
+    let (rehearsal, aborter) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
     fixture.processes.rehearsal = rehearsal;
     let stopped = tokio::select! {
         child = fixture.processes.spawn(shell("touch made")) => panic!("started: {}", child.is_ok()),
-        stopped = switch.wait() => stopped,
+        stopped = aborter.wait() => stopped,
     };
     let would = "would run `sh -c 'touch made'`, reaching `http://127.0.0.1:9`";
     assert_eq!(stopped, Stopped::Rehearsed(would.into()));
@@ -303,7 +299,7 @@ async fn without_a_sandbox_no_program_is_started_in_a_rehearsal() {
     let fixture = fixture(|_| {});
     let own = Permissions { process: vec!["sh".parse().unwrap()], ..Permissions::default() };
     let terms = RehearsalTerms::default();
-    let (rehearsal, _switch) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
+    let (rehearsal, _aborter) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
     let withheld = |is_confined| rehearsal.withholds_program("sh", &[], is_confined);
     assert_eq!(withheld(true), None);
     assert_eq!(withheld(false).unwrap(), "would run `sh`: this machine can't keep it from reaching the network");

@@ -17,7 +17,7 @@ use stagewright_model::Origin;
 use super::Body;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::background::Background;
-use crate::net::gate::Gate;
+use crate::net::egress::EgressGuard;
 
 /// About one connection, not about the request (RFC 9110, section 7.6.1). An expectation is met by the proxy itself.
 const OF_THE_CONNECTION: [HeaderName; 10] = [
@@ -33,13 +33,16 @@ const OF_THE_CONNECTION: [HeaderName; 10] = [
     UPGRADE,
 ];
 
-pub(super) async fn forward(request: Request<Incoming>, gate: &Gate) -> Result<Response<Body>, CapabilityError> {
+pub(super) async fn forward(
+    request: Request<Incoming>,
+    egress: &EgressGuard,
+) -> Result<Response<Body>, CapabilityError> {
     let origin = origin(request.uri())?;
-    gate.request(&origin)?;
+    egress.request(&origin)?;
     let failed = |error: &dyn std::error::Error| {
         CapabilityError::new(ErrorCode::Unavailable, format!("{origin} doesn't answer: {error}")).retryable()
     };
-    let (stream, proxy) = gate.dialer.plain(&origin).await.map_err(|error| gate.failed(&origin, &error))?;
+    let (stream, proxy) = egress.dialer.plain(&origin).await.map_err(|error| egress.failed(&origin, &error))?;
     let request = readdressed(request, &origin, proxy.as_ref())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let driver = Background::spawn(async move {

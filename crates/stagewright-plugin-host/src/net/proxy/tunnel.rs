@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt as _, copy, split};
 
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::dial::Duplex;
-use crate::net::gate::Gate;
+use crate::net::egress::EgressGuard;
 use crate::net::hello::{self, Greeting};
 
 /// A fatal TLS alert, `access_denied` (RFC 8446, section 6): programs show it better than a connection that just ends.
@@ -45,19 +45,19 @@ impl From<io::Error> for Broken {
 }
 
 impl Tunnel {
-    pub(super) async fn open(mut request: Request<Incoming>, gate: &Gate) -> Result<Tunnel, CapabilityError> {
+    pub(super) async fn open(mut request: Request<Incoming>, egress: &EgressGuard) -> Result<Tunnel, CapabilityError> {
         let authority = request.uri().authority().map_or("", |authority| authority.as_str());
         let origin = Origin::of_tunnel(authority).ok_or_else(|| {
             CapabilityError::new(ErrorCode::InvalidArgument, format!("`{authority}` isn't a host and a port"))
                 .with_help("ask with `CONNECT HOST:PORT`")
         })?;
-        gate.tunnel(&origin)?;
-        let host = gate.dialer.tunnel(&origin).await.map_err(|error| gate.failed(&origin, &error))?;
+        egress.tunnel(&origin)?;
+        let host = egress.dialer.tunnel(&origin).await.map_err(|error| egress.failed(&origin, &error))?;
         Ok(Tunnel { origin, program: hyper::upgrade::on(&mut request), host })
     }
 
     /// Until both sides have said all, or one breaks off.
-    pub(super) async fn run(self, gate: &Gate) {
+    pub(super) async fn run(self, egress: &EgressGuard) {
         let Ok(program) = self.program.await else { return };
         let (mut from_program, mut to_program) = split(TokioIo::new(program));
         let (mut from_host, mut to_host) = split(self.host);
@@ -74,7 +74,7 @@ impl Tunnel {
             Ok::<_, Broken>(to_program.shutdown().await?)
         };
         if let Err(Broken::Fronted(asked)) = tokio::try_join!(up, down) {
-            gate.fronted(&self.origin, &asked);
+            egress.fronted(&self.origin, &asked);
             // The program may be gone already.
             let _ = to_program.write_all(&ACCESS_DENIED).await;
             let _ = to_program.shutdown().await;

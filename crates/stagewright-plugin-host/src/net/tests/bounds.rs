@@ -33,7 +33,7 @@ async fn refusals_without_end_are_told_up_to_a_number() {
     let proxy = proxy(&[]).await;
     for number in 0..2000 {
         let origin = Origin::of_tunnel(&format!("host-{number}.test:443")).unwrap();
-        assert!(proxy.gate.tunnel(&origin).is_err());
+        assert!(proxy.egress.tunnel(&origin).is_err());
     }
     assert_eq!(proxy.told().len(), 1000);
 }
@@ -75,7 +75,7 @@ async fn granted_ports_of_this_machine_are_forwarded_within_the_same_bound() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let to = SocketAddr::from(([127, 0, 0, 1], host.port));
-    let forwarding = forward(listener, to, proxy.gate.clone()).unwrap();
+    let forwarding = forward(listener, to, proxy.egress.clone()).unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut greeting = [0; 6];
     stream.read_exact(&mut greeting).await.unwrap();
@@ -105,7 +105,7 @@ async fn only_granted_ports_of_this_machine_are_forwarded() {
         ("10.0.0.1:5432", ErrorCode::InvalidArgument),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let error = forward(listener, to.parse().unwrap(), proxy.gate.clone()).unwrap_err();
+        let error = forward(listener, to.parse().unwrap(), proxy.egress.clone()).unwrap_err();
         assert_eq!(error.code, code, "{to}");
     }
 }

@@ -1,4 +1,5 @@
-//! The gate between the programs of one attempt and the network: what may be connected to, and how often at a time.
+//! The guard between the programs of one attempt and the network: what may be connected to, and how many connections
+//! are open at a time.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -12,36 +13,36 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::net::OwnOrigins;
 use crate::policy::Policy;
 
-/// Denials that are told. A program that goes through all names there are shall not fill the log.
-const TOLD: usize = 1000;
+/// Denials that are reported. A program that tries every name there is must not fill the log.
+const REPORTED: usize = 1000;
 
-/// Is told of a denial, once for each origin. May not block.
-pub(crate) type Report = Arc<dyn Fn(&CapabilityError) + Send + Sync>;
+/// Called with each denial, once for each origin. Must not block.
+pub(crate) type DenialReport = Arc<dyn Fn(&CapabilityError) + Send + Sync>;
 
 /// One for each attempt that has a network.
-pub(crate) struct Gate {
+pub(crate) struct EgressGuard {
     policy: Arc<Policy>,
     own: OwnOrigins,
     pub(super) dialer: Arc<Dialer>,
-    report: Report,
-    /// What was denied.
-    told: Mutex<HashSet<String>>,
+    report: DenialReport,
+    /// What was denied and reported.
+    reported: Mutex<HashSet<String>>,
     connections: Arc<Semaphore>,
     limit: usize,
 }
 
-impl Gate {
+impl EgressGuard {
     /// At most `connections` at a time, tunnels, requests and forwarded ports taken together.
     pub(crate) fn new(
         policy: Arc<Policy>,
         own: OwnOrigins,
         dialer: Arc<Dialer>,
-        report: Report,
+        report: DenialReport,
         connections: usize,
-    ) -> Gate {
+    ) -> EgressGuard {
         let limit = connections.min(Semaphore::MAX_PERMITS);
         let connections = Arc::new(Semaphore::new(limit));
-        Gate { policy, own, dialer, report, told: Mutex::default(), connections, limit }
+        EgressGuard { policy, own, dialer, report, reported: Mutex::default(), connections, limit }
     }
 
     /// Whether a plain request to `origin` may be sent.
@@ -49,7 +50,7 @@ impl Gate {
         if self.own.contains(origin) {
             return Ok(());
         }
-        self.policy.origin(origin).map_err(|denied| self.told(origin, denied))
+        self.policy.origin(origin).map_err(|denied| self.report_once(origin, denied))
     }
 
     /// Whether a tunnel to `origin` may be opened.
@@ -57,7 +58,7 @@ impl Gate {
         if self.own.has_place(origin) {
             return Ok(());
         }
-        self.policy.tunnel(origin).map_err(|denied| self.told(origin, denied))
+        self.policy.tunnel(origin).map_err(|denied| self.report_once(origin, denied))
     }
 
     /// Whether connections may be forwarded to `to`, on this machine's loopback.
@@ -71,10 +72,10 @@ impl Gate {
         self.tunnel(&origin)
     }
 
-    /// What a program is told that gets no connection to `origin`; a refusal by the guard is a denial.
+    /// The error that a program gets when there is no connection to `origin`; an address that is refused is a denial.
     pub(super) fn failed(&self, origin: &Origin, error: &DialError) -> CapabilityError {
         if let DialError::Refused(refused) = error {
-            return self.told(origin, self.policy.deny_address(origin, refused));
+            return self.report_once(origin, self.policy.deny_address(origin, refused));
         }
         let code = match error {
             DialError::TimedOut { .. } => ErrorCode::DeadlineExceeded,
@@ -89,7 +90,7 @@ impl Gate {
         let denied = CapabilityError::new(ErrorCode::PermissionDenied, message).with_help(
             "a tunnel must be opened to the host that is meant; if the program can't do otherwise, replace it",
         );
-        self.told(&format!("{origin} for {asked}"), denied)
+        self.report_once(&format!("{origin} for {asked}"), denied)
     }
 
     /// A place among the connections, which is held as long as the connection is open.
@@ -99,15 +100,15 @@ impl Gate {
             let message = format!("the stage's programs have {limit} connections open, and may have no more at a time");
             let denied = CapabilityError::new(ErrorCode::ResourceExhausted, message)
                 .with_help(self.policy.raise_requests(limit));
-            self.told(&"connections", denied)
+            self.report_once(&"connections", denied)
         })
     }
 
-    fn told(&self, what: &dyn std::fmt::Display, denied: CapabilityError) -> CapabilityError {
+    fn report_once(&self, what: &dyn std::fmt::Display, denied: CapabilityError) -> CapabilityError {
         let what = what.to_string();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD && told.insert(what) {
-            drop(told);
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < REPORTED && reported.insert(what) {
+            drop(reported);
             (self.report)(&denied);
         }
         denied

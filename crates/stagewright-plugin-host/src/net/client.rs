@@ -1,4 +1,4 @@
-//! The client that all attempts share.
+//! The HTTP client that all attempts share.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -17,24 +17,26 @@ use crate::wasm::Answer;
 /// Frames of a backtrace that are worth a reader's time.
 const FRAMES: usize = 8;
 
-/// What became of the call.
+/// How a call into the guest ended.
 pub(crate) type Ended = Result<wasmtime::Result<Result<Answer, types::Error>>, Stopped>;
 
-/// Judges a guest's end.
-pub(crate) fn of_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
+/// The end of an attempt whose guest returned, trapped or was stopped.
+pub(crate) fn outcome_from_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
     let masker = attempt.log.masker().clone();
     if let (Some(failure), Ok(_)) = (attempt.effects.too_late(), &ended) {
         return AttemptEnd::Unsuccessful(Outcome::Errored, failure);
     }
     match ended {
-        Err(stopped) => of_stop(&stopped),
+        Err(stopped) => outcome_from_stop(&stopped),
         Ok(Err(error)) => {
-            let failure = of_trap(&error, &masker);
+            let failure = failure_from_trap(&error, &masker);
             AttemptEnd::Unsuccessful(Outcome::Errored, failure)
         }
-        Ok(Ok(Err(error))) => of_answer(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denials.last()),
+        Ok(Ok(Err(error))) => {
+            outcome_from_error(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denials.last())
+        }
         Ok(Ok(Ok(Answer::Undone | Answer::Ran(GuestOutcome::Succeeded)))) => AttemptEnd::Succeeded,
-        Ok(Ok(Ok(Answer::Observed(observation)))) => AttemptEnd::Observed(of_observation(observation, &masker)),
+        Ok(Ok(Ok(Answer::Observed(observation)))) => AttemptEnd::Observed(observation_from_guest(observation, &masker)),
         Ok(Ok(Ok(Answer::Ran(GuestOutcome::Skipped(reason))))) => AttemptEnd::Skipped(masker.text(&reason)),
         Ok(Ok(Ok(Answer::Ran(GuestOutcome::Suspended(suspension))))) => match attempt.gates.take(&suspension.token) {
             Some(gate) => AttemptEnd::Suspended(gate),
@@ -52,7 +54,7 @@ pub(crate) fn of_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
     }
 }
 
-fn of_observation(observation: GuestObservation, masker: &Masker) -> Observation {
+fn observation_from_guest(observation: GuestObservation, masker: &Masker) -> Observation {
     match observation {
         GuestObservation::NotStarted => Observation::Found(Finding::NotStarted),
         GuestObservation::InProgress => Observation::InProgress,
@@ -62,8 +64,8 @@ fn of_observation(observation: GuestObservation, masker: &Masker) -> Observation
     }
 }
 
-/// Judges an attempt that was stopped from outside.
-pub(crate) fn of_stop(stopped: &Stopped) -> AttemptEnd {
+/// The end of an attempt that was stopped from outside its guest.
+pub(crate) fn outcome_from_stop(stopped: &Stopped) -> AttemptEnd {
     if let Stopped::Rehearsed(what) = stopped {
         return AttemptEnd::Rehearsed(what.clone());
     }
@@ -71,16 +73,20 @@ pub(crate) fn of_stop(stopped: &Stopped) -> AttemptEnd {
     AttemptEnd::Unsuccessful(outcome, failure)
 }
 
-/// Judges a plugin that could not even be started.
-pub(crate) fn of_bad_plugin(error: PluginError) -> AttemptEnd {
+/// The end of an attempt whose plugin could not be loaded or started.
+pub(crate) fn outcome_from_bad_plugin(error: PluginError) -> AttemptEnd {
     let PluginError { message, causes, help } = error;
     let failure = Failure { kind: FailureKind::BadPlugin, message, causes, help, retryable: false };
     AttemptEnd::Unsuccessful(Outcome::Errored, failure)
 }
 
-/// Judges an error that a plugin returned, or that kept the host from starting it. `denial`: the last thing that the
-/// host refused.
-pub(crate) fn of_answer(error: CapabilityError, cancelled: bool, denial: Option<CapabilityError>) -> AttemptEnd {
+/// The end of an attempt with an error that the plugin returned, or that kept the host from starting it. `denial`: the
+/// last denial of the attempt, whose remedy is kept.
+pub(crate) fn outcome_from_error(
+    error: CapabilityError,
+    cancelled: bool,
+    denial: Option<CapabilityError>,
+) -> AttemptEnd {
     let (outcome, kind) = match &error.code {
         // Whatever a plugin says after it was asked to stop, it says because it was asked.
         _ if cancelled => (Outcome::Cancelled, FailureKind::Cancelled),
@@ -113,7 +119,7 @@ pub(crate) fn of_answer(error: CapabilityError, cancelled: bool, denial: Option<
     AttemptEnd::Unsuccessful(outcome, Failure { kind, message, causes, help, retryable })
 }
 
-fn of_trap(error: &wasmtime::Error, masker: &Masker) -> Failure {
+fn failure_from_trap(error: &wasmtime::Error, masker: &Masker) -> Failure {
     if let Some(out_of_memory) = error.downcast_ref::<OutOfMemory>() {
         return Failure::from(*out_of_memory);
     }
@@ -142,7 +148,7 @@ mod tests {
     use super::*;
 
     fn judged(code: ErrorCode, cancelled: bool) -> (Outcome, FailureKind, bool) {
-        match of_answer(CapabilityError::new(code, "x"), cancelled, None) {
+        match outcome_from_error(CapabilityError::new(code, "x"), cancelled, None) {
             AttemptEnd::Unsuccessful(outcome, failure) => (outcome, failure.kind, failure.retryable),
             other => panic!("{other:?}"),
         }
@@ -160,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_a_plugin_reports_while_it_is_cancelled_is_not_the_reason() {
-        let judged = |error: CapabilityError| match of_answer(error, true, None) {
+        let judged = |error: CapabilityError| match outcome_from_error(error, true, None) {
             AttemptEnd::Unsuccessful(Outcome::Cancelled, failure) => failure,
             other => panic!("{other:?}"),
         };
@@ -176,7 +182,7 @@ mod tests {
     fn a_denial_keeps_its_remedy() {
         let denial = CapabilityError::new(ErrorCode::PermissionDenied, "no").with_help("add to [stages.x.permissions]");
         let own_words = CapabilityError::new(ErrorCode::PermissionDenied, "couldn't start the tests");
-        match of_answer(own_words, false, Some(denial)) {
+        match outcome_from_error(own_words, false, Some(denial)) {
             AttemptEnd::Unsuccessful(_, failure) => {
                 assert_eq!(failure.help.as_deref(), Some("add to [stages.x.permissions]"));
             }

@@ -1,0 +1,139 @@
+//! What the capabilities of an attempt are built from.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use stagewright_engine::AttemptRequest;
+use stagewright_model::{Permissions, Reaches};
+use tokio::time::Instant;
+
+use crate::capability::effects::Effects;
+use crate::capability::workspace::Workspace;
+use crate::confine::StageOwner;
+use crate::denial::Denials;
+use crate::error::CapabilityError;
+use crate::host::{HostConfig, RunScope};
+use crate::limits::AttemptBounds;
+use crate::log::AttemptLog;
+use crate::net::OwnOrigins;
+use crate::net::outbound::Outbound;
+use crate::policy::Policy;
+use crate::rehearsal::{Rehearsal, Rehearsed};
+use crate::reserved::Reservations;
+use crate::stop::{AttemptAborter, AttemptTimer, Cancel};
+
+/// What an attempt's host has.
+#[derive(Clone, Copy)]
+pub(crate) struct HostParts<'a> {
+    /// Of the run.
+    pub(crate) scope: &'a RunScope,
+    /// Of the machine.
+    pub(crate) outbound: &'a Outbound,
+    /// The pipeline file and the trust tier.
+    pub(crate) owner: &'a Arc<StageOwner>,
+}
+
+/// One attempt, before its guest is instantiated. Each capability takes what it needs in its `for_attempt`; what several
+/// capabilities use is here, and is shared between them.
+pub(crate) struct AttemptContext<'a> {
+    pub(crate) host: HostParts<'a>,
+    pub(crate) request: Arc<AttemptRequest>,
+    /// What the stage may ask for.
+    pub(crate) policy: Arc<Policy>,
+    /// What the stage's programs are given of that: less, in a rehearsal.
+    pub(crate) program_policy: Arc<Policy>,
+    pub(crate) rehearsal: Rehearsal,
+    pub(crate) bounds: AttemptBounds,
+    /// The folder of [`Self::workspace`]: the run's workspace, or one that stands for it.
+    pub(crate) files: PathBuf,
+    pub(crate) workspace: Workspace,
+    pub(crate) log: AttemptLog,
+    pub(crate) effects: Effects,
+    pub(crate) denials: Denials,
+    /// Services that the attempt starts, which it may call without a grant.
+    pub(crate) own_origins: OwnOrigins,
+    pub(crate) cancel: Cancel,
+    pub(crate) aborter: AttemptAborter,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl<'a> AttemptContext<'a> {
+    /// `reserved`: what no grant of the attempt opens. Opens the folder of its files.
+    pub(crate) fn new(
+        host: HostParts<'a>,
+        request: Arc<AttemptRequest>,
+        timer: &AttemptTimer,
+        log: AttemptLog,
+        reserved: &Arc<Reservations>,
+    ) -> Result<AttemptContext<'a>, CapabilityError> {
+        let bounds = AttemptBounds::of(&request);
+        let [policy, program_policy] = policies(&request, &host.scope.config, reserved);
+        let (files, root) = host.scope.files(&request)?;
+        Ok(AttemptContext {
+            rehearsal: rehearsal(&request, &host.scope.config, timer, &log),
+            workspace: Workspace::new(root, policy.clone(), bounds.memory).bounded(bounds.workspace),
+            effects: Effects::new(log.output().clone(), log.masker().clone(), request.call),
+            denials: Denials::default(),
+            own_origins: OwnOrigins::default(),
+            cancel: timer.cancel.clone(),
+            aborter: timer.aborter.clone(),
+            deadline: timer.deadline.map(|(deadline, _)| deadline),
+            host,
+            request,
+            policy,
+            program_policy,
+            bounds,
+            files,
+            log,
+        })
+    }
+
+    /// The run's configuration.
+    pub(crate) fn config(&self) -> &'a HostConfig {
+        &self.host.scope.config
+    }
+
+    /// The name of the environment that the stage acts on.
+    pub(crate) fn environment(&self) -> Option<&str> {
+        self.request.environment.as_ref().map(|environment| environment.name.as_str())
+    }
+
+    /// Whether a program of the stage can have effects beyond the stage.
+    pub(crate) fn programs_reach_out(&self) -> bool {
+        let reach_out = |granted: &Permissions| !Reaches::of_programs(self.environment(), granted).all.is_empty();
+        match &self.request.rehearsal {
+            None => reach_out(&self.request.permissions),
+            Some(terms) => reach_out(&terms.asked(&self.request.permissions)),
+        }
+    }
+}
+
+/// Of the plugin, and of its programs.
+fn policies(request: &AttemptRequest, config: &HostConfig, reserved: &Arc<Reservations>) -> [Arc<Policy>; 2] {
+    let policy_of = |granted: &Permissions| {
+        let policy = Policy::new(&request.table, granted, &config.package_hosts, Arc::clone(reserved));
+        Arc::new(policy.reading_only(request.declared.as_deref()))
+    };
+    match &request.rehearsal {
+        None => {
+            let policy = policy_of(&request.permissions);
+            [policy.clone(), policy]
+        }
+        Some(terms) => [&terms.asked(&request.permissions), &terms.of_programs(&request.permissions)].map(policy_of),
+    }
+}
+
+fn rehearsal(request: &AttemptRequest, config: &HostConfig, timer: &AttemptTimer, log: &AttemptLog) -> Rehearsal {
+    let Some(terms) = &request.rehearsal else { return Rehearsal::none() };
+    Rehearsal::new(Rehearsed {
+        run: &request.run,
+        terms,
+        table: &request.table,
+        environment: request.environment.as_ref().map(|environment| environment.name.as_str()),
+        own: &request.permissions,
+        package_hosts: &config.package_hosts,
+        services: config.services.clone(),
+        aborter: timer.aborter.clone(),
+        log: log.clone(),
+    })
+}

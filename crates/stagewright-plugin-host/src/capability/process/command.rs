@@ -1,0 +1,46 @@
+//! Commands, as a guest builds them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::capability::secrets::SecretHandle;
+use crate::error::CapabilityError;
+
+/// A command that a guest is putting together.
+#[derive(Clone, Debug, Default)]
+pub struct CommandBuilder {
+    pub(crate) program: String,
+    pub(crate) args: Vec<String>,
+    pub(super) env: BTreeMap<String, String>,
+    /// Names in `env` whose values come from the guest and not from a secret.
+    pub(super) own: BTreeSet<String>,
+    pub(crate) current_dir: Option<String>,
+    pub(crate) stdin: Option<Vec<u8>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) capture: Option<u32>,
+    pub(crate) quiet: bool,
+    /// The error of a builder method, which has no result of its own: `spawn` returns it.
+    pub(super) refused: Option<CapabilityError>,
+}
+
+impl CommandBuilder {
+    pub(crate) fn new(program: String) -> CommandBuilder {
+        CommandBuilder { program, ..CommandBuilder::default() }
+    }
+
+    pub(crate) fn env(&mut self, name: String, value: String) {
+        self.own.insert(name.clone());
+        self.env.insert(name, value);
+    }
+
+    pub(crate) fn secret_env(&mut self, name: String, secret: &SecretHandle) {
+        match secret.for_program(&self.program) {
+            Ok(value) => {
+                self.env.insert(name, value.to_owned());
+            }
+            Err(error) => {
+                self.refused.get_or_insert(error);
+            }
+        }
+    }
+}

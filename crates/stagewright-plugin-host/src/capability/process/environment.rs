@@ -1,0 +1,35 @@
+//! The variables of a stage's programs.
+
+use std::collections::BTreeMap;
+
+use stagewright_model::{Interface, PROXY_VARIABLES, VariableName};
+
+/// The environment of a stage's programs, before what the plugin adds: of the variables in `inherited` those that every
+/// program gets and those that are granted, and the stage's `env` table.
+pub(crate) fn program_environment(
+    inherited: &BTreeMap<String, String>,
+    granted: &[VariableName],
+    stage: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let names = Interface::Process
+        .inherited_variables()
+        .iter()
+        .map(|variable| variable.name)
+        .chain(granted.iter().map(VariableName::as_str));
+    let mut environment: BTreeMap<String, String> =
+        names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
+    environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));
+    environment
+}
+
+/// Removes user names and passwords from the addresses of proxies: a confined program connects through the engine's own
+/// proxy, and needs none.
+pub(crate) fn without_proxy_credentials(environment: &mut BTreeMap<String, String>) {
+    for (name, value) in environment {
+        if PROXY_VARIABLES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy)) {
+            let (scheme, rest) = value.split_once("://").map_or(("", value.as_str()), |(scheme, rest)| (scheme, rest));
+            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            *value = if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") };
+        }
+    }
+}

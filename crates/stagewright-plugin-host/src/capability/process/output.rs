@@ -1,0 +1,166 @@
+//! The output of children: to the log and to the guest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stagewright_process::{Child, ExitStatus, Source};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::log::{AttemptLog, LineWriter};
+use crate::mask::{MaskStream, Reader};
+
+/// Captured bytes of a child that may wait for the guest.
+pub(super) const UNREAD: u32 = 1 << 20;
+
+/// A piece of captured output.
+pub(super) type Chunk = (Source, Vec<u8>);
+
+/// How a child ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    Exited(ExitStatus),
+    TimedOut(Duration),
+    Lost(String),
+}
+
+/// How many of [`UNREAD`] bytes may still wait for the guest. A child whose output doesn't fit is held up until the guest
+/// reads. Once it is closed, nothing holds the child up, and all captured output waits: the guest reads no more of it, or
+/// waits for the child's end.
+pub(super) type Room = Arc<Semaphore>;
+
+/// Hands output to the guest, up to a number of bytes, without the secrets that it may not read.
+pub(super) struct Capture {
+    sender: mpsc::UnboundedSender<Chunk>,
+    unread: Room,
+    masks: [MaskStream; 2],
+    limit: u32,
+    room: usize,
+    overflow: watch::Sender<Option<u32>>,
+}
+
+impl Capture {
+    /// The queue has no bound of its own: `unread` bounds what waits in it, and once that is closed, `limit`.
+    pub(super) fn new(
+        limit: u32,
+        log: &AttemptLog,
+        unread: Room,
+        overflow: watch::Sender<Option<u32>>,
+    ) -> (Capture, mpsc::UnboundedReceiver<Chunk>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let masks = [(); 2].map(|()| MaskStream::new(log.masker().clone(), Reader::Guest));
+        (Capture { sender, unread, masks, limit, room: limit as usize, overflow }, receiver)
+    }
+
+    async fn push(&mut self, source: Source, data: &[u8]) {
+        let mut masked = Vec::new();
+        self.masks[index(source)].push(data, &mut masked);
+        self.send(source, masked).await;
+    }
+
+    async fn finish(&mut self) {
+        for source in [Source::Stdout, Source::Stderr] {
+            let mut rest = Vec::new();
+            self.masks[index(source)].finish(&mut rest);
+            self.send(source, rest).await;
+        }
+    }
+
+    async fn send(&mut self, source: Source, mut data: Vec<u8>) {
+        if data.len() > self.room {
+            data.truncate(self.room);
+            self.overflow.send_replace(Some(self.limit));
+        }
+        self.room -= data.len();
+        if !data.is_empty() {
+            if let Ok(room) = self.unread.acquire_many(permits(&data)).await {
+                room.forget();
+            }
+            // A guest that dropped the child doesn't want it.
+            let _ = self.sender.send((source, data));
+        }
+    }
+}
+
+/// The permits of [`Room`] that a chunk takes.
+pub(super) fn permits(data: &[u8]) -> u32 {
+    u32::try_from(data.len()).unwrap_or(UNREAD).min(UNREAD)
+}
+
+fn index(source: Source) -> usize {
+    match source {
+        Source::Stdout => 0,
+        Source::Stderr => 1,
+    }
+}
+
+/// Carries a child's output to the log (`lines`: standard output and standard error) and to the guest until it ends, and
+/// returns how it ended. At the deadline the child's group is killed.
+pub(super) async fn carry(
+    mut child: Child,
+    deadline: Option<(Instant, Duration)>,
+    mut lines: Option<(LineWriter, LineWriter)>,
+    mut capture: Option<Capture>,
+) -> End {
+    let group = child.group();
+    let expiry = async {
+        match deadline {
+            Some((moment, _)) => sleep_until(moment).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut expiry = std::pin::pin!(expiry);
+    let mut expired = false;
+    let status = loop {
+        let chunk = tokio::select! {
+            chunk = child.next_chunk() => chunk,
+            () = &mut expiry, if !expired => {
+                expired = true;
+                group.kill();
+                continue;
+            }
+        };
+        let Some((source, data)) = chunk else {
+            // Both streams can end before the process does.
+            tokio::select! {
+                status = child.wait() => break status,
+                () = &mut expiry, if !expired => {
+                    expired = true;
+                    group.kill();
+                    break child.wait().await;
+                }
+            }
+        };
+        let mut taken = std::pin::pin!(async {
+            match (&mut lines, source) {
+                (Some((stdout, _)), Source::Stdout) => stdout.push(&data).await,
+                (Some((_, stderr)), Source::Stderr) => stderr.push(&data).await,
+                (None, _) => {}
+            }
+            if let Some(capture) = &mut capture {
+                capture.push(source, &data).await;
+            }
+        });
+        tokio::select! {
+            biased;
+            () = &mut taken => {}
+            () = &mut expiry, if !expired => {
+                expired = true;
+                group.kill();
+                taken.await;
+            }
+        }
+    };
+    if let Some(capture) = &mut capture {
+        capture.finish().await;
+    }
+    if let Some((stdout, stderr)) = &mut lines {
+        stdout.finish().await;
+        stderr.finish().await;
+    }
+    match (status, deadline) {
+        (Ok(_), Some((_, limit))) if expired => End::TimedOut(limit),
+        (Ok(status), _) => End::Exited(status),
+        (Err(error), _) => End::Lost(error.to_string()),
+    }
+}

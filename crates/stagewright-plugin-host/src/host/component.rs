@@ -1,0 +1,105 @@
+//! Attempts on components.
+
+use std::sync::Arc;
+
+use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Call};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{PluginHost, end_without_reconcile, plugin_changed, without_outputs};
+use crate::attempt::{Attempt, AttemptContext, HostParts};
+use crate::log::AttemptLog;
+use crate::outcome::{outcome_from_bad_plugin, outcome_from_error, outcome_from_guest, outcome_from_stop};
+use crate::stop::AttemptTimer;
+use crate::wasm::{Plugin, Wasm};
+
+/// A plugin, the engine that loaded it, and the room for one instance of it.
+struct Ready {
+    plugin: Arc<Plugin>,
+    wasm: Arc<Wasm>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl PluginHost {
+    pub(super) async fn run_component(
+        &self,
+        request: AttemptRequest,
+        timer: &mut AttemptTimer,
+        log: AttemptLog,
+    ) -> AttemptReport {
+        // Kept to the end, so that the next attempt finds room only when this one's instance is gone.
+        let ready = match self.ready(&request, timer).await {
+            Ok(ready) => ready,
+            Err(end) => return without_outputs(end),
+        };
+        let call = request.call;
+        match self.prepare(request, timer, log).await {
+            Ok(attempt) => run_guest(&ready, call, attempt, timer).await,
+            Err(end) => without_outputs(end),
+        }
+    }
+
+    /// Waits for room, and loads the plugin. Otherwise the end of the attempt.
+    async fn ready(&self, request: &AttemptRequest, timer: &mut AttemptTimer) -> Result<Ready, AttemptEnd> {
+        let room = timer.run(self.runtime.room(), || {}).await.map_err(|stopped| outcome_from_stop(&stopped))?;
+        timer.start(request.timeout);
+        let loading = async {
+            let plugin = self.runtime.component(&request.uses, self.scope.config.plugin_source()).await?;
+            Ok((plugin, Arc::clone(self.runtime.wasm()?)))
+        };
+        let (plugin, wasm) = match timer.run(loading, || {}).await {
+            Ok(loaded) => loaded.map_err(outcome_from_bad_plugin)?,
+            Err(stopped) => return Err(outcome_from_stop(&stopped)),
+        };
+        if let Some(error) = plugin_changed(request, &plugin.digest) {
+            return Err(outcome_from_bad_plugin(error));
+        }
+        match end_without_reconcile(request).filter(|_| plugin.reconcile.is_none()) {
+            Some(end) => Err(end),
+            None => Ok(Ready { plugin, wasm, _room: room }),
+        }
+    }
+
+    /// Builds what the guest is given. Otherwise the end of the attempt.
+    async fn prepare(
+        &self,
+        request: AttemptRequest,
+        timer: &AttemptTimer,
+        log: AttemptLog,
+    ) -> Result<Attempt, AttemptEnd> {
+        let config = &self.scope.config;
+        let files = request.folder.as_ref().unwrap_or(&config.workspace);
+        let prepared = match config.reserved.of_attempt(&request.permissions, files).await {
+            Ok(reserved) => {
+                let host = HostParts { scope: &self.scope, outbound: self.runtime.outbound(), owner: &self.owner };
+                AttemptContext::new(host, Arc::new(request), timer, log, &reserved)
+            }
+            Err(error) => Err(error),
+        };
+        prepared.map(|context| Attempt::new(&context)).map_err(|error| outcome_from_error(error, false, None))
+    }
+}
+
+/// Calls the guest, and cleans up after it, however it ended.
+async fn run_guest(ready: &Ready, call: Call, attempt: Attempt, timer: &mut AttemptTimer) -> AttemptReport {
+    let groups = attempt.processes.groups();
+    let mut store = ready.wasm.store(attempt, |attempt| &mut attempt.limiter);
+    let work = async { ready.plugin.call(call, &mut store).await };
+    let ended = timer.run(work, || groups.interrupt()).await;
+    let attempt = store.data_mut();
+    attempt.processes.finish().await;
+    attempt.services.finish().await;
+    // The last output of a child may have exceeded a limit after the guest ended.
+    let ended = match timer.aborter.reason() {
+        Some(reason) => Err(reason),
+        None => ended,
+    };
+    let end = outcome_from_guest(ended, attempt);
+    attempt.denials.report(&attempt.log).await;
+    AttemptReport {
+        end,
+        outputs: attempt.outputs.take(),
+        artifacts: attempt.artifacts.published(),
+        release: attempt.environment.take(),
+        made: None,
+    }
+}

@@ -1,0 +1,64 @@
+//! Attempts on native libraries.
+
+use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Call, Finding, Observation, Outcome};
+
+use super::{PluginHost, end_without_reconcile, plugin_changed, without_outputs};
+use crate::capability::effects::Effects;
+use crate::log::AttemptLog;
+use crate::outcome::{outcome_from_bad_plugin, outcome_from_error};
+use crate::stop::AttemptTimer;
+
+impl PluginHost {
+    /// Runs a library that has the digest of the pipeline. A library exports no `reconcile`, and can't be limited.
+    pub(super) async fn run_native(
+        &self,
+        request: AttemptRequest,
+        digest: &str,
+        timer: &mut AttemptTimer,
+        log: AttemptLog,
+    ) -> AttemptReport {
+        timer.start(request.timeout);
+        if let Some(error) = plugin_changed(&request, digest) {
+            return without_outputs(outcome_from_bad_plugin(error));
+        }
+        if let Some(end) = end_without_reconcile(&request) {
+            return without_outputs(end);
+        }
+        let library = match self.runtime.library(&request.uses, self.scope.config.plugin_source()) {
+            Ok(library) => library,
+            Err(error) => return without_outputs(outcome_from_bad_plugin(error)),
+        };
+        if let Some(end) = rehearsed(&request) {
+            return without_outputs(end);
+        }
+        if let Err(end) = announce(&request, timer, &log).await {
+            return without_outputs(end);
+        }
+        self.runtime.natives().run(request, library, digest, timer, log).await
+    }
+}
+
+/// The end of an attempt in a rehearsal in which the plugin isn't to act: nothing that it is given keeps a library from
+/// acting for real, so that it isn't called.
+fn rehearsed(request: &AttemptRequest) -> Option<AttemptEnd> {
+    request.rehearsal.as_ref().filter(|terms| !terms.acts)?;
+    Some(match request.call {
+        Call::Run | Call::Undo => AttemptEnd::Rehearsed(format!(
+            "would call the native plugin `{}`, which has all powers of the engine",
+            request.uses
+        )),
+        Call::Observe => AttemptEnd::Observed(Observation::Found(Finding::NotStarted)),
+    })
+}
+
+/// Announces the call itself as an effect: the library has the powers of the engine, and the host doesn't learn which
+/// effects it has.
+async fn announce(request: &AttemptRequest, timer: &AttemptTimer, log: &AttemptLog) -> Result<(), AttemptEnd> {
+    let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
+    effects.announce(&format!("run the native plugin {}", request.uses)).await.map_err(|error| {
+        effects.too_late().map_or_else(
+            || outcome_from_error(error, timer.cancel.is_set(), None),
+            |failure| AttemptEnd::Unsuccessful(Outcome::Errored, failure),
+        )
+    })
+}

@@ -1,0 +1,50 @@
+//! What the attempts of one run share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use stagewright_engine::AttemptRequest;
+
+use super::config::{HostConfig, HostError};
+use crate::error::{CapabilityError, ErrorCode};
+use crate::mask::Masker;
+
+/// A run's configuration, its opened workspace, and the secrets that are known to it.
+pub(crate) struct RunScope {
+    pub(crate) config: HostConfig,
+    root: Arc<Dir>,
+    masker: Masker,
+}
+
+impl RunScope {
+    /// Opens the workspace.
+    pub(crate) fn open(config: HostConfig) -> Result<RunScope, HostError> {
+        let root = Dir::open_ambient_dir(&config.workspace, ambient_authority()).map_err(|error| HostError {
+            message: format!("the workspace `{}` can't be opened", config.workspace.display()),
+            help: Some("run within a folder that exists and is readable".to_owned()),
+            source: error.into(),
+        })?;
+        Ok(RunScope { config, root: Arc::new(root), masker: Masker::default() })
+    }
+
+    /// A masker for one attempt. It begins with every secret that any stage of the run has requested so far, since one stage
+    /// can leave a secret where another finds it.
+    pub(crate) fn masker(&self) -> Masker {
+        for value in self.config.secrets.known() {
+            self.masker.add_foreign(value);
+        }
+        self.masker.fork()
+    }
+
+    /// The folder whose files the attempt works on: the workspace, or a folder that stands for it.
+    pub(crate) fn files(&self, request: &AttemptRequest) -> Result<(PathBuf, Arc<Dir>), CapabilityError> {
+        let Some(folder) = &request.folder else { return Ok((self.config.workspace.clone(), self.root.clone())) };
+        let root = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|error| {
+            let message = format!("the files of the stage can't be opened: {}: {error}", folder.display());
+            CapabilityError::new(ErrorCode::Internal, message)
+        })?;
+        Ok((folder.clone(), Arc::new(root)))
+    }
+}

@@ -1,0 +1,183 @@
+//! What a machine has once, for all its runs: wasmtime's engine with its pool of instances, the components and native
+//! libraries that were loaded, what plugins answered about themselves, and the connections to other hosts.
+//!
+//! In flow references to plugins, with the place where a run looks for them ([`PluginSource`]); out come loaded plugins
+//! and descriptions. What is kept here is known by a digest of its content, so that it is the same for every run.
+//!
+//! Architecture invariant: no workspace, no grant and no value of a secret is kept here; a run has those
+//! ([`PluginHost`](crate::PluginHost)).
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value as Json;
+use stagewright_engine::Problem;
+use stagewright_model::{PluginRef, Trust};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::host::HostError;
+use crate::inspected::Inspected;
+use crate::native::Natives;
+use crate::net::outbound::Outbound;
+use crate::plugin::{Description, PluginError};
+use crate::resolve::{PluginSource, Resolver};
+use crate::wasm::{Plugin, Wasm};
+
+mod config;
+
+pub use config::RuntimeConfig;
+
+/// What the runs on a machine share. Cheap to clone; clones are the same runtime. A process needs one.
+#[derive(Clone)]
+pub struct PluginRuntime(Arc<Inner>);
+
+struct Inner {
+    config: RuntimeConfig,
+    /// Created when the first component is loaded: a run whose results are all in the cache needs none.
+    wasm: OnceLock<Result<Arc<Wasm>, PluginError>>,
+    /// One permit for each attempt that the pool has room for.
+    room: Arc<Semaphore>,
+    inspected: Inspected,
+    natives: Arc<Natives>,
+    resolver: Resolver,
+    outbound: Outbound,
+}
+
+impl PluginRuntime {
+    /// Creates the plugin cache. What takes longer, such as wasmtime's engine, is created when it is needed.
+    ///
+    /// # Errors
+    /// When a proxy of the environment is invalid.
+    pub fn new(config: RuntimeConfig) -> Result<PluginRuntime, HostError> {
+        let outbound = Outbound::new(&config.environment).map_err(|error| HostError {
+            message: "the proxies of the environment can't be used".to_owned(),
+            help: Some("check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY".to_owned()),
+            source: error.into(),
+        })?;
+        let config = RuntimeConfig { attempts: config.attempts.clamp(1, Semaphore::MAX_PERMITS), ..config };
+        Ok(PluginRuntime(Arc::new(Inner {
+            wasm: OnceLock::new(),
+            room: Arc::new(Semaphore::new(config.attempts)),
+            inspected: Inspected::new(&config.plugin_cache.join("inspected")),
+            natives: Arc::default(),
+            resolver: Resolver::new(config.builtin.clone(), config.plugin_cache.join("pulled")),
+            outbound,
+            config,
+        })))
+    }
+
+    /// What it was created with.
+    pub fn config(&self) -> &RuntimeConfig {
+        &self.0.config
+    }
+
+    /// Saves the answers of components about themselves: a later process with the same plugin cache doesn't ask the same
+    /// component the same question.
+    pub fn save_answers(&self) {
+        self.0.inspected.save();
+    }
+
+    /// Room for one attempt on a component, until the permit is dropped.
+    pub(crate) async fn room(&self) -> OwnedSemaphorePermit {
+        match Arc::clone(&self.0.room).acquire_owned().await {
+            Ok(permit) => permit,
+            // The semaphore is never closed.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.0.outbound
+    }
+
+    pub(crate) fn natives(&self) -> &Arc<Natives> {
+        &self.0.natives
+    }
+
+    pub(crate) fn wasm(&self) -> Result<&Arc<Wasm>, PluginError> {
+        let RuntimeConfig { plugin_cache, compile_observer, attempts, .. } = &self.0.config;
+        let created = self.0.wasm.get_or_init(|| {
+            Wasm::new(&plugin_cache.join("compiled"), Arc::clone(compile_observer), *attempts)
+                .map(Arc::new)
+                .map_err(|error| PluginError::new("wasmtime can't be set up on this machine").caused_by(error.chain()))
+        });
+        created.as_ref().map_err(Clone::clone)
+    }
+
+    /// The component that `uses` names for a run, loaded.
+    pub(crate) async fn component(
+        &self,
+        uses: &PluginRef,
+        source: PluginSource<'_>,
+    ) -> Result<Arc<Plugin>, PluginError> {
+        let (file, digest) = self.locate(uses, source).await?;
+        self.load(uses, &file, digest).await
+    }
+
+    /// A native library's file.
+    pub(crate) fn library(&self, uses: &PluginRef, source: PluginSource<'_>) -> Result<PathBuf, PluginError> {
+        self.0.resolver.library(uses, source)
+    }
+
+    /// See [`PluginHost::describe`](crate::PluginHost::describe).
+    pub(crate) async fn describe(
+        &self,
+        uses: &PluginRef,
+        trust: &Trust,
+        source: PluginSource<'_>,
+    ) -> Result<Description, PluginError> {
+        match trust {
+            Trust::Component => {
+                let (file, digest) = self.locate(uses, source).await?;
+                if let Some(known) = self.0.inspected.description(&digest) {
+                    return Ok(known);
+                }
+                let plugin = self.load(uses, &file, digest).await?;
+                let manifest = self.wasm()?.describe(&uses.to_string(), &plugin).await?;
+                let (digest, interfaces) = (plugin.digest.clone(), plugin.interfaces.clone());
+                let reconciles = plugin.reconcile.is_some();
+                let contract = plugin.contract.clone();
+                let described = Description { manifest, digest, interfaces, contract, native: false, reconciles };
+                self.0.inspected.keep_description(&described);
+                Ok(described)
+            }
+            Trust::Native { digest } => {
+                let library = self.library(uses, source)?;
+                let manifest = self.0.natives.describe(&uses.to_string(), library, digest).await?;
+                let (digest, interfaces) = (digest.clone(), Default::default());
+                Ok(Description { manifest, digest, interfaces, contract: None, native: true, reconciles: false })
+            }
+        }
+    }
+
+    /// The problems that a component finds in a `with` table, templates taken as they are written.
+    pub(crate) async fn validate(
+        &self,
+        uses: &PluginRef,
+        config: &Json,
+        source: PluginSource<'_>,
+    ) -> Result<Vec<Problem>, PluginError> {
+        let (file, digest) = self.locate(uses, source).await?;
+        if let Some(known) = self.0.inspected.findings(&digest, config) {
+            return Ok(known);
+        }
+        let plugin = self.load(uses, &file, digest).await?;
+        let found = self.wasm()?.validate(&uses.to_string(), &plugin, config.clone()).await?;
+        self.0.inspected.keep_findings(&plugin.digest, config, &found);
+        Ok(found)
+    }
+
+    /// A component's file, and the digest of its content.
+    async fn locate(&self, uses: &PluginRef, source: PluginSource<'_>) -> Result<(PathBuf, String), PluginError> {
+        let resolver = &self.0.resolver;
+        let file = resolver.component(uses, source).await?;
+        let digest = resolver.digest(&file).map_err(|error| {
+            PluginError::new(format!("plugin `{uses}`: `{}` can't be read: {error}", file.display()))
+        })?;
+        Ok((file, digest))
+    }
+
+    async fn load(&self, uses: &PluginRef, file: &Path, digest: String) -> Result<Arc<Plugin>, PluginError> {
+        self.wasm()?.load(&uses.to_string(), file, digest).await
+    }
+}
