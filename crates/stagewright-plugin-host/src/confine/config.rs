@@ -14,7 +14,7 @@ pub struct SandboxConfig {
     pub maker: sandbox::Maker,
     /// Folders of single attempts: their home and their `/tmp`.
     pub scratch: PathBuf,
-    /// Download caches, by [`StageOwner`] and stage.
+    /// Download caches, by [`StageOwner`](super::StageOwner) and stage.
     pub kept: PathBuf,
     pub(super) copies: Arc<MachineCopies>,
 }
