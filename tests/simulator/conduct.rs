@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use stagewright_engine::{Control, DriveError, Input, Outcome, Ports, RunSummary, RunValues, Scheduler, drive};
+use stagewright_engine::{DriveError, Input, Outcome, Ports, RunCommand, RunSummary, RunValues, Scheduler, drive};
 use stagewright_model::StageIndex;
 use tokio::sync::mpsc;
 
+use crate::coordinator::SimCoordinator;
 use crate::runner::{Living, SimRunner};
 use crate::store::SimStore;
-use crate::turns::SimTurns;
 use crate::world::{END, World};
 
 /// Drives one run, again and again, until nobody wants more of it.
@@ -36,7 +36,7 @@ pub(crate) async fn conduct(world: Arc<World>, run: usize) {
                     return;
                 }
                 resumes -= 1;
-                inner.runs[run].inbox.retain(|wish| !matches!(wish, Control::Cancel { .. }));
+                inner.runs[run].inbox.retain(|wish| !matches!(wish, RunCommand::Cancel { .. }));
                 if inner.roll(25) {
                     let count = inner.runs[run].pipeline.plan.stages.len();
                     let named = StageIndex(u32::try_from(inner.rng.usize(0..count)).expect("few stages"));
@@ -72,14 +72,14 @@ async fn one_process(world: &Arc<World>, run: usize, from: Vec<StageIndex>) -> O
     let (process, scheduler, first, attended) = boot(world, run, from)?;
     let (sender, control) = mpsc::channel(64);
     // Answers that were given while no process drove the run are there from the start.
-    let first_wishes = if attended { Vec::new() } else { vec![Control::Suspend] };
+    let first_wishes = if attended { Vec::new() } else { vec![RunCommand::Suspend] };
     let known = deliver(world, run, &sender, first_wishes);
     let pump = tokio::spawn(pump(Arc::clone(world), run, process, sender, known));
     let store = SimStore { world: Arc::clone(world), run, process };
     let ports = Ports {
         runner: Arc::new(SimRunner { world: Arc::clone(world), run, process }),
         store: Box::new(store.clone()),
-        turns: Box::new(SimTurns { world: Arc::clone(world), run, process }),
+        coordinator: Box::new(SimCoordinator { world: Arc::clone(world), run, process }),
         logs: Box::new(store.clone()),
         clock: Arc::new(store.clone()),
         observers: vec![Box::new(store)],
@@ -127,7 +127,7 @@ fn boot(world: &World, run: usize, from: Vec<StageIndex>) -> Option<(u32, Schedu
 }
 
 /// Hands over as much of the inbox as there is room for; where the rest begins.
-fn deliver(world: &World, run: usize, sender: &mpsc::Sender<Control>, first: Vec<Control>) -> usize {
+fn deliver(world: &World, run: usize, sender: &mpsc::Sender<RunCommand>, first: Vec<RunCommand>) -> usize {
     let mut inner = world.lock();
     for wish in first {
         sender.try_send(wish).expect("an empty channel");
@@ -140,7 +140,7 @@ fn deliver(world: &World, run: usize, sender: &mpsc::Sender<Control>, first: Vec
         if sender.try_send(wish.clone()).is_err() {
             return number;
         }
-        if let Control::Decide { stage, decision } = wish {
+        if let RunCommand::Decide { stage, decision } = wish {
             inner.runs[run].facts.answers.push_back((stage, decision));
         }
     }
@@ -148,9 +148,9 @@ fn deliver(world: &World, run: usize, sender: &mpsc::Sender<Control>, first: Vec
 }
 
 /// Hands wishes to the process. All of them again for a new process: an answer may come twice, but must not be lost.
-async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<Control>, mut next: usize) {
+async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<RunCommand>, mut next: usize) {
     loop {
-        let new: Vec<Control> = {
+        let new: Vec<RunCommand> = {
             let inner = world.lock();
             if !inner.runs[run].is_driven_by(process) {
                 return;
@@ -160,7 +160,7 @@ async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<
             new
         };
         for wish in new {
-            if let Control::Decide { stage, decision } = &wish {
+            if let RunCommand::Decide { stage, decision } = &wish {
                 world.lock().runs[run].facts.answers.push_back((*stage, decision.clone()));
             }
             if sender.send(wish).await.is_err() {

@@ -6,13 +6,13 @@
 //! worlds are tried, from the seed `STAGEWRIGHT_SIM_FIRST` on.
 
 mod conduct;
+mod coordinator;
 mod oracle;
 mod people;
 mod plans;
 mod runner;
 mod store;
 mod target;
-mod turns;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,7 @@ const MUST_HAPPEN: [&str; 58] = [
     "stall",
     "stopped by a sibling",
     "suspended",
-    "turns fail",
+    "coordinator fails",
     "undo",
     "undo without success",
     "went on after a gate",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stagewright_engine::{Control, Decision, Finding, Gate, GateKind, Interrupt};
+use stagewright_engine::{Decision, Finding, Gate, GateKind, Interrupt, RunCommand};
 use stagewright_model::StageIndex;
 
 use crate::oracle::Phase;
@@ -29,15 +29,15 @@ pub(crate) async fn live(world: Arc<World>) {
 
 impl Inner {
     /// Leaves a wish where the run's process, or the next one, finds it.
-    pub(crate) fn wish(&mut self, run: usize, wish: Control) {
+    pub(crate) fn wish(&mut self, run: usize, wish: RunCommand) {
         self.tell(|| format!("somebody tells r{run}: {wish:?}"));
         let one = &mut self.runs[run];
         match &wish {
-            Control::Cancel { reason, .. } => {
+            RunCommand::Cancel { reason, .. } => {
                 one.cancels.insert(reason.clone());
             }
-            Control::Decide { stage, decision } => one.record_finding(*stage, decision),
-            Control::Suspend => {}
+            RunCommand::Decide { stage, decision } => one.record_finding(*stage, decision),
+            RunCommand::Suspend => {}
         }
         one.inbox.push(wish);
     }
@@ -60,7 +60,7 @@ impl Inner {
             if impatient || (!self.is_calm() && self.roll(1)) {
                 let how = if impatient || self.roll(30) { Interrupt::Kill } else { Interrupt::Graceful };
                 let reason = format!("wish {}", self.rng.u64(..));
-                self.wish(run, Control::Cancel { how, reason });
+                self.wish(run, RunCommand::Cancel { how, reason });
             }
         }
     }
@@ -76,7 +76,7 @@ impl Inner {
         if self.roll(2) {
             let until = stagewright_engine::Timestamp(self.wall().0 + self.rng.u64(1_000..600_000));
             let environment = if self.rng.bool() { "production" } else { "staging" };
-            self.turns.environments.entry(environment.to_owned()).or_default().frozen = Some(until);
+            self.coordinator.environments.entry(environment.to_owned()).or_default().frozen = Some(until);
             self.tell(|| format!("somebody freezes {environment}"));
         }
     }
@@ -97,7 +97,7 @@ impl Inner {
             at: self.roll(50).then(|| self.wall()),
             ..Decision::default()
         };
-        if gate.kind == GateKind::Doubt {
+        if gate.kind == GateKind::Unresolved {
             decision.finding = Some(self.truth(run, stage, attempt));
         }
         if !self.is_calm() && self.roll(10) {
@@ -108,15 +108,15 @@ impl Inner {
                 _ => decision.by = "eve".to_owned(),
             }
             // Whoever settles wrongly may do so twice, but nobody must be believed to have settled.
-            if gate.kind == GateKind::Doubt && decision.token == gate.token && decision.finding.is_some() {
+            if gate.kind == GateKind::Unresolved && decision.token == gate.token && decision.finding.is_some() {
                 return;
             }
         }
         if self.roll(10) {
             let by = if self.rng.bool() { decision.by.to_uppercase() } else { decision.by.clone() };
-            self.wish(run, Control::Decide { stage, decision: Decision { by, ..decision.clone() } });
+            self.wish(run, RunCommand::Decide { stage, decision: Decision { by, ..decision.clone() } });
         }
-        self.wish(run, Control::Decide { stage, decision });
+        self.wish(run, RunCommand::Decide { stage, decision });
     }
 
     fn somebody(&mut self, gate: &Gate) -> String {

@@ -94,9 +94,9 @@ impl SimRunner {
         let one = &inner.runs[run];
         if let Some(group) = &one.pipeline.group
             && one.cancels.is_empty()
-            && inner.turns.holder(group) != Some(run)
+            && inner.coordinator.holder(group) != Some(run)
         {
-            let holder = inner.turns.holder(group);
+            let holder = inner.coordinator.holder(group);
             inner.violate(|| format!("r{run} runs while {holder:?} has the group"));
         }
         let survives = inner.roll(25);
@@ -407,7 +407,7 @@ impl Plugin {
         let before = {
             let mut inner = self.world.lock();
             inner.step(self.done.run, self.process);
-            inner.turns.newest_fence(&self.actor().place())
+            inner.coordinator.newest_fence(&self.actor().place())
         };
         let orphan = self.orphan.load(Ordering::Relaxed);
         let allowed = self.output.effect(format!("deploy in attempt {}", self.done.attempt)).await;
@@ -435,7 +435,7 @@ impl Plugin {
         match allowed {
             Err(EffectRefused::Superseded(_)) => {
                 inner.count("effect refused: superseded");
-                if self.turn.as_ref().is_some_and(|(name, fence)| inner.turns.newest_fence(name) == *fence) {
+                if self.turn.as_ref().is_some_and(|(name, fence)| inner.coordinator.newest_fence(name) == *fence) {
                     inner.violate(|| format!("an effect was refused under the newest token: {who:?}"));
                 }
                 return Err(FailureKind::Superseded);

@@ -9,14 +9,14 @@ use std::task::Waker;
 use std::time::Duration;
 
 use fastrand::Rng;
-use stagewright_engine::{Control, Event, RunId, Timestamp};
+use stagewright_engine::{Event, RunCommand, RunId, Timestamp};
 use stagewright_model::StageIndex;
 use tokio::time::Instant;
 
+use crate::coordinator::CoordinatorState;
 use crate::oracle::{Facts, Truth, name_of};
 use crate::plans::{self, Pipeline, between, chance};
 use crate::target::Target;
-use crate::turns::TurnsState;
 
 /// The wall clock when a world begins, milliseconds since the Unix epoch.
 pub(crate) const BASE: u64 = 1_700_000_000_000;
@@ -63,7 +63,7 @@ pub(crate) struct Run {
     /// Stages that a person named when it was last resumed.
     pub(crate) named: Vec<StageIndex>,
     /// Wishes and answers from other terminals. They outlive the process.
-    pub(crate) inbox: Vec<Control>,
+    pub(crate) inbox: Vec<RunCommand>,
     /// Reasons of the wishes to cancel that somebody had.
     pub(crate) cancels: BTreeSet<String>,
     /// What approvals are given for, as the process sees it.
@@ -74,7 +74,7 @@ pub(crate) struct Run {
     /// How many steps are left until the fault.
     pub(crate) fuse: Option<(u32, Fault)>,
     pub(crate) disk_full: bool,
-    pub(crate) turns_fail: bool,
+    pub(crate) coordinator_fails: bool,
     pub(crate) stalled_until: Option<Instant>,
     /// Whether it ever stood still: then nothing is in time.
     pub(crate) stalls: bool,
@@ -89,7 +89,7 @@ pub(crate) struct Run {
 pub(crate) struct Inner {
     pub(crate) rng: Rng,
     pub(crate) runs: Vec<Run>,
-    pub(crate) turns: TurnsState,
+    pub(crate) coordinator: CoordinatorState,
     pub(crate) targets: BTreeMap<String, Target>,
     /// Tokens under which something was started.
     pub(crate) fences: BTreeSet<(String, u64)>,
@@ -127,7 +127,7 @@ impl World {
             faults_left: rng.u32(0..=6),
             rng,
             runs,
-            turns: TurnsState::default(),
+            coordinator: CoordinatorState::default(),
             targets: BTreeMap::new(),
             fences: BTreeSet::new(),
             wall_offset: 0,
@@ -205,7 +205,7 @@ impl Run {
             alive: false,
             fuse: None,
             disk_full: false,
-            turns_fail: false,
+            coordinator_fails: false,
             stalled_until: None,
             stalls: false,
             wakers: Vec::new(),
@@ -321,8 +321,8 @@ impl Inner {
                 self.runs[run].disk_full = true;
             }
             Fault::TurnsFail => {
-                self.count("turns fail");
-                self.runs[run].turns_fail = true;
+                self.count("coordinator fails");
+                self.runs[run].coordinator_fails = true;
             }
             Fault::Stall => {
                 self.count("stall");
@@ -356,7 +356,7 @@ impl Inner {
         one.alive = true;
         one.fuse = fault;
         one.disk_full = false;
-        one.turns_fail = false;
+        one.coordinator_fails = false;
         one.stalled_until = None;
         one.stalls = false;
         one.facts.forget_process();

@@ -8,8 +8,8 @@ use stagewright_engine::{AttemptReport, AttemptRequest};
 use crate::content;
 use crate::digest::Digest;
 use crate::inner::Inner;
-use crate::keying::{Keyed, Named};
-use crate::said::Recorder;
+use crate::keying::{CacheKey, DeclaredPaths};
+use crate::recorded_output::Recorder;
 use crate::scan::{Found, Kind};
 use crate::store::{Entry, Worked};
 use crate::tree::{Node, Tree};
@@ -23,7 +23,7 @@ impl Inner {
     pub(crate) fn keep(
         &self,
         request: &AttemptRequest,
-        keyed: &Keyed,
+        keyed: &CacheKey,
         watched: &Watched,
         report: &AttemptReport,
         recorder: &Recorder,
@@ -61,7 +61,7 @@ impl Inner {
     }
 
     /// Fails when the stage could have read anything else than what its key says.
-    fn refuse_changed(&self, keyed: &Keyed, watched: &Watched) -> io::Result<()> {
+    fn refuse_changed(&self, keyed: &CacheKey, watched: &Watched) -> io::Result<()> {
         let changed = |path: &str| Err(io::Error::other(format!("its inputs changed while it ran: `{path}`")));
         let reserved = self.reserved(&keyed.named);
         let workspace = self.workspace(&reserved);
@@ -85,7 +85,7 @@ impl Inner {
 
     /// Fails when what lies where the stage may write need not be its own doing. To be called once its outputs are taken
     /// in: another run of the stage says what it works on before it changes anything.
-    fn refuse_others(&self, keyed: &Keyed) -> io::Result<()> {
+    fn refuse_others(&self, keyed: &CacheKey) -> io::Result<()> {
         if let Some(path) = keyed.others.broken(&self.config.workspace) {
             return Err(io::Error::other(format!("what it found where it may write changed while it ran: `{path}`")));
         }
@@ -95,7 +95,7 @@ impl Inner {
     }
 
     /// What the stage left at its `outputs`. Of folders, those that it names and may make.
-    pub(crate) fn outputs(&self, named: &Named) -> io::Result<(Vec<Found>, Tree)> {
+    pub(crate) fn outputs(&self, named: &DeclaredPaths) -> io::Result<(Vec<Found>, Tree)> {
         let workspace = self.workspace(&self.config.reserved);
         let mut found = workspace.find(&named.outputs)?;
         found.retain(|file| named.outputs.name(&file.path));

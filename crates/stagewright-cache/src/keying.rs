@@ -42,7 +42,7 @@ use crate::digest::Digest;
 use crate::globs::{Globs, is_within};
 use crate::inner::{Inner, needs_of};
 use crate::leftovers::Leftovers;
-use crate::manifest::{Around, Manifest};
+use crate::manifest::{KeyContext, Manifest};
 use crate::scan::{Found, with_folders};
 use crate::store::{Store, Worked};
 use crate::tier::Tier;
@@ -50,7 +50,7 @@ use crate::tree::Tree;
 use crate::witness::Others;
 
 /// A stage whose result has a key.
-pub(crate) struct Keyed {
+pub(crate) struct CacheKey {
     /// Where its result may be, the better places first; the last one is that of its own.
     pub(crate) keys: Vec<(Tier, Digest)>,
     /// The same for every tier.
@@ -65,7 +65,7 @@ pub(crate) struct Keyed {
     pub(crate) of_others: Tree,
     /// What of the workspace may be changed meanwhile, beside the inputs.
     pub(crate) others: Others,
-    pub(crate) named: Named,
+    pub(crate) named: DeclaredPaths,
     /// See [`Store::stage`].
     pub(crate) stage: Digest,
 }
@@ -79,7 +79,7 @@ pub fn kept_from_caching(writes: &[PathPattern]) -> Option<&'static str> {
 }
 
 /// Files, as the stage names them.
-pub(crate) struct Named {
+pub(crate) struct DeclaredPaths {
     pub(crate) inputs: Globs,
     pub(crate) outputs: Globs,
     reads: Globs,
@@ -92,16 +92,16 @@ pub(crate) struct Named {
     in_full: Globs,
 }
 
-impl Keyed {
+impl CacheKey {
     /// Under which its own result is kept.
     pub(crate) fn own(&self) -> &(Tier, Digest) {
         &self.keys[self.keys.len() - 1]
     }
 }
 
-impl Named {
+impl DeclaredPaths {
     /// A stage that isn't cached declares nothing.
-    pub(crate) fn of(request: &AttemptRequest, in_full: &[PathPattern]) -> io::Result<Named> {
+    pub(crate) fn of(request: &AttemptRequest, in_full: &[PathPattern]) -> io::Result<DeclaredPaths> {
         let granted = &request.permissions;
         let reads = granted.read_only();
         let writable = granted.writable();
@@ -115,7 +115,7 @@ impl Named {
             return Err(io::Error::other(why));
         }
         let inputs_named = Globs::new(inputs)?;
-        Ok(Named {
+        Ok(DeclaredPaths {
             has_git: inputs_named.bases().iter().any(|base| is_within(base, ".git")),
             inputs: inputs_named,
             outputs: Globs::new(outputs)?,
@@ -134,7 +134,7 @@ impl Named {
 
 impl Inner {
     /// What the result of the attempt depends on.
-    pub(crate) fn keyed(&self, request: &AttemptRequest) -> io::Result<Keyed> {
+    pub(crate) fn keyed(&self, request: &AttemptRequest) -> io::Result<CacheKey> {
         if request.plugin.is_none() {
             return Err(io::Error::other("the digest of its plugin is unknown"));
         }
@@ -143,7 +143,7 @@ impl Inner {
         }
         let stage = Store::stage(&self.config.tier, &self.config.file, &request.stage_id);
         let (in_full, keys_before) = self.counting_in_full(request)?;
-        let named = Named::of(request, &in_full)?;
+        let named = DeclaredPaths::of(request, &in_full)?;
         let (found, there) = self.look(&named)?;
         let of_others = self.left_by_others(&named, &there, &request.stage_id);
         let reserved = self.reserved(&named);
@@ -154,7 +154,7 @@ impl Inner {
         let others = Others::of(&of_others, &named.outputs, tools.own);
         let of_others = workspace.read(&of_others)?;
         let artifacts = self.published.before(&request.run, &needs_of(request));
-        let around = Around {
+        let around = KeyContext {
             sandboxed: self.config.sandboxed,
             variables: &variables,
             tools: &tools.digests,
@@ -169,11 +169,11 @@ impl Inner {
             let key = tier.key(&of_all);
             (tier, key)
         });
-        Ok(Keyed { keys: keys.collect(), of_all, manifest, found, files, there, of_others, others, named, stage })
+        Ok(CacheKey { keys: keys.collect(), of_all, manifest, found, files, there, of_others, others, named, stage })
     }
 
     /// Its inputs, and all that is there where it may write, as far as it can count.
-    fn look(&self, named: &Named) -> io::Result<(Vec<Found>, Vec<Found>)> {
+    fn look(&self, named: &DeclaredPaths) -> io::Result<(Vec<Found>, Vec<Found>)> {
         let reserved = self.reserved(named);
         let found = self.workspace(&reserved).find_beside(&named.inputs, &named.all)?;
         if named.writes.bases().is_empty() {
@@ -188,7 +188,7 @@ impl Inner {
     }
 
     /// The inputs as they are now.
-    pub(crate) fn inputs(&self, named: &Named) -> io::Result<(Vec<Found>, Tree)> {
+    pub(crate) fn inputs(&self, named: &DeclaredPaths) -> io::Result<(Vec<Found>, Tree)> {
         let (found, _) = self.look(named)?;
         let reserved = self.reserved(named);
         let files = self.workspace(&reserved).read(&found)?;
@@ -196,7 +196,7 @@ impl Inner {
     }
 
     /// What is there where the stage may write, as far as it can count.
-    pub(crate) fn there(&self, named: &Named) -> io::Result<Vec<Found>> {
+    pub(crate) fn there(&self, named: &DeclaredPaths) -> io::Result<Vec<Found>> {
         Ok(self.look(named)?.1)
     }
 
@@ -229,7 +229,7 @@ impl Inner {
 
     /// What of all that is there neither an attempt of the stage left nor its inputs name. What it left in a tier whose
     /// results it takes is as good as its own.
-    fn left_by_others(&self, named: &Named, there: &[Found], stage_id: &str) -> Vec<Found> {
+    fn left_by_others(&self, named: &DeclaredPaths, there: &[Found], stage_id: &str) -> Vec<Found> {
         if there.is_empty() {
             return Vec::new();
         }
@@ -252,7 +252,7 @@ impl Inner {
     }
 
     /// What is excluded from all inputs: git's own files do where `inputs` names them.
-    pub(crate) fn reserved(&self, named: &Named) -> Vec<String> {
+    pub(crate) fn reserved(&self, named: &DeclaredPaths) -> Vec<String> {
         let reserved = self.config.reserved.iter().filter(|path| !(named.has_git && *path == ".git"));
         reserved.cloned().collect()
     }

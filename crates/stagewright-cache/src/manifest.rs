@@ -82,7 +82,7 @@ pub struct Difference {
 }
 
 /// What is not in the request itself.
-pub(crate) struct Around<'a> {
+pub(crate) struct KeyContext<'a> {
     pub(crate) sandboxed: bool,
     /// Inherited by programs.
     pub(crate) variables: &'a BTreeMap<String, String>,
@@ -98,7 +98,7 @@ pub(crate) struct Around<'a> {
 }
 
 impl Manifest {
-    pub(crate) fn of(request: &AttemptRequest, around: &Around<'_>) -> Manifest {
+    pub(crate) fn of(request: &AttemptRequest, around: &KeyContext<'_>) -> Manifest {
         let mut manifest = Manifest { run: Some(request.run.clone()), ..Manifest::default() };
         manifest.put(Part::Format, "results", FORMAT);
         manifest.put(Part::Sandbox, "programs", if around.sandboxed { "confined" } else { "not confined" });

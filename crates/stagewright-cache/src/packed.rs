@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use stagewright_engine::RunId;
 
 use crate::digest::{Digest, copy};
-use crate::said;
+use crate::recorded_output;
 use crate::store::{Entry, Store};
 
 /// Raised when earlier programs can't read it any more.
@@ -86,7 +86,7 @@ pub(crate) fn unpack(store: &Store, key: &Digest, source: impl Read) -> io::Resu
     if sizes.len() != contents.len() || !sizes.keys().eq(&named) || sum(contents).is_none() {
         return Err(damaged("its contents are not what it says"));
     }
-    if entry.said.is_some_and(|said| sizes[&said] > said::MOST) {
+    if entry.said.is_some_and(|said| sizes[&said] > recorded_output::MOST) {
         return Err(damaged("it says too much"));
     }
     for (digest, size) in contents {

@@ -19,10 +19,10 @@ use crate::files::{Allowed, restore};
 use crate::globs::{Globs, literally};
 use crate::index::FileIndex;
 use crate::inner::{Inner, needs_of};
-use crate::keying::{Keyed, Named};
+use crate::keying::{CacheKey, DeclaredPaths};
 use crate::leftovers::Leftovers;
 use crate::published::Published;
-use crate::said::{self, Recorder};
+use crate::recorded_output::{self, Recorder};
 use crate::scan::Found;
 use crate::shared::{Answer, Sent};
 use crate::stamp;
@@ -41,7 +41,7 @@ pub struct Caching(Arc<Inner>);
 /// A result that was given back, and its key.
 type Hit = (Digest, Entry);
 /// Of a stage that has no key: the places that it names, what was found there and when, and the stage's digest.
-type Unkeyed = (Named, Vec<Found>, i128, Digest);
+type Unkeyed = (DeclaredPaths, Vec<Found>, i128, Digest);
 
 impl Caching {
     /// `work` does what the cache can't give.
@@ -162,7 +162,7 @@ impl Inner {
         self: &Arc<Self>,
         request: AttemptRequest,
         asked: &CacheRequest,
-        (keyed, watched): (Arc<Keyed>, Watched),
+        (keyed, watched): (Arc<CacheKey>, Watched),
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> AttemptReport {
@@ -243,7 +243,7 @@ impl Inner {
             return Ok(None);
         }
         // What was left where it is ignored is looked at, if at all, by content.
-        let named = Named::of(request, &request.permissions.writable())?;
+        let named = DeclaredPaths::of(request, &request.permissions.writable())?;
         let there = self.there(&named)?;
         Ok(Some((named, there, stamp::ticked(), stage)))
     }
@@ -262,7 +262,7 @@ impl Inner {
 
     /// The key, and the result if there is one on this machine and all of it could be given back. An inner error: it
     /// was there, and can't be used.
-    fn look_up(&self, request: &AttemptRequest, takes: bool) -> io::Result<(Arc<Keyed>, io::Result<Option<Hit>>)> {
+    fn look_up(&self, request: &AttemptRequest, takes: bool) -> io::Result<(Arc<CacheKey>, io::Result<Option<Hit>>)> {
         let keyed = self.keyed(request)?;
         let known = keyed.keys.iter().filter(|_| takes);
         let found = known.map(|(_, key)| key).find_map(|key| Some((*key, self.store.find(key)?)));
@@ -274,7 +274,7 @@ impl Inner {
     async fn find_elsewhere(
         self: &Arc<Self>,
         request: &AttemptRequest,
-        keyed: &Arc<Keyed>,
+        keyed: &Arc<CacheKey>,
         output: &AttemptOutput,
         mut interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> Option<Hit> {
@@ -318,7 +318,7 @@ impl Inner {
     }
 
     /// Before the work is done: notes what its result depends on, and what shows whether that stays as it is.
-    fn watch(&self, request: &AttemptRequest, keyed: &Keyed) -> io::Result<Watched> {
+    fn watch(&self, request: &AttemptRequest, keyed: &CacheKey) -> io::Result<Watched> {
         let key = &keyed.own().1;
         self.note(keyed, key)?;
         let looked_again =
@@ -340,7 +340,7 @@ impl Inner {
     }
 
     /// After anything was done where the stage may write, since `start`.
-    fn note_left(&self, named: &Named, before: &[Found], start: i128, stage: &Digest) -> io::Result<()> {
+    fn note_left(&self, named: &DeclaredPaths, before: &[Found], start: i128, stage: &Digest) -> io::Result<()> {
         if named.writes.bases().is_empty() {
             return Ok(());
         }
@@ -349,7 +349,7 @@ impl Inner {
     }
 
     /// For explanations.
-    fn note(&self, keyed: &Keyed, key: &Digest) -> io::Result<()> {
+    fn note(&self, keyed: &CacheKey, key: &Digest) -> io::Result<()> {
         let mut manifest = keyed.manifest.clone();
         manifest.name_files(&keyed.files, &keyed.of_others);
         manifest.previous = self.store.latest(&keyed.stage).filter(|latest| latest != key);
@@ -358,7 +358,7 @@ impl Inner {
 
     async fn give_back(&self, key: &Digest, entry: Entry, output: &AttemptOutput) -> AttemptReport {
         if let Some(said) = &entry.said
-            && let Err(error) = said::repeat(&self.store.blob(said), output).await
+            && let Err(error) = recorded_output::repeat(&self.store.blob(said), output).await
         {
             say(output, format!("not all that it said was kept: {error}")).await;
         }
@@ -368,7 +368,7 @@ impl Inner {
     }
 
     /// Puts all of a result in place; one that can't be is forgotten.
-    fn restore(&self, request: &AttemptRequest, keyed: &Keyed, key: &Digest, entry: &Entry) -> io::Result<()> {
+    fn restore(&self, request: &AttemptRequest, keyed: &CacheKey, key: &Digest, entry: &Entry) -> io::Result<()> {
         let restored = self.put_in_place(request, keyed, entry);
         match &restored {
             Ok(()) => self.store.touch(key),
@@ -377,7 +377,7 @@ impl Inner {
         restored
     }
 
-    fn put_in_place(&self, request: &AttemptRequest, keyed: &Keyed, entry: &Entry) -> io::Result<()> {
+    fn put_in_place(&self, request: &AttemptRequest, keyed: &CacheKey, entry: &Entry) -> io::Result<()> {
         let guard = self.config.machine.guard()?;
         let allowed = Allowed { outputs: &keyed.named.outputs, writes: &keyed.named.writes, guard: &guard };
         if let Some(said) = &entry.said

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use stagewright_engine::{Control, Decision, Finding, GateKind};
+use stagewright_engine::{Decision, Finding, GateKind, RunCommand};
 use stagewright_model::list;
 use stagewright_report::{Block, Printable, Printer, captured, text};
 use stagewright_session::{Prompter, Question, captured_digest, field_value};
@@ -21,7 +21,7 @@ pub(crate) struct AtTerminal {
 }
 
 impl Prompter for AtTerminal {
-    fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> Control {
+    fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> RunCommand {
         self.screen.ask(is_open, |input, output| ask(question, &self.by, input, output))
     }
 
@@ -31,10 +31,10 @@ impl Prompter for AtTerminal {
 }
 
 /// One question at the terminal. No answer, or the end of input, means: later.
-fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Printer) -> Control {
+fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Printer) -> RunCommand {
     let gate = &question.gate;
     let _ = output.block(&introduction(question));
-    if gate.kind == GateKind::Doubt {
+    if gate.kind == GateKind::Unresolved {
         return ask_what_became(question, by, input, output);
     }
     let mut say = |text: Printable| {
@@ -45,7 +45,7 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Prin
         match line(input).as_deref().map(str::trim) {
             Some("a" | "approve" | "y" | "yes") => break true,
             Some("r" | "reject" | "n" | "no") => break false,
-            Some("l" | "later") | None => return Control::Suspend,
+            Some("l" | "later") | None => return RunCommand::Suspend,
             Some(_) => {}
         }
     };
@@ -54,7 +54,7 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Prin
         loop {
             let optional = if field.required { "" } else { ", may be empty" };
             say(text!("  {} ({}{optional}): ", field.name, field.description));
-            let Some(text) = line(input) else { return Control::Suspend };
+            let Some(text) = line(input) else { return RunCommand::Suspend };
             match text.trim() {
                 "" if field.required => {}
                 "" => break,
@@ -76,7 +76,7 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Prin
         fields,
         ..Decision::default()
     };
-    Control::Decide { stage: question.stage, decision }
+    RunCommand::Decide { stage: question.stage, decision }
 }
 
 /// Who asks what, and of whom. A message may have several lines, of which none can be taken for one of ours.
@@ -97,7 +97,7 @@ fn introduction(question: &Question) -> Block {
 }
 
 /// The question after a crash, when the plugin can't tell.
-fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Printer) -> Control {
+fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Printer) -> RunCommand {
     let mut say = |text: Printable| {
         let _ = output.prompt(&text);
     };
@@ -107,7 +107,7 @@ fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, outpu
             Some("d" | "done") => break Finding::Applied,
             Some("n" | "not done") => break |_| Finding::NotStarted,
             Some("b" | "broken") => break Finding::Failed,
-            Some("l" | "later") | None => return Control::Suspend,
+            Some("l" | "later") | None => return RunCommand::Suspend,
             Some(_) => {}
         }
     };
@@ -122,7 +122,7 @@ fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, outpu
         finding: Some(finding(detail)),
         ..Decision::default()
     };
-    Control::Decide { stage: question.stage, decision }
+    RunCommand::Decide { stage: question.stage, decision }
 }
 
 fn line(input: &mut dyn BufRead) -> Option<String> {
@@ -162,11 +162,11 @@ mod tests {
         Question { stage: StageIndex(3), id: "approve".to_owned(), gate }
     }
 
-    fn answer(typed: &str) -> (Control, String) {
+    fn answer(typed: &str) -> (RunCommand, String) {
         answer_to(&question(), typed)
     }
 
-    fn answer_to(question: &Question, typed: &str) -> (Control, String) {
+    fn answer_to(question: &Question, typed: &str) -> (RunCommand, String) {
         let (mut shown, writer) = std::io::pipe().unwrap();
         let control = ask(question, "ada", &mut typed.as_bytes(), &mut Printer::new(writer));
         let mut text = String::new();
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn an_approval_asks_for_what_the_form_requires_until_it_is_there() {
         let (control, shown) = answer("what?\na\n\n42\n\nlooks good\n");
-        let Control::Decide { stage: StageIndex(3), decision } = control else { panic!("{control:?}") };
+        let RunCommand::Decide { stage: StageIndex(3), decision } = control else { panic!("{control:?}") };
         assert!(decision.approved && decision.token == "t1" && decision.by == "ada");
         assert_eq!(decision.fields, BTreeMap::from([("ticket".to_owned(), json!(42))]));
         assert_eq!(decision.reason.as_deref(), Some("looks good"));
@@ -201,14 +201,14 @@ mod tests {
     #[test]
     fn a_rejection_asks_for_no_form() {
         let (control, shown) = answer("r\n\n");
-        let Control::Decide { decision, .. } = control else { panic!("{control:?}") };
+        let RunCommand::Decide { decision, .. } = control else { panic!("{control:?}") };
         assert!(!decision.approved && decision.reason.is_none() && !shown.contains("ticket"));
     }
 
     #[test]
     fn later_and_the_end_of_input_leave_the_gate_open() {
         for typed in ["l\n", "", "a\n"] {
-            assert_eq!(answer(typed).0, Control::Suspend, "{typed:?}");
+            assert_eq!(answer(typed).0, RunCommand::Suspend, "{typed:?}");
         }
     }
 }

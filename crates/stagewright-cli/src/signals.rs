@@ -1,6 +1,6 @@
 //! Ctrl-C and its like: once to end gracefully, twice to end now.
 
-use stagewright_engine::{Control, Interrupt};
+use stagewright_engine::{Interrupt, RunCommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -29,12 +29,12 @@ impl Signals {
 }
 
 /// Turns them into requests to cancel, for as long as it is polled.
-pub(crate) async fn watch(control: mpsc::Sender<Control>) -> std::io::Result<()> {
+pub(crate) async fn watch(control: mpsc::Sender<RunCommand>) -> std::io::Result<()> {
     let mut signals = Signals::new()?;
     let mut how = Interrupt::Graceful;
     loop {
         let name = signals.next().await;
-        let _ = control.send(Control::Cancel { how, reason: name.to_owned() }).await;
+        let _ = control.send(RunCommand::Cancel { how, reason: name.to_owned() }).await;
         how = Interrupt::Kill;
     }
 }

@@ -31,7 +31,7 @@ use crate::event::{Capture, Decision, Event, EventKind, Failure, Interrupt, RunI
 use crate::lines::LogChunk;
 use crate::port::{
     AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Clock, Delivery, EffectRefused,
-    HEARTBEAT, LogSink, Observer, RunStore, StageRunner, StoreError, Turns,
+    HEARTBEAT, LogSink, Observer, RunCoordinator, RunStore, StageRunner, StoreError,
 };
 use crate::scheduler::{Action, Input, Response, Scheduler};
 use crate::state::IllegalTransition;
@@ -56,7 +56,7 @@ pub struct Ports {
     /// Keeps the journal.
     pub store: Box<dyn RunStore>,
     /// Keeps runs from getting into each other's way.
-    pub turns: Box<dyn Turns>,
+    pub coordinator: Box<dyn RunCoordinator>,
     /// Keeps the logs.
     pub logs: Box<dyn LogSink>,
     /// Tells the time.
@@ -64,12 +64,12 @@ pub struct Ports {
     /// Watch the run, in this order.
     pub observers: Vec<Box<dyn Observer>>,
     /// Wishes of people. When every sender is gone the run suspends once only gates are left.
-    pub control: mpsc::Receiver<Control>,
+    pub control: mpsc::Receiver<RunCommand>,
 }
 
 /// A wish of a person.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Control {
+pub enum RunCommand {
     /// An answer to a gate.
     Decide {
         /// The stage.
@@ -108,7 +108,7 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
         scheduler,
         runner: ports.runner,
         store: ports.store,
-        turns: ports.turns,
+        coordinator: ports.coordinator,
         uncommitted: Vec::new(),
         beat: None,
         asking: FuturesUnordered::new(),
@@ -129,7 +129,7 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
     let result = driver.drive(ports.control, first).await;
     if result.is_err() {
         driver.kill_all().await;
-        driver.let_go();
+        driver.release_unused();
     }
     result
 }
@@ -138,7 +138,7 @@ struct Driver {
     scheduler: Scheduler,
     runner: Arc<dyn StageRunner>,
     store: Box<dyn RunStore>,
-    turns: Box<dyn Turns>,
+    coordinator: Box<dyn RunCoordinator>,
     /// Events that observers haven't seen yet.
     uncommitted: Vec<Event>,
     /// When the run has to say that it is alive; while it holds an environment.
@@ -174,7 +174,7 @@ struct Running {
 }
 
 impl Driver {
-    async fn drive(&mut self, mut control: mpsc::Receiver<Control>, first: Input) -> Result<RunSummary, DriveError> {
+    async fn drive(&mut self, mut control: mpsc::Receiver<RunCommand>, first: Input) -> Result<RunSummary, DriveError> {
         self.handle(first)?;
         loop {
             if !self.may_wait && self.scheduler.is_idle() {
@@ -187,9 +187,9 @@ impl Driver {
             tokio::select! {
                 biased;
                 wish = control.recv(), if self.may_wait || !control.is_closed() || !control.is_empty() => match wish {
-                    Some(Control::Decide { stage, decision }) => self.handle(Input::Decided { stage, decision })?,
-                    Some(Control::Cancel { how, reason }) => self.handle(Input::Cancel { how, reason })?,
-                    Some(Control::Suspend) | None => self.may_wait = false,
+                    Some(RunCommand::Decide { stage, decision }) => self.handle(Input::Decided { stage, decision })?,
+                    Some(RunCommand::Cancel { how, reason }) => self.handle(Input::Cancel { how, reason })?,
+                    Some(RunCommand::Suspend) | None => self.may_wait = false,
                 },
                 Some(delivery) = self.deliveries.recv() => self.on_message(delivery)?,
                 Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
@@ -198,7 +198,7 @@ impl Driver {
                 // Before the timers, which a clock that jumps may all set off at once.
                 () = async {}, if self.uncommitted.len() >= GROUP => self.commit(false)?,
                 Some((stage, launch, how)) = self.overdue.next(), if !self.overdue.is_empty() => {
-                    self.be_overdue(stage, launch, how)?;
+                    self.on_stop_deadline(stage, launch, how)?;
                 }
                 Some((stage, attempt)) = self.timers.next(), if !self.timers.is_empty() => {
                     self.handle(Input::Woken { stage, attempt })?;
@@ -207,7 +207,7 @@ impl Driver {
                     self.handle(Input::Captured { stage, captured })?;
                 }
                 Some(()) = self.asking.next(), if !self.asking.is_empty() => self.handle(Input::AskAgain)?,
-                Some(()) = next_beat(&mut self.beat), if self.beat.is_some() => self.beat()?,
+                Some(()) = next_beat(&mut self.beat), if self.beat.is_some() => self.heartbeat()?,
                 () = tokio::task::yield_now(), if !self.uncommitted.is_empty() => self.commit(false)?,
             }
         }
@@ -247,18 +247,21 @@ impl Driver {
             Action::Wake { stage, attempt, after } => self.timers.push(self.later(after, stage, attempt)),
             Action::AskAgain(after) => self.asking.push(self.clock.sleep(after)),
             Action::Finish(summary) => self.summary = Some(summary),
-            Action::Claim { stage, claim } => {
-                return Ok(Some(Input::Claimed { stage, claimed: self.turns.claim(&claim)? }));
+            Action::EnvironmentRequest { stage, claim } => {
+                return Ok(Some(Input::EnvironmentAnswer {
+                    stage,
+                    claimed: self.coordinator.acquire_environment(&claim)?,
+                }));
             }
-            Action::Join(join) => return Ok(Some(Input::Joined(self.turns.join(&join)?))),
+            Action::GroupRequest(join) => return Ok(Some(Input::GroupAnswer(self.coordinator.enter_group(&join)?))),
             // What the run has done there must be in the journal before another may come.
             Action::Unclaim(environment) => {
                 self.commit(true)?;
-                self.turns.unclaim(&self.run(), &environment)?;
+                self.coordinator.release_environment(&self.run(), &environment)?;
             }
             Action::Leave(group) => {
                 self.commit(true)?;
-                self.turns.leave(&self.run(), &group)?;
+                self.coordinator.leave_group(&self.run(), &group)?;
             }
         }
         Ok(None)
@@ -268,9 +271,9 @@ impl Driver {
         self.scheduler.state().run.clone().unwrap_or_else(|| RunId(String::new()))
     }
 
-    fn beat(&mut self) -> Result<(), DriveError> {
+    fn heartbeat(&mut self) -> Result<(), DriveError> {
         self.beat = Some(self.clock.sleep(HEARTBEAT));
-        Ok(self.turns.beat(&self.run(), self.clock.now())?)
+        Ok(self.coordinator.heartbeat(&self.run(), self.clock.now())?)
     }
 
     fn interrupt(&self, stage: StageIndex, how: Interrupt) {
@@ -288,7 +291,7 @@ impl Driver {
     }
 
     /// The time that an attempt had to stop is over.
-    fn be_overdue(&mut self, stage: StageIndex, launch: u64, how: Interrupt) -> Result<(), DriveError> {
+    fn on_stop_deadline(&mut self, stage: StageIndex, launch: u64, how: Interrupt) -> Result<(), DriveError> {
         let Some(running) = self.interrupts.get(&stage).filter(|running| running.launch == launch) else {
             return Ok(());
         };
@@ -451,7 +454,7 @@ impl Driver {
     fn holds_environment(&mut self, stage: StageIndex) -> Result<Result<(), EffectRefused>, StoreError> {
         let acts_under = self.scheduler.acts_under(stage).map(|(name, fence)| (name.to_owned(), fence));
         let Some((environment, fence)) = acts_under else { return Ok(Ok(())) };
-        let holds = self.turns.holds(&self.run(), &environment, fence)?;
+        let holds = self.coordinator.holds(&self.run(), &environment, fence)?;
         Ok(if holds { Ok(()) } else { Err(EffectRefused::Superseded(environment)) })
     }
 
@@ -488,12 +491,12 @@ impl Driver {
     }
 
     /// Lets others have what the run held when it was stopped, as far as that is still possible: its process may live on.
-    fn let_go(&mut self) {
+    fn release_unused(&mut self) {
         let run = self.run();
         let written = self.commit(true);
         let (environments, group) = self.scheduler.turns_held();
-        let unclaimed = environments.map(|name| self.turns.unclaim(&run, name)).collect::<Vec<_>>();
-        let left = group.map(|group| self.turns.leave(&run, group));
+        let unclaimed = environments.map(|name| self.coordinator.release_environment(&run, name)).collect::<Vec<_>>();
+        let left = group.map(|group| self.coordinator.leave_group(&run, group));
         for error in unclaimed.into_iter().chain(left).chain([written]).filter_map(Result::err) {
             tracing::warn!(%run, %error, "a run that was stopped could not tidy up");
         }

@@ -18,7 +18,7 @@ pub use artifact::Artifact;
 pub use capture::{Capture, Made};
 pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
 pub use outcome::{Failure, FailureKind, Level, Outcome, Problem};
-pub use release::{Release, ReleaseWay};
+pub use release::{Release, ReleaseOrigin};
 pub use source::{GitState, RollbackSource, RunSource, Trigger};
 
 /// Milliseconds since the Unix epoch.

@@ -26,10 +26,10 @@ pub enum DecisionError {
     Expired,
     /// A yes or no to the question what became of an attempt.
     #[error("the question is what became of an attempt, and takes more than a yes or no")]
-    NotSettled,
+    OutcomeExpected,
     /// What became of an attempt, where a yes or no is asked for.
     #[error("the gate asks for an approval, not for what became of an attempt")]
-    NoDoubt,
+    ApprovalExpected,
     /// Not among the approvers.
     #[error("{by} may not answer: the approvers are {}", approvers.join(", "))]
     NotAnApprover {
@@ -85,14 +85,14 @@ pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -
         return Err(DecisionError::Expired);
     }
     match (gate.kind, &decision.finding) {
-        (GateKind::Doubt, None) => return Err(DecisionError::NotSettled),
-        (GateKind::Doubt, Some(_)) | (_, None) => {}
-        (_, Some(_)) => return Err(DecisionError::NoDoubt),
+        (GateKind::Unresolved, None) => return Err(DecisionError::OutcomeExpected),
+        (GateKind::Unresolved, Some(_)) | (_, None) => {}
+        (_, Some(_)) => return Err(DecisionError::ApprovalExpected),
     }
     if !decision.rehearsed {
         check_person(state, gate, decision)?;
     }
-    match decision.approved && gate.kind != GateKind::Doubt {
+    match decision.approved && gate.kind != GateKind::Unresolved {
         true => check_form(gate, decision),
         false => Ok(()),
     }

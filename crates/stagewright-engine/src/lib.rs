@@ -18,20 +18,21 @@ mod scope;
 mod shared;
 mod state;
 
-pub use drive::{Control, DriveError, Ports, drive};
+pub use drive::{DriveError, Ports, RunCommand, drive};
 
 pub use event::{
     Artifact, Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate,
-    GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseWay, RollbackSource, RunId,
+    GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseOrigin, RollbackSource, RunId,
     RunSource, RunSummary, StageSummary, Stream, Timestamp, Trigger,
 };
 pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, LogChunk};
 pub use port::{
     Approved, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Basis,
-    CacheRequest, Call, CaptureRequest, Claim, Claimed, Clock, Delivery, EffectRefused, EffectReply, EnvironmentView,
-    HEARTBEAT, Join, Joined, LEASE, LogSink, MadeBefore, Observation, Observer, OutputListener, ReleaseNote, RunStore,
-    StageBefore, StageRunner, StoreError, StoreErrorKind, Turns,
+    CacheRequest, Call, CaptureRequest, Clock, Delivery, EffectRefused, EffectReply, EnvironmentAnswer,
+    EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest, HEARTBEAT, LEASE, LogSink, MadeBefore, Observation,
+    Observer, OutputListener, ReleaseNote, RunCoordinator, RunStore, StageBefore, StageRunner, StoreError,
+    StoreErrorKind,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{ConcurrencyGroup, PluginFacts, RunValues, concurrency_group};

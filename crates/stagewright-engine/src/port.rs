@@ -1,16 +1,19 @@
 //! What the engine asks of the world: traits that other crates implement.
 
+mod coordinator;
 mod output;
 mod report;
 mod request;
 mod store;
-mod turns;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+pub use self::coordinator::{
+    EnvironmentAnswer, EnvironmentRequest, GroupAnswer, GroupRequest, HEARTBEAT, LEASE, RunCoordinator,
+};
 pub use self::output::{
     AttemptMessage, AttemptMessageKind, AttemptOutput, Delivery, EffectRefused, EffectReply, OutputListener,
 };
@@ -19,7 +22,6 @@ pub use self::request::{
     Approved, AttemptRequest, Basis, CacheRequest, Call, CaptureRequest, EnvironmentView, MadeBefore, StageBefore,
 };
 pub use self::store::{LogSink, RunStore, StoreError, StoreErrorKind};
-pub use self::turns::{Claim, Claimed, HEARTBEAT, Join, Joined, LEASE, Turns};
 use crate::event::{Capture, Event, Failure, Interrupt, Timestamp};
 use crate::lines::LogChunk;
 

@@ -10,6 +10,7 @@
 mod cancel;
 mod captures;
 mod compensation;
+mod environments;
 mod gates;
 mod message;
 mod recovery;
@@ -18,7 +19,6 @@ mod releases;
 mod resume;
 mod retry;
 mod start;
-mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,9 +27,9 @@ use petgraph::graph::NodeIndex;
 use serde_json::Value as Json;
 use stagewright_model::{EffectClass, Plan, StageIndex, StageKind};
 
+use self::environments::ASK_AGAIN;
 pub use self::message::{Action, Input, Response};
 use self::retry::can_retry;
-use self::turns::ASK_AGAIN;
 
 use crate::event::{
     Decision, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Made, Outcome, Release, RunId, RunSummary,
@@ -227,9 +227,9 @@ impl Scheduler {
         match input {
             Input::Start(run) => self.on_start(run)?,
             Input::Resume { reason, from, changed } => self.on_resume(reason, &from, changed)?,
-            Input::Claimed { stage, claimed } => self.on_claimed(stage, claimed)?,
+            Input::EnvironmentAnswer { stage, claimed } => self.on_claimed(stage, claimed)?,
             Input::Captured { stage, captured } => self.on_captured(stage, captured)?,
-            Input::Joined(joined) => self.on_joined(joined)?,
+            Input::GroupAnswer(joined) => self.on_joined(joined)?,
             Input::AskAgain => self.asking_group = false,
             Input::Ended { stage, attempt, report } => self.on_attempt_end(stage, attempt, report)?,
             Input::Woken { stage, attempt } => self.on_woken(stage, attempt)?,
@@ -245,7 +245,7 @@ impl Scheduler {
             }
         }
         self.advance()?;
-        self.let_go()?;
+        self.release_unused()?;
         Ok(std::mem::take(&mut self.response))
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use stagewright_model::{EffectClass, EvaluationError, Fidelity, NeedsStatus, Plan, Scope, StageIndex, Template};
 
-use crate::event::{Outcome, ReleaseWay, RunId, RunSource};
+use crate::event::{Outcome, ReleaseOrigin, RunId, RunSource};
 use crate::state::{RunState, Status};
 
 /// The values of a run that don't change while it goes on.
@@ -34,7 +34,7 @@ pub struct RunValues {
     /// The same for gates that captured the files themselves. Some: gates do capture them.
     pub captured_binding: Option<String>,
     /// How releases of this run come to be.
-    pub way: ReleaseWay,
+    pub origin: ReleaseOrigin,
 }
 
 /// What is known of a stage's plugin before it runs.

@@ -159,7 +159,7 @@ impl StageState {
 
     /// Whether the attempt at whose gate the stage stands has begun.
     pub(crate) fn has_begun(&self, attempt: u32) -> bool {
-        self.attempts >= attempt && self.gate_kind() != Some(GateKind::Doubt)
+        self.attempts >= attempt && self.gate_kind() != Some(GateKind::Unresolved)
     }
 }
 
@@ -413,7 +413,7 @@ fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
         (S::Approved(same), E::AttemptStarted { attempt, .. }) if *attempt == same => S::Running(same),
         (now, E::GateOpened { attempt, gate, .. }) => match (now, gate.kind) {
             (S::Running(now), GateKind::Approval) if *attempt == now => S::Waiting(now),
-            (S::Recovering(now), GateKind::Doubt) if *attempt == now => S::Waiting(now),
+            (S::Recovering(now), GateKind::Unresolved) if *attempt == now => S::Waiting(now),
             (S::Pending, GateKind::Environment | GateKind::Freeze) if *attempt == state.attempts + 1 => {
                 S::Waiting(*attempt)
             }
@@ -430,8 +430,8 @@ fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
             }
             let approvals = 1 + state.decisions.iter().filter(|earlier| earlier.approved).count();
             match (gate.kind, &decision.finding) {
-                (GateKind::Doubt, None) => return None,
-                (GateKind::Doubt, Some(_)) => S::Recovering(now),
+                (GateKind::Unresolved, None) => return None,
+                (GateKind::Unresolved, Some(_)) => S::Recovering(now),
                 _ if !decision.approved => S::Refused(now),
                 _ if approvals >= gate.approvals as usize => S::Approved(now),
                 _ => S::Waiting(now),

@@ -9,7 +9,7 @@ use stagewright_engine::{
     Outcome, Problem, StageRunner,
 };
 use stagewright_model::{JsonTemplate, Permissions, PluginRef, Trust};
-use stagewright_process::sandbox::Need;
+use stagewright_process::sandbox::ToolMount;
 use tokio::sync::watch;
 
 use crate::capability::process::program_environment;
@@ -64,7 +64,7 @@ impl PluginHost {
 
     /// What programs that are granted take of the machine beyond the system's own files and the stage's grants: their
     /// toolchains. `variables`: the stage's own.
-    pub fn tools(&self, permissions: &Permissions, variables: &BTreeMap<String, String>) -> Vec<Need> {
+    pub fn tools(&self, permissions: &Permissions, variables: &BTreeMap<String, String>) -> Vec<ToolMount> {
         let HostConfig { environment: inherited, workspace, .. } = &self.scope.config;
         let environment = program_environment(inherited, &permissions.env, variables);
         tools(&permissions.process, &environment, inherited, workspace)

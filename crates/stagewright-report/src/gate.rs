@@ -40,7 +40,7 @@ fn conditions(stage: &StageView, gate: &Gate, now: Timestamp) -> Vec<String> {
             };
             vec![format!("opens by itself {opens}"), format!("{} may override the freeze, with a reason", who(gate))]
         }
-        GateKind::Doubt => {
+        GateKind::Unresolved => {
             let intended = stage.intended.as_ref().map(|what| format!("it was about to: {}", first_line(what)));
             intended.into_iter().chain(["see what is there, then settle it".to_owned()]).collect()
         }
@@ -54,7 +54,7 @@ pub(crate) fn commands(view: &RunView, stage: &StageView, gate: &Gate) -> Vec<St
     match gate.kind {
         GateKind::Approval | GateKind::Environment => vec![command("approve"), command("reject")],
         GateKind::Freeze => vec![format!("{} --reason WHY", command("approve")), command("reject")],
-        GateKind::Doubt => [
+        GateKind::Unresolved => [
             ("applied", "it is there and works"),
             ("not-started", "it never happened"),
             ("failed", "it is there and broken"),

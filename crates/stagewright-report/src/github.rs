@@ -97,7 +97,7 @@ impl Observer for Github {
             {
                 block.push_command(&failure_command(stage));
             }
-            (EventKind::GateOpened { gate, .. }, Some(stage)) if gate.kind == GateKind::Doubt => {
+            (EventKind::GateOpened { gate, .. }, Some(stage)) if gate.kind == GateKind::Unresolved => {
                 block.push_command(&doubt_command(&self.view, stage, gate, event.at));
             }
             (EventKind::UndoEnded { .. }, Some(stage)) => {
@@ -117,7 +117,7 @@ fn ended_call(event: &EventKind) -> Option<(StageIndex, String)> {
     match event {
         EventKind::AttemptEnded { stage, attempt, .. } => Some((*stage, format!("attempt {attempt}"))),
         EventKind::Recovered { stage, attempt, .. } => Some((*stage, format!("what became of attempt {attempt}"))),
-        EventKind::GateOpened { stage, attempt, gate } if gate.kind == GateKind::Doubt => {
+        EventKind::GateOpened { stage, attempt, gate } if gate.kind == GateKind::Unresolved => {
             Some((*stage, format!("what became of attempt {attempt}")))
         }
         EventKind::UndoEnded { stage, .. } => Some((*stage, "taking it back".to_owned())),

@@ -50,7 +50,7 @@ fn status(view: &RunView, stage: &StageView) -> TestCaseStatus {
     let (Status::Ended { outcome, .. }, Some(conclusion)) = (&stage.status, stage.status.shown()) else {
         return skipped(match &stage.status {
             Status::Waiting(gate) if gate.kind == GateKind::Freeze => "waits for the end of a freeze",
-            Status::Waiting(gate) if gate.kind == GateKind::Doubt => "is in doubt, and waits to be settled",
+            Status::Waiting(gate) if gate.kind == GateKind::Unresolved => "is in doubt, and waits to be settled",
             Status::Waiting(_) => "waits for an answer",
             Status::AwaitingEnvironment { .. } => "waits for another run",
             Status::Recovering { .. } => "is in doubt",

@@ -130,7 +130,7 @@ fn result(stage: &StageView) -> &'static str {
         Status::Pending => "not run",
         Status::Running => "running",
         Status::Recovering { .. } => "in doubt",
-        Status::Waiting(gate) if gate.kind == GateKind::Doubt => "in doubt",
+        Status::Waiting(gate) if gate.kind == GateKind::Unresolved => "in doubt",
         Status::AwaitingEnvironment { .. } | Status::Waiting(_) => "waiting",
         Status::Retrying { .. } => "to be retried",
         Status::Ended { .. } if stage.is_taken_back() => "taken back",

@@ -2,7 +2,7 @@
 
 use indicatif::HumanBytes;
 use stagewright_engine::{
-    Artifact, Change, Decision, Failure, Finding, Gate, Interrupt, Outcome, Release, ReleaseWay, RunId, Timestamp,
+    Artifact, Change, Decision, Failure, Finding, Gate, Interrupt, Outcome, Release, ReleaseOrigin, RunId, Timestamp,
 };
 
 use crate::printable::escaped;
@@ -107,9 +107,9 @@ pub(crate) fn recovered(attempt: u32, finding: &Finding, by: Option<&str>) -> St
 
 /// What now runs where.
 pub(crate) fn release(view: &RunView, release: &Release) -> String {
-    let (now, again) = match release.way {
-        ReleaseWay::Deploy => (" now", ""),
-        ReleaseWay::Rollback | ReleaseWay::Undo => ("", " again"),
+    let (now, again) = match release.origin {
+        ReleaseOrigin::Deploy => (" now", ""),
+        ReleaseOrigin::Rollback | ReleaseOrigin::Undo => ("", " again"),
     };
     // A rehearsal's stand-in must not be taken for the real thing.
     let rehearsed = if view.rehearsal { "rehearsed: " } else { "" };

@@ -12,7 +12,7 @@ use stagewright_cache::{CacheConfig, Caching, Guard, Machine, Mode, Shared, Tier
 use stagewright_engine::{Artifact, RunId, StageRunner};
 use stagewright_model::{Interface, OperatorPolicy, Permissions, PolicyValue, VariableName};
 use stagewright_plugin_host::{ArtifactFolder, PluginHost, StageOwner};
-use stagewright_process::sandbox::{Provision, real_program};
+use stagewright_process::sandbox::{MountMode, real_program};
 use stagewright_process::which;
 
 use crate::error::SessionError;
@@ -183,7 +183,7 @@ impl Machine for ThisMachine {
         });
         let needs = self.plugins.tools(permissions, env).into_iter();
         // What is kept is a cache of downloads: what a result takes from there, its inputs name.
-        let needs = needs.filter(|need| matches!(need.how, Provision::Execute | Provision::Copy(_)));
+        let needs = needs.filter(|need| matches!(need.how, MountMode::Execute | MountMode::Copy(_)));
         programs.chain(needs.map(|need| need.path)).collect()
     }
 

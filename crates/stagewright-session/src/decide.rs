@@ -76,7 +76,7 @@ impl Session {
         let open = choose(&store, &run, answer.stage.as_deref())?;
         let decision = decision(self, &open, answer)?;
         let missing = record_answer(&mut store, &open, &decision)?;
-        let needs_resume = missing.is_none() && store.claim(&run).is_ok();
+        let needs_resume = missing.is_none() && store.lock_run(&run).is_ok();
         Ok(RecordedAnswer { open, decision, missing, needs_resume })
     }
 }
@@ -151,8 +151,8 @@ fn refused(open: &OpenGate, error: &DecisionError) -> SessionError {
     let (run, stage) = (&open.run, &open.stage_id);
     let refused = SessionError::not_ready(format!("this answer to `{stage}` can't be taken: {error}"));
     match error {
-        DecisionError::NotSettled => settle_commands(run, stage).into_iter().fold(refused, SessionError::hint),
-        DecisionError::NoDoubt => refused.hint(format!("answer with: stagewright approve {run} {stage}")),
+        DecisionError::OutcomeExpected => settle_commands(run, stage).into_iter().fold(refused, SessionError::hint),
+        DecisionError::ApprovalExpected => refused.hint(format!("answer with: stagewright approve {run} {stage}")),
         DecisionError::Expired => {
             refused.hint(format!("start a new run, or this stage again: stagewright resume {run} --from STAGE"))
         }
@@ -250,7 +250,7 @@ pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
         capture: captured_digest(gate),
         rehearsed: true,
         // Stand-ins alone were touched.
-        finding: (gate.kind == GateKind::Doubt).then_some(Finding::NotStarted),
+        finding: (gate.kind == GateKind::Unresolved).then_some(Finding::NotStarted),
     };
     let most = u32::try_from(range::APPROVALS.most).unwrap_or(u32::MAX);
     vec![decision; gate.approvals.clamp(1, most) as usize]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use stagewright_cache::{Caching, Capturing};
 use stagewright_engine::{
-    Control, DriveError, Event, Input, Observer, Ports, RunId, RunSummary, Scheduler, StoreError, drive,
+    DriveError, Event, Input, Observer, Ports, RunCommand, RunId, RunSummary, Scheduler, StoreError, drive,
 };
 use stagewright_model::StageIndex;
-use stagewright_store::Lease;
+use stagewright_store::RunLock;
 use tokio::sync::mpsc;
 
 use crate::cache;
@@ -30,8 +30,8 @@ const CONTROL_BOUND: usize = 1024;
 pub struct Run {
     session: Session,
     parts: RunParts,
-    control: mpsc::Sender<Control>,
-    commands: mpsc::Receiver<Control>,
+    control: mpsc::Sender<RunCommand>,
+    commands: mpsc::Receiver<RunCommand>,
 }
 
 /// What a run is made of.
@@ -43,7 +43,7 @@ pub(crate) struct RunParts {
     /// The cache behind the runner.
     pub(crate) caching: Caching,
     pub(crate) store: SharedStore,
-    pub(crate) lease: Lease,
+    pub(crate) lease: RunLock,
     pub(crate) rehearsal: bool,
     /// Whether the services of a rehearsal stay when it ends.
     pub(crate) keep_services: bool,
@@ -84,7 +84,7 @@ impl Run {
     }
 
     /// Takes commands while the run is driven: to cancel, to decide, to suspend.
-    pub fn control(&self) -> mpsc::Sender<Control> {
+    pub fn control(&self) -> mpsc::Sender<RunCommand> {
         self.control.clone()
     }
 
@@ -99,7 +99,7 @@ impl Run {
         let DriveOptions { mut observers, gates: handling, abandon_results } = options;
         let taken = deliver_pending(&parts, &control)?;
         if matches!(handling, GateHandling::Suspend) && !parts.rehearsal {
-            let _ = control.try_send(Control::Suspend);
+            let _ = control.try_send(RunCommand::Suspend);
         }
         let prompter = match &handling {
             GateHandling::Ask(prompter) => Some(Arc::clone(prompter)),
@@ -114,7 +114,7 @@ impl Run {
         let ports = Ports {
             runner: Arc::new(parts.runner.clone()),
             store: Box::new(parts.store.clone()),
-            turns: Box::new(parts.store),
+            coordinator: Box::new(parts.store),
             logs,
             clock: Arc::new(SystemClock),
             observers,
@@ -139,7 +139,7 @@ impl Run {
 
 /// Takes up what was left for the run while no process drove it, before anything else is decided. Returns the stages whose
 /// gates were answered.
-fn deliver_pending(parts: &RunParts, control: &mpsc::Sender<Control>) -> Result<BTreeSet<StageIndex>, StoreError> {
+fn deliver_pending(parts: &RunParts, control: &mpsc::Sender<RunCommand>) -> Result<BTreeSet<StageIndex>, StoreError> {
     let mut store = parts.store.lock();
     // An earlier drive by this session may have taken commands, and ended before it recorded what came of them.
     store.redeliver(&parts.id)?;
@@ -149,7 +149,7 @@ fn deliver_pending(parts: &RunParts, control: &mpsc::Sender<Control>) -> Result<
     let mut answered = BTreeSet::new();
     for (stage, decision) in store.take_decisions(&parts.id)? {
         answered.insert(stage);
-        let _ = control.try_send(Control::Decide { stage, decision });
+        let _ = control.try_send(RunCommand::Decide { stage, decision });
     }
     Ok(answered)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stagewright_engine::{
-    Control, Event, EventKind, Gate, Interrupt, LogChunk, Observer, RunId, StageSummary, StoreError,
+    Event, EventKind, Gate, Interrupt, LogChunk, Observer, RunCommand, RunId, StageSummary, StoreError,
 };
 use stagewright_model::StageIndex;
 use tokio::sync::mpsc;
@@ -34,7 +34,7 @@ pub trait Prompter: Send + Sync {
     /// Asks one question, and blocks until there is an answer: [`Control::Decide`], or [`Control::Suspend`] for later. It is
     /// called on a thread of its own, for one question at a time. Once `is_open` is false the answer no longer counts, as
     /// the gate was answered elsewhere or the run ended: the question should be withdrawn.
-    fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> Control;
+    fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> RunCommand;
 
     /// Called after the last event: returns when no withdrawn question is shown any more, so that the end of the run can be.
     fn close(&self) {}
@@ -64,7 +64,7 @@ pub(crate) struct Gates {
 }
 
 enum Answering {
-    Rehearse(mpsc::Sender<Control>),
+    Rehearse(mpsc::Sender<RunCommand>),
     Ask(std::sync::mpsc::Sender<Question>),
     /// By others, through the store.
     Elsewhere,
@@ -72,7 +72,7 @@ enum Answering {
 
 impl Gates {
     /// `rehearsal`: whether gates are approved at once.
-    pub(crate) fn new(handling: GateHandling, rehearsal: bool, control: mpsc::Sender<Control>) -> Gates {
+    pub(crate) fn new(handling: GateHandling, rehearsal: bool, control: mpsc::Sender<RunCommand>) -> Gates {
         let open = OpenGates::default();
         let answering = match handling {
             _ if rehearsal => Answering::Rehearse(control),
@@ -96,7 +96,7 @@ impl Gates {
             Answering::Rehearse(control) => {
                 for decision in rehearsed(gate) {
                     // The channel holds as many answers as a gate may ask for; see `CONTROL_BOUND`.
-                    let _ = control.try_send(Control::Decide { stage, decision });
+                    let _ = control.try_send(RunCommand::Decide { stage, decision });
                 }
             }
             Answering::Ask(questions) => {
@@ -113,7 +113,7 @@ impl Gates {
         &self,
         store: SharedStore,
         run: RunId,
-        control: mpsc::Sender<Control>,
+        control: mpsc::Sender<RunCommand>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let open = Arc::clone(&self.open);
         async move {
@@ -136,7 +136,7 @@ fn lock(open: &OpenGates) -> std::sync::MutexGuard<'_, BTreeMap<StageIndex, Gate
 fn spawn_prompts(
     prompter: Arc<dyn Prompter>,
     open: OpenGates,
-    control: mpsc::Sender<Control>,
+    control: mpsc::Sender<RunCommand>,
 ) -> std::sync::mpsc::Sender<Question> {
     let (questions, asked) = std::sync::mpsc::channel::<Question>();
     std::thread::spawn(move || {
@@ -154,7 +154,7 @@ fn spawn_prompts(
     questions
 }
 
-fn left_in_store(store: &SharedStore, run: &RunId, is_waiting: bool) -> Vec<Control> {
+fn left_in_store(store: &SharedStore, run: &RunId, is_waiting: bool) -> Vec<RunCommand> {
     let warn = |error: StoreError| {
         tracing::warn!(%error, "can't read from the store what others left for the run");
         Vec::new()
@@ -162,7 +162,7 @@ fn left_in_store(store: &SharedStore, run: &RunId, is_waiting: bool) -> Vec<Cont
     let mut store = store.lock();
     let mut commands = store.take_cancels(run).map_or_else(warn, |reasons| reasons.into_iter().map(cancel).collect());
     if is_waiting {
-        let decide = |(stage, decision)| Control::Decide { stage, decision };
+        let decide = |(stage, decision)| RunCommand::Decide { stage, decision };
         let left = store.take_decisions(run);
         commands.extend(left.map_or_else(warn, |decisions| decisions.into_iter().map(decide).collect()));
     }
@@ -170,8 +170,8 @@ fn left_in_store(store: &SharedStore, run: &RunId, is_waiting: bool) -> Vec<Cont
 }
 
 /// A request to end that was left in the store.
-pub(crate) fn cancel(reason: String) -> Control {
-    Control::Cancel { how: Interrupt::Graceful, reason }
+pub(crate) fn cancel(reason: String) -> RunCommand {
+    RunCommand::Cancel { how: Interrupt::Graceful, reason }
 }
 
 impl Observer for Gates {

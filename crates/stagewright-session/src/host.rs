@@ -13,7 +13,7 @@ use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
     Description, HostConfig, Manifest, PackageHosts, PluginError, PluginHost, SandboxConfig, SecretSource,
 };
-use stagewright_process::sandbox::{Missing, Need};
+use stagewright_process::sandbox::{Missing, ToolMount};
 use tokio::sync::Mutex;
 
 use crate::blocking::blocking;
@@ -94,7 +94,7 @@ impl Host {
     }
 
     /// What a stage's programs take of the machine beyond its grants.
-    pub(crate) fn tools(&self, stage: &Stage) -> Vec<Need> {
+    pub(crate) fn tools(&self, stage: &Stage) -> Vec<ToolMount> {
         let variables = stage.env.iter().map(|(name, value)| (name.clone(), value.source().to_owned())).collect();
         self.plugins.tools(&stage.permissions, &variables)
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stagewright_engine::{
-    Event, EventKind, GitState, Input, Outcome, PluginFacts, ReleaseWay, RunId, RunValues, Scheduler,
+    Event, EventKind, GitState, Input, Outcome, PluginFacts, ReleaseOrigin, RunId, RunValues, Scheduler,
 };
 use stagewright_model::Plan;
-use stagewright_store::{Lease, RunRecord};
+use stagewright_store::{RunLock, RunRecord};
 
 use crate::cache::CacheUse;
 use crate::drive::{Run, RunParts};
@@ -44,7 +44,7 @@ pub struct ResumeOptions {
 struct LockedRun {
     id: RunId,
     store: SharedStore,
-    lease: Lease,
+    lease: RunLock,
     record: RunRecord,
     past: Vec<Event>,
 }
@@ -110,7 +110,7 @@ fn lock_run(session: &Session, run: &str) -> Result<LockedRun, SessionError> {
     let shared = session.store()?;
     let store = shared.lock();
     let id = store.find(run)?;
-    let lease = store.claim(&id)?;
+    let lease = store.lock_run(&id)?;
     let Some(record) = store.run(&id)? else {
         return Err(SessionError::internal(format!("run {id} has no record")));
     };
@@ -136,7 +136,7 @@ fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts],
         left_out: BTreeMap::new(),
         inherited: BTreeMap::new(),
         plugins: plugins.to_vec(),
-        way: if is_rollback { ReleaseWay::Rollback } else { ReleaseWay::Deploy },
+        origin: if is_rollback { ReleaseOrigin::Rollback } else { ReleaseOrigin::Deploy },
     }
 }
 

@@ -8,7 +8,7 @@ use stagewright_cache::kept_from_caching;
 use stagewright_engine::EffectClass;
 use stagewright_model::{CacheUse, Diagnostic, Plan, Stage};
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
-use stagewright_process::sandbox::{Missing, Need};
+use stagewright_process::sandbox::{Missing, ToolMount};
 
 use crate::error::SessionError;
 use crate::hard_links;
@@ -83,7 +83,7 @@ impl Review {
     }
 
     /// What a stage's programs take of the machine beyond its grants.
-    pub fn tools(&self, stage: &Stage) -> Vec<Need> {
+    pub fn tools(&self, stage: &Stage) -> Vec<ToolMount> {
         self.host.tools(stage)
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use stagewright_engine::{GitState, ReleaseWay, RollbackSource};
+use stagewright_engine::{GitState, ReleaseOrigin, RollbackSource};
 use stagewright_model::Plan;
 use stagewright_store::{ReleaseRow, Store};
 
@@ -116,7 +116,7 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
         source,
         left_out,
         inherited,
-        way: ReleaseWay::Rollback,
+        origin: ReleaseOrigin::Rollback,
         keep_services: false,
     })
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use stagewright_engine::{
-    ConcurrencyGroup, Event, EventKind, GitState, Input, Outcome, ReleaseWay, RunId, RunSource, RunValues, Scheduler,
-    concurrency_group,
+    ConcurrencyGroup, Event, EventKind, GitState, Input, Outcome, ReleaseOrigin, RunId, RunSource, RunValues,
+    Scheduler, concurrency_group,
 };
 use stagewright_model::{Plan, StageIndex};
 use stagewright_store::RunRecord;
@@ -114,7 +114,7 @@ pub(crate) struct NewRun {
     pub(crate) left_out: BTreeMap<StageIndex, String>,
     /// Outputs of stages that are left out, from an earlier run.
     pub(crate) inherited: BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
-    pub(crate) way: ReleaseWay,
+    pub(crate) origin: ReleaseOrigin,
     pub(crate) keep_services: bool,
 }
 
@@ -147,7 +147,7 @@ impl Session {
             inputs,
             left_out,
             inherited: BTreeMap::new(),
-            way: ReleaseWay::Deploy,
+            origin: ReleaseOrigin::Deploy,
             keep_services: request.keep_services,
         };
         prepare(self, &request.options, new).await.map(|run| Started::Run(Box::new(run)))
@@ -187,7 +187,7 @@ impl Session {
             source: git::source(&git, &self.user_name()),
             git,
             inherited: BTreeMap::new(),
-            way: ReleaseWay::Deploy,
+            origin: ReleaseOrigin::Deploy,
             keep_services: false,
         };
         prepare(self, &request.options, new).await
@@ -196,7 +196,7 @@ impl Session {
 
 /// Checks what can be checked, records the run, and locks it.
 pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun) -> Result<Run, SessionError> {
-    let NewRun { file, mut plan, host, inputs, mut source, git, left_out, inherited, way, keep_services } = new;
+    let NewRun { file, mut plan, host, inputs, mut source, git, left_out, inherited, origin, keep_services } = new;
     let mode = host.mode();
     let (rehearsal, offline) = (mode.is_rehearsal(), mode.is_offline());
     source.offline = offline;
@@ -221,7 +221,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         binding,
         // A rehearsal approves its own gates and deploys nothing, so that its files need no approval.
         captured_binding: captured_binding.filter(|_| !rehearsal),
-        way,
+        origin,
     };
     check_group(session, &file, &plan, &values, &id)?;
     let store = session.store()?;
@@ -236,7 +236,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         source: values.source.clone(),
     };
     store.lock().create_run(&record)?;
-    let lease = store.lock().claim(&id)?;
+    let lease = store.lock().lock_run(&id)?;
     let caching = host.runner(&session.repository, &file.name, cache);
     let parts = RunParts {
         first: Input::Start(id.clone()),

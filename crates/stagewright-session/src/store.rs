@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use stagewright_engine::{Claim, Claimed, Event, Join, Joined, RunId, RunStore, StoreError, Timestamp, Turns};
+use stagewright_engine::{
+    EnvironmentAnswer, EnvironmentRequest, Event, GroupAnswer, GroupRequest, RunCoordinator, RunId, RunStore,
+    StoreError, Timestamp,
+};
 use stagewright_store::Store;
 
 /// A [`Store`] that the parts of a session share: whoever starts runs, the loops that drive them, and those who answer.
@@ -33,28 +36,28 @@ impl RunStore for SharedStore {
     }
 }
 
-impl Turns for SharedStore {
-    fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
-        Turns::claim(&mut *self.lock(), claim)
+impl RunCoordinator for SharedStore {
+    fn acquire_environment(&mut self, claim: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError> {
+        RunCoordinator::acquire_environment(&mut *self.lock(), claim)
     }
 
     fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
         self.lock().holds(run, environment, fence)
     }
 
-    fn unclaim(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError> {
-        self.lock().unclaim(run, environment)
+    fn release_environment(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError> {
+        self.lock().release_environment(run, environment)
     }
 
-    fn beat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError> {
-        self.lock().beat(run, now)
+    fn heartbeat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError> {
+        self.lock().heartbeat(run, now)
     }
 
-    fn join(&mut self, join: &Join) -> Result<Joined, StoreError> {
-        self.lock().join(join)
+    fn enter_group(&mut self, join: &GroupRequest) -> Result<GroupAnswer, StoreError> {
+        self.lock().enter_group(join)
     }
 
-    fn leave(&mut self, run: &RunId, group: &str) -> Result<(), StoreError> {
-        self.lock().leave(run, group)
+    fn leave_group(&mut self, run: &RunId, group: &str) -> Result<(), StoreError> {
+        self.lock().leave_group(run, group)
     }
 }

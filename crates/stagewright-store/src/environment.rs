@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use stagewright_engine::{RunId, StoreError, Timestamp};
 
 use crate::row::{integer, timestamp};
-use crate::{ReleaseRow, Store, lease, ledger};
+use crate::{ReleaseRow, Store, ledger, run_lock};
 
 /// An environment and what is known of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +121,7 @@ impl Store {
                 (true, None) => ledger::Standing::default(),
                 _ => ledger::standing(&self.connection, &name, run.as_ref(), None)?,
             };
-            let alive = |(run, beat): &(RunId, Timestamp)| lease::is_alive(&self.run_directory(run), *beat, now);
+            let alive = |(run, beat): &(RunId, Timestamp)| run_lock::is_alive(&self.run_directory(run), *beat, now);
             Ok(EnvironmentRow {
                 current: standing.current,
                 last_known_good: standing.last_known_good,

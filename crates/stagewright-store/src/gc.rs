@@ -15,8 +15,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use rusqlite::{Connection, Transaction};
 use stagewright_engine::{RunId, StoreError, Timestamp};
 
-use crate::lease::{self, Lease};
 use crate::row::integer;
+use crate::run_lock::{self, RunLock};
 use crate::schema::beside;
 use crate::store::run_directory;
 use crate::{Store, error, ledger};
@@ -77,7 +77,7 @@ impl Store {
         let mut report = GcReport::default();
         if policy.dry_run {
             let old = old_runs(&self.connection, policy, now).map_err(self.failed("look for old runs"))?;
-            report.runs = old.into_iter().filter(|run| !lease::is_held(&self.run_directory(run))).collect();
+            report.runs = old.into_iter().filter(|run| !run_lock::is_held(&self.run_directory(run))).collect();
             for run in &report.runs {
                 report.file_bytes += self.sized(&self.run_directory(run))?;
             }
@@ -96,10 +96,10 @@ impl Store {
     fn remove_batch(&mut self, policy: &Retention, now: Timestamp, report: &mut GcReport) -> Result<usize, StoreError> {
         let directory = self.directory.clone();
         let removed = self.durably("remove old runs", |transaction| {
-            let mut removed: Vec<(RunId, Lease)> = Vec::new();
+            let mut removed: Vec<(RunId, RunLock)> = Vec::new();
             for run in old_runs(transaction, policy, now)? {
                 // Somebody is at it, or looks at it this instant: another time.
-                let Ok(lease) = lease::take(&run_directory(&directory, &run), &run, 1) else { continue };
+                let Ok(lease) = run_lock::take(&run_directory(&directory, &run), &run, 1) else { continue };
                 remove(transaction, &run)?;
                 removed.push((run, lease));
                 if removed.len() == BATCH {
@@ -126,7 +126,7 @@ impl Store {
         let known = query().map_err(self.failed("list the runs"))?;
         for name in old.into_iter().filter(|name| !known.contains(name)) {
             let folder = runs.join(&name);
-            if lease::is_held(&folder) {
+            if run_lock::is_held(&folder) {
                 continue;
             }
             report.file_bytes += if policy.dry_run { self.sized(&folder)? } else { self.remove_folder(&folder)? };

@@ -7,12 +7,12 @@
 use std::path::Path;
 
 use rusqlite::{Transaction, params};
-use stagewright_engine::{Join, Joined, RunId};
+use stagewright_engine::{GroupAnswer, GroupRequest, RunId};
 use stagewright_model::Queue;
 
 use crate::asker::Asker;
-use crate::lease;
 use crate::row::{integer, json};
+use crate::run_lock;
 use crate::store::run_directory;
 
 /// A row of `group_members`.
@@ -44,8 +44,8 @@ pub(crate) fn join(
     transaction: &Transaction<'_>,
     directory: &Path,
     asker: &Asker,
-    join: &Join,
-) -> rusqlite::Result<Joined> {
+    join: &GroupRequest,
+) -> rusqlite::Result<GroupAnswer> {
     let before = read(transaction, asker.rehearsal, &join.group)?;
     let mut members = living(transaction, directory, &before, &asker.run)?;
     let (joined, asked) = take_place(&mut members, asker, join);
@@ -71,7 +71,7 @@ pub(crate) fn leave(
 }
 
 /// Puts the asker in its place. Also gives the runs that are to be asked to end.
-fn take_place(members: &mut Vec<Member>, asker: &Asker, join: &Join) -> (Joined, Vec<Replaced>) {
+fn take_place(members: &mut Vec<Member>, asker: &Asker, join: &GroupRequest) -> (GroupAnswer, Vec<Replaced>) {
     // Whoever waited when the group came free has its turn before one that only comes now.
     promote(members);
     let place = members.partition_point(|member| member.number < asker.number);
@@ -81,7 +81,7 @@ fn take_place(members: &mut Vec<Member>, asker: &Asker, join: &Join) -> (Joined,
         promote(members);
     }
     if members[place].active {
-        return (Joined::Granted { replaced: std::mem::take(&mut members[place].replaced) }, Vec::new());
+        return (GroupAnswer::Granted { replaced: std::mem::take(&mut members[place].replaced) }, Vec::new());
     }
     let mut asked = Vec::new();
     if !members[place].asked {
@@ -101,7 +101,7 @@ fn take_place(members: &mut Vec<Member>, asker: &Asker, join: &Join) -> (Joined,
         }
     }
     let holder = members.iter().find(|member| member.active).map_or_else(|| asker.run.clone(), |one| one.run.clone());
-    (Joined::Waiting { holder }, asked)
+    (GroupAnswer::Waiting { holder }, asked)
 }
 
 /// For one whose turn never comes, the newer one also answers for those that were asked to end because of it.
@@ -133,7 +133,7 @@ fn living(
     let mut living = Vec::new();
     for member in members {
         let lives = member.run == *asker
-            || lease::is_held(&run_directory(directory, &member.run))
+            || run_lock::is_held(&run_directory(directory, &member.run))
             || (member.active && !member.asked && is_suspended(transaction, &member.run)?);
         if lives {
             living.push(member.clone());

@@ -10,7 +10,7 @@ use stagewright_model::StageIndex;
 use crate::error::{not_found, refused};
 use crate::row::{STAGE_ID, integer, json, parse, timestamp};
 use crate::store::create_folder;
-use crate::{Store, lease, ledger};
+use crate::{Store, ledger, run_lock};
 
 /// What is known of a run before its first event, and needed to resume it.
 #[derive(Clone, Debug, PartialEq)]
@@ -199,7 +199,7 @@ impl Store {
         let state = match conclusion {
             Some(conclusion) => RunState::Ended(parse(5, Json::String(conclusion))?),
             None if row.get(6)? => RunState::Waiting,
-            None if lease::is_held(&self.run_directory(&id)) => RunState::Running,
+            None if run_lock::is_held(&self.run_directory(&id)) => RunState::Running,
             None => RunState::Interrupted,
         };
         Ok(RunRow {

@@ -3,7 +3,7 @@
 //! A release *stands* until it is undone. What stands and is newest is *current*.
 
 use rusqlite::{Connection, Row, Transaction};
-use stagewright_engine::{Event, EventKind, Outcome, Release, ReleaseWay, RunId, StoreError, Timestamp};
+use stagewright_engine::{Event, EventKind, Outcome, Release, ReleaseOrigin, RunId, StoreError, Timestamp};
 use stagewright_model::StageIndex;
 
 use crate::Store;
@@ -90,7 +90,7 @@ pub(crate) fn standing(
     };
     let any = i64::MAX.cast_unsigned();
     let Some(current) = newest("1", any, &|_| true)? else { return Ok(Standing::default()) };
-    let repeats = current.release.way != ReleaseWay::Deploy && asker != Some(&current.run);
+    let repeats = current.release.origin != ReleaseOrigin::Deploy && asker != Some(&current.run);
     let repeated =
         if repeats { newest("way = 'deploy'", current.number, &|row| row.is_same_thing(&current))? } else { None };
     let before = repeated.map_or(current.number, |row| row.number);
@@ -129,7 +129,7 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
                     config,
                     &release.commit,
                     &release.by,
-                    way(release.way),
+                    origin_name(release.origin),
                 ))?;
         }
         EventKind::ReleaseConfirmed { stage } => {
@@ -164,7 +164,7 @@ fn release_row(row: &Row<'_>) -> rusqlite::Result<ReleaseRow> {
         config: json(row, 10)?,
         commit: row.get(11)?,
         by: row.get(12)?,
-        way: parse(13, serde_json::Value::String(row.get(13)?))?,
+        origin: parse(13, serde_json::Value::String(row.get(13)?))?,
     };
     Ok(ReleaseRow {
         number: row.get::<_, i64>(0)?.cast_unsigned(),
@@ -179,10 +179,10 @@ fn release_row(row: &Row<'_>) -> rusqlite::Result<ReleaseRow> {
     })
 }
 
-fn way(way: ReleaseWay) -> &'static str {
-    match way {
-        ReleaseWay::Deploy => "deploy",
-        ReleaseWay::Rollback => "rollback",
-        ReleaseWay::Undo => "undo",
+fn origin_name(origin: ReleaseOrigin) -> &'static str {
+    match origin {
+        ReleaseOrigin::Deploy => "deploy",
+        ReleaseOrigin::Rollback => "rollback",
+        ReleaseOrigin::Undo => "undo",
     }
 }

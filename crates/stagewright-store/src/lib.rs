@@ -20,6 +20,7 @@
 //! history, the ledger and the open gates say follows from the events, and is written in their transactions.
 
 mod asker;
+mod coordinator;
 mod environment;
 mod error;
 mod gc;
@@ -27,19 +28,18 @@ mod group;
 mod history;
 mod inbox;
 mod journal;
-mod lease;
 mod ledger;
 mod log;
 mod replay;
 mod row;
+mod run_lock;
 mod schema;
 mod store;
-mod turns;
 
 pub use environment::{EnvironmentRow, Freeze};
 pub use gc::{GcReport, Retention};
 pub use history::{Filter, OpenGate, RunRecord, RunRow, RunState};
-pub use lease::Lease;
 pub use ledger::ReleaseRow;
 pub use log::{LogLine, LogReader, RunLogs};
+pub use run_lock::RunLock;
 pub use store::{DATABASE, Store};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stagewright_engine::{
-    AttemptReport, AttemptRequest, Call, Control, EventKind, HEARTBEAT, Interrupt, Outcome, Undo,
+    AttemptReport, AttemptRequest, Call, EventKind, HEARTBEAT, Interrupt, Outcome, RunCommand, Undo,
 };
 use stagewright_model::StageIndex;
 use tokio::time::Instant;
@@ -121,7 +121,7 @@ impl Inner {
     pub(crate) fn look_at(&mut self, run: usize) {
         let one = &self.runs[run];
         let process = one.process;
-        if !one.alive || one.stalls || one.disk_full || one.turns_fail || !one.facts.taken_up {
+        if !one.alive || one.stalls || one.disk_full || one.coordinator_fails || !one.facts.taken_up {
             return;
         }
         let length = one.journal.len();
@@ -153,8 +153,8 @@ impl Inner {
     }
 
     /// Whether a new process is sent this again: answers may come twice, a cancellation that was recorded does not.
-    pub(crate) fn is_new(&self, run: usize, wish: &Control) -> bool {
-        let Control::Cancel { reason, .. } = wish else { return true };
+    pub(crate) fn is_new(&self, run: usize, wish: &RunCommand) -> bool {
+        let RunCommand::Cancel { reason, .. } = wish else { return true };
         !self.runs[run].journal.iter().any(
             |event| matches!(&event.kind, EventKind::CancelRequested { reason: recorded, .. } if recorded == reason),
         )
@@ -244,10 +244,10 @@ fn check_load(context: &Context<'_>) -> Judged {
 
 /// A run that holds an environment or a group sends heartbeats.
 fn check_heartbeat(context: &Context<'_>) -> Judged {
-    let turns = &context.inner.turns;
+    let coordinator = &context.inner.coordinator;
     let group = context.run().pipeline.group.as_ref();
-    let keeps = turns.held_by(context.run, context.process).is_some()
-        || group.is_some_and(|group| turns.has_joined(group, context.run, context.process));
+    let keeps = coordinator.held_by(context.run, context.process).is_some()
+        || group.is_some_and(|group| coordinator.has_joined(group, context.run, context.process));
     let silent = context.facts().alive_at.map_or(Duration::ZERO, |at| at.elapsed());
     ensure(!keeps || silent <= HEARTBEAT * 2, || {
         format!("holds an environment or a group, and has sent no heartbeat for {silent:?}")

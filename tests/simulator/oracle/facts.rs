@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use stagewright_engine::{
-    AttemptEnd, AttemptReport, Call, Claimed, Decision, FailureKind, Finding, Observation, Outcome,
+    AttemptEnd, AttemptReport, Call, Decision, EnvironmentAnswer, FailureKind, Finding, Observation, Outcome,
 };
 use stagewright_model::StageIndex;
 use tokio::time::Instant;
@@ -95,16 +95,16 @@ impl Facts {
     }
 
     /// Records the answer to a claim.
-    pub(crate) fn record_claim(&mut self, environment: &str, claimed: &Claimed) {
+    pub(crate) fn record_claim(&mut self, environment: &str, claimed: &EnvironmentAnswer) {
         match claimed {
-            Claimed::Granted { fence, .. } => {
+            EnvironmentAnswer::Granted { fence, .. } => {
                 self.granted.insert(environment.to_owned(), *fence);
             }
-            Claimed::Superseded { .. } => {
+            EnvironmentAnswer::Superseded { .. } => {
                 self.superseded.insert(environment.to_owned());
             }
-            Claimed::Held { .. } => self.put_off = Some(Instant::now()),
-            Claimed::Frozen { .. } => {}
+            EnvironmentAnswer::Held { .. } => self.put_off = Some(Instant::now()),
+            EnvironmentAnswer::Frozen { .. } => {}
         }
     }
 }

@@ -22,7 +22,7 @@ impl Truth {
             GateKind::Approval => "gate approval",
             GateKind::Environment => "gate environment",
             GateKind::Freeze => "gate freeze",
-            GateKind::Doubt => "gate doubt",
+            GateKind::Unresolved => "gate doubt",
         });
         let state = self.stage_mut(stage);
         state.phase = Phase::Waiting(attempt);
@@ -42,7 +42,7 @@ impl Truth {
                     None => wrong("its plugin didn't ask"),
                 }
             }
-            (GateKind::Doubt, Phase::Observing(now)) if now == attempt => {
+            (GateKind::Unresolved, Phase::Observing(now)) if now == attempt => {
                 match self.is_unknown(context, stage, attempt) {
                     true => Ok(()),
                     false => wrong("its plugin can tell"),
@@ -127,7 +127,7 @@ impl Truth {
         if gate.expires.is_some_and(|expires| answer.at.unwrap_or(context.at) >= expires) {
             return Err("answer after expiry refused");
         }
-        if (gate.kind == GateKind::Doubt) != answer.finding.is_some() {
+        if (gate.kind == GateKind::Unresolved) != answer.finding.is_some() {
             return Err("answer to another question refused");
         }
         if !gate.approvers.is_empty() && !gate.members.iter().any(|member| is_same(member, &answer.by)) {
@@ -149,7 +149,7 @@ impl Truth {
         let (Phase::Waiting(attempt), Some(gate)) = (state.phase, state.gate.clone()) else { return Ok(()) };
         state.votes.push(decision.clone());
         state.phase = match gate.kind {
-            GateKind::Doubt => Phase::Answered(attempt),
+            GateKind::Unresolved => Phase::Answered(attempt),
             _ if !decision.approved => Phase::Refused(attempt),
             _ if state.votes.len() >= gate.approvals as usize => Phase::Passed(attempt),
             _ => Phase::Waiting(attempt),

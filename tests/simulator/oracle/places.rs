@@ -16,7 +16,7 @@ impl Truth {
         self.check_fence(context, environment, fence)?;
         ensure(self.is_approved(context, stage), || format!("{environment} was not approved"))?;
         if let Some(until) = self.frozen(context, stage) {
-            let excused = self.is_freeze_overridden(stage) || self.has_been_there(context, stage);
+            let excused = self.is_freeze_overridden(stage) || self.has_acted_on_environment(context, stage);
             ensure(excused, || format!("{environment} is frozen until {until:?}"))?;
             context.count(if self.is_freeze_overridden(stage) { "freeze overridden" } else { "begun before a freeze" });
         }
@@ -26,7 +26,7 @@ impl Truth {
     pub(super) fn check_fence(&self, context: &Context<'_>, environment: &str, fence: Option<u64>) -> Judged {
         let granted = context.facts().granted.get(environment).copied();
         ensure(fence.is_some() && fence == granted, || format!("token {fence:?}, and {granted:?} was granted"))?;
-        let newest = context.inner.turns.newest_fence(environment);
+        let newest = context.inner.coordinator.newest_fence(environment);
         ensure(fence == Some(newest), || format!("token {fence:?}, and {newest} is the newest"))
     }
 
@@ -34,7 +34,7 @@ impl Truth {
     pub(super) fn frozen(&self, context: &Context<'_>, stage: StageIndex) -> Option<Timestamp> {
         let by_hand = || {
             let environment = &context.stage(stage).environment.as_ref()?.name;
-            let until = context.inner.turns.environments.get(environment)?.frozen?;
+            let until = context.inner.coordinator.environments.get(environment)?.frozen?;
             (context.at < until).then_some(until)
         };
         self.frozen_by_plan(context, stage).or_else(by_hand)
@@ -62,10 +62,10 @@ impl Truth {
 
     /// Whether the run has begun something on the stage's environment that isn't to be begun again: that is better
     /// finished, freeze or no freeze.
-    fn has_been_there(&self, context: &Context<'_>, stage: StageIndex) -> bool {
+    fn has_acted_on_environment(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         let name = |index| context.stage(index).environment.as_ref().map(|environment| &environment.name);
         let mut same = context.plan().indices().filter(|index| name(*index) == name(stage));
-        same.any(|index| self.stage(index).has_been_there && self.stage(index).phase != Phase::Free)
+        same.any(|index| self.stage(index).has_acted_on_environment && self.stage(index).phase != Phase::Free)
     }
 
     /// Whether a claim of the run was refused because a newer run has acted on the stage's environment.
@@ -81,7 +81,7 @@ impl Truth {
 
     pub(super) fn on_group(&mut self, context: &Context<'_>, joined: bool) -> Judged {
         let concurrency = context.plan().concurrency.as_ref();
-        let holder = context.run().pipeline.group.as_ref().and_then(|group| context.inner.turns.holder(group));
+        let holder = context.run().pipeline.group.as_ref().and_then(|group| context.inner.coordinator.holder(group));
         self.in_group = joined;
         if joined {
             return ensure(holder == Some(context.run), || format!("{holder:?} has the group"));
@@ -123,12 +123,12 @@ impl Truth {
 
     /// A run that waits for people holds no environment, and its group only with `hold-at-gates`.
     pub(super) fn check_keeps_nothing(&self, context: &Context<'_>) -> Judged {
-        let turns = &context.inner.turns;
-        let held = turns.held_by(context.run, context.process);
+        let coordinator = &context.inner.coordinator;
+        let held = coordinator.held_by(context.run, context.process);
         ensure(held.is_none(), || format!("holds {held:?} while it waits for people"))?;
         let hold = context.plan().concurrency.as_ref().is_none_or(|concurrency| concurrency.hold_at_gates);
         let group = context.run().pipeline.group.as_ref();
-        let keeps = group.is_some_and(|group| turns.has_joined(group, context.run, context.process));
+        let keeps = group.is_some_and(|group| coordinator.has_joined(group, context.run, context.process));
         ensure(hold || !keeps, || format!("holds {group:?} while it waits for people"))?;
         if hold && keeps {
             context.count("group held at a gate");

@@ -19,14 +19,14 @@ impl Truth {
         }
         for index in expected {
             let state = self.stage_mut(index);
-            let StageTruth { attempts, doubt, has_been_there, .. } = *state;
+            let StageTruth { attempts, doubt, has_acted_on_environment, .. } = *state;
             if doubt.is_some() {
                 context.count("run again with a doubt");
             }
             *state = StageTruth {
                 attempts,
                 doubt,
-                has_been_there,
+                has_acted_on_environment,
                 before: attempts,
                 granted: attempts + 1,
                 ..StageTruth::default()
@@ -80,7 +80,7 @@ impl Truth {
     fn has_lapsed(&self, context: &Context<'_>, index: StageIndex) -> bool {
         let state = self.stage(index);
         let Some(gate) = &state.gate else { return false };
-        if gate.kind == GateKind::Doubt || gate.binding.as_deref() == Some(context.run().binding) {
+        if gate.kind == GateKind::Unresolved || gate.binding.as_deref() == Some(context.run().binding) {
             return false;
         }
         let plan = context.plan();

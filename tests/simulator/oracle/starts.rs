@@ -43,7 +43,7 @@ impl Truth {
         let state = self.stage_mut(stage);
         state.phase = Phase::Running(attempt);
         state.attempts = attempt;
-        state.has_been_there |= on_environment;
+        state.has_acted_on_environment |= on_environment;
         Ok(())
     }
 

@@ -64,7 +64,7 @@ pub(crate) struct StageTruth {
     pub(crate) doubt: Option<u32>,
     pub(crate) acted: bool,
     /// Whether an attempt began on its environment.
-    pub(crate) has_been_there: bool,
+    pub(crate) has_acted_on_environment: bool,
     /// Whether it was asked about since the run was resumed.
     pub(crate) was_in_doubt: bool,
     /// The place of its end among those of all stages.
@@ -96,7 +96,7 @@ impl StageTruth {
     /// Whether it stands at, or came past, a gate that its own attempt opened.
     pub(crate) fn is_at_own_gate(&self) -> bool {
         let stands = matches!(self.phase, Phase::Waiting(_) | Phase::Passed(_) | Phase::Refused(_));
-        stands && self.gate_kind() != Some(GateKind::Doubt) && self.phase.attempt() == Some(self.attempts)
+        stands && self.gate_kind() != Some(GateKind::Unresolved) && self.phase.attempt() == Some(self.attempts)
     }
 }
 

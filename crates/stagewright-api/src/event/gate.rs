@@ -52,7 +52,8 @@ pub enum GateKind {
     /// The end of a freeze of the environment, or an approval that overrides it.
     Freeze,
     /// A person who determines the outcome of an attempt that was interrupted: `stagewright settle`.
-    Doubt,
+    #[serde(rename = "doubt")]
+    Unresolved,
 }
 
 /// A field of a gate's form.

@@ -23,7 +23,8 @@ pub struct Release {
     /// Name of the user who started the run.
     pub by: String,
     /// What deployed it.
-    pub way: ReleaseOrigin,
+    #[serde(rename = "way")]
+    pub origin: ReleaseOrigin,
 }
 
 /// What deployed a release.

@@ -125,7 +125,7 @@ pub(crate) fn release() -> Release {
         config: json!({ "replicas": 2 }),
         commit: s("0123456789abcdef"),
         by: s("ada"),
-        way: ReleaseOrigin::Deploy,
+        origin: ReleaseOrigin::Deploy,
     }
 }
 
@@ -325,7 +325,7 @@ fn values_of_events() {
         names(&[kinds.as_slice(), &more, &last].concat()),
         names(&[outcomes, others].concat()),
         names(&[Level::Error, Level::Warning, Level::Info]),
-        names(&[GateKind::Approval, GateKind::Environment, GateKind::Freeze, GateKind::Doubt]),
+        names(&[GateKind::Approval, GateKind::Environment, GateKind::Freeze, GateKind::Unresolved]),
         names(&[FieldKind::Text, FieldKind::Number, FieldKind::Boolean]),
         names(&[Finding::NotStarted, Finding::Applied(s("there")), Finding::Failed(s("broken"))]),
         names(&[ReleaseOrigin::Deploy, ReleaseOrigin::Rollback, ReleaseOrigin::Undo]),

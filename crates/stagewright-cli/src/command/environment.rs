@@ -1,7 +1,7 @@
 //! `env`: what runs where, since when, by whom, from which commit; and freezes.
 
 use stagewright_api as api;
-use stagewright_engine::{ReleaseWay, Timestamp};
+use stagewright_engine::{ReleaseOrigin, Timestamp};
 use stagewright_model::{duration, list as listed, range};
 use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Printer, text};
@@ -113,7 +113,7 @@ fn write_release(out: &mut Printer, label: &str, row: &ReleaseRow) -> std::io::R
     };
     out.line(text!("  from         run {}, stage {}{commit}", row.run, row.stage_id))?;
     if !release.by.is_empty() {
-        out.line(text!("  by           {} ({})", release.by, way(release.way)))?;
+        out.line(text!("  by           {} ({})", release.by, origin_name(release.origin)))?;
     }
     Ok(())
 }
@@ -128,7 +128,7 @@ fn write_history(out: &mut Printer, name: &str, rows: &[ReleaseRow]) -> std::io:
             "{:>4}  {}  {:<8} {:<9} {:<12} {:<12} {}",
             row.number,
             readable(row.at),
-            way(row.release.way),
+            origin_name(row.release.origin),
             goodness(row),
             commit,
             row.release.by,
@@ -147,11 +147,11 @@ fn goodness(row: &ReleaseRow) -> &'static str {
     }
 }
 
-fn way(way: ReleaseWay) -> &'static str {
-    match way {
-        ReleaseWay::Deploy => "deploy",
-        ReleaseWay::Rollback => "rollback",
-        ReleaseWay::Undo => "undo",
+fn origin_name(origin: ReleaseOrigin) -> &'static str {
+    match origin {
+        ReleaseOrigin::Deploy => "deploy",
+        ReleaseOrigin::Rollback => "rollback",
+        ReleaseOrigin::Undo => "undo",
     }
 }
 

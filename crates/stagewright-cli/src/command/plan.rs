@@ -11,7 +11,7 @@ use stagewright_model::{
     Plan, Sandbox, Stage, StageKind, Trust, list, remarks,
 };
 use stagewright_plugin_host::{Description, PackageHosts};
-use stagewright_process::sandbox::{Need, Provision};
+use stagewright_process::sandbox::{MountMode, ToolMount};
 use stagewright_report::{Printer, text};
 use stagewright_session::{Compared, LOCK_FILE, Review, RunMode, Session};
 
@@ -186,21 +186,21 @@ impl Shown<'_> {
         }
     }
 
-    fn tools(&self, stage: &Stage) -> Vec<Need> {
+    fn tools(&self, stage: &Stage) -> Vec<ToolMount> {
         self.review.tools(stage)
     }
 
     /// What the stage's programs see of the machine beside the system's own files.
     fn toolchain(&self, stage: &Stage) -> String {
         let tools = self.tools(stage);
-        let of = |is_meant: fn(Provision) -> bool, words: &str| {
+        let of = |is_meant: fn(MountMode) -> bool, words: &str| {
             let paths = by_folder(tools.iter().filter(|need| is_meant(need.how)).map(|need| need.path.as_path()));
             (!paths.is_empty()).then(|| format!("{words} {paths}"))
         };
         let parts = [
-            of(|how| how == Provision::Execute, "starts what is in"),
-            of(|how| matches!(how, Provision::Copy(_)), "reads a copy, without secrets, of"),
-            of(|how| matches!(how, Provision::Kept | Provision::KeptFile), "has caches of its own at"),
+            of(|how| how == MountMode::Execute, "starts what is in"),
+            of(|how| matches!(how, MountMode::Copy(_)), "reads a copy, without secrets, of"),
+            of(|how| matches!(how, MountMode::Kept | MountMode::KeptFile), "has caches of its own at"),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }

@@ -71,7 +71,9 @@ pub enum GateKind {
     /// The environment is frozen. It opens by itself when the freeze ends; an approval overrides the freeze.
     Freeze,
     /// An attempt was interrupted and its plugin can't determine the outcome: `stagewright settle` records it.
-    Doubt,
+    /// Journals have it as `doubt`.
+    #[serde(rename = "doubt")]
+    Unresolved,
 }
 
 /// A field of a gate's form.
@@ -125,7 +127,7 @@ pub struct Decision {
     /// Whether a rehearsal answered by itself.
     #[serde(default)]
     pub rehearsed: bool,
-    /// To a gate of the kind [`GateKind::Doubt`]: what became of the attempt. It counts as a yes.
+    /// To a gate of the kind [`GateKind::Unresolved`]: what became of the attempt. It counts as a yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
 }

@@ -24,14 +24,15 @@ pub struct Release {
     /// Who started the run.
     #[serde(default)]
     pub by: String,
-    /// How it came to be there.
-    pub way: ReleaseWay,
+    /// How it got there. Journals have it as `way`.
+    #[serde(rename = "way")]
+    pub origin: ReleaseOrigin,
 }
 
-/// How a release came to be where it is.
+/// How a release got to its environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ReleaseWay {
+pub enum ReleaseOrigin {
     /// A run deployed it.
     #[default]
     Deploy,

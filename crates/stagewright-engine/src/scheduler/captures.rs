@@ -23,7 +23,7 @@ impl Scheduler {
     /// Whether the files are captured before a gate of the kind opens. The question how an interrupted attempt ended isn't
     /// about files.
     pub(super) fn captures_for(&self, kind: GateKind) -> bool {
-        self.values.captured_binding.is_some() && kind != GateKind::Doubt
+        self.values.captured_binding.is_some() && kind != GateKind::Unresolved
     }
 
     /// Whether what people answer at the gate is still what would run.

@@ -4,7 +4,7 @@
 use stagewright_model::StageIndex;
 
 use super::{Action, Scheduler, failure, is_failure};
-use crate::event::{EventKind, Failure, FailureKind, Outcome, ReleaseWay};
+use crate::event::{EventKind, Failure, FailureKind, Outcome, ReleaseOrigin};
 use crate::port::{AttemptEnd, AttemptReport, Call, EnvironmentView};
 use crate::state::{IllegalTransition, Status, Undo};
 
@@ -83,7 +83,7 @@ impl Scheduler {
             let attempt = self.state.stage(stage).attempts;
             let back_to = self.undo_to.take().filter(|release| release.artifact == note.artifact);
             let config = back_to.as_ref().map(|release| release.config.clone());
-            self.record_release_as(stage, attempt, note, ReleaseWay::Undo, config)?;
+            self.record_release_as(stage, attempt, note, ReleaseOrigin::Undo, config)?;
             if back_to.is_some() {
                 self.record(EventKind::ReleaseConfirmed { stage })?;
             }

@@ -178,7 +178,7 @@ impl Scheduler {
                 GateKind::Approval => {
                     is_before(other) && self.plan.stage(other).approves().any(|name| name == environment)
                 }
-                GateKind::Environment | GateKind::Freeze | GateKind::Doubt => {
+                GateKind::Environment | GateKind::Freeze | GateKind::Unresolved => {
                     self.environment_of(other) == Some(environment)
                 }
             };

@@ -5,7 +5,9 @@ use std::time::Duration;
 use stagewright_model::StageIndex;
 
 use crate::event::{Capture, Change, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary};
-use crate::port::{AttemptReport, AttemptRequest, CaptureRequest, Claim, Claimed, Join, Joined};
+use crate::port::{
+    AttemptReport, AttemptRequest, CaptureRequest, EnvironmentAnswer, EnvironmentRequest, GroupAnswer, GroupRequest,
+};
 
 /// What can reach a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +23,12 @@ pub enum Input {
         /// What is no longer as it was when the run started, and was accepted.
         changed: Vec<Change>,
     },
-    /// The answer to [`Action::Claim`].
-    Claimed {
+    /// The answer to [`Action::EnvironmentRequest`].
+    EnvironmentAnswer {
         /// The stage.
         stage: StageIndex,
         /// The answer.
-        claimed: Claimed,
+        claimed: EnvironmentAnswer,
     },
     /// The answer to [`Action::Capture`].
     Captured {
@@ -35,8 +37,8 @@ pub enum Input {
         /// What was captured.
         captured: Result<Option<Capture>, Failure>,
     },
-    /// The answer to [`Action::Join`].
-    Joined(Joined),
+    /// The answer to [`Action::GroupRequest`].
+    GroupAnswer(GroupAnswer),
     /// The time that [`Action::AskAgain`] asked for has come.
     AskAgain,
     /// An attempt came to its end.
@@ -96,12 +98,12 @@ pub enum Action {
         /// How long.
         after: Duration,
     },
-    /// Ask for the environment of a stage, and send [`Input::Claimed`].
-    Claim {
+    /// Ask for the environment of a stage, and send [`Input::EnvironmentAnswer`].
+    EnvironmentRequest {
         /// The stage.
         stage: StageIndex,
         /// The request.
-        claim: Claim,
+        claim: EnvironmentRequest,
     },
     /// Capture the files for a gate of the stage, and send [`Input::Captured`].
     Capture {
@@ -112,8 +114,8 @@ pub enum Action {
     },
     /// Let others have the environment.
     Unclaim(String),
-    /// Ask for the concurrency group, and send [`Input::Joined`].
-    Join(Join),
+    /// Ask for the concurrency group, and send [`Input::GroupAnswer`].
+    GroupRequest(GroupRequest),
     /// Let others of the concurrency group go on.
     Leave(String),
     /// Send [`Input::AskAgain`] after so long.

@@ -71,7 +71,7 @@ impl Scheduler {
         let id = &self.plan.stage(stage).id;
         let message =
             format!("attempt {attempt} of `{id}` was broken off, and what became of it is unknown: {unknown}");
-        self.open_engine_gate(stage, attempt, GateKind::Doubt, message, None)
+        self.open_engine_gate(stage, attempt, GateKind::Unresolved, message, None)
     }
 
     /// A person answered.
@@ -110,7 +110,7 @@ impl Scheduler {
     /// Takes recoveries up that a resume finds half done.
     pub(super) fn resume_recovery(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         let state = self.state.stage(stage);
-        let answered = state.gate_kind() == Some(GateKind::Doubt)
+        let answered = state.gate_kind() == Some(GateKind::Unresolved)
             && state.decisions.last().is_some_and(|decision| decision.finding.is_some());
         if answered {
             return self.settle_by_person(stage, attempt);

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use stagewright_model::{NeedsStatus, StageIndex};
 
 use super::Scheduler;
-use crate::event::{EventKind, Outcome, Release, ReleaseWay};
+use crate::event::{EventKind, Outcome, Release, ReleaseOrigin};
 use crate::port::{Call, ReleaseNote};
 use crate::state::IllegalTransition;
 
@@ -17,7 +17,7 @@ impl Scheduler {
         attempt: u32,
         note: ReleaseNote,
     ) -> Result<(), IllegalTransition> {
-        self.record_release_as(stage, attempt, note, self.values.way, None)
+        self.record_release_as(stage, attempt, note, self.values.origin, None)
     }
 
     /// `config` is the one that the release was made with when it isn't the stage's own.
@@ -26,7 +26,7 @@ impl Scheduler {
         stage: StageIndex,
         attempt: u32,
         note: ReleaseNote,
-        way: ReleaseWay,
+        origin: ReleaseOrigin,
         config: Option<Json>,
     ) -> Result<(), IllegalTransition> {
         let Some(environment) = self.environment_of(stage) else { return Ok(()) };
@@ -40,7 +40,7 @@ impl Scheduler {
             config: config.unwrap_or_else(own),
             commit: self.values.source.git.commit.clone(),
             by: self.values.source.trigger.actor.clone(),
-            way,
+            origin,
         };
         self.record(EventKind::ReleaseRecorded { stage, attempt, release })
     }

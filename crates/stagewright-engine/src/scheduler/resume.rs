@@ -108,7 +108,7 @@ impl Scheduler {
             dependents.any(|dependent| !self.state.stages[dependent.index()].status.has_succeeded())
         };
         match (gate.kind, state.status.conclusion()) {
-            (GateKind::Doubt, _) => false,
+            (GateKind::Unresolved, _) => false,
             (_, None) => true,
             (GateKind::Approval, Some(_)) => !state.acted && is_needed(),
             (GateKind::Environment | GateKind::Freeze, Some(_)) => false,

@@ -84,7 +84,7 @@ impl Scheduler {
             let attempt = self.attempt_to_come(index);
             return self.open_engine_gate(index, attempt, GateKind::Environment, message, None);
         }
-        let override_freeze = self.overrides_freeze(index) || self.has_been_there(index);
+        let override_freeze = self.overrides_freeze(index) || self.has_acted_on_environment(index);
         match self.freeze_of(index) {
             Some((until, reason)) if !override_freeze => self.open_freeze(index, Some(until), &reason),
             _ => {

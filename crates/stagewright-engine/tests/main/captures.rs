@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_engine::{
-    AttemptRequest, Control, Decision, EventKind, Gate, GateKind, Input, Interrupt, Outcome, RunValues, Scheduler,
+    AttemptRequest, Decision, EventKind, Gate, GateKind, Input, Interrupt, Outcome, RunCommand, RunValues, Scheduler,
 };
 use stagewright_model::{Permissions, Plan, Stage, StageIndex};
 
@@ -47,9 +47,9 @@ fn asking() -> Script {
     Script::of([("approve", vec![Act::Ask(gate())])])
 }
 
-fn approval(capture: Option<&str>) -> Control {
+fn approval(capture: Option<&str>) -> RunCommand {
     let decision = Decision { capture: capture.map(str::to_owned), ..answer(true, "ada") };
-    Control::Decide { stage: StageIndex(1), decision }
+    RunCommand::Decide { stage: StageIndex(1), decision }
 }
 
 fn opened(ran: &Ran) -> Vec<Gate> {
@@ -87,7 +87,7 @@ fn a_program_of_the_workspace_is_among_the_files_that_are_approved() {
     let process = vec!["./tool --all".parse().unwrap(), "sh".parse().unwrap()];
     let permissions = Arc::new(Permissions { process, ..Permissions::default() });
     let stages = vec![stage("approve", &[]), Stage { permissions, ..stage("deploy", &[0]) }];
-    let ran = world(plan(stages), asking()).wish(LATER, Control::Suspend).run();
+    let ran = world(plan(stages), asking()).wish(LATER, RunCommand::Suspend).run();
     assert_eq!(opened(&ran)[0].capture.as_ref().unwrap().digest, "sha256:tool");
 }
 
@@ -123,7 +123,7 @@ fn files_that_cannot_be_captured_are_not_approved() {
 
 #[test]
 fn a_run_that_is_cancelled_waits_for_no_capture() {
-    let cancel = Control::Cancel { how: Interrupt::Graceful, reason: "enough".to_owned() };
+    let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "enough".to_owned() };
     // `build` and `approve` have worked; the capture takes as long.
     let ran = world(pipeline(), asking()).wish(WORK * 5 / 2, cancel).run();
     assert_eq!(opened(&ran), []);
@@ -172,7 +172,7 @@ fn a_stage_that_an_earlier_approval_of_its_environment_lets_start_is_given_the_f
 
 #[test]
 fn what_becomes_of_the_workspace_matters_until_all_that_is_left_is_behind_a_gate() {
-    let waiting = world(pipeline(), asking()).wish(LATER, Control::Suspend).run();
+    let waiting = world(pipeline(), asking()).wish(LATER, RunCommand::Suspend).run();
     let restored = |values| Scheduler::restore(pipeline(), values, 4, &waiting.recorded).unwrap();
     assert!(!restored(capturing()).needs_live_files(&[]));
     assert!(restored(capturing()).needs_live_files(&[StageIndex(0)]), "`build` reads it again");
@@ -185,7 +185,7 @@ fn what_becomes_of_the_workspace_matters_until_all_that_is_left_is_behind_a_gate
 #[test]
 fn a_gate_without_a_capture_is_bound_to_what_is_checked_out() {
     let before = World { values: RunValues { captured_binding: None, ..capturing() }, ..world(pipeline(), asking()) };
-    let waiting = before.wish(LATER, Control::Suspend).run();
+    let waiting = before.wish(LATER, RunCommand::Suspend).run();
     assert_eq!(opened(&waiting)[0].capture, None);
     let resume = |values: RunValues| {
         let mut scheduler = Scheduler::restore(pipeline(), values, 4, &waiting.recorded).unwrap();

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use stagewright_engine::{Claimed, Control, EventKind, Finding, Interrupt, Outcome, Release, ReleaseWay, RunId, Undo};
+use stagewright_engine::{
+    EnvironmentAnswer, EventKind, Finding, Interrupt, Outcome, Release, ReleaseOrigin, RunCommand, RunId, Undo,
+};
 use stagewright_model::{Stage, StageIndex};
 
 use crate::fake::{Act, Ran, Script, World, found, granted, reach};
@@ -23,8 +25,8 @@ fn script(check: Act, undo: Act) -> Script {
     ])
 }
 
-fn cancel(how: Interrupt) -> Control {
-    Control::Cancel { how, reason: "Ctrl-C".to_owned() }
+fn cancel(how: Interrupt) -> RunCommand {
+    RunCommand::Cancel { how, reason: "Ctrl-C".to_owned() }
 }
 
 fn undone(ran: &Ran) -> Vec<String> {
@@ -133,16 +135,16 @@ fn an_undo_goes_back_to_the_last_release_that_was_good() {
         config: serde_json::json!({ "size": 3 }),
         commit: String::new(),
         by: String::new(),
-        way: ReleaseWay::Deploy,
+        origin: ReleaseOrigin::Deploy,
     };
-    let granted = |fence| Claimed::Granted { fence, current: None, last_known_good: Some(good.clone()) };
+    let granted = |fence| EnvironmentAnswer::Granted { fence, current: None, last_known_good: Some(good.clone()) };
     let mut acts = script(Act::Fail, Act::Succeed);
     acts.add("undo second", vec![Act::Deploy("app@1")]);
     let world = World::new(plan(stages()), acts);
-    world.turns.claims.lock().unwrap().extend((11..=14).map(granted));
+    world.coordinator.claims.lock().unwrap().extend((11..=14).map(granted));
     let ran = world.run();
     let release = ran.state(&[]).stages[1].release.clone().unwrap();
-    assert_eq!((release.way, release.fence, release.config), (ReleaseWay::Undo, 13, good.config));
+    assert_eq!((release.origin, release.fence, release.config), (ReleaseOrigin::Undo, 13, good.config));
     assert!(ran.state(&[]).stages[1].confirmed);
 }
 
@@ -150,9 +152,16 @@ fn an_undo_goes_back_to_the_last_release_that_was_good() {
 fn an_undo_waits_for_the_environment_and_gives_way_to_a_newer_run() {
     let by = RunId("r0".to_owned());
     let world = World::new(plan(stages()), script(Act::Fail, Act::Succeed));
-    let held = Claimed::Held { by: by.clone() };
-    let superseded = Claimed::Superseded { by };
-    world.turns.claims.lock().unwrap().extend([granted(1), granted(2), held.clone(), held, granted(3), superseded]);
+    let held = EnvironmentAnswer::Held { by: by.clone() };
+    let superseded = EnvironmentAnswer::Superseded { by };
+    world.coordinator.claims.lock().unwrap().extend([
+        granted(1),
+        granted(2),
+        held.clone(),
+        held,
+        granted(3),
+        superseded,
+    ]);
     let ran = world.run();
     assert_eq!(undone(&ran), ["1 succeeded", "0 errored"]);
     assert_eq!(ran.outcomes()[3], "clean succeeded");

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use stagewright_engine::{Control, DriveError, EventKind, Interrupt, Outcome};
+use stagewright_engine::{DriveError, EventKind, Interrupt, Outcome, RunCommand};
 use stagewright_model::{Expression, Stage};
 
 use crate::fake::{Act, FakeStore, Script, WORK, World};
 use crate::plans::{deploy, finally, plan, plan_with, stage};
 
-fn cancel(how: Interrupt) -> Control {
-    Control::Cancel { how, reason: "Ctrl-C".to_owned() }
+fn cancel(how: Interrupt) -> RunCommand {
+    RunCommand::Cancel { how, reason: "Ctrl-C".to_owned() }
 }
 
 #[test]

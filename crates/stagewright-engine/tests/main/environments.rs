@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use stagewright_engine::{
-    Claimed, Control, Decision, EffectClass, Event, EventKind, Gate, GateKind, Interrupt, Outcome, PluginFacts, RunId,
-    RunState, RunValues, Timestamp,
+    Decision, EffectClass, EnvironmentAnswer, Event, EventKind, Gate, GateKind, Interrupt, Outcome, PluginFacts,
+    RunCommand, RunId, RunState, RunValues, Timestamp,
 };
 use stagewright_model::{Environment, EnvironmentRef, Plan, Retry, RetryCause, Stage, StageIndex};
 
@@ -16,7 +16,7 @@ use crate::plans::{cell, deploy, plan, plan_with, stage, templates};
 const LATER: Duration = Duration::from_secs(100);
 
 fn said(ran: &Ran) -> Vec<String> {
-    let said = ran.turns.said.lock().expect("a lock");
+    let said = ran.coordinator.said.lock().expect("a lock");
     said.iter().filter(|said| *said != "beat").cloned().collect()
 }
 
@@ -49,7 +49,7 @@ fn effects_are_announced_once_and_durably_before_they_are_allowed() {
 #[test]
 fn an_effect_under_a_token_that_is_not_the_newest_is_refused() {
     let mut world = World::new(plan(vec![deploy("deploy", &[])]), Script::of([("deploy", vec![reach(Act::Succeed)])]));
-    world.turns.overtaken = true;
+    world.coordinator.overtaken = true;
     let ran = world.run();
     assert_eq!(ran.effects(), [""; 0]);
     assert_eq!(ran.seen.lock().unwrap().refused, ["deploy#1"]);
@@ -63,7 +63,7 @@ fn an_effect_that_cannot_be_recorded_is_refused() {
     let ran = World { store, ..World::new(plan(vec![deploy("deploy", &[])]), script) }.run();
     assert!(ran.result.is_err());
     assert_eq!(ran.seen.lock().unwrap().refused, ["deploy#1"]);
-    assert_eq!(said(&ran), ["claim production", "unclaim production"], "its process may live on");
+    assert_eq!(said(&ran), ["claim production", "release_environment production"], "its process may live on");
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn two_stages_of_a_run_do_not_take_an_environment_from_each_other() {
 #[test]
 fn what_another_run_has_is_waited_for_and_told_once() {
     let world = World::new(plan(vec![deploy("deploy", &[]), stage("other", &[])]), Script::default());
-    let held = || Claimed::Held { by: other() };
-    world.turns.claims.lock().unwrap().extend([held(), held(), held()]);
+    let held = || EnvironmentAnswer::Held { by: other() };
+    world.coordinator.claims.lock().unwrap().extend([held(), held(), held()]);
     let ran = world.run();
     assert_eq!(ran.starts(), ["other#1", "deploy#1"]);
     assert_eq!(ran.took, Duration::from_secs(3) + WORK);
@@ -90,7 +90,7 @@ fn what_another_run_has_is_waited_for_and_told_once() {
 #[test]
 fn a_stage_whose_environment_comes_free_waits_for_a_slot() {
     let world = World::new(plan(vec![deploy("deploy", &[]), stage("a", &[]), stage("b", &[])]), Script::default());
-    world.turns.claims.lock().unwrap().push_back(Claimed::Held { by: other() });
+    world.coordinator.claims.lock().unwrap().push_back(EnvironmentAnswer::Held { by: other() });
     let ran = World { jobs: 1, ..world }.run();
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     assert_eq!(ran.seen.lock().unwrap().most_running, 1);
@@ -99,7 +99,7 @@ fn a_stage_whose_environment_comes_free_waits_for_a_slot() {
 #[test]
 fn an_older_run_does_not_overtake() {
     let world = World::new(plan(vec![deploy("deploy", &[]), stage("check", &[0])]), Script::default());
-    world.turns.claims.lock().unwrap().push_back(Claimed::Superseded { by: other() });
+    world.coordinator.claims.lock().unwrap().push_back(EnvironmentAnswer::Superseded { by: other() });
     let ran = world.run();
     assert_eq!(ran.outcomes(), ["deploy errored", "check skipped"]);
     assert!(ran.reason("deploy").contains("run r0 is newer"), "{}", ran.reason("deploy"));
@@ -109,7 +109,7 @@ fn an_older_run_does_not_overtake() {
 fn cells_of_a_matrix_that_are_refused_together_end_each_once() {
     let on_production = |n| Stage { environment: deploy("", &[]).environment, ..cell("m", n, None) };
     let world = World::new(plan((0..3).map(on_production).collect()), Script::default());
-    world.turns.claims.lock().unwrap().push_back(Claimed::Superseded { by: other() });
+    world.coordinator.claims.lock().unwrap().push_back(EnvironmentAnswer::Superseded { by: other() });
     let ran = world.run();
     assert_eq!(ran.outcomes(), ["m (n=0) errored", "m (n=1) cancelled", "m (n=2) cancelled"]);
 }
@@ -120,7 +120,10 @@ fn an_environment_is_let_go_of_at_gates_and_at_the_end() {
     let script = Script::of([("approve", vec![Act::Ask(gate())])]);
     let ran = World::new(plan(stages), script).answer(LATER, 1, answer(true, "ada")).run();
     // The second time whatever freeze there is: the run has been there.
-    assert_eq!(said(&ran), ["claim production", "unclaim production", "claim production!", "unclaim production"]);
+    assert_eq!(
+        said(&ran),
+        ["claim production", "release_environment production", "claim production!", "release_environment production"]
+    );
     let promoted =
         ran.recorded.iter().filter(|event| matches!(event.kind, EventKind::AttemptStarted { fence: Some(2), .. }));
     assert_eq!(promoted.count(), 1);
@@ -136,18 +139,21 @@ fn a_run_that_waits_keeps_nothing_that_it_does_not_use() {
         Stage { name: "again".to_owned(), id: "again".to_owned(), needs: vec![StageIndex(1)], ..staging },
     ];
     let world = World::new(plan(stages), Script::default());
-    world.turns.claims.lock().unwrap().extend([granted(1), Claimed::Held { by: other() }]);
+    world.coordinator.claims.lock().unwrap().extend([granted(1), EnvironmentAnswer::Held { by: other() }]);
     let ran = world.run();
-    assert_eq!(said(&ran)[..4], ["claim staging", "claim production", "unclaim staging", "claim production"]);
+    assert_eq!(
+        said(&ran)[..4],
+        ["claim staging", "claim production", "release_environment staging", "claim production"]
+    );
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
 }
 
 #[test]
 fn a_run_says_that_it_is_alive_while_it_holds_something() {
     let script = Script::of([("deploy", vec![Act::Hang])]);
-    let cancel = Control::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
+    let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
     let ran = World::new(plan(vec![deploy("deploy", &[])]), script).wish(Duration::from_secs(21), cancel).run();
-    assert_eq!(ran.turns.said.lock().unwrap().iter().filter(|said| *said == "beat").count(), 4);
+    assert_eq!(ran.coordinator.said.lock().unwrap().iter().filter(|said| *said == "beat").count(), 4);
 }
 
 #[test]
@@ -159,7 +165,7 @@ fn an_environment_with_approvers_asks_them_before_the_first_step() {
     assert_eq!(ran.starts(), ["deploy#1"]);
     let no = world().answer(LATER, 0, answer(false, "ada")).run();
     assert_eq!((no.conclusion(), no.starts().len()), (Some(Outcome::Rejected), 0));
-    let cancel = Control::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
+    let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
     assert_eq!(world().wish(LATER, cancel).run().conclusion(), Some(Outcome::Cancelled));
 }
 
@@ -176,7 +182,7 @@ fn a_gate_approves_the_environments_that_it_names_and_no_others() {
         let script = Script::of([("approve", vec![Act::Ask(gate())])]);
         let stages = vec![approval_of(environments), deploy("deploy", &[0])];
         let world = World::new(plan_with(stages, &["ada"], None), script);
-        gates(&world.answer(LATER, 0, answer(true, "ada")).wish(2 * LATER, Control::Suspend).run())
+        gates(&world.answer(LATER, 0, answer(true, "ada")).wish(2 * LATER, RunCommand::Suspend).run())
     };
     assert_eq!(gates_of(&["staging", "production"]), [GateKind::Approval]);
     for others in [&[][..], &["staging"], &["Production"]] {
@@ -192,7 +198,7 @@ fn an_approval_counts_for_an_environment_only_if_one_of_its_approvers_gave_it() 
         let script = Script::of([("approve", vec![Act::Ask(asked)])]);
         let stages = vec![approval_of(&["production"]), deploy("deploy", &[0])];
         let world = World::new(plan_with(stages, &["ada"], None), script);
-        gates(&world.answer(LATER, 0, answer(true, by)).wish(2 * LATER, Control::Suspend).run())
+        gates(&world.answer(LATER, 0, answer(true, by)).wish(2 * LATER, RunCommand::Suspend).run())
     };
     assert_eq!(gates_of(&["eve"], "eve"), [GateKind::Approval, GateKind::Environment]);
     assert_eq!(gates_of(&["eve", "ada"], "ada"), [GateKind::Approval]);
@@ -216,7 +222,7 @@ fn an_approval_upstream_counts_once_it_is_complete() {
     let half = world()
         .answer(LATER, 0, answer(true, "ada"))
         .answer(2 * LATER, 0, answer(false, "grace"))
-        .wish(3 * LATER, Control::Suspend)
+        .wish(3 * LATER, RunCommand::Suspend)
         .run();
     assert!(!half.starts().iter().any(|start| start.starts_with("beside")), "nobody approved of it");
 }
@@ -225,10 +231,10 @@ fn an_approval_upstream_counts_once_it_is_complete() {
 fn a_freeze_opens_by_itself_and_does_not_forget_the_approval() {
     let frozen = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
     let world = World::new(frozen, Script::default()).answer(LATER, 0, answer(true, "ada"));
-    let ran = world.wish(10 * LATER, Control::Suspend).run();
+    let ran = world.wish(10 * LATER, RunCommand::Suspend).run();
     assert_eq!(gates(&ran), [GateKind::Environment, GateKind::Freeze]);
     assert_eq!(ran.took, Duration::from_secs(500) + WORK);
-    assert_eq!(said(&ran), ["claim production", "unclaim production"]);
+    assert_eq!(said(&ran), ["claim production", "release_environment production"]);
 }
 
 #[test]
@@ -236,7 +242,7 @@ fn an_approval_overrides_a_freeze_and_only_there() {
     let frozen = || plan_with(vec![deploy("deploy", &[])], &[], Some(0..500_000));
     let ran = World::new(frozen(), Script::default()).answer(LATER, 0, answer(true, "ada")).run();
     assert_eq!(ran.took, LATER + WORK);
-    assert_eq!(said(&ran), ["claim production!", "unclaim production"]);
+    assert_eq!(said(&ran), ["claim production!", "release_environment production"]);
     let no = World::new(frozen(), Script::default()).answer(LATER, 0, answer(false, "ada")).run();
     assert_eq!(no.conclusion(), Some(Outcome::Rejected));
 }
@@ -244,9 +250,13 @@ fn an_approval_overrides_a_freeze_and_only_there() {
 #[test]
 fn a_freeze_by_hand_and_another_after_it_are_waited_for() {
     let world = World::new(plan(vec![deploy("deploy", &[])]), Script::default());
-    let frozen = |until| Claimed::Frozen { until: Some(Timestamp(until)), reason: "incident".to_owned() };
-    world.turns.claims.lock().unwrap().extend([Claimed::Held { by: other() }, frozen(60_000), frozen(90_000)]);
-    let ran = world.wish(10 * LATER, Control::Suspend).run();
+    let frozen = |until| EnvironmentAnswer::Frozen { until: Some(Timestamp(until)), reason: "incident".to_owned() };
+    world.coordinator.claims.lock().unwrap().extend([
+        EnvironmentAnswer::Held { by: other() },
+        frozen(60_000),
+        frozen(90_000),
+    ]);
+    let ran = world.wish(10 * LATER, RunCommand::Suspend).run();
     assert_eq!(gates(&ran), [GateKind::Freeze, GateKind::Freeze]);
     assert_eq!(ran.took, Duration::from_secs(90) + WORK);
     let tokens = ran.events(|kind| match kind {
@@ -259,9 +269,9 @@ fn a_freeze_by_hand_and_another_after_it_are_waited_for() {
 #[test]
 fn a_run_suspends_at_a_freeze_and_looks_again_when_it_goes_on() {
     let world = World::new(plan(vec![deploy("deploy", &[])]), Script::default());
-    let frozen = Claimed::Frozen { until: None, reason: "incident".to_owned() };
-    world.turns.claims.lock().unwrap().extend([Claimed::Held { by: other() }, frozen]);
-    let waiting = world.wish(LATER, Control::Suspend).run();
+    let frozen = EnvironmentAnswer::Frozen { until: None, reason: "incident".to_owned() };
+    world.coordinator.claims.lock().unwrap().extend([EnvironmentAnswer::Held { by: other() }, frozen]);
+    let waiting = world.wish(LATER, RunCommand::Suspend).run();
     assert_eq!(waiting.conclusion(), None);
     let again = World { past: waiting.recorded.clone(), ..World::new(waiting.plan.clone(), Script::default()) }.run();
     assert_eq!(again.starts(), ["deploy#1"]);
@@ -332,7 +342,7 @@ fn what_a_lapsed_approval_was_given_for_stays_done_and_other_stages_need_a_new_o
             values: bound_to(binding),
             ..World::new(before.plan.clone(), Script::default())
         };
-        let ran = world.wish(LATER, Control::Suspend).run();
+        let ran = world.wish(LATER, RunCommand::Suspend).run();
         (gates(&ran), ran.starts())
     };
     assert_eq!(resumed("one"), (Vec::new(), vec!["second#2".to_owned()]));
@@ -344,7 +354,7 @@ fn an_answer_that_waits_at_a_gate_lapses_too() {
     let plan = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
     let waiting = World { values: bound_to("one"), ..World::new(plan, Script::default()) }
         .answer(LATER, 0, answer(true, "ada"))
-        .wish(2 * LATER, Control::Suspend)
+        .wish(2 * LATER, RunCommand::Suspend)
         .run();
     assert_eq!(gates(&waiting), [GateKind::Environment, GateKind::Freeze]);
     let again = World {
@@ -352,7 +362,7 @@ fn an_answer_that_waits_at_a_gate_lapses_too() {
         values: bound_to("two"),
         ..World::new(waiting.plan.clone(), Script::default())
     }
-    .wish(LATER, Control::Suspend)
+    .wish(LATER, RunCommand::Suspend)
     .run();
     assert_eq!(gates(&again), [GateKind::Environment]);
 }
@@ -403,21 +413,21 @@ fn to_name_an_environment_is_enough_to_be_bound_by_it() {
     let values = || RunValues { plugins: vec![local.clone()], ..RunValues::default() };
     let guarded = plan_with(vec![deploy("deploy", &[])], &["ada"], None);
     let asked = World { values: values(), ..World::new(guarded, Script::default()) };
-    let asked = asked.wish(Duration::ZERO, Control::Suspend).run();
+    let asked = asked.wish(Duration::ZERO, RunCommand::Suspend).run();
     assert_eq!((asked.starts().len(), gates(&asked)), (0, vec![GateKind::Environment]));
 
     let frozen = plan_with(vec![deploy("deploy", &[])], &[], Some(0..500_000));
     let waits = World { values: values(), ..World::new(frozen, Script::default()) };
-    assert_eq!(gates(&waits.wish(Duration::ZERO, Control::Suspend).run()), [GateKind::Freeze]);
+    assert_eq!(gates(&waits.wish(Duration::ZERO, RunCommand::Suspend).run()), [GateKind::Freeze]);
 
     let ran = World { values: values(), ..World::new(plan(vec![deploy("deploy", &[])]), Script::default()) }.run();
-    assert_eq!(said(&ran), ["claim production", "unclaim production"]);
+    assert_eq!(said(&ran), ["claim production", "release_environment production"]);
 }
 
 #[test]
 fn an_answer_for_a_stage_that_is_not_there_changes_nothing() {
     let decision = Decision { token: "x".to_owned(), ..answer(true, "ada") };
-    let wish = Control::Decide { stage: StageIndex(9), decision };
+    let wish = RunCommand::Decide { stage: StageIndex(9), decision };
     let ran = World::new(plan(vec![stage("a", &[])]), Script::default()).wish(Duration::ZERO, wish).run();
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
 }
@@ -454,7 +464,7 @@ fn a_gate_of_its_own_does_not_make_a_stage_ask_for_its_environment_again() {
     let ran = World::new(plan_with(stages(), &["ada"], None), script())
         .answer(LATER, 0, answer(true, "ada"))
         .answer(2 * LATER, 0, answer(true, "ada"))
-        .wish(3 * LATER, Control::Suspend)
+        .wish(3 * LATER, RunCommand::Suspend)
         .run();
     assert_eq!(gates(&ran), [GateKind::Environment, GateKind::Approval]);
     assert_eq!(ran.starts(), ["deploy#1", "deploy#1", "second#1"]);
@@ -474,7 +484,7 @@ fn an_approval_of_one_environment_does_not_count_for_another() {
         plan.environments.insert("staging".to_owned(), staging);
         let world = World::new(plan.into(), Script::of([("first", vec![Act::Ask(asked)])]));
         let world = world.answer(LATER, 0, answer(true, "ada")).answer(2 * LATER, 0, answer(true, by));
-        gates(&world.wish(3 * LATER, Control::Suspend).run())
+        gates(&world.wish(3 * LATER, RunCommand::Suspend).run())
     };
     assert_eq!(gates_of("ada"), [GateKind::Environment, GateKind::Approval]);
     assert_eq!(gates_of("grace"), [GateKind::Environment, GateKind::Approval, GateKind::Environment]);

@@ -8,10 +8,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use stagewright_engine::{
-    Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Capture, CaptureRequest, Claim, Claimed,
-    Clock, Control, Decision, DriveError, Event, EventKind, Failure, FailureKind, Finding, Gate, Input, Interrupt,
-    Join, Joined, LogSink, Made, Observation, Observer, Outcome, Ports, ReleaseNote, RunId, RunState, RunStore,
-    RunSummary, RunValues, Scheduler, StageRunner, StoreError, StoreErrorKind, Stream, Timestamp, Turns, drive,
+    Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Capture, CaptureRequest, Clock, Decision,
+    DriveError, EnvironmentAnswer, EnvironmentRequest, Event, EventKind, Failure, FailureKind, Finding, Gate,
+    GroupAnswer, GroupRequest, Input, Interrupt, LogSink, Made, Observation, Observer, Outcome, Ports, ReleaseNote,
+    RunCommand, RunCoordinator, RunId, RunState, RunStore, RunSummary, RunValues, Scheduler, StageRunner, StoreError,
+    StoreErrorKind, Stream, Timestamp, drive,
 };
 use stagewright_model::{Plan, StageIndex};
 use tokio::sync::{mpsc, watch};
@@ -330,36 +331,36 @@ impl RunStore for FakeStore {
 
 /// Gives every environment and every group at once, each time with the next token.
 #[derive(Clone, Default)]
-pub(crate) struct FakeTurns {
+pub(crate) struct FakeCoordinator {
     pub(crate) said: Arc<Mutex<Vec<String>>>,
     /// What is answered first, in order.
-    pub(crate) claims: Arc<Mutex<VecDeque<Claimed>>>,
-    pub(crate) joins: Arc<Mutex<VecDeque<Joined>>>,
+    pub(crate) claims: Arc<Mutex<VecDeque<EnvironmentAnswer>>>,
+    pub(crate) joins: Arc<Mutex<VecDeque<GroupAnswer>>>,
     /// The newest token of each environment.
     fences: Arc<Mutex<HashMap<String, u64>>>,
     /// Whether somebody else takes the environment as soon as it is given away.
     pub(crate) overtaken: bool,
 }
 
-impl FakeTurns {
+impl FakeCoordinator {
     fn say(&self, what: String) {
         self.said.lock().expect("a lock").push(what);
     }
 }
 
 /// An environment where nothing runs yet.
-pub(crate) fn granted(fence: u64) -> Claimed {
-    Claimed::Granted { fence, current: None, last_known_good: None }
+pub(crate) fn granted(fence: u64) -> EnvironmentAnswer {
+    EnvironmentAnswer::Granted { fence, current: None, last_known_good: None }
 }
 
-impl Turns for FakeTurns {
-    fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
+impl RunCoordinator for FakeCoordinator {
+    fn acquire_environment(&mut self, claim: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError> {
         self.say(format!("claim {}{}", claim.environment, if claim.override_freeze { "!" } else { "" }));
         let mut fences = self.fences.lock().expect("a lock");
         let newest = fences.entry(claim.environment.clone()).or_default();
         let scripted = self.claims.lock().expect("a lock").pop_front();
         let claimed = scripted.unwrap_or(granted(*newest + 1));
-        if let Claimed::Granted { fence, .. } = claimed {
+        if let EnvironmentAnswer::Granted { fence, .. } = claimed {
             *newest = fence;
         }
         Ok(claimed)
@@ -370,22 +371,22 @@ impl Turns for FakeTurns {
         Ok(newest == Some(fence) && !self.overtaken)
     }
 
-    fn unclaim(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {
-        self.say(format!("unclaim {environment}"));
+    fn release_environment(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {
+        self.say(format!("release_environment {environment}"));
         Ok(())
     }
 
-    fn beat(&mut self, _run: &RunId, _now: Timestamp) -> Result<(), StoreError> {
+    fn heartbeat(&mut self, _run: &RunId, _now: Timestamp) -> Result<(), StoreError> {
         self.say("beat".to_owned());
         Ok(())
     }
 
-    fn join(&mut self, join: &Join) -> Result<Joined, StoreError> {
+    fn enter_group(&mut self, join: &GroupRequest) -> Result<GroupAnswer, StoreError> {
         self.say(format!("join {}", join.group));
-        Ok(self.joins.lock().expect("a lock").pop_front().unwrap_or(Joined::Granted { replaced: Vec::new() }))
+        Ok(self.joins.lock().expect("a lock").pop_front().unwrap_or(GroupAnswer::Granted { replaced: Vec::new() }))
     }
 
-    fn leave(&mut self, _run: &RunId, group: &str) -> Result<(), StoreError> {
+    fn leave_group(&mut self, _run: &RunId, group: &str) -> Result<(), StoreError> {
         self.say(format!("leave {group}"));
         Ok(())
     }
@@ -448,12 +449,12 @@ pub(crate) struct World {
     pub(crate) jobs: usize,
     pub(crate) script: Script,
     pub(crate) store: FakeStore,
-    pub(crate) turns: FakeTurns,
+    pub(crate) coordinator: FakeCoordinator,
     /// Stages that a resume runs again.
     pub(crate) from: Vec<StageIndex>,
     pub(crate) past: Vec<Event>,
     /// Wishes, each at its time.
-    pub(crate) wishes: Vec<(Duration, Control)>,
+    pub(crate) wishes: Vec<(Duration, RunCommand)>,
 }
 
 /// What came of it.
@@ -464,7 +465,7 @@ pub(crate) struct Ran {
     pub(crate) lines: Vec<(StageIndex, String)>,
     pub(crate) seen: Arc<Mutex<Seen>>,
     pub(crate) plan: Arc<Plan>,
-    pub(crate) turns: FakeTurns,
+    pub(crate) coordinator: FakeCoordinator,
     pub(crate) took: Duration,
 }
 
@@ -476,14 +477,14 @@ impl World {
             jobs: 4,
             script,
             store: FakeStore::default(),
-            turns: FakeTurns::default(),
+            coordinator: FakeCoordinator::default(),
             from: Vec::new(),
             past: Vec::new(),
             wishes: Vec::new(),
         }
     }
 
-    pub(crate) fn wish(mut self, at: Duration, wish: Control) -> World {
+    pub(crate) fn wish(mut self, at: Duration, wish: RunCommand) -> World {
         self.wishes.push((at, wish));
         self
     }
@@ -491,7 +492,7 @@ impl World {
     /// An answer to the gate that the stage has open at that time.
     pub(crate) fn answer(self, at: Duration, stage: u32, decision: Decision) -> World {
         let decision = Decision { token: String::new(), ..decision };
-        self.wish(at, Control::Decide { stage: StageIndex(stage), decision })
+        self.wish(at, RunCommand::Decide { stage: StageIndex(stage), decision })
     }
 
     /// Runs it on the paused clock.
@@ -521,7 +522,7 @@ impl World {
                 seen: Arc::clone(&seen),
             }),
             store: Box::new(self.store.clone()),
-            turns: Box::new(self.turns.clone()),
+            coordinator: Box::new(self.coordinator.clone()),
             logs: Box::new(lines.clone()),
             clock: Arc::new(FakeClock(start)),
             observers: vec![Box::new(Watched(Arc::clone(&observed), Arc::clone(&self.store.events)))],
@@ -532,7 +533,7 @@ impl World {
         let wishing = tokio::spawn(async move {
             for (at, mut wish) in planned {
                 tokio::time::sleep_until(start + at).await;
-                if let Control::Decide { stage, decision } = &mut wish
+                if let RunCommand::Decide { stage, decision } = &mut wish
                     && decision.token.is_empty()
                 {
                     decision.token = open_gate(&past, &store, *stage);
@@ -546,7 +547,7 @@ impl World {
         let recorded = self.store.events.lock().expect("a lock").clone();
         let observed = observed.lock().expect("a lock").clone();
         let lines = lines.0.lock().expect("a lock").clone();
-        Ran { result, recorded, observed, lines, seen, plan: self.plan, turns: self.turns, took }
+        Ran { result, recorded, observed, lines, seen, plan: self.plan, coordinator: self.coordinator, took }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use stagewright_engine::{
-    AttemptEnd, Control, Decision, EventKind, Field, FieldKind, Gate, Input, Interrupt, Outcome, RunId, RunValues,
+    AttemptEnd, Decision, EventKind, Field, FieldKind, Gate, Input, Interrupt, Outcome, RunCommand, RunId, RunValues,
     Scheduler, Timestamp,
 };
 use stagewright_model::StageIndex;
@@ -36,8 +36,8 @@ pub(crate) fn answer(approved: bool, by: &str) -> Decision {
     }
 }
 
-fn decide(decision: Decision) -> Control {
-    Control::Decide { stage: StageIndex(0), decision }
+fn decide(decision: Decision) -> RunCommand {
+    RunCommand::Decide { stage: StageIndex(0), decision }
 }
 
 fn world(gate: Gate) -> World {
@@ -70,7 +70,7 @@ fn a_rejection_is_not_a_failure() {
 
 #[test]
 fn a_run_with_only_gates_left_suspends_when_nobody_is_there() {
-    let ran = world(gate()).wish(Duration::ZERO, Control::Suspend).run();
+    let ran = world(gate()).wish(Duration::ZERO, RunCommand::Suspend).run();
     let summary = ran.result.as_ref().unwrap();
     assert_eq!((summary.conclusion, summary.waiting.as_slice()), (None, [StageIndex(0)].as_slice()));
     assert!(matches!(ran.recorded.last().unwrap().kind, EventKind::RunSuspended { .. }));
@@ -121,7 +121,7 @@ fn two_approvals_take_two_people() {
 #[test]
 fn approvers_who_could_never_answer_end_the_stage_instead() {
     for approver in ["\u{430}da", "team:unknown"] {
-        let ran = world(Gate { approvers: vec![approver.to_owned()], ..gate() }).wish(LATER, Control::Suspend).run();
+        let ran = world(Gate { approvers: vec![approver.to_owned()], ..gate() }).wish(LATER, RunCommand::Suspend).run();
         assert_eq!(ran.outcomes()[0], "approve errored", "{approver}");
     }
 }
@@ -129,14 +129,14 @@ fn approvers_who_could_never_answer_end_the_stage_instead() {
 #[test]
 fn a_gate_that_expires_times_out() {
     let expiring = world(Gate { expires: Some(Timestamp(60_000)), ..gate() });
-    let ran = expiring.wish(2 * LATER, Control::Suspend).run();
+    let ran = expiring.wish(2 * LATER, RunCommand::Suspend).run();
     assert_eq!(ran.outcomes(), ["approve timed-out", "deploy skipped", "clean succeeded"]);
     assert_eq!(ran.took, Duration::from_secs(60) + WORK);
 }
 
 #[test]
 fn cancelling_ends_an_open_gate() {
-    let cancel = Control::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
+    let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
     let ran = world(gate()).wish(LATER, cancel).run();
     assert_eq!(ran.outcomes(), ["approve cancelled", "deploy cancelled", "clean succeeded"]);
     assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));

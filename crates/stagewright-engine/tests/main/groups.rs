@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stagewright_engine::{Control, EventKind, Gate, Interrupt, Joined, Outcome, RunId, Timestamp};
+use stagewright_engine::{EventKind, Gate, GroupAnswer, Interrupt, Outcome, RunCommand, RunId, Timestamp};
 use stagewright_model::{Stage, StageIndex};
 
 use crate::fake::{Act, Ran, Script, WORK, World};
@@ -16,8 +16,8 @@ fn world(hold_at_gates: bool) -> World {
     World::new(grouped(stages, hold_at_gates), Script::of([("approve", vec![Act::Ask(gate())])]))
 }
 
-fn waiting() -> Joined {
-    Joined::Waiting { holder: RunId("r0".to_owned()) }
+fn waiting() -> GroupAnswer {
+    GroupAnswer::Waiting { holder: RunId("r0".to_owned()) }
 }
 
 /// Group events and starts, in order.
@@ -32,7 +32,7 @@ fn story(ran: &Ran) -> Vec<String> {
 }
 
 fn said(ran: &Ran) -> Vec<String> {
-    let said = ran.turns.said.lock().expect("a lock");
+    let said = ran.coordinator.said.lock().expect("a lock");
     said.iter().filter(|said| *said != "beat").cloned().collect()
 }
 
@@ -48,13 +48,13 @@ fn a_run_that_holds_at_gates_stays() {
     let ran = world(true).answer(LATER, 1, answer(true, "ada")).run();
     assert_eq!(story(&ran), ["joined", "0", "1", "1", "2"]);
     assert_eq!(said(&ran), ["join g", "leave g"]);
-    assert!(ran.turns.said.lock().unwrap().iter().filter(|said| *said == "beat").count() >= 19, "it stays alive");
+    assert!(ran.coordinator.said.lock().unwrap().iter().filter(|said| *said == "beat").count() >= 19, "it stays alive");
 }
 
 #[test]
 fn a_run_waits_for_its_turn_and_says_so_once() {
     let world = world(false);
-    world.turns.joins.lock().unwrap().extend([waiting(), waiting(), waiting()]);
+    world.coordinator.joins.lock().unwrap().extend([waiting(), waiting(), waiting()]);
     let ran = world.answer(LATER, 1, answer(true, "ada")).run();
     assert_eq!(story(&ran)[..3], ["awaited", "joined", "0"]);
     assert_eq!(said(&ran)[..5], ["join g", "join g", "join g", "join g", "leave g"]);
@@ -63,8 +63,8 @@ fn a_run_waits_for_its_turn_and_says_so_once() {
 #[test]
 fn a_run_that_is_cancelled_while_it_waits_gives_up_its_place() {
     let world = World::new(grouped(vec![stage("a", &[]), finally("clean")], false), Script::default());
-    world.turns.joins.lock().unwrap().extend((0..9).map(|_| waiting()));
-    let cancel = Control::Cancel { how: Interrupt::Graceful, reason: "replaced".to_owned() };
+    world.coordinator.joins.lock().unwrap().extend((0..9).map(|_| waiting()));
+    let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "replaced".to_owned() };
     let ran = world.wish(Duration::from_millis(2_500), cancel).run();
     assert_eq!(ran.outcomes(), ["a cancelled", "clean succeeded"]);
     assert_eq!(ran.took, Duration::from_millis(2_500) + WORK);
@@ -73,7 +73,7 @@ fn a_run_that_is_cancelled_while_it_waits_gives_up_its_place() {
 
 #[test]
 fn a_run_that_goes_on_joins_again() {
-    let suspended = world(true).wish(Duration::ZERO, Control::Suspend).run();
+    let suspended = world(true).wish(Duration::ZERO, RunCommand::Suspend).run();
     assert_eq!(suspended.conclusion(), None);
     let again = World { past: suspended.recorded.clone(), ..World::new(suspended.plan.clone(), Script::default()) }
         .answer(LATER, 1, answer(true, "ada"))
@@ -88,8 +88,8 @@ fn nothing_is_taken_back_before_the_run_has_its_group() {
     let check = Stage { compensate: vec![StageIndex(0)], ..stage("check", &[0]) };
     let script = Script::of([("check", vec![Act::Ask(expiring)])]);
     let world = World::new(grouped(vec![stage("a", &[]), check], false), script);
-    world.turns.joins.lock().unwrap().extend([Joined::Granted { replaced: Vec::new() }, waiting()]);
-    let ran = world.wish(LATER, Control::Suspend).run();
+    world.coordinator.joins.lock().unwrap().extend([GroupAnswer::Granted { replaced: Vec::new() }, waiting()]);
+    let ran = world.wish(LATER, RunCommand::Suspend).run();
     assert_eq!(story(&ran), ["joined", "0", "1", "left", "awaited", "joined"]);
     assert_eq!(ran.starts(), ["a#1", "check#1", "undo a#1"]);
     assert_eq!(ran.took, Duration::from_secs(61) + WORK);

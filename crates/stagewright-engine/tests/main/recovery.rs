@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stagewright_engine::{
-    Control, Decision, EffectClass, Event, EventKind, Finding, GateKind, Interrupt, Observation, Outcome, PluginFacts,
-    RunValues,
+    Decision, EffectClass, Event, EventKind, Finding, GateKind, Interrupt, Observation, Outcome, PluginFacts,
+    RunCommand, RunValues,
 };
 use stagewright_model::{Backoff, Retry, RetryCause, Stage};
 
@@ -74,7 +74,7 @@ fn what_still_goes_on_is_asked_about_again() {
 #[test]
 fn an_observation_that_fails_or_says_nothing_asks_a_person() {
     for silence in [unknown(), Act::Fail, Act::Succeed, Act::Panic, Act::TimeOut] {
-        let ran = after(vec![silence]).wish(LATER, Control::Suspend).run();
+        let ran = after(vec![silence]).wish(LATER, RunCommand::Suspend).run();
         assert_eq!(ran.starts(), ["observe deploy#1"]);
         let opened = ran.events(|kind| match kind {
             EventKind::GateOpened { gate, .. } => Some(format!("{:?}", gate.kind)),
@@ -101,7 +101,7 @@ fn a_person_settles_it_each_way() {
 
 #[test]
 fn a_yes_or_no_settles_nothing() {
-    let ran = after(vec![unknown()]).answer(LATER, 1, answer(true, "ada")).wish(2 * LATER, Control::Suspend).run();
+    let ran = after(vec![unknown()]).answer(LATER, 1, answer(true, "ada")).wish(2 * LATER, RunCommand::Suspend).run();
     assert_eq!(ran.conclusion(), None);
     assert!(!ran.recorded.iter().any(|event| matches!(event.kind, EventKind::GateDecided { .. })));
 }
@@ -114,7 +114,7 @@ fn what_became_of_an_attempt_is_for_an_approver_to_say() {
     let mallory = Decision { by: "mallory".to_owned(), ..settle(Finding::Applied("v1".to_owned())) };
     let ran = World { past, ..World::new(approved, script) }
         .answer(LATER, 1, mallory)
-        .wish(2 * LATER, Control::Suspend)
+        .wish(2 * LATER, RunCommand::Suspend)
         .run();
     assert!(!ran.recorded.iter().any(|event| matches!(event.kind, EventKind::GateDecided { .. })));
 }
@@ -126,7 +126,7 @@ fn settling_is_no_approval_of_the_environment() {
     let script = Script::of([("observe deploy", vec![unknown()])]);
     let ran = World { past, ..World::new(approved, script) }
         .answer(LATER, 1, settle(Finding::NotStarted))
-        .wish(2 * LATER, Control::Suspend)
+        .wish(2 * LATER, RunCommand::Suspend)
         .run();
     assert_eq!(
         ran.state(&before.recorded[..ran.recorded[0].seq as usize]).stages[1].gate_kind(),
@@ -189,7 +189,7 @@ fn a_retry_asks_first_when_the_attempt_was_stopped() {
 
 #[test]
 fn cancelling_leaves_the_doubt_for_later() {
-    let cancel = Control::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
+    let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
     let (_, past) = broken_off();
     let going_on = Act::Observe(Observation::InProgress);
     for world in [after(vec![going_on]).wish(LATER, cancel.clone()), after(vec![unknown()]).wish(LATER, cancel)] {
@@ -207,7 +207,7 @@ fn recoveries_take_slots() {
     let stages = (0..4).map(|n| stage(&format!("s{n}"), &[])).collect();
     let ran =
         World::new(plan(stages), Script::of((0..4).map(|n| (["s0", "s1", "s2", "s3"][n], vec![reach(Act::Hang)]))))
-            .wish(LATER, Control::Cancel { how: Interrupt::Kill, reason: "Ctrl-C".to_owned() })
+            .wish(LATER, RunCommand::Cancel { how: Interrupt::Kill, reason: "Ctrl-C".to_owned() })
             .run();
     let script = Script::of(
         ["observe s0", "observe s1", "observe s2", "observe s3"]
@@ -263,7 +263,7 @@ fn a_cell_that_is_asked_about_when_a_sibling_fails_ends_once() {
     let cells = || (0..2).map(|n| cell("m", n, None)).collect::<Vec<_>>();
     let before =
         World::new(plan(cells()), Script::of([("m (n=0)", vec![Act::Hang]), ("m (n=1)", vec![reach(Act::Hang)])]))
-            .wish(LATER, Control::Cancel { how: Interrupt::Kill, reason: "Ctrl-C".to_owned() })
+            .wish(LATER, RunCommand::Cancel { how: Interrupt::Kill, reason: "Ctrl-C".to_owned() })
             .run();
     for finding in [Finding::NotStarted, Finding::Applied(String::new())] {
         let script = Script::of([("observe m (n=1)", vec![found(finding.clone())]), ("m (n=0)", vec![Act::Fail])]);
@@ -275,7 +275,7 @@ fn a_cell_that_is_asked_about_when_a_sibling_fails_ends_once() {
 
 #[test]
 fn an_answer_that_comes_after_a_cancel_still_counts() {
-    let cancel = || Control::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
+    let cancel = || RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
     let told = |finding| after(vec![found(finding)]).wish(Duration::from_millis(500), cancel()).run();
     assert_eq!(told(Finding::Applied(String::new())).outcomes()[1..], ["deploy succeeded", "check cancelled"]);
     assert_eq!(told(Finding::NotStarted).outcomes()[1..], ["deploy cancelled", "check cancelled"]);
@@ -298,7 +298,7 @@ fn what_was_said_of_one_attempt_is_not_taken_for_a_later_one() {
     ]);
     let second = World { past: past.clone(), ..World::new(plan.clone(), script) }
         .answer(LATER, 0, settle(Finding::NotStarted))
-        .wish(2 * LATER, Control::Cancel { how: Interrupt::Kill, reason: "enough".to_owned() })
+        .wish(2 * LATER, RunCommand::Cancel { how: Interrupt::Kill, reason: "enough".to_owned() })
         .run();
     assert_eq!(second.effects(), ["deploy#2"]);
     let asked = |kind: &EventKind| matches!(kind, EventKind::RecoveryStarted { attempt: 2, .. });

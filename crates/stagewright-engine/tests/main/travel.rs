@@ -10,8 +10,8 @@ use serde_json::{Value as Json, json};
 use stagewright_engine::{
     Approved, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
     CacheRequest, Call, Capture, EffectRefused, EnvironmentView, Failure, FailureKind, Field, FieldKind, Finding, Gate,
-    GateKind, Level, Lines, Made, MadeBefore, Observation, Outcome, Problem, Release, ReleaseNote, ReleaseWay, RunId,
-    StageBefore, Stream, Timestamp,
+    GateKind, Level, Lines, Made, MadeBefore, Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin,
+    RunId, StageBefore, Stream, Timestamp,
 };
 use stagewright_model::{Limits, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
@@ -83,7 +83,7 @@ fn release() -> Release {
         config: json!({ "replicas": 2 }),
         commit: text("abc"),
         by: text("ada"),
-        way: ReleaseWay::Rollback,
+        origin: ReleaseOrigin::Rollback,
     }
 }
 

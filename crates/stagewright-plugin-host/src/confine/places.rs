@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stagewright_model::ProcessRule;
 use stagewright_process::sandbox::{
-    Access, GrantedSocket, Need, Place, Provision, Rule, SocketError, Source, Tools, client_configs, needs, system,
+    Access, GrantedSocket, MountMode, Place, Rule, SocketError, Source, ToolMount, Tools, client_configs, needs, system,
 };
 use stagewright_process::which;
 
@@ -68,7 +68,7 @@ impl Layout {
             places.push(Place { path: home.clone(), source, access: Some(Access::Write) });
         }
         let needs = tools(self.policy.programs(), &self.environment, &self.machine, &self.root);
-        let keeps = |need: &Need| matches!(need.how, Provision::Kept | Provision::KeptFile);
+        let keeps = |need: &ToolMount| matches!(need.how, MountMode::Kept | MountMode::KeptFile);
         let kept = needs.iter().any(keeps).then(|| KeptCaches::open(&self.config.kept, &self.owner, &self.table));
         let kept = kept.transpose().map_err(|error| unprepared("open the download caches", &error))?;
         for need in needs {
@@ -108,15 +108,15 @@ impl Layout {
 
     fn meet(
         &self,
-        need: &Need,
+        need: &ToolMount,
         home: Option<&Path>,
         scratch: &Path,
         kept: Option<&KeptCaches>,
     ) -> io::Result<Option<Place>> {
         let place = |source, access| Some(Place { path: need.path.clone(), source, access: Some(access) });
         match need.how {
-            Provision::Execute => Ok(place(Source::Host(fs::canonicalize(&need.path)?), Access::Execute)),
-            Provision::Copy(format) => {
+            MountMode::Execute => Ok(place(Source::Host(fs::canonicalize(&need.path)?), Access::Execute)),
+            MountMode::Copy(format) => {
                 let copy = copied(&need.path, format, &scratch.join("copies"))?;
                 let Some(below) = home.and_then(|home| need.path.strip_prefix(home).ok()) else {
                     return Ok(place(Source::Host(copy), Access::Read));
@@ -127,8 +127,8 @@ impl Layout {
                 fs::rename(copy, own)?;
                 Ok(None)
             }
-            Provision::Kept | Provision::KeptFile => {
-                let is_file = need.how == Provision::KeptFile;
+            MountMode::Kept | MountMode::KeptFile => {
+                let is_file = need.how == MountMode::KeptFile;
                 let kept = kept.map(|kept| kept.place(&need.path, is_file)).transpose()?;
                 Ok(kept.and_then(|kept| place(Source::Host(kept), Access::Write)))
             }
@@ -183,7 +183,7 @@ pub(crate) fn tools(
     environment: &BTreeMap<String, String>,
     machine: &BTreeMap<String, String>,
     workspace: &Path,
-) -> Vec<Need> {
+) -> Vec<ToolMount> {
     let folders = |of: &BTreeMap<String, String>| {
         std::env::split_paths(of.get("PATH").map_or("", String::as_str)).collect::<Vec<_>>()
     };

@@ -57,7 +57,7 @@ pub use maker::Maker;
 pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
 pub use toolchain::{
-    ConfigFormat, Need, Provision, Tools, client_configs, machine_configs, needs, real_program, system,
+    ConfigFormat, MountMode, ToolMount, Tools, client_configs, machine_configs, needs, real_program, system,
 };
 pub use wire::Exceeded;
 

@@ -25,11 +25,11 @@ pub use system::{machine_configs, system};
 
 /// What a program needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Need {
+pub struct ToolMount {
     /// Where, inside as well as outside.
     pub path: PathBuf,
     /// How it gets there.
-    pub how: Provision,
+    pub how: MountMode,
     /// The program that it is for.
     pub program: String,
 }
@@ -37,7 +37,7 @@ pub struct Need {
 /// How a need is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(into = "&'static str")]
-pub enum Provision {
+pub enum MountMode {
     /// The machine's own, to be read and started.
     Execute,
     /// A copy of a configuration file, of which only known keys without credentials are left.
@@ -48,13 +48,13 @@ pub enum Provision {
     KeptFile,
 }
 
-impl From<Provision> for &'static str {
-    fn from(how: Provision) -> &'static str {
+impl From<MountMode> for &'static str {
+    fn from(how: MountMode) -> &'static str {
         match how {
-            Provision::Execute => "execute",
-            Provision::Copy(_) => "copy",
-            Provision::Kept => "kept",
-            Provision::KeptFile => "kept-file",
+            MountMode::Execute => "execute",
+            MountMode::Copy(_) => "copy",
+            MountMode::Kept => "kept",
+            MountMode::KeptFile => "kept-file",
         }
     }
 }
@@ -88,30 +88,30 @@ pub struct Tools<'a> {
 }
 
 /// What these programs need; each an absolute path, as it was found.
-pub fn needs(programs: &[PathBuf], tools: Tools<'_>) -> Vec<Need> {
+pub fn needs(programs: &[PathBuf], tools: Tools<'_>) -> Vec<ToolMount> {
     let real = std::fs::canonicalize(tools.workspace);
     let tools = Tools { workspace: real.as_deref().unwrap_or(tools.workspace), ..tools };
-    let mut found: BTreeSet<Need> = BTreeSet::new();
+    let mut found: BTreeSet<ToolMount> = BTreeSet::new();
     for program in programs {
         let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let mut add = |path: PathBuf, how| {
             // What two programs want is there once.
             if !found.iter().any(|need| need.path == path && need.how == how) {
-                found.insert(Need { path, how, program: name.clone() });
+                found.insert(ToolMount { path, how, program: name.clone() });
             }
         };
-        tools.places_of(program).into_iter().for_each(|place| add(place, Provision::Execute));
+        tools.places_of(program).into_iter().for_each(|place| add(place, MountMode::Execute));
         tools.profile(&name, &mut add);
     }
     // A folder that a variable of the machine names, or a part of an installation, may itself lead into the workspace.
     // What is kept begins empty, and shows nothing.
-    let is_kept = |need: &Need| matches!(need.how, Provision::Kept | Provision::KeptFile);
+    let is_kept = |need: &ToolMount| matches!(need.how, MountMode::Kept | MountMode::KeptFile);
     found.retain(|need| is_kept(need) || resolve(&need.path, tools.workspace).is_some());
     // A file below a folder that is there anyway is no need of its own.
-    let folders = found.iter().filter(|need| need.how == Provision::Execute).map(|need| need.path.clone());
+    let folders = found.iter().filter(|need| need.how == MountMode::Execute).map(|need| need.path.clone());
     let folders = folders.collect::<BTreeSet<_>>();
     let covered = |path: &Path| path.ancestors().skip(1).any(|folder| folders.contains(folder));
-    found.into_iter().filter(|need| need.how != Provision::Execute || !covered(&need.path)).collect()
+    found.into_iter().filter(|need| need.how != MountMode::Execute || !covered(&need.path)).collect()
 }
 
 impl Tools<'_> {
@@ -138,10 +138,10 @@ impl Tools<'_> {
     }
 
     /// What well-known programs want beside themselves.
-    fn profile(&self, name: &str, add: &mut dyn FnMut(PathBuf, Provision)) {
+    fn profile(&self, name: &str, add: &mut dyn FnMut(PathBuf, MountMode)) {
         let mut below_home = |path: &str, how| {
             if let Some(home) = self.home() {
-                let is_kept = matches!(how, Provision::Kept | Provision::KeptFile);
+                let is_kept = matches!(how, MountMode::Kept | MountMode::KeptFile);
                 let path = home.join(path);
                 if is_kept || (self.own_home() == Some(home) && path.exists()) {
                     add(path, how);
@@ -152,65 +152,65 @@ impl Tools<'_> {
         match stem {
             "cargo" | "rustc" | "rustup" | "rustfmt" | "rustdoc" | "clippy-driver" => self.rust(add),
             "node" | "npm" | "npx" | "yarn" | "pnpm" | "corepack" => {
-                below_home(".npmrc", Provision::Copy(ConfigFormat::Npm));
+                below_home(".npmrc", MountMode::Copy(ConfigFormat::Npm));
                 for cache in [".npm", ".cache/yarn", ".cache/node", ".local/share/pnpm"] {
-                    below_home(cache, Provision::Kept);
+                    below_home(cache, MountMode::Kept);
                 }
             }
             "python" | "pip" | "uv" | "poetry" | "pipx" => {
-                below_home(".config/pip/pip.conf", Provision::Copy(ConfigFormat::Pip));
-                below_home(".pip/pip.conf", Provision::Copy(ConfigFormat::Pip));
+                below_home(".config/pip/pip.conf", MountMode::Copy(ConfigFormat::Pip));
+                below_home(".pip/pip.conf", MountMode::Copy(ConfigFormat::Pip));
                 for cache in [".cache/pip", ".cache/uv", ".cache/pypoetry"] {
-                    below_home(cache, Provision::Kept);
+                    below_home(cache, MountMode::Kept);
                 }
             }
             "git" => {
-                below_home(".gitconfig", Provision::Copy(ConfigFormat::Git));
-                below_home(".config/git/config", Provision::Copy(ConfigFormat::Git));
+                below_home(".gitconfig", MountMode::Copy(ConfigFormat::Git));
+                below_home(".config/git/config", MountMode::Copy(ConfigFormat::Git));
             }
             "go" => {
-                below_home("go/pkg", Provision::Kept);
-                below_home(".cache/go-build", Provision::Kept);
+                below_home("go/pkg", MountMode::Kept);
+                below_home(".cache/go-build", MountMode::Kept);
             }
             "mvn" | "gradle" | "sbt" => {
                 match stem {
-                    "mvn" => below_home(".m2/repository", Provision::Kept),
-                    "gradle" => below_home(".gradle/caches", Provision::Kept),
+                    "mvn" => below_home(".m2/repository", MountMode::Kept),
+                    "gradle" => below_home(".gradle/caches", MountMode::Kept),
                     _ => {}
                 }
                 let own = |home: &&String| self.machine.get("JAVA_HOME") == Some(*home);
                 let java = self.env.get("JAVA_HOME").filter(own).map(|home| Path::new(home).join("bin/java"));
                 let places = java.map(|java| self.places_of(&java)).unwrap_or_default();
-                places.into_iter().for_each(|place| add(place, Provision::Execute));
+                places.into_iter().for_each(|place| add(place, MountMode::Execute));
             }
-            "docker" => below_home(".docker/cli-plugins", Provision::Execute),
+            "docker" => below_home(".docker/cli-plugins", MountMode::Execute),
             _ => {}
         }
     }
 
-    fn rust(&self, add: &mut dyn FnMut(PathBuf, Provision)) {
+    fn rust(&self, add: &mut dyn FnMut(PathBuf, MountMode)) {
         let rustup = self.own_folder("RUSTUP_HOME", ".rustup");
         if let Some(rustup) = rustup.filter(|folder| folder.join("toolchains").is_dir()) {
             let parts = ["toolchains", "settings.toml", "update-hashes"].map(|part| rustup.join(part));
-            parts.into_iter().filter(|part| part.exists()).for_each(|part| add(part, Provision::Execute));
+            parts.into_iter().filter(|part| part.exists()).for_each(|part| add(part, MountMode::Execute));
         }
         if let Some(cargo) = self.own_folder("CARGO_HOME", ".cargo") {
             if cargo.join("bin").is_dir() {
-                add(cargo.join("bin"), Provision::Execute);
+                add(cargo.join("bin"), MountMode::Execute);
             }
             for config in ["config.toml", "config"] {
                 if cargo.join(config).is_file() {
-                    add(cargo.join(config), Provision::Copy(ConfigFormat::Cargo));
+                    add(cargo.join(config), MountMode::Copy(ConfigFormat::Cargo));
                 }
             }
         }
         let Some(cargo) = self.folder("CARGO_HOME", ".cargo") else { return };
         for cache in ["registry", "git"] {
-            add(cargo.join(cache), Provision::Kept);
+            add(cargo.join(cache), MountMode::Kept);
         }
         // Cargo's locks over what is kept: stages of a matrix share it.
         for lock in [".package-cache", ".package-cache-mutate"] {
-            add(cargo.join(lock), Provision::KeptFile);
+            add(cargo.join(lock), MountMode::KeptFile);
         }
     }
 }

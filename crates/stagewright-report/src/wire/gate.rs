@@ -48,7 +48,7 @@ impl ToWire for GateKind {
             GateKind::Approval => api::GateKind::Approval,
             GateKind::Environment => api::GateKind::Environment,
             GateKind::Freeze => api::GateKind::Freeze,
-            GateKind::Doubt => api::GateKind::Doubt,
+            GateKind::Unresolved => api::GateKind::Unresolved,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is deployed, and which files are handed on.
 
 use stagewright_api as api;
-use stagewright_engine::{Artifact, Release, ReleaseWay};
+use stagewright_engine::{Artifact, Release, ReleaseOrigin};
 
 use super::ToWire;
 
@@ -9,7 +9,7 @@ impl ToWire for Release {
     type Wire = api::Release;
 
     fn to_wire(&self) -> api::Release {
-        let Release { environment, artifact, url, fence, config, commit, by, way } = self;
+        let Release { environment, artifact, url, fence, config, commit, by, origin } = self;
         api::Release {
             environment: environment.clone(),
             artifact: artifact.clone(),
@@ -18,19 +18,19 @@ impl ToWire for Release {
             config: config.clone(),
             commit: commit.clone(),
             by: by.clone(),
-            way: way.to_wire(),
+            origin: origin.to_wire(),
         }
     }
 }
 
-impl ToWire for ReleaseWay {
+impl ToWire for ReleaseOrigin {
     type Wire = api::ReleaseOrigin;
 
     fn to_wire(&self) -> api::ReleaseOrigin {
         match self {
-            ReleaseWay::Deploy => api::ReleaseOrigin::Deploy,
-            ReleaseWay::Rollback => api::ReleaseOrigin::Rollback,
-            ReleaseWay::Undo => api::ReleaseOrigin::Undo,
+            ReleaseOrigin::Deploy => api::ReleaseOrigin::Deploy,
+            ReleaseOrigin::Rollback => api::ReleaseOrigin::Rollback,
+            ReleaseOrigin::Undo => api::ReleaseOrigin::Undo,
         }
     }
 }

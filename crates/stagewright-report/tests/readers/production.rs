@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use stagewright_engine::{
-    Change, Decision, Event, EventKind, FailureKind, Finding, Gate, GateKind, Outcome, Release, ReleaseWay, RunId,
+    Change, Decision, Event, EventKind, FailureKind, Finding, Gate, GateKind, Outcome, Release, ReleaseOrigin, RunId,
     StageSummary, Stream, Timestamp,
 };
 use stagewright_model::StageIndex;
@@ -28,7 +28,7 @@ fn run(id: &str) -> RunId {
     RunId(id.to_owned())
 }
 
-fn release(version: char, fence: u64, way: ReleaseWay) -> Release {
+fn release(version: char, fence: u64, origin: ReleaseOrigin) -> Release {
     Release {
         environment: "production".to_owned(),
         artifact: format!("local/app@sha256:{}", version.to_string().repeat(64)),
@@ -37,7 +37,7 @@ fn release(version: char, fence: u64, way: ReleaseWay) -> Release {
         config: json!({}),
         commit: "abc".to_owned(),
         by: "ann".to_owned(),
-        way,
+        origin,
     }
 }
 
@@ -91,7 +91,7 @@ impl Script {
     }
 
     fn deployed(self, attempt: u32, fence: u64) -> Script {
-        let release = release('b', fence, ReleaseWay::Deploy);
+        let release = release('b', fence, ReleaseOrigin::Deploy);
         self.wait(1_500)
             .then(EventKind::ReleaseRecorded { stage: DEPLOY, attempt, release })
             .end(1, attempt, Outcome::Succeeded, None)
@@ -158,7 +158,7 @@ pub(crate) fn taken_back() -> Vec<Event> {
         .smoke(Outcome::Failed)
         .undo()
         .then(EventKind::UndoEnded { stage: DEPLOY, attempt: 1, outcome: Outcome::Succeeded, failure: None })
-        .then(EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: release('a', 8, ReleaseWay::Undo) })
+        .then(EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: release('a', 8, ReleaseOrigin::Undo) })
         .then(EventKind::ReleaseConfirmed { stage: DEPLOY })
         .run_ended(Outcome::Failed)
 }
@@ -200,7 +200,7 @@ pub(crate) fn found() -> Vec<Event> {
         .built()
         .deploying(1, 7)
         .recovering()
-        .then(EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: release('b', 7, ReleaseWay::Deploy) })
+        .then(EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: release('b', 7, ReleaseOrigin::Deploy) })
         .recovered(Finding::Applied("local/app answers".to_owned()), None)
         .conclude(1, Outcome::Succeeded, Some("found in place: local/app answers"))
         .smoke(Outcome::Succeeded)
@@ -209,7 +209,7 @@ pub(crate) fn found() -> Vec<Event> {
 
 fn until_doubt() -> Script {
     let message = "attempt 1 of `deploy-production` was broken off, and what became of it is unknown: no dashboard";
-    Script::of(stages()).built().deploying(1, 7).recovering().gate(1, gate(GateKind::Doubt, message)).suspend()
+    Script::of(stages()).built().deploying(1, 7).recovering().gate(1, gate(GateKind::Unresolved, message)).suspend()
 }
 
 /// The same, and the plugin can't tell.

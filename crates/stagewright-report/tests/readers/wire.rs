@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{
     Artifact, Capture, Change, Decision, EffectClass, Event, EventKind, Failure, FailureKind, Fidelity, Field,
-    FieldKind, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseWay,
+    FieldKind, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseOrigin,
     RollbackSource, RunId, RunSource, StageSummary, Stream, Timestamp, Trigger,
 };
 use stagewright_model::{StageIndex, StageKind};
@@ -119,7 +119,7 @@ fn release() -> Release {
         config: json!("config"),
         commit: s("commit"),
         by: s("by"),
-        way: ReleaseWay::Rollback,
+        origin: ReleaseOrigin::Rollback,
     }
 }
 

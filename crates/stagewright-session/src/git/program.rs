@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use stagewright_plugin_host::git_directories;
 use stagewright_process::sandbox::{
-    Access, Confinement, Maker, Place, Provision, Sandbox, Source, Tools, needs, system,
+    Access, Confinement, Maker, MountMode, Place, Sandbox, Source, Tools, needs, system,
 };
 use stagewright_process::{Command, run_in_sandbox, which_outside};
 
@@ -80,7 +80,7 @@ impl Program {
         let (mut places, rules) = system(&scratch);
         let tools = Tools { env: &repository.environment, machine: &repository.environment, workspace: root };
         let tools = needs(std::slice::from_ref(&git), tools);
-        let tools = tools.into_iter().filter(|need| need.how == Provision::Execute);
+        let tools = tools.into_iter().filter(|need| need.how == MountMode::Execute);
         places.extend(tools.map(|need| place(&need.path, Access::Execute)));
         places.extend(settings.files.iter().map(|file| place(file, Access::Read)));
         places.push(place(root, Access::Execute));

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use stagewright_engine::{Control, Decision, EventKind, Outcome};
+use stagewright_engine::{Decision, EventKind, Outcome, RunCommand};
 use stagewright_session::{
     Answer, Cancelled, ErrorKind, GateHandling, Notice, Prompter, Question, RerunOptions, ResumeOptions, RunMode,
     RunOptions, RunRequest, Started, Verdict, captured_digest,
@@ -109,7 +109,7 @@ struct Person {
 }
 
 impl Prompter for Person {
-    fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> Control {
+    fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> RunCommand {
         assert!(is_open());
         let mut asked = self.asked.lock().unwrap();
         asked.push(question.id.clone());
@@ -120,7 +120,7 @@ impl Prompter for Person {
             by: if asked.len() == 1 { String::new() } else { "ada".to_owned() },
             ..Decision::default()
         };
-        Control::Decide { stage: question.stage, decision }
+        RunCommand::Decide { stage: question.stage, decision }
     }
 
     fn close(&self) {

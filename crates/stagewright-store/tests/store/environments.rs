@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stagewright_engine::{Claim, Claimed, LEASE, RunId, Timestamp, Turns};
+use stagewright_engine::{EnvironmentAnswer, EnvironmentRequest, LEASE, RunCoordinator, RunId, Timestamp};
 use stagewright_store::{Freeze, Store};
 use tempfile::TempDir;
 
@@ -24,21 +24,26 @@ fn run(id: &str) -> RunId {
     RunId(id.to_owned())
 }
 
-fn claim_at(store: &mut Store, id: &str, at: u64) -> Claimed {
-    let claim = Claim { run: run(id), environment: "production".to_owned(), override_freeze: false, at: Timestamp(at) };
-    Turns::claim(store, &claim).unwrap()
+fn claim_at(store: &mut Store, id: &str, at: u64) -> EnvironmentAnswer {
+    let claim = EnvironmentRequest {
+        run: run(id),
+        environment: "production".to_owned(),
+        override_freeze: false,
+        at: Timestamp(at),
+    };
+    RunCoordinator::acquire_environment(store, &claim).unwrap()
 }
 
-fn claim(store: &mut Store, id: &str) -> Claimed {
+fn claim(store: &mut Store, id: &str) -> EnvironmentAnswer {
     claim_at(store, id, 10_000)
 }
 
-fn granted(fence: u64) -> Claimed {
-    Claimed::Granted { fence, current: None, last_known_good: None }
+fn granted(fence: u64) -> EnvironmentAnswer {
+    EnvironmentAnswer::Granted { fence, current: None, last_known_good: None }
 }
 
-fn held(by: &str) -> Claimed {
-    Claimed::Held { by: run(by) }
+fn held(by: &str) -> EnvironmentAnswer {
+    EnvironmentAnswer::Held { by: run(by) }
 }
 
 #[test]
@@ -48,7 +53,7 @@ fn a_token_is_newer_than_any_before_and_only_the_newest_counts() {
     assert!(store.holds(&run("a"), "production", 1).unwrap());
     assert_eq!(claim(&mut store, "a"), granted(2), "what a run has it may ask for again");
     assert!(!store.holds(&run("a"), "production", 1).unwrap());
-    store.unclaim(&run("a"), "production").unwrap();
+    store.release_environment(&run("a"), "production").unwrap();
     assert!(store.holds(&run("a"), "production", 2).unwrap(), "nobody else has come yet");
     drop(store);
     let mut again = Store::open(&directory.path().join("state")).unwrap();
@@ -61,8 +66,8 @@ fn a_token_is_newer_than_any_before_and_only_the_newest_counts() {
 fn a_run_that_was_never_made_gets_nothing() {
     let (_directory, mut store) = runs();
     let environment = "production".to_owned();
-    let nobody = Claim { run: run("x"), environment, override_freeze: false, at: Timestamp(1) };
-    let error = Turns::claim(&mut store, &nobody).unwrap_err();
+    let nobody = EnvironmentRequest { run: run("x"), environment, override_freeze: false, at: Timestamp(1) };
+    let error = RunCoordinator::acquire_environment(&mut store, &nobody).unwrap_err();
     assert!(told(&error).contains("has no run x"), "{}", told(&error));
 }
 
@@ -70,7 +75,7 @@ fn a_run_that_was_never_made_gets_nothing() {
 fn whoever_lives_keeps_it_and_what_the_dead_had_is_free_at_once() {
     let (directory, mut store) = runs();
     let mut other = Store::open(&directory.path().join("state")).unwrap();
-    let lease = store.claim(&run("a")).unwrap();
+    let lease = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim(&mut store, "a"), granted(1));
     assert_eq!(claim(&mut other, "b"), held("a"));
     drop(lease);
@@ -80,18 +85,18 @@ fn whoever_lives_keeps_it_and_what_the_dead_had_is_free_at_once() {
 #[test]
 fn whoever_is_silent_for_too_long_loses_it_though_its_process_lives() {
     let (_directory, mut store) = runs();
-    let _hangs = store.claim(&run("a")).unwrap();
+    let _hangs = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim_at(&mut store, "a", 10_000), granted(1));
     assert_eq!(claim_at(&mut store, "b", 10_000 + SILENCE), held("a"));
-    store.beat(&run("a"), Timestamp(20_000)).unwrap();
+    store.heartbeat(&run("a"), Timestamp(20_000)).unwrap();
     assert_eq!(claim_at(&mut store, "b", 20_000 + SILENCE), held("a"));
-    let _lives = store.claim(&run("b")).unwrap();
+    let _lives = store.lock_run(&run("b")).unwrap();
     assert_eq!(claim_at(&mut store, "b", 20_001 + SILENCE), granted(2));
 
     // It wakes up, and neither its beat nor its letting go touches what b has.
     assert!(!store.holds(&run("a"), "production", 1).unwrap());
-    store.beat(&run("a"), Timestamp(1_000_000)).unwrap();
-    store.unclaim(&run("a"), "production").unwrap();
+    store.heartbeat(&run("a"), Timestamp(1_000_000)).unwrap();
+    store.release_environment(&run("a"), "production").unwrap();
     assert_eq!(claim_at(&mut store, "c", 20_001 + SILENCE), held("b"));
     assert_eq!(claim_at(&mut store, "c", 20_002 + 2 * SILENCE), granted(3));
 }
@@ -99,10 +104,10 @@ fn whoever_is_silent_for_too_long_loses_it_though_its_process_lives() {
 #[test]
 fn a_clock_that_was_put_back_makes_nobody_silent() {
     let (_directory, mut store) = runs();
-    let _lives = store.claim(&run("a")).unwrap();
+    let _lives = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim_at(&mut store, "a", 1_000_000), granted(1));
     assert_eq!(claim_at(&mut store, "b", 5), held("a"));
-    store.beat(&run("a"), Timestamp(6)).unwrap();
+    store.heartbeat(&run("a"), Timestamp(6)).unwrap();
     assert_eq!(claim_at(&mut store, "b", 6 + SILENCE), held("a"));
 }
 
@@ -110,22 +115,22 @@ fn a_clock_that_was_put_back_makes_nobody_silent() {
 fn an_older_run_never_overtakes_a_newer_one_whatever_the_clock_says() {
     let (_directory, mut store) = runs();
     assert_eq!(claim(&mut store, "b"), granted(1), "made after a, and started before it");
-    let superseded = Claimed::Superseded { by: run("b") };
+    let superseded = EnvironmentAnswer::Superseded { by: run("b") };
     assert_eq!(claim(&mut store, "a"), superseded, "though b is dead by now");
-    store.unclaim(&run("b"), "production").unwrap();
+    store.release_environment(&run("b"), "production").unwrap();
     assert_eq!(claim(&mut store, "a"), superseded);
     assert_eq!(claim(&mut store, "b"), granted(2));
     assert_eq!(claim(&mut store, "c"), granted(3));
-    assert_eq!(claim(&mut store, "b"), Claimed::Superseded { by: run("c") });
+    assert_eq!(claim(&mut store, "b"), EnvironmentAnswer::Superseded { by: run("c") });
     // It would be in vain to wait, so that comes before who has it.
-    let _lives = store.claim(&run("c")).unwrap();
-    assert_eq!(claim(&mut store, "b"), Claimed::Superseded { by: run("c") });
+    let _lives = store.lock_run(&run("c")).unwrap();
+    assert_eq!(claim(&mut store, "b"), EnvironmentAnswer::Superseded { by: run("c") });
 }
 
 #[test]
 fn who_asked_in_vain_has_not_been_there() {
     let (_directory, mut store) = runs();
-    let _lives = store.claim(&run("a")).unwrap();
+    let _lives = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim(&mut store, "a"), granted(1));
     assert_eq!(claim(&mut store, "b"), held("a"));
     assert_eq!(claim(&mut store, "a"), granted(2));
@@ -134,11 +139,11 @@ fn who_asked_in_vain_has_not_been_there() {
 #[test]
 fn a_new_driver_has_not_what_the_dead_one_had() {
     let (_directory, mut store) = runs();
-    let lease = store.claim(&run("a")).unwrap();
+    let lease = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim(&mut store, "a"), granted(1));
     drop(lease);
     // Somebody resumes it, and it waits at a gate far from the environment.
-    let _resumed = store.claim(&run("a")).unwrap();
+    let _resumed = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim(&mut store, "b"), granted(2));
 }
 
@@ -148,7 +153,7 @@ fn rehearsals_have_environments_of_their_own() {
     let mut rehearsal = record("r", 1);
     rehearsal.rehearsal = true;
     store.create_run(&rehearsal).unwrap();
-    let (_a, _r) = (store.claim(&run("a")).unwrap(), store.claim(&run("r")).unwrap());
+    let (_a, _r) = (store.lock_run(&run("a")).unwrap(), store.lock_run(&run("r")).unwrap());
     assert_eq!(claim(&mut store, "r"), granted(1));
     assert_eq!(claim(&mut store, "a"), granted(1));
     assert_eq!(claim(&mut store, "a"), granted(2));
@@ -170,8 +175,10 @@ fn freeze(until: Option<u64>) -> Freeze {
 fn a_freeze_holds_until_its_end_or_until_it_is_lifted() {
     let (_directory, mut store) = runs();
     store.freeze("production", &freeze(Some(20_000))).unwrap();
-    let frozen =
-        |until: Option<u64>| Claimed::Frozen { until: until.map(Timestamp), reason: "release week, by ada".to_owned() };
+    let frozen = |until: Option<u64>| EnvironmentAnswer::Frozen {
+        until: until.map(Timestamp),
+        reason: "release week, by ada".to_owned(),
+    };
     assert_eq!(claim_at(&mut store, "a", 19_999), frozen(Some(20_000)));
     assert_eq!(claim_at(&mut store, "a", 1), frozen(Some(20_000)), "the clock was put back to before it was said");
     assert_eq!(claim_at(&mut store, "a", 20_000), granted(1));
@@ -185,19 +192,26 @@ fn a_freeze_holds_until_its_end_or_until_it_is_lifted() {
 #[test]
 fn a_person_may_override_a_freeze_and_nothing_else() {
     let (_directory, mut store) = runs();
-    let _lives = store.claim(&run("b")).unwrap();
+    let _lives = store.lock_run(&run("b")).unwrap();
     assert_eq!(claim(&mut store, "b"), granted(1));
     store.freeze("production", &freeze(None)).unwrap();
     let environment = "production".to_owned();
     let mut ask = |id: &str| {
-        let claim =
-            Claim { run: run(id), environment: environment.clone(), override_freeze: true, at: Timestamp(10_000) };
-        Turns::claim(&mut store, &claim).unwrap()
+        let claim = EnvironmentRequest {
+            run: run(id),
+            environment: environment.clone(),
+            override_freeze: true,
+            at: Timestamp(10_000),
+        };
+        RunCoordinator::acquire_environment(&mut store, &claim).unwrap()
     };
-    assert_eq!(ask("a"), Claimed::Superseded { by: run("b") });
+    assert_eq!(ask("a"), EnvironmentAnswer::Superseded { by: run("b") });
     assert_eq!(ask("c"), held("b"));
     assert_eq!(ask("b"), granted(2));
-    assert!(matches!(claim(&mut store, "a"), Claimed::Frozen { .. }), "the freeze is everybody's first answer");
+    assert!(
+        matches!(claim(&mut store, "a"), EnvironmentAnswer::Frozen { .. }),
+        "the freeze is everybody's first answer"
+    );
 }
 
 #[test]
@@ -230,7 +244,7 @@ fn no_token_is_given_twice_however_many_ask_at_once() {
     let fences: BTreeSet<u64> = fences
         .into_iter()
         .map(|claimed| match claimed {
-            Claimed::Granted { fence, .. } => fence,
+            EnvironmentAnswer::Granted { fence, .. } => fence,
             other => panic!("{other:?}"),
         })
         .collect();

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
-use stagewright_engine::{Claim, Claimed, Event, EventKind, Lines, LogSink, Outcome, ReleaseWay, RunId, RunStore};
-use stagewright_engine::{Stream, Timestamp, Turns};
+use stagewright_engine::{
+    EnvironmentAnswer, EnvironmentRequest, Event, EventKind, Lines, LogSink, Outcome, ReleaseOrigin, RunId, RunStore,
+};
+use stagewright_engine::{RunCoordinator, Stream, Timestamp};
 use stagewright_model::StageIndex;
 use stagewright_store::{Filter, GcReport, Retention, RunRecord, Store};
 use tempfile::TempDir;
@@ -139,7 +141,7 @@ fn what_has_not_ended_stays_however_old_it_is() {
     let resumed = world.ended("resumed", 390);
     world.append(&resumed, 390, vec![EventKind::RunResumed { reason: String::new(), again: vec![], changed: vec![] }]);
     let driven = world.ended("driven", 390);
-    let lease = world.store.claim(&driven).unwrap();
+    let lease = world.store.lock_run(&driven).unwrap();
     assert_eq!(world.gc(&nothing()), GcReport::default());
     assert_eq!(world.gc(&Retention { dry_run: true, ..nothing() }), GcReport::default());
     drop(lease);
@@ -154,7 +156,7 @@ fn what_somebody_may_go_back_to_stays() {
     let undone = EventKind::UndoEnded { stage: StageIndex(1), attempt: 1, outcome: Outcome::Succeeded, failure: None };
     for id in ["one", "two", "three", "four", "bad", "undone", "six"] {
         let run = world.create(&record(id, 1));
-        let mut kinds = vec![recorded(id, ReleaseWay::Deploy)];
+        let mut kinds = vec![recorded(id, ReleaseOrigin::Deploy)];
         if id != "bad" && id != "six" {
             kinds.push(confirmed.clone());
         }
@@ -180,20 +182,24 @@ fn neither_fences_nor_numbers_start_again() {
     let mut world = World::new();
     let claim = |store: &mut Store, run: &str| {
         let (run, environment) = (RunId(run.to_owned()), "production".to_owned());
-        Turns::claim(store, &Claim { run, environment, override_freeze: false, at: NOW }).unwrap()
+        RunCoordinator::acquire_environment(
+            store,
+            &EnvironmentRequest { run, environment, override_freeze: false, at: NOW },
+        )
+        .unwrap()
     };
     world.ended("a", 90);
     world.create(&record("older", 1));
     world.ended("b", 90);
     for (run, expected) in [("a", 1), ("b", 2)] {
-        let granted = Claimed::Granted { fence: expected, current: None, last_known_good: None };
+        let granted = EnvironmentAnswer::Granted { fence: expected, current: None, last_known_good: None };
         assert_eq!(claim(&mut world.store, run), granted);
     }
     // It ended, and its process died before it could let go.
     assert_eq!(ids(&world.gc(&nothing()).runs), ["a", "b"]);
     world.store.create_run(&record("c", 1)).unwrap();
-    assert_eq!(claim(&mut world.store, "older"), Claimed::Superseded { by: RunId("b".to_owned()) });
-    assert!(matches!(claim(&mut world.store, "c"), Claimed::Granted { fence: 3, .. }));
+    assert_eq!(claim(&mut world.store, "older"), EnvironmentAnswer::Superseded { by: RunId("b".to_owned()) });
+    assert!(matches!(claim(&mut world.store, "c"), EnvironmentAnswer::Granted { fence: 3, .. }));
 }
 
 #[test]
@@ -283,7 +289,7 @@ fn runs_go_on_meanwhile() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut store = Store::open(&state).unwrap();
-            let _lease = store.claim(&driven).unwrap();
+            let _lease = store.lock_run(&driven).unwrap();
             for seq in 1..300 {
                 let kind = EventKind::AttemptStarted { stage: StageIndex(0), attempt: 1, fence: None };
                 store.append(&driven, &[Event { seq, at: NOW, kind }], false).unwrap();

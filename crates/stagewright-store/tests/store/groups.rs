@@ -1,8 +1,10 @@
 //! Whose turn it is in a concurrency group, and the requests to end that this leads to.
 
-use stagewright_engine::{Event, EventKind, Join, Joined, Outcome, RunId, RunStore, Timestamp, Turns};
+use stagewright_engine::{
+    Event, EventKind, GroupAnswer, GroupRequest, Outcome, RunCoordinator, RunId, RunStore, Timestamp,
+};
 use stagewright_model::{Queue, StageIndex};
-use stagewright_store::{Lease, Store};
+use stagewright_store::{RunLock, Store};
 use tempfile::TempDir;
 
 use super::{event, record, started};
@@ -11,7 +13,7 @@ use super::{event, record, started};
 struct World {
     _directory: TempDir,
     store: Store,
-    leases: Vec<(RunId, Lease)>,
+    leases: Vec<(RunId, RunLock)>,
     queue: Queue,
     cancel: bool,
 }
@@ -32,7 +34,7 @@ impl World {
     }
 
     fn start(&mut self, id: &str) {
-        let lease = self.store.claim(&run(id)).unwrap();
+        let lease = self.store.lock_run(&run(id)).unwrap();
         self.leases.push((run(id), lease));
     }
 
@@ -40,14 +42,15 @@ impl World {
         self.leases.retain(|(of, _)| *of != run(id));
     }
 
-    fn join(&mut self, id: &str) -> Joined {
+    fn join(&mut self, id: &str) -> GroupAnswer {
         let group = "deploy".to_owned();
-        let join = Join { run: run(id), group, cancel_in_progress: self.cancel, queue: self.queue, at: Timestamp(10) };
-        self.store.join(&join).unwrap()
+        let join =
+            GroupRequest { run: run(id), group, cancel_in_progress: self.cancel, queue: self.queue, at: Timestamp(10) };
+        self.store.enter_group(&join).unwrap()
     }
 
     fn leave(&mut self, id: &str) {
-        self.store.leave(&run(id), "deploy").unwrap();
+        self.store.leave_group(&run(id), "deploy").unwrap();
     }
 
     fn cancels(&mut self, id: &str) -> usize {
@@ -65,16 +68,16 @@ fn run(id: &str) -> RunId {
     RunId(id.to_owned())
 }
 
-fn granted() -> Joined {
+fn granted() -> GroupAnswer {
     replacing(&[])
 }
 
-fn replacing(runs: &[&str]) -> Joined {
-    Joined::Granted { replaced: runs.iter().map(|id| run(id)).collect() }
+fn replacing(runs: &[&str]) -> GroupAnswer {
+    GroupAnswer::Granted { replaced: runs.iter().map(|id| run(id)).collect() }
 }
 
-fn waiting(holder: &str) -> Joined {
-    Joined::Waiting { holder: run(holder) }
+fn waiting(holder: &str) -> GroupAnswer {
+    GroupAnswer::Waiting { holder: run(holder) }
 }
 
 fn suspended() -> EventKind {
@@ -224,11 +227,11 @@ fn groups_and_rehearsals_are_apart() {
     assert_eq!(world.join("a"), granted());
     assert_eq!(world.join("r"), granted());
     let (group, queue) = ("build".to_owned(), Queue::Max);
-    let other = Join { run: run("b"), group, cancel_in_progress: false, queue, at: Timestamp(10) };
-    assert_eq!(world.store.join(&other).unwrap(), granted());
+    let other = GroupRequest { run: run("b"), group, cancel_in_progress: false, queue, at: Timestamp(10) };
+    assert_eq!(world.store.enter_group(&other).unwrap(), granted());
     world.leave("r");
     assert_eq!(world.join("b"), waiting("a"));
-    assert!(world.store.join(&Join { run: run("x"), ..other }).is_err());
+    assert!(world.store.enter_group(&GroupRequest { run: run("x"), ..other }).is_err());
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use stagewright_engine::{
-    Claim, Claimed, Event, EventKind, Outcome, Release, ReleaseWay, RunId, RunStore, Timestamp, Turns,
+    EnvironmentAnswer, EnvironmentRequest, Event, EventKind, Outcome, Release, ReleaseOrigin, RunCoordinator, RunId,
+    RunStore, Timestamp,
 };
 use stagewright_model::StageIndex;
 use stagewright_store::{ReleaseRow, Store};
@@ -42,9 +43,9 @@ impl Deploys {
     }
 
     /// A new run deploys something.
-    fn deploy(&mut self, artifact: &str, way: ReleaseWay, confirmed: bool) -> RunId {
+    fn deploy(&mut self, artifact: &str, origin: ReleaseOrigin, confirmed: bool) -> RunId {
         let run = self.run();
-        let mut kinds = vec![recorded(artifact, way)];
+        let mut kinds = vec![recorded(artifact, origin)];
         if confirmed {
             kinds.push(EventKind::ReleaseConfirmed { stage: DEPLOY });
         }
@@ -53,7 +54,7 @@ impl Deploys {
     }
 
     pub(crate) fn good(&mut self, artifact: &str) -> RunId {
-        self.deploy(artifact, ReleaseWay::Deploy, true)
+        self.deploy(artifact, ReleaseOrigin::Deploy, true)
     }
 
     /// Artifacts of the current release and of the last known good one, as a run that comes is told them.
@@ -63,10 +64,14 @@ impl Deploys {
     }
 
     fn standing_for(&mut self, run: &RunId) -> (String, String) {
-        let claim =
-            Claim { run: run.clone(), environment: "production".to_owned(), override_freeze: false, at: Timestamp(1) };
-        match Turns::claim(&mut self.store, &claim).unwrap() {
-            Claimed::Granted { current, last_known_good, .. } => (name(current), name(last_known_good)),
+        let claim = EnvironmentRequest {
+            run: run.clone(),
+            environment: "production".to_owned(),
+            override_freeze: false,
+            at: Timestamp(1),
+        };
+        match RunCoordinator::acquire_environment(&mut self.store, &claim).unwrap() {
+            EnvironmentAnswer::Granted { current, last_known_good, .. } => (name(current), name(last_known_good)),
             other => panic!("{other:?}"),
         }
     }
@@ -81,7 +86,7 @@ fn pair(current: &str, last_known_good: &str) -> (String, String) {
 }
 
 /// What runs is before the `/`, and its configuration after it.
-fn release(artifact: &str, way: ReleaseWay) -> Release {
+fn release(artifact: &str, origin: ReleaseOrigin) -> Release {
     Release {
         environment: "production".to_owned(),
         artifact: artifact.to_owned(),
@@ -90,12 +95,12 @@ fn release(artifact: &str, way: ReleaseWay) -> Release {
         config: json!({"replicas": 2}),
         commit: "abc".to_owned(),
         by: "ada".to_owned(),
-        way,
+        origin,
     }
 }
 
-pub(crate) fn recorded(artifact: &str, way: ReleaseWay) -> EventKind {
-    EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: release(artifact, way) }
+pub(crate) fn recorded(artifact: &str, origin: ReleaseOrigin) -> EventKind {
+    EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: release(artifact, origin) }
 }
 
 fn undone(outcome: Outcome) -> EventKind {
@@ -105,12 +110,12 @@ fn undone(outcome: Outcome) -> EventKind {
 #[test]
 fn a_release_is_kept_as_it_was_recorded() {
     let mut deploys = Deploys::new();
-    let run = deploys.deploy("one", ReleaseWay::Deploy, false);
+    let run = deploys.deploy("one", ReleaseOrigin::Deploy, false);
     deploys.good("two");
     let rows = deploys.store.releases("production", false, 10).unwrap();
     assert_eq!(rows.iter().map(|row| row.release.artifact.as_str()).collect::<Vec<_>>(), ["two", "one"]);
     let row = &rows[1];
-    assert_eq!(row.release, release("one", ReleaseWay::Deploy));
+    assert_eq!(row.release, release("one", ReleaseOrigin::Deploy));
     assert_eq!((&row.run, row.stage, row.stage_id.as_str(), row.attempt), (&run, DEPLOY, "approve", 1));
     assert_eq!((row.at.0, row.confirmed, row.undone, rows[0].confirmed), (1_001, false, false, true));
     assert_eq!(deploys.store.releases("production", false, 1).unwrap(), rows[..1]);
@@ -122,15 +127,15 @@ fn a_release_is_kept_as_it_was_recorded() {
 fn only_what_proved_good_is_a_place_to_go_back_to() {
     let mut deploys = Deploys::new();
     assert_eq!(deploys.standing(), pair("", ""));
-    deploys.deploy("one", ReleaseWay::Deploy, false);
+    deploys.deploy("one", ReleaseOrigin::Deploy, false);
     assert_eq!(deploys.standing(), pair("one", ""));
     deploys.good("two");
     assert_eq!(deploys.standing(), pair("two", ""));
     deploys.good("three");
     assert_eq!(deploys.standing(), pair("three", "two"));
-    deploys.deploy("four", ReleaseWay::Deploy, false);
+    deploys.deploy("four", ReleaseOrigin::Deploy, false);
     assert_eq!(deploys.standing(), pair("four", "three"));
-    deploys.deploy("five", ReleaseWay::Deploy, false);
+    deploys.deploy("five", ReleaseOrigin::Deploy, false);
     assert_eq!(deploys.standing(), pair("five", "three"));
 }
 
@@ -143,7 +148,7 @@ fn to_deploy_the_same_again_is_not_to_go_back() {
     assert_eq!(deploys.standing(), pair("two", "one"));
     // With another configuration it is something else.
     let run = deploys.run();
-    let mut other = release("two", ReleaseWay::Deploy);
+    let mut other = release("two", ReleaseOrigin::Deploy);
     other.config = json!({"replicas": 3});
     deploys.append(&run, vec![EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release: other }]);
     assert_eq!(deploys.standing(), pair("two", "two"));
@@ -158,14 +163,14 @@ fn what_was_undone_no_longer_stands_and_what_was_put_in_its_place_does() {
     assert_eq!(deploys.standing(), pair("two", "one"));
     let run = deploys.good("three");
     assert_eq!(deploys.standing_for(&run), pair("three", "two"));
-    let back = recorded("two", ReleaseWay::Undo);
+    let back = recorded("two", ReleaseOrigin::Undo);
     deploys.append(&run, vec![undone(Outcome::Succeeded), back, EventKind::ReleaseConfirmed { stage: DEPLOY }]);
     assert_eq!(deploys.standing(), pair("two", "one"), "three was no good, though it was confirmed");
     let rows = deploys.store.releases("production", false, 3).unwrap();
-    let marks = |row: &ReleaseRow| (row.release.way, row.confirmed, row.undone);
+    let marks = |row: &ReleaseRow| (row.release.origin, row.confirmed, row.undone);
     assert_eq!(
         rows.iter().map(marks).collect::<Vec<_>>(),
-        [(ReleaseWay::Undo, true, false), (ReleaseWay::Deploy, true, true), (ReleaseWay::Deploy, true, false)]
+        [(ReleaseOrigin::Undo, true, false), (ReleaseOrigin::Deploy, true, true), (ReleaseOrigin::Deploy, true, false)]
     );
     deploys.good("four");
     assert_eq!(deploys.standing(), pair("four", "two"));
@@ -179,7 +184,7 @@ fn going_back_twice_goes_back_two_steps() {
     }
     for (back_to, next) in [("two", "one"), ("one", "")] {
         assert_eq!(deploys.standing().1, back_to);
-        deploys.deploy(back_to, ReleaseWay::Rollback, true);
+        deploys.deploy(back_to, ReleaseOrigin::Rollback, true);
         assert_eq!(deploys.standing(), pair(back_to, next));
     }
     deploys.good("four");
@@ -192,7 +197,7 @@ fn a_rollback_that_fails_is_undone_to_what_was_there_before_it() {
     for artifact in ["one", "two", "three"] {
         deploys.good(artifact);
     }
-    let rollback = deploys.deploy("two", ReleaseWay::Rollback, false);
+    let rollback = deploys.deploy("two", ReleaseOrigin::Rollback, false);
     assert_eq!(deploys.standing_for(&rollback), pair("two", "three"));
     assert_eq!(deploys.standing(), pair("two", "one"), "others go back further");
 }
@@ -210,7 +215,7 @@ fn environments_are_shown_with_what_stands_there() {
     let name = "production".to_owned();
     let mut expected = (name, rows.next(), rows.next(), None, 0);
     assert_eq!(show(&deploys.store), expected, "nobody has claimed it: all that was deployed stayed on this machine");
-    let lease = deploys.store.claim(&run).unwrap();
+    let lease = deploys.store.lock_run(&run).unwrap();
     deploys.standing_for(&run);
     (expected.3, expected.4) = (Some(run), 1);
     assert_eq!(show(&deploys.store), expected);

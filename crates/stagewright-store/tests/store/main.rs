@@ -221,7 +221,7 @@ fn runs_are_listed_newest_first_with_how_they_stand() {
     assert_eq!(row(&store).state, RunState::Interrupted);
     assert_eq!(row(&store).source, source());
 
-    let lease = store.claim(&run_id()).unwrap();
+    let lease = store.lock_run(&run_id()).unwrap();
     assert_eq!(row(&store).state, RunState::Running);
     store.append(&run_id(), &[event(3, ended(0, Outcome::Failed)), event(4, gate_opened())], true).unwrap();
     assert_eq!((row(&store).waiting, row(&store).failed_stage), (vec!["approve".to_owned()], Some("test".to_owned())));
@@ -291,11 +291,11 @@ fn a_decision_waits_until_the_journal_has_it() {
 fn only_one_drives_a_run() {
     let (directory, store) = store();
     let other = Store::open(&directory.path().join("state")).unwrap();
-    let lease = store.claim(&run_id()).unwrap();
-    let error = other.claim(&run_id()).unwrap_err();
+    let lease = store.lock_run(&run_id()).unwrap();
+    let error = other.lock_run(&run_id()).unwrap_err();
     assert!(told(&error).contains(&format!("process {}", std::process::id())), "{}", told(&error));
     drop(lease);
-    other.claim(&run_id()).unwrap();
+    other.lock_run(&run_id()).unwrap();
 }
 
 #[test]

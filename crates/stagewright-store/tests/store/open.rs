@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rusqlite::Connection;
-use stagewright_engine::{Claim, Claimed, EventKind, LogSink, RunId, RunStore, Stream, Timestamp, Turns};
+use stagewright_engine::{
+    EnvironmentAnswer, EnvironmentRequest, EventKind, LogSink, RunCoordinator, RunId, RunStore, Stream, Timestamp,
+};
 use stagewright_model::StageIndex;
 use stagewright_store::{Filter, RunState, Store};
 use tempfile::TempDir;
@@ -149,11 +151,15 @@ fn a_database_of_version_1_is_brought_up_to_date() {
     assert_eq!(ids(&store)[0], "00new");
     let claim = |store: &mut Store, run: &str| {
         let (run, environment) = (RunId(run.to_owned()), "production".to_owned());
-        Turns::claim(store, &Claim { run, environment, override_freeze: false, at: Timestamp(1) }).unwrap()
+        RunCoordinator::acquire_environment(
+            store,
+            &EnvironmentRequest { run, environment, override_freeze: false, at: Timestamp(1) },
+        )
+        .unwrap()
     };
-    assert!(matches!(claim(&mut store, "02run"), Claimed::Granted { fence: 1, .. }));
-    assert_eq!(claim(&mut store, "01run"), Claimed::Superseded { by: RunId("02run".to_owned()) });
-    assert!(matches!(claim(&mut store, "00new"), Claimed::Granted { fence: 2, .. }));
+    assert!(matches!(claim(&mut store, "02run"), EnvironmentAnswer::Granted { fence: 1, .. }));
+    assert_eq!(claim(&mut store, "01run"), EnvironmentAnswer::Superseded { by: RunId("02run".to_owned()) });
+    assert!(matches!(claim(&mut store, "00new"), EnvironmentAnswer::Granted { fence: 2, .. }));
 }
 
 #[test]

@@ -3,14 +3,14 @@
 //! The output `answers` holds, deed by deed, what the host gave, or the code of the error. What a test of the granted
 //! counterpart wants to see is thus in the same place as what an attack must not bring.
 
-mod deed;
+mod action;
 mod flood;
 mod spelling;
 
 use serde::Deserialize;
 use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, outputs};
 
-use deed::Deed;
+use action::Action;
 
 /// What to try.
 #[derive(Deserialize, JsonSchema)]
@@ -18,7 +18,7 @@ use deed::Deed;
 #[schemars(crate = "stagewright_sdk::schemars")]
 pub struct Config {
     /// One after the other, whatever becomes of them.
-    deeds: Vec<Deed>,
+    deeds: Vec<Action>,
 }
 
 /// The stage.

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use stagewright_api as api;
 use stagewright_model::{CacheUse, NamedBy, PackageOrigin, Permissions, Sandbox, Stage};
 use stagewright_plugin_host::Description;
-use stagewright_process::sandbox::{Need, Provision};
+use stagewright_process::sandbox::{MountMode, ToolMount};
 use stagewright_report::wire::ToWire as _;
 use stagewright_session::Compared;
 
@@ -142,15 +142,15 @@ fn package_origin(named: &PackageOrigin) -> api::PackageOriginEntry {
     }
 }
 
-fn tool_mount(need: &Need) -> api::ToolMount {
-    let Need { path, how, program } = need;
+fn tool_mount(need: &ToolMount) -> api::ToolMount {
+    let ToolMount { path, how, program } = need;
     api::ToolMount {
         path: path.display().to_string(),
         how: match how {
-            Provision::Execute => api::MountMode::Execute,
-            Provision::Copy(_) => api::MountMode::Copy,
-            Provision::Kept => api::MountMode::Kept,
-            Provision::KeptFile => api::MountMode::KeptFile,
+            MountMode::Execute => api::MountMode::Execute,
+            MountMode::Copy(_) => api::MountMode::Copy,
+            MountMode::Kept => api::MountMode::Kept,
+            MountMode::KeptFile => api::MountMode::KeptFile,
         },
         program: program.clone(),
     }

@@ -15,7 +15,7 @@ fn file(path: &Path) {
     fs::write(path, "").unwrap();
 }
 
-fn found(programs: &[PathBuf], home: &Path) -> Vec<(String, Provision)> {
+fn found(programs: &[PathBuf], home: &Path) -> Vec<(String, MountMode)> {
     let env = BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
     let tools = Tools { env: &env, machine: &env, workspace: &home.join("project") };
     let needs = needs(programs, tools).into_iter();
@@ -24,7 +24,7 @@ fn found(programs: &[PathBuf], home: &Path) -> Vec<(String, Provision)> {
 
 /// What may be started of the home.
 fn executes(programs: &[PathBuf], home: &Path) -> Vec<String> {
-    let found = found(programs, home).into_iter().filter(|(_, how)| *how == Provision::Execute);
+    let found = found(programs, home).into_iter().filter(|(_, how)| *how == MountMode::Execute);
     found.map(|(path, _)| path).collect()
 }
 
@@ -43,14 +43,14 @@ fn cargo_gets_its_toolchains_and_caches_and_no_credentials() {
         file(&home.path().join(name));
     }
     let expected = [
-        (".cargo/.package-cache", Provision::KeptFile),
-        (".cargo/.package-cache-mutate", Provision::KeptFile),
-        (".cargo/bin", Provision::Execute),
-        (".cargo/config.toml", Provision::Copy(ConfigFormat::Cargo)),
-        (".cargo/git", Provision::Kept),
-        (".cargo/registry", Provision::Kept),
-        (".rustup/settings.toml", Provision::Execute),
-        (".rustup/toolchains", Provision::Execute),
+        (".cargo/.package-cache", MountMode::KeptFile),
+        (".cargo/.package-cache-mutate", MountMode::KeptFile),
+        (".cargo/bin", MountMode::Execute),
+        (".cargo/config.toml", MountMode::Copy(ConfigFormat::Cargo)),
+        (".cargo/git", MountMode::Kept),
+        (".cargo/registry", MountMode::Kept),
+        (".rustup/settings.toml", MountMode::Execute),
+        (".rustup/toolchains", MountMode::Execute),
     ];
     assert_eq!(found(&[cargo], home.path()), expected.map(|(path, how)| (path.to_owned(), how)));
 }
@@ -65,7 +65,7 @@ fn a_home_of_cargo_elsewhere_is_no_toolchain_either() {
         ("CARGO_HOME".to_owned(), elsewhere.path().join("rust").display().to_string()),
     ]);
     let found = needs(&[cargo], Tools { env: &env, machine: &env, workspace: Path::new("/work") });
-    let executable = found.iter().filter(|need| need.how == Provision::Execute).map(|need| need.path.as_path());
+    let executable = found.iter().filter(|need| need.how == MountMode::Execute).map(|need| need.path.as_path());
     assert_eq!(executable.collect::<Vec<_>>(), [elsewhere.path().join("rust/bin")]);
 }
 
@@ -194,7 +194,7 @@ fn no_way_leads_through_the_workspace() {
         ("CARGO_HOME".to_owned(), at("project/cargo").display().to_string()),
     ]);
     let found = needs(&["/usr/bin/cargo".into()], Tools { env: &env, machine: &env, workspace: &at("project") });
-    assert!(found.iter().all(|need| need.how != Provision::Execute), "{found:?}");
+    assert!(found.iter().all(|need| need.how != MountMode::Execute), "{found:?}");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn what_only_the_programs_variables_name_is_not_opened() {
     let found = |env: &BTreeMap<String, String>| {
         let tools = Tools { env, machine: &machine, workspace: Path::new("/work") };
         let opened = needs(&programs, tools).into_iter();
-        let opened = opened.filter(|need| !matches!(need.how, Provision::Kept | Provision::KeptFile));
+        let opened = opened.filter(|need| !matches!(need.how, MountMode::Kept | MountMode::KeptFile));
         opened.map(|need| need.path).collect::<Vec<_>>()
     };
     let own = [".cargo/bin", ".npmrc", ".rustup/toolchains"].map(|path| home.path().join(path));

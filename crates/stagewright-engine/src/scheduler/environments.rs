@@ -9,7 +9,7 @@ use stagewright_model::{Environment, StageIndex};
 
 use super::{Action, Scheduler, failure};
 use crate::event::{EventKind, FailureKind, GateKind, Outcome, RunId, Timestamp};
-use crate::port::{Claim, Claimed, EnvironmentView, Join, Joined};
+use crate::port::{EnvironmentAnswer, EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest};
 use crate::state::{IllegalTransition, Status};
 
 /// How often a run asks again for what another run has.
@@ -25,7 +25,7 @@ impl Scheduler {
         }
         if !self.asking_group {
             self.asking_group = true;
-            self.response.actions.push(Action::Join(Join {
+            self.response.actions.push(Action::GroupRequest(GroupRequest {
                 run: self.run_id(),
                 group: self.group.clone().unwrap_or_default(),
                 cancel_in_progress: concurrency.cancel_in_progress,
@@ -36,16 +36,16 @@ impl Scheduler {
         false
     }
 
-    pub(super) fn on_joined(&mut self, joined: Joined) -> Result<(), IllegalTransition> {
+    pub(super) fn on_joined(&mut self, joined: GroupAnswer) -> Result<(), IllegalTransition> {
         let group = self.group.clone().unwrap_or_default();
         match joined {
-            Joined::Granted { replaced } => {
+            GroupAnswer::Granted { replaced } => {
                 self.asking_group = false;
                 self.queued = false;
                 self.group_holder = None;
                 self.record(EventKind::GroupJoined { group, replaced })
             }
-            Joined::Waiting { holder } => {
+            GroupAnswer::Waiting { holder } => {
                 self.queued = true;
                 self.response.actions.push(Action::AskAgain(ASK_AGAIN));
                 if self.group_holder.as_ref() != Some(&holder) {
@@ -78,7 +78,7 @@ impl Scheduler {
 
     /// Whether the run has acted on the environment of a stage. What was begun there before a freeze, or in spite of one,
     /// is better finished: a deploy without its tests, or with a failed one standing, is the worse end.
-    pub(super) fn has_been_there(&self, stage: StageIndex) -> bool {
+    pub(super) fn has_acted_on_environment(&self, stage: StageIndex) -> bool {
         let environment = self.environment_of(stage);
         let mut others = self.plan.indices().filter(|&other| self.environment_of(other) == environment);
         others.any(|other| {
@@ -105,33 +105,37 @@ impl Scheduler {
 
     pub(super) fn claim(&mut self, stage: StageIndex, override_freeze: bool) {
         let environment = self.environment_of(stage).unwrap_or_default().to_owned();
-        let claim = Claim { run: self.run_id(), environment, override_freeze, at: self.now };
+        let claim = EnvironmentRequest { run: self.run_id(), environment, override_freeze, at: self.now };
         self.claiming.insert(stage);
-        self.response.actions.push(Action::Claim { stage, claim });
+        self.response.actions.push(Action::EnvironmentRequest { stage, claim });
     }
 
-    pub(super) fn on_claimed(&mut self, stage: StageIndex, claimed: Claimed) -> Result<(), IllegalTransition> {
+    pub(super) fn on_claimed(
+        &mut self,
+        stage: StageIndex,
+        claimed: EnvironmentAnswer,
+    ) -> Result<(), IllegalTransition> {
         self.claiming.remove(&stage);
         let name = self.environment_of(stage).unwrap_or_default().to_owned();
-        if !matches!(claimed, Claimed::Held { .. }) {
+        if !matches!(claimed, EnvironmentAnswer::Held { .. }) {
             self.awaited.remove(&stage);
         }
         let startable =
             matches!(self.state.stage(stage).status, Status::Pending | Status::Backoff(_) | Status::Approved(_));
         // A sibling that was asked for at the same time may have ended it.
         if !startable && self.undoing != Some(stage) {
-            if let Claimed::Granted { .. } = claimed {
+            if let EnvironmentAnswer::Granted { .. } = claimed {
                 self.held.insert(name);
             }
             return Ok(());
         }
         match claimed {
-            Claimed::Granted { fence, current, last_known_good } => {
+            EnvironmentAnswer::Granted { fence, current, last_known_good } => {
                 self.held.insert(name.clone());
                 let view = EnvironmentView { name, fence: Some(fence), current, last_known_good };
                 if self.undoing == Some(stage) { self.begin_undo(stage, view) } else { self.begin(stage, Some(view)) }
             }
-            Claimed::Held { by } => {
+            EnvironmentAnswer::Held { by } => {
                 let attempt = self.state.stage(stage).attempts + 1;
                 self.response.actions.push(Action::Wake { stage, attempt, after: ASK_AGAIN });
                 if self.awaited.insert(stage, by.clone()) != Some(by.clone()) {
@@ -139,7 +143,7 @@ impl Scheduler {
                 }
                 Ok(())
             }
-            Claimed::Superseded { by } => {
+            EnvironmentAnswer::Superseded { by } => {
                 let message = format!("run {by} is newer and has been to `{name}`: this run may not overtake it");
                 let mut failure = failure(FailureKind::Superseded, message);
                 failure.help = Some(format!("start a new run; to go back on purpose: stagewright rollback {name}"));
@@ -148,11 +152,11 @@ impl Scheduler {
                 }
                 self.fail_before_start(stage, failure)
             }
-            Claimed::Frozen { reason, .. } if self.undoing == Some(stage) => {
+            EnvironmentAnswer::Frozen { reason, .. } if self.undoing == Some(stage) => {
                 let failure = failure(FailureKind::Internal, format!("`{name}` is frozen ({reason})"));
                 self.end_undo(stage, Outcome::Errored, Some(failure))
             }
-            Claimed::Frozen { until, reason } => self.open_freeze(stage, until, &reason),
+            EnvironmentAnswer::Frozen { until, reason } => self.open_freeze(stage, until, &reason),
         }
     }
 
@@ -178,7 +182,7 @@ impl Scheduler {
     }
 
     /// Lets go of what the run has no use for at the moment.
-    pub(super) fn let_go(&mut self) -> Result<(), IllegalTransition> {
+    pub(super) fn release_unused(&mut self) -> Result<(), IllegalTransition> {
         let ended = self.state.conclusion.is_some();
         let idle = ended || self.is_idle();
         let waiting = idle || !self.awaited.is_empty() || (self.asking_group && !self.state.in_group);

@@ -20,7 +20,7 @@ const BATCH: usize = 512;
 /// One thing that was said; a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Said {
+enum RecordedOutput {
     Lines(Stream, Vec<String>),
     Summary(String),
     Problem(Problem),
@@ -68,7 +68,7 @@ impl Recorder {
 }
 
 impl Recording {
-    fn write(&mut self, said: &Said) -> io::Result<()> {
+    fn write(&mut self, said: &RecordedOutput) -> io::Result<()> {
         if let Recording::Nothing { folder } = self {
             std::fs::create_dir_all(&folder)?;
             *self = Recording::Under(BufWriter::new(NamedTempFile::new_in(folder)?), 0);
@@ -88,9 +88,11 @@ impl Recording {
 impl OutputListener for Recorder {
     fn on_output(&self, message: &AttemptMessageKind) {
         let said = match message {
-            AttemptMessageKind::Lines(stream, lines) => Said::Lines(*stream, lines.iter().map(str::to_owned).collect()),
-            AttemptMessageKind::Summary(markdown) => Said::Summary(markdown.clone()),
-            AttemptMessageKind::Problem(problem) => Said::Problem(problem.clone()),
+            AttemptMessageKind::Lines(stream, lines) => {
+                RecordedOutput::Lines(*stream, lines.iter().map(str::to_owned).collect())
+            }
+            AttemptMessageKind::Summary(markdown) => RecordedOutput::Summary(markdown.clone()),
+            AttemptMessageKind::Problem(problem) => RecordedOutput::Problem(problem.clone()),
             AttemptMessageKind::Progress { .. }
             | AttemptMessageKind::CacheLookedUp { .. }
             | AttemptMessageKind::EffectRequested { .. } => return,
@@ -107,8 +109,8 @@ pub(crate) async fn repeat(file: &Path, output: &AttemptOutput) -> io::Result<()
     let mut lines = BufReader::new(stagewright_files::open(file)?).lines();
     let mut batch: Option<(Stream, Vec<String>)> = None;
     loop {
-        let next = lines.next().transpose()?.map(|line| serde_json::from_str::<Said>(&line)).transpose()?;
-        if let Some(Said::Lines(stream, more)) = &next
+        let next = lines.next().transpose()?.map(|line| serde_json::from_str::<RecordedOutput>(&line)).transpose()?;
+        if let Some(RecordedOutput::Lines(stream, more)) = &next
             && let Some((of, lines)) = &mut batch
             && of == stream
             && lines.len() < BATCH
@@ -121,9 +123,9 @@ pub(crate) async fn repeat(file: &Path, output: &AttemptOutput) -> io::Result<()
         }
         match next {
             None => return Ok(()),
-            Some(Said::Lines(stream, lines)) => batch = Some((stream, lines)),
-            Some(Said::Summary(markdown)) => output.summary(markdown).await,
-            Some(Said::Problem(problem)) => output.problem(problem).await,
+            Some(RecordedOutput::Lines(stream, lines)) => batch = Some((stream, lines)),
+            Some(RecordedOutput::Summary(markdown)) => output.summary(markdown).await,
+            Some(RecordedOutput::Problem(problem)) => output.problem(problem).await,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! The turns of a simulated world: the contract of [`Turns`], kept in memory.
+//! The turns of a simulated world: the contract of [`RunCoordinator`], kept in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stagewright_engine::{
-    Claim, Claimed, Control, EventKind, Interrupt, Join, Joined, LEASE, RunId, StoreError, Timestamp, Turns,
+    EnvironmentAnswer, EnvironmentRequest, EventKind, GroupAnswer, GroupRequest, Interrupt, LEASE, RunCommand,
+    RunCoordinator, RunId, StoreError, Timestamp,
 };
 use stagewright_model::Queue;
 
@@ -13,7 +14,7 @@ use crate::world::{Inner, Run, World};
 
 /// Who has what.
 #[derive(Default)]
-pub(crate) struct TurnsState {
+pub(crate) struct CoordinatorState {
     pub(crate) environments: BTreeMap<String, Held>,
     groups: BTreeMap<String, Vec<Member>>,
 }
@@ -49,7 +50,7 @@ struct Member {
     replaced: Vec<RunId>,
 }
 
-impl TurnsState {
+impl CoordinatorState {
     /// The run that has the group.
     pub(crate) fn holder(&self, group: &str) -> Option<usize> {
         self.groups.get(group)?.iter().find(|member| member.active).map(|member| member.run)
@@ -73,17 +74,17 @@ impl TurnsState {
 }
 
 /// The turns as one process sees them.
-pub(crate) struct SimTurns {
+pub(crate) struct SimCoordinator {
     pub(crate) world: Arc<World>,
     pub(crate) run: usize,
     pub(crate) process: u32,
 }
 
-impl SimTurns {
+impl SimCoordinator {
     fn with<T>(&mut self, act: impl FnOnce(&mut Inner) -> T) -> Result<T, StoreError> {
         let mut inner = self.world.lock();
         let lives = inner.step(self.run, self.process);
-        if !lives || inner.runs[self.run].turns_fail {
+        if !lives || inner.runs[self.run].coordinator_fails {
             return Err(broken("nobody answers"));
         }
         inner.runs[self.run].facts.alive_at = Some(tokio::time::Instant::now());
@@ -91,20 +92,20 @@ impl SimTurns {
     }
 }
 
-impl Turns for SimTurns {
-    fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
+impl RunCoordinator for SimCoordinator {
+    fn acquire_environment(&mut self, claim: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError> {
         let (run, process) = (self.run, self.process);
         self.with(|inner| inner.claim(run, process, claim))
     }
 
     fn holds(&mut self, _run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
-        self.with(|inner| inner.turns.newest_fence(environment) == fence)
+        self.with(|inner| inner.coordinator.newest_fence(environment) == fence)
     }
 
-    fn unclaim(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {
+    fn release_environment(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {
         let run = self.run;
         self.with(|inner| {
-            if let Some(held) = inner.turns.environments.get_mut(environment)
+            if let Some(held) = inner.coordinator.environments.get_mut(environment)
                 && held.holder.is_some_and(|holder| holder.run == run)
             {
                 held.holder = None;
@@ -112,10 +113,10 @@ impl Turns for SimTurns {
         })
     }
 
-    fn beat(&mut self, _run: &RunId, now: Timestamp) -> Result<(), StoreError> {
+    fn heartbeat(&mut self, _run: &RunId, now: Timestamp) -> Result<(), StoreError> {
         let run = self.run;
         self.with(|inner| {
-            for held in inner.turns.environments.values_mut() {
+            for held in inner.coordinator.environments.values_mut() {
                 if let Some(holder) = held.holder.as_mut().filter(|holder| holder.run == run) {
                     holder.beat = now;
                 }
@@ -123,15 +124,15 @@ impl Turns for SimTurns {
         })
     }
 
-    fn join(&mut self, join: &Join) -> Result<Joined, StoreError> {
+    fn enter_group(&mut self, join: &GroupRequest) -> Result<GroupAnswer, StoreError> {
         let (run, process) = (self.run, self.process);
         self.with(|inner| inner.join(run, process, join))
     }
 
-    fn leave(&mut self, _run: &RunId, group: &str) -> Result<(), StoreError> {
+    fn leave_group(&mut self, _run: &RunId, group: &str) -> Result<(), StoreError> {
         let run = self.run;
         self.with(|inner| {
-            let members = inner.turns.groups.entry(group.to_owned()).or_default();
+            let members = inner.coordinator.groups.entry(group.to_owned()).or_default();
             members.retain(|member| member.run != run);
             promote(members);
         })
@@ -139,43 +140,43 @@ impl Turns for SimTurns {
 }
 
 impl Inner {
-    fn claim(&mut self, run: usize, process: u32, claim: &Claim) -> Claimed {
+    fn claim(&mut self, run: usize, process: u32, claim: &EnvironmentRequest) -> EnvironmentAnswer {
         let alive: Vec<bool> = self.runs.iter().map(|run| run.alive).collect();
-        let held = self.turns.environments.entry(claim.environment.clone()).or_default();
+        let held = self.coordinator.environments.entry(claim.environment.clone()).or_default();
         let claimed = match (held.frozen, held.newest, held.holder) {
             (Some(until), _, _) if claim.at < until && !claim.override_freeze => {
-                Claimed::Frozen { until: Some(until), reason: "an incident".to_owned() }
+                EnvironmentAnswer::Frozen { until: Some(until), reason: "an incident".to_owned() }
             }
-            (_, Some(newest), _) if run < newest => Claimed::Superseded { by: self.runs[newest].id.clone() },
+            (_, Some(newest), _) if run < newest => EnvironmentAnswer::Superseded { by: self.runs[newest].id.clone() },
             (_, _, Some(Holder { run: by, beat, .. }))
                 if by != run && alive[by] && u128::from(claim.at.since(beat)) <= LEASE.as_millis() =>
             {
-                Claimed::Held { by: self.runs[by].id.clone() }
+                EnvironmentAnswer::Held { by: self.runs[by].id.clone() }
             }
             _ => {
                 held.fence += 1;
                 held.newest = Some(run);
                 held.holder = Some(Holder { run, process, beat: claim.at });
-                Claimed::Granted { fence: held.fence, current: None, last_known_good: None }
+                EnvironmentAnswer::Granted { fence: held.fence, current: None, last_known_good: None }
             }
         };
         self.count(match claimed {
-            Claimed::Granted { .. } => "claim granted",
-            Claimed::Held { .. } => "claim held",
-            Claimed::Superseded { .. } => "claim superseded",
-            Claimed::Frozen { .. } => "claim frozen",
+            EnvironmentAnswer::Granted { .. } => "claim granted",
+            EnvironmentAnswer::Held { .. } => "claim held",
+            EnvironmentAnswer::Superseded { .. } => "claim superseded",
+            EnvironmentAnswer::Frozen { .. } => "claim frozen",
         });
         self.tell(|| format!("r{run} claims {}: {claimed:?}", claim.environment));
         self.runs[run].facts.record_claim(&claim.environment, &claimed);
         claimed
     }
 
-    fn join(&mut self, run: usize, process: u32, join: &Join) -> Joined {
+    fn join(&mut self, run: usize, process: u32, join: &GroupRequest) -> GroupAnswer {
         self.check_join(run, join);
         let is_suspended =
             |run: &Run| run.journal.last().is_some_and(|event| matches!(event.kind, EventKind::RunSuspended { .. }));
         let keeps: Vec<bool> = self.runs.iter().map(|run| run.alive || is_suspended(run)).collect();
-        let members = self.turns.groups.entry(join.group.clone()).or_default();
+        let members = self.coordinator.groups.entry(join.group.clone()).or_default();
         members
             .retain(|member| member.run == run || keeps[member.run] && (!member.asked || self.runs[member.run].alive));
         promote(members);
@@ -187,7 +188,7 @@ impl Inner {
         let place = members.iter().position(|member| member.run == run).expect("it was added");
         members[place].process = process;
         if members[place].active {
-            return Joined::Granted { replaced: std::mem::take(&mut members[place].replaced) };
+            return GroupAnswer::Granted { replaced: std::mem::take(&mut members[place].replaced) };
         }
         let mut asked = Vec::new();
         if !members[place].asked {
@@ -205,17 +206,17 @@ impl Inner {
         for older in asked {
             self.count("replaced");
             let reason = format!("r{run} is newer");
-            self.wish(older, Control::Cancel { how: Interrupt::Graceful, reason });
+            self.wish(older, RunCommand::Cancel { how: Interrupt::Graceful, reason });
         }
         self.count("group awaited");
         self.runs[run].facts.put_off = Some(tokio::time::Instant::now());
-        Joined::Waiting { holder }
+        GroupAnswer::Waiting { holder }
     }
 }
 
 impl Inner {
     /// The engine asks for what the pipeline says.
-    fn check_join(&mut self, run: usize, join: &Join) {
+    fn check_join(&mut self, run: usize, join: &GroupRequest) {
         let one = &self.runs[run];
         let concurrency = one.pipeline.plan.concurrency.as_ref();
         let as_planned = concurrency.is_some_and(|planned| {

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The right to drive a run; ends when dropped, or with the process.
 #[derive(Debug)]
-pub struct Lease {
+pub struct RunLock {
     _file: File,
 }
 
@@ -25,8 +25,8 @@ impl Store {
     /// Claims the right to drive `run`. What a process that drove it before and died had of environments is free.
     ///
     /// # Errors
-    /// When another live process (or another [`Lease`] of this one) drives it.
-    pub fn claim(&self, run: &RunId) -> Result<Lease, StoreError> {
+    /// When another live process (or another [`RunLock`] of this one) drives it.
+    pub fn lock_run(&self, run: &RunId) -> Result<RunLock, StoreError> {
         let lease = take(&self.run_directory(run), run, TRIES)?;
         // Or it would seem to be this process that has them, until their time is up.
         self.connection
@@ -37,7 +37,7 @@ impl Store {
 }
 
 /// Takes the lock, and makes the run's folder when it isn't there.
-pub(crate) fn take(run_directory: &Path, run: &RunId, tries: u32) -> Result<Lease, StoreError> {
+pub(crate) fn take(run_directory: &Path, run: &RunId, tries: u32) -> Result<RunLock, StoreError> {
     create_folder(run_directory)?;
     let path = run_directory.join("lease");
     let mut file = OpenOptions::new()
@@ -57,7 +57,7 @@ pub(crate) fn take(run_directory: &Path, run: &RunId, tries: u32) -> Result<Leas
         }
     }
     note_holder(&mut file).map_err(|error| error::file("write", &path, error))?;
-    Ok(Lease { _file: file })
+    Ok(RunLock { _file: file })
 }
 
 /// Whether a process drives the run of this folder.

@@ -18,7 +18,7 @@ use crate::spelling::Spelling;
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "do", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 #[schemars(crate = "stagewright_sdk::schemars")]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     /// Start a program; the answer is what it printed.
     Start {
         program: String,
@@ -138,45 +138,45 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-impl Deed {
+impl Action {
     /// Gives the answer; `end` is how the stage is going to end.
     pub(crate) fn perform(self, end: &mut Result<Outcome>) -> Result<String> {
         let done = |()| "done".to_owned();
         match self {
-            Deed::Start { program, args, secret_env } => start(&program, args, &secret_env),
-            Deed::Read { path } => workspace::read_text(&path),
-            Deed::ReadAt { path } => Ok(String::from_utf8_lossy(&workspace::read_at(&path, 0, 1000)?).into_owned()),
-            Deed::Digest { path } => workspace::digest(&path),
-            Deed::Write { path, text } => workspace::write(&path, text).map(done),
-            Deed::Append { path, text } => workspace::append(&path, text).map(done),
-            Deed::Remove { path } => workspace::remove(&path).map(done),
-            Deed::Glob { pattern } => {
+            Action::Start { program, args, secret_env } => start(&program, args, &secret_env),
+            Action::Read { path } => workspace::read_text(&path),
+            Action::ReadAt { path } => Ok(String::from_utf8_lossy(&workspace::read_at(&path, 0, 1000)?).into_owned()),
+            Action::Digest { path } => workspace::digest(&path),
+            Action::Write { path, text } => workspace::write(&path, text).map(done),
+            Action::Append { path, text } => workspace::append(&path, text).map(done),
+            Action::Remove { path } => workspace::remove(&path).map(done),
+            Action::Glob { pattern } => {
                 Ok(workspace::glob(&pattern)?.into_iter().map(|entry| entry.path).collect::<Vec<_>>().join(" "))
             }
-            Deed::Race { path, but, times } => Ok(race(&path, &but, times)),
-            Deed::Call { url, method, headers, secret_headers } => call(&method, &url, &headers, &secret_headers),
-            Deed::Hoard { url, times } => Ok(hoard(&url, times)),
-            Deed::Spell { url, secret_headers } => {
+            Action::Race { path, but, times } => Ok(race(&path, &but, times)),
+            Action::Call { url, method, headers, secret_headers } => call(&method, &url, &headers, &secret_headers),
+            Action::Hoard { url, times } => Ok(hoard(&url, times)),
+            Action::Spell { url, secret_headers } => {
                 let came = call("GET", &url, &BTreeMap::new(), &secret_headers).unwrap_or_else(|error| error.message);
                 Ok(came.chars().map(|letter| format!("{letter} ")).collect())
             }
-            Deed::Save { url, path } => Ok(http::Request::get(&url).send()?.save(&path)?.to_string()),
-            Deed::Hold { secret } => secrets::get(&secret).map(|_| "held".to_owned()),
-            Deed::Reveal { secret } => Ok(secrets::get(&secret)?.reveal()?.len().to_string()),
-            Deed::Resolve { reference } => Ok(registry::resolve(&reference)?.digest),
-            Deed::Push { layout, reference } => Ok(registry::push(&layout, &reference)?.digest),
-            Deed::Pull { reference, layout } => Ok(registry::pull(&reference, &layout)?.digest),
-            Deed::Serve { service, image } => {
+            Action::Save { url, path } => Ok(http::Request::get(&url).send()?.save(&path)?.to_string()),
+            Action::Hold { secret } => secrets::get(&secret).map(|_| "held".to_owned()),
+            Action::Reveal { secret } => Ok(secrets::get(&secret)?.reveal()?.len().to_string()),
+            Action::Resolve { reference } => Ok(registry::resolve(&reference)?.digest),
+            Action::Push { layout, reference } => Ok(registry::push(&layout, &reference)?.digest),
+            Action::Pull { reference, layout } => Ok(registry::pull(&reference, &layout)?.digest),
+            Action::Serve { service, image } => {
                 let instance = Release::new(&service, &image).start()?;
                 instance.discard().map(done)
             }
-            Deed::Current { service } => {
+            Action::Current { service } => {
                 stagewright_sdk::service::current(&service).map(|current| current.map_or("none", |_| "some").to_owned())
             }
-            Deed::Publish { name, path, media_type } => Ok(artifacts::publish(&name, &path, &media_type)?.digest),
-            Deed::Fetch { name, path } => Ok(artifacts::fetch(&name, &path)?.digest),
-            Deed::Output { name, value } => outputs::set(&name, &value).map(done),
-            Deed::Say { place, text, secret, file, spelling, padding } => {
+            Action::Publish { name, path, media_type } => Ok(artifacts::publish(&name, &path, &media_type)?.digest),
+            Action::Fetch { name, path } => Ok(artifacts::fetch(&name, &path)?.digest),
+            Action::Output { name, value } => outputs::set(&name, &value).map(done),
+            Action::Say { place, text, secret, file, spelling, padding } => {
                 let value = match (secret, file) {
                     (Some(secret), _) => secrets::get(&secret)?.reveal()?,
                     (None, Some(file)) => workspace::read_text(&file)?,
@@ -185,8 +185,8 @@ impl Deed {
                 let text = text.replace("{}", &spelling.write(&value));
                 place.say(&format!("{}{text}", "x".repeat(padding as usize)), end).map(done)
             }
-            Deed::Wait { for_ms } => stagewright_sdk::clock::sleep(Duration::from_millis(for_ms)).map(done),
-            Deed::Flood { with } => with.pour(end),
+            Action::Wait { for_ms } => stagewright_sdk::clock::sleep(Duration::from_millis(for_ms)).map(done),
+            Action::Flood { with } => with.pour(end),
         }
     }
 }

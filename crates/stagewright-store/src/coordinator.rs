@@ -9,22 +9,24 @@
 //! 3. Another run has it, and is alive: *held*.
 //! 4. Otherwise it is *granted*, under a token that is one more than any before.
 //!
-//! A run is alive while a process drives it (it has the run's [`Lease`](crate::Lease), which ends with the process) and
+//! A run is alive while a process drives it (it has the run's [`RunLock`](crate::RunLock), which ends with the process) and
 //! has given a beat within [`LEASE`](stagewright_engine::LEASE). So what a dead process had is free at once; what a
 //! process has that lives but hangs is free after a while, and the token keeps it from doing harm if it wakes up. A beat
 //! that lies in the future was given before the clock was put back, and counts as just given.
 
-use stagewright_engine::{Claim, Claimed, Join, Joined, RunId, StoreError, Timestamp, Turns};
+use stagewright_engine::{
+    EnvironmentAnswer, EnvironmentRequest, GroupAnswer, GroupRequest, RunCoordinator, RunId, StoreError, Timestamp,
+};
 
 use crate::asker::Asker;
 use crate::error::refused;
-use crate::lease::is_alive;
 use crate::row::integer;
+use crate::run_lock::is_alive;
 use crate::store::run_directory;
 use crate::{Store, environment, group, ledger};
 
-impl Turns for Store {
-    fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
+impl RunCoordinator for Store {
+    fn acquire_environment(&mut self, claim: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError> {
         let asker = self.asker(&claim.run)?;
         let (name, directory) = (asker.environment(&claim.environment), self.directory.clone());
         let doing = format!("claim environment `{}` for run {}", claim.environment, claim.run);
@@ -34,18 +36,18 @@ impl Turns for Store {
                 && let Some(freeze) = state.frozen(claim.at)
             {
                 let reason = format!("{}, by {}", freeze.reason, freeze.by);
-                return Ok(Claimed::Frozen { until: freeze.until, reason });
+                return Ok(EnvironmentAnswer::Frozen { until: freeze.until, reason });
             }
             if let (number, Some(by)) = state.last
                 && asker.number < number
             {
-                return Ok(Claimed::Superseded { by });
+                return Ok(EnvironmentAnswer::Superseded { by });
             }
             if let Some((by, beat)) = state.holder
                 && by != asker.run
                 && is_alive(&run_directory(&directory, &by), beat, claim.at)
             {
-                return Ok(Claimed::Held { by });
+                return Ok(EnvironmentAnswer::Held { by });
             }
             let fence = state.fence + 1;
             transaction
@@ -65,7 +67,7 @@ impl Turns for Store {
                 ))?;
             let rehearsal = asker.rehearsal.then_some(&asker.run);
             let standing = ledger::standing(transaction, &claim.environment, rehearsal, Some(&asker.run))?;
-            Ok(Claimed::Granted {
+            Ok(EnvironmentAnswer::Granted {
                 fence,
                 current: standing.current.map(|row| row.release),
                 last_known_good: standing.last_known_good.map(|row| row.release),
@@ -80,7 +82,7 @@ impl Turns for Store {
         Ok(state.fence == fence)
     }
 
-    fn unclaim(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError> {
+    fn release_environment(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError> {
         let name = self.asker(run)?.environment(environment);
         self.durably(format_args!("let go of environment `{environment}` for run {run}"), |transaction| {
             transaction
@@ -91,7 +93,7 @@ impl Turns for Store {
     }
 
     /// Renews nothing that another run has taken by now.
-    fn beat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError> {
+    fn heartbeat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError> {
         self.durably(format_args!("note that run {run} is alive"), |transaction| {
             transaction
                 .prepare_cached("UPDATE environments SET beat = ?2 WHERE holder = ?1")?
@@ -100,7 +102,7 @@ impl Turns for Store {
         Ok(())
     }
 
-    fn join(&mut self, join: &Join) -> Result<Joined, StoreError> {
+    fn enter_group(&mut self, join: &GroupRequest) -> Result<GroupAnswer, StoreError> {
         let asker = self.asker(&join.run)?;
         let directory = self.directory.clone();
         self.durably(format_args!("join concurrency group `{}` for run {}", join.group, join.run), |transaction| {
@@ -108,7 +110,7 @@ impl Turns for Store {
         })
     }
 
-    fn leave(&mut self, run: &RunId, group: &str) -> Result<(), StoreError> {
+    fn leave_group(&mut self, run: &RunId, group: &str) -> Result<(), StoreError> {
         let asker = self.asker(run)?;
         let directory = self.directory.clone();
         self.durably(format_args!("leave concurrency group `{group}` for run {run}"), |transaction| {

@@ -11,19 +11,19 @@ use crate::event::{Release, RunId, Timestamp};
 ///
 /// What a run holds ends with the process that drives it, however that ends. Rehearsals have environments and groups of
 /// their own. Whatever a call changes is on disk once it returns.
-pub trait Turns: Send {
+pub trait RunCoordinator: Send {
     /// Asks for an environment on behalf of an attempt. A run may ask again for what it holds, and gets a new token.
-    fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError>;
+    fn acquire_environment(&mut self, claim: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError>;
     /// Whether `fence` is still the environment's newest token.
     fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError>;
     /// Lets others have the environment.
-    fn unclaim(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError>;
+    fn release_environment(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError>;
     /// Says that the run is alive, for all that it holds. To be called at least every [`HEARTBEAT`].
-    fn beat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError>;
+    fn heartbeat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError>;
     /// Asks for a concurrency group. Runs that this one replaces are asked to end.
-    fn join(&mut self, join: &Join) -> Result<Joined, StoreError>;
+    fn enter_group(&mut self, join: &GroupRequest) -> Result<GroupAnswer, StoreError>;
     /// Lets others of the group go on.
-    fn leave(&mut self, run: &RunId, group: &str) -> Result<(), StoreError>;
+    fn leave_group(&mut self, run: &RunId, group: &str) -> Result<(), StoreError>;
 }
 
 /// How often a run that holds an environment says that it is alive.
@@ -34,7 +34,7 @@ pub const LEASE: Duration = Duration::from_secs(60);
 
 /// A request for an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct EnvironmentRequest {
     /// Who asks.
     pub run: RunId,
     /// For what.
@@ -45,10 +45,10 @@ pub struct Claim {
     pub at: Timestamp,
 }
 
-/// The answer to a [`Claim`].
+/// The answer to a [`EnvironmentRequest`].
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is handed on at once")]
-pub enum Claimed {
+pub enum EnvironmentAnswer {
     /// It is the run's until the run releases it, ends, or misses its heartbeats.
     Granted {
         /// Larger than any before it.
@@ -79,7 +79,7 @@ pub enum Claimed {
 
 /// A request for a concurrency group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Join {
+pub struct GroupRequest {
     /// Who asks.
     pub run: RunId,
     /// For what.
@@ -92,9 +92,9 @@ pub struct Join {
     pub at: Timestamp,
 }
 
-/// The answer to a [`Join`].
+/// The answer to a [`GroupRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Joined {
+pub enum GroupAnswer {
     /// The group is the run's.
     Granted {
         /// Runs that were asked to end since this one first asked.
