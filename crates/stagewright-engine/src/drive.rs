@@ -247,13 +247,13 @@ impl Driver {
             Action::Wake { stage, attempt, after } => self.timers.push(self.later(after, stage, attempt)),
             Action::AskAgain(after) => self.asking.push(self.clock.sleep(after)),
             Action::Finish(summary) => self.summary = Some(summary),
-            Action::EnvironmentRequest { stage, claim } => {
+            Action::AcquireEnvironment { stage, claim } => {
                 return Ok(Some(Input::EnvironmentAnswer {
                     stage,
                     claimed: self.coordinator.acquire_environment(&claim)?,
                 }));
             }
-            Action::GroupRequest(join) => return Ok(Some(Input::GroupAnswer(self.coordinator.enter_group(&join)?))),
+            Action::EnterGroup(join) => return Ok(Some(Input::GroupAnswer(self.coordinator.enter_group(&join)?))),
             // What the run has done there must be in the journal before another may come.
             Action::Unclaim(environment) => {
                 self.commit(true)?;

@@ -25,7 +25,7 @@ impl Scheduler {
         }
         if !self.asking_group {
             self.asking_group = true;
-            self.response.actions.push(Action::GroupRequest(GroupRequest {
+            self.response.actions.push(Action::EnterGroup(GroupRequest {
                 run: self.run_id(),
                 group: self.group.clone().unwrap_or_default(),
                 cancel_in_progress: concurrency.cancel_in_progress,
@@ -107,7 +107,7 @@ impl Scheduler {
         let environment = self.environment_of(stage).unwrap_or_default().to_owned();
         let claim = EnvironmentRequest { run: self.run_id(), environment, override_freeze, at: self.now };
         self.claiming.insert(stage);
-        self.response.actions.push(Action::EnvironmentRequest { stage, claim });
+        self.response.actions.push(Action::AcquireEnvironment { stage, claim });
     }
 
     pub(super) fn on_claimed(

@@ -23,7 +23,7 @@ pub enum Input {
         /// What is no longer as it was when the run started, and was accepted.
         changed: Vec<Change>,
     },
-    /// The answer to [`Action::EnvironmentRequest`].
+    /// The answer to [`Action::AcquireEnvironment`].
     EnvironmentAnswer {
         /// The stage.
         stage: StageIndex,
@@ -37,7 +37,7 @@ pub enum Input {
         /// What was captured.
         captured: Result<Option<Capture>, Failure>,
     },
-    /// The answer to [`Action::GroupRequest`].
+    /// The answer to [`Action::EnterGroup`].
     GroupAnswer(GroupAnswer),
     /// The time that [`Action::AskAgain`] asked for has come.
     AskAgain,
@@ -99,7 +99,7 @@ pub enum Action {
         after: Duration,
     },
     /// Ask for the environment of a stage, and send [`Input::EnvironmentAnswer`].
-    EnvironmentRequest {
+    AcquireEnvironment {
         /// The stage.
         stage: StageIndex,
         /// The request.
@@ -115,7 +115,7 @@ pub enum Action {
     /// Let others have the environment.
     Unclaim(String),
     /// Ask for the concurrency group, and send [`Input::GroupAnswer`].
-    GroupRequest(GroupRequest),
+    EnterGroup(GroupRequest),
     /// Let others of the concurrency group go on.
     Leave(String),
     /// Send [`Input::AskAgain`] after so long.

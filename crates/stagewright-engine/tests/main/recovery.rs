@@ -80,7 +80,7 @@ fn an_observation_that_fails_or_says_nothing_asks_a_person() {
             EventKind::GateOpened { gate, .. } => Some(format!("{:?}", gate.kind)),
             _ => None,
         });
-        assert_eq!(opened, ["Doubt"]);
+        assert_eq!(opened, ["Unresolved"]);
         assert_eq!(ran.conclusion(), None);
     }
 }

@@ -12,8 +12,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a manual freeze is not held",
         file: "scheduler/environments.rs",
-        search: "let claim = Claim { run: self.run_id(), environment, override_freeze, at: self.now };",
-        replace: "let claim = Claim { run: self.run_id(), environment, override_freeze: override_freeze || true, at: self.now };",
+        search: "let claim = EnvironmentRequest { run: self.run_id(), environment, override_freeze, at: self.now };",
+        replace: "let claim = EnvironmentRequest { run: self.run_id(), environment, override_freeze: override_freeze || true, at: self.now };",
     },
     Mutant {
         name: "a freeze is not held after a resume",
