@@ -133,7 +133,7 @@ fn only_and_skip_choose_stages() {
 fn plan_shows_what_each_stage_may_touch() {
     let environment = TestEnvironment::with_pipeline(TWO);
     let plan = environment.run(&["plan"]).exits(0);
-    for part in ["hello", "fails", "sh", "unsandboxed"] {
+    for part in ["hello", "fails", "sh", "2 stages, all sandboxed."] {
         assert!(plan.stdout.contains(part), "{part:?} is not in:\n{}", plan.stdout);
     }
     let json = environment.run(&["plan", "--json"]).exits(0);

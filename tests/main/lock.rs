@@ -97,7 +97,7 @@ fn the_environment_can_ask_for_the_lock() {
     let mut environment = TestEnvironment::with_pipeline(PIPELINE);
     environment.set("STAGEWRIGHT_LOCKED", "1");
     let refused = environment.run(&["run"]).exits(4);
-    assert!(refused.stderr.contains("there is no stagewright.lock"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("stagewright.lock, which does not exist"), "{}", refused.stderr);
     environment.run(&["lock"]).exits(0);
     environment.run(&["run"]).exits(0);
     environment.write("pipelines/new.toml", &PIPELINE.replace("\"build\"", "\"new\""));
@@ -152,7 +152,7 @@ fn a_lock_that_is_not_as_it_was_written_stops_every_run() {
 fn plan_shows_what_changed_first() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     let plan = |environment: &TestEnvironment| environment.run(&["plan"]).exits(0).stdout;
-    assert!(plan(&environment).contains("There is no stagewright.lock"));
+    assert!(plan(&environment).contains("stagewright.lock doesn't exist"));
     environment.run(&["lock"]).exits(0);
     assert!(plan(&environment).contains("As stagewright.lock says."));
     environment

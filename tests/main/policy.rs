@@ -63,7 +63,10 @@ fn a_policy_that_cannot_be_read_stops_everything() {
 fn a_policy_can_ask_for_the_lock() {
     let environment = under("schema = 1\nlocked = true\n");
     let refused = environment.run(&["run"]).exits(4);
-    assert!(refused.stderr.contains("there is no stagewright.lock") && refused.stderr.contains("policy.toml wants"));
+    assert!(
+        refused.stderr.contains("stagewright.lock, which does not exist")
+            && refused.stderr.contains("policy.toml requires")
+    );
     environment.run(&["lock"]).exits(0);
     environment.run(&["run"]).exits(0);
     environment.write("stagewright.toml", &PIPELINE.replace("[\"sh\"]", "[\"*\"]"));

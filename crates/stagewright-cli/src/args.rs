@@ -28,49 +28,49 @@ cancelled.";
 pub(crate) enum Command {
     /// Run a pipeline
     Run(RunArgs),
-    /// Go on with a run that waits, failed or was interrupted, on what it was started with
+    /// Continue a waiting, failed or interrupted run from its original inputs
     Resume(ResumeArgs),
-    /// Start a run anew on the inputs of an earlier one
+    /// Start a new run with the inputs of an earlier one
     Rerun(RerunArgs),
-    /// Go back to the last release of an environment that proved good
+    /// Roll an environment back to its last known-good release
     Rollback(RollbackArgs),
-    /// Ask a run to end
+    /// Cancel a run
     Cancel(CancelArgs),
-    /// Show the stages in order, what each may touch, and what isn't sandboxed
+    /// Show the stages in order, the permissions of each, and what isn't sandboxed
     Plan(PlanArgs),
-    /// Check pipeline files, and the configuration of every stage with its plugin
+    /// Check pipeline files, and every stage's `with` table with its plugin
     Validate(ValidateArgs),
-    /// Write down what pipelines may do, in stagewright.lock
+    /// Record what pipelines may do in stagewright.lock
     Lock(LockArgs),
     /// Draw the stages and their needs
     Graph(GraphArgs),
     /// List runs
     Runs(RunsArgs),
-    /// Show a run again, as it was shown while it went on
+    /// Replay a run's output
     Show(ShowArgs),
-    /// Say why a stage ran, or why it didn't have to
+    /// Explain why a stage ran or came from the cache
     Explain(ExplainArgs),
     /// Show the log of a run, or of one of its stages
     Logs(LogsArgs),
-    /// Say yes to a stage that waits
+    /// Approve a waiting stage
     Approve(DecideArgs),
-    /// Say no to a stage that waits
+    /// Reject a waiting stage
     Reject(DecideArgs),
-    /// Say what became of an attempt that was broken off, when its plugin can't tell
+    /// Record the outcome of an interrupted attempt that its plugin can't determine
     Settle(SettleArgs),
-    /// What runs in the environments, and what ran there before
+    /// Show the releases of environments, and freeze deploys to them
     #[command(subcommand)]
     Env(EnvCommand),
-    /// Look at the services that deploys to the `process` target left running
+    /// Manage the services that deploys to the `process` target left running
     #[command(subcommand)]
     Service(ServiceCommand),
-    /// Remove old runs, and results of the cache that nobody uses; nothing that an environment runs on or may go back to
+    /// Remove old runs and unused cache entries, but nothing that an environment runs or can be rolled back to
     Gc(GcArgs),
-    /// Make, build and check plugins
+    /// Create, build and check plugins
     Plugin(PluginArgs),
     /// Print the completion script for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
 }
@@ -90,7 +90,7 @@ pub(crate) struct PipelineArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
-    /// Act on stand-ins; what has none is said, and not done
+    /// Act on stand-ins; report what has none instead of doing it
     ///
     /// Gates answer themselves, secrets are stand-ins, images go to a registry in the state folder, and services get a
     /// network and a port of their own. A program that may reach further than its stage isn't started and a request isn't
@@ -108,7 +108,7 @@ pub(crate) struct RunArgs {
     /// Run only these stages and what they need; may be repeated
     #[arg(long, value_name = "STAGE")]
     pub(crate) only: Vec<String>,
-    /// Leave these stages out, and go on as if they had succeeded; may be repeated
+    /// Skip these stages and continue as if they had succeeded; may be repeated
     #[arg(long, value_name = "STAGE")]
     pub(crate) skip: Vec<String>,
     /// Run only the stages whose files have changed since a commit, what needs them, and what these need
@@ -142,8 +142,8 @@ pub(crate) struct ResumeArgs {
     /// Run this stage and all that needs it again, even if it succeeded; may be repeated
     #[arg(long, value_name = "STAGE")]
     pub(crate) from: Vec<String>,
-    /// Go on although a plugin, the commit or the working tree is no longer what the run was started with; approvals
-    /// that were given for what it was lapse
+    /// Continue although a plugin, the commit or the working tree has changed since the run started; approvals given for
+    /// the earlier state lapse
     #[arg(long)]
     pub(crate) accept_changes: bool,
     #[command(flatten)]
@@ -154,7 +154,7 @@ pub(crate) struct ResumeArgs {
 pub(crate) struct RerunArgs {
     /// The earlier run: its id, the beginning of its id, or `latest`
     pub(crate) run: String,
-    /// Run although a plugin, the commit or the working tree is no longer what the earlier run was started with
+    /// Run although a plugin, the commit or the working tree has changed since the earlier run started
     #[arg(long)]
     pub(crate) accept_changes: bool,
     #[command(flatten)]
@@ -165,10 +165,10 @@ pub(crate) struct RerunArgs {
 pub(crate) struct RollbackArgs {
     /// A key of `[environments]`
     pub(crate) environment: String,
-    /// To this release instead of the last known good one: its number in `env history`
+    /// Roll back to this release instead of the last known-good one: its number in `env history`
     #[arg(long, value_name = "NUMBER")]
     pub(crate) to: Option<u64>,
-    /// Say what would be done, and do nothing
+    /// Show what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
@@ -179,7 +179,7 @@ pub(crate) struct RollbackArgs {
 pub(crate) struct CancelArgs {
     /// Its id, the beginning of its id, or `latest`
     pub(crate) run: String,
-    /// Why; it is shown with the run
+    /// The reason, which is shown with the run
     #[arg(long)]
     pub(crate) reason: Option<String>,
 }
@@ -188,7 +188,7 @@ pub(crate) struct CancelArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
-    /// Say of each stage what a rehearsal does: real, on stand-ins, or said and not done
+    /// Show what a rehearsal does with each stage: act for real, act on stand-ins, or only report
     #[arg(long)]
     pub(crate) rehearse: bool,
     /// The same for a rehearsal without any network
@@ -212,7 +212,7 @@ pub(crate) struct ValidateArgs {
 pub(crate) struct LockArgs {
     /// Files or names [default: every pipeline of the repository]
     pub(crate) pipelines: Vec<String>,
-    /// Write nothing, and fail if something would be written
+    /// Write nothing, and fail if stagewright.lock is out of date
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -221,7 +221,7 @@ pub(crate) struct LockArgs {
 pub(crate) struct GraphArgs {
     /// A file by its path (with a `/`, or ending in `.toml`), or the name of one in `pipelines/`
     pub(crate) pipeline: Option<String>,
-    /// In which language
+    /// The output language
     #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
     pub(crate) format: GraphFormat,
 }
@@ -241,7 +241,7 @@ pub(crate) struct RunsArgs {
     /// Only runs that wait for a person
     #[arg(long)]
     pub(crate) waiting: bool,
-    /// At most so many
+    /// The most to list
     #[arg(long, default_value_t = 20)]
     pub(crate) limit: u32,
     /// As JSON
@@ -255,7 +255,7 @@ pub(crate) struct LogsArgs {
     pub(crate) run: String,
     /// Only this stage
     pub(crate) stage: Option<String>,
-    /// Only this try [default: the last]
+    /// Only this attempt [default: the last]
     #[arg(long, requires = "stage")]
     pub(crate) attempt: Option<u32>,
 }
@@ -283,30 +283,30 @@ pub(crate) struct SettleArgs {
     pub(crate) run: String,
     /// The stage that waits
     pub(crate) stage: String,
-    /// What became of it
+    /// The outcome
     #[arg(value_enum)]
     pub(crate) finding: Finding,
-    /// Who says so [default: the name in git's configuration, else $USER]
+    /// Who records it [default: the name in git's configuration, else $USER]
     #[arg(long)]
     pub(crate) by: Option<String>,
-    /// What was found, and how
+    /// What was found, and how it was checked
     #[arg(long)]
     pub(crate) reason: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Finding {
-    /// Its effect is there: the stage counts as succeeded
+    /// Its effect took place: the stage counts as succeeded
     Applied,
-    /// Its effect is not there: the stage runs again
+    /// Its effect didn't take place: the stage runs again
     NotStarted,
-    /// Its effect is there and doesn't work: the stage counts as failed
+    /// Its effect took place but doesn't work: the stage counts as failed
     Failed,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EnvCommand {
-    /// Every environment, and what runs there
+    /// List environments with their current releases
     List {
         /// The stand-ins of rehearsals
         #[arg(long)]
@@ -315,7 +315,7 @@ pub(crate) enum EnvCommand {
         #[arg(long)]
         json: bool,
     },
-    /// All that is known of one environment: its release, who deploys to it now, whether it is frozen
+    /// Show one environment: its release, the run that deploys to it now, its freeze
     Status {
         /// A key of `[environments]`
         environment: String,
@@ -326,35 +326,35 @@ pub(crate) enum EnvCommand {
         #[arg(long)]
         json: bool,
     },
-    /// The releases of an environment, newest first
+    /// List an environment's releases, newest first
     History {
         /// A key of `[environments]`
         environment: String,
         /// The stand-in of rehearsals
         #[arg(long)]
         rehearsal: bool,
-        /// At most so many
+        /// The most to list
         #[arg(long, default_value_t = 20)]
         limit: u32,
         /// As JSON
         #[arg(long)]
         json: bool,
     },
-    /// Let no run deploy to an environment; runs that come to it wait
+    /// Freeze an environment: runs wait instead of deploying to it
     Freeze {
         /// A key of `[environments]`
         environment: String,
         /// Why
         #[arg(long)]
         reason: String,
-        /// For so long, as in `90m` or `3d` [default: until `env unfreeze`]
+        /// How long, as in `90m` or `3d` [default: until `env unfreeze`]
         #[arg(long = "for", value_name = "DURATION")]
         duration: Option<String>,
         /// Who [default: the name in git's configuration, else $USER]
         #[arg(long)]
         by: Option<String>,
     },
-    /// Let runs deploy to an environment again
+    /// End the freeze of an environment
     Unfreeze {
         /// A key of `[environments]`
         environment: String,
@@ -369,7 +369,7 @@ pub(crate) struct GcArgs {
     /// Keep runs younger than so many days, and cached results and download caches that were used since
     #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(within(range::DAYS)))]
     pub(crate) days: u32,
-    /// Say what would be removed, and remove nothing
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// As JSON
@@ -388,9 +388,9 @@ pub(crate) struct ShowArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
-    /// What runs where
+    /// List services
     Status {
-        /// Look at the stand-ins of rehearsals
+        /// List the stand-ins of rehearsals
         #[arg(long)]
         rehearsal: bool,
         /// As JSON
@@ -408,7 +408,7 @@ pub(crate) enum ServiceCommand {
         #[arg(long)]
         rehearsal: bool,
     },
-    /// The end of a service's log
+    /// Show the end of a service's log
     Logs {
         /// A key of `[environments]`
         environment: String,

@@ -19,10 +19,10 @@ pub(crate) struct DriveArgs {
     /// Also write a JUnit report, a test case for each stage
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
-    /// At a gate, stay and wait for `stagewright approve` from elsewhere
+    /// At a gate, keep running and wait for `stagewright approve` from another terminal
     #[arg(long)]
     pub(crate) wait: bool,
-    /// What to do about results of earlier runs
+    /// How to use the results of earlier runs
     #[arg(long, value_enum, default_value_t = CacheMode::Use, env = "STAGEWRIGHT_CACHE")]
     pub(crate) cache: CacheMode,
     /// Share results with other machines: a folder, s3://BUCKET/PREFIX, or an http or https URL; `off` for none
@@ -32,7 +32,7 @@ pub(crate) struct DriveArgs {
     /// ones too [default: use trusted results, share none]
     #[arg(long, value_name = "TIER", env = "STAGEWRIGHT_CACHE_TIER")]
     pub(crate) cache_tier: Option<String>,
-    /// Refuse to run what may do more than stagewright.lock says, or has other plugins
+    /// Refuse pipelines that may do more than stagewright.lock says, or whose plugins differ from it
     #[arg(long, env = "STAGEWRIGHT_LOCKED", value_parser = FalseyValueParser::new())]
     pub(crate) locked: bool,
 }

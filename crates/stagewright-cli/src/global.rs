@@ -12,10 +12,10 @@ pub(crate) struct Global {
     /// Where runs, artifacts and local environments are kept [default: .stagewright in the repository]
     #[arg(long, global = true, value_name = "DIR", env = "STAGEWRIGHT_STATE")]
     pub(crate) state: Option<PathBuf>,
-    /// What no pipeline may be granted more than [default: /etc/stagewright/policy.toml, if it is there]
+    /// Policy file: the most any pipeline may be granted [default: /etc/stagewright/policy.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "STAGEWRIGHT_POLICY")]
     pub(crate) policy: Option<PathBuf>,
-    /// Say more; twice for the engine's own trace (RUST_LOG gives finer control)
+    /// Show more detail; twice for the engine's own trace (RUST_LOG gives finer control)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Colours and live progress

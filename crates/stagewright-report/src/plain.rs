@@ -114,7 +114,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
         EventKind::Recovered { attempt, finding, by, .. } => words::recovered(*attempt, finding, by.as_deref()),
         EventKind::ReleaseRecorded { release, .. } => words::release(view, release),
         EventKind::ReleaseConfirmed { .. } => {
-            format!("its release proved good: one that {} can go back to", gate::environment(stage))
+            format!("release marked good; {} can be rolled back to it", gate::environment(stage))
         }
         EventKind::UndoStarted { fence, .. } => {
             let why = words::undo_cause(view, stage).map(|why| format!(", because {why}")).unwrap_or_default();

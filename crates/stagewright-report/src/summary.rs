@@ -97,7 +97,7 @@ fn runs_now(view: &RunView, deployed: &Deployed) -> Line {
         let text = format!("what {environment} runs is uncertain: {artifact} (token {fence}) could not be taken back");
         return Line::new(Tone::Bad, text);
     }
-    let proven = if deployed.confirmed { ", proved good" } else { "" };
+    let proven = if deployed.confirmed { ", known good" } else { "" };
     Line::new(Tone::Strong, format!("{}{proven}", words::release(view, &deployed.release)))
 }
 

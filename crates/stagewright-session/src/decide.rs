@@ -186,7 +186,7 @@ fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, S
     }
     match (open.len(), waiting.is_empty()) {
         (1, _) => Ok(open.remove(0)),
-        (_, true) => Err(SessionError::not_ready(format!("run {run} waits for nobody"))
+        (_, true) => Err(SessionError::not_ready(format!("run {run} has no open approvals"))
             .hint("`stagewright runs --waiting` lists the runs that do")),
         (0, _) => Err(SessionError::not_ready(format!("`{}` of run {run} doesn't wait", stage.unwrap_or_default()))
             .hint(format!("these do: {waiting}"))),

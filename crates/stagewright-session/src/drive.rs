@@ -90,7 +90,7 @@ impl Run {
 
     /// Drives the run until it ends or suspends. Afterwards its lock is released, and results are in the shared cache.
     ///
-    /// The future must be polled to its end: to end a run early, send [`Control::Cancel`].
+    /// The future must be polled to its end: to end a run early, send [`RunCommand::Cancel`].
     ///
     /// # Errors
     /// When something can't be recorded, which stops the run; or when the services of a rehearsal can't be stopped.
@@ -159,7 +159,7 @@ fn stopped(run: &RunId, error: DriveError) -> SessionError {
         DriveError::Store(error) => {
             let failed = SessionError::from(error);
             SessionError { message: format!("run {run} was stopped: {}", failed.message), ..failed }
-                .hint(format!("once that is mended: stagewright resume {run}"))
+                .hint(format!("after fixing this, run: stagewright resume {run}"))
         }
         DriveError::Illegal(error) => SessionError::internal(format!("run {run} was stopped by a defect"))
             .caused_by(error)

@@ -31,7 +31,7 @@ pub enum GateHandling {
 
 /// A front end at which a person can be asked.
 pub trait Prompter: Send + Sync {
-    /// Asks one question, and blocks until there is an answer: [`Control::Decide`], or [`Control::Suspend`] for later. It is
+    /// Asks one question, and blocks until there is an answer: [`RunCommand::Decide`], or [`RunCommand::Suspend`] for later. It is
     /// called on a thread of its own, for one question at a time. Once `is_open` is false the answer no longer counts, as
     /// the gate was answered elsewhere or the run ended: the question should be withdrawn.
     fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> RunCommand;

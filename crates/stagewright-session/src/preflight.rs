@@ -43,7 +43,7 @@ pub(crate) async fn admit(
     let compared = lock_file::compare(lock.as_ref(), plan, &plugins, host.packages());
     if locked || by_policy.is_some() {
         refuse_wider(file, plan, &compared).map_err(|error| match by_policy {
-            Some(policy) => error.hint(format!("the policy {policy} wants an up-to-date lock of every run")),
+            Some(policy) => error.hint(format!("policy {policy} requires an up-to-date lock file")),
             None => error,
         })?;
     } else if let Compared::Changes(changes) = &compared {
@@ -81,7 +81,7 @@ pub(crate) fn refuse_open_code(
 fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result<(), SessionError> {
     let lock = LOCK_FILE;
     let message = match compared {
-        Compared::NoLock => format!("there is no {lock}, and the run is to keep to it; nothing was run"),
+        Compared::NoLock => format!("the run requires {lock}, which does not exist; nothing was run"),
         Compared::NotLocked => format!("{lock} doesn't know the pipeline `{}`; nothing was run", plan.name),
         Compared::Changes(changes) if changes.iter().all(|change| !change.is_wider) => return Ok(()),
         Compared::Changes(_) => format!("{} may do more than {lock} says; nothing was run", file.name),

@@ -70,7 +70,7 @@ fn choose(store: &Store, name: &str, number: Option<u64>) -> Result<RollbackTarg
                 .hint(format!("`{}` lists them", history()))
         })?,
         None => environment.last_known_good.ok_or_else(|| {
-            let message = format!("no earlier release of {name} proved good, so there is none to go back to");
+            let message = format!("{name} has no earlier known-good release to roll back to");
             SessionError::not_ready(message).hint(format!("choose one yourself: `{}`, then --to NUMBER", history()))
         })?,
     };

@@ -68,10 +68,11 @@ impl Shown<'_> {
         out.line(text!(""))?;
         let count = plan.stages.len();
         match unsandboxed {
-            0 => out.line(text!("{}, nothing of them unsandboxed.", stages_of(count))),
+            0 if count == 1 => out.line(text!("1 stage, sandboxed.")),
+            0 => out.line(text!("{}, all sandboxed.", stages_of(count))),
             _ => out.line(text!(
-                "{}, {unsandboxed} with something unsandboxed: it has the files and the network of the user who runs \
-                 the pipeline. Everything else has what is listed and nothing more.",
+                "{}, {unsandboxed} not fully sandboxed: what is unsandboxed has the files and the network of the user who \
+                 runs the pipeline. Everything else has what is listed and nothing more.",
                 stages_of(count)
             )),
         }
@@ -81,8 +82,10 @@ impl Shown<'_> {
     fn write_changes(&self, out: &mut Printer) -> std::io::Result<()> {
         let lock = LOCK_FILE;
         match &self.review.compared {
-            Compared::NoLock => out.line(text!("There is no {lock}; `stagewright lock` writes down what follows.")),
-            Compared::NotLocked => out.line(text!("{lock} doesn't know this pipeline: all that follows is new.")),
+            Compared::NoLock => out.line(text!("{lock} doesn't exist; `stagewright lock` records what follows.")),
+            Compared::NotLocked => {
+                out.line(text!("{lock} has no entry for this pipeline: everything that follows is new."))
+            }
             Compared::Changes(changes) if changes.is_empty() => out.line(text!("As {lock} says.")),
             Compared::Changes(changes) => {
                 out.line(text!("Since {lock} was written:"))?;

@@ -32,11 +32,11 @@ pub(crate) struct PluginArgs {
 
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
-    /// Make a plugin: a crate that builds and tests on its own
+    /// Create a plugin: a crate that builds and tests on its own
     New(NewArgs),
     /// Build plugins into components
     Build(BuildArgs),
-    /// Check what a built plugin imports, exports and says of itself
+    /// Check a built plugin's imports, exports and manifest
     Check(CheckArgs),
 }
 

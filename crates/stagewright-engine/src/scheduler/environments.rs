@@ -167,7 +167,7 @@ impl Scheduler {
         reason: &str,
     ) -> Result<(), IllegalTransition> {
         let environment = self.environment_of(stage).unwrap_or_default();
-        let message = format!("`{environment}` is frozen ({reason}). Deploy all the same?");
+        let message = format!("`{environment}` is frozen ({reason}). Deploy anyway?");
         let attempt = self.attempt_to_come(stage);
         self.open_engine_gate(stage, attempt, GateKind::Freeze, message, until)
     }

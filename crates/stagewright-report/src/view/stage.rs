@@ -118,7 +118,7 @@ pub struct Progress {
 pub struct TailLine {
     /// Where it came from.
     pub stream: Stream,
-    /// As it came; not yet [`printable`](crate::printable).
+    /// As the plugin reported it, unsanitised: see [`Printable`](crate::Printable).
     pub text: String,
 }
 

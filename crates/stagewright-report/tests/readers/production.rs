@@ -232,7 +232,7 @@ pub(crate) fn settled() -> Vec<Event> {
 
 fn until_freeze() -> Script {
     let until = Some(Timestamp(START + 62 * HOUR));
-    let gate = gate(GateKind::Freeze, "`production` is frozen (holidays). Deploy all the same?");
+    let gate = gate(GateKind::Freeze, "`production` is frozen (holidays). Deploy anyway?");
     Script::of(stages()).built().gate(1, Gate { until, ..gate }).suspend()
 }
 
@@ -247,7 +247,7 @@ pub(crate) fn thawed() -> Vec<Event> {
         .wait(62 * HOUR)
         .resume("asked for on the command line", &[], Vec::new())
         .then(EventKind::GateElapsed { stage: DEPLOY })
-        .gate(1, gate(GateKind::Freeze, "`production` is frozen (by grace: incident). Deploy all the same?"))
+        .gate(1, gate(GateKind::Freeze, "`production` is frozen (by grace: incident). Deploy anyway?"))
         .suspend()
         .so_far()
 }
