@@ -121,7 +121,7 @@ fn displace(dir: &Path) -> Result<Option<Displaced>, ServiceError> {
     Ok(Some(Displaced { dir: dir.to_owned(), spec, env }))
 }
 
-/// A port that was free a moment ago. A program that takes it before the release does is found by [`Endpoint::check`].
+/// A port that was free a moment ago. A program that takes it before the release does is found by [`Endpoint::check`](crate::endpoint::Endpoint::check).
 fn free_port() -> Result<u16, ServiceError> {
     let port = TcpListener::bind((HOST, 0)).and_then(|listener| listener.local_addr());
     port.map(|address| address.port()).map_err(|error| {
