@@ -133,7 +133,7 @@ fn the_ledger_knows_what_runs_and_rollback_goes_back_to_it() {
 
     production.deploy("1", 0);
     let only = production.0.run(&["rollback", "production"]).exits(4);
-    assert!(only.stderr.contains("no earlier release"), "{}", only.stderr);
+    assert!(only.stderr.contains("no earlier known-good release"), "{}", only.stderr);
     production.deploy("2", 0);
     assert_eq!(production.serves(), "version 2");
     let status = production.status();
