@@ -62,7 +62,7 @@ fn gates(session: &Session, args: &DriveArgs, screen: &Arc<Screen>) -> GateHandl
 /// A result that could not be written isn't a success. The code of a run that did not succeed says more.
 fn exit_when_shown(exit: Exit, written: io::Result<()>) -> Result<Exit, CommandError> {
     match written {
-        // The reader closed the pipe, and the run went on regardless: that is no failure.
+        // The reader closed the pipe, and the run continued, which isn't a failure.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let error = CommandError::from(error);
             if exit == Exit::Success {

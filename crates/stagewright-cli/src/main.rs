@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 fn finish(result: Result<Exit, CommandError>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
-        // The reader closed the pipe, as `head` does when it has its lines: that is no failure.
+        // The reader closed the pipe, as `head` does when it has its lines, which isn't a failure.
         Err(error) if error.is_broken_pipe() => Exit::Success.into(),
         Err(error) => {
             console::show(&error.render());

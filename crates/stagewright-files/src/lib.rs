@@ -9,10 +9,10 @@
 //! Bytes are bounded by the caller. A read of a bounded regular file ends, so that nothing here has to be interrupted.
 //!
 //! What a stage leaves behind may be deeper than a path can say, and closed to its owner: [`remove_tree`] alone removes
-//! folders. [`hard_links()`] finds files that lead out of a folder. [`replace()`] writes where a stage may have laid a link,
+//! folders. [`hard_links()`] finds files that lead out of a folder. [`replace()`] writes where a stage may have laid a link, [`replace_durably()`] keeps records through a power cut,
 //! and [`follow()`] says by what a path leads where it leads.
 //!
-//! Architecture invariant: this crate depends on none of the others, knows no formats. Its functions
+//! Architecture invariant: this crate depends on none of the others and knows no formats. Its functions
 //! block for as long as a disk takes.
 
 mod beneath;
@@ -34,7 +34,7 @@ pub use follow::{Followed, follow};
 pub use hard_links::{HardLinks, hard_links};
 pub use private::private_folder;
 pub use remove::{remove_tree, remove_tree_at};
-pub use replace::replace;
+pub use replace::{replace, replace_durably};
 
 /// What can be opened again from a descriptor that only names it.
 const DESCRIPTORS: &str = "/proc/self/fd";

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -27,7 +28,20 @@ pub fn replace(root: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
             openat(CWD, folder, FOLDER, Mode::empty())?
         }
     };
-    put(&folder, name, content)
+    put(&folder, name, content, Mode::from_raw_mode(0o666), false)
+}
+
+/// Replaces a file as a whole, durably: the new content is on disk once this returns. Other users may read it. Links on the
+/// way to its folder are followed.
+///
+/// # Errors
+/// When the folder doesn't exist, or the file can't be written; the earlier one is still there then.
+pub fn replace_durably(path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let folder = openat(CWD, parent, FOLDER, Mode::empty())?;
+    put(&folder, name, content, Mode::from_raw_mode(0o644), true)?;
+    crate::sync_folder(parent)
 }
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -56,13 +70,19 @@ fn beneath(root: &Path, below: &Path) -> io::Result<OwnedFd> {
     Ok(folder)
 }
 
-fn put(folder: &OwnedFd, name: &OsStr, content: &[u8]) -> io::Result<()> {
-    let draft = format!(".{}.{}.draft", name.display(), std::process::id());
-    // Left by a process of the same number.
+fn put(folder: &OwnedFd, name: &OsStr, content: &[u8], mode: Mode, durable: bool) -> io::Result<()> {
+    // Several threads may replace the same file.
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
+    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft = format!(".{}.{}-{number}.draft", name.display(), std::process::id());
+    // Left by an earlier process of the same id that was killed.
     let _ = unlinkat(folder, &draft, AtFlags::empty());
     let how = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(openat(folder, &draft, how, Mode::from_raw_mode(0o666))?);
-    let written = file.write_all(content).and_then(|()| Ok(renameat(folder.as_fd(), &draft, folder.as_fd(), name)?));
+    let mut file = File::from(openat(folder, &draft, how, mode)?);
+    let written = file
+        .write_all(content)
+        .and_then(|()| if durable { file.sync_all() } else { Ok(()) })
+        .and_then(|()| Ok(renameat(folder.as_fd(), &draft, folder.as_fd(), name)?));
     written.inspect_err(|_| {
         let _ = unlinkat(folder, &draft, AtFlags::empty());
     })

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -134,19 +133,6 @@ impl Check {
         }
         Ok(())
     }
-}
-
-/// Replaces a file as a whole, durably, and readable for other users. Its folder must exist.
-///
-/// # Errors
-/// When the file can't be written; the earlier one is still there then.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut temporary = tempfile::Builder::new().permissions(readable()).tempfile_in(folder)?;
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    stagewright_files::sync_folder(folder)
 }
 
 /// Other programs may read what is in a registry.

@@ -13,8 +13,8 @@ pub struct OciError {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
-    #[source]
     /// The nearest cause.
+    #[source]
     pub source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -68,17 +68,6 @@ impl OciError {
     pub(crate) fn caused_by(mut self, error: impl Error + Send + Sync + 'static) -> OciError {
         self.source = Some(Arc::new(error));
         self
-    }
-
-    /// The causes, from the nearest to the farthest.
-    pub fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            causes.push(cause.to_string());
-            next = cause.source();
-        }
-        causes
     }
 }
 

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+use stagewright_files::replace_durably;
 
-use crate::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable, replace_file};
+use crate::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable};
 use crate::error::{OciError, OciErrorKind};
 
 /// What a layout is made of, apart from the blobs themselves.
@@ -69,7 +70,7 @@ impl Layout {
         let make = || {
             fs::create_dir_all(self.blobs())?;
             if !self.root.join("oci-layout").exists() {
-                replace_file(&self.root.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+                replace_durably(&self.root.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
             }
             Ok(())
         };
@@ -162,7 +163,7 @@ impl Layout {
     /// had the tag before stays without.
     pub(crate) fn put_manifest(&self, content: &Content, listed: bool, tag: Option<&str>) -> Result<(), OciError> {
         self.without_links()?;
-        replace_file(&self.blob_path(&content.descriptor.digest), &content.bytes)
+        replace_durably(&self.blob_path(&content.descriptor.digest), &content.bytes)
             .map_err(|error| self.broken("can't be written", error))?;
         if !listed {
             return Ok(());
@@ -171,7 +172,7 @@ impl Layout {
         let mut index = self.index()?;
         enter(&mut index.manifests, &content.descriptor, tag);
         let text = serde_json::to_vec_pretty(&index).map_err(|error| self.broken("can't be written", error.into()))?;
-        replace_file(&self.index_path(), &text).map_err(|error| self.broken("can't be written", error))
+        replace_durably(&self.index_path(), &text).map_err(|error| self.broken("can't be written", error))
     }
 
     /// Until the file is dropped. Never another file, through a link that was laid meanwhile.

@@ -18,7 +18,7 @@ mod remote;
 mod transfer;
 mod unpack;
 
-pub use content::{Descriptor, MANIFEST_BYTES, replace_file};
+pub use content::{Descriptor, MANIFEST_BYTES};
 pub use credentials::{CredentialSource, DockerConfig};
 pub use error::{OciError, OciErrorKind};
 pub use layout::Layout;

@@ -1,4 +1,4 @@
-//! What a stage was refused: remembered for the end of its attempt, and reported to whoever reads the run.
+//! What a stage was refused: remembered for the end of its attempt, and reported with the run.
 //!
 //! A plugin may swallow a refusal, and a program may never show it. Both are in the journal all the same, as problems
 //! with the code [`CODE`].

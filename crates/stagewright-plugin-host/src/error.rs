@@ -55,11 +55,8 @@ impl CapabilityError {
     /// With the chain of causes of an error.
     #[must_use]
     pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> CapabilityError {
-        let mut next = Some(error);
-        while let Some(cause) = next {
-            self.causes.push(cause.to_string());
-            next = cause.source();
-        }
+        self.causes.push(error.to_string());
+        self.causes.extend(causes_of(error));
         self
     }
 
@@ -69,6 +66,11 @@ impl CapabilityError {
         self.retryable = true;
         self
     }
+}
+
+/// The causes of an error without the error itself, from the nearest to the farthest.
+pub fn causes_of(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect()
 }
 
 impl From<PathError> for CapabilityError {

@@ -74,7 +74,7 @@ mod testing;
 pub use capability::artifacts::{ArtifactFolder, RemovedArtifacts, remove_runs};
 pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use confine::{RemovedKept, SandboxConfig, StageOwner, remove_kept};
-pub use error::{CapabilityError, ErrorCode};
+pub use error::{CapabilityError, ErrorCode, causes_of};
 pub use host::{HostConfig, HostError, PluginHost};
 pub use limits::DEFAULT_BOUNDS;
 pub use mask::SHORTEST_MASKED;

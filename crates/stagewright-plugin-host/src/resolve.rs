@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use stagewright_model::PluginRef;
 
 use crate::digest::sha256;
+use crate::error::causes_of;
 use crate::plugin::{PLUGIN_BYTES, PluginError};
 use crate::registry::{Access, OciError, Place, Reference, Registry};
 
@@ -143,7 +144,7 @@ impl Resolver {
         let anonymous = source.pulls == Pulls::Anonymous;
         let access = Access { anonymous, ..Access::real(source.workspace) };
         source.registry.pull(&reference, layout.path(), access).await.map_err(|error| PluginError {
-            causes: error.causes(),
+            causes: causes_of(&error),
             message: bad(error.message).message,
             help: error.help,
         })?;

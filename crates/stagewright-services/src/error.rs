@@ -80,17 +80,6 @@ impl ServiceError {
             _ => false,
         }
     }
-
-    /// The causes, from the nearest to the farthest.
-    pub fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            causes.push(cause.to_string());
-            next = cause.source();
-        }
-        causes
-    }
 }
 
 impl From<OciError> for ServiceError {

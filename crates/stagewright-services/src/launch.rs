@@ -121,7 +121,8 @@ fn displace(dir: &Path) -> Result<Option<Displaced>, ServiceError> {
     Ok(Some(Displaced { dir: dir.to_owned(), spec, env }))
 }
 
-/// A port that was free a moment ago. A program that takes it before the release does is found by [`Endpoint::check`](crate::endpoint::Endpoint::check).
+/// A port that is free at the moment. If another program takes it before the release does,
+/// [`Endpoint::check`](crate::endpoint::Endpoint::check) finds out.
 fn free_port() -> Result<u16, ServiceError> {
     let port = TcpListener::bind((HOST, 0)).and_then(|listener| listener.local_addr());
     port.map(|address| address.port()).map_err(|error| {

@@ -34,7 +34,8 @@ pub struct ServiceManager {
     config: ServiceConfig,
 }
 
-/// A release's folder that goes when the release doesn't come to start: it would count among those that are kept.
+/// The folder of a release that hasn't started yet. Removed unless it starts: it would count as one of the earlier
+/// releases that are kept.
 struct Unstarted(Option<PathBuf>);
 
 impl Unstarted {
@@ -51,9 +52,8 @@ impl Drop for Unstarted {
     }
 }
 
-/// How a service is.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// The state of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceStatus {
     /// A key of `[environments]`.
     pub environment: String,
@@ -61,14 +61,13 @@ pub struct ServiceStatus {
     pub service: String,
     /// The release that is current; none when none was promoted yet.
     pub current: Option<Current>,
-    /// The run whose rehearsal it is a stand-in in.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The rehearsal that it is a stand-in in; none for the service itself.
     pub rehearsal: Option<String>,
     /// Of the current release.
     pub phase: Phase,
-    /// How often its program was started again.
+    /// How often its program was restarted.
     pub restarts: u32,
-    /// Why it is not running although it wasn't stopped.
+    /// Why it isn't running although it wasn't stopped.
     pub failure: Option<String>,
 }
 

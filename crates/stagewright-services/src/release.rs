@@ -7,7 +7,7 @@ use stagewright_process::supervisor::{self, Phase};
 
 use crate::error::ServiceError;
 
-/// A release to be.
+/// A release that is to be started.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReleaseSpec {
     /// A key of `[environments]`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stagewright_files::remove_tree;
-use stagewright_oci::replace_file;
+use stagewright_files::replace_durably;
 
 use crate::error::{ServiceError, ServiceErrorKind};
 
@@ -114,7 +114,7 @@ impl ServiceFolder {
                 path.display()
             )));
         }
-        replace_file(&path, format!("{fence}\n").as_bytes()).map_err(|error| ServiceError::file(&path, error))
+        replace_durably(&path, format!("{fence}\n").as_bytes()).map_err(|error| ServiceError::file(&path, error))
     }
 
     /// Keeps other deploys of the service out.
@@ -160,7 +160,7 @@ impl ServiceFolder {
     pub(crate) fn set_current(&self, current: &Current) -> Result<(), ServiceError> {
         let path = self.path.join("current.json");
         let written = serde_json::to_vec_pretty(current).map_err(io::Error::from);
-        written.and_then(|text| replace_file(&path, &text)).map_err(|error| ServiceError::file(&path, error))
+        written.and_then(|text| replace_durably(&path, &text)).map_err(|error| ServiceError::file(&path, error))
     }
 
     /// Removes the oldest releases beyond `keep`, but neither the current one nor one that is `busy`.

@@ -32,7 +32,7 @@ pub struct PlanAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum LockComparison {
-    /// There is no lock file.
+    /// The lock file does not exist.
     NoLock,
     /// The lock file doesn't contain the pipeline.
     NotLocked,

@@ -39,7 +39,7 @@ pub struct Failure {
     /// The causes, nearest first. Left out when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// What to do about it. Left out when there is no advice.
+    /// What to do about it. Left out without advice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     /// False when another try can't help, whatever `retry` says.
@@ -97,7 +97,7 @@ pub struct Problem {
     /// A file of the workspace, or a key of the stage's configuration. Left out when it is about neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// What to do about it. Left out when there is no advice.
+    /// What to do about it. Left out without advice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }

@@ -11,7 +11,7 @@ pub struct Release {
     pub environment: String,
     /// What runs, by digest, as in `local/app@sha256:…`.
     pub artifact: String,
-    /// Where people reach it. Left out when there is no address.
+    /// Where people reach it. Left out without an address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The token of the environment that it was deployed under.

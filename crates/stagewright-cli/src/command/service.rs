@@ -3,7 +3,7 @@
 use stagewright_api as api;
 use stagewright_engine::Timestamp;
 use stagewright_plugin_host::service::{Current, ServiceError, ServiceStatus};
-use stagewright_plugin_host::stripped;
+use stagewright_plugin_host::{causes_of, stripped};
 use stagewright_process::supervisor::Phase;
 use stagewright_report::{Block, Printer, text};
 use stagewright_session::Session;
@@ -104,7 +104,7 @@ fn release(current: &Current) -> api::ServiceRelease {
 }
 
 fn failed(error: ServiceError) -> CommandError {
-    let causes = error.causes();
+    let causes = causes_of(&error);
     let mut failed = CommandError::not_ready(error.message);
     failed.causes = causes;
     failed.hints.extend(error.help);

@@ -127,7 +127,7 @@ pub struct Decision {
     /// Whether a rehearsal answered by itself.
     #[serde(default)]
     pub rehearsed: bool,
-    /// To a gate of the kind [`GateKind::Unresolved`]: what became of the attempt. It counts as a yes.
+    /// To a gate of the kind [`GateKind::Unresolved`]: the outcome of the attempt. It counts as a yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
 }

@@ -68,7 +68,7 @@ fn last_request(ran: &Ran, stage: &str) -> AttemptRequest {
 #[test]
 fn a_gate_names_the_files_of_the_stages_behind_it_and_they_are_given_those() {
     let captured = "sha256:app config report";
-    let ran = world(pipeline(), asking()).wish(LATER, approval(Some(captured))).run();
+    let ran = world(pipeline(), asking()).command(LATER, approval(Some(captured))).run();
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     let gates = opened(&ran);
     assert_eq!(gates[0].capture.as_ref().unwrap().digest, captured);
@@ -87,14 +87,14 @@ fn a_program_of_the_workspace_is_among_the_files_that_are_approved() {
     let process = vec!["./tool --all".parse().unwrap(), "sh".parse().unwrap()];
     let permissions = Arc::new(Permissions { process, ..Permissions::default() });
     let stages = vec![stage("approve", &[]), Stage { permissions, ..stage("deploy", &[0]) }];
-    let ran = world(plan(stages), asking()).wish(LATER, RunCommand::Suspend).run();
+    let ran = world(plan(stages), asking()).command(LATER, RunCommand::Suspend).run();
     assert_eq!(opened(&ran)[0].capture.as_ref().unwrap().digest, "sha256:tool");
 }
 
 #[test]
 fn an_approval_of_other_files_does_not_count() {
     for other in [None, Some("sha256:another")] {
-        let ran = world(pipeline(), asking()).wish(LATER, approval(other)).run();
+        let ran = world(pipeline(), asking()).command(LATER, approval(other)).run();
         assert_eq!(ran.conclusion(), None, "{other:?}");
         let refused = |kind: &EventKind| matches!(kind, EventKind::DecisionRefused { .. });
         assert!(ran.observed.iter().any(|event| refused(&event.kind)));
@@ -103,7 +103,7 @@ fn an_approval_of_other_files_does_not_count() {
 
 #[test]
 fn what_stages_leave_is_recorded_where_later_ones_can_read_it() {
-    let ran = world(pipeline(), asking()).wish(LATER, approval(Some("sha256:app config report"))).run();
+    let ran = world(pipeline(), asking()).command(LATER, approval(Some("sha256:app config report"))).run();
     let made = last_request(&ran, "deploy").basis.made;
     assert_eq!(made.iter().map(|made| made.stage_id.as_str()).collect::<Vec<_>>(), ["build"]);
     assert_eq!((made[0].made.digest.as_str(), &made[0].results), ("sha256:of build", &vec!["app".parse().unwrap()]));
@@ -125,7 +125,7 @@ fn files_that_cannot_be_captured_are_not_approved() {
 fn a_run_that_is_cancelled_waits_for_no_capture() {
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "enough".to_owned() };
     // `build` and `approve` have worked; the capture takes as long.
-    let ran = world(pipeline(), asking()).wish(WORK * 5 / 2, cancel).run();
+    let ran = world(pipeline(), asking()).command(WORK * 5 / 2, cancel).run();
     assert_eq!(opened(&ran), []);
     assert_eq!(ran.outcomes()[1..3], ["approve cancelled", "deploy cancelled"]);
 }
@@ -172,7 +172,7 @@ fn a_stage_that_an_earlier_approval_of_its_environment_lets_start_is_given_the_f
 
 #[test]
 fn what_becomes_of_the_workspace_matters_until_all_that_is_left_is_behind_a_gate() {
-    let waiting = world(pipeline(), asking()).wish(LATER, RunCommand::Suspend).run();
+    let waiting = world(pipeline(), asking()).command(LATER, RunCommand::Suspend).run();
     let restored = |values| Scheduler::restore(pipeline(), values, 4, &waiting.recorded).unwrap();
     assert!(!restored(capturing()).needs_live_files(&[]));
     assert!(restored(capturing()).needs_live_files(&[StageIndex(0)]), "`build` reads it again");
@@ -185,7 +185,7 @@ fn what_becomes_of_the_workspace_matters_until_all_that_is_left_is_behind_a_gate
 #[test]
 fn a_gate_without_a_capture_is_bound_to_what_is_checked_out() {
     let before = World { values: RunValues { captured_binding: None, ..capturing() }, ..world(pipeline(), asking()) };
-    let waiting = before.wish(LATER, RunCommand::Suspend).run();
+    let waiting = before.command(LATER, RunCommand::Suspend).run();
     assert_eq!(opened(&waiting)[0].capture, None);
     let resume = |values: RunValues| {
         let mut scheduler = Scheduler::restore(pipeline(), values, 4, &waiting.recorded).unwrap();

@@ -65,7 +65,7 @@ fn nothing_is_taken_back_without_a_failure() {
     assert_eq!(undone(&World::new(plan(stages()), script(Act::Succeed, Act::Succeed)).run()), [""; 0]);
     assert_eq!(undone(&World::new(plan(stages()), script(Act::Skip("no"), Act::Succeed)).run()), [""; 0]);
     let cancelled = World::new(plan(stages()), script(Act::Hang, Act::Succeed))
-        .wish(Duration::from_secs(9), cancel(Interrupt::Graceful));
+        .command(Duration::from_secs(9), cancel(Interrupt::Graceful));
     assert_eq!(undone(&cancelled.run()), [""; 0]);
 }
 
@@ -89,10 +89,10 @@ fn an_undo_that_fails_does_not_keep_the_others_from_theirs() {
 #[test]
 fn a_graceful_cancel_lets_it_finish_and_a_kill_does_not() {
     let at = Duration::from_millis(3_500);
-    let graceful = World::new(plan(stages()), script(Act::Fail, Act::Succeed)).wish(at, cancel(Interrupt::Graceful));
+    let graceful = World::new(plan(stages()), script(Act::Fail, Act::Succeed)).command(at, cancel(Interrupt::Graceful));
     assert_eq!(undone(&graceful.run()), ["1 succeeded", "0 succeeded"]);
     let killed =
-        World::new(plan(stages()), script(Act::Fail, Act::IgnoreGraceful)).wish(at, cancel(Interrupt::Kill)).run();
+        World::new(plan(stages()), script(Act::Fail, Act::IgnoreGraceful)).command(at, cancel(Interrupt::Kill)).run();
     assert_eq!(undone(&killed), ["1 cancelled", "0 cancelled"]);
     assert_eq!(killed.took, at);
     // What was half taken back is asked about when the run goes on; what nobody began to take back stands.

@@ -55,7 +55,7 @@ fn what_an_attempt_said_comes_before_its_end_and_is_sealed() {
 fn cancel_asks_what_runs_to_stop_and_starts_nothing_but_finally_stages() {
     let stages = vec![stage("hangs", &[]), stage("after", &[0]), finally("clean")];
     let ran = World::new(plan(stages), Script::of([("hangs", vec![Act::Hang])]))
-        .wish(Duration::from_secs(5), cancel(Interrupt::Graceful))
+        .command(Duration::from_secs(5), cancel(Interrupt::Graceful))
         .run();
     assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));
     assert_eq!(ran.outcomes(), ["hangs cancelled", "after cancelled", "clean succeeded"]);
@@ -66,8 +66,8 @@ fn cancel_asks_what_runs_to_stop_and_starts_nothing_but_finally_stages() {
 fn a_second_cancel_stops_what_ignored_the_first_and_runs_no_finally_stage() {
     let stages = vec![stage("stubborn", &[]), finally("clean")];
     let ran = World::new(plan(stages), Script::of([("stubborn", vec![Act::IgnoreGraceful])]))
-        .wish(Duration::from_secs(5), cancel(Interrupt::Graceful))
-        .wish(Duration::from_secs(20), cancel(Interrupt::Kill))
+        .command(Duration::from_secs(5), cancel(Interrupt::Graceful))
+        .command(Duration::from_secs(20), cancel(Interrupt::Kill))
         .run();
     assert_eq!(ran.outcomes(), ["stubborn cancelled", "clean cancelled"]);
     assert_eq!(ran.took, Duration::from_secs(20));
@@ -76,7 +76,7 @@ fn a_second_cancel_stops_what_ignored_the_first_and_runs_no_finally_stage() {
 #[test]
 fn an_attempt_that_never_stops_is_left_behind_after_the_bound() {
     let ran = World::new(plan(vec![stage("a", &[])]), Script::of([("a", vec![Act::IgnoreEverything])]))
-        .wish(Duration::from_secs(1), cancel(Interrupt::Kill))
+        .command(Duration::from_secs(1), cancel(Interrupt::Kill))
         .run();
     assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));
     assert_eq!(ran.took, Duration::from_secs(6));
@@ -87,7 +87,7 @@ fn an_attempt_that_was_asked_once_is_told_to_stop_when_its_time_is_over() {
     for (act, seconds) in [(Act::IgnoreGraceful, 1 + 15), (Act::IgnoreEverything, 1 + 15 + 5)] {
         let stages = vec![stage("a", &[]), finally("clean")];
         let ran = World::new(plan(stages), Script::of([("a", vec![act])]))
-            .wish(Duration::from_secs(1), cancel(Interrupt::Graceful))
+            .command(Duration::from_secs(1), cancel(Interrupt::Graceful))
             .run();
         assert_eq!(ran.outcomes(), ["a cancelled", "clean succeeded"]);
         assert_eq!(ran.took, Duration::from_secs(seconds) + WORK);
@@ -107,7 +107,7 @@ fn a_cancelled_run_whose_last_main_stage_ends_at_a_gate_comes_to_its_finally_sta
     let report = Stage { condition: Some(always), ..deploy("report", &[0]) };
     let stages = vec![stage("hangs", &[]), report, finally("clean")];
     let ran = World::new(plan_with(stages, &["ada"], None), Script::of([("hangs", vec![Act::Hang])]))
-        .wish(Duration::from_secs(5), cancel(Interrupt::Graceful))
+        .command(Duration::from_secs(5), cancel(Interrupt::Graceful))
         .run();
     assert_eq!(ran.outcomes(), ["hangs cancelled", "report cancelled", "clean succeeded"]);
     assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));

@@ -152,7 +152,7 @@ fn a_run_that_waits_keeps_nothing_that_it_does_not_use() {
 fn a_run_says_that_it_is_alive_while_it_holds_something() {
     let script = Script::of([("deploy", vec![Act::Hang])]);
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
-    let ran = World::new(plan(vec![deploy("deploy", &[])]), script).wish(Duration::from_secs(21), cancel).run();
+    let ran = World::new(plan(vec![deploy("deploy", &[])]), script).command(Duration::from_secs(21), cancel).run();
     assert_eq!(ran.coordinator.said.lock().unwrap().iter().filter(|said| *said == "beat").count(), 4);
 }
 
@@ -166,7 +166,7 @@ fn an_environment_with_approvers_asks_them_before_the_first_step() {
     let no = world().answer(LATER, 0, answer(false, "ada")).run();
     assert_eq!((no.conclusion(), no.starts().len()), (Some(Outcome::Rejected), 0));
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
-    assert_eq!(world().wish(LATER, cancel).run().conclusion(), Some(Outcome::Cancelled));
+    assert_eq!(world().command(LATER, cancel).run().conclusion(), Some(Outcome::Cancelled));
 }
 
 /// A stage with a gate that is for some environments.
@@ -182,7 +182,7 @@ fn a_gate_approves_the_environments_that_it_names_and_no_others() {
         let script = Script::of([("approve", vec![Act::Ask(gate())])]);
         let stages = vec![approval_of(environments), deploy("deploy", &[0])];
         let world = World::new(plan_with(stages, &["ada"], None), script);
-        gates(&world.answer(LATER, 0, answer(true, "ada")).wish(2 * LATER, RunCommand::Suspend).run())
+        gates(&world.answer(LATER, 0, answer(true, "ada")).command(2 * LATER, RunCommand::Suspend).run())
     };
     assert_eq!(gates_of(&["staging", "production"]), [GateKind::Approval]);
     for others in [&[][..], &["staging"], &["Production"]] {
@@ -198,7 +198,7 @@ fn an_approval_counts_for_an_environment_only_if_one_of_its_approvers_gave_it() 
         let script = Script::of([("approve", vec![Act::Ask(asked)])]);
         let stages = vec![approval_of(&["production"]), deploy("deploy", &[0])];
         let world = World::new(plan_with(stages, &["ada"], None), script);
-        gates(&world.answer(LATER, 0, answer(true, by)).wish(2 * LATER, RunCommand::Suspend).run())
+        gates(&world.answer(LATER, 0, answer(true, by)).command(2 * LATER, RunCommand::Suspend).run())
     };
     assert_eq!(gates_of(&["eve"], "eve"), [GateKind::Approval, GateKind::Environment]);
     assert_eq!(gates_of(&["eve", "ada"], "ada"), [GateKind::Approval]);
@@ -222,7 +222,7 @@ fn an_approval_upstream_counts_once_it_is_complete() {
     let half = world()
         .answer(LATER, 0, answer(true, "ada"))
         .answer(2 * LATER, 0, answer(false, "grace"))
-        .wish(3 * LATER, RunCommand::Suspend)
+        .command(3 * LATER, RunCommand::Suspend)
         .run();
     assert!(!half.starts().iter().any(|start| start.starts_with("beside")), "nobody approved of it");
 }
@@ -231,7 +231,7 @@ fn an_approval_upstream_counts_once_it_is_complete() {
 fn a_freeze_opens_by_itself_and_does_not_forget_the_approval() {
     let frozen = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
     let world = World::new(frozen, Script::default()).answer(LATER, 0, answer(true, "ada"));
-    let ran = world.wish(10 * LATER, RunCommand::Suspend).run();
+    let ran = world.command(10 * LATER, RunCommand::Suspend).run();
     assert_eq!(gates(&ran), [GateKind::Environment, GateKind::Freeze]);
     assert_eq!(ran.took, Duration::from_secs(500) + WORK);
     assert_eq!(said(&ran), ["claim production", "release_environment production"]);
@@ -256,7 +256,7 @@ fn a_freeze_by_hand_and_another_after_it_are_waited_for() {
         frozen(60_000),
         frozen(90_000),
     ]);
-    let ran = world.wish(10 * LATER, RunCommand::Suspend).run();
+    let ran = world.command(10 * LATER, RunCommand::Suspend).run();
     assert_eq!(gates(&ran), [GateKind::Freeze, GateKind::Freeze]);
     assert_eq!(ran.took, Duration::from_secs(90) + WORK);
     let tokens = ran.events(|kind| match kind {
@@ -271,7 +271,7 @@ fn a_run_suspends_at_a_freeze_and_looks_again_when_it_goes_on() {
     let world = World::new(plan(vec![deploy("deploy", &[])]), Script::default());
     let frozen = EnvironmentAnswer::Frozen { until: None, reason: "incident".to_owned() };
     world.coordinator.claims.lock().unwrap().extend([EnvironmentAnswer::Held { by: other() }, frozen]);
-    let waiting = world.wish(LATER, RunCommand::Suspend).run();
+    let waiting = world.command(LATER, RunCommand::Suspend).run();
     assert_eq!(waiting.conclusion(), None);
     let again = World { past: waiting.recorded.clone(), ..World::new(waiting.plan.clone(), Script::default()) }.run();
     assert_eq!(again.starts(), ["deploy#1"]);
@@ -342,7 +342,7 @@ fn what_a_lapsed_approval_was_given_for_stays_done_and_other_stages_need_a_new_o
             values: bound_to(binding),
             ..World::new(before.plan.clone(), Script::default())
         };
-        let ran = world.wish(LATER, RunCommand::Suspend).run();
+        let ran = world.command(LATER, RunCommand::Suspend).run();
         (gates(&ran), ran.starts())
     };
     assert_eq!(resumed("one"), (Vec::new(), vec!["second#2".to_owned()]));
@@ -354,7 +354,7 @@ fn an_answer_that_waits_at_a_gate_lapses_too() {
     let plan = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
     let waiting = World { values: bound_to("one"), ..World::new(plan, Script::default()) }
         .answer(LATER, 0, answer(true, "ada"))
-        .wish(2 * LATER, RunCommand::Suspend)
+        .command(2 * LATER, RunCommand::Suspend)
         .run();
     assert_eq!(gates(&waiting), [GateKind::Environment, GateKind::Freeze]);
     let again = World {
@@ -362,7 +362,7 @@ fn an_answer_that_waits_at_a_gate_lapses_too() {
         values: bound_to("two"),
         ..World::new(waiting.plan.clone(), Script::default())
     }
-    .wish(LATER, RunCommand::Suspend)
+    .command(LATER, RunCommand::Suspend)
     .run();
     assert_eq!(gates(&again), [GateKind::Environment]);
 }
@@ -413,12 +413,12 @@ fn to_name_an_environment_is_enough_to_be_bound_by_it() {
     let values = || RunValues { plugins: vec![local.clone()], ..RunValues::default() };
     let guarded = plan_with(vec![deploy("deploy", &[])], &["ada"], None);
     let asked = World { values: values(), ..World::new(guarded, Script::default()) };
-    let asked = asked.wish(Duration::ZERO, RunCommand::Suspend).run();
+    let asked = asked.command(Duration::ZERO, RunCommand::Suspend).run();
     assert_eq!((asked.starts().len(), gates(&asked)), (0, vec![GateKind::Environment]));
 
     let frozen = plan_with(vec![deploy("deploy", &[])], &[], Some(0..500_000));
     let waits = World { values: values(), ..World::new(frozen, Script::default()) };
-    assert_eq!(gates(&waits.wish(Duration::ZERO, RunCommand::Suspend).run()), [GateKind::Freeze]);
+    assert_eq!(gates(&waits.command(Duration::ZERO, RunCommand::Suspend).run()), [GateKind::Freeze]);
 
     let ran = World { values: values(), ..World::new(plan(vec![deploy("deploy", &[])]), Script::default()) }.run();
     assert_eq!(said(&ran), ["claim production", "release_environment production"]);
@@ -428,7 +428,7 @@ fn to_name_an_environment_is_enough_to_be_bound_by_it() {
 fn an_answer_for_a_stage_that_is_not_there_changes_nothing() {
     let decision = Decision { token: "x".to_owned(), ..answer(true, "ada") };
     let wish = RunCommand::Decide { stage: StageIndex(9), decision };
-    let ran = World::new(plan(vec![stage("a", &[])]), Script::default()).wish(Duration::ZERO, wish).run();
+    let ran = World::new(plan(vec![stage("a", &[])]), Script::default()).command(Duration::ZERO, wish).run();
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
 }
 
@@ -464,7 +464,7 @@ fn a_gate_of_its_own_does_not_make_a_stage_ask_for_its_environment_again() {
     let ran = World::new(plan_with(stages(), &["ada"], None), script())
         .answer(LATER, 0, answer(true, "ada"))
         .answer(2 * LATER, 0, answer(true, "ada"))
-        .wish(3 * LATER, RunCommand::Suspend)
+        .command(3 * LATER, RunCommand::Suspend)
         .run();
     assert_eq!(gates(&ran), [GateKind::Environment, GateKind::Approval]);
     assert_eq!(ran.starts(), ["deploy#1", "deploy#1", "second#1"]);
@@ -484,7 +484,7 @@ fn an_approval_of_one_environment_does_not_count_for_another() {
         plan.environments.insert("staging".to_owned(), staging);
         let world = World::new(plan.into(), Script::of([("first", vec![Act::Ask(asked)])]));
         let world = world.answer(LATER, 0, answer(true, "ada")).answer(2 * LATER, 0, answer(true, by));
-        gates(&world.wish(3 * LATER, RunCommand::Suspend).run())
+        gates(&world.command(3 * LATER, RunCommand::Suspend).run())
     };
     assert_eq!(gates_of("ada"), [GateKind::Environment, GateKind::Approval]);
     assert_eq!(gates_of("grace"), [GateKind::Environment, GateKind::Approval, GateKind::Environment]);

@@ -49,7 +49,7 @@ const LATER: Duration = Duration::from_secs(100);
 
 #[test]
 fn an_approval_calls_the_stage_again_with_the_decision() {
-    let ran = world(gate()).wish(LATER, decide(answer(true, "ada"))).run();
+    let ran = world(gate()).command(LATER, decide(answer(true, "ada"))).run();
     assert_eq!(ran.outcomes(), ["approve succeeded", "deploy succeeded", "clean succeeded"]);
     assert_eq!(ran.starts(), ["approve#1", "approve#1", "deploy#1", "clean#1"]);
     let seen = ran.seen.lock().unwrap();
@@ -61,7 +61,7 @@ fn an_approval_calls_the_stage_again_with_the_decision() {
 #[test]
 fn a_rejection_is_not_a_failure() {
     let no = Decision { reason: Some("not on a Friday".to_owned()), ..answer(false, "ada") };
-    let ran = world(gate()).wish(LATER, decide(no)).run();
+    let ran = world(gate()).command(LATER, decide(no)).run();
     assert_eq!(ran.conclusion(), Some(Outcome::Rejected));
     assert_eq!(ran.outcomes(), ["approve rejected", "deploy skipped", "clean succeeded"]);
     assert_eq!(ran.reason("approve"), "rejected by ada: not on a Friday");
@@ -70,7 +70,7 @@ fn a_rejection_is_not_a_failure() {
 
 #[test]
 fn a_run_with_only_gates_left_suspends_when_nobody_is_there() {
-    let ran = world(gate()).wish(Duration::ZERO, RunCommand::Suspend).run();
+    let ran = world(gate()).command(Duration::ZERO, RunCommand::Suspend).run();
     let summary = ran.result.as_ref().unwrap();
     assert_eq!((summary.conclusion, summary.waiting.as_slice()), (None, [StageIndex(0)].as_slice()));
     assert!(matches!(ran.recorded.last().unwrap().kind, EventKind::RunSuspended { .. }));
@@ -96,9 +96,9 @@ fn answers_that_the_gate_does_not_take_change_nothing() {
     ];
     let mut asked = world(strict);
     for decision in wrong {
-        asked = asked.wish(LATER, decide(decision));
+        asked = asked.command(LATER, decide(decision));
     }
-    let ran = asked.wish(2 * LATER, decide(with(json!(42)))).run();
+    let ran = asked.command(2 * LATER, decide(with(json!(42)))).run();
     let decisions = ran.recorded.iter().filter(|event| matches!(event.kind, EventKind::GateDecided { .. }));
     assert_eq!(decisions.count(), 1);
     let refused = ran.observed.iter().filter(|event| matches!(event.kind, EventKind::DecisionRefused { .. }));
@@ -110,9 +110,9 @@ fn answers_that_the_gate_does_not_take_change_nothing() {
 #[test]
 fn two_approvals_take_two_people() {
     let ran = world(Gate { approvals: 2, ..gate() })
-        .wish(LATER, decide(answer(true, "ada")))
-        .wish(LATER, decide(answer(true, "ada")))
-        .wish(3 * LATER, decide(answer(true, "bob")))
+        .command(LATER, decide(answer(true, "ada")))
+        .command(LATER, decide(answer(true, "ada")))
+        .command(3 * LATER, decide(answer(true, "bob")))
         .run();
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     assert!(ran.took > 3 * LATER);
@@ -121,7 +121,8 @@ fn two_approvals_take_two_people() {
 #[test]
 fn approvers_who_could_never_answer_end_the_stage_instead() {
     for approver in ["\u{430}da", "team:unknown"] {
-        let ran = world(Gate { approvers: vec![approver.to_owned()], ..gate() }).wish(LATER, RunCommand::Suspend).run();
+        let ran =
+            world(Gate { approvers: vec![approver.to_owned()], ..gate() }).command(LATER, RunCommand::Suspend).run();
         assert_eq!(ran.outcomes()[0], "approve errored", "{approver}");
     }
 }
@@ -129,7 +130,7 @@ fn approvers_who_could_never_answer_end_the_stage_instead() {
 #[test]
 fn a_gate_that_expires_times_out() {
     let expiring = world(Gate { expires: Some(Timestamp(60_000)), ..gate() });
-    let ran = expiring.wish(2 * LATER, RunCommand::Suspend).run();
+    let ran = expiring.command(2 * LATER, RunCommand::Suspend).run();
     assert_eq!(ran.outcomes(), ["approve timed-out", "deploy skipped", "clean succeeded"]);
     assert_eq!(ran.took, Duration::from_secs(60) + WORK);
 }
@@ -137,7 +138,7 @@ fn a_gate_that_expires_times_out() {
 #[test]
 fn cancelling_ends_an_open_gate() {
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
-    let ran = world(gate()).wish(LATER, cancel).run();
+    let ran = world(gate()).command(LATER, cancel).run();
     assert_eq!(ran.outcomes(), ["approve cancelled", "deploy cancelled", "clean succeeded"]);
     assert_eq!(ran.conclusion(), Some(Outcome::Cancelled));
 }
@@ -147,15 +148,15 @@ fn one_person_is_one_vote_however_the_name_is_written() {
     for again in ["ada", "Ada", "ada ", "a\u{200b}da", "ａｄａ", "", "\u{430}da"] {
         let asked = Gate { approvals: 2, ..gate() };
         let ran = world(asked)
-            .wish(LATER, decide(answer(true, "ada")))
-            .wish(2 * LATER, decide(answer(true, again)))
-            .wish(3 * LATER, decide(answer(true, "grace")))
+            .command(LATER, decide(answer(true, "ada")))
+            .command(2 * LATER, decide(answer(true, again)))
+            .command(3 * LATER, decide(answer(true, "grace")))
             .run();
         assert_eq!(ran.outcomes()[0], "approve succeeded");
         assert_eq!(ran.took, 3 * LATER + 3 * WORK, "{again:?} was taken for a second person");
     }
     let named = Gate { approvers: vec!["Ada".to_owned()], ..gate() };
-    let ran = world(named).wish(LATER, decide(answer(true, "ADA "))).run();
+    let ran = world(named).command(LATER, decide(answer(true, "ADA "))).run();
     assert_eq!(ran.outcomes()[0], "approve succeeded");
 }
 
@@ -163,18 +164,18 @@ fn one_person_is_one_vote_however_the_name_is_written() {
 fn an_answer_counts_by_when_it_was_given() {
     let expiring = || world(Gate { expires: Some(Timestamp(60_000)), ..gate() });
     let given = |at| Decision { at: Some(Timestamp(at)), ..answer(true, "ada") };
-    let in_time = expiring().wish(Duration::from_secs(50), decide(given(50_000))).run();
+    let in_time = expiring().command(Duration::from_secs(50), decide(given(50_000))).run();
     assert_eq!(in_time.outcomes()[0], "approve succeeded");
-    let late = expiring().wish(Duration::from_secs(50), decide(given(60_000))).run();
+    let late = expiring().command(Duration::from_secs(50), decide(given(60_000))).run();
     assert_eq!(late.outcomes()[0], "approve open");
 }
 
 #[test]
 fn a_name_that_looks_like_an_earlier_one_is_no_second_vote_where_anybody_may_answer() {
     let ran = world(Gate { approvals: 2, ..gate() })
-        .wish(LATER, decide(answer(true, "caxap")))
-        .wish(2 * LATER, decide(answer(true, "сахар")))
-        .wish(3 * LATER, decide(answer(true, "grace")))
+        .command(LATER, decide(answer(true, "caxap")))
+        .command(2 * LATER, decide(answer(true, "сахар")))
+        .command(3 * LATER, decide(answer(true, "grace")))
         .run();
     assert_eq!(ran.outcomes()[0], "approve succeeded");
     assert_eq!(ran.took, 3 * LATER + 3 * WORK, "letters of another script were taken for a second person");

@@ -65,7 +65,7 @@ fn a_run_that_is_cancelled_while_it_waits_gives_up_its_place() {
     let world = World::new(grouped(vec![stage("a", &[]), finally("clean")], false), Script::default());
     world.coordinator.joins.lock().unwrap().extend((0..9).map(|_| waiting()));
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "replaced".to_owned() };
-    let ran = world.wish(Duration::from_millis(2_500), cancel).run();
+    let ran = world.command(Duration::from_millis(2_500), cancel).run();
     assert_eq!(ran.outcomes(), ["a cancelled", "clean succeeded"]);
     assert_eq!(ran.took, Duration::from_millis(2_500) + WORK);
     assert_eq!(said(&ran), ["join g", "join g", "join g", "leave g"]);
@@ -73,7 +73,7 @@ fn a_run_that_is_cancelled_while_it_waits_gives_up_its_place() {
 
 #[test]
 fn a_run_that_goes_on_joins_again() {
-    let suspended = world(true).wish(Duration::ZERO, RunCommand::Suspend).run();
+    let suspended = world(true).command(Duration::ZERO, RunCommand::Suspend).run();
     assert_eq!(suspended.conclusion(), None);
     let again = World { past: suspended.recorded.clone(), ..World::new(suspended.plan.clone(), Script::default()) }
         .answer(LATER, 1, answer(true, "ada"))
@@ -89,7 +89,7 @@ fn nothing_is_taken_back_before_the_run_has_its_group() {
     let script = Script::of([("check", vec![Act::Ask(expiring)])]);
     let world = World::new(grouped(vec![stage("a", &[]), check], false), script);
     world.coordinator.joins.lock().unwrap().extend([GroupAnswer::Granted { replaced: Vec::new() }, waiting()]);
-    let ran = world.wish(LATER, RunCommand::Suspend).run();
+    let ran = world.command(LATER, RunCommand::Suspend).run();
     assert_eq!(story(&ran), ["joined", "0", "1", "left", "awaited", "joined"]);
     assert_eq!(ran.starts(), ["a#1", "check#1", "undo a#1"]);
     assert_eq!(ran.took, Duration::from_secs(61) + WORK);

@@ -74,7 +74,7 @@ fn what_still_goes_on_is_asked_about_again() {
 #[test]
 fn an_observation_that_fails_or_says_nothing_asks_a_person() {
     for silence in [unknown(), Act::Fail, Act::Succeed, Act::Panic, Act::TimeOut] {
-        let ran = after(vec![silence]).wish(LATER, RunCommand::Suspend).run();
+        let ran = after(vec![silence]).command(LATER, RunCommand::Suspend).run();
         assert_eq!(ran.starts(), ["observe deploy#1"]);
         let opened = ran.events(|kind| match kind {
             EventKind::GateOpened { gate, .. } => Some(format!("{:?}", gate.kind)),
@@ -101,7 +101,8 @@ fn a_person_settles_it_each_way() {
 
 #[test]
 fn a_yes_or_no_settles_nothing() {
-    let ran = after(vec![unknown()]).answer(LATER, 1, answer(true, "ada")).wish(2 * LATER, RunCommand::Suspend).run();
+    let ran =
+        after(vec![unknown()]).answer(LATER, 1, answer(true, "ada")).command(2 * LATER, RunCommand::Suspend).run();
     assert_eq!(ran.conclusion(), None);
     assert!(!ran.recorded.iter().any(|event| matches!(event.kind, EventKind::GateDecided { .. })));
 }
@@ -114,7 +115,7 @@ fn what_became_of_an_attempt_is_for_an_approver_to_say() {
     let mallory = Decision { by: "mallory".to_owned(), ..settle(Finding::Applied("v1".to_owned())) };
     let ran = World { past, ..World::new(approved, script) }
         .answer(LATER, 1, mallory)
-        .wish(2 * LATER, RunCommand::Suspend)
+        .command(2 * LATER, RunCommand::Suspend)
         .run();
     assert!(!ran.recorded.iter().any(|event| matches!(event.kind, EventKind::GateDecided { .. })));
 }
@@ -126,7 +127,7 @@ fn settling_is_no_approval_of_the_environment() {
     let script = Script::of([("observe deploy", vec![unknown()])]);
     let ran = World { past, ..World::new(approved, script) }
         .answer(LATER, 1, settle(Finding::NotStarted))
-        .wish(2 * LATER, RunCommand::Suspend)
+        .command(2 * LATER, RunCommand::Suspend)
         .run();
     assert_eq!(
         ran.state(&before.recorded[..ran.recorded[0].seq as usize]).stages[1].gate_kind(),
@@ -192,7 +193,7 @@ fn cancelling_leaves_the_doubt_for_later() {
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
     let (_, past) = broken_off();
     let going_on = Act::Observe(Observation::InProgress);
-    for world in [after(vec![going_on]).wish(LATER, cancel.clone()), after(vec![unknown()]).wish(LATER, cancel)] {
+    for world in [after(vec![going_on]).command(LATER, cancel.clone()), after(vec![unknown()]).command(LATER, cancel)] {
         let cancelled = world.run();
         assert_eq!(cancelled.conclusion(), Some(Outcome::Cancelled));
         let past: Vec<Event> = past.iter().chain(&cancelled.recorded).cloned().collect();
@@ -207,7 +208,7 @@ fn recoveries_take_slots() {
     let stages = (0..4).map(|n| stage(&format!("s{n}"), &[])).collect();
     let ran =
         World::new(plan(stages), Script::of((0..4).map(|n| (["s0", "s1", "s2", "s3"][n], vec![reach(Act::Hang)]))))
-            .wish(LATER, RunCommand::Cancel { how: Interrupt::Kill, reason: "Ctrl-C".to_owned() })
+            .command(LATER, RunCommand::Cancel { how: Interrupt::Kill, reason: "Ctrl-C".to_owned() })
             .run();
     let script = Script::of(
         ["observe s0", "observe s1", "observe s2", "observe s3"]
@@ -263,7 +264,7 @@ fn a_cell_that_is_asked_about_when_a_sibling_fails_ends_once() {
     let cells = || (0..2).map(|n| cell("m", n, None)).collect::<Vec<_>>();
     let before =
         World::new(plan(cells()), Script::of([("m (n=0)", vec![Act::Hang]), ("m (n=1)", vec![reach(Act::Hang)])]))
-            .wish(LATER, RunCommand::Cancel { how: Interrupt::Kill, reason: "Ctrl-C".to_owned() })
+            .command(LATER, RunCommand::Cancel { how: Interrupt::Kill, reason: "Ctrl-C".to_owned() })
             .run();
     for finding in [Finding::NotStarted, Finding::Applied(String::new())] {
         let script = Script::of([("observe m (n=1)", vec![found(finding.clone())]), ("m (n=0)", vec![Act::Fail])]);
@@ -276,7 +277,7 @@ fn a_cell_that_is_asked_about_when_a_sibling_fails_ends_once() {
 #[test]
 fn an_answer_that_comes_after_a_cancel_still_counts() {
     let cancel = || RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
-    let told = |finding| after(vec![found(finding)]).wish(Duration::from_millis(500), cancel()).run();
+    let told = |finding| after(vec![found(finding)]).command(Duration::from_millis(500), cancel()).run();
     assert_eq!(told(Finding::Applied(String::new())).outcomes()[1..], ["deploy succeeded", "check cancelled"]);
     assert_eq!(told(Finding::NotStarted).outcomes()[1..], ["deploy cancelled", "check cancelled"]);
 }
@@ -298,7 +299,7 @@ fn what_was_said_of_one_attempt_is_not_taken_for_a_later_one() {
     ]);
     let second = World { past: past.clone(), ..World::new(plan.clone(), script) }
         .answer(LATER, 0, settle(Finding::NotStarted))
-        .wish(2 * LATER, RunCommand::Cancel { how: Interrupt::Kill, reason: "enough".to_owned() })
+        .command(2 * LATER, RunCommand::Cancel { how: Interrupt::Kill, reason: "enough".to_owned() })
         .run();
     assert_eq!(second.effects(), ["deploy#2"]);
     let asked = |kind: &EventKind| matches!(kind, EventKind::RecoveryStarted { attempt: 2, .. });

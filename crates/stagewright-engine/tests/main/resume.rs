@@ -60,12 +60,12 @@ fn an_attempt_that_was_under_way_is_lost_and_numbered_on() {
 fn a_gate_stays_open_across_a_restart() {
     let stages = vec![stage("approve", &[]), stage("deploy", &[0])];
     let waiting = World::new(plan(stages), Script::of([("approve", vec![Act::Ask(gate())])]))
-        .wish(Duration::ZERO, RunCommand::Suspend)
+        .command(Duration::ZERO, RunCommand::Suspend)
         .run();
     let decision = answer(true, "ada");
     let wish = RunCommand::Decide { stage: StageIndex(0), decision };
     let again = World { past: waiting.recorded.clone(), ..World::new(waiting.plan.clone(), Script::default()) }
-        .wish(Duration::from_secs(1), wish)
+        .command(Duration::from_secs(1), wish)
         .run();
     assert_eq!(again.starts(), ["approve#1", "deploy#1"]);
     assert_eq!(again.conclusion(), Some(Outcome::Succeeded));
@@ -77,11 +77,12 @@ fn what_was_left_out_stays_left_out() {
     let left_out = BTreeMap::from([(StageIndex(2), "left out".to_owned())]);
     let values = RunValues { left_out, ..Default::default() };
     let script = Script::of([("approve", vec![Act::Ask(gate())])]);
-    let waiting = World { values, ..World::new(plan(stages), script) }.wish(Duration::ZERO, RunCommand::Suspend).run();
+    let waiting =
+        World { values, ..World::new(plan(stages), script) }.command(Duration::ZERO, RunCommand::Suspend).run();
     let decision = answer(true, "ada");
     let wish = RunCommand::Decide { stage: StageIndex(0), decision };
     let again = World { past: waiting.recorded.clone(), ..World::new(waiting.plan.clone(), Script::default()) }
-        .wish(Duration::from_secs(1), wish)
+        .command(Duration::from_secs(1), wish)
         .run();
     assert_eq!(again.starts(), ["approve#1", "deploy#1"]);
     assert_eq!(again.conclusion(), Some(Outcome::Succeeded));
@@ -134,7 +135,7 @@ fn a_run_with_everything_cut_anywhere_does_nothing_twice() {
     let plan = plan_with(stages, &["ada"], Some(0..150_000));
     let whole = World::new(plan, script())
         .answer(Duration::from_secs(100), 0, answer(true, "ada"))
-        .wish(Duration::from_secs(10_000), RunCommand::Suspend)
+        .command(Duration::from_secs(10_000), RunCommand::Suspend)
         .run();
     assert_eq!(whole.effects(), ["first#1", "second#1", "second#2", "undo second#2", "undo first#1"]);
     for cut in 1..=whole.recorded.len() {
@@ -152,7 +153,7 @@ fn a_run_with_everything_cut_anywhere_does_nothing_twice() {
                 .answer(Duration::from_secs(200), 0, answer(true, "ada"))
                 .answer(Duration::from_secs(201), 1, answer(true, "ada"))
                 .answer(Duration::from_secs(202), 2, answer(true, "ada"))
-                .wish(Duration::from_secs(10_000), RunCommand::Suspend)
+                .command(Duration::from_secs(10_000), RunCommand::Suspend)
                 .run();
             assert_eq!(ran.conclusion(), Some(Outcome::Succeeded), "cut after {cut}, {applied}");
             ran.state(&past);
@@ -243,7 +244,7 @@ fn what_is_not_yet_durable_can_simply_run_again() {
 fn a_gate_that_was_reached_by_a_failure_is_asked_again_when_what_failed_runs_again() {
     let stages = vec![stage("a", &[]), stage_if("repair", &[0], "failure()"), finally("clean")];
     let script = Script::of([("a", vec![Act::Fail]), ("repair", vec![Act::Ask(gate())])]);
-    let waiting = World::new(plan(stages), script).wish(Duration::ZERO, RunCommand::Suspend).run();
+    let waiting = World::new(plan(stages), script).command(Duration::ZERO, RunCommand::Suspend).run();
     assert_eq!(waiting.conclusion(), None);
     let again = World { past: waiting.recorded.clone(), ..World::new(waiting.plan.clone(), Script::default()) }
         .answer(Duration::from_millis(1), 1, answer(true, "ada"))

@@ -24,7 +24,7 @@ static PIPELINE: Table = closed(&[
 static SECRETS: Table = open(&Others { what: "a secret", rule: NameRule::Any, shape: Shape::Table(&SECRET) });
 
 static SECRET: Table = closed(&[
-    required("from", TEXT, "Where it is kept."),
+    required("from", Shape::Text(Format::SecretSource), "Where it is kept."),
     key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to."),
     key("programs", texts(&TEXT), "Programs that it may be handed to."),
 ]);

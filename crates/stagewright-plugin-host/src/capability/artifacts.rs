@@ -22,6 +22,10 @@ use crate::limits::{Budget, Metered};
 /// Longest name.
 const NAME: usize = 128;
 
+/// Artifacts that one attempt may publish. The limit on their bytes doesn't bound empty ones, and each is an event of the
+/// run.
+const MOST: usize = 10_000;
+
 /// The artifacts of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Artifacts {
@@ -80,10 +84,22 @@ impl Artifacts {
             return Err(CapabilityError::new(ErrorCode::AlreadyExists, message).with_help("choose another name"));
         }
         let mut file = files.open(path)?;
+        self.require_room(name)?;
         let record = self.keep(&mut file, &place, media_type).map_err(|error| failed_at("publish", path, &error))?;
         let published = record.named(name);
         self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), published.clone());
         Ok(published)
+    }
+
+    /// Refuses a new name once the attempt has published as many artifacts as it may.
+    fn require_room(&self, name: &str) -> Result<(), CapabilityError> {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        if published.len() < MOST || published.contains_key(name) {
+            return Ok(());
+        }
+        let message = format!("the artifact `{name}` is one more than the {MOST} that a stage may publish");
+        Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
+            .with_help("pack files that belong together into one archive"))
     }
 
     /// What the attempt has published, by name.
@@ -339,6 +355,21 @@ mod tests {
         for name in ["", "../x", "a/b", ".hidden"] {
             assert_eq!(of("build").publish(&files, name, "a", "").unwrap_err().code, ErrorCode::InvalidArgument);
         }
+    }
+
+    #[test]
+    fn an_attempt_publishes_a_bounded_number_of_artifacts() {
+        let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let files = workspace(folder.path());
+        let artifacts = Artifacts::new(store.path().into(), "run-1".into(), "build".into());
+        fs::write(folder.path().join("a"), "").unwrap();
+        let published = artifacts.publish(&files, "last", "a", "text/plain").unwrap();
+        let earlier = (1..MOST).map(|number| (format!("n{number}"), published.clone()));
+        artifacts.published.lock().unwrap().extend(earlier);
+        let refused = artifacts.publish(&files, "more", "a", "text/plain").unwrap_err();
+        assert_eq!(refused.code, ErrorCode::ResourceExhausted);
+        assert_eq!(artifacts.fetch(&files, "more", "b").unwrap_err().code, ErrorCode::NotFound);
+        artifacts.publish(&files, "last", "a", "text/plain").unwrap();
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use super::effects::Effects;
 use super::workspace::{FillError, Workspace};
 use crate::attempt::AttemptContext;
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::{CapabilityError, ErrorCode, causes_of};
 use crate::log::AttemptLog;
 use crate::mask::{MaskStream, Masker, Reader};
 use crate::net::client::SharedClient;
@@ -426,12 +426,8 @@ fn transport(doing: &str, url: &str, error: &reqwest::Error) -> CapabilityError 
         ""
     };
     let mut failed = CapabilityError::new(code, format!("could not {doing} {url}{why}")).retryable();
-    // reqwest's own words repeat the URL, query and all.
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        failed.causes.push(error.to_string());
-        cause = error.source();
-    }
+    // The message of reqwest itself repeats the URL, with its query.
+    failed.causes = causes_of(error);
     failed
 }
 

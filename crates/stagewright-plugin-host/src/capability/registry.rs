@@ -8,7 +8,7 @@ use super::workspace::Workspace;
 use stagewright_model::WorkspacePath;
 
 use crate::attempt::AttemptContext;
-use crate::error::{CapabilityError, ErrorCode, WITHHELD};
+use crate::error::{CapabilityError, ErrorCode, WITHHELD, causes_of};
 use crate::policy::Policy;
 use crate::registry::{Access, Descriptor, OciError, OciErrorKind, Place, Reference, Registry, inside};
 use crate::rehearsal::Rehearsal;
@@ -130,7 +130,7 @@ impl Images {
 
 impl From<OciError> for CapabilityError {
     fn from(error: OciError) -> CapabilityError {
-        let (retryable, causes) = (error.kind.is_retryable(), error.causes());
+        let (retryable, causes) = (error.kind.is_retryable(), causes_of(&error));
         CapabilityError { code: code_of(error.kind), message: error.message, retryable, causes, help: error.help }
     }
 }

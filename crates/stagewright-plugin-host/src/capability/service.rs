@@ -18,7 +18,7 @@ use super::secrets::SecretHandle;
 use stagewright_model::WorkspacePath;
 
 use crate::attempt::AttemptContext;
-use crate::error::{CapabilityError, ErrorCode};
+use crate::error::{CapabilityError, ErrorCode, causes_of};
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
 use crate::policy::Policy;
@@ -168,13 +168,9 @@ impl Services {
     pub(crate) async fn current(&self, service: &str) -> Result<Option<String>, CapabilityError> {
         self.policy.service(service)?;
         let environment = self.environment()?;
-        let Some(current) =
-            self.manager.current(environment, service, self.rehearsal.run().map(|run| run.0.as_str())).await?
-        else {
-            return Ok(None);
-        };
-        let state =
-            self.manager.phase(environment, service, &current, self.rehearsal.run().map(|run| run.0.as_str())).await?;
+        let rehearsal = self.rehearsal.run().map(|run| run.0.as_str());
+        let Some(current) = self.manager.current(environment, service, rehearsal).await? else { return Ok(None) };
+        let state = self.manager.phase(environment, service, &current, rehearsal).await?;
         let told = serde_json::to_string(&Told { current, state });
         told.map(Some).map_err(|error| {
             CapabilityError::new(ErrorCode::Internal, "the current release can't be told").caused_by(&error)
@@ -259,7 +255,7 @@ impl From<ServiceError> for CapabilityError {
             ServiceErrorKind::Image(kind) => code_of(kind),
             ServiceErrorKind::Internal => ErrorCode::Internal,
         };
-        let (retryable, causes) = (error.is_retryable(), error.causes());
+        let (retryable, causes) = (error.is_retryable(), causes_of(&error));
         CapabilityError { code, message: error.message, retryable, causes, help: error.help }
     }
 }

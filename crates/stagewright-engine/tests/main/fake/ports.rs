@@ -1,0 +1,171 @@
+//! The other ports: a store, a coordinator, logs, a clock and an observer, all in memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use stagewright_engine::{
+    AttemptRequest, Call, Clock, EnvironmentAnswer, EnvironmentRequest, Event, EventKind, GroupAnswer, GroupRequest,
+    LogSink, Observer, RunCoordinator, RunId, RunStore, StoreError, StoreErrorKind, Stream, Timestamp,
+};
+use stagewright_model::StageIndex;
+
+/// Keeps what it is given, and refuses from a certain event on.
+#[derive(Clone, Default)]
+pub(crate) struct FakeStore {
+    pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    pub(crate) durable: Arc<Mutex<Vec<(u64, bool)>>>,
+    pub(crate) full_from: Option<u64>,
+}
+
+impl FakeStore {
+    /// Whether it is on disk that the attempt was about to have an effect.
+    pub(super) fn has_intent(&self, request: &AttemptRequest) -> bool {
+        let durable = self.durable.lock().expect("a lock");
+        let last = durable.iter().rev().find(|(_, durable)| *durable).map(|(seq, _)| *seq);
+        let wanted = (request.stage, request.attempt);
+        self.events.lock().expect("a lock").iter().any(|event| {
+            let is_it = match (&event.kind, request.call) {
+                (EventKind::EffectIntended { stage, attempt, .. }, Call::Run)
+                | (EventKind::UndoStarted { stage, attempt, .. }, Call::Undo) => (*stage, *attempt) == wanted,
+                _ => false,
+            };
+            is_it && Some(event.seq) <= last
+        })
+    }
+}
+
+impl RunStore for FakeStore {
+    fn append(&mut self, _run: &RunId, events: &[Event], durable: bool) -> Result<(), StoreError> {
+        if self.full_from.is_some_and(|full| events.iter().any(|event| event.seq >= full)) {
+            return Err(StoreError {
+                kind: StoreErrorKind::Storage,
+                message: "the disk is full".to_owned(),
+                help: None,
+                source: None,
+            });
+        }
+        self.durable.lock().expect("a lock").extend(events.iter().map(|event| (event.seq, durable)));
+        self.events.lock().expect("a lock").extend_from_slice(events);
+        Ok(())
+    }
+}
+
+/// Gives every environment and every group at once, each time with the next token.
+#[derive(Clone, Default)]
+pub(crate) struct FakeCoordinator {
+    pub(crate) said: Arc<Mutex<Vec<String>>>,
+    /// What is answered first, in order.
+    pub(crate) claims: Arc<Mutex<VecDeque<EnvironmentAnswer>>>,
+    pub(crate) joins: Arc<Mutex<VecDeque<GroupAnswer>>>,
+    /// The newest token of each environment.
+    fences: Arc<Mutex<HashMap<String, u64>>>,
+    /// Whether another run takes the environment as soon as it is given away.
+    pub(crate) overtaken: bool,
+}
+
+impl FakeCoordinator {
+    fn say(&self, what: String) {
+        self.said.lock().expect("a lock").push(what);
+    }
+}
+
+/// An environment where nothing runs yet.
+pub(crate) fn granted(fence: u64) -> EnvironmentAnswer {
+    EnvironmentAnswer::Granted { fence, current: None, last_known_good: None }
+}
+
+impl RunCoordinator for FakeCoordinator {
+    fn acquire_environment(&mut self, claim: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError> {
+        self.say(format!("claim {}{}", claim.environment, if claim.override_freeze { "!" } else { "" }));
+        let mut fences = self.fences.lock().expect("a lock");
+        let newest = fences.entry(claim.environment.clone()).or_default();
+        let scripted = self.claims.lock().expect("a lock").pop_front();
+        let claimed = scripted.unwrap_or(granted(*newest + 1));
+        if let EnvironmentAnswer::Granted { fence, .. } = claimed {
+            *newest = fence;
+        }
+        Ok(claimed)
+    }
+
+    fn holds(&mut self, _run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
+        let newest = self.fences.lock().expect("a lock").get(environment).copied();
+        Ok(newest == Some(fence) && !self.overtaken)
+    }
+
+    fn release_environment(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {
+        self.say(format!("release_environment {environment}"));
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, _run: &RunId, _now: Timestamp) -> Result<(), StoreError> {
+        self.say("beat".to_owned());
+        Ok(())
+    }
+
+    fn enter_group(&mut self, join: &GroupRequest) -> Result<GroupAnswer, StoreError> {
+        self.say(format!("join {}", join.group));
+        Ok(self.joins.lock().expect("a lock").pop_front().unwrap_or(GroupAnswer::Granted { replaced: Vec::new() }))
+    }
+
+    fn leave_group(&mut self, _run: &RunId, group: &str) -> Result<(), StoreError> {
+        self.say(format!("leave {group}"));
+        Ok(())
+    }
+}
+
+pub(super) type Lines = Arc<Mutex<Vec<(StageIndex, String)>>>;
+
+#[derive(Clone, Default)]
+pub(super) struct FakeLogs(pub(super) Lines);
+
+impl LogSink for FakeLogs {
+    fn append(
+        &mut self,
+        _at: Timestamp,
+        _after: u64,
+        stage: StageIndex,
+        _attempt: u32,
+        _stream: Stream,
+        lines: &stagewright_engine::Lines,
+    ) -> Result<(), StoreError> {
+        self.0.lock().expect("a lock").extend(lines.iter().map(|line| (stage, line.to_owned())));
+        Ok(())
+    }
+
+    fn seal(&mut self, stage: StageIndex, _attempt: u32) -> Result<(), StoreError> {
+        self.0.lock().expect("a lock").push((stage, "<sealed>".to_owned()));
+        Ok(())
+    }
+}
+
+/// Tokio's paused clock: it jumps to the next timer as soon as nothing else is left to do.
+pub(super) struct FakeClock(pub(super) tokio::time::Instant);
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(u64::try_from(self.0.elapsed().as_millis()).expect("a short test"))
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(duration).boxed()
+    }
+}
+
+/// Keeps the observed events, and checks that each was recorded first.
+pub(super) struct FakeObserver {
+    pub(super) observed: Arc<Mutex<Vec<Event>>>,
+    pub(super) recorded: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Observer for FakeObserver {
+    fn on_event(&mut self, event: &Event) {
+        if event.kind.is_recorded() {
+            let recorded = self.recorded.lock().expect("a lock");
+            assert!(recorded.iter().any(|one| one == event), "observed before it was recorded: {event:?}");
+        }
+        self.observed.lock().expect("a lock").push(event.clone());
+    }
+}
