@@ -68,8 +68,7 @@ pub struct Manifest {
 }
 
 /// What two manifests differ in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// What it is about.
     pub part: Part,

@@ -238,8 +238,7 @@ impl Stage {
 }
 
 /// `cache`: whether a stage's result is taken from the cache, and kept there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheUse {
     /// Neither: `false`.
     #[default]

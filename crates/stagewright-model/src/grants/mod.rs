@@ -79,8 +79,7 @@ pub struct Permissions {
 }
 
 /// `[pipeline] sandbox`: what to do on a machine that can't confine programs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sandbox {
     /// Start none there.
     #[default]

@@ -16,27 +16,24 @@ mod system;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 pub use configs::client_configs;
 pub use install::real_program;
 use install::resolve;
 pub use system::{machine_configs, system};
 
-/// What a program needs.
+/// Something of the machine that a program needs, and that its sandbox gets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ToolMount {
-    /// Where, inside as well as outside.
+    /// The path, which is the same inside of the sandbox and outside.
     pub path: PathBuf,
-    /// How it gets there.
+    /// In which form.
     pub how: MountMode,
     /// The program that it is for.
     pub program: String,
 }
 
-/// How a need is met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(into = "&'static str")]
+/// In which form a sandbox gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MountMode {
     /// The machine's own, to be read and started.
     Execute,
@@ -46,17 +43,6 @@ pub enum MountMode {
     Kept,
     /// The same, a file.
     KeptFile,
-}
-
-impl From<MountMode> for &'static str {
-    fn from(how: MountMode) -> &'static str {
-        match how {
-            MountMode::Execute => "execute",
-            MountMode::Copy(_) => "copy",
-            MountMode::Kept => "kept",
-            MountMode::KeptFile => "kept-file",
-        }
-    }
 }
 
 /// Whose configuration a file is.
