@@ -25,6 +25,7 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
     pipeline::build_for_tests()?;
     step(cargo().args(["test", "--quiet", "--workspace", "--doc"]))?;
     step(&mut documentation())?;
+    without_features()?;
     sample()?;
     step(&mut tests(profile)?)
 }
@@ -35,6 +36,14 @@ fn documentation() -> Command {
     command.args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
     command.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links");
     command
+}
+
+/// What the program leaves out without its features is refused, and nothing else is missing. The workspace's tests run
+/// with every feature.
+fn without_features() -> Result<()> {
+    const PACKAGE: [&str; 3] = ["--quiet", "--package", "stagewright-cli"];
+    step(cargo().arg("check").args(PACKAGE).arg("--no-default-features"))?;
+    step(cargo().args(["test", "--quiet", "--package", "stagewright-secrets", "--lib"]))
 }
 
 /// The sample service is a workspace of its own, as a user's would be.

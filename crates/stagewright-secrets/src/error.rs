@@ -28,6 +28,13 @@ impl Fault {
         Fault { help: Some(help.into()), ..self }
     }
 
+    /// The source `source` belongs to the cargo feature `feature`, and this program was built without it.
+    #[cfg(not(all(feature = "age", feature = "aws")))]
+    pub(crate) fn not_built_in(source: &str, feature: &str) -> Fault {
+        Fault::new(format!("can't be fetched: this build of stagewright doesn't support `{source}`"))
+            .help(format!("build it with `cargo build --package stagewright-cli --features {feature}`"))
+    }
+
     /// About the secret `name`.
     pub(crate) fn of(self, name: &str) -> SourceError {
         let help = self.help.unwrap_or_else(|| format!("change `from` in [secrets.{name}]"));

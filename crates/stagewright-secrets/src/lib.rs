@@ -6,10 +6,15 @@
 //!
 //! Everything here blocks, for up to half a minute a secret: call it off the async threads.
 //!
+//! The features `age` and `aws` add the sources of these names. Without its feature a source is refused with an error
+//! that says how to build it.
+//!
 //! Architecture invariant: this crate reads no environment, writes no file, and knows no stages. An error names the
 //! secret, its source and what the source answered, never a value or a token. HTTP goes over TLS, but to this machine.
 
+#[cfg(feature = "age")]
 mod age_file;
+#[cfg(feature = "aws")]
 mod aws;
 mod command;
 mod error;

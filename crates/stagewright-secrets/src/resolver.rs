@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stagewright_model::{SecretFrom, SecretLocation, SecretValue};
 use zeroize::Zeroizing;
 
+#[cfg(feature = "age")]
+use crate::age_file;
+#[cfg(feature = "aws")]
+use crate::aws;
 use crate::error::{Fault, SourceError};
-use crate::{LARGEST, SourceContext, age_file, aws, command, kubernetes, local, vault};
+use crate::{LARGEST, SourceContext, command, kubernetes, local, vault};
 
 /// Sources that are asked at a time.
 const AT_ONCE: usize = 8;
@@ -70,9 +74,15 @@ impl Resolver {
             SecretLocation::Env(variable) => local::variable(variable, around)?,
             SecretLocation::File(path) => local::file(path, around)?,
             SecretLocation::Command(words) => command::output(words, around)?,
+            #[cfg(feature = "age")]
             SecretLocation::Age { path, key } => age_file::decrypted(path, key.as_deref(), around)?,
+            #[cfg(not(feature = "age"))]
+            SecretLocation::Age { .. } => return Err(Fault::not_built_in("age:", "age")),
             SecretLocation::Vault { mount, path, field } => vault::field(mount, path, field, around)?,
+            #[cfg(feature = "aws")]
             SecretLocation::AwsSecretsManager { name, key } => aws::secret(name, key.as_deref(), around)?,
+            #[cfg(not(feature = "aws"))]
+            SecretLocation::AwsSecretsManager { .. } => return Err(Fault::not_built_in("aws-sm:", "aws")),
             SecretLocation::Kubernetes { namespace, name, key } => kubernetes::key(namespace, name, key, around)?,
         };
         match value.len() {
@@ -119,6 +129,23 @@ mod tests {
             let error = resolver.value("x", &from(source)).unwrap_err();
             assert!(error.message.starts_with(said), "{error}");
             assert!(!error.help.is_empty());
+        }
+    }
+
+    #[cfg(not(all(feature = "age", feature = "aws")))]
+    #[test]
+    fn a_source_without_its_feature_is_refused_with_the_command_that_builds_it() {
+        let resolver = resolver(&[], std::path::Path::new("/nonexistent"));
+        for (source, prefix, feature, is_built_in) in [
+            ("age:secrets.age", "age:", "age", cfg!(feature = "age")),
+            ("aws-sm:production/token", "aws-sm:", "aws", cfg!(feature = "aws")),
+        ] {
+            let error = resolver.value("x", &from(source)).unwrap_err();
+            let refusal =
+                format!("the secret `x` can't be fetched: this build of stagewright doesn't support `{prefix}`");
+            assert_eq!(error.message == refusal, !is_built_in, "{error}");
+            let command = format!("cargo build --package stagewright-cli --features {feature}");
+            assert_eq!(error.help.contains(&command), !is_built_in, "{}", error.help);
         }
     }
 

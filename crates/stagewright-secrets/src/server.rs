@@ -7,11 +7,13 @@ use std::net::TcpListener;
 /// What came in.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the tests of AWS look at it"))]
     pub(crate) method: String,
     /// With the query.
     pub(crate) path: String,
     /// By name, in lower case.
     pub(crate) headers: BTreeMap<String, String>,
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the tests of AWS look at it"))]
     pub(crate) body: Vec<u8>,
 }
 
