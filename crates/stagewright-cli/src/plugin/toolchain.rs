@@ -1,7 +1,8 @@
-//! Finds, or installs, a Rust compiler for wasm.
+//! Finds a Rust compiler for wasm.
 //!
-//! Three ways, in this order: the active toolchain has the target; rustup adds it; Debian's own compiler builds the
-//! standard library from Debian's package of its source.
+//! Three are tried, in this order: the active toolchain, if it has the target; the same after rustup has added the
+//! target; Debian's own compiler, which builds the standard library from Debian's package of its source. Packages of the
+//! system are never installed: where they are missing, the error names the command.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,10 +26,6 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// What the workspace needs, guests included.
 const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
-/// Debian 12 was released with an older compiler; browsers made it publish newer ones as security updates.
-const NEWER: &str = "enable Debian's security updates (`deb http://deb.debian.org/debian-security bookworm-security \
-                     main` in /etc/apt/sources.list) and try again";
-
 /// A way to compile guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Toolchain {
@@ -48,7 +45,7 @@ pub(super) fn identify(folder: &Path) -> Result<String, PluginError> {
     Ok(String::from_utf8_lossy(&version).into_owned())
 }
 
-/// The first way that works; says on `progress` what it installs.
+/// The first that works. Reports on `progress` when it has rustup add the target.
 pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain, PluginError> {
     let mut tried = Vec::new();
     let cargo = in_path("cargo");
@@ -58,28 +55,25 @@ pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain,
     {
         return Ok(Toolchain::Installed { cargo: cargo.clone() });
     }
-    let is_ready = debian_is_complete() && is_recent(&debian_release(folder)?);
-    if !is_ready && !install(&DEBIAN_PACKAGES, folder, &mut tried, progress)? {
+    if !debian_is_complete() {
+        tried.push("Debian's compiler and the source of its standard library are not installed".to_owned());
         return Err(PluginError::NoToolchain { tried, remedy: remedy() });
     }
     let release = debian_release(folder)?;
     if !is_recent(&release) {
-        tried.push(format!("Debian's compiler is {release}, and plugins need {MINIMUM}"));
-        return Err(PluginError::NoToolchain { tried, remedy: NEWER.to_owned() });
+        // Debian publishes newer ones for its browsers, in the packages of the remedy.
+        tried.push(format!(
+            "Debian's compiler is {release}, and plugins need {MINIMUM}: newer ones are among Debian's security updates \
+             (`deb http://deb.debian.org/debian-security bookworm-security main` in /etc/apt/sources.list)"
+        ));
+        return Err(PluginError::NoToolchain { tried, remedy: remedy() });
     }
-    if let Some(linker) = linker(sysroot.as_deref()) {
-        return Ok(Toolchain::FromSource { linker });
-    }
-    let package = linker_package(folder)?;
-    let installed = install(&[&package], folder, &mut tried, progress)?;
-    match linker(sysroot.as_deref()).filter(|_| installed) {
+    match linker(sysroot.as_deref()) {
         Some(linker) => Ok(Toolchain::FromSource { linker }),
         None => {
-            tried.push("Debian's compiler is here, but no linker for wasm".to_owned());
-            Err(PluginError::NoToolchain {
-                tried,
-                remedy: format!("apt-get install -y --no-install-recommends {package}"),
-            })
+            tried.push("Debian's compiler is installed, but no linker for wasm".to_owned());
+            let remedy = format!("apt-get install -y --no-install-recommends {}", linker_package(folder)?);
+            Err(PluginError::NoToolchain { tried, remedy })
         }
     }
 }
@@ -170,33 +164,6 @@ fn debian_says(folder: &Path, key: &str) -> Result<String, PluginError> {
 fn is_recent(release: &str) -> bool {
     let minor = |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
     release.starts_with("1.") && minor(release) >= minor(MINIMUM)
-}
-
-/// Whether the packages are installed now.
-fn install(
-    packages: &[&str],
-    folder: &Path,
-    tried: &mut Vec<String>,
-    progress: &mut Printer,
-) -> Result<bool, PluginError> {
-    let apt = Path::new(APT_GET);
-    if !apt.is_file() || !rustix::process::geteuid().is_root() {
-        tried.push(format!("installing {} takes apt-get and root", packages.join(" ")));
-        return Ok(false);
-    }
-    let get = |args: &[&str]| {
-        Tool::new(apt.to_owned(), folder).args(args.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive")
-    };
-    let args = [&["install", "-y", "--no-install-recommends"], packages].concat();
-    let line = format!("apt-get {}", args.join(" "));
-    progress.line(text!("{line}"))?;
-    // The lists may be old, or never have been fetched, as in a fresh container. Old ones may do all the same.
-    get(&["update", "--quiet", "--quiet"]).run(progress)?;
-    let (status, _) = get(&args).run(progress)?;
-    if !status.success() {
-        tried.push(format!("`{line}` ended with {status}"));
-    }
-    Ok(status.success())
 }
 
 /// Debian's compiler comes without a linker for wasm: the active toolchain's is as good, and so is LLVM's.
