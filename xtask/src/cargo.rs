@@ -49,10 +49,11 @@ pub(crate) fn capture(command: &mut Command) -> Result<Vec<u8>> {
     }
 }
 
-/// `cargo metadata` of a manifest, dependencies included, as resolved for this machine's platform.
+/// `cargo metadata` of a manifest, dependencies of all features included, as resolved for this machine's platform.
 pub(crate) fn metadata(manifest: &Path) -> Result<Json> {
     let mut command = cargo();
-    command.args(["metadata", "--format-version", "1", "--filter-platform", &host_platform()?, "--manifest-path"]);
+    command.args(["metadata", "--format-version", "1", "--all-features"]);
+    command.args(["--filter-platform", &host_platform()?, "--manifest-path"]);
     command.arg(manifest);
     let text = capture(&mut command)?;
     serde_json::from_slice(&text).map_err(|error| format!("`{}` printed no JSON: {error}", describe(&command)))

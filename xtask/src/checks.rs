@@ -16,14 +16,23 @@ pub(crate) enum Profile {
 
 /// Runs all checks; stops at the first that fails.
 pub(crate) fn run(profile: Profile) -> Result<()> {
-    packages::require()?;
+    packages::require_for_tests()?;
     step(cargo().args(["fmt", "--all", "--check"]))?;
-    step(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    step(cargo().args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-features",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]))?;
     announce("tidy");
     tidy::run()?;
     announce("plugins");
     pipeline::build_for_tests()?;
-    step(cargo().args(["test", "--quiet", "--workspace", "--doc"]))?;
+    step(cargo().args(["test", "--quiet", "--workspace", "--all-features", "--doc"]))?;
     step(&mut documentation())?;
     without_features()?;
     sample()?;
@@ -33,16 +42,15 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
 /// Links in comments lead somewhere. Those to private items are for readers of the source.
 fn documentation() -> Command {
     let mut command = cargo();
-    command.args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    command.args(["doc", "--quiet", "--workspace", "--all-features", "--no-deps", "--document-private-items"]);
     command.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links");
     command
 }
 
-/// What the program leaves out without its features is refused, and nothing else is missing. The workspace's tests run
-/// with every feature.
+/// The engine as `cargo xtask pipeline` builds it: what it leaves out is refused, and nothing else is missing. All other
+/// checks are made with every feature.
 fn without_features() -> Result<()> {
-    const PACKAGE: [&str; 3] = ["--quiet", "--package", "stagewright-cli"];
-    step(cargo().arg("check").args(PACKAGE).arg("--no-default-features"))?;
+    step(cargo().args(["check", "--quiet", "--package", "stagewright-cli"]))?;
     step(cargo().args(["test", "--quiet", "--package", "stagewright-secrets", "--lib"]))
 }
 
@@ -63,7 +71,7 @@ fn sample() -> Result<()> {
 fn tests(profile: Profile) -> Result<Command> {
     let mut command = cargo();
     if has_nextest() {
-        command.args(["nextest", "run", "--workspace"]);
+        command.args(["nextest", "run", "--workspace", "--all-features"]);
         if profile == Profile::Ci {
             command.args(["--profile", "ci"]);
         }
@@ -73,7 +81,7 @@ fn tests(profile: Profile) -> Result<Command> {
             .to_owned());
     } else {
         // Documentation tests were a step of their own.
-        command.args(["test", "--workspace", "--all-targets"]);
+        command.args(["test", "--workspace", "--all-features", "--all-targets"]);
     }
     Ok(command)
 }

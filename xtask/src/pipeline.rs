@@ -9,6 +9,13 @@ use std::process::{Command, Stdio};
 use serde_json::Value as Json;
 
 use crate::cargo::{Result, cargo, describe, is_installed, root, run as run_command};
+use crate::packages;
+
+/// A variable that names the engine's features to build with, separated by commas; none by default.
+const FEATURES: &str = "STAGEWRIGHT_FEATURES";
+
+/// All of the engine's features, as they are released.
+pub(crate) const FULL: &str = "full";
 
 /// The pipeline that is meant when none is named.
 const DEFAULT_PIPELINE: &str = "release";
@@ -18,7 +25,8 @@ const TAKES_PIPELINE: [&str; 3] = ["run", "plan", "graph"];
 
 /// Builds what is out of date, then replaces this process by `stagewright`; returns only if that fails.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
-    let (program, plugins) = build(Stdio::null())?;
+    let features = std::env::var(FEATURES).unwrap_or_default();
+    let (program, plugins) = build(&features, Stdio::null())?;
     let mut command = Command::new(program);
     command.env("STAGEWRIGHT_PLUGINS", plugins);
     command.args(with_default_pipeline(arguments, &pipeline_names(&root().join("pipelines"))?));
@@ -26,18 +34,20 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
 }
 
 /// Builds the engine and the plugins as far as they are out of date; answers where the `stagewright` executable is,
-/// and the folder of the plugins' components. A line on each plugin goes to `list`.
-pub(crate) fn build(list: Stdio) -> Result<(PathBuf, PathBuf)> {
+/// and the folder of the plugins' components. `features`: the engine's, separated by commas. A line on each plugin goes
+/// to `list`.
+pub(crate) fn build(features: &str, list: Stdio) -> Result<(PathBuf, PathBuf)> {
     require_c_compiler()?;
-    let program = build_engine()?;
+    let program = build_engine(features)?;
+    packages::install_wasm_compiler()?;
     let plugins = components_folder(&program)?.join("plugins");
     build_components(&program, "plugins", &plugins, list)?;
     Ok((program, plugins))
 }
 
-/// As [`build`], with the components that only tests use.
+/// As [`build`], with all features and the components that only tests use.
 pub(crate) fn build_for_tests() -> Result<()> {
-    let (program, _) = build(Stdio::inherit())?;
+    let (program, _) = build(FULL, Stdio::inherit())?;
     build_components(&program, "tests/guests", &components_folder(&program)?.join("test-plugins"), Stdio::inherit())
 }
 
@@ -64,9 +74,10 @@ fn require_c_compiler() -> Result<()> {
 }
 
 /// Builds `stagewright` and answers where it is. Shows cargo's words only when there was something to do.
-fn build_engine() -> Result<PathBuf> {
+fn build_engine(features: &str) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--package", "stagewright-cli", "--message-format", "json-render-diagnostics"]);
+    command.args(["build", "--package", "stagewright-cli", "--features", features]);
+    command.args(["--message-format", "json-render-diagnostics"]);
     if std::io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always").env("CARGO_TERM_PROGRESS_WHEN", "always");
         command.env("CARGO_TERM_PROGRESS_WIDTH", "80");

@@ -29,10 +29,12 @@ impl Fault {
     }
 
     /// The source `source` belongs to the cargo feature `feature`, and this program was built without it.
-    #[cfg(not(all(feature = "age", feature = "aws")))]
+    #[cfg(not(all(feature = "age", feature = "aws", feature = "kubernetes")))]
     pub(crate) fn not_built_in(source: &str, feature: &str) -> Fault {
-        Fault::new(format!("can't be fetched: this build of stagewright doesn't support `{source}`"))
-            .help(format!("build it with `cargo build --package stagewright-cli --features {feature}`"))
+        Fault::new(format!("can't be fetched: this build of stagewright doesn't support `{source}`")).help(format!(
+            "build it with `cargo build --package stagewright-cli --features {feature}`; for `cargo xtask`, set \
+                 STAGEWRIGHT_FEATURES={feature}"
+        ))
     }
 
     /// About the secret `name`.

@@ -6,7 +6,7 @@
 //!
 //! Everything here blocks, for up to half a minute a secret: call it off the async threads.
 //!
-//! The features `age` and `aws` add the sources of these names. Without its feature a source is refused with an error
+//! The features `age`, `aws` and `kubernetes` add the sources of these names. Without its feature a source is refused with an error
 //! that says how to build it.
 //!
 //! Architecture invariant: this crate reads no environment, writes no file, and knows no stages. An error names the
@@ -19,7 +19,9 @@ mod aws;
 mod command;
 mod error;
 mod http;
+#[cfg(feature = "kubernetes")]
 mod kubeconfig;
+#[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod local;
 mod resolver;

@@ -11,7 +11,9 @@ use crate::age_file;
 #[cfg(feature = "aws")]
 use crate::aws;
 use crate::error::{Fault, SourceError};
-use crate::{LARGEST, SourceContext, command, kubernetes, local, vault};
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes;
+use crate::{LARGEST, SourceContext, command, local, vault};
 
 /// Sources that are asked at a time.
 const AT_ONCE: usize = 8;
@@ -83,7 +85,10 @@ impl Resolver {
             SecretLocation::AwsSecretsManager { name, key } => aws::secret(name, key.as_deref(), around)?,
             #[cfg(not(feature = "aws"))]
             SecretLocation::AwsSecretsManager { .. } => return Err(Fault::not_built_in("aws-sm:", "aws")),
+            #[cfg(feature = "kubernetes")]
             SecretLocation::Kubernetes { namespace, name, key } => kubernetes::key(namespace, name, key, around)?,
+            #[cfg(not(feature = "kubernetes"))]
+            SecretLocation::Kubernetes { .. } => return Err(Fault::not_built_in("kubernetes:", "kubernetes")),
         };
         match value.len() {
             0 => Err(Fault::new(format!("is empty: so is what `{from}` holds")).help("store a value there")),
@@ -132,13 +137,14 @@ mod tests {
         }
     }
 
-    #[cfg(not(all(feature = "age", feature = "aws")))]
+    #[cfg(not(all(feature = "age", feature = "aws", feature = "kubernetes")))]
     #[test]
     fn a_source_without_its_feature_is_refused_with_the_command_that_builds_it() {
         let resolver = resolver(&[], std::path::Path::new("/nonexistent"));
         for (source, prefix, feature, is_built_in) in [
             ("age:secrets.age", "age:", "age", cfg!(feature = "age")),
             ("aws-sm:production/token", "aws-sm:", "aws", cfg!(feature = "aws")),
+            ("kubernetes:web/token#value", "kubernetes:", "kubernetes", cfg!(feature = "kubernetes")),
         ] {
             let error = resolver.value("x", &from(source)).unwrap_err();
             let refusal =

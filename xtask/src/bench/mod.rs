@@ -17,6 +17,7 @@ use clap::ValueEnum;
 use serde_json::Value as Json;
 
 use crate::cargo::{Result, capture, cargo, run};
+use crate::pipeline;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,7 +51,8 @@ pub(crate) fn measure(subject: Subject) -> Result<()> {
         let init = program(&["--bin", "stagewright-sandbox"], &PACKAGE)?;
         return run(cargo().args(["run", "--quiet"]).args(PACKAGE).args(["--example", "sandbox_cost", "--"]).arg(init));
     }
-    let engine = program(&["--bin", "stagewright"], &["--release", "--package", "stagewright-cli"])?;
+    let released = ["--release", "--package", "stagewright-cli", "--features", pipeline::FULL];
+    let engine = program(&["--bin", "stagewright"], &released)?;
     let bench = peers::Bench::new(engine)?;
     let all = Subject::value_variants().iter().copied().filter(|one| !matches!(one, Subject::Sandbox | Subject::All));
     let wanted = all.filter(|one| subject == Subject::All || subject == *one);

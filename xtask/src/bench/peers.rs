@@ -46,7 +46,7 @@ impl Bench {
             fs::remove_dir_all(&folder).map_err(|error| format!("can't remove {}: {error}", folder.display()))?;
         }
         let mut environment = BTreeMap::new();
-        let (_, plugins) = pipeline::build(Stdio::null())?;
+        let (_, plugins) = pipeline::build(pipeline::FULL, Stdio::null())?;
         environment.insert("STAGEWRIGHT_PLUGINS".to_owned(), plugins.into_os_string());
         environment.insert("BENCH_TOKEN".to_owned(), SECRET.into());
         // Nothing is measured that goes out to the network.

@@ -12,6 +12,7 @@ mod plugins;
 mod promises;
 mod sources;
 mod tree;
+mod weight;
 
 use std::fmt;
 use std::path::Path;
@@ -77,6 +78,7 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
     findings.extend(licenses::check(&graph));
     findings.extend(licenses::check(&sample));
     findings.extend(files.iter().flat_map(|file| sources::check(&file.path, &file.text)));
+    findings.extend(weight::check()?);
     findings.extend(plugins::check(&files));
     findings.extend(promises::check(&tree::documents(root)?, &files));
     Ok(findings)

@@ -163,7 +163,7 @@ impl Workspace<'_> {
 
 /// The error says what the module lacks.
 fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
-    let encoded = ComponentEncoder::default().validate(true).module(module).and_then(|encoder| encoder.encode());
+    let encoded = ComponentEncoder::default().validate(true).module(module).and_then(|mut encoder| encoder.encode());
     encoded.map_err(|error| format!("{error:#}"))
 }
 
