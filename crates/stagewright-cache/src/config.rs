@@ -8,11 +8,11 @@ use std::sync::Arc;
 use stagewright_engine::{Artifact, RunId};
 use stagewright_model::Permissions;
 
-use crate::shared::Shared;
+use crate::shared::SharedCache;
 use crate::tier::Tier;
 
 /// What of the machine a result depends on, and where its artifacts are.
-pub trait Machine: Send + Sync {
+pub trait MachineContext: Send + Sync {
     /// Variables that the stage's programs inherit, and that can matter to them.
     fn variables(&self, permissions: &Permissions) -> BTreeMap<String, String>;
     /// Programs and toolchains that they can start: files, and folders with programs in `bin`.
@@ -36,7 +36,7 @@ pub trait Machine: Send + Sync {
     fn guard(&self) -> io::Result<Guard>;
 }
 
-/// See [`Machine::guard`].
+/// See [`MachineContext::guard`].
 pub type Guard = Box<dyn Fn(&str) -> Option<String> + Send>;
 
 /// How a run uses the cache.
@@ -70,7 +70,7 @@ pub struct CacheConfig {
     /// Whose results the run takes, and who takes its own.
     pub tier: Tier,
     /// Where other machines' results are.
-    pub shared: Option<Shared>,
+    pub shared: Option<SharedCache>,
     /// The rest.
-    pub machine: Arc<dyn Machine>,
+    pub machine: Arc<dyn MachineContext>,
 }

@@ -13,7 +13,7 @@ use crate::stamp::{Stamp, now};
 const F_SETSIG: libc::c_int = 10;
 
 /// A file's content, by its digest.
-pub(crate) struct Content {
+pub(crate) struct ReadContent {
     pub(crate) digest: Digest,
     /// Whether the stamp that it was read under tells of every later change.
     pub(crate) is_lasting: bool,
@@ -23,13 +23,13 @@ pub(crate) struct Content {
 ///
 /// # Errors
 /// When it is another file by now, or was changed meanwhile.
-pub(crate) fn read(path: &Path, stamp: &Stamp) -> io::Result<Content> {
+pub(crate) fn read(path: &Path, stamp: &Stamp) -> io::Result<ReadContent> {
     let begun = now();
     let mut file = open(path, stamp)?;
-    let is_lasting = stamp.is_settled(begun) && is_quiet(&file) && shows_mapped_stores(&file);
+    let is_lasting = stamp.shows_changes_after(begun) && is_quiet(&file) && shows_mapped_stores(&file);
     let digest = Digest::of_reader(&mut file, stamp.size())?;
     match Stamp::of(&file.metadata()?) == *stamp {
-        true => Ok(Content { digest, is_lasting }),
+        true => Ok(ReadContent { digest, is_lasting }),
         false => Err(changed()),
     }
 }

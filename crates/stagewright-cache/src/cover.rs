@@ -2,10 +2,10 @@
 
 use std::io;
 
-use crate::scan::Workspace;
-use crate::tree::{Node, Tree};
+use crate::scan::WorkspaceScan;
+use crate::tree::{Tree, TreeNode};
 
-impl Workspace<'_> {
+impl WorkspaceScan<'_> {
     /// The fewest paths that hold all of `tree` and nothing else: a folder where all that is in it is in the tree. None
     /// when they are more than `limit`.
     pub(crate) fn cover(&self, tree: &Tree, limit: usize) -> io::Result<Option<Vec<String>>> {
@@ -32,11 +32,11 @@ impl Workspace<'_> {
             let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
             let kind = entry.file_type()?;
             let is_covered = match tree.0.get(&path) {
-                Some(Node::Folder { .. }) if kind.is_dir() => {
+                Some(TreeNode::Folder { .. }) if kind.is_dir() => {
                     !self.is_reserved(&path) && self.cover_folder(&path, tree, cover, limit)?
                 }
-                Some(Node::File { .. }) => kind.is_file(),
-                Some(Node::Link { .. }) => kind.is_symlink(),
+                Some(TreeNode::File { .. }) => kind.is_file(),
+                Some(TreeNode::Link { .. }) => kind.is_symlink(),
                 _ => false,
             };
             // A link that is given by itself is given as what it leads to, which has to be declared, too.
@@ -55,6 +55,6 @@ impl Workspace<'_> {
     fn leads_into(&self, link: &str, tree: &Tree) -> bool {
         let real = self.root.canonicalize().and_then(|root| Ok((self.root.join(link).canonicalize()?, root)));
         let real = real.ok().and_then(|(real, root)| Some(real.strip_prefix(root).ok()?.to_str()?.to_owned()));
-        real.is_some_and(|real| matches!(tree.0.get(&real), Some(Node::File { .. })))
+        real.is_some_and(|real| matches!(tree.0.get(&real), Some(TreeNode::File { .. })))
     }
 }

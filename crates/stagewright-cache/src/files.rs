@@ -16,9 +16,9 @@ use rustix::fs::{Mode, OFlags, openat};
 use crate::config::Guard;
 use crate::digest::{Digest, copy};
 use crate::globs::Globs;
-use crate::scan::Workspace;
-use crate::store::{Entry, Store};
-use crate::tree::{self, BITS, FOLDER_BITS, Node};
+use crate::scan::WorkspaceScan;
+use crate::store::{CachedResult, ResultStore};
+use crate::tree::{self, BITS, FOLDER_BITS, TreeNode};
 
 /// What the owner of a folder needs to put something into it.
 const OWN: u32 = 0o700;
@@ -26,7 +26,7 @@ const OWN: u32 = 0o700;
 const MADE: u32 = 0o755;
 
 /// Which files a result may have.
-pub(crate) struct Allowed<'a> {
+pub(crate) struct AllowedFiles<'a> {
     pub(crate) outputs: &'a Globs,
     /// What the stage may write.
     pub(crate) writes: &'a Globs,
@@ -36,10 +36,10 @@ pub(crate) struct Allowed<'a> {
 
 /// Puts all files of the result there; those that are as they should be stay untouched. Whether anything was written.
 pub(crate) fn restore(
-    workspace: &Workspace<'_>,
-    store: &Store,
-    entry: &Entry,
-    allowed: &Allowed<'_>,
+    workspace: &WorkspaceScan<'_>,
+    store: &ResultStore,
+    entry: &CachedResult,
+    allowed: &AllowedFiles<'_>,
 ) -> io::Result<bool> {
     if entry.files.is_empty() {
         return Ok(false);
@@ -64,7 +64,7 @@ pub(crate) fn restore(
     let failed =
         |path: &str, error: io::Error| io::Error::new(error.kind(), format!("`{path}` can't be put back: {error}"));
     for (path, node) in &entry.files {
-        if let Node::Folder { mode } = node
+        if let TreeNode::Folder { mode } = node
             && mode & OWN != OWN
         {
             // Nothing can be put into it as it is; that it isn't there is as good.
@@ -76,26 +76,26 @@ pub(crate) fn restore(
     }
     // Only now, and the inner ones first: a folder may be one that nothing can be put into.
     for (path, node) in entry.files.iter().rev() {
-        if let Node::Folder { mode } = node {
+        if let TreeNode::Folder { mode } = node {
             set_mode(&root, path, *mode).map_err(|error| failed(path, error))?;
         }
     }
     Ok(true)
 }
 
-fn put(root: &Dir, store: &Store, path: &str, node: &Node) -> io::Result<()> {
+fn put(root: &Dir, store: &ResultStore, path: &str, node: &TreeNode) -> io::Result<()> {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let folder = made_folder(root, parent)?;
     match node {
-        Node::Folder { .. } => {
+        TreeNode::Folder { .. } => {
             // A file in its place is a leftover of something else.
             if folder.symlink_metadata(name).is_ok_and(|found| !found.is_dir()) {
                 folder.remove_file(name)?;
             }
             made_folder(root, path).map(drop)
         }
-        Node::File { mode, digest } => place(&folder, name, |draft| fill(&folder, draft, store, digest, *mode)),
-        Node::Link { digest } => place(&folder, name, |draft| link(&folder, draft, store, digest)),
+        TreeNode::File { mode, digest } => place(&folder, name, |draft| fill(&folder, draft, store, digest, *mode)),
+        TreeNode::Link { digest } => place(&folder, name, |draft| link(&folder, draft, store, digest)),
     }
 }
 
@@ -116,7 +116,7 @@ fn place(folder: &Dir, name: &str, make: impl FnOnce(&str) -> io::Result<()>) ->
     put
 }
 
-fn fill(folder: &Dir, draft: &str, store: &Store, digest: &Digest, mode: u32) -> io::Result<()> {
+fn fill(folder: &Dir, draft: &str, store: &ResultStore, digest: &Digest, mode: u32) -> io::Result<()> {
     let mut blob = stagewright_files::open(&store.blob(digest))?;
     // Until it is complete, only its owner may read it.
     let mut file = folder.open_with(draft, OpenOptions::new().write(true).create_new(true).mode(0o600))?;
@@ -127,7 +127,7 @@ fn fill(folder: &Dir, draft: &str, store: &Store, digest: &Digest, mode: u32) ->
     file.flush()
 }
 
-fn link(folder: &Dir, draft: &str, store: &Store, digest: &Digest) -> io::Result<()> {
+fn link(folder: &Dir, draft: &str, store: &ResultStore, digest: &Digest) -> io::Result<()> {
     let target = stagewright_files::read(&store.blob(digest), stagewright_files::CONFIGURATION)?;
     if Digest::of(&target) != *digest {
         return Err(damaged());

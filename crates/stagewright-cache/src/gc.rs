@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
-use crate::store::Store;
+use crate::store::ResultStore;
 
 /// How old a draft must be before it counts as abandoned.
 const DRAFT: Duration = Duration::from_hours(24);
@@ -31,7 +31,7 @@ pub fn gc(root: &Path, age: Duration, dry_run: bool) -> io::Result<Removed> {
     if !root.is_dir() {
         return Ok(removed);
     }
-    let store = Store::new(root);
+    let store = ResultStore::new(root);
     let _alone = store.lock(fs::File::lock)?;
     let mut remove = |path: &Path| -> io::Result<()> {
         removed.bytes += path.symlink_metadata()?.len();
@@ -126,17 +126,17 @@ mod tests {
     use stagewright_engine::RunId;
 
     use super::*;
-    use crate::store::Entry;
-    use crate::tree::Node;
+    use crate::store::CachedResult;
+    use crate::tree::TreeNode;
 
     #[test]
     fn what_is_old_goes_and_what_others_name_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path());
-        let [shared, own] = ["shared", "own"].map(|content| store.take_in_bytes(content.as_bytes()).unwrap());
+        let store = ResultStore::new(folder.path());
+        let [shared, own] = ["shared", "own"].map(|content| store.add_bytes(content.as_bytes()).unwrap());
         let keep = |key: &str, content: &[Digest]| {
-            let node = |digest: &Digest| (digest.to_string(), Node::File { mode: 0o644, digest: *digest });
-            let entry = Entry {
+            let node = |digest: &Digest| (digest.to_string(), TreeNode::File { mode: 0o644, digest: *digest });
+            let entry = CachedResult {
                 key: Digest::of(key),
                 run: RunId("run".into()),
                 outputs: BTreeMap::new(),
@@ -166,9 +166,9 @@ mod tests {
     #[test]
     fn what_is_taken_again_is_not_old() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path());
+        let store = ResultStore::new(folder.path());
         let key = Digest::of("key");
-        let entry = Entry {
+        let entry = CachedResult {
             key,
             run: RunId("run".into()),
             outputs: BTreeMap::new(),

@@ -22,11 +22,11 @@ const FORMAT: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct FileIndex {
     file: PathBuf,
-    known: Mutex<Known>,
+    known: Mutex<IndexState>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct IndexState {
     files: Option<HashMap<String, Seen>>,
     changed: bool,
 }
@@ -62,7 +62,7 @@ impl FileIndex {
     /// `digest` is that of the content which the file has as long as it has `stamp`.
     pub(crate) fn put(&self, path: &str, stamp: Stamp, digest: Digest) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { files, changed } = &mut *known;
+        let IndexState { files, changed } = &mut *known;
         let files = files.get_or_insert_with(|| load(&self.file));
         *changed |= files.insert(path.to_owned(), Seen { stamp, digest }) != Some(Seen { stamp, digest });
     }

@@ -7,24 +7,24 @@ use stagewright_engine::{AttemptRequest, StageRunner};
 use crate::config::CacheConfig;
 use crate::index::FileIndex;
 use crate::published::Published;
-use crate::scan::Workspace;
-use crate::store::Store;
-use crate::tools::Tools;
+use crate::scan::WorkspaceScan;
+use crate::store::ResultStore;
+use crate::tools::ToolDigests;
 
-pub(crate) struct Inner {
+pub(crate) struct CacheRunner {
     pub(crate) config: CacheConfig,
-    pub(crate) store: Store,
+    pub(crate) store: ResultStore,
     pub(crate) index: FileIndex,
-    pub(crate) tools: Tools,
+    pub(crate) tools: ToolDigests,
     pub(crate) published: Published,
     /// Does what the cache can't give.
     pub(crate) work: Arc<dyn StageRunner>,
 }
 
-impl Inner {
+impl CacheRunner {
     /// `reserved`: paths that are never inputs or outputs.
-    pub(crate) fn workspace<'a>(&'a self, reserved: &'a [String]) -> Workspace<'a> {
-        Workspace { root: &self.config.workspace, reserved, index: &self.index }
+    pub(crate) fn workspace<'a>(&'a self, reserved: &'a [String]) -> WorkspaceScan<'a> {
+        WorkspaceScan { root: &self.config.workspace, reserved, index: &self.index }
     }
 }
 

@@ -40,33 +40,33 @@ use stagewright_model::{PathPattern, Permissions};
 
 use crate::digest::Digest;
 use crate::globs::{Globs, is_within};
-use crate::inner::{Inner, needs_of};
+use crate::inner::{CacheRunner, needs_of};
 use crate::leftovers::Leftovers;
-use crate::manifest::{KeyContext, Manifest};
-use crate::scan::{Found, with_folders};
-use crate::store::{Store, Worked};
+use crate::manifest::{KeyContext, KeyManifest};
+use crate::scan::{ScannedEntry, with_folders};
+use crate::store::{LastWork, ResultStore};
 use crate::tier::Tier;
 use crate::tree::Tree;
-use crate::witness::Others;
+use crate::witness::ForeignFiles;
 
 /// A stage whose result has a key.
 pub(crate) struct CacheKey {
     /// Where its result may be, the better places first; the last one is that of its own.
     pub(crate) keys: Vec<(Tier, Digest)>,
     /// The same for every tier.
-    pub(crate) of_all: Digest,
-    pub(crate) manifest: Manifest,
+    pub(crate) base_key: Digest,
+    pub(crate) manifest: KeyManifest,
     /// The inputs, as they were found and read.
-    pub(crate) found: Vec<Found>,
+    pub(crate) found: Vec<ScannedEntry>,
     pub(crate) files: Tree,
     /// What is there where it may write, whosever it is.
-    pub(crate) there: Vec<Found>,
+    pub(crate) in_writable: Vec<ScannedEntry>,
     /// What of that counts.
-    pub(crate) of_others: Tree,
+    pub(crate) foreign_tree: Tree,
     /// What of the workspace may be changed meanwhile, beside the inputs.
-    pub(crate) others: Others,
+    pub(crate) foreign: ForeignFiles,
     pub(crate) named: DeclaredPaths,
-    /// See [`Store::stage`].
+    /// See [`ResultStore::stage`].
     pub(crate) stage: Digest,
 }
 
@@ -132,27 +132,27 @@ impl DeclaredPaths {
     }
 }
 
-impl Inner {
+impl CacheRunner {
     /// What the result of the attempt depends on.
-    pub(crate) fn keyed(&self, request: &AttemptRequest) -> io::Result<CacheKey> {
+    pub(crate) fn cache_key(&self, request: &AttemptRequest) -> io::Result<CacheKey> {
         if request.plugin.is_none() {
             return Err(io::Error::other("the digest of its plugin is unknown"));
         }
         if request.rehearsal.as_ref().is_some_and(|terms| terms.real != Permissions::default()) {
             return Err(io::Error::other("this rehearsal grants it more than it has in a real run"));
         }
-        let stage = Store::stage(&self.config.tier, &self.config.file, &request.stage_id);
-        let (in_full, keys_before) = self.counting_in_full(request)?;
+        let stage = ResultStore::stage(&self.config.tier, &self.config.file, &request.stage_id);
+        let (in_full, keys_before) = self.content_keyed_paths(request)?;
         let named = DeclaredPaths::of(request, &in_full)?;
-        let (found, there) = self.look(&named)?;
-        let of_others = self.left_by_others(&named, &there, &request.stage_id);
+        let (found, in_writable) = self.look(&named)?;
+        let foreign_tree = self.left_by_others(&named, &in_writable, &request.stage_id);
         let reserved = self.reserved(&named);
         let workspace = self.workspace(&reserved);
         let files = workspace.read(&found)?;
         let variables = self.config.machine.variables(&request.permissions);
         let tools = self.tools.of(request, self.config.machine.as_ref(), &self.index, &self.config.workspace)?;
-        let others = Others::of(&of_others, &named.outputs, tools.own);
-        let of_others = workspace.read(&of_others)?;
+        let foreign = ForeignFiles::of(&foreign_tree, &named.outputs, tools.own);
+        let foreign_tree = workspace.read(&foreign_tree)?;
         let artifacts = self.published.before(&request.run, &needs_of(request));
         let around = KeyContext {
             sandboxed: self.config.sandboxed,
@@ -160,35 +160,47 @@ impl Inner {
             tools: &tools.digests,
             artifacts: &artifacts,
             files: &files,
-            found: &of_others,
+            found: &foreign_tree,
             before: &keys_before,
         };
-        let manifest = Manifest::of(request, &around);
-        let of_all = manifest.key();
+        let manifest = KeyManifest::of(request, &around);
+        let base_key = manifest.key();
         let keys = self.config.tier.sources().into_iter().map(|tier| {
-            let key = tier.key(&of_all);
+            let key = tier.key(&base_key);
             (tier, key)
         });
-        Ok(CacheKey { keys: keys.collect(), of_all, manifest, found, files, there, of_others, others, named, stage })
+        Ok(CacheKey {
+            keys: keys.collect(),
+            base_key,
+            manifest,
+            found,
+            files,
+            in_writable,
+            foreign_tree,
+            foreign,
+            named,
+            stage,
+        })
     }
 
     /// Its inputs, and all that is there where it may write, as far as it can count.
-    fn look(&self, named: &DeclaredPaths) -> io::Result<(Vec<Found>, Vec<Found>)> {
+    fn look(&self, named: &DeclaredPaths) -> io::Result<(Vec<ScannedEntry>, Vec<ScannedEntry>)> {
         let reserved = self.reserved(named);
         let found = self.workspace(&reserved).find_beside(&named.inputs, &named.all)?;
         if named.writes.bases().is_empty() {
             return Ok((with_folders(found, |file| named.is_input(&file.path)), Vec::new()));
         }
-        let mut there: Vec<Found> = found.iter().filter(|file| named.writes.matches(&file.path)).cloned().collect();
+        let mut in_writable: Vec<ScannedEntry> =
+            found.iter().filter(|file| named.writes.matches(&file.path)).cloned().collect();
         let ignored = self.workspace(&self.config.reserved).find_all(&named.in_full)?.into_iter();
-        there.extend(ignored.filter(|file| named.in_full.name(&file.path) && named.writes.matches(&file.path)));
-        there.sort_unstable_by(|left, right| left.path.cmp(&right.path));
-        there.dedup_by(|left, right| left.path == right.path);
-        Ok((with_folders(found, |file| named.is_input(&file.path)), there))
+        in_writable.extend(ignored.filter(|file| named.in_full.name(&file.path) && named.writes.matches(&file.path)));
+        in_writable.sort_unstable_by(|left, right| left.path.cmp(&right.path));
+        in_writable.dedup_by(|left, right| left.path == right.path);
+        Ok((with_folders(found, |file| named.is_input(&file.path)), in_writable))
     }
 
     /// The inputs as they are now.
-    pub(crate) fn inputs(&self, named: &DeclaredPaths) -> io::Result<(Vec<Found>, Tree)> {
+    pub(crate) fn inputs(&self, named: &DeclaredPaths) -> io::Result<(Vec<ScannedEntry>, Tree)> {
         let (found, _) = self.look(named)?;
         let reserved = self.reserved(named);
         let files = self.workspace(&reserved).read(&found)?;
@@ -196,18 +208,21 @@ impl Inner {
     }
 
     /// What is there where the stage may write, as far as it can count.
-    pub(crate) fn there(&self, named: &DeclaredPaths) -> io::Result<Vec<Found>> {
+    pub(crate) fn in_writable(&self, named: &DeclaredPaths) -> io::Result<Vec<ScannedEntry>> {
         Ok(self.look(named)?.1)
     }
 
     /// Globs of what counts by content though it is ignored, and the keys of stages that left the rest of such files.
-    fn counting_in_full(&self, request: &AttemptRequest) -> io::Result<(Vec<PathPattern>, BTreeMap<String, String>)> {
+    fn content_keyed_paths(
+        &self,
+        request: &AttemptRequest,
+    ) -> io::Result<(Vec<PathPattern>, BTreeMap<String, String>)> {
         let own = request.permissions.writable();
         let mut keys = BTreeMap::new();
         if own.is_empty() {
             return Ok((Vec::new(), keys));
         }
-        if self.store.enter(&self.config.tier)? {
+        if self.store.record_tier(&self.config.tier)? {
             return Ok((own, keys));
         }
         let own = Globs::new(&own)?;
@@ -229,24 +244,24 @@ impl Inner {
 
     /// What of all that is there neither an attempt of the stage left nor its inputs name. What it left in a tier whose
     /// results it takes is as good as its own.
-    fn left_by_others(&self, named: &DeclaredPaths, there: &[Found], stage_id: &str) -> Vec<Found> {
-        if there.is_empty() {
+    fn left_by_others(&self, named: &DeclaredPaths, in_writable: &[ScannedEntry], stage_id: &str) -> Vec<ScannedEntry> {
+        if in_writable.is_empty() {
             return Vec::new();
         }
         let own = self.config.tier.sources().into_iter().map(|tier| {
-            let stage = Store::stage(&tier, &self.config.file, stage_id);
-            Leftovers::load(self.store.left(&stage))
+            let stage = ResultStore::stage(&tier, &self.config.file, stage_id);
+            Leftovers::load(self.store.leftovers_file(&stage))
         });
         let own: Vec<Leftovers> = own.collect();
-        let is_own = |file: &Found| own.iter().any(|own| own.hold(file));
-        there.iter().filter(|file| !named.is_input(&file.path) && !is_own(file)).cloned().collect()
+        let is_own = |file: &ScannedEntry| own.iter().any(|own| own.contains(file));
+        in_writable.iter().filter(|file| !named.is_input(&file.path) && !is_own(file)).cloned().collect()
     }
 
     /// The key that says what a stage before this one left: in this run, or the last time.
     fn key_before(&self, before: &StageBefore) -> Option<Digest> {
-        let stage = Store::stage(&self.config.tier, &self.config.file, &before.stage_id);
+        let stage = ResultStore::stage(&self.config.tier, &self.config.file, &before.stage_id);
         match self.store.worked(&stage) {
-            Worked::WithKey(key) if before.is_cached => Some(key),
+            LastWork::WithKey(key) if before.is_cached => Some(key),
             _ => None,
         }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::scan::{Found, Kind};
+use crate::scan::{EntryKind, ScannedEntry};
 use crate::stamp::Stamp;
 use crate::store;
 
@@ -52,11 +52,11 @@ impl Leftovers {
     }
 
     /// Whether the stage left it, and nothing was done to it since. A folder is the same whatever comes and goes in it.
-    pub(crate) fn hold(&self, found: &Found) -> bool {
+    pub(crate) fn contains(&self, found: &ScannedEntry) -> bool {
         self.known.get(&found.path).is_some_and(|left| {
             left.mode == found.mode
                 && match found.kind {
-                    Kind::Folder => left.stamp.is_same_inode(&found.stamp),
+                    EntryKind::Folder => left.stamp.is_same_inode(&found.stamp),
                     _ => left.stamp == found.stamp,
                 }
         })
@@ -64,16 +64,16 @@ impl Leftovers {
 
     /// Notes what is there after an attempt that began at `start`: what was changed since, but for what was as it is
     /// `before`, and what it had left earlier. Writes it down if that is news.
-    pub(crate) fn note(self, after: &[Found], before: &[Found], start: i128) -> io::Result<()> {
+    pub(crate) fn record(self, after: &[ScannedEntry], before: &[ScannedEntry], start: i128) -> io::Result<()> {
         let was_there: HashMap<&str, &Stamp> = before.iter().map(|found| (found.path.as_str(), &found.stamp)).collect();
-        let is_own = |found: &&Found| {
+        let is_own = |found: &&ScannedEntry| {
             let is_made = found.stamp.is_since(start) && was_there.get(found.path.as_str()) != Some(&&found.stamp);
             // A folder that others had made gets no other owner by a file that is put into it.
             let is_made = match (found.kind, was_there.get(found.path.as_str())) {
-                (Kind::Folder, Some(then)) => is_made && !then.is_same_inode(&found.stamp),
+                (EntryKind::Folder, Some(then)) => is_made && !then.is_same_inode(&found.stamp),
                 _ => is_made,
             };
-            is_made || self.hold(found)
+            is_made || self.contains(found)
         };
         let own = after.iter().filter(is_own);
         let own: HashMap<String, Left> =

@@ -45,13 +45,13 @@ mod tree;
 mod witness;
 
 pub use capture::{CaptureConfig, CapturesNeeded, Capturing, RemovedCaptures, gc_captures};
-pub use config::{CacheConfig, Guard, Machine, Mode};
+pub use config::{CacheConfig, Guard, MachineContext, Mode};
 pub use explain::{Explanation, explain};
 pub use gc::{Removed, gc};
 pub use globs::Globs;
 pub use keying::kept_from_caching;
-pub use manifest::{Difference, Manifest, Part};
+pub use manifest::{KeyDifference, KeyManifest, KeyPart};
 pub use runner::Caching;
-pub use shared::{BadAddress, Sent, Shared};
+pub use shared::{BadAddress, Sent, SharedCache};
 pub use tier::{BadTier, Tier};
 pub use tree::TreeDigest;

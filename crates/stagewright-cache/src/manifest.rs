@@ -24,7 +24,7 @@ const FOUND: &str = "found";
 /// What a part is about; in the order in which differences are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
+pub enum KeyPart {
     /// The format of results.
     Format,
     /// Whether programs are confined.
@@ -57,8 +57,8 @@ pub enum Part {
 
 /// Parts by kind and name, each with its value or the value's digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    parts: BTreeMap<Part, BTreeMap<String, String>>,
+pub struct KeyManifest {
+    parts: BTreeMap<KeyPart, BTreeMap<String, String>>,
     /// Which files they are that the part of them stands for.
     files: BTreeMap<String, String>,
     /// The key that the stage's result had the time before.
@@ -69,9 +69,9 @@ pub struct Manifest {
 
 /// What two manifests differ in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct KeyDifference {
     /// What it is about.
-    pub part: Part,
+    pub part: KeyPart,
     /// Which of them.
     pub name: String,
     /// As it was; none when it wasn't there.
@@ -96,46 +96,46 @@ pub(crate) struct KeyContext<'a> {
     pub(crate) before: &'a BTreeMap<String, String>,
 }
 
-impl Manifest {
-    pub(crate) fn of(request: &AttemptRequest, around: &KeyContext<'_>) -> Manifest {
-        let mut manifest = Manifest { run: Some(request.run.clone()), ..Manifest::default() };
-        manifest.put(Part::Format, "results", FORMAT);
-        manifest.put(Part::Sandbox, "programs", if around.sandboxed { "confined" } else { "not confined" });
-        manifest.put(Part::Plugin, &request.uses.to_string(), request.plugin.as_deref().unwrap_or_default());
-        manifest.put(Part::Stage, "name", &request.stage_id);
+impl KeyManifest {
+    pub(crate) fn of(request: &AttemptRequest, around: &KeyContext<'_>) -> KeyManifest {
+        let mut manifest = KeyManifest { run: Some(request.run.clone()), ..KeyManifest::default() };
+        manifest.put(KeyPart::Format, "results", FORMAT);
+        manifest.put(KeyPart::Sandbox, "programs", if around.sandboxed { "confined" } else { "not confined" });
+        manifest.put(KeyPart::Plugin, &request.uses.to_string(), request.plugin.as_deref().unwrap_or_default());
+        manifest.put(KeyPart::Stage, "name", &request.stage_id);
         let rehearsal = match &request.rehearsal {
             None => "no",
             Some(terms) if terms.offline => "yes, offline",
             Some(_) => "yes",
         };
-        manifest.put(Part::Stage, "rehearsal", rehearsal);
-        leaves("", &request.config, &mut |path, value| manifest.put(Part::Config, path, &value.to_string()));
+        manifest.put(KeyPart::Stage, "rehearsal", rehearsal);
+        leaves("", &request.config, &mut |path, value| manifest.put(KeyPart::Config, path, &value.to_string()));
         // A variable may be confidential: only whether it changed is told. The stage's own takes the place of what is
         // inherited.
         for (name, value) in around.variables.iter().chain(&request.env) {
-            manifest.put(Part::Variable, name, &Digest::of(value).to_string());
+            manifest.put(KeyPart::Variable, name, &Digest::of(value).to_string());
         }
         for permission in Permission::ALL {
             for entry in request.permissions.of(permission) {
-                manifest.put(Part::Permission, &format!("{} = {}", permission.key(), entry.as_str()), "");
+                manifest.put(KeyPart::Permission, &format!("{} = {}", permission.key(), entry.as_str()), "");
             }
         }
         manifest.limits(request);
         if let Some(cache) = &request.cache {
             for (key, globs) in [("inputs", &cache.inputs), ("outputs", &cache.outputs)] {
-                globs.iter().for_each(|glob| manifest.put(Part::Glob, &format!("{key} = {glob}"), ""));
+                globs.iter().for_each(|glob| manifest.put(KeyPart::Glob, &format!("{key} = {glob}"), ""));
             }
         }
-        around.tools.iter().for_each(|(tool, digest)| manifest.put(Part::Tool, tool, digest));
+        around.tools.iter().for_each(|(tool, digest)| manifest.put(KeyPart::Tool, tool, digest));
         for (need, outputs) in &request.needs {
-            leaves(need, outputs, &mut |path, value| manifest.put(Part::Need, path, &value.to_string()));
+            leaves(need, outputs, &mut |path, value| manifest.put(KeyPart::Need, path, &value.to_string()));
         }
-        around.artifacts.iter().for_each(|(name, digest)| manifest.put(Part::Artifact, name, digest));
-        manifest.put(Part::File, INPUTS, &around.files.digest().to_string());
+        around.artifacts.iter().for_each(|(name, digest)| manifest.put(KeyPart::Artifact, name, digest));
+        manifest.put(KeyPart::File, INPUTS, &around.files.digest().to_string());
         if !around.found.0.is_empty() {
-            manifest.put(Part::File, FOUND, &around.found.digest().to_string());
+            manifest.put(KeyPart::File, FOUND, &around.found.digest().to_string());
         }
-        around.before.iter().for_each(|(name, key)| manifest.put(Part::Before, name, key));
+        around.before.iter().for_each(|(name, key)| manifest.put(KeyPart::Before, name, key));
         manifest
     }
 
@@ -149,11 +149,11 @@ impl Manifest {
         let AttemptRequest { timeout, memory, log_limit, limits, .. } = *request;
         let bounds = Bounds { timeout, memory, log_limit, limits };
         for (name, amount) in bounds.entries() {
-            amount.into_iter().for_each(|amount| self.put(Part::Limit, name, &amount.to_string()));
+            amount.into_iter().for_each(|amount| self.put(KeyPart::Limit, name, &amount.to_string()));
         }
     }
 
-    fn put(&mut self, part: Part, name: &str, value: &str) {
+    fn put(&mut self, part: KeyPart, name: &str, value: &str) {
         let value = if value.len() > SHOWN { Digest::of(value).to_string() } else { value.to_owned() };
         self.parts.entry(part).or_default().insert(name.to_owned(), value);
     }
@@ -173,22 +173,22 @@ impl Manifest {
     }
 
     /// What has changed since `then`.
-    pub fn differences(&self, then: &Manifest) -> Vec<Difference> {
-        let kinds = self.parts.keys().chain(then.parts.keys()).filter(|part| **part != Part::File);
+    pub fn differences(&self, then: &KeyManifest) -> Vec<KeyDifference> {
+        let kinds = self.parts.keys().chain(then.parts.keys()).filter(|part| **part != KeyPart::File);
         let mut differences = Vec::new();
-        for part in kinds.copied().collect::<BTreeSet<Part>>() {
+        for part in kinds.copied().collect::<BTreeSet<KeyPart>>() {
             compare(part, then.parts.get(&part), self.parts.get(&part), &mut differences);
         }
-        compare(Part::File, Some(&then.files), Some(&self.files), &mut differences);
+        compare(KeyPart::File, Some(&then.files), Some(&self.files), &mut differences);
         differences
     }
 }
 
 fn compare(
-    part: Part,
+    part: KeyPart,
     then: Option<&BTreeMap<String, String>>,
     now: Option<&BTreeMap<String, String>>,
-    differences: &mut Vec<Difference>,
+    differences: &mut Vec<KeyDifference>,
 ) {
     let names =
         |values: Option<&BTreeMap<String, String>>| values.into_iter().flat_map(BTreeMap::keys).cloned().collect();
@@ -196,7 +196,7 @@ fn compare(
     for name in all {
         let [then, now] = [then, now].map(|values| values.and_then(|values| values.get(&name)).cloned());
         if then != now {
-            differences.push(Difference { part, name, then, now });
+            differences.push(KeyDifference { part, name, then, now });
         }
     }
 }

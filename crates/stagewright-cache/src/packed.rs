@@ -15,23 +15,23 @@ use stagewright_engine::RunId;
 
 use crate::digest::{Digest, copy};
 use crate::recorded_output;
-use crate::store::{Entry, Store};
+use crate::store::{CachedResult, ResultStore};
 
 /// Raised when earlier programs can't read it any more.
 const FORMAT: u32 = 2;
 
 /// The longest line of JSON, bytes.
-const MOST_JSON: u64 = 16 << 20;
+const LARGEST_HEADER: u64 = 16 << 20;
 
 /// All contents together, bytes. What is larger stays on its machine.
-pub(crate) const MOST: u64 = 4 << 30;
+pub(crate) const LARGEST_TOTAL: u64 = 4 << 30;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Header {
+struct PackedHeader {
     format: u32,
     /// With its key: whoever renames a file makes no other result of it.
-    entry: Entry,
+    entry: CachedResult,
     /// In the order in which they follow, each with its length.
     contents: Vec<(Digest, u64)>,
 }
@@ -40,14 +40,14 @@ struct Header {
 ///
 /// # Errors
 /// When it isn't there any more, when it is too large, or when the disk refuses.
-pub(crate) fn pack(store: &Store, key: &Digest) -> io::Result<File> {
+pub(crate) fn pack(store: &ResultStore, key: &Digest) -> io::Result<File> {
     let entry = store.find(key).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is not there any more"))?;
     let contents: BTreeSet<Digest> = entry.content().collect();
     let contents = contents.into_iter().map(|digest| Ok((digest, store.blob(&digest).metadata()?.len())));
     let contents = contents.collect::<io::Result<Vec<_>>>()?;
-    let header = serde_json::to_vec(&Header { format: FORMAT, entry, contents: contents.clone() })?;
-    if sum(&contents).is_none() || header.len() as u64 >= MOST_JSON {
-        return Err(io::Error::other(format!("it is larger than {} GiB", MOST >> 30)));
+    let header = serde_json::to_vec(&PackedHeader { format: FORMAT, entry, contents: contents.clone() })?;
+    if sum(&contents).is_none() || header.len() as u64 >= LARGEST_HEADER {
+        return Err(io::Error::other(format!("it is larger than {} GiB", LARGEST_TOTAL >> 30)));
     }
     // Results are sent while other work goes on: the fastest level is three quarters of the gain.
     let mut packer = GzEncoder::new(BufWriter::new(tempfile::tempfile_in(store.root())?), Compression::fast());
@@ -69,12 +69,12 @@ pub(crate) fn pack(store: &Store, key: &Digest) -> io::Result<File> {
 /// # Errors
 /// [`InvalidData`](io::ErrorKind::InvalidData) and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when what comes in is
 /// no such result; else what the source or the disk says.
-pub(crate) fn unpack(store: &Store, key: &Digest, source: impl Read) -> io::Result<Entry> {
+pub(crate) fn unpack(store: &ResultStore, key: &Digest, source: impl Read) -> io::Result<CachedResult> {
     let mut unpacker = BufReader::new(GzDecoder::new(BufReader::new(source)));
     let mut json = Vec::new();
-    Read::by_ref(&mut unpacker).take(MOST_JSON).read_until(b'\n', &mut json)?;
-    let header: Header = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
-    let Header { format, entry, contents, .. } = &header;
+    Read::by_ref(&mut unpacker).take(LARGEST_HEADER).read_until(b'\n', &mut json)?;
+    let header: PackedHeader = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
+    let PackedHeader { format, entry, contents, .. } = &header;
     if *format != FORMAT || entry.key != *key {
         return Err(damaged("it is another result"));
     }
@@ -86,11 +86,11 @@ pub(crate) fn unpack(store: &Store, key: &Digest, source: impl Read) -> io::Resu
     if sizes.len() != contents.len() || !sizes.keys().eq(&named) || sum(contents).is_none() {
         return Err(damaged("its contents are not what it says"));
     }
-    if entry.said.is_some_and(|said| sizes[&said] > recorded_output::MOST) {
+    if entry.said.is_some_and(|said| sizes[&said] > recorded_output::LARGEST) {
         return Err(damaged("it says too much"));
     }
     for (digest, size) in contents {
-        store.take_in_from(digest, &mut Read::by_ref(&mut unpacker).take(*size))?;
+        store.add_from(digest, &mut Read::by_ref(&mut unpacker).take(*size))?;
     }
     // Whoever removes content that no result names waits for this, and not for what comes in.
     let _shared = store.lock(File::lock_shared)?;
@@ -103,7 +103,7 @@ pub(crate) fn unpack(store: &Store, key: &Digest, source: impl Read) -> io::Resu
 
 /// None when it is more than there may be.
 fn sum(contents: &[(Digest, u64)]) -> Option<u64> {
-    contents.iter().try_fold(0_u64, |sum, (_, size)| sum.checked_add(*size)).filter(|sum| *sum <= MOST)
+    contents.iter().try_fold(0_u64, |sum, (_, size)| sum.checked_add(*size)).filter(|sum| *sum <= LARGEST_TOTAL)
 }
 
 /// It is shown, and names a folder of another machine.

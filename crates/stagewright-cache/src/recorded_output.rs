@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 use crate::digest::Digest;
 
 /// A stage that says more is not cached: to say it again would take as long as to do it.
-pub(crate) const MOST: u64 = 64 << 20;
+pub(crate) const LARGEST: u64 = 64 << 20;
 
 /// Lines that are said at a time.
 const BATCH: usize = 512;
@@ -61,7 +61,7 @@ impl Recorder {
                 let digest = Digest::of_file(file.path())?;
                 Ok(Some((file, digest)))
             }
-            Recording::TooMuch => Err(io::Error::other(format!("it said more than {} MiB", MOST >> 20))),
+            Recording::TooMuch => Err(io::Error::other(format!("it said more than {} MiB", LARGEST >> 20))),
             Recording::Failed(error) => Err(error),
         }
     }
@@ -77,7 +77,7 @@ impl Recording {
         let mut line = serde_json::to_vec(said)?;
         line.push(b'\n');
         *size += line.len() as u64;
-        if *size > MOST {
+        if *size > LARGEST {
             *self = Recording::TooMuch;
             return Ok(());
         }

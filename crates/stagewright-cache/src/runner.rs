@@ -15,41 +15,41 @@ use tokio::sync::watch;
 
 use crate::config::{CacheConfig, Mode};
 use crate::digest::Digest;
-use crate::files::{Allowed, restore};
+use crate::files::{AllowedFiles, restore};
 use crate::globs::{Globs, literally};
 use crate::index::FileIndex;
-use crate::inner::{Inner, needs_of};
+use crate::inner::{CacheRunner, needs_of};
 use crate::keying::{CacheKey, DeclaredPaths};
 use crate::leftovers::Leftovers;
 use crate::published::Published;
 use crate::recorded_output::{self, Recorder};
-use crate::scan::Found;
-use crate::shared::{Answer, Sent};
+use crate::scan::ScannedEntry;
+use crate::shared::{Sent, SharedLookup};
 use crate::stamp;
-use crate::store::{Entry, Store, Worked};
-use crate::tools::Tools;
+use crate::store::{CachedResult, LastWork, ResultStore};
+use crate::tools::ToolDigests;
 use crate::tree::TreeDigest;
-use crate::witness::{self, Watched, Witness};
+use crate::witness::{self, AttemptWatch, Witness};
 
 /// Paths that a stage's inputs may come to for its programs to see nothing else: each is a mount of its own.
 const COVER: usize = 2000;
 
 /// Takes results from the cache, and puts them into it.
 #[derive(Clone)]
-pub struct Caching(Arc<Inner>);
+pub struct Caching(Arc<CacheRunner>);
 
 /// A result that was given back, and its key.
-type Hit = (Digest, Entry);
+type Hit = (Digest, CachedResult);
 /// Of a stage that has no key: the places that it names, what was found there and when, and the stage's digest.
-type Unkeyed = (DeclaredPaths, Vec<Found>, i128, Digest);
+type Unkeyed = (DeclaredPaths, Vec<ScannedEntry>, i128, Digest);
 
 impl Caching {
     /// `work` does what the cache can't give.
     pub fn new(config: CacheConfig, work: Arc<dyn StageRunner>) -> Caching {
-        let store = Store::new(&config.root);
+        let store = ResultStore::new(&config.root);
         let index = FileIndex::new(store.index());
-        let (tools, published) = (Tools::default(), Published::default());
-        Caching(Arc::new(Inner { config, store, index, tools, published, work }))
+        let (tools, published) = (ToolDigests::default(), Published::default());
+        Caching(Arc::new(CacheRunner { config, store, index, tools, published, work }))
     }
 
     /// Writes down what was learned of files. To be called when a run is over.
@@ -75,9 +75,9 @@ impl Caching {
 
     /// Waits until all results are where others find them, or can't be put there. To be called when a run is over; may
     /// be dropped at any time.
-    pub async fn settle(&self) -> Sent {
+    pub async fn finish_sending(&self) -> Sent {
         match &self.0.config.shared {
-            Some(shared) => shared.settle().await,
+            Some(shared) => shared.finish_sending().await,
             None => Sent::default(),
         }
     }
@@ -105,7 +105,7 @@ impl StageRunner for Caching {
     }
 }
 
-impl Inner {
+impl CacheRunner {
     async fn run(
         self: &Arc<Self>,
         mut request: AttemptRequest,
@@ -120,7 +120,7 @@ impl Inner {
         };
         let (keyed, found) = match looked_up {
             Ok(looked_up) => looked_up,
-            Err(error) => return self.without(error, request, output, interrupt).await,
+            Err(error) => return self.run_without_key(error, request, output, interrupt).await,
         };
         let found = match found {
             Ok(found) => found,
@@ -130,11 +130,11 @@ impl Inner {
             }
         };
         let found = match found {
-            None if takes => self.find_elsewhere(&request, &keyed, &output, interrupt.clone()).await,
+            None if takes => self.fetch_shared(&request, &keyed, &output, interrupt.clone()).await,
             found => found,
         };
         if let Some((key, entry)) = found {
-            return self.give_back(&key, entry, &output).await;
+            return self.replay(&key, entry, &output).await;
         }
         let watched = {
             let (inner, request, keyed) = (Arc::clone(self), request.clone(), Arc::clone(&keyed));
@@ -142,7 +142,7 @@ impl Inner {
         };
         let watched = match watched {
             Ok(watched) => watched,
-            Err(error) => return self.without(error, request, output, interrupt).await,
+            Err(error) => return self.run_without_key(error, request, output, interrupt).await,
         };
         output.cache(keyed.own().1.to_string(), None).await;
         if watched.cover.is_none() {
@@ -152,7 +152,7 @@ impl Inner {
         let cover = watched.cover.iter().flatten().map(|path| literally(path)).collect::<io::Result<Vec<_>>>();
         match cover {
             Ok(paths) => request.declared = watched.cover.is_some().then_some(paths),
-            Err(error) => return self.without(error, request, output, interrupt).await,
+            Err(error) => return self.run_without_key(error, request, output, interrupt).await,
         }
         self.work(request, &asked, (keyed, watched), output, interrupt).await
     }
@@ -162,7 +162,7 @@ impl Inner {
         self: &Arc<Self>,
         request: AttemptRequest,
         asked: &CacheRequest,
-        (keyed, watched): (Arc<CacheKey>, Watched),
+        (keyed, watched): (Arc<CacheKey>, AttemptWatch),
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> AttemptReport {
@@ -184,13 +184,13 @@ impl Inner {
                     false => Ok(()),
                 };
                 // Whatever became of it, what it left is its own. What isn't noted counts as another's.
-                inner.note_left(&keyed.named, &keyed.there, start, &keyed.stage).and(kept)
+                inner.record_leftovers(&keyed.named, &keyed.in_writable, start, &keyed.stage).and(kept)
             })
             .await
         };
         match (kept, &self.config.shared) {
-            // What may depend on more of this machine than it says is nothing for others.
-            (Ok(()), Some(shared)) if has_result && is_held => shared.give(&tier, key, &self.store),
+            // What may depend on more of this machine than it says is nothing for foreign.
+            (Ok(()), Some(shared)) if has_result && is_held => shared.send(&tier, key, &self.store),
             (Ok(()), _) => {}
             (Err(error), _) if has_result => say(&output, format!("its result is not kept: {error}")).await,
             (Err(_), _) => {}
@@ -223,9 +223,9 @@ impl Inner {
             None
         });
         let report = self.work.run(request, output, interrupt).await;
-        if let Some((named, there, start, stage)) = begun {
+        if let Some((named, in_writable, start, stage)) = begun {
             let inner = Arc::clone(self);
-            let noted = off_thread(move || inner.note_left(&named, &there, start, &stage)).await;
+            let noted = off_thread(move || inner.record_leftovers(&named, &in_writable, start, &stage)).await;
             if let Err(error) = noted {
                 tracing::warn!(%error, "what a stage left counts as another's");
             }
@@ -236,20 +236,20 @@ impl Inner {
     /// What others see of it is known by its content alone. What it sees of its own matters for a stage that can be
     /// cached, now or the next time.
     fn begin_unkeyed(&self, request: &AttemptRequest) -> io::Result<Option<Unkeyed>> {
-        self.store.enter(&self.config.tier)?;
-        let stage = Store::stage(&self.config.tier, &self.config.file, &request.stage_id);
-        self.store.set_worked(&stage, Worked::WithoutKey)?;
-        if request.cache.is_none() && !self.store.left(&stage).is_file() {
+        self.store.record_tier(&self.config.tier)?;
+        let stage = ResultStore::stage(&self.config.tier, &self.config.file, &request.stage_id);
+        self.store.set_worked(&stage, LastWork::WithoutKey)?;
+        if request.cache.is_none() && !self.store.leftovers_file(&stage).is_file() {
             return Ok(None);
         }
         // What was left where it is ignored is looked at, if at all, by content.
         let named = DeclaredPaths::of(request, &request.permissions.writable())?;
-        let there = self.there(&named)?;
-        Ok(Some((named, there, stamp::ticked(), stage)))
+        let in_writable = self.in_writable(&named)?;
+        Ok(Some((named, in_writable, stamp::ticked(), stage)))
     }
 
     /// The attempt, with no key for its result.
-    async fn without(
+    async fn run_without_key(
         self: &Arc<Self>,
         error: io::Error,
         request: AttemptRequest,
@@ -261,9 +261,9 @@ impl Inner {
     }
 
     /// The key, and the result if there is one on this machine and all of it could be given back. An inner error: it
-    /// was there, and can't be used.
+    /// was in_writable, and can't be used.
     fn look_up(&self, request: &AttemptRequest, takes: bool) -> io::Result<(Arc<CacheKey>, io::Result<Option<Hit>>)> {
-        let keyed = self.keyed(request)?;
+        let keyed = self.cache_key(request)?;
         let known = keyed.keys.iter().filter(|_| takes);
         let found = known.map(|(_, key)| key).find_map(|key| Some((*key, self.store.find(key)?)));
         let found = found.map(|(key, entry)| self.restore(request, &keyed, &key, &entry).map(|()| (key, entry)));
@@ -271,7 +271,7 @@ impl Inner {
     }
 
     /// A result that another machine has made, put in place.
-    async fn find_elsewhere(
+    async fn fetch_shared(
         self: &Arc<Self>,
         request: &AttemptRequest,
         keyed: &Arc<CacheKey>,
@@ -280,18 +280,18 @@ impl Inner {
     ) -> Option<Hit> {
         let shared = self.config.shared.as_ref()?;
         let answer = tokio::select! {
-            answer = shared.take(&keyed.keys, &self.store) => answer,
+            answer = shared.fetch(&keyed.keys, &self.store) => answer,
             // Whoever wants the run to end waits for no cache.
-            _ = interrupt.wait_for(Option::is_some) => Answer::Nothing,
+            _ = interrupt.wait_for(Option::is_some) => SharedLookup::Nothing,
         };
         let (tier, key, entry) = match answer {
-            Answer::Found(tier, key, entry) => (tier, key, Arc::new(entry)),
-            Answer::Nothing => return None,
-            Answer::Damaged(why) => {
+            SharedLookup::Found(tier, key, entry) => (tier, key, Arc::new(entry)),
+            SharedLookup::Nothing => return None,
+            SharedLookup::Damaged(why) => {
                 say(output, format!("its result in the shared cache can't be used: {why}")).await;
                 return None;
             }
-            Answer::GivenUp(why) => {
+            SharedLookup::GivenUp(why) => {
                 say(output, format!("this run goes on without the shared cache: {why}")).await;
                 return None;
             }
@@ -301,7 +301,7 @@ impl Inner {
                 (Arc::clone(self), request.clone(), Arc::clone(keyed), Arc::clone(&entry));
             off_thread(move || {
                 inner.restore(&request, &keyed, &key, &entry)?;
-                inner.note(&keyed, &key)?;
+                inner.save_manifest(&keyed, &key)?;
                 inner.store.set_latest(&keyed.stage, &key)
             })
         };
@@ -318,11 +318,14 @@ impl Inner {
     }
 
     /// Before the work is done: notes what its result depends on, and what shows whether that stays as it is.
-    fn watch(&self, request: &AttemptRequest, keyed: &CacheKey) -> io::Result<Watched> {
+    fn watch(&self, request: &AttemptRequest, keyed: &CacheKey) -> io::Result<AttemptWatch> {
         let key = &keyed.own().1;
-        self.note(keyed, key)?;
-        let looked_again =
-            if witness::settle(&keyed.found, &keyed.others)? { Some(self.inputs(&keyed.named)?) } else { None };
+        self.save_manifest(keyed, key)?;
+        let looked_again = if witness::wait_until_changes_show(&keyed.found, &keyed.foreign)? {
+            Some(self.inputs(&keyed.named)?)
+        } else {
+            None
+        };
         let found = match &looked_again {
             Some((_, files)) if *files != keyed.files => return Err(io::Error::other("its inputs are being changed")),
             Some((found, _)) => found,
@@ -330,45 +333,57 @@ impl Inner {
         };
         let reserved = self.reserved(&keyed.named);
         let cover = self.workspace(&reserved).cover(&keyed.files, COVER)?;
-        let written = witness::written(&self.config.workspace, found).map(str::to_owned);
+        let written = witness::open_for_writing(&self.config.workspace, found).map(str::to_owned);
         let witness = Witness::of(found, cover.as_deref(), &keyed.named.writes);
         // A stage that may write nothing leaves nothing.
         if !request.permissions.write.is_empty() {
-            self.store.set_worked(&keyed.stage, Worked::WithKey(keyed.of_all))?;
+            self.store.set_worked(&keyed.stage, LastWork::WithKey(keyed.base_key))?;
         }
-        Ok(Watched { witness, written, cover })
+        Ok(AttemptWatch { witness, written, cover })
     }
 
     /// After anything was done where the stage may write, since `start`.
-    fn note_left(&self, named: &DeclaredPaths, before: &[Found], start: i128, stage: &Digest) -> io::Result<()> {
+    fn record_leftovers(
+        &self,
+        named: &DeclaredPaths,
+        before: &[ScannedEntry],
+        start: i128,
+        stage: &Digest,
+    ) -> io::Result<()> {
         if named.writes.bases().is_empty() {
             return Ok(());
         }
-        let there = self.there(named)?;
-        Leftovers::load(self.store.left(stage)).note(&there, before, start)
+        let in_writable = self.in_writable(named)?;
+        Leftovers::load(self.store.leftovers_file(stage)).record(&in_writable, before, start)
     }
 
     /// For explanations.
-    fn note(&self, keyed: &CacheKey, key: &Digest) -> io::Result<()> {
+    fn save_manifest(&self, keyed: &CacheKey, key: &Digest) -> io::Result<()> {
         let mut manifest = keyed.manifest.clone();
-        manifest.name_files(&keyed.files, &keyed.of_others);
+        manifest.name_files(&keyed.files, &keyed.foreign_tree);
         manifest.previous = self.store.latest(&keyed.stage).filter(|latest| latest != key);
-        self.store.note(key, &manifest)
+        self.store.save_manifest(key, &manifest)
     }
 
-    async fn give_back(&self, key: &Digest, entry: Entry, output: &AttemptOutput) -> AttemptReport {
+    async fn replay(&self, key: &Digest, entry: CachedResult, output: &AttemptOutput) -> AttemptReport {
         if let Some(said) = &entry.said
             && let Err(error) = recorded_output::repeat(&self.store.blob(said), output).await
         {
             say(output, format!("not all that it said was kept: {error}")).await;
         }
         output.cache(key.to_string(), Some(entry.run)).await;
-        let Entry { outputs, artifacts, .. } = entry;
+        let CachedResult { outputs, artifacts, .. } = entry;
         AttemptReport { end: AttemptEnd::Succeeded, outputs, artifacts, release: None, made: None }
     }
 
     /// Puts all of a result in place; one that can't be is forgotten.
-    fn restore(&self, request: &AttemptRequest, keyed: &CacheKey, key: &Digest, entry: &Entry) -> io::Result<()> {
+    fn restore(
+        &self,
+        request: &AttemptRequest,
+        keyed: &CacheKey,
+        key: &Digest,
+        entry: &CachedResult,
+    ) -> io::Result<()> {
         let restored = self.put_in_place(request, keyed, entry);
         match &restored {
             Ok(()) => self.store.touch(key),
@@ -377,20 +392,20 @@ impl Inner {
         restored
     }
 
-    fn put_in_place(&self, request: &AttemptRequest, keyed: &CacheKey, entry: &Entry) -> io::Result<()> {
+    fn put_in_place(&self, request: &AttemptRequest, keyed: &CacheKey, entry: &CachedResult) -> io::Result<()> {
         let guard = self.config.machine.guard()?;
-        let allowed = Allowed { outputs: &keyed.named.outputs, writes: &keyed.named.writes, guard: &guard };
+        let allowed = AllowedFiles { outputs: &keyed.named.outputs, writes: &keyed.named.writes, guard: &guard };
         if let Some(said) = &entry.said
             && !self.store.has(said)
         {
             return Err(io::Error::new(io::ErrorKind::NotFound, "its log is damaged, or not there any more"));
         }
         if !request.permissions.write.is_empty() {
-            self.store.set_restored(&keyed.stage, &keyed.of_all)?;
+            self.store.set_restored(&keyed.stage, &keyed.base_key)?;
         }
         let start = stamp::ticked();
         if restore(&self.workspace(&self.config.reserved), &self.store, entry, &allowed)? {
-            self.note_left(&keyed.named, &keyed.there, start, &keyed.stage)?;
+            self.record_leftovers(&keyed.named, &keyed.in_writable, start, &keyed.stage)?;
         }
         for artifact in &entry.artifacts {
             let digest =

@@ -17,14 +17,14 @@ use crate::digest::Digest;
 use crate::globs::{Globs, is_within};
 use crate::index::FileIndex;
 use crate::stamp::Stamp;
-use crate::tree::{Node, Tree, mode};
+use crate::tree::{Tree, TreeNode, mode};
 
 /// Files that are hashed by one thread before others help.
 const FEW: usize = 16;
 
 /// A workspace, as its files are looked at.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Workspace<'a> {
+pub(crate) struct WorkspaceScan<'a> {
     pub(crate) root: &'a Path,
     /// Paths that are never inputs or outputs, as `.git`.
     pub(crate) reserved: &'a [String],
@@ -33,16 +33,16 @@ pub(crate) struct Workspace<'a> {
 
 /// What is there, and not yet what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct ScannedEntry {
     pub(crate) path: String,
-    pub(crate) kind: Kind,
-    /// As in [`Node`].
+    pub(crate) kind: EntryKind,
+    /// As in [`TreeNode`].
     pub(crate) mode: u32,
     pub(crate) stamp: Stamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum EntryKind {
     File,
     Link,
     Folder,
@@ -50,14 +50,14 @@ pub(crate) enum Kind {
     Special(&'static str),
 }
 
-impl Workspace<'_> {
+impl WorkspaceScan<'_> {
     /// All that the globs name, with the folders that lead there; sorted by path.
-    pub(crate) fn find(&self, globs: &Globs) -> io::Result<Vec<Found>> {
+    pub(crate) fn find(&self, globs: &Globs) -> io::Result<Vec<ScannedEntry>> {
         self.find_beside(globs, globs)
     }
 
     /// The same, and of what no `.gitignore` leaves out all that `more` names, which has to name what `globs` does.
-    pub(crate) fn find_beside(&self, globs: &Globs, more: &Globs) -> io::Result<Vec<Found>> {
+    pub(crate) fn find_beside(&self, globs: &Globs, more: &Globs) -> io::Result<Vec<ScannedEntry>> {
         if more.bases().is_empty() {
             return Ok(Vec::new());
         }
@@ -71,21 +71,22 @@ impl Workspace<'_> {
     }
 
     /// All that the globs name, whether it is ignored or not.
-    pub(crate) fn find_all(&self, globs: &Globs) -> io::Result<Vec<Found>> {
+    pub(crate) fn find_all(&self, globs: &Globs) -> io::Result<Vec<ScannedEntry>> {
         let bases: Vec<&String> = globs.bases().iter().collect();
         Ok(sorted(self.walk_each(&bases, globs)?))
     }
 
     /// With the folders above each base, which no walk from there comes by.
-    fn walk_each(&self, bases: &[&String], globs: &Globs) -> io::Result<Vec<Found>> {
+    fn walk_each(&self, bases: &[&String], globs: &Globs) -> io::Result<Vec<ScannedEntry>> {
         let mut found = Vec::new();
         for base in bases {
             if self.is_reserved(base) || self.root.join(base).symlink_metadata().is_err() {
                 continue;
             }
             for (end, _) in base.match_indices('/') {
-                let folder = Found::new(base[..end].to_owned(), &self.root.join(&base[..end]).symlink_metadata()?);
-                if folder.kind != Kind::Folder {
+                let folder =
+                    ScannedEntry::new(base[..end].to_owned(), &self.root.join(&base[..end]).symlink_metadata()?);
+                if folder.kind != EntryKind::Folder {
                     let why = format!("`{}` is a link: name what it leads to", folder.path);
                     return Err(io::Error::new(io::ErrorKind::Unsupported, why));
                 }
@@ -97,7 +98,7 @@ impl Workspace<'_> {
     }
 
     /// Everything below `base` that the globs name, and the folders that they lead into.
-    fn walk(&self, base: &str, ignoring: bool, globs: &Globs) -> io::Result<Vec<Found>> {
+    fn walk(&self, base: &str, ignoring: bool, globs: &Globs) -> io::Result<Vec<ScannedEntry>> {
         let (root, reserved, leads) = (self.root.to_owned(), self.reserved.to_vec(), globs.clone());
         let (sender, receiver) = mpsc::channel();
         let faults = sender.clone();
@@ -157,14 +158,14 @@ impl Workspace<'_> {
     ///
     /// # Errors
     /// When one of them can't be read, is changed at the same moment, or is nothing that can be kept.
-    pub(crate) fn read(&self, found: &[Found]) -> io::Result<Tree> {
+    pub(crate) fn read(&self, found: &[ScannedEntry]) -> io::Result<Tree> {
         if let Some((path, what)) = found.iter().find_map(|file| match file.kind {
-            Kind::Special(what) => Some((&file.path, what)),
+            EntryKind::Special(what) => Some((&file.path, what)),
             _ => None,
         }) {
             return Err(io::Error::new(io::ErrorKind::Unsupported, format!("`{path}` is {what}")));
         }
-        let is_read = |file: &&Found| file.kind != Kind::Folder;
+        let is_read = |file: &&ScannedEntry| file.kind != EntryKind::Folder;
         let mut known =
             self.index.get_all(found.iter().filter(is_read).map(|file| (file.path.as_str(), &file.stamp))).into_iter();
         let known: Vec<Option<Digest>> =
@@ -181,7 +182,7 @@ impl Workspace<'_> {
     }
 
     /// The digests of some of the files, read by several threads.
-    fn contents(&self, found: &[Found], wanted: &[usize]) -> io::Result<Vec<Digest>> {
+    fn contents(&self, found: &[ScannedEntry], wanted: &[usize]) -> io::Result<Vec<Digest>> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len() / FEW + 1);
         let part = wanted.len().div_ceil(threads).max(1);
         let read = |some: &[usize]| some.iter().map(|&at| self.content(&found[at])).collect::<io::Result<Vec<_>>>();
@@ -197,10 +198,10 @@ impl Workspace<'_> {
     }
 
     /// Reads the content, whatever is known of it.
-    pub(crate) fn content(&self, file: &Found) -> io::Result<Digest> {
+    pub(crate) fn content(&self, file: &ScannedEntry) -> io::Result<Digest> {
         let path = self.root.join(&file.path);
         let content = match file.kind {
-            Kind::Link => content::target(&path, &file.stamp).map(|target| Digest::of(target.as_encoded_bytes())),
+            EntryKind::Link => content::target(&path, &file.stamp).map(|target| Digest::of(target.as_encoded_bytes())),
             _ => content::read(&path, &file.stamp).map(|read| {
                 if read.is_lasting {
                     self.index.put(&file.path, file.stamp, read.digest);
@@ -212,10 +213,10 @@ impl Workspace<'_> {
     }
 
     /// Whether what is at `path` is just this, read only if need be.
-    pub(crate) fn holds(&self, path: &str, node: &Node) -> bool {
+    pub(crate) fn holds(&self, path: &str, node: &TreeNode) -> bool {
         let Ok(metadata) = self.root.join(path).symlink_metadata() else { return false };
-        let found = Found::new(path.to_owned(), &metadata);
-        if matches!(node, Node::Folder { .. }) {
+        let found = ScannedEntry::new(path.to_owned(), &metadata);
+        if matches!(node, TreeNode::Folder { .. }) {
             return found.node(None) == Some(*node);
         }
         let digest = self.index.get(path, &found.stamp).map_or_else(|| self.content(&found), Ok);
@@ -223,41 +224,41 @@ impl Workspace<'_> {
     }
 }
 
-fn sorted(mut found: Vec<Found>) -> Vec<Found> {
+fn sorted(mut found: Vec<ScannedEntry>) -> Vec<ScannedEntry> {
     found.sort_unstable_by(|left, right| left.path.cmp(&right.path));
     found.dedup_by(|left, right| left.path == right.path);
     found
 }
 
-impl Found {
-    pub(crate) fn new(path: String, metadata: &Metadata) -> Found {
-        Found { path, kind: kind(metadata), mode: mode(metadata), stamp: Stamp::of(metadata) }
+impl ScannedEntry {
+    pub(crate) fn new(path: String, metadata: &Metadata) -> ScannedEntry {
+        ScannedEntry { path, kind: kind(metadata), mode: mode(metadata), stamp: Stamp::of(metadata) }
     }
 
-    fn node(&self, digest: Option<Digest>) -> Option<Node> {
+    fn node(&self, digest: Option<Digest>) -> Option<TreeNode> {
         match self.kind {
-            Kind::File => Some(Node::File { mode: self.mode, digest: digest? }),
-            Kind::Link => Some(Node::Link { digest: digest? }),
-            Kind::Folder => Some(Node::Folder { mode: self.mode }),
-            Kind::Special(_) => None,
+            EntryKind::File => Some(TreeNode::File { mode: self.mode, digest: digest? }),
+            EntryKind::Link => Some(TreeNode::Link { digest: digest? }),
+            EntryKind::Folder => Some(TreeNode::Folder { mode: self.mode }),
+            EntryKind::Special(_) => None,
         }
     }
 }
 
-fn kind(metadata: &Metadata) -> Kind {
+fn kind(metadata: &Metadata) -> EntryKind {
     let kind = metadata.file_type();
     match () {
-        () if kind.is_file() => Kind::File,
-        () if kind.is_symlink() => Kind::Link,
-        () if kind.is_dir() => Kind::Folder,
-        () if kind.is_fifo() => Kind::Special("a pipe"),
-        () if kind.is_socket() => Kind::Special("a socket"),
-        () => Kind::Special("a device"),
+        () if kind.is_file() => EntryKind::File,
+        () if kind.is_symlink() => EntryKind::Link,
+        () if kind.is_dir() => EntryKind::Folder,
+        () if kind.is_fifo() => EntryKind::Special("a pipe"),
+        () if kind.is_socket() => EntryKind::Special("a socket"),
+        () => EntryKind::Special("a device"),
     }
 }
 
 /// What there is to say of an entry; none of what is passed over.
-fn look(entry: &ignore::DirEntry, root: &Path, globs: &Globs) -> Option<io::Result<Found>> {
+fn look(entry: &ignore::DirEntry, root: &Path, globs: &Globs) -> Option<io::Result<ScannedEntry>> {
     let path = entry.path().strip_prefix(root).ok()?;
     let is_folder = entry.file_type()?.is_dir();
     let is_named = |path: &str| (is_folder && !path.is_empty()) || globs.matches(path);
@@ -271,7 +272,7 @@ fn look(entry: &ignore::DirEntry, root: &Path, globs: &Globs) -> Option<io::Resu
         return None;
     }
     match entry.metadata() {
-        Ok(metadata) => Some(Ok(Found::new(path.to_owned(), &metadata))),
+        Ok(metadata) => Some(Ok(ScannedEntry::new(path.to_owned(), &metadata))),
         Err(error) => Some(Err(error.into_io_error().unwrap_or_else(vanished))),
     }
 }
@@ -294,7 +295,7 @@ fn vanished() -> io::Error {
 }
 
 /// Of what was found, what `is_named`, and the folders that lead there.
-pub(crate) fn with_folders(found: Vec<Found>, is_named: impl Fn(&Found) -> bool) -> Vec<Found> {
+pub(crate) fn with_folders(found: Vec<ScannedEntry>, is_named: impl Fn(&ScannedEntry) -> bool) -> Vec<ScannedEntry> {
     let named: Vec<bool> = found.iter().map(is_named).collect();
     let (mut above, mut last): (BTreeSet<String>, &str) = (BTreeSet::new(), "");
     for (file, _) in found.iter().zip(&named).filter(|(_, named)| **named) {
@@ -313,7 +314,8 @@ pub(crate) fn with_folders(found: Vec<Found>, is_named: impl Fn(&Found) -> bool)
             folder = path.rsplit_once('/').map(|(parent, _)| parent);
         }
     }
-    let is_wanted = |file: &Found, named: bool| named || (file.kind == Kind::Folder && above.contains(&file.path));
+    let is_wanted =
+        |file: &ScannedEntry, named: bool| named || (file.kind == EntryKind::Folder && above.contains(&file.path));
     let wanted: Vec<bool> = found.iter().zip(&named).map(|(file, &named)| is_wanted(file, named)).collect();
     found.into_iter().zip(wanted).filter_map(|(file, wanted)| wanted.then_some(file)).collect()
 }

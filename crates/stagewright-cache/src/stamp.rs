@@ -63,7 +63,7 @@ impl Stamp {
     }
 
     /// Whether a change after `now` would surely show. `now`: see [`now`].
-    pub(crate) fn is_settled(&self, now: i128) -> bool {
+    pub(crate) fn shows_changes_after(&self, now: i128) -> bool {
         self.changed + TICK.as_nanos().cast_signed() < now
     }
 

@@ -27,14 +27,14 @@ use serde_json::Value as Json;
 use stagewright_engine::{Artifact, RunId};
 
 use crate::digest::{Digest, Hashing, copy};
-use crate::manifest::Manifest;
+use crate::manifest::KeyManifest;
 use crate::tier::Tier;
-use crate::tree::Node;
+use crate::tree::TreeNode;
 
 /// A result: all that is given back in place of running a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Entry {
+pub(crate) struct CachedResult {
     /// Under which it was kept: a file that was renamed is no other result.
     pub(crate) key: Digest,
     /// The run that did the work.
@@ -42,23 +42,23 @@ pub(crate) struct Entry {
     /// JSON values by name.
     pub(crate) outputs: BTreeMap<String, Json>,
     /// Files that it made, by path.
-    pub(crate) files: BTreeMap<String, Node>,
+    pub(crate) files: BTreeMap<String, TreeNode>,
     pub(crate) artifacts: Vec<Artifact>,
     /// Log, findings and summaries; none when it said nothing.
     pub(crate) said: Option<Digest>,
 }
 
-impl Entry {
+impl CachedResult {
     /// All content that it is made of.
     pub(crate) fn content(&self) -> impl Iterator<Item = Digest> + '_ {
         let artifacts = self.artifacts.iter().filter_map(|artifact| Digest::parse(&artifact.digest));
-        self.files.values().filter_map(Node::digest).chain(artifacts).chain(self.said)
+        self.files.values().filter_map(TreeNode::digest).chain(artifacts).chain(self.said)
     }
 }
 
 /// What is known of what a stage left in the workspace beyond its `outputs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Worked {
+pub(crate) enum LastWork {
     /// Nothing: it never did anything here.
     Never,
     /// It is what work under this key leaves.
@@ -69,13 +69,13 @@ pub(crate) enum Worked {
 
 /// A folder of results.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
+pub(crate) struct ResultStore {
     root: PathBuf,
 }
 
-impl Store {
-    pub(crate) fn new(root: &Path) -> Store {
-        Store { root: root.to_owned() }
+impl ResultStore {
+    pub(crate) fn new(root: &Path) -> ResultStore {
+        ResultStore { root: root.to_owned() }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -83,8 +83,8 @@ impl Store {
     }
 
     /// A result; a damaged one counts as none, and so does one that was kept under another key.
-    pub(crate) fn find(&self, key: &Digest) -> Option<Entry> {
-        read_json(&self.entry(key)).filter(|entry: &Entry| entry.key == *key)
+    pub(crate) fn find(&self, key: &Digest) -> Option<CachedResult> {
+        read_json(&self.entry(key)).filter(|entry: &CachedResult| entry.key == *key)
     }
 
     /// Notes that a result was of use, so that it stays.
@@ -94,7 +94,7 @@ impl Store {
         let _ = File::options().append(true).open(self.entry(key)).and_then(|file| file.set_modified(now));
     }
 
-    pub(crate) fn keep(&self, entry: &Entry) -> io::Result<()> {
+    pub(crate) fn keep(&self, entry: &CachedResult) -> io::Result<()> {
         write_json(&self.entry(&entry.key), entry)
     }
 
@@ -103,15 +103,15 @@ impl Store {
         let _ = fs::remove_file(self.entry(key));
     }
 
-    pub(crate) fn manifest(&self, key: &Digest) -> Option<Manifest> {
+    pub(crate) fn manifest(&self, key: &Digest) -> Option<KeyManifest> {
         read_json(&self.place("manifests", key).with_extension("json"))
     }
 
-    pub(crate) fn note(&self, key: &Digest, manifest: &Manifest) -> io::Result<()> {
+    pub(crate) fn save_manifest(&self, key: &Digest, manifest: &KeyManifest) -> io::Result<()> {
         write_json(&self.place("manifests", key).with_extension("json"), manifest)
     }
 
-    /// The key that a stage had last; see [`Store::stage`].
+    /// The key that a stage had last; see [`ResultStore::stage`].
     pub(crate) fn latest(&self, stage: &Digest) -> Option<Digest> {
         Digest::parse(
             &stagewright_files::read_text(&self.place("latest", stage), stagewright_files::CONFIGURATION).ok()?,
@@ -123,22 +123,22 @@ impl Store {
     }
 
     /// What the stage last did here.
-    pub(crate) fn worked(&self, stage: &Digest) -> Worked {
+    pub(crate) fn worked(&self, stage: &Digest) -> LastWork {
         match stagewright_files::read_text(&self.place("worked", stage), stagewright_files::CONFIGURATION) {
-            Ok(text) => Digest::parse(&text).map_or(Worked::WithoutKey, Worked::WithKey),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Worked::Never,
-            Err(_) => Worked::WithoutKey,
+            Ok(text) => Digest::parse(&text).map_or(LastWork::WithoutKey, LastWork::WithKey),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => LastWork::Never,
+            Err(_) => LastWork::WithoutKey,
         }
     }
 
     /// Before the stage does anything.
-    pub(crate) fn set_worked(&self, stage: &Digest, worked: Worked) -> io::Result<()> {
+    pub(crate) fn set_worked(&self, stage: &Digest, worked: LastWork) -> io::Result<()> {
         if self.worked(stage) == worked {
             return Ok(());
         }
         let text = match worked {
-            Worked::WithKey(key) => key.to_string(),
-            Worked::WithoutKey | Worked::Never => String::new(),
+            LastWork::WithKey(key) => key.to_string(),
+            LastWork::WithoutKey | LastWork::Never => String::new(),
         };
         write(&self.place("worked", stage), |file| file.write_all(text.as_bytes()))
     }
@@ -146,14 +146,14 @@ impl Store {
     /// Before its result is given back. What isn't part of a result stays as work under another key left it.
     pub(crate) fn set_restored(&self, stage: &Digest, key: &Digest) -> io::Result<()> {
         let worked = match self.worked(stage) {
-            Worked::Never => Worked::WithKey(*key),
-            Worked::WithKey(last) if last == *key => return Ok(()),
-            Worked::WithKey(last) => {
+            LastWork::Never => LastWork::WithKey(*key),
+            LastWork::WithKey(last) if last == *key => return Ok(()),
+            LastWork::WithKey(last) => {
                 let mut both = Hashing::default();
                 [last, *key].iter().for_each(|key| both.field(key.bytes()));
-                Worked::WithKey(both.finish())
+                LastWork::WithKey(both.finish())
             }
-            Worked::WithoutKey => return Ok(()),
+            LastWork::WithoutKey => return Ok(()),
         };
         self.set_worked(stage, worked)
     }
@@ -166,7 +166,7 @@ impl Store {
     }
 
     /// Where it is noted what a stage left.
-    pub(crate) fn left(&self, stage: &Digest) -> PathBuf {
+    pub(crate) fn leftovers_file(&self, stage: &Digest) -> PathBuf {
         self.place("left", stage)
     }
 
@@ -174,7 +174,7 @@ impl Store {
     ///
     /// # Errors
     /// When it can't be written: then others would not know.
-    pub(crate) fn enter(&self, tier: &Tier) -> io::Result<bool> {
+    pub(crate) fn record_tier(&self, tier: &Tier) -> io::Result<bool> {
         let file = self.root.join("tiers");
         let name = |tier: &Tier| Digest::of(tier.name()).hex();
         let (own, trusted) = (name(tier), tier.sources().iter().map(name).collect::<Vec<_>>());
@@ -194,11 +194,11 @@ impl Store {
     }
 
     /// Takes in a file, which must have the digest; nothing is copied when its content is there, and sound.
-    pub(crate) fn take_in(&self, digest: &Digest, source: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
+    pub(crate) fn add_file(&self, digest: &Digest, source: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
         if self.has(digest) {
             return Ok(());
         }
-        self.take_in_from(digest, &mut source()?)
+        self.add_from(digest, &mut source()?)
     }
 
     /// Whether the content is there, and sound.
@@ -207,7 +207,7 @@ impl Store {
     }
 
     /// Takes in all that `source` gives, which must have the digest.
-    pub(crate) fn take_in_from(&self, digest: &Digest, source: &mut impl io::Read) -> io::Result<()> {
+    pub(crate) fn add_from(&self, digest: &Digest, source: &mut impl io::Read) -> io::Result<()> {
         write(&self.blob(digest), |draft| match copy(source, draft)? {
             copied if copied == *digest => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "its content is not what its digest says")),
@@ -215,7 +215,7 @@ impl Store {
     }
 
     /// The same, for content in memory.
-    pub(crate) fn take_in_bytes(&self, content: &[u8]) -> io::Result<Digest> {
+    pub(crate) fn add_bytes(&self, content: &[u8]) -> io::Result<Digest> {
         let digest = Digest::of(content);
         write(&self.blob(&digest), |draft| draft.write_all(content))?;
         Ok(digest)

@@ -60,12 +60,12 @@ impl Tier {
     }
 
     /// The key of a result in this tier.
-    pub(crate) fn key(&self, of_all: &Digest) -> Digest {
+    pub(crate) fn key(&self, base_key: &Digest) -> Digest {
         match self {
-            Tier::Trusted => *of_all,
+            Tier::Trusted => *base_key,
             Tier::Own(name) => {
                 let mut hashing = Hashing::default();
-                [b"tier", name.as_bytes(), of_all.bytes().as_slice()].iter().for_each(|field| hashing.field(field));
+                [b"tier", name.as_bytes(), base_key.bytes().as_slice()].iter().for_each(|field| hashing.field(field));
                 hashing.finish()
             }
         }

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stagewright_engine::AttemptRequest;
 use stagewright_model::ProcessRule;
 
-use crate::config::Machine;
+use crate::config::MachineContext;
 use crate::index::FileIndex;
-use crate::scan::Found;
+use crate::scan::ScannedEntry;
 
 /// Folders that may lie between a version manager's own and a `bin`, as in `versions/node/v24.1.0/bin`.
 const DEPTH: usize = 4;
@@ -29,34 +29,34 @@ type FoundBy = (Vec<ProcessRule>, BTreeMap<String, String>);
 
 /// What was looked up before, outside of the workspace: stages change nothing there.
 #[derive(Debug, Default)]
-pub(crate) struct Tools(Mutex<HashMap<FoundBy, Arc<Looked>>>);
+pub(crate) struct ToolDigests(Mutex<HashMap<FoundBy, Arc<LookedUpTools>>>);
 
 /// What a stage can start.
 #[derive(Debug, Default)]
-pub(crate) struct Started {
+pub(crate) struct StartablePrograms {
     pub(crate) digests: Digests,
     /// Programs of the workspace: other stages may change them.
-    pub(crate) own: Vec<Found>,
+    pub(crate) own: Vec<ScannedEntry>,
 }
 
 #[derive(Debug)]
-struct Looked {
+struct LookedUpTools {
     digests: Digests,
     /// Below the workspace, where the next stage may find something else.
     own: Vec<PathBuf>,
 }
 
-impl Tools {
+impl ToolDigests {
     pub(crate) fn of(
         &self,
         request: &AttemptRequest,
-        machine: &dyn Machine,
+        machine: &dyn MachineContext,
         index: &FileIndex,
         workspace: &Path,
-    ) -> io::Result<Started> {
+    ) -> io::Result<StartablePrograms> {
         let granted = &request.permissions.process;
         if granted.is_empty() {
-            return Ok(Started::default());
+            return Ok(StartablePrograms::default());
         }
         let found_by = (granted.clone(), request.env.clone());
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&found_by).map(Arc::clone);
@@ -68,10 +68,10 @@ impl Tools {
                 looked
             }
         };
-        let mut started = Started { digests: looked.digests.clone(), own: Vec::new() };
+        let mut started = StartablePrograms { digests: looked.digests.clone(), own: Vec::new() };
         for program in looked.own.iter().filter(|program| program.is_file()) {
             let name = program.strip_prefix(workspace).unwrap_or(program).display().to_string();
-            started.own.push(Found::new(name.clone(), &program.symlink_metadata()?));
+            started.own.push(ScannedEntry::new(name.clone(), &program.symlink_metadata()?));
             started.digests.push((name, index.digest(program)?.to_string()));
         }
         started.digests.sort();
@@ -80,7 +80,12 @@ impl Tools {
     }
 }
 
-fn look_up(request: &AttemptRequest, machine: &dyn Machine, index: &FileIndex, workspace: &Path) -> io::Result<Looked> {
+fn look_up(
+    request: &AttemptRequest,
+    machine: &dyn MachineContext,
+    index: &FileIndex,
+    workspace: &Path,
+) -> io::Result<LookedUpTools> {
     let (mut digests, mut own) = (Vec::new(), Vec::new());
     for tool in machine.tools(&request.permissions, &request.env) {
         if tool.starts_with(workspace) {
@@ -92,7 +97,7 @@ fn look_up(request: &AttemptRequest, machine: &dyn Machine, index: &FileIndex, w
             digests.push((program.display().to_string(), index.digest(&program)?.to_string()));
         }
     }
-    Ok(Looked { digests, own })
+    Ok(LookedUpTools { digests, own })
 }
 
 /// Files in the `bin` folders of a toolchain, and small ones on the way to these.

@@ -20,7 +20,7 @@ pub(crate) const FOLDER_BITS: u32 = BITS | 0o1000;
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Node {
+pub(crate) enum TreeNode {
     /// A plain file.
     File { mode: u32, digest: Digest },
     /// A symbolic link; the digest is that of where it leads.
@@ -29,29 +29,29 @@ pub(crate) enum Node {
     Folder { mode: u32 },
 }
 
-impl Node {
+impl TreeNode {
     /// Of the content; a folder has none.
     pub(crate) fn digest(&self) -> Option<Digest> {
         match *self {
-            Node::File { digest, .. } | Node::Link { digest } => Some(digest),
-            Node::Folder { .. } => None,
+            TreeNode::File { digest, .. } | TreeNode::Link { digest } => Some(digest),
+            TreeNode::Folder { .. } => None,
         }
     }
 
     /// For people who compare two.
     pub(crate) fn shown(&self) -> String {
         match self {
-            Node::File { mode, digest } => format!("file {mode:03o} {digest}"),
-            Node::Link { digest } => format!("link {digest}"),
-            Node::Folder { mode } => format!("folder {mode:03o}"),
+            TreeNode::File { mode, digest } => format!("file {mode:03o} {digest}"),
+            TreeNode::Link { digest } => format!("link {digest}"),
+            TreeNode::Folder { mode } => format!("folder {mode:03o}"),
         }
     }
 
     fn field(&self) -> [u8; 37] {
         let (kind, mode) = match *self {
-            Node::File { mode, .. } => (0, mode),
-            Node::Link { .. } => (2, 0),
-            Node::Folder { mode } => (3, mode),
+            TreeNode::File { mode, .. } => (0, mode),
+            TreeNode::Link { .. } => (2, 0),
+            TreeNode::Folder { mode } => (3, mode),
         };
         let mut field = [0; 37];
         field[0] = kind;
@@ -70,7 +70,7 @@ pub(crate) fn mode(metadata: &Metadata) -> u32 {
 
 /// What is in the file system, by path relative to the workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tree(pub(crate) BTreeMap<String, Node>);
+pub(crate) struct Tree(pub(crate) BTreeMap<String, TreeNode>);
 
 impl Tree {
     /// Of all paths and contents.

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use crate::content;
 use crate::globs::{Globs, is_within};
-use crate::scan::{Found, Kind, Workspace};
+use crate::scan::{EntryKind, ScannedEntry, WorkspaceScan};
 use crate::stamp::{Stamp, TICK, now};
 use crate::tree::Tree;
 
@@ -29,7 +29,7 @@ const REREAD: u64 = 64 << 20;
 const AHEAD: i128 = 1_000_000_000;
 
 /// What an attempt is held to while it works.
-pub(crate) struct Watched {
+pub(crate) struct AttemptWatch {
     pub(crate) witness: Witness,
     /// An input that another process could write to when it began.
     pub(crate) written: Option<String>,
@@ -42,20 +42,24 @@ pub(crate) struct Watched {
 /// Whether another process changed one of them or the stage itself can't be told: neither result is kept. What the stage
 /// changed is its own the next time, and doesn't count any more.
 #[derive(Debug)]
-pub(crate) struct Others(Vec<Found>);
+pub(crate) struct ForeignFiles(Vec<ScannedEntry>);
 
-impl Others {
+impl ForeignFiles {
     /// Folders count by their name and mode alone, and what is made in them is the stage's, as its `outputs` are.
-    pub(crate) fn of(left: &[Found], outputs: &Globs, programs: impl IntoIterator<Item = Found>) -> Others {
-        let left = left.iter().filter(|file| file.kind != Kind::Folder && !outputs.matches(&file.path)).cloned();
-        Others(left.chain(programs).collect())
+    pub(crate) fn of(
+        left: &[ScannedEntry],
+        outputs: &Globs,
+        programs: impl IntoIterator<Item = ScannedEntry>,
+    ) -> ForeignFiles {
+        let left = left.iter().filter(|file| file.kind != EntryKind::Folder && !outputs.matches(&file.path)).cloned();
+        ForeignFiles(left.chain(programs).collect())
     }
 
     /// The first one that isn't what it was.
-    pub(crate) fn broken(&self, root: &Path) -> Option<&str> {
-        let is_same = |file: &Found| {
+    pub(crate) fn first_changed(&self, root: &Path) -> Option<&str> {
+        let is_same = |file: &ScannedEntry| {
             let now = root.join(&file.path).symlink_metadata();
-            now.is_ok_and(|now| Found::new(file.path.clone(), &now) == *file)
+            now.is_ok_and(|now| ScannedEntry::new(file.path.clone(), &now) == *file)
         };
         self.0.iter().find(|file| !is_same(file)).map(|file| file.path.as_str())
     }
@@ -68,7 +72,7 @@ pub(crate) struct Witness(Vec<Noted>);
 #[derive(Debug)]
 struct Noted {
     path: String,
-    kind: Kind,
+    kind: EntryKind,
     stamp: Stamp,
     /// Of a folder: whether it may get and lose entries.
     is_open: bool,
@@ -77,7 +81,7 @@ struct Noted {
 impl Witness {
     /// `found`: the inputs, settled. `cover`: the paths that the stage is given; none when it sees more than its inputs.
     /// `writes`: where it may write.
-    pub(crate) fn of(found: &[Found], cover: Option<&[String]>, writes: &Globs) -> Witness {
+    pub(crate) fn of(found: &[ScannedEntry], cover: Option<&[String]>, writes: &Globs) -> Witness {
         let is_given = |folder: &str| cover.is_none_or(|paths| paths.iter().any(|path| is_within(folder, path)));
         let is_written =
             |folder: &str| writes.matches(folder) || writes.bases().iter().any(|base| is_within(base, folder));
@@ -85,14 +89,14 @@ impl Witness {
             path: file.path.clone(),
             kind: file.kind,
             stamp: file.stamp,
-            is_open: file.kind == Kind::Folder && (!is_given(&file.path) || is_written(&file.path)),
+            is_open: file.kind == EntryKind::Folder && (!is_given(&file.path) || is_written(&file.path)),
         });
         Witness(noted.collect())
     }
 
     /// The first input that isn't what it was; both in the order of their paths.
-    pub(crate) fn broken_by<'a>(&'a self, found: &'a [Found]) -> Option<&'a str> {
-        let is_same = |noted: &Noted, file: &Found| {
+    pub(crate) fn first_changed<'a>(&'a self, found: &'a [ScannedEntry]) -> Option<&'a str> {
+        let is_same = |noted: &Noted, file: &ScannedEntry| {
             noted.path == file.path
                 && noted.kind == file.kind
                 && if noted.is_open { !noted.stamp.was_moved(&file.stamp) } else { noted.stamp == file.stamp }
@@ -113,10 +117,10 @@ impl Witness {
 ///
 /// # Errors
 /// When the file system's clock is so far ahead that it never will.
-pub(crate) fn settle(found: &[Found], others: &Others) -> io::Result<bool> {
+pub(crate) fn wait_until_changes_show(found: &[ScannedEntry], others: &ForeignFiles) -> io::Result<bool> {
     let mut waited = false;
-    while let Some(file) = found.iter().chain(&others.0).find(|file| !file.stamp.is_settled(now())) {
-        if !file.stamp.is_settled(now() + AHEAD) {
+    while let Some(file) = found.iter().chain(&others.0).find(|file| !file.stamp.shows_changes_after(now())) {
+        if !file.stamp.shows_changes_after(now() + AHEAD) {
             return Err(io::Error::other(format!("`{}` has been changed in the future", file.path)));
         }
         std::thread::sleep(TICK);
@@ -126,8 +130,8 @@ pub(crate) fn settle(found: &[Found], others: &Others) -> io::Result<bool> {
 }
 
 /// A file that some process can still write to: through a mapping, changes of it need not show.
-pub(crate) fn written<'a>(root: &Path, found: &'a [Found]) -> Option<&'a str> {
-    let files = found.iter().filter(|file| file.kind == Kind::File);
+pub(crate) fn open_for_writing<'a>(root: &Path, found: &'a [ScannedEntry]) -> Option<&'a str> {
+    let files = found.iter().filter(|file| file.kind == EntryKind::File);
     let mut written = files
         .filter(|file| content::open(&root.join(&file.path), &file.stamp).is_ok_and(|file| !content::is_quiet(&file)));
     written.next().map(|file| file.path.as_str())
@@ -135,14 +139,18 @@ pub(crate) fn written<'a>(root: &Path, found: &'a [Found]) -> Option<&'a str> {
 
 /// Whether what is read once more, whatever is known of it, is the same: where stores through a mapping never show in
 /// the times of a file. Of very much, nothing is.
-pub(crate) fn is_still(workspace: &Workspace<'_>, found: &[Found], tree: &Tree) -> io::Result<bool> {
-    let files = || found.iter().filter(|file| file.kind == Kind::File);
+pub(crate) fn is_unchanged_when_reread(
+    workspace: &WorkspaceScan<'_>,
+    found: &[ScannedEntry],
+    tree: &Tree,
+) -> io::Result<bool> {
+    let files = || found.iter().filter(|file| file.kind == EntryKind::File);
     if files().map(|file| file.stamp.size()).sum::<u64>() > REREAD {
         return Ok(true);
     }
     for file in files() {
         let read = workspace.content(file)?;
-        if tree.0.get(&file.path).and_then(crate::tree::Node::digest) != Some(read) {
+        if tree.0.get(&file.path).and_then(crate::tree::TreeNode::digest) != Some(read) {
             return Ok(false);
         }
     }

@@ -23,7 +23,7 @@ const LARGEST: u64 = 1 << 30;
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Item {
+pub(crate) enum ListedItem {
     /// A folder, with its permission bits.
     Folder(u32),
     /// A file, with its permission bits, its size in bytes and the digest of its content.
@@ -36,31 +36,31 @@ pub(crate) enum Item {
 
 /// Items by path, relative to the workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Content {
-    pub(crate) items: BTreeMap<Vec<u8>, Item>,
+pub(crate) struct FileList {
+    pub(crate) items: BTreeMap<Vec<u8>, ListedItem>,
 }
 
-impl Content {
+impl FileList {
     pub(crate) fn digest(&self) -> Digest {
         let mut hashing = Hashing::default();
         hashing.field(b"content 1");
         for (path, item) in &self.items {
             hashing.field(path);
             match item {
-                Item::Folder(mode) => {
+                ListedItem::Folder(mode) => {
                     hashing.update(b"d");
                     hashing.update(&mode.to_le_bytes());
                 }
-                Item::File { mode, digest, .. } => {
+                ListedItem::File { mode, digest, .. } => {
                     hashing.update(b"f");
                     hashing.update(&mode.to_le_bytes());
                     hashing.update(digest.bytes());
                 }
-                Item::Link(target) => {
+                ListedItem::Link(target) => {
                     hashing.update(b"l");
                     hashing.update(target.bytes());
                 }
-                Item::Unreadable => hashing.update(b"u"),
+                ListedItem::Unreadable => hashing.update(b"u"),
             }
         }
         hashing.finish()
@@ -71,9 +71,9 @@ impl Content {
         let mut size = (0, 0);
         for item in self.items.values() {
             match item {
-                Item::File { size: bytes, .. } => size = (size.0 + 1, size.1 + bytes),
-                Item::Link(_) => size.0 += 1,
-                Item::Folder(_) | Item::Unreadable => {}
+                ListedItem::File { size: bytes, .. } => size = (size.0 + 1, size.1 + bytes),
+                ListedItem::Link(_) => size.0 += 1,
+                ListedItem::Folder(_) | ListedItem::Unreadable => {}
             }
         }
         size
@@ -93,9 +93,9 @@ impl Content {
     /// # Errors
     /// [`NotFound`](io::ErrorKind::NotFound) when it isn't there, [`InvalidData`](io::ErrorKind::InvalidData) when it is
     /// damaged.
-    pub(crate) fn load(file: &Path, digest: &Digest) -> io::Result<Content> {
+    pub(crate) fn load(file: &Path, digest: &Digest) -> io::Result<FileList> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "its list of files is damaged");
-        match postcard::from_bytes::<(u32, Content)>(&stagewright_files::read(file, LARGEST)?) {
+        match postcard::from_bytes::<(u32, FileList)>(&stagewright_files::read(file, LARGEST)?) {
             Ok((FORMAT, content)) if content.digest() == *digest => Ok(content),
             _ => Err(damaged()),
         }
@@ -158,9 +158,9 @@ impl Chosen {
     pub(crate) fn takes(&self, path: &[u8]) -> bool {
         let text = String::from_utf8_lossy(path);
         match self.place(&text) {
-            Place::Git => self.git,
-            Place::Reserved => false,
-            Place::Workspace => {
+            PathClass::Git => self.git,
+            PathClass::Reserved => false,
+            PathClass::Workspace => {
                 self.globs.matches(&text)
                     && self.within.as_ref().is_none_or(|within| within.matches(&text))
                     && self.without.as_ref().is_none_or(|without| !without.matches(&text))
@@ -172,9 +172,9 @@ impl Chosen {
     pub(crate) fn enters(&self, folder: &[u8]) -> bool {
         let text = String::from_utf8_lossy(folder);
         match self.place(&text) {
-            Place::Git => self.git,
-            Place::Reserved => false,
-            Place::Workspace => {
+            PathClass::Git => self.git,
+            PathClass::Reserved => false,
+            PathClass::Workspace => {
                 self.globs.reach_into(&text)
                     && self.within.as_ref().is_none_or(|within| within.reach_into(&text))
                     && self.without.as_ref().is_none_or(|without| !without.matches(&text))
@@ -182,25 +182,25 @@ impl Chosen {
         }
     }
 
-    fn place(&self, path: &str) -> Place {
+    fn place(&self, path: &str) -> PathClass {
         if self.all {
-            return Place::Workspace;
+            return PathClass::Workspace;
         }
         if let Some(rest) = path.strip_prefix(".git")
             && (rest.is_empty() || rest.starts_with('/'))
         {
             let first = rest.split('/').nth(1).unwrap_or_default();
             let left_out = NOT_CAPTURED.contains(&first);
-            return if left_out { Place::Reserved } else { Place::Git };
+            return if left_out { PathClass::Reserved } else { PathClass::Git };
         }
         match self.reserved.iter().any(|reserved| crate::globs::is_within(path, reserved)) {
-            true => Place::Reserved,
-            false => Place::Workspace,
+            true => PathClass::Reserved,
+            false => PathClass::Workspace,
         }
     }
 }
 
-enum Place {
+enum PathClass {
     Workspace,
     Git,
     Reserved,
@@ -210,31 +210,55 @@ enum Place {
 mod tests {
     use super::*;
 
-    fn file(text: &str, mode: u32) -> Item {
-        Item::File { mode, size: text.len() as u64, digest: Digest::of(text) }
+    fn file(text: &str, mode: u32) -> ListedItem {
+        ListedItem::File { mode, size: text.len() as u64, digest: Digest::of(text) }
     }
 
     #[test]
     fn all_that_can_be_read_is_in_the_digest() {
-        let content = |items: &[(&str, Item)]| Content {
+        let content = |items: &[(&str, ListedItem)]| FileList {
             items: items.iter().map(|(path, item)| (path.as_bytes().to_vec(), *item)).collect(),
         };
-        let whole = content(&[("a", file("1", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]);
+        let whole = content(&[
+            ("a", file("1", 0o644)),
+            ("d", ListedItem::Folder(0o755)),
+            ("l", ListedItem::Link(Digest::of("a"))),
+        ]);
         for other in [
-            content(&[("a", file("2", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]),
-            content(&[("a", file("1", 0o755)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]),
-            content(&[("a", file("1", 0o644)), ("d", Item::Folder(0o700)), ("l", Item::Link(Digest::of("a")))]),
-            content(&[("a", file("1", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("b")))]),
-            content(&[("a", file("1", 0o644)), ("l", Item::Link(Digest::of("a")))]),
-            content(&[("b", file("1", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]),
+            content(&[
+                ("a", file("2", 0o644)),
+                ("d", ListedItem::Folder(0o755)),
+                ("l", ListedItem::Link(Digest::of("a"))),
+            ]),
+            content(&[
+                ("a", file("1", 0o755)),
+                ("d", ListedItem::Folder(0o755)),
+                ("l", ListedItem::Link(Digest::of("a"))),
+            ]),
+            content(&[
+                ("a", file("1", 0o644)),
+                ("d", ListedItem::Folder(0o700)),
+                ("l", ListedItem::Link(Digest::of("a"))),
+            ]),
+            content(&[
+                ("a", file("1", 0o644)),
+                ("d", ListedItem::Folder(0o755)),
+                ("l", ListedItem::Link(Digest::of("b"))),
+            ]),
+            content(&[("a", file("1", 0o644)), ("l", ListedItem::Link(Digest::of("a")))]),
+            content(&[
+                ("b", file("1", 0o644)),
+                ("d", ListedItem::Folder(0o755)),
+                ("l", ListedItem::Link(Digest::of("a"))),
+            ]),
         ] {
             assert_ne!(whole.digest(), other.digest(), "{other:?}");
         }
         let folder = tempfile::tempdir().unwrap();
         let (path, digest) = (folder.path().join("x/content"), whole.digest());
         whole.save(&path).unwrap();
-        assert_eq!(Content::load(&path, &digest).unwrap(), whole);
-        assert!(Content::load(&path, &Digest::of("another")).is_err(), "a list is known by its digest");
+        assert_eq!(FileList::load(&path, &digest).unwrap(), whole);
+        assert!(FileList::load(&path, &Digest::of("another")).is_err(), "a list is known by its digest");
     }
 
     #[test]

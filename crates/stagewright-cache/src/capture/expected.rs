@@ -8,7 +8,7 @@ use std::io;
 
 use stagewright_engine::MadeBefore;
 
-use super::content::{Chosen, Content, Item, shown};
+use super::content::{Chosen, FileList, ListedItem, shown};
 use super::scan::Scanned;
 use super::store::CaptureStore;
 use stagewright_model::PathPattern;
@@ -17,11 +17,11 @@ use crate::digest::Digest;
 use crate::globs::Globs;
 
 /// What one earlier stage left.
-struct Layer<'a> {
+struct MadeLayer<'a> {
     made: &'a MadeBefore,
     results: Globs,
     writable: Globs,
-    content: Content,
+    content: FileList,
 }
 
 /// A path at which something else is than what an earlier stage made.
@@ -29,7 +29,7 @@ struct Layer<'a> {
 pub(crate) struct Mismatch<'a> {
     pub(crate) path: Vec<u8>,
     /// What it made there; none when nothing was to be there.
-    pub(crate) item: Option<Item>,
+    pub(crate) item: Option<ListedItem>,
     /// Who made it.
     pub(crate) made: &'a MadeBefore,
 }
@@ -41,7 +41,7 @@ impl Mismatch<'_> {
 }
 
 /// What has been made, layer by layer; the last counts first.
-pub(crate) struct Expected<'a>(Vec<Layer<'a>>);
+pub(crate) struct Expected<'a>(Vec<MadeLayer<'a>>);
 
 impl<'a> Expected<'a> {
     pub(crate) fn of(store: &CaptureStore, made: &'a [MadeBefore]) -> io::Result<Expected<'a>> {
@@ -58,7 +58,7 @@ impl<'a> Expected<'a> {
                 let what = format!("what is recorded of the results of `{}` can't be read: {error}", made.stage_id);
                 io::Error::new(error.kind(), what)
             })?;
-            layers.push(Layer {
+            layers.push(MadeLayer {
                 made,
                 results: Globs::new(&made.results)?,
                 writable: Globs::new(&made.writable)?,

@@ -16,7 +16,7 @@ use super::content::Chosen;
 use super::expected::{Expected, Mismatch};
 use super::scan::Scanned;
 use super::store::CaptureStore;
-use super::view::{View, put};
+use super::view::{CaptureView, put};
 use super::walk::Root;
 use stagewright_model::PathPattern;
 
@@ -41,9 +41,9 @@ pub struct CaptureConfig {
 
 /// Captures files, and gives them to stages.
 #[derive(Clone)]
-pub struct Capturing(Arc<Inner>);
+pub struct Capturing(Arc<CaptureRunner>);
 
-struct Inner {
+struct CaptureRunner {
     config: CaptureConfig,
     store: CaptureStore,
     /// Held by who makes or fills a view.
@@ -52,16 +52,16 @@ struct Inner {
 }
 
 /// What an attempt works on.
-struct Given {
+struct StageFiles {
     /// None: the workspace itself.
-    view: Option<View>,
+    view: Option<CaptureView>,
 }
 
 impl Capturing {
     /// `work` does what there is to be done.
     pub fn new(config: CaptureConfig, work: Arc<dyn StageRunner>) -> Capturing {
         let store = CaptureStore::new(&config.root);
-        Capturing(Arc::new(Inner { config, store, views: Mutex::default(), work }))
+        Capturing(Arc::new(CaptureRunner { config, store, views: Mutex::default(), work }))
     }
 
     /// Writes down what was learned of files. To be called when a run is over.
@@ -98,7 +98,7 @@ impl StageRunner for Capturing {
     }
 }
 
-impl Inner {
+impl CaptureRunner {
     async fn run(
         self: Arc<Self>,
         mut request: AttemptRequest,
@@ -189,9 +189,9 @@ impl Inner {
     }
 
     /// Has the files ready that a stage is to be given, or says why it may not have them.
-    fn prepare(&self, run: &RunId, stage: &str, basis: &Basis, reads: &[PathPattern]) -> Result<Given, Failure> {
+    fn prepare(&self, run: &RunId, stage: &str, basis: &Basis, reads: &[PathPattern]) -> Result<StageFiles, Failure> {
         if reads.is_empty() {
-            return Ok(Given { view: None });
+            return Ok(StageFiles { view: None });
         }
         let broken = |error: io::Error| internal(format!("the files for `{stage}` can't be prepared: {error}"));
         let expected = Expected::of(&self.store, &basis.made).map_err(broken)?;
@@ -199,7 +199,7 @@ impl Inner {
             let changed = self.changed(&expected, basis, reads).map_err(broken)?;
             return match changed.first() {
                 Some(first) => Err(self.not_started(run, stage, first, &changed)),
-                None => Ok(Given { view: None }),
+                None => Ok(StageFiles { view: None }),
             };
         }
         let _alone = self.views.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,12 +211,12 @@ impl Inner {
             for one in &missing {
                 let opening = basis.captures.last().map(|approved| approved.capture.opening);
                 let is_elsewhere = one.made.made.opening != opening;
-                if !(is_elsewhere && self.bring(run, &view, one).map_err(broken)?) {
+                if !(is_elsewhere && self.copy_into_view(run, &view, one).map_err(broken)?) {
                     return Err(self.not_started(run, stage, one, &missing));
                 }
             }
         }
-        Ok(Given { view: Some(view) })
+        Ok(StageFiles { view: Some(view) })
     }
 
     /// What of the workspace isn't as earlier stages of the run left it.
@@ -235,7 +235,7 @@ impl Inner {
 
     fn mismatches<'a>(
         &self,
-        view: &View,
+        view: &CaptureView,
         expected: &Expected<'a>,
         basis: &Basis,
         reads: &[PathPattern],
@@ -248,13 +248,13 @@ impl Inner {
     }
 
     /// The view of the last gate's capture. `is_changed`: it is going to be written to.
-    fn view(&self, run: &RunId, basis: &Basis, is_changed: bool) -> Result<View, Failure> {
+    fn view(&self, run: &RunId, basis: &Basis, is_changed: bool) -> Result<CaptureView, Failure> {
         let Some(last) = basis.captures.last() else { return Err(internal("no capture".to_owned())) };
         let digest = Digest::parse(&last.capture.digest)
             .ok_or_else(|| internal(format!("`{}` is not a digest", last.capture.digest)))?;
         let everything = [PathPattern::everything()];
         let writable = if self.config.sandboxed { &basis.writable[..] } else { &everything };
-        View::of(&self.store, run, last.capture.opening, &digest, writable, is_changed).map_err(|error| {
+        CaptureView::of(&self.store, run, last.capture.opening, &digest, writable, is_changed).map_err(|error| {
             let gate = &last.stage_id;
             let message = format!("the files that were captured at `{gate}` can't be used: {error}");
             let help = format!("capture and approve them again: stagewright resume {run} --from {gate}");
@@ -263,18 +263,18 @@ impl Inner {
     }
 
     /// Copies what an earlier stage has made elsewhere into the view. False when it isn't there any more either.
-    fn bring(&self, run: &RunId, view: &View, missing: &Mismatch<'_>) -> io::Result<bool> {
+    fn copy_into_view(&self, run: &RunId, view: &CaptureView, missing: &Mismatch<'_>) -> io::Result<bool> {
         let to_root = Root::open(&view.folder)?;
         let to = view.scanned(&to_root);
         match missing.made.made.opening {
             None => {
                 let root = Root::open(&self.config.workspace)?;
-                bring(&self.workspace(&root), &to, missing)
+                copy_into_view(&self.workspace(&root), &to, missing)
             }
             Some(opening) => {
                 let folder = self.store.view(run, opening).join("files");
                 let (root, index) = (Root::open(&folder)?, crate::index::FileIndex::new(PathBuf::new()));
-                bring(&Scanned { root: &root, index: &index, name: "" }, &to, missing)
+                copy_into_view(&Scanned { root: &root, index: &index, name: "" }, &to, missing)
             }
         }
     }
@@ -319,7 +319,7 @@ impl Inner {
     }
 
     /// What is to be done once an attempt has ended.
-    fn finish(&self, request: &AttemptRequest, basis: &Basis, given: &Given, succeeded: bool) -> Finished {
+    fn finish(&self, request: &AttemptRequest, basis: &Basis, given: &StageFiles, succeeded: bool) -> Finished {
         let mut notes = Vec::new();
         if let Some(view) = given.view.as_ref().filter(|view| view.is_own() && request.call == Call::Run) {
             notes.extend(self.publish(request, view));
@@ -327,7 +327,7 @@ impl Inner {
         if !succeeded || request.call != Call::Run {
             return Finished { notes, made: Ok(None) };
         }
-        let made = self.still_unchanged(request, basis, given).and_then(|()| {
+        let made = self.check_unchanged(request, basis, given).and_then(|()| {
             self.record(request, basis, given).map_err(|error| {
                 let help = format!("after fixing this, run: stagewright resume {}", request.run);
                 let message = format!("what `{}` has made can't be recorded: {error}", request.stage_id);
@@ -338,7 +338,7 @@ impl Inner {
     }
 
     /// Puts what was written in a view into the workspace. What is to be said about that.
-    fn publish(&self, request: &AttemptRequest, view: &View) -> Option<String> {
+    fn publish(&self, request: &AttemptRequest, view: &CaptureView) -> Option<String> {
         let published = (|| {
             let root = Root::open(&self.config.workspace)?;
             let written = Chosen::new(&request.permissions.writable(), &self.config.reserved)?;
@@ -356,7 +356,7 @@ impl Inner {
     }
 
     /// A stage that works on the workspace itself may have been given what another run made while it ran.
-    fn still_unchanged(&self, request: &AttemptRequest, basis: &Basis, given: &Given) -> Result<(), Failure> {
+    fn check_unchanged(&self, request: &AttemptRequest, basis: &Basis, given: &StageFiles) -> Result<(), Failure> {
         if given.view.is_some() || basis.made.is_empty() {
             return Ok(());
         }
@@ -377,7 +377,7 @@ impl Inner {
         }
     }
 
-    fn record(&self, request: &AttemptRequest, basis: &Basis, given: &Given) -> io::Result<Option<Made>> {
+    fn record(&self, request: &AttemptRequest, basis: &Basis, given: &StageFiles) -> io::Result<Option<Made>> {
         if basis.results.is_empty() || basis.readers.is_empty() {
             return Ok(None);
         }
@@ -411,7 +411,7 @@ struct Finished {
     made: Result<Option<Made>, Failure>,
 }
 
-fn bring(from: &Scanned<'_>, to: &Scanned<'_>, missing: &Mismatch<'_>) -> io::Result<bool> {
+fn copy_into_view(from: &Scanned<'_>, to: &Scanned<'_>, missing: &Mismatch<'_>) -> io::Result<bool> {
     Ok(from.item_at(&missing.path)? == missing.item && put(from, to, &missing.path, missing.item)?)
 }
 

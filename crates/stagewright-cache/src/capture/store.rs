@@ -23,9 +23,9 @@ use rustix::fs::{Mode, OFlags};
 use stagewright_engine::RunId;
 use stagewright_files::private_folder;
 
-use super::content::{Chosen, Content, Item, as_path};
+use super::content::{Chosen, FileList, ListedItem, as_path};
 use super::scan::{Scanned, in_parallel, link};
-use super::walk::{Found, Kind, Root, named};
+use super::walk::{Root, WalkedEntry, WalkedKind, named};
 use crate::digest::{Digest, Hashing};
 use crate::index::FileIndex;
 
@@ -39,7 +39,7 @@ pub(crate) struct CaptureStore {
 /// A capture that a new one may share files with.
 struct Base {
     tree: Root,
-    content: Content,
+    content: FileList,
 }
 
 impl CaptureStore {
@@ -59,8 +59,8 @@ impl CaptureStore {
         self.root.join("trees").join(digest.hex())
     }
 
-    pub(crate) fn content(&self, digest: &Digest) -> io::Result<Content> {
-        Content::load(&self.list(digest), digest)
+    pub(crate) fn content(&self, digest: &Digest) -> io::Result<FileList> {
+        FileList::load(&self.list(digest), digest)
     }
 
     fn list(&self, digest: &Digest) -> PathBuf {
@@ -68,7 +68,7 @@ impl CaptureStore {
     }
 
     /// Keeps a list of files for the run.
-    pub(crate) fn keep(&self, run: &RunId, content: &Content) -> io::Result<Digest> {
+    pub(crate) fn keep(&self, run: &RunId, content: &FileList) -> io::Result<Digest> {
         let digest = content.digest();
         if !self.list(&digest).is_file() {
             content.save(&self.list(&digest))?;
@@ -95,13 +95,13 @@ impl CaptureStore {
     }
 
     /// Captures what is chosen of a root. Nothing is copied when there is a capture of the same content.
-    pub(crate) fn capture(&self, run: &RunId, source: &Scanned<'_>, chosen: &Chosen) -> io::Result<(Digest, Content)> {
+    pub(crate) fn capture(&self, run: &RunId, source: &Scanned<'_>, chosen: &Chosen) -> io::Result<(Digest, FileList)> {
         let _shared = self.lock(File::lock_shared)?;
         let found = source.root.walk(chosen)?;
         let mut known = source.known(&found);
         // To copy and to digest is done in one pass where all has to be copied. Where there is an earlier capture, most
         // will be the same, and what there is to be copied is known once all is digested.
-        let is_known = known.iter().zip(&found).all(|(digest, one)| digest.is_some() || one.kind != Kind::File);
+        let is_known = known.iter().zip(&found).all(|(digest, one)| digest.is_some() || one.kind != WalkedKind::File);
         if is_known || self.latest().is_some() {
             let content = source.content_of(&found, known)?;
             let digest = content.digest();
@@ -109,8 +109,8 @@ impl CaptureStore {
                 self.note(run, &digest)?;
                 return Ok((digest, content));
             }
-            let digest_at = |one: &Found| match content.items.get(&one.path) {
-                Some(Item::File { digest, .. }) => Some(*digest),
+            let digest_at = |one: &WalkedEntry| match content.items.get(&one.path) {
+                Some(ListedItem::File { digest, .. }) => Some(*digest),
                 _ => None,
             };
             known = found.iter().map(digest_at).collect();
@@ -119,7 +119,7 @@ impl CaptureStore {
         let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(self.trees()?)?;
         let content = self.fill(draft.path(), source, &found, &known, base.as_ref())?;
         let digest = self.keep(run, &content)?;
-        self.settle(&draft.keep(), &digest)?;
+        self.install(&draft.keep(), &digest)?;
         Ok((digest, content))
     }
 
@@ -147,19 +147,19 @@ impl CaptureStore {
         &self,
         draft: &Path,
         source: &Scanned<'_>,
-        found: &[Found],
+        found: &[WalkedEntry],
         known: &[Option<Digest>],
         base: Option<&Base>,
-    ) -> io::Result<Content> {
+    ) -> io::Result<FileList> {
         let to = Root::open(draft)?;
         for folder in folders_of(found) {
             fs::DirBuilder::new().recursive(true).create(draft.join(as_path(&folder)))?;
         }
-        let files: Vec<usize> = (0..found.len()).filter(|&at| found[at].kind != Kind::Folder).collect();
+        let files: Vec<usize> = (0..found.len()).filter(|&at| found[at].kind != WalkedKind::Folder).collect();
         let made = in_parallel(&files, |&at| {
             let one = &found[at];
             if let (Some(base), Some(digest)) = (base, known[at]) {
-                let item = Item::File { mode: one.mode, size: one.stamp.size(), digest };
+                let item = ListedItem::File { mode: one.mode, size: one.stamp.size(), digest };
                 if base.content.items.get(&one.path) == Some(&item)
                     && is_of_the_same_time(&base.tree, one)
                     && link(&base.tree, &to, &one.path)?
@@ -169,27 +169,27 @@ impl CaptureStore {
             }
             source.copy(one, &to)
         })?;
-        let mut items: Vec<Option<Item>> = vec![None; found.len()];
+        let mut items: Vec<Option<ListedItem>> = vec![None; found.len()];
         for (at, item) in files.into_iter().zip(made) {
             items[at] = match found[at].kind {
-                Kind::Unreadable => Some(Item::Unreadable),
+                WalkedKind::Unreadable => Some(ListedItem::Unreadable),
                 _ => item,
             };
         }
         // The deepest first: what is in a folder is there before the folder has its own mode.
-        for (one, item) in found.iter().zip(&mut items).rev().filter(|(one, _)| one.kind == Kind::Folder) {
+        for (one, item) in found.iter().zip(&mut items).rev().filter(|(one, _)| one.kind == WalkedKind::Folder) {
             fs::set_permissions(
                 draft.join(as_path(&one.path)),
                 std::os::unix::fs::PermissionsExt::from_mode(one.mode),
             )?;
-            *item = Some(Item::Folder(one.mode));
+            *item = Some(ListedItem::Folder(one.mode));
         }
         let items = found.iter().zip(items).filter_map(|(one, item)| Some((one.path.clone(), item?)));
-        Ok(Content { items: items.collect() })
+        Ok(FileList { items: items.collect() })
     }
 
     /// Gives a tree its name. Another process may have made the same meanwhile, and a damaged one makes room.
-    fn settle(&self, draft: &Path, digest: &Digest) -> io::Result<()> {
+    fn install(&self, draft: &Path, digest: &Digest) -> io::Result<()> {
         let tree = self.tree(digest);
         if let Err(error) = fs::rename(draft, &tree) {
             if !tree.is_dir() {
@@ -206,7 +206,7 @@ impl CaptureStore {
 
     /// Whether a tree holds what its list says. It is read only once after each start of the machine: until the next one
     /// the kernel itself remembers what was written.
-    pub(crate) fn is_sound(&self, digest: &Digest, content: &Content) -> io::Result<bool> {
+    pub(crate) fn is_sound(&self, digest: &Digest, content: &FileList) -> io::Result<bool> {
         let boot = boot();
         let mark = self.tree(digest).with_extension("boot");
         if boot.is_some() && read_line(&mark) == boot {
@@ -217,9 +217,9 @@ impl CaptureStore {
         let scanned = Scanned { root: &tree, index: &FileIndex::new(PathBuf::new()), name: "" };
         let mut there = scanned.content(&everything)?;
         // What can't be read has no copy, and folders that weren't chosen lead to what was.
-        let expected = content.items.iter().filter(|(_, item)| **item != Item::Unreadable);
+        let expected = content.items.iter().filter(|(_, item)| **item != ListedItem::Unreadable);
         let expected: std::collections::BTreeMap<_, _> = expected.map(|(path, item)| (path.clone(), *item)).collect();
-        there.items.retain(|path, item| !matches!(item, Item::Folder(_)) || expected.contains_key(path));
+        there.items.retain(|path, item| !matches!(item, ListedItem::Folder(_)) || expected.contains_key(path));
         let is_sound = there.items == expected;
         if is_sound {
             self.mark_sound(digest)?;
@@ -236,11 +236,11 @@ impl CaptureStore {
 }
 
 /// The folders that have to be made for what was found, each after the one that it is in.
-pub(super) fn folders_of(found: &[Found]) -> std::collections::BTreeSet<Vec<u8>> {
+pub(super) fn folders_of(found: &[WalkedEntry]) -> std::collections::BTreeSet<Vec<u8>> {
     let mut folders = std::collections::BTreeSet::new();
     for one in found {
         let mut path = match one.kind {
-            Kind::Folder => Some(&one.path[..]),
+            WalkedKind::Folder => Some(&one.path[..]),
             _ => parent(&one.path),
         };
         while let Some(folder) = path.filter(|folder| !folders.contains(*folder)) {
@@ -256,7 +256,7 @@ pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether the captured file has the time of the one that was found, for tools such as make.
-fn is_of_the_same_time(tree: &Root, found: &Found) -> bool {
+fn is_of_the_same_time(tree: &Root, found: &WalkedEntry) -> bool {
     tree.stat(&found.path).is_ok_and(|stat| (stat.st_mtime, stat.st_mtime_nsec.cast_signed()) == found.modified)
 }
 

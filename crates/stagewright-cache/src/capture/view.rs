@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use stagewright_engine::RunId;
 use stagewright_files::private_folder;
 
-use super::content::{Chosen, Content, Item, as_path, shown};
+use super::content::{Chosen, FileList, ListedItem, as_path, shown};
 use super::scan::{Scanned, in_parallel, link};
 use super::store::{CaptureStore, folders_of, parent, remove_all};
-use super::walk::{Found, Kind, Root, found_at, is_absent, named};
+use super::walk::{Root, WalkedEntry, WalkedKind, found_at, is_absent, named};
 use stagewright_model::PathPattern;
 
 use crate::digest::Digest;
@@ -30,22 +30,22 @@ const TICK: Duration = Duration::from_millis(25);
 
 /// A folder that stands for the workspace.
 #[derive(Debug)]
-pub(crate) struct View {
+pub(crate) struct CaptureView {
     /// The folder of [`CaptureStore::view`].
     place: PathBuf,
     /// Its files.
     pub(crate) folder: PathBuf,
     /// What was captured.
-    captured: Content,
+    captured: FileList,
     /// Of its files.
     index: FileIndex,
 }
 
 /// What the workspace holds of what the run has written, by path: none for what isn't there.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Known(BTreeMap<Vec<u8>, Option<Item>>);
+struct PublishedItems(BTreeMap<Vec<u8>, Option<ListedItem>>);
 
-impl View {
+impl CaptureView {
     /// The view of a capture. As long as nothing is written there (`is_changed` is false), it is the capture itself.
     pub(crate) fn of(
         store: &CaptureStore,
@@ -54,7 +54,7 @@ impl View {
         digest: &Digest,
         writable: &[PathPattern],
         is_changed: bool,
-    ) -> io::Result<View> {
+    ) -> io::Result<CaptureView> {
         let place = store.view(run, opening);
         let captured = store.content(digest)?;
         let (files, index) = (place.join("files"), FileIndex::new(place.join("index")));
@@ -63,7 +63,7 @@ impl View {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "its files are damaged"));
         }
         if !is_there && !is_changed && writable.is_empty() {
-            return Ok(View { place, folder: store.tree(digest), captured, index });
+            return Ok(CaptureView { place, folder: store.tree(digest), captured, index });
         }
         if !is_there {
             private_folder(&place)?;
@@ -75,7 +75,7 @@ impl View {
             index.save()?;
             fs::rename(&draft, &files)?;
         }
-        Ok(View { place, folder: files, captured, index })
+        Ok(CaptureView { place, folder: files, captured, index })
     }
 
     /// Its files, as they are now.
@@ -88,17 +88,17 @@ impl View {
         self.folder.starts_with(&self.place)
     }
 
-    fn known(&self) -> io::Result<Known> {
+    fn known(&self) -> io::Result<PublishedItems> {
         match stagewright_files::read(&self.place.join("known"), stagewright_files::RECORD) {
             Ok(bytes) => {
                 postcard::from_bytes(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Known::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PublishedItems::default()),
             Err(error) => Err(error),
         }
     }
 
-    fn save(&self, known: &Known) -> io::Result<()> {
+    fn save(&self, known: &PublishedItems) -> io::Result<()> {
         let mut draft = tempfile::NamedTempFile::new_in(&self.place)?;
         io::Write::write_all(&mut draft, &postcard::to_stdvec(known).map_err(io::Error::other)?)?;
         draft.persist(self.place.join("known"))?;
@@ -112,7 +112,7 @@ impl View {
         let own = self.scanned(&root);
         let mut known = self.known()?;
         let now = own.content(written)?;
-        let before = |known: &Known, path: &Vec<u8>| {
+        let before = |known: &PublishedItems, path: &Vec<u8>| {
             known.0.get(path).copied().unwrap_or_else(|| self.captured.items.get(path).copied())
         };
         let was = self.captured.items.keys().chain(known.0.keys()).filter(|path| written.takes(path));
@@ -152,7 +152,7 @@ fn fill(tree: &Path, draft: &Path, writable: &[PathPattern], index: &FileIndex) 
     let writable = Globs::new(writable)?;
     let unremembered = FileIndex::new(PathBuf::new());
     let source = Scanned { root: &tree, index: &unremembered, name: "" };
-    let files: Vec<&Found> = found.iter().filter(|one| one.kind != Kind::Folder).collect();
+    let files: Vec<&WalkedEntry> = found.iter().filter(|one| one.kind != WalkedKind::Folder).collect();
     let copied = in_parallel(&files, |one| {
         let is_written = writable.matches(&String::from_utf8_lossy(&one.path));
         if !is_written && link(&tree, &view, &one.path)? {
@@ -161,7 +161,7 @@ fn fill(tree: &Path, draft: &Path, writable: &[PathPattern], index: &FileIndex) 
         let gone = || named(&one.path, io::Error::new(io::ErrorKind::NotFound, "the capture lacks it"));
         Ok(Some((one.path.clone(), source.copy(one, &view)?.ok_or_else(gone)?)))
     })?;
-    for one in found.iter().rev().filter(|one| one.kind == Kind::Folder) {
+    for one in found.iter().rev().filter(|one| one.kind == WalkedKind::Folder) {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(one.mode);
         fs::set_permissions(draft.join(as_path(&one.path)), mode)?;
     }
@@ -169,20 +169,20 @@ fn fill(tree: &Path, draft: &Path, writable: &[PathPattern], index: &FileIndex) 
     std::thread::sleep(TICK);
     let own = Scanned { root: &view, index, name: "" };
     for (path, item) in copied.into_iter().flatten() {
-        if let Item::File { digest, .. } = item {
-            own.learn(&found_at(path.clone(), Kind::File, &view.stat(&path)?), digest);
+        if let ListedItem::File { digest, .. } = item {
+            own.learn(&found_at(path.clone(), WalkedKind::File, &view.stat(&path)?), digest);
         }
     }
     Ok(())
 }
 
 /// Puts an item at its path in another root, or removes what is there. False when something is in its way.
-pub(crate) fn put(from: &Scanned<'_>, to: &Scanned<'_>, path: &[u8], item: Option<Item>) -> io::Result<bool> {
+pub(crate) fn put(from: &Scanned<'_>, to: &Scanned<'_>, path: &[u8], item: Option<ListedItem>) -> io::Result<bool> {
     let placed = (|| {
         let Some(item) = item else { return remove(to.root, path) };
         make_parents(to.root, path)?;
         let (folder, name) = to.root.parent(path)?;
-        if let Item::Folder(mode) = item {
+        if let ListedItem::Folder(mode) = item {
             remove_unless_folder(to.root, path)?;
             return match mkdirat(&folder, as_path(name), Mode::from_raw_mode(mode)) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(true),
@@ -197,7 +197,7 @@ pub(crate) fn put(from: &Scanned<'_>, to: &Scanned<'_>, path: &[u8], item: Optio
         let draft = draft_of(path);
         // Left by an engine that was killed.
         let _ = remove(to.root, &draft);
-        let kind = if matches!(item, Item::Link(_)) { Kind::Link } else { Kind::File };
+        let kind = if matches!(item, ListedItem::Link(_)) { WalkedKind::Link } else { WalkedKind::File };
         let found = found_at(path.to_vec(), kind, &from.root.stat(path)?);
         let copied = from.copy_as(&found, to.root, &draft)?;
         if copied != Some(item) {

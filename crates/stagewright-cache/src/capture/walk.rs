@@ -24,9 +24,9 @@ const LINKS: usize = 1000;
 
 /// Something that was found.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct WalkedEntry {
     pub(crate) path: Vec<u8>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: WalkedKind,
     /// Permission bits.
     pub(crate) mode: u32,
     pub(crate) stamp: Stamp,
@@ -35,7 +35,7 @@ pub(crate) struct Found {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum WalkedKind {
     Folder,
     File,
     Link,
@@ -126,8 +126,8 @@ impl Root {
     }
 
     /// All that is chosen, sorted by path. What isn't a file, a folder or a link can't be captured, and is left out.
-    pub(crate) fn walk(&self, chosen: &Chosen) -> io::Result<Vec<Found>> {
-        let queue = Queue::new();
+    pub(crate) fn walk(&self, chosen: &Chosen) -> io::Result<Vec<WalkedEntry>> {
+        let queue = FolderQueue::new();
         let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(8));
         let mut found = std::thread::scope(|scope| {
             let workers: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.work(&queue, chosen))).collect();
@@ -138,13 +138,13 @@ impl Root {
             io::Result::Ok(found)
         })?;
         // A folder that can't be listed was found in the folder that it is in, too.
-        let order = |one: &Found| one.kind != Kind::Unreadable;
+        let order = |one: &WalkedEntry| one.kind != WalkedKind::Unreadable;
         found.sort_unstable_by(|left, right| left.path.cmp(&right.path).then(order(left).cmp(&order(right))));
         found.dedup_by(|next, first| next.path == first.path);
         Ok(found)
     }
 
-    fn work(&self, queue: &Queue, chosen: &Chosen) -> io::Result<Vec<Found>> {
+    fn work(&self, queue: &FolderQueue, chosen: &Chosen) -> io::Result<Vec<WalkedEntry>> {
         let mut found = Vec::new();
         while let Some(folder) = queue.next() {
             let folders = self.list(&folder, chosen, &mut found);
@@ -156,7 +156,7 @@ impl Root {
     }
 
     /// Adds what is in a folder; gives the folders in it that are to be entered.
-    fn list(&self, folder: &[u8], chosen: &Chosen, found: &mut Vec<Found>) -> io::Result<Vec<Vec<u8>>> {
+    fn list(&self, folder: &[u8], chosen: &Chosen, found: &mut Vec<WalkedEntry>) -> io::Result<Vec<Vec<u8>>> {
         let opened = match self.beneath(folder, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(opened) => opened,
             // It went away, or was exchanged for a link.
@@ -185,12 +185,12 @@ impl Root {
                 Err(error) => return Err(named(&path, error.into())),
             };
             let kind = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => Kind::Folder,
-                FileType::RegularFile => Kind::File,
-                FileType::Symlink => Kind::Link,
+                FileType::Directory => WalkedKind::Folder,
+                FileType::RegularFile => WalkedKind::File,
+                FileType::Symlink => WalkedKind::Link,
                 _ => continue,
             };
-            if kind == Kind::Folder && enters {
+            if kind == WalkedKind::Folder && enters {
                 folders.push(path.clone());
             }
             if takes {
@@ -202,15 +202,27 @@ impl Root {
 }
 
 /// What `stat` says of a path.
-pub(crate) fn found_at(path: Vec<u8>, kind: Kind, stat: &Stat) -> Found {
+pub(crate) fn found_at(path: Vec<u8>, kind: WalkedKind, stat: &Stat) -> WalkedEntry {
     let mode = stat.st_mode & 0o777;
     // A folder that its owner can't enter could be neither filled nor removed.
-    let mode = if kind == Kind::Folder { mode | 0o700 } else { mode };
-    Found { path, kind, mode, stamp: Stamp::of_stat(stat), modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()) }
+    let mode = if kind == WalkedKind::Folder { mode | 0o700 } else { mode };
+    WalkedEntry {
+        path,
+        kind,
+        mode,
+        stamp: Stamp::of_stat(stat),
+        modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+    }
 }
 
-fn unreadable(folder: &[u8]) -> Found {
-    Found { path: folder.to_vec(), kind: Kind::Unreadable, mode: 0, stamp: Stamp::default(), modified: (0, 0) }
+fn unreadable(folder: &[u8]) -> WalkedEntry {
+    WalkedEntry {
+        path: folder.to_vec(),
+        kind: WalkedKind::Unreadable,
+        mode: 0,
+        stamp: Stamp::default(),
+        modified: (0, 0),
+    }
 }
 
 /// Where a link in the folder `base` leads, relative to the root; none when that is outside.
@@ -245,14 +257,14 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Folders that are still to be listed.
-struct Queue {
+struct FolderQueue {
     state: Mutex<(Vec<Vec<u8>>, usize)>,
     changed: Condvar,
 }
 
-impl Queue {
-    fn new() -> Queue {
-        Queue { state: Mutex::new((vec![Vec::new()], 0)), changed: Condvar::new() }
+impl FolderQueue {
+    fn new() -> FolderQueue {
+        FolderQueue { state: Mutex::new((vec![Vec::new()], 0)), changed: Condvar::new() }
     }
 
     /// None when all are listed.

@@ -33,9 +33,9 @@ impl Fixture {
         std::fs::set_permissions(self.path(path), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn workspace(&self) -> Workspace<'_> {
+    fn workspace(&self) -> WorkspaceScan<'_> {
         const RESERVED: &[String] = &[];
-        Workspace { root: self.folder.path(), reserved: RESERVED, index: &self.index }
+        WorkspaceScan { root: self.folder.path(), reserved: RESERVED, index: &self.index }
     }
 
     fn try_scan(&self, named: &[&str], without: &[&str]) -> io::Result<Tree> {

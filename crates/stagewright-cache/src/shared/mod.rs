@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use object_store::path::Path as Place;
+use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -27,8 +27,8 @@ use tokio::time::{Instant, timeout};
 pub use address::BadAddress;
 
 use crate::digest::Digest;
-use crate::packed::{MOST, pack, unpack};
-use crate::store::{Entry, Store};
+use crate::packed::{LARGEST_TOTAL, pack, unpack};
+use crate::store::{CachedResult, ResultStore};
 use crate::tier::Tier;
 
 /// For an answer, and for whatever takes no time at a usual pace.
@@ -42,13 +42,13 @@ const SENT_AT_ONCE: usize = 2;
 
 /// A cache that several machines share.
 #[derive(Clone, Debug)]
-pub struct Shared(Arc<Inner>);
+pub struct SharedCache(Arc<SharedCacheState>);
 
 #[derive(Debug)]
-struct Inner {
+struct SharedCacheState {
     objects: Arc<dyn ObjectStore>,
     /// Whether results are put there.
-    gives: bool,
+    sends: bool,
     /// Why it isn't used any more.
     given_up: OnceLock<String>,
     sending: Mutex<JoinSet<io::Result<()>>>,
@@ -57,9 +57,9 @@ struct Inner {
 
 /// What became of the question for a result.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum SharedLookup {
     /// It is in the local store now, under the key.
-    Found(Tier, Digest, Entry),
+    Found(Tier, Digest, CachedResult),
     /// There is none.
     Nothing,
     /// There is one, and it can't be used: why.
@@ -79,14 +79,14 @@ pub struct Sent {
     pub error: Option<String>,
 }
 
-impl Shared {
+impl SharedCache {
     /// `address`: a folder's absolute path, `s3://BUCKET/PREFIX`, or an `http` or `https` URL. `environment`: what goes
-    /// with it, `AWS_…` and `TOKEN`. `gives`: whether results are put there.
+    /// with it, `AWS_…` and `TOKEN`. `sends`: whether results are put there.
     ///
     /// # Errors
     /// When there can be no cache at the address. Whether there is one is seen when it is used.
-    pub fn open(address: &str, environment: &BTreeMap<String, String>, gives: bool) -> Result<Shared, BadAddress> {
-        Ok(Shared::of(address::open(address, environment)?, gives))
+    pub fn open(address: &str, environment: &BTreeMap<String, String>, sends: bool) -> Result<SharedCache, BadAddress> {
+        Ok(SharedCache::of(address::open(address, environment)?, sends))
     }
 
     /// The folder that an address names; none where it names a server.
@@ -95,10 +95,10 @@ impl Shared {
         (scheme == "file").then(|| Path::new(rest))
     }
 
-    fn of(objects: Arc<dyn ObjectStore>, gives: bool) -> Shared {
-        Shared(Arc::new(Inner {
+    fn of(objects: Arc<dyn ObjectStore>, sends: bool) -> SharedCache {
+        SharedCache(Arc::new(SharedCacheState {
             objects,
-            gives,
+            sends,
             given_up: OnceLock::new(),
             sending: Mutex::default(),
             slots: Arc::new(Semaphore::new(SENT_AT_ONCE)),
@@ -106,29 +106,29 @@ impl Shared {
     }
 
     /// Brings the first result that there is under one of the keys into the local store.
-    pub(crate) async fn take(&self, keys: &[(Tier, Digest)], store: &Store) -> Answer {
+    pub(crate) async fn fetch(&self, keys: &[(Tier, Digest)], store: &ResultStore) -> SharedLookup {
         for (tier, key) in keys {
             if self.0.given_up.get().is_some() {
                 break;
             }
-            match self.take_one(tier, key, store).await {
+            match self.fetch_one(tier, key, store).await {
                 Ok(None) => {}
-                Ok(Some(entry)) => return Answer::Found(tier.clone(), *key, entry),
-                Err(error) if !is_broken(&error) => return Answer::Damaged(error.to_string()),
-                Err(error) => return self.give_up(&error).map_or(Answer::Nothing, Answer::GivenUp),
+                Ok(Some(entry)) => return SharedLookup::Found(tier.clone(), *key, entry),
+                Err(error) if !is_broken(&error) => return SharedLookup::Damaged(error.to_string()),
+                Err(error) => return self.give_up(&error).map_or(SharedLookup::Nothing, SharedLookup::GivenUp),
             }
         }
-        Answer::Nothing
+        SharedLookup::Nothing
     }
 
-    async fn take_one(&self, tier: &Tier, key: &Digest, store: &Store) -> io::Result<Option<Entry>> {
-        let found = match timeout(PATIENCE, self.0.objects.get(&place(tier, key))).await {
+    async fn fetch_one(&self, tier: &Tier, key: &Digest, store: &ResultStore) -> io::Result<Option<CachedResult>> {
+        let found = match timeout(PATIENCE, self.0.objects.get(&object_path(tier, key))).await {
             Err(_) => return Err(slow()),
             Ok(Err(Error::NotFound { .. })) => return Ok(None),
             Ok(found) => found.map_err(|error| failed(&error))?,
         };
         // What it says of its size is no promise.
-        let deadline = Instant::now() + allowance(found.meta.size.min(MOST));
+        let deadline = Instant::now() + allowance(found.meta.size.min(LARGEST_TOTAL));
         let (store, key, runtime) = (store.clone(), *key, Handle::current());
         let incoming = transfer::Incoming::new(found.into_stream(), deadline, runtime);
         let unpacking = move || unpack(&store, &key, incoming);
@@ -136,11 +136,11 @@ impl Shared {
     }
 
     /// Sends a result of the local store, while other work goes on.
-    pub(crate) fn give(&self, tier: &Tier, key: Digest, store: &Store) {
-        if !self.0.gives {
+    pub(crate) fn send(&self, tier: &Tier, key: Digest, store: &ResultStore) {
+        if !self.0.sends {
             return;
         }
-        let (shared, place, store) = (self.clone(), place(tier, &key), store.clone());
+        let (shared, place, store) = (self.clone(), object_path(tier, &key), store.clone());
         let sending = async move {
             let _slot = shared.0.slots.acquire().await;
             if let Some(why) = shared.0.given_up.get() {
@@ -160,7 +160,7 @@ impl Shared {
     }
 
     /// Waits for what is being sent.
-    pub(crate) async fn settle(&self) -> Sent {
+    pub(crate) async fn finish_sending(&self) -> Sent {
         let mut sending = std::mem::take(&mut *self.0.sending.lock().unwrap_or_else(PoisonError::into_inner));
         let mut sent = Sent::default();
         while let Some(ended) = sending.join_next().await {
@@ -182,13 +182,13 @@ impl Shared {
     }
 }
 
-fn place(tier: &Tier, key: &Digest) -> Place {
+fn object_path(tier: &Tier, key: &Digest) -> ObjectPath {
     let hex = key.hex();
     let (folder, name) = (hex[..2].to_owned(), format!("{}.gz", &hex[2..]));
     // Whatever a tier is called, its name is one part of the path.
     match tier {
-        Tier::Trusted => Place::from_iter(["trusted".to_owned(), folder, name]),
-        Tier::Own(tier) => Place::from_iter(["tiers".to_owned(), tier.clone(), folder, name]),
+        Tier::Trusted => ObjectPath::from_iter(["trusted".to_owned(), folder, name]),
+        Tier::Own(tier) => ObjectPath::from_iter(["tiers".to_owned(), tier.clone(), folder, name]),
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::buf::Reader;
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use object_store::path::Path as Place;
+use object_store::path::Path as ObjectPath;
 use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -53,12 +53,12 @@ impl Read for Incoming {
 }
 
 /// Sends a file.
-pub(super) fn send(objects: &dyn ObjectStore, place: &Place, file: File, runtime: &Handle) -> io::Result<()> {
+pub(super) fn send(objects: &dyn ObjectStore, place: &ObjectPath, file: File, runtime: &Handle) -> io::Result<()> {
     let size = file.metadata()?.len();
     runtime.block_on(timeout(allowance(size), upload(objects, place, file, size))).map_err(|_| slow())?
 }
 
-async fn upload(objects: &dyn ObjectStore, place: &Place, mut file: File, size: u64) -> io::Result<()> {
+async fn upload(objects: &dyn ObjectStore, place: &ObjectPath, mut file: File, size: u64) -> io::Result<()> {
     if size > PART {
         match objects.put_multipart(place).await {
             Ok(parts) => return in_parts(parts, file).await,

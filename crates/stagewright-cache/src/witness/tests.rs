@@ -29,25 +29,29 @@ impl Fixture {
         self.folder.path().join(path)
     }
 
-    fn workspace(&self) -> Workspace<'_> {
-        Workspace { root: self.folder.path(), reserved: &[], index: &self.index }
+    fn workspace(&self) -> WorkspaceScan<'_> {
+        WorkspaceScan { root: self.folder.path(), reserved: &[], index: &self.index }
     }
 
-    fn found(&self) -> Vec<Found> {
+    fn found(&self) -> Vec<ScannedEntry> {
         with_folders(self.workspace().find(&self.inputs).unwrap(), |file| self.inputs.name(&file.path))
     }
 
     /// What shows of a deed; all of it leaves every content, mode and modification time as it was.
     fn shows(&self, writes: &str, deed: impl FnOnce()) -> Option<String> {
         let found = self.found();
-        let found = if settle(&found, &Others::of(&[], &nothing(), [])).unwrap() { self.found() } else { found };
+        let found = if wait_until_changes_show(&found, &ForeignFiles::of(&[], &nothing(), [])).unwrap() {
+            self.found()
+        } else {
+            found
+        };
         let writes = Globs::new(&[writes.parse().unwrap()]).unwrap();
         let witness = Witness::of(&found, Some(&["src".to_owned()]), &writes);
         let tree = self.workspace().read(&found).unwrap();
         deed();
         let after = self.found();
         assert_eq!(self.workspace().read(&after).unwrap(), tree, "the deed undoes itself");
-        witness.broken_by(&after).map(str::to_owned)
+        witness.first_changed(&after).map(str::to_owned)
     }
 }
 
@@ -114,11 +118,11 @@ fn a_folder_that_was_exchanged_or_held_something_for_a_moment_shows() {
 fn a_file_that_can_be_written_to_unseen_is_named() {
     let fixture = Fixture::new();
     let found = fixture.found();
-    assert_eq!(written(fixture.folder.path(), &found), None);
+    assert_eq!(open_for_writing(fixture.folder.path(), &found), None);
     let open = fs::File::options().write(true).open(fixture.path("src/deep/b")).unwrap();
-    assert_eq!(written(fixture.folder.path(), &found), Some("src/deep/b"));
+    assert_eq!(open_for_writing(fixture.folder.path(), &found), Some("src/deep/b"));
     drop(open);
-    assert_eq!(written(fixture.folder.path(), &found), None);
+    assert_eq!(open_for_writing(fixture.folder.path(), &found), None);
 }
 
 /// A store through a mapping on a tmpfs moves no time of the file at all; the index is as blind.
@@ -126,12 +130,15 @@ fn a_file_that_can_be_written_to_unseen_is_named() {
 fn what_no_time_tells_of_is_read_again() {
     let fixture = Fixture::new();
     let found = fixture.found();
-    settle(&found, &Others::of(&[], &nothing(), [])).unwrap();
+    wait_until_changes_show(&found, &ForeignFiles::of(&[], &nothing(), [])).unwrap();
     let tree = fixture.workspace().read(&found).unwrap();
-    assert!(is_still(&fixture.workspace(), &found, &tree).unwrap());
+    assert!(is_unchanged_when_reread(&fixture.workspace(), &found, &tree).unwrap());
     let mut other = tree.clone();
-    other.0.insert("src/a".into(), crate::tree::Node::File { mode: 0o644, digest: crate::digest::Digest::of("other") });
-    assert!(!is_still(&fixture.workspace(), &found, &other).unwrap());
+    other.0.insert(
+        "src/a".into(),
+        crate::tree::TreeNode::File { mode: 0o644, digest: crate::digest::Digest::of("other") },
+    );
+    assert!(!is_unchanged_when_reread(&fixture.workspace(), &found, &other).unwrap());
 }
 
 #[test]
@@ -140,24 +147,27 @@ fn a_change_within_the_present_tick_is_waited_for() {
     let before = crate::stamp::now();
     fs::write(fixture.path("src/a"), "content").unwrap();
     let found = fixture.found();
-    let is_settled = |now: i128| found.iter().all(|file| file.stamp.is_settled(now));
+    let is_settled = |now: i128| found.iter().all(|file| file.stamp.shows_changes_after(now));
     assert!(!is_settled(before));
-    settle(&found, &Others::of(&[], &nothing(), [])).unwrap();
-    assert!(is_settled(crate::stamp::now()) && !settle(&found, &Others::of(&[], &nothing(), [])).unwrap());
+    wait_until_changes_show(&found, &ForeignFiles::of(&[], &nothing(), [])).unwrap();
+    assert!(
+        is_settled(crate::stamp::now())
+            && !wait_until_changes_show(&found, &ForeignFiles::of(&[], &nothing(), [])).unwrap()
+    );
 }
 
 #[test]
 fn what_others_left_has_to_stay_as_it_is() {
     let fixture = Fixture::new();
-    let others = || Others::of(&fixture.found(), &nothing(), []);
+    let others = || ForeignFiles::of(&fixture.found(), &nothing(), []);
     let before = others();
-    settle(&[], &before).unwrap();
+    wait_until_changes_show(&[], &before).unwrap();
     fs::write(fixture.path("src/deep/new"), "").unwrap();
-    assert_eq!(before.broken(fixture.folder.path()), None, "that is the stage's own");
+    assert_eq!(before.first_changed(fixture.folder.path()), None, "that is the stage's own");
     let a = fixture.path("src/a");
     keep_times(&a, || fs::write(&a, "content").unwrap());
-    assert_eq!(before.broken(fixture.folder.path()), Some("src/a"));
+    assert_eq!(before.first_changed(fixture.folder.path()), Some("src/a"));
     let before = others();
     fs::remove_file(a).unwrap();
-    assert_eq!(before.broken(fixture.folder.path()), Some("src/a"));
+    assert_eq!(before.first_changed(fixture.folder.path()), Some("src/a"));
 }
