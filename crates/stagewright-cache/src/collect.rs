@@ -1,4 +1,4 @@
-//! Keeps the result of an attempt: what it left at its `outputs`, if nothing that it could read has changed.
+//! Stores the result of an attempt: the files at its `outputs`, provided that nothing it could read has changed.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,10 +16,10 @@ use crate::tree::{Tree, TreeNode};
 use crate::witness::{AttemptWatch, is_unchanged_when_reread, open_for_writing};
 
 impl CacheRunner {
-    /// Puts the result of an attempt into the store.
+    /// Stores the result of an attempt.
     ///
     /// # Errors
-    /// When it can't be kept: why.
+    /// With the reason why the result can't be stored.
     pub(crate) fn keep(
         &self,
         request: &AttemptRequest,
@@ -60,7 +60,7 @@ impl CacheRunner {
         self.store.keep(&entry)
     }
 
-    /// Fails when the stage could have read anything else than what its key says.
+    /// Fails if the stage could have read anything that differs from what its key was computed from.
     fn refuse_changed(&self, keyed: &CacheKey, watched: &AttemptWatch) -> io::Result<()> {
         let changed = |path: &str| Err(io::Error::other(format!("its inputs changed while it ran: `{path}`")));
         let reserved = self.reserved(&keyed.named);
@@ -74,34 +74,37 @@ impl CacheRunner {
         }
         let written = watched.written.as_deref().or_else(|| open_for_writing(&self.config.workspace, &found));
         if let Some(path) = written {
-            let why = format!("another process has its input `{path}` open for writing, so that changes may not show");
+            let why = format!("another process has its input `{path}` open for writing, so changes may go undetected");
             return Err(io::Error::other(why));
         }
         match is_unchanged_when_reread(&workspace, &found, &keyed.files)? {
             true => Ok(()),
-            false => Err(io::Error::other("its inputs changed while it ran, in place")),
+            false => Err(io::Error::other("its inputs were changed in place while it ran")),
         }
     }
 
-    /// Fails when what lies where the stage may write need not be its own doing. To be called once its outputs are taken
-    /// in: another run of the stage says what it works on before it changes anything.
+    /// Fails if the files in the paths that the stage may write could be another's work. Must be called after the outputs
+    /// have been added to the store: another run of the stage registers its key before it changes any file, so a run
+    /// whose changes could have been read as outputs is registered by then.
     fn refuse_others(&self, keyed: &CacheKey) -> io::Result<()> {
         if let Some(path) = keyed.foreign.first_changed(&self.config.workspace) {
-            return Err(io::Error::other(format!("what it found where it may write changed while it ran: `{path}`")));
+            return Err(io::Error::other(format!(
+                "a file that it could read and write changed while it ran: `{path}`"
+            )));
         }
         let is_alone = keyed.named.writes.bases().is_empty()
             || self.store.worked(&keyed.stage) == LastWork::WithKey(keyed.base_key);
-        if is_alone { Ok(()) } else { Err(io::Error::other("another run of it worked in the same place meanwhile")) }
+        if is_alone { Ok(()) } else { Err(io::Error::other("another run of it wrote to the same paths meanwhile")) }
     }
 
-    /// What the stage left at its `outputs`. Of folders, those that it names and may make.
+    /// The files at the stage's `outputs`, and the folders there that it names and may create.
     pub(crate) fn outputs(&self, named: &DeclaredPaths) -> io::Result<(Vec<ScannedEntry>, Tree)> {
         let workspace = self.workspace(&self.config.reserved);
         let mut found = workspace.find(&named.outputs)?;
         found.retain(|file| named.outputs.name(&file.path));
         found.retain(|file| file.kind != EntryKind::Folder || named.writes.matches(&file.path));
         if let Some(file) = found.iter().find(|file| !named.writes.matches(&file.path)) {
-            let why = format!("`{}` is one of its outputs, and it may not write there", file.path);
+            let why = format!("`{}` is one of its outputs, but its permissions don't let it write there", file.path);
             return Err(io::Error::other(why));
         }
         let files = workspace.read(&found)?;
@@ -111,7 +114,8 @@ impl CacheRunner {
     fn add_output(&self, file: &ScannedEntry, node: Option<&TreeNode>) -> io::Result<()> {
         let path = self.config.workspace.join(&file.path);
         match node {
-            // Its content is checked on the way: what another stage exchanges meanwhile isn't taken for this one's.
+            // The content is checked against the digest while it is copied, so a file that another stage replaces
+            // meanwhile isn't stored as this one's.
             Some(TreeNode::File { digest, .. }) => self.store.add_file(digest, || content::open(&path, &file.stamp)),
             Some(TreeNode::Link { .. }) => {
                 self.store.add_bytes(content::target(&path, &file.stamp)?.as_bytes()).map(drop)

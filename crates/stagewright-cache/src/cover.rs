@@ -1,4 +1,4 @@
-//! What a stage is given to see: the fewest paths that hold its inputs and nothing else.
+//! Computes the paths that a stage is given access to: the smallest set that contains its inputs and nothing else.
 
 use std::io;
 
@@ -6,8 +6,8 @@ use crate::scan::WorkspaceScan;
 use crate::tree::{Tree, TreeNode};
 
 impl WorkspaceScan<'_> {
-    /// The fewest paths that hold all of `tree` and nothing else: a folder where all that is in it is in the tree. None
-    /// when they are more than `limit`.
+    /// The smallest set of paths that contains all of `tree` and nothing else. A folder stands for its whole content if
+    /// all of that is in the tree. None if the set has more than `limit` paths.
     pub(crate) fn cover(&self, tree: &Tree, limit: usize) -> io::Result<Option<Vec<String>>> {
         let mut cover = Vec::new();
         self.cover_folder("", tree, &mut cover, limit)?;
@@ -15,7 +15,8 @@ impl WorkspaceScan<'_> {
         Ok(within.then_some(cover))
     }
 
-    /// Whether all that is in the folder is in the tree; otherwise `cover` has the parts that are.
+    /// Returns whether the whole content of the folder is in the tree. If it isn't, the parts that are in the tree are
+    /// added to `cover`.
     fn cover_folder(&self, folder: &str, tree: &Tree, cover: &mut Vec<String>, limit: usize) -> io::Result<bool> {
         let (start, mut whole) = (cover.len(), true);
         for entry in std::fs::read_dir(self.root.join(folder))? {
@@ -24,7 +25,7 @@ impl WorkspaceScan<'_> {
             }
             let entry = entry?;
             let name = entry.file_name();
-            // A name that is no text is in no tree.
+            // Trees hold UTF-8 paths only.
             let Some(name) = name.to_str() else {
                 whole = false;
                 continue;
@@ -39,13 +40,13 @@ impl WorkspaceScan<'_> {
                 Some(TreeNode::Link { .. }) => kind.is_symlink(),
                 _ => false,
             };
-            // A link that is given by itself is given as what it leads to, which has to be declared, too.
+            // Mounting a link by itself mounts the file that it leads to, so that file must be declared as well.
             if is_covered && (!kind.is_symlink() || self.leads_into(&path, tree)) {
                 cover.push(path);
             }
             whole &= is_covered;
         }
-        // The root isn't named as a whole: the engine's own files there are never an input.
+        // The root never stands for its whole content: the engine's own files there are never inputs.
         if whole && !folder.is_empty() {
             cover.truncate(start);
         }

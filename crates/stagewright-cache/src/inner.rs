@@ -1,4 +1,4 @@
-//! What the runner consists of, for the modules that do parts of its work.
+//! The state of the caching runner, shared by the modules that implement it.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ pub(crate) struct CacheRunner {
     pub(crate) index: FileIndex,
     pub(crate) tools: ToolDigests,
     pub(crate) published: Published,
-    /// Does what the cache can't give.
+    /// Runs the stages whose results aren't in the cache.
     pub(crate) work: Arc<dyn StageRunner>,
 }
 
 impl CacheRunner {
-    /// `reserved`: paths that are never inputs or outputs.
+    /// `reserved`: paths that are excluded from inputs and outputs.
     pub(crate) fn workspace<'a>(&'a self, reserved: &'a [String]) -> WorkspaceScan<'a> {
         WorkspaceScan { root: &self.config.workspace, reserved, index: &self.index }
     }
 }
 
-/// The names of its direct needs.
+/// The names of the stages that the request needs directly.
 pub(crate) fn needs_of(request: &AttemptRequest) -> Vec<String> {
     request.needs.keys().cloned().collect()
 }

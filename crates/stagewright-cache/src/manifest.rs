@@ -1,4 +1,4 @@
-//! All that a result depends on, part by part: what its key is made of, and what an explanation compares.
+//! Lists everything that a result depends on. The key is computed from the list, and explanations compare two lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,89 +10,91 @@ use stagewright_model::{Bounds, Permission};
 use crate::digest::{Digest, Hashing};
 use crate::tree::Tree;
 
-/// Raised when results of before may not stand for those of now.
+/// Incremented when results of earlier versions must not be reused any more.
 const FORMAT: &str = "3";
 
-/// Longer values are shown by their digest.
+/// Values with more bytes are replaced by their digest.
 const SHOWN: usize = 200;
 
-/// Stands for the inputs, all together.
+/// The name of the part with the digest of all inputs.
 const INPUTS: &str = "inputs";
-/// Stands for what is found where the stage may write.
+/// The name of the part with the digest of foreign files in the paths that the stage may write.
 const FOUND: &str = "found";
 
-/// What a part is about; in the order in which differences are told.
+/// The kind of a part, in the order in which explanations list the differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyPart {
-    /// The format of results.
+    /// The version of the format of results.
     Format,
-    /// Whether programs are confined.
+    /// Whether programs run in a sandbox.
     Sandbox,
-    /// The plugin, by digest.
+    /// The plugin's digest.
     Plugin,
     /// The stage's unique name, and whether it is a rehearsal.
     Stage,
     /// A value of `with`.
     Config,
-    /// A variable of `env`, or one that programs inherit.
+    /// A variable of `env`, or one that programs inherit from the engine.
     Variable,
     /// An entry of `permissions`.
     Permission,
-    /// A limit.
+    /// A limit of time, memory or another resource.
     Limit,
     /// A glob of `inputs` or `outputs`.
     Glob,
     /// A program or toolchain of the machine.
     Tool,
-    /// What a stage before it gave as outputs.
+    /// An output of a stage that this one needs.
     Need,
-    /// An artifact of a stage before it.
+    /// An artifact of an earlier stage.
     Artifact,
-    /// A file.
+    /// An input file, or a file that others left in the paths that the stage may write.
     File,
-    /// A stage before it, by the key of its result: what it may have left where this one may write.
+    /// An earlier stage, by the key of its result. It represents the files that this stage may have left in the paths
+    /// that both may write.
     Before,
 }
 
-/// Parts by kind and name, each with its value or the value's digest.
+/// Everything that a result depends on: parts by kind and name, each with its value or the value's digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyManifest {
     parts: BTreeMap<KeyPart, BTreeMap<String, String>>,
-    /// Which files they are that the part of them stands for.
+    /// The individual files, for explanations. The key contains their common digest only.
     files: BTreeMap<String, String>,
-    /// The key that the stage's result had the time before.
+    /// The previous key of the stage's result.
     pub(crate) previous: Option<Digest>,
-    /// The run that asked.
+    /// The run that computed this key.
     pub(crate) run: Option<RunId>,
 }
 
-/// What two manifests differ in.
+/// A part in which two manifests differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDifference {
-    /// What it is about.
+    /// The kind of the part.
     pub part: KeyPart,
-    /// Which of them.
+    /// Its name, such as a variable's name or a file's path.
     pub name: String,
-    /// As it was; none when it wasn't there.
+    /// Its value in the earlier manifest; none if it was added since.
     pub then: Option<String>,
-    /// As it is; none when it isn't there any more.
+    /// Its value in the later manifest; none if it was removed.
     pub now: Option<String>,
 }
 
-/// What is not in the request itself.
+/// What a key depends on besides the request.
 pub(crate) struct KeyContext<'a> {
     pub(crate) sandboxed: bool,
-    /// Inherited by programs.
+    /// Variables that programs inherit from the engine.
     pub(crate) variables: &'a BTreeMap<String, String>,
+    /// Digests of programs and toolchains, by path.
     pub(crate) tools: &'a [(String, String)],
-    /// By name, of the stages before.
+    /// Digests of the artifacts of earlier stages, by name.
     pub(crate) artifacts: &'a BTreeMap<String, String>,
     /// The inputs.
     pub(crate) files: &'a Tree,
-    /// What others left where it may write.
+    /// Files of others in the paths that the stage may write.
     pub(crate) found: &'a Tree,
-    /// Keys of stages before it, by name.
+    /// Keys of earlier stages, by the stages' ids.
     pub(crate) before: &'a BTreeMap<String, String>,
 }
 
@@ -110,8 +112,8 @@ impl KeyManifest {
         };
         manifest.put(KeyPart::Stage, "rehearsal", rehearsal);
         leaves("", &request.config, &mut |path, value| manifest.put(KeyPart::Config, path, &value.to_string()));
-        // A variable may be confidential: only whether it changed is told. The stage's own takes the place of what is
-        // inherited.
+        // Variables may be confidential, so the manifest holds their digests: an explanation shows that a value changed
+        // and not what it is. The stage's own `env` comes last, because it replaces inherited variables.
         for (name, value) in around.variables.iter().chain(&request.env) {
             manifest.put(KeyPart::Variable, name, &Digest::of(value).to_string());
         }
@@ -139,7 +141,7 @@ impl KeyManifest {
         manifest
     }
 
-    /// Names the files one by one, for an explanation; the key is that of before.
+    /// Adds the individual files for explanations. The key does not change.
     pub(crate) fn name_files(&mut self, files: &Tree, found: &Tree) {
         let all = files.0.iter().chain(&found.0);
         self.files = all.map(|(path, node)| (path.clone(), node.shown())).collect();
@@ -158,7 +160,7 @@ impl KeyManifest {
         self.parts.entry(part).or_default().insert(name.to_owned(), value);
     }
 
-    /// Of all parts.
+    /// The digest of all parts.
     pub(crate) fn key(&self) -> Digest {
         let mut hashing = Hashing::default();
         for (part, values) in &self.parts {
@@ -172,7 +174,7 @@ impl KeyManifest {
         hashing.finish()
     }
 
-    /// What has changed since `then`.
+    /// The parts that changed since the earlier manifest `then`.
     pub fn differences(&self, then: &KeyManifest) -> Vec<KeyDifference> {
         let kinds = self.parts.keys().chain(then.parts.keys()).filter(|part| **part != KeyPart::File);
         let mut differences = Vec::new();
@@ -201,12 +203,13 @@ fn compare(
     }
 }
 
-/// Every value that holds no others, with the path to it, as in `checks[0].path`.
+/// Calls `on` for every value that contains no others, with its path, such as `checks[0].path`.
 fn leaves(path: &str, value: &Json, on: &mut dyn FnMut(&str, &Json)) {
     match value {
         Json::Object(fields) if !fields.is_empty() => {
             for (key, value) in fields {
-                // Else `a.b` and the `b` of `a` would be one value, and one of the two not in the key.
+                // Other keys are quoted. Otherwise `{"a.b": 1}` and `{"a": {"b": 1}}` would have the same path, and one
+                // of two such values would be missing from the key.
                 let plain =
                     !key.is_empty() && key.chars().all(|letter| letter.is_alphanumeric() || "-_".contains(letter));
                 let key = if plain { key.clone() } else { Json::from(key.as_str()).to_string() };
@@ -230,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_has_a_path_of_its_own() {
+    fn every_value_has_a_unique_path() {
         let paths = |value: Json| {
             let mut found = Vec::new();
             leaves("", &value, &mut |path, value| found.push(format!("{path} {value}")));

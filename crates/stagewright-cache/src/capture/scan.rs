@@ -1,7 +1,7 @@
-//! The content of what was found, and copies of it.
+//! Reads and copies the files that a walk found.
 //!
-//! What is copied is digested in the same pass, so that a digest is that of the copy and not of what a writer made of the
-//! file since. A file that changes while it is read is read again.
+//! A copied file is digested in the same pass, so the digest is always that of the copy, even if the file changes
+//! afterwards. A file that changes while it is read is read again.
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -18,42 +18,42 @@ use crate::digest::{Digest, Hashing};
 use crate::index::FileIndex;
 use crate::stamp::now;
 
-/// How often a file is read that changes meanwhile.
+/// How many times a file that keeps changing is read.
 const TRIES: usize = 5;
 
-/// Bytes that are copied at a time.
+/// The number of bytes that are copied at a time.
 const BUFFER: usize = 64 * 1024;
 
-/// For each processor: most of the time is spent waiting for the disk.
+/// Threads per processor. More than one, because they mostly wait for the disk.
 const THREADS: usize = 4;
 
-/// Files that one thread reads before others help.
+/// A further thread is used for each multiple of this many files.
 const FEW: usize = 16;
 
-/// A root whose files' digests are remembered.
+/// A root with an index of the digests of its files.
 pub(crate) struct Scanned<'a> {
     pub(crate) root: &'a Root,
     pub(crate) index: &'a FileIndex,
-    /// Tells the files of this root from those of others in the index.
+    /// Distinguishes the files of this root from those of other roots in the index.
     pub(crate) name: &'a str,
 }
 
 impl Scanned<'_> {
-    /// What is chosen, with its content.
+    /// The list of the chosen files.
     pub(crate) fn content(&self, chosen: &Chosen) -> io::Result<FileList> {
         let found = self.root.walk(chosen)?;
         let known = self.known(&found);
         self.content_of(&found, known)
     }
 
-    /// The digests that are remembered of files which haven't changed since.
+    /// The digests of the files that are in the index and unchanged since.
     pub(crate) fn known(&self, found: &[WalkedEntry]) -> Vec<Option<Digest>> {
         let keys: Vec<String> = found.iter().map(|one| self.key(&one.path)).collect();
         let known = self.index.get_all(keys.iter().map(String::as_str).zip(found.iter().map(|one| &one.stamp)));
         known.into_iter().zip(found).map(|(digest, one)| digest.filter(|_| one.kind == WalkedKind::File)).collect()
     }
 
-    /// Reads what isn't known.
+    /// The list of the found files. Files without a known digest are read.
     pub(crate) fn content_of(&self, found: &[WalkedEntry], known: Vec<Option<Digest>>) -> io::Result<FileList> {
         let unknown: Vec<usize> = (0..found.len()).filter(|&at| known[at].is_none()).collect();
         let read = in_parallel(&unknown, |&at| self.item(&found[at]))?;
@@ -66,7 +66,7 @@ impl Scanned<'_> {
         Ok(FileList { items: items.collect() })
     }
 
-    /// None when it is gone.
+    /// Reads an entry; none if it no longer exists.
     fn item(&self, found: &WalkedEntry) -> io::Result<Option<ListedItem>> {
         let item = match found.kind {
             WalkedKind::Folder => return Ok(Some(ListedItem::Folder(found.mode))),
@@ -77,7 +77,7 @@ impl Scanned<'_> {
         absent_or_unreadable(item, found)
     }
 
-    /// What is at a path now; none when nothing is.
+    /// The current content of a path; none if it does not exist.
     pub(crate) fn item_at(&self, path: &[u8]) -> io::Result<Option<ListedItem>> {
         let stat = match self.root.stat(path) {
             Ok(stat) => stat,
@@ -98,17 +98,19 @@ impl Scanned<'_> {
         }
     }
 
-    /// Remembers the content of a file of the engine's own, that was written long enough ago for a change to show.
+    /// Records the digest of a file that the engine wrote. Enough time must have passed since for every later change to
+    /// be detected.
     pub(crate) fn learn(&self, found: &WalkedEntry, digest: Digest) {
         self.index.put(&self.key(&found.path), found.stamp, digest);
     }
 
-    /// Copies something to the same path of another root, where nothing is, and says what it is; none when it is gone.
+    /// Copies an entry to the same path of another root, which must not exist there, and returns what was copied. None
+    /// if the entry no longer exists.
     pub(crate) fn copy(&self, found: &WalkedEntry, to: &Root) -> io::Result<Option<ListedItem>> {
         self.copy_as(found, to, &found.path)
     }
 
-    /// The same, to another path.
+    /// Like [`copy`](Self::copy), but to another path.
     pub(crate) fn copy_as(&self, found: &WalkedEntry, to: &Root, path: &[u8]) -> io::Result<Option<ListedItem>> {
         let item = (|| {
             let (folder, name) = to.parent(path)?;
@@ -123,7 +125,7 @@ impl Scanned<'_> {
                     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let mut target = File::from(openat(&folder, as_path(name), flags, Mode::from_raw_mode(0o600))?);
                     let (item, modified) = self.read(found, Some(&mut target)).inspect_err(|_| {
-                        // What it is a copy of is gone, or can't be read: then nothing is there.
+                        // The source is gone or can't be read, so the incomplete copy is removed.
                         let _ = unlinkat(&folder, as_path(name), AtFlags::empty());
                     })?;
                     if let ListedItem::File { mode, .. } = item {
@@ -138,7 +140,8 @@ impl Scanned<'_> {
         absent_or_unreadable(item, found)
     }
 
-    /// Reads a file until it holds still, into `copy` if there is one. Gives what it is, and when it was changed last.
+    /// Reads a file until it doesn't change while it is read, and copies it to `copy` if given. Returns the item and the
+    /// file's modification time in seconds and nanoseconds.
     fn read(&self, found: &WalkedEntry, mut copy: Option<&mut File>) -> io::Result<(ListedItem, (i64, i64))> {
         for _ in 0..TRIES {
             let begun = now();
@@ -159,7 +162,7 @@ impl Scanned<'_> {
                 return Ok((ListedItem::File { mode: after.mode, size, digest }, after.modified));
             }
         }
-        Err(io::Error::other("it changes all the time, so that it can't be read as a whole"))
+        Err(io::Error::other("it keeps changing while it is read"))
     }
 
     fn key(&self, path: &[u8]) -> String {
@@ -167,7 +170,7 @@ impl Scanned<'_> {
     }
 }
 
-/// The item, when no content has to be read for it.
+/// The item, if no content has to be read for it.
 fn item_of(found: &WalkedEntry, digest: Option<Digest>) -> Option<ListedItem> {
     match (found.kind, digest) {
         (WalkedKind::Folder, _) => Some(ListedItem::Folder(found.mode)),
@@ -188,7 +191,7 @@ fn absent_or_unreadable(item: io::Result<ListedItem>, found: &WalkedEntry) -> io
     }
 }
 
-/// Copies a whole file, sharing its blocks where the file system can, and digests the copy.
+/// Copies a whole file, sharing its blocks if the file system supports that, and returns the digest of the copy.
 fn copied(source: &mut File, target: &mut File) -> io::Result<Digest> {
     use std::io::Seek as _;
     target.set_len(0)?;
@@ -211,7 +214,7 @@ fn copied(source: &mut File, target: &mut File) -> io::Result<Digest> {
     }
 }
 
-/// A second name for a file of another root; `false` when it can't have one.
+/// Creates a hard link to a file of another root at the same path. Returns `false` if the file system doesn't allow it.
 pub(crate) fn link(from: &Root, to: &Root, path: &[u8]) -> io::Result<bool> {
     let (old, name) = from.parent(path)?;
     let (new, _) = to.parent(path)?;
@@ -222,7 +225,7 @@ pub(crate) fn link(from: &Root, to: &Root, path: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Does the same to each, some at a time.
+/// Calls `work` for each item on several threads, and returns the results in the order of the items.
 pub(crate) fn in_parallel<I: Sync, T: Send>(
     items: &[I],
     work: impl Fn(&I) -> io::Result<T> + Sync,
@@ -232,7 +235,8 @@ pub(crate) fn in_parallel<I: Sync, T: Send>(
     if threads == 1 {
         return items.iter().map(work).collect();
     }
-    // Small pieces, taken in turn: large files lie together.
+    // Threads take small pieces in turn. Large files are often next to each other, so with one large piece for each thread
+    // a single thread could get most of the work.
     let next = std::sync::atomic::AtomicUsize::new(0);
     let piece = (items.len() / (threads * 16)).max(FEW);
     let done = std::thread::scope(|scope| {
@@ -248,7 +252,7 @@ pub(crate) fn in_parallel<I: Sync, T: Send>(
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        let broken_off = |_| Err(io::Error::other("reading files broke off"));
+        let broken_off = |_| Err(io::Error::other("reading files was interrupted"));
         workers.into_iter().map(|worker| worker.join().unwrap_or_else(broken_off)).collect::<io::Result<Vec<_>>>()
     })?;
     let mut done: Vec<(usize, Vec<T>)> = done.into_iter().flatten().collect();

@@ -1,8 +1,8 @@
-//! The files that stages behind a gate are given: a capture, and what the run's own stages make of it.
+//! The files that stages behind a gate work on: a capture, with the changes that the run's own stages make.
 //!
-//! A view is a folder of its own. What no stage behind the gate may write has a second name there for the capture's
-//! files; what one may write is a copy. What a stage has written is put into the workspace, too, once it has ended, unless
-//! the same file was changed there meanwhile.
+//! A view is a separate folder. Files that no stage behind the gate may write are hard links to those of the capture;
+//! files that a stage may write are copies. When a stage has ended, the files that it wrote are copied to the workspace
+//! too, except those that were changed there meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,28 +25,29 @@ use crate::digest::Digest;
 use crate::globs::Globs;
 use crate::index::FileIndex;
 
-/// How long after a file is written its times surely tell a later change.
+/// After this time, every change of a file that was just written is certain to change its times.
 const TICK: Duration = Duration::from_millis(25);
 
-/// A folder that stands for the workspace.
+/// A folder that takes the place of the workspace for the stages behind a gate.
 #[derive(Debug)]
 pub(crate) struct CaptureView {
     /// The folder of [`CaptureStore::view`].
     place: PathBuf,
-    /// Its files.
+    /// The folder with the files: in `place`, or the capture itself.
     pub(crate) folder: PathBuf,
-    /// What was captured.
+    /// The list of the captured files.
     captured: FileList,
-    /// Of its files.
+    /// The digests of the view's files.
     index: FileIndex,
 }
 
-/// What the workspace holds of what the run has written, by path: none for what isn't there.
+/// The files in the workspace that the run put there, by path; none for a path that it removed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct PublishedItems(BTreeMap<Vec<u8>, Option<ListedItem>>);
 
 impl CaptureView {
-    /// The view of a capture. As long as nothing is written there (`is_changed` is false), it is the capture itself.
+    /// Opens or creates the view of a capture. If no stage may write and the engine isn't about to change the view either
+    /// (`is_changed`), the view is the capture itself.
     pub(crate) fn of(
         store: &CaptureStore,
         run: &RunId,
@@ -67,7 +68,8 @@ impl CaptureView {
         }
         if !is_there {
             private_folder(&place)?;
-            // What an engine left that was killed meanwhile.
+            // An engine that was killed may have left an incomplete draft. The final rename makes a view visible only
+            // once it is complete.
             let draft = place.join("draft");
             remove_all(&draft)?;
             fs::create_dir(&draft)?;
@@ -78,12 +80,12 @@ impl CaptureView {
         Ok(CaptureView { place, folder: files, captured, index })
     }
 
-    /// Its files, as they are now.
+    /// The view's files with their index.
     pub(crate) fn scanned<'a>(&'a self, root: &'a Root) -> Scanned<'a> {
         Scanned { root, index: &self.index, name: "" }
     }
 
-    /// Whether it is a folder of its own, rather than the capture itself.
+    /// Whether the view is a separate folder rather than the capture itself.
     pub(crate) fn is_own(&self) -> bool {
         self.folder.starts_with(&self.place)
     }
@@ -105,8 +107,8 @@ impl CaptureView {
         Ok(())
     }
 
-    /// Puts what a stage has written into the workspace. Gives the paths that were left alone, since they aren't there
-    /// what they were when the files were captured.
+    /// Copies what a stage has written to the workspace. Returns the paths that were skipped because they changed in the
+    /// workspace since the files were captured.
     pub(crate) fn publish(&self, workspace: &Scanned<'_>, written: &Chosen) -> io::Result<Vec<String>> {
         let root = Root::open(&self.folder)?;
         let own = self.scanned(&root);
@@ -115,10 +117,11 @@ impl CaptureView {
         let before = |known: &PublishedItems, path: &Vec<u8>| {
             known.0.get(path).copied().unwrap_or_else(|| self.captured.items.get(path).copied())
         };
-        let was = self.captured.items.keys().chain(known.0.keys()).filter(|path| written.takes(path));
+        let was = self.captured.items.keys().chain(known.0.keys()).filter(|path| written.selects(path));
         let gone: BTreeSet<Vec<u8>> = was.filter(|path| !now.items.contains_key(*path)).cloned().collect();
         let (mut kept, mut changed) = (Vec::new(), false);
-        // What is in a folder goes before the folder, and comes after it.
+        // The content of a folder is removed before the folder, and added after it. Removals come first, so that a folder
+        // can replace a file and the reverse.
         let removals = gone.into_iter().rev().map(|path| (path, None));
         let additions = now.items.into_iter().map(|(path, item)| (path, Some(item)));
         for (path, item) in removals.chain(additions) {
@@ -127,6 +130,8 @@ impl CaptureView {
                 continue;
             }
             let there = workspace.item_at(&path)?;
+            // The workspace's file is replaced only if it is what the run itself put there or what was captured. Any
+            // other content is someone else's change, which must not be lost.
             let is_done = there == item || (there == believed && put(&own, workspace, &path, item)?);
             if is_done {
                 known.0.insert(path, item);
@@ -165,7 +170,8 @@ fn fill(tree: &Path, draft: &Path, writable: &[PathPattern], index: &FileIndex) 
         let mode = std::os::unix::fs::PermissionsExt::from_mode(one.mode);
         fs::set_permissions(draft.join(as_path(&one.path)), mode)?;
     }
-    // A copy isn't read again to see whether a stage has changed it.
+    // The digests of the copies are known. Once the current tick is over, they can be recorded in the index, and the
+    // copies need not be read again to find out whether a stage has changed them.
     std::thread::sleep(TICK);
     let own = Scanned { root: &view, index, name: "" };
     for (path, item) in copied.into_iter().flatten() {
@@ -176,7 +182,7 @@ fn fill(tree: &Path, draft: &Path, writable: &[PathPattern], index: &FileIndex) 
     Ok(())
 }
 
-/// Puts an item at its path in another root, or removes what is there. False when something is in its way.
+/// Copies an item to the same path of another root, or removes that path. Returns false if something else is in the way.
 pub(crate) fn put(from: &Scanned<'_>, to: &Scanned<'_>, path: &[u8], item: Option<ListedItem>) -> io::Result<bool> {
     let placed = (|| {
         let Some(item) = item else { return remove(to.root, path) };
@@ -189,13 +195,13 @@ pub(crate) fn put(from: &Scanned<'_>, to: &Scanned<'_>, path: &[u8], item: Optio
                 Err(error) => Err(error.into()),
             };
         }
-        // An empty folder makes room; one that holds something stays.
+        // An empty folder is replaced; for one that isn't empty, `unlinkat` fails.
         let there = to.root.stat(path).ok().map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
         if there == Some(rustix::fs::FileType::Directory) {
             unlinkat(&folder, as_path(name), AtFlags::REMOVEDIR)?;
         }
         let draft = draft_of(path);
-        // Left by an engine that was killed.
+        // An engine that was killed may have left a draft.
         let _ = remove(to.root, &draft);
         let kind = if matches!(item, ListedItem::Link(_)) { WalkedKind::Link } else { WalkedKind::File };
         let found = found_at(path.to_vec(), kind, &from.root.stat(path)?);
@@ -210,7 +216,7 @@ pub(crate) fn put(from: &Scanned<'_>, to: &Scanned<'_>, path: &[u8], item: Optio
     })();
     match placed {
         Ok(done) => Ok(done),
-        // A link where a folder was, a folder that isn't empty: not what the run has left there.
+        // A link in place of a folder, or a folder that isn't empty: others changed the path.
         Err(error) if is_absent(&error) || is_in_the_way(&error) => Ok(false),
         Err(error) => Err(named(path, error)),
     }
@@ -260,7 +266,7 @@ fn make_parents(root: &Root, path: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Beside the path.
+/// The path of a draft in the same folder.
 fn draft_of(path: &[u8]) -> Vec<u8> {
     let draft = format!(".stagewright-draft-{}-w", std::process::id());
     match parent(path) {

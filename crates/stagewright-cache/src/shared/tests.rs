@@ -1,4 +1,4 @@
-//! What comes in from others, and what doesn't.
+//! Sharing results between machines, and refusing damaged or foreign ones.
 
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::tree::TreeNode;
 
-/// A machine: its own results, and a place that it shares.
+/// A machine with its own results and a shared cache.
 struct Machine {
     store: ResultStore,
     shared: SharedCache,
@@ -34,7 +34,7 @@ impl Machine {
         Machine { store: ResultStore::new(folder.path()), shared: SharedCache::of(objects, true), _folder: folder }
     }
 
-    /// Keeps a result with one file.
+    /// Stores a result with one file.
     fn keep(&self, key: &Digest, content: &[u8]) -> CachedResult {
         let digest = self.store.add_bytes(content).unwrap();
         let entry = CachedResult {
@@ -49,7 +49,7 @@ impl Machine {
         entry
     }
 
-    async fn give(&self, tier: &Tier, key: Digest) -> Sent {
+    async fn send(&self, tier: &Tier, key: Digest) -> Sent {
         self.shared.send(tier, key, &self.store);
         self.shared.finish_sending().await
     }
@@ -65,16 +65,16 @@ async fn packed(objects: &InMemory, key: &Digest) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_goes_from_machine_to_machine() {
+async fn a_result_sent_by_one_machine_is_fetched_by_another() {
     let objects = Arc::new(InMemory::new());
     let (here, there) = (Machine::new(&objects), Machine::new(&objects));
-    // More than one part.
+    // Large enough to be sent in several parts.
     let content: Vec<u8> =
         (0..3_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let keys = [(Tier::Trusted, Digest::of("key"))];
     let entry = here.keep(&keys[0].1, &content);
-    assert_eq!(there.shared.fetch(&keys, &there.store).await, SharedLookup::Nothing);
-    assert_eq!(here.give(&Tier::Trusted, keys[0].1).await, sent(1));
+    assert_eq!(there.shared.fetch(&keys, &there.store).await, SharedLookup::NotFound);
+    assert_eq!(here.send(&Tier::Trusted, keys[0].1).await, sent(1));
     let answer = there.shared.fetch(&keys, &there.store).await;
     assert_eq!(answer, SharedLookup::Found(Tier::Trusted, keys[0].1, entry.clone()));
     assert_eq!(there.store.find(&keys[0].1), Some(entry));
@@ -82,7 +82,7 @@ async fn a_result_goes_from_machine_to_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_untrusted_run_writes_nothing_that_a_trusted_one_takes() {
+async fn a_trusted_run_does_not_use_results_of_an_untrusted_one() {
     let objects = Arc::new(InMemory::new());
     let (pull_request, main) = (Machine::new(&objects), Machine::new(&objects));
     let (base_key, tier) = (Digest::of("key"), Tier::named("../trusted").unwrap());
@@ -90,35 +90,35 @@ async fn an_untrusted_run_writes_nothing_that_a_trusted_one_takes() {
         tier.sources().into_iter().map(|source| (source.clone(), source.key(&base_key))).collect()
     };
     pull_request.keep(&tier.key(&base_key), b"poison");
-    assert_eq!(pull_request.give(&tier, tier.key(&base_key)).await, sent(1));
+    assert_eq!(pull_request.send(&tier, tier.key(&base_key)).await, sent(1));
     let placed = object_path(&tier, &tier.key(&base_key)).to_string();
     assert!(placed.starts_with("tiers/..%2Ftrusted/") && !placed.contains("/../"), "{placed}");
-    assert_eq!(main.shared.fetch(&keys(&Tier::Trusted), &main.store).await, SharedLookup::Nothing);
-    // Nor is it one under another name.
+    assert_eq!(main.shared.fetch(&keys(&Tier::Trusted), &main.store).await, SharedLookup::NotFound);
+    // Copied to the path of a trusted result, it is refused.
     let bytes = objects.get(&object_path(&tier, &tier.key(&base_key))).await.unwrap().bytes().await.unwrap();
     objects.put(&object_path(&Tier::Trusted, &base_key), bytes.into()).await.unwrap();
     assert_eq!(
         main.shared.fetch(&keys(&Tier::Trusted), &main.store).await,
-        SharedLookup::Damaged("it is another result".into())
+        SharedLookup::Damaged("it is the result of another key".into())
     );
-    // Its own it takes, and a trusted one before that.
+    // An untrusted run uses results of its own tier, and prefers trusted ones.
     let other = Machine::new(&objects);
     objects.delete(&object_path(&Tier::Trusted, &base_key)).await.unwrap();
     let answer = other.shared.fetch(&keys(&tier), &other.store).await;
     assert!(matches!(&answer, SharedLookup::Found(from, ..) if *from == tier), "{answer:?}");
     main.keep(&base_key, b"sound");
-    assert_eq!(main.give(&Tier::Trusted, base_key).await, sent(1));
+    assert_eq!(main.send(&Tier::Trusted, base_key).await, sent(1));
     let answer = other.shared.fetch(&keys(&tier), &other.store).await;
     assert!(matches!(&answer, SharedLookup::Found(Tier::Trusted, ..)), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_what_it_says_is_not_taken() {
+async fn damaged_and_inconsistent_results_are_refused() {
     let objects = Arc::new(InMemory::new());
     let here = Machine::new(&objects);
     let key = Digest::of("key");
     here.keep(&key, b"sound\n");
-    here.give(&Tier::Trusted, key).await;
+    here.send(&Tier::Trusted, key).await;
     let good = packed(&objects, &key).await;
     let mut plain = Vec::new();
     GzDecoder::new(good.as_slice()).read_to_end(&mut plain).unwrap();
@@ -149,37 +149,37 @@ async fn what_is_not_what_it_says_is_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_answer_is_asked_once() {
+async fn an_unreachable_cache_is_contacted_once() {
     let missing = tempfile::tempdir().unwrap();
     let shared = SharedCache::open("http://127.0.0.1:9/cache", &BTreeMap::new(), true).unwrap();
     let store = ResultStore::new(missing.path());
     let key = Digest::of("key");
     let first = shared.fetch(&[(Tier::Trusted, key)], &store).await;
-    assert!(matches!(first, SharedLookup::GivenUp(_)), "{first:?}");
-    assert_eq!(shared.fetch(&[(Tier::Trusted, key)], &store).await, SharedLookup::Nothing);
+    assert!(matches!(first, SharedLookup::Disabled(_)), "{first:?}");
+    assert_eq!(shared.fetch(&[(Tier::Trusted, key)], &store).await, SharedLookup::NotFound);
     shared.send(&Tier::Trusted, key, &store);
     let Sent { results, failed, error } = shared.finish_sending().await;
     assert_eq!((results, failed), (0, 1), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_answers_too_slowly_is_given_up() {
+async fn a_cache_that_responds_too_slowly_is_disabled() {
     let folder = tempfile::tempdir().unwrap();
     let config = ThrottleConfig { wait_get_per_call: Duration::from_secs(3600), ..ThrottleConfig::default() };
     let shared = SharedCache::of(Arc::new(ThrottledStore::new(InMemory::new(), config)), true);
     let answer = shared.fetch(&[(Tier::Trusted, Digest::of("key"))], &ResultStore::new(folder.path())).await;
-    assert_eq!(answer, SharedLookup::GivenUp("it is too slow".into()));
+    assert_eq!(answer, SharedLookup::Disabled("it is too slow".into()));
 }
 
 #[test]
-fn an_address_says_what_is_wrong_with_it() {
+fn errors_say_what_is_wrong_with_an_address() {
     let refused = |address: &str| {
         let BadAddress { address, why, .. } = SharedCache::open(address, &BTreeMap::new(), true).unwrap_err();
         format!("{address}: {why}")
     };
     assert_eq!(refused("cache"), "cache: its path isn't absolute");
-    assert_eq!(refused("ftp://host/x"), "ftp://host/x: there is no such kind");
-    assert_eq!(refused("s3:///x"), "s3:///x: it names no bucket");
+    assert_eq!(refused("ftp://host/x"), "ftp://host/x: unknown scheme");
+    assert_eq!(refused("s3:///x"), "s3:///x: the bucket is missing");
     assert!(refused("/nowhere/at/all").contains("/nowhere/at/all: "));
-    assert!(refused("https://me:secret@host/x").starts_with("https://host/x: it holds a user's name"));
+    assert!(refused("https://me:secret@host/x").starts_with("https://host/x: it contains a user's name"));
 }
