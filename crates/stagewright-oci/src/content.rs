@@ -31,16 +31,16 @@ pub struct Descriptor {
 
 /// A manifest or an index, as bytes: serialising it again could change its digest.
 #[derive(Clone, Debug)]
-pub(crate) struct Content {
+pub(crate) struct ManifestContent {
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Vec<u8>,
-    pub(crate) parsed: Manifest,
+    pub(crate) parsed: ImageManifest,
 }
 
 /// An image manifest has a config and layers, an index has manifests.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
+pub(crate) struct ImageManifest {
     media_type: Option<String>,
     #[serde(default)]
     pub(crate) manifests: Vec<Descriptor>,
@@ -49,16 +49,16 @@ pub(crate) struct Manifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
-impl Content {
+impl ManifestContent {
     /// `expected` is the digest that the bytes were asked for by.
-    pub(crate) fn new(bytes: Vec<u8>, expected: Option<&str>) -> Result<Content, OciError> {
+    pub(crate) fn new(bytes: Vec<u8>, expected: Option<&str>) -> Result<ManifestContent, OciError> {
         let digest = digest_of(&bytes);
         if let Some(expected) = expected
             && expected != digest
         {
             return Err(corrupt(&format!("manifest {expected} has the content of {digest}")));
         }
-        let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
+        let parsed: ImageManifest = serde_json::from_slice(&bytes).map_err(|error| {
             OciError::new(OciErrorKind::InvalidManifest, format!("manifest {digest} is malformed: {error}"))
         })?;
         let digests = parsed.manifests.iter().map(|child| &child.digest).chain(parsed.blobs().map(|blob| &blob.digest));
@@ -69,11 +69,11 @@ impl Content {
         // The field is optional in OCI manifests.
         let kind = if parsed.manifests.is_empty() && parsed.config.is_some() { MANIFEST } else { INDEX };
         let media_type = parsed.media_type.clone().unwrap_or_else(|| kind.to_owned());
-        Ok(Content { descriptor: Descriptor { media_type, digest, size: bytes.len() as u64 }, bytes, parsed })
+        Ok(ManifestContent { descriptor: Descriptor { media_type, digest, size: bytes.len() as u64 }, bytes, parsed })
     }
 }
 
-impl Manifest {
+impl ImageManifest {
     pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers)
     }
@@ -91,7 +91,7 @@ pub(crate) fn copy_verified(
 ) -> Result<(), OciError> {
     // One byte more than there should be is enough to know.
     let mut source = source.take(descriptor.size + 1);
-    let mut check = Check::default();
+    let mut check = BlobVerifier::default();
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let length = match source.read(&mut buffer) {
@@ -108,12 +108,12 @@ pub(crate) fn copy_verified(
 
 /// Follows a blob on its way.
 #[derive(Default)]
-pub(crate) struct Check {
+pub(crate) struct BlobVerifier {
     hash: Sha256,
     size: u64,
 }
 
-impl Check {
+impl BlobVerifier {
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_manifest_is_told_by_its_shape_when_it_does_not_say() {
-        let kind = |text: &str| Content::new(text.into(), None).unwrap().descriptor.media_type;
+        let kind = |text: &str| ManifestContent::new(text.into(), None).unwrap().descriptor.media_type;
         let config = format!(r#"{{"mediaType":"c","digest":"{}","size":1}}"#, digest_of(b"x"));
         assert_eq!(kind(&format!(r#"{{"config":{config},"layers":[]}}"#)), MANIFEST);
         assert_eq!(kind(&format!(r#"{{"manifests":[{config}]}}"#)), INDEX);
@@ -191,6 +191,6 @@ mod tests {
     #[test]
     fn a_digest_that_could_be_a_path_is_refused() {
         let text = r#"{"config":{"mediaType":"c","digest":"sha256:../../etc/passwd","size":1}}"#;
-        assert!(Content::new(text.into(), None).is_err());
+        assert!(ManifestContent::new(text.into(), None).is_err());
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use stagewright_files::replace_durably;
 
-use crate::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable};
+use crate::content::{Descriptor, INDEX, MANIFEST_BYTES, ManifestContent, copy_verified, readable};
 use crate::error::{OciError, OciErrorKind};
 
 /// What a layout is made of, apart from the blobs themselves.
@@ -34,16 +34,16 @@ pub struct Layout {
 /// `index.json`; what isn't known is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Index {
+struct LayoutIndex {
     schema_version: u32,
     #[serde(default)]
-    manifests: Vec<Entry>,
+    manifests: Vec<IndexEntry>,
     #[serde(flatten)]
     rest: Map<String, Json>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Entry {
+struct IndexEntry {
     #[serde(flatten)]
     descriptor: Descriptor,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -52,7 +52,7 @@ struct Entry {
     rest: Map<String, Json>,
 }
 
-impl Entry {
+impl IndexEntry {
     fn tag(&self) -> Option<&str> {
         self.annotations.get(REF_NAME).map(String::as_str)
     }
@@ -92,7 +92,7 @@ impl Layout {
     }
 
     /// The manifest with this digest, whether or not a tag points to it.
-    pub(crate) fn by_digest(&self, digest: &str) -> Result<Content, OciError> {
+    pub(crate) fn by_digest(&self, digest: &str) -> Result<ManifestContent, OciError> {
         self.without_links()?;
         match self.read_manifest(digest) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -100,12 +100,12 @@ impl Layout {
                     .with_help("push it first, or correct the digest"))
             }
             Err(error) => Err(self.broken("can't be read", error)),
-            Ok(bytes) => Content::new(bytes, Some(digest)),
+            Ok(bytes) => ManifestContent::new(bytes, Some(digest)),
         }
     }
 
     /// The manifest that the tag points to.
-    pub(crate) fn by_tag(&self, tag: &str) -> Result<Content, OciError> {
+    pub(crate) fn by_tag(&self, tag: &str) -> Result<ManifestContent, OciError> {
         let index = self.index()?;
         match index.manifests.iter().rev().find(|entry| entry.tag() == Some(tag)) {
             Some(entry) => self.by_digest(&entry.descriptor.digest),
@@ -114,7 +114,7 @@ impl Layout {
     }
 
     /// The only image there is; of several, the one that is tagged `preferred`.
-    pub(crate) fn only(&self, preferred: &str) -> Result<Content, OciError> {
+    pub(crate) fn only(&self, preferred: &str) -> Result<ManifestContent, OciError> {
         let mut digests: Vec<String> =
             self.index()?.manifests.into_iter().map(|entry| entry.descriptor.digest).collect();
         digests.sort();
@@ -161,7 +161,12 @@ impl Layout {
 
     /// Writes a manifest, and when `listed`, enters it into the index: under the tag, if there is one, and whatever
     /// had the tag before stays without.
-    pub(crate) fn put_manifest(&self, content: &Content, listed: bool, tag: Option<&str>) -> Result<(), OciError> {
+    pub(crate) fn put_manifest(
+        &self,
+        content: &ManifestContent,
+        listed: bool,
+        tag: Option<&str>,
+    ) -> Result<(), OciError> {
         self.without_links()?;
         replace_durably(&self.blob_path(&content.descriptor.digest), &content.bytes)
             .map_err(|error| self.broken("can't be written", error))?;
@@ -198,13 +203,13 @@ impl Layout {
         Ok(error.with_help(known_tags(&self.tags()?)))
     }
 
-    fn index(&self) -> Result<Index, OciError> {
+    fn index(&self) -> Result<LayoutIndex, OciError> {
         self.without_links()?;
         let text = match stagewright_files::read_unlinked(&self.index_path(), MANIFEST_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.exists() => {
                 let rest = Map::from_iter([("mediaType".to_owned(), INDEX.into())]);
-                return Ok(Index { schema_version: 2, manifests: Vec::new(), rest });
+                return Ok(LayoutIndex { schema_version: 2, manifests: Vec::new(), rest });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let words = format!("{} does not exist: there is no image layout", self.name);
@@ -239,7 +244,7 @@ impl Layout {
     }
 }
 
-fn enter(entries: &mut Vec<Entry>, descriptor: &Descriptor, tag: Option<&str>) {
+fn enter(entries: &mut Vec<IndexEntry>, descriptor: &Descriptor, tag: Option<&str>) {
     if let Some(tag) = tag {
         for entry in entries.iter_mut().filter(|entry| entry.tag() == Some(tag)) {
             entry.annotations.remove(REF_NAME);
@@ -249,7 +254,7 @@ fn enter(entries: &mut Vec<Entry>, descriptor: &Descriptor, tag: Option<&str>) {
     entries.retain(|entry| entry.tag().is_some() || entry.descriptor.digest != descriptor.digest);
     if tag.is_some() || !entries.iter().any(|entry| entry.descriptor.digest == descriptor.digest) {
         let annotations = tag.map(|tag| (REF_NAME.to_owned(), tag.to_owned())).into_iter().collect();
-        entries.push(Entry { descriptor: descriptor.clone(), annotations, rest: Map::new() });
+        entries.push(IndexEntry { descriptor: descriptor.clone(), annotations, rest: Map::new() });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Container images: image layouts on disk, registries behind the distribution API, and unpacking.
 //!
-//! In flow a [`Reference`] and on whose behalf it is used ([`Access`]); out comes the [`Descriptor`] of what was found or
+//! In flow a [`ImageReference`] and on whose behalf it is used ([`RegistryAccess`]); out comes the [`Descriptor`] of what was found or
 //! copied, or an image's files in a folder ([`Layout::unpack`]). Content is checked against its digest whenever it is
 //! copied, and images are not trusted: sizes are bounded and no entry of a layer leads out of its folder.
 //!
@@ -22,6 +22,6 @@ pub use content::{Descriptor, MANIFEST_BYTES};
 pub use credentials::{CredentialSource, DockerConfig};
 pub use error::{OciError, OciErrorKind};
 pub use layout::Layout;
-pub use reference::{Place, Reference};
-pub use registry::{Access, Registry, RegistryConfig, inside};
+pub use reference::{ImageLocation, ImageReference};
+pub use registry::{Registry, RegistryAccess, RegistryConfig, inside};
 pub use unpack::UnpackedImage;

@@ -7,9 +7,9 @@ use crate::error::{OciError, OciErrorKind};
 
 /// The name of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
+pub struct ImageReference {
     /// Where it is.
-    pub place: Place,
+    pub location: ImageLocation,
     /// `:TAG`.
     pub tag: Option<String>,
     /// `@sha256:…`, in hexadecimal and with the algorithm; wins over the tag.
@@ -18,7 +18,7 @@ pub struct Reference {
 
 /// Where images of one name are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ImageLocation {
     /// `local/NAME`: the embedded registry.
     Embedded {
         /// NAME, which may hold slashes.
@@ -38,13 +38,13 @@ pub enum Place {
     },
 }
 
-impl Reference {
+impl ImageReference {
     /// The name without tag and digest, as `registry` permissions are written.
     pub fn repository(&self) -> String {
-        match &self.place {
-            Place::Embedded { name } => format!("local/{name}"),
-            Place::Remote { host, repository } => format!("{host}/{repository}"),
-            Place::Layout { path } => format!("oci:{path}"),
+        match &self.location {
+            ImageLocation::Embedded { name } => format!("local/{name}"),
+            ImageLocation::Remote { host, repository } => format!("{host}/{repository}"),
+            ImageLocation::Layout { path } => format!("oci:{path}"),
         }
     }
 
@@ -54,7 +54,7 @@ impl Reference {
     }
 }
 
-impl fmt::Display for Reference {
+impl fmt::Display for ImageReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.repository())?;
         if let Some(tag) = &self.tag {
@@ -67,10 +67,10 @@ impl fmt::Display for Reference {
     }
 }
 
-impl FromStr for Reference {
+impl FromStr for ImageReference {
     type Err = OciError;
 
-    fn from_str(text: &str) -> Result<Reference, OciError> {
+    fn from_str(text: &str) -> Result<ImageReference, OciError> {
         let refuse = |why: &str| {
             OciError::new(OciErrorKind::InvalidReference, format!("image reference `{text}` {why}")).with_help(
                 "write `local/NAME:TAG`, `HOST[:PORT]/NAME:TAG` or `oci:PATH:TAG`, each with `@sha256:…` if need be",
@@ -88,11 +88,11 @@ impl FromStr for Reference {
             Some(_) => return Err(refuse("has a tag with characters other than letters, digits, `.`, `_` and `-`")),
             None => (name, None),
         };
-        let place = if let Some(path) = name.strip_prefix("oci:") {
+        let location = if let Some(path) = name.strip_prefix("oci:") {
             if path.is_empty() {
                 return Err(refuse("names no folder after `oci:`"));
             }
-            Place::Layout { path: path.to_owned() }
+            ImageLocation::Layout { path: path.to_owned() }
         } else {
             let Some((host, repository)) = name.split_once('/') else {
                 return Err(refuse("names no registry"));
@@ -101,14 +101,14 @@ impl FromStr for Reference {
                 return Err(refuse("has a name that isn't lower-case letters, digits, `.`, `_`, `-` and `/`"));
             }
             if host == "local" {
-                Place::Embedded { name: repository.to_owned() }
+                ImageLocation::Embedded { name: repository.to_owned() }
             } else if is_host(host) {
-                Place::Remote { host: host.to_owned(), repository: repository.to_owned() }
+                ImageLocation::Remote { host: host.to_owned(), repository: repository.to_owned() }
             } else {
                 return Err(refuse("doesn't begin with `local`, nor with a host that has a dot or a port"));
             }
         };
-        Ok(Reference { place, tag, digest })
+        Ok(ImageReference { location, tag, digest })
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-    fn parse(text: &str) -> Reference {
+    fn parse(text: &str) -> ImageReference {
         text.parse().unwrap()
     }
 
@@ -178,7 +178,10 @@ mod tests {
     #[test]
     fn a_port_is_not_a_tag() {
         let reference = parse("localhost:5000/app");
-        assert_eq!(reference.place, Place::Remote { host: "localhost:5000".into(), repository: "app".into() });
+        assert_eq!(
+            reference.location,
+            ImageLocation::Remote { host: "localhost:5000".into(), repository: "app".into() }
+        );
         assert_eq!((reference.tag, parse("oci:image").tag), (None, None));
     }
 
@@ -198,7 +201,7 @@ mod tests {
             ("../x.y/app", "doesn't begin"),
             ("oci:", "names no folder"),
         ] {
-            let error = text.parse::<Reference>().unwrap_err();
+            let error = text.parse::<ImageReference>().unwrap_err();
             assert!(error.message.contains(reason), "{text}: {error}");
         }
     }

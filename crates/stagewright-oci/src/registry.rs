@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::blocking::blocking;
-use crate::content::{Content, Descriptor};
+use crate::content::{Descriptor, ManifestContent};
 use crate::credentials::CredentialSource;
 use crate::error::{OciError, OciErrorKind};
 use crate::layout::Layout;
-use crate::reference::{Place, Reference};
+use crate::reference::{ImageLocation, ImageReference};
 use crate::remote::Remote;
-use crate::transfer::{self, Endpoint};
+use crate::transfer::{self, ImageStore};
 
 /// Where a [`Registry`] keeps things.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub struct RegistryConfig {
 
 /// On whose behalf a registry is used.
 #[derive(Clone, Copy, Debug)]
-pub struct Access<'a> {
+pub struct RegistryAccess<'a> {
     /// `oci:PATH` is below it.
     pub workspace: &'a Path,
     /// The rehearsal whose stand-in is used in place of every registry; none for the real ones.
@@ -46,15 +46,15 @@ pub struct Access<'a> {
     pub anonymous: bool,
 }
 
-impl<'a> Access<'a> {
+impl<'a> RegistryAccess<'a> {
     /// On the registries themselves, with credentials.
-    pub fn real(workspace: &'a Path) -> Access<'a> {
-        Access { workspace, rehearsal: None, anonymous: false }
+    pub fn real(workspace: &'a Path) -> RegistryAccess<'a> {
+        RegistryAccess { workspace, rehearsal: None, anonymous: false }
     }
 
     /// On the stand-in of a rehearsal.
-    pub fn rehearsed(workspace: &'a Path, run: &'a str) -> Access<'a> {
-        Access { workspace, rehearsal: Some(run), anonymous: true }
+    pub fn rehearsed(workspace: &'a Path, run: &'a str) -> RegistryAccess<'a> {
+        RegistryAccess { workspace, rehearsal: Some(run), anonymous: true }
     }
 }
 
@@ -89,7 +89,12 @@ impl Registry {
     ///
     /// # Errors
     /// When the layout holds no such image, its content is damaged, or the registry can't be used.
-    pub async fn push(&self, layout: &Path, reference: &Reference, access: Access<'_>) -> Result<Descriptor, OciError> {
+    pub async fn push(
+        &self,
+        layout: &Path,
+        reference: &ImageReference,
+        access: RegistryAccess<'_>,
+    ) -> Result<Descriptor, OciError> {
         let source = Layout::new(layout, format!("image layout `{}`", layout.display()));
         let preferred = reference.tag_or_default().to_owned();
         let content = blocking({
@@ -97,7 +102,7 @@ impl Registry {
             move || source.only(&preferred)
         })
         .await??;
-        self.deliver(&Endpoint::Layout(source), content, reference, access).await
+        self.deliver(&ImageStore::Layout(source), content, reference, access).await
     }
 
     /// What the reference names now.
@@ -105,7 +110,11 @@ impl Registry {
     /// # Errors
     /// When there is no such image, or the registry can't be used;
     /// [`OciErrorKind::WithheldInRehearsal`] when a rehearsal would have to read another registry than its own.
-    pub async fn resolve(&self, reference: &Reference, access: Access<'_>) -> Result<Descriptor, OciError> {
+    pub async fn resolve(
+        &self,
+        reference: &ImageReference,
+        access: RegistryAccess<'_>,
+    ) -> Result<Descriptor, OciError> {
         Ok(self.find(reference, access).await?.1.descriptor)
     }
 
@@ -115,10 +124,10 @@ impl Registry {
     /// As [`push`](Self::push) and [`resolve`](Self::resolve). What was copied until then stays, without a tag.
     pub async fn copy(
         &self,
-        source: &Reference,
-        from: Access<'_>,
-        destination: &Reference,
-        to: Access<'_>,
+        source: &ImageReference,
+        from: RegistryAccess<'_>,
+        destination: &ImageReference,
+        to: RegistryAccess<'_>,
     ) -> Result<Descriptor, OciError> {
         let (place, content) = self.find(source, from).await?;
         self.deliver(&place, content, destination, to).await
@@ -128,18 +137,23 @@ impl Registry {
     ///
     /// # Errors
     /// As [`copy`](Self::copy).
-    pub async fn pull(&self, reference: &Reference, layout: &Path, access: Access<'_>) -> Result<Descriptor, OciError> {
+    pub async fn pull(
+        &self,
+        reference: &ImageReference,
+        layout: &Path,
+        access: RegistryAccess<'_>,
+    ) -> Result<Descriptor, OciError> {
         let (place, content) = self.find(reference, access).await?;
-        let target = Endpoint::Layout(Layout::new(layout, format!("image layout `{}`", layout.display())));
+        let target = ImageStore::Layout(Layout::new(layout, format!("image layout `{}`", layout.display())));
         transfer::copy(&place, &target, content, reference.tag.as_deref()).await
     }
 
     async fn deliver(
         &self,
-        source: &Endpoint,
-        content: Content,
-        reference: &Reference,
-        access: Access<'_>,
+        source: &ImageStore,
+        content: ManifestContent,
+        reference: &ImageReference,
+        access: RegistryAccess<'_>,
     ) -> Result<Descriptor, OciError> {
         if let Some(digest) = &reference.digest
             && *digest != content.descriptor.digest
@@ -153,55 +167,59 @@ impl Registry {
             _ => Some(reference.tag_or_default()),
         };
         let target = match access.rehearsal {
-            Some(run) if !matches!(reference.place, Place::Layout { .. }) => {
-                Endpoint::Layout(self.rehearsal(run, reference))
+            Some(run) if !matches!(reference.location, ImageLocation::Layout { .. }) => {
+                ImageStore::Layout(self.rehearsal(run, reference))
             }
-            _ => self.real(&reference.place, access)?,
+            _ => self.real(&reference.location, access)?,
         };
         target.authenticate(true).await?;
         transfer::copy(source, &target, content, tag).await
     }
 
     /// The manifest that the reference names, and where it is.
-    async fn find(&self, reference: &Reference, access: Access<'_>) -> Result<(Endpoint, Content), OciError> {
-        if let Some(run) = access.rehearsal.filter(|_| !matches!(reference.place, Place::Layout { .. })) {
-            let rehearsed = Endpoint::Layout(self.rehearsal(run, reference));
+    async fn find(
+        &self,
+        reference: &ImageReference,
+        access: RegistryAccess<'_>,
+    ) -> Result<(ImageStore, ManifestContent), OciError> {
+        if let Some(run) = access.rehearsal.filter(|_| !matches!(reference.location, ImageLocation::Layout { .. })) {
+            let rehearsed = ImageStore::Layout(self.rehearsal(run, reference));
             match rehearsed.manifest(reference).await {
                 Ok(content) => return Ok((rehearsed, content)),
                 Err(error) if error.kind == OciErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
-            if let Place::Remote { .. } = reference.place {
+            if let ImageLocation::Remote { .. } = reference.location {
                 return Err(OciError::new(
                     OciErrorKind::WithheldInRehearsal,
                     format!("would read the image `{reference}`"),
                 ));
             }
         }
-        let place = self.real(&reference.place, access)?;
+        let place = self.real(&reference.location, access)?;
         place.authenticate(false).await?;
         let content = place.manifest(reference).await?;
         Ok((place, content))
     }
 
-    fn real(&self, place: &Place, access: Access<'_>) -> Result<Endpoint, OciError> {
+    fn real(&self, place: &ImageLocation, access: RegistryAccess<'_>) -> Result<ImageStore, OciError> {
         Ok(match place {
-            Place::Embedded { name } => Endpoint::Layout(Layout::new(
+            ImageLocation::Embedded { name } => ImageStore::Layout(Layout::new(
                 self.config.embedded_root.join(name),
                 format!("repository `local/{name}`"),
             )),
-            Place::Remote { host, repository } => {
+            ImageLocation::Remote { host, repository } => {
                 let credentials = if access.anonymous { &Anonymous } else { self.config.credentials.as_ref() };
-                Endpoint::Remote(Remote::new(host, repository, credentials)?)
+                ImageStore::Remote(Remote::new(host, repository, credentials)?)
             }
-            Place::Layout { path } => {
+            ImageLocation::Layout { path } => {
                 let name = format!("image layout `{path}`");
-                Endpoint::Layout(Layout::new(inside(access.workspace, path)?, name))
+                ImageStore::Layout(Layout::new(inside(access.workspace, path)?, name))
             }
         })
     }
 
-    fn rehearsal(&self, run: &str, reference: &Reference) -> Layout {
+    fn rehearsal(&self, run: &str, reference: &ImageReference) -> Layout {
         let repository = reference.repository();
         let root = self.config.rehearsal_root.join(run).join("registry").join(&repository);
         Layout::new(root, format!("repository `{repository}` of the rehearsal"))

@@ -14,7 +14,7 @@ use oci_client::{Reference, RegistryOperation};
 use tempfile::NamedTempFile;
 
 use crate::blocking::blocking;
-use crate::content::{Check, Content, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST};
+use crate::content::{BlobVerifier, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST, ManifestContent};
 use crate::credentials::CredentialSource;
 use crate::error::{OciError, OciErrorKind};
 use crate::layout::known_tags;
@@ -65,7 +65,7 @@ impl Remote {
         self.client.auth(&image, &self.auth, operation).await.map(drop).map_err(|error| self.explain("use", error))
     }
 
-    pub(crate) async fn by_tag(&self, tag: &str) -> Result<Content, OciError> {
+    pub(crate) async fn by_tag(&self, tag: &str) -> Result<ManifestContent, OciError> {
         match self.manifest(&self.tagged(tag)).await {
             Err(error) if error.kind == OciErrorKind::NotFound => {
                 let error = OciError { message: format!("{} has no tag `{tag}`", self.name()), ..error };
@@ -81,15 +81,15 @@ impl Remote {
         }
     }
 
-    pub(crate) async fn by_digest(&self, digest: &str) -> Result<Content, OciError> {
+    pub(crate) async fn by_digest(&self, digest: &str) -> Result<ManifestContent, OciError> {
         self.manifest(&self.pinned(digest)).await
     }
 
-    async fn manifest(&self, image: &Reference) -> Result<Content, OciError> {
+    async fn manifest(&self, image: &Reference) -> Result<ManifestContent, OciError> {
         let accepted = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX];
         let pulled = self.client.pull_manifest_raw(image, &self.auth, &accepted).await;
         let (bytes, _) = pulled.map_err(|error| self.explain("read an image of", error))?;
-        Content::new(bytes.to_vec(), image.digest())
+        ManifestContent::new(bytes.to_vec(), image.digest())
     }
 
     /// Into a temporary file.
@@ -108,7 +108,7 @@ impl Remote {
             OciError::new(OciErrorKind::Disk, format!("blob {} can't be kept", descriptor.digest)).caused_by(error)
         };
         let mut file = NamedTempFile::new().map_err(failed)?;
-        let (mut check, mut left) = (Check::default(), descriptor.size);
+        let (mut check, mut left) = (BlobVerifier::default(), descriptor.size);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| self.explain(what, OciDistributionError::IoError(error)))?;
             check.update(&chunk);
@@ -138,7 +138,7 @@ impl Remote {
     }
 
     /// Pushes, then asks the registry what it has: its answer is the only proof.
-    pub(crate) async fn put_manifest(&self, content: &Content, tag: Option<&str>) -> Result<(), OciError> {
+    pub(crate) async fn put_manifest(&self, content: &ManifestContent, tag: Option<&str>) -> Result<(), OciError> {
         let image = tag.map_or_else(|| self.pinned(&content.descriptor.digest), |tag| self.tagged(tag));
         let media_type = content.descriptor.media_type.parse().map_err(|_| {
             let words = format!("manifest {} has no usable media type", content.descriptor.digest);
@@ -173,7 +173,7 @@ impl Remote {
     }
 
     fn explain(&self, doing: &str, error: OciDistributionError) -> OciError {
-        let Fault { kind, why } = Fault::of(&error);
+        let FailureReason { kind, why } = FailureReason::of(&error);
         let words = format!("could not {doing} `{}`: {why}", self.name());
         let explained = OciError::new(kind, words).caused_by(error);
         match explained.kind {
@@ -196,14 +196,14 @@ impl Remote {
 const SOMETHING_ELSE: &str = "the registry sent something else than it was asked for";
 
 /// What an error of the client means.
-struct Fault {
+struct FailureReason {
     kind: OciErrorKind,
     why: String,
 }
 
-impl Fault {
-    fn of(error: &OciDistributionError) -> Fault {
-        let fault = |kind, why: &str| Fault { kind, why: why.to_owned() };
+impl FailureReason {
+    fn of(error: &OciDistributionError) -> FailureReason {
+        let fault = |kind, why: &str| FailureReason { kind, why: why.to_owned() };
         match error {
             OciDistributionError::AuthenticationFailure(_) | OciDistributionError::UnauthorizedError { .. } => {
                 fault(OciErrorKind::Unauthenticated, "the registry wants other credentials")
@@ -212,12 +212,12 @@ impl Fault {
                 fault(OciErrorKind::NotFound, "there is no such image")
             }
             OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first() {
-                Some(first) => Fault::of_registry(&first.code, &first.message),
+                Some(first) => FailureReason::of_registry(&first.code, &first.message),
                 None => fault(OciErrorKind::Internal, "the registry refused without a reason"),
             },
-            OciDistributionError::ServerError { code, .. } => Fault::of_status(*code),
+            OciDistributionError::ServerError { code, .. } => FailureReason::of_status(*code),
             OciDistributionError::RequestError(error) => match error.status() {
-                Some(status) => Fault::of_status(status.as_u16()),
+                Some(status) => FailureReason::of_status(status.as_u16()),
                 None if error.is_connect() => fault(OciErrorKind::Unavailable, &root(error)),
                 None if error.is_timeout() => fault(OciErrorKind::TimedOut, "the registry took too long"),
                 None => fault(OciErrorKind::Unavailable, &root(error)),
@@ -232,7 +232,7 @@ impl Fault {
         }
     }
 
-    fn of_registry(code: &RegistryErrorCode, message: &str) -> Fault {
+    fn of_registry(code: &RegistryErrorCode, message: &str) -> FailureReason {
         let kind = match code {
             RegistryErrorCode::Unauthorized => OciErrorKind::Unauthenticated,
             RegistryErrorCode::Denied => OciErrorKind::Denied,
@@ -243,10 +243,10 @@ impl Fault {
             RegistryErrorCode::Toomanyrequests => OciErrorKind::RateLimited,
             _ => OciErrorKind::Rejected,
         };
-        Fault { kind, why: format!("the registry says: {message}") }
+        FailureReason { kind, why: format!("the registry says: {message}") }
     }
 
-    fn of_status(status: u16) -> Fault {
+    fn of_status(status: u16) -> FailureReason {
         let kind = match status {
             401 => OciErrorKind::Unauthenticated,
             403 => OciErrorKind::Denied,
@@ -255,7 +255,7 @@ impl Fault {
             500.. => OciErrorKind::Unavailable,
             _ => OciErrorKind::Rejected,
         };
-        Fault { kind, why: format!("the registry answers with HTTP status {status}") }
+        FailureReason { kind, why: format!("the registry answers with HTTP status {status}") }
     }
 }
 
@@ -272,26 +272,26 @@ fn root(error: &dyn std::error::Error) -> String {
 fn chunks_of<B: From<Vec<u8>> + Send + 'static>(
     path: PathBuf,
 ) -> impl Stream<Item = Result<B, OciDistributionError>> + Send + 'static {
-    enum State {
+    enum ChunkReader {
         Closed(PathBuf),
         Open(File),
         Failed,
     }
-    let next = |state: State| {
+    let next = |state: ChunkReader| {
         let mut file = match state {
-            State::Closed(path) => stagewright_files::open(&path)?,
-            State::Open(file) => file,
-            State::Failed => return Ok(None),
+            ChunkReader::Closed(path) => stagewright_files::open(&path)?,
+            ChunkReader::Open(file) => file,
+            ChunkReader::Failed => return Ok(None),
         };
         let mut chunk = Vec::with_capacity(UPLOAD_CHUNK);
         std::io::Read::by_ref(&mut file).take(UPLOAD_CHUNK as u64).read_to_end(&mut chunk)?;
-        Ok((!chunk.is_empty()).then_some((chunk, State::Open(file))))
+        Ok((!chunk.is_empty()).then_some((chunk, ChunkReader::Open(file))))
     };
-    stream::unfold(State::Closed(path), move |state| async move {
+    stream::unfold(ChunkReader::Closed(path), move |state| async move {
         match blocking(move || next(state)).await {
             Ok(Ok(found)) => found.map(|(chunk, state)| (Ok(B::from(chunk)), state)),
-            Ok(Err(error)) => Some((Err(OciDistributionError::IoError(error)), State::Failed)),
-            Err(error) => Some((Err(OciDistributionError::GenericError(Some(error.message))), State::Failed)),
+            Ok(Err(error)) => Some((Err(OciDistributionError::IoError(error)), ChunkReader::Failed)),
+            Err(error) => Some((Err(OciDistributionError::GenericError(Some(error.message))), ChunkReader::Failed)),
         }
     })
 }

@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use tempfile::NamedTempFile;
 
 use crate::blocking::blocking;
-use crate::content::{Content, Descriptor, copy_verified};
+use crate::content::{Descriptor, ManifestContent, copy_verified};
 use crate::error::{OciError, OciErrorKind};
 use crate::layout::Layout;
-use crate::reference::Reference;
+use crate::reference::ImageReference;
 use crate::remote::Remote;
 
 /// Manifests of one image: an index, and one for each platform.
 const MOST_MANIFESTS: usize = 256;
 
 /// A place that images are in.
-pub(crate) enum Endpoint {
+pub(crate) enum ImageStore {
     Layout(Layout),
     Remote(Remote),
 }
@@ -27,17 +27,17 @@ enum Blob {
     Fetched(NamedTempFile),
 }
 
-impl Endpoint {
+impl ImageStore {
     pub(crate) async fn authenticate(&self, push: bool) -> Result<(), OciError> {
         match self {
-            Endpoint::Layout(_) => Ok(()),
-            Endpoint::Remote(remote) => remote.authenticate(push).await,
+            ImageStore::Layout(_) => Ok(()),
+            ImageStore::Remote(remote) => remote.authenticate(push).await,
         }
     }
 
-    pub(crate) async fn manifest(&self, reference: &Reference) -> Result<Content, OciError> {
+    pub(crate) async fn manifest(&self, reference: &ImageReference) -> Result<ManifestContent, OciError> {
         match self {
-            Endpoint::Layout(layout) => {
+            ImageStore::Layout(layout) => {
                 let (layout, reference) = (layout.clone(), reference.clone());
                 let find = move || match (&reference.digest, &reference.tag) {
                     (Some(digest), _) => layout.by_digest(digest),
@@ -47,34 +47,34 @@ impl Endpoint {
                 };
                 blocking(find).await?
             }
-            Endpoint::Remote(remote) => match &reference.digest {
+            ImageStore::Remote(remote) => match &reference.digest {
                 Some(digest) => remote.by_digest(digest).await,
                 None => remote.by_tag(reference.tag_or_default()).await,
             },
         }
     }
 
-    async fn by_digest(&self, digest: &str) -> Result<Content, OciError> {
+    async fn by_digest(&self, digest: &str) -> Result<ManifestContent, OciError> {
         match self {
-            Endpoint::Layout(layout) => {
+            ImageStore::Layout(layout) => {
                 let (layout, digest) = (layout.clone(), digest.to_owned());
                 blocking(move || layout.by_digest(&digest)).await?
             }
-            Endpoint::Remote(remote) => remote.by_digest(digest).await,
+            ImageStore::Remote(remote) => remote.by_digest(digest).await,
         }
     }
 
     async fn blob(&self, descriptor: &Descriptor) -> Result<Blob, OciError> {
         match self {
-            Endpoint::Layout(layout) => layout.blob(descriptor).map(Blob::InPlace),
-            Endpoint::Remote(remote) => remote.fetch_blob(descriptor).await.map(Blob::Fetched),
+            ImageStore::Layout(layout) => layout.blob(descriptor).map(Blob::InPlace),
+            ImageStore::Remote(remote) => remote.fetch_blob(descriptor).await.map(Blob::Fetched),
         }
     }
 
     async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, OciError> {
         match self {
-            Endpoint::Layout(layout) => Ok(layout.has_blob(descriptor)),
-            Endpoint::Remote(remote) => remote.has_blob(descriptor).await,
+            ImageStore::Layout(layout) => Ok(layout.has_blob(descriptor)),
+            ImageStore::Remote(remote) => remote.has_blob(descriptor).await,
         }
     }
 
@@ -85,11 +85,11 @@ impl Endpoint {
             Blob::Fetched(file) => file.path().to_owned(),
         };
         match self {
-            Endpoint::Layout(layout) => {
+            ImageStore::Layout(layout) => {
                 let (layout, descriptor) = (layout.clone(), descriptor.clone());
                 blocking(move || layout.put_blob(&descriptor, &path)).await?
             }
-            Endpoint::Remote(remote) => {
+            ImageStore::Remote(remote) => {
                 if matches!(blob, Blob::InPlace(_)) {
                     verify(descriptor, path.clone()).await?;
                 }
@@ -98,13 +98,13 @@ impl Endpoint {
         }
     }
 
-    async fn put_manifest(&self, content: &Content, listed: bool, tag: Option<&str>) -> Result<(), OciError> {
+    async fn put_manifest(&self, content: &ManifestContent, listed: bool, tag: Option<&str>) -> Result<(), OciError> {
         match self {
-            Endpoint::Layout(layout) => {
+            ImageStore::Layout(layout) => {
                 let (layout, content, tag) = (layout.clone(), content.clone(), tag.map(str::to_owned));
                 blocking(move || layout.put_manifest(&content, listed, tag.as_deref())).await?
             }
-            Endpoint::Remote(remote) => remote.put_manifest(content, tag).await,
+            ImageStore::Remote(remote) => remote.put_manifest(content, tag).await,
         }
     }
 }
@@ -112,12 +112,12 @@ impl Endpoint {
 /// Copies the image whose root manifest is `root`. A failure leaves blobs behind, which the next try finds, but never
 /// a tag that points to an incomplete image.
 pub(crate) async fn copy(
-    source: &Endpoint,
-    target: &Endpoint,
-    root: Content,
+    source: &ImageStore,
+    target: &ImageStore,
+    root: ManifestContent,
     tag: Option<&str>,
 ) -> Result<Descriptor, OciError> {
-    if let Endpoint::Layout(layout) = target {
+    if let ImageStore::Layout(layout) = target {
         let layout = layout.clone();
         blocking(move || layout.create()).await??;
     }
@@ -136,7 +136,7 @@ pub(crate) async fn copy(
 }
 
 /// The root first, and every index before what it names.
-async fn manifests_below(source: &Endpoint, root: Content) -> Result<Vec<Content>, OciError> {
+async fn manifests_below(source: &ImageStore, root: ManifestContent) -> Result<Vec<ManifestContent>, OciError> {
     let mut seen = BTreeSet::from([root.descriptor.digest.clone()]);
     let mut found = vec![root];
     let mut next = 0;

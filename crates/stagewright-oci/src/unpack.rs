@@ -20,7 +20,7 @@ use crate::error::{OciError, OciErrorKind};
 use crate::layout::Layout;
 
 /// All layers together, uncompressed: a bomb is larger.
-const MOST_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+const LARGEST_IMAGE: u64 = 8 * 1024 * 1024 * 1024;
 
 /// What an entry counts for at least: an inode and a block. An archive of empty files is small, a disk full of them is
 /// not.
@@ -93,7 +93,7 @@ struct Unpacker<'a> {
 
 impl<'a> Unpacker<'a> {
     fn new(root: &'a Dir) -> Unpacker<'a> {
-        Unpacker { root, left: MOST_BYTES }
+        Unpacker { root, left: LARGEST_IMAGE }
     }
 
     /// Applies one layer, a tar archive, plain or compressed with gzip.
@@ -118,7 +118,7 @@ impl<'a> Unpacker<'a> {
     fn entries(&mut self, layer: impl Read) -> io::Result<()> {
         let mut fresh = BTreeSet::new();
         let allowance = Rc::new(Cell::new(HEADER_BYTES));
-        let mut archive = Archive::new(Allowed { layer, allowance: allowance.clone() });
+        let mut archive = Archive::new(LimitedLayer { layer, allowance: allowance.clone() });
         for entry in archive.entries()? {
             let mut entry = entry?;
             let path = relative(&entry.path()?)?;
@@ -213,12 +213,12 @@ impl<'a> Unpacker<'a> {
 }
 
 /// A layer of which no more is read than what is being looked at may have.
-struct Allowed<R> {
+struct LimitedLayer<R> {
     layer: R,
     allowance: Rc<Cell<u64>>,
 }
 
-impl<R: Read> Read for Allowed<R> {
+impl<R: Read> Read for LimitedLayer<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = self.allowance.get().min(buffer.len() as u64);
         if most == 0 && !buffer.is_empty() {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn unpack(entries: &[Vec<u8>]) -> (tempfile::TempDir, Result<(), OciError>) {
-        unpack_layers(&[entries], MOST_BYTES)
+        unpack_layers(&[entries], LARGEST_IMAGE)
     }
 
     fn unpack_layers(layers: &[&[Vec<u8>]], left: u64) -> (tempfile::TempDir, Result<(), OciError>) {
@@ -317,7 +317,7 @@ mod tests {
         let lower = ["gone", "stays", "full/old", "full/deep/old"].map(file);
         // Before and after the entries that they must leave alone.
         let upper = ["full/new", ".wh.gone", "full/deep/new", "full/.wh..wh..opq", "again", ".wh.again"].map(file);
-        let (folder, result) = unpack_layers(&[&lower, &upper], MOST_BYTES);
+        let (folder, result) = unpack_layers(&[&lower, &upper], LARGEST_IMAGE);
         result.unwrap();
         let exists = |path: &&str| folder.path().join("root").join(path).exists();
         let paths = ["gone", "stays", "full/old", "full/deep/old", "full/new", "full/deep/new", "again"];
@@ -329,7 +329,7 @@ mod tests {
     fn a_whiteout_of_nothing_is_refused() {
         for name in ["full/.wh.", "full/.wh..", "full/.wh..."] {
             let file = |path: &str| entry(EntryType::Regular, path, "", b"x");
-            let (folder, result) = unpack_layers(&[&[file("full/a")], &[file(name)]], MOST_BYTES);
+            let (folder, result) = unpack_layers(&[&[file("full/a")], &[file(name)]], LARGEST_IMAGE);
             assert!(result.is_err(), "{name}");
             assert!(folder.path().join("root/full/a").exists(), "{name}");
         }
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn holes_of_a_sparse_file_count() {
-        let (folder, result) = unpack(&[sparse(MOST_BYTES + 512)]);
+        let (folder, result) = unpack(&[sparse(LARGEST_IMAGE + 512)]);
         let error = result.unwrap_err();
         assert!(error.source.as_ref().unwrap().to_string().contains("8 GiB"), "{error:?}");
         assert!(!folder.path().join("root/sparse").exists());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use stagewright_plugin_host::ErrorCode;
-use stagewright_plugin_host::registry::Reference;
+use stagewright_plugin_host::registry::ImageReference;
 use tokio::task::JoinSet;
 
 use crate::image::{INDEX, MANIFEST, blob_path, blobs, corrupt};
@@ -12,7 +12,7 @@ use crate::refused;
 
 const UNKNOWN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
-pub(crate) fn name(text: &str) -> Reference {
+pub(crate) fn name(text: &str) -> ImageReference {
     text.parse().unwrap()
 }
 

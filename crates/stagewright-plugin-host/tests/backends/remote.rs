@@ -1,7 +1,7 @@
 //! A registry behind the distribution API.
 
 use stagewright_plugin_host::ErrorCode;
-use stagewright_plugin_host::registry::{Access, Reference};
+use stagewright_plugin_host::registry::{ImageReference, RegistryAccess};
 
 use crate::distribution::{ACCOUNT, Distribution};
 use crate::embedded::name;
@@ -9,7 +9,7 @@ use crate::image::{blobs, corrupt};
 use crate::place::{Place, real, rehearsal};
 use crate::refused;
 
-fn at(distribution: &Distribution, image: &str) -> Reference {
+fn at(distribution: &Distribution, image: &str) -> ImageReference {
     name(&format!("{}/{image}", distribution.host))
 }
 
@@ -148,7 +148,7 @@ async fn a_rehearsal_reads_no_registry_and_an_anonymous_pull_shows_no_credential
         refused(result, &withheld, &["would read the image", distribution.host.as_str()]);
     }
     assert!(!place.path("pulled").exists());
-    let anonymous = Access { anonymous: true, ..real(&workspace) };
+    let anonymous = RegistryAccess { anonymous: true, ..real(&workspace) };
     let resolved = registry.resolve(&reference, anonymous).await;
     refused(resolved, &ErrorCode::Unauthenticated, &[&distribution.host, "a rehearsal, which uses none"]);
 }
