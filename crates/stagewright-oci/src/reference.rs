@@ -1,4 +1,4 @@
-//! Image references: what a guest may call an image, and where that is.
+//! Image references: the names by which guests refer to images.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,38 +8,38 @@ use crate::error::{OciError, OciErrorKind};
 /// The name of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageReference {
-    /// Where it is.
+    /// The repository or layout that contains it.
     pub location: ImageLocation,
-    /// `:TAG`.
+    /// The tag, without its colon.
     pub tag: Option<String>,
-    /// `@sha256:…`, in hexadecimal and with the algorithm; wins over the tag.
+    /// The digest as `sha256:…`; takes precedence over the tag.
     pub digest: Option<String>,
 }
 
-/// Where images of one name are.
+/// A repository or layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageLocation {
     /// `local/NAME`: the embedded registry.
     Embedded {
-        /// NAME, which may hold slashes.
+        /// NAME, which may contain slashes.
         name: String,
     },
     /// `HOST[:PORT]/REPOSITORY`: behind the distribution API.
     Remote {
-        /// With the port.
+        /// The host, with the port if there is one.
         host: String,
-        /// What follows the host.
+        /// The path after the host.
         repository: String,
     },
     /// `oci:PATH`: an image layout in the workspace.
     Layout {
-        /// As written: relative to the workspace.
+        /// The path as written, relative to the workspace.
         path: String,
     },
 }
 
 impl ImageReference {
-    /// The name without tag and digest, as `registry` permissions are written.
+    /// The name without tag and digest, in the form of `registry` permissions.
     pub fn repository(&self) -> String {
         match &self.location {
             ImageLocation::Embedded { name } => format!("local/{name}"),
@@ -48,7 +48,7 @@ impl ImageReference {
         }
     }
 
-    /// The tag that is meant when neither tag nor digest is given, as everywhere: `latest`.
+    /// The tag, or the customary `latest` if there is none.
     pub(crate) fn tag_or_default(&self) -> &str {
         self.tag.as_deref().unwrap_or("latest")
     }
@@ -124,8 +124,8 @@ fn is_tag(text: &str) -> bool {
     first && text.len() <= 128 && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// The distribution spec's grammar, but that separators may repeat. `blobs` is the name of a folder in a layout, where
-/// a repository below another one must not be mistaken for it.
+/// The distribution spec's grammar, except that separators may repeat. `blobs` is refused below the first level: the
+/// embedded registry stores repositories as nested layouts, in which `blobs` is a folder with content.
 fn is_repository(text: &str) -> bool {
     text.split('/').enumerate().all(|(position, part)| {
         let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn references_print_as_they_were_written() {
+    fn a_reference_is_displayed_as_it_was_written() {
         for text in [
             "local/app",
             "local/team/app:1.0",
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_is_refused_with_the_reason() {
+    fn invalid_references_are_refused_with_the_reason() {
         for (text, reason) in [
             ("alpine:3", "names no registry"),
             ("library/alpine", "doesn't begin with `local`"),

@@ -1,4 +1,4 @@
-//! Image registries, as stages see them: push, resolve, copy, pull.
+//! Image registries as stages use them: push, resolve, copy, pull.
 //!
 //! ```text
 //! local/NAME          ── embedded root ──┐
@@ -6,11 +6,12 @@
 //! oci:PATH            ── the workspace ──┘
 //! ```
 //!
-//! Every place is a tree of manifests over blobs, so each function here is a copy from one place to another. A blob is
-//! hashed on the way, a manifest is passed on byte for byte, and a tag moves last.
+//! Each of them stores manifests that refer to blobs, so push and pull are copies from one to another. A blob is hashed
+//! while it is copied, a manifest is copied byte for byte, and the tag is set last.
 //!
-//! In rehearsal nothing but the rehearsal's own root is written: whatever a reference names, a push goes there. Reads look
-//! there first, then at the embedded registry, and at no other: that would take credentials to another machine.
+//! A rehearsal writes to its own root only, whichever registry a push names. It reads from its own root first, and then
+//! from the embedded registry. It doesn't read from other registries, because that would send credentials to another
+//! machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,41 +25,41 @@ use crate::reference::{ImageLocation, ImageReference};
 use crate::remote::Remote;
 use crate::transfer::{self, ImageStore};
 
-/// Where a [`Registry`] keeps things.
+/// The folders and credentials of a [`Registry`].
 #[derive(Clone)]
 pub struct RegistryConfig {
-    /// Of `local/…`: one image layout a repository.
+    /// The embedded registry, with an image layout for each repository `local/…`.
     pub embedded_root: PathBuf,
-    /// Of everything in rehearsals, a folder each.
+    /// The registries of rehearsals, with a folder for each run.
     pub rehearsal_root: PathBuf,
-    /// For remote registries.
+    /// Credentials for remote registries.
     pub credentials: Arc<dyn CredentialSource>,
 }
 
-/// On whose behalf a registry is used.
+/// The terms on which registries are used.
 #[derive(Clone, Copy, Debug)]
 pub struct RegistryAccess<'a> {
-    /// `oci:PATH` is below it.
+    /// The folder to which `oci:PATH` is relative.
     pub workspace: &'a Path,
-    /// The rehearsal whose stand-in is used in place of every registry; none for the real ones.
+    /// The run id of a rehearsal, whose stand-in replaces every registry; none for the real registries.
     pub rehearsal: Option<&'a str>,
-    /// Whether registries are asked without credentials.
+    /// Whether requests are sent without credentials.
     pub anonymous: bool,
 }
 
 impl<'a> RegistryAccess<'a> {
-    /// On the registries themselves, with credentials.
+    /// Access to the real registries, with credentials.
     pub fn real(workspace: &'a Path) -> RegistryAccess<'a> {
         RegistryAccess { workspace, rehearsal: None, anonymous: false }
     }
 
-    /// On the stand-in of a rehearsal.
+    /// Access to the stand-in of a rehearsal.
     pub fn rehearsed(workspace: &'a Path, run: &'a str) -> RegistryAccess<'a> {
         RegistryAccess { workspace, rehearsal: Some(run), anonymous: true }
     }
 }
 
-/// Has no credentials.
+/// A source without credentials.
 struct Anonymous;
 
 impl CredentialSource for Anonymous {
@@ -77,18 +78,18 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Touches nothing yet.
+    /// Creates a registry. No folder or server is accessed yet.
     pub fn new(config: RegistryConfig) -> Registry {
-        // An error means that the process has a provider already, which serves as well.
+        // Fails if the process has installed a provider already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Registry { config }
     }
 
-    /// Pushes the image in `layout`, an image layout's folder, and answers what the registry confirms. When the layout
-    /// holds several images, the one with the reference's tag.
+    /// Pushes the image in the image layout `layout`, and returns the descriptor that the registry confirmed. If the layout
+    /// contains several images, the one with the reference's tag is pushed.
     ///
     /// # Errors
-    /// When the layout holds no such image, its content is damaged, or the registry can't be used.
+    /// When the layout doesn't contain the image, its content is damaged, or the registry can't be used.
     pub async fn push(
         &self,
         layout: &Path,
@@ -105,11 +106,11 @@ impl Registry {
         self.deliver(&ImageStore::Layout(source), content, reference, access).await
     }
 
-    /// What the reference names now.
+    /// The image that the reference names at present.
     ///
     /// # Errors
-    /// When there is no such image, or the registry can't be used;
-    /// [`OciErrorKind::WithheldInRehearsal`] when a rehearsal would have to read another registry than its own.
+    /// When the image does not exist, or the registry can't be used;
+    /// [`OciErrorKind::WithheldInRehearsal`] when a rehearsal would have to read from a remote registry.
     pub async fn resolve(
         &self,
         reference: &ImageReference,
@@ -118,10 +119,10 @@ impl Registry {
         Ok(self.find(reference, access).await?.1.descriptor)
     }
 
-    /// Copies an image with all that belongs to it, for every platform.
+    /// Copies an image completely, for all platforms.
     ///
     /// # Errors
-    /// As [`push`](Self::push) and [`resolve`](Self::resolve). What was copied until then stays, without a tag.
+    /// As for [`push`](Self::push) and [`resolve`](Self::resolve). Content that was already copied remains, without a tag.
     pub async fn copy(
         &self,
         source: &ImageReference,
@@ -133,10 +134,10 @@ impl Registry {
         self.deliver(&place, content, destination, to).await
     }
 
-    /// Copies an image into `layout`, an image layout's folder, which is made if it isn't there.
+    /// Copies an image to the image layout `layout`, which is created if it does not exist.
     ///
     /// # Errors
-    /// As [`copy`](Self::copy).
+    /// As for [`copy`](Self::copy).
     pub async fn pull(
         &self,
         reference: &ImageReference,
@@ -158,9 +159,10 @@ impl Registry {
         if let Some(digest) = &reference.digest
             && *digest != content.descriptor.digest
         {
-            let words = format!("`{reference}` can't be written with image {}", content.descriptor.digest);
-            return Err(OciError::new(OciErrorKind::InvalidReference, words)
-                .with_help("leave the digest out: it follows from the image"));
+            let message =
+                format!("`{reference}` has another digest than the image, which is {}", content.descriptor.digest);
+            return Err(OciError::new(OciErrorKind::InvalidReference, message)
+                .with_help("omit the digest: it is determined by the image"));
         }
         let tag = match (&reference.tag, &reference.digest) {
             (None, Some(_)) => None,
@@ -176,7 +178,7 @@ impl Registry {
         transfer::copy(source, &target, content, tag).await
     }
 
-    /// The manifest that the reference names, and where it is.
+    /// The manifest that the reference names, and the store that contains it.
     async fn find(
         &self,
         reference: &ImageReference,
@@ -226,8 +228,8 @@ impl Registry {
     }
 }
 
-/// The folder `path`, relative, below the workspace. Links in it are refused: the layout would be granted by the link's name
-/// and be in another place.
+/// The absolute form of `path`, which must be relative and in the workspace. Links are refused, because permissions are
+/// checked against the path as written, and a link would lead to a folder that was not granted.
 ///
 /// # Errors
 /// [`OciErrorKind::Denied`] when the path leads out of the workspace, or through a link.
@@ -237,7 +239,7 @@ pub fn inside(workspace: &Path, path: &str) -> Result<PathBuf, OciError> {
     {
         let message = format!("image layout `{path}` is outside of the workspace");
         return Err(
-            OciError::new(OciErrorKind::Denied, message).with_help("give a path relative to the workspace's root")
+            OciError::new(OciErrorKind::Denied, message).with_help("use a path relative to the workspace's root")
         );
     }
     let full = workspace.join(relative);

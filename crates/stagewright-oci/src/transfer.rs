@@ -1,4 +1,4 @@
-//! Copies an image from one place to another.
+//! Copies images between layouts and registries.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use crate::layout::Layout;
 use crate::reference::ImageReference;
 use crate::remote::Remote;
 
-/// Manifests of one image: an index, and one for each platform.
+/// The most manifests of one image: an index, and one manifest for each platform.
 const MOST_MANIFESTS: usize = 256;
 
-/// A place that images are in.
+/// A layout or a repository, from or to which images are copied.
 pub(crate) enum ImageStore {
     Layout(Layout),
     Remote(Remote),
 }
 
-/// A blob on its way.
+/// A blob that is being copied.
 enum Blob {
     InPlace(PathBuf),
     Fetched(NamedTempFile),
@@ -42,7 +42,7 @@ impl ImageStore {
                 let find = move || match (&reference.digest, &reference.tag) {
                     (Some(digest), _) => layout.by_digest(digest),
                     (None, Some(tag)) => layout.by_tag(tag),
-                    // A layout of one image needs no tag to tell which.
+                    // If a layout has only one image, that one is meant.
                     (None, None) => layout.only(reference.tag_or_default()),
                 };
                 blocking(find).await?
@@ -79,7 +79,7 @@ impl ImageStore {
     }
 
     async fn put_blob(&self, descriptor: &Descriptor, blob: Blob) -> Result<(), OciError> {
-        // The temporary file lives until the end of this function.
+        // `blob` owns the temporary file, which exists until the end of this function.
         let path = match &blob {
             Blob::InPlace(path) => path.clone(),
             Blob::Fetched(file) => file.path().to_owned(),
@@ -109,8 +109,8 @@ impl ImageStore {
     }
 }
 
-/// Copies the image whose root manifest is `root`. A failure leaves blobs behind, which the next try finds, but never
-/// a tag that points to an incomplete image.
+/// Copies the image with the root manifest `root`. If it fails, blobs that were already copied remain, and the next try
+/// does not copy them again. The tag is set last, so it never points to an incomplete image.
 pub(crate) async fn copy(
     source: &ImageStore,
     target: &ImageStore,
@@ -122,7 +122,7 @@ pub(crate) async fn copy(
         blocking(move || layout.create()).await??;
     }
     let manifests = manifests_below(source, root).await?;
-    // A registry takes an index only when it has the manifests that it names.
+    // In reverse order, because a registry accepts an index only if it has the manifests that the index names.
     for (position, content) in manifests.iter().enumerate().rev() {
         for descriptor in content.parsed.blobs() {
             if !target.has_blob(descriptor).await? {
@@ -135,7 +135,7 @@ pub(crate) async fn copy(
     Ok(manifests.into_iter().next().map(|root| root.descriptor).unwrap_or_else(|| unreachable!("the root is first")))
 }
 
-/// The root first, and every index before what it names.
+/// The root and all manifests below it. The root is first, and every index precedes the manifests that it names.
 async fn manifests_below(source: &ImageStore, root: ManifestContent) -> Result<Vec<ManifestContent>, OciError> {
     let mut seen = BTreeSet::from([root.descriptor.digest.clone()]);
     let mut found = vec![root];
@@ -157,7 +157,7 @@ async fn manifests_below(source: &ImageStore, root: ManifestContent) -> Result<V
     Ok(found)
 }
 
-/// What a registry would refuse only after the upload.
+/// Verifies a local blob before it is uploaded: the registry would detect a mismatch only at the end.
 async fn verify(descriptor: &Descriptor, path: PathBuf) -> Result<(), OciError> {
     let descriptor = descriptor.clone();
     blocking(move || {

@@ -88,7 +88,7 @@ async fn a_damaged_image_is_not_pushed_and_gets_no_tag() {
     let layout = place.layout("image");
     let layer = layout.corrupt(&layout.image("built", "one"));
     let pushed = registry.push(&layout.root, &at(&distribution, "app:1"), real(&workspace)).await;
-    refused(pushed, &ErrorCode::FailedPrecondition, &[&layer, "has the content of"]);
+    refused(pushed, &ErrorCode::FailedPrecondition, &[&layer, "has the digest"]);
     assert_eq!(distribution.digest("app", "1").await, None);
 }
 
@@ -118,7 +118,7 @@ async fn credentials_that_are_missing_or_wrong_are_said_to_be() {
     let reference = at(&distribution, "app:1");
     let host = distribution.host.as_str();
 
-    for (login, why) in [(None, "there are none"), (Some((ACCOUNT.0, "shibboleth")), "are not accepted")] {
+    for (login, why) in [(None, "it has none"), (Some((ACCOUNT.0, "shibboleth")), "were not accepted")] {
         let registry = place.registry_as(login);
         let pushed = registry.push(&layout.root, &reference, real(&workspace)).await;
         refused(pushed, &ErrorCode::Unauthenticated, &[host, "the test's own table", why]);
