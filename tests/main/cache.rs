@@ -341,7 +341,7 @@ fn failures_and_what_changes_under_way_are_not_kept() {
         .replace("write = [\"out\", \"count\"]", "write = [\"out\", \"count\", \"src\"]");
     environment.write("stagewright.toml", &changing);
     let ended = run(&environment, &[]);
-    assert!(ended.stdout.contains("not kept: its inputs changed while it ran"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("not cached: its inputs changed while it ran"), "{}", ended.stdout);
 }
 
 /// Whatever is done to the folder of results, a run comes to the same.

@@ -287,7 +287,7 @@ fn what_a_person_puts_where_it_may_write_counts_and_what_it_left_itself_does_not
     assert!(!run(&environment, &[]).stdout.contains("a | two"));
     // What it counted itself was changed by another, and it can't be told whether meanwhile once more.
     environment.write("lib/count", "");
-    assert_eq!(not_kept(&environment), "what it found where it may write changed while it ran: `lib/count`");
+    assert_eq!(not_kept(&environment), "a file that it could read and write changed while it ran: `lib/count`");
     assert_eq!(cached(&environment, &[]), ["a"], "now it is its own");
 }
 
@@ -298,7 +298,7 @@ fn an_input_that_another_process_can_write_to_is_not_believed() {
     let own = "inputs = [\"src\"]\noutputs = [\"out/**\"]";
     environment.write("stagewright.toml", &pipeline("cat src > out/made", own, "read = [\"src\"]\nwrite = [\"out\"]"));
     let open = std::fs::File::options().write(true).open(environment.root().join("src")).unwrap();
-    let why = "another process has its input `src` open for writing, so that changes may not show";
+    let why = "another process has its input `src` open for writing, so changes may go undetected";
     assert_eq!(not_kept(&environment), why);
     drop(open);
     run(&environment, &[]);
@@ -329,7 +329,7 @@ fn two_runs_of_a_stage_in_one_place_keep_nothing_of_each_other() {
     started(2);
     environment.write("lib/go", "");
     let [first, second] = [first, second].map(|child| Ended::of(&child.wait_with_output().unwrap()).exits(0).stdout);
-    assert!(first.contains("not kept: another run of it worked in the same place meanwhile"), "{first}");
+    assert!(first.contains("not cached: another run of it wrote to the same paths meanwhile"), "{first}");
     assert!(!second.contains("another run"), "{second}");
     for value in ["one", "two"] {
         environment.write("stagewright.toml", &text(value));
@@ -397,7 +397,7 @@ fn a_program_of_the_workspace_that_is_exchanged_while_it_runs_makes_no_result() 
     std::fs::rename(environment.root().join("vendor/next"), &path).expect("a file");
     environment.write("out/go", "");
     let shown = Ended::of(&running.wait_with_output().unwrap()).exits(0).stdout;
-    assert!(shown.contains("not kept: ") && shown.contains("`vendor/tool`"), "{shown}");
+    assert!(shown.contains("not cached: ") && shown.contains("`vendor/tool`"), "{shown}");
 }
 
 /// As two stages of cargo's share `target`: what each leaves there is no reason for the other to run again.

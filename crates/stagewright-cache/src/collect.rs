@@ -1,4 +1,4 @@
-//! Keeps the result of an attempt: what it left at its `outputs`, if nothing that it could read has changed.
+//! Stores the result of an attempt: the files at its `outputs`, provided that nothing it could read has changed.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,24 +7,24 @@ use stagewright_engine::{AttemptReport, AttemptRequest};
 
 use crate::content;
 use crate::digest::Digest;
-use crate::inner::Inner;
+use crate::inner::CacheRunner;
 use crate::keying::{CacheKey, DeclaredPaths};
 use crate::recorded_output::Recorder;
-use crate::scan::{Found, Kind};
-use crate::store::{Entry, Worked};
-use crate::tree::{Node, Tree};
-use crate::witness::{Watched, is_still, written};
+use crate::scan::{EntryKind, ScannedEntry};
+use crate::store::{CachedResult, LastWork};
+use crate::tree::{Tree, TreeNode};
+use crate::witness::{AttemptWatch, is_unchanged_when_reread, open_for_writing};
 
-impl Inner {
-    /// Puts the result of an attempt into the store.
+impl CacheRunner {
+    /// Stores the result of an attempt.
     ///
     /// # Errors
-    /// When it can't be kept: why.
+    /// With the reason why the result can't be stored.
     pub(crate) fn keep(
         &self,
         request: &AttemptRequest,
         keyed: &CacheKey,
-        watched: &Watched,
+        watched: &AttemptWatch,
         report: &AttemptReport,
         recorder: &Recorder,
     ) -> io::Result<()> {
@@ -32,23 +32,23 @@ impl Inner {
         self.refuse_changed(keyed, watched)?;
         let (found, files) = self.outputs(&keyed.named)?;
         for file in &found {
-            self.take_in(file, files.0.get(&file.path))?;
+            self.add_output(file, files.0.get(&file.path))?;
         }
         self.refuse_others(keyed)?;
         for artifact in &report.artifacts {
             let digest =
                 Digest::parse(&artifact.digest).ok_or_else(|| io::Error::other("an artifact has no digest"))?;
-            self.store.take_in(&digest, || stagewright_files::open(&self.config.machine.content(&artifact.digest)))?;
+            self.store.add_file(&digest, || stagewright_files::open(&self.config.machine.content(&artifact.digest)))?;
         }
         let said = match recorder.finish()? {
             Some((file, digest)) => {
-                self.store.take_in(&digest, || stagewright_files::open(file.path()))?;
+                self.store.add_file(&digest, || stagewright_files::open(file.path()))?;
                 Some(digest)
             }
             None => None,
         };
         let (_, key) = keyed.own();
-        let entry = Entry {
+        let entry = CachedResult {
             key: *key,
             run: request.run.clone(),
             outputs: report.outputs.clone(),
@@ -60,8 +60,8 @@ impl Inner {
         self.store.keep(&entry)
     }
 
-    /// Fails when the stage could have read anything else than what its key says.
-    fn refuse_changed(&self, keyed: &CacheKey, watched: &Watched) -> io::Result<()> {
+    /// Fails if the stage could have read anything that differs from what its key was computed from.
+    fn refuse_changed(&self, keyed: &CacheKey, watched: &AttemptWatch) -> io::Result<()> {
         let changed = |path: &str| Err(io::Error::other(format!("its inputs changed while it ran: `{path}`")));
         let reserved = self.reserved(&keyed.named);
         let workspace = self.workspace(&reserved);
@@ -69,54 +69,58 @@ impl Inner {
         if let Some(path) = files.differing(&keyed.files).first() {
             return changed(path);
         }
-        if let Some(path) = watched.witness.broken_by(&found) {
+        if let Some(path) = watched.witness.first_changed(&found) {
             return changed(path);
         }
-        let written = watched.written.as_deref().or_else(|| written(&self.config.workspace, &found));
+        let written = watched.written.as_deref().or_else(|| open_for_writing(&self.config.workspace, &found));
         if let Some(path) = written {
-            let why = format!("another process has its input `{path}` open for writing, so that changes may not show");
+            let why = format!("another process has its input `{path}` open for writing, so changes may go undetected");
             return Err(io::Error::other(why));
         }
-        match is_still(&workspace, &found, &keyed.files)? {
+        match is_unchanged_when_reread(&workspace, &found, &keyed.files)? {
             true => Ok(()),
-            false => Err(io::Error::other("its inputs changed while it ran, in place")),
+            false => Err(io::Error::other("its inputs were changed in place while it ran")),
         }
     }
 
-    /// Fails when what lies where the stage may write need not be its own doing. To be called once its outputs are taken
-    /// in: another run of the stage says what it works on before it changes anything.
+    /// Fails if the files in the paths that the stage may write could be another's work. Must be called after the outputs
+    /// have been added to the store: another run of the stage registers its key before it changes any file, so a run
+    /// whose changes could have been read as outputs is registered by then.
     fn refuse_others(&self, keyed: &CacheKey) -> io::Result<()> {
-        if let Some(path) = keyed.others.broken(&self.config.workspace) {
-            return Err(io::Error::other(format!("what it found where it may write changed while it ran: `{path}`")));
+        if let Some(path) = keyed.foreign.first_changed(&self.config.workspace) {
+            return Err(io::Error::other(format!(
+                "a file that it could read and write changed while it ran: `{path}`"
+            )));
         }
-        let is_alone =
-            keyed.named.writes.bases().is_empty() || self.store.worked(&keyed.stage) == Worked::WithKey(keyed.of_all);
-        if is_alone { Ok(()) } else { Err(io::Error::other("another run of it worked in the same place meanwhile")) }
+        let is_alone = keyed.named.writes.bases().is_empty()
+            || self.store.worked(&keyed.stage) == LastWork::WithKey(keyed.base_key);
+        if is_alone { Ok(()) } else { Err(io::Error::other("another run of it wrote to the same paths meanwhile")) }
     }
 
-    /// What the stage left at its `outputs`. Of folders, those that it names and may make.
-    pub(crate) fn outputs(&self, named: &DeclaredPaths) -> io::Result<(Vec<Found>, Tree)> {
+    /// The files at the stage's `outputs`, and the folders there that it names and may create.
+    pub(crate) fn outputs(&self, named: &DeclaredPaths) -> io::Result<(Vec<ScannedEntry>, Tree)> {
         let workspace = self.workspace(&self.config.reserved);
         let mut found = workspace.find(&named.outputs)?;
         found.retain(|file| named.outputs.name(&file.path));
-        found.retain(|file| file.kind != Kind::Folder || named.writes.matches(&file.path));
+        found.retain(|file| file.kind != EntryKind::Folder || named.writes.matches(&file.path));
         if let Some(file) = found.iter().find(|file| !named.writes.matches(&file.path)) {
-            let why = format!("`{}` is one of its outputs, and it may not write there", file.path);
+            let why = format!("`{}` is one of its outputs, but its permissions don't let it write there", file.path);
             return Err(io::Error::other(why));
         }
         let files = workspace.read(&found)?;
         Ok((found, files))
     }
 
-    fn take_in(&self, file: &Found, node: Option<&Node>) -> io::Result<()> {
+    fn add_output(&self, file: &ScannedEntry, node: Option<&TreeNode>) -> io::Result<()> {
         let path = self.config.workspace.join(&file.path);
         match node {
-            // Its content is checked on the way: what another stage exchanges meanwhile isn't taken for this one's.
-            Some(Node::File { digest, .. }) => self.store.take_in(digest, || content::open(&path, &file.stamp)),
-            Some(Node::Link { .. }) => {
-                self.store.take_in_bytes(content::target(&path, &file.stamp)?.as_bytes()).map(drop)
+            // The content is checked against the digest while it is copied, so a file that another stage replaces
+            // meanwhile isn't stored as this one's.
+            Some(TreeNode::File { digest, .. }) => self.store.add_file(digest, || content::open(&path, &file.stamp)),
+            Some(TreeNode::Link { .. }) => {
+                self.store.add_bytes(content::target(&path, &file.stamp)?.as_bytes()).map(drop)
             }
-            Some(Node::Folder { .. }) | None => Ok(()),
+            Some(TreeNode::Folder { .. }) | None => Ok(()),
         }
     }
 }

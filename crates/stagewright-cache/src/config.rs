@@ -1,4 +1,4 @@
-//! What a cache has to know of the machine and of the run.
+//! What the cache must know about the machine and the run.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,69 +8,69 @@ use std::sync::Arc;
 use stagewright_engine::{Artifact, RunId};
 use stagewright_model::Permissions;
 
-use crate::shared::Shared;
+use crate::shared::SharedCache;
 use crate::tier::Tier;
 
-/// What of the machine a result depends on, and where its artifacts are.
-pub trait Machine: Send + Sync {
-    /// Variables that the stage's programs inherit, and that can matter to them.
+/// The parts of the machine that a result depends on, and the store of artifacts.
+pub trait MachineContext: Send + Sync {
+    /// The variables that the stage's programs inherit and that can affect them.
     fn variables(&self, permissions: &Permissions) -> BTreeMap<String, String>;
-    /// Programs and toolchains that they can start: files, and folders with programs in `bin`.
+    /// The programs and toolchains that they can start: files, and folders with programs in `bin`.
     fn tools(&self, permissions: &Permissions, env: &BTreeMap<String, String>) -> Vec<PathBuf>;
-    /// All that was published in the run so far.
+    /// The artifacts that the run has published so far.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// When the list can't be read.
     fn published(&self, run: &RunId) -> io::Result<Vec<Artifact>>;
-    /// Where an artifact's content is.
+    /// The file with an artifact's content.
     fn content(&self, digest: &str) -> PathBuf;
-    /// Publishes what `content` holds, for the stage of the run.
+    /// Publishes the file `content` as an artifact of a stage of the run.
     ///
     /// # Errors
-    /// When it can't be written, or `content` is something else.
+    /// When it can't be written, or when `content` doesn't have the artifact's digest.
     fn publish(&self, run: &RunId, stage: &str, artifact: &Artifact, content: &Path) -> io::Result<()>;
-    /// Says of paths of the workspace why nothing may be put there, if nothing may.
+    /// A function that returns the reason why a path of the workspace must not be written, if it must not.
     ///
     /// # Errors
-    /// When what is reserved can't be determined.
+    /// When the reserved paths can't be determined.
     fn guard(&self) -> io::Result<Guard>;
 }
 
-/// See [`Machine::guard`].
+/// See [`MachineContext::guard`].
 pub type Guard = Box<dyn Fn(&str) -> Option<String> + Send>;
 
 /// How a run uses the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Results are taken and kept.
+    /// Uses stored results and stores new ones.
     #[default]
     Use,
-    /// Results are taken, and none is kept.
+    /// Uses stored results but stores none.
     Read,
-    /// None is taken: all is done anew, and kept.
+    /// Runs every stage again and stores its result.
     Refresh,
-    /// Neither.
+    /// Neither uses nor stores results.
     Off,
 }
 
-/// What a [`Caching`](crate::Caching) is made from.
+/// The configuration of a [`Caching`](crate::Caching).
 pub struct CacheConfig {
-    /// The folder of results.
+    /// The folder of stored results.
     pub root: PathBuf,
-    /// The pipeline file, relative to the workspace: stages of one name in two files are two.
+    /// The pipeline file, relative to the workspace. Stages of the same name in two files are different stages.
     pub file: String,
-    /// The workspace.
+    /// The root of the workspace, absolute.
     pub workspace: PathBuf,
-    /// Paths of it that belong to the engine.
+    /// Paths of the workspace that belong to the engine, relative to its root.
     pub reserved: Vec<String>,
-    /// Whether the stages' programs are confined.
+    /// Whether the stages' programs run in a sandbox.
     pub sandboxed: bool,
-    /// How it is used.
+    /// Whether the run uses stored results and stores its own.
     pub mode: Mode,
-    /// Whose results the run takes, and who takes its own.
+    /// The trust tier of the run: it determines whose results the run uses, and which runs use its results.
     pub tier: Tier,
-    /// Where other machines' results are.
-    pub shared: Option<Shared>,
-    /// The rest.
-    pub machine: Arc<dyn Machine>,
+    /// The cache that this machine shares with others, if any.
+    pub shared: Option<SharedCache>,
+    /// The machine's variables, programs and artifacts.
+    pub machine: Arc<dyn MachineContext>,
 }

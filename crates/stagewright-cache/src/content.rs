@@ -1,4 +1,5 @@
-//! Reading files of a workspace in which others are at work: what is read is what was looked at, or an error.
+//! Reads files of a workspace that other processes may change. The file that is read is the one that was examined
+//! before; otherwise the read fails.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,33 +10,33 @@ use std::path::Path;
 use crate::digest::Digest;
 use crate::stamp::{Stamp, now};
 
-/// Which signal says that a lease is broken; `fcntl.h`, and the same on every architecture.
+/// Sets the signal that is sent when a lease is broken. From `fcntl.h`; the same on every architecture.
 const F_SETSIG: libc::c_int = 10;
 
-/// A file's content, by its digest.
-pub(crate) struct Content {
+/// The digest of a file that was read.
+pub(crate) struct ReadContent {
     pub(crate) digest: Digest,
-    /// Whether the stamp that it was read under tells of every later change.
+    /// Whether the stamp under which the file was read detects every later change.
     pub(crate) is_lasting: bool,
 }
 
-/// The content of the plain file that had `stamp` when it was looked at.
+/// Reads the plain file that had `stamp` when it was examined.
 ///
 /// # Errors
-/// When it is another file by now, or was changed meanwhile.
-pub(crate) fn read(path: &Path, stamp: &Stamp) -> io::Result<Content> {
+/// When it was replaced since, or changed before or while it was read.
+pub(crate) fn read(path: &Path, stamp: &Stamp) -> io::Result<ReadContent> {
     let begun = now();
     let mut file = open(path, stamp)?;
-    let is_lasting = stamp.is_settled(begun) && is_quiet(&file) && shows_mapped_stores(&file);
+    let is_lasting = stamp.shows_changes_after(begun) && is_quiet(&file) && shows_mapped_stores(&file);
     let digest = Digest::of_reader(&mut file, stamp.size())?;
     match Stamp::of(&file.metadata()?) == *stamp {
-        true => Ok(Content { digest, is_lasting }),
+        true => Ok(ReadContent { digest, is_lasting }),
         false => Err(changed()),
     }
 }
 
-/// The plain file that had `stamp` when it was looked at, whatever name it has by now: a link that took its place leads
-/// nowhere, and a pipe never blocks.
+/// Opens the plain file that had `stamp` when it was examined. A link in its place isn't followed, and a pipe in its
+/// place doesn't block.
 pub(crate) fn open(path: &Path, stamp: &Stamp) -> io::Result<File> {
     let file = stagewright_files::open_unlinked(path).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidInput => changed(),
@@ -45,7 +46,7 @@ pub(crate) fn open(path: &Path, stamp: &Stamp) -> io::Result<File> {
     if metadata.is_file() && Stamp::of(&metadata) == *stamp { Ok(file) } else { Err(changed()) }
 }
 
-/// Where the link leads that had `stamp` when it was looked at.
+/// The target of the link that had `stamp` when it was examined.
 pub(crate) fn target(path: &Path, stamp: &Stamp) -> io::Result<OsString> {
     let target = path.read_link()?;
     let metadata = path.symlink_metadata()?;
@@ -53,17 +54,18 @@ pub(crate) fn target(path: &Path, stamp: &Stamp) -> io::Result<OsString> {
 }
 
 fn changed() -> io::Error {
-    io::Error::new(io::ErrorKind::ResourceBusy, "it was changed at the same moment")
+    io::Error::new(io::ErrorKind::ResourceBusy, "it changed while it was read")
 }
 
-/// Whether no process has the file open for writing, or mapped so. Where that can't be asked, on some network file
-/// systems or of another user's file, the answer is yes.
+/// Whether no process has the file open or mapped for writing. True as well where the kernel can't determine it: on some
+/// network file systems, and for another user's file.
 ///
-/// The kernel grants a read lease only on a file that isn't open for writing at the time. It is given back at once.
+/// The kernel grants a read lease only on a file that isn't open for writing. The lease is released at once.
 pub(crate) fn is_quiet(file: &File) -> bool {
     let file = file.as_raw_fd();
-    // SAFETY: numbers alone; the descriptor is open for the time of the calls. A lease that is broken in between sends
-    // a signal, which would end this process if it were not set to one that is ignored unless somebody waits for it.
+    // SAFETY: the calls take integers only, and the descriptor stays open while they run. If another process opens the
+    // file for writing while the lease is held, the kernel sends a signal. By default that is SIGIO, which would kill
+    // this process, so it is set to SIGURG first, which is ignored by default.
     unsafe {
         if libc::fcntl(file, F_SETSIG, libc::SIGURG) == -1 {
             return true;
@@ -76,7 +78,7 @@ pub(crate) fn is_quiet(file: &File) -> bool {
     io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN)
 }
 
-/// Whether a store through a shared mapping moves any time of the file. On file systems in memory none does.
+/// Whether a store through a shared mapping updates the times of the file. On file systems in memory it doesn't.
 pub(crate) fn shows_mapped_stores(file: &File) -> bool {
     const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
     rustix::fs::fstatfs(file).is_ok_and(|found| !IN_MEMORY.contains(&found.f_type.cast_unsigned()))
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_took_the_place_of_a_file_is_not_read() {
+    fn a_replaced_file_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for name in ["file", "other"] {
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_somebody_can_write_to_is_not_quiet() {
+    fn a_file_that_is_open_for_writing_is_not_quiet() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let written = File::create(&path).unwrap();

@@ -1,13 +1,13 @@
-//! What a stage is given to see: the fewest paths that hold its inputs and nothing else.
+//! Computes the paths that a stage is given access to: the smallest set that contains its inputs and nothing else.
 
 use std::io;
 
-use crate::scan::Workspace;
-use crate::tree::{Node, Tree};
+use crate::scan::WorkspaceScan;
+use crate::tree::{Tree, TreeNode};
 
-impl Workspace<'_> {
-    /// The fewest paths that hold all of `tree` and nothing else: a folder where all that is in it is in the tree. None
-    /// when they are more than `limit`.
+impl WorkspaceScan<'_> {
+    /// The smallest set of paths that contains all of `tree` and nothing else. A folder stands for its whole content if
+    /// all of that is in the tree. None if the set has more than `limit` paths.
     pub(crate) fn cover(&self, tree: &Tree, limit: usize) -> io::Result<Option<Vec<String>>> {
         let mut cover = Vec::new();
         self.cover_folder("", tree, &mut cover, limit)?;
@@ -15,7 +15,8 @@ impl Workspace<'_> {
         Ok(within.then_some(cover))
     }
 
-    /// Whether all that is in the folder is in the tree; otherwise `cover` has the parts that are.
+    /// Returns whether the whole content of the folder is in the tree. If it isn't, the parts that are in the tree are
+    /// added to `cover`.
     fn cover_folder(&self, folder: &str, tree: &Tree, cover: &mut Vec<String>, limit: usize) -> io::Result<bool> {
         let (start, mut whole) = (cover.len(), true);
         for entry in std::fs::read_dir(self.root.join(folder))? {
@@ -24,7 +25,7 @@ impl Workspace<'_> {
             }
             let entry = entry?;
             let name = entry.file_name();
-            // A name that is no text is in no tree.
+            // Trees hold UTF-8 paths only.
             let Some(name) = name.to_str() else {
                 whole = false;
                 continue;
@@ -32,20 +33,20 @@ impl Workspace<'_> {
             let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
             let kind = entry.file_type()?;
             let is_covered = match tree.0.get(&path) {
-                Some(Node::Folder { .. }) if kind.is_dir() => {
+                Some(TreeNode::Folder { .. }) if kind.is_dir() => {
                     !self.is_reserved(&path) && self.cover_folder(&path, tree, cover, limit)?
                 }
-                Some(Node::File { .. }) => kind.is_file(),
-                Some(Node::Link { .. }) => kind.is_symlink(),
+                Some(TreeNode::File { .. }) => kind.is_file(),
+                Some(TreeNode::Link { .. }) => kind.is_symlink(),
                 _ => false,
             };
-            // A link that is given by itself is given as what it leads to, which has to be declared, too.
+            // Mounting a link by itself mounts the file that it leads to, so that file must be declared as well.
             if is_covered && (!kind.is_symlink() || self.leads_into(&path, tree)) {
                 cover.push(path);
             }
             whole &= is_covered;
         }
-        // The root isn't named as a whole: the engine's own files there are never an input.
+        // The root never stands for its whole content: the engine's own files there are never inputs.
         if whole && !folder.is_empty() {
             cover.truncate(start);
         }
@@ -55,6 +56,6 @@ impl Workspace<'_> {
     fn leads_into(&self, link: &str, tree: &Tree) -> bool {
         let real = self.root.canonicalize().and_then(|root| Ok((self.root.join(link).canonicalize()?, root)));
         let real = real.ok().and_then(|(real, root)| Some(real.strip_prefix(root).ok()?.to_str()?.to_owned()));
-        real.is_some_and(|real| matches!(tree.0.get(&real), Some(Node::File { .. })))
+        real.is_some_and(|real| matches!(tree.0.get(&real), Some(TreeNode::File { .. })))
     }
 }

@@ -1,4 +1,4 @@
-//! SHA-256, of text, of files, and of what is made of several digests.
+//! SHA-256 digests of text, files and structured values.
 
 use std::fmt;
 use std::io::{self, Read as _};
@@ -7,27 +7,27 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of a file that is read at once.
+/// Files of up to this many bytes are read with a single call.
 const SMALL: u64 = 64 << 10;
 
-/// 32 bytes; shown as `sha256:` and hexadecimal digits.
+/// A SHA-256 digest, shown as `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Digest([u8; 32]);
 
 impl Digest {
-    /// Of content in memory.
+    /// The digest of content in memory.
     pub(crate) fn of(content: impl AsRef<[u8]>) -> Digest {
         Digest(Sha256::digest(content).into())
     }
 
-    /// Of a file's content.
+    /// The digest of a file's content.
     pub(crate) fn of_file(path: &Path) -> io::Result<Digest> {
         let mut file = stagewright_files::open(path)?;
         let size = file.metadata()?.len();
         Digest::of_reader(&mut file, size)
     }
 
-    /// Of all that is read, which should be about `size` bytes.
+    /// The digest of everything that `source` returns, which should be about `size` bytes.
     pub(crate) fn of_reader(source: &mut impl io::Read, size: u64) -> io::Result<Digest> {
         if size > SMALL {
             return copy(source, &mut io::sink());
@@ -40,7 +40,7 @@ impl Digest {
         Ok(Digest::of(content))
     }
 
-    /// Of `sha256:…`; none when the text is anything else.
+    /// Parses `sha256:…`; none for any other text.
     pub(crate) fn parse(text: &str) -> Option<Digest> {
         let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 64)?.as_bytes();
         let mut bytes = [0; 32];
@@ -51,7 +51,7 @@ impl Digest {
         Some(Digest(bytes))
     }
 
-    /// The digits alone.
+    /// The hexadecimal digits without the prefix.
     pub(crate) fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let digits = self.0.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
@@ -75,7 +75,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A digest under way.
+/// A digest that is being computed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hashing(Sha256);
 
@@ -84,7 +84,7 @@ impl Hashing {
         self.0.update(bytes);
     }
 
-    /// With its length before it: no two lists of fields come to the same bytes.
+    /// Adds a field, preceded by its length, so that two different lists of fields never hash the same bytes.
     pub(crate) fn field(&mut self, bytes: &[u8]) {
         self.0.update((bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
@@ -95,7 +95,7 @@ impl Hashing {
     }
 }
 
-/// Copies to the end; gives the content's digest.
+/// Copies `source` to its end and returns the digest of the content.
 pub(crate) fn copy(source: &mut impl io::Read, target: &mut impl io::Write) -> io::Result<Digest> {
     let (mut hashing, mut buffer) = (Hashing::default(), vec![0; 128 * 1024]);
     loop {
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_read_as_they_are_shown() {
+    fn a_digest_parses_from_its_displayed_form() {
         let digest = Digest::of("");
         assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
@@ -133,13 +133,13 @@ mod tests {
             let content = vec![b'x'; size];
             std::fs::write(&file, &content).unwrap();
             assert_eq!(Digest::of_file(&file).unwrap(), Digest::of(&content));
-            // It may have grown.
+            // The file may have grown since its size was determined.
             assert_eq!(Digest::of_reader(&mut content.as_slice(), 0).unwrap(), Digest::of(&content));
         }
     }
 
     #[test]
-    fn fields_are_told_apart() {
+    fn different_lists_of_fields_have_different_digests() {
         let of = |fields: &[&str]| {
             let mut hashing = Hashing::default();
             fields.iter().for_each(|field| hashing.field(field.as_bytes()));

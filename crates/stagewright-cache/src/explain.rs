@@ -1,27 +1,27 @@
-//! Why a stage ran: what its result depends on, against what the last result depended on.
+//! Explains why a stage ran: compares what its result depends on with what its previous result depended on.
 
 use std::path::Path;
 
 use stagewright_engine::RunId;
 
 use crate::digest::Digest;
-use crate::manifest::Difference;
-use crate::store::Store;
+use crate::manifest::KeyDifference;
+use crate::store::ResultStore;
 
-/// What there is to say of a key.
+/// How a key differs from the previous key of the same stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Explanation {
-    /// What it was made of isn't known any more.
+    /// The manifest of one of the two keys is no longer stored.
     Unknown,
-    /// The stage had no result before.
+    /// The stage had no earlier result.
     First,
-    /// What has changed since the last result, and the run that made that one.
-    Changed(Vec<Difference>, Option<RunId>),
+    /// What changed since the previous result, and the run that produced that result.
+    Changed(Vec<KeyDifference>, Option<RunId>),
 }
 
-/// Compares the key of a stage with the one before it. `root` is the cache's folder; `key` as the journal has it.
+/// Compares a stage's key with its previous one. `root` is the cache's folder; `key` is `sha256:…`, as in the journal.
 pub fn explain(root: &Path, key: &str) -> Explanation {
-    let store = Store::new(root);
+    let store = ResultStore::new(root);
     let known = Digest::parse(key).and_then(|key| store.manifest(&key));
     let Some(manifest) = known else { return Explanation::Unknown };
     let Some(previous) = manifest.previous else { return Explanation::First };

@@ -1,8 +1,8 @@
-//! Puts the files of a result where they belong.
+//! Restores the files of a result in the workspace.
 //!
-//! A result may come from elsewhere: nothing is written but what the stage names as its outputs and may write, and no
-//! link of the workspace leads out of it. Modes are those that the stage's programs set, whatever the umask of this
-//! process; bits that make a program run as another user are never among them.
+//! A result may come from another machine. Only paths that the stage declares as outputs and may write are written, and
+//! links in the workspace are never followed. Modes are restored as the stage's programs set them, whatever the umask of
+//! this process, but without set-user-id and set-group-id bits.
 
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,30 +16,31 @@ use rustix::fs::{Mode, OFlags, openat};
 use crate::config::Guard;
 use crate::digest::{Digest, copy};
 use crate::globs::Globs;
-use crate::scan::Workspace;
-use crate::store::{Entry, Store};
-use crate::tree::{self, BITS, FOLDER_BITS, Node};
+use crate::scan::WorkspaceScan;
+use crate::store::{CachedResult, ResultStore};
+use crate::tree::{self, BITS, FOLDER_BITS, TreeNode};
 
-/// What the owner of a folder needs to put something into it.
+/// The permissions that the owner of a folder needs to add a file to it.
 const OWN: u32 = 0o700;
-/// Of a folder on the way to a file, as programs of stages make one: their umask is 022.
+/// The mode of a folder that is created above a file: the mode that a stage's program would give it with umask 022.
 const MADE: u32 = 0o755;
 
-/// Which files a result may have.
-pub(crate) struct Allowed<'a> {
+/// The files that a result may contain.
+pub(crate) struct AllowedFiles<'a> {
     pub(crate) outputs: &'a Globs,
-    /// What the stage may write.
+    /// The paths that the stage may write.
     pub(crate) writes: &'a Globs,
-    /// What nothing may be put over.
+    /// Returns a reason for paths that must not be overwritten.
     pub(crate) guard: &'a Guard,
 }
 
-/// Puts all files of the result there; those that are as they should be stay untouched. Whether anything was written.
+/// Restores all files of the result. Files that are already identical are not touched. Returns whether anything was
+/// written.
 pub(crate) fn restore(
-    workspace: &Workspace<'_>,
-    store: &Store,
-    entry: &Entry,
-    allowed: &Allowed<'_>,
+    workspace: &WorkspaceScan<'_>,
+    store: &ResultStore,
+    entry: &CachedResult,
+    allowed: &AllowedFiles<'_>,
 ) -> io::Result<bool> {
     if entry.files.is_empty() {
         return Ok(false);
@@ -52,7 +53,7 @@ pub(crate) fn restore(
         if leads_out || workspace.is_reserved(path) || !allowed.outputs.name(path) || !allowed.writes.matches(path) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                format!("it holds `{path}`, which the stage may not make"),
+                format!("it contains `{path}`, which the stage isn't allowed to create"),
             ));
         }
     }
@@ -62,63 +63,65 @@ pub(crate) fn restore(
     }
     let root = Dir::open_ambient_dir(workspace.root, ambient_authority())?;
     let failed =
-        |path: &str, error: io::Error| io::Error::new(error.kind(), format!("`{path}` can't be put back: {error}"));
+        |path: &str, error: io::Error| io::Error::new(error.kind(), format!("could not restore `{path}`: {error}"));
     for (path, node) in &entry.files {
-        if let Node::Folder { mode } = node
+        if let TreeNode::Folder { mode } = node
             && mode & OWN != OWN
         {
-            // Nothing can be put into it as it is; that it isn't there is as good.
+            // The folder may lack the permissions that are needed to add files to it. It may also not exist yet, so an
+            // error is ignored.
             let _ = set_mode(&root, path, mode | OWN);
         }
     }
     for (path, node) in missing {
         put(&root, store, path, node).map_err(|error| failed(path, error))?;
     }
-    // Only now, and the inner ones first: a folder may be one that nothing can be put into.
+    // The modes of folders come last, and those of inner folders first: a folder's final mode may forbid adding files
+    // to it.
     for (path, node) in entry.files.iter().rev() {
-        if let Node::Folder { mode } = node {
+        if let TreeNode::Folder { mode } = node {
             set_mode(&root, path, *mode).map_err(|error| failed(path, error))?;
         }
     }
     Ok(true)
 }
 
-fn put(root: &Dir, store: &Store, path: &str, node: &Node) -> io::Result<()> {
+fn put(root: &Dir, store: &ResultStore, path: &str, node: &TreeNode) -> io::Result<()> {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let folder = made_folder(root, parent)?;
     match node {
-        Node::Folder { .. } => {
-            // A file in its place is a leftover of something else.
+        TreeNode::Folder { .. } => {
+            // Anything else at this path is a leftover of earlier work.
             if folder.symlink_metadata(name).is_ok_and(|found| !found.is_dir()) {
                 folder.remove_file(name)?;
             }
             made_folder(root, path).map(drop)
         }
-        Node::File { mode, digest } => place(&folder, name, |draft| fill(&folder, draft, store, digest, *mode)),
-        Node::Link { digest } => place(&folder, name, |draft| link(&folder, draft, store, digest)),
+        TreeNode::File { mode, digest } => place(&folder, name, |draft| fill(&folder, draft, store, digest, *mode)),
+        TreeNode::Link { digest } => place(&folder, name, |draft| link(&folder, draft, store, digest)),
     }
 }
 
-/// Makes a draft, and gives it its name when it is whole.
+/// Creates a draft with `make` and renames it once it is complete.
 fn place(folder: &Dir, name: &str, make: impl FnOnce(&str) -> io::Result<()>) -> io::Result<()> {
     let draft = draft_name();
     let put = make(&draft).and_then(|()| {
-        // A folder in its place is a leftover of something else.
+        // A folder at this path is a leftover of earlier work.
         if folder.symlink_metadata(name).is_ok_and(|found| found.is_dir()) {
             stagewright_files::remove_tree_at(folder, name.as_ref())?;
         }
         folder.rename(&draft, folder, name)
     });
     if put.is_err() {
-        // It may not even have been made.
+        // The draft may not exist, so an error is ignored.
         let _ = folder.remove_file(&draft);
     }
     put
 }
 
-fn fill(folder: &Dir, draft: &str, store: &Store, digest: &Digest, mode: u32) -> io::Result<()> {
+fn fill(folder: &Dir, draft: &str, store: &ResultStore, digest: &Digest, mode: u32) -> io::Result<()> {
     let mut blob = stagewright_files::open(&store.blob(digest))?;
-    // Until it is complete, only its owner may read it.
+    // Until the file is complete, only its owner may read it.
     let mut file = folder.open_with(draft, OpenOptions::new().write(true).create_new(true).mode(0o600))?;
     if copy(&mut blob, &mut file)? != *digest {
         return Err(damaged());
@@ -127,12 +130,13 @@ fn fill(folder: &Dir, draft: &str, store: &Store, digest: &Digest, mode: u32) ->
     file.flush()
 }
 
-fn link(folder: &Dir, draft: &str, store: &Store, digest: &Digest) -> io::Result<()> {
+fn link(folder: &Dir, draft: &str, store: &ResultStore, digest: &Digest) -> io::Result<()> {
     let target = stagewright_files::read(&store.blob(digest), stagewright_files::CONFIGURATION)?;
     if Digest::of(&target) != *digest {
         return Err(damaged());
     }
-    // Where it leads is the stage's affair; that it is followed nowhere is everybody else's.
+    // Any target is allowed, also one outside the workspace: the stage could have created the same link itself, and all
+    // code that reads the workspace must refuse to follow links anyway.
     folder.symlink_contents(Path::new(std::ffi::OsStr::from_bytes(&target)), draft)
 }
 
@@ -140,8 +144,8 @@ fn damaged() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "its content is damaged")
 }
 
-/// The folder at `path`, made where it is missing. A link on the way is followed nowhere: it may lead to what the stage
-/// may not write.
+/// Opens the folder at `path` and creates the folders that are missing. Links are not followed, because they may lead to
+/// paths that the stage may not write.
 fn made_folder(root: &Dir, path: &str) -> io::Result<Dir> {
     path.split('/').filter(|name| !name.is_empty()).try_fold(root.try_clone()?, |folder, name| {
         let made = match folder.create_dir(name) {
@@ -171,7 +175,7 @@ fn set_mode(root: &Dir, path: &str, mode: u32) -> io::Result<()> {
     folder.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode & FOLDER_BITS))
 }
 
-/// Differs from every other name that this process makes.
+/// A name that is unique within this process.
 fn draft_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!(".stagewright-draft-{}-c{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))

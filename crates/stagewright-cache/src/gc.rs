@@ -1,4 +1,4 @@
-//! Removes results that haven't been used for long, and content that no result names.
+//! Removes results that have not been used for a given time, and content that no result refers to.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
-use crate::store::Store;
+use crate::store::ResultStore;
 
-/// How old a draft must be before it counts as abandoned.
+/// A draft that is older than this counts as abandoned.
 const DRAFT: Duration = Duration::from_hours(24);
 
 /// What [`gc`] removed, or would remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// Results.
+    /// The number of results.
     pub results: u64,
-    /// Bytes of them, and of content that only they had.
+    /// The bytes of these results and of all other removed files.
     pub bytes: u64,
 }
 
-/// Removes results that were last made or taken longer ago than `age`. `root` is the cache's folder; results that are
-/// being kept meanwhile wait.
+/// Removes results that were last stored or used longer than `age` ago. `root` is the cache's folder. Runs that store
+/// results at the same time wait.
 ///
 /// # Errors
 /// When something can't be read or removed.
@@ -31,7 +31,7 @@ pub fn gc(root: &Path, age: Duration, dry_run: bool) -> io::Result<Removed> {
     if !root.is_dir() {
         return Ok(removed);
     }
-    let store = Store::new(root);
+    let store = ResultStore::new(root);
     let _alone = store.lock(fs::File::lock)?;
     let mut remove = |path: &Path| -> io::Result<()> {
         removed.bytes += path.symlink_metadata()?.len();
@@ -51,7 +51,7 @@ pub fn gc(root: &Path, age: Duration, dry_run: bool) -> io::Result<Removed> {
             }
         }
     }
-    // What a result that stays was made of is what the next one is compared with.
+    // The manifest of a remaining result is kept, because explanations compare the next result with it.
     for (key, path) in digests(&root.join("manifests"))? {
         if !kept.contains(&key) && is_older(&path, age) {
             remove(&path)?;
@@ -65,7 +65,7 @@ pub fn gc(root: &Path, age: Duration, dry_run: bool) -> io::Result<Removed> {
             remove(&path)?;
         }
     }
-    // Without it a stage runs once more. It is marked once a day while it is of use.
+    // These are marked as used once a day. If one is removed too early, its stage runs once more than necessary.
     for (_, path) in digests(&root.join("left"))? {
         if is_older(&path, age) {
             remove(&path)?;
@@ -83,7 +83,7 @@ pub fn gc(root: &Path, age: Duration, dry_run: bool) -> io::Result<Removed> {
     Ok(removed)
 }
 
-/// The files of a part, with the digests that name them.
+/// The files below a folder of the store, with the digests that they are named by.
 fn digests(part: &Path) -> io::Result<Vec<(Digest, PathBuf)>> {
     let digest = |path: PathBuf| {
         let rest = path.file_stem()?.to_str()?;
@@ -99,7 +99,7 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_file()).collect())
 }
 
-/// None when the folder isn't there.
+/// The entries of a folder; empty if it does not exist.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
@@ -112,7 +112,7 @@ fn is_draft(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(".tmp"))
 }
 
-/// What changed in the future isn't old.
+/// A file with a modification time in the future doesn't count as old.
 fn is_older(path: &Path, age: Duration) -> bool {
     let modified = path.symlink_metadata().and_then(|metadata| metadata.modified());
     let since = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
@@ -126,17 +126,17 @@ mod tests {
     use stagewright_engine::RunId;
 
     use super::*;
-    use crate::store::Entry;
-    use crate::tree::Node;
+    use crate::store::CachedResult;
+    use crate::tree::TreeNode;
 
     #[test]
-    fn what_is_old_goes_and_what_others_name_stays() {
+    fn old_results_are_removed_and_content_shared_with_others_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path());
-        let [shared, own] = ["shared", "own"].map(|content| store.take_in_bytes(content.as_bytes()).unwrap());
+        let store = ResultStore::new(folder.path());
+        let [shared, own] = ["shared", "own"].map(|content| store.add_bytes(content.as_bytes()).unwrap());
         let keep = |key: &str, content: &[Digest]| {
-            let node = |digest: &Digest| (digest.to_string(), Node::File { mode: 0o644, digest: *digest });
-            let entry = Entry {
+            let node = |digest: &Digest| (digest.to_string(), TreeNode::File { mode: 0o644, digest: *digest });
+            let entry = CachedResult {
                 key: Digest::of(key),
                 run: RunId("run".into()),
                 outputs: BTreeMap::new(),
@@ -164,11 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_again_is_not_old() {
+    fn a_result_that_was_used_again_is_not_old() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path());
+        let store = ResultStore::new(folder.path());
         let key = Digest::of("key");
-        let entry = Entry {
+        let entry = CachedResult {
             key,
             run: RunId("run".into()),
             outputs: BTreeMap::new(),

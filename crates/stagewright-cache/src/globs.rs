@@ -1,11 +1,11 @@
-//! Which files a list of globs names.
+//! Matches paths of the workspace against a list of globs.
 
 use std::io;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use stagewright_model::{PathPattern, WorkspacePath};
 
-/// Globs of workspace paths. One that matches a folder stands for all below it.
+/// Globs of workspace paths. A glob that matches a folder also matches everything below it.
 #[derive(Clone, Debug)]
 pub struct Globs {
     set: GlobSet,
@@ -13,8 +13,10 @@ pub struct Globs {
 }
 
 impl Globs {
+    /// Compiles the patterns.
+    ///
     /// # Errors
-    /// When they are too large together to be compiled.
+    /// When together they are too large to compile.
     pub fn new(patterns: &[PathPattern]) -> io::Result<Globs> {
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
@@ -34,27 +36,28 @@ impl Globs {
         Ok(Globs { set: set.build().map_err(io::Error::other)?, bases })
     }
 
-    /// Whether one of them means the path.
+    /// Whether one of the globs matches the path or a folder above it.
     pub fn matches(&self, path: &str) -> bool {
         self.set.is_match(path)
     }
 
-    /// Whether one of them means the path, or all that lies in the folder at it, as `dist/**` does of `dist`.
+    /// Like [`matches`](Self::matches), and also true for a folder whose content a glob names, such as `dist` for
+    /// `dist/**`.
     pub fn name(&self, path: &str) -> bool {
         self.matches(path) || (!path.is_empty() && self.bases.iter().any(|base| base == path))
     }
 
-    /// The paths before each glob's first wildcard, below which all that it matches lies; empty for the root.
+    /// For each glob the folders before its first wildcard, which contain everything that it matches; empty for the root.
     pub(crate) fn bases(&self) -> &[String] {
         &self.bases
     }
 
-    /// Whether one path could be meant by both. Says yes rather than too little.
+    /// Whether a path could match both. May return true when there is no such path, but never the reverse.
     pub(crate) fn may_meet(&self, other: &Globs) -> bool {
         self.bases.iter().any(|base| other.reach_into(base))
     }
 
-    /// Whether something in the folder could match.
+    /// Whether a path in the folder could match.
     pub fn reach_into(&self, folder: &str) -> bool {
         self.bases.iter().any(|base| is_within(folder, base) || is_within(base, folder))
     }
@@ -65,10 +68,10 @@ pub(crate) fn is_within(path: &str, folder: &str) -> bool {
     folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A pattern that matches the path alone, and what is below it.
+/// A pattern that matches exactly this path and everything below it.
 ///
 /// # Errors
-/// When it isn't a path of the workspace.
+/// When it isn't a valid path of the workspace.
 pub(crate) fn literally(path: &str) -> io::Result<PathPattern> {
     WorkspacePath::parse(path).map(|path| PathPattern::literally(&path)).map_err(io::Error::other)
 }
@@ -82,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stands_for_all_below_it() {
+    fn a_glob_of_a_folder_matches_everything_below_it() {
         let named = globs(&["src", "./docs//*.md", "**/*.lock"]);
         for path in ["src", "src/a/b.rs", "docs/a.md", "Cargo.lock", "a/b/c.lock", "a.lock/x"] {
             assert!(named.matches(path), "{path}");
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_wildcards_can_be_meant_literally() {
+    fn a_literal_pattern_does_not_expand_wildcard_characters() {
         let named = Globs::new(&[literally("a[1]*{x}").unwrap()]).unwrap();
         assert!(named.matches("a[1]*{x}") && named.matches("a[1]*{x}/b") && !named.matches("a1yx"));
     }

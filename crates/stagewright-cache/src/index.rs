@@ -1,8 +1,7 @@
-//! What files held when they were last read: an unchanged file isn't read again.
+//! The digests of files that were read before, so that unchanged files aren't read again.
 //!
-//! A file counts as unchanged while its size, its inode, and the times of its last change (of content and of anything)
-//! are the same. What was changed so shortly before it was read that a second change could have left the same times is
-//! read again the next time.
+//! A file counts as unchanged while its inode, size, modification time and `ctime` are the same. A file that was read so
+//! soon after a change that a second change could leave the same times is read again the next time.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,23 +14,23 @@ use crate::content;
 use crate::digest::Digest;
 use crate::stamp::Stamp;
 
-/// Raised when the format changes; a file of another one is made anew.
+/// Incremented when the format changes. A file in another format is discarded and written again.
 const FORMAT: u32 = 2;
 
-/// Digests by path, kept in a file between runs.
+/// Digests by path, stored in a file between runs.
 #[derive(Debug)]
 pub(crate) struct FileIndex {
     file: PathBuf,
-    known: Mutex<Known>,
+    known: Mutex<IndexState>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct IndexState {
     files: Option<HashMap<String, Seen>>,
     changed: bool,
 }
 
-/// A file as it was when it was read.
+/// The stamp and the digest of a file when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     stamp: Stamp,
@@ -39,17 +38,17 @@ struct Seen {
 }
 
 impl FileIndex {
-    /// Nothing is read before it is asked for.
+    /// The index stored in `file`, which is loaded on first use.
     pub(crate) fn new(file: PathBuf) -> FileIndex {
         FileIndex { file, known: Mutex::default() }
     }
 
-    /// The digest of a file that is as it was, if it was read before.
+    /// The digest of a file, if it was read before and still has the same stamp.
     pub(crate) fn get(&self, path: &str, stamp: &Stamp) -> Option<Digest> {
         self.with(|known| known.get(path).filter(|seen| seen.stamp == *stamp).map(|seen| seen.digest))
     }
 
-    /// As [`get`](Self::get), for many at a time.
+    /// Like [`get`](Self::get), for many files.
     pub(crate) fn get_all<'a>(&self, files: impl Iterator<Item = (&'a str, &'a Stamp)>) -> Vec<Option<Digest>> {
         self.with(|known| {
             let digest = |(path, stamp): (&str, &Stamp)| {
@@ -59,15 +58,15 @@ impl FileIndex {
         })
     }
 
-    /// `digest` is that of the content which the file has as long as it has `stamp`.
+    /// Records the digest of the content that the file has for as long as it has `stamp`.
     pub(crate) fn put(&self, path: &str, stamp: Stamp, digest: Digest) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { files, changed } = &mut *known;
+        let IndexState { files, changed } = &mut *known;
         let files = files.get_or_insert_with(|| load(&self.file));
         *changed |= files.insert(path.to_owned(), Seen { stamp, digest }) != Some(Seen { stamp, digest });
     }
 
-    /// The content's digest, read only if need be. For files of the machine: links are followed.
+    /// The digest of a file outside the workspace; links are followed. The file is read only if it isn't known.
     pub(crate) fn digest(&self, path: &Path) -> io::Result<Digest> {
         let path = path.canonicalize()?;
         let name = path.to_string_lossy();
@@ -82,8 +81,8 @@ impl FileIndex {
         Ok(read.digest)
     }
 
-    /// Writes down what is new. Another process may do the same: the last one's is kept, and what it lacks is read
-    /// again.
+    /// Writes the index to its file if it changed. If two processes write it, the last one wins; the files that its index
+    /// lacks are read again the next time.
     pub(crate) fn save(&self) -> io::Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(files), true) = (&known.files, known.changed) else { return Ok(()) };
@@ -103,7 +102,7 @@ impl FileIndex {
     }
 }
 
-/// Nothing when it isn't there, or can't be read: it only saves time.
+/// Empty if the file does not exist or can't be read: the index only saves time.
 fn load(file: &Path) -> HashMap<String, Seen> {
     let Ok(bytes) = stagewright_files::read(file, stagewright_files::RECORD) else { return HashMap::new() };
     match postcard::from_bytes(&bytes) {
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     fn age(path: &Path) {
-        // Long enough ago for a change to show, however coarse the clock of files is.
+        // Longer than the coarsest tick, so that the next change of the file changes its stamp.
         std::thread::sleep(Duration::from_millis(30));
         assert!(path.exists());
     }
@@ -138,7 +137,7 @@ mod tests {
         let name = file.to_string_lossy().into_owned();
         let stamp = || Stamp::of(&file.symlink_metadata().unwrap());
         assert_eq!(again.get(&name, &stamp()), Some(Digest::of("one")));
-        // The same size, and the times of its content set back: that it was changed shows all the same.
+        // The change is detected although the size is the same and the modification time is set back.
         let modified = file.metadata().unwrap().modified().unwrap();
         std::fs::write(&file, "two").unwrap();
         std::fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_just_now_is_not_trusted() {
+    fn the_digest_of_a_file_changed_within_the_current_tick_is_not_stored() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         let index = FileIndex::new(folder.path().join("index"));

@@ -1,4 +1,4 @@
-//! What the runner consists of, for the modules that do parts of its work.
+//! The state of the caching runner, shared by the modules that implement it.
 
 use std::sync::Arc;
 
@@ -7,28 +7,28 @@ use stagewright_engine::{AttemptRequest, StageRunner};
 use crate::config::CacheConfig;
 use crate::index::FileIndex;
 use crate::published::Published;
-use crate::scan::Workspace;
-use crate::store::Store;
-use crate::tools::Tools;
+use crate::scan::WorkspaceScan;
+use crate::store::ResultStore;
+use crate::tools::ToolDigests;
 
-pub(crate) struct Inner {
+pub(crate) struct CacheRunner {
     pub(crate) config: CacheConfig,
-    pub(crate) store: Store,
+    pub(crate) store: ResultStore,
     pub(crate) index: FileIndex,
-    pub(crate) tools: Tools,
+    pub(crate) tools: ToolDigests,
     pub(crate) published: Published,
-    /// Does what the cache can't give.
+    /// Runs the stages whose results aren't in the cache.
     pub(crate) work: Arc<dyn StageRunner>,
 }
 
-impl Inner {
-    /// `reserved`: paths that are never inputs or outputs.
-    pub(crate) fn workspace<'a>(&'a self, reserved: &'a [String]) -> Workspace<'a> {
-        Workspace { root: &self.config.workspace, reserved, index: &self.index }
+impl CacheRunner {
+    /// `reserved`: paths that are excluded from inputs and outputs.
+    pub(crate) fn workspace<'a>(&'a self, reserved: &'a [String]) -> WorkspaceScan<'a> {
+        WorkspaceScan { root: &self.config.workspace, reserved, index: &self.index }
     }
 }
 
-/// The names of its direct needs.
+/// The names of the stages that the request needs directly.
 pub(crate) fn needs_of(request: &AttemptRequest) -> Vec<String> {
     request.needs.keys().cloned().collect()
 }

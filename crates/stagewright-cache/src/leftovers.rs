@@ -1,9 +1,9 @@
-//! What a stage left in the places that it may write, so that it isn't taken for something else the next time.
+//! Records which files a stage left in the paths that it may write, so that the next attempt recognises them.
 //!
-//! A stage can read what it may write, so that a build can go on where it stopped. What it left there itself is no
-//! input; everything else is: what another stage, another tier, another pipeline or a person put there. To tell them
-//! apart, the stamps of what an attempt made are kept, in a file for each tier, pipeline file and stage. A stamp can't
-//! be forged by whoever may only write the files: it has the time of the inode's last change.
+//! A stage can read what it may write, which lets an incremental build continue where it stopped. Files that the stage
+//! left there itself are not inputs. All others are: those of another stage, tier or pipeline, or of a person. To
+//! distinguish them, the stamps of the files that an attempt made are stored, in one file for each tier, pipeline file and
+//! stage. Write access to the files alone is not enough to forge a stamp, because it includes the `ctime`.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,17 +12,17 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::scan::{Found, Kind};
+use crate::scan::{EntryKind, ScannedEntry};
 use crate::stamp::Stamp;
 use crate::store;
 
-/// Raised when the format changes; a file of another one counts as none.
+/// Incremented when the format changes. A file in another format is ignored.
 const FORMAT: u32 = 1;
 
-/// How long a file may go without being marked as used.
+/// A file is marked as used when its last mark is older than this.
 const MARKED: Duration = Duration::from_hours(24);
 
-/// What a stage left, by path.
+/// The files that a stage left, by path.
 #[derive(Debug)]
 pub(crate) struct Leftovers {
     file: PathBuf,
@@ -36,7 +36,8 @@ struct Left {
 }
 
 impl Leftovers {
-    /// Nothing when `file` isn't there, or can't be read: all that is found is somebody else's then.
+    /// Empty if `file` does not exist or can't be read. The stage then treats every file that it finds as another's,
+    /// which costs a cache hit but never gives a wrong one.
     pub(crate) fn load(file: PathBuf) -> Leftovers {
         let known =
             stagewright_files::read(&file, stagewright_files::RECORD).ok().and_then(
@@ -51,29 +52,31 @@ impl Leftovers {
         Leftovers { file, known: known.unwrap_or_default() }
     }
 
-    /// Whether the stage left it, and nothing was done to it since. A folder is the same whatever comes and goes in it.
-    pub(crate) fn hold(&self, found: &Found) -> bool {
+    /// Whether the stage left this entry and it is unchanged since. A folder is unchanged whatever its content.
+    pub(crate) fn contains(&self, found: &ScannedEntry) -> bool {
         self.known.get(&found.path).is_some_and(|left| {
             left.mode == found.mode
                 && match found.kind {
-                    Kind::Folder => left.stamp.is_same_inode(&found.stamp),
+                    EntryKind::Folder => left.stamp.is_same_inode(&found.stamp),
                     _ => left.stamp == found.stamp,
                 }
         })
     }
 
-    /// Notes what is there after an attempt that began at `start`: what was changed since, but for what was as it is
-    /// `before`, and what it had left earlier. Writes it down if that is news.
-    pub(crate) fn note(self, after: &[Found], before: &[Found], start: i128) -> io::Result<()> {
+    /// Records what the stage left, after an attempt that began at `start`. These are the entries of `after` that changed
+    /// since `start` and differ from `before`, and those that an earlier attempt left. The file is written only if the
+    /// record changed.
+    pub(crate) fn record(self, after: &[ScannedEntry], before: &[ScannedEntry], start: i128) -> io::Result<()> {
         let was_there: HashMap<&str, &Stamp> = before.iter().map(|found| (found.path.as_str(), &found.stamp)).collect();
-        let is_own = |found: &&Found| {
+        let is_own = |found: &&ScannedEntry| {
             let is_made = found.stamp.is_since(start) && was_there.get(found.path.as_str()) != Some(&&found.stamp);
-            // A folder that others had made gets no other owner by a file that is put into it.
+            // Adding a file to a folder changes the folder's times. That alone does not make the folder the stage's own:
+            // it must also be a different folder from the one that existed before.
             let is_made = match (found.kind, was_there.get(found.path.as_str())) {
-                (Kind::Folder, Some(then)) => is_made && !then.is_same_inode(&found.stamp),
+                (EntryKind::Folder, Some(then)) => is_made && !then.is_same_inode(&found.stamp),
                 _ => is_made,
             };
-            is_made || self.hold(found)
+            is_made || self.contains(found)
         };
         let own = after.iter().filter(is_own);
         let own: HashMap<String, Left> =
@@ -86,13 +89,13 @@ impl Leftovers {
     }
 }
 
-/// So that it stays as long as it is of use.
+/// Updates the time of the file, at most once a day, so that garbage collection keeps it while it is used.
 fn mark(file: &Path) {
     let Ok(opened) = std::fs::File::options().append(true).open(file) else { return };
     let modified = opened.metadata().and_then(|metadata| metadata.modified());
     let age = modified.ok().and_then(|modified| modified.elapsed().ok());
     if age.is_some_and(|age| age > MARKED) {
-        // One that is removed too early costs a stage to run once more.
+        // If this fails, the file may be collected too early; the stage then runs once more than necessary.
         let _ = opened.set_modified(SystemTime::now());
     }
 }

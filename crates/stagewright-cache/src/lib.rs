@@ -1,20 +1,20 @@
-//! Keeps results of stages, and gives them back where nothing has changed that they depend on.
+//! Stores the results of stages and reuses them while their inputs are unchanged.
 //!
-//! [`Caching`] stands before the runner that does the work. In flows an attempt's request; from it, the files that the
-//! stage declares as its inputs, and what it takes of the machine, comes a key. A result under that key is given back:
-//! files, artifacts, outputs, and all that was said. Without one the work is done, with nothing to read but what was
-//! declared, and its result is kept.
+//! [`Caching`] wraps the runner that does the work. It computes a key from an attempt's request, the files that the stage
+//! declares as inputs, and the parts of the machine that the stage can see. If there is a result under that key, its
+//! files, artifacts and outputs are restored and its log is replayed. Otherwise the stage runs, restricted to its declared
+//! inputs, and its result is stored.
 //!
 //! ```text
 //! runner ── keying ── manifest, tier, tools ── tree ── scan, globs ── index, content, stamp
 //!    ├── witness, cover (while it runs) ── collect (afterwards) ── leftovers
-//!    ├── store (entries, blobs) ── files (restored)
+//!    ├── store (results, blobs) ── files (restored)
 //!    ├── shared (other machines' results) ── packed
-//!    └── said (log, findings)
+//!    └── recorded_output (log, findings)
 //! ```
 //!
-//! Architecture invariant: nothing here starts anything, prints, or knows the journal. A cache that is lost, damaged or
-//! full costs time and changes no result.
+//! Architecture invariant: this crate starts no process, prints nothing and does not know the journal. A lost, damaged or
+//! full cache costs time but never changes a result.
 
 mod capture;
 mod collect;
@@ -45,13 +45,13 @@ mod tree;
 mod witness;
 
 pub use capture::{CaptureConfig, CapturesNeeded, Capturing, RemovedCaptures, gc_captures};
-pub use config::{CacheConfig, Guard, Machine, Mode};
+pub use config::{CacheConfig, Guard, MachineContext, Mode};
 pub use explain::{Explanation, explain};
 pub use gc::{Removed, gc};
 pub use globs::Globs;
 pub use keying::kept_from_caching;
-pub use manifest::{Difference, Manifest, Part};
+pub use manifest::{KeyDifference, KeyManifest, KeyPart};
 pub use runner::Caching;
-pub use shared::{BadAddress, Sent, Shared};
+pub use shared::{BadAddress, Sent, SharedCache};
 pub use tier::{BadTier, Tier};
 pub use tree::TreeDigest;

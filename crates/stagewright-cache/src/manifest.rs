@@ -1,4 +1,4 @@
-//! All that a result depends on, part by part: what its key is made of, and what an explanation compares.
+//! Lists everything that a result depends on. The key is computed from the list, and explanations compare two lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,136 +10,138 @@ use stagewright_model::{Bounds, Permission};
 use crate::digest::{Digest, Hashing};
 use crate::tree::Tree;
 
-/// Raised when results of before may not stand for those of now.
+/// Incremented when results of earlier versions must not be reused any more.
 const FORMAT: &str = "3";
 
-/// Longer values are shown by their digest.
+/// Values with more bytes are replaced by their digest.
 const SHOWN: usize = 200;
 
-/// Stands for the inputs, all together.
+/// The name of the part with the digest of all inputs.
 const INPUTS: &str = "inputs";
-/// Stands for what is found where the stage may write.
+/// The name of the part with the digest of foreign files in the paths that the stage may write.
 const FOUND: &str = "found";
 
-/// What a part is about; in the order in which differences are told.
+/// The kind of a part, in the order in which explanations list the differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
-    /// The format of results.
+pub enum KeyPart {
+    /// The version of the format of results.
     Format,
-    /// Whether programs are confined.
+    /// Whether programs run in a sandbox.
     Sandbox,
-    /// The plugin, by digest.
+    /// The plugin's digest.
     Plugin,
     /// The stage's unique name, and whether it is a rehearsal.
     Stage,
     /// A value of `with`.
     Config,
-    /// A variable of `env`, or one that programs inherit.
+    /// A variable of `env`, or one that programs inherit from the engine.
     Variable,
     /// An entry of `permissions`.
     Permission,
-    /// A limit.
+    /// A limit of time, memory or another resource.
     Limit,
     /// A glob of `inputs` or `outputs`.
     Glob,
     /// A program or toolchain of the machine.
     Tool,
-    /// What a stage before it gave as outputs.
+    /// An output of a stage that this one needs.
     Need,
-    /// An artifact of a stage before it.
+    /// An artifact of an earlier stage.
     Artifact,
-    /// A file.
+    /// An input file, or a file that others left in the paths that the stage may write.
     File,
-    /// A stage before it, by the key of its result: what it may have left where this one may write.
+    /// An earlier stage, by the key of its result. It represents the files that this stage may have left in the paths
+    /// that both may write.
     Before,
 }
 
-/// Parts by kind and name, each with its value or the value's digest.
+/// Everything that a result depends on: parts by kind and name, each with its value or the value's digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    parts: BTreeMap<Part, BTreeMap<String, String>>,
-    /// Which files they are that the part of them stands for.
+pub struct KeyManifest {
+    parts: BTreeMap<KeyPart, BTreeMap<String, String>>,
+    /// The individual files, for explanations. The key contains their common digest only.
     files: BTreeMap<String, String>,
-    /// The key that the stage's result had the time before.
+    /// The previous key of the stage's result.
     pub(crate) previous: Option<Digest>,
-    /// The run that asked.
+    /// The run that computed this key.
     pub(crate) run: Option<RunId>,
 }
 
-/// What two manifests differ in.
+/// A part in which two manifests differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// What it is about.
-    pub part: Part,
-    /// Which of them.
+pub struct KeyDifference {
+    /// The kind of the part.
+    pub part: KeyPart,
+    /// Its name, such as a variable's name or a file's path.
     pub name: String,
-    /// As it was; none when it wasn't there.
+    /// Its value in the earlier manifest; none if it was added since.
     pub then: Option<String>,
-    /// As it is; none when it isn't there any more.
+    /// Its value in the later manifest; none if it was removed.
     pub now: Option<String>,
 }
 
-/// What is not in the request itself.
+/// What a key depends on besides the request.
 pub(crate) struct KeyContext<'a> {
     pub(crate) sandboxed: bool,
-    /// Inherited by programs.
+    /// Variables that programs inherit from the engine.
     pub(crate) variables: &'a BTreeMap<String, String>,
+    /// Digests of programs and toolchains, by path.
     pub(crate) tools: &'a [(String, String)],
-    /// By name, of the stages before.
+    /// Digests of the artifacts of earlier stages, by name.
     pub(crate) artifacts: &'a BTreeMap<String, String>,
     /// The inputs.
     pub(crate) files: &'a Tree,
-    /// What others left where it may write.
+    /// Files of others in the paths that the stage may write.
     pub(crate) found: &'a Tree,
-    /// Keys of stages before it, by name.
+    /// Keys of earlier stages, by the stages' ids.
     pub(crate) before: &'a BTreeMap<String, String>,
 }
 
-impl Manifest {
-    pub(crate) fn of(request: &AttemptRequest, around: &KeyContext<'_>) -> Manifest {
-        let mut manifest = Manifest { run: Some(request.run.clone()), ..Manifest::default() };
-        manifest.put(Part::Format, "results", FORMAT);
-        manifest.put(Part::Sandbox, "programs", if around.sandboxed { "confined" } else { "not confined" });
-        manifest.put(Part::Plugin, &request.uses.to_string(), request.plugin.as_deref().unwrap_or_default());
-        manifest.put(Part::Stage, "name", &request.stage_id);
+impl KeyManifest {
+    pub(crate) fn of(request: &AttemptRequest, around: &KeyContext<'_>) -> KeyManifest {
+        let mut manifest = KeyManifest { run: Some(request.run.clone()), ..KeyManifest::default() };
+        manifest.put(KeyPart::Format, "results", FORMAT);
+        manifest.put(KeyPart::Sandbox, "programs", if around.sandboxed { "confined" } else { "not confined" });
+        manifest.put(KeyPart::Plugin, &request.uses.to_string(), request.plugin.as_deref().unwrap_or_default());
+        manifest.put(KeyPart::Stage, "name", &request.stage_id);
         let rehearsal = match &request.rehearsal {
             None => "no",
             Some(terms) if terms.offline => "yes, offline",
             Some(_) => "yes",
         };
-        manifest.put(Part::Stage, "rehearsal", rehearsal);
-        leaves("", &request.config, &mut |path, value| manifest.put(Part::Config, path, &value.to_string()));
-        // A variable may be confidential: only whether it changed is told. The stage's own takes the place of what is
-        // inherited.
+        manifest.put(KeyPart::Stage, "rehearsal", rehearsal);
+        leaves("", &request.config, &mut |path, value| manifest.put(KeyPart::Config, path, &value.to_string()));
+        // Variables may be confidential, so the manifest holds their digests: an explanation shows that a value changed
+        // and not what it is. The stage's own `env` comes last, because it replaces inherited variables.
         for (name, value) in around.variables.iter().chain(&request.env) {
-            manifest.put(Part::Variable, name, &Digest::of(value).to_string());
+            manifest.put(KeyPart::Variable, name, &Digest::of(value).to_string());
         }
         for permission in Permission::ALL {
             for entry in request.permissions.of(permission) {
-                manifest.put(Part::Permission, &format!("{} = {}", permission.key(), entry.as_str()), "");
+                manifest.put(KeyPart::Permission, &format!("{} = {}", permission.key(), entry.as_str()), "");
             }
         }
         manifest.limits(request);
         if let Some(cache) = &request.cache {
             for (key, globs) in [("inputs", &cache.inputs), ("outputs", &cache.outputs)] {
-                globs.iter().for_each(|glob| manifest.put(Part::Glob, &format!("{key} = {glob}"), ""));
+                globs.iter().for_each(|glob| manifest.put(KeyPart::Glob, &format!("{key} = {glob}"), ""));
             }
         }
-        around.tools.iter().for_each(|(tool, digest)| manifest.put(Part::Tool, tool, digest));
+        around.tools.iter().for_each(|(tool, digest)| manifest.put(KeyPart::Tool, tool, digest));
         for (need, outputs) in &request.needs {
-            leaves(need, outputs, &mut |path, value| manifest.put(Part::Need, path, &value.to_string()));
+            leaves(need, outputs, &mut |path, value| manifest.put(KeyPart::Need, path, &value.to_string()));
         }
-        around.artifacts.iter().for_each(|(name, digest)| manifest.put(Part::Artifact, name, digest));
-        manifest.put(Part::File, INPUTS, &around.files.digest().to_string());
+        around.artifacts.iter().for_each(|(name, digest)| manifest.put(KeyPart::Artifact, name, digest));
+        manifest.put(KeyPart::File, INPUTS, &around.files.digest().to_string());
         if !around.found.0.is_empty() {
-            manifest.put(Part::File, FOUND, &around.found.digest().to_string());
+            manifest.put(KeyPart::File, FOUND, &around.found.digest().to_string());
         }
-        around.before.iter().for_each(|(name, key)| manifest.put(Part::Before, name, key));
+        around.before.iter().for_each(|(name, key)| manifest.put(KeyPart::Before, name, key));
         manifest
     }
 
-    /// Names the files one by one, for an explanation; the key is that of before.
+    /// Adds the individual files for explanations. The key does not change.
     pub(crate) fn name_files(&mut self, files: &Tree, found: &Tree) {
         let all = files.0.iter().chain(&found.0);
         self.files = all.map(|(path, node)| (path.clone(), node.shown())).collect();
@@ -149,16 +151,16 @@ impl Manifest {
         let AttemptRequest { timeout, memory, log_limit, limits, .. } = *request;
         let bounds = Bounds { timeout, memory, log_limit, limits };
         for (name, amount) in bounds.entries() {
-            amount.into_iter().for_each(|amount| self.put(Part::Limit, name, &amount.to_string()));
+            amount.into_iter().for_each(|amount| self.put(KeyPart::Limit, name, &amount.to_string()));
         }
     }
 
-    fn put(&mut self, part: Part, name: &str, value: &str) {
+    fn put(&mut self, part: KeyPart, name: &str, value: &str) {
         let value = if value.len() > SHOWN { Digest::of(value).to_string() } else { value.to_owned() };
         self.parts.entry(part).or_default().insert(name.to_owned(), value);
     }
 
-    /// Of all parts.
+    /// The digest of all parts.
     pub(crate) fn key(&self) -> Digest {
         let mut hashing = Hashing::default();
         for (part, values) in &self.parts {
@@ -172,23 +174,23 @@ impl Manifest {
         hashing.finish()
     }
 
-    /// What has changed since `then`.
-    pub fn differences(&self, then: &Manifest) -> Vec<Difference> {
-        let kinds = self.parts.keys().chain(then.parts.keys()).filter(|part| **part != Part::File);
+    /// The parts that changed since the earlier manifest `then`.
+    pub fn differences(&self, then: &KeyManifest) -> Vec<KeyDifference> {
+        let kinds = self.parts.keys().chain(then.parts.keys()).filter(|part| **part != KeyPart::File);
         let mut differences = Vec::new();
-        for part in kinds.copied().collect::<BTreeSet<Part>>() {
+        for part in kinds.copied().collect::<BTreeSet<KeyPart>>() {
             compare(part, then.parts.get(&part), self.parts.get(&part), &mut differences);
         }
-        compare(Part::File, Some(&then.files), Some(&self.files), &mut differences);
+        compare(KeyPart::File, Some(&then.files), Some(&self.files), &mut differences);
         differences
     }
 }
 
 fn compare(
-    part: Part,
+    part: KeyPart,
     then: Option<&BTreeMap<String, String>>,
     now: Option<&BTreeMap<String, String>>,
-    differences: &mut Vec<Difference>,
+    differences: &mut Vec<KeyDifference>,
 ) {
     let names =
         |values: Option<&BTreeMap<String, String>>| values.into_iter().flat_map(BTreeMap::keys).cloned().collect();
@@ -196,17 +198,18 @@ fn compare(
     for name in all {
         let [then, now] = [then, now].map(|values| values.and_then(|values| values.get(&name)).cloned());
         if then != now {
-            differences.push(Difference { part, name, then, now });
+            differences.push(KeyDifference { part, name, then, now });
         }
     }
 }
 
-/// Every value that holds no others, with the path to it, as in `checks[0].path`.
+/// Calls `on` for every value that contains no others, with its path, such as `checks[0].path`.
 fn leaves(path: &str, value: &Json, on: &mut dyn FnMut(&str, &Json)) {
     match value {
         Json::Object(fields) if !fields.is_empty() => {
             for (key, value) in fields {
-                // Else `a.b` and the `b` of `a` would be one value, and one of the two not in the key.
+                // Other keys are quoted. Otherwise `{"a.b": 1}` and `{"a": {"b": 1}}` would have the same path, and one
+                // of two such values would be missing from the key.
                 let plain =
                     !key.is_empty() && key.chars().all(|letter| letter.is_alphanumeric() || "-_".contains(letter));
                 let key = if plain { key.clone() } else { Json::from(key.as_str()).to_string() };
@@ -230,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_has_a_path_of_its_own() {
+    fn every_value_has_a_unique_path() {
         let paths = |value: Json| {
             let mut found = Vec::new();
             leaves("", &value, &mut |path, value| found.push(format!("{path} {value}")));

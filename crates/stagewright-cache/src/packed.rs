@@ -1,7 +1,7 @@
-//! A result as one file, for others to take: whatever keeps it may forget it at any time, but never a part of it.
+//! Packs a result into a single file for a shared cache, which may evict the file at any time but never a part of it.
 //!
-//! Compressed with gzip: a line of JSON that says what the result is and how long each of its contents is, then the
-//! contents.
+//! The file is compressed with gzip. It holds a line of JSON, which describes the result and gives the length of each of
+//! its contents, followed by the contents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -15,41 +15,42 @@ use stagewright_engine::RunId;
 
 use crate::digest::{Digest, copy};
 use crate::recorded_output;
-use crate::store::{Entry, Store};
+use crate::store::{CachedResult, ResultStore};
 
-/// Raised when earlier programs can't read it any more.
+/// Incremented when earlier versions can't read the format any more.
 const FORMAT: u32 = 2;
 
-/// The longest line of JSON, bytes.
-const MOST_JSON: u64 = 16 << 20;
+/// The longest accepted line of JSON, in bytes.
+const LARGEST_HEADER: u64 = 16 << 20;
 
-/// All contents together, bytes. What is larger stays on its machine.
-pub(crate) const MOST: u64 = 4 << 30;
+/// The limit for all contents together, in bytes. A larger result isn't shared.
+pub(crate) const LARGEST_TOTAL: u64 = 4 << 30;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Header {
+struct PackedHeader {
     format: u32,
-    /// With its key: whoever renames a file makes no other result of it.
-    entry: Entry,
-    /// In the order in which they follow, each with its length.
+    /// Includes the key, so that renaming a file in the shared cache doesn't turn it into the result of another stage.
+    entry: CachedResult,
+    /// The contents in the order in which they follow, each with its length in bytes.
     contents: Vec<(Digest, u64)>,
 }
 
-/// Packs a result into a file without a name, which stands at its beginning.
+/// Packs a result into an unnamed temporary file, positioned at its start.
 ///
 /// # Errors
-/// When it isn't there any more, when it is too large, or when the disk refuses.
-pub(crate) fn pack(store: &Store, key: &Digest) -> io::Result<File> {
-    let entry = store.find(key).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is not there any more"))?;
+/// When the result does not exist any more or is too large, or when the file can't be written.
+pub(crate) fn pack(store: &ResultStore, key: &Digest) -> io::Result<File> {
+    let entry = store.find(key).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it was removed meanwhile"))?;
     let contents: BTreeSet<Digest> = entry.content().collect();
     let contents = contents.into_iter().map(|digest| Ok((digest, store.blob(&digest).metadata()?.len())));
     let contents = contents.collect::<io::Result<Vec<_>>>()?;
-    let header = serde_json::to_vec(&Header { format: FORMAT, entry, contents: contents.clone() })?;
-    if sum(&contents).is_none() || header.len() as u64 >= MOST_JSON {
-        return Err(io::Error::other(format!("it is larger than {} GiB", MOST >> 30)));
+    let header = serde_json::to_vec(&PackedHeader { format: FORMAT, entry, contents: contents.clone() })?;
+    if sum(&contents).is_none() || header.len() as u64 >= LARGEST_HEADER {
+        return Err(io::Error::other(format!("it is larger than {} GiB", LARGEST_TOTAL >> 30)));
     }
-    // Results are sent while other work goes on: the fastest level is three quarters of the gain.
+    // Results are packed while stages run, so compression should take little CPU time. The fastest level achieves three
+    // quarters of the reduction that the slowest does.
     let mut packer = GzEncoder::new(BufWriter::new(tempfile::tempfile_in(store.root())?), Compression::fast());
     packer.write_all(&header)?;
     packer.write_all(b"\n")?;
@@ -64,35 +65,37 @@ pub(crate) fn pack(store: &Store, key: &Digest) -> io::Result<File> {
     Ok(file)
 }
 
-/// Puts a result into the store as it comes in.
+/// Reads a packed result from `source` and adds it to the store.
 ///
 /// # Errors
-/// [`InvalidData`](io::ErrorKind::InvalidData) and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when what comes in is
-/// no such result; else what the source or the disk says.
-pub(crate) fn unpack(store: &Store, key: &Digest, source: impl Read) -> io::Result<Entry> {
+/// [`InvalidData`](io::ErrorKind::InvalidData) or [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the data isn't a
+/// valid packed result of `key`; otherwise the error of the source or of the disk.
+pub(crate) fn unpack(store: &ResultStore, key: &Digest, source: impl Read) -> io::Result<CachedResult> {
     let mut unpacker = BufReader::new(GzDecoder::new(BufReader::new(source)));
     let mut json = Vec::new();
-    Read::by_ref(&mut unpacker).take(MOST_JSON).read_until(b'\n', &mut json)?;
-    let header: Header = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
-    let Header { format, entry, contents, .. } = &header;
+    Read::by_ref(&mut unpacker).take(LARGEST_HEADER).read_until(b'\n', &mut json)?;
+    let header: PackedHeader = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
+    let PackedHeader { format, entry, contents, .. } = &header;
     if *format != FORMAT || entry.key != *key {
-        return Err(damaged("it is another result"));
+        return Err(damaged("it is the result of another key"));
     }
     if !is_name(&entry.run) {
-        return Err(damaged("its run has no name that can be shown"));
+        return Err(damaged("the id of its run is invalid"));
     }
     let sizes: BTreeMap<Digest, u64> = contents.iter().copied().collect();
     let named: BTreeSet<Digest> = entry.content().collect();
     if sizes.len() != contents.len() || !sizes.keys().eq(&named) || sum(contents).is_none() {
-        return Err(damaged("its contents are not what it says"));
+        return Err(damaged("its list of contents doesn't match its files"));
     }
-    if entry.said.is_some_and(|said| sizes[&said] > recorded_output::MOST) {
-        return Err(damaged("it says too much"));
+    if entry.said.is_some_and(|said| sizes[&said] > recorded_output::LARGEST) {
+        return Err(damaged("its log is too large"));
     }
     for (digest, size) in contents {
-        store.take_in_from(digest, &mut Read::by_ref(&mut unpacker).take(*size))?;
+        store.add_from(digest, &mut Read::by_ref(&mut unpacker).take(*size))?;
     }
-    // Whoever removes content that no result names waits for this, and not for what comes in.
+    // Garbage collection takes this lock exclusively. The lock is acquired only now and not before the transfer, so that
+    // a slow server doesn't block the collection. In exchange, the collection may have removed content that was added
+    // above and that no result names yet, which is why it is checked again under the lock.
     let _shared = store.lock(File::lock_shared)?;
     if contents.iter().any(|(digest, _)| !store.blob(digest).is_file()) {
         return Err(io::Error::new(io::ErrorKind::NotFound, "its content was removed meanwhile"));
@@ -101,12 +104,12 @@ pub(crate) fn unpack(store: &Store, key: &Digest, source: impl Read) -> io::Resu
     Ok(header.entry)
 }
 
-/// None when it is more than there may be.
+/// The sum of all lengths; none if it exceeds [`LARGEST_TOTAL`].
 fn sum(contents: &[(Digest, u64)]) -> Option<u64> {
-    contents.iter().try_fold(0_u64, |sum, (_, size)| sum.checked_add(*size)).filter(|sum| *sum <= MOST)
+    contents.iter().try_fold(0_u64, |sum, (_, size)| sum.checked_add(*size)).filter(|sum| *sum <= LARGEST_TOTAL)
 }
 
-/// It is shown, and names a folder of another machine.
+/// Whether the run's id is safe to show on a terminal. It comes from another machine.
 fn is_name(run: &RunId) -> bool {
     let RunId(name) = run;
     (1..=100).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

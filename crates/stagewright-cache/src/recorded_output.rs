@@ -1,4 +1,4 @@
-//! What a stage said while it ran, to be said again.
+//! Records the log, findings and summaries of a stage, and replays them when its result is reused.
 
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
@@ -11,13 +11,13 @@ use tempfile::NamedTempFile;
 
 use crate::digest::Digest;
 
-/// A stage that says more is not cached: to say it again would take as long as to do it.
-pub(crate) const MOST: u64 = 64 << 20;
+/// The largest recording, in bytes. A stage with more output isn't cached: replaying it could take as long as running it.
+pub(crate) const LARGEST: u64 = 64 << 20;
 
-/// Lines that are said at a time.
+/// The number of lines that are replayed at a time.
 const BATCH: usize = 512;
 
-/// One thing that was said; a line of JSON.
+/// One message of a recording, stored as a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum RecordedOutput {
@@ -26,13 +26,16 @@ enum RecordedOutput {
     Problem(Problem),
 }
 
-/// Writes down what an attempt says.
+/// Records the output of an attempt.
 pub(crate) struct Recorder(Mutex<Recording>);
 
 enum Recording {
-    Nothing { folder: std::path::PathBuf },
-    Under(BufWriter<NamedTempFile>, u64),
-    TooMuch,
+    Empty {
+        folder: std::path::PathBuf,
+    },
+    /// The file, and the bytes written to it so far.
+    Writing(BufWriter<NamedTempFile>, u64),
+    TooLarge,
     Failed(io::Error),
 }
 
@@ -43,42 +46,42 @@ impl fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    /// Nothing is written before something is said.
+    /// A recorder that creates its file in `folder` at the first message.
     pub(crate) fn new(folder: &Path) -> Recorder {
-        Recorder(Mutex::new(Recording::Nothing { folder: folder.to_owned() }))
+        Recorder(Mutex::new(Recording::Empty { folder: folder.to_owned() }))
     }
 
-    /// What was said, as a file; none when that was nothing.
+    /// The recording as a file; none if there was no output.
     ///
     /// # Errors
-    /// When it was too much, or could not be written.
+    /// When there was too much output, or when it could not be written.
     pub(crate) fn finish(&self) -> io::Result<Option<(NamedTempFile, Digest)>> {
         let mut recording = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *recording, Recording::TooMuch) {
-            Recording::Nothing { .. } => Ok(None),
-            Recording::Under(writer, _) => {
+        match std::mem::replace(&mut *recording, Recording::TooLarge) {
+            Recording::Empty { .. } => Ok(None),
+            Recording::Writing(writer, _) => {
                 let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
                 let digest = Digest::of_file(file.path())?;
                 Ok(Some((file, digest)))
             }
-            Recording::TooMuch => Err(io::Error::other(format!("it said more than {} MiB", MOST >> 20))),
+            Recording::TooLarge => Err(io::Error::other(format!("its output exceeds {} MiB", LARGEST >> 20))),
             Recording::Failed(error) => Err(error),
         }
     }
 }
 
 impl Recording {
-    fn write(&mut self, said: &RecordedOutput) -> io::Result<()> {
-        if let Recording::Nothing { folder } = self {
+    fn write(&mut self, message: &RecordedOutput) -> io::Result<()> {
+        if let Recording::Empty { folder } = self {
             std::fs::create_dir_all(&folder)?;
-            *self = Recording::Under(BufWriter::new(NamedTempFile::new_in(folder)?), 0);
+            *self = Recording::Writing(BufWriter::new(NamedTempFile::new_in(folder)?), 0);
         }
-        let Recording::Under(writer, size) = self else { return Ok(()) };
-        let mut line = serde_json::to_vec(said)?;
+        let Recording::Writing(writer, size) = self else { return Ok(()) };
+        let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         *size += line.len() as u64;
-        if *size > MOST {
-            *self = Recording::TooMuch;
+        if *size > LARGEST {
+            *self = Recording::TooLarge;
             return Ok(());
         }
         writer.write_all(&line)
@@ -87,7 +90,7 @@ impl Recording {
 
 impl OutputListener for Recorder {
     fn on_output(&self, message: &AttemptMessageKind) {
-        let said = match message {
+        let recorded = match message {
             AttemptMessageKind::Lines(stream, lines) => {
                 RecordedOutput::Lines(*stream, lines.iter().map(str::to_owned).collect())
             }
@@ -98,14 +101,14 @@ impl OutputListener for Recorder {
             | AttemptMessageKind::EffectRequested { .. } => return,
         };
         let mut recording = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = recording.write(&said) {
+        if let Err(error) = recording.write(&recorded) {
             *recording = Recording::Failed(error);
         }
     }
 }
 
-/// Says all of it again.
-pub(crate) async fn repeat(file: &Path, output: &AttemptOutput) -> io::Result<()> {
+/// Sends all recorded messages to `output`.
+pub(crate) async fn replay(file: &Path, output: &AttemptOutput) -> io::Result<()> {
     let mut lines = BufReader::new(stagewright_files::open(file)?).lines();
     let mut batch: Option<(Stream, Vec<String>)> = None;
     loop {

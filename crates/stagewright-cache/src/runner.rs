@@ -1,5 +1,5 @@
-//! A [`StageRunner`] before another one: it gives back a result where it can, and lets the other do the work where it
-//! can't.
+//! A [`StageRunner`] that wraps another one: it restores stored results, and runs stages whose results aren't stored with
+//! the other.
 
 use std::io;
 use std::sync::Arc;
@@ -15,56 +15,58 @@ use tokio::sync::watch;
 
 use crate::config::{CacheConfig, Mode};
 use crate::digest::Digest;
-use crate::files::{Allowed, restore};
+use crate::files::{AllowedFiles, restore};
 use crate::globs::{Globs, literally};
 use crate::index::FileIndex;
-use crate::inner::{Inner, needs_of};
+use crate::inner::{CacheRunner, needs_of};
 use crate::keying::{CacheKey, DeclaredPaths};
 use crate::leftovers::Leftovers;
 use crate::published::Published;
 use crate::recorded_output::{self, Recorder};
-use crate::scan::Found;
-use crate::shared::{Answer, Sent};
+use crate::scan::ScannedEntry;
+use crate::shared::{Sent, SharedLookup};
 use crate::stamp;
-use crate::store::{Entry, Store, Worked};
-use crate::tools::Tools;
+use crate::store::{CachedResult, LastWork, ResultStore};
+use crate::tools::ToolDigests;
 use crate::tree::TreeDigest;
-use crate::witness::{self, Watched, Witness};
+use crate::witness::{self, AttemptWatch, Witness};
 
-/// Paths that a stage's inputs may come to for its programs to see nothing else: each is a mount of its own.
+/// The most paths that the inputs of a stage may be reduced to. Each is mounted separately; with more, the stage's
+/// programs are not restricted to the inputs.
 const COVER: usize = 2000;
 
-/// Takes results from the cache, and puts them into it.
+/// Restores results from the cache, and stores new ones.
 #[derive(Clone)]
-pub struct Caching(Arc<Inner>);
+pub struct Caching(Arc<CacheRunner>);
 
-/// A result that was given back, and its key.
-type Hit = (Digest, Entry);
-/// Of a stage that has no key: the places that it names, what was found there and when, and the stage's digest.
-type Unkeyed = (DeclaredPaths, Vec<Found>, i128, Digest);
+/// A restored result and its key.
+type Hit = (Digest, CachedResult);
+/// For an attempt without a key: the stage's declared paths, the files found there, the time before it starts, and the
+/// stage's identity.
+type Unkeyed = (DeclaredPaths, Vec<ScannedEntry>, i128, Digest);
 
 impl Caching {
-    /// `work` does what the cache can't give.
+    /// Wraps `work`, which runs the stages whose results aren't stored.
     pub fn new(config: CacheConfig, work: Arc<dyn StageRunner>) -> Caching {
-        let store = Store::new(&config.root);
+        let store = ResultStore::new(&config.root);
         let index = FileIndex::new(store.index());
-        let (tools, published) = (Tools::default(), Published::default());
-        Caching(Arc::new(Inner { config, store, index, tools, published, work }))
+        let (tools, published) = (ToolDigests::default(), Published::default());
+        Caching(Arc::new(CacheRunner { config, store, index, tools, published, work }))
     }
 
-    /// Writes down what was learned of files. To be called when a run is over.
+    /// Writes the digests of files to the cache's folder. To be called at the end of a run.
     ///
     /// # Errors
-    /// When it can't be written; nothing is lost but time.
+    /// When they can't be written. The next run then reads the files again.
     pub fn save(&self) -> io::Result<()> {
         self.0.index.save()
     }
 
-    /// The digest of all that the globs name, ignored or not: what a stage that may read it would see. Files that are
-    /// as they were when they were last read are not read again.
+    /// The digest of all files that the globs name, ignored or not: everything that a stage with this grant can read.
+    /// Files that are unchanged since they were last read are not read again.
     ///
     /// # Errors
-    /// When something can't be read, changes at the same moment, or is a pipe, a socket or a device.
+    /// When a file can't be read, changes while it is read, or is a pipe, socket or device.
     pub fn tree_digest(&self, globs: &[PathPattern]) -> io::Result<TreeDigest> {
         let globs = Globs::new(globs)?;
         let workspace = self.0.workspace(&self.0.config.reserved);
@@ -73,11 +75,11 @@ impl Caching {
         Ok(TreeDigest::of(&workspace.read(&found)?))
     }
 
-    /// Waits until all results are where others find them, or can't be put there. To be called when a run is over; may
-    /// be dropped at any time.
-    pub async fn settle(&self) -> Sent {
+    /// Waits until each result has been sent to the shared cache, or has failed. To be called at the end of a run. The
+    /// future may be dropped at any time.
+    pub async fn finish_sending(&self) -> Sent {
         match &self.0.config.shared {
-            Some(shared) => shared.settle().await,
+            Some(shared) => shared.finish_sending().await,
             None => Sent::default(),
         }
     }
@@ -105,7 +107,7 @@ impl StageRunner for Caching {
     }
 }
 
-impl Inner {
+impl CacheRunner {
     async fn run(
         self: &Arc<Self>,
         mut request: AttemptRequest,
@@ -120,21 +122,21 @@ impl Inner {
         };
         let (keyed, found) = match looked_up {
             Ok(looked_up) => looked_up,
-            Err(error) => return self.without(error, request, output, interrupt).await,
+            Err(error) => return self.run_without_key(error, request, output, interrupt).await,
         };
         let found = match found {
             Ok(found) => found,
             Err(error) => {
-                say(&output, format!("its result was in the cache, and can't be used: {error}")).await;
+                say(&output, format!("found its result in the cache, but could not use it: {error}")).await;
                 None
             }
         };
         let found = match found {
-            None if takes => self.find_elsewhere(&request, &keyed, &output, interrupt.clone()).await,
+            None if takes => self.fetch_shared(&request, &keyed, &output, interrupt.clone()).await,
             found => found,
         };
         if let Some((key, entry)) = found {
-            return self.give_back(&key, entry, &output).await;
+            return self.replay(&key, entry, &output).await;
         }
         let watched = {
             let (inner, request, keyed) = (Arc::clone(self), request.clone(), Arc::clone(&keyed));
@@ -142,27 +144,27 @@ impl Inner {
         };
         let watched = match watched {
             Ok(watched) => watched,
-            Err(error) => return self.without(error, request, output, interrupt).await,
+            Err(error) => return self.run_without_key(error, request, output, interrupt).await,
         };
         output.cache(keyed.own().1.to_string(), None).await;
         if watched.cover.is_none() {
-            let text = format!("its inputs lie in more than {COVER} places: nothing keeps it from reading others");
+            let text = format!("its inputs span more than {COVER} paths, so its reads are not restricted to them");
             say(&output, text).await;
         }
         let cover = watched.cover.iter().flatten().map(|path| literally(path)).collect::<io::Result<Vec<_>>>();
         match cover {
             Ok(paths) => request.declared = watched.cover.is_some().then_some(paths),
-            Err(error) => return self.without(error, request, output, interrupt).await,
+            Err(error) => return self.run_without_key(error, request, output, interrupt).await,
         }
         self.work(request, &asked, (keyed, watched), output, interrupt).await
     }
 
-    /// Has the work done, with nothing to read but what counts, and keeps its result.
+    /// Runs the stage, restricted to the files that its key covers, and stores its result.
     async fn work(
         self: &Arc<Self>,
         request: AttemptRequest,
         asked: &CacheRequest,
-        (keyed, watched): (Arc<CacheKey>, Watched),
+        (keyed, watched): (Arc<CacheKey>, AttemptWatch),
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> AttemptReport {
@@ -183,16 +185,17 @@ impl Inner {
                     true => inner.keep(&asking, &keyed, &watched, &report, &recorder),
                     false => Ok(()),
                 };
-                // Whatever became of it, what it left is its own. What isn't noted counts as another's.
-                inner.note_left(&keyed.named, &keyed.there, start, &keyed.stage).and(kept)
+                // The files that a failed attempt left are recorded, too: the next attempt may continue from them.
+                inner.record_leftovers(&keyed.named, &keyed.in_writable, start, &keyed.stage).and(kept)
             })
             .await
         };
         match (kept, &self.config.shared) {
-            // What may depend on more of this machine than it says is nothing for others.
-            (Ok(()), Some(shared)) if has_result && is_held => shared.give(&tier, key, &self.store),
+            // A result is shared only if the stage was restricted to what its key covers. Otherwise it may depend on
+            // something that other machines don't have.
+            (Ok(()), Some(shared)) if has_result && is_held => shared.send(&tier, key, &self.store),
             (Ok(()), _) => {}
-            (Err(error), _) if has_result => say(&output, format!("its result is not kept: {error}")).await,
+            (Err(error), _) if has_result => say(&output, format!("its result was not cached: {error}")).await,
             (Err(_), _) => {}
         }
         if let AttemptEnd::Unsuccessful(_, failure) = &mut report.end
@@ -204,7 +207,7 @@ impl Inner {
         report
     }
 
-    /// Work that has no key.
+    /// Runs a stage whose result has no key.
     async fn run_unkeyed(
         self: &Arc<Self>,
         request: AttemptRequest,
@@ -219,37 +222,37 @@ impl Inner {
             off_thread(move || inner.begin_unkeyed(&request)).await
         };
         let begun = begun.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the cache can't note that a stage ran");
+            tracing::warn!(%error, "the cache could not record that a stage ran");
             None
         });
         let report = self.work.run(request, output, interrupt).await;
-        if let Some((named, there, start, stage)) = begun {
+        if let Some((named, in_writable, start, stage)) = begun {
             let inner = Arc::clone(self);
-            let noted = off_thread(move || inner.note_left(&named, &there, start, &stage)).await;
+            let noted = off_thread(move || inner.record_leftovers(&named, &in_writable, start, &stage)).await;
             if let Err(error) = noted {
-                tracing::warn!(%error, "what a stage left counts as another's");
+                tracing::warn!(%error, "the cache could not record the files that a stage left");
             }
         }
         report
     }
 
-    /// What others see of it is known by its content alone. What it sees of its own matters for a stage that can be
-    /// cached, now or the next time.
+    /// Records that the stage is about to work without a key. Other stages then identify the files that it leaves by
+    /// content. None if the stage isn't cached and never was: then it needs no record of the files that it left.
     fn begin_unkeyed(&self, request: &AttemptRequest) -> io::Result<Option<Unkeyed>> {
-        self.store.enter(&self.config.tier)?;
-        let stage = Store::stage(&self.config.tier, &self.config.file, &request.stage_id);
-        self.store.set_worked(&stage, Worked::WithoutKey)?;
-        if request.cache.is_none() && !self.store.left(&stage).is_file() {
+        self.store.record_tier(&self.config.tier)?;
+        let stage = ResultStore::stage(&self.config.tier, &self.config.file, &request.stage_id);
+        self.store.set_worked(&stage, LastWork::WithoutKey)?;
+        if request.cache.is_none() && !self.store.leftovers_file(&stage).is_file() {
             return Ok(None);
         }
-        // What was left where it is ignored is looked at, if at all, by content.
+        // All writable paths enter the key by content: without a key nothing else identifies ignored files.
         let named = DeclaredPaths::of(request, &request.permissions.writable())?;
-        let there = self.there(&named)?;
-        Ok(Some((named, there, stamp::ticked(), stage)))
+        let in_writable = self.in_writable(&named)?;
+        Ok(Some((named, in_writable, stamp::ticked(), stage)))
     }
 
-    /// The attempt, with no key for its result.
-    async fn without(
+    /// Runs the attempt without a key, after `error` prevented the use of the cache.
+    async fn run_without_key(
         self: &Arc<Self>,
         error: io::Error,
         request: AttemptRequest,
@@ -260,18 +263,18 @@ impl Inner {
         self.run_unkeyed(request, output, interrupt).await
     }
 
-    /// The key, and the result if there is one on this machine and all of it could be given back. An inner error: it
-    /// was there, and can't be used.
+    /// Computes the key, and restores the result if there is one on this machine. An inner error means that there was a
+    /// result which could not be restored.
     fn look_up(&self, request: &AttemptRequest, takes: bool) -> io::Result<(Arc<CacheKey>, io::Result<Option<Hit>>)> {
-        let keyed = self.keyed(request)?;
+        let keyed = self.cache_key(request)?;
         let known = keyed.keys.iter().filter(|_| takes);
         let found = known.map(|(_, key)| key).find_map(|key| Some((*key, self.store.find(key)?)));
         let found = found.map(|(key, entry)| self.restore(request, &keyed, &key, &entry).map(|()| (key, entry)));
         Ok((Arc::new(keyed), found.transpose()))
     }
 
-    /// A result that another machine has made, put in place.
-    async fn find_elsewhere(
+    /// Fetches the result of another machine and restores it.
+    async fn fetch_shared(
         self: &Arc<Self>,
         request: &AttemptRequest,
         keyed: &Arc<CacheKey>,
@@ -280,19 +283,19 @@ impl Inner {
     ) -> Option<Hit> {
         let shared = self.config.shared.as_ref()?;
         let answer = tokio::select! {
-            answer = shared.take(&keyed.keys, &self.store) => answer,
-            // Whoever wants the run to end waits for no cache.
-            _ = interrupt.wait_for(Option::is_some) => Answer::Nothing,
+            answer = shared.fetch(&keyed.keys, &self.store) => answer,
+            // An interrupted run does not wait for the shared cache.
+            _ = interrupt.wait_for(Option::is_some) => SharedLookup::NotFound,
         };
         let (tier, key, entry) = match answer {
-            Answer::Found(tier, key, entry) => (tier, key, Arc::new(entry)),
-            Answer::Nothing => return None,
-            Answer::Damaged(why) => {
-                say(output, format!("its result in the shared cache can't be used: {why}")).await;
+            SharedLookup::Found(tier, key, entry) => (tier, key, Arc::new(entry)),
+            SharedLookup::NotFound => return None,
+            SharedLookup::Damaged(why) => {
+                say(output, format!("found its result in the shared cache, but could not use it: {why}")).await;
                 return None;
             }
-            Answer::GivenUp(why) => {
-                say(output, format!("this run goes on without the shared cache: {why}")).await;
+            SharedLookup::Disabled(why) => {
+                say(output, format!("this run continues without the shared cache: {why}")).await;
                 return None;
             }
         };
@@ -301,7 +304,7 @@ impl Inner {
                 (Arc::clone(self), request.clone(), Arc::clone(keyed), Arc::clone(&entry));
             off_thread(move || {
                 inner.restore(&request, &keyed, &key, &entry)?;
-                inner.note(&keyed, &key)?;
+                inner.save_manifest(&keyed, &key)?;
                 inner.store.set_latest(&keyed.stage, &key)
             })
         };
@@ -311,64 +314,80 @@ impl Inner {
                 Some((key, Arc::unwrap_or_clone(entry)))
             }
             Err(error) => {
-                say(output, format!("its result in the shared cache can't be used: {error}")).await;
+                say(output, format!("found its result in the shared cache, but could not use it: {error}")).await;
                 None
             }
         }
     }
 
-    /// Before the work is done: notes what its result depends on, and what shows whether that stays as it is.
-    fn watch(&self, request: &AttemptRequest, keyed: &CacheKey) -> io::Result<Watched> {
+    /// Prepares an attempt: stores the manifest of its key, and the stamps that later show whether an input changed.
+    fn watch(&self, request: &AttemptRequest, keyed: &CacheKey) -> io::Result<AttemptWatch> {
         let key = &keyed.own().1;
-        self.note(keyed, key)?;
-        let looked_again =
-            if witness::settle(&keyed.found, &keyed.others)? { Some(self.inputs(&keyed.named)?) } else { None };
+        self.save_manifest(keyed, key)?;
+        let looked_again = if witness::wait_until_changes_show(&keyed.found, &keyed.foreign)? {
+            Some(self.inputs(&keyed.named)?)
+        } else {
+            None
+        };
         let found = match &looked_again {
-            Some((_, files)) if *files != keyed.files => return Err(io::Error::other("its inputs are being changed")),
+            Some((_, files)) if *files != keyed.files => return Err(io::Error::other("its inputs keep changing")),
             Some((found, _)) => found,
             None => &keyed.found,
         };
         let reserved = self.reserved(&keyed.named);
         let cover = self.workspace(&reserved).cover(&keyed.files, COVER)?;
-        let written = witness::written(&self.config.workspace, found).map(str::to_owned);
+        let written = witness::open_for_writing(&self.config.workspace, found).map(str::to_owned);
         let witness = Witness::of(found, cover.as_deref(), &keyed.named.writes);
-        // A stage that may write nothing leaves nothing.
+        // A stage that may not write leaves no files.
         if !request.permissions.write.is_empty() {
-            self.store.set_worked(&keyed.stage, Worked::WithKey(keyed.of_all))?;
+            self.store.set_worked(&keyed.stage, LastWork::WithKey(keyed.base_key))?;
         }
-        Ok(Watched { witness, written, cover })
+        Ok(AttemptWatch { witness, written, cover })
     }
 
-    /// After anything was done where the stage may write, since `start`.
-    fn note_left(&self, named: &DeclaredPaths, before: &[Found], start: i128, stage: &Digest) -> io::Result<()> {
+    /// Records the files that the stage left. Must be called after each change in the paths that it may write; `start` is
+    /// the time before the first change.
+    fn record_leftovers(
+        &self,
+        named: &DeclaredPaths,
+        before: &[ScannedEntry],
+        start: i128,
+        stage: &Digest,
+    ) -> io::Result<()> {
         if named.writes.bases().is_empty() {
             return Ok(());
         }
-        let there = self.there(named)?;
-        Leftovers::load(self.store.left(stage)).note(&there, before, start)
+        let in_writable = self.in_writable(named)?;
+        Leftovers::load(self.store.leftovers_file(stage)).record(&in_writable, before, start)
     }
 
-    /// For explanations.
-    fn note(&self, keyed: &CacheKey, key: &Digest) -> io::Result<()> {
+    /// Stores what the key was computed from, for explanations.
+    fn save_manifest(&self, keyed: &CacheKey, key: &Digest) -> io::Result<()> {
         let mut manifest = keyed.manifest.clone();
-        manifest.name_files(&keyed.files, &keyed.of_others);
+        manifest.name_files(&keyed.files, &keyed.foreign_tree);
         manifest.previous = self.store.latest(&keyed.stage).filter(|latest| latest != key);
-        self.store.note(key, &manifest)
+        self.store.save_manifest(key, &manifest)
     }
 
-    async fn give_back(&self, key: &Digest, entry: Entry, output: &AttemptOutput) -> AttemptReport {
+    async fn replay(&self, key: &Digest, entry: CachedResult, output: &AttemptOutput) -> AttemptReport {
         if let Some(said) = &entry.said
-            && let Err(error) = recorded_output::repeat(&self.store.blob(said), output).await
+            && let Err(error) = recorded_output::replay(&self.store.blob(said), output).await
         {
-            say(output, format!("not all that it said was kept: {error}")).await;
+            say(output, format!("could not replay all of its output: {error}")).await;
         }
         output.cache(key.to_string(), Some(entry.run)).await;
-        let Entry { outputs, artifacts, .. } = entry;
+        let CachedResult { outputs, artifacts, .. } = entry;
         AttemptReport { end: AttemptEnd::Succeeded, outputs, artifacts, release: None, made: None }
     }
 
-    /// Puts all of a result in place; one that can't be is forgotten.
-    fn restore(&self, request: &AttemptRequest, keyed: &CacheKey, key: &Digest, entry: &Entry) -> io::Result<()> {
+    /// Restores all of a result. A result that can't be restored is removed from the store.
+    fn restore(
+        &self,
+        request: &AttemptRequest,
+        keyed: &CacheKey,
+        key: &Digest,
+        entry: &CachedResult,
+    ) -> io::Result<()> {
         let restored = self.put_in_place(request, keyed, entry);
         match &restored {
             Ok(()) => self.store.touch(key),
@@ -377,20 +396,20 @@ impl Inner {
         restored
     }
 
-    fn put_in_place(&self, request: &AttemptRequest, keyed: &CacheKey, entry: &Entry) -> io::Result<()> {
+    fn put_in_place(&self, request: &AttemptRequest, keyed: &CacheKey, entry: &CachedResult) -> io::Result<()> {
         let guard = self.config.machine.guard()?;
-        let allowed = Allowed { outputs: &keyed.named.outputs, writes: &keyed.named.writes, guard: &guard };
+        let allowed = AllowedFiles { outputs: &keyed.named.outputs, writes: &keyed.named.writes, guard: &guard };
         if let Some(said) = &entry.said
             && !self.store.has(said)
         {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "its log is damaged, or not there any more"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "its log is damaged or missing"));
         }
         if !request.permissions.write.is_empty() {
-            self.store.set_restored(&keyed.stage, &keyed.of_all)?;
+            self.store.set_restored(&keyed.stage, &keyed.base_key)?;
         }
         let start = stamp::ticked();
         if restore(&self.workspace(&self.config.reserved), &self.store, entry, &allowed)? {
-            self.note_left(&keyed.named, &keyed.there, start, &keyed.stage)?;
+            self.record_leftovers(&keyed.named, &keyed.in_writable, start, &keyed.stage)?;
         }
         for artifact in &entry.artifacts {
             let digest =
@@ -401,11 +420,11 @@ impl Inner {
     }
 }
 
-/// Programs are not told why a file isn't there.
+/// Adds a hint to a failure: programs don't learn why a file isn't visible to them.
 fn hint(failure: &mut Failure) {
     failure.help.get_or_insert_with(|| {
-        "it is cached, so that its programs saw no files but its `inputs`, and no `.git`: name there what they lack, or \
-         set `cache = false`"
+        "the stage is cached, so its programs see only its `inputs`, and no `.git`: add missing files to `inputs`, or set \
+         `cache = false`"
             .to_owned()
     });
 }
@@ -414,12 +433,12 @@ async fn say(output: &AttemptOutput, text: String) {
     output.lines(Stream::Engine, Lines::new(text)).await;
 }
 
-/// Runs file work off the async threads.
+/// Runs blocking file operations outside of the async threads.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// `test` of `stages.test`.
+/// The name in a table's path, such as `test` in `stages.test`.
 fn stage_name(table: &str) -> String {
     table.split_once('.').map_or(table, |(_, name)| name).to_owned()
 }

@@ -1,7 +1,7 @@
-//! Looks at the files of a workspace that globs name.
+//! Finds the files of a workspace that globs name, and reads them.
 //!
-//! What a `.gitignore` of the workspace leaves out is not named by a wildcard. A glob that leads into an ignored folder
-//! by name, as `node_modules/**` does, names what is there all the same.
+//! Wildcards don't match files that a `.gitignore` of the workspace excludes. A glob that names an ignored folder, such as
+//! `node_modules/**`, does match the files there.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
@@ -17,47 +17,48 @@ use crate::digest::Digest;
 use crate::globs::{Globs, is_within};
 use crate::index::FileIndex;
 use crate::stamp::Stamp;
-use crate::tree::{Node, Tree, mode};
+use crate::tree::{Tree, TreeNode, mode};
 
-/// Files that are hashed by one thread before others help.
+/// A further thread is used for each multiple of this many files.
 const FEW: usize = 16;
 
-/// A workspace, as its files are looked at.
+/// A workspace whose files are scanned.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Workspace<'a> {
+pub(crate) struct WorkspaceScan<'a> {
     pub(crate) root: &'a Path,
-    /// Paths that are never inputs or outputs, as `.git`.
+    /// Paths that are never inputs or outputs, such as `.git`.
     pub(crate) reserved: &'a [String],
     pub(crate) index: &'a FileIndex,
 }
 
-/// What is there, and not yet what is in it.
+/// A file, link or folder whose content has not been read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct ScannedEntry {
     pub(crate) path: String,
-    pub(crate) kind: Kind,
-    /// As in [`Node`].
+    pub(crate) kind: EntryKind,
+    /// Permission bits, as in [`TreeNode`].
     pub(crate) mode: u32,
     pub(crate) stamp: Stamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum EntryKind {
     File,
     Link,
     Folder,
-    /// Nothing that can be kept: what it is.
+    /// A pipe, socket or device, which can't be cached; the text names it with its article.
     Special(&'static str),
 }
 
-impl Workspace<'_> {
-    /// All that the globs name, with the folders that lead there; sorted by path.
-    pub(crate) fn find(&self, globs: &Globs) -> io::Result<Vec<Found>> {
+impl WorkspaceScan<'_> {
+    /// Everything that the globs name, with the folders above; sorted by path.
+    pub(crate) fn find(&self, globs: &Globs) -> io::Result<Vec<ScannedEntry>> {
         self.find_beside(globs, globs)
     }
 
-    /// The same, and of what no `.gitignore` leaves out all that `more` names, which has to name what `globs` does.
-    pub(crate) fn find_beside(&self, globs: &Globs, more: &Globs) -> io::Result<Vec<Found>> {
+    /// Like [`find`](Self::find), and in addition everything that `more` names and no `.gitignore` excludes. `more` must
+    /// include all of `globs`.
+    pub(crate) fn find_beside(&self, globs: &Globs, more: &Globs) -> io::Result<Vec<ScannedEntry>> {
         if more.bases().is_empty() {
             return Ok(Vec::new());
         }
@@ -70,22 +71,23 @@ impl Workspace<'_> {
         Ok(sorted(found))
     }
 
-    /// All that the globs name, whether it is ignored or not.
-    pub(crate) fn find_all(&self, globs: &Globs) -> io::Result<Vec<Found>> {
+    /// Everything that the globs name, ignored or not.
+    pub(crate) fn find_all(&self, globs: &Globs) -> io::Result<Vec<ScannedEntry>> {
         let bases: Vec<&String> = globs.bases().iter().collect();
         Ok(sorted(self.walk_each(&bases, globs)?))
     }
 
-    /// With the folders above each base, which no walk from there comes by.
-    fn walk_each(&self, bases: &[&String], globs: &Globs) -> io::Result<Vec<Found>> {
+    /// Walks from each base, and adds the folders above it, which such a walk doesn't visit.
+    fn walk_each(&self, bases: &[&String], globs: &Globs) -> io::Result<Vec<ScannedEntry>> {
         let mut found = Vec::new();
         for base in bases {
             if self.is_reserved(base) || self.root.join(base).symlink_metadata().is_err() {
                 continue;
             }
             for (end, _) in base.match_indices('/') {
-                let folder = Found::new(base[..end].to_owned(), &self.root.join(&base[..end]).symlink_metadata()?);
-                if folder.kind != Kind::Folder {
+                let folder =
+                    ScannedEntry::new(base[..end].to_owned(), &self.root.join(&base[..end]).symlink_metadata()?);
+                if folder.kind != EntryKind::Folder {
                     let why = format!("`{}` is a link: name what it leads to", folder.path);
                     return Err(io::Error::new(io::ErrorKind::Unsupported, why));
                 }
@@ -96,8 +98,8 @@ impl Workspace<'_> {
         Ok(found)
     }
 
-    /// Everything below `base` that the globs name, and the folders that they lead into.
-    fn walk(&self, base: &str, ignoring: bool, globs: &Globs) -> io::Result<Vec<Found>> {
+    /// Everything below `base` that the globs name, and the folders that can contain such files.
+    fn walk(&self, base: &str, ignoring: bool, globs: &Globs) -> io::Result<Vec<ScannedEntry>> {
         let (root, reserved, leads) = (self.root.to_owned(), self.reserved.to_vec(), globs.clone());
         let (sender, receiver) = mpsc::channel();
         let faults = sender.clone();
@@ -116,7 +118,7 @@ impl Workspace<'_> {
                     && is_folder
                     && let Err(error) = check_ignore_file(entry.path())
                 {
-                    // Nothing of the folder counts once that is read.
+                    // The error fails the whole walk, so the folder can be skipped.
                     let _ = faults.send(Err(error));
                     return false;
                 }
@@ -128,20 +130,20 @@ impl Workspace<'_> {
         walk.run(|| {
             let sender = sender.clone();
             Box::new(move |entry| {
-                let said = match entry {
+                let examined = match entry {
                     Ok(entry) => look(&entry, self.root, globs),
                     Err(error) => Some(Err(error.into_io_error().unwrap_or_else(vanished))),
                 };
-                let is_heard = said.is_none_or(|said| sender.send(said).is_ok());
-                if is_heard { WalkState::Continue } else { WalkState::Quit }
+                let is_received = examined.is_none_or(|examined| sender.send(examined).is_ok());
+                if is_received { WalkState::Continue } else { WalkState::Quit }
             })
         });
         drop(sender);
         let mut found = Vec::new();
-        for said in receiver {
-            match said {
+        for examined in receiver {
+            match examined {
                 Ok(file) => found.push(file),
-                // What went away since the folder was read isn't there.
+                // The file was removed after its folder was read.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -153,18 +155,18 @@ impl Workspace<'_> {
         self.reserved.iter().any(|reserved| is_within(path, reserved))
     }
 
-    /// The same with content, read only if need be.
+    /// The tree of the found files. Only files that the index doesn't know are read.
     ///
     /// # Errors
-    /// When one of them can't be read, is changed at the same moment, or is nothing that can be kept.
-    pub(crate) fn read(&self, found: &[Found]) -> io::Result<Tree> {
+    /// When a file can't be read, changes while it is read, or is a pipe, socket or device.
+    pub(crate) fn read(&self, found: &[ScannedEntry]) -> io::Result<Tree> {
         if let Some((path, what)) = found.iter().find_map(|file| match file.kind {
-            Kind::Special(what) => Some((&file.path, what)),
+            EntryKind::Special(what) => Some((&file.path, what)),
             _ => None,
         }) {
             return Err(io::Error::new(io::ErrorKind::Unsupported, format!("`{path}` is {what}")));
         }
-        let is_read = |file: &&Found| file.kind != Kind::Folder;
+        let is_read = |file: &&ScannedEntry| file.kind != EntryKind::Folder;
         let mut known =
             self.index.get_all(found.iter().filter(is_read).map(|file| (file.path.as_str(), &file.stamp))).into_iter();
         let known: Vec<Option<Digest>> =
@@ -180,27 +182,27 @@ impl Workspace<'_> {
         Ok(Tree(nodes.collect()))
     }
 
-    /// The digests of some of the files, read by several threads.
-    fn contents(&self, found: &[Found], wanted: &[usize]) -> io::Result<Vec<Digest>> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len() / FEW + 1);
-        let part = wanted.len().div_ceil(threads).max(1);
+    /// The digests of the files at these positions, read by several threads.
+    fn contents(&self, found: &[ScannedEntry], positions: &[usize]) -> io::Result<Vec<Digest>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(positions.len() / FEW + 1);
+        let part = positions.len().div_ceil(threads).max(1);
         let read = |some: &[usize]| some.iter().map(|&at| self.content(&found[at])).collect::<io::Result<Vec<_>>>();
         if threads == 1 {
-            return read(wanted);
+            return read(positions);
         }
         let parts = std::thread::scope(|scope| {
-            let parts: Vec<_> = wanted.chunks(part).map(|some| scope.spawn(move || read(some))).collect();
-            let broken_off = |_| Err(io::Error::other("reading files broke off"));
+            let parts: Vec<_> = positions.chunks(part).map(|some| scope.spawn(move || read(some))).collect();
+            let broken_off = |_| Err(io::Error::other("reading files was interrupted"));
             parts.into_iter().map(|part| part.join().unwrap_or_else(broken_off)).collect::<io::Result<Vec<_>>>()
         });
         Ok(parts?.concat())
     }
 
-    /// Reads the content, whatever is known of it.
-    pub(crate) fn content(&self, file: &Found) -> io::Result<Digest> {
+    /// Reads the content even if the index knows it.
+    pub(crate) fn content(&self, file: &ScannedEntry) -> io::Result<Digest> {
         let path = self.root.join(&file.path);
         let content = match file.kind {
-            Kind::Link => content::target(&path, &file.stamp).map(|target| Digest::of(target.as_encoded_bytes())),
+            EntryKind::Link => content::target(&path, &file.stamp).map(|target| Digest::of(target.as_encoded_bytes())),
             _ => content::read(&path, &file.stamp).map(|read| {
                 if read.is_lasting {
                     self.index.put(&file.path, file.stamp, read.digest);
@@ -211,11 +213,11 @@ impl Workspace<'_> {
         content.map_err(|error| io::Error::new(error.kind(), format!("`{}` can't be read: {error}", file.path)))
     }
 
-    /// Whether what is at `path` is just this, read only if need be.
-    pub(crate) fn holds(&self, path: &str, node: &Node) -> bool {
+    /// Whether `path` holds exactly this node. The file is read only if the index doesn't know it.
+    pub(crate) fn holds(&self, path: &str, node: &TreeNode) -> bool {
         let Ok(metadata) = self.root.join(path).symlink_metadata() else { return false };
-        let found = Found::new(path.to_owned(), &metadata);
-        if matches!(node, Node::Folder { .. }) {
+        let found = ScannedEntry::new(path.to_owned(), &metadata);
+        if matches!(node, TreeNode::Folder { .. }) {
             return found.node(None) == Some(*node);
         }
         let digest = self.index.get(path, &found.stamp).map_or_else(|| self.content(&found), Ok);
@@ -223,46 +225,46 @@ impl Workspace<'_> {
     }
 }
 
-fn sorted(mut found: Vec<Found>) -> Vec<Found> {
+fn sorted(mut found: Vec<ScannedEntry>) -> Vec<ScannedEntry> {
     found.sort_unstable_by(|left, right| left.path.cmp(&right.path));
     found.dedup_by(|left, right| left.path == right.path);
     found
 }
 
-impl Found {
-    pub(crate) fn new(path: String, metadata: &Metadata) -> Found {
-        Found { path, kind: kind(metadata), mode: mode(metadata), stamp: Stamp::of(metadata) }
+impl ScannedEntry {
+    pub(crate) fn new(path: String, metadata: &Metadata) -> ScannedEntry {
+        ScannedEntry { path, kind: kind(metadata), mode: mode(metadata), stamp: Stamp::of(metadata) }
     }
 
-    fn node(&self, digest: Option<Digest>) -> Option<Node> {
+    fn node(&self, digest: Option<Digest>) -> Option<TreeNode> {
         match self.kind {
-            Kind::File => Some(Node::File { mode: self.mode, digest: digest? }),
-            Kind::Link => Some(Node::Link { digest: digest? }),
-            Kind::Folder => Some(Node::Folder { mode: self.mode }),
-            Kind::Special(_) => None,
+            EntryKind::File => Some(TreeNode::File { mode: self.mode, digest: digest? }),
+            EntryKind::Link => Some(TreeNode::Link { digest: digest? }),
+            EntryKind::Folder => Some(TreeNode::Folder { mode: self.mode }),
+            EntryKind::Special(_) => None,
         }
     }
 }
 
-fn kind(metadata: &Metadata) -> Kind {
+fn kind(metadata: &Metadata) -> EntryKind {
     let kind = metadata.file_type();
     match () {
-        () if kind.is_file() => Kind::File,
-        () if kind.is_symlink() => Kind::Link,
-        () if kind.is_dir() => Kind::Folder,
-        () if kind.is_fifo() => Kind::Special("a pipe"),
-        () if kind.is_socket() => Kind::Special("a socket"),
-        () => Kind::Special("a device"),
+        () if kind.is_file() => EntryKind::File,
+        () if kind.is_symlink() => EntryKind::Link,
+        () if kind.is_dir() => EntryKind::Folder,
+        () if kind.is_fifo() => EntryKind::Special("a pipe"),
+        () if kind.is_socket() => EntryKind::Special("a socket"),
+        () => EntryKind::Special("a device"),
     }
 }
 
-/// What there is to say of an entry; none of what is passed over.
-fn look(entry: &ignore::DirEntry, root: &Path, globs: &Globs) -> Option<io::Result<Found>> {
+/// Examines an entry of the walk; none if the globs don't name it.
+fn look(entry: &ignore::DirEntry, root: &Path, globs: &Globs) -> Option<io::Result<ScannedEntry>> {
     let path = entry.path().strip_prefix(root).ok()?;
     let is_folder = entry.file_type()?.is_dir();
     let is_named = |path: &str| (is_folder && !path.is_empty()) || globs.matches(path);
     let Some(path) = path.to_str() else {
-        // It may be like another one to all that compare text.
+        // Converted to text, the name could equal that of another file.
         let shown = path.to_string_lossy();
         let unnamed = || io::Error::new(io::ErrorKind::Unsupported, format!("the name of `{shown}` is not UTF-8"));
         return is_named(&shown).then(|| Err(unnamed()));
@@ -271,12 +273,13 @@ fn look(entry: &ignore::DirEntry, root: &Path, globs: &Globs) -> Option<io::Resu
         return None;
     }
     match entry.metadata() {
-        Ok(metadata) => Some(Ok(Found::new(path.to_owned(), &metadata))),
+        Ok(metadata) => Some(Ok(ScannedEntry::new(path.to_owned(), &metadata))),
         Err(error) => Some(Err(error.into_io_error().unwrap_or_else(vanished))),
     }
 }
 
-/// Refuses a `.gitignore` that the walk, which opens it by itself, would wait for or never come to the end of.
+/// Rejects a `.gitignore` that is not a plain file of reasonable size. The walk opens it by itself, and would block on a
+/// pipe or read a device without end.
 fn check_ignore_file(folder: &Path) -> io::Result<()> {
     let path = folder.join(".gitignore");
     match stagewright_files::open(&path).and_then(|file| file.metadata()) {
@@ -290,32 +293,33 @@ fn check_ignore_file(folder: &Path) -> io::Result<()> {
 }
 
 fn vanished() -> io::Error {
-    io::Error::other("a folder can't be read")
+    io::Error::other("could not read a folder")
 }
 
-/// Of what was found, what `is_named`, and the folders that lead there.
-pub(crate) fn with_folders(found: Vec<Found>, is_named: impl Fn(&Found) -> bool) -> Vec<Found> {
+/// The entries for which `is_named` is true, and the folders above them.
+pub(crate) fn with_folders(found: Vec<ScannedEntry>, is_named: impl Fn(&ScannedEntry) -> bool) -> Vec<ScannedEntry> {
     let named: Vec<bool> = found.iter().map(is_named).collect();
     let (mut above, mut last): (BTreeSet<String>, &str) = (BTreeSet::new(), "");
     for (file, _) in found.iter().zip(&named).filter(|(_, named)| **named) {
         let Some((parent, _)) = file.path.rsplit_once('/') else { continue };
-        // Sorted, most files come after one of the same folder.
+        // The entries are sorted, so most files follow one of the same folder.
         if parent == last {
             continue;
         }
         last = parent;
         let mut folder = Some(parent);
         while let Some(path) = folder {
-            // A folder that is known has all of its own above it known, too.
+            // If a folder is in the set, all folders above it are too.
             if !above.insert(path.to_owned()) {
                 break;
             }
             folder = path.rsplit_once('/').map(|(parent, _)| parent);
         }
     }
-    let is_wanted = |file: &Found, named: bool| named || (file.kind == Kind::Folder && above.contains(&file.path));
-    let wanted: Vec<bool> = found.iter().zip(&named).map(|(file, &named)| is_wanted(file, named)).collect();
-    found.into_iter().zip(wanted).filter_map(|(file, wanted)| wanted.then_some(file)).collect()
+    let is_kept =
+        |file: &ScannedEntry, named: bool| named || (file.kind == EntryKind::Folder && above.contains(&file.path));
+    let kept: Vec<bool> = found.iter().zip(&named).map(|(file, &named)| is_kept(file, named)).collect();
+    found.into_iter().zip(kept).filter_map(|(file, kept)| kept.then_some(file)).collect()
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! What tells a file from a changed one, without reading it.
+//! Detects that a file changed without reading it.
 //!
-//! A program can set a file's modification time and its size, and put another file in its place. It can't set the time
-//! of the last change of the inode, `ctime`: that moves with every write, change of mode, link and rename, to the
-//! kernel's present. Two things are left, and each has its answer:
+//! A program can set a file's modification time and size, and replace the file. It can't set the `ctime`, the time of the
+//! inode's last change: the kernel sets that to the current time on every write, change of mode, link and rename. Two
+//! gaps remain:
 //!
-//! - The kernel counts these times in ticks, so that a second change within one tick doesn't show. A stamp tells of
-//!   later changes once its tick is over: [`Stamp::is_settled`].
-//! - A store through a shared mapping shows when the page is first written to, and not again before the page went to
-//!   the disk; on a file system in memory it never shows. Whether there is such a mapping can be asked:
-//!   [`content::is_quiet`]. In memory, a file is read again each time.
+//! - The kernel counts these times in ticks, so a second change within the same tick leaves the same time. A stamp
+//!   detects all later changes once its tick is over: [`Stamp::shows_changes_after`].
+//! - A store through a shared mapping updates the times when the page is first written, and not again until the page
+//!   has been written back to the disk. On a file system in memory it never does. [`content::is_quiet`] finds out
+//!   whether there is such a mapping; files on a file system in memory are read each time.
 //!
-//! Tried on ext4 and tmpfs (Linux 6.18).
+//! Verified on ext4 and tmpfs (Linux 6.18).
 //!
 //! [`content::is_quiet`]: crate::content::is_quiet
 
@@ -20,10 +20,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// Kernels count the times of files in ticks of up to 10 ms.
+/// Twice the longest tick in which Linux counts the times of files, which is 10 ms.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
 
-/// A file, folder or link as it was when it was looked at.
+/// The identity, size and times of a file, folder or link at the moment of a `stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     device: u64,
@@ -46,7 +46,7 @@ impl Stamp {
         }
     }
 
-    /// Of what the kernel says of an open file, or of a name in an open folder.
+    /// From the result of `fstat` or `statat`.
     pub(crate) fn of_stat(stat: &rustix::fs::Stat) -> Stamp {
         let nanoseconds = |seconds: i64, rest: u64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Stamp {
@@ -62,8 +62,8 @@ impl Stamp {
         self.size
     }
 
-    /// Whether a change after `now` would surely show. `now`: see [`now`].
-    pub(crate) fn is_settled(&self, now: i128) -> bool {
+    /// Whether any change after `now` is certain to change the stamp. `now` is nanoseconds since the epoch, see [`now`].
+    pub(crate) fn shows_changes_after(&self, now: i128) -> bool {
         self.changed + TICK.as_nanos().cast_signed() < now
     }
 
@@ -76,23 +76,23 @@ impl Stamp {
         self.device == other.device && self.inode == other.inode
     }
 
-    /// Whether the folder that had this stamp was renamed, or is another one by now. That it got or lost an entry shows
-    /// in both of its times, a rename in one of them alone.
+    /// Whether the folder with this stamp was renamed or replaced since. Adding or removing an entry changes both of a
+    /// folder's times; a rename changes the `ctime` alone.
     pub(crate) fn was_moved(&self, now: &Stamp) -> bool {
         !self.is_same_inode(now) || (self.changed != now.changed && self.modified == now.modified)
     }
 }
 
-/// Nanoseconds since the Unix epoch.
+/// The current time in nanoseconds since the Unix epoch.
 pub(crate) fn now() -> i128 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     i128::try_from(since).unwrap_or(i128::MAX)
 }
 
-/// The same, as of the beginning of the kernel's present tick: a file that changes from now on has no earlier time.
+/// The time at which the kernel's current tick began. A file that changes after this call has no earlier `ctime`.
 pub(crate) fn ticked() -> i128 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a clock that Linux always has, and a place for its answer.
+    // SAFETY: Linux always has this clock, and `time` is valid for writes.
     unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut time) };
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }

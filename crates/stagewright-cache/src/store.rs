@@ -1,19 +1,19 @@
-//! Results on disk, by key, and their content, by digest.
+//! Stores results on disk by key, and their content by digest.
 //!
 //! ```text
-//! <root>/entries/ab/<key>.json      a result: what it consists of
-//! <root>/blobs/ab/<digest>          content of files, artifacts and what was said
-//! <root>/manifests/ab/<key>.json    what a key was made of
-//! <root>/latest/ab/<stage>          the key that a stage had last
-//! <root>/worked/ab/<stage>          the key under which it last worked here
-//! <root>/left/ab/<stage>            what it left where it may write
-//! <root>/tiers                      digests of the tiers whose runs worked here
-//! <root>/lock                       held by those who keep results, or alone by who removes them
-//! <root>/files                      what files held when they were last read
+//! <root>/entries/ab/<key>.json      a result and the digests of its content
+//! <root>/blobs/ab/<digest>          content of files, artifacts and recorded output
+//! <root>/manifests/ab/<key>.json    what a key was computed from
+//! <root>/latest/ab/<stage>          the latest key of a stage's result
+//! <root>/worked/ab/<stage>          the key under which the stage last worked in this workspace
+//! <root>/left/ab/<stage>            the files that the stage left in the paths that it may write
+//! <root>/tiers                      digests of the tiers whose runs have used this workspace
+//! <root>/lock                       locked shared while results are stored, exclusively while they are removed
+//! <root>/files                      digests of files when they were last read
 //! ```
 //!
-//! A result counts once its entry has its name, and that is after all of its content. Nothing is flushed to the disk:
-//! content is checked when it is used, and what a crash left behind is a miss.
+//! A result exists once its entry has been renamed to its final name, which happens after all of its content is stored.
+//! Nothing is flushed to the disk: content is verified when it is used, so files that a crash damaged cause a cache miss.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -27,91 +27,91 @@ use serde_json::Value as Json;
 use stagewright_engine::{Artifact, RunId};
 
 use crate::digest::{Digest, Hashing, copy};
-use crate::manifest::Manifest;
+use crate::manifest::KeyManifest;
 use crate::tier::Tier;
-use crate::tree::Node;
+use crate::tree::TreeNode;
 
-/// A result: all that is given back in place of running a stage.
+/// A stored result: everything that is restored instead of running the stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Entry {
-    /// Under which it was kept: a file that was renamed is no other result.
+pub(crate) struct CachedResult {
+    /// The key under which it was stored. A file that was renamed doesn't match it, and is ignored.
     pub(crate) key: Digest,
     /// The run that did the work.
     pub(crate) run: RunId,
     /// JSON values by name.
     pub(crate) outputs: BTreeMap<String, Json>,
-    /// Files that it made, by path.
-    pub(crate) files: BTreeMap<String, Node>,
+    /// The files at the stage's `outputs`, by path.
+    pub(crate) files: BTreeMap<String, TreeNode>,
     pub(crate) artifacts: Vec<Artifact>,
-    /// Log, findings and summaries; none when it said nothing.
+    /// The recorded log, findings and summaries; none if there was no output.
     pub(crate) said: Option<Digest>,
 }
 
-impl Entry {
-    /// All content that it is made of.
+impl CachedResult {
+    /// The digests of all content that the result consists of.
     pub(crate) fn content(&self) -> impl Iterator<Item = Digest> + '_ {
         let artifacts = self.artifacts.iter().filter_map(|artifact| Digest::parse(&artifact.digest));
-        self.files.values().filter_map(Node::digest).chain(artifacts).chain(self.said)
+        self.files.values().filter_map(TreeNode::digest).chain(artifacts).chain(self.said)
     }
 }
 
-/// What is known of what a stage left in the workspace beyond its `outputs`.
+/// What is known about the files that a stage left in the workspace besides its `outputs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Worked {
-    /// Nothing: it never did anything here.
+pub(crate) enum LastWork {
+    /// It has never worked here, so there are none.
     Never,
-    /// It is what work under this key leaves.
+    /// They are determined by this key.
     WithKey(Digest),
-    /// Anything.
+    /// They can be anything: its last work had no key.
     WithoutKey,
 }
 
 /// A folder of results.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
+pub(crate) struct ResultStore {
     root: PathBuf,
 }
 
-impl Store {
-    pub(crate) fn new(root: &Path) -> Store {
-        Store { root: root.to_owned() }
+impl ResultStore {
+    pub(crate) fn new(root: &Path) -> ResultStore {
+        ResultStore { root: root.to_owned() }
     }
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A result; a damaged one counts as none, and so does one that was kept under another key.
-    pub(crate) fn find(&self, key: &Digest) -> Option<Entry> {
-        read_json(&self.entry(key)).filter(|entry: &Entry| entry.key == *key)
+    /// The result stored under the key. None if it is damaged, or was stored under another key.
+    pub(crate) fn find(&self, key: &Digest) -> Option<CachedResult> {
+        read_json(&self.entry(key)).filter(|entry: &CachedResult| entry.key == *key)
     }
 
-    /// Notes that a result was of use, so that it stays.
+    /// Marks a result as used, so that garbage collection keeps it.
     pub(crate) fn touch(&self, key: &Digest) {
         let now = SystemTime::now();
-        // That it could not be noted is no reason to do the work again.
+        // If this fails, the result may be collected too early. That doesn't justify running the stage again now.
         let _ = File::options().append(true).open(self.entry(key)).and_then(|file| file.set_modified(now));
     }
 
-    pub(crate) fn keep(&self, entry: &Entry) -> io::Result<()> {
+    pub(crate) fn keep(&self, entry: &CachedResult) -> io::Result<()> {
         write_json(&self.entry(&entry.key), entry)
     }
 
     pub(crate) fn forget(&self, key: &Digest) {
-        // What isn't there needs no removing.
+        // The entry may be gone already.
         let _ = fs::remove_file(self.entry(key));
     }
 
-    pub(crate) fn manifest(&self, key: &Digest) -> Option<Manifest> {
+    pub(crate) fn manifest(&self, key: &Digest) -> Option<KeyManifest> {
         read_json(&self.place("manifests", key).with_extension("json"))
     }
 
-    pub(crate) fn note(&self, key: &Digest, manifest: &Manifest) -> io::Result<()> {
+    pub(crate) fn save_manifest(&self, key: &Digest, manifest: &KeyManifest) -> io::Result<()> {
         write_json(&self.place("manifests", key).with_extension("json"), manifest)
     }
 
-    /// The key that a stage had last; see [`Store::stage`].
+    /// The latest key of the result of a stage; see [`ResultStore::stage`].
     pub(crate) fn latest(&self, stage: &Digest) -> Option<Digest> {
         Digest::parse(
             &stagewright_files::read_text(&self.place("latest", stage), stagewright_files::CONFIGURATION).ok()?,
@@ -122,59 +122,63 @@ impl Store {
         write(&self.place("latest", stage), |file| file.write_all(key.to_string().as_bytes()))
     }
 
-    /// What the stage last did here.
-    pub(crate) fn worked(&self, stage: &Digest) -> Worked {
+    /// Under which key the stage last worked here.
+    pub(crate) fn worked(&self, stage: &Digest) -> LastWork {
         match stagewright_files::read_text(&self.place("worked", stage), stagewright_files::CONFIGURATION) {
-            Ok(text) => Digest::parse(&text).map_or(Worked::WithoutKey, Worked::WithKey),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Worked::Never,
-            Err(_) => Worked::WithoutKey,
+            Ok(text) => Digest::parse(&text).map_or(LastWork::WithoutKey, LastWork::WithKey),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => LastWork::Never,
+            Err(_) => LastWork::WithoutKey,
         }
     }
 
-    /// Before the stage does anything.
-    pub(crate) fn set_worked(&self, stage: &Digest, worked: Worked) -> io::Result<()> {
+    /// Must be called before the stage changes any file.
+    pub(crate) fn set_worked(&self, stage: &Digest, worked: LastWork) -> io::Result<()> {
         if self.worked(stage) == worked {
             return Ok(());
         }
         let text = match worked {
-            Worked::WithKey(key) => key.to_string(),
-            Worked::WithoutKey | Worked::Never => String::new(),
+            LastWork::WithKey(key) => key.to_string(),
+            LastWork::WithoutKey | LastWork::Never => String::new(),
         };
         write(&self.place("worked", stage), |file| file.write_all(text.as_bytes()))
     }
 
-    /// Before its result is given back. What isn't part of a result stays as work under another key left it.
+    /// Must be called before a result of the stage is restored.
+    ///
+    /// Restoring replaces the outputs only. Other files that the stage left under an earlier key remain, so what it left
+    /// depends on both keys: it is recorded under a key that combines them.
     pub(crate) fn set_restored(&self, stage: &Digest, key: &Digest) -> io::Result<()> {
         let worked = match self.worked(stage) {
-            Worked::Never => Worked::WithKey(*key),
-            Worked::WithKey(last) if last == *key => return Ok(()),
-            Worked::WithKey(last) => {
+            LastWork::Never => LastWork::WithKey(*key),
+            LastWork::WithKey(last) if last == *key => return Ok(()),
+            LastWork::WithKey(last) => {
                 let mut both = Hashing::default();
                 [last, *key].iter().for_each(|key| both.field(key.bytes()));
-                Worked::WithKey(both.finish())
+                LastWork::WithKey(both.finish())
             }
-            Worked::WithoutKey => return Ok(()),
+            LastWork::WithoutKey => return Ok(()),
         };
         self.set_worked(stage, worked)
     }
 
-    /// Names a stage of one pipeline file, in one tier.
+    /// The identity of a stage of a pipeline file, in a tier.
     pub(crate) fn stage(tier: &Tier, file: &str, stage_id: &str) -> Digest {
         let mut name = Hashing::default();
         [tier.name(), file, stage_id].iter().for_each(|part| name.field(part.as_bytes()));
         name.finish()
     }
 
-    /// Where it is noted what a stage left.
-    pub(crate) fn left(&self, stage: &Digest) -> PathBuf {
+    /// The file that records what a stage left.
+    pub(crate) fn leftovers_file(&self, stage: &Digest) -> PathBuf {
         self.place("left", stage)
     }
 
-    /// Notes that a run of the tier works here. Whether runs of tiers did, too, that it doesn't trust.
+    /// Records that a run of the tier uses this workspace. Returns whether runs of tiers that it doesn't trust have used
+    /// it as well.
     ///
     /// # Errors
-    /// When it can't be written: then others would not know.
-    pub(crate) fn enter(&self, tier: &Tier) -> io::Result<bool> {
+    /// When the record can't be written. Other runs would then not know about this one.
+    pub(crate) fn record_tier(&self, tier: &Tier) -> io::Result<bool> {
         let file = self.root.join("tiers");
         let name = |tier: &Tier| Digest::of(tier.name()).hex();
         let (own, trusted) = (name(tier), tier.sources().iter().map(name).collect::<Vec<_>>());
@@ -182,47 +186,48 @@ impl Store {
         let others = known.lines().any(|line| !trusted.iter().any(|trusted| trusted == line));
         if !known.lines().any(|line| line == own) {
             fs::create_dir_all(&self.root)?;
-            // One short line: two processes at a time don't mix theirs.
+            // Appending a single short line is atomic, so concurrent processes don't corrupt each other's.
             File::options().create(true).append(true).open(&file)?.write_all(format!("{own}\n").as_bytes())?;
         }
         Ok(others)
     }
 
-    /// Where content is, or is to be.
+    /// The file for the content with this digest, whether it exists or not.
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         self.place("blobs", digest)
     }
 
-    /// Takes in a file, which must have the digest; nothing is copied when its content is there, and sound.
-    pub(crate) fn take_in(&self, digest: &Digest, source: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
+    /// Adds a file, which must have the digest. Nothing is copied if its content is already stored intact.
+    pub(crate) fn add_file(&self, digest: &Digest, source: impl FnOnce() -> io::Result<File>) -> io::Result<()> {
         if self.has(digest) {
             return Ok(());
         }
-        self.take_in_from(digest, &mut source()?)
+        self.add_from(digest, &mut source()?)
     }
 
-    /// Whether the content is there, and sound.
+    /// Whether the content is stored and intact. Reads all of it.
     pub(crate) fn has(&self, digest: &Digest) -> bool {
         Digest::of_file(&self.blob(digest)).is_ok_and(|there| there == *digest)
     }
 
-    /// Takes in all that `source` gives, which must have the digest.
-    pub(crate) fn take_in_from(&self, digest: &Digest, source: &mut impl io::Read) -> io::Result<()> {
+    /// Adds everything that `source` returns, which must have the digest.
+    pub(crate) fn add_from(&self, digest: &Digest, source: &mut impl io::Read) -> io::Result<()> {
         write(&self.blob(digest), |draft| match copy(source, draft)? {
             copied if copied == *digest => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "its content is not what its digest says")),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "its content doesn't match its digest")),
         })
     }
 
-    /// The same, for content in memory.
-    pub(crate) fn take_in_bytes(&self, content: &[u8]) -> io::Result<Digest> {
+    /// Adds content that is in memory.
+    pub(crate) fn add_bytes(&self, content: &[u8]) -> io::Result<Digest> {
         let digest = Digest::of(content);
         write(&self.blob(&digest), |draft| draft.write_all(content))?;
         Ok(digest)
     }
 
-    /// Until the file is dropped. Whoever keeps a result shares it, whoever removes content has it alone: else content
-    /// could go after it was taken in and before its result names it.
+    /// Locks the store until the file is dropped. Runs that store a result lock it shared, and garbage collection locks
+    /// it exclusively. Without the lock, the collection could remove content that has been added but that no result
+    /// names yet.
     pub(crate) fn lock(&self, how: fn(&File) -> io::Result<()>) -> io::Result<File> {
         fs::create_dir_all(&self.root)?;
         let file = File::options().create(true).append(true).open(self.root.join("lock"))?;

@@ -1,38 +1,38 @@
-//! Who takes whose results.
+//! Trust tiers: which runs use the results of which others.
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Hashing};
 
-/// Names the trusted tier.
+/// The name of the trusted tier.
 const TRUSTED: &str = "trusted";
 
-/// As in the longest name of a branch that there may sensibly be.
+/// Bytes of a tier's name: enough for any sensible branch name.
 const LONGEST: usize = 200;
 
-/// Runs that take each other's results. Who may run in which is for the machine's operator to say, never for a
-/// repository.
+/// A group of runs that use each other's results. The machine's operator decides which tier a run belongs to; a
+/// repository can't.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tier {
-    /// Protected branches: all take their results, and they take no others.
+    /// Protected branches. Runs of every tier use their results; they themselves use trusted results only.
     #[default]
     Trusted,
-    /// As a pull request: it takes trusted results and its own, and only it takes its own.
+    /// Typically a pull request. Its runs use trusted results and their own, and no other tier uses theirs.
     Own(String),
 }
 
-/// A name that no tier can have.
+/// An invalid name of a tier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` can't name a tier of the cache: it is empty, longer than {LONGEST} bytes, or has a character that can't be seen"
+    "`{0}` isn't a valid name of a cache tier: it is empty, longer than {LONGEST} bytes, or contains a control character"
 )]
 pub struct BadTier(String);
 
 impl Tier {
-    /// `trusted`, or the name of another.
+    /// The trusted tier for `trusted`, otherwise the tier with that name.
     ///
     /// # Errors
-    /// When it can't be a name.
+    /// When the name is blank, longer than 200 bytes, or contains control characters.
     pub fn named(name: &str) -> Result<Tier, BadTier> {
         match name {
             TRUSTED => Ok(Tier::Trusted),
@@ -43,7 +43,7 @@ impl Tier {
         }
     }
 
-    /// As it is given on the command line.
+    /// The name as it is given on the command line.
     pub fn name(&self) -> &str {
         match self {
             Tier::Trusted => TRUSTED,
@@ -51,7 +51,7 @@ impl Tier {
         }
     }
 
-    /// Those whose results it takes, the better ones first.
+    /// The tiers whose results this one uses, in order of preference.
     pub(crate) fn sources(&self) -> Vec<Tier> {
         match self {
             Tier::Trusted => vec![Tier::Trusted],
@@ -59,13 +59,13 @@ impl Tier {
         }
     }
 
-    /// The key of a result in this tier.
-    pub(crate) fn key(&self, of_all: &Digest) -> Digest {
+    /// The key of a result in this tier. `base_key` is the same in every tier.
+    pub(crate) fn key(&self, base_key: &Digest) -> Digest {
         match self {
-            Tier::Trusted => *of_all,
+            Tier::Trusted => *base_key,
             Tier::Own(name) => {
                 let mut hashing = Hashing::default();
-                [b"tier", name.as_bytes(), of_all.bytes().as_slice()].iter().for_each(|field| hashing.field(field));
+                [b"tier", name.as_bytes(), base_key.bytes().as_slice()].iter().for_each(|field| hashing.field(field));
                 hashing.finish()
             }
         }
@@ -77,13 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_takes_from_a_tier_beside_it() {
+    fn an_untrusted_tier_uses_trusted_results_and_its_own_only() {
         let tiers = ["trusted", "pr-1", "pr-2", "Trusted"].map(|name| Tier::named(name).unwrap());
         let key = Digest::of("key");
         for (tier, trusts) in tiers.iter().zip([&[0][..], &[0, 1], &[0, 2], &[0, 3]]) {
             let sources: Vec<Digest> = tier.sources().iter().map(|source| source.key(&key)).collect();
-            let wanted: Vec<Digest> = trusts.iter().map(|&index: &usize| tiers[index].key(&key)).collect();
-            assert_eq!(sources, wanted, "{tier:?}");
+            let expected: Vec<Digest> = trusts.iter().map(|&index: &usize| tiers[index].key(&key)).collect();
+            assert_eq!(sources, expected, "{tier:?}");
         }
         let mut keys: Vec<Digest> = tiers.iter().map(|tier| tier.key(&key)).collect();
         keys.sort();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_would_deceive_is_refused() {
+    fn blank_overlong_and_control_character_names_are_refused() {
         for bad in ["", "  ", "a\nb", "\u{1b}[2J", &"x".repeat(201)] {
             assert!(Tier::named(bad).is_err(), "{bad:?}");
         }

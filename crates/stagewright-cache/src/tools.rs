@@ -1,7 +1,8 @@
-//! Programs and toolchains that a stage can start, by content.
+//! Digests of the programs and toolchains that a stage can start.
 //!
-//! A program is known by all of its content; a toolchain by the programs in its `bin` folders and the small files beside
-//! them that say which version counts, as rustup's `settings.toml`. Its libraries come and go with the programs.
+//! A program is identified by its whole content. A toolchain is identified by the programs in its `bin` folders and by the
+//! small files beside them that select a version, such as rustup's `settings.toml`. Its libraries are not read: they
+//! change together with the programs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -11,52 +12,53 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stagewright_engine::AttemptRequest;
 use stagewright_model::ProcessRule;
 
-use crate::config::Machine;
+use crate::config::MachineContext;
 use crate::index::FileIndex;
-use crate::scan::Found;
+use crate::scan::ScannedEntry;
 
-/// Folders that may lie between a version manager's own and a `bin`, as in `versions/node/v24.1.0/bin`.
+/// How many folders deep a `bin` is searched below a version manager's folder, as in `versions/node/v24.1.0/bin`.
 const DEPTH: usize = 4;
-/// Folders of a toolchain that are looked through for a `bin`.
+/// The most folders of a toolchain that are searched for a `bin`.
 const FOLDERS: usize = 2000;
-/// Bytes of a file beside a `bin` that can say which version counts.
+/// The largest file beside a `bin` that is taken to select a version, in bytes.
 const SMALL: u64 = 64 << 10;
 
 /// Digests by path.
 pub(crate) type Digests = Vec<(String, String)>;
-/// What finds programs: their names, and the stage's variables.
+/// What determines the programs that are found: the granted names, and the stage's variables.
 type FoundBy = (Vec<ProcessRule>, BTreeMap<String, String>);
 
-/// What was looked up before, outside of the workspace: stages change nothing there.
+/// Remembers the tools that were looked up before. Tools outside the workspace are digested once, since stages can't
+/// change them.
 #[derive(Debug, Default)]
-pub(crate) struct Tools(Mutex<HashMap<FoundBy, Arc<Looked>>>);
+pub(crate) struct ToolDigests(Mutex<HashMap<FoundBy, Arc<LookedUpTools>>>);
 
-/// What a stage can start.
+/// The programs that a stage can start.
 #[derive(Debug, Default)]
-pub(crate) struct Started {
+pub(crate) struct StartablePrograms {
     pub(crate) digests: Digests,
-    /// Programs of the workspace: other stages may change them.
-    pub(crate) own: Vec<Found>,
+    /// Programs in the workspace, which other stages may change.
+    pub(crate) own: Vec<ScannedEntry>,
 }
 
 #[derive(Debug)]
-struct Looked {
+struct LookedUpTools {
     digests: Digests,
-    /// Below the workspace, where the next stage may find something else.
+    /// Programs in the workspace. They are digested for every stage, because an earlier stage may have changed them.
     own: Vec<PathBuf>,
 }
 
-impl Tools {
+impl ToolDigests {
     pub(crate) fn of(
         &self,
         request: &AttemptRequest,
-        machine: &dyn Machine,
+        machine: &dyn MachineContext,
         index: &FileIndex,
         workspace: &Path,
-    ) -> io::Result<Started> {
+    ) -> io::Result<StartablePrograms> {
         let granted = &request.permissions.process;
         if granted.is_empty() {
-            return Ok(Started::default());
+            return Ok(StartablePrograms::default());
         }
         let found_by = (granted.clone(), request.env.clone());
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&found_by).map(Arc::clone);
@@ -68,10 +70,10 @@ impl Tools {
                 looked
             }
         };
-        let mut started = Started { digests: looked.digests.clone(), own: Vec::new() };
+        let mut started = StartablePrograms { digests: looked.digests.clone(), own: Vec::new() };
         for program in looked.own.iter().filter(|program| program.is_file()) {
             let name = program.strip_prefix(workspace).unwrap_or(program).display().to_string();
-            started.own.push(Found::new(name.clone(), &program.symlink_metadata()?));
+            started.own.push(ScannedEntry::new(name.clone(), &program.symlink_metadata()?));
             started.digests.push((name, index.digest(program)?.to_string()));
         }
         started.digests.sort();
@@ -80,7 +82,12 @@ impl Tools {
     }
 }
 
-fn look_up(request: &AttemptRequest, machine: &dyn Machine, index: &FileIndex, workspace: &Path) -> io::Result<Looked> {
+fn look_up(
+    request: &AttemptRequest,
+    machine: &dyn MachineContext,
+    index: &FileIndex,
+    workspace: &Path,
+) -> io::Result<LookedUpTools> {
     let (mut digests, mut own) = (Vec::new(), Vec::new());
     for tool in machine.tools(&request.permissions, &request.env) {
         if tool.starts_with(workspace) {
@@ -92,10 +99,10 @@ fn look_up(request: &AttemptRequest, machine: &dyn Machine, index: &FileIndex, w
             digests.push((program.display().to_string(), index.digest(&program)?.to_string()));
         }
     }
-    Ok(Looked { digests, own })
+    Ok(LookedUpTools { digests, own })
 }
 
-/// Files in the `bin` folders of a toolchain, and small ones on the way to these.
+/// The files in the `bin` folders of a toolchain, and the small files in the folders above these.
 fn programs_of(toolchain: &Path) -> Vec<PathBuf> {
     let (mut programs, mut open, mut seen) = (Vec::new(), vec![(toolchain.to_owned(), 0)], 0);
     while let Some((folder, depth)) = open.pop() {
@@ -106,7 +113,8 @@ fn programs_of(toolchain: &Path) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for entry in entries {
             match entry.file_type() {
-                // What a link leads to is looked at where it is, or belongs to another toolchain.
+                // A linked folder is not entered: either it is searched at its own place, or it belongs to another
+                // toolchain.
                 Ok(kind) if kind.is_dir() => below.push(entry.path()),
                 Ok(_) => files.push(entry.path()),
                 Err(_) => {}
@@ -121,7 +129,7 @@ fn programs_of(toolchain: &Path) -> Vec<PathBuf> {
         if depth <= 1 {
             programs.extend(files.into_iter().filter(is_small));
         }
-        // Below a folder with programs of its own lie libraries.
+        // The other folders beside a `bin` hold libraries.
         below.retain(|folder| !has_programs || folder.ends_with("bin"));
         if depth < DEPTH && seen < FOLDERS {
             open.extend(below.into_iter().map(|folder| (folder, depth + 1)));
@@ -135,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_toolchain_is_known_by_its_programs_wherever_their_folders_are() {
+    fn programs_of_a_toolchain_are_found_in_nested_bin_folders() {
         let folder = tempfile::tempdir().unwrap();
         let write = |path: &str, bytes: usize| {
             let path = folder.path().join(path);

@@ -1,7 +1,7 @@
-//! Files with their content: what a result depends on, and what it consists of.
+//! Sets of files with their content: the inputs of a result, and the files that it consists of.
 //!
-//! Of a file counts all that a program can see of it: path, kind, the nine bits of its mode, content; of a link, where
-//! it leads; of a folder, that it is there, and its mode with the sticky bit. Owner and times don't count.
+//! A tree records what a program can observe: for a file its path, its nine permission bits and its content; for a link
+//! its target; for a folder its path and its permission bits with the sticky bit. Owners and times are not recorded.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -11,47 +11,47 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Hashing};
 
-/// Of a mode, what can be given back. To run as another user is nothing that a cache hands out.
+/// The bits of a file's mode that are restored. The cache never restores set-user-id and set-group-id bits.
 pub(crate) const BITS: u32 = 0o777;
 
-/// Of a folder's mode, what can be given back: the sticky bit grants no access.
+/// The bits of a folder's mode that are restored. The sticky bit is included because it grants no access.
 pub(crate) const FOLDER_BITS: u32 = BITS | 0o1000;
 
-/// What is at a path.
+/// A file, link or folder of a [`Tree`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Node {
+pub(crate) enum TreeNode {
     /// A plain file.
     File { mode: u32, digest: Digest },
-    /// A symbolic link; the digest is that of where it leads.
+    /// A symbolic link, with the digest of its target's path.
     Link { digest: Digest },
-    /// A folder, whatever is in it.
+    /// A folder, without its content.
     Folder { mode: u32 },
 }
 
-impl Node {
-    /// Of the content; a folder has none.
+impl TreeNode {
+    /// The digest of the content; none for a folder.
     pub(crate) fn digest(&self) -> Option<Digest> {
         match *self {
-            Node::File { digest, .. } | Node::Link { digest } => Some(digest),
-            Node::Folder { .. } => None,
+            TreeNode::File { digest, .. } | TreeNode::Link { digest } => Some(digest),
+            TreeNode::Folder { .. } => None,
         }
     }
 
-    /// For people who compare two.
+    /// The form that an explanation shows.
     pub(crate) fn shown(&self) -> String {
         match self {
-            Node::File { mode, digest } => format!("file {mode:03o} {digest}"),
-            Node::Link { digest } => format!("link {digest}"),
-            Node::Folder { mode } => format!("folder {mode:03o}"),
+            TreeNode::File { mode, digest } => format!("file {mode:03o} {digest}"),
+            TreeNode::Link { digest } => format!("link {digest}"),
+            TreeNode::Folder { mode } => format!("folder {mode:03o}"),
         }
     }
 
     fn field(&self) -> [u8; 37] {
         let (kind, mode) = match *self {
-            Node::File { mode, .. } => (0, mode),
-            Node::Link { .. } => (2, 0),
-            Node::Folder { mode } => (3, mode),
+            TreeNode::File { mode, .. } => (0, mode),
+            TreeNode::Link { .. } => (2, 0),
+            TreeNode::Folder { mode } => (3, mode),
         };
         let mut field = [0; 37];
         field[0] = kind;
@@ -63,17 +63,17 @@ impl Node {
     }
 }
 
-/// The bits of a mode that count.
+/// The bits of the mode that a tree records.
 pub(crate) fn mode(metadata: &Metadata) -> u32 {
     metadata.permissions().mode() & if metadata.is_dir() { FOLDER_BITS } else { BITS }
 }
 
-/// What is in the file system, by path relative to the workspace.
+/// Files, links and folders by path, relative to the workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tree(pub(crate) BTreeMap<String, Node>);
+pub(crate) struct Tree(pub(crate) BTreeMap<String, TreeNode>);
 
 impl Tree {
-    /// Of all paths and contents.
+    /// The digest of all paths, modes and contents.
     pub(crate) fn digest(&self) -> Digest {
         let mut hashing = Hashing::default();
         for (path, node) in &self.0 {
@@ -83,7 +83,7 @@ impl Tree {
         hashing.finish()
     }
 
-    /// Which of them are not the same in `other`, or in one of the two alone; the first few.
+    /// The first few paths at which the two trees differ.
     pub(crate) fn differing(&self, other: &Tree) -> Vec<String> {
         const FEW: usize = 3;
         let own = self.0.iter().filter(|(path, node)| other.0.get(*path) != Some(node)).map(|(path, _)| path);
@@ -92,8 +92,8 @@ impl Tree {
     }
 }
 
-/// The digest of a set of files: names, kinds, modes and content, as a stage's result depends on them. Two sets with one
-/// digest are the same to every program that looks at them.
+/// The digest of a set of files: names, kinds, modes and content. A program can't distinguish two sets with the same
+/// digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TreeDigest(String);
 
@@ -102,7 +102,7 @@ impl TreeDigest {
         TreeDigest(tree.digest().to_string())
     }
 
-    /// `sha256:…`.
+    /// The digest as `sha256:…`.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,98 +1,103 @@
-//! That nothing which a stage could read was another thing while it ran.
+//! Verifies that nothing a stage could read changed while it ran.
 //!
-//! Before the work begins, a witness notes what identifies every input: inode, size, modification time and the time of
-//! the inode's last change, which nothing can set back. Afterwards the files have to be the same in all of that, not
-//! only in content: a file that was changed and changed back, or replaced and put back, has another `ctime`.
+//! Before the stage starts, a witness records the inode, size, modification time and `ctime` of every input. The `ctime`
+//! can't be set back. After the stage has ended, all of these must be the same, not only the content: a file that was
+//! changed and changed back, or replaced and restored, has another `ctime`.
 //!
-//! Folders are noted as well, for what appears in one and goes again. Where a stage may list a folder and not write to
-//! it, its times have to stay; other folders, whose times move with every file that is made beside the inputs, must not
-//! have been renamed or replaced. So a file that appears for a moment in a folder that the stage writes to itself isn't
-//! noticed, and neither is what a stage's own programs do there.
+//! Folders are recorded as well, to detect files that appear in one and disappear again. If a stage may list a folder but
+//! not write to it, the folder's times must not change. The times of other folders change with every file that is created
+//! beside the inputs, so these must only not be renamed or replaced. A file that exists for a moment in a folder that the
+//! stage writes to itself is therefore not detected, and neither is what the stage's own programs do there.
 //!
-//! Work on a snapshot would need no witness. But it is a copy where the file system has no reflinks, of 50,000 files for
-//! one that changed, or an overlay, which a sandbox without privileges can't have on every kernel, and whose lower files
-//! show through when they are written in place.
+//! Working on a snapshot would need no witness. But without reflinks a snapshot is a copy, of 50,000 files for one that
+//! changed. An overlay is not available to an unprivileged sandbox on every kernel, and changes of its lower files in
+//! place remain visible.
 
 use std::io;
 use std::path::Path;
 
 use crate::content;
 use crate::globs::{Globs, is_within};
-use crate::scan::{Found, Kind, Workspace};
+use crate::scan::{EntryKind, ScannedEntry, WorkspaceScan};
 use crate::stamp::{Stamp, TICK, now};
 use crate::tree::Tree;
 
-/// Inputs that come to more bytes are not read a second time.
+/// Inputs with more bytes in total are not read a second time.
 const REREAD: u64 = 64 << 20;
 
-/// Times that are further ahead than clocks differ.
+/// A change time that is further in the future than this, in nanoseconds, can't be explained by differing clocks.
 const AHEAD: i128 = 1_000_000_000;
 
-/// What an attempt is held to while it works.
-pub(crate) struct Watched {
+/// What is checked or enforced while an attempt runs.
+pub(crate) struct AttemptWatch {
     pub(crate) witness: Witness,
-    /// An input that another process could write to when it began.
+    /// An input that another process had open for writing when the attempt started.
     pub(crate) written: Option<String>,
-    /// The paths that it may read; none when they are too many.
+    /// The paths that the attempt may read; none if they are too many to restrict it to them.
     pub(crate) cover: Option<Vec<String>>,
 }
 
-/// Files that count, and that lie where the stage may write or are named one by one.
+/// Files of others in the paths that the stage may write, and programs of the workspace.
 ///
-/// Whether another process changed one of them or the stage itself can't be told: neither result is kept. What the stage
-/// changed is its own the next time, and doesn't count any more.
+/// If one of them changes, it can't be determined whether the stage or another process changed it, so the result is not
+/// stored. Files that the stage changed are its own leftovers in the next attempt, and are not included any more.
 #[derive(Debug)]
-pub(crate) struct Others(Vec<Found>);
+pub(crate) struct ForeignFiles(Vec<ScannedEntry>);
 
-impl Others {
-    /// Folders count by their name and mode alone, and what is made in them is the stage's, as its `outputs` are.
-    pub(crate) fn of(left: &[Found], outputs: &Globs, programs: impl IntoIterator<Item = Found>) -> Others {
-        let left = left.iter().filter(|file| file.kind != Kind::Folder && !outputs.matches(&file.path)).cloned();
-        Others(left.chain(programs).collect())
+impl ForeignFiles {
+    /// Leaves out folders and `outputs`. Folders enter the key by name and mode only, and the files that are created in
+    /// them are the stage's own.
+    pub(crate) fn of(
+        left: &[ScannedEntry],
+        outputs: &Globs,
+        programs: impl IntoIterator<Item = ScannedEntry>,
+    ) -> ForeignFiles {
+        let left = left.iter().filter(|file| file.kind != EntryKind::Folder && !outputs.matches(&file.path)).cloned();
+        ForeignFiles(left.chain(programs).collect())
     }
 
-    /// The first one that isn't what it was.
-    pub(crate) fn broken(&self, root: &Path) -> Option<&str> {
-        let is_same = |file: &Found| {
+    /// The first of these files that changed.
+    pub(crate) fn first_changed(&self, root: &Path) -> Option<&str> {
+        let is_same = |file: &ScannedEntry| {
             let now = root.join(&file.path).symlink_metadata();
-            now.is_ok_and(|now| Found::new(file.path.clone(), &now) == *file)
+            now.is_ok_and(|now| ScannedEntry::new(file.path.clone(), &now) == *file)
         };
         self.0.iter().find(|file| !is_same(file)).map(|file| file.path.as_str())
     }
 }
 
-/// What the inputs were before the work began.
+/// The state of the inputs before the stage started.
 #[derive(Debug)]
-pub(crate) struct Witness(Vec<Noted>);
+pub(crate) struct Witness(Vec<WitnessedEntry>);
 
 #[derive(Debug)]
-struct Noted {
+struct WitnessedEntry {
     path: String,
-    kind: Kind,
+    kind: EntryKind,
     stamp: Stamp,
-    /// Of a folder: whether it may get and lose entries.
+    /// Whether this is a folder to which entries may be added and from which they may be removed.
     is_open: bool,
 }
 
 impl Witness {
-    /// `found`: the inputs, settled. `cover`: the paths that the stage is given; none when it sees more than its inputs.
-    /// `writes`: where it may write.
-    pub(crate) fn of(found: &[Found], cover: Option<&[String]>, writes: &Globs) -> Witness {
+    /// `found`: the inputs, after [`wait_until_changes_show`]. `cover`: the paths that the stage can read; none if it can
+    /// read more than its inputs. `writes`: the paths that it may write.
+    pub(crate) fn of(found: &[ScannedEntry], cover: Option<&[String]>, writes: &Globs) -> Witness {
         let is_given = |folder: &str| cover.is_none_or(|paths| paths.iter().any(|path| is_within(folder, path)));
         let is_written =
             |folder: &str| writes.matches(folder) || writes.bases().iter().any(|base| is_within(base, folder));
-        let noted = found.iter().map(|file| Noted {
+        let noted = found.iter().map(|file| WitnessedEntry {
             path: file.path.clone(),
             kind: file.kind,
             stamp: file.stamp,
-            is_open: file.kind == Kind::Folder && (!is_given(&file.path) || is_written(&file.path)),
+            is_open: file.kind == EntryKind::Folder && (!is_given(&file.path) || is_written(&file.path)),
         });
         Witness(noted.collect())
     }
 
-    /// The first input that isn't what it was; both in the order of their paths.
-    pub(crate) fn broken_by<'a>(&'a self, found: &'a [Found]) -> Option<&'a str> {
-        let is_same = |noted: &Noted, file: &Found| {
+    /// The first input that was changed, added or removed. `found` must be sorted by path.
+    pub(crate) fn first_changed<'a>(&'a self, found: &'a [ScannedEntry]) -> Option<&'a str> {
+        let is_same = |noted: &WitnessedEntry, file: &ScannedEntry| {
             noted.path == file.path
                 && noted.kind == file.kind
                 && if noted.is_open { !noted.stamp.was_moved(&file.stamp) } else { noted.stamp == file.stamp }
@@ -108,16 +113,16 @@ impl Witness {
     }
 }
 
-/// Waits until any further change of these files would show; whether that took a wait, so that they have to be looked at
-/// again.
+/// Waits until every further change of these files is certain to change their stamps. Returns whether it had to wait: the
+/// files may have changed meanwhile, so the caller must examine them again.
 ///
 /// # Errors
-/// When the file system's clock is so far ahead that it never will.
-pub(crate) fn settle(found: &[Found], others: &Others) -> io::Result<bool> {
+/// When a file's `ctime` is so far in the future that the wait would not end.
+pub(crate) fn wait_until_changes_show(found: &[ScannedEntry], others: &ForeignFiles) -> io::Result<bool> {
     let mut waited = false;
-    while let Some(file) = found.iter().chain(&others.0).find(|file| !file.stamp.is_settled(now())) {
-        if !file.stamp.is_settled(now() + AHEAD) {
-            return Err(io::Error::other(format!("`{}` has been changed in the future", file.path)));
+    while let Some(file) = found.iter().chain(&others.0).find(|file| !file.stamp.shows_changes_after(now())) {
+        if !file.stamp.shows_changes_after(now() + AHEAD) {
+            return Err(io::Error::other(format!("the change time of `{}` is in the future", file.path)));
         }
         std::thread::sleep(TICK);
         waited = true;
@@ -125,24 +130,29 @@ pub(crate) fn settle(found: &[Found], others: &Others) -> io::Result<bool> {
     Ok(waited)
 }
 
-/// A file that some process can still write to: through a mapping, changes of it need not show.
-pub(crate) fn written<'a>(root: &Path, found: &'a [Found]) -> Option<&'a str> {
-    let files = found.iter().filter(|file| file.kind == Kind::File);
-    let mut written = files
+/// The first file that a process has open for writing. Writes through a mapping may not update its times.
+pub(crate) fn open_for_writing<'a>(root: &Path, found: &'a [ScannedEntry]) -> Option<&'a str> {
+    let files = found.iter().filter(|file| file.kind == EntryKind::File);
+    let mut open = files
         .filter(|file| content::open(&root.join(&file.path), &file.stamp).is_ok_and(|file| !content::is_quiet(&file)));
-    written.next().map(|file| file.path.as_str())
+    open.next().map(|file| file.path.as_str())
 }
 
-/// Whether what is read once more, whatever is known of it, is the same: where stores through a mapping never show in
-/// the times of a file. Of very much, nothing is.
-pub(crate) fn is_still(workspace: &Workspace<'_>, found: &[Found], tree: &Tree) -> io::Result<bool> {
-    let files = || found.iter().filter(|file| file.kind == Kind::File);
+/// Reads all files again, including those that the index knows, and returns whether their content is the same. This
+/// detects stores through a mapping where these never update the times of a file. Returns true without reading if the
+/// files have more than [`REREAD`] bytes in total.
+pub(crate) fn is_unchanged_when_reread(
+    workspace: &WorkspaceScan<'_>,
+    found: &[ScannedEntry],
+    tree: &Tree,
+) -> io::Result<bool> {
+    let files = || found.iter().filter(|file| file.kind == EntryKind::File);
     if files().map(|file| file.stamp.size()).sum::<u64>() > REREAD {
         return Ok(true);
     }
     for file in files() {
         let read = workspace.content(file)?;
-        if tree.0.get(&file.path).and_then(crate::tree::Node::digest) != Some(read) {
+        if tree.0.get(&file.path).and_then(crate::tree::TreeNode::digest) != Some(read) {
             return Ok(false);
         }
     }

@@ -1,4 +1,4 @@
-//! Files within a folder, where links lead no farther than that.
+//! Reads files beneath a folder without following links out of it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,41 +7,41 @@ use std::path::{Component, Path};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// How far links may lead.
+/// Which links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// Nowhere: a link on the way, or at its end, is an error.
+    /// None: a link in the path is an error.
     None,
-    /// To what is within the same folder, as Kubernetes makes them for the files of a secret.
+    /// Links to targets within the same folder, which Kubernetes creates for the files of a secret.
     Within,
 }
 
-/// Times that a path is resolved again when something was renamed meanwhile.
+/// How often a resolution is repeated that a concurrent rename interrupted.
 const TRIES: usize = 8;
 
-/// All of a file below `folder`, at most `most` bytes. `folder` itself is found as any path is, through links; from there
-/// on nothing leads out of it.
+/// Reads a whole file beneath `folder`, of at most `most` bytes. Links in the path of `folder` itself are followed; `path`
+/// can't lead out of it.
 ///
 /// # Errors
-/// As [`read`](crate::read); and when a link leads where it mustn't.
+/// As for [`read`](crate::read), and when the path contains a link that `links` doesn't allow.
 pub fn read_beneath(folder: &Path, path: &Path, links: Links, most: u64) -> io::Result<Vec<u8>> {
     let how = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(folder, how, Mode::empty())?;
-    let named = match resolved(&root, path, links) {
-        // No such call on this kernel, or a filter around this process that doesn't know it.
-        Err(Errno::NOSYS | Errno::PERM) => by_hand(folder, root, path, links)?,
+    let named = match resolve(&root, path, links) {
+        // The kernel lacks the call, or a seccomp filter around this process doesn't know it.
+        Err(Errno::NOSYS | Errno::PERM) => resolve_stepwise(folder, root, path, links)?,
         named => named.map_err(|error| explained(error, folder))?,
     };
-    crate::bounded(crate::opened(&named)?, most)
+    crate::read_bounded(crate::reopen_regular(&named)?, most)
 }
 
-fn resolved(root: &OwnedFd, path: &Path, links: Links) -> Result<OwnedFd, Errno> {
+fn resolve(root: &OwnedFd, path: &Path, links: Links) -> Result<OwnedFd, Errno> {
     let within = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let resolve = match links {
+    let flags = match links {
         Links::None => within | ResolveFlags::NO_SYMLINKS,
         Links::Within => within,
     };
-    let open = || rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
+    let open = || rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags);
     let mut opened = open();
     for _ in 0..TRIES {
         if !matches!(opened, Err(Errno::AGAIN)) {
@@ -52,9 +52,11 @@ fn resolved(root: &OwnedFd, path: &Path, links: Links) -> Result<OwnedFd, Errno>
     opened
 }
 
-/// Step by step, without following a link. Where links may lead within the folder, the path is made free of them first:
-/// whoever could exchange one in between writes to the folder anyway.
-fn by_hand(folder: &Path, root: OwnedFd, path: &Path, links: Links) -> io::Result<OwnedFd> {
+/// Resolves a path one name at a time without following links.
+///
+/// With [`Links::Within`], the path is canonicalised first. A link that is replaced between the two steps can't do harm:
+/// the second step follows no links, and a process that can replace one can also write the file itself.
+fn resolve_stepwise(folder: &Path, root: OwnedFd, path: &Path, links: Links) -> io::Result<OwnedFd> {
     let real = match links {
         Links::None => path.to_owned(),
         Links::Within => {
@@ -87,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// As Kubernetes lays out a secret, and with what a stage could put there.
+    /// The layout of a Kubernetes secret, with links out of the folder that a stage could create.
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -104,30 +106,30 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_as_far_as_they_may() {
+    fn links_out_of_the_folder_are_refused() {
         let folder = folder();
         let root = folder.path().join("in");
-        let hand = |path: &Path, links| -> io::Result<Vec<u8>> {
+        let stepwise = |path: &Path, links| -> io::Result<Vec<u8>> {
             let named = rustix::fs::open(&root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            crate::bounded(crate::opened(&by_hand(&root, named, path, links)?)?, 9)
+            crate::read_bounded(crate::reopen_regular(&resolve_stepwise(&root, named, path, links)?)?, 9)
         };
         let read = |path: &Path, links| read_beneath(&root, path, links, 9);
-        for is_by_hand in [false, true] {
-            let way = |path: &Path, links| if is_by_hand { hand(path, links) } else { read(path, links) };
-            assert_eq!(way(Path::new("token"), Links::Within).unwrap(), b"value");
-            assert_eq!(way(Path::new("..2026_11/token"), Links::None).unwrap(), b"value");
-            assert_eq!(way(Path::new("plain"), Links::None).unwrap(), b"value");
+        for is_stepwise in [false, true] {
+            let read = |path: &Path, links| if is_stepwise { stepwise(path, links) } else { read(path, links) };
+            assert_eq!(read(Path::new("token"), Links::Within).unwrap(), b"value");
+            assert_eq!(read(Path::new("..2026_11/token"), Links::None).unwrap(), b"value");
+            assert_eq!(read(Path::new("plain"), Links::None).unwrap(), b"value");
             for name in ["token", "up", "absolute", "magic", "..data/token", "../outside"] {
-                way(Path::new(name), Links::None).expect_err(name);
+                read(Path::new(name), Links::None).expect_err(name);
             }
             for name in ["up", "absolute", "magic", "../outside", "..2026_11/deep"] {
-                way(Path::new(name), Links::Within).expect_err(name);
+                read(Path::new(name), Links::Within).expect_err(name);
             }
         }
     }
 
     #[test]
-    fn the_reason_is_said() {
+    fn errors_name_the_reason() {
         let folder = folder();
         let root = folder.path().join("in");
         let error = |name: &str, links| read_beneath(&root, Path::new(name), links, 9).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Where a path leads, and by what it goes.
+//! Resolves a path and records the links and folders that determined where it leads.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -6,47 +6,47 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows.
+/// The most links that are followed; the kernel has the same limit.
 const LINKS: usize = 40;
 
-/// A path, followed.
+/// A resolved path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Followed {
-    /// Without links and `..`. What of it isn't there yet is as it was spelled.
+    /// The path without links and `..`. Names that do not exist are unchanged.
     pub real: PathBuf,
-    /// The links that were followed, and the folders that were left again by `..`: real paths, of which each decides
-    /// where the spelling leads.
+    /// The links that were followed and the folders that were left by `..`, as real paths. Replacing any of them can
+    /// change where the original path leads.
     pub steps: Vec<PathBuf>,
 }
 
 impl Followed {
-    /// Whether the path leads into the folder, or comes through it.
+    /// Whether the path leads into the folder, or leads through it.
     pub fn meets(&self, folder: &Path) -> bool {
         self.real.starts_with(folder) || self.steps.iter().any(|step| step.starts_with(folder))
     }
 }
 
-/// Follows an absolute path from the root, as the kernel does. The kernel itself says where a path ends, and not by what
-/// it goes.
+/// Resolves an absolute path from the root as the kernel does. The kernel only reports where a path ends, and not which
+/// links it followed.
 ///
 /// # Errors
-/// When there are too many links, and when a folder on the way can't be looked at.
+/// When there are too many links, and when a folder in the path can't be read.
 pub fn follow(path: &Path) -> io::Result<Followed> {
-    let mut ahead: VecDeque<Step> = steps(path).collect();
+    let mut ahead: VecDeque<PathStep> = steps(path).collect();
     let mut followed = Followed { real: PathBuf::from("/"), steps: Vec::new() };
     let mut links = 0;
     while let Some(step) = ahead.pop_front() {
         let name = match step {
-            Step::Root => {
+            PathStep::Root => {
                 followed.real = PathBuf::from("/");
                 continue;
             }
-            Step::Up => {
+            PathStep::Up => {
                 followed.steps.push(followed.real.clone());
                 followed.real.pop();
                 continue;
             }
-            Step::Down(name) => name,
+            PathStep::Down(name) => name,
         };
         let next = followed.real.join(name);
         match fs::read_link(&next) {
@@ -58,7 +58,7 @@ pub fn follow(path: &Path) -> io::Result<Followed> {
                 followed.steps.push(next);
                 steps(&target).rev().for_each(|step| ahead.push_front(step));
             }
-            // Not a link, or not there.
+            // Not a link, or it does not exist.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
                 followed.real = next;
             }
@@ -69,17 +69,17 @@ pub fn follow(path: &Path) -> io::Result<Followed> {
     Ok(followed)
 }
 
-enum Step {
+enum PathStep {
     Root,
     Up,
     Down(OsString),
 }
 
-fn steps(path: &Path) -> impl DoubleEndedIterator<Item = Step> {
+fn steps(path: &Path) -> impl DoubleEndedIterator<Item = PathStep> {
     path.components().filter_map(|component| match component {
-        Component::RootDir | Component::Prefix(_) => Some(Step::Root),
-        Component::ParentDir => Some(Step::Up),
-        Component::Normal(name) => Some(Step::Down(name.to_owned())),
+        Component::RootDir | Component::Prefix(_) => Some(PathStep::Root),
+        Component::ParentDir => Some(PathStep::Up),
+        Component::Normal(name) => Some(PathStep::Down(name.to_owned())),
         Component::CurDir => None,
     })
 }

@@ -1,43 +1,44 @@
-//! Files that have names elsewhere, too: writing to one name writes to all.
+//! Finds files with hard links outside of some folders: writing to one name changes the file under all of its names.
 
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// What a walk came upon.
+/// The result of [`hard_links`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HardLinks {
-    /// Files with a name that the walk didn't meet, by the first name that it did meet, in order.
+    /// Files with a name that was not found below the roots, each by the first of its names that was; sorted.
     pub leading_outside: Vec<PathBuf>,
-    /// Whether all was looked at. If not, nothing is said about any file.
+    /// Whether all entries were examined. If not, `leading_outside` is empty.
     pub complete: bool,
 }
 
-/// Looks through `roots`, but not into `except`, for files with more names than there are among those that `counts` holds
-/// for. Links are not followed, and what can't be looked at is passed over. At most `most` entries are looked at.
+/// Searches `roots`, without entering `except`, for files that have more names than were found among the paths for which
+/// `counts` is true. Symbolic links are not followed, and entries that can't be read are skipped. Gives up after `most`
+/// entries.
 pub fn hard_links(roots: &[PathBuf], except: &[PathBuf], counts: impl Fn(&Path) -> bool, most: usize) -> HardLinks {
-    let mut met: HashMap<(u64, u64), (u64, u64, PathBuf)> = HashMap::new();
+    let mut found: HashMap<(u64, u64), (u64, u64, PathBuf)> = HashMap::new();
     let mut left = roots.to_vec();
-    let mut looked_at = 0;
+    let mut examined = 0;
     while let Some(path) = left.pop() {
         let Some(metadata) = path.symlink_metadata().ok().filter(|_| !except.contains(&path)) else { continue };
-        looked_at += 1;
-        if looked_at > most {
+        examined += 1;
+        if examined > most {
             return HardLinks::default();
         }
         if metadata.is_dir() {
             left.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
         } else if metadata.is_file() && metadata.nlink() > 1 && counts(&path) {
             let key = (metadata.dev(), metadata.ino());
-            let (names, _, first) = met.entry(key).or_insert((0, metadata.nlink(), path.clone()));
+            let (names, _, first) = found.entry(key).or_insert((0, metadata.nlink(), path.clone()));
             *names += 1;
             if path < *first {
                 *first = path;
             }
         }
     }
-    let outside = met.into_values().filter(|(names, links, _)| names < links).map(|(.., first)| first);
+    let outside = found.into_values().filter(|(names, links, _)| names < links).map(|(.., first)| first);
     let mut leading_outside = outside.collect::<Vec<_>>();
     leading_outside.sort();
     HardLinks { leading_outside, complete: true }
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_with_a_name_elsewhere_are_found() {
+    fn only_files_with_names_outside_the_roots_are_found() {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
         fs::create_dir_all(path("out/deep")).unwrap();

@@ -1,19 +1,21 @@
-//! Opens files that others may have made, and removes folders of them.
+//! Opens, replaces and removes files that untrusted code may have created.
 //!
-//! The engine reads files whose content, and whose very kind, a stage, a repository or another user decides: pipeline
-//! files, locks, the configuration of package managers, `file:` secrets, plugins. What has such a file's name may be a pipe
-//! without a writer, a device that never ends, a file below `/proc` that waits, or a link to the machine's keys. So
-//! this crate is the only one that opens files for reading, and what it opens is a regular file on a real file system,
-//! looked at before it is opened: opening a device alone can do things.
+//! The engine reads files whose content and type are chosen by a stage, a repository or another user: pipeline files,
+//! locks, the configuration of package managers, `file:` secrets, plugins. Such a path may lead to a pipe without a
+//! writer, an endless device, a file below `/proc` that blocks, or to the machine's keys through a link. Therefore all
+//! files are opened for reading by this crate. It opens regular files on real file systems only, and checks that before it
+//! opens them, because merely opening a device can have effects.
 //!
-//! Bytes are bounded by the caller. A read of a bounded regular file ends, so that nothing here has to be interrupted.
+//! The caller limits the number of bytes. Reading a limited part of a regular file always ends, so no function of this
+//! crate needs to be interrupted.
 //!
-//! What a stage leaves behind may be deeper than a path can say, and closed to its owner: [`remove_tree`] alone removes
-//! folders. [`hard_links()`] finds files that lead out of a folder. [`replace()`] writes where a stage may have laid a link, [`replace_durably()`] keeps records through a power cut,
-//! and [`follow()`] says by what a path leads where it leads.
+//! A stage may leave folders that are nested too deeply for a path, or that their owner can't read: [`remove_tree`] removes
+//! them all, and no other code removes folders. [`hard_links()`] finds files with names outside of a folder. [`replace()`]
+//! writes files where a stage may have created a link, [`replace_durably()`] writes records that survive a power failure,
+//! and [`follow()`] reports the links that a path leads through.
 //!
-//! Architecture invariant: this crate depends on none of the others and knows no formats. Its functions
-//! block for as long as a disk takes.
+//! Architecture invariant: this crate depends on no other crate of the workspace and knows no file formats. Its functions
+//! block on disk operations.
 
 mod beneath;
 mod follow;
@@ -36,18 +38,19 @@ pub use private::private_folder;
 pub use remove::{remove_tree, remove_tree_at};
 pub use replace::{replace, replace_durably};
 
-/// What can be opened again from a descriptor that only names it.
+/// Through these links a file can be opened that a descriptor with `O_PATH` refers to.
 const DESCRIPTORS: &str = "/proc/self/fd";
 
-/// Bytes of a file that people write: a pipeline, a lock, a policy, the configuration of a tool. Far more than any has.
+/// The limit in bytes for files that people write: a pipeline, a lock, a policy, the configuration of a tool. Far above the
+/// size of any sensible one.
 pub const CONFIGURATION: u64 = 4 << 20;
 
-/// Bytes of a file that this engine or a compiler wrote, and that is held in memory as a whole.
+/// The limit in bytes for files that this engine or a compiler wrote, and that are held in memory as a whole.
 pub const RECORD: u64 = 256 << 20;
 
-/// Magic numbers of file systems whose files are made up when they are read: some wait for events, some never end, and
-/// all say that they are regular files. From `linux/magic.h`.
-const MADE_UP: [u32; 15] = [
+/// Magic numbers of file systems whose content the kernel generates on each read. Some of their files block until an event
+/// occurs, some never end, and all claim to be regular files. From `linux/magic.h`.
+const GENERATED: [u32; 15] = [
     0x0000_9fa0, // proc
     0x6265_6572, // sysfs
     0x6462_6720, // debugfs
@@ -65,62 +68,63 @@ const MADE_UP: [u32; 15] = [
     0x4249_4e4d, // binfmt_misc
 ];
 
-/// All of a file, at most `most` bytes. Links are followed.
+/// Reads a whole file of at most `most` bytes. Links are followed.
 ///
 /// # Errors
-/// When there is no such file, when it isn't a regular one, and when it has more bytes
+/// When the file does not exist, when it isn't a regular file, and when it has more bytes
 /// ([`io::ErrorKind::FileTooLarge`]).
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    bounded(open(path)?, most)
+    read_bounded(open(path)?, most)
 }
 
-/// As [`read`]; a link at `path` is an error.
+/// Like [`read`], but a link at `path` is an error.
 ///
 /// # Errors
-/// As [`read`].
+/// As for [`read`].
 pub fn read_unlinked(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    bounded(open_unlinked(path)?, most)
+    read_bounded(open_unlinked(path)?, most)
 }
 
-/// As [`read`], for text in UTF-8.
+/// Like [`read`], for text in UTF-8.
 ///
 /// # Errors
-/// As [`read`]; and when it isn't UTF-8 ([`io::ErrorKind::InvalidData`]).
+/// As for [`read`], and when the content isn't UTF-8 ([`io::ErrorKind::InvalidData`]).
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("invalid UTF-8: {}", error.utf8_error())))
 }
 
-/// Opens a file to read it, for files that are larger than memory should hold. Links are followed.
+/// Opens a file for reading, for files that are too large to hold in memory. Links are followed.
 ///
 /// # Errors
-/// When there is no such file, and when it isn't a regular one.
+/// When the file does not exist, and when it isn't a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
-    opened(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+    reopen_regular(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// As [`open`]; a link at `path` is an error.
+/// Like [`open`], but a link at `path` is an error.
 ///
 /// # Errors
-/// As [`open`].
+/// As for [`open`].
 pub fn open_unlinked(path: &Path) -> io::Result<File> {
-    opened(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)
+    reopen_regular(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)
 }
 
-/// Makes what was created, renamed or removed in a folder last.
+/// Flushes a folder to the disk, so that entries created, renamed or removed in it survive a power failure.
 ///
 /// # Errors
-/// When it can't be opened or synchronised.
+/// When the folder can't be opened or flushed.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(rustix::fs::fsync(&folder)?)
 }
 
-/// Opens what a descriptor names, when that is a regular file.
-fn opened(named: &OwnedFd) -> io::Result<File> {
+/// Opens the file that an `O_PATH` descriptor refers to, if it is a regular file.
+fn reopen_regular(named: &OwnedFd) -> io::Result<File> {
     check_kind(named.as_fd())?;
-    // Not by its path: that may name another file by now. A lease that another process holds would block without
-    // `NONBLOCK`.
+    // The file is opened through its descriptor and not through its path, which may lead to another file by now; that file
+    // would escape the check above. `NONBLOCK`, because the call would otherwise wait for a lease of another process to
+    // be released.
     let path = format!("{DESCRIPTORS}/{}", named.as_raw_fd());
     let how = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, how, Mode::empty())?.into())
@@ -130,12 +134,12 @@ fn check_kind(named: impl AsFd) -> io::Result<()> {
     let kind = match FileType::from_raw_mode(rustix::fs::fstat(&named)?.st_mode) {
         FileType::RegularFile => {
             let system = rustix::fs::fstatfs(&named)?.f_type;
-            // The type of the field differs between machines; the numbers have 32 bits on all of them.
-            let is_made_up = MADE_UP.iter().any(|&magic| u32::try_from(system & 0xffff_ffff) == Ok(magic));
-            if !is_made_up {
+            // The type of the field differs between architectures; the magic numbers have 32 bits on all of them.
+            let is_generated = GENERATED.iter().any(|&magic| u32::try_from(system & 0xffff_ffff) == Ok(magic));
+            if !is_generated {
                 return Ok(());
             }
-            "a file that the kernel makes up"
+            "a file that the kernel generates"
         }
         FileType::Directory => "a folder",
         FileType::Symlink => "a link",
@@ -147,11 +151,11 @@ fn check_kind(named: impl AsFd) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {kind}, where a regular file is required")))
 }
 
-fn bounded(file: File, most: u64) -> io::Result<Vec<u8>> {
+fn read_bounded(file: File, most: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     let mut data = Vec::new();
     if length <= most {
-        // It may grow meanwhile.
+        // One byte more than allowed, to detect that the file grew meanwhile.
         file.take(most.saturating_add(1)).read_to_end(&mut data)?;
     }
     if length.max(data.len() as u64) > most {
@@ -167,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_but_a_regular_file_of_the_expected_size_is_read() {
+    fn only_regular_files_within_the_size_limit_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("file"), "1234").unwrap();
@@ -185,14 +189,14 @@ mod tests {
             assert_eq!(read(&path(name), most).unwrap_err().kind(), io::ErrorKind::FileTooLarge, "{name}");
         }
         for name in ["pipe", ".", "zero", "log", "/dev/tty", "/proc/self/status", "/sys/kernel/uevent_seqnum"] {
-            // Machines differ in what they have below `/proc`; none of it may be read, or waited for.
+            // Some of these files don't exist on every machine. None of them may be read, and none may block.
             read(&path(name), 1 << 20).expect_err(name);
         }
         assert_eq!(read(&path("pipe"), 9).unwrap_err().to_string(), "it is a pipe, where a regular file is required");
     }
 
     #[test]
-    fn text_is_utf_8() {
+    fn text_that_is_not_utf_8_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, b"\xff").unwrap();

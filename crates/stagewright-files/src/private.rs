@@ -1,4 +1,4 @@
-//! Folders that only their owner can look into.
+//! Creates folders that only their owner can access.
 
 use std::fs::{DirBuilder, Permissions};
 use std::io;
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// Makes a folder that its owner alone can reach, with the folders above it; one that is there already is made so. Whatever
-/// is in it is then out of others' reach, whatever its own mode.
+/// Creates a folder with mode 0700, and the folders above it. An existing folder loses the permissions of group and others.
+/// Other users then can't access anything in it, whatever the modes of the files there.
 ///
 /// # Errors
-/// When it can't be made; when it is there and isn't a folder, or belongs to another user; and when its mode can't be
-/// changed.
+/// When the folder can't be created; when the path exists and isn't a folder, or belongs to another user; and when the
+/// mode can't be changed.
 pub fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let folder = std::fs::File::from(rustix::fs::open(
@@ -23,7 +23,7 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     let found = folder.metadata()?;
     let us = rustix::process::geteuid();
     if found.uid() != us.as_raw() {
-        let words = format!("it belongs to user {}, and this is user {us}", found.uid(), us = us.as_raw());
+        let words = format!("it belongs to user {}, but this process runs as user {us}", found.uid(), us = us.as_raw());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
     }
     if found.mode() & 0o077 != 0 {
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_was_there_is_closed_to_others() {
+    fn an_existing_folder_becomes_inaccessible_to_others() {
         let folder = tempfile::tempdir().unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         let (old, new) = (folder.path().join("old"), folder.path().join("new/below"));

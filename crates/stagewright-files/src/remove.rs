@@ -1,4 +1,4 @@
-//! Removes folders whose content others made.
+//! Removes folders with content that untrusted code created.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -11,13 +11,13 @@ use rustix::io::Errno;
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Removes what is at `path`, whatever it is, with all below. Links are removed and not followed.
+/// Removes the file, link or folder at `path`, a folder with all of its content. Links are removed and not followed.
 ///
-/// In contrast to [`std::fs::remove_dir_all`], the depth is bounded by neither the stack nor the number of descriptors nor
-/// the longest path, and a folder without permissions doesn't stop its owner: a stage can leave either.
+/// Unlike [`std::fs::remove_dir_all`], this is not limited by the stack, the number of descriptors or the length of paths,
+/// and it removes folders whose owner has no permissions for them. Stages can leave both kinds.
 ///
 /// # Errors
-/// When there is nothing at `path`; when something can't be removed. What was removed by then is gone.
+/// When `path` does not exist, and when an entry can't be removed. Entries that were removed before stay removed.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no name"))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -25,23 +25,25 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     remove_tree_at(&parent, name)
 }
 
-/// The same for a name in an open folder.
+/// Like [`remove_tree`], for a name in an open folder.
 ///
 /// # Errors
-/// As [`remove_tree`].
+/// As for [`remove_tree`].
 pub fn remove_tree_at(folder: impl AsFd, name: &OsStr) -> io::Result<()> {
     let folder = folder.as_fd();
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => {}
         removed => return Ok(removed?),
     }
-    let mut here = opened(folder, name)?;
-    // From the one that is asked for down to `here`.
-    let mut levels = vec![Level::of(&here, name.to_owned())?];
+    let mut here = open_with_permissions(folder, name)?;
+    // The folders from `name` down to `here`. Only the deepest is open: its parent is opened through `..` when it is empty,
+    // so the depth is not limited by the number of descriptors. Another process may move a folder meanwhile, which would
+    // make `..` lead elsewhere; therefore the parent's identity is compared before anything is removed there.
+    let mut levels = vec![PendingFolder::read(&here, name.to_owned())?];
     while let Some(level) = levels.last_mut() {
-        if let Some(next) = level.left.pop() {
-            here = opened(here.as_fd(), &next)?;
-            levels.push(Level::of(&here, next)?);
+        if let Some(next) = level.subfolders.pop() {
+            here = open_with_permissions(here.as_fd(), &next)?;
+            levels.push(PendingFolder::read(&here, next)?);
             continue;
         }
         let name = std::mem::take(&mut level.name);
@@ -58,17 +60,19 @@ pub fn remove_tree_at(folder: impl AsFd, name: &OsStr) -> io::Result<()> {
     Ok(())
 }
 
-/// A folder in which nothing is left but folders.
-struct Level {
-    /// In the folder above.
+/// A folder whose files have been removed, and whose subfolders remain.
+struct PendingFolder {
+    /// Its name in the folder above.
     name: OsString,
+    /// Device and inode.
     identity: (u64, u64),
-    left: Vec<OsString>,
+    subfolders: Vec<OsString>,
 }
 
-impl Level {
-    fn of(folder: &OwnedFd, name: OsString) -> io::Result<Level> {
-        let mut left = Vec::new();
+impl PendingFolder {
+    /// Removes the files and links in an open folder, and lists its subfolders.
+    fn read(folder: &OwnedFd, name: OsString) -> io::Result<PendingFolder> {
+        let mut subfolders = Vec::new();
         for entry in Dir::read_from(folder)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -76,17 +80,17 @@ impl Level {
                 continue;
             }
             if entry.file_type() == FileType::Directory {
-                left.push(name.to_owned());
+                subfolders.push(name.to_owned());
                 continue;
             }
             match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-                // Not all file systems say what an entry is.
-                Err(Errno::ISDIR) => left.push(name.to_owned()),
+                // Some file systems don't report the type of an entry.
+                Err(Errno::ISDIR) => subfolders.push(name.to_owned()),
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Level { name, identity: identity(folder)?, left })
+        Ok(PendingFolder { name, identity: identity(folder)?, subfolders })
     }
 }
 
@@ -95,13 +99,13 @@ fn identity(folder: &OwnedFd) -> Result<(u64, u64), Errno> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Open, and with all permissions for its owner: to list it, to change it, to go through it.
-fn opened(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+/// Opens a folder for listing, after giving its owner all permissions, which are needed to list it and to remove entries.
+fn open_with_permissions(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let handle = rustix::fs::openat(parent, name, OFlags::PATH | FOLDER, Mode::empty())?;
     let mode = Mode::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode);
     if !mode.contains(Mode::RWXU) {
-        // By its descriptor: what has its name may be something else by now. It may belong to another user, and be
-        // removable all the same.
+        // Through the descriptor, because the name may refer to another file by now. An error is ignored: a folder of
+        // another user can be removed even though its mode can't be changed, if it is empty.
         let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), mode | Mode::RWXU);
     }
     rustix::fs::openat(&handle, ".", OFlags::RDONLY | FOLDER, Mode::empty())
@@ -116,9 +120,9 @@ mod tests {
 
     use super::*;
 
-    /// More levels than a process has descriptors, and a path longer than the kernel takes.
+    /// The folder has more levels than a process can have descriptors, and a longer path than the kernel accepts.
     #[test]
-    fn depth_does_not_matter() {
+    fn a_folder_of_any_depth_is_removed() {
         let root = tempfile::tempdir().unwrap();
         let top = root.path().join("top");
         fs::create_dir(&top).unwrap();
@@ -145,10 +149,10 @@ mod tests {
         for (path, mode) in [("a/b/c", 0o000), ("a/b", 0o500), ("a/d", 0o300), ("e", 0o444), ("a", 0), ("", 0o100)] {
             fs::set_permissions(top.join(path), fs::Permissions::from_mode(mode)).unwrap();
         }
-        // For this thread only: root may do all that.
-        let mut powers = rustix::thread::capabilities(None).unwrap();
-        powers.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
-        rustix::thread::set_capabilities(None, powers).unwrap();
+        // Root could read and remove them anyway, so this thread drops the capabilities that allow it.
+        let mut capabilities = rustix::thread::capabilities(None).unwrap();
+        capabilities.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+        rustix::thread::set_capabilities(None, capabilities).unwrap();
         fs::read_dir(&top).unwrap_err();
         remove_tree(&top).unwrap();
         assert!(!top.exists());

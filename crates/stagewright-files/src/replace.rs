@@ -1,4 +1,4 @@
-//! Writing a file where a stage may have put something else.
+//! Replaces files in folders where a stage may have created something else at the same path.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
-/// Puts a file with this content at `path`, in place of whatever file, link or pipe is there: as a whole, so that who
-/// reads it meanwhile sees the old one or the new one. Folders on the way are made. Below `root`, where stages may write,
-/// a link among them is an error.
+/// Atomically replaces the file, link or pipe at `path` with a file with this content: a concurrent reader sees either the
+/// old or the new file. Missing folders are created. Stages may write below `root`, so a link among the folders there is
+/// an error.
 ///
 /// # Errors
-/// When a folder can't be made or entered, and when the file can't be written; nothing has changed then.
+/// When a folder can't be created or entered, and when the file can't be written. The path is unchanged then.
 pub fn replace(root: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     let path = std::path::absolute(path)?;
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
@@ -31,11 +31,11 @@ pub fn replace(root: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     put(&folder, name, content, Mode::from_raw_mode(0o666), false)
 }
 
-/// Replaces a file as a whole, durably: the new content is on disk once this returns. Other users may read it. Links on the
-/// way to its folder are followed.
+/// Atomically and durably replaces a file: when this returns, the new content is on the disk. Other users can read the
+/// file. Links among its folders are followed.
 ///
 /// # Errors
-/// When the folder doesn't exist, or the file can't be written; the earlier one is still there then.
+/// When the folder does not exist, and when the file can't be written. The earlier file is unchanged then.
 pub fn replace_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
@@ -59,9 +59,9 @@ fn beneath(root: &Path, below: &Path) -> io::Result<OwnedFd> {
                 Ok(()) | Err(Errno::EXIST) => enter()?,
                 Err(error) => return Err(error.into()),
             },
-            // What `NOFOLLOW` says of a link, when a folder is asked for.
+            // The errors for a link with `NOFOLLOW`, and for a file with `DIRECTORY`.
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                let what = format!("`{}` on the way to it is a link or a file", name.as_os_str().display());
+                let what = format!("`{}` in its path is a link or a file", name.as_os_str().display());
                 return Err(io::Error::new(io::ErrorKind::NotADirectory, what));
             }
             entered => entered?,
@@ -71,11 +71,11 @@ fn beneath(root: &Path, below: &Path) -> io::Result<OwnedFd> {
 }
 
 fn put(folder: &OwnedFd, name: &OsStr, content: &[u8], mode: Mode, durable: bool) -> io::Result<()> {
-    // Several threads may replace the same file.
+    // Several threads may replace the same file at once, so each draft has a unique number.
     static DRAFTS: AtomicU64 = AtomicU64::new(0);
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
     let draft = format!(".{}.{}-{number}.draft", name.display(), std::process::id());
-    // Left by an earlier process of the same id that was killed.
+    // An earlier process with the same id may have been killed and left a draft.
     let _ = unlinkat(folder, &draft, AtFlags::empty());
     let how = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(openat(folder, &draft, how, mode)?);
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_in_the_way_is_replaced_and_never_followed() {
+    fn links_and_pipes_are_replaced_and_links_are_not_followed() {
         let around = tempfile::tempdir().unwrap();
         let (root, outside) = (around.path().join("root"), around.path().join("outside"));
         std::fs::create_dir_all(&root).unwrap();
@@ -109,9 +109,9 @@ mod tests {
         }
         symlink(&outside, root.join("folder")).unwrap();
         let refused = replace(&root, &root.join("folder/precious"), b"report").unwrap_err();
-        assert_eq!(refused.to_string(), "`folder` on the way to it is a link or a file");
+        assert_eq!(refused.to_string(), "`folder` in its path is a link or a file");
         assert_eq!(crate::read(&outside.join("precious"), 99).unwrap(), b"precious");
-        // Elsewhere links are the user's own.
+        // Outside of the root links belong to the user and are followed.
         symlink(&outside, around.path().join("own")).unwrap();
         replace(&root, &around.path().join("own/file"), b"report").unwrap();
         assert_eq!(crate::read(&outside.join("file"), 99).unwrap(), b"report");

@@ -1,4 +1,4 @@
-//! Manifests and blobs: what images consist of, and the proof that they are what their digest says.
+//! Manifests and blobs of images, and their verification.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,33 +14,34 @@ pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// The distribution spec asks registries to take manifests of at least this size, and they take no larger ones.
+/// The largest manifest in bytes. The distribution spec requires registries to accept this size, and they don't accept
+/// larger ones.
 pub const MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Names some content.
+/// Identifies a manifest or blob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// As in `application/vnd.oci.image.manifest.v1+json`.
+    /// The media type, such as `application/vnd.oci.image.manifest.v1+json`.
     pub media_type: String,
-    /// `sha256:…`.
+    /// The digest as `sha256:…`.
     pub digest: String,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
 }
 
-/// A manifest or an index, as bytes: serialising it again could change its digest.
+/// A manifest or an index with its original bytes: serialising it again could change its digest.
 #[derive(Clone, Debug)]
-pub(crate) struct Content {
+pub(crate) struct ManifestContent {
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Vec<u8>,
-    pub(crate) parsed: Manifest,
+    pub(crate) parsed: ImageManifest,
 }
 
-/// An image manifest has a config and layers, an index has manifests.
+/// An image manifest, which has a config and layers, or an index, which has manifests.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
+pub(crate) struct ImageManifest {
     media_type: Option<String>,
     #[serde(default)]
     pub(crate) manifests: Vec<Descriptor>,
@@ -49,31 +50,31 @@ pub(crate) struct Manifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
-impl Content {
-    /// `expected` is the digest that the bytes were asked for by.
-    pub(crate) fn new(bytes: Vec<u8>, expected: Option<&str>) -> Result<Content, OciError> {
+impl ManifestContent {
+    /// Parses a manifest. `expected` is the digest by which it was requested, if any.
+    pub(crate) fn new(bytes: Vec<u8>, expected: Option<&str>) -> Result<ManifestContent, OciError> {
         let digest = digest_of(&bytes);
         if let Some(expected) = expected
             && expected != digest
         {
-            return Err(corrupt(&format!("manifest {expected} has the content of {digest}")));
+            return Err(corrupt(&format!("manifest {expected} has the digest {digest}")));
         }
-        let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
+        let parsed: ImageManifest = serde_json::from_slice(&bytes).map_err(|error| {
             OciError::new(OciErrorKind::InvalidManifest, format!("manifest {digest} is malformed: {error}"))
         })?;
         let digests = parsed.manifests.iter().map(|child| &child.digest).chain(parsed.blobs().map(|blob| &blob.digest));
-        if let Some(digest) = digests.into_iter().find(|digest| !crate::reference::is_digest(digest)) {
-            let words = format!("manifest {digest} names `{digest}`, which is no sha256 digest");
-            return Err(OciError::new(OciErrorKind::InvalidManifest, words));
+        if let Some(invalid) = digests.into_iter().find(|digest| !crate::reference::is_digest(digest)) {
+            let message = format!("a manifest contains `{invalid}`, which isn't a sha256 digest");
+            return Err(OciError::new(OciErrorKind::InvalidManifest, message));
         }
-        // The field is optional in OCI manifests.
+        // The media type is optional in OCI manifests. Without it, the fields that are present determine it.
         let kind = if parsed.manifests.is_empty() && parsed.config.is_some() { MANIFEST } else { INDEX };
         let media_type = parsed.media_type.clone().unwrap_or_else(|| kind.to_owned());
-        Ok(Content { descriptor: Descriptor { media_type, digest, size: bytes.len() as u64 }, bytes, parsed })
+        Ok(ManifestContent { descriptor: Descriptor { media_type, digest, size: bytes.len() as u64 }, bytes, parsed })
     }
 }
 
-impl Manifest {
+impl ImageManifest {
     pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers)
     }
@@ -83,15 +84,15 @@ pub(crate) fn digest_of(bytes: &[u8]) -> String {
     shown(Sha256::digest(bytes).as_slice())
 }
 
-/// Copies a blob, and fails unless it is what the descriptor says.
+/// Copies a blob, and fails unless it has the descriptor's size and digest.
 pub(crate) fn copy_verified(
     source: &mut dyn Read,
     target: &mut dyn Write,
     descriptor: &Descriptor,
 ) -> Result<(), OciError> {
-    // One byte more than there should be is enough to know.
+    // One more byte than expected is enough to detect that the blob is too long.
     let mut source = source.take(descriptor.size + 1);
-    let mut check = Check::default();
+    let mut check = BlobVerifier::default();
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let length = match source.read(&mut buffer) {
@@ -106,14 +107,14 @@ pub(crate) fn copy_verified(
     check.finish(descriptor)
 }
 
-/// Follows a blob on its way.
+/// Computes the size and digest of a blob while it is copied.
 #[derive(Default)]
-pub(crate) struct Check {
+pub(crate) struct BlobVerifier {
     hash: Sha256,
     size: u64,
 }
 
-impl Check {
+impl BlobVerifier {
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
@@ -129,13 +130,13 @@ impl Check {
             )));
         }
         if found != descriptor.digest {
-            return Err(corrupt(&format!("blob {} has the content of {found}", descriptor.digest)));
+            return Err(corrupt(&format!("blob {} has the digest {found}", descriptor.digest)));
         }
         Ok(())
     }
 }
 
-/// Other programs may read what is in a registry.
+/// The permissions of blobs: other users' programs may read them.
 pub(crate) fn readable() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o644)
 }
@@ -149,7 +150,7 @@ fn shown(hash: &[u8]) -> String {
 
 fn corrupt(message: &str) -> OciError {
     OciError::new(OciErrorKind::DigestMismatch, message)
-        .with_help("the image is damaged, or was changed on its way: build it or push it again")
+        .with_help("the image is damaged, or was changed during the transfer: build it or push it again")
 }
 
 fn unreadable(digest: &str, error: io::Error) -> OciError {
@@ -165,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_arrives_only_as_described() {
+    fn a_blob_that_differs_from_its_descriptor_is_refused() {
         let copy = |bytes: &[u8], descriptor: &Descriptor| {
             let mut target = Vec::new();
             copy_verified(&mut &*bytes, &mut target, descriptor).map(|()| target)
         };
         assert_eq!(copy(b"hello", &blob(b"hello")).unwrap(), b"hello");
         for (bytes, reason) in
-            [(&b"hellO"[..], "has the content of"), (b"hell", "has fewer"), (b"hello, world", "has more")]
+            [(&b"hellO"[..], "has the digest"), (b"hell", "has fewer"), (b"hello, world", "has more")]
         {
             let error = copy(bytes, &blob(b"hello")).unwrap_err();
             assert!(error.message.contains(reason), "{error}");
@@ -180,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_told_by_its_shape_when_it_does_not_say() {
-        let kind = |text: &str| Content::new(text.into(), None).unwrap().descriptor.media_type;
+    fn a_missing_media_type_is_derived_from_the_fields() {
+        let kind = |text: &str| ManifestContent::new(text.into(), None).unwrap().descriptor.media_type;
         let config = format!(r#"{{"mediaType":"c","digest":"{}","size":1}}"#, digest_of(b"x"));
         assert_eq!(kind(&format!(r#"{{"config":{config},"layers":[]}}"#)), MANIFEST);
         assert_eq!(kind(&format!(r#"{{"manifests":[{config}]}}"#)), INDEX);
@@ -189,8 +190,8 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_that_could_be_a_path_is_refused() {
+    fn a_manifest_with_a_path_in_place_of_a_digest_is_refused() {
         let text = r#"{"config":{"mediaType":"c","digest":"sha256:../../etc/passwd","size":1}}"#;
-        assert!(Content::new(text.into(), None).is_err());
+        assert!(ManifestContent::new(text.into(), None).is_err());
     }
 }

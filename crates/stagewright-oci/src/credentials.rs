@@ -1,4 +1,4 @@
-//! Who we are to a registry. Read by the host alone; a guest never sees it.
+//! Credentials for registries. Only the host reads them; guests never see them.
 
 use std::path::PathBuf;
 
@@ -6,24 +6,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
-/// Knows the credentials for registries.
+/// A source of credentials for registries.
 pub trait CredentialSource: Send + Sync {
     /// User and password for a host, with its port if it has one; none for anonymous access.
     fn credentials(&self, host: &str) -> Option<(String, String)>;
 
-    /// Where they come from, for the help of an error: "`auths` of `/home/me/.docker/config.json`".
+    /// A description of the source for the help of an error: "`auths` of `/home/me/.docker/config.json`".
     fn origin(&self) -> String;
 }
 
 /// The `auths` table of a `config.json`, as `docker login` and `skopeo login` write it. Credential helpers are not
-/// asked: they are programs, and no pipeline grants them.
+/// supported: they are programs, and no pipeline grants them.
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
     path: PathBuf,
 }
 
 impl DockerConfig {
-    /// The file is read at each request, so that a login takes effect at once; it needn't exist.
+    /// The file is read for each request, so a login takes effect immediately. It does not have to exist.
     pub fn new(path: impl Into<PathBuf>) -> DockerConfig {
         DockerConfig { path: path.into() }
     }
@@ -35,7 +35,7 @@ impl CredentialSource for DockerConfig {
             serde_json::from_slice(&stagewright_files::read(&self.path, stagewright_files::CONFIGURATION).ok()?)
                 .ok()?;
         let auths = config.get("auths")?.as_object()?;
-        // Docker's own name for its hub in this file.
+        // In this file Docker uses another name for its hub.
         let hub = matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io");
         let entry = auths.iter().find_map(|(key, entry)| {
             let name = key.trim_start_matches("https://").trim_start_matches("http://");
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_entry_of_the_host_is_found() {
+    fn credentials_are_found_by_host() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
         let auth = |text: &str| STANDARD.encode(text);

@@ -1,19 +1,19 @@
-//! Why an image could not be read, written or unpacked.
+//! Errors of reading, writing and unpacking images.
 
 use std::error::Error;
 use std::sync::Arc;
 
-/// What went wrong with an image or a registry; cheap to clone.
+/// A failed operation on an image or a registry; cheap to clone.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct OciError {
-    /// What callers tell apart.
+    /// The class of the error, for callers that handle some of them.
     pub kind: OciErrorKind,
-    /// In a sentence, naming the image, the repository or the file.
+    /// A sentence that names the image, the repository or the file.
     pub message: String,
-    /// What to do about it.
+    /// What the user can do about it.
     pub help: Option<String>,
-    /// The nearest cause.
+    /// The immediate cause.
     #[source]
     pub source: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -21,9 +21,9 @@ pub struct OciError {
 /// The kinds of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OciErrorKind {
-    /// Text that isn't an image reference, or a digest that the image to be written doesn't have.
+    /// Text that isn't an image reference, or a reference with a digest other than that of the image to be written.
     InvalidReference,
-    /// A manifest that can't be parsed, or that names what isn't a digest or a media type.
+    /// A manifest that can't be parsed, or that contains an invalid digest or media type.
     InvalidManifest,
     /// The image, tag, blob or layout does not exist.
     NotFound,
@@ -31,9 +31,9 @@ pub enum OciErrorKind {
     Unauthenticated,
     /// The registry denies access, or a path leads out of the workspace.
     Denied,
-    /// Content that doesn't have the digest or the size that it was requested by.
+    /// Content that doesn't have the expected digest or size.
     DigestMismatch,
-    /// A layout with links in it, or a layer that can't be unpacked safely.
+    /// A layout that contains links, or a layer that can't be unpacked safely.
     UnusableContent,
     /// The registry rejects the request for another reason.
     Rejected,
@@ -41,13 +41,13 @@ pub enum OciErrorKind {
     TooLarge,
     /// The registry receives too many requests.
     RateLimited,
-    /// The registry can't be reached, or fails.
+    /// The registry can't be reached, or fails to handle the request.
     Unavailable,
-    /// The registry didn't answer in time.
+    /// The registry didn't respond in time.
     TimedOut,
     /// A file on this machine can't be read or written.
     Disk,
-    /// A rehearsal doesn't read this image from its registry.
+    /// The image is in a registry that a rehearsal doesn't contact.
     WithheldInRehearsal,
     /// Anything else.
     Internal,

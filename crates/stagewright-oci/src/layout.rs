@@ -1,4 +1,4 @@
-//! OCI image layouts: folders with `oci-layout`, `index.json` and `blobs/sha256/`. Blocks for file access.
+//! OCI image layouts: folders with `oci-layout`, `index.json` and `blobs/sha256/`. All functions block on file operations.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,39 +11,39 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use stagewright_files::replace_durably;
 
-use crate::content::{Content, Descriptor, INDEX, MANIFEST_BYTES, copy_verified, readable};
+use crate::content::{Descriptor, INDEX, MANIFEST_BYTES, ManifestContent, copy_verified, readable};
 use crate::error::{OciError, OciErrorKind};
 
-/// What a layout is made of, apart from the blobs themselves.
+/// The files and folders of a layout, apart from the blobs themselves.
 const PARTS: [&str; 5] = ["oci-layout", "index.json", LOCK, "blobs", "blobs/sha256"];
 
 /// Locked while `index.json` is changed.
 const LOCK: &str = ".lock";
 
-/// image-spec, annotations: the tag of an entry of `index.json`.
+/// The annotation with the tag of an entry of `index.json`; see the image-spec, annotations.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// One layout.
+/// An image layout.
 #[derive(Clone, Debug)]
 pub struct Layout {
     root: PathBuf,
-    /// For errors.
+    /// The name that error messages use.
     name: String,
 }
 
-/// `index.json`; what isn't known is kept.
+/// The content of `index.json`. Unknown fields are preserved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Index {
+struct LayoutIndex {
     schema_version: u32,
     #[serde(default)]
-    manifests: Vec<Entry>,
+    manifests: Vec<IndexEntry>,
     #[serde(flatten)]
     rest: Map<String, Json>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Entry {
+struct IndexEntry {
     #[serde(flatten)]
     descriptor: Descriptor,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -52,19 +52,19 @@ struct Entry {
     rest: Map<String, Json>,
 }
 
-impl Entry {
+impl IndexEntry {
     fn tag(&self) -> Option<&str> {
         self.annotations.get(REF_NAME).map(String::as_str)
     }
 }
 
 impl Layout {
-    /// `name` is what errors call it. Nothing is touched yet.
+    /// The layout in the folder `root`, which is not accessed yet. `name` is its name in error messages.
     pub fn new(root: impl Into<PathBuf>, name: impl Into<String>) -> Layout {
         Layout { root: root.into(), name: name.into() }
     }
 
-    /// Makes the layout if it isn't there.
+    /// Creates the layout if it does not exist.
     pub(crate) fn create(&self) -> Result<(), OciError> {
         self.without_links()?;
         let make = || {
@@ -77,12 +77,12 @@ impl Layout {
         make().map_err(|error| self.broken("can't be written", error))
     }
 
-    /// Whether the layout was created.
+    /// Whether the layout exists.
     pub(crate) fn exists(&self) -> bool {
         self.root.join("oci-layout").is_file()
     }
 
-    /// Tags, sorted.
+    /// All tags, sorted.
     pub(crate) fn tags(&self) -> Result<Vec<String>, OciError> {
         let mut tags: Vec<String> =
             self.index()?.manifests.iter().filter_map(|entry| entry.tag().map(str::to_owned)).collect();
@@ -92,7 +92,7 @@ impl Layout {
     }
 
     /// The manifest with this digest, whether or not a tag points to it.
-    pub(crate) fn by_digest(&self, digest: &str) -> Result<Content, OciError> {
+    pub(crate) fn by_digest(&self, digest: &str) -> Result<ManifestContent, OciError> {
         self.without_links()?;
         match self.read_manifest(digest) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -100,12 +100,12 @@ impl Layout {
                     .with_help("push it first, or correct the digest"))
             }
             Err(error) => Err(self.broken("can't be read", error)),
-            Ok(bytes) => Content::new(bytes, Some(digest)),
+            Ok(bytes) => ManifestContent::new(bytes, Some(digest)),
         }
     }
 
     /// The manifest that the tag points to.
-    pub(crate) fn by_tag(&self, tag: &str) -> Result<Content, OciError> {
+    pub(crate) fn by_tag(&self, tag: &str) -> Result<ManifestContent, OciError> {
         let index = self.index()?;
         match index.manifests.iter().rev().find(|entry| entry.tag() == Some(tag)) {
             Some(entry) => self.by_digest(&entry.descriptor.digest),
@@ -113,8 +113,8 @@ impl Layout {
         }
     }
 
-    /// The only image there is; of several, the one that is tagged `preferred`.
-    pub(crate) fn only(&self, preferred: &str) -> Result<Content, OciError> {
+    /// The only image of the layout. If there are several, the one with the tag `preferred`.
+    pub(crate) fn only(&self, preferred: &str) -> Result<ManifestContent, OciError> {
         let mut digests: Vec<String> =
             self.index()?.manifests.into_iter().map(|entry| entry.descriptor.digest).collect();
         digests.sort();
@@ -138,12 +138,12 @@ impl Layout {
             .with_help("the image is incomplete: build it or push it again"))
     }
 
-    /// Whether the blob is there, in full length.
+    /// Whether the blob exists with its full size.
     pub(crate) fn has_blob(&self, descriptor: &Descriptor) -> bool {
         fs::metadata(self.blob_path(&descriptor.digest)).is_ok_and(|meta| meta.len() == descriptor.size)
     }
 
-    /// Copies a blob in.
+    /// Copies a blob into the layout.
     pub(crate) fn put_blob(&self, descriptor: &Descriptor, source: &Path) -> Result<(), OciError> {
         self.without_links()?;
         let open = || {
@@ -159,9 +159,14 @@ impl Layout {
         keep().map_err(|error| self.broken("can't be written", error))
     }
 
-    /// Writes a manifest, and when `listed`, enters it into the index: under the tag, if there is one, and whatever
-    /// had the tag before stays without.
-    pub(crate) fn put_manifest(&self, content: &Content, listed: bool, tag: Option<&str>) -> Result<(), OciError> {
+    /// Writes a manifest. If `listed`, it is added to the index with the tag, if there is one. An image that had this tag
+    /// before remains in the index without a tag.
+    pub(crate) fn put_manifest(
+        &self,
+        content: &ManifestContent,
+        listed: bool,
+        tag: Option<&str>,
+    ) -> Result<(), OciError> {
         self.without_links()?;
         replace_durably(&self.blob_path(&content.descriptor.digest), &content.bytes)
             .map_err(|error| self.broken("can't be written", error))?;
@@ -175,7 +180,8 @@ impl Layout {
         replace_durably(&self.index_path(), &text).map_err(|error| self.broken("can't be written", error))
     }
 
-    /// Until the file is dropped. Never another file, through a link that was laid meanwhile.
+    /// Locks the layout until the file is dropped. `NOFOLLOW`, because a stage may replace the lock file with a link, and
+    /// this process would then create or lock a file elsewhere.
     fn lock(&self) -> io::Result<File> {
         let mut options = File::options();
         options.create(true).append(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
@@ -184,13 +190,14 @@ impl Layout {
         Ok(lock)
     }
 
-    /// A layout of the workspace is in reach of the stage's programs, which could lay links that lead out of it.
+    /// Fails if a part of the layout is a link. A layout in the workspace can be changed by the stage's programs, which
+    /// could create links that lead out of it.
     fn without_links(&self) -> Result<(), OciError> {
         let is_link = |part: &&str| fs::symlink_metadata(self.root.join(part)).is_ok_and(|found| found.is_symlink());
         let Some(part) = PARTS.iter().find(|part| is_link(part)) else { return Ok(()) };
-        let message = format!("{} holds a link, `{part}`, which may lead anywhere", self.name);
+        let message = format!("{} contains a link, `{part}`, which isn't followed", self.name);
         Err(OciError::new(OciErrorKind::UnusableContent, message)
-            .with_help("remove the link: an image layout is made of plain files and folders"))
+            .with_help("remove the link: an image layout consists of plain files and folders"))
     }
 
     fn no_tag(&self, tag: &str) -> Result<OciError, OciError> {
@@ -198,17 +205,17 @@ impl Layout {
         Ok(error.with_help(known_tags(&self.tags()?)))
     }
 
-    fn index(&self) -> Result<Index, OciError> {
+    fn index(&self) -> Result<LayoutIndex, OciError> {
         self.without_links()?;
         let text = match stagewright_files::read_unlinked(&self.index_path(), MANIFEST_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.exists() => {
                 let rest = Map::from_iter([("mediaType".to_owned(), INDEX.into())]);
-                return Ok(Index { schema_version: 2, manifests: Vec::new(), rest });
+                return Ok(LayoutIndex { schema_version: 2, manifests: Vec::new(), rest });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let words = format!("{} does not exist: there is no image layout", self.name);
-                return Err(OciError::new(OciErrorKind::NotFound, words)
+                let message = format!("{} does not exist", self.name);
+                return Err(OciError::new(OciErrorKind::NotFound, message)
                     .with_help("push or build an image of that name first, or correct the name"));
             }
             Err(error) => return Err(self.broken("can't be read", error)),
@@ -233,31 +240,31 @@ impl Layout {
         self.root.join("blobs/sha256")
     }
 
-    /// `digest` was checked when it was read: hexadecimal digits alone.
+    /// The path of a blob. `digest` was validated when it was parsed, so it consists of hexadecimal digits.
     fn blob_path(&self, digest: &str) -> PathBuf {
         self.blobs().join(digest.trim_start_matches("sha256:"))
     }
 }
 
-fn enter(entries: &mut Vec<Entry>, descriptor: &Descriptor, tag: Option<&str>) {
+fn enter(entries: &mut Vec<IndexEntry>, descriptor: &Descriptor, tag: Option<&str>) {
     if let Some(tag) = tag {
         for entry in entries.iter_mut().filter(|entry| entry.tag() == Some(tag)) {
             entry.annotations.remove(REF_NAME);
         }
     }
-    // Without a tag it is needed only once, and only while nothing else lists it.
+    // An image needs an entry without a tag only if no other entry lists it.
     entries.retain(|entry| entry.tag().is_some() || entry.descriptor.digest != descriptor.digest);
     if tag.is_some() || !entries.iter().any(|entry| entry.descriptor.digest == descriptor.digest) {
         let annotations = tag.map(|tag| (REF_NAME.to_owned(), tag.to_owned())).into_iter().collect();
-        entries.push(Entry { descriptor: descriptor.clone(), annotations, rest: Map::new() });
+        entries.push(IndexEntry { descriptor: descriptor.clone(), annotations, rest: Map::new() });
     }
 }
 
-/// For the help of an error.
+/// Lists the existing tags for the help of an error.
 pub(crate) fn known_tags(tags: &[String]) -> String {
     const SHOWN: usize = 20;
     match tags {
-        [] => "no image of that name has a tag".to_owned(),
+        [] => "the repository has no tags".to_owned(),
         tags if tags.len() > SHOWN => {
             format!("it has: {} and {} more", tags[tags.len() - SHOWN..].join(", "), tags.len() - SHOWN)
         }

@@ -1,11 +1,12 @@
 //! Container images: image layouts on disk, registries behind the distribution API, and unpacking.
 //!
-//! In flow a [`Reference`] and on whose behalf it is used ([`Access`]); out comes the [`Descriptor`] of what was found or
-//! copied, or an image's files in a folder ([`Layout::unpack`]). Content is checked against its digest whenever it is
-//! copied, and images are not trusted: sizes are bounded and no entry of a layer leads out of its folder.
+//! The input is an [`ImageReference`] and the terms of its use ([`RegistryAccess`]). The output is the [`Descriptor`] of the
+//! image that was found or copied, or the image's files in a folder ([`Layout::unpack`]). Content is checked against its
+//! digest whenever it is copied. Images are not trusted: sizes are limited, and no entry of a layer can be written outside
+//! of the folder.
 //!
-//! Architecture invariant: this crate knows neither plugins nor stages. Whether a reference may be used was decided by
-//! the caller. It is the only crate that speaks to registries, and it never hands credentials on.
+//! Architecture invariant: this crate knows neither plugins nor stages; the caller decides whether a reference may be used.
+//! It is the only crate that contacts registries, and it never exposes credentials.
 
 mod blocking;
 mod content;
@@ -22,6 +23,6 @@ pub use content::{Descriptor, MANIFEST_BYTES};
 pub use credentials::{CredentialSource, DockerConfig};
 pub use error::{OciError, OciErrorKind};
 pub use layout::Layout;
-pub use reference::{Place, Reference};
-pub use registry::{Access, Registry, RegistryConfig, inside};
+pub use reference::{ImageLocation, ImageReference};
+pub use registry::{Registry, RegistryAccess, RegistryConfig, inside};
 pub use unpack::UnpackedImage;

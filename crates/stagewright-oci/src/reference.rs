@@ -1,4 +1,4 @@
-//! Image references: what a guest may call an image, and where that is.
+//! Image references: the names by which guests refer to images.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,54 +7,54 @@ use crate::error::{OciError, OciErrorKind};
 
 /// The name of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// Where it is.
-    pub place: Place,
-    /// `:TAG`.
+pub struct ImageReference {
+    /// The repository or layout that contains it.
+    pub location: ImageLocation,
+    /// The tag, without its colon.
     pub tag: Option<String>,
-    /// `@sha256:…`, in hexadecimal and with the algorithm; wins over the tag.
+    /// The digest as `sha256:…`; takes precedence over the tag.
     pub digest: Option<String>,
 }
 
-/// Where images of one name are.
+/// A repository or layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ImageLocation {
     /// `local/NAME`: the embedded registry.
     Embedded {
-        /// NAME, which may hold slashes.
+        /// NAME, which may contain slashes.
         name: String,
     },
     /// `HOST[:PORT]/REPOSITORY`: behind the distribution API.
     Remote {
-        /// With the port.
+        /// The host, with the port if there is one.
         host: String,
-        /// What follows the host.
+        /// The path after the host.
         repository: String,
     },
     /// `oci:PATH`: an image layout in the workspace.
     Layout {
-        /// As written: relative to the workspace.
+        /// The path as written, relative to the workspace.
         path: String,
     },
 }
 
-impl Reference {
-    /// The name without tag and digest, as `registry` permissions are written.
+impl ImageReference {
+    /// The name without tag and digest, in the form of `registry` permissions.
     pub fn repository(&self) -> String {
-        match &self.place {
-            Place::Embedded { name } => format!("local/{name}"),
-            Place::Remote { host, repository } => format!("{host}/{repository}"),
-            Place::Layout { path } => format!("oci:{path}"),
+        match &self.location {
+            ImageLocation::Embedded { name } => format!("local/{name}"),
+            ImageLocation::Remote { host, repository } => format!("{host}/{repository}"),
+            ImageLocation::Layout { path } => format!("oci:{path}"),
         }
     }
 
-    /// The tag that is meant when neither tag nor digest is given, as everywhere: `latest`.
+    /// The tag, or the customary `latest` if there is none.
     pub(crate) fn tag_or_default(&self) -> &str {
         self.tag.as_deref().unwrap_or("latest")
     }
 }
 
-impl fmt::Display for Reference {
+impl fmt::Display for ImageReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.repository())?;
         if let Some(tag) = &self.tag {
@@ -67,10 +67,10 @@ impl fmt::Display for Reference {
     }
 }
 
-impl FromStr for Reference {
+impl FromStr for ImageReference {
     type Err = OciError;
 
-    fn from_str(text: &str) -> Result<Reference, OciError> {
+    fn from_str(text: &str) -> Result<ImageReference, OciError> {
         let refuse = |why: &str| {
             OciError::new(OciErrorKind::InvalidReference, format!("image reference `{text}` {why}")).with_help(
                 "write `local/NAME:TAG`, `HOST[:PORT]/NAME:TAG` or `oci:PATH:TAG`, each with `@sha256:…` if need be",
@@ -88,11 +88,11 @@ impl FromStr for Reference {
             Some(_) => return Err(refuse("has a tag with characters other than letters, digits, `.`, `_` and `-`")),
             None => (name, None),
         };
-        let place = if let Some(path) = name.strip_prefix("oci:") {
+        let location = if let Some(path) = name.strip_prefix("oci:") {
             if path.is_empty() {
                 return Err(refuse("names no folder after `oci:`"));
             }
-            Place::Layout { path: path.to_owned() }
+            ImageLocation::Layout { path: path.to_owned() }
         } else {
             let Some((host, repository)) = name.split_once('/') else {
                 return Err(refuse("names no registry"));
@@ -101,14 +101,14 @@ impl FromStr for Reference {
                 return Err(refuse("has a name that isn't lower-case letters, digits, `.`, `_`, `-` and `/`"));
             }
             if host == "local" {
-                Place::Embedded { name: repository.to_owned() }
+                ImageLocation::Embedded { name: repository.to_owned() }
             } else if is_host(host) {
-                Place::Remote { host: host.to_owned(), repository: repository.to_owned() }
+                ImageLocation::Remote { host: host.to_owned(), repository: repository.to_owned() }
             } else {
                 return Err(refuse("doesn't begin with `local`, nor with a host that has a dot or a port"));
             }
         };
-        Ok(Reference { place, tag, digest })
+        Ok(ImageReference { location, tag, digest })
     }
 }
 
@@ -124,8 +124,8 @@ fn is_tag(text: &str) -> bool {
     first && text.len() <= 128 && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// The distribution spec's grammar, but that separators may repeat. `blobs` is the name of a folder in a layout, where
-/// a repository below another one must not be mistaken for it.
+/// The distribution spec's grammar, except that separators may repeat. `blobs` is refused below the first level: the
+/// embedded registry stores repositories as nested layouts, in which `blobs` is a folder with content.
 fn is_repository(text: &str) -> bool {
     text.split('/').enumerate().all(|(position, part)| {
         let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -151,12 +151,12 @@ mod tests {
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-    fn parse(text: &str) -> Reference {
+    fn parse(text: &str) -> ImageReference {
         text.parse().unwrap()
     }
 
     #[test]
-    fn references_print_as_they_were_written() {
+    fn a_reference_is_displayed_as_it_was_written() {
         for text in [
             "local/app",
             "local/team/app:1.0",
@@ -178,12 +178,15 @@ mod tests {
     #[test]
     fn a_port_is_not_a_tag() {
         let reference = parse("localhost:5000/app");
-        assert_eq!(reference.place, Place::Remote { host: "localhost:5000".into(), repository: "app".into() });
+        assert_eq!(
+            reference.location,
+            ImageLocation::Remote { host: "localhost:5000".into(), repository: "app".into() }
+        );
         assert_eq!((reference.tag, parse("oci:image").tag), (None, None));
     }
 
     #[test]
-    fn what_is_no_reference_is_refused_with_the_reason() {
+    fn invalid_references_are_refused_with_the_reason() {
         for (text, reason) in [
             ("alpine:3", "names no registry"),
             ("library/alpine", "doesn't begin with `local`"),
@@ -198,7 +201,7 @@ mod tests {
             ("../x.y/app", "doesn't begin"),
             ("oci:", "names no folder"),
         ] {
-            let error = text.parse::<Reference>().unwrap_err();
+            let error = text.parse::<ImageReference>().unwrap_err();
             assert!(error.message.contains(reason), "{text}: {error}");
         }
     }

@@ -1,4 +1,4 @@
-//! Image registries, as stages see them: push, resolve, copy, pull.
+//! Image registries as stages use them: push, resolve, copy, pull.
 //!
 //! ```text
 //! local/NAME          ── embedded root ──┐
@@ -6,59 +6,60 @@
 //! oci:PATH            ── the workspace ──┘
 //! ```
 //!
-//! Every place is a tree of manifests over blobs, so each function here is a copy from one place to another. A blob is
-//! hashed on the way, a manifest is passed on byte for byte, and a tag moves last.
+//! Each of them stores manifests that refer to blobs, so push and pull are copies from one to another. A blob is hashed
+//! while it is copied, a manifest is copied byte for byte, and the tag is set last.
 //!
-//! In rehearsal nothing but the rehearsal's own root is written: whatever a reference names, a push goes there. Reads look
-//! there first, then at the embedded registry, and at no other: that would take credentials to another machine.
+//! A rehearsal writes to its own root only, whichever registry a push names. It reads from its own root first, and then
+//! from the embedded registry. It doesn't read from other registries, because that would send credentials to another
+//! machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::blocking::blocking;
-use crate::content::{Content, Descriptor};
+use crate::content::{Descriptor, ManifestContent};
 use crate::credentials::CredentialSource;
 use crate::error::{OciError, OciErrorKind};
 use crate::layout::Layout;
-use crate::reference::{Place, Reference};
+use crate::reference::{ImageLocation, ImageReference};
 use crate::remote::Remote;
-use crate::transfer::{self, Endpoint};
+use crate::transfer::{self, ImageStore};
 
-/// Where a [`Registry`] keeps things.
+/// The folders and credentials of a [`Registry`].
 #[derive(Clone)]
 pub struct RegistryConfig {
-    /// Of `local/…`: one image layout a repository.
+    /// The embedded registry, with an image layout for each repository `local/…`.
     pub embedded_root: PathBuf,
-    /// Of everything in rehearsals, a folder each.
+    /// The registries of rehearsals, with a folder for each run.
     pub rehearsal_root: PathBuf,
-    /// For remote registries.
+    /// Credentials for remote registries.
     pub credentials: Arc<dyn CredentialSource>,
 }
 
-/// On whose behalf a registry is used.
+/// The terms on which registries are used.
 #[derive(Clone, Copy, Debug)]
-pub struct Access<'a> {
-    /// `oci:PATH` is below it.
+pub struct RegistryAccess<'a> {
+    /// The folder to which `oci:PATH` is relative.
     pub workspace: &'a Path,
-    /// The rehearsal whose stand-in is used in place of every registry; none for the real ones.
+    /// The run id of a rehearsal, whose stand-in replaces every registry; none for the real registries.
     pub rehearsal: Option<&'a str>,
-    /// Whether registries are asked without credentials.
+    /// Whether requests are sent without credentials.
     pub anonymous: bool,
 }
 
-impl<'a> Access<'a> {
-    /// On the registries themselves, with credentials.
-    pub fn real(workspace: &'a Path) -> Access<'a> {
-        Access { workspace, rehearsal: None, anonymous: false }
+impl<'a> RegistryAccess<'a> {
+    /// Access to the real registries, with credentials.
+    pub fn real(workspace: &'a Path) -> RegistryAccess<'a> {
+        RegistryAccess { workspace, rehearsal: None, anonymous: false }
     }
 
-    /// On the stand-in of a rehearsal.
-    pub fn rehearsed(workspace: &'a Path, run: &'a str) -> Access<'a> {
-        Access { workspace, rehearsal: Some(run), anonymous: true }
+    /// Access to the stand-in of a rehearsal.
+    pub fn rehearsed(workspace: &'a Path, run: &'a str) -> RegistryAccess<'a> {
+        RegistryAccess { workspace, rehearsal: Some(run), anonymous: true }
     }
 }
 
-/// Has no credentials.
+/// A source without credentials.
 struct Anonymous;
 
 impl CredentialSource for Anonymous {
@@ -77,19 +78,24 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Touches nothing yet.
+    /// Creates a registry. No folder or server is accessed yet.
     pub fn new(config: RegistryConfig) -> Registry {
-        // An error means that the process has a provider already, which serves as well.
+        // Fails if the process has installed a provider already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Registry { config }
     }
 
-    /// Pushes the image in `layout`, an image layout's folder, and answers what the registry confirms. When the layout
-    /// holds several images, the one with the reference's tag.
+    /// Pushes the image in the image layout `layout`, and returns the descriptor that the registry confirmed. If the layout
+    /// contains several images, the one with the reference's tag is pushed.
     ///
     /// # Errors
-    /// When the layout holds no such image, its content is damaged, or the registry can't be used.
-    pub async fn push(&self, layout: &Path, reference: &Reference, access: Access<'_>) -> Result<Descriptor, OciError> {
+    /// When the layout doesn't contain the image, its content is damaged, or the registry can't be used.
+    pub async fn push(
+        &self,
+        layout: &Path,
+        reference: &ImageReference,
+        access: RegistryAccess<'_>,
+    ) -> Result<Descriptor, OciError> {
         let source = Layout::new(layout, format!("image layout `{}`", layout.display()));
         let preferred = reference.tag_or_default().to_owned();
         let content = blocking({
@@ -97,119 +103,133 @@ impl Registry {
             move || source.only(&preferred)
         })
         .await??;
-        self.deliver(&Endpoint::Layout(source), content, reference, access).await
+        self.deliver(&ImageStore::Layout(source), content, reference, access).await
     }
 
-    /// What the reference names now.
+    /// The image that the reference names at present.
     ///
     /// # Errors
-    /// When there is no such image, or the registry can't be used;
-    /// [`OciErrorKind::WithheldInRehearsal`] when a rehearsal would have to read another registry than its own.
-    pub async fn resolve(&self, reference: &Reference, access: Access<'_>) -> Result<Descriptor, OciError> {
+    /// When the image does not exist, or the registry can't be used;
+    /// [`OciErrorKind::WithheldInRehearsal`] when a rehearsal would have to read from a remote registry.
+    pub async fn resolve(
+        &self,
+        reference: &ImageReference,
+        access: RegistryAccess<'_>,
+    ) -> Result<Descriptor, OciError> {
         Ok(self.find(reference, access).await?.1.descriptor)
     }
 
-    /// Copies an image with all that belongs to it, for every platform.
+    /// Copies an image completely, for all platforms.
     ///
     /// # Errors
-    /// As [`push`](Self::push) and [`resolve`](Self::resolve). What was copied until then stays, without a tag.
+    /// As for [`push`](Self::push) and [`resolve`](Self::resolve). Content that was already copied remains, without a tag.
     pub async fn copy(
         &self,
-        source: &Reference,
-        from: Access<'_>,
-        destination: &Reference,
-        to: Access<'_>,
+        source: &ImageReference,
+        from: RegistryAccess<'_>,
+        destination: &ImageReference,
+        to: RegistryAccess<'_>,
     ) -> Result<Descriptor, OciError> {
         let (place, content) = self.find(source, from).await?;
         self.deliver(&place, content, destination, to).await
     }
 
-    /// Copies an image into `layout`, an image layout's folder, which is made if it isn't there.
+    /// Copies an image to the image layout `layout`, which is created if it does not exist.
     ///
     /// # Errors
-    /// As [`copy`](Self::copy).
-    pub async fn pull(&self, reference: &Reference, layout: &Path, access: Access<'_>) -> Result<Descriptor, OciError> {
+    /// As for [`copy`](Self::copy).
+    pub async fn pull(
+        &self,
+        reference: &ImageReference,
+        layout: &Path,
+        access: RegistryAccess<'_>,
+    ) -> Result<Descriptor, OciError> {
         let (place, content) = self.find(reference, access).await?;
-        let target = Endpoint::Layout(Layout::new(layout, format!("image layout `{}`", layout.display())));
+        let target = ImageStore::Layout(Layout::new(layout, format!("image layout `{}`", layout.display())));
         transfer::copy(&place, &target, content, reference.tag.as_deref()).await
     }
 
     async fn deliver(
         &self,
-        source: &Endpoint,
-        content: Content,
-        reference: &Reference,
-        access: Access<'_>,
+        source: &ImageStore,
+        content: ManifestContent,
+        reference: &ImageReference,
+        access: RegistryAccess<'_>,
     ) -> Result<Descriptor, OciError> {
         if let Some(digest) = &reference.digest
             && *digest != content.descriptor.digest
         {
-            let words = format!("`{reference}` can't be written with image {}", content.descriptor.digest);
-            return Err(OciError::new(OciErrorKind::InvalidReference, words)
-                .with_help("leave the digest out: it follows from the image"));
+            let message =
+                format!("`{reference}` has another digest than the image, which is {}", content.descriptor.digest);
+            return Err(OciError::new(OciErrorKind::InvalidReference, message)
+                .with_help("omit the digest: it is determined by the image"));
         }
         let tag = match (&reference.tag, &reference.digest) {
             (None, Some(_)) => None,
             _ => Some(reference.tag_or_default()),
         };
         let target = match access.rehearsal {
-            Some(run) if !matches!(reference.place, Place::Layout { .. }) => {
-                Endpoint::Layout(self.rehearsal(run, reference))
+            Some(run) if !matches!(reference.location, ImageLocation::Layout { .. }) => {
+                ImageStore::Layout(self.rehearsal(run, reference))
             }
-            _ => self.real(&reference.place, access)?,
+            _ => self.real(&reference.location, access)?,
         };
         target.authenticate(true).await?;
         transfer::copy(source, &target, content, tag).await
     }
 
-    /// The manifest that the reference names, and where it is.
-    async fn find(&self, reference: &Reference, access: Access<'_>) -> Result<(Endpoint, Content), OciError> {
-        if let Some(run) = access.rehearsal.filter(|_| !matches!(reference.place, Place::Layout { .. })) {
-            let rehearsed = Endpoint::Layout(self.rehearsal(run, reference));
+    /// The manifest that the reference names, and the store that contains it.
+    async fn find(
+        &self,
+        reference: &ImageReference,
+        access: RegistryAccess<'_>,
+    ) -> Result<(ImageStore, ManifestContent), OciError> {
+        if let Some(run) = access.rehearsal.filter(|_| !matches!(reference.location, ImageLocation::Layout { .. })) {
+            let rehearsed = ImageStore::Layout(self.rehearsal(run, reference));
             match rehearsed.manifest(reference).await {
                 Ok(content) => return Ok((rehearsed, content)),
                 Err(error) if error.kind == OciErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
-            if let Place::Remote { .. } = reference.place {
+            if let ImageLocation::Remote { .. } = reference.location {
                 return Err(OciError::new(
                     OciErrorKind::WithheldInRehearsal,
                     format!("would read the image `{reference}`"),
                 ));
             }
         }
-        let place = self.real(&reference.place, access)?;
+        let place = self.real(&reference.location, access)?;
         place.authenticate(false).await?;
         let content = place.manifest(reference).await?;
         Ok((place, content))
     }
 
-    fn real(&self, place: &Place, access: Access<'_>) -> Result<Endpoint, OciError> {
+    fn real(&self, place: &ImageLocation, access: RegistryAccess<'_>) -> Result<ImageStore, OciError> {
         Ok(match place {
-            Place::Embedded { name } => Endpoint::Layout(Layout::new(
+            ImageLocation::Embedded { name } => ImageStore::Layout(Layout::new(
                 self.config.embedded_root.join(name),
                 format!("repository `local/{name}`"),
             )),
-            Place::Remote { host, repository } => {
+            ImageLocation::Remote { host, repository } => {
                 let credentials = if access.anonymous { &Anonymous } else { self.config.credentials.as_ref() };
-                Endpoint::Remote(Remote::new(host, repository, credentials)?)
+                ImageStore::Remote(Remote::new(host, repository, credentials)?)
             }
-            Place::Layout { path } => {
+            ImageLocation::Layout { path } => {
                 let name = format!("image layout `{path}`");
-                Endpoint::Layout(Layout::new(inside(access.workspace, path)?, name))
+                ImageStore::Layout(Layout::new(inside(access.workspace, path)?, name))
             }
         })
     }
 
-    fn rehearsal(&self, run: &str, reference: &Reference) -> Layout {
+    fn rehearsal(&self, run: &str, reference: &ImageReference) -> Layout {
         let repository = reference.repository();
         let root = self.config.rehearsal_root.join(run).join("registry").join(&repository);
         Layout::new(root, format!("repository `{repository}` of the rehearsal"))
     }
 }
 
-/// The folder `path`, relative, below the workspace. Links in it are refused: the layout would be granted by the link's name
-/// and be in another place.
+/// The absolute form of `path`, which must be relative and in the workspace. Links are refused, because permissions are
+/// checked against the path as written, and a link would lead to a folder that was not granted.
 ///
 /// # Errors
 /// [`OciErrorKind::Denied`] when the path leads out of the workspace, or through a link.
@@ -219,7 +239,7 @@ pub fn inside(workspace: &Path, path: &str) -> Result<PathBuf, OciError> {
     {
         let message = format!("image layout `{path}` is outside of the workspace");
         return Err(
-            OciError::new(OciErrorKind::Denied, message).with_help("give a path relative to the workspace's root")
+            OciError::new(OciErrorKind::Denied, message).with_help("use a path relative to the workspace's root")
         );
     }
     let full = workspace.join(relative);

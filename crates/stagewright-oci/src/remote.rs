@@ -1,4 +1,4 @@
-//! Repositories behind the distribution API.
+//! Repositories that are accessed through the distribution API.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -14,26 +14,26 @@ use oci_client::{Reference, RegistryOperation};
 use tempfile::NamedTempFile;
 
 use crate::blocking::blocking;
-use crate::content::{Check, Content, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST};
+use crate::content::{BlobVerifier, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST, ManifestContent};
 use crate::credentials::CredentialSource;
 use crate::error::{OciError, OciErrorKind};
 use crate::layout::known_tags;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// Without a single byte.
+/// The longest time without a single byte.
 const READ_LIMIT: Duration = Duration::from_secs(120);
-/// Bytes of a blob that is sent in one request. A larger one is sent in pieces, each of which has [`READ_LIMIT`] to itself.
+/// The largest blob, in bytes, that is sent in one request. A larger one is sent in chunks; [`READ_LIMIT`] applies to each.
 const WHOLE: u64 = 32 << 20;
-/// Bytes of a piece: the most that the client sends at a time.
+/// The size of a chunk in bytes: the most that the client sends at a time.
 const UPLOAD_CHUNK: usize = 4 << 20;
 
-/// One repository of one registry.
+/// A repository of a registry.
 pub(crate) struct Remote {
     client: Client,
     host: String,
     repository: String,
     auth: RegistryAuth,
-    /// Where credentials come from.
+    /// The source of the credentials, for the help of an error.
     origin: String,
 }
 
@@ -48,7 +48,7 @@ impl Remote {
             ..ClientConfig::default()
         };
         let client = Client::try_from(config).map_err(|error| {
-            OciError::new(OciErrorKind::Internal, "the registry client could not be made").caused_by(error)
+            OciError::new(OciErrorKind::Internal, "could not create the registry client").caused_by(error)
         })?;
         let auth = match credentials.credentials(host) {
             Some((user, password)) => RegistryAuth::Basic(user, password),
@@ -58,14 +58,15 @@ impl Remote {
         Ok(Remote { client, host, repository, auth, origin: credentials.origin() })
     }
 
-    /// To be called before anything else: the client swallows what goes wrong when it authenticates by itself.
+    /// Must be called first: if the client has to authenticate by itself during a request, it ignores errors of the
+    /// authentication, and the request then fails without the reason.
     pub(crate) async fn authenticate(&self, push: bool) -> Result<(), OciError> {
         let operation = if push { RegistryOperation::Push } else { RegistryOperation::Pull };
         let image = self.tagged("latest");
         self.client.auth(&image, &self.auth, operation).await.map(drop).map_err(|error| self.explain("use", error))
     }
 
-    pub(crate) async fn by_tag(&self, tag: &str) -> Result<Content, OciError> {
+    pub(crate) async fn by_tag(&self, tag: &str) -> Result<ManifestContent, OciError> {
         match self.manifest(&self.tagged(tag)).await {
             Err(error) if error.kind == OciErrorKind::NotFound => {
                 let error = OciError { message: format!("{} has no tag `{tag}`", self.name()), ..error };
@@ -74,27 +75,27 @@ impl Remote {
                         list.tags.sort();
                         error.with_help(known_tags(&list.tags))
                     }
-                    Err(_) => error.with_help("there is no such repository, or no image was ever pushed to it"),
+                    Err(_) => error.with_help("the repository does not exist, or no image was ever pushed to it"),
                 })
             }
             other => other,
         }
     }
 
-    pub(crate) async fn by_digest(&self, digest: &str) -> Result<Content, OciError> {
+    pub(crate) async fn by_digest(&self, digest: &str) -> Result<ManifestContent, OciError> {
         self.manifest(&self.pinned(digest)).await
     }
 
-    async fn manifest(&self, image: &Reference) -> Result<Content, OciError> {
+    async fn manifest(&self, image: &Reference) -> Result<ManifestContent, OciError> {
         let accepted = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX];
         let pulled = self.client.pull_manifest_raw(image, &self.auth, &accepted).await;
         let (bytes, _) = pulled.map_err(|error| self.explain("read an image of", error))?;
-        Content::new(bytes.to_vec(), image.digest())
+        ManifestContent::new(bytes.to_vec(), image.digest())
     }
 
-    /// Into a temporary file.
+    /// Downloads a blob to a temporary file, and verifies it.
     pub(crate) async fn fetch_blob(&self, descriptor: &Descriptor) -> Result<NamedTempFile, OciError> {
-        let wanted = OciDescriptor {
+        let requested = OciDescriptor {
             media_type: descriptor.media_type.clone(),
             digest: descriptor.digest.clone(),
             size: i64::try_from(descriptor.size).unwrap_or(i64::MAX),
@@ -103,16 +104,16 @@ impl Remote {
         let what = "read a blob of";
         let image = self.pinned(&descriptor.digest);
         let mut chunks =
-            self.client.pull_blob_stream(&image, &wanted).await.map_err(|error| self.explain(what, error))?;
+            self.client.pull_blob_stream(&image, &requested).await.map_err(|error| self.explain(what, error))?;
         let failed = |error: std::io::Error| {
-            OciError::new(OciErrorKind::Disk, format!("blob {} can't be kept", descriptor.digest)).caused_by(error)
+            OciError::new(OciErrorKind::Disk, format!("could not store blob {}", descriptor.digest)).caused_by(error)
         };
         let mut file = NamedTempFile::new().map_err(failed)?;
-        let (mut check, mut left) = (Check::default(), descriptor.size);
+        let (mut check, mut left) = (BlobVerifier::default(), descriptor.size);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| self.explain(what, OciDistributionError::IoError(error)))?;
             check.update(&chunk);
-            // A registry that sends more than the manifest says must not fill the disk.
+            // Stop at the size that the manifest states, so that a registry which sends more can't fill the disk.
             let Some(rest) = left.checked_sub(chunk.len() as u64) else { break };
             left = rest;
             file = blocking(move || file.write_all(&chunk).map(|()| file)).await?.map_err(failed)?;
@@ -137,8 +138,9 @@ impl Remote {
         pushed.map_err(|error| self.explain("push a blob to", error))
     }
 
-    /// Pushes, then asks the registry what it has: its answer is the only proof.
-    pub(crate) async fn put_manifest(&self, content: &Content, tag: Option<&str>) -> Result<(), OciError> {
+    /// Pushes a manifest, and then requests its digest from the registry. Success of the push alone doesn't prove that the
+    /// registry stored these bytes: some registries rewrite manifests, and another push may have replaced the tag.
+    pub(crate) async fn put_manifest(&self, content: &ManifestContent, tag: Option<&str>) -> Result<(), OciError> {
         let image = tag.map_or_else(|| self.pinned(&content.descriptor.digest), |tag| self.tagged(tag));
         let media_type = content.descriptor.media_type.parse().map_err(|_| {
             let words = format!("manifest {} has no usable media type", content.descriptor.digest);
@@ -151,10 +153,10 @@ impl Remote {
         if confirmed == content.descriptor.digest {
             return Ok(());
         }
-        let words =
-            format!("{} answers {confirmed} for the image {} just pushed", self.name(), content.descriptor.digest);
-        Err(OciError::new(OciErrorKind::Rejected, words)
-            .with_help("somebody else pushed the same tag at the same moment, or the registry rewrites manifests"))
+        let message =
+            format!("{} returns {confirmed} after the push of image {}", self.name(), content.descriptor.digest);
+        Err(OciError::new(OciErrorKind::Rejected, message)
+            .with_help("another push replaced the same tag at the same time, or the registry rewrites manifests"))
     }
 
     fn name(&self) -> String {
@@ -165,74 +167,75 @@ impl Remote {
         Reference::with_tag(self.host.clone(), self.repository.clone(), tag.to_owned())
     }
 
-    /// The digest goes into the URL. The tag doesn't, but when a registry answers a push without a `Location`, the
-    /// client panics unless the URL ends with the tag.
+    /// A reference by digest. The client builds URLs from the digest and not from the tag. But if a registry responds to
+    /// a push without a `Location` header, the client panics unless the URL ends with the tag, so the tag is set to the
+    /// digest's digits.
     fn pinned(&self, digest: &str) -> Reference {
         let hex = digest.trim_start_matches("sha256:").to_owned();
         Reference::with_tag_and_digest(self.host.clone(), self.repository.clone(), hex, digest.to_owned())
     }
 
     fn explain(&self, doing: &str, error: OciDistributionError) -> OciError {
-        let Fault { kind, why } = Fault::of(&error);
+        let FailureReason { kind, why } = FailureReason::of(&error);
         let words = format!("could not {doing} `{}`: {why}", self.name());
         let explained = OciError::new(kind, words).caused_by(error);
         match explained.kind {
             OciErrorKind::Unauthenticated | OciErrorKind::Denied => {
                 let found = match &self.auth {
-                    RegistryAuth::Anonymous => format!("there are none for `{}`", self.host),
-                    _ => format!("those for `{}` are not accepted", self.host),
+                    RegistryAuth::Anonymous => format!("it has none for `{}`", self.host),
+                    _ => format!("those for `{}` were not accepted", self.host),
                 };
-                let advice = format!("credentials come from {}: {found}; log in to the registry there", self.origin);
+                let advice = format!("credentials come from {}: {found}; log in to the registry", self.origin);
                 explained.with_help(advice)
             }
             OciErrorKind::Unavailable => {
-                explained.with_help(format!("check that the registry runs at `{}`", self.host))
+                explained.with_help(format!("check that the registry is running at `{}`", self.host))
             }
             _ => explained,
         }
     }
 }
 
-const SOMETHING_ELSE: &str = "the registry sent something else than it was asked for";
+const WRONG_CONTENT: &str = "the registry sent content with another digest than requested";
 
-/// What an error of the client means.
-struct Fault {
+/// The meaning of an error of the client.
+struct FailureReason {
     kind: OciErrorKind,
     why: String,
 }
 
-impl Fault {
-    fn of(error: &OciDistributionError) -> Fault {
-        let fault = |kind, why: &str| Fault { kind, why: why.to_owned() };
+impl FailureReason {
+    fn of(error: &OciDistributionError) -> FailureReason {
+        let fault = |kind, why: &str| FailureReason { kind, why: why.to_owned() };
         match error {
             OciDistributionError::AuthenticationFailure(_) | OciDistributionError::UnauthorizedError { .. } => {
-                fault(OciErrorKind::Unauthenticated, "the registry wants other credentials")
+                fault(OciErrorKind::Unauthenticated, "the registry requires other credentials")
             }
             OciDistributionError::ImageManifestNotFoundError(_) => {
-                fault(OciErrorKind::NotFound, "there is no such image")
+                fault(OciErrorKind::NotFound, "the image does not exist")
             }
             OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first() {
-                Some(first) => Fault::of_registry(&first.code, &first.message),
-                None => fault(OciErrorKind::Internal, "the registry refused without a reason"),
+                Some(first) => FailureReason::of_registry(&first.code, &first.message),
+                None => fault(OciErrorKind::Internal, "the registry refused the request without a reason"),
             },
-            OciDistributionError::ServerError { code, .. } => Fault::of_status(*code),
+            OciDistributionError::ServerError { code, .. } => FailureReason::of_status(*code),
             OciDistributionError::RequestError(error) => match error.status() {
-                Some(status) => Fault::of_status(status.as_u16()),
+                Some(status) => FailureReason::of_status(status.as_u16()),
                 None if error.is_connect() => fault(OciErrorKind::Unavailable, &root(error)),
-                None if error.is_timeout() => fault(OciErrorKind::TimedOut, "the registry took too long"),
+                None if error.is_timeout() => fault(OciErrorKind::TimedOut, "the registry did not respond in time"),
                 None => fault(OciErrorKind::Unavailable, &root(error)),
             },
-            // The client checks a blob while it streams it, where all that can go wrong is input and output.
+            // The client verifies a blob while it streams it, and wraps a mismatch in an I/O error.
             OciDistributionError::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) => {
-                fault(OciErrorKind::DigestMismatch, SOMETHING_ELSE)
+                fault(OciErrorKind::DigestMismatch, WRONG_CONTENT)
             }
             OciDistributionError::IoError(error) => fault(OciErrorKind::Unavailable, &root(error)),
-            OciDistributionError::DigestError(_) => fault(OciErrorKind::DigestMismatch, SOMETHING_ELSE),
+            OciDistributionError::DigestError(_) => fault(OciErrorKind::DigestMismatch, WRONG_CONTENT),
             other => fault(OciErrorKind::Internal, &other.to_string()),
         }
     }
 
-    fn of_registry(code: &RegistryErrorCode, message: &str) -> Fault {
+    fn of_registry(code: &RegistryErrorCode, message: &str) -> FailureReason {
         let kind = match code {
             RegistryErrorCode::Unauthorized => OciErrorKind::Unauthenticated,
             RegistryErrorCode::Denied => OciErrorKind::Denied,
@@ -243,10 +246,10 @@ impl Fault {
             RegistryErrorCode::Toomanyrequests => OciErrorKind::RateLimited,
             _ => OciErrorKind::Rejected,
         };
-        Fault { kind, why: format!("the registry says: {message}") }
+        FailureReason { kind, why: format!("the registry says: {message}") }
     }
 
-    fn of_status(status: u16) -> Fault {
+    fn of_status(status: u16) -> FailureReason {
         let kind = match status {
             401 => OciErrorKind::Unauthenticated,
             403 => OciErrorKind::Denied,
@@ -255,11 +258,11 @@ impl Fault {
             500.. => OciErrorKind::Unavailable,
             _ => OciErrorKind::Rejected,
         };
-        Fault { kind, why: format!("the registry answers with HTTP status {status}") }
+        FailureReason { kind, why: format!("the registry responded with HTTP status {status}") }
     }
 }
 
-/// The innermost cause says what the others only wrap: "Connection refused".
+/// The innermost cause, which has the specific reason, such as "Connection refused".
 fn root(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -268,35 +271,35 @@ fn root(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-/// The item's type is the client's own, which needn't be named here but for what it is made from.
+/// Streams a file in chunks. `B` is the client's own type for a chunk, which this crate doesn't name.
 fn chunks_of<B: From<Vec<u8>> + Send + 'static>(
     path: PathBuf,
 ) -> impl Stream<Item = Result<B, OciDistributionError>> + Send + 'static {
-    enum State {
+    enum ChunkReader {
         Closed(PathBuf),
         Open(File),
         Failed,
     }
-    let next = |state: State| {
+    let next = |state: ChunkReader| {
         let mut file = match state {
-            State::Closed(path) => stagewright_files::open(&path)?,
-            State::Open(file) => file,
-            State::Failed => return Ok(None),
+            ChunkReader::Closed(path) => stagewright_files::open(&path)?,
+            ChunkReader::Open(file) => file,
+            ChunkReader::Failed => return Ok(None),
         };
         let mut chunk = Vec::with_capacity(UPLOAD_CHUNK);
         std::io::Read::by_ref(&mut file).take(UPLOAD_CHUNK as u64).read_to_end(&mut chunk)?;
-        Ok((!chunk.is_empty()).then_some((chunk, State::Open(file))))
+        Ok((!chunk.is_empty()).then_some((chunk, ChunkReader::Open(file))))
     };
-    stream::unfold(State::Closed(path), move |state| async move {
+    stream::unfold(ChunkReader::Closed(path), move |state| async move {
         match blocking(move || next(state)).await {
             Ok(Ok(found)) => found.map(|(chunk, state)| (Ok(B::from(chunk)), state)),
-            Ok(Err(error)) => Some((Err(OciDistributionError::IoError(error)), State::Failed)),
-            Err(error) => Some((Err(OciDistributionError::GenericError(Some(error.message))), State::Failed)),
+            Ok(Err(error)) => Some((Err(OciDistributionError::IoError(error)), ChunkReader::Failed)),
+            Err(error) => Some((Err(OciDistributionError::GenericError(Some(error.message))), ChunkReader::Failed)),
         }
     })
 }
 
-/// Loopback needs no TLS, and has no certificate.
+/// Whether the host is a loopback address. Loopback connections don't need TLS, and such hosts have no certificate.
 fn is_loopback(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
@@ -307,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_goes_without_tls() {
+    fn only_loopback_hosts_are_contacted_without_tls() {
         for host in ["localhost", "localhost:5000", "127.0.0.1", "127.1.2.3:80"] {
             assert!(is_loopback(host), "{host}");
         }

@@ -1,7 +1,7 @@
-//! From an image's layers to a folder.
+//! Unpacks the layers of an image into a folder.
 //!
-//! The image is not trusted: everything is done relative to the folder's handle, which neither `..` nor a symbolic link
-//! of an earlier entry leads out of. Ownership is dropped, and so are set-user-id bits; devices are refused.
+//! The image is not trusted: every path is resolved relative to the folder's handle, and neither `..` nor a symbolic link
+//! of an earlier entry can lead out of it. Owners and set-user-id bits are not restored, and devices are refused.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -19,34 +19,34 @@ use crate::content::MANIFEST_BYTES;
 use crate::error::{OciError, OciErrorKind};
 use crate::layout::Layout;
 
-/// All layers together, uncompressed: a bomb is larger.
-const MOST_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// The most bytes of all layers together, uncompressed. The limit stops decompression bombs.
+const LARGEST_IMAGE: u64 = 8 * 1024 * 1024 * 1024;
 
-/// What an entry counts for at least: an inode and a block. An archive of empty files is small, a disk full of them is
-/// not.
+/// The least that an entry counts for, in bytes: an inode and a block. Without it a small archive of empty files could fill
+/// the disk's inodes.
 const ENTRY_BYTES: u64 = 8 * 1024;
 
-/// An entry's header, with its long names and its list of holes. `tar` reads all of it into memory, however long it says
-/// that it is.
+/// The limit in bytes for an entry's header with its long names and its list of holes. The `tar` crate reads all of it into
+/// memory, whatever size it states.
 const HEADER_BYTES: u64 = 1024 * 1024;
 
-/// Marks what an upper layer takes away: `.wh.NAME`, and all of a folder's earlier content with `.wh..wh..opq`.
+/// An entry `.wh.NAME` removes NAME of lower layers; `.wh..wh..opq` removes all content of its folder from lower layers.
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 
-/// An image's files in a folder, and its configuration.
+/// An image that was unpacked into a folder, with its configuration.
 pub struct UnpackedImage {
     config: Vec<u8>,
     root: Dir,
 }
 
 impl Layout {
-    /// Unpacks all layers of the image whose manifest has this digest into the folder `root`, which is made if it does not
-    /// exist. Blocks.
+    /// Unpacks all layers of the image whose manifest has this digest into the folder `root`, which is created if it does
+    /// not exist. Blocks.
     ///
     /// # Errors
     /// When the image is not in the layout or is an index of several images, when a layer would write outside of `root` or
-    /// exceeds the limit of 8 GiB, and when a file can't be written.
+    /// the image exceeds the limit of 8 GiB, and when a file can't be written.
     pub fn unpack(&self, digest: &str, root: &Path) -> Result<UnpackedImage, OciError> {
         let manifest = self.by_digest(digest)?;
         let Some(config) = &manifest.parsed.config else {
@@ -67,15 +67,15 @@ impl Layout {
 }
 
 impl UnpackedImage {
-    /// The image's configuration, JSON of the image-spec. Its content was not checked.
+    /// The image's configuration, JSON as defined by the image-spec. It has not been validated.
     pub fn config(&self) -> &[u8] {
         &self.config
     }
 
-    /// Makes a folder of the image with those above it, where they don't exist.
+    /// Creates a folder of the image, and the folders above it, if they do not exist.
     ///
     /// # Errors
-    /// When the path leads out of the image, also through one of its links, or is a file.
+    /// When the path leads out of the image, directly or through a link, or is a file.
     pub fn create_folder(&self, path: &Path) -> io::Result<()> {
         self.root.create_dir_all(path)
     }
@@ -88,12 +88,13 @@ fn unusable(path: &Path, error: io::Error) -> OciError {
 /// Applies layers in order.
 struct Unpacker<'a> {
     root: &'a Dir,
+    /// The bytes that the image may still unpack to.
     left: u64,
 }
 
 impl<'a> Unpacker<'a> {
     fn new(root: &'a Dir) -> Unpacker<'a> {
-        Unpacker { root, left: MOST_BYTES }
+        Unpacker { root, left: LARGEST_IMAGE }
     }
 
     /// Applies one layer, a tar archive, plain or compressed with gzip.
@@ -109,7 +110,7 @@ impl<'a> Unpacker<'a> {
             [0x1f, 0x8b, ..] => self.entries(MultiGzDecoder::new(whole)).map_err(failed),
             [0x28, 0xb5, 0x2f, 0xfd] => {
                 Err(OciError::new(OciErrorKind::UnusableContent, format!("layer {digest} is compressed with zstd"))
-                    .with_help("the process target unpacks layers that are plain or compressed with gzip"))
+                    .with_help("rebuild the image with uncompressed or gzip-compressed layers"))
             }
             _ => self.entries(whole).map_err(failed),
         }
@@ -118,7 +119,7 @@ impl<'a> Unpacker<'a> {
     fn entries(&mut self, layer: impl Read) -> io::Result<()> {
         let mut fresh = BTreeSet::new();
         let allowance = Rc::new(Cell::new(HEADER_BYTES));
-        let mut archive = Archive::new(Allowed { layer, allowance: allowance.clone() });
+        let mut archive = Archive::new(LimitedLayer { layer, allowance: allowance.clone() });
         for entry in archive.entries()? {
             let mut entry = entry?;
             let path = relative(&entry.path()?)?;
@@ -133,7 +134,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    /// `fresh` holds the paths of this layer so far, with the folders above them.
+    /// Unpacks an entry. `fresh` has the paths that this layer has created so far, with the folders above them.
     fn entry(&self, path: &Path, entry: &mut Entry<'_, impl Read>, fresh: &mut BTreeSet<PathBuf>) -> io::Result<()> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -142,7 +143,7 @@ impl<'a> Unpacker<'a> {
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             if matches!(hidden, "" | "." | "..") {
-                return Err(invalid("takes away what has no name"));
+                return Err(invalid("is a whiteout without a name"));
             }
             return self.hide(&parent.join(hidden), fresh);
         }
@@ -165,7 +166,7 @@ impl<'a> Unpacker<'a> {
                 let mut options = OpenOptions::new();
                 let mut file = self.root.open_with(path, options.write(true).create_new(true).mode(mode))?;
                 io::copy(entry, &mut file)?;
-                // The umask has had its say at creation.
+                // The umask may have removed permissions when the file was created.
                 file.set_permissions(Permissions::from_mode(mode))
             }
             EntryType::Symlink => {
@@ -176,12 +177,13 @@ impl<'a> Unpacker<'a> {
                 let target = entry.link_name()?.ok_or_else(|| invalid("is a link to nothing"))?;
                 self.root.hard_link(relative(&target)?, self.root, path)
             }
-            _ => Err(invalid("is a device, or something else that is no file")),
+            _ => Err(invalid("isn't a file, folder or link")),
         }
     }
 
-    /// image-spec, layers: a whiteout hides what lower layers put there, never what its own layer does, and the order of
-    /// entries says nothing.
+    /// Applies a whiteout. By the image-spec, a whiteout hides files of lower layers and never files of its own layer,
+    /// whatever the order of the entries. So a path that this layer has created is kept, and in a folder only the entries
+    /// that this layer has not created are removed.
     fn hide(&self, path: &Path, fresh: &BTreeSet<PathBuf>) -> io::Result<()> {
         if !fresh.contains(path) {
             return self.remove(path);
@@ -212,13 +214,13 @@ impl<'a> Unpacker<'a> {
     }
 }
 
-/// A layer of which no more is read than what is being looked at may have.
-struct Allowed<R> {
+/// A reader that fails when the part of the layer that is being read exceeds its allowance: an entry's header or content.
+struct LimitedLayer<R> {
     layer: R,
     allowance: Rc<Cell<u64>>,
 }
 
-impl<R: Read> Read for Allowed<R> {
+impl<R: Read> Read for LimitedLayer<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = self.allowance.get().min(buffer.len() as u64);
         if most == 0 && !buffer.is_empty() {
@@ -230,7 +232,7 @@ impl<R: Read> Read for Allowed<R> {
     }
 }
 
-/// The path below the root: `..` is refused, a leading `/` or `./` means nothing.
+/// The path relative to the root: `..` is refused, a leading `/` or `./` is ignored.
 fn relative(path: &Path) -> io::Result<PathBuf> {
     let mut relative = PathBuf::new();
     for part in path.components() {
@@ -243,7 +245,7 @@ fn relative(path: &Path) -> io::Result<PathBuf> {
     Ok(relative)
 }
 
-/// What a link at `path` must say to mean `target` of the image: absolute ones count from the image's root.
+/// The relative target of a link at `path` that leads to `target`, which is relative to the image's root if it is absolute.
 fn below(path: &Path, target: &Path) -> PathBuf {
     let Ok(from_root) = target.strip_prefix("/") else { return target.to_owned() };
     let up = path.parent().map_or(0, |parent| parent.components().count());
@@ -278,7 +280,7 @@ mod tests {
     }
 
     fn unpack(entries: &[Vec<u8>]) -> (tempfile::TempDir, Result<(), OciError>) {
-        unpack_layers(&[entries], MOST_BYTES)
+        unpack_layers(&[entries], LARGEST_IMAGE)
     }
 
     fn unpack_layers(layers: &[&[Vec<u8>]], left: u64) -> (tempfile::TempDir, Result<(), OciError>) {
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_links() {
+    fn files_and_links_are_unpacked_without_set_user_id_bits() {
         let (folder, result) = unpack(&[
             entry(EntryType::Regular, "./bin/app", "", b"one"),
             entry(EntryType::Symlink, "bin/sh", "/bin/app", b""),
@@ -312,12 +314,12 @@ mod tests {
     }
 
     #[test]
-    fn whiteouts_hide_lower_layers_and_not_their_own() {
+    fn whiteouts_hide_files_of_lower_layers_only() {
         let file = |path: &str| entry(EntryType::Regular, path, "", b"x");
         let lower = ["gone", "stays", "full/old", "full/deep/old"].map(file);
-        // Before and after the entries that they must leave alone.
+        // The whiteouts are both before and after the entries of this layer that they must not remove.
         let upper = ["full/new", ".wh.gone", "full/deep/new", "full/.wh..wh..opq", "again", ".wh.again"].map(file);
-        let (folder, result) = unpack_layers(&[&lower, &upper], MOST_BYTES);
+        let (folder, result) = unpack_layers(&[&lower, &upper], LARGEST_IMAGE);
         result.unwrap();
         let exists = |path: &&str| folder.path().join("root").join(path).exists();
         let paths = ["gone", "stays", "full/old", "full/deep/old", "full/new", "full/deep/new", "again"];
@@ -326,17 +328,17 @@ mod tests {
     }
 
     #[test]
-    fn a_whiteout_of_nothing_is_refused() {
+    fn a_whiteout_without_a_name_is_refused() {
         for name in ["full/.wh.", "full/.wh..", "full/.wh..."] {
             let file = |path: &str| entry(EntryType::Regular, path, "", b"x");
-            let (folder, result) = unpack_layers(&[&[file("full/a")], &[file(name)]], MOST_BYTES);
+            let (folder, result) = unpack_layers(&[&[file("full/a")], &[file(name)]], LARGEST_IMAGE);
             assert!(result.is_err(), "{name}");
             assert!(folder.path().join("root/full/a").exists(), "{name}");
         }
     }
 
     #[test]
-    fn a_bomb_is_stopped_by_its_bytes_and_by_its_number_of_files() {
+    fn images_with_too_many_bytes_or_files_are_refused() {
         let limit = 3 * ENTRY_BYTES;
         let empty = |count: usize| vec![entry(EntryType::Regular, "empty", "", b""); count];
         let large = [entry(EntryType::Regular, "large", "", &vec![0; limit as usize + 512])];
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_as_long_as_a_disk_is_not_read() {
+    fn an_entry_with_an_overlong_header_is_refused() {
         let file = entry(EntryType::Regular, "app", "", b"one");
         for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
             let long = |length: u64| entry(kind, "long", "", &vec![0; length as usize]);
@@ -362,8 +364,8 @@ mod tests {
     }
 
     #[test]
-    fn holes_of_a_sparse_file_count() {
-        let (folder, result) = unpack(&[sparse(MOST_BYTES + 512)]);
+    fn holes_of_a_sparse_file_count_towards_the_limit() {
+        let (folder, result) = unpack(&[sparse(LARGEST_IMAGE + 512)]);
         let error = result.unwrap_err();
         assert!(error.source.as_ref().unwrap().to_string().contains("8 GiB"), "{error:?}");
         assert!(!folder.path().join("root/sparse").exists());
@@ -373,7 +375,7 @@ mod tests {
         assert!(folder.path().join("root/app").is_file());
     }
 
-    /// A file of GNU's sparse format: nothing but a hole.
+    /// A file in GNU's sparse format that consists of a single hole.
     fn sparse(size: u64) -> Vec<u8> {
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::GNUSparse);
@@ -389,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leads_out() {
+    fn entries_that_lead_out_of_the_folder_are_refused() {
         let attacks = [
             vec![entry(EntryType::Regular, "../outside", "", b"owned")],
             vec![entry(EntryType::Symlink, "way", "..", b""), entry(EntryType::Regular, "way/outside", "", b"owned")],
@@ -409,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_replaces_a_link_and_never_what_it_points_at() {
+    fn a_file_replaces_a_link_and_not_its_target() {
         let (folder, result) = unpack(&[
             entry(EntryType::Symlink, "way", "../outside", b""),
             entry(EntryType::Regular, "way", "", b"mine"),

@@ -12,7 +12,7 @@ use stagewright_model::PluginRef;
 use crate::digest::sha256;
 use crate::error::causes_of;
 use crate::plugin::{PLUGIN_BYTES, PluginError};
-use crate::registry::{Access, OciError, Place, Reference, Registry};
+use crate::registry::{ImageLocation, ImageReference, OciError, Registry, RegistryAccess};
 
 mod image;
 
@@ -122,12 +122,12 @@ impl Resolver {
 
     async fn pulled(&self, text: &str, source: PluginSource<'_>) -> Result<PathBuf, PluginError> {
         let bad = |why: String| PluginError::new(format!("plugin `oci:{text}`: {why}"));
-        let reference: Reference =
+        let reference: ImageReference =
             text.parse().map_err(|error: OciError| PluginError { help: error.help, ..bad(error.message) })?;
         let Some(digest) = reference.digest.clone() else {
             return Err(bad("is not pinned".to_owned()).with_help("add the digest: `…@sha256:…`"));
         };
-        if matches!(reference.place, Place::Layout { .. }) {
+        if matches!(reference.location, ImageLocation::Layout { .. }) {
             return Err(bad("is a folder, not an image in a registry".to_owned()));
         }
         let kept = self.pulled.join(digest.replace(':', "-"));
@@ -142,7 +142,7 @@ impl Resolver {
                 .with_help("pull it first: `stagewright plan` does"));
         }
         let anonymous = source.pulls == Pulls::Anonymous;
-        let access = Access { anonymous, ..Access::real(source.workspace) };
+        let access = RegistryAccess { anonymous, ..RegistryAccess::real(source.workspace) };
         source.registry.pull(&reference, layout.path(), access).await.map_err(|error| PluginError {
             causes: causes_of(&error),
             message: bad(error.message).message,

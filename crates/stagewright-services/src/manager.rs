@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stagewright_files::remove_tree;
-use stagewright_oci::{Access, Reference, Registry};
+use stagewright_oci::{ImageReference, Registry, RegistryAccess};
 use stagewright_process::supervisor::{self, Phase};
 
 use crate::blocking::blocking;
@@ -84,7 +84,7 @@ impl ServiceManager {
     /// When a name or the image is invalid, another deploy is in progress, the fence is stale, the port is taken, or the image
     /// can't be fetched, unpacked or run. Nothing of the release stays then.
     pub async fn start(&self, release: ReleaseSpec) -> Result<Instance, ServiceError> {
-        let image: Reference = release.image.parse()?;
+        let image: ImageReference = release.image.parse()?;
         let Some(digest) = image.digest.clone() else {
             return Err(ServiceError::new(
                 ServiceErrorKind::InvalidArgument,
@@ -103,8 +103,8 @@ impl ServiceManager {
         let layout = dir.join("image");
         let files = release.files.as_ref().unwrap_or(&self.config.workspace);
         let access = match &release.rehearsal {
-            Some(run) => Access::rehearsed(files, run),
-            None => Access::real(files),
+            Some(run) => RegistryAccess::rehearsed(files, run),
+            None => RegistryAccess::real(files),
         };
         self.config.registry.pull(&image, &layout, access).await?;
         let exe = self.config.exe.clone();

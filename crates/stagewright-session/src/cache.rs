@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use stagewright_cache::{CacheConfig, Caching, Guard, Machine, Mode, Shared, Tier};
+use stagewright_cache::{CacheConfig, Caching, Guard, MachineContext, Mode, SharedCache, Tier};
 use stagewright_engine::{Artifact, RunId, StageRunner};
 use stagewright_model::{Interface, OperatorPolicy, Permissions, PolicyValue, VariableName};
 use stagewright_plugin_host::{ArtifactFolder, PluginHost, StageOwner};
@@ -41,7 +41,7 @@ pub struct CacheOptions {
 pub(crate) struct CacheUse {
     mode: Mode,
     tier: Tier,
-    shared: Option<Shared>,
+    shared: Option<SharedCache>,
 }
 
 impl CacheUse {
@@ -68,7 +68,7 @@ impl CacheUse {
         let known = known.chain(&repository.cache_environment);
         let known = known.map(|(name, value)| (name.clone(), value.clone())).collect();
         // Who takes them has to be said before any are put where others find them.
-        let opened = shared.map(|address| Shared::open(&address, &known, tier.is_some())).transpose();
+        let opened = shared.map(|address| SharedCache::open(&address, &known, tier.is_some())).transpose();
         let shared = opened.map_err(|error| SessionError::invalid_request(error.to_string()).hint(error.help))?;
         Ok(CacheUse { mode: options.mode, tier: tier.unwrap_or_default(), shared })
     }
@@ -76,7 +76,7 @@ impl CacheUse {
 
 /// Stages could write their own results into a folder of the workspace, under any tier.
 fn refuse_in_workspace(address: &str, repository: &Repository) -> Result<(), SessionError> {
-    let Some(folder) = Shared::folder(address) else { return Ok(()) };
+    let Some(folder) = SharedCache::folder(address) else { return Ok(()) };
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if !real(folder).starts_with(real(&repository.root)) {
         return Ok(());
@@ -138,7 +138,7 @@ pub(crate) fn caching(
 
 /// Waits until results are where other machines find them, or until `abandon` is ready, which leaves the rest unsent.
 pub(crate) async fn settle(caching: &Caching, notices: &dyn Notices, abandon: BoxFuture<'static, ()>) {
-    let (mut settling, mut abandoned) = (pin!(caching.settle()), abandon);
+    let (mut settling, mut abandoned) = (pin!(caching.finish_sending()), abandon);
     let mut noticed = false;
     let sent = loop {
         tokio::select! {
@@ -162,7 +162,7 @@ struct ThisMachine {
     artifacts: ArtifactFolder,
 }
 
-impl Machine for ThisMachine {
+impl MachineContext for ThisMachine {
     fn variables(&self, permissions: &Permissions) -> BTreeMap<String, String> {
         let inherited = Interface::Process.inherited_variables();
         // What is found at a place is looked at by itself: the programs.

@@ -135,7 +135,7 @@ fn what_cannot_be_a_cache_is_refused_before_anything_runs() {
         (["--shared-cache", "results"], "its path isn't absolute"),
         (["--shared-cache", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--shared-cache", "https://me:hidden@example.org/"], "it holds a user's name"),
-        (["--cache-tier", " "], "can't name a tier"),
+        (["--cache-tier", " "], "isn't a valid name of a cache tier"),
     ] {
         let refused = environment.run(&[&["run"], args.as_slice()].concat()).exits(2).stderr;
         assert!(refused.contains(words) && !refused.contains("hidden"), "{refused}");
@@ -241,9 +241,9 @@ fn a_cache_that_fails_costs_a_run_little_time_and_nothing_else() {
     let settings = [("STAGEWRIGHT_SHARED_CACHE", address.as_str()), ("STAGEWRIGHT_CACHE_TIER", "trusted")];
     assert!(works(&machine(&settings), &[]).0);
     for (manner, words) in [
-        (Manner::Broken, "this run goes on without the shared cache: "),
-        (Manner::BreaksOff, "this run goes on without the shared cache: "),
-        (Manner::Lies, "its result in the shared cache can't be used: "),
+        (Manner::Broken, "this run continues without the shared cache: "),
+        (Manner::BreaksOff, "this run continues without the shared cache: "),
+        (Manner::Lies, "found its result in the shared cache, but could not use it: "),
     ] {
         server.behaves(manner);
         let (worked, ended) = works(&machine(&settings), &[]);
@@ -276,5 +276,5 @@ fn a_silent_cache_is_waited_for_once_and_not_by_who_cancels() {
     let two = PIPELINE.to_owned() + &PIPELINE[PIPELINE.find("[stages.make]").unwrap()..].replace("make", "more");
     environment.write("stagewright.toml", &two);
     let ended = environment.run(&["run", "--jobs", "1"]).exits(0);
-    assert_eq!(ended.stdout.matches("this run goes on without the shared cache: ").count(), 1, "{}", ended.stdout);
+    assert_eq!(ended.stdout.matches("this run continues without the shared cache: ").count(), 1, "{}", ended.stdout);
 }

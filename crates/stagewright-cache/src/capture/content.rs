@@ -1,6 +1,6 @@
-//! What places of a workspace hold: folders, files and links by path, each with its mode and the digest of its content.
+//! Lists of folders, files and links by path, each with its mode and the digest of its content.
 //!
-//! One digest stands for all of it. Times and inodes are no part of it: what is named is what a stage can read.
+//! The digest of a list covers what a stage can read, and leaves out times and inodes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,52 +15,52 @@ use stagewright_model::PathPattern;
 use crate::digest::{Digest, Hashing};
 use crate::globs::Globs;
 
-/// Raised when the format of stored contents changes.
+/// Incremented when the format of stored lists changes.
 const FORMAT: u32 = 1;
 
-/// Bytes of a list: some ten million files.
+/// The largest list that is read, in bytes: enough for some ten million files.
 const LARGEST: u64 = 1 << 30;
 
-/// What is at a path.
+/// A folder, file or link of a [`FileList`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Item {
-    /// A folder, with its permission bits.
+pub(crate) enum ListedItem {
+    /// A folder with its permission bits.
     Folder(u32),
-    /// A file, with its permission bits, its size in bytes and the digest of its content.
+    /// A file with its permission bits, its size in bytes and the digest of its content.
     File { mode: u32, size: u64, digest: Digest },
-    /// A symbolic link, with the digest of the path that it holds.
+    /// A symbolic link with the digest of its target's path.
     Link(Digest),
-    /// Something that this user can't read, and so no stage either.
+    /// An entry that this user can't read, and therefore stages can't either.
     Unreadable,
 }
 
 /// Items by path, relative to the workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Content {
-    pub(crate) items: BTreeMap<Vec<u8>, Item>,
+pub(crate) struct FileList {
+    pub(crate) items: BTreeMap<Vec<u8>, ListedItem>,
 }
 
-impl Content {
+impl FileList {
     pub(crate) fn digest(&self) -> Digest {
         let mut hashing = Hashing::default();
         hashing.field(b"content 1");
         for (path, item) in &self.items {
             hashing.field(path);
             match item {
-                Item::Folder(mode) => {
+                ListedItem::Folder(mode) => {
                     hashing.update(b"d");
                     hashing.update(&mode.to_le_bytes());
                 }
-                Item::File { mode, digest, .. } => {
+                ListedItem::File { mode, digest, .. } => {
                     hashing.update(b"f");
                     hashing.update(&mode.to_le_bytes());
                     hashing.update(digest.bytes());
                 }
-                Item::Link(target) => {
+                ListedItem::Link(target) => {
                     hashing.update(b"l");
                     hashing.update(target.bytes());
                 }
-                Item::Unreadable => hashing.update(b"u"),
+                ListedItem::Unreadable => hashing.update(b"u"),
             }
         }
         hashing.finish()
@@ -71,9 +71,9 @@ impl Content {
         let mut size = (0, 0);
         for item in self.items.values() {
             match item {
-                Item::File { size: bytes, .. } => size = (size.0 + 1, size.1 + bytes),
-                Item::Link(_) => size.0 += 1,
-                Item::Folder(_) | Item::Unreadable => {}
+                ListedItem::File { size: bytes, .. } => size = (size.0 + 1, size.1 + bytes),
+                ListedItem::Link(_) => size.0 += 1,
+                ListedItem::Folder(_) | ListedItem::Unreadable => {}
             }
         }
         size
@@ -88,47 +88,48 @@ impl Content {
         Ok(())
     }
 
-    /// The one with this digest.
+    /// Loads the list, which must have this digest.
     ///
     /// # Errors
-    /// [`NotFound`](io::ErrorKind::NotFound) when it isn't there, [`InvalidData`](io::ErrorKind::InvalidData) when it is
-    /// damaged.
-    pub(crate) fn load(file: &Path, digest: &Digest) -> io::Result<Content> {
+    /// [`NotFound`](io::ErrorKind::NotFound) when it does not exist, [`InvalidData`](io::ErrorKind::InvalidData) when it
+    /// is damaged.
+    pub(crate) fn load(file: &Path, digest: &Digest) -> io::Result<FileList> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "its list of files is damaged");
-        match postcard::from_bytes::<(u32, Content)>(&stagewright_files::read(file, LARGEST)?) {
+        match postcard::from_bytes::<(u32, FileList)>(&stagewright_files::read(file, LARGEST)?) {
             Ok((FORMAT, content)) if content.digest() == *digest => Ok(content),
             _ => Err(damaged()),
         }
     }
 }
 
-/// A path as it is relative to a root.
+/// The bytes of a path as a [`Path`].
 pub(crate) fn as_path(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))
 }
 
-/// For people.
+/// The form of a path for messages.
 pub(crate) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-/// Which paths of a workspace are looked at.
+/// Selects paths of a workspace.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
     globs: Globs,
-    /// Those among them alone.
+    /// If present, a path must match these as well.
     within: Option<Globs>,
+    /// If present, a path must not match these.
     without: Option<Globs>,
-    /// The engine's own, and git's folder.
+    /// The engine's own paths, and git's folder.
     reserved: Vec<String>,
-    /// Whether the repository's history is among them: all of `.git` but its objects, which never change, its hooks, its
-    /// configuration, of which stages see a copy without credentials, and the histories of submodules.
+    /// Whether the repository's history is selected. Of `.git` that is everything except its objects, which never change,
+    /// its hooks, its configuration, of which stages see a copy without credentials, and the histories of submodules.
     git: bool,
-    /// Whether nothing is left out.
+    /// Whether reserved paths and `.git` are selected like all others.
     all: bool,
 }
 
-/// What of git's folder isn't captured.
+/// Entries of git's folder that are never captured.
 const NOT_CAPTURED: [&str; 6] = ["objects", "hooks", "config", "config.worktree", "modules", "worktrees"];
 
 impl Chosen {
@@ -137,7 +138,7 @@ impl Chosen {
         Ok(Chosen { globs, within: None, without: None, reserved: reserved.to_vec(), git: false, all: false })
     }
 
-    /// All of a folder of the engine's own.
+    /// Selects all paths; for folders of the engine.
     pub(crate) fn everything() -> io::Result<Chosen> {
         Chosen::new(&[PathPattern::everything()], &[]).map(|chosen| Chosen { all: true, ..chosen })
     }
@@ -154,13 +155,13 @@ impl Chosen {
         Ok(Chosen { without: Some(Globs::new(globs)?), ..self })
     }
 
-    /// Whether the path is one of them.
-    pub(crate) fn takes(&self, path: &[u8]) -> bool {
+    /// Whether the path is selected.
+    pub(crate) fn selects(&self, path: &[u8]) -> bool {
         let text = String::from_utf8_lossy(path);
         match self.place(&text) {
-            Place::Git => self.git,
-            Place::Reserved => false,
-            Place::Workspace => {
+            PathClass::Git => self.git,
+            PathClass::Reserved => false,
+            PathClass::Workspace => {
                 self.globs.matches(&text)
                     && self.within.as_ref().is_none_or(|within| within.matches(&text))
                     && self.without.as_ref().is_none_or(|without| !without.matches(&text))
@@ -168,13 +169,13 @@ impl Chosen {
         }
     }
 
-    /// Whether some of them may be in the folder.
+    /// Whether the folder can contain selected paths.
     pub(crate) fn enters(&self, folder: &[u8]) -> bool {
         let text = String::from_utf8_lossy(folder);
         match self.place(&text) {
-            Place::Git => self.git,
-            Place::Reserved => false,
-            Place::Workspace => {
+            PathClass::Git => self.git,
+            PathClass::Reserved => false,
+            PathClass::Workspace => {
                 self.globs.reach_into(&text)
                     && self.within.as_ref().is_none_or(|within| within.reach_into(&text))
                     && self.without.as_ref().is_none_or(|without| !without.matches(&text))
@@ -182,25 +183,25 @@ impl Chosen {
         }
     }
 
-    fn place(&self, path: &str) -> Place {
+    fn place(&self, path: &str) -> PathClass {
         if self.all {
-            return Place::Workspace;
+            return PathClass::Workspace;
         }
         if let Some(rest) = path.strip_prefix(".git")
             && (rest.is_empty() || rest.starts_with('/'))
         {
             let first = rest.split('/').nth(1).unwrap_or_default();
             let left_out = NOT_CAPTURED.contains(&first);
-            return if left_out { Place::Reserved } else { Place::Git };
+            return if left_out { PathClass::Reserved } else { PathClass::Git };
         }
         match self.reserved.iter().any(|reserved| crate::globs::is_within(path, reserved)) {
-            true => Place::Reserved,
-            false => Place::Workspace,
+            true => PathClass::Reserved,
+            false => PathClass::Workspace,
         }
     }
 }
 
-enum Place {
+enum PathClass {
     Workspace,
     Git,
     Reserved,
@@ -210,44 +211,68 @@ enum Place {
 mod tests {
     use super::*;
 
-    fn file(text: &str, mode: u32) -> Item {
-        Item::File { mode, size: text.len() as u64, digest: Digest::of(text) }
+    fn file(text: &str, mode: u32) -> ListedItem {
+        ListedItem::File { mode, size: text.len() as u64, digest: Digest::of(text) }
     }
 
     #[test]
-    fn all_that_can_be_read_is_in_the_digest() {
-        let content = |items: &[(&str, Item)]| Content {
+    fn the_digest_covers_paths_kinds_modes_and_contents() {
+        let content = |items: &[(&str, ListedItem)]| FileList {
             items: items.iter().map(|(path, item)| (path.as_bytes().to_vec(), *item)).collect(),
         };
-        let whole = content(&[("a", file("1", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]);
+        let whole = content(&[
+            ("a", file("1", 0o644)),
+            ("d", ListedItem::Folder(0o755)),
+            ("l", ListedItem::Link(Digest::of("a"))),
+        ]);
         for other in [
-            content(&[("a", file("2", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]),
-            content(&[("a", file("1", 0o755)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]),
-            content(&[("a", file("1", 0o644)), ("d", Item::Folder(0o700)), ("l", Item::Link(Digest::of("a")))]),
-            content(&[("a", file("1", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("b")))]),
-            content(&[("a", file("1", 0o644)), ("l", Item::Link(Digest::of("a")))]),
-            content(&[("b", file("1", 0o644)), ("d", Item::Folder(0o755)), ("l", Item::Link(Digest::of("a")))]),
+            content(&[
+                ("a", file("2", 0o644)),
+                ("d", ListedItem::Folder(0o755)),
+                ("l", ListedItem::Link(Digest::of("a"))),
+            ]),
+            content(&[
+                ("a", file("1", 0o755)),
+                ("d", ListedItem::Folder(0o755)),
+                ("l", ListedItem::Link(Digest::of("a"))),
+            ]),
+            content(&[
+                ("a", file("1", 0o644)),
+                ("d", ListedItem::Folder(0o700)),
+                ("l", ListedItem::Link(Digest::of("a"))),
+            ]),
+            content(&[
+                ("a", file("1", 0o644)),
+                ("d", ListedItem::Folder(0o755)),
+                ("l", ListedItem::Link(Digest::of("b"))),
+            ]),
+            content(&[("a", file("1", 0o644)), ("l", ListedItem::Link(Digest::of("a")))]),
+            content(&[
+                ("b", file("1", 0o644)),
+                ("d", ListedItem::Folder(0o755)),
+                ("l", ListedItem::Link(Digest::of("a"))),
+            ]),
         ] {
             assert_ne!(whole.digest(), other.digest(), "{other:?}");
         }
         let folder = tempfile::tempdir().unwrap();
         let (path, digest) = (folder.path().join("x/content"), whole.digest());
         whole.save(&path).unwrap();
-        assert_eq!(Content::load(&path, &digest).unwrap(), whole);
-        assert!(Content::load(&path, &Digest::of("another")).is_err(), "a list is known by its digest");
+        assert_eq!(FileList::load(&path, &digest).unwrap(), whole);
+        assert!(FileList::load(&path, &Digest::of("another")).is_err(), "a list with another digest is refused");
     }
 
     #[test]
-    fn of_git_only_what_can_change_is_taken_and_nothing_that_holds_credentials() {
+    fn git_objects_hooks_and_configuration_are_not_selected() {
         let reserved = [".git".to_owned(), ".stagewright".to_owned()];
         let plain = Chosen::new(&[PathPattern::everything()], &reserved).unwrap();
-        assert!(plain.takes(b"a/b") && !plain.takes(b".git/HEAD") && !plain.takes(b".stagewright/x"));
+        assert!(plain.selects(b"a/b") && !plain.selects(b".git/HEAD") && !plain.selects(b".stagewright/x"));
         let git = plain.with_git(true);
         for path in [".git/HEAD", ".git/refs/heads/main", ".git/index", ".git/packed-refs", ".gitignore"] {
-            assert!(git.takes(path.as_bytes()), "{path}");
+            assert!(git.selects(path.as_bytes()), "{path}");
         }
         for path in [".git/config", ".git/objects/ab", ".git/hooks/x", ".git/modules/x/config", ".stagewright/x"] {
-            assert!(!git.takes(path.as_bytes()), "{path}");
+            assert!(!git.selects(path.as_bytes()), "{path}");
         }
     }
 }

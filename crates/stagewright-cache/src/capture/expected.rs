@@ -1,14 +1,14 @@
-//! What a stage is to find of that which earlier stages of its run have made.
+//! Determines which files a stage must find, given what earlier stages of its run made.
 //!
-//! At each path, the last stage that may have written it counts. Paths that other stages of the run may have written
-//! meanwhile are left out: a change there can't be attributed to one of them, another run or a person.
+//! For each path, the record of the last stage that may have written it applies. Paths that other stages of the run may
+//! be writing at the same time are not checked: a change there could be theirs, another run's or a person's.
 
 use std::collections::BTreeSet;
 use std::io;
 
 use stagewright_engine::MadeBefore;
 
-use super::content::{Chosen, Content, Item, shown};
+use super::content::{Chosen, FileList, ListedItem, shown};
 use super::scan::Scanned;
 use super::store::CaptureStore;
 use stagewright_model::PathPattern;
@@ -16,21 +16,21 @@ use stagewright_model::PathPattern;
 use crate::digest::Digest;
 use crate::globs::Globs;
 
-/// What one earlier stage left.
-struct Layer<'a> {
+/// The files that an earlier stage made.
+struct MadeLayer<'a> {
     made: &'a MadeBefore,
     results: Globs,
     writable: Globs,
-    content: Content,
+    content: FileList,
 }
 
-/// A path at which something else is than what an earlier stage made.
+/// A path whose content differs from what an earlier stage made there.
 #[derive(Debug)]
 pub(crate) struct Mismatch<'a> {
     pub(crate) path: Vec<u8>,
-    /// What it made there; none when nothing was to be there.
-    pub(crate) item: Option<Item>,
-    /// Who made it.
+    /// What the stage made at the path; none if it left nothing there.
+    pub(crate) item: Option<ListedItem>,
+    /// The stage's record.
     pub(crate) made: &'a MadeBefore,
 }
 
@@ -40,25 +40,25 @@ impl Mismatch<'_> {
     }
 }
 
-/// What has been made, layer by layer; the last counts first.
-pub(crate) struct Expected<'a>(Vec<Layer<'a>>);
+/// The files that earlier stages made, the latest stage first.
+pub(crate) struct Expected<'a>(Vec<MadeLayer<'a>>);
 
 impl<'a> Expected<'a> {
     pub(crate) fn of(store: &CaptureStore, made: &'a [MadeBefore]) -> io::Result<Expected<'a>> {
         let mut covered: BTreeSet<&PathPattern> = BTreeSet::new();
         let mut layers = Vec::new();
         for made in made.iter().rev() {
-            // All of it may have been written again since.
+            // Later stages may have rewritten all of its files.
             if made.results.iter().all(|glob| covered.contains(glob)) {
                 continue;
             }
             covered.extend(&made.writable);
             let digest = Digest::parse(&made.made.digest).ok_or_else(|| io::Error::other("no digest"))?;
             let content = store.content(&digest).map_err(|error| {
-                let what = format!("what is recorded of the results of `{}` can't be read: {error}", made.stage_id);
+                let what = format!("could not read the record of the files that `{}` made: {error}", made.stage_id);
                 io::Error::new(error.kind(), what)
             })?;
-            layers.push(Layer {
+            layers.push(MadeLayer {
                 made,
                 results: Globs::new(&made.results)?,
                 writable: Globs::new(&made.writable)?,
@@ -72,13 +72,13 @@ impl<'a> Expected<'a> {
         self.0.is_empty()
     }
 
-    /// The globs of all that is expected to be something.
+    /// The globs of all files that earlier stages made.
     fn globs(&self) -> Vec<PathPattern> {
         let globs: BTreeSet<&PathPattern> = self.0.iter().flat_map(|layer| &layer.made.results).collect();
         globs.into_iter().cloned().collect()
     }
 
-    /// Where something else is, among the paths that match `reads` and not `unordered`.
+    /// The mismatches among the paths that match `reads` and don't match `unordered`.
     pub(crate) fn mismatches(
         &self,
         there: &Scanned<'_>,
@@ -89,7 +89,7 @@ impl<'a> Expected<'a> {
         let chosen = Chosen::new(&self.globs(), reserved)?.within(reads)?.without(unordered)?;
         let content = there.content(&chosen)?;
         let mut mismatches = Vec::new();
-        let recorded = self.0.iter().flat_map(|layer| layer.content.items.keys()).filter(|path| chosen.takes(path));
+        let recorded = self.0.iter().flat_map(|layer| layer.content.items.keys()).filter(|path| chosen.selects(path));
         let paths: BTreeSet<&Vec<u8>> = content.items.keys().chain(recorded).collect();
         for path in paths {
             let text = String::from_utf8_lossy(path);

@@ -8,35 +8,35 @@ use std::time::{Duration, SystemTime};
 
 use super::store::{CaptureStore, remove_all};
 
-/// How old a draft must be for no process to be filling it any more.
+/// A draft that is older than this is no longer being written by any process.
 const DRAFT: Duration = Duration::from_hours(24);
 
-/// What a run needs of what was captured for it.
+/// Which of its captured files a run still needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CapturesNeeded {
-    /// It is gone.
+    /// None: the run has been removed.
     #[default]
     Nothing,
-    /// Only what its stages made, as lists: it has come to an end behind its gates.
+    /// The lists of the files that its stages made: the run has ended behind its gates.
     Lists,
-    /// The files: it may be gone on with.
+    /// The files themselves: the run can be resumed.
     All,
 }
 
 /// What [`gc_captures`] removed, or would remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RemovedCaptures {
-    /// Captures.
+    /// The number of captures.
     pub captures: u64,
-    /// Bytes of files that nothing else holds.
+    /// The bytes of removed files that had no other hard link.
     pub bytes: u64,
 }
 
-/// Removes what no run needs; `needs` is asked by a run's id. `root` is the folder of captures; who
-/// captures meanwhile waits.
+/// Removes the captures that no run needs. `needs` returns what the run with an id needs; `root` is the folder of
+/// captures. Runs that capture at the same time wait.
 ///
 /// # Errors
-/// When something can't be read or removed.
+/// When a file can't be read or removed.
 pub fn gc_captures(root: &Path, needs: impl Fn(&str) -> CapturesNeeded, dry_run: bool) -> io::Result<RemovedCaptures> {
     let mut removed = RemovedCaptures::default();
     if !root.is_dir() {
@@ -86,7 +86,7 @@ fn remove_all_or_file(path: &Path) -> io::Result<()> {
     if path.symlink_metadata()?.is_dir() { remove_all(path) } else { fs::remove_file(path) }
 }
 
-/// Bytes of files that have no other name.
+/// The bytes of files that have no other hard link.
 fn freed(path: &Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = path.symlink_metadata()?;
@@ -96,7 +96,7 @@ fn freed(path: &Path) -> io::Result<u64> {
     entries(path)?.into_iter().map(|(_, path)| freed(&path)).sum()
 }
 
-/// None when the folder isn't there.
+/// The entries of a folder; empty if it does not exist.
 fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -106,7 +106,7 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     }
 }
 
-/// What changed in the future isn't old.
+/// A file with a modification time in the future doesn't count as old.
 fn is_old(path: &Path) -> bool {
     let modified = path.symlink_metadata().and_then(|metadata| metadata.modified());
     let since = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());

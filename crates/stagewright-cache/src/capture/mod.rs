@@ -1,21 +1,21 @@
-//! Gives stages the files that people approved of, and never the results of another run.
+//! Ensures that stages work on the files that were approved, and never on files that another run made.
 //!
-//! [`Capturing`] stands before all other runners. At a gate it captures what the stages behind it can read: by content,
-//! whatever git thinks of it. The engine puts the capture's digest into the gate, an approval names it, and the stages
-//! behind the gate are given a *view* of the capture in place of the workspace. What people and editors do to the
-//! workspace meanwhile neither reaches these stages nor is it lost: what they write is put into the workspace, too, but
-//! not over files that were changed there.
+//! [`Capturing`] wraps all other runners. At a gate it captures the files that the stages behind the gate can read, by
+//! content and whether git ignores them or not. The engine stores the capture's digest in the gate, an approval refers to
+//! it, and the stages behind the gate work on a *view* of the capture instead of the workspace. Changes that people and
+//! editors make in the workspace meanwhile don't affect these stages, and are not lost: what the stages write is copied
+//! to the workspace too, but never over files that were changed there.
 //!
-//! When a stage has succeeded, what it leaves for later ones is recorded by its digest. A stage starts only when it finds
-//! that as it was left. Where a view lacks it, since it was made after the gate had opened, it is copied into it.
+//! When a stage has succeeded, the digest of the files that it leaves for later stages is recorded. A later stage starts
+//! only if it finds them unchanged. Files that were made after the gate opened are copied into its view.
 //!
 //! ```text
-//! runner ── expected (what earlier stages made) ─┐
-//!    ├───── view (what a stage is given) ────────┼── store (trees, lists) ── scan (content) ── walk (paths)
-//!    └───── gc                                   └── content (digests, which paths)
+//! runner ── expected (files of earlier stages) ──┐
+//!    ├───── view (the files of a stage) ─────────┼── store (trees, lists) ── scan (content) ── walk (paths)
+//!    └───── gc                                   └── content (digests, selected paths)
 //! ```
 //!
-//! Unlike a cache, this keeps what is captured until its run no longer needs it.
+//! Unlike results of the cache, captures are kept until their run no longer needs them.
 
 mod content;
 mod expected;

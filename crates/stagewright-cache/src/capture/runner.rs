@@ -1,4 +1,4 @@
-//! A [`StageRunner`] before another one, which is given the files that it is to work on.
+//! A [`StageRunner`] that wraps another one, and prepares the files that it works on.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,58 +16,58 @@ use super::content::Chosen;
 use super::expected::{Expected, Mismatch};
 use super::scan::Scanned;
 use super::store::CaptureStore;
-use super::view::{View, put};
+use super::view::{CaptureView, put};
 use super::walk::Root;
 use stagewright_model::PathPattern;
 
 use crate::digest::Digest;
 
-/// Paths that are named one by one.
+/// The most paths that a message lists.
 const NAMED: usize = 3;
 
-/// What a [`Capturing`] is made from.
+/// The configuration of a [`Capturing`].
 #[derive(Clone, Debug)]
 pub struct CaptureConfig {
     /// The folder of captures.
     pub root: PathBuf,
-    /// The workspace.
+    /// The root of the workspace.
     pub workspace: PathBuf,
-    /// Paths of it that belong to the engine, and git's folder.
+    /// Paths of the workspace that belong to the engine, and git's folder.
     pub reserved: Vec<String>,
-    /// Whether programs are confined: one that isn't could write to any file that it is given, so that it is given copies
-    /// alone.
+    /// Whether programs run in a sandbox. A program outside of one could write to any file of its view, so the view then
+    /// consists of copies only.
     pub sandboxed: bool,
 }
 
-/// Captures files, and gives them to stages.
+/// Captures files at gates, and provides them to the stages behind these.
 #[derive(Clone)]
-pub struct Capturing(Arc<Inner>);
+pub struct Capturing(Arc<CaptureRunner>);
 
-struct Inner {
+struct CaptureRunner {
     config: CaptureConfig,
     store: CaptureStore,
-    /// Held by who makes or fills a view.
+    /// Locked while a view is created or changed.
     views: Mutex<()>,
     work: Arc<dyn StageRunner>,
 }
 
-/// What an attempt works on.
-struct Given {
-    /// None: the workspace itself.
-    view: Option<View>,
+/// The files that an attempt works on.
+struct StageFiles {
+    /// None if the attempt works on the workspace itself.
+    view: Option<CaptureView>,
 }
 
 impl Capturing {
-    /// `work` does what there is to be done.
+    /// Wraps `work`, which runs the stages.
     pub fn new(config: CaptureConfig, work: Arc<dyn StageRunner>) -> Capturing {
         let store = CaptureStore::new(&config.root);
-        Capturing(Arc::new(Inner { config, store, views: Mutex::default(), work }))
+        Capturing(Arc::new(CaptureRunner { config, store, views: Mutex::default(), work }))
     }
 
-    /// Writes down what was learned of files. To be called when a run is over.
+    /// Writes the digests of files to the folder of captures. To be called at the end of a run.
     ///
     /// # Errors
-    /// When it can't be written; nothing is lost but time.
+    /// When they can't be written. The next run then reads the files again.
     pub fn save(&self) -> io::Result<()> {
         self.0.store.index.save()
     }
@@ -92,13 +92,13 @@ impl StageRunner for Capturing {
         let inner = Arc::clone(&self.0);
         async move {
             let captured = tokio::task::spawn_blocking(move || inner.capture(&request)).await;
-            captured.unwrap_or_else(|error| Err(internal(format!("the capture broke off: {error}")))).map(Some)
+            captured.unwrap_or_else(|error| Err(internal(format!("the capture failed: {error}")))).map(Some)
         }
         .boxed()
     }
 }
 
-impl Inner {
+impl CaptureRunner {
     async fn run(
         self: Arc<Self>,
         mut request: AttemptRequest,
@@ -127,7 +127,8 @@ impl Inner {
         };
         if let Some(view) = &given.view {
             request.folder = Some(view.folder.clone());
-            // A result of before was made of the workspace, and would be put there.
+            // Cached results belong to the workspace: their keys are computed from its files, and they are restored
+            // there and not in the view.
             request.cache = None;
         }
         let mut report = self.work.run(request, output.clone(), interrupt).await;
@@ -165,7 +166,7 @@ impl Inner {
             self.store.capture(run, &source, &chosen)
         })();
         let (digest, content) = captured.map_err(|error| {
-            let message = format!("the files that the stages behind `{stage_id}` can read can't be captured: {error}");
+            let message = format!("could not capture the files that the stages behind `{stage_id}` can read: {error}");
             let help = match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     format!("free space in {}, then: stagewright resume {run}", self.config.root.display())
@@ -182,24 +183,24 @@ impl Inner {
         Scanned { root, index: &self.store.index, name: "" }
     }
 
-    /// Whether programs with these grants see the repository's history.
+    /// Whether programs with these grants can read the repository's history.
     fn has_history(&self, paths: &[PathPattern]) -> bool {
         let names_it = paths.iter().any(|path| matches!(path.normal(), "" | ".git"));
         names_it && self.config.workspace.join(".git/HEAD").is_file()
     }
 
-    /// Has the files ready that a stage is to be given, or says why it may not have them.
-    fn prepare(&self, run: &RunId, stage: &str, basis: &Basis, reads: &[PathPattern]) -> Result<Given, Failure> {
+    /// Prepares the files that a stage works on, or returns the reason why it must not start.
+    fn prepare(&self, run: &RunId, stage: &str, basis: &Basis, reads: &[PathPattern]) -> Result<StageFiles, Failure> {
         if reads.is_empty() {
-            return Ok(Given { view: None });
+            return Ok(StageFiles { view: None });
         }
-        let broken = |error: io::Error| internal(format!("the files for `{stage}` can't be prepared: {error}"));
+        let broken = |error: io::Error| internal(format!("could not prepare the files for `{stage}`: {error}"));
         let expected = Expected::of(&self.store, &basis.made).map_err(broken)?;
         if basis.captures.is_empty() {
             let changed = self.changed(&expected, basis, reads).map_err(broken)?;
             return match changed.first() {
                 Some(first) => Err(self.not_started(run, stage, first, &changed)),
-                None => Ok(Given { view: None }),
+                None => Ok(StageFiles { view: None }),
             };
         }
         let _alone = self.views.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,15 +212,15 @@ impl Inner {
             for one in &missing {
                 let opening = basis.captures.last().map(|approved| approved.capture.opening);
                 let is_elsewhere = one.made.made.opening != opening;
-                if !(is_elsewhere && self.bring(run, &view, one).map_err(broken)?) {
+                if !(is_elsewhere && self.copy_into_view(run, &view, one).map_err(broken)?) {
                     return Err(self.not_started(run, stage, one, &missing));
                 }
             }
         }
-        Ok(Given { view: Some(view) })
+        Ok(StageFiles { view: Some(view) })
     }
 
-    /// What of the workspace isn't as earlier stages of the run left it.
+    /// The files in the workspace that differ from what earlier stages of the run left.
     fn changed<'a>(
         &self,
         expected: &Expected<'a>,
@@ -235,7 +236,7 @@ impl Inner {
 
     fn mismatches<'a>(
         &self,
-        view: &View,
+        view: &CaptureView,
         expected: &Expected<'a>,
         basis: &Basis,
         reads: &[PathPattern],
@@ -247,40 +248,40 @@ impl Inner {
         expected.mismatches(&view.scanned(&root), &self.config.reserved, reads, &basis.unordered)
     }
 
-    /// The view of the last gate's capture. `is_changed`: it is going to be written to.
-    fn view(&self, run: &RunId, basis: &Basis, is_changed: bool) -> Result<View, Failure> {
+    /// The view of the last gate's capture. `is_changed`: whether the engine is going to write to it.
+    fn view(&self, run: &RunId, basis: &Basis, is_changed: bool) -> Result<CaptureView, Failure> {
         let Some(last) = basis.captures.last() else { return Err(internal("no capture".to_owned())) };
         let digest = Digest::parse(&last.capture.digest)
             .ok_or_else(|| internal(format!("`{}` is not a digest", last.capture.digest)))?;
         let everything = [PathPattern::everything()];
         let writable = if self.config.sandboxed { &basis.writable[..] } else { &everything };
-        View::of(&self.store, run, last.capture.opening, &digest, writable, is_changed).map_err(|error| {
+        CaptureView::of(&self.store, run, last.capture.opening, &digest, writable, is_changed).map_err(|error| {
             let gate = &last.stage_id;
-            let message = format!("the files that were captured at `{gate}` can't be used: {error}");
+            let message = format!("could not use the files that were captured at `{gate}`: {error}");
             let help = format!("capture and approve them again: stagewright resume {run} --from {gate}");
             failure(FailureKind::FilesChanged, message, Some(help))
         })
     }
 
-    /// Copies what an earlier stage has made elsewhere into the view. False when it isn't there any more either.
-    fn bring(&self, run: &RunId, view: &View, missing: &Mismatch<'_>) -> io::Result<bool> {
+    /// Copies a file that an earlier stage made elsewhere into the view. False if it isn't unchanged there either.
+    fn copy_into_view(&self, run: &RunId, view: &CaptureView, missing: &Mismatch<'_>) -> io::Result<bool> {
         let to_root = Root::open(&view.folder)?;
         let to = view.scanned(&to_root);
         match missing.made.made.opening {
             None => {
                 let root = Root::open(&self.config.workspace)?;
-                bring(&self.workspace(&root), &to, missing)
+                copy_into_view(&self.workspace(&root), &to, missing)
             }
             Some(opening) => {
                 let folder = self.store.view(run, opening).join("files");
                 let (root, index) = (Root::open(&folder)?, crate::index::FileIndex::new(PathBuf::new()));
-                bring(&Scanned { root: &root, index: &index, name: "" }, &to, missing)
+                copy_into_view(&Scanned { root: &root, index: &index, name: "" }, &to, missing)
             }
         }
     }
 
-    /// Whether what the stage is given is what was approved at each of the gates before it, but for what the run itself
-    /// has made since.
+    /// Fails if the files of the last capture differ from those that were approved at an earlier gate. Paths that the run
+    /// itself may have written since are not compared.
     fn check_approvals(&self, run: &RunId, stage: &str, basis: &Basis, reads: &[PathPattern]) -> Result<(), Failure> {
         let Some((last, earlier)) = basis.captures.split_last() else { return Ok(()) };
         for approved in earlier.iter().filter(|one| one.capture.digest != last.capture.digest) {
@@ -293,7 +294,7 @@ impl Inner {
                     .with_git(self.has_history(reads))
                     .without(&approved.written_since)?;
                 let (then, now) = (content(&approved.capture.digest)?, content(&last.capture.digest)?);
-                let mut paths = then.items.keys().chain(now.items.keys()).filter(|path| chosen.takes(path));
+                let mut paths = then.items.keys().chain(now.items.keys()).filter(|path| chosen.selects(path));
                 Ok(paths.find(|path| then.items.get(*path) != now.items.get(*path)).cloned())
             };
             let gate = &approved.stage_id;
@@ -310,7 +311,7 @@ impl Inner {
                 }
                 Err::<_, io::Error>(error) => {
                     let message =
-                        format!("the list of the files that were captured at `{gate}` can't be read: {error}");
+                        format!("could not read the list of the files that were captured at `{gate}`: {error}");
                     return Err(failure(FailureKind::FilesChanged, message, help));
                 }
             }
@@ -318,8 +319,8 @@ impl Inner {
         Ok(())
     }
 
-    /// What is to be done once an attempt has ended.
-    fn finish(&self, request: &AttemptRequest, basis: &Basis, given: &Given, succeeded: bool) -> Finished {
+    /// Called after an attempt has ended: copies its files to the workspace, and records what it made.
+    fn finish(&self, request: &AttemptRequest, basis: &Basis, given: &StageFiles, succeeded: bool) -> Finished {
         let mut notes = Vec::new();
         if let Some(view) = given.view.as_ref().filter(|view| view.is_own() && request.call == Call::Run) {
             notes.extend(self.publish(request, view));
@@ -327,18 +328,18 @@ impl Inner {
         if !succeeded || request.call != Call::Run {
             return Finished { notes, made: Ok(None) };
         }
-        let made = self.still_unchanged(request, basis, given).and_then(|()| {
+        let made = self.check_unchanged(request, basis, given).and_then(|()| {
             self.record(request, basis, given).map_err(|error| {
                 let help = format!("after fixing this, run: stagewright resume {}", request.run);
-                let message = format!("what `{}` has made can't be recorded: {error}", request.stage_id);
+                let message = format!("could not record the files that `{}` made: {error}", request.stage_id);
                 failure(FailureKind::FilesChanged, message, Some(help))
             })
         });
         Finished { notes, made }
     }
 
-    /// Puts what was written in a view into the workspace. What is to be said about that.
-    fn publish(&self, request: &AttemptRequest, view: &View) -> Option<String> {
+    /// Copies the files that were written in a view to the workspace. Returns a note for the log if some were not copied.
+    fn publish(&self, request: &AttemptRequest, view: &CaptureView) -> Option<String> {
         let published = (|| {
             let root = Root::open(&self.config.workspace)?;
             let written = Chosen::new(&request.permissions.writable(), &self.config.reserved)?;
@@ -348,15 +349,19 @@ impl Inner {
         match published {
             Ok(kept) if kept.is_empty() => None,
             Ok(kept) => Some(format!(
-                "not put into the workspace, where it was changed since the gate opened: {}; this run's own is in {own}",
+                "not copied to the workspace, where they were changed since the gate opened: {}; this run's versions are in \
+                 {own}",
                 listed(&kept)
             )),
-            Err(error) => Some(format!("what it wrote can't be put into the workspace, and is in {own}: {error}")),
+            Err(error) => {
+                Some(format!("could not copy the files that it wrote to the workspace; they are in {own}: {error}"))
+            }
         }
     }
 
-    /// A stage that works on the workspace itself may have been given what another run made while it ran.
-    fn still_unchanged(&self, request: &AttemptRequest, basis: &Basis, given: &Given) -> Result<(), Failure> {
+    /// Fails if files of earlier stages changed while the stage ran: a stage that works on the workspace itself may have
+    /// read what another run made.
+    fn check_unchanged(&self, request: &AttemptRequest, basis: &Basis, given: &StageFiles) -> Result<(), Failure> {
         if given.view.is_some() || basis.made.is_empty() {
             return Ok(());
         }
@@ -364,7 +369,7 @@ impl Inner {
         let basis = Basis { unordered, ..basis.clone() };
         let changed = Expected::of(&self.store, &basis.made)
             .and_then(|expected| self.changed(&expected, &basis, &reads_of(request)).map(|changed| owned(&changed)))
-            .map_err(|error| internal(format!("the files of `{}` can't be looked at: {error}", request.stage_id)))?;
+            .map_err(|error| internal(format!("could not read the files of `{}`: {error}", request.stage_id)))?;
         match changed {
             None => Ok(()),
             Some((path, maker, more)) => {
@@ -377,7 +382,7 @@ impl Inner {
         }
     }
 
-    fn record(&self, request: &AttemptRequest, basis: &Basis, given: &Given) -> io::Result<Option<Made>> {
+    fn record(&self, request: &AttemptRequest, basis: &Basis, given: &StageFiles) -> io::Result<Option<Made>> {
         if basis.results.is_empty() || basis.readers.is_empty() {
             return Ok(None);
         }
@@ -411,7 +416,7 @@ struct Finished {
     made: Result<Option<Made>, Failure>,
 }
 
-fn bring(from: &Scanned<'_>, to: &Scanned<'_>, missing: &Mismatch<'_>) -> io::Result<bool> {
+fn copy_into_view(from: &Scanned<'_>, to: &Scanned<'_>, missing: &Mismatch<'_>) -> io::Result<bool> {
     Ok(from.item_at(&missing.path)? == missing.item && put(from, to, &missing.path, missing.item)?)
 }
 
@@ -419,7 +424,7 @@ fn opening_of(basis: &Basis) -> Option<u64> {
     basis.captures.last().map(|approved| approved.capture.opening)
 }
 
-/// All that the stage may read; what it may write, and what it starts, it may read, too.
+/// All paths that the stage may read, including those that it may write and the programs that it may start.
 fn reads_of(request: &AttemptRequest) -> Vec<PathPattern> {
     request.permissions.readable().collect()
 }
@@ -446,8 +451,8 @@ fn listed(paths: &[String]) -> String {
 
 fn remedy(run: &RunId, maker: &str) -> String {
     format!(
-        "to make it again: stagewright resume {run} --from {maker}; runs that write the same files can take turns: \
-         [concurrency] group"
+        "to rebuild it, run: stagewright resume {run} --from {maker}; to prevent runs from writing the same files at the \
+         same time, set `concurrency.group`"
     )
 }
 
@@ -464,10 +469,10 @@ fn unsuccessful(outcome: Outcome, failure: Failure) -> AttemptReport {
     AttemptReport { end, outputs: Default::default(), artifacts: Vec::new(), release: None, made: None }
 }
 
-/// Runs file work off the async threads.
+/// Runs blocking file operations outside of the async threads.
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(internal(format!("looking at files broke off: {error}"))))
+    done.unwrap_or_else(|error| Err(internal(format!("scanning files failed: {error}"))))
 }

@@ -1,19 +1,19 @@
-//! Where captures are kept.
+//! Stores captures.
 //!
 //! ```text
-//! <root>/contents/<digest>              a list of files: a capture's, or what a stage made
-//! <root>/trees/<digest>/                a capture's files, never changed
-//! <root>/trees/<digest>.boot            the boot of this machine since which all of them are known to be sound
-//! <root>/views/<run>/<opening>/files/   a capture's files with what stages behind its gate make of them
-//! <root>/views/<run>/<opening>/known    what the workspace holds of that
+//! <root>/contents/<digest>              a list of files: those of a capture, or those that a stage made
+//! <root>/trees/<digest>/                the files of a capture, never changed
+//! <root>/trees/<digest>.boot            the boot of the machine in which they were last known to be intact
+//! <root>/views/<run>/<opening>/files/   the files of a capture with the changes of the stages behind its gate
+//! <root>/views/<run>/<opening>/known    the changes that were copied to the workspace
 //! <root>/runs/<run>                     the digests that a run needs
-//! <root>/latest                         the capture that was made last
-//! <root>/files                          digests of files that haven't changed since
-//! <root>/lock                           shared by who captures, alone by who removes
+//! <root>/latest                         the latest capture
+//! <root>/files                          digests of files when they were last read
+//! <root>/lock                           locked shared while files are captured, exclusively while captures are removed
 //! ```
 //!
-//! A tree counts once it has its name, and that is after all of its files. Nothing is flushed to the disk, which would
-//! take longer than all the rest: a tree that was made before the machine started is read again and compared, once.
+//! A tree is renamed to its final name after all of its files are complete. Nothing is flushed to the disk, because that
+//! would take longer than everything else. Instead, a tree from before the last boot is read and verified once.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -23,9 +23,9 @@ use rustix::fs::{Mode, OFlags};
 use stagewright_engine::RunId;
 use stagewright_files::private_folder;
 
-use super::content::{Chosen, Content, Item, as_path};
+use super::content::{Chosen, FileList, ListedItem, as_path};
 use super::scan::{Scanned, in_parallel, link};
-use super::walk::{Found, Kind, Root, named};
+use super::walk::{Root, WalkedEntry, WalkedKind, named};
 use crate::digest::{Digest, Hashing};
 use crate::index::FileIndex;
 
@@ -39,7 +39,7 @@ pub(crate) struct CaptureStore {
 /// A capture that a new one may share files with.
 struct Base {
     tree: Root,
-    content: Content,
+    content: FileList,
 }
 
 impl CaptureStore {
@@ -47,7 +47,7 @@ impl CaptureStore {
         CaptureStore { root: root.to_owned(), index: FileIndex::new(root.join("files")) }
     }
 
-    /// Until the file is dropped.
+    /// Locks the store until the file is dropped.
     pub(crate) fn lock(&self, how: fn(&File) -> io::Result<()>) -> io::Result<File> {
         private_folder(&self.root)?;
         let file = File::options().create(true).append(true).open(self.root.join("lock"))?;
@@ -59,16 +59,16 @@ impl CaptureStore {
         self.root.join("trees").join(digest.hex())
     }
 
-    pub(crate) fn content(&self, digest: &Digest) -> io::Result<Content> {
-        Content::load(&self.list(digest), digest)
+    pub(crate) fn content(&self, digest: &Digest) -> io::Result<FileList> {
+        FileList::load(&self.list(digest), digest)
     }
 
     fn list(&self, digest: &Digest) -> PathBuf {
         self.root.join("contents").join(digest.hex())
     }
 
-    /// Keeps a list of files for the run.
-    pub(crate) fn keep(&self, run: &RunId, content: &Content) -> io::Result<Digest> {
+    /// Stores a list of files for the run.
+    pub(crate) fn keep(&self, run: &RunId, content: &FileList) -> io::Result<Digest> {
         let digest = content.digest();
         if !self.list(&digest).is_file() {
             content.save(&self.list(&digest))?;
@@ -77,7 +77,7 @@ impl CaptureStore {
         Ok(digest)
     }
 
-    /// Says that the run needs what has the digest.
+    /// Records that the run needs the capture or list with this digest.
     fn note(&self, run: &RunId, digest: &Digest) -> io::Result<()> {
         let notes = self.root.join("runs");
         private_folder(&notes)?;
@@ -94,14 +94,15 @@ impl CaptureStore {
         self.root.join(below)
     }
 
-    /// Captures what is chosen of a root. Nothing is copied when there is a capture of the same content.
-    pub(crate) fn capture(&self, run: &RunId, source: &Scanned<'_>, chosen: &Chosen) -> io::Result<(Digest, Content)> {
+    /// Captures the chosen files of a root. Nothing is copied if there is a capture with the same content.
+    pub(crate) fn capture(&self, run: &RunId, source: &Scanned<'_>, chosen: &Chosen) -> io::Result<(Digest, FileList)> {
         let _shared = self.lock(File::lock_shared)?;
         let found = source.root.walk(chosen)?;
         let mut known = source.known(&found);
-        // To copy and to digest is done in one pass where all has to be copied. Where there is an earlier capture, most
-        // will be the same, and what there is to be copied is known once all is digested.
-        let is_known = known.iter().zip(&found).all(|(digest, one)| digest.is_some() || one.kind != Kind::File);
+        // If there is an earlier capture, most files will be the same as there. These are digested first, and only those
+        // that differ are copied. Without one all files must be copied, and they are digested while they are copied, which
+        // saves reading them twice.
+        let is_known = known.iter().zip(&found).all(|(digest, one)| digest.is_some() || one.kind != WalkedKind::File);
         if is_known || self.latest().is_some() {
             let content = source.content_of(&found, known)?;
             let digest = content.digest();
@@ -109,8 +110,8 @@ impl CaptureStore {
                 self.note(run, &digest)?;
                 return Ok((digest, content));
             }
-            let digest_at = |one: &Found| match content.items.get(&one.path) {
-                Some(Item::File { digest, .. }) => Some(*digest),
+            let digest_at = |one: &WalkedEntry| match content.items.get(&one.path) {
+                Some(ListedItem::File { digest, .. }) => Some(*digest),
                 _ => None,
             };
             known = found.iter().map(digest_at).collect();
@@ -119,7 +120,7 @@ impl CaptureStore {
         let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(self.trees()?)?;
         let content = self.fill(draft.path(), source, &found, &known, base.as_ref())?;
         let digest = self.keep(run, &content)?;
-        self.settle(&draft.keep(), &digest)?;
+        self.install(&draft.keep(), &digest)?;
         Ok((digest, content))
     }
 
@@ -133,7 +134,7 @@ impl CaptureStore {
         Digest::parse(read_line(&self.root.join("latest"))?.trim())
     }
 
-    /// The capture that was made last, if it is sound.
+    /// The latest capture, if it is intact.
     fn base(&self) -> Option<Base> {
         let digest = self.latest()?;
         let content = self.content(&digest).ok()?;
@@ -142,24 +143,24 @@ impl CaptureStore {
         Some(Base { tree, content })
     }
 
-    /// Makes the files of a new capture: names for those of an earlier one where they are the same, else copies.
+    /// Creates the files of a new capture: hard links to those of an earlier one if they are the same, otherwise copies.
     fn fill(
         &self,
         draft: &Path,
         source: &Scanned<'_>,
-        found: &[Found],
+        found: &[WalkedEntry],
         known: &[Option<Digest>],
         base: Option<&Base>,
-    ) -> io::Result<Content> {
+    ) -> io::Result<FileList> {
         let to = Root::open(draft)?;
         for folder in folders_of(found) {
             fs::DirBuilder::new().recursive(true).create(draft.join(as_path(&folder)))?;
         }
-        let files: Vec<usize> = (0..found.len()).filter(|&at| found[at].kind != Kind::Folder).collect();
+        let files: Vec<usize> = (0..found.len()).filter(|&at| found[at].kind != WalkedKind::Folder).collect();
         let made = in_parallel(&files, |&at| {
             let one = &found[at];
             if let (Some(base), Some(digest)) = (base, known[at]) {
-                let item = Item::File { mode: one.mode, size: one.stamp.size(), digest };
+                let item = ListedItem::File { mode: one.mode, size: one.stamp.size(), digest };
                 if base.content.items.get(&one.path) == Some(&item)
                     && is_of_the_same_time(&base.tree, one)
                     && link(&base.tree, &to, &one.path)?
@@ -169,27 +170,29 @@ impl CaptureStore {
             }
             source.copy(one, &to)
         })?;
-        let mut items: Vec<Option<Item>> = vec![None; found.len()];
+        let mut items: Vec<Option<ListedItem>> = vec![None; found.len()];
         for (at, item) in files.into_iter().zip(made) {
             items[at] = match found[at].kind {
-                Kind::Unreadable => Some(Item::Unreadable),
+                WalkedKind::Unreadable => Some(ListedItem::Unreadable),
                 _ => item,
             };
         }
-        // The deepest first: what is in a folder is there before the folder has its own mode.
-        for (one, item) in found.iter().zip(&mut items).rev().filter(|(one, _)| one.kind == Kind::Folder) {
+        // A folder gets its mode after its content is complete, because the mode may forbid adding files. The reverse
+        // order handles inner folders first.
+        for (one, item) in found.iter().zip(&mut items).rev().filter(|(one, _)| one.kind == WalkedKind::Folder) {
             fs::set_permissions(
                 draft.join(as_path(&one.path)),
                 std::os::unix::fs::PermissionsExt::from_mode(one.mode),
             )?;
-            *item = Some(Item::Folder(one.mode));
+            *item = Some(ListedItem::Folder(one.mode));
         }
         let items = found.iter().zip(items).filter_map(|(one, item)| Some((one.path.clone(), item?)));
-        Ok(Content { items: items.collect() })
+        Ok(FileList { items: items.collect() })
     }
 
-    /// Gives a tree its name. Another process may have made the same meanwhile, and a damaged one makes room.
-    fn settle(&self, draft: &Path, digest: &Digest) -> io::Result<()> {
+    /// Renames a complete tree to its final name. If a tree with this name exists, it is damaged or another process has
+    /// created it meanwhile; it is replaced in both cases.
+    fn install(&self, draft: &Path, digest: &Digest) -> io::Result<()> {
         let tree = self.tree(digest);
         if let Err(error) = fs::rename(draft, &tree) {
             if !tree.is_dir() {
@@ -204,9 +207,12 @@ impl CaptureStore {
         write(&self.root.join("latest"), &format!("{digest}\n"))
     }
 
-    /// Whether a tree holds what its list says. It is read only once after each start of the machine: until the next one
-    /// the kernel itself remembers what was written.
-    pub(crate) fn is_sound(&self, digest: &Digest, content: &Content) -> io::Result<bool> {
+    /// Whether the files of a tree match its list.
+    ///
+    /// The files are read once after each boot. A write that has not reached the disk is lost only if the machine crashes;
+    /// until then the kernel returns it from memory. So a tree that was verified or created since the last boot is known
+    /// to be intact.
+    pub(crate) fn is_sound(&self, digest: &Digest, content: &FileList) -> io::Result<bool> {
         let boot = boot();
         let mark = self.tree(digest).with_extension("boot");
         if boot.is_some() && read_line(&mark) == boot {
@@ -216,10 +222,11 @@ impl CaptureStore {
         let everything = Chosen::everything()?;
         let scanned = Scanned { root: &tree, index: &FileIndex::new(PathBuf::new()), name: "" };
         let mut there = scanned.content(&everything)?;
-        // What can't be read has no copy, and folders that weren't chosen lead to what was.
-        let expected = content.items.iter().filter(|(_, item)| **item != Item::Unreadable);
+        // Unreadable entries were not copied, and folders that were not chosen exist only because chosen files are in
+        // them.
+        let expected = content.items.iter().filter(|(_, item)| **item != ListedItem::Unreadable);
         let expected: std::collections::BTreeMap<_, _> = expected.map(|(path, item)| (path.clone(), *item)).collect();
-        there.items.retain(|path, item| !matches!(item, Item::Folder(_)) || expected.contains_key(path));
+        there.items.retain(|path, item| !matches!(item, ListedItem::Folder(_)) || expected.contains_key(path));
         let is_sound = there.items == expected;
         if is_sound {
             self.mark_sound(digest)?;
@@ -235,12 +242,12 @@ impl CaptureStore {
     }
 }
 
-/// The folders that have to be made for what was found, each after the one that it is in.
-pub(super) fn folders_of(found: &[Found]) -> std::collections::BTreeSet<Vec<u8>> {
+/// The folders that must be created for the found entries, sorted so that each follows the one that contains it.
+pub(super) fn folders_of(found: &[WalkedEntry]) -> std::collections::BTreeSet<Vec<u8>> {
     let mut folders = std::collections::BTreeSet::new();
     for one in found {
         let mut path = match one.kind {
-            Kind::Folder => Some(&one.path[..]),
+            WalkedKind::Folder => Some(&one.path[..]),
             _ => parent(&one.path),
         };
         while let Some(folder) = path.filter(|folder| !folders.contains(*folder)) {
@@ -255,12 +262,12 @@ pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
     path.iter().rposition(|&byte| byte == b'/').map(|at| &path[..at])
 }
 
-/// Whether the captured file has the time of the one that was found, for tools such as make.
-fn is_of_the_same_time(tree: &Root, found: &Found) -> bool {
+/// Whether the captured file has the same modification time as the found one. Tools such as make depend on it.
+fn is_of_the_same_time(tree: &Root, found: &WalkedEntry) -> bool {
     tree.stat(&found.path).is_ok_and(|stat| (stat.st_mtime, stat.st_mtime_nsec.cast_signed()) == found.modified)
 }
 
-/// Names this start of the machine; none where the kernel doesn't.
+/// The id of the machine's current boot; none if the kernel doesn't provide it.
 fn boot() -> Option<String> {
     let uuid = rustix::fs::open("/proc/sys/kernel/random/boot_id", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let mut text = String::new();
@@ -272,7 +279,7 @@ fn read_line(file: &Path) -> Option<String> {
     stagewright_files::read_text(file, 1000).ok()
 }
 
-/// A run's id as a file's name, whatever it is.
+/// A file name for a run's id, whatever characters the id has.
 fn name_of(run: &RunId) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
     if !run.0.is_empty() && run.0.len() < 100 && run.0.chars().all(plain) {
@@ -290,7 +297,7 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a folder, if it is there.
+/// Removes a folder if it exists.
 pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
     match stagewright_files::remove_tree(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

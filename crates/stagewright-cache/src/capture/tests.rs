@@ -1,4 +1,4 @@
-//! Stages behind a gate, stages beside other runs, and what is left when none needs it.
+//! Stages behind a gate, concurrent changes by other runs, and garbage collection.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 
 type Work = Arc<dyn Fn(&Path) + Send + Sync>;
 
-/// Does in the folder that it is given what a stage would do.
+/// Does the work of a stage in the folder of its request.
 struct Worker {
     workspace: PathBuf,
     work: Work,
@@ -168,7 +168,7 @@ fn request(stage: Stage) -> AttemptRequest {
     }
 }
 
-/// Behind a gate, with these places to write.
+/// The basis of a stage behind a gate, when stages behind it may write `writable`.
 fn behind(capture: &Capture, writable: &[&str]) -> Basis {
     let approved = Approved { stage_id: "gate".to_owned(), capture: capture.clone(), written_since: Vec::new() };
     Basis { captures: vec![approved], writable: all(writable), ..Basis::default() }
@@ -180,7 +180,7 @@ fn made_by(stage: &str, made: &Made, places: &[&str]) -> MadeBefore {
 }
 
 #[tokio::test]
-async fn whatever_can_be_read_changes_the_digest() {
+async fn the_digest_covers_contents_modes_links_and_folders() {
     let world = World::new(&[("app", "aaaa"), ("sub/module", "1"), ("empty/x", "")]);
     fs::remove_file(world.path("empty/x")).unwrap();
     symlink("app", world.path("link")).unwrap();
@@ -211,10 +211,10 @@ async fn whatever_can_be_read_changes_the_digest() {
 }
 
 #[tokio::test]
-async fn the_same_content_is_captured_once_and_shares_files_with_what_differs() {
+async fn equal_content_is_captured_once_and_similar_captures_share_files() {
     let world = World::new(&[("a", "1"), ("b", "2"), (".git/HEAD", "x"), (".stagewright/state", "y")]);
     let first = world.capture(&["."]).await;
-    assert_eq!((first.files, first.bytes), (3, 3), "the engine's own is left out, HEAD is not");
+    assert_eq!((first.files, first.bytes), (3, 3), "the engine's own files are left out, HEAD is not");
     assert_eq!(world.capture(&["."]).await, first);
     let trees = || {
         let folders = fs::read_dir(world.captures.join("trees")).unwrap().map(|entry| entry.unwrap().path());
@@ -229,7 +229,7 @@ async fn the_same_content_is_captured_once_and_shares_files_with_what_differs() 
 }
 
 #[tokio::test]
-async fn a_stage_behind_a_gate_is_given_what_was_captured_and_nothing_newer() {
+async fn a_stage_behind_a_gate_sees_the_captured_files_and_nothing_newer() {
     let world = World::new(&[("app", "approved"), ("target/app", "built")]);
     let capture = world.capture(&["."]).await;
     world.write("app", "changed");
@@ -251,7 +251,7 @@ async fn a_stage_behind_a_gate_is_given_what_was_captured_and_nothing_newer() {
 }
 
 #[tokio::test]
-async fn what_a_stage_writes_is_seen_by_later_ones_and_never_lost_nor_put_over_anothers_change() {
+async fn files_written_behind_a_gate_reach_later_stages_and_never_overwrite_changes_of_others() {
     let world = World::new(&[("out/a", "1"), ("out/gone", "2"), ("out/mine", "3")]);
     let capture = world.capture(&["out"]).await;
     let stage = |basis| Stage { read: &["out"], write: &["out"], basis, ..Stage::default() };
@@ -268,18 +268,18 @@ async fn what_a_stage_writes_is_seen_by_later_ones_and_never_lost_nor_put_over_a
     assert!(world.path("out/deep/er").is_dir() && world.read("out/deep/link") == "new");
     assert_eq!(world.read("out/mine"), "my own");
     assert!(ran.said.contains("`out/mine`"), "{}", ran.said);
-    // The next one has the run's own.
+    // The next stage sees the run's own version.
     let seen = world.run(stage(behind(&capture, &["out"])), |folder| {
         assert_eq!(read_text(&folder.join("out/mine")).unwrap(), "the run's");
         fs::write(folder.join("out/a"), "newer").unwrap();
     });
     assert!(seen.await.failure.is_none());
-    assert_eq!(world.read("out/a"), "newer", "what the run itself put there is no change by others");
+    assert_eq!(world.read("out/a"), "newer", "the run replaces its own earlier version");
 }
 
-/// Files that nothing behind the gate may write have one copy on the disk.
+/// Files that no stage behind the gate may write are hard links to the capture.
 #[tokio::test]
-async fn a_file_that_a_stage_writes_in_place_stays_what_it_was_in_the_capture() {
+async fn a_file_written_in_place_is_unchanged_in_the_capture() {
     let world = World::new(&[("out/a", "approved"), ("config", "approved")]);
     let capture = world.capture(&["."]).await;
     let stage = Stage { read: &["."], write: &["out"], basis: behind(&capture, &["out"]), ..Stage::default() };
@@ -295,9 +295,9 @@ async fn a_file_that_a_stage_writes_in_place_stays_what_it_was_in_the_capture() 
     }
 }
 
-/// A program that isn't confined can write to whatever it is given.
+/// A program outside of a sandbox can write to every file of its view.
 #[tokio::test]
-async fn without_a_sandbox_a_stage_is_given_copies_alone() {
+async fn without_a_sandbox_a_view_consists_of_copies() {
     let world = World { sandboxed: false, ..World::new(&[("config", "approved")]) };
     let capture = world.capture(&["."]).await;
     let stage = Stage { read: &["."], basis: behind(&capture, &[]), ..Stage::default() };
@@ -308,7 +308,7 @@ async fn without_a_sandbox_a_stage_is_given_copies_alone() {
 }
 
 #[tokio::test]
-async fn a_stage_does_not_start_on_what_another_run_has_made() {
+async fn a_stage_does_not_start_on_files_that_another_run_made() {
     let world = World::new(&[("base", "")]);
     let readers = Basis { results: all(&["app"]), readers: all(&["app"]), ..Basis::default() };
     let build = Stage { write: &["app"], basis: readers, ..Stage::default() };
@@ -322,24 +322,27 @@ async fn a_stage_does_not_start_on_what_another_run_has_made() {
     let refused = world.run(image.clone(), |_| panic!("it is started")).await.failure.unwrap();
     assert!(refused.message.contains("`app` is not what `build` made"), "{}", refused.message);
     assert!(refused.help.unwrap().contains("resume r1 --from build"));
-    assert!(world.try_capture(&["app"], image.basis.clone()).await.is_err(), "nor is it captured for an approval");
+    assert!(
+        world.try_capture(&["app"], image.basis.clone()).await.is_err(),
+        "such files aren't captured for an approval either"
+    );
 
-    // Nor may it be exchanged later.
+    // They must not be replaced while the stage runs either.
     world.write("app", "1");
     let late = world.path("app");
     let broken = world.run(image.clone(), move |_| fs::write(&late, "2").unwrap()).await.failure.unwrap();
     assert!(broken.message.contains("while `stage` ran"), "{}", broken.message);
 
-    // What the run's other stages write meanwhile isn't another run's.
+    // Paths that other stages of the run may be writing are not checked.
     let unordered = Basis { unordered: all(&["app"]), ..image.basis.clone() };
     assert!(world.run(Stage { basis: unordered, ..image.clone() }, |_| {}).await.failure.is_none());
-    // And what is made again, to the byte, is the same.
+    // A file with the same content counts as unchanged.
     world.write("app", "1");
     assert!(world.run(image, |_| {}).await.failure.is_none());
 }
 
 #[tokio::test]
-async fn what_is_made_beside_a_gate_is_brought_to_the_stages_behind_it() {
+async fn files_made_while_a_gate_was_open_are_copied_to_the_stages_behind_it() {
     let world = World::new(&[("app", "old"), ("config", "approved")]);
     let capture = world.capture(&["."]).await;
     let readers = Basis { results: all(&["app"]), readers: all(&["."]), ..Basis::default() };
@@ -353,13 +356,13 @@ async fn what_is_made_beside_a_gate_is_brought_to_the_stages_behind_it() {
         assert_eq!(text, ["new", "approved"]);
     });
     assert!(ran.await.failure.is_none());
-    // Once it is there, what becomes of the workspace doesn't matter.
+    // Once the file is in the view, changes in the workspace don't matter.
     world.write("app", "another run's");
     assert!(world.run(stage, |_| {}).await.failure.is_none());
 }
 
 #[tokio::test]
-async fn what_was_approved_at_one_gate_and_changed_before_another_is_refused() {
+async fn a_file_that_changed_between_two_approvals_is_refused() {
     let world = World::new(&[("app", "1")]);
     let first = world.capture(&["."]).await;
     world.write("app", "2");
@@ -379,7 +382,7 @@ async fn what_was_approved_at_one_gate_and_changed_before_another_is_refused() {
 }
 
 #[tokio::test]
-async fn neither_links_nor_pipes_lead_a_capture_astray() {
+async fn a_capture_follows_no_links_and_skips_pipes() {
     let world = World::new(&[("real/app", "1")]);
     fs::write(world.workspace.parent().unwrap().join("private"), "secret").unwrap();
     symlink("../private", world.path("out")).unwrap();
@@ -397,7 +400,7 @@ async fn neither_links_nor_pipes_lead_a_capture_astray() {
     let capture = world.capture(&["."]).await;
     let tree = |capture: &Capture| world.captures.join("trees").join(capture.digest.trim_start_matches("sha256:"));
     assert!(tree(&capture).join("out").is_symlink() && !tree(&capture).join(&made).exists());
-    // A grant that goes through a link of the workspace is one of what the link leads to.
+    // A grant that leads through a link of the workspace includes the link's target.
     let through = world.capture(&["loop/app"]).await;
     assert_eq!(read_text(&tree(&through).join("loop/app")).unwrap(), "1");
     let outside = world.capture(&["out"]).await;
@@ -405,7 +408,7 @@ async fn neither_links_nor_pipes_lead_a_capture_astray() {
 }
 
 #[test]
-fn a_path_with_a_link_on_it_is_not_there() {
+fn a_path_through_a_link_is_not_found() {
     let world = World::new(&[("real/app", "1")]);
     symlink("real", world.path("current")).unwrap();
     let root = super::walk::Root::open(&world.workspace).unwrap();
@@ -416,15 +419,15 @@ fn a_path_with_a_link_on_it_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_capture_that_a_crash_has_damaged_is_not_used() {
+async fn a_capture_that_was_damaged_by_a_crash_is_not_used() {
     let world = World::new(&[("app", "approved")]);
     let capture = world.capture(&["."]).await;
     let tree = world.captures.join("trees").join(capture.digest.trim_start_matches("sha256:"));
     let stage = Stage { read: &["."], basis: behind(&capture, &[]), ..Stage::default() };
-    // As after a start of the machine.
+    // As after a reboot.
     let restart = || fs::write(tree.with_extension("boot"), "an earlier one").unwrap();
     restart();
-    assert!(world.run(stage.clone(), |_| {}).await.failure.is_none(), "what is sound is used");
+    assert!(world.run(stage.clone(), |_| {}).await.failure.is_none(), "an intact capture is used");
     fs::write(tree.join("app"), "").unwrap();
     restart();
     let refused = world.run(stage.clone(), |_| panic!("it is started")).await.failure.unwrap();
@@ -439,7 +442,7 @@ async fn a_capture_that_a_crash_has_damaged_is_not_used() {
 }
 
 #[tokio::test]
-async fn captures_go_when_no_run_needs_them() {
+async fn captures_are_removed_when_no_run_needs_them() {
     let world = World::new(&[("app", "1")]);
     let capture = world.capture(&["."]).await;
     let basis = Basis { results: all(&["out"]), readers: all(&["."]), ..behind(&capture, &["out"]) };

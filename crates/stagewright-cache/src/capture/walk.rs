@@ -1,7 +1,7 @@
-//! Finds what is in places of a folder, and opens it, without ever following a link.
+//! Finds and opens the chosen files of a folder without ever following a link.
 //!
-//! A stage may exchange folders for links while others are looked at: every path is resolved beneath the root by the
-//! kernel, and one with a link on the way isn't there.
+//! A stage may replace folders with links during a walk. Therefore the kernel resolves every path beneath the root, and a
+//! path with a link among its folders counts as missing.
 
 use std::fs::File;
 use std::io;
@@ -16,26 +16,26 @@ use super::content::{Chosen, as_path};
 use crate::stamp::Stamp;
 use stagewright_model::{PathPattern, WorkspacePath};
 
-/// Characters of a path in messages.
+/// The most characters of a path that messages show.
 const SHOWN: usize = 300;
 
-/// Links that are followed for all globs of a gate.
+/// The most links that are followed for the globs of a gate.
 const LINKS: usize = 1000;
 
-/// Something that was found.
+/// An entry that the walk found.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct WalkedEntry {
     pub(crate) path: Vec<u8>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: WalkedKind,
     /// Permission bits.
     pub(crate) mode: u32,
     pub(crate) stamp: Stamp,
-    /// When its content changed last: seconds and nanoseconds.
+    /// The modification time: seconds and nanoseconds.
     pub(crate) modified: (i64, i64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum WalkedKind {
     Folder,
     File,
     Link,
@@ -43,7 +43,7 @@ pub(crate) enum Kind {
     Unreadable,
 }
 
-/// A folder, opened.
+/// An open folder, to which paths are relative.
 #[derive(Debug)]
 pub(crate) struct Root(OwnedFd);
 
@@ -53,30 +53,30 @@ impl Root {
         Ok(Root(openat2(CWD, path, flags, Mode::empty(), ResolveFlags::empty())?))
     }
 
-    /// A file's content, never that of a link, a pipe or a device.
+    /// Opens a plain file. Links, pipes and devices are refused.
     pub(crate) fn file(&self, path: &[u8]) -> io::Result<File> {
-        // What isn't a plain file must not make anyone wait.
+        // `NONBLOCK`, because opening a pipe would otherwise wait for its other end.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = File::from(self.beneath(path, flags)?);
         match file.metadata()?.is_file() {
             true => Ok(file),
-            false => Err(io::Error::new(io::ErrorKind::NotFound, "it is not a file any more")),
+            false => Err(io::Error::new(io::ErrorKind::NotFound, "it is no longer a plain file")),
         }
     }
 
-    /// Where a link leads, as it is written.
+    /// The target of a link, unresolved.
     pub(crate) fn link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
         let (folder, name) = self.parent(path)?;
         Ok(readlinkat(folder, as_path(name), Vec::new())?.into_bytes())
     }
 
-    /// What is at the path.
+    /// The metadata of a path; a link is not followed.
     pub(crate) fn stat(&self, path: &[u8]) -> io::Result<Stat> {
         let (folder, name) = self.parent(path)?;
         Ok(statat(folder, as_path(name), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// The folder that a path is in, and its name there.
+    /// The folder that contains a path, opened, and the path's last name.
     pub(crate) fn parent<'a>(&self, path: &'a [u8]) -> io::Result<(OwnedFd, &'a [u8])> {
         let (folder, name) = match path.iter().rposition(|&byte| byte == b'/') {
             Some(at) => (&path[..at], &path[at + 1..]),
@@ -85,11 +85,12 @@ impl Root {
         Ok((self.beneath(folder, OFlags::PATH | OFlags::DIRECTORY)?, name))
     }
 
-    /// Where globs lead whose path before the first wildcard goes through links: the links, and what the globs stand for.
+    /// For globs that lead through links before their first wildcard: patterns for these links, and the globs with the
+    /// links replaced by their targets.
     pub(crate) fn targets(&self, globs: &[PathPattern]) -> Vec<PathPattern> {
         let mut found = Vec::new();
         let mut open: Vec<PathPattern> = globs.to_vec();
-        // A link that leads to itself ends here, too.
+        // The limit also ends cycles of links.
         while let Some(glob) = open.pop().filter(|_| found.len() < LINKS) {
             let names: Vec<&str> = glob.normal().split('/').filter(|name| !name.is_empty()).collect();
             let literal = glob.base().names().count();
@@ -117,7 +118,8 @@ impl Root {
         let path = if path.is_empty() { Path::new(".") } else { as_path(path) };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         loop {
-            // It is refused for the time of a rename elsewhere.
+            // With `BENEATH`, the kernel fails with EAGAIN if a folder is renamed anywhere during the resolution, since it
+            // can't exclude that `..` led out of the root. The next try succeeds.
             match openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 Err(Errno::AGAIN) => {}
                 opened => return opened,
@@ -125,41 +127,44 @@ impl Root {
         }
     }
 
-    /// All that is chosen, sorted by path. What isn't a file, a folder or a link can't be captured, and is left out.
-    pub(crate) fn walk(&self, chosen: &Chosen) -> io::Result<Vec<Found>> {
-        let queue = Queue::new();
+    /// All chosen entries, sorted by path. Pipes, sockets and devices can't be captured and are left out.
+    pub(crate) fn walk(&self, chosen: &Chosen) -> io::Result<Vec<WalkedEntry>> {
+        let queue = FolderQueue::new();
         let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(8));
         let mut found = std::thread::scope(|scope| {
             let workers: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.work(&queue, chosen))).collect();
             let mut found = self.work(&queue, chosen)?;
             for worker in workers {
-                found.extend(worker.join().unwrap_or_else(|_| Err(io::Error::other("looking at files broke off")))?);
+                found
+                    .extend(worker.join().unwrap_or_else(|_| Err(io::Error::other("scanning files was interrupted")))?);
             }
             io::Result::Ok(found)
         })?;
-        // A folder that can't be listed was found in the folder that it is in, too.
-        let order = |one: &Found| one.kind != Kind::Unreadable;
+        // A folder that can't be listed appears twice, because the folder that contains it listed it, too. The entry that
+        // says that it can't be listed comes first and remains.
+        let order = |one: &WalkedEntry| one.kind != WalkedKind::Unreadable;
         found.sort_unstable_by(|left, right| left.path.cmp(&right.path).then(order(left).cmp(&order(right))));
         found.dedup_by(|next, first| next.path == first.path);
         Ok(found)
     }
 
-    fn work(&self, queue: &Queue, chosen: &Chosen) -> io::Result<Vec<Found>> {
+    fn work(&self, queue: &FolderQueue, chosen: &Chosen) -> io::Result<Vec<WalkedEntry>> {
         let mut found = Vec::new();
         while let Some(folder) = queue.next() {
             let folders = self.list(&folder, chosen, &mut found);
-            // Also after an error: the other threads wait for this one.
+            // Called also after an error: the other threads wait until no thread is listing a folder any more, and would
+            // otherwise wait forever.
             queue.done(folders.as_ref().map_or_else(|_| Vec::new(), Clone::clone));
             folders?;
         }
         Ok(found)
     }
 
-    /// Adds what is in a folder; gives the folders in it that are to be entered.
-    fn list(&self, folder: &[u8], chosen: &Chosen, found: &mut Vec<Found>) -> io::Result<Vec<Vec<u8>>> {
+    /// Adds the chosen entries of a folder to `found`. Returns the folders in it that can contain more.
+    fn list(&self, folder: &[u8], chosen: &Chosen, found: &mut Vec<WalkedEntry>) -> io::Result<Vec<Vec<u8>>> {
         let opened = match self.beneath(folder, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(opened) => opened,
-            // It went away, or was exchanged for a link.
+            // The folder was removed, or replaced with a link.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(Vec::new()),
             Err(Errno::ACCESS | Errno::PERM) if !folder.is_empty() => {
                 found.push(unreadable(folder));
@@ -175,8 +180,8 @@ impl Root {
                 continue;
             }
             let path = if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() };
-            let (takes, enters) = (chosen.takes(&path), chosen.enters(&path));
-            if !takes && !enters {
+            let (selects, enters) = (chosen.selects(&path), chosen.enters(&path));
+            if !selects && !enters {
                 continue;
             }
             let stat = match statat(opened.as_fd(), as_path(name), AtFlags::SYMLINK_NOFOLLOW) {
@@ -185,15 +190,15 @@ impl Root {
                 Err(error) => return Err(named(&path, error.into())),
             };
             let kind = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => Kind::Folder,
-                FileType::RegularFile => Kind::File,
-                FileType::Symlink => Kind::Link,
+                FileType::Directory => WalkedKind::Folder,
+                FileType::RegularFile => WalkedKind::File,
+                FileType::Symlink => WalkedKind::Link,
                 _ => continue,
             };
-            if kind == Kind::Folder && enters {
+            if kind == WalkedKind::Folder && enters {
                 folders.push(path.clone());
             }
-            if takes {
+            if selects {
                 found.push(found_at(path, kind, &stat));
             }
         }
@@ -201,19 +206,31 @@ impl Root {
     }
 }
 
-/// What `stat` says of a path.
-pub(crate) fn found_at(path: Vec<u8>, kind: Kind, stat: &Stat) -> Found {
+/// The entry for a path with this metadata.
+pub(crate) fn found_at(path: Vec<u8>, kind: WalkedKind, stat: &Stat) -> WalkedEntry {
     let mode = stat.st_mode & 0o777;
-    // A folder that its owner can't enter could be neither filled nor removed.
-    let mode = if kind == Kind::Folder { mode | 0o700 } else { mode };
-    Found { path, kind, mode, stamp: Stamp::of_stat(stat), modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()) }
+    // The copy of a folder that its owner can't enter could be neither filled nor removed.
+    let mode = if kind == WalkedKind::Folder { mode | 0o700 } else { mode };
+    WalkedEntry {
+        path,
+        kind,
+        mode,
+        stamp: Stamp::of_stat(stat),
+        modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+    }
 }
 
-fn unreadable(folder: &[u8]) -> Found {
-    Found { path: folder.to_vec(), kind: Kind::Unreadable, mode: 0, stamp: Stamp::default(), modified: (0, 0) }
+fn unreadable(folder: &[u8]) -> WalkedEntry {
+    WalkedEntry {
+        path: folder.to_vec(),
+        kind: WalkedKind::Unreadable,
+        mode: 0,
+        stamp: Stamp::default(),
+        modified: (0, 0),
+    }
 }
 
-/// Where a link in the folder `base` leads, relative to the root; none when that is outside.
+/// The path that a link in the folder `base` leads to, relative to the root; none if that is outside.
 fn within(base: &str, target: &str) -> Option<String> {
     let mut names: Vec<&str> = base.split('/').filter(|name| !name.is_empty()).collect();
     if target.starts_with('/') {
@@ -229,33 +246,34 @@ fn within(base: &str, target: &str) -> Option<String> {
     Some(names.join("/")).filter(|path| !path.is_empty())
 }
 
-/// An error that says where.
+/// Adds the path to an error's message.
 #[expect(clippy::needless_pass_by_value, reason = "callers have an error to give away")]
 pub(crate) fn named(path: &[u8], error: io::Error) -> io::Error {
-    // A path can be as long as a stage makes it.
+    // Stages choose the names of files, so paths can be of any length.
     let shown: String = as_path(path).display().to_string().chars().take(SHOWN).collect();
     io::Error::new(error.kind(), format!("`{shown}`: {error}"))
 }
 
-/// Whether the error says that a path isn't there, or not without a link on the way.
+/// Whether the error says that a path does not exist, or exists only through a link.
 pub(crate) fn is_absent(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     error.kind() == io::ErrorKind::NotFound
         || matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV))
 }
 
-/// Folders that are still to be listed.
-struct Queue {
+/// The folders that remain to be listed, shared by the threads of a walk.
+struct FolderQueue {
+    /// The folders, and the number of folders that threads are listing now and that may add more.
     state: Mutex<(Vec<Vec<u8>>, usize)>,
     changed: Condvar,
 }
 
-impl Queue {
-    fn new() -> Queue {
-        Queue { state: Mutex::new((vec![Vec::new()], 0)), changed: Condvar::new() }
+impl FolderQueue {
+    fn new() -> FolderQueue {
+        FolderQueue { state: Mutex::new((vec![Vec::new()], 0)), changed: Condvar::new() }
     }
 
-    /// None when all are listed.
+    /// Waits for the next folder. None when all folders have been listed.
     fn next(&self) -> Option<Vec<u8>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

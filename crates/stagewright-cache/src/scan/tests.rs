@@ -1,4 +1,4 @@
-//! What globs name, what of it counts, and what of it a stage is given.
+//! Which files globs name, what their digest covers, and which paths a stage gets access to.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -33,9 +33,9 @@ impl Fixture {
         std::fs::set_permissions(self.path(path), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn workspace(&self) -> Workspace<'_> {
+    fn workspace(&self) -> WorkspaceScan<'_> {
         const RESERVED: &[String] = &[];
-        Workspace { root: self.folder.path(), reserved: RESERVED, index: &self.index }
+        WorkspaceScan { root: self.folder.path(), reserved: RESERVED, index: &self.index }
     }
 
     fn try_scan(&self, named: &[&str], without: &[&str]) -> io::Result<Tree> {
@@ -59,7 +59,7 @@ fn globs(globs: &[&str]) -> Globs {
     Globs::new(&globs.iter().map(|glob| glob.parse().unwrap()).collect::<Vec<_>>()).unwrap()
 }
 
-/// Without folders.
+/// The paths of files and links.
 fn paths(tree: &Tree) -> Vec<&str> {
     let files = tree.0.iter().filter(|(_, node)| node.digest().is_some());
     files.map(|(path, _)| path.as_str()).collect()
@@ -77,7 +77,7 @@ const FILES: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn a_wildcard_leaves_out_what_git_ignores_and_a_name_does_not() {
+fn a_wildcard_skips_ignored_files_and_a_literal_name_does_not() {
     let fixture = Fixture::new(&FILES);
     let all = [".gitignore", "src/a.rs", "src/deep/.gitignore", "src/deep/b.rs"];
     assert_eq!(paths(&fixture.scan(&["**"], &[])), all);
@@ -92,7 +92,7 @@ fn a_wildcard_leaves_out_what_git_ignores_and_a_name_does_not() {
 }
 
 #[test]
-fn all_that_a_program_can_see_counts_and_times_do_not() {
+fn the_digest_covers_all_that_a_program_can_see_except_times() {
     let fixture = Fixture::new(&[("in/a", "1"), ("in/b", "2")]);
     let digest = || fixture.scan(&["in/**"], &[]).digest();
     let mut seen = vec![digest()];
@@ -119,11 +119,11 @@ fn all_that_a_program_can_see_counts_and_times_do_not() {
     changed("a link");
     std::fs::remove_file(fixture.path("in/link")).unwrap();
     symlink("b", fixture.path("in/link")).unwrap();
-    changed("where a link leads");
+    changed("the target of a link");
 }
 
 #[test]
-fn what_can_not_be_kept_is_refused_by_name() {
+fn pipes_sockets_and_names_that_are_not_utf_8_are_refused_by_name() {
     let fixture = Fixture::new(&[("in/a", "1"), (".gitignore", "ignored\n")]);
     let refused = || fixture.try_scan(&["in/**"], &[]).unwrap_err().to_string();
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -132,7 +132,7 @@ fn what_can_not_be_kept_is_refused_by_name() {
     }
     assert_eq!(refused(), "`in/pipe` is a pipe");
     std::fs::remove_file(fixture.path("in/pipe")).unwrap();
-    fixture.try_scan(&["in/**"], &[]).expect("what is ignored is no input");
+    fixture.try_scan(&["in/**"], &[]).expect("ignored files aren't inputs");
     let socket = std::os::unix::net::UnixListener::bind(fixture.path("in/socket")).unwrap();
     assert_eq!(refused(), "`in/socket` is a socket");
     drop(socket);
@@ -142,7 +142,7 @@ fn what_can_not_be_kept_is_refused_by_name() {
 }
 
 #[test]
-fn many_files_are_read_by_several_threads_in_their_order() {
+fn several_threads_return_digests_in_the_order_of_the_files() {
     let files: Vec<(String, String)> = (0..200).map(|n| (format!("f/{n:03}"), n.to_string())).collect();
     let fixture = Fixture::new(&files.iter().map(|(path, text)| (&**path, &**text)).collect::<Vec<_>>());
     let tree = fixture.scan(&["f"], &[]);
@@ -151,7 +151,7 @@ fn many_files_are_read_by_several_threads_in_their_order() {
 }
 
 #[test]
-fn a_cover_names_whole_folders_and_nothing_that_is_not_in_the_tree() {
+fn a_cover_names_whole_folders_and_nothing_outside_the_tree() {
     let fixture = Fixture::new(&FILES);
     assert_eq!(fixture.cover(&["**"]), [".gitignore", "src/a.rs", "src/deep/.gitignore", "src/deep/b.rs"]);
     std::fs::remove_file(fixture.path("src/deep/b.log")).unwrap();
@@ -165,7 +165,7 @@ fn a_cover_names_whole_folders_and_nothing_that_is_not_in_the_tree() {
     std::fs::create_dir(fixture.path("src/empty")).unwrap();
     assert_eq!(fixture.cover(&["src"]), ["src"], "an empty folder is one of the inputs");
     assert_eq!(fixture.cover(&["src/deep/**", "src/*.rs"]), ["src/a.rs", "src/deep"]);
-    // Beside a name that is like that of an input to all that compare text, nothing is given as a whole.
+    // A folder with a name that isn't UTF-8 is never covered as a whole, even if its lossy form equals an input's name.
     fixture.write("src/\u{fffd}", "");
     let tree = fixture.scan(&["src"], &[]);
     std::fs::write(fixture.folder.path().join(std::ffi::OsStr::from_bytes(b"src/\xff")), "").unwrap();

@@ -1,4 +1,4 @@
-//! From an address to a client of what is there.
+//! Creates the client for the address of a shared cache.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,31 +12,31 @@ use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
-/// Of a server that is there.
+/// How long connecting to a server may take.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Between two parts of an answer.
+/// The longest pause between two parts of a response.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// For a request that fails and may be made again.
+/// How often a failed request is repeated.
 const RETRIES: usize = 2;
 
-/// Holds the token that an `http` or `https` cache wants.
+/// The variable with the bearer token for an `http` or `https` cache.
 const TOKEN: &str = "TOKEN";
 
-/// An address that can't be one of a shared cache.
+/// An invalid address of a shared cache.
 #[derive(Debug, thiserror::Error)]
-#[error("`{address}` can't be a shared cache: {why}")]
+#[error("`{address}` isn't a valid address of a shared cache: {why}")]
 pub struct BadAddress {
-    /// As given, without what may be confidential.
+    /// The address as given, without a user's name and password.
     pub address: String,
-    /// What is wrong.
+    /// What is wrong with it.
     pub why: String,
-    /// What to do.
+    /// How to correct it.
     pub help: &'static str,
 }
 
-/// What is at the address. Nothing is asked of it yet.
+/// The client for an address. It does not connect yet.
 pub(super) fn open(address: &str, environment: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, BadAddress> {
     let bad = |why: &str, help| BadAddress { address: without_user(address), why: why.to_owned(), help };
     let wrong = |error: object_store::Error| BadAddress {
@@ -46,21 +46,21 @@ pub(super) fn open(address: &str, environment: &BTreeMap<String, String>) -> Res
     };
     if without_user(address) != address {
         return Err(bad(
-            "it holds a user's name or password, which would be shown wherever the address is",
-            "take them out; STAGEWRIGHT_SHARED_CACHE_TOKEN, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, hold what \
-             is confidential",
+            "it contains a user's name or password, which would be shown wherever the address is shown",
+            "remove them, and pass credentials in STAGEWRIGHT_SHARED_CACHE_TOKEN, or in AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY",
         ));
     }
     let (scheme, rest) = address.split_once("://").unwrap_or(("file", address));
     match scheme {
         "file" if !Path::new(rest).is_absolute() => {
-            Err(bad("its path isn't absolute", "name a folder, as in /srv/stagewright-cache"))
+            Err(bad("its path isn't absolute", "use an absolute path, as in /srv/stagewright-cache"))
         }
         "file" => Ok(Arc::new(LocalFileSystem::new_with_prefix(rest).map_err(wrong)?)),
         "s3" => {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             if bucket.is_empty() {
-                return Err(bad("it names no bucket", "name it, as in s3://bucket/prefix"));
+                return Err(bad("the bucket is missing", "write it as in s3://bucket/prefix"));
             }
             let known = environment.iter().filter_map(|(name, value)| {
                 let name = name.to_ascii_lowercase();
@@ -76,21 +76,21 @@ pub(super) fn open(address: &str, environment: &BTreeMap<String, String>) -> Res
             let builder = HttpBuilder::new().with_url(address).with_client_options(client).with_retry(retry());
             Ok(Arc::new(builder.build().map_err(wrong)?))
         }
-        _ => Err(bad("there is no such kind", "name a folder, s3://BUCKET/PREFIX, or an http or https URL")),
+        _ => Err(bad("unknown scheme", "use a folder, s3://BUCKET/PREFIX, or an http or https URL")),
     }
 }
 
 fn options(token: Option<&str>) -> Result<ClientOptions, BadAddress> {
-    // Whoever came first has chosen the same.
+    // Fails if a provider has been installed already; all code of this program installs the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // How long all of it may take depends on how large it is, and is for the caller to say.
+    // The time limit for a whole transfer depends on its size, so the caller sets it.
     let options = ClientOptions::new().with_connect_timeout(CONNECT).with_read_timeout(SILENCE).with_timeout_disabled();
-    // The operator named the server: whether the way to it needs encryption is theirs to judge.
+    // The operator chose the server, and decides whether the connection needs encryption.
     let options = options.with_allow_http(true);
     let Some(token) = token else { return Ok(options) };
     let mut header = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| BadAddress {
         address: "the address".to_owned(),
-        why: "what goes with it as a token can't be one".to_owned(),
+        why: "its token isn't valid in an HTTP header".to_owned(),
         help: "set STAGEWRIGHT_SHARED_CACHE_TOKEN to the token alone, without line breaks",
     })?;
     header.set_sensitive(true);
@@ -102,7 +102,7 @@ fn retry() -> RetryConfig {
     RetryConfig { max_retries: RETRIES, retry_timeout: CONNECT, backoff }
 }
 
-/// Without what stands before an `@` of the host.
+/// The address without a user's name and password.
 fn without_user(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

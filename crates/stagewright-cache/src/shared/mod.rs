@@ -1,12 +1,13 @@
-//! Results that several machines share: in a folder, an S3 bucket, or on an HTTP server.
+//! A cache that several machines share, in a folder, an S3 bucket, or on an HTTP server.
 //!
 //! ```text
-//! <address>/trusted/ab/<key>.gz          results that everybody takes
-//! <address>/tiers/<tier>/ab/<key>.gz     those that only runs of the tier take
+//! <address>/trusted/ab/<key>.gz          results that runs of all tiers use
+//! <address>/tiers/<tier>/ab/<key>.gz     results that only runs of this tier use
 //! ```
 //!
-//! Nothing there is trusted further than whoever may write to it: what comes in is checked, and may only be what the
-//! stage could have made. What fails or takes too long is given up for the rest of the run, which goes on without.
+//! Every received result is verified, and can only contain files that the stage could have created itself. Beyond that, a
+//! shared cache is as trustworthy as everyone who can write to it. If a request fails or takes too long, the shared cache
+//! is not used for the rest of the run, and the run continues without it.
 
 mod address;
 mod transfer;
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use object_store::path::Path as Place;
+use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -27,140 +28,140 @@ use tokio::time::{Instant, timeout};
 pub use address::BadAddress;
 
 use crate::digest::Digest;
-use crate::packed::{MOST, pack, unpack};
-use crate::store::{Entry, Store};
+use crate::packed::{LARGEST_TOTAL, pack, unpack};
+use crate::store::{CachedResult, ResultStore};
 use crate::tier::Tier;
 
-/// For an answer, and for whatever takes no time at a usual pace.
+/// How long a response may take to begin, and the minimum time that is allowed for a transfer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What comes or goes more slowly is given up: bytes a second.
+/// The slowest transfer that is accepted, in bytes per second.
 const SLOWEST: u64 = 1 << 20;
 
-/// Results that are sent at a time.
+/// How many results are sent at the same time.
 const SENT_AT_ONCE: usize = 2;
 
 /// A cache that several machines share.
 #[derive(Clone, Debug)]
-pub struct Shared(Arc<Inner>);
+pub struct SharedCache(Arc<SharedCacheState>);
 
 #[derive(Debug)]
-struct Inner {
+struct SharedCacheState {
     objects: Arc<dyn ObjectStore>,
-    /// Whether results are put there.
-    gives: bool,
-    /// Why it isn't used any more.
-    given_up: OnceLock<String>,
+    /// Whether this run stores its results in the shared cache.
+    sends: bool,
+    /// Why the shared cache is not used any more, once that is so.
+    disabled: OnceLock<String>,
     sending: Mutex<JoinSet<io::Result<()>>>,
     slots: Arc<Semaphore>,
 }
 
-/// What became of the question for a result.
+/// The outcome of looking up a result in the shared cache.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Answer {
-    /// It is in the local store now, under the key.
-    Found(Tier, Digest, Entry),
-    /// There is none.
-    Nothing,
-    /// There is one, and it can't be used: why.
+pub(crate) enum SharedLookup {
+    /// The result has been added to the local store, under this key.
+    Found(Tier, Digest, CachedResult),
+    /// There is no result, or the shared cache was disabled earlier.
+    NotFound,
+    /// There is a result, but it can't be used for this reason.
     Damaged(String),
-    /// The cache isn't used any more, from now on: why.
-    GivenUp(String),
+    /// This lookup failed for this reason, and the shared cache is not used any more.
+    Disabled(String),
 }
 
-/// What came of the results that were to be sent.
+/// How many results were sent to the shared cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Results that are there now.
+    /// Results that were sent.
     pub results: u64,
-    /// Results that are not.
+    /// Results that could not be sent.
     pub failed: u64,
-    /// Why the first of them is not.
+    /// The first error.
     pub error: Option<String>,
 }
 
-impl Shared {
-    /// `address`: a folder's absolute path, `s3://BUCKET/PREFIX`, or an `http` or `https` URL. `environment`: what goes
-    /// with it, `AWS_…` and `TOKEN`. `gives`: whether results are put there.
+impl SharedCache {
+    /// `address`: a folder's absolute path, `s3://BUCKET/PREFIX`, or an `http` or `https` URL. `environment`: the variables
+    /// `AWS_…` and `TOKEN` with its credentials. `sends`: whether results are stored there.
     ///
     /// # Errors
-    /// When there can be no cache at the address. Whether there is one is seen when it is used.
-    pub fn open(address: &str, environment: &BTreeMap<String, String>, gives: bool) -> Result<Shared, BadAddress> {
-        Ok(Shared::of(address::open(address, environment)?, gives))
+    /// When the address is invalid. A server is contacted only when the cache is first used.
+    pub fn open(address: &str, environment: &BTreeMap<String, String>, sends: bool) -> Result<SharedCache, BadAddress> {
+        Ok(SharedCache::of(address::open(address, environment)?, sends))
     }
 
-    /// The folder that an address names; none where it names a server.
+    /// The folder that an address names; none if it names a server.
     pub fn folder(address: &str) -> Option<&Path> {
         let (scheme, rest) = address.split_once("://").unwrap_or(("file", address));
         (scheme == "file").then(|| Path::new(rest))
     }
 
-    fn of(objects: Arc<dyn ObjectStore>, gives: bool) -> Shared {
-        Shared(Arc::new(Inner {
+    fn of(objects: Arc<dyn ObjectStore>, sends: bool) -> SharedCache {
+        SharedCache(Arc::new(SharedCacheState {
             objects,
-            gives,
-            given_up: OnceLock::new(),
+            sends,
+            disabled: OnceLock::new(),
             sending: Mutex::default(),
             slots: Arc::new(Semaphore::new(SENT_AT_ONCE)),
         }))
     }
 
-    /// Brings the first result that there is under one of the keys into the local store.
-    pub(crate) async fn take(&self, keys: &[(Tier, Digest)], store: &Store) -> Answer {
+    /// Fetches the first result that exists under one of the keys, and adds it to the local store.
+    pub(crate) async fn fetch(&self, keys: &[(Tier, Digest)], store: &ResultStore) -> SharedLookup {
         for (tier, key) in keys {
-            if self.0.given_up.get().is_some() {
+            if self.0.disabled.get().is_some() {
                 break;
             }
-            match self.take_one(tier, key, store).await {
+            match self.fetch_one(tier, key, store).await {
                 Ok(None) => {}
-                Ok(Some(entry)) => return Answer::Found(tier.clone(), *key, entry),
-                Err(error) if !is_broken(&error) => return Answer::Damaged(error.to_string()),
-                Err(error) => return self.give_up(&error).map_or(Answer::Nothing, Answer::GivenUp),
+                Ok(Some(entry)) => return SharedLookup::Found(tier.clone(), *key, entry),
+                Err(error) if !is_connection_failure(&error) => return SharedLookup::Damaged(error.to_string()),
+                Err(error) => return self.disable(&error).map_or(SharedLookup::NotFound, SharedLookup::Disabled),
             }
         }
-        Answer::Nothing
+        SharedLookup::NotFound
     }
 
-    async fn take_one(&self, tier: &Tier, key: &Digest, store: &Store) -> io::Result<Option<Entry>> {
-        let found = match timeout(PATIENCE, self.0.objects.get(&place(tier, key))).await {
+    async fn fetch_one(&self, tier: &Tier, key: &Digest, store: &ResultStore) -> io::Result<Option<CachedResult>> {
+        let found = match timeout(PATIENCE, self.0.objects.get(&object_path(tier, key))).await {
             Err(_) => return Err(slow()),
             Ok(Err(Error::NotFound { .. })) => return Ok(None),
             Ok(found) => found.map_err(|error| failed(&error))?,
         };
-        // What it says of its size is no promise.
-        let deadline = Instant::now() + allowance(found.meta.size.min(MOST));
+        // The server may state any size, so the time that it gets is limited.
+        let deadline = Instant::now() + allowance(found.meta.size.min(LARGEST_TOTAL));
         let (store, key, runtime) = (store.clone(), *key, Handle::current());
         let incoming = transfer::Incoming::new(found.into_stream(), deadline, runtime);
         let unpacking = move || unpack(&store, &key, incoming);
         tokio::task::spawn_blocking(unpacking).await.map_err(io::Error::other)?.map(Some)
     }
 
-    /// Sends a result of the local store, while other work goes on.
-    pub(crate) fn give(&self, tier: &Tier, key: Digest, store: &Store) {
-        if !self.0.gives {
+    /// Sends a result of the local store in the background.
+    pub(crate) fn send(&self, tier: &Tier, key: Digest, store: &ResultStore) {
+        if !self.0.sends {
             return;
         }
-        let (shared, place, store) = (self.clone(), place(tier, &key), store.clone());
+        let (shared, place, store) = (self.clone(), object_path(tier, &key), store.clone());
         let sending = async move {
             let _slot = shared.0.slots.acquire().await;
-            if let Some(why) = shared.0.given_up.get() {
+            if let Some(why) = shared.0.disabled.get() {
                 return Err(io::Error::other(why.clone()));
             }
             let (objects, runtime) = (Arc::clone(&shared.0.objects), Handle::current());
             let send = move || transfer::send(objects.as_ref(), &place, pack(&store, &key)?, &runtime);
             let sent = tokio::task::spawn_blocking(send).await.map_err(io::Error::other)?;
             if let Err(error) = &sent
-                && is_broken(error)
+                && is_connection_failure(error)
             {
-                shared.give_up(error);
+                shared.disable(error);
             }
             sent
         };
         self.0.sending.lock().unwrap_or_else(PoisonError::into_inner).spawn(sending);
     }
 
-    /// Waits for what is being sent.
-    pub(crate) async fn settle(&self) -> Sent {
+    /// Waits until all results have been sent, or have failed.
+    pub(crate) async fn finish_sending(&self) -> Sent {
         let mut sending = std::mem::take(&mut *self.0.sending.lock().unwrap_or_else(PoisonError::into_inner));
         let mut sent = Sent::default();
         while let Some(ended) = sending.join_next().await {
@@ -175,24 +176,25 @@ impl Shared {
         sent
     }
 
-    /// Uses it no more. Says why to who comes first.
-    fn give_up(&self, error: &io::Error) -> Option<String> {
+    /// Disables the shared cache for the rest of the run. Returns the reason to the first caller only, so that it is
+    /// reported once.
+    fn disable(&self, error: &io::Error) -> Option<String> {
         let why = error.to_string();
-        self.0.given_up.set(why.clone()).is_ok().then_some(why)
+        self.0.disabled.set(why.clone()).is_ok().then_some(why)
     }
 }
 
-fn place(tier: &Tier, key: &Digest) -> Place {
+fn object_path(tier: &Tier, key: &Digest) -> ObjectPath {
     let hex = key.hex();
     let (folder, name) = (hex[..2].to_owned(), format!("{}.gz", &hex[2..]));
-    // Whatever a tier is called, its name is one part of the path.
+    // Each string becomes one segment of the path: separators and dots in a tier's name are escaped.
     match tier {
-        Tier::Trusted => Place::from_iter(["trusted".to_owned(), folder, name]),
-        Tier::Own(tier) => Place::from_iter(["tiers".to_owned(), tier.clone(), folder, name]),
+        Tier::Trusted => ObjectPath::from_iter(["trusted".to_owned(), folder, name]),
+        Tier::Own(tier) => ObjectPath::from_iter(["tiers".to_owned(), tier.clone(), folder, name]),
     }
 }
 
-/// How long so many bytes may take.
+/// How long the transfer of so many bytes may take.
 fn allowance(bytes: u64) -> Duration {
     PATIENCE + Duration::from_secs(bytes / SLOWEST)
 }
@@ -203,13 +205,13 @@ fn slow() -> io::Error {
 
 fn failed(error: &Error) -> io::Error {
     let text = error.to_string();
-    // A library's words may run over several lines, with a page of HTML at their end.
+    // The library's message may have several lines, and end with a page of HTML.
     let line = text.lines().next().unwrap_or_default();
     io::Error::new(io::ErrorKind::ConnectionAborted, line.chars().take(300).collect::<String>())
 }
 
-/// It is the cache, or the way to it, that failed, and not one result.
-fn is_broken(error: &io::Error) -> bool {
+/// Whether the cache or the connection to it failed, rather than a single result.
+fn is_connection_failure(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::TimedOut)
 }
 

@@ -1,4 +1,4 @@
-//! What comes in from others, and what doesn't.
+//! Sharing results between machines, and refusing damaged or foreign ones.
 
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 
@@ -18,12 +18,12 @@ use stagewright_engine::RunId;
 use tempfile::TempDir;
 
 use super::*;
-use crate::tree::Node;
+use crate::tree::TreeNode;
 
-/// A machine: its own results, and a place that it shares.
+/// A machine with its own results and a shared cache.
 struct Machine {
-    store: Store,
-    shared: Shared,
+    store: ResultStore,
+    shared: SharedCache,
     _folder: TempDir,
 }
 
@@ -31,17 +31,17 @@ impl Machine {
     fn new(objects: &Arc<InMemory>) -> Machine {
         let folder = tempfile::tempdir().unwrap();
         let objects: Arc<dyn ObjectStore> = objects.clone();
-        Machine { store: Store::new(folder.path()), shared: Shared::of(objects, true), _folder: folder }
+        Machine { store: ResultStore::new(folder.path()), shared: SharedCache::of(objects, true), _folder: folder }
     }
 
-    /// Keeps a result with one file.
-    fn keep(&self, key: &Digest, content: &[u8]) -> Entry {
-        let digest = self.store.take_in_bytes(content).unwrap();
-        let entry = Entry {
+    /// Stores a result with one file.
+    fn keep(&self, key: &Digest, content: &[u8]) -> CachedResult {
+        let digest = self.store.add_bytes(content).unwrap();
+        let entry = CachedResult {
             key: *key,
             run: RunId("20261121-101500-abcd".into()),
             outputs: BTreeMap::new(),
-            files: BTreeMap::from([("out/made".to_owned(), Node::File { mode: 0o644, digest })]),
+            files: BTreeMap::from([("out/made".to_owned(), TreeNode::File { mode: 0o644, digest })]),
             artifacts: Vec::new(),
             said: None,
         };
@@ -49,9 +49,9 @@ impl Machine {
         entry
     }
 
-    async fn give(&self, tier: &Tier, key: Digest) -> Sent {
-        self.shared.give(tier, key, &self.store);
-        self.shared.settle().await
+    async fn send(&self, tier: &Tier, key: Digest) -> Sent {
+        self.shared.send(tier, key, &self.store);
+        self.shared.finish_sending().await
     }
 }
 
@@ -61,64 +61,64 @@ fn sent(results: u64) -> Sent {
 
 /// The packed result of a key, as it was sent.
 async fn packed(objects: &InMemory, key: &Digest) -> Vec<u8> {
-    objects.get(&place(&Tier::Trusted, key)).await.unwrap().bytes().await.unwrap().to_vec()
+    objects.get(&object_path(&Tier::Trusted, key)).await.unwrap().bytes().await.unwrap().to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_goes_from_machine_to_machine() {
+async fn a_result_sent_by_one_machine_is_fetched_by_another() {
     let objects = Arc::new(InMemory::new());
     let (here, there) = (Machine::new(&objects), Machine::new(&objects));
-    // More than one part.
+    // Large enough to be sent in several parts.
     let content: Vec<u8> =
         (0..3_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let keys = [(Tier::Trusted, Digest::of("key"))];
     let entry = here.keep(&keys[0].1, &content);
-    assert_eq!(there.shared.take(&keys, &there.store).await, Answer::Nothing);
-    assert_eq!(here.give(&Tier::Trusted, keys[0].1).await, sent(1));
-    let answer = there.shared.take(&keys, &there.store).await;
-    assert_eq!(answer, Answer::Found(Tier::Trusted, keys[0].1, entry.clone()));
+    assert_eq!(there.shared.fetch(&keys, &there.store).await, SharedLookup::NotFound);
+    assert_eq!(here.send(&Tier::Trusted, keys[0].1).await, sent(1));
+    let answer = there.shared.fetch(&keys, &there.store).await;
+    assert_eq!(answer, SharedLookup::Found(Tier::Trusted, keys[0].1, entry.clone()));
     assert_eq!(there.store.find(&keys[0].1), Some(entry));
     assert_eq!(fs::read(there.store.blob(&Digest::of(&content))).unwrap(), content);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_untrusted_run_writes_nothing_that_a_trusted_one_takes() {
+async fn a_trusted_run_does_not_use_results_of_an_untrusted_one() {
     let objects = Arc::new(InMemory::new());
     let (pull_request, main) = (Machine::new(&objects), Machine::new(&objects));
-    let (of_all, tier) = (Digest::of("key"), Tier::named("../trusted").unwrap());
+    let (base_key, tier) = (Digest::of("key"), Tier::named("../trusted").unwrap());
     let keys = |tier: &Tier| -> Vec<_> {
-        tier.sources().into_iter().map(|source| (source.clone(), source.key(&of_all))).collect()
+        tier.sources().into_iter().map(|source| (source.clone(), source.key(&base_key))).collect()
     };
-    pull_request.keep(&tier.key(&of_all), b"poison");
-    assert_eq!(pull_request.give(&tier, tier.key(&of_all)).await, sent(1));
-    let placed = place(&tier, &tier.key(&of_all)).to_string();
+    pull_request.keep(&tier.key(&base_key), b"poison");
+    assert_eq!(pull_request.send(&tier, tier.key(&base_key)).await, sent(1));
+    let placed = object_path(&tier, &tier.key(&base_key)).to_string();
     assert!(placed.starts_with("tiers/..%2Ftrusted/") && !placed.contains("/../"), "{placed}");
-    assert_eq!(main.shared.take(&keys(&Tier::Trusted), &main.store).await, Answer::Nothing);
-    // Nor is it one under another name.
-    let bytes = objects.get(&place(&tier, &tier.key(&of_all))).await.unwrap().bytes().await.unwrap();
-    objects.put(&place(&Tier::Trusted, &of_all), bytes.into()).await.unwrap();
+    assert_eq!(main.shared.fetch(&keys(&Tier::Trusted), &main.store).await, SharedLookup::NotFound);
+    // Copied to the path of a trusted result, it is refused.
+    let bytes = objects.get(&object_path(&tier, &tier.key(&base_key))).await.unwrap().bytes().await.unwrap();
+    objects.put(&object_path(&Tier::Trusted, &base_key), bytes.into()).await.unwrap();
     assert_eq!(
-        main.shared.take(&keys(&Tier::Trusted), &main.store).await,
-        Answer::Damaged("it is another result".into())
+        main.shared.fetch(&keys(&Tier::Trusted), &main.store).await,
+        SharedLookup::Damaged("it is the result of another key".into())
     );
-    // Its own it takes, and a trusted one before that.
+    // An untrusted run uses results of its own tier, and prefers trusted ones.
     let other = Machine::new(&objects);
-    objects.delete(&place(&Tier::Trusted, &of_all)).await.unwrap();
-    let answer = other.shared.take(&keys(&tier), &other.store).await;
-    assert!(matches!(&answer, Answer::Found(from, ..) if *from == tier), "{answer:?}");
-    main.keep(&of_all, b"sound");
-    assert_eq!(main.give(&Tier::Trusted, of_all).await, sent(1));
-    let answer = other.shared.take(&keys(&tier), &other.store).await;
-    assert!(matches!(&answer, Answer::Found(Tier::Trusted, ..)), "{answer:?}");
+    objects.delete(&object_path(&Tier::Trusted, &base_key)).await.unwrap();
+    let answer = other.shared.fetch(&keys(&tier), &other.store).await;
+    assert!(matches!(&answer, SharedLookup::Found(from, ..) if *from == tier), "{answer:?}");
+    main.keep(&base_key, b"sound");
+    assert_eq!(main.send(&Tier::Trusted, base_key).await, sent(1));
+    let answer = other.shared.fetch(&keys(&tier), &other.store).await;
+    assert!(matches!(&answer, SharedLookup::Found(Tier::Trusted, ..)), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_what_it_says_is_not_taken() {
+async fn damaged_and_inconsistent_results_are_refused() {
     let objects = Arc::new(InMemory::new());
     let here = Machine::new(&objects);
     let key = Digest::of("key");
     here.keep(&key, b"sound\n");
-    here.give(&Tier::Trusted, key).await;
+    here.send(&Tier::Trusted, key).await;
     let good = packed(&objects, &key).await;
     let mut plain = Vec::new();
     GzDecoder::new(good.as_slice()).read_to_end(&mut plain).unwrap();
@@ -140,46 +140,46 @@ async fn what_is_not_what_it_says_is_not_taken() {
         ("another format", altered("\"format\":2", "\"format\":1")),
         ("an unnamed content", altered("\"said\":null", &format!("\"said\":{:?}", key.bytes()))),
     ] {
-        objects.put(&place(&Tier::Trusted, &key), bytes.into()).await.unwrap();
+        objects.put(&object_path(&Tier::Trusted, &key), bytes.into()).await.unwrap();
         let there = Machine::new(&objects);
-        let answer = there.shared.take(&[(Tier::Trusted, key)], &there.store).await;
-        assert!(matches!(answer, Answer::Damaged(_)), "{what}: {answer:?}");
+        let answer = there.shared.fetch(&[(Tier::Trusted, key)], &there.store).await;
+        assert!(matches!(answer, SharedLookup::Damaged(_)), "{what}: {answer:?}");
         assert!(there.store.find(&key).is_none(), "{what}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_answer_is_asked_once() {
+async fn an_unreachable_cache_is_contacted_once() {
     let missing = tempfile::tempdir().unwrap();
-    let shared = Shared::open("http://127.0.0.1:9/cache", &BTreeMap::new(), true).unwrap();
-    let store = Store::new(missing.path());
+    let shared = SharedCache::open("http://127.0.0.1:9/cache", &BTreeMap::new(), true).unwrap();
+    let store = ResultStore::new(missing.path());
     let key = Digest::of("key");
-    let first = shared.take(&[(Tier::Trusted, key)], &store).await;
-    assert!(matches!(first, Answer::GivenUp(_)), "{first:?}");
-    assert_eq!(shared.take(&[(Tier::Trusted, key)], &store).await, Answer::Nothing);
-    shared.give(&Tier::Trusted, key, &store);
-    let Sent { results, failed, error } = shared.settle().await;
+    let first = shared.fetch(&[(Tier::Trusted, key)], &store).await;
+    assert!(matches!(first, SharedLookup::Disabled(_)), "{first:?}");
+    assert_eq!(shared.fetch(&[(Tier::Trusted, key)], &store).await, SharedLookup::NotFound);
+    shared.send(&Tier::Trusted, key, &store);
+    let Sent { results, failed, error } = shared.finish_sending().await;
     assert_eq!((results, failed), (0, 1), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_answers_too_slowly_is_given_up() {
+async fn a_cache_that_responds_too_slowly_is_disabled() {
     let folder = tempfile::tempdir().unwrap();
     let config = ThrottleConfig { wait_get_per_call: Duration::from_secs(3600), ..ThrottleConfig::default() };
-    let shared = Shared::of(Arc::new(ThrottledStore::new(InMemory::new(), config)), true);
-    let answer = shared.take(&[(Tier::Trusted, Digest::of("key"))], &Store::new(folder.path())).await;
-    assert_eq!(answer, Answer::GivenUp("it is too slow".into()));
+    let shared = SharedCache::of(Arc::new(ThrottledStore::new(InMemory::new(), config)), true);
+    let answer = shared.fetch(&[(Tier::Trusted, Digest::of("key"))], &ResultStore::new(folder.path())).await;
+    assert_eq!(answer, SharedLookup::Disabled("it is too slow".into()));
 }
 
 #[test]
-fn an_address_says_what_is_wrong_with_it() {
+fn errors_say_what_is_wrong_with_an_address() {
     let refused = |address: &str| {
-        let BadAddress { address, why, .. } = Shared::open(address, &BTreeMap::new(), true).unwrap_err();
+        let BadAddress { address, why, .. } = SharedCache::open(address, &BTreeMap::new(), true).unwrap_err();
         format!("{address}: {why}")
     };
     assert_eq!(refused("cache"), "cache: its path isn't absolute");
-    assert_eq!(refused("ftp://host/x"), "ftp://host/x: there is no such kind");
-    assert_eq!(refused("s3:///x"), "s3:///x: it names no bucket");
+    assert_eq!(refused("ftp://host/x"), "ftp://host/x: unknown scheme");
+    assert_eq!(refused("s3:///x"), "s3:///x: the bucket is missing");
     assert!(refused("/nowhere/at/all").contains("/nowhere/at/all: "));
-    assert!(refused("https://me:secret@host/x").starts_with("https://host/x: it holds a user's name"));
+    assert!(refused("https://me:secret@host/x").starts_with("https://host/x: it contains a user's name"));
 }

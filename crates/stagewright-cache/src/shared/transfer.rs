@@ -1,4 +1,4 @@
-//! A result on its way, as bytes; for threads that may wait.
+//! Transfers packed results as streams of bytes. All functions block, and must not be called on async threads.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,24 +7,24 @@ use bytes::buf::Reader;
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use object_store::path::Path as Place;
+use object_store::path::Path as ObjectPath;
 use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{allowance, failed, slow};
 
-/// What is sent in one request; larger files go in parts of it, bytes. S3 wants 5 MiB at least.
+/// The size of a part in bytes. Larger files are sent in parts; S3 requires at least 5 MiB for each.
 const PART: u64 = 8 << 20;
 
-/// What is sent in one request to a server that knows no parts, bytes: it is held in memory.
+/// The largest file, in bytes, that is sent in one request to a server that doesn't support parts. It is held in memory.
 const WHOLE: u64 = 256 << 20;
 
-/// What comes in.
+/// The body of a response.
 pub(super) struct Incoming {
     stream: BoxStream<'static, object_store::Result<Bytes>>,
     chunk: Reader<Bytes>,
-    /// When all of it must be here.
+    /// When all of it must have been received.
     deadline: Instant,
     runtime: Handle,
 }
@@ -52,19 +52,19 @@ impl Read for Incoming {
     }
 }
 
-/// Sends a file.
-pub(super) fn send(objects: &dyn ObjectStore, place: &Place, file: File, runtime: &Handle) -> io::Result<()> {
+/// Sends a file to a path of the shared cache.
+pub(super) fn send(objects: &dyn ObjectStore, place: &ObjectPath, file: File, runtime: &Handle) -> io::Result<()> {
     let size = file.metadata()?.len();
     runtime.block_on(timeout(allowance(size), upload(objects, place, file, size))).map_err(|_| slow())?
 }
 
-async fn upload(objects: &dyn ObjectStore, place: &Place, mut file: File, size: u64) -> io::Result<()> {
+async fn upload(objects: &dyn ObjectStore, place: &ObjectPath, mut file: File, size: u64) -> io::Result<()> {
     if size > PART {
         match objects.put_multipart(place).await {
             Ok(parts) => return in_parts(parts, file).await,
             Err(Error::NotImplemented { .. }) if size <= WHOLE => {}
             Err(Error::NotImplemented { .. }) => {
-                let text = format!("it is larger than {} MiB, and the server takes no parts", WHOLE >> 20);
+                let text = format!("it is larger than {} MiB, and the server doesn't accept parts", WHOLE >> 20);
                 return Err(io::Error::other(text));
             }
             Err(error) => return Err(failed(&error)),
@@ -88,7 +88,7 @@ async fn in_parts(mut parts: Box<dyn MultipartUpload>, mut file: File) -> io::Re
     };
     let sent = sent.await;
     if sent.is_err() {
-        // What it leaves behind, the server's own rules remove.
+        // If this fails as well, the server's own rules remove the incomplete upload.
         let _ = parts.abort().await;
     }
     sent

@@ -10,7 +10,9 @@ use stagewright_model::WorkspacePath;
 use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode, WITHHELD, causes_of};
 use crate::policy::Policy;
-use crate::registry::{Access, Descriptor, OciError, OciErrorKind, Place, Reference, Registry, inside};
+use crate::registry::{
+    Descriptor, ImageLocation, ImageReference, OciError, OciErrorKind, Registry, RegistryAccess, inside,
+};
 use crate::rehearsal::Rehearsal;
 
 /// The registries as one stage sees them.
@@ -36,11 +38,11 @@ impl Images {
     }
 
     /// On the stand-in in a rehearsal, where the reference isn't granted for real.
-    fn access(&self, reference: &Reference) -> Access<'_> {
+    fn access(&self, reference: &ImageReference) -> RegistryAccess<'_> {
         let is_real = self.rehearsal.is_real_image(&reference.repository());
         match self.rehearsal.run().filter(|_| !is_real) {
-            Some(run) => Access::rehearsed(&self.root, &run.0),
-            None => Access::real(&self.root),
+            Some(run) => RegistryAccess::rehearsed(&self.root, &run.0),
+            None => RegistryAccess::real(&self.root),
         }
     }
 
@@ -55,21 +57,25 @@ impl Images {
     }
 
     /// A reference that is going to be read.
-    async fn source(&self, reference: &str) -> Result<Reference, CapabilityError> {
-        let mut reference: Reference = reference.parse()?;
-        match &mut reference.place {
-            Place::Layout { path } => *path = self.readable(path).await?,
-            Place::Embedded { .. } | Place::Remote { .. } => self.policy.image(&reference.repository())?,
+    async fn source(&self, reference: &str) -> Result<ImageReference, CapabilityError> {
+        let mut reference: ImageReference = reference.parse()?;
+        match &mut reference.location {
+            ImageLocation::Layout { path } => *path = self.readable(path).await?,
+            ImageLocation::Embedded { .. } | ImageLocation::Remote { .. } => {
+                self.policy.image(&reference.repository())?
+            }
         }
         Ok(reference)
     }
 
     /// A reference that is going to be written.
-    async fn target(&self, reference: &str) -> Result<Reference, CapabilityError> {
-        let mut reference: Reference = reference.parse()?;
-        match &mut reference.place {
-            Place::Layout { path } => *path = self.writable(path).await?,
-            Place::Embedded { .. } | Place::Remote { .. } => self.policy.image(&reference.repository())?,
+    async fn target(&self, reference: &str) -> Result<ImageReference, CapabilityError> {
+        let mut reference: ImageReference = reference.parse()?;
+        match &mut reference.location {
+            ImageLocation::Layout { path } => *path = self.writable(path).await?,
+            ImageLocation::Embedded { .. } | ImageLocation::Remote { .. } => {
+                self.policy.image(&reference.repository())?
+            }
         }
         Ok(reference)
     }
@@ -100,10 +106,10 @@ impl Images {
     }
 
     /// A layout is a folder of the workspace, and stays on this machine.
-    async fn announce(&self, doing: &str, reference: &Reference) -> Result<(), CapabilityError> {
-        match reference.place {
-            Place::Layout { .. } => Ok(()),
-            Place::Embedded { .. } | Place::Remote { .. } => {
+    async fn announce(&self, doing: &str, reference: &ImageReference) -> Result<(), CapabilityError> {
+        match reference.location {
+            ImageLocation::Layout { .. } => Ok(()),
+            ImageLocation::Embedded { .. } | ImageLocation::Remote { .. } => {
                 self.effects.announce(&format!("{doing} {reference}")).await
             }
         }

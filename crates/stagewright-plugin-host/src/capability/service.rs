@@ -22,7 +22,7 @@ use crate::error::{CapabilityError, ErrorCode, causes_of};
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
 use crate::policy::Policy;
-use crate::registry::{Place, Reference};
+use crate::registry::{ImageLocation, ImageReference};
 use crate::rehearsal::Rehearsal;
 use crate::service::{Current, Instance, ReleaseSpec, ServiceError, ServiceErrorKind, ServiceManager};
 
@@ -133,8 +133,8 @@ impl Services {
         if let Some(refused) = release.refused {
             return Err(refused);
         }
-        let image: Reference = release.image.parse()?;
-        if let Place::Layout { path } = &image.place {
+        let image: ImageReference = release.image.parse()?;
+        if let ImageLocation::Layout { path } = &image.location {
             self.policy.read(&WorkspacePath::parse(path)?)?;
         }
         let environment = self.environment()?.to_owned();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use stagewright_plugin_host::ErrorCode;
-use stagewright_plugin_host::registry::Reference;
+use stagewright_plugin_host::registry::ImageReference;
 use tokio::task::JoinSet;
 
 use crate::image::{INDEX, MANIFEST, blob_path, blobs, corrupt};
@@ -12,7 +12,7 @@ use crate::refused;
 
 const UNKNOWN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
-pub(crate) fn name(text: &str) -> Reference {
+pub(crate) fn name(text: &str) -> ImageReference {
     text.parse().unwrap()
 }
 
@@ -113,7 +113,7 @@ async fn a_damaged_image_is_not_pushed_and_gets_no_tag() {
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     type Damage = fn(&Path);
     let damages: [(&str, Damage, ErrorCode, &str); 3] = [
-        ("changed", corrupt, ErrorCode::FailedPrecondition, "has the content of"),
+        ("changed", corrupt, ErrorCode::FailedPrecondition, "has the digest"),
         ("short", |file| std::fs::write(file, "").unwrap(), ErrorCode::FailedPrecondition, "fewer"),
         ("missing", |file| std::fs::remove_file(file).unwrap(), ErrorCode::NotFound, "lacks blob"),
     ];
@@ -170,10 +170,10 @@ async fn a_registry_damaged_on_disk_hands_nothing_out() {
 
     corrupt(&blob_path(&embedded, &layout.layer_of(&image)));
     let pulled = registry.pull(&reference, &place.path("pulled"), real(&workspace)).await;
-    refused(pulled, &ErrorCode::FailedPrecondition, &["has the content of", "push it again"]);
+    refused(pulled, &ErrorCode::FailedPrecondition, &["has the digest", "push it again"]);
     corrupt(&blob_path(&embedded, &image));
     let resolved = registry.resolve(&reference, real(&workspace)).await;
-    refused(resolved, &ErrorCode::FailedPrecondition, &[&image, "has the content of"]);
+    refused(resolved, &ErrorCode::FailedPrecondition, &[&image, "has the digest"]);
 }
 
 #[tokio::test]

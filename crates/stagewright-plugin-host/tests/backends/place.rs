@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stagewright_plugin_host::registry::{Access, CredentialSource, Registry, RegistryConfig};
+use stagewright_plugin_host::registry::{CredentialSource, Registry, RegistryAccess, RegistryConfig};
 
 use crate::image::Layout;
 
@@ -54,10 +54,10 @@ impl Place {
     }
 }
 
-pub(crate) fn real(workspace: &Path) -> Access<'_> {
-    Access::real(workspace)
+pub(crate) fn real(workspace: &Path) -> RegistryAccess<'_> {
+    RegistryAccess::real(workspace)
 }
 
-pub(crate) fn rehearsal(workspace: &Path) -> Access<'_> {
-    Access::rehearsed(workspace, "run-1")
+pub(crate) fn rehearsal(workspace: &Path) -> RegistryAccess<'_> {
+    RegistryAccess::rehearsed(workspace, "run-1")
 }

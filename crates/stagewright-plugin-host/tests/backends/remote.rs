@@ -1,7 +1,7 @@
 //! A registry behind the distribution API.
 
 use stagewright_plugin_host::ErrorCode;
-use stagewright_plugin_host::registry::{Access, Reference};
+use stagewright_plugin_host::registry::{ImageReference, RegistryAccess};
 
 use crate::distribution::{ACCOUNT, Distribution};
 use crate::embedded::name;
@@ -9,7 +9,7 @@ use crate::image::{blobs, corrupt};
 use crate::place::{Place, real, rehearsal};
 use crate::refused;
 
-fn at(distribution: &Distribution, image: &str) -> Reference {
+fn at(distribution: &Distribution, image: &str) -> ImageReference {
     name(&format!("{}/{image}", distribution.host))
 }
 
@@ -88,7 +88,7 @@ async fn a_damaged_image_is_not_pushed_and_gets_no_tag() {
     let layout = place.layout("image");
     let layer = layout.corrupt(&layout.image("built", "one"));
     let pushed = registry.push(&layout.root, &at(&distribution, "app:1"), real(&workspace)).await;
-    refused(pushed, &ErrorCode::FailedPrecondition, &[&layer, "has the content of"]);
+    refused(pushed, &ErrorCode::FailedPrecondition, &[&layer, "has the digest"]);
     assert_eq!(distribution.digest("app", "1").await, None);
 }
 
@@ -118,7 +118,7 @@ async fn credentials_that_are_missing_or_wrong_are_said_to_be() {
     let reference = at(&distribution, "app:1");
     let host = distribution.host.as_str();
 
-    for (login, why) in [(None, "there are none"), (Some((ACCOUNT.0, "shibboleth")), "are not accepted")] {
+    for (login, why) in [(None, "it has none"), (Some((ACCOUNT.0, "shibboleth")), "were not accepted")] {
         let registry = place.registry_as(login);
         let pushed = registry.push(&layout.root, &reference, real(&workspace)).await;
         refused(pushed, &ErrorCode::Unauthenticated, &[host, "the test's own table", why]);
@@ -148,7 +148,7 @@ async fn a_rehearsal_reads_no_registry_and_an_anonymous_pull_shows_no_credential
         refused(result, &withheld, &["would read the image", distribution.host.as_str()]);
     }
     assert!(!place.path("pulled").exists());
-    let anonymous = Access { anonymous: true, ..real(&workspace) };
+    let anonymous = RegistryAccess { anonymous: true, ..real(&workspace) };
     let resolved = registry.resolve(&reference, anonymous).await;
     refused(resolved, &ErrorCode::Unauthenticated, &[&distribution.host, "a rehearsal, which uses none"]);
 }

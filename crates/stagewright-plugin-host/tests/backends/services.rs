@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_plugin_host::ErrorCode;
-use stagewright_plugin_host::registry::{Reference, Registry};
+use stagewright_plugin_host::registry::{ImageReference, Registry};
 use stagewright_plugin_host::service::{Instance, ReleaseSpec, ServiceConfig, ServiceManager};
 use stagewright_process::supervisor::Phase;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -42,7 +42,7 @@ impl Services {
         let layout = self.place.layout(repository);
         let digest =
             layout.list("built", &layout.manifest(&[("bin/sh", &std::fs::read("/bin/sh").unwrap())], entrypoint));
-        let reference: Reference = format!("local/{repository}:1").parse().unwrap();
+        let reference: ImageReference = format!("local/{repository}:1").parse().unwrap();
         self.registry.push(&layout.root, &reference, real(&self.place.path("workspace"))).await.unwrap();
         format!("local/{repository}@{digest}")
     }
