@@ -31,6 +31,7 @@ mod inner;
 mod keying;
 mod leftovers;
 mod manifest;
+#[cfg(feature = "shared")]
 mod packed;
 mod published;
 mod recorded_output;

@@ -78,6 +78,7 @@ impl ResultStore {
         ResultStore { root: root.to_owned() }
     }
 
+    #[cfg(feature = "shared")]
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

@@ -12,6 +12,8 @@ use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use super::{BadAddress, without_user};
+
 /// How long connecting to a server may take.
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -23,18 +25,6 @@ const RETRIES: usize = 2;
 
 /// The variable with the bearer token for an `http` or `https` cache.
 const TOKEN: &str = "TOKEN";
-
-/// An invalid address of a shared cache.
-#[derive(Debug, thiserror::Error)]
-#[error("`{address}` isn't a valid address of a shared cache: {why}")]
-pub struct BadAddress {
-    /// The address as given, without a user's name and password.
-    pub address: String,
-    /// What is wrong with it.
-    pub why: String,
-    /// How to correct it.
-    pub help: &'static str,
-}
 
 /// The client for an address. It does not connect yet.
 pub(super) fn open(address: &str, environment: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, BadAddress> {
@@ -100,14 +90,4 @@ fn options(token: Option<&str>) -> Result<ClientOptions, BadAddress> {
 fn retry() -> RetryConfig {
     let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), ..BackoffConfig::default() };
     RetryConfig { max_retries: RETRIES, retry_timeout: CONNECT, backoff }
-}
-
-/// The address without a user's name and password.
-fn without_user(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match host.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{host}{path}"),
-        None => address.to_owned(),
-    }
 }

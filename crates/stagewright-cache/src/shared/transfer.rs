@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
 use bytes::buf::Reader;
 use bytes::{Buf as _, Bytes};
@@ -12,7 +13,11 @@ use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{allowance, failed, slow};
+/// How long a response may take to begin, and the minimum time that is allowed for a transfer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The slowest transfer that is accepted, in bytes per second.
+const SLOWEST: u64 = 1 << 20;
 
 /// The size of a part in bytes. Larger files are sent in parts; S3 requires at least 5 MiB for each.
 const PART: u64 = 8 << 20;
@@ -92,4 +97,20 @@ async fn in_parts(mut parts: Box<dyn MultipartUpload>, mut file: File) -> io::Re
         let _ = parts.abort().await;
     }
     sent
+}
+
+/// How long the transfer of so many bytes may take.
+pub(super) fn allowance(bytes: u64) -> Duration {
+    PATIENCE + Duration::from_secs(bytes / SLOWEST)
+}
+
+pub(super) fn slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it is too slow")
+}
+
+pub(super) fn failed(error: &Error) -> io::Error {
+    let text = error.to_string();
+    // The library's message may have several lines, and end with a page of HTML.
+    let line = text.lines().next().unwrap_or_default();
+    io::Error::new(io::ErrorKind::ConnectionAborted, line.chars().take(300).collect::<String>())
 }

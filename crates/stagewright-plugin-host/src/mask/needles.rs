@@ -1,9 +1,20 @@
 //! Finds all spellings of all secrets.
 //!
-//! Line breaks are no part of what is searched, so that a secret that a tool wrapped is in one piece. It is searched as it
-//! is, and with its escapes resolved where there are some. The search looks
-//! at the end of a window as long as the shortest needle, and moves on by as much as the bytes there allow (Wu and
-//! Manber, 1994): most of a log is never looked at.
+//! Line breaks are removed before the search, so that a secret that a tool wrapped is in one piece. The text is searched
+//! as it is, and where it has escapes, once more with these resolved.
+//!
+//! The search looks at the end of a window as long as the shortest needle, and advances by as much as the bytes there
+//! allow (Wu and Manber, 1994), so most of a log is never looked at. It is written here, and not taken from the crate
+//! `aho-corasick`, for the number of needles: each secret has some 45 spellings, and each stage's log is searched for
+//! the secrets of all stages. On 200 MB of a build's log, with the longest match of a DFA for comparison:
+//!
+//! | secrets | here | `aho-corasick` |
+//! |---|---|---|
+//! | 1 | 0.6 to 1.2 GB/s | 0.8 to 1.3 GB/s, in 1 MiB |
+//! | 10 | 0.7 to 1.4 GB/s | 0.25 GB/s, in 12 MiB |
+//! | 2, one of them of four bytes | 0.15 to 0.2 GB/s | 0.35 GB/s, in 1 MiB |
+//!
+//! Its memory grows with the bytes of all spellings: secrets of 64 KiB, which are allowed, would take more than a GiB.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;

@@ -1,22 +1,8 @@
-//! A cache that several machines share, in a folder, an S3 bucket, or on an HTTP server.
-//!
-//! ```text
-//! <address>/trusted/ab/<key>.gz          results that runs of all tiers use
-//! <address>/tiers/<tier>/ab/<key>.gz     results that only runs of this tier use
-//! ```
-//!
-//! Every received result is verified, and can only contain files that the stage could have created itself. Beyond that, a
-//! shared cache is as trustworthy as everyone who can write to it. If a request fails or takes too long, the shared cache
-//! is not used for the rest of the run, and the run continues without it.
-
-mod address;
-mod transfer;
+//! The client of a shared cache.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _};
@@ -25,18 +11,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-pub use address::BadAddress;
-
+use super::transfer::{PATIENCE, allowance, failed, slow};
+use super::{BadAddress, Sent, SharedLookup, address, transfer};
 use crate::digest::Digest;
 use crate::packed::{LARGEST_TOTAL, pack, unpack};
 use crate::store::{CachedResult, ResultStore};
 use crate::tier::Tier;
-
-/// How long a response may take to begin, and the minimum time that is allowed for a transfer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The slowest transfer that is accepted, in bytes per second.
-const SLOWEST: u64 = 1 << 20;
 
 /// How many results are sent at the same time.
 const SENT_AT_ONCE: usize = 2;
@@ -56,30 +36,6 @@ struct SharedCacheState {
     slots: Arc<Semaphore>,
 }
 
-/// The outcome of looking up a result in the shared cache.
-#[derive(Debug, PartialEq)]
-pub(crate) enum SharedLookup {
-    /// The result has been added to the local store, under this key.
-    Found(Tier, Digest, CachedResult),
-    /// There is no result, or the shared cache was disabled earlier.
-    NotFound,
-    /// There is a result, but it can't be used for this reason.
-    Damaged(String),
-    /// This lookup failed for this reason, and the shared cache is not used any more.
-    Disabled(String),
-}
-
-/// How many results were sent to the shared cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Results that were sent.
-    pub results: u64,
-    /// Results that could not be sent.
-    pub failed: u64,
-    /// The first error.
-    pub error: Option<String>,
-}
-
 impl SharedCache {
     /// `address`: a folder's absolute path, `s3://BUCKET/PREFIX`, or an `http` or `https` URL. `environment`: the variables
     /// `AWS_…` and `TOKEN` with its credentials. `sends`: whether results are stored there.
@@ -88,12 +44,6 @@ impl SharedCache {
     /// When the address is invalid. A server is contacted only when the cache is first used.
     pub fn open(address: &str, environment: &BTreeMap<String, String>, sends: bool) -> Result<SharedCache, BadAddress> {
         Ok(SharedCache::of(address::open(address, environment)?, sends))
-    }
-
-    /// The folder that an address names; none if it names a server.
-    pub fn folder(address: &str) -> Option<&Path> {
-        let (scheme, rest) = address.split_once("://").unwrap_or(("file", address));
-        (scheme == "file").then(|| Path::new(rest))
     }
 
     fn of(objects: Arc<dyn ObjectStore>, sends: bool) -> SharedCache {
@@ -192,22 +142,6 @@ fn object_path(tier: &Tier, key: &Digest) -> ObjectPath {
         Tier::Trusted => ObjectPath::from_iter(["trusted".to_owned(), folder, name]),
         Tier::Own(tier) => ObjectPath::from_iter(["tiers".to_owned(), tier.clone(), folder, name]),
     }
-}
-
-/// How long the transfer of so many bytes may take.
-fn allowance(bytes: u64) -> Duration {
-    PATIENCE + Duration::from_secs(bytes / SLOWEST)
-}
-
-fn slow() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "it is too slow")
-}
-
-fn failed(error: &Error) -> io::Error {
-    let text = error.to_string();
-    // The library's message may have several lines, and end with a page of HTML.
-    let line = text.lines().next().unwrap_or_default();
-    io::Error::new(io::ErrorKind::ConnectionAborted, line.chars().take(300).collect::<String>())
 }
 
 /// Whether the cache or the connection to it failed, rather than a single result.
