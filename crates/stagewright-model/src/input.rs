@@ -65,7 +65,7 @@ impl Plan {
         let help = match nearest(name, known.clone()) {
             Some(known) => format!("did you mean `{known}`?"),
             None if self.inputs.is_empty() => format!("the pipeline `{}` takes no inputs", self.name),
-            None => format!("it takes {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+            None => format!("use one of {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
         };
         let message = format!("the pipeline `{}` has no input `{name}`", self.name);
         InputError { name: name.to_owned(), message, help }

@@ -285,7 +285,7 @@ impl<'t> KnownNames<'_, 't> {
 }
 
 fn not_upstream(name: &str, target: &str, span: SourceSpan) -> Problem {
-    Problem::new("stagewright::not-upstream", span, format!("`{name}` reads `{target}` without needing it"))
+    Problem::new("stagewright::not-upstream", span, format!("`{name}` reads `{target}`, which isn't among its needs"))
         .label("may not have ended by then")
         .help(format!("add `{target}` to the `needs` of `{name}`"))
 }
@@ -346,10 +346,9 @@ fn unknown_variable(span: SourceSpan, root: &str) -> Problem {
 
 fn invisible(span: SourceSpan, root: &str, visibility: Visibility) -> Problem {
     let (message, help) = match visibility {
-        Visibility::Pipeline => (
-            format!("`{root}` is only available in stages"),
-            "use `inputs`, `event`, `git`, `run` or `pipeline` outside of stages",
-        ),
+        Visibility::Pipeline => {
+            (format!("`{root}` isn't available outside of stages"), "use `inputs`, `event`, `git`, `run` or `pipeline`")
+        }
         Visibility::StageEnv | Visibility::Stage => {
             ("variables can't refer to each other".to_owned(), "repeat the other variable's value, or make it an input")
         }

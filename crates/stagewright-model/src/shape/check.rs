@@ -128,7 +128,9 @@ impl<'t> Checker<'_, '_, 't> {
 fn unknown_key(keys: &'static [Key], within: &str, name: &str, place: SourceSpan) -> Problem {
     let help = match nearest_key(keys, name) {
         Some(known) => format!("did you mean `{known}`?"),
-        None => format!("it takes {}", keys.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ")),
+        None => {
+            format!("use one of {}", keys.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", "))
+        }
     };
     Problem::new("stagewright::unknown-key", place, format!("{within} has no key `{name}`"))
         .label("unknown key")

@@ -164,7 +164,7 @@ static FREEZE: Table = closed(&[
         Shape::Text(Format::TimeZone),
         "Time zone of `weekly`, as in `Europe/Berlin`.",
     ),
-    required("reason", TEXT, "Reason, shown to users whose deploys have to wait."),
+    required("reason", TEXT, "Why there are no deploys; shown to users whose deploys have to wait."),
 ]);
 
 static TEAMS: Table =

@@ -41,7 +41,7 @@ fn all_errors_are_reported() {
     assert_eq!(
         errors.expect_err("four are wrong and one is missing"),
         [
-            "the pipeline `test` has no input `other` | it takes `dry`, `replicas`, `to`, `version`",
+            "the pipeline `test` has no input `other` | use one of `dry`, `replicas`, `to`, `version`",
             "the input `replicas` takes a number, but `many` isn't one | write a number, as in `3` or `0.5`",
             "the input `to` takes a value among its options, but `prod` isn't one | choose one of `staging`, `production`",
             "the pipeline `test` has no input `versoin` | did you mean `version`?",
