@@ -200,8 +200,8 @@ impl<'t> Report<'t> {
         Report { file_name, text, source: OnceCell::new(), errors: Vec::new(), warnings: Vec::new(), omitted: 0 }
     }
 
-    /// Adds an error. `problem` isn't called once [`MAX_SHOWN`] errors were added: searching for similar names takes time,
-    /// which a file with thousands of errors would multiply.
+    /// Adds an error. `problem` isn't called once [`MAX_SHOWN`] errors were added: searching for similar names takes
+    /// time, which a file with thousands of errors would multiply.
     pub(crate) fn error(&mut self, problem: impl FnOnce() -> Problem) {
         if self.errors.len() < MAX_SHOWN {
             let diagnostic = self.diagnostic(problem(), Severity::Error);
@@ -228,8 +228,8 @@ impl<'t> Report<'t> {
         Diagnostic { code, severity, message, help, labels, source: Arc::clone(source) }
     }
 
-    /// Returns what was read and the warnings if there are no errors. Otherwise returns only the errors: a warning may be a
-    /// consequence of an error.
+    /// Returns what was read and the warnings if there are no errors. Otherwise returns only the errors: a warning may
+    /// be a consequence of an error.
     pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<(T, Vec<Diagnostic>), Diagnostics> {
         if let (Some(read), true) = (read, self.errors.is_empty()) {
             self.warnings.sort_by_key(|diagnostic| diagnostic.span().start);
@@ -242,6 +242,7 @@ impl<'t> Report<'t> {
                 1 => "1 more mistake is not shown".to_owned(),
                 omitted => format!("{omitted} more mistakes are not shown"),
             };
+            // Reported at the end of the file, so that it is the last error.
             let problem = Problem::new("stagewright::more", SourceSpan { start: end, end }, message);
             self.errors.push(self.diagnostic(problem, Severity::Error));
         }

@@ -1,5 +1,5 @@
-//! Strings of a pipeline file with a syntax of their own, such as the entries of a permission: they are parsed once and keep
-//! their text for messages.
+//! Strings of a pipeline file with a syntax of their own, such as the entries of a permission: they are parsed once and
+//! keep their text for messages.
 
 /// Implements comparison, ordering, display and serde for a type with `parse` and `as_str`, all by the text as it was
 /// written. Deserialising fails if the text doesn't parse.

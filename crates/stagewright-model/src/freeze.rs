@@ -41,8 +41,8 @@ pub enum FreezeWindow {
 
 /// A period of every week in the local time of one time zone.
 ///
-/// The period is shorter or longer than usual in a week in which the clocks change. If the clocks skip or repeat the local
-/// time of its start or end, the reading with the longer freeze applies.
+/// The period is shorter or longer than usual in a week in which the clocks change. If the clocks skip or repeat the
+/// local time of its start or end, the reading with the longer freeze applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeeklyWindow {
     from: WeekTime,
@@ -70,8 +70,8 @@ pub(crate) fn in_force(freezes: &[Freeze], at: u64) -> Option<Frozen> {
         in_force.max_by_key(|frozen| frozen.until)
     };
     let mut frozen = last_to_end(at)?;
-    // Weekly windows that together cover the whole week would extend each other forever, so there is a limit on the steps.
-    // One step for each freeze suffices to pass through all windows of a chain once.
+    // Weekly windows that together cover the whole week would extend each other forever, so there is a limit on the
+    // steps. One step for each freeze suffices to pass through all windows of a chain once.
     for _ in freezes {
         let Some(next) = last_to_end(frozen.until).filter(|next| next.until > frozen.until) else { break };
         frozen.until = next.until;
@@ -110,8 +110,9 @@ impl WeeklyWindow {
     fn end_of(&self, at: Timestamp) -> Option<Timestamp> {
         let today = self.zone.to_datetime(at).date();
         let since_opening = today.weekday().since(self.from.day);
-        // Try this week's window and those before and after it. The window can begin in one week and end in the next, and a
-        // clock change near midnight can move its start or end to another date than the nominal one.
+        // `today` follows the most recent nominal start by 0 to 6 days. That window is tried together with the one
+        // before, which can last up to seven days, and with the one after. Where the clocks skip midnight, the earlier
+        // reading of the start can be on the day before, and so before the nominal start.
         let weeks = [-7, 0, 7].into_iter().filter_map(|days| {
             let opening = today.checked_add((days - i64::from(since_opening)).days()).ok()?;
             let closing = opening.checked_add(self.days().days()).ok()?;
@@ -308,7 +309,7 @@ mod tests {
     proptest! {
         /// In UTC all weeks have the same length, so that the result can be computed modulo a week.
         #[test]
-        fn weekly_window_in_utc_matches_arithmetic_modulo_a_week(from in 0..WEEK / MINUTE, until in 0..WEEK / MINUTE, now in 0..WEEK * 60) {
+        fn weekly_window_repeats_modulo_a_week(from in 0..WEEK / MINUTE, until in 0..WEEK / MINUTE, now in 0..WEEK * 60) {
             prop_assume!(from != until);
             let shown = |minute: u64| {
                 let (day, _, _) = DAYS[usize::try_from(minute / (24 * 60)).unwrap()];

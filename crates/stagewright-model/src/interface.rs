@@ -1,11 +1,11 @@
-//! The table of the host's interfaces: their names, the permissions that open them, the ways out that they offer, and the
-//! variables that programs inherit without a grant. All that the engine decides by interface is derived from it.
+//! The table of the host's interfaces: their names, the permissions that open them, the ways out that they offer, and
+//! the variables that programs inherit without a grant. All that the engine decides by interface is derived from it.
 
 use crate::grants::Permission;
 use crate::way_out::WayOut;
 
-/// An interface of the plugin contract. The plugin host links exactly these, so a plugin can't import a capability that isn't
-/// listed here, and every listed one declares in [`Interface::ways_out`] what a stage can reach through it.
+/// An interface of the plugin contract. The plugin host links exactly these, so a plugin can't import a capability that
+/// isn't listed here, and every listed one declares in [`Interface::ways_out`] what a stage can reach through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "each is the interface of that name in the contract")]
 pub enum Interface {
@@ -41,8 +41,8 @@ const ALWAYS_OPEN: Facts = Facts { name: "", permissions: &[], ways_out: &[], in
 pub struct InheritedVariable {
     /// The variable's name, such as `PATH`.
     pub name: &'static str,
-    /// Whether the value is the location of files. A result then depends on the files rather than on the value: two machines
-    /// that have the same programs in different folders can share results.
+    /// Whether the value is the location of files. A result then depends on the files rather than on the value: two
+    /// machines that have the same programs in different folders can share results.
     pub is_place: bool,
 }
 
@@ -88,7 +88,7 @@ impl Interface {
                     WayOut::Variable,
                     WayOut::CredentialFile,
                 ],
-                // Programs are found by `PATH`, toolchains keep their files in `HOME`, and `LANG` sets the language of messages.
+                // Programs are found by `PATH`, toolchains keep their files in `HOME`, and `LANG` sets the language.
                 inherited: &[
                     InheritedVariable { name: "PATH", is_place: true },
                     InheritedVariable { name: "HOME", is_place: true },

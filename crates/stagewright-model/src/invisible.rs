@@ -1,11 +1,11 @@
 //! Characters that are invisible when text is displayed.
 
-/// Whether `character` is invisible to a reader: it controls the terminal, reorders its neighbours, or isn't displayed by
-/// fonts. Text that contains such a character isn't what it looks like.
+/// Whether `character` is invisible to a reader: it controls the terminal, reorders its neighbours, or isn't displayed
+/// by fonts. Text that contains such a character isn't what it looks like.
 ///
 /// In terms of Unicode 16, these are control characters (Cc), line and paragraph separators (Zl, Zp), characters with
-/// `Default_Ignorable_Code_Point`, and format characters (Cf). Format characters with `Prepended_Concatenation_Mark` are
-/// visible: signs before a number in Arabic, Syriac and Kaithi.
+/// `Default_Ignorable_Code_Point`, and format characters (Cf). Format characters with `Prepended_Concatenation_Mark`
+/// are visible: signs before a number in Arabic, Syriac and Kaithi.
 pub fn is_invisible(character: char) -> bool {
     // Fast path for most text: ASCII, Chinese, Japanese, Korean.
     if matches!(character, ' '..='~' | '\u{3165}'..='\u{fdff}') {

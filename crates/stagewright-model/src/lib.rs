@@ -1,11 +1,11 @@
 //! Pipeline files: from TOML text to a validated [`Plan`].
 //!
-//! The input is the text of one pipeline file and the names of the built-in plugins. The output is either a plan in which
-//! every reference is resolved, or all mistakes in the file, each with its place and a remedy. Expressions are parsed here,
-//! and evaluated here with values that the caller supplies.
+//! The input is the text of one pipeline file and the names of the built-in plugins. The output is either a plan in
+//! which every reference is resolved, or all mistakes in the file, each with its place and a remedy. Expressions are
+//! parsed here, and evaluated here with values that the caller supplies.
 //!
-//! Architecture invariant: this crate does no I/O, reads neither a clock nor the environment, uses no randomness, and doesn't
-//! know how a stage is run. Time zones come from the compiled-in database, never from the machine's.
+//! Architecture invariant: this crate does no I/O, reads neither a clock nor the environment, uses no randomness, and
+//! doesn't know how a stage is run. Time zones come from the compiled-in database, never from the machine's.
 
 mod code;
 mod diagnostic;

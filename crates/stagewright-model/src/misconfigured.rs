@@ -1,5 +1,5 @@
-//! Locates mistakes in a pipeline file that are found after it was read: by plugins in their configuration, and by checks of
-//! the machine on which the pipeline is to run.
+//! Locates mistakes in a pipeline file that are found after it was read: by plugins in their configuration, and by
+//! checks of the machine on which the pipeline is to run.
 
 use crate::diagnostic::{Diagnostic, Problem, Report};
 use crate::plan::{Plan, Stage, StageIndex};
@@ -86,6 +86,9 @@ impl Plan {
 /// The place of a value. If the value is missing, the place of the innermost table or list that should contain it.
 fn configured_at(places: &Places<'_>, stage: &Stage, table: &str, path: Option<&str>) -> SourceSpan {
     let mut path = path.map(ValuePath::parse).unwrap_or_default();
+    // A plugin can report a value that isn't in the file, such as a missing key, or a path with a dot in a key, which
+    // parses into other steps. Removing steps from the end leads to an enclosing value that exists, or else to the
+    // stage's header.
     loop {
         match places.of_with(stage, table, &path) {
             Some(span) => return span,

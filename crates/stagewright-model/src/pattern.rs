@@ -10,8 +10,8 @@ use crate::entry::entry;
 use crate::format_error::FormatError;
 use crate::workspace_path::{PathError, WorkspacePath};
 
-/// A glob over workspace paths. `*` and `?` match within a name, `**` matches any number of folders, `[ab]` and `{a,b}` match
-/// alternatives, and `\` makes the next character literal. Cheap to clone.
+/// A glob over workspace paths. `*` and `?` match within a name, `**` matches any number of folders, `[ab]` and `{a,b}`
+/// match alternatives, and `\` makes the next character literal. Cheap to clone.
 #[derive(Clone)]
 pub struct PathPattern(Arc<ParsedPattern>);
 
@@ -77,8 +77,11 @@ impl PathPattern {
             .transpose()
             .map_err(|error| PatternError::Glob { pattern: pattern.to_owned(), problem: error.kind().to_string() })?;
         let literal = normal.split('/').take_while(|name| !name.contains(WILDCARDS)).collect::<Vec<_>>().join("/");
-        // This can't fail: it is a prefix of a path that was parsed above.
+        // Only whole names before the first wildcard are part of the base: in `a/b*/c` it is `a`, since `a/b` need not
+        // be a folder of any match. Parsing it can't fail, because it is a prefix of a path that was parsed above.
         let base = WorkspacePath::parse(if literal.is_empty() { "." } else { &literal })?;
+        // Each name of the pattern matches one name of a path, except for `**`, and except for alternatives in braces,
+        // which can contain a `/`.
         let depth = (!normal.contains("**") && !normal.contains('{')).then(|| normal.split('/').count());
         let normal = normal.to_owned();
         let text = pattern.to_owned();

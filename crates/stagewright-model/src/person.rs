@@ -1,10 +1,10 @@
 //! Names of people and their comparison.
 //!
-//! `ada`, `Ada`, `"ada "` and `ａｄａ` are the same person. For the comparison, a name is normalised (NFKC) and case-folded;
-//! leading and trailing spaces and punctuation, repeated spaces and invisible characters are removed.
+//! `ada`, `Ada`, `"ada "` and `ａｄａ` are the same person. For the comparison, a name is normalised (NFKC) and
+//! case-folded; leading and trailing spaces and punctuation, repeated spaces and invisible characters are removed.
 //!
-//! Letters of different scripts can look alike, such as a Cyrillic `а` and a Latin `a`. A name that mixes scripts is rejected.
-//! A name that is written entirely in another script is another person, even if it looks the same;
+//! Letters of different scripts can look alike, such as a Cyrillic `а` and a Latin `a`. A name that mixes scripts is
+//! rejected. A name that is written entirely in another script is another person, even if it looks the same;
 //! [`PersonName::looks_like`] detects such pairs.
 
 use std::fmt;
@@ -16,7 +16,7 @@ use unicode_security::MixedScript as _;
 /// The most characters in a name.
 const LONGEST: usize = 100;
 
-/// Characters that a name may contain beside letters, marks and digits.
+/// Characters that a name may contain in addition to letters, marks and digits.
 const PUNCTUATION: &str = " ._@+-',()&/";
 
 /// The name of a person.
@@ -74,6 +74,8 @@ impl PersonName {
         if !shown.is_single_script() {
             return Err(PersonNameError::Mixed);
         }
+        // Case folding can produce text that isn't in normal form, so the result is normalised again. This is the
+        // compatibility caseless match of the Unicode Standard (D146).
         let folded: String = caseless::default_case_fold_str(shown).nfkc().collect();
         let bare = folded.trim_matches(|character: char| PUNCTUATION.contains(character));
         let folded = if bare.is_empty() { folded } else { bare.to_owned() };
@@ -102,8 +104,8 @@ impl fmt::Display for PersonName {
     }
 }
 
-/// Whether two names belong to the same person. A text that isn't a valid name only equals itself: older versions recorded
-/// names without checking them, and compared them like this.
+/// Whether two names belong to the same person. A text that isn't a valid name only equals itself: older versions
+/// recorded names without checking them, and compared them like this.
 pub fn same_person(one: &str, other: &str) -> bool {
     match (PersonName::parse(one), PersonName::parse(other)) {
         (Ok(one), Ok(other)) => one.is(&other),
@@ -111,7 +113,7 @@ pub fn same_person(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whether a mark strikes through or encloses a letter. Names aren't written with such marks, and few fonts display them.
+/// Whether a mark strikes through or encloses a letter. Names aren't written with such marks, and few fonts have them.
 fn is_overlay(character: char) -> bool {
     matches!(character, '\u{334}'..='\u{338}' | '\u{488}'..='\u{489}' | '\u{20d0}'..='\u{20f0}')
 }

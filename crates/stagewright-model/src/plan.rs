@@ -67,8 +67,8 @@ impl Plan {
         self.stages.iter().flat_map(Stage::package_managers).collect()
     }
 
-    /// Makes a plan without a file. The stages must be in topological order, with adjacent matrix cells and with finally stages
-    /// last. This isn't checked.
+    /// Makes a plan without a file. The stages must be in topological order, with adjacent matrix cells and with
+    /// finally stages last. This isn't checked.
     pub fn of_stages(name: &str, stages: Vec<Stage>) -> Plan {
         let mut graph = DiGraph::with_capacity(stages.len(), 0);
         let mut names: HashMap<String, Range<u32>> = HashMap::new();
@@ -127,7 +127,7 @@ pub enum StageKind {
 /// One node of the DAG. A plan can have very many: large values that most stages have in common are shared.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// Unique in the plan: the table's name, followed by the values of a matrix cell, as in `test (os=linux, rust=stable)`.
+    /// Unique in the plan: the table's name and the values of a matrix cell, as in `test (os=linux, rust=stable)`.
     pub id: String,
     /// The table's name.
     pub name: String,
@@ -202,8 +202,8 @@ impl Stage {
         Reaches::of(environment, &self.permissions, code)
     }
 
-    /// How far the effects of the stage can reach with this plugin. A stage that names an environment is always external, even
-    /// if its plugin could reach nothing: users see its result as the state of the environment.
+    /// How far the effects of the stage can reach with this plugin. A stage that names an environment is always
+    /// external, even if its plugin could reach nothing: users see its result as the state of the environment.
     pub fn effect_class(&self, code: PluginCode<'_>) -> EffectClass {
         self.reaches(code).effect_class()
     }
@@ -213,8 +213,8 @@ impl Stage {
         Bounds { timeout: self.timeout, memory: self.memory, log_limit: self.log_limit, limits: self.limits } = bounds;
     }
 
-    /// The environments that an approval at this stage's gate applies to: those in `with.environments` and, if the plugin is
-    /// `approve`, the stage's own.
+    /// The environments that an approval at this stage's gate applies to: those in `with.environments` and, if the
+    /// plugin is `approve`, the stage's own.
     pub fn approves(&self) -> impl Iterator<Item = &str> {
         let named = self
             .with
@@ -303,8 +303,8 @@ pub struct Retry {
     pub max: u32,
     /// The causes of failure that are retried.
     ///
-    /// This doesn't apply directly to an attempt that was interrupted after it may have had an external effect. Such an attempt
-    /// is unresolved: before another attempt starts, its plugin, or else a user, has to determine its outcome.
+    /// This doesn't apply directly to an attempt that was interrupted after it may have had an external effect. Such an
+    /// attempt is unresolved: before another attempt starts, its plugin, or else a user, has to determine its outcome.
     pub on: Vec<RetryCause>,
     /// How long to wait before each retry.
     pub backoff: Backoff,

@@ -1,7 +1,7 @@
 //! The operator's policy: the most that any pipeline on a machine may be granted.
 //!
-//! A policy grants nothing. If a pipeline exceeds it, the whole run is refused, and each error names the place in the pipeline
-//! and the line of the policy. Limits that a pipeline doesn't set are set to those of the policy.
+//! A policy grants nothing. If a pipeline exceeds it, the whole run is refused, and each error names the place in the
+//! pipeline and the line of the policy. Limits that a pipeline doesn't set are set to those of the policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,7 +74,7 @@ struct PermissionLimit<'a> {
 }
 
 impl OperatorPolicy {
-    /// Checks a plan against the policy. `text` is the text of its file; `digests` are those of its plugins by plan index.
+    /// Checks a plan against the policy. `text` is the text of its file; `digests` are its plugins' by plan index.
     ///
     /// # Errors
     /// A diagnostic for everything in the plan that exceeds the policy.
@@ -105,8 +105,9 @@ impl OperatorPolicy {
         report.finish(Some(())).map(|_| ())
     }
 
-    /// Checks the configured origins of package managers against the policy. An origin is allowed if `net` or `package-hosts`
-    /// of the policy include it, or if the policy has neither of them. `digests` as in [`check`](Self::check).
+    /// Checks the configured origins of package managers against the policy. An origin is allowed if `net` or
+    /// `package-hosts` of the policy include it, or if the policy has neither of them. `digests` as in
+    /// [`check`](Self::check).
     ///
     /// # Errors
     /// A diagnostic for each stage and origin that the policy doesn't allow.
@@ -155,8 +156,8 @@ impl OperatorPolicy {
         beyond(place, message, help)
     }
 
-    /// Checks whether the plan's plugins may be loaded. This is the part of [`check`](Self::check) that needs no digests, so
-    /// that it can be done before any plugin is opened.
+    /// Checks whether the plan's plugins may be loaded. This is the part of [`check`](Self::check) that needs no
+    /// digests, so that it can be done before any plugin is opened.
     ///
     /// # Errors
     /// A diagnostic for each native library, unless the policy allows them.
@@ -181,8 +182,8 @@ impl OperatorPolicy {
 
     fn check_stage(&self, stage: &Stage, digest: &str, places: &Places<'_>, report: &mut Report) {
         self.check_code(stage, places, report);
-        // A grant is within the policy if all of the policy's lists together allow it: `write` in the policy also allows `read`
-        // in the pipeline. The lists can come from different tables, so they are collected into one set first.
+        // A grant is within the policy if all of the policy's lists together allow it: `write` in the policy also
+        // allows `read` in the pipeline. The lists can come from different tables, so they are collected first.
         let mut most = Permissions::default();
         let bounded = |kind: &Permission| Some((*kind, self.bound(*kind, stage, digest)?));
         let bounds: BTreeMap<Permission, PermissionLimit<'_>> = Permission::ALL.iter().filter_map(bounded).collect();
@@ -220,10 +221,13 @@ impl OperatorPolicy {
         }
     }
 
-    /// Applies the policy's sandbox mode and limits to a plan that passed [`check`](Self::check). `defaults` are the runner's
-    /// limits.
+    /// Applies the policy's sandbox mode and limits to a plan that passed [`check`](Self::check). `defaults` are the
+    /// runner's limits.
     pub fn impose(&self, plan: &mut Plan, defaults: &Bounds) {
         plan.sandbox = self.sandbox.map_or(plan.sandbox, |most| plan.sandbox.min(most));
+        // The defaults are filled in before the policy is applied. In the other order, a limit that the stage doesn't
+        // set would become the policy's even if the runner's default is smaller: a generous policy would raise the
+        // limits of all stages.
         for stage in &mut plan.stages {
             stage.set_bounds(stage.bounds().or(defaults).at_most(&self.bounds));
         }

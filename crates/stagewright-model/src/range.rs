@@ -1,7 +1,8 @@
 //! The ranges of all numbers in pipelines, command lines, policies and requests of plugins.
 //!
-//! Durations are added to clocks, sizes to other sizes, and counts become lengths of lists: an absurdly large number would
-//! overflow or exhaust the memory. A number outside of its range is an error that names the range, at the number's place.
+//! Durations are added to clocks, sizes to other sizes, and counts become lengths of lists: an absurdly large number
+//! would overflow or exhaust the memory. A number outside of its range is an error that names the range, at the
+//! number's place.
 
 use std::fmt;
 use std::time::Duration;

@@ -18,7 +18,8 @@ pub enum EffectClass {
     Pure,
     /// Files and processes on this machine.
     Local,
-    /// Networks, registries, services and environments. After a crash, the outcome of the attempt has to be determined first.
+    /// Networks, registries, services and environments. After a crash, the attempt's outcome has to be determined
+    /// first.
     #[default]
     External,
 }
@@ -120,6 +121,8 @@ impl<'a> Reaches<'a> {
         let mut all = Vec::new();
         all.extend(environment.map(|entry| Reach { way: WayOut::Environment, entry }));
         let imports = match code {
+            // Nothing else needs to be listed for a native library: it runs in the engine's process, so the permissions
+            // don't restrict it.
             PluginCode::Native => {
                 all.push(Reach { way: WayOut::NativeCode, entry: "" });
                 return Reaches { all, is_local: true };
@@ -140,7 +143,8 @@ impl<'a> Reaches<'a> {
         Reaches { all, is_local }
     }
 
-    /// What programs that the stage starts can reach. This includes the stage's environment, since a program may act on it.
+    /// What programs that the stage starts can reach. This includes the stage's environment, which a program may act
+    /// on.
     pub fn of_programs(environment: Option<&'a str>, grants: &'a Permissions) -> Reaches<'a> {
         #[derive(Debug)]
         struct Programs;
@@ -162,8 +166,8 @@ impl<'a> Reaches<'a> {
     }
 }
 
-/// Whether the interface has any effect with these grants. Without a granted program, for example, no program can be started,
-/// so other grants to programs don't matter.
+/// Whether the interface has any effect with these grants. Without a granted program, for example, no program can be
+/// started, so other grants to programs don't matter.
 fn is_open(interface: Interface, grants: &Permissions) -> bool {
     match interface {
         Interface::Process => !grants.process.is_empty(),
@@ -175,9 +179,9 @@ fn is_open(interface: Interface, grants: &Permissions) -> bool {
 /// The entries of `grants` that open a way out through an interface.
 fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Box<dyn Iterator<Item = &'a str> + 'a> {
     match way {
-        // A grant of package hosts counts for the plugin, whose own requests could upload something. For programs it doesn't
-        // count by itself: they need it to download packages, and an upload requires credentials, which are ways out of their
-        // own (`Secret`, `Variable` and `CredentialFile`).
+        // A grant of package hosts counts for the plugin, whose own requests could upload something. For programs it
+        // doesn't count by itself: they need it to download packages, and an upload requires credentials, which are
+        // ways out of their own (`Secret`, `Variable` and `CredentialFile`).
         WayOut::Request => Box::new(grants.net.iter().map(NetRule::as_str)),
         WayOut::Connection => Box::new(grants.net.iter().filter(|rule| rule.packages().is_none()).map(NetRule::as_str)),
         WayOut::Socket => Box::new(grants.socket.iter().map(SocketRule::as_str)),
@@ -191,7 +195,7 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
         }
         WayOut::Image => Box::new(grants.registry.iter().map(RepositoryRule::as_str)),
         WayOut::Service => Box::new(grants.service.iter().map(ServiceName::as_str)),
-        // A credential for package hosts can't be used without a package host. The other ways out aren't opened by interfaces.
+        // A credential for package hosts can't be used without a package host. Interfaces don't open the others.
         WayOut::Environment
         | WayOut::CredentialFile
         | WayOut::NativeCode

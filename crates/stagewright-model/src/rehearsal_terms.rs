@@ -14,12 +14,12 @@ pub struct RehearsalTerms {
     /// The grants of `[stages.NAME.rehearse]`, which aren't replaced by stand-ins.
     #[serde(with = "crate::complete_permissions")]
     pub real: Permissions,
-    /// Whether `[stages.NAME.rehearse]` configures the rehearsal by `with` or `permissions`. If not, programs and native
-    /// libraries that could reach anything outside of the stage aren't started.
+    /// Whether `[stages.NAME.rehearse]` configures the rehearsal by `with` or `permissions`. If not, programs and
+    /// native libraries that could reach anything outside of the stage aren't started.
     #[serde(rename = "acts")]
     pub is_configured: bool,
-    /// `--offline`: package hosts aren't accessible either, plugins aren't pulled, and `real` doesn't apply if it needs a
-    /// network.
+    /// `--offline`: package hosts aren't accessible either, plugins aren't pulled, and `real` doesn't apply if it needs
+    /// a network.
     pub offline: bool,
 }
 
@@ -29,8 +29,9 @@ impl RehearsalTerms {
         let rehearse = stage.rehearse.as_deref();
         let granted = rehearse.and_then(|rehearse| rehearse.permissions.as_deref()).cloned().unwrap_or_default();
         let is_configured = rehearse.is_some_and(|rehearse| rehearse.with.is_some() || rehearse.permissions.is_some());
-        // `rehearse.with` was written for `rehearse.permissions`. If those need a network, which `--offline` denies, the
-        // configuration would fail or do something unintended, so the rehearsal counts as not configured.
+        // `rehearse.with` was written for `rehearse.permissions`. If those need a network, which `--offline` denies,
+        // running the stage with this configuration would fail, or do something that its author didn't intend. So the
+        // rehearsal counts as not configured, and the stage is only described.
         let needs_network = !Reaches::of_programs(None, &granted).all.is_empty() || reaches_network(&granted);
         if offline && needs_network {
             return RehearsalTerms { real: Permissions::default(), is_configured: false, offline };
@@ -38,16 +39,16 @@ impl RehearsalTerms {
         RehearsalTerms { real: granted, is_configured, offline }
     }
 
-    /// What the stage may request: its grants in a real run and those of its rehearsal. The host answers with a stand-in unless
-    /// [`RehearsalTerms::real`] grants the real thing.
+    /// What the stage may request: its grants in a real run and those of its rehearsal. The host answers with a
+    /// stand-in unless [`RehearsalTerms::real`] grants the real thing.
     pub fn requestable(&self, own: &Permissions) -> Permissions {
         let mut requestable = own.clone();
         requestable.add_all(&self.real);
         requestable
     }
 
-    /// The permissions of programs, if they are started at all: the stage's grants on this machine, package hosts, and what
-    /// [`RehearsalTerms::real`] grants.
+    /// The permissions of programs, if they are started at all: the stage's grants on this machine, package hosts, and
+    /// what [`RehearsalTerms::real`] grants.
     pub fn of_programs(&self, own: &Permissions) -> Permissions {
         let mut granted = self.requestable(own);
         granted.net = own.net.iter().filter(|rule| rule.packages().is_some() && !self.offline).cloned().collect();
@@ -56,8 +57,9 @@ impl RehearsalTerms {
         add(&mut granted.env, &self.real.env);
         granted.socket.clone_from(&self.real.socket);
         if !granted.credential_files.is_empty() {
-            // Programs can read credentials in files of the workspace, unlike those in variables, which they don't get. With
-            // such a file, a package host would let them publish for real. The file can't be hidden, so the hosts are denied.
+            // Programs can read credentials in files of the workspace, unlike those in variables, which they don't get.
+            // With such a file, a package host would let them publish for real. The file can't be hidden, so the hosts
+            // are denied.
             granted.net.retain(|rule| rule.packages().is_none() || self.real.net.contains(rule));
         }
         granted
@@ -79,8 +81,8 @@ impl RehearsalTerms {
         if self.is_configured { Reaches::default() } else { Reaches::of_programs(environment, own) }
     }
 
-    /// How much of the stage really happens, as far as this is known before it runs: the lowest fidelity of everything that it
-    /// can reach.
+    /// How much of the stage really happens, as far as this is known before it runs: the lowest fidelity of everything
+    /// that it can reach.
     pub fn fidelity(&self, stage: &Stage, code: PluginCode<'_>) -> Fidelity {
         let environment = stage.environment.as_ref().map(|environment| environment.name.as_str());
         let reaches = Reaches::of(environment, &stage.permissions, code).all;

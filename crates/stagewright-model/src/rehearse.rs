@@ -8,7 +8,7 @@ use crate::grants::Permissions;
 /// `[stages.NAME.rehearse]`.
 #[derive(Clone, Debug, Default)]
 pub struct Rehearse {
-    /// The plugin's configuration in a rehearsal, in place of the stage's `with`.
+    /// The plugin's configuration in a rehearsal, instead of the stage's `with`.
     pub with: Option<Arc<JsonTemplate>>,
     /// Outputs for later stages, which override those that the stage itself produces: an object.
     pub outputs: Option<Arc<JsonTemplate>>,

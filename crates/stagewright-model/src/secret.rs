@@ -167,7 +167,8 @@ fn split_path(path: &str) -> Option<(&str, &str)> {
     path.split_once('/').filter(|_| fits)
 }
 
-/// `secrets.NAME.shape`: the format of the value. A rehearsal generates a stand-in of the same format, which programs can parse.
+/// `secrets.NAME.shape`: the format of the value. A rehearsal generates a stand-in of the same format, which programs
+/// can parse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SecretShape {
     /// One word.
@@ -234,7 +235,7 @@ pub struct SecretReach<'a> {
 }
 
 impl Permissions {
-    /// The secrets that could be sent to hosts other than their own `hosts`, sorted by secret, programs before the plugin.
+    /// The secrets that could be sent to hosts other than their own `hosts`, by secret, programs before the plugin.
     ///
     /// The engine attaches a secret only to requests to the secret's `hosts`. But a program that has the secret in its
     /// environment, and a plugin that may read it, can send it to every origin in the stage's `net`.
@@ -251,6 +252,8 @@ impl Permissions {
             }
             let handed = self.secrets.iter().any(|rule| rule.name() == name && rule.allows(SecretUse::Env));
             let programs = &declaration.programs;
+            // `programs` lists who may get the secret; without entries, every program may. A rule for any program (none
+            // here) includes the listed ones.
             let may_have = |program: Option<&str>| {
                 programs.is_empty() || program.is_none_or(|program| programs.iter().any(|allowed| allowed == program))
             };
@@ -269,8 +272,8 @@ impl Permissions {
 }
 
 impl SecretDeclaration {
-    /// Whether `hosts` covers everything that an entry of `permissions.net` grants. Never true for a package manager, whose
-    /// hosts depend on the machine.
+    /// Whether `hosts` covers everything that an entry of `permissions.net` grants. Never true for a package manager,
+    /// whose hosts depend on the machine.
     fn covers(&self, rule: &NetRule) -> bool {
         rule.origin().is_some_and(|rule| self.hosts.iter().any(|pattern| pattern.covers(rule)))
     }

@@ -1,10 +1,10 @@
 //! Reduces text that was written for a terminal to what a reader of the terminal would see.
 //!
 //! Programs colour their output, set titles, write links, and redraw lines by returning to their start. None of this is
-//! useful in a log, a report or another terminal. Untrusted text is therefore reduced once, before it is stored or shown.
+//! useful in a log, a report or another terminal. Untrusted text is therefore reduced before it is stored or shown.
 //!
-//! The control sequences are those of ECMA-48: `ESC [ … final` (CSI), `ESC ] … BEL|ST` and the like (strings), `ESC x`, and the
-//! forms that start with a single character from U+0080 to U+009F.
+//! The control sequences are those of ECMA-48: `ESC [ … final` (CSI), `ESC ] … BEL|ST` and the like (strings), `ESC x`,
+//! and the forms that start with a single character from U+0080 to U+009F.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -58,8 +58,9 @@ impl ControlSequences {
         match kept {
             Some('\n') => self.has_moved_back = false,
             Some('\r' | '\u{8}') => self.has_moved_back = true,
-            // With the cursor at the end of the line there is nothing to erase. Programs that colour their output often erase
-            // to the right after each colour change; without the markers, most lines can be used without redrawing them.
+            // With the cursor at the end of the line there is nothing to erase. Programs that colour their output often
+            // erase to the right after each colour change; without the markers, most lines can be used without
+            // redrawing them.
             Some(ERASE_RIGHT) if !self.has_moved_back => return None,
             _ => {}
         }
@@ -71,7 +72,7 @@ impl ControlSequences {
             (SequenceState::StringEnd, '\\') | (SequenceState::String | SequenceState::StringEnd, '\u{9c}') => {
                 (SequenceState::Text, None)
             }
-            // A line break ends every sequence. Otherwise, a sequence that a program never ends would hide all later lines.
+            // A line break ends every sequence. Otherwise, an unfinished sequence would hide all later lines.
             (_, '\n') => (SequenceState::Text, Some('\n')),
             (SequenceState::String | SequenceState::StringEnd, '\u{1b}') => (SequenceState::StringEnd, None),
             (SequenceState::String, '\u{7}') => (SequenceState::Text, None),
@@ -84,8 +85,8 @@ impl ControlSequences {
             (SequenceState::Escape | SequenceState::Intermediate, ' '..='/') => (SequenceState::Intermediate, None),
             (SequenceState::Escape | SequenceState::Intermediate, '0'..='~') => (SequenceState::Text, None),
             (SequenceState::ControlSequence(parameter), 'K') => (SequenceState::Text, erased(parameter)),
-            // These move to the first column: 0 and 1 both mean that column, and a very large number of columns back also
-            // reaches it.
+            // These move to the first column: 0 and 1 both mean that column, and a very large number of columns back
+            // also reaches it.
             (SequenceState::ControlSequence(0 | 1), 'G') | (SequenceState::ControlSequence(u8::MAX), 'D') => {
                 (SequenceState::Text, Some('\r'))
             }
@@ -97,7 +98,7 @@ impl ControlSequences {
             (SequenceState::ControlSequence(_), ';') => (SequenceState::ControlSequence(0), None),
             // Terminals execute these even inside a sequence.
             (SequenceState::ControlSequence(_), '\r' | '\u{8}') => (self.state, Some(character)),
-            // A sequence only contains these bytes. Any other character is text, and must not be removed with the sequence.
+            // A sequence only contains these bytes. Any other character is text and must be kept.
             (SequenceState::ControlSequence(_), '\0'..='?' | '\u{7f}') => (self.state, None),
             // In the input, these characters could be confused with the markers.
             (_, ERASE_RIGHT | ERASE_LINE) => (SequenceState::Text, None),
@@ -121,14 +122,14 @@ fn erased(parameter: u8) -> Option<char> {
     }
 }
 
-/// Whether an invisible character changes how its neighbours are displayed, as in many emoji, in Persian and in Hindi. Such
-/// characters are kept in the text, and ignored by searches.
+/// Whether an invisible character changes how its neighbours are displayed, as in many emoji, in Persian and in Hindi.
+/// Such characters are kept in the text, and ignored by searches.
 pub fn is_joiner(character: char) -> bool {
     matches!(character, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
 }
 
-/// Reduces `text` to what a terminal would finally show: without control sequences and invisible characters, and with the last
-/// state of each redrawn line.
+/// Reduces `text` to what a terminal would finally show: without control sequences and invisible characters, and with
+/// the last state of each redrawn line.
 pub fn terminal_text(text: &str) -> Cow<'_, str> {
     reduced(text, false)
 }
@@ -157,9 +158,9 @@ pub fn moves_cursor(character: char) -> bool {
     matches!(character, '\r' | '\u{8}' | ERASE_RIGHT | ERASE_LINE)
 }
 
-/// What a terminal finally shows of `line`. A carriage return moves the cursor to the start of the line and a backspace moves
-/// it back by one column; text after them overwrites what is there. `line` must be the output of [`ControlSequences`], without
-/// the line break.
+/// What a terminal finally shows of `line`. A carriage return moves the cursor to the start of the line and a backspace
+/// moves it back by one column; text after them overwrites what is there. `line` must be the output of
+/// [`ControlSequences`], without the line break.
 pub fn last_state(line: &str) -> Cow<'_, str> {
     // A trailing carriage return is usually part of the line break.
     let line = line.trim_end_matches('\r');
@@ -186,9 +187,9 @@ pub fn condensed(line: &str) -> Cow<'_, str> {
 
 /// A line of a terminal. Every character is assumed to take one column.
 ///
-/// Erasing the line removes its cells but doesn't move the cursor. The blank columns before the cursor are only counted,
-/// rather than stored as cells: otherwise, repeatedly erasing a line and writing to it would take quadratic time, and
-/// untrusted output could use this to keep the engine busy.
+/// Erasing the line removes its cells but doesn't move the cursor. The blank columns before the cursor are only
+/// counted, rather than stored as cells: otherwise, repeatedly erasing a line and writing to it would take quadratic
+/// time, and untrusted output could use this to keep the engine busy.
 #[derive(Default)]
 struct Redrawn {
     /// Number of blank columns before the first of `cells`.

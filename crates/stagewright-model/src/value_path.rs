@@ -14,8 +14,8 @@ pub(crate) enum PathStep {
 pub(crate) struct ValuePath(pub(crate) Vec<PathStep>);
 
 impl ValuePath {
-    /// Parses the form that [`Display`](fmt::Display) writes. That form can't express keys that contain a dot or a bracket; a
-    /// path with such a key is parsed into one that doesn't exist.
+    /// Parses the form that [`Display`](fmt::Display) writes. That form can't express keys that contain a dot or a
+    /// bracket; a path with such a key is parsed into one that doesn't exist.
     pub(crate) fn parse(shown: &str) -> ValuePath {
         let mut steps = Vec::new();
         for part in shown.split('.') {

@@ -1,9 +1,9 @@
 //! Every way out of the engine, and what a rehearsal does with each.
 //!
-//! Two decisions are derived from this list. [`Reaches::effect_class`](crate::Reaches::effect_class) computes how far the
-//! effects of a stage can reach, which determines what happens after a crash, whether a result may be cached, and who has to
-//! approve. [`WayOut::in_rehearsal`] decides what really happens in a rehearsal. A way out that isn't listed can't be granted,
-//! and adding one doesn't compile until both decisions are made for it.
+//! Two decisions are derived from this list. [`Reaches::effect_class`](crate::Reaches::effect_class) computes how far
+//! the effects of a stage can reach, which determines what happens after a crash, whether a result may be cached, and
+//! who has to approve. [`WayOut::in_rehearsal`] decides what really happens in a rehearsal. A way out that isn't listed
+//! can't be granted, and adding one doesn't compile until both decisions are made for it.
 
 use crate::grants::Permission;
 
@@ -100,7 +100,7 @@ impl WayOut {
             WayOut::Secret | WayOut::SecretSource => Some(Permission::Secrets),
             WayOut::Variable => Some(Permission::Env),
             WayOut::Image => Some(Permission::Registry),
-            // There are no grants for native code and package hosts. The others aren't used by stages, or are always stand-ins.
+            // There are no grants for native code and package hosts. Stages don't use the others, or only as stand-ins.
             WayOut::Environment
             | WayOut::Service
             | WayOut::NativeCode

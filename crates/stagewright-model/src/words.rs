@@ -11,8 +11,8 @@ pub fn count<N: std::fmt::Display + Copy + PartialEq + From<u8>>(number: N, noun
     }
 }
 
-/// Joins entries by commas. An entry is put in quotes if it could be mistaken for several entries or for the end of the list:
-/// if it contains a comma, semicolon or quote, or spaces that are easily overlooked.
+/// Joins entries by commas. An entry is put in quotes if it could be mistaken for several entries or for the end of the
+/// list: if it contains a comma, semicolon or quote, or spaces that are easily overlooked.
 pub fn list<T: AsRef<str>>(entries: impl IntoIterator<Item = T>) -> String {
     let mut listed = String::new();
     for entry in entries {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A normalised path relative to the workspace's root, with `/` between names and without `.` and `..`. The root is empty.
+/// A normalised path relative to the workspace's root, with `/` between names, without `.` and `..`. The root is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkspacePath(String);
 
@@ -53,6 +53,9 @@ impl WorkspacePath {
         for name in path.split('/') {
             match name {
                 "" | "." => {}
+                // `a/../b` isn't simplified to `b`: if `a` is a symbolic link, the kernel resolves it to a path next to
+                // the link's target. A check of the simplified path would then allow access to another file than the
+                // one that is opened.
                 ".." => return refuse(PathProblem::Parent),
                 name => names.push(name),
             }
@@ -107,8 +110,8 @@ impl WorkspacePath {
         if self.is_root() { WorkspacePath(name.to_owned()) } else { WorkspacePath(format!("{}/{name}", self.0)) }
     }
 
-    /// Resolves a symbolic link in this folder by the text of its target, without looking at the file system. None if the
-    /// target is absolute or outside of the workspace.
+    /// Resolves a symbolic link in this folder by the text of its target, without looking at the file system. None if
+    /// the target is absolute or outside of the workspace.
     pub fn leads_to(&self, target: &str) -> Option<WorkspacePath> {
         let start = (!target.starts_with('/')).then(|| self.clone())?;
         target.split('/').try_fold(start, |folder, name| match name {

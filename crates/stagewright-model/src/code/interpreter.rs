@@ -1,6 +1,6 @@
 //! Programs that take code as an argument or from standard input, and the positions of that code in an argument list.
 //!
-//! The list of programs can't be complete; docs/permissions.md says what it covers.
+//! The list can't be complete; docs/permissions.md says what it covers.
 
 /// How a program takes code. `BASE` has no option that takes any.
 #[derive(Clone, Copy)]
@@ -39,8 +39,7 @@ enum Operands {
     AllCode,
     /// All are data, and options may follow them.
     Data,
-    /// Like `Data`, for programs that usually take operands: an expression without a known prefix counts as an operand
-    /// rather than as a possible option, as in `git checkout ${{ … }}`.
+    /// Like `Data`, but an expression counts as an operand, not as a possible option: `git checkout ${{ … }}`.
     Arguments,
 }
 
@@ -206,9 +205,9 @@ pub(super) struct CodePositions {
 /// Looks for interpreters at every position of the list, so that one after `env`, `timeout` or `docker exec` is found.
 pub(super) fn find_code(list: &[Argument<'_>]) -> CodePositions {
     let mut code = CodePositions::default();
-    // A shell's code is followed by its arguments, and `$0`, the first of them, is often `sh` again. What follows code is
-    // still searched for interpreters, because a wrapper may start another program there. But it is searched as data: only
-    // an explicit code option counts, and neither operands nor open arguments do.
+    // A shell's code is followed by its arguments, and `$0`, the first of them, is often `sh` again. They are still
+    // searched, because a wrapper may start another program there, but as data: only explicit code options count, and
+    // neither operands nor open arguments do.
     let mut is_data = false;
     for (position, program) in list.iter().enumerate() {
         let arguments = position + 1;
@@ -227,9 +226,7 @@ pub(super) fn find_code(list: &[Argument<'_>]) -> CodePositions {
                 code.arguments.extend(arguments + 1..list.len());
             }
             "git" => all_after(list, arguments, "foreach", &mut code),
-            "cmd" => {
-                ["/c", "/C", "/k", "/K"].into_iter().for_each(|option| all_after(list, arguments, option, &mut code));
-            }
+            "cmd" => ["/c", "/C", "/k", "/K"].iter().for_each(|option| all_after(list, arguments, option, &mut code)),
             name if POWERSHELL.contains(&name) => powershell(list, arguments, &mut code),
             _ => {}
         }
@@ -290,8 +287,8 @@ enum Flag {
 }
 
 impl Interpreter {
-    /// Adds the code among the interpreter's arguments, which begin at `start`. `is_certain` is false if the program only
-    /// might be this interpreter. Returns whether all that follows is data.
+    /// Adds the code among the arguments from `start` on. `is_certain` is false if the program only might be this
+    /// interpreter. Returns whether all that follows is data.
     fn find(&self, list: &[Argument<'_>], start: usize, is_certain: bool, code: &mut CodePositions) -> bool {
         let mut is_given = false;
         let mut at = start;
@@ -398,8 +395,7 @@ impl Interpreter {
         Some(Flag::Other)
     }
 
-    /// Whether an open argument with this known prefix could evaluate to a code option. `-I${{ … }}` can't: the expression is
-    /// the value of `-I`.
+    /// Whether an open argument with this prefix could be a code option. `-I${{ … }}` can't: the expression is a value.
     fn may_be_an_option(&self, known: &str) -> bool {
         if matches!(self.operands, Operands::Arguments | Operands::Subcommand) {
             return false;

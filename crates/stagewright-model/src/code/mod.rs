@@ -1,9 +1,9 @@
 //! Rejects expressions inside code.
 //!
 //! A script that contains `${{ git.branch }}` executes the name of the branch. No way of quoting keeps a branch called
-//! `x$(rm -rf .)` from being executed in every shell, in here-documents and where words are split. Text that doesn't come
-//! from the pipeline file is therefore rejected in code. Numbers, booleans, declared choices, matrix values and literals are
-//! allowed: the pipeline file determines their content, not whoever starts or triggers the run.
+//! `x$(rm -rf .)` from being executed in every shell, in here-documents and where words are split. Text that doesn't
+//! come from the pipeline file is therefore rejected in code. Numbers, booleans, declared choices, matrix values and
+//! literals are allowed: the pipeline file determines their content, not the user or event that starts the run.
 //!
 //! Code is found in three ways: plugins mark their own keys ([`places`]), argument lists name an interpreter
 //! ([`interpreter`]), and some variables are executed by programs ([`variable`]).
@@ -26,8 +26,8 @@ use crate::span::SourceSpan;
 use crate::value_path::{PathStep, ValuePath};
 
 impl Plan {
-    /// Rejects text from outside of the pipeline file in code that stages execute. `text` is the text of the pipeline file;
-    /// `schemas` are the JSON Schemas of the plugins' `with` tables by plan index, null if a plugin has none.
+    /// Rejects text from outside of the pipeline file in code that stages execute. `text` is the text of the pipeline
+    /// file; `schemas` are the JSON Schemas of the plugins' `with` tables by plan index, null if a plugin has none.
     ///
     /// # Errors
     /// A diagnostic for each expression in code that can hold arbitrary text.
@@ -88,6 +88,10 @@ impl<'a> CheckedTable<'a> {
     fn code(&self, config: &JsonTemplate, schema: &Json) -> Vec<CodeExpression<'a>> {
         let source = config.source();
         let marked = places::marked(schema, source);
+        // `texts` are the paths of values that are code. `reading` are the paths of tables with a command line that
+        // reads code from standard input, such as `["sh"]`: in such a table, the value that the plugin marks as
+        // standard input is code too. In `{ argv = ["cat"], stdin = … }` it is data. The lists have to be searched
+        // before the marks for this.
         let mut texts: BTreeSet<ValuePath> = BTreeSet::new();
         let mut reading: BTreeSet<ValuePath> = BTreeSet::new();
         lists(source, &ValuePath::default(), &mut |path, items| {
@@ -164,8 +168,8 @@ impl<'a> CheckedTable<'a> {
         match (source.root.as_str(), path.as_slice()) {
             // Matrix values and the pipeline's name are literals in the file.
             ("matrix" | "pipeline", _) => true,
-            // The id consists of digits and letters chosen by the engine, `rehearsal` is a boolean, and `result` is one of
-            // a fixed set of words.
+            // The id consists of digits and letters chosen by the engine, `rehearsal` is a boolean, and `result` is one
+            // of a fixed set of words.
             ("run", _) => true,
             ("git", ["dirty"]) => true,
             ("inputs", [name]) => self.plan.inputs.get(*name).is_some_and(|input| match &input.kind {
@@ -173,6 +177,9 @@ impl<'a> CheckedTable<'a> {
                 InputKind::String => false,
             }),
             ("stages", [_, "result" | "outcome" | "attempts"]) => true,
+            // A variable is fixed if everything in its value is. Variables can't read other variables, so a reference
+            // to `env` in its value is an error elsewhere. It counts as open here, and the recursion is never deeper
+            // than one level.
             ("env", [name]) => self.stage.env.get(*name).is_some_and(|value| {
                 let mut sources = value.expressions().flat_map(Expression::sources);
                 sources.all(|source| source.root != "env" && self.is_fixed_by_file(source))
@@ -244,7 +251,7 @@ fn variables(value: &Json, path: &ValuePath, visit: &mut dyn FnMut(ValuePath)) {
     }
 }
 
-/// Visits every list that begins with a string, at any depth: a list that a plugin doesn't mark can be an argument list too.
+/// Visits every list that begins with a string, at any depth: unmarked lists can be argument lists too.
 fn lists(value: &Json, path: &ValuePath, visit: &mut dyn FnMut(&ValuePath, &[Json])) {
     match value {
         Json::Array(items) => {

@@ -1,7 +1,7 @@
 //! The keys of a stage's `with` table that hold code, according to its plugin's manifest.
 //!
-//! The manifest's JSON Schema of the table marks such keys with [`KEYWORD`]. JSON Schema ignores unknown keywords, so the
-//! contract between plugins and host doesn't have to know this one.
+//! The manifest's JSON Schema of the table marks such keys with [`KEYWORD`]. JSON Schema ignores unknown keywords, so
+//! the contract between plugins and host doesn't have to know this one.
 
 use serde_json::Value as Json;
 

@@ -61,7 +61,7 @@ const EXECUTED_PREFIXES: [&str; 4] = ["BASH_FUNC_", "DYLD_", "LD_", "npm_config_
 /// As in `CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER`.
 const EXECUTED_SUFFIXES: [&str; 6] = ["_EDITOR", "_LINKER", "_PAGER", "_RUNNER", "_RUSTFLAGS", "_WRAPPER"];
 
-/// Prefixes, after `GIT_`, of the variables that git executes or finds programs by. Others, such as `GIT_BRANCH`, are data.
+/// Prefixes, after `GIT_`, of the variables that git executes or finds programs by. Others are data.
 const EXECUTED_BY_GIT: [&str; 16] = [
     "ALTERNATE",
     "ASKPASS",

@@ -1,9 +1,9 @@
 //! Limits the memory and time that evaluating an expression can take.
 //!
 //! Every CEL expression terminates, but one line can double a text sixty times, or nest loops that run for years. The
-//! syntax tree is therefore rewritten before it is evaluated: each value that can grow, and each value that a loop iterates
-//! over, is passed through a call that deducts its size from a budget. `join` and `replace` can multiply the size of their
-//! arguments in one step, so they are replaced by versions that compute the size of their result first.
+//! syntax tree is therefore rewritten before it is evaluated: each value that can grow, and each value that a loop
+//! iterates over, is passed through a call that deducts its size from a budget. `join` and `replace` can multiply the
+//! size of their arguments in one step, so they are replaced by versions that compute the size of their result first.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use cel::common::types::{
 use cel::common::value::{CowVal, StaticVal, Val};
 use cel::{Context, DeclarationError, Env, ExecutionError, IdedExpr};
 
-/// The budget of one evaluation: one for each value, and one more for each byte of text. This is far more than outputs and
-/// events contain, and takes a fraction of a second to use up.
+/// The budget of one evaluation: one for each value, and one more for each byte of text. This is far more than outputs
+/// and events contain, and takes a fraction of a second to use up.
 const LARGEST: usize = 1 << 20;
 
 /// CEL's lexer rejects `@`, so an expression can't contain these names.
@@ -131,15 +131,15 @@ fn spend<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, E
     let (Some(made), Some(EvaluationBudget(left))) = (arguments.pop(), budget) else {
         return Err(ExecutionError::missing_argument_or_target());
     };
-    // The load and the store need not be one atomic operation: a single thread evaluates an expression. The budget is atomic
-    // only because CEL requires values to be `Sync`.
+    // The load and the store need not be one atomic operation: a single thread evaluates an expression. The budget is
+    // atomic only because CEL requires values to be `Sync`.
     let rest = deduct(made.as_ref(), left.load(Ordering::Relaxed)).ok_or_else(too_large)?;
     left.store(rest, Ordering::Relaxed);
     Ok(made)
 }
 
-/// Deducts the size of `value` from `budget` and returns the rest, or none if it doesn't suffice. Visits no more of the value
-/// than the budget pays for.
+/// Deducts the size of `value` from `budget` and returns the rest, or none if it doesn't suffice. Visits no more of the
+/// value than the budget pays for.
 fn deduct(value: &dyn Val, budget: usize) -> Option<usize> {
     let rest = budget.checked_sub(1)?;
     if let Some(text) = value.downcast_ref::<CelString<'_>>() {

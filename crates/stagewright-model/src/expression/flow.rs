@@ -1,19 +1,19 @@
 //! Which values can become text of an expression's result.
 //!
 //! `inputs.fast ? '--release' : ''` reads an input, but its result is text from the pipeline file. The result of
-//! `git.branch + '-dev'` contains text from git. If the result is executed as code, only the second can inject commands. So
-//! the values that flow into the result matter, not all values that the expression names.
+//! `git.branch + '-dev'` contains text from git. If the result is executed as code, only the second can inject
+//! commands. So the values that flow into the result matter, not all values that the expression names.
 //!
-//! The analysis may report too many values but never too few: the result of a call that isn't known to return a number or a
-//! boolean is assumed to contain all of the call's arguments.
+//! The analysis may report too many values but never too few: the result of a call that isn't known to return a number
+//! or a boolean is assumed to contain all of the call's arguments.
 
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
 
 use super::names::{NAMESPACES, STATUS_FUNCTIONS, TYPES};
 
-/// Operators and functions that always return a number or a boolean. The logical operators aren't among them: CEL lets an
-/// implementation return an operand that isn't a boolean.
+/// Operators and functions that always return a number or a boolean. The logical operators aren't among them: CEL lets
+/// an implementation return an operand that isn't a boolean.
 const MEASURING: [&str; 24] = [
     operators::SUBSTRACT,
     operators::MULTIPLY,
@@ -46,7 +46,7 @@ const MEASURING: [&str; 24] = [
 pub(crate) struct ValueSource {
     /// The top-level variable.
     pub(crate) root: String,
-    /// The members selected from it, up to the first that isn't a plain name or a literal: `["build", "outputs", "image"]`.
+    /// The members selected from it, up to the first that isn't a plain name or a literal.
     pub(crate) path: Vec<String>,
 }
 
@@ -70,8 +70,8 @@ pub(super) fn sources(tree: &IdedExpr) -> Vec<ValueSource> {
 }
 
 struct Flow<'a> {
-    /// The variables of the enclosing macros, innermost last, with the values that flow into each. They shadow top-level
-    /// variables.
+    /// The variables of the enclosing macros, innermost last, with the values that flow into each. They shadow
+    /// top-level variables.
     bound: Vec<(&'a str, Vec<ValueSource>)>,
 }
 
@@ -125,11 +125,11 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// The values that flow into a macro's result: those in the accumulator's initial value, and those that a step adds.
+    /// The values that flow into a macro's result: those in the accumulator's initial value, and those added by a step.
     ///
-    /// A step also reads the accumulator. While the step is analysed, nothing flows into the accumulator's variable: what it
-    /// holds came from the initial value or from an earlier step, and both are counted anyway. So one pass over the step
-    /// suffices, without iterating to a fixed point.
+    /// A step also reads the accumulator. While the step is analysed, nothing flows into the accumulator's variable:
+    /// what it holds came from the initial value or from an earlier step, and both are counted anyway. So one pass over
+    /// the step suffices, without iterating to a fixed point.
     fn comprehension(&mut self, looped: &'a ComprehensionExpr) -> Vec<ValueSource> {
         let items = self.node(&looped.iter_range);
         let mut result = self.node(&looped.accu_init);

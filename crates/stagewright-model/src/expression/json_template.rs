@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::{EvaluationError, MARKER, Scope, Template};
 use crate::value_path::{PathStep, ValuePath};
 
-/// A JSON value whose strings may hold `${{ }}`, such as a `with` table: parsed with the file, evaluated for each attempt.
+/// A JSON value whose strings may hold `${{ }}`, such as a `with` table: parsed with the file, evaluated per attempt.
 #[derive(Clone, Debug, Default)]
 pub struct JsonTemplate {
     source: Json,
@@ -41,7 +41,7 @@ impl JsonTemplate {
         &self.source
     }
 
-    /// Evaluates every expression. A string that consists of one expression is replaced by a value of the expression's type.
+    /// Evaluates every expression. A string that consists of one expression becomes a value of the expression's type.
     ///
     /// # Errors
     /// If an expression can't be evaluated: the first one.
@@ -55,8 +55,8 @@ impl JsonTemplate {
         Ok(value)
     }
 
-    /// Whether the value at a path such as `checks[0].status` is unknown before the evaluation: it is an expression, contains
-    /// one, or lies within one. The empty path stands for the whole table, whose keys are always known.
+    /// Whether the value at a path such as `checks[0].status` is unknown before the evaluation: it is an expression,
+    /// contains one, or lies within one. The empty path stands for the whole table, whose keys are always known.
     pub fn is_open_at(&self, path: &str) -> bool {
         let requested = ValuePath::parse(path);
         requested != ValuePath::default() && self.templates.iter().any(|(path, _)| path.overlaps(&requested))

@@ -1,13 +1,14 @@
 //! CEL expressions in `if` and inside `${{ }}`.
 //!
-//! An expression can read `inputs`, `env`, `matrix`, `event`, `git`, `run`, `pipeline` and `stages.NAME.{result, outcome,
-//! outputs}`. It can call `success()`, `failure()`, `always()` and `cancelled()`, which report the state of the stage's needs.
+//! An expression can read `inputs`, `env`, `matrix`, `event`, `git`, `run`, `pipeline` and `stages.NAME.{result,
+//! outcome, outputs}`. It can call `success()`, `failure()`, `always()` and `cancelled()`, which report the state of
+//! the stage's needs.
 //!
-//! Available functions are CEL's standard functions, those of its strings extension (`join`, `split`, `replace`, `trim`,
-//! `lowerAscii`, …), `to_json(value)` and `from_json(text)`.
+//! Available functions are CEL's standard functions, those of its strings extension (`join`, `split`, `replace`,
+//! `trim`, `lowerAscii`, …), `to_json(value)` and `from_json(text)`.
 //!
-//! Names of stages, inputs, matrix axes and outputs may contain hyphens, which CEL parses as subtractions. In a chain that
-//! starts with `stages`, `inputs` or `matrix`, a hyphen without spaces is part of the name:
+//! Names of stages, inputs, matrix axes and outputs may contain hyphens, which CEL parses as subtractions. In a chain
+//! that starts with `stages`, `inputs` or `matrix`, a hyphen without spaces is part of the name:
 //! `stages.deploy-staging.outputs.url` reads an output, and `inputs.replicas - 1` subtracts.
 
 mod budget;
@@ -87,8 +88,8 @@ pub struct EvaluationError {
 impl Expression {
     /// Parses an expression. The error is a reason and a byte offset into `source`.
     ///
-    /// Stages have to be named literally, as in `stages.build` or `stages["build"]`: which stages an expression waits for
-    /// has to be known before anything runs.
+    /// Stages have to be named literally, as in `stages.build` or `stages["build"]`: which stages an expression waits
+    /// for has to be known before anything runs.
     pub fn parse(source: &str) -> Result<Expression, (String, usize)> {
         Ok(Expression { parsed: Arc::new(parse::parse(source)?) })
     }
@@ -118,8 +119,8 @@ impl Expression {
         &self.parsed.sources
     }
 
-    /// Whether the expression calls `success()`, `failure()`, `always()` or `cancelled()`. A condition that calls none of
-    /// them also requires that every need succeeded.
+    /// Whether the expression calls `success()`, `failure()`, `always()` or `cancelled()`. A condition that calls none
+    /// of them also requires that every need succeeded.
     pub fn calls_status(&self) -> bool {
         self.parsed.calls_status
     }

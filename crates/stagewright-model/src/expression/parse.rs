@@ -27,8 +27,8 @@ enum CallForm {
     Within(&'static str),
 }
 
-/// The functions that CEL declares. The library doesn't expose its declarations, and a misspelt name should be reported before
-/// a run.
+/// The functions that CEL declares. The library doesn't expose its declarations, and a misspelt name should be reported
+/// before a run.
 const FUNCTIONS: [(&str, CallForm); 35] = [
     ("bool", CallForm::Function),
     ("bytes", CallForm::Function),
@@ -120,6 +120,9 @@ pub(super) fn parse(source: &str) -> Result<ParsedExpression, (String, usize)> {
     if source.trim().is_empty() {
         return Err(("an expression is expected here".to_owned(), 0));
     }
+    // The order of these steps matters. The size is limited before CEL's recursive parser runs. References and sources
+    // are collected before `bound` rewrites the tree with calls and a variable that aren't in the text, so that they
+    // describe what the author of the expression wrote.
     scan::check_size(source)?;
     let quoted = scan::quote_names(source);
     let (mut tree, places) = ENVIRONMENT
@@ -317,6 +320,7 @@ pub(super) fn evaluate(parsed: &ParsedExpression, scope: &dyn Scope) -> Result<J
     budget::add_to(&mut context);
     for root in &parsed.roots {
         if root == "stages" {
+            // Stages that haven't ended are missing: reading one is an error, and `has(stages.NAME)` is false.
             let stages = parsed.stages.iter().filter_map(|name| Some((name.as_str(), scope.stage(name)?)));
             let stages = value::map(stages.map(|(name, stage)| (name, value::from_json(&stage))));
             context.add_variable_from_value("stages", stages);

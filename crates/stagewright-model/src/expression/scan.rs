@@ -1,5 +1,5 @@
-//! Splits expressions into tokens before CEL's parser sees them: to find the end of an expression in `${{ }}`, to quote names
-//! with hyphens, and to limit nesting. Offsets are in bytes.
+//! Splits expressions into tokens before CEL's parser sees them: to find the end of an expression in `${{ }}`, to quote
+//! names with hyphens, and to limit nesting. Offsets are in bytes.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -97,7 +97,7 @@ fn is_string_prefix(word: &[u8]) -> bool {
     matches!(word, [b'r' | b'R' | b'b' | b'B'] | [b'r' | b'R', b'b' | b'B'] | [b'b' | b'B', b'r' | b'R'])
 }
 
-/// Length of the literal that starts with the quote at the front of `bytes`, or all of `bytes` if the literal isn't closed.
+/// Length of the literal that starts with the quote at the front of `bytes`, or all of `bytes` if it isn't closed.
 fn string_length(bytes: &[u8], is_raw: bool) -> usize {
     let quote = bytes[0];
     let fence = if bytes.starts_with(&[quote; 3]) { 3 } else { 1 };
@@ -166,15 +166,16 @@ impl Quoted<'_> {
 /// Puts backticks around names with hyphens in chains of members that start with `stages`, `inputs` or `matrix`.
 ///
 /// CEL parses `stages.deploy-staging.outputs.url` as a subtraction, which is never what a pipeline with a stage
-/// `deploy-staging` means. In a chain that starts with one of these variables, a hyphen between two letters or digits is
-/// therefore part of the name, and a subtraction needs spaces: `inputs.replicas - 1`.
+/// `deploy-staging` means. In a chain that starts with one of these variables, a hyphen between two letters or digits
+/// is therefore part of the name, and a subtraction needs spaces: `inputs.replicas - 1`.
 pub(super) fn quote_names(source: &str) -> Quoted<'_> {
     let mut inserted = Vec::new();
     let mut text = String::new();
     let mut copied = 0;
     let mut tokens = Tokens::new(source, 0);
-    // `in_chain`: the tokens so far end in a chain of members that starts with one of the roots. An opening bracket starts a
-    // new context, as in `stages[inputs.a-b].outputs`; `outer` holds the values to restore at the closing brackets.
+    // `in_chain`: the tokens so far end in a chain of members that starts with one of the roots. An opening bracket
+    // starts a new context, as in `stages[inputs.a-b].outputs`; `outer` holds the values to restore at closing
+    // brackets.
     let (mut in_chain, mut after_dot) = (false, false);
     let mut outer = Vec::new();
     while let Some((token, range)) = tokens.next() {

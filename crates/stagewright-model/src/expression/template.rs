@@ -25,8 +25,8 @@ enum TemplatePart {
 }
 
 impl Template {
-    /// Parses every `${{ }}` in `source`. The error is a reason and a byte offset into `source`. `$${{` stands for a literal
-    /// `${{`. A `}}` inside a string or map literal doesn't end the expression.
+    /// Parses every `${{ }}` in `source`. The error is a reason and a byte offset into `source`. `$${{` stands for a
+    /// literal `${{`. A `}}` inside a string or map literal doesn't end the expression.
     pub fn parse(source: &str) -> Result<Template, (String, usize)> {
         let parts = if source.contains(MARKER) { Some(parse_parts(source)?.into()) } else { None };
         Ok(Template { source: source.into(), parts })
@@ -50,8 +50,8 @@ impl Template {
         })
     }
 
-    /// Evaluates the template. The result has the expression's type if the text is a single expression, and is a string
-    /// otherwise.
+    /// Evaluates the template. The result has the expression's type if the text is a single expression, or else is a
+    /// string.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Json, EvaluationError> {
         match self.parts.as_deref() {
             None => Ok(Json::String(self.source.as_ref().to_owned())),

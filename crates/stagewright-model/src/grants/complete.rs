@@ -1,8 +1,8 @@
 //! Serialises [`Permissions`] including `credential_files`: for `#[serde(with = "complete_permissions")]`.
 //!
-//! The derived implementation only has what the pipeline grants, for plans and lock files. An attempt that runs on another
-//! machine also needs the credential files that were found for the grants: without them, a rehearsal there would let programs
-//! call the hosts that the credentials are for.
+//! The derived implementation only has what the pipeline grants, for plans and lock files. An attempt that runs on
+//! another machine also needs the credential files that were found for the grants: without them, a rehearsal there
+//! would let programs call the hosts that the credentials are for.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -2,8 +2,9 @@
 //!
 //! `*` matches any text, `?` any character, `[ab]`, `[a-z]` and `[!a]` one character of a set.
 //!
-//! The comparison is conservative: where it can't decide, the answer is no. These answers decide whether a grant exceeds a
-//! lock or a policy, so a wrong no only shows a grant as wider than it is, while a wrong yes would let one pass unreviewed.
+//! The comparison is conservative: where it can't decide, the answer is no. These answers decide whether a grant
+//! exceeds a lock or a policy, so a wrong no only shows a grant as wider than it is, while a wrong yes would let one
+//! pass unreviewed.
 
 /// The tokens of a pattern. Plain text is a pattern that consists of [`GlobToken::Is`] alone.
 pub(super) type Pattern = Vec<GlobToken>;
@@ -28,7 +29,7 @@ pub(super) struct CharacterSet {
 }
 
 impl CharacterSet {
-    /// Parses the text after an opening bracket and advances `rest` past the closing one. None if the bracket isn't closed.
+    /// Parses the text after an opening bracket and advances `rest` past the closing one. None if it isn't closed.
     pub(super) fn parse(rest: &mut std::str::Chars<'_>) -> Option<CharacterSet> {
         let mut inner = rest.clone();
         let is_negated = inner.as_str().starts_with(['!', '^']);
@@ -68,8 +69,8 @@ impl CharacterSet {
 }
 
 impl GlobToken {
-    /// Whether this token matches every character that `other` matches. False for [`GlobToken::Any`], which doesn't stand for
-    /// a single character.
+    /// Whether this token matches every character that `other` matches. False for [`GlobToken::Any`], which doesn't
+    /// stand for a single character.
     fn covers(&self, other: &GlobToken) -> bool {
         match (self, other) {
             (GlobToken::Is(letter), GlobToken::Is(other)) => letter == other,
@@ -84,9 +85,9 @@ impl GlobToken {
 /// Whether `pattern` matches everything that `text` matches, which may be a pattern too. Exact if `text` is plain.
 pub(super) fn covers(pattern: &[GlobToken], text: &[GlobToken]) -> bool {
     let (mut at, mut read) = (0, 0);
-    // Where to backtrack to on a mismatch: the position after the last `*`, and how much of `text` comes before what follows
-    // the `*`. Each time, the `*` takes one more token. Backtracking to the last `*` alone suffices, because whatever an
-    // earlier one could take, the last one can take too.
+    // Where to backtrack to on a mismatch: the position after the last `*`, and how much of `text` comes before what
+    // follows the `*`. Each time, the `*` takes one more token. Backtracking to the last `*` alone suffices, because
+    // whatever an earlier one could take, the last one can take too.
     let mut star = None;
     while read < text.len() {
         match pattern.get(at) {
@@ -112,8 +113,8 @@ pub(super) fn plain(text: &str) -> Pattern {
     text.chars().map(GlobToken::Is).collect()
 }
 
-/// The pattern of a glob over one name of a path, or over a repository. None if the glob has `**`, sets, braces or escapes,
-/// which tokens can't express.
+/// The pattern of a glob over one name of a path, or over a repository. None if the glob has `**`, sets, braces or
+/// escapes, which tokens can't express.
 pub(super) fn pattern_of(glob: &str) -> Option<Pattern> {
     let token = |letter| match letter {
         '*' => GlobToken::Any,

@@ -19,8 +19,8 @@ pub struct Limits {
     pub log_lines: Option<u64>,
     /// Total size of the artifacts that the attempt saves, in bytes.
     pub artifacts: Option<u64>,
-    /// In bytes, both the total that the attempt writes through host functions, and the size of each file that its programs
-    /// write.
+    /// In bytes, both the total that the attempt writes through host functions, and the size of each file that its
+    /// programs write.
     pub workspace: Option<u64>,
     /// Number of simultaneous HTTP requests.
     pub requests: Option<u32>,

@@ -33,15 +33,15 @@ pub use self::secret::{SecretRule, SecretUse};
 pub use self::socket::SocketRule;
 pub use self::variable::{PROXY_VARIABLES, is_harmless_variable};
 
-/// `[stages.NAME.permissions]`: everything that the stage's plugin and its programs may access. Without entries, nothing.
+/// `[stages.NAME.permissions]`: everything that the stage's plugin and programs may access. Without entries, nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Permissions {
     /// Programs that may be started; see [`ProcessRule`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub process: Vec<ProcessRule>,
-    /// Files and folders, including their contents, that may be read: paths or globs relative to the workspace. Programs in
-    /// them can't be started.
+    /// Files and folders, including their contents, that may be read: paths or globs relative to the workspace.
+    /// Programs in them can't be started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<PathRule>,
     /// Files and folders that may be read and written.
@@ -50,8 +50,8 @@ pub struct Permissions {
     /// Files and folders that may be read and that programs may be started from, such as `node_modules` and `.venv`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exec: Vec<PathRule>,
-    /// Origins that may be called: `https://host:port`, `host` for https on port 443, `*` for any port, `tcp://host:port` for
-    /// programs only; `cargo`, `npm` and `pip` for the hosts that these clients are configured with.
+    /// Origins that may be called: `https://host:port`, `host` for https on port 443, `*` for any port,
+    /// `tcp://host:port` for programs only; `cargo`, `npm` and `pip` for their configured package hosts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<NetRule>,
     /// Secrets that the stage may use through handles: `NAME`, `NAME:header` or `NAME:env`.
@@ -72,8 +72,8 @@ pub struct Permissions {
     /// Variables of the engine's environment that the stage's processes inherit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<VariableName>,
-    /// Not a grant: files readable by the stage that contain credentials for package hosts. The session looks for them before
-    /// a run. With such a file and a package host, programs can publish packages.
+    /// Not a grant: files readable by the stage that contain credentials for package hosts. The session looks for them
+    /// before a run. With such a file and a package host, programs can publish packages.
     #[serde(skip)]
     pub credential_files: Vec<String>,
 }

@@ -42,7 +42,7 @@ impl fmt::Display for PackageManager {
     }
 }
 
-/// A registry that a package manager is configured to use beside its built-in ones.
+/// A registry that a package manager is configured to use in addition to its default ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PackageOrigin {
     /// The package manager.
@@ -60,7 +60,8 @@ pub struct PackageOrigin {
 pub enum NamedBy {
     /// In a file of the repository: it is the same on every machine, and the lock file records it.
     Repository,
-    /// In a file outside of the repository, or in a variable: it depends on the machine, and the operator's policy limits it.
+    /// In a file outside of the repository, or in a variable: it depends on the machine, and the operator's policy
+    /// limits it.
     Machine,
 }
 

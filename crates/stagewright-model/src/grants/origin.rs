@@ -5,8 +5,8 @@
 //! host of a secret ──────────────────────── HostPattern
 //! ```
 //!
-//! `validate`, the operator's policy, the lock and the code that opens connections all use these types, so that a rule means
-//! the same to each of them.
+//! `validate`, the operator's policy, the lock and the code that opens connections all use these types, so that a rule
+//! means the same to each of them.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -71,8 +71,8 @@ impl Origin {
         Origin::of(&Url::parse(text).ok()?)
     }
 
-    /// Parses the form that [`Display`](fmt::Display) writes: an [`OriginRule`] for a single host and port over `http` or
-    /// `https`.
+    /// Parses the form that [`Display`](fmt::Display) writes: an [`OriginRule`] for a single host and port over `http`
+    /// or `https`.
     pub fn parse(text: &str) -> Option<Origin> {
         let OriginRule { scheme, host, port } = OriginRule::parse(text).ok()?;
         match host {
@@ -81,8 +81,8 @@ impl Origin {
         }
     }
 
-    /// The origin of a tunnel to `authority` (`host:port`, as in a CONNECT request). The protocol inside a tunnel isn't known,
-    /// so the scheme is guessed from the port. None if `authority` isn't a host and a port.
+    /// The origin of a tunnel to `authority` (`host:port`, as in a CONNECT request). The protocol inside a tunnel isn't
+    /// known, so the scheme is guessed from the port. None if `authority` isn't a host and a port.
     pub fn of_tunnel(authority: &str) -> Option<Origin> {
         let (host, port) = split_port(authority);
         let port = port_number(port?)?;
@@ -243,8 +243,8 @@ impl OriginRule {
         self.scheme == origin.scheme && self.grants_tunnel(origin)
     }
 
-    /// Whether a tunnel to the host and port of `origin` is granted. The scheme doesn't matter, because the protocol inside a
-    /// tunnel isn't known.
+    /// Whether a tunnel to the host and port of `origin` is granted. The scheme doesn't matter, because the protocol
+    /// inside a tunnel isn't known.
     pub fn grants_tunnel(&self, origin: &Origin) -> bool {
         self.host.has(&origin.host) && self.port.is_none_or(|port| port == origin.port)
     }
@@ -288,9 +288,9 @@ impl From<Origin> for OriginRule {
 impl HostRule {
     /// Parses `HOST` or `*.DOMAIN`.
     ///
-    /// A reviewer must be able to see which host a rule grants. Spellings that URLs accept but that look like another host are
-    /// therefore rejected: letters beyond ASCII, which can look like ASCII letters, and unusual spellings of IPv4 addresses,
-    /// such as `0x7f.1` for 127.0.0.1, which look like names.
+    /// A reviewer must be able to see which host a rule grants. Spellings that URLs accept but that look like another
+    /// host are therefore rejected: letters beyond ASCII, which can look like ASCII letters, and unusual spellings of
+    /// IPv4 addresses, such as `0x7f.1` for 127.0.0.1, which look like names.
     fn parse(text: &str, code: &'static str, help: &str) -> Result<HostRule, FormatError> {
         let (is_wildcard, name) = match text.strip_prefix("*.") {
             Some(domain) => (true, domain),
@@ -342,7 +342,7 @@ impl HostRule {
     }
 }
 
-/// An entry of a secret's `hosts`: `HOST`, `HOST:PORT`, `HOST:*` or `*.DOMAIN`. A host without a port matches every port.
+/// An entry of a secret's `hosts`: `HOST`, `HOST:PORT`, `HOST:*` or `*.DOMAIN`. Without a port, it matches every port.
 #[derive(Clone, Debug)]
 pub struct HostPattern {
     text: String,

@@ -83,8 +83,8 @@ impl PathRule {
         }
         let names = |rule: &PathRule| rule.pattern.normal().split('/').map(str::to_owned).collect::<Vec<_>>();
         let (own, others) = (names(self), names(other));
-        // Compare name by name: an entry covers another that is at least as deep and whose first names are all covered. This is
-        // only possible without braces and sets, which can contain a `/` and so don't divide into names.
+        // Compare name by name: an entry covers another that is at least as deep and whose first names are all covered.
+        // This is only possible without braces and sets, which can contain a `/` and so don't divide into names.
         let is_plain = |rule: &PathRule| !rule.pattern.normal().contains(['{', '[', '\\']);
         if is_plain(self) && is_plain(other) && !other.is_root() {
             let mut pairs = own.iter().zip(&others);

@@ -129,8 +129,8 @@ impl<'a> Grant<'a> {
 
     /// What the entry allows, as a verb phrase after "may".
     pub fn phrase(self) -> String {
-        // Backticks delimit the entry in the phrase. An entry that contains one could otherwise end the quotation early and
-        // continue with text that looks like part of the message.
+        // Backticks delimit the entry in the phrase. An entry that contains one could otherwise end the quotation early
+        // and continue with text that looks like part of the message.
         let entry = self.as_str().replace('`', "\\u{60}");
         match self {
             Grant::Process(rule) if rule.program().is_none() => "start any program".to_owned(),
@@ -156,8 +156,8 @@ impl<'a> Grant<'a> {
         }
     }
 
-    /// Whether an entry of the same permission in `granted` allows everything that this entry allows. No if that can't be
-    /// decided.
+    /// Whether an entry of the same permission in `granted` allows everything that this entry allows. No if that can't
+    /// be decided.
     pub fn is_listed(self, granted: &Permissions) -> bool {
         match self {
             Grant::Process(rule) => granted.process.iter().any(|other| rule == other || rule.is_within(other)),
@@ -304,8 +304,8 @@ impl Permissions {
         self.write.iter().map(|rule| rule.pattern().clone()).collect()
     }
 
-    /// The patterns of all files that may be read: those of `read`, `write` and `exec`, and the programs of the workspace in
-    /// `process`, which are read when they are started.
+    /// The patterns of all files that may be read: those of `read`, `write` and `exec`, and the programs of the
+    /// workspace in `process`, which are read when they are started.
     pub fn readable(&self) -> impl Iterator<Item = PathPattern> {
         let granted = self.read.iter().chain(&self.write).chain(&self.exec).map(|rule| rule.pattern().clone());
         let started =

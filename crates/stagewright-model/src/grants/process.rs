@@ -1,17 +1,18 @@
 //! Entries of `permissions.process`: a program, and what its arguments may be.
 //!
-//! An entry consists of words, as in a shell: they are separated by white space, and single quotes and `\` make characters
-//! literal. The first word is the program; `*` as the whole entry matches any program. A program alone, such as `cargo`, may be
-//! started with any arguments. If more words follow, the number of arguments must be the same, and each argument must match its
-//! word: `*`, `?` and `[ab]` match text within one argument, and `**` as the last word matches any number of arguments.
+//! An entry consists of words, as in a shell: they are separated by white space, and single quotes and `\` make
+//! characters literal. The first word is the program; `*` as the whole entry matches any program. A program alone, such
+//! as `cargo`, may be started with any arguments. If more words follow, the number of arguments must be the same, and
+//! each argument must match its word: `*`, `?` and `[ab]` match text within one argument, and `**` as the last word
+//! matches any number of arguments.
 //!
-//! An argument could be an option where only a value was meant, as in `git fetch origin --upload-pack=…`. A word that begins
-//! with a wildcard, and `**`, therefore don't match arguments that begin with `-`, unless they come after the word `--`, which
-//! ends the options of most programs. A word for an option begins with `-` itself, as `-*` does.
+//! An argument could be an option where only a value was meant, as in `git fetch origin --upload-pack=…`. A word that
+//! begins with a wildcard, and `**`, therefore don't match arguments that begin with `-`, unless they come after the
+//! word `--`, which ends the options of most programs. A word for an option begins with `-` itself, as `-*` does.
 //!
-//! Programs are compared by name, without following links: `git` is looked up in `PATH`, and a path with a `/` is absolute or
-//! relative to the workspace. None of these forms grants another. `./` and doubled `/` in a path are ignored, and a path with
-//! `..` is never granted.
+//! Programs are compared by name, without following links: `git` is looked up in `PATH`, and a path with a `/` is
+//! absolute or relative to the workspace. None of these forms grants another. `./` and doubled `/` in a path are
+//! ignored, and a path with `..` is never granted.
 
 use super::glob::{CharacterSet, GlobToken, Pattern, covers, plain};
 use crate::entry::entry;
@@ -114,7 +115,7 @@ impl ProcessRule {
         self.program.as_ref().is_none_or(|granted| normal_program(program).as_ref() == Some(granted))
     }
 
-    /// Whether only some arguments are allowed. Whoever enforces the rule must then also restrict everything else that can
+    /// Whether only some arguments are allowed. The plugin host must then also restrict everything else that can
     /// change what a call does, above all environment variables.
     pub fn bounds_arguments(&self) -> bool {
         self.args.is_some()
@@ -162,8 +163,10 @@ impl ArgumentRule {
 
 impl ArgumentPattern {
     fn is_within(&self, allowed: &ArgumentPattern) -> bool {
-        // Whether this word matches any argument that begins with `-`. A word that begins with a wildcard does so only after
-        // `--`; elsewhere such arguments are excluded from its matches, so that `x *` is within `x *`.
+        // A word matches arguments that begin with `-` if it begins with that character itself, or with a wildcard
+        // after `--`. Elsewhere, a leading wildcard never matches them, so the allowed word doesn't have to match them
+        // either. A literal that begins with `-` is treated as an option even after `--`: whether it is one is decided
+        // by the allowed word.
         let may_be_option = match self.pattern.first() {
             Some(GlobToken::Is(first)) => *first == '-',
             Some(_) => self.is_operand,
@@ -225,8 +228,8 @@ fn literal(pattern: &[GlobToken]) -> Option<String> {
     letters.collect()
 }
 
-/// The normal form of a program: a name stays as it is, and a path loses `./`, doubled `/` and a trailing `/`. None for a path
-/// with `..`.
+/// The normal form of a program: a name stays as it is, and a path loses `./`, doubled `/` and a trailing `/`. None for
+/// a path with `..`.
 fn normal_program(program: &str) -> Option<String> {
     if !program.contains('/') {
         return Some(program.to_owned());

@@ -10,7 +10,7 @@ use crate::plan::{Plan, PluginRef, Stage};
 use crate::secret::{SecretHolder, SecretReach};
 use crate::workspace_path::WorkspacePath;
 
-/// Sockets of container engines. Whoever can connect to one controls the machine.
+/// Sockets of container engines. A program that can connect to one controls the machine.
 const ENGINES: [&str; 5] = ["docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock"];
 /// Programs that run arbitrary code or start arbitrary programs, depending on their arguments.
 const INTERPRETERS: [&str; 25] = [

@@ -44,7 +44,8 @@ impl RepositoryRule {
             Err(error) => refuse(
                 CODE,
                 format!("isn't a valid pattern: {}", error.kind()),
-                "`*` matches any text, `?` any character, `[ab]` and `{a,b}` alternatives; `\\` makes the next character literal",
+                "`*` matches any text, `?` any character, `[ab]` and `{a,b}` alternatives; `\\` makes the next character \
+                 literal",
             ),
         }
     }

@@ -154,14 +154,14 @@ const HARMLESS_OF_CI: [&str; 30] = [
     "GITHUB_SHA",
     "GITLAB_CI",
 ];
-/// The variables that configure a program's proxy. A stage's programs don't inherit them unchanged: they get the engine's own
-/// proxy, or the address without the user name and password in it.
+/// The variables that configure a program's proxy. A stage's programs don't inherit them unchanged: they get the
+/// engine's own proxy, or the address without the user name and password in it.
 pub const PROXY_VARIABLES: [&str; 4] = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"];
 
 /// Whether a variable of the engine's own environment is known to hold no credential, by its name.
 ///
-/// This is an allow list. A list of names that look like tokens would miss `DEPLOY`, `SSH_AUTH_SOCK` or `MY_PAT`. A stage that
-/// inherits any other variable is treated as one that can publish.
+/// This is an allow list. A list of names that look like tokens would miss `DEPLOY`, `SSH_AUTH_SOCK` or `MY_PAT`. A
+/// stage that inherits any other variable is treated as one that can publish.
 pub fn is_harmless_variable(name: &str) -> bool {
     HARMLESS.contains(&name)
         || HARMLESS_OF_CI.contains(&name)

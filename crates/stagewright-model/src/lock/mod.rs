@@ -1,8 +1,8 @@
 //! `stagewright.lock`: what each pipeline of a repository may do, as it was last reviewed.
 //!
-//! A lock grants nothing. It is compared with a plan, and whatever the plan has beyond the lock is reported, or refused with
-//! `--locked`. Each pipeline's section has a checksum of its own: a section that was edited by hand or merged badly is
-//! invalid, but changes to the sections of different pipelines can be merged as text.
+//! A lock grants nothing. It is compared with a plan, and whatever the plan has beyond the lock is reported, or refused
+//! with `--locked`. Each pipeline's section has a checksum of its own: a section that was edited by hand or merged
+//! badly is invalid, but changes to the sections of different pipelines can be merged as text.
 
 mod change;
 mod text;
@@ -30,8 +30,8 @@ pub struct LockedPipeline {
     pub sandbox: Sandbox,
     /// The secrets that stages use, by name.
     pub secrets: BTreeMap<String, LockedSecret>,
-    /// The origins that files of the repository add to the package managers in the stages' `net`. A package manager without
-    /// any has no entry.
+    /// The origins that files of the repository add to the package managers in the stages' `net`. A package manager
+    /// without any has no entry.
     pub package_hosts: BTreeMap<PackageManager, BTreeSet<Origin>>,
     /// The plugins, by the stages' `uses`.
     pub plugins: BTreeMap<String, PluginPin>,
@@ -79,8 +79,9 @@ pub struct LockedStage {
 }
 
 impl LockedPipeline {
-    /// Describes what a plan may do. `plugins` are those of its stages by plan index. `packages` are the configured origins of
-    /// package managers; those that are configured outside of the repository aren't locked, since they differ between machines.
+    /// Describes what a plan may do. `plugins` are those of its stages by plan index. `packages` are the configured
+    /// origins of package managers; those that are configured outside of the repository aren't locked, since they
+    /// differ between machines.
     pub fn of(plan: &Plan, plugins: &[PluginPin], packages: &[PackageOrigin]) -> LockedPipeline {
         let mut locked = LockedPipeline { sandbox: plan.sandbox, ..LockedPipeline::default() };
         let used = plan.package_managers();

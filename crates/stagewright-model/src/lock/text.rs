@@ -62,6 +62,9 @@ impl LockedPipeline {
 
     /// Whether `written`, the checksum in a file, is that of this section.
     pub(crate) fn has_checksum(&self, name: &str, written: &str) -> bool {
+        // The checksum is computed from what was parsed rather than from the bytes of the file. So it covers everything
+        // that has an effect, but comments, the order of tables, and line endings, which git can change on checkout,
+        // don't matter.
         checksum(&self.render(name)) == written
     }
 }
@@ -124,8 +127,8 @@ fn list(text: &mut String, key: &str, entries: &[impl AsRef<str>]) {
     }
 }
 
-/// Writes a TOML string on one line, which also makes it valid as a key. JSON's escapes are a subset of TOML's. Invisible
-/// characters are escaped too, so that a reviewer of the file sees everything in it.
+/// Writes a TOML string on one line, which also makes it valid as a key. JSON's escapes are a subset of TOML's.
+/// Invisible characters are escaped too, so that a reviewer of the file sees everything in it.
 fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     if !json.contains(is_invisible) {

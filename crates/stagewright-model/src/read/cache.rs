@@ -7,8 +7,8 @@ use crate::plan::{CacheUse, Stage, Trust};
 use crate::reach::{AnyImports, PluginCode, Reach};
 use crate::way_out::WayOut;
 
-/// Reads `cache`. By default, a stage that names its inputs is cached unless it has external effects. `stage` must be complete
-/// except for its `cache`.
+/// Reads `cache`. By default, a stage that names its inputs is cached unless it has external effects. `stage` must be
+/// complete except for its `cache`.
 pub(super) fn read(name: &str, fields: Fields<'_>, stage: &Stage, report: &mut Report) -> CacheUse {
     let Some(given) = fields.get("cache") else {
         let is_cached = !stage.inputs.is_empty() && effect(stage).is_none();
@@ -31,8 +31,8 @@ pub(super) fn read(name: &str, fields: Fields<'_>, stage: &Stage, report: &mut R
     requested
 }
 
-/// Describes an effect that restoring a result would omit, or a secret that a cache key can't include. The plugin's imports
-/// aren't known yet, so it is assumed to import every interface.
+/// Describes an effect that restoring a result would omit, or a secret that a cache key can't include. The plugin's
+/// imports aren't known yet, so it is assumed to import every interface.
 fn effect(stage: &Stage) -> Option<String> {
     let code = match stage.trust {
         Trust::Native { .. } => PluginCode::Native,

@@ -1,5 +1,5 @@
-//! Typed access to parsed TOML. A value that is missing or has the wrong type is returned as absent: the check of the shape
-//! has already reported it.
+//! Typed access to parsed TOML. A value that is missing or has the wrong type is returned as absent: the check of the
+//! shape has already reported it.
 
 use serde_json::Value as Json;
 use toml::Spanned;

@@ -65,7 +65,7 @@ fn once(from: &Value<'_>, until: &Value<'_>, report: &mut Report) -> Option<Free
     Some(FreezeWindow::Once(begin..end))
 }
 
-/// Milliseconds since the Unix epoch, 0 for earlier times. A time without an offset was reported by the check of the shape.
+/// Milliseconds since the Unix epoch, 0 for earlier times. A time without an offset was reported already.
 fn moment(value: &Value<'_>, report: &mut Report) -> Option<u64> {
     let DeValue::Datetime(moment) = value.get_ref() else { return None };
     moment.offset?;

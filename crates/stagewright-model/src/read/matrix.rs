@@ -26,9 +26,9 @@ pub(super) struct Matrix {
 /// The values of a cell in the order of the file.
 type Combination = Vec<(String, Json)>;
 
-/// Expands a `matrix` table. The rules are those of other CI systems: `exclude` is applied before `include`. An entry of
-/// `include` adds its values to every combination of the axes that it doesn't contradict. If it contradicts all of them, it
-/// is added as another combination.
+/// Expands a `matrix` table. The rules are those of other CI systems: `exclude` is applied before `include`. An entry
+/// of `include` adds its values to every combination of the axes that it doesn't contradict. If it contradicts all of
+/// them, it is added as another combination.
 pub(super) fn expand(value: &Value<'_>, report: &mut Report) -> Matrix {
     let fields = Fields::of(value);
     let place = SourceSpan::from(value.span());
@@ -67,8 +67,8 @@ fn values(fields: Fields<'_>, axis: &str, report: &mut Report) -> Vec<Json> {
     fields.items(axis).iter().map(|value| json(value, report)).collect()
 }
 
-/// All combinations of the axes' values; the last axis varies fastest. Without axes, there are none, rather than one empty
-/// combination.
+/// All combinations of the axes' values; the last axis varies fastest. Without axes, there are none, rather than one
+/// empty combination.
 fn product(axes: &[(At<&str>, Vec<Json>)]) -> Vec<Combination> {
     let mut combinations: Vec<Combination> = if axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
     for (name, values) in axes {

@@ -1,8 +1,9 @@
 //! Reads the text of a pipeline file into a [`Plan`].
 //!
-//! The text is parsed, checked against the description in [`crate::shape`], and read into drafts. The drafts are ordered by
-//! their needs, all names are resolved, and matrices are expanded. Only invalid TOML ends this early: every other mistake is
-//! reported without stopping, so that a user sees all of them at once. Matrices are only expanded if there are no errors.
+//! The text is parsed, checked against the description in [`crate::shape`], and read into drafts. The drafts are
+//! ordered by their needs, all names are resolved, and matrices are expanded. Only invalid TOML ends this early: every
+//! other mistake is reported without stopping, so that a user sees all of them at once. Matrices are only expanded if
+//! there are no errors.
 
 mod cache;
 mod compensate;
@@ -65,8 +66,8 @@ impl<T: Into<String>> FromIterator<T> for PluginNames {
 }
 
 impl Plan {
-    /// Parses a pipeline file. `file_name` is its name in diagnostics; `plugins` are the built-in plugins. Returns the plan and
-    /// the warnings.
+    /// Parses a pipeline file. `file_name` is its name in diagnostics; `plugins` are the built-in plugins. Returns the
+    /// plan and the warnings.
     ///
     /// # Errors
     /// If the file has mistakes: all of them.
@@ -199,6 +200,8 @@ fn assemble(
 ) -> Option<Plan> {
     let counts: Vec<usize> =
         tables.iter().map(|(_, matrix)| matrix.as_ref().map_or(1, |matrix| matrix.cells.len())).collect();
+    // Count stages and edges before creating any. A need between two matrices is an edge between each pair of their
+    // cells, so a short file can require more edges than fit into memory.
     let mut ranges: Vec<Range<u32>> = vec![0..0; tables.len()];
     let (mut stage_count, mut edge_count) = (0_usize, 0_usize);
     for &position in &order.sequence {

@@ -21,8 +21,8 @@ pub(super) type Names<'t> = HashMap<&'t str, usize>;
 
 /// The resolved needs of a file's stages. Stages are identified by their position in the list of drafts.
 pub(super) struct Order {
-    /// The stages in topological order, and in the order of the file where needs allow it; finally stages last. Stages in a
-    /// cycle, and those that need them, are missing.
+    /// The stages in topological order, and in the order of the file where needs allow it; finally stages last. Stages
+    /// in a cycle, and those that need them, are missing.
     pub(super) sequence: Vec<usize>,
     /// The needs of each stage.
     pub(super) needs: Vec<Vec<usize>>,
@@ -34,9 +34,9 @@ pub(super) struct Order {
 pub(super) type Referrers = BTreeMap<usize, Vec<(usize, SourceSpan)>>;
 
 impl Order {
-    /// The references to stages that may still be running when the referring stage starts, because it doesn't need them even
-    /// indirectly: position of the referring stage, position of the target, place. Empty if the needs contain a cycle, which
-    /// is reported anyway.
+    /// The references to stages that may still be running when the referring stage starts, because it doesn't need them
+    /// even indirectly: position of the referring stage, position of the target, place. Empty if the needs contain a
+    /// cycle, which is reported anyway.
     pub(super) fn not_after(&self, referrers: &Referrers) -> Vec<(usize, usize, SourceSpan)> {
         let mut ranks = vec![0; self.needs.len()];
         if self.sequence.len() < ranks.len() {
@@ -49,9 +49,10 @@ impl Order {
         for (&target, places) in referrers {
             let mut places = places.clone();
             places.retain(|(position, _)| !self.needs[*position].contains(&target));
-            // Search downstream of the target, once for all stages that refer to it. A stage only has dependents with a higher
-            // rank, so nothing behind the last referrer in topological order can lead back to a referrer, and the search can
-            // stop there. References to direct needs, which are the usual ones, were removed above and cost no search.
+            // Search downstream of the target, once for all stages that refer to it. A stage only has dependents with a
+            // higher rank, so nothing behind the last referrer in topological order can lead back to a referrer, and
+            // the search can stop there. References to direct needs, which are the usual ones, were removed above and
+            // cost no search.
             let Some(last) = places.iter().map(|(position, _)| ranks[*position]).max() else { continue };
             let mut downstream = HashSet::from([target]);
             let mut queue = VecDeque::from([target]);
@@ -93,6 +94,9 @@ pub(super) fn order(drafts: &[Draft<'_>], names: &Names<'_>, report: &mut Report
             dependents[need].push(position);
         }
     }
+    // Kahn's algorithm with a heap instead of a queue. Of the stages whose needs are in the sequence already, the heap
+    // returns the one that is first in the file, and finally stages after all others. So the order of the plan only
+    // differs from that of the file where needs require it.
     let rank = |position: usize| Reverse((drafts[position].kind == StageKind::Finally, position));
     let mut waiting: Vec<usize> = needs.iter().map(Vec::len).collect();
     let mut ready: BinaryHeap<_> = (0..drafts.len()).filter(|&position| waiting[position] == 0).map(rank).collect();

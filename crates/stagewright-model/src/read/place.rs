@@ -2,7 +2,7 @@
 
 use crate::span::SourceSpan;
 
-/// The offset in `file` of the byte at `offset` in a string's value. `string` is the span of the literal including its quotes.
+/// The offset in `file` of the byte at `offset` in a string's value. `string` spans the literal including its quotes.
 pub(crate) fn locate(file: &str, string: SourceSpan, offset: usize) -> usize {
     let raw = file.get(string.start..string.end).unwrap_or_default();
     let fence = if raw.starts_with("\"\"\"") || raw.starts_with("'''") { 3 } else { 1 };

@@ -24,8 +24,8 @@ pub(super) struct KnownNames<'k, 't> {
     pub(super) plugins: &'k PluginNames,
 }
 
-/// Checks the pipeline's own expressions, then each stage, then that stages need those whose results they read. Warns of
-/// secrets and environments that aren't used.
+/// Checks the pipeline's own expressions, then each stage, then that stages need those whose results they read. Warns
+/// of secrets and environments that aren't used.
 pub(super) fn check(known: &KnownNames<'_, '_>, pipeline_uses: &[Use], order: &Order, report: &mut Report) {
     for used in pipeline_uses {
         for reference in used.expression.references() {
@@ -132,8 +132,8 @@ impl<'t> KnownNames<'_, 't> {
         }
     }
 
-    /// Checks `with.environments` of gates. Another plugin may use this key for something else, so unknown names in it aren't
-    /// reported.
+    /// Checks `with.environments` of gates. Another plugin may use this key for something else, so unknown names in it
+    /// aren't reported.
     fn check_approved(
         &self,
         draft: &Draft<'t>,
@@ -252,8 +252,8 @@ impl<'t> KnownNames<'_, 't> {
         }
     }
 
-    /// The stage that a reference reads, if the stage at `position` has to need it. A finally stage runs after all main stages
-    /// anyway, and a reference from a main stage to a finally stage or to itself is another mistake.
+    /// The stage that a reference reads, if the stage at `position` has to need it. A finally stage runs after all main
+    /// stages anyway, and a reference from a main stage to a finally stage or to itself is another mistake.
     fn required_stage(&self, reference: &VariableReference, position: usize) -> Option<usize> {
         let member = reference.member().filter(|_| reference.root == "stages")?;
         let target = *self.names.get(member)?;

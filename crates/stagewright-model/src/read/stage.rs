@@ -122,7 +122,7 @@ fn rehearse<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) ->
             let message = "a rehearsal can't start real services";
             Problem::new("stagewright::rehearsed-service", service.span().into(), message)
                 .label("services are always stand-ins here")
-                .help("remove `service`: the rehearsal starts stand-ins for the services in the stage's `permissions.service`")
+                .help("remove `service`: the services in the stage's own `permissions.service` get stand-ins")
         });
     }
     Rehearse {

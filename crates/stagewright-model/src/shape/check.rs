@@ -9,8 +9,8 @@ use crate::diagnostic::{Problem, Report};
 use crate::nearest::nearest;
 use crate::span::SourceSpan;
 
-/// Reports every key, type and form in `document` that differs from the description in `table`. `what` names the file in
-/// messages, as in "the pipeline file".
+/// Reports every key, type and form in `document` that differs from the description in `table`. `what` names the file
+/// in messages, as in "the pipeline file".
 pub(crate) fn check(table: &Table, what: &'static str, document: &DeTable<'_>, report: &mut Report) {
     Checker { report, what, path: Vec::new() }.table(table, document, SourceSpan::default());
 }
@@ -36,8 +36,8 @@ impl<'t> Checker<'_, '_, 't> {
             let known = table.keys.iter().find(|key| key.name == text);
             let shape = match (known, table.others) {
                 (Some(key), _) => &key.shape,
-                // In a table with both fixed keys and free names, a key is treated as a misspelt fixed key if it resembles one
-                // and if its value has the wrong type for a free name.
+                // In a table with both fixed keys and free names, a key is treated as a misspelt fixed key if it
+                // resembles one and if its value has the wrong type for a free name.
                 (None, Some(others))
                     if !others.shape.takes(value.get_ref()) && nearest_key(table.keys, text).is_some() =>
                 {

@@ -65,7 +65,7 @@ static PIPELINE: Table = closed(&[
         "sandbox",
         "\"required\"",
         Shape::Text(Format::Choice(&["required", "preferred"])),
-        "On a machine that can't sandbox programs: don't start any (`required`), or start them unsandboxed (`preferred`).",
+        "On a machine that can't sandbox programs: start none (`required`), or start them unsandboxed (`preferred`).",
     ),
 ]);
 
@@ -222,8 +222,8 @@ static STAGE: Table = closed(&[
     key(
         "cache",
         Shape::Either(&[Shape::Boolean, Shape::Text(Format::Choice(&["read"]))]),
-        "Whether results are restored from the cache and stored there; `\"read\"` only restores them. By default, stages \
-         that name their `inputs` are cached, unless they have effects outside of the machine.",
+        "Whether results are restored from the cache and stored there; `\"read\"` only restores them. By default, \
+         stages that name their `inputs` are cached, unless they have effects outside of the machine.",
     ),
     with_default(
         "trust",
@@ -267,8 +267,8 @@ static RETRY: Table = closed(&[
         "on",
         "[\"failed\", \"errored\", \"timeout\", \"lost\"]",
         texts(&Shape::Text(Format::Choice(&["failed", "errored", "timeout", "lost"]))),
-        "Causes of failure that are retried. If an attempt was interrupted after it may have had an external effect, its \
-         plugin, or else a user, must determine its outcome before it is retried.",
+        "Causes of failure that are retried. If an attempt was interrupted after it may have had an external effect, \
+         its plugin, or else a user, must determine its outcome before it is retried.",
     ),
     key(
         "backoff",
@@ -292,8 +292,8 @@ pub(super) static PERMISSIONS: Table = closed(&[
     key(
         "process",
         texts(&Shape::Text(Format::Program)),
-        "Programs that may be started: `cargo` with any arguments, `git fetch origin *` with matching ones; `*` for any \
-         program.",
+        "Programs that may be started: `cargo` with any arguments, `git fetch origin *` with matching ones; `*` for \
+         any program.",
     ),
     key("read", texts(&PATH), "Files and folders of the workspace that may be read; globs allowed."),
     key("write", texts(&PATH), "Files and folders of the workspace that may be written and read; globs allowed."),
@@ -344,7 +344,7 @@ static LIMITS: Table = closed(&[
     key(
         "workspace",
         SIZE,
-        "Total size of what the plugin writes to the workspace, and size of each file that a program writes, as in `1GiB`.",
+        "Total size of what the plugin writes to the workspace, and size of each file of a program, as in `1GiB`.",
     ),
     key("requests", count(range::REQUESTS), "Number of simultaneous HTTP requests."),
 ]);

@@ -134,8 +134,8 @@ impl Format {
     }
 }
 
-/// Parses a duration of pipeline files: a sum of numbers with units, as in `1h30m` or `1h 30m`. None if it is invalid. The SDK
-/// has its own implementation, since plugins are built without this crate; `tests/properties` compares the two.
+/// Parses a duration of pipeline files: a sum of numbers with units, as in `1h30m` or `1h 30m`. None if it is invalid.
+/// The SDK has its own implementation, since plugins are built without this crate; `tests/properties` compares the two.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text.trim();

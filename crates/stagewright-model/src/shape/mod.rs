@@ -1,7 +1,7 @@
 //! The description of the file formats. Files are checked against it, and the JSON Schema is generated from it.
 //!
-//! It describes keys, types and the form of single values. Relations between values, for example that a need is the name of a
-//! stage, are checked in [`crate::read`].
+//! It describes keys, types and the form of single values. Relations between values, for example that a need is the
+//! name of a stage, are checked in [`crate::read`].
 
 mod check;
 mod cron;

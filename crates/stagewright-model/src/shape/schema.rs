@@ -4,8 +4,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{FILE, NameRule, Shape, Table};
 
-/// The JSON Schema (draft 2020-12) of pipeline files. It covers keys, types and the form of single values. Relations between
-/// values are only checked by [`Plan::parse`](crate::Plan::parse).
+/// The JSON Schema (draft 2020-12) of pipeline files. It covers keys, types and the form of single values. Relations
+/// between values are only checked by [`Plan::parse`](crate::Plan::parse).
 pub fn json_schema() -> Json {
     let mut schema = object([
         ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
