@@ -84,7 +84,7 @@ impl InputKind {
     }
 
     /// Whether a value is of this type.
-    pub(crate) fn takes(&self, value: &Json) -> bool {
+    pub(crate) fn accepts(&self, value: &Json) -> bool {
         match self {
             InputKind::String => value.is_string(),
             InputKind::Number => value.is_number(),
@@ -100,7 +100,7 @@ impl InputKind {
             InputKind::String | InputKind::Choice(_) => Json::String(text.to_owned()),
             InputKind::Number | InputKind::Boolean => serde_json::from_str(text.trim()).ok()?,
         };
-        self.takes(&value).then_some(value)
+        self.accepts(&value).then_some(value)
     }
 
     fn help(&self) -> String {

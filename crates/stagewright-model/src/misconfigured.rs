@@ -44,7 +44,7 @@ pub enum MistakePlace {
 impl Plan {
     /// Makes errors of the mistakes, sorted by their places in the file's text.
     pub fn locate_mistakes(&self, file_name: &str, text: &str, mistakes: &[Mistake]) -> Vec<Diagnostic> {
-        let places = Places::of(text);
+        let places = Places::parse(text);
         let mut report = Report::new(file_name, text);
         for mistake in mistakes {
             report.error(|| self.problem(mistake, &places));
@@ -54,7 +54,7 @@ impl Plan {
 
     /// Makes warnings of mistakes that don't prevent a run, sorted by their places in the file's text.
     pub fn locate_warnings(&self, file_name: &str, text: &str, mistakes: &[Mistake]) -> Vec<Diagnostic> {
-        let places = Places::of(text);
+        let places = Places::parse(text);
         let mut report = Report::new(file_name, text);
         mistakes.iter().for_each(|mistake| report.warning(self.problem(mistake, &places)));
         report.finish(Some(())).map(|(_, warnings)| warnings).unwrap_or_default()
@@ -70,11 +70,11 @@ impl Plan {
                 ("stagewright::config", span, format!("`{of}{path}` of [{table}]: {message}"))
             }
             MistakePlace::Key(key) => {
-                let span = places.of_key(stage, key).unwrap_or(stage.location);
+                let span = places.key(stage, key).unwrap_or(stage.location);
                 ("stagewright::stage", span, format!("[{table}]: {message}"))
             }
             MistakePlace::Grant { permission, entry } => {
-                let span = places.of_grant(stage, permission, entry).unwrap_or(stage.location);
+                let span = places.grant(stage, permission, entry).unwrap_or(stage.location);
                 ("stagewright::grant", span, format!("`{permission}` of [{table}]: {message}"))
             }
         };
@@ -90,7 +90,7 @@ fn configured_at(places: &Places<'_>, stage: &Stage, table: &str, path: Option<&
     // parses into other steps. Removing steps from the end leads to an enclosing value that exists, or else to the
     // stage's header.
     loop {
-        match places.of_with(stage, table, &path) {
+        match places.value(stage, table, &path) {
             Some(span) => return span,
             None if path.0.pop().is_none() => return stage.location,
             None => {}

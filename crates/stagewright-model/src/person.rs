@@ -88,13 +88,14 @@ impl PersonName {
     }
 
     /// Whether both names belong to the same person.
-    pub fn is(&self, other: &PersonName) -> bool {
+    pub fn is_same_person(&self, other: &PersonName) -> bool {
         self.folded == other.folded
     }
 
     /// Whether both names belong to the same person or look the same to a reader (Unicode Technical Standard 39).
     pub fn looks_like(&self, other: &PersonName) -> bool {
-        self.is(other) || unicode_security::skeleton(&self.folded).eq(unicode_security::skeleton(&other.folded))
+        self.is_same_person(other)
+            || unicode_security::skeleton(&self.folded).eq(unicode_security::skeleton(&other.folded))
     }
 }
 
@@ -108,7 +109,7 @@ impl fmt::Display for PersonName {
 /// recorded names without checking them, and compared them like this.
 pub fn same_person(one: &str, other: &str) -> bool {
     match (PersonName::parse(one), PersonName::parse(other)) {
-        (Ok(one), Ok(other)) => one.is(&other),
+        (Ok(one), Ok(other)) => one.is_same_person(&other),
         _ => one == other,
     }
 }
@@ -164,7 +165,7 @@ mod tests {
     fn lookalike_names_are_rejected_or_detected() {
         assert_eq!(PersonName::parse("\u{430}da"), Err(PersonNameError::Mixed));
         let (latin, cyrillic) = (PersonName::parse("caxap").unwrap(), PersonName::parse("сахар").unwrap());
-        assert!(!latin.is(&cyrillic) && latin.looks_like(&cyrillic));
+        assert!(!latin.is_same_person(&cyrillic) && latin.looks_like(&cyrillic));
         assert!(!latin.looks_like(&PersonName::parse("grace").unwrap()));
     }
 

@@ -43,7 +43,7 @@ pub struct Plan {
     pub triggers: Triggers,
     /// `[inputs.*]`.
     pub inputs: BTreeMap<String, InputDeclaration>,
-    /// Pipeline-wide `[env]`; a stage's own `env` wins.
+    /// Pipeline-wide `[env]`; a stage's own `env` overrides it.
     pub env: BTreeMap<String, Template>,
     /// `[secrets.*]`.
     pub secrets: BTreeMap<String, SecretDeclaration>,

@@ -80,7 +80,7 @@ impl OperatorPolicy {
     /// A diagnostic for everything in the plan that exceeds the policy.
     pub fn check(&self, plan: &Plan, file_name: &str, text: &str, digests: &[String]) -> Result<(), Diagnostics> {
         let mut report = Report::new(file_name, text);
-        let places = Places::of(text);
+        let places = Places::parse(text);
         let mut seen = BTreeSet::new();
         let mut secrets = BTreeSet::new();
         for (stage, digest) in plan.stages.iter().zip(digests) {
@@ -96,7 +96,7 @@ impl OperatorPolicy {
             if let Some(rule) =
                 self.secret_sources.as_ref().filter(|rule| !rule.entries.iter().any(|one| one == source))
             {
-                let place = places.of_secret(name).unwrap_or_default();
+                let place = places.secret_source(name).unwrap_or_default();
                 let message =
                     format!("the secret `{name}` comes from `{}`, which the policy doesn't allow", secret.from);
                 report.error(|| beyond(place, message, self.allows("secret-sources", rule.line, &rule.entries)));
@@ -120,7 +120,7 @@ impl OperatorPolicy {
         packages: &[PackageOrigin],
     ) -> Result<(), Diagnostics> {
         let mut report = Report::new(file_name, text);
-        let places = Places::of(text);
+        let places = Places::parse(text);
         let mut seen = BTreeSet::new();
         for (stage, digest) in plan.stages.iter().zip(digests).filter(|(stage, _)| seen.insert(&stage.name)) {
             let net = self.bound(Permission::Net, stage, digest);
@@ -133,7 +133,7 @@ impl OperatorPolicy {
             let Some(line) = hosts.map(|hosts| hosts.line).or(net.map(|bound| bound.line)) else { continue };
             let managers = stage.package_managers();
             for named in packages.iter().filter(|named| managers.contains(&named.manager) && !allows(named)) {
-                let place = places.of_grant(stage, "net", named.manager.word()).unwrap_or(stage.location);
+                let place = places.grant(stage, "net", named.manager.word()).unwrap_or(stage.location);
                 report.error(|| self.beyond_packages(stage, named, place, line));
             }
         }
@@ -163,14 +163,14 @@ impl OperatorPolicy {
     /// A diagnostic for each native library, unless the policy allows them.
     pub fn check_trust(&self, plan: &Plan, file_name: &str, text: &str) -> Result<(), Diagnostics> {
         let mut report = Report::new(file_name, text);
-        let places = Places::of(text);
+        let places = Places::parse(text);
         plan.stages.iter().for_each(|stage| self.check_code(stage, &places, &mut report));
         report.finish(Some(())).map(|_| ())
     }
 
     fn check_code(&self, stage: &Stage, places: &Places<'_>, report: &mut Report) {
         if let (Trust::Native { .. }, Some(line)) = (&stage.trust, self.no_native) {
-            let place = places.of_key(stage, "trust").unwrap_or(stage.location);
+            let place = places.key(stage, "trust").unwrap_or(stage.location);
             let message = format!("`{}` is a native library, which the policy doesn't allow", stage.name);
             let help = format!(
                 "{}:{line} sets `native = false`: use a component, which can access only what is granted",
@@ -197,13 +197,13 @@ impl OperatorPolicy {
         };
         for (grant, (key, help)) in stage.permissions.entries().filter_map(|grant| Some((grant, beyond_most(&grant)?)))
         {
-            let place = places.of_grant(stage, key, grant.as_str()).unwrap_or(stage.location);
+            let place = places.grant(stage, key, grant.as_str()).unwrap_or(stage.location);
             let message = format!("`{}` may {}, which the policy doesn't allow", stage.name, grant.phrase());
             report.error(|| beyond(place, message, help));
         }
         let rehearsed = stage.rehearsal_grants().into_iter().flat_map(Permissions::entries);
         for (grant, (key, help)) in rehearsed.filter_map(|grant| Some((grant, beyond_most(&grant)?))) {
-            let place = places.of_rehearsal_grant(stage, key, grant.as_str()).unwrap_or(stage.location);
+            let place = places.rehearsal_grant(stage, key, grant.as_str()).unwrap_or(stage.location);
             let (name, phrase) = (&stage.name, grant.phrase());
             let message = format!("a rehearsal of `{name}` may {phrase}, which the policy doesn't allow");
             report.error(|| beyond(place, message, help));
@@ -212,7 +212,7 @@ impl OperatorPolicy {
         let larger =
             stage.bounds().beyond(&self.bounds).into_iter().filter_map(|(key, own, most)| Some((key, own?, most)));
         for (key, own, most) in larger {
-            let place = places.of_limit(stage, key).unwrap_or(stage.location);
+            let place = places.limit(stage, key).unwrap_or(stage.location);
             let message =
                 format!("`{}` sets the limit `{key}` to {own}, but the policy allows at most {most}", stage.name);
             let line = self.lines.get(key).copied().unwrap_or_default();

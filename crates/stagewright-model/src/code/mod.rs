@@ -50,12 +50,12 @@ impl Plan {
             let own = [("with", &*stage.with)].into_iter();
             for (table, config) in own.chain(rehearsed.map(|config| ("rehearse.with", config))) {
                 for found in (CheckedTable { plan: self, stage, table }).code(config, schema) {
-                    let places = places.get_or_insert_with(|| Places::of(text));
+                    let places = places.get_or_insert_with(|| Places::parse(text));
                     report.error(|| found.problem(stage, text, places));
                 }
             }
             for found in (CheckedTable { plan: self, stage, table: "env" }).variables() {
-                let places = places.get_or_insert_with(|| Places::of(text));
+                let places = places.get_or_insert_with(|| Places::parse(text));
                 report.error(|| found.problem(stage, text, places));
             }
         }
@@ -191,7 +191,7 @@ impl<'a> CheckedTable<'a> {
 
 impl CodeExpression<'_> {
     fn problem(&self, stage: &Stage, text: &str, places: &Places<'_>) -> Problem {
-        let span = places.of_with(stage, self.table, &self.path).map_or(stage.location, |string| SourceSpan {
+        let span = places.value(stage, self.table, &self.path).map_or(stage.location, |string| SourceSpan {
             start: crate::read::locate(text, string, self.offset),
             end: crate::read::locate(text, string, self.offset + self.expression.source().len()),
         });

@@ -113,7 +113,7 @@ fn input(name: At<&str>, value: &Value<'_>, report: &mut Report) -> (String, Inp
     let default = fields.get("default").filter(|value| !value.get_ref().is_table() && !value.get_ref().is_array());
     let default = default.map(|value| (json(value, report), SourceSpan::from(value.span())));
     if let Some((default, span)) = &default
-        && !kind.takes(default)
+        && !kind.accepts(default)
     {
         report.error(|| {
             let message = format!("the default of the input `{}` isn't a {}", name.value, kind.describe());

@@ -12,7 +12,7 @@ use crate::value_path::{PathStep, ValuePath};
 pub(crate) struct Places<'t>(Spanned<DeTable<'t>>);
 
 impl<'t> Places<'t> {
-    pub(crate) fn of(text: &'t str) -> Places<'t> {
+    pub(crate) fn parse(text: &'t str) -> Places<'t> {
         Places(DeTable::parse_recoverable(text).0)
     }
 
@@ -25,28 +25,28 @@ impl<'t> Places<'t> {
     }
 
     /// The place of an entry of a stage's permission.
-    pub(crate) fn of_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
+    pub(crate) fn grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
         entry_of(self.stage(stage).table("permissions"), key, entry)
     }
 
     /// The place of an entry of a permission in `rehearse`.
-    pub(crate) fn of_rehearsal_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
+    pub(crate) fn rehearsal_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
         entry_of(self.stage(stage).table("rehearse").table("permissions"), key, entry)
     }
 
     /// The place of the value of a stage's key.
-    pub(crate) fn of_key(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
+    pub(crate) fn key(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
         self.stage(stage).get(key).map(|value| value.span().into())
     }
 
     /// The place of a limit's value, in the `limits` table or in the stage's own.
-    pub(crate) fn of_limit(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
+    pub(crate) fn limit(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
         let limit = self.stage(stage).table("limits").get(key).map(|value| value.span().into());
-        limit.or_else(|| self.of_key(stage, key))
+        limit.or_else(|| self.key(stage, key))
     }
 
     /// The place of a value in a stage's `with`, `rehearse.with` or `env`.
-    pub(crate) fn of_with(&self, stage: &Stage, table: &str, path: &ValuePath) -> Option<SourceSpan> {
+    pub(crate) fn value(&self, stage: &Stage, table: &str, path: &ValuePath) -> Option<SourceSpan> {
         let stage = self.stage(stage);
         let mut value = match table {
             "rehearse.with" => stage.table("rehearse").get("with")?,
@@ -62,7 +62,7 @@ impl<'t> Places<'t> {
     }
 
     /// The place of a secret's `from`.
-    pub(crate) fn of_secret(&self, name: &str) -> Option<SourceSpan> {
+    pub(crate) fn secret_source(&self, name: &str) -> Option<SourceSpan> {
         Fields::new(self.0.get_ref()).table("secrets").table(name).get("from").map(|value| value.span().into())
     }
 }

@@ -63,7 +63,7 @@ fn check_people(names: &[At<&str>], list: &str, report: &mut Report) {
             }),
             Ok(person) => {
                 if let Some((known, at)) = earlier.iter().find(|(known, _)| known.looks_like(&person)) {
-                    let (what, help) = match known.is(&person) {
+                    let (what, help) = match known.is_same_person(&person) {
                         true => ("the same person is listed twice in", "remove one of the two names"),
                         false => ("two names look the same in", "use another name for one of the two people"),
                     };

@@ -39,7 +39,7 @@ impl<'t> Checker<'_, '_, 't> {
                 // In a table with both fixed keys and free names, a key is treated as a misspelt fixed key if it
                 // resembles one and if its value has the wrong type for a free name.
                 (None, Some(others))
-                    if !others.shape.takes(value.get_ref()) && nearest_key(table.keys, text).is_some() =>
+                    if !others.shape.accepts_type_of(value.get_ref()) && nearest_key(table.keys, text).is_some() =>
                 {
                     let within = self.within();
                     self.report.error(|| unknown_key(table.keys, &within, text, name.span().into()));
@@ -98,7 +98,7 @@ impl<'t> Checker<'_, '_, 't> {
                 }
             }
             (Shape::Table(table), DeValue::Table(values)) => self.table(table, values, place),
-            (Shape::Either(shapes), found) => match shapes.iter().find(|shape| shape.takes(found)) {
+            (Shape::Either(shapes), found) => match shapes.iter().find(|shape| shape.accepts_type_of(found)) {
                 Some(shape) => self.value(shape, value, place),
                 None => self.wrong_type(shape, found, place),
             },
@@ -182,7 +182,7 @@ fn out_of_range(key: &str, low: i64, high: i64, place: SourceSpan) -> Problem {
 
 impl Shape {
     /// Whether a value has the right TOML type, regardless of its content.
-    fn takes(&self, value: &DeValue<'_>) -> bool {
+    fn accepts_type_of(&self, value: &DeValue<'_>) -> bool {
         match self {
             Shape::Anything => true,
             Shape::Text(_) => value.is_str(),
@@ -192,7 +192,7 @@ impl Shape {
             Shape::Scalar => value.is_str() || value.is_integer() || value.is_float() || value.is_bool(),
             Shape::List(_) => value.is_array(),
             Shape::Table(_) => value.is_table(),
-            Shape::Either(shapes) => shapes.iter().any(|shape| shape.takes(value)),
+            Shape::Either(shapes) => shapes.iter().any(|shape| shape.accepts_type_of(value)),
         }
     }
 
