@@ -168,7 +168,7 @@ fn plan_shows_what_changed_first() {
     ];
     assert_eq!(lines, expected);
     for part in
-        ["full power over this machine", "`bash` can run any program", "npm          https://registry.npmjs.org"]
+        ["full control of this machine", "`bash` can run any program", "npm          https://registry.npmjs.org"]
     {
         assert!(shown.contains(part), "{part} is not in:\n{shown}");
     }

@@ -24,16 +24,16 @@ fn an_origin_that_a_file_of_the_repository_adds_is_a_wider_grant() {
     environment.run(&["lock"]).exits(0);
     environment.run(&["run", "--locked"]).exits(0);
     for (path, text, origin) in [
-        (".npmrc", NPMRC, "`npm` in `net` now stands for https://npm.acme.invalid"),
+        (".npmrc", NPMRC, "`npm` in `net` now includes https://npm.acme.invalid"),
         (
             ".cargo/config.toml",
             "[registries.x]\nindex = 'sparse+https://u:p@cargo.acme.invalid:8443/'\n",
-            "`cargo` in `net` now stands for https://cargo.acme.invalid:8443",
+            "`cargo` in `net` now includes https://cargo.acme.invalid:8443",
         ),
     ] {
         environment.write(path, text);
         let shown = environment.run(&["plan"]).exits(0).stdout;
-        assert!(shown.contains(&format!("+ {origin}, too")), "{shown}");
+        assert!(shown.contains(&format!("+ {origin}, which is configured")), "{shown}");
         assert!(shown.contains(&format!("by the repository: {}", origin.rsplit(' ').next().unwrap())), "{shown}");
         let refused = environment.run(&["run", "--locked"]).exits(4).stderr;
         assert!(refused.contains(origin) && refused.contains("nothing was run"), "{refused}");

@@ -1,4 +1,4 @@
-//! Prints the JSON Schema of pipeline files: what `docs/stagewright.schema.json` holds.
+//! Prints the JSON Schema of pipeline files, the content of `docs/stagewright.schema.json`.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Mistakes in a pipeline file, each with its place and a remedy.
+//! Mistakes in a pipeline file, each with its place in the text and a remedy.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -8,7 +8,7 @@ use miette::{LabeledSpan, NamedSource, Severity, SourceCode};
 
 use crate::span::SourceSpan;
 
-/// More than these are not worth reading, nor the time it takes to look for similar names.
+/// The most errors, and the most warnings, that are kept for a file. Further errors are only counted.
 const MAX_SHOWN: usize = 100;
 
 /// One mistake.
@@ -23,27 +23,27 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// A stable name, as in `stagewright::unknown-key`.
+    /// The kind of mistake, such as `stagewright::unknown-key`. Codes are stable between versions.
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// Whether the file can be used in spite of it.
+    /// Whether the file can be used despite the mistake.
     pub fn is_warning(&self) -> bool {
         self.severity != Severity::Error
     }
 
-    /// What is wrong, in a sentence.
+    /// What is wrong: one sentence, without a full stop.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to do about it.
+    /// How to fix it.
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
     }
 
-    /// The file, as it was named to [`Plan::parse`](crate::Plan::parse).
+    /// The file's name, as passed to [`Plan::parse`](crate::Plan::parse).
     pub fn file(&self) -> &str {
         self.source.name()
     }
@@ -53,7 +53,7 @@ impl Diagnostic {
         self.source.inner()
     }
 
-    /// The place.
+    /// Where in the file's text the mistake is.
     pub fn span(&self) -> SourceSpan {
         self.labels.first().map(|(span, _)| *span).unwrap_or_default()
     }
@@ -105,12 +105,12 @@ impl miette::Diagnostic for Diagnostic {
     }
 }
 
-/// All the mistakes of one pipeline file, in the order of their places.
+/// All mistakes in one pipeline file, sorted by their places.
 #[derive(Clone, Debug)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// In the order of their places.
+    /// Iterates over the mistakes, sorted by their places.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
@@ -152,7 +152,7 @@ impl miette::Diagnostic for Diagnostics {
     }
 }
 
-/// Something to be said about the file; see [`Report::error`].
+/// A diagnostic that isn't assigned to a file and a severity yet; see [`Report::error`].
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     code: &'static str,
@@ -166,13 +166,13 @@ impl Problem {
         Problem { code, message: message.into(), help: None, labels: vec![(span, String::new())] }
     }
 
-    /// Words at the place itself.
+    /// Sets the text that is shown at the place itself.
     pub(crate) fn label(mut self, label: impl Into<String>) -> Problem {
         self.labels[0].1 = label.into();
         self
     }
 
-    /// A second place.
+    /// Adds another place that has to do with the mistake.
     pub(crate) fn also(mut self, span: SourceSpan, label: impl Into<String>) -> Problem {
         self.labels.push((span, label.into()));
         self
@@ -184,11 +184,11 @@ impl Problem {
     }
 }
 
-/// Gathers what is wrong with a file while it is read.
+/// Collects the mistakes in a file while it is read.
 pub(crate) struct Report<'t> {
     file_name: &'t str,
     text: &'t str,
-    /// The same, made for the first who has something to say of it: most files are long and without mistakes.
+    /// A copy of `text` that all diagnostics share. Made for the first of them, since most files have no mistakes.
     source: OnceCell<Arc<NamedSource<String>>>,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
@@ -200,8 +200,8 @@ impl<'t> Report<'t> {
         Report { file_name, text, source: OnceCell::new(), errors: Vec::new(), warnings: Vec::new(), omitted: 0 }
     }
 
-    /// `problem` is only asked for while there is room for it: what it takes to look for similar names is not spent on
-    /// the thousandth error.
+    /// Adds an error. `problem` isn't called once [`MAX_SHOWN`] errors were added: searching for similar names takes
+    /// time, which a file with thousands of errors would multiply.
     pub(crate) fn error(&mut self, problem: impl FnOnce() -> Problem) {
         if self.errors.len() < MAX_SHOWN {
             let diagnostic = self.diagnostic(problem(), Severity::Error);
@@ -228,7 +228,8 @@ impl<'t> Report<'t> {
         Diagnostic { code, severity, message, help, labels, source: Arc::clone(source) }
     }
 
-    /// What was read and the warnings about it, or the errors alone: a warning may follow from one of them.
+    /// Returns what was read and the warnings if there are no errors. Otherwise returns only the errors: a warning may
+    /// be a consequence of an error.
     pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<(T, Vec<Diagnostic>), Diagnostics> {
         if let (Some(read), true) = (read, self.errors.is_empty()) {
             self.warnings.sort_by_key(|diagnostic| diagnostic.span().start);
@@ -237,7 +238,11 @@ impl<'t> Report<'t> {
         self.errors.sort_by_key(|diagnostic| diagnostic.span().start);
         if self.omitted > 0 {
             let end = self.text.len();
-            let message = format!("{} more mistakes are not shown", self.omitted);
+            let message = match self.omitted {
+                1 => "1 more mistake is not shown".to_owned(),
+                omitted => format!("{omitted} more mistakes are not shown"),
+            };
+            // Reported at the end of the file, so that it is the last error.
             let problem = Problem::new("stagewright::more", SourceSpan { start: end, end }, message);
             self.errors.push(self.diagnostic(problem, Severity::Error));
         }

@@ -1,8 +1,8 @@
-//! Texts of a pipeline file that have a meaning of their own, as an entry of a permission has: parsed once, and kept with
-//! the text for messages.
+//! Strings of a pipeline file with a syntax of their own, such as the entries of a permission: they are parsed once and
+//! keep their text for messages.
 
-/// Makes a type that has `parse` and `as_str` an entry: compared, ordered, shown and stored as the text that it was
-/// written as. What doesn't parse can't be deserialised.
+/// Implements comparison, ordering, display and serde for a type with `parse` and `as_str`, all by the text as it was
+/// written. Deserialising fails if the text doesn't parse.
 macro_rules! entry {
     ($type:ty, $error:ty) => {
         impl PartialEq for $type {

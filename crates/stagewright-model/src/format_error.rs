@@ -1,14 +1,14 @@
-//! Why a string of a file doesn't have the form that its key takes.
+//! Why a string in a file doesn't have the form that its key requires.
 
-/// What is wrong with a string, as its diagnostic says it.
+/// What is wrong with a string, in the words of its diagnostic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct FormatError {
     /// The diagnostic's code, as in `stagewright::bad-origin`.
     pub code: &'static str,
-    /// Goes on after the string itself, as in "doesn't name a host".
+    /// A predicate whose subject is the string, as in "doesn't name a host".
     pub message: String,
-    /// What to write.
+    /// What to write instead.
     pub help: String,
 }
 
@@ -21,7 +21,7 @@ pub(crate) fn refuse<T>(
 }
 
 impl FormatError {
-    /// The whole message, with the string.
+    /// The whole message, including the string and the help.
     pub(crate) fn explain(&self, text: &str) -> String {
         format!("`{text}` {self}: {}", self.help)
     }

@@ -1,7 +1,6 @@
-//! When an environment takes no deploys.
+//! Freezes: times without deploys to an environment.
 //!
-//! Time zones are those of the database that is compiled in: what a file means doesn't depend on the machine that reads
-//! it.
+//! Time zones come from the compiled-in database, so that a file means the same on every machine.
 
 use std::ops::Range;
 
@@ -25,23 +24,25 @@ const DAYS: [(&str, &str, Weekday); 7] = [
 /// `[[environments.NAME.freeze]]`: a time without deploys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Freeze {
-    /// When.
+    /// When the freeze is in force.
     pub window: FreezeWindow,
-    /// Why.
+    /// `reason`: shown to users whose deploys have to wait.
     pub reason: String,
 }
 
 /// When a freeze is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FreezeWindow {
-    /// Once: from and until, milliseconds since the Unix epoch.
+    /// `from` and `until`, in milliseconds since the Unix epoch.
     Once(Range<u64>),
-    /// Every week.
+    /// `weekly`.
     Weekly(WeeklyWindow),
 }
 
-/// A stretch of every week, by the clocks of one place. Where they are put forward or back within it, it is as much
-/// shorter or longer; of two readings of a border, the one that freezes longer counts.
+/// A period of every week in the local time of one time zone.
+///
+/// The period is shorter or longer than usual in a week in which the clocks change. If the clocks skip or repeat the
+/// local time of its start or end, the reading with the longer freeze applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeeklyWindow {
     from: WeekTime,
@@ -52,13 +53,14 @@ pub struct WeeklyWindow {
 /// A freeze in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frozen {
-    /// Milliseconds since the Unix epoch.
+    /// When deploys are possible again, in milliseconds since the Unix epoch.
     pub until: u64,
-    /// Why.
+    /// The reason of the freeze in force that ends last.
     pub reason: String,
 }
 
-/// Of several in force at a time, the one that ends last; one that begins where it ends is one with it.
+/// The freeze in force at `at` (milliseconds since the Unix epoch) that ends last. A freeze that begins before or when
+/// another ends extends it.
 pub(crate) fn in_force(freezes: &[Freeze], at: u64) -> Option<Frozen> {
     let last_to_end = |at: u64| {
         let in_force = freezes.iter().filter_map(|freeze| {
@@ -68,7 +70,8 @@ pub(crate) fn in_force(freezes: &[Freeze], at: u64) -> Option<Frozen> {
         in_force.max_by_key(|frozen| frozen.until)
     };
     let mut frozen = last_to_end(at)?;
-    // As many steps as there are freezes: windows that repeat could follow on each other for ever.
+    // Weekly windows that together cover the whole week would extend each other forever, so there is a limit on the
+    // steps. One step for each freeze suffices to pass through all windows of a chain once.
     for _ in freezes {
         let Some(next) = last_to_end(frozen.until).filter(|next| next.until > frozen.until) else { break };
         frozen.until = next.until;
@@ -77,7 +80,7 @@ pub(crate) fn in_force(freezes: &[Freeze], at: u64) -> Option<Frozen> {
 }
 
 impl FreezeWindow {
-    /// When the freeze that is in force at a time ends.
+    /// When the window that contains `at` ends; both in milliseconds since the Unix epoch. None outside of the window.
     fn end_of(&self, at: u64) -> Option<u64> {
         match self {
             FreezeWindow::Once(window) => window.contains(&at).then_some(window.end),
@@ -90,15 +93,15 @@ impl FreezeWindow {
 }
 
 impl WeeklyWindow {
-    /// From `Fri 16:00 - Mon 08:00`.
+    /// Parses a text such as `Fri 16:00 - Mon 08:00`.
     pub(crate) fn parse(text: &str, zone: TimeZone) -> Result<WeeklyWindow, FormatError> {
         let Some((from, until)) = text.split_once('-') else {
-            return Err(bad_freeze("isn't two times of the week"));
+            return Err(bad_freeze("isn't a pair of weekdays and times"));
         };
         let (from, until) = (WeekTime::parse(from.trim())?, WeekTime::parse(until.trim())?);
         if from == until {
             let message = "begins and ends at the same time";
-            let help = "a freeze that never ends is `from` a date `until` one far away".to_owned();
+            let help = "for a freeze that never ends, write `from` a date `until` one far away".to_owned();
             return Err(FormatError { help, ..bad_freeze(message) });
         }
         Ok(WeeklyWindow { from, until, zone })
@@ -107,7 +110,9 @@ impl WeeklyWindow {
     fn end_of(&self, at: Timestamp) -> Option<Timestamp> {
         let today = self.zone.to_datetime(at).date();
         let since_opening = today.weekday().since(self.from.day);
-        // The clocks that are put forward or back may move a border over midnight, into another week.
+        // `today` follows the most recent nominal start by 0 to 6 days. That window is tried together with the one
+        // before, which can last up to seven days, and with the one after. Where the clocks skip midnight, the earlier
+        // reading of the start can be on the day before, and so before the nominal start.
         let weeks = [-7, 0, 7].into_iter().filter_map(|days| {
             let opening = today.checked_add((days - i64::from(since_opening)).days()).ok()?;
             let closing = opening.checked_add(self.days().days()).ok()?;
@@ -118,7 +123,7 @@ impl WeeklyWindow {
         weeks.max()
     }
 
-    /// From the day on which it begins to the one on which it ends.
+    /// Number of days from the date on which the window begins to the date on which it ends.
     fn days(&self) -> i64 {
         match i64::from(self.until.day.since(self.from.day)) {
             0 if self.until.time <= self.from.time => 7,
@@ -131,20 +136,20 @@ impl WeeklyWindow {
     }
 }
 
-/// The zone of that name, as in `Europe/Berlin`.
+/// The time zone with an IANA name such as `Europe/Berlin`.
 pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     TimeZoneDatabase::bundled().get(name).ok()
 }
 
-/// The zone that a misspelt name is most likely meant to be.
+/// The zone whose name or city is most similar to `name`.
 pub(crate) fn nearest_zone(name: &str) -> Option<String> {
     let known: Vec<String> = TimeZoneDatabase::bundled().available().map(|name| name.to_string()).collect();
-    // `Berlin` alone is what people know of it.
+    // Users often write the city alone, as in `Berlin`.
     let by_city = known.iter().find(|zone| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name)));
     by_city.map(String::as_str).or_else(|| nearest(name, known.iter().map(String::as_str))).map(str::to_owned)
 }
 
-/// A point of every week.
+/// A local time on a day of the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct WeekTime {
     day: Weekday,
@@ -162,7 +167,7 @@ fn bad_freeze(message: impl Into<String>) -> FormatError {
 impl WeekTime {
     fn parse(text: &str) -> Result<WeekTime, FormatError> {
         let Some((day, time)) = text.split_once(char::is_whitespace) else {
-            return Err(bad_freeze("isn't two days with a time each"));
+            return Err(bad_freeze("isn't a pair of weekdays and times"));
         };
         Ok(WeekTime { day: parse_day(day)?, time: parse_time(time.trim())? })
     }
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn freezes_that_touch_are_one() {
+    fn adjacent_freezes_are_combined() {
         let freeze = |window: FreezeWindow, reason: &str| Freeze { window, reason: reason.to_owned() };
         let environment = |freeze: Vec<Freeze>| Environment {
             target: "process".to_owned(),
@@ -241,11 +246,11 @@ mod tests {
             freeze(weekly("Mon 00:00 - Thu 00:00", "UTC"), "one half"),
             freeze(weekly("Thu 00:00 - Mon 00:00", "UTC"), "the other"),
         ]);
-        assert!(always.frozen(at("2026-11-20T12:00:00Z")).is_some(), "and it comes to an answer");
+        assert!(always.frozen(at("2026-11-20T12:00:00Z")).is_some(), "the search terminates");
     }
 
     #[test]
-    fn a_window_is_in_force_from_its_beginning_up_to_its_end() {
+    fn window_includes_its_start_and_excludes_its_end() {
         let window = FreezeWindow::Once(10..20);
         assert_eq!([9, 10, 19, 20].map(|at| window.end_of(at)), [None, Some(20), Some(20), None]);
         let window = weekly("Fri 16:00 - Mon 08:00", "UTC");
@@ -258,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_may_end_on_the_day_on_which_it_began() {
+    fn window_can_start_and_end_on_the_same_weekday() {
         let night = weekly("wednesday 12:00 - Wed 13:30", "UTC");
         check(&night, "2026-11-18T12:30:00Z", Some("2026-11-18T13:30:00Z"));
         check(&night, "2026-11-18T14:00:00Z", None);
@@ -269,42 +274,42 @@ mod tests {
     }
 
     #[test]
-    fn a_window_keeps_to_the_clocks_of_its_place() {
+    fn window_follows_local_time_across_clock_changes() {
         let window = weekly("Fri 16:00 - Mon 08:00", "Europe/Berlin");
         check(&window, "2026-11-20T15:00:00Z", Some("2026-11-23T07:00:00Z"));
         check(&window, "2026-07-17T14:00:00Z", Some("2026-07-20T06:00:00Z"));
-        // Over the ends of winter and summer time.
+        // Across the start and the end of summer time.
         check(&window, "2026-03-27T15:00:00Z", Some("2026-03-30T06:00:00Z"));
         check(&window, "2026-10-23T14:00:00Z", Some("2026-10-26T07:00:00Z"));
-        // Monday there, still Sunday in UTC.
+        // Monday in Tokyo, still Sunday in UTC.
         check(&weekly("Mon 00:00 - Mon 02:00", "Asia/Tokyo"), "2026-11-22T15:00:00Z", Some("2026-11-22T17:00:00Z"));
     }
 
     #[test]
-    fn a_border_that_the_clocks_skip_or_repeat_is_read_as_the_longer_freeze() {
-        // On 2026-10-25 the hour from 02:00 comes twice: 00:00Z and 01:00Z.
+    fn skipped_or_repeated_start_or_end_gives_the_longer_freeze() {
+        // On 2026-10-25 the hour from 02:00 is repeated: it begins at 00:00Z and at 01:00Z.
         let night = weekly("Sun 02:30 - Sun 02:45", "Europe/Berlin");
         check(&night, "2026-10-25T00:29:00Z", None);
         check(&night, "2026-10-25T00:30:00Z", Some("2026-10-25T01:45:00Z"));
         check(&night, "2026-10-25T01:44:00Z", Some("2026-10-25T01:45:00Z"));
-        // On 2026-03-29 it is left out, at 01:00Z.
+        // On 2026-03-29 it is skipped, at 01:00Z.
         check(&night, "2026-03-29T00:30:00Z", Some("2026-03-29T01:45:00Z"));
-        // Where clocks skip midnight, the window reaches into the day before.
+        // If the clocks skip midnight, the window begins on the day before.
         let midnight = weekly("Sun 00:30 - Sun 06:00", "America/Santiago");
         check(&midnight, "2026-09-06T03:45:00Z", Some("2026-09-06T09:00:00Z"));
     }
 
     #[test]
-    fn zones_are_found_by_what_people_know_of_them() {
+    fn nearest_zone_is_found_by_city_or_similar_name() {
         assert_eq!(nearest_zone("Berlin").as_deref(), Some("Europe/Berlin"));
         assert_eq!(nearest_zone("Europe/Berlni").as_deref(), Some("Europe/Berlin"));
         assert_eq!(nearest_zone("nowhere at all"), None);
     }
 
     proptest! {
-        /// In UTC a week is a circle of minutes.
+        /// In UTC all weeks have the same length, so that the result can be computed modulo a week.
         #[test]
-        fn a_week_is_a_circle(from in 0..WEEK / MINUTE, until in 0..WEEK / MINUTE, now in 0..WEEK * 60) {
+        fn weekly_window_repeats_modulo_a_week(from in 0..WEEK / MINUTE, until in 0..WEEK / MINUTE, now in 0..WEEK * 60) {
             prop_assume!(from != until);
             let shown = |minute: u64| {
                 let (day, _, _) = DAYS[usize::try_from(minute / (24 * 60)).unwrap()];

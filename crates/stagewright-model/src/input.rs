@@ -1,4 +1,4 @@
-//! The values that a run is given for the pipeline's inputs.
+//! The values of a pipeline's inputs for a run.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,23 @@ use serde_json::Value as Json;
 use crate::nearest::nearest;
 use crate::plan::{InputKind, Plan};
 
-/// Why a run can't start with the inputs that it was given.
+/// Why a run can't start with its inputs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct InputError {
-    /// The input.
+    /// The input's name.
     pub name: String,
-    /// What is wrong with it.
+    /// What is wrong with the input.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: String,
 }
 
 impl Plan {
-    /// Turns what was given as text into values of the declared types, and adds the defaults. Answers with every
-    /// input's value, or with all that is wrong.
+    /// Converts the given texts to values of the declared types, and adds the defaults.
+    ///
+    /// # Errors
+    /// If inputs are unknown, invalid or missing: one error for each of them.
     pub fn resolve_inputs(&self, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, Json>, Vec<InputError>> {
         let mut values = BTreeMap::new();
         let mut errors = Vec::new();
@@ -33,7 +35,7 @@ impl Plan {
                 }
                 Some((input, None)) => errors.push(InputError {
                     name: name.clone(),
-                    message: format!("the input `{name}` takes a {}, and `{text}` is none", input.kind.describe()),
+                    message: format!("the input `{name}` takes a {}, but `{text}` isn't one", input.kind.describe()),
                     help: input.kind.help(),
                 }),
             }
@@ -47,11 +49,11 @@ impl Plan {
                     name: name.clone(),
                     message: match &input.description {
                         Some(description) => {
-                            format!("the input `{name}` ({description}) has no default, and wasn't given")
+                            format!("the input `{name}` ({description}) is missing and has no default")
                         }
-                        None => format!("the input `{name}` has no default, and wasn't given"),
+                        None => format!("the input `{name}` is missing and has no default"),
                     },
-                    help: format!("give it a value: `{name}=…`; {}", input.kind.help()),
+                    help: format!("add a value: `{name}=…`; {}", input.kind.help()),
                 }),
             }
         }
@@ -63,7 +65,7 @@ impl Plan {
         let help = match nearest(name, known.clone()) {
             Some(known) => format!("did you mean `{known}`?"),
             None if self.inputs.is_empty() => format!("the pipeline `{}` takes no inputs", self.name),
-            None => format!("it takes {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+            None => format!("use one of {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
         };
         let message = format!("the pipeline `{}` has no input `{name}`", self.name);
         InputError { name: name.to_owned(), message, help }
@@ -71,7 +73,7 @@ impl Plan {
 }
 
 impl InputKind {
-    /// What the kind is called in messages.
+    /// The name of the type in messages, without an article.
     pub(crate) fn describe(&self) -> &'static str {
         match self {
             InputKind::String => "string",
@@ -81,8 +83,8 @@ impl InputKind {
         }
     }
 
-    /// Whether a value from the file is of this kind.
-    pub(crate) fn takes(&self, value: &Json) -> bool {
+    /// Whether a value is of this type.
+    pub(crate) fn accepts(&self, value: &Json) -> bool {
         match self {
             InputKind::String => value.is_string(),
             InputKind::Number => value.is_number(),
@@ -98,12 +100,12 @@ impl InputKind {
             InputKind::String | InputKind::Choice(_) => Json::String(text.to_owned()),
             InputKind::Number | InputKind::Boolean => serde_json::from_str(text.trim()).ok()?,
         };
-        self.takes(&value).then_some(value)
+        self.accepts(&value).then_some(value)
     }
 
     fn help(&self) -> String {
         match self {
-            InputKind::String => "any text will do".to_owned(),
+            InputKind::String => "any text is valid".to_owned(),
             InputKind::Number => "write a number, as in `3` or `0.5`".to_owned(),
             InputKind::Boolean => "write `true` or `false`".to_owned(),
             InputKind::Choice(options) => {

@@ -1,11 +1,11 @@
-//! The one table of the host's interfaces: their names, the permissions that open them, the ways out that lie behind, and
-//! the variables that programs inherit without a grant.
+//! The table of the host's interfaces: their names, the permissions that open them, the ways out that they offer, and
+//! the variables that programs inherit without a grant. All that the engine decides by interface is derived from it.
 
 use crate::grants::Permission;
 use crate::way_out::WayOut;
 
-/// An interface of the plugin contract. The plugin host links exactly these, so a capability that isn't here can't be
-/// imported, and one that is here says by [`Interface::ways_out`] how a stage could reach beyond itself through it.
+/// An interface of the plugin contract. The plugin host links exactly these, so a plugin can't import a capability that
+/// isn't listed here, and every listed one declares in [`Interface::ways_out`] what a stage can reach through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "each is the interface of that name in the contract")]
 pub enum Interface {
@@ -33,21 +33,21 @@ struct Facts {
     inherited: &'static [InheritedVariable],
 }
 
-/// Opened by nothing, and leading nowhere.
+/// An interface that needs no permission and has no way out.
 const ALWAYS_OPEN: Facts = Facts { name: "", permissions: &[], ways_out: &[], inherited: &[] };
 
 /// A variable of the engine's environment that programs have without a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InheritedVariable {
-    /// As in `PATH`.
+    /// The variable's name, such as `PATH`.
     pub name: &'static str,
-    /// Whether it names a place, so that a result depends on what is found there and not on the value: two machines that
-    /// have the same programs in different folders can share results.
+    /// Whether the value is the location of files. A result then depends on the files rather than on the value: two
+    /// machines that have the same programs in different folders can share results.
     pub is_place: bool,
 }
 
 impl Interface {
-    /// In the order in which an audit lists them.
+    /// All interfaces in display order.
     pub const ALL: [Interface; 14] = [
         Interface::Types,
         Interface::Context,
@@ -65,7 +65,7 @@ impl Interface {
         Interface::Service,
     ];
 
-    /// The table: all that is known of an interface before a plugin calls it.
+    /// The row of an interface.
     const fn facts(self) -> Facts {
         use Permission::{Env, Exec, Net, Process, Read, Registry, Reveal, Secrets, Service, Socket, Write};
         match self {
@@ -79,7 +79,7 @@ impl Interface {
             Interface::Gate => Facts { name: "gate", ..ALWAYS_OPEN },
             Interface::Process => Facts {
                 name: "process",
-                // Programs have no more files and hosts than their stage.
+                // Programs can access the files and hosts that are granted to their stage, and no others.
                 permissions: &[Process, Read, Write, Exec, Net, Socket, Env],
                 ways_out: &[
                     WayOut::Connection,
@@ -88,7 +88,7 @@ impl Interface {
                     WayOut::Variable,
                     WayOut::CredentialFile,
                 ],
-                // Where programs are, where toolchains keep their things, which language to speak.
+                // Programs are found by `PATH`, toolchains keep their files in `HOME`, and `LANG` sets the language.
                 inherited: &[
                     InheritedVariable { name: "PATH", is_place: true },
                     InheritedVariable { name: "HOME", is_place: true },
@@ -97,7 +97,7 @@ impl Interface {
             },
             Interface::Workspace => Facts { name: "workspace", permissions: &[Read, Write, Exec], ..ALWAYS_OPEN },
             Interface::Http => Facts { name: "http", permissions: &[Net], ways_out: &[WayOut::Request], ..ALWAYS_OPEN },
-            // A handle alone goes nowhere; where one can be handed to is the interface that takes it.
+            // A handle by itself can't leave the stage. The ways out are those of the interfaces that accept handles.
             Interface::Secrets => Facts { name: "secrets", permissions: &[Secrets, Reveal], ..ALWAYS_OPEN },
             Interface::Registry => {
                 Facts { name: "registry", permissions: &[Registry], ways_out: &[WayOut::Image], ..ALWAYS_OPEN }
@@ -111,28 +111,27 @@ impl Interface {
         }
     }
 
-    /// As in `stagewright:stage/NAME`.
+    /// The name, as in `stagewright:stage/NAME`.
     pub fn name(self) -> &'static str {
         self.facts().name
     }
 
-    /// The interface of that name.
+    /// The interface with this name.
     pub fn named(name: &str) -> Option<Interface> {
         Interface::ALL.into_iter().find(|interface| interface.name() == name)
     }
 
-    /// The permissions that a plugin with this interface can make use of; none for an interface that is always open.
+    /// The permissions that take effect through this interface; empty if it is always open.
     pub fn permissions(self) -> &'static [Permission] {
         self.facts().permissions
     }
 
-    /// How a stage could reach beyond itself through the interface. What a rehearsal does with each of them is decided
-    /// once, by [`WayOut::in_rehearsal`].
+    /// What a stage can reach through the interface. [`WayOut::in_rehearsal`] decides what a rehearsal does with each.
     pub fn ways_out(self) -> &'static [WayOut] {
         self.facts().ways_out
     }
 
-    /// What the programs that are started by it have of the engine's own environment, whatever is granted.
+    /// The variables that programs started through this interface inherit without a grant.
     pub fn inherited_variables(self) -> &'static [InheritedVariable] {
         self.facts().inherited
     }
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back_to_interfaces() {
+    fn interfaces_are_found_by_name() {
         for interface in Interface::ALL {
             assert_eq!(Interface::named(interface.name()), Some(interface));
         }

@@ -1,13 +1,13 @@
-//! Characters that are not seen where text is shown.
+//! Characters that are invisible when text is displayed.
 
-/// Whether a reader sees nothing of `character`: a terminal obeys it, it changes the order of its neighbours, or fonts
-/// leave it out. Text of others that holds one isn't what it looks like.
+/// Whether `character` is invisible to a reader: it controls the terminal, reorders its neighbours, or isn't displayed
+/// by fonts. Text that contains such a character isn't what it looks like.
 ///
-/// Of Unicode 16 these are the control characters (Cc), the separators of lines and paragraphs (Zl, Zp), what has
-/// `Default_Ignorable_Code_Point`, and the format characters (Cf), but for the signs of Arabic, Syriac and Kaithi that
-/// stand before a number and are seen (`Prepended_Concatenation_Mark`).
+/// In terms of Unicode 16, these are control characters (Cc), line and paragraph separators (Zl, Zp), characters with
+/// `Default_Ignorable_Code_Point`, and format characters (Cf). Format characters with `Prepended_Concatenation_Mark`
+/// are visible: signs before a number in Arabic, Syriac and Kaithi.
 pub fn is_invisible(character: char) -> bool {
-    // Most text: ASCII, Chinese, Japanese, Korean.
+    // Fast path for most text: ASCII, Chinese, Japanese, Korean.
     if matches!(character, ' '..='~' | '\u{3165}'..='\u{fdff}') {
         return false;
     }
@@ -15,7 +15,7 @@ pub fn is_invisible(character: char) -> bool {
     after.checked_sub(1).is_some_and(|index| character <= INVISIBLE[index].1)
 }
 
-/// Ranges, by their first character.
+/// Inclusive ranges, sorted.
 const INVISIBLE: [(char, char); 21] = [
     ('\0', '\u{1f}'),
     ('\u{7f}', '\u{9f}'),
@@ -33,7 +33,7 @@ const INVISIBLE: [(char, char); 21] = [
     ('\u{feff}', '\u{feff}'),
     ('\u{ffa0}', '\u{ffa0}'),
     ('\u{fff0}', '\u{fffb}'),
-    // No characters, and forbidden in XML.
+    // Noncharacters, which XML forbids.
     ('\u{fffe}', '\u{ffff}'),
     ('\u{13430}', '\u{1343f}'),
     ('\u{1bca0}', '\u{1bca3}'),
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_unicodes() {
+    fn table_matches_unicode_properties() {
         let unicode = Regex::new(r"[\p{Cc}\p{Zl}\p{Zp}\p{DI}[\p{Cf}--\p{PCM}]\x{FFFE}\x{FFFF}]").unwrap();
         let differing: Vec<String> = (char::MIN..=char::MAX)
             .filter(|&character| is_invisible(character) != unicode.is_match(character.encode_utf8(&mut [0; 4])))

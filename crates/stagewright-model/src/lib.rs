@@ -1,11 +1,11 @@
 //! Pipeline files: from TOML text to a validated [`Plan`].
 //!
-//! In flows the text of one pipeline file and the names of the plugins that exist; out comes either a plan, whose
-//! every reference holds, or all the mistakes of the file at once, each with its place and a remedy. Expressions
-//! are parsed here and evaluated here, against values that the caller supplies.
+//! The input is the text of one pipeline file and the names of the built-in plugins. The output is either a plan in
+//! which every reference is resolved, or all mistakes in the file, each with its place and a remedy. Expressions are
+//! parsed here, and evaluated here with values that the caller supplies.
 //!
-//! Architecture invariant: this crate does no I/O, reads no clock, no environment and no randomness, and knows
-//! nothing of how a stage is run. Time zones come from the database that is compiled in, never from the machine's.
+//! Architecture invariant: this crate does no I/O, reads neither a clock nor the environment, uses no randomness, and
+//! doesn't know how a stage is run. Time zones come from the compiled-in database, never from the machine's.
 
 mod code;
 mod diagnostic;
@@ -53,7 +53,7 @@ pub use grants::{
 pub use input::InputError;
 pub use interface::{InheritedVariable, Interface};
 pub use invisible::is_invisible;
-pub use lock::{Change, Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
+pub use lock::{Lock, LockChange, LockedPipeline, LockedSecret, LockedStage, PluginPin};
 pub use misconfigured::{Mistake, MistakePlace};
 pub use pattern::{PathPattern, PatternError, outermost};
 pub use person::{PersonName, PersonNameError, same_person};
@@ -62,7 +62,7 @@ pub use plan::{
     PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Triggers, Trust,
 };
 pub use policy::{OperatorPolicy, PolicyValue};
-pub use reach::{AnyImports, Code, EffectClass, Fidelity, Imports, Reach, Reaches};
+pub use reach::{AnyImports, EffectClass, Fidelity, Imports, PluginCode, Reach, Reaches};
 pub use read::PluginNames;
 pub use rehearsal_terms::RehearsalTerms;
 pub use rehearse::Rehearse;

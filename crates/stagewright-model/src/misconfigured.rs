@@ -1,5 +1,5 @@
-//! Where in a pipeline file the mistakes are that are found by others than its reader: by plugins in their configuration,
-//! and by the machine on which the pipeline is to run.
+//! Locates mistakes in a pipeline file that are found after it was read: by plugins in their configuration, and by
+//! checks of the machine on which the pipeline is to run.
 
 use crate::diagnostic::{Diagnostic, Problem, Report};
 use crate::plan::{Plan, Stage, StageIndex};
@@ -10,41 +10,41 @@ use crate::value_path::ValuePath;
 /// A mistake in a stage's table.
 #[derive(Clone, Debug)]
 pub struct Mistake {
-    /// The stage; of a matrix, any cell.
+    /// The stage, or any of its matrix cells.
     pub stage: StageIndex,
-    /// Where in the stage.
+    /// Where in the stage's table the mistake is.
     pub place: MistakePlace,
     /// What is wrong.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
 /// Where in a stage's table a mistake is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MistakePlace {
-    /// In its plugin's configuration.
+    /// In the plugin's configuration.
     Configuration {
-        /// `with`, or `rehearse.with`.
+        /// `with` or `rehearse.with`.
         table: &'static str,
-        /// The place in the table, as in `checks[0].status`; none for the table itself.
+        /// The path of the value in the table, as in `checks[0].status`; none for the table itself.
         path: Option<String>,
     },
     /// At a key of the stage itself.
     Key(&'static str),
-    /// At an entry of its permissions, as `tools/lint` in `process`.
+    /// At an entry of the stage's permissions, such as `tools/lint` in `process`.
     Grant {
-        /// The permission.
+        /// The permission's key.
         permission: &'static str,
-        /// The entry, as it is written.
+        /// The entry as written.
         entry: String,
     },
 }
 
 impl Plan {
-    /// The mistakes with their places in the file's text, in the order of these.
+    /// Makes errors of the mistakes, sorted by their places in the file's text.
     pub fn locate_mistakes(&self, file_name: &str, text: &str, mistakes: &[Mistake]) -> Vec<Diagnostic> {
-        let places = Places::of(text);
+        let places = Places::parse(text);
         let mut report = Report::new(file_name, text);
         for mistake in mistakes {
             report.error(|| self.problem(mistake, &places));
@@ -52,9 +52,9 @@ impl Plan {
         report.finish(None::<()>).err().into_iter().flatten().collect()
     }
 
-    /// The same for what keeps nothing from running.
+    /// Makes warnings of mistakes that don't prevent a run, sorted by their places in the file's text.
     pub fn locate_warnings(&self, file_name: &str, text: &str, mistakes: &[Mistake]) -> Vec<Diagnostic> {
-        let places = Places::of(text);
+        let places = Places::parse(text);
         let mut report = Report::new(file_name, text);
         mistakes.iter().for_each(|mistake| report.warning(self.problem(mistake, &places)));
         report.finish(Some(())).map(|(_, warnings)| warnings).unwrap_or_default()
@@ -70,11 +70,11 @@ impl Plan {
                 ("stagewright::config", span, format!("`{of}{path}` of [{table}]: {message}"))
             }
             MistakePlace::Key(key) => {
-                let span = places.of_key(stage, key).unwrap_or(stage.location);
+                let span = places.key(stage, key).unwrap_or(stage.location);
                 ("stagewright::stage", span, format!("[{table}]: {message}"))
             }
             MistakePlace::Grant { permission, entry } => {
-                let span = places.of_grant(stage, permission, entry).unwrap_or(stage.location);
+                let span = places.grant(stage, permission, entry).unwrap_or(stage.location);
                 ("stagewright::grant", span, format!("`{permission}` of [{table}]: {message}"))
             }
         };
@@ -83,11 +83,14 @@ impl Plan {
     }
 }
 
-/// What is missing is shown by what it is missing from.
+/// The place of a value. If the value is missing, the place of the innermost table or list that should contain it.
 fn configured_at(places: &Places<'_>, stage: &Stage, table: &str, path: Option<&str>) -> SourceSpan {
     let mut path = path.map(ValuePath::parse).unwrap_or_default();
+    // A plugin can report a value that isn't in the file, such as a missing key, or a path with a dot in a key, which
+    // parses into other steps. Removing steps from the end leads to an enclosing value that exists, or else to the
+    // stage's header.
     loop {
-        match places.of_with(stage, table, &path) {
+        match places.value(stage, table, &path) {
             Some(span) => return span,
             None if path.0.pop().is_none() => return stage.location,
             None => {}
@@ -100,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mistake_is_shown_at_its_value_or_at_what_it_is_missing_from() {
+    fn mistake_is_located_at_its_value_or_the_enclosing_table() {
         let text = "schema = 1\npipeline.name = 'x'\n[stages.a]\nuses = 'noop'\n\
                     with = { checks = [{}, { status = 'ok', 'a.b' = 1 }] }\n[stages.b]\nuses = 'noop'\n";
         let (plan, _) = Plan::parse("x.toml", text, &["noop"].into_iter().collect()).unwrap();
@@ -112,7 +115,7 @@ mod tests {
             help: None,
         });
         let found = plan.locate_mistakes("x.toml", text, &mistakes);
-        let shown = found.iter().map(|one| &text[one.span().start..one.span().end]).collect::<Vec<_>>();
+        let shown = found.iter().map(|error| &text[error.span().start..error.span().end]).collect::<Vec<_>>();
         let table = "{ checks = [{}, { status = 'ok', 'a.b' = 1 }] }";
         assert_eq!(shown[..4], [table, "{}", "{ status = 'ok', 'a.b' = 1 }", "'ok'"]);
         assert_eq!(found[3].message(), "`with.checks[1].status` of [stages.a]: wrong");

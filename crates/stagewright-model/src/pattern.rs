@@ -1,4 +1,4 @@
-//! Globs over paths of the workspace: the one place where they are parsed.
+//! Globs over paths of the workspace. No other module parses such globs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,38 +10,38 @@ use crate::entry::entry;
 use crate::format_error::FormatError;
 use crate::workspace_path::{PathError, WorkspacePath};
 
-/// A glob over workspace paths. `*` and `?` stay within a name, `**` crosses folders, `[ab]` and `{a,b}` choose, and `\`
-/// takes the next character literally. Cheap to clone.
+/// A glob over workspace paths. `*` and `?` match within a name, `**` matches any number of folders, `[ab]` and `{a,b}`
+/// match alternatives, and `\` makes the next character literal. Cheap to clone.
 #[derive(Clone)]
-pub struct PathPattern(Arc<Parsed>);
+pub struct PathPattern(Arc<ParsedPattern>);
 
-struct Parsed {
-    /// As it was written.
+struct ParsedPattern {
+    /// The pattern as written.
     text: String,
-    /// The folder below which every match lies.
+    /// The longest path without wildcards at the start of the pattern. Every match is this path or lies below it.
     base: WorkspacePath,
-    /// Without `./`, doubled and trailing `/`; empty for the root.
+    /// The pattern without `./`, doubled and trailing `/`; empty for the root.
     normal: String,
-    /// None for a path without wildcards, which matches itself.
+    /// None for a path without wildcards, which matches itself alone.
     glob: Option<Glob>,
-    /// Compiled when it is first asked, as most patterns of most plans never are.
+    /// Compiled on first use: most patterns of a plan are never matched.
     matcher: OnceLock<GlobMatcher>,
-    /// No match lies deeper below the root than so many names; none when a `**` allows any depth.
+    /// The largest number of names in a match; none if it is unlimited because of `**`, or unknown because of `{}`.
     depth: Option<usize>,
 }
 
 /// Why a text isn't a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// It can't match a path of the workspace.
+    /// It isn't below the workspace.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A bracket that isn't closed, and the like.
+    /// The glob's syntax is invalid.
     #[error("pattern `{pattern}`: {problem}")]
     Glob {
-        /// The text.
+        /// The invalid text.
         pattern: String,
-        /// As in "unclosed character class".
+        /// What is wrong, as in "unclosed character class".
         problem: String,
     },
 }
@@ -53,22 +53,22 @@ impl PatternError {
     }
 }
 
-/// Of a glob that can't be read: a diagnostic about the string that it was written as.
+/// The error about a string whose glob is invalid.
 pub(crate) fn bad_pattern(problem: impl fmt::Display) -> FormatError {
     FormatError {
         code: "stagewright::bad-pattern",
         message: format!("isn't a valid pattern: {problem}"),
-        help: "`*` stays within a folder, `**` crosses folders, `[ab]` and `{a,b}` choose; `\\` takes the next \
-               character literally"
+        help: "`*` matches within a name, `**` across folders, `[ab]` and `{a,b}` alternatives; `\\` makes the next \
+               character literal"
             .to_owned(),
     }
 }
 
-/// What makes a name more than itself.
+/// Characters with a special meaning.
 const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
 
 impl PathPattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     pub fn parse(pattern: &str) -> Result<PathPattern, PatternError> {
         let path = WorkspacePath::parse(pattern)?;
         let normal = path.as_str();
@@ -77,57 +77,61 @@ impl PathPattern {
             .transpose()
             .map_err(|error| PatternError::Glob { pattern: pattern.to_owned(), problem: error.kind().to_string() })?;
         let literal = normal.split('/').take_while(|name| !name.contains(WILDCARDS)).collect::<Vec<_>>().join("/");
-        // It is a path with some of its names left out at the end.
+        // Only whole names before the first wildcard are part of the base: in `a/b*/c` it is `a`, since `a/b` need not
+        // be a folder of any match. Parsing it can't fail, because it is a prefix of a path that was parsed above.
         let base = WorkspacePath::parse(if literal.is_empty() { "." } else { &literal })?;
+        // Each name of the pattern matches one name of a path, except for `**`, and except for alternatives in braces,
+        // which can contain a `/`.
         let depth = (!normal.contains("**") && !normal.contains('{')).then(|| normal.split('/').count());
         let normal = normal.to_owned();
         let text = pattern.to_owned();
-        Ok(PathPattern(Arc::new(Parsed { text, base, normal, glob, matcher: OnceLock::new(), depth })))
+        Ok(PathPattern(Arc::new(ParsedPattern { text, base, normal, glob, matcher: OnceLock::new(), depth })))
     }
 
-    /// The pattern that matches this very path, wildcards in it or not.
+    /// The pattern that matches this path alone, even if the path contains wildcard characters.
     pub fn literally(path: &WorkspacePath) -> PathPattern {
         let (text, normal) = (globset::escape(path.shown()), globset::escape(path.as_str()));
         let depth = Some(path.names().count());
-        PathPattern(Arc::new(Parsed { text, base: path.clone(), normal, glob: None, matcher: OnceLock::new(), depth }))
+        let base = path.clone();
+        PathPattern(Arc::new(ParsedPattern { text, base, normal, glob: None, matcher: OnceLock::new(), depth }))
     }
 
-    /// The whole workspace.
+    /// The pattern for the whole workspace.
     pub fn everything() -> PathPattern {
         PathPattern::literally(&WorkspacePath::default())
     }
 
-    /// As it was written.
+    /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.0.text
     }
 
-    /// Without `./`, doubled and trailing `/`; empty for the root.
+    /// The pattern without `./`, doubled and trailing `/`; empty for the root.
     pub fn normal(&self) -> &str {
         &self.0.normal
     }
 
-    /// The folder, or single path, that all matches are in.
+    /// The longest path without wildcards at the start of the pattern. Every match is this path or lies below it.
     pub fn base(&self) -> &WorkspacePath {
         &self.0.base
     }
 
-    /// Whether it has no wildcard, and so matches one path.
+    /// Whether the pattern has no wildcards, and so matches a single path.
     pub fn is_literal(&self) -> bool {
         self.0.glob.is_none()
     }
 
-    /// Whether it matches the path itself.
+    /// Whether the pattern matches the path itself.
     pub fn matches(&self, path: &WorkspacePath) -> bool {
         self.is_match(path.as_str())
     }
 
-    /// Whether it matches the path, or a folder that the path is in.
+    /// Whether the pattern matches the path or a folder that contains it.
     pub fn matches_within(&self, path: &WorkspacePath) -> bool {
         self.0.normal.is_empty() || path.lineage().any(|part| self.is_match(part))
     }
 
-    /// Whether something in `folder` could match.
+    /// Whether something in `folder` could match. May be true although nothing does.
     pub fn reaches_into(&self, folder: &WorkspacePath) -> bool {
         let deeper = folder.names().count() + 1;
         let base = self.base();
@@ -142,7 +146,7 @@ impl PathPattern {
     }
 }
 
-/// The folders, or single paths, that all matches of some patterns are in, without those that lie in others.
+/// The [bases](PathPattern::base) of some patterns, without those that lie below another.
 pub fn outermost<'a>(patterns: impl Iterator<Item = &'a PathPattern>) -> Vec<WorkspacePath> {
     let found: BTreeSet<&WorkspacePath> = patterns.map(PathPattern::base).collect();
     let inner = |path: &WorkspacePath| found.iter().any(|other| *other != path && path.is_within(other));
@@ -170,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_knows_where_not_to_look() {
+    fn pattern_excludes_folders_that_cannot_contain_a_match() {
         let members = pattern("crates/*/Cargo.toml");
         assert_eq!(members.base(), &path("crates"));
         assert!(members.matches(&path("crates/a/Cargo.toml")) && !members.matches(&path("crates/a/b/Cargo.toml")));
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_without_wildcards_matches_itself() {
+    fn path_without_wildcards_matches_itself() {
         assert!(pattern("./a//b/").matches(&path("a/b")) && !pattern("a/b").matches(&path("a/b/c")));
         assert!(pattern("a/b").matches_within(&path("a/b/c")) && !pattern("a/b").matches_within(&path("a/bc")));
         assert!(pattern(".").matches_within(&path("a/b")) && pattern("a/b").is_literal());
@@ -188,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_wildcards_can_be_meant_literally() {
+    fn literal_pattern_ignores_wildcards_in_names() {
         let named = PathPattern::literally(&path("a[1]*{x}"));
         assert!(named.matches(&path("a[1]*{x}")) && named.matches_within(&path("a[1]*{x}/b")));
         assert!(!named.matches(&path("a1yx")) && PathPattern::literally(&path(".")).matches_within(&path("a")));
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn invalid_patterns_are_rejected() {
         assert_eq!(PathPattern::parse("../a").unwrap_err().to_string(), "path `../a` leaves a folder with `..`");
         assert!(matches!(PathPattern::parse("a[").unwrap_err(), PatternError::Glob { .. }));
         assert!(PathPattern::parse("").is_err());

@@ -1,10 +1,11 @@
-//! Names of people, as they are compared.
+//! Names of people and their comparison.
 //!
-//! `ada`, `Ada`, `"ada "` and `ａｄａ` are one person: names are compared in a form that is normalised (NFKC), folded in its
-//! case, and rid of spaces and punctuation around it, of second spaces within, and of characters that have no shape. What
-//! only looks alike, as a Cyrillic `а` among Latin letters, is refused where letters of different scripts are mixed. A name
-//! all of whose letters are of another script can still look like one of this: it is another person, whom
-//! [`PersonName::looks_like`] finds.
+//! `ada`, `Ada`, `"ada "` and `ａｄａ` are the same person. For the comparison, a name is normalised (NFKC) and
+//! case-folded; leading and trailing spaces and punctuation, repeated spaces and invisible characters are removed.
+//!
+//! Letters of different scripts can look alike, such as a Cyrillic `а` and a Latin `a`. A name that mixes scripts is
+//! rejected. A name that is written entirely in another script is another person, even if it looks the same;
+//! [`PersonName::looks_like`] detects such pairs.
 
 use std::fmt;
 
@@ -12,10 +13,10 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 use unicode_security::MixedScript as _;
 
-/// Characters of a name.
+/// The most characters in a name.
 const LONGEST: usize = 100;
 
-/// Beside letters, marks and digits.
+/// Characters that a name may contain in addition to letters, marks and digits.
 const PUNCTUATION: &str = " ._@+-',()&/";
 
 /// The name of a person.
@@ -25,37 +26,38 @@ pub struct PersonName {
     folded: String,
 }
 
-/// Why a text can't be a name.
+/// Why a text isn't a valid name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PersonNameError {
-    /// Nothing of it is seen.
+    /// The text has no visible characters.
     #[error("the name is empty")]
     Empty,
-    /// Too long.
+    /// The text has too many characters.
     #[error("the name has more than {LONGEST} characters")]
     Long,
-    /// A character that is neither letter nor digit nor one of a few others.
-    #[error("the name has the character {0:?}, which names can't have")]
+    /// The text contains this character, which is neither a letter, a mark, a digit nor allowed punctuation.
+    #[error("the name contains the character {0:?}, which isn't allowed in names")]
     Character(char),
-    /// As in a Latin name with a Cyrillic letter.
-    #[error("the name mixes letters of different scripts, and could pass for another one")]
+    /// The text mixes scripts, as a Latin name with a Cyrillic letter does.
+    #[error("the name mixes letters of different scripts, so it can look like another name")]
     Mixed,
 }
 
 impl PersonNameError {
-    /// What to do about it.
-    pub const HELP: &'static str = "a name has letters of one script, digits, spaces and . _ @ + - ' , ( ) & /";
+    /// How to fix the name.
+    pub const HELP: &'static str =
+        "use letters of a single script, digits, spaces and . _ @ + - ' , ( ) & / in names of people";
 }
 
 impl PersonName {
-    /// Reads a name as somebody wrote it.
+    /// Parses a name.
     ///
     /// # Errors
-    /// When it can't be one.
+    /// If the text isn't a valid name.
     pub fn parse(text: &str) -> Result<PersonName, PersonNameError> {
-        let seen: String = text.nfkc().filter(|&one| !is_invisible(one)).collect();
-        // One blank looks like two.
-        let shown = &*seen.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let visible: String = text.nfkc().filter(|&character| !is_invisible(character)).collect();
+        // Repeated spaces are hard to distinguish from one.
+        let shown = &*visible.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
         let shown = shown.trim();
         if shown.is_empty() {
             return Err(PersonNameError::Empty);
@@ -63,33 +65,37 @@ impl PersonName {
         if shown.chars().count() > LONGEST {
             return Err(PersonNameError::Long);
         }
-        let is_mark = |one: char| is_combining_mark(one) && !is_overlay(one);
-        let is_allowed = |one: char| one.is_alphanumeric() || is_mark(one) || PUNCTUATION.contains(one);
-        if let Some(other) = shown.chars().find(|&one| !is_allowed(one)) {
+        let is_mark = |character: char| is_combining_mark(character) && !is_overlay(character);
+        let is_allowed =
+            |character: char| character.is_alphanumeric() || is_mark(character) || PUNCTUATION.contains(character);
+        if let Some(other) = shown.chars().find(|&character| !is_allowed(character)) {
             return Err(PersonNameError::Character(other));
         }
         if !shown.is_single_script() {
             return Err(PersonNameError::Mixed);
         }
+        // Case folding can produce text that isn't in normal form, so the result is normalised again. This is the
+        // compatibility caseless match of the Unicode Standard (D146).
         let folded: String = caseless::default_case_fold_str(shown).nfkc().collect();
-        let bare = folded.trim_matches(|one: char| PUNCTUATION.contains(one));
+        let bare = folded.trim_matches(|character: char| PUNCTUATION.contains(character));
         let folded = if bare.is_empty() { folded } else { bare.to_owned() };
         Ok(PersonName { shown: shown.to_owned(), folded })
     }
 
-    /// As it is shown: normalised, and otherwise as it was written.
+    /// The name for display: normalised, but with the case and punctuation as written.
     pub fn as_str(&self) -> &str {
         &self.shown
     }
 
-    /// Whether both name the same person.
-    pub fn is(&self, other: &PersonName) -> bool {
+    /// Whether both names belong to the same person.
+    pub fn is_same_person(&self, other: &PersonName) -> bool {
         self.folded == other.folded
     }
 
-    /// Whether both name the same person, or look the same to who reads them (Unicode Technical Standard 39).
+    /// Whether both names belong to the same person or look the same to a reader (Unicode Technical Standard 39).
     pub fn looks_like(&self, other: &PersonName) -> bool {
-        self.is(other) || unicode_security::skeleton(&self.folded).eq(unicode_security::skeleton(&other.folded))
+        self.is_same_person(other)
+            || unicode_security::skeleton(&self.folded).eq(unicode_security::skeleton(&other.folded))
     }
 }
 
@@ -99,23 +105,23 @@ impl fmt::Display for PersonName {
     }
 }
 
-/// Whether two names, as they were written, are those of one person. What can't be a name is only itself: so were names
-/// compared that older versions recorded.
+/// Whether two names belong to the same person. A text that isn't a valid name only equals itself: older versions
+/// recorded names without checking them, and compared them like this.
 pub fn same_person(one: &str, other: &str) -> bool {
     match (PersonName::parse(one), PersonName::parse(other)) {
-        (Ok(one), Ok(other)) => one.is(&other),
+        (Ok(one), Ok(other)) => one.is_same_person(&other),
         _ => one == other,
     }
 }
 
-/// Marks that strike a letter through or enclose it: no name is written with one, and few fonts show them.
-fn is_overlay(one: char) -> bool {
-    matches!(one, '\u{334}'..='\u{338}' | '\u{488}'..='\u{489}' | '\u{20d0}'..='\u{20f0}')
+/// Whether a mark strikes through or encloses a letter. Names aren't written with such marks, and few fonts have them.
+fn is_overlay(character: char) -> bool {
+    matches!(character, '\u{334}'..='\u{338}' | '\u{488}'..='\u{489}' | '\u{20d0}'..='\u{20f0}')
 }
 
-/// `Default_Ignorable_Code_Point` of Unicode 16: what has no shape of its own.
-fn is_invisible(one: char) -> bool {
-    matches!(one,
+/// Whether a character has the property `Default_Ignorable_Code_Point` in Unicode 16.
+fn is_invisible(character: char) -> bool {
+    matches!(character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
         | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
@@ -127,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_name_are_one_person() {
+    fn spellings_of_a_name_are_the_same_person() {
         for spelling in [
             "Ada",
             "ada ",
@@ -156,15 +162,15 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_name_is_refused_or_found() {
+    fn lookalike_names_are_rejected_or_detected() {
         assert_eq!(PersonName::parse("\u{430}da"), Err(PersonNameError::Mixed));
         let (latin, cyrillic) = (PersonName::parse("caxap").unwrap(), PersonName::parse("сахар").unwrap());
-        assert!(!latin.is(&cyrillic) && latin.looks_like(&cyrillic));
+        assert!(!latin.is_same_person(&cyrillic) && latin.looks_like(&cyrillic));
         assert!(!latin.looks_like(&PersonName::parse("grace").unwrap()));
     }
 
     #[test]
-    fn names_of_many_people_are_names_and_other_text_is_not() {
+    fn names_in_many_scripts_are_valid_and_other_text_is_not() {
         for name in [
             "Ada Lovelace",
             "ada@example.org",

@@ -1,7 +1,5 @@
-//! The validated plan: what a pipeline file says once every name in it has been resolved.
+//! The validated plan: the content of a pipeline file with all names resolved.
 
-use crate::pattern::PathPattern;
-use crate::span::SourceSpan;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,23 +12,25 @@ use serde_json::Value as Json;
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::freeze::{self, Freeze, Frozen};
 use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox};
-use crate::reach::{Code, EffectClass, Reaches};
+use crate::pattern::PathPattern;
+use crate::reach::{EffectClass, PluginCode, Reaches};
 use crate::rehearse::Rehearse;
 use crate::secret::SecretDeclaration;
+use crate::span::SourceSpan;
 
-/// Position of a stage in [`Plan::stages`]; stable for one plan.
+/// The position of a stage in [`Plan::stages`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StageIndex(pub u32);
 
 impl StageIndex {
-    /// The index for use with slices.
+    /// The position as an index into slices.
     pub fn get(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A pipeline, ready to be run.
+/// A pipeline that is ready to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// `[pipeline] name`.
@@ -43,32 +43,32 @@ pub struct Plan {
     pub triggers: Triggers,
     /// `[inputs.*]`.
     pub inputs: BTreeMap<String, InputDeclaration>,
-    /// Pipeline-wide `[env]`; a stage's own `env` wins.
+    /// Pipeline-wide `[env]`; a stage's own `env` overrides it.
     pub env: BTreeMap<String, Template>,
     /// `[secrets.*]`.
     pub secrets: BTreeMap<String, SecretDeclaration>,
     /// `[environments.*]`.
     pub environments: BTreeMap<String, Environment>,
-    /// `[teams]`: the members of each, user names; never empty.
+    /// `[teams]`: the user names of each team's members. No team is empty.
     pub teams: BTreeMap<String, Vec<String>>,
     /// `[concurrency]`.
     pub concurrency: Option<Concurrency>,
-    /// Every matrix cell is a stage of its own. In topological order; finally stages come last.
+    /// The stages in topological order, finally stages last. Each matrix cell is a stage of its own.
     pub stages: Vec<Stage>,
-    /// Edges run from a stage to those that need it. Node weights equal node indices.
+    /// The needs: an edge leads from a stage to each stage that needs it. The weight of a node is its index.
     pub graph: DiGraph<StageIndex, ()>,
-    /// Which stages come from a table: its cells stand side by side.
+    /// The stages of each table by name. The cells of a matrix are adjacent.
     pub(crate) names: HashMap<String, Range<u32>>,
 }
 
 impl Plan {
-    /// The words for package hosts that stages are granted, in rehearsals too.
+    /// The package managers that stages are granted in `net`, in runs or in rehearsals.
     pub fn package_managers(&self) -> BTreeSet<PackageManager> {
         self.stages.iter().flat_map(Stage::package_managers).collect()
     }
 
-    /// A plan that was not read from a file. The stages are in topological order, cells of one matrix side by side,
-    /// finally stages last; nothing of that is checked.
+    /// Makes a plan without a file. The stages must be in topological order, with adjacent matrix cells and with
+    /// finally stages last. This isn't checked.
     pub fn of_stages(name: &str, stages: Vec<Stage>) -> Plan {
         let mut graph = DiGraph::with_capacity(stages.len(), 0);
         let mut names: HashMap<String, Range<u32>> = HashMap::new();
@@ -103,53 +103,53 @@ impl Plan {
         &self.stages[index.get()]
     }
 
-    /// Indices in topological order.
+    /// All indices, in topological order.
     pub fn indices(&self) -> impl Iterator<Item = StageIndex> + use<> {
         (0..u32::try_from(self.stages.len()).unwrap_or(u32::MAX)).map(StageIndex)
     }
 
-    /// The stages that come from the table `[stages.NAME]`: one, or a cell each of a matrix.
+    /// The stages of the table with this name: one stage, or all cells of a matrix.
     pub fn named(&self, name: &str) -> impl Iterator<Item = StageIndex> + use<> {
         self.names.get(name).cloned().unwrap_or_default().map(StageIndex)
     }
 }
 
-/// Whether a stage belongs to the DAG proper or runs once the rest has ended.
+/// Whether a stage runs when its needs have ended, or after all other stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StageKind {
     /// From `[stages.NAME]`.
     Main,
-    /// From `[finally.NAME]`: runs after all main stages ended, whatever became of them.
+    /// From `[finally.NAME]`: runs after all main stages have ended, whatever their results.
     Finally,
 }
 
-/// One node of the DAG. There may be very many: what most of them leave out is there once, and shared.
+/// One node of the DAG. A plan can have very many: large values that most stages have in common are shared.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// Unique: the table's name, and for a matrix cell its values, as in `test (os=linux, rust=stable)`.
+    /// Unique in the plan: the table's name and the values of a matrix cell, as in `test (os=linux, rust=stable)`.
     pub id: String,
     /// The table's name.
     pub name: String,
-    /// Main or finally.
+    /// The table that the stage is from.
     pub kind: StageKind,
     /// `uses`.
     pub uses: PluginRef,
     /// `with`.
     pub with: Arc<JsonTemplate>,
-    /// Direct needs; a need on a matrix stage is a need on each of its cells.
+    /// `needs`; a need on a stage with a matrix is a need on each of its cells.
     pub needs: Vec<StageIndex>,
-    /// `if`; none means: when every need succeeded.
+    /// `if`; none means that the stage runs if every need succeeded.
     pub condition: Option<Expression>,
-    /// The values of this matrix cell.
+    /// The values of the matrix cell, if the stage is one.
     pub matrix: Option<MatrixCell>,
-    /// Wall time for one attempt.
+    /// `timeout`: wall time of one attempt.
     pub timeout: Option<Duration>,
     /// `retry`.
     pub retry: Arc<Retry>,
-    /// A failure of this stage concludes as success.
+    /// `continue-on-error`: whether a failure of this stage concludes as success.
     pub continue_on_error: bool,
-    /// `env`, pipeline-wide entries included.
+    /// `env`, including the pipeline-wide variables.
     pub env: BTreeMap<String, Template>,
     /// `environment`.
     pub environment: Option<EnvironmentRef>,
@@ -159,62 +159,62 @@ pub struct Stage {
     pub rehearse: Option<Arc<Rehearse>>,
     /// `inputs`: globs of the files that the stage depends on.
     pub inputs: Vec<PathPattern>,
-    /// `outputs`: globs of the files that the stage makes.
+    /// `outputs`: globs of the files that the stage creates.
     pub outputs: Vec<PathPattern>,
-    /// `cache`, or what it is when it isn't given.
+    /// `cache`, or its default.
     pub cache: CacheUse,
-    /// `compensate`: stages before this one whose effect is taken back when this one fails; of a matrix, all cells.
+    /// `compensate`: earlier stages to compensate if this one fails. All cells of a matrix are compensated.
     pub compensate: Vec<StageIndex>,
     /// `trust`.
     pub trust: Trust,
-    /// Linear memory of the guest, bytes (`memory`, as in `"256MiB"`).
+    /// `memory`: linear memory of the guest, in bytes.
     pub memory: Option<u64>,
-    /// The log's size, bytes (`log-limit`); what comes after ends the stage.
+    /// `log-limit`: size of the log, in bytes. Exceeding it ends the stage.
     pub log_limit: Option<u64>,
     /// `[stages.NAME.limits]`.
     pub limits: Limits,
-    /// Where the table's header stands.
+    /// The place of the table's header in the file's text.
     pub location: SourceSpan,
     /// 1-based line of `location`.
     pub line: usize,
 }
 
 impl Stage {
-    /// The words for package hosts that the stage is granted, in a rehearsal or else.
+    /// The package managers that the stage is granted in `net`, in runs or in rehearsals.
     pub fn package_managers(&self) -> BTreeSet<PackageManager> {
         let granted = [Some(&*self.permissions), self.rehearsal_grants()].into_iter().flatten();
         granted.flat_map(|granted| &granted.net).filter_map(NetRule::packages).collect()
     }
 
-    /// All of its limits.
+    /// All limits of the stage.
     pub fn bounds(&self) -> Bounds {
         Bounds { timeout: self.timeout, memory: self.memory, log_limit: self.log_limit, limits: self.limits }
     }
 
-    /// What a rehearsal of it may reach for real, if the pipeline says anything of that.
+    /// `rehearse.permissions`: what a rehearsal of the stage may really access.
     pub fn rehearsal_grants(&self) -> Option<&Permissions> {
         self.rehearse.as_ref()?.permissions.as_deref()
     }
 
-    /// All that it could reach beyond itself with this code.
-    pub fn reaches(&self, code: Code<'_>) -> Reaches<'_> {
+    /// Everything outside of the run that the stage can reach with this plugin.
+    pub fn reaches(&self, code: PluginCode<'_>) -> Reaches<'_> {
         let environment = self.environment.as_ref().map(|environment| environment.name.as_str());
         Reaches::of(environment, &self.permissions, code)
     }
 
-    /// How far its effects can reach. One that names an environment is external, whatever it imports: what people see is
-    /// what is there.
-    pub fn effect_class(&self, code: Code<'_>) -> EffectClass {
+    /// How far the effects of the stage can reach with this plugin. A stage that names an environment is always
+    /// external, even if its plugin could reach nothing: users see its result as the state of the environment.
+    pub fn effect_class(&self, code: PluginCode<'_>) -> EffectClass {
         self.reaches(code).effect_class()
     }
 
-    /// Sets all of its limits.
+    /// Sets all limits of the stage.
     pub fn set_bounds(&mut self, bounds: Bounds) {
         Bounds { timeout: self.timeout, memory: self.memory, log_limit: self.log_limit, limits: self.limits } = bounds;
     }
 
-    /// The environments that an approval at this stage's own gate is for: those that its `with` table names as
-    /// `environments`, and for the stage `approve` its own.
+    /// The environments that an approval at this stage's gate applies to: those in `with.environments` and, if the
+    /// plugin is `approve`, the stage's own.
     pub fn approves(&self) -> impl Iterator<Item = &str> {
         let named = self
             .with
@@ -228,7 +228,7 @@ impl Stage {
         named.chain(own.map(|own| own.name.as_str()))
     }
 
-    /// The header of its table, as in `stages.test`.
+    /// The table's header without brackets, as in `stages.test`.
     pub fn table(&self) -> String {
         match self.kind {
             StageKind::Main => format!("stages.{}", self.name),
@@ -237,34 +237,34 @@ impl Stage {
     }
 }
 
-/// `cache`: whether a stage's result is taken from the cache, and kept there.
+/// `cache`: whether a stage's result is restored from the cache, and stored there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheUse {
-    /// Neither: `false`.
+    /// `false`: neither.
     #[default]
     Never,
-    /// What others kept is taken: `"read"`.
+    /// `"read"`: results are restored but not stored.
     Read,
-    /// Both: `true`.
+    /// `true`: both.
     ReadWrite,
 }
 
 /// One combination of a stage's matrix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MatrixCell {
-    /// Axis to value.
+    /// The value of each axis.
     pub values: BTreeMap<String, Json>,
-    /// Stop the other cells of the same stage when one fails.
+    /// `fail-fast`: whether a failure of one cell stops the others.
     pub fail_fast: bool,
-    /// How many cells of the stage may run at a time.
+    /// `max-parallel`: how many cells of the stage may run at the same time.
     pub max_parallel: Option<u32>,
 }
 
-/// `uses`.
+/// `uses`: where a stage's plugin comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginRef {
-    /// A built-in, by name.
+    /// A built-in plugin, by name.
     Builtin(String),
     /// `path:…`, relative to the pipeline file's repository: a component, a plugin's folder, or a native library.
     Path(String),
@@ -286,10 +286,10 @@ impl std::fmt::Display for PluginRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Trust {
-    /// A WASM component, with the powers that were granted and no other.
+    /// A WASM component, which can access only what is granted.
     #[default]
     Component,
-    /// `trust = "native"`: a shared library with the full powers of the engine's process, pinned by `digest`.
+    /// `trust = "native"`: a shared library with all privileges of the engine's process, pinned by `digest`.
     Native {
         /// `sha256:…` of the library.
         digest: String,
@@ -299,12 +299,14 @@ pub enum Trust {
 /// `retry`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Tries after the first.
+    /// The most attempts after the first.
     pub max: u32,
-    /// Which causes of failure are tried again. An attempt that ended while an effect of it beyond the machine may have
-    /// happened is in doubt: whatever this says, its plugin or a person is asked what became of it before another one.
+    /// The causes of failure that are retried.
+    ///
+    /// This doesn't apply directly to an attempt that was interrupted after it may have had an external effect. Such an
+    /// attempt is unresolved: before another attempt starts, its plugin, or else a user, has to determine its outcome.
     pub on: Vec<RetryCause>,
-    /// How long to wait.
+    /// How long to wait before each retry.
     pub backoff: Backoff,
 }
 
@@ -314,22 +316,22 @@ impl Default for Retry {
     }
 }
 
-/// A cause of failure by which `retry.on` chooses.
+/// A cause of failure that `retry.on` can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetryCause {
-    /// The stage did its work and the answer was no.
+    /// The stage did its work and reported a failure.
     Failed,
-    /// The stage could not do its work: trap, out of memory, a log or artifact limit, an internal error.
+    /// The stage couldn't do its work: a trap, lack of memory, an exceeded log or artifact limit, an internal error.
     Errored,
-    /// The stage's `timeout` passed.
+    /// The stage exceeded its `timeout`.
     Timeout,
-    /// The worker or the process went away; see [`Retry::on`] for what it may have done by then.
+    /// The worker or the process died; see [`Retry::on`] about effects that it may have had.
     Lost,
 }
 
 impl RetryCause {
-    /// All but none: what `retry.on` means when it isn't given.
+    /// The default of `retry.on`: all causes.
     pub const DEFAULT: [RetryCause; 4] =
         [RetryCause::Failed, RetryCause::Errored, RetryCause::Timeout, RetryCause::Lost];
 }
@@ -337,11 +339,11 @@ impl RetryCause {
 /// `retry.backoff`: the n-th retry waits `initial × factor^(n-1)`, at most `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// Before the first retry.
+    /// The wait before the first retry.
     pub initial: Duration,
-    /// 1 keeps the wait constant.
+    /// The factor from one wait to the next; 1 for a constant wait.
     pub factor: u32,
-    /// Upper bound.
+    /// The longest wait.
     pub max: Duration,
 }
 
@@ -356,31 +358,29 @@ impl Default for Backoff {
 pub struct EnvironmentRef {
     /// A key of `[environments]`.
     pub name: String,
-    /// Shown for the deploy; overrides the environment's own.
+    /// The URL of this deploy; overrides the environment's `url`.
     pub url: Option<Template>,
 }
 
 /// `[environments.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Environment {
-    /// `process` is the only one that this version runs.
+    /// `target`: the kind of target, such as `process`.
     pub target: String,
-    /// Where people reach it.
+    /// `url`: where users reach the environment.
     pub url: Option<String>,
-    /// Who may approve of a deploy, without which there is none: users, and teams as `team:NAME`; empty means that none
-    /// is asked for.
+    /// `approvers`: who may approve a deploy, as user names and `team:NAME`. Empty if deploys need no approval.
     pub approvers: Vec<String>,
-    /// Configuration files, later ones win.
+    /// `config`: configuration files; later ones override earlier ones.
     pub config: Vec<String>,
-    /// Deploys to it must name an image by digest.
+    /// `protected`: whether deploys must name an image by digest.
     pub protected: bool,
-    /// When it takes no deploys.
+    /// `freeze`: times without deploys.
     pub freeze: Vec<Freeze>,
 }
 
 impl Environment {
-    /// The freeze that is in force at a time (milliseconds since the Unix epoch), if one is: of several, the one that
-    /// ends last.
+    /// The freeze in force at `at` (milliseconds since the Unix epoch): the one that ends last if there are several.
     pub fn frozen(&self, at: u64) -> Option<Frozen> {
         freeze::in_force(&self.freeze, at)
     }
@@ -391,65 +391,65 @@ impl Environment {
 pub struct InputDeclaration {
     /// `type`.
     pub kind: InputKind,
-    /// `default`; an input without one must be given.
+    /// `default`; without one, every run has to provide a value.
     pub default: Option<Json>,
-    /// Shown by `plan` and in errors.
+    /// `description`: shown by `plan` and in errors.
     pub description: Option<String>,
 }
 
 /// The type of a pipeline input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InputKind {
-    /// Text.
+    /// Any text.
     String,
-    /// Integer or float.
+    /// An integer or float.
     Number,
     /// `true` or `false`.
     Boolean,
-    /// One of these.
+    /// One of these texts.
     Choice(Vec<String>),
 }
 
 /// `[concurrency]`.
 #[derive(Clone, Debug)]
 pub struct Concurrency {
-    /// Runs of one group don't overlap.
+    /// `group`: runs in the same group don't run at the same time.
     pub group: Template,
-    /// A newer run cancels the one under way.
+    /// `cancel-in-progress`: whether a newer run cancels a running one.
     pub cancel_in_progress: bool,
-    /// Which waiting runs are kept.
+    /// `queue`: which waiting runs are kept.
     pub queue: Queue,
-    /// Whether the run keeps others out while it waits at a gate.
+    /// `hold-at-gates`: whether a run keeps its place in the group while it waits at a gate.
     pub hold_at_gates: bool,
 }
 
 /// `concurrency.queue`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Queue {
-    /// The newest waiting run replaces an older waiting one.
+    /// Only the newest waiting run is kept.
     #[default]
     Single,
-    /// Every run waits its turn.
+    /// All waiting runs are kept, and run one after the other.
     Max,
 }
 
-/// `[on]`.
+/// `[on]`: what starts the pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Triggers {
-    /// Whether pushes start it. Without `branches` and `tags`, all of them do.
+    /// `push`: whether pushes start the pipeline. Without `branches` and `tags`, all pushes do.
     pub push: bool,
     /// `push.branches`, globs.
     pub branches: Vec<String>,
     /// `push.tags`, globs.
     pub tags: Vec<String>,
-    /// `push.paths`, globs, one of which a changed file must match; empty means any.
+    /// `push.paths`, globs: at least one changed file must match one of them. Empty for any file.
     pub paths: Vec<String>,
-    /// `pull-request.branches`, globs; none when the trigger is absent.
+    /// `pull-request.branches`, globs; none if pull requests don't start the pipeline.
     pub pull_request: Option<Vec<String>>,
-    /// `pull-request.paths`, as `paths`.
+    /// `pull-request.paths`, like `paths`.
     pub pull_request_paths: Vec<String>,
-    /// Cron lines, UTC.
+    /// `schedule`: cron lines, in UTC.
     pub schedule: Vec<String>,
-    /// Whether a person may start it; so unless the file says no.
+    /// `manual`: whether users may start the pipeline. The default is true.
     pub manual: bool,
 }

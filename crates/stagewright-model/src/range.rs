@@ -1,24 +1,25 @@
-//! How large numbers may be that pipelines, command lines, policies and plugins give: all of the ranges, in one place.
+//! The ranges of all numbers in pipelines, command lines, policies and requests of plugins.
 //!
-//! Times are added to clocks, sizes to sizes, and counts become lists: a number that nobody means would overflow one or
-//! fill the memory. What is beyond a range is an error that names it, where the number stands.
+//! Durations are added to clocks, sizes to other sizes, and counts become lengths of lists: an absurdly large number
+//! would overflow or exhaust the memory. A number outside of its range is an error that names the range, at the
+//! number's place.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::grants::Amount;
 
-/// Both bounds included.
+/// An inclusive range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range<T> {
-    /// The smallest.
+    /// The smallest value.
     pub least: T,
-    /// The largest.
+    /// The largest value.
     pub most: T,
 }
 
 impl<T: PartialOrd + Copy> Range<T> {
-    /// Whether a number is in it.
+    /// Whether a number is in the range.
     pub fn contains(&self, number: T) -> bool {
         (self.least..=self.most).contains(&number)
     }
@@ -36,22 +37,22 @@ impl fmt::Display for Range<Duration> {
     }
 }
 
-impl fmt::Display for Bytes {
+impl fmt::Display for SizeRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}", Amount::Size(self.0.least), Amount::Size(self.0.most))
     }
 }
 
-/// A range of sizes.
+/// A range of sizes in bytes, displayed with units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bytes(pub Range<u64>);
+pub struct SizeRange(pub Range<u64>);
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Approvals that a gate takes.
+/// Approvals that a gate requires.
 pub const APPROVALS: Range<u64> = Range { least: 1, most: 100 };
 
-/// How long a gate stays open, and a freeze in force.
+/// How long a gate stays open, and how long a manual freeze stays in force.
 pub const WAIT: Range<Duration> = Range { least: Duration::from_millis(1), most: Duration::from_secs(366 * DAY) };
 
 /// `timeout` and `limits.cpu`.
@@ -63,13 +64,13 @@ pub const BACKOFF: Range<Duration> = Range { least: Duration::ZERO, most: Durati
 /// `backoff.factor`.
 pub const FACTOR: Range<u64> = Range { least: 1, most: 100 };
 
-/// Tries after the first.
+/// `retry.max`: attempts after the first.
 pub const RETRIES: Range<u64> = Range { least: 0, most: 100 };
 
-/// Memory, logs, artifacts, what is written.
-pub const SIZE: Bytes = Bytes(Range { least: 1, most: 1 << 50 });
+/// Limits on memory, logs, artifacts and written files.
+pub const SIZE: SizeRange = SizeRange(Range { least: 1, most: 1 << 50 });
 
-/// `limits.processes`: what Linux can number.
+/// `limits.processes`: up to the largest number of processes on Linux.
 pub const PROCESSES: Range<u64> = Range { least: 1, most: 4_194_304 };
 
 /// `limits.requests`.
@@ -78,13 +79,13 @@ pub const REQUESTS: Range<u64> = Range { least: 1, most: 100_000 };
 /// `limits.log-lines`.
 pub const LOG_LINES: Range<u64> = Range { least: 1, most: 1_000_000_000 };
 
-/// Cells of a matrix, in all and at a time.
+/// Cells of a matrix, and `max-parallel`.
 pub const CELLS: Range<u64> = Range { least: 1, most: 1024 };
 
 /// `--jobs`.
 pub const JOBS: Range<u64> = Range { least: 1, most: 1000 };
 
-/// `gc --days`: a hundred years.
+/// `gc --days`: up to a hundred years.
 pub const DAYS: Range<u64> = Range { least: 0, most: 36_525 };
 
 #[cfg(test)]
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_shown_as_they_are_written_in_a_file() {
+    fn ranges_are_displayed_in_the_units_of_pipeline_files() {
         assert_eq!(APPROVALS.to_string(), "1 to 100");
         assert_eq!(WAIT.to_string(), "1ms to 366d");
         assert_eq!(SIZE.to_string(), "1B to 1048576GiB");

@@ -1,4 +1,4 @@
-//! What a stage could reach beyond itself, from its plugin's imports and its grants.
+//! What a stage can reach outside of the run, computed from its plugin's imports and its grants.
 
 use std::fmt;
 
@@ -10,33 +10,34 @@ use crate::grants::{
 use crate::interface::Interface;
 use crate::way_out::WayOut;
 
-/// How far the effects of a stage can reach. Computed from what its plugin imports and what it is granted.
+/// How far the effects of a stage can reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EffectClass {
-    /// Nothing outside of the run: after a crash it can simply run again.
+    /// Nothing outside of the run. After a crash, the stage can simply run again.
     Pure,
-    /// This machine: files and processes.
+    /// Files and processes on this machine.
     Local,
-    /// Beyond: networks, registries, services, environments. After a crash somebody has to find out what happened.
+    /// Networks, registries, services and environments. After a crash, the attempt's outcome has to be determined
+    /// first.
     #[default]
     External,
 }
 
-/// How much of a rehearsed stage is real.
+/// How much of a stage really happens in a rehearsal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fidelity {
-    /// It does what it does in a real run.
+    /// The stage does the same as in a real run.
     Real,
-    /// It does its work, and what it reaches are stand-ins.
+    /// The stage runs, but what it reaches outside of the run are stand-ins.
     StandIn,
-    /// What it would have done is said, and not done.
+    /// The rehearsal reports what the stage would do, without doing it.
     Rehearsed,
 }
 
 impl Fidelity {
-    /// As it stands in JSON and in the terminal.
+    /// The word in JSON and in the terminal.
     pub fn as_str(self) -> &'static str {
         match self {
             Fidelity::Real => "real",
@@ -46,22 +47,22 @@ impl Fidelity {
     }
 }
 
-/// The code of a stage, as far as it bounds what the stage's grants are good for.
+/// The kind of a plugin's code, which determines what the stage can do with its grants.
 #[derive(Clone, Copy, Debug)]
-pub enum Code<'a> {
-    /// A component that imports these interfaces, and can use no other.
+pub enum PluginCode<'a> {
+    /// A component, which can only use the interfaces that it imports.
     Component(&'a dyn Imports),
-    /// A native library.
+    /// A native library, which can do anything.
     Native,
 }
 
-/// Knows the interfaces that a component imports.
+/// The interfaces that a component imports.
 pub trait Imports: fmt::Debug {
-    /// Whether it is one of them.
+    /// Whether the component imports `interface`.
     fn has(&self, interface: Interface) -> bool;
 }
 
-/// Every interface: for a component that wasn't inspected yet.
+/// All interfaces: for a component that hasn't been inspected yet.
 #[derive(Clone, Copy, Debug)]
 pub struct AnyImports;
 
@@ -77,16 +78,16 @@ impl Imports for std::collections::BTreeSet<String> {
     }
 }
 
-/// One thing beyond the stage that it could reach.
+/// Something outside of the run that a stage can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reach<'a> {
-    /// By which way.
+    /// How the stage can reach it.
     pub way: WayOut,
-    /// The environment, or the entry of the grant.
+    /// The name of the environment, or the entry of the permission.
     pub entry: &'a str,
 }
 
-/// What a message says of it, as it goes on after "may" and "it".
+/// A verb phrase for messages, after "may".
 impl fmt::Display for Reach<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Reach { way, entry } = self;
@@ -105,25 +106,28 @@ impl fmt::Display for Reach<'_> {
     }
 }
 
-/// All that a stage could reach beyond itself.
+/// Everything outside of the run that a stage can reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reaches<'a> {
-    /// In the order of [`WayOut`].
+    /// Sorted by [`WayOut`].
     pub all: Vec<Reach<'a>>,
+    /// Whether the stage can access files or start processes of this machine.
     is_local: bool,
 }
 
 impl<'a> Reaches<'a> {
-    /// Of a stage that names this environment and is granted this much.
-    pub fn of(environment: Option<&'a str>, grants: &'a Permissions, code: Code<'_>) -> Reaches<'a> {
+    /// What a stage with this environment, these grants and this plugin can reach.
+    pub fn of(environment: Option<&'a str>, grants: &'a Permissions, code: PluginCode<'_>) -> Reaches<'a> {
         let mut all = Vec::new();
         all.extend(environment.map(|entry| Reach { way: WayOut::Environment, entry }));
         let imports = match code {
-            Code::Native => {
+            // Nothing else needs to be listed for a native library: it runs in the engine's process, so the permissions
+            // don't restrict it.
+            PluginCode::Native => {
                 all.push(Reach { way: WayOut::NativeCode, entry: "" });
                 return Reaches { all, is_local: true };
             }
-            Code::Component(imports) => imports,
+            PluginCode::Component(imports) => imports,
         };
         for interface in
             Interface::ALL.into_iter().filter(|&interface| imports.has(interface) && is_open(interface, grants))
@@ -139,8 +143,8 @@ impl<'a> Reaches<'a> {
         Reaches { all, is_local }
     }
 
-    /// What the programs of the stage could reach, and what it means to start one: the environment that the stage acts
-    /// on is reached by them, too.
+    /// What programs that the stage starts can reach. This includes the stage's environment, which a program may act
+    /// on.
     pub fn of_programs(environment: Option<&'a str>, grants: &'a Permissions) -> Reaches<'a> {
         #[derive(Debug)]
         struct Programs;
@@ -149,10 +153,10 @@ impl<'a> Reaches<'a> {
                 interface == Interface::Process
             }
         }
-        Reaches::of(environment, grants, Code::Component(&Programs))
+        Reaches::of(environment, grants, PluginCode::Component(&Programs))
     }
 
-    /// The class that follows.
+    /// The effect class of the stage.
     pub fn effect_class(&self) -> EffectClass {
         match (self.all.is_empty(), self.is_local) {
             (false, _) => EffectClass::External,
@@ -162,7 +166,8 @@ impl<'a> Reaches<'a> {
     }
 }
 
-/// Whether a plugin with the interface can do anything with it: programs, for one, have to be granted by name.
+/// Whether the interface has any effect with these grants. Without a granted program, for example, no program can be
+/// started, so other grants to programs don't matter.
 fn is_open(interface: Interface, grants: &Permissions) -> bool {
     match interface {
         Interface::Process => !grants.process.is_empty(),
@@ -171,11 +176,12 @@ fn is_open(interface: Interface, grants: &Permissions) -> bool {
     }
 }
 
-/// The entries of `grants` that open a way through an interface.
+/// The entries of `grants` that open a way out through an interface.
 fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Box<dyn Iterator<Item = &'a str> + 'a> {
     match way {
-        // The plugin itself can upload to package hosts. Programs can, too, and what they would need for that are
-        // credentials, which are ways of their own.
+        // A grant of package hosts counts for the plugin, whose own requests could upload something. For programs it
+        // doesn't count by itself: they need it to download packages, and an upload requires credentials, which are
+        // ways out of their own (`Secret`, `Variable` and `CredentialFile`).
         WayOut::Request => Box::new(grants.net.iter().map(NetRule::as_str)),
         WayOut::Connection => Box::new(grants.net.iter().filter(|rule| rule.packages().is_none()).map(NetRule::as_str)),
         WayOut::Socket => Box::new(grants.socket.iter().map(SocketRule::as_str)),
@@ -189,7 +195,7 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
         }
         WayOut::Image => Box::new(grants.registry.iter().map(RepositoryRule::as_str)),
         WayOut::Service => Box::new(grants.service.iter().map(ServiceName::as_str)),
-        // Without a package host a credential for one is of no use; the others aren't opened by an interface.
+        // A credential for package hosts can't be used without a package host. Interfaces don't open the others.
         WayOut::Environment
         | WayOut::CredentialFile
         | WayOut::NativeCode

@@ -1,87 +1,94 @@
-//! What of a stage is real in a rehearsal.
+//! What a stage may really access in a rehearsal.
 
 use serde::{Deserialize, Serialize};
 
 use crate::grants::{Grant, Permission, Permissions, add};
 use crate::plan::Stage;
-use crate::reach::{Code, EffectClass, Fidelity, Reaches};
+use crate::reach::{EffectClass, Fidelity, PluginCode, Reaches};
 use crate::way_out::{InRehearsal, WayOut};
 
-/// What is real for an attempt of a rehearsal.
+/// What an attempt in a rehearsal may really access.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RehearsalTerms {
-    /// What it may reach for real.
+    /// The grants of `[stages.NAME.rehearse]`, which aren't replaced by stand-ins.
     #[serde(with = "crate::complete_permissions")]
     pub real: Permissions,
-    /// Whether somebody has said how the stage is rehearsed, by `with` or `permissions`. Without that, nothing is started
-    /// that could reach beyond the stage.
-    pub acts: bool,
-    /// `--offline`: package hosts and pulled plugins are out of reach, too, and nothing of `real` counts.
+    /// Whether `[stages.NAME.rehearse]` configures the rehearsal by `with` or `permissions`. If not, programs and
+    /// native libraries that could reach anything outside of the stage aren't started.
+    #[serde(rename = "acts")]
+    pub is_configured: bool,
+    /// `--offline`: package hosts aren't accessible either, plugins aren't pulled, and `real` doesn't apply if it needs
+    /// a network.
     pub offline: bool,
 }
 
 impl RehearsalTerms {
-    /// Of a stage.
+    /// The terms for a stage.
     pub fn of(stage: &Stage, offline: bool) -> RehearsalTerms {
         let rehearse = stage.rehearse.as_deref();
         let granted = rehearse.and_then(|rehearse| rehearse.permissions.as_deref()).cloned().unwrap_or_default();
-        let acts = rehearse.is_some_and(|rehearse| rehearse.with.is_some() || rehearse.permissions.is_some());
-        // A configuration that was written for these grants is no use without them.
+        let is_configured = rehearse.is_some_and(|rehearse| rehearse.with.is_some() || rehearse.permissions.is_some());
+        // `rehearse.with` was written for `rehearse.permissions`. If those need a network, which `--offline` denies,
+        // running the stage with this configuration would fail, or do something that its author didn't intend. So the
+        // rehearsal counts as not configured, and the stage is only described.
         let needs_network = !Reaches::of_programs(None, &granted).all.is_empty() || reaches_network(&granted);
         if offline && needs_network {
-            return RehearsalTerms { real: Permissions::default(), acts: false, offline };
+            return RehearsalTerms { real: Permissions::default(), is_configured: false, offline };
         }
-        RehearsalTerms { real: granted, acts, offline }
+        RehearsalTerms { real: granted, is_configured, offline }
     }
 
-    /// What the stage may ask for: what it is granted in a real run, and what it is granted in this one. What it gets by
-    /// that is a stand-in, unless it is real by [`RehearsalTerms::real`].
-    pub fn asked(&self, own: &Permissions) -> Permissions {
-        let mut asked = own.clone();
-        asked.add_all(&self.real);
-        asked
+    /// What the stage may request: its grants in a real run and those of its rehearsal. The host answers with a
+    /// stand-in unless [`RehearsalTerms::real`] grants the real thing.
+    pub fn requestable(&self, own: &Permissions) -> Permissions {
+        let mut requestable = own.clone();
+        requestable.add_all(&self.real);
+        requestable
     }
 
-    /// What programs get when they are started at all: all of the stage's that stays on this machine, package hosts, and
-    /// beyond that only what is granted for real.
+    /// The permissions of programs, if they are started at all: the stage's grants on this machine, package hosts, and
+    /// what [`RehearsalTerms::real`] grants.
     pub fn of_programs(&self, own: &Permissions) -> Permissions {
-        let mut granted = self.asked(own);
+        let mut granted = self.requestable(own);
         granted.net = own.net.iter().filter(|rule| rule.packages().is_some() && !self.offline).cloned().collect();
         add(&mut granted.net, &self.real.net);
         granted.env = own.env.iter().filter(|name| name.is_harmless()).cloned().collect();
         add(&mut granted.env, &self.real.env);
         granted.socket.clone_from(&self.real.socket);
         if !granted.credential_files.is_empty() {
-            // Nothing hides a file of the workspace from programs, so that they don't meet the hosts that it is for.
+            // Programs can read credentials in files of the workspace, unlike those in variables, which they don't get.
+            // With such a file, a package host would let them publish for real. The file can't be hidden, so the hosts
+            // are denied.
             granted.net.retain(|rule| rule.packages().is_none() || self.real.net.contains(rule));
         }
         granted
     }
 
-    /// What the stage can reach beyond itself, with what it is granted in this rehearsal.
-    pub fn effect_class(&self, stage: &Stage, code: Code<'_>) -> EffectClass {
+    /// How far the effects of the stage can reach with the grants of this rehearsal.
+    pub fn effect_class(&self, stage: &Stage, code: PluginCode<'_>) -> EffectClass {
         let environment = stage.environment.as_ref().map(|environment| environment.name.as_str());
-        Reaches::of(environment, &self.asked(&stage.permissions), code).effect_class()
+        Reaches::of(environment, &self.requestable(&stage.permissions), code).effect_class()
     }
 
-    /// Whether the stage gets the value of a secret, and not a stand-in.
+    /// Whether the stage gets the real value of a secret rather than a stand-in.
     pub fn is_real_secret(&self, name: &str) -> bool {
         self.real.secrets.iter().any(|rule| rule.name() == name)
     }
 
-    /// What keeps a program of the stage from being started; nothing when it is.
-    pub fn keeps_from_starting<'a>(&self, environment: Option<&'a str>, own: &'a Permissions) -> Reaches<'a> {
-        if self.acts { Reaches::default() } else { Reaches::of_programs(environment, own) }
+    /// The reasons why programs of the stage aren't started: what they could reach. Empty if they are started.
+    pub fn blocking_reaches<'a>(&self, environment: Option<&'a str>, own: &'a Permissions) -> Reaches<'a> {
+        if self.is_configured { Reaches::default() } else { Reaches::of_programs(environment, own) }
     }
 
-    /// How much of the stage is real, as far as that can be said before it runs.
-    pub fn fidelity(&self, stage: &Stage, code: Code<'_>) -> Fidelity {
+    /// How much of the stage really happens, as far as this is known before it runs: the lowest fidelity of everything
+    /// that it can reach.
+    pub fn fidelity(&self, stage: &Stage, code: PluginCode<'_>) -> Fidelity {
         let environment = stage.environment.as_ref().map(|environment| environment.name.as_str());
         let reaches = Reaches::of(environment, &stage.permissions, code).all;
-        let starts = matches!(code, Code::Component(imports) if imports.has(crate::Interface::Process))
+        let starts_programs = matches!(code, PluginCode::Component(imports) if imports.has(crate::Interface::Process))
             && !stage.permissions.process.is_empty();
-        if starts && !self.keeps_from_starting(environment, &stage.permissions).all.is_empty() {
+        if starts_programs && !self.blocking_reaches(environment, &stage.permissions).all.is_empty() {
             return Fidelity::Rehearsed;
         }
         let is_real = |kind: Permission, entry: &str| {
@@ -91,15 +98,15 @@ impl RehearsalTerms {
         let is_packages = |entry: &str| rule(entry).is_some_and(|rule| rule.packages().is_some());
         let is_loopback =
             |entry: &str| rule(entry).is_some_and(|rule| rule.origin().is_some_and(|origin| origin.is_loopback()));
-        let of = |way: WayOut, entry: &str| match way {
-            WayOut::NativeCode if self.acts => Fidelity::Real,
+        let fidelity = |way: WayOut, entry: &str| match way {
+            WayOut::NativeCode if self.is_configured => Fidelity::Real,
             WayOut::Request if is_real(Permission::Net, entry) => Fidelity::Real,
             WayOut::Request if is_packages(entry) && !self.offline => Fidelity::Real,
-            // A service of the rehearsal's own, most likely.
+            // Most likely a service that the rehearsal started.
             WayOut::Request if is_loopback(entry) => Fidelity::StandIn,
             WayOut::Image if is_real(Permission::Registry, entry) => Fidelity::Real,
             WayOut::Secret if self.is_real_secret(entry) => Fidelity::Real,
-            // Programs that are started get none of these but by a grant.
+            // Programs that are started only get these if they are granted for real.
             WayOut::Connection | WayOut::Socket | WayOut::Variable | WayOut::CredentialFile => Fidelity::Real,
             way => match way.in_rehearsal() {
                 InRehearsal::StandIn(_) => Fidelity::StandIn,
@@ -107,7 +114,7 @@ impl RehearsalTerms {
                 InRehearsal::Closed | InRehearsal::Open(_) => Fidelity::Real,
             },
         };
-        reaches.into_iter().map(|reach| of(reach.way, reach.entry)).max().unwrap_or(Fidelity::Real)
+        reaches.into_iter().map(|reach| fidelity(reach.way, reach.entry)).max().unwrap_or(Fidelity::Real)
     }
 }
 
@@ -130,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_get_nothing_beyond_this_machine_but_what_is_granted_for_real() {
+    fn programs_only_reach_outside_of_the_machine_by_rehearsal_grants() {
         let own = Permissions {
             process: all(&["kubectl"]),
             net: all(&["cargo", "https://api.example.org"]),
@@ -141,34 +148,42 @@ mod tests {
         };
         let terms = RehearsalTerms {
             real: Permissions { net: all(&["https://dry.example.org"]), ..Permissions::default() },
-            acts: true,
+            is_configured: true,
             offline: false,
         };
-        let got = terms.of_programs(&own);
-        assert_eq!(got.net, all(&["cargo", "https://dry.example.org"]));
-        assert_eq!((got.env, got.socket), (all(&["LANG"]), Vec::new()));
-        assert_eq!(got.secrets, all(&["token"]), "as a stand-in");
+        let granted = terms.of_programs(&own);
+        assert_eq!(granted.net, all(&["cargo", "https://dry.example.org"]));
+        assert_eq!((granted.env, granted.socket), (all(&["LANG"]), Vec::new()));
+        assert_eq!(granted.secrets, all(&["token"]), "as a stand-in");
         let offline = RehearsalTerms { offline: true, ..RehearsalTerms::default() };
         assert_eq!(offline.of_programs(&own).net, []);
-        assert!(!offline.keeps_from_starting(None, &own).all.is_empty());
-        assert!(terms.keeps_from_starting(None, &own).all.is_empty());
+        assert!(!offline.blocking_reaches(None, &own).all.is_empty());
+        assert!(terms.blocking_reaches(None, &own).all.is_empty());
     }
 
     #[test]
-    fn package_hosts_are_out_of_reach_where_a_file_could_publish_to_them() {
+    fn credential_file_denies_package_hosts_to_programs() {
         let own = Permissions {
             net: all(&["cargo", "npm"]),
             credential_files: vec![".npmrc".to_owned()],
             ..Permissions::default()
         };
-        let acts = RehearsalTerms { acts: true, ..RehearsalTerms::default() };
-        assert_eq!(acts.of_programs(&own).net, []);
+        let configured = RehearsalTerms { is_configured: true, ..RehearsalTerms::default() };
+        assert_eq!(configured.of_programs(&own).net, []);
         let real = Permissions { net: all(&["npm"]), ..Permissions::default() };
-        assert_eq!(RehearsalTerms { real, ..acts }.of_programs(&own).net, all(&["npm"]), "it is granted");
+        assert_eq!(RehearsalTerms { real, ..configured }.of_programs(&own).net, all(&["npm"]), "it is granted");
     }
 
     #[test]
-    fn offline_no_grant_that_needs_a_network_counts() {
+    fn stored_terms_keep_their_key() {
+        let configured = RehearsalTerms { is_configured: true, ..RehearsalTerms::default() };
+        let stored = serde_json::json!({ "real": {}, "acts": true, "offline": false });
+        assert_eq!(serde_json::to_value(&configured).unwrap(), stored);
+        assert_eq!(serde_json::from_value::<RehearsalTerms>(stored).unwrap(), configured);
+    }
+
+    #[test]
+    fn offline_rehearsal_ignores_grants_that_need_a_network() {
         let terms = |rehearse: &str, offline| {
             let text = format!(
                 "schema = 1\npipeline.name = \"x\"\n[secrets.token]\nfrom = \"env:TOKEN\"\n\
@@ -179,13 +194,13 @@ mod tests {
         };
         for grant in ["net = [\"https://dry.example.org\"]", "secrets = [\"token\"]", "env = [\"TOKEN\"]"] {
             let rehearse = format!("with = {{}}, permissions = {{ {grant} }}");
-            assert!(terms(&rehearse, false).acts, "{grant}");
+            assert!(terms(&rehearse, false).is_configured, "{grant}");
             assert_eq!(
                 terms(&rehearse, true),
                 RehearsalTerms { offline: true, ..RehearsalTerms::default() },
                 "{grant}"
             );
         }
-        assert!(terms("with = {}", true).acts, "it needs none");
+        assert!(terms("with = {}", true).is_configured, "no grant needs a network");
     }
 }

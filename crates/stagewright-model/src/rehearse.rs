@@ -1,4 +1,4 @@
-//! `[stages.X.rehearse]`: what a rehearsal of a stage does instead, and what it may reach for real.
+//! `[stages.NAME.rehearse]`: what a rehearsal of a stage does instead, and what it may really access.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::grants::Permissions;
 /// `[stages.NAME.rehearse]`.
 #[derive(Clone, Debug, Default)]
 pub struct Rehearse {
-    /// The plugin's configuration in a rehearsal, in place of the stage's `with`.
+    /// The plugin's configuration in a rehearsal, instead of the stage's `with`.
     pub with: Option<Arc<JsonTemplate>>,
-    /// What later stages see, over what the stage itself put out: an object.
+    /// Outputs for later stages, which override those that the stage itself produces: an object.
     pub outputs: Option<Arc<JsonTemplate>>,
-    /// The only grants beyond this machine that a rehearsal of the stage gets.
+    /// What the rehearsal may access outside of this machine; the stage's own `permissions` don't count there.
     pub permissions: Option<Arc<Permissions>>,
 }

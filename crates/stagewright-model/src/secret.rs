@@ -1,4 +1,4 @@
-//! Secrets as pipeline files have them: where one comes from, what a stage may use it for, and where it could get to.
+//! Secrets in pipeline files: where their values are stored, how stages may use them, and where they could be sent.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use crate::shape::check_variable;
 /// `[secrets.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretDeclaration {
-    /// Where the value is kept.
+    /// `from`: where the value is stored.
     pub from: SecretFrom,
-    /// Hosts that it may be sent to.
+    /// `hosts`: where the host may send the secret.
     pub hosts: Vec<HostPattern>,
-    /// Programs that it may be handed to in their environment.
+    /// `programs`: which programs may get the secret in their environment. Empty for any program.
     pub programs: Vec<String>,
-    /// What stands in for it in a rehearsal.
+    /// `shape`: what the stand-in for the secret looks like in a rehearsal.
     pub shape: SecretShape,
 }
 
-/// `secrets.NAME.from`: where a secret's value is kept.
+/// `secrets.NAME.from`: where a secret's value is stored.
 #[derive(Clone, Debug)]
 pub struct SecretFrom {
     text: String,
@@ -30,36 +30,36 @@ pub struct SecretFrom {
 
 entry!(SecretFrom, FormatError);
 
-/// A [`SecretFrom`], taken apart.
+/// A parsed [`SecretFrom`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretLocation {
     /// `env:NAME`: an environment variable of the engine.
     Env(String),
     /// `file:PATH`, relative to the repository.
     File(String),
-    /// `command:WORDS`: what a program prints. At least the program's name.
+    /// `command:WORDS`: the output of a program. The program's name and its arguments.
     Command(Vec<String>),
-    /// `age:PATH` or `age:PATH#KEY`: an encrypted file, all of it or one key of the TOML in it.
+    /// `age:PATH` or `age:PATH#KEY`: an encrypted file, as a whole or one key of the TOML in it.
     Age {
-        /// Relative to the repository.
+        /// The file's path relative to the repository.
         path: String,
-        /// A key of the document's first level.
+        /// A top-level key of the TOML document.
         key: Option<String>,
     },
     /// `vault:MOUNT/PATH#FIELD`: a field of a secret in a KV store, version 2.
     Vault {
-        /// The store's mount, which is the path's first part.
+        /// The store's mount: the first part of the path.
         mount: String,
-        /// Within the mount.
+        /// The secret's path within the mount.
         path: String,
-        /// Of the secret.
+        /// The name of the field.
         field: String,
     },
-    /// `aws-sm:NAME` or `aws-sm:NAME#KEY`: a secret of AWS Secrets Manager, all of it or one key of the JSON in it.
+    /// `aws-sm:NAME` or `aws-sm:NAME#KEY`: a secret of AWS Secrets Manager, as a whole or one key of the JSON in it.
     AwsSecretsManager {
-        /// Its name or ARN.
+        /// The secret's name or ARN.
         name: String,
-        /// A key of the JSON object's first level.
+        /// A top-level key of the JSON object.
         key: Option<String>,
     },
     /// `kubernetes:NAMESPACE/NAME#KEY`: a key of a Secret.
@@ -68,29 +68,29 @@ pub enum SecretLocation {
         namespace: String,
         /// The Secret's name.
         name: String,
-        /// Of its `data`.
+        /// The key in the Secret's `data`.
         key: String,
     },
 }
 
-/// Every kind of source, for errors and for the JSON Schema.
+/// All kinds of sources, for errors and for the JSON Schema.
 pub(crate) const SOURCES: [&str; 7] = ["age", "aws-sm", "command", "env", "file", "kubernetes", "vault"];
 
 impl SecretFrom {
-    /// Reads the text of `from`.
+    /// Parses the value of `from`.
     ///
     /// # Errors
-    /// When it names no source, or names it without a part that it needs.
+    /// If the kind of source is unknown, or a required part is missing.
     pub fn parse(text: &str) -> Result<SecretFrom, FormatError> {
         Ok(SecretFrom { text: text.to_owned(), location: SecretLocation::parse(text)? })
     }
 
-    /// As it was written.
+    /// The text as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Where to look the value up.
+    /// The parsed location.
     pub fn location(&self) -> &SecretLocation {
         &self.location
     }
@@ -116,29 +116,31 @@ impl SecretLocation {
                 Ok(()) => Ok(SecretLocation::Env(rest.to_owned())),
                 Err(error) => Err(FormatError { code: CODE, ..error }),
             },
-            "file" if rest.is_empty() => bad("names no file", "write `file:PATH`"),
+            "file" if rest.is_empty() => bad("doesn't name a file", "write `file:PATH`"),
             "file" => Ok(SecretLocation::File(rest.to_owned())),
             "command" => match shlex::split(rest) {
-                None => {
-                    bad("has a quote that isn't closed", "quote words as in a shell: `command:pass show 'my token'`")
-                }
-                Some(words) if words.first().is_none_or(String::is_empty) => {
-                    bad("names no program", "write `command:PROGRAM ARGUMENTS`, as in `command:pass show ci/token`")
-                }
+                None => bad("has an unclosed quote", "quote words as in a shell: `command:pass show 'my token'`"),
+                Some(words) if words.first().is_none_or(String::is_empty) => bad(
+                    "doesn't name a program",
+                    "write `command:PROGRAM ARGUMENTS`, as in `command:pass show ci/token`",
+                ),
                 Some(words) => Ok(SecretLocation::Command(words)),
             },
             "age" if before.is_empty() || key == Some("") => {
-                bad("names no file or no key", "write `age:PATH`, or `age:PATH#KEY` for one key of the TOML in it")
+                bad("lacks a file or a key", "write `age:PATH`, or `age:PATH#KEY` for one key of the TOML in it")
             }
             "age" => Ok(SecretLocation::Age { path: before.to_owned(), key: after }),
             "vault" => match (split_path(before), after) {
                 (Some((mount, path)), Some(field)) if !field.is_empty() => {
                     Ok(SecretLocation::Vault { mount: mount.to_owned(), path: path.to_owned(), field })
                 }
-                _ => bad("names no field of a secret", "write `vault:MOUNT/PATH#FIELD`, as in `vault:secret/ci#token`"),
+                _ => bad(
+                    "doesn't name a field of a secret",
+                    "write `vault:MOUNT/PATH#FIELD`, as in `vault:secret/ci#token`",
+                ),
             },
             "aws-sm" if before.is_empty() || key == Some("") => bad(
-                "names no secret or no key",
+                "lacks a secret or a key",
                 "write `aws-sm:NAME`, or `aws-sm:NAME#KEY` for one key of the JSON in it",
             ),
             "aws-sm" => Ok(SecretLocation::AwsSecretsManager { name: before.to_owned(), key: after }),
@@ -146,12 +148,12 @@ impl SecretLocation {
                 (Some((namespace, name)), Some(key)) if !key.is_empty() && !name.contains('/') => {
                     Ok(SecretLocation::Kubernetes { namespace: namespace.to_owned(), name: name.to_owned(), key })
                 }
-                _ => bad("names no key of a Secret", "write `kubernetes:NAMESPACE/NAME#KEY`"),
+                _ => bad("doesn't name a key of a Secret", "write `kubernetes:NAMESPACE/NAME#KEY`"),
             },
             _ => bad(
-                "isn't a place that secrets can be read from",
+                "isn't a source of secrets",
                 &format!(
-                    "it begins with one of {}, as in `env:NAME` or `file:PATH`",
+                    "begin with one of {}, as in `env:NAME` or `file:PATH`",
                     SOURCES.map(|name| format!("`{name}:`")).join(", ")
                 ),
             ),
@@ -159,13 +161,14 @@ impl SecretLocation {
     }
 }
 
-/// At the first slash; no part of either may be empty, or lead elsewhere.
+/// Splits a path at its first slash. None if a part of it is empty, `.` or `..`.
 fn split_path(path: &str) -> Option<(&str, &str)> {
     let fits = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     path.split_once('/').filter(|_| fits)
 }
 
-/// `secrets.NAME.shape`: what the value looks like, for those who parse it. A rehearsal makes up a value of that shape.
+/// `secrets.NAME.shape`: the format of the value. A rehearsal generates a stand-in of the same format, which programs
+/// can parse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SecretShape {
     /// One word.
@@ -180,10 +183,10 @@ pub enum SecretShape {
 }
 
 impl SecretShape {
-    /// As they are written in TOML.
+    /// The values in TOML.
     pub(crate) const NAMES: [&str; 4] = ["token", "json", "pem", "url"];
 
-    /// The shape of that name.
+    /// The shape with this name.
     pub(crate) fn named(name: &str) -> Option<SecretShape> {
         match name {
             "token" => Some(SecretShape::Token),
@@ -194,47 +197,48 @@ impl SecretShape {
         }
     }
 
-    /// The value that stands in for the secret `name`: the same each time, well-formed, and good for nothing.
+    /// The stand-in for the secret `name`: well-formed, always the same, and without any access.
     pub fn stand_in(self, name: &str) -> SecretValue {
         let token = format!("stand-in-{name}-of-a-rehearsal");
         let value = match self {
             SecretShape::Token => token,
             SecretShape::Json => serde_json::json!({ "stand-in": name, "token": token }).to_string(),
             SecretShape::Pem => format!("-----BEGIN PRIVATE KEY-----\n{KEY}\n-----END PRIVATE KEY-----\n"),
-            // No host has this name: RFC 2606.
+            // RFC 2606 reserves `.invalid`: the host never exists.
             SecretShape::Url => format!("https://stand-in:{token}@{}.invalid/", name.to_lowercase().replace('_', "-")),
         };
         value.as_str().into()
     }
 }
 
-/// An Ed25519 key whose seed is 32 zeros, by RFC 8410: what parses keys takes it, and no server knows it.
+/// An Ed25519 key (RFC 8410) whose seed is 32 zero bytes: a valid key that no server trusts.
 const KEY: &str = "MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Who holds a secret's value and has a network.
+/// Who has both a secret's value and access to the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretHolder {
     /// Programs that the stage starts with the secret in their environment.
     Process,
-    /// The plugin itself, which `reveal` lets read it.
+    /// The plugin itself, which may read the value because of `reveal`.
     Plugin,
 }
 
-/// A secret that a stage could send to places that the secret itself doesn't name.
+/// A secret that a stage could send to hosts other than the secret's own `hosts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretReach<'a> {
-    /// A key of `[secrets]`.
+    /// The secret's name: a key of `[secrets]`.
     pub secret: &'a str,
-    /// Who could send it.
+    /// Who could send the secret.
     pub holder: SecretHolder,
-    /// The entries of `permissions.net` that are not covered by the secret's `hosts`; never empty.
+    /// The entries of `permissions.net` that the secret's `hosts` don't cover; never empty.
     pub origins: Vec<&'a str>,
 }
 
 impl Permissions {
-    /// Which secrets could leave for places beyond their own `hosts`. The host attaches a secret to a request only where
-    /// the secret may go; a program that was handed one, and a plugin that may read one, send it wherever their network
-    /// reaches. By secret, programs before the plugin.
+    /// The secrets that could be sent to hosts other than their own `hosts`, by secret, programs before the plugin.
+    ///
+    /// The engine attaches a secret only to requests to the secret's `hosts`. But a program that has the secret in its
+    /// environment, and a plugin that may read it, can send it to every origin in the stage's `net`.
     pub fn secrets_beyond_hosts<'a>(
         &'a self,
         declared: &'a BTreeMap<String, SecretDeclaration>,
@@ -248,8 +252,10 @@ impl Permissions {
             }
             let handed = self.secrets.iter().any(|rule| rule.name() == name && rule.allows(SecretUse::Env));
             let programs = &declaration.programs;
+            // `programs` lists who may get the secret; without entries, every program may. A rule for any program (none
+            // here) includes the listed ones.
             let may_have = |program: Option<&str>| {
-                programs.is_empty() || program.is_none_or(|program| programs.iter().any(|one| one == program))
+                programs.is_empty() || program.is_none_or(|program| programs.iter().any(|allowed| allowed == program))
             };
             let mut rules = self.process.iter();
             let mut services = self.service.iter().map(ServiceName::as_str);
@@ -266,8 +272,8 @@ impl Permissions {
 }
 
 impl SecretDeclaration {
-    /// Whether all that an entry of `permissions.net` opens is covered by `hosts`. A word for package hosts never is: which
-    /// hosts it stands for is the machine's business.
+    /// Whether `hosts` covers everything that an entry of `permissions.net` grants. Never true for a package manager,
+    /// whose hosts depend on the machine.
     fn covers(&self, rule: &NetRule) -> bool {
         rule.origin().is_some_and(|rule| self.hosts.iter().any(|pattern| pattern.covers(rule)))
     }
@@ -278,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_source_is_taken_apart() {
+    fn sources_are_parsed_into_their_parts() {
         let words = |words: &[&str]| SecretLocation::Command(words.iter().map(|word| (*word).to_owned()).collect());
         let key = |key: &str| Some(key.to_owned());
         for (text, location) in [
@@ -312,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_source_is_none() {
+    fn incomplete_sources_are_rejected() {
         for text in [
             "",
             "TOKEN",
@@ -370,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_takes_a_secret_wherever_its_network_reaches() {
+    fn secrets_of_programs_can_reach_all_granted_origins() {
         let beyond = vec!["cargo".to_owned(), "http://mirror.example.net:8080".to_owned()];
         let hosts = ["API.example.org"];
         assert_eq!(reach(&["token"], &[], &hosts, &[]), [(SecretHolder::Process, beyond.clone())]);
@@ -381,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_cover_what_they_name() {
+    fn host_pattern_covers_matching_rules() {
         let covered = |entry: &str, entry_of_net: &str| declared(&[entry], &[])["token"].covers(&rule(entry_of_net));
         assert!(covered("a.org", "https://a.org") && covered("a.org", "a.org:*") && covered("a.org:443", "a.org"));
         assert!(
@@ -398,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stand_in_has_the_shape_of_its_secret_and_is_long_enough_to_be_masked() {
+    fn stand_in_has_the_shape_of_its_secret() {
         assert_eq!(SecretShape::Token.stand_in("api").expose(), "stand-in-api-of-a-rehearsal");
         let json: serde_json::Value = serde_json::from_str(SecretShape::Json.stand_in("a\"b").expose()).unwrap();
         assert_eq!(json["stand-in"], "a\"b");

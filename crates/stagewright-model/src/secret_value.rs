@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// The plain text of a secret. Clones share it, and it is wiped from memory with the last of them.
+/// The plain text of a secret. Clones share it. When the last of them is dropped, the memory is overwritten.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue(Arc<Zeroizing<String>>);
 
@@ -28,7 +28,7 @@ impl From<&str> for SecretValue {
     }
 }
 
-/// Leaves the value out.
+/// Omits the value.
 impl fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretValue(…)")

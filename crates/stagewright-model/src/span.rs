@@ -1,13 +1,13 @@
-//! Places in the text of a file.
+//! Positions in the text of a file.
 
 use std::ops::Range;
 
-/// Byte range in the pipeline file's text.
+/// A byte range in a file's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceSpan {
-    /// First byte.
+    /// Offset of the first byte.
     pub start: usize,
-    /// One past the last byte.
+    /// Offset after the last byte.
     pub end: usize,
 }
 

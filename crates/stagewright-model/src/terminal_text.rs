@@ -1,103 +1,113 @@
-//! Text that was written for a terminal, reduced to what a reader of that terminal would see.
+//! Reduces text that was written for a terminal to what a reader of the terminal would see.
 //!
-//! Programs colour their output, set titles, write links, and redraw a line by returning to its start. None of that means
-//! anything in a log, a report or another terminal, so text of others passes through here once before it is kept or shown.
+//! Programs colour their output, set titles, write links, and redraw lines by returning to their start. None of this is
+//! useful in a log, a report or another terminal. Untrusted text is therefore reduced before it is stored or shown.
 //!
-//! The shapes are those of ECMA-48: `ESC [ … final` (CSI), `ESC ] … BEL|ST` and its kin (strings), `ESC x`, and the same
-//! begun by one character of U+0080 to U+009F.
+//! The control sequences are those of ECMA-48: `ESC [ … final` (CSI), `ESC ] … BEL|ST` and the like (strings), `ESC x`,
+//! and the forms that start with a single character from U+0080 to U+009F.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::is_invisible;
 
-/// In place of a sequence that erases from the cursor to the end of the line, for [`last_state`].
+/// Replaces a sequence that erases from the cursor to the end of the line, for [`last_state`].
 const ERASE_RIGHT: char = '\u{b}';
-/// In place of a sequence that erases the whole line.
+/// Replaces a sequence that erases the whole line, for [`last_state`].
 const ERASE_LINE: char = '\u{c}';
 
-/// Recognises control sequences in text that comes in pieces.
+/// A parser that removes control sequences from text that arrives in chunks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControlSequences {
-    state: State,
-    /// Whether invisible characters that belong to no sequence are kept, for a caller that escapes them.
+    state: SequenceState,
+    /// Whether to keep invisible characters outside of sequences, for a caller that escapes them.
     keeps_hidden: bool,
-    /// Whether the cursor has moved back on the line at hand, so that what is erased matters.
+    /// Whether the cursor may be before the end of the current line, so that erasing to the right has an effect.
     has_moved_back: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum SequenceState {
+    /// Outside of a sequence.
     #[default]
     Text,
-    Began,
+    /// After ESC.
+    Escape,
     /// Between `ESC (` or the like and its final byte.
     Intermediate,
-    /// With the last of its parameters.
+    /// In a CSI sequence, with the value of its last parameter so far.
     ControlSequence(u8),
+    /// In a string.
     String,
-    /// An ESC within a string: the string ends if a backslash follows.
+    /// After an ESC in a string, which ends if a backslash follows.
     StringEnd,
 }
 
 impl ControlSequences {
     /// Whether the text so far ends outside of a sequence.
     pub fn is_at_rest(&self) -> bool {
-        self.state == State::Text
+        self.state == SequenceState::Text
     }
 
-    /// Takes in the next character, and returns what is kept in its place: the character itself when it is text, a mark
-    /// for [`last_state`] when it ends a sequence that erases, and else nothing.
-    pub fn take(&mut self, character: char) -> Option<char> {
+    /// Processes the next character. Returns the character if it is text, a marker for [`last_state`] if it completes a
+    /// sequence that erases, and otherwise none.
+    pub fn push(&mut self, character: char) -> Option<char> {
         let (next, kept) = self.step(character);
         self.state = next;
-        let kept = kept.filter(|&one| self.keeps_hidden || !is_hidden(one));
+        let kept = kept.filter(|&character| self.keeps_hidden || !is_hidden(character));
         match kept {
             Some('\n') => self.has_moved_back = false,
             Some('\r' | '\u{8}') => self.has_moved_back = true,
-            // At the end of a line there is nothing to erase.
+            // With the cursor at the end of the line there is nothing to erase. Programs that colour their output often
+            // erase to the right after each colour change; without the markers, most lines can be used without
+            // redrawing them.
             Some(ERASE_RIGHT) if !self.has_moved_back => return None,
             _ => {}
         }
         kept
     }
 
-    fn step(&self, character: char) -> (State, Option<char>) {
+    fn step(&self, character: char) -> (SequenceState, Option<char>) {
         match (self.state, character) {
-            (State::StringEnd, '\\') | (State::String | State::StringEnd, '\u{9c}') => (State::Text, None),
-            // No sequence spans lines, whatever a program forgot to end.
-            (_, '\n') => (State::Text, Some('\n')),
-            (State::String | State::StringEnd, '\u{1b}') => (State::StringEnd, None),
-            (State::String, '\u{7}') => (State::Text, None),
-            (State::String | State::StringEnd, _) => (State::String, None),
-            (_, '\u{1b}') => (State::Began, None),
-            (_, '\u{9b}') => (State::ControlSequence(0), None),
-            (_, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => (State::String, None),
-            (State::Began, '[') => (State::ControlSequence(0), None),
-            (State::Began, ']' | 'P' | 'X' | '^' | '_') => (State::String, None),
-            (State::Began | State::Intermediate, ' '..='/') => (State::Intermediate, None),
-            (State::Began | State::Intermediate, '0'..='~') => (State::Text, None),
-            (State::ControlSequence(parameter), 'K') => (State::Text, erased(parameter)),
-            // To the first column, which has two numbers, or so far back that no line is as long.
-            (State::ControlSequence(0 | 1), 'G') | (State::ControlSequence(u8::MAX), 'D') => (State::Text, Some('\r')),
-            (State::ControlSequence(_), '@'..='~') => (State::Text, None),
-            (State::ControlSequence(parameter), '0'..='9') => {
-                let digit = character as u8 - b'0';
-                (State::ControlSequence(parameter.saturating_mul(10).saturating_add(digit)), None)
+            (SequenceState::StringEnd, '\\') | (SequenceState::String | SequenceState::StringEnd, '\u{9c}') => {
+                (SequenceState::Text, None)
             }
-            (State::ControlSequence(_), ';') => (State::ControlSequence(0), None),
-            // A terminal obeys these even within a sequence.
-            (State::ControlSequence(_), '\r' | '\u{8}') => (self.state, Some(character)),
-            // Only of these bytes is a sequence made; a character beyond is the text's, and not swallowed with it.
-            (State::ControlSequence(_), '\0'..='?' | '\u{7f}') => (self.state, None),
-            // They stand for sequences that erase.
-            (_, ERASE_RIGHT | ERASE_LINE) => (State::Text, None),
-            (_, character) => (State::Text, Some(character)),
+            // A line break ends every sequence. Otherwise, an unfinished sequence would hide all later lines.
+            (_, '\n') => (SequenceState::Text, Some('\n')),
+            (SequenceState::String | SequenceState::StringEnd, '\u{1b}') => (SequenceState::StringEnd, None),
+            (SequenceState::String, '\u{7}') => (SequenceState::Text, None),
+            (SequenceState::String | SequenceState::StringEnd, _) => (SequenceState::String, None),
+            (_, '\u{1b}') => (SequenceState::Escape, None),
+            (_, '\u{9b}') => (SequenceState::ControlSequence(0), None),
+            (_, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => (SequenceState::String, None),
+            (SequenceState::Escape, '[') => (SequenceState::ControlSequence(0), None),
+            (SequenceState::Escape, ']' | 'P' | 'X' | '^' | '_') => (SequenceState::String, None),
+            (SequenceState::Escape | SequenceState::Intermediate, ' '..='/') => (SequenceState::Intermediate, None),
+            (SequenceState::Escape | SequenceState::Intermediate, '0'..='~') => (SequenceState::Text, None),
+            (SequenceState::ControlSequence(parameter), 'K') => (SequenceState::Text, erased(parameter)),
+            // These move to the first column: 0 and 1 both mean that column, and a very large number of columns back
+            // also reaches it.
+            (SequenceState::ControlSequence(0 | 1), 'G') | (SequenceState::ControlSequence(u8::MAX), 'D') => {
+                (SequenceState::Text, Some('\r'))
+            }
+            (SequenceState::ControlSequence(_), '@'..='~') => (SequenceState::Text, None),
+            (SequenceState::ControlSequence(parameter), '0'..='9') => {
+                let digit = character as u8 - b'0';
+                (SequenceState::ControlSequence(parameter.saturating_mul(10).saturating_add(digit)), None)
+            }
+            (SequenceState::ControlSequence(_), ';') => (SequenceState::ControlSequence(0), None),
+            // Terminals execute these even inside a sequence.
+            (SequenceState::ControlSequence(_), '\r' | '\u{8}') => (self.state, Some(character)),
+            // A sequence only contains these bytes. Any other character is text and must be kept.
+            (SequenceState::ControlSequence(_), '\0'..='?' | '\u{7f}') => (self.state, None),
+            // In the input, these characters could be confused with the markers.
+            (_, ERASE_RIGHT | ERASE_LINE) => (SequenceState::Text, None),
+            (_, character) => (SequenceState::Text, Some(character)),
         }
     }
 }
 
-/// Whether nothing of `character` is seen, and it isn't needed to lay the text out.
+/// Whether `character` is invisible and isn't needed for the layout of the text.
 fn is_hidden(character: char) -> bool {
     let is_layout = matches!(character, '\t' | '\n') || moves_cursor(character);
     is_invisible(character) && !is_layout && !is_joiner(character)
@@ -112,19 +122,19 @@ fn erased(parameter: u8) -> Option<char> {
     }
 }
 
-/// Whether an invisible character is part of how others are written, as in many emoji, in Persian and in Hindi: it stays
-/// in the text, and a search passes it over.
+/// Whether an invisible character changes how its neighbours are displayed, as in many emoji, in Persian and in Hindi.
+/// Such characters are kept in the text, and ignored by searches.
 pub fn is_joiner(character: char) -> bool {
     matches!(character, '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
 }
 
-/// `text` as a terminal would leave it on the screen: without control sequences and invisible characters, and of a line
-/// that was redrawn the last state.
+/// Reduces `text` to what a terminal would finally show: without control sequences and invisible characters, and with
+/// the last state of each redrawn line.
 pub fn terminal_text(text: &str) -> Cow<'_, str> {
     reduced(text, false)
 }
 
-/// The same, but invisible characters that belong to no sequence stay: they are for the caller to escape.
+/// Like [`terminal_text`], but keeps invisible characters outside of sequences for the caller to escape.
 pub fn visible_text(text: &str) -> Cow<'_, str> {
     reduced(text, true)
 }
@@ -135,7 +145,7 @@ fn reduced(text: &str, keeps_hidden: bool) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut sequences = ControlSequences { keeps_hidden, ..ControlSequences::default() };
-    let kept: String = text.chars().filter_map(|character| sequences.take(character)).collect();
+    let kept: String = text.chars().filter_map(|character| sequences.push(character)).collect();
     if !kept.contains(moves_cursor) {
         return Cow::Owned(kept);
     }
@@ -143,15 +153,16 @@ fn reduced(text: &str, keeps_hidden: bool) -> Cow<'_, str> {
     Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// Whether [`last_state`] has something to do for a line with `character`.
+/// Whether a line with `character` has to be passed through [`last_state`].
 pub fn moves_cursor(character: char) -> bool {
     matches!(character, '\r' | '\u{8}' | ERASE_RIGHT | ERASE_LINE)
 }
 
-/// What a terminal shows of `line` in the end. A carriage return moves the cursor to the line's start and a backspace one
-/// column back; what follows overwrites what was there. `line`: as [`ControlSequences`] left it, without its line end.
+/// What a terminal finally shows of `line`. A carriage return moves the cursor to the start of the line and a backspace
+/// moves it back by one column; text after them overwrites what is there. `line` must be the output of
+/// [`ControlSequences`], without the line break.
 pub fn last_state(line: &str) -> Cow<'_, str> {
-    // Most often it belongs to the line's end.
+    // A trailing carriage return is usually part of the line break.
     let line = line.trim_end_matches('\r');
     if !line.contains(moves_cursor) {
         return Cow::Borrowed(line);
@@ -159,7 +170,7 @@ pub fn last_state(line: &str) -> Cow<'_, str> {
     Cow::Owned(Redrawn::of(line).text())
 }
 
-/// `line`, which goes on, in as few characters as have the same effect on a terminal.
+/// Shortens an unfinished line to fewer characters that have the same effect on a terminal.
 pub fn condensed(line: &str) -> Cow<'_, str> {
     if !line.contains(moves_cursor) {
         return Cow::Borrowed(line);
@@ -174,13 +185,14 @@ pub fn condensed(line: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// A line of a terminal. Every character counts as one column.
+/// A line of a terminal. Every character is assumed to take one column.
 ///
-/// To erase the line is to forget its cells. The blanks that this leaves before the cursor are counted and not written, or
-/// a line that is erased again and again would take quadratic time.
+/// Erasing the line removes its cells but doesn't move the cursor. The blank columns before the cursor are only
+/// counted, rather than stored as cells: otherwise, repeatedly erasing a line and writing to it would take quadratic
+/// time, and untrusted output could use this to keep the engine busy.
 #[derive(Default)]
 struct Redrawn {
-    /// Columns before the first of `cells`; they are blank.
+    /// Number of blank columns before the first of `cells`.
     blanks: usize,
     cells: VecDeque<char>,
     cursor: usize,
@@ -219,7 +231,7 @@ impl Redrawn {
         }
     }
 
-    /// The whole line.
+    /// The content of the whole line.
     fn text(&self) -> String {
         std::iter::repeat_n(' ', self.blanks).chain(self.cells.iter().copied()).collect()
     }
@@ -230,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn complete_sequences_leave_nothing() {
+    fn complete_sequences_are_removed() {
         for (text, shown) in [
             ("\u{1b}[1m\u{1b}[31merror\u{1b}[0m: broken", "error: broken"),
             ("\u{1b}[38;2;1;2;3mx\u{1b}[m", "x"),
@@ -246,20 +258,20 @@ mod tests {
     }
 
     #[test]
-    fn lone_characters_stay_for_a_caller_that_escapes_them() {
+    fn visible_text_keeps_invisible_characters_outside_of_sequences() {
         assert_eq!(visible_text("\u{1b}[31mred\u{1b}[0m\u{1}x"), "red\u{1}x");
         assert_eq!(visible_text("user\u{202e}nimda \u{1b}[?25lx"), "user\u{202e}nimda x");
     }
 
-    /// Quadratic time would keep this test from ending.
+    /// With quadratic time, this test wouldn't finish.
     #[test]
-    fn a_line_that_is_erased_again_and_again_is_read_once() {
+    fn repeatedly_erased_line_takes_linear_time() {
         let text = format!("{}end", "ab\u{1b}[2Kc\u{8}".repeat(500_000));
         assert_eq!(terminal_text(&format!("\r{text}")).trim_start(), "end");
     }
 
     #[test]
-    fn of_a_redrawn_line_the_last_state_stays() {
+    fn redrawn_line_is_reduced_to_its_last_state() {
         for (text, shown) in [
             ("10%\r20%\r30%\n", "30%\n"),
             ("a\r\nb\r\r\nc\r", "a\nb\nc"),
@@ -281,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condensed_line_goes_on_as_the_whole_one() {
+    fn condensed_line_continues_like_the_original() {
         for line in ["10%\r20%\r3", "abc\r", "abc\u{8}", "abc\u{8}\u{b}", "plain"] {
             let short = condensed(line);
             assert!(short.len() <= 2 * line.len(), "{short:?}");

@@ -1,60 +1,60 @@
-//! Every way out of the engine, and what a rehearsal does with each of them.
+//! Every way out of the engine, and what a rehearsal does with each.
 //!
-//! Two questions are answered from this one list. How far the effects of a stage can reach ([`Reaches::effect_class`](crate::Reaches::effect_class))
-//! decides what happens after a crash, whether a result may be cached, and who has to approve. What a rehearsal does
-//! ([`WayOut::in_rehearsal`]) decides what of it happens for real. A way that isn't in the list can't be granted, and one
-//! that is added to it doesn't compile before both questions are answered.
+//! Two decisions are derived from this list. [`Reaches::effect_class`](crate::Reaches::effect_class) computes how far
+//! the effects of a stage can reach, which determines what happens after a crash, whether a result may be cached, and
+//! who has to approve. [`WayOut::in_rehearsal`] decides what really happens in a rehearsal. A way out that isn't listed
+//! can't be granted, and adding one doesn't compile until both decisions are made for it.
 
 use crate::grants::Permission;
 
 /// A way by which something can leave the stage, the run or the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WayOut {
-    /// The stage names an environment: whatever it does there is what people see.
+    /// The environment that the stage names: users see what the stage does there.
     Environment,
-    /// An HTTP request of the plugin's, whatever its method: a GET can trigger a deploy, and carries secrets.
+    /// An HTTP request by the plugin, with any method: even a GET can trigger a deploy or transmit a secret.
     Request,
-    /// A connection of a program's to a host or a port that `net` names.
+    /// A connection from a program to an origin in `net`.
     Connection,
-    /// A Unix socket that a program may connect to.
+    /// A connection from a program to a Unix socket.
     Socket,
-    /// A secret that is handed to a program or a service.
+    /// A secret that is passed to a program or a service.
     Secret,
-    /// A variable of the engine's that programs inherit, and that could hold a credential.
+    /// A variable of the engine's environment that programs inherit and that could hold a credential.
     Variable,
-    /// A file in reach of programs that holds a credential for package hosts, which are in their reach as well.
+    /// A file with credentials for package hosts, if programs can read it and call package hosts.
     CredentialFile,
-    /// A push to an image registry, and everything that is read from one with credentials.
+    /// A push to an image registry, and reading from one with credentials.
     Image,
     /// A service of the `process` target.
     Service,
-    /// A native library, which can do all that the engine can.
+    /// A native library, which can do everything that the engine can.
     NativeCode,
-    /// Fetching the value of a secret: a program that runs outside of any sandbox, or a request with a token.
+    /// Fetching the value of a secret, by a program outside of the sandbox or by a request with a token.
     SecretSource,
-    /// The package hosts that a word of `net` stands for.
+    /// The package hosts of a package manager in `net`.
     PackageHosts,
-    /// A plugin that is pulled from a registry.
+    /// Pulling a plugin from a registry.
     PluginPull,
-    /// Results of the cache that other machines share.
+    /// Reading from and writing to the shared cache.
     SharedCache,
 }
 
 /// What a rehearsal does with a way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InRehearsal {
-    /// It leads to a stand-in on this machine.
+    /// It leads to a stand-in on this machine, described by this text.
     StandIn(&'static str),
-    /// It isn't taken: the run says what would have been done, and the stage ends as rehearsed.
+    /// It isn't used: the run reports what would have been done, and the stage ends as rehearsed.
     Withheld,
-    /// It is closed, without a word: nothing of the stage depends on it.
+    /// It isn't used, and this isn't reported, since no stage depends on it.
     Closed,
-    /// It stays open, as far as this says; `--offline` closes it.
+    /// It stays open within the limits described by this text. `--offline` closes it.
     Open(&'static str),
 }
 
 impl WayOut {
-    /// Every one of them.
+    /// All ways out.
     pub const ALL: [WayOut; 14] = [
         WayOut::Environment,
         WayOut::Request,
@@ -72,7 +72,7 @@ impl WayOut {
         WayOut::SharedCache,
     ];
 
-    /// What becomes of it in a rehearsal, where no grant of `[stages.X.rehearse]` says otherwise.
+    /// What a rehearsal does with this way out, unless `[stages.NAME.rehearse]` grants it.
     pub fn in_rehearsal(self) -> InRehearsal {
         match self {
             WayOut::Environment => InRehearsal::StandIn("an environment of this rehearsal alone"),
@@ -91,16 +91,16 @@ impl WayOut {
         }
     }
 
-    /// The key of `[stages.X.rehearse.permissions]` that opens it; none for what no grant opens in a rehearsal.
+    /// The key of `[stages.NAME.rehearse.permissions]` that opens this way out in a rehearsal; none if no grant does.
     pub fn opened_by(self) -> Option<Permission> {
         match self {
-            // A program that could publish is started where the stage says that it may reach the host.
+            // A credential file only matters together with a host, so granting the host opens it.
             WayOut::Request | WayOut::Connection | WayOut::CredentialFile => Some(Permission::Net),
             WayOut::Socket => Some(Permission::Socket),
             WayOut::Secret | WayOut::SecretSource => Some(Permission::Secrets),
             WayOut::Variable => Some(Permission::Env),
             WayOut::Image => Some(Permission::Registry),
-            // Native code and package hosts take no grant; the others are of the engine itself.
+            // There are no grants for native code and package hosts. Stages don't use the others, or only as stand-ins.
             WayOut::Environment
             | WayOut::Service
             | WayOut::NativeCode

@@ -1,8 +1,8 @@
-//! Words that messages are made of.
+//! Helpers for the text of messages.
 
 use std::fmt::Write as _;
 
-/// A number with its noun, as in `1 stage` and `2 entries`.
+/// A number with its noun in the singular or plural, as in `1 stage` and `2 entries`.
 pub fn count<N: std::fmt::Display + Copy + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     match (number == N::from(1), noun.strip_suffix('y')) {
         (true, _) => format!("1 {noun}"),
@@ -11,8 +11,8 @@ pub fn count<N: std::fmt::Display + Copy + PartialEq + From<u8>>(number: N, noun
     }
 }
 
-/// The entries of a list, so that none can be taken for two, or for the end of the list: what holds a comma or a quote,
-/// or blanks where they are easily overlooked, stands in quotes.
+/// Joins entries by commas. An entry is put in quotes if it could be mistaken for several entries or for the end of the
+/// list: if it contains a comma, semicolon or quote, or spaces that are easily overlooked.
 pub fn list<T: AsRef<str>>(entries: impl IntoIterator<Item = T>) -> String {
     let mut listed = String::new();
     for entry in entries {
@@ -34,13 +34,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_singular() {
+    fn only_one_is_singular() {
         assert_eq!([0, 1, 2].map(|number| count(number, "line")), ["0 lines", "1 line", "2 lines"]);
         assert_eq!([1, 2].map(|number| count(number, "entry")), ["1 entry", "2 entries"]);
     }
 
     #[test]
-    fn an_entry_of_a_list_is_not_taken_for_two() {
+    fn ambiguous_list_entries_are_quoted() {
         assert_eq!(list(["curl", "git hash-object"]), "curl, git hash-object");
         assert_eq!(list(["sh, curl", "", " a", "b  c", "d\"e"]), r#""sh, curl", "", " a", "b  c", "d\"e""#);
         assert_eq!(list(Vec::<String>::new()), "");

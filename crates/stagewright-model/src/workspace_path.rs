@@ -1,40 +1,43 @@
-//! Paths of the workspace.
+//! Paths in the workspace.
 
 use std::fmt;
 
-/// A path below the workspace's root: relative, `/` between names, without `.` and `..`. The root itself is empty.
+/// A normalised path relative to the workspace's root, with `/` between names, without `.` and `..`. The root is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkspacePath(String);
 
-/// A text that isn't a path of the workspace.
+/// The error about a text that isn't a path in the workspace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("path `{path}` {problem}")]
 pub struct PathError {
-    /// The text.
+    /// The invalid text.
     pub path: String,
-    /// Why not.
+    /// Why it is invalid.
     pub problem: PathProblem,
 }
 
-/// Why a text isn't a path of the workspace.
+/// Why a text isn't a path in the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathProblem {
-    /// There is no text.
+    /// The text is empty.
     #[error("is empty")]
     Empty,
-    /// It begins with a `/`.
+    /// It starts with `/`.
     #[error("is absolute")]
     Absolute,
-    /// No file's name has that character.
+    /// It contains a character that file names can't contain.
     #[error("contains a NUL character")]
     Nul,
-    /// It leads out of a folder, or might.
+    /// It contains `..`, which could lead out of the workspace.
     #[error("leaves a folder with `..`")]
     Parent,
 }
 
 impl WorkspacePath {
-    /// Takes `a/b`, `./a//b`, `a/` and `.`; refuses all that leads or might lead outside.
+    /// Parses and normalises a path such as `a/b`, `./a//b`, `a/` or `.`.
+    ///
+    /// # Errors
+    /// If the path is absolute, empty or contains a NUL character, or contains a `..`, even if that stays inside.
     pub fn parse(path: &str) -> Result<WorkspacePath, PathError> {
         let refuse = |problem| Err(PathError { path: path.to_owned(), problem });
         if path.is_empty() {
@@ -50,6 +53,9 @@ impl WorkspacePath {
         for name in path.split('/') {
             match name {
                 "" | "." => {}
+                // `a/../b` isn't simplified to `b`: if `a` is a symbolic link, the kernel resolves it to a path next to
+                // the link's target. A check of the simplified path would then allow access to another file than the
+                // one that is opened.
                 ".." => return refuse(PathProblem::Parent),
                 name => names.push(name),
             }
@@ -57,27 +63,27 @@ impl WorkspacePath {
         Ok(WorkspacePath(names.join("/")))
     }
 
-    /// The names, without `.` for the root: empty for the root.
+    /// The normalised path; empty for the root.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// For the file system: `.` for the root.
+    /// The path for file system calls; `.` for the root.
     pub fn as_path(&self) -> &std::path::Path {
         std::path::Path::new(self.shown())
     }
 
-    /// For people: `.` for the root.
+    /// The path for messages; `.` for the root.
     pub fn shown(&self) -> &str {
         if self.0.is_empty() { "." } else { &self.0 }
     }
 
-    /// Whether it is the root.
+    /// Whether the path is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The folder that it is in; none for the root.
+    /// The parent folder; none for the root.
     pub fn parent(&self) -> Option<WorkspacePath> {
         if self.is_root() {
             return None;
@@ -85,7 +91,7 @@ impl WorkspacePath {
         Some(WorkspacePath(self.0.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned())))
     }
 
-    /// The folder that it is in, and its name there; the root is `.` in itself.
+    /// The parent folder and the last name. For the root, the root and `.`.
     pub fn split(&self) -> (WorkspacePath, &str) {
         match self.0.rsplit_once('/') {
             Some((folder, name)) => (WorkspacePath(folder.to_owned()), name),
@@ -93,18 +99,19 @@ impl WorkspacePath {
         }
     }
 
-    /// From the root down.
+    /// The names of the path, from the root down.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|name| !name.is_empty())
     }
 
-    /// An entry of this folder.
+    /// The path of an entry in this folder.
     #[must_use]
     pub fn join(&self, name: &str) -> WorkspacePath {
         if self.is_root() { WorkspacePath(name.to_owned()) } else { WorkspacePath(format!("{}/{name}", self.0)) }
     }
 
-    /// What a link with this content in this folder means, by its text alone; none when it leads out of the workspace.
+    /// Resolves a symbolic link in this folder by the text of its target, without looking at the file system. None if
+    /// the target is absolute or outside of the workspace.
     pub fn leads_to(&self, target: &str) -> Option<WorkspacePath> {
         let start = (!target.starts_with('/')).then(|| self.clone())?;
         target.split('/').try_fold(start, |folder, name| match name {
@@ -114,12 +121,12 @@ impl WorkspacePath {
         })
     }
 
-    /// Whether this is `folder` or lies below it.
+    /// Whether the path is `folder` or lies below it.
     pub fn is_within(&self, folder: &WorkspacePath) -> bool {
         folder.is_root() || self.0.strip_prefix(&folder.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Itself, then the folders that it is in, up to and without the root.
+    /// The path itself, then its parent folders, up to but excluding the root.
     pub(crate) fn lineage(&self) -> impl Iterator<Item = &str> {
         let ends = std::iter::once(self.0.len()).chain(self.0.rmatch_indices('/').map(|(at, _)| at));
         ends.map(|end| &self.0[..end]).filter(|path| !path.is_empty())
@@ -141,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_stay_inside() {
+    fn paths_outside_of_the_workspace_are_rejected() {
         assert_eq!(path("./a//b/").shown(), "a/b");
         assert!(path(".").is_root() && path("./").is_root());
         for bad in ["", "/etc/passwd", "..", "a/../b", "a/..", "x\0y"] {
@@ -152,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_from_its_folder() {
+    fn link_is_resolved_relative_to_its_folder() {
         let leads = |target: &str| path("a/b").leads_to(target).map(|path| path.to_string());
         assert_eq!(leads("../c/./d"), Some("a/c/d".into()));
         assert_eq!(leads("../.."), Some(".".into()));

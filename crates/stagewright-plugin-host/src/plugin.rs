@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use stagewright_model::{Code, Interface};
+use stagewright_model::{Interface, PluginCode};
 
 /// A file that has more is no plugin. Interpreters compiled to WebAssembly have some tens of megabytes.
 pub(crate) const PLUGIN_BYTES: u64 = 512 << 20;
@@ -95,8 +95,8 @@ pub struct Description {
 
 impl Description {
     /// How far its grants are of use to it. What it declares plays no part.
-    pub fn code(&self) -> Code<'_> {
-        if self.native { Code::Native } else { Code::Component(&self.interfaces) }
+    pub fn code(&self) -> PluginCode<'_> {
+        if self.native { PluginCode::Native } else { PluginCode::Component(&self.interfaces) }
     }
 
     /// The permissions' keys that the plugin could make use of, by interface: what an audit shows.

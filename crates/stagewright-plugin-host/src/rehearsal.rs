@@ -106,7 +106,7 @@ impl Rehearsal {
     /// it would have nothing but what it is granted.
     pub(crate) fn withholds_program(&self, program: &str, args: &[String], is_confined: bool) -> Option<String> {
         let inner = self.0.as_ref()?;
-        let reaches = inner.terms.keeps_from_starting(inner.environment.as_deref(), &inner.own);
+        let reaches = inner.terms.blocking_reaches(inner.environment.as_deref(), &inner.own);
         let would = would_run(program, args);
         if !reaches.all.is_empty() {
             return Some(format!("{would}{}", reaching(&reaches)));

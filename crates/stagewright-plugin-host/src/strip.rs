@@ -23,7 +23,7 @@ pub fn stripped(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut sequences = ControlSequences::default();
-    let kept = text.chars().filter_map(|character| sequences.take(character));
+    let kept = text.chars().filter_map(|character| sequences.push(character));
     Cow::Owned(kept.filter(|&character| character == '\r' || !moves_cursor(character)).collect())
 }
 
@@ -88,7 +88,7 @@ impl Stripper {
                 text = rest;
             }
             let Some(character) = text.chars().next() else { return };
-            if let Some(character) = self.sequences.take(character) {
+            if let Some(character) = self.sequences.push(character) {
                 kept.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
             text = &text[character.len_utf8()..];

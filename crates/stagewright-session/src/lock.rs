@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stagewright_model::{Change, Lock};
+use stagewright_model::{Lock, LockChange};
 use stagewright_plugin_host::DEFAULT_BOUNDS;
 
 use crate::error::SessionError;
@@ -32,7 +32,7 @@ pub struct LockedChanges {
     /// Whether the lock file didn't know it.
     pub is_new: bool,
     /// What differs.
-    pub changes: Vec<Change>,
+    pub changes: Vec<LockChange>,
 }
 
 impl Session {

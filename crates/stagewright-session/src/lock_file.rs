@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use stagewright_model::{Change, Lock, LockedPipeline, Origin, PackageManager, Plan, PluginPin};
+use stagewright_model::{Lock, LockChange, LockedPipeline, Origin, PackageManager, Plan, PluginPin};
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 
 use crate::error::SessionError;
@@ -21,12 +21,12 @@ pub enum Compared {
     /// There is one, and it doesn't know the pipeline.
     NotLocked,
     /// What differs, which may be nothing.
-    Changes(Vec<Change>),
+    Changes(Vec<LockChange>),
 }
 
 impl Compared {
     /// What the plan may do and the lock doesn't say.
-    pub fn wider(&self) -> impl Iterator<Item = &Change> {
+    pub fn wider(&self) -> impl Iterator<Item = &LockChange> {
         let changes = match self {
             Compared::Changes(changes) => changes.as_slice(),
             Compared::NoLock | Compared::NotLocked => &[],

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stagewright_model::{
-    Change, Diagnostic, Mistake, MistakePlace, OperatorPolicy, Permissions, Plan, PluginRef, Sandbox, StageIndex, count,
+    Diagnostic, LockChange, Mistake, MistakePlace, OperatorPolicy, Permissions, Plan, PluginRef, Sandbox, StageIndex,
+    count,
 };
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 
@@ -87,11 +88,11 @@ fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result
         Compared::Changes(_) => format!("{} may do more than {lock} says; nothing was run", file.name),
     };
     Err(SessionError::not_ready(message)
-        .details(compared.wider().map(Change::to_string))
+        .details(compared.wider().map(LockChange::to_string))
         .hint(format!("if that is wanted, write it down and have it reviewed: stagewright lock {}", file.name)))
 }
 
-fn notice_wider(session: &Session, file: &PipelineFile, changes: &[Change]) {
+fn notice_wider(session: &Session, file: &PipelineFile, changes: &[LockChange]) {
     let changes = changes.iter().filter(|change| change.is_wider).count();
     if changes > 0 {
         session.notices.notice(&Notice::WiderThanLock { file: file.name.clone(), changes });

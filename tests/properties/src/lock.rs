@@ -57,7 +57,7 @@ fn check_policy(policy: &OperatorPolicy) {
     }
     policy.impose(&mut plan, &Bounds::default());
     for diagnostic in judge(&plan).err().into_iter().flatten() {
-        assert!(!diagnostic.message().contains("has the limit"), "not imposed: {diagnostic}");
+        assert!(!diagnostic.message().contains("sets the limit"), "not imposed: {diagnostic}");
     }
     let once: Vec<Bounds> = plan.stages.iter().map(|stage| stage.bounds()).collect();
     policy.impose(&mut plan, &Bounds::default());

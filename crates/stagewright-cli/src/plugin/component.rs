@@ -1,6 +1,6 @@
 //! What a component's binary says: the interfaces that it imports and exports.
 
-use stagewright_model::{Code, EffectClass, Imports, Interface, Permission, Permissions, Reaches};
+use stagewright_model::{EffectClass, Imports, Interface, Permission, Permissions, PluginCode, Reaches};
 use wit_component::DecodedWasm;
 
 /// Of the contract, as `stagewright:stage/context@0.1.0` is named.
@@ -72,7 +72,7 @@ impl Interfaces {
         ] {
             everything.insert(kind, entry).unwrap_or_else(|error| unreachable!("{entry} {error}"));
         }
-        match Reaches::of(None, &everything, Code::Component(self)).effect_class() {
+        match Reaches::of(None, &everything, PluginCode::Component(self)).effect_class() {
             EffectClass::Pure => "pure",
             EffectClass::Local => "local",
             EffectClass::External => "external",

@@ -167,7 +167,7 @@ fn request() -> AttemptRequest {
             }],
         }),
         resumption: Some(json!({ "approved": true })),
-        rehearsal: Some(RehearsalTerms { real: permissions(), acts: true, offline: true }),
+        rehearsal: Some(RehearsalTerms { real: permissions(), is_configured: true, offline: true }),
         basis: basis(),
         // Of the machine on which an attempt runs: it doesn't travel.
         folder: None,

@@ -1,45 +1,45 @@
-//! Programs that take code as an argument or from standard input, and where in an argument list it stands.
+//! Programs that take code as an argument or from standard input, and the positions of that code in an argument list.
 //!
-//! This is a list of known programs, and can't be complete. docs/permissions.md says what it covers.
+//! The list can't be complete; docs/permissions.md says what it covers.
 
-/// How a program takes code. `BASE` is one that takes none.
+/// How a program takes code. `BASE` has no option that takes any.
 #[derive(Clone, Copy)]
 struct Interpreter {
-    /// Without a path, and without a version at the end: `python3.12` is `python`.
+    /// Without a directory and without a trailing version: `/usr/bin/python3.12` is `python`.
     names: &'static [&'static str],
-    /// Letters of options that are followed by code, as `c` in `-euc`.
+    /// Letters of short options that take code, such as `c` in `-euc`.
     code: &'static str,
-    /// Long options that are followed by code, as the next argument or behind `=`.
+    /// Long options that take code, as the next argument or after `=`.
     long: &'static [&'static str],
-    /// Letters of options that have a value, which is the rest of the argument or else the next one.
+    /// Letters of short options that take a value: the rest of the argument or, if that is empty, the next argument.
     valued: &'static str,
-    /// Long options whose value is the next argument.
+    /// Long options that take the next argument as a value.
     long_valued: &'static [&'static str],
-    /// The letter of an option after which everything is data.
+    /// Letter of the short option after which all arguments are data.
     last: Option<char>,
-    /// Whether everything behind the code is data.
+    /// Whether all arguments after the code are data.
     ends_with_code: bool,
-    /// Letters stay letters behind the one for code, whose code is always a later argument: `sh -ceu CODE`.
+    /// Whether letters after the code letter are still options, and the code is a later argument: `sh -ceu CODE`.
     is_shell: bool,
     operands: Operands,
 }
 
-/// What arguments are that aren't options, as long as no option gave code.
+/// What the arguments are that aren't options, if no option took code.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operands {
-    /// A file of code, or none: then code comes from standard input. Whatever follows is data.
+    /// The first is a file of code, and the rest is data. Without any, code is read from standard input.
     File,
-    /// The first is code; whatever follows is data.
+    /// The first is code; the rest is data.
     Code,
-    /// The first says where; the others are code.
+    /// The first is a host or a database; the rest is code.
     PlaceThenCode,
-    /// The first is a subcommand; whatever follows isn't looked at.
+    /// The first is a subcommand; the rest isn't examined.
     Subcommand,
     /// All are code.
     AllCode,
-    /// Data, and options may follow.
+    /// All are data, and options may follow them.
     Data,
-    /// The same, and so many are given that an expression is taken for data, as in `git checkout ${{ … }}`.
+    /// Like `Data`, but an expression counts as an operand, not as a possible option: `git checkout ${{ … }}`.
     Arguments,
 }
 
@@ -114,7 +114,7 @@ const INTERPRETERS: [Interpreter; 25] = [
     },
     Interpreter { names: &["ssh"], valued: "bcDEeFIiJLlmOopQRSWw", operands: Operands::PlaceThenCode, ..BASE },
     Interpreter { names: &["tclsh", "wish", "expect"], code: "c", ..BASE },
-    // What a setting of git's says can be a command; its options stand before the subcommand.
+    // A git setting can be a command. These options stand before the subcommand.
     Interpreter {
         names: &["git"],
         code: "c",
@@ -160,7 +160,7 @@ const INTERPRETERS: [Interpreter; 25] = [
         ..BASE
     },
     Interpreter { names: &["emacs"], long: &["--eval", "--execute"], operands: Operands::Arguments, ..BASE },
-    // Their commands run programs, too: `\!`, `system`, `.shell`.
+    // Database shells can run programs too: `\!`, `system`, `.shell`.
     Interpreter {
         names: &["psql"],
         code: "c",
@@ -181,50 +181,52 @@ const INTERPRETERS: [Interpreter; 25] = [
     Interpreter { names: &["watch", "parallel"], valued: "nj", operands: Operands::AllCode, ..BASE },
 ];
 
-/// Its options are words, any beginning of which will do, and what follows `-Command` is code to the last argument.
+/// PowerShell's options are words that may be abbreviated, and all arguments after `-Command` are code.
 const POWERSHELL: [&str; 2] = ["pwsh", "powershell"];
 
-/// An argument of a list, as far as it is known before a run.
+/// What is known of an argument before the run.
 #[derive(Clone, Copy)]
 pub(super) struct Argument<'a> {
-    /// As it is written, up to the first expression that may become anything.
+    /// The text before the first expression that can evaluate to arbitrary text.
     pub(super) known: &'a str,
-    /// Whether there is such an expression.
+    /// Whether the argument holds such an expression.
     pub(super) is_open: bool,
 }
 
-/// What is code of a program with its arguments.
+/// Where a command line holds code.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Code {
-    /// Positions of arguments.
+pub(super) struct CodePositions {
+    /// Indices into the list that starts with the program.
     pub(super) arguments: Vec<usize>,
     /// Whether an interpreter reads its code from standard input.
     pub(super) stdin: bool,
 }
 
-/// Looks for interpreters anywhere in a list, so that one behind `env`, `timeout` or `docker exec` is found.
-pub(super) fn code(list: &[Argument<'_>]) -> Code {
-    let mut code = Code::default();
-    // Behind the code of a shell are its arguments, the first of which is often called `sh` again.
+/// Looks for interpreters at every position of the list, so that one after `env`, `timeout` or `docker exec` is found.
+pub(super) fn find_code(list: &[Argument<'_>]) -> CodePositions {
+    let mut code = CodePositions::default();
+    // A shell's code is followed by its arguments, and `$0`, the first of them, is often `sh` again. They are still
+    // searched, because a wrapper may start another program there, but as data: only explicit code options count, and
+    // neither operands nor open arguments do.
     let mut is_data = false;
     for (position, program) in list.iter().enumerate() {
         let arguments = position + 1;
-        // A program that isn't known may be any of them.
-        let may_be = |one: &Interpreter| match program.is_open {
-            true => position == 0 && one.operands == Operands::File,
-            false => one.names.contains(&name(program.known)),
+        // A program whose name is an expression could be any interpreter that takes a file.
+        let may_be = |interpreter: &Interpreter| match program.is_open {
+            true => position == 0 && interpreter.operands == Operands::File,
+            false => interpreter.names.contains(&name(program.known)),
         };
-        for interpreter in INTERPRETERS.iter().filter(|one| may_be(one)) {
+        for interpreter in INTERPRETERS.iter().filter(|interpreter| may_be(interpreter)) {
             let is_certain = !program.is_open && !is_data;
             is_data |= interpreter.find(list, arguments, is_certain, &mut code);
         }
         match name(program.known) {
             "env" => split_strings(list, arguments, &mut code),
-            "deno" if list.get(arguments).is_some_and(|one| one.known == "eval") => {
+            "deno" if list.get(arguments).is_some_and(|argument| argument.known == "eval") => {
                 code.arguments.extend(arguments + 1..list.len());
             }
-            "git" => behind(list, arguments, "foreach", &mut code),
-            "cmd" => ["/c", "/C", "/k", "/K"].into_iter().for_each(|option| behind(list, arguments, option, &mut code)),
+            "git" => all_after(list, arguments, "foreach", &mut code),
+            "cmd" => ["/c", "/C", "/k", "/K"].iter().for_each(|option| all_after(list, arguments, option, &mut code)),
             name if POWERSHELL.contains(&name) => powershell(list, arguments, &mut code),
             _ => {}
         }
@@ -235,16 +237,16 @@ pub(super) fn code(list: &[Argument<'_>]) -> Code {
     code
 }
 
-/// `/usr/bin/python3.12` is `python`.
+/// Strips the directory, `.exe` and the version: `/usr/bin/python3.12` is `python`.
 fn name(program: &str) -> &str {
     let name = program.rsplit('/').next().unwrap_or(program);
     let name = name.strip_suffix(".exe").unwrap_or(name);
     name.trim_end_matches(|last: char| last.is_ascii_digit() || matches!(last, '.' | '-'))
 }
 
-/// `env -S 'sh -c …'` makes a list of a text.
-fn split_strings(list: &[Argument<'_>], start: usize, code: &mut Code) {
-    let options = list.iter().enumerate().skip(start).take_while(|(_, one)| one.known.starts_with('-'));
+/// `env -S 'sh -c …'` splits its text into a command line.
+fn split_strings(list: &[Argument<'_>], start: usize, code: &mut CodePositions) {
+    let options = list.iter().enumerate().skip(start).take_while(|(_, argument)| argument.known.starts_with('-'));
     for (position, option) in options {
         if option.known.contains('S') || option.known.starts_with("--split-string") {
             code.arguments.extend([position, position + 1]);
@@ -252,46 +254,47 @@ fn split_strings(list: &[Argument<'_>], start: usize, code: &mut Code) {
     }
 }
 
-/// Everything behind the word is code.
-fn behind(list: &[Argument<'_>], start: usize, word: &str, code: &mut Code) {
-    if let Some(found) = list.iter().skip(start).position(|one| one.known == word && !one.is_open) {
+/// Marks all arguments after `word` as code.
+fn all_after(list: &[Argument<'_>], start: usize, word: &str, code: &mut CodePositions) {
+    if let Some(found) = list.iter().skip(start).position(|argument| argument.known == word && !argument.is_open) {
         code.arguments.extend(start + found + 1..list.len());
     }
 }
 
-fn powershell(list: &[Argument<'_>], start: usize, code: &mut Code) {
+fn powershell(list: &[Argument<'_>], start: usize, code: &mut CodePositions) {
     let is_code = |option: &str| {
         let word = option.trim_start_matches(['-', '/']).to_ascii_lowercase();
-        let is_begun = |whole: &str| whole.starts_with(&word);
-        option.starts_with(['-', '/']) && !word.is_empty() && (is_begun("command") || is_begun("encodedcommand"))
+        let abbreviates = |whole: &str| whole.starts_with(&word);
+        option.starts_with(['-', '/']) && !word.is_empty() && (abbreviates("command") || abbreviates("encodedcommand"))
     };
-    match list[start..].iter().position(|one| is_code(one.known)) {
+    match list[start..].iter().position(|argument| is_code(argument.known)) {
         Some(option) => code.arguments.extend(start + option..list.len()),
-        // Without a file it reads its commands.
+        // Without a code option, PowerShell may read commands from standard input.
         None => code.stdin = true,
     }
 }
 
 enum Flag {
-    /// The next argument is code, or the argument itself when it is open.
+    /// The next argument is code, or this argument if it is open.
     Code,
     /// The next argument is a value.
     Valued,
-    /// A shell's `-s`.
+    /// A shell's `-s`: it reads code from standard input.
     Stdin,
     Other,
+    /// No options follow.
     Last,
 }
 
 impl Interpreter {
-    /// `start`: where its arguments begin. `is_certain`: whether this is the program, or only may be. Whether everything
-    /// behind is data.
-    fn find(&self, list: &[Argument<'_>], start: usize, is_certain: bool, code: &mut Code) -> bool {
+    /// Adds the code among the arguments from `start` on. `is_certain` is false if the program only might be this
+    /// interpreter. Returns whether all that follows is data.
+    fn find(&self, list: &[Argument<'_>], start: usize, is_certain: bool, code: &mut CodePositions) -> bool {
         let mut is_given = false;
         let mut at = start;
         while let Some(argument) = list.get(at) {
             if argument.is_open && is_certain && self.may_be_an_option(argument.known) {
-                // It may be the option that makes code of the next one.
+                // The expression could evaluate to an option that makes the next argument code.
                 code.arguments.extend([at, at + 1]);
                 at += 1;
                 continue;
@@ -312,7 +315,7 @@ impl Interpreter {
                         break;
                     }
                 }
-                // Of `-I${{ … }}` the value is there already.
+                // `-I${{ … }}` holds its value itself.
                 Flag::Valued => at += usize::from(!argument.is_open),
                 Flag::Stdin => code.stdin = true,
                 Flag::Other => {}
@@ -325,8 +328,8 @@ impl Interpreter {
         is_given && self.ends_with_code
     }
 
-    /// Behind an option for code, which stands before `at`; where the next option may be.
-    fn add_code(&self, list: &[Argument<'_>], mut at: usize, code: &mut Code) -> usize {
+    /// Adds the code of the code option at `at - 1`. Returns the position where further options may follow.
+    fn add_code(&self, list: &[Argument<'_>], mut at: usize, code: &mut CodePositions) -> usize {
         let option = list[at - 1];
         let is_attached = option.known.contains('=')
             || (!self.is_shell
@@ -337,9 +340,9 @@ impl Interpreter {
             return at;
         }
         if self.is_shell {
-            // `sh -ceo pipefail -u CODE`
+            // A shell takes its code after all of its options, as in `sh -ceo pipefail -u CODE`.
             at += usize::from(option.known.ends_with(['o', 'O']));
-            while let Some(further) = list.get(at).filter(|one| one.known.starts_with(['-', '+'])) {
+            while let Some(further) = list.get(at).filter(|argument| argument.known.starts_with(['-', '+'])) {
                 at += if further.known.ends_with(['o', 'O']) { 2 } else { 1 };
             }
         }
@@ -347,7 +350,7 @@ impl Interpreter {
         at + 1
     }
 
-    fn add_operands(&self, list: &[Argument<'_>], first: usize, is_certain: bool, code: &mut Code) {
+    fn add_operands(&self, list: &[Argument<'_>], first: usize, is_certain: bool, code: &mut CodePositions) {
         match self.operands {
             _ if !is_certain => {}
             Operands::File => code.stdin |= list.get(first).is_none_or(|file| file.known == "-"),
@@ -361,7 +364,7 @@ impl Interpreter {
         }
     }
 
-    /// None for what isn't an option.
+    /// None if `text` isn't an option.
     fn flag(&self, text: &str) -> Option<Flag> {
         if matches!(text, "--") {
             return Some(Flag::Last);
@@ -392,8 +395,7 @@ impl Interpreter {
         Some(Flag::Other)
     }
 
-    /// Whether an argument that begins like this, and goes on in a way that isn't known, may be any option. It is none when
-    /// what follows is the value of one, as in `-I${{ … }}`.
+    /// Whether an open argument with this prefix could be a code option. `-I${{ … }}` can't: the expression is a value.
     fn may_be_an_option(&self, known: &str) -> bool {
         if matches!(self.operands, Operands::Arguments | Operands::Subcommand) {
             return false;
@@ -403,7 +405,7 @@ impl Interpreter {
             None if known.starts_with(['-', '+']) => {
                 self.is_shell || !matches!(self.flag(known), Some(Flag::Valued | Flag::Code))
             }
-            // An operand that is code is refused by itself.
+            // An operand that is code is reported as code in any case.
             None => known.is_empty() && self.operands != Operands::Code,
         }
     }
@@ -413,22 +415,22 @@ impl Interpreter {
 mod tests {
     use super::*;
 
-    /// `<X>` is an expression that may become anything.
-    fn of(list: &[&str]) -> Code {
+    /// `<X>` stands for an expression that can evaluate to arbitrary text.
+    fn positions(list: &[&str]) -> CodePositions {
         let arguments = list.iter().map(|text| match text.find('<') {
             Some(at) => Argument { known: &text[..at], is_open: true },
             None => Argument { known: text, is_open: false },
         });
-        code(&arguments.collect::<Vec<_>>())
+        find_code(&arguments.collect::<Vec<_>>())
     }
 
     #[track_caller]
     fn is_code(list: &[&str], expected: &[usize]) {
-        assert_eq!(of(list).arguments, expected, "{list:?}");
+        assert_eq!(positions(list).arguments, expected, "{list:?}");
     }
 
     #[test]
-    fn the_argument_behind_the_option_is_code_and_those_after_it_are_not() {
+    fn argument_after_code_option_is_code() {
         is_code(&["sh", "-c", "echo \"$1\"", "_", "<branch>"], &[2]);
         is_code(&["bash", "-euo", "pipefail", "-c", "<x>", "a"], &[4]);
         is_code(&["bash", "-ceuo", "pipefail", "<x>"], &[3]);
@@ -456,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interpreter_is_found_behind_other_programs() {
+    fn interpreter_after_wrapper_program_is_found() {
         is_code(&["env", "A=<a>", "bash", "-c", "<x>"], &[4]);
         is_code(&["busybox", "sh", "-c", "<x>"], &[3]);
         is_code(&["docker", "exec", "box", "sh", "-c", "<x>"], &[5]);
@@ -465,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn data_of_programs_is_not_code() {
+    fn plain_arguments_are_not_code() {
         is_code(&["cargo", "build", "--profile", "<x>"], &[]);
         is_code(&["sh", "script.sh", "-c", "<x>"], &[]);
         is_code(&["python3", "-m", "pytest", "-c", "<x>"], &[]);
@@ -479,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_an_option_or_an_interpreter_is_taken_for_one() {
+    fn open_argument_counts_as_code_option_or_interpreter() {
         is_code(&["sh", "<flag>", "<x>"], &[1, 2]);
         is_code(&["bash", "-e<flag>", "x"], &[1, 2]);
         is_code(&["<shell>", "-c", "<x>"], &[2]);
@@ -487,12 +489,12 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_without_a_file_reads_its_code() {
+    fn shell_without_file_reads_code_from_stdin() {
         for list in [&["sh"][..], &["bash", "-s", "<arg>"], &["python3", "-"], &["bash", "-eu"], &["ssh", "host"]] {
-            assert!(of(list).stdin, "{list:?}");
+            assert!(positions(list).stdin, "{list:?}");
         }
         for list in [&["cat"][..], &["sh", "-c", "cat"], &["python3", "x.py"], &["ssh", "host", "cat"]] {
-            assert!(!of(list).stdin, "{list:?}");
+            assert!(!positions(list).stdin, "{list:?}");
         }
     }
 }

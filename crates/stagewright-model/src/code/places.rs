@@ -1,28 +1,28 @@
-//! Where a stage's `with` table holds code: its plugin's manifest says so.
+//! The keys of a stage's `with` table that hold code, according to its plugin's manifest.
 //!
-//! The manifest's JSON Schema of the table marks such keys with [`KEYWORD`]. JSON Schema takes no offence at keywords that
-//! it doesn't know, so that the contract between plugins and host needs nothing for it.
+//! The manifest's JSON Schema of the table marks such keys with [`KEYWORD`]. JSON Schema ignores unknown keywords, so
+//! the contract between plugins and host doesn't have to know this one.
 
 use serde_json::Value as Json;
 
 use crate::value_path::ValuePath;
 
-/// Of a property whose value, or whose values, are executed; its value is one of the names in [`Role::named`].
+/// Marks a property that is executed. Its value is one of the names in [`Role::named`].
 const KEYWORD: &str = "x-stagewright-code";
 
-/// Schemas that are looked at for one table, and for one value of it by way of references and choices: a schema that
-/// refers to itself would never end.
+/// The most schemas visited for one table. A schema can refer to itself, so the walk needs a limit.
 const MOST_STEPS: usize = 10_000;
+/// The most references and alternatives followed for one value.
 const MOST_HOPS: usize = 16;
 
-/// What a marked value is.
+/// How a marked value is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// `"text"`: every string in it is code.
+    /// `"text"`: every string in the value is code.
     Text,
     /// `"argv"`: a program and its arguments.
     Argv,
-    /// `"stdin"`: what the program of an `"argv"` beside it reads.
+    /// `"stdin"`: the standard input of the program of the `"argv"` in the same table.
     Stdin,
 }
 
@@ -37,7 +37,7 @@ impl Role {
     }
 }
 
-/// The marked places of a table.
+/// The paths of the marked values in `table`.
 pub(super) fn marked(schema: &Json, table: &Json) -> Vec<(ValuePath, Role)> {
     let mut walk = Walk { root: schema, steps: 0, found: Vec::new() };
     walk.visit(schema, table, &ValuePath::default(), 0);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_found_behind_references_lists_and_choices() {
+    fn marks_are_found_through_references_lists_and_alternatives() {
         let schema = json!({
             "properties": {
                 "run": { KEYWORD: "text" },
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_refers_to_itself_ends() {
+    fn walk_of_self_referencing_schema_terminates() {
         let schema = json!({ "anyOf": [{ "$ref": "#" }, { "$ref": "#" }], KEYWORD: "text" });
         assert_eq!(found(&schema, &json!({})), [" Text"]);
     }

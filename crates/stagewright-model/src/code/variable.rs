@@ -1,6 +1,6 @@
-//! Variables whose text programs execute, or find what they execute by.
+//! Variables whose text programs execute, or use to find what they execute.
 //!
-//! As the list of interpreters, this one can't be complete.
+//! Like the list of interpreters, this list can't be complete.
 
 const EXECUTED: [&str; 50] = [
     "BASH_ENV",
@@ -55,14 +55,14 @@ const EXECUTED: [&str; 50] = [
     "_JAVA_OPTIONS",
 ];
 
-/// Of functions that a shell takes over, of the dynamic linker, and of npm's settings.
-const EXECUTED_BEGINNINGS: [&str; 4] = ["BASH_FUNC_", "DYLD_", "LD_", "npm_config_"];
+/// Exported shell functions, variables of the dynamic linker, and npm's settings.
+const EXECUTED_PREFIXES: [&str; 4] = ["BASH_FUNC_", "DYLD_", "LD_", "npm_config_"];
 
 /// As in `CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER`.
-const EXECUTED_ENDS: [&str; 6] = ["_EDITOR", "_LINKER", "_PAGER", "_RUNNER", "_RUSTFLAGS", "_WRAPPER"];
+const EXECUTED_SUFFIXES: [&str; 6] = ["_EDITOR", "_LINKER", "_PAGER", "_RUNNER", "_RUSTFLAGS", "_WRAPPER"];
 
-/// Git's own that are executed, or name what is. Names that merely begin alike, as `GIT_BRANCH`, are data.
-const OF_GIT: [&str; 16] = [
+/// Prefixes, after `GIT_`, of the variables that git executes or finds programs by. Others are data.
+const EXECUTED_BY_GIT: [&str; 16] = [
     "ALTERNATE",
     "ASKPASS",
     "COMMON_DIR",
@@ -82,12 +82,12 @@ const OF_GIT: [&str; 16] = [
 ];
 
 pub(super) fn is_executed(name: &str) -> bool {
-    if let Some(of_git) = name.strip_prefix("GIT_") {
-        return OF_GIT.iter().any(|known| of_git.starts_with(known));
+    if let Some(rest) = name.strip_prefix("GIT_") {
+        return EXECUTED_BY_GIT.iter().any(|known| rest.starts_with(known));
     }
     EXECUTED.contains(&name)
-        || EXECUTED_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
-        || EXECUTED_ENDS.iter().any(|end| name.ends_with(end))
+        || EXECUTED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || EXECUTED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_that_programs_execute_are_told_from_data() {
+    fn executed_variables_are_distinguished_from_data() {
         for name in [
             "BASH_ENV",
             "GIT_SSH_COMMAND",

@@ -1,9 +1,9 @@
-//! What the evaluation of an expression may take.
+//! Limits the memory and time that evaluating an expression can take.
 //!
-//! CEL always ends, and yet a line of it can double a text sixty times, or loop within loops for years. So the tree is
-//! changed before it is evaluated: whatever can grow, and whatever is looped over, goes through a call that takes its
-//! size from a budget. `join` and `replace`, which multiply what they are given, are also told beforehand how large
-//! their result would be.
+//! Every CEL expression terminates, but one line can double a text sixty times, or nest loops that run for years. The
+//! syntax tree is therefore rewritten before it is evaluated: each value that can grow, and each value that a loop
+//! iterates over, is passed through a call that deducts its size from a budget. `join` and `replace` can multiply the
+//! size of their arguments in one step, so they are replaced by versions that compute the size of their result first.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use cel::common::types::{
 use cel::common::value::{CowVal, StaticVal, Val};
 use cel::{Context, DeclarationError, Env, ExecutionError, IdedExpr};
 
-/// What all that an evaluation makes may come to: bytes of text, and one for each other value. Far more than outputs
-/// and events hold, and made in a fraction of a second.
+/// The budget of one evaluation: one for each value, and one more for each byte of text. This is far more than outputs
+/// and events contain, and takes a fraction of a second to use up.
 const LARGEST: usize = 1 << 20;
 
-/// Neither can be written in an expression.
+/// CEL's lexer rejects `@`, so an expression can't contain these names.
 pub(super) const SPEND: &str = "@spend";
 const BUDGET: &str = "@budget";
 
-/// Functions whose result can be larger than what they are given.
+/// Functions whose result can be larger than their arguments.
 const GROWING: [&str; 6] = [operators::ADD, "format", "join", "quote", "replace", "to_json"];
 
-/// Functions that multiply what they are given, and what is called in their place.
+/// Functions whose result can be larger than the sum of their arguments, and the checked versions that replace them.
 const MULTIPLYING: [(&str, &str); 2] = [("join", "@join"), ("replace", "@replace")];
 
-/// Adds what a bounded tree calls.
+/// Declares the functions that a bounded tree calls.
 pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
     env.add_overload(SPEND, "@spend(dyn, budget)", vec![DYN_TYPE, DYN_TYPE], spend)?;
     env.add_member_overload("@join", "list.@join()", LIST_TYPE, vec![], join)?;
@@ -41,12 +41,12 @@ pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
     env.add_member_overload("@replace", "string.@replace(string, string, int)", STRING_TYPE, limited, replace)
 }
 
-/// Gives an evaluation its budget.
-pub(super) fn grant(context: &mut Context<'_, '_>) {
-    context.add_variable_as_val(BUDGET, Box::new(Budget(Arc::new(AtomicUsize::new(LARGEST)))));
+/// Adds a full budget to the context of one evaluation.
+pub(super) fn add_to(context: &mut Context<'_, '_>) {
+    context.add_variable_as_val(BUDGET, Box::new(EvaluationBudget(Arc::new(AtomicUsize::new(LARGEST)))));
 }
 
-/// Sends what grows in a tree through [`SPEND`].
+/// Passes each value of the tree that can grow through [`SPEND`].
 pub(super) fn bound(node: &mut IdedExpr) {
     match &mut node.expr {
         Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => {}
@@ -88,7 +88,10 @@ fn bound_loop(looped: &mut ComprehensionExpr) {
     bound(&mut looped.result);
 }
 
-/// What is added to a loop's result is charged; the addition itself is not, or each turn would pay for all before it.
+/// Bounds the step of a loop, `result + [element]` in CEL's expansion of `map` and `filter`.
+///
+/// Only the added element is charged. Charging the sum, as for other additions, would charge every iteration for all
+/// elements that earlier iterations added: a loop over n elements would cost n² instead of n.
 fn bound_step(step: &mut IdedExpr, result: &str) {
     let Expr::Call(call) = &mut step.expr else { return bound(step) };
     let is_result = |node: &IdedExpr| matches!(&node.expr, Expr::Ident(name) if name == result);
@@ -121,37 +124,39 @@ fn charge(node: &mut IdedExpr) {
     *node = IdedExpr { id, expr: Expr::Call(call) };
 }
 
-/// Hands on its first argument and takes its size from the second.
+/// Returns its first argument after deducting its size from the budget, which is the second.
 fn spend<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let budget = arguments.pop();
-    let budget = budget.as_ref().and_then(|budget| budget.downcast_ref::<Budget>());
-    let (Some(made), Some(Budget(left))) = (arguments.pop(), budget) else {
+    let budget = budget.as_ref().and_then(|budget| budget.downcast_ref::<EvaluationBudget>());
+    let (Some(made), Some(EvaluationBudget(left))) = (arguments.pop(), budget) else {
         return Err(ExecutionError::missing_argument_or_target());
     };
-    // One thread evaluates an expression.
-    let rest = take(made.as_ref(), left.load(Ordering::Relaxed)).ok_or_else(too_large)?;
+    // The load and the store need not be one atomic operation: a single thread evaluates an expression. The budget is
+    // atomic only because CEL requires values to be `Sync`.
+    let rest = deduct(made.as_ref(), left.load(Ordering::Relaxed)).ok_or_else(too_large)?;
     left.store(rest, Ordering::Relaxed);
     Ok(made)
 }
 
-/// What is left of `budget` when the size of `value` is taken from it; no more of it is looked at than that.
-fn take(value: &dyn Val, budget: usize) -> Option<usize> {
+/// Deducts the size of `value` from `budget` and returns the rest, or none if it doesn't suffice. Visits no more of the
+/// value than the budget pays for.
+fn deduct(value: &dyn Val, budget: usize) -> Option<usize> {
     let rest = budget.checked_sub(1)?;
     if let Some(text) = value.downcast_ref::<CelString<'_>>() {
         rest.checked_sub(text.inner().len())
     } else if let Some(bytes) = value.downcast_ref::<CelBytes<'_>>() {
         rest.checked_sub(bytes.inner().len())
     } else if let Some(list) = value.downcast_ref::<CelList<'_>>() {
-        list.inner().iter().try_fold(rest, |rest, item| take(item.as_ref(), rest))
+        list.inner().iter().try_fold(rest, |rest, item| deduct(item.as_ref(), rest))
     } else if let Some(map) = value.downcast_ref::<CelMap<'_>>() {
-        map.inner().iter().try_fold(rest, |rest, (key, item)| take(item.as_ref(), take(key.inner(), rest)?))
+        map.inner().iter().try_fold(rest, |rest, (key, item)| deduct(item.as_ref(), deduct(key.inner(), rest)?))
     } else {
         Some(rest)
     }
 }
 
 fn too_large() -> ExecutionError {
-    ExecutionError::function_error(SPEND, format!("its values come to more than {LARGEST} bytes"))
+    ExecutionError::function_error(SPEND, format!("its values take more than {LARGEST} bytes"))
 }
 
 fn argument<'a>(arguments: &'a [CowVal<'_, '_>], index: usize) -> Result<&'a str, ExecutionError> {
@@ -159,7 +164,7 @@ fn argument<'a>(arguments: &'a [CowVal<'_, '_>], index: usize) -> Result<&'a str
     text.map(CelString::inner).ok_or_else(ExecutionError::missing_argument_or_target)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "what CEL calls takes its arguments by value")]
+#[expect(clippy::needless_pass_by_value, reason = "CEL passes arguments by value")]
 fn join<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let between = if arguments.len() > 1 { argument(&arguments, 1)? } else { "" };
     let list = arguments.first().and_then(|list| list.downcast_ref::<CelList<'_>>());
@@ -172,11 +177,11 @@ fn join<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Execut
     Ok(CowVal::owned(CelString::from(items.join(between))))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "what CEL calls takes its arguments by value")]
+#[expect(clippy::needless_pass_by_value, reason = "CEL passes arguments by value")]
 fn replace<'b, 'v>(arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let (text, from, to) = (argument(&arguments, 0)?, argument(&arguments, 1)?, argument(&arguments, 2)?);
     let most = arguments.get(3).and_then(|count| count.downcast_ref::<CelInt>());
-    // A negative count means all.
+    // A negative count replaces all occurrences.
     let most = most.and_then(|count| usize::try_from(*count.inner()).ok()).unwrap_or(usize::MAX);
     let count = text.matches(from).take(most).count();
     fits(text.len().saturating_add(count.saturating_mul(to.len())))?;
@@ -187,15 +192,15 @@ fn fits(size: usize) -> Result<(), ExecutionError> {
     if size > LARGEST { Err(too_large()) } else { Ok(()) }
 }
 
-/// What is left to an evaluation; a clone spends from the same.
+/// The rest of an evaluation's budget. Clones share it.
 #[derive(Clone, Debug)]
-struct Budget(Arc<AtomicUsize>);
+struct EvaluationBudget(Arc<AtomicUsize>);
 
 static BUDGET_TYPE: Type = Type::new_unspecified_type(BUDGET);
 
-impl Val for Budget {
+impl Val for EvaluationBudget {
     fn get_type(&self) -> &Type {
-        Budget::cel_type()
+        EvaluationBudget::cel_type()
     }
 
     fn cel_type() -> &'static Type {
@@ -211,4 +216,4 @@ impl Val for Budget {
     }
 }
 
-impl StaticVal for Budget {}
+impl StaticVal for EvaluationBudget {}

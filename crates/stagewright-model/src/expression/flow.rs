@@ -1,19 +1,19 @@
-//! Which values may become text of an expression's result.
+//! Which values can become text of an expression's result.
 //!
-//! `inputs.fast ? '--release' : ''` asks an input and gives back a text of the pipeline file, `git.branch + '-dev'` gives
-//! back what git holds. Where a result is executed as code, only the second can carry somebody else's commands, so what
-//! counts is which values flow into the result, not which are named.
+//! `inputs.fast ? '--release' : ''` reads an input, but its result is text from the pipeline file. The result of
+//! `git.branch + '-dev'` contains text from git. If the result is executed as code, only the second can inject
+//! commands. So the values that flow into the result matter, not all values that the expression names.
 //!
-//! The answer errs on the side of too many: a call that isn't known to make a number or a boolean hands on whatever it is
-//! given.
+//! The analysis may report too many values but never too few: the result of a call that isn't known to return a number
+//! or a boolean is assumed to contain all of the call's arguments.
 
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
 
 use super::names::{NAMESPACES, STATUS_FUNCTIONS, TYPES};
 
-/// Operators and functions that give back a number or a boolean of their own making, whatever they are given. The logical
-/// operators aren't among them: an implementation may give back an operand that is no boolean.
+/// Operators and functions that always return a number or a boolean. The logical operators aren't among them: CEL lets
+/// an implementation return an operand that isn't a boolean.
 const MEASURING: [&str; 24] = [
     operators::SUBSTRACT,
     operators::MULTIPLY,
@@ -41,27 +41,27 @@ const MEASURING: [&str; 24] = [
     "startsWith",
 ];
 
-/// A value that may become text of a result.
+/// A value that can become text of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Source {
+pub(crate) struct ValueSource {
     /// The top-level variable.
     pub(crate) root: String,
-    /// What is selected of it, as far as that is written outright: `["build", "outputs", "image"]`.
+    /// The members selected from it, up to the first that isn't a plain name or a literal.
     pub(crate) path: Vec<String>,
 }
 
-impl std::fmt::Display for Source {
+impl std::fmt::Display for ValueSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.root)?;
         self.path.iter().try_for_each(|step| write!(f, ".{step}"))
     }
 }
 
-/// Of a whole expression, in the order in which they are written; each once.
-pub(super) fn sources(tree: &IdedExpr) -> Vec<Source> {
+/// The values that can become text of the expression's result, in the order of the text, without duplicates.
+pub(super) fn sources(tree: &IdedExpr) -> Vec<ValueSource> {
     let mut flow = Flow { bound: Vec::new() };
     let mut found = Vec::new();
-    for source in flow.of(tree) {
+    for source in flow.node(tree) {
         if !found.contains(&source) {
             found.push(source);
         }
@@ -70,84 +70,88 @@ pub(super) fn sources(tree: &IdedExpr) -> Vec<Source> {
 }
 
 struct Flow<'a> {
-    /// The variables of the macros around, which hide the top-level ones, with what flows into each.
-    bound: Vec<(&'a str, Vec<Source>)>,
+    /// The variables of the enclosing macros, innermost last, with the values that flow into each. They shadow
+    /// top-level variables.
+    bound: Vec<(&'a str, Vec<ValueSource>)>,
 }
 
 impl<'a> Flow<'a> {
-    fn of(&mut self, node: &'a IdedExpr) -> Vec<Source> {
+    fn node(&mut self, node: &'a IdedExpr) -> Vec<ValueSource> {
         if let Some(selected) = self.selected(node) {
             return vec![selected];
         }
         match &node.expr {
-            // What `has()` asks is true or false.
+            // `has()` returns a boolean.
             Expr::Select(select) if select.test => Vec::new(),
-            Expr::Select(select) => self.of(&select.operand),
+            Expr::Select(select) => self.node(&select.operand),
             Expr::Unspecified | Expr::Literal(_) => Vec::new(),
             Expr::Ident(name) => self.bound_to(name).cloned().unwrap_or_default(),
-            Expr::Call(call) => self.of_call(call),
-            Expr::List(list) => list.elements.iter().flat_map(|element| self.of(element)).collect(),
-            Expr::Map(map) => map.entries.iter().flat_map(|entry| self.of_entry(&entry.expr)).collect(),
-            Expr::Struct(literal) => literal.entries.iter().flat_map(|entry| self.of_entry(&entry.expr)).collect(),
-            Expr::Comprehension(looped) => self.of_loop(looped),
+            Expr::Call(call) => self.call(call),
+            Expr::List(list) => list.elements.iter().flat_map(|element| self.node(element)).collect(),
+            Expr::Map(map) => map.entries.iter().flat_map(|entry| self.entry(&entry.expr)).collect(),
+            Expr::Struct(literal) => literal.entries.iter().flat_map(|entry| self.entry(&entry.expr)).collect(),
+            Expr::Comprehension(looped) => self.comprehension(looped),
         }
     }
 
-    fn of_entry(&mut self, entry: &'a EntryExpr) -> Vec<Source> {
+    fn entry(&mut self, entry: &'a EntryExpr) -> Vec<ValueSource> {
         match entry {
-            EntryExpr::StructField(field) => self.of(&field.value),
+            EntryExpr::StructField(field) => self.node(&field.value),
             EntryExpr::MapEntry(entry) => {
-                let mut found = self.of(&entry.key);
-                found.extend(self.of(&entry.value));
+                let mut found = self.node(&entry.key);
+                found.extend(self.node(&entry.value));
                 found
             }
         }
     }
 
-    fn of_call(&mut self, call: &'a CallExpr) -> Vec<Source> {
+    fn call(&mut self, call: &'a CallExpr) -> Vec<ValueSource> {
         let name = call.func_name.as_str();
         let is_status = || STATUS_FUNCTIONS.iter().any(|(status, _)| *status == name);
         match (name, &*call.args) {
             _ if MEASURING.contains(&name) || name == "uint" || is_status() => Vec::new(),
-            // Which of the two is given back may depend on anything; it isn't made of what decides.
-            (operators::CONDITIONAL, [_, one, other]) => {
-                let mut found = self.of(one);
-                found.extend(self.of(other));
+            // The condition chooses one of the two values, but doesn't become part of it.
+            (operators::CONDITIONAL, [_, then, otherwise]) => {
+                let mut found = self.node(then);
+                found.extend(self.node(otherwise));
                 found
             }
-            // Nor is what a table holds made of the key by which it is looked up.
-            (operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT, [table, _]) => self.of(table),
+            // Likewise, the key chooses a value but doesn't become part of it.
+            (operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT, [table, _]) => self.node(table),
             (_, arguments) => {
                 let parts = call.target.iter().map(|target| &**target).chain(arguments);
-                parts.flat_map(|part| self.of(part)).collect()
+                parts.flat_map(|part| self.node(part)).collect()
             }
         }
     }
 
-    /// The result is made of where the loop begins and of what each turn adds. What flows into a turn's own result flows in
-    /// by one of these as well, so that the variable which holds it counts for nothing on the first look.
-    fn of_loop(&mut self, looped: &'a ComprehensionExpr) -> Vec<Source> {
-        let items = self.of(&looped.iter_range);
-        let mut result = self.of(&looped.accu_init);
+    /// The values that flow into a macro's result: those in the accumulator's initial value, and those added by a step.
+    ///
+    /// A step also reads the accumulator. While the step is analysed, nothing flows into the accumulator's variable:
+    /// what it holds came from the initial value or from an earlier step, and both are counted anyway. So one pass over
+    /// the step suffices, without iterating to a fixed point.
+    fn comprehension(&mut self, looped: &'a ComprehensionExpr) -> Vec<ValueSource> {
+        let items = self.node(&looped.iter_range);
+        let mut result = self.node(&looped.accu_init);
         let outside = self.bound.len();
         self.bound.push((&looped.accu_var, Vec::new()));
         self.bound.push((&looped.iter_var, items.clone()));
         self.bound.extend(looped.iter_var2.as_deref().map(|name| (name, items)));
-        result.extend(self.of(&looped.loop_step));
+        result.extend(self.node(&looped.loop_step));
         self.bound[outside].1 = result;
-        let found = self.of(&looped.result);
+        let found = self.node(&looped.result);
         self.bound.truncate(outside);
         found
     }
 
     /// A chain of plain names, or of literals in brackets, that starts with a top-level variable.
-    fn selected(&self, node: &IdedExpr) -> Option<Source> {
+    fn selected(&self, node: &IdedExpr) -> Option<ValueSource> {
         let (operand, member) = match &node.expr {
             Expr::Ident(name) => {
                 let is_local = name.starts_with('@') || self.bound_to(name).is_some();
                 let is_known = TYPES.contains(&name.as_str()) || NAMESPACES.contains(&name.as_str());
                 let root = name.trim_start_matches('.').to_owned();
-                return (!is_local && !is_known).then_some(Source { root, path: Vec::new() });
+                return (!is_local && !is_known).then_some(ValueSource { root, path: Vec::new() });
             }
             Expr::Select(select) if !select.test => (&*select.operand, select.field.as_str()),
             Expr::Call(CallExpr { func_name, args, .. }) => match (func_name.as_str(), &**args) {
@@ -164,7 +168,7 @@ impl<'a> Flow<'a> {
         Some(source)
     }
 
-    fn bound_to(&self, name: &str) -> Option<&Vec<Source>> {
+    fn bound_to(&self, name: &str) -> Option<&Vec<ValueSource>> {
         self.bound.iter().rev().find(|(bound, _)| *bound == name).map(|(_, sources)| sources)
     }
 }
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_on_flows() {
+    fn values_in_the_result_are_sources() {
         flows("git.branch", &["git.branch"]);
         flows("git['branch']", &["git.branch"]);
         flows(".git.branch", &["git.branch"]);
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_asked_does_not_flow() {
+    fn values_that_are_only_compared_or_looked_up_are_not_sources() {
         for harmless in [
             "'text'",
             "inputs.a == 'x' ? '--release' : ''",
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_loop_adds_flows() {
+    fn values_that_a_macro_adds_are_sources() {
         flows("event.labels.map(label, label + '!')", &["event.labels"]);
         flows("['a'].map(x, x + git.branch)", &["git.branch"]);
         flows("event.labels.filter(label, label != 'x')", &["event.labels"]);

@@ -3,18 +3,18 @@
 use serde_json::Value as Json;
 
 use super::{EvaluationError, MARKER, Scope, Template};
-use crate::value_path::{Step, ValuePath};
+use crate::value_path::{PathStep, ValuePath};
 
-/// A JSON value whose strings may hold `${{ }}`, as `with` is: parsed with the file, evaluated for each attempt.
+/// A JSON value whose strings may hold `${{ }}`, such as a `with` table: parsed with the file, evaluated per attempt.
 #[derive(Clone, Debug, Default)]
 pub struct JsonTemplate {
     source: Json,
-    /// The strings that have to be evaluated, in the order of the file. Most values hold none.
+    /// The strings with expressions, in the order of the file. Most values have none.
     templates: Vec<(ValuePath, Template)>,
 }
 
 impl JsonTemplate {
-    /// A value that was built from parsed strings: `templates` are those of its strings that hold the marker.
+    /// Makes a template of a value whose strings are parsed already: `templates` are those that hold the marker.
     pub(crate) fn new(source: Json, templates: Vec<(ValuePath, Template)>) -> JsonTemplate {
         JsonTemplate { source, templates }
     }
@@ -22,7 +22,7 @@ impl JsonTemplate {
     /// Parses the strings of a value.
     ///
     /// # Errors
-    /// The first string with an expression that doesn't parse.
+    /// If an expression doesn't parse: the first one.
     pub fn parse(source: Json) -> Result<JsonTemplate, EvaluationError> {
         let mut templates = Vec::new();
         for (path, text) in strings(&source, &ValuePath::default()) {
@@ -36,33 +36,33 @@ impl JsonTemplate {
         Ok(JsonTemplate { source, templates })
     }
 
-    /// The value as it stands in the file.
+    /// The value as written in the file.
     pub fn source(&self) -> &Json {
         &self.source
     }
 
-    /// The value with every expression evaluated: typed where a string is one expression and nothing else.
+    /// Evaluates every expression. A string that consists of one expression becomes a value of the expression's type.
     ///
     /// # Errors
-    /// The first expression that has no value.
+    /// If an expression can't be evaluated: the first one.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Json, EvaluationError> {
         let mut value = self.source.clone();
         for (path, template) in &self.templates {
-            if let Some(place) = at_mut(&mut value, path) {
-                *place = template.evaluate(scope)?;
+            if let Some(string) = at_mut(&mut value, path) {
+                *string = template.evaluate(scope)?;
             }
         }
         Ok(value)
     }
 
-    /// Whether the value at a path such as `checks[0].status` has no final value yet: it is an expression, holds one, or
-    /// lies within one. The empty path stands for the table as a whole, which is never open: its keys are known.
-    pub fn is_open_at(&self, shown: &str) -> bool {
-        let asked = ValuePath::parse(shown);
-        asked != ValuePath::default() && self.templates.iter().any(|(path, _)| path.overlaps(&asked))
+    /// Whether the value at a path such as `checks[0].status` is unknown before the evaluation: it is an expression,
+    /// contains one, or lies within one. The empty path stands for the whole table, whose keys are always known.
+    pub fn is_open_at(&self, path: &str) -> bool {
+        let requested = ValuePath::parse(path);
+        requested != ValuePath::default() && self.templates.iter().any(|(path, _)| path.overlaps(&requested))
     }
 
-    /// The string at `path`, when it holds the marker.
+    /// The string at `path`, if it holds the marker.
     pub(crate) fn template_at(&self, path: &ValuePath) -> Option<&Template> {
         self.templates.iter().find(|(known, _)| known == path).map(|(_, template)| template)
     }
@@ -89,8 +89,8 @@ fn strings<'v>(value: &'v Json, path: &ValuePath) -> Vec<(ValuePath, &'v str)> {
 
 fn at_mut<'v>(value: &'v mut Json, path: &ValuePath) -> Option<&'v mut Json> {
     path.0.iter().try_fold(value, |value, step| match step {
-        Step::Key(key) => value.get_mut(key),
-        Step::Index(index) => value.get_mut(index),
+        PathStep::Key(key) => value.get_mut(key),
+        PathStep::Index(index) => value.get_mut(index),
     })
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_open_where_an_expression_may_still_change_it() {
+    fn value_is_open_if_it_overlaps_an_expression() {
         let config = JsonTemplate::parse(json!({
             "url": "${{ inputs.url }}", "count": "three", "checks": [{ "status": "${{ inputs.x }}" }, { "status": "no" }],
         }));

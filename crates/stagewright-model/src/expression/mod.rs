@@ -1,14 +1,15 @@
-//! CEL expressions in `if`, and inside `${{ }}`.
+//! CEL expressions in `if` and inside `${{ }}`.
 //!
-//! An expression sees `inputs`, `env`, `matrix`, `event`, `git`, `run`, `pipeline` and `stages.NAME.{result, outcome,
-//! outputs}`, and may call `success()`, `failure()`, `always()` and `cancelled()`, which speak of the stage's needs.
+//! An expression can read `inputs`, `env`, `matrix`, `event`, `git`, `run`, `pipeline` and `stages.NAME.{result,
+//! outcome, outputs}`. It can call `success()`, `failure()`, `always()` and `cancelled()`, which report the state of
+//! the stage's needs.
 //!
-//! Beside CEL's standard functions there are those of its strings extension (`join`, `split`, `replace`, `trim`,
-//! `lowerAscii`, …) and `to_json(value)` and `from_json(text)`.
+//! Available functions are CEL's standard functions, those of its strings extension (`join`, `split`, `replace`,
+//! `trim`, `lowerAscii`, …), `to_json(value)` and `from_json(text)`.
 //!
-//! Names of stages, inputs, matrix axes and outputs may hold hyphens, which CEL would take for subtractions. In a chain
-//! that starts with `stages`, `inputs` or `matrix` a hyphen without spaces belongs to the name:
-//! `stages.deploy-staging.outputs.url` is what it looks like, and `inputs.replicas - 1` subtracts.
+//! Names of stages, inputs, matrix axes and outputs may contain hyphens, which CEL parses as subtractions. In a chain
+//! that starts with `stages`, `inputs` or `matrix`, a hyphen without spaces is part of the name:
+//! `stages.deploy-staging.outputs.url` reads an output, and `inputs.replicas - 1` subtracts.
 
 mod budget;
 mod flow;
@@ -24,16 +25,16 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-pub(crate) use flow::Source;
+pub(crate) use flow::ValueSource;
 pub use json_template::JsonTemplate;
-pub(crate) use parse::{Member, Reference};
+pub(crate) use parse::{ReferenceStep, VariableReference};
 pub(crate) use template::MARKER;
 pub use template::Template;
 
-/// The top-level variables that there are.
+/// The top-level variables.
 pub(crate) const ROOTS: [&str; 8] = ["inputs", "env", "matrix", "event", "git", "run", "pipeline", "stages"];
 
-/// The fields of a top-level variable, where they are the same in every pipeline and at every time.
+/// The fields of a top-level variable, or none if they depend on the pipeline or the run.
 pub fn fields_of(root: &str) -> Option<&'static [&'static str]> {
     match root {
         "git" => Some(&["commit", "short", "branch", "tag", "dirty", "changes"]),
@@ -46,23 +47,23 @@ pub fn fields_of(root: &str) -> Option<&'static [&'static str]> {
 
 /// The fields of `stages.NAME`.
 pub(crate) const STAGE_FIELDS: [&str; 5] = ["result", "outcome", "outputs", "attempts", "matrix"];
-/// Those of a stage with a matrix.
+/// The fields of `stages.NAME` if the stage has a matrix.
 pub(crate) const MATRIX_STAGE_FIELDS: [&str; 4] = ["result", "outcome", "outputs", "cells"];
 
-/// The values that expressions see. Only what an expression names is asked for.
+/// Provides the values of variables. An evaluation only requests the variables that the expression names.
 pub trait Scope {
-    /// A top-level variable other than `stages`.
+    /// The value of a top-level variable other than `stages`.
     fn root(&self, name: &str) -> Option<Json>;
-    /// `stages.NAME`: an object with `result`, `outcome` and `outputs`; none when the stage hasn't ended.
+    /// `stages.NAME`: an object with `result`, `outcome` and `outputs`; none if the stage hasn't ended.
     fn stage(&self, name: &str) -> Option<Json>;
-    /// What `success()` and its kin answer from.
+    /// What `success()`, `failure()` and `cancelled()` are computed from.
     fn status(&self) -> NeedsStatus;
 }
 
-/// How a stage's needs stand.
+/// The state of a stage's needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NeedsStatus {
-    /// One of them failed, or was not run because one of its own did.
+    /// A need failed, or was skipped because one of its own needs failed.
     pub failed: bool,
     /// The run is being cancelled.
     pub cancelled: bool,
@@ -71,24 +72,24 @@ pub struct NeedsStatus {
 /// A parsed CEL expression. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Expression {
-    parsed: Arc<parse::Parsed>,
+    parsed: Arc<parse::ParsedExpression>,
 }
 
-/// Why an expression has no value.
+/// Why an expression couldn't be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{expression}`: {reason}")]
 pub struct EvaluationError {
     /// The expression's text.
     pub expression: String,
-    /// What is wrong with it.
+    /// Why not.
     pub reason: String,
 }
 
 impl Expression {
-    /// Parses; the error says why and, as a byte offset into `source`, where.
+    /// Parses an expression. The error is a reason and a byte offset into `source`.
     ///
-    /// Stages have to be named outright, as in `stages.build` or `stages["build"]`, so that what an expression waits
-    /// for is known before anything runs.
+    /// Stages have to be named literally, as in `stages.build` or `stages["build"]`: which stages an expression waits
+    /// for has to be known before anything runs.
     pub fn parse(source: &str) -> Result<Expression, (String, usize)> {
         Ok(Expression { parsed: Arc::new(parse::parse(source)?) })
     }
@@ -98,45 +99,45 @@ impl Expression {
         &self.parsed.source
     }
 
-    /// The stages that it names.
+    /// The names of the stages that the expression reads.
     pub fn stages(&self) -> &BTreeSet<String> {
         &self.parsed.stages
     }
 
-    /// The top-level variables that it names.
+    /// The top-level variables that the expression reads.
     pub fn roots(&self) -> &BTreeSet<String> {
         &self.parsed.roots
     }
 
-    /// Every use of a top-level variable, with its place.
-    pub(crate) fn references(&self) -> &[Reference] {
+    /// Every use of a top-level variable, with its place in the text.
+    pub(crate) fn references(&self) -> &[VariableReference] {
         &self.parsed.references
     }
 
-    /// What may become text of its value.
-    pub(crate) fn sources(&self) -> &[Source] {
+    /// The values that can become text of the result.
+    pub(crate) fn sources(&self) -> &[ValueSource] {
         &self.parsed.sources
     }
 
-    /// Whether it calls `success()`, `failure()`, `always()` or `cancelled()`; if not, a condition also asks that
-    /// every need succeeded.
+    /// Whether the expression calls `success()`, `failure()`, `always()` or `cancelled()`. A condition that calls none
+    /// of them also requires that every need succeeded.
     pub fn calls_status(&self) -> bool {
         self.parsed.calls_status
     }
 
-    /// Its value.
+    /// Computes the value.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Json, EvaluationError> {
         parse::evaluate(&self.parsed, scope)
             .map_err(|reason| EvaluationError { expression: self.source().to_owned(), reason })
     }
 
-    /// Its value as a condition; anything but a boolean is an error.
+    /// Evaluates a condition. A value that isn't a boolean is an error.
     pub fn holds(&self, scope: &dyn Scope) -> Result<bool, EvaluationError> {
         match self.evaluate(scope)? {
             Json::Bool(value) => Ok(value),
             other => Err(EvaluationError {
                 expression: self.source().to_owned(),
-                reason: format!("a condition must be true or false, and this is {other}"),
+                reason: format!("a condition must be true or false, but this is {other}"),
             }),
         }
     }

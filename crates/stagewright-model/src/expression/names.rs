@@ -1,4 +1,4 @@
-//! Names that mean something in every expression.
+//! Names with a fixed meaning in every expression.
 
 use super::NeedsStatus;
 
@@ -6,9 +6,10 @@ use super::NeedsStatus;
 pub(super) const TYPES: [&str; 11] =
     ["bool", "bytes", "double", "int", "list", "map", "null_type", "optional_type", "string", "type", "uint"];
 
-/// Functions that answer from the needs of the stage.
-pub(super) type Status = fn(NeedsStatus) -> bool;
-pub(super) const STATUS_FUNCTIONS: [(&str, Status); 4] = [
+/// Computes a status function's result from the state of the stage's needs.
+pub(super) type StatusFunction = fn(NeedsStatus) -> bool;
+/// The status functions by name.
+pub(super) const STATUS_FUNCTIONS: [(&str, StatusFunction); 4] = [
     ("always", |_| true),
     ("cancelled", |needs| needs.cancelled),
     ("failure", |needs| needs.failed && !needs.cancelled),

@@ -1,4 +1,4 @@
-//! From text to CEL's syntax tree and what it names; from the tree to a value.
+//! Parses an expression into CEL's syntax tree, collects the names in it, and evaluates the tree.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -9,7 +9,7 @@ use cel::common::value::{CowVal, Val};
 use cel::{Context, Env, ExecutionError, IdedExpr, ParseErrors, Value};
 use serde_json::Value as Json;
 
-use super::flow::{self, Source};
+use super::flow::{self, ValueSource};
 use super::names::{NAMESPACES, STATUS_FUNCTIONS, TYPES};
 use super::{Scope, budget, scan, value};
 use crate::nearest::nearest;
@@ -21,13 +21,14 @@ enum CallForm {
     Function,
     /// `x.trim()`.
     Method,
-    /// Both.
+    /// As a function or as a method.
     Either,
     /// `optional.of(x)`.
     Within(&'static str),
 }
 
-/// Functions as CEL declares them. The library can't be asked, and a misspelt name should be found before a run.
+/// The functions that CEL declares. The library doesn't expose its declarations, and a misspelt name should be reported
+/// before a run.
 const FUNCTIONS: [(&str, CallForm); 35] = [
     ("bool", CallForm::Function),
     ("bytes", CallForm::Function),
@@ -78,47 +79,50 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
 
 /// A use of a top-level variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reference {
-    /// The variable.
+pub(crate) struct VariableReference {
+    /// The variable's name.
     pub(crate) root: String,
-    /// What is selected of it, step by step, as far as that is written as plain names or literals.
-    pub(crate) path: Vec<Member>,
-    /// Where the variable stands in the expression's text.
+    /// The members selected from it, up to the first that isn't a plain name or a literal.
+    pub(crate) path: Vec<ReferenceStep>,
+    /// Byte offset of the variable in the expression's text.
     pub(crate) offset: usize,
 }
 
-impl Reference {
-    /// The first step: of `stages.build.result` it is `build`.
+impl VariableReference {
+    /// The name of the first member: `build` in `stages.build.result`.
     pub(crate) fn member(&self) -> Option<&str> {
         self.path.first().map(|member| member.name.as_str())
     }
 }
 
-/// One step of a [`Reference`].
+/// A member that is selected by a [`VariableReference`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
-    /// Its name.
+pub(crate) struct ReferenceStep {
+    /// The member's name.
     pub(crate) name: String,
-    /// It need not be there: `has()` asks for it, or it is selected with a `?`.
+    /// Whether the member may be missing: `has()` tests for it, or it is selected with `?`.
     pub(crate) is_optional: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Parsed {
+pub(super) struct ParsedExpression {
     pub(super) source: String,
     tree: IdedExpr,
-    pub(super) references: Vec<Reference>,
+    pub(super) references: Vec<VariableReference>,
     pub(super) roots: BTreeSet<String>,
     pub(super) stages: BTreeSet<String>,
-    /// What may become text of its value.
-    pub(super) sources: Vec<Source>,
+    /// The values that can become text of the result.
+    pub(super) sources: Vec<ValueSource>,
     pub(super) calls_status: bool,
 }
 
-pub(super) fn parse(source: &str) -> Result<Parsed, (String, usize)> {
+pub(super) fn parse(source: &str) -> Result<ParsedExpression, (String, usize)> {
     if source.trim().is_empty() {
         return Err(("an expression is expected here".to_owned(), 0));
     }
+    // The order of these steps matters. The size is limited before CEL's recursive parser runs. References and sources
+    // are collected before `bound` rewrites the tree with calls and a variable that aren't in the text, so that they
+    // describe what the author of the expression wrote.
     scan::check_size(source)?;
     let quoted = scan::quote_names(source);
     let (mut tree, places) = ENVIRONMENT
@@ -134,12 +138,12 @@ pub(super) fn parse(source: &str) -> Result<Parsed, (String, usize)> {
     let stages = stages.filter_map(|reference| reference.member().map(str::to_owned)).collect();
     let sources = flow::sources(&tree);
     budget::bound(&mut tree);
-    Ok(Parsed { source: source.to_owned(), tree, references, roots, stages, sources, calls_status })
+    Ok(ParsedExpression { source: source.to_owned(), tree, references, roots, stages, sources, calls_status })
 }
 
 const UNKNOWN_TOKEN: &str = "token recognition error at: '";
 
-/// The first of the parser's complaints, in a reader's words. CEL counts lines and characters from 1.
+/// Rewords the first error of CEL's parser. CEL counts lines and characters from 1.
 fn explain(errors: &ParseErrors, quoted: &scan::Quoted<'_>) -> (String, usize) {
     let Some(error) = errors.errors.first() else { return ("it can't be parsed".to_owned(), 0) };
     let (line, column) = (usize::try_from(error.pos.0).unwrap_or(0), usize::try_from(error.pos.1).unwrap_or(0));
@@ -158,7 +162,7 @@ fn explain(errors: &ParseErrors, quoted: &scan::Quoted<'_>) -> (String, usize) {
         }
         Some(token) => format!("`{token}` is not expected here"),
         None if message.starts_with("missing ") || message.starts_with("no viable") => {
-            "this is no CEL expression".to_owned()
+            "invalid CEL expression".to_owned()
         }
         None if message == "UNKNOWN" => "it is nested too deeply".to_owned(),
         None => message.to_owned(),
@@ -166,16 +170,16 @@ fn explain(errors: &ParseErrors, quoted: &scan::Quoted<'_>) -> (String, usize) {
     (reason, quoted.original(before + within))
 }
 
-/// Walks the tree and collects what it names.
+/// Walks the tree and collects the references in it.
 struct Survey<'a> {
     places: &'a SourceInfo,
     quoted: &'a scan::Quoted<'a>,
-    found: Vec<Reference>,
+    found: Vec<VariableReference>,
     calls_status: bool,
 }
 
 impl<'a> Survey<'a> {
-    /// `bound` holds the variables of the macros around, which hide the top-level ones.
+    /// `bound` are the variables of the enclosing macros, which shadow top-level ones.
     fn visit(&mut self, node: &'a IdedExpr, bound: &mut Vec<&'a str>) -> Result<(), (String, usize)> {
         if let Some((variable, name, path)) = selection(node) {
             return self.add(variable, name, path, bound);
@@ -238,18 +242,24 @@ impl<'a> Survey<'a> {
         call.args.iter().try_for_each(|argument| self.visit(argument, bound))
     }
 
-    fn add(&mut self, node: &IdedExpr, root: &str, path: Vec<Member>, bound: &[&str]) -> Result<(), (String, usize)> {
+    fn add(
+        &mut self,
+        node: &IdedExpr,
+        root: &str,
+        path: Vec<ReferenceStep>,
+        bound: &[&str],
+    ) -> Result<(), (String, usize)> {
         let is_local = root.starts_with('@') || bound.contains(&root);
         if is_local || TYPES.contains(&root) || NAMESPACES.contains(&root) {
             return Ok(());
         }
-        // A leading dot means the top-level variable, whatever a macro calls its own.
+        // A leading dot means the top-level variable, even if a macro's variable shadows it.
         let root = root.trim_start_matches('.');
         let offset = self.offset(node);
         if root == "stages" && path.is_empty() {
-            return Err(("name the stage outright, as in `stages.build` or `stages[\"build\"]`".to_owned(), offset));
+            return Err(("name the stage literally, as in `stages.build` or `stages[\"build\"]`".to_owned(), offset));
         }
-        self.found.push(Reference { root: root.to_owned(), path, offset });
+        self.found.push(VariableReference { root: root.to_owned(), path, offset });
         Ok(())
     }
 
@@ -259,8 +269,8 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// A variable, its name, and the chain of plain names and literals that is selected of it.
-fn selection(node: &IdedExpr) -> Option<(&IdedExpr, &str, Vec<Member>)> {
+/// A variable's node and name, and the members selected from it if all are plain names or literals.
+fn selection(node: &IdedExpr) -> Option<(&IdedExpr, &str, Vec<ReferenceStep>)> {
     let (operand, name, is_optional) = match &node.expr {
         Expr::Ident(name) => return Some((node, name, Vec::new())),
         Expr::Select(select) => (&*select.operand, select.field.as_str(), select.test),
@@ -274,18 +284,18 @@ fn selection(node: &IdedExpr) -> Option<(&IdedExpr, &str, Vec<Member>)> {
         _ => return None,
     };
     let (variable, root, mut path) = selection(operand)?;
-    // What is selected of something that need not be there need not be there either.
-    let is_optional = is_optional || path.last().is_some_and(|member: &Member| member.is_optional);
-    path.push(Member { name: name.to_owned(), is_optional });
+    // A member of an optional member is optional too.
+    let is_optional = is_optional || path.last().is_some_and(|member: &ReferenceStep| member.is_optional);
+    path.push(ReferenceStep { name: name.to_owned(), is_optional });
     Some((variable, root, path))
 }
 
-/// Whether there is a function of this name that is called like this.
+/// Checks that a function exists and is called in its form.
 fn check_call(name: &str, target: Option<&IdedExpr>) -> Result<(), String> {
     let Some((_, form)) = FUNCTIONS.iter().find(|(known, _)| *known == name) else {
         let known = FUNCTIONS.iter().map(|(known, _)| *known).chain(STATUS_FUNCTIONS.iter().map(|(known, _)| *known));
         let hint = nearest(name, known).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-        return Err(format!("there is no function `{name}`{hint}"));
+        return Err(format!("unknown function `{name}`{hint}"));
     };
     let namespace = target.and_then(|target| match &target.expr {
         Expr::Ident(name) => NAMESPACES.into_iter().find(|namespace| namespace == name),
@@ -302,14 +312,15 @@ fn check_call(name: &str, target: Option<&IdedExpr>) -> Result<(), String> {
         CallForm::Method | CallForm::Either => format!("`value.{name}(…)`"),
         CallForm::Within(within) => format!("`{within}.{name}(…)`"),
     };
-    if is_right { Ok(()) } else { Err(format!("there is no such function `{name}`; it is called as {written}")) }
+    if is_right { Ok(()) } else { Err(format!("`{name}` is called as {written}")) }
 }
 
-pub(super) fn evaluate(parsed: &Parsed, scope: &dyn Scope) -> Result<Json, String> {
+pub(super) fn evaluate(parsed: &ParsedExpression, scope: &dyn Scope) -> Result<Json, String> {
     let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-    budget::grant(&mut context);
+    budget::add_to(&mut context);
     for root in &parsed.roots {
         if root == "stages" {
+            // Stages that haven't ended are missing: reading one is an error, and `has(stages.NAME)` is false.
             let stages = parsed.stages.iter().filter_map(|name| Some((name.as_str(), scope.stage(name)?)));
             let stages = value::map(stages.map(|(name, stage)| (name, value::from_json(&stage))));
             context.add_variable_from_value("stages", stages);
@@ -329,7 +340,7 @@ pub(super) fn evaluate(parsed: &Parsed, scope: &dyn Scope) -> Result<Json, Strin
 
 fn reason(error: &ExecutionError) -> String {
     match error {
-        ExecutionError::NoSuchKey(key) => format!("there is no `{key}`"),
+        ExecutionError::NoSuchKey(key) => format!("`{key}` does not exist"),
         ExecutionError::UndeclaredReference(name) => format!("`{name}` has no value here"),
         ExecutionError::FunctionError { function, message } if function == budget::SPEND => message.clone(),
         ExecutionError::FunctionError { function, message } => format!("`{function}`: {message}"),
@@ -339,7 +350,7 @@ fn reason(error: &ExecutionError) -> String {
         },
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "it divides by zero".to_owned(),
         ExecutionError::Overflow(..) => "the result is too large for a 64-bit integer".to_owned(),
-        // What stands in for a function has its name.
+        // Show the names that the expression uses, not those of the checked versions.
         other => other.to_string().replace("@join", "join").replace("@replace", "replace"),
     }
 }

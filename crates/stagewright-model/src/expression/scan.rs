@@ -1,25 +1,25 @@
-//! What has to be known of CEL's tokens before its parser sees a text: where an expression in `${{ }}` ends, which
-//! names hold a hyphen, and whether the nesting is sane. Offsets are bytes.
+//! Splits expressions into tokens before CEL's parser sees them: to find the end of an expression in `${{ }}`, to quote
+//! names with hyphens, and to limit nesting. Offsets are in bytes.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Members of these may be written with a hyphen.
+/// Variables whose members may have hyphens in their names.
 const HYPHENATED_ROOTS: [&str; 3] = ["stages", "inputs", "matrix"];
 
-/// Words that CEL's lexer never takes for a name.
+/// Words that CEL's lexer never treats as names.
 const KEYWORDS: [&str; 4] = ["in", "true", "false", "null"];
 
-/// CEL's parser and evaluator recurse; these keep both well inside a thread's stack of 2 MiB.
+/// CEL's parser and evaluator are recursive. These limits keep both well within a thread's stack of 2 MiB.
 const MAX_BYTES: usize = 8 * 1024;
 const MAX_NESTING: usize = 24;
 const MAX_OPERATORS: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(super) enum CelToken {
     /// A name, plain or in backticks, or a keyword.
     Word,
-    /// A string or bytes literal, prefix and quotes included.
+    /// A string or bytes literal, including its prefix and quotes.
     Text,
     Number,
     Dot,
@@ -31,7 +31,7 @@ pub(super) enum Token {
     Other,
 }
 
-/// Splits a text into tokens that together cover all of it. Never fails: what CEL would refuse comes out as something.
+/// Splits a text into tokens that together cover all of it. Never fails: text that CEL rejects becomes tokens too.
 pub(super) struct Tokens<'a> {
     source: &'a str,
     at: usize,
@@ -48,7 +48,7 @@ impl<'a> Tokens<'a> {
 }
 
 impl Iterator for Tokens<'_> {
-    type Item = (Token, Range<usize>);
+    type Item = (CelToken, Range<usize>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.rest();
@@ -58,20 +58,22 @@ impl Iterator for Tokens<'_> {
                 match rest.get(word) {
                     Some(b'"' | b'\'') if is_string_prefix(&rest[..word]) => {
                         let is_raw = rest[..word].iter().any(|byte| byte.eq_ignore_ascii_case(&b'r'));
-                        (Token::Text, word + string_length(&rest[word..], is_raw))
+                        (CelToken::Text, word + string_length(&rest[word..], is_raw))
                     }
-                    _ => (Token::Word, word),
+                    _ => (CelToken::Word, word),
                 }
             }
-            b'"' | b'\'' => (Token::Text, string_length(rest, false)),
-            b'`' => (Token::Word, 1 + length_through(&rest[1..], b'`')),
-            b'0'..=b'9' => (Token::Number, length_while(rest, is_name_byte)),
-            b'/' if rest.starts_with(b"//") => (Token::Space, length_through(rest, b'\n')),
-            byte if byte.is_ascii_whitespace() => (Token::Space, length_while(rest, |byte| byte.is_ascii_whitespace())),
-            b'.' => (Token::Dot, 1),
-            b'(' | b'[' | b'{' => (Token::Open, 1),
-            b')' | b']' | b'}' => (Token::Close, 1),
-            _ => (Token::Other, self.source[self.at..].chars().next().map_or(1, char::len_utf8)),
+            b'"' | b'\'' => (CelToken::Text, string_length(rest, false)),
+            b'`' => (CelToken::Word, 1 + length_through(&rest[1..], b'`')),
+            b'0'..=b'9' => (CelToken::Number, length_while(rest, is_name_byte)),
+            b'/' if rest.starts_with(b"//") => (CelToken::Space, length_through(rest, b'\n')),
+            byte if byte.is_ascii_whitespace() => {
+                (CelToken::Space, length_while(rest, |byte| byte.is_ascii_whitespace()))
+            }
+            b'.' => (CelToken::Dot, 1),
+            b'(' | b'[' | b'{' => (CelToken::Open, 1),
+            b')' | b']' | b'}' => (CelToken::Close, 1),
+            _ => (CelToken::Other, self.source[self.at..].chars().next().map_or(1, char::len_utf8)),
         };
         let start = self.at;
         self.at += length;
@@ -95,7 +97,7 @@ fn is_string_prefix(word: &[u8]) -> bool {
     matches!(word, [b'r' | b'R' | b'b' | b'B'] | [b'r' | b'R', b'b' | b'B'] | [b'b' | b'B', b'r' | b'R'])
 }
 
-/// Length of the literal that starts with a quote at the front of `bytes`; all of them when it isn't closed.
+/// Length of the literal that starts with the quote at the front of `bytes`, or all of `bytes` if it isn't closed.
 fn string_length(bytes: &[u8], is_raw: bool) -> usize {
     let quote = bytes[0];
     let fence = if bytes.starts_with(&[quote; 3]) { 3 } else { 1 };
@@ -109,10 +111,11 @@ fn string_length(bytes: &[u8], is_raw: bool) -> usize {
     bytes.len()
 }
 
-/// Where the `}}` stands that ends the expression which starts at `start`.
+/// The offset of the `}}` that ends the expression starting at `start`.
 pub(super) fn end_of_expression(source: &str, start: usize) -> Option<usize> {
     let mut braces = 0_usize;
-    for (_, range) in Tokens::new(source, start).filter(|(token, _)| matches!(token, Token::Open | Token::Close)) {
+    for (_, range) in Tokens::new(source, start).filter(|(token, _)| matches!(token, CelToken::Open | CelToken::Close))
+    {
         match &source.as_bytes()[range.start..] {
             [b'{', ..] => braces += 1,
             [b'}', b'}', ..] if braces == 0 => return Some(range.start),
@@ -123,7 +126,7 @@ pub(super) fn end_of_expression(source: &str, start: usize) -> Option<usize> {
     None
 }
 
-/// Refuses what would take CEL's recursive parser or evaluator too deep. The error says why and where.
+/// Rejects a text that CEL's parser or evaluator could overflow the stack on. The error is a reason and a byte offset.
 pub(super) fn check_size(source: &str) -> Result<(), (String, usize)> {
     if source.len() > MAX_BYTES {
         return Err((format!("it is longer than {MAX_BYTES} bytes"), MAX_BYTES));
@@ -131,10 +134,10 @@ pub(super) fn check_size(source: &str) -> Result<(), (String, usize)> {
     let (mut nesting, mut operators) = (0_usize, 0_usize);
     for (token, range) in Tokens::new(source, 0) {
         match token {
-            Token::Open => nesting += 1,
-            Token::Close => nesting = nesting.saturating_sub(1),
-            Token::Dot | Token::Other => operators += 1,
-            Token::Word | Token::Text | Token::Number | Token::Space => {}
+            CelToken::Open => nesting += 1,
+            CelToken::Close => nesting = nesting.saturating_sub(1),
+            CelToken::Dot | CelToken::Other => operators += 1,
+            CelToken::Word | CelToken::Text | CelToken::Number | CelToken::Space => {}
         }
         if nesting > MAX_NESTING {
             return Err((format!("it is nested more than {MAX_NESTING} levels deep"), range.start));
@@ -146,39 +149,41 @@ pub(super) fn check_size(source: &str) -> Result<(), (String, usize)> {
     Ok(())
 }
 
-/// A text in which every member name that CEL wouldn't take as a name stands in backticks.
+/// A text in which every member name that CEL wouldn't parse as a name is in backticks.
 pub(super) struct Quoted<'a> {
     pub(super) text: Cow<'a, str>,
-    /// Where in `text` a backtick was put in.
+    /// Offsets in `text` of the added backticks, ascending.
     inserted: Vec<usize>,
 }
 
 impl Quoted<'_> {
-    /// The offset in the text as written for an offset in `text`.
+    /// Converts an offset in `text` to one in the original text.
     pub(super) fn original(&self, offset: usize) -> usize {
         offset - self.inserted.partition_point(|&inserted| inserted < offset)
     }
 }
 
-/// Puts backticks around hyphenated members of `stages`, `inputs` and `matrix`, however far down the chain.
+/// Puts backticks around names with hyphens in chains of members that start with `stages`, `inputs` or `matrix`.
 ///
-/// CEL takes `stages.deploy-staging.outputs.url` for a subtraction, which nobody means who named a stage
-/// `deploy-staging`. So in a chain that starts with one of these names a hyphen between two letters or digits belongs
-/// to the name, and a subtraction is written with spaces: `inputs.replicas - 1`.
+/// CEL parses `stages.deploy-staging.outputs.url` as a subtraction, which is never what a pipeline with a stage
+/// `deploy-staging` means. In a chain that starts with one of these variables, a hyphen between two letters or digits
+/// is therefore part of the name, and a subtraction needs spaces: `inputs.replicas - 1`.
 pub(super) fn quote_names(source: &str) -> Quoted<'_> {
     let mut inserted = Vec::new();
     let mut text = String::new();
     let mut copied = 0;
     let mut tokens = Tokens::new(source, 0);
-    // Whether the text up to here is a chain from one of the roots; the stack keeps it for each open bracket.
+    // `in_chain`: the tokens so far end in a chain of members that starts with one of the roots. An opening bracket
+    // starts a new context, as in `stages[inputs.a-b].outputs`; `outer` holds the values to restore at closing
+    // brackets.
     let (mut in_chain, mut after_dot) = (false, false);
     let mut outer = Vec::new();
     while let Some((token, range)) = tokens.next() {
         match token {
-            Token::Word | Token::Number if after_dot && in_chain => {
+            CelToken::Word | CelToken::Number if after_dot && in_chain => {
                 let name = range.start..range.start + name_length(&source.as_bytes()[range.start..]);
-                // A name that is in backticks already has length 0 here.
-                if name.end > range.end || token == Token::Number || KEYWORDS.contains(&&source[name.clone()]) {
+                // `name` is empty for a word that is in backticks already, and such a word stays as it is.
+                if name.end > range.end || token == CelToken::Number || KEYWORDS.contains(&&source[name.clone()]) {
                     text.push_str(&source[copied..name.start]);
                     inserted.push(text.len());
                     text.push('`');
@@ -189,18 +194,18 @@ pub(super) fn quote_names(source: &str) -> Quoted<'_> {
                     tokens.at = name.end;
                 }
             }
-            Token::Word => in_chain = !after_dot && HYPHENATED_ROOTS.contains(&&source[range.clone()]),
-            Token::Open => {
+            CelToken::Word => in_chain = !after_dot && HYPHENATED_ROOTS.contains(&&source[range.clone()]),
+            CelToken::Open => {
                 outer.push(in_chain);
                 in_chain = false;
             }
-            Token::Close => in_chain = outer.pop().unwrap_or(false),
-            Token::Dot | Token::Space => {}
+            CelToken::Close => in_chain = outer.pop().unwrap_or(false),
+            CelToken::Dot | CelToken::Space => {}
             // `a.?b` selects an optional member.
-            Token::Other if after_dot && &source[range.clone()] == "?" => continue,
-            Token::Text | Token::Number | Token::Other => in_chain = false,
+            CelToken::Other if after_dot && &source[range.clone()] == "?" => continue,
+            CelToken::Text | CelToken::Number | CelToken::Other => in_chain = false,
         }
-        after_dot = token == Token::Dot || (after_dot && token == Token::Space);
+        after_dot = token == CelToken::Dot || (after_dot && token == CelToken::Space);
     }
     if inserted.is_empty() {
         return Quoted { text: Cow::Borrowed(source), inserted };
@@ -236,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hyphen_inside_a_member_belongs_to_the_name() {
+    fn hyphenated_member_is_quoted() {
         quoted("stages.deploy-staging.outputs.url", "stages.`deploy-staging`.outputs.url");
         quoted("stages.test-2.outputs.my-out + 'x'", "stages.`test-2`.outputs.`my-out` + 'x'");
         quoted("stages['deploy-staging'].outputs.my-out", "stages['deploy-staging'].outputs.`my-out`");
@@ -247,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn other_hyphens_subtract() {
+    fn other_hyphens_stay_subtractions() {
         for source in [
             "inputs.replicas - 1",
             "inputs.replicas -1",
@@ -266,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_ends_outside_strings_and_braces() {
+    fn expression_ends_at_first_closing_braces_outside_of_literals() {
         let end = |text: &str| end_of_expression(text, 0).map(|end| text[..end].to_owned());
         assert_eq!(end("a }} b }}").as_deref(), Some("a "));
         assert_eq!(end("'}}' }}").as_deref(), Some("'}}' "));

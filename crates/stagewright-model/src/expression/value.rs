@@ -1,4 +1,4 @@
-//! Between JSON and CEL's values.
+//! Converts between JSON and CEL's values.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use cel::Value;
 use cel::objects::{Key, Map};
 use serde_json::Value as Json;
 
-/// Integers become CEL's `int` where they fit, so that they can be reckoned with literals.
+/// Integers become CEL's `int` if they fit, so that they can be combined with integer literals.
 pub(super) fn from_json(json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,
@@ -29,14 +29,14 @@ pub(super) fn map<'a>(entries: impl Iterator<Item = (&'a str, Value)>) -> Value 
     Value::Map(Map { map: Arc::new(entries) })
 }
 
-/// Keys come out sorted: CEL's maps have no order of their own, and equal values must be equal text.
+/// Sorts keys: CEL's maps are unordered, and equal values must become equal text.
 pub(super) fn to_json(value: &Value) -> Result<Json, String> {
     Ok(match value {
         Value::Null => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
         Value::Int(value) => Json::from(*value),
         Value::UInt(value) => Json::from(*value),
-        Value::Float(value) if !value.is_finite() => return Err(format!("{value} has no form in JSON")),
+        Value::Float(value) if !value.is_finite() => return Err(format!("JSON can't represent {value}")),
         Value::Float(value) => Json::from(*value),
         Value::String(text) => Json::String(text.as_ref().clone()),
         Value::List(items) => Json::Array(items.iter().map(to_json).collect::<Result<_, _>>()?),
@@ -46,6 +46,6 @@ pub(super) fn to_json(value: &Value) -> Result<Json, String> {
             let entries = entries.into_iter().map(|(key, item)| Ok((key, to_json(item)?)));
             Json::Object(entries.collect::<Result<_, String>>()?)
         }
-        other => return Err(format!("a value of type {} has no form in JSON", other.type_of())),
+        other => return Err(format!("JSON can't represent a value of type {}", other.type_of())),
     })
 }

@@ -1,8 +1,8 @@
-//! Serde for [`Permissions`] with all that belongs to them: for `#[serde(with = "complete_permissions")]`.
+//! Serialises [`Permissions`] including `credential_files`: for `#[serde(with = "complete_permissions")]`.
 //!
-//! By themselves, permissions are serialised as they are granted, for plans and lock files. An attempt that is run
-//! elsewhere has to be given what was found about them as well: without the credential files, a rehearsal there would
-//! let programs reach the hosts that the credentials are for.
+//! The derived implementation only has what the pipeline grants, for plans and lock files. An attempt that runs on
+//! another machine also needs the credential files that were found for the grants: without them, a rehearsal there
+//! would let programs call the hosts that the credentials are for.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -18,13 +18,13 @@ struct Complete<P> {
 }
 
 /// # Errors
-/// The serializer's.
+/// If the serializer fails.
 pub fn serialize<S: Serializer>(permissions: &Permissions, serializer: S) -> Result<S::Ok, S::Error> {
     Complete { granted: permissions, credential_files: permissions.credential_files.clone() }.serialize(serializer)
 }
 
 /// # Errors
-/// When an entry is invalid.
+/// If an entry is invalid.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Permissions, D::Error> {
     let Complete::<Permissions> { granted, credential_files } = Complete::deserialize(deserializer)?;
     Ok(Permissions { credential_files, ..granted })

@@ -1,29 +1,36 @@
-//! Patterns over text, and whether all that one of them matches is matched by another.
+//! Patterns over text, and whether one pattern covers another: matches everything that the other matches.
 //!
-//! `*` is any text, `?` any character, `[ab]`, `[a-z]` and `[!a]` one of a set. What the comparison can't decide counts
-//! as "no": a grant that isn't surely within another is shown as wider than it is, and never as narrower.
+//! `*` matches any text, `?` any character, `[ab]`, `[a-z]` and `[!a]` one character of a set.
+//!
+//! The comparison is conservative: where it can't decide, the answer is no. These answers decide whether a grant
+//! exceeds a lock or a policy, so a wrong no only shows a grant as wider than it is, while a wrong yes would let one
+//! pass unreviewed.
 
-/// A pattern, piece by piece. Text is a pattern whose every piece is [`Token::Is`].
-pub(super) type Pattern = Vec<Token>;
+/// The tokens of a pattern. Plain text is a pattern that consists of [`GlobToken::Is`] alone.
+pub(super) type Pattern = Vec<GlobToken>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(super) enum GlobToken {
+    /// This character.
     Is(char),
+    /// `*`: any text, also none.
     Any,
+    /// `?`: any character.
     One,
-    In(Set),
+    /// `[…]`: a character of the set.
+    In(CharacterSet),
 }
 
-/// `[…]`: ranges, both ends included.
+/// `[…]`: inclusive ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Set {
+pub(super) struct CharacterSet {
     is_negated: bool,
     ranges: Vec<(char, char)>,
 }
 
-impl Set {
-    /// What follows the opening bracket, which is consumed with the closing one; none when there is no closing one.
-    pub(super) fn parse(rest: &mut std::str::Chars<'_>) -> Option<Set> {
+impl CharacterSet {
+    /// Parses the text after an opening bracket and advances `rest` past the closing one. None if it isn't closed.
+    pub(super) fn parse(rest: &mut std::str::Chars<'_>) -> Option<CharacterSet> {
         let mut inner = rest.clone();
         let is_negated = inner.as_str().starts_with(['!', '^']);
         if is_negated {
@@ -32,7 +39,7 @@ impl Set {
         let mut ranges = Vec::new();
         loop {
             let low = inner.next()?;
-            // A bracket at the very beginning stands for itself.
+            // A closing bracket in first position is a member of the set.
             if low == ']' && !ranges.is_empty() {
                 break;
             }
@@ -47,45 +54,48 @@ impl Set {
             }
         }
         *rest = inner;
-        Some(Set { is_negated, ranges })
+        Some(CharacterSet { is_negated, ranges })
     }
 
     fn has(&self, letter: char) -> bool {
         self.ranges.iter().any(|&(low, high)| (low..=high).contains(&letter)) != self.is_negated
     }
 
-    fn covers(&self, other: &Set) -> bool {
+    fn covers(&self, other: &CharacterSet) -> bool {
         let inside =
             |&(low, high): &(char, char)| self.ranges.iter().any(|&(first, last)| first <= low && high <= last);
         self == other || (!self.is_negated && !other.is_negated && other.ranges.iter().all(inside))
     }
 }
 
-impl Token {
-    /// Whether a single piece matches all that another one does. [`Token::Any`] is no single piece.
-    fn takes(&self, piece: &Token) -> bool {
-        match (self, piece) {
-            (Token::Is(letter), Token::Is(other)) => letter == other,
-            (Token::One, Token::Is(_) | Token::One | Token::In(_)) => true,
-            (Token::In(set), Token::Is(letter)) => set.has(*letter),
-            (Token::In(set), Token::In(other)) => set.covers(other),
+impl GlobToken {
+    /// Whether this token matches every character that `other` matches. False for [`GlobToken::Any`], which doesn't
+    /// stand for a single character.
+    fn covers(&self, other: &GlobToken) -> bool {
+        match (self, other) {
+            (GlobToken::Is(letter), GlobToken::Is(other)) => letter == other,
+            (GlobToken::One, GlobToken::Is(_) | GlobToken::One | GlobToken::In(_)) => true,
+            (GlobToken::In(set), GlobToken::Is(letter)) => set.has(*letter),
+            (GlobToken::In(set), GlobToken::In(other)) => set.covers(other),
             _ => false,
         }
     }
 }
 
-/// Whether `pattern` matches all that `text` matches, which may itself be a pattern. Exact when `text` is plain.
-pub(super) fn covers(pattern: &[Token], text: &[Token]) -> bool {
+/// Whether `pattern` matches everything that `text` matches, which may be a pattern too. Exact if `text` is plain.
+pub(super) fn covers(pattern: &[GlobToken], text: &[GlobToken]) -> bool {
     let (mut at, mut read) = (0, 0);
-    // Where to go on when the last `*` has to take one more piece.
+    // Where to backtrack to on a mismatch: the position after the last `*`, and how much of `text` comes before what
+    // follows the `*`. Each time, the `*` takes one more token. Backtracking to the last `*` alone suffices, because
+    // whatever an earlier one could take, the last one can take too.
     let mut star = None;
     while read < text.len() {
         match pattern.get(at) {
-            Some(Token::Any) => {
+            Some(GlobToken::Any) => {
                 star = Some((at + 1, read));
                 at += 1;
             }
-            Some(piece) if piece.takes(&text[read]) => (at, read) = (at + 1, read + 1),
+            Some(token) if token.covers(&text[read]) => (at, read) = (at + 1, read + 1),
             _ => match &mut star {
                 Some((after, taken)) => {
                     *taken += 1;
@@ -95,25 +105,26 @@ pub(super) fn covers(pattern: &[Token], text: &[Token]) -> bool {
             },
         }
     }
-    pattern[at..].iter().all(|piece| *piece == Token::Any)
+    pattern[at..].iter().all(|token| *token == GlobToken::Any)
 }
 
-/// Text as a pattern of itself.
+/// The pattern that matches `text` alone.
 pub(super) fn plain(text: &str) -> Pattern {
-    text.chars().map(Token::Is).collect()
+    text.chars().map(GlobToken::Is).collect()
 }
 
-/// One name of a path, or a whole repository. None where `**`, sets or braces have meanings that tokens don't have.
+/// The pattern of a glob over one name of a path, or over a repository. None if the glob has `**`, sets, braces or
+/// escapes, which tokens can't express.
 pub(super) fn pattern_of(glob: &str) -> Option<Pattern> {
     let token = |letter| match letter {
-        '*' => Token::Any,
-        '?' => Token::One,
-        letter => Token::Is(letter),
+        '*' => GlobToken::Any,
+        '?' => GlobToken::One,
+        letter => GlobToken::Is(letter),
     };
     (!glob.contains(['[', '{', '\\']) && !glob.contains("**")).then(|| glob.chars().map(token).collect())
 }
 
-/// Whether `rule` matches all that `entry` does; both are globs of the kind that [`pattern_of`] takes, or the same text.
+/// Whether `rule` matches everything that `entry` matches: they are the same text, or [`pattern_of`] can express both.
 pub(super) fn glob_covers(rule: &str, entry: &str) -> bool {
     rule == entry || pattern_of(rule).zip(pattern_of(entry)).is_some_and(|(rule, entry)| covers(&rule, &entry))
 }
@@ -123,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_glob_covers_what_it_surely_matches() {
+    fn glob_covers_other_only_if_certain() {
         for (rule, entry) in [("a*", "ab*"), ("*", "a*b"), ("a?c", "abc"), ("*b*", "ab"), ("**/x", "**/x"), ("*", "")] {
             assert!(glob_covers(rule, entry), "{rule} {entry}");
         }
@@ -133,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn sets_end_at_their_bracket() {
-        let parse = |text: &str| Set::parse(&mut text.chars());
+    fn character_set_ends_at_closing_bracket() {
+        let parse = |text: &str| CharacterSet::parse(&mut text.chars());
         let set = parse("]a-c]rest").unwrap();
         assert!(set.has(']') && set.has('b') && !set.has('d') && !set.has('-'));
         assert!(parse("!a]").unwrap().has('b') && !parse("^a]").unwrap().has('a'));

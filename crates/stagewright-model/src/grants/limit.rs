@@ -1,56 +1,57 @@
-//! How much a stage may use up, and comparing that.
+//! Limits on the resources that a stage may use, and their comparison.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// `[stages.NAME.limits]`: how much a stage may use up. None means the runner's default.
+/// `[stages.NAME.limits]`: how much of each resource a stage may use. None means the runner's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Limits {
-    /// CPU time of each program.
+    /// CPU time of all programs of an attempt together.
     pub cpu: Option<Duration>,
-    /// Address space of each program, bytes.
+    /// Address space of each program, in bytes.
     pub process_memory: Option<u64>,
-    /// Processes at a time.
+    /// Number of simultaneous processes.
     pub processes: Option<u32>,
-    /// Lines of the attempt's log.
+    /// Number of lines in the attempt's log.
     pub log_lines: Option<u64>,
-    /// All that the attempt saves as artifacts, bytes.
+    /// Total size of the artifacts that the attempt saves, in bytes.
     pub artifacts: Option<u64>,
-    /// All that the attempt writes by host functions, and the largest file that one of its programs may write, bytes.
+    /// In bytes, both the total that the attempt writes through host functions, and the size of each file that its
+    /// programs write.
     pub workspace: Option<u64>,
-    /// HTTP requests that are open at a time.
+    /// Number of simultaneous HTTP requests.
     pub requests: Option<u32>,
 }
 
-/// All limits of a stage: those of its `limits` table, and the three that stand beside it.
+/// All limits of a stage: those of its `limits` table, and the three that have keys in the stage's own table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// `timeout`
+    /// `timeout`.
     pub timeout: Option<Duration>,
-    /// `memory`, bytes.
+    /// `memory`, in bytes.
     pub memory: Option<u64>,
-    /// `log-limit`, bytes.
+    /// `log-limit`, in bytes.
     pub log_limit: Option<u64>,
-    /// `limits`
+    /// `limits`.
     pub limits: Limits,
 }
 
-/// How much of something.
+/// The value of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Amount {
-    /// A length of time.
+    /// A duration.
     Time(Duration),
-    /// Bytes.
+    /// A number of bytes.
     Size(u64),
-    /// Of things that are counted.
+    /// A number of things.
     Count(u64),
 }
 
 impl Bounds {
-    /// Every limit, in the order in which they are shown: its key, and its value if there is one.
+    /// Every limit in display order: its key, and its value if it is set.
     pub fn entries(&self) -> [(&'static str, Option<Amount>); 10] {
         let Limits { cpu, process_memory, processes, log_lines, artifacts, workspace, requests } = self.limits;
         [
@@ -67,8 +68,8 @@ impl Bounds {
         ]
     }
 
-    /// The limits that are larger than in `other`, with what they are here and there. One that isn't there is none, and so
-    /// larger than any: see [`or`](Self::or) for what a runner has by default.
+    /// The limits that are larger than in `other`: key, value here, value in `other`. A limit that isn't set counts as
+    /// unlimited; use [`or`](Self::or) to fill in the runner's defaults.
     pub fn beyond(&self, other: &Bounds) -> Vec<(&'static str, Option<Amount>, Amount)> {
         let pairs = self.entries().into_iter().zip(other.entries());
         let larger = pairs.filter_map(|((key, own), (_, allowed))| {
@@ -78,7 +79,7 @@ impl Bounds {
         larger.collect()
     }
 
-    /// With what `defaults` has where a limit isn't there.
+    /// Sets the limits that aren't set to those of `defaults`.
     #[must_use]
     pub fn or(&self, defaults: &Bounds) -> Bounds {
         let (own, others) = (self.limits, defaults.limits);
@@ -98,7 +99,7 @@ impl Bounds {
         }
     }
 
-    /// The smaller of each two; one that isn't there is taken from the other.
+    /// The smaller of both values for each limit. A limit that only one of the two sets has that value.
     #[must_use]
     pub fn at_most(&self, other: &Bounds) -> Bounds {
         fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
@@ -122,7 +123,7 @@ impl Bounds {
     }
 }
 
-/// As it is written in TOML, without quotes.
+/// The form in TOML, without quotes.
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SIZES: [(u64, &str); 4] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_larger_or_not_there_is_beyond() {
+    fn larger_or_missing_limit_is_beyond() {
         let allowed = limits(Some(1000), Some(4));
         assert_eq!(allowed.beyond(&allowed), []);
         assert_eq!(limits(Some(999), Some(1)).beyond(&allowed), []);
@@ -176,14 +177,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_least_of_two_is_within_both(a: Option<u16>, b: Option<u16>, c: Option<u16>, d: Option<u16>) {
+        fn at_most_is_within_both(a: Option<u16>, b: Option<u16>, c: Option<u16>, d: Option<u16>) {
             let (one, other) = (limits(a.map(u64::from), b.map(u32::from)), limits(c.map(u64::from), d.map(u32::from)));
             let least = one.at_most(&other);
             prop_assert!(least.beyond(&one).is_empty() && least.beyond(&other).is_empty());
         }
 
         #[test]
-        fn amounts_are_written_as_they_are_read(number in 0_u64..1 << 45) {
+        fn displayed_amount_parses_to_the_same_value(number in 0_u64..1 << 45) {
             let time = Duration::from_millis(number);
             prop_assert_eq!(duration(&Amount::Time(time).to_string()), Some(time));
             prop_assert_eq!(size(&Amount::Size(number).to_string()), Some(number));

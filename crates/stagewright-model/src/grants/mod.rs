@@ -1,6 +1,6 @@
-//! What a stage may do and how much of it: permissions, limits, and whether its programs must be confined.
+//! What a stage may access and how much it may use: permissions, limits, and whether its programs must be sandboxed.
 //!
-//! Only data and what follows from it: who is refused, and how, is for those who run stages.
+//! This module describes and compares grants. Enforcing them is up to the crates that run stages.
 
 pub mod complete;
 mod glob;
@@ -33,63 +33,63 @@ pub use self::secret::{SecretRule, SecretUse};
 pub use self::socket::SocketRule;
 pub use self::variable::{PROXY_VARIABLES, is_harmless_variable};
 
-/// `[stages.NAME.permissions]`: all that the stage's plugin may touch. Empty means nothing.
+/// `[stages.NAME.permissions]`: everything that the stage's plugin and programs may access. Without entries, nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Permissions {
-    /// Programs that may be started, see [`ProcessRule`].
+    /// Programs that may be started; see [`ProcessRule`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub process: Vec<ProcessRule>,
-    /// Files and folders (with all below) that may be read, relative to the workspace; globs allowed. No program is
-    /// started from them.
+    /// Files and folders, including their contents, that may be read: paths or globs relative to the workspace.
+    /// Programs in them can't be started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<PathRule>,
-    /// The same, to be written (and read).
+    /// Files and folders that may be read and written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub write: Vec<PathRule>,
-    /// The same, to be read and to start programs from, as `node_modules` and `.venv`.
+    /// Files and folders that may be read and that programs may be started from, such as `node_modules` and `.venv`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exec: Vec<PathRule>,
-    /// Origins that may be called: `https://host:port`, `host` for https on 443, `*` as a port for any, `tcp://host:port`
-    /// for programs alone; `cargo`, `npm` and `pip` for the hosts that those are configured with.
+    /// Origins that may be called: `https://host:port`, `host` for https on port 443, `*` for any port,
+    /// `tcp://host:port` for programs only; `cargo`, `npm` and `pip` for their configured package hosts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<NetRule>,
-    /// Secrets whose handles the stage may get: `NAME`, `NAME:header` or `NAME:env`.
+    /// Secrets that the stage may use through handles: `NAME`, `NAME:header` or `NAME:env`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretRule>,
     /// Secrets whose plain text the stage may read; a subset of `secrets`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reveal: Vec<SecretName>,
-    /// Image repositories, without tag, that may be pushed to or resolved: `local/app`, `ghcr.io/acme/*`.
+    /// Image repositories, without tag, that may be pushed to and resolved: `local/app`, `ghcr.io/acme/*`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub registry: Vec<RepositoryRule>,
-    /// Names of local services that the stage may start and stop.
+    /// Local services that the stage may start and stop.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub service: Vec<ServiceName>,
     /// Unix sockets of this machine that programs may connect to: absolute paths, or `docker`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub socket: Vec<SocketRule>,
-    /// Variables of the engine's own environment that processes of the stage inherit.
+    /// Variables of the engine's environment that the stage's processes inherit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<VariableName>,
-    /// Not granted but found: files that the stage may read and that hold credentials for package hosts. With one of them
-    /// and a package host, programs can publish.
+    /// Not a grant: files readable by the stage that contain credentials for package hosts. The session looks for them
+    /// before a run. With such a file and a package host, programs can publish packages.
     #[serde(skip)]
     pub credential_files: Vec<String>,
 }
 
-/// `[pipeline] sandbox`: what to do on a machine that can't confine programs.
+/// `[pipeline] sandbox`: what to do on a machine that can't sandbox programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sandbox {
-    /// Start none there.
+    /// Don't start any.
     #[default]
     Required,
-    /// Start them unconfined, and say so.
+    /// Start them unsandboxed and report it.
     Preferred,
 }
 
 impl Sandbox {
-    /// As it is written in TOML.
+    /// The value in TOML.
     pub fn key(self) -> &'static str {
         match self {
             Sandbox::Required => "required",

@@ -1,4 +1,4 @@
-//! Entries of `permissions.service`, `env` and `reveal`: names, which mean themselves.
+//! Entries of `permissions.service`, `env` and `reveal`: plain names without wildcards.
 
 use super::variable::is_harmless_variable;
 use crate::entry::entry;
@@ -18,44 +18,44 @@ pub struct VariableName(String);
 pub struct SecretName(String);
 
 impl ServiceName {
-    /// Reads an entry.
+    /// Parses an entry.
     pub fn parse(entry: &str) -> Result<ServiceName, FormatError> {
         match entry.trim() {
             "" => refuse(
                 "stagewright::bad-name",
                 "doesn't name a service",
-                "write the name that the stage deploys it under",
+                "write the name that the stage deploys the service as",
             ),
             _ => Ok(ServiceName(entry.to_owned())),
         }
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl VariableName {
-    /// Reads an entry.
+    /// Parses an entry.
     pub fn parse(entry: &str) -> Result<VariableName, FormatError> {
         check_variable(entry)?;
         Ok(VariableName(entry.to_owned()))
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it can hold no credential, by all that is known of it.
+    /// Whether the variable is known to hold no credential.
     pub fn is_harmless(&self) -> bool {
         is_harmless_variable(&self.0)
     }
 }
 
 impl SecretName {
-    /// Reads an entry.
+    /// Parses an entry.
     pub fn parse(entry: &str) -> Result<SecretName, FormatError> {
         match entry {
             "" => refuse("stagewright::bad-name", "doesn't name a secret", "write a key of `[secrets]`"),
@@ -63,7 +63,7 @@ impl SecretName {
         }
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }

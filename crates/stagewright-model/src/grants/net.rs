@@ -1,4 +1,4 @@
-//! Entries of `permissions.net`: an origin, or a word for the package hosts of a client.
+//! Entries of `permissions.net`: an origin, or the name of a package manager for all of its package hosts.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use super::origin::{Origin, OriginRule};
 use crate::entry::entry;
 use crate::format_error::FormatError;
 
-/// A client of package registries: its name in `permissions.net` stands for the registries that it uses.
+/// A package manager. Its name in `permissions.net` stands for the registries that it is configured with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PackageManager {
-    /// `cargo`
+    /// `cargo`.
     Cargo,
-    /// `npm`, and what shares its configuration
+    /// `npm`, and other package managers that read its configuration.
     Npm,
-    /// `pip`, and what shares its configuration
+    /// `pip`, and other package managers that read its configuration.
     Pip,
 }
 
 impl PackageManager {
-    /// In the order in which they are shown.
+    /// All package managers in display order.
     pub const ALL: [PackageManager; 3] = [PackageManager::Cargo, PackageManager::Npm, PackageManager::Pip];
 
-    /// As it is written in `permissions.net`.
+    /// The name in `permissions.net`.
     pub fn word(self) -> &'static str {
         match self {
             PackageManager::Cargo => "cargo",
@@ -30,9 +30,9 @@ impl PackageManager {
         }
     }
 
-    /// The one that a word names, if it names one.
+    /// The package manager with this name.
     pub fn of(word: &str) -> Option<PackageManager> {
-        PackageManager::ALL.into_iter().find(|one| one.word() == word)
+        PackageManager::ALL.into_iter().find(|manager| manager.word() == word)
     }
 }
 
@@ -42,38 +42,39 @@ impl fmt::Display for PackageManager {
     }
 }
 
-/// An origin that a word stands for because something other than the client itself names it.
+/// A registry that a package manager is configured to use in addition to its default ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PackageOrigin {
-    /// The word.
+    /// The package manager.
     pub manager: PackageManager,
-    /// As it is named, without user, path and query.
+    /// The origin of the configured URL.
     pub origin: Origin,
-    /// Who names it, which says who answers for it.
+    /// Whether the repository or the machine configures it.
     pub by: NamedBy,
-    /// Where, as in `.npmrc:3` or `$PIP_INDEX_URL`.
+    /// Where it is configured: a file and line, or a variable, as in `.npmrc:3` or `$PIP_INDEX_URL`.
     pub place: String,
 }
 
-/// Who names a package origin.
+/// Where a package origin is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NamedBy {
-    /// A file of the repository: the same on every machine, and held by the lock.
+    /// In a file of the repository: it is the same on every machine, and the lock file records it.
     Repository,
-    /// A file of the user's or of the machine, or a variable: another one on every machine, and bounded by the policy.
+    /// In a file outside of the repository, or in a variable: it depends on the machine, and the operator's policy
+    /// limits it.
     Machine,
 }
 
-/// What an entry opens.
+/// What an entry grants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NetTarget {
-    /// The registries of a client, as far as a run may reach them: what those are isn't said here.
+    /// The registries of a package manager. They depend on its configuration, which isn't known here.
     Packages(PackageManager),
-    /// Hosts by name.
+    /// An origin, or several by wildcard.
     Origin(OriginRule),
 }
 
-/// One entry, with its text for messages.
+/// An entry of `permissions.net`.
 #[derive(Clone, Debug)]
 pub struct NetRule {
     text: String,
@@ -81,7 +82,7 @@ pub struct NetRule {
 }
 
 impl NetRule {
-    /// Reads an entry. A word isn't a host: the host `cargo` is `https://cargo`.
+    /// Parses an entry. The name of a package manager isn't read as a host; a host called `cargo` is `https://cargo`.
     pub fn parse(entry: &str) -> Result<NetRule, FormatError> {
         let target = match PackageManager::of(entry) {
             Some(manager) => NetTarget::Packages(manager),
@@ -90,17 +91,17 @@ impl NetRule {
         Ok(NetRule { text: entry.to_owned(), target })
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What it opens.
+    /// What the entry grants.
     pub fn target(&self) -> &NetTarget {
         &self.target
     }
 
-    /// The hosts that it names.
+    /// The origins, unless the entry names a package manager.
     pub fn origin(&self) -> Option<&OriginRule> {
         match &self.target {
             NetTarget::Origin(rule) => Some(rule),
@@ -108,7 +109,7 @@ impl NetRule {
         }
     }
 
-    /// The client whose package hosts it stands for.
+    /// The package manager, unless the entry names origins.
     pub fn packages(&self) -> Option<PackageManager> {
         match &self.target {
             NetTarget::Packages(manager) => Some(*manager),
@@ -116,12 +117,12 @@ impl NetRule {
         }
     }
 
-    /// Whether a request to `origin` is granted, by its name: what a word stands for isn't known here.
+    /// Whether the entry names `origin`. Always false for a package manager, whose hosts aren't known here.
     pub fn grants(&self, origin: &Origin) -> bool {
         self.origin().is_some_and(|rule| rule.grants(origin))
     }
 
-    /// Whether all that `other` opens is opened by this.
+    /// Whether this entry grants everything that `other` grants.
     pub fn covers(&self, other: &NetRule) -> bool {
         match (&self.target, &other.target) {
             (NetTarget::Packages(own), NetTarget::Packages(other)) => own == other,
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_not_a_host_and_a_host_not_a_word() {
+    fn package_manager_is_not_read_as_a_host() {
         let rule = |text: &str| NetRule::parse(text).unwrap();
         assert_eq!(rule("cargo").packages(), Some(PackageManager::Cargo));
         assert!(rule("https://cargo").packages().is_none() && rule("Cargo").packages().is_none());
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_rule_cannot_be_deserialised() {
+    fn deserialising_an_invalid_rule_fails() {
         assert_eq!(serde_json::from_str::<NetRule>("\"a.b:443\"").unwrap(), NetRule::parse("a.b:443").unwrap());
         let error = serde_json::from_str::<NetRule>("\"https://a//\"").unwrap_err().to_string();
         assert!(error.contains("has a path") && error.contains("write `https://HOST`"), "{error}");

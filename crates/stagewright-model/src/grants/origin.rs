@@ -1,12 +1,12 @@
-//! Origins: where a request goes, and rules over that. The one place where an origin or a host is parsed.
+//! Origins (scheme, host and port) and rules that match them. No other module parses origins or hosts.
 //!
 //! ```text
 //! URL, authority ──> Origin   <── grants ── OriginRule <── NetRule <── an entry of `permissions.net`
 //! host of a secret ──────────────────────── HostPattern
 //! ```
 //!
-//! A rule that parses means the same to everyone who asks: to `validate`, to the operator's policy, to the lock, and to
-//! those who open connections.
+//! `validate`, the operator's policy, the lock and the code that opens connections all use these types, so that a rule
+//! means the same to each of them.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -17,14 +17,14 @@ use url::Url;
 use crate::entry::entry;
 use crate::format_error::{FormatError, refuse};
 
-/// What is spoken with an origin.
+/// The protocol of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
-    /// `http`
+    /// `http`.
     Http,
-    /// `https`
+    /// `https`.
     Https,
-    /// `tcp`: anything. Only programs use it.
+    /// `tcp`: any protocol. Only programs can use it.
     Tcp,
 }
 
@@ -50,7 +50,7 @@ impl Scheme {
     }
 }
 
-/// Scheme, host and port of a URL, as they are compared.
+/// Scheme, host and port of a URL in normal form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     scheme: Scheme,
@@ -60,18 +60,19 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// None for anything but `http` and `https`.
+    /// The origin of a URL. None if the scheme is neither `http` nor `https`.
     pub fn of(url: &Url) -> Option<Origin> {
         let scheme = Scheme::parse(url.scheme()).filter(|scheme| *scheme != Scheme::Tcp)?;
         Some(Origin { scheme, host: url.host_str()?.to_ascii_lowercase(), port: url.port_or_known_default()? })
     }
 
-    /// Of an absolute URL of the web, as a registry's address in a configuration file. None when it isn't one.
+    /// The origin of the text of an absolute `http` or `https` URL. None if it isn't one.
     pub fn of_url(text: &str) -> Option<Origin> {
         Origin::of(&Url::parse(text).ok()?)
     }
 
-    /// An origin as it [is shown](fmt::Display): an [`OriginRule`] that names one host and one port of `http` or `https`.
+    /// Parses the form that [`Display`](fmt::Display) writes: an [`OriginRule`] for a single host and port over `http`
+    /// or `https`.
     pub fn parse(text: &str) -> Option<Origin> {
         let OriginRule { scheme, host, port } = OriginRule::parse(text).ok()?;
         match host {
@@ -80,8 +81,8 @@ impl Origin {
         }
     }
 
-    /// What a tunnel to `authority` (`host:port`, as in a CONNECT request) is for: judged by its port, as nothing else
-    /// is known of it. None when it isn't a host and a port.
+    /// The origin of a tunnel to `authority` (`host:port`, as in a CONNECT request). The protocol inside a tunnel isn't
+    /// known, so the scheme is guessed from the port. None if `authority` isn't a host and a port.
     pub fn of_tunnel(authority: &str) -> Option<Origin> {
         let (host, port) = split_port(authority);
         let port = port_number(port?)?;
@@ -93,22 +94,22 @@ impl Origin {
         Some(Origin { scheme, host: normal_host(host)?, port })
     }
 
-    /// Lower case; an IPv6 address in brackets.
+    /// The host in lower case; an IPv6 address is in brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, also where it is the scheme's usual one.
+    /// The port, even if it is the scheme's default.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The address, when the host is one rather than a name.
+    /// The address if the host is one, rather than a name.
     pub fn address(&self) -> Option<IpAddr> {
         address(&self.host)
     }
 
-    /// The same at an address instead of a name.
+    /// Replaces the host by an address.
     pub fn at(&self, address: IpAddr) -> Origin {
         let host = match address {
             IpAddr::V4(address) => address.to_string(),
@@ -117,29 +118,29 @@ impl Origin {
         Origin { host, ..self.clone() }
     }
 
-    /// The same at another port.
+    /// Replaces the port.
     #[must_use]
     pub fn at_port(&self, port: u16) -> Origin {
         Origin { port, ..self.clone() }
     }
 
-    /// Whether a connection to one is a connection to the other, whatever is spoken there.
+    /// Whether both have the same host and port, regardless of the scheme.
     pub fn is_same_place(&self, other: &Origin) -> bool {
         self.host == other.host && self.port == other.port
     }
 
-    /// Whether TLS is spoken.
+    /// Whether the scheme is `https`.
     pub fn is_https(&self) -> bool {
         self.scheme == Scheme::Https
     }
 
-    /// Whether it is this machine, by an address or the name that RFC 6761 reserves for it.
+    /// Whether the host is a loopback address or a name that RFC 6761 reserves for this machine.
     pub fn is_loopback(&self) -> bool {
         is_localhost(&self.host) || self.address().is_some_and(|address| address.is_loopback())
     }
 }
 
-/// As it is written in `permissions.net`.
+/// The form in `permissions.net`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Origin { scheme, host, port } = self;
@@ -150,7 +151,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// By host, as people look for them.
+/// Orders by host first, which makes an origin easy to find in a list.
 impl Ord for Origin {
     fn cmp(&self, other: &Origin) -> Ordering {
         let key = |origin: &Origin| (origin.scheme != Scheme::Https, origin.scheme, origin.port);
@@ -164,7 +165,7 @@ impl PartialOrd for Origin {
     }
 }
 
-/// Whether `name` means this machine (RFC 6761, section 6.3). Lower case.
+/// Whether `name`, in lower case, is reserved for this machine (RFC 6761, section 6.3).
 pub fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
@@ -173,8 +174,8 @@ const CODE: &str = "stagewright::bad-origin";
 const HELP: &str = "write `https://HOST`, `https://HOST:PORT`, `http://HOST:PORT`, `HOST`, `tcp://HOST:PORT`, \
                     `cargo`, `npm` or `pip`; a port may be `*`";
 
-/// `https://host`, `http://host:8080`, `host` (https on 443), `host:*`, `*.host`; `tcp://host:5432` for programs, whatever
-/// they speak there.
+/// A pattern over origins: `https://host`, `http://host:8080`, `host` (https on port 443), `host:*`, `*.host`, or
+/// `tcp://host:5432` for programs with any protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OriginRule {
     scheme: Scheme,
@@ -183,15 +184,15 @@ pub struct OriginRule {
     port: Option<u16>,
 }
 
-/// Hosts are as URLs have them: lower case, names in ASCII, addresses in their shortest form.
+/// Hosts are in the normal form of URLs: lower case, names in ASCII, addresses in their shortest form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum HostRule {
     Is(String),
-    /// With its leading dot.
+    /// `*.DOMAIN`, without the `*` but with the dot.
     EndsWith(String),
 }
 
-/// As it is understood, which can differ from how it was written.
+/// The rule's normal form, which can differ from the text that was parsed.
 impl fmt::Display for OriginRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.scheme.name();
@@ -208,7 +209,7 @@ impl fmt::Display for OriginRule {
 }
 
 impl OriginRule {
-    /// Reads a rule. A single `/` at its end is accepted.
+    /// Parses a rule. A single trailing `/` is accepted.
     pub fn parse(rule: &str) -> Result<OriginRule, FormatError> {
         let (scheme, rest) = rule.split_once("://").unwrap_or(("https", rule));
         let Some(scheme) = Scheme::parse(scheme) else {
@@ -216,10 +217,10 @@ impl OriginRule {
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '\\', '?', '#']) {
-            return refuse(CODE, "has a path, and access is granted to whole hosts", HELP);
+            return refuse(CODE, "has a path, but access is granted to whole hosts", HELP);
         }
         if authority.contains('@') {
-            return refuse(CODE, "has a user's name in it", "attach a secret to the request instead");
+            return refuse(CODE, "contains a user name", "attach a secret to the request instead");
         }
         let (host, port) = split_port(authority);
         let host = HostRule::parse(host, CODE, HELP)?;
@@ -227,11 +228,11 @@ impl OriginRule {
             Some("*") => None,
             Some(digits) => match port_number(digits) {
                 Some(port) => Some(port),
-                None => return refuse(CODE, format!("has the port `{digits}`"), HELP),
+                None => return refuse(CODE, format!("has the invalid port `{digits}`"), HELP),
             },
             None => match scheme.usual_port() {
                 Some(port) => Some(port),
-                None => return refuse(CODE, "doesn't name a port", "add it, as in `tcp://db.example:5432`"),
+                None => return refuse(CODE, "doesn't name a port", "add one, as in `tcp://db.example:5432`"),
             },
         };
         Ok(OriginRule { scheme, host, port })
@@ -242,17 +243,18 @@ impl OriginRule {
         self.scheme == origin.scheme && self.grants_tunnel(origin)
     }
 
-    /// Whether a connection to the host and port of `origin` is granted: what is spoken within a tunnel isn't known.
+    /// Whether a tunnel to the host and port of `origin` is granted. The scheme doesn't matter, because the protocol
+    /// inside a tunnel isn't known.
     pub fn grants_tunnel(&self, origin: &Origin) -> bool {
         self.host.has(&origin.host) && self.port.is_none_or(|port| port == origin.port)
     }
 
-    /// Whether all that `other` grants is granted by this.
+    /// Whether this rule grants everything that `other` grants.
     pub fn covers(&self, other: &OriginRule) -> bool {
         self.scheme == other.scheme && self.host.covers(&other.host) && port_covers(self.port, other.port)
     }
 
-    /// Where a definite port of this machine's loopback is granted.
+    /// The address if the rule grants a single port on the loopback interface.
     pub fn on_loopback(&self) -> Option<SocketAddr> {
         let (HostRule::Is(host), Some(port)) = (&self.host, self.port) else { return None };
         let address = match address(host) {
@@ -263,20 +265,20 @@ impl OriginRule {
         address.is_loopback().then(|| SocketAddr::new(address, port))
     }
 
-    /// Whether the host is this machine, by an address or by name.
+    /// Whether the host is a loopback address or a name that RFC 6761 reserves for this machine.
     pub fn is_loopback(&self) -> bool {
         let HostRule::Is(host) = &self.host else { return false };
         is_localhost(host) || address(host).is_some_and(|address| address.is_loopback())
     }
 
-    /// Whether all of this machine's loopback is granted, as in `http://127.0.0.1:*`.
+    /// Whether the rule grants every port on the loopback interface, as `http://127.0.0.1:*` does.
     pub fn is_any_loopback_port(&self) -> bool {
         let HostRule::Is(host) = &self.host else { return false };
         self.port.is_none() && (host == "localhost" || address(host).is_some_and(|address| address.is_loopback()))
     }
 }
 
-/// One origin, and no other.
+/// The rule that grants this origin and no other.
 impl From<Origin> for OriginRule {
     fn from(Origin { scheme, host, port }: Origin) -> OriginRule {
         OriginRule { scheme, host: HostRule::Is(host), port: Some(port) }
@@ -284,8 +286,11 @@ impl From<Origin> for OriginRule {
 }
 
 impl HostRule {
-    /// `HOST` or `*.DOMAIN`. Every rule has one spelling of its host that people read: one that would be read as another
-    /// host, or as a name where it is an address, is refused.
+    /// Parses `HOST` or `*.DOMAIN`.
+    ///
+    /// A reviewer must be able to see which host a rule grants. Spellings that URLs accept but that look like another
+    /// host are therefore rejected: letters beyond ASCII, which can look like ASCII letters, and unusual spellings of
+    /// IPv4 addresses, such as `0x7f.1` for 127.0.0.1, which look like names.
     fn parse(text: &str, code: &'static str, help: &str) -> Result<HostRule, FormatError> {
         let (is_wildcard, name) = match text.strip_prefix("*.") {
             Some(domain) => (true, domain),
@@ -308,20 +313,22 @@ impl HostRule {
         };
         let Some(normal) = normal else { return refuse(code, "doesn't name a host", help) };
         match (is_wildcard, address(&normal)) {
-            (true, Some(_)) => refuse(code, "has an address after `*.`, and no hosts are below an address", help),
+            (true, Some(_)) => refuse(code, "has an address after `*.`, but an address has no subdomains", help),
             (true, None) => Ok(HostRule::EndsWith(format!(".{normal}"))),
-            (false, Some(IpAddr::V4(_))) if normal != name => {
-                refuse(code, format!("spells the address {normal} in another way"), format!("write `{normal}` instead"))
-            }
+            (false, Some(IpAddr::V4(_))) if normal != name => refuse(
+                code,
+                format!("is an unusual spelling of the address {normal}"),
+                format!("write `{normal}` instead"),
+            ),
             (false, _) => Ok(HostRule::Is(normal)),
         }
     }
 
-    /// Whether a host, in its normal form, is one of these.
+    /// Whether the rule matches a host in normal form.
     fn has(&self, host: &str) -> bool {
         match self {
             HostRule::Is(own) => own == host,
-            // A dot alone isn't a host below the domain.
+            // `.example.org` isn't a subdomain of `example.org`.
             HostRule::EndsWith(domain) => host.len() > domain.len() && host.ends_with(domain.as_str()),
         }
     }
@@ -335,8 +342,7 @@ impl HostRule {
     }
 }
 
-/// An entry of a secret's `hosts`: `HOST`, `HOST:PORT`, `HOST:*` or `*.DOMAIN`. A host without a port is that host with
-/// every port.
+/// An entry of a secret's `hosts`: `HOST`, `HOST:PORT`, `HOST:*` or `*.DOMAIN`. Without a port, it matches every port.
 #[derive(Clone, Debug)]
 pub struct HostPattern {
     text: String,
@@ -348,7 +354,7 @@ pub struct HostPattern {
 entry!(HostPattern, FormatError);
 
 impl HostPattern {
-    /// Reads an entry.
+    /// Parses an entry.
     pub fn parse(entry: &str) -> Result<HostPattern, FormatError> {
         const CODE: &str = "stagewright::bad-host";
         const HELP: &str = "write the host alone, as in `ghcr.io` or `localhost:5000`";
@@ -360,24 +366,24 @@ impl HostPattern {
             None | Some("*") => None,
             Some(digits) => match port_number(digits) {
                 Some(port) => Some(port),
-                None => return refuse(CODE, format!("has the port `{digits}`"), HELP),
+                None => return refuse(CODE, format!("has the invalid port `{digits}`"), HELP),
             },
         };
         let host = HostRule::parse(host, CODE, HELP)?;
         Ok(HostPattern { text: entry.to_owned(), host, port })
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether a host is among these: in lower case, an IPv6 address in brackets.
+    /// Whether the pattern matches a host (in lower case, an IPv6 address in brackets) and port.
     pub fn admits(&self, host: &str, port: u16) -> bool {
         self.host.has(host) && self.port.is_none_or(|own| own == port)
     }
 
-    /// Whether all that a rule grants is among these.
+    /// Whether the pattern matches every host and port that a rule grants.
     pub fn covers(&self, rule: &OriginRule) -> bool {
         self.host.covers(&rule.host) && port_covers(self.port, rule.port)
     }
@@ -387,13 +393,13 @@ fn port_covers(own: Option<u16>, other: Option<u16>) -> bool {
     own.is_none() || own == other
 }
 
-/// From 1 to 65535, in digits alone.
+/// Parses a port from 1 to 65535, written as digits without a sign.
 fn port_number(digits: &str) -> Option<u16> {
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|port| is_number && *port > 0)
 }
 
-/// Host and port; an IPv6 address holds colons of its own, within brackets.
+/// Splits off the port. The colons of an IPv6 address are inside of brackets, and don't start a port.
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rfind(':').filter(|&at| !authority[at..].contains(']')) {
         Some(at) => (&authority[..at], Some(&authority[at + 1..])),
@@ -401,19 +407,19 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// `host` as URLs of the web have it, whose many spellings of an address lead to one. None when it can't be one.
+/// The normal form of `host` in URLs, which is the same for all spellings of an address. None if it isn't a valid host.
 fn normal_host(host: &str) -> Option<String> {
     if host.is_empty() || host.contains(['/', '\\', '?', '#', '@', '*']) || host.contains(char::is_whitespace) {
         return None;
     }
     let url = Url::parse(&format!("http://{host}/")).ok()?;
-    // A colon that isn't within brackets would have been a port, or part of a user.
+    // A colon outside of brackets was parsed as the start of a port or of a password.
     let is_whole = url.port().is_none() && (host.starts_with('[') || !host.contains(':'));
-    // One that was written as `%2a` would be shown, and read again, as a wildcard.
+    // `%2a` decodes to `*`, which would be displayed and parsed again as a wildcard.
     url.host_str().filter(|host| is_whole && !host.contains('*')).map(str::to_owned)
 }
 
-/// The address that a normal host is, if it is one.
+/// The address if a host in normal form is one.
 fn address(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
@@ -431,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_grant_what_they_say() {
+    fn rule_grants_matching_origins_only() {
         assert!(granted("example.org", "https://EXAMPLE.org/a?b"));
         assert!(!granted("example.org", "http://example.org/"), "a bare host means https");
         assert!(!granted("example.org", "https://example.org:8443/"));
@@ -444,22 +450,22 @@ mod tests {
         assert!(!granted("https://*.example.org", "https://.example.org/"));
         assert!(granted("https://xn--bcher-kva.example", "https://BÜCHER.example/"));
         assert!(granted("http://[0:0:0:0:0:0:0:1]", "http://[::1]/"), "an address in another spelling");
-        assert!(granted("http://127.0.0.1", "http://0x7f.1/"), "a URL is normal before it is compared");
+        assert!(granted("http://127.0.0.1", "http://0x7f.1/"), "URLs are compared in normal form");
     }
 
     #[test]
-    fn a_fixed_address_is_granted_by_itself_alone() {
+    fn address_is_granted_only_by_a_rule_for_that_address() {
         let metadata = "http://169.254.169.254/latest/meta-data";
         assert!(granted("http://169.254.169.254", metadata));
         for rule in ["http://169.254.169.253", "https://169.254.169.254", "http://[::ffff:169.254.169.254]"] {
             assert!(!granted(rule, metadata), "{rule}");
         }
         assert!(!granted("http://169.254.169.254", "http://[::ffff:169.254.169.254]/"));
-        assert!(OriginRule::parse("http://*.169.254").is_err(), "no wildcard holds addresses");
+        assert!(OriginRule::parse("http://*.169.254").is_err(), "wildcards can't match addresses");
     }
 
     #[test]
-    fn raw_connections_are_granted_to_programs_only() {
+    fn tcp_rule_grants_tunnels_but_no_requests() {
         assert!(!granted("tcp://example.org:443", "https://example.org/"));
         assert!(!granted("tcp://example.org:*", "http://example.org/"));
         let tunnel = |authority| Origin::of_tunnel(authority).unwrap();
@@ -471,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_name_a_host_and_a_port() {
+    fn tunnel_authority_needs_host_and_port() {
         let shown = |authority| Origin::of_tunnel(authority).map(|origin| origin.to_string());
         assert_eq!(shown("a.b:443").as_deref(), Some("https://a.b"));
         assert_eq!(shown("[::1]:80").as_deref(), Some("http://[::1]"));
@@ -484,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_rules_say_where_on_this_machine() {
+    fn loopback_rule_with_one_port_has_an_address() {
         let on = |text| rule(text).on_loopback().map(|address| address.to_string());
         assert_eq!(on("http://127.0.0.1:8080").as_deref(), Some("127.0.0.1:8080"));
         assert_eq!(on("tcp://localhost:5432").as_deref(), Some("127.0.0.1:5432"));
@@ -495,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_is_shown_is_the_same_rule() {
+    fn displayed_rule_parses_to_the_same_rule() {
         for text in ["example.org", "http://a:8080", "https://*.b.c:*", "tcp://[::1]:5", "http://x:443", "*.d:80"] {
             assert_eq!(OriginRule::parse(&rule(text).to_string()), Ok(rule(text)), "{text}");
         }
@@ -509,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_mean_nothing_are_refused() {
+    fn invalid_rules_are_rejected() {
         for text in [
             "",
             "*",
@@ -539,12 +545,12 @@ mod tests {
         }
     }
 
-    /// What a person reads in a plan is where connections go.
+    /// Otherwise connections would go elsewhere than a reviewer of the plan expects.
     #[test]
-    fn a_host_has_one_spelling() {
+    fn misleading_spellings_of_a_host_are_rejected() {
         for text in ["http://0x7f.1", "http://2130706433", "http://0177.0.0.1", "http://127.1", "0xa9fea9fe"] {
             let error = OriginRule::parse(text).unwrap_err();
-            assert!(error.message.contains("spells the address"), "{text}: {error}");
+            assert!(error.message.contains("unusual spelling of the address"), "{text}: {error}");
             assert!(HostPattern::parse(text.trim_start_matches("http://")).is_err(), "{text}");
         }
         let error = OriginRule::parse("https://bücher.example").unwrap_err();
@@ -552,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_cover_by_scheme_host_and_port() {
+    fn rule_covers_another_by_scheme_host_and_port() {
         let covers = |wide: &str, narrow: &str| rule(wide).covers(&rule(narrow));
         assert!(covers("example.org", "https://EXAMPLE.org:443/") && covers("*.b.c:*", "https://*.x.b.c:8443"));
         assert!(
@@ -562,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_know_this_machine() {
+    fn loopback_origins_are_recognised() {
         let loopback = |url: &str| Origin::of_url(url).unwrap().is_loopback();
         assert!(loopback("http://127.0.0.1:1") && loopback("http://[::1]:1") && loopback("https://localhost"));
         assert!(!loopback("http://127.0.0.1.example.org") && !loopback("http://10.0.0.1"));

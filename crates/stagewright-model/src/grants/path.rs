@@ -1,4 +1,4 @@
-//! Entries of `permissions.read` and `permissions.write`: a path with all below it, or a glob of such.
+//! Entries of `permissions.read`, `write` and `exec`: a path or a glob, including everything below the matched folders.
 
 use super::glob::glob_covers;
 use crate::entry::entry;
@@ -6,10 +6,10 @@ use crate::format_error::{FormatError, refuse};
 use crate::pattern::{PathPattern, PatternError, bad_pattern};
 use crate::workspace_path::{PathProblem, WorkspacePath};
 
-/// The code of the diagnostic about an entry that can't be read.
+/// The code of diagnostics about invalid entries.
 const CODE: &str = "stagewright::bad-path";
 
-/// One entry. It grants what it names, and where that is a folder all below it.
+/// One entry. It grants the files and folders that it matches, and everything below the folders.
 #[derive(Clone, Debug)]
 pub struct PathRule {
     text: String,
@@ -17,9 +17,9 @@ pub struct PathRule {
 }
 
 impl PathRule {
-    /// Reads an entry.
+    /// Parses an entry.
     pub fn parse(entry: &str) -> Result<PathRule, FormatError> {
-        const RELATIVE: &str = "write it relative to the workspace, as in `target`; `.` is all of it";
+        const RELATIVE: &str = "write it relative to the workspace, as in `target`; `.` is the whole workspace";
         if entry.starts_with('\\') || entry.as_bytes().get(1) == Some(&b':') {
             return refuse(CODE, "is an absolute path", RELATIVE);
         }
@@ -27,7 +27,7 @@ impl PathRule {
             return refuse(
                 CODE,
                 "is in a home folder",
-                "a stage sees the workspace alone: write a path relative to it",
+                "a stage can only access the workspace: write a path relative to it",
             );
         }
         let leaves = || refuse(CODE, "leaves the workspace", "write a path below the workspace, without `..`");
@@ -46,44 +46,45 @@ impl PathRule {
         }
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What it names.
+    /// The pattern, which matches the granted folders but not their contents.
     pub fn pattern(&self) -> &PathPattern {
         &self.pattern
     }
 
-    /// Whether it is the whole workspace.
+    /// Whether the entry grants the whole workspace by `.`.
     pub fn is_root(&self) -> bool {
         self.pattern.normal().is_empty()
     }
 
-    /// Whether it is this very path, and no pattern.
+    /// Whether the entry is exactly this path, without wildcards.
     pub fn names(&self, path: &WorkspacePath) -> bool {
         self.pattern.is_literal() && self.pattern.base() == path
     }
 
-    /// Whether `path` is granted, by itself or with a folder that it is in.
+    /// Whether `path`, or a folder that contains it, is granted.
     pub fn grants(&self, path: &WorkspacePath) -> bool {
         self.pattern.matches_within(path)
     }
 
-    /// Whether `folder` may hold anything that is granted, or is granted itself.
+    /// Whether `folder` or anything in it could be granted. May be true although nothing matches.
     pub fn reaches_into(&self, folder: &WorkspacePath) -> bool {
         folder.is_within(self.pattern.base()) || self.pattern.base().is_within(folder)
     }
 
-    /// Whether all that `other` grants is granted by this. What can't be decided counts as no.
+    /// Whether this entry grants everything that `other` grants. No if that can't be decided.
     pub fn covers(&self, other: &PathRule) -> bool {
         if self.is_root() {
             return true;
         }
         let names = |rule: &PathRule| rule.pattern.normal().split('/').map(str::to_owned).collect::<Vec<_>>();
         let (own, others) = (names(self), names(other));
-        // Braces can hold a `/`: names don't end where they seem to.
+        // Compare name by name: an entry covers another that is at least as deep and whose first names are all covered.
+        // This is only possible without braces and sets, which can contain a `/` and so don't divide into names.
         let is_plain = |rule: &PathRule| !rule.pattern.normal().contains(['{', '[', '\\']);
         if is_plain(self) && is_plain(other) && !other.is_root() {
             let mut pairs = own.iter().zip(&others);
@@ -91,7 +92,7 @@ impl PathRule {
                 return true;
             }
         }
-        // The folder below which all of the other lies.
+        // Otherwise, the other is certainly covered if the folder that contains all of its matches is granted.
         self.grants(other.pattern.base())
     }
 }

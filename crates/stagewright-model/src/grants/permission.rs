@@ -1,4 +1,4 @@
-//! The kinds of permissions: what each grants in words, and what is within what.
+//! The kinds of permissions: their keys, descriptions of their entries, and comparison of grants.
 
 use super::name::{SecretName, ServiceName, VariableName};
 use super::path::PathRule;
@@ -38,7 +38,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// In the order in which they are shown.
+    /// All permissions in display order.
     pub const ALL: [Permission; 11] = [
         Permission::Process,
         Permission::Read,
@@ -53,7 +53,7 @@ impl Permission {
         Permission::Env,
     ];
 
-    /// As it is written in TOML.
+    /// The key in TOML.
     pub fn key(self) -> &'static str {
         match self {
             Permission::Process => "process",
@@ -95,7 +95,7 @@ impl AsRef<str> for Grant<'_> {
 }
 
 impl<'a> Grant<'a> {
-    /// The list that it is an entry of.
+    /// The permission that this is an entry of.
     pub fn permission(self) -> Permission {
         match self {
             Grant::Process(_) => Permission::Process,
@@ -112,7 +112,7 @@ impl<'a> Grant<'a> {
         }
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(self) -> &'a str {
         match self {
             Grant::Process(rule) => rule.as_str(),
@@ -127,9 +127,10 @@ impl<'a> Grant<'a> {
         }
     }
 
-    /// What it allows, as it goes on after "may".
+    /// What the entry allows, as a verb phrase after "may".
     pub fn phrase(self) -> String {
-        // The sign that sets entries off must not end one before its end.
+        // Backticks delimit the entry in the phrase. An entry that contains one could otherwise end the quotation early
+        // and continue with text that looks like part of the message.
         let entry = self.as_str().replace('`', "\\u{60}");
         match self {
             Grant::Process(rule) if rule.program().is_none() => "start any program".to_owned(),
@@ -143,7 +144,7 @@ impl<'a> Grant<'a> {
             Grant::Net(rule) if rule.packages().is_some() => format!("call the package hosts of {entry}"),
             Grant::Net(_) => format!("call {entry}"),
             Grant::Secrets(rule) => match rule.only() {
-                Some(SecretUse::Env) => format!("hand the secret `{}` to programs", rule.name()),
+                Some(SecretUse::Env) => format!("pass the secret `{}` to programs", rule.name()),
                 Some(SecretUse::Header) => format!("send the secret `{}` in requests", rule.name()),
                 None => format!("use the secret `{entry}`"),
             },
@@ -151,12 +152,12 @@ impl<'a> Grant<'a> {
             Grant::Registry(_) => format!("push to the image repository `{entry}`"),
             Grant::Service(_) => format!("run the service `{entry}`"),
             Grant::Socket(_) => format!("connect to the socket `{entry}`"),
-            Grant::Env(_) => format!("hand the engine's variable `{entry}` to programs"),
+            Grant::Env(_) => format!("pass the engine's variable `{entry}` to programs"),
         }
     }
 
-    /// Whether all that it allows is allowed by an entry of the same list of `granted`. What can't be decided counts as
-    /// no.
+    /// Whether an entry of the same permission in `granted` allows everything that this entry allows. No if that can't
+    /// be decided.
     pub fn is_listed(self, granted: &Permissions) -> bool {
         match self {
             Grant::Process(rule) => granted.process.iter().any(|other| rule == other || rule.is_within(other)),
@@ -173,9 +174,9 @@ impl<'a> Grant<'a> {
         }
     }
 
-    /// Whether all that it allows is allowed by `granted`. What can't be decided counts as no.
+    /// Whether `granted` allows everything that this entry allows. No if that can't be decided.
     pub fn is_within(self, granted: &Permissions) -> bool {
-        // What may be written may be read and started, and what may be started may be read.
+        // `write` includes `exec` and `read`, and `exec` includes `read`.
         let implied = || match self {
             Grant::Read(rule) => Grant::Exec(rule).is_listed(granted) || Grant::Write(rule).is_listed(granted),
             Grant::Exec(rule) => Grant::Write(rule).is_listed(granted),
@@ -186,12 +187,12 @@ impl<'a> Grant<'a> {
 }
 
 impl Permissions {
-    /// Every entry, in the order in which they are shown.
+    /// All entries in display order.
     pub fn entries(&self) -> impl Iterator<Item = Grant<'_>> {
         Permission::ALL.into_iter().flat_map(|kind| self.of(kind))
     }
 
-    /// The entries of one kind.
+    /// The entries of one permission.
     pub fn of(&self, kind: Permission) -> Vec<Grant<'_>> {
         match kind {
             Permission::Process => self.process.iter().map(Grant::Process).collect(),
@@ -208,10 +209,10 @@ impl Permissions {
         }
     }
 
-    /// Adds an entry of one kind.
+    /// Parses and adds an entry of one permission.
     ///
     /// # Errors
-    /// When the text isn't an entry of that kind.
+    /// If the text isn't a valid entry of that permission.
     pub fn insert(&mut self, kind: Permission, entry: &str) -> Result<(), FormatError> {
         match kind {
             Permission::Process => self.process.push(ProcessRule::parse(entry)?),
@@ -246,7 +247,7 @@ impl Permissions {
         }
     }
 
-    /// Adds the entries of `more` that aren't there yet.
+    /// Adds the entries of `more`, without duplicates.
     pub(crate) fn add_all(&mut self, more: &Permissions) {
         add(&mut self.process, &more.process);
         add(&mut self.read, &more.read);
@@ -261,7 +262,7 @@ impl Permissions {
         add(&mut self.env, &more.env);
     }
 
-    /// The same entries in one order, each once, and without what was found beside them.
+    /// Sorts the entries, and removes duplicates and `credential_files`.
     pub(crate) fn sorted(&self) -> Permissions {
         let mut sorted = Permissions { credential_files: Vec::new(), ..self.clone() };
         sort(&mut sorted.process);
@@ -278,33 +279,33 @@ impl Permissions {
         sorted
     }
 
-    /// Everything that these allow and `other` doesn't.
+    /// The entries that aren't [within](Grant::is_within) `other`.
     pub fn beyond<'a>(&'a self, other: &Permissions) -> Vec<Grant<'a>> {
         self.entries().filter(|grant| !grant.is_within(other)).collect()
     }
 
-    /// Whether nothing is [beyond](Self::beyond) `other`.
+    /// Whether all entries are [within](Grant::is_within) `other`.
     pub fn is_within(&self, other: &Permissions) -> bool {
         self.entries().all(|grant| grant.is_within(other))
     }
 
-    /// Whether any file of the workspace is granted, a program of it aside.
+    /// Whether `read`, `write` or `exec` grants any files.
     pub fn has_files(&self) -> bool {
         !(self.read.is_empty() && self.write.is_empty() && self.exec.is_empty())
     }
 
-    /// What may be read and not written: what `read` and `exec` name.
+    /// The patterns of `read` and `exec`.
     pub fn read_only(&self) -> Vec<PathPattern> {
         self.read.iter().chain(&self.exec).map(|rule| rule.pattern().clone()).collect()
     }
 
-    /// What `write` names.
+    /// The patterns of `write`.
     pub fn writable(&self) -> Vec<PathPattern> {
         self.write.iter().map(|rule| rule.pattern().clone()).collect()
     }
 
-    /// What may be read: by its own grant, because it may be written or started from, and what is started, as a program
-    /// of the workspace is read by that.
+    /// The patterns of all files that may be read: those of `read`, `write` and `exec`, and the programs of the
+    /// workspace in `process`, which are read when they are started.
     pub fn readable(&self) -> impl Iterator<Item = PathPattern> {
         let granted = self.read.iter().chain(&self.write).chain(&self.exec).map(|rule| rule.pattern().clone());
         let started =
@@ -317,13 +318,13 @@ impl Permissions {
         self.write.iter().any(|rule| rule.grants(path))
     }
 
-    /// Whether `path` may be read: what may be written or started from may be read.
+    /// Whether `path` may be read: by `read`, `write` or `exec`.
     pub fn reads(&self, path: &WorkspacePath) -> bool {
         self.read.iter().chain(&self.exec).any(|rule| rule.grants(path)) || self.writes(path)
     }
 }
 
-/// Adds the entries that aren't there yet.
+/// Adds the entries of `more` that `to` doesn't contain.
 pub(crate) fn add<T: Clone + PartialEq>(to: &mut Vec<T>, more: &[T]) {
     for entry in more {
         if !to.contains(entry) {
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_within_the_folders_that_they_are_in() {
+    fn path_is_within_its_parent_folders() {
         check(Permission::Read, ".", &["./", "a/**", "{a,b}", "**/x"], &[]);
         check(
             Permission::Write,
@@ -390,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_within_by_scheme_host_and_port() {
+    fn origin_is_within_by_scheme_host_and_port() {
         check(
             Permission::Net,
             "example.org",
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_within_by_its_own_rules() {
+    fn other_permissions_are_compared_by_their_own_rules() {
         check(Permission::Process, "git fetch *", &["git fetch origin"], &["git", "git fetch -x", "*"]);
         check(
             Permission::Registry,
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_written_may_be_read() {
+    fn write_includes_read() {
         let writer = granted(Permission::Write, "target");
         let reader = granted(Permission::Read, "target/a");
         assert!(reader.is_within(&writer) && !writer.is_within(&reader));
@@ -443,7 +444,7 @@ mod tests {
         "a/b/c",
     ];
 
-    /// As the plugin host decides: by the path, or a folder that it is in.
+    /// Decides like the plugin host: the path itself or a folder that contains it must match.
     fn grants(rule: &str, path: &str) -> bool {
         let glob = GlobBuilder::new(rule).literal_separator(true).build().unwrap().compile_matcher();
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
@@ -452,7 +453,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_within_a_path_grants_nothing_more(
+        fn path_rule_within_another_grants_nothing_more(
             narrow in prop::sample::select(&PATTERNS[..]),
             wide in prop::sample::select(&PATTERNS[..]),
             path in "[abc]{1,2}(/[abc]{1,2}){0,3}",
@@ -463,7 +464,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_within_a_repository_grants_nothing_more(
+        fn repository_rule_within_another_grants_nothing_more(
             narrow in "[ab*?]{1,2}/[ab*?/]{1,3}",
             wide in "[ab*?]{1,2}/[ab*?/]{1,3}",
             name in "[ab]{1,2}/[ab/]{1,4}",
@@ -481,7 +482,8 @@ mod tests {
         let within = |a: &str, b: &str| is_within(Permission::Read, a, b);
         for (a, b, c) in PATTERNS.iter().flat_map(|a| PATTERNS.iter().flat_map(move |b| PATTERNS.map(|c| (a, b, c)))) {
             assert!(within(a, a), "{a}");
-            // What is within can be missed, and must not be found where it isn't: see the samples above.
+            // With wildcards the comparison may answer no although a rule is within another, so transitivity can't be
+            // required. That it never answers yes wrongly is tested above.
             assert!(
                 !(within(a, b) && within(b, c)) || within(a, c) || a.contains(['*', '{', '[', '?']),
                 "{a} < {b} < {c}"

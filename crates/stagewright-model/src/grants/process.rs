@@ -1,52 +1,53 @@
 //! Entries of `permissions.process`: a program, and what its arguments may be.
 //!
-//! An entry is made of words, as in a shell: blanks part them, single quotes and `\` take away every other meaning. The
-//! first word is the program; `*` as the whole entry is any program. `"cargo"` alone allows any arguments; with further
-//! words, exactly as many arguments are allowed, and each must match its word: `*`, `?` and `[ab]` stand for text within
-//! one argument, and a last word `**` for any number of further arguments.
+//! An entry consists of words, as in a shell: they are separated by white space, and single quotes and `\` make
+//! characters literal. The first word is the program; `*` as the whole entry matches any program. A program alone, such
+//! as `cargo`, may be started with any arguments. If more words follow, the number of arguments must be the same, and
+//! each argument must match its word: `*`, `?` and `[ab]` match text within one argument, and `**` as the last word
+//! matches any number of arguments.
 //!
-//! Against options that are smuggled in where a value was meant: a word that begins with a wildcard, and `**`, match no
-//! argument that begins with `-`, unless they stand after the word `--`, which ends the options of most programs. A word
-//! that is to match an option begins with `-` itself, as `-*` does.
+//! An argument could be an option where only a value was meant, as in `git fetch origin --upload-pack=…`. A word that
+//! begins with a wildcard, and `**`, therefore don't match arguments that begin with `-`, unless they come after the
+//! word `--`, which ends the options of most programs. A word for an option begins with `-` itself, as `-*` does.
 //!
-//! A program is compared as it is named, and no link is followed: `git` is what the name finds in `PATH`, a path with a
-//! `/` is relative to the workspace or absolute, and none of these grants another. In a path, `./` and doubled `/` don't
-//! count, and one with `..` is never granted.
+//! Programs are compared by name, without following links: `git` is looked up in `PATH`, and a path with a `/` is
+//! absolute or relative to the workspace. None of these forms grants another. `./` and doubled `/` in a path are
+//! ignored, and a path with `..` is never granted.
 
-use super::glob::{Pattern, Set, Token, covers, plain};
+use super::glob::{CharacterSet, GlobToken, Pattern, covers, plain};
 use crate::entry::entry;
 use crate::format_error::{FormatError, refuse};
 
-/// The code of the diagnostic about an entry that can't be read.
+/// The code of diagnostics about invalid entries.
 const CODE: &str = "stagewright::bad-program";
 
 /// One entry of `permissions.process`.
 #[derive(Clone, Debug)]
 pub struct ProcessRule {
-    /// None for any.
+    /// None for any program.
     program: Option<String>,
-    /// None for any.
-    args: Option<Arguments>,
-    /// As it was written.
+    /// None for any arguments.
+    args: Option<ArgumentRule>,
+    /// The entry as written.
     text: String,
 }
 
 #[derive(Clone, Debug)]
-struct Arguments {
-    words: Vec<Word>,
-    /// `**` at the end; and whether it stands after `--`.
-    rest: Option<Word>,
+struct ArgumentRule {
+    words: Vec<ArgumentPattern>,
+    /// The final `**`, which each further argument must match.
+    rest: Option<ArgumentPattern>,
 }
 
 #[derive(Clone, Debug)]
-struct Word {
+struct ArgumentPattern {
     pattern: Pattern,
-    /// It stands after `--`: an argument that begins with `-` is no option.
+    /// Whether the word comes after `--`, where an argument that begins with `-` isn't an option.
     is_operand: bool,
 }
 
 impl ProcessRule {
-    /// Reads an entry.
+    /// Parses an entry.
     pub fn parse(entry: &str) -> Result<ProcessRule, FormatError> {
         const NAME_IT: &str = "name the program, as in `cargo` or `tools/lint.sh`; `*` alone is any program";
         let mut words = words(entry)?;
@@ -55,88 +56,86 @@ impl ProcessRule {
         }
         let text = entry.to_owned();
         let program = words.remove(0);
-        if program == [Token::Any] {
+        if program == [GlobToken::Any] {
             return match words.is_empty() {
                 true => Ok(ProcessRule { program: None, args: None, text }),
-                false => {
-                    refuse(CODE, "bounds the arguments of any program", "name the program that these arguments are for")
-                }
+                false => refuse(
+                    CODE,
+                    "restricts the arguments of every program",
+                    "name the program that takes these arguments",
+                ),
             };
         }
         let Some(program) = literal(&program) else {
             return refuse(CODE, "has a wildcard in the name of its program", NAME_IT);
         };
-        let Some(program) = one_spelling(&program) else {
+        let Some(program) = normal_program(&program) else {
             return refuse(CODE, "has a `..` in the path of its program", "write the path without `..`");
         };
-        let is_rest = |word: &Pattern| word[..] == [Token::Any, Token::Any];
+        let is_rest = |word: &Pattern| word[..] == [GlobToken::Any, GlobToken::Any];
         let rest = words.pop_if(|word| is_rest(word));
         if words.iter().any(is_rest) {
             return refuse(
                 CODE,
                 "has words after `**`",
-                "write `**` last: it is all further arguments; `*` is one of them",
+                "write `**` last: it matches all further arguments; `*` matches one argument",
             );
         }
         let args = (!words.is_empty() || rest.is_some()).then(|| {
             let mut is_operand = false;
             let words = words.into_iter().map(|pattern| {
-                let word = Word { is_operand, pattern };
+                let word = ArgumentPattern { is_operand, pattern };
                 is_operand |= word.pattern == plain("--");
                 word
             });
             let words = words.collect();
-            Arguments { words, rest: rest.map(|_| Word { pattern: vec![Token::Any], is_operand }) }
+            ArgumentRule { words, rest: rest.map(|_| ArgumentPattern { pattern: vec![GlobToken::Any], is_operand }) }
         });
         Ok(ProcessRule { program: Some(program), args, text })
     }
 
-    /// The entry that grants a program with exactly these arguments.
+    /// Writes the entry that grants a program with exactly these arguments.
     pub fn exactly(program: &str, args: &[String]) -> String {
         let words = std::iter::once(program).chain(args.iter().map(String::as_str)).map(quoted);
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Whether `program` may be started with `args`.
     pub fn grants(&self, program: &str, args: &[String]) -> bool {
-        let is_meant = match &self.program {
-            None => true,
-            Some(granted) => one_spelling(program).as_ref() == Some(granted),
-        };
-        is_meant && self.args.as_ref().is_none_or(|allowed| allowed.grant(args))
+        self.names(program) && self.args.as_ref().is_none_or(|allowed| allowed.grants(args))
     }
 
-    /// Whether `program` may be started with arguments of some kind.
+    /// Whether `program` may be started with at least some arguments.
     pub fn names(&self, program: &str) -> bool {
-        self.program.as_ref().is_none_or(|granted| one_spelling(program).as_ref() == Some(granted))
+        self.program.as_ref().is_none_or(|granted| normal_program(program).as_ref() == Some(granted))
     }
 
-    /// Whether the arguments are bounded. What else can change the meaning of a call, variables above all, must then be
-    /// bounded, too.
+    /// Whether only some arguments are allowed. The plugin host must then also restrict everything else that can
+    /// change what a call does, above all environment variables.
     pub fn bounds_arguments(&self) -> bool {
         self.args.is_some()
     }
 
-    /// Whether there is one command line that is granted, and no other.
+    /// Whether the entry grants a single command line.
     pub fn is_exact(&self) -> bool {
         let args = self.args.as_ref().filter(|args| args.rest.is_none());
         args.is_some_and(|args| args.words.iter().all(|word| literal(&word.pattern).is_some()))
     }
 
-    /// The program, unless it is any.
+    /// The program, or none for any.
     pub fn program(&self) -> Option<&str> {
         self.program.as_deref()
     }
 
-    /// Whether all that this grants is granted by `other`. What can't be decided counts as no.
+    /// Whether `other` grants everything that this entry grants. No if that can't be decided.
     pub fn is_within(&self, other: &ProcessRule) -> bool {
-        let is_meant = other.program.is_none() || self.program == other.program;
-        is_meant
+        let is_same_program = other.program.is_none() || self.program == other.program;
+        is_same_program
             && match (&self.args, &other.args) {
                 (_, None) => true,
                 (None, Some(_)) => false,
@@ -147,13 +146,13 @@ impl ProcessRule {
 
 entry!(ProcessRule, FormatError);
 
-impl Arguments {
-    fn grant(&self, args: &[String]) -> bool {
-        let words = args.iter().map(|arg| Word { pattern: plain(arg), is_operand: false }).collect();
-        Arguments { words, rest: None }.are_within(self)
+impl ArgumentRule {
+    fn grants(&self, args: &[String]) -> bool {
+        let words = args.iter().map(|arg| ArgumentPattern { pattern: plain(arg), is_operand: false }).collect();
+        ArgumentRule { words, rest: None }.are_within(self)
     }
 
-    fn are_within(&self, allowed: &Arguments) -> bool {
+    fn are_within(&self, allowed: &ArgumentRule) -> bool {
         let (fixed, further) = self.words.split_at(self.words.len().min(allowed.words.len()));
         let rest = further.iter().chain(&self.rest);
         fixed.len() == allowed.words.len()
@@ -162,19 +161,23 @@ impl Arguments {
     }
 }
 
-impl Word {
-    fn is_within(&self, allowed: &Word) -> bool {
+impl ArgumentPattern {
+    fn is_within(&self, allowed: &ArgumentPattern) -> bool {
+        // A word matches arguments that begin with `-` if it begins with that character itself, or with a wildcard
+        // after `--`. Elsewhere, a leading wildcard never matches them, so the allowed word doesn't have to match them
+        // either. A literal that begins with `-` is treated as an option even after `--`: whether it is one is decided
+        // by the allowed word.
         let may_be_option = match self.pattern.first() {
-            Some(Token::Is(first)) => *first == '-',
+            Some(GlobToken::Is(first)) => *first == '-',
             Some(_) => self.is_operand,
             None => false,
         };
-        let takes_options = matches!(allowed.pattern.first(), Some(Token::Is(_)) | None) || allowed.is_operand;
+        let takes_options = matches!(allowed.pattern.first(), Some(GlobToken::Is(_)) | None) || allowed.is_operand;
         (takes_options || !may_be_option) && covers(&allowed.pattern, &self.pattern)
     }
 }
 
-/// The words of an entry.
+/// Splits an entry into words.
 fn words(entry: &str) -> Result<Vec<Pattern>, FormatError> {
     let mut found = Vec::new();
     let mut rest = entry.trim_start().chars();
@@ -185,65 +188,59 @@ fn words(entry: &str) -> Result<Vec<Pattern>, FormatError> {
     Ok(found)
 }
 
-/// Up to the next blank.
+/// Parses one word, up to the next white space.
 fn word(rest: &mut std::str::Chars<'_>) -> Result<Pattern, FormatError> {
     let mut pattern = Vec::new();
     while let Some(letter) = rest.as_str().chars().next().filter(|letter| !letter.is_whitespace()) {
         rest.next();
         match letter {
-            '*' => pattern.push(Token::Any),
-            '?' => pattern.push(Token::One),
-            '[' => match Set::parse(rest) {
-                Some(set) => pattern.push(Token::In(set)),
+            '*' => pattern.push(GlobToken::Any),
+            '?' => pattern.push(GlobToken::One),
+            '[' => match CharacterSet::parse(rest) {
+                Some(set) => pattern.push(GlobToken::In(set)),
                 None => {
-                    return refuse(
-                        CODE,
-                        "has a `[` that no `]` closes",
-                        "write `[ab]`, or `\\[` for the bracket itself",
-                    );
+                    return refuse(CODE, "has an unclosed `[`", "write `[ab]`, or `\\[` for the bracket itself");
                 }
             },
             '\\' => match rest.next() {
-                Some(letter) => pattern.push(Token::Is(letter)),
+                Some(letter) => pattern.push(GlobToken::Is(letter)),
                 None => return refuse(CODE, "ends with `\\`", "write `\\\\` for the backslash itself"),
             },
             '\'' => {
                 let Some((quoted, after)) = rest.as_str().split_once('\'') else {
-                    return refuse(
-                        CODE,
-                        "has a quote that isn't closed",
-                        "close it, or write `\\'` for the quote itself",
-                    );
+                    return refuse(CODE, "has an unclosed quote", "close it, or write `\\'` for the quote itself");
                 };
                 pattern.extend(plain(quoted));
                 *rest = after.chars();
             }
-            letter => pattern.push(Token::Is(letter)),
+            letter => pattern.push(GlobToken::Is(letter)),
         }
     }
     Ok(pattern)
 }
 
-fn literal(pattern: &[Token]) -> Option<String> {
+/// The text of a pattern without wildcards.
+fn literal(pattern: &[GlobToken]) -> Option<String> {
     let letters = pattern.iter().map(|token| match token {
-        Token::Is(letter) => Some(*letter),
+        GlobToken::Is(letter) => Some(*letter),
         _ => None,
     });
     letters.collect()
 }
 
-/// A name stays; of a path, `./`, doubled `/` and a last one don't count. None for a path with `..`.
-fn one_spelling(program: &str) -> Option<String> {
+/// The normal form of a program: a name stays as it is, and a path loses `./`, doubled `/` and a trailing `/`. None for
+/// a path with `..`.
+fn normal_program(program: &str) -> Option<String> {
     if !program.contains('/') {
         return Some(program.to_owned());
     }
     let names: Vec<&str> = program.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
-    // Without a `/`, a name would be looked up in `PATH`.
+    // A path with a single name keeps its `./`: without a `/`, the name would be looked up in `PATH`.
     let root = if program.starts_with('/') { "/" } else { "./" };
     (!names.contains(&"..")).then(|| format!("{root}{}", names.join("/")))
 }
 
-/// A word that means `text` and nothing else.
+/// The word that matches `text` alone.
 fn quoted(text: &str) -> String {
     let is_special = |letter: char| letter.is_whitespace() || matches!(letter, '*' | '?' | '[' | '\\' | '\'');
     match text.is_empty() || text.contains(is_special) {
@@ -268,13 +265,13 @@ mod tests {
     }
 
     #[test]
-    fn a_program_alone_takes_any_arguments() {
+    fn program_alone_takes_any_arguments() {
         assert!(grants("cargo", &["cargo"]) && grants("cargo", &["cargo", "test", "--", "-x"]));
         assert!(grants("*", &["anything", "-x"]) && !grants("cargo", &["cargo-x"]) && !grants("cargo", &["Cargo"]));
     }
 
     #[test]
-    fn words_match_one_argument_each() {
+    fn each_word_matches_one_argument() {
         assert!(grants("git fetch origin *", &["git", "fetch", "origin", "main"]));
         for call in [
             &["git", "fetch", "origin"][..],
@@ -291,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_take_no_options() {
+    fn wildcards_do_not_match_options() {
         for entry in ["git fetch origin *", "git fetch origin ?upload", "git fetch origin [-a]*", "git fetch **"] {
             assert!(!grants(entry, &["git", "fetch", "origin", "--upload-pack=sh"]), "{entry}");
             assert!(!grants(entry, &["git", "fetch", "origin", "-upload"]), "{entry}");
@@ -299,18 +296,18 @@ mod tests {
         assert!(grants("x -*", &["x", "-v"]) && grants("x --level=*", &["x", "--level=3"]));
         assert!(grants("x a **", &["x", "a"]) && grants("x a **", &["x", "a", "b", "c"]));
         assert!(!grants("x a **", &["x", "a", "b", "-c"]) && grants("x a -- **", &["x", "a", "--", "b", "-c"]));
-        assert!(!grants("x a -- *", &["x", "a", "-c", "b"]), "the word `--` itself must be there");
+        assert!(!grants("x a -- *", &["x", "a", "-c", "b"]), "the argument `--` itself is required");
     }
 
     #[test]
-    fn a_program_is_what_it_is_named() {
+    fn names_and_paths_of_a_program_are_different_programs() {
         assert!(!grants("git", &["/usr/bin/git"]) && !grants("/usr/bin/git", &["git"]) && !grants("git", &["./git"]));
         assert!(grants("./tools/x", &["tools//x"]) && grants("tools/x", &["./tools/x"]));
         assert!(!grants("tools/x", &["tools/../tools/x"]) && !grants("./x", &["x"]) && !grants("/x", &["./x"]));
     }
 
     #[test]
-    fn entries_that_mean_nothing_are_refused() {
+    fn invalid_entries_are_rejected() {
         for entry in ["", "  ", "''", "car*o", "* test", "x ** y", "x 'a", "x [a", "x \\", "../x", "a/../x"] {
             assert!(ProcessRule::parse(entry).is_err(), "{entry:?}");
         }
@@ -341,7 +338,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_within_grants_nothing_more(
+        fn rule_within_another_grants_nothing_more(
             narrow in prop::sample::select(&RULES[..]),
             wide in prop::sample::select(&RULES[..]),
             program in prop::sample::select(&["x", "y", "z"][..]),
@@ -355,7 +352,7 @@ mod tests {
         }
 
         #[test]
-        fn the_exact_entry_grants_the_call_and_is_within_what_does(
+        fn exact_entry_grants_its_call_and_is_within_rules_that_grant_it(
             words in prop::collection::vec("[-a-z*?'\\[\\\\ ]{0,4}", 0..4),
             wide in prop::sample::select(&RULES[..]),
         ) {

@@ -8,55 +8,59 @@ use super::glob::{covers, pattern_of};
 use crate::entry::entry;
 use crate::format_error::{FormatError, refuse};
 
-/// The code of the diagnostic about an entry that can't be read.
+/// The code of diagnostics about invalid entries.
 const CODE: &str = "stagewright::bad-repository";
 
-/// One entry: `HOST/NAME` without tag and digest. `*` crosses `/`.
+/// One entry: `HOST/NAME` without tag and digest. `*` also matches `/`.
 #[derive(Clone, Debug)]
-pub struct RepositoryRule(Arc<Parsed>);
+pub struct RepositoryRule(Arc<ParsedRepository>);
 
 #[derive(Debug)]
-struct Parsed {
+struct ParsedRepository {
     text: String,
     glob: Glob,
-    /// Compiled when it is first asked.
+    /// Compiled on first use.
     matcher: OnceLock<GlobMatcher>,
 }
 
 impl RepositoryRule {
-    /// Reads an entry.
+    /// Parses an entry.
     pub fn parse(entry: &str) -> Result<RepositoryRule, FormatError> {
         if entry.contains("://") {
-            return refuse(CODE, "is an address", "write `HOST/NAME` without a scheme, as in `ghcr.io/acme/app`");
+            return refuse(CODE, "is a URL", "write `HOST/NAME` without a scheme, as in `ghcr.io/acme/app`");
         }
         let name = entry.rsplit_once('/').map_or(entry, |(_, name)| name);
         if name.contains([':', '@']) {
-            return refuse(CODE, "names a tag or digest", "write the repository alone; every tag of it is granted");
+            return refuse(CODE, "names a tag or digest", "write the repository alone; all of its tags are granted");
         }
         if !entry.contains('/') || entry.split('/').any(str::is_empty) || entry.contains(char::is_whitespace) {
             return refuse(CODE, "isn't a repository", "write `HOST/NAME`, as in `local/app` or `ghcr.io/acme/*`");
         }
         match Glob::new(entry) {
-            Ok(glob) => Ok(RepositoryRule(Arc::new(Parsed { text: entry.to_owned(), glob, matcher: OnceLock::new() }))),
+            Ok(glob) => {
+                let text = entry.to_owned();
+                Ok(RepositoryRule(Arc::new(ParsedRepository { text, glob, matcher: OnceLock::new() })))
+            }
             Err(error) => refuse(
                 CODE,
                 format!("isn't a valid pattern: {}", error.kind()),
-                "`*` is any text, `?` any character, `[ab]` and `{a,b}` choose; `\\` takes the next character literally",
+                "`*` matches any text, `?` any character, `[ab]` and `{a,b}` alternatives; `\\` makes the next character \
+                 literal",
             ),
         }
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(&self) -> &str {
         &self.0.text
     }
 
-    /// Whether a repository is granted, which is named without tag and digest.
+    /// Whether a repository, named without tag and digest, is granted.
     pub fn grants(&self, repository: &str) -> bool {
         self.0.matcher.get_or_init(|| self.0.glob.compile_matcher()).is_match(repository)
     }
 
-    /// Whether all that `other` grants is granted by this. What can't be decided counts as no.
+    /// Whether this entry grants everything that `other` grants. No if that can't be decided.
     pub fn covers(&self, other: &RepositoryRule) -> bool {
         let (own, other) = (self.as_str(), other.as_str());
         if !other.contains(['*', '?', '[', '{', '\\']) {

@@ -3,19 +3,19 @@
 use crate::entry::entry;
 use crate::format_error::{FormatError, refuse};
 
-/// What a stage may do with a secret that it was granted.
+/// How a stage may use a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SecretUse {
-    /// Attach it to requests: `"NAME:header"`.
+    /// Attach it to HTTP requests: `NAME:header`.
     Header,
-    /// Put it into the environment of processes and services: `"NAME:env"`.
+    /// Put it into the environment of processes and services: `NAME:env`.
     Env,
 }
 
 impl SecretUse {
     const ALL: [SecretUse; 2] = [SecretUse::Header, SecretUse::Env];
 
-    /// As it stands after the colon.
+    /// The word after the colon.
     pub fn word(self) -> &'static str {
         match self {
             SecretUse::Header => "header",
@@ -33,7 +33,7 @@ pub struct SecretRule {
 }
 
 impl SecretRule {
-    /// Reads an entry.
+    /// Parses an entry.
     pub fn parse(entry: &str) -> Result<SecretRule, FormatError> {
         let (name, word) = match entry.split_once(':') {
             Some((name, word)) => (name, Some(word)),
@@ -50,7 +50,9 @@ impl SecretRule {
                     return refuse(
                         "stagewright::unknown-secret-use",
                         format!("has the unknown use `{word}`"),
-                        format!("write `{name}:header` for requests, `{name}:env` for processes, or `{name}` for both"),
+                        format!(
+                            "write `{name}:header` for requests, `{name}:env` for processes, or `{name}` for either"
+                        ),
                     );
                 }
             },
@@ -58,27 +60,27 @@ impl SecretRule {
         Ok(SecretRule { text: entry.to_owned(), only })
     }
 
-    /// As it was written.
+    /// The entry as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// A key of `[secrets]`.
+    /// The secret's name: a key of `[secrets]`.
     pub fn name(&self) -> &str {
         self.text.split_once(':').map_or(&self.text, |(name, _)| name)
     }
 
-    /// The only use that is granted; none for every one.
+    /// The only granted use, or none if every use is granted.
     pub fn only(&self) -> Option<SecretUse> {
         self.only
     }
 
-    /// Whether it covers `wanted`.
-    pub fn allows(&self, wanted: SecretUse) -> bool {
-        self.only.is_none_or(|only| only == wanted)
+    /// Whether a use is granted.
+    pub fn allows(&self, requested: SecretUse) -> bool {
+        self.only.is_none_or(|only| only == requested)
     }
 
-    /// Whether all that `other` grants is granted by this.
+    /// Whether this entry grants everything that `other` grants.
     pub fn covers(&self, other: &SecretRule) -> bool {
         self.name() == other.name() && (self.only.is_none() || self.only == other.only)
     }
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_may_name_one_use() {
+    fn entry_can_be_limited_to_one_use() {
         let rule = |entry: &str| SecretRule::parse(entry).unwrap();
         assert!(rule("token").allows(SecretUse::Env) && rule("token").allows(SecretUse::Header));
         let header = rule("token:header");

@@ -1,6 +1,6 @@
-//! Which variables of the engine's environment are known to hold no credential.
+//! Variables of the engine's environment that are known to hold no credentials.
 
-/// Names that say how a tool behaves, where it keeps things, or what is being built.
+/// Variables that configure a tool, name a folder, or describe what is being built.
 const HARMLESS: [&str; 78] = [
     "AR",
     "BUN_INSTALL",
@@ -81,7 +81,8 @@ const HARMLESS: [&str; 78] = [
     "TZ",
     "USER",
 ];
-/// Names that begin and end so. What stands between names a profile of cargo's.
+/// Variables with such a prefix, followed by one of these names, or by anything and one of these suffixes: in
+/// `CARGO_PROFILE_RELEASE_LTO` the part between them is the name of a cargo profile.
 const HARMLESS_PREFIXES: [(&str, &[&str]); 5] = [
     (
         "CARGO_PROFILE_",
@@ -120,7 +121,7 @@ const HARMLESS_PREFIXES: [(&str, &[&str]); 5] = [
     ("RUSTUP_", &["HOME", "TOOLCHAIN"]),
     ("RUST_TEST_", &["NOCAPTURE", "SHUFFLE", "THREADS", "TIME_INTEGRATION", "TIME_UNIT"]),
 ];
-/// What CI systems say of the commit and of themselves. Their tokens have other names.
+/// Variables in which CI systems describe the commit and the job. Their tokens are in other variables.
 const HARMLESS_OF_CI: [&str; 30] = [
     "BUILDKITE_BRANCH",
     "BUILDKITE_BUILD_NUMBER",
@@ -153,14 +154,14 @@ const HARMLESS_OF_CI: [&str; 30] = [
     "GITHUB_SHA",
     "GITLAB_CI",
 ];
-/// The variables by which programs find a proxy. What a stage's programs get of them is a proxy of the engine's, or the
-/// address without the user and the password in it.
+/// The variables that configure a program's proxy. A stage's programs don't inherit them unchanged: they get the
+/// engine's own proxy, or the address without the user name and password in it.
 pub const PROXY_VARIABLES: [&str; 4] = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"];
 
 /// Whether a variable of the engine's own environment is known to hold no credential, by its name.
 ///
-/// This is a list of what is known to be harmless and not one of what looks like a token: `DEPLOY`, `SSH_AUTH_SOCK` or
-/// `MY_PAT` don't look like one. A stage that inherits any other variable counts as one that may publish.
+/// This is an allow list. A list of names that look like tokens would miss `DEPLOY`, `SSH_AUTH_SOCK` or `MY_PAT`. A
+/// stage that inherits any other variable is treated as one that can publish.
 pub fn is_harmless_variable(name: &str) -> bool {
     HARMLESS.contains(&name)
         || HARMLESS_OF_CI.contains(&name)
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_to_be_harmless_counts_as_a_credential() {
+    fn unknown_variable_is_treated_as_a_credential() {
         for name in [
             "CARGO_TERM_COLOR",
             "CARGO_PROFILE_RELEASE_LTO",

@@ -1,45 +1,45 @@
-//! How two pipelines differ in what they may do, in words.
+//! Describes how two locked pipelines differ in what they may do.
 
 use std::fmt;
 
 use super::{LockedPipeline, LockedSecret, LockedStage, PluginPin};
 use crate::grants::{Amount, Bounds, PackageManager};
 
-/// One difference.
+/// One difference between two locked pipelines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Whether more is possible now, or something that wasn't reviewed.
+pub struct LockChange {
+    /// Whether the change allows more than before, or something that wasn't reviewed.
     pub is_wider: bool,
-    /// As in "`test` may now start `curl` with any arguments".
+    /// A sentence such as "`test` may now start `curl` with any arguments".
     pub text: String,
 }
 
-/// With a `+` where more is possible now, and a `-` where less is.
-impl fmt::Display for Change {
+/// Starts with `+` if the change is wider, and with `-` otherwise.
+impl fmt::Display for LockChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", if self.is_wider { '+' } else { '-' }, self.text)
     }
 }
 
 #[derive(Default)]
-struct Changes(Vec<Change>);
+struct LockChanges(Vec<LockChange>);
 
-impl Changes {
+impl LockChanges {
     fn wider(&mut self, text: impl Into<String>) {
-        self.0.push(Change { is_wider: true, text: text.into() });
+        self.0.push(LockChange { is_wider: true, text: text.into() });
     }
 
     fn narrower(&mut self, text: impl Into<String>) {
-        self.0.push(Change { is_wider: false, text: text.into() });
+        self.0.push(LockChange { is_wider: false, text: text.into() });
     }
 }
 
-pub(super) fn between(then: &LockedPipeline, now: &LockedPipeline, defaults: &Bounds) -> Vec<Change> {
-    let mut changes = Changes::default();
+pub(super) fn between(then: &LockedPipeline, now: &LockedPipeline, defaults: &Bounds) -> Vec<LockChange> {
+    let mut changes = LockChanges::default();
     if now.sandbox > then.sandbox {
-        changes.wider("programs may now run unconfined on a machine that can't confine them");
+        changes.wider("programs may now run unsandboxed on a machine that can't sandbox them");
     } else if now.sandbox < then.sandbox {
-        changes.narrower("programs may no longer run unconfined");
+        changes.narrower("programs may no longer run unsandboxed");
     }
     for (name, plugin) in &now.plugins {
         match then.plugins.get(name) {
@@ -69,12 +69,12 @@ pub(super) fn between(then: &LockedPipeline, now: &LockedPipeline, defaults: &Bo
         between_stages(name, before, stage, defaults, &mut changes);
     }
     for name in then.stages.keys().filter(|name| !now.stages.contains_key(*name)) {
-        changes.narrower(format!("stage `{name}` is gone"));
+        changes.narrower(format!("stage `{name}` was removed"));
     }
     changes.0
 }
 
-fn between_plugins(name: &str, then: &PluginPin, now: &PluginPin, changes: &mut Changes) {
+fn between_plugins(name: &str, then: &PluginPin, now: &PluginPin, changes: &mut LockChanges) {
     let list = |of: &PluginPin, without: &PluginPin| {
         of.imports.difference(&without.imports).map(String::as_str).collect::<Vec<_>>().join(", ")
     };
@@ -88,17 +88,20 @@ fn between_plugins(name: &str, then: &PluginPin, now: &PluginPin, changes: &mut 
         }
     }
     if then.wit != now.wit {
-        text.push_str(&format!(", and was built for version {} of the contract", now.wit.as_deref().unwrap_or("none")));
+        match &now.wit {
+            Some(version) => text.push_str(&format!(", and was built for version {version} of the contract")),
+            None => text.push_str(", and is no longer a component"),
+        }
     }
     if then != now {
         changes.wider(text);
     }
 }
 
-fn between_secrets(name: &str, then: &LockedSecret, now: &LockedSecret, changes: &mut Changes) {
+fn between_secrets(name: &str, then: &LockedSecret, now: &LockedSecret, changes: &mut LockChanges) {
     let hosts = |secret: &LockedSecret| secret.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
     for (phrase, then, now) in
-        [("be sent to", &hosts(then), &hosts(now)), ("be handed to the program", &then.programs, &now.programs)]
+        [("be sent to", &hosts(then), &hosts(now)), ("be passed to the program", &then.programs, &now.programs)]
     {
         for entry in now.iter().filter(|entry| !then.contains(entry)) {
             changes.wider(format!("the secret `{name}` may now {phrase} `{entry}`"));
@@ -109,26 +112,27 @@ fn between_secrets(name: &str, then: &LockedSecret, now: &LockedSecret, changes:
     }
 }
 
-fn between_package_hosts(then: &LockedPipeline, now: &LockedPipeline, changes: &mut Changes) {
+fn between_package_hosts(then: &LockedPipeline, now: &LockedPipeline, changes: &mut LockChanges) {
     let named = |of: &LockedPipeline, manager| of.package_hosts.get(&manager).cloned().unwrap_or_default();
     for manager in PackageManager::ALL {
         let (then, now) = (named(then, manager), named(now, manager));
         for origin in now.difference(&then) {
-            changes
-                .wider(format!("`{manager}` in `net` now stands for {origin}, too: a file of the repository names it"));
+            changes.wider(format!(
+                "`{manager}` in `net` now includes {origin}, which is configured in a file of the repository"
+            ));
         }
         for origin in then.difference(&now) {
-            changes.narrower(format!("`{manager}` in `net` no longer stands for {origin}"));
+            changes.narrower(format!("`{manager}` in `net` no longer includes {origin}"));
         }
     }
 }
 
-fn between_stages(name: &str, then: &LockedStage, now: &LockedStage, defaults: &Bounds, changes: &mut Changes) {
+fn between_stages(name: &str, then: &LockedStage, now: &LockedStage, defaults: &Bounds, changes: &mut LockChanges) {
     if then.uses != now.uses {
-        changes.wider(format!("`{name}` uses `{}` instead of `{}`", now.uses, then.uses));
+        changes.wider(format!("`{name}` now uses `{}` instead of `{}`", now.uses, then.uses));
     }
     match (then.is_native, now.is_native) {
-        (false, true) => changes.wider(format!("`{name}` is now a native library with all powers of the engine")),
+        (false, true) => changes.wider(format!("`{name}` is now a native library with all privileges of the engine")),
         (true, false) => changes.narrower(format!("`{name}` is no longer a native library")),
         _ => {}
     }
@@ -168,7 +172,7 @@ fn imports(plugin: &PluginPin) -> String {
     }
 }
 
-/// Enough of a digest to tell two apart.
+/// The first digits of a digest, which suffice to distinguish two.
 fn short(digest: &str) -> &str {
     digest.get(.."sha256:".len() + 12).unwrap_or(digest)
 }

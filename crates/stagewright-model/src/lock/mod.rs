@@ -1,22 +1,22 @@
-//! `stagewright.lock`: what each pipeline of a repository may do, as somebody has looked at it.
+//! `stagewright.lock`: what each pipeline of a repository may do, as it was last reviewed.
 //!
-//! A lock grants nothing. It is compared with a plan, and what the plan has beyond it is told or refused. Each pipeline's
-//! section carries a checksum, so that one that was changed by hand or merged badly is no lock at all, while sections of
-//! different pipelines merge as text does.
+//! A lock grants nothing. It is compared with a plan, and whatever the plan has beyond the lock is reported, or refused
+//! with `--locked`. Each pipeline's section has a checksum of its own: a section that was edited by hand or merged
+//! badly is invalid, but changes to the sections of different pipelines can be merged as text.
 
 mod change;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::change::Change;
+pub use self::change::LockChange;
 use crate::grants::{
     Bounds, HostPattern, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox, SecretRule,
 };
 use crate::plan::{Plan, Trust};
 use crate::secret::SecretFrom;
 
-/// What a lock file holds.
+/// The content of a lock file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lock {
     /// By the pipeline's name.
@@ -28,58 +28,60 @@ pub struct Lock {
 pub struct LockedPipeline {
     /// `[pipeline] sandbox`.
     pub sandbox: Sandbox,
-    /// By name, those that stages use.
+    /// The secrets that stages use, by name.
     pub secrets: BTreeMap<String, LockedSecret>,
-    /// For each word of `net` that stages use, the origins that files of the repository add to it; none without any.
+    /// The origins that files of the repository add to the package managers in the stages' `net`. A package manager
+    /// without any has no entry.
     pub package_hosts: BTreeMap<PackageManager, BTreeSet<Origin>>,
-    /// By what `uses` says.
+    /// The plugins, by the stages' `uses`.
     pub plugins: BTreeMap<String, PluginPin>,
-    /// By name; all cells of a matrix may do the same.
+    /// The stages, by name. All cells of a matrix have the same grants.
     pub stages: BTreeMap<String, LockedStage>,
 }
 
-/// Where a secret comes from, and where it may go.
+/// Where a secret comes from, and where it may be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockedSecret {
-    /// `from`; none in a lock that doesn't say it.
+    /// `from`; none in [`Default`], to which a new secret is compared.
     pub from: Option<SecretFrom>,
-    /// `hosts`
+    /// `hosts`.
     pub hosts: Vec<HostPattern>,
-    /// `programs`
+    /// `programs`.
     pub programs: Vec<String>,
 }
 
-/// Which code a plugin is.
+/// The identity of a plugin's code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginPin {
-    /// `sha256:…` of its file.
+    /// `sha256:…` of the plugin's file.
     pub digest: String,
-    /// The version of the contract that it was built for; none for a native library.
+    /// The version of the contract that the plugin was built for; none for a native library.
     pub wit: Option<String>,
-    /// The host's interfaces that it can call.
+    /// The names of the host's interfaces that the plugin imports.
     pub imports: BTreeSet<String>,
 }
 
 /// What one stage may do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LockedStage {
-    /// `uses`
+    /// `uses`.
     pub uses: String,
     /// Whether the plugin is a native library.
     pub is_native: bool,
-    /// The environment that it acts on.
+    /// The environment that the stage acts on.
     pub environment: Option<String>,
-    /// `permissions`
+    /// `permissions`.
     pub permissions: Permissions,
-    /// `rehearse.permissions`
+    /// `rehearse.permissions`.
     pub rehearse: Permissions,
-    /// As the pipeline has them; what isn't there is the runner's default.
+    /// The limits that the pipeline sets; the runner's defaults apply to others.
     pub bounds: Bounds,
 }
 
 impl LockedPipeline {
-    /// What a plan may do. `plugins`: those of its stages, by plan index. `packages`: what words of `net` stand for; what
-    /// the user's machine adds isn't locked, as it differs from one machine to the next.
+    /// Describes what a plan may do. `plugins` are those of its stages by plan index. `packages` are the configured
+    /// origins of package managers; those that are configured outside of the repository aren't locked, since they
+    /// differ between machines.
     pub fn of(plan: &Plan, plugins: &[PluginPin], packages: &[PackageOrigin]) -> LockedPipeline {
         let mut locked = LockedPipeline { sandbox: plan.sandbox, ..LockedPipeline::default() };
         let used = plan.package_managers();
@@ -109,13 +111,13 @@ impl LockedPipeline {
         locked
     }
 
-    /// What `now` may do that this may not, and the other way round. `defaults`: the runner's own limits.
-    pub fn changes(&self, now: &LockedPipeline, defaults: &Bounds) -> Vec<Change> {
+    /// The changes from this pipeline to `now`. `defaults` are the runner's limits.
+    pub fn changes(&self, now: &LockedPipeline, defaults: &Bounds) -> Vec<LockChange> {
         change::between(self, now, defaults)
     }
 }
 
-/// The order in which a pipeline lists its grants means nothing.
+/// Sorts entries and removes duplicates: the order in a pipeline has no meaning.
 fn order<T: Ord + Clone>(entries: &[T]) -> Vec<T> {
     entries.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -1,4 +1,4 @@
-//! The lock as text: the same bytes for the same grants.
+//! Writes the text of a lock. The same grants always give the same bytes.
 
 use std::fmt::Write;
 
@@ -8,15 +8,16 @@ use super::{Lock, LockedPipeline, LockedStage};
 use crate::grants::{Amount, Permission};
 use crate::is_invisible;
 
-/// Longer lists have an entry a line.
+/// Lists longer than this number of bytes are written with one entry per line.
 const WIDTH: usize = 100;
 
 impl Lock {
-    /// The text of the file, with a newline at its end.
+    /// The text of the lock file, with a trailing newline.
     pub fn render(&self) -> String {
-        let mut text = "# What the pipelines of this repository may do. Written by `stagewright lock`: a change here is a change of \
-                        power,\n# and is to be looked at like one.\nschema = 1\n"
-            .to_owned();
+        let mut text =
+            "# What the pipelines of this repository may do. Written by `stagewright lock`.\n# Review changes here \
+                        as changes to permissions.\nschema = 1\n"
+                .to_owned();
         for (name, pipeline) in &self.pipelines {
             let body = pipeline.render(name);
             text.push_str(&format!("\n[pipelines.{}]\nchecksum = {}\n{body}", key(name), quoted(&checksum(&body))));
@@ -26,7 +27,7 @@ impl Lock {
 }
 
 impl LockedPipeline {
-    /// The section of a pipeline, without its header and checksum.
+    /// The section of a pipeline without its header and checksum: the text that the checksum is computed from.
     fn render(&self, name: &str) -> String {
         let prefix = format!("pipelines.{}", key(name));
         let mut text = format!("sandbox = {}\n", quoted(self.sandbox.key()));
@@ -59,8 +60,11 @@ impl LockedPipeline {
         text
     }
 
-    /// Whether a section that was read from a file has the checksum that stands there.
+    /// Whether `written`, the checksum in a file, is that of this section.
     pub(crate) fn has_checksum(&self, name: &str, written: &str) -> bool {
+        // The checksum is computed from what was parsed rather than from the bytes of the file. So it covers everything
+        // that has an effect, but comments, the order of tables, and line endings, which git can change on checkout,
+        // don't matter.
         checksum(&self.render(name)) == written
     }
 }
@@ -109,7 +113,7 @@ fn line(text: &mut String, key: &str, value: &str) {
     text.push_str(&format!("{key} = {value}\n"));
 }
 
-/// Nothing for an empty list.
+/// Writes a list. An empty list is left out.
 fn list(text: &mut String, key: &str, entries: &[impl AsRef<str>]) {
     let entries: Vec<String> = entries.iter().map(|entry| quoted(entry.as_ref())).collect();
     let single = format!("[{}]", entries.join(", "));
@@ -123,8 +127,8 @@ fn list(text: &mut String, key: &str, entries: &[impl AsRef<str>]) {
     }
 }
 
-/// On one line, as keys need it: the escapes of JSON are among those of TOML. What isn't seen is escaped too, since the
-/// file is there to be reviewed.
+/// Writes a TOML string on one line, which also makes it valid as a key. JSON's escapes are a subset of TOML's.
+/// Invisible characters are escaped too, so that a reviewer of the file sees everything in it.
 fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     if !json.contains(is_invisible) {
@@ -152,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reviewer_sees_every_character_of_the_lock() {
+    fn invisible_characters_are_escaped() {
         let text = "a\u{7f}\u{9b}\u{202e}\u{e0041}\u{200b}\"\\\n\té";
         let written = quoted(text);
         assert!(!written.contains(is_invisible), "{written}");

@@ -1,5 +1,5 @@
-//! Typed access to parsed TOML. What isn't there or has the wrong type comes out as absent: the check of the shape has
-//! reported it already.
+//! Typed access to parsed TOML. A value that is missing or has the wrong type is returned as absent: the check of the
+//! shape has already reported it.
 
 use serde_json::Value as Json;
 use toml::Spanned;
@@ -11,14 +11,14 @@ use crate::value_path::ValuePath;
 
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
-/// Something of the file, and where it stands.
+/// A part of the file and its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At<T> {
     pub(super) value: T,
     pub(super) span: SourceSpan,
 }
 
-/// A table, or none, which has no keys.
+/// A table. A missing table is treated as an empty one.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'t>(Option<&'t DeTable<'t>>);
 
@@ -68,7 +68,7 @@ impl<'t> Fields<'t> {
         self.get(key)?.get_ref().as_bool()
     }
 
-    /// None also when it is negative or larger than a `u32`.
+    /// None also if the number is negative or doesn't fit into a `u32`.
     pub(super) fn count(self, key: &str) -> Option<u32> {
         count(self.get(key)?)
     }
@@ -81,7 +81,7 @@ impl<'t> Fields<'t> {
         crate::shape::size(self.text(key)?.value)
     }
 
-    /// In the order of the file, whatever order the map keeps.
+    /// The entries in the order of the file.
     pub(super) fn entries(self) -> Vec<(At<&'t str>, &'t Value<'t>)> {
         let mut entries: Vec<_> = self.0.into_iter().flatten().map(|(key, value)| (name(key), value)).collect();
         entries.sort_by_key(|(key, _)| key.span.start);
@@ -105,12 +105,12 @@ fn integer(number: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
-/// As JSON: dates and times become strings. `on_text` is shown every string.
+/// Converts a value to JSON. Dates and times become strings.
 pub(super) fn json<'t>(value: &'t Value<'t>, report: &mut Report) -> Json {
     json_with(value, &ValuePath::default(), report, &mut |_, _, _| {})
 }
 
-/// [`json`] of the value at `path`, with a visit to every string in it.
+/// Converts the value at `path` like [`json`], and calls `on_text` for every string in it.
 pub(super) fn json_with<'t>(
     value: &'t Value<'t>,
     path: &ValuePath,
@@ -143,7 +143,7 @@ pub(super) fn json_with<'t>(
     };
     number.unwrap_or_else(|| {
         report.error(|| {
-            Problem::new("stagewright::bad-number", value.span().into(), "this number has no form in JSON")
+            Problem::new("stagewright::bad-number", value.span().into(), "JSON can't represent this number")
                 .help("write a finite number of at most 64 bits, or a string")
         });
         Json::Null

@@ -1,4 +1,4 @@
-//! `[[environments.NAME.freeze]]`.
+//! Reads `[[environments.NAME.freeze]]`.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -28,7 +28,7 @@ fn freeze(value: &Value<'_>, report: &mut Report) -> Option<Freeze> {
         (Some(_), from, until) => {
             for stray in from.into_iter().chain(until) {
                 report.error(|| {
-                    Problem::new("stagewright::bad-freeze", stray.span().into(), "a weekly freeze has no dates")
+                    Problem::new("stagewright::bad-freeze", stray.span().into(), "a weekly freeze can't have dates")
                         .help("keep `weekly`, or `from` and `until`; for both, write two `freeze` tables")
                 });
             }
@@ -58,14 +58,14 @@ fn once(from: &Value<'_>, until: &Value<'_>, report: &mut Report) -> Option<Free
             Problem::new("stagewright::bad-freeze", until.span().into(), "the freeze ends before it begins")
                 .label("the end")
                 .also(from.span().into(), "the beginning")
-                .help("swap `from` and `until`, or set the year right")
+                .help("swap `from` and `until`, or correct the year")
         });
         return None;
     }
     Some(FreezeWindow::Once(begin..end))
 }
 
-/// Milliseconds since the Unix epoch; what was before counts as 0. What has no offset was reported with its form.
+/// Milliseconds since the Unix epoch, 0 for earlier times. A time without an offset was reported already.
 fn moment(value: &Value<'_>, report: &mut Report) -> Option<u64> {
     let DeValue::Datetime(moment) = value.get_ref() else { return None };
     moment.offset?;
@@ -73,8 +73,8 @@ fn moment(value: &Value<'_>, report: &mut Report) -> Option<u64> {
         Ok(moment) => Some(u64::try_from(moment.as_millisecond()).unwrap_or(0)),
         Err(_) => {
             report.error(|| {
-                Problem::new("stagewright::bad-moment", value.span().into(), "there is no such time")
-                    .help("write a date of the years 1970 to 9998")
+                Problem::new("stagewright::bad-moment", value.span().into(), "this time is out of range")
+                    .help("write a date in the years 1970 to 9998")
             });
             None
         }
@@ -85,13 +85,13 @@ fn unbounded(place: SourceSpan, has_from: bool, has_until: bool) -> Problem {
     let (message, help) = match (has_from, has_until) {
         (true, _) => ("the freeze has no end", "add `until`, as in `until = 2027-01-04T08:00:00Z`"),
         (_, true) => ("the freeze has no beginning", "add `from`, as in `from = 2026-12-18T16:00:00Z`"),
-        _ => ("the freeze doesn't say when it is", "add `from` and `until`, or `weekly = \"Fri 16:00 - Mon 08:00\"`"),
+        _ => ("the freeze has no time", "add `from` and `until`, or `weekly = \"Fri 16:00 - Mon 08:00\"`"),
     };
     Problem::new("stagewright::bad-freeze", place, message).help(help)
 }
 
 fn stray_zone(zone: &Value<'_>) -> Problem {
-    Problem::new("stagewright::bad-freeze", zone.span().into(), "`from` and `until` bring their offsets along")
-        .label("of no use here")
-        .help("remove `time-zone`: it is for `weekly`")
+    Problem::new("stagewright::bad-freeze", zone.span().into(), "`time-zone` doesn't apply to `from` and `until`")
+        .label("has no effect")
+        .help("remove `time-zone`: `from` and `until` contain their own offsets, and only `weekly` needs a zone")
 }

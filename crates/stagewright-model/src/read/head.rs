@@ -1,11 +1,11 @@
-//! Everything of a pipeline file but its stages.
+//! Reads everything in a pipeline file except for its stages.
 
 use std::collections::{BTreeMap, HashMap};
 
 use petgraph::graph::DiGraph;
 
 use super::fields::{At, Fields, Value, json};
-use super::uses::{Uses, View, env};
+use super::uses::{Uses, Visibility, env};
 use super::{freeze, lock, teams};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
@@ -14,7 +14,7 @@ use crate::plan::{Concurrency, Environment, InputDeclaration, InputKind, Plan, Q
 use crate::secret::{SecretDeclaration, SecretFrom, SecretShape};
 use crate::span::SourceSpan;
 
-/// The tables that are about the pipeline as a whole.
+/// The tables that apply to the pipeline as a whole.
 pub(super) struct Head<'t> {
     pub(super) name: String,
     pub(super) description: Option<String>,
@@ -26,12 +26,12 @@ pub(super) struct Head<'t> {
     pub(super) environments: BTreeMap<String, Environment>,
     pub(super) teams: BTreeMap<String, Vec<String>>,
     pub(super) concurrency: Option<Concurrency>,
-    /// Where secrets and environments are declared.
+    /// The declared secrets and environments: table, name and place.
     pub(super) declared: Vec<(&'static str, At<&'t str>)>,
 }
 
 impl Head<'_> {
-    /// A plan that has no stages yet.
+    /// Makes a plan without stages.
     pub(super) fn plan(self) -> Plan {
         Plan {
             name: self.name,
@@ -59,7 +59,7 @@ pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Repor
         sandbox: lock::sandbox(file.table("pipeline")).unwrap_or_default(),
         triggers: triggers(file.table("on")),
         inputs: file.table("inputs").entries().into_iter().map(|(name, value)| input(name, value, report)).collect(),
-        env: env(file.table("env"), View::Pipeline, uses, report),
+        env: env(file.table("env"), Visibility::Pipeline, uses, report),
         secrets: secrets(file.table("secrets")),
         environments: named(file.table("environments"), |fields| environment(fields, report)),
         teams: teams::read(file, report),
@@ -100,23 +100,23 @@ fn input(name: At<&str>, value: &Value<'_>, report: &mut Report) -> (String, Inp
     if matches!(&kind, InputKind::Choice(options) if options.is_empty()) {
         report.error(|| {
             Problem::new("stagewright::missing-key", place, format!("the input `{}` has no `options`", name.value))
-                .help("list what may be chosen: `options = [\"staging\", \"production\"]`")
+                .help("list the options, as in `options = [\"staging\", \"production\"]`")
         });
     } else if let (false, Some(options)) = (matches!(kind, InputKind::Choice(_)), fields.get("options")) {
         report.error(|| {
-            let message = format!("the input `{}` has `options`, and takes any {}", name.value, kind.describe());
+            let message = format!("the input `{}` has `options`, but takes any {}", name.value, kind.describe());
             Problem::new("stagewright::bad-input", options.span().into(), message)
-                .label("of no use here")
+                .label("has no effect")
                 .help("set `type = \"choice\"`, or remove `options`")
         });
     }
     let default = fields.get("default").filter(|value| !value.get_ref().is_table() && !value.get_ref().is_array());
     let default = default.map(|value| (json(value, report), SourceSpan::from(value.span())));
     if let Some((default, span)) = &default
-        && !kind.takes(default)
+        && !kind.accepts(default)
     {
         report.error(|| {
-            let message = format!("the default of the input `{}` is no {}", name.value, kind.describe());
+            let message = format!("the default of the input `{}` isn't a {}", name.value, kind.describe());
             let help = match &kind {
                 InputKind::Choice(options) => {
                     format!("choose one of {}", super::list(options.iter().map(String::as_str)))
@@ -124,7 +124,7 @@ fn input(name: At<&str>, value: &Value<'_>, report: &mut Report) -> (String, Inp
                 _ => "change `default`, or `type`".to_owned(),
             };
             Problem::new("stagewright::bad-default", *span, message)
-                .label(format!("a {} is expected", kind.describe()))
+                .label(format!("expected a {}", kind.describe()))
                 .help(help)
         });
     }
@@ -132,7 +132,7 @@ fn input(name: At<&str>, value: &Value<'_>, report: &mut Report) -> (String, Inp
     (name.value.to_owned(), InputDeclaration { kind, default, description: fields.string("description") })
 }
 
-/// Those with a `from` that can be read; any other was reported with the shape of the file.
+/// The secrets with a valid `from`. Others were reported by the check of the shape.
 fn secrets(table: Fields<'_>) -> BTreeMap<String, SecretDeclaration> {
     let read = |fields: Fields<'_>| {
         Some(SecretDeclaration {
@@ -160,7 +160,7 @@ fn environment(fields: Fields<'_>, report: &mut Report) -> Environment {
 fn concurrency<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) -> Option<Concurrency> {
     let fields = file.table("concurrency");
     Some(Concurrency {
-        group: uses.template(fields.text("group")?, View::Pipeline, report)?,
+        group: uses.template(fields.text("group")?, Visibility::Pipeline, report)?,
         cancel_in_progress: fields.flag("cancel-in-progress").unwrap_or(false),
         queue: match fields.text("queue").map(|queue| queue.value) {
             Some("max") => Queue::Max,

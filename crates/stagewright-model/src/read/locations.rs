@@ -1,4 +1,4 @@
-//! Places in the text of a pipeline, for those who find a mistake in its plan.
+//! Finds the places of values in the text of a pipeline file, for mistakes that are found in its plan.
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -6,13 +6,13 @@ use toml::de::DeTable;
 use super::fields::{Fields, text};
 use crate::plan::{Stage, StageKind};
 use crate::span::SourceSpan;
-use crate::value_path::{Step, ValuePath};
+use crate::value_path::{PathStep, ValuePath};
 
-/// Where things stand in the text of a pipeline that holds no mistakes.
+/// The parsed text of a valid pipeline file.
 pub(crate) struct Places<'t>(Spanned<DeTable<'t>>);
 
 impl<'t> Places<'t> {
-    pub(crate) fn of(text: &'t str) -> Places<'t> {
+    pub(crate) fn parse(text: &'t str) -> Places<'t> {
         Places(DeTable::parse_recoverable(text).0)
     }
 
@@ -24,29 +24,29 @@ impl<'t> Places<'t> {
         Fields::new(self.0.get_ref()).table(table).table(&stage.name)
     }
 
-    /// An entry of a permission.
-    pub(crate) fn of_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
+    /// The place of an entry of a stage's permission.
+    pub(crate) fn grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
         entry_of(self.stage(stage).table("permissions"), key, entry)
     }
 
-    /// An entry of a permission of its rehearsal.
-    pub(crate) fn of_rehearsal_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
+    /// The place of an entry of a permission in `rehearse`.
+    pub(crate) fn rehearsal_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
         entry_of(self.stage(stage).table("rehearse").table("permissions"), key, entry)
     }
 
-    /// The value of a key of the stage.
-    pub(crate) fn of_key(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
+    /// The place of the value of a stage's key.
+    pub(crate) fn key(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
         self.stage(stage).get(key).map(|value| value.span().into())
     }
 
-    /// The value of a limit, in the `limits` table or beside it.
-    pub(crate) fn of_limit(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
+    /// The place of a limit's value, in the `limits` table or in the stage's own.
+    pub(crate) fn limit(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
         let limit = self.stage(stage).table("limits").get(key).map(|value| value.span().into());
-        limit.or_else(|| self.of_key(stage, key))
+        limit.or_else(|| self.key(stage, key))
     }
 
-    /// A value in a table of the stage: `with`, `rehearse.with` or `env`.
-    pub(crate) fn of_with(&self, stage: &Stage, table: &str, path: &ValuePath) -> Option<SourceSpan> {
+    /// The place of a value in a stage's `with`, `rehearse.with` or `env`.
+    pub(crate) fn value(&self, stage: &Stage, table: &str, path: &ValuePath) -> Option<SourceSpan> {
         let stage = self.stage(stage);
         let mut value = match table {
             "rehearse.with" => stage.table("rehearse").get("with")?,
@@ -54,15 +54,15 @@ impl<'t> Places<'t> {
         };
         for step in &path.0 {
             value = match step {
-                Step::Key(key) => Fields::of(value).get(key)?,
-                Step::Index(index) => value.get_ref().as_array()?.get(*index)?,
+                PathStep::Key(key) => Fields::of(value).get(key)?,
+                PathStep::Index(index) => value.get_ref().as_array()?.get(*index)?,
             };
         }
         Some(value.span().into())
     }
 
-    /// Where a secret comes from.
-    pub(crate) fn of_secret(&self, name: &str) -> Option<SourceSpan> {
+    /// The place of a secret's `from`.
+    pub(crate) fn secret_source(&self, name: &str) -> Option<SourceSpan> {
         Fields::new(self.0.get_ref()).table("secrets").table(name).get("from").map(|value| value.span().into())
     }
 }

@@ -1,4 +1,4 @@
-//! The text of a lock file.
+//! Reads the text of a lock file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +12,14 @@ use crate::secret::SecretFrom;
 use crate::shape;
 use crate::span::SourceSpan;
 
-/// What git leaves in a file that it couldn't merge.
+/// The starts of lines that git adds around conflicts.
 const MARKERS: [&str; 4] = ["<<<<<<< ", "=======", ">>>>>>> ", "||||||| "];
 
 impl Lock {
-    /// Reads a lock file; `file_name` is what diagnostics call it. One that isn't as `stagewright lock` writes it is no
-    /// lock: nothing of it counts.
+    /// Parses a lock file; `file_name` is its name in diagnostics.
+    ///
+    /// # Errors
+    /// If the file is invalid, contains merge conflicts, or has a section whose checksum is wrong.
     pub fn parse(file_name: &str, text: &str) -> Result<Lock, Diagnostics> {
         let mut report = Report::new(file_name, text);
         let lock = read(text, &mut report);
@@ -31,9 +33,9 @@ fn read(text: &str, report: &mut Report) -> Option<Lock> {
         if MARKERS.iter().any(|marker| line.starts_with(marker)) {
             let place = SourceSpan { start, end: start + line.trim_end().len() };
             report.error(|| {
-                Problem::new("stagewright::lock-conflict", place, "the lock is in the middle of a merge")
-                    .label("left by git")
-                    .help("merge the pipelines, then write it anew: `stagewright lock`")
+                Problem::new("stagewright::lock-conflict", place, "the lock has merge conflicts")
+                    .label("added by git")
+                    .help("merge the pipelines, then rewrite the lock with `stagewright lock`")
             });
             return None;
         }
@@ -81,10 +83,10 @@ fn pipeline<'t>(name: At<&'t str>, fields: Fields<'t>, report: &mut Report) -> L
         && !locked.has_checksum(name.value, checksum.value)
     {
         report.error(|| {
-            let message = format!("the lock of the pipeline `{}` is not as it was written", name.value);
+            let message = format!("the lock of the pipeline `{}` was edited", name.value);
             Problem::new("stagewright::lock-edited", checksum.span, message)
-                .label("doesn't fit what follows")
-                .help("look at what the pipeline may do, then write it anew: `stagewright lock`")
+                .label("doesn't match the section")
+                .help("review what the pipeline may do, then rewrite the lock with `stagewright lock`")
         });
     }
     locked

@@ -1,4 +1,4 @@
-//! `matrix`: the combinations that a stage runs as.
+//! `matrix`: expands a stage into its combinations.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,22 +12,23 @@ use crate::span::SourceSpan;
 
 const MAX_CELLS: usize = crate::range::CELLS.most as usize;
 
-/// Keys of the table that are no axes.
+/// Keys of the table that aren't axes.
 const OPTIONS: [&str; 4] = ["include", "exclude", "fail-fast", "max-parallel"];
 
-/// What a matrix comes to.
+/// An expanded matrix.
 pub(super) struct Matrix {
-    /// Each with what sets its id apart, as in `os=linux, rust=stable`.
+    /// Each cell with the label that its id contains, as in `os=linux, rust=stable`.
     pub(super) cells: Vec<(String, MatrixCell)>,
-    /// All that `matrix.NAME` may name.
+    /// The names that expressions may use in `matrix.NAME`.
     pub(super) names: BTreeSet<String>,
 }
 
-/// Values in the order in which they were named.
+/// The values of a cell in the order of the file.
 type Combination = Vec<(String, Json)>;
 
-/// Expands a `matrix` table. As elsewhere, `exclude` goes before `include`; an entry of `include` adds its values to
-/// the combinations whose axes it doesn't contradict, and is a combination of its own when there is none.
+/// Expands a `matrix` table. The rules are those of other CI systems: `exclude` is applied before `include`. An entry
+/// of `include` adds its values to every combination of the axes that it doesn't contradict. If it contradicts all of
+/// them, it is added as another combination.
 pub(super) fn expand(value: &Value<'_>, report: &mut Report) -> Matrix {
     let fields = Fields::of(value);
     let place = SourceSpan::from(value.span());
@@ -53,8 +54,8 @@ pub(super) fn expand(value: &Value<'_>, report: &mut Report) -> Matrix {
         let label = label(&combination);
         if !seen.insert(label.clone()) {
             report.error(|| {
-                Problem::new("stagewright::duplicate-cell", place, format!("the combination `{label}` comes up twice"))
-                    .help("remove one of the equal values, or leave one out with `exclude`")
+                Problem::new("stagewright::duplicate-cell", place, format!("duplicate combination `{label}`"))
+                    .help("remove one of the equal values, or omit one with `exclude`")
             });
         }
         cells.push((label, MatrixCell { values: combination.into_iter().collect(), fail_fast, max_parallel }));
@@ -66,7 +67,8 @@ fn values(fields: Fields<'_>, axis: &str, report: &mut Report) -> Vec<Json> {
     fields.items(axis).iter().map(|value| json(value, report)).collect()
 }
 
-/// The last axis turns fastest. Without axes there is no combination, rather than an empty one.
+/// All combinations of the axes' values; the last axis varies fastest. Without axes, there are none, rather than one
+/// empty combination.
 fn product(axes: &[(At<&str>, Vec<Json>)]) -> Vec<Combination> {
     let mut combinations: Vec<Combination> = if axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
     for (name, values) in axes {
@@ -95,10 +97,10 @@ fn exclude(
                 report.error(|| unknown_axis(key, axes));
             }
         }
-        let unwanted = combination(entry, report);
+        let excluded = combination(entry, report);
         let before = combinations.len();
-        combinations.retain(|combination| !unwanted.iter().all(|value| combination.contains(value)));
-        if combinations.len() == before && !unwanted.is_empty() {
+        combinations.retain(|combination| !excluded.iter().all(|value| combination.contains(value)));
+        if combinations.len() == before && !excluded.is_empty() {
             report.warning(
                 Problem::new("stagewright::unused", entry.span().into(), "this `exclude` matches no combination")
                     .help("remove it, or correct its values"),
@@ -157,11 +159,11 @@ fn report_size(combinations: &[Combination], axes: &[(At<&str>, Vec<Json>)], pla
         let empty = axes.iter().find(|(_, values)| values.is_empty());
         report.error(|| {
             let help = match empty {
-                Some((name, _)) => format!("give the axis `{}` a value", name.value),
+                Some((name, _)) => format!("add a value to the axis `{}`", name.value),
                 None if axes.is_empty() => "add an axis, as in `os = [\"linux\", \"macos\"]`".to_owned(),
-                None => "`exclude` leaves out every combination: exclude fewer".to_owned(),
+                None => "exclude fewer combinations: `exclude` matches all of them".to_owned(),
             };
-            Problem::new("stagewright::empty-matrix", place, "the matrix has no combination").help(help)
+            Problem::new("stagewright::empty-matrix", place, "the matrix has no combinations").help(help)
         });
     }
 }
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn exclude_takes_away_what_it_matches_in_part() {
+    fn exclude_removes_combinations_that_match_all_its_values() {
         assert_eq!(
             labels("matrix = { a = [1, 2], b = ['x', 'y'], exclude = [{ a = 1 }, { a = 2, b = 'y' }] }"),
             ["a=2, b=x"],
@@ -213,7 +215,7 @@ mod tests {
 
     /// The example of GitHub's documentation.
     #[test]
-    fn include_extends_or_adds() {
+    fn include_extends_matching_combinations_or_adds_one() {
         let text = "matrix = { fruit = ['apple', 'pear'], animal = ['cat', 'dog'], include = [
             { color = 'green' }, { color = 'pink', animal = 'cat' }, { fruit = 'apple', shape = 'circle' },
             { fruit = 'banana' }, { fruit = 'banana', animal = 'cat' } ] }";
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn include_alone_makes_its_own_combinations() {
+    fn include_without_axes_adds_combinations() {
         assert_eq!(labels("matrix = { include = [{ os = 'a' }, { os = 'b', x = 1 }] }"), ["os=a", "os=b, x=1"]);
     }
 }

@@ -1,8 +1,9 @@
-//! From the text of a pipeline file to a [`Plan`].
+//! Reads the text of a pipeline file into a [`Plan`].
 //!
-//! The text is parsed, checked against the description in [`crate::shape`], read into drafts, and ordered by needs;
-//! then all names are looked up and matrices multiplied out. A mistake stops none of these but the last, so that all are
-//! reported at once; only text that isn't TOML has no more to say.
+//! The text is parsed, checked against the description in [`crate::shape`], and read into drafts. The drafts are
+//! ordered by their needs, all names are resolved, and matrices are expanded. Only invalid TOML ends this early: every
+//! other mistake is reported without stopping, so that a user sees all of them at once. Matrices are only expanded if
+//! there are no errors.
 
 mod cache;
 mod compensate;
@@ -33,18 +34,18 @@ pub(crate) use self::locations::Places;
 use self::matrix::Matrix;
 use self::order::Order;
 pub(crate) use self::place::locate;
-use self::references::Known;
-use self::stage::Shared;
+use self::references::KnownNames;
+use self::stage::StageDefaults;
 use self::uses::Uses;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem, Report};
 use crate::plan::{Plan, Stage, StageIndex, StageKind};
 use crate::shape;
 use crate::span::SourceSpan;
 
-/// Edges between stages and matrix cells, beyond which a plan is a mistake rather than a plan.
+/// The most edges between stages and matrix cells. A plan with more of them is most likely a mistake.
 const MAX_EDGES: usize = 4_000_000;
 
-/// Names of the plugins that `uses` may give without a scheme.
+/// The names of the built-in plugins, which `uses` may contain without a scheme.
 #[derive(Clone, Debug, Default)]
 pub struct PluginNames(BTreeSet<String>);
 
@@ -65,9 +66,11 @@ impl<T: Into<String>> FromIterator<T> for PluginNames {
 }
 
 impl Plan {
-    /// Reads a pipeline file. `file_name` is what diagnostics call it; `plugins` are the built-in ones.
+    /// Parses a pipeline file. `file_name` is its name in diagnostics; `plugins` are the built-in plugins. Returns the
+    /// plan and the warnings.
     ///
-    /// Answers with the plan and what is doubtful about the file, or with everything that is wrong with it.
+    /// # Errors
+    /// If the file has mistakes: all of them.
     pub fn parse(file_name: &str, text: &str, plugins: &PluginNames) -> Result<(Plan, Vec<Diagnostic>), Diagnostics> {
         let mut report = Report::new(file_name, text);
         let plan = read(text, plugins, &mut report);
@@ -75,40 +78,41 @@ impl Plan {
     }
 }
 
-/// None when there are errors.
+/// None if there are errors.
 fn read(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Plan> {
-    // What was parsed takes more memory than the plan, and is gone before that is put together.
-    let Checked { plan, tables, order, compensate } = check(text, plugins, report)?;
+    // The parsed document takes more memory than the plan. `check` frees it before the plan is assembled.
+    let CheckedFile { plan, tables, order, compensate } = check(text, plugins, report)?;
     assemble(text, plan, tables, &order, &compensate, report)
 }
 
-/// A file without mistakes, of which nothing has to be looked up any more.
-struct Checked {
-    /// Without stages.
+/// The content of a file without errors, in which all names are resolved.
+struct CheckedFile {
+    /// The plan, still without stages.
     plan: Plan,
-    /// In the order of the file, with their matrices.
+    /// The stages with their matrices, in the order of the file.
     tables: Vec<(Stage, Option<Matrix>)>,
     order: Order,
+    /// For each stage, the positions of the stages that it compensates.
     compensate: Vec<Vec<usize>>,
 }
 
-fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Checked> {
+fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<CheckedFile> {
     let document = document(text, report)?;
     shape::check(&shape::FILE, "the pipeline file", document.get_ref(), report);
     let file = Fields::new(document.get_ref());
     let mut uses = Uses::new(text);
     let head = head::read(file, &mut uses, report);
-    let pipeline_uses = uses.take();
-    let shared = Shared::new(head.env.clone());
+    let pipeline_uses = uses.drain();
+    let defaults = StageDefaults::new(head.env.clone());
     let mut drafts = Vec::new();
     for (table, kind) in [("stages", StageKind::Main), ("finally", StageKind::Finally)] {
         let entries = file.table(table).entries().into_iter().filter(|(_, value)| value.get_ref().is_table());
-        drafts.extend(entries.map(|(name, value)| stage::read(name, value, kind, &shared, &mut uses, report)));
+        drafts.extend(entries.map(|(name, value)| stage::read(name, value, kind, &defaults, &mut uses, report)));
     }
     report_no_stages(file, report);
     let names = order::names(&drafts, report);
     let order = order::order(&drafts, &names, report);
-    let known = Known { file: text, head: &head, drafts: &drafts, names: &names, plugins };
+    let known = KnownNames { file: text, head: &head, drafts: &drafts, names: &names, plugins };
     references::check(&known, &pipeline_uses, &order, report);
     let compensate = compensate::resolve(&drafts, &names, &order, report);
     teams::check(file, &head.teams, report);
@@ -117,22 +121,22 @@ fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Check
         return None;
     }
     let tables = drafts.into_iter().map(|draft| (draft.stage, draft.matrix)).collect();
-    Some(Checked { plan: head.plan(), tables, order, compensate })
+    Some(CheckedFile { plan: head.plan(), tables, order, compensate })
 }
 
-/// None when the text isn't TOML.
+/// Parses the text. None if it isn't valid TOML.
 fn document<'t>(text: &'t str, report: &mut Report) -> Option<Spanned<DeTable<'t>>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         report.error(|| syntax_problem(error, text));
     }
-    // What could be saved of such a text would be a source of mistakes that aren't there.
+    // The parser recovers from errors, but checking what it recovered would report mistakes that the file doesn't have.
     let document = errors.is_empty().then_some(document)?;
     document.get_ref().values().for_each(|value| rounded_numbers(value, text, report));
     Some(document)
 }
 
-/// A version that is written as a number loses its last zero: `3.10` is 3.1.
+/// Warns of versions that are written as numbers and lose a trailing zero: `3.10` becomes 3.1.
 fn rounded_numbers(value: &Spanned<DeValue<'_>>, text: &str, report: &mut Report) {
     match value.get_ref() {
         DeValue::Table(table) => table.values().for_each(|value| rounded_numbers(value, text, report)),
@@ -146,9 +150,9 @@ fn rounded_numbers(value: &Spanned<DeValue<'_>>, text: &str, report: &mut Report
                     Problem::new(
                         "stagewright::rounded-number",
                         value.span().into(),
-                        format!("`{written}` is a number, and becomes {read} where it is used as text"),
+                        format!("`{written}` is a number and becomes {read} when it is used as text"),
                     )
-                    .help(format!("if it is a version, write it as text: \"{written}\"")),
+                    .help(format!("if it is a version, write it as a string: \"{written}\"")),
                 );
             }
         }
@@ -163,29 +167,29 @@ fn report_no_stages(file: Fields<'_>, report: &mut Report) {
     {
         report.error(|| {
             Problem::new("stagewright::no-stages", stages.span().into(), "the pipeline has no stages")
-                .help("add one: `[stages.test]` with `uses = \"cargo-test\"`")
+                .help("add a stage: `[stages.test]` with `uses = \"cargo-test\"`")
         });
     }
 }
 
 fn syntax_problem(error: &toml::de::Error, text: &str) -> Problem {
-    // A parser that met the end of the text points behind it, where there is nothing to show.
+    // An error at the end of the text can have a span beyond it.
     let place = error.span().unwrap_or(text.len()..text.len());
     let place = SourceSpan { start: place.start.min(text.len()), end: place.end.min(text.len()) };
     if error.message() == "duplicate key" {
         let key = &text[place.start..place.end];
         let message =
-            if key.is_empty() { "this key is there already".to_owned() } else { format!("`{key}` is there already") };
+            if key.is_empty() { "this key is defined twice".to_owned() } else { format!("`{key}` is defined twice") };
         return Problem::new("stagewright::duplicate-key", place, message)
             .label("defined again here")
-            .help("keep one of the two");
+            .help("remove one of the two definitions");
     }
-    Problem::new("stagewright::syntax", place, "this is no TOML")
+    Problem::new("stagewright::syntax", place, "invalid TOML")
         .label(error.message())
-        .help("strings stand in quotes, lists in brackets, and each `key = value` on a line of its own")
+        .help("put strings in quotes, lists in brackets, and each `key = value` on a line of its own")
 }
 
-/// Numbers the stages and multiplies out their matrices.
+/// Numbers the stages and expands their matrices.
 fn assemble(
     text: &str,
     plan: Plan,
@@ -196,6 +200,8 @@ fn assemble(
 ) -> Option<Plan> {
     let counts: Vec<usize> =
         tables.iter().map(|(_, matrix)| matrix.as_ref().map_or(1, |matrix| matrix.cells.len())).collect();
+    // Count stages and edges before creating any. A need between two matrices is an edge between each pair of their
+    // cells, so a short file can require more edges than fit into memory.
     let mut ranges: Vec<Range<u32>> = vec![0..0; tables.len()];
     let (mut stage_count, mut edge_count) = (0_usize, 0_usize);
     for &position in &order.sequence {
@@ -206,9 +212,9 @@ fn assemble(
     }
     if edge_count > MAX_EDGES {
         report.error(|| {
-            let message = format!("the matrices and needs of this pipeline make more than {MAX_EDGES} edges");
+            let message = format!("the matrices and needs of this pipeline result in more than {MAX_EDGES} edges");
             Problem::new("stagewright::large-plan", SourceSpan::default(), message)
-                .help("put a stage without a matrix between two that have large ones")
+                .help("insert a stage without a matrix between two stages with large matrices")
         });
         return None;
     }
@@ -239,7 +245,8 @@ fn assemble(
     }
     Some(Plan { stages, graph, names, ..plan })
 }
-/// The cells of a matrix.
+
+/// Makes a stage of each cell of a matrix.
 fn multiply(stage: &Stage, matrix: Matrix) -> impl Iterator<Item = Stage> {
     matrix.cells.into_iter().map(|(label, cell)| Stage {
         id: format!("{} ({label})", stage.name),
@@ -248,7 +255,7 @@ fn multiply(stage: &Stage, matrix: Matrix) -> impl Iterator<Item = Stage> {
     })
 }
 
-/// For messages: `a`, `b` and so on, as far as they can be read.
+/// Lists names in backticks for messages, shortened if there are too many to read.
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const MAX: usize = 20;
     let mut names: Vec<_> = names.take(MAX + 1).map(|name| format!("`{name}`")).collect();

@@ -1,14 +1,14 @@
-//! From offsets inside a TOML string's value to offsets in the file.
+//! Converts offsets in the value of a TOML string to offsets in the file.
 
 use crate::span::SourceSpan;
 
-/// Where in `file` the byte at `offset` of a string's value stands. `string` spans the literal, quotes included.
+/// The offset in `file` of the byte at `offset` in a string's value. `string` spans the literal including its quotes.
 pub(crate) fn locate(file: &str, string: SourceSpan, offset: usize) -> usize {
     let raw = file.get(string.start..string.end).unwrap_or_default();
     let fence = if raw.starts_with("\"\"\"") || raw.starts_with("'''") { 3 } else { 1 };
     let mut at = fence;
     if fence == 3 {
-        // A line end right after the opening quotes isn't part of the value.
+        // A line break directly after the opening quotes isn't part of the value.
         let body = &raw[fence..];
         at += if body.starts_with("\r\n") { 2 } else { usize::from(body.starts_with('\n')) };
     }
@@ -22,7 +22,7 @@ pub(crate) fn locate(file: &str, string: SourceSpan, offset: usize) -> usize {
     (string.start + at).min(string.end)
 }
 
-/// Bytes that the next character takes in the file, and in the value.
+/// The length of the next character in bytes, in the file and in the value.
 fn next_character(raw: &str) -> (usize, usize) {
     let mut characters = raw.chars();
     if characters.next() != Some('\\') {
@@ -36,7 +36,7 @@ fn next_character(raw: &str) -> (usize, usize) {
         Some('x') => hexadecimal(2),
         Some('u') => hexadecimal(4),
         Some('U') => hexadecimal(8),
-        // A backslash at the end of a line swallows the white space up to the next character.
+        // A backslash at the end of a line removes the white space up to the next character.
         Some(character) if character.is_whitespace() => (raw.len() - raw[1..].trim_start().len(), 0),
         _ => (2, 1),
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_are_found_behind_quotes_and_escapes() {
+    fn offsets_account_for_quotes_and_escapes() {
         for literal in [
             r#""ab X""#,
             r"'ab X'",

@@ -1,4 +1,4 @@
-//! The text of an operator's policy.
+//! Reads the text of an operator's policy.
 
 use super::document;
 use super::fields::Fields;
@@ -6,11 +6,11 @@ use super::lock::sandbox;
 use super::stage::{bounds, permissions};
 use crate::diagnostic::{Diagnostics, Report};
 use crate::grants::{NetRule, Permission};
-use crate::policy::{Listed, OperatorPolicy, PermissionLimits, PolicyValue};
+use crate::policy::{OperatorPolicy, PermissionLimits, PolicyList, PolicyValue};
 use crate::shape;
 
 impl OperatorPolicy {
-    /// Reads a policy file; `file_name` is what diagnostics call it.
+    /// Parses a policy file; `file_name` is its name in diagnostics.
     pub fn parse(file_name: &str, text: &str) -> Result<OperatorPolicy, Diagnostics> {
         let mut report = Report::new(file_name, text);
         let policy = read(file_name, text, &mut report);
@@ -45,10 +45,10 @@ fn read(file_name: &str, text: &str, report: &mut Report) -> Option<OperatorPoli
         requires_lock: file.flag("locked").unwrap_or(false),
         secret_sources: file
             .has("secret-sources")
-            .then(|| Listed { line: line_of(file, "secret-sources"), entries: file.strings("secret-sources") }),
-        package_hosts: file.has("package-hosts").then(|| Listed {
+            .then(|| PolicyList { line: line_of(file, "secret-sources"), entries: file.strings("secret-sources") }),
+        package_hosts: file.has("package-hosts").then(|| PolicyList {
             line: line_of(file, "package-hosts"),
-            // An entry that isn't a rule was reported when the form was checked.
+            // Invalid entries were reported by the check of the shape.
             entries: file.strings("package-hosts").iter().filter_map(|entry| NetRule::parse(entry).ok()).collect(),
         }),
         general: limits_of(file.table("permissions")),

@@ -1,22 +1,22 @@
-//! What expressions and stages name: whether it is there, and known by the time it is asked for.
+//! Checks that what expressions and stages refer to exists, and that stages only read results that are final by then.
 
 use std::collections::{BTreeSet, HashSet};
 
 use super::fields::{At, Fields};
 use super::head::Head;
-use super::order::{Names, Naming, Order};
+use super::order::{Names, Order, Referrers};
 use super::stage::Draft;
-use super::uses::{Use, View};
+use super::uses::{Use, Visibility};
 use super::{PluginNames, list, place};
 use crate::diagnostic::{Problem, Report};
-use crate::expression::{MATRIX_STAGE_FIELDS, Member, ROOTS, Reference, STAGE_FIELDS, fields_of};
+use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of};
 use crate::grants::{SecretName, SecretRule};
 use crate::nearest::nearest;
 use crate::plan::{PluginRef, StageKind};
 use crate::span::SourceSpan;
 
-/// Everything that a name can be looked up in.
-pub(super) struct Known<'k, 't> {
+/// Everything that names are looked up in.
+pub(super) struct KnownNames<'k, 't> {
     pub(super) file: &'k str,
     pub(super) head: &'k Head<'t>,
     pub(super) drafts: &'k [Draft<'t>],
@@ -24,14 +24,15 @@ pub(super) struct Known<'k, 't> {
     pub(super) plugins: &'k PluginNames,
 }
 
-/// Checks the pipeline's own expressions, then each stage, then that every stage which is named has ended by then.
-pub(super) fn check(known: &Known<'_, '_>, pipeline_uses: &[Use], order: &Order, report: &mut Report) {
+/// Checks the pipeline's own expressions, then each stage, then that stages need those whose results they read. Warns
+/// of secrets and environments that aren't used.
+pub(super) fn check(known: &KnownNames<'_, '_>, pipeline_uses: &[Use], order: &Order, report: &mut Report) {
     for used in pipeline_uses {
         for reference in used.expression.references() {
             known.check_reference(used, reference, None, report);
         }
     }
-    let mut referrers = Naming::new();
+    let mut referrers = Referrers::new();
     let mut used_names = HashSet::new();
     for (position, draft) in known.drafts.iter().enumerate() {
         known.check_plugin(draft, report);
@@ -39,7 +40,7 @@ pub(super) fn check(known: &Known<'_, '_>, pipeline_uses: &[Use], order: &Order,
         for used in &draft.uses {
             for reference in used.expression.references() {
                 known.check_reference(used, reference, Some(position), report);
-                if let Some(target) = known.waits_for(reference, position) {
+                if let Some(target) = known.required_stage(reference, position) {
                     let span = known.span(used, reference);
                     referrers.entry(target).or_default().push((position, span));
                 }
@@ -60,10 +61,10 @@ pub(super) fn check(known: &Known<'_, '_>, pipeline_uses: &[Use], order: &Order,
     }
 }
 
-impl<'t> Known<'_, 't> {
+impl<'t> KnownNames<'_, 't> {
     fn check_plugin(&self, draft: &Draft<'t>, report: &mut Report) {
         let (PluginRef::Builtin(name), Some(place)) = (&draft.stage.uses, draft.fields.text("uses")) else { return };
-        // Whatever else is wrong with it was reported with its form.
+        // Names that can't be plugins were reported by the check of the shape.
         if name.is_empty() || name.contains([':', '$']) || self.plugins.contains(name) {
             return;
         }
@@ -71,9 +72,12 @@ impl<'t> Known<'_, 't> {
             let help = match nearest(name, self.plugins.iter()) {
                 Some(name) => format!("did you mean `{name}`?"),
                 None if self.plugins.iter().next().is_none() => "write `path:` and the plugin's folder".to_owned(),
-                None => format!("built in are {}; a plugin of your own is `path:FOLDER`", list(self.plugins.iter())),
+                None => format!(
+                    "write `path:FOLDER` for a plugin of your own, or one of the built-in plugins: {}",
+                    list(self.plugins.iter())
+                ),
             };
-            Problem::new("stagewright::unknown-plugin", place.span, format!("there is no built-in plugin `{name}`"))
+            Problem::new("stagewright::unknown-plugin", place.span, format!("unknown built-in plugin `{name}`"))
                 .label("unknown plugin")
                 .help(help)
         });
@@ -104,11 +108,11 @@ impl<'t> Known<'_, 't> {
     ) {
         let secrets = permissions.texts("secrets");
         for secret in &secrets {
-            // One that can't be read was reported with its form.
+            // Invalid entries were reported by the check of the shape.
             let Ok(grant) = SecretRule::parse(secret.value) else { continue };
             let name = &secret.value[..grant.name().len()];
             used_names.insert(("secrets", name));
-            // Also those whose declaration couldn't be read.
+            // Unlike `head.secrets`, `head.declared` includes secrets whose declaration is invalid.
             let declared = self.head.declared.iter().filter(|(table, _)| *table == "secrets");
             let declared = declared.map(|(_, name)| name.value);
             if !declared.clone().any(|known| known == name) {
@@ -128,7 +132,8 @@ impl<'t> Known<'_, 't> {
         }
     }
 
-    /// What a gate says that it approves: another plugin may mean something else by the key.
+    /// Checks `with.environments` of gates. Another plugin may use this key for something else, so unknown names in it
+    /// aren't reported.
     fn check_approved(
         &self,
         draft: &Draft<'t>,
@@ -150,31 +155,31 @@ impl<'t> Known<'_, 't> {
         let is_native = draft.fields.text("trust").filter(|trust| trust.value == "native");
         match (is_native, draft.fields.get("digest")) {
             (Some(trust), None) => report.error(|| {
-                let message = format!("`{}` loads native code that no digest pins", draft.name.value);
+                let message = format!("`{}` loads native code without a digest", draft.name.value);
                 Problem::new("stagewright::missing-digest", trust.span, message)
                     .help("add `digest = \"sha256:…\"`, which `sha256sum FILE` prints")
             }),
             (None, Some(digest)) => report.error(|| {
-                let message = format!("`{}` has a digest, and loads a component", draft.name.value);
+                let message = format!("`{}` has a digest, but loads a component", draft.name.value);
                 Problem::new("stagewright::stray-digest", digest.span().into(), message)
-                    .help("components are pinned by the lock file: remove `digest`, or set `trust = \"native\"`")
+                    .help("remove `digest`, since the lock file pins components, or set `trust = \"native\"`")
             }),
             _ => {}
         }
     }
 
-    /// `position` is that of the stage that the expression belongs to; none for the pipeline's own.
-    fn check_reference(&self, used: &Use, reference: &Reference, position: Option<usize>, report: &mut Report) {
+    /// `position` is that of the stage that contains the expression, or none for an expression of the pipeline itself.
+    fn check_reference(&self, used: &Use, reference: &VariableReference, position: Option<usize>, report: &mut Report) {
         let root = reference.root.as_str();
-        let is_visible = match used.view {
-            View::Pipeline => !matches!(root, "stages" | "matrix" | "env"),
-            View::StageEnv => root != "env",
-            View::Stage => true,
+        let is_visible = match used.visibility {
+            Visibility::Pipeline => !matches!(root, "stages" | "matrix" | "env"),
+            Visibility::StageEnv => root != "env",
+            Visibility::Stage => true,
         };
         if !ROOTS.contains(&root) {
             report.error(|| unknown_variable(self.span(used, reference), root));
         } else if !is_visible {
-            report.error(|| invisible(self.span(used, reference), root, used.view));
+            report.error(|| invisible(self.span(used, reference), root, used.visibility));
         } else if let Some(member) = reference.member() {
             let draft = position.map(|position| &self.drafts[position]);
             self.check_member(used, reference, member, draft, report);
@@ -185,7 +190,7 @@ impl<'t> Known<'_, 't> {
     fn check_member(
         &self,
         used: &Use,
-        reference: &Reference,
+        reference: &VariableReference,
         member: &str,
         draft: Option<&Draft<'t>>,
         report: &mut Report,
@@ -195,12 +200,12 @@ impl<'t> Known<'_, 't> {
             ("stages", Some(draft)) => match self.names.get(member).map(|&position| &self.drafts[position]) {
                 None => report.error(|| unknown_member(span(), "stage", member, self.names.keys().copied())),
                 Some(named) if named.name.value == draft.name.value => report.error(|| {
-                    Problem::new("stagewright::not-upstream", span(), format!("`{member}` names its own result"))
-                        .help("a stage can only read what ended before it")
+                    Problem::new("stagewright::not-upstream", span(), format!("`{member}` reads its own result"))
+                        .help("read only results of stages that end before this one starts")
                 }),
                 Some(named) if named.kind == StageKind::Finally && draft.kind == StageKind::Main => {
                     report.error(|| {
-                        let message = format!("`{member}` is a finally stage, and runs after `{}`", draft.name.value);
+                        let message = format!("`{member}` is a finally stage and runs after `{}`", draft.name.value);
                         Problem::new("stagewright::not-upstream", span(), message)
                             .help(format!("move `{member}` to `[stages]`, or `{}` to `[finally]`", draft.name.value))
                     });
@@ -226,8 +231,8 @@ impl<'t> Known<'_, 't> {
         }
     }
 
-    /// Of variables whose fields are known.
-    fn check_field(&self, used: &Use, reference: &Reference, report: &mut Report) {
+    /// Checks the field that is selected, if the variable's fields are known.
+    fn check_field(&self, used: &Use, reference: &VariableReference, report: &mut Report) {
         let root = reference.root.as_str();
         let (of, field, fields, depth) = match (root, &*reference.path) {
             ("stages", [stage, field, ..]) => {
@@ -247,24 +252,25 @@ impl<'t> Known<'_, 't> {
         }
     }
 
-    /// The stage that a reference is to, when it isn't sure to have ended by the time that it is asked.
-    fn waits_for(&self, reference: &Reference, position: usize) -> Option<usize> {
+    /// The stage that a reference reads, if the stage at `position` has to need it. A finally stage runs after all main
+    /// stages anyway, and a reference from a main stage to a finally stage or to itself is another mistake.
+    fn required_stage(&self, reference: &VariableReference, position: usize) -> Option<usize> {
         let member = reference.member().filter(|_| reference.root == "stages")?;
         let target = *self.names.get(member)?;
-        let is_sure = self.drafts[target].kind != self.drafts[position].kind || target == position;
-        (!is_sure).then_some(target)
+        let needs_order = self.drafts[target].kind == self.drafts[position].kind && target != position;
+        needs_order.then_some(target)
     }
 
-    /// The reference up to its first member, as far as that is written in one piece.
-    fn span(&self, used: &Use, reference: &Reference) -> SourceSpan {
+    /// The place of a reference up to its first member, if that is written with a dot.
+    fn span(&self, used: &Use, reference: &VariableReference) -> SourceSpan {
         self.span_to(used, reference, 1)
     }
 
-    /// The same, up to one of its other members, which are counted from 1.
-    fn span_to(&self, used: &Use, reference: &Reference, members: usize) -> SourceSpan {
+    /// The place of a reference and its first `members` members, up to the first that isn't written with a dot.
+    fn span_to(&self, used: &Use, reference: &VariableReference, members: usize) -> SourceSpan {
         let rest = &used.expression.source()[reference.offset..];
         let mut length = reference.root.len();
-        for Member { name, .. } in reference.path.iter().take(members) {
+        for ReferenceStep { name, .. } in reference.path.iter().take(members) {
             match rest[length..].strip_prefix('.').is_some_and(|rest| rest.starts_with(name)) {
                 true => length += 1 + name.len(),
                 false => break,
@@ -279,7 +285,7 @@ impl<'t> Known<'_, 't> {
 }
 
 fn not_upstream(name: &str, target: &str, span: SourceSpan) -> Problem {
-    Problem::new("stagewright::not-upstream", span, format!("`{name}` reads `{target}`, and doesn't need it"))
+    Problem::new("stagewright::not-upstream", span, format!("`{name}` reads `{target}`, which isn't among its needs"))
         .label("may not have ended by then")
         .help(format!("add `{target}` to the `needs` of `{name}`"))
 }
@@ -304,23 +310,23 @@ fn unknown_member<'a>(
     let is_difference = |name| member.strip_prefix(name).is_some_and(|rest: &str| rest.starts_with('-'));
     let help = match nearest(member, known.clone()) {
         _ if what != "stage" && known.clone().any(is_difference) => {
-            "`-` belongs to the name here; to subtract, put spaces around it".to_owned()
+            "to subtract, put spaces around `-`: without them, it is part of the name".to_owned()
         }
         Some(name) => format!("did you mean `{name}`?"),
         None if known.clone().next().is_none() => match what {
             "input" => format!("declare it: `[inputs.{member}]`"),
             "matrix axis" => "the stage has no `matrix`".to_owned(),
-            _ => format!("there is no {what} at all"),
+            _ => format!("declare it: the stage has no {what}s"),
         },
-        None => format!("there are {}", list(known)),
+        None => format!("use one of {}", list(known)),
     };
-    Problem::new("stagewright::unknown-reference", span, format!("there is no {what} `{member}`")).help(help)
+    Problem::new("stagewright::unknown-reference", span, format!("unknown {what} `{member}`")).help(help)
 }
 
 fn unknown_field(span: SourceSpan, of: &str, field: &str, fields: &[&'static str]) -> Problem {
     let help = match nearest(field, fields.iter().copied()) {
         Some(known) => format!("did you mean `{known}`?"),
-        None => format!("it has {}", list(fields.iter().copied())),
+        None => format!("use one of {}", list(fields.iter().copied())),
     };
     Problem::new("stagewright::unknown-reference", span, format!("`{of}` has no field `{field}`")).help(help)
 }
@@ -328,23 +334,23 @@ fn unknown_field(span: SourceSpan, of: &str, field: &str, fields: &[&'static str
 fn unknown_variable(span: SourceSpan, root: &str) -> Problem {
     let help = match nearest(root, ROOTS) {
         _ if root == "secrets" => {
-            "secrets never become values: grant one with `permissions.secrets`, and the plugin attaches it".to_owned()
+            "grant the secret with `permissions.secrets`: expressions can't read secrets, but plugins can attach them"
+                .to_owned()
         }
-        _ if root == "needs" => "the results of needs are under `stages`".to_owned(),
+        _ if root == "needs" => "read the results of needs from `stages`".to_owned(),
         Some(name) => format!("did you mean `{name}`?"),
-        None => format!("there are {}; text stands in quotes", list(ROOTS.into_iter())),
+        None => format!("use one of {}, or put text in quotes", list(ROOTS.into_iter())),
     };
-    Problem::new("stagewright::unknown-reference", span, format!("expressions know no `{root}`")).help(help)
+    Problem::new("stagewright::unknown-reference", span, format!("unknown variable `{root}`")).help(help)
 }
 
-fn invisible(span: SourceSpan, root: &str, view: View) -> Problem {
-    let (message, help) = match view {
-        View::Pipeline => (
-            format!("`{root}` belongs to a stage, and this to the whole pipeline"),
-            "here there are `inputs`, `event`, `git`, `run` and `pipeline`",
-        ),
-        View::StageEnv | View::Stage => {
-            ("variables don't see each other".to_owned(), "repeat the other variable's value, or make it an input")
+fn invisible(span: SourceSpan, root: &str, visibility: Visibility) -> Problem {
+    let (message, help) = match visibility {
+        Visibility::Pipeline => {
+            (format!("`{root}` isn't available outside of stages"), "use `inputs`, `event`, `git`, `run` or `pipeline`")
+        }
+        Visibility::StageEnv | Visibility::Stage => {
+            ("variables can't refer to each other".to_owned(), "repeat the other variable's value, or make it an input")
         }
     };
     Problem::new("stagewright::unknown-reference", span, message).help(help)

@@ -1,4 +1,4 @@
-//! One `[stages.NAME]` or `[finally.NAME]` table.
+//! Reads one `[stages.NAME]` or `[finally.NAME]` table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::cache;
 use super::fields::{At, Fields, Value, count, json_with};
 use super::matrix::{self, Matrix};
-use super::uses::{Use, Uses, View, env};
+use super::uses::{Use, Uses, Visibility, env};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{JsonTemplate, MARKER, Template};
 use crate::grants::{Bounds, Limits, Permission, Permissions};
@@ -19,7 +19,7 @@ use crate::rehearse::Rehearse;
 use crate::span::SourceSpan;
 use crate::value_path::ValuePath;
 
-/// A stage as it was read, before its needs are looked up and its matrix is multiplied out.
+/// A stage before its needs are resolved and its matrix is expanded.
 pub(super) struct Draft<'t> {
     pub(super) name: At<&'t str>,
     pub(super) kind: StageKind,
@@ -28,39 +28,38 @@ pub(super) struct Draft<'t> {
     pub(super) compensate: Vec<At<&'t str>>,
     pub(super) matrix: Option<Matrix>,
     pub(super) uses: Vec<Use>,
-    /// All but `id`, `needs`, `compensate`, `matrix` and `line`.
+    /// The stage without `id`, `needs`, `compensate`, `matrix` and `line`.
     pub(super) stage: Stage,
 }
 
-/// What stages have alike.
-pub(super) struct Shared {
+/// The pipeline's variables, and the values of keys that a stage doesn't have. All stages share the latter.
+pub(super) struct StageDefaults {
     env: BTreeMap<String, Template>,
-    // For those that say nothing of it.
     with: Arc<JsonTemplate>,
     retry: Arc<Retry>,
     permissions: Arc<Permissions>,
 }
 
-impl Shared {
-    /// `env`: the pipeline's.
-    pub(super) fn new(env: BTreeMap<String, Template>) -> Shared {
+impl StageDefaults {
+    /// `env` is that of the pipeline.
+    pub(super) fn new(env: BTreeMap<String, Template>) -> StageDefaults {
         let with = Arc::new(JsonTemplate::new(Json::Object(serde_json::Map::new()), Vec::new()));
-        Shared { env, with, retry: Arc::default(), permissions: Arc::default() }
+        StageDefaults { env, with, retry: Arc::default(), permissions: Arc::default() }
     }
 }
 
-/// Reads one table.
+/// Reads the table of a stage.
 pub(super) fn read<'t>(
     name: At<&'t str>,
     value: &'t Value<'t>,
     kind: StageKind,
-    shared: &Shared,
+    defaults: &StageDefaults,
     uses: &mut Uses<'t>,
     report: &mut Report,
 ) -> Draft<'t> {
     let fields = Fields::of(value);
-    let mut variables = shared.env.clone();
-    variables.extend(env(fields.table("env"), View::StageEnv, uses, report));
+    let mut variables = defaults.env.clone();
+    variables.extend(env(fields.table("env"), Visibility::StageEnv, uses, report));
     let with = templates(fields, "with", uses, report);
     let header = SourceSpan::from(value.span());
     let mut stage = Stage {
@@ -68,18 +67,18 @@ pub(super) fn read<'t>(
         name: name.value.to_owned(),
         kind,
         uses: plugin(fields.text("uses").map_or("", |uses| uses.value)),
-        with: with.unwrap_or_else(|| Arc::clone(&shared.with)),
+        with: with.unwrap_or_else(|| Arc::clone(&defaults.with)),
         needs: Vec::new(),
         condition: fields.text("if").and_then(|text| uses.condition(text, report)),
         matrix: None,
         timeout: fields.duration("timeout"),
-        retry: fields.get("retry").map_or_else(|| Arc::clone(&shared.retry), |value| Arc::new(retry(value))),
+        retry: fields.get("retry").map_or_else(|| Arc::clone(&defaults.retry), |value| Arc::new(retry(value))),
         continue_on_error: fields.flag("continue-on-error").unwrap_or(false),
         env: variables,
         environment: environment(fields, uses, report),
         permissions: match fields.has("permissions") {
             true => Arc::new(permissions(fields.table("permissions"))),
-            false => Arc::clone(&shared.permissions),
+            false => Arc::clone(&defaults.permissions),
         },
         rehearse: fields.has("rehearse").then(|| Arc::new(rehearse(fields.table("rehearse"), uses, report))),
         inputs: patterns(fields, "inputs"),
@@ -93,7 +92,7 @@ pub(super) fn read<'t>(
         memory: fields.size("memory"),
         log_limit: fields.size("log-limit"),
         limits: limits(fields.table("limits")),
-        // A table that only its sub-tables mention has no header.
+        // A table that only exists because of its sub-tables has no header.
         location: if header.end > header.start { header } else { name.span },
         line: 0,
     };
@@ -101,29 +100,29 @@ pub(super) fn read<'t>(
     let matrix = fields.get("matrix").filter(|value| value.get_ref().is_table());
     let matrix = matrix.map(|value| matrix::expand(value, report));
     let (needs, compensate) = (fields.texts("needs"), fields.texts("compensate"));
-    Draft { name, kind, fields, needs, compensate, matrix, uses: uses.take(), stage }
+    Draft { name, kind, fields, needs, compensate, matrix, uses: uses.drain(), stage }
 }
 
-/// A table whose strings may hold expressions.
+/// Reads a table whose strings may contain expressions.
 fn templates<'t>(fields: Fields<'t>, key: &str, uses: &mut Uses<'t>, report: &mut Report) -> Option<Arc<JsonTemplate>> {
     let mut templates = Vec::new();
     let source = json_with(fields.get(key)?, &ValuePath::default(), report, &mut |path, text, report| {
         if text.value.contains(MARKER) {
-            let template = uses.template(text, View::Stage, report);
+            let template = uses.template(text, Visibility::Stage, report);
             templates.extend(template.map(|template| (path.clone(), template)));
         }
     });
     Some(Arc::new(JsonTemplate::new(source, templates)))
 }
 
-/// `[stages.NAME.rehearse]`.
+/// Reads `[stages.NAME.rehearse]`.
 fn rehearse<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) -> Rehearse {
     if let Some(service) = fields.table("permissions").get("service") {
         report.error(|| {
-            let message = "a rehearsal can't be granted a real service";
+            let message = "a rehearsal can't start real services";
             Problem::new("stagewright::rehearsed-service", service.span().into(), message)
-                .label("its services are always stand-ins")
-                .help("remove `service` here: the stage's own `permissions.service` is what it takes")
+                .label("services are always stand-ins here")
+                .help("remove `service`: the services in the stage's own `permissions.service` get stand-ins")
         });
     }
     Rehearse {
@@ -175,7 +174,7 @@ fn backoff(value: &Value<'_>) -> Backoff {
     Backoff {
         initial,
         factor: fields.count("factor").unwrap_or(default.factor),
-        // A first wait that is longer than the usual bound was asked for.
+        // An `initial` above the default of `max` raises `max`.
         max: fields.duration("max").unwrap_or_else(|| Duration::max(default.max, initial)),
     }
 }
@@ -185,16 +184,16 @@ fn environment<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report)
         return Some(EnvironmentRef { name, url: None });
     }
     let table = fields.table("environment");
-    let url = table.text("url").and_then(|url| uses.template(url, View::Stage, report));
+    let url = table.text("url").and_then(|url| uses.template(url, Visibility::Stage, report));
     Some(EnvironmentRef { name: table.string("name")?, url })
 }
 
-/// Globs that mean nothing were reported when the form was checked.
+/// Reads a list of globs. Invalid ones were reported by the check of the shape.
 fn patterns(fields: Fields<'_>, key: &str) -> Vec<PathPattern> {
     fields.texts(key).iter().filter_map(|text| PathPattern::parse(text.value).ok()).collect()
 }
 
-/// Entries that mean nothing were reported when the form was checked.
+/// Reads a table of permissions. Invalid entries were reported by the check of the shape.
 pub(super) fn permissions(fields: Fields<'_>) -> Permissions {
     let mut permissions = Permissions::default();
     for kind in Permission::ALL {
@@ -205,7 +204,7 @@ pub(super) fn permissions(fields: Fields<'_>) -> Permissions {
     permissions
 }
 
-/// A table that has the keys of `limits`, and those that stand beside it in a pipeline.
+/// Reads a table with the keys of `limits`, and with those limits that are keys of the stage itself in a pipeline.
 pub(super) fn bounds(fields: Fields<'_>) -> Bounds {
     Bounds {
         timeout: fields.duration("timeout"),

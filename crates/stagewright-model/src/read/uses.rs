@@ -1,4 +1,4 @@
-//! The expressions of a file, gathered while it is read and checked once all names are known.
+//! Collects the expressions of a file while it is read; they are checked when all names are known.
 
 use std::collections::BTreeMap;
 
@@ -9,28 +9,28 @@ use crate::diagnostic::{Problem, Report};
 use crate::expression::{Expression, MARKER, Template};
 use crate::span::SourceSpan;
 
-/// What an expression can see from where it stands.
+/// Which variables an expression can read, depending on its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum View {
-    /// The pipeline's own tables: neither stages, nor a matrix, nor variables.
+pub(super) enum Visibility {
+    /// In a table of the pipeline: neither `stages`, `matrix` nor `env`.
     Pipeline,
-    /// A stage's `env`: entries don't see each other.
+    /// In a stage's `env`: everything but `env`.
     StageEnv,
-    /// The rest of a stage.
+    /// Elsewhere in a stage: everything.
     Stage,
 }
 
-/// An expression and the string that it stands in.
+/// An expression and the string that contains it.
 pub(super) struct Use {
     pub(super) expression: Expression,
-    /// The TOML literal, quotes included.
+    /// The place of the TOML literal, including its quotes.
     pub(super) string: SourceSpan,
-    /// Where in the string's value the expression starts.
+    /// The byte offset of the expression in the string's value.
     pub(super) offset: usize,
-    pub(super) view: View,
+    pub(super) visibility: Visibility,
 }
 
-/// Parses expressions and keeps them.
+/// Parses expressions and collects them.
 pub(super) struct Uses<'t> {
     file: &'t str,
     found: Vec<Use>,
@@ -41,20 +41,20 @@ impl<'t> Uses<'t> {
         Uses { file, found: Vec::new() }
     }
 
-    /// What was gathered since the last time.
-    pub(super) fn take(&mut self) -> Vec<Use> {
+    /// Removes and returns the collected expressions.
+    pub(super) fn drain(&mut self) -> Vec<Use> {
         std::mem::take(&mut self.found)
     }
 
-    /// None when it can't be parsed, which is reported.
-    pub(super) fn template(&mut self, text: At<&str>, view: View, report: &mut Report) -> Option<Template> {
+    /// Parses a template. None if it is invalid, which is reported.
+    pub(super) fn template(&mut self, text: At<&str>, visibility: Visibility, report: &mut Report) -> Option<Template> {
         match Template::parse(text.value) {
             Ok(template) => {
                 self.found.extend(template.located_expressions().map(|(expression, offset)| Use {
                     expression: expression.clone(),
                     string: text.span,
                     offset,
-                    view,
+                    visibility,
                 }));
                 Some(template)
             }
@@ -65,12 +65,12 @@ impl<'t> Uses<'t> {
         }
     }
 
-    /// The value of `if`.
+    /// Parses the value of `if`. None if it is invalid, which is reported.
     pub(super) fn condition(&mut self, text: At<&str>, report: &mut Report) -> Option<Expression> {
         let inner = text.value.trim().strip_prefix(MARKER).map(|rest| rest.strip_suffix("}}").unwrap_or(rest).trim());
         if let Some(inner) = inner {
             report.error(|| {
-                Problem::new("stagewright::bad-expression", text.span, "`if` is an expression already")
+                Problem::new("stagewright::bad-expression", text.span, "`if` is always an expression")
                     .help(format!("write it without `${{{{ }}}}`: `if = \"{}\"`", inner.replace('"', "'")))
             });
             return None;
@@ -78,7 +78,8 @@ impl<'t> Uses<'t> {
         match Expression::parse(text.value) {
             Ok(expression) => {
                 let kept = expression.clone();
-                self.found.push(Use { expression: kept, string: text.span, offset: 0, view: View::Stage });
+                let visibility = Visibility::Stage;
+                self.found.push(Use { expression: kept, string: text.span, offset: 0, visibility });
                 Some(expression)
             }
             Err((reason, offset)) => {
@@ -90,23 +91,23 @@ impl<'t> Uses<'t> {
 
     fn bad_expression(&self, reason: &str, text: At<&str>, offset: usize) -> Problem {
         let start = super::place::locate(self.file, text.span, offset);
-        Problem::new("stagewright::bad-expression", SourceSpan { start, end: start }, "this expression doesn't parse")
+        Problem::new("stagewright::bad-expression", SourceSpan { start, end: start }, "invalid expression")
             .label(reason)
-            .help("expressions are CEL: `inputs.version == 'dev' && stages.build.result == 'succeeded'`")
+            .help("write CEL, as in `inputs.version == 'dev' && stages.build.result == 'succeeded'`")
     }
 }
 
-/// An `env` table; numbers and booleans become text.
+/// Reads an `env` table. Numbers and booleans become text.
 pub(super) fn env<'t>(
     table: Fields<'t>,
-    view: View,
+    visibility: Visibility,
     uses: &mut Uses<'t>,
     report: &mut Report,
 ) -> BTreeMap<String, Template> {
     let mut variables = BTreeMap::new();
     for (name, value) in table.entries() {
         let template = match text(value) {
-            Some(text) => uses.template(text, view, report),
+            Some(text) => uses.template(text, visibility, report),
             None => match json(value, report) {
                 Json::Array(_) | Json::Object(_) | Json::Null => None,
                 scalar => Template::parse(&scalar.to_string()).ok(),

@@ -1,4 +1,4 @@
-//! Checks a parsed file against its description, and goes on after each mistake.
+//! Checks a parsed file against its description. Continues after each mistake, so that all of them are reported.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -9,7 +9,8 @@ use crate::diagnostic::{Problem, Report};
 use crate::nearest::nearest;
 use crate::span::SourceSpan;
 
-/// Reports every key, type and form in `document` that is not as `table` says. `what`: as in "the pipeline file".
+/// Reports every key, type and form in `document` that differs from the description in `table`. `what` names the file
+/// in messages, as in "the pipeline file".
 pub(crate) fn check(table: &Table, what: &'static str, document: &DeTable<'_>, report: &mut Report) {
     Checker { report, what, path: Vec::new() }.table(table, document, SourceSpan::default());
 }
@@ -35,9 +36,10 @@ impl<'t> Checker<'_, '_, 't> {
             let known = table.keys.iter().find(|key| key.name == text);
             let shape = match (known, table.others) {
                 (Some(key), _) => &key.shape,
-                // What doesn't fit a free name and looks like one of the keys is a misspelt key.
+                // In a table with both fixed keys and free names, a key is treated as a misspelt fixed key if it
+                // resembles one and if its value has the wrong type for a free name.
                 (None, Some(others))
-                    if !others.shape.takes(value.get_ref()) && nearest_key(table.keys, text).is_some() =>
+                    if !others.shape.accepts_type_of(value.get_ref()) && nearest_key(table.keys, text).is_some() =>
                 {
                     let within = self.within();
                     self.report.error(|| unknown_key(table.keys, &within, text, name.span().into()));
@@ -55,7 +57,7 @@ impl<'t> Checker<'_, '_, 't> {
                 }
             };
             self.path.push(text);
-            // An implicit table has no place of its own.
+            // An implicit table has no header, so its key is shown instead.
             let header = SourceSpan::from(value.span());
             let place = if header.end > header.start { header } else { name.span().into() };
             self.value(shape, value, place);
@@ -87,7 +89,7 @@ impl<'t> Checker<'_, '_, 't> {
             (Shape::Moment, DeValue::Datetime(moment)) => {
                 if moment.offset.is_none() || moment.date.is_none() || moment.time.is_none() {
                     let key = self.key();
-                    self.report.error(|| no_moment(&key, &moment.to_string(), place));
+                    self.report.error(|| missing_offset(&key, &moment.to_string(), place));
                 }
             }
             (Shape::List(item), DeValue::Array(items)) => {
@@ -96,7 +98,7 @@ impl<'t> Checker<'_, '_, 't> {
                 }
             }
             (Shape::Table(table), DeValue::Table(values)) => self.table(table, values, place),
-            (Shape::Either(shapes), found) => match shapes.iter().find(|shape| shape.takes(found)) {
+            (Shape::Either(shapes), found) => match shapes.iter().find(|shape| shape.accepts_type_of(found)) {
                 Some(shape) => self.value(shape, value, place),
                 None => self.wrong_type(shape, found, place),
             },
@@ -108,8 +110,8 @@ impl<'t> Checker<'_, '_, 't> {
         let key = self.key();
         self.report.error(|| {
             let (expected, found) = (shape.describe(), describe(found));
-            Problem::new("stagewright::wrong-type", place, format!("`{key}` is {found}, and takes {expected}"))
-                .label(format!("{expected} is expected"))
+            Problem::new("stagewright::wrong-type", place, format!("`{key}` is {found}, but must be {expected}"))
+                .label(format!("expected {expected}"))
                 .help(shape.example().map_or_else(|| format!("write {expected}"), |example| format!("write {example}")))
         });
     }
@@ -126,36 +128,38 @@ impl<'t> Checker<'_, '_, 't> {
 fn unknown_key(keys: &'static [Key], within: &str, name: &str, place: SourceSpan) -> Problem {
     let help = match nearest_key(keys, name) {
         Some(known) => format!("did you mean `{known}`?"),
-        None => format!("it takes {}", keys.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ")),
+        None => {
+            format!("use one of {}", keys.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", "))
+        }
     };
     Problem::new("stagewright::unknown-key", place, format!("{within} has no key `{name}`"))
         .label("unknown key")
         .help(help)
 }
 
-/// Other tools write `max_parallel`.
+/// The known key that is most similar to `name`. Treats `_` as `-`, since keys of other tools look like `max_parallel`.
 fn nearest_key(keys: &'static [Key], name: &str) -> Option<&'static str> {
     nearest(&name.replace('_', "-"), keys.iter().map(|key| key.name))
 }
 
 fn bad_name(what: &str, rule: NameRule, name: &str, place: SourceSpan) -> Problem {
     let rule = match rule {
-        NameRule::Stage => "lower-case letters, digits, `_` and `-`, a letter or digit first, 100 at most",
-        NameRule::Name | NameRule::Any => "letters, digits, `_` and `-`, a letter or `_` first, 100 at most",
-        NameRule::Variable => "letters, digits and `_`, no digit first, 100 at most",
+        NameRule::Stage => "lower-case letters, digits, `_` and `-`, starting with a letter or digit",
+        NameRule::Name | NameRule::Any => "letters, digits, `_` and `-`, starting with a letter or `_`",
+        NameRule::Variable => "letters, digits and `_`, not starting with a digit",
     };
-    Problem::new("stagewright::bad-name", place, format!("`{name}` can't be the name of {what}"))
-        .label("bad name")
-        .help(format!("a name has {rule}"))
+    Problem::new("stagewright::bad-name", place, format!("`{name}` isn't a valid name for {what}"))
+        .label("invalid name")
+        .help(format!("use at most 100 {rule}"))
 }
 
-/// A time of day differs from place to place.
-fn no_moment(key: &str, written: &str, place: SourceSpan) -> Problem {
+/// The error about a date or time without an offset, which isn't the same moment in every time zone.
+fn missing_offset(key: &str, written: &str, place: SourceSpan) -> Problem {
     let help = match written.split_once(['T', ' ']) {
-        Some(_) => "say whose clock it is by: add `Z` for UTC, or an offset, as in `+01:00`",
+        Some(_) => "add `Z` for UTC, or another offset, as in `+01:00`",
         None => "write a date with time and offset, as in `2026-12-18T16:00:00Z`",
     };
-    Problem::new("stagewright::no-offset", place, format!("`{written}` is no point in time"))
+    Problem::new("stagewright::no-offset", place, format!("`{written}` isn't an exact time"))
         .label(format!("in `{key}`"))
         .help(help)
 }
@@ -166,7 +170,7 @@ fn out_of_range(key: &str, low: i64, high: i64, place: SourceSpan) -> Problem {
         place,
         match low == high {
             true => format!("`{key}` must be {low}"),
-            false => format!("`{key}` must lie between {low} and {high}"),
+            false => format!("`{key}` must be between {low} and {high}"),
         },
     );
     let help = match key {
@@ -177,8 +181,8 @@ fn out_of_range(key: &str, low: i64, high: i64, place: SourceSpan) -> Problem {
 }
 
 impl Shape {
-    /// Whether the TOML type fits; the rest is for the check proper.
-    fn takes(&self, value: &DeValue<'_>) -> bool {
+    /// Whether a value has the right TOML type, regardless of its content.
+    fn accepts_type_of(&self, value: &DeValue<'_>) -> bool {
         match self {
             Shape::Anything => true,
             Shape::Text(_) => value.is_str(),
@@ -188,7 +192,7 @@ impl Shape {
             Shape::Scalar => value.is_str() || value.is_integer() || value.is_float() || value.is_bool(),
             Shape::List(_) => value.is_array(),
             Shape::Table(_) => value.is_table(),
-            Shape::Either(shapes) => shapes.iter().any(|shape| shape.takes(value)),
+            Shape::Either(shapes) => shapes.iter().any(|shape| shape.accepts_type_of(value)),
         }
     }
 
@@ -209,7 +213,7 @@ impl Shape {
         }
     }
 
-    /// For types that people get wrong because another tool has them that way.
+    /// An example for types that are often confused, since other tools use another type in the same place.
     fn example(&self) -> Option<&'static str> {
         match self {
             Shape::Text(super::Format::Duration(_)) => Some("a number with its unit in quotes, as in `\"20m\"`"),

@@ -1,4 +1,4 @@
-//! The form of single strings.
+//! The form of single strings in a file.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::grants::{
     HostPattern, NetRule, PathRule, ProcessRule, RepositoryRule, SecretName, SecretRule, ServiceName, SocketRule,
 };
 use crate::pattern::bad_pattern;
-use crate::range::{Bytes, Range};
+use crate::range::{Range, SizeRange};
 use crate::secret::{SOURCES, SecretFrom};
 
-/// What a string stands for.
+/// The form of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Any text.
@@ -27,12 +27,12 @@ pub(crate) enum Format {
     Condition,
     /// Letters, digits, `_` and `-`.
     Name,
-    /// A stage's name; whether there is such a stage is checked where it is read.
+    /// A stage's name; whether the stage exists is checked where it is read.
     StageName,
     /// An environment variable's name.
     Variable,
     Duration(Range<std::time::Duration>),
-    Size(Bytes),
+    Size(SizeRange),
     Cron,
     Digest,
     /// `uses`.
@@ -46,7 +46,7 @@ pub(crate) enum Format {
     Host,
     /// `permissions.socket`.
     Socket,
-    /// An image's repository.
+    /// `permissions.registry`.
     Repository,
     /// `permissions.secrets`.
     SecretGrant,
@@ -58,9 +58,9 @@ pub(crate) enum Format {
     SecretSource,
     /// A user, or `team:NAME`.
     Approver,
-    /// A user in a team.
+    /// A user in `[teams]`.
     Member,
-    /// A stretch of the week.
+    /// A period of the week, as in `Fri 16:00 - Mon 08:00`.
     Weekly,
     TimeZone,
     Choice(&'static [&'static str]),
@@ -70,7 +70,7 @@ impl Format {
     /// Whether `text` has the form.
     pub(crate) fn check(self, text: &str) -> Result<(), FormatError> {
         if !matches!(self, Format::Plain | Format::Template | Format::Condition) && text.contains(MARKER) {
-            let message = "can't hold an expression: it is shown and locked before a run starts";
+            let message = "can't contain an expression: this value is reviewed and locked before a run starts";
             return refuse("stagewright::no-expression-here", message, "write the value itself");
         }
         match self {
@@ -101,7 +101,7 @@ impl Format {
         }
     }
 
-    /// Keywords of the JSON Schema beside `type`.
+    /// The keywords of the JSON Schema in addition to `type`.
     pub(crate) fn schema(self) -> Json {
         match self {
             Format::Plain | Format::Template | Format::Condition | Format::Glob | Format::WorkspacePath => json!({}),
@@ -134,8 +134,8 @@ impl Format {
     }
 }
 
-/// A length of time as pipeline files have it: `1h30m` or `1h 30m`, numbers with units, the sum of which counts. None
-/// when it isn't one. The SDK, which is built without this crate, reads the same (`tests/properties`).
+/// Parses a duration of pipeline files: a sum of numbers with units, as in `1h30m` or `1h 30m`. None if it is invalid.
+/// The SDK has its own implementation, since plugins are built without this crate; `tests/properties` compares the two.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text.trim();
@@ -159,7 +159,7 @@ pub fn duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
-/// Bytes.
+/// Parses a size to a number of bytes. None if it is invalid.
 pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit) = leading_number(text)?;
     let bytes: u64 = match unit.trim_start() {
@@ -192,12 +192,12 @@ fn check_duration(text: &str, range: Range<Duration>) -> Result<(), FormatError>
     }
 }
 
-fn check_size(text: &str, range: Bytes) -> Result<(), FormatError> {
+fn check_size(text: &str, range: SizeRange) -> Result<(), FormatError> {
     match size(text) {
         None => refuse(
             "stagewright::bad-size",
             "isn't a size",
-            "write a whole number with its unit, as in `64KiB`, `256MiB`, `1GiB`, `10MB`",
+            "write an integer with a unit, as in `64KiB`, `256MiB`, `1GiB`, `10MB`",
         ),
         Some(bytes) if range.0.contains(bytes) => Ok(()),
         Some(_) => refuse("stagewright::out-of-range", "is out of range", format!("write a size of {range}")),
@@ -233,11 +233,11 @@ fn check_plugin(text: &str) -> Result<(), FormatError> {
             _ => refuse(
                 CODE,
                 "isn't pinned by digest",
-                "tags can be moved to other code: write `oci:HOST/NAME@sha256:` and 64 hexadecimal digits",
+                "write `oci:HOST/NAME@sha256:` and 64 hexadecimal digits, since a tag can be moved to other code",
             ),
         },
         Some((scheme, _)) => {
-            let help = "a plugin is a built-in's name, `path:PATH` or `oci:REFERENCE@sha256:DIGEST`";
+            let help = "write the name of a built-in plugin, `path:PATH` or `oci:REFERENCE@sha256:DIGEST`";
             refuse(CODE, format!("has the unknown scheme `{scheme}:`"), help)
         }
     }
@@ -256,7 +256,7 @@ fn check_user(text: &str) -> Result<(), FormatError> {
 
 fn check_member(text: &str) -> Result<(), FormatError> {
     if text.starts_with("team:") {
-        let help = "write the names of its users here: a team has no teams in it";
+        let help = "write the names of that team's users: a team can't contain other teams";
         return refuse("stagewright::bad-approver", "is a team, not a user", help);
     }
     check_user(text)
@@ -268,9 +268,9 @@ fn check_zone(text: &str) -> Result<(), FormatError> {
     }
     let help = match nearest_zone(text) {
         Some(name) => format!("did you mean `{name}`?"),
-        None => "write a name of the IANA database, as in `Europe/Berlin` or `UTC`".to_owned(),
+        None => "write a name from the IANA database, as in `Europe/Berlin` or `UTC`".to_owned(),
     };
-    refuse("stagewright::unknown-time-zone", "isn't a time zone", help)
+    refuse("stagewright::unknown-time-zone", "isn't a known time zone", help)
 }
 
 fn check_choice(text: &str, options: &[&str]) -> Result<(), FormatError> {
@@ -284,7 +284,7 @@ fn check_choice(text: &str, options: &[&str]) -> Result<(), FormatError> {
             options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ")
         ),
     };
-    refuse("stagewright::bad-choice", "is not one of the values that this key takes", help)
+    refuse("stagewright::bad-choice", "isn't a valid value for this key", help)
 }
 
 #[cfg(test)]
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_sums_of_numbers_with_units() {
+    fn duration_is_a_sum_of_numbers_with_units() {
         assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
         assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(duration("2d"), Some(Duration::from_secs(172_800)));
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_whole_numbers_with_a_unit() {
+    fn size_is_an_integer_with_a_unit() {
         assert_eq!(size("256MiB"), Some(256 << 20));
         assert_eq!(size("10 MB"), Some(10_000_000));
         for text in ["", "256", "MiB", "1.5GiB", "18446744073709551615GiB", "-1B"] {
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_have_their_forms() {
+    fn entries_of_permissions_are_checked() {
         #[track_caller]
         fn check(format: Format, good: &[&str], bad: &[&str]) {
             for text in good {

@@ -1,7 +1,7 @@
-//! What a pipeline file may look like: one description from which files are checked and the JSON Schema is made.
+//! The description of the file formats. Files are checked against it, and the JSON Schema is generated from it.
 //!
-//! The description knows keys, types and the form of single values. What one value says about another (that a need is a
-//! stage, that a reference holds) is for [`crate::read`].
+//! It describes keys, types and the form of single values. Relations between values, for example that a need is the
+//! name of a stage, are checked in [`crate::read`].
 
 mod check;
 mod cron;
@@ -21,11 +21,11 @@ pub(crate) use name::{NameRule, check_variable};
 pub(crate) use policy::POLICY;
 pub use schema::json_schema;
 
-/// What may stand at a place.
+/// What a value may be.
 #[derive(Debug)]
 pub(crate) enum Shape {
     Text(Format),
-    /// Both bounds included.
+    /// An integer in an inclusive range.
     Integer(i64, i64),
     Boolean,
     /// A date with time and offset.
@@ -35,15 +35,15 @@ pub(crate) enum Shape {
     Anything,
     List(&'static Shape),
     Table(&'static Table),
-    /// The first shape whose TOML type fits.
+    /// The first of these shapes whose TOML type matches.
     Either(&'static [Shape]),
 }
 
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) keys: &'static [Key],
-    /// What keys may be there beside `keys`.
-    pub(crate) others: Option<&'static Others>,
+    /// Which other keys are allowed; none for a closed table.
+    pub(crate) others: Option<&'static OtherKeys>,
 }
 
 #[derive(Debug)]
@@ -52,13 +52,14 @@ pub(crate) struct Key {
     pub(crate) doc: &'static str,
     pub(crate) shape: Shape,
     pub(crate) is_required: bool,
-    /// In JSON.
+    /// The default as JSON.
     pub(crate) default: Option<&'static str>,
 }
 
+/// The keys of a table whose names are chosen by the user.
 #[derive(Debug)]
-pub(crate) struct Others {
-    /// As in "an input".
+pub(crate) struct OtherKeys {
+    /// What a key names, with its article, as in "an input".
     pub(crate) what: &'static str,
     pub(crate) rule: NameRule,
     pub(crate) shape: Shape,

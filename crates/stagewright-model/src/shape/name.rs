@@ -1,23 +1,23 @@
-//! Names of stages, variables and the like.
+//! The form of names: of stages, variables, inputs and so on.
 
 use crate::format_error::{FormatError, refuse};
 
-/// Names are parts of file names, too.
+/// The most bytes in a name. Names become parts of file names, whose length is limited.
 const MAX_NAME: usize = 100;
 
-/// What names a table may have.
+/// Which names are allowed as keys of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NameRule {
-    /// Lower case: names of files, hosts and services are made of these.
+    /// Lower-case letters, digits, `_` and `-`: names of files, hosts and services are derived from them.
     Stage,
-    /// For expressions: letters, digits, `_` and `-`.
+    /// Letters, digits, `_` and `-`, which expressions can read.
     Name,
-    /// For process environments.
+    /// Letters, digits and `_`, for environment variables.
     Variable,
     Any,
 }
 
-/// Whether `name` keeps the rule.
+/// Whether `name` is allowed by the rule.
 pub(crate) fn is_name(rule: NameRule, name: &str) -> bool {
     let first = name.bytes().next().unwrap_or(b' ');
     let fits = |is_good: fn(u8) -> bool| name.len() <= MAX_NAME && name.bytes().all(is_good);
@@ -41,7 +41,7 @@ pub(super) fn check_name(text: &str) -> Result<(), FormatError> {
     if is_name(NameRule::Name, text) {
         return Ok(());
     }
-    let help = "a name has letters, digits, `_` and `-`, and starts with a letter or `_`";
+    let help = "use letters, digits, `_` and `-`, starting with a letter or `_`";
     refuse("stagewright::bad-name", "isn't a valid name", help)
 }
 
@@ -49,6 +49,6 @@ pub(crate) fn check_variable(text: &str) -> Result<(), FormatError> {
     if is_name(NameRule::Variable, text) {
         return Ok(());
     }
-    let help = "a variable's name has letters, digits and `_`, and doesn't start with a digit";
+    let help = "use letters, digits and `_`, not starting with a digit";
     refuse("stagewright::bad-name", "isn't a valid name for an environment variable", help)
 }

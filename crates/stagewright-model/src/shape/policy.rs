@@ -1,7 +1,7 @@
-//! The operator's policy, key by key.
+//! The description of the operator's policy.
 
 use super::file::{PERMISSIONS, SIZE, TIMEOUT, closed, count, key, open, required, texts, with_default};
-use super::{Format, NameRule, Others, Shape, Table};
+use super::{Format, NameRule, OtherKeys, Shape, Table};
 use crate::range;
 
 /// The whole policy.
@@ -10,36 +10,44 @@ pub(crate) static POLICY: Table = closed(&[
     key(
         "sandbox",
         Shape::Text(Format::Choice(&["required", "preferred"])),
-        "`required`: programs are confined or not started, whatever a pipeline says.",
+        "`required`: programs must be sandboxed, even if a pipeline sets `preferred`.",
     ),
     with_default("native", "true", Shape::Boolean, "Whether plugins may be native libraries."),
-    with_default("locked", "false", Shape::Boolean, "Whether runs need an up-to-date lock."),
+    with_default("locked", "false", Shape::Boolean, "Whether runs require an up-to-date lock file."),
     key(
         "secret-sources",
         texts(&Shape::Text(Format::Name)),
-        "Where secrets may come from, as in `env`, `file`, `vault`; not given: anywhere.",
+        "Kinds of sources that secrets may come from, such as `env`, `file`, `vault`; without it, all of them.",
     ),
     key(
         "package-hosts",
         texts(&Shape::Text(Format::Origin)),
-        "Origins that `cargo`, `npm` and `pip` may stand for beside their usual ones and those of `net`.",
+        "Origins that `cargo`, `npm` and `pip` may include in addition to their default ones and those in `net`.",
     ),
     key(
         "permissions",
         Shape::Table(&PERMISSIONS),
-        "The most that a stage may be granted; a missing key bounds nothing.",
+        "The most that a stage may be granted; permissions without a key aren't limited.",
     ),
-    key("limits", Shape::Table(&BOUNDS), "The most that a stage may use up."),
-    key("cache", Shape::Table(&CACHE), "Results that machines share, whatever the command line says."),
-    key("plugins", Shape::Table(&PLUGINS), "What holds for one plugin, by name or digest, instead of the general."),
+    key("limits", Shape::Table(&BOUNDS), "The highest limits that a stage may have."),
+    key("cache", Shape::Table(&CACHE), "The shared cache; overrides the command line."),
+    key(
+        "plugins",
+        Shape::Table(&PLUGINS),
+        "Permissions for one plugin, by name or digest, instead of the general ones.",
+    ),
 ]);
 
 static CACHE: Table = closed(&[
     key("shared", Shape::Text(Format::Plain), "A folder, `s3://BUCKET/PREFIX`, or an http or https URL."),
-    key("tier", Shape::Text(Format::Plain), "Who takes the results of runs here: `trusted` for everybody, or a name."),
+    key(
+        "tier",
+        Shape::Text(Format::Plain),
+        "The tier of runs on this machine: `trusted`, whose results all runs use, or another name.",
+    ),
 ]);
 
-static PLUGINS: Table = open(&Others { what: "a plugin", rule: NameRule::Any, shape: Shape::Table(&PERMISSIONS) });
+static PLUGINS: Table = open(&OtherKeys { what: "a plugin", rule: NameRule::Any, shape: Shape::Table(&PERMISSIONS) });
 
 pub(super) static BOUNDS: Table = closed(&[
     key("timeout", TIMEOUT, "Wall time of one attempt."),
@@ -47,9 +55,13 @@ pub(super) static BOUNDS: Table = closed(&[
     key("log-limit", SIZE, "Size of the log."),
     key("cpu", TIMEOUT, "CPU time of all programs of an attempt together."),
     key("process-memory", SIZE, "Address space of each program."),
-    key("processes", count(range::PROCESSES), "Processes at a time."),
-    key("log-lines", count(range::LOG_LINES), "Lines of the log."),
-    key("artifacts", SIZE, "All that an attempt saves as artifacts."),
-    key("workspace", SIZE, "All that is written to the workspace."),
-    key("requests", count(range::REQUESTS), "HTTP requests that are open at a time."),
+    key("processes", count(range::PROCESSES), "Number of simultaneous processes."),
+    key("log-lines", count(range::LOG_LINES), "Number of lines in the log."),
+    key("artifacts", SIZE, "Total size of an attempt's artifacts."),
+    key(
+        "workspace",
+        SIZE,
+        "Total size of what the plugin writes to the workspace, and size of each file of a program.",
+    ),
+    key("requests", count(range::REQUESTS), "Number of simultaneous HTTP requests."),
 ]);

@@ -1,11 +1,11 @@
-//! The description of the format as JSON Schema, for editors.
+//! Generates the JSON Schema of pipeline files, for editors.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::{FILE, NameRule, Shape, Table};
 
-/// The JSON Schema (draft 2020-12) of pipeline files. It is as strict as one file's keys, types and forms go; what one
-/// value says about another is checked by [`Plan::parse`](crate::Plan::parse) alone.
+/// The JSON Schema (draft 2020-12) of pipeline files. It covers keys, types and the form of single values. Relations
+/// between values are only checked by [`Plan::parse`](crate::Plan::parse).
 pub fn json_schema() -> Json {
     let mut schema = object([
         ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
@@ -22,7 +22,7 @@ fn table(table: &Table) -> Map<String, Json> {
         .iter()
         .map(|key| {
             let mut property = object([("description", json!(key.doc))]);
-            // The descriptions and their defaults are compiled in, and a test reads every one of them.
+            // Defaults are compiled in, and a test parses all of them.
             if let Some(default) = key.default.and_then(|default| serde_json::from_str(default).ok()) {
                 property.insert("default".to_owned(), default);
             }
@@ -65,7 +65,7 @@ fn shape(of: &Shape) -> Map<String, Json> {
             object([("type", json!("integer")), ("minimum", json!(low)), ("maximum", json!(high))])
         }
         Shape::Boolean => object([("type", json!("boolean"))]),
-        // The type and format by which editors know a TOML date.
+        // Editors recognise TOML dates by this type and format.
         Shape::Moment => object([("type", json!("string")), ("format", json!("date-time"))]),
         Shape::Scalar => object([("type", json!(["string", "number", "boolean"]))]),
         Shape::Anything => Map::new(),

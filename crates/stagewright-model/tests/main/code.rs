@@ -1,11 +1,11 @@
-//! Expressions inside of what stages execute.
+//! Expressions inside of code that stages execute.
 
 use serde_json::{Value as Json, json};
 use stagewright_model::{Diagnostic, Plan};
 
 use crate::{file, plan, render};
 
-/// As the manifest of `command` says it.
+/// The schema in the manifest of `command`.
 fn schema() -> Json {
     json!({ "properties": {
         "run": { "x-stagewright-code": "text" },
@@ -41,7 +41,7 @@ BRANCH = "${{ git.branch }}"
 uses = "noop"
 "#;
 
-/// What is wrong with a `with` table of a stage after `first`.
+/// The errors about a `with` table of a stage that needs `first`.
 fn found(with: &str) -> Vec<Diagnostic> {
     let text = file(&format!(
         "{HEAD}\n[stages.code]\nuses = \"exec\"\nneeds = [\"first\"]\nmatrix = {{ os = [\"a\", \"b\"] }}\nwith = {with}\n"
@@ -67,7 +67,7 @@ fn allowed(with: &str) {
 }
 
 #[test]
-fn text_from_outside_is_refused_in_code() {
+fn text_from_outside_of_the_file_is_rejected_in_code() {
     for expression in [
         "git.branch",
         "git.commit",
@@ -88,7 +88,7 @@ fn text_from_outside_is_refused_in_code() {
 }
 
 #[test]
-fn what_the_file_itself_says_stays_allowed() {
+fn values_fixed_by_the_file_are_allowed_in_code() {
     for expression in [
         "inputs.count",
         "inputs.fast",
@@ -113,10 +113,10 @@ fn what_the_file_itself_says_stays_allowed() {
 }
 
 #[test]
-fn the_code_of_an_interpreter_is_refused_in_any_list() {
+fn code_of_an_interpreter_is_checked_in_any_list() {
     refused(r#"{ argv = ["bash", "-euc", "echo ${{ git.branch }}"] }"#, "git.branch");
     refused(r#"{ argv = ["docker", "exec", "x", "python3", "-c", "print('${{ git.branch }}')"] }"#, "git.branch");
-    // Of no key that the plugin marks.
+    // A key that the plugin doesn't mark.
     refused(r#"{ image = { entrypoint = ["sh", "-c", "serve ${{ inputs.title }}"] } }"#, "inputs.title");
     refused(r#"{ argv = "${{ from_json(inputs.title) }}" }"#, "from_json(inputs.title)");
     allowed(r#"{ argv = ["sh", "-c", "echo \"$1\"", "sh", "${{ git.branch }}"] }"#);
@@ -125,7 +125,7 @@ fn the_code_of_an_interpreter_is_refused_in_any_list() {
 }
 
 #[test]
-fn what_an_interpreter_reads_is_code_too() {
+fn standard_input_of_an_interpreter_is_code() {
     refused(r#"{ argv = ["sh"], stdin = "echo ${{ git.branch }}" }"#, "git.branch");
     refused(r#"{ argv = ["bash", "-s", "x"], stdin = "echo ${{ git.branch }}" }"#, "git.branch");
     allowed(r#"{ argv = ["cat"], stdin = "echo ${{ git.branch }}" }"#);
@@ -133,7 +133,7 @@ fn what_an_interpreter_reads_is_code_too() {
 }
 
 #[test]
-fn the_refusal_names_the_place_and_the_line_to_write_instead() {
+fn error_has_the_place_and_suggests_a_replacement() {
     let text = file("[stages.a]\nuses = \"exec\"\nwith.run = \"\"\"\nset -e\necho ${{ git.branch }}\n\"\"\"\n");
     let found = check(&text, &schema());
     assert_eq!(found.iter().map(Diagnostic::position).collect::<Vec<_>>(), [(8, 10)]);
@@ -149,30 +149,30 @@ fn the_refusal_names_the_place_and_the_line_to_write_instead() {
 }
 
 #[test]
-fn a_matrix_is_reported_once_and_a_plugin_without_marks_is_not_guessed_at() {
+fn matrix_is_reported_once_and_unmarked_keys_are_not_code() {
     let text = file("[stages.a]\nuses = \"exec\"\nwith.run = \"${{ git.tag }}\"\nmatrix.n = [1, 2, 3]\n");
     assert_eq!(check(&text, &schema()).len(), 1);
     assert_eq!(check(&text, &Json::Null).len(), 0);
 }
 
 #[test]
-fn variables_that_programs_execute_are_code() {
+fn executed_variables_are_code() {
     let text = |table: &str, value: &str| file(&format!("{HEAD}\n[stages.code]\nuses = \"exec\"\n{table} = {value}\n"));
     for (table, place) in [("env", "env"), ("with", "with.env")] {
         let value = r#"{ BASH_ENV = "x ${{ git.branch }}", GIT_BRANCH = "${{ git.branch }}" }"#;
         let value = if table == "with" { format!("{{ env = {value} }}") } else { value.to_owned() };
-        let [one] = &check(&text(table, &value), &schema())[..] else { panic!("{table}: it is let through") };
+        let [one] = &check(&text(table, &value), &schema())[..] else { panic!("{table}: not rejected") };
         assert!(one.message().starts_with(&format!("{place}.BASH_ENV of [stages.code] is executed")), "{one}");
     }
     assert_eq!(check(&text("env", r#"{ PATH = "/opt/${{ inputs.level }}/bin" }"#), &schema()).len(), 0);
 }
 
 #[test]
-fn what_a_rehearsal_executes_is_code_as_well() {
+fn code_of_a_rehearsal_is_checked() {
     let text = file(&format!(
         "{HEAD}\n[stages.code]\nuses = \"exec\"\nwith = {{ run = \"true\" }}\n\
          rehearse = {{ with = {{ run = \"echo ${{{{ git.branch }}}}\" }} }}\n"
     ));
-    let [one] = &check(&text, &schema())[..] else { panic!("it is let through") };
+    let [one] = &check(&text, &schema())[..] else { panic!("not rejected") };
     assert!(one.message().starts_with("rehearse.with.run of [stages.code] is executed"), "{one}");
 }

@@ -1,10 +1,10 @@
-//! One case for each thing that can be wrong with a file, as it is shown to a person.
+//! Snapshots of diagnostics: one test for each kind of mistake in a file.
 
 use stagewright_model::Plan;
 
 use crate::{errors, file, parse, plugins, render};
 
-/// A test that a file around `tables` is refused with the words in its snapshot.
+/// Tests that a file with `tables` is rejected with the errors in the snapshot.
 macro_rules! refused {
     ($($name:ident: $tables:expr;)*) => {$(
         #[test]
@@ -14,7 +14,7 @@ macro_rules! refused {
     )*};
 }
 
-/// The same for a whole file.
+/// Tests that a whole file is rejected with the errors in the snapshot.
 macro_rules! refused_whole {
     ($($name:ident: $text:expr;)*) => {$(
         #[test]
@@ -24,7 +24,7 @@ macro_rules! refused_whole {
     )*};
 }
 
-/// A test that a file around `tables` is taken with a warning.
+/// Tests that a file with `tables` is accepted with the warnings in the snapshot.
 macro_rules! warned {
     ($($name:ident: $tables:expr;)*) => {$(
         #[test]
@@ -128,16 +128,16 @@ fn large_plan() {
 }
 
 #[test]
-fn a_flood_of_mistakes_is_cut_short() {
+fn number_of_shown_mistakes_is_limited() {
     let stages: Vec<_> = (0..250).map(|stage| format!("stages.s{stage} = {{ uses = 'nop' }}\n")).collect();
     let errors = errors(&file(&stages.concat()));
     assert_eq!(errors.iter().count(), 101);
     assert_eq!(errors.iter().last().map(|last| last.message()), Some("150 more mistakes are not shown"));
 }
 
-/// As long a circle as a file can hold must neither overflow the stack nor fill the screen.
+/// A very long cycle must neither overflow the stack nor fill the screen.
 #[test]
-fn a_long_circle_is_named_in_part() {
+fn long_cycle_is_abbreviated() {
     let stages: Vec<_> = (0..20_000)
         .map(|stage| format!("stages.s{stage} = {{ uses = 'noop', needs = ['s{}'] }}\n", (stage + 1) % 20_000))
         .collect();
@@ -148,7 +148,7 @@ fn a_long_circle_is_named_in_part() {
 }
 
 #[test]
-fn places_are_lines_and_columns() {
+fn positions_are_lines_and_columns() {
     let errors = errors("schema = 1\npipeline.name = 'x'\nstages.a = { uses = 'é', nope = 1 }\n");
     let found: Vec<_> = errors.iter().map(|error| (error.code(), error.position())).collect();
     assert_eq!(found, [("stagewright::unknown-plugin", (3, 21)), ("stagewright::unknown-key", (3, 26))]);
@@ -156,7 +156,7 @@ fn places_are_lines_and_columns() {
 }
 
 #[test]
-fn a_file_is_called_what_the_caller_calls_it() {
+fn diagnostics_use_the_file_name_of_the_caller() {
     let errors = Plan::parse("pipelines/x.toml", "", &plugins()).expect_err("it is empty");
     assert_eq!(errors.iter().map(|error| error.file()).collect::<Vec<_>>(), ["pipelines/x.toml"; 3]);
 }

@@ -1,4 +1,4 @@
-//! Expressions and templates: what they parse to and what they come to.
+//! Parsing and evaluation of expressions and templates.
 
 use serde_json::{Value as Json, json};
 use stagewright_model::{Expression, JsonTemplate, NeedsStatus, Scope, Template};
@@ -47,7 +47,7 @@ fn value(source: &str) -> Json {
 #[track_caller]
 fn failure(source: &str) -> String {
     let expression = Expression::parse(source).unwrap_or_else(|error| panic!("{source}: {error:?}"));
-    expression.evaluate(&values()).expect_err("it has no value").to_string()
+    expression.evaluate(&values()).expect_err("the evaluation fails").to_string()
 }
 
 #[test]
@@ -61,13 +61,13 @@ fn values_keep_their_types() {
 }
 
 #[test]
-fn maps_come_out_in_one_order() {
+fn maps_are_sorted_by_key() {
     let text = value("{'z': 1, 'y': 2, 'x': 3, 'w': 4, 'v': 5, 'u': 6}").to_string();
     assert_eq!(text, r#"{"u":6,"v":5,"w":4,"x":3,"y":2,"z":1}"#);
 }
 
 #[test]
-fn hyphens_in_names_are_no_subtractions() {
+fn hyphens_in_names_are_not_subtractions() {
     assert_eq!(value("stages.deploy-staging.outputs.url"), json!("http://staging"));
     assert_eq!(value("stages['deploy-staging'].outputs.my-out"), json!(1));
     assert_eq!(value("stages.build.outputs.size-1"), json!(5));
@@ -80,7 +80,7 @@ fn hyphens_in_names_are_no_subtractions() {
 }
 
 #[test]
-fn added_functions_answer() {
+fn extension_functions_are_available() {
     assert_eq!(value("event.labels.join(',')"), json!("a,b"));
     assert_eq!(value("to_json({'a': [1, 'x']})"), json!(r#"{"a":[1,"x"]}"#));
     assert_eq!(value("from_json('{\"a\": [1, 2.5]}').a[1]"), json!(2.5));
@@ -128,7 +128,7 @@ fn every_listed_function_exists() {
 }
 
 #[test]
-fn status_functions_speak_of_the_needs() {
+fn status_functions_depend_on_the_needs() {
     let answers = |failed, cancelled| {
         let scope = Values { status: NeedsStatus { failed, cancelled }, ..values() };
         ["success()", "failure()", "cancelled()", "always()"]
@@ -145,7 +145,7 @@ fn status_functions_speak_of_the_needs() {
 }
 
 #[test]
-fn names_are_collected_without_the_variables_of_macros() {
+fn variables_of_macros_are_not_collected() {
     let source = "event.labels.exists(inputs2, inputs2 == inputs.version) && stages.a-b.result == stages['c'].result \
                   && type(git.sha) == string && [1].all(event, event > 0)";
     let expression = Expression::parse(source).expect("it parses");
@@ -154,16 +154,16 @@ fn names_are_collected_without_the_variables_of_macros() {
 }
 
 #[test]
-fn bad_expressions_say_what_and_where() {
+fn parse_errors_have_a_reason_and_an_offset() {
     let cases: &[(&str, &str, usize)] = &[
         ("", "an expression is expected here", 0),
         ("a ==", "it ends where more is expected", 4),
         ("inputs.a == = 1", "`=` is not expected here", 12),
         ("stages.a-b.result = 'x'", "`=` is not expected here", 18),
-        ("event.ref.startswith('x')", "there is no function `startswith`; did you mean `startsWith`?", 20),
-        ("sucess()", "there is no function `sucess`; did you mean `success`?", 6),
-        ("size(stages)", "name the stage outright, as in `stages.build` or `stages[\"build\"]`", 5),
-        ("stages[inputs.which].result", "name the stage outright, as in `stages.build` or `stages[\"build\"]`", 0),
+        ("event.ref.startswith('x')", "unknown function `startswith`; did you mean `startsWith`?", 20),
+        ("sucess()", "unknown function `sucess`; did you mean `success`?", 6),
+        ("size(stages)", "name the stage literally, as in `stages.build` or `stages[\"build\"]`", 5),
+        ("stages[inputs.which].result", "name the stage literally, as in `stages.build` or `stages[\"build\"]`", 0),
         ("success('build')", "`success()` takes no arguments", 7),
         ("'é' + 'abc", "a string is never closed", 7),
     ];
@@ -174,15 +174,15 @@ fn bad_expressions_say_what_and_where() {
 }
 
 #[test]
-fn what_has_no_value_says_so() {
-    assert_eq!(failure("inputs.nope"), "`inputs.nope`: there is no `nope`");
+fn evaluation_errors_name_the_reason() {
+    assert_eq!(failure("inputs.nope"), "`inputs.nope`: `nope` does not exist");
     assert_eq!(failure("env.PATH"), "`env.PATH`: `env` has no value here");
-    assert_eq!(failure("stages.later.result"), "`stages.later.result`: there is no `later`");
+    assert_eq!(failure("stages.later.result"), "`stages.later.result`: `later` does not exist");
     assert_eq!(failure("inputs.replicas / 0"), "`inputs.replicas / 0`: it divides by zero");
     assert_eq!(failure("event.labels[9]"), "`event.labels[9]`: the list has no item 9");
     let condition = Expression::parse("inputs.version").expect("it parses");
     let error = condition.holds(&values()).expect_err("it is a string").to_string();
-    assert_eq!(error, "`inputs.version`: a condition must be true or false, and this is \"1.2.3\"");
+    assert_eq!(error, "`inputs.version`: a condition must be true or false, but this is \"1.2.3\"");
 }
 
 #[track_caller]
@@ -192,7 +192,7 @@ fn rendered(text: &str) -> Json {
 }
 
 #[test]
-fn templates_keep_the_type_of_a_lone_expression() {
+fn single_expression_in_template_keeps_its_type() {
     assert_eq!(rendered("${{ inputs.replicas }}"), json!(3));
     assert_eq!(rendered("${{event.labels}}"), json!(["a", "b"]));
     assert_eq!(rendered("n=${{ inputs.replicas }}"), json!("n=3"));
@@ -201,40 +201,40 @@ fn templates_keep_the_type_of_a_lone_expression() {
 }
 
 #[test]
-fn templates_are_escaped_by_a_second_dollar() {
+fn second_dollar_escapes_the_marker() {
     assert_eq!(rendered("$${{ inputs.version }}"), json!("${{ inputs.version }}"));
     assert_eq!(rendered("a $${{ b }} ${{ inputs.version }}"), json!("a ${{ b }} 1.2.3"));
 }
 
 #[test]
-fn strings_and_maps_in_templates_hold_braces() {
+fn strings_and_maps_in_templates_can_contain_braces() {
     assert_eq!(rendered("${{ '}}' + \"}}\" }}!"), json!("}}}}!"));
     assert_eq!(rendered("${{ {'a': {'b': 1}} }}"), json!({ "a": { "b": 1 } }));
     assert_eq!(rendered("${{ {'a': {'b': 1}}['a']['b'] }}"), json!(1));
 }
 
 #[test]
-fn bad_templates_say_where() {
+fn template_errors_have_an_offset() {
     let (reason, offset) = Template::parse("ab ${{ inputs.a").expect_err("it isn't closed");
     assert!(reason.starts_with("`${{` is never closed"), "{reason}");
     assert_eq!(offset, 3);
-    let (_, offset) = Template::parse("ab ${{  inputs.a = 1 }}").expect_err("it is no CEL");
+    let (_, offset) = Template::parse("ab ${{  inputs.a = 1 }}").expect_err("it isn't valid CEL");
     assert_eq!(offset, 17);
     let (reason, offset) = Template::parse("${{ }}").expect_err("it is empty");
     assert_eq!((reason.as_str(), offset), ("an expression is expected here", 4));
 }
 
 #[test]
-fn json_is_rendered_at_every_depth() {
+fn json_template_is_evaluated_at_every_depth() {
     let with = json!({ "a": ["x", "${{ inputs.replicas }}", { "b": "v${{ inputs.version }}" }], "n": 1, "z": null });
     let expected = json!({ "a": ["x", 3, { "b": "v1.2.3" }], "n": 1, "z": null });
     let with = JsonTemplate::parse(with).unwrap();
     assert_eq!(with.evaluate(&values()), Ok(expected));
 }
 
-/// Each of these makes the evaluator reckon at an edge.
+/// None of these may panic.
 #[test]
-fn edges_are_errors_or_values() {
+fn edge_cases_give_an_error_or_a_value() {
     for source in [
         "-9223372036854775807 - 2",
         "(-9223372036854775807 - 1) / -1",

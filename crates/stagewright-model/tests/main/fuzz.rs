@@ -1,4 +1,4 @@
-//! Whatever the text, there is an answer.
+//! Parsers don't panic on arbitrary text.
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -6,7 +6,7 @@ use stagewright_model::{Expression, NeedsStatus, Plan, Scope, Template};
 
 use crate::plugins;
 
-/// A run in which nothing has a value but numbers and text.
+/// A scope with few values.
 struct Nothing;
 
 impl Scope for Nothing {
@@ -23,7 +23,7 @@ impl Scope for Nothing {
     }
 }
 
-/// Pieces that parsers trip over, in any order.
+/// Fragments that are difficult for parsers, in any order.
 fn pieces(of: &'static [&'static str]) -> impl Strategy<Value = String> {
     proptest::collection::vec(prop_oneof![4 => proptest::sample::select(of), 1 => Just("é")], 0..40)
         .prop_map(|pieces| pieces.concat())
@@ -154,9 +154,9 @@ proptest! {
     }
 }
 
-/// On the stack of an ordinary thread.
+/// These must not overflow the stack of a thread.
 #[test]
-fn deep_and_long_expressions_are_refused_or_parsed() {
+fn deep_and_long_expressions_are_rejected_or_parsed() {
     let texts = [
         "(".repeat(10_000),
         "[".repeat(23) + &"]".repeat(23),
@@ -177,9 +177,9 @@ fn deep_and_long_expressions_are_refused_or_parsed() {
     }
 }
 
-/// Each of these would fill the memory or take years.
+/// Without a budget, each of these would exhaust the memory or take years.
 #[test]
-fn an_expression_that_grows_beyond_measure_has_no_value() {
+fn expressions_beyond_the_budget_fail() {
     let chain = |start: &str, link: &str, count| start.to_owned() + &link.repeat(count);
     let ten = "[1,1,1,1,1,1,1,1,1,1]";
     let nested = (0..8).fold("1".to_owned(), |inner, _| format!("{ten}.map(v, {inner})"));
@@ -201,12 +201,12 @@ fn an_expression_that_grows_beyond_measure_has_no_value() {
     for text in texts {
         let expression = Expression::parse(&text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
         let error = expression.evaluate(&Nothing).expect_err("it is too large");
-        assert_eq!(error.reason, "its values come to more than 1048576 bytes", "{text}");
+        assert_eq!(error.reason, "its values take more than 1048576 bytes", "{text}");
     }
 }
 
 #[test]
-fn what_is_large_but_not_beyond_measure_has_its_value() {
+fn large_expression_within_the_budget_is_evaluated() {
     let hundred = format!("[{}]", ["1"; 100].join(","));
     let all = Expression::parse(&format!("{hundred}.map(a, {hundred}.map(b, a + b)).all(row, size(row) == 100)"));
     assert_eq!(all.map(|all| all.evaluate(&Nothing)), Ok(Ok(json!(true))));

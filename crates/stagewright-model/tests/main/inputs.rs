@@ -36,16 +36,16 @@ fn text_becomes_the_declared_type() {
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once() {
+fn all_errors_are_reported() {
     let errors = resolve(&[("versoin", "1"), ("replicas", "many"), ("to", "prod"), ("other", "x")]);
     assert_eq!(
         errors.expect_err("four are wrong and one is missing"),
         [
-            "the pipeline `test` has no input `other` | it takes `dry`, `replicas`, `to`, `version`",
-            "the input `replicas` takes a number, and `many` is none | write a number, as in `3` or `0.5`",
-            "the input `to` takes a value among its options, and `prod` is none | choose one of `staging`, `production`",
+            "the pipeline `test` has no input `other` | use one of `dry`, `replicas`, `to`, `version`",
+            "the input `replicas` takes a number, but `many` isn't one | write a number, as in `3` or `0.5`",
+            "the input `to` takes a value among its options, but `prod` isn't one | choose one of `staging`, `production`",
             "the pipeline `test` has no input `versoin` | did you mean `version`?",
-            "the input `dry` (change nothing) has no default, and wasn't given | give it a value: `dry=…`; write `true` or `false`",
+            "the input `dry` (change nothing) is missing and has no default | add a value: `dry=…`; write `true` or `false`",
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! Locks: their text, what isn't one, and how a plan differs from one.
+//! Lock files: their text, invalid ones, and changes between locks.
 
 use proptest::prelude::*;
 use stagewright_model::{
@@ -45,7 +45,7 @@ fn text(tables: &str) -> String {
     Lock { pipelines: [("release".to_owned(), locked(tables))].into() }.render()
 }
 
-/// What a change of the pipeline's text changes, as it is shown.
+/// The changes in the lock when `from` is replaced by `to` in the pipeline.
 #[track_caller]
 fn changed(from: &str, to: &str) -> Vec<String> {
     assert!(RELEASE.contains(from), "{from}");
@@ -54,7 +54,7 @@ fn changed(from: &str, to: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_lock_is_written_in_one_order_and_read_again() {
+fn lock_is_sorted_and_can_be_parsed() {
     let text = text(RELEASE);
     insta::assert_snapshot!(text);
     let again = Lock::parse("stagewright.lock", &text).unwrap_or_else(|errors| panic!("{}", render(&errors)));
@@ -64,7 +64,7 @@ fn a_lock_is_written_in_one_order_and_read_again() {
 }
 
 #[test]
-fn long_lists_have_an_entry_a_line() {
+fn long_lists_have_one_entry_per_line() {
     let many = (0..20).map(|number| format!("'folder-{number}'")).collect::<Vec<_>>().join(", ");
     let text = text(&RELEASE.replace("\".\"", &many));
     assert!(text.contains("\n    \"folder-0\",\n"), "{text}");
@@ -72,7 +72,7 @@ fn long_lists_have_an_entry_a_line() {
 }
 
 #[test]
-fn what_was_edited_merged_or_damaged_is_no_lock() {
+fn edited_merged_or_damaged_lock_is_invalid() {
     let text = text(RELEASE);
     let codes = |text: &str| match Lock::parse("stagewright.lock", text) {
         Ok(_) => Vec::new(),
@@ -92,12 +92,12 @@ fn what_was_edited_merged_or_damaged_is_no_lock() {
     assert_eq!(codes(&text.replace("schema = 1", "schema = 2"))[0].0, "stagewright::out-of-range");
     assert_eq!(codes(&text.replace("write =", "wirte ="))[0].0, "stagewright::unknown-key");
     assert_eq!(codes("")[0].0, "stagewright::missing-key");
-    // Otherwise a section could be put in another's place.
+    // The checksum includes the name, so that a section can't be used for another pipeline.
     assert_eq!(codes(&text.replace("[pipelines.release", "[pipelines.other"))[0].0, "stagewright::lock-edited");
 }
 
 #[test]
-fn changes_are_told_in_words() {
+fn changes_are_described() {
     assert_eq!(changed("", ""), [""; 0]);
     assert_eq!(changed("\"cargo\", ", "\"cargo\", \"curl\", "), ["+ `build` may now start `curl` with any arguments"]);
     assert_eq!(
@@ -122,7 +122,7 @@ fn changes_are_told_in_words() {
         [
             "+ plugin `noop` is new: sha256:000000000000, imports process, workspace",
             "- plugin `exec` is no longer used",
-            "+ `build` uses `noop` instead of `exec`"
+            "+ `build` now uses `noop` instead of `exec`"
         ],
     );
     assert_eq!(
@@ -136,7 +136,7 @@ fn named(manager: PackageManager, url: &str, by: NamedBy) -> PackageOrigin {
 }
 
 #[test]
-fn origins_that_the_repository_adds_to_a_word_are_locked_and_those_of_a_machine_are_not() {
+fn package_origins_of_the_repository_are_locked_and_those_of_the_machine_are_not() {
     let plan = plan(&file(&RELEASE.replace("write = [\"target\"]", "write = [\"target\"]\nnet = [\"npm\"]")));
     let pins = plan.stages.iter().map(|stage| pin(&stage.uses.to_string())).collect::<Vec<_>>();
     let of = |packages: &[PackageOrigin]| LockedPipeline::of(&plan, &pins, packages);
@@ -146,25 +146,26 @@ fn origins_that_the_repository_adds_to_a_word_are_locked_and_those_of_a_machine_
     assert_eq!(
         of(&[named(PackageManager::Pip, "https://a.example", NamedBy::Repository)]),
         then,
-        "no stage says `pip`"
+        "no stage has `pip` in `net`"
     );
-    let told = |then: &LockedPipeline, now| {
+    let changes = |then: &LockedPipeline, now| {
         then.changes(now, &Bounds::default()).iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let added = "+ `npm` in `net` now stands for https://npm.acme.example, too: a file of the repository names it";
-    assert_eq!(told(&then, &now), [added]);
-    assert_eq!(told(&now, &then), ["- `npm` in `net` no longer stands for https://npm.acme.example"]);
+    let added =
+        "+ `npm` in `net` now includes https://npm.acme.example, which is configured in a file of the repository";
+    assert_eq!(changes(&then, &now), [added]);
+    assert_eq!(changes(&now, &then), ["- `npm` in `net` no longer includes https://npm.acme.example"]);
     let lock = Lock { pipelines: [("release".to_owned(), now)].into() };
     let text = lock.render();
     assert!(text.contains("[pipelines.release.package-hosts]\nnpm = [\"https://npm.acme.example\"]\n"), "{text}");
     assert_eq!(Lock::parse("stagewright.lock", &text).map_err(|errors| render(&errors)), Ok(lock));
-    // A lock without any is written as it always was, and one that is edited is none.
+    // Without package hosts, the lock has no such table, as in earlier versions. An edited table invalidates the lock.
     assert!(!Lock { pipelines: [("release".to_owned(), then)].into() }.render().contains("package-hosts"));
     assert!(Lock::parse("stagewright.lock", &text.replace("npm.acme", "evil")).is_err());
 }
 
 #[test]
-fn a_plugin_with_another_digest_is_another_plugin() {
+fn changed_digest_and_imports_of_a_plugin_are_wider() {
     let then = locked(RELEASE);
     let mut now = then.clone();
     let plugin = now.plugins.get_mut("exec").expect("it is used");
@@ -181,20 +182,19 @@ fn a_plugin_with_another_digest_is_another_plugin() {
 }
 
 #[test]
-fn limits_that_are_not_there_are_the_runners() {
+fn missing_limits_are_compared_by_the_defaults() {
     let defaults = Bounds { memory: Some(256 << 20), ..Bounds::default() };
     let (then, now) = (locked(RELEASE), locked(&RELEASE.replace("timeout", "memory = '1GiB'\ntimeout")));
-    let told = |then: &LockedPipeline, now, defaults| -> Vec<String> {
+    let changes = |then: &LockedPipeline, now, defaults| -> Vec<String> {
         then.changes(now, defaults).iter().map(ToString::to_string).collect()
     };
-    assert_eq!(told(&then, &now, &defaults), ["+ `build` has a larger limit `memory`: 256MiB -> 1GiB"]);
-    assert_eq!(told(&then, &now, &Bounds::default()), ["- `build` has a smaller limit `memory`: no limit -> 1GiB"]);
+    assert_eq!(changes(&then, &now, &defaults), ["+ `build` has a larger limit `memory`: 256MiB -> 1GiB"]);
+    assert_eq!(changes(&then, &now, &Bounds::default()), ["- `build` has a smaller limit `memory`: no limit -> 1GiB"]);
 }
 
 proptest! {
-    /// Whatever a pipeline says, its lock is read as it was written.
     #[test]
-    fn any_lock_is_read_again(program in "[ -~é\\n\\x7f]{1,12}", folder in "[a-z *\"'\\\\]{1,8}", uses in "[a-zA-Z:./ \"']{1,8}") {
+    fn any_rendered_lock_parses_to_the_same_lock(program in "[ -~é\\n\\x7f]{1,12}", folder in "[a-z *\"'\\\\]{1,8}", uses in "[a-zA-Z:./ \"']{1,8}") {
         let mut one = locked(RELEASE);
         let mut stage = one.stages.remove("build").expect("a stage");
         let Ok(service) = program.parse() else { return Ok(()) };

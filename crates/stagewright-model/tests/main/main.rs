@@ -16,7 +16,7 @@ mod ways_out;
 
 use stagewright_model::{Diagnostic, Diagnostics, Plan, PluginNames};
 
-/// The plugins that test pipelines may name.
+/// The built-in plugins of test pipelines.
 fn plugins() -> PluginNames {
     ["noop", "exec", "cargo-test", "build-image", "deploy"].into_iter().collect()
 }
@@ -31,20 +31,20 @@ fn plan(text: &str) -> Plan {
     parse(text).0
 }
 
-/// A whole file around some tables.
+/// A whole file that contains `tables`.
 fn file(tables: &str) -> String {
     format!("schema = 1\npipeline.name = \"test\"\n\n{tables}")
 }
 
-/// As a person sees it, without colours.
+/// Renders diagnostics like the command line does, without colours.
 fn render<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>) -> String {
     let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor()).with_width(100);
     let mut out = String::new();
     for diagnostic in diagnostics {
-        handler.render_report(&mut out, diagnostic).expect("a string takes everything");
+        handler.render_report(&mut out, diagnostic).expect("writing to a string never fails");
         out.push('\n');
     }
-    // Trailing spaces don't survive in source files.
+    // Editors remove trailing spaces from snapshots.
     out.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 

@@ -1,4 +1,4 @@
-//! Files that are right, and the plans that they make.
+//! Valid files and their plans.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -69,7 +69,7 @@ with  = { files = ["target/release/app"], entrypoint = ["/app"], tags = ["${{ in
 "#;
 
 #[test]
-fn limits_sandbox_and_sockets_are_read() {
+fn limits_sandbox_and_sockets_are_parsed() {
     let text = "[stages.a]\nuses = 'noop'\npermissions.socket = ['docker', '/run/a.sock']\n[stages.a.limits]\n\
                 cpu = '90s'\nprocess-memory = '4GiB'\nprocesses = 64\nlog-lines = 5000\nartifacts = '1MB'\n\
                 workspace = '2MB'\nrequests = 4\n[stages.b]\nuses = 'noop'\n";
@@ -89,7 +89,7 @@ fn limits_sandbox_and_sockets_are_read() {
 }
 
 #[test]
-fn a_release_pipeline_is_read_whole() {
+fn release_pipeline_is_parsed_completely() {
     let (plan, warnings) = parse(RELEASE);
     assert!(warnings.iter().all(|warning| warning.code() == "stagewright::no-effect"), "{}", render(&warnings));
     assert_eq!(plan.name, "release");
@@ -120,7 +120,7 @@ fn a_release_pipeline_is_read_whole() {
 }
 
 #[test]
-fn every_key_of_a_stage_arrives() {
+fn every_key_of_a_stage_is_in_the_plan() {
     let digest = format!("sha256:{}", "0a".repeat(32));
     let text = file(&format!(
         r#"
@@ -179,7 +179,7 @@ fn every_key_of_a_stage_arrives() {
 }
 
 #[test]
-fn matrix_cells_are_stages_and_a_need_is_on_all_of_them() {
+fn need_on_a_matrix_is_a_need_on_each_cell() {
     let plan = plan(&file(
         r#"
         [stages.report]
@@ -208,7 +208,7 @@ fn matrix_cells_are_stages_and_a_need_is_on_all_of_them() {
 }
 
 #[test]
-fn finally_stages_come_last_and_may_read_any_result() {
+fn finally_stages_come_last_and_can_read_any_result() {
     let plan = plan(&file(
         r#"
         [finally.second]
@@ -227,7 +227,7 @@ fn finally_stages_come_last_and_may_read_any_result() {
 }
 
 #[test]
-fn what_ended_long_before_may_be_read() {
+fn results_of_indirect_needs_can_be_read() {
     let plan = plan(&file(
         r#"
         stages.a = { uses = "noop" }
@@ -254,7 +254,7 @@ fn stages_keep_the_order_of_the_file_where_needs_allow() {
 }
 
 #[test]
-fn the_freeze_that_ends_last_is_in_force() {
+fn overlapping_freezes_end_with_the_last_of_them() {
     let plan = plan(&file(
         r#"
         [environments.production]
@@ -277,16 +277,16 @@ fn the_freeze_that_ends_last_is_in_force() {
     // 2026-12-18, a Friday: 15:00Z and 16:00Z are 16:00 and 17:00 in Berlin.
     let (friday, january) = (1797606000000, 1799049600000);
     assert_eq!(frozen(friday - 1), None);
-    // The weekend ends within the holidays, and so when they do.
+    // The weekend freeze ends during the holidays, which extend it.
     assert_eq!(frozen(friday), Some((january, "weekend".to_owned())));
     assert_eq!(frozen(friday + 3_600_000), Some((january, "holidays".to_owned())));
-    // The last weekend of the holidays ends an hour before them, by Berlin's clocks.
+    // The last weekend freeze ends an hour before the holidays do: at 08:00 in Berlin.
     assert_eq!(frozen(january - 1), Some((january, "holidays".to_owned())));
     assert_eq!(frozen(january), None);
 }
 
 #[test]
-fn what_is_taken_back_may_be_far_upstream_and_a_matrix() {
+fn compensated_stages_can_be_indirect_needs_and_matrices() {
     let plan = plan(&file(
         r#"
         stages.smoke = { uses = "noop", needs = ["wait"], compensate = ["deploy", "build"] }
@@ -301,9 +301,9 @@ fn what_is_taken_back_may_be_far_upstream_and_a_matrix() {
     assert!(plan.stages.iter().filter(|stage| stage.name != "smoke").all(|stage| stage.compensate.is_empty()));
 }
 
-/// Anything quadratic in here would take minutes.
+/// With quadratic time, this would take minutes.
 #[test]
-fn a_hundred_thousand_stages_are_planned() {
+fn planning_100000_stages_takes_linear_time() {
     use std::fmt::Write;
     const COUNT: usize = 100_000;
     let mut tables = String::new();
@@ -312,7 +312,7 @@ fn a_hundred_thousand_stages_are_planned() {
             None => String::new(),
             Some(before) => format!("needs = [\"s{before}\"]\n"),
         };
-        // Some read a result from the far end of the chain.
+        // Some read a result from the start of the chain.
         let needs = if index % 1000 == 999 { needs + "if = \"stages.s0.result == 'succeeded'\"\n" } else { needs };
         writeln!(tables, "[stages.s{index}]\nuses = \"noop\"\n{needs}with = {{ index = {index} }}").expect("it fits");
     }
@@ -322,7 +322,7 @@ fn a_hundred_thousand_stages_are_planned() {
 }
 
 fn dag() -> impl Strategy<Value = Vec<Vec<usize>>> {
-    // The stage at a position needs some of those before it in a hidden order, and stands anywhere in the file.
+    // Each stage needs some of those before it in a random order, which differs from the order of the file.
     (1_usize..24)
         .prop_flat_map(|count| {
             let order = Just((0..count).collect::<Vec<_>>()).prop_shuffle();
@@ -366,7 +366,7 @@ proptest! {
 }
 
 #[test]
-fn a_stage_that_names_its_inputs_is_cached_unless_it_acts_beyond_the_machine_or_says_otherwise() {
+fn stage_with_inputs_is_cached_by_default_unless_it_has_external_effects() {
     let cached = |rest: &str| {
         let plan = plan(&file(&format!("[secrets.t]\nfrom = 'env:T'\n[stages.a]\nuses = 'noop'\n{rest}\n")));
         plan.stages[0].cache
@@ -389,11 +389,11 @@ fn a_stage_that_names_its_inputs_is_cached_unless_it_acts_beyond_the_machine_or_
 }
 
 #[test]
-fn a_version_that_is_written_as_a_number_is_warned_of() {
+fn version_written_as_a_number_gives_a_warning() {
     let text = file("[env]\nGO = 1.20\n[stages.a]\nuses = 'noop'\nmatrix = { py = [3.9, 3.10, 1.0, '3.10', 2e10] }\n");
     let (_, warnings) = parse(&text);
-    let said: Vec<&str> = warnings.iter().map(|warning| warning.message()).collect();
+    let messages: Vec<&str> = warnings.iter().map(|warning| warning.message()).collect();
     let becomes =
-        |written: &str, read: &str| format!("`{written}` is a number, and becomes {read} where it is used as text");
-    assert_eq!(said, [becomes("1.20", "1.2"), becomes("3.10", "3.1")]);
+        |written: &str, read: &str| format!("`{written}` is a number and becomes {read} when it is used as text");
+    assert_eq!(messages, [becomes("1.20", "1.2"), becomes("3.10", "3.1")]);
 }

@@ -1,4 +1,4 @@
-//! An operator's policy, and pipelines that ask for more.
+//! Checks of pipelines against an operator's policy.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn policy(tables: &str) -> OperatorPolicy {
     OperatorPolicy::parse("/etc/policy.toml", &text).unwrap_or_else(|errors| panic!("{}", render(&errors)))
 }
 
-/// What of the pipeline a policy refuses: the messages, each with its line.
+/// The lines and messages of the errors about the pipeline under a policy.
 fn refused(tables: &str) -> Vec<(usize, String)> {
     let text = file(PIPELINE);
     let plan = plan(&text);
@@ -48,7 +48,7 @@ fn refuses(tables: &str, line: usize, part: &str) {
 }
 
 #[test]
-fn what_is_not_mentioned_is_not_bounded() {
+fn missing_keys_do_not_limit_anything() {
     assert_eq!(refused(""), []);
     let same = "[permissions]\nprocess = ['cargo']\nread = ['src']\nwrite = ['target']\nnet = ['*.io', 'ghcr.io']\n\
                 secrets = ['token']\n[limits]\nprocesses = 8\nmemory = '1GiB'\n";
@@ -56,23 +56,23 @@ fn what_is_not_mentioned_is_not_bounded() {
 }
 
 #[test]
-fn what_is_beyond_is_refused_where_it_stands() {
+fn excessive_grants_and_limits_are_rejected_at_their_place() {
     refuses("permissions.process = []", 11, "`build` may start `cargo` with any arguments");
     refuses("permissions.process = ['cargo test *']", 11, "start `cargo` with any arguments");
     refuses("permissions.read = ['src/a', 'target']", 12, "read `src`");
     refuses("permissions.net = ['https://ghcr.io:1']", 14, "call https://ghcr.io");
     refuses("permissions.secrets = ['token:env']", 15, "use the secret `token`");
     refuses("secret-sources = ['vault']", 6, "comes from `env:TOKEN`");
-    refuses("limits.processes = 7", 9, "the limit `processes` of 8, and the policy allows 7");
-    refuses("limits.memory = '512MiB'", 18, "the limit `memory` of 1GiB");
+    refuses("limits.processes = 7", 9, "the limit `processes` to 8, but the policy allows at most 7");
+    refuses("limits.memory = '512MiB'", 18, "the limit `memory` to 1GiB");
 }
 
 #[test]
-fn a_plugin_can_have_rules_of_its_own() {
+fn rules_for_a_plugin_replace_the_general_ones() {
     let general = "[permissions]\nprocess = []\n";
     assert_eq!(refused(&format!("{general}[plugins.exec]\nprocess = ['cargo']\n")), []);
     assert_eq!(refused(&format!("{general}[plugins.'sha256:build']\nprocess = ['cargo']\n")), []);
-    // The digest says more than the name, and what the own table doesn't mention is as it is for all.
+    // A digest takes precedence over a name, and the general rules apply to keys that a plugin's table doesn't have.
     refuses(
         &format!("{general}[plugins.exec]\nprocess = ['*']\n[plugins.'sha256:build']\nprocess = ['x']\n"),
         11,
@@ -83,7 +83,7 @@ fn a_plugin_can_have_rules_of_its_own() {
 }
 
 #[test]
-fn what_configurations_add_to_a_word_is_bounded_too() {
+fn configured_package_origins_are_limited() {
     let text = file(&PIPELINE.replace("'https://ghcr.io'", "'x'").replace("\"https://ghcr.io\"", "\"npm\""));
     let plan = plan(&text);
     let mirror = |by| PackageOrigin {
@@ -114,15 +114,15 @@ fn what_configurations_add_to_a_word_is_bounded_too() {
             let errors = check(tables, &mirror).expect_err("it is beyond");
             let error = errors.iter().next().expect("an error");
             assert_eq!((error.position().0, error.code()), (14, "stagewright::beyond-policy"), "{tables}");
-            assert!(error.message().contains("https://npm.acme.example, which .npmrc:3 names for `npm`"), "{error}");
+            assert!(error.message().contains("https://npm.acme.example, which .npmrc:3 sets for `npm`"), "{error}");
         }
     }
     let cargo = PackageOrigin { manager: PackageManager::Cargo, ..mirror(NamedBy::Machine) };
-    assert!(check("package-hosts = []", &[cargo]).is_ok(), "no stage says `cargo`");
+    assert!(check("package-hosts = []", &[cargo]).is_ok(), "no stage has `cargo` in `net`");
 }
 
 #[test]
-fn native_libraries_can_be_ruled_out() {
+fn native_libraries_can_be_forbidden() {
     let text =
         file(&format!("[stages.a]\nuses = 'path:a.so'\ntrust = 'native'\ndigest = 'sha256:{}'\n", "0".repeat(64)));
     let plan = plan(&text);
@@ -132,7 +132,7 @@ fn native_libraries_can_be_ruled_out() {
 }
 
 #[test]
-fn a_refusal_names_both_files_and_the_remedy() {
+fn error_names_both_files_and_the_remedy() {
     let text = file(PIPELINE);
     let plan = plan(&text);
     let digests = vec![String::new(); plan.stages.len()];
@@ -142,19 +142,19 @@ fn a_refusal_names_both_files_and_the_remedy() {
 }
 
 #[test]
-fn limits_that_a_pipeline_does_not_set_are_set_to_the_policys() {
+fn missing_limits_are_set_to_those_of_the_policy() {
     let mut plan = plan(&file(PIPELINE));
     let defaults = Bounds { memory: Some(256 << 20), log_limit: Some(64 << 20), ..Bounds::default() };
     policy("[limits]\nmemory = '4GiB'\nlog-limit = '1MiB'\ntimeout = '1h'\nprocesses = 100\n")
         .impose(&mut plan, &defaults);
     let (build, report) = (&plan.stages[0], &plan.stages[1]);
-    assert_eq!((build.memory, build.log_limit), (Some(256 << 20), Some(1 << 20)), "the runner's own is less, or more");
+    assert_eq!((build.memory, build.log_limit), (Some(256 << 20), Some(1 << 20)), "the smaller of policy and default");
     assert_eq!((build.timeout, build.limits.processes), (Some(Duration::from_secs(3600)), Some(8)));
     assert_eq!((report.memory, report.limits.processes), (Some(1 << 30), Some(100)));
 }
 
 #[test]
-fn the_sandbox_can_be_forced_and_never_loosened() {
+fn policy_can_require_the_sandbox_but_not_relax_it() {
     let loose = file(PIPELINE).replace("pipeline.name", "pipeline.sandbox = 'preferred'\npipeline.name");
     let imposed = |tables: &str, text: &str| {
         let mut plan = plan(text);
@@ -167,7 +167,7 @@ fn the_sandbox_can_be_forced_and_never_loosened() {
 }
 
 #[test]
-fn mistakes_in_a_policy_have_their_places() {
+fn mistakes_in_a_policy_are_located() {
     let text = "schema = 1\nsandbox = 'always'\n[permissions]\nproces = []\nnet = 'x'\nread = ['/etc']\n[limits]\nprocesses = 0\n[plugins]\ndeploy = 1\n";
     let errors = OperatorPolicy::parse("/etc/policy.toml", text).expect_err("it is full of mistakes");
     let found: Vec<_> = errors.iter().map(|error: &Diagnostic| (error.code(), error.position().0)).collect();
@@ -187,10 +187,9 @@ fn mistakes_in_a_policy_have_their_places() {
     );
 }
 
-/// What isn't read must be reported: an entry that is dropped in silence grants less than its author thinks, or, in a
-/// policy, bounds something else.
+/// An entry that is silently ignored would grant less than its author thinks, or make a policy stricter or laxer.
 #[test]
-fn an_entry_that_cannot_be_read_is_reported_whatever_its_kind() {
+fn invalid_entry_of_each_permission_is_reported() {
     for key in Permission::ALL.map(Permission::key) {
         let lines = |errors: stagewright_model::Diagnostics| {
             errors.iter().map(|error: &Diagnostic| error.position().0).collect::<Vec<_>>()

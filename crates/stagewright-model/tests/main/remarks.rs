@@ -1,4 +1,4 @@
-//! What a reviewer is told of a stage's grants.
+//! Remarks for reviewers on a stage's grants.
 
 use stagewright_model::remarks;
 
@@ -21,22 +21,25 @@ fn says(permissions: &str, expected: &[&str]) {
 }
 
 #[test]
-fn powers_are_told_in_plain_words() {
+fn dangerous_grants_give_remarks() {
     says("read = ['.']\nprocess = ['cargo', 'git fetch **']\nwrite = ['target']", &[]);
-    says("socket = ['docker']", &["full power over this machine: by `docker`, programs can start anything as root"]);
+    says(
+        "socket = ['docker']",
+        &["full control of this machine: through `docker`, programs can start anything as root"],
+    );
     says(
         "socket = ['/run/podman/podman.sock', '/run/db.sock']",
-        &["full power over this machine: by `/run/podman/podman.sock`, programs can start anything as root"],
+        &["full control of this machine: through `/run/podman/podman.sock`, programs can start anything as root"],
     );
-    says("process = ['*']", &["can start any program of this machine"]);
-    says("process = ['sh']", &["`sh` can run any program in its reach"]);
-    says("process = ['/usr/bin/python3.12 *']", &["`/usr/bin/python3.12 *` can run any program in its reach"]);
+    says("process = ['*']", &["can start any program on this machine"]);
+    says("process = ['sh']", &["`sh` can run any program that it can access"]);
+    says("process = ['/usr/bin/python3.12 *']", &["`/usr/bin/python3.12 *` can run any program that it can access"]);
     says("process = [\"sh -c 'make all'\"]", &[]);
     says("process = ['./tools/x']\nwrite = ['tools']", &["can replace `./tools/x`, which it may start"]);
 }
 
 #[test]
-fn who_can_change_what_runs_next_is_told_of() {
+fn write_access_to_pipelines_and_plugins_gives_remarks() {
     says("write = ['pipelines']", &["can change what runs next: it may write `pipelines/x.toml`"]);
     says("write = ['plugins/*']", &["can change what runs next: it may write `plugins/mine`"]);
     says("write = ['.git']", &["can change what runs next: it may write `.git`"]);
@@ -51,7 +54,7 @@ fn who_can_change_what_runs_next_is_told_of() {
 }
 
 #[test]
-fn where_a_secret_could_go_is_told() {
+fn secrets_that_can_be_sent_elsewhere_give_remarks() {
     says("secrets = ['token']\nprocess = ['kubectl']", &[]);
     says("secrets = ['token:header']\nprocess = ['kubectl']\nnet = ['https://k8s.example']", &[]);
     says(
@@ -61,7 +64,7 @@ fn where_a_secret_could_go_is_told() {
     says(
         "secrets = ['token']\nprocess = ['kubectl']\nnet = ['https://k8s.example', 'pip']",
         &[
-            "programs can get the secret `token`, and could send it to https://k8s.example, pip, uploads to package hosts included",
+            "programs can get the secret `token`, and could send it to https://k8s.example, pip, including uploads to package hosts",
         ],
     );
 }

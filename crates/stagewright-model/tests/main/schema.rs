@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use stagewright_model::json_schema;
 
 #[test]
-fn the_committed_schema_is_up_to_date() {
+fn committed_schema_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/stagewright.schema.json");
     let committed = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let committed: Json = serde_json::from_str(&committed).expect("the schema is JSON");

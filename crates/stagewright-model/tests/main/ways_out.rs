@@ -1,10 +1,10 @@
-//! What docs/rehearsal.md says of every way out, against the list that decides it.
+//! Compares the table in docs/rehearsal.md with the list of ways out.
 
 use stagewright_model::{InRehearsal, WayOut};
 
 const DOCUMENT: &str = include_str!("../../../../docs/rehearsal.md");
 
-/// How its row begins. A way that is added doesn't compile without one.
+/// The start of the row about a way out. A new way out doesn't compile without one.
 fn row(way: WayOut) -> &'static str {
     match way {
         WayOut::Connection | WayOut::Socket | WayOut::Variable | WayOut::CredentialFile => {
@@ -23,7 +23,7 @@ fn row(way: WayOut) -> &'static str {
 }
 
 #[test]
-fn the_table_of_the_document_is_the_list() {
+fn documented_table_matches_the_list() {
     let rows: Vec<Vec<&str>> = DOCUMENT
         .lines()
         .filter(|line| line.starts_with("| ") && !line.starts_with("| way out"))

@@ -103,7 +103,7 @@ impl<'a> AttemptContext<'a> {
         let reach_out = |granted: &Permissions| !Reaches::of_programs(self.environment(), granted).all.is_empty();
         match &self.request.rehearsal {
             None => reach_out(&self.request.permissions),
-            Some(terms) => reach_out(&terms.asked(&self.request.permissions)),
+            Some(terms) => reach_out(&terms.requestable(&self.request.permissions)),
         }
     }
 }
@@ -119,7 +119,9 @@ fn policies(request: &AttemptRequest, config: &HostConfig, reserved: &Arc<Reserv
             let policy = policy_of(&request.permissions);
             [policy.clone(), policy]
         }
-        Some(terms) => [&terms.asked(&request.permissions), &terms.of_programs(&request.permissions)].map(policy_of),
+        Some(terms) => {
+            [&terms.requestable(&request.permissions), &terms.of_programs(&request.permissions)].map(policy_of)
+        }
     }
 }
 

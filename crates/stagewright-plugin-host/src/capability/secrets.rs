@@ -177,7 +177,7 @@ mod tests {
             ..Permissions::default()
         };
         let real = Permissions { secrets: vec!["token:header".parse().unwrap()], ..Permissions::default() };
-        let terms = RehearsalTerms { real, acts: true, offline: false };
+        let terms = RehearsalTerms { real, is_configured: true, offline: false };
         let (folder, log) = (tempfile::tempdir().unwrap(), TestLog::new());
         let (rehearsal, _aborter) = crate::testing::rehearsal(folder.path(), &all, &terms, &log);
         let rehearsed = Secrets { rehearsal, ..secrets(&all) };

@@ -41,7 +41,7 @@ impl PluginHost {
 /// The end of an attempt in a rehearsal in which the plugin isn't to act: nothing that it is given keeps a library from
 /// acting for real, so that it isn't called.
 fn rehearsed(request: &AttemptRequest) -> Option<AttemptEnd> {
-    request.rehearsal.as_ref().filter(|terms| !terms.acts)?;
+    request.rehearsal.as_ref().filter(|terms| !terms.is_configured)?;
     Some(match request.call {
         Call::Run | Call::Undo => AttemptEnd::Rehearsed(format!(
             "would call the native plugin `{}`, which has all powers of the engine",

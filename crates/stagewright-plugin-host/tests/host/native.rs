@@ -72,7 +72,7 @@ async fn a_library_is_announced_before_it_runs_and_only_the_recorded_one_does() 
 async fn a_rehearsal_calls_a_library_only_where_the_pipeline_says_how() {
     let harness = Harness::new();
     let rehearsed = |acts| {
-        let terms = RehearsalTerms { acts, ..RehearsalTerms::default() };
+        let terms = RehearsalTerms { is_configured: acts, ..RehearsalTerms::default() };
         AttemptRequest { rehearsal: Some(terms), ..native(digest()) }
     };
     let ended = harness.start(rehearsed(false)).end().await;

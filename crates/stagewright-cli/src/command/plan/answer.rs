@@ -87,7 +87,7 @@ fn comparison(compared: &Compared) -> api::LockComparison {
         Compared::Changes(none) if none.is_empty() => api::LockComparison::Same,
         Compared::Changes(changes) => {
             let changes = changes.iter().map(|change| {
-                let stagewright_model::Change { is_wider, text } = change;
+                let stagewright_model::LockChange { is_wider, text } = change;
                 api::LockChange { wider: *is_wider, text: text.clone() }
             });
             api::LockComparison::Changed { changes: changes.collect() }

@@ -276,7 +276,7 @@ fn rehearsed(net: &[&str], real: &[&str]) -> (Fixture, AttemptAborter) {
     let owned = |list: &[&str]| list.iter().map(|rule| rule.parse().unwrap()).collect();
     let own = Permissions { net: owned(net), ..Permissions::default() };
     let real = Permissions { net: owned(real), ..Permissions::default() };
-    let terms = RehearsalTerms { acts: !real.net.is_empty(), real, offline: false };
+    let terms = RehearsalTerms { is_configured: !real.net.is_empty(), real, offline: false };
     let (rehearsal, aborter) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
     fixture.http.rehearsal = rehearsal;
     (fixture, aborter)
