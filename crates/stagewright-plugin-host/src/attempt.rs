@@ -1,4 +1,4 @@
-//! Everything that one attempt holds while its guest runs: the data of the guest's store.
+//! The state of an attempt while its guest runs: the data of the guest's store.
 
 use std::sync::Arc;
 
@@ -28,10 +28,10 @@ mod context;
 
 pub(crate) use context::{AttemptContext, HostParts};
 
-/// Handles that a guest may hold at a time.
+/// The most handles that a guest may hold at a time.
 const HANDLES: usize = 16 * 1024;
 
-/// One attempt, as its host functions see it.
+/// The state of one attempt that host functions work on.
 pub(crate) struct Attempt {
     pub(crate) table: ResourceTable,
     pub(crate) limiter: MemoryLimiter,
@@ -53,12 +53,12 @@ pub(crate) struct Attempt {
     pub(crate) environment: Environment,
     pub(crate) gates: Gates,
     pub(crate) effects: Effects,
-    /// What was denied to it.
+    /// The requests that were denied so far.
     pub(crate) denials: Denials,
 }
 
 impl Attempt {
-    /// Each capability takes from the context what it needs.
+    /// Builds every capability from the context.
     pub(crate) fn new(context: &AttemptContext<'_>) -> Attempt {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
@@ -86,14 +86,13 @@ impl Attempt {
         }
     }
 
-    /// Notes that the host keeps so many bytes more for a handle. Fails when the guest hands over more than memory it
-    /// may have.
+    /// Counts `bytes` that the host keeps for a handle against the guest's memory limit. Fails when that is exceeded.
     pub(crate) fn keep<T: 'static>(&mut self, handle: &Resource<T>, bytes: usize) -> wasmtime::Result<()> {
         Ok(self.handed_over.take(handle.rep(), bytes)?)
     }
 }
 
-/// With every secret masked.
+/// `error` with every secret masked.
 pub(crate) fn masked(error: CapabilityError, masker: &Masker) -> CapabilityError {
     let CapabilityError { code, message, retryable, causes, help } = error;
     CapabilityError {

@@ -1,8 +1,8 @@
 //! Native plugins: shared libraries that a pipeline trusts with all the powers of the engine, and pins by digest.
 //!
-//! `include/stagewright_native.h` is the contract. What is loaded is a private copy of the very bytes that were hashed,
-//! so that no other library can be put in between. A native stage can't be stopped by force: when it must end and
-//! doesn't, the attempt is over while its thread goes on.
+//! `include/stagewright_native.h` is the contract. A private copy of the hashed bytes is loaded, so that the file can't be
+//! exchanged between hashing and loading. A native stage can't be stopped by force: when it must end and doesn't return,
+//! its attempt ends while its thread goes on.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -74,11 +74,11 @@ impl Text {
 struct Native {
     describe: extern "C" fn() -> Text,
     run: extern "C" fn(*const HostTable, Text) -> i32,
-    /// Keeps the code where the functions point to.
+    /// Keeps the code loaded that the functions point to.
     _library: Library,
 }
 
-/// The libraries that were loaded, by digest.
+/// The loaded libraries, by digest.
 #[derive(Default)]
 pub(crate) struct Natives {
     loaded: Mutex<HashMap<String, Arc<Native>>>,
@@ -93,10 +93,10 @@ impl Natives {
         digest: &str,
     ) -> Result<Manifest, PluginError> {
         let native = self.get(name, file, digest).await?;
-        // SAFETY: by the contract, the text lives as long as the library, which `native` keeps.
+        // SAFETY: by the contract, the text lives as long as the library, which `native` keeps loaded.
         let text = unsafe { (native.describe)().read() };
         serde_json::from_str(&text).map_err(|error| {
-            PluginError::new(format!("plugin `{name}`: what `describe` answers isn't a manifest")).caused_by([error])
+            PluginError::new(format!("plugin `{name}`: `describe` returned an invalid manifest")).caused_by([error])
         })
     }
 
@@ -136,7 +136,7 @@ impl Natives {
         let end = match timer.run(thread, || {}).await {
             Ok(Ok(code)) => run.end(code),
             Ok(Err(error)) => {
-                outcome_from_bad_plugin(PluginError::new("the native plugin broke off").caused_by([error]))
+                outcome_from_bad_plugin(PluginError::new("the native plugin panicked").caused_by([error]))
             }
             Err(stopped) => outcome_from_stop(&stopped),
         };
@@ -147,7 +147,7 @@ impl Natives {
     async fn get(self: &Arc<Self>, name: &str, file: PathBuf, digest: &str) -> Result<Arc<Native>, PluginError> {
         let (natives, name, digest) = (self.clone(), name.to_owned(), digest.to_owned());
         let loading = tokio::task::spawn_blocking(move || {
-            // Held while loading: a library is loaded once.
+            // The lock is held while loading, so that a library is loaded once.
             let mut loaded = natives.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(native) = loaded.get(&digest) {
                 return Ok(native.clone());
@@ -156,7 +156,7 @@ impl Natives {
             loaded.insert(digest, native.clone());
             Ok(native)
         });
-        loading.await.unwrap_or_else(|error| Err(PluginError::new("loading a plugin broke off").caused_by([error])))
+        loading.await.unwrap_or_else(|error| Err(PluginError::new("could not load a plugin").caused_by([error])))
     }
 }
 
@@ -166,19 +166,21 @@ fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
     let actual = sha256(&bytes);
     if actual != digest {
         return Err(bad(format!("has the digest {actual}, and the pipeline trusts {digest}"))
-            .with_help(format!("if the change is wanted, pin it: digest = \"{actual}\"")));
+            .with_help(format!("if the change is intended, pin it: digest = \"{actual}\"")));
     }
-    let failed = |error: std::io::Error| bad(format!("can't be copied to be loaded: {error}"));
-    // In memory: a folder for temporary files may be the workspace's, where a stage could exchange the copy.
+    let failed = |error: std::io::Error| bad(format!("can't be copied for loading: {error}"));
+    // The dynamic loader takes a path and opens the file itself, so a path to the library would load whatever is there by
+    // then, not the bytes that were hashed. An anonymous file in memory can't be exchanged: it has no name in a folder that
+    // a stage could write to, as a temporary file might have.
     let copy = memfd_create("stagewright-native", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     let mut copy = std::fs::File::from(copy);
     copy.write_all(&bytes).map_err(failed)?;
     let place = format!("/proc/self/fd/{}", copy.as_raw_fd());
-    // SAFETY: running the library's initialisers is what the pipeline asked for, for exactly these bytes.
+    // SAFETY: loading runs the library's initialisers. The pipeline trusts exactly these bytes, by their digest.
     let library =
         unsafe { Library::new(place) }.map_err(|error| bad("can't be loaded".to_owned()).caused_by([error]))?;
-    let help = "a native plugin exports `stagewright_native_v1`; see include/stagewright_native.h";
-    // SAFETY: the name carries the version of the signature.
+    let help = "export `stagewright_native_v1` as described in include/stagewright_native.h";
+    // SAFETY: the contract defines the signature of this name; another signature has another version in its name.
     let table = unsafe {
         let entry: libloading::Symbol<'_, extern "C" fn() -> *const PluginTable> = library
             .get(b"stagewright_native_v1")
@@ -188,11 +190,11 @@ fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
     let table = table.filter(|table| table.size as usize >= size_of::<PluginTable>());
     match table.and_then(|table| Some((table.describe?, table.run?))) {
         Some((describe, run)) => Ok(Native { describe, run, _library: library }),
-        None => Err(bad("answers `stagewright_native_v1` with an incomplete table".to_owned()).with_help(help)),
+        None => Err(bad("returns an incomplete table from `stagewright_native_v1`".to_owned()).with_help(help)),
     }
 }
 
-/// One attempt, as the library's callbacks see it.
+/// The state of an attempt that the library's callbacks use.
 struct Run {
     log: AttemptLog,
     cancel: Cancel,
@@ -232,7 +234,7 @@ impl Run {
             1 => (Outcome::Failed, FailureKind::Reported, message),
             2 => (Outcome::Errored, FailureKind::Reported, message),
             other => {
-                (Outcome::Errored, FailureKind::BadPlugin, format!("the plugin ended with the unknown code {other}"))
+                (Outcome::Errored, FailureKind::BadPlugin, format!("the plugin returned the unknown code {other}"))
             }
         };
         let help = Some(help).filter(|help| !help.is_empty()).map(|help| masker.text(&help));
@@ -243,7 +245,7 @@ impl Run {
 }
 
 /// # Safety
-/// `context` must be the one that [`Run::call`] passed in, and its call not have returned.
+/// `context` must be the pointer that [`Run::call`] passed in, and that call must not have returned.
 unsafe fn run_of<'a>(context: *mut c_void) -> &'a Run {
     // SAFETY: the caller's.
     unsafe { &*context.cast::<Run>() }

@@ -1,13 +1,14 @@
-//! What of the workspace a stage's programs see: what is granted, and what is reserved of that.
+//! Plans which files of the workspace are mounted into a sandbox: the granted paths, and covers over the reserved ones.
 //!
-//! Granted paths come first, in the order of their names, so that a folder is there before what lies in it. Over them
-//! come the spots of [`Reservations`](crate::reserved::Reservations): what is reserved is hidden or read-only, and each
-//! folder or link on the way to it is a mount of its own. The kernel refuses to rename or remove a mount point (EBUSY),
-//! or to move across one (EXDEV), so that nothing else can be put where the engine, or git, will look the next time.
+//! Granted paths are mounted first, in the order of their names, so that a folder is mounted before what lies in it. The
+//! spots of [`Reservations`](crate::reserved::Reservations) are mounted over them: a reserved path is hidden or read-only,
+//! and each folder or link that leads to it becomes a mount of its own. The kernel refuses to rename or remove a mount
+//! point (EBUSY), or to move across one (EXDEV), so that a program can't put anything else where the engine, or git, will
+//! look the next time.
 //!
-//! A mount that is read-only doesn't stop writes to a named pipe, which go to whoever reads it. Landlock does, but what it
-//! grants for a folder holds for all below, and programs may write their home and `/tmp`: in a workspace below one of
-//! these, an empty file stands for each pipe that may only be read.
+//! A read-only mount doesn't prevent writes to a named pipe, which has a reader outside. Landlock does, but a right that it
+//! grants for a folder holds for everything below, and programs may write their home and `/tmp`. So in a workspace below
+//! one of these, an empty file is mounted over each pipe that may only be read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,22 +26,22 @@ use crate::capability::workspace::{GrantedPath, Kind, Workspace};
 use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::reserved::{Placeholders, Purpose, Spot};
 
-/// Paths that the patterns of one stage may come to. Each is a mount.
+/// The most paths that the patterns of one stage may match. Each is a mount.
 pub(super) const PATHS: usize = 4096;
-/// Files of which a git directory has one at least: the last is a linked worktree's.
+/// A git directory has at least one of these files; `commondir` is a linked worktree's.
 const IN_A_REPOSITORY: [&str; 3] = ["config", "config.worktree", "commondir"];
 
 /// The granted paths of one stage.
 #[derive(Default)]
 struct Granted(BTreeMap<WorkspacePath, Given>);
 
-/// What of a granted path programs get.
+/// How a granted path appears in the sandbox.
 enum Given {
     Folder(Access),
     File(Access),
-    /// A named pipe that may be read alone.
+    /// A named pipe that may only be read.
     Pipe,
-    /// A link, with what is written in it.
+    /// A link with this target.
     Link(PathBuf),
 }
 
@@ -56,7 +57,7 @@ impl Given {
 }
 
 impl Granted {
-    /// The more, of what is granted twice.
+    /// Adds a path. If it is granted already, the wider access holds.
     fn add(&mut self, path: WorkspacePath, given: Given) {
         match (self.0.get_mut(&path), given) {
             (Some(Given::Folder(known)), Given::Folder(access)) | (Some(Given::File(known)), Given::File(access)) => {
@@ -66,17 +67,18 @@ impl Granted {
         }
     }
 
-    /// What holds at a path because of a folder that it is in. A folder that may be written is not divided further.
+    /// The access to a path that follows from the folders that contain it. Within a writable folder everything is
+    /// writable; otherwise the innermost folder decides.
     fn around(&self, path: &WorkspacePath) -> Option<Access> {
         let folders = self.0.iter().filter_map(|(folder, given)| match given {
             Given::Folder(access) if path.is_within(folder) && path != folder => Some(*access),
             _ => None,
         });
-        // In the order of their names, the last one is the nearest.
+        // The map is sorted by path, so the last folder is the innermost.
         folders.reduce(|outer, inner| if outer == Access::Write { outer } else { inner })
     }
 
-    /// What holds at a path, because of itself or of a folder that it is in.
+    /// The access to a path that follows from its own grant, if it is a folder, or from the folders that contain it.
     fn access(&self, path: &WorkspacePath) -> Option<Access> {
         let own = match self.0.get(path) {
             Some(Given::Folder(access)) => Some(*access),
@@ -90,7 +92,7 @@ impl Granted {
     }
 }
 
-/// Makes what has to be there to be covered.
+/// Creates mount points for covers over paths that don't exist yet.
 #[derive(Clone, Copy)]
 struct Maker<'a> {
     files: &'a Workspace,
@@ -98,7 +100,7 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// `at`: where `path` is on this machine.
+    /// Creates an empty file or folder, recorded as a placeholder. `at`: the absolute path of `path`.
     fn make(self, path: &WorkspacePath, at: &Path, is_file: bool) -> io::Result<()> {
         let make = || if is_file { self.files.make_file(path) } else { self.files.make_folder(path) };
         match self.placeholders {
@@ -109,7 +111,7 @@ impl Maker<'_> {
 }
 
 impl Layout {
-    /// Over an empty folder at the workspace's path.
+    /// The mounts of the workspace, over an empty folder at its path.
     pub(super) fn workspace(
         &self,
         files: &Workspace,
@@ -124,13 +126,13 @@ impl Layout {
         for (path, given) in &granted.0 {
             let around = granted.around(path);
             let (source, access) = match given {
-                // What lies in a folder that may be written is there, and can be written, with it.
+                // Mounted with the writable folder that contains it.
                 _ if around == Some(Access::Write) => continue,
                 Given::Link(_) if around.is_some() => continue,
-                // A git directory that is granted by its name.
+                // A git directory that is granted by its name: `git` below mounts it.
                 _ if spots.get(path).is_some_and(|spot| spot.whole && spot.purpose == Purpose::Git) => continue,
                 Given::Link(target) => (Source::Link(target.clone()), None),
-                // Hooks that are granted along with `.git`, or to be read.
+                // Within a reserved path: hooks that are granted along with `.git`, or for reading.
                 Given::Folder(access) | Given::File(access) if reserved.over(path).is_some() => {
                     (self.held(path), Some(*access))
                 }
@@ -151,7 +153,7 @@ impl Layout {
         Ok(places)
     }
 
-    /// What stands for named pipes that may only be read. They were looked for along with repositories.
+    /// Empty files over named pipes that may only be read. The pipes were found by the search for nested repositories.
     fn pipes(&self, granted: &Granted, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
         let home = self.environment.get("HOME").map_or(Path::new("/tmp"), Path::new);
         if ![home, Path::new("/tmp"), Path::new("/var/tmp")].iter().any(|writable| self.root.starts_with(writable)) {
@@ -161,7 +163,7 @@ impl Layout {
         let folders = outermost(self.policy.reads().iter().chain(self.policy.writes()));
         let mut pipes = nested.pipes(&self.files, &folders).map_err(|error| {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string())
-                .with_help("grant a narrower folder, or remove what isn't needed: each named pipe is kept from writes")
+                .with_help("grant a narrower folder, or remove named pipes that aren't needed")
         })?;
         pipes.extend(granted.0.iter().filter(|(_, given)| matches!(given, Given::Pipe)).map(|(path, _)| path.clone()));
         pipes.retain(|path| granted.around(path) != Some(Access::Write) && self.is_pipe(path));
@@ -174,13 +176,13 @@ impl Layout {
         Ok(pipes.iter().map(|path| place(self.at(path))).collect())
     }
 
-    /// Still: one that has gone leaves nothing to mount on.
+    /// Whether the pipe still exists; otherwise there is nothing to mount over.
     fn is_pipe(&self, path: &WorkspacePath) -> bool {
         let found = self.files.join(path.as_path()).symlink_metadata();
         found.is_ok_and(|found| found.file_type().is_fifo())
     }
 
-    /// What is reserved and has no name that is text is hidden, and what leads there stays where it is.
+    /// The covers over reserved paths whose names aren't UTF-8, and the mounts that keep the folders above them in place.
     fn unnamed(&self, granted: &Granted, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
         let mut places = Vec::new();
         for spot in self.policy.reserved().unnamed() {
@@ -198,7 +200,8 @@ impl Layout {
                     places.push(hidden.map_err(|error| unprepared(&format!("cover {}", spot.path.display()), &error))?);
                 }
                 (Some(Access::Write), true) => {
-                    let message = format!("`{}` must not be made by the stage, and isn't UTF-8", spot.path.display());
+                    let message =
+                        format!("the reserved path `{}` can't be covered: it isn't UTF-8", spot.path.display());
                     return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
                         .with_help("rename its folders to names in UTF-8, or grant a narrower folder"));
                 }
@@ -212,10 +215,10 @@ impl Layout {
         Ok(places)
     }
 
-    /// An empty folder or file, which can't be written, in the place of one that is there.
+    /// A read-only empty folder or file over an existing one.
     fn hidden(&self, path: &Path, scratch: &Path) -> io::Result<Place> {
         let place = |source, access| Place { path: self.root.join(path), source, access };
-        // Of a link, the kernel would mount over what it leads to.
+        // Not following links: a link is covered by an empty file, since the kernel would mount over its target.
         if self.files.join(path).symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Ok(place(Source::Nothing, None));
         }
@@ -232,13 +235,14 @@ impl Layout {
         let visible = writable || granted.around(path).is_some();
         let exists = self.files.join(path.as_path()).symlink_metadata().is_ok();
         match spot.purpose {
-            // A mount of its own already, or one that can't be moved within what is only read.
+            // A mount of its own already, or within a read-only folder, where it can't be moved.
             _ if !spot.whole && (!writable || granted.0.contains_key(path)) => Ok(Vec::new()),
             _ if !spot.whole => Ok(held(Access::Write)),
             Purpose::Home => Ok(place(Source::Host(scratch.join("home")), Access::Write)),
             Purpose::Git => self.git(path, visible, writable, maker, scratch),
             Purpose::Policy if !writable || !exists => Ok(Vec::new()),
-            // What is only read, or not there at all, needs no cover; what isn't there and could be made, does.
+            // A read-only path, or one that doesn't exist in a read-only folder, needs no cover. One that doesn't exist in a
+            // writable folder does, since a program could create it.
             purpose if purpose.is_of_git() && self.policy.writes_by_name(&git()) => Ok(Vec::new()),
             Purpose::Hooks | Purpose::Program | Purpose::Config if !writable => Ok(Vec::new()),
             _ if !visible || !(exists || writable) => Ok(Vec::new()),
@@ -254,9 +258,9 @@ impl Layout {
         }
     }
 
-    /// The history of a repository can be read by programs that may read all of the workspace, without the credentials
-    /// in its configuration; a hook that a stage wrote would run outside of any sandbox, so that it takes a grant of its
-    /// own to write there.
+    /// The mounts of a git directory. Programs that may read the whole workspace may read its history, without the
+    /// credentials in its configuration. Writing takes a grant of its own, because git would run a hook that a stage wrote
+    /// outside of any sandbox.
     fn git(
         &self,
         path: &WorkspacePath,
@@ -272,7 +276,7 @@ impl Layout {
             if found.is_none() {
                 maker.files.make_folder(path).map_err(io::Error::other)?;
             }
-            // A stage that may write the repository is given the repository.
+            // Always the repository itself, even if the rest of the files is a capture: changes must not be lost.
             let own = Source::Held(self.root.clone(), path.as_path().to_owned());
             return Ok(vec![place(path.as_path(), own, Some(Access::Write))]);
         }
@@ -285,10 +289,12 @@ impl Layout {
             if !writable {
                 return Ok(Vec::new());
             }
-            // Else a program would make it, for git to run its hooks outside of any sandbox. Empty it means nothing.
+            // Otherwise a program could create a repository here, whose hooks git would run outside of any sandbox. An empty
+            // file in its place has no effect on git.
             maker.make(path, &self.at(path), false)?;
         }
-        // A folder without any of these is no repository; a file leads to one, and can't be turned elsewhere.
+        // A folder without any of these files isn't a repository. `.git` may also be a file that names the repository; it is
+        // mounted read-only, so that a program can't make it name another one.
         let is_repository = IN_A_REPOSITORY.iter().any(|name| self.at(path).join(name).is_file());
         let shown = read && found.is_some() && (!folder || is_repository);
         if shown && !folder {
@@ -305,7 +311,8 @@ impl Layout {
         Ok(if self.files == self.root { view } else { self.captured(view) })
     }
 
-    /// Of a repository that isn't shown, what a cached stage's `inputs` name one by one, as far as any program may see it.
+    /// The mounts for single files of a repository that isn't visible otherwise: those that the `inputs` of a cached stage
+    /// name, and that are part of the view.
     fn parts(&self, view: &[Place], declared: &[WorkspacePath]) -> Vec<Place> {
         let parts = declared.iter().filter_map(|path| {
             let part = self.at(path);
@@ -320,8 +327,8 @@ impl Layout {
         parts.collect()
     }
 
-    /// The history as it was when the files were captured: what can change is of the capture. Objects never change, and
-    /// are the repository's own.
+    /// The view with the history as it was when the files were captured. Everything that can change comes from the capture;
+    /// objects never change, so they come from the repository itself.
     fn captured(&self, view: Vec<Place>) -> Vec<Place> {
         let captured = view.into_iter().filter_map(|place| match &place.source {
             Source::Held(_, below) if below.iter().any(|name| name == "objects") => Some(place),
@@ -334,7 +341,7 @@ impl Layout {
         captured.collect()
     }
 
-    /// Of the repository itself, whatever stands for its files.
+    /// A path of the workspace itself, even if the rest of the files is a capture.
     fn own(&self, path: &WorkspacePath) -> Source {
         Source::Held(self.root.clone(), path.as_path().to_owned())
     }
@@ -345,7 +352,7 @@ impl Layout {
         literal.filter(|path| path.is_within(git)).cloned().collect()
     }
 
-    /// What the stage may read, write and start of the workspace. Whatever it may write it may read and start, too.
+    /// The paths of the workspace that the stage may read, write or start. Writable paths can also be read and started.
     fn granted(&self, files: &Workspace) -> Result<Granted, CapabilityError> {
         let policy = &self.policy;
         files.check_links(policy.reads(), |real| policy.grants_read(real))?;
@@ -355,7 +362,7 @@ impl Layout {
             let access = if policy.may_start(&grant.path) { Access::Execute } else { Access::Read };
             granted.add(grant.path, Given::new(grant.kind, access));
         }
-        // A folder of which all may be read can hold one from which programs may be started.
+        // Folders from which programs may be started, within ones that may be read.
         for grant in files.granted(policy.starts(), PATHS)?.into_iter().filter(|grant| policy.may_read(&grant.path)) {
             granted.add(grant.path, Given::new(grant.kind, Access::Execute));
         }
@@ -375,14 +382,14 @@ impl Layout {
         Ok(granted)
     }
 
-    /// What may be read, without what may be written. What is declared is given file by file, or by folders of which all
-    /// was; what of it isn't granted is left out.
+    /// The paths that may be read, without those that may be written. If the stage declares inputs, these are the declared
+    /// paths as far as they are granted.
     fn readable(&self, files: &Workspace) -> Result<Vec<GrantedPath>, CapabilityError> {
         let policy = &self.policy;
         let named = files.granted(policy.declared().unwrap_or(policy.reads()), PATHS)?;
         let (mut readable, rest): (Vec<GrantedPath>, Vec<GrantedPath>) =
             named.into_iter().partition(|grant| policy.may_read(&grant.path));
-        // A folder is declared, and what is granted lies in it, as by `dist/**`.
+        // Of a declared folder, only a part may be granted, as by `dist/**`.
         let partly = rest.iter().filter(|grant| grant.kind == Kind::Folder && policy.may_list(&grant.path));
         let partly = partly.map(|grant| &grant.path).collect::<Vec<_>>();
         let reaches = |pattern: &&PathPattern| partly.iter().any(|folder| pattern.reaches_into(folder));
@@ -391,7 +398,8 @@ impl Layout {
         Ok(readable)
     }
 
-    /// A place that isn't there can't be mounted, so it is made as what its name looks like.
+    /// Creates writable paths that don't exist, because only an existing path can be mounted: a file when the name has an
+    /// extension, otherwise a folder.
     fn make_missing(&self, files: &Workspace, granted: &mut Granted) -> Result<(), CapabilityError> {
         for path in self.policy.writes().iter().filter(|pattern| pattern.is_literal()).map(PathPattern::base).cloned() {
             if files.look(&path)?.is_none() {
@@ -406,7 +414,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Refuses to open what is reserved, but for a git directory that is named, and hooks where `.git` is.
+    /// Refuses to open a reserved path. Exceptions: a git directory that is granted by name, and hooks if `.git` is.
     fn may_hold(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
         let opened = match self.policy.reserved().over(path) {
             None => self.policy.writes_by_name(path),
@@ -419,8 +427,8 @@ impl Layout {
         }
     }
 
-    /// A program of the workspace. One that is a link stays one, for programs look beside what they really are; what it
-    /// leads to is started only if it is granted as well.
+    /// Adds a program of the workspace. A link stays a link, because programs look for files beside their real path. Its
+    /// target is only started if it is granted as well.
     fn program(&self, path: WorkspacePath, files: &Workspace, granted: &mut Granted) -> Result<(), CapabilityError> {
         if self.policy.is_reserved(&path) {
             return self.policy.read(&path);
@@ -456,7 +464,7 @@ impl Layout {
         Source::Held(self.files.clone(), path.as_path().to_owned())
     }
 
-    /// The engine's own folders, where a toolchain's would show them.
+    /// Covers over the engine's own folders, where they would be visible through the mount of a toolchain.
     pub(super) fn engine_elsewhere(&self, places: &[Place]) -> Vec<Place> {
         let own = self.reserved.engine_folders();
         let mut hidden = Vec::new();

@@ -1,4 +1,4 @@
-//! Attempts on components.
+//! Attempts whose plugin is a component.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::outcome::{outcome_from_bad_plugin, outcome_from_error, outcome_from_g
 use crate::stop::AttemptTimer;
 use crate::wasm::{Plugin, Wasm};
 
-/// A plugin, the engine that loaded it, and the room for one instance of it.
+/// A plugin, the engine that loaded it, and the permit for one instance of it.
 struct Ready {
     plugin: Arc<Plugin>,
     wasm: Arc<Wasm>,
@@ -26,7 +26,8 @@ impl PluginHost {
         timer: &mut AttemptTimer,
         log: AttemptLog,
     ) -> AttemptReport {
-        // Kept to the end, so that the next attempt finds room only when this one's instance is gone.
+        // Kept until this function returns, so that the permit is released only after the instance is dropped: a waiting
+        // attempt that got it earlier could find wasmtime's pool full.
         let ready = match self.ready(&request, timer).await {
             Ok(ready) => ready,
             Err(end) => return without_outputs(end),
@@ -38,7 +39,7 @@ impl PluginHost {
         }
     }
 
-    /// Waits for room, and loads the plugin. Otherwise the end of the attempt.
+    /// Waits for a permit and loads the plugin. `Err` is the end of the attempt.
     async fn ready(&self, request: &AttemptRequest, timer: &mut AttemptTimer) -> Result<Ready, AttemptEnd> {
         let room = timer.run(self.runtime.room(), || {}).await.map_err(|stopped| outcome_from_stop(&stopped))?;
         timer.start(request.timeout);
@@ -59,7 +60,7 @@ impl PluginHost {
         }
     }
 
-    /// Builds what the guest is given. Otherwise the end of the attempt.
+    /// Builds the attempt's capabilities. `Err` is the end of the attempt.
     async fn prepare(
         &self,
         request: AttemptRequest,
@@ -79,7 +80,7 @@ impl PluginHost {
     }
 }
 
-/// Calls the guest, and cleans up after it, however it ended.
+/// Calls the guest, and ends its processes and services, however the call ended.
 async fn run_guest(ready: &Ready, call: Call, attempt: Attempt, timer: &mut AttemptTimer) -> AttemptReport {
     let groups = attempt.processes.groups();
     let mut store = ready.wasm.store(attempt, |attempt| &mut attempt.limiter);
@@ -88,7 +89,8 @@ async fn run_guest(ready: &Ready, call: Call, attempt: Attempt, timer: &mut Atte
     let attempt = store.data_mut();
     attempt.processes.finish().await;
     attempt.services.finish().await;
-    // The last output of a child may have exceeded a limit after the guest ended.
+    // The guest may have returned before the last output of its programs was read. If that output, or the programs
+    // themselves, exceeded a limit, the attempt ends with that and not with what the guest returned.
     let ended = match timer.aborter.reason() {
         Some(reason) => Err(reason),
         None => ended,

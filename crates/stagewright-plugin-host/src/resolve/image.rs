@@ -1,4 +1,4 @@
-//! The component within an OCI image.
+//! The component in an OCI image.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use crate::digest::sha256;
 use crate::plugin::PLUGIN_BYTES;
 use crate::registry::MANIFEST_BYTES;
 
-/// CNCF's guidance for components as OCI artifacts: one layer of this type.
+/// The media type of the only layer, by CNCF's guidance for components as OCI artifacts.
 const COMPONENT: &str = "application/wasm";
 
 #[derive(Deserialize)]
@@ -47,15 +47,15 @@ fn blob(layout: &Path, digest: &str) -> PathBuf {
     layout.join("blobs").join(digest.replacen(':', "/", 1))
 }
 
-/// Keeps manifest and component under a path, with `.json` and `.wasm` added to it.
+/// Stores the manifest and the component at a path, with the extensions `.json` and `.wasm`.
 pub(super) fn keep(layout: &Path, manifest: &str, kept: &Path) -> io::Result<()> {
     let component = component(layout, manifest).map_err(io::Error::other)?;
     fs::rename(component, kept.with_extension("wasm"))?;
     fs::rename(blob(layout, manifest), kept.with_extension("json"))
 }
 
-/// The component that was kept, if it is still the one that the manifest with this digest names. Its file's name says
-/// nothing: whoever may write to the folder could have given it to another one.
+/// The stored component, if its content is still that of the manifest with this digest. The file's name proves nothing:
+/// anyone who can write to the folder can give it to another file.
 pub(super) fn kept(kept: &Path, manifest: &str) -> Option<PathBuf> {
     let text = stagewright_files::read_unlinked(&kept.with_extension("json"), MANIFEST_BYTES).ok()?;
     let file = kept.with_extension("wasm");

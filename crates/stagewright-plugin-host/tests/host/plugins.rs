@@ -106,7 +106,7 @@ async fn what_is_no_stage_is_refused() {
     assert!(kinds.iter().all(|failure| failure.kind == FailureKind::BadPlugin), "{kinds:#?}");
     assert!(kinds[0].message.contains("`wasi:cli/environment@0.2.0`"), "{kinds:#?}");
     let missing = harness.run(&empty, |request| request.uses = PluginRef::Builtin("other".into())).await;
-    assert!(missing.failure().1.help.as_deref().unwrap().contains("built in are test"), "{missing:?}");
+    assert!(missing.failure().1.help.as_deref().unwrap().contains("built-in plugins: test"), "{missing:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

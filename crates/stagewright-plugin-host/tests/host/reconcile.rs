@@ -113,7 +113,7 @@ async fn a_plugin_without_reconcile_is_not_even_started() {
     let ended = run(&harness, &looping(), AttemptRequest { call: Call::Observe, ..request() }).await;
     match &ended.report().end {
         AttemptEnd::Observed(Observation::Unknown(why)) => {
-            assert_eq!(why, "the plugin `test` can't say: it exports no `reconcile`");
+            assert_eq!(why, "the plugin `test` can't observe its effects: it doesn't export `reconcile`");
         }
         other => panic!("{other:?}"),
     }
