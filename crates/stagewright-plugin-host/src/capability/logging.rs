@@ -1,8 +1,8 @@
-//! `logging`: the plugin's own words in the stage's log.
+//! `logging`: messages of the plugin in the stage's log.
 
 use crate::mask::Masker;
 
-/// How much a message matters.
+/// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     Trace,
@@ -12,16 +12,16 @@ pub(crate) enum Level {
     Error,
 }
 
-/// Arguments to a message: at most as much of each as a reader can take in.
+/// The most characters of a field's value.
 const FIELD: usize = 4 * 1024;
 
-/// At most as much of a field as [`FIELD`] says, masked before it is cut or quoted: neither half a secret nor one with
-/// two kinds of disguise is found any more.
+/// The value of a field, masked and then truncated to [`FIELD`]. It must be masked before it is truncated or quoted: half
+/// of a secret, or one that is escaped, may not be recognised.
 pub(crate) fn shortened(value: &str, masker: &Masker) -> String {
     masker.text(value).chars().take(FIELD).collect()
 }
 
-/// The line, or lines, that a message becomes: the level where it matters, the text, the fields.
+/// Formats a message as one or more lines of the log: the level if it is a warning or an error, the text, the fields.
 pub(crate) fn render(level: Level, message: &str, fields: &[(String, String)]) -> String {
     let mut text = match level {
         Level::Error => "error: ".to_owned(),
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_masked_before_it_is_cut() {
+    fn a_field_is_masked_before_it_is_truncated() {
         let masker = Masker::default();
         masker.add("hunter2hunter2", false);
         let value = format!("{}hunter2hunter2", "x".repeat(FIELD - 7));

@@ -52,7 +52,7 @@ async fn observing_changes_nothing_and_undoing_is_announced() {
     let harness = Harness::new();
     let guest = reconciling_shell("touch done");
     let ended = run(&harness, &guest, reaching(Call::Observe)).await;
-    assert!(ended.failure().1.message.contains("`observe` may only look"), "{ended:?}");
+    assert!(ended.failure().1.message.contains("`observe` may not have effects"), "{ended:?}");
     assert_eq!(ended.effects, [""; 0]);
     assert!(!harness.path("workspace/done").exists());
 

@@ -1,4 +1,4 @@
-//! Running children, as a guest sees them.
+//! Handles of running children.
 
 use stagewright_process::{ExitStatus, Group};
 use tokio::sync::{mpsc, watch};
@@ -7,7 +7,7 @@ use super::output::{Chunk, End, Room, permits};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::Bytes;
 
-/// A running child, as its guest sees it.
+/// The handle of a child that a guest has started.
 #[derive(Debug)]
 pub struct ChildHandle {
     pub(super) program: String,
@@ -15,7 +15,7 @@ pub struct ChildHandle {
     pub(super) end: watch::Receiver<Option<End>>,
     pub(super) captured: Option<mpsc::UnboundedReceiver<Chunk>>,
     pub(super) room: Room,
-    /// The limit of what is captured, once the child has written more.
+    /// The limit of the captured output, once the child has exceeded it.
     pub(super) overflow: watch::Receiver<Option<u32>>,
 }
 
@@ -26,11 +26,11 @@ impl Drop for ChildHandle {
 }
 
 impl ChildHandle {
-    /// Resolves when it has ended. Until then all that it prints is captured, though the guest takes none of it.
+    /// Waits until the child has ended. From now on its output is captured even if the guest doesn't read any.
     pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         self.room.close();
         let mut end = self.end.clone();
-        // An error means that the child's task is gone, and the child with it: an end as well.
+        // This fails when the child's task is gone, and the child with it, which is an end too.
         async move { drop(end.wait_for(Option::is_some).await) }
     }
 
@@ -58,7 +58,8 @@ impl ChildHandle {
         }
     }
 
-    /// The end of a child whose stage was asked to stop before it ended: one that didn't succeed was stopped.
+    /// The end of a child whose stage is being cancelled. Unless the child succeeded, it counts as stopped: its status is a
+    /// consequence of the signal that it got, whatever it is.
     pub(crate) fn unless_stopped(
         &self,
         ended: Result<ExitStatus, CapabilityError>,
@@ -89,7 +90,7 @@ impl ChildHandle {
             None => Ok(None),
             Some(limit) => {
                 let limit = Bytes(limit.into());
-                let message = format!("`{program}` wrote more than the {limit} that were to be captured");
+                let message = format!("the output of `{program}` exceeds the capture limit of {limit}");
                 Err(CapabilityError::new(ErrorCode::ResourceExhausted, message))
             }
         }

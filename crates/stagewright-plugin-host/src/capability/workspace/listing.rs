@@ -1,4 +1,4 @@
-//! What a pattern matches.
+//! Lists the files that match a guest's pattern.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,10 +10,10 @@ use stagewright_model::{PathPattern, WorkspacePath};
 
 use crate::error::{CapabilityError, ErrorCode};
 
-/// Entries of one listing.
+/// The most entries of one listing.
 const ENTRIES: usize = 100_000;
 
-/// What a path leads to, links followed.
+/// A file or folder, with links followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) path: String,
@@ -22,7 +22,7 @@ pub(crate) struct Entry {
     pub(crate) size: u64,
 }
 
-/// What is at a path itself.
+/// A file, folder or other node, with links not followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
     pub(crate) path: String,
@@ -31,29 +31,29 @@ pub(crate) struct Located {
     pub(crate) size: u64,
 }
 
-/// See [`Located`].
+/// What a [`Located`] is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Node {
     File,
     Folder,
-    /// The link's text.
+    /// A link, with its target as it is written.
     Link(String),
-    /// A pipe, a socket or a device, in words.
+    /// A pipe, a socket or a device, with a description such as `a socket`.
     Special(String),
 }
 
-/// An entry of a folder that is listed.
+/// An entry of a folder that is being walked.
 struct Listed<'a> {
-    /// As the guest names it.
+    /// The path by which the guest reaches it.
     path: &'a WorkspacePath,
-    /// Where that is once the links among its folders are followed.
+    /// The path with the links among its folders followed.
     real: WorkspacePath,
-    /// Of itself: a link isn't followed.
+    /// The metadata of the entry itself, even if it is a link.
     metadata: Metadata,
 }
 
 impl Workspace {
-    /// Shows what may be read, and passes over the rest. Links to folders are shown, not entered.
+    /// The readable files and folders that match. A link to a folder is listed, but not entered.
     pub(crate) fn glob(&self, pattern: &str) -> Result<Vec<Entry>, CapabilityError> {
         let mut found = Vec::new();
         let unnamed = |_: &str| Ok(());
@@ -76,7 +76,8 @@ impl Workspace {
         Ok(found)
     }
 
-    /// As [`Workspace::glob`], with links as what they are. Nothing that matches and may be read is left out.
+    /// Like [`Workspace::glob`], with links as links. Never incomplete: fails if something that matches and is readable
+    /// can't be listed.
     pub(crate) fn locate(&self, pattern: &str) -> Result<Vec<Located>, CapabilityError> {
         let mut found = Vec::new();
         self.walk(
@@ -113,7 +114,7 @@ impl Workspace {
         })
     }
 
-    /// Calls `on` with what matches and may be read by its own name, `on_unnamed` with what would match and isn't UTF-8.
+    /// Calls `on` for each match that is readable by its own path, and `on_unnamed` for each one that isn't UTF-8.
     fn walk(
         &self,
         pattern: &PathPattern,
@@ -132,7 +133,7 @@ impl Workspace {
             }
             let entries = match self.reach(false).folder(&real).and_then(|folder| folder.entries()) {
                 Ok(entries) => entries,
-                // What isn't there, or vanished meanwhile, holds nothing.
+                // A missing folder, or one that was removed meanwhile, is empty.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     continue;
                 }
@@ -142,7 +143,7 @@ impl Workspace {
                 let entry = entry.map_err(|error| failed("list", &folder, &error))?;
                 let name = match entry.file_name().into_string() {
                     Ok(name) => name,
-                    // A name that isn't text can't be passed to a guest.
+                    // A name that isn't UTF-8 can't be passed to a guest.
                     Err(name) => {
                         let path = folder.join(&name.to_string_lossy());
                         if pattern.matches(&path) && self.policy.may_read(&path) {
@@ -167,7 +168,7 @@ impl Workspace {
 
 fn unnamed(path: &str) -> CapabilityError {
     CapabilityError::new(ErrorCode::InvalidArgument, format!("the name of `{path}` is not UTF-8"))
-        .with_help("rename the file, or grant and name what is beside it")
+        .with_help("rename the file, or use a pattern that doesn't match it")
 }
 
 fn add<T>(found: &mut Vec<T>, entry: T) -> Result<(), CapabilityError> {
