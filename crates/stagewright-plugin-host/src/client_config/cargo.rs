@@ -1,21 +1,21 @@
 //! Cargo's `config.toml`.
 //!
-//! Left out are tokens, providers of credentials, proxies (the sandbox has one of its own), variables, aliases, and
-//! all keys that aren't listed.
+//! Tokens, credential providers, proxies (the sandbox has one of its own), variables, aliases, and all keys that aren't
+//! listed are left out.
 
 use toml::{Table, Value};
 
 use super::value::{Kind, admit, is_known};
 
-/// What a key of a table is.
+/// The form that the value of a key must have to be copied.
 enum Rule {
-    /// One value, or a list of such.
+    /// A value of this kind, or a list of them.
     Is(Kind),
     /// A table with these keys.
     Table(&'static [(&'static str, Rule)]),
-    /// A table whose every key is one of these.
+    /// A table with any keys, each of whose values has this form.
     Each(&'static Rule),
-    /// The first that takes it.
+    /// The first of these forms that matches.
     Either(&'static [Rule]),
 }
 
@@ -135,14 +135,14 @@ static TERM: &[(&str, Rule)] = &[
 static TARGET: &[(&str, Rule)] =
     &[("ar", PROGRAM), ("linker", PROGRAM), ("runner", PROGRAM), ("rustdocflags", TEXT), ("rustflags", TEXT)];
 
-/// The copy; empty for what isn't TOML.
+/// The copy of a file's text; empty for invalid TOML.
 pub(super) fn copy(text: &str) -> String {
     let Ok(config) = text.parse::<Table>() else { return String::new() };
     table(CONFIG, &config).map(|kept| kept.to_string()).unwrap_or_default()
 }
 
-/// Whether nothing in it could be a credential. Aliases and variables aren't copied; those of a repository are common, and
-/// harmless unless they are named like a credential.
+/// Whether no value could be a credential. Aliases and variables aren't copied, but they are common in a repository's
+/// configuration, and harmless unless they are named like a credential.
 pub(super) fn is_harmless(text: &str) -> bool {
     let Ok(config) = text.parse::<Table>() else { return false };
     config.iter().all(|(key, found)| match key.as_str() {
@@ -189,11 +189,11 @@ fn value(rule: &Rule, found: &Value) -> Option<Value> {
     match (rule, found) {
         (Rule::Is(_), Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => Some(found.clone()),
         (Rule::Is(kind), Value::String(text)) => admit(*kind, text).map(Value::String),
-        // A program with arguments.
+        // A program with arguments, which could contain a password.
         (Rule::Is(Kind::Program), Value::Array(_)) => None,
         (Rule::Is(_), Value::Array(items)) => {
             let kept = items.iter().map(|item| match item {
-                // A list is copied whole or not at all: the words of a command mean something together.
+                // A list is copied completely or not at all, since a part of a command could mean something else.
                 Value::Array(_) | Value::Table(_) => None,
                 item => value(rule, item),
             });
@@ -201,7 +201,7 @@ fn value(rule: &Rule, found: &Value) -> Option<Value> {
         }
         (Rule::Table(rules), Value::Table(found)) => table(rules, found).map(Value::Table),
         (Rule::Each(rule), Value::Table(found)) => {
-            // A name can be an address, as in `[patch."https://host/x"]`.
+            // A key can be a URL, as in `[patch."https://host/x"]`.
             let name = |name: &str| admit(Kind::Url, name).or_else(|| admit(Kind::Text, name));
             let kept = found.iter().filter_map(|(key, found)| Some((name(key)?, value(rule, found)?)));
             Some(kept.collect::<Table>()).filter(|kept| !kept.is_empty()).map(Value::Table)

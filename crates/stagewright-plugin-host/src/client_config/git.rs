@@ -1,7 +1,7 @@
-//! git's configuration, system-wide, of a user and of a repository.
+//! git's configuration: the system's, the user's and the repository's.
 //!
-//! Left out are helpers and headers, proxies and cookies, keys, aliases and all other commands, included files, and
-//! all keys that aren't listed.
+//! Credential helpers, headers, proxies, cookies, keys, aliases and all other commands, included files, and all keys that
+//! aren't listed are left out.
 
 mod syntax;
 
@@ -9,7 +9,7 @@ pub(crate) use self::syntax::parse;
 use self::syntax::{Setting, quoted};
 use super::value::{Kind, admit};
 
-/// Commands of Git LFS, without which its files seem to be changed.
+/// Commands of Git LFS. Without them, git shows its files as modified.
 const LFS: [&str; 6] = [
     "git-lfs clean -- %f",
     "git-lfs smudge -- %f",
@@ -63,7 +63,7 @@ const SSL: [&str; 8] = [
     "version",
 ];
 
-/// The copy. A mistake ends it, as it would end git.
+/// The copy of a file's text. It ends at a syntax error, where git would stop too.
 pub(super) fn copy(text: &str) -> String {
     let mut copy = String::new();
     let mut header = String::new();
@@ -78,13 +78,13 @@ pub(super) fn copy(text: &str) -> String {
     copy
 }
 
-/// Header and line as they are written.
+/// The header and the line of a setting in the copy; none if it is left out.
 fn kept(setting: &Setting) -> Option<(String, String)> {
     let Setting { section, subsection, key, value } = setting;
     let kind = kind(section, subsection.as_deref(), key)?;
     let subsection = match subsection {
         None => None,
-        // The address that another stands for, or that settings are for.
+        // The name of these subsections is a URL.
         Some(name) if matches!(section.as_str(), "http" | "url") => Some(admit(Kind::GitUrl, name)?),
         Some(name) => Some(admit(Kind::Text, name)?),
     };
@@ -93,14 +93,14 @@ fn kept(setting: &Setting) -> Option<(String, String)> {
         None => format!("[{section}]\n"),
     };
     let line = match value {
-        // A key alone is a truth.
+        // A key without a value is true.
         None => format!("\t{key}\n"),
         Some(value) => format!("\t{key} = {}\n", quoted(&admit(kind, value)?)),
     };
     Some((header, line))
 }
 
-/// None for what isn't copied. Names are in lower case, but for a subsection's.
+/// The kind of a key's value; none when the key isn't copied. Section and key are in lower case.
 fn kind(section: &str, subsection: Option<&str>, key: &str) -> Option<Kind> {
     let word = |keys: &[&str]| keys.contains(&key).then_some(Kind::Word);
     let text = |keys: &[&str]| keys.contains(&key).then_some(Kind::Text);

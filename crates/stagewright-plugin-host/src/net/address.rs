@@ -1,15 +1,15 @@
-//! The guard: which addresses a granted name may lead to.
+//! The guard: decides which addresses a granted name may resolve to.
 //!
-//! Who owns a name decides where it points. A grant of `https://example.org` must not become a way to this machine's
-//! loopback (DNS rebinding) or to the credentials that clouds serve at fixed addresses. An address that is written in a
-//! URL doesn't come here: it is granted literally, or not at all.
+//! The owner of a name decides what it resolves to. A grant of `https://example.org` must not open this machine's loopback
+//! (DNS rebinding), or the fixed addresses at which clouds serve credentials. Addresses in URLs aren't checked here: they
+//! are granted literally or not at all.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use stagewright_model::is_localhost;
 
-/// Where clouds answer their machines, beyond the link-local ranges: Alibaba, Azure, AWS (instances, pods), Google.
+/// Metadata services of clouds outside of the link-local ranges: Alibaba, Azure, AWS (instances, pods), Google.
 const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
@@ -17,10 +17,10 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
-/// Link-local, too, but worth their name: instances and tasks.
+/// Metadata services at link-local addresses (AWS instances and tasks), for a more precise message.
 const METADATA_LINK_LOCAL: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(169, 254, 170, 2)];
 
-/// What an address is that a name may not lead to.
+/// The kinds of addresses that a name must not resolve to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     LinkLocal,
@@ -29,13 +29,13 @@ pub(crate) enum Kind {
     Multicast,
     Broadcast,
     Loopback,
-    /// For `localhost`, which is this machine or nothing.
+    /// Another address than the loopback, for a name below `localhost`.
     NotLoopback,
 }
 
-/// A granted name led to an address that it may not lead to.
+/// A granted name resolved to an address that it must not resolve to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` leads to {address}, which is {kind}")]
+#[error("`{name}` resolves to {address}, which is {kind}")]
 pub(crate) struct AddressRefused {
     pub(crate) name: String,
     pub(crate) address: IpAddr,
@@ -46,8 +46,8 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::LinkLocal => "a link-local address",
-            Kind::Metadata => "where a cloud serves the credentials of its machines",
-            Kind::Unspecified => "no host's address",
+            Kind::Metadata => "a cloud's metadata service",
+            Kind::Unspecified => "not the address of a host",
             Kind::Multicast => "a multicast address",
             Kind::Broadcast => "the broadcast address",
             Kind::Loopback => "this machine's loopback",
@@ -56,7 +56,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Whether a connection that was asked for by `name`, in lower case, may go to `address`.
+/// Checks that `name`, in lower case, may resolve to `address`.
 pub(crate) fn check(name: &str, address: IpAddr) -> Result<(), AddressRefused> {
     let refused = |kind| Err(AddressRefused { name: name.to_owned(), address, kind });
     if is_localhost(name) {
@@ -103,7 +103,7 @@ fn kind_v6(address: Ipv6Addr) -> Option<Kind> {
     }
 }
 
-/// The IPv4 addresses that a network may take `address` for.
+/// The IPv4 addresses that a network may translate `address` to.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let bytes = address.octets();
     let at = |places: [usize; 4]| Some(Ipv4Addr::from(places.map(|place| bytes[place])));
@@ -113,8 +113,8 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => [last, None, None, None],
         // NAT64, well-known prefix (RFC 6052).
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => [last, None, None, None],
-        // NAT64 of a network's own (RFC 8215): a prefix of 48, 56, 64 or 96 bits, the ninth byte left out. Which one isn't
-        // known; where there are zeros only, it is another.
+        // NAT64 with a network's own prefix (RFC 8215), which has 48, 56, 64 or 96 bits; the ninth byte isn't used. The
+        // length isn't known here, so all four positions count, except for those that hold 0.0.0.0/8.
         [0x64, 0xff9b, 1, ..] => [at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last]
             .map(|address| address.filter(|address| address.octets()[0] != 0)),
         // 6to4 (RFC 3056).
@@ -134,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_leads_only_to_ordinary_addresses() {
+    fn a_name_may_only_resolve_to_ordinary_addresses() {
         let table = [
             ("93.184.215.14", None),
             ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", None),
-            // Private: the name was granted.
+            // Private addresses are allowed, because the name was granted.
             ("10.1.2.3", None),
             ("172.16.0.1", None),
             ("192.168.0.1", None),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_within_an_address_is_found() {
+    fn an_ipv4_address_embedded_in_an_ipv6_address_is_checked() {
         let table = [
             ("::ffff:127.0.0.1", Some(Kind::Loopback)),
             ("::ffff:169.254.169.254", Some(Kind::Metadata)),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn localhost_is_this_machine_or_nothing() {
+    fn localhost_may_only_resolve_to_the_loopback() {
         for name in ["localhost", "api.localhost"] {
             for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
                 assert_eq!(kind(name, address), None, "{name} {address}");

@@ -1,4 +1,4 @@
-//! Ends what has fallen silent.
+//! Detects idle connections.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// When bytes last went either way over a connection.
+/// The time when bytes were last transferred over a connection, in either direction.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Arc<Mutex<Instant>>);
 
@@ -18,7 +18,7 @@ impl Activity {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Ends once nothing has happened for so long.
+    /// Waits until nothing has been transferred for `limit`.
     pub(super) async fn silent_for(&self, limit: Duration) {
         loop {
             let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + limit;
@@ -30,7 +30,7 @@ impl Activity {
     }
 }
 
-/// A connection that is watched.
+/// A stream that records its activity.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,

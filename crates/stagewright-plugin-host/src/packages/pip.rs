@@ -1,4 +1,4 @@
-//! What pip is configured with: <https://pip.pypa.io/en/stable/topics/configuration/>.
+//! Reads pip's configuration: <https://pip.pypa.io/en/stable/topics/configuration/>.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,8 @@ use crate::client_config::pip_entries;
 
 const PIP: PackageManager = PackageManager::Pip;
 
-/// The `pip.conf` files of the machine and of the user, that of a virtual environment, and variables. pip reads none of
-/// the repository's own, unless one of these lies there.
+/// Reads the `pip.conf` files of the machine, the user and a virtual environment, and variables. pip reads no file of the
+/// repository, unless one of these paths leads there.
 pub(super) fn read(reader: &mut Reader<'_>) {
     let files = [
         Some(PathBuf::from("/etc/pip.conf")),
