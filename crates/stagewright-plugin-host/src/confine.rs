@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::attempt::AttemptContext;
-use crate::capability::workspace::{Kind, Workspace};
+use crate::capability::workspace::{FileKind, WorkspaceFiles};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::DEFAULT_PROCESSES;
 use crate::log::AttemptLog;
@@ -31,7 +31,7 @@ use crate::net::proxy;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 use crate::reserved::{Placeholders, Reserved};
-use crate::stop::{AttemptAborter, Stopped};
+use crate::stop::{AttemptAborter, StopReason};
 
 mod config;
 mod copies;
@@ -54,7 +54,7 @@ pub(crate) struct Blueprint {
     /// The engine's own environment, whose `PATH` limits which toolchains can be mounted.
     machine: Arc<BTreeMap<String, String>>,
     policy: Arc<Policy>,
-    workspace: Workspace,
+    workspace: WorkspaceFiles,
     /// The workspace's absolute path, in the sandbox too.
     root: PathBuf,
     /// The folder whose files are mounted there: the workspace itself, or a capture of it.
@@ -79,7 +79,7 @@ pub(crate) struct Blueprint {
 pub(crate) struct Confined {
     pub(crate) sandbox: Sandbox,
     pub(crate) network: Network,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: LimitWatcher,
     placeholders: Option<Placeholders>,
     /// Locks the download caches against removal.
     _kept: Option<KeptCaches>,
@@ -88,7 +88,7 @@ pub(crate) struct Confined {
 
 /// Aborts the attempt when its programs exceed a limit of the sandbox; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Bounds {
+pub(crate) struct LimitWatcher {
     exceeded: watch::Receiver<Option<Exceeded>>,
     aborter: AttemptAborter,
 }
@@ -154,7 +154,7 @@ impl Blueprint {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
         })?;
         let network = self.network(&mut sandbox, &ports)?;
-        let bounds = Bounds { exceeded: sandbox.exceeded(), aborter: self.aborter.clone() };
+        let bounds = LimitWatcher { exceeded: sandbox.exceeded(), aborter: self.aborter.clone() };
         let mut watched = bounds.clone();
         let watching = Background::spawn(async move {
             // Fails when the sandbox has ended without exceeding a limit.
@@ -182,7 +182,7 @@ impl Blueprint {
         let (reserved, root, policy) = (self.reserved.clone(), self.files.clone(), self.policy.clone());
         let found = self.workspace.off_thread(move |files| {
             let granted = files.granted(policy.writes(), workspace::PATHS)?;
-            let folders = granted.into_iter().filter(|grant| grant.kind == Kind::Folder).map(|grant| grant.path);
+            let folders = granted.into_iter().filter(|grant| grant.kind == FileKind::Folder).map(|grant| grant.path);
             let mut nested = reserved.nested.lock().unwrap_or_else(PoisonError::into_inner);
             nested.after(&root, &folders.collect::<Vec<_>>(), policy.reserved()).map_err(|error| internal(&error))
         });
@@ -220,7 +220,7 @@ impl Blueprint {
             memory: process_memory,
             file_size: workspace,
         };
-        let layout = places::Layout {
+        let layout = places::MountPlanner {
             config: self.config.clone(),
             policy: self.policy.clone(),
             root: self.root.clone(),
@@ -231,7 +231,7 @@ impl Blueprint {
             environment: environment.clone(),
             machine: Arc::clone(&self.machine),
         };
-        let places::Laid { scratch, places, rules, kept, placeholders } =
+        let places::MountPlan { scratch, places, rules, kept, placeholders } =
             self.workspace.off_thread(move |files| layout.plan(files)).await?;
         let closed = self.policy.reserved().identities().collect();
         Ok((Confinement { scratch, places, closed, rules, listeners: Vec::new(), limits }, kept, placeholders))
@@ -282,15 +282,15 @@ impl Confined {
     }
 }
 
-impl Bounds {
+impl LimitWatcher {
     /// Aborts the attempt if its programs have exceeded a limit. The sandbox then kills its programs, so the end of a
     /// program and the exceeded limit are noticed by different tasks, in any order. A task that notices the end of a
     /// program calls this first, so that the attempt ends with the limit and not with a program that was lost.
     pub(crate) fn judge(&self) {
         match *self.exceeded.borrow() {
-            Some(Exceeded::Processes(limit)) => self.aborter.abort(Stopped::Processes(limit)),
+            Some(Exceeded::Processes(limit)) => self.aborter.abort(StopReason::Processes(limit)),
             Some(Exceeded::Cpu(milliseconds)) => {
-                self.aborter.abort(Stopped::CpuTime(std::time::Duration::from_millis(milliseconds)));
+                self.aborter.abort(StopReason::CpuTime(std::time::Duration::from_millis(milliseconds)));
             }
             None => {}
         }

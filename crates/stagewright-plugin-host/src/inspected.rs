@@ -28,37 +28,37 @@ const FILE_BYTES: u64 = 16 << 20;
 const TABLES: usize = 4096;
 
 /// Descriptions and findings, by component.
-pub(crate) struct Inspected {
+pub(crate) struct InspectionCache {
     /// None when other users have access to it.
     folder: Option<PathBuf>,
-    components: Mutex<HashMap<String, Component>>,
+    components: Mutex<HashMap<String, StoredComponent>>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Component {
+struct StoredComponent {
     description: Option<Description>,
     /// By the digest of the `with` table.
-    findings: BTreeMap<String, Findings>,
+    findings: BTreeMap<String, StoredFindings>,
     /// Whether it differs from the file.
     #[serde(skip)]
     changed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Findings {
+struct StoredFindings {
     problems: Vec<Problem>,
     /// Whether this process read or wrote them.
     #[serde(skip)]
     used: bool,
 }
 
-impl Inspected {
-    pub(crate) fn new(folder: &Path) -> Inspected {
+impl InspectionCache {
+    pub(crate) fn new(folder: &Path) -> InspectionCache {
         let trusted = private(folder);
         if let Err(error) = &trusted {
             tracing::warn!(folder = %folder.display(), %error, "descriptions of plugins are not stored");
         }
-        Inspected { folder: trusted.is_ok().then(|| folder.to_owned()), components: Mutex::default() }
+        InspectionCache { folder: trusted.is_ok().then(|| folder.to_owned()), components: Mutex::default() }
     }
 
     /// The description of the component with this digest, if it is known.
@@ -85,7 +85,7 @@ impl Inspected {
 
     pub(crate) fn keep_findings(&self, digest: &str, config: &Json, problems: &[Problem]) {
         self.with(digest, |component| {
-            component.findings.insert(table(config), Findings { problems: problems.to_vec(), used: true });
+            component.findings.insert(table(config), StoredFindings { problems: problems.to_vec(), used: true });
             component.changed = true;
         });
     }
@@ -104,7 +104,7 @@ impl Inspected {
         }
     }
 
-    fn with<T>(&self, digest: &str, act: impl FnOnce(&mut Component) -> T) -> T {
+    fn with<T>(&self, digest: &str, act: impl FnOnce(&mut StoredComponent) -> T) -> T {
         let mut components = self.lock();
         if let Some(component) = components.get_mut(digest) {
             return act(component);
@@ -113,7 +113,7 @@ impl Inspected {
         act(components.entry(digest.to_owned()).or_insert(read.unwrap_or_default()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Component>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, StoredComponent>> {
         self.components.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -129,7 +129,7 @@ fn name(digest: &str) -> String {
 }
 
 /// None when the file is missing or damaged.
-fn read(file: &Path) -> Option<Component> {
+fn read(file: &Path) -> Option<StoredComponent> {
     let text = String::from_utf8(stagewright_files::read(file, FILE_BYTES).ok()?).ok()?;
     let (digest, text) = text.split_once('\n')?;
     if sha256(text.as_bytes()) != digest {
@@ -139,7 +139,7 @@ fn read(file: &Path) -> Option<Component> {
     serde_json::from_str(text).ok()
 }
 
-fn keep(folder: &Path, name: &str, component: &Component) -> io::Result<()> {
+fn keep(folder: &Path, name: &str, component: &StoredComponent) -> io::Result<()> {
     let text = serde_json::to_string(component)?;
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
     // Not synchronised: a file that is incomplete after a power failure doesn't match its digest.
@@ -179,7 +179,7 @@ mod tests {
     fn inspected_component() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("inspected");
-        let inspected = Inspected::new(&path);
+        let inspected = InspectionCache::new(&path);
         inspected.keep_description(&description("sha256:1"));
         inspected.keep_findings("sha256:1", &json!({ "a": 1 }), &[problem("wrong")]);
         inspected.save();
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_later_process_knows_results_for_the_same_component_and_table_only() {
         let (_folder, path) = inspected_component();
-        let later = Inspected::new(&path);
+        let later = InspectionCache::new(&path);
         assert_eq!(later.description("sha256:1"), Some(description("sha256:1")));
         assert_eq!(later.findings("sha256:1", &json!({ "a": 1 })), Some(vec![problem("wrong")]));
         assert_eq!(later.findings("sha256:1", &json!({ "a": 2 })), None);
@@ -210,7 +210,7 @@ mod tests {
         let good = fs::read_to_string(&file).unwrap();
         for bad in [good.replace("process", "context"), good[..good.len() - 9].to_owned(), String::new()] {
             fs::write(&file, bad).unwrap();
-            let later = Inspected::new(&path);
+            let later = InspectionCache::new(&path);
             assert_eq!(later.description("sha256:1"), None);
             assert_eq!(later.findings("sha256:1", &json!({ "a": 1 })), None);
             later.keep_description(&description("sha256:1"));
@@ -223,10 +223,10 @@ mod tests {
     #[test]
     fn beyond_the_limit_only_tables_used_by_this_process_are_kept() {
         let (_folder, path) = inspected_component();
-        let later = Inspected::new(&path);
+        let later = InspectionCache::new(&path);
         (0..TABLES).for_each(|number| later.keep_findings("sha256:1", &json!(number), &[]));
         later.save();
-        let last = Inspected::new(&path);
+        let last = InspectionCache::new(&path);
         assert_eq!(last.findings("sha256:1", &json!(TABLES - 1)), Some(Vec::new()));
         assert_eq!(last.findings("sha256:1", &json!({ "a": 1 })), None);
     }
@@ -235,7 +235,7 @@ mod tests {
     fn a_folder_that_others_can_reach_is_not_used() {
         let (_folder, path) = inspected_component();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        let later = Inspected::new(&path);
+        let later = InspectionCache::new(&path);
         assert_eq!(later.description("sha256:1"), None);
         later.keep_description(&description("sha256:1"));
         later.save();

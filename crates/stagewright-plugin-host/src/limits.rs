@@ -80,9 +80,9 @@ pub(crate) const MEMORIES: u32 = 64;
 
 /// Formats a number of bytes in the form that TOML accepts, as in `256MiB`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bytes(pub(crate) u64);
+pub(crate) struct ByteSize(pub(crate) u64);
 
-impl fmt::Display for Bytes {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match UNITS.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
@@ -94,16 +94,16 @@ impl fmt::Display for Bytes {
 
 /// How many more bytes an attempt may write; clones share the count.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget {
+pub(crate) struct ByteBudget {
     /// The limit's key in `[stages.NAME.limits]`.
     key: &'static str,
     limit: u64,
     used: Arc<AtomicU64>,
 }
 
-impl Budget {
-    pub(crate) fn new(key: &'static str, limit: u64) -> Budget {
-        Budget { key, limit, used: Arc::default() }
+impl ByteBudget {
+    pub(crate) fn new(key: &'static str, limit: u64) -> ByteBudget {
+        ByteBudget { key, limit, used: Arc::default() }
     }
 
     /// Fails when fewer than `bytes` are left. They are counted even then: after the first failure nothing more fits, so
@@ -113,7 +113,7 @@ impl Budget {
         if used <= self.limit {
             return Ok(());
         }
-        let (key, limit) = (self.key, Bytes(self.limit));
+        let (key, limit) = (self.key, ByteSize(self.limit));
         let message = format!("the stage wrote more than its limit of {limit}: raise `{key}` in its limits");
         Err(io::Error::new(io::ErrorKind::QuotaExceeded, message))
     }
@@ -122,7 +122,7 @@ impl Budget {
 /// A writer that fails when its budget is exhausted.
 pub(crate) struct Metered<'a, W> {
     pub(crate) to: W,
-    pub(crate) budget: &'a Budget,
+    pub(crate) budget: &'a ByteBudget,
 }
 
 impl<W: io::Write> io::Write for Metered<'_, W> {
@@ -140,7 +140,7 @@ impl<W: io::Write> io::Write for Metered<'_, W> {
 
 /// The guest requested more memory than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("requested {asked} bytes of memory, more than its limit of {}", Bytes(*limit))]
+#[error("requested {asked} bytes of memory, more than its limit of {}", ByteSize(*limit))]
 pub(crate) struct OutOfMemory {
     asked: u64,
     limit: u64,
@@ -153,7 +153,7 @@ impl From<OutOfMemory> for Failure {
             kind: FailureKind::OutOfMemory,
             message: format!("the plugin {error}"),
             causes: Vec::new(),
-            help: Some(format!("raise the limit with `memory = \"{}\"`", Bytes(needed))),
+            help: Some(format!("raise the limit with `memory = \"{}\"`", ByteSize(needed))),
             retryable: false,
         }
     }
@@ -162,7 +162,7 @@ impl From<OutOfMemory> for Failure {
 /// Counts the memory that the host keeps for a guest's handles. It has the same limit as the guest's own memory:
 /// otherwise a guest could fill the host's memory through its builders.
 #[derive(Debug)]
-pub(crate) struct HandedOver {
+pub(crate) struct HandleMemory {
     limit: u64,
     /// Bytes by handle.
     held: HashMap<u32, u64>,
@@ -170,13 +170,13 @@ pub(crate) struct HandedOver {
     all: u64,
 }
 
-impl HandedOver {
+impl HandleMemory {
     /// The least that is counted for one call: even an empty text takes memory.
     const LEAST: u64 = 64;
 
     /// At most `limit` bytes.
-    pub(crate) fn new(limit: u64) -> HandedOver {
-        HandedOver { limit, held: HashMap::new(), all: 0 }
+    pub(crate) fn new(limit: u64) -> HandleMemory {
+        HandleMemory { limit, held: HashMap::new(), all: 0 }
     }
 
     /// Counts `bytes` more for a handle.
@@ -280,21 +280,21 @@ mod tests {
 
     #[test]
     fn memory_of_a_handle_counts_until_the_handle_is_dropped() {
-        let mut handed_over = HandedOver::new(1000);
-        handed_over.take(1, 600).unwrap();
-        handed_over.take(2, 300).unwrap();
-        assert_eq!(handed_over.take(2, 300), Err(OutOfMemory { asked: 1200, limit: 1000 }));
-        handed_over.drop(1);
-        handed_over.take(2, 300).unwrap();
-        handed_over.drop(2);
-        handed_over.drop(2);
+        let mut handle_memory = HandleMemory::new(1000);
+        handle_memory.take(1, 600).unwrap();
+        handle_memory.take(2, 300).unwrap();
+        assert_eq!(handle_memory.take(2, 300), Err(OutOfMemory { asked: 1200, limit: 1000 }));
+        handle_memory.drop(1);
+        handle_memory.take(2, 300).unwrap();
+        handle_memory.drop(2);
+        handle_memory.drop(2);
         // Even an empty text counts.
-        assert!((0..15).all(|_| handed_over.take(3, 0).is_ok()) && handed_over.take(3, 0).is_err());
+        assert!((0..15).all(|_| handle_memory.take(3, 0).is_ok()) && handle_memory.take(3, 0).is_err());
     }
 
     #[test]
     fn a_budget_holds_for_all_its_writers_together() {
-        let budget = Budget::new("workspace", 10);
+        let budget = ByteBudget::new("workspace", 10);
         let mut first = Metered { to: Vec::new(), budget: &budget };
         io::Write::write_all(&mut first, b"12345678").unwrap();
         let mut second = Metered { to: Vec::new(), budget: &budget };
@@ -315,9 +315,9 @@ mod tests {
 
     #[test]
     fn sizes_are_formatted_as_in_toml() {
-        assert_eq!(Bytes(256 << 20).to_string(), "256MiB");
-        assert_eq!(Bytes(1 << 30).to_string(), "1GiB");
-        assert_eq!(Bytes(1000).to_string(), "1000B");
+        assert_eq!(ByteSize(256 << 20).to_string(), "256MiB");
+        assert_eq!(ByteSize(1 << 30).to_string(), "1GiB");
+        assert_eq!(ByteSize(1000).to_string(), "1000B");
         let failure = Failure::from(OutOfMemory { asked: (256 << 20) + 1, limit: 256 << 20 });
         assert_eq!(failure.help.as_deref(), Some("raise the limit with `memory = \"512MiB\"`"));
     }

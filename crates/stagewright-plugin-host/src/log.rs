@@ -7,10 +7,10 @@ use memchr::{memchr_iter, memrchr};
 use stagewright_engine::{AttemptOutput, Lines, Problem, Stream};
 use stagewright_model::{condensed, last_state, moves_cursor};
 
-use crate::limits::Bytes;
-use crate::mask::{MaskStream, Masker, Reader};
-use crate::report::{masked_problem, masked_words, secret_in_turns};
-use crate::stop::{AttemptAborter, Stopped};
+use crate::limits::ByteSize;
+use crate::mask::{Audience, MaskStream, Masker};
+use crate::report::{masked_problem, masked_words, secret_across_cursor_moves};
+use crate::stop::{AttemptAborter, StopReason};
 use crate::strip::Stripper;
 
 /// The most bytes of a line; longer ones are split.
@@ -72,7 +72,8 @@ impl AttemptLog {
         if before + size <= FINDINGS {
             self.output.problem(problem).await;
         } else if before <= FINDINGS {
-            self.engine(&format!("further findings are omitted: they exceed the limit of {}", Bytes(FINDINGS))).await;
+            self.engine(&format!("further findings are omitted: they exceed the limit of {}", ByteSize(FINDINGS)))
+                .await;
         }
     }
 
@@ -90,11 +91,11 @@ impl AttemptLog {
     }
 
     /// A writer for output that arrives in chunks.
-    pub(crate) fn lines(&self, stream: Stream) -> LineWriter {
-        LineWriter {
+    pub(crate) fn lines(&self, stream: Stream) -> LogLineWriter {
+        LogLineWriter {
             stream,
             stripper: Stripper::default(),
-            mask: MaskStream::new(self.masker.clone(), Reader::Person),
+            mask: MaskStream::new(self.masker.clone(), Audience::Person),
             unfinished: Vec::new(),
             log: self.clone(),
         }
@@ -111,10 +112,10 @@ impl AttemptLog {
             self.output.lines(stream, fitting).await;
         }
         if count > room {
-            self.aborter.abort(Stopped::LogLines(self.most_lines));
+            self.aborter.abort(StopReason::LogLines(self.most_lines));
         }
         if before.saturating_add(total) > self.limit {
-            self.aborter.abort(Stopped::LogLimit(self.limit));
+            self.aborter.abort(StopReason::LogLimit(self.limit));
         }
     }
 }
@@ -125,7 +126,7 @@ fn cut(number: u64) -> usize {
 
 /// Assembles chunks into masked lines.
 #[derive(Debug)]
-pub(crate) struct LineWriter {
+pub(crate) struct LogLineWriter {
     stream: Stream,
     stripper: Stripper,
     mask: MaskStream,
@@ -134,7 +135,7 @@ pub(crate) struct LineWriter {
     log: AttemptLog,
 }
 
-impl LineWriter {
+impl LogLineWriter {
     /// Writes the lines that `data` completes. Waits while the log's reader is behind.
     pub(crate) async fn push(&mut self, data: &[u8]) {
         self.mask.push(&self.stripper.strip(data), &mut self.unfinished);
@@ -166,7 +167,7 @@ impl LineWriter {
                 // The stream was masked as it was written. A program that moves the cursor can still assemble a secret from
                 // parts, which only shows in the final state of the line, or leave a part of one visible. So the line is
                 // checked once more, without its cursor movements and in its final state.
-                let shown = secret_in_turns(line, masker).unwrap_or_else(|| masker.text(&last_state(line)));
+                let shown = secret_across_cursor_moves(line, masker).unwrap_or_else(|| masker.text(&last_state(line)));
                 self.unfinished.extend(shown.into_bytes());
             } else {
                 self.unfinished.extend_from_slice(line.as_bytes());
@@ -404,7 +405,7 @@ mod tests {
         log.text(Stream::Plugin, "12345").await;
         assert_eq!(aborter.reason(), None);
         log.text(Stream::Plugin, "abc\ndef").await;
-        assert_eq!(aborter.reason(), Some(Stopped::LogLimit(10)));
+        assert_eq!(aborter.reason(), Some(StopReason::LogLimit(10)));
         assert_eq!(lines(&mut receiver), ["12345", "abc"]);
     }
 }

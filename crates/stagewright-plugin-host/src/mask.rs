@@ -27,10 +27,10 @@ const WRAPPED: usize = 16;
 
 /// The secrets that are masked in the output of an attempt; clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Masker(Arc<RwLock<Known>>);
+pub(crate) struct Masker(Arc<RwLock<KnownSecrets>>);
 
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct KnownSecrets {
     secrets: Vec<KnownSecret>,
     /// Built from the secrets on first use, and dropped when a secret is added.
     for_person: Option<Arc<Needles>>,
@@ -40,7 +40,7 @@ struct Known {
 #[derive(Clone)]
 struct KnownSecret {
     value: SecretValue,
-    guest: Guest,
+    guest: GuestAccess,
 }
 
 impl std::fmt::Debug for KnownSecret {
@@ -51,7 +51,7 @@ impl std::fmt::Debug for KnownSecret {
 
 /// The access that a guest has to a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Guest {
+enum GuestAccess {
     /// None: another stage requested the secret. It isn't masked in what this guest reads, since a short secret of one
     /// stage would otherwise corrupt the data that another one works with.
     None,
@@ -63,7 +63,7 @@ enum Guest {
 
 /// Who reads the masked text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
+pub(crate) enum Audience {
     /// A person: every secret is masked.
     Person,
     /// The guest: the secrets whose handles it holds are masked, unless they were revealed to it.
@@ -73,15 +73,15 @@ pub(crate) enum Reader {
 impl Masker {
     /// Adds a secret whose handle the guest holds. `revealed`: the guest may read its value.
     pub(crate) fn add(&self, value: impl Into<SecretValue>, revealed: bool) {
-        self.insert(value.into(), if revealed { Guest::Value } else { Guest::Handle });
+        self.insert(value.into(), if revealed { GuestAccess::Value } else { GuestAccess::Handle });
     }
 
     /// Adds a secret that another stage requested; it is only masked for people.
     pub(crate) fn add_foreign(&self, value: impl Into<SecretValue>) {
-        self.insert(value.into(), Guest::None);
+        self.insert(value.into(), GuestAccess::None);
     }
 
-    fn insert(&self, value: SecretValue, guest: Guest) {
+    fn insert(&self, value: SecretValue, guest: GuestAccess) {
         if value.expose().len() < SHORTEST_MASKED {
             return;
         }
@@ -100,24 +100,24 @@ impl Masker {
     /// A masker with the same secrets, to which others are added independently.
     pub(crate) fn fork(&self) -> Masker {
         // Built before the fork, so that all forks share it.
-        self.needles(Reader::Person);
+        self.needles(Audience::Person);
         Masker(Arc::new(RwLock::new(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())))
     }
 
-    fn needles(&self, reader: Reader) -> Arc<Needles> {
-        let made = |known: &Known| match reader {
-            Reader::Person => known.for_person.clone(),
-            Reader::Guest => known.for_guest.clone(),
+    fn needles(&self, reader: Audience) -> Arc<Needles> {
+        let made = |known: &KnownSecrets| match reader {
+            Audience::Person => known.for_person.clone(),
+            Audience::Guest => known.for_guest.clone(),
         };
         if let Some(needles) = made(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
             return needles;
         }
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let hidden = |secret: &&KnownSecret| reader == Reader::Person || secret.guest == Guest::Handle;
+        let hidden = |secret: &&KnownSecret| reader == Audience::Person || secret.guest == GuestAccess::Handle;
         let needles = Arc::new(Needles::new(known.secrets.iter().filter(hidden).map(|secret| secret.value.expose())));
         let place = match reader {
-            Reader::Person => &mut known.for_person,
-            Reader::Guest => &mut known.for_guest,
+            Audience::Person => &mut known.for_person,
+            Audience::Guest => &mut known.for_guest,
         };
         place.get_or_insert(needles).clone()
     }
@@ -131,7 +131,7 @@ impl Masker {
     }
 
     fn shown_text(&self, text: &str) -> String {
-        let (mut stream, mut bytes) = (MaskStream::new(self.clone(), Reader::Person), Vec::new());
+        let (mut stream, mut bytes) = (MaskStream::new(self.clone(), Audience::Person), Vec::new());
         stream.push(text.as_bytes(), &mut bytes);
         stream.finish(&mut bytes);
         // Needles are valid UTF-8, so the rest of a text from which they are cut is valid too.
@@ -169,7 +169,7 @@ pub fn mask<'a>(secrets: &[&str], chunks: impl IntoIterator<Item = &'a [u8]>) ->
     for secret in secrets {
         masker.add(*secret, false);
     }
-    let mut stream = MaskStream::new(masker, Reader::Person);
+    let mut stream = MaskStream::new(masker, Audience::Person);
     let mut shown = Vec::new();
     for chunk in chunks {
         stream.push(chunk, &mut shown);

@@ -17,7 +17,7 @@ use serde_json::json;
 use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Failure, FailureKind, Outcome};
 use tokio::runtime::Handle;
 
-use crate::capability::logging::Level;
+use crate::capability::logging::LogLevel;
 use crate::capability::logging::render;
 use crate::capability::outputs::Outputs;
 use crate::digest::sha256;
@@ -71,7 +71,7 @@ impl Text {
 }
 
 /// A loaded library.
-struct Native {
+struct NativeLibrary {
     describe: extern "C" fn() -> Text,
     run: extern "C" fn(*const HostTable, Text) -> i32,
     /// Keeps the code loaded that the functions point to.
@@ -80,11 +80,11 @@ struct Native {
 
 /// The loaded libraries, by digest.
 #[derive(Default)]
-pub(crate) struct Natives {
-    loaded: Mutex<HashMap<String, Arc<Native>>>,
+pub(crate) struct NativeLibraries {
+    loaded: Mutex<HashMap<String, Arc<NativeLibrary>>>,
 }
 
-impl Natives {
+impl NativeLibraries {
     /// The manifest, after the library's digest was checked.
     pub(crate) async fn describe(
         self: &Arc<Self>,
@@ -122,7 +122,7 @@ impl Natives {
                 };
             }
         };
-        let run = Arc::new(Run {
+        let run = Arc::new(NativeAttempt {
             log,
             cancel: timer.cancel.clone(),
             handle: Handle::current(),
@@ -144,7 +144,7 @@ impl Natives {
         AttemptReport { end, outputs, artifacts: Vec::new(), release: None, made: None }
     }
 
-    async fn get(self: &Arc<Self>, name: &str, file: PathBuf, digest: &str) -> Result<Arc<Native>, PluginError> {
+    async fn get(self: &Arc<Self>, name: &str, file: PathBuf, digest: &str) -> Result<Arc<NativeLibrary>, PluginError> {
         let (natives, name, digest) = (self.clone(), name.to_owned(), digest.to_owned());
         let loading = tokio::task::spawn_blocking(move || {
             // The lock is held while loading, so that a library is loaded once.
@@ -160,7 +160,7 @@ impl Natives {
     }
 }
 
-fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
+fn load(name: &str, file: &Path, digest: &str) -> Result<NativeLibrary, PluginError> {
     let bad = |why: String| PluginError::new(format!("plugin `{name}`: `{}` {why}", file.display()));
     let bytes = stagewright_files::read(file, PLUGIN_BYTES).map_err(|error| bad(format!("can't be read: {error}")))?;
     let actual = sha256(&bytes);
@@ -189,13 +189,13 @@ fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
     };
     let table = table.filter(|table| table.size as usize >= size_of::<PluginTable>());
     match table.and_then(|table| Some((table.describe?, table.run?))) {
-        Some((describe, run)) => Ok(Native { describe, run, _library: library }),
+        Some((describe, run)) => Ok(NativeLibrary { describe, run, _library: library }),
         None => Err(bad("returns an incomplete table from `stagewright_native_v1`".to_owned()).with_help(help)),
     }
 }
 
 /// The state of an attempt that the library's callbacks use.
-struct Run {
+struct NativeAttempt {
     log: AttemptLog,
     cancel: Cancel,
     handle: Handle,
@@ -203,8 +203,8 @@ struct Run {
     explained: Mutex<Option<(String, String)>>,
 }
 
-impl Run {
-    fn call(&self, native: &Native, request: &AttemptRequest) -> i32 {
+impl NativeAttempt {
+    fn call(&self, native: &NativeLibrary, request: &AttemptRequest) -> i32 {
         let request = json!({
             "pipeline": request.pipeline, "stage": request.stage_id, "run": request.run, "attempt": request.attempt,
             "rehearsal": request.rehearsal.is_some(), "config": request.config,
@@ -245,10 +245,10 @@ impl Run {
 }
 
 /// # Safety
-/// `context` must be the pointer that [`Run::call`] passed in, and that call must not have returned.
-unsafe fn run_of<'a>(context: *mut c_void) -> &'a Run {
+/// `context` must be the pointer that [`NativeAttempt::call`] passed in, and that call must not have returned.
+unsafe fn run_of<'a>(context: *mut c_void) -> &'a NativeAttempt {
     // SAFETY: the caller's.
-    unsafe { &*context.cast::<Run>() }
+    unsafe { &*context.cast::<NativeAttempt>() }
 }
 
 extern "C" fn log(context: *mut c_void, level: u32, message: Text) {
@@ -256,9 +256,9 @@ extern "C" fn log(context: *mut c_void, level: u32, message: Text) {
     let (run, message) = unsafe { (run_of(context), message.read()) };
     let level = match level {
         0 | 1 => return,
-        3 => Level::Warn,
-        4 => Level::Error,
-        _ => Level::Info,
+        3 => LogLevel::Warn,
+        4 => LogLevel::Error,
+        _ => LogLevel::Info,
     };
     run.handle.block_on(run.log.text(stagewright_engine::Stream::Plugin, &render(level, &message, &[])));
 }

@@ -11,19 +11,19 @@ use crate::plugin::PluginError;
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
 use crate::since_0_1::reconciling::exports::stagewright::stage::reconcile::Observation as GuestObservation;
 use crate::since_0_1::stagewright::stage::types;
-use crate::stop::Stopped;
-use crate::wasm::Answer;
+use crate::stop::StopReason;
+use crate::wasm::GuestReturn;
 
 /// Frames of a backtrace that are reported.
 const FRAMES: usize = 8;
 
 /// How a call into the guest ended.
-pub(crate) type Ended = Result<wasmtime::Result<Result<Answer, types::Error>>, Stopped>;
+pub(crate) type CallEnd = Result<wasmtime::Result<Result<GuestReturn, types::Error>>, StopReason>;
 
 /// The end of an attempt whose guest returned, trapped or was stopped.
-pub(crate) fn outcome_from_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
+pub(crate) fn outcome_from_guest(ended: CallEnd, attempt: &mut Attempt) -> AttemptEnd {
     let masker = attempt.log.masker().clone();
-    if let (Some(failure), Ok(_)) = (attempt.effects.too_late(), &ended) {
+    if let (Some(failure), Ok(_)) = (attempt.effects.superseded_failure(), &ended) {
         return AttemptEnd::Unsuccessful(Outcome::Errored, failure);
     }
     match ended {
@@ -35,22 +35,26 @@ pub(crate) fn outcome_from_guest(ended: Ended, attempt: &mut Attempt) -> Attempt
         Ok(Ok(Err(error))) => {
             outcome_from_error(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denials.last())
         }
-        Ok(Ok(Ok(Answer::Undone | Answer::Ran(GuestOutcome::Succeeded)))) => AttemptEnd::Succeeded,
-        Ok(Ok(Ok(Answer::Observed(observation)))) => AttemptEnd::Observed(observation_from_guest(observation, &masker)),
-        Ok(Ok(Ok(Answer::Ran(GuestOutcome::Skipped(reason))))) => AttemptEnd::Skipped(masker.text(&reason)),
-        Ok(Ok(Ok(Answer::Ran(GuestOutcome::Suspended(suspension))))) => match attempt.gates.take(&suspension.token) {
-            Some(gate) => AttemptEnd::Suspended(gate),
-            None => {
-                let failure = Failure {
-                    kind: FailureKind::BadPlugin,
-                    message: "the plugin waits for a gate that it did not open".to_owned(),
-                    causes: Vec::new(),
-                    help: Some("return the token that `approval.open` returned in this attempt".to_owned()),
-                    retryable: false,
-                };
-                AttemptEnd::Unsuccessful(Outcome::Errored, failure)
+        Ok(Ok(Ok(GuestReturn::Undone | GuestReturn::Ran(GuestOutcome::Succeeded)))) => AttemptEnd::Succeeded,
+        Ok(Ok(Ok(GuestReturn::Observed(observation)))) => {
+            AttemptEnd::Observed(observation_from_guest(observation, &masker))
+        }
+        Ok(Ok(Ok(GuestReturn::Ran(GuestOutcome::Skipped(reason))))) => AttemptEnd::Skipped(masker.text(&reason)),
+        Ok(Ok(Ok(GuestReturn::Ran(GuestOutcome::Suspended(suspension))))) => {
+            match attempt.gates.take(&suspension.token) {
+                Some(gate) => AttemptEnd::Suspended(gate),
+                None => {
+                    let failure = Failure {
+                        kind: FailureKind::BadPlugin,
+                        message: "the plugin waits for a gate that it did not open".to_owned(),
+                        causes: Vec::new(),
+                        help: Some("return the token that `approval.open` returned in this attempt".to_owned()),
+                        retryable: false,
+                    };
+                    AttemptEnd::Unsuccessful(Outcome::Errored, failure)
+                }
             }
-        },
+        }
     }
 }
 
@@ -65,8 +69,8 @@ fn observation_from_guest(observation: GuestObservation, masker: &Masker) -> Obs
 }
 
 /// The end of an attempt that was stopped from outside its guest.
-pub(crate) fn outcome_from_stop(stopped: &Stopped) -> AttemptEnd {
-    if let Stopped::Rehearsed(what) = stopped {
+pub(crate) fn outcome_from_stop(stopped: &StopReason) -> AttemptEnd {
+    if let StopReason::Rehearsed(what) = stopped {
         return AttemptEnd::Rehearsed(what.clone());
     }
     let (outcome, failure) = stopped.outcome();

@@ -324,7 +324,7 @@ mod tests {
     use stagewright_model::{NetRule, PackageManager};
 
     use super::*;
-    use crate::net::Kind;
+    use crate::net::AddressKind;
 
     fn policy(change: impl FnOnce(&mut Permissions)) -> Policy {
         let mut permissions = Permissions::default();
@@ -460,8 +460,11 @@ mod tests {
     #[test]
     fn the_denial_of_a_refused_address_names_the_address_to_grant() {
         let policy = policy(|permissions| permissions.net = net(&["https://a.b:8443"]));
-        let refused =
-            AddressRefused { name: "a.b".parse().unwrap(), address: [127, 0, 0, 1].into(), kind: Kind::Loopback };
+        let refused = AddressRefused {
+            name: "a.b".parse().unwrap(),
+            address: [127, 0, 0, 1].into(),
+            kind: AddressKind::Loopback,
+        };
         let denied = policy.deny_address(&origin("https://a.b:8443"), &refused);
         assert_eq!(
             denied.message,

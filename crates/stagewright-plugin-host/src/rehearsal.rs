@@ -15,16 +15,16 @@ use crate::log::AttemptLog;
 use crate::packages::PackageHosts;
 use crate::policy::Policy;
 use crate::service::ServiceManager;
-use crate::stop::{AttemptAborter, Stopped};
+use crate::stop::{AttemptAborter, StopReason};
 
 /// The most bytes of a withheld command line that are shown.
 const SHOWN: usize = 2_000;
 
 /// The rehearsal of an attempt, or none for a real run; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Rehearsal(Option<Arc<Inner>>);
+pub(crate) struct Rehearsal(Option<Arc<RehearsalState>>);
 
-struct Inner {
+struct RehearsalState {
     run: RunId,
     terms: RehearsalTerms,
     /// The stage's environment and its grants in a real run, which determine what it could reach.
@@ -40,7 +40,7 @@ struct Inner {
 }
 
 /// The parts of a [`Rehearsal`].
-pub(crate) struct Rehearsed<'a> {
+pub(crate) struct RehearsalParts<'a> {
     pub(crate) run: &'a RunId,
     pub(crate) terms: &'a RehearsalTerms,
     pub(crate) table: &'a str,
@@ -54,7 +54,7 @@ pub(crate) struct Rehearsed<'a> {
 
 /// What happens to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Passage {
+pub(crate) enum RequestRoute {
     /// It is sent to its own origin.
     Real,
     /// It is sent to a service of this rehearsal, at this port instead of its own.
@@ -69,12 +69,12 @@ impl Rehearsal {
         Rehearsal(None)
     }
 
-    pub(crate) fn new(of: Rehearsed<'_>) -> Rehearsal {
-        let Rehearsed { run, terms, table, environment, own, package_hosts, services, aborter, log } = of;
+    pub(crate) fn new(of: RehearsalParts<'_>) -> Rehearsal {
+        let RehearsalParts { run, terms, table, environment, own, package_hosts, services, aborter, log } = of;
         let words =
             own.net.iter().filter(|rule: &&NetRule| rule.packages().is_some() && !terms.offline).cloned().collect();
         let packages = Permissions { net: words, ..Permissions::default() };
-        Rehearsal(Some(Arc::new(Inner {
+        Rehearsal(Some(Arc::new(RehearsalState {
             run: run.clone(),
             real: Arc::new(Policy::new(&format!("{table}.rehearse"), &terms.real, package_hosts, Arc::default())),
             packages: Policy::new(table, &packages, package_hosts, Arc::default()),
@@ -97,7 +97,7 @@ impl Rehearsal {
         if let Some(inner) = &self.0 {
             let what = inner.log.masker().text(&what);
             inner.log.engine(&format!("rehearsal: {what}")).await;
-            inner.aborter.abort(Stopped::Rehearsed(what));
+            inner.aborter.abort(StopReason::Rehearsed(what));
         }
         std::future::pending().await
     }
@@ -146,16 +146,16 @@ impl Rehearsal {
     }
 
     /// What happens to a request of the plugin. `is_fetch`: its method is a safe one, and it carries no secret.
-    pub(crate) async fn request(&self, origin: &Origin, is_fetch: bool) -> Result<Passage, CapabilityError> {
-        let Some(inner) = &self.0 else { return Ok(Passage::Real) };
+    pub(crate) async fn request(&self, origin: &Origin, is_fetch: bool) -> Result<RequestRoute, CapabilityError> {
+        let Some(inner) = &self.0 else { return Ok(RequestRoute::Real) };
         if origin.is_loopback() {
             let moved = inner.services.moved_ports(&inner.run.0).await?;
             if let Some(moved) = moved.iter().find(|moved| [moved.actual, moved.declared].contains(&origin.port())) {
-                return Ok(Passage::StandIn(moved.actual));
+                return Ok(RequestRoute::StandIn(moved.actual));
             }
         }
         let is_open = inner.real.origin(origin).is_ok() || (is_fetch && inner.packages.origin(origin).is_ok());
-        Ok(if is_open { Passage::Real } else { Passage::Withheld })
+        Ok(if is_open { RequestRoute::Real } else { RequestRoute::Withheld })
     }
 }
 

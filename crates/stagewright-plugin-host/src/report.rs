@@ -33,7 +33,7 @@ pub(crate) fn masked_words(text: &str, masker: &Masker) -> String {
     // text is masked as it was written, then each line without its cursor movements, and `masked_text` masks once more
     // what a terminal would finally show.
     let text = masker.text(text);
-    let lines = text.split('\n').map(|line| match secret_in_turns(line, masker) {
+    let lines = text.split('\n').map(|line| match secret_across_cursor_moves(line, masker) {
         Some(masked) => Cow::Owned(masked),
         None => Cow::Borrowed(line),
     });
@@ -42,7 +42,7 @@ pub(crate) fn masked_words(text: &str, masker: &Masker) -> String {
 
 /// The line without its cursor movements, and masked, if a secret appears once they are left out. None otherwise. Showing
 /// the line as a terminal would could leave a part of that secret visible.
-pub(crate) fn secret_in_turns(text: &str, masker: &Masker) -> Option<String> {
+pub(crate) fn secret_across_cursor_moves(text: &str, masker: &Masker) -> Option<String> {
     let written: String = text.chars().filter(|&character| !moves_cursor(character)).collect();
     let masked = masker.text(&written);
     (masked != written).then_some(masked)

@@ -21,13 +21,13 @@ const FILE: &str = "plugin.wasm";
 
 /// Finds the files of plugins, for all runs. What it caches is keyed by absolute paths and by digests, which mean the same
 /// in every run.
-pub(crate) struct Resolver {
+pub(crate) struct PluginResolver {
     /// Folders of built-in plugins.
     builtin: Vec<PathBuf>,
     /// The folder of plugins that were pulled from registries.
     pulled: PathBuf,
     /// Digests of files, so that an unchanged file isn't hashed again.
-    known: Mutex<HashMap<PathBuf, Known>>,
+    known: Mutex<HashMap<PathBuf, KnownDigest>>,
     /// Files of pulled components, by the digests of their manifests.
     verified: Mutex<HashMap<String, PathBuf>>,
 }
@@ -56,15 +56,15 @@ pub enum Pulls {
 
 /// The state of a file when it was hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownDigest {
     modified: SystemTime,
     size: u64,
     digest: String,
 }
 
-impl Resolver {
-    pub(crate) fn new(builtin: Vec<PathBuf>, pulled: PathBuf) -> Resolver {
-        Resolver { builtin, pulled, known: Mutex::default(), verified: Mutex::default() }
+impl PluginResolver {
+    pub(crate) fn new(builtin: Vec<PathBuf>, pulled: PathBuf) -> PluginResolver {
+        PluginResolver { builtin, pulled, known: Mutex::default(), verified: Mutex::default() }
     }
 
     /// The component's file.
@@ -99,7 +99,7 @@ impl Resolver {
             return Ok(known.digest);
         }
         let digest = sha256(&stagewright_files::read(file, PLUGIN_BYTES)?);
-        let known = Known { modified, size, digest: digest.clone() };
+        let known = KnownDigest { modified, size, digest: digest.clone() };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(file.to_owned(), known);
         Ok(digest)
     }
@@ -158,7 +158,7 @@ impl Resolver {
     }
 }
 
-impl Resolver {
+impl PluginResolver {
     /// The stored component, verified once by this process.
     fn verified(&self, kept: &Path, manifest: &str) -> Option<PathBuf> {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);

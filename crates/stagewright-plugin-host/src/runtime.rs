@@ -16,11 +16,11 @@ use stagewright_model::{PluginRef, Trust};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::host::HostError;
-use crate::inspected::Inspected;
-use crate::native::Natives;
+use crate::inspected::InspectionCache;
+use crate::native::NativeLibraries;
 use crate::net::outbound::Outbound;
 use crate::plugin::{Description, PluginError};
-use crate::resolve::{PluginSource, Resolver};
+use crate::resolve::{PluginResolver, PluginSource};
 use crate::wasm::{Plugin, Wasm};
 
 mod config;
@@ -29,17 +29,17 @@ pub use config::RuntimeConfig;
 
 /// The state that all runs of a process share; clones are the same runtime. A process needs only one.
 #[derive(Clone)]
-pub struct PluginRuntime(Arc<Inner>);
+pub struct PluginRuntime(Arc<RuntimeState>);
 
-struct Inner {
+struct RuntimeState {
     config: RuntimeConfig,
     /// Created when the first component is loaded, since a run whose results are all cached never loads one.
     wasm: OnceLock<Result<Arc<Wasm>, PluginError>>,
     /// One permit for each attempt that wasmtime's pool has room for.
     room: Arc<Semaphore>,
-    inspected: Inspected,
-    natives: Arc<Natives>,
-    resolver: Resolver,
+    inspected: InspectionCache,
+    natives: Arc<NativeLibraries>,
+    resolver: PluginResolver,
     outbound: Outbound,
 }
 
@@ -55,12 +55,12 @@ impl PluginRuntime {
             source: error.into(),
         })?;
         let config = RuntimeConfig { attempts: config.attempts.clamp(1, Semaphore::MAX_PERMITS), ..config };
-        Ok(PluginRuntime(Arc::new(Inner {
+        Ok(PluginRuntime(Arc::new(RuntimeState {
             wasm: OnceLock::new(),
             room: Arc::new(Semaphore::new(config.attempts)),
-            inspected: Inspected::new(&config.plugin_cache.join("inspected")),
+            inspected: InspectionCache::new(&config.plugin_cache.join("inspected")),
             natives: Arc::default(),
-            resolver: Resolver::new(config.builtin.clone(), config.plugin_cache.join("pulled")),
+            resolver: PluginResolver::new(config.builtin.clone(), config.plugin_cache.join("pulled")),
             outbound,
             config,
         })))
@@ -90,7 +90,7 @@ impl PluginRuntime {
         &self.0.outbound
     }
 
-    pub(crate) fn natives(&self) -> &Arc<Natives> {
+    pub(crate) fn natives(&self) -> &Arc<NativeLibraries> {
         &self.0.natives
     }
 

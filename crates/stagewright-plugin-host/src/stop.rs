@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Why an attempt was stopped from outside its guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stopped {
+pub(crate) enum StopReason {
     /// The stage's `timeout` passed.
     Timeout(Duration),
     /// The engine requested it.
@@ -27,52 +27,52 @@ pub(crate) enum Stopped {
     Rehearsed(String),
 }
 
-impl Stopped {
+impl StopReason {
     /// The outcome of the attempt, and the failure to report.
     pub(crate) fn outcome(&self) -> (Outcome, Failure) {
         let (outcome, kind, message, help) = match self {
-            Stopped::Timeout(limit) => (
+            StopReason::Timeout(limit) => (
                 Outcome::TimedOut,
                 FailureKind::Timeout,
                 format!("took longer than its timeout of {limit:?}"),
                 Some("raise the stage's `timeout`, or find out what it waits for".to_owned()),
             ),
-            Stopped::Cancelled(Interrupt::Graceful) => {
+            StopReason::Cancelled(Interrupt::Graceful) => {
                 (Outcome::Cancelled, FailureKind::Cancelled, "was cancelled".to_owned(), None)
             }
-            Stopped::Cancelled(Interrupt::Kill) => {
+            StopReason::Cancelled(Interrupt::Kill) => {
                 (Outcome::Cancelled, FailureKind::Cancelled, "was killed".to_owned(), None)
             }
-            Stopped::LogLimit(limit) => (
+            StopReason::LogLimit(limit) => (
                 Outcome::Errored,
                 FailureKind::LogLimit,
-                format!("wrote more than {} of log output", crate::limits::Bytes(*limit)),
+                format!("wrote more than {} of log output", crate::limits::ByteSize(*limit)),
                 Some(format!(
                     "raise the limit with `log-limit = \"{}\"`",
-                    crate::limits::Bytes(limit.saturating_mul(2))
+                    crate::limits::ByteSize(limit.saturating_mul(2))
                 )),
             ),
-            Stopped::LogLines(limit) => (
+            StopReason::LogLines(limit) => (
                 Outcome::Errored,
                 FailureKind::LogLimit,
                 format!("wrote more than {limit} lines of log output"),
                 Some(format!("raise `log-lines` in the stage's limits: log-lines = {}", limit.saturating_mul(2))),
             ),
-            Stopped::Processes(limit) => (
+            StopReason::Processes(limit) => (
                 Outcome::Errored,
                 FailureKind::Limit,
                 format!("ran more than {limit} processes at a time"),
                 Some(format!("raise `processes` in the stage's limits: processes = {}", limit.saturating_mul(2))),
             ),
-            Stopped::CpuTime(limit) => (
+            StopReason::CpuTime(limit) => (
                 Outcome::Errored,
                 FailureKind::Limit,
                 format!("used more than {limit:?} of CPU time"),
                 Some("raise `cpu` in the stage's limits, or find out what uses so much".to_owned()),
             ),
-            Stopped::Rehearsed(what) => (Outcome::Rehearsed, FailureKind::Rehearsed, what.clone(), None),
+            StopReason::Rehearsed(what) => (Outcome::Rehearsed, FailureKind::Rehearsed, what.clone(), None),
         };
-        let retryable = matches!(self, Stopped::Timeout(_));
+        let retryable = matches!(self, StopReason::Timeout(_));
         (outcome, Failure { kind, message, causes: Vec::new(), help, retryable })
     }
 }
@@ -108,7 +108,7 @@ impl Cancel {
 
 /// Lets any part of the host abort the attempt. Only the first reason is kept.
 #[derive(Clone, Debug)]
-pub(crate) struct AttemptAborter(Arc<watch::Sender<Option<Stopped>>>);
+pub(crate) struct AttemptAborter(Arc<watch::Sender<Option<StopReason>>>);
 
 impl Default for AttemptAborter {
     fn default() -> AttemptAborter {
@@ -118,7 +118,7 @@ impl Default for AttemptAborter {
 
 impl AttemptAborter {
     /// Aborts the attempt. Later reasons are ignored.
-    pub(crate) fn abort(&self, reason: Stopped) {
+    pub(crate) fn abort(&self, reason: StopReason) {
         self.0.send_if_modified(|current| {
             let first = current.is_none();
             current.get_or_insert(reason);
@@ -127,11 +127,11 @@ impl AttemptAborter {
     }
 
     /// The reason, once the attempt was aborted.
-    pub(crate) fn reason(&self) -> Option<Stopped> {
+    pub(crate) fn reason(&self) -> Option<StopReason> {
         self.0.borrow().clone()
     }
 
-    pub(crate) async fn wait(&self) -> Stopped {
+    pub(crate) async fn wait(&self) -> StopReason {
         let mut receiver = self.0.subscribe();
         loop {
             if let Some(reason) = receiver.borrow_and_update().clone() {
@@ -173,11 +173,15 @@ impl AttemptTimer {
     /// Guest code yields at each epoch and host functions are awaited within `work`, so dropping `work` stops the guest
     /// wherever it is, and no capability has to implement interruption itself. `on_cancel` is called once, when
     /// cancellation is requested; the guest then has the grace period to return by itself.
-    pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>, on_cancel: impl Fn()) -> Result<T, Stopped> {
+    pub(crate) async fn run<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        on_cancel: impl Fn(),
+    ) -> Result<T, StopReason> {
         let mut work = pin!(work);
         loop {
             match *self.interrupt.borrow_and_update() {
-                Some(Interrupt::Kill) => return Err(Stopped::Cancelled(Interrupt::Kill)),
+                Some(Interrupt::Kill) => return Err(StopReason::Cancelled(Interrupt::Kill)),
                 Some(Interrupt::Graceful) if self.grace_ends.is_none() => {
                     self.grace_ends = Some(Instant::now() + self.grace);
                     self.cancel.set();
@@ -194,9 +198,9 @@ impl AttemptTimer {
                 reason = self.aborter.wait() => return Err(reason),
                 () = at(self.deadline.map(|(deadline, _)| deadline)) => {
                     let limit = self.deadline.map(|(_, limit)| limit).unwrap_or_default();
-                    return Err(Stopped::Timeout(limit));
+                    return Err(StopReason::Timeout(limit));
                 }
-                () = at(self.grace_ends) => return Err(Stopped::Cancelled(Interrupt::Graceful)),
+                () = at(self.grace_ends) => return Err(StopReason::Cancelled(Interrupt::Graceful)),
                 result = &mut work => return Ok(result),
             }
         }
@@ -221,7 +225,7 @@ mod tests {
         let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
         timer.start(Some(Duration::from_secs(3)));
         let end = timer.run(std::future::pending::<()>(), || {}).await;
-        assert_eq!(end, Err(Stopped::Timeout(Duration::from_secs(3))));
+        assert_eq!(end, Err(StopReason::Timeout(Duration::from_secs(3))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -240,19 +244,19 @@ mod tests {
         let mut timer = AttemptTimer::new(interrupt.clone(), Duration::from_secs(10));
         let cancellations = std::cell::Cell::new(0);
         let end = timer.run(std::future::pending::<()>(), || cancellations.set(cancellations.get() + 1)).await;
-        assert_eq!((end, cancellations.get()), (Err(Stopped::Cancelled(Interrupt::Graceful)), 1));
+        assert_eq!((end, cancellations.get()), (Err(StopReason::Cancelled(Interrupt::Graceful)), 1));
 
         sender.send_replace(Some(Interrupt::Kill));
         let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
         let end = timer.run(std::future::pending::<()>(), || {}).await;
-        assert_eq!(end, Err(Stopped::Cancelled(Interrupt::Kill)));
+        assert_eq!(end, Err(StopReason::Cancelled(Interrupt::Kill)));
     }
 
     #[tokio::test]
     async fn only_the_first_reason_is_kept() {
         let aborter = AttemptAborter::default();
-        aborter.abort(Stopped::LogLimit(1));
-        aborter.abort(Stopped::LogLimit(2));
-        assert_eq!(aborter.wait().await, Stopped::LogLimit(1));
+        aborter.abort(StopReason::LogLimit(1));
+        aborter.abort(StopReason::LogLimit(2));
+        assert_eq!(aborter.wait().await, StopReason::LogLimit(1));
     }
 }

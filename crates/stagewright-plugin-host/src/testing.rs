@@ -8,7 +8,7 @@ use stagewright_engine::{AttemptMessageKind, AttemptOutput, AttemptRequest, Call
 use stagewright_model::{Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::{mpsc, watch};
 
-use crate::attempt::{AttemptContext, HostParts};
+use crate::attempt::{AttemptContext, AttemptHost};
 use crate::capability::effects::Effects;
 use crate::capability::secrets::{Secret, SecretError, SecretSource};
 use crate::confine::StageOwner;
@@ -18,7 +18,7 @@ use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::net::outbound::Outbound;
 use crate::registry::{DockerConfig, Registry, RegistryConfig};
-use crate::rehearsal::{Rehearsal, Rehearsed};
+use crate::rehearsal::{Rehearsal, RehearsalParts};
 use crate::reserved::Reserved;
 use crate::service::{ServiceConfig, ServiceManager};
 use crate::stop::{AttemptAborter, AttemptTimer};
@@ -63,7 +63,7 @@ pub(crate) fn rehearsal(
     log: &TestLog,
 ) -> (Rehearsal, AttemptAborter) {
     let aborter = AttemptAborter::default();
-    let rehearsal = Rehearsal::new(Rehearsed {
+    let rehearsal = Rehearsal::new(RehearsalParts {
         run: &RunId("run-1".into()),
         terms,
         table: "stages.stage",
@@ -101,7 +101,7 @@ impl TestAttempt {
             environment: Default::default(),
             package_hosts: Arc::default(),
             pulls: Default::default(),
-            secrets: Arc::new(NoSecrets),
+            secrets: Arc::new(EmptySource),
             registry,
             services,
             sandbox: None,
@@ -121,7 +121,7 @@ impl TestAttempt {
 
     /// The context of the attempt, with an engine that allows every effect.
     pub(crate) fn context(&self) -> AttemptContext<'_> {
-        let host = HostParts { scope: &self.scope, outbound: &self.outbound, owner: &self.owner };
+        let host = AttemptHost { scope: &self.scope, outbound: &self.outbound, owner: &self.owner };
         let (_, interrupt) = watch::channel(None);
         let timer = AttemptTimer::new(interrupt, self.scope.config.grace);
         let (request, log) = (Arc::new(self.request.clone()), self.log.log.clone());
@@ -130,9 +130,9 @@ impl TestAttempt {
     }
 }
 
-struct NoSecrets;
+struct EmptySource;
 
-impl SecretSource for NoSecrets {
+impl SecretSource for EmptySource {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(None)
     }
@@ -181,11 +181,11 @@ impl TestLog {
 
     /// Effects that an engine always allows.
     pub(crate) fn effects(&self) -> Effects {
-        self.judged_effects(Call::Run, Ok(())).0
+        self.effects_with_verdict(Call::Run, Ok(())).0
     }
 
     /// Effects to which an engine always responds with `verdict`, and the announcements that it received.
-    pub(crate) fn judged_effects(
+    pub(crate) fn effects_with_verdict(
         &self,
         call: Call,
         verdict: Result<(), EffectRefused>,

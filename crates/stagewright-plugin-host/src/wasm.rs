@@ -61,7 +61,7 @@ pub(crate) struct Plugin {
 }
 
 /// What a plugin's function returned.
-pub(crate) enum Answer {
+pub(crate) enum GuestReturn {
     /// Returned by `run`.
     Ran(GuestOutcome),
     /// Returned by `observe`.
@@ -76,17 +76,17 @@ impl Plugin {
         &self,
         call: Call,
         store: &mut Store<Attempt>,
-    ) -> wasmtime::Result<Result<Answer, stage::types::Error>> {
+    ) -> wasmtime::Result<Result<GuestReturn, stage::types::Error>> {
         if call == Call::Run {
             let stage = self.stage.instantiate_async(&mut *store).await?;
-            return Ok(stage.stagewright_stage_plugin().call_run(store).await?.map(Answer::Ran));
+            return Ok(stage.stagewright_stage_plugin().call_run(store).await?.map(GuestReturn::Ran));
         }
         let Some(reconcile) = &self.reconcile else { wasmtime::bail!("the plugin doesn't export `reconcile`") };
         let plugin = reconcile.instantiate_async(&mut *store).await?;
         let reconcile = plugin.stagewright_stage_reconcile();
         Ok(match call {
-            Call::Observe => reconcile.call_observe(store).await?.map(Answer::Observed),
-            Call::Run | Call::Undo => reconcile.call_undo(store).await?.map(|()| Answer::Undone),
+            Call::Observe => reconcile.call_observe(store).await?.map(GuestReturn::Observed),
+            Call::Run | Call::Undo => reconcile.call_undo(store).await?.map(|()| GuestReturn::Undone),
         })
     }
 }

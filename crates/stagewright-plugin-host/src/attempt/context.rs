@@ -8,7 +8,7 @@ use stagewright_model::{Permissions, Reaches};
 use tokio::time::Instant;
 
 use crate::capability::effects::Effects;
-use crate::capability::workspace::Workspace;
+use crate::capability::workspace::WorkspaceFiles;
 use crate::confine::StageOwner;
 use crate::denial::Denials;
 use crate::error::CapabilityError;
@@ -18,13 +18,13 @@ use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
 use crate::net::outbound::Outbound;
 use crate::policy::Policy;
-use crate::rehearsal::{Rehearsal, Rehearsed};
+use crate::rehearsal::{Rehearsal, RehearsalParts};
 use crate::reserved::Reservations;
 use crate::stop::{AttemptAborter, AttemptTimer, Cancel};
 
 /// What an attempt uses of its host.
 #[derive(Clone, Copy)]
-pub(crate) struct HostParts<'a> {
+pub(crate) struct AttemptHost<'a> {
     /// The state of the run.
     pub(crate) scope: &'a RunScope,
     /// The connections that all runs share.
@@ -36,7 +36,7 @@ pub(crate) struct HostParts<'a> {
 /// One attempt before its guest is instantiated. Each capability copies what it needs in its `for_attempt`; whatever
 /// several capabilities share is built here once.
 pub(crate) struct AttemptContext<'a> {
-    pub(crate) host: HostParts<'a>,
+    pub(crate) host: AttemptHost<'a>,
     pub(crate) request: Arc<AttemptRequest>,
     /// The stage's grants, as they hold for its plugin.
     pub(crate) policy: Arc<Policy>,
@@ -46,7 +46,7 @@ pub(crate) struct AttemptContext<'a> {
     pub(crate) bounds: AttemptBounds,
     /// The folder of [`Self::workspace`]: the run's workspace, or a capture of it.
     pub(crate) files: PathBuf,
-    pub(crate) workspace: Workspace,
+    pub(crate) workspace: WorkspaceFiles,
     pub(crate) log: AttemptLog,
     pub(crate) effects: Effects,
     pub(crate) denials: Denials,
@@ -60,7 +60,7 @@ pub(crate) struct AttemptContext<'a> {
 impl<'a> AttemptContext<'a> {
     /// Opens the folder of the attempt's files. `reserved`: the paths that no grant of the attempt opens.
     pub(crate) fn new(
-        host: HostParts<'a>,
+        host: AttemptHost<'a>,
         request: Arc<AttemptRequest>,
         timer: &AttemptTimer,
         log: AttemptLog,
@@ -71,7 +71,7 @@ impl<'a> AttemptContext<'a> {
         let (files, root) = host.scope.files(&request)?;
         Ok(AttemptContext {
             rehearsal: rehearsal(&request, &host.scope.config, timer, &log),
-            workspace: Workspace::new(root, policy.clone(), bounds.memory).bounded(bounds.workspace),
+            workspace: WorkspaceFiles::new(root, policy.clone(), bounds.memory).bounded(bounds.workspace),
             effects: Effects::new(log.output().clone(), log.masker().clone(), request.call),
             denials: Denials::default(),
             own_origins: OwnOrigins::default(),
@@ -125,7 +125,7 @@ fn policies(request: &AttemptRequest, config: &HostConfig, reserved: &Arc<Reserv
 
 fn rehearsal(request: &AttemptRequest, config: &HostConfig, timer: &AttemptTimer, log: &AttemptLog) -> Rehearsal {
     let Some(terms) = &request.rehearsal else { return Rehearsal::none() };
-    Rehearsal::new(Rehearsed {
+    Rehearsal::new(RehearsalParts {
         run: &request.run,
         terms,
         table: &request.table,

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use stagewright_engine::{Artifact as Published, RunId};
 use stagewright_files::remove_tree;
 
-use super::workspace::{FillError, Workspace, copy_and_digest, failed_at};
+use super::workspace::{FillError, WorkspaceFiles, copy_and_digest, failed_at};
 use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::{Budget, Metered};
+use crate::limits::{ByteBudget, Metered};
 
 /// The most bytes of a name.
 const NAME: usize = 128;
@@ -33,7 +33,7 @@ pub(crate) struct Artifacts {
     run: String,
     stage: String,
     /// The bytes that the attempt may still publish.
-    budget: Budget,
+    budget: ByteBudget,
     published: Arc<Mutex<BTreeMap<String, Published>>>,
 }
 
@@ -62,19 +62,19 @@ impl Artifacts {
     }
 
     pub(crate) fn new(root: PathBuf, run: String, stage: String) -> Artifacts {
-        Artifacts { root, run, stage, budget: Budget::new("artifacts", u64::MAX), published: Arc::default() }
+        Artifacts { root, run, stage, budget: ByteBudget::new("artifacts", u64::MAX), published: Arc::default() }
     }
 
     /// Limits the bytes that may be published.
     pub(crate) fn bounded(self, bytes: u64) -> Artifacts {
-        Artifacts { budget: Budget::new("artifacts", bytes), ..self }
+        Artifacts { budget: ByteBudget::new("artifacts", bytes), ..self }
     }
 
     /// Publishes a file of the workspace. A stage may replace its own artifacts, as it does when it is retried, but not
     /// those of another stage.
     pub(crate) fn publish(
         &self,
-        files: &Workspace,
+        files: &WorkspaceFiles,
         name: &str,
         path: &str,
         media_type: &str,
@@ -109,7 +109,7 @@ impl Artifacts {
     }
 
     /// Copies an artifact into the workspace. Its content is checked against its digest; a damaged one leaves no file.
-    pub(crate) fn fetch(&self, files: &Workspace, name: &str, path: &str) -> Result<Published, CapabilityError> {
+    pub(crate) fn fetch(&self, files: &WorkspaceFiles, name: &str, path: &str) -> Result<Published, CapabilityError> {
         let place = self.place(name)?;
         let Some(record) = self.record(&place, name)? else {
             let message = format!("no stage of this run has published an artifact `{name}`");
@@ -330,11 +330,11 @@ mod tests {
     use super::*;
     use crate::policy::Policy;
 
-    fn workspace(folder: &Path) -> Workspace {
+    fn workspace(folder: &Path) -> WorkspaceFiles {
         let permissions = Permissions { write: vec![".".parse().unwrap()], ..Permissions::default() };
         let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::default());
         let root = Dir::open_ambient_dir(folder, ambient_authority()).unwrap();
-        Workspace::new(Arc::new(root), Arc::new(policy), 1000)
+        WorkspaceFiles::new(Arc::new(root), Arc::new(policy), 1000)
     }
 
     #[test]

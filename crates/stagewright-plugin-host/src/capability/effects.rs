@@ -52,7 +52,7 @@ impl Effects {
 
     /// The failure of an attempt one of whose effects was refused because it came too late. It replaces whatever the
     /// plugin returned, because the plugin may have ignored the refusal.
-    pub(crate) fn too_late(&self) -> Option<Failure> {
+    pub(crate) fn superseded_failure(&self) -> Option<Failure> {
         let environment = self.lost.get()?;
         Some(Failure {
             kind: FailureKind::Superseded,

@@ -10,18 +10,18 @@ use crate::mask::Masker;
 
 /// The environment that an attempt acts on, if any.
 #[derive(Debug)]
-pub(crate) struct Environment {
+pub(crate) struct StageEnvironment {
     request: Arc<AttemptRequest>,
     recorded: Option<ReleaseNote>,
 }
 
-impl Environment {
-    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Environment {
-        Environment::new(attempt.request.clone())
+impl StageEnvironment {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> StageEnvironment {
+        StageEnvironment::new(attempt.request.clone())
     }
 
-    pub(crate) fn new(request: Arc<AttemptRequest>) -> Environment {
-        Environment { request, recorded: None }
+    pub(crate) fn new(request: Arc<AttemptRequest>) -> StageEnvironment {
+        StageEnvironment { request, recorded: None }
     }
 
     pub(crate) fn fence(&self) -> Option<u64> {
@@ -76,9 +76,9 @@ mod tests {
     use super::*;
     use crate::testing::request;
 
-    fn environment(fence: Option<u64>) -> Environment {
+    fn environment(fence: Option<u64>) -> StageEnvironment {
         let view = EnvironmentView { name: "staging".into(), fence, ..EnvironmentView::default() };
-        Environment::new(Arc::new(AttemptRequest { environment: Some(view), ..request() }))
+        StageEnvironment::new(Arc::new(AttemptRequest { environment: Some(view), ..request() }))
     }
 
     #[test]

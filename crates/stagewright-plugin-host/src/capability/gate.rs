@@ -37,9 +37,9 @@ impl ApprovalBuilder {
 
 /// The gates that an attempt has opened, by token.
 #[derive(Debug, Default)]
-pub(crate) struct Gates(BTreeMap<String, Gate>);
+pub(crate) struct OpenedGates(BTreeMap<String, Gate>);
 
-impl Gates {
+impl OpenedGates {
     /// Opens a gate and returns its token.
     pub(crate) fn open(
         &mut self,
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn each_opened_gate_has_a_token_of_its_own() {
-        let mut gates = Gates::default();
+        let mut gates = OpenedGates::default();
         let approval = ApprovalBuilder { expires_ms: Some(1000), ..ApprovalBuilder::new("deploy?".into()) };
         let first = gates.open(approval.clone(), &request()).unwrap();
         let second = gates.open(approval, &request()).unwrap();
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn an_invalid_approval_is_refused() {
-        let mut gates = Gates::default();
+        let mut gates = OpenedGates::default();
         let field = Field { name: "a".into(), kind: FieldKind::Text, description: String::new(), required: false };
         let bad = [
             ApprovalBuilder::new(" ".into()),

@@ -18,15 +18,15 @@ use stagewright_model::Origin;
 use tokio::sync::mpsc;
 
 use super::effects::Effects;
-use super::workspace::{FillError, Workspace};
+use super::workspace::{FillError, WorkspaceFiles};
 use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode, causes_of};
 use crate::log::AttemptLog;
-use crate::mask::{MaskStream, Masker, Reader};
+use crate::mask::{Audience, MaskStream, Masker};
 use crate::net::client::SharedClient;
 use crate::net::{AddressRefused, OwnOrigins};
 use crate::policy::Policy;
-use crate::rehearsal::{Passage, Rehearsal};
+use crate::rehearsal::{Rehearsal, RequestRoute};
 
 mod quota;
 mod request;
@@ -61,7 +61,7 @@ impl ResponseHandle {
     /// The first value of a header, masked.
     pub(crate) fn header(&self, name: &str, masker: &Masker) -> Option<String> {
         let value = self.headers.get(name)?;
-        let (mut mask, mut shown) = (MaskStream::new(masker.clone(), Reader::Guest), Vec::new());
+        let (mut mask, mut shown) = (MaskStream::new(masker.clone(), Audience::Guest), Vec::new());
         mask.push(value.as_bytes(), &mut shown);
         mask.finish(&mut shown);
         Some(String::from_utf8_lossy(&shown).into_owned())
@@ -107,7 +107,7 @@ impl ResponseHandle {
 
     /// Saves the rest of the body in a file of the workspace and returns its size. A body that is interrupted leaves no
     /// file, and an existing file unchanged.
-    pub(crate) async fn save(&mut self, workspace: &Workspace, path: String) -> Result<u64, CapabilityError> {
+    pub(crate) async fn save(&mut self, workspace: &WorkspaceFiles, path: String) -> Result<u64, CapabilityError> {
         // An empty part marks the end of the body. If the channel closes without one, the body was interrupted.
         let (sender, mut receiver) = mpsc::channel::<Result<Vec<u8>, CapabilityError>>(4);
         let writing = workspace.off_thread(move |files| {
@@ -142,7 +142,7 @@ impl ResponseHandle {
 pub(crate) struct Http {
     pub(crate) client: SharedClient,
     pub(crate) policy: Arc<Policy>,
-    pub(crate) workspace: Workspace,
+    pub(crate) workspace: WorkspaceFiles,
     pub(crate) log: AttemptLog,
     pub(crate) own: OwnOrigins,
     pub(crate) rehearsal: Rehearsal,
@@ -270,7 +270,7 @@ impl Http {
             headers: answer.headers().clone(),
             url: shown(answer.url()),
             body: answer.bytes_stream().map(|piece| piece.map(Vec::from)).boxed(),
-            mask: MaskStream::new(self.log.masker().clone(), Reader::Guest),
+            mask: MaskStream::new(self.log.masker().clone(), Audience::Guest),
             buffer: Vec::new(),
             ended: false,
             place: Some(place),
@@ -284,13 +284,13 @@ impl Http {
         }
         let is_fetch = matches!(hop.method, Method::GET | Method::HEAD) && hop.secrets.is_empty();
         match self.rehearsal.request(origin, is_fetch).await? {
-            Passage::Real => Ok(()),
-            Passage::StandIn(port) => {
+            RequestRoute::Real => Ok(()),
+            RequestRoute::StandIn(port) => {
                 // This can't fail: a URL with a host accepts any port.
                 let _ = hop.url.set_port(Some(port));
                 Ok(())
             }
-            Passage::Withheld => {
+            RequestRoute::Withheld => {
                 // A rehearsal must fail where a real run would be denied the secret.
                 for header in &hop.secrets {
                     header.secret.for_origin(origin)?;

@@ -4,7 +4,7 @@ use crate::mask::Masker;
 
 /// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
+pub(crate) enum LogLevel {
     Trace,
     Debug,
     Info,
@@ -22,11 +22,11 @@ pub(crate) fn shortened(value: &str, masker: &Masker) -> String {
 }
 
 /// Formats a message as one or more lines of the log: the level if it is a warning or an error, the text, the fields.
-pub(crate) fn render(level: Level, message: &str, fields: &[(String, String)]) -> String {
+pub(crate) fn render(level: LogLevel, message: &str, fields: &[(String, String)]) -> String {
     let mut text = match level {
-        Level::Error => "error: ".to_owned(),
-        Level::Warn => "warning: ".to_owned(),
-        Level::Info | Level::Debug | Level::Trace => String::new(),
+        LogLevel::Error => "error: ".to_owned(),
+        LogLevel::Warn => "warning: ".to_owned(),
+        LogLevel::Info | LogLevel::Debug | LogLevel::Trace => String::new(),
     };
     text.push_str(message);
     for (name, value) in fields {
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn fields_follow_the_message() {
         let fields = [("path".to_owned(), "/".to_owned()), ("why".to_owned(), "it \"is\"".to_owned())];
-        assert_eq!(render(Level::Warn, "slow", &fields), "warning: slow path=/ why=\"it \\\"is\\\"\"");
-        assert_eq!(render(Level::Info, "done", &[]), "done");
-        assert_eq!(render(Level::Info, "x", &[("empty".into(), String::new())]), "x empty=\"\"");
+        assert_eq!(render(LogLevel::Warn, "slow", &fields), "warning: slow path=/ why=\"it \\\"is\\\"\"");
+        assert_eq!(render(LogLevel::Info, "done", &[]), "done");
+        assert_eq!(render(LogLevel::Info, "x", &[("empty".into(), String::new())]), "x empty=\"\"");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::Bytes;
+use crate::limits::ByteSize;
 use crate::mask::Masker;
 
 /// The most bytes of all outputs of an attempt, as JSON: they are journalled, and every expression gets them.
@@ -49,7 +49,7 @@ impl Outputs {
         }
         let others = self.size - self.sizes.get(name).unwrap_or(&0);
         if others + name.len() + value.len() > TOTAL {
-            let limit = Bytes(TOTAL as u64);
+            let limit = ByteSize(TOTAL as u64);
             let message = format!("could not set output `{name}`: a stage's outputs may have at most {limit} together");
             return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
                 .with_help("publish large data as an artifact, and set an output to its name"));

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::effects::Effects;
-use super::workspace::Workspace;
+use super::workspace::WorkspaceFiles;
 use crate::attempt::AttemptContext;
 use crate::confine::{Blueprint, Confined};
 use crate::error::{CapabilityError, ErrorCode};
@@ -32,7 +32,7 @@ pub use child::ChildHandle;
 pub use command::CommandBuilder;
 pub(crate) use environment::program_environment;
 use environment::without_proxy_credentials;
-use output::{Capture, End, Room, UNREAD, carry};
+use output::{ChildEnd, OutputCapture, Room, UNREAD, carry};
 
 /// The most children of one attempt at a time.
 const CHILDREN: usize = 256;
@@ -42,7 +42,7 @@ const COLLECT: Duration = Duration::from_secs(1);
 /// Starts children, and kills those that still run when the attempt ends.
 pub(crate) struct Processes {
     policy: Arc<Policy>,
-    workspace: Workspace,
+    workspace: WorkspaceFiles,
     /// The working directory of programs, and the base of their relative paths.
     root: PathBuf,
     log: AttemptLog,
@@ -202,13 +202,13 @@ impl Processes {
         let (end_sender, end) = watch::channel(None);
         let (overflow_sender, overflow) = watch::channel(None);
         let (capture, captured) =
-            capture.map(|limit| Capture::new(limit, &self.log, room.clone(), overflow_sender)).unzip();
+            capture.map(|limit| OutputCapture::new(limit, &self.log, room.clone(), overflow_sender)).unzip();
         let lines = (!quiet).then(|| (self.log.lines(Stream::Stdout), self.log.lines(Stream::Stderr)));
         let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
         let bounds = self.confined.as_ref().map(|confined| confined.bounds.clone());
         self.tasks.spawn(async move {
             let end = carry(child, deadline, lines, capture).await;
-            if let (End::Lost(_), Some(bounds)) = (&end, bounds) {
+            if let (ChildEnd::Lost(_), Some(bounds)) = (&end, bounds) {
                 bounds.judge();
             }
             end_sender.send_replace(Some(end));

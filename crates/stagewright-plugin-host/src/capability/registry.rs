@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::effects::Effects;
-use super::workspace::Workspace;
+use super::workspace::WorkspaceFiles;
 use stagewright_model::WorkspacePath;
 
 use crate::attempt::AttemptContext;
@@ -17,7 +17,7 @@ use crate::rehearsal::Rehearsal;
 pub(crate) struct Images {
     pub(crate) registry: Arc<Registry>,
     pub(crate) policy: Arc<Policy>,
-    pub(crate) workspace: Workspace,
+    pub(crate) workspace: WorkspaceFiles,
     pub(crate) root: PathBuf,
     pub(crate) rehearsal: Rehearsal,
     pub(crate) effects: Effects,
@@ -176,7 +176,7 @@ mod tests {
         let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
         let images = Images {
             registry: Backends::new(folder.path()).registry,
-            workspace: Workspace::new(root, policy.clone(), 1000),
+            workspace: WorkspaceFiles::new(root, policy.clone(), 1000),
             policy,
             root: folder.path().to_owned(),
             rehearsal: Rehearsal::none(),
@@ -196,7 +196,7 @@ mod tests {
         // The engine refuses the effect, so the registry isn't reached.
         let refused = Err(stagewright_engine::EffectRefused::Unrecorded);
         let (effects, announced) =
-            crate::testing::TestLog::new().judged_effects(stagewright_engine::Call::Run, refused);
+            crate::testing::TestLog::new().effects_with_verdict(stagewright_engine::Call::Run, refused);
         let unrecorded = Images {
             effects,
             registry: images.registry.clone(),

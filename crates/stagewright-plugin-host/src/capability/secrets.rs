@@ -66,16 +66,16 @@ impl SecretHandle {
 
 /// The secrets of one attempt.
 #[derive(Clone)]
-pub(crate) struct Secrets {
+pub(crate) struct StageSecrets {
     pub(crate) source: Arc<dyn SecretSource>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) masker: Masker,
     pub(crate) rehearsal: Rehearsal,
 }
 
-impl Secrets {
-    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Secrets {
-        Secrets {
+impl StageSecrets {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> StageSecrets {
+        StageSecrets {
             source: attempt.config().secrets.clone(),
             policy: attempt.policy.clone(),
             masker: attempt.log.masker().clone(),
@@ -134,14 +134,14 @@ mod tests {
         }
     }
 
-    fn secrets(permissions: &Permissions) -> Secrets {
+    fn secrets(permissions: &Permissions) -> StageSecrets {
         let secret = Secret {
             value: "hunter22".into(),
             hosts: vec!["api.example.org".parse().unwrap(), "localhost:8080".parse().unwrap()],
             programs: vec!["gh".into()],
         };
         let policy = Policy::new("stages.test", permissions, &Default::default(), Arc::default());
-        Secrets {
+        StageSecrets {
             source: Arc::new(One(secret)),
             policy: Arc::new(policy),
             masker: Masker::default(),
@@ -181,7 +181,7 @@ mod tests {
         let terms = RehearsalTerms { real, acts: true, offline: false };
         let (folder, log) = (tempfile::tempdir().unwrap(), TestLog::new());
         let (rehearsal, _aborter) = crate::testing::rehearsal(folder.path(), &all, &terms, &log);
-        let rehearsed = Secrets { rehearsal, ..secrets(&all) };
+        let rehearsed = StageSecrets { rehearsal, ..secrets(&all) };
         let handle = rehearsed.get("token").await.unwrap();
         assert_eq!(handle.for_origin(&origin("https://api.example.org/x")), Ok("hunter22"));
         assert!(handle.for_program("gh").is_err() && rehearsed.reveal(&handle).is_err());

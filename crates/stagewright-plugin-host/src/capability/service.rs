@@ -99,12 +99,12 @@ pub(crate) struct Services {
     pub(crate) fence: Option<u64>,
     pub(crate) rehearsal: Rehearsal,
     pub(crate) effects: Effects,
-    pub(crate) started: Started,
+    pub(crate) started: StartedReleases,
 }
 
 /// The releases that the attempt has started.
 #[derive(Default)]
-pub(crate) struct Started {
+pub(crate) struct StartedReleases {
     /// None for a release that was promoted or discarded.
     instances: Vec<Option<Instance>>,
     /// The start in progress. It runs in a task of its own: when the guest is stopped, the future that waits for it is
@@ -125,7 +125,7 @@ impl Services {
             fence: environment.and_then(|environment| environment.fence),
             rehearsal: attempt.rehearsal.clone(),
             effects: attempt.effects.clone(),
-            started: Started::default(),
+            started: StartedReleases::default(),
         }
     }
 
@@ -218,7 +218,7 @@ impl Services {
 
     /// Discards the releases that were neither promoted nor discarded.
     pub(crate) async fn finish(&mut self) {
-        let Started { instances, starting } = std::mem::take(&mut self.started);
+        let StartedReleases { instances, starting } = std::mem::take(&mut self.started);
         let left: Vec<Instance> = instances.into_iter().flatten().collect();
         if left.is_empty() && starting.is_none() {
             return;
@@ -287,7 +287,7 @@ mod tests {
             fence: None,
             rehearsal: Rehearsal::none(),
             effects: TestLog::new().effects(),
-            started: Started::default(),
+            started: StartedReleases::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Each access is checked twice: the path as the guest wrote it, and the path that it leads to once symbolic links are
 //! followed. A link that leaves the workspace can't be followed at all, because every access goes through a folder handle
-//! that only resolves paths beneath itself. The checked path is then opened without following links ([`reach`]), since a
+//! that only resolves paths beneath itself. The checked path is then opened without following links ([`opener`]), since a
 //! program of the stage may exchange a folder for a link after the check.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -19,47 +19,47 @@ use stagewright_model::WorkspacePath;
 
 use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::{Budget, Bytes, Metered};
+use crate::limits::{ByteBudget, ByteSize, Metered};
 use crate::policy::Policy;
 
 mod grants;
 mod listing;
-mod reach;
+mod opener;
 
-pub(crate) use grants::{GrantedPath, Kind};
-pub(crate) use listing::{Entry, Located, Node};
-use reach::Reach;
+pub(crate) use grants::{FileKind, GrantedPath};
+pub(crate) use listing::{GlobEntry, Located, NodeKind};
+use opener::PathOpener;
 
 /// The files of a workspace, with the access that a stage has to them.
 #[derive(Clone, Debug)]
-pub(crate) struct Workspace {
+pub(crate) struct WorkspaceFiles {
     root: Arc<Dir>,
     policy: Arc<Policy>,
     /// The most bytes that are read into memory at a time.
     largest: u64,
     /// The bytes that the stage may still write.
-    budget: Budget,
+    budget: ByteBudget,
 }
 
-impl Workspace {
-    pub(crate) fn new(root: Arc<Dir>, policy: Arc<Policy>, largest: u64) -> Workspace {
-        Workspace { root, policy, largest, budget: Budget::new("workspace", u64::MAX) }
+impl WorkspaceFiles {
+    pub(crate) fn new(root: Arc<Dir>, policy: Arc<Policy>, largest: u64) -> WorkspaceFiles {
+        WorkspaceFiles { root, policy, largest, budget: ByteBudget::new("workspace", u64::MAX) }
     }
 
     /// Limits the bytes that may be written.
-    pub(crate) fn bounded(self, bytes: u64) -> Workspace {
-        Workspace { budget: Budget::new("workspace", bytes), ..self }
+    pub(crate) fn bounded(self, bytes: u64) -> WorkspaceFiles {
+        WorkspaceFiles { budget: ByteBudget::new("workspace", bytes), ..self }
     }
 
     /// Opens files whose paths passed the checks.
-    fn reach(&self, writing: bool) -> Reach<'_> {
-        Reach { root: &self.root, policy: &self.policy, writing }
+    fn opener(&self, writing: bool) -> PathOpener<'_> {
+        PathOpener { root: &self.root, policy: &self.policy, writing }
     }
 
     /// Runs work on files on a thread that may block.
     pub(crate) async fn off_thread<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Workspace) -> Result<T, CapabilityError> + Send + 'static,
+        work: impl FnOnce(&WorkspaceFiles) -> Result<T, CapabilityError> + Send + 'static,
     ) -> Result<T, CapabilityError> {
         let workspace = self.clone();
         blocking(move || work(&workspace)).await?
@@ -75,9 +75,9 @@ impl Workspace {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` is a folder, not a file")));
         }
         let (folder, name) = real.split();
-        self.reach(false)
+        self.opener(false)
             .folder(&folder)
-            .and_then(|folder| self.reach(false).file(&folder, name, OFlags::RDONLY))
+            .and_then(|folder| self.opener(false).file(&folder, name, OFlags::RDONLY))
             .map_err(|error| failed("open", &path, &error))
     }
 
@@ -90,7 +90,7 @@ impl Workspace {
         let read = (&mut file).take(self.largest.saturating_add(1)).read_to_end(&mut data);
         read.map_err(|error| failed_at("read", path, &error))?;
         if data.len() as u64 > self.largest {
-            let limit = Bytes(self.largest);
+            let limit = ByteSize(self.largest);
             let message = format!("`{path}` ({size} bytes) doesn't fit into the memory limit of {limit}");
             return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
                 .with_help("read it in parts, or raise the stage's `memory`"));
@@ -121,7 +121,7 @@ impl Workspace {
         let path = self.writable(path)?;
         let (folder, name) = path.split();
         let folder =
-            self.reach(true).made_folder(&folder).map_err(|error| failed("create the folder of", &path, &error))?;
+            self.opener(true).made_folder(&folder).map_err(|error| failed("create the folder of", &path, &error))?;
         let draft = draft_name();
         let filled = (|| {
             let mut file = folder.open_with(&draft, OpenOptions::new().write(true).create_new(true))?;
@@ -155,9 +155,9 @@ impl Workspace {
             Err(error) => return Err(error),
         };
         let (folder, name) = path.split();
-        self.reach(true)
+        self.opener(true)
             .made_folder(&folder)
-            .and_then(|folder| self.reach(true).file(&folder, name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE))
+            .and_then(|folder| self.opener(true).file(&folder, name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE))
             .and_then(|file| Metered { to: file, budget: &self.budget }.write_all(data))
             .map_err(|error| failed("append to", &path, &error))
     }
@@ -166,7 +166,7 @@ impl Workspace {
         let path = self.writable(path)?;
         self.policy.removal(&path)?;
         let (folder, name) = path.split();
-        let removed = self.reach(true).folder(&folder).and_then(|folder| match folder.symlink_metadata(name)? {
+        let removed = self.opener(true).folder(&folder).and_then(|folder| match folder.symlink_metadata(name)? {
             metadata if metadata.is_dir() => remove_tree_at(&folder, name.as_ref()),
             _ => folder.remove_file(name),
         });

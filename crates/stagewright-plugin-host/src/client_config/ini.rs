@@ -2,7 +2,7 @@
 
 /// A key with its value.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct IniEntry {
     /// The section in pip's files; none before the first header, and in npm's files.
     pub(crate) section: Option<String>,
     /// In pip's files in lower case, with `-` for `_`.
@@ -15,7 +15,7 @@ pub(crate) struct Entry {
 
 /// The entries of an `.npmrc`, as the package `ini` reads them: `;` and `#` begin comments, a value may be quoted, and
 /// `key[]` is an element of a list. Sections aren't read by npm, so the entries end at the first header.
-pub(crate) fn npmrc_entries(text: &str) -> Vec<Entry> {
+pub(crate) fn npmrc_entries(text: &str) -> Vec<IniEntry> {
     let mut entries = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -27,7 +27,7 @@ pub(crate) fn npmrc_entries(text: &str) -> Vec<Entry> {
         }
         // A key without a value is true.
         let (key, value) = line.split_once('=').unwrap_or((line, "true"));
-        entries.push(Entry { section: None, key: unquoted(key), value: unquoted(value), line: at + 1 });
+        entries.push(IniEntry { section: None, key: unquoted(key), value: unquoted(value), line: at + 1 });
     }
     entries
 }
@@ -48,8 +48,8 @@ fn unquoted(text: &str) -> String {
 
 /// The entries of a `pip.conf`, as Python's `configparser` reads them: `=` or `:` follows the key, and an indented line
 /// continues the value before it.
-pub(crate) fn pip_entries(text: &str) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::new();
+pub(crate) fn pip_entries(text: &str) -> Vec<IniEntry> {
+    let mut entries: Vec<IniEntry> = Vec::new();
     let mut section = None;
     let mut is_continued = false;
     for (at, line) in text.lines().enumerate() {
@@ -72,7 +72,7 @@ pub(crate) fn pip_entries(text: &str) -> Vec<Entry> {
         is_continued = true;
         let (key, value) = trimmed.split_once(['=', ':']).unwrap_or((trimmed, ""));
         let key = key.trim().to_ascii_lowercase().replace('_', "-");
-        entries.push(Entry { section: section.clone(), key, value: value.trim().to_owned(), line: at + 1 });
+        entries.push(IniEntry { section: section.clone(), key, value: value.trim().to_owned(), line: at + 1 });
     }
     entries
 }
@@ -81,7 +81,7 @@ pub(crate) fn pip_entries(text: &str) -> Vec<Entry> {
 mod tests {
     use super::*;
 
-    fn pairs(entries: &[Entry]) -> Vec<(&str, &str, usize)> {
+    fn pairs(entries: &[IniEntry]) -> Vec<(&str, &str, usize)> {
         entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str(), entry.line)).collect()
     }
 

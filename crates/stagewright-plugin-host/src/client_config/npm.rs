@@ -4,7 +4,7 @@
 //! exist in the sandbox.
 
 use super::ini::npmrc_entries;
-use super::value::{Kind, admit, is_known, is_variable};
+use super::value::{ValueKind, admit, is_known, is_variable};
 
 /// Keys whose value is a word, or a list of words.
 const WORDS: [&str; 59] = [
@@ -91,21 +91,21 @@ pub(super) fn is_harmless(text: &str) -> bool {
     !has_header
         && entries.all(|entry| {
             let name = entry.key.strip_suffix("[]").unwrap_or(&entry.key);
-            let kind = kind(name).or_else(|| FOLDERS.contains(&name).then_some(Kind::Text));
+            let kind = kind(name).or_else(|| FOLDERS.contains(&name).then_some(ValueKind::Text));
             is_known(kind, &entry.value) || is_variable(&entry.value)
         })
 }
 
-fn kind(name: &str) -> Option<Kind> {
+fn kind(name: &str) -> Option<ValueKind> {
     let is_scope = |scope: &str| {
         scope.starts_with('@')
             && scope[1..].chars().all(|letter| letter.is_ascii_alphanumeric() || ".-_~".contains(letter))
     };
     match name {
-        "registry" => Some(Kind::Url),
-        "cafile" | "nodedir" => Some(Kind::Text),
-        "ca" => Some(Kind::Certificate),
-        _ if WORDS.contains(&name) => Some(Kind::Word),
-        _ => name.strip_suffix(":registry").filter(|scope| is_scope(scope)).map(|_| Kind::Url),
+        "registry" => Some(ValueKind::Url),
+        "cafile" | "nodedir" => Some(ValueKind::Text),
+        "ca" => Some(ValueKind::Certificate),
+        _ if WORDS.contains(&name) => Some(ValueKind::Word),
+        _ => name.strip_suffix(":registry").filter(|scope| is_scope(scope)).map(|_| ValueKind::Url),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The settings of extensions are left out, since they include licences, tokens and passwords of databases.
 
-use super::value::{Kind, admit};
+use super::value::{ValueKind, admit};
 
 /// Keys of the language itself.
 const KEYS: [&str; 33] = [
@@ -55,7 +55,7 @@ pub(super) fn copy(text: &str) -> String {
             Some((quoted, _)) => quoted,
             None => value.split(';').next().unwrap_or(value).trim(),
         };
-        let value = admit(Kind::Text, value).filter(|value| !value.contains(['"', ';', '$']))?;
+        let value = admit(ValueKind::Text, value).filter(|value| !value.contains(['"', ';', '$']))?;
         // In quotes, an expression of constants would be a string.
         let is_expression = key == "error_reporting";
         Some(if is_expression { format!("{key} = {value}\n") } else { format!("{key} = \"{value}\"\n") })

@@ -1,7 +1,7 @@
 //! `pip.conf`. Proxies are left out, because the sandbox has a proxy of its own and can't reach another.
 
 use super::ini::pip_entries;
-use super::value::{Kind, admit, is_known};
+use super::value::{ValueKind, admit, is_known};
 
 /// Keys whose value is a word, or a list of words.
 const WORDS: [&str; 31] = [
@@ -65,13 +65,13 @@ pub(super) fn is_harmless(text: &str) -> bool {
     pip_entries(text).iter().all(|entry| entry.section.is_some() && is_known(&entry.key, &entry.value))
 }
 
-fn kind(key: &str) -> Option<Kind> {
+fn kind(key: &str) -> Option<ValueKind> {
     match key {
-        "index-url" | "extra-index-url" | "find-links" => Some(Kind::Url),
-        "cert" | "constraint" => Some(Kind::Text),
+        "index-url" | "extra-index-url" | "find-links" => Some(ValueKind::Url),
+        "cert" | "constraint" => Some(ValueKind::Text),
         // A host with a port.
-        "trusted-host" => Some(Kind::Text),
-        _ if WORDS.contains(&key) => Some(Kind::Word),
+        "trusted-host" => Some(ValueKind::Text),
+        _ if WORDS.contains(&key) => Some(ValueKind::Word),
         _ => None,
     }
 }

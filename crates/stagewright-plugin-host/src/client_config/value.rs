@@ -10,7 +10,7 @@ const SCALARS: [&str; 9] = ["always", "auto", "false", "never", "no", "off", "on
 
 /// The form that the value of a key must have to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     /// A number, a boolean, or a client's keyword: letters, digits, and `.,_+/*@=-`, without spaces.
     Word,
     /// A number or a boolean, which is never a secret.
@@ -30,30 +30,30 @@ pub(super) enum Kind {
 }
 
 /// The copy of a value; none when it isn't of the kind.
-pub(super) fn admit(kind: Kind, value: &str) -> Option<String> {
+pub(super) fn admit(kind: ValueKind, value: &str) -> Option<String> {
     let is_line = value.len() <= LONGEST && !value.contains(char::is_control);
     match kind {
-        Kind::Certificate => {
+        ValueKind::Certificate => {
             (value.contains("-----BEGIN CERTIFICATE-----") && !value.contains("PRIVATE KEY")).then(|| value.to_owned())
         }
         _ if !is_line => None,
-        Kind::Word => {
+        ValueKind::Word => {
             let is_plain = |letter: char| letter.is_ascii_alphanumeric() || ".,_+/*@=-".contains(letter);
             value.chars().all(is_plain).then(|| value.to_owned())
         }
-        Kind::Scalar => {
+        ValueKind::Scalar => {
             let number = value.trim_start_matches('-').trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G']);
             let is_number = number.len() <= 10 && number.bytes().all(|byte| byte.is_ascii_digit());
             (is_number || SCALARS.contains(&value.to_ascii_lowercase().as_str())).then(|| value.to_owned())
         }
-        Kind::Text => (!has_user(value)).then(|| value.to_owned()),
-        Kind::Program => {
+        ValueKind::Text => (!has_user(value)).then(|| value.to_owned()),
+        ValueKind::Program => {
             let is_name = |letter: char| letter.is_ascii_alphanumeric() || "/.-_+".contains(letter);
             value.chars().all(is_name).then(|| value.to_owned())
         }
-        Kind::Url => web_url(value).or_else(|| path(value)),
-        Kind::GitUrl => web_url(value).or_else(|| path(value)).or_else(|| scp_like(value)),
-        Kind::Known(values) => values.contains(&value).then(|| value.to_owned()),
+        ValueKind::Url => web_url(value).or_else(|| path(value)),
+        ValueKind::GitUrl => web_url(value).or_else(|| path(value)).or_else(|| scp_like(value)),
+        ValueKind::Known(values) => values.contains(&value).then(|| value.to_owned()),
     }
 }
 
@@ -71,9 +71,9 @@ pub(crate) fn is_variable(value: &str) -> bool {
 }
 
 /// Whether a value would be copied unchanged, or can't be a credential under any key.
-pub(super) fn is_known(kind: Option<Kind>, value: &str) -> bool {
+pub(super) fn is_known(kind: Option<ValueKind>, value: &str) -> bool {
     let admitted = |kind| admit(kind, value).is_some_and(|copied| copied == value);
-    kind.is_some_and(admitted) || admitted(Kind::Scalar)
+    kind.is_some_and(admitted) || admitted(ValueKind::Scalar)
 }
 
 /// `scheme://user:password@host/path?query` as `scheme://host/path`. A user without a password is kept for ssh, as in
@@ -145,23 +145,28 @@ mod tests {
             ("https://u:p\n@host/x", None),
             ("https://u:p@ho%40st/", None),
         ] {
-            assert_eq!(admit(Kind::GitUrl, given).as_deref(), copied, "{given}");
+            assert_eq!(admit(ValueKind::GitUrl, given).as_deref(), copied, "{given}");
         }
-        assert_eq!(admit(Kind::Url, "git@host:a"), None);
+        assert_eq!(admit(ValueKind::Url, "git@host:a"), None);
     }
 
     #[test]
     fn a_value_that_is_not_of_its_kind_is_left_out() {
-        assert!(admit(Kind::Word, "verbose").is_some() && admit(Kind::Word, "a b").is_none());
-        assert!(admit(Kind::Text, "me:pw@host").is_none() && admit(Kind::Text, "git@host:a/b").is_some());
-        assert!(admit(Kind::Program, "/usr/bin/lld-18").is_some() && admit(Kind::Program, "sshpass -pPW x").is_none());
-        assert!(admit(Kind::Text, "Ada L.").is_some() && admit(Kind::Text, "see https://u:p@h").is_none());
+        assert!(admit(ValueKind::Word, "verbose").is_some() && admit(ValueKind::Word, "a b").is_none());
+        assert!(admit(ValueKind::Text, "me:pw@host").is_none() && admit(ValueKind::Text, "git@host:a/b").is_some());
+        assert!(
+            admit(ValueKind::Program, "/usr/bin/lld-18").is_some()
+                && admit(ValueKind::Program, "sshpass -pPW x").is_none()
+        );
+        assert!(admit(ValueKind::Text, "Ada L.").is_some() && admit(ValueKind::Text, "see https://u:p@h").is_none());
         let (public, private) =
             ("-----BEGIN CERTIFICATE-----\nMII", "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY");
-        assert!(admit(Kind::Certificate, public).is_some() && admit(Kind::Certificate, private).is_none());
-        assert!(admit(Kind::Certificate, "secret").is_none());
-        assert!(admit(Kind::Scalar, "256m").is_some() && admit(Kind::Scalar, "True").is_some());
-        assert!(admit(Kind::Scalar, "hunter2").is_none());
-        assert!(admit(Kind::Known(&["a b"]), "a b").is_some() && admit(Kind::Known(&["a b"]), "a c").is_none());
+        assert!(admit(ValueKind::Certificate, public).is_some() && admit(ValueKind::Certificate, private).is_none());
+        assert!(admit(ValueKind::Certificate, "secret").is_none());
+        assert!(admit(ValueKind::Scalar, "256m").is_some() && admit(ValueKind::Scalar, "True").is_some());
+        assert!(admit(ValueKind::Scalar, "hunter2").is_none());
+        assert!(
+            admit(ValueKind::Known(&["a b"]), "a b").is_some() && admit(ValueKind::Known(&["a b"]), "a c").is_none()
+        );
     }
 }

@@ -14,10 +14,10 @@ use crate::error::{CapabilityError, unprepared};
 
 /// The copies that sandboxes share. Later changes to the originals take effect in the next run.
 #[derive(Debug, Default)]
-pub(super) struct MachineCopies(Mutex<Option<Made>>);
+pub(super) struct MachineCopies(Mutex<Option<SharedCopies>>);
 
 #[derive(Debug)]
-struct Made {
+struct SharedCopies {
     folder: PathBuf,
     places: Arc<[Place]>,
 }
@@ -43,7 +43,7 @@ impl MachineCopies {
             .into_iter()
             .filter_map(|(path, format)| instead(&path, path.clone(), format, &folder).transpose())
             .collect::<Result<Arc<[Place]>, CapabilityError>>()?;
-        *made = Some(Made { folder, places: Arc::clone(&places) });
+        *made = Some(SharedCopies { folder, places: Arc::clone(&places) });
         Ok(places)
     }
 }
@@ -51,7 +51,7 @@ impl MachineCopies {
 impl Drop for MachineCopies {
     fn drop(&mut self) {
         let made = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Made { folder, .. }) = made.take() {
+        if let Some(SharedCopies { folder, .. }) = made.take() {
             let _ = stagewright_files::remove_tree(&folder);
         }
     }

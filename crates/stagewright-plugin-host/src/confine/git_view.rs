@@ -40,19 +40,19 @@ const MOST_VIEWS: usize = 100;
 /// The mounts that make up the view. `root`: the workspace. `git_dir`: relative to it. `copies`: a folder of the attempt,
 /// where the copies are written.
 pub(super) fn git_view(root: &Path, git_dir: &Path, copies: &Path) -> io::Result<Vec<Place>> {
-    let mut view = View { root, copies, places: Vec::new(), views: 0 };
+    let mut view = GitView { root, copies, places: Vec::new(), views: 0 };
     view.add(git_dir)?;
     Ok(view.places)
 }
 
-struct View<'a> {
+struct GitView<'a> {
     root: &'a Path,
     copies: &'a Path,
     places: Vec<Place>,
     views: usize,
 }
 
-impl View<'_> {
+impl GitView<'_> {
     fn add(&mut self, git_dir: &Path) -> io::Result<()> {
         self.views += 1;
         if self.views > MOST_VIEWS {

@@ -16,7 +16,7 @@ use stagewright_process::which;
 use super::copies::{copied, instead};
 use super::kept::{KeptCaches, StageOwner};
 use super::{SandboxConfig, docker_socket};
-use crate::capability::workspace::Workspace;
+use crate::capability::workspace::WorkspaceFiles;
 use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::policy::Policy;
 use crate::reserved::{Placeholders, Reserved};
@@ -26,7 +26,7 @@ const WELL_KNOWN: [&str; 12] =
     ["cargo", "docker", "git", "go", "gradle", "mvn", "node", "npm", "pip", "python3", "rustc", "uv"];
 
 /// The inputs of the plan.
-pub(super) struct Layout {
+pub(super) struct MountPlanner {
     pub(super) config: SandboxConfig,
     pub(super) policy: Arc<Policy>,
     pub(super) root: PathBuf,
@@ -43,7 +43,7 @@ pub(super) struct Layout {
 }
 
 /// The mounts, and what must exist until the sandbox ends.
-pub(super) struct Laid {
+pub(super) struct MountPlan {
     pub(super) scratch: PathBuf,
     /// In the order in which they are mounted: later places may lie within earlier ones.
     pub(super) places: Vec<Place>,
@@ -54,9 +54,9 @@ pub(super) struct Laid {
     pub(super) placeholders: Option<Placeholders>,
 }
 
-impl Layout {
+impl MountPlanner {
     /// Creates the scratch folder, and plans the mounts.
-    pub(super) fn plan(&self, files: &Workspace) -> Result<Laid, CapabilityError> {
+    pub(super) fn plan(&self, files: &WorkspaceFiles) -> Result<MountPlan, CapabilityError> {
         let scratch = self.scratch().map_err(|error| unprepared("make the scratch folder", &error))?;
         let (mut places, rules) = system(&scratch);
         places.extend_from_slice(&self.config.copies.places(&self.config.scratch)?);
@@ -91,7 +91,7 @@ impl Layout {
         places.extend(self.workspace(files, &scratch, placeholders.as_ref())?);
         places.extend(self.engine_elsewhere(&places));
         places.extend(self.sockets()?);
-        Ok(Laid { scratch, places, rules, kept, placeholders })
+        Ok(MountPlan { scratch, places, rules, kept, placeholders })
     }
 
     fn scratch(&self) -> io::Result<PathBuf> {

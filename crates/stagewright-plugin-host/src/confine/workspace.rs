@@ -21,8 +21,8 @@ use stagewright_model::{PathPattern, ProcessRule, WorkspacePath, outermost};
 use stagewright_process::sandbox::{Access, Place, Source};
 
 use super::git_view::git_view;
-use super::places::Layout;
-use crate::capability::workspace::{GrantedPath, Kind, Workspace};
+use super::places::MountPlanner;
+use crate::capability::workspace::{FileKind, GrantedPath, WorkspaceFiles};
 use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::reserved::{Placeholders, Purpose, Spot};
 
@@ -33,10 +33,10 @@ const IN_A_REPOSITORY: [&str; 3] = ["config", "config.worktree", "commondir"];
 
 /// The granted paths of one stage.
 #[derive(Default)]
-struct Granted(BTreeMap<WorkspacePath, Given>);
+struct GrantedMounts(BTreeMap<WorkspacePath, GrantedMount>);
 
 /// How a granted path appears in the sandbox.
-enum Given {
+enum GrantedMount {
     Folder(Access),
     File(Access),
     /// A named pipe that may only be read.
@@ -45,22 +45,23 @@ enum Given {
     Link(PathBuf),
 }
 
-impl Given {
-    fn new(kind: Kind, access: Access) -> Given {
+impl GrantedMount {
+    fn new(kind: FileKind, access: Access) -> GrantedMount {
         match kind {
-            Kind::Folder => Given::Folder(access),
-            Kind::Pipe if access != Access::Write => Given::Pipe,
-            Kind::File | Kind::Pipe => Given::File(access),
-            Kind::Link(target) => Given::Link(target),
+            FileKind::Folder => GrantedMount::Folder(access),
+            FileKind::Pipe if access != Access::Write => GrantedMount::Pipe,
+            FileKind::File | FileKind::Pipe => GrantedMount::File(access),
+            FileKind::Link(target) => GrantedMount::Link(target),
         }
     }
 }
 
-impl Granted {
+impl GrantedMounts {
     /// Adds a path. If it is granted already, the wider access holds.
-    fn add(&mut self, path: WorkspacePath, given: Given) {
+    fn add(&mut self, path: WorkspacePath, given: GrantedMount) {
         match (self.0.get_mut(&path), given) {
-            (Some(Given::Folder(known)), Given::Folder(access)) | (Some(Given::File(known)), Given::File(access)) => {
+            (Some(GrantedMount::Folder(known)), GrantedMount::Folder(access))
+            | (Some(GrantedMount::File(known)), GrantedMount::File(access)) => {
                 *known = access.max(*known);
             }
             (_, given) => drop(self.0.insert(path, given)),
@@ -71,7 +72,7 @@ impl Granted {
     /// writable; otherwise the innermost folder decides.
     fn around(&self, path: &WorkspacePath) -> Option<Access> {
         let folders = self.0.iter().filter_map(|(folder, given)| match given {
-            Given::Folder(access) if path.is_within(folder) && path != folder => Some(*access),
+            GrantedMount::Folder(access) if path.is_within(folder) && path != folder => Some(*access),
             _ => None,
         });
         // The map is sorted by path, so the last folder is the innermost.
@@ -81,25 +82,26 @@ impl Granted {
     /// The access to a path that follows from its own grant, if it is a folder, or from the folders that contain it.
     fn access(&self, path: &WorkspacePath) -> Option<Access> {
         let own = match self.0.get(path) {
-            Some(Given::Folder(access)) => Some(*access),
+            Some(GrantedMount::Folder(access)) => Some(*access),
             _ => None,
         };
         own.max(self.around(path))
     }
 
     fn is_writable(&self, path: &WorkspacePath) -> bool {
-        self.around(path) == Some(Access::Write) || matches!(self.0.get(path), Some(Given::Folder(Access::Write)))
+        self.around(path) == Some(Access::Write)
+            || matches!(self.0.get(path), Some(GrantedMount::Folder(Access::Write)))
     }
 }
 
 /// Creates mount points for covers over paths that don't exist yet.
 #[derive(Clone, Copy)]
-struct Maker<'a> {
-    files: &'a Workspace,
+struct MountPointMaker<'a> {
+    files: &'a WorkspaceFiles,
     placeholders: Option<&'a Placeholders>,
 }
 
-impl Maker<'_> {
+impl MountPointMaker<'_> {
     /// Creates an empty file or folder, recorded as a placeholder. `at`: the absolute path of `path`.
     fn make(self, path: &WorkspacePath, at: &Path, is_file: bool) -> io::Result<()> {
         let make = || if is_file { self.files.make_file(path) } else { self.files.make_folder(path) };
@@ -110,15 +112,15 @@ impl Maker<'_> {
     }
 }
 
-impl Layout {
+impl MountPlanner {
     /// The mounts of the workspace, over an empty folder at its path.
     pub(super) fn workspace(
         &self,
-        files: &Workspace,
+        files: &WorkspaceFiles,
         scratch: &Path,
         placeholders: Option<&Placeholders>,
     ) -> Result<Vec<Place>, CapabilityError> {
-        let maker = Maker { files, placeholders };
+        let maker = MountPointMaker { files, placeholders };
         let granted = self.granted(files)?;
         let reserved = self.policy.reserved();
         let spots: BTreeMap<_, _> = reserved.spots().iter().map(|spot| (spot.path.clone(), spot.clone())).collect();
@@ -128,16 +130,16 @@ impl Layout {
             let (source, access) = match given {
                 // Mounted with the writable folder that contains it.
                 _ if around == Some(Access::Write) => continue,
-                Given::Link(_) if around.is_some() => continue,
+                GrantedMount::Link(_) if around.is_some() => continue,
                 // A git directory that is granted by its name: `git` below mounts it.
                 _ if spots.get(path).is_some_and(|spot| spot.whole && spot.purpose == Purpose::Git) => continue,
-                Given::Link(target) => (Source::Link(target.clone()), None),
+                GrantedMount::Link(target) => (Source::Link(target.clone()), None),
                 // Within a reserved path: hooks that are granted along with `.git`, or for reading.
-                Given::Folder(access) | Given::File(access) if reserved.over(path).is_some() => {
+                GrantedMount::Folder(access) | GrantedMount::File(access) if reserved.over(path).is_some() => {
                     (self.held(path), Some(*access))
                 }
-                Given::Folder(access) | Given::File(access) => (self.below(path), Some(*access)),
-                Given::Pipe => (self.below(path), Some(Access::Read)),
+                GrantedMount::Folder(access) | GrantedMount::File(access) => (self.below(path), Some(*access)),
+                GrantedMount::Pipe => (self.below(path), Some(Access::Read)),
             };
             places.push(Place { path: self.at(path), source, access });
         }
@@ -154,7 +156,7 @@ impl Layout {
     }
 
     /// Empty files over named pipes that may only be read. The pipes were found by the search for nested repositories.
-    fn pipes(&self, granted: &Granted, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
+    fn pipes(&self, granted: &GrantedMounts, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
         let home = self.environment.get("HOME").map_or(Path::new("/tmp"), Path::new);
         if ![home, Path::new("/tmp"), Path::new("/var/tmp")].iter().any(|writable| self.root.starts_with(writable)) {
             return Ok(Vec::new());
@@ -165,7 +167,9 @@ impl Layout {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string())
                 .with_help("grant a narrower folder, or remove named pipes that aren't needed")
         })?;
-        pipes.extend(granted.0.iter().filter(|(_, given)| matches!(given, Given::Pipe)).map(|(path, _)| path.clone()));
+        pipes.extend(
+            granted.0.iter().filter(|(_, given)| matches!(given, GrantedMount::Pipe)).map(|(path, _)| path.clone()),
+        );
         pipes.retain(|path| granted.around(path) != Some(Access::Write) && self.is_pipe(path));
         if pipes.is_empty() {
             return Ok(Vec::new());
@@ -183,7 +187,7 @@ impl Layout {
     }
 
     /// The covers over reserved paths whose names aren't UTF-8, and the mounts that keep the folders above them in place.
-    fn unnamed(&self, granted: &Granted, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
+    fn unnamed(&self, granted: &GrantedMounts, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
         let mut places = Vec::new();
         for spot in self.policy.reserved().unnamed() {
             let above = spot.path.ancestors().filter_map(Path::to_str).find_map(|path| {
@@ -227,7 +231,13 @@ impl Layout {
         Ok(place(Source::Host(empty), Some(Access::Read)))
     }
 
-    fn reserve(&self, spot: &Spot, granted: &Granted, maker: Maker<'_>, scratch: &Path) -> io::Result<Vec<Place>> {
+    fn reserve(
+        &self,
+        spot: &Spot,
+        granted: &GrantedMounts,
+        maker: MountPointMaker<'_>,
+        scratch: &Path,
+    ) -> io::Result<Vec<Place>> {
         let path = &spot.path;
         let place = |source, access| vec![Place { path: self.at(path), source, access: Some(access) }];
         let held = |access| place(self.held(path), access);
@@ -266,7 +276,7 @@ impl Layout {
         path: &WorkspacePath,
         visible: bool,
         writable: bool,
-        maker: Maker<'_>,
+        maker: MountPointMaker<'_>,
         scratch: &Path,
     ) -> io::Result<Vec<Place>> {
         let place = |below: &Path, source, access| Place { path: self.root.join(below), source, access };
@@ -353,22 +363,22 @@ impl Layout {
     }
 
     /// The paths of the workspace that the stage may read, write or start. Writable paths can also be read and started.
-    fn granted(&self, files: &Workspace) -> Result<Granted, CapabilityError> {
+    fn granted(&self, files: &WorkspaceFiles) -> Result<GrantedMounts, CapabilityError> {
         let policy = &self.policy;
         files.check_links(policy.reads(), |real| policy.grants_read(real))?;
         files.check_links(policy.writes(), |real| policy.grants_write(real))?;
-        let mut granted = Granted::default();
+        let mut granted = GrantedMounts::default();
         for grant in self.readable(files)? {
             let access = if policy.may_start(&grant.path) { Access::Execute } else { Access::Read };
-            granted.add(grant.path, Given::new(grant.kind, access));
+            granted.add(grant.path, GrantedMount::new(grant.kind, access));
         }
         // Folders from which programs may be started, within ones that may be read.
         for grant in files.granted(policy.starts(), PATHS)?.into_iter().filter(|grant| policy.may_read(&grant.path)) {
-            granted.add(grant.path, Given::new(grant.kind, Access::Execute));
+            granted.add(grant.path, GrantedMount::new(grant.kind, Access::Execute));
         }
         for grant in files.granted(policy.writes(), PATHS)? {
             self.may_hold(&grant.path)?;
-            granted.add(grant.path, Given::new(grant.kind, Access::Write));
+            granted.add(grant.path, GrantedMount::new(grant.kind, Access::Write));
         }
         self.make_missing(files, &mut granted)?;
         for rule in policy.programs().iter().filter_map(ProcessRule::program) {
@@ -384,13 +394,13 @@ impl Layout {
 
     /// The paths that may be read, without those that may be written. If the stage declares inputs, these are the declared
     /// paths as far as they are granted.
-    fn readable(&self, files: &Workspace) -> Result<Vec<GrantedPath>, CapabilityError> {
+    fn readable(&self, files: &WorkspaceFiles) -> Result<Vec<GrantedPath>, CapabilityError> {
         let policy = &self.policy;
         let named = files.granted(policy.declared().unwrap_or(policy.reads()), PATHS)?;
         let (mut readable, rest): (Vec<GrantedPath>, Vec<GrantedPath>) =
             named.into_iter().partition(|grant| policy.may_read(&grant.path));
         // Of a declared folder, only a part may be granted, as by `dist/**`.
-        let partly = rest.iter().filter(|grant| grant.kind == Kind::Folder && policy.may_list(&grant.path));
+        let partly = rest.iter().filter(|grant| grant.kind == FileKind::Folder && policy.may_list(&grant.path));
         let partly = partly.map(|grant| &grant.path).collect::<Vec<_>>();
         let reaches = |pattern: &&PathPattern| partly.iter().any(|folder| pattern.reaches_into(folder));
         let patterns = policy.reads().iter().filter(reaches).cloned().collect::<Vec<_>>();
@@ -400,15 +410,15 @@ impl Layout {
 
     /// Creates writable paths that don't exist, because only an existing path can be mounted: a file when the name has an
     /// extension, otherwise a folder.
-    fn make_missing(&self, files: &Workspace, granted: &mut Granted) -> Result<(), CapabilityError> {
+    fn make_missing(&self, files: &WorkspaceFiles, granted: &mut GrantedMounts) -> Result<(), CapabilityError> {
         for path in self.policy.writes().iter().filter(|pattern| pattern.is_literal()).map(PathPattern::base).cloned() {
             if files.look(&path)?.is_none() {
                 self.may_hold(&path)?;
                 if !self.policy.is_reserved(&path) {
                     files.make(&path)?;
                 }
-                let kind = files.look(&path)?.unwrap_or(Kind::Folder);
-                granted.add(path, Given::new(kind, Access::Write));
+                let kind = files.look(&path)?.unwrap_or(FileKind::Folder);
+                granted.add(path, GrantedMount::new(kind, Access::Write));
             }
         }
         Ok(())
@@ -429,26 +439,31 @@ impl Layout {
 
     /// Adds a program of the workspace. A link stays a link, because programs look for files beside their real path. Its
     /// target is only started if it is granted as well.
-    fn program(&self, path: WorkspacePath, files: &Workspace, granted: &mut Granted) -> Result<(), CapabilityError> {
+    fn program(
+        &self,
+        path: WorkspacePath,
+        files: &WorkspaceFiles,
+        granted: &mut GrantedMounts,
+    ) -> Result<(), CapabilityError> {
         if self.policy.is_reserved(&path) {
             return self.policy.read(&path);
         }
         let Some(kind) = files.look(&path)? else { return Ok(()) };
-        if let Kind::Link(_) = kind {
+        if let FileKind::Link(_) = kind {
             let real = files.led_to(&path)?;
             if granted.around(&real).is_none() && !granted.0.contains_key(&real) {
                 return Err(files.ungranted(&path, &real));
             }
             for (link, target) in files.links_on_the_way(&path) {
                 if !self.policy.is_reserved(&link) {
-                    granted.add(link, Given::Link(target));
+                    granted.add(link, GrantedMount::Link(target));
                 }
             }
             if !self.policy.is_reserved(&real) && !granted.is_writable(&real) {
-                granted.add(real, Given::File(Access::Execute));
+                granted.add(real, GrantedMount::File(Access::Execute));
             }
         }
-        granted.add(path, Given::new(kind, Access::Execute));
+        granted.add(path, GrantedMount::new(kind, Access::Execute));
         Ok(())
     }
 

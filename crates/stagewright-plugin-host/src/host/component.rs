@@ -6,14 +6,14 @@ use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Call};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{PluginHost, end_without_reconcile, plugin_changed, without_outputs};
-use crate::attempt::{Attempt, AttemptContext, HostParts};
+use crate::attempt::{Attempt, AttemptContext, AttemptHost};
 use crate::log::AttemptLog;
 use crate::outcome::{outcome_from_bad_plugin, outcome_from_error, outcome_from_guest, outcome_from_stop};
 use crate::stop::AttemptTimer;
 use crate::wasm::{Plugin, Wasm};
 
 /// A plugin, the engine that loaded it, and the permit for one instance of it.
-struct Ready {
+struct ReadyPlugin {
     plugin: Arc<Plugin>,
     wasm: Arc<Wasm>,
     _room: OwnedSemaphorePermit,
@@ -40,7 +40,7 @@ impl PluginHost {
     }
 
     /// Waits for a permit and loads the plugin. `Err` is the end of the attempt.
-    async fn ready(&self, request: &AttemptRequest, timer: &mut AttemptTimer) -> Result<Ready, AttemptEnd> {
+    async fn ready(&self, request: &AttemptRequest, timer: &mut AttemptTimer) -> Result<ReadyPlugin, AttemptEnd> {
         let room = timer.run(self.runtime.room(), || {}).await.map_err(|stopped| outcome_from_stop(&stopped))?;
         timer.start(request.timeout);
         let loading = async {
@@ -56,7 +56,7 @@ impl PluginHost {
         }
         match end_without_reconcile(request).filter(|_| plugin.reconcile.is_none()) {
             Some(end) => Err(end),
-            None => Ok(Ready { plugin, wasm, _room: room }),
+            None => Ok(ReadyPlugin { plugin, wasm, _room: room }),
         }
     }
 
@@ -69,9 +69,9 @@ impl PluginHost {
     ) -> Result<Attempt, AttemptEnd> {
         let config = &self.scope.config;
         let files = request.folder.as_ref().unwrap_or(&config.workspace);
-        let prepared = match config.reserved.of_attempt(&request.permissions, files).await {
+        let prepared = match config.reserved.for_attempt(&request.permissions, files).await {
             Ok(reserved) => {
-                let host = HostParts { scope: &self.scope, outbound: self.runtime.outbound(), owner: &self.owner };
+                let host = AttemptHost { scope: &self.scope, outbound: self.runtime.outbound(), owner: &self.owner };
                 AttemptContext::new(host, Arc::new(request), timer, log, &reserved)
             }
             Err(error) => Err(error),
@@ -81,7 +81,7 @@ impl PluginHost {
 }
 
 /// Calls the guest, and ends its processes and services, however the call ended.
-async fn run_guest(ready: &Ready, call: Call, attempt: Attempt, timer: &mut AttemptTimer) -> AttemptReport {
+async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mut AttemptTimer) -> AttemptReport {
     let groups = attempt.processes.groups();
     let mut store = ready.wasm.store(attempt, |attempt| &mut attempt.limiter);
     let work = async { ready.plugin.call(call, &mut store).await };

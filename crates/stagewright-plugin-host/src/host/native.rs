@@ -57,7 +57,7 @@ fn rehearsed(request: &AttemptRequest) -> Option<AttemptEnd> {
 async fn announce(request: &AttemptRequest, timer: &AttemptTimer, log: &AttemptLog) -> Result<(), AttemptEnd> {
     let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
     effects.announce(&format!("run the native plugin {}", request.uses)).await.map_err(|error| {
-        effects.too_late().map_or_else(
+        effects.superseded_failure().map_or_else(
             || outcome_from_error(error, timer.cancel.is_set(), None),
             |failure| AttemptEnd::Unsuccessful(Outcome::Errored, failure),
         )

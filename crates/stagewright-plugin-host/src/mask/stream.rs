@@ -7,7 +7,7 @@ use memchr::{memchr2_iter, memrchr};
 use super::needles::Needles;
 use super::spelling::{PASSED_OVER, is_break, passed_over};
 use super::unescape::{Unescaped, has_escapes};
-use super::{Masker, Reader, WRAPPED};
+use super::{Audience, Masker, WRAPPED};
 
 /// Replaces a secret, on each line that it spans.
 const MASK: &[u8] = b"***";
@@ -16,7 +16,7 @@ const MASK: &[u8] = b"***";
 #[derive(Debug)]
 pub(crate) struct MaskStream {
     masker: Masker,
-    reader: Reader,
+    reader: Audience,
     needles: Option<Arc<Needles>>,
     /// The end of the input so far that could be the beginning of a secret.
     held: Vec<u8>,
@@ -30,7 +30,7 @@ pub(crate) struct MaskStream {
 }
 
 impl MaskStream {
-    pub(crate) fn new(masker: Masker, reader: Reader) -> MaskStream {
+    pub(crate) fn new(masker: Masker, reader: Audience) -> MaskStream {
         MaskStream {
             masker,
             reader,

@@ -194,7 +194,7 @@ fn overlapping_secrets_have_one_mask_however_the_text_is_split() {
 fn a_line_is_emitted_when_it_ends() {
     let masker = Masker::default();
     masker.add("wrapped-secret-of-some-length", false);
-    let mut stream = MaskStream::new(masker, Reader::Person);
+    let mut stream = MaskStream::new(masker, Audience::Person);
     assert_eq!(pushed(&mut stream, b"progress: wrapped\n"), b"progress: wrapped\n");
     assert_eq!(pushed(&mut stream, b"-secret-of-some-length, all of it\n"), b"***, all of it\n");
     assert_eq!(pushed(&mut stream, b"wrapped-secret-of-so\n"), b"", "too much of the secret to be emitted");
@@ -211,14 +211,14 @@ fn a_guest_sees_secrets_that_were_revealed_to_it_or_belong_to_others() {
     masker.add("shown-to-it", true);
     masker.add("kept-from-it", false);
     let text = "shown-to-it kept-from-it held-by-another";
-    let mut stream = MaskStream::new(masker.clone(), Reader::Guest);
+    let mut stream = MaskStream::new(masker.clone(), Audience::Guest);
     let mut seen = pushed(&mut stream, text.as_bytes());
     seen.extend(finished(&mut stream));
     assert_eq!(seen, b"shown-to-it *** held-by-another");
     assert_eq!(masker.text(text), "*** *** ***");
     assert_eq!(base.text(text), "shown-to-it kept-from-it ***", "a secret added to a fork stays there");
     masker.add("held-by-another", false);
-    let mut stream = MaskStream::new(masker, Reader::Guest);
+    let mut stream = MaskStream::new(masker, Audience::Guest);
     assert_eq!(pushed(&mut stream, b"held-by-another "), b"*** ");
 }
 
@@ -226,7 +226,7 @@ fn a_guest_sees_secrets_that_were_revealed_to_it_or_belong_to_others() {
 fn a_secret_that_is_added_later_is_found_in_held_bytes() {
     let masker = Masker::default();
     masker.add("first-secret", false);
-    let mut stream = MaskStream::new(masker.clone(), Reader::Person);
+    let mut stream = MaskStream::new(masker.clone(), Audience::Person);
     assert_eq!(pushed(&mut stream, b"a first-"), b"a ");
     masker.add("first-aid-kit", false);
     assert_eq!(pushed(&mut stream, b"aid-kit b"), b"*** b");

@@ -14,14 +14,14 @@ const LONGEST_ENTITY: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct Unescaped {
     pub(super) text: Vec<u8>,
-    parts: Vec<Part>,
+    parts: Vec<Segment>,
     /// The start of an incomplete escape at the end of the original; the original's length when there is none.
     whole: usize,
 }
 
 /// A part of the text, which extends to the start of the next one.
 #[derive(Debug)]
-struct Part {
+struct Segment {
     /// Its start in the text.
     start: usize,
     /// Its start in the original.
@@ -87,7 +87,7 @@ impl Unescaped {
 
     fn push(&mut self, bytes: &[u8], original: usize, escape: Option<usize>) {
         if !bytes.is_empty() {
-            self.parts.push(Part { start: self.text.len(), original, escape });
+            self.parts.push(Segment { start: self.text.len(), original, escape });
             self.text.extend_from_slice(bytes);
         }
     }

@@ -22,7 +22,7 @@ const METADATA_LINK_LOCAL: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 169, 254), I
 
 /// The kinds of addresses that a name must not resolve to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum AddressKind {
     LinkLocal,
     Metadata,
     Unspecified,
@@ -39,19 +39,19 @@ pub(crate) enum Kind {
 pub(crate) struct AddressRefused {
     pub(crate) name: String,
     pub(crate) address: IpAddr,
-    pub(crate) kind: Kind,
+    pub(crate) kind: AddressKind,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for AddressKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::LinkLocal => "a link-local address",
-            Kind::Metadata => "a cloud's metadata service",
-            Kind::Unspecified => "not the address of a host",
-            Kind::Multicast => "a multicast address",
-            Kind::Broadcast => "the broadcast address",
-            Kind::Loopback => "this machine's loopback",
-            Kind::NotLoopback => "not this machine",
+            AddressKind::LinkLocal => "a link-local address",
+            AddressKind::Metadata => "a cloud's metadata service",
+            AddressKind::Unspecified => "not the address of a host",
+            AddressKind::Multicast => "a multicast address",
+            AddressKind::Broadcast => "the broadcast address",
+            AddressKind::Loopback => "this machine's loopback",
+            AddressKind::NotLoopback => "not this machine",
         })
     }
 }
@@ -60,7 +60,7 @@ impl fmt::Display for Kind {
 pub(crate) fn check(name: &str, address: IpAddr) -> Result<(), AddressRefused> {
     let refused = |kind| Err(AddressRefused { name: name.to_owned(), address, kind });
     if is_localhost(name) {
-        return if address.to_canonical().is_loopback() { Ok(()) } else { refused(Kind::NotLoopback) };
+        return if address.to_canonical().is_loopback() { Ok(()) } else { refused(AddressKind::NotLoopback) };
     }
     let found = match address {
         IpAddr::V4(address) => kind_v4(address),
@@ -69,35 +69,35 @@ pub(crate) fn check(name: &str, address: IpAddr) -> Result<(), AddressRefused> {
     found.map_or(Ok(()), refused)
 }
 
-fn kind_v4(address: Ipv4Addr) -> Option<Kind> {
+fn kind_v4(address: Ipv4Addr) -> Option<AddressKind> {
     if METADATA_LINK_LOCAL.contains(&address) || METADATA.contains(&IpAddr::V4(address)) {
-        Some(Kind::Metadata)
+        Some(AddressKind::Metadata)
     } else if address.octets()[0] == 0 {
-        Some(Kind::Unspecified)
+        Some(AddressKind::Unspecified)
     } else if address.is_loopback() {
-        Some(Kind::Loopback)
+        Some(AddressKind::Loopback)
     } else if address.is_link_local() {
-        Some(Kind::LinkLocal)
+        Some(AddressKind::LinkLocal)
     } else if address.is_multicast() {
-        Some(Kind::Multicast)
+        Some(AddressKind::Multicast)
     } else if address.is_broadcast() {
-        Some(Kind::Broadcast)
+        Some(AddressKind::Broadcast)
     } else {
         None
     }
 }
 
-fn kind_v6(address: Ipv6Addr) -> Option<Kind> {
+fn kind_v6(address: Ipv6Addr) -> Option<AddressKind> {
     if METADATA.contains(&IpAddr::V6(address)) {
-        Some(Kind::Metadata)
+        Some(AddressKind::Metadata)
     } else if address.is_unspecified() {
-        Some(Kind::Unspecified)
+        Some(AddressKind::Unspecified)
     } else if address.is_loopback() {
-        Some(Kind::Loopback)
+        Some(AddressKind::Loopback)
     } else if address.is_unicast_link_local() {
-        Some(Kind::LinkLocal)
+        Some(AddressKind::LinkLocal)
     } else if address.is_multicast() {
-        Some(Kind::Multicast)
+        Some(AddressKind::Multicast)
     } else {
         None
     }
@@ -129,7 +129,7 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
 mod tests {
     use super::*;
 
-    fn kind(name: &str, address: &str) -> Option<Kind> {
+    fn kind(name: &str, address: &str) -> Option<AddressKind> {
         check(name, address.parse().unwrap()).err().map(|refused| refused.kind)
     }
 
@@ -145,27 +145,27 @@ mod tests {
             ("100.64.0.1", None),
             ("fd12:3456::1", None),
             ("169.253.255.255", None),
-            ("127.0.0.1", Some(Kind::Loopback)),
-            ("127.255.255.254", Some(Kind::Loopback)),
-            ("::1", Some(Kind::Loopback)),
-            ("169.254.0.1", Some(Kind::LinkLocal)),
-            ("169.254.255.255", Some(Kind::LinkLocal)),
-            ("fe80::1", Some(Kind::LinkLocal)),
-            ("febf::1", Some(Kind::LinkLocal)),
-            ("169.254.169.254", Some(Kind::Metadata)),
-            ("169.254.170.2", Some(Kind::Metadata)),
-            ("100.100.100.200", Some(Kind::Metadata)),
-            ("168.63.129.16", Some(Kind::Metadata)),
-            ("fd00:ec2::254", Some(Kind::Metadata)),
-            ("fd00:ec2::23", Some(Kind::Metadata)),
-            ("fd20:ce::254", Some(Kind::Metadata)),
-            ("0.0.0.0", Some(Kind::Unspecified)),
-            ("0.1.2.3", Some(Kind::Unspecified)),
-            ("::", Some(Kind::Unspecified)),
-            ("224.0.0.1", Some(Kind::Multicast)),
-            ("239.255.255.255", Some(Kind::Multicast)),
-            ("ff02::1", Some(Kind::Multicast)),
-            ("255.255.255.255", Some(Kind::Broadcast)),
+            ("127.0.0.1", Some(AddressKind::Loopback)),
+            ("127.255.255.254", Some(AddressKind::Loopback)),
+            ("::1", Some(AddressKind::Loopback)),
+            ("169.254.0.1", Some(AddressKind::LinkLocal)),
+            ("169.254.255.255", Some(AddressKind::LinkLocal)),
+            ("fe80::1", Some(AddressKind::LinkLocal)),
+            ("febf::1", Some(AddressKind::LinkLocal)),
+            ("169.254.169.254", Some(AddressKind::Metadata)),
+            ("169.254.170.2", Some(AddressKind::Metadata)),
+            ("100.100.100.200", Some(AddressKind::Metadata)),
+            ("168.63.129.16", Some(AddressKind::Metadata)),
+            ("fd00:ec2::254", Some(AddressKind::Metadata)),
+            ("fd00:ec2::23", Some(AddressKind::Metadata)),
+            ("fd20:ce::254", Some(AddressKind::Metadata)),
+            ("0.0.0.0", Some(AddressKind::Unspecified)),
+            ("0.1.2.3", Some(AddressKind::Unspecified)),
+            ("::", Some(AddressKind::Unspecified)),
+            ("224.0.0.1", Some(AddressKind::Multicast)),
+            ("239.255.255.255", Some(AddressKind::Multicast)),
+            ("ff02::1", Some(AddressKind::Multicast)),
+            ("255.255.255.255", Some(AddressKind::Broadcast)),
         ];
         for (address, expected) in table {
             assert_eq!(kind("example.org", address), expected, "{address}");
@@ -175,23 +175,23 @@ mod tests {
     #[test]
     fn an_ipv4_address_embedded_in_an_ipv6_address_is_checked() {
         let table = [
-            ("::ffff:127.0.0.1", Some(Kind::Loopback)),
-            ("::ffff:169.254.169.254", Some(Kind::Metadata)),
-            ("::ffff:0.0.0.0", Some(Kind::Unspecified)),
-            ("::169.254.1.1", Some(Kind::LinkLocal)),
-            ("::127.0.0.1", Some(Kind::Loopback)),
-            ("::ffff:0:169.254.169.254", Some(Kind::Metadata)),
-            ("64:ff9b::169.254.169.254", Some(Kind::Metadata)),
-            ("64:ff9b::127.0.0.1", Some(Kind::Loopback)),
-            ("64:ff9b:1::169.254.169.254", Some(Kind::Metadata)),
+            ("::ffff:127.0.0.1", Some(AddressKind::Loopback)),
+            ("::ffff:169.254.169.254", Some(AddressKind::Metadata)),
+            ("::ffff:0.0.0.0", Some(AddressKind::Unspecified)),
+            ("::169.254.1.1", Some(AddressKind::LinkLocal)),
+            ("::127.0.0.1", Some(AddressKind::Loopback)),
+            ("::ffff:0:169.254.169.254", Some(AddressKind::Metadata)),
+            ("64:ff9b::169.254.169.254", Some(AddressKind::Metadata)),
+            ("64:ff9b::127.0.0.1", Some(AddressKind::Loopback)),
+            ("64:ff9b:1::169.254.169.254", Some(AddressKind::Metadata)),
             // 169.254.169.254 behind prefixes of 48, 56 and 64 bits.
-            ("64:ff9b:1:a9fe:a9:fe00::", Some(Kind::Metadata)),
+            ("64:ff9b:1:a9fe:a9:fe00::", Some(AddressKind::Metadata)),
             ("64:ff9b:1::93.184.215.14", None),
-            ("64:ff9b:1:aaa9:fe:a9fe::", Some(Kind::Metadata)),
-            ("64:ff9b:1:aabb:a9:fea9:fe00:0", Some(Kind::Metadata)),
-            ("2002:a9fe:a9fe::1", Some(Kind::Metadata)),
-            ("2002:7f00:1::", Some(Kind::Loopback)),
-            ("2001:0:0:0:0:0:5601:5601", Some(Kind::Metadata)),
+            ("64:ff9b:1:aaa9:fe:a9fe::", Some(AddressKind::Metadata)),
+            ("64:ff9b:1:aabb:a9:fea9:fe00:0", Some(AddressKind::Metadata)),
+            ("2002:a9fe:a9fe::1", Some(AddressKind::Metadata)),
+            ("2002:7f00:1::", Some(AddressKind::Loopback)),
+            ("2001:0:0:0:0:0:5601:5601", Some(AddressKind::Metadata)),
             ("::ffff:93.184.215.14", None),
             ("64:ff9b::93.184.215.14", None),
             ("2002:5db8:d70e::1", None),
@@ -208,10 +208,10 @@ mod tests {
             for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
                 assert_eq!(kind(name, address), None, "{name} {address}");
             }
-            assert_eq!(kind(name, "93.184.215.14"), Some(Kind::NotLoopback));
-            assert_eq!(kind(name, "169.254.169.254"), Some(Kind::NotLoopback));
+            assert_eq!(kind(name, "93.184.215.14"), Some(AddressKind::NotLoopback));
+            assert_eq!(kind(name, "169.254.169.254"), Some(AddressKind::NotLoopback));
         }
-        assert_eq!(kind("localhost.example.org", "127.0.0.1"), Some(Kind::Loopback));
-        assert_eq!(kind("notlocalhost", "127.0.0.1"), Some(Kind::Loopback));
+        assert_eq!(kind("localhost.example.org", "127.0.0.1"), Some(AddressKind::Loopback));
+        assert_eq!(kind("notlocalhost", "127.0.0.1"), Some(AddressKind::Loopback));
     }
 }

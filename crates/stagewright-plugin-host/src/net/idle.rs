@@ -32,19 +32,19 @@ impl Activity {
 
 /// A stream that records its activity.
 #[derive(Debug)]
-pub(super) struct Watched<S> {
+pub(super) struct WatchedStream<S> {
     stream: S,
     activity: Activity,
 }
 
-impl<S> Watched<S> {
-    pub(super) fn new(stream: S) -> (Watched<S>, Activity) {
+impl<S> WatchedStream<S> {
+    pub(super) fn new(stream: S) -> (WatchedStream<S>, Activity) {
         let activity = Activity(Arc::new(Mutex::new(Instant::now())));
-        (Watched { stream, activity: activity.clone() }, activity)
+        (WatchedStream { stream, activity: activity.clone() }, activity)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         self.activity.mark();
@@ -52,7 +52,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data))?;
         self.activity.mark();

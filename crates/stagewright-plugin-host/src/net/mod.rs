@@ -33,7 +33,7 @@ mod own;
 mod resolve;
 mod upstream;
 
-pub(crate) use address::{AddressRefused, Kind, check as check_address};
+pub(crate) use address::{AddressKind, AddressRefused, check as check_address};
 pub(crate) use own::OwnOrigins;
 pub(crate) use resolve::{Guarded, Lookup, SystemLookup};
 pub(crate) use upstream::Upstream;

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use super::background::Background;
 use super::egress::EgressGuard;
-use super::idle::Watched;
+use super::idle::WatchedStream;
 use crate::error::{CapabilityError, ErrorCode};
 use tunnel::Tunnel;
 
@@ -58,7 +58,7 @@ pub(crate) fn serve(listener: TcpListener, egress: Arc<EgressGuard>, idle: Durat
                     (Ok((stream, _)), Ok(place)) => {
                         let egress = egress.clone();
                         connections.spawn(async move {
-                            let (stream, activity) = Watched::new(stream);
+                            let (stream, activity) = WatchedStream::new(stream);
                             tokio::select! {
                                 () = converse(stream, &egress) => {}
                                 () = activity.silent_for(idle) => {}
@@ -74,7 +74,7 @@ pub(crate) fn serve(listener: TcpListener, egress: Arc<EgressGuard>, idle: Durat
 }
 
 /// Serves the requests of one connection, until it becomes a tunnel or ends.
-async fn converse(stream: Watched<TcpStream>, egress: &EgressGuard) {
+async fn converse(stream: WatchedStream<TcpStream>, egress: &EgressGuard) {
     let opened = Mutex::new(None);
     let service = service_fn(|request| async {
         let answer = answer(request, egress, &opened).await;

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use stagewright_model::PackageManager;
 use toml::de::{DeTable, DeValue};
 
-use super::{ConfigFile, Reader};
+use super::{ConfigFile, ConfigReader};
 use crate::client_config::line_at;
 
 const CARGO: PackageManager = PackageManager::Cargo;
 
 /// Reads the files at the root and above it, those in the home, and variables.
-pub(super) fn read(reader: &mut Reader<'_>) {
+pub(super) fn read(reader: &mut ConfigReader<'_>) {
     let home = reader.variable("CARGO_HOME").map(PathBuf::from).or_else(|| reader.folder("HOME", ".cargo"));
     let folders = reader.root.ancestors().map(|folder| folder.join(".cargo")).chain(home).collect::<Vec<PathBuf>>();
     for folder in folders {
@@ -28,7 +28,7 @@ pub(super) fn read(reader: &mut Reader<'_>) {
     }
 }
 
-fn config(file: &ConfigFile, reader: &mut Reader<'_>) {
+fn config(file: &ConfigFile, reader: &mut ConfigReader<'_>) {
     // An invalid file is ignored here; cargo reports it.
     let Ok(document) = DeTable::parse(&file.text) else { return };
     for (table, key) in [("source", "registry"), ("registries", "index")] {

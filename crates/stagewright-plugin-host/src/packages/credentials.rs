@@ -39,7 +39,7 @@ pub struct CredentialFile {
 
 /// How a file is searched.
 #[derive(Clone, Copy)]
-enum Look {
+enum SearchMode {
     /// Any content counts as a credential.
     Whole,
     /// With the allow-list of its client.
@@ -85,43 +85,43 @@ pub fn credential_files(root: &Path) -> Vec<CredentialFile> {
 }
 
 /// The client that reads a file of that name, and how the file is searched; none for files that no client reads.
-fn of_name(folder: &str, name: &str) -> Option<(Option<PackageManager>, Look)> {
+fn of_name(folder: &str, name: &str) -> Option<(Option<PackageManager>, SearchMode)> {
     use PackageManager::{Cargo, Npm, Pip};
     let is_of_cargo = folder == ".cargo" || folder.ends_with("/.cargo");
     Some(match name {
-        "credentials" | "credentials.toml" if is_of_cargo => (Some(Cargo), Look::Whole),
-        "config" | "config.toml" if is_of_cargo => (Some(Cargo), Look::Client(ConfigFormat::Cargo)),
-        ".npmrc" => (Some(Npm), Look::Client(ConfigFormat::Npm)),
-        ".yarnrc" | ".yarnrc.yml" | "bunfig.toml" => (Some(Npm), Look::Words),
-        "package.json" => (Some(Npm), Look::Addresses),
-        ".pypirc" => (Some(Pip), Look::Whole),
-        "pip.conf" | "pip.ini" => (Some(Pip), Look::Client(ConfigFormat::Pip)),
-        "uv.toml" | "poetry.toml" | "pdm.toml" | ".pdm.toml" => (Some(Pip), Look::Words),
-        "pyproject.toml" | "Pipfile" => (Some(Pip), Look::Addresses),
-        ".netrc" | "_netrc" => (None, Look::Whole),
-        _ if name == ".env" || name.starts_with(".env.") => (None, Look::Variables),
-        _ if name.starts_with("requirements") && name.ends_with(".txt") => (Some(Pip), Look::Addresses),
+        "credentials" | "credentials.toml" if is_of_cargo => (Some(Cargo), SearchMode::Whole),
+        "config" | "config.toml" if is_of_cargo => (Some(Cargo), SearchMode::Client(ConfigFormat::Cargo)),
+        ".npmrc" => (Some(Npm), SearchMode::Client(ConfigFormat::Npm)),
+        ".yarnrc" | ".yarnrc.yml" | "bunfig.toml" => (Some(Npm), SearchMode::Words),
+        "package.json" => (Some(Npm), SearchMode::Addresses),
+        ".pypirc" => (Some(Pip), SearchMode::Whole),
+        "pip.conf" | "pip.ini" => (Some(Pip), SearchMode::Client(ConfigFormat::Pip)),
+        "uv.toml" | "poetry.toml" | "pdm.toml" | ".pdm.toml" => (Some(Pip), SearchMode::Words),
+        "pyproject.toml" | "Pipfile" => (Some(Pip), SearchMode::Addresses),
+        ".netrc" | "_netrc" => (None, SearchMode::Whole),
+        _ if name == ".env" || name.starts_with(".env.") => (None, SearchMode::Variables),
+        _ if name.starts_with("requirements") && name.ends_with(".txt") => (Some(Pip), SearchMode::Addresses),
         _ => return None,
     })
 }
 
 /// Whether a file contains a credential. True for a file that can't be read, or is too large or not text, since its content
 /// is unknown.
-fn holds_credential(file: &Path, look: Look) -> bool {
+fn holds_credential(file: &Path, look: SearchMode) -> bool {
     match read_text(file, CONFIGURATION) {
         Ok(text) => is_credential(&text, look),
         Err(error) => !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory),
     }
 }
 
-fn is_credential(text: &str, look: Look) -> bool {
+fn is_credential(text: &str, look: SearchMode) -> bool {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
     match look {
-        Look::Whole => lines.next().is_some(),
-        Look::Client(format) => !is_harmless(format, text),
-        Look::Addresses => lines.any(has_user),
-        Look::Words => lines.any(|line| has_user(line) || names_credential(line, |_| true)),
-        Look::Variables => {
+        SearchMode::Whole => lines.next().is_some(),
+        SearchMode::Client(format) => !is_harmless(format, text),
+        SearchMode::Addresses => lines.any(has_user),
+        SearchMode::Words => lines.any(|line| has_user(line) || names_credential(line, |_| true)),
+        SearchMode::Variables => {
             let is_of_client = |name: &str| OF_CLIENTS.iter().any(|client| name.contains(client));
             lines.any(|line| has_user(line) || names_credential(line, is_of_client))
         }

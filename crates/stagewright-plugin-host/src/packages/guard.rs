@@ -8,7 +8,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::unistd::gethostname;
 use stagewright_model::{Origin, PackageOrigin, is_localhost};
 
-use crate::net::{Kind, check_address};
+use crate::net::{AddressKind, check_address};
 
 /// Names by which containers and machines reach this machine. The addresses that they resolve to are refused as well, but
 /// not where a proxy resolves names for the engine.
@@ -66,22 +66,22 @@ impl fmt::Display for Closed {
 
 /// The name and the addresses of this machine, which also lead to services that listen on all addresses.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ThisMachine {
+pub(super) struct MachineAddresses {
     /// In lower case.
     pub(super) name: String,
     pub(super) addresses: BTreeSet<IpAddr>,
 }
 
-impl ThisMachine {
+impl MachineAddresses {
     /// Reads them from the system. Those that can't be read are left out; the loopback and its names are refused anyway.
-    pub(super) fn read() -> ThisMachine {
+    pub(super) fn read() -> MachineAddresses {
         let name = gethostname().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let interfaces = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
         let addresses = interfaces.filter_map(|address| {
             let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
             v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
         });
-        ThisMachine { name, addresses: addresses.collect() }
+        MachineAddresses { name, addresses: addresses.collect() }
     }
 
     /// Whether `name` is this machine's, with or without its domain.
@@ -90,7 +90,7 @@ impl ThisMachine {
     }
 }
 
-pub(super) fn check(origin: &Origin, machine: &ThisMachine) -> Result<(), Closed> {
+pub(super) fn check(origin: &Origin, machine: &MachineAddresses) -> Result<(), Closed> {
     let name = origin.host().strip_suffix('.').unwrap_or(origin.host());
     if is_localhost(name) || OF_THIS_MACHINE.contains(&name) || machine.is_named(name) {
         return Err(Closed::ThisMachine);
@@ -105,9 +105,9 @@ pub(super) fn check(origin: &Origin, machine: &ThisMachine) -> Result<(), Closed
         && let Err(refused) = check_address("", address)
     {
         return Err(match refused.kind {
-            Kind::Loopback | Kind::NotLoopback | Kind::Unspecified => Closed::ThisMachine,
-            Kind::Metadata => Closed::Metadata,
-            Kind::LinkLocal | Kind::Multicast | Kind::Broadcast => Closed::NoHost,
+            AddressKind::Loopback | AddressKind::NotLoopback | AddressKind::Unspecified => Closed::ThisMachine,
+            AddressKind::Metadata => Closed::Metadata,
+            AddressKind::LinkLocal | AddressKind::Multicast | AddressKind::Broadcast => Closed::NoHost,
         });
     }
     Ok(())
@@ -121,7 +121,7 @@ mod tests {
     fn every_spelling_of_this_machine_and_of_metadata_services_is_refused() {
         use Closed::{Metadata, NoHost, ThisMachine};
         let addresses = ["192.0.2.7", "fd12::7"].map(|address| address.parse().unwrap()).into();
-        let machine = super::ThisMachine { name: "builder.example.org".to_owned(), addresses };
+        let machine = super::MachineAddresses { name: "builder.example.org".to_owned(), addresses };
         for (url, why) in [
             ("http://localhost:4873/", ThisMachine),
             ("http://LOCALHOST./", ThisMachine),

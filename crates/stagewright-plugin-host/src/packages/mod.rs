@@ -43,10 +43,10 @@ impl PackageHosts {
     /// Reads the configuration that the clients would read at `root`, the repository's, with the variables of
     /// `environment`. An invalid file is ignored; its client reports it.
     pub fn read(root: &Path, environment: &BTreeMap<String, String>) -> PackageHosts {
-        let mut reader = Reader {
+        let mut reader = ConfigReader {
             root,
             real_root: canonical(root),
-            machine: guard::ThisMachine::read(),
+            machine: guard::MachineAddresses::read(),
             environment,
             hosts: PackageHosts::default(),
         };
@@ -109,10 +109,10 @@ impl PackageHosts {
 }
 
 /// Reads configuration files for the modules of clients.
-struct Reader<'a> {
+struct ConfigReader<'a> {
     root: &'a Path,
     real_root: PathBuf,
-    machine: guard::ThisMachine,
+    machine: guard::MachineAddresses,
     environment: &'a BTreeMap<String, String>,
     hosts: PackageHosts,
 }
@@ -125,7 +125,7 @@ struct ConfigFile {
     by: NamedBy,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str)
     }
@@ -206,10 +206,10 @@ impl PackageHosts {
     pub(crate) fn with(manager: PackageManager, url: &str) -> PackageHosts {
         let environment = BTreeMap::new();
         let root = Path::new("/");
-        let mut reader = Reader {
+        let mut reader = ConfigReader {
             root,
             real_root: root.to_owned(),
-            machine: guard::ThisMachine::default(),
+            machine: guard::MachineAddresses::default(),
             environment: &environment,
             hosts: PackageHosts::default(),
         };

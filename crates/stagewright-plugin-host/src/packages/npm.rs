@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use stagewright_model::PackageManager;
 
-use super::Reader;
+use super::ConfigReader;
 use crate::client_config::npmrc_entries;
 
 const NPM: PackageManager = PackageManager::Npm;
 
 /// Reads the `.npmrc` files of the repository and the user, and variables.
-pub(super) fn read(reader: &mut Reader<'_>) {
+pub(super) fn read(reader: &mut ConfigReader<'_>) {
     // npm accepts its variables in upper and in lower case.
     let named = |variable: &str| {
         let found = reader.environment.iter().find(|(name, _)| name.eq_ignore_ascii_case(variable));

@@ -11,7 +11,7 @@ use crate::error::{CapabilityError, ErrorCode};
 impl Reserved {
     /// The paths that the attempt must not access. The first attempt of a run that is granted a folder searches all of it.
     /// `files`: the folder whose files the attempt works on.
-    pub(crate) async fn of_attempt(
+    pub(crate) async fn for_attempt(
         &self,
         permissions: &Permissions,
         files: &Path,

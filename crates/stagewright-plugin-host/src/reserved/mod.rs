@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use git::{UserGit, git_directories};
-pub(crate) use nested::{Nested, SearchError};
+pub(crate) use nested::{NestedRepositories, SearchError};
 pub(crate) use placeholders::Placeholders;
 pub(crate) use spots::{Spot, Unnamed};
 
@@ -154,7 +154,7 @@ pub struct Reserved {
     git: Arc<UserGit>,
     /// The file that records placeholders.
     placeholders: Option<PathBuf>,
-    pub(crate) nested: Arc<Mutex<Nested>>,
+    pub(crate) nested: Arc<Mutex<NestedRepositories>>,
 }
 
 impl Reserved {
@@ -165,7 +165,7 @@ impl Reserved {
             claims: Arc::new(claims),
             git: Arc::default(),
             placeholders: record.as_ref().map(|record| record.with_file_name("placeholders.jsonl")),
-            nested: Arc::new(Mutex::new(Nested::remembered(record))),
+            nested: Arc::new(Mutex::new(NestedRepositories::remembered(record))),
         }
     }
 

@@ -31,14 +31,14 @@ const BARE: [&str; 2] = ["commondir", "objects"];
 
 /// A git directory, a file that leads to one, or a bare repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Repository {
+pub(crate) struct NestedRepository {
     /// Relative to the workspace, with invalid UTF-8 replaced.
     pub(crate) path: String,
     identity: Identity,
 }
 
 /// Repositories with their exact paths.
-type Found = BTreeMap<Repository, PathBuf>;
+type Found = BTreeMap<NestedRepository, PathBuf>;
 
 /// Why a search failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,24 +57,24 @@ pub(crate) enum SearchError {
 
 /// The nested repositories of a workspace.
 #[derive(Debug, Default)]
-pub(crate) struct Nested {
+pub(crate) struct NestedRepositories {
     record: Option<PathBuf>,
     /// Repositories that stages created.
-    made: BTreeSet<Repository>,
+    made: BTreeSet<NestedRepository>,
     /// For each granted folder, the repositories that existed when a stage of this process was first granted it.
     before: BTreeMap<(PathBuf, WorkspacePath), Found>,
     /// Named pipes that were found by the same search.
     pipes: BTreeMap<(PathBuf, WorkspacePath), Vec<WorkspacePath>>,
     /// What git executes or trusts in each repository.
-    claims: BTreeMap<Repository, Vec<Claim>>,
+    claims: BTreeMap<NestedRepository, Vec<Claim>>,
 }
 
-impl Nested {
+impl NestedRepositories {
     /// Reads the record of earlier processes. An unreadable record counts as empty, which only reserves more.
-    pub(super) fn remembered(record: Option<PathBuf>) -> Nested {
+    pub(super) fn remembered(record: Option<PathBuf>) -> NestedRepositories {
         let text = record.as_ref().and_then(|file| stagewright_files::read(file, RECORD).ok());
         let made = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        Nested { record, made, ..Nested::default() }
+        NestedRepositories { record, made, ..NestedRepositories::default() }
     }
 
     /// The claims of repositories in or around the folders that no stage created.
@@ -89,7 +89,7 @@ impl Nested {
         for folder in folders {
             let key = (workspace.to_owned(), folder.clone());
             if !self.before.contains_key(&key) {
-                let Walked { repositories: mut found, pipes } = search(workspace, folder, reserved)?;
+                let SearchResult { repositories: mut found, pipes } = search(workspace, folder, reserved)?;
                 found.extend(around(workspace, folder, reserved));
                 found.retain(|repository, _| !self.made.contains(repository));
                 self.before.insert(key.clone(), found);
@@ -129,7 +129,7 @@ impl Nested {
         Ok(claims)
     }
 
-    /// The named pipes that [`Nested::before`] found in the folders.
+    /// The named pipes that [`NestedRepositories::before`] found in the folders.
     pub(crate) fn pipes(&self, workspace: &Path, folders: &[WorkspacePath]) -> Result<Vec<WorkspacePath>, SearchError> {
         let of = |folder: &WorkspacePath| self.pipes.get(&(workspace.to_owned(), folder.clone()));
         let pipes = folders.iter().filter_map(of).flatten().cloned().collect::<Vec<_>>();
@@ -139,7 +139,7 @@ impl Nested {
         }
     }
 
-    /// The repositories that were created in the folders since [`Nested::before`], each returned once.
+    /// The repositories that were created in the folders since [`NestedRepositories::before`], each returned once.
     pub(crate) fn after(
         &mut self,
         workspace: &Path,
@@ -149,7 +149,7 @@ impl Nested {
         let mut new = BTreeSet::new();
         for folder in folders {
             let found = search(workspace, folder, reserved)?.repositories;
-            let is_known = |repository: &Repository| {
+            let is_known = |repository: &NestedRepository| {
                 self.made.contains(repository) || self.before.values().any(|found| found.contains_key(repository))
             };
             new.extend(found.into_keys().filter(|repository| !is_known(repository)));
@@ -181,15 +181,15 @@ impl Nested {
 
 /// The result of a search.
 #[derive(Default)]
-struct Walked {
+struct SearchResult {
     repositories: Found,
     pipes: Vec<WorkspacePath>,
 }
 
 /// Searches a folder without following links, since the target of a link has to be granted by its own name.
-fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> Result<Walked, SearchError> {
+fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> Result<SearchResult, SearchError> {
     let top = if folder.is_root() { PathBuf::new() } else { folder.as_path().to_owned() };
-    let (mut found, mut folders, mut seen) = (Walked::default(), vec![top], 0);
+    let (mut found, mut folders, mut seen) = (SearchResult::default(), vec![top], 0);
     while let Some(folder_now) = folders.pop() {
         seen += 1;
         if seen > FOLDERS {
@@ -254,9 +254,9 @@ fn is_reserved(path: &Path, reserved: &Reservations) -> bool {
     path.is_some_and(|path| reserved.over(&path).is_some())
 }
 
-fn repository(workspace: &Path, path: PathBuf) -> Option<(Repository, PathBuf)> {
+fn repository(workspace: &Path, path: PathBuf) -> Option<(NestedRepository, PathBuf)> {
     let identity = identity(&workspace.join(&path))?;
-    Some((Repository { path: path.to_string_lossy().into_owned(), identity }, path))
+    Some((NestedRepository { path: path.to_string_lossy().into_owned(), identity }, path))
 }
 
 fn identity(path: &Path) -> Option<Identity> {

@@ -110,7 +110,7 @@ fn nested_repositories_are_reserved_unless_a_stage_created_them() {
     let record = fixture.folder.path().join("record.json");
     let (none, all, git) = (Reservations::default(), [path(".")], UserGit::default());
     let shown = |found: Result<Vec<String>, SearchError>| found.unwrap().join(" ");
-    let reserved = |nested: &mut Nested| {
+    let reserved = |nested: &mut NestedRepositories| {
         let claims = nested.before(&fixture.root, &all, &none, &git).unwrap();
         let of_git = claims.iter().filter(|claim| claim.purpose == Purpose::Git);
         let paths = of_git.map(|claim| claim.path.strip_prefix(&fixture.root).unwrap().to_str().unwrap());
@@ -118,18 +118,18 @@ fn nested_repositories_are_reserved_unless_a_stage_created_them() {
         paths.sort_unstable();
         paths.join(" ")
     };
-    let mut nested = Nested::remembered(Some(record.clone()));
+    let mut nested = NestedRepositories::remembered(Some(record.clone()));
     assert_eq!(reserved(&mut nested), "bare sub/.git vendor/x/.git");
     assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "");
     fs::create_dir_all(fixture.root.join("src/.git")).unwrap();
     assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "src/.git");
     assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "", "returned once");
     // A later process reserves the same ones, until the user replaces one that a stage created.
-    let mut later = Nested::remembered(Some(record.clone()));
+    let mut later = NestedRepositories::remembered(Some(record.clone()));
     assert_eq!(reserved(&mut later), "bare sub/.git vendor/x/.git");
     fs::rename(fixture.root.join("src/.git"), fixture.root.join("st/kept")).unwrap();
     fs::create_dir_all(fixture.root.join("src/.git")).unwrap();
-    let mut latest = Nested::remembered(Some(record));
+    let mut latest = NestedRepositories::remembered(Some(record));
     assert_eq!(reserved(&mut latest), "bare src/.git sub/.git vendor/x/.git");
 }
 

@@ -14,13 +14,13 @@ use crate::registry::MANIFEST_BYTES;
 const COMPONENT: &str = "application/wasm";
 
 #[derive(Deserialize)]
-struct Manifest {
-    layers: Vec<Layer>,
+struct ImageManifest {
+    layers: Vec<ImageLayer>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Layer {
+struct ImageLayer {
     media_type: String,
     digest: String,
 }
@@ -34,7 +34,7 @@ pub(super) fn component(layout: &Path, manifest: &str) -> Result<PathBuf, String
 
 /// The digest of the only layer.
 fn layer(manifest: &[u8]) -> Result<String, String> {
-    let manifest: Manifest =
+    let manifest: ImageManifest =
         serde_json::from_slice(manifest).map_err(|error| format!("its manifest isn't that of an image: {error}"))?;
     match manifest.layers.as_slice() {
         [layer] if layer.media_type == COMPONENT => Ok(layer.digest.clone()),

@@ -5,12 +5,12 @@ use super::*;
 use crate::registry::{CredentialSource, RegistryConfig};
 use crate::testing::Backends;
 
-fn resolver(folder: &Path) -> Resolver {
-    Resolver::new(vec![folder.join("none"), folder.join("builtin")], folder.join("pulled"))
+fn resolver(folder: &Path) -> PluginResolver {
+    PluginResolver::new(vec![folder.join("none"), folder.join("builtin")], folder.join("pulled"))
 }
 
 /// Resolves `uses` for the workspace in `folder`.
-async fn component(resolver: &Resolver, folder: &Path, uses: PluginRef) -> Result<PathBuf, PluginError> {
+async fn component(resolver: &PluginResolver, folder: &Path, uses: PluginRef) -> Result<PathBuf, PluginError> {
     let (workspace, registry) = (folder.join("workspace"), Backends::new(folder).registry);
     let source = PluginSource { workspace: &workspace, registry: &registry, pulls: Pulls::default() };
     resolver.component(&uses, source).await

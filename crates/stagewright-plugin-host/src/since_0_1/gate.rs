@@ -56,7 +56,7 @@ impl HostApproval for Attempt {
 
     async fn open(&mut self, approval: Resource<ApprovalBuilder>) -> CallResult<String> {
         // Each opened gate is kept until the attempt ends.
-        self.handed_over
+        self.handle_memory
             .take(OPENED, self.table.get(&approval)?.size())
             .map_err(|error| CallError::Trap(error.into()))?;
         let approval = self.table.get(&approval)?.clone();
@@ -64,7 +64,7 @@ impl HostApproval for Attempt {
     }
 
     async fn drop(&mut self, approval: Resource<ApprovalBuilder>) -> wasmtime::Result<()> {
-        self.handed_over.drop(approval.rep());
+        self.handle_memory.drop(approval.rep());
         self.table.delete(approval)?;
         Ok(())
     }

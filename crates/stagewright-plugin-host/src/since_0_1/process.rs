@@ -85,7 +85,7 @@ impl HostCommand for Attempt {
     }
 
     async fn drop(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
-        self.handed_over.drop(command.rep());
+        self.handle_memory.drop(command.rep());
         self.table.delete(command)?;
         Ok(())
     }

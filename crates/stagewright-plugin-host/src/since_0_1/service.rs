@@ -71,7 +71,7 @@ impl HostRelease for Attempt {
     }
 
     async fn drop(&mut self, release: Resource<ReleaseBuilder>) -> wasmtime::Result<()> {
-        self.handed_over.drop(release.rep());
+        self.handle_memory.drop(release.rep());
         self.table.delete(release)?;
         Ok(())
     }

@@ -10,8 +10,8 @@ use crate::attempt::AttemptContext;
 use crate::capability::http::{Http, Quota, RequestBuilder};
 use crate::capability::process::{CommandBuilder, Processes};
 use crate::capability::registry::Images;
-use crate::capability::service::{ReleaseBuilder, Services, Started};
-use crate::capability::workspace::Workspace;
+use crate::capability::service::{ReleaseBuilder, Services, StartedReleases};
+use crate::capability::workspace::WorkspaceFiles;
 use crate::net::OwnOrigins;
 use crate::net::client::client;
 use crate::net::{SystemLookup, Upstream};
@@ -25,17 +25,17 @@ use crate::testing::{Backends, TestAttempt, TestLog};
 async fn an_announcement_is_masked_and_truncated() {
     let log = TestLog::new();
     log.log.masker().add("hunter22", false);
-    let (effects, announced) = log.judged_effects(Call::Run, Ok(()));
+    let (effects, announced) = log.effects_with_verdict(Call::Run, Ok(()));
     effects.announce("POST https://hunter22@x").await.unwrap();
     effects.announce(&"é".repeat(SHOWN)).await.unwrap();
     assert_eq!(announced.lock().unwrap()[0], "POST https://***@x");
     assert!(announced.lock().unwrap()[1].len() <= SHOWN + "…".len());
-    assert_eq!(effects.too_late(), None);
+    assert_eq!(effects.superseded_failure(), None);
 }
 
 #[tokio::test]
 async fn observe_may_not_have_effects() {
-    let (effects, announced) = TestLog::new().judged_effects(Call::Observe, Ok(()));
+    let (effects, announced) = TestLog::new().effects_with_verdict(Call::Observe, Ok(()));
     assert_eq!(effects.announce("push local/app").await.unwrap_err().code, ErrorCode::FailedPrecondition);
     assert!(announced.lock().unwrap().is_empty());
 }
@@ -43,15 +43,15 @@ async fn observe_may_not_have_effects() {
 #[tokio::test]
 async fn an_effect_that_comes_too_late_decides_how_the_attempt_ends() {
     let superseded = EffectRefused::Superseded("production".into());
-    let (effects, _) = TestLog::new().judged_effects(Call::Run, Err(superseded));
+    let (effects, _) = TestLog::new().effects_with_verdict(Call::Run, Err(superseded));
     effects.announce("push local/app").await.unwrap_err();
-    let failure = effects.too_late().unwrap();
+    let failure = effects.superseded_failure().unwrap();
     assert_eq!((failure.kind, failure.retryable), (FailureKind::Superseded, false));
     assert!(failure.message.contains("`production`") && failure.help.unwrap().contains("env status production"));
 
-    let (effects, _) = TestLog::new().judged_effects(Call::Run, Err(EffectRefused::Unrecorded));
+    let (effects, _) = TestLog::new().effects_with_verdict(Call::Run, Err(EffectRefused::Unrecorded));
     assert_eq!(effects.announce("push local/app").await.unwrap_err().code, ErrorCode::Internal);
-    assert_eq!(effects.too_late(), None);
+    assert_eq!(effects.superseded_failure(), None);
 }
 
 /// The grants that decide about effects; `combination` has a bit for each.
@@ -76,9 +76,9 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
     let hosts = PackageHosts::with(PackageManager::Cargo, "http://packages.example:10");
     let policy = Arc::new(Policy::new("stages.test", permissions, &hosts, Arc::default()));
     let root = Arc::new(Dir::open_ambient_dir(folder, ambient_authority()).unwrap());
-    let workspace = Workspace::new(root, policy.clone(), 1000);
+    let workspace = WorkspaceFiles::new(root, policy.clone(), 1000);
     let backends = Backends::new(folder);
-    let effects = || log.judged_effects(Call::Run, Err(EffectRefused::Unrecorded));
+    let effects = || log.effects_with_verdict(Call::Run, Err(EffectRefused::Unrecorded));
     let mut announced = BTreeSet::new();
     let mut note = |interface, announcements: Arc<std::sync::Mutex<Vec<String>>>| {
         announced.extend((!announcements.lock().unwrap().is_empty()).then_some(interface));
@@ -112,7 +112,7 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
     assert!(images.copy("local/app:1", "local/app:2").await.is_err());
     note("registry", announcements);
 
-    let (effects, announcements) = log.judged_effects(Call::Run, Err(EffectRefused::Unrecorded));
+    let (effects, announcements) = log.effects_with_verdict(Call::Run, Err(EffectRefused::Unrecorded));
     let mut services = Services {
         files: None,
         manager: backends.services,
@@ -123,7 +123,7 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
         fence: Some(1),
         rehearsal: Rehearsal::none(),
         effects,
-        started: Started::default(),
+        started: StartedReleases::default(),
     };
     let image = format!("local/app@sha256:{}", "0".repeat(64));
     assert!(services.start(ReleaseBuilder::new("app".into(), image)).await.is_err());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::Bytes;
+use crate::limits::ByteSize;
 use crate::policy::Policy;
 
 /// The limits of one attempt's requests; clones share them.
@@ -45,7 +45,7 @@ impl Quota {
     pub(super) fn data(&self, bytes: usize) -> Result<Held, CapabilityError> {
         let held = u32::try_from(bytes).ok().and_then(|bytes| self.data.clone().try_acquire_many_owned(bytes).ok());
         held.ok_or_else(|| {
-            let limit = Bytes(self.memory);
+            let limit = ByteSize(self.memory);
             let message = format!("the plugin's requests exceed its memory limit of {limit}");
             CapabilityError::new(ErrorCode::ResourceExhausted, message)
                 .with_help("send large bodies from files, or raise the stage's `memory`")

@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
+use crate::capability::secrets::{Secret, SecretError, SecretSource, StageSecrets};
 use crate::net::client::client;
 use crate::net::{SystemLookup, Upstream};
-use crate::stop::{AttemptAborter, Stopped};
+use crate::stop::{AttemptAborter, StopReason};
 use crate::testing::TestLog;
 
 mod hostile;
@@ -80,7 +80,7 @@ fn fixture(net: &[&str]) -> Fixture {
     };
     let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()));
     let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
-    let workspace = Workspace::new(root, policy.clone(), 1 << 20);
+    let workspace = WorkspaceFiles::new(root, policy.clone(), 1 << 20);
     let log = TestLog::new();
     let http = Http {
         client: client(&Upstream::default(), Arc::new(SystemLookup)).unwrap(),
@@ -125,7 +125,7 @@ impl SecretSource for Token {
 }
 
 async fn token(fixture: &Fixture) -> SecretHeader {
-    let secrets = Secrets {
+    let secrets = StageSecrets {
         source: Arc::new(Token),
         policy: fixture.http.policy.clone(),
         masker: fixture.log.log.masker().clone(),
@@ -140,7 +140,7 @@ async fn a_request_with_an_unsafe_method_is_announced_and_not_sent_when_that_is_
     let server = Server::start(|_| answer("200 OK", "", "")).await;
     let mut fixture = fixture(&[&server.address]);
     let refused = Err(stagewright_engine::EffectRefused::Superseded("staging".into()));
-    let (effects, announced) = fixture.log.judged_effects(stagewright_engine::Call::Run, refused);
+    let (effects, announced) = fixture.log.effects_with_verdict(stagewright_engine::Call::Run, refused);
     fixture.http.effects = effects;
     fixture.http.send(&get(&server.address)).await.unwrap();
     for method in ["POST", "put", "PATCH", "DELETE", "BREW"] {
@@ -287,7 +287,7 @@ async fn withheld(fixture: &Fixture, aborter: &AttemptAborter, request: &Request
     tokio::select! {
         answer = fixture.http.send(request) => panic!("answered: {:?}", answer.map(|answer| answer.status)),
         stopped = aborter.wait() => match stopped {
-            Stopped::Rehearsed(what) => what,
+            StopReason::Rehearsed(what) => what,
             other => panic!("{other:?}"),
         },
     }
@@ -329,11 +329,11 @@ async fn packages_are_fetched_for_real_unless_the_rehearsal_is_offline() {
     let fixture = fixture(&["npm"]);
     let own = Permissions { net: vec!["npm".parse().unwrap()], ..Permissions::default() };
     let registry = Origin::of_url("https://registry.npmjs.org/left-pad").unwrap();
-    for (offline, passage) in [(false, Passage::Real), (true, Passage::Withheld)] {
+    for (offline, passage) in [(false, RequestRoute::Real), (true, RequestRoute::Withheld)] {
         let terms = RehearsalTerms { offline, ..RehearsalTerms::default() };
         let (rehearsal, _aborter) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
         assert_eq!(rehearsal.request(&registry, true).await.unwrap(), passage, "offline: {offline}");
-        assert_eq!(rehearsal.request(&registry, false).await.unwrap(), Passage::Withheld, "an upload publishes");
+        assert_eq!(rehearsal.request(&registry, false).await.unwrap(), RequestRoute::Withheld, "an upload publishes");
     }
 }
 

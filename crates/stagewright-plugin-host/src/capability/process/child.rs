@@ -3,16 +3,16 @@
 use stagewright_process::{ExitStatus, Group};
 use tokio::sync::{mpsc, watch};
 
-use super::output::{Chunk, End, Room, permits};
+use super::output::{ChildEnd, Chunk, Room, permits};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::Bytes;
+use crate::limits::ByteSize;
 
 /// The handle of a child that a guest has started.
 #[derive(Debug)]
 pub struct ChildHandle {
     pub(super) program: String,
     pub(super) group: Group,
-    pub(super) end: watch::Receiver<Option<End>>,
+    pub(super) end: watch::Receiver<Option<ChildEnd>>,
     pub(super) captured: Option<mpsc::UnboundedReceiver<Chunk>>,
     pub(super) room: Room,
     /// The limit of the captured output, once the child has exceeded it.
@@ -46,12 +46,12 @@ impl ChildHandle {
         };
         let program = &self.program;
         match end {
-            Some(End::Exited(status)) => Ok(status),
-            Some(End::TimedOut(limit)) => Err(CapabilityError::new(
+            Some(ChildEnd::Exited(status)) => Ok(status),
+            Some(ChildEnd::TimedOut(limit)) => Err(CapabilityError::new(
                 ErrorCode::DeadlineExceeded,
                 format!("`{program}` took longer than {limit:?} and was killed"),
             )),
-            Some(End::Lost(why)) => {
+            Some(ChildEnd::Lost(why)) => {
                 Err(CapabilityError::new(ErrorCode::Internal, format!("`{program}` was lost: {why}")))
             }
             None => Err(self.stopped()),
@@ -89,7 +89,7 @@ impl ChildHandle {
         match *self.overflow.borrow() {
             None => Ok(None),
             Some(limit) => {
-                let limit = Bytes(limit.into());
+                let limit = ByteSize(limit.into());
                 let message = format!("the output of `{program}` exceeds the capture limit of {limit}");
                 Err(CapabilityError::new(ErrorCode::ResourceExhausted, message))
             }

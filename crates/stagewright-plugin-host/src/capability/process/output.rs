@@ -7,8 +7,8 @@ use stagewright_process::{Child, ExitStatus, Source};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::log::{AttemptLog, LineWriter};
-use crate::mask::{MaskStream, Reader};
+use crate::log::{AttemptLog, LogLineWriter};
+use crate::mask::{Audience, MaskStream};
 
 /// The most captured bytes of a child that may wait for the guest.
 pub(super) const UNREAD: u32 = 1 << 20;
@@ -18,7 +18,7 @@ pub(super) type Chunk = (Source, Vec<u8>);
 
 /// How a child ended.
 #[derive(Clone, Debug)]
-pub(super) enum End {
+pub(super) enum ChildEnd {
     Exited(ExitStatus),
     TimedOut(Duration),
     Lost(String),
@@ -30,7 +30,7 @@ pub(super) enum End {
 pub(super) type Room = Arc<Semaphore>;
 
 /// Forwards output to the guest, up to a number of bytes, and masks the secrets that the guest may not read.
-pub(super) struct Capture {
+pub(super) struct OutputCapture {
     sender: mpsc::UnboundedSender<Chunk>,
     unread: Room,
     masks: [MaskStream; 2],
@@ -39,17 +39,17 @@ pub(super) struct Capture {
     overflow: watch::Sender<Option<u32>>,
 }
 
-impl Capture {
+impl OutputCapture {
     /// The queue itself is unbounded: what waits in it is bounded by `unread`, and by `limit` once that is closed.
     pub(super) fn new(
         limit: u32,
         log: &AttemptLog,
         unread: Room,
         overflow: watch::Sender<Option<u32>>,
-    ) -> (Capture, mpsc::UnboundedReceiver<Chunk>) {
+    ) -> (OutputCapture, mpsc::UnboundedReceiver<Chunk>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let masks = [(); 2].map(|()| MaskStream::new(log.masker().clone(), Reader::Guest));
-        (Capture { sender, unread, masks, limit, room: limit as usize, overflow }, receiver)
+        let masks = [(); 2].map(|()| MaskStream::new(log.masker().clone(), Audience::Guest));
+        (OutputCapture { sender, unread, masks, limit, room: limit as usize, overflow }, receiver)
     }
 
     async fn push(&mut self, source: Source, data: &[u8]) {
@@ -99,9 +99,9 @@ fn index(source: Source) -> usize {
 pub(super) async fn carry(
     mut child: Child,
     deadline: Option<(Instant, Duration)>,
-    mut lines: Option<(LineWriter, LineWriter)>,
-    mut capture: Option<Capture>,
-) -> End {
+    mut lines: Option<(LogLineWriter, LogLineWriter)>,
+    mut capture: Option<OutputCapture>,
+) -> ChildEnd {
     let group = child.group();
     let expiry = async {
         match deadline {
@@ -159,8 +159,8 @@ pub(super) async fn carry(
         stderr.finish().await;
     }
     match (status, deadline) {
-        (Ok(_), Some((_, limit))) if expired => End::TimedOut(limit),
-        (Ok(status), _) => End::Exited(status),
-        (Err(error), _) => End::Lost(error.to_string()),
+        (Ok(_), Some((_, limit))) if expired => ChildEnd::TimedOut(limit),
+        (Ok(status), _) => ChildEnd::Exited(status),
+        (Err(error), _) => ChildEnd::Lost(error.to_string()),
     }
 }

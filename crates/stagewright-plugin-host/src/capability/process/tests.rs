@@ -5,8 +5,8 @@ use stagewright_model::{Permissions, RehearsalTerms};
 use stagewright_process::ExitStatus;
 
 use super::*;
-use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
-use crate::stop::Stopped;
+use crate::capability::secrets::{Secret, SecretError, SecretSource, StageSecrets};
+use crate::stop::StopReason;
 use crate::testing::{TestAttempt, TestLog};
 
 struct Fixture {
@@ -97,7 +97,7 @@ async fn a_program_that_can_reach_beyond_the_stage_is_announced_before_it_starts
     let started = async |change: fn(&mut Permissions)| {
         let mut fixture = fixture(change);
         let refused = Err(stagewright_engine::EffectRefused::Unrecorded);
-        let (effects, announced) = fixture.log.judged_effects(stagewright_engine::Call::Run, refused);
+        let (effects, announced) = fixture.log.effects_with_verdict(stagewright_engine::Call::Run, refused);
         fixture.processes.effects = effects;
         let started = fixture.processes.spawn(shell("touch started")).await;
         let announced = announced.lock().unwrap().clone();
@@ -222,7 +222,7 @@ async fn a_secret_reaches_the_program_but_neither_the_log_nor_the_guest() {
         }
     }
     let mut fixture = fixture(|permissions| permissions.secrets = vec!["token".parse().unwrap()]);
-    let secrets = Secrets {
+    let secrets = StageSecrets {
         source: Arc::new(Token),
         policy: fixture.processes.policy.clone(),
         masker: fixture.log.log.masker().clone(),
@@ -287,7 +287,7 @@ async fn a_program_that_can_reach_beyond_the_stage_is_not_started_in_a_rehearsal
         stopped = aborter.wait() => stopped,
     };
     let would = "would run `sh -c 'touch made'`, reaching `http://127.0.0.1:9`";
-    assert_eq!(stopped, Stopped::Rehearsed(would.into()));
+    assert_eq!(stopped, StopReason::Rehearsed(would.into()));
     assert!(!fixture._folder.path().join("made").exists());
     let refused = fixture.processes.spawn(CommandBuilder::new("git".into())).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::PermissionDenied, "denied as in a real run");

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use cap_std::fs::FileTypeExt as _;
 use rustix::fs::OFlags;
 
-use super::{Workspace, failed};
+use super::{WorkspaceFiles, failed};
 use stagewright_model::{PathPattern, WorkspacePath};
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -19,12 +19,12 @@ use crate::error::{CapabilityError, ErrorCode};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GrantedPath {
     pub(crate) path: WorkspacePath,
-    pub(crate) kind: Kind,
+    pub(crate) kind: FileKind,
 }
 
 /// The kind of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     Folder,
     /// A plain file, a socket or a device.
     File,
@@ -34,12 +34,12 @@ pub(crate) enum Kind {
     Link(PathBuf),
 }
 
-impl Workspace {
+impl WorkspaceFiles {
     /// The kind of the file at a path; none when it doesn't exist.
     ///
     /// # Errors
     /// When one of the path's folders is a link; the help of the error has the real path.
-    pub(crate) fn look(&self, path: &WorkspacePath) -> Result<Option<Kind>, CapabilityError> {
+    pub(crate) fn look(&self, path: &WorkspacePath) -> Result<Option<FileKind>, CapabilityError> {
         let mut seen = WorkspacePath::default();
         for name in path.split().0.names() {
             seen = seen.join(name);
@@ -53,11 +53,11 @@ impl Workspace {
         match self.root.symlink_metadata(path.as_path()) {
             Ok(found) if found.is_symlink() => {
                 let target = self.root.read_link_contents(path.as_path());
-                Ok(Some(Kind::Link(target.map_err(|error| failed("look at", path, &error))?)))
+                Ok(Some(FileKind::Link(target.map_err(|error| failed("look at", path, &error))?)))
             }
-            Ok(found) if found.is_dir() => Ok(Some(Kind::Folder)),
-            Ok(found) if found.file_type().is_fifo() => Ok(Some(Kind::Pipe)),
-            Ok(_) => Ok(Some(Kind::File)),
+            Ok(found) if found.is_dir() => Ok(Some(FileKind::Folder)),
+            Ok(found) if found.file_type().is_fifo() => Ok(Some(FileKind::Pipe)),
+            Ok(_) => Ok(Some(FileKind::File)),
             Err(error) => absent(path, &error),
         }
     }
@@ -73,7 +73,7 @@ impl Workspace {
                 continue;
             }
             // A base that is a link isn't followed.
-            if self.look(pattern.base())? == Some(Kind::Folder) {
+            if self.look(pattern.base())? == Some(FileKind::Folder) {
                 self.matching(pattern, &mut granted);
             }
             if granted.len() > limit {
@@ -88,7 +88,7 @@ impl Workspace {
     fn matching(&self, pattern: &PathPattern, granted: &mut Vec<GrantedPath>) {
         let mut folders = vec![pattern.base().clone()];
         while let Some(folder) = folders.pop() {
-            let entries = self.reach(false).folder(&folder).and_then(|folder| folder.entries());
+            let entries = self.opener(false).folder(&folder).and_then(|folder| folder.entries());
             for entry in entries.into_iter().flatten().flatten() {
                 let Ok(name) = entry.file_name().into_string() else { continue };
                 let path = folder.join(&name);
@@ -104,10 +104,10 @@ impl Workspace {
                     continue;
                 }
                 let kind = match own {
-                    own if own.is_dir() => Some(Kind::Folder),
-                    own if own.is_symlink() => self.root.read_link_contents(path.as_path()).ok().map(Kind::Link),
-                    own if own.file_type().is_fifo() => Some(Kind::Pipe),
-                    _ => Some(Kind::File),
+                    own if own.is_dir() => Some(FileKind::Folder),
+                    own if own.is_symlink() => self.root.read_link_contents(path.as_path()).ok().map(FileKind::Link),
+                    own if own.file_type().is_fifo() => Some(FileKind::Pipe),
+                    _ => Some(FileKind::File),
                 };
                 granted.extend(kind.map(|kind| GrantedPath { path, kind }));
             }
@@ -122,7 +122,7 @@ impl Workspace {
         is_granted: impl Fn(&WorkspacePath) -> bool,
     ) -> Result<(), CapabilityError> {
         for link in patterns.iter().filter(|pattern| pattern.is_literal()).map(PathPattern::base) {
-            if !matches!(self.look(link)?, Some(Kind::Link(_))) {
+            if !matches!(self.look(link)?, Some(FileKind::Link(_))) {
                 continue;
             }
             let real = self.led_to(link)?;
@@ -156,7 +156,7 @@ impl Workspace {
         let mut found: Vec<(WorkspacePath, PathBuf)> = Vec::new();
         let mut at = link.clone();
         while found.len() < MOST
-            && let Ok(Some(Kind::Link(target))) = self.look(&at)
+            && let Ok(Some(FileKind::Link(target))) = self.look(&at)
         {
             let Some(next) = target.to_str().and_then(|target| at.parent()?.leads_to(target)) else { break };
             found.push((at, target));
@@ -176,16 +176,16 @@ impl Workspace {
 
     /// Creates a folder, with its parents.
     pub(crate) fn make_folder(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
-        self.reach(true).made_folder(path).map(drop).map_err(|error| failed("create", path, &error))
+        self.opener(true).made_folder(path).map(drop).map_err(|error| failed("create", path, &error))
     }
 
     /// Creates an empty file, with its parents.
     pub(crate) fn make_file(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
         let (folder, name) = path.split();
-        let reach = self.reach(true);
-        let made = reach
+        let opener = self.opener(true);
+        let made = opener
             .made_folder(&folder)
-            .and_then(|folder| reach.file(&folder, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL));
+            .and_then(|folder| opener.file(&folder, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL));
         made.map(drop).map_err(|error| failed("create", path, &error))
     }
 
@@ -197,7 +197,7 @@ impl Workspace {
     }
 }
 
-fn absent(path: &WorkspacePath, error: &io::Error) -> Result<Option<Kind>, CapabilityError> {
+fn absent(path: &WorkspacePath, error: &io::Error) -> Result<Option<FileKind>, CapabilityError> {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
         _ => Err(failed("look at", path, error)),

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use cap_std::fs::{FileTypeExt as _, Metadata};
 
-use super::{Workspace, failed};
+use super::{WorkspaceFiles, failed};
 use stagewright_model::{PathPattern, WorkspacePath};
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -15,7 +15,7 @@ const ENTRIES: usize = 100_000;
 
 /// A file or folder, with links followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct GlobEntry {
     pub(crate) path: String,
     pub(crate) directory: bool,
     /// Bytes; 0 for a folder.
@@ -26,14 +26,14 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
     pub(crate) path: String,
-    pub(crate) node: Node,
+    pub(crate) node: NodeKind,
     /// Bytes of a file; 0 for everything else.
     pub(crate) size: u64,
 }
 
 /// What a [`Located`] is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Node {
+pub(crate) enum NodeKind {
     File,
     Folder,
     /// A link, with its target as it is written.
@@ -43,7 +43,7 @@ pub(crate) enum Node {
 }
 
 /// An entry of a folder that is being walked.
-struct Listed<'a> {
+struct WalkedEntry<'a> {
     /// The path by which the guest reaches it.
     path: &'a WorkspacePath,
     /// The path with the links among its folders followed.
@@ -52,13 +52,13 @@ struct Listed<'a> {
     metadata: Metadata,
 }
 
-impl Workspace {
+impl WorkspaceFiles {
     /// The readable files and folders that match. A link to a folder is listed, but not entered.
-    pub(crate) fn glob(&self, pattern: &str) -> Result<Vec<Entry>, CapabilityError> {
+    pub(crate) fn glob(&self, pattern: &str) -> Result<Vec<GlobEntry>, CapabilityError> {
         let mut found = Vec::new();
         let unnamed = |_: &str| Ok(());
         self.walk(&PathPattern::parse(pattern)?, unnamed, |listed| {
-            let Listed { path, mut real, metadata } = listed;
+            let WalkedEntry { path, mut real, metadata } = listed;
             let link = metadata.is_symlink();
             if link {
                 let Ok(target) = self.real(&real) else { return Ok(()) };
@@ -70,13 +70,13 @@ impl Workspace {
             let followed = if link { self.root.metadata(real.as_path()) } else { Ok(metadata) };
             let Ok(metadata) = followed else { return Ok(()) };
             let size = if metadata.is_dir() { 0 } else { metadata.len() };
-            add(&mut found, Entry { path: path.shown().to_owned(), directory: metadata.is_dir(), size })
+            add(&mut found, GlobEntry { path: path.shown().to_owned(), directory: metadata.is_dir(), size })
         })?;
         found.sort_by(|left, right| left.path.cmp(&right.path));
         Ok(found)
     }
 
-    /// Like [`Workspace::glob`], with links as links. Never incomplete: fails if something that matches and is readable
+    /// Like [`WorkspaceFiles::glob`], with links as links. Never incomplete: fails if something that matches and is readable
     /// can't be listed.
     pub(crate) fn locate(&self, pattern: &str) -> Result<Vec<Located>, CapabilityError> {
         let mut found = Vec::new();
@@ -88,7 +88,7 @@ impl Workspace {
                     return Ok(());
                 }
                 let node = self.node(&listed)?;
-                let size = if matches!(node, Node::File) { listed.metadata.len() } else { 0 };
+                let size = if matches!(node, NodeKind::File) { listed.metadata.len() } else { 0 };
                 add(&mut found, Located { path: listed.path.shown().to_owned(), node, size })
             },
         )?;
@@ -96,21 +96,21 @@ impl Workspace {
         Ok(found)
     }
 
-    fn node(&self, listed: &Listed<'_>) -> Result<Node, CapabilityError> {
+    fn node(&self, listed: &WalkedEntry<'_>) -> Result<NodeKind, CapabilityError> {
         let kind = listed.metadata.file_type();
         Ok(match () {
-            () if kind.is_file() => Node::File,
-            () if kind.is_dir() => Node::Folder,
+            () if kind.is_file() => NodeKind::File,
+            () if kind.is_dir() => NodeKind::Folder,
             () if kind.is_symlink() => {
                 let target = self.root.read_link_contents(listed.real.as_path());
                 let target = target.map_err(|error| failed("read the link", listed.path, &error))?;
                 let text = std::str::from_utf8(target.as_os_str().as_bytes());
                 let shown = format!("{}` -> `{}", listed.path, target.display());
-                Node::Link(text.map_err(|_| unnamed(&shown))?.to_owned())
+                NodeKind::Link(text.map_err(|_| unnamed(&shown))?.to_owned())
             }
-            () if kind.is_fifo() => Node::Special("a named pipe".to_owned()),
-            () if kind.is_socket() => Node::Special("a socket".to_owned()),
-            () => Node::Special("a device".to_owned()),
+            () if kind.is_fifo() => NodeKind::Special("a named pipe".to_owned()),
+            () if kind.is_socket() => NodeKind::Special("a socket".to_owned()),
+            () => NodeKind::Special("a device".to_owned()),
         })
     }
 
@@ -119,7 +119,7 @@ impl Workspace {
         &self,
         pattern: &PathPattern,
         mut on_unnamed: impl FnMut(&str) -> Result<(), CapabilityError>,
-        mut on: impl FnMut(Listed<'_>) -> Result<(), CapabilityError>,
+        mut on: impl FnMut(WalkedEntry<'_>) -> Result<(), CapabilityError>,
     ) -> Result<(), CapabilityError> {
         // A pattern without wildcards is its own base.
         let base = if pattern.matches(pattern.base()) { pattern.base().parent() } else { None };
@@ -131,7 +131,7 @@ impl Workspace {
             if !self.policy.may_list(&folder) || !self.policy.may_list(&real) {
                 continue;
             }
-            let entries = match self.reach(false).folder(&real).and_then(|folder| folder.entries()) {
+            let entries = match self.opener(false).folder(&real).and_then(|folder| folder.entries()) {
                 Ok(entries) => entries,
                 // A missing folder, or one that was removed meanwhile, is empty.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -158,7 +158,7 @@ impl Workspace {
                     folders.push((path.clone(), real.clone()));
                 }
                 if pattern.matches(&path) && self.policy.may_read(&path) {
-                    on(Listed { path: &path, real, metadata })?;
+                    on(WalkedEntry { path: &path, real, metadata })?;
                 }
             }
         }

@@ -12,7 +12,7 @@ use crate::reserved::{Claim, Purpose, Reservations, Reserved};
 
 struct Fixture {
     folder: tempfile::TempDir,
-    workspace: Workspace,
+    workspace: WorkspaceFiles,
 }
 
 fn fixture(read: &[&str], write: &[&str]) -> Fixture {
@@ -22,7 +22,7 @@ fn fixture(read: &[&str], write: &[&str]) -> Fixture {
     let policy =
         Policy::new("stages.test", &permissions, &Default::default(), Arc::new(Reservations::of(&[".stagewright"])));
     let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
-    Fixture { workspace: Workspace::new(Arc::new(root), Arc::new(policy), 1000), folder }
+    Fixture { workspace: WorkspaceFiles::new(Arc::new(root), Arc::new(policy), 1000), folder }
 }
 
 impl Fixture {
@@ -90,10 +90,10 @@ fn locate_lists_everything_readable_with_links_as_links() {
         let found = fixture.workspace.locate(pattern).unwrap().into_iter();
         found
             .map(|found| match found.node {
-                Node::File => format!("{} {}", found.path, found.size),
-                Node::Folder => format!("{}/", found.path),
-                Node::Link(target) => format!("{} -> {target}", found.path),
-                Node::Special(kind) => format!("{} {kind}", found.path),
+                NodeKind::File => format!("{} {}", found.path, found.size),
+                NodeKind::Folder => format!("{}/", found.path),
+                NodeKind::Link(target) => format!("{} -> {target}", found.path),
+                NodeKind::Special(kind) => format!("{} {kind}", found.path),
             })
             .collect()
     };
@@ -180,7 +180,7 @@ fn a_reserved_folder_stays_closed_under_another_name() {
     let permissions = Permissions { read: all.clone(), write: all, ..Permissions::default() };
     let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::new(reserved));
     let dir = Dir::open_ambient_dir(&root, ambient_authority()).unwrap();
-    let files = Workspace::new(Arc::new(dir), Arc::new(policy), 1000);
+    let files = WorkspaceFiles::new(Arc::new(dir), Arc::new(policy), 1000);
     fs::rename(root.join("state"), root.join("elsewhere")).unwrap();
     assert_eq!(files.read("own").unwrap(), b"granted");
     assert!(files.read("elsewhere/journal").is_err() && files.glob("elsewhere/*").is_err());

@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use self::directory::{directories_below, links};
-use self::settings::{Settings, expanded};
+use self::settings::{GitSettings, expanded};
 use self::words::{missing_program, named_files, template};
 use super::{Claim, Purpose};
 
@@ -46,7 +46,7 @@ const COMMANDS: [&str; 11] = [
 pub struct UserGit {
     home: Option<PathBuf>,
     claims: Vec<Claim>,
-    settings: Settings,
+    settings: GitSettings,
 }
 
 impl UserGit {
@@ -65,7 +65,7 @@ impl UserGit {
         let folders = folder("XDG_CONFIG_HOME").into_iter().chain(home.iter().map(|home| home.join(".config")));
         let folders: Vec<_> = folders.map(|folder| folder.join("git")).collect();
         let read = files.iter().cloned().chain(folders.iter().map(|folder| folder.join("config")));
-        let mut settings = Settings::read(read.collect(), home.as_deref())?;
+        let mut settings = GitSettings::read(read.collect(), home.as_deref())?;
         for (name, value) in environment {
             if let Some(number) = name.strip_prefix("GIT_CONFIG_KEY_") {
                 let set = environment.get(&format!("GIT_CONFIG_VALUE_{number}"));
@@ -98,7 +98,7 @@ impl UserGit {
         let top = if has_name { pointer.parent().unwrap_or(pointer) } else { pointer };
         let [directory, common] = git_directories(pointer);
         let git = [pointer, &directory, &common].map(|path| (Purpose::Git, path.to_owned()));
-        let mut found = Found { git: self, workspace, claims: BTreeSet::from(git) };
+        let mut found = RepositoryClaims { git: self, workspace, claims: BTreeSet::from(git) };
         let shared = found.directory(&common, None, None)?;
         found.directory(&directory, Some(top), Some(&shared))?;
         for tree in directories_below(&common.join("worktrees"))? {
@@ -119,17 +119,22 @@ impl UserGit {
 }
 
 /// The claims of one repository so far.
-struct Found<'a> {
+struct RepositoryClaims<'a> {
     git: &'a UserGit,
     workspace: &'a Path,
     claims: BTreeSet<(Purpose, PathBuf)>,
 }
 
-impl Found<'_> {
+impl RepositoryClaims<'_> {
     /// Adds the claims of a git directory and its submodules. Returns the directory's own settings.
-    fn directory(&mut self, directory: &Path, top: Option<&Path>, shared: Option<&Settings>) -> io::Result<Settings> {
+    fn directory(
+        &mut self,
+        directory: &Path,
+        top: Option<&Path>,
+        shared: Option<&GitSettings>,
+    ) -> io::Result<GitSettings> {
         let files = ["config", "config.worktree"].map(|name| directory.join(name));
-        let own = Settings::read(files.to_vec(), self.git.home.as_deref())?;
+        let own = GitSettings::read(files.to_vec(), self.git.home.as_deref())?;
         self.claims.extend(own.included.iter().map(|path| (Purpose::Config, path.clone())));
         // The configuration of a submodule names its working tree.
         let named = own.last("core.worktree").map(|path| directory.join(path));
@@ -140,9 +145,9 @@ impl Found<'_> {
             }
         }
         for below in directories_below(&directory.join("modules"))? {
-            let tree = Settings::read(vec![below.join("config")], self.git.home.as_deref())?;
+            let tree = GitSettings::read(vec![below.join("config")], self.git.home.as_deref())?;
             let pointer = tree.last("core.worktree").map(|path| below.join(path).join(".git"));
-            self.working_tree(&below, pointer, &Settings::default())?;
+            self.working_tree(&below, pointer, &GitSettings::default())?;
         }
         Ok(own)
     }
@@ -150,14 +155,14 @@ impl Found<'_> {
     /// Adds the claims of a git directory with a working tree elsewhere, whose file `pointer` leads to it. Without that file,
     /// git doesn't use the directory. The file itself isn't claimed here, because a stage may have created it: the search for
     /// nested repositories decides about it.
-    fn working_tree(&mut self, directory: &Path, pointer: Option<PathBuf>, shared: &Settings) -> io::Result<()> {
+    fn working_tree(&mut self, directory: &Path, pointer: Option<PathBuf>, shared: &GitSettings) -> io::Result<()> {
         let Some(pointer) = pointer.filter(|pointer| pointer.symlink_metadata().is_ok()) else { return Ok(()) };
         self.directory(directory, pointer.parent(), Some(shared)).map(drop)
     }
 
     /// Adds the claims of files that settings name, relative to a folder in which git runs programs. `is_tree`: whether
     /// hooks run there.
-    fn configured(&mut self, settings: &Settings, folder: &Path, is_tree: bool) {
+    fn configured(&mut self, settings: &GitSettings, folder: &Path, is_tree: bool) {
         let home = self.git.home.as_deref();
         // Settings of branches name no files, and a repository can have thousands.
         let values = settings.values.iter().filter(|(key, _)| !key.starts_with("branch."));

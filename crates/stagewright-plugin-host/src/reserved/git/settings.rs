@@ -16,17 +16,17 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The settings of files, regardless of the conditions under which git includes them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Settings {
+pub(super) struct GitSettings {
     /// Included files, whether they exist or not.
     pub(super) included: BTreeSet<PathBuf>,
     /// Section and key in lower case, without the subsection, and the value.
     pub(super) values: Vec<(String, OsString)>,
 }
 
-impl Settings {
+impl GitSettings {
     /// Reads files and those that they include. Missing and unreadable files are skipped.
-    pub(super) fn read(files: Vec<PathBuf>, home: Option<&Path>) -> io::Result<Settings> {
-        let mut settings = Settings::default();
+    pub(super) fn read(files: Vec<PathBuf>, home: Option<&Path>) -> io::Result<GitSettings> {
+        let mut settings = GitSettings::default();
         let (mut ahead, mut seen) = (files, BTreeSet::new());
         while let Some(file) = ahead.pop() {
             if !seen.insert(file.clone()) {

@@ -59,7 +59,7 @@ pub(super) fn named_files(
     let words = words(command);
     let mut files = BTreeSet::new();
     let is_path = |word: &[u8]| word.contains(&b'/');
-    for Word { text, is_first } in &words {
+    for CommandWord { text, is_first } in &words {
         // The first word without a slash is a program that the shell looks up in `PATH`. Arguments are relative to the folder.
         let counts = is_path(text) || (!is_first && !TEXT.contains(&section)) || key.ends_with("file");
         for path in counts.then(|| places(OsStr::from_bytes(text), home, folder)).into_iter().flatten() {
@@ -106,7 +106,7 @@ fn lies_in(path: &Path, workspace: &Path) -> bool {
 }
 
 /// A part of a command line.
-struct Word {
+struct CommandWord {
     text: Vec<u8>,
     /// Whether it begins the command line.
     is_first: bool,
@@ -114,7 +114,7 @@ struct Word {
 
 /// The words of a value, roughly as a shell would split it, and more: each word is also split at characters that can join
 /// words (`--hook=x`, `a;b`, `$(a)/b`), and the whole value counts as a word.
-fn words(value: &[u8]) -> Vec<Word> {
+fn words(value: &[u8]) -> Vec<CommandWord> {
     let mut words = Vec::new();
     let (mut word, mut quote) = (Vec::new(), None);
     let mut letters = value.iter().copied();
@@ -132,10 +132,10 @@ fn words(value: &[u8]) -> Vec<Word> {
     let is_joint = |letter: &u8| b"=;|&<>()`,:".contains(letter) || letter.is_ascii_whitespace();
     let mut all = Vec::new();
     for (at, word) in words.iter().enumerate() {
-        all.push(Word { text: word.clone(), is_first: at == 0 });
+        all.push(CommandWord { text: word.clone(), is_first: at == 0 });
         let parts = word.split(is_joint).enumerate();
-        all.extend(parts.map(|(part, text)| Word { text: text.to_owned(), is_first: at == 0 && part == 0 }));
+        all.extend(parts.map(|(part, text)| CommandWord { text: text.to_owned(), is_first: at == 0 && part == 0 }));
     }
-    all.push(Word { text: value.to_owned(), is_first: true });
+    all.push(CommandWord { text: value.to_owned(), is_first: true });
     all
 }

@@ -17,19 +17,19 @@ use crate::policy::Policy;
 
 /// Opens files below a root.
 #[derive(Clone, Copy)]
-pub(super) struct Reach<'a> {
+pub(super) struct PathOpener<'a> {
     pub(super) root: &'a Dir,
     pub(super) policy: &'a Policy,
     pub(super) writing: bool,
 }
 
-impl Reach<'_> {
+impl PathOpener<'_> {
     /// Opens the folder at `path`, none of whose names may be a link.
     pub(super) fn folder(self, path: &WorkspacePath) -> io::Result<Dir> {
         path.names().try_fold(self.root.try_clone()?, |folder, name| self.enter(&folder, name))
     }
 
-    /// Like [`Reach::folder`], but creates missing folders.
+    /// Like [`PathOpener::folder`], but creates missing folders.
     pub(super) fn made_folder(self, path: &WorkspacePath) -> io::Result<Dir> {
         path.names().try_fold(self.root.try_clone()?, |folder, name| match self.enter(&folder, name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
