@@ -158,7 +158,7 @@ mod tests {
     use stagewright_engine::Level;
 
     use super::*;
-    use crate::plugin::Manifest;
+    use crate::plugin::PluginManifest;
 
     fn problem(message: &str) -> Problem {
         Problem { level: Level::Error, code: "config".into(), message: message.into(), path: None, help: None }
@@ -166,7 +166,7 @@ mod tests {
 
     fn description(digest: &str) -> Description {
         Description {
-            manifest: Manifest { name: "mine".to_owned(), ..Manifest::default() },
+            manifest: PluginManifest { name: "mine".to_owned(), ..PluginManifest::default() },
             digest: digest.to_owned(),
             interfaces: ["process".to_owned()].into(),
             contract: Some("0.1.0".to_owned()),

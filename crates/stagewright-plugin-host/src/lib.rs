@@ -82,7 +82,7 @@ pub use mask::SHORTEST_MASKED;
 pub use mask::mask;
 pub use observer::{Compilation, CompileObserver};
 pub use packages::{ClosedOrigin, CredentialFile, PackageHosts, credential_files};
-pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};
+pub use plugin::{Description, OutputDeclaration, PluginError, PluginManifest};
 pub use reserved::{Claim, Purpose, Reserved, UserGit, git_directories};
 pub use resolve::Pulls;
 pub use runtime::{PluginRuntime, RuntimeConfig};

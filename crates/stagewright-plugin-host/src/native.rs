@@ -23,7 +23,7 @@ use crate::capability::outputs::Outputs;
 use crate::digest::sha256;
 use crate::log::AttemptLog;
 use crate::outcome::{outcome_from_bad_plugin, outcome_from_stop};
-use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
+use crate::plugin::{PLUGIN_BYTES, PluginError, PluginManifest};
 use crate::stop::{AttemptTimer, Cancel};
 
 /// `stagewright_text`.
@@ -91,7 +91,7 @@ impl NativeLibraries {
         name: &str,
         file: PathBuf,
         digest: &str,
-    ) -> Result<Manifest, PluginError> {
+    ) -> Result<PluginManifest, PluginError> {
         let native = self.get(name, file, digest).await?;
         // SAFETY: by the contract, the text lives as long as the library, which `native` keeps loaded.
         let text = unsafe { (native.describe)().read() };

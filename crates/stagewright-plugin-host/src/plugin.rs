@@ -45,7 +45,7 @@ impl PluginError {
 /// What a plugin's `describe` returns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Manifest {
+pub struct PluginManifest {
     /// The name by which `uses` refers to the plugin.
     pub name: String,
     /// The plugin's own version; empty if it gives none.
@@ -79,7 +79,7 @@ pub struct OutputDeclaration {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// What it declares about itself; nothing here is trusted.
-    pub manifest: Manifest,
+    pub manifest: PluginManifest,
     /// `sha256:…` of the component or library.
     pub digest: String,
     /// Names of the host's interfaces that it imports, as in `process`: it can never use any other. Empty for a native
@@ -120,7 +120,7 @@ mod tests {
 
     fn description(interfaces: &[&str]) -> Description {
         Description {
-            manifest: Manifest::default(),
+            manifest: PluginManifest::default(),
             digest: String::new(),
             interfaces: interfaces.iter().map(ToString::to_string).collect(),
             contract: None,
@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_manifest_needs_only_a_name() {
-        let manifest: Manifest = serde_json::from_str(r#"{ "name": "x", "outputs": [{ "name": "y" }] }"#).unwrap();
+        let manifest: PluginManifest =
+            serde_json::from_str(r#"{ "name": "x", "outputs": [{ "name": "y" }] }"#).unwrap();
         assert_eq!((manifest.name.as_str(), manifest.outputs[0].name.as_str()), ("x", "y"));
     }
 }

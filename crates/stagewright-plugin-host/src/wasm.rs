@@ -17,7 +17,7 @@ use crate::capability::context::Context;
 use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MEMORIES, MemoryLimiter, TABLE_ELEMENTS, Ticker};
 use crate::observer::{Compilation, CompileObserver};
-use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
+use crate::plugin::{PLUGIN_BYTES, PluginError, PluginManifest};
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
 use crate::since_0_1::outputs::problem;
 use crate::since_0_1::reconciling::ReconcilingPre;
@@ -260,7 +260,7 @@ impl Wasm {
     }
 
     /// Calls `describe`, during which every import traps.
-    pub(crate) async fn describe(&self, name: &str, plugin: &Plugin) -> Result<Manifest, PluginError> {
+    pub(crate) async fn describe(&self, name: &str, plugin: &Plugin) -> Result<PluginManifest, PluginError> {
         let context = Context::for_inspection(Json::Null);
         let text = self
             .inspect(plugin, Linker::new(&self.engine), context, async |stage, store| {

@@ -16,7 +16,7 @@ use crate::net::OwnOrigins;
 use crate::net::client::client;
 use crate::net::{SystemLookup, Upstream};
 use crate::packages::PackageHosts;
-use crate::plugin::{Description, Manifest};
+use crate::plugin::{Description, PluginManifest};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 use crate::testing::{Backends, TestAttempt, TestLog};
@@ -142,7 +142,7 @@ async fn only_external_stages_can_announce_effects() {
         let announced = announced(folder.path(), &permissions).await;
         for interface in &announced {
             let plugin = Description {
-                manifest: Manifest::default(),
+                manifest: PluginManifest::default(),
                 digest: String::new(),
                 interfaces: BTreeSet::from([(*interface).to_owned()]),
                 contract: None,
