@@ -145,6 +145,8 @@ impl Blueprint {
             }
         }
         let (mut confinement, kept, placeholders) = self.confinement(environment).await?;
+        // The first listener, on any port, is the proxy's; each of the others has the port of the service that it forwards
+        // to, so that programs find the service where the pipeline says. `network` relies on this order.
         if self.egress.is_some() {
             confinement.listeners = [0].into_iter().chain(ports.keys().copied()).collect();
         }

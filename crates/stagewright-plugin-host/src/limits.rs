@@ -249,6 +249,8 @@ impl Ticker {
     /// Starts the thread, unless it was started before.
     pub(crate) fn start(&self, engine: &Engine) {
         self.0.get_or_init(|| {
+            // A weak reference, so that the thread doesn't keep the engine alive: it ends with the first tick after the last
+            // user of the engine is gone.
             let engine = engine.weak();
             std::thread::spawn(move || {
                 while let Some(engine) = engine.upgrade() {

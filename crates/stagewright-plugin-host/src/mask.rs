@@ -112,6 +112,9 @@ impl Masker {
         if let Some(needles) = made(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
             return needles;
         }
+        // Built under the write lock, although that takes long for many secrets: a secret that was added meanwhile must not
+        // be missing in needles that are stored after it. Another thread may have stored some since the check above, which
+        // are then used instead.
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let hidden = |secret: &&KnownSecret| reader == Audience::Person || secret.guest == GuestAccess::Handle;
         let needles = Arc::new(Needles::new(known.secrets.iter().filter(hidden).map(|secret| secret.value.expose())));

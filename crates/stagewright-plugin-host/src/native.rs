@@ -122,6 +122,8 @@ impl NativeLibraries {
                 };
             }
         };
+        // Shared with the thread that runs the library: when the attempt is stopped, the thread goes on, and the library may
+        // still call back into this state.
         let run = Arc::new(NativeAttempt {
             log,
             cancel: timer.cancel.clone(),

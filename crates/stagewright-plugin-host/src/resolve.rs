@@ -153,6 +153,8 @@ impl PluginResolver {
         image::component(layout.path(), &digest)
             .map_err(|why| bad(why).with_help("push an image with one layer of the media type application/wasm"))?;
         image::keep(layout.path(), &digest, &kept).map_err(failed)?;
+        // Verified where it was stored, and not in the temporary folder: several processes may store the same plugin at the
+        // same time, and the file that is there in the end is the one that will be loaded.
         self.verified(&kept, &digest)
             .ok_or_else(|| bad(format!("was changed in `{}` while it was pulled", self.pulled.display())))
     }

@@ -161,6 +161,7 @@ impl PluginRuntime {
         if let Some(known) = self.0.inspected.findings(&digest, config) {
             return Ok(known);
         }
+        // Stored under the digest of the plugin that was loaded, and not of the file, which may have changed by now.
         let plugin = self.load(uses, &file, digest).await?;
         let found = self.wasm()?.validate(&uses.to_string(), &plugin, config.clone()).await?;
         self.0.inspected.keep_findings(&plugin.digest, config, &found);

@@ -86,6 +86,8 @@ impl Artifacts {
         }
         let mut file = files.open(path)?;
         self.require_room(name)?;
+        // The digest is computed from the bytes as they are copied, not from the file: a program of the stage may still be
+        // writing to it, and an approval must refer to exactly the content that later stages fetch.
         let record = self.keep(&mut file, &place, media_type).map_err(|error| failed_at("publish", path, &error))?;
         let published = record.named(name);
         self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), published.clone());
@@ -143,6 +145,8 @@ impl Artifacts {
         let (digest, size) = copy_and_digest(file, &mut Metered { to: &mut draft, budget: &self.budget })?;
         let blob = self.blob(&digest);
         if !blob.exists() {
+            // The content must be on disk before a record refers to it: the journal names the artifact once the stage has
+            // succeeded, and a resumed run doesn't run the stage again.
             draft.as_file().sync_all()?;
             draft.persist(blob)?;
         }

@@ -196,6 +196,9 @@ impl Http {
             if !hop.method.is_safe() {
                 self.effects.announce(&format!("{} {}", hop.method, shown(&hop.url))).await?;
             }
+            // A release of the attempt can end at any time, and another program can take its port. The check before the
+            // request keeps its data, and secrets, from that program; the one after it keeps the guest from taking that
+            // program's response for the release's, as in a health check.
             self.own.check(&origin).await?;
             let answer = self.exchange(&hop, &origin, request.timeout).await?;
             self.own.check(&origin).await?;
@@ -351,6 +354,8 @@ impl Hop {
             self.body = Body::None;
         }
         if Origin::of(&next) != Origin::of(&self.url) {
+            // Otherwise a server that may receive a secret could pass it on to any other granted host by a redirect, and so
+            // could an open redirect on it.
             self.secrets.clear();
             for name in [AUTHORIZATION, COOKIE] {
                 self.headers.remove(name);

@@ -146,6 +146,8 @@ impl Processes {
         // file of its own under the name of a granted program into a folder that it may write, and start that.
         let found = self.find(&program, environment.get("PATH").map_or("", String::as_str))?;
         environment.extend(env);
+        // The sandbox is created before the effect is announced. Creating it can fail, and an attempt that announced an
+        // effect which it then couldn't have would have to be observed after a crash for no reason.
         self.confine().await?;
         if let Some(confined) = &self.confined {
             environment.extend(confined.network.variables.iter().cloned());
@@ -208,6 +210,9 @@ impl Processes {
         let bounds = self.confined.as_ref().map(|confined| confined.bounds.clone());
         self.tasks.spawn(async move {
             let end = carry(child, deadline, lines, capture).await;
+            // A child is lost when its sandbox dies with it, which also happens when the sandbox exceeded a limit. The
+            // attempt must be aborted with that limit before the guest learns of the loss: a guest that got an error first
+            // could return it as its own.
             if let (ChildEnd::Lost(_), Some(bounds)) = (&end, bounds) {
                 bounds.judge();
             }

@@ -122,6 +122,8 @@ impl WorkspaceFiles {
         let (folder, name) = path.split();
         let folder =
             self.opener(true).made_folder(&folder).map_err(|error| failed("create the folder of", &path, &error))?;
+        // The draft is created and renamed by the handle of the folder that was checked, never by a path. So it stays in
+        // that folder even if a program of the stage renames it, or puts a link in its place, while the content is written.
         let draft = draft_name();
         let filled = (|| {
             let mut file = folder.open_with(&draft, OpenOptions::new().write(true).create_new(true))?;
@@ -219,6 +221,9 @@ impl WorkspaceFiles {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
         };
         self.policy.write(&path)?;
+        // The path needn't exist, and neither need its folders. So links are followed in the longest part of it that
+        // exists, and the rest is appended as it is: what doesn't exist contains no links. The result is checked again,
+        // because a link among the folders can lead out of what is granted.
         let mut existing = parent.clone();
         let real = loop {
             match self.real(&existing) {

@@ -53,6 +53,9 @@ impl KeptCaches {
         fs::create_dir_all(&folder)?;
         // Another user who could write here could replace the downloads.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        // Locked before anything in the folder is used, so that `remove_kept` doesn't remove it under a running program.
+        // The owner is written under the shared lock: two attempts of a stage can do so at the same time, but both append
+        // the same text, which is for people only.
         let mut used = File::options().create(true).append(true).read(true).open(folder.join(OWNER))?;
         used.lock_shared()?;
         if used.metadata()?.len() == 0 {
@@ -114,6 +117,7 @@ pub fn remove_kept(root: &Path, age: Duration, dry_run: bool) -> io::Result<Remo
             }
             Err(_) => continue,
         };
+        // The age is read only after the exclusive lock is held: an attempt that used the cache in between has updated it.
         if used.try_lock().is_ok() && is_older(&used.metadata()?, age) {
             remove(&folder)?;
         }

@@ -144,6 +144,8 @@ impl MountPlanner {
             places.push(Place { path: self.at(path), source, access });
         }
         places.extend(self.pipes(&granted, scratch)?);
+        // Within a hidden folder nothing is mounted: its spots would be created in the empty folder that covers it, and
+        // show programs the names of what is hidden.
         let hides = |spot: &Spot| spot.whole && spot.purpose.is_hidden();
         let hidden = spots.values().filter(|spot| hides(spot)).map(|spot| &spot.path).collect::<Vec<_>>();
         let is_hidden = |path: &WorkspacePath| hidden.iter().any(|folder| path.is_within(folder) && path != *folder);

@@ -86,6 +86,9 @@ async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mu
     let mut store = ready.wasm.store(attempt, |attempt| &mut attempt.limiter);
     let work = async { ready.plugin.call(call, &mut store).await };
     let ended = timer.run(work, || groups.interrupt()).await;
+    // However the guest ended, its programs are killed, and its unpromoted releases are being discarded, before the attempt
+    // is reported. The engine may start the next attempt of the stage right after the report, and programs of both must not
+    // run side by side.
     let attempt = store.data_mut();
     attempt.processes.finish().await;
     attempt.services.finish().await;

@@ -53,6 +53,8 @@ impl MaskStream {
             return;
         }
         if self.needles.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &needles)) {
+            // A secret was added since the last chunk. `shown` has just the bytes that the earlier needles could need, which
+            // may be too few for the new ones, so the search starts with what is still held.
             self.shown.clear();
         }
         self.held.extend_from_slice(data);

@@ -108,6 +108,7 @@ impl EgressGuard {
         let what = what.to_string();
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.len() < REPORTED && reported.insert(what) {
+            // The lock is released first, so that a callback that takes its time doesn't hold up other connections.
             drop(reported);
             (self.report)(&denied);
         }

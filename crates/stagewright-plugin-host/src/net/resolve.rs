@@ -41,6 +41,9 @@ pub(crate) enum ResolveError {
 /// The addresses of `name` that the guard allows. Refused ones are dropped as long as others remain: that gains nothing for
 /// an attacker who rebinds a name to this machine, and a host with one stray record stays reachable.
 pub(crate) async fn addresses(lookup: &dyn Lookup, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    // The whole answer is checked at once, and the connection is made to one of these addresses. Checking a name here and
+    // connecting by name later would let its owner return a harmless address to the check, and this machine's to the
+    // connection.
     let name = name.to_ascii_lowercase();
     let mut allowed = Vec::new();
     let mut first_refused = None;

@@ -87,6 +87,8 @@ impl NestedRepositories {
     ) -> Result<Vec<Claim>, SearchError> {
         let mut there = Found::new();
         for folder in folders {
+            // Searched only when a folder is granted for the first time in this process. A repository that appears later was
+            // created while a stage ran, and searching again before the next stage would take it for the user's.
             let key = (workspace.to_owned(), folder.clone());
             if !self.before.contains_key(&key) {
                 let SearchResult { repositories: mut found, pipes } = search(workspace, folder, reserved)?;

@@ -59,6 +59,9 @@ impl Placeholders {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
+        // With the exclusive lock, no other sandbox exists that may cover a placeholder, and none can be created until it is
+        // released. In reverse order, so that a folder is removed after what was created in it. A path whose inode differs
+        // belongs to someone else by now, even if it is empty.
         self.0.rewind()?;
         let lines = BufReader::new(&self.0).lines().map_while(Result::ok);
         let made: Vec<Placeholder> = lines.filter_map(|line| serde_json::from_str(&line).ok()).collect();

@@ -86,6 +86,8 @@ impl<'a> Spots<'a> {
             return;
         };
         let Ok(path) = WorkspacePath::parse(text) else { return };
+        // A reserved path stays reserved if it also leads to another one. Of two purposes the stricter one is kept; the
+        // variants of `Purpose` are declared in that order.
         let known = self.found.get(&path).is_some_and(|spot| spot.whole && (!whole || spot.purpose <= purpose));
         if known || (!whole && self.found.contains_key(&path)) {
             return;

@@ -108,7 +108,7 @@ async fn limits_hold_for_every_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_without_reconcile_is_not_even_started() {
+async fn observe_and_undo_do_not_start_a_plugin_without_reconcile() {
     let harness = Harness::new();
     let ended = run(&harness, &looping(), AttemptRequest { call: Call::Observe, ..request() }).await;
     match &ended.report().end {
@@ -120,11 +120,11 @@ async fn a_plugin_without_reconcile_is_not_even_started() {
     let ended = run(&harness, &looping(), AttemptRequest { call: Call::Undo, ..request() }).await;
     let (outcome, failure) = ended.failure();
     assert_eq!((outcome, failure.kind, failure.retryable), (Outcome::Errored, FailureKind::Reported, false));
-    assert!(failure.message.contains("can't take back what it does"), "{failure:?}");
+    assert!(failure.message.contains("can't undo its effects"), "{failure:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_plugin_can_do_about_doubt_is_known_before_it_runs() {
+async fn a_description_says_whether_the_plugin_reconciles() {
     let harness = Harness::new();
     let uses = PluginRef::Builtin("test".into());
     let mut known = Vec::new();
@@ -157,7 +157,7 @@ async fn only_the_plugin_that_was_recorded_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_sees_its_environment_and_tells_what_it_put_there() {
+async fn a_guest_reads_its_environment_and_records_a_release() {
     let guest = Guest {
         imports: r#"
             (import "stagewright:stage/environment@0.1.0" "fence" (func $fence (param i32)))
@@ -165,7 +165,7 @@ async fn a_guest_sees_its_environment_and_tells_what_it_put_there() {
             (import "stagewright:stage/environment@0.1.0" "released" (func $released (param i32 i32 i32 i32 i32 i32)))
             (import "stagewright:stage/logging@0.1.0" "log" (func $log (param i32 i32 i32 i32 i32)))"#,
         fields: r#"(data (i32.const 1024) "app@1") (data (i32.const 1032) "app@2")"#,
-        // The token is 7; the release to go back to goes into the log; of two releases the second counts.
+        // Expects the fence 7, logs the last good release, and records two releases, of which the second one is kept.
         run: r#"
             (call $fence (i32.const 704))
             (if (i64.ne (i64.load (i32.const 712)) (i64.const 7)) (then unreachable))

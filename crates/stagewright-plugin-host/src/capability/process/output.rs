@@ -131,6 +131,9 @@ pub(super) async fn carry(
                 }
             }
         };
+        // Forwarding a chunk can block for long, on a log that is behind or a guest that doesn't read. The deadline must be
+        // enforced meanwhile, but the chunk isn't dropped for it: what the child printed before it was killed is often the
+        // only hint at why it took so long.
         let mut taken = std::pin::pin!(async {
             match (&mut lines, source) {
                 (Some((stdout, _)), Source::Stdout) => stdout.push(&data).await,

@@ -57,6 +57,9 @@ impl PathOpener<'_> {
             error => error.into(),
         })?;
         self.admit(&opened)?;
+        // The kind is checked on the open file, since a program can exchange the file between a check of its path and the
+        // opening. So a pipe or a device may be opened here for a moment: `NONBLOCK` keeps that from blocking, and `NOCTTY`
+        // from making a terminal the engine's own.
         let file = File::from_std(opened.into());
         if file.metadata()?.is_file() { Ok(file) } else { Err(not_a_file()) }
     }

@@ -62,6 +62,8 @@ impl Tunnel {
         let (mut from_program, mut to_program) = split(TokioIo::new(program));
         let (mut from_host, mut to_host) = split(self.host);
         let up = async {
+            // Nothing is forwarded before the greeting is complete and checked: a part of a ClientHello could already be
+            // enough for the host to choose another site.
             let first = greeting(&mut from_program, &self.origin).await?;
             to_host.write_all(&first).await?;
             drop(first);
