@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_is_masked_whatever_that_is_not_seen_is_in_it() {
+    async fn a_secret_with_invisible_characters_in_between_is_masked() {
         let hidden = [
             "\u{80}",
             "\u{1b}[1m",

@@ -60,7 +60,7 @@ fn every_spelling_is_masked() {
 }
 
 #[test]
-fn escapes_are_masked_whichever_characters_they_are_used_for() {
+fn a_secret_is_masked_whichever_of_its_characters_are_escaped() {
     let secret = "p4ss/w0rd&'x\"<$1 zq\\Yk";
     for spelled in [
         r#"p4ss/w0rd&\u0027x\"<$1 zq\\Yk"#,
@@ -143,7 +143,7 @@ fn base64_is_masked_wherever_in_a_group_the_secret_begins() {
 }
 
 #[test]
-fn what_tools_wrap_is_masked_on_every_line() {
+fn a_wrapped_secret_is_masked_on_every_line() {
     let key = "k".repeat(20) + "0123456789abcdefghijklmnopqrstuvwxyz" + SECRET + SECRET;
     let wrapped = |text: &str, width: usize| {
         text.as_bytes()
@@ -272,7 +272,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_encoding_survives_any_cutting(
+    fn every_encoding_is_masked_however_the_text_is_split(
         secrets in prop::collection::vec("[ -~é]{6,40}", 1..4),
         which in any::<prop::sample::Index>(),
         how in 0..8_usize,

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_made_is_removed_by_the_last_one_if_it_is_empty() {
+    fn the_last_user_removes_a_placeholder_that_is_still_empty() {
         let folder = tempfile::tempdir().unwrap();
         let (record, root) = (folder.path().join("st/record"), folder.path().join("w"));
         fs::create_dir(&root).unwrap();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_removed_by_a_later_one() {
+    fn a_later_process_removes_placeholders_of_a_killed_one() {
         let folder = tempfile::tempdir().unwrap();
         let (record, path) = (folder.path().join("record"), folder.path().join("x"));
         let killed = Placeholders::hold(&record).unwrap();

@@ -75,7 +75,7 @@ fn a_plugin_image_has_one_layer_of_wasm() {
 
 /// A file's name isn't trusted: anyone who can write to the folder can give it to another file.
 #[test]
-fn a_pulled_component_is_known_by_its_content_alone() {
+fn a_stored_component_is_recognised_by_its_content_alone() {
     let folder = tempfile::tempdir().unwrap();
     let blob = |bytes: &[u8]| {
         let digest = sha256(bytes);
