@@ -230,7 +230,7 @@ impl Squeezed {
         self.gaps.partition_point(|&before| before <= at)
     }
 
-    /// The last `count` bytes of `text` without the bytes of `rest`, which follows them.
+    /// The last `count` bytes of `text`, except for those that belong to `rest`, the end of the original text.
     fn between(&self, count: usize, rest: &[u8]) -> &[u8] {
         let end = self.text.len() - squeezed_length(rest);
         &self.text[(self.text.len() - count).min(end)..end]
