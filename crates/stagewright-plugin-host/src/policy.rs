@@ -77,9 +77,8 @@ impl Policy {
     /// Checks that a program may be started. `program` and `args`: as the guest wrote them. `variables`: those that the
     /// guest itself sets for the program.
     ///
-    /// Where a grant restricts the arguments, the guest may only set variables that `permissions.env` names. Otherwise the
-    /// restriction would have no effect: with a `GIT_SSH_COMMAND` of its own, a guest can run any program through a
-    /// harmless `git fetch`.
+    /// Where a grant restricts the arguments, the guest may only set variables that `permissions.env` names. Otherwise it
+    /// could run any program through a harmless `git fetch`, by a `GIT_SSH_COMMAND` of its own.
     pub(crate) fn program<'a>(
         &self,
         program: &str,
@@ -460,11 +459,8 @@ mod tests {
     #[test]
     fn the_denial_of_a_refused_address_names_the_address_to_grant() {
         let policy = policy(|permissions| permissions.net = net(&["https://a.b:8443"]));
-        let refused = AddressRefused {
-            name: "a.b".parse().unwrap(),
-            address: [127, 0, 0, 1].into(),
-            kind: AddressKind::Loopback,
-        };
+        let (name, address) = ("a.b".to_owned(), [127, 0, 0, 1].into());
+        let refused = AddressRefused { name, address, kind: AddressKind::Loopback };
         let denied = policy.deny_address(&origin("https://a.b:8443"), &refused);
         assert_eq!(
             denied.message,
