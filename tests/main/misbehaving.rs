@@ -46,7 +46,7 @@ fn ends(with: &str, settings: &str, permissions: &str, outcome: &str, kind: &str
 
 #[test]
 fn a_trap() {
-    ends(r#"way = "trap""#, "", "", "errored", "trapped", &["broke off", "log"]);
+    ends(r#"way = "trap""#, "", "", "errored", "trapped", &["panicked or aborted", "log"]);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 /*
  * Native stage plugins, version 1 of the interface.
  *
- * A native plugin is a shared library that exports one function, stagewright_native_v1. It runs within the engine's
- * process, with all of its powers: no permission, no memory limit and no timeout holds it. A pipeline must ask for it
- * with `trust = "native"` and pin it by its digest. Each run counts as an effect beyond the machine: what became of one
- * that a crash broke off, a person is asked. A panic, an exception or a signal in it ends the engine.
+ * A native plugin is a shared library that exports one function, stagewright_native_v1. It runs in the engine's process
+ * with all of its powers: permissions, memory limits and timeouts can't be enforced on it. A pipeline must request it with
+ * `trust = "native"` and pin it by its digest. Each run counts as an effect beyond the machine: after a crash, a person
+ * has to record the outcome of an interrupted one. A panic, an exception or a signal in it ends the engine.
  *
  * Texts are UTF-8 and not terminated. Those that the host passes in are valid until the call returns; those that a
- * plugin passes to the host are copied before the call returns. A later version adds members at the end of the structs;
- * `size` tells which are there.
+ * plugin passes to the host are copied before the call returns. Later versions add members at the end of the structs;
+ * `size` says which ones exist.
  */
 #ifndef STAGEWRIGHT_NATIVE_H
 #define STAGEWRIGHT_NATIVE_H
@@ -31,7 +31,7 @@ enum { STAGEWRIGHT_TRACE = 0, STAGEWRIGHT_DEBUG = 1, STAGEWRIGHT_INFO = 2, STAGE
 /* What `run` returns. */
 enum {
     STAGEWRIGHT_SUCCEEDED = 0,
-    STAGEWRIGHT_FAILED = 1,  /* it did its work, and the answer is no */
+    STAGEWRIGHT_FAILED = 1,  /* it did its work, with a negative result */
     STAGEWRIGHT_ERRORED = 2, /* it could not do its work */
     STAGEWRIGHT_SKIPPED = 3  /* there was nothing to do */
 };
@@ -41,9 +41,9 @@ typedef struct stagewright_host_v1 {
     uint32_t size;
     void *context; /* pass it to every function below */
     void (*log)(void *context, uint32_t level, stagewright_text message);
-    /* `json` is any JSON value. 0 when it was taken, 1 when it was not, which the log explains. */
+    /* `json` is any JSON value. Returns 0 on success, otherwise 1; the log then says why. */
     int32_t (*set_output)(void *context, stagewright_text name, stagewright_text json);
-    /* 1 once the stage is asked to stop: return soon. */
+    /* 1 once cancellation was requested: return soon. */
     int32_t (*cancelled)(void *context);
     /* Why `run` is going to return something other than STAGEWRIGHT_SUCCEEDED. `help` may be empty. */
     void (*explain)(void *context, stagewright_text message, stagewright_text help);
@@ -51,7 +51,7 @@ typedef struct stagewright_host_v1 {
 
 typedef struct stagewright_plugin_v1 {
     uint32_t size;
-    /* The manifest as JSON, as a component's `describe` answers it; valid for as long as the library is loaded. */
+    /* The manifest as JSON, as in a component's `describe`; valid for as long as the library is loaded. */
     stagewright_text (*describe)(void);
     /*
      * Does the work. `request` is a JSON object: pipeline, stage, run, attempt, rehearsal, environment, config (the

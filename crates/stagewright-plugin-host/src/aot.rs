@@ -1,9 +1,9 @@
-//! Compiled components, kept between runs of the engine.
+//! A cache of compiled components, kept between runs of the engine.
 //!
-//! A file's name says all that its content depends on: the component's digest, this format's version, and wasmtime's
-//! own compatibility hash, which covers wasmtime's version, the target, and every setting that changes code. Loading a
-//! compiled component is as good as running native code, so the folder must belong to this user alone; when it doesn't,
-//! nothing is read from it or written to it.
+//! A file's name covers everything that its content depends on: the component's digest, this format's version, and
+//! wasmtime's own compatibility hash, which covers wasmtime's version, the target, and every setting that changes code.
+//! Loading a compiled component is equivalent to running native code, so the folder must belong to this user and be
+//! accessible to no other; otherwise nothing is read from it or written to it.
 
 use std::fs::{self, DirBuilder};
 use std::hash::{Hash, Hasher};
@@ -17,13 +17,13 @@ use wasmtime::component::Component;
 
 use crate::digest::hex;
 
-/// Raised when what is in the files changes in a way that wasmtime doesn't know of.
+/// Increased when the content of the files changes in a way that wasmtime's hash doesn't cover.
 const FORMAT: u32 = 1;
 
 /// A folder of compiled components.
 #[derive(Clone, Debug)]
 pub(crate) struct AotCache {
-    /// None when it can't be trusted.
+    /// None when other users have access to it.
     folder: Option<PathBuf>,
 }
 
@@ -32,47 +32,48 @@ impl AotCache {
         match private(folder) {
             Ok(()) => AotCache { folder: Some(folder.to_owned()) },
             Err(error) => {
-                tracing::warn!(folder = %folder.display(), %error, "compiled plugins are not kept");
+                tracing::warn!(folder = %folder.display(), %error, "compiled plugins are not stored");
                 AotCache { folder: None }
             }
         }
     }
 
-    /// What was compiled before of the component with this digest. Takes a fraction of a millisecond.
+    /// The component with this digest, if it was compiled before. Takes a fraction of a millisecond.
     pub(crate) fn known(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let file = self.folder.as_ref()?.join(file_name(engine, digest));
         if !file.exists() {
             return None;
         }
-        // SAFETY: the file was written below, by this user, into a folder that no other user can write to, and under
-        // a name that holds the digest of its source and the compatibility hash of this very engine.
+        // SAFETY: the content of the file is run as native code. It was written by `compile`, by this user, into a folder
+        // that no other user can access (`private`). Its name holds the digest of the component and the compatibility hash
+        // of this engine, and it was renamed to that name only when it was complete and on disk.
         let known = unsafe { Component::deserialize_file(engine, &file) };
         known
             .inspect_err(|error| {
-                tracing::warn!(file = %file.display(), %error, "compiled plugin is compiled again");
+                tracing::warn!(file = %file.display(), %error, "could not load a compiled plugin; compiling it again");
             })
             .ok()
     }
 
-    /// Compiles, and keeps it. `digest` is that of `bytes`. Takes up to many seconds of CPU.
+    /// Compiles a component and stores the result. `digest` is that of `bytes`. Takes up to many seconds of CPU time.
     pub(crate) fn compile(&self, engine: &Engine, digest: &str, bytes: &[u8]) -> wasmtime::Result<Component> {
         let Some(folder) = &self.folder else { return Component::from_binary(engine, bytes) };
         let compiled = engine.precompile_component(bytes)?;
         let file = folder.join(file_name(engine, digest));
         if let Err(error) = keep(&file, &compiled) {
-            tracing::warn!(file = %file.display(), %error, "compiled plugin is not kept");
+            tracing::warn!(file = %file.display(), %error, "could not store a compiled plugin");
         }
-        // SAFETY: the bytes come from the compiler, a few lines up.
+        // SAFETY: the bytes are what this engine's compiler returned above.
         unsafe { Component::deserialize(engine, &compiled) }
     }
 }
 
-/// Makes the folder if need be; fails when others can write to it.
+/// Creates the folder if it doesn't exist; fails when it belongs to another user or others have access to it.
 pub(crate) fn private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let metadata = fs::metadata(folder)?;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::other("the folder belongs to somebody else"));
+        return Err(io::Error::other("the folder belongs to another user"));
     }
     if metadata.mode() & 0o077 != 0 {
         return Err(io::Error::other("others have access to the folder: its mode must be 0700"));
@@ -83,7 +84,8 @@ pub(crate) fn private(folder: &Path) -> io::Result<()> {
 fn keep(file: &Path, compiled: &[u8]) -> io::Result<()> {
     let mut draft = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
     draft.write_all(compiled)?;
-    // A file that has its name but not its content would be run.
+    // Synchronised before it gets its name: after a power failure, a file with the right name and incomplete content would
+    // be loaded as code.
     draft.as_file().sync_all()?;
     draft.persist(file)?;
     Ok(())
@@ -97,7 +99,8 @@ fn file_name(engine: &Engine, digest: &str) -> String {
     format!("{}.cwasm", hex(&hasher.0.finalize()))
 }
 
-/// The standard library's hasher may change with the compiler; a name that outlives the process may not.
+/// A hasher whose result never changes. The standard library's may change with the compiler, and these names outlive the
+/// process.
 struct StableHasher(Sha256);
 
 impl Hasher for StableHasher {
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compiled_is_loaded_and_what_is_damaged_is_compiled_again() {
+    fn a_compiled_component_is_loaded_and_a_damaged_one_is_compiled_again() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("aot");
         let cache = AotCache::new(&folder);
@@ -143,7 +146,7 @@ mod tests {
         let good = fs::read(&file).unwrap();
         assert!(cache.known(&engine(), "sha256:1").is_some());
         assert!(cache.known(&engine(), "sha256:2").is_none());
-        assert!(cache.compile(&engine(), "sha256:2", b"no component").is_err());
+        assert!(cache.compile(&engine(), "sha256:2", b"not a component").is_err());
 
         fs::write(&file, b"damaged").unwrap();
         assert!(cache.known(&engine(), "sha256:1").is_none());
@@ -159,9 +162,9 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
-    /// Only root can give a folder away.
+    /// Tests nothing unless it runs as root: others can't change a folder's owner.
     #[test]
-    fn a_folder_of_somebody_else_is_not_used() {
+    fn a_folder_of_another_user_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         if std::os::unix::fs::chown(folder.path(), Some(65534), None).is_ok() {

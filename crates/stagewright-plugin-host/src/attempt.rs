@@ -1,4 +1,4 @@
-//! Everything that one attempt holds while its guest runs: the data of the guest's store.
+//! The state of an attempt while its guest runs: the data of the guest's store.
 
 use std::sync::Arc;
 
@@ -8,34 +8,34 @@ use wasmtime::component::{Resource, ResourceTable};
 use crate::capability::artifacts::Artifacts;
 use crate::capability::context::Context;
 use crate::capability::effects::Effects;
-use crate::capability::environment::Environment;
-use crate::capability::gate::Gates;
+use crate::capability::environment::StageEnvironment;
+use crate::capability::gate::OpenedGates;
 use crate::capability::http::Http;
 use crate::capability::outputs::Outputs;
 use crate::capability::process::Processes;
 use crate::capability::registry::Images;
-use crate::capability::secrets::Secrets;
+use crate::capability::secrets::StageSecrets;
 use crate::capability::service::Services;
-use crate::capability::workspace::Workspace;
+use crate::capability::workspace::WorkspaceFiles;
 use crate::denial::Denials;
 use crate::error::CapabilityError;
-use crate::limits::{HandedOver, MemoryLimiter};
+use crate::limits::{HandleMemory, MemoryLimiter};
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::stop::Cancel;
 
 mod context;
 
-pub(crate) use context::{AttemptContext, HostParts};
+pub(crate) use context::{AttemptContext, AttemptHost};
 
-/// Handles that a guest may hold at a time.
+/// The most handles that a guest may hold at a time.
 const HANDLES: usize = 16 * 1024;
 
-/// One attempt, as its host functions see it.
+/// The state of one attempt that host functions work on.
 pub(crate) struct Attempt {
     pub(crate) table: ResourceTable,
     pub(crate) limiter: MemoryLimiter,
-    pub(crate) handed_over: HandedOver,
+    pub(crate) handle_memory: HandleMemory,
     pub(crate) started: Instant,
     pub(crate) cancel: Cancel,
     pub(crate) log: AttemptLog,
@@ -43,57 +43,56 @@ pub(crate) struct Attempt {
     pub(crate) verbose: bool,
     pub(crate) context: Context,
     pub(crate) outputs: Outputs,
-    pub(crate) secrets: Secrets,
+    pub(crate) secrets: StageSecrets,
     pub(crate) processes: Processes,
     pub(crate) http: Http,
-    pub(crate) workspace: Workspace,
+    pub(crate) workspace: WorkspaceFiles,
     pub(crate) artifacts: Arc<Artifacts>,
     pub(crate) images: Images,
     pub(crate) services: Services,
-    pub(crate) environment: Environment,
-    pub(crate) gates: Gates,
+    pub(crate) environment: StageEnvironment,
+    pub(crate) gates: OpenedGates,
     pub(crate) effects: Effects,
-    /// What was denied to it.
+    /// The requests that were denied so far.
     pub(crate) denials: Denials,
 }
 
 impl Attempt {
-    /// Each capability takes from the context what it needs.
+    /// Builds every capability from the context.
     pub(crate) fn new(context: &AttemptContext<'_>) -> Attempt {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         Attempt {
             table,
             limiter: MemoryLimiter::new(context.bounds.memory),
-            handed_over: HandedOver::new(context.bounds.memory),
+            handle_memory: HandleMemory::new(context.bounds.memory),
             started: Instant::now(),
             cancel: context.cancel.clone(),
             log: context.log.clone(),
             verbose: context.config().verbose,
             context: Context::for_attempt(context),
             outputs: Outputs::default(),
-            secrets: Secrets::for_attempt(context),
+            secrets: StageSecrets::for_attempt(context),
             processes: Processes::for_attempt(context),
             http: Http::for_attempt(context),
             workspace: context.workspace.clone(),
             artifacts: Arc::new(Artifacts::for_attempt(context)),
             images: Images::for_attempt(context),
             services: Services::for_attempt(context),
-            environment: Environment::for_attempt(context),
-            gates: Gates::default(),
+            environment: StageEnvironment::for_attempt(context),
+            gates: OpenedGates::default(),
             effects: context.effects.clone(),
             denials: context.denials.clone(),
         }
     }
 
-    /// Notes that the host keeps so many bytes more for a handle. Fails when the guest hands over more than memory it
-    /// may have.
+    /// Counts `bytes` that the host keeps for a handle against the guest's memory limit. Fails when that is exceeded.
     pub(crate) fn keep<T: 'static>(&mut self, handle: &Resource<T>, bytes: usize) -> wasmtime::Result<()> {
-        Ok(self.handed_over.take(handle.rep(), bytes)?)
+        Ok(self.handle_memory.take(handle.rep(), bytes)?)
     }
 }
 
-/// With every secret masked.
+/// `error` with every secret masked.
 pub(crate) fn masked(error: CapabilityError, masker: &Masker) -> CapabilityError {
     let CapabilityError { code, message, retryable, causes, help } = error;
     CapabilityError {

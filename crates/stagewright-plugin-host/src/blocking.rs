@@ -1,10 +1,8 @@
-//! Work that blocks, off the async threads.
+//! Runs blocking work outside of the async threads.
 
 use crate::error::{CapabilityError, ErrorCode};
 
-/// Runs `work`, as on files, where it may block.
-///
-/// An error means that it panicked, or that the runtime is shutting down.
+/// Runs `work` on a thread that may block. Fails when `work` panics or the async runtime shuts down.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, CapabilityError> {

@@ -1,4 +1,4 @@
-//! How a host function ends when it doesn't end well: with an answer for the guest, or with a trap.
+//! The errors of host functions: an error value for the guest, or a trap.
 
 use wasmtime::component::ResourceTableError;
 
@@ -8,13 +8,13 @@ use crate::error::{CapabilityError, ErrorCode};
 #[derive(Debug)]
 #[expect(unreachable_pub, reason = "generated bindings re-export it")]
 pub enum CallError {
-    /// The guest gets it as a typed error and may go on.
+    /// Returned to the guest as a typed error; the guest may go on.
     Answer(CapabilityError),
-    /// The guest is stopped: it broke the component model's rules.
+    /// Stops the guest, which broke the component model's rules.
     Trap(wasmtime::Error),
 }
 
-/// What host functions return.
+/// The result of a host function.
 pub(crate) type CallResult<T> = Result<T, CallError>;
 
 impl From<CapabilityError> for CallError {
@@ -26,7 +26,7 @@ impl From<CapabilityError> for CallError {
 impl From<ResourceTableError> for CallError {
     fn from(error: ResourceTableError) -> CallError {
         match error {
-            // A guest that hoards handles has run out of something, and can do something about it.
+            // An error and not a trap: the guest can drop handles and go on.
             ResourceTableError::Full => CallError::Answer(
                 CapabilityError::new(ErrorCode::ResourceExhausted, "the stage holds too many handles at a time")
                     .with_help("drop handles that are no longer needed"),

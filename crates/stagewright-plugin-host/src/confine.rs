@@ -1,11 +1,11 @@
-//! The sandbox of an attempt's programs, from what the stage is granted.
+//! Builds the sandbox of an attempt's programs from the stage's grants.
 //!
 //! ```text
 //! policy, toolchains ── places ──> Confinement ──> Sandbox ── listeners ──> proxy, forwards ── egress (policy)
 //! ```
 //!
-//! It is made when the first program is started, and serves all of the attempt's. A stage without `net` gets no
-//! listener, and with that no network at all.
+//! It is created when the first program is started, and all programs of the attempt run in it. A stage without `net` gets
+//! no listener, and therefore no network.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::attempt::AttemptContext;
-use crate::capability::workspace::{Kind, Workspace};
+use crate::capability::workspace::{FileKind, WorkspaceFiles};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::DEFAULT_PROCESSES;
 use crate::log::AttemptLog;
@@ -31,7 +31,7 @@ use crate::net::proxy;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 use crate::reserved::{Placeholders, Reserved};
-use crate::stop::{AttemptAborter, Stopped};
+use crate::stop::{AttemptAborter, StopReason};
 
 mod config;
 mod copies;
@@ -45,65 +45,65 @@ use kept::KeptCaches;
 pub use kept::{RemovedKept, StageOwner, remove_kept};
 pub(crate) use places::tools;
 
-/// Under which new repositories are found in the journal.
+/// The code of the problems that report new repositories.
 const NESTED: &str = "nested-repository";
 
-/// What the sandbox of an attempt is made from.
+/// Everything that is needed to build the sandbox of an attempt.
 pub(crate) struct Blueprint {
     config: SandboxConfig,
-    /// The engine's own environment, which says what of the machine's tools can be opened.
+    /// The engine's own environment, whose `PATH` limits which toolchains can be mounted.
     machine: Arc<BTreeMap<String, String>>,
     policy: Arc<Policy>,
-    workspace: Workspace,
-    /// The workspace's absolute path.
+    workspace: WorkspaceFiles,
+    /// The workspace's absolute path, in the sandbox too.
     root: PathBuf,
-    /// The folder whose files are shown there: the workspace itself, or one that stands for it.
+    /// The folder whose files are mounted there: the workspace itself, or a capture of it.
     files: PathBuf,
     reserved: Reserved,
-    /// Whose stage it is.
+    /// The owner of the stage's download caches.
     owner: Arc<StageOwner>,
-    /// As in `stages.test`.
+    /// The stage's table, as in `stages.test`.
     table: String,
     limits: Limits,
-    /// For connections to sockets that aren't granted.
+    /// Called for connections to sockets that aren't granted.
     report: DenialReport,
     /// None for a stage without a network.
     egress: Option<Arc<EgressGuard>>,
     aborter: AttemptAborter,
     rehearsal: Rehearsal,
-    /// What the egress guard lets through beside the grants.
+    /// The origins that the egress guard lets through beside the grants.
     own: OwnOrigins,
 }
 
-/// A running sandbox. Dropping it kills what runs there.
+/// A running sandbox. Dropping it kills the processes in it.
 pub(crate) struct Confined {
     pub(crate) sandbox: Sandbox,
     pub(crate) network: Network,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: LimitWatcher,
     placeholders: Option<Placeholders>,
-    /// Nothing removes them meanwhile.
+    /// Locks the download caches against removal.
     _kept: Option<KeptCaches>,
     _watching: [Background; 2],
 }
 
-/// Bounds of a sandbox, and what ends the attempt when one of them is passed; cheap to clone.
+/// Aborts the attempt when its programs exceed a limit of the sandbox; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Bounds {
+pub(crate) struct LimitWatcher {
     exceeded: watch::Receiver<Option<Exceeded>>,
     aborter: AttemptAborter,
 }
 
-/// The way out of a sandbox; none for a stage without a network.
+/// The network of a sandbox; empty for a stage without one.
 #[derive(Default)]
 pub(crate) struct Network {
-    /// What programs have to know to find it.
+    /// Environment variables that lead programs to the proxy.
     pub(crate) variables: Vec<(String, String)>,
-    #[expect(dead_code, reason = "it ends when it is dropped")]
+    #[expect(dead_code, reason = "the tasks end when they are dropped")]
     serving: Vec<Background>,
 }
 
 impl Blueprint {
-    /// None for programs that run without a sandbox.
+    /// None when programs run without a sandbox.
     pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Option<Blueprint> {
         let config = attempt.config();
         let sandbox = config.sandbox.as_ref()?;
@@ -132,19 +132,21 @@ impl Blueprint {
         })
     }
 
-    /// `environment`: that of the programs, which says where toolchains are.
+    /// Creates the sandbox. `environment`: that of the programs, which determines where their toolchains are.
     pub(crate) async fn build(&self, environment: &BTreeMap<String, String>) -> Result<Confined, CapabilityError> {
         let ports = self.egress.as_ref().map(|_| self.policy.loopback_ports()).unwrap_or_default();
-        // Inside there is one loopback for both kinds of addresses.
+        // The sandbox has one loopback for IPv4 and IPv6, so a port can only be forwarded to one of them.
         let mut ports = ports.into_iter().map(|address| (address.port(), address)).collect::<BTreeMap<_, _>>();
         for address in ports.values_mut() {
-            // A port of the pipeline's own service is that of the rehearsal's, wherever that has moved to.
+            // In a rehearsal, a service of the pipeline is replaced by a stand-in on another port.
             if let Some(actual) = self.rehearsal.moved(address.port()).await? {
                 address.set_port(actual);
                 self.own.add(&format!("http://{address}"));
             }
         }
         let (mut confinement, kept, placeholders) = self.confinement(environment).await?;
+        // The first listener, on any port, is the proxy's; each of the others has the port of the service that it forwards
+        // to, so that programs find the service where the pipeline says. `network` relies on this order.
         if self.egress.is_some() {
             confinement.listeners = [0].into_iter().chain(ports.keys().copied()).collect();
         }
@@ -154,10 +156,10 @@ impl Blueprint {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
         })?;
         let network = self.network(&mut sandbox, &ports)?;
-        let bounds = Bounds { exceeded: sandbox.exceeded(), aborter: self.aborter.clone() };
+        let bounds = LimitWatcher { exceeded: sandbox.exceeded(), aborter: self.aborter.clone() };
         let mut watched = bounds.clone();
         let watching = Background::spawn(async move {
-            // An error: the sandbox is gone, and no bound was passed.
+            // Fails when the sandbox has ended without exceeding a limit.
             if watched.exceeded.wait_for(Option::is_some).await.is_ok() {
                 watched.judge();
             }
@@ -176,13 +178,13 @@ impl Blueprint {
         })
     }
 
-    /// Reports the repositories that programs left in what they may write: whoever goes there and calls git runs their
-    /// hooks.
+    /// Reports the git repositories that programs left in folders that they may write. They are a danger to the user:
+    /// calling git in one of them runs its hooks outside of any sandbox.
     pub(crate) async fn report_repositories(&self, log: &AttemptLog) {
         let (reserved, root, policy) = (self.reserved.clone(), self.files.clone(), self.policy.clone());
         let found = self.workspace.off_thread(move |files| {
             let granted = files.granted(policy.writes(), workspace::PATHS)?;
-            let folders = granted.into_iter().filter(|grant| grant.kind == Kind::Folder).map(|grant| grant.path);
+            let folders = granted.into_iter().filter(|grant| grant.kind == FileKind::Folder).map(|grant| grant.path);
             let mut nested = reserved.nested.lock().unwrap_or_else(PoisonError::into_inner);
             nested.after(&root, &folders.collect::<Vec<_>>(), policy.reserved()).map_err(|error| internal(&error))
         });
@@ -196,14 +198,14 @@ impl Blueprint {
         match found.await {
             Ok(found) => {
                 for path in found {
-                    let message = format!("`{path}` is a git repository that was made while this stage ran");
-                    let help = "git runs the hooks of a repository that it is called in, outside of any sandbox: look \
-                                at its configuration first, or remove it";
+                    let message = format!("the git repository `{path}` was created while this stage ran");
+                    let help = "remove it, or check its configuration and hooks before you call git there: git runs them \
+                                outside of any sandbox";
                     log.output().problem(problem(message, help)).await;
                 }
             }
             Err(error) => {
-                let message = format!("whether a git repository was made is unknown: {}", error.message);
+                let message = format!("could not check for new git repositories: {}", error.message);
                 log.output().problem(problem(message, "grant a narrower folder")).await;
             }
         }
@@ -220,7 +222,7 @@ impl Blueprint {
             memory: process_memory,
             file_size: workspace,
         };
-        let layout = places::Layout {
+        let layout = places::MountPlanner {
             config: self.config.clone(),
             policy: self.policy.clone(),
             root: self.root.clone(),
@@ -231,13 +233,13 @@ impl Blueprint {
             environment: environment.clone(),
             machine: Arc::clone(&self.machine),
         };
-        let places::Laid { scratch, places, rules, kept, placeholders } =
-            self.workspace.off_thread(move |files| layout.of(files)).await?;
+        let places::MountPlan { scratch, places, rules, kept, placeholders } =
+            self.workspace.off_thread(move |files| layout.plan(files)).await?;
         let closed = self.policy.reserved().identities().collect();
         Ok((Confinement { scratch, places, closed, rules, listeners: Vec::new(), limits }, kept, placeholders))
     }
 
-    /// The proxy at the first listener, forwards at the others.
+    /// Serves the proxy on the first listener, and a forward to its port on each of the others.
     fn network(&self, sandbox: &mut Sandbox, ports: &BTreeMap<u16, SocketAddr>) -> Result<Network, CapabilityError> {
         let Some(egress) = &self.egress else { return Ok(Network::default()) };
         let listeners = sandbox.listeners().into_iter().map(|listener| {
@@ -255,11 +257,12 @@ impl Blueprint {
         let proxy = format!("http://{address}");
         let mut variables = Vec::new();
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
-            // Programs read one or the other.
+            // Some programs read only the upper-case name, some only the lower-case one.
             variables.extend([name.to_owned(), name.to_lowercase()].map(|name| (name, proxy.clone())));
         }
         variables.push(("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned()));
-        // A loopback of this machine that is granted with any port has no forward, and is reached by the proxy.
+        // Granted loopback ports have forwards, so programs connect to them directly. A grant of every loopback port can't
+        // have forwards; then connections to the loopback go through the proxy too.
         let direct = if self.policy.grants_any_loopback_port() { "" } else { "localhost,127.0.0.1,::1" };
         variables.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), direct.to_owned())));
         Ok(Network { variables, serving })
@@ -267,7 +270,8 @@ impl Blueprint {
 }
 
 impl Confined {
-    /// Kills what still runs inside. Only when nothing is left, what was made for it in the workspace is removed.
+    /// Kills the processes in the sandbox. Once none is left, removes the placeholders that were created in the workspace.
+    /// They stay if a process can't be killed in time, because it could create the reserved files that they cover.
     pub(crate) async fn end(mut self, wait: std::time::Duration) {
         if tokio::time::timeout(wait, self.sandbox.end()).await.is_err() {
             return;
@@ -275,19 +279,20 @@ impl Confined {
         let Some(placeholders) = self.placeholders.take() else { return };
         let released = tokio::task::spawn_blocking(|| placeholders.release()).await;
         if let Ok(Err(error)) = released {
-            tracing::warn!(%error, "empty files that were made in the workspace are left there");
+            tracing::warn!(%error, "could not remove all placeholder files from the workspace");
         }
     }
 }
 
-impl Bounds {
-    /// Ends the attempt if its programs have passed a bound. A sandbox that comes to its end for that takes its programs
-    /// along: whoever learns of their end asks here first, so that it isn't taken for something else.
+impl LimitWatcher {
+    /// Aborts the attempt if its programs have exceeded a limit. The sandbox then kills its programs, so the end of a
+    /// program and the exceeded limit are noticed by different tasks, in any order. A task that notices the end of a
+    /// program calls this first, so that the attempt ends with the limit and not with a program that was lost.
     pub(crate) fn judge(&self) {
         match *self.exceeded.borrow() {
-            Some(Exceeded::Processes(limit)) => self.aborter.abort(Stopped::Processes(limit)),
+            Some(Exceeded::Processes(limit)) => self.aborter.abort(StopReason::Processes(limit)),
             Some(Exceeded::Cpu(milliseconds)) => {
-                self.aborter.abort(Stopped::CpuTime(std::time::Duration::from_millis(milliseconds)));
+                self.aborter.abort(StopReason::CpuTime(std::time::Duration::from_millis(milliseconds)));
             }
             None => {}
         }
@@ -298,8 +303,8 @@ fn internal(error: &dyn std::fmt::Display) -> CapabilityError {
     CapabilityError::new(ErrorCode::Internal, format!("the sandbox can't be set up: {error}"))
 }
 
-/// Where programs look for docker's daemon, if the machine's own variable says so: one that the pipeline sets names a
-/// socket that the word `docker` doesn't grant.
+/// The socket of docker's daemon. `DOCKER_HOST` is only followed when the machine's own environment has the same value:
+/// the word `docker` doesn't grant a socket that the pipeline chooses.
 pub(crate) fn docker_socket(environment: &BTreeMap<String, String>, machine: &BTreeMap<String, String>) -> PathBuf {
     let own = |host: &&String| machine.get("DOCKER_HOST") == Some(*host);
     let named = environment.get("DOCKER_HOST").filter(own).and_then(|host| host.strip_prefix("unix://"));

@@ -1,7 +1,7 @@
-//! What a stage was refused: remembered for the end of its attempt, and reported with the run.
+//! Collects what a stage was denied, to report it at the end of the attempt.
 //!
-//! A plugin may swallow a refusal, and a program may never show it. Both are in the journal all the same, as problems
-//! with the code [`CODE`].
+//! A plugin may ignore a denial, and a program may never show it. Either way the journal has it, as a problem with the
+//! code [`CODE`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,17 +12,17 @@ use crate::log::AttemptLog;
 use crate::net::egress::DenialReport;
 use crate::report::masked_problem;
 
-/// Under which refusals are found in the journal.
+/// The code of the problems that report denials.
 const CODE: &str = "permission-denied";
-/// Refusals that are kept: a plugin that tries everything must not fill the journal.
+/// The most denials that are kept: a plugin that tries everything must not fill the journal.
 const KEPT: usize = 100;
 
-/// The refusals of one attempt; cheap to clone.
+/// The denials of one attempt; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Denials(Arc<Mutex<Vec<CapabilityError>>>);
 
 impl Denials {
-    /// Remembers a refusal, once.
+    /// Adds a denial. One with the same message replaces the earlier one.
     pub(crate) fn add(&self, denied: &CapabilityError) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|known| known.message != denied.message);
@@ -31,12 +31,13 @@ impl Denials {
         }
     }
 
-    /// The last refusal.
+    /// The last denial.
     pub(crate) fn last(&self) -> Option<CapabilityError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
 
-    /// For the network of the stage's programs, whose own messages say little about a refused connection.
+    /// Adds and logs the denials of the stage's programs on the network, whose own messages say little about a refused
+    /// connection.
     pub(crate) fn reporter(&self, log: &AttemptLog) -> DenialReport {
         let (denials, log) = (self.clone(), log.clone());
         Arc::new(move |denied| {
@@ -48,8 +49,8 @@ impl Denials {
         })
     }
 
-    /// Writes them into the journal. They don't count as findings of the plugin, whose number is bounded: a plugin that
-    /// reports many must not hide these.
+    /// Reports all denials as problems. They bypass the limit on a plugin's findings, which a plugin could otherwise
+    /// exhaust to hide its denials.
     pub(crate) async fn report(&self, log: &AttemptLog) {
         let denied = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for CapabilityError { message, help, .. } in denied {

@@ -1,4 +1,4 @@
-//! SHA-256 digests, in the form in which they are written everywhere: `sha256:` and hexadecimal digits.
+//! SHA-256 digests in their usual form: `sha256:` and hexadecimal digits.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Of content that is in memory.
+/// The digest of content in memory.
 pub(crate) fn sha256(content: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(content)))
 }

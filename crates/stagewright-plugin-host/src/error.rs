@@ -1,17 +1,17 @@
-//! What a capability answers when it can't do what a guest asked.
+//! The error that a capability returns to a guest.
 
 use stagewright_model::{PathError, PatternError};
 
-/// The code of what only a real run would do.
+/// The code of a call that a rehearsal withholds.
 pub(crate) const WITHHELD: &str = "withheld-in-rehearsal";
 
 /// Mirrors `types.error` of the WIT.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct CapabilityError {
-    /// What kind of refusal or failure.
+    /// The kind of denial or failure.
     pub code: ErrorCode,
-    /// In a sentence, naming what was asked for.
+    /// One sentence that names what was requested.
     pub message: String,
     /// Whether the same call may succeed later.
     pub retryable: bool,
@@ -45,14 +45,14 @@ impl CapabilityError {
         CapabilityError { code, message: message.into(), retryable: false, causes: Vec::new(), help: None }
     }
 
-    /// With advice.
+    /// Adds advice.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> CapabilityError {
         self.help = Some(help.into());
         self
     }
 
-    /// With the chain of causes of an error.
+    /// Adds an error and its chain of causes.
     #[must_use]
     pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> CapabilityError {
         self.causes.push(error.to_string());
@@ -60,7 +60,7 @@ impl CapabilityError {
         self
     }
 
-    /// Worth another try.
+    /// Marks the call as one that may succeed when it is tried again.
     #[must_use]
     pub fn retryable(mut self) -> CapabilityError {
         self.retryable = true;
@@ -89,7 +89,7 @@ impl From<PatternError> for CapabilityError {
     }
 }
 
-/// Of a sandbox, or of what has to be there for it.
+/// The sandbox could not be set up. `doing` completes the sentence "could not …".
 pub(crate) fn unprepared(doing: &str, error: &std::io::Error) -> CapabilityError {
     CapabilityError::new(ErrorCode::Internal, format!("the sandbox can't be set up: could not {doing}: {error}"))
 }

@@ -1,6 +1,4 @@
-//! The policy of the network as pure functions of texts, for fuzzers and properties to press on.
-//!
-//! Nothing is looked up or sent.
+//! The network policy as pure functions of text, for fuzzing and property tests. Nothing is looked up or sent.
 
 use std::net::IpAddr;
 
@@ -11,17 +9,17 @@ use crate::net::check_address;
 /// Why a request is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
-    /// The rule that grants it, as the host understands it.
+    /// The rule that grants it, in its normal form.
     pub rule: String,
     /// The host that is called: lower case, an IPv6 address in brackets.
     pub host: String,
 }
 
-/// Which of `rules` (entries of `permissions.net`) grants a guest's request to `url`; none when none does, or when `url`
-/// isn't one that can be called. Rules that mean nothing grant nothing.
+/// The first of `rules` (entries of `permissions.net`) that grants a guest's request to `url`. None when none does, or the
+/// URL isn't http or https. Invalid rules grant nothing.
 ///
 /// Holds for every input: it doesn't panic; the host is the one that the rule names, or below a domain that it names
-/// after `*.`; a request that is granted by a rule is granted by [`Granted::rule`].
+/// after `*.`; a request that a rule grants is also granted by [`Granted::rule`].
 pub fn http_policy(rules: &[&str], url: &str) -> Option<Granted> {
     let origin = Origin::of_url(url)?;
     let mut rules = rules.iter().filter_map(|rule| OriginRule::parse(rule).ok());
@@ -29,13 +27,13 @@ pub fn http_policy(rules: &[&str], url: &str) -> Option<Granted> {
     Some(Granted { rule: rule.to_string(), host: origin.host().to_owned() })
 }
 
-/// `rule` as the host understands it; none when it means nothing. What is given is understood as itself.
+/// The normal form of `rule`; none when it is invalid. The normal form of a normal form is the same.
 pub fn normal_rule(rule: &str) -> Option<String> {
     OriginRule::parse(rule).ok().map(|rule| rule.to_string())
 }
 
-/// Whether a name may lead to `address`. Doesn't panic; what isn't allowed as an IPv4 address isn't allowed as an IPv6
-/// address that holds it.
+/// Whether a name may resolve to `address`. Doesn't panic. An IPv6 address that embeds a refused IPv4 address is refused
+/// too.
 pub fn address_is_allowed(name: &str, address: IpAddr) -> bool {
     check_address(&name.to_ascii_lowercase(), address).is_ok()
 }
@@ -72,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoded_star_is_no_wildcard() {
+    fn an_encoded_star_is_not_a_wildcard() {
         for rule in ["%2a.example.org", "*.ex%2Aample.org"] {
             assert_eq!(normal_rule(rule), None, "{rule}");
         }
@@ -82,7 +80,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn what_is_granted_is_what_the_rule_names(rules in prop::collection::vec(rules(), 1..4), url in urls()) {
+        fn a_granted_host_is_the_one_that_the_rule_names(rules in prop::collection::vec(rules(), 1..4), url in urls()) {
             let texts: Vec<&str> = rules.iter().map(String::as_str).collect();
             if let Some(Granted { rule, host }) = http_policy(&texts, &url) {
                 let (scheme, authority) = rule.split_once("://").unwrap();
@@ -99,20 +97,20 @@ mod tests {
         }
 
         #[test]
-        fn a_rule_is_understood_as_itself(rule in rules()) {
+        fn the_normal_form_of_a_rule_is_stable(rule in rules()) {
             if let Some(normal) = normal_rule(&rule) {
                 prop_assert_eq!(normal_rule(&normal), Some(normal.clone()));
             }
         }
 
         #[test]
-        fn any_text_will_do(rule in ".{0,40}", url in ".{0,40}") {
+        fn no_text_causes_a_panic(rule in ".{0,40}", url in ".{0,40}") {
             http_policy(&[&rule], &url);
             normal_rule(&rule);
         }
 
         #[test]
-        fn an_address_is_judged_alike_within_another(address in any::<u32>().prop_map(Ipv4Addr::from)) {
+        fn an_embedded_address_is_checked_like_the_address_itself(address in any::<u32>().prop_map(Ipv4Addr::from)) {
             let allowed = address_is_allowed("example.org", address.into());
             let held = [address.to_ipv6_mapped(), format!("64:ff9b::{address}").parse().unwrap()];
             for held in held {

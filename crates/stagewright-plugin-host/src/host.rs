@@ -1,4 +1,4 @@
-//! The plugin host of one run: the engine's `StageRunner`, and answers about plugins.
+//! The plugin host of one run: implements the engine's `StageRunner`, and describes and validates plugins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,14 +56,14 @@ impl PluginHost {
         PluginHost { owner: Arc::new(owner), ..self.clone() }
     }
 
-    /// What a plugin is. Runs the component's `describe`, with every import trapping; for a native library, its
-    /// `describe` with the engine's full powers, after its digest was checked.
+    /// Describes a plugin. Calls the component's `describe`, with every import trapping. For a native library, calls its
+    /// `describe` with the engine's full powers, after checking its digest.
     pub async fn describe(&self, uses: &PluginRef, trust: &Trust) -> Result<Description, PluginError> {
         self.runtime.describe(uses, trust, self.scope.config.plugin_source()).await
     }
 
-    /// What programs that are granted take of the machine beyond the system's own files and the stage's grants: their
-    /// toolchains. `variables`: the stage's own.
+    /// The toolchains of the granted programs: what is mounted into their sandbox beyond the system's files and the
+    /// stage's grants. `variables`: the stage's `env`.
     pub fn tools(&self, permissions: &Permissions, variables: &BTreeMap<String, String>) -> Vec<ToolMount> {
         let HostConfig { environment: inherited, workspace, .. } = &self.scope.config;
         let environment = program_environment(inherited, &permissions.env, variables);
@@ -72,9 +72,9 @@ impl PluginHost {
 
     /// The problems that the plugin finds in a `with` table.
     ///
-    /// Strings that hold `${{ }}` have no value yet. The plugin sees them as they are written, and its problems with a
-    /// string that holds one, or with a table or list around one, are left out: the plugin reports them when the stage runs.
-    /// A native library isn't asked.
+    /// Strings with `${{ }}` have no value yet, and the plugin sees them as they are written. Its problems with such a
+    /// string, or with a table or list that contains one, are left out: the plugin reports them when the stage runs.
+    /// Native libraries don't validate.
     pub async fn validate(
         &self,
         uses: &PluginRef,
@@ -91,12 +91,12 @@ impl PluginHost {
         }
     }
 
-    /// What no grant of this host opens.
+    /// The paths that no grant of this host opens.
     pub fn reserved(&self) -> &Reserved {
         &self.scope.config.reserved
     }
 
-    /// The machine's part of this host.
+    /// The runtime that this host uses.
     pub fn runtime(&self) -> &PluginRuntime {
         &self.runtime
     }
@@ -130,13 +130,12 @@ impl StageRunner for PluginHost {
     }
 }
 
-/// The error for a plugin whose digest isn't the one that the run was started with; none when it is.
+/// The error for a plugin whose digest differs from the one that the run was started with; none when it is the same.
 fn plugin_changed(request: &AttemptRequest, found: &str) -> Option<PluginError> {
     let AttemptRequest { run, uses, .. } = request;
     let expected = request.plugin.as_ref().filter(|expected| *expected != found)?;
-    let message =
-        format!("the file of plugin `{uses}` changed since the run started: it was {expected}, and is {found}");
-    let help = format!("put the file back, or accept the change: `stagewright resume {run} --accept-changes`");
+    let message = format!("the file of plugin `{uses}` changed since the run started, from {expected} to {found}");
+    let help = format!("restore the file, or accept the change: `stagewright resume {run} --accept-changes`");
     Some(PluginError::new(message).with_help(help))
 }
 
@@ -146,13 +145,13 @@ fn end_without_reconcile(request: &AttemptRequest) -> Option<AttemptEnd> {
     match request.call {
         Call::Run => None,
         Call::Observe => {
-            let why = format!("the plugin `{uses}` can't say: it exports no `reconcile`");
+            let why = format!("the plugin `{uses}` can't observe its effects: it doesn't export `reconcile`");
             Some(AttemptEnd::Observed(Observation::Unknown(why)))
         }
         Call::Undo => {
             let failure = Failure {
                 kind: FailureKind::Reported,
-                message: format!("the plugin `{uses}` can't take back what it does: it exports no `reconcile`"),
+                message: format!("the plugin `{uses}` can't undo its effects: it doesn't export `reconcile`"),
                 causes: Vec::new(),
                 help: None,
                 retryable: false,

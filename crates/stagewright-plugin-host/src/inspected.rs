@@ -1,9 +1,9 @@
-//! What components answered to `describe` and `validate`, kept between runs of the engine.
+//! A cache of what components return from `describe` and `validate`, kept between runs of the engine.
 //!
-//! Both calls see the component and the `with` table and nothing else: no clock, no files, no environment. So the digest
-//! of the component and the text of the table say all that an answer depends on, beside the engine's own version. There
-//! is a file for each component, below the same folder of this user's own as compiled components, because what a plugin
-//! imports decides how far its effects are taken to reach. A file that is damaged is as good as none.
+//! Both calls see the component and the `with` table and nothing else: no clock, no files, no environment. So their results
+//! depend on the component's digest, the text of the table, and the engine's own version. There is a file for each
+//! component, in a folder as private as that of compiled components, because the effect class of a stage follows from the
+//! imports that are recorded here. A damaged file is treated as missing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write as _};
@@ -18,49 +18,50 @@ use crate::aot::private;
 use crate::digest::sha256;
 use crate::plugin::Description;
 
-/// Raised when an answer comes to depend on something else, or is written otherwise.
+/// Increased when results depend on something else, or the file's format changes.
 const FORMAT: u32 = 1;
 
-/// Bytes of a file; one that has more is begun anew.
+/// The most bytes of a file; a longer one is ignored and replaced.
 const FILE_BYTES: u64 = 16 << 20;
 
-/// Answers about `with` tables that are kept of a component; beyond them, only those are that this process asked for.
+/// The most `with` tables whose findings are kept by component; beyond them, only those that this process used are kept.
 const TABLES: usize = 4096;
 
-/// What is known, by component.
-pub(crate) struct Inspected {
-    /// None when it can't be trusted.
+/// Descriptions and findings, by component.
+pub(crate) struct InspectionCache {
+    /// None when other users have access to it.
     folder: Option<PathBuf>,
-    components: Mutex<HashMap<String, Component>>,
+    components: Mutex<HashMap<String, StoredComponent>>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Component {
+struct StoredComponent {
     description: Option<Description>,
     /// By the digest of the `with` table.
-    findings: BTreeMap<String, Findings>,
-    /// Whether the file doesn't say all of this yet.
+    findings: BTreeMap<String, StoredFindings>,
+    /// Whether it differs from the file.
     #[serde(skip)]
     changed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Findings {
+struct StoredFindings {
     problems: Vec<Problem>,
+    /// Whether this process read or wrote them.
     #[serde(skip)]
-    asked: bool,
+    used: bool,
 }
 
-impl Inspected {
-    pub(crate) fn new(folder: &Path) -> Inspected {
+impl InspectionCache {
+    pub(crate) fn new(folder: &Path) -> InspectionCache {
         let trusted = private(folder);
         if let Err(error) = &trusted {
-            tracing::warn!(folder = %folder.display(), %error, "answers of plugins are not kept");
+            tracing::warn!(folder = %folder.display(), %error, "descriptions of plugins are not stored");
         }
-        Inspected { folder: trusted.is_ok().then(|| folder.to_owned()), components: Mutex::default() }
+        InspectionCache { folder: trusted.is_ok().then(|| folder.to_owned()), components: Mutex::default() }
     }
 
-    /// Of the component with this digest.
+    /// The description of the component with this digest, if it is known.
     pub(crate) fn description(&self, digest: &str) -> Option<Description> {
         let described = self.with(digest, |component| component.description.clone())?;
         (described.digest == digest).then_some(described)
@@ -73,37 +74,37 @@ impl Inspected {
         });
     }
 
-    /// What the component with this digest finds wrong with a `with` table.
+    /// The problems that the component with this digest found in a `with` table, if they are known.
     pub(crate) fn findings(&self, digest: &str, config: &Json) -> Option<Vec<Problem>> {
         self.with(digest, |component| {
             let known = component.findings.get_mut(&table(config))?;
-            known.asked = true;
+            known.used = true;
             Some(known.problems.clone())
         })
     }
 
     pub(crate) fn keep_findings(&self, digest: &str, config: &Json, problems: &[Problem]) {
         self.with(digest, |component| {
-            component.findings.insert(table(config), Findings { problems: problems.to_vec(), asked: true });
+            component.findings.insert(table(config), StoredFindings { problems: problems.to_vec(), used: true });
             component.changed = true;
         });
     }
 
-    /// Writes down what is new.
+    /// Writes the files of the components that changed.
     pub(crate) fn save(&self) {
         let Some(folder) = &self.folder else { return };
         for (digest, component) in self.lock().iter_mut().filter(|(_, component)| component.changed) {
             if component.findings.len() > TABLES {
-                component.findings.retain(|_, findings| findings.asked);
+                component.findings.retain(|_, findings| findings.used);
             }
             if let Err(error) = keep(folder, &name(digest), component) {
-                tracing::warn!(folder = %folder.display(), %error, "answers of a plugin are not kept");
+                tracing::warn!(folder = %folder.display(), %error, "could not store the description of a plugin");
             }
             component.changed = false;
         }
     }
 
-    fn with<T>(&self, digest: &str, act: impl FnOnce(&mut Component) -> T) -> T {
+    fn with<T>(&self, digest: &str, act: impl FnOnce(&mut StoredComponent) -> T) -> T {
         let mut components = self.lock();
         if let Some(component) = components.get_mut(digest) {
             return act(component);
@@ -112,7 +113,7 @@ impl Inspected {
         act(components.entry(digest.to_owned()).or_insert(read.unwrap_or_default()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Component>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, StoredComponent>> {
         self.components.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,27 +122,27 @@ fn table(config: &Json) -> String {
     sha256(config.to_string().as_bytes())
 }
 
-/// Of a component's file: it holds all that the answers depend on, their question aside.
+/// The name of a component's file, which covers everything that its results depend on except for the `with` table.
 fn name(digest: &str) -> String {
     let of = format!("{FORMAT} {} {digest}", env!("CARGO_PKG_VERSION"));
     format!("{}.json", sha256(of.as_bytes()).replace(':', "-"))
 }
 
-/// None when there is no such file, or it isn't as it was written.
-fn read(file: &Path) -> Option<Component> {
+/// None when the file is missing or damaged.
+fn read(file: &Path) -> Option<StoredComponent> {
     let text = String::from_utf8(stagewright_files::read(file, FILE_BYTES).ok()?).ok()?;
     let (digest, text) = text.split_once('\n')?;
     if sha256(text.as_bytes()) != digest {
-        tracing::warn!(file = %file.display(), "answers of a plugin are damaged, and it is asked again");
+        tracing::warn!(file = %file.display(), "the stored description of a plugin is damaged; describing it again");
         return None;
     }
     serde_json::from_str(text).ok()
 }
 
-fn keep(folder: &Path, name: &str, component: &Component) -> io::Result<()> {
+fn keep(folder: &Path, name: &str, component: &StoredComponent) -> io::Result<()> {
     let text = serde_json::to_string(component)?;
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-    // Not synchronised: the digest tells a file that has its name and not its content.
+    // Not synchronised: a file that is incomplete after a power failure doesn't match its digest.
     write!(draft, "{}\n{text}", sha256(text.as_bytes()))?;
     draft.persist(folder.join(name))?;
     Ok(())
@@ -157,7 +158,7 @@ mod tests {
     use stagewright_engine::Level;
 
     use super::*;
-    use crate::plugin::Manifest;
+    use crate::plugin::PluginManifest;
 
     fn problem(message: &str) -> Problem {
         Problem { level: Level::Error, code: "config".into(), message: message.into(), path: None, help: None }
@@ -165,7 +166,7 @@ mod tests {
 
     fn description(digest: &str) -> Description {
         Description {
-            manifest: Manifest { name: "mine".to_owned(), ..Manifest::default() },
+            manifest: PluginManifest { name: "mine".to_owned(), ..PluginManifest::default() },
             digest: digest.to_owned(),
             interfaces: ["process".to_owned()].into(),
             contract: Some("0.1.0".to_owned()),
@@ -174,11 +175,11 @@ mod tests {
         }
     }
 
-    /// A folder in which a component was asked both questions.
-    fn asked() -> (tempfile::TempDir, PathBuf) {
+    /// A folder with a component's description and its findings on one table.
+    fn inspected_component() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("inspected");
-        let inspected = Inspected::new(&path);
+        let inspected = InspectionCache::new(&path);
         inspected.keep_description(&description("sha256:1"));
         inspected.keep_findings("sha256:1", &json!({ "a": 1 }), &[problem("wrong")]);
         inspected.save();
@@ -192,9 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_known_to_a_later_process_for_the_same_component_and_table_alone() {
-        let (_folder, path) = asked();
-        let later = Inspected::new(&path);
+    fn a_later_process_knows_results_for_the_same_component_and_table_only() {
+        let (_folder, path) = inspected_component();
+        let later = InspectionCache::new(&path);
         assert_eq!(later.description("sha256:1"), Some(description("sha256:1")));
         assert_eq!(later.findings("sha256:1", &json!({ "a": 1 })), Some(vec![problem("wrong")]));
         assert_eq!(later.findings("sha256:1", &json!({ "a": 2 })), None);
@@ -203,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_changed_or_is_cut_off_is_written_anew() {
-        let (_folder, path) = asked();
+    fn a_changed_or_truncated_file_is_ignored_and_replaced() {
+        let (_folder, path) = inspected_component();
         let file = only_file(&path);
         let good = fs::read_to_string(&file).unwrap();
         for bad in [good.replace("process", "context"), good[..good.len() - 9].to_owned(), String::new()] {
             fs::write(&file, bad).unwrap();
-            let later = Inspected::new(&path);
+            let later = InspectionCache::new(&path);
             assert_eq!(later.description("sha256:1"), None);
             assert_eq!(later.findings("sha256:1", &json!({ "a": 1 })), None);
             later.keep_description(&description("sha256:1"));
@@ -220,24 +221,24 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_tables_those_are_kept_that_were_asked_for() {
-        let (_folder, path) = asked();
-        let later = Inspected::new(&path);
+    fn beyond_the_limit_only_tables_used_by_this_process_are_kept() {
+        let (_folder, path) = inspected_component();
+        let later = InspectionCache::new(&path);
         (0..TABLES).for_each(|number| later.keep_findings("sha256:1", &json!(number), &[]));
         later.save();
-        let last = Inspected::new(&path);
+        let last = InspectionCache::new(&path);
         assert_eq!(last.findings("sha256:1", &json!(TABLES - 1)), Some(Vec::new()));
         assert_eq!(last.findings("sha256:1", &json!({ "a": 1 })), None);
     }
 
     #[test]
     fn a_folder_that_others_can_reach_is_not_used() {
-        let (_folder, path) = asked();
+        let (_folder, path) = inspected_component();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        let later = Inspected::new(&path);
+        let later = InspectionCache::new(&path);
         assert_eq!(later.description("sha256:1"), None);
         later.keep_description(&description("sha256:1"));
         later.save();
-        assert_eq!(later.description("sha256:1"), Some(description("sha256:1")), "within the process");
+        assert_eq!(later.description("sha256:1"), Some(description("sha256:1")), "known within the process");
     }
 }

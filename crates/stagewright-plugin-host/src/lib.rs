@@ -1,17 +1,17 @@
 //! Runs stages: WASM components under wasmtime, and pinned native libraries, behind the engine's `StageRunner`.
 //!
-//! In flows an attempt's request; out come its log, its outputs and how it ended. A component has no power of its own:
-//! all that it can do is call the interfaces of `plugins/wit`, each of which is a module of `capability`. Whether a call
-//! is granted is decided by `policy` before anything happens, and every answer is masked by `mask` before it is read.
+//! An attempt's request goes in; its log, its outputs and its outcome come out. A component can do nothing but call the
+//! interfaces in `plugins/wit`, each of which is a module of `capability`. `policy` decides whether a call is granted
+//! before the call has any effect, and `mask` removes secrets from every result before anyone reads it.
 //!
-//! Three things have three lifetimes:
+//! State has one of three lifetimes:
 //!
-//! - A [`PluginRuntime`] is what a machine has, once for a process: wasmtime's engine with its pool of instances, compiled
-//!   plugins, what plugins answered about themselves, native libraries, and the connections to other hosts.
-//! - A [`PluginHost`] is what a run has, on a runtime: its workspace and what is reserved there, secrets and the masker that
-//!   knows them, registries and services, the sandbox, the origins of package hosts, and the owner of its download caches.
-//! - An `AttemptContext` is what an attempt has: its grants as policies, its log, its effects, denials and limits. Each
-//!   capability builds itself from it (`for_attempt`); together they are an `Attempt`, the data of the guest's store.
+//! - A [`PluginRuntime`] lives as long as the process and is shared by all its runs: wasmtime's engine with its pool of
+//!   instances, compiled plugins, the manifests and findings of plugins, native libraries, and connections to other hosts.
+//! - A [`PluginHost`] belongs to a run and uses a runtime: the workspace and its reserved paths, secrets and their masker,
+//!   registries and services, the sandbox, the origins of package hosts, and the owner of the run's download caches.
+//! - An `AttemptContext` belongs to an attempt: its grants as policies, its log, effects, denials and limits. Each
+//!   capability builds itself from it (`for_attempt`); together they form an `Attempt`, the data of the guest's store.
 //!
 //! ```text
 //! runtime ── resolve, inspected, native ── wasm (aot, pool)
@@ -21,13 +21,13 @@
 //!                                             └─ log ── mask
 //! ```
 //!
-//! A secret's value is masked in everything that its own run writes and returns, whichever stage requested it, and not in
+//! A secret's value is masked in everything that its own run writes and returns, whichever stage requested it, but not in
 //! other runs of the process.
 //!
-//! Denied unless a pipeline grants it: files, processes, network, secrets, images, services, variables of the
-//! environment. Never available to a component: sockets, threads, the engine's own folders, another stage's memory.
+//! Denied unless a pipeline grants it: files, processes, network, secrets, images, services, environment variables. Never
+//! available to a component: sockets, threads, the engine's own folders, another stage's memory.
 //!
-//! Architecture invariant: nothing here knows the journal or the terminal, reads the process's environment, or starts
+//! Architecture invariant: nothing here uses the journal or the terminal, reads the process's environment, or starts
 //! a process other than through `stagewright-process`.
 
 #[doc(hidden)]
@@ -82,7 +82,7 @@ pub use mask::SHORTEST_MASKED;
 pub use mask::mask;
 pub use observer::{Compilation, CompileObserver};
 pub use packages::{ClosedOrigin, CredentialFile, PackageHosts, credential_files};
-pub use plugin::{Description, Manifest, OutputDeclaration, PluginError};
+pub use plugin::{Description, OutputDeclaration, PluginError, PluginManifest};
 pub use reserved::{Claim, Purpose, Reserved, UserGit, git_directories};
 pub use resolve::Pulls;
 pub use runtime::{PluginRuntime, RuntimeConfig};

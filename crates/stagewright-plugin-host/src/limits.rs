@@ -1,4 +1,4 @@
-//! Memory and time: what a guest may use of them, and how it is held to that.
+//! Limits on memory, log, files and time, and how they are enforced.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,11 +11,11 @@ use stagewright_engine::{AttemptRequest, Failure, FailureKind};
 use stagewright_model::{Bounds, Limits};
 use wasmtime::{Engine, ResourceLimiter};
 
-/// Guest memory, when the stage names no other.
+/// Bytes of guest memory, unless the stage sets `memory`.
 pub(crate) const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
-/// Log of one attempt, when the stage names no other.
+/// Bytes of an attempt's log, unless the stage sets `log-limit`.
 pub(crate) const DEFAULT_LOG: u64 = 64 * 1024 * 1024;
-/// What a stage has where it names no limit; what isn't here has no limit of its own.
+/// The limits of a stage that sets none; `None` means unlimited.
 pub const DEFAULT_BOUNDS: Bounds = Bounds {
     timeout: None,
     memory: Some(DEFAULT_MEMORY),
@@ -30,7 +30,8 @@ pub const DEFAULT_BOUNDS: Bounds = Bounds {
         requests: Some(DEFAULT_REQUESTS),
     },
 };
-/// The limits of one attempt that hold for capabilities: the stage's own, or else the default ones.
+
+/// The limits of one attempt that capabilities enforce: the stage's own, or else the defaults.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttemptBounds {
     /// Bytes of guest memory, and of what the host holds for the guest.
@@ -43,7 +44,7 @@ pub(crate) struct AttemptBounds {
     pub(crate) workspace: u64,
     /// Bytes that the plugin publishes as artifacts.
     pub(crate) artifacts: u64,
-    /// Answers that the plugin has open at a time, and connections that its programs have.
+    /// Responses that the plugin may have open at a time, and connections that its programs may have.
     pub(crate) requests: usize,
 }
 
@@ -63,25 +64,25 @@ impl AttemptBounds {
     }
 }
 
-/// Processes of an attempt, when the stage names no other number.
+/// Processes that an attempt may run at a time, unless the stage sets `processes`.
 pub(crate) const DEFAULT_PROCESSES: u32 = 2048;
-/// Answers that a plugin has open at a time, and connections that its programs have, when the stage names no other
-/// number.
+/// Responses that a plugin may have open at a time, and connections that its programs may have, unless the stage sets
+/// `requests`.
 pub(crate) const DEFAULT_REQUESTS: u32 = 256;
-/// How often a guest looks whether it should stop. Measured: an endless loop ended 4 ms after its limit.
+/// How often a running guest yields, so that it can be stopped. Measured: an endless loop ended 4 ms after its limit.
 const TICK: Duration = Duration::from_millis(10);
-/// Function references of all tables of a guest: 8 bytes each.
+/// The most elements in all tables of a guest together: function references of 8 bytes each.
 pub(crate) const TABLE_ELEMENTS: usize = 1_000_000;
 
-/// Linear memories of a guest: each takes gigabytes of address space, however few of its pages are there. A component
-/// that `wit-component` made has two at most.
+/// The most linear memories of a guest. Each reserves gigabytes of address space, however few of its pages are used.
+/// Components made by `wit-component` have at most two.
 pub(crate) const MEMORIES: u32 = 64;
 
-/// Shows a number of bytes as it may be written in TOML.
+/// Formats a number of bytes in the form that TOML accepts, as in `256MiB`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bytes(pub(crate) u64);
+pub(crate) struct ByteSize(pub(crate) u64);
 
-impl fmt::Display for Bytes {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match UNITS.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
@@ -91,42 +92,43 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Bytes that an attempt may still write somewhere; cheap to clone.
+/// How many more bytes an attempt may write; clones share the count.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget {
-    /// As in `[stages.NAME.limits]`.
+pub(crate) struct ByteBudget {
+    /// The limit's key in `[stages.NAME.limits]`.
     key: &'static str,
     limit: u64,
     used: Arc<AtomicU64>,
 }
 
-impl Budget {
-    pub(crate) fn new(key: &'static str, limit: u64) -> Budget {
-        Budget { key, limit, used: Arc::default() }
+impl ByteBudget {
+    pub(crate) fn new(key: &'static str, limit: u64) -> ByteBudget {
+        ByteBudget { key, limit, used: Arc::default() }
     }
 
-    /// Fails when there are not so many left; what was asked for counts all the same.
+    /// Fails when fewer than `bytes` are left. They are counted even then: after the first failure nothing more fits, so
+    /// that a plugin which ignores it can't go on writing in smaller portions.
     pub(crate) fn take(&self, bytes: u64) -> io::Result<()> {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if used <= self.limit {
             return Ok(());
         }
-        let (key, limit) = (self.key, Bytes(self.limit));
-        let message = format!("the stage has written the {limit} that it may: raise `{key}` in its limits");
+        let (key, limit) = (self.key, ByteSize(self.limit));
+        let message = format!("the stage wrote more than its limit of {limit}: raise `{key}` in its limits");
         Err(io::Error::new(io::ErrorKind::QuotaExceeded, message))
     }
 }
 
-/// Writes what the budget allows.
+/// A writer that fails when its budget is exhausted.
 pub(crate) struct Metered<'a, W> {
     pub(crate) to: W,
-    pub(crate) budget: &'a Budget,
+    pub(crate) budget: &'a ByteBudget,
 }
 
 impl<W: io::Write> io::Write for Metered<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.budget.take(data.len() as u64)?;
-        // What the budget was asked for is written: a short write would be counted twice.
+        // Written completely: the caller would repeat the rest of a short write, and it would be counted twice.
         self.to.write_all(data)?;
         Ok(data.len())
     }
@@ -136,9 +138,9 @@ impl<W: io::Write> io::Write for Metered<'_, W> {
     }
 }
 
-/// Asked for more memory than the limit.
+/// The guest requested more memory than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("asked for {asked} bytes of memory, and may have {}", Bytes(*limit))]
+#[error("requested {asked} bytes of memory, more than its limit of {}", ByteSize(*limit))]
 pub(crate) struct OutOfMemory {
     asked: u64,
     limit: u64,
@@ -151,31 +153,33 @@ impl From<OutOfMemory> for Failure {
             kind: FailureKind::OutOfMemory,
             message: format!("the plugin {error}"),
             causes: Vec::new(),
-            help: Some(format!("raise the limit with `memory = \"{}\"`", Bytes(needed))),
+            help: Some(format!("raise the limit with `memory = \"{}\"`", ByteSize(needed))),
             retryable: false,
         }
     }
 }
 
-/// What the host keeps of what a guest has handed over, until the guest drops it: it counts like memory of its own.
+/// Counts the memory that the host keeps for a guest's handles. It has the same limit as the guest's own memory:
+/// otherwise a guest could fill the host's memory through its builders.
 #[derive(Debug)]
-pub(crate) struct HandedOver {
+pub(crate) struct HandleMemory {
     limit: u64,
     /// Bytes by handle.
     held: HashMap<u32, u64>,
+    /// Bytes of all handles.
     all: u64,
 }
 
-impl HandedOver {
-    /// What even an empty text takes.
+impl HandleMemory {
+    /// The least that is counted for one call: even an empty text takes memory.
     const LEAST: u64 = 64;
 
     /// At most `limit` bytes.
-    pub(crate) fn new(limit: u64) -> HandedOver {
-        HandedOver { limit, held: HashMap::new(), all: 0 }
+    pub(crate) fn new(limit: u64) -> HandleMemory {
+        HandleMemory { limit, held: HashMap::new(), all: 0 }
     }
 
-    /// Takes so many more bytes for a handle.
+    /// Counts `bytes` more for a handle.
     pub(crate) fn take(&mut self, handle: u32, bytes: usize) -> Result<(), OutOfMemory> {
         let bytes = (bytes as u64).max(Self::LEAST);
         let asked = self.all.saturating_add(bytes);
@@ -187,13 +191,13 @@ impl HandedOver {
         Ok(())
     }
 
-    /// The handle is gone, and what was taken for it.
+    /// Releases everything that was counted for a handle.
     pub(crate) fn drop(&mut self, handle: u32) {
         self.all -= self.held.remove(&handle).unwrap_or_default();
     }
 }
 
-/// Bounds the linear memories of one guest, and its tables, each taken together.
+/// Limits the sum of a guest's linear memories, and the sum of its tables.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
     limit: u64,
@@ -215,7 +219,8 @@ impl ResourceLimiter for MemoryLimiter {
         }
         let asked = self.used.saturating_add(desired.saturating_sub(current) as u64);
         if asked > self.limit {
-            // An error rather than a refusal: a refusal becomes whatever the guest's allocator makes of it.
+            // An error, which traps, rather than `false`: then `memory.grow` would merely return -1, and what the guest's
+            // allocator makes of that is anything from an abort to a wrong message.
             return Err(OutOfMemory { asked, limit: self.limit }.into());
         }
         self.used = asked;
@@ -241,9 +246,11 @@ impl ResourceLimiter for MemoryLimiter {
 pub(crate) struct Ticker(OnceLock<()>);
 
 impl Ticker {
-    /// Begins, unless it has begun before.
+    /// Starts the thread, unless it was started before.
     pub(crate) fn start(&self, engine: &Engine) {
         self.0.get_or_init(|| {
+            // A weak reference, so that the thread doesn't keep the engine alive: it ends with the first tick after the last
+            // user of the engine is gone.
             let engine = engine.weak();
             std::thread::spawn(move || {
                 while let Some(engine) = engine.upgrade() {
@@ -261,32 +268,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memories_count_together() {
+    fn the_limit_holds_for_the_sum_of_memories() {
         let mut limiter = MemoryLimiter::new(300);
         assert!(limiter.memory_growing(0, 200, None).unwrap());
         assert!(limiter.memory_growing(0, 100, None).unwrap());
         let error = limiter.memory_growing(100, 101, None).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&OutOfMemory { asked: 301, limit: 300 }));
-        assert!(!limiter.memory_growing(100, 101, Some(100)).unwrap(), "over its own maximum: a refusal, no error");
+        assert!(
+            !limiter.memory_growing(100, 101, Some(100)).unwrap(),
+            "over its own maximum: refused without an error"
+        );
     }
 
     #[test]
-    fn what_is_handed_over_counts_until_its_handle_is_dropped() {
-        let mut handed_over = HandedOver::new(1000);
-        handed_over.take(1, 600).unwrap();
-        handed_over.take(2, 300).unwrap();
-        assert_eq!(handed_over.take(2, 300), Err(OutOfMemory { asked: 1200, limit: 1000 }));
-        handed_over.drop(1);
-        handed_over.take(2, 300).unwrap();
-        handed_over.drop(2);
-        handed_over.drop(2);
-        // Nothing is for nothing.
-        assert!((0..15).all(|_| handed_over.take(3, 0).is_ok()) && handed_over.take(3, 0).is_err());
+    fn memory_of_a_handle_counts_until_the_handle_is_dropped() {
+        let mut handle_memory = HandleMemory::new(1000);
+        handle_memory.take(1, 600).unwrap();
+        handle_memory.take(2, 300).unwrap();
+        assert_eq!(handle_memory.take(2, 300), Err(OutOfMemory { asked: 1200, limit: 1000 }));
+        handle_memory.drop(1);
+        handle_memory.take(2, 300).unwrap();
+        handle_memory.drop(2);
+        handle_memory.drop(2);
+        // Even an empty text counts.
+        assert!((0..15).all(|_| handle_memory.take(3, 0).is_ok()) && handle_memory.take(3, 0).is_err());
     }
 
     #[test]
-    fn a_budget_is_for_all_that_is_written_with_it() {
-        let budget = Budget::new("workspace", 10);
+    fn a_budget_holds_for_all_its_writers_together() {
+        let budget = ByteBudget::new("workspace", 10);
         let mut first = Metered { to: Vec::new(), budget: &budget };
         io::Write::write_all(&mut first, b"12345678").unwrap();
         let mut second = Metered { to: Vec::new(), budget: &budget };
@@ -297,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_count_together() {
+    fn the_limit_holds_for_the_sum_of_tables() {
         let mut limiter = MemoryLimiter::new(300);
         assert!(limiter.table_growing(0, TABLE_ELEMENTS / 2, None).unwrap());
         assert!(limiter.table_growing(0, TABLE_ELEMENTS / 2, None).unwrap());
@@ -306,10 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_as_they_are_written() {
-        assert_eq!(Bytes(256 << 20).to_string(), "256MiB");
-        assert_eq!(Bytes(1 << 30).to_string(), "1GiB");
-        assert_eq!(Bytes(1000).to_string(), "1000B");
+    fn sizes_are_formatted_as_in_toml() {
+        assert_eq!(ByteSize(256 << 20).to_string(), "256MiB");
+        assert_eq!(ByteSize(1 << 30).to_string(), "1GiB");
+        assert_eq!(ByteSize(1000).to_string(), "1000B");
         let failure = Failure::from(OutOfMemory { asked: (256 << 20) + 1, limit: 256 << 20 });
         assert_eq!(failure.help.as_deref(), Some("raise the limit with `memory = \"512MiB\"`"));
     }

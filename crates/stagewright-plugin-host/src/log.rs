@@ -1,4 +1,4 @@
-//! An attempt's log: bytes and text come in, complete lines go out, without terminal codes and without secrets.
+//! An attempt's log: turns bytes and text into complete lines, without terminal codes and without secrets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,18 +7,18 @@ use memchr::{memchr_iter, memrchr};
 use stagewright_engine::{AttemptOutput, Lines, Problem, Stream};
 use stagewright_model::{condensed, last_state, moves_cursor};
 
-use crate::limits::Bytes;
-use crate::mask::{MaskStream, Masker, Reader};
-use crate::report::{masked_problem, masked_words, secret_in_turns};
-use crate::stop::{AttemptAborter, Stopped};
+use crate::limits::ByteSize;
+use crate::mask::{Audience, MaskStream, Masker};
+use crate::report::{masked_problem, masked_words, secret_across_cursor_moves};
+use crate::stop::{AttemptAborter, StopReason};
 use crate::strip::Stripper;
 
-/// Longer lines are split.
+/// The most bytes of a line; longer ones are split.
 const LINE: usize = 64 * 1024;
-/// Bytes of all findings of an attempt: they are kept in the journal.
+/// The most bytes of all findings of an attempt, which are kept in the journal.
 const FINDINGS: u64 = 2 * 1024 * 1024;
 
-/// Where everything goes that an attempt has to say; cheap to clone.
+/// The log, the findings and the progress of an attempt; clones write to the same attempt and share its limits.
 #[derive(Clone, Debug)]
 pub(crate) struct AttemptLog {
     output: AttemptOutput,
@@ -32,38 +32,38 @@ pub(crate) struct AttemptLog {
 }
 
 impl AttemptLog {
-    /// `limit`: bytes, line ends included. What goes beyond stops the attempt.
+    /// `limit`: bytes, line ends included. Exceeding it aborts the attempt.
     pub(crate) fn new(output: AttemptOutput, masker: Masker, aborter: AttemptAborter, limit: u64) -> AttemptLog {
         let (written, lines, findings) = Default::default();
         AttemptLog { output, masker, aborter, limit, written, most_lines: u64::MAX, lines, findings }
     }
 
-    /// At most so many lines, too.
+    /// Also limits the number of lines.
     pub(crate) fn bounded(self, lines: u64) -> AttemptLog {
         AttemptLog { most_lines: lines, ..self }
     }
 
-    /// Secrets to be masked.
+    /// Masks the secrets of the attempt.
     pub(crate) fn masker(&self) -> &Masker {
         &self.masker
     }
 
-    /// For effects, which are announced masked.
+    /// The unmasked channel to the engine, for callers that mask by themselves.
     pub(crate) fn output(&self) -> &AttemptOutput {
         &self.output
     }
 
-    /// How far it is.
+    /// Reports progress: step `current` of `total`.
     pub(crate) fn progress(&self, message: &str, current: u32, total: Option<u32>) {
         self.output.progress(masked_words(message, &self.masker), current, total);
     }
 
-    /// Markdown to be shown with the run.
+    /// Adds Markdown that is shown with the run.
     pub(crate) async fn summary(&self, markdown: String) {
         self.output.summary(self.masker.text(&markdown)).await;
     }
 
-    /// A finding. Those of an attempt that come to more than [`FINDINGS`] are left out.
+    /// Reports a finding. Findings of an attempt beyond [`FINDINGS`] bytes are omitted.
     pub(crate) async fn problem(&self, problem: Problem) {
         let problem = masked_problem(problem, &self.masker);
         let optional = [&problem.path, &problem.help].into_iter().flatten().map(String::len).sum::<usize>();
@@ -72,7 +72,8 @@ impl AttemptLog {
         if before + size <= FINDINGS {
             self.output.problem(problem).await;
         } else if before <= FINDINGS {
-            self.engine(&format!("further findings are left out: those before come to {}", Bytes(FINDINGS))).await;
+            self.engine(&format!("further findings are omitted: they exceed the limit of {}", ByteSize(FINDINGS)))
+                .await;
         }
     }
 
@@ -83,17 +84,18 @@ impl AttemptLog {
         lines.finish().await;
     }
 
-    /// The engine's own words: not counted, since it is they that explain why a log ends.
+    /// Writes a line of the engine's own. It isn't counted against the limits, because it may be the one that explains why
+    /// the log ends.
     pub(crate) async fn engine(&self, line: &str) {
         self.output.lines(Stream::Engine, Lines::new(self.masker.text(line))).await;
     }
 
-    /// For output that comes in pieces.
-    pub(crate) fn lines(&self, stream: Stream) -> LineWriter {
-        LineWriter {
+    /// A writer for output that arrives in chunks.
+    pub(crate) fn lines(&self, stream: Stream) -> LogLineWriter {
+        LogLineWriter {
             stream,
             stripper: Stripper::default(),
-            mask: MaskStream::new(self.masker.clone(), Reader::Person),
+            mask: MaskStream::new(self.masker.clone(), Audience::Person),
             unfinished: Vec::new(),
             log: self.clone(),
         }
@@ -110,10 +112,10 @@ impl AttemptLog {
             self.output.lines(stream, fitting).await;
         }
         if count > room {
-            self.aborter.abort(Stopped::LogLines(self.most_lines));
+            self.aborter.abort(StopReason::LogLines(self.most_lines));
         }
         if before.saturating_add(total) > self.limit {
-            self.aborter.abort(Stopped::LogLimit(self.limit));
+            self.aborter.abort(StopReason::LogLimit(self.limit));
         }
     }
 }
@@ -122,25 +124,25 @@ fn cut(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Makes lines of pieces.
+/// Assembles chunks into masked lines.
 #[derive(Debug)]
-pub(crate) struct LineWriter {
+pub(crate) struct LogLineWriter {
     stream: Stream,
     stripper: Stripper,
     mask: MaskStream,
-    /// Masked, from the beginning of a line on.
+    /// The masked beginning of a line that hasn't ended yet.
     unfinished: Vec<u8>,
     log: AttemptLog,
 }
 
-impl LineWriter {
+impl LogLineWriter {
     /// Writes the lines that `data` completes. Waits while the log's reader is behind.
     pub(crate) async fn push(&mut self, data: &[u8]) {
         self.mask.push(&self.stripper.strip(data), &mut self.unfinished);
         self.write().await;
     }
 
-    /// Writes what is left, as a line.
+    /// Writes the rest as a last line.
     pub(crate) async fn finish(&mut self) {
         self.mask.push(self.stripper.finish(), &mut self.unfinished);
         self.mask.finish(&mut self.unfinished);
@@ -150,8 +152,8 @@ impl LineWriter {
         self.write().await;
     }
 
-    /// Leaves of each whole line what a terminal would show of it, and of one that goes on no more than is needed: a
-    /// progress meter may redraw its line for hours.
+    /// Reduces each complete line to what a terminal would finally show of it, and shortens an incomplete one that is
+    /// redrawn: a progress meter may redraw its line for hours.
     fn resolve(&mut self) {
         if !is_redrawn(&self.unfinished) {
             return;
@@ -162,8 +164,10 @@ impl LineWriter {
         for line in whole.lines() {
             if is_redrawn(line.as_bytes()) {
                 let masker = &self.log.masker;
-                // Overwriting may have put the parts of a secret together.
-                let shown = secret_in_turns(line, masker).unwrap_or_else(|| masker.text(&last_state(line)));
+                // The stream was masked as it was written. A program that moves the cursor can still assemble a secret from
+                // parts, which only shows in the final state of the line, or leave a part of one visible. So the line is
+                // checked once more, without its cursor movements and in its final state.
+                let shown = secret_across_cursor_moves(line, masker).unwrap_or_else(|| masker.text(&last_state(line)));
                 self.unfinished.extend(shown.into_bytes());
             } else {
                 self.unfinished.extend_from_slice(line.as_bytes());
@@ -186,12 +190,12 @@ impl LineWriter {
     }
 }
 
-/// Whether a terminal would have redrawn a part of it.
+/// Whether a terminal would have redrawn a part of the text.
 fn is_redrawn(text: &[u8]) -> bool {
     text.iter().any(|&byte| moves_cursor(char::from(byte)))
 }
 
-/// Puts line ends into lines that are too long.
+/// Splits lines that are longer than [`LINE`].
 fn break_lines(text: &mut Vec<u8>) {
     let mut start = 0;
     let ends = memchr_iter(b'\n', text).chain([text.len()]);
@@ -212,12 +216,12 @@ fn break_lines(text: &mut Vec<u8>) {
     *text = broken;
 }
 
-/// What is left of text when secrets are masked is text: needles are.
+/// The bytes as text. Masking keeps UTF-8 valid, since only whole characters are replaced, so nothing should be lost.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// The last place at or before `at` that doesn't cut a UTF-8 character in two.
+/// The last index at or before `at` that doesn't split a UTF-8 character.
 fn character_end(bytes: &[u8], at: usize) -> usize {
     let is_continuation = |index: usize| bytes.get(index).is_some_and(|byte| byte & 0xC0 == 0x80);
     (at.saturating_sub(3)..=at).rev().find(|&index| !is_continuation(index)).unwrap_or(at)
@@ -250,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_become_lines() {
+    async fn chunks_are_assembled_into_lines() {
         let (log, _, mut receiver) = log(1000);
         let mut writer = log.lines(Stream::Stdout);
         for piece in ["fir", "st\r\nsec", "ond\n\nlast"] {
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn findings_have_a_bound_and_its_end_is_told_once() {
+    async fn findings_beyond_the_limit_are_omitted_and_announced_once() {
         let (log, _, mut receiver) = log(1000);
         let message = "x".repeat(64 * 1024 - 100);
         for _ in 0..100 {
@@ -269,19 +273,20 @@ mod tests {
             let level = stagewright_engine::Level::Error;
             log.problem(Problem { level, code, message: message.clone(), path, help }).await;
         }
-        let (mut findings, mut told) = (0, Vec::new());
+        let (mut findings, mut announced) = (0, Vec::new());
         while let Ok(delivery) = receiver.try_recv() {
             match delivery.message.kind {
                 AttemptMessageKind::Problem(_) => findings += 1,
-                AttemptMessageKind::Lines(Stream::Engine, lines) => told.extend(lines.iter().map(str::to_owned)),
+                AttemptMessageKind::Lines(Stream::Engine, lines) => announced.extend(lines.iter().map(str::to_owned)),
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!((findings, told), (32, vec!["further findings are left out: those before come to 2MiB".to_owned()]));
+        let expected = "further findings are omitted: they exceed the limit of 2MiB".to_owned();
+        assert_eq!((findings, announced), (32, vec![expected]));
     }
 
     #[tokio::test]
-    async fn terminal_codes_are_taken_out_across_pieces() {
+    async fn terminal_codes_are_removed_even_when_split_between_chunks() {
         let (log, _, mut receiver) = log(1000);
         let mut writer = log.lines(Stream::Stdout);
         writer.push(b"\x1b[1;3").await;
@@ -291,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_progress_meter_the_last_state_is_kept() {
+    async fn only_the_last_state_of_a_progress_meter_is_kept() {
         let meter: String = (0..=100).map(|percent| format!("{percent:>3}%\r")).collect();
         let text = format!("a\r\n{meter}\n{meter}\u{1b}[Kdone\nb\u{8}bo\u{8}old");
         for size in [1, 7, text.len()] {
@@ -306,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_meter_that_never_ends_its_line_takes_no_room() {
+    async fn a_meter_that_never_ends_its_line_uses_bounded_memory() {
         let (log, _, mut receiver) = log(1000);
         let mut writer = log.lines(Stream::Stdout);
         for count in 0..30_000 {
@@ -337,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_in_two_pieces_with_a_colour_in_it_is_masked() {
+    async fn a_secret_split_by_a_colour_code_and_between_chunks_is_masked() {
         let (log, _, mut receiver) = log(1000);
         log.masker().add("hunter2hunter2", false);
         let mut writer = log.lines(Stream::Stderr);
@@ -347,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_is_masked_whatever_that_is_not_seen_is_in_it() {
+    async fn a_secret_with_invisible_characters_in_between_is_masked() {
         let hidden = [
             "\u{80}",
             "\u{1b}[1m",
@@ -376,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_that_has_what_is_not_seen_is_masked_without_it() {
+    async fn a_secret_that_contains_invisible_characters_is_masked_without_them_too() {
         let (log, _, mut receiver) = log(1000);
         log.masker().add("hunter\u{1}\u{200b}2\u{1b}[1mhorse", false);
         log.text(Stream::Stdout, "is hunter\u{1}\u{200b}2\u{1b}[1mhorse and hunter2horse").await;
@@ -395,12 +400,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_goes_beyond_the_limit_stops_the_attempt() {
+    async fn exceeding_the_log_limit_aborts_the_attempt() {
         let (log, aborter, mut receiver) = log(10);
         log.text(Stream::Plugin, "12345").await;
         assert_eq!(aborter.reason(), None);
         log.text(Stream::Plugin, "abc\ndef").await;
-        assert_eq!(aborter.reason(), Some(Stopped::LogLimit(10)));
+        assert_eq!(aborter.reason(), Some(StopReason::LogLimit(10)));
         assert_eq!(lines(&mut receiver), ["12345", "abc"]);
     }
 }

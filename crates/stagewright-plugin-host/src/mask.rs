@@ -1,8 +1,8 @@
-//! Keeps the values of secrets out of what people and guests read.
+//! Masks the values of secrets in everything that people and guests read.
 //!
-//! A backstop, not a boundary: a program that was handed a secret can always write it in a way that is not known here.
-//! Which ways are known, `spelling` says, and `unescape` those that can be mixed; `needles` finds them, however the text is
-//! cut into pieces or lines; `stream` replaces them.
+//! This is a backstop, not a boundary: a program that was given a secret can always encode it in a way that isn't known
+//! here. `spelling` lists the known encodings, and `unescape` resolves escapes, which can be mixed with plain characters.
+//! `needles` finds the spellings, even across lines and chunks, and `stream` replaces them.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,21 +18,21 @@ use crate::strip::stripped;
 use needles::Needles;
 pub(crate) use stream::MaskStream;
 
-/// Bytes of the shortest secret that is masked: shorter ones are found by chance in any text, and masking them would
-/// destroy logs and hide nothing.
+/// The fewest bytes of a secret that is masked. Shorter ones occur by chance in any text: masking them would make logs
+/// unreadable and hide nothing.
 pub const SHORTEST_MASKED: usize = 4;
 
-/// A shorter spelling isn't looked for across lines: columns of numbers would be full of it.
+/// The fewest bytes of a spelling that is also found across line breaks. Shorter ones would match columns of numbers.
 const WRAPPED: usize = 16;
 
-/// The secrets that are kept out of what an attempt says; shared between all that it writes.
+/// The secrets that are masked in the output of an attempt; clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Masker(Arc<RwLock<Known>>);
+pub(crate) struct Masker(Arc<RwLock<KnownSecrets>>);
 
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct KnownSecrets {
     secrets: Vec<KnownSecret>,
-    /// Made of the secrets when they are first looked for; forgotten when there is one more.
+    /// Built from the secrets on first use, and dropped when a secret is added.
     for_person: Option<Arc<Needles>>,
     for_guest: Option<Arc<Needles>>,
 }
@@ -40,7 +40,7 @@ struct Known {
 #[derive(Clone)]
 struct KnownSecret {
     value: SecretValue,
-    guest: Guest,
+    guest: GuestAccess,
 }
 
 impl std::fmt::Debug for KnownSecret {
@@ -49,39 +49,39 @@ impl std::fmt::Debug for KnownSecret {
     }
 }
 
-/// What a guest has to do with a secret.
+/// The access that a guest has to a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Guest {
-    /// Nothing: another stage's. What the guest reads is as it is, or else a short secret of some stage would spoil the
-    /// answers that another one works with.
-    Stranger,
-    /// It holds a handle, and must not see the value.
-    Holder,
-    /// It may read the value, so that only people are kept from seeing it.
-    Reader,
+enum GuestAccess {
+    /// None: another stage requested the secret. It isn't masked in what this guest reads, since a short secret of one
+    /// stage would otherwise corrupt the data that another one works with.
+    None,
+    /// The guest holds a handle, and must not see the value.
+    Handle,
+    /// The guest may read the value, so that it is only masked for people.
+    Value,
 }
 
-/// Who is going to read it.
+/// Who reads the masked text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
-    /// Everything is masked.
+pub(crate) enum Audience {
+    /// A person: every secret is masked.
     Person,
-    /// What it holds is masked, unless it was revealed to it.
+    /// The guest: the secrets whose handles it holds are masked, unless they were revealed to it.
     Guest,
 }
 
 impl Masker {
-    /// From now on `value`, which the guest holds, is masked. `revealed`: the guest may read it.
+    /// Adds a secret whose handle the guest holds. `revealed`: the guest may read its value.
     pub(crate) fn add(&self, value: impl Into<SecretValue>, revealed: bool) {
-        self.learn(value.into(), if revealed { Guest::Reader } else { Guest::Holder });
+        self.insert(value.into(), if revealed { GuestAccess::Value } else { GuestAccess::Handle });
     }
 
-    /// From now on `value`, which is another stage's, is kept from people.
+    /// Adds a secret that another stage requested; it is only masked for people.
     pub(crate) fn add_foreign(&self, value: impl Into<SecretValue>) {
-        self.learn(value.into(), Guest::Stranger);
+        self.insert(value.into(), GuestAccess::None);
     }
 
-    fn learn(&self, value: SecretValue, guest: Guest) {
+    fn insert(&self, value: SecretValue, guest: GuestAccess) {
         if value.expose().len() < SHORTEST_MASKED {
             return;
         }
@@ -97,33 +97,36 @@ impl Masker {
         known.for_guest = None;
     }
 
-    /// One that knows the same secrets, and learns others by itself.
+    /// A masker with the same secrets, to which others are added independently.
     pub(crate) fn fork(&self) -> Masker {
-        // Made here, so that all who fork share it.
-        self.needles(Reader::Person);
+        // Built before the fork, so that all forks share it.
+        self.needles(Audience::Person);
         Masker(Arc::new(RwLock::new(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())))
     }
 
-    fn needles(&self, reader: Reader) -> Arc<Needles> {
-        let made = |known: &Known| match reader {
-            Reader::Person => known.for_person.clone(),
-            Reader::Guest => known.for_guest.clone(),
+    fn needles(&self, reader: Audience) -> Arc<Needles> {
+        let made = |known: &KnownSecrets| match reader {
+            Audience::Person => known.for_person.clone(),
+            Audience::Guest => known.for_guest.clone(),
         };
         if let Some(needles) = made(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
             return needles;
         }
+        // Built under the write lock, although that takes long for many secrets: a secret that was added meanwhile must not
+        // be missing in needles that are stored after it. Another thread may have stored some since the check above, which
+        // are then used instead.
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let hidden = |secret: &&KnownSecret| reader == Reader::Person || secret.guest == Guest::Holder;
+        let hidden = |secret: &&KnownSecret| reader == Audience::Person || secret.guest == GuestAccess::Handle;
         let needles = Arc::new(Needles::new(known.secrets.iter().filter(hidden).map(|secret| secret.value.expose())));
         let place = match reader {
-            Reader::Person => &mut known.for_person,
-            Reader::Guest => &mut known.for_guest,
+            Audience::Person => &mut known.for_person,
+            Audience::Guest => &mut known.for_guest,
         };
         place.get_or_insert(needles).clone()
     }
 
-    /// `text` with every secret replaced by `***`. When what a terminal would obey, or is not seen, stands between the
-    /// parts of a secret, the text loses that.
+    /// `text` with every secret replaced by `***`. A text that contains a secret also loses its terminal codes and
+    /// invisible characters, since a secret can be split by them; one without is returned unchanged.
     pub(crate) fn text(&self, text: &str) -> String {
         let shown = stripped(text);
         let masked = self.shown_text(&shown);
@@ -131,14 +134,14 @@ impl Masker {
     }
 
     fn shown_text(&self, text: &str) -> String {
-        let (mut stream, mut bytes) = (MaskStream::new(self.clone(), Reader::Person), Vec::new());
+        let (mut stream, mut bytes) = (MaskStream::new(self.clone(), Audience::Person), Vec::new());
         stream.push(text.as_bytes(), &mut bytes);
         stream.finish(&mut bytes);
-        // Needles are text, so that what is left of text is text.
+        // Needles are valid UTF-8, so the rest of a text from which they are cut is valid too.
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The same for a JSON value: its strings, keys included, and numbers whose digits are a secret.
+    /// Masks a JSON value: its strings, including keys, and numbers whose digits contain a secret.
     pub(crate) fn json(&self, value: &Json) -> Json {
         match value {
             Json::String(text) => Json::String(self.text(text)),
@@ -156,20 +159,20 @@ impl Masker {
         }
     }
 
-    /// Whether there is a secret in `text`.
+    /// Whether `text` contains a secret.
     pub(crate) fn finds_in(&self, text: &str) -> bool {
         self.text(text) != text
     }
 }
 
-/// What people see of a log that comes in `chunks`, when `secrets` are masked: for fuzzing.
+/// Masks `secrets` in a log that arrives in `chunks`, for people; exported for fuzzing.
 #[doc(hidden)]
 pub fn mask<'a>(secrets: &[&str], chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let masker = Masker::default();
     for secret in secrets {
         masker.add(*secret, false);
     }
-    let mut stream = MaskStream::new(masker, Reader::Person);
+    let mut stream = MaskStream::new(masker, Audience::Person);
     let mut shown = Vec::new();
     for chunk in chunks {
         stream.push(chunk, &mut shown);

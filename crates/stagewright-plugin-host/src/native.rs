@@ -1,8 +1,8 @@
 //! Native plugins: shared libraries that a pipeline trusts with all the powers of the engine, and pins by digest.
 //!
-//! `include/stagewright_native.h` is the contract. What is loaded is a private copy of the very bytes that were hashed,
-//! so that no other library can be put in between. A native stage can't be stopped by force: when it must end and
-//! doesn't, the attempt is over while its thread goes on.
+//! `include/stagewright_native.h` is the contract. A private copy of the hashed bytes is loaded, so that the file can't be
+//! exchanged between hashing and loading. A native stage can't be stopped by force: when it must end and doesn't return,
+//! its attempt ends while its thread goes on.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -17,13 +17,13 @@ use serde_json::json;
 use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Failure, FailureKind, Outcome};
 use tokio::runtime::Handle;
 
-use crate::capability::logging::Level;
+use crate::capability::logging::LogLevel;
 use crate::capability::logging::render;
 use crate::capability::outputs::Outputs;
 use crate::digest::sha256;
 use crate::log::AttemptLog;
 use crate::outcome::{outcome_from_bad_plugin, outcome_from_stop};
-use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
+use crate::plugin::{PLUGIN_BYTES, PluginError, PluginManifest};
 use crate::stop::{AttemptTimer, Cancel};
 
 /// `stagewright_text`.
@@ -71,32 +71,32 @@ impl Text {
 }
 
 /// A loaded library.
-struct Native {
+struct NativeLibrary {
     describe: extern "C" fn() -> Text,
     run: extern "C" fn(*const HostTable, Text) -> i32,
-    /// Keeps the code where the functions point to.
+    /// Keeps the code loaded that the functions point to.
     _library: Library,
 }
 
-/// The libraries that were loaded, by digest.
+/// The loaded libraries, by digest.
 #[derive(Default)]
-pub(crate) struct Natives {
-    loaded: Mutex<HashMap<String, Arc<Native>>>,
+pub(crate) struct NativeLibraries {
+    loaded: Mutex<HashMap<String, Arc<NativeLibrary>>>,
 }
 
-impl Natives {
+impl NativeLibraries {
     /// The manifest, after the library's digest was checked.
     pub(crate) async fn describe(
         self: &Arc<Self>,
         name: &str,
         file: PathBuf,
         digest: &str,
-    ) -> Result<Manifest, PluginError> {
+    ) -> Result<PluginManifest, PluginError> {
         let native = self.get(name, file, digest).await?;
-        // SAFETY: by the contract, the text lives as long as the library, which `native` keeps.
+        // SAFETY: by the contract, the text lives as long as the library, which `native` keeps loaded.
         let text = unsafe { (native.describe)().read() };
         serde_json::from_str(&text).map_err(|error| {
-            PluginError::new(format!("plugin `{name}`: what `describe` answers isn't a manifest")).caused_by([error])
+            PluginError::new(format!("plugin `{name}`: `describe` returned an invalid manifest")).caused_by([error])
         })
     }
 
@@ -122,7 +122,9 @@ impl Natives {
                 };
             }
         };
-        let run = Arc::new(Run {
+        // Shared with the thread that runs the library: when the attempt is stopped, the thread goes on, and the library may
+        // still call back into this state.
+        let run = Arc::new(NativeAttempt {
             log,
             cancel: timer.cancel.clone(),
             handle: Handle::current(),
@@ -136,7 +138,7 @@ impl Natives {
         let end = match timer.run(thread, || {}).await {
             Ok(Ok(code)) => run.end(code),
             Ok(Err(error)) => {
-                outcome_from_bad_plugin(PluginError::new("the native plugin broke off").caused_by([error]))
+                outcome_from_bad_plugin(PluginError::new("the native plugin panicked").caused_by([error]))
             }
             Err(stopped) => outcome_from_stop(&stopped),
         };
@@ -144,10 +146,10 @@ impl Natives {
         AttemptReport { end, outputs, artifacts: Vec::new(), release: None, made: None }
     }
 
-    async fn get(self: &Arc<Self>, name: &str, file: PathBuf, digest: &str) -> Result<Arc<Native>, PluginError> {
+    async fn get(self: &Arc<Self>, name: &str, file: PathBuf, digest: &str) -> Result<Arc<NativeLibrary>, PluginError> {
         let (natives, name, digest) = (self.clone(), name.to_owned(), digest.to_owned());
         let loading = tokio::task::spawn_blocking(move || {
-            // Held while loading: a library is loaded once.
+            // The lock is held while loading, so that a library is loaded once.
             let mut loaded = natives.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(native) = loaded.get(&digest) {
                 return Ok(native.clone());
@@ -156,29 +158,31 @@ impl Natives {
             loaded.insert(digest, native.clone());
             Ok(native)
         });
-        loading.await.unwrap_or_else(|error| Err(PluginError::new("loading a plugin broke off").caused_by([error])))
+        loading.await.unwrap_or_else(|error| Err(PluginError::new("could not load a plugin").caused_by([error])))
     }
 }
 
-fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
+fn load(name: &str, file: &Path, digest: &str) -> Result<NativeLibrary, PluginError> {
     let bad = |why: String| PluginError::new(format!("plugin `{name}`: `{}` {why}", file.display()));
     let bytes = stagewright_files::read(file, PLUGIN_BYTES).map_err(|error| bad(format!("can't be read: {error}")))?;
     let actual = sha256(&bytes);
     if actual != digest {
         return Err(bad(format!("has the digest {actual}, and the pipeline trusts {digest}"))
-            .with_help(format!("if the change is wanted, pin it: digest = \"{actual}\"")));
+            .with_help(format!("if the change is intended, pin it: digest = \"{actual}\"")));
     }
-    let failed = |error: std::io::Error| bad(format!("can't be copied to be loaded: {error}"));
-    // In memory: a folder for temporary files may be the workspace's, where a stage could exchange the copy.
+    let failed = |error: std::io::Error| bad(format!("can't be copied for loading: {error}"));
+    // The dynamic loader takes a path and opens the file itself, so a path to the library would load whatever is there by
+    // then, not the bytes that were hashed. An anonymous file in memory can't be exchanged: it has no name in a folder that
+    // a stage could write to, as a temporary file might have.
     let copy = memfd_create("stagewright-native", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     let mut copy = std::fs::File::from(copy);
     copy.write_all(&bytes).map_err(failed)?;
     let place = format!("/proc/self/fd/{}", copy.as_raw_fd());
-    // SAFETY: running the library's initialisers is what the pipeline asked for, for exactly these bytes.
+    // SAFETY: loading runs the library's initialisers. The pipeline trusts exactly these bytes, by their digest.
     let library =
         unsafe { Library::new(place) }.map_err(|error| bad("can't be loaded".to_owned()).caused_by([error]))?;
-    let help = "a native plugin exports `stagewright_native_v1`; see include/stagewright_native.h";
-    // SAFETY: the name carries the version of the signature.
+    let help = "export `stagewright_native_v1` as described in include/stagewright_native.h";
+    // SAFETY: the contract defines the signature of this name; another signature has another version in its name.
     let table = unsafe {
         let entry: libloading::Symbol<'_, extern "C" fn() -> *const PluginTable> = library
             .get(b"stagewright_native_v1")
@@ -187,13 +191,13 @@ fn load(name: &str, file: &Path, digest: &str) -> Result<Native, PluginError> {
     };
     let table = table.filter(|table| table.size as usize >= size_of::<PluginTable>());
     match table.and_then(|table| Some((table.describe?, table.run?))) {
-        Some((describe, run)) => Ok(Native { describe, run, _library: library }),
-        None => Err(bad("answers `stagewright_native_v1` with an incomplete table".to_owned()).with_help(help)),
+        Some((describe, run)) => Ok(NativeLibrary { describe, run, _library: library }),
+        None => Err(bad("returns an incomplete table from `stagewright_native_v1`".to_owned()).with_help(help)),
     }
 }
 
-/// One attempt, as the library's callbacks see it.
-struct Run {
+/// The state of an attempt that the library's callbacks use.
+struct NativeAttempt {
     log: AttemptLog,
     cancel: Cancel,
     handle: Handle,
@@ -201,8 +205,8 @@ struct Run {
     explained: Mutex<Option<(String, String)>>,
 }
 
-impl Run {
-    fn call(&self, native: &Native, request: &AttemptRequest) -> i32 {
+impl NativeAttempt {
+    fn call(&self, native: &NativeLibrary, request: &AttemptRequest) -> i32 {
         let request = json!({
             "pipeline": request.pipeline, "stage": request.stage_id, "run": request.run, "attempt": request.attempt,
             "rehearsal": request.rehearsal.is_some(), "config": request.config,
@@ -232,7 +236,7 @@ impl Run {
             1 => (Outcome::Failed, FailureKind::Reported, message),
             2 => (Outcome::Errored, FailureKind::Reported, message),
             other => {
-                (Outcome::Errored, FailureKind::BadPlugin, format!("the plugin ended with the unknown code {other}"))
+                (Outcome::Errored, FailureKind::BadPlugin, format!("the plugin returned the unknown code {other}"))
             }
         };
         let help = Some(help).filter(|help| !help.is_empty()).map(|help| masker.text(&help));
@@ -243,10 +247,10 @@ impl Run {
 }
 
 /// # Safety
-/// `context` must be the one that [`Run::call`] passed in, and its call not have returned.
-unsafe fn run_of<'a>(context: *mut c_void) -> &'a Run {
+/// `context` must be the pointer that [`NativeAttempt::call`] passed in, and that call must not have returned.
+unsafe fn run_of<'a>(context: *mut c_void) -> &'a NativeAttempt {
     // SAFETY: the caller's.
-    unsafe { &*context.cast::<Run>() }
+    unsafe { &*context.cast::<NativeAttempt>() }
 }
 
 extern "C" fn log(context: *mut c_void, level: u32, message: Text) {
@@ -254,9 +258,9 @@ extern "C" fn log(context: *mut c_void, level: u32, message: Text) {
     let (run, message) = unsafe { (run_of(context), message.read()) };
     let level = match level {
         0 | 1 => return,
-        3 => Level::Warn,
-        4 => Level::Error,
-        _ => Level::Info,
+        3 => LogLevel::Warn,
+        4 => LogLevel::Error,
+        _ => LogLevel::Info,
     };
     run.handle.block_on(run.log.text(stagewright_engine::Stream::Plugin, &render(level, &message, &[])));
 }

@@ -13,9 +13,9 @@ pub struct Compilation<'a> {
     pub digest: &'a str,
 }
 
-/// Follows the compilation of components: up to several seconds of CPU time for each, once, since the result is kept in
-/// the plugin cache. When several runs need the same component at the same time, one compiles it, the others wait, and
-/// there is one notification of its start and one of its end.
+/// Receives notifications about the compilation of components, which takes up to several seconds of CPU time. Each
+/// component is compiled once, since the result is kept in the plugin cache. When several runs need the same component at
+/// the same time, one compiles it and the others wait: the start and the end are notified once.
 ///
 /// The methods are called on threads that may block; the runs that need the component wait for them.
 pub trait CompileObserver: Send + Sync {

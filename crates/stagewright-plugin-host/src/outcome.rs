@@ -1,4 +1,4 @@
-//! From the end of a guest's call to the end of an attempt.
+//! Maps the result of a guest's call to the end of its attempt.
 
 use stagewright_engine::{AttemptEnd, Failure, FailureKind, Finding, Observation, Outcome};
 use wasmtime::{Trap, WasmBacktrace};
@@ -11,19 +11,19 @@ use crate::plugin::PluginError;
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
 use crate::since_0_1::reconciling::exports::stagewright::stage::reconcile::Observation as GuestObservation;
 use crate::since_0_1::stagewright::stage::types;
-use crate::stop::Stopped;
-use crate::wasm::Answer;
+use crate::stop::StopReason;
+use crate::wasm::GuestReturn;
 
-/// Frames of a backtrace that are worth a reader's time.
+/// Frames of a backtrace that are reported.
 const FRAMES: usize = 8;
 
 /// How a call into the guest ended.
-pub(crate) type Ended = Result<wasmtime::Result<Result<Answer, types::Error>>, Stopped>;
+pub(crate) type CallEnd = Result<wasmtime::Result<Result<GuestReturn, types::Error>>, StopReason>;
 
 /// The end of an attempt whose guest returned, trapped or was stopped.
-pub(crate) fn outcome_from_guest(ended: Ended, attempt: &mut Attempt) -> AttemptEnd {
+pub(crate) fn outcome_from_guest(ended: CallEnd, attempt: &mut Attempt) -> AttemptEnd {
     let masker = attempt.log.masker().clone();
-    if let (Some(failure), Ok(_)) = (attempt.effects.too_late(), &ended) {
+    if let (Some(failure), Ok(_)) = (attempt.effects.superseded_failure(), &ended) {
         return AttemptEnd::Unsuccessful(Outcome::Errored, failure);
     }
     match ended {
@@ -35,22 +35,26 @@ pub(crate) fn outcome_from_guest(ended: Ended, attempt: &mut Attempt) -> Attempt
         Ok(Ok(Err(error))) => {
             outcome_from_error(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denials.last())
         }
-        Ok(Ok(Ok(Answer::Undone | Answer::Ran(GuestOutcome::Succeeded)))) => AttemptEnd::Succeeded,
-        Ok(Ok(Ok(Answer::Observed(observation)))) => AttemptEnd::Observed(observation_from_guest(observation, &masker)),
-        Ok(Ok(Ok(Answer::Ran(GuestOutcome::Skipped(reason))))) => AttemptEnd::Skipped(masker.text(&reason)),
-        Ok(Ok(Ok(Answer::Ran(GuestOutcome::Suspended(suspension))))) => match attempt.gates.take(&suspension.token) {
-            Some(gate) => AttemptEnd::Suspended(gate),
-            None => {
-                let failure = Failure {
-                    kind: FailureKind::BadPlugin,
-                    message: "the plugin waits for a gate that it did not open".to_owned(),
-                    causes: Vec::new(),
-                    help: Some("return the token that `approval.open` gave in this very attempt".to_owned()),
-                    retryable: false,
-                };
-                AttemptEnd::Unsuccessful(Outcome::Errored, failure)
+        Ok(Ok(Ok(GuestReturn::Undone | GuestReturn::Ran(GuestOutcome::Succeeded)))) => AttemptEnd::Succeeded,
+        Ok(Ok(Ok(GuestReturn::Observed(observation)))) => {
+            AttemptEnd::Observed(observation_from_guest(observation, &masker))
+        }
+        Ok(Ok(Ok(GuestReturn::Ran(GuestOutcome::Skipped(reason))))) => AttemptEnd::Skipped(masker.text(&reason)),
+        Ok(Ok(Ok(GuestReturn::Ran(GuestOutcome::Suspended(suspension))))) => {
+            match attempt.gates.take(&suspension.token) {
+                Some(gate) => AttemptEnd::Suspended(gate),
+                None => {
+                    let failure = Failure {
+                        kind: FailureKind::BadPlugin,
+                        message: "the plugin waits for a gate that it did not open".to_owned(),
+                        causes: Vec::new(),
+                        help: Some("return the token that `approval.open` returned in this attempt".to_owned()),
+                        retryable: false,
+                    };
+                    AttemptEnd::Unsuccessful(Outcome::Errored, failure)
+                }
             }
-        },
+        }
     }
 }
 
@@ -65,8 +69,8 @@ fn observation_from_guest(observation: GuestObservation, masker: &Masker) -> Obs
 }
 
 /// The end of an attempt that was stopped from outside its guest.
-pub(crate) fn outcome_from_stop(stopped: &Stopped) -> AttemptEnd {
-    if let Stopped::Rehearsed(what) = stopped {
+pub(crate) fn outcome_from_stop(stopped: &StopReason) -> AttemptEnd {
+    if let StopReason::Rehearsed(what) = stopped {
         return AttemptEnd::Rehearsed(what.clone());
     }
     let (outcome, failure) = stopped.outcome();
@@ -80,15 +84,15 @@ pub(crate) fn outcome_from_bad_plugin(error: PluginError) -> AttemptEnd {
     AttemptEnd::Unsuccessful(Outcome::Errored, failure)
 }
 
-/// The end of an attempt with an error that the plugin returned, or that kept the host from starting it. `denial`: the
-/// last denial of the attempt, whose remedy is kept.
+/// The end of an attempt whose plugin returned an error, or that the host could not start. `denial`: the last denial of
+/// the attempt, whose help is used when the plugin's own error has none.
 pub(crate) fn outcome_from_error(
     error: CapabilityError,
     cancelled: bool,
     denial: Option<CapabilityError>,
 ) -> AttemptEnd {
     let (outcome, kind) = match &error.code {
-        // Whatever a plugin says after it was asked to stop, it says because it was asked.
+        // After a cancellation, an error is its consequence, whatever code the plugin gave it.
         _ if cancelled => (Outcome::Cancelled, FailureKind::Cancelled),
         ErrorCode::PermissionDenied => (Outcome::Errored, FailureKind::Denied),
         ErrorCode::InvalidArgument => (Outcome::Errored, FailureKind::Configuration),
@@ -104,18 +108,20 @@ pub(crate) fn outcome_from_error(
     };
     let CapabilityError { code, mut message, retryable, mut causes, mut help } = error;
     if kind == FailureKind::Cancelled && code != ErrorCode::Cancelled {
-        // The plugin took the stop for a failure of its work. Its words stay, but not as the reason.
+        // The plugin mistook the cancellation for a failure of its work. Its message becomes a cause, since it isn't the
+        // reason why the attempt ended, and its advice would send the reader after the wrong problem.
         causes.insert(0, format!("while it was stopping: {message}"));
-        "was asked to stop".clone_into(&mut message);
+        "was cancelled".clone_into(&mut message);
         help = None;
     }
     if kind == FailureKind::Denied {
-        // A plugin that put the refusal into its own words may have lost what to do about it.
+        // A plugin that replaced the host's message with its own may have dropped the advice.
         help = help.or_else(|| denial.and_then(|denial| denial.help));
     }
-    let never = matches!(kind, FailureKind::Denied | FailureKind::Configuration | FailureKind::Cancelled);
-    // A test that failed may pass when it is tried again, if the pipeline says so: only what can't change is final.
-    let retryable = retryable || !never;
+    // Any failure may be retried if the pipeline says so: a flaky test can pass the next time. Only what would fail in
+    // the same way again is final: a denial, a wrong configuration, and a cancellation.
+    let is_final = matches!(kind, FailureKind::Denied | FailureKind::Configuration | FailureKind::Cancelled);
+    let retryable = retryable || !is_final;
     AttemptEnd::Unsuccessful(outcome, Failure { kind, message, causes, help, retryable })
 }
 
@@ -125,7 +131,7 @@ fn failure_from_trap(error: &wasmtime::Error, masker: &Masker) -> Failure {
     }
     let message = match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => "the plugin ran out of stack".to_owned(),
-        Some(Trap::UnreachableCodeReached) => "the plugin broke off: a panic, or an abort".to_owned(),
+        Some(Trap::UnreachableCodeReached) => "the plugin panicked or aborted".to_owned(),
         Some(trap) => format!("the plugin trapped: {trap}"),
         None => format!("the plugin trapped: {}", error.root_cause()),
     };
@@ -138,7 +144,7 @@ fn failure_from_trap(error: &wasmtime::Error, masker: &Masker) -> Failure {
         kind: FailureKind::Trapped,
         message: masker.text(&message),
         causes: causes.map(|cause| masker.text(&cause)).collect(),
-        help: Some("the plugin's last words may be in the stage's log".to_owned()),
+        help: Some("look for the plugin's last message at the end of the stage's log".to_owned()),
         retryable: false,
     }
 }
@@ -155,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_negative_answer_is_told_from_work_that_could_not_be_done() {
+    fn the_error_code_decides_between_failed_and_errored() {
         let reported = |outcome| (outcome, FailureKind::Reported, true);
         assert_eq!(judged(ErrorCode::FailedPrecondition, false), reported(Outcome::Failed));
         assert_eq!(judged(ErrorCode::Unavailable, false), reported(Outcome::Errored));
@@ -165,21 +171,21 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plugin_reports_while_it_is_cancelled_is_not_the_reason() {
+    fn an_error_returned_during_cancellation_becomes_a_cause() {
         let judged = |error: CapabilityError| match outcome_from_error(error, true, None) {
             AttemptEnd::Unsuccessful(Outcome::Cancelled, failure) => failure,
             other => panic!("{other:?}"),
         };
         let crash = CapabilityError::new(ErrorCode::FailedPrecondition, "1 of 2 tests failed").with_help("mend it");
         let failure = judged(crash);
-        assert_eq!((failure.message.as_str(), failure.help), ("was asked to stop", None));
+        assert_eq!((failure.message.as_str(), failure.help), ("was cancelled", None));
         assert_eq!(failure.causes, ["while it was stopping: 1 of 2 tests failed"]);
         let own = CapabilityError::new(ErrorCode::Cancelled, "the deploy was cancelled, the old release serves");
         assert_eq!(judged(own).message, "the deploy was cancelled, the old release serves");
     }
 
     #[test]
-    fn a_denial_keeps_its_remedy() {
+    fn a_denial_keeps_its_help_when_the_plugin_drops_it() {
         let denial = CapabilityError::new(ErrorCode::PermissionDenied, "no").with_help("add to [stages.x.permissions]");
         let own_words = CapabilityError::new(ErrorCode::PermissionDenied, "couldn't start the tests");
         match outcome_from_error(own_words, false, Some(denial)) {

@@ -1,4 +1,4 @@
-//! What is known of a plugin before it runs: its manifest, its imports, and how far its effects can reach.
+//! What is known about a plugin before it runs: its manifest, its imports, and how far its effects can reach.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_model::{Interface, PluginCode};
 
-/// A file that has more is no plugin. Interpreters compiled to WebAssembly have some tens of megabytes.
+/// The most bytes of a plugin's file. Interpreters compiled to WebAssembly have some tens of megabytes.
 pub(crate) const PLUGIN_BYTES: u64 = 512 << 20;
 
 /// Why a plugin can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct PluginError {
-    /// Names the plugin, and says what is wrong with it.
+    /// Names the plugin and the problem.
     pub message: String,
     /// From the nearest cause to the farthest.
     pub causes: Vec<String>,
@@ -27,14 +27,14 @@ impl PluginError {
         PluginError { message: message.into(), causes: Vec::new(), help: None }
     }
 
-    /// With advice.
+    /// Adds advice.
     #[must_use]
     pub(crate) fn with_help(mut self, help: impl Into<String>) -> PluginError {
         self.help = Some(help.into());
         self
     }
 
-    /// With causes, each as a line.
+    /// Adds causes.
     #[must_use]
     pub(crate) fn caused_by(mut self, causes: impl IntoIterator<Item = impl ToString>) -> PluginError {
         self.causes.extend(causes.into_iter().map(|cause| cause.to_string()));
@@ -42,64 +42,64 @@ impl PluginError {
     }
 }
 
-/// What a plugin says of itself.
+/// What a plugin's `describe` returns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Manifest {
-    /// As it is used in `uses`.
+pub struct PluginManifest {
+    /// The name by which `uses` refers to the plugin.
     pub name: String,
-    /// Of the plugin.
+    /// The plugin's own version; empty if it gives none.
     #[serde(default)]
     pub version: String,
-    /// One sentence.
+    /// What the plugin does, in one sentence.
     #[serde(default)]
     pub description: String,
-    /// JSON Schema of the `with` table; null when the plugin gives none.
+    /// JSON Schema of the `with` table; null if the plugin gives none.
     #[serde(default)]
     pub config: Json,
-    /// What it puts out.
+    /// The outputs that it sets.
     #[serde(default)]
     pub outputs: Vec<OutputDeclaration>,
-    /// Names of the interfaces that it calls and that need a grant.
+    /// Names of the interfaces that it says it uses and that need a grant.
     #[serde(default)]
     pub capabilities: BTreeSet<String>,
 }
 
-/// An output that a plugin announces.
+/// An output that a plugin declares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutputDeclaration {
-    /// As in `stages.STAGE.outputs.NAME`.
+    /// The name in `stages.STAGE.outputs.NAME`.
     pub name: String,
-    /// What it holds.
+    /// What its value means.
     #[serde(default)]
     pub description: String,
 }
 
-/// All that can be known of a plugin without running a stage.
+/// All that can be known about a plugin without running a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
-    /// What it says.
-    pub manifest: Manifest,
+    /// What it declares about itself; nothing here is trusted.
+    pub manifest: PluginManifest,
     /// `sha256:…` of the component or library.
     pub digest: String,
-    /// Names of the host's interfaces that it imports, as in `process`: all the powers it could ever use. Empty for a
-    /// native library, whose powers are those of the engine.
+    /// Names of the host's interfaces that it imports, as in `process`: it can never use any other. Empty for a native
+    /// library, which has all powers of the engine.
     pub interfaces: BTreeSet<String>,
     /// The version of the contract that a component was built for, as in `0.1.0`.
     pub contract: Option<String>,
     /// Whether it is a native library.
     pub native: bool,
-    /// Whether it can say what became of an attempt that was broken off, and take back what it did.
+    /// Whether it exports `reconcile`, with which it observes the effects of an interrupted attempt and undoes them.
     pub reconciles: bool,
 }
 
 impl Description {
-    /// How far its grants are of use to it. What it declares plays no part.
+    /// The kind of code, and its imports, which bound what grants can open to it. Its manifest plays no part.
     pub fn code(&self) -> PluginCode<'_> {
         if self.native { PluginCode::Native } else { PluginCode::Component(&self.interfaces) }
     }
 
-    /// The permissions' keys that the plugin could make use of, by interface: what an audit shows.
+    /// The keys of `permissions` that could be of use to the plugin, by interface; for audits.
     pub fn permissions(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
         let imported = self.interfaces.iter().filter_map(|name| Interface::named(name));
         let keys = imported.map(|interface| (interface.name(), interface.permissions()));
@@ -120,7 +120,7 @@ mod tests {
 
     fn description(interfaces: &[&str]) -> Description {
         Description {
-            manifest: Manifest::default(),
+            manifest: PluginManifest::default(),
             digest: String::new(),
             interfaces: interfaces.iter().map(ToString::to_string).collect(),
             contract: None,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_class_follows_from_imports_and_grants_together() {
+    fn the_effect_class_depends_on_both_imports_and_grants() {
         let all = description(&["context", "workspace", "process", "http", "registry", "service"]);
         let class = |change: fn(&mut Permissions)| {
             let mut grants = Permissions::default();
@@ -153,9 +153,9 @@ mod tests {
                 &Permissions { process: vec!["x".parse().unwrap()], net, secrets, ..Permissions::default() },
             )
         };
-        assert_eq!(with(&["cargo"], &[]), EffectClass::Local, "to fetch crates is no effect");
+        assert_eq!(with(&["cargo"], &[]), EffectClass::Local, "fetching crates has no effect");
         assert_eq!(with(&["cargo", "a.b"], &[]), EffectClass::External);
-        assert_eq!(with(&[], &["token"]), EffectClass::External, "it was given for something");
+        assert_eq!(with(&[], &["token"]), EffectClass::External, "a secret is granted to be used somewhere");
 
         let inherits = |name: &str| {
             let env = vec![name.parse().unwrap()];
@@ -169,7 +169,7 @@ mod tests {
                 },
             )
         };
-        assert_eq!(inherits("NPM_TOKEN"), EffectClass::External, "by it a package can be published");
+        assert_eq!(inherits("NPM_TOKEN"), EffectClass::External, "it allows publishing a package");
         assert_eq!(inherits("NODE_ENV"), EffectClass::Local);
         let none = Permissions::default();
         assert_eq!(
@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_manifest_needs_only_a_name() {
-        let manifest: Manifest = serde_json::from_str(r#"{ "name": "x", "outputs": [{ "name": "y" }] }"#).unwrap();
+        let manifest: PluginManifest =
+            serde_json::from_str(r#"{ "name": "x", "outputs": [{ "name": "y" }] }"#).unwrap();
         assert_eq!((manifest.name.as_str(), manifest.outputs[0].name.as_str()), ("x", "y"));
     }
 }

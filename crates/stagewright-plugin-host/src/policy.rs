@@ -1,7 +1,7 @@
-//! What a stage may do: the permissions that its TOML grants, as checks.
+//! The checks of a stage's permissions.
 //!
-//! Everything is denied that isn't granted. A denial names what was asked for, and its help is the TOML that would
-//! grant it.
+//! Everything that isn't granted is denied. A denial names what was requested, and its help is the TOML that would grant
+//! it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -19,29 +19,29 @@ use crate::reserved::Reservations;
 
 mod reserved;
 
-/// A longer command line is no help to anybody.
+/// The most bytes of a command line that is suggested as a grant.
 const MAX_ENTRY: usize = 500;
 
-/// A stage's permissions, ready to be asked.
+/// A stage's permissions, prepared for checks.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    /// As in `stages.test`.
+    /// The stage's table, as in `stages.test`.
     table: String,
     permissions: Permissions,
-    /// What may be read, for whatever purpose, and not written.
+    /// The patterns of `read` and `exec`, all of which may be read.
     read: Vec<PathPattern>,
     write: Vec<PathPattern>,
     exec: Vec<PathPattern>,
     /// See [`Policy::reading_only`].
     declared: Option<Vec<PathPattern>>,
-    /// With the hosts that words of `net` stand for.
+    /// Including the hosts that words of `net` open.
     net: Vec<OriginRule>,
-    /// Of the workspace, what no grant opens.
+    /// The paths of the workspace that no grant opens.
     reserved: Arc<Reservations>,
 }
 
 impl Policy {
-    /// `package_hosts`: what words of `net` stand for; `reserved`: what no grant opens.
+    /// `package_hosts`: the hosts that words of `net` open. `reserved`: the paths that no grant opens.
     pub(crate) fn new(
         table: &str,
         permissions: &Permissions,
@@ -69,15 +69,16 @@ impl Policy {
         }
     }
 
-    /// Of what is granted to be read, only what these patterns match is.
+    /// Restricts reading to paths that these patterns match: the declared inputs of a cached stage.
     pub(crate) fn reading_only(self, declared: Option<&[PathPattern]>) -> Policy {
         Policy { declared: declared.map(<[PathPattern]>::to_vec), ..self }
     }
 
-    /// `program` and `args` as the guest wrote them; `variables`: those that the guest itself gives the program.
+    /// Checks that a program may be started. `program` and `args`: as the guest wrote them. `variables`: those that the
+    /// guest itself sets for the program.
     ///
-    /// Where the arguments are bounded, so are the variables, to those that `permissions.env` names: with a
-    /// `GIT_SSH_COMMAND` of the guest's, any arguments of git's would do.
+    /// Where a grant restricts the arguments, the guest may only set variables that `permissions.env` names. Otherwise it
+    /// could run any program through a harmless `git fetch`, by a `GIT_SSH_COMMAND` of its own.
     pub(crate) fn program<'a>(
         &self,
         program: &str,
@@ -102,7 +103,7 @@ impl Policy {
             None => Ok(()),
             Some(name) => {
                 let doing =
-                    format!("set the variable `{name}` of the program `{program}`, whose arguments are bounded");
+                    format!("set the variable `{name}` of the program `{program}`, whose arguments are restricted");
                 Err(self.deny(&doing, "env", &self.permissions.env, name))
             }
         }
@@ -116,7 +117,7 @@ impl Policy {
         if grant(&self.read, path) {
             let message = format!("the stage may not read `{path}`, which isn't one of its inputs: it is cached");
             return Err(CapabilityError::new(ErrorCode::PermissionDenied, message).with_help(format!(
-                "add it to `inputs` of [{}], or set `cache = false` there: a result may only depend on what is declared",
+                "add it to `inputs` of [{}], or set `cache = false` there: a cached result may only depend on its inputs",
                 self.table
             )));
         }
@@ -131,13 +132,13 @@ impl Policy {
         Err(self.deny(&format!("write `{path}`"), "write", &self.permissions.write, path.shown()))
     }
 
-    /// Without a reason: for listings, which show what may be read and pass over the rest.
+    /// Whether a path may be read; for listings, which omit the rest without an error.
     pub(crate) fn may_read(&self, path: &WorkspacePath) -> bool {
         let is_declared = || self.declared.as_ref().is_none_or(|declared| grant(declared, path));
         !self.is_reserved(path) && (grant(&self.write, path) || (grant(&self.read, path) && is_declared()))
     }
 
-    /// Whether a listing can find anything in `folder`.
+    /// Whether a folder can contain anything that may be read.
     pub(crate) fn may_list(&self, folder: &WorkspacePath) -> bool {
         let is_declared = || self.declared.as_ref().is_none_or(|declared| reach_into(declared, folder));
         !self.is_reserved(folder)
@@ -151,7 +152,7 @@ impl Policy {
         Err(self.deny(&format!("call {origin}"), "net", &self.permissions.net, &origin.to_string()))
     }
 
-    /// A connection whose content isn't inspected: whatever grants the host and the port grants it.
+    /// Checks a connection whose content isn't inspected. A grant of the host and the port is enough, whatever its scheme.
     pub(crate) fn tunnel(&self, origin: &Origin) -> Result<(), CapabilityError> {
         if self.net.iter().any(|rule| rule.grants_tunnel(origin)) {
             return Ok(());
@@ -159,50 +160,50 @@ impl Policy {
         Err(self.deny(&format!("connect to {origin}"), "net", &self.permissions.net, &origin.to_string()))
     }
 
-    /// The denial of an origin that is granted, and whose name leads where no name may lead.
+    /// The denial of a granted origin whose name resolves to an address that no name may resolve to.
     pub(crate) fn deny_address(&self, origin: &Origin, refused: &AddressRefused) -> CapabilityError {
         let literal = origin.at(refused.address).to_string();
         let denied = self.deny(&format!("call {origin}: {refused}"), "net", &self.permissions.net, &literal);
         let help = denied.help.unwrap_or_default();
-        CapabilityError { help: Some(format!("if that is meant, call the address itself, and {help}")), ..denied }
+        CapabilityError { help: Some(format!("if this is intended, call the address itself, and {help}")), ..denied }
     }
 
-    /// The refusal of a connection to a Unix socket, by its absolute path.
+    /// The denial of a connection to a Unix socket, by its absolute path.
     pub(crate) fn deny_socket(&self, path: &str) -> CapabilityError {
         self.deny(&format!("connect to the socket {path}"), "socket", &self.permissions.socket, path)
     }
 
-    /// Whether any host is granted: without one, programs need no way out.
+    /// Whether any host is granted. Otherwise programs get no network.
     pub(crate) fn has_network(&self) -> bool {
         !self.net.is_empty()
     }
 
-    /// What of this machine's loopback is granted whatever its port, as in `http://127.0.0.1:*`.
+    /// Whether all ports of this machine's loopback are granted, as by `http://127.0.0.1:*`.
     pub(crate) fn grants_any_loopback_port(&self) -> bool {
         self.net.iter().any(OriginRule::is_any_loopback_port)
     }
 
-    /// What `read` and `exec` name.
+    /// The patterns of `read` and `exec`.
     pub(crate) fn reads(&self) -> &[PathPattern] {
         &self.read
     }
 
-    /// What no read may leave, where the grants alone don't bound it.
+    /// The declared inputs of a cached stage, to which its reads are restricted.
     pub(crate) fn declared(&self) -> Option<&[PathPattern]> {
         self.declared.as_deref()
     }
 
-    /// Whether programs may be started from the path, if it may be read.
+    /// Whether `exec` matches a path. Programs there may be started if it may also be read.
     pub(crate) fn may_start(&self, path: &WorkspacePath) -> bool {
         grant(&self.exec, path)
     }
 
-    /// What `exec` names, of which programs may be started as far as it may be read.
+    /// The patterns of `exec`.
     pub(crate) fn starts(&self) -> &[PathPattern] {
         &self.exec
     }
 
-    /// What `write` names.
+    /// The patterns of `write`.
     pub(crate) fn writes(&self) -> &[PathPattern] {
         &self.write
     }
@@ -215,17 +216,17 @@ impl Policy {
         &self.permissions.socket
     }
 
-    /// The places on this machine's loopback that are granted with a definite port, each once.
+    /// The addresses on this machine's loopback that are granted with a definite port.
     pub(crate) fn loopback_ports(&self) -> BTreeSet<SocketAddr> {
         self.net.iter().filter_map(OriginRule::on_loopback).collect()
     }
 
-    /// What to change when `limit` requests or connections at a time aren't enough.
+    /// The help for an attempt that reached its limit of requests or connections at a time.
     pub(crate) fn raise_requests(&self, limit: usize) -> String {
         format!("close some, or raise in [{}.limits]: requests = {}", self.table, limit.saturating_mul(2))
     }
 
-    /// `reference` with or without tag and digest.
+    /// Checks an image reference, with or without tag and digest.
     pub(crate) fn image(&self, reference: &str) -> Result<(), CapabilityError> {
         let repository = repository(reference);
         if self.permissions.registry.iter().any(|rule| rule.grants(repository)) {
@@ -243,7 +244,7 @@ impl Policy {
         Err(self.deny(&format!("run the service `{name}`"), "service", granted, name))
     }
 
-    /// Whether the guest may hold the secret, for whatever use.
+    /// Checks that the guest may have a handle of the secret, for any use.
     pub(crate) fn secret(&self, name: &str) -> Result<(), CapabilityError> {
         if self.permissions.secrets.iter().any(|rule| rule.name() == name) {
             return Ok(());
@@ -251,20 +252,20 @@ impl Policy {
         Err(self.deny(&format!("use the secret `{name}`"), "secrets", &self.permissions.secrets, name))
     }
 
-    /// Whether the guest may use the secret in this way.
-    pub(crate) fn secret_use(&self, name: &str, wanted: SecretUse) -> Result<(), CapabilityError> {
-        if self.permissions.secrets.iter().any(|rule| rule.name() == name && rule.allows(wanted)) {
+    /// Checks that the guest may use the secret in this way.
+    pub(crate) fn secret_use(&self, name: &str, usage: SecretUse) -> Result<(), CapabilityError> {
+        if self.permissions.secrets.iter().any(|rule| rule.name() == name && rule.allows(usage)) {
             return Ok(());
         }
-        let doing = match wanted {
+        let doing = match usage {
             SecretUse::Header => format!("attach the secret `{name}` to requests"),
-            SecretUse::Env => format!("hand the secret `{name}` to processes"),
+            SecretUse::Env => format!("pass the secret `{name}` to processes"),
         };
-        let missing = format!("{name}:{}", wanted.word());
+        let missing = format!("{name}:{}", usage.word());
         Err(self.deny(&doing, "secrets", &self.permissions.secrets, &missing))
     }
 
-    /// Whether the guest may read the secret's value. It must be among its secrets, too.
+    /// Checks that the guest may read the secret's value. This takes a grant of the secret itself too.
     pub(crate) fn reveal(&self, name: &str) -> Result<(), CapabilityError> {
         self.secret(name)?;
         let granted = &self.permissions.reveal;
@@ -274,7 +275,7 @@ impl Policy {
         Err(self.deny(&format!("read the value of the secret `{name}`"), "reveal", granted, name))
     }
 
-    /// Variables of the engine's environment that processes inherit.
+    /// The variables of the engine's environment that programs inherit.
     pub(crate) fn inherited_variables(&self) -> &[VariableName] {
         &self.permissions.env
     }
@@ -289,17 +290,17 @@ impl Policy {
     }
 }
 
-/// Whether a path is granted, by itself or with a folder that it is in.
+/// Whether a pattern matches a path, or a folder that contains it.
 fn grant(patterns: &[PathPattern], path: &WorkspacePath) -> bool {
     patterns.iter().any(|pattern| pattern.matches_within(path))
 }
 
-/// Whether a folder may hold anything that is granted.
+/// Whether a pattern can match anything in a folder.
 fn reach_into(patterns: &[PathPattern], folder: &WorkspacePath) -> bool {
     patterns.iter().any(|pattern| folder.is_within(pattern.base()) || pattern.base().is_within(folder))
 }
 
-/// The TOML that grants `missing` beside what is granted already.
+/// The TOML that grants `missing` in addition to what is granted already.
 fn remedy(table: &str, key: &str, granted: &[impl AsRef<str>], missing: &str) -> String {
     let all: BTreeSet<&str> = granted.iter().map(AsRef::as_ref).chain([missing]).collect();
     let all: Vec<String> = all.into_iter().map(|entry| serde_json::Value::from(entry).to_string()).collect();
@@ -322,7 +323,7 @@ mod tests {
     use stagewright_model::{NetRule, PackageManager};
 
     use super::*;
-    use crate::net::Kind;
+    use crate::net::AddressKind;
 
     fn policy(change: impl FnOnce(&mut Permissions)) -> Policy {
         let mut permissions = Permissions::default();
@@ -391,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn help_keeps_what_is_granted_already() {
+    fn help_includes_what_is_granted_already() {
         let policy = policy(|permissions| permissions.process = vec!["git".parse().unwrap()]);
         assert!(start(&policy, &["git", "push", "--force"], &["GIT_SSH_COMMAND"]).is_ok());
         assert_eq!(
@@ -419,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn bounded_arguments_bound_the_variables_too() {
+    fn restricted_arguments_restrict_the_variables_too() {
         let policy = policy(|permissions| {
             permissions.process = vec!["git fetch origin *".parse().unwrap()];
             permissions.env = vec!["GIT_TRACE".parse().unwrap()];
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_implies_reading_and_not_the_other_way() {
+    fn write_implies_read_but_not_the_reverse() {
         let policy = policy(|permissions| {
             permissions.read = vec!["src".parse().unwrap()];
             permissions.write = vec!["target".parse().unwrap()];
@@ -442,38 +443,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reserved_is_granted_to_nobody() {
+    fn no_grant_opens_a_reserved_path() {
         let policy = policy(|permissions| permissions.write = vec![".".parse().unwrap()]);
         assert!(policy.read(&path(".stagewright/journal")).is_err() && policy.write(&path(".stagewright")).is_err());
         assert!(!policy.may_list(&path(".stagewright")) && policy.write(&path(".stagewrights")).is_ok());
     }
 
     #[test]
-    fn the_cargo_token_grants_the_hosts_that_cargo_uses() {
+    fn the_word_cargo_grants_the_hosts_that_cargo_uses() {
         let policy = policy(|permissions| permissions.net = net(&["cargo"]));
         assert!(policy.origin(&origin("https://index.crates.example/config.json")).is_ok());
         assert!(policy.origin(&origin("https://cargo/")).is_err());
     }
 
     #[test]
-    fn a_name_that_leads_astray_is_denied_with_the_address_to_grant() {
+    fn the_denial_of_a_refused_address_names_the_address_to_grant() {
         let policy = policy(|permissions| permissions.net = net(&["https://a.b:8443"]));
-        let refused =
-            AddressRefused { name: "a.b".parse().unwrap(), address: [127, 0, 0, 1].into(), kind: Kind::Loopback };
+        let (name, address) = ("a.b".to_owned(), [127, 0, 0, 1].into());
+        let refused = AddressRefused { name, address, kind: AddressKind::Loopback };
         let denied = policy.deny_address(&origin("https://a.b:8443"), &refused);
         assert_eq!(
             denied.message,
-            "the stage may not call https://a.b:8443: `a.b` leads to 127.0.0.1, which is this machine's loopback"
+            "the stage may not call https://a.b:8443: `a.b` resolves to 127.0.0.1, which is this machine's loopback"
         );
         assert_eq!(
             help(Err(denied)),
-            "if that is meant, call the address itself, and change in [stages.test.permissions]: \
+            "if this is intended, call the address itself, and change in [stages.test.permissions]: \
              net = [\"https://127.0.0.1:8443\", \"https://a.b:8443\"]"
         );
     }
 
     #[test]
-    fn tunnels_are_granted_by_place_and_loopback_by_port() {
+    fn tunnels_are_granted_by_host_and_port() {
         let policy = policy(|permissions| {
             permissions.net = net(&["tcp://db.example.org:5432", "http://localhost:80", "a.b"]);
         });

@@ -1,8 +1,8 @@
-//! What of an attempt is real when its run is a rehearsal.
+//! Decides which effects of an attempt are real when its run is a rehearsal.
 //!
-//! The rules are the model's ([`WayOut::in_rehearsal`](stagewright_model::WayOut::in_rehearsal)); here the capabilities
-//! ask, each before it does anything beyond the stage. What isn't done ends the attempt: a plugin that continued with an
-//! invented answer would rehearse something else than what it does.
+//! The rules are the model's ([`WayOut::in_rehearsal`](stagewright_model::WayOut::in_rehearsal)). Each capability asks
+//! here before it does anything beyond the stage. An effect that is withheld ends the attempt: a plugin that went on with
+//! an invented result would rehearse something other than the deploy.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,32 +15,32 @@ use crate::log::AttemptLog;
 use crate::packages::PackageHosts;
 use crate::policy::Policy;
 use crate::service::ServiceManager;
-use crate::stop::{AttemptAborter, Stopped};
+use crate::stop::{AttemptAborter, StopReason};
 
-/// What would have been run is shown up to so many bytes.
+/// The most bytes of a withheld command line that are shown.
 const SHOWN: usize = 2_000;
 
-/// How an attempt is rehearsed; cheap to clone. Of a real run, everything is real.
+/// The rehearsal of an attempt, or none for a real run; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Rehearsal(Option<Arc<Inner>>);
+pub(crate) struct Rehearsal(Option<Arc<RehearsalState>>);
 
-struct Inner {
+struct RehearsalState {
     run: RunId,
     terms: RehearsalTerms,
-    /// The stage's environment and grants, which say what it could reach.
+    /// The stage's environment and its grants in a real run, which determine what it could reach.
     environment: Option<String>,
     own: Permissions,
-    /// What is granted for real.
+    /// The grants of `[stages.NAME.rehearse]`, which are real in a rehearsal too.
     real: Arc<Policy>,
-    /// The package hosts, as far as they are within reach.
+    /// The package hosts that the stage may fetch from; none when the rehearsal is offline.
     packages: Policy,
     services: Arc<ServiceManager>,
     aborter: AttemptAborter,
     log: AttemptLog,
 }
 
-/// What a rehearsal is made of.
-pub(crate) struct Rehearsed<'a> {
+/// The parts of a [`Rehearsal`].
+pub(crate) struct RehearsalParts<'a> {
     pub(crate) run: &'a RunId,
     pub(crate) terms: &'a RehearsalTerms,
     pub(crate) table: &'a str,
@@ -52,29 +52,29 @@ pub(crate) struct Rehearsed<'a> {
     pub(crate) log: AttemptLog,
 }
 
-/// Where a request goes.
+/// What happens to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Passage {
-    /// Where it says.
+pub(crate) enum RequestRoute {
+    /// It is sent to its own origin.
     Real,
-    /// To a service of this rehearsal, which has this port in place of the one that the request names.
+    /// It is sent to a service of this rehearsal, at this port instead of its own.
     StandIn(u16),
-    /// Nowhere.
+    /// It isn't sent.
     Withheld,
 }
 
 impl Rehearsal {
-    /// Of a real run.
+    /// For a real run.
     pub(crate) fn none() -> Rehearsal {
         Rehearsal(None)
     }
 
-    pub(crate) fn new(of: Rehearsed<'_>) -> Rehearsal {
-        let Rehearsed { run, terms, table, environment, own, package_hosts, services, aborter, log } = of;
+    pub(crate) fn new(of: RehearsalParts<'_>) -> Rehearsal {
+        let RehearsalParts { run, terms, table, environment, own, package_hosts, services, aborter, log } = of;
         let words =
             own.net.iter().filter(|rule: &&NetRule| rule.packages().is_some() && !terms.offline).cloned().collect();
         let packages = Permissions { net: words, ..Permissions::default() };
-        Rehearsal(Some(Arc::new(Inner {
+        Rehearsal(Some(Arc::new(RehearsalState {
             run: run.clone(),
             real: Arc::new(Policy::new(&format!("{table}.rehearse"), &terms.real, package_hosts, Arc::default())),
             packages: Policy::new(table, &packages, package_hosts, Arc::default()),
@@ -92,18 +92,18 @@ impl Rehearsal {
         self.0.as_ref().map(|inner| &inner.run)
     }
 
-    /// Says what would have been done, and ends the attempt: its guest isn't asked again. Never ready.
+    /// Logs what would have been done, and ends the attempt. Never returns: the guest is dropped while it waits here.
     pub(crate) async fn withhold<T>(&self, what: String) -> T {
         if let Some(inner) = &self.0 {
             let what = inner.log.masker().text(&what);
             inner.log.engine(&format!("rehearsal: {what}")).await;
-            inner.aborter.abort(Stopped::Rehearsed(what));
+            inner.aborter.abort(StopReason::Rehearsed(what));
         }
         std::future::pending().await
     }
 
-    /// Whether a program of the stage isn't started, and what it could reach by which that is so. `is_confined`: whether
-    /// it would have nothing but what it is granted.
+    /// If a program must not be started in the rehearsal: what would have been run, and what it could have reached.
+    /// `is_confined`: whether it would run in a sandbox, which keeps it to its grants.
     pub(crate) fn withholds_program(&self, program: &str, args: &[String], is_confined: bool) -> Option<String> {
         let inner = self.0.as_ref()?;
         let reaches = inner.terms.blocking_reaches(inner.environment.as_deref(), &inner.own);
@@ -111,15 +111,15 @@ impl Rehearsal {
         if !reaches.all.is_empty() {
             return Some(format!("{would}{}", reaching(&reaches)));
         }
-        (!is_confined).then(|| format!("{would}: this machine can't keep it from reaching the network"))
+        (!is_confined).then(|| format!("{would}: this machine can't deny it the network"))
     }
 
-    /// Whether the stage gets the value of a secret. Otherwise it gets a stand-in.
+    /// Whether the stage gets the real value of a secret, and not a stand-in.
     pub(crate) fn is_real_secret(&self, name: &str) -> bool {
         self.0.as_ref().is_none_or(|inner| inner.terms.is_real_secret(name))
     }
 
-    /// What bounds the use of a real secret, where that isn't what the stage is granted in a real run.
+    /// The policy for the use of real secrets in a rehearsal; none in a real run, where the stage's own policy decides.
     pub(crate) fn real(&self) -> Option<&Arc<Policy>> {
         self.0.as_ref().map(|inner| &inner.real)
     }
@@ -129,8 +129,8 @@ impl Rehearsal {
         self.0.as_ref().is_none_or(|inner| inner.real.image(reference).is_ok())
     }
 
-    /// The origin that a grant has to name for a request to `origin` to be granted: a service of this rehearsal has
-    /// another port than the pipeline says.
+    /// The origin that a grant must name to allow a request to `origin`. The two differ for a service of this rehearsal,
+    /// which doesn't listen on the port that the pipeline declares.
     pub(crate) async fn granted_as(&self, origin: &Origin) -> Result<Origin, CapabilityError> {
         let Some(inner) = self.0.as_ref().filter(|_| origin.is_loopback()) else { return Ok(origin.clone()) };
         let moved = inner.services.moved_ports(&inner.run.0).await?;
@@ -138,24 +138,24 @@ impl Rehearsal {
         Ok(asked.map_or_else(|| origin.clone(), |port| origin.at_port(port)))
     }
 
-    /// Where a service of this rehearsal is, that the pipeline knows at a port of this machine.
+    /// The port of the service of this rehearsal that stands in for the one that the pipeline declares at `port`.
     pub(crate) async fn moved(&self, port: u16) -> Result<Option<u16>, CapabilityError> {
         let Some(inner) = &self.0 else { return Ok(None) };
         let moved = inner.services.moved_ports(&inner.run.0).await?;
         Ok(moved.iter().find(|moved| moved.declared == port).map(|moved| moved.actual))
     }
 
-    /// Where a request of the plugin's goes. `is_fetch`: it changes nothing by its method, and carries no secret.
-    pub(crate) async fn request(&self, origin: &Origin, is_fetch: bool) -> Result<Passage, CapabilityError> {
-        let Some(inner) = &self.0 else { return Ok(Passage::Real) };
+    /// What happens to a request of the plugin. `is_fetch`: its method is a safe one, and it carries no secret.
+    pub(crate) async fn request(&self, origin: &Origin, is_fetch: bool) -> Result<RequestRoute, CapabilityError> {
+        let Some(inner) = &self.0 else { return Ok(RequestRoute::Real) };
         if origin.is_loopback() {
             let moved = inner.services.moved_ports(&inner.run.0).await?;
-            if let Some(moved) = moved.iter().find(|one| [one.actual, one.declared].contains(&origin.port())) {
-                return Ok(Passage::StandIn(moved.actual));
+            if let Some(moved) = moved.iter().find(|moved| [moved.actual, moved.declared].contains(&origin.port())) {
+                return Ok(RequestRoute::StandIn(moved.actual));
             }
         }
         let is_open = inner.real.origin(origin).is_ok() || (is_fetch && inner.packages.origin(origin).is_ok());
-        Ok(if is_open { Passage::Real } else { Passage::Withheld })
+        Ok(if is_open { RequestRoute::Real } else { RequestRoute::Withheld })
     }
 }
 
@@ -168,7 +168,7 @@ fn would_run(program: &str, args: &[String]) -> String {
     format!("would run `{}`", line.replace('\n', "\\n"))
 }
 
-/// As in `, reaching https://api.example.org, with the secret token`.
+/// As in ``, reaching `https://api.example.org`, with the secrets `token` ``.
 fn reaching(reaches: &Reaches<'_>) -> String {
     let mut text = String::new();
     let of = |ways: &[WayOut]| {

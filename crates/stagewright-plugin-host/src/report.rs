@@ -1,7 +1,7 @@
-//! The last door of an attempt: what it came to leaves through here, for the journal and for people, without secrets.
+//! Masks the report of an attempt, as the last step before the journal and the people who read it.
 //!
-//! Whatever happened to mask a text on the way is no reason to leave it out here: a secret that came late, or from
-//! another stage, may be in what was put down before.
+//! Every text is masked here even if it was masked before: a secret that was requested later, or by another stage, may
+//! be in a text that was recorded when it wasn't known yet.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,35 +11,38 @@ use stagewright_model::{moves_cursor, terminal_text};
 
 use crate::mask::Masker;
 
-/// Of one text. What a stage came to is journalled, kept in memory and shown to people as a whole, unlike its log.
+/// The most bytes of one text. Unlike the log, a report is journalled, kept in memory and shown as a whole.
 const TEXT: usize = 64 * 1024;
-/// Of the causes of one failure, the nearest.
+/// The most causes of one failure; the nearest are kept.
 const CAUSES: usize = 100;
 
-/// `text` with every secret masked, and cut where it is too long: in this order, since half a secret isn't found.
+/// `text` with every secret masked, and then truncated. The order matters: half of a secret would not be recognised.
 pub(crate) fn masked_text(text: &str, masker: &Masker) -> String {
     let mut text = masker.text(text);
     if text.len() > TEXT {
         text.truncate(text.floor_char_boundary(TEXT));
-        text.push_str(" (cut here: too long)");
+        text.push_str(" (truncated)");
     }
     text
 }
 
-/// The same for what only people read, often a program's own words: as in a log, without what a terminal would obey.
+/// [`masked_text`] for text that only people read, often a program's own output: also without the characters that a
+/// terminal would act on.
 pub(crate) fn masked_words(text: &str, masker: &Masker) -> String {
-    // Twice: a secret may be overwritten on the line that it stood on, or only come about by overwriting.
+    // A terminal that moves its cursor can hide a secret, by overwriting a part of it, or assemble one from parts. So the
+    // text is masked as it was written, then each line without its cursor movements, and `masked_text` masks once more
+    // what a terminal would finally show.
     let text = masker.text(text);
-    let lines = text.split('\n').map(|line| match secret_in_turns(line, masker) {
+    let lines = text.split('\n').map(|line| match secret_across_cursor_moves(line, masker) {
         Some(masked) => Cow::Owned(masked),
         None => Cow::Borrowed(line),
     });
     masked_text(&terminal_text(&lines.collect::<Vec<_>>().join("\n")), masker)
 }
 
-/// What was written where the cursor was moved between the parts of a secret, masked: overwriting would leave a part of it.
-/// None for text without such a secret.
-pub(crate) fn secret_in_turns(text: &str, masker: &Masker) -> Option<String> {
+/// The line without its cursor movements, and masked, if a secret appears once they are left out. None otherwise. Showing
+/// the line as a terminal would could leave a part of that secret visible.
+pub(crate) fn secret_across_cursor_moves(text: &str, masker: &Masker) -> Option<String> {
     let written: String = text.chars().filter(|&character| !moves_cursor(character)).collect();
     let masked = masker.text(&written);
     (masked != written).then_some(masked)
@@ -120,7 +123,7 @@ mod tests {
 
     const SECRET: &str = "hunter22";
 
-    /// Whether nothing of it shows when `end` is told, and something was there to be hidden.
+    /// Whether `end` holds the secret, and the masked report doesn't.
     fn is_hidden(end: AttemptEnd) -> bool {
         let masker = Masker::default();
         masker.add(SECRET, true);
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_masked_before_it_is_cut() {
+    fn a_long_text_is_masked_before_it_is_truncated() {
         let masker = Masker::default();
         masker.add(SECRET, false);
         let failure = Failure {
@@ -149,11 +152,11 @@ mod tests {
         let failure = masked_failure(failure, &masker);
         assert!(failure.message.ends_with("é***") && failure.causes.len() == CAUSES, "{}", failure.message.len());
         let long = masked_text(&"é".repeat(TEXT), &masker);
-        assert!(long.len() < TEXT + 100 && long.ends_with("é (cut here: too long)"));
+        assert!(long.len() < TEXT + 100 && long.ends_with("é (truncated)"));
     }
 
     #[test]
-    fn nothing_of_an_attempts_end_shows_a_secret() {
+    fn every_text_of_an_attempts_end_is_masked() {
         let failure = Failure {
             kind: FailureKind::Reported,
             message: SECRET.into(),

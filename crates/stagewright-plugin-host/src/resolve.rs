@@ -1,4 +1,4 @@
-//! From `uses` to a file.
+//! Finds the file of the plugin that `uses` names.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,18 +16,18 @@ use crate::registry::{ImageLocation, ImageReference, OciError, Registry, Registr
 
 mod image;
 
-/// What `plugin build` writes into a plugin's folder.
+/// The file that `plugin build` writes into a plugin's folder.
 const FILE: &str = "plugin.wasm";
 
-/// Finds the files of plugins, for all runs. What it remembers is found by absolute paths and by digests, which mean the
-/// same in every run.
-pub(crate) struct Resolver {
+/// Finds the files of plugins, for all runs. What it caches is keyed by absolute paths and by digests, which mean the same
+/// in every run.
+pub(crate) struct PluginResolver {
     /// Folders of built-in plugins.
     builtin: Vec<PathBuf>,
     /// The folder of plugins that were pulled from registries.
     pulled: PathBuf,
-    /// Digests of files: one that hasn't changed isn't hashed again.
-    known: Mutex<HashMap<PathBuf, Known>>,
+    /// Digests of files, so that an unchanged file isn't hashed again.
+    known: Mutex<HashMap<PathBuf, KnownDigest>>,
     /// Files of pulled components, by the digests of their manifests.
     verified: Mutex<HashMap<String, PathBuf>>,
 }
@@ -35,9 +35,9 @@ pub(crate) struct Resolver {
 /// Where one run looks for plugins, beyond the built-in ones.
 #[derive(Clone, Copy)]
 pub(crate) struct PluginSource<'a> {
-    /// `path:…` is relative to it.
+    /// The folder that `path:…` is relative to.
     pub(crate) workspace: &'a Path,
-    /// Pulls `oci:…`.
+    /// The access to registries for `oci:…`.
     pub(crate) registry: &'a Registry,
     pub(crate) pulls: Pulls,
 }
@@ -48,23 +48,23 @@ pub enum Pulls {
     /// With the user's credentials for the registry.
     #[default]
     WithCredentials,
-    /// Without credentials: in a rehearsal.
+    /// Without credentials, as in a rehearsal.
     Anonymous,
-    /// Not at all.
+    /// Not at all, as with `--offline`.
     Never,
 }
 
-/// A file as it was when it was hashed.
+/// The state of a file when it was hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownDigest {
     modified: SystemTime,
     size: u64,
     digest: String,
 }
 
-impl Resolver {
-    pub(crate) fn new(builtin: Vec<PathBuf>, pulled: PathBuf) -> Resolver {
-        Resolver { builtin, pulled, known: Mutex::default(), verified: Mutex::default() }
+impl PluginResolver {
+    pub(crate) fn new(builtin: Vec<PathBuf>, pulled: PathBuf) -> PluginResolver {
+        PluginResolver { builtin, pulled, known: Mutex::default(), verified: Mutex::default() }
     }
 
     /// The component's file.
@@ -90,7 +90,7 @@ impl Resolver {
             .with_help("build the library, or correct the path"))
     }
 
-    /// `sha256:…` of a file, without reading it again when it hasn't changed.
+    /// `sha256:…` of a file. A file with the same size and time of modification as before isn't read again.
     pub(crate) fn digest(&self, file: &Path) -> io::Result<String> {
         let metadata = fs::metadata(file)?;
         let (modified, size) = (metadata.modified()?, metadata.len());
@@ -99,7 +99,7 @@ impl Resolver {
             return Ok(known.digest);
         }
         let digest = sha256(&stagewright_files::read(file, PLUGIN_BYTES)?);
-        let known = Known { modified, size, digest: digest.clone() };
+        let known = KnownDigest { modified, size, digest: digest.clone() };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(file.to_owned(), known);
         Ok(digest)
     }
@@ -114,10 +114,12 @@ impl Resolver {
         there.sort();
         there.dedup();
         let help = match there.as_slice() {
-            [] => "there are no built-in plugins at all: build them with `stagewright plugin build`".to_owned(),
-            names => format!("built in are {}; a plugin of your own is `path:FOLDER`", names.join(", ")),
+            [] => "no built-in plugins are installed; build them with `stagewright plugin build`".to_owned(),
+            names => {
+                format!("built-in plugins: {}; name a plugin of your own as `path:FOLDER`", names.join(", "))
+            }
         };
-        Err(PluginError::new(format!("no built-in plugin `{name}` in {}", folders.join(", "))).with_help(help))
+        Err(PluginError::new(format!("built-in plugin `{name}` not found in {}", folders.join(", "))).with_help(help))
     }
 
     async fn pulled(&self, text: &str, source: PluginSource<'_>) -> Result<PathBuf, PluginError> {
@@ -134,12 +136,12 @@ impl Resolver {
         if let Some(file) = self.verified(&kept, &digest) {
             return Ok(file);
         }
-        let failed = |error: io::Error| bad(format!("can't be kept in `{}`: {error}", self.pulled.display()));
+        let failed = |error: io::Error| bad(format!("can't be stored in `{}`: {error}", self.pulled.display()));
         fs::create_dir_all(&self.pulled).map_err(failed)?;
         let layout = tempfile::tempdir_in(&self.pulled).map_err(failed)?;
         if source.pulls == Pulls::Never {
-            return Err(bad("isn't on this machine yet, and `--offline` pulls nothing".to_owned())
-                .with_help("pull it first: `stagewright plan` does"));
+            return Err(bad("isn't on this machine, and `--offline` prevents pulling it".to_owned())
+                .with_help("pull it first, by running `stagewright plan` online"));
         }
         let anonymous = source.pulls == Pulls::Anonymous;
         let access = RegistryAccess { anonymous, ..RegistryAccess::real(source.workspace) };
@@ -149,15 +151,17 @@ impl Resolver {
             help: error.help,
         })?;
         image::component(layout.path(), &digest)
-            .map_err(|why| bad(why).with_help("a plugin's image has one layer, of the media type application/wasm"))?;
+            .map_err(|why| bad(why).with_help("push an image with one layer of the media type application/wasm"))?;
         image::keep(layout.path(), &digest, &kept).map_err(failed)?;
+        // Verified where it was stored, and not in the temporary folder: several processes may store the same plugin at the
+        // same time, and the file that is there in the end is the one that will be loaded.
         self.verified(&kept, &digest)
             .ok_or_else(|| bad(format!("was changed in `{}` while it was pulled", self.pulled.display())))
     }
 }
 
-impl Resolver {
-    /// The component that was kept, verified once for this process.
+impl PluginResolver {
+    /// The stored component, verified once by this process.
     fn verified(&self, kept: &Path, manifest: &str) -> Option<PathBuf> {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if !verified.contains_key(manifest) {

@@ -1,10 +1,10 @@
-//! What a machine has once, for all its runs: wasmtime's engine with its pool of instances, the components and native
-//! libraries that were loaded, what plugins answered about themselves, and the connections to other hosts.
+//! The state that all runs on a machine share: wasmtime's engine with its pool of instances, loaded components and native
+//! libraries, descriptions of plugins and their findings, and the connections to other hosts.
 //!
-//! In flow references to plugins, with the place where a run looks for them ([`PluginSource`]); out come loaded plugins
-//! and descriptions. What is kept here is known by a digest of its content, so that it is the same for every run.
+//! A run passes in references to plugins and where to look for them ([`PluginSource`]), and gets loaded plugins and
+//! descriptions. Everything that is kept here is keyed by a digest of its content, so that it is the same for every run.
 //!
-//! Architecture invariant: no workspace, no grant and no value of a secret is kept here; a run has those
+//! Architecture invariant: workspaces, grants and values of secrets are never kept here; they belong to a run
 //! ([`PluginHost`](crate::PluginHost)).
 
 use std::path::{Path, PathBuf};
@@ -16,68 +16,68 @@ use stagewright_model::{PluginRef, Trust};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::host::HostError;
-use crate::inspected::Inspected;
-use crate::native::Natives;
+use crate::inspected::InspectionCache;
+use crate::native::NativeLibraries;
 use crate::net::outbound::Outbound;
 use crate::plugin::{Description, PluginError};
-use crate::resolve::{PluginSource, Resolver};
+use crate::resolve::{PluginResolver, PluginSource};
 use crate::wasm::{Plugin, Wasm};
 
 mod config;
 
 pub use config::RuntimeConfig;
 
-/// What the runs on a machine share. Cheap to clone; clones are the same runtime. A process needs one.
+/// The state that all runs of a process share; clones are the same runtime. A process needs only one.
 #[derive(Clone)]
-pub struct PluginRuntime(Arc<Inner>);
+pub struct PluginRuntime(Arc<RuntimeState>);
 
-struct Inner {
+struct RuntimeState {
     config: RuntimeConfig,
-    /// Created when the first component is loaded: a run whose results are all in the cache needs none.
+    /// Created when the first component is loaded, since a run whose results are all cached never loads one.
     wasm: OnceLock<Result<Arc<Wasm>, PluginError>>,
-    /// One permit for each attempt that the pool has room for.
+    /// One permit for each attempt that wasmtime's pool has room for.
     room: Arc<Semaphore>,
-    inspected: Inspected,
-    natives: Arc<Natives>,
-    resolver: Resolver,
+    inspected: InspectionCache,
+    natives: Arc<NativeLibraries>,
+    resolver: PluginResolver,
     outbound: Outbound,
 }
 
 impl PluginRuntime {
-    /// Creates the plugin cache. What takes longer, such as wasmtime's engine, is created when it is needed.
+    /// Creates the plugin cache. What takes longer, such as wasmtime's engine, is created on first use.
     ///
     /// # Errors
-    /// When a proxy of the environment is invalid.
+    /// When a proxy variable of the environment is invalid.
     pub fn new(config: RuntimeConfig) -> Result<PluginRuntime, HostError> {
         let outbound = Outbound::new(&config.environment).map_err(|error| HostError {
-            message: "the proxies of the environment can't be used".to_owned(),
+            message: "the proxy variables of the environment are invalid".to_owned(),
             help: Some("check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY".to_owned()),
             source: error.into(),
         })?;
         let config = RuntimeConfig { attempts: config.attempts.clamp(1, Semaphore::MAX_PERMITS), ..config };
-        Ok(PluginRuntime(Arc::new(Inner {
+        Ok(PluginRuntime(Arc::new(RuntimeState {
             wasm: OnceLock::new(),
             room: Arc::new(Semaphore::new(config.attempts)),
-            inspected: Inspected::new(&config.plugin_cache.join("inspected")),
+            inspected: InspectionCache::new(&config.plugin_cache.join("inspected")),
             natives: Arc::default(),
-            resolver: Resolver::new(config.builtin.clone(), config.plugin_cache.join("pulled")),
+            resolver: PluginResolver::new(config.builtin.clone(), config.plugin_cache.join("pulled")),
             outbound,
             config,
         })))
     }
 
-    /// What it was created with.
+    /// The configuration that the runtime was created with.
     pub fn config(&self) -> &RuntimeConfig {
         &self.0.config
     }
 
-    /// Saves the answers of components about themselves: a later process with the same plugin cache doesn't ask the same
-    /// component the same question.
+    /// Saves the descriptions and findings of components, so that a later process with the same plugin cache doesn't have
+    /// to call them again.
     pub fn save_answers(&self) {
         self.0.inspected.save();
     }
 
-    /// Room for one attempt on a component, until the permit is dropped.
+    /// Waits for room for one more attempt on a component. The room is released when the permit is dropped.
     pub(crate) async fn room(&self) -> OwnedSemaphorePermit {
         match Arc::clone(&self.0.room).acquire_owned().await {
             Ok(permit) => permit,
@@ -90,7 +90,7 @@ impl PluginRuntime {
         &self.0.outbound
     }
 
-    pub(crate) fn natives(&self) -> &Arc<Natives> {
+    pub(crate) fn natives(&self) -> &Arc<NativeLibraries> {
         &self.0.natives
     }
 
@@ -104,7 +104,7 @@ impl PluginRuntime {
         created.as_ref().map_err(Clone::clone)
     }
 
-    /// The component that `uses` names for a run, loaded.
+    /// Loads the component that `uses` names.
     pub(crate) async fn component(
         &self,
         uses: &PluginRef,
@@ -150,7 +150,7 @@ impl PluginRuntime {
         }
     }
 
-    /// The problems that a component finds in a `with` table, templates taken as they are written.
+    /// The problems that a component finds in a `with` table, whose templates it sees as they are written.
     pub(crate) async fn validate(
         &self,
         uses: &PluginRef,
@@ -161,13 +161,14 @@ impl PluginRuntime {
         if let Some(known) = self.0.inspected.findings(&digest, config) {
             return Ok(known);
         }
+        // Stored under the digest of the plugin that was loaded, and not of the file, which may have changed by now.
         let plugin = self.load(uses, &file, digest).await?;
         let found = self.wasm()?.validate(&uses.to_string(), &plugin, config.clone()).await?;
         self.0.inspected.keep_findings(&plugin.digest, config, &found);
         Ok(found)
     }
 
-    /// A component's file, and the digest of its content.
+    /// Finds a component's file and the digest of its content.
     async fn locate(&self, uses: &PluginRef, source: PluginSource<'_>) -> Result<(PathBuf, String), PluginError> {
         let resolver = &self.0.resolver;
         let file = resolver.component(uses, source).await?;

@@ -1,8 +1,8 @@
-//! Bindings of `stagewright:stage@0.1`: what wasmtime generates, and for each interface a module that answers its calls
-//! from the capabilities of an attempt.
+//! Bindings of `stagewright:stage@0.1`: what wasmtime generates, and for each interface a module that implements it on the
+//! capabilities of an attempt.
 //!
-//! This is a layer above the capabilities, which know neither the WIT nor wasmtime: another version of the contract is
-//! another module beside this one, on the same capabilities.
+//! This is a layer above the capabilities, which know neither the WIT nor wasmtime: another version of the contract would
+//! be another module beside this one, on the same capabilities.
 #![allow(missing_docs, unreachable_pub, reason = "generated from the WIT, where everything is explained")]
 
 mod artifacts;
@@ -60,15 +60,15 @@ pub(crate) mod reconciling {
     });
 }
 
-/// Everything that the contract has.
+/// A linker with all interfaces of the contract.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
     let mut linker = Linker::new(engine);
     Interface::ALL.into_iter().try_for_each(|interface| link(interface, &mut linker))?;
     Ok(linker)
 }
 
-/// Nothing else is linked: a capability that the model doesn't know, with all the ways out that it opens, can't be
-/// imported by any plugin.
+/// Links one interface. The match over the model's table keeps the two in step: an interface that the model doesn't know,
+/// with the permissions and effects that belong to it, can't be linked, so no plugin can import it.
 fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmtime::Result<()> {
     match interface {
         Interface::Types => stage::types::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
@@ -90,7 +90,7 @@ fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmtime::Result<
     }
 }
 
-/// Bytes of a list of texts, each with its place in the list.
+/// The memory of a list of texts in bytes, including the list itself.
 fn size_of(texts: &[String]) -> usize {
     texts.iter().map(|text| text.len() + std::mem::size_of::<String>()).sum()
 }

@@ -1,4 +1,4 @@
-//! What can end an attempt before its guest does, and how it is noticed.
+//! Timeouts, cancellation and limits: whatever can end an attempt before its guest returns.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,74 +10,74 @@ use tokio::time::{Instant, sleep_until};
 
 /// Why an attempt was stopped from outside its guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stopped {
+pub(crate) enum StopReason {
     /// The stage's `timeout` passed.
     Timeout(Duration),
-    /// The engine asked for it.
+    /// The engine requested it.
     Cancelled(Interrupt),
-    /// The log grew over so many bytes.
+    /// The log exceeded its limit, in bytes.
     LogLimit(u64),
-    /// The log grew over so many lines.
+    /// The log exceeded its limit, in lines.
     LogLines(u64),
-    /// Its programs were more than so many at a time.
+    /// More than this many processes of the stage ran at a time.
     Processes(u32),
-    /// Its programs took more CPU time than this, all together.
+    /// The stage's processes together used more CPU time than this.
     CpuTime(Duration),
-    /// It came to something that only a real run does.
+    /// A rehearsal reached an effect that only a real run may have; describes the effect.
     Rehearsed(String),
 }
 
-impl Stopped {
-    /// As it is reported.
+impl StopReason {
+    /// The outcome of the attempt, and the failure to report.
     pub(crate) fn outcome(&self) -> (Outcome, Failure) {
         let (outcome, kind, message, help) = match self {
-            Stopped::Timeout(limit) => (
+            StopReason::Timeout(limit) => (
                 Outcome::TimedOut,
                 FailureKind::Timeout,
                 format!("took longer than its timeout of {limit:?}"),
-                Some("give the stage more time with `timeout`, or find out what it waits for".to_owned()),
+                Some("raise the stage's `timeout`, or find out what it waits for".to_owned()),
             ),
-            Stopped::Cancelled(Interrupt::Graceful) => {
-                (Outcome::Cancelled, FailureKind::Cancelled, "was asked to stop".to_owned(), None)
+            StopReason::Cancelled(Interrupt::Graceful) => {
+                (Outcome::Cancelled, FailureKind::Cancelled, "was cancelled".to_owned(), None)
             }
-            Stopped::Cancelled(Interrupt::Kill) => {
-                (Outcome::Cancelled, FailureKind::Cancelled, "was stopped by force".to_owned(), None)
+            StopReason::Cancelled(Interrupt::Kill) => {
+                (Outcome::Cancelled, FailureKind::Cancelled, "was killed".to_owned(), None)
             }
-            Stopped::LogLimit(limit) => (
+            StopReason::LogLimit(limit) => (
                 Outcome::Errored,
                 FailureKind::LogLimit,
-                format!("wrote more than {} of log", crate::limits::Bytes(*limit)),
+                format!("wrote more than {} of log output", crate::limits::ByteSize(*limit)),
                 Some(format!(
                     "raise the limit with `log-limit = \"{}\"`",
-                    crate::limits::Bytes(limit.saturating_mul(2))
+                    crate::limits::ByteSize(limit.saturating_mul(2))
                 )),
             ),
-            Stopped::LogLines(limit) => (
+            StopReason::LogLines(limit) => (
                 Outcome::Errored,
                 FailureKind::LogLimit,
-                format!("wrote more than {limit} lines of log"),
+                format!("wrote more than {limit} lines of log output"),
                 Some(format!("raise `log-lines` in the stage's limits: log-lines = {}", limit.saturating_mul(2))),
             ),
-            Stopped::Processes(limit) => (
+            StopReason::Processes(limit) => (
                 Outcome::Errored,
                 FailureKind::Limit,
                 format!("ran more than {limit} processes at a time"),
                 Some(format!("raise `processes` in the stage's limits: processes = {}", limit.saturating_mul(2))),
             ),
-            Stopped::CpuTime(limit) => (
+            StopReason::CpuTime(limit) => (
                 Outcome::Errored,
                 FailureKind::Limit,
-                format!("took more than {limit:?} of CPU time"),
-                Some("raise `cpu` in the stage's limits, or find out what it computes".to_owned()),
+                format!("used more than {limit:?} of CPU time"),
+                Some("raise `cpu` in the stage's limits, or find out what uses so much".to_owned()),
             ),
-            Stopped::Rehearsed(what) => (Outcome::Rehearsed, FailureKind::Rehearsed, what.clone(), None),
+            StopReason::Rehearsed(what) => (Outcome::Rehearsed, FailureKind::Rehearsed, what.clone(), None),
         };
-        let retryable = matches!(self, Stopped::Timeout(_));
+        let retryable = matches!(self, StopReason::Timeout(_));
         (outcome, Failure { kind, message, causes: Vec::new(), help, retryable })
     }
 }
 
-/// Whether an attempt was asked to stop; shared by all parts of the attempt.
+/// Whether cancellation of an attempt was requested; clones share the flag.
 #[derive(Clone, Debug)]
 pub(crate) struct Cancel(Arc<watch::Sender<bool>>);
 
@@ -88,27 +88,27 @@ impl Default for Cancel {
 }
 
 impl Cancel {
-    /// Records the request.
+    /// Requests cancellation.
     pub(crate) fn set(&self) {
         self.0.send_replace(true);
     }
 
-    /// Whether it was requested.
+    /// Whether cancellation was requested.
     pub(crate) fn is_set(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Ready once it is requested.
+    /// Waits until cancellation is requested.
     pub(crate) async fn wait(&self) {
         let mut receiver = self.0.subscribe();
-        // The sender lives in `self`.
+        // This can't fail: the sender lives in `self`.
         let _ = receiver.wait_for(|set| *set).await;
     }
 }
 
-/// Lets any part of the host abort the attempt. The first reason counts.
+/// Lets any part of the host abort the attempt. Only the first reason is kept.
 #[derive(Clone, Debug)]
-pub(crate) struct AttemptAborter(Arc<watch::Sender<Option<Stopped>>>);
+pub(crate) struct AttemptAborter(Arc<watch::Sender<Option<StopReason>>>);
 
 impl Default for AttemptAborter {
     fn default() -> AttemptAborter {
@@ -118,7 +118,7 @@ impl Default for AttemptAborter {
 
 impl AttemptAborter {
     /// Aborts the attempt. Later reasons are ignored.
-    pub(crate) fn abort(&self, reason: Stopped) {
+    pub(crate) fn abort(&self, reason: StopReason) {
         self.0.send_if_modified(|current| {
             let first = current.is_none();
             current.get_or_insert(reason);
@@ -126,12 +126,12 @@ impl AttemptAborter {
         });
     }
 
-    /// The reason, if there is one.
-    pub(crate) fn reason(&self) -> Option<Stopped> {
+    /// The reason, once the attempt was aborted.
+    pub(crate) fn reason(&self) -> Option<StopReason> {
         self.0.borrow().clone()
     }
 
-    pub(crate) async fn wait(&self) -> Stopped {
+    pub(crate) async fn wait(&self) -> StopReason {
         let mut receiver = self.0.subscribe();
         loop {
             if let Some(reason) = receiver.borrow_and_update().clone() {
@@ -149,35 +149,39 @@ pub(crate) struct AttemptTimer {
     pub(crate) interrupt: watch::Receiver<Option<Interrupt>>,
     pub(crate) cancel: Cancel,
     pub(crate) aborter: AttemptAborter,
-    /// When the timeout passes, and the timeout.
+    /// When the timeout expires, and how long it is.
     pub(crate) deadline: Option<(Instant, Duration)>,
-    /// How long a guest has after being asked to stop.
+    /// How long a guest may go on after cancellation was requested.
     pub(crate) grace: Duration,
     grace_ends: Option<Instant>,
 }
 
 impl AttemptTimer {
-    /// `grace`: see [`AttemptTimer::grace`]. There is no timeout yet.
+    /// `grace`: see [`AttemptTimer::grace`]. The timeout doesn't run until [`AttemptTimer::start`].
     pub(crate) fn new(interrupt: watch::Receiver<Option<Interrupt>>, grace: Duration) -> AttemptTimer {
         let (cancel, aborter) = (Cancel::default(), AttemptAborter::default());
         AttemptTimer { interrupt, cancel, aborter, deadline: None, grace, grace_ends: None }
     }
 
-    /// Starts the time of the stage's `timeout`, if it has one.
+    /// Starts the clock of the stage's `timeout`, if it has one.
     pub(crate) fn start(&mut self, timeout: Option<Duration>) {
         self.deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
     }
 
-    /// Polls `work` to its end, or drops it because it has to stop.
+    /// Polls `work` to completion, or drops it when the attempt must end.
     ///
-    /// Every host function is an await of `work`, and guest code yields at each epoch, so that dropping it stops a guest
-    /// wherever it is: no capability has to remember to be interruptible. `on_cancel` is called when the attempt is
-    /// asked to stop; the guest then has the grace period to end by itself.
-    pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>, on_cancel: impl Fn()) -> Result<T, Stopped> {
+    /// Guest code yields at each epoch and host functions are awaited within `work`, so dropping `work` stops the guest
+    /// wherever it is, and no capability has to implement interruption itself. `on_cancel` is called once, when
+    /// cancellation is requested; the guest then has the grace period to return by itself.
+    pub(crate) async fn run<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        on_cancel: impl Fn(),
+    ) -> Result<T, StopReason> {
         let mut work = pin!(work);
         loop {
             match *self.interrupt.borrow_and_update() {
-                Some(Interrupt::Kill) => return Err(Stopped::Cancelled(Interrupt::Kill)),
+                Some(Interrupt::Kill) => return Err(StopReason::Cancelled(Interrupt::Kill)),
                 Some(Interrupt::Graceful) if self.grace_ends.is_none() => {
                     self.grace_ends = Some(Instant::now() + self.grace);
                     self.cancel.set();
@@ -185,22 +189,25 @@ impl AttemptTimer {
                 }
                 _ => {}
             }
+            // `biased` polls in this order, so that a stop wins over `work` when both are ready. A guest whose program was
+            // killed for exceeding a limit would otherwise get to return an error of its own about the program, and the
+            // limit would not be reported.
             tokio::select! {
                 biased;
                 Ok(()) = self.interrupt.changed() => {}
                 reason = self.aborter.wait() => return Err(reason),
                 () = at(self.deadline.map(|(deadline, _)| deadline)) => {
                     let limit = self.deadline.map(|(_, limit)| limit).unwrap_or_default();
-                    return Err(Stopped::Timeout(limit));
+                    return Err(StopReason::Timeout(limit));
                 }
-                () = at(self.grace_ends) => return Err(Stopped::Cancelled(Interrupt::Graceful)),
+                () = at(self.grace_ends) => return Err(StopReason::Cancelled(Interrupt::Graceful)),
                 result = &mut work => return Ok(result),
             }
         }
     }
 }
 
-/// Ready at the moment, or never.
+/// Sleeps until `moment`; forever without one.
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
@@ -213,16 +220,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_timeout_ends_work_that_never_does() {
+    async fn a_timeout_ends_work_that_never_completes() {
         let (_sender, interrupt) = watch::channel(None);
         let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
         timer.start(Some(Duration::from_secs(3)));
         let end = timer.run(std::future::pending::<()>(), || {}).await;
-        assert_eq!(end, Err(Stopped::Timeout(Duration::from_secs(3))));
+        assert_eq!(end, Err(StopReason::Timeout(Duration::from_secs(3))));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn grace_lets_work_end_by_itself() {
+    async fn work_may_complete_within_the_grace_period() {
         let (sender, interrupt) = watch::channel(Some(Interrupt::Graceful));
         let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
         let cancel = timer.cancel.clone();
@@ -232,24 +239,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn grace_ends_and_a_kill_ends_it_at_once() {
+    async fn work_is_dropped_after_the_grace_period_and_at_once_on_a_kill() {
         let (sender, interrupt) = watch::channel(Some(Interrupt::Graceful));
         let mut timer = AttemptTimer::new(interrupt.clone(), Duration::from_secs(10));
-        let asked = std::cell::Cell::new(0);
-        let end = timer.run(std::future::pending::<()>(), || asked.set(asked.get() + 1)).await;
-        assert_eq!((end, asked.get()), (Err(Stopped::Cancelled(Interrupt::Graceful)), 1));
+        let cancellations = std::cell::Cell::new(0);
+        let end = timer.run(std::future::pending::<()>(), || cancellations.set(cancellations.get() + 1)).await;
+        assert_eq!((end, cancellations.get()), (Err(StopReason::Cancelled(Interrupt::Graceful)), 1));
 
         sender.send_replace(Some(Interrupt::Kill));
         let mut timer = AttemptTimer::new(interrupt, Duration::from_secs(10));
         let end = timer.run(std::future::pending::<()>(), || {}).await;
-        assert_eq!(end, Err(Stopped::Cancelled(Interrupt::Kill)));
+        assert_eq!(end, Err(StopReason::Cancelled(Interrupt::Kill)));
     }
 
     #[tokio::test]
-    async fn the_first_reason_counts() {
+    async fn only_the_first_reason_is_kept() {
         let aborter = AttemptAborter::default();
-        aborter.abort(Stopped::LogLimit(1));
-        aborter.abort(Stopped::LogLimit(2));
-        assert_eq!(aborter.wait().await, Stopped::LogLimit(1));
+        aborter.abort(StopReason::LogLimit(1));
+        aborter.abort(StopReason::LogLimit(2));
+        assert_eq!(aborter.wait().await, StopReason::LogLimit(1));
     }
 }

@@ -1,23 +1,23 @@
-//! Takes out of text what a terminal would obey, and what is not seen, of a stream of bytes.
+//! Removes terminal codes and invisible characters from text, also from a stream of bytes.
 
 use std::borrow::Cow;
 
 use stagewright_model::{ControlSequences, is_invisible, moves_cursor};
 
-/// Bytes that are looked through at a time.
+/// The number of bytes that are examined at a time.
 const PLAIN: usize = 256;
 
-/// Takes out terminal control and invisible characters, of text that comes in pieces. What comes out is UTF-8: bytes
-/// that aren't become U+FFFD. What moves the cursor within a line stays, for
-/// [`last_state`](stagewright_model::last_state): only a whole line can be resolved.
+/// Removes terminal codes and invisible characters from text that arrives in chunks. The result is UTF-8; invalid bytes
+/// become U+FFFD. Characters that move the cursor within a line are kept for
+/// [`last_state`](stagewright_model::last_state), which needs the complete line.
 #[derive(Debug, Default)]
 pub(crate) struct Stripper {
     sequences: ControlSequences,
-    /// The beginning of a character whose other bytes have not come yet.
+    /// The bytes of an incomplete character at the end of the last chunk.
     partial: Vec<u8>,
 }
 
-/// `text` without terminal control and invisible characters, carriage returns apart: in it secrets are looked for.
+/// `text` without terminal codes and invisible characters other than carriage returns. Secrets are searched in this form.
 pub fn stripped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_special) {
         return Cow::Borrowed(text);
@@ -33,7 +33,7 @@ fn is_special(character: char) -> bool {
 
 impl Stripper {
     pub(crate) fn strip<'a>(&mut self, data: &'a [u8]) -> Cow<'a, [u8]> {
-        // Without branches, so that many bytes are looked at together: most output is plain.
+        // Without branches, so that the compiler vectorises it: most output is plain.
         let is_special = |byte: u8| (byte < b' ') & (byte != b'\t') & (byte != b'\n') | (byte >= 0x7F);
         let is_plain = |part: &[u8]| !part.iter().fold(false, |found, &byte| found | is_special(byte));
         if self.is_at_rest() && data.chunks(PLAIN).all(is_plain) {
@@ -49,7 +49,7 @@ impl Stripper {
         Cow::Owned(kept)
     }
 
-    /// What is left of a character that was never whole.
+    /// The replacement for an incomplete character at the end of the stream, if there is one.
     pub(crate) fn finish(&mut self) -> &'static [u8] {
         if std::mem::take(&mut self.partial).is_empty() { &[] } else { "\u{fffd}".as_bytes() }
     }
@@ -101,14 +101,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_is_not_seen_stays() {
+    fn terminal_codes_and_invisible_characters_are_removed() {
         assert_eq!(stripped("a\u{200b}b\u{ad}c\u{0}d\u{202e}e\u{e0041}f\u{2028}g\u{85}h\tp\n"), "abcdefgh\tp\n");
         assert_eq!(stripped("\u{9b}31mred\u{9b}0m \u{9d}0;title\u{9c}x \u{1b}(Bé"), "red x é");
         assert_eq!(stripped("👩\u{200d}💻 ✔\u{fe0f} می\u{200c}خواهم"), "👩\u{200d}💻 ✔\u{fe0f} می\u{200c}خواهم");
     }
 
     #[test]
-    fn pieces_make_no_difference() {
+    fn splitting_a_stream_into_chunks_makes_no_difference() {
         let text = "é\u{1b}[1mb\u{1b}]0;x\u{7}漢\u{200b}\u{9b}2Jz\u{fffd}".as_bytes();
         let text = [text, b"\xff\xe2\x80", b"k\xe2"].concat();
         let mut whole = Stripper::default();

@@ -1,4 +1,4 @@
-//! What several unit tests need.
+//! Helpers for unit tests.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use stagewright_engine::{AttemptMessageKind, AttemptOutput, AttemptRequest, Call
 use stagewright_model::{Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::{mpsc, watch};
 
-use crate::attempt::{AttemptContext, HostParts};
+use crate::attempt::{AttemptContext, AttemptHost};
 use crate::capability::effects::Effects;
 use crate::capability::secrets::{Secret, SecretError, SecretSource};
 use crate::confine::StageOwner;
@@ -18,12 +18,12 @@ use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::net::outbound::Outbound;
 use crate::registry::{DockerConfig, Registry, RegistryConfig};
-use crate::rehearsal::{Rehearsal, Rehearsed};
+use crate::rehearsal::{Rehearsal, RehearsalParts};
 use crate::reserved::Reserved;
 use crate::service::{ServiceConfig, ServiceManager};
 use crate::stop::{AttemptAborter, AttemptTimer};
 
-/// An attempt of a stage that is granted nothing.
+/// A request for an attempt of a stage without grants.
 pub(crate) fn request() -> AttemptRequest {
     AttemptRequest {
         run: RunId("run-1".into()),
@@ -54,8 +54,8 @@ pub(crate) fn request() -> AttemptRequest {
     }
 }
 
-/// A rehearsal of run `run-1`, of a stage that is granted `own`, and what ends its attempts. Its services are below
-/// `rehearsals` of the folder.
+/// A rehearsal of a stage with the grants `own` in run `run-1`, and the aborter of its attempt. Its services are in
+/// `rehearsals` in the folder.
 pub(crate) fn rehearsal(
     folder: &Path,
     own: &Permissions,
@@ -63,7 +63,7 @@ pub(crate) fn rehearsal(
     log: &TestLog,
 ) -> (Rehearsal, AttemptAborter) {
     let aborter = AttemptAborter::default();
-    let rehearsal = Rehearsal::new(Rehearsed {
+    let rehearsal = Rehearsal::new(RehearsalParts {
         run: &RunId("run-1".into()),
         terms,
         table: "stages.stage",
@@ -87,7 +87,7 @@ pub(crate) struct TestAttempt {
 }
 
 impl TestAttempt {
-    /// Of the stage `test`, which is granted `permissions` in the workspace `folder`. The run has no secrets and no sandbox.
+    /// An attempt of the stage `test` with `permissions` in the workspace `folder`. The run has no secrets and no sandbox.
     pub(crate) fn new(
         folder: &Path,
         permissions: Permissions,
@@ -101,7 +101,7 @@ impl TestAttempt {
             environment: Default::default(),
             package_hosts: Arc::default(),
             pulls: Default::default(),
-            secrets: Arc::new(NoSecrets),
+            secrets: Arc::new(EmptySource),
             registry,
             services,
             sandbox: None,
@@ -119,9 +119,9 @@ impl TestAttempt {
         }
     }
 
-    /// With an engine that allows every effect.
+    /// The context of the attempt, with an engine that allows every effect.
     pub(crate) fn context(&self) -> AttemptContext<'_> {
-        let host = HostParts { scope: &self.scope, outbound: &self.outbound, owner: &self.owner };
+        let host = AttemptHost { scope: &self.scope, outbound: &self.outbound, owner: &self.owner };
         let (_, interrupt) = watch::channel(None);
         let timer = AttemptTimer::new(interrupt, self.scope.config.grace);
         let (request, log) = (Arc::new(self.request.clone()), self.log.log.clone());
@@ -130,9 +130,9 @@ impl TestAttempt {
     }
 }
 
-struct NoSecrets;
+struct EmptySource;
 
-impl SecretSource for NoSecrets {
+impl SecretSource for EmptySource {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(None)
     }
@@ -166,7 +166,7 @@ impl Backends {
     }
 }
 
-/// A log, and what came out of it.
+/// A log and its output.
 pub(crate) struct TestLog {
     pub(crate) log: AttemptLog,
     deliveries: mpsc::Receiver<Delivery>,
@@ -179,20 +179,20 @@ impl TestLog {
         TestLog { log: AttemptLog::new(output, Masker::default(), AttemptAborter::default(), DEFAULT_LOG), deliveries }
     }
 
-    /// An engine that allows everything.
+    /// Effects that an engine always allows.
     pub(crate) fn effects(&self) -> Effects {
-        self.judged_effects(Call::Run, Ok(())).0
+        self.effects_with_verdict(Call::Run, Ok(())).0
     }
 
-    /// An engine that says the same to every effect, and what it was told.
-    pub(crate) fn judged_effects(
+    /// Effects to which an engine always responds with `verdict`, and the announcements that it received.
+    pub(crate) fn effects_with_verdict(
         &self,
         call: Call,
         verdict: Result<(), EffectRefused>,
     ) -> (Effects, Arc<Mutex<Vec<String>>>) {
         let (sender, mut deliveries) = mpsc::channel(16);
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let seen = told.clone();
+        let announced = Arc::new(Mutex::new(Vec::new()));
+        let seen = announced.clone();
         tokio::spawn(async move {
             while let Some(Delivery { message, reply }) = deliveries.recv().await {
                 if let AttemptMessageKind::EffectRequested { what } = message.kind {
@@ -202,10 +202,10 @@ impl TestLog {
             }
         });
         let output = AttemptOutput::new(StageIndex(0), 1, sender);
-        (Effects::new(output, self.log.masker().clone(), call), told)
+        (Effects::new(output, self.log.masker().clone(), call), announced)
     }
 
-    /// The lines so far.
+    /// The lines since the last call.
     pub(crate) fn lines(&mut self) -> Vec<String> {
         let mut all = Vec::new();
         while let Ok(delivery) = self.deliveries.try_recv() {

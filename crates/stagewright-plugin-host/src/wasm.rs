@@ -1,4 +1,4 @@
-//! wasmtime: the engine, the linker of each version of the contract, and plugins as they are loaded.
+//! wasmtime: the engine, the linker for each version of the contract, and loaded plugins.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::capability::context::Context;
 use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MEMORIES, MemoryLimiter, TABLE_ELEMENTS, Ticker};
 use crate::observer::{Compilation, CompileObserver};
-use crate::plugin::{Manifest, PLUGIN_BYTES, PluginError};
+use crate::plugin::{PLUGIN_BYTES, PluginError, PluginManifest};
 use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
 use crate::since_0_1::outputs::problem;
 use crate::since_0_1::reconciling::ReconcilingPre;
@@ -27,23 +27,23 @@ use crate::since_0_1::{StagePre, linker};
 
 /// The package that a plugin may import from.
 const PACKAGE: &str = "stagewright:stage/";
-/// `describe` and `validate` do no work; one that takes longer hangs.
+/// The timeout of `describe` and `validate`, which only compute a result.
 const INSPECTION: Duration = Duration::from_secs(10);
 
-/// Instances at a time that are only inspected (`describe`, `validate`), those of all runs taken together.
+/// The most instances at a time for inspections (`describe`, `validate`) of all runs together.
 const INSPECTIONS: u32 = 16;
 
-/// Instances at a time, beside those of attempts: for inspections, and for instances whose store is being dropped.
+/// Instances in the pool beside those of attempts: for inspections, and for instances whose store is being dropped.
 const SPARE: u32 = INSPECTIONS + 8;
 
-/// Memories at a time, and tables. Address space of some gigabytes is set aside for each memory, of which nothing is there
-/// until it is used.
+/// The most core instances, memories and tables in the pool. Each memory reserves some gigabytes of address space, which
+/// costs nothing until it is used.
 const PLACES: u32 = 4096;
 
-/// Tables of a component: whoever has more wants address space, not functions.
+/// The most tables of a component. Each reserves address space in the pool, and no plugin needs more.
 const TABLES: u32 = 64;
 
-/// What the host keeps of one instance, its memory aside: a place for each global and import.
+/// The most bytes of wasmtime's data for one instance, such as its globals and imports, without its memories.
 const INSTANCE_BYTES: usize = 16 << 20;
 
 /// A component, ready to be instantiated.
@@ -60,33 +60,33 @@ pub(crate) struct Plugin {
     pub(crate) reconcile: Option<ReconcilingPre<Attempt>>,
 }
 
-/// What a plugin's function answered.
-pub(crate) enum Answer {
-    /// Of `run`.
+/// What a plugin's function returned.
+pub(crate) enum GuestReturn {
+    /// Returned by `run`.
     Ran(GuestOutcome),
-    /// Of `observe`.
+    /// Returned by `observe`.
     Observed(GuestObservation),
-    /// `undo` has nothing to say but that it is done.
+    /// `undo` succeeded; it returns no value.
     Undone,
 }
 
 impl Plugin {
-    /// Instantiates it and calls what is asked for. [`Plugin::reconcile`] must be there for all but [`Call::Run`].
+    /// Instantiates the component and calls the requested function. All but [`Call::Run`] require [`Plugin::reconcile`].
     pub(crate) async fn call(
         &self,
         call: Call,
         store: &mut Store<Attempt>,
-    ) -> wasmtime::Result<Result<Answer, stage::types::Error>> {
+    ) -> wasmtime::Result<Result<GuestReturn, stage::types::Error>> {
         if call == Call::Run {
             let stage = self.stage.instantiate_async(&mut *store).await?;
-            return Ok(stage.stagewright_stage_plugin().call_run(store).await?.map(Answer::Ran));
+            return Ok(stage.stagewright_stage_plugin().call_run(store).await?.map(GuestReturn::Ran));
         }
-        let Some(reconcile) = &self.reconcile else { wasmtime::bail!("the plugin exports no `reconcile`") };
+        let Some(reconcile) = &self.reconcile else { wasmtime::bail!("the plugin doesn't export `reconcile`") };
         let plugin = reconcile.instantiate_async(&mut *store).await?;
         let reconcile = plugin.stagewright_stage_reconcile();
         Ok(match call {
-            Call::Observe => reconcile.call_observe(store).await?.map(Answer::Observed),
-            Call::Run | Call::Undo => reconcile.call_undo(store).await?.map(|()| Answer::Undone),
+            Call::Observe => reconcile.call_observe(store).await?.map(GuestReturn::Observed),
+            Call::Run | Call::Undo => reconcile.call_undo(store).await?.map(|()| GuestReturn::Undone),
         })
     }
 }
@@ -99,33 +99,33 @@ pub(crate) struct Wasm {
     observer: Arc<dyn CompileObserver>,
     ticker: Ticker,
     loaded: Mutex<HashMap<String, Arc<OnceCell<Arc<Plugin>>>>>,
-    /// An inspection beyond that waits: the pool has no place for its instance.
+    /// One permit for each inspection that the pool has room for.
     inspections: Semaphore,
 }
 
-/// The data of a store in which a plugin is only looked at.
+/// The data of a store in which a plugin is inspected.
 struct Inspection {
     context: Context,
     limiter: MemoryLimiter,
 }
 
-/// The one engine configuration: it decides what compiled components can be used again. The number of `attempts` at a
-/// time plays no part in that.
+/// The only engine configuration. Components compiled under another one can't be loaded; the number of `attempts` at a
+/// time is not part of that.
 pub(crate) fn engine(attempts: usize) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.epoch_interruption(true);
     // The same result on every machine.
     config.relaxed_simd_deterministic(true);
-    // Places for instances that are used again: to map and unmap memory for each costs more than a small stage does.
+    // A pool reuses the memory of instances: mapping and unmapping it for each costs more than running a small stage.
     let mut pooled = config.clone();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(attempts)));
-    // Where so much address space can't be had, each instance asks for its own.
+    // Where the pool's address space can't be reserved, as under a low `ulimit -v`, each instance maps its own.
     Engine::new(&pooled).or_else(|_| Engine::new(&config))
 }
 
-/// What one instance may have is bounded by [`MemoryLimiter`]; here it is only what fits into a place.
+/// The sizes of the pool. They only say what fits into a slot; [`MemoryLimiter`] enforces the limits of an instance.
 fn pool(attempts: usize) -> PoolingAllocationConfig {
-    // Each stack costs a system call when the engine is made, and another when it goes.
+    // No more stacks than needed: each costs a system call when the engine is created, and another when it is dropped.
     let stacks = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(SPARE);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(stacks)
@@ -141,7 +141,7 @@ fn pool(attempts: usize) -> PoolingAllocationConfig {
         .max_component_instance_size(INSTANCE_BYTES)
         .max_memory_size(1 << 32)
         .table_elements(TABLE_ELEMENTS)
-        // To clear so much is cheaper than to give it back to the kernel and ask for it again.
+        // Clearing this much memory is cheaper than returning it to the kernel and faulting it in again.
         .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(1 << 16);
     pool
@@ -162,7 +162,7 @@ impl Wasm {
         })
     }
 
-    /// The component in `file`, whose content has the digest. `name` is for messages.
+    /// Loads the component in `file`, whose content must have the digest. `name` is for messages.
     pub(crate) async fn load(
         self: &Arc<Self>,
         name: &str,
@@ -173,11 +173,12 @@ impl Wasm {
             let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             loaded.entry(digest.clone()).or_default().clone()
         };
-        // Of several who want it at the same time, one loads it and the others wait.
+        // When several runs need the component at the same time, one loads it and the others wait for that. After a
+        // failure the cell stays empty, so that the next one tries again.
         let plugin = cell.get_or_try_init(|| async {
             let (wasm, file, name) = (self.clone(), file.to_owned(), name.to_owned());
             let loading = tokio::task::spawn_blocking(move || wasm.load_now(&name, &file, digest));
-            loading.await.unwrap_or_else(|error| Err(PluginError::new("loading a plugin broke off").caused_by([error])))
+            loading.await.unwrap_or_else(|error| Err(PluginError::new("could not load a plugin").caused_by([error])))
         });
         plugin.await.cloned()
     }
@@ -186,10 +187,10 @@ impl Wasm {
         let bad = |error: &wasmtime::Error| {
             PluginError::new(format!("plugin `{name}`: `{}` is not a stage component", file.display()))
                 .caused_by(error.chain())
-                .with_help("build it with `stagewright plugin build`, and look at it with `stagewright plugin check`")
+                .with_help("build it with `stagewright plugin build`, and check it with `stagewright plugin check`")
         };
         let component = match self.cache.known(&self.engine, &digest) {
-            // The digest says what it is; whether the file still has it makes no difference any more.
+            // The compiled component is found by its digest, so the file isn't read and may have changed since.
             Some(component) => component,
             None => {
                 let bytes = read(name, file, &digest)?;
@@ -229,7 +230,7 @@ impl Wasm {
             match import.strip_prefix(PACKAGE) {
                 Some(interface) => {
                     let bare = interface.split_once('@').map_or(interface, |(bare, _)| bare);
-                    // Types are no power.
+                    // `types` has no functions.
                     if bare != "types" {
                         known.insert(bare.to_owned());
                     }
@@ -240,11 +241,11 @@ impl Wasm {
         if foreign.is_empty() {
             return Ok(known);
         }
-        let message = format!("plugin `{name}` imports what no stage is given: {}", foreign.join(", "));
+        let message = format!("plugin `{name}` imports what the host doesn't provide: {}", foreign.join(", "));
         Err(PluginError::new(message).with_help("build it for wasm32-unknown-unknown, without WASI"))
     }
 
-    /// A store whose guest yields at each tick, so that it can be stopped.
+    /// A store whose guest yields at each tick of the epoch, so that the future that polls it can be dropped.
     pub(crate) fn store<T: Send>(
         &self,
         data: T,
@@ -258,8 +259,8 @@ impl Wasm {
         store
     }
 
-    /// The manifest, by a call during which every import traps.
-    pub(crate) async fn describe(&self, name: &str, plugin: &Plugin) -> Result<Manifest, PluginError> {
+    /// Calls `describe`, during which every import traps.
+    pub(crate) async fn describe(&self, name: &str, plugin: &Plugin) -> Result<PluginManifest, PluginError> {
         let context = Context::for_inspection(Json::Null);
         let text = self
             .inspect(plugin, Linker::new(&self.engine), context, async |stage, store| {
@@ -268,11 +269,11 @@ impl Wasm {
             .await
             .map_err(|error| inspection_failed(name, "describe", &error))?;
         serde_json::from_str(&text).map_err(|error| {
-            PluginError::new(format!("plugin `{name}`: what `describe` answers isn't a manifest")).caused_by([error])
+            PluginError::new(format!("plugin `{name}`: `describe` returned an invalid manifest")).caused_by([error])
         })
     }
 
-    /// Findings on a `with` table, by a call during which only `context` answers.
+    /// Calls `validate` on a `with` table, during which every import but `context` traps.
     pub(crate) async fn validate(
         &self,
         name: &str,
@@ -312,12 +313,12 @@ impl Wasm {
         };
         match tokio::time::timeout(INSPECTION, work).await {
             Ok(result) => result,
-            Err(_) => Err(wasmtime::format_err!("it took longer than {INSPECTION:?}")),
+            Err(_) => Err(wasmtime::format_err!("the call took longer than {INSPECTION:?}")),
         }
     }
 }
 
-/// A file that has to have this digest.
+/// Reads a file whose content must have this digest.
 fn read(name: &str, file: &Path, digest: &str) -> Result<Vec<u8>, PluginError> {
     let bytes = stagewright_files::read(file, PLUGIN_BYTES)
         .map_err(|error| PluginError::new(format!("plugin `{name}`: `{}` can't be read: {error}", file.display())))?;
@@ -344,7 +345,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_file_that_changed_after_its_digest_was_taken_is_not_loaded() {
+    async fn a_file_that_changed_after_it_was_hashed_is_not_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mine.wasm");
         std::fs::write(&file, "another").unwrap();

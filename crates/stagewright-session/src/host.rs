@@ -11,7 +11,7 @@ use stagewright_model::{JsonTemplate, Mistake, MistakePlace, Plan, PluginRef, St
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    Description, HostConfig, Manifest, PackageHosts, PluginError, PluginHost, SandboxConfig, SecretSource,
+    Description, HostConfig, PackageHosts, PluginError, PluginHost, PluginManifest, SandboxConfig, SecretSource,
 };
 use stagewright_process::sandbox::{Missing, ToolMount};
 use tokio::sync::Mutex;
@@ -207,7 +207,7 @@ fn configurations(plan: &Plan, index: StageIndex) -> impl Iterator<Item = (Stage
 /// What the pipeline says of a native library. Whether its file has the digest is seen when it is loaded.
 fn of_native(uses: &PluginRef, digest: &str) -> Description {
     Description {
-        manifest: Manifest { name: uses.to_string(), ..Manifest::default() },
+        manifest: PluginManifest { name: uses.to_string(), ..PluginManifest::default() },
         digest: digest.to_owned(),
         interfaces: BTreeSet::new(),
         contract: None,

@@ -34,7 +34,7 @@ fn links_in_a_git_directory_lead_to_what_no_stage_writes() {
         never mv conf elsewhere"#;
     tries(&environment, r#"write = ["."]"#, script);
     let failure = fails(&environment, "", r#"write = ["conf/gitconfig"]"#, "cat conf/gitconfig");
-    assert!(text(&failure["message"]).contains("what git is configured by"), "{failure:#}");
+    assert!(text(&failure["message"]).contains("the configuration of git"), "{failure:#}");
 }
 
 #[test]

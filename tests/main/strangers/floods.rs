@@ -63,7 +63,7 @@ fn a_log_of_nothing() {
 #[test]
 fn a_failure_of_megabytes_is_cut() {
     let ended = pour("failure", "", "");
-    ends_as(&ended, "reported", "cut here: too long");
+    ends_as(&ended, "reported", "truncated");
 }
 
 #[test]

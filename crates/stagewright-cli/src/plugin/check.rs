@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use stagewright_model::list;
-use stagewright_plugin_host::Manifest;
+use stagewright_plugin_host::PluginManifest;
 use stagewright_report::{Printer, text};
 
 use super::component::Interfaces;
@@ -76,8 +76,8 @@ fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, P
     }
 }
 
-fn show_manifest(manifest: &Manifest, interfaces: &Interfaces, out: &mut Printer) -> Result<(), PluginError> {
-    let Manifest { name, version, description, config, outputs, capabilities } = manifest;
+fn show_manifest(manifest: &PluginManifest, interfaces: &Interfaces, out: &mut Printer) -> Result<(), PluginError> {
+    let PluginManifest { name, version, description, config, outputs, capabilities } = manifest;
     out.line(text!("  manifest    {name} {version}: {description}"))?;
     if let Some(keys) = config.get("properties").and_then(|properties| properties.as_object()) {
         out.line(text!("  with        {}", list(keys.keys())))?;

@@ -9,14 +9,15 @@ use stagewright_model::{PluginRef, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    HostConfig, Manifest, PluginHost, PluginRuntime, Pulls, Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
+    HostConfig, PluginHost, PluginManifest, PluginRuntime, Pulls, Reserved, RuntimeConfig, Secret, SecretError,
+    SecretSource,
 };
 
 /// Why a component has no manifest: the sentence, its causes, the remedy.
 pub(super) type Reasons = Vec<String>;
 
 /// Runs `describe`, with every import trapping.
-pub(super) fn describe(component: &Path) -> Result<Manifest, Reasons> {
+pub(super) fn describe(component: &Path) -> Result<PluginManifest, Reasons> {
     let reason = |error: &dyn std::error::Error| vec![error.to_string()];
     let scratch = tempfile::tempdir().map_err(|error| reason(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

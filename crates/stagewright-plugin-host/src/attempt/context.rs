@@ -1,4 +1,4 @@
-//! What the capabilities of an attempt are built from.
+//! The common ground from which the capabilities of an attempt are built.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use stagewright_model::{Permissions, Reaches};
 use tokio::time::Instant;
 
 use crate::capability::effects::Effects;
-use crate::capability::workspace::Workspace;
+use crate::capability::workspace::WorkspaceFiles;
 use crate::confine::StageOwner;
 use crate::denial::Denials;
 use crate::error::CapabilityError;
@@ -18,39 +18,39 @@ use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
 use crate::net::outbound::Outbound;
 use crate::policy::Policy;
-use crate::rehearsal::{Rehearsal, Rehearsed};
+use crate::rehearsal::{Rehearsal, RehearsalParts};
 use crate::reserved::Reservations;
 use crate::stop::{AttemptAborter, AttemptTimer, Cancel};
 
-/// What an attempt's host has.
+/// What an attempt uses of its host.
 #[derive(Clone, Copy)]
-pub(crate) struct HostParts<'a> {
-    /// Of the run.
+pub(crate) struct AttemptHost<'a> {
+    /// The state of the run.
     pub(crate) scope: &'a RunScope,
-    /// Of the machine.
+    /// The connections that all runs share.
     pub(crate) outbound: &'a Outbound,
-    /// The pipeline file and the trust tier.
+    /// The pipeline file and trust tier that own the stage's download caches.
     pub(crate) owner: &'a Arc<StageOwner>,
 }
 
-/// One attempt, before its guest is instantiated. Each capability takes what it needs in its `for_attempt`; what several
-/// capabilities use is here, and is shared between them.
+/// One attempt before its guest is instantiated. Each capability copies what it needs in its `for_attempt`; whatever
+/// several capabilities share is built here once.
 pub(crate) struct AttemptContext<'a> {
-    pub(crate) host: HostParts<'a>,
+    pub(crate) host: AttemptHost<'a>,
     pub(crate) request: Arc<AttemptRequest>,
-    /// What the stage may ask for.
+    /// The stage's grants, as they hold for its plugin.
     pub(crate) policy: Arc<Policy>,
-    /// What the stage's programs are given of that: less, in a rehearsal.
+    /// The stage's grants, as they hold for its programs: fewer in a rehearsal.
     pub(crate) program_policy: Arc<Policy>,
     pub(crate) rehearsal: Rehearsal,
     pub(crate) bounds: AttemptBounds,
-    /// The folder of [`Self::workspace`]: the run's workspace, or one that stands for it.
+    /// The folder of [`Self::workspace`]: the run's workspace, or a capture of it.
     pub(crate) files: PathBuf,
-    pub(crate) workspace: Workspace,
+    pub(crate) workspace: WorkspaceFiles,
     pub(crate) log: AttemptLog,
     pub(crate) effects: Effects,
     pub(crate) denials: Denials,
-    /// Services that the attempt starts, which it may call without a grant.
+    /// Origins of services that the attempt itself starts, which it may call without a grant.
     pub(crate) own_origins: OwnOrigins,
     pub(crate) cancel: Cancel,
     pub(crate) aborter: AttemptAborter,
@@ -58,9 +58,9 @@ pub(crate) struct AttemptContext<'a> {
 }
 
 impl<'a> AttemptContext<'a> {
-    /// `reserved`: what no grant of the attempt opens. Opens the folder of its files.
+    /// Opens the folder of the attempt's files. `reserved`: the paths that no grant of the attempt opens.
     pub(crate) fn new(
-        host: HostParts<'a>,
+        host: AttemptHost<'a>,
         request: Arc<AttemptRequest>,
         timer: &AttemptTimer,
         log: AttemptLog,
@@ -71,7 +71,7 @@ impl<'a> AttemptContext<'a> {
         let (files, root) = host.scope.files(&request)?;
         Ok(AttemptContext {
             rehearsal: rehearsal(&request, &host.scope.config, timer, &log),
-            workspace: Workspace::new(root, policy.clone(), bounds.memory).bounded(bounds.workspace),
+            workspace: WorkspaceFiles::new(root, policy.clone(), bounds.memory).bounded(bounds.workspace),
             effects: Effects::new(log.output().clone(), log.masker().clone(), request.call),
             denials: Denials::default(),
             own_origins: OwnOrigins::default(),
@@ -108,7 +108,7 @@ impl<'a> AttemptContext<'a> {
     }
 }
 
-/// Of the plugin, and of its programs.
+/// The policy for the plugin, and the one for its programs.
 fn policies(request: &AttemptRequest, config: &HostConfig, reserved: &Arc<Reservations>) -> [Arc<Policy>; 2] {
     let policy_of = |granted: &Permissions| {
         let policy = Policy::new(&request.table, granted, &config.package_hosts, Arc::clone(reserved));
@@ -127,7 +127,7 @@ fn policies(request: &AttemptRequest, config: &HostConfig, reserved: &Arc<Reserv
 
 fn rehearsal(request: &AttemptRequest, config: &HostConfig, timer: &AttemptTimer, log: &AttemptLog) -> Rehearsal {
     let Some(terms) = &request.rehearsal else { return Rehearsal::none() };
-    Rehearsal::new(Rehearsed {
+    Rehearsal::new(RehearsalParts {
         run: &request.run,
         terms,
         table: &request.table,

@@ -1,8 +1,8 @@
-//! `artifacts`: named files handed between the stages of a run. Content is kept once, by digest.
+//! `artifacts`: named files that stages of a run pass to each other. Content is stored once, by digest.
 //!
-//! On disk: `blobs/sha256/HEX` holds contents, `runs/RUN/NAME.json` says what a name stands for in a run. Both are
-//! written as drafts and renamed, so that what has its name is complete. `lock` keeps those who publish and those who
-//! remove apart.
+//! On disk, `blobs/sha256/HEX` holds contents, and `runs/RUN/NAME.json` maps a name in a run to a content. Both are written
+//! to a temporary file and renamed, so that a file with its final name is complete. `lock` prevents the removal of contents
+//! while an artifact is being published.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 use stagewright_engine::{Artifact as Published, RunId};
 use stagewright_files::remove_tree;
 
-use super::workspace::{FillError, Workspace, copy_and_digest, failed_at};
+use super::workspace::{FillError, WorkspaceFiles, copy_and_digest, failed_at};
 use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::{Budget, Metered};
+use crate::limits::{ByteBudget, Metered};
 
-/// Longest name.
+/// The most bytes of a name.
 const NAME: usize = 128;
 
-/// Artifacts that one attempt may publish. The limit on their bytes doesn't bound empty ones, and each is an event of the
-/// run.
+/// The most artifacts that one attempt may publish. Each is an event of the run, and the limit on their bytes doesn't
+/// bound the number of empty ones.
 const MOST: usize = 10_000;
 
 /// The artifacts of one run.
@@ -32,8 +32,8 @@ pub(crate) struct Artifacts {
     root: PathBuf,
     run: String,
     stage: String,
-    /// All that the attempt publishes.
-    budget: Budget,
+    /// The bytes that the attempt may still publish.
+    budget: ByteBudget,
     published: Arc<Mutex<BTreeMap<String, Published>>>,
 }
 
@@ -43,7 +43,7 @@ struct Record {
     digest: String,
     media_type: String,
     size: u64,
-    /// Who published it.
+    /// The stage that published it.
     stage: String,
 }
 
@@ -62,58 +62,61 @@ impl Artifacts {
     }
 
     pub(crate) fn new(root: PathBuf, run: String, stage: String) -> Artifacts {
-        Artifacts { root, run, stage, budget: Budget::new("artifacts", u64::MAX), published: Arc::default() }
+        Artifacts { root, run, stage, budget: ByteBudget::new("artifacts", u64::MAX), published: Arc::default() }
     }
 
-    /// At most so many bytes are published.
+    /// Limits the bytes that may be published.
     pub(crate) fn bounded(self, bytes: u64) -> Artifacts {
-        Artifacts { budget: Budget::new("artifacts", bytes), ..self }
+        Artifacts { budget: ByteBudget::new("artifacts", bytes), ..self }
     }
 
-    /// A stage that is tried again replaces what it published before; another stage's name is taken.
+    /// Publishes a file of the workspace. A stage may replace its own artifacts, as it does when it is retried, but not
+    /// those of another stage.
     pub(crate) fn publish(
         &self,
-        files: &Workspace,
+        files: &WorkspaceFiles,
         name: &str,
         path: &str,
         media_type: &str,
     ) -> Result<Published, CapabilityError> {
         let place = self.place(name)?;
         if let Some(taken) = self.record(&place, name)?.filter(|record| record.stage != self.stage) {
-            let message = format!("the stage `{}` has published an artifact `{name}` already", taken.stage);
+            let message = format!("the stage `{}` has already published an artifact `{name}`", taken.stage);
             return Err(CapabilityError::new(ErrorCode::AlreadyExists, message).with_help("choose another name"));
         }
         let mut file = files.open(path)?;
         self.require_room(name)?;
+        // The digest is computed from the bytes as they are copied, not from the file: a program of the stage may still be
+        // writing to it, and an approval must refer to exactly the content that later stages fetch.
         let record = self.keep(&mut file, &place, media_type).map_err(|error| failed_at("publish", path, &error))?;
         let published = record.named(name);
         self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), published.clone());
         Ok(published)
     }
 
-    /// Refuses a new name once the attempt has published as many artifacts as it may.
+    /// Refuses a new name once the attempt has published [`MOST`] artifacts.
     fn require_room(&self, name: &str) -> Result<(), CapabilityError> {
         let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         if published.len() < MOST || published.contains_key(name) {
             return Ok(());
         }
-        let message = format!("the artifact `{name}` is one more than the {MOST} that a stage may publish");
+        let message = format!("could not publish the artifact `{name}`: a stage may publish at most {MOST}");
         Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
             .with_help("pack files that belong together into one archive"))
     }
 
-    /// What the attempt has published, by name.
+    /// The artifacts that the attempt has published, sorted by name.
     pub(crate) fn published(&self) -> Vec<Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// The content is checked against its digest on the way.
-    pub(crate) fn fetch(&self, files: &Workspace, name: &str, path: &str) -> Result<Published, CapabilityError> {
+    /// Copies an artifact into the workspace. Its content is checked against its digest; a damaged one leaves no file.
+    pub(crate) fn fetch(&self, files: &WorkspaceFiles, name: &str, path: &str) -> Result<Published, CapabilityError> {
         let place = self.place(name)?;
         let Some(record) = self.record(&place, name)? else {
             let message = format!("no stage of this run has published an artifact `{name}`");
             return Err(CapabilityError::new(ErrorCode::NotFound, message)
-                .with_help("make the stage that publishes it one of this stage's `needs`"));
+                .with_help("add the stage that publishes it to this stage's `needs`"));
         };
         files.replace(path, |target| {
             let mut blob = stagewright_files::open(&self.blob(&record.digest))?;
@@ -121,9 +124,9 @@ impl Artifacts {
             if digest == record.digest {
                 return Ok(());
             }
-            let message = format!("artifact `{name}` is damaged: {digest} instead of {}", record.digest);
+            let message = format!("artifact `{name}` is damaged: its digest is {digest} instead of {}", record.digest);
             Err(FillError::Other(
-                CapabilityError::new(ErrorCode::Internal, message).with_help("run the stage that publishes it again"),
+                CapabilityError::new(ErrorCode::Internal, message).with_help("rerun the stage that publishes it"),
             ))
         })?;
         Ok(record.named(name))
@@ -142,6 +145,8 @@ impl Artifacts {
         let (digest, size) = copy_and_digest(file, &mut Metered { to: &mut draft, budget: &self.budget })?;
         let blob = self.blob(&digest);
         if !blob.exists() {
+            // The content must be on disk before a record refers to it: the journal names the artifact once the stage has
+            // succeeded, and a resumed run doesn't run the stage again.
             draft.as_file().sync_all()?;
             draft.persist(blob)?;
         }
@@ -161,11 +166,11 @@ impl Artifacts {
 
     fn place(&self, name: &str) -> Result<PathBuf, CapabilityError> {
         if name.len() > NAME || !can_name(name) {
-            return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{name}` can't name an artifact"))
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("invalid artifact name `{name}`"))
                 .with_help(format!("use at most {NAME} letters, digits, `-`, `_` and `.`, not beginning with a dot")));
         }
         if !can_name(&self.run) {
-            return Err(CapabilityError::new(ErrorCode::Internal, format!("run `{}` can't name a folder", self.run)));
+            return Err(CapabilityError::new(ErrorCode::Internal, format!("invalid run name `{}`", self.run)));
         }
         Ok(self.root.join("runs").join(&self.run).join(format!("{name}.json")))
     }
@@ -182,34 +187,33 @@ impl Artifacts {
     }
 }
 
-/// The file of a content.
+/// The path of a content.
 fn blob(root: &Path, digest: &str) -> PathBuf {
     root.join("blobs").join(digest.replacen(':', "/", 1))
 }
 
-/// Whether a file or folder may have the name.
+/// Whether the text can be used as a file name: it has no separators, and doesn't begin with a dot.
 fn can_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !text.is_empty() && !text.starts_with('.') && text.chars().all(fits)
 }
 
-/// In the folder of `place`, which is made if need be.
+/// A temporary file in the folder of `place`, which is created if it doesn't exist.
 fn draft_beside(place: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = place.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     tempfile::NamedTempFile::new_in(folder)
 }
 
-/// Artifacts of runs, for those who give results back in place of running a stage. `root` is
-/// [`HostConfig::artifacts`](crate::HostConfig::artifacts).
+/// The artifacts of all runs, for a cache that restores a stage's artifacts without running it.
 #[derive(Clone, Debug)]
 pub struct ArtifactFolder {
-    /// As in the configuration.
+    /// The same folder as [`HostConfig::artifacts`](crate::HostConfig::artifacts).
     pub root: PathBuf,
 }
 
 impl ArtifactFolder {
-    /// All that was published in a run.
+    /// All artifacts that a run has published.
     ///
     /// # Errors
     /// When a record can't be read.
@@ -223,15 +227,15 @@ impl ArtifactFolder {
         Ok(found)
     }
 
-    /// The file of a content.
+    /// The path of the content with this digest.
     pub fn content(&self, digest: &str) -> PathBuf {
         blob(&self.root, digest)
     }
 
-    /// Publishes `content`, which has to be what the artifact's digest says.
+    /// Publishes the file `content`, whose digest must be that of the artifact.
     ///
     /// # Errors
-    /// When it is something else, when the name can't be one, or when the disk refuses.
+    /// When the digest differs, the name is invalid, or reading or writing fails.
     pub fn publish(&self, run: &RunId, stage: &str, artifact: &Published, content: &Path) -> io::Result<()> {
         let artifacts = Artifacts::new(self.root.clone(), run.0.clone(), stage.to_owned());
         let place = artifacts.place(&artifact.name).map_err(io::Error::other)?;
@@ -239,7 +243,7 @@ impl ArtifactFolder {
         if record.digest == artifact.digest {
             return Ok(());
         }
-        // What it names is damaged, and may not be fetched.
+        // The content is damaged, so no stage may fetch it by this name.
         fs::remove_file(&place)?;
         Err(io::Error::new(io::ErrorKind::InvalidData, format!("artifact `{}` is damaged", artifact.name)))
     }
@@ -248,26 +252,26 @@ impl ArtifactFolder {
 /// What [`remove_runs`] removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RemovedArtifacts {
-    /// Contents that no run names any more.
+    /// Contents that no run refers to any more.
     pub blobs: u64,
-    /// Their size, bytes.
+    /// The size of these contents in bytes.
     pub bytes: u64,
 }
 
-/// Removes what runs have published, and the contents that no other run names. `root` is [`HostConfig::artifacts`].
+/// Removes the artifacts of runs, and the contents that no other run refers to. `root` is [`HostConfig::artifacts`].
 ///
-/// May be called while other runs publish: they wait.
+/// May be called while other runs publish; they wait until it returns.
 ///
 /// # Errors
-/// When something can't be read or removed. What a record that can't be read names is unknown, so that no content is
-/// removed then.
+/// When something can't be read or removed. If a record can't be read, no content is removed, since it may be the one that
+/// the record refers to.
 ///
 /// [`HostConfig::artifacts`]: crate::HostConfig::artifacts
 pub fn remove_runs(root: &Path, runs: &[RunId]) -> io::Result<RemovedArtifacts> {
     let _alone = locked(root, fs::File::lock)?;
     for run in runs {
         if !can_name(&run.0) {
-            let message = format!("run `{run}` can't name a folder");
+            let message = format!("invalid run name `{run}`");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         match remove_tree(&root.join("runs").join(&run.0)) {
@@ -278,7 +282,7 @@ pub fn remove_runs(root: &Path, runs: &[RunId]) -> io::Result<RemovedArtifacts> 
     let mut named = BTreeSet::new();
     for run in entries(&root.join("runs"))? {
         for path in entries(&run)? {
-            // A draft that a killed stage left names nothing.
+            // A temporary file that a killed stage left.
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
@@ -301,8 +305,9 @@ pub fn remove_runs(root: &Path, runs: &[RunId]) -> io::Result<RemovedArtifacts> 
     Ok(removed)
 }
 
-/// Until the file is dropped. Whoever publishes shares it, whoever removes contents has it alone: else a content could
-/// go after it was stored and before it is named.
+/// Locks the folder until the returned file is dropped. Publishing takes the lock shared, removing contents takes it
+/// exclusively: a content is stored before a record refers to it, and in between, a removal would take it for one that no
+/// run needs.
 fn locked(root: &Path, how: fn(&fs::File) -> io::Result<()>) -> io::Result<fs::File> {
     fs::create_dir_all(root)?;
     let file = fs::File::options().create(true).append(true).open(root.join("lock"))?;
@@ -310,7 +315,7 @@ fn locked(root: &Path, how: fn(&fs::File) -> io::Result<()>) -> io::Result<fs::F
     Ok(file)
 }
 
-/// None when the folder isn't there.
+/// The entries of a folder; empty when it doesn't exist.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
@@ -329,15 +334,15 @@ mod tests {
     use super::*;
     use crate::policy::Policy;
 
-    fn workspace(folder: &Path) -> Workspace {
+    fn workspace(folder: &Path) -> WorkspaceFiles {
         let permissions = Permissions { write: vec![".".parse().unwrap()], ..Permissions::default() };
         let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::default());
         let root = Dir::open_ambient_dir(folder, ambient_authority()).unwrap();
-        Workspace::new(Arc::new(root), Arc::new(policy), 1000)
+        WorkspaceFiles::new(Arc::new(root), Arc::new(policy), 1000)
     }
 
     #[test]
-    fn what_one_stage_publishes_another_fetches() {
+    fn a_stage_fetches_what_another_stage_published() {
         let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let files = workspace(folder.path());
         let of = |stage: &str| Artifacts::new(store.path().into(), "run-1".into(), stage.into());
@@ -373,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_noticed() {
+    fn a_damaged_artifact_is_not_fetched() {
         let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let files = workspace(folder.path());
         let artifacts = Artifacts::new(store.path().into(), "run-1".into(), "build".into());
@@ -385,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_run_takes_along_what_only_it_named() {
+    fn removing_a_run_removes_contents_that_no_other_run_refers_to() {
         let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (root, files) = (store.path(), workspace(folder.path()));
         let publish = |run: &str, name: &str, content: &str| {
@@ -396,7 +401,7 @@ mod tests {
         };
         let (shared, own) = (publish("old", "a", "shared"), publish("old", "b", "own"));
         publish("kept", "a", "shared");
-        // As a killed stage leaves it.
+        // A temporary file, as a killed stage leaves it.
         fs::write(root.join("runs/kept/.tmp123"), "{").unwrap();
         let runs = |names: &[&str]| names.iter().map(|name| RunId((*name).to_owned())).collect::<Vec<_>>();
         assert!(remove_runs(root, &runs(&[".."])).is_err() && own.exists());
@@ -410,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn no_content_goes_that_is_being_published() {
+    fn contents_are_not_removed_while_they_are_being_published() {
         let store = tempfile::tempdir().unwrap();
         let publishing = locked(store.path(), fs::File::lock_shared).unwrap();
         let root = store.path().to_owned();
@@ -422,7 +427,7 @@ mod tests {
         });
         let artifacts = Artifacts::new(store.path().to_owned(), "run".to_owned(), "build".to_owned());
         let (digest, _) = artifacts.store(&mut "content".as_bytes()).unwrap();
-        // However long it takes, nothing is removed before the content has its name.
+        // The removal waits until a record refers to the content.
         assert!(done.recv_timeout(std::time::Duration::from_millis(50)).is_err());
         let record = Record { digest, media_type: String::new(), size: 7, stage: "build".to_owned() };
         Artifacts::name(&artifacts.place("a").unwrap(), &record).unwrap();

@@ -1,4 +1,4 @@
-//! `context`: what the stage is, and what it was given. Reads only.
+//! `context`: the stage's identity, configuration and inputs; read-only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::attempt::AttemptContext;
 use crate::stop::Cancel;
 
-/// Answers from the attempt's request.
+/// The request of an attempt, and how much time it has left.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     request: Arc<AttemptRequest>,
@@ -24,7 +24,7 @@ impl Context {
         Context { request: attempt.request.clone(), cancel: attempt.cancel.clone(), deadline: attempt.deadline }
     }
 
-    /// For a plugin that is asked about a `with` table before there is a run.
+    /// For `validate`, which checks a `with` table before there is a run.
     pub(crate) fn for_inspection(config: serde_json::Value) -> Context {
         let request = AttemptRequest {
             run: RunId(String::new()),
@@ -56,12 +56,12 @@ impl Context {
         Context { request: Arc::new(request), cancel: Cancel::default(), deadline: None }
     }
 
-    /// What all of this is about.
+    /// The request of the attempt.
     pub(crate) fn request(&self) -> &AttemptRequest {
         &self.request
     }
 
-    /// Whether the stage was asked to stop.
+    /// Whether cancellation was requested.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.is_set()
     }

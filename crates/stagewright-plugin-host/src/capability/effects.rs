@@ -1,6 +1,6 @@
-//! Effects beyond this machine: none happens before the engine has its intent on disk.
+//! Announces effects beyond this machine, each of which may only happen once its intent is on disk.
 //!
-//! Every host function with such an effect calls [`Effects::announce`] first, and goes on only when that allows it.
+//! Every host function with such an effect calls [`Effects::announce`] first, and goes on only if that succeeds.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use stagewright_engine::{AttemptOutput, Call, EffectRefused, Failure, FailureKin
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
 
-/// What is announced is for people: one line of at most so many bytes.
+/// The most bytes of an announcement, which is a line for people.
 const SHOWN: usize = 200;
 
 /// Announces the effects of one attempt; cheap to clone.
@@ -18,7 +18,7 @@ pub(crate) struct Effects {
     output: AttemptOutput,
     masker: Masker,
     call: Call,
-    /// The environment that another attempt has taken over.
+    /// The environment, once an effect was refused because a newer attempt holds it.
     lost: Arc<OnceLock<String>>,
 }
 
@@ -27,10 +27,13 @@ impl Effects {
         Effects { output, masker, call, lost: Arc::default() }
     }
 
-    /// To be called before each effect, as in `push local/app:1`. The effect may follow only when this allows it.
+    /// Announces an effect such as `push local/app:1`. The caller may have the effect only if this succeeds.
+    ///
+    /// On success the intent is in the journal, on disk. If the engine dies before the effect is known to be complete,
+    /// recovery therefore knows that it may have happened, and asks the plugin's `observe` before it runs the stage again.
     pub(crate) async fn announce(&self, what: &str) -> Result<(), CapabilityError> {
         if self.call == Call::Observe {
-            let message = format!("`observe` may only look, and not {what}");
+            let message = format!("`observe` may not have effects: {what}");
             return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message));
         }
         let mut what = self.masker.text(what);
@@ -47,14 +50,17 @@ impl Effects {
         })
     }
 
-    /// How the attempt ended, whatever its plugin made of it, when an effect was refused because it came too late.
-    pub(crate) fn too_late(&self) -> Option<Failure> {
+    /// The failure of an attempt one of whose effects was refused because it came too late. It replaces whatever the
+    /// plugin returned, because the plugin may have ignored the refusal.
+    pub(crate) fn superseded_failure(&self) -> Option<Failure> {
         let environment = self.lost.get()?;
         Some(Failure {
             kind: FailureKind::Superseded,
             message: EffectRefused::Superseded(environment.clone()).to_string(),
             causes: Vec::new(),
-            help: Some(format!("`stagewright env status {environment}` says who has it; start a new run")),
+            help: Some(format!(
+                "see `stagewright env status {environment}` for the run that holds it; start a new run"
+            )),
             retryable: false,
         })
     }

@@ -1,4 +1,4 @@
-//! `environment`: what the ledger says of the environment that a stage names, and what the attempt adds to it.
+//! `environment`: the releases of the environment that a stage acts on, and the one that the attempt records.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
 
-/// An environment as one attempt sees it.
+/// The environment that an attempt acts on, if any.
 #[derive(Debug)]
-pub(crate) struct Environment {
+pub(crate) struct StageEnvironment {
     request: Arc<AttemptRequest>,
     recorded: Option<ReleaseNote>,
 }
 
-impl Environment {
-    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Environment {
-        Environment::new(attempt.request.clone())
+impl StageEnvironment {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> StageEnvironment {
+        StageEnvironment::new(attempt.request.clone())
     }
 
-    pub(crate) fn new(request: Arc<AttemptRequest>) -> Environment {
-        Environment { request, recorded: None }
+    pub(crate) fn new(request: Arc<AttemptRequest>) -> StageEnvironment {
+        StageEnvironment { request, recorded: None }
     }
 
     pub(crate) fn fence(&self) -> Option<u64> {
         self.request.environment.as_ref().and_then(|view| view.fence)
     }
 
-    /// The release that runs there, as JSON.
+    /// The current release, as JSON.
     pub(crate) fn current(&self) -> Result<Option<String>, CapabilityError> {
         let view = self.request.environment.as_ref();
         as_json(view.and_then(|view| view.current.as_ref()))
@@ -42,27 +42,31 @@ impl Environment {
 
     pub(crate) fn record(&mut self, artifact: &str, url: Option<&str>, masker: &Masker) -> Result<(), CapabilityError> {
         if self.fence().is_none() {
-            let message = "the attempt acts on no environment, and so can't have put anything in place there";
+            let message = "could not record a release: the stage doesn't act on an environment";
             return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
                 .with_help("add to the stage: environment = \"staging\""));
         }
         if artifact.trim().is_empty() {
-            return Err(CapabilityError::new(ErrorCode::InvalidArgument, "a release must say what it consists of"));
+            return Err(CapabilityError::new(
+                ErrorCode::InvalidArgument,
+                "the artifact of a release must not be empty",
+            ));
         }
         self.recorded = Some(ReleaseNote { artifact: masker.text(artifact), url: url.map(|url| masker.text(url)) });
         Ok(())
     }
 
-    /// What the attempt has put in place.
+    /// Takes the release that the attempt recorded, if any.
     pub(crate) fn take(&mut self) -> Option<ReleaseNote> {
         self.recorded.take()
     }
 }
 
 fn as_json(release: Option<&Release>) -> Result<Option<String>, CapabilityError> {
-    release.map(serde_json::to_string).transpose().map_err(|error| {
-        CapabilityError::new(ErrorCode::Internal, "a release of the ledger can't be told").caused_by(&error)
-    })
+    release
+        .map(serde_json::to_string)
+        .transpose()
+        .map_err(|error| CapabilityError::new(ErrorCode::Internal, "could not serialize a release").caused_by(&error))
 }
 
 #[cfg(test)]
@@ -72,13 +76,13 @@ mod tests {
     use super::*;
     use crate::testing::request;
 
-    fn environment(fence: Option<u64>) -> Environment {
+    fn environment(fence: Option<u64>) -> StageEnvironment {
         let view = EnvironmentView { name: "staging".into(), fence, ..EnvironmentView::default() };
-        Environment::new(Arc::new(AttemptRequest { environment: Some(view), ..request() }))
+        StageEnvironment::new(Arc::new(AttemptRequest { environment: Some(view), ..request() }))
     }
 
     #[test]
-    fn a_release_is_recorded_under_a_token_and_without_secrets() {
+    fn a_release_needs_a_fence_and_is_masked() {
         let masker = Masker::default();
         masker.add("hunter22", false);
         let mut acting = environment(Some(7));

@@ -1,4 +1,4 @@
-//! `gate`: a question to a person, put together here and handed to the engine when the stage suspends.
+//! `gate`: approvals that a plugin requests. They are built here and passed to the engine when the stage suspends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use stagewright_model::range;
 use super::clock::now_ms;
 use crate::error::{CapabilityError, ErrorCode};
 
-/// Approvers of one question, and its fields: more than a person reads.
+/// The most approvers, and the most fields, of one approval.
 const LISTED: usize = 100;
 
-/// A gate to be.
+/// An approval that a guest is building.
 #[derive(Clone, Debug)]
 pub struct ApprovalBuilder {
     pub(crate) message: String,
@@ -28,7 +28,7 @@ impl ApprovalBuilder {
         ApprovalBuilder { message, approvers: Vec::new(), approvals: 1, fields: Vec::new(), expires_ms: None }
     }
 
-    /// Bytes of its texts.
+    /// The size of its texts in bytes.
     pub(crate) fn size(&self) -> usize {
         let fields = self.fields.iter().map(|field| field.name.len() + field.description.len());
         self.message.len() + fields.chain(self.approvers.iter().map(String::len)).sum::<usize>()
@@ -37,10 +37,10 @@ impl ApprovalBuilder {
 
 /// The gates that an attempt has opened, by token.
 #[derive(Debug, Default)]
-pub(crate) struct Gates(BTreeMap<String, Gate>);
+pub(crate) struct OpenedGates(BTreeMap<String, Gate>);
 
-impl Gates {
-    /// Gives the token.
+impl OpenedGates {
+    /// Opens a gate and returns its token.
     pub(crate) fn open(
         &mut self,
         approval: ApprovalBuilder,
@@ -49,16 +49,16 @@ impl Gates {
         let ApprovalBuilder { message, approvers, approvals, fields, expires_ms } = approval;
         let invalid = |message: &str| Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
         if message.trim().is_empty() {
-            return invalid("an approval must say what is to be approved");
+            return invalid("the message of an approval must not be empty");
         }
         if approvers.len().max(fields.len()) > LISTED {
-            return invalid("an approval names at most 100 approvers and 100 fields");
+            return invalid("an approval may have at most 100 approvers and 100 fields");
         }
         if !range::APPROVALS.contains(approvals.into()) {
-            return invalid(&format!("an approval takes {} people, and not {approvals}", range::APPROVALS));
+            return invalid(&format!("the number of approvals must be {}, not {approvals}", range::APPROVALS));
         }
         if let Some(expires) = expires_ms.filter(|expires| !range::WAIT.contains(Duration::from_millis(*expires))) {
-            return invalid(&format!("a gate expires after {}, and not after {expires} ms", range::WAIT));
+            return invalid(&format!("a gate must expire after {}, not after {expires} ms", range::WAIT));
         }
         if fields.iter().enumerate().any(|(at, field)| fields[..at].iter().any(|other| other.name == field.name)) {
             return invalid("two fields of the approval have the same name");
@@ -72,7 +72,7 @@ impl Gates {
             kind: GateKind::Approval,
             message,
             approvers,
-            // Who that is, and what is approved of, the engine adds.
+            // The engine fills in the members of teams and what the approval is bound to.
             members: Vec::new(),
             approvals,
             environments: Vec::new(),
@@ -86,7 +86,7 @@ impl Gates {
         Ok(token)
     }
 
-    /// The gate that the stage waits at.
+    /// Takes the gate with this token, which the stage suspends on.
     pub(crate) fn take(&mut self, token: &str) -> Option<Gate> {
         self.0.remove(token)
     }
@@ -100,8 +100,8 @@ mod tests {
     use crate::testing::request;
 
     #[test]
-    fn each_opening_has_a_token_of_its_own() {
-        let mut gates = Gates::default();
+    fn each_opened_gate_has_a_token_of_its_own() {
+        let mut gates = OpenedGates::default();
         let approval = ApprovalBuilder { expires_ms: Some(1000), ..ApprovalBuilder::new("deploy?".into()) };
         let first = gates.open(approval.clone(), &request()).unwrap();
         let second = gates.open(approval, &request()).unwrap();
@@ -112,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn a_question_must_be_one() {
-        let mut gates = Gates::default();
+    fn an_invalid_approval_is_refused() {
+        let mut gates = OpenedGates::default();
         let field = Field { name: "a".into(), kind: FieldKind::Text, description: String::new(), required: false };
         let bad = [
             ApprovalBuilder::new(" ".into()),

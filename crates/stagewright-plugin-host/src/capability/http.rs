@@ -1,8 +1,8 @@
 //! `http`: requests to granted origins, with secrets that the guest never sees.
 //!
-//! Redirects are followed here, so that each hop is checked like a first request, and a secret stays with the origin
-//! that it was attached for. Bodies and headers are masked before the guest gets them: a server may echo what it was
-//! sent.
+//! Redirects are followed here, so that each hop is checked like a first request, and a secret is only sent to the origin
+//! that it was attached for. Bodies and headers are masked before the guest reads them, since a server may echo the
+//! request.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use stagewright_model::Origin;
 use tokio::sync::mpsc;
 
 use super::effects::Effects;
-use super::workspace::{FillError, Workspace};
+use super::workspace::{FillError, WorkspaceFiles};
 use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode, causes_of};
 use crate::log::AttemptLog;
-use crate::mask::{MaskStream, Masker, Reader};
+use crate::mask::{Audience, MaskStream, Masker};
 use crate::net::client::SharedClient;
 use crate::net::{AddressRefused, OwnOrigins};
 use crate::policy::Policy;
-use crate::rehearsal::{Passage, Rehearsal};
+use crate::rehearsal::{Rehearsal, RequestRoute};
 
 mod quota;
 mod request;
@@ -39,34 +39,35 @@ pub(crate) use request::SecretHeader;
 use quota::Held;
 use request::Body;
 
-/// Redirects at most: two servers that point at each other would keep a stage going until its time is up.
+/// The most redirects, whatever the guest sets: two servers that redirect to each other would occupy a stage until its
+/// timeout.
 const MOST_REDIRECTS: u32 = 50;
 
-/// An answer; its body is read as the guest asks for it.
+/// A response, whose body is received as the guest reads it.
 pub struct ResponseHandle {
     pub(crate) status: u16,
     headers: HeaderMap,
     url: String,
     body: BoxStream<'static, reqwest::Result<Vec<u8>>>,
     mask: MaskStream,
-    /// Came from the server and is not read yet, masked.
+    /// Received and masked, but not yet read by the guest.
     buffer: Vec<u8>,
     ended: bool,
-    /// Its place among the answers that are open; none once it has ended.
+    /// Its permit among the open responses; none once the body has ended.
     place: Option<Held>,
 }
 
 impl ResponseHandle {
-    /// The first value of a header.
+    /// The first value of a header, masked.
     pub(crate) fn header(&self, name: &str, masker: &Masker) -> Option<String> {
         let value = self.headers.get(name)?;
-        let (mut mask, mut shown) = (MaskStream::new(masker.clone(), Reader::Guest), Vec::new());
+        let (mut mask, mut shown) = (MaskStream::new(masker.clone(), Audience::Guest), Vec::new());
         mask.push(value.as_bytes(), &mut shown);
         mask.finish(&mut shown);
         Some(String::from_utf8_lossy(&shown).into_owned())
     }
 
-    /// More of the body; empty at its end.
+    /// The next part of the body; empty at its end.
     async fn next(&mut self) -> Result<Vec<u8>, CapabilityError> {
         if !self.buffer.is_empty() {
             return Ok(std::mem::take(&mut self.buffer));
@@ -75,7 +76,7 @@ impl ResponseHandle {
             let mut data = Vec::new();
             match self.body.next().await {
                 Some(Ok(piece)) => self.mask.push(&piece, &mut data),
-                Some(Err(error)) => return Err(transport("read the answer of", &self.url, &error)),
+                Some(Err(error)) => return Err(transport("read the response of", &self.url, &error)),
                 None => {
                     self.ended = true;
                     self.place = None;
@@ -89,12 +90,12 @@ impl ResponseHandle {
         Ok(Vec::new())
     }
 
-    /// At most so many bytes; fewer only when no more have come, none at the end.
+    /// Reads at most `max_bytes`; fewer if no more have arrived, none at the end of the body.
     pub(crate) async fn read(&mut self, max_bytes: usize) -> Result<Vec<u8>, CapabilityError> {
         if max_bytes == 0 {
             return Err(CapabilityError::new(
                 ErrorCode::InvalidArgument,
-                "reading 0 bytes looks like the end of the body",
+                "the number of bytes to read must be at least 1",
             ));
         }
         let mut data = self.next().await?;
@@ -104,9 +105,10 @@ impl ResponseHandle {
         Ok(data)
     }
 
-    /// What has not been read yet, into a file of the workspace; gives its size. The file is there whole or not at all.
-    pub(crate) async fn save(&mut self, workspace: &Workspace, path: String) -> Result<u64, CapabilityError> {
-        // An empty piece is the end. Without it the body broke off.
+    /// Saves the rest of the body in a file of the workspace and returns its size. A body that is interrupted leaves no
+    /// file, and an existing file unchanged.
+    pub(crate) async fn save(&mut self, workspace: &WorkspaceFiles, path: String) -> Result<u64, CapabilityError> {
+        // An empty part marks the end of the body. If the channel closes without one, the body was interrupted.
         let (sender, mut receiver) = mpsc::channel::<Result<Vec<u8>, CapabilityError>>(4);
         let writing = workspace.off_thread(move |files| {
             files.replace(&path, |file| {
@@ -126,7 +128,7 @@ impl ResponseHandle {
             loop {
                 let piece = self.next().await;
                 let last = !matches!(&piece, Ok(data) if !data.is_empty());
-                // A writer that gave up has said why.
+                // Sending fails when the writer has failed; its own error is returned.
                 if sender.send(piece).await.is_err() || last {
                     return;
                 }
@@ -140,7 +142,7 @@ impl ResponseHandle {
 pub(crate) struct Http {
     pub(crate) client: SharedClient,
     pub(crate) policy: Arc<Policy>,
-    pub(crate) workspace: Workspace,
+    pub(crate) workspace: WorkspaceFiles,
     pub(crate) log: AttemptLog,
     pub(crate) own: OwnOrigins,
     pub(crate) rehearsal: Rehearsal,
@@ -148,7 +150,7 @@ pub(crate) struct Http {
     pub(crate) quota: Quota,
 }
 
-/// One request on its way through the hops.
+/// A request to one origin; redirects lead to the next.
 struct Hop {
     method: Method,
     url: Url,
@@ -171,7 +173,7 @@ impl Http {
         }
     }
 
-    /// A request that is put together within the quota.
+    /// A request builder whose size counts against the quota.
     pub(crate) fn request(&self, method: String, url: String) -> RequestBuilder {
         let size = method.len() + url.len();
         let mut request = RequestBuilder::new(String::new(), String::new());
@@ -187,19 +189,22 @@ impl Http {
         }
         let mut hop = first_hop(request)?;
         let mut left = request.max_redirects.min(MOST_REDIRECTS);
-        let place = self.quota.answer()?;
+        let place = self.quota.response()?;
         loop {
             let origin = self.check(&hop.url).await?;
             self.pass(&mut hop, &origin).await?;
             if !hop.method.is_safe() {
                 self.effects.announce(&format!("{} {}", hop.method, shown(&hop.url))).await?;
             }
+            // A release of the attempt can end at any time, and another program can take its port. The check before the
+            // request keeps its data, and secrets, from that program; the one after it keeps the guest from taking that
+            // program's response for the release's, as in a health check.
             self.own.check(&origin).await?;
             let answer = self.exchange(&hop, &origin, request.timeout).await?;
             self.own.check(&origin).await?;
             let Some(location) = redirection(&answer) else { return Ok(self.response(answer, place)) };
             if left == 0 {
-                // As the guest asked for: it gets the redirect itself.
+                // The guest limited the redirects, so it gets the last one as the response.
                 return Ok(self.response(answer, place));
             }
             left -= 1;
@@ -215,9 +220,9 @@ impl Http {
             self.policy.origin(&self.rehearsal.granted_as(&origin).await?)?;
         }
         if !url.username().is_empty() || url.password().is_some() {
-            let message = format!("the URL of {origin} holds a user or a password, which end up in logs");
+            let message = format!("the URL of {origin} contains a user or a password, which would end up in logs");
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, message)
-                .with_help("attach a secret to the request, as its header `authorization`"));
+                .with_help("attach a secret to the request as the header `authorization`"));
         }
         Ok(origin)
     }
@@ -230,7 +235,7 @@ impl Http {
     ) -> Result<reqwest::Response, CapabilityError> {
         let mut headers = hop.headers.clone();
         if !hop.secrets.is_empty() {
-            // What comes back compressed can't be masked.
+            // A server may echo the secret, and a compressed response can't be masked.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         for header in &hop.secrets {
@@ -268,28 +273,28 @@ impl Http {
             headers: answer.headers().clone(),
             url: shown(answer.url()),
             body: answer.bytes_stream().map(|piece| piece.map(Vec::from)).boxed(),
-            mask: MaskStream::new(self.log.masker().clone(), Reader::Guest),
+            mask: MaskStream::new(self.log.masker().clone(), Audience::Guest),
             buffer: Vec::new(),
             ended: false,
             place: Some(place),
         }
     }
 
-    /// In a rehearsal, leads the request to the stand-in that it is for, or ends the attempt here.
+    /// In a rehearsal, redirects the request to its stand-in, or ends the attempt if it must not be sent.
     async fn pass(&self, hop: &mut Hop, origin: &Origin) -> Result<(), CapabilityError> {
         if self.own.contains(origin) {
             return Ok(());
         }
         let is_fetch = matches!(hop.method, Method::GET | Method::HEAD) && hop.secrets.is_empty();
         match self.rehearsal.request(origin, is_fetch).await? {
-            Passage::Real => Ok(()),
-            Passage::StandIn(port) => {
-                // An http URL with a host takes any port.
+            RequestRoute::Real => Ok(()),
+            RequestRoute::StandIn(port) => {
+                // This can't fail: a URL with a host accepts any port.
                 let _ = hop.url.set_port(Some(port));
                 Ok(())
             }
-            Passage::Withheld => {
-                // What a real run would refuse, a rehearsal refuses too.
+            RequestRoute::Withheld => {
+                // A rehearsal must fail where a real run would be denied the secret.
                 for header in &hop.secrets {
                     header.secret.for_origin(origin)?;
                 }
@@ -303,7 +308,7 @@ impl Http {
         }
     }
 
-    /// Bytes of the body.
+    /// The size of the body in bytes.
     async fn size(&self, hop: &Hop) -> Result<u64, CapabilityError> {
         Ok(match &hop.body {
             Body::None => 0,
@@ -331,8 +336,9 @@ fn first_hop(request: &RequestBuilder) -> Result<Hop, CapabilityError> {
 }
 
 impl Hop {
-    /// RFC 9110, section 15.4: 303 asks for a GET, 307 and 308 for the same again; after 301 and 302 a POST becomes a
-    /// GET, as it does everywhere. What authorises a request stays with its origin.
+    /// Turns the request into the one that a redirect demands. By RFC 9110, section 15.4, 303 requires a GET, and 307 and
+    /// 308 the same method again; after 301 and 302, clients turn a POST into a GET. Secrets and the headers that authorise
+    /// a request are dropped when the origin changes.
     fn follow(&mut self, status: StatusCode, location: &str) -> Result<(), CapabilityError> {
         let next = self.url.join(location).map_err(|error| {
             let message = format!("{} redirects to `{location}`, which is not a URL: {error}", shown(&self.url));
@@ -348,6 +354,8 @@ impl Hop {
             self.body = Body::None;
         }
         if Origin::of(&next) != Origin::of(&self.url) {
+            // Otherwise a server that may receive a secret could pass it on to any other granted host by a redirect, and so
+            // could an open redirect on it.
             self.secrets.clear();
             for name in [AUTHORIZATION, COOKIE] {
                 self.headers.remove(name);
@@ -364,8 +372,8 @@ fn redirection(answer: &reqwest::Response) -> Option<String> {
     location.to_str().ok().map(ToOwned::to_owned)
 }
 
-/// What the connection is about, not the request: set here, or not at all. A guest that could choose `Host` could reach
-/// another site behind a granted address.
+/// Headers of the connection, which a guest must not set. With `Host`, it could reach another site behind a granted
+/// address; with the ones for the length, it could smuggle a second request.
 const OF_THE_CONNECTION: [&str; 11] = [
     "connection",
     "content-length",
@@ -380,31 +388,31 @@ const OF_THE_CONNECTION: [&str; 11] = [
     "upgrade",
 ];
 
-/// The values of headers may be secrets: errors name the header only.
+/// Parses a header. Errors don't show its value, which may contain a secret.
 fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), CapabilityError> {
     let invalid = |what: &str| CapabilityError::new(ErrorCode::InvalidArgument, what.to_owned());
     let parsed =
-        HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("`{name}` can't name a header")))?;
+        HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("invalid header name `{name}`")))?;
     if OF_THE_CONNECTION.contains(&parsed.as_str()) {
-        return Err(invalid(&format!("the header `{name}` is the host's to set")));
+        return Err(invalid(&format!("the header `{name}` is set by the host")));
     }
     let value = HeaderValue::from_str(value)
-        .map_err(|_| invalid(&format!("the value of header `{name}` holds characters that a header can't hold")))?;
+        .map_err(|_| invalid(&format!("the value of header `{name}` contains invalid characters")))?;
     Ok((parsed, value))
 }
 
-/// Without user, query and fragment, which may hold secrets.
+/// The URL without user, query and fragment, which may contain secrets.
 fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);
-    // Fails for URLs that can't have them.
+    // These fail for URLs that can't have a user.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.into()
 }
 
-/// The guard's word, if it is why there was no connection.
+/// The refused address, if that is why the connection failed.
 fn refused(error: &reqwest::Error) -> Option<&AddressRefused> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -419,14 +427,14 @@ fn refused(error: &reqwest::Error) -> Option<&AddressRefused> {
 fn transport(doing: &str, url: &str, error: &reqwest::Error) -> CapabilityError {
     let code = if error.is_timeout() { ErrorCode::DeadlineExceeded } else { ErrorCode::Unavailable };
     let why = if error.is_timeout() {
-        ": it took too long"
+        ": timed out"
     } else if error.is_connect() {
-        ": no connection"
+        ": connection failed"
     } else {
         ""
     };
     let mut failed = CapabilityError::new(code, format!("could not {doing} {url}{why}")).retryable();
-    // The message of reqwest itself repeats the URL, with its query.
+    // Only its causes: the message of reqwest's own error contains the URL with its query.
     failed.causes = causes_of(error);
     failed
 }

@@ -1,10 +1,10 @@
-//! `logging`: the plugin's own words in the stage's log.
+//! `logging`: messages of the plugin in the stage's log.
 
 use crate::mask::Masker;
 
-/// How much a message matters.
+/// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
+pub(crate) enum LogLevel {
     Trace,
     Debug,
     Info,
@@ -12,21 +12,21 @@ pub(crate) enum Level {
     Error,
 }
 
-/// Arguments to a message: at most as much of each as a reader can take in.
+/// The most characters of a field's value.
 const FIELD: usize = 4 * 1024;
 
-/// At most as much of a field as [`FIELD`] says, masked before it is cut or quoted: neither half a secret nor one with
-/// two kinds of disguise is found any more.
+/// The value of a field, masked and then truncated to [`FIELD`]. It must be masked before it is truncated or quoted: half
+/// of a secret, or one that is escaped, may not be recognised.
 pub(crate) fn shortened(value: &str, masker: &Masker) -> String {
     masker.text(value).chars().take(FIELD).collect()
 }
 
-/// The line, or lines, that a message becomes: the level where it matters, the text, the fields.
-pub(crate) fn render(level: Level, message: &str, fields: &[(String, String)]) -> String {
+/// Formats a message as one or more lines of the log: the level if it is a warning or an error, the text, the fields.
+pub(crate) fn render(level: LogLevel, message: &str, fields: &[(String, String)]) -> String {
     let mut text = match level {
-        Level::Error => "error: ".to_owned(),
-        Level::Warn => "warning: ".to_owned(),
-        Level::Info | Level::Debug | Level::Trace => String::new(),
+        LogLevel::Error => "error: ".to_owned(),
+        LogLevel::Warn => "warning: ".to_owned(),
+        LogLevel::Info | LogLevel::Debug | LogLevel::Trace => String::new(),
     };
     text.push_str(message);
     for (name, value) in fields {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_masked_before_it_is_cut() {
+    fn a_field_is_masked_before_it_is_truncated() {
         let masker = Masker::default();
         masker.add("hunter2hunter2", false);
         let value = format!("{}hunter2hunter2", "x".repeat(FIELD - 7));
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn fields_follow_the_message() {
         let fields = [("path".to_owned(), "/".to_owned()), ("why".to_owned(), "it \"is\"".to_owned())];
-        assert_eq!(render(Level::Warn, "slow", &fields), "warning: slow path=/ why=\"it \\\"is\\\"\"");
-        assert_eq!(render(Level::Info, "done", &[]), "done");
-        assert_eq!(render(Level::Info, "x", &[("empty".into(), String::new())]), "x empty=\"\"");
+        assert_eq!(render(LogLevel::Warn, "slow", &fields), "warning: slow path=/ why=\"it \\\"is\\\"\"");
+        assert_eq!(render(LogLevel::Info, "done", &[]), "done");
+        assert_eq!(render(LogLevel::Info, "x", &[("empty".into(), String::new())]), "x empty=\"\"");
     }
 }

@@ -1,5 +1,5 @@
-//! The interfaces of the WIT, one module each: data and checks in plain structs. They know neither the
-//! WIT nor wasmtime; `since_0_1` binds them to both.
+//! The capabilities behind the interfaces of the WIT, one module each, as plain structs with their checks. They know
+//! neither the WIT nor wasmtime; `since_0_1` binds them to both.
 
 pub(crate) mod artifacts;
 pub(crate) mod clock;

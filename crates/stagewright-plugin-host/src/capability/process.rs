@@ -1,7 +1,7 @@
-//! `process`: native programs, as far as they are granted.
+//! `process`: native programs that are granted.
 //!
-//! A child gets a cleared environment, a process group of its own, and a task here that carries its output to the log
-//! and to the guest. No child outlives its attempt.
+//! A child gets a cleared environment, a process group of its own, and a task here that forwards its output to the log and
+//! to the guest. No child outlives its attempt.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::effects::Effects;
-use super::workspace::Workspace;
+use super::workspace::WorkspaceFiles;
 use crate::attempt::AttemptContext;
 use crate::confine::{Blueprint, Confined};
 use crate::error::{CapabilityError, ErrorCode};
@@ -32,27 +32,27 @@ pub use child::ChildHandle;
 pub use command::CommandBuilder;
 pub(crate) use environment::program_environment;
 use environment::without_proxy_credentials;
-use output::{Capture, End, Room, UNREAD, carry};
+use output::{ChildEnd, OutputCapture, Room, UNREAD, carry};
 
-/// Children of one attempt at a time.
+/// The most children of one attempt at a time.
 const CHILDREN: usize = 256;
-/// How long the tasks of killed children may take to hand over what was in the pipes.
+/// How long the tasks of killed children may take to forward the rest of their output.
 const COLLECT: Duration = Duration::from_secs(1);
 
-/// Starts children, and ends those that still run when the attempt ends.
+/// Starts children, and kills those that still run when the attempt ends.
 pub(crate) struct Processes {
     policy: Arc<Policy>,
-    workspace: Workspace,
-    /// Where programs start, and what their relative paths begin at.
+    workspace: WorkspaceFiles,
+    /// The working directory of programs, and the base of their relative paths.
     root: PathBuf,
     log: AttemptLog,
-    /// See [`program_environment`]: before what a command sets itself.
+    /// The environment of all commands (see [`program_environment`]), to which each adds its own variables.
     environment: BTreeMap<String, String>,
     effects: Effects,
-    /// Whether a program can have effects beyond the stage: each start is then announced first.
+    /// Whether a program can have effects beyond the stage, so that each start must be announced first.
     reaches_out: bool,
     rehearsal: Rehearsal,
-    /// None where programs run without a sandbox.
+    /// None when programs run without a sandbox.
     blueprint: Option<Blueprint>,
     confined: Option<Confined>,
     groups: Groups,
@@ -68,12 +68,12 @@ impl Groups {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((group, room));
     }
 
-    /// SIGTERM to all.
+    /// Sends SIGTERM to all groups.
     pub(crate) fn interrupt(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|(group, _)| group.interrupt());
     }
 
-    /// SIGKILL to all. Their last output isn't held up by a guest that doesn't take it.
+    /// Sends SIGKILL to all groups. From then on a guest that doesn't read can't hold up their last output.
     pub(crate) fn kill(&self) {
         for (group, room) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             group.kill();
@@ -96,7 +96,7 @@ impl Processes {
         Processes {
             policy: attempt.policy.clone(),
             workspace: attempt.workspace.clone(),
-            // In a sandbox the files are where the workspace is, whatever folder they come from.
+            // In a sandbox, the files are always mounted at the workspace's path, even if they are a capture.
             root: if config.sandbox.is_some() { config.workspace.clone() } else { attempt.files.clone() },
             log: attempt.log.clone(),
             environment,
@@ -123,7 +123,7 @@ impl Processes {
         if quiet && capture.is_none() {
             return Err(CapabilityError::new(
                 ErrorCode::InvalidArgument,
-                format!("the output of `{program}` would go nowhere: `quiet` needs `capture`"),
+                format!("the output of `{program}` would be lost: `quiet` requires `capture`"),
             ));
         }
         if let Some(what) = self.rehearsal.withholds_program(&program, &args, self.blueprint.is_some()) {
@@ -131,8 +131,8 @@ impl Processes {
         }
         while self.tasks.try_join_next().is_some() {}
         if self.tasks.len() >= CHILDREN {
-            let message = format!("the stage runs {CHILDREN} processes already");
-            return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message).with_help("wait for some of them"));
+            let message = format!("could not start `{program}`: the stage already runs {CHILDREN} programs");
+            return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message).with_help("wait for some to end"));
         }
         let current_dir = match current_dir {
             Some(path) => {
@@ -142,9 +142,12 @@ impl Processes {
             None => self.root.clone(),
         };
         let mut environment = self.environment.clone();
-        // By a `PATH` of the guest's, any file that it may write would be the program that was granted.
+        // The program is looked up before the command's own variables are added. If its `PATH` counted, a guest could put a
+        // file of its own under the name of a granted program into a folder that it may write, and start that.
         let found = self.find(&program, environment.get("PATH").map_or("", String::as_str))?;
         environment.extend(env);
+        // The sandbox is created before the effect is announced. Creating it can fail, and an attempt that announced an
+        // effect which it then couldn't have would have to be observed after a crash for no reason.
         self.confine().await?;
         if let Some(confined) = &self.confined {
             environment.extend(confined.network.variables.iter().cloned());
@@ -164,7 +167,7 @@ impl Processes {
         Ok(self.watch(program, child, timeout, capture, quiet))
     }
 
-    /// Makes the sandbox, if there is to be one and there is none yet.
+    /// Creates the sandbox, if programs run in one and it doesn't exist yet.
     async fn confine(&mut self) -> Result<(), CapabilityError> {
         if let (Some(blueprint), None) = (&self.blueprint, &self.confined) {
             self.confined = Some(blueprint.build(&self.environment).await?);
@@ -172,13 +175,13 @@ impl Processes {
         Ok(())
     }
 
-    /// A name is looked up in `PATH`; a path is relative to the workspace.
+    /// The file of a program: a name is looked up in `PATH`, a path is relative to the workspace.
     fn find(&self, program: &str, path_variable: &str) -> Result<PathBuf, CapabilityError> {
         if program.contains('/') && !Path::new(program).is_absolute() {
             return Ok(self.root.join(program));
         }
         which(program, path_variable).ok_or_else(|| {
-            let message = format!("the program `{program}` is not there: looked in PATH ({path_variable})");
+            let message = format!("program `{program}` not found in PATH ({path_variable})");
             // A bare name never means a file of the workspace, which a stage may have written.
             let help = match self.root.join(program).is_file() {
                 true => format!("to start the workspace's file, write `./{program}`, in `process` as well"),
@@ -201,13 +204,16 @@ impl Processes {
         let (end_sender, end) = watch::channel(None);
         let (overflow_sender, overflow) = watch::channel(None);
         let (capture, captured) =
-            capture.map(|limit| Capture::new(limit, &self.log, room.clone(), overflow_sender)).unzip();
+            capture.map(|limit| OutputCapture::new(limit, &self.log, room.clone(), overflow_sender)).unzip();
         let lines = (!quiet).then(|| (self.log.lines(Stream::Stdout), self.log.lines(Stream::Stderr)));
         let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
         let bounds = self.confined.as_ref().map(|confined| confined.bounds.clone());
         self.tasks.spawn(async move {
             let end = carry(child, deadline, lines, capture).await;
-            if let (End::Lost(_), Some(bounds)) = (&end, bounds) {
+            // A child is lost when its sandbox dies with it, which also happens when the sandbox exceeded a limit. The
+            // attempt must be aborted with that limit before the guest learns of the loss: a guest that got an error first
+            // could return it as its own.
+            if let (ChildEnd::Lost(_), Some(bounds)) = (&end, bounds) {
                 bounds.judge();
             }
             end_sender.send_replace(Some(end));
@@ -215,16 +221,17 @@ impl Processes {
         ChildHandle { program, group, end, captured, room, overflow }
     }
 
-    /// Kills what still runs, and waits until its last output has been written.
+    /// Kills the children that still run, and waits until their last output has been written.
     pub(crate) async fn finish(&mut self) {
         self.groups.kill();
         let collected = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(COLLECT, collected).await.is_err() {
-            // Dropping the children kills their groups once more, and collects them.
+            // Dropping the children kills their groups once more, and reaps them.
             self.tasks.shutdown().await;
         }
         if let Some(confined) = self.confined.take() {
-            // What keeps on living after that is the kernel's to end; nothing of it can be reached any more.
+            // A process that survives this is stuck in the kernel, and dies as soon as it leaves it; it can't have effects
+            // any more.
             confined.end(COLLECT).await;
             if let Some(blueprint) = &self.blueprint {
                 blueprint.report_repositories(&self.log).await;

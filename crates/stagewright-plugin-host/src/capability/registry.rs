@@ -1,10 +1,10 @@
-//! `registry`: images, moved by the host so that credentials stay in it.
+//! `registry`: images. The host transfers them, so that credentials never reach a guest.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::effects::Effects;
-use super::workspace::Workspace;
+use super::workspace::WorkspaceFiles;
 use stagewright_model::WorkspacePath;
 
 use crate::attempt::AttemptContext;
@@ -15,11 +15,11 @@ use crate::registry::{
 };
 use crate::rehearsal::Rehearsal;
 
-/// The registries as one stage sees them.
+/// Access to image registries, for one attempt.
 pub(crate) struct Images {
     pub(crate) registry: Arc<Registry>,
     pub(crate) policy: Arc<Policy>,
-    pub(crate) workspace: Workspace,
+    pub(crate) workspace: WorkspaceFiles,
     pub(crate) root: PathBuf,
     pub(crate) rehearsal: Rehearsal,
     pub(crate) effects: Effects,
@@ -37,7 +37,7 @@ impl Images {
         }
     }
 
-    /// On the stand-in in a rehearsal, where the reference isn't granted for real.
+    /// The access for a reference: to the rehearsal's stand-in, unless the image is granted for real.
     fn access(&self, reference: &ImageReference) -> RegistryAccess<'_> {
         let is_real = self.rehearsal.is_real_image(&reference.repository());
         match self.rehearsal.run().filter(|_| !is_real) {
@@ -46,7 +46,7 @@ impl Images {
         }
     }
 
-    /// What would be read of a registry elsewhere ends a rehearsed attempt.
+    /// Ends the attempt if the rehearsal withholds the result, because it would be read from a remote registry.
     async fn or_withhold<T>(&self, result: Result<T, OciError>) -> Result<T, CapabilityError> {
         match result {
             Err(error) if error.kind == OciErrorKind::WithheldInRehearsal => {
@@ -56,31 +56,31 @@ impl Images {
         }
     }
 
-    /// A reference that is going to be read.
+    /// Parses and checks a reference that is going to be read.
     async fn source(&self, reference: &str) -> Result<ImageReference, CapabilityError> {
         let mut reference: ImageReference = reference.parse()?;
         match &mut reference.location {
             ImageLocation::Layout { path } => *path = self.readable(path).await?,
             ImageLocation::Embedded { .. } | ImageLocation::Remote { .. } => {
-                self.policy.image(&reference.repository())?
+                self.policy.image(&reference.repository())?;
             }
         }
         Ok(reference)
     }
 
-    /// A reference that is going to be written.
+    /// Parses and checks a reference that is going to be written.
     async fn target(&self, reference: &str) -> Result<ImageReference, CapabilityError> {
         let mut reference: ImageReference = reference.parse()?;
         match &mut reference.location {
             ImageLocation::Layout { path } => *path = self.writable(path).await?,
             ImageLocation::Embedded { .. } | ImageLocation::Remote { .. } => {
-                self.policy.image(&reference.repository())?
+                self.policy.image(&reference.repository())?;
             }
         }
         Ok(reference)
     }
 
-    /// A folder of the workspace that may be read, links followed; relative to the workspace.
+    /// The real path, relative to the workspace, of a folder that must be granted for reading.
     async fn readable(&self, path: &str) -> Result<String, CapabilityError> {
         self.policy.read(&WorkspacePath::parse(path)?)?;
         let (policy, path) = (self.policy.clone(), path.to_owned());
@@ -92,7 +92,7 @@ impl Images {
         Ok(real.await?.shown().to_owned())
     }
 
-    /// The same for a folder that may be made or written.
+    /// The real path, relative to the workspace, of a folder that must be granted for writing; it may not exist yet.
     async fn writable(&self, path: &str) -> Result<String, CapabilityError> {
         let path = path.to_owned();
         let real = self.workspace.off_thread(move |files| files.writable(&path)).await?;
@@ -105,7 +105,7 @@ impl Images {
         Ok(self.registry.push(&inside(&self.root, &layout)?, &reference, self.access(&reference)).await?)
     }
 
-    /// A layout is a folder of the workspace, and stays on this machine.
+    /// Announces the write to a registry. A layout is a folder of the workspace, so writing to one isn't an effect.
     async fn announce(&self, doing: &str, reference: &ImageReference) -> Result<(), CapabilityError> {
         match reference.location {
             ImageLocation::Layout { .. } => Ok(()),
@@ -168,7 +168,7 @@ mod tests {
     use crate::testing::Backends;
 
     #[tokio::test]
-    async fn images_and_folders_are_granted_apart() {
+    async fn images_and_folders_need_separate_grants() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("image")).unwrap();
         std::fs::create_dir_all(folder.path().join("private")).unwrap();
@@ -182,7 +182,7 @@ mod tests {
         let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
         let images = Images {
             registry: Backends::new(folder.path()).registry,
-            workspace: Workspace::new(root, policy.clone(), 1000),
+            workspace: WorkspaceFiles::new(root, policy.clone(), 1000),
             policy,
             root: folder.path().to_owned(),
             rehearsal: Rehearsal::none(),
@@ -199,9 +199,10 @@ mod tests {
         for result in denied {
             assert_eq!(result.unwrap_err().code, ErrorCode::PermissionDenied);
         }
-        // The engine refuses: the registry isn't reached.
+        // The engine refuses the effect, so the registry isn't reached.
         let refused = Err(stagewright_engine::EffectRefused::Unrecorded);
-        let (effects, told) = crate::testing::TestLog::new().judged_effects(stagewright_engine::Call::Run, refused);
+        let (effects, announced) =
+            crate::testing::TestLog::new().effects_with_verdict(stagewright_engine::Call::Run, refused);
         let unrecorded = Images {
             effects,
             registry: images.registry.clone(),
@@ -212,8 +213,8 @@ mod tests {
         };
         assert_eq!(unrecorded.push("image", "local/app:1").await.unwrap_err().code, ErrorCode::Internal);
         assert_eq!(unrecorded.copy("local/app:1", "local/app:2").await.unwrap_err().code, ErrorCode::Internal);
-        assert_eq!(*told.lock().unwrap(), ["push local/app:1", "copy to local/app:2"]);
-        // Granted, and so the registry itself answers.
+        assert_eq!(*announced.lock().unwrap(), ["push local/app:1", "copy to local/app:2"]);
+        // Granted, so that the error comes from the registry.
         assert_eq!(images.resolve("local/app:1").await.unwrap_err().code, ErrorCode::NotFound);
         assert_eq!(images.pull("local/app:1", "out/layout").await.unwrap_err().code, ErrorCode::NotFound);
     }

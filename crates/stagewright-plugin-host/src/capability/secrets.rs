@@ -1,4 +1,4 @@
-//! `secrets`: handles that can be passed on to allowed places without the guest seeing what they hold.
+//! `secrets`: handles that a guest can pass to allowed hosts and programs without seeing the values.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ mod source;
 
 pub use source::{Secret, SecretError, SecretSource};
 
-/// What a guest holds.
+/// A guest's handle of a secret.
 #[derive(Clone, Debug)]
 pub struct SecretHandle {
     name: String,
@@ -24,12 +24,12 @@ pub struct SecretHandle {
 }
 
 impl SecretHandle {
-    /// A key of `[secrets]`.
+    /// The secret's key in `[secrets]`.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The value, to be sent to `origin`.
+    /// The value, if it may be sent to `origin`.
     pub(crate) fn for_origin(&self, origin: &Origin) -> Result<&str, CapabilityError> {
         let name = &self.name;
         self.policy.secret_use(name, SecretUse::Header)?;
@@ -48,7 +48,7 @@ impl SecretHandle {
         Ok(self.secret.value.expose())
     }
 
-    /// The value, to be put into the environment of `program`.
+    /// The value, if it may be in the environment of `program`.
     pub(crate) fn for_program(&self, program: &str) -> Result<&str, CapabilityError> {
         self.policy.secret_use(&self.name, SecretUse::Env)?;
         let programs = &self.secret.programs;
@@ -64,18 +64,18 @@ impl SecretHandle {
     }
 }
 
-/// Hands out handles.
+/// The secrets of one attempt.
 #[derive(Clone)]
-pub(crate) struct Secrets {
+pub(crate) struct StageSecrets {
     pub(crate) source: Arc<dyn SecretSource>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) masker: Masker,
     pub(crate) rehearsal: Rehearsal,
 }
 
-impl Secrets {
-    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Secrets {
-        Secrets {
+impl StageSecrets {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> StageSecrets {
+        StageSecrets {
             source: attempt.config().secrets.clone(),
             policy: attempt.policy.clone(),
             masker: attempt.log.masker().clone(),
@@ -83,31 +83,32 @@ impl Secrets {
         }
     }
 
-    /// From here on the value is masked in all that the attempt says.
+    /// A handle of the secret. From now on its value is masked in everything that the attempt writes.
     pub(crate) async fn get(&self, name: &str) -> Result<SecretHandle, CapabilityError> {
         self.policy.secret(name)?;
-        let (source, wanted) = (self.source.clone(), name.to_owned());
+        let (source, key) = (self.source.clone(), name.to_owned());
         let is_real = self.rehearsal.is_real_secret(name);
         let secret = blocking(move || {
             if !is_real {
-                return Ok(source.stand_in(&wanted));
+                return Ok(source.stand_in(&key));
             }
-            source.secret(&wanted).map_err(|SecretError { message, help }| CapabilityError {
+            source.secret(&key).map_err(|SecretError { message, help }| CapabilityError {
                 help,
                 ..CapabilityError::new(ErrorCode::FailedPrecondition, message)
             })
         });
         let Some(secret) = secret.await?? else {
-            return Err(CapabilityError::new(ErrorCode::NotFound, format!("the pipeline declares no secret `{name}`"))
+            return Err(CapabilityError::new(ErrorCode::NotFound, format!("unknown secret `{name}`"))
                 .with_help(format!("add a table [secrets.{name}] with `from`")));
         };
-        // In a rehearsal a real secret is bound by what is granted there, and not by what a real run may do with it.
+        // In a rehearsal, the grants of `[stages.NAME.rehearse]` decide how a real secret may be used. The stage's own are
+        // wider: they would let a plugin send it to the production host that the rehearsal is meant to spare.
         let policy = self.rehearsal.real().filter(|_| is_real).unwrap_or(&self.policy).clone();
         self.masker.add(secret.value.clone(), policy.reveal(name).is_ok());
         Ok(SecretHandle { name: name.to_owned(), secret: Arc::new(secret), policy })
     }
 
-    /// The plain text, for the guest.
+    /// The plain text, if the guest may read it.
     pub(crate) fn reveal(&self, handle: &SecretHandle) -> Result<String, CapabilityError> {
         handle.policy.reveal(&handle.name)?;
         Ok(handle.secret.value.expose().to_owned())
@@ -133,14 +134,14 @@ mod tests {
         }
     }
 
-    fn secrets(permissions: &Permissions) -> Secrets {
+    fn secrets(permissions: &Permissions) -> StageSecrets {
         let secret = Secret {
             value: "hunter22".into(),
             hosts: vec!["api.example.org".parse().unwrap(), "localhost:8080".parse().unwrap()],
             programs: vec!["gh".into()],
         };
         let policy = Policy::new("stages.test", permissions, &Default::default(), Arc::default());
-        Secrets {
+        StageSecrets {
             source: Arc::new(One(secret)),
             policy: Arc::new(policy),
             masker: Masker::default(),
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handle_needs_a_grant_and_its_value_another() {
+    async fn a_handle_and_its_value_need_separate_grants() {
         let granted =
             Permissions { secrets: vec!["token".parse().unwrap(), "other".parse().unwrap()], ..Permissions::default() };
         assert_eq!(secrets(&Permissions::default()).get("token").await.unwrap_err().code, ErrorCode::PermissionDenied);
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn in_a_rehearsal_a_real_secret_goes_only_where_it_is_granted_there() {
+    async fn the_grants_of_a_rehearsal_decide_about_its_real_secrets() {
         let all = Permissions {
             secrets: vec!["token".parse().unwrap()],
             reveal: vec!["token".parse().unwrap()],
@@ -180,18 +181,18 @@ mod tests {
         let terms = RehearsalTerms { real, is_configured: true, offline: false };
         let (folder, log) = (tempfile::tempdir().unwrap(), TestLog::new());
         let (rehearsal, _aborter) = crate::testing::rehearsal(folder.path(), &all, &terms, &log);
-        let rehearsed = Secrets { rehearsal, ..secrets(&all) };
+        let rehearsed = StageSecrets { rehearsal, ..secrets(&all) };
         let handle = rehearsed.get("token").await.unwrap();
         assert_eq!(handle.for_origin(&origin("https://api.example.org/x")), Ok("hunter22"));
         assert!(handle.for_program("gh").is_err() && rehearsed.reveal(&handle).is_err());
     }
 
     #[tokio::test]
-    async fn a_secret_goes_only_where_it_may() {
+    async fn a_secret_is_only_given_to_allowed_hosts_and_programs() {
         let granted = Permissions { secrets: vec!["token".parse().unwrap()], ..Permissions::default() };
         let handle = secrets(&granted).get("token").await.unwrap();
         assert!(handle.for_origin(&origin("https://api.example.org/x")).is_ok());
-        assert!(handle.for_origin(&origin("http://localhost:8080/x")).is_ok(), "this machine needs no TLS");
+        assert!(handle.for_origin(&origin("http://localhost:8080/x")).is_ok(), "on this machine, TLS isn't required");
         assert!(handle.for_origin(&origin("http://localhost:8081/x")).is_err());
         assert!(handle.for_origin(&origin("http://api.example.org/x")).is_err(), "not in plain text");
         let error = handle.for_origin(&origin("https://evil.example.org")).unwrap_err();

@@ -1,7 +1,7 @@
 //! `service`: supervised processes on this machine, as releases of an environment.
 //!
-//! A service may outlive its stage, and only because the stage says so: what an attempt started and neither promoted
-//! nor discarded is discarded when the attempt ends, however it ends. The `service` grant covers pulling the image.
+//! A service outlives its attempt only if the attempt promotes it: a release that was neither promoted nor discarded is
+//! discarded when the attempt ends, however it ends. The `service` grant covers pulling the image.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,10 +26,10 @@ use crate::registry::{ImageLocation, ImageReference};
 use crate::rehearsal::Rehearsal;
 use crate::service::{Current, Instance, ReleaseSpec, ServiceError, ServiceErrorKind, ServiceManager};
 
-/// How long the end of an attempt waits for releases to be discarded; they are, even if it takes longer.
+/// How long the end of an attempt waits until releases are discarded. If it takes longer, that goes on in the background.
 const DISCARD: Duration = Duration::from_millis(500);
 
-/// A release to be.
+/// A release that a guest is building.
 #[derive(Clone, Debug)]
 pub struct ReleaseBuilder {
     pub(crate) service: String,
@@ -39,7 +39,7 @@ pub struct ReleaseBuilder {
     pub(crate) port: u16,
     pub(crate) keep: u32,
     pub(crate) stop_grace: Duration,
-    /// What a builder method could not answer itself.
+    /// The error of a builder method, none of which has a result of its own: `start` returns it.
     refused: Option<CapabilityError>,
 }
 
@@ -57,7 +57,7 @@ impl ReleaseBuilder {
         }
     }
 
-    /// To a secret, a service is a program with the service's name.
+    /// Adds a secret, which must be allowed for a program with the service's name.
     pub(crate) fn secret_env(&mut self, name: String, secret: &SecretHandle) {
         match secret.for_program(&self.service) {
             Ok(value) => {
@@ -70,44 +70,45 @@ impl ReleaseBuilder {
     }
 }
 
-/// A started release, as its guest knows it.
+/// A guest's handle of a started release.
 #[derive(Clone, Debug)]
 pub struct InstanceHandle {
-    /// Position among the attempt's instances.
+    /// The index among the attempt's instances.
     index: usize,
     pub(crate) record: Current,
 }
 
-/// The current release, as guests are told of it.
+/// The current release, as guests get it in JSON.
 #[derive(Serialize)]
-struct Told {
+struct CurrentRelease {
     #[serde(flatten)]
     current: Current,
     state: Phase,
 }
 
-/// The services as one attempt sees them.
+/// The services of one attempt.
 pub(crate) struct Services {
-    /// The folder that stands for the workspace, if there is one.
+    /// The capture of the workspace, if the attempt works on one.
     pub(crate) files: Option<PathBuf>,
     pub(crate) manager: Arc<ServiceManager>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) own: OwnOrigins,
     pub(crate) log: AttemptLog,
     pub(crate) environment: Option<String>,
-    /// The token that the attempt acts under.
+    /// The attempt's fence for the environment.
     pub(crate) fence: Option<u64>,
     pub(crate) rehearsal: Rehearsal,
     pub(crate) effects: Effects,
-    pub(crate) started: Started,
+    pub(crate) started: StartedReleases,
 }
 
-/// What the attempt has started.
+/// The releases that the attempt has started.
 #[derive(Default)]
-pub(crate) struct Started {
-    /// None once promoted or discarded.
+pub(crate) struct StartedReleases {
+    /// None for a release that was promoted or discarded.
     instances: Vec<Option<Instance>>,
-    /// A start under way: a task of its own, so that a guest that is stopped meanwhile leaves nothing behind.
+    /// The start in progress. It runs in a task of its own: when the guest is stopped, the future that waits for it is
+    /// dropped, and only the task knows a process that has been started meanwhile and must be discarded.
     starting: Option<JoinHandle<Result<Instance, ServiceError>>>,
 }
 
@@ -124,7 +125,7 @@ impl Services {
             fence: environment.and_then(|environment| environment.fence),
             rehearsal: attempt.rehearsal.clone(),
             effects: attempt.effects.clone(),
-            started: Started::default(),
+            started: StartedReleases::default(),
         }
     }
 
@@ -157,7 +158,7 @@ impl Services {
         let started = starting.await;
         self.started.starting = None;
         let instance = started.map_err(|error| {
-            CapabilityError::new(ErrorCode::Internal, "the start of a release broke off").caused_by(&error)
+            CapabilityError::new(ErrorCode::Internal, "starting a release was interrupted").caused_by(&error)
         })??;
         let record = instance.record().clone();
         self.own.add_release(&record.address, instance.endpoint());
@@ -171,15 +172,15 @@ impl Services {
         let rehearsal = self.rehearsal.run().map(|run| run.0.as_str());
         let Some(current) = self.manager.current(environment, service, rehearsal).await? else { return Ok(None) };
         let state = self.manager.phase(environment, service, &current, rehearsal).await?;
-        let told = serde_json::to_string(&Told { current, state });
-        told.map(Some).map_err(|error| {
-            CapabilityError::new(ErrorCode::Internal, "the current release can't be told").caused_by(&error)
+        let json = serde_json::to_string(&CurrentRelease { current, state });
+        json.map(Some).map_err(|error| {
+            CapabilityError::new(ErrorCode::Internal, "could not serialize the current release").caused_by(&error)
         })
     }
 
     fn environment(&self) -> Result<&str, CapabilityError> {
         self.environment.as_deref().ok_or_else(|| {
-            CapabilityError::new(ErrorCode::FailedPrecondition, "the stage names no environment to deploy to")
+            CapabilityError::new(ErrorCode::FailedPrecondition, "the stage has no environment to deploy to")
                 .with_help("add to the stage: environment = \"staging\"")
         })
     }
@@ -202,27 +203,29 @@ impl Services {
 
     pub(crate) async fn promote(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
         self.instance(handle)?;
-        // Refused, here or by the target, the instance stays what it is, and goes with the attempt at the latest.
+        // If the engine or the target refuses, the instance stays unpromoted, and is discarded with the attempt at the
+        // latest.
         self.effects.announce(&format!("promote release {}", handle.record.release)).await?;
         self.instance(handle)?.try_promote().await?;
         self.take(handle).map(drop)
     }
 
-    /// Never refused: it undoes what `start` has announced, and the service can't have been changed by another run since.
+    /// Discards a release. This isn't announced: it undoes what `start` announced, and doesn't touch the release that
+    /// serves.
     pub(crate) async fn discard(&mut self, handle: &InstanceHandle) -> Result<(), CapabilityError> {
         Ok(self.take(handle)?.discard().await?)
     }
 
-    /// Discards what was neither promoted nor discarded.
+    /// Discards the releases that were neither promoted nor discarded.
     pub(crate) async fn finish(&mut self) {
-        let Started { instances, starting } = std::mem::take(&mut self.started);
+        let StartedReleases { instances, starting } = std::mem::take(&mut self.started);
         let left: Vec<Instance> = instances.into_iter().flatten().collect();
         if left.is_empty() && starting.is_none() {
             return;
         }
         for instance in &left {
             let release = &instance.record().release;
-            self.log.engine(&format!("release {release} was neither promoted nor discarded, and is stopped")).await;
+            self.log.engine(&format!("stopping release {release}, which was neither promoted nor discarded")).await;
         }
         let discarding = tokio::spawn(async move {
             let started = match starting {
@@ -236,7 +239,7 @@ impl Services {
                 }
             }
         });
-        // Past that time it goes on by itself.
+        // The task goes on after the timeout.
         let _ = tokio::time::timeout(DISCARD, discarding).await;
     }
 }
@@ -261,7 +264,7 @@ impl From<ServiceError> for CapabilityError {
 }
 
 fn settled(handle: &InstanceHandle) -> CapabilityError {
-    let message = format!("release {} was promoted or discarded before", handle.record.release);
+    let message = format!("release {} was already promoted or discarded", handle.record.release);
     CapabilityError::new(ErrorCode::FailedPrecondition, message)
 }
 
@@ -284,7 +287,7 @@ mod tests {
             fence: None,
             rehearsal: Rehearsal::none(),
             effects: TestLog::new().effects(),
-            started: Started::default(),
+            started: StartedReleases::default(),
         }
     }
 
@@ -315,15 +318,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_guest_is_told_under_which_token_a_release_was_made_and_whether_it_runs() {
+    async fn the_current_release_has_its_fence_and_its_state() {
         let folder = tempfile::tempdir().unwrap();
         let services = services(folder.path(), Some("staging"));
         let service = folder.path().join("environments/staging/api");
         std::fs::create_dir_all(&service).unwrap();
         let record = r#"{ "release": "r-1", "image": "x", "address": "http://x", "port": 1, "since": 2, "fence": 7 }"#;
         std::fs::write(service.join("current.json"), record).unwrap();
-        let told = services.current("api").await.unwrap().unwrap();
-        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-        assert_eq!((&told["release"], &told["fence"], &told["state"]), (&"r-1".into(), &7.into(), &"exited".into()));
+        let json = services.current("api").await.unwrap().unwrap();
+        let current: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let found = (&current["release"], &current["fence"], &current["state"]);
+        assert_eq!(found, (&"r-1".into(), &7.into(), &"exited".into()));
     }
 }

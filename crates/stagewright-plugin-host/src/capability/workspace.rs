@@ -1,9 +1,9 @@
-//! `workspace`: files below the workspace's root, as far as they are granted.
+//! `workspace`: the granted files below the workspace's root.
 //!
-//! Two checks guard each access: the path as the guest wrote it, and the path that it leads to once symbolic links are
-//! followed. A link that leaves the workspace can't be followed at all: every access goes through a folder handle that
-//! resolves paths beneath itself. What passed the checks is then reached without following links ([`reach`]), since a
-//! program of the stage may exchange them meanwhile.
+//! Each access is checked twice: the path as the guest wrote it, and the path that it leads to once symbolic links are
+//! followed. A link that leaves the workspace can't be followed at all, because every access goes through a folder handle
+//! that only resolves paths beneath itself. The checked path is then opened without following links ([`opener`]), since a
+//! program of the stage may exchange a folder for a link after the check.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
@@ -19,53 +19,53 @@ use stagewright_model::WorkspacePath;
 
 use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::{Budget, Bytes, Metered};
+use crate::limits::{ByteBudget, ByteSize, Metered};
 use crate::policy::Policy;
 
 mod grants;
 mod listing;
-mod reach;
+mod opener;
 
-pub(crate) use grants::{GrantedPath, Kind};
-pub(crate) use listing::{Entry, Located, Node};
-use reach::Reach;
+pub(crate) use grants::{FileKind, GrantedPath};
+pub(crate) use listing::{GlobEntry, Located, NodeKind};
+use opener::PathOpener;
 
-/// The workspace as one stage sees it.
+/// The files of a workspace, with the access that a stage has to them.
 #[derive(Clone, Debug)]
-pub(crate) struct Workspace {
+pub(crate) struct WorkspaceFiles {
     root: Arc<Dir>,
     policy: Arc<Policy>,
-    /// No more is read into memory at a time.
+    /// The most bytes that are read into memory at a time.
     largest: u64,
-    /// All that is written.
-    budget: Budget,
+    /// The bytes that the stage may still write.
+    budget: ByteBudget,
 }
 
-impl Workspace {
-    pub(crate) fn new(root: Arc<Dir>, policy: Arc<Policy>, largest: u64) -> Workspace {
-        Workspace { root, policy, largest, budget: Budget::new("workspace", u64::MAX) }
+impl WorkspaceFiles {
+    pub(crate) fn new(root: Arc<Dir>, policy: Arc<Policy>, largest: u64) -> WorkspaceFiles {
+        WorkspaceFiles { root, policy, largest, budget: ByteBudget::new("workspace", u64::MAX) }
     }
 
-    /// At most so many bytes are written.
-    pub(crate) fn bounded(self, bytes: u64) -> Workspace {
-        Workspace { budget: Budget::new("workspace", bytes), ..self }
+    /// Limits the bytes that may be written.
+    pub(crate) fn bounded(self, bytes: u64) -> WorkspaceFiles {
+        WorkspaceFiles { budget: ByteBudget::new("workspace", bytes), ..self }
     }
 
-    /// By which files are had that passed the checks of their paths.
-    fn reach(&self, writing: bool) -> Reach<'_> {
-        Reach { root: &self.root, policy: &self.policy, writing }
+    /// Opens files whose paths passed the checks.
+    fn opener(&self, writing: bool) -> PathOpener<'_> {
+        PathOpener { root: &self.root, policy: &self.policy, writing }
     }
 
-    /// Runs file work off the async threads.
+    /// Runs work on files on a thread that may block.
     pub(crate) async fn off_thread<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Workspace) -> Result<T, CapabilityError> + Send + 'static,
+        work: impl FnOnce(&WorkspaceFiles) -> Result<T, CapabilityError> + Send + 'static,
     ) -> Result<T, CapabilityError> {
         let workspace = self.clone();
         blocking(move || work(&workspace)).await?
     }
 
-    /// A file to be read.
+    /// Opens a file for reading.
     pub(crate) fn open(&self, path: &str) -> Result<File, CapabilityError> {
         let path = WorkspacePath::parse(path)?;
         self.policy.read(&path)?;
@@ -75,9 +75,9 @@ impl Workspace {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` is a folder, not a file")));
         }
         let (folder, name) = real.split();
-        self.reach(false)
+        self.opener(false)
             .folder(&folder)
-            .and_then(|folder| self.reach(false).file(&folder, name, OFlags::RDONLY))
+            .and_then(|folder| self.opener(false).file(&folder, name, OFlags::RDONLY))
             .map_err(|error| failed("open", &path, &error))
     }
 
@@ -85,13 +85,15 @@ impl Workspace {
         let mut file = self.open(path)?;
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let mut data = Vec::new();
-        // One byte more than allowed tells a file that grew, or has no size, like those of /proc.
+        // The size can't be relied on: the file may grow, and those in /proc have none. So one byte more than allowed is
+        // read, which shows that the file is too large.
         let read = (&mut file).take(self.largest.saturating_add(1)).read_to_end(&mut data);
         read.map_err(|error| failed_at("read", path, &error))?;
         if data.len() as u64 > self.largest {
-            let message = format!("`{path}` ({size} bytes) doesn't fit into the {} of memory", Bytes(self.largest));
+            let limit = ByteSize(self.largest);
+            let message = format!("`{path}` ({size} bytes) doesn't fit into the memory limit of {limit}");
             return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message)
-                .with_help("read it in pieces, or give the stage more `memory`"));
+                .with_help("read it in parts, or raise the stage's `memory`"));
         }
         Ok(data)
     }
@@ -110,7 +112,7 @@ impl Workspace {
         self.replace(path, |file| Ok(file.write_all(data)?))
     }
 
-    /// Replaces a file with what `fill` writes, or leaves it as it was.
+    /// Replaces a file with what `fill` writes. On failure the file stays as it was.
     pub(crate) fn replace<T>(
         &self,
         path: &str,
@@ -119,7 +121,9 @@ impl Workspace {
         let path = self.writable(path)?;
         let (folder, name) = path.split();
         let folder =
-            self.reach(true).made_folder(&folder).map_err(|error| failed("create the folder of", &path, &error))?;
+            self.opener(true).made_folder(&folder).map_err(|error| failed("create the folder of", &path, &error))?;
+        // The draft is created and renamed by the handle of the folder that was checked, never by a path. So it stays in
+        // that folder even if a program of the stage renames it, or puts a link in its place, while the content is written.
         let draft = draft_name();
         let filled = (|| {
             let mut file = folder.open_with(&draft, OpenOptions::new().write(true).create_new(true))?;
@@ -132,7 +136,7 @@ impl Workspace {
             Ok(value)
         })();
         filled.map_err(|error| {
-            // It isn't there when it could not be made.
+            // This fails when the draft could not be created.
             let _ = folder.remove_file(&draft);
             match error {
                 FillError::Io(error) => failed("write", &path, &error),
@@ -153,9 +157,9 @@ impl Workspace {
             Err(error) => return Err(error),
         };
         let (folder, name) = path.split();
-        self.reach(true)
+        self.opener(true)
             .made_folder(&folder)
-            .and_then(|folder| self.reach(true).file(&folder, name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE))
+            .and_then(|folder| self.opener(true).file(&folder, name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE))
             .and_then(|file| Metered { to: file, budget: &self.budget }.write_all(data))
             .map_err(|error| failed("append to", &path, &error))
     }
@@ -164,7 +168,7 @@ impl Workspace {
         let path = self.writable(path)?;
         self.policy.removal(&path)?;
         let (folder, name) = path.split();
-        let removed = self.reach(true).folder(&folder).and_then(|folder| match folder.symlink_metadata(name)? {
+        let removed = self.opener(true).folder(&folder).and_then(|folder| match folder.symlink_metadata(name)? {
             metadata if metadata.is_dir() => remove_tree_at(&folder, name.as_ref()),
             _ => folder.remove_file(name),
         });
@@ -174,14 +178,15 @@ impl Workspace {
         }
     }
 
-    /// `sha256:…`.
+    /// The digest of a file, as `sha256:…`.
     pub(crate) fn digest(&self, path: &str) -> Result<String, CapabilityError> {
         let mut file = self.open(path)?;
         let digest = copy_and_digest(&mut file, &mut io::sink()).map_err(|error| failed_at("read", path, &error))?;
         Ok(digest.0)
     }
 
-    /// Compresses a file into another one. Neither names nor times are written: the same content comes out the same.
+    /// Compresses a file into another one. Neither its name nor a time is stored, so that the same content always gives the
+    /// same result.
     pub(crate) fn gzip(&self, path: &str, to: &str) -> Result<(), CapabilityError> {
         let mut file = self.open(path)?;
         self.replace(to, |zipped| {
@@ -196,7 +201,8 @@ impl Workspace {
         Ok(metadata.permissions().mode() & 0o111 != 0)
     }
 
-    /// A folder to start a process in, without regard to `read`: what a process does there is the process's affair.
+    /// The real path of a folder, as a working directory for a program. It doesn't need a grant of `read`: the sandbox
+    /// decides which of its files the program may read.
     pub(crate) fn folder(&self, path: &str) -> Result<WorkspacePath, CapabilityError> {
         let path = WorkspacePath::parse(path)?;
         let real = self.real(&path)?;
@@ -206,8 +212,8 @@ impl Workspace {
         Err(CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` is not a folder")))
     }
 
-    /// Checks a path that is going to be made, replaced or removed, and gives the place that it stands for: the links
-    /// among its folders followed, itself not.
+    /// Checks a path that is going to be created, replaced or removed, and returns its real path: links among its folders
+    /// are followed, the last name isn't.
     pub(crate) fn writable(&self, path: &str) -> Result<WorkspacePath, CapabilityError> {
         let path = WorkspacePath::parse(path)?;
         let Some(parent) = path.parent() else {
@@ -215,6 +221,9 @@ impl Workspace {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
         };
         self.policy.write(&path)?;
+        // The path needn't exist, and neither need its folders. So links are followed in the longest part of it that
+        // exists, and the rest is appended as it is: what doesn't exist contains no links. The result is checked again,
+        // because a link among the folders can lead out of what is granted.
         let mut existing = parent.clone();
         let real = loop {
             match self.real(&existing) {
@@ -235,17 +244,17 @@ impl Workspace {
         Ok(real)
     }
 
-    /// Where `path` leads to.
+    /// The real path of `path`, with all links followed.
     fn real(&self, path: &WorkspacePath) -> Result<WorkspacePath, CapabilityError> {
         let real = self.root.canonicalize(path.as_path()).map_err(|error| failed("find", path, &error))?;
         let real = real.to_str().ok_or_else(|| {
-            CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` leads to a name that isn't text"))
+            CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` leads to a name that isn't UTF-8"))
         })?;
         Ok(WorkspacePath::parse(if real.is_empty() { "." } else { real })?)
     }
 }
 
-/// Why a file wasn't filled.
+/// Why the content of a file could not be written.
 pub(crate) enum FillError {
     Io(io::Error),
     Other(CapabilityError),
@@ -257,7 +266,7 @@ impl From<io::Error> for FillError {
     }
 }
 
-/// Copies to the end; gives `sha256:…` and the number of bytes.
+/// Copies everything, and returns `sha256:…` of it and the number of bytes.
 pub(crate) fn copy_and_digest(from: &mut impl io::Read, to: &mut impl io::Write) -> io::Result<(String, u64)> {
     let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 128 * 1024]);
     loop {
@@ -274,7 +283,7 @@ pub(crate) fn copy_and_digest(from: &mut impl io::Read, to: &mut impl io::Write)
     Ok((format!("sha256:{}", crate::digest::hex(&hasher.finalize())), size))
 }
 
-/// Differs from every other name that this process makes.
+/// A name for a temporary file, unique within this process.
 fn draft_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!(".stagewright-draft-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
@@ -292,7 +301,7 @@ pub(crate) fn failed_at(doing: &str, path: &str, error: &io::Error) -> Capabilit
         io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => {
             ErrorCode::InvalidArgument
         }
-        // Also what the folder handle answers to a link that leads outside.
+        // Also the error of the folder handle for a link that leads out of the workspace.
         io::ErrorKind::PermissionDenied => ErrorCode::FailedPrecondition,
         _ => ErrorCode::Internal,
     };

@@ -1,49 +1,49 @@
 //! Cargo's `config.toml`.
 //!
-//! Left out are tokens, providers of credentials, proxies (the sandbox has one of its own), variables, aliases, and
-//! all keys that aren't listed.
+//! Tokens, credential providers, proxies (the sandbox has one of its own), variables, aliases, and all keys that aren't
+//! listed are left out.
 
 use toml::{Table, Value};
 
-use super::value::{Kind, admit, is_known};
+use super::value::{ValueKind, admit, is_known};
 
-/// What a key of a table is.
-enum Rule {
-    /// One value, or a list of such.
-    Is(Kind),
+/// The form that the value of a key must have to be copied.
+enum ValueRule {
+    /// A value of this kind, or a list of them.
+    Is(ValueKind),
     /// A table with these keys.
-    Table(&'static [(&'static str, Rule)]),
-    /// A table whose every key is one of these.
-    Each(&'static Rule),
-    /// The first that takes it.
-    Either(&'static [Rule]),
+    Table(&'static [(&'static str, ValueRule)]),
+    /// A table with any keys, each of whose values has this form.
+    Each(&'static ValueRule),
+    /// The first of these forms that matches.
+    Either(&'static [ValueRule]),
 }
 
-const SCALAR: Rule = Rule::Is(Kind::Scalar);
-const WORD: Rule = Rule::Is(Kind::Word);
-const TEXT: Rule = Rule::Is(Kind::Text);
-const PROGRAM: Rule = Rule::Is(Kind::Program);
-const URL: Rule = Rule::Is(Kind::Url);
+const SCALAR: ValueRule = ValueRule::Is(ValueKind::Scalar);
+const WORD: ValueRule = ValueRule::Is(ValueKind::Word);
+const TEXT: ValueRule = ValueRule::Is(ValueKind::Text);
+const PROGRAM: ValueRule = ValueRule::Is(ValueKind::Program);
+const URL: ValueRule = ValueRule::Is(ValueKind::Url);
 
-static CONFIG: &[(&str, Rule)] = &[
-    ("build", Rule::Table(BUILD)),
-    ("cargo-new", Rule::Table(&[("vcs", WORD)])),
-    ("future-incompat-report", Rule::Table(&[("frequency", WORD)])),
-    ("http", Rule::Table(HTTP)),
-    ("net", Rule::Table(NET)),
-    ("patch", Rule::Each(&Rule::Each(&Rule::Table(PATCH)))),
+static CONFIG: &[(&str, ValueRule)] = &[
+    ("build", ValueRule::Table(BUILD)),
+    ("cargo-new", ValueRule::Table(&[("vcs", WORD)])),
+    ("future-incompat-report", ValueRule::Table(&[("frequency", WORD)])),
+    ("http", ValueRule::Table(HTTP)),
+    ("net", ValueRule::Table(NET)),
+    ("patch", ValueRule::Each(&ValueRule::Each(&ValueRule::Table(PATCH)))),
     ("paths", TEXT),
-    ("profile", Rule::Each(&Rule::Table(PROFILE))),
-    ("registries", Rule::Each(&Rule::Table(&[("index", URL), ("protocol", WORD)]))),
-    ("registry", Rule::Table(&[("default", WORD), ("index", URL)])),
-    ("resolver", Rule::Table(&[("feature-unification", WORD), ("incompatible-rust-versions", WORD)])),
-    ("source", Rule::Each(&Rule::Table(SOURCE))),
-    ("target", Rule::Each(&Rule::Table(TARGET))),
-    ("term", Rule::Table(TERM)),
-    ("unstable", Rule::Each(&SCALAR)),
+    ("profile", ValueRule::Each(&ValueRule::Table(PROFILE))),
+    ("registries", ValueRule::Each(&ValueRule::Table(&[("index", URL), ("protocol", WORD)]))),
+    ("registry", ValueRule::Table(&[("default", WORD), ("index", URL)])),
+    ("resolver", ValueRule::Table(&[("feature-unification", WORD), ("incompatible-rust-versions", WORD)])),
+    ("source", ValueRule::Each(&ValueRule::Table(SOURCE))),
+    ("target", ValueRule::Each(&ValueRule::Table(TARGET))),
+    ("term", ValueRule::Table(TERM)),
+    ("unstable", ValueRule::Each(&SCALAR)),
 ];
 
-static BUILD: &[(&str, Rule)] = &[
+static BUILD: &[(&str, ValueRule)] = &[
     ("build-dir", TEXT),
     ("dep-info-basedir", TEXT),
     ("incremental", WORD),
@@ -58,18 +58,18 @@ static BUILD: &[(&str, Rule)] = &[
     ("target-dir", TEXT),
 ];
 
-static HTTP: &[(&str, Rule)] = &[
+static HTTP: &[(&str, ValueRule)] = &[
     ("cainfo", TEXT),
     ("check-revoke", WORD),
     ("low-speed-limit", WORD),
     ("multiplexing", WORD),
-    ("ssl-version", Rule::Either(&[WORD, Rule::Table(&[("max", WORD), ("min", WORD)])])),
+    ("ssl-version", ValueRule::Either(&[WORD, ValueRule::Table(&[("max", WORD), ("min", WORD)])])),
     ("timeout", WORD),
 ];
 
-static NET: &[(&str, Rule)] = &[("git-fetch-with-cli", WORD), ("offline", WORD), ("retry", WORD)];
+static NET: &[(&str, ValueRule)] = &[("git-fetch-with-cli", WORD), ("offline", WORD), ("retry", WORD)];
 
-static SOURCE: &[(&str, Rule)] = &[
+static SOURCE: &[(&str, ValueRule)] = &[
     ("branch", TEXT),
     ("directory", TEXT),
     ("git", URL),
@@ -80,7 +80,7 @@ static SOURCE: &[(&str, Rule)] = &[
     ("tag", TEXT),
 ];
 
-static PATCH: &[(&str, Rule)] = &[
+static PATCH: &[(&str, ValueRule)] = &[
     ("branch", TEXT),
     ("default-features", WORD),
     ("features", WORD),
@@ -93,8 +93,8 @@ static PATCH: &[(&str, Rule)] = &[
     ("version", TEXT),
 ];
 
-static PROFILE: &[(&str, Rule)] = &[
-    ("build-override", Rule::Table(OVERRIDE)),
+static PROFILE: &[(&str, ValueRule)] = &[
+    ("build-override", ValueRule::Table(OVERRIDE)),
     ("codegen-backend", WORD),
     ("codegen-units", WORD),
     ("debug", WORD),
@@ -104,14 +104,14 @@ static PROFILE: &[(&str, Rule)] = &[
     ("lto", WORD),
     ("opt-level", WORD),
     ("overflow-checks", WORD),
-    ("package", Rule::Each(&Rule::Table(OVERRIDE))),
+    ("package", ValueRule::Each(&ValueRule::Table(OVERRIDE))),
     ("panic", WORD),
     ("rpath", WORD),
     ("split-debuginfo", WORD),
     ("strip", WORD),
 ];
 
-static OVERRIDE: &[(&str, Rule)] = &[
+static OVERRIDE: &[(&str, ValueRule)] = &[
     ("codegen-units", WORD),
     ("debug", WORD),
     ("debug-assertions", WORD),
@@ -121,28 +121,28 @@ static OVERRIDE: &[(&str, Rule)] = &[
     ("strip", WORD),
 ];
 
-static PROGRESS: &[(&str, Rule)] = &[("term-integration", SCALAR), ("when", WORD), ("width", SCALAR)];
+static PROGRESS: &[(&str, ValueRule)] = &[("term-integration", SCALAR), ("when", WORD), ("width", SCALAR)];
 
-static TERM: &[(&str, Rule)] = &[
+static TERM: &[(&str, ValueRule)] = &[
     ("color", WORD),
     ("hyperlinks", SCALAR),
-    ("progress", Rule::Table(PROGRESS)),
+    ("progress", ValueRule::Table(PROGRESS)),
     ("quiet", SCALAR),
     ("unicode", SCALAR),
     ("verbose", SCALAR),
 ];
 
-static TARGET: &[(&str, Rule)] =
+static TARGET: &[(&str, ValueRule)] =
     &[("ar", PROGRAM), ("linker", PROGRAM), ("runner", PROGRAM), ("rustdocflags", TEXT), ("rustflags", TEXT)];
 
-/// The copy; empty for what isn't TOML.
+/// The copy of a file's text; empty for invalid TOML.
 pub(super) fn copy(text: &str) -> String {
     let Ok(config) = text.parse::<Table>() else { return String::new() };
     table(CONFIG, &config).map(|kept| kept.to_string()).unwrap_or_default()
 }
 
-/// Whether nothing in it could be a credential. Aliases and variables aren't copied; those of a repository are common, and
-/// harmless unless they are named like a credential.
+/// Whether no value could be a credential. Aliases and variables aren't copied, but they are common in a repository's
+/// configuration, and harmless unless they are named like a credential.
 pub(super) fn is_harmless(text: &str) -> bool {
     let Ok(config) = text.parse::<Table>() else { return false };
     config.iter().all(|(key, found)| match key.as_str() {
@@ -161,52 +161,52 @@ fn is_plain_variable(name: &str) -> bool {
     !WORDS.iter().any(|word| name.contains(word))
 }
 
-fn is_value_harmless(rule: Option<&Rule>, found: &Value) -> bool {
+fn is_value_harmless(rule: Option<&ValueRule>, found: &Value) -> bool {
     match (rule, found) {
         (_, Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_)) => true,
-        (Some(Rule::Either(rules)), found) => rules.iter().any(|rule| is_value_harmless(Some(rule), found)),
-        (Some(Rule::Is(kind)), Value::String(text)) => is_known(Some(*kind), text),
+        (Some(ValueRule::Either(rules)), found) => rules.iter().any(|rule| is_value_harmless(Some(rule), found)),
+        (Some(ValueRule::Is(kind)), Value::String(text)) => is_known(Some(*kind), text),
         (_, Value::String(text)) => is_known(None, text),
-        (Some(Rule::Is(Kind::Program)), Value::Array(_)) => false,
+        (Some(ValueRule::Is(ValueKind::Program)), Value::Array(_)) => false,
         (rule, Value::Array(items)) => items.iter().all(|item| is_value_harmless(rule, item)),
-        (Some(Rule::Table(rules)), Value::Table(found)) => found.iter().all(|(key, found)| {
+        (Some(ValueRule::Table(rules)), Value::Table(found)) => found.iter().all(|(key, found)| {
             let rule = rules.iter().find(|(name, _)| name == key).map(|(_, rule)| rule);
             is_value_harmless(rule, found)
         }),
-        (Some(Rule::Each(rule)), Value::Table(found)) => {
+        (Some(ValueRule::Each(rule)), Value::Table(found)) => {
             found.values().all(|found| is_value_harmless(Some(rule), found))
         }
         (_, Value::Table(found)) => found.values().all(|found| is_value_harmless(None, found)),
     }
 }
 
-fn table(rules: &[(&str, Rule)], found: &Table) -> Option<Table> {
+fn table(rules: &[(&str, ValueRule)], found: &Table) -> Option<Table> {
     let kept = rules.iter().filter_map(|(key, rule)| Some(((*key).to_owned(), value(rule, found.get(*key)?)?)));
     Some(kept.collect::<Table>()).filter(|kept| !kept.is_empty())
 }
 
-fn value(rule: &Rule, found: &Value) -> Option<Value> {
+fn value(rule: &ValueRule, found: &Value) -> Option<Value> {
     match (rule, found) {
-        (Rule::Is(_), Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => Some(found.clone()),
-        (Rule::Is(kind), Value::String(text)) => admit(*kind, text).map(Value::String),
-        // A program with arguments.
-        (Rule::Is(Kind::Program), Value::Array(_)) => None,
-        (Rule::Is(_), Value::Array(items)) => {
+        (ValueRule::Is(_), Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => Some(found.clone()),
+        (ValueRule::Is(kind), Value::String(text)) => admit(*kind, text).map(Value::String),
+        // A program with arguments, which could contain a password.
+        (ValueRule::Is(ValueKind::Program), Value::Array(_)) => None,
+        (ValueRule::Is(_), Value::Array(items)) => {
             let kept = items.iter().map(|item| match item {
-                // A list is copied whole or not at all: the words of a command mean something together.
+                // A list is copied completely or not at all, since a part of a command could mean something else.
                 Value::Array(_) | Value::Table(_) => None,
                 item => value(rule, item),
             });
             kept.collect::<Option<Vec<_>>>().map(Value::Array)
         }
-        (Rule::Table(rules), Value::Table(found)) => table(rules, found).map(Value::Table),
-        (Rule::Each(rule), Value::Table(found)) => {
-            // A name can be an address, as in `[patch."https://host/x"]`.
-            let name = |name: &str| admit(Kind::Url, name).or_else(|| admit(Kind::Text, name));
+        (ValueRule::Table(rules), Value::Table(found)) => table(rules, found).map(Value::Table),
+        (ValueRule::Each(rule), Value::Table(found)) => {
+            // A key can be a URL, as in `[patch."https://host/x"]`.
+            let name = |name: &str| admit(ValueKind::Url, name).or_else(|| admit(ValueKind::Text, name));
             let kept = found.iter().filter_map(|(key, found)| Some((name(key)?, value(rule, found)?)));
             Some(kept.collect::<Table>()).filter(|kept| !kept.is_empty()).map(Value::Table)
         }
-        (Rule::Either(rules), found) => rules.iter().find_map(|rule| value(rule, found)),
+        (ValueRule::Either(rules), found) => rules.iter().find_map(|rule| value(rule, found)),
         _ => None,
     }
 }

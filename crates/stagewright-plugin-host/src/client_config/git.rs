@@ -1,15 +1,15 @@
-//! git's configuration, system-wide, of a user and of a repository.
+//! git's configuration: the system's, the user's and the repository's.
 //!
-//! Left out are helpers and headers, proxies and cookies, keys, aliases and all other commands, included files, and
-//! all keys that aren't listed.
+//! Credential helpers, headers, proxies, cookies, keys, aliases and all other commands, included files, and all keys that
+//! aren't listed are left out.
 
 mod syntax;
 
 pub(crate) use self::syntax::parse;
 use self::syntax::{Setting, quoted};
-use super::value::{Kind, admit};
+use super::value::{ValueKind, admit};
 
-/// Commands of Git LFS, without which its files seem to be changed.
+/// Commands of Git LFS. Without them, git shows its files as modified.
 const LFS: [&str; 6] = [
     "git-lfs clean -- %f",
     "git-lfs smudge -- %f",
@@ -63,7 +63,7 @@ const SSL: [&str; 8] = [
     "version",
 ];
 
-/// The copy. A mistake ends it, as it would end git.
+/// The copy of a file's text. It ends at a syntax error, where git would stop too.
 pub(super) fn copy(text: &str) -> String {
     let mut copy = String::new();
     let mut header = String::new();
@@ -78,32 +78,32 @@ pub(super) fn copy(text: &str) -> String {
     copy
 }
 
-/// Header and line as they are written.
+/// The header and the line of a setting in the copy; none if it is left out.
 fn kept(setting: &Setting) -> Option<(String, String)> {
     let Setting { section, subsection, key, value } = setting;
     let kind = kind(section, subsection.as_deref(), key)?;
     let subsection = match subsection {
         None => None,
-        // The address that another stands for, or that settings are for.
-        Some(name) if matches!(section.as_str(), "http" | "url") => Some(admit(Kind::GitUrl, name)?),
-        Some(name) => Some(admit(Kind::Text, name)?),
+        // The name of these subsections is a URL.
+        Some(name) if matches!(section.as_str(), "http" | "url") => Some(admit(ValueKind::GitUrl, name)?),
+        Some(name) => Some(admit(ValueKind::Text, name)?),
     };
     let header = match subsection {
         Some(name) => format!("[{section} {}]\n", quoted(&name)),
         None => format!("[{section}]\n"),
     };
     let line = match value {
-        // A key alone is a truth.
+        // A key without a value is true.
         None => format!("\t{key}\n"),
         Some(value) => format!("\t{key} = {}\n", quoted(&admit(kind, value)?)),
     };
     Some((header, line))
 }
 
-/// None for what isn't copied. Names are in lower case, but for a subsection's.
-fn kind(section: &str, subsection: Option<&str>, key: &str) -> Option<Kind> {
-    let word = |keys: &[&str]| keys.contains(&key).then_some(Kind::Word);
-    let text = |keys: &[&str]| keys.contains(&key).then_some(Kind::Text);
+/// The kind of a key's value; none when the key isn't copied. Section and key are in lower case.
+fn kind(section: &str, subsection: Option<&str>, key: &str) -> Option<ValueKind> {
+    let word = |keys: &[&str]| keys.contains(&key).then_some(ValueKind::Word);
+    let text = |keys: &[&str]| keys.contains(&key).then_some(ValueKind::Text);
     match (section, subsection) {
         ("core", None) => word(&CORE).or_else(|| text(&["attributesfile", "excludesfile", "whitespace", "worktree"])),
         ("extensions", None) => word(&[
@@ -120,31 +120,31 @@ fn kind(section: &str, subsection: Option<&str>, key: &str) -> Option<Kind> {
         ("init", None) => text(&["defaultbranch"]).or_else(|| word(&["defaultobjectformat", "defaultrefformat"])),
         ("safe", None) => text(&["barerepository", "directory"]),
         ("remote", Some(_)) => match key {
-            "url" | "pushurl" => Some(Kind::GitUrl),
-            "fetch" | "push" => Some(Kind::Text),
+            "url" | "pushurl" => Some(ValueKind::GitUrl),
+            "fetch" | "push" => Some(ValueKind::Text),
             _ => word(&["mirror", "partialclonefilter", "promisor", "prune", "prunetags", "skipfetchall", "tagopt"]),
         },
         ("branch", Some(_)) => match key {
-            "remote" | "pushremote" => Some(Kind::GitUrl),
-            "merge" => Some(Kind::Text),
+            "remote" | "pushremote" => Some(ValueKind::GitUrl),
+            "merge" => Some(ValueKind::Text),
             _ => word(&["rebase"]),
         },
         ("submodule", Some(_)) => match key {
-            "url" => Some(Kind::GitUrl),
-            "branch" | "path" => Some(Kind::Text),
-            "update" => Some(Kind::Known(&["checkout", "merge", "none", "rebase"])),
+            "url" => Some(ValueKind::GitUrl),
+            "branch" | "path" => Some(ValueKind::Text),
+            "update" => Some(ValueKind::Known(&["checkout", "merge", "none", "rebase"])),
             _ => word(&["active", "fetchrecursesubmodules", "ignore", "shallow"]),
         },
         ("submodule", None) => text(&["active"]).or_else(|| word(&["fetchjobs", "recurse"])),
-        ("url", Some(_)) => matches!(key, "insteadof" | "pushinsteadof").then_some(Kind::GitUrl),
+        ("url", Some(_)) => matches!(key, "insteadof" | "pushinsteadof").then_some(ValueKind::GitUrl),
         ("http", _) => word(&SSL).or_else(|| text(&["sslcainfo", "sslcapath"])),
         ("lfs", None) => match key {
-            "url" | "pushurl" => Some(Kind::GitUrl),
-            "fetchexclude" | "fetchinclude" => Some(Kind::Text),
+            "url" | "pushurl" => Some(ValueKind::GitUrl),
+            "fetchexclude" | "fetchinclude" => Some(ValueKind::Text),
             _ => word(&["concurrenttransfers", "repositoryformatversion", "skipdownloaderrors"]),
         },
         ("filter", Some("lfs")) => {
-            ["clean", "process", "required", "smudge"].contains(&key).then_some(Kind::Known(&LFS))
+            ["clean", "process", "required", "smudge"].contains(&key).then_some(ValueKind::Known(&LFS))
         }
         ("remote", None) => text(&["pushdefault"]),
         ("log", None) => word(&["date", "decorate", "follow", "showsignature"]),
@@ -175,7 +175,7 @@ fn kind(section: &str, subsection: Option<&str>, key: &str) -> Option<Kind> {
             "updaterefs",
         ]),
         ("advice" | "color" | "column" | "feature" | "gc" | "index" | "maintenance" | "pack" | "protocol", None) => {
-            Some(Kind::Scalar)
+            Some(ValueKind::Scalar)
         }
         ("protocol", Some(_)) => word(&["allow"]),
         ("status" | "tag" | "versionsort", None) => word(&["showuntrackedfiles", "sort", "submodulesummary"]),

@@ -1,21 +1,21 @@
-//! The two dialects of INI that npm and pip read.
+//! Parsers for the INI dialects of npm and pip.
 
 /// A key with its value.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// In pip's files; none before the first header.
+pub(crate) struct IniEntry {
+    /// The section in pip's files; none before the first header, and in npm's files.
     pub(crate) section: Option<String>,
-    /// In pip's files lower case, with `-` for `_`.
+    /// In pip's files in lower case, with `-` for `_`.
     pub(crate) key: String,
-    /// Without quotes. Further lines of a value follow after newlines.
+    /// Without quotes. The lines of a multi-line value are separated by newlines.
     pub(crate) value: String,
-    /// 1-based.
+    /// The 1-based number of its first line.
     pub(crate) line: usize,
 }
 
 /// The entries of an `.npmrc`, as the package `ini` reads them: `;` and `#` begin comments, a value may be quoted, and
-/// `key[]` is one of a list. What follows a header isn't npm's.
-pub(crate) fn npmrc_entries(text: &str) -> Vec<Entry> {
+/// `key[]` is an element of a list. Sections aren't read by npm, so the entries end at the first header.
+pub(crate) fn npmrc_entries(text: &str) -> Vec<IniEntry> {
     let mut entries = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -25,9 +25,9 @@ pub(crate) fn npmrc_entries(text: &str) -> Vec<Entry> {
         if line.is_empty() || line.starts_with([';', '#']) {
             continue;
         }
-        // A key alone is set.
+        // A key without a value is true.
         let (key, value) = line.split_once('=').unwrap_or((line, "true"));
-        entries.push(Entry { section: None, key: unquoted(key), value: unquoted(value), line: at + 1 });
+        entries.push(IniEntry { section: None, key: unquoted(key), value: unquoted(value), line: at + 1 });
     }
     entries
 }
@@ -46,10 +46,10 @@ fn unquoted(text: &str) -> String {
     text[..end.map_or(text.len(), |(at, _)| at)].trim_end().to_owned()
 }
 
-/// The entries of a `pip.conf`, as Python's `configparser` reads them: `=` or `:` after the key, and an indented line goes
-/// on with the value before.
-pub(crate) fn pip_entries(text: &str) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::new();
+/// The entries of a `pip.conf`, as Python's `configparser` reads them: `=` or `:` follows the key, and an indented line
+/// continues the value before it.
+pub(crate) fn pip_entries(text: &str) -> Vec<IniEntry> {
+    let mut entries: Vec<IniEntry> = Vec::new();
     let mut section = None;
     let mut is_continued = false;
     for (at, line) in text.lines().enumerate() {
@@ -72,7 +72,7 @@ pub(crate) fn pip_entries(text: &str) -> Vec<Entry> {
         is_continued = true;
         let (key, value) = trimmed.split_once(['=', ':']).unwrap_or((trimmed, ""));
         let key = key.trim().to_ascii_lowercase().replace('_', "-");
-        entries.push(Entry { section: section.clone(), key, value: value.trim().to_owned(), line: at + 1 });
+        entries.push(IniEntry { section: section.clone(), key, value: value.trim().to_owned(), line: at + 1 });
     }
     entries
 }
@@ -81,7 +81,7 @@ pub(crate) fn pip_entries(text: &str) -> Vec<Entry> {
 mod tests {
     use super::*;
 
-    fn pairs(entries: &[Entry]) -> Vec<(&str, &str, usize)> {
+    fn pairs(entries: &[IniEntry]) -> Vec<(&str, &str, usize)> {
         entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str(), entry.line)).collect()
     }
 

@@ -1,12 +1,12 @@
-//! Configuration files of clients (git, cargo, npm, pip) as programs in a sandbox may see them.
+//! Copies the configuration files of clients (git, cargo, npm, pip) for programs in a sandbox, without credentials.
 //!
 //! ```text
 //! file ── parser of its format ── keys ── allow-list, each with the kind of its value ── text in the same format
 //! ```
 //!
-//! A copy holds what was recognised and nothing else: a key that isn't listed is left out, as is a
-//! value that isn't of its key's kind. Addresses are copied without user, password and query. Nothing of the file's
-//! own text is passed on, so that comments, continued lines and quoting can't carry anything through.
+//! A copy holds only what was recognised: keys that aren't listed are left out, and so are values that aren't of their
+//! key's kind. URLs are copied without user, password and query. The copy is written from the parsed values, never from the
+//! text of the file, so that comments, continued lines and quoting can't carry anything through.
 
 mod cargo;
 mod git;
@@ -28,8 +28,8 @@ pub(crate) use git::parse as git_settings;
 pub(crate) use ini::{npmrc_entries, pip_entries};
 pub(crate) use value::is_variable;
 
-/// The text of a configuration file without what its client's allow-list doesn't name. Of a file that isn't in its
-/// format, what comes before the mistake, or nothing.
+/// The text of a configuration file with only the settings on its client's allow-list. For an invalid file, the settings
+/// before the syntax error, or nothing.
 pub(crate) fn without_secrets(format: ConfigFormat, text: &str) -> String {
     match format {
         ConfigFormat::Cargo => cargo::copy(text),
@@ -41,8 +41,7 @@ pub(crate) fn without_secrets(format: ConfigFormat, text: &str) -> String {
     }
 }
 
-/// Whether all of a configuration file's settings are known to hold no credential. A file that isn't in its format isn't
-/// known to.
+/// Whether every setting of a configuration file is known not to hold a credential. False for an invalid file.
 pub(crate) fn is_harmless(format: ConfigFormat, text: &str) -> bool {
     match format {
         ConfigFormat::Cargo => cargo::is_harmless(text),
@@ -53,10 +52,10 @@ pub(crate) fn is_harmless(format: ConfigFormat, text: &str) -> bool {
     }
 }
 
-/// Files and folders of a folder that is copied.
+/// The most files and folders that are copied of a folder.
 const ENTRIES: usize = 1000;
 
-/// Copies a file, or a folder with all files below that have its format. What can't be read as a file is empty.
+/// Copies a file, or a folder with all files of the format below it. The copy of an unreadable file is empty.
 pub(crate) fn copy(format: ConfigFormat, from: &Path, to: &Path) -> io::Result<()> {
     let mut entries = ENTRIES;
     copy_entry(format, from, to, &mut entries)
@@ -74,7 +73,7 @@ fn copy_entry(format: ConfigFormat, from: &Path, to: &Path, entries: &mut usize)
         if *entries == 0 {
             break;
         } else if kind.is_symlink() {
-            // Where it leads is what the sandbox has there: the copy, if it is in the same folder.
+            // In the sandbox, the target of a link within the folder is the copy.
             symlink(fs::read_link(entry.path())?, to)?;
         } else if kind.is_dir() || entry.path().extension().is_some_and(|extension| extension == "ini") {
             copy_entry(format, &entry.path(), &to, entries)?;
@@ -83,7 +82,7 @@ fn copy_entry(format: ConfigFormat, from: &Path, to: &Path, entries: &mut usize)
     Ok(())
 }
 
-/// The 1-based line of a place in a text.
+/// The 1-based line number of a byte offset in a text.
 pub(crate) fn line_at(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
 }

@@ -1,8 +1,8 @@
-//! `php.ini`, and the files that switch extensions on.
+//! `php.ini`, and the files that enable extensions.
 //!
-//! Left out are the settings of extensions, some of which are licences and tokens, and the passwords of databases.
+//! The settings of extensions are left out, since they include licences, tokens and passwords of databases.
 
-use super::value::{Kind, admit};
+use super::value::{ValueKind, admit};
 
 /// Keys of the language itself.
 const KEYS: [&str; 33] = [
@@ -41,7 +41,7 @@ const KEYS: [&str; 33] = [
     "zend.assertions",
 ];
 
-/// The copy.
+/// The copy of a file's text.
 pub(super) fn copy(text: &str) -> String {
     let lines = text.lines().filter_map(|line| {
         let (key, value) = line.split_once('=')?;
@@ -55,8 +55,8 @@ pub(super) fn copy(text: &str) -> String {
             Some((quoted, _)) => quoted,
             None => value.split(';').next().unwrap_or(value).trim(),
         };
-        let value = admit(Kind::Text, value).filter(|value| !value.contains(['"', ';', '$']))?;
-        // An expression over constants is none in quotes.
+        let value = admit(ValueKind::Text, value).filter(|value| !value.contains(['"', ';', '$']))?;
+        // In quotes, an expression of constants would be a string.
         let is_expression = key == "error_reporting";
         Some(if is_expression { format!("{key} = {value}\n") } else { format!("{key} = \"{value}\"\n") })
     });

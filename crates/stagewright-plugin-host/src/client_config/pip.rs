@@ -1,9 +1,9 @@
-//! `pip.conf`. Proxies are left out: the sandbox has a proxy of its own, and another can't be reached.
+//! `pip.conf`. Proxies are left out, because the sandbox has a proxy of its own and can't reach another.
 
 use super::ini::pip_entries;
-use super::value::{Kind, admit, is_known};
+use super::value::{ValueKind, admit, is_known};
 
-/// Keys of one word each, or a list of them.
+/// Keys whose value is a word, or a list of words.
 const WORDS: [&str; 31] = [
     "break-system-packages",
     "compile",
@@ -38,7 +38,7 @@ const WORDS: [&str; 31] = [
     "user",
 ];
 
-/// The copy.
+/// The copy of a file's text.
 pub(super) fn copy(text: &str) -> String {
     let mut copy = String::new();
     let mut section = None;
@@ -59,19 +59,19 @@ pub(super) fn copy(text: &str) -> String {
     copy
 }
 
-/// Whether nothing in it could be a credential.
+/// Whether no value could be a credential.
 pub(super) fn is_harmless(text: &str) -> bool {
     let is_known = |key: &str, value: &str| value.split_whitespace().all(|value| is_known(kind(key), value));
     pip_entries(text).iter().all(|entry| entry.section.is_some() && is_known(&entry.key, &entry.value))
 }
 
-fn kind(key: &str) -> Option<Kind> {
+fn kind(key: &str) -> Option<ValueKind> {
     match key {
-        "index-url" | "extra-index-url" | "find-links" => Some(Kind::Url),
-        "cert" | "constraint" => Some(Kind::Text),
-        // A host, with its port.
-        "trusted-host" => Some(Kind::Text),
-        _ if WORDS.contains(&key) => Some(Kind::Word),
+        "index-url" | "extra-index-url" | "find-links" => Some(ValueKind::Url),
+        "cert" | "constraint" => Some(ValueKind::Text),
+        // A host with a port.
+        "trusted-host" => Some(ValueKind::Text),
+        _ if WORDS.contains(&key) => Some(ValueKind::Word),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! What gets into a copy, format by format. `CANARY` stands for what must not.
+//! The copies of each format. `CANARY` marks what must not get into a copy.
 
 use super::*;
 
@@ -7,11 +7,11 @@ fn copied(format: ConfigFormat, text: &str, expected: &str) {
     let copy = without_secrets(format, text);
     assert!(!copy.contains("CANARY"), "{copy}");
     assert_eq!(copy, expected);
-    assert_eq!(without_secrets(format, &copy), copy, "a copy of the copy");
+    assert_eq!(without_secrets(format, &copy), copy, "copying a copy changes nothing");
 }
 
 #[test]
-fn git_keeps_what_history_and_clients_need() {
+fn a_copy_for_git_has_the_settings_for_history_and_clients() {
     let text = r#"
 [core]
 	repositoryformatversion = 0
@@ -126,7 +126,7 @@ fn a_value_of_git_cannot_begin_another_line_or_section() {
 }
 
 #[test]
-fn npm_keeps_registries_without_who_calls() {
+fn a_copy_for_npm_has_registries_without_credentials() {
     let text = "; CANARY\nregistry=https://ada:CANARY@npm.test/a?t=CANARY\n@acme:registry = \"https://CANARY@acme.test/npm/\"\n\
                 //npm.test/:_authToken=CANARY\n//npm.test/:username=CANARY\n_auth=CANARY\n_password=CANARY\nemail=CANARY\n\
                 proxy=user:CANARY@proxy.test:1\nhttps-proxy=http://u:CANARY@proxy.test\nkey=\"CANARY\"\ncert=\"CANARY\"\n\
@@ -138,7 +138,7 @@ fn npm_keeps_registries_without_who_calls() {
 }
 
 #[test]
-fn pip_keeps_indexes_without_who_calls() {
+fn a_copy_for_pip_has_indexes_without_credentials() {
     let text = "[global]\nindex-url = https://u:CANARY@pypi.test/simple\nextra-index-url =\n    https://CANARY@one.test/s\n    \
                 https://two.test/s#CANARY\nproxy = u:CANARY@proxy.test:1\nclient-cert = /CANARY\nkeyring-provider = CANARY\n\
                 timeout = 60\n[install]\nno-binary = :all:,CANARY\nuser = true\n[x y]\nuser = CANARY\n";
@@ -148,7 +148,7 @@ fn pip_keeps_indexes_without_who_calls() {
 }
 
 #[test]
-fn cargo_keeps_sources_and_how_to_build() {
+fn a_copy_for_cargo_has_sources_and_build_settings() {
     let text = r#"
 [registries.acme]
 index = "sparse+https://u:CANARY@acme.test/index/"
@@ -209,7 +209,7 @@ net.git-fetch-with-cli = true
 }
 
 #[test]
-fn php_keeps_extensions_and_settings_of_the_language() {
+fn a_copy_for_php_has_extensions_and_settings_of_the_language() {
     let text = "[PHP]\nmemory_limit = 128M ; CANARY\nextension=mbstring.so\nzend_extension = \"opcache\"\n\
                 error_reporting = E_ALL & ~E_DEPRECATED\nmysqli.default_pw = CANARY\nnewrelic.license = \"CANARY\"\n\
                 ;extension=CANARY\n";
@@ -219,7 +219,7 @@ fn php_keeps_extensions_and_settings_of_the_language() {
 }
 
 #[test]
-fn a_folder_is_copied_with_its_links_and_without_what_has_another_format() {
+fn a_folder_is_copied_with_its_links_and_without_files_of_other_formats() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("php"), folder.path().join("copy"));
     fs::create_dir_all(from.join("8.2/cli/conf.d")).unwrap();

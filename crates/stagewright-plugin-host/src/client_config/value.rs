@@ -1,63 +1,63 @@
-//! Kinds of values, and what of a value may be copied.
+//! The kinds of values, and the form in which a value of each kind is copied.
 
-/// The longest value. Longer ones are certificates and keys.
+/// The most bytes of a value. Longer ones are certificates and keys.
 const LONGEST: usize = 4096;
-/// What addresses are copied with. Others start programs, as git's `ext::` does.
+/// The schemes of URLs that are copied. Others can start programs, as git's `ext::` does.
 const SCHEMES: [&str; 7] = ["file", "ftp", "ftps", "git", "http", "https", "ssh"];
 
-/// Truths, and what stands beside them.
+/// Booleans, and the other words that clients accept in their place.
 const SCALARS: [&str; 9] = ["always", "auto", "false", "never", "no", "off", "on", "true", "yes"];
 
-/// What a value of a key must be to be copied.
+/// The form that the value of a key must have to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A number, a truth, or one of a client's own words: letters, digits, and `.,_+/*@=-`, without blanks.
+pub(super) enum ValueKind {
+    /// A number, a boolean, or a client's keyword: letters, digits, and `.,_+/*@=-`, without spaces.
     Word,
-    /// A number or a truth: nothing that is a secret.
+    /// A number or a boolean, which is never a secret.
     Scalar,
-    /// Names of people, paths, refspecs: a line of any text that holds no address with a user.
+    /// Names of people, paths, refspecs: a line of any text without a URL that has a user.
     Text,
-    /// A program by its name or path, without arguments, which could hold a password.
+    /// The name or path of a program, without arguments, which could contain a password.
     Program,
-    /// An address of the web, or a path.
+    /// A URL or a path.
     Url,
-    /// The same, or one as git has them: `user@host:path`.
+    /// A URL, a path, or `user@host:path` as git accepts it.
     GitUrl,
     /// A certificate, which is public.
     Certificate,
-    /// One of these.
+    /// One of these values.
     Known(&'static [&'static str]),
 }
 
-/// The value as it is copied; none when it isn't of the kind.
-pub(super) fn admit(kind: Kind, value: &str) -> Option<String> {
+/// The copy of a value; none when it isn't of the kind.
+pub(super) fn admit(kind: ValueKind, value: &str) -> Option<String> {
     let is_line = value.len() <= LONGEST && !value.contains(char::is_control);
     match kind {
-        Kind::Certificate => {
+        ValueKind::Certificate => {
             (value.contains("-----BEGIN CERTIFICATE-----") && !value.contains("PRIVATE KEY")).then(|| value.to_owned())
         }
         _ if !is_line => None,
-        Kind::Word => {
+        ValueKind::Word => {
             let is_plain = |letter: char| letter.is_ascii_alphanumeric() || ".,_+/*@=-".contains(letter);
             value.chars().all(is_plain).then(|| value.to_owned())
         }
-        Kind::Scalar => {
+        ValueKind::Scalar => {
             let number = value.trim_start_matches('-').trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G']);
             let is_number = number.len() <= 10 && number.bytes().all(|byte| byte.is_ascii_digit());
             (is_number || SCALARS.contains(&value.to_ascii_lowercase().as_str())).then(|| value.to_owned())
         }
-        Kind::Text => (!has_user(value)).then(|| value.to_owned()),
-        Kind::Program => {
+        ValueKind::Text => (!has_user(value)).then(|| value.to_owned()),
+        ValueKind::Program => {
             let is_name = |letter: char| letter.is_ascii_alphanumeric() || "/.-_+".contains(letter);
             value.chars().all(is_name).then(|| value.to_owned())
         }
-        Kind::Url => web_url(value).or_else(|| path(value)),
-        Kind::GitUrl => web_url(value).or_else(|| path(value)).or_else(|| scp_like(value)),
-        Kind::Known(values) => values.contains(&value).then(|| value.to_owned()),
+        ValueKind::Url => web_url(value).or_else(|| path(value)),
+        ValueKind::GitUrl => web_url(value).or_else(|| path(value)).or_else(|| scp_like(value)),
+        ValueKind::Known(values) => values.contains(&value).then(|| value.to_owned()),
     }
 }
 
-/// Whether text could hold an address with a user and a password, with a scheme or without.
+/// Whether text could contain a URL with a user and a password, with or without a scheme.
 fn has_user(text: &str) -> bool {
     let with_password = |word: &str| word.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
     (text.contains("://") && text.contains('@')) || text.split_whitespace().any(with_password)
@@ -70,14 +70,14 @@ pub(crate) fn is_variable(value: &str) -> bool {
     name.is_some_and(|name| !name.is_empty() && name.chars().all(is_of_name))
 }
 
-/// Whether a value is copied as it stands, or couldn't be a credential under any name.
-pub(super) fn is_known(kind: Option<Kind>, value: &str) -> bool {
+/// Whether a value would be copied unchanged, or can't be a credential under any key.
+pub(super) fn is_known(kind: Option<ValueKind>, value: &str) -> bool {
     let admitted = |kind| admit(kind, value).is_some_and(|copied| copied == value);
-    kind.is_some_and(admitted) || admitted(Kind::Scalar)
+    kind.is_some_and(admitted) || admitted(ValueKind::Scalar)
 }
 
-/// `scheme://user:password@host/path?query` as `scheme://host/path`; the user alone stays where it isn't a secret, as in
-/// `ssh://git@host`. None for what isn't surely understood as its client understands it.
+/// `scheme://user:password@host/path?query` as `scheme://host/path`. A user without a password is kept for ssh, as in
+/// `ssh://git@host`, where it isn't a secret. None for a URL that its client might parse differently.
 fn web_url(text: &str) -> Option<String> {
     let (prefix, rest) = match text.strip_prefix("sparse+") {
         Some(rest) => ("sparse+", rest),
@@ -95,7 +95,7 @@ fn web_url(text: &str) -> Option<String> {
     };
     let keeps_user = scheme == "ssh" && !user.is_empty() && user.chars().all(is_of_name);
     let is_host = |host: &str| host.chars().all(|letter| is_of_name(letter) || "[]:".contains(letter));
-    // A second address within the path would be one that nothing was taken from.
+    // A second URL in the path would be copied with its user and password.
     if !is_host(host) || (host.is_empty() && scheme != "file") || path.contains("://") {
         return None;
     }
@@ -103,12 +103,12 @@ fn web_url(text: &str) -> Option<String> {
     Some(format!("{prefix}{scheme}://{user}{host}{path}"))
 }
 
-/// Absolute, or relative with a `/` or without any: nothing in it can be a user.
+/// A path without `@` and `:`, so that nothing in it can be a user.
 fn path(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains(['@', ':'])).then(|| text.to_owned())
 }
 
-/// `user@host:path`, as ssh has it. A password has no place there.
+/// `user@host:path`, the syntax of scp, which has no password.
 fn scp_like(text: &str) -> Option<String> {
     let (place, path) = text.split_once(':')?;
     let (user, host) = place.split_once('@').unwrap_or(("", place));
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_copied_without_who_calls() {
+    fn urls_are_copied_without_user_password_and_query() {
         for (given, copied) in [
             ("https://u:p@host:8443/a/@scope/b?token=x#y", Some("https://host:8443/a/@scope/b")),
             ("https://TOKEN@host/x.git", Some("https://host/x.git")),
@@ -145,23 +145,28 @@ mod tests {
             ("https://u:p\n@host/x", None),
             ("https://u:p@ho%40st/", None),
         ] {
-            assert_eq!(admit(Kind::GitUrl, given).as_deref(), copied, "{given}");
+            assert_eq!(admit(ValueKind::GitUrl, given).as_deref(), copied, "{given}");
         }
-        assert_eq!(admit(Kind::Url, "git@host:a"), None);
+        assert_eq!(admit(ValueKind::Url, "git@host:a"), None);
     }
 
     #[test]
     fn a_value_that_is_not_of_its_kind_is_left_out() {
-        assert!(admit(Kind::Word, "verbose").is_some() && admit(Kind::Word, "a b").is_none());
-        assert!(admit(Kind::Text, "me:pw@host").is_none() && admit(Kind::Text, "git@host:a/b").is_some());
-        assert!(admit(Kind::Program, "/usr/bin/lld-18").is_some() && admit(Kind::Program, "sshpass -pPW x").is_none());
-        assert!(admit(Kind::Text, "Ada L.").is_some() && admit(Kind::Text, "see https://u:p@h").is_none());
+        assert!(admit(ValueKind::Word, "verbose").is_some() && admit(ValueKind::Word, "a b").is_none());
+        assert!(admit(ValueKind::Text, "me:pw@host").is_none() && admit(ValueKind::Text, "git@host:a/b").is_some());
+        assert!(
+            admit(ValueKind::Program, "/usr/bin/lld-18").is_some()
+                && admit(ValueKind::Program, "sshpass -pPW x").is_none()
+        );
+        assert!(admit(ValueKind::Text, "Ada L.").is_some() && admit(ValueKind::Text, "see https://u:p@h").is_none());
         let (public, private) =
             ("-----BEGIN CERTIFICATE-----\nMII", "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY");
-        assert!(admit(Kind::Certificate, public).is_some() && admit(Kind::Certificate, private).is_none());
-        assert!(admit(Kind::Certificate, "secret").is_none());
-        assert!(admit(Kind::Scalar, "256m").is_some() && admit(Kind::Scalar, "True").is_some());
-        assert!(admit(Kind::Scalar, "hunter2").is_none());
-        assert!(admit(Kind::Known(&["a b"]), "a b").is_some() && admit(Kind::Known(&["a b"]), "a c").is_none());
+        assert!(admit(ValueKind::Certificate, public).is_some() && admit(ValueKind::Certificate, private).is_none());
+        assert!(admit(ValueKind::Certificate, "secret").is_none());
+        assert!(admit(ValueKind::Scalar, "256m").is_some() && admit(ValueKind::Scalar, "True").is_some());
+        assert!(admit(ValueKind::Scalar, "hunter2").is_none());
+        assert!(
+            admit(ValueKind::Known(&["a b"]), "a b").is_some() && admit(ValueKind::Known(&["a b"]), "a c").is_none()
+        );
     }
 }

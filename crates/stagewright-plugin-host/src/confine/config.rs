@@ -7,12 +7,12 @@ use stagewright_process::sandbox;
 
 use super::copies::MachineCopies;
 
-/// Where sandboxes are made; of one machine and workspace.
+/// How and where the sandboxes of a workspace are created.
 #[derive(Clone, Debug)]
 pub struct SandboxConfig {
-    /// Makes sandboxes.
+    /// Creates sandboxes.
     pub maker: sandbox::Maker,
-    /// Folders of single attempts: their home and their `/tmp`.
+    /// The parent of the folders of single attempts, which hold their home and their `/tmp`.
     pub scratch: PathBuf,
     /// Download caches, by [`StageOwner`](super::StageOwner) and stage.
     pub kept: PathBuf,
@@ -20,7 +20,7 @@ pub struct SandboxConfig {
 }
 
 impl SandboxConfig {
-    /// See the fields.
+    /// The parameters are the fields of the same names.
     pub fn new(maker: sandbox::Maker, scratch: PathBuf, kept: PathBuf) -> SandboxConfig {
         SandboxConfig { maker, scratch, kept, copies: Arc::default() }
     }

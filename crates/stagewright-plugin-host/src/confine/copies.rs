@@ -1,5 +1,5 @@
-//! Copies of configuration files, of which what isn't known is left out, and empty files for those of other clients.
-//! What stands for the machine's own in every sandbox is made once for all of a host.
+//! Copies of configuration files from which unknown keys are removed, and empty files in place of those of unknown
+//! clients. The copies of the machine's own configuration are made once and shared by all sandboxes of a host.
 
 use std::fs;
 use std::io;
@@ -12,12 +12,12 @@ use stagewright_process::sandbox::{Access, ConfigFormat, Place, Source, machine_
 use crate::client_config;
 use crate::error::{CapabilityError, unprepared};
 
-/// Copies that sandboxes share. What the machine changes meanwhile counts for the next run.
+/// The copies that sandboxes share. Later changes to the originals take effect in the next run.
 #[derive(Debug, Default)]
-pub(super) struct MachineCopies(Mutex<Option<Made>>);
+pub(super) struct MachineCopies(Mutex<Option<SharedCopies>>);
 
 #[derive(Debug)]
-struct Made {
+struct SharedCopies {
     folder: PathBuf,
     places: Arc<[Place]>,
 }
@@ -30,7 +30,8 @@ impl MachineCopies {
         if let Some(made) = &*made {
             return Ok(Arc::clone(&made.places));
         }
-        // Begins as the folders of attempts do, so that what a killed engine left is known for what it is.
+        // Named like the folders of attempts, which begin with the process's id, so that the same cleanup removes what a
+        // killed engine leaves behind.
         let name = format!("{}-machine-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = scratch.join(name);
         let prepared = fs::create_dir_all(scratch).and_then(|()| {
@@ -42,7 +43,7 @@ impl MachineCopies {
             .into_iter()
             .filter_map(|(path, format)| instead(&path, path.clone(), format, &folder).transpose())
             .collect::<Result<Arc<[Place]>, CapabilityError>>()?;
-        *made = Some(Made { folder, places: Arc::clone(&places) });
+        *made = Some(SharedCopies { folder, places: Arc::clone(&places) });
         Ok(places)
     }
 }
@@ -50,14 +51,14 @@ impl MachineCopies {
 impl Drop for MachineCopies {
     fn drop(&mut self) {
         let made = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Made { folder, .. }) = made.take() {
+        if let Some(SharedCopies { folder, .. }) = made.take() {
             let _ = stagewright_files::remove_tree(&folder);
         }
     }
 }
 
-/// What programs see at `at` in the place of a configuration file of the machine. None when it has gone since it was
-/// found, as when a package is updated meanwhile: there is nothing to mount on.
+/// What programs see at `at` in place of the configuration file `file`. None when the file doesn't exist any more, as
+/// when its package is updated at this moment: then there is nothing to mount over.
 pub(super) fn instead(
     file: &Path,
     at: PathBuf,
@@ -75,7 +76,7 @@ pub(super) fn instead(
     Ok(Some(Place { path: at, source: Source::Host(copy), access: Some(Access::Read) }))
 }
 
-/// A copy of a configuration, of which what isn't known is left out.
+/// Copies a configuration file without its unknown keys.
 pub(super) fn copied(path: &Path, format: ConfigFormat, copies: &Path) -> io::Result<PathBuf> {
     let copy = copies.join(name_of(path));
     fs::create_dir_all(copies)?;
@@ -83,7 +84,7 @@ pub(super) fn copied(path: &Path, format: ConfigFormat, copies: &Path) -> io::Re
     Ok(copy)
 }
 
-/// A path, or any text, as one name that leads nowhere else.
+/// Converts a path to a file name: without separators, and never `.` or `..`.
 fn name_of(path: &Path) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "-_".contains(letter);
     let text = path.to_string_lossy();
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_of_a_path_leads_nowhere_else() {
+    fn the_name_for_a_path_stays_in_its_folder() {
         for (path, name) in [("/root/.cargo/git", "%root%.cargo%git"), ("..", "%."), (".", "%"), ("a b", "a%b")] {
             assert_eq!(name_of(Path::new(path)), name);
         }

@@ -1,8 +1,8 @@
-//! A git directory as programs may read it: what history is made of, and copies of the configuration.
+//! The part of a git directory that programs may read: the history, and copies of the configuration.
 //!
-//! Everything else of it can hold an address with a password: `FETCH_HEAD`, the logs of references, `MERGE_MSG`,
-//! hooks, remotes of old, what extensions keep. So entries are listed that are shown, and none that are hidden. A linked
-//! worktree's and a submodule's directory are views of the same kind.
+//! Everything else in it may contain a URL with a password: `FETCH_HEAD`, reflogs, `MERGE_MSG`, hooks, old remotes, the
+//! files of extensions. So the visible entries are listed here, and everything else is hidden. The directories of linked
+//! worktrees and of submodules get views of the same kind.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use stagewright_process::sandbox::{Access, ConfigFormat, Place, Source};
 
 use crate::client_config::without_secrets;
 
-/// Shown as they are, folders with all below.
+/// Entries that are visible unchanged, folders with everything in them.
 const SHOWN: [&str; 14] = [
     "CHERRY_PICK_HEAD",
     "HEAD",
@@ -30,29 +30,29 @@ const SHOWN: [&str; 14] = [
     "reftable",
     "shallow",
 ];
-/// Of `info`, what git goes by.
+/// Visible entries of the folder `info`: those that git itself reads.
 const SHOWN_INFO: [&str; 5] = ["attributes", "exclude", "grafts", "refs", "sparse-checkout"];
-/// Copied, as far as its keys are known.
+/// Configuration files, visible as copies with known keys only.
 const CONFIGS: [&str; 2] = ["config", "config.worktree"];
-/// Submodules and worktrees in all. Each takes some ten mounts.
+/// The most views of submodules and worktrees together. Each takes some ten mounts.
 const MOST_VIEWS: usize = 100;
 
-/// The places that make up the view. `git_dir`: relative to `root`, the workspace's; `copies`: a folder of the attempt's,
-/// for the copies.
+/// The mounts that make up the view. `root`: the workspace. `git_dir`: relative to it. `copies`: a folder of the attempt,
+/// where the copies are written.
 pub(super) fn git_view(root: &Path, git_dir: &Path, copies: &Path) -> io::Result<Vec<Place>> {
-    let mut view = View { root, copies, places: Vec::new(), views: 0 };
+    let mut view = GitView { root, copies, places: Vec::new(), views: 0 };
     view.add(git_dir)?;
     Ok(view.places)
 }
 
-struct View<'a> {
+struct GitView<'a> {
     root: &'a Path,
     copies: &'a Path,
     places: Vec<Place>,
     views: usize,
 }
 
-impl View<'_> {
+impl GitView<'_> {
     fn add(&mut self, git_dir: &Path) -> io::Result<()> {
         self.views += 1;
         if self.views > MOST_VIEWS {
@@ -71,7 +71,7 @@ impl View<'_> {
         self.add_below(&git_dir.join("modules"))
     }
 
-    /// Nothing that is a link: it leads to where nothing was looked at.
+    /// Shows a file or folder. Links stay hidden: they can lead to files that weren't checked.
     fn show(&mut self, path: PathBuf) {
         let found = fs::symlink_metadata(self.root.join(&path)).map(|found| found.file_type());
         if found.is_ok_and(|kind| kind.is_file() || kind.is_dir()) {
@@ -80,7 +80,7 @@ impl View<'_> {
         }
     }
 
-    /// Of a split index, the part that is shared.
+    /// The shared parts of a split index.
     fn shared_indexes(&self, git_dir: &Path) -> Vec<PathBuf> {
         let entries = self.root.join(git_dir).read_dir().into_iter().flatten().flatten();
         let names = entries.map(|entry| PathBuf::from(entry.file_name()));
@@ -89,7 +89,7 @@ impl View<'_> {
 
     fn copy(&mut self, path: &Path) -> io::Result<()> {
         let at = self.root.join(path);
-        // What can't be read as a file holds nothing that git could go by.
+        // What can't be read as a plain file is hidden, and git can do without it.
         let Ok(text) = stagewright_files::read_unlinked(&at, CONFIGURATION) else { return Ok(()) };
         let copy = self.copies.join(format!("git-{}", self.places.len()));
         fs::create_dir_all(self.copies)?;
@@ -98,7 +98,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// Git directories by name; a submodule's name can have slashes.
+    /// Adds the git directories below a folder. They can be nested, since a submodule's name can contain slashes.
     fn add_below(&mut self, folder: &Path) -> io::Result<()> {
         let mut names = self.root.join(folder).read_dir().into_iter().flatten().flatten().collect::<Vec<_>>();
         names.sort_by_key(fs::DirEntry::file_name);
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_history_is_made_of_is_shown() {
+    fn only_history_and_copies_of_the_configuration_are_visible() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = root.path().join(path);

@@ -1,15 +1,15 @@
-//! Download caches of toolchains, kept from one attempt of a stage to its next.
+//! Download caches of toolchains, kept from one attempt of a stage to the next.
 //!
-//! What lies there is content that a program downloaded, or says that it downloaded, and that a later attempt believes.
-//! So a cache has exactly one writer: a stage of one pipeline *file*, in one trust tier. Nothing is shared between tiers,
-//! not even from `trusted` downwards, because a cache is mounted to be written.
+//! A cache holds what a program downloaded, or claims to have downloaded, and a later attempt trusts it. So a cache has
+//! exactly one writer: a stage of one pipeline *file*, in one trust tier. Nothing is shared between tiers, not even from
+//! `trusted` to lower ones, because a cache is mounted writable.
 //!
 //! ```text
-//! <kept>/2/<owner>/owner        who it belongs to; modified when it is used, locked while it is
-//! <kept>/2/<owner>/<need>       a folder or file, mounted where the program looks for it
+//! <kept>/2/<owner>/owner        names the owner; its modification time is that of the last use; locked while in use
+//! <kept>/2/<owner>/<need>       a folder or file, mounted where the program expects it
 //! ```
 //!
-//! `<owner>` and `<need>` end in a digest: no two names come to the same folder, whatever characters they have.
+//! `<owner>` and `<need>` end in a digest, so that different names never share a folder, whatever characters they have.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -19,19 +19,19 @@ use std::time::{Duration, SystemTime};
 
 use crate::digest::sha256;
 
-/// Raised when folders of before may not be used any more; those of another layout are removed by age.
+/// Increased when existing folders may no longer be used. Folders of other layouts are removed by age.
 const LAYOUT: &str = "2";
 /// The file that names the owner.
 const OWNER: &str = "owner";
-/// Readable characters of a name, before its digest.
+/// The most readable characters of a name, before its digest.
 const READABLE: usize = 40;
 
-/// Whose stages these are: a pipeline file, in a trust tier.
+/// The owner of stages: a pipeline file, in a trust tier.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StageOwner {
-    /// The trust tier, as `trusted` or `pr-12`. The operator says it, never a pipeline.
+    /// The trust tier, such as `trusted` or `pr-12`. Set by the operator, never by a pipeline.
     pub tier: String,
-    /// The pipeline file, relative to the repository. Its `[pipeline] name` isn't enough: any file may have any name.
+    /// The pipeline file, relative to the repository. Its `[pipeline] name` isn't enough: any file can use any name.
     pub file: String,
 }
 
@@ -39,20 +39,23 @@ pub struct StageOwner {
 #[derive(Debug)]
 pub(crate) struct KeptCaches {
     folder: PathBuf,
-    /// Keeps [`remove_kept`] away.
+    /// A shared lock, so that [`remove_kept`] leaves the folder alone.
     _used: File,
 }
 
 impl KeptCaches {
-    /// `table`: as in `stages.test`. Cells of a matrix share it.
+    /// Opens or creates the caches. `table`: the stage's, as in `stages.test`; cells of a matrix share it.
     pub(crate) fn open(root: &Path, owner: &StageOwner, table: &str) -> io::Result<KeptCaches> {
         let StageOwner { tier, file } = owner;
-        // With its length before it, no part can be read as the end of another.
+        // Each part is preceded by its length, so that different parts can't be concatenated to the same text.
         let parts = [tier.as_str(), file, table].map(|part| format!("{}:{part}\n", part.len())).concat();
         let folder = root.join(LAYOUT).join(name_of(table, &parts));
         fs::create_dir_all(&folder)?;
-        // No other user may exchange what one user's programs downloaded.
+        // Another user who could write here could replace the downloads.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        // Locked before anything in the folder is used, so that `remove_kept` doesn't remove it under a running program.
+        // The owner is written under the shared lock: two attempts of a stage can do so at the same time, but both append
+        // the same text, which is for people only.
         let mut used = File::options().create(true).append(true).read(true).open(folder.join(OWNER))?;
         used.lock_shared()?;
         if used.metadata()?.len() == 0 {
@@ -62,7 +65,7 @@ impl KeptCaches {
         Ok(KeptCaches { folder, _used: used })
     }
 
-    /// Where what is kept of `need` is: a folder, or a file. Made when it isn't there.
+    /// The folder or file in which `need` is kept; created if it doesn't exist.
     pub(crate) fn place(&self, need: &Path, is_file: bool) -> io::Result<PathBuf> {
         let text = need.to_string_lossy();
         let place = self.folder.join(name_of(&text, &text));
@@ -75,7 +78,7 @@ impl KeptCaches {
     }
 }
 
-/// The end of `shown` as far as it can be part of a file's name, and the digest of `of`.
+/// A file name: the readable end of `shown`, and the digest of `of`.
 fn name_of(shown: &str, of: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
     let readable: Vec<char> = shown.chars().map(|letter| if plain(letter) { letter } else { '.' }).collect();
@@ -86,9 +89,9 @@ fn name_of(shown: &str, of: &str) -> String {
 /// What [`remove_kept`] removed, or would remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RemovedKept {
-    /// Caches: one of each stage.
+    /// The number of caches; each stage has one.
     pub caches: u64,
-    /// Bytes of their files.
+    /// The size of their files in bytes.
     pub bytes: u64,
 }
 
@@ -107,18 +110,19 @@ pub fn remove_kept(root: &Path, age: Duration, dry_run: bool) -> io::Result<Remo
     for folder in entries(&root.join(LAYOUT))? {
         let used = match File::options().read(true).open(folder.join(OWNER)) {
             Ok(used) => used,
-            // Being made at this moment, or damaged: by the folder's own age.
+            // Without its owner file, the folder is being created at this moment, or damaged; its own age decides.
             Err(_) if is_older(&folder.symlink_metadata()?, age) => {
                 remove(&folder)?;
                 continue;
             }
             Err(_) => continue,
         };
+        // The age is read only after the exclusive lock is held: an attempt that used the cache in between has updated it.
         if used.try_lock().is_ok() && is_older(&used.metadata()?, age) {
             remove(&folder)?;
         }
     }
-    // Folders of an earlier layout: no stage uses them any more.
+    // Folders of other layouts aren't used by any stage of this version.
     for folder in entries(root)?.into_iter().filter(|folder| folder.file_name().is_none_or(|name| name != LAYOUT)) {
         if is_older(&folder.symlink_metadata()?, age) {
             remove(&folder)?;
@@ -127,7 +131,7 @@ pub fn remove_kept(root: &Path, age: Duration, dry_run: bool) -> io::Result<Remo
     Ok(removed)
 }
 
-/// None when the folder isn't there.
+/// The entries of a folder; empty when it doesn't exist.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
@@ -136,13 +140,13 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// What changed in the future isn't old.
+/// Whether the last modification is at least `age` ago. A time in the future counts as recent.
 fn is_older(metadata: &fs::Metadata, age: Duration) -> bool {
     let since = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
     since.is_some_and(|since| since >= age)
 }
 
-/// What can't be looked at, as what lies deeper than a path can say, counts for nothing.
+/// The size of all files below `path` in bytes. Unreadable entries, such as paths that are too long, count as empty.
 fn size_of(path: &Path) -> u64 {
     match path.symlink_metadata() {
         Ok(metadata) if metadata.is_dir() => entries(path).unwrap_or_default().iter().map(|entry| size_of(entry)).sum(),
@@ -164,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_has_one_tier_one_file_and_one_stage() {
+    fn each_tier_file_and_stage_has_a_cache_of_its_own() {
         let root = tempfile::tempdir().unwrap();
         let mut places = Vec::new();
         for tier in ["trusted", "pr/12", "pr%12", "pr-12"] {
@@ -174,7 +178,7 @@ mod tests {
                 }
             }
         }
-        // Parts that only together are the same.
+        // Different parts that are the same when they are concatenated.
         places.push(place(root.path(), &owner("a", "b\n1:c"), "d"));
         places.push(place(root.path(), &owner("a", "b"), "c\n1:d"));
         assert_eq!(place(root.path(), &owner("trusted", "stagewright.toml"), "stages.test"), places[0], "kept");
@@ -186,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_goes_and_what_is_used_stays() {
+    fn old_caches_are_removed_and_used_ones_stay() {
         let root = tempfile::tempdir().unwrap();
         let used = KeptCaches::open(root.path(), &owner("trusted", "f"), "stages.used").unwrap();
         let old = KeptCaches::open(root.path(), &owner("trusted", "f"), "stages.old").unwrap();

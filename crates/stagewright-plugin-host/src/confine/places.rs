@@ -1,4 +1,4 @@
-//! What of the machine's files a stage's programs see, place by place.
+//! Plans which files of the machine are mounted into a sandbox.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,52 +16,53 @@ use stagewright_process::which;
 use super::copies::{copied, instead};
 use super::kept::{KeptCaches, StageOwner};
 use super::{SandboxConfig, docker_socket};
-use crate::capability::workspace::Workspace;
+use crate::capability::workspace::WorkspaceFiles;
 use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::policy::Policy;
 use crate::reserved::{Placeholders, Reserved};
 
-/// Programs that `*` brings along, by the names under which their toolchains are known.
+/// Programs whose toolchains are mounted for the grant `*`.
 const WELL_KNOWN: [&str; 12] =
     ["cargo", "docker", "git", "go", "gradle", "mvn", "node", "npm", "pip", "python3", "rustc", "uv"];
 
-/// Whose programs, and what they are granted.
-pub(super) struct Layout {
+/// The inputs of the plan.
+pub(super) struct MountPlanner {
     pub(super) config: SandboxConfig,
     pub(super) policy: Arc<Policy>,
     pub(super) root: PathBuf,
-    /// The folder whose files are shown there.
+    /// The folder whose files are mounted at `root`: the workspace itself, or a capture of it.
     pub(super) files: PathBuf,
     pub(super) reserved: Reserved,
     pub(super) owner: Arc<StageOwner>,
-    /// As in `stages.test`.
+    /// The stage's table, as in `stages.test`.
     pub(super) table: String,
+    /// The environment of the stage's programs.
     pub(super) environment: BTreeMap<String, String>,
-    /// The engine's own.
+    /// The engine's own environment.
     pub(super) machine: Arc<BTreeMap<String, String>>,
 }
 
-/// What is mounted, and what has to be there until the sandbox ends.
-pub(super) struct Laid {
+/// The mounts, and what must exist until the sandbox ends.
+pub(super) struct MountPlan {
     pub(super) scratch: PathBuf,
-    /// Later places may lie within earlier ones.
+    /// In the order in which they are mounted: later places may lie within earlier ones.
     pub(super) places: Vec<Place>,
     pub(super) rules: Vec<Rule>,
-    /// None when no program of the stage keeps any.
+    /// None when the stage's programs have no download caches.
     pub(super) kept: Option<KeptCaches>,
-    /// None for files that aren't the workspace's own, or a host without a state folder.
+    /// None when the files are a capture, or the host has no state folder.
     pub(super) placeholders: Option<Placeholders>,
 }
 
-impl Layout {
-    /// Makes the scratch folder, and says what is mounted.
-    pub(super) fn of(&self, files: &Workspace) -> Result<Laid, CapabilityError> {
+impl MountPlanner {
+    /// Creates the scratch folder, and plans the mounts.
+    pub(super) fn plan(&self, files: &WorkspaceFiles) -> Result<MountPlan, CapabilityError> {
         let scratch = self.scratch().map_err(|error| unprepared("make the scratch folder", &error))?;
         let (mut places, rules) = system(&scratch);
         places.extend_from_slice(&self.config.copies.places(&self.config.scratch)?);
         let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-        // A folder of the workspace that the stage itself calls its home is granted like the rest of it; the user's home
-        // is reserved there.
+        // A `HOME` within the workspace isn't mounted here: if the stage set it, it is granted like the rest of the
+        // workspace; if it is the user's own, it is among the reserved paths.
         let home = home.filter(|home| !home.starts_with(&self.root));
         if let Some(home) = &home {
             let source = Source::Host(scratch.join("home"));
@@ -90,7 +91,7 @@ impl Layout {
         places.extend(self.workspace(files, &scratch, placeholders.as_ref())?);
         places.extend(self.engine_elsewhere(&places));
         places.extend(self.sockets()?);
-        Ok(Laid { scratch, places, rules, kept, placeholders })
+        Ok(MountPlan { scratch, places, rules, kept, placeholders })
     }
 
     fn scratch(&self) -> io::Result<PathBuf> {
@@ -100,7 +101,7 @@ impl Layout {
         for folder in ["tmp", "home"] {
             fs::create_dir_all(scratch.join(folder))?;
         }
-        // Others of this machine have no business there, whatever the state folder's own mode is.
+        // Other users have no access, whatever the mode of the state folder is.
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         fs::set_permissions(&scratch, private)?;
         fs::canonicalize(scratch)
@@ -121,7 +122,8 @@ impl Layout {
                 let Some(below) = home.and_then(|home| need.path.strip_prefix(home).ok()) else {
                     return Ok(place(Source::Host(copy), Access::Read));
                 };
-                // The home is the attempt's own, where programs may change it.
+                // A copy in the home folder isn't mounted: it is placed in the attempt's own home, where programs may
+                // change it.
                 let own = scratch.join("home").join(below);
                 fs::create_dir_all(own.parent().unwrap_or(scratch))?;
                 fs::rename(copy, own)?;
@@ -143,11 +145,11 @@ impl Layout {
             } else {
                 PathBuf::from(socket.as_str())
             };
-            // All that stages can have made lies in these.
+            // The folders in which stages can create sockets of their own.
             let writable = [self.root.clone(), self.config.scratch.clone(), self.config.kept.clone()];
             let found = GrantedSocket::find(&path, &writable).map_err(|error| not_granted(&error))?;
             let mut paths = BTreeSet::from([found.path().to_owned()]);
-            // `/var/run` is a link inside, too.
+            // `/var/run` is a link to `/run` in the sandbox too.
             if !path.starts_with("/var/run") {
                 paths.insert(path);
             }
@@ -163,21 +165,23 @@ impl Layout {
 
 fn not_granted(error: &SocketError) -> CapabilityError {
     let (code, help) = match error {
-        SocketError::Unreadable { .. } => {
-            (ErrorCode::NotFound, "start what listens there, or correct `socket` in the stage's permissions")
-        }
+        SocketError::Unreadable { .. } => (
+            ErrorCode::NotFound,
+            "start the program that listens there, or correct `socket` in the stage's permissions",
+        ),
         SocketError::Other { .. } => {
             (ErrorCode::FailedPrecondition, "name the socket itself in `socket` of the stage's permissions")
         }
         SocketError::Linked { .. } => {
-            (ErrorCode::PermissionDenied, "name in `socket` what the link leads to, if that is what is meant")
+            (ErrorCode::PermissionDenied, "if the link's target is meant, name the target in `socket`")
         }
     };
     CapabilityError::new(code, error.to_string()).with_help(help)
 }
 
-/// What the programs that are granted need of the machine. `environment`: theirs. `machine`: the engine's own. Folders
-/// that only the stage has in its `PATH` are searched when a program is started, and open nothing: `env` isn't locked.
+/// The toolchains of the granted programs. `environment`: that of the programs. `machine`: the engine's own. Only folders
+/// that both have in `PATH` are considered: the lock file doesn't cover a stage's `env`, so a `PATH` that is set there
+/// decides which program is started, but must not decide what is mounted.
 pub(crate) fn tools(
     rules: &[ProcessRule],
     environment: &BTreeMap<String, String>,
@@ -190,7 +194,7 @@ pub(crate) fn tools(
     let own = folders(machine).into_iter().collect::<BTreeSet<_>>();
     let searched = folders(environment).into_iter().filter(|folder| folder.is_absolute() && own.contains(folder));
     let searched = searched.collect::<Vec<_>>();
-    // What was split at its separators has none in it.
+    // This can't fail: the folders come from splitting a `PATH`, so they contain no separator.
     let path = std::env::join_paths(&searched).unwrap_or_default();
     let mut found = BTreeSet::new();
     for rule in rules {
@@ -200,7 +204,7 @@ pub(crate) fn tools(
             None => {
                 found.extend(WELL_KNOWN.iter().filter_map(|name| which(name, &path)));
                 let entries = searched.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
-                // A folder of programs may hold more than programs.
+                // Only executables; a folder in `PATH` may contain other files too.
                 found.extend(entries.filter_map(|entry| which(entry.path(), "")));
             }
         }

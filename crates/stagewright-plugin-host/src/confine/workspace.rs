@@ -1,13 +1,14 @@
-//! What of the workspace a stage's programs see: what is granted, and what is reserved of that.
+//! Plans which files of the workspace are mounted into a sandbox: the granted paths, and covers over the reserved ones.
 //!
-//! Granted paths come first, in the order of their names, so that a folder is there before what lies in it. Over them
-//! come the spots of [`Reservations`](crate::reserved::Reservations): what is reserved is hidden or read-only, and each
-//! folder or link on the way to it is a mount of its own. The kernel refuses to rename or remove a mount point (EBUSY),
-//! or to move across one (EXDEV), so that nothing else can be put where the engine, or git, will look the next time.
+//! Granted paths are mounted first, in the order of their names, so that a folder is mounted before what lies in it. The
+//! spots of [`Reservations`](crate::reserved::Reservations) are mounted over them: a reserved path is hidden or read-only,
+//! and each folder or link that leads to it becomes a mount of its own. The kernel refuses to rename or remove a mount
+//! point (EBUSY), or to move across one (EXDEV), so that a program can't put anything else where the engine, or git, will
+//! look the next time.
 //!
-//! A mount that is read-only doesn't stop writes to a named pipe, which go to whoever reads it. Landlock does, but what it
-//! grants for a folder holds for all below, and programs may write their home and `/tmp`: in a workspace below one of
-//! these, an empty file stands for each pipe that may only be read.
+//! A read-only mount doesn't prevent writes to a named pipe, which has a reader outside. Landlock does, but a right that it
+//! grants for a folder holds for everything below, and programs may write their home and `/tmp`. So in a workspace below
+//! one of these, an empty file is mounted over each pipe that may only be read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,85 +21,88 @@ use stagewright_model::{PathPattern, ProcessRule, WorkspacePath, outermost};
 use stagewright_process::sandbox::{Access, Place, Source};
 
 use super::git_view::git_view;
-use super::places::Layout;
-use crate::capability::workspace::{GrantedPath, Kind, Workspace};
+use super::places::MountPlanner;
+use crate::capability::workspace::{FileKind, GrantedPath, WorkspaceFiles};
 use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::reserved::{Placeholders, Purpose, Spot};
 
-/// Paths that the patterns of one stage may come to. Each is a mount.
+/// The most paths that the patterns of one stage may match. Each is a mount.
 pub(super) const PATHS: usize = 4096;
-/// Files of which a git directory has one at least: the last is a linked worktree's.
+/// A git directory has at least one of these files; `commondir` is a linked worktree's.
 const IN_A_REPOSITORY: [&str; 3] = ["config", "config.worktree", "commondir"];
 
 /// The granted paths of one stage.
 #[derive(Default)]
-struct Granted(BTreeMap<WorkspacePath, Given>);
+struct GrantedMounts(BTreeMap<WorkspacePath, GrantedMount>);
 
-/// What of a granted path programs get.
-enum Given {
+/// How a granted path appears in the sandbox.
+enum GrantedMount {
     Folder(Access),
     File(Access),
-    /// A named pipe that may be read alone.
+    /// A named pipe that may only be read.
     Pipe,
-    /// A link, with what is written in it.
+    /// A link with this target.
     Link(PathBuf),
 }
 
-impl Given {
-    fn new(kind: Kind, access: Access) -> Given {
+impl GrantedMount {
+    fn new(kind: FileKind, access: Access) -> GrantedMount {
         match kind {
-            Kind::Folder => Given::Folder(access),
-            Kind::Pipe if access != Access::Write => Given::Pipe,
-            Kind::File | Kind::Pipe => Given::File(access),
-            Kind::Link(target) => Given::Link(target),
+            FileKind::Folder => GrantedMount::Folder(access),
+            FileKind::Pipe if access != Access::Write => GrantedMount::Pipe,
+            FileKind::File | FileKind::Pipe => GrantedMount::File(access),
+            FileKind::Link(target) => GrantedMount::Link(target),
         }
     }
 }
 
-impl Granted {
-    /// The more, of what is granted twice.
-    fn add(&mut self, path: WorkspacePath, given: Given) {
+impl GrantedMounts {
+    /// Adds a path. If it is granted already, the wider access holds.
+    fn add(&mut self, path: WorkspacePath, given: GrantedMount) {
         match (self.0.get_mut(&path), given) {
-            (Some(Given::Folder(known)), Given::Folder(access)) | (Some(Given::File(known)), Given::File(access)) => {
+            (Some(GrantedMount::Folder(known)), GrantedMount::Folder(access))
+            | (Some(GrantedMount::File(known)), GrantedMount::File(access)) => {
                 *known = access.max(*known);
             }
             (_, given) => drop(self.0.insert(path, given)),
         }
     }
 
-    /// What holds at a path because of a folder that it is in. A folder that may be written is not divided further.
+    /// The access to a path that follows from the folders that contain it. Within a writable folder everything is
+    /// writable; otherwise the innermost folder decides.
     fn around(&self, path: &WorkspacePath) -> Option<Access> {
         let folders = self.0.iter().filter_map(|(folder, given)| match given {
-            Given::Folder(access) if path.is_within(folder) && path != folder => Some(*access),
+            GrantedMount::Folder(access) if path.is_within(folder) && path != folder => Some(*access),
             _ => None,
         });
-        // In the order of their names, the last one is the nearest.
+        // The map is sorted by path, so the last folder is the innermost.
         folders.reduce(|outer, inner| if outer == Access::Write { outer } else { inner })
     }
 
-    /// What holds at a path, because of itself or of a folder that it is in.
+    /// The access to a path that follows from its own grant, if it is a folder, or from the folders that contain it.
     fn access(&self, path: &WorkspacePath) -> Option<Access> {
         let own = match self.0.get(path) {
-            Some(Given::Folder(access)) => Some(*access),
+            Some(GrantedMount::Folder(access)) => Some(*access),
             _ => None,
         };
         own.max(self.around(path))
     }
 
     fn is_writable(&self, path: &WorkspacePath) -> bool {
-        self.around(path) == Some(Access::Write) || matches!(self.0.get(path), Some(Given::Folder(Access::Write)))
+        self.around(path) == Some(Access::Write)
+            || matches!(self.0.get(path), Some(GrantedMount::Folder(Access::Write)))
     }
 }
 
-/// Makes what has to be there to be covered.
+/// Creates mount points for covers over paths that don't exist yet.
 #[derive(Clone, Copy)]
-struct Maker<'a> {
-    files: &'a Workspace,
+struct MountPointMaker<'a> {
+    files: &'a WorkspaceFiles,
     placeholders: Option<&'a Placeholders>,
 }
 
-impl Maker<'_> {
-    /// `at`: where `path` is on this machine.
+impl MountPointMaker<'_> {
+    /// Creates an empty file or folder, recorded as a placeholder. `at`: the absolute path of `path`.
     fn make(self, path: &WorkspacePath, at: &Path, is_file: bool) -> io::Result<()> {
         let make = || if is_file { self.files.make_file(path) } else { self.files.make_folder(path) };
         match self.placeholders {
@@ -108,15 +112,15 @@ impl Maker<'_> {
     }
 }
 
-impl Layout {
-    /// Over an empty folder at the workspace's path.
+impl MountPlanner {
+    /// The mounts of the workspace, over an empty folder at its path.
     pub(super) fn workspace(
         &self,
-        files: &Workspace,
+        files: &WorkspaceFiles,
         scratch: &Path,
         placeholders: Option<&Placeholders>,
     ) -> Result<Vec<Place>, CapabilityError> {
-        let maker = Maker { files, placeholders };
+        let maker = MountPointMaker { files, placeholders };
         let granted = self.granted(files)?;
         let reserved = self.policy.reserved();
         let spots: BTreeMap<_, _> = reserved.spots().iter().map(|spot| (spot.path.clone(), spot.clone())).collect();
@@ -124,22 +128,24 @@ impl Layout {
         for (path, given) in &granted.0 {
             let around = granted.around(path);
             let (source, access) = match given {
-                // What lies in a folder that may be written is there, and can be written, with it.
+                // Mounted with the writable folder that contains it.
                 _ if around == Some(Access::Write) => continue,
-                Given::Link(_) if around.is_some() => continue,
-                // A git directory that is granted by its name.
+                GrantedMount::Link(_) if around.is_some() => continue,
+                // A git directory that is granted by its name: `git` below mounts it.
                 _ if spots.get(path).is_some_and(|spot| spot.whole && spot.purpose == Purpose::Git) => continue,
-                Given::Link(target) => (Source::Link(target.clone()), None),
-                // Hooks that are granted along with `.git`, or to be read.
-                Given::Folder(access) | Given::File(access) if reserved.over(path).is_some() => {
+                GrantedMount::Link(target) => (Source::Link(target.clone()), None),
+                // Within a reserved path: hooks that are granted along with `.git`, or for reading.
+                GrantedMount::Folder(access) | GrantedMount::File(access) if reserved.over(path).is_some() => {
                     (self.held(path), Some(*access))
                 }
-                Given::Folder(access) | Given::File(access) => (self.below(path), Some(*access)),
-                Given::Pipe => (self.below(path), Some(Access::Read)),
+                GrantedMount::Folder(access) | GrantedMount::File(access) => (self.below(path), Some(*access)),
+                GrantedMount::Pipe => (self.below(path), Some(Access::Read)),
             };
             places.push(Place { path: self.at(path), source, access });
         }
         places.extend(self.pipes(&granted, scratch)?);
+        // Within a hidden folder nothing is mounted: its spots would be created in the empty folder that covers it, and
+        // show programs the names of what is hidden.
         let hides = |spot: &Spot| spot.whole && spot.purpose.is_hidden();
         let hidden = spots.values().filter(|spot| hides(spot)).map(|spot| &spot.path).collect::<Vec<_>>();
         let is_hidden = |path: &WorkspacePath| hidden.iter().any(|folder| path.is_within(folder) && path != *folder);
@@ -151,8 +157,8 @@ impl Layout {
         Ok(places)
     }
 
-    /// What stands for named pipes that may only be read. They were looked for along with repositories.
-    fn pipes(&self, granted: &Granted, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
+    /// Empty files over named pipes that may only be read. The pipes were found by the search for nested repositories.
+    fn pipes(&self, granted: &GrantedMounts, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
         let home = self.environment.get("HOME").map_or(Path::new("/tmp"), Path::new);
         if ![home, Path::new("/tmp"), Path::new("/var/tmp")].iter().any(|writable| self.root.starts_with(writable)) {
             return Ok(Vec::new());
@@ -161,9 +167,11 @@ impl Layout {
         let folders = outermost(self.policy.reads().iter().chain(self.policy.writes()));
         let mut pipes = nested.pipes(&self.files, &folders).map_err(|error| {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string())
-                .with_help("grant a narrower folder, or remove what isn't needed: each named pipe is kept from writes")
+                .with_help("grant a narrower folder, or remove named pipes that aren't needed")
         })?;
-        pipes.extend(granted.0.iter().filter(|(_, given)| matches!(given, Given::Pipe)).map(|(path, _)| path.clone()));
+        pipes.extend(
+            granted.0.iter().filter(|(_, given)| matches!(given, GrantedMount::Pipe)).map(|(path, _)| path.clone()),
+        );
         pipes.retain(|path| granted.around(path) != Some(Access::Write) && self.is_pipe(path));
         if pipes.is_empty() {
             return Ok(Vec::new());
@@ -174,14 +182,14 @@ impl Layout {
         Ok(pipes.iter().map(|path| place(self.at(path))).collect())
     }
 
-    /// Still: one that has gone leaves nothing to mount on.
+    /// Whether the pipe still exists; otherwise there is nothing to mount over.
     fn is_pipe(&self, path: &WorkspacePath) -> bool {
         let found = self.files.join(path.as_path()).symlink_metadata();
         found.is_ok_and(|found| found.file_type().is_fifo())
     }
 
-    /// What is reserved and has no name that is text is hidden, and what leads there stays where it is.
-    fn unnamed(&self, granted: &Granted, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
+    /// The covers over reserved paths whose names aren't UTF-8, and the mounts that keep the folders above them in place.
+    fn unnamed(&self, granted: &GrantedMounts, scratch: &Path) -> Result<Vec<Place>, CapabilityError> {
         let mut places = Vec::new();
         for spot in self.policy.reserved().unnamed() {
             let above = spot.path.ancestors().filter_map(Path::to_str).find_map(|path| {
@@ -198,7 +206,8 @@ impl Layout {
                     places.push(hidden.map_err(|error| unprepared(&format!("cover {}", spot.path.display()), &error))?);
                 }
                 (Some(Access::Write), true) => {
-                    let message = format!("`{}` must not be made by the stage, and isn't UTF-8", spot.path.display());
+                    let message =
+                        format!("the reserved path `{}` can't be covered: it isn't UTF-8", spot.path.display());
                     return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
                         .with_help("rename its folders to names in UTF-8, or grant a narrower folder"));
                 }
@@ -212,10 +221,10 @@ impl Layout {
         Ok(places)
     }
 
-    /// An empty folder or file, which can't be written, in the place of one that is there.
+    /// A read-only empty folder or file over an existing one.
     fn hidden(&self, path: &Path, scratch: &Path) -> io::Result<Place> {
         let place = |source, access| Place { path: self.root.join(path), source, access };
-        // Of a link, the kernel would mount over what it leads to.
+        // Not following links: a link is covered by an empty file, since the kernel would mount over its target.
         if self.files.join(path).symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Ok(place(Source::Nothing, None));
         }
@@ -224,7 +233,13 @@ impl Layout {
         Ok(place(Source::Host(empty), Some(Access::Read)))
     }
 
-    fn reserve(&self, spot: &Spot, granted: &Granted, maker: Maker<'_>, scratch: &Path) -> io::Result<Vec<Place>> {
+    fn reserve(
+        &self,
+        spot: &Spot,
+        granted: &GrantedMounts,
+        maker: MountPointMaker<'_>,
+        scratch: &Path,
+    ) -> io::Result<Vec<Place>> {
         let path = &spot.path;
         let place = |source, access| vec![Place { path: self.at(path), source, access: Some(access) }];
         let held = |access| place(self.held(path), access);
@@ -232,13 +247,14 @@ impl Layout {
         let visible = writable || granted.around(path).is_some();
         let exists = self.files.join(path.as_path()).symlink_metadata().is_ok();
         match spot.purpose {
-            // A mount of its own already, or one that can't be moved within what is only read.
+            // A mount of its own already, or within a read-only folder, where it can't be moved.
             _ if !spot.whole && (!writable || granted.0.contains_key(path)) => Ok(Vec::new()),
             _ if !spot.whole => Ok(held(Access::Write)),
             Purpose::Home => Ok(place(Source::Host(scratch.join("home")), Access::Write)),
             Purpose::Git => self.git(path, visible, writable, maker, scratch),
             Purpose::Policy if !writable || !exists => Ok(Vec::new()),
-            // What is only read, or not there at all, needs no cover; what isn't there and could be made, does.
+            // A read-only path, or one that doesn't exist in a read-only folder, needs no cover. One that doesn't exist in a
+            // writable folder does, since a program could create it.
             purpose if purpose.is_of_git() && self.policy.writes_by_name(&git()) => Ok(Vec::new()),
             Purpose::Hooks | Purpose::Program | Purpose::Config if !writable => Ok(Vec::new()),
             _ if !visible || !(exists || writable) => Ok(Vec::new()),
@@ -254,15 +270,15 @@ impl Layout {
         }
     }
 
-    /// The history of a repository can be read by programs that may read all of the workspace, without the credentials
-    /// in its configuration; a hook that a stage wrote would run outside of any sandbox, so that it takes a grant of its
-    /// own to write there.
+    /// The mounts of a git directory. Programs that may read the whole workspace may read its history, without the
+    /// credentials in its configuration. Writing takes a grant of its own, because git would run a hook that a stage wrote
+    /// outside of any sandbox.
     fn git(
         &self,
         path: &WorkspacePath,
         visible: bool,
         writable: bool,
-        maker: Maker<'_>,
+        maker: MountPointMaker<'_>,
         scratch: &Path,
     ) -> io::Result<Vec<Place>> {
         let place = |below: &Path, source, access| Place { path: self.root.join(below), source, access };
@@ -272,7 +288,7 @@ impl Layout {
             if found.is_none() {
                 maker.files.make_folder(path).map_err(io::Error::other)?;
             }
-            // A stage that may write the repository is given the repository.
+            // Always the repository itself, even if the rest of the files is a capture: changes must not be lost.
             let own = Source::Held(self.root.clone(), path.as_path().to_owned());
             return Ok(vec![place(path.as_path(), own, Some(Access::Write))]);
         }
@@ -285,10 +301,12 @@ impl Layout {
             if !writable {
                 return Ok(Vec::new());
             }
-            // Else a program would make it, for git to run its hooks outside of any sandbox. Empty it means nothing.
+            // Otherwise a program could create a repository here, whose hooks git would run outside of any sandbox. An empty
+            // file in its place has no effect on git.
             maker.make(path, &self.at(path), false)?;
         }
-        // A folder without any of these is no repository; a file leads to one, and can't be turned elsewhere.
+        // A folder without any of these files isn't a repository. `.git` may also be a file that names the repository; it is
+        // mounted read-only, so that a program can't make it name another one.
         let is_repository = IN_A_REPOSITORY.iter().any(|name| self.at(path).join(name).is_file());
         let shown = read && found.is_some() && (!folder || is_repository);
         if shown && !folder {
@@ -305,7 +323,8 @@ impl Layout {
         Ok(if self.files == self.root { view } else { self.captured(view) })
     }
 
-    /// Of a repository that isn't shown, what a cached stage's `inputs` name one by one, as far as any program may see it.
+    /// The mounts for single files of a repository that isn't visible otherwise: those that the `inputs` of a cached stage
+    /// name, and that are part of the view.
     fn parts(&self, view: &[Place], declared: &[WorkspacePath]) -> Vec<Place> {
         let parts = declared.iter().filter_map(|path| {
             let part = self.at(path);
@@ -320,8 +339,8 @@ impl Layout {
         parts.collect()
     }
 
-    /// The history as it was when the files were captured: what can change is of the capture. Objects never change, and
-    /// are the repository's own.
+    /// The view with the history as it was when the files were captured. Everything that can change comes from the capture;
+    /// objects never change, so they come from the repository itself.
     fn captured(&self, view: Vec<Place>) -> Vec<Place> {
         let captured = view.into_iter().filter_map(|place| match &place.source {
             Source::Held(_, below) if below.iter().any(|name| name == "objects") => Some(place),
@@ -334,7 +353,7 @@ impl Layout {
         captured.collect()
     }
 
-    /// Of the repository itself, whatever stands for its files.
+    /// A path of the workspace itself, even if the rest of the files is a capture.
     fn own(&self, path: &WorkspacePath) -> Source {
         Source::Held(self.root.clone(), path.as_path().to_owned())
     }
@@ -345,23 +364,23 @@ impl Layout {
         literal.filter(|path| path.is_within(git)).cloned().collect()
     }
 
-    /// What the stage may read, write and start of the workspace. Whatever it may write it may read and start, too.
-    fn granted(&self, files: &Workspace) -> Result<Granted, CapabilityError> {
+    /// The paths of the workspace that the stage may read, write or start. Writable paths can also be read and started.
+    fn granted(&self, files: &WorkspaceFiles) -> Result<GrantedMounts, CapabilityError> {
         let policy = &self.policy;
         files.check_links(policy.reads(), |real| policy.grants_read(real))?;
         files.check_links(policy.writes(), |real| policy.grants_write(real))?;
-        let mut granted = Granted::default();
+        let mut granted = GrantedMounts::default();
         for grant in self.readable(files)? {
             let access = if policy.may_start(&grant.path) { Access::Execute } else { Access::Read };
-            granted.add(grant.path, Given::new(grant.kind, access));
+            granted.add(grant.path, GrantedMount::new(grant.kind, access));
         }
-        // A folder of which all may be read can hold one from which programs may be started.
+        // Folders from which programs may be started, within ones that may be read.
         for grant in files.granted(policy.starts(), PATHS)?.into_iter().filter(|grant| policy.may_read(&grant.path)) {
-            granted.add(grant.path, Given::new(grant.kind, Access::Execute));
+            granted.add(grant.path, GrantedMount::new(grant.kind, Access::Execute));
         }
         for grant in files.granted(policy.writes(), PATHS)? {
             self.may_hold(&grant.path)?;
-            granted.add(grant.path, Given::new(grant.kind, Access::Write));
+            granted.add(grant.path, GrantedMount::new(grant.kind, Access::Write));
         }
         self.make_missing(files, &mut granted)?;
         for rule in policy.programs().iter().filter_map(ProcessRule::program) {
@@ -375,15 +394,15 @@ impl Layout {
         Ok(granted)
     }
 
-    /// What may be read, without what may be written. What is declared is given file by file, or by folders of which all
-    /// was; what of it isn't granted is left out.
-    fn readable(&self, files: &Workspace) -> Result<Vec<GrantedPath>, CapabilityError> {
+    /// The paths that may be read, without those that may be written. If the stage declares inputs, these are the declared
+    /// paths as far as they are granted.
+    fn readable(&self, files: &WorkspaceFiles) -> Result<Vec<GrantedPath>, CapabilityError> {
         let policy = &self.policy;
         let named = files.granted(policy.declared().unwrap_or(policy.reads()), PATHS)?;
         let (mut readable, rest): (Vec<GrantedPath>, Vec<GrantedPath>) =
             named.into_iter().partition(|grant| policy.may_read(&grant.path));
-        // A folder is declared, and what is granted lies in it, as by `dist/**`.
-        let partly = rest.iter().filter(|grant| grant.kind == Kind::Folder && policy.may_list(&grant.path));
+        // Of a declared folder, only a part may be granted, as by `dist/**`.
+        let partly = rest.iter().filter(|grant| grant.kind == FileKind::Folder && policy.may_list(&grant.path));
         let partly = partly.map(|grant| &grant.path).collect::<Vec<_>>();
         let reaches = |pattern: &&PathPattern| partly.iter().any(|folder| pattern.reaches_into(folder));
         let patterns = policy.reads().iter().filter(reaches).cloned().collect::<Vec<_>>();
@@ -391,22 +410,23 @@ impl Layout {
         Ok(readable)
     }
 
-    /// A place that isn't there can't be mounted, so it is made as what its name looks like.
-    fn make_missing(&self, files: &Workspace, granted: &mut Granted) -> Result<(), CapabilityError> {
+    /// Creates writable paths that don't exist, because only an existing path can be mounted: a file when the name has an
+    /// extension, otherwise a folder.
+    fn make_missing(&self, files: &WorkspaceFiles, granted: &mut GrantedMounts) -> Result<(), CapabilityError> {
         for path in self.policy.writes().iter().filter(|pattern| pattern.is_literal()).map(PathPattern::base).cloned() {
             if files.look(&path)?.is_none() {
                 self.may_hold(&path)?;
                 if !self.policy.is_reserved(&path) {
                     files.make(&path)?;
                 }
-                let kind = files.look(&path)?.unwrap_or(Kind::Folder);
-                granted.add(path, Given::new(kind, Access::Write));
+                let kind = files.look(&path)?.unwrap_or(FileKind::Folder);
+                granted.add(path, GrantedMount::new(kind, Access::Write));
             }
         }
         Ok(())
     }
 
-    /// Refuses to open what is reserved, but for a git directory that is named, and hooks where `.git` is.
+    /// Refuses to open a reserved path. Exceptions: a git directory that is granted by name, and hooks if `.git` is.
     fn may_hold(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
         let opened = match self.policy.reserved().over(path) {
             None => self.policy.writes_by_name(path),
@@ -419,28 +439,33 @@ impl Layout {
         }
     }
 
-    /// A program of the workspace. One that is a link stays one, for programs look beside what they really are; what it
-    /// leads to is started only if it is granted as well.
-    fn program(&self, path: WorkspacePath, files: &Workspace, granted: &mut Granted) -> Result<(), CapabilityError> {
+    /// Adds a program of the workspace. A link stays a link, because programs look for files beside their real path. Its
+    /// target is only started if it is granted as well.
+    fn program(
+        &self,
+        path: WorkspacePath,
+        files: &WorkspaceFiles,
+        granted: &mut GrantedMounts,
+    ) -> Result<(), CapabilityError> {
         if self.policy.is_reserved(&path) {
             return self.policy.read(&path);
         }
         let Some(kind) = files.look(&path)? else { return Ok(()) };
-        if let Kind::Link(_) = kind {
+        if let FileKind::Link(_) = kind {
             let real = files.led_to(&path)?;
             if granted.around(&real).is_none() && !granted.0.contains_key(&real) {
                 return Err(files.ungranted(&path, &real));
             }
             for (link, target) in files.links_on_the_way(&path) {
                 if !self.policy.is_reserved(&link) {
-                    granted.add(link, Given::Link(target));
+                    granted.add(link, GrantedMount::Link(target));
                 }
             }
             if !self.policy.is_reserved(&real) && !granted.is_writable(&real) {
-                granted.add(real, Given::File(Access::Execute));
+                granted.add(real, GrantedMount::File(Access::Execute));
             }
         }
-        granted.add(path, Given::new(kind, Access::Execute));
+        granted.add(path, GrantedMount::new(kind, Access::Execute));
         Ok(())
     }
 
@@ -456,7 +481,7 @@ impl Layout {
         Source::Held(self.files.clone(), path.as_path().to_owned())
     }
 
-    /// The engine's own folders, where a toolchain's would show them.
+    /// Covers over the engine's own folders, where they would be visible through the mount of a toolchain.
     pub(super) fn engine_elsewhere(&self, places: &[Place]) -> Vec<Place> {
         let own = self.reserved.engine_folders();
         let mut hidden = Vec::new();

@@ -1,4 +1,4 @@
-//! Attempts on components.
+//! Attempts whose plugin is a component.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Call};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{PluginHost, end_without_reconcile, plugin_changed, without_outputs};
-use crate::attempt::{Attempt, AttemptContext, HostParts};
+use crate::attempt::{Attempt, AttemptContext, AttemptHost};
 use crate::log::AttemptLog;
 use crate::outcome::{outcome_from_bad_plugin, outcome_from_error, outcome_from_guest, outcome_from_stop};
 use crate::stop::AttemptTimer;
 use crate::wasm::{Plugin, Wasm};
 
-/// A plugin, the engine that loaded it, and the room for one instance of it.
-struct Ready {
+/// A plugin, the engine that loaded it, and the permit for one instance of it.
+struct ReadyPlugin {
     plugin: Arc<Plugin>,
     wasm: Arc<Wasm>,
     _room: OwnedSemaphorePermit,
@@ -26,7 +26,8 @@ impl PluginHost {
         timer: &mut AttemptTimer,
         log: AttemptLog,
     ) -> AttemptReport {
-        // Kept to the end, so that the next attempt finds room only when this one's instance is gone.
+        // Kept until this function returns, so that the permit is released only after the instance is dropped: a waiting
+        // attempt that got it earlier could find wasmtime's pool full.
         let ready = match self.ready(&request, timer).await {
             Ok(ready) => ready,
             Err(end) => return without_outputs(end),
@@ -38,8 +39,8 @@ impl PluginHost {
         }
     }
 
-    /// Waits for room, and loads the plugin. Otherwise the end of the attempt.
-    async fn ready(&self, request: &AttemptRequest, timer: &mut AttemptTimer) -> Result<Ready, AttemptEnd> {
+    /// Waits for a permit and loads the plugin. `Err` is the end of the attempt.
+    async fn ready(&self, request: &AttemptRequest, timer: &mut AttemptTimer) -> Result<ReadyPlugin, AttemptEnd> {
         let room = timer.run(self.runtime.room(), || {}).await.map_err(|stopped| outcome_from_stop(&stopped))?;
         timer.start(request.timeout);
         let loading = async {
@@ -55,11 +56,11 @@ impl PluginHost {
         }
         match end_without_reconcile(request).filter(|_| plugin.reconcile.is_none()) {
             Some(end) => Err(end),
-            None => Ok(Ready { plugin, wasm, _room: room }),
+            None => Ok(ReadyPlugin { plugin, wasm, _room: room }),
         }
     }
 
-    /// Builds what the guest is given. Otherwise the end of the attempt.
+    /// Builds the attempt's capabilities. `Err` is the end of the attempt.
     async fn prepare(
         &self,
         request: AttemptRequest,
@@ -68,9 +69,9 @@ impl PluginHost {
     ) -> Result<Attempt, AttemptEnd> {
         let config = &self.scope.config;
         let files = request.folder.as_ref().unwrap_or(&config.workspace);
-        let prepared = match config.reserved.of_attempt(&request.permissions, files).await {
+        let prepared = match config.reserved.for_attempt(&request.permissions, files).await {
             Ok(reserved) => {
-                let host = HostParts { scope: &self.scope, outbound: self.runtime.outbound(), owner: &self.owner };
+                let host = AttemptHost { scope: &self.scope, outbound: self.runtime.outbound(), owner: &self.owner };
                 AttemptContext::new(host, Arc::new(request), timer, log, &reserved)
             }
             Err(error) => Err(error),
@@ -79,16 +80,20 @@ impl PluginHost {
     }
 }
 
-/// Calls the guest, and cleans up after it, however it ended.
-async fn run_guest(ready: &Ready, call: Call, attempt: Attempt, timer: &mut AttemptTimer) -> AttemptReport {
+/// Calls the guest, and ends its processes and services, however the call ended.
+async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mut AttemptTimer) -> AttemptReport {
     let groups = attempt.processes.groups();
     let mut store = ready.wasm.store(attempt, |attempt| &mut attempt.limiter);
     let work = async { ready.plugin.call(call, &mut store).await };
     let ended = timer.run(work, || groups.interrupt()).await;
+    // However the guest ended, its programs are killed, and its unpromoted releases are being discarded, before the attempt
+    // is reported. The engine may start the next attempt of the stage right after the report, and programs of both must not
+    // run side by side.
     let attempt = store.data_mut();
     attempt.processes.finish().await;
     attempt.services.finish().await;
-    // The last output of a child may have exceeded a limit after the guest ended.
+    // The guest may have returned before the last output of its programs was read. If that output, or the programs
+    // themselves, exceeded a limit, the attempt ends with that and not with what the guest returned.
     let ended = match timer.aborter.reason() {
         Some(reason) => Err(reason),
         None => ended,

@@ -13,34 +13,36 @@ use crate::reserved::Reserved;
 use crate::resolve::{PluginSource, Pulls};
 use crate::service::ServiceManager;
 
-/// What the attempts of one run share, and no other run may use: its workspace, and handles on everything that its grants
-/// can open. What all runs of a machine share is in [`RuntimeConfig`](crate::RuntimeConfig). Nothing else is read, neither
-/// the process's environment nor a home folder.
+/// What the attempts of one run share, and no other run may use: its workspace, and everything that its grants can open.
+/// What all runs on a machine share is in [`RuntimeConfig`](crate::RuntimeConfig). The host reads neither the process's
+/// environment nor a home folder.
 pub struct HostConfig {
     /// The root of all files that stages can access; plugins named by `path:` are relative to it.
     pub workspace: PathBuf,
-    /// What no grant opens: the engine's own folders, and what git executes. Found in this workspace.
+    /// The paths of this workspace that no grant opens: the engine's own folders, and whatever git executes.
     pub reserved: Reserved,
-    /// Contents of artifacts, and their names by run.
+    /// The folder of the artifacts' contents, and of their names by run.
     pub artifacts: PathBuf,
-    /// The environment that the programs of stages inherit from, as far as it is granted.
+    /// The environment from which the programs of stages inherit the variables that are granted.
     pub environment: BTreeMap<String, String>,
-    /// The origins behind words of `net`, as in `net = ["cargo"]`: read once, so that no stage changes them for another.
+    /// The origins behind the words of `net`, as in `net = ["cargo"]`. They are read once, before any stage runs, so that
+    /// no stage can change them for another.
     pub package_hosts: Arc<PackageHosts>,
-    /// How plugins that aren't on this machine yet are pulled from registries. Belongs to the run because a rehearsal pulls
-    /// without credentials; a plugin that was pulled is on the machine for every later run.
+    /// How plugins that aren't on this machine yet are pulled from registries. This is set by run because a rehearsal pulls
+    /// without credentials. A pulled plugin is available to every later run.
     pub pulls: Pulls,
-    /// Values of the secrets that this run's pipeline declares. They are masked in what this run's stages write and return,
-    /// whichever of its stages requested them, and not in another run's: that would keep a value in memory for as long as
-    /// the process lives, and a run could find out a secret of another by writing guesses and reading which were masked.
+    /// Values of the secrets that this run's pipeline declares. They are masked in everything that the run's stages write
+    /// and return, whichever of them requested the secret, but not in other runs. That would keep a value in memory for as
+    /// long as the process lives, and a run could learn a secret of another by writing guesses and looking at which of
+    /// them were masked.
     pub secrets: Arc<dyn SecretSource>,
-    /// Images, with the credentials of this run's user.
+    /// Access to image registries, with the credentials of this run's user.
     pub registry: Arc<Registry>,
-    /// Local services of this workspace's environments.
+    /// The local services of this workspace's environments.
     pub services: Arc<ServiceManager>,
-    /// Where programs are confined; none on a machine that can't confine them, for a pipeline that accepts that.
+    /// The sandbox of programs; none where the machine can't provide one and the pipeline accepts that.
     pub sandbox: Option<SandboxConfig>,
-    /// How long a stage may go on after it was asked to stop.
+    /// How long a stage may go on after cancellation was requested.
     pub grace: Duration,
     /// Whether debug and trace messages of plugins are logged.
     pub verbose: bool,

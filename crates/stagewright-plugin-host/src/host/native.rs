@@ -1,4 +1,4 @@
-//! Attempts on native libraries.
+//! Attempts whose plugin is a native library.
 
 use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Call, Finding, Observation, Outcome};
 
@@ -9,7 +9,8 @@ use crate::outcome::{outcome_from_bad_plugin, outcome_from_error};
 use crate::stop::AttemptTimer;
 
 impl PluginHost {
-    /// Runs a library that has the digest of the pipeline. A library exports no `reconcile`, and can't be limited.
+    /// Runs a library whose digest is the pinned one. A library never exports `reconcile`, and no limit but its timeout can
+    /// be enforced on it.
     pub(super) async fn run_native(
         &self,
         request: AttemptRequest,
@@ -38,8 +39,8 @@ impl PluginHost {
     }
 }
 
-/// The end of an attempt in a rehearsal in which the plugin isn't to act: nothing that it is given keeps a library from
-/// acting for real, so that it isn't called.
+/// The end of an attempt in a rehearsal, unless the rehearsal grants real effects. The host can't keep a library from
+/// having effects, so it doesn't call it.
 fn rehearsed(request: &AttemptRequest) -> Option<AttemptEnd> {
     request.rehearsal.as_ref().filter(|terms| !terms.is_configured)?;
     Some(match request.call {
@@ -51,12 +52,12 @@ fn rehearsed(request: &AttemptRequest) -> Option<AttemptEnd> {
     })
 }
 
-/// Announces the call itself as an effect: the library has the powers of the engine, and the host doesn't learn which
+/// Announces the call itself as an effect: the library has the powers of the engine, and the host can't observe which
 /// effects it has.
 async fn announce(request: &AttemptRequest, timer: &AttemptTimer, log: &AttemptLog) -> Result<(), AttemptEnd> {
     let effects = Effects::new(log.output().clone(), log.masker().clone(), request.call);
     effects.announce(&format!("run the native plugin {}", request.uses)).await.map_err(|error| {
-        effects.too_late().map_or_else(
+        effects.superseded_failure().map_or_else(
             || outcome_from_error(error, timer.cancel.is_set(), None),
             |failure| AttemptEnd::Unsuccessful(Outcome::Errored, failure),
         )

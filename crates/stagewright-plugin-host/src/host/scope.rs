@@ -1,4 +1,4 @@
-//! What the attempts of one run share.
+//! The state that the attempts of one run share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::config::{HostConfig, HostError};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
 
-/// A run's configuration, its opened workspace, and the secrets that are known to it.
+/// A run's configuration, its opened workspace, and the secrets that its stages requested.
 pub(crate) struct RunScope {
     pub(crate) config: HostConfig,
     root: Arc<Dir>,
@@ -22,15 +22,15 @@ impl RunScope {
     /// Opens the workspace.
     pub(crate) fn open(config: HostConfig) -> Result<RunScope, HostError> {
         let root = Dir::open_ambient_dir(&config.workspace, ambient_authority()).map_err(|error| HostError {
-            message: format!("the workspace `{}` can't be opened", config.workspace.display()),
-            help: Some("run within a folder that exists and is readable".to_owned()),
+            message: format!("could not open the workspace `{}`", config.workspace.display()),
+            help: Some("run in a folder that exists and is readable".to_owned()),
             source: error.into(),
         })?;
         Ok(RunScope { config, root: Arc::new(root), masker: Masker::default() })
     }
 
-    /// A masker for one attempt. It begins with every secret that any stage of the run has requested so far, since one stage
-    /// can leave a secret where another finds it.
+    /// A masker for one attempt. It starts with every secret that any stage of the run has requested so far: one stage can
+    /// leave a secret in a file, an output or an artifact, where a later stage reads it without ever requesting it.
     pub(crate) fn masker(&self) -> Masker {
         for value in self.config.secrets.known() {
             self.masker.add_foreign(value);
@@ -38,11 +38,11 @@ impl RunScope {
         self.masker.fork()
     }
 
-    /// The folder whose files the attempt works on: the workspace, or a folder that stands for it.
+    /// The folder whose files the attempt works on: the workspace, or a capture of it.
     pub(crate) fn files(&self, request: &AttemptRequest) -> Result<(PathBuf, Arc<Dir>), CapabilityError> {
         let Some(folder) = &request.folder else { return Ok((self.config.workspace.clone(), self.root.clone())) };
         let root = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|error| {
-            let message = format!("the files of the stage can't be opened: {}: {error}", folder.display());
+            let message = format!("could not open the stage's files in `{}`: {error}", folder.display());
             CapabilityError::new(ErrorCode::Internal, message)
         })?;
         Ok((folder.clone(), Arc::new(root)))

@@ -1,5 +1,5 @@
-//! The ways in which a secret is written: as it is, line by line, and in the encodings that logs are full of. Escapes
-//! that are used for some characters and not for others are not listed here: `unescape` resolves them.
+//! The spellings of a secret that are masked: the value itself, its lines, and the encodings that are common in logs. Text
+//! in which only some characters are escaped can't be listed here: `unescape` resolves it.
 
 use std::collections::BTreeSet;
 
@@ -11,22 +11,23 @@ use stagewright_model::is_joiner;
 use super::SHORTEST_MASKED;
 use crate::strip::stripped;
 
-/// Shorter parts of a secret, a line or another case of it, are too often something else.
+/// The fewest bytes of a line, or of an upper-case or lower-case form, that is masked. Shorter ones are too often
+/// something else.
 const SHORTEST_PART: usize = 8;
 
-/// The ways in which a value is looked for, without what a search passes over.
+/// The spellings of a value, without the characters that a search leaves out.
 pub(super) struct Spellings {
-    /// As it is, and in encodings.
+    /// The value itself and its textual encodings.
     pub(super) texts: BTreeSet<Vec<u8>>,
-    /// Its bytes as numbers, which nothing escapes.
+    /// Its bytes in hexadecimal, which contains nothing that could be escaped.
     pub(super) numbers: BTreeSet<Vec<u8>>,
 }
 
-/// Every way in which `value` is looked for.
+/// All spellings of `value`.
 pub(super) fn spellings(value: &str) -> Spellings {
     let mut texts = vec![value.to_owned()];
     if value.len() >= SHORTEST_PART {
-        // Names of hosts, and whatever else is made of one case on the way.
+        // Host names and other text that is converted to one case.
         texts.extend([value.to_lowercase(), value.to_uppercase()]);
     }
     texts.extend(escaped(value));
@@ -35,7 +36,7 @@ pub(super) fn spellings(value: &str) -> Spellings {
     if shown != value {
         texts.push(shown.into_owned());
     }
-    // Form fields whose only special characters are blanks; SQL, YAML and CSV.
+    // Form fields whose only special characters are spaces; quoted values in SQL, YAML and CSV.
     texts.extend([value.replace(' ', "+"), value.replace('\'', "''"), value.replace('"', "\"\"")]);
     let percent = value.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     texts.extend([percent.to_uppercase(), percent]);
@@ -53,16 +54,17 @@ pub(super) fn spellings(value: &str) -> Spellings {
     Spellings { texts: needles(texts), numbers: needles(hexadecimal(value)) }
 }
 
-/// What a search passes over: tools wrap long values; and what is not seen, or stands for bytes that are no text, parts
-/// nothing for a reader.
+/// Whether a search leaves out the character: line breaks, since tools wrap long values, and invisible characters and the
+/// replacement character, since a reader still recognises a secret that contains them.
 fn is_passed_over(character: char) -> bool {
     matches!(character, '\n' | '\r' | '\u{fffd}') || is_joiner(character)
 }
 
-/// How the UTF-8 of those begins that end no line.
+/// The first bytes in UTF-8 of the characters that a search leaves out, except for line breaks.
 pub(super) const PASSED_OVER: [u8; 2] = [0xE2, 0xEF];
 
-/// How many bytes at the beginning of `text` are [passed over](is_passed_over); none when it is too short to tell.
+/// The length of a character at the beginning of `text` that a search [leaves out](is_passed_over); 0 for any other. None
+/// when `text` is too short to decide.
 pub(super) fn passed_over(text: &[u8]) -> Option<usize> {
     match text {
         [b'\n' | b'\r', ..] => Some(1),
@@ -72,13 +74,13 @@ pub(super) fn passed_over(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Ends a line, on which a mask is shown.
+/// Whether the byte ends a line. A mask is repeated on each line that a secret spans.
 pub(super) fn is_break(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 
-/// Digits alone, each byte apart from the next as people and tools do it, and in groups of two and four bytes as `xxd`
-/// and its kin: the first is shorter where the secret begins within a group. In both cases.
+/// Hexadecimal in lower and upper case: without separators, with the usual separators between bytes, and in groups of two
+/// and four bytes like the output of `xxd`, whose first group is shorter when the secret begins within one.
 fn hexadecimal(value: &str) -> Vec<String> {
     const BETWEEN: [&str; 9] = ["", " ", ":", "-", ",", ", ", ",0x", ", 0x", " 0x"];
     let bytes: Vec<String> = value.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -95,13 +97,14 @@ fn hexadecimal(value: &str) -> Vec<String> {
     all
 }
 
-/// The lines of a key or a document that say something: not its frame.
+/// The lines of a key or a document that are specific to it: not the `-----BEGIN` and `-----END` lines.
 fn lines(value: &str) -> impl Iterator<Item = &str> {
     value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_PART && !line.starts_with("-----"))
 }
 
-/// Both alphabets (RFC 4648), wherever in a longer text the secret stands: its bytes fall on one of three positions
-/// within a group. Characters that it shares with its neighbours are left out, but for the last when nothing follows.
+/// Base64 in both alphabets (RFC 4648), also as a part of a longer text. Three bytes become four characters, so there are
+/// three forms, depending on where in a group the secret begins. Characters that also encode bits of its neighbours are
+/// left out; the last one is kept in a second form, for a secret at the end of the text.
 fn base64(text: &str) -> Vec<String> {
     let mut encoded = Vec::new();
     for (before, shared) in [(0, 0), (1, 2), (2, 3)] {
@@ -115,7 +118,8 @@ fn base64(text: &str) -> Vec<String> {
     encoded
 }
 
-/// RFC 3986 with the sets of characters that are kept as they are by it, by browsers and by Python, and forms.
+/// Percent-encoding (RFC 3986), with the sets of characters that the RFC, browsers and Python leave unencoded, and the
+/// encoding of HTML forms.
 fn percent_encoded(text: &str) -> Vec<String> {
     const KEPT: [&str; 7] = [
         "-._~",
@@ -147,7 +151,7 @@ fn percent_encoded(text: &str) -> Vec<String> {
     all
 }
 
-/// Within the quotes of JSON, of shells, of Rust's `{:?}`, and in HTML.
+/// Escaped for JSON strings, shell quotes, Rust's `{:?}`, and HTML.
 fn escaped(text: &str) -> Vec<String> {
     let json = serde_json::Value::from(text).to_string();
     let json = json[1..json.len() - 1].to_owned();
@@ -180,7 +184,7 @@ fn escaped(text: &str) -> Vec<String> {
     ]
 }
 
-/// With what isn't ASCII as `escape` has it, in units of UTF-16.
+/// `text` with each UTF-16 unit of its characters beyond ASCII formatted by `escape`.
 fn ascii(text: &str, escape: impl Fn(u16) -> String) -> String {
     let mut all = String::with_capacity(text.len());
     for letter in text.chars() {

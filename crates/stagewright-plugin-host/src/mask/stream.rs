@@ -1,4 +1,4 @@
-//! Replaces what was found.
+//! Replaces secrets in a stream.
 
 use std::sync::Arc;
 
@@ -7,30 +7,30 @@ use memchr::{memchr2_iter, memrchr};
 use super::needles::Needles;
 use super::spelling::{PASSED_OVER, is_break, passed_over};
 use super::unescape::{Unescaped, has_escapes};
-use super::{Masker, Reader, WRAPPED};
+use super::{Audience, Masker, WRAPPED};
 
-/// What stands where a secret stood, on each line that it stood on.
+/// Replaces a secret, on each line that it spans.
 const MASK: &[u8] = b"***";
 
-/// Masks a stream that comes in pieces, secrets that are cut in two included.
+/// Masks a stream that arrives in chunks, including secrets that are split between them.
 #[derive(Debug)]
 pub(crate) struct MaskStream {
     masker: Masker,
-    reader: Reader,
+    reader: Audience,
     needles: Option<Arc<Needles>>,
-    /// The end of what was pushed, as far as it could be the beginning of a secret.
+    /// The end of the input so far that could be the beginning of a secret.
     held: Vec<u8>,
-    /// The bytes before `held` that could be, too, and were shown with the line that they ended.
+    /// The bytes before `held` that could belong to that beginning too, but were already emitted with the end of a line.
     shown: Vec<u8>,
-    /// What of `held` is part of a secret.
+    /// The ranges of `held` that belong to a secret.
     found: Vec<(usize, usize)>,
-    /// Whether the mask of a secret that began before `held` has been shown.
+    /// Whether the mask of a secret that began before `held` has been emitted.
     is_masked: bool,
     searched: Squeezed,
 }
 
 impl MaskStream {
-    pub(crate) fn new(masker: Masker, reader: Reader) -> MaskStream {
+    pub(crate) fn new(masker: Masker, reader: Audience) -> MaskStream {
         MaskStream {
             masker,
             reader,
@@ -43,16 +43,18 @@ impl MaskStream {
         }
     }
 
-    /// Adds to `into` what can be shown once `data` is known too.
+    /// Takes `data`, and appends to `into` everything that can't be the beginning of a secret any more.
     pub(crate) fn push(&mut self, data: &[u8], into: &mut Vec<u8>) {
         let needles = self.masker.needles(self.reader);
         if needles.is_empty() {
-            // What was held back was revealed to the guest since.
+            // The secrets for which bytes were held have been revealed to the guest since.
             self.show(self.held.len(), into);
             into.extend_from_slice(data);
             return;
         }
         if self.needles.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &needles)) {
+            // A secret was added since the last chunk. `shown` has just the bytes that the earlier needles could need, which
+            // may be too few for the new ones, so the search starts with what is still held.
             self.shown.clear();
         }
         self.held.extend_from_slice(data);
@@ -63,7 +65,10 @@ impl MaskStream {
         }
         let pending = self.searched.pending(&needles);
         let mut ready = self.searched.place(self.searched.text.len() - pending);
-        // A line's end is shown as soon as it is there, unless a good deal of a secret is in it.
+        // Complete lines are emitted at once, so that a log follows its program. A line can end with the beginning of a
+        // secret that is wrapped to the next line, so the line would have to be held for every needle that begins like its
+        // last bytes. The compromise: up to `WRAPPED` bytes of a possible secret are emitted with their line. They are kept
+        // in `shown`, so that the rest of the secret is still found, and masked, on the lines after it.
         if pending < WRAPPED
             && let Some(end) = memrchr(b'\n', &self.held[ready..])
         {
@@ -75,7 +80,7 @@ impl MaskStream {
         self.show(ready, into);
     }
 
-    /// Adds the rest: nothing more will come.
+    /// Appends the rest, at the end of the stream.
     pub(crate) fn finish(&mut self, into: &mut Vec<u8>) {
         self.show(self.held.len(), into);
         self.shown.clear();
@@ -84,7 +89,7 @@ impl MaskStream {
 
     fn show(&mut self, ready: usize, into: &mut Vec<u8>) {
         if ready == 0 {
-            // The mask that was shown stands for what is still held.
+            // The mask that was emitted also stands for the bytes that are held.
             return;
         }
         let (mut at, mut later) = (0, Vec::new());
@@ -117,15 +122,15 @@ impl MaskStream {
     }
 }
 
-/// A text without what a search passes over, such as line breaks: what is searched.
+/// The searched form of a text: without the line breaks and invisible characters that may split a secret.
 #[derive(Debug, Default)]
 struct Squeezed {
     text: Vec<u8>,
-    /// How much of it is not of the text at hand, but from before.
+    /// The length of the prefix of `text` that was emitted earlier.
     before: usize,
-    /// For each byte that is passed over, how many bytes of `text` are before it.
+    /// For each byte that was left out, the number of bytes of `text` before it; ascending.
     gaps: Vec<usize>,
-    /// The same for those that end no line.
+    /// The same for the bytes that were left out and are not line breaks.
     joints: Vec<usize>,
     /// The text with its escapes resolved; empty when it has none.
     unescaped: Unescaped,
@@ -155,8 +160,8 @@ impl Squeezed {
         }
     }
 
-    /// Takes in a part of the text that ends no line. What may be passed over, and isn't whole at the end of `text`, is
-    /// left out: it is held until more has come.
+    /// Appends a part of the text without line breaks. With `is_last`, an incomplete character at its end that may turn out
+    /// to be an invisible one is left out, and stays held until the rest of it arrives.
     fn squeeze(&mut self, text: &[u8], is_last: bool) {
         let mut from = 0;
         for at in memchr2_iter(PASSED_OVER[0], PASSED_OVER[1], text) {
@@ -176,7 +181,7 @@ impl Squeezed {
         self.text.extend_from_slice(&text[from..]);
     }
 
-    /// Ranges of the text at hand, in order and apart from each other.
+    /// The ranges of secrets in the original text, sorted and disjoint.
     fn find(&self, needles: &Needles) -> Vec<(usize, usize)> {
         let mut found = Vec::new();
         for (start, length) in needles.plain.find(&self.text) {
@@ -194,7 +199,7 @@ impl Squeezed {
         if resolved.is_empty() { found } else { union(found, resolved) }
     }
 
-    /// Adds the range of `text` that holds a needle of `length` bytes, unless that is too short to be looked for there.
+    /// Adds the range of `text` that matches a needle of `length` bytes, unless it spans lines and is too short for that.
     fn take(&self, (start, end): (usize, usize), length: usize, found: &mut Vec<(usize, usize)>) {
         let last = end - 1;
         let breaks_until = |at: usize| self.gaps_until(at) - self.joints.partition_point(|&before| before <= at);
@@ -204,35 +209,35 @@ impl Squeezed {
         }
     }
 
-    /// How many bytes at the end may be the beginning of something that is looked for.
+    /// The number of bytes at the end that may be the beginning of a needle.
     fn pending(&self, needles: &Needles) -> usize {
         let plain = needles.plain.pending(&self.text);
         let unescaped = match self.has_escapes {
             true => self.unescaped.pending(needles.unescaped.pending(&self.unescaped.text), self.text.len()),
-            // It is the same text.
+            // Without escapes, both searches see the same text.
             false => needles.unescaped.pending(&self.text),
         };
         plain.max(unescaped)
     }
 
-    /// Where in the text at hand the byte is that `text` has at `at`; its beginning for one from before.
+    /// The position in the original text of the byte at `at` of `text`; 0 for a byte that was emitted earlier.
     fn place(&self, at: usize) -> usize {
         at.checked_sub(self.before).map_or(0, |within| within + self.gaps_until(at))
     }
 
-    /// How many bytes are passed over before the byte that `text` has at `at`.
+    /// The number of bytes that were left out before the byte at `at` of `text`.
     fn gaps_until(&self, at: usize) -> usize {
         self.gaps.partition_point(|&before| before <= at)
     }
 
-    /// The last `count` bytes without those that `rest` ends with, too.
+    /// The last `count` bytes of `text`, except for those that belong to `rest`, the end of the original text.
     fn between(&self, count: usize, rest: &[u8]) -> &[u8] {
         let end = self.text.len() - squeezed_length(rest);
         &self.text[(self.text.len() - count).min(end)..end]
     }
 }
 
-/// How many bytes of `text` are not passed over.
+/// The length of `text` without the bytes that a search leaves out.
 fn squeezed_length(text: &[u8]) -> usize {
     let (mut at, mut count) = (0, 0);
     while let Some(length) = text.get(at..).filter(|rest| !rest.is_empty()).and_then(passed_over) {
@@ -242,7 +247,7 @@ fn squeezed_length(text: &[u8]) -> usize {
     count
 }
 
-/// Ranges come by their beginnings; what overlaps becomes one.
+/// Appends a range, and merges it with the last one if they overlap. Ranges must be added in the order of their starts.
 fn add(found: &mut Vec<(usize, usize)>, next: (usize, usize)) {
     match found.last_mut() {
         Some(before) if next.0 < before.1 => before.1 = before.1.max(next.1),

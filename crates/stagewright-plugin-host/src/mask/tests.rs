@@ -60,7 +60,7 @@ fn every_spelling_is_masked() {
 }
 
 #[test]
-fn escapes_are_masked_whichever_characters_they_are_used_for() {
+fn a_secret_is_masked_whichever_of_its_characters_are_escaped() {
     let secret = "p4ss/w0rd&'x\"<$1 zq\\Yk";
     for spelled in [
         r#"p4ss/w0rd&\u0027x\"<$1 zq\\Yk"#,
@@ -83,7 +83,7 @@ fn escapes_are_masked_whichever_characters_they_are_used_for() {
 }
 
 #[test]
-fn hexadecimal_is_masked_however_it_is_set_apart() {
+fn hexadecimal_is_masked_with_any_usual_separator() {
     let bytes: Vec<String> = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
     for between in [" ", ":", "-", ",", ", "] {
         hidden(SECRET, &bytes.join(between));
@@ -107,7 +107,7 @@ fn text_with_escapes_and_no_secret_is_unchanged() {
 }
 
 #[test]
-fn joiners_and_what_is_no_text_are_passed_over() {
+fn a_secret_split_by_invisible_or_replacement_characters_is_masked() {
     for between in ["\u{200d}", "\u{200c}", "\u{fe0f}", "\u{fffd}"] {
         let text = format!("<hunter2{between}horse>");
         for size in 1..=text.len() {
@@ -118,7 +118,7 @@ fn joiners_and_what_is_no_text_are_passed_over() {
 }
 
 #[test]
-fn text_that_is_not_seen_is_lost_only_with_a_secret_in_it() {
+fn invisible_text_is_removed_only_if_a_secret_is_found() {
     let masker = Masker::default();
     masker.add("hunter2horse", false);
     assert_eq!(masker.text("a \u{1b}[1mhunter2\u{1b}[0mhorse\u{200b}"), "a ***");
@@ -135,7 +135,7 @@ fn base64_is_masked_wherever_in_a_group_the_secret_begins() {
             ] {
                 let shown = shown(&[SECRET], &encoded);
                 let (start, end) = shown.split_once("***").unwrap_or_else(|| panic!("{encoded} is shown"));
-                // What is left belongs to the neighbours, but for a few bits.
+                // All but a few bits of the rest belong to the neighbours.
                 assert!(start.len() <= before.len().div_ceil(3) * 4 && end.len() <= 8, "{shown} for {encoded}");
             }
         }
@@ -143,7 +143,7 @@ fn base64_is_masked_wherever_in_a_group_the_secret_begins() {
 }
 
 #[test]
-fn what_tools_wrap_is_masked_on_every_line() {
+fn a_wrapped_secret_is_masked_on_every_line() {
     let key = "k".repeat(20) + "0123456789abcdefghijklmnopqrstuvwxyz" + SECRET + SECRET;
     let wrapped = |text: &str, width: usize| {
         text.as_bytes()
@@ -160,7 +160,7 @@ fn what_tools_wrap_is_masked_on_every_line() {
 }
 
 #[test]
-fn a_short_secret_is_not_looked_for_across_lines() {
+fn a_short_secret_is_not_found_across_lines() {
     assert_eq!(shown(&["123456"], "12\n34\n56\n123456\n"), "12\n34\n56\n***\n");
 }
 
@@ -172,18 +172,18 @@ fn a_key_is_masked_whole_and_line_by_line() {
     assert_eq!(shown(&[key], &key.replace('\n', "\r\n")).matches("***").count(), 4);
     assert_eq!(shown(&[key], &format!("{key:?}")), "\"***\"");
     let others = "-----BEGIN PRIVATE KEY-----\nAAAAAAAAAAAAAAAAAAAA";
-    assert_eq!(shown(&[key], others), others, "a frame is nobody's secret");
+    assert_eq!(shown(&[key], others), others, "the first line of a key isn't secret");
 }
 
 #[test]
-fn secrets_that_overlap_are_hidden_to_their_ends() {
+fn overlapping_secrets_are_masked_to_their_ends() {
     assert_eq!(shown(&["token", "token-of-gold"], "token-of-gold token"), "*** ***");
     assert_eq!(shown(&["abcdef", "defghi"], "xabcdefghiy"), "x***y");
     assert_eq!(shown(&["abcdefgh", "cdef"], "xabcdefgy"), "xab***gy");
 }
 
 #[test]
-fn secrets_that_overlap_have_one_mask_however_the_text_is_cut() {
+fn overlapping_secrets_have_one_mask_however_the_text_is_split() {
     let (secrets, text) = (["abcdabcd", "abcd"], b"abcdabcdabcd");
     for size in 1..=text.len() {
         assert_eq!(mask(&secrets, text.chunks(size)), b"***", "in pieces of {size}");
@@ -191,49 +191,49 @@ fn secrets_that_overlap_have_one_mask_however_the_text_is_cut() {
 }
 
 #[test]
-fn a_line_is_shown_when_it_ends() {
+fn a_line_is_emitted_when_it_ends() {
     let masker = Masker::default();
     masker.add("wrapped-secret-of-some-length", false);
-    let mut stream = MaskStream::new(masker, Reader::Person);
+    let mut stream = MaskStream::new(masker, Audience::Person);
     assert_eq!(pushed(&mut stream, b"progress: wrapped\n"), b"progress: wrapped\n");
     assert_eq!(pushed(&mut stream, b"-secret-of-some-length, all of it\n"), b"***, all of it\n");
-    assert_eq!(pushed(&mut stream, b"wrapped-secret-of-so\n"), b"", "too much of it to be shown");
+    assert_eq!(pushed(&mut stream, b"wrapped-secret-of-so\n"), b"", "too much of the secret to be emitted");
     assert_eq!(pushed(&mut stream, b"me-length\n"), b"***\n***\n");
     assert_eq!(pushed(&mut stream, b"wrapped-secret"), b"");
     assert_eq!(finished(&mut stream), b"wrapped-secret");
 }
 
 #[test]
-fn a_guest_sees_what_was_revealed_to_it_and_what_others_hold() {
+fn a_guest_sees_secrets_that_were_revealed_to_it_or_belong_to_others() {
     let base = Masker::default();
     base.add_foreign("held-by-another");
     let masker = base.fork();
     masker.add("shown-to-it", true);
     masker.add("kept-from-it", false);
     let text = "shown-to-it kept-from-it held-by-another";
-    let mut stream = MaskStream::new(masker.clone(), Reader::Guest);
+    let mut stream = MaskStream::new(masker.clone(), Audience::Guest);
     let mut seen = pushed(&mut stream, text.as_bytes());
     seen.extend(finished(&mut stream));
     assert_eq!(seen, b"shown-to-it *** held-by-another");
     assert_eq!(masker.text(text), "*** *** ***");
-    assert_eq!(base.text(text), "shown-to-it kept-from-it ***", "what one attempt learns is its own");
+    assert_eq!(base.text(text), "shown-to-it kept-from-it ***", "a secret added to a fork stays there");
     masker.add("held-by-another", false);
-    let mut stream = MaskStream::new(masker, Reader::Guest);
+    let mut stream = MaskStream::new(masker, Audience::Guest);
     assert_eq!(pushed(&mut stream, b"held-by-another "), b"*** ");
 }
 
 #[test]
-fn a_secret_that_comes_late_is_looked_for_in_what_is_still_held() {
+fn a_secret_that_is_added_later_is_found_in_held_bytes() {
     let masker = Masker::default();
     masker.add("first-secret", false);
-    let mut stream = MaskStream::new(masker.clone(), Reader::Person);
+    let mut stream = MaskStream::new(masker.clone(), Audience::Person);
     assert_eq!(pushed(&mut stream, b"a first-"), b"a ");
     masker.add("first-aid-kit", false);
     assert_eq!(pushed(&mut stream, b"aid-kit b"), b"*** b");
 }
 
 #[test]
-fn too_short_a_secret_leaves_the_log_alone() {
+fn a_secret_that_is_too_short_is_not_masked() {
     assert_eq!(shown(&["abc"], "abcdef"), "abcdef");
 }
 
@@ -245,7 +245,7 @@ fn numbers_and_keys_of_json_are_masked() {
     assert_eq!(masker.json(&json), serde_json::json!({ "a***": "***", "b": [true, 1.5, "is ***"] }));
 }
 
-/// By the encoders that people use, not by the code under test.
+/// Encodes with common encoders, not with the code under test.
 fn encodings(secret: &str) -> Vec<String> {
     let json = serde_json::to_string(secret).unwrap();
     let mut query = reqwest::Url::parse("http://h/").unwrap();
@@ -272,7 +272,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_encoding_survives_any_cutting(
+    fn every_encoding_is_masked_however_the_text_is_split(
         secrets in prop::collection::vec("[ -~é]{6,40}", 1..4),
         which in any::<prop::sample::Index>(),
         how in 0..8_usize,
@@ -284,7 +284,7 @@ proptest! {
         let secrets = secrets.iter().map(String::as_str).collect::<Vec<_>>();
         let whole = mask(&secrets, [text.as_bytes()]);
         let shown = mask(&secrets, cut(text.as_bytes(), &cuts));
-        prop_assert_eq!(&shown, &whole, "cutting makes no difference");
+        prop_assert_eq!(&shown, &whole, "splitting makes no difference");
         prop_assert!(!String::from_utf8_lossy(&shown).contains(encoded.as_str()), "{:?}", String::from_utf8_lossy(&shown));
     }
 
@@ -293,7 +293,8 @@ proptest! {
         text in prop::collection::vec(prop_oneof![0_u8..=b'y', b'{'..=255], 0..300),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
-        // Nothing of it is in the text, in no encoding: `z` is in all needles but those that are encoded as bytes.
+        // The text contains no spelling of the secrets: all have a `z`, except for hexadecimal and base64, which are
+        // excluded below.
         let secrets = ["zzzzzzzzzzzz-zzzzzzzzzzz", "zzzzzzzzz"];
         let found = |needle: &str| String::from_utf8_lossy(&text).contains(needle);
         prop_assume!(!found("7a7a") && !found("7A7A") && !found("enp") && !found("ZZZZ"));

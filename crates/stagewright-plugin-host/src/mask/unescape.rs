@@ -1,36 +1,36 @@
-//! Text with its escapes resolved: those of JSON, of C, Rust, Python and shells, of URLs and of HTML, whichever
-//! characters they were used for. A secret is looked for in it beside the text as it is, since there are more ways to
-//! mix escaped and plain characters than could be listed.
+//! Resolves the escapes of JSON, C, Rust, Python, shells, URLs and HTML in a text. Secrets are searched in the result as
+//! well as in the text itself, since any of their characters may be escaped: there are more mixed forms than could be
+//! listed.
 
 use memchr::memchr3;
 
-/// What begins an escape.
+/// The bytes that begin an escape.
 const INTRODUCERS: [u8; 3] = [b'\\', b'%', b'&'];
 
-/// The longest that is still waited for when text ends within one: `&#x10ffff;`.
+/// The longest HTML entity, as in `&#x10ffff;`. A longer one that hasn't ended isn't waited for.
 const LONGEST_ENTITY: usize = 10;
 
-/// A text, and where in the original its bytes come from.
+/// A text with its escapes resolved, and where in the original its bytes come from.
 #[derive(Debug, Default)]
 pub(super) struct Unescaped {
     pub(super) text: Vec<u8>,
-    parts: Vec<Part>,
-    /// Where in the original an escape begins whose end has not come yet; its length when there is none.
+    parts: Vec<Segment>,
+    /// The start of an incomplete escape at the end of the original; the original's length when there is none.
     whole: usize,
 }
 
-/// A part of the text, up to where the next one begins.
+/// A part of the text, which extends to the start of the next one.
 #[derive(Debug)]
-struct Part {
-    /// Where it begins in the text.
+struct Segment {
+    /// Its start in the text.
     start: usize,
-    /// Where that begins in the original which stands for it.
+    /// Its start in the original.
     original: usize,
-    /// Bytes of the original, when it is an escape; none for what stands there as it is.
+    /// The length of the escape in the original; none for plain text.
     escape: Option<usize>,
 }
 
-/// Whether there is anything to resolve.
+/// Whether the text may contain escapes.
 pub(super) fn has_escapes(text: &[u8]) -> bool {
     memchr3(INTRODUCERS[0], INTRODUCERS[1], INTRODUCERS[2], text).is_some()
 }
@@ -39,21 +39,20 @@ pub(super) fn has_escapes(text: &[u8]) -> bool {
 pub(super) fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut unescaped = Unescaped::default();
     unescaped.fill(text);
-    // No more will come: what looks like the beginning of an escape is none.
+    // At the end of a text, an incomplete escape is plain text.
     unescaped.text.extend_from_slice(&text[unescaped.whole..]);
     unescaped.text
 }
 
-/// What stands at some place of a text.
+/// One escape, with its length in bytes.
 enum Unit {
-    /// So many bytes that stand for this character.
+    /// It stands for a character.
     Character(usize, char),
-    /// So many bytes that stand for this byte.
+    /// It stands for a byte.
     Byte(usize, u8),
-    /// So many bytes that stand for nothing which is searched: a line break, a control character, a
-    /// backslash.
+    /// It stands for something that a search leaves out: a line break, a control character, a backslash.
     Nothing(usize),
-    /// The text ends before it can be told.
+    /// The text ends within it.
     Unfinished,
 }
 
@@ -88,12 +87,12 @@ impl Unescaped {
 
     fn push(&mut self, bytes: &[u8], original: usize, escape: Option<usize>) {
         if !bytes.is_empty() {
-            self.parts.push(Part { start: self.text.len(), original, escape });
+            self.parts.push(Segment { start: self.text.len(), original, escape });
             self.text.extend_from_slice(bytes);
         }
     }
 
-    /// Where in the original that begins and ends which stands for the byte at `at`.
+    /// The range of the original that stands for the byte at `at`.
     fn place(&self, at: usize) -> (usize, usize) {
         let after = self.parts.partition_point(|part| part.start <= at);
         let part = &self.parts[after - 1];
@@ -103,22 +102,22 @@ impl Unescaped {
         }
     }
 
-    /// The bytes of the original that `length` bytes of the text stand for, from `start` on; none where no escape is
-    /// among them, which a search of the original has seen.
+    /// The range of the original that stands for `length` bytes of the text from `start` on. None when it contains no
+    /// escape, because a search of the original finds that already.
     pub(super) fn original(&self, start: usize, length: usize) -> Option<(usize, usize)> {
         let (first, last) = (self.place(start).0, self.place(start + length - 1).1);
         (last - first > length).then_some((first, last))
     }
 
-    /// How many bytes at the end of an original of `length` bytes stand for the last `pending` bytes of the text, or
-    /// for an escape that isn't whole.
+    /// The number of bytes at the end of an original of `length` bytes that stand for the last `pending` bytes of the text,
+    /// or belong to an incomplete escape.
     pub(super) fn pending(&self, pending: usize, length: usize) -> usize {
         let begins = if pending == 0 { self.whole } else { self.place(self.text.len() - pending).0 };
         length - begins
     }
 }
 
-/// What an introducer and what follows it stand for.
+/// Resolves the escape at the beginning of `text`.
 fn unit(text: &[u8]) -> Unit {
     match text[0] {
         b'\\' => backslash(text),
@@ -132,7 +131,7 @@ fn unit(text: &[u8]) -> Unit {
     }
 }
 
-/// A backslash, or several: whoever escapes what is escaped already doubles them.
+/// Resolves an escape that begins with backslashes. Text that is escaped repeatedly has several of them.
 fn backslash(text: &[u8]) -> Unit {
     let run = text.iter().take_while(|&&byte| byte == b'\\').count();
     let Some(&letter) = text.get(run) else { return Unit::Unfinished };
@@ -165,13 +164,13 @@ fn backslash(text: &[u8]) -> Unit {
         },
         b'n' | b'r' | b'b' | b'f' | b'v' | b'a' | b'e' | b'E' => Unit::Nothing(begin),
         b't' => Unit::Byte(begin, b'\t'),
-        // It may begin an escape of its own.
+        // Left to be resolved by itself.
         b'%' | b'&' => Unit::Nothing(run),
         letter => Unit::Byte(begin, letter),
     }
 }
 
-/// `XXXX}` after `\u{`.
+/// Resolves `XXXX}` after `\u{`.
 fn braced(text: &[u8], begin: usize) -> Unit {
     let count = text.iter().take(7).take_while(|byte| byte.is_ascii_hexdigit()).count();
     match (hex(text, count), text.get(count)) {
@@ -181,7 +180,7 @@ fn braced(text: &[u8], begin: usize) -> Unit {
     }
 }
 
-/// What follows `\u` and the first half of a character of UTF-16.
+/// Resolves what follows `\u` and the first half of a surrogate pair of UTF-16.
 fn surrogates(high: u32, text: &[u8], begin: usize) -> Unit {
     let run = text.iter().take_while(|&&byte| byte == b'\\').count();
     match text.get(run) {
@@ -197,7 +196,7 @@ fn surrogates(high: u32, text: &[u8], begin: usize) -> Unit {
     }
 }
 
-/// `&#39;`, `&#x27;` and those with names that every encoder knows.
+/// Resolves an HTML entity: `&#39;`, `&#x27;`, and the names that every encoder uses.
 fn entity(text: &[u8]) -> Unit {
     const NAMED: [(&[u8], char); 6] =
         [(b"amp", '&'), (b"lt", '<'), (b"gt", '>'), (b"quot", '"'), (b"apos", '\''), (b"nbsp", '\u{a0}')];
@@ -232,12 +231,12 @@ fn character(length: usize, number: u32) -> Unit {
 
 enum Digits {
     Number(u32),
-    /// Those that are there are digits, and there are too few.
+    /// There are only digits, but the text ends before there are enough.
     Unfinished,
     No,
 }
 
-/// The first `count` hexadecimal digits.
+/// Parses the first `count` hexadecimal digits.
 fn hex(text: &[u8], count: usize) -> Digits {
     let digits = &text[..count.min(text.len())];
     let number = digits.iter().try_fold(0_u32, |number, &digit| {
@@ -272,14 +271,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unfinished_waits() {
+    fn an_incomplete_escape_at_the_end_is_held_back() {
         for (text, whole) in
             [(r"ab\u00", 2), (r"ab\", 2), ("ab%4", 2), ("ab&#3", 2), (r"ab\ud83d", 2), (r"ab\u{1", 2), ("ab&q", 2)]
         {
             let mut unescaped = Unescaped::default();
             unescaped.fill(text.as_bytes());
             assert_eq!((unescaped.whole, unescaped.text.as_slice()), (whole, &b"ab"[..]), "{text}");
-            assert_eq!(unescaped.pending(1, text.len()), text.len() - 1, "from its last whole byte on");
+            assert_eq!(unescaped.pending(1, text.len()), text.len() - 1, "from the last complete byte on");
         }
     }
 }

@@ -1,15 +1,15 @@
-//! The guard: which addresses a granted name may lead to.
+//! The guard: decides which addresses a granted name may resolve to.
 //!
-//! Who owns a name decides where it points. A grant of `https://example.org` must not become a way to this machine's
-//! loopback (DNS rebinding) or to the credentials that clouds serve at fixed addresses. An address that is written in a
-//! URL doesn't come here: it is granted literally, or not at all.
+//! The owner of a name decides what it resolves to. A grant of `https://example.org` must not open this machine's loopback
+//! (DNS rebinding), or the fixed addresses at which clouds serve credentials. Addresses in URLs aren't checked here: they
+//! are granted literally or not at all.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use stagewright_model::is_localhost;
 
-/// Where clouds answer their machines, beyond the link-local ranges: Alibaba, Azure, AWS (instances, pods), Google.
+/// Metadata services of clouds outside of the link-local ranges: Alibaba, Azure, AWS (instances, pods), Google.
 const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
@@ -17,50 +17,50 @@ const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
-/// Link-local, too, but worth their name: instances and tasks.
+/// Metadata services at link-local addresses (AWS instances and tasks), for a more precise message.
 const METADATA_LINK_LOCAL: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(169, 254, 170, 2)];
 
-/// What an address is that a name may not lead to.
+/// The kinds of addresses that a name must not resolve to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum AddressKind {
     LinkLocal,
     Metadata,
     Unspecified,
     Multicast,
     Broadcast,
     Loopback,
-    /// For `localhost`, which is this machine or nothing.
+    /// Another address than the loopback, for a name below `localhost`.
     NotLoopback,
 }
 
-/// A granted name led to an address that it may not lead to.
+/// A granted name resolved to an address that it must not resolve to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` leads to {address}, which is {kind}")]
+#[error("`{name}` resolves to {address}, which is {kind}")]
 pub(crate) struct AddressRefused {
     pub(crate) name: String,
     pub(crate) address: IpAddr,
-    pub(crate) kind: Kind,
+    pub(crate) kind: AddressKind,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for AddressKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::LinkLocal => "a link-local address",
-            Kind::Metadata => "where a cloud serves the credentials of its machines",
-            Kind::Unspecified => "no host's address",
-            Kind::Multicast => "a multicast address",
-            Kind::Broadcast => "the broadcast address",
-            Kind::Loopback => "this machine's loopback",
-            Kind::NotLoopback => "not this machine",
+            AddressKind::LinkLocal => "a link-local address",
+            AddressKind::Metadata => "a cloud's metadata service",
+            AddressKind::Unspecified => "not the address of a host",
+            AddressKind::Multicast => "a multicast address",
+            AddressKind::Broadcast => "the broadcast address",
+            AddressKind::Loopback => "this machine's loopback",
+            AddressKind::NotLoopback => "not this machine",
         })
     }
 }
 
-/// Whether a connection that was asked for by `name`, in lower case, may go to `address`.
+/// Checks that `name`, in lower case, may resolve to `address`.
 pub(crate) fn check(name: &str, address: IpAddr) -> Result<(), AddressRefused> {
     let refused = |kind| Err(AddressRefused { name: name.to_owned(), address, kind });
     if is_localhost(name) {
-        return if address.to_canonical().is_loopback() { Ok(()) } else { refused(Kind::NotLoopback) };
+        return if address.to_canonical().is_loopback() { Ok(()) } else { refused(AddressKind::NotLoopback) };
     }
     let found = match address {
         IpAddr::V4(address) => kind_v4(address),
@@ -69,41 +69,41 @@ pub(crate) fn check(name: &str, address: IpAddr) -> Result<(), AddressRefused> {
     found.map_or(Ok(()), refused)
 }
 
-fn kind_v4(address: Ipv4Addr) -> Option<Kind> {
+fn kind_v4(address: Ipv4Addr) -> Option<AddressKind> {
     if METADATA_LINK_LOCAL.contains(&address) || METADATA.contains(&IpAddr::V4(address)) {
-        Some(Kind::Metadata)
+        Some(AddressKind::Metadata)
     } else if address.octets()[0] == 0 {
-        Some(Kind::Unspecified)
+        Some(AddressKind::Unspecified)
     } else if address.is_loopback() {
-        Some(Kind::Loopback)
+        Some(AddressKind::Loopback)
     } else if address.is_link_local() {
-        Some(Kind::LinkLocal)
+        Some(AddressKind::LinkLocal)
     } else if address.is_multicast() {
-        Some(Kind::Multicast)
+        Some(AddressKind::Multicast)
     } else if address.is_broadcast() {
-        Some(Kind::Broadcast)
+        Some(AddressKind::Broadcast)
     } else {
         None
     }
 }
 
-fn kind_v6(address: Ipv6Addr) -> Option<Kind> {
+fn kind_v6(address: Ipv6Addr) -> Option<AddressKind> {
     if METADATA.contains(&IpAddr::V6(address)) {
-        Some(Kind::Metadata)
+        Some(AddressKind::Metadata)
     } else if address.is_unspecified() {
-        Some(Kind::Unspecified)
+        Some(AddressKind::Unspecified)
     } else if address.is_loopback() {
-        Some(Kind::Loopback)
+        Some(AddressKind::Loopback)
     } else if address.is_unicast_link_local() {
-        Some(Kind::LinkLocal)
+        Some(AddressKind::LinkLocal)
     } else if address.is_multicast() {
-        Some(Kind::Multicast)
+        Some(AddressKind::Multicast)
     } else {
         None
     }
 }
 
-/// The IPv4 addresses that a network may take `address` for.
+/// The IPv4 addresses that a network may translate `address` to.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let bytes = address.octets();
     let at = |places: [usize; 4]| Some(Ipv4Addr::from(places.map(|place| bytes[place])));
@@ -113,8 +113,8 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => [last, None, None, None],
         // NAT64, well-known prefix (RFC 6052).
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => [last, None, None, None],
-        // NAT64 of a network's own (RFC 8215): a prefix of 48, 56, 64 or 96 bits, the ninth byte left out. Which one isn't
-        // known; where there are zeros only, it is another.
+        // NAT64 with a network's own prefix (RFC 8215), which has 48, 56, 64 or 96 bits; the ninth byte isn't used. The
+        // length isn't known here, so all four positions count, except for those that hold 0.0.0.0/8.
         [0x64, 0xff9b, 1, ..] => [at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last]
             .map(|address| address.filter(|address| address.octets()[0] != 0)),
         // 6to4 (RFC 3056).
@@ -129,43 +129,43 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
 mod tests {
     use super::*;
 
-    fn kind(name: &str, address: &str) -> Option<Kind> {
+    fn kind(name: &str, address: &str) -> Option<AddressKind> {
         check(name, address.parse().unwrap()).err().map(|refused| refused.kind)
     }
 
     #[test]
-    fn a_name_leads_only_to_ordinary_addresses() {
+    fn a_name_may_only_resolve_to_ordinary_addresses() {
         let table = [
             ("93.184.215.14", None),
             ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", None),
-            // Private: the name was granted.
+            // Private addresses are allowed, because the name was granted.
             ("10.1.2.3", None),
             ("172.16.0.1", None),
             ("192.168.0.1", None),
             ("100.64.0.1", None),
             ("fd12:3456::1", None),
             ("169.253.255.255", None),
-            ("127.0.0.1", Some(Kind::Loopback)),
-            ("127.255.255.254", Some(Kind::Loopback)),
-            ("::1", Some(Kind::Loopback)),
-            ("169.254.0.1", Some(Kind::LinkLocal)),
-            ("169.254.255.255", Some(Kind::LinkLocal)),
-            ("fe80::1", Some(Kind::LinkLocal)),
-            ("febf::1", Some(Kind::LinkLocal)),
-            ("169.254.169.254", Some(Kind::Metadata)),
-            ("169.254.170.2", Some(Kind::Metadata)),
-            ("100.100.100.200", Some(Kind::Metadata)),
-            ("168.63.129.16", Some(Kind::Metadata)),
-            ("fd00:ec2::254", Some(Kind::Metadata)),
-            ("fd00:ec2::23", Some(Kind::Metadata)),
-            ("fd20:ce::254", Some(Kind::Metadata)),
-            ("0.0.0.0", Some(Kind::Unspecified)),
-            ("0.1.2.3", Some(Kind::Unspecified)),
-            ("::", Some(Kind::Unspecified)),
-            ("224.0.0.1", Some(Kind::Multicast)),
-            ("239.255.255.255", Some(Kind::Multicast)),
-            ("ff02::1", Some(Kind::Multicast)),
-            ("255.255.255.255", Some(Kind::Broadcast)),
+            ("127.0.0.1", Some(AddressKind::Loopback)),
+            ("127.255.255.254", Some(AddressKind::Loopback)),
+            ("::1", Some(AddressKind::Loopback)),
+            ("169.254.0.1", Some(AddressKind::LinkLocal)),
+            ("169.254.255.255", Some(AddressKind::LinkLocal)),
+            ("fe80::1", Some(AddressKind::LinkLocal)),
+            ("febf::1", Some(AddressKind::LinkLocal)),
+            ("169.254.169.254", Some(AddressKind::Metadata)),
+            ("169.254.170.2", Some(AddressKind::Metadata)),
+            ("100.100.100.200", Some(AddressKind::Metadata)),
+            ("168.63.129.16", Some(AddressKind::Metadata)),
+            ("fd00:ec2::254", Some(AddressKind::Metadata)),
+            ("fd00:ec2::23", Some(AddressKind::Metadata)),
+            ("fd20:ce::254", Some(AddressKind::Metadata)),
+            ("0.0.0.0", Some(AddressKind::Unspecified)),
+            ("0.1.2.3", Some(AddressKind::Unspecified)),
+            ("::", Some(AddressKind::Unspecified)),
+            ("224.0.0.1", Some(AddressKind::Multicast)),
+            ("239.255.255.255", Some(AddressKind::Multicast)),
+            ("ff02::1", Some(AddressKind::Multicast)),
+            ("255.255.255.255", Some(AddressKind::Broadcast)),
         ];
         for (address, expected) in table {
             assert_eq!(kind("example.org", address), expected, "{address}");
@@ -173,25 +173,25 @@ mod tests {
     }
 
     #[test]
-    fn an_address_within_an_address_is_found() {
+    fn an_ipv4_address_embedded_in_an_ipv6_address_is_checked() {
         let table = [
-            ("::ffff:127.0.0.1", Some(Kind::Loopback)),
-            ("::ffff:169.254.169.254", Some(Kind::Metadata)),
-            ("::ffff:0.0.0.0", Some(Kind::Unspecified)),
-            ("::169.254.1.1", Some(Kind::LinkLocal)),
-            ("::127.0.0.1", Some(Kind::Loopback)),
-            ("::ffff:0:169.254.169.254", Some(Kind::Metadata)),
-            ("64:ff9b::169.254.169.254", Some(Kind::Metadata)),
-            ("64:ff9b::127.0.0.1", Some(Kind::Loopback)),
-            ("64:ff9b:1::169.254.169.254", Some(Kind::Metadata)),
+            ("::ffff:127.0.0.1", Some(AddressKind::Loopback)),
+            ("::ffff:169.254.169.254", Some(AddressKind::Metadata)),
+            ("::ffff:0.0.0.0", Some(AddressKind::Unspecified)),
+            ("::169.254.1.1", Some(AddressKind::LinkLocal)),
+            ("::127.0.0.1", Some(AddressKind::Loopback)),
+            ("::ffff:0:169.254.169.254", Some(AddressKind::Metadata)),
+            ("64:ff9b::169.254.169.254", Some(AddressKind::Metadata)),
+            ("64:ff9b::127.0.0.1", Some(AddressKind::Loopback)),
+            ("64:ff9b:1::169.254.169.254", Some(AddressKind::Metadata)),
             // 169.254.169.254 behind prefixes of 48, 56 and 64 bits.
-            ("64:ff9b:1:a9fe:a9:fe00::", Some(Kind::Metadata)),
+            ("64:ff9b:1:a9fe:a9:fe00::", Some(AddressKind::Metadata)),
             ("64:ff9b:1::93.184.215.14", None),
-            ("64:ff9b:1:aaa9:fe:a9fe::", Some(Kind::Metadata)),
-            ("64:ff9b:1:aabb:a9:fea9:fe00:0", Some(Kind::Metadata)),
-            ("2002:a9fe:a9fe::1", Some(Kind::Metadata)),
-            ("2002:7f00:1::", Some(Kind::Loopback)),
-            ("2001:0:0:0:0:0:5601:5601", Some(Kind::Metadata)),
+            ("64:ff9b:1:aaa9:fe:a9fe::", Some(AddressKind::Metadata)),
+            ("64:ff9b:1:aabb:a9:fea9:fe00:0", Some(AddressKind::Metadata)),
+            ("2002:a9fe:a9fe::1", Some(AddressKind::Metadata)),
+            ("2002:7f00:1::", Some(AddressKind::Loopback)),
+            ("2001:0:0:0:0:0:5601:5601", Some(AddressKind::Metadata)),
             ("::ffff:93.184.215.14", None),
             ("64:ff9b::93.184.215.14", None),
             ("2002:5db8:d70e::1", None),
@@ -203,15 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn localhost_is_this_machine_or_nothing() {
+    fn localhost_may_only_resolve_to_the_loopback() {
         for name in ["localhost", "api.localhost"] {
             for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
                 assert_eq!(kind(name, address), None, "{name} {address}");
             }
-            assert_eq!(kind(name, "93.184.215.14"), Some(Kind::NotLoopback));
-            assert_eq!(kind(name, "169.254.169.254"), Some(Kind::NotLoopback));
+            assert_eq!(kind(name, "93.184.215.14"), Some(AddressKind::NotLoopback));
+            assert_eq!(kind(name, "169.254.169.254"), Some(AddressKind::NotLoopback));
         }
-        assert_eq!(kind("localhost.example.org", "127.0.0.1"), Some(Kind::Loopback));
-        assert_eq!(kind("notlocalhost", "127.0.0.1"), Some(Kind::Loopback));
+        assert_eq!(kind("localhost.example.org", "127.0.0.1"), Some(AddressKind::Loopback));
+        assert_eq!(kind("notlocalhost", "127.0.0.1"), Some(AddressKind::Loopback));
     }
 }

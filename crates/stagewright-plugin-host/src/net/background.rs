@@ -1,13 +1,13 @@
-//! Tasks that end with whoever asked for them.
+//! Background tasks that end with their owner.
 
 use tokio::task::JoinHandle;
 
-/// Stops its task when it is dropped.
+/// A task that is aborted when this handle is dropped.
 #[derive(Debug)]
 pub(crate) struct Background(JoinHandle<()>);
 
 impl Background {
-    /// Must be called within the runtime.
+    /// Must be called within the async runtime.
     pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Background {
         Background(tokio::spawn(task))
     }

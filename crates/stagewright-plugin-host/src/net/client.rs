@@ -7,13 +7,13 @@ use reqwest::{Client, NoProxy, Proxy, redirect};
 
 use crate::net::{Guarded, Lookup, Upstream};
 
-/// To get a connection.
+/// The timeout for establishing a connection.
 const CONNECT: Duration = Duration::from_secs(30);
-/// Between two pieces of an answer.
+/// The timeout between two parts of a response.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// Made when it is first asked for: to read the certificates that the machine trusts takes longer than all else that
-/// the engine does before a stage starts, and few pipelines need them.
+/// An HTTP client that is created on first use: reading the certificates that the machine trusts takes longer than
+/// everything else that the engine does before a stage starts, and few pipelines need them. Clones share the client.
 #[derive(Clone)]
 pub(crate) struct SharedClient(Arc<Lazy>);
 
@@ -23,8 +23,8 @@ struct Lazy {
     client: OnceLock<Client>,
 }
 
-/// Proxies are those of `upstream`, and an error is about them. Names lead to what the guard lets through, and that is
-/// what is connected to; where a proxy is in between, it resolves.
+/// A client with the proxies of `upstream`; fails when one of them is invalid. Names resolve to addresses that the guard
+/// allows, except where a proxy resolves them.
 pub(crate) fn client(upstream: &Upstream, lookup: Arc<dyn Lookup>) -> reqwest::Result<SharedClient> {
     let exceptions = || NoProxy::from_string(&upstream.exceptions);
     let https = upstream.https.iter().map(Proxy::https);
@@ -47,7 +47,7 @@ impl SharedClient {
 
 impl Lazy {
     fn make(&self) -> reqwest::Result<Client> {
-        // Fails when somebody has chosen a provider before, and then there is one.
+        // Fails when a provider is installed already, which then is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder()
             .user_agent(concat!("stagewright/", env!("CARGO_PKG_VERSION")))

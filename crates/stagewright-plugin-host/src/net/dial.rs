@@ -1,7 +1,7 @@
-//! Connections to hosts, for the programs of a stage: straight to an address that passed the guard, or through the proxy
-//! that the engine is told to use.
+//! Connects to hosts for the programs of a stage: directly to an address that the guard allows, or through the proxy that
+//! the engine is configured to use.
 //!
-//! What was granted isn't known here. An upstream proxy must be an http one; what is spoken with it is HTTP/1.1.
+//! Grants aren't checked here. An upstream proxy must be an http one, and is used with HTTP/1.1.
 
 use std::io;
 use std::sync::Arc;
@@ -23,30 +23,30 @@ use super::background::Background;
 use super::resolve::{Lookup, ResolveError, addresses};
 use super::upstream::{Upstream, intercept};
 
-/// To get a connection, all of the host's addresses and the proxy's answer included.
+/// The timeout for establishing a connection, including all addresses of the host and the response of a proxy.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// A connection, whatever it goes through.
+/// A connection, direct or through a proxy.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// Why there is no connection.
+/// Why a connection could not be established.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
     #[error(transparent)]
     Refused(#[from] AddressRefused),
-    #[error("`{host}` can't be looked up: {source}")]
+    #[error("could not look up `{host}`: {source}")]
     Lookup { host: String, source: io::Error },
-    #[error("{host} can't be reached: {source}")]
+    #[error("could not connect to {host}: {source}")]
     Connect { host: String, source: io::Error },
-    #[error("{host} didn't answer within {} s", CONNECT.as_secs())]
+    #[error("connecting to {host} timed out after {} s", CONNECT.as_secs())]
     TimedOut { host: String },
-    #[error("the proxy {proxy} can't be used: {why}")]
+    #[error("could not use the proxy {proxy}: {why}")]
     Proxy { proxy: String, why: String },
 }
 
-/// Makes connections; shared by all attempts.
+/// Establishes connections; shared by all attempts.
 pub(crate) struct Dialer {
     lookup: Arc<dyn Lookup>,
     proxies: Matcher,
@@ -57,7 +57,7 @@ impl Dialer {
         Dialer { lookup, proxies: upstream.matcher() }
     }
 
-    /// For bytes of any kind. Proxies judge it as https, for which they open tunnels.
+    /// Connects for any protocol. The proxy for https is used, since tunnels are what it is for.
     pub(super) async fn tunnel(&self, origin: &Origin) -> Result<Box<dyn Duplex>, DialError> {
         let work = async {
             match intercept(&self.proxies, "https", origin.host(), origin.port()) {
@@ -68,7 +68,7 @@ impl Dialer {
         within(origin, work).await
     }
 
-    /// For plain HTTP; with a proxy, requests on it are to be in absolute form and to hold what authorises them there.
+    /// Connects for plain HTTP. If a proxy is returned, requests must be in absolute form and carry its authorisation.
     pub(super) async fn plain(&self, origin: &Origin) -> Result<(TcpStream, Option<Intercept>), DialError> {
         let work = async {
             match intercept(&self.proxies, "http", origin.host(), origin.port()) {
@@ -87,7 +87,7 @@ impl Dialer {
                 ResolveError::Lookup(source) => DialError::Lookup { host: origin.host().to_owned(), source },
             })?,
         };
-        // One after the other, and none at the others' expense.
+        // The addresses are tried one after the other, and share the time equally.
         let each = CONNECT / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
         let mut failed = io::Error::from(io::ErrorKind::NotFound);
         for address in found {
@@ -108,32 +108,33 @@ async fn within<T>(origin: &Origin, work: impl Future<Output = Result<T, DialErr
     }
 }
 
-/// Without what authorises: a proxy's URL may hold a password.
+/// The proxy's URL without its user and password.
 fn shown(proxy: &Intercept) -> String {
     let uri = proxy.uri();
     format!("{}://{}", uri.scheme_str().unwrap_or("http"), uri.authority().map_or("", |authority| authority.as_str()))
 }
 
-/// The operator chose it: wherever its name leads, it is trusted.
+/// Connects to a proxy. Its address isn't checked, because the operator configured it.
 async fn to_proxy(proxy: &Intercept) -> Result<TcpStream, DialError> {
     let failed = |why: String| DialError::Proxy { proxy: shown(proxy), why };
     let uri = proxy.uri();
     if uri.scheme_str() != Some("http") {
-        return Err(failed("programs can go only through a proxy that is named with http://".to_owned()));
+        return Err(failed("programs can only use a proxy whose URL begins with http://".to_owned()));
     }
-    let host = uri.host().ok_or_else(|| failed("it names no host".to_owned()))?;
+    let host = uri.host().ok_or_else(|| failed("its URL has no host".to_owned()))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await.map_err(|error| failed(error.to_string()))
 }
 
-/// RFC 9110, section 9.3.6. What the host says first may come along with the proxy's answer, and is kept.
+/// Opens a tunnel through a proxy (RFC 9110, section 9.3.6). The first bytes of the host may arrive together with the
+/// proxy's response, and aren't lost.
 async fn through(proxy: &Intercept, origin: &Origin) -> Result<Box<dyn Duplex>, DialError> {
     let failed = |why: &dyn std::fmt::Display| DialError::Proxy { proxy: shown(proxy), why: why.to_string() };
     let stream = to_proxy(proxy).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let _connection = Background::spawn(async move {
-        // Whatever goes wrong with it, the request's answer says.
+        // Its errors are reported by the request.
         let _ = connection.with_upgrades().await;
     });
     let authority = format!("{}:{}", origin.host(), origin.port());
@@ -144,7 +145,7 @@ async fn through(proxy: &Intercept, origin: &Origin) -> Result<Box<dyn Duplex>, 
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(&error))?;
     let answer = sender.send_request(request).await.map_err(|error| failed(&error))?;
     if answer.status() != StatusCode::OK {
-        return Err(failed(&format!("it answered {} to a tunnel to {authority}", answer.status())));
+        return Err(failed(&format!("it responded with {} to CONNECT {authority}", answer.status())));
     }
     let tunnel = hyper::upgrade::on(answer).await.map_err(|error| failed(&error))?;
     Ok(Box::new(TokioIo::new(tunnel)))

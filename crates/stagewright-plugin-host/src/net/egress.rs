@@ -1,5 +1,5 @@
-//! The guard between the programs of one attempt and the network: what may be connected to, and how many connections
-//! are open at a time.
+//! The guard between the programs of one attempt and the network. It decides which hosts they may connect to, and how
+//! many connections may be open at a time.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,26 +13,26 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::net::OwnOrigins;
 use crate::policy::Policy;
 
-/// Denials that are reported. A program that tries every name there is must not fill the log.
+/// The most denials that are reported: a program that tries endless names must not fill the log.
 const REPORTED: usize = 1000;
 
 /// Called with each denial, once for each origin. Must not block.
 pub(crate) type DenialReport = Arc<dyn Fn(&CapabilityError) + Send + Sync>;
 
-/// One for each attempt that has a network.
+/// The guard of one attempt.
 pub(crate) struct EgressGuard {
     policy: Arc<Policy>,
     own: OwnOrigins,
     pub(super) dialer: Arc<Dialer>,
     report: DenialReport,
-    /// What was denied and reported.
+    /// The origins whose denial was reported.
     reported: Mutex<HashSet<String>>,
     connections: Arc<Semaphore>,
     limit: usize,
 }
 
 impl EgressGuard {
-    /// At most `connections` at a time, tunnels, requests and forwarded ports taken together.
+    /// `connections`: the most that may be open at a time, for tunnels, requests and forwarded ports together.
     pub(crate) fn new(
         policy: Arc<Policy>,
         own: OwnOrigins,
@@ -45,7 +45,7 @@ impl EgressGuard {
         EgressGuard { policy, own, dialer, report, reported: Mutex::default(), connections, limit }
     }
 
-    /// Whether a plain request to `origin` may be sent.
+    /// Checks that a plain request may be sent to `origin`.
     pub(super) fn request(&self, origin: &Origin) -> Result<(), CapabilityError> {
         if self.own.contains(origin) {
             return Ok(());
@@ -53,7 +53,7 @@ impl EgressGuard {
         self.policy.origin(origin).map_err(|denied| self.report_once(origin, denied))
     }
 
-    /// Whether a tunnel to `origin` may be opened.
+    /// Checks that a tunnel may be opened to `origin`.
     pub(super) fn tunnel(&self, origin: &Origin) -> Result<(), CapabilityError> {
         if self.own.has_place(origin) {
             return Ok(());
@@ -61,7 +61,7 @@ impl EgressGuard {
         self.policy.tunnel(origin).map_err(|denied| self.report_once(origin, denied))
     }
 
-    /// Whether connections may be forwarded to `to`, on this machine's loopback.
+    /// Checks that connections may be forwarded to `to` on this machine's loopback.
     pub(super) fn forward(&self, to: SocketAddr) -> Result<(), CapabilityError> {
         if self.policy.loopback_ports().contains(&to) {
             return Ok(());
@@ -72,7 +72,7 @@ impl EgressGuard {
         self.tunnel(&origin)
     }
 
-    /// The error that a program gets when there is no connection to `origin`; an address that is refused is a denial.
+    /// The error for a program whose connection to `origin` failed. A refused address counts as a denial.
     pub(super) fn failed(&self, origin: &Origin, error: &DialError) -> CapabilityError {
         if let DialError::Refused(refused) = error {
             return self.report_once(origin, self.policy.deny_address(origin, refused));
@@ -84,20 +84,20 @@ impl EgressGuard {
         CapabilityError::new(code, error.to_string()).retryable()
     }
 
-    /// The denial of a tunnel in which another host was asked for than the one it was opened to.
-    pub(super) fn fronted(&self, origin: &Origin, asked: &str) -> CapabilityError {
-        let message = format!("a program of the stage opened a tunnel to {origin}, and asked for {asked} in it");
+    /// The denial of a tunnel to `origin` in which the program requested another host (domain fronting).
+    pub(super) fn fronted(&self, origin: &Origin, requested: &str) -> CapabilityError {
+        let message = format!("a program of the stage opened a tunnel to {origin}, but requested {requested} in it");
         let denied = CapabilityError::new(ErrorCode::PermissionDenied, message).with_help(
-            "a tunnel must be opened to the host that is meant; if the program can't do otherwise, replace it",
+            "open the tunnel to the host that is requested; if the program doesn't support that, replace it",
         );
-        self.report_once(&format!("{origin} for {asked}"), denied)
+        self.report_once(&format!("{origin} for {requested}"), denied)
     }
 
-    /// A place among the connections, which is held as long as the connection is open.
+    /// A permit for a connection, to be held as long as the connection is open.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, CapabilityError> {
         self.connections.clone().try_acquire_owned().map_err(|_| {
             let limit = self.limit;
-            let message = format!("the stage's programs have {limit} connections open, and may have no more at a time");
+            let message = format!("the stage's programs already have {limit} connections open, which is their limit");
             let denied = CapabilityError::new(ErrorCode::ResourceExhausted, message)
                 .with_help(self.policy.raise_requests(limit));
             self.report_once(&"connections", denied)
@@ -108,6 +108,7 @@ impl EgressGuard {
         let what = what.to_string();
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.len() < REPORTED && reported.insert(what) {
+            // The lock is released first, so that a callback that takes its time doesn't hold up other connections.
             drop(reported);
             (self.report)(&denied);
         }

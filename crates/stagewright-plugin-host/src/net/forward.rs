@@ -1,4 +1,4 @@
-//! Granted ports of this machine's loopback, for programs that have a loopback of their own.
+//! Forwards granted ports of this machine's loopback into a sandbox, which has a loopback of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use super::background::Background;
 use super::egress::EgressGuard;
 use crate::error::CapabilityError;
 
-/// When no connection can be accepted, which is so when the engine has no file descriptors left.
+/// The pause after a connection could not be accepted, which happens when the engine runs out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Whoever connects to `listener` is connected to `to`, until the handle is dropped, which ends all connections too.
+/// Forwards connections from `listener` to `to` until the handle is dropped, which also closes them.
 ///
-/// `to` must be granted with its port, or be a service of the attempt. Each connection takes one of the guard's places;
-/// without one it is closed at once, as it is when nothing listens at `to`. It may be silent for as long as it likes:
-/// databases' connections are. Must be called within the runtime.
+/// `to` must be granted with its port, or be a service of the attempt. Each connection takes one of the guard's permits; it
+/// is closed at once if none is left, or nothing listens at `to`. There is no idle timeout, since connections to databases
+/// are idle for long. Must be called within the async runtime.
 pub(crate) fn forward(
     listener: TcpListener,
     to: SocketAddr,
@@ -36,7 +36,7 @@ pub(crate) fn forward(
                     (Ok((mut program, _)), Ok(place)) => {
                         connections.spawn(async move {
                             if let Ok(mut host) = TcpStream::connect(to).await {
-                                // Ends with whichever side breaks off.
+                                // An error means that one side reset the connection.
                                 let _ = copy_bidirectional(&mut program, &mut host).await;
                             }
                             drop(place);

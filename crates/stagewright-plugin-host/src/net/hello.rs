@@ -1,28 +1,28 @@
-//! What a program says first in a tunnel: whether it is TLS, and which host it asks for.
+//! Reads the first bytes that a program sends in a tunnel: whether they are TLS, and which host they request.
 
 use std::io;
 
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Longer than any greeting: RFC 8446 allows a ClientHello some 130 KiB, and none comes near it.
+/// The most bytes of a ClientHello. RFC 8446 allows some 130 KiB, but real ones are much shorter.
 const LONGEST: usize = 64 * 1024;
-/// The types of TLS records (RFC 8446, section 5.1, and RFC 6520). A server may pass over others before the ClientHello,
-/// which is why one that begins with them is none that is understood.
+/// The types of TLS records (RFC 8446, section 5.1, and RFC 6520). A server may skip other records before the ClientHello, so
+/// that a stream which begins with one of these could still be TLS: it counts as unclear.
 const RECORD_TYPES: std::ops::RangeInclusive<u8> = 20..=24;
 
-/// What the first bytes mean.
+/// The meaning of the first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Greeting {
-    /// Anything but TLS, or nothing.
+    /// Not TLS, or no bytes at all.
     Other,
-    /// TLS, with the name of the host that is asked for (RFC 6066, section 3), in lower case.
+    /// TLS, with the requested host name (RFC 6066, section 3) in lower case, if it has one.
     Tls(Option<String>),
-    /// Looks like TLS, and doesn't say plainly what it asks for.
+    /// Something like TLS whose requested host can't be determined.
     Unclear,
 }
 
-/// Reads as much as shows what it is. Gives what was read, all of which is still to be passed on.
+/// Reads until the meaning is known. Returns the bytes, which must still be forwarded.
 pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(Vec<u8>, Greeting)> {
     let mut acceptor = Acceptor::default();
     let mut seen = Vec::with_capacity(2048);

@@ -1,4 +1,4 @@
-//! Ends what has fallen silent.
+//! Detects idle connections.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// When bytes last went either way over a connection.
+/// The time when bytes were last transferred over a connection, in either direction.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Arc<Mutex<Instant>>);
 
@@ -18,7 +18,7 @@ impl Activity {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Ends once nothing has happened for so long.
+    /// Waits until nothing has been transferred for `limit`.
     pub(super) async fn silent_for(&self, limit: Duration) {
         loop {
             let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + limit;
@@ -30,21 +30,21 @@ impl Activity {
     }
 }
 
-/// A connection that is watched.
+/// A stream that records its activity.
 #[derive(Debug)]
-pub(super) struct Watched<S> {
+pub(super) struct WatchedStream<S> {
     stream: S,
     activity: Activity,
 }
 
-impl<S> Watched<S> {
-    pub(super) fn new(stream: S) -> (Watched<S>, Activity) {
+impl<S> WatchedStream<S> {
+    pub(super) fn new(stream: S) -> (WatchedStream<S>, Activity) {
         let activity = Activity(Arc::new(Mutex::new(Instant::now())));
-        (Watched { stream, activity: activity.clone() }, activity)
+        (WatchedStream { stream, activity: activity.clone() }, activity)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         self.activity.mark();
@@ -52,7 +52,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data))?;
         self.activity.mark();

@@ -1,5 +1,5 @@
-//! The network of an attempt: which addresses a granted name may lead to, and the proxy through which the programs of a
-//! stage reach what is granted.
+//! The network of an attempt: checks the addresses that granted names resolve to, and provides the proxy through which the
+//! programs of a stage reach granted hosts.
 //!
 //! ```text
 //! guest ── capability::http ── reqwest ── resolver ─┐
@@ -8,15 +8,15 @@
 //!         └─ forward ── loopback of this machine
 //! ```
 //!
-//! In flow the policy of an attempt and listeners that its programs can reach; out flow connections to what was granted,
-//! and the denials. The address that was checked is the one that is connected to: no name is looked up twice.
+//! The inputs are the policy of an attempt and listeners that its programs can reach; the results are connections to
+//! granted hosts, and denials. A connection goes to the very address that was checked, since a second lookup of its name
+//! could return another one.
 //!
-//! Where the engine is told to use a proxy itself (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`), that proxy resolves the
-//! names of all hosts that `NO_PROXY` doesn't exempt, and their addresses aren't seen here: the guard is then the
-//! proxy's duty.
+//! Where the engine itself is configured to use a proxy (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`), that proxy resolves the
+//! names of all hosts that `NO_PROXY` doesn't exempt. Their addresses can't be checked here; the proxy has to do that.
 //!
-//! Architecture invariant: nothing here grants anything. What isn't in the policy, or one of the attempt's own services,
-//! is refused before a name is looked up.
+//! Architecture invariant: nothing here grants anything. A host that is neither in the policy nor one of the attempt's own
+//! services is denied before its name is looked up.
 
 pub(crate) mod background;
 pub(crate) mod client;
@@ -33,7 +33,7 @@ mod own;
 mod resolve;
 mod upstream;
 
-pub(crate) use address::{AddressRefused, Kind, check as check_address};
+pub(crate) use address::{AddressKind, AddressRefused, check as check_address};
 pub(crate) use own::OwnOrigins;
 pub(crate) use resolve::{Guarded, Lookup, SystemLookup};
 pub(crate) use upstream::Upstream;

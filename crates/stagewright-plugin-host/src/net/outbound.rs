@@ -7,8 +7,8 @@ use super::client::{SharedClient, client};
 use super::dial::Dialer;
 use crate::net::{SystemLookup, Upstream};
 
-/// One HTTP client, for requests of plugins, and one dialer, for connections of programs. Neither knows a grant: each
-/// attempt checks its own before it uses them. Cheap to clone.
+/// One HTTP client, for requests of plugins, and one dialer, for connections of programs. Neither checks grants: each
+/// attempt does that before it uses them. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     pub(crate) client: SharedClient,
@@ -16,7 +16,7 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// `environment` names the proxies; an error is about one of them.
+    /// `environment`: the variables that name proxies. Fails when one of them is invalid.
     pub(crate) fn new(environment: &BTreeMap<String, String>) -> reqwest::Result<Outbound> {
         let (upstream, lookup) = (Upstream::of(environment), Arc::new(SystemLookup));
         let client = client(&upstream, lookup.clone())?;

@@ -1,8 +1,8 @@
-//! The allow-list proxy: the way out for the programs of a stage, which see nothing else of the network.
+//! The allow-list proxy, through which the programs of a stage reach the network; they have no other access to it.
 //!
-//! It speaks HTTP/1.1 as proxies do: `CONNECT host:port` opens a tunnel (`tunnel`), a request in absolute form
-//! (`GET http://host/…`) is sent on (`plain`). Each is asked of the [`EgressGuard`] first. What is refused is answered with
-//! 403 and what to write into the pipeline's file; what isn't a request to a proxy, with 400.
+//! It is an HTTP/1.1 proxy: `CONNECT host:port` opens a tunnel (`tunnel`), and a request in absolute form
+//! (`GET http://host/…`) is forwarded (`plain`). The [`EgressGuard`] checks each first. The response to a denied request
+//! is 403, with the grant to add to the pipeline's file; to anything that isn't a proxy request, 400.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,29 +23,28 @@ use tokio::time::{sleep, timeout};
 
 use super::background::Background;
 use super::egress::EgressGuard;
-use super::idle::Watched;
+use super::idle::WatchedStream;
 use crate::error::{CapabilityError, ErrorCode};
 use tunnel::Tunnel;
 
 mod plain;
 mod tunnel;
 
-/// A connection over which nothing went for so long is closed. Longer than any answer that a stage can wait for by the
-/// limits of guests' requests.
+/// The idle timeout of a connection, longer than the one for responses to requests of guests.
 pub(crate) const IDLE: Duration = Duration::from_secs(15 * 60);
-/// Of a request's head, bytes.
+/// The most bytes of a request's head.
 const HEAD: usize = 64 * 1024;
-/// Header lines of a request.
+/// The most header lines of a request.
 const HEADERS: usize = 128;
-/// For one that is turned away, to take note of it.
+/// How long a refused client has to read its response.
 const TURN_AWAY: Duration = Duration::from_secs(1);
-/// When no connection can be accepted, which is so when the engine has no file descriptors left.
+/// The pause after a connection could not be accepted, which happens when the engine runs out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-/// Serves whoever connects to `listener`, until the handle is dropped, which ends all connections too. `idle`: see
-/// [`IDLE`]. Must be called within the runtime.
+/// Serves connections to `listener` until the handle is dropped, which also closes them. `idle`: see [`IDLE`]. Must be
+/// called within the async runtime.
 pub(crate) fn serve(listener: TcpListener, egress: Arc<EgressGuard>, idle: Duration) -> Background {
     Background::spawn(async move {
         let mut connections = JoinSet::new();
@@ -53,12 +52,13 @@ pub(crate) fn serve(listener: TcpListener, egress: Arc<EgressGuard>, idle: Durat
             tokio::select! {
                 accepted = listener.accept() => match (accepted, egress.place()) {
                     (Err(_), _) => sleep(PAUSE).await,
-                    // One after the other: those who come next wait in the listener's queue.
+                    // One at a time, so that refused clients take no more than one task; the next ones wait in the
+                    // listener's queue.
                     (Ok((stream, _)), Err(denied)) => turn_away(stream, &denied).await,
                     (Ok((stream, _)), Ok(place)) => {
                         let egress = egress.clone();
                         connections.spawn(async move {
-                            let (stream, activity) = Watched::new(stream);
+                            let (stream, activity) = WatchedStream::new(stream);
                             tokio::select! {
                                 () = converse(stream, &egress) => {}
                                 () = activity.silent_for(idle) => {}
@@ -73,8 +73,8 @@ pub(crate) fn serve(listener: TcpListener, egress: Arc<EgressGuard>, idle: Durat
     })
 }
 
-/// Answers the requests of one connection, until it becomes a tunnel or ends.
-async fn converse(stream: Watched<TcpStream>, egress: &EgressGuard) {
+/// Serves the requests of one connection, until it becomes a tunnel or ends.
+async fn converse(stream: WatchedStream<TcpStream>, egress: &EgressGuard) {
     let opened = Mutex::new(None);
     let service = service_fn(|request| async {
         let answer = answer(request, egress, &opened).await;
@@ -83,7 +83,7 @@ async fn converse(stream: Watched<TcpStream>, egress: &EgressGuard) {
     let mut protocol = http1::Builder::new();
     protocol.max_buf_size(HEAD).max_header_size(HEAD).max_headers(HEADERS);
     let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    // It fails when the program breaks off, or doesn't speak HTTP; that was answered.
+    // This fails when the program resets the connection, or sends invalid HTTP, to which hyper has responded.
     let ended = connection.await;
     let tunnel = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let (Ok(()), Some(tunnel)) = (ended, tunnel) {
@@ -91,7 +91,7 @@ async fn converse(stream: Watched<TcpStream>, egress: &EgressGuard) {
     }
 }
 
-/// The tunnel that a CONNECT opens is left in `opened`, and begins when the answer is sent.
+/// The response to a request. For a CONNECT, the tunnel is stored in `opened`, and begins when the response has been sent.
 async fn answer(
     request: Request<Incoming>,
     egress: &EgressGuard,
@@ -131,7 +131,7 @@ fn text(text: String) -> Body {
     Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed()
 }
 
-/// Answers before anything was asked.
+/// Refuses a connection before its request is read.
 async fn turn_away(mut stream: TcpStream, denied: &CapabilityError) {
     let (status, words) = (status(denied), words(denied));
     let length = words.len();
@@ -139,11 +139,12 @@ async fn turn_away(mut stream: TcpStream, denied: &CapabilityError) {
     let work = async {
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
-        // To close while its request is on the way would take the answer back.
+        // Closing a socket with unread data resets the connection, and the client could lose the response. So its request
+        // is read to the end first.
         let mut rest = [0; 4096];
         while stream.read(&mut rest).await? > 0 {}
         Ok::<_, std::io::Error>(())
     };
-    // It may as well not listen.
+    // The client may close the connection early, or not at all.
     let _ = timeout(TURN_AWAY, work).await;
 }

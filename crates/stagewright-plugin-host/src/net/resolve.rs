@@ -1,4 +1,4 @@
-//! Looking up names, with the guard behind it.
+//! Looks up names, and checks their addresses with the guard.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,11 +12,11 @@ use super::address::{self, AddressRefused};
 
 /// Finds the addresses of a name.
 pub(crate) trait Lookup: Send + Sync {
-    /// In the order in which they should be tried; never none.
+    /// The addresses in the order in which they should be tried.
     fn lookup(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 }
 
-/// As the machine is configured: its hosts file, its name servers.
+/// Uses the machine's configuration: its hosts file and its name servers.
 pub(crate) struct SystemLookup;
 
 impl Lookup for SystemLookup {
@@ -29,18 +29,21 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// Why a name gave no address that may be connected to.
+/// Why a name has no address that may be connected to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResolveError {
     #[error(transparent)]
     Refused(#[from] AddressRefused),
-    #[error("the name can't be looked up")]
+    #[error("could not look up the name")]
     Lookup(#[from] io::Error),
 }
 
-/// The addresses of `name` that it may lead to. An answer that mixes in others is used without them: who rebinds a name
-/// to get at this machine gets nothing by it, and a host with a stray record stays in reach.
+/// The addresses of `name` that the guard allows. Refused ones are dropped as long as others remain: that gains nothing for
+/// an attacker who rebinds a name to this machine, and a host with one stray record stays reachable.
 pub(crate) async fn addresses(lookup: &dyn Lookup, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    // The whole answer is checked at once, and the connection is made to one of these addresses. Checking a name here and
+    // connecting by name later would let its owner return a harmless address to the check, and this machine's to the
+    // connection.
     let name = name.to_ascii_lowercase();
     let mut allowed = Vec::new();
     let mut first_refused = None;
@@ -57,11 +60,11 @@ pub(crate) async fn addresses(lookup: &dyn Lookup, name: &str) -> Result<Vec<IpA
     }
 }
 
-/// The resolver of the client that guests' requests go through. What it gives is what is connected to.
+/// The resolver of the client for guests' requests. The client connects to exactly the addresses that it returns.
 #[derive(Clone)]
 pub(crate) struct Guarded {
     lookup: Arc<dyn Lookup>,
-    /// Hosts of the engine's own proxies, which an operator chose and which may well be on this machine.
+    /// The hosts of the engine's own proxies, which the operator configured and which may be on this machine.
     trusted: BTreeSet<String>,
 }
 
@@ -80,7 +83,7 @@ impl Resolve for Guarded {
                 lookup.lookup(name.as_str()).await?
             } else {
                 addresses(&*lookup, name.as_str()).await.map_err(|error| match error {
-                    // Bare, so that it is found in the chain of causes.
+                    // Without a wrapper, so that it can be found in the chain of causes.
                     ResolveError::Refused(refused) => Box::<dyn std::error::Error + Send + Sync>::from(refused),
                     ResolveError::Lookup(error) => error.into(),
                 })?

@@ -27,10 +27,10 @@ mod plain;
 mod tunnel;
 mod upstream;
 
-/// What takes longer won't come.
+/// The timeout for everything that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A name server of which the answers are given in turn, the last again and again.
+/// A name server that returns these answers in turn, and the last one from then on.
 pub(super) struct Script(Mutex<Vec<Vec<IpAddr>>>);
 
 impl Script {
@@ -53,7 +53,7 @@ struct Fixture {
     address: SocketAddr,
     egress: Arc<EgressGuard>,
     own: OwnOrigins,
-    told: Arc<Mutex<Vec<CapabilityError>>>,
+    reported: Arc<Mutex<Vec<CapabilityError>>>,
     handle: Background,
 }
 
@@ -80,14 +80,14 @@ impl Setup<'_> {
         let environment: BTreeMap<_, _> =
             self.environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let dialer = Arc::new(Dialer::new(&Upstream::of(&environment), Arc::new(self.lookup)));
-        let (own, told) = (OwnOrigins::default(), Arc::new(Mutex::new(Vec::new())));
-        let seen = told.clone();
+        let (own, reported) = (OwnOrigins::default(), Arc::new(Mutex::new(Vec::new())));
+        let seen = reported.clone();
         let report = Arc::new(move |denied: &CapabilityError| seen.lock().unwrap().push(denied.clone()));
         let egress = Arc::new(EgressGuard::new(policy, own.clone(), dialer, report, self.connections));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let handle = serve(listener, egress.clone(), self.idle);
-        Fixture { address, egress, own, told, handle }
+        Fixture { address, egress, own, reported, handle }
     }
 }
 
@@ -100,14 +100,14 @@ impl Fixture {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Everything that is answered to `request`, until the connection ends.
+    /// The complete response to `request`, until the connection ends.
     async fn ask(&self, request: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         rest(&mut stream).await
     }
 
-    /// A connection after `CONNECT authority`, and what was answered.
+    /// A connection after `CONNECT authority`, and the head of the response.
     async fn tunnel(&self, authority: &str) -> (TcpStream, String) {
         let mut stream = self.connect().await;
         stream
@@ -118,23 +118,23 @@ impl Fixture {
         (stream, head)
     }
 
-    /// Messages of what was denied.
-    fn told(&self) -> Vec<String> {
-        self.told.lock().unwrap().iter().map(|denied| denied.message.clone()).collect()
+    /// The messages of the reported denials.
+    fn denials(&self) -> Vec<String> {
+        self.reported.lock().unwrap().iter().map(|denied| denied.message.clone()).collect()
     }
 }
 
-/// What is still said, until the connection ends.
+/// Everything that is received until the connection ends.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut all = Vec::new();
-    // A connection that is reset has said what it has said.
+    // A reset ends the connection too.
     let ended = timeout(PATIENCE, stream.read_to_end(&mut all)).await;
-    let said = String::from_utf8_lossy(&all).into_owned();
-    assert!(ended.is_ok(), "it said {said:?}, and went on");
-    said
+    let received = String::from_utf8_lossy(&all).into_owned();
+    assert!(ended.is_ok(), "still open after {received:?}");
+    received
 }
 
-/// As far as the empty line.
+/// The head of a response, including the empty line.
 async fn head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -144,7 +144,7 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// A host: what it was told, connection by connection.
+/// A host. `seen` is what it received, by connection.
 struct Host {
     port: u16,
     seen: Arc<Mutex<Vec<String>>>,
@@ -152,7 +152,7 @@ struct Host {
 }
 
 impl Host {
-    /// Says `greeting`, then reads up to `end` or the connection's, then says `answer` and closes.
+    /// Sends `greeting`, reads up to `end` or the end of the connection, sends `answer`, and closes.
     async fn start(greeting: &'static str, end: &'static str, answer: &'static str) -> Host {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -167,7 +167,7 @@ impl Host {
                         break;
                     }
                 }
-                // A character a byte, whatever it is.
+                // One character for each byte, even for binary data.
                 log.lock().unwrap().push(said.iter().copied().map(char::from).collect());
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
@@ -181,15 +181,15 @@ impl Host {
 }
 
 #[tokio::test]
-async fn each_lookup_is_judged_by_its_own_answer() {
+async fn each_lookup_is_checked_by_its_own_answer() {
     let rebinding = Script::new(&[&["93.184.215.14"], &["127.0.0.1"]]);
     assert_eq!(addresses(&rebinding, "example.org").await.unwrap(), ["93.184.215.14".parse::<IpAddr>().unwrap()]);
     let refused = addresses(&rebinding, "Example.org").await.unwrap_err().to_string();
-    assert_eq!(refused, "`example.org` leads to 127.0.0.1, which is this machine's loopback");
+    assert_eq!(refused, "`example.org` resolves to 127.0.0.1, which is this machine's loopback");
 }
 
 #[tokio::test]
-async fn of_a_mixed_answer_only_what_is_allowed_is_used() {
+async fn only_the_allowed_addresses_of_a_mixed_answer_are_used() {
     let mixed = Script::new(&[&["127.0.0.1", "93.184.215.14", "::1", "169.254.169.254", "2606:2800::1"]]);
     let found = addresses(&mixed, "example.org").await.unwrap();
     assert_eq!(found, ["93.184.215.14", "2606:2800::1"].map(|address| address.parse::<IpAddr>().unwrap()));

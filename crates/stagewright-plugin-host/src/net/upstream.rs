@@ -1,4 +1,4 @@
-//! The proxies that the engine itself is told to use.
+//! The proxies that the engine itself is configured to use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,14 +6,14 @@ use hyper::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::Url;
 
-/// By the names that curl gave them; the process's own environment isn't read.
+/// The proxies from the variables that curl defined; the process's own environment isn't read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Upstream {
     /// URL of the proxy for https.
     pub(crate) https: Option<String>,
     /// URL of the proxy for http.
     pub(crate) http: Option<String>,
-    /// In the form of `NO_PROXY`.
+    /// Hosts that are reached directly, in the form of `NO_PROXY`.
     pub(crate) exceptions: String,
 }
 
@@ -24,16 +24,16 @@ impl Upstream {
             value.filter(|value| !value.is_empty())
         };
         let or_all = |name: &str| variable(name).or_else(|| variable("ALL_PROXY")).cloned();
-        // This machine is never reached through a proxy: services of a stage live there.
+        // This machine is never reached through a proxy, since a stage's services run on it.
         let exceptions = format!("localhost,127.0.0.0/8,::1,{}", variable("NO_PROXY").map_or("", String::as_str));
         Upstream { https: or_all("HTTPS_PROXY"), http: or_all("HTTP_PROXY"), exceptions }
     }
 
-    /// Names of the proxies' hosts, lower case.
+    /// The names of the proxies' hosts, in lower case.
     pub(crate) fn hosts(&self) -> BTreeSet<String> {
         let proxies = [&self.https, &self.http].into_iter().flatten();
         let hosts = proxies.filter_map(|proxy| {
-            // As curl has it, a proxy without a scheme is an http one.
+            // As in curl, a proxy without a scheme is an http one.
             let url = if proxy.contains("://") { proxy.clone() } else { format!("http://{proxy}") };
             Url::parse(&url).ok()?.host_str().map(str::to_ascii_lowercase)
         });
@@ -46,7 +46,7 @@ impl Upstream {
     }
 }
 
-/// The proxy for an origin: `scheme` is http or https.
+/// The proxy for an origin, if any. `scheme`: http or https.
 pub(crate) fn intercept(matcher: &Matcher, scheme: &str, host: &str, port: u16) -> Option<Intercept> {
     matcher.intercept(&format!("{scheme}://{host}:{port}/").parse::<Uri>().ok()?)
 }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_are_those_of_the_environment_and_this_machine_is_exempt() {
+    fn proxies_come_from_the_environment_and_this_machine_is_exempt() {
         let upstream = upstream(&[("https_proxy", "http://u:p@one:1"), ("ALL_PROXY", "two:2"), ("NO_PROXY", "a.b")]);
         assert_eq!(upstream.hosts(), ["one", "two"].map(str::to_owned).into());
         let matcher = upstream.matcher();

@@ -1,17 +1,17 @@
-//! What cargo is configured with: <https://doc.rust-lang.org/cargo/reference/config.html>.
+//! Reads cargo's configuration: <https://doc.rust-lang.org/cargo/reference/config.html>.
 
 use std::path::PathBuf;
 
 use stagewright_model::PackageManager;
 use toml::de::{DeTable, DeValue};
 
-use super::{ConfigFile, Reader};
+use super::{ConfigFile, ConfigReader};
 use crate::client_config::line_at;
 
 const CARGO: PackageManager = PackageManager::Cargo;
 
-/// The files at the root and above it, those of the home, and variables.
-pub(super) fn read(reader: &mut Reader<'_>) {
+/// Reads the files at the root and above it, those in the home, and variables.
+pub(super) fn read(reader: &mut ConfigReader<'_>) {
     let home = reader.variable("CARGO_HOME").map(PathBuf::from).or_else(|| reader.folder("HOME", ".cargo"));
     let folders = reader.root.ancestors().map(|folder| folder.join(".cargo")).chain(home).collect::<Vec<PathBuf>>();
     for folder in folders {
@@ -28,8 +28,8 @@ pub(super) fn read(reader: &mut Reader<'_>) {
     }
 }
 
-fn config(file: &ConfigFile, reader: &mut Reader<'_>) {
-    // One with mistakes is cargo's to complain about: nothing is taken from it.
+fn config(file: &ConfigFile, reader: &mut ConfigReader<'_>) {
+    // An invalid file is ignored here; cargo reports it.
     let Ok(document) = DeTable::parse(&file.text) else { return };
     for (table, key) in [("source", "registry"), ("registries", "index")] {
         let Some(DeValue::Table(entries)) = document.get_ref().get(table).map(toml::Spanned::get_ref) else { continue };

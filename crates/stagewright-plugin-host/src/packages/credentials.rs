@@ -1,10 +1,10 @@
-//! Files of the workspace by which the clients of package hosts could publish.
+//! Finds files of the workspace with credentials that would allow the clients of package hosts to publish.
 //!
-//! What lies in a home is copied without credentials; a file of the workspace is there as it is, for every stage that may
-//! read it. A stage that reads one and reaches its host counts as one that may publish.
+//! Files of a home are copied without credentials, but a file of the workspace is visible unchanged to every stage that may
+//! read it. A stage that may read such a file and reach its host counts as one that may publish.
 //!
-//! Where there is an allow-list of a client's settings, a file is harmless when all of it is on that list. Other files are
-//! searched for names that credentials have, and for addresses with a user.
+//! Where there is an allow-list of a client's settings, a file is harmless if all its settings are on the list. Other files
+//! are searched for names that credentials usually have, and for URLs with a user.
 
 use std::path::Path;
 
@@ -14,45 +14,45 @@ use stagewright_process::sandbox::ConfigFormat;
 
 use crate::client_config::is_harmless;
 
-/// Files and folders that are looked at.
+/// The most files and folders that are examined.
 const ENTRIES: usize = 100_000;
-/// Folders that no client is configured by: git's own, and installed packages.
+/// Folders without configuration of clients: git's own, and installed packages.
 const PASSED_OVER: [&str; 2] = [".git", "node_modules"];
-/// What marks a folder that tools fill and may empty, as cargo's `target`.
+/// The file that marks a tool's cache folder, such as cargo's `target`.
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
-/// In names of settings, in lower case.
+/// Parts of the names of settings with credentials, in lower case.
 const WORDS: [&str; 5] = ["auth", "passwd", "password", "secret", "token"];
-/// What names of settings end in that stand for a client's own certificate, or for the one who has it.
+/// Ends of the names of settings with a client certificate or a user.
 const ENDS: [&str; 5] = ["ident", "key", "keyfile", "keyfilepath", "username"];
-/// In names of variables that package hosts' clients take.
+/// Parts of the names of variables that clients of package hosts read.
 const OF_CLIENTS: [&str; 10] = ["bun", "cargo", "node", "npm", "pip", "poetry", "pypi", "twine", "uv_", "yarn"];
 
-/// A file of the workspace that holds, or could hold, a credential.
+/// A file of the workspace that contains, or could contain, a credential.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CredentialFile {
     /// Relative to the workspace.
     pub path: String,
-    /// For whose hosts; none for all of them.
+    /// The client whose hosts it is for; none for all clients.
     pub manager: Option<PackageManager>,
 }
 
-/// How a file is looked at.
+/// How a file is searched.
 #[derive(Clone, Copy)]
-enum Look {
-    /// Whatever it holds is a credential.
+enum SearchMode {
+    /// Any content counts as a credential.
     Whole,
-    /// By the allow-list of its client.
+    /// With the allow-list of its client.
     Client(ConfigFormat),
-    /// By names of settings, and addresses.
+    /// By names of settings, and URLs.
     Words,
-    /// By names of variables.
+    /// By names of variables, and URLs.
     Variables,
-    /// By addresses alone.
+    /// By URLs alone.
     Addresses,
 }
 
-/// All of them, as far as [`ENTRIES`] go. Links to folders aren't followed.
+/// The files below `root`, up to [`ENTRIES`]. Links to folders aren't followed.
 pub fn credential_files(root: &Path) -> Vec<CredentialFile> {
     let (mut found, mut folders, mut seen) = (Vec::new(), vec![String::new()], 0);
     while let Some(folder) = folders.pop() {
@@ -84,50 +84,52 @@ pub fn credential_files(root: &Path) -> Vec<CredentialFile> {
     found
 }
 
-/// Who reads a file of that name.
-fn of_name(folder: &str, name: &str) -> Option<(Option<PackageManager>, Look)> {
+/// The client that reads a file of that name, and how the file is searched; none for files that no client reads.
+fn of_name(folder: &str, name: &str) -> Option<(Option<PackageManager>, SearchMode)> {
     use PackageManager::{Cargo, Npm, Pip};
     let is_of_cargo = folder == ".cargo" || folder.ends_with("/.cargo");
     Some(match name {
-        "credentials" | "credentials.toml" if is_of_cargo => (Some(Cargo), Look::Whole),
-        "config" | "config.toml" if is_of_cargo => (Some(Cargo), Look::Client(ConfigFormat::Cargo)),
-        ".npmrc" => (Some(Npm), Look::Client(ConfigFormat::Npm)),
-        ".yarnrc" | ".yarnrc.yml" | "bunfig.toml" => (Some(Npm), Look::Words),
-        "package.json" => (Some(Npm), Look::Addresses),
-        ".pypirc" => (Some(Pip), Look::Whole),
-        "pip.conf" | "pip.ini" => (Some(Pip), Look::Client(ConfigFormat::Pip)),
-        "uv.toml" | "poetry.toml" | "pdm.toml" | ".pdm.toml" => (Some(Pip), Look::Words),
-        "pyproject.toml" | "Pipfile" => (Some(Pip), Look::Addresses),
-        ".netrc" | "_netrc" => (None, Look::Whole),
-        _ if name == ".env" || name.starts_with(".env.") => (None, Look::Variables),
-        _ if name.starts_with("requirements") && name.ends_with(".txt") => (Some(Pip), Look::Addresses),
+        "credentials" | "credentials.toml" if is_of_cargo => (Some(Cargo), SearchMode::Whole),
+        "config" | "config.toml" if is_of_cargo => (Some(Cargo), SearchMode::Client(ConfigFormat::Cargo)),
+        ".npmrc" => (Some(Npm), SearchMode::Client(ConfigFormat::Npm)),
+        ".yarnrc" | ".yarnrc.yml" | "bunfig.toml" => (Some(Npm), SearchMode::Words),
+        "package.json" => (Some(Npm), SearchMode::Addresses),
+        ".pypirc" => (Some(Pip), SearchMode::Whole),
+        "pip.conf" | "pip.ini" => (Some(Pip), SearchMode::Client(ConfigFormat::Pip)),
+        "uv.toml" | "poetry.toml" | "pdm.toml" | ".pdm.toml" => (Some(Pip), SearchMode::Words),
+        "pyproject.toml" | "Pipfile" => (Some(Pip), SearchMode::Addresses),
+        ".netrc" | "_netrc" => (None, SearchMode::Whole),
+        _ if name == ".env" || name.starts_with(".env.") => (None, SearchMode::Variables),
+        _ if name.starts_with("requirements") && name.ends_with(".txt") => (Some(Pip), SearchMode::Addresses),
         _ => return None,
     })
 }
 
-/// A file that can't be read as a small text counts: what it holds is unknown.
-fn holds_credential(file: &Path, look: Look) -> bool {
+/// Whether a file contains a credential. True for a file that can't be read, or is too large or not text, since its content
+/// is unknown.
+fn holds_credential(file: &Path, look: SearchMode) -> bool {
     match read_text(file, CONFIGURATION) {
         Ok(text) => is_credential(&text, look),
         Err(error) => !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory),
     }
 }
 
-fn is_credential(text: &str, look: Look) -> bool {
+fn is_credential(text: &str, look: SearchMode) -> bool {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
     match look {
-        Look::Whole => lines.next().is_some(),
-        Look::Client(format) => !is_harmless(format, text),
-        Look::Addresses => lines.any(has_user),
-        Look::Words => lines.any(|line| has_user(line) || names_credential(line, |_| true)),
-        Look::Variables => {
+        SearchMode::Whole => lines.next().is_some(),
+        SearchMode::Client(format) => !is_harmless(format, text),
+        SearchMode::Addresses => lines.any(has_user),
+        SearchMode::Words => lines.any(|line| has_user(line) || names_credential(line, |_| true)),
+        SearchMode::Variables => {
             let is_of_client = |name: &str| OF_CLIENTS.iter().any(|client| name.contains(client));
             lines.any(|line| has_user(line) || names_credential(line, is_of_client))
         }
     }
 }
 
-/// Whether a line has a setting that is named like a credential, and counts, with a value. Within braces and quotes, too.
+/// Whether a line has a setting with a value whose name is that of a credential and passes `counts`, also in braces or
+/// quotes.
 fn names_credential(line: &str, counts: impl Fn(&str) -> bool) -> bool {
     let is_part = |letter: char| letter.is_alphanumeric() || "_-./:@".contains(letter);
     let mut rest = line;
@@ -135,7 +137,7 @@ fn names_credential(line: &str, counts: impl Fn(&str) -> bool) -> bool {
         let word = &rest[start..];
         let end = word.find(|letter| !is_part(letter)).unwrap_or(word.len());
         let (word, after) = word.split_at(end);
-        // `key: value` ends in the sign, and `//host/:_authToken` has one within.
+        // In `key: value` the name ends in a colon; `//host/:_authToken` has one in the middle.
         let name = word.trim_end_matches(':').to_ascii_lowercase();
         let is_named = WORDS.iter().any(|part| name.contains(part)) || ENDS.iter().any(|part| name.ends_with(part));
         let value = after.trim_start_matches(['"', '\'', ' ', '\t', '=', ':']);
@@ -150,12 +152,13 @@ fn names_credential(line: &str, counts: impl Fn(&str) -> bool) -> bool {
     false
 }
 
-/// A truth, or the name of a variable, which has to be granted. A name without anything goes on in the next line.
+/// Whether a value can't be a credential: a boolean, or a variable, which a stage only gets if it is granted. An empty one
+/// can, since it may continue on the next line.
 fn is_without_value(value: &str) -> bool {
     matches!(value, "true" | "false" | "null" | "yes" | "no") || crate::client_config::is_variable(value)
 }
 
-/// An address with a user, or a password. ssh's users are no secrets.
+/// Whether a line has a URL with a user or a password. A user alone doesn't count for ssh, where it isn't a secret.
 fn has_user(line: &str) -> bool {
     line.match_indices("://").any(|(at, _)| {
         let authority = line[at + 3..].split(['/', '?', '#', '"', '\'', ' ', '>']).next().unwrap_or_default();
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_publish_is_found_wherever_it_lies_and_however_it_is_written() {
+    fn credentials_are_found_in_every_format_and_folder() {
         for (path, text) in [
             (".npmrc", "//registry.npmjs.org/:_authToken=npm_abc"),
             ("web/app/.npmrc", "_auth = abc"),
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_no_credentials() {
+    fn ordinary_settings_do_not_count_as_credentials() {
         for (path, text) in [
             (".npmrc", "registry=https://registry.npmjs.org/\nsave-exact=true\nstore-dir=.store\nsomething-new=3"),
             (".npmrc", "//registry.npmjs.org/:_authToken=${NPM_TOKEN}\nalways-auth=true"),

@@ -1,4 +1,4 @@
-//! Origins that no word stands for, whichever file names them.
+//! Origins that no word opens, whichever file names them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,10 +8,10 @@ use nix::ifaddrs::getifaddrs;
 use nix::unistd::gethostname;
 use stagewright_model::{Origin, PackageOrigin, is_localhost};
 
-use crate::net::{Kind, check_address};
+use crate::net::{AddressKind, check_address};
 
-/// Names by which machines, containers and clouds reach what is theirs alone. What they lead to is also refused by
-/// address, unless a proxy resolves names for the engine.
+/// Names by which containers and machines reach this machine. The addresses that they resolve to are refused as well, but
+/// not where a proxy resolves names for the engine.
 const OF_THIS_MACHINE: [&str; 9] = [
     "gateway.docker.internal",
     "host.containers.internal",
@@ -23,6 +23,7 @@ const OF_THIS_MACHINE: [&str; 9] = [
     "localhost4",
     "localhost6",
 ];
+/// Names of clouds' metadata services.
 const OF_METADATA: [&str; 6] = [
     "instance-data",
     "instance-data.ec2.internal",
@@ -32,64 +33,64 @@ const OF_METADATA: [&str; 6] = [
     "metadata.platformequinix.com",
 ];
 
-/// An origin that a configuration names, and that has to be granted by itself if it is meant.
+/// An origin that a configuration names but no word opens. It has to be granted by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClosedOrigin {
-    /// What is named, and where.
+    /// The origin, and where it is named.
     pub named: PackageOrigin,
-    /// Why no word stands for it.
+    /// Why no word opens it.
     pub why: Closed,
 }
 
-/// Why no word stands for an origin.
+/// Why no word opens an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Closed {
-    /// By name or by address.
+    /// This machine, by name or by address.
     ThisMachine,
-    /// Where a cloud serves the credentials of its machines.
+    /// A cloud's metadata service, which serves the credentials of its machines.
     Metadata,
-    /// Link-local, multicast, broadcast, or no address at all.
+    /// A link-local, multicast or broadcast address.
     NoHost,
 }
 
-/// As it goes on after "which is".
+/// Completes a sentence after "which is".
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Closed::ThisMachine => "this machine",
-            Closed::Metadata => "where a cloud serves the credentials of its machines",
-            Closed::NoHost => "no address of a registry",
+            Closed::Metadata => "a cloud's metadata service",
+            Closed::NoHost => "not the address of a registry",
         })
     }
 }
 
-/// How this machine is reached from elsewhere: services that listen on all of its addresses are reached so, too.
+/// The name and the addresses of this machine, which also lead to services that listen on all addresses.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ThisMachine {
+pub(super) struct MachineAddresses {
     /// In lower case.
     pub(super) name: String,
     pub(super) addresses: BTreeSet<IpAddr>,
 }
 
-impl ThisMachine {
-    /// What can't be asked is empty: the loopback and its names are refused in any case.
-    pub(super) fn read() -> ThisMachine {
+impl MachineAddresses {
+    /// Reads them from the system. Those that can't be read are left out; the loopback and its names are refused anyway.
+    pub(super) fn read() -> MachineAddresses {
         let name = gethostname().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let interfaces = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
         let addresses = interfaces.filter_map(|address| {
             let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
             v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
         });
-        ThisMachine { name, addresses: addresses.collect() }
+        MachineAddresses { name, addresses: addresses.collect() }
     }
 
-    /// By a name without its domain, too.
+    /// Whether `name` is this machine's, with or without its domain.
     fn is_named(&self, name: &str) -> bool {
         !self.name.is_empty() && (name == self.name || self.name.split('.').next() == Some(name))
     }
 }
 
-pub(super) fn check(origin: &Origin, machine: &ThisMachine) -> Result<(), Closed> {
+pub(super) fn check(origin: &Origin, machine: &MachineAddresses) -> Result<(), Closed> {
     let name = origin.host().strip_suffix('.').unwrap_or(origin.host());
     if is_localhost(name) || OF_THIS_MACHINE.contains(&name) || machine.is_named(name) {
         return Err(Closed::ThisMachine);
@@ -104,9 +105,9 @@ pub(super) fn check(origin: &Origin, machine: &ThisMachine) -> Result<(), Closed
         && let Err(refused) = check_address("", address)
     {
         return Err(match refused.kind {
-            Kind::Loopback | Kind::NotLoopback | Kind::Unspecified => Closed::ThisMachine,
-            Kind::Metadata => Closed::Metadata,
-            Kind::LinkLocal | Kind::Multicast | Kind::Broadcast => Closed::NoHost,
+            AddressKind::Loopback | AddressKind::NotLoopback | AddressKind::Unspecified => Closed::ThisMachine,
+            AddressKind::Metadata => Closed::Metadata,
+            AddressKind::LinkLocal | AddressKind::Multicast | AddressKind::Broadcast => Closed::NoHost,
         });
     }
     Ok(())
@@ -117,10 +118,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_spelling_of_this_machine_or_of_metadata_gets_through() {
+    fn every_spelling_of_this_machine_and_of_metadata_services_is_refused() {
         use Closed::{Metadata, NoHost, ThisMachine};
         let addresses = ["192.0.2.7", "fd12::7"].map(|address| address.parse().unwrap()).into();
-        let machine = super::ThisMachine { name: "builder.example.org".to_owned(), addresses };
+        let machine = super::MachineAddresses { name: "builder.example.org".to_owned(), addresses };
         for (url, why) in [
             ("http://localhost:4873/", ThisMachine),
             ("http://LOCALHOST./", ThisMachine),

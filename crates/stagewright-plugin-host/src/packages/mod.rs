@@ -7,13 +7,13 @@
 //! variables
 //! ```
 //!
-//! A branch or a stage that changes a file of the repository changes what a word stands for. So each origin is kept with who
-//! names it:
-//! what the repository names is held by the lock, what the machine names is bounded by the operator's policy, and
-//! neither ever leads to this machine, its network segment or a cloud's metadata service. All of it is read once, before
-//! a run starts: what a stage writes into a configuration file has no part in its own run.
+//! A branch or a stage that changes a file of the repository changes what a word opens. So each origin is recorded with its
+//! source: the lock file covers those that the repository names, the operator's policy those that the machine names, and
+//! neither can be this machine, its network segment or a cloud's metadata service. All files are read once, before a run
+//! starts, so that a stage can't change a configuration file for its own run.
 //!
-//! Architecture invariant: an origin that the guard refuses can't be in [`PackageHosts::open`], as there is one way in.
+//! Architecture invariant: an origin that the guard refuses is never in [`PackageHosts::open`], because only one function
+//! adds to it.
 
 mod cargo;
 mod credentials;
@@ -30,7 +30,7 @@ use stagewright_model::{NamedBy, Origin, PackageManager, PackageOrigin};
 pub use credentials::{CredentialFile, credential_files};
 pub use guard::ClosedOrigin;
 
-/// What the words stand for in one repository on one machine.
+/// The origins that the words open, for one repository on one machine.
 #[derive(Clone, Debug, Default)]
 pub struct PackageHosts {
     open: Vec<PackageOrigin>,
@@ -40,13 +40,13 @@ pub struct PackageHosts {
 }
 
 impl PackageHosts {
-    /// Reads what the clients would read at `root`, which is the repository's, with the variables of `environment`. A
-    /// file that isn't in its client's format is the client's to complain about, and names nothing.
+    /// Reads the configuration that the clients would read at `root`, the repository's, with the variables of
+    /// `environment`. An invalid file is ignored; its client reports it.
     pub fn read(root: &Path, environment: &BTreeMap<String, String>) -> PackageHosts {
-        let mut reader = Reader {
+        let mut reader = ConfigReader {
             root,
             real_root: canonical(root),
-            machine: guard::ThisMachine::read(),
+            machine: guard::MachineAddresses::read(),
             environment,
             hosts: PackageHosts::default(),
         };
@@ -55,14 +55,14 @@ impl PackageHosts {
         pip::read(&mut reader);
         let mut hosts = reader.hosts;
         hosts.open.sort();
-        // What both name is the repository's.
+        // An origin that both name counts as the repository's.
         hosts.open.dedup_by(|later, first| (later.manager, &later.origin) == (first.manager, &first.origin));
         hosts.closed.sort();
         hosts.closed.dedup();
         hosts
     }
 
-    /// What a client uses when nothing is configured.
+    /// The origins that a client uses without any configuration.
     pub fn usual(manager: PackageManager) -> impl Iterator<Item = Origin> {
         let origins: &[&str] = match manager {
             PackageManager::Cargo => &["https://crates.io", "https://index.crates.io", "https://static.crates.io"],
@@ -72,23 +72,24 @@ impl PackageHosts {
         origins.iter().filter_map(|origin| Origin::parse(origin))
     }
 
-    /// Every origin that the word opens: the usual ones, and those that a configuration names.
+    /// All origins that the word opens: the usual ones, and those that a configuration names.
     pub fn origins(&self, manager: PackageManager) -> BTreeSet<Origin> {
         let named = self.open.iter().filter(|named| named.manager == manager).map(|named| named.origin.clone());
         PackageHosts::usual(manager).chain(named).collect()
     }
 
-    /// What configurations name beside the usual ones, each origin of a word once.
+    /// The origins that configurations name beside the usual ones, each once for its word.
     pub fn open(&self) -> &[PackageOrigin] {
         &self.open
     }
 
-    /// What configurations name and no word stands for.
+    /// The origins that configurations name and that no word opens.
     pub fn closed(&self) -> &[ClosedOrigin] {
         &self.closed
     }
 
-    /// For a rehearsal: of what the repository names, only what holds. A branch must not choose whom its rehearsal calls.
+    /// For a rehearsal: withholds the origins that the repository names, unless they are locked. A branch must not choose
+    /// which hosts its rehearsal calls.
     #[must_use]
     pub fn of_rehearsal(mut self, is_locked: impl Fn(&PackageOrigin) -> bool) -> PackageHosts {
         let of_branch = |named: &PackageOrigin| named.by == NamedBy::Repository && !is_locked(named);
@@ -96,22 +97,22 @@ impl PackageHosts {
         self
     }
 
-    /// What a rehearsal leaves out.
+    /// The origins that a rehearsal withholds.
     pub fn withheld(&self) -> &[PackageOrigin] {
         &self.withheld
     }
 
-    /// Configuration files that are there and could not be read, each with why.
+    /// Configuration files that exist but could not be read, each with the error.
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable
     }
 }
 
 /// Reads configuration files for the modules of clients.
-struct Reader<'a> {
+struct ConfigReader<'a> {
     root: &'a Path,
     real_root: PathBuf,
-    machine: guard::ThisMachine,
+    machine: guard::MachineAddresses,
     environment: &'a BTreeMap<String, String>,
     hosts: PackageHosts,
 }
@@ -119,25 +120,25 @@ struct Reader<'a> {
 /// A configuration file, read.
 struct ConfigFile {
     text: String,
-    /// For messages: relative to the repository where it lies there.
+    /// Its path for messages, relative to the repository if it is inside.
     shown: String,
     by: NamedBy,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str)
     }
 
-    /// A folder that a variable names.
+    /// A path below the folder that a variable names.
     fn folder(&self, name: &str, below: &str) -> Option<PathBuf> {
         Some(Path::new(self.variable(name)?).join(below))
     }
 
-    /// None when it isn't there.
+    /// Reads a file; none when it doesn't exist.
     fn file(&mut self, path: &Path) -> Option<ConfigFile> {
         let path = self.root.join(path);
-        // The name of a file that clients are given to read none.
+        // Clients are configured with this path to read no file.
         if path == Path::new("/dev/null") {
             return None;
         }
@@ -156,8 +157,9 @@ impl Reader<'_> {
         }
     }
 
-    /// A file is the repository's when it lies there by its name or in truth, whatever named it: a home, a virtual
-    /// environment or a variable can lead into the repository, where a stage may write.
+    /// Whether a file belongs to the repository or the machine. It is the repository's if its path or its real path is
+    /// inside, however it was found: a home, a virtual environment or a variable can lead into the repository, where a
+    /// stage may write.
     fn owner(&self, path: &Path) -> NamedBy {
         let lies_there = |path: &Path| path.starts_with(self.root) || path.starts_with(&self.real_root);
         match lies_there(path) || lies_there(&canonical(path)) {
@@ -174,7 +176,7 @@ impl Reader<'_> {
         self.name(manager, NamedBy::Machine, format!("${variable}"), url);
     }
 
-    /// The one way into what a word stands for.
+    /// Adds an origin to the open or to the closed ones. Nothing else adds to them, so no origin gets past the guard.
     fn name(&mut self, manager: PackageManager, by: NamedBy, place: String, url: &str) {
         let Some(origin) = origin_of(url) else { return };
         let named = PackageOrigin { manager, origin, by, place };
@@ -186,8 +188,8 @@ impl Reader<'_> {
     }
 }
 
-/// Of an index's URL, as in `sparse+https://mirror.example/index/`. None where no request is made, and for a host that
-/// could not be shown, locked and read again, as one that holds a variable.
+/// The origin of an index's URL, such as `sparse+https://mirror.example/index/`. None for a URL that isn't http, and for a
+/// host that can't be written to a lock file and parsed again, such as one with a variable.
 fn origin_of(url: &str) -> Option<Origin> {
     let url = url.trim();
     let origin = Origin::of_url(url.strip_prefix("sparse+").or_else(|| url.strip_prefix("registry+")).unwrap_or(url))?;
@@ -200,14 +202,14 @@ fn canonical(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 impl PackageHosts {
-    /// With one more origin, as a file of the repository would name it.
+    /// The usual hosts and one more origin, as if a file of the repository named it.
     pub(crate) fn with(manager: PackageManager, url: &str) -> PackageHosts {
         let environment = BTreeMap::new();
         let root = Path::new("/");
-        let mut reader = Reader {
+        let mut reader = ConfigReader {
             root,
             real_root: root.to_owned(),
-            machine: guard::ThisMachine::default(),
+            machine: guard::MachineAddresses::default(),
             environment: &environment,
             hosts: PackageHosts::default(),
         };

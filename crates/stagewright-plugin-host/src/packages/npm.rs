@@ -1,19 +1,19 @@
-//! What npm is configured with: <https://docs.npmjs.com/cli/configuring-npm/npmrc>.
+//! Reads npm's configuration: <https://docs.npmjs.com/cli/configuring-npm/npmrc>.
 
 use std::path::{Path, PathBuf};
 
 use stagewright_model::PackageManager;
 
-use super::Reader;
+use super::ConfigReader;
 use crate::client_config::npmrc_entries;
 
 const NPM: PackageManager = PackageManager::Npm;
 
-/// The `.npmrc` files of the repository and of the user, and variables.
-pub(super) fn read(reader: &mut Reader<'_>) {
-    // npm takes its variables in either case.
-    let named = |wanted: &str| {
-        let found = reader.environment.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+/// Reads the `.npmrc` files of the repository and the user, and variables.
+pub(super) fn read(reader: &mut ConfigReader<'_>) {
+    // npm accepts its variables in upper and in lower case.
+    let named = |variable: &str| {
+        let found = reader.environment.iter().find(|(name, _)| name.eq_ignore_ascii_case(variable));
         found.map(|(name, value)| (name.clone(), value.clone()))
     };
     let user = named("npm_config_userconfig").map(|(_, file)| PathBuf::from(file));

@@ -1,17 +1,17 @@
-//! What pip is configured with: <https://pip.pypa.io/en/stable/topics/configuration/>.
+//! Reads pip's configuration: <https://pip.pypa.io/en/stable/topics/configuration/>.
 
 use std::path::PathBuf;
 
 use stagewright_model::PackageManager;
 
-use super::Reader;
+use super::ConfigReader;
 use crate::client_config::pip_entries;
 
 const PIP: PackageManager = PackageManager::Pip;
 
-/// The `pip.conf` files of the machine and of the user, that of a virtual environment, and variables. pip reads none of
-/// the repository's own, unless one of these lies there.
-pub(super) fn read(reader: &mut Reader<'_>) {
+/// Reads the `pip.conf` files of the machine, the user and a virtual environment, and variables. pip reads no file of the
+/// repository, unless one of these paths leads there.
+pub(super) fn read(reader: &mut ConfigReader<'_>) {
     let files = [
         Some(PathBuf::from("/etc/pip.conf")),
         reader.folder("XDG_CONFIG_HOME", "pip/pip.conf").or_else(|| reader.folder("HOME", ".config/pip/pip.conf")),

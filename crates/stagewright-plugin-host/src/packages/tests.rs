@@ -27,7 +27,7 @@ impl Machine {
         PackageHosts::read(&self.folder.path().join("repo"), &self.variables)
     }
 
-    /// What is named for a word: by whom, where, and which origin.
+    /// The open origins of a word: who names each, where, and the origin.
     fn named(&self, manager: PackageManager) -> Vec<(NamedBy, String, String)> {
         let hosts = self.hosts();
         let named = hosts.open().iter().filter(|named| named.manager == manager);
@@ -41,7 +41,7 @@ fn by(by: NamedBy, place: &str, origin: &str) -> (NamedBy, String, String) {
 }
 
 #[test]
-fn cargo_is_configured_by_the_repository_above_it_and_by_the_user() {
+fn cargo_reads_the_repository_the_folders_above_it_and_the_home() {
     let mut machine = Machine::new();
     machine
         .write("repo/.cargo/config.toml", "[registries.acme]\nindex = 'https://git.acme.test/index'\ntoken = 't'\n")
@@ -59,14 +59,14 @@ fn cargo_is_configured_by_the_repository_above_it_and_by_the_user() {
 }
 
 #[test]
-fn npm_is_configured_by_the_repository_and_by_the_user() {
+fn npm_reads_the_repository_and_the_home() {
     let mut machine = Machine::new();
     machine
         .write("repo/.npmrc", "@acme:registry=https://acme.test/npm/\n; registry=https://off.test\nregistry=https://registry.npmjs.org/\n")
         .write("home/.npmrc", "# mine\nregistry = \"https://npm.test:4873/\"\n//npm.test/:_authToken=x\n");
     machine.variables.insert("NPM_CONFIG_REGISTRY".into(), "https://acme.test/".into());
     let expected = [
-        // What both name is the repository's.
+        // An origin that both name counts as the repository's.
         by(NamedBy::Repository, ".npmrc:1", "https://acme.test"),
         by(NamedBy::Machine, "/home/.npmrc:2", "https://npm.test:4873"),
     ];
@@ -74,7 +74,7 @@ fn npm_is_configured_by_the_repository_and_by_the_user() {
 }
 
 #[test]
-fn pip_is_configured_by_the_user() {
+fn pip_reads_the_home_and_variables() {
     let mut machine = Machine::new();
     let config = "[global]\ntimeout = 60\nextra_index_url =\n    https://one.test/simple\n    https://two.test/simple\n\
                   [install]\nproxy = http://proxy.test:1\n  https://no.test\n";
@@ -88,9 +88,9 @@ fn pip_is_configured_by_the_user() {
     assert_eq!(machine.named(PackageManager::Pip), expected);
 }
 
-/// A stage may write there.
+/// A stage may write files of the repository.
 #[test]
-fn a_file_that_lies_in_the_repository_is_the_repositorys_by_any_name() {
+fn a_file_in_the_repository_is_the_repositorys_however_it_is_reached() {
     let mut machine = Machine::new();
     let repo = machine.folder.path().join("repo");
     machine
@@ -109,7 +109,7 @@ fn a_file_that_lies_in_the_repository_is_the_repositorys_by_any_name() {
 }
 
 #[test]
-fn what_no_word_stands_for_is_shown_and_not_opened() {
+fn refused_origins_are_listed_as_closed() {
     let mut machine = Machine::new();
     machine
         .write("repo/.npmrc", "registry=http://127.0.0.1:4873/\n@a:registry=http://[::ffff:169.254.169.254]/\n")
@@ -125,7 +125,7 @@ fn what_no_word_stands_for_is_shown_and_not_opened() {
 }
 
 #[test]
-fn what_is_no_plain_file_is_passed_over() {
+fn a_configuration_that_is_not_a_plain_file_is_unreadable() {
     let mut machine = Machine::new();
     let pipe = machine.folder.path().join("repo/.npmrc");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -139,7 +139,7 @@ fn what_is_no_plain_file_is_passed_over() {
 }
 
 #[test]
-fn what_is_no_web_address_is_left_out() {
+fn only_http_urls_with_a_plain_host_have_an_origin() {
     for url in [
         "ssh://git@example.test/index",
         "/srv/mirror",

@@ -1,4 +1,4 @@
-//! What is reserved for one attempt.
+//! Determines the reserved paths for one attempt.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use super::{Reservations, Reserved, ReservedError};
 use crate::error::{CapabilityError, ErrorCode};
 
 impl Reserved {
-    /// What the attempt must not reach. The first of a run to be granted a folder looks through all of it. `files`: the
-    /// folder whose files it works on.
-    pub(crate) async fn of_attempt(
+    /// The paths that the attempt must not access. The first attempt of a run that is granted a folder searches all of it.
+    /// `files`: the folder whose files the attempt works on.
+    pub(crate) async fn for_attempt(
         &self,
         permissions: &Permissions,
         files: &Path,
     ) -> Result<Arc<Reservations>, CapabilityError> {
-        // Without files there is nothing to keep a stage from.
+        // A stage without files and programs can't access any path.
         if !permissions.has_files() && permissions.process.is_empty() {
             return Ok(Arc::default());
         }
@@ -30,9 +30,7 @@ impl Reserved {
         looked.map(Arc::new).map_err(|error| match error {
             ReservedError::Claims(_) => CapabilityError::new(ErrorCode::Internal, error.to_string()),
             ReservedError::Nested(_) => CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string())
-                .with_help(
-                    "grant a narrower folder, or remove what isn't needed: each repository is kept from the stage",
-                ),
+                .with_help("grant a narrower folder, or remove repositories and named pipes that aren't needed"),
         })
     }
 }

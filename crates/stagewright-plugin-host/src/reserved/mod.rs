@@ -1,19 +1,18 @@
-//! What the engine runs or believes, known by where it really is.
+//! Reserved paths: everything that the engine or git executes or trusts, identified by its real location.
 //!
 //! ```text
 //! claims (state, caches, home, git directories, hooks) ── Reserved, one for a run
-//!        └─ of(): links followed, mounts looked at, repositories within what is granted ── Reservations, one for an
-//!           attempt ── workspace, sandbox, cache
+//!        └─ of(): follows links and mounts, finds repositories in granted folders ── Reservations, one for an attempt
+//!           ── workspace, sandbox, cache
 //! ```
 //!
-//! A claim is a path as a person or a configuration file spelled it. Looked at, it becomes spots of the workspace: the
-//! place that it leads to, which is reserved with all below, and every link and folder on the way there, which may be
-//! neither moved nor replaced, or the same spelling would lead elsewhere the next time. Spots are compared by path, and
-//! what is opened is compared by device and inode, so that neither a link nor another mount of the same folder leads
-//! past them.
+//! A claim is a path as a person or a configuration file wrote it. Resolved, it becomes spots of the workspace: the path
+//! that it leads to, which is reserved with everything below, and every link and folder that leads there, which must not be
+//! moved or replaced, because the same claim would then lead elsewhere the next time. Paths are compared with the spots,
+//! and opened files also by device and inode, so that neither a link nor another mount of the same folder gets around them.
 //!
-//! Architecture invariant: this room says what is reserved, and for what. What follows from that is decided by the
-//! policy, for a plugin's own access, and by the sandbox's places, for its programs.
+//! Architecture invariant: this module only says what is reserved, and for what purpose. The policy decides what that means
+//! for a plugin's own access, and the sandbox's mounts for its programs.
 
 mod attempt;
 mod git;
@@ -29,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use git::{UserGit, git_directories};
-pub(crate) use nested::{Nested, SearchError};
+pub(crate) use nested::{NestedRepositories, SearchError};
 pub(crate) use placeholders::Placeholders;
 pub(crate) use spots::{Spot, Unnamed};
 
@@ -38,33 +37,33 @@ use self::spots::Spots;
 /// Device and inode.
 pub(crate) type Identity = (u64, u64);
 
-/// What a reserved place is for, which decides what a stage may still do there.
+/// The purpose of a reserved path, which decides the access that a stage has to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
-    /// The engine's state folder: neither read nor written by any stage.
+    /// The engine's state folder: no access.
     State,
-    /// A cache of the engine's, with compiled and pulled plugins: neither read nor written.
+    /// The engine's cache of compiled and pulled plugins: no access.
     Cache,
-    /// The user's home folder: neither read nor written; programs get an empty one.
+    /// The user's home folder: no access; programs get an empty one.
     Home,
-    /// Credentials and configuration in a home that is the workspace itself: neither read nor written.
+    /// A folder with credentials or configuration, in a home that is the workspace itself: no access.
     Private,
-    /// The same, of which each is a file.
+    /// A file with credentials or configuration, in a home that is the workspace itself: no access.
     PrivateFile,
-    /// A git directory, or a file that leads to one: closed to plugins; programs that may read all of the workspace may
-    /// read it, and those may write it whose stage names it in `write`.
+    /// A git directory, or a file that leads to one. Plugins have no access. Programs may read it if they may read the whole
+    /// workspace, and write it if `write` names it.
     Git,
-    /// What a git directory's links lead to, but for hooks, and the user's configuration of git: neither read nor
-    /// written, but by programs whose stage names `.git` in `write`.
+    /// The targets of links in a git directory, except for hooks, and the user's configuration of git. No access, except for
+    /// programs whose stage names `.git` in `write`.
     Settings,
-    /// A folder of hooks elsewhere (`core.hooksPath`, or a link that is the usual folder). It is read like everything else,
-    /// and written only by programs whose stage names `.git` in `write`.
+    /// A folder of hooks elsewhere (`core.hooksPath`, or the target of a link in place of the usual folder). It can be read
+    /// as granted, but only be written by programs whose stage names `.git` in `write`.
     Hooks,
-    /// A file that git runs or reads, because its configuration names it or a hook is a link to it: the same.
+    /// A file that git runs or reads, because its configuration names it or a hook is a link to it. Access as to hooks.
     Program,
-    /// A file that git's configuration includes (`include.path`), with which hooks can be named: the same.
+    /// A file that git's configuration includes (`include.path`), which can name hooks. Access as to hooks.
     Config,
-    /// The operator's policy: read like everything else, and never written.
+    /// The operator's policy: it can be read as granted, but never written.
     Policy,
 }
 
@@ -83,7 +82,7 @@ impl Purpose {
         }
     }
 
-    /// Whether programs see nothing of it, not even parts.
+    /// Whether no part of it is visible to programs.
     pub(crate) fn is_hidden(self) -> bool {
         self.is_closed() && self != Purpose::Git
     }
@@ -93,12 +92,12 @@ impl Purpose {
         matches!(self, Purpose::Settings | Purpose::Hooks | Purpose::Program | Purpose::Config)
     }
 
-    /// Whether it is a file; a folder otherwise, unless something else is there already.
+    /// Whether a placeholder for it must be a file; otherwise a folder.
     pub(crate) fn is_file(self) -> bool {
         matches!(self, Purpose::PrivateFile | Purpose::Settings | Purpose::Program | Purpose::Config)
     }
 
-    /// For a sentence such as "`x` lies in …".
+    /// Completes a sentence such as "`x` lies in …".
     pub(crate) fn described(self) -> &'static str {
         match self {
             Purpose::State => "the engine's state folder",
@@ -106,22 +105,22 @@ impl Purpose {
             Purpose::Home => "your home folder",
             Purpose::Private | Purpose::PrivateFile => "the private files of your home folder",
             Purpose::Git => "a git directory",
-            Purpose::Hooks => "what git runs as a hook (`core.hooksPath`)",
-            Purpose::Settings => "what git is configured by",
-            Purpose::Program => "what git runs or reads as its configuration says",
+            Purpose::Hooks => "the hooks of a git repository (`core.hooksPath`)",
+            Purpose::Settings => "the configuration of git",
+            Purpose::Program => "the files that git runs or reads by its configuration",
             Purpose::Policy => "the operator's policy",
-            Purpose::Config => "what git is configured by (`include.path`)",
+            Purpose::Config => "the configuration of git (`include.path`)",
         }
     }
 
-    /// What to do instead of reaching for it.
+    /// The help for a denied access to it.
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Purpose::State | Purpose::Cache | Purpose::Policy => "choose another path: no grant opens it",
             Purpose::Home | Purpose::Private | Purpose::PrivateFile => {
                 "choose another path, or set HOME to a folder outside of the workspace"
             }
-            Purpose::Git => "choose another path: plugins have no access, and programs only where `write` names it",
+            Purpose::Git => "choose another path: plugins have no access, and programs only if `write` names it",
             Purpose::Settings | Purpose::Hooks | Purpose::Program | Purpose::Config => {
                 "choose another path, or name `.git` in `write`, which lets the stage change hooks"
             }
@@ -129,67 +128,67 @@ impl Purpose {
     }
 }
 
-/// A place that is reserved, as it was spelled; absolute. It needn't exist yet.
+/// A path to reserve, before links are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// For what.
+    /// Why it is reserved.
     pub purpose: Purpose,
-    /// Where.
+    /// The absolute path. It needn't exist yet.
     pub path: PathBuf,
 }
 
-/// Why what is reserved is unknown.
+/// Why the reserved paths can't be determined.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReservedError {
-    #[error("what the stage must not reach can't be determined: {0}")]
+    #[error("could not determine the reserved paths: {0}")]
     Claims(#[from] io::Error),
     #[error(transparent)]
     Nested(#[from] SearchError),
 }
 
-/// All claims of a run. Cheap to clone; what was learned of nested repositories is shared.
+/// All claims of a run. Cheap to clone; clones share what is known about nested repositories.
 #[derive(Clone, Debug)]
 pub struct Reserved {
     workspace: PathBuf,
     claims: Arc<Vec<Claim>>,
     git: Arc<UserGit>,
-    /// The record of placeholders.
+    /// The file that records placeholders.
     placeholders: Option<PathBuf>,
-    pub(crate) nested: Arc<Mutex<Nested>>,
+    pub(crate) nested: Arc<Mutex<NestedRepositories>>,
 }
 
 impl Reserved {
-    /// `workspace`: its real path. `record`: the file that remembers which nested repositories stages made.
+    /// `workspace`: its real path. `record`: the file that records which nested repositories stages created.
     pub fn new(workspace: &Path, claims: Vec<Claim>, record: Option<PathBuf>) -> Reserved {
         Reserved {
             workspace: workspace.to_owned(),
             claims: Arc::new(claims),
             git: Arc::default(),
             placeholders: record.as_ref().map(|record| record.with_file_name("placeholders.jsonl")),
-            nested: Arc::new(Mutex::new(Nested::remembered(record))),
+            nested: Arc::new(Mutex::new(NestedRepositories::remembered(record))),
         }
     }
 
-    /// With the user's configuration of git, for repositories within the workspace.
+    /// Adds the user's configuration of git, which applies to repositories in the workspace.
     #[must_use]
     pub fn with_git(mut self, git: UserGit) -> Reserved {
         self.git = Arc::new(git);
         self
     }
 
-    /// Where all of it is at this moment, but for repositories within the workspace.
+    /// The reserved paths at this moment, without those of nested repositories.
     ///
     /// # Errors
-    /// When a claim can't be followed, as through a loop of links, or holds the whole workspace.
+    /// When a claim can't be followed, as through a loop of links, or contains the whole workspace.
     pub(crate) fn now(&self) -> io::Result<Reservations> {
         self.spots(&self.workspace, &self.claims, &Reservations::default())
     }
 
-    /// The same, with the repositories that people have put into `folders`, or around them. `files`: the folder whose
-    /// files the stage works on.
+    /// The reserved paths at this moment, including those of repositories in or around `folders` that no stage created.
+    /// `files`: the folder whose files the stage works on.
     ///
     /// # Errors
-    /// As [`Reserved::now`]; and when the folders hold more than can be looked at.
+    /// See [`Reserved::now`]; also when there is too much in the folders to search them.
     pub(crate) fn of(&self, files: &Path, folders: &[WorkspacePath]) -> Result<Reservations, ReservedError> {
         let own = self.now()?;
         let nested = {
@@ -206,18 +205,19 @@ impl Reserved {
         Ok(spots.finish())
     }
 
-    /// To be taken before it is looked what of the workspace is there; none without a state folder.
+    /// A share of the placeholders; none without a state folder. It must be taken before looking for existing paths of the
+    /// workspace: otherwise another sandbox could remove a placeholder that was just found, and leave the path uncovered.
     pub(crate) fn placeholders(&self) -> io::Result<Option<Placeholders>> {
         self.placeholders.as_deref().map(Placeholders::hold).transpose()
     }
 
-    /// Where the engine's state and caches really are, anywhere on this machine.
+    /// The real paths of the engine's state and caches, anywhere on this machine.
     pub(crate) fn engine_folders(&self) -> Vec<PathBuf> {
         let own = self.claims.iter().filter(|claim| matches!(claim.purpose, Purpose::State | Purpose::Cache));
         own.filter_map(|claim| Some(stagewright_files::follow(&claim.path).ok()?.real)).collect()
     }
 
-    /// Paths of the workspace that are no stage's inputs or outputs, relative to it.
+    /// The paths, relative to the workspace, that can't be a stage's inputs or outputs.
     ///
     /// # Errors
     /// See [`Reserved::now`]: a claim can't be followed.
@@ -227,18 +227,18 @@ impl Reserved {
         Ok(closed.map(|spot| spot.path.shown().to_owned()).collect())
     }
 
-    /// Says of a path of the workspace why nothing may be put there, if nothing may: it is reserved, or a folder with
-    /// something reserved in it.
+    /// A function that returns why nothing may be written to a path of the workspace, if it is reserved or contains
+    /// something reserved.
     ///
     /// # Errors
     /// See [`Reserved::now`]: a claim can't be followed.
     pub fn guard(&self) -> io::Result<impl Fn(&str) -> Option<String> + Send + use<>> {
         let (now, own) = (self.now()?, self.clone());
-        // By folder: what a repository around it reserves.
+        // The paths that repositories around a folder reserve, by folder.
         let around = Mutex::new(BTreeMap::new());
         Ok(move |path: &str| {
             let Ok(path) = WorkspacePath::parse(path) else { return Some(format!("`{path}` leads nowhere")) };
-            let refusal = |purpose: Purpose| Some(format!("`{path}` lies in, or holds, {}", purpose.described()));
+            let refusal = |purpose: Purpose| Some(format!("`{path}` lies in or contains {}", purpose.described()));
             let over = |now: &Reservations| now.over(&path).or_else(|| now.below(&path)).map(|spot| spot.purpose);
             if let Some(purpose) = over(&now).or_else(|| names_git(&path).then_some(Purpose::Git)) {
                 return refusal(purpose);
@@ -253,7 +253,7 @@ impl Reserved {
         })
     }
 
-    /// What repositories reserve that a path lies in.
+    /// The paths that repositories around a path reserve.
     fn around(&self, path: &WorkspacePath, now: &Reservations) -> Result<Reservations, ReservedError> {
         let nested = {
             let mut nested = self.nested.lock().unwrap_or_else(PoisonError::into_inner);
@@ -266,11 +266,10 @@ impl Reserved {
     }
 }
 
-/// What is reserved of the workspace, while one attempt runs. None of it can be moved by the attempt, so that the paths
-/// stay true.
+/// The reserved paths of the workspace while one attempt runs. The attempt can't move any of them, so the paths stay valid.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reservations {
-    /// By path, folders before what lies in them.
+    /// Sorted by path, so that folders come before what lies in them.
     spots: Vec<Spot>,
     unnamed: Vec<Unnamed>,
 }
@@ -280,29 +279,29 @@ impl Reservations {
         &self.spots
     }
 
-    /// What no text names, in the order of their paths.
+    /// The spots whose paths aren't UTF-8, sorted by path.
     pub(crate) fn unnamed(&self) -> &[Unnamed] {
         &self.unnamed
     }
 
-    /// What reserves the path, itself or with a folder that it is in; the outermost such.
+    /// The spot that reserves the path: itself, or a folder that contains it. The outermost one if there are several.
     pub(crate) fn over(&self, path: &WorkspacePath) -> Option<&Spot> {
         let upwards = std::iter::successors(Some(path.clone()), WorkspacePath::parent);
         let spots = upwards.filter_map(|path| self.spots.binary_search_by(|spot| spot.path.cmp(&path)).ok());
         spots.map(|at| &self.spots[at]).filter(|spot| spot.whole).last()
     }
 
-    /// What keeps the path from being moved or removed: it is on the way to something reserved.
+    /// A spot at or below the path, because of which it must not be moved or removed.
     pub(crate) fn below(&self, path: &WorkspacePath) -> Option<&Spot> {
         self.spots.iter().find(|spot| spot.path.is_within(path))
     }
 
-    /// What is reserved and is this very file or folder, under whatever name it was reached.
+    /// The reserved spot that is this file or folder, however it was reached.
     pub(crate) fn at(&self, identity: Identity) -> Option<&Spot> {
         self.spots.iter().find(|spot| spot.whole && spot.identity == Some(identity))
     }
 
-    /// Of all that no stage may reach by another name.
+    /// The identities of all reserved files and folders, which no stage may reach under another name.
     pub(crate) fn identities(&self) -> impl Iterator<Item = Identity> {
         self.spots.iter().filter(|spot| spot.whole).filter_map(|spot| spot.identity)
     }
@@ -319,7 +318,7 @@ impl Reservations {
     }
 }
 
-/// Whether a name of the path is one that git takes for a repository's folder.
+/// Whether a name of the path is `.git`, in upper or lower case: on some file systems git treats both as a git directory.
 pub(crate) fn names_git(path: &WorkspacePath) -> bool {
     path.names().any(|name| name.eq_ignore_ascii_case(".git"))
 }

@@ -1,4 +1,4 @@
-//! Other mounts of the same folders: what `mount --bind` shows under a second path.
+//! Finds other paths of the same folders, as created by `mount --bind`.
 
 use std::fs;
 use std::io;
@@ -13,13 +13,13 @@ const TABLE: &str = "/proc/self/mountinfo";
 struct Mount {
     /// Major and minor number, as text.
     device: String,
-    /// The part of the file system that is shown.
+    /// The folder of the file system that is mounted.
     root: PathBuf,
-    /// Where it is shown.
+    /// The mount point.
     point: PathBuf,
 }
 
-/// All that is mounted, in the order in which it was.
+/// All mounts, in the order in which they were mounted.
 #[derive(Debug, Default)]
 pub(super) struct Mounts(Vec<Mount>);
 
@@ -43,7 +43,7 @@ impl Mounts {
         Mounts(mounts.collect())
     }
 
-    /// Other paths of `place`, a real path, within `workspace` or the same as it.
+    /// Other paths of `place`, which must be a real path, that are in `workspace` or the workspace itself.
     pub(super) fn aliases(&self, place: &Path, workspace: &Path) -> Vec<PathBuf> {
         let Some(own) = self.holding(place) else { return Vec::new() };
         let Ok(below) = place.strip_prefix(&own.point) else { return Vec::new() };
@@ -54,7 +54,7 @@ impl Mounts {
                 && (mount.point.starts_with(workspace) || workspace.starts_with(&mount.point))
         });
         let others = near.filter_map(|mount| Some(mount.point.join(in_file_system.strip_prefix(&mount.root).ok()?)));
-        // What another mount hides isn't there.
+        // Without the paths that are hidden by another mount.
         others
             .filter(|other| {
                 other.starts_with(workspace) && self.holding(other).is_some_and(|at| at.device == own.device)
@@ -62,14 +62,14 @@ impl Mounts {
             .collect()
     }
 
-    /// The mount that is seen at a path: the deepest one, and of those at one point the last.
+    /// The mount that is visible at a path: the innermost one, and the last of several at the same point.
     fn holding(&self, path: &Path) -> Option<&Mount> {
         let above = self.0.iter().filter(|mount| path.starts_with(&mount.point));
         above.max_by_key(|mount| mount.point.components().count())
     }
 }
 
-/// Spaces, tabs, newlines and backslashes are written as `\040` and the like.
+/// Resolves the octal escapes of the table, such as `\040` for a space.
 fn unescaped(field: &str) -> PathBuf {
     let bytes = field.as_bytes();
     let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_known_under_every_mount_that_shows_it_in_the_workspace() {
+    fn every_mount_of_a_folder_in_the_workspace_is_found() {
         let bound = format!("{PLAIN}30 25 254:0 /src/w/.stagewright /src/w/x\\040y rw - ext4 /dev/vda rw\n");
         assert_eq!(aliases(&bound, "/src/w/.stagewright"), [PathBuf::from("/src/w/x y/")]);
         assert_eq!(aliases(&bound, "/src/w/.stagewright/kept"), [PathBuf::from("/src/w/x y/kept")]);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_system_with_the_same_paths_shows_nothing_of_it() {
+    fn a_mount_of_another_file_system_is_not_an_alias() {
         let other = format!("{PLAIN}30 25 0:42 / /src/w/x rw - tmpfs none rw\n");
         assert_eq!(aliases(&other, "/src/w/.git"), Vec::<PathBuf>::new());
         assert_eq!(aliases(PLAIN, "/src/w/.git"), Vec::<PathBuf>::new());

@@ -1,9 +1,9 @@
-//! Repositories within the workspace beside its own: submodules, clones, fixtures.
+//! Git repositories in the workspace other than its own: submodules, clones, fixtures.
 //!
-//! Whoever goes into one and calls git runs its hooks, so those that are there before a stage starts are reserved, and
-//! those that a stage made are reported. What a stage has made once is its own: to reserve it would protect nothing, and
-//! keep a build from updating what it has fetched. That is remembered by path and inode, so that a clone that a person
-//! puts in its place is a person's again.
+//! Calling git in one of them runs its hooks. So repositories that exist before a stage starts are reserved, and those that
+//! a stage creates are reported. A repository that a stage created isn't reserved later: that would protect nothing, and
+//! keep a build from updating what it fetched. Such repositories are recorded by path and inode, so that a clone that the
+//! user puts in place of one is reserved again.
 use stagewright_model::WorkspacePath;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,66 +17,67 @@ use serde::{Deserialize, Serialize};
 use super::git::UserGit;
 use super::{Claim, Identity, Reservations};
 
-/// Repositories of one workspace that are reserved; each is some mounts for every sandbox.
+/// The most reserved repositories in the granted folders; each takes several mounts in every sandbox.
 const REPOSITORIES: usize = 1024;
-/// Pipes of one workspace that are closed; each is a mount as well.
+/// The most named pipes that are covered; each takes a mount.
 const PIPES: usize = 1024;
-/// Folders that are looked into for one grant.
+/// The most folders that are searched for one grant.
 const FOLDERS: usize = 200_000;
-/// Bytes of the record.
+/// The most bytes of the record.
 const RECORD: u64 = 4 << 20;
-/// What a folder has, beside a `HEAD`, of which one is enough to take it for a repository without a working tree. Git asks for
-/// more, and for something else with each format of references.
+/// A folder with a `HEAD` and one of these counts as a bare repository. Git requires more, but its requirements differ
+/// between formats of references.
 const BARE: [&str; 2] = ["commondir", "objects"];
 
-/// A git directory, a file that leads to one, or a repository without a working tree.
+/// A git directory, a file that leads to one, or a bare repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Repository {
-    /// Relative to the workspace; what of it isn't text is replaced.
+pub(crate) struct NestedRepository {
+    /// Relative to the workspace, with invalid UTF-8 replaced.
     pub(crate) path: String,
     identity: Identity,
 }
 
-/// Those that were found, with their paths as they are.
-type Found = BTreeMap<Repository, PathBuf>;
+/// Repositories with their exact paths.
+type Found = BTreeMap<NestedRepository, PathBuf>;
 
-/// Why not all of them are known.
+/// Why a search failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SearchError {
-    #[error("`{0}` holds more than {REPOSITORIES} git repositories")]
+    #[error("`{0}` contains more than {REPOSITORIES} git repositories")]
     TooMany(WorkspacePath),
-    #[error("`{0}` holds more than {PIPES} named pipes")]
+    #[error("`{0}` contains more than {PIPES} named pipes")]
     TooManyPipes(WorkspacePath),
-    #[error("`{0}` holds more than {FOLDERS} folders, too many to look for git repositories in")]
+    #[error("`{0}` contains more than {FOLDERS} folders, too many to search for git repositories")]
     TooLarge(WorkspacePath),
-    #[error("what git runs in `{0}` can't be determined: {1}")]
+    #[error("could not determine what git runs in `{0}`: {1}")]
     Unknown(String, io::Error),
     #[error("could not look for git repositories in `{path}`: {1}", path = .0.display())]
     Io(PathBuf, io::Error),
 }
 
-/// What is known of a workspace's nested repositories.
+/// The nested repositories of a workspace.
 #[derive(Debug, Default)]
-pub(crate) struct Nested {
+pub(crate) struct NestedRepositories {
     record: Option<PathBuf>,
-    made: BTreeSet<Repository>,
-    /// By grant, what was there when a stage of this process was first given it.
+    /// Repositories that stages created.
+    made: BTreeSet<NestedRepository>,
+    /// For each granted folder, the repositories that existed when a stage of this process was first granted it.
     before: BTreeMap<(PathBuf, WorkspacePath), Found>,
-    /// Named pipes that were found on the same walk.
+    /// Named pipes that were found by the same search.
     pipes: BTreeMap<(PathBuf, WorkspacePath), Vec<WorkspacePath>>,
-    /// What git runs and believes in those.
-    claims: BTreeMap<Repository, Vec<Claim>>,
+    /// What git executes or trusts in each repository.
+    claims: BTreeMap<NestedRepository, Vec<Claim>>,
 }
 
-impl Nested {
-    /// With what earlier processes noted. A record that can't be read is an empty one: more is reserved then.
-    pub(super) fn remembered(record: Option<PathBuf>) -> Nested {
+impl NestedRepositories {
+    /// Reads the record of earlier processes. An unreadable record counts as empty, which only reserves more.
+    pub(super) fn remembered(record: Option<PathBuf>) -> NestedRepositories {
         let text = record.as_ref().and_then(|file| stagewright_files::read(file, RECORD).ok());
         let made = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        Nested { record, made, ..Nested::default() }
+        NestedRepositories { record, made, ..NestedRepositories::default() }
     }
 
-    /// What is to be reserved of those that people put into the folders, or around them.
+    /// The claims of repositories in or around the folders that no stage created.
     pub(crate) fn before(
         &mut self,
         workspace: &Path,
@@ -86,9 +87,11 @@ impl Nested {
     ) -> Result<Vec<Claim>, SearchError> {
         let mut there = Found::new();
         for folder in folders {
+            // Searched only when a folder is granted for the first time in this process. A repository that appears later was
+            // created while a stage ran, and searching again before the next stage would take it for the user's.
             let key = (workspace.to_owned(), folder.clone());
             if !self.before.contains_key(&key) {
-                let Walked { repositories: mut found, pipes } = search(workspace, folder, reserved)?;
+                let SearchResult { repositories: mut found, pipes } = search(workspace, folder, reserved)?;
                 found.extend(around(workspace, folder, reserved));
                 found.retain(|repository, _| !self.made.contains(repository));
                 self.before.insert(key.clone(), found);
@@ -102,7 +105,7 @@ impl Nested {
         self.claims(workspace, there, git)
     }
 
-    /// What is to be reserved of those that a path lies in.
+    /// The claims of repositories around a path that no stage created.
     pub(super) fn around(
         &mut self,
         workspace: &Path,
@@ -128,7 +131,7 @@ impl Nested {
         Ok(claims)
     }
 
-    /// Named pipes in folders that [`Nested::before`] was asked about, as they were then.
+    /// The named pipes that [`NestedRepositories::before`] found in the folders.
     pub(crate) fn pipes(&self, workspace: &Path, folders: &[WorkspacePath]) -> Result<Vec<WorkspacePath>, SearchError> {
         let of = |folder: &WorkspacePath| self.pipes.get(&(workspace.to_owned(), folder.clone()));
         let pipes = folders.iter().filter_map(of).flatten().cloned().collect::<Vec<_>>();
@@ -138,7 +141,7 @@ impl Nested {
         }
     }
 
-    /// Those in the folders that have come since [`Nested::before`], each said once.
+    /// The repositories that were created in the folders since [`NestedRepositories::before`], each returned once.
     pub(crate) fn after(
         &mut self,
         workspace: &Path,
@@ -148,25 +151,27 @@ impl Nested {
         let mut new = BTreeSet::new();
         for folder in folders {
             let found = search(workspace, folder, reserved)?.repositories;
-            let known =
-                |one: &Repository| self.made.contains(one) || self.before.values().any(|all| all.contains_key(one));
-            new.extend(found.into_keys().filter(|one| !known(one)));
+            let is_known = |repository: &NestedRepository| {
+                self.made.contains(repository) || self.before.values().any(|found| found.contains_key(repository))
+            };
+            new.extend(found.into_keys().filter(|repository| !is_known(repository)));
         }
-        let paths = new.iter().map(|one| one.path.clone()).collect();
+        let paths = new.iter().map(|repository| repository.path.clone()).collect();
         if !new.is_empty() {
             self.made.extend(new);
-            // Without the record, a later run reserves what is a stage's own. That costs a build, and opens nothing.
+            // Without the record, a later run reserves the repositories that stages created. A build may fail because of
+            // that, but nothing is opened.
             if let Err(error) = self.save(workspace) {
-                tracing::warn!(%error, "which repositories stages made is not noted");
+                tracing::warn!(%error, "could not record the git repositories that stages created");
             }
         }
         Ok(paths)
     }
 
-    /// Forgets what is gone.
+    /// Writes the record, without repositories that don't exist any more.
     fn save(&mut self, workspace: &Path) -> io::Result<()> {
         let Some(record) = &self.record else { return Ok(()) };
-        self.made.retain(|one| identity(&workspace.join(&one.path)) == Some(one.identity));
+        self.made.retain(|repository| identity(&workspace.join(&repository.path)) == Some(repository.identity));
         let folder = record.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         let draft = tempfile::NamedTempFile::new_in(folder)?;
@@ -176,17 +181,17 @@ impl Nested {
     }
 }
 
-/// What a walk finds.
+/// The result of a search.
 #[derive(Default)]
-struct Walked {
+struct SearchResult {
     repositories: Found,
     pipes: Vec<WorkspacePath>,
 }
 
-/// Follows no link: what lies behind one is granted, if at all, by its own name.
-fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> Result<Walked, SearchError> {
+/// Searches a folder without following links, since the target of a link has to be granted by its own name.
+fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> Result<SearchResult, SearchError> {
     let top = if folder.is_root() { PathBuf::new() } else { folder.as_path().to_owned() };
-    let (mut found, mut folders, mut seen) = (Walked::default(), vec![top], 0);
+    let (mut found, mut folders, mut seen) = (SearchResult::default(), vec![top], 0);
     while let Some(folder_now) = folders.pop() {
         seen += 1;
         if seen > FOLDERS {
@@ -194,10 +199,11 @@ fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> 
         }
         let entries = match fs::read_dir(workspace.join(&folder_now)) {
             Ok(entries) => entries,
-            // What vanished meanwhile, or is a file, holds none; what this user can't read, no program of theirs can.
+            // Removed meanwhile, or a file.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            // A program of this user can't read it either.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
-            // What no path can name was made by a stage, one folder in another, and isn't gone into by anyone else.
+            // Longer than any path can be: only a stage nests folders that deep, and no user works in one.
             Err(error) if error.kind() == io::ErrorKind::InvalidFilename => continue,
             Err(error) => return Err(SearchError::Io(folder_now, error)),
         };
@@ -216,7 +222,7 @@ fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> 
             } else if kind.as_ref().is_ok_and(fs::FileType::is_dir) {
                 below.push(path);
             } else if kind.is_ok_and(|kind| kind.is_fifo()) && found.pipes.len() <= PIPES {
-                // One without a name that is text can't be mounted over, nor granted by itself.
+                // A pipe whose name isn't UTF-8 can neither be covered nor be granted by name.
                 found.pipes.extend(path.to_str().and_then(|path| WorkspacePath::parse(path).ok()));
             }
         }
@@ -229,7 +235,7 @@ fn search(workspace: &Path, folder: &WorkspacePath, reserved: &Reservations) -> 
     Ok(found)
 }
 
-/// Those that the path lies in, but for the workspace's own.
+/// The repositories that contain the path, except for the workspace's own.
 fn around(workspace: &Path, path: &WorkspacePath, reserved: &Reservations) -> Found {
     let above = std::iter::successors(path.parent(), WorkspacePath::parent).filter(|above| !above.is_root());
     let mut found = Found::new();
@@ -250,9 +256,9 @@ fn is_reserved(path: &Path, reserved: &Reservations) -> bool {
     path.is_some_and(|path| reserved.over(&path).is_some())
 }
 
-fn repository(workspace: &Path, path: PathBuf) -> Option<(Repository, PathBuf)> {
+fn repository(workspace: &Path, path: PathBuf) -> Option<(NestedRepository, PathBuf)> {
     let identity = identity(&workspace.join(&path))?;
-    Some((Repository { path: path.to_string_lossy().into_owned(), identity }, path))
+    Some((NestedRepository { path: path.to_string_lossy().into_owned(), identity }, path))
 }
 
 fn identity(path: &Path) -> Option<Identity> {

@@ -1,9 +1,10 @@
-//! Empty files and folders that the engine makes in a workspace, and removes.
+//! Placeholders: empty files and folders that the engine creates in a workspace for reserved paths, and removes again.
 //!
-//! What isn't there can't be covered by a mount. Where a stage could make something that is reserved, the engine makes it
-//! first, empty. It is removed when no sandbox is left that may have it covered: a mount ends with the file it lies on,
-//! also in other namespaces. So every sandbox holds a shared lock, and the process that gets it exclusively removes what is
-//! still empty, also what a killed process has left.
+//! A path that doesn't exist can't be covered by a mount. Where a stage could create a reserved path, the engine creates it
+//! first, empty, and covers that. A mount ends when the file under it is removed, even in other namespaces, so a
+//! placeholder may only be removed when no sandbox is left that may cover it. Every sandbox therefore holds a shared lock,
+//! and the process that can take it exclusively removes the placeholders that are still empty, including those of killed
+//! processes.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Seek as _, Write as _};
@@ -15,19 +16,19 @@ use serde::{Deserialize, Serialize};
 
 use super::Identity;
 
-/// One that was made.
+/// A line of the record.
 #[derive(Debug, Serialize, Deserialize)]
 struct Placeholder {
     path: PathBuf,
     identity: Identity,
 }
 
-/// The share of one sandbox. Dropped without [`Placeholders::release`], it leaves them to a later one.
+/// The share of one sandbox. If it is dropped without [`Placeholders::release`], a later one removes the placeholders.
 #[derive(Debug)]
 pub(crate) struct Placeholders(File);
 
 impl Placeholders {
-    /// `record`: a file of the state folder. Waits while another process removes some.
+    /// Takes a share. `record`: a file in the state folder. Waits while another process removes placeholders.
     pub(super) fn hold(record: &Path) -> io::Result<Placeholders> {
         fs::create_dir_all(record.parent().unwrap_or(Path::new("/")))?;
         let how = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -36,12 +37,13 @@ impl Placeholders {
         Ok(Placeholders(file))
     }
 
-    /// Calls `make`, and remembers what wasn't there before of `path`, which is absolute, and the folders around it.
+    /// Calls `make`, which creates `path`, and records the path and those of its folders that didn't exist before. `path`
+    /// must be absolute.
     pub(crate) fn made<E>(&self, path: &Path, make: impl FnOnce() -> Result<(), E>) -> Result<io::Result<()>, E> {
         let missing: Vec<_> = path.ancestors().take_while(|path| identity(path).is_none()).collect();
         make()?;
         Ok(missing.iter().rev().try_for_each(|path| match identity(path) {
-            // One write for a line: others append to the same file.
+            // Each line is one write, because other processes append to the same file.
             Some(identity) => {
                 let line = serde_json::to_string(&Placeholder { path: path.to_path_buf(), identity })?;
                 (&self.0).write_all(format!("{line}\n").as_bytes())
@@ -50,13 +52,16 @@ impl Placeholders {
         }))
     }
 
-    /// Removes them, if this was the last sandbox. To be called when nothing of it runs any more.
+    /// Removes the placeholders, if this is the last share. No process of the sandbox may be running any more.
     pub(crate) fn release(mut self) -> io::Result<()> {
         match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
+        // With the exclusive lock, no other sandbox exists that may cover a placeholder, and none can be created until it is
+        // released. In reverse order, so that a folder is removed after what was created in it. A path whose inode differs
+        // belongs to someone else by now, even if it is empty.
         self.0.rewind()?;
         let lines = BufReader::new(&self.0).lines().map_while(Result::ok);
         let made: Vec<Placeholder> = lines.filter_map(|line| serde_json::from_str(&line).ok()).collect();
@@ -65,7 +70,7 @@ impl Placeholders {
             if (found.dev(), found.ino()) != *own {
                 continue;
             }
-            // One that has content by now isn't a placeholder any more. `remove_dir` refuses a folder that isn't empty.
+            // A file that has content by now isn't a placeholder any more. `remove_dir` fails for a folder with entries.
             let _ = match found.is_dir() {
                 true => fs::remove_dir(path),
                 false if found.is_file() && found.len() == 0 => fs::remove_file(path),
@@ -85,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_made_is_removed_by_the_last_one_if_it_is_empty() {
+    fn the_last_user_removes_a_placeholder_that_is_still_empty() {
         let folder = tempfile::tempdir().unwrap();
         let (record, root) = (folder.path().join("st/record"), folder.path().join("w"));
         fs::create_dir(&root).unwrap();
@@ -100,7 +105,7 @@ mod tests {
         fs::write(root.join("other"), "").unwrap();
         fs::rename(root.join("other"), root.join("changed")).unwrap();
         first.release().unwrap();
-        assert!(root.join("a/b/config").exists(), "another sandbox has it covered");
+        assert!(root.join("a/b/config").exists(), "another sandbox may cover it");
         second.release().unwrap();
         let mut left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
@@ -109,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_removed_by_a_later_one() {
+    fn a_later_process_removes_placeholders_of_a_killed_one() {
         let folder = tempfile::tempdir().unwrap();
         let (record, path) = (folder.path().join("record"), folder.path().join("x"));
         let killed = Placeholders::hold(&record).unwrap();

@@ -1,4 +1,4 @@
-//! Claims as places of the workspace.
+//! Resolves claims to paths of the workspace.
 use stagewright_model::WorkspacePath;
 
 use std::collections::BTreeMap;
@@ -10,18 +10,19 @@ use std::path::{Path, PathBuf};
 use super::mounts::Mounts;
 use super::{Claim, Identity, Purpose, Reservations};
 
-/// A path of the workspace that is reserved, or on the way to what is.
+/// A path of the workspace that is reserved, or leads to one that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub(crate) purpose: Purpose,
     pub(crate) path: WorkspacePath,
-    /// With all below. Otherwise a link or a folder on the way: it stays where it is and what it is.
+    /// True if the path is reserved with everything below. False for a link or folder that leads to a reserved path, which
+    /// must not be moved or replaced.
     pub(crate) whole: bool,
-    /// None when it isn't there.
+    /// None when the path doesn't exist.
     pub(crate) identity: Option<Identity>,
 }
 
-/// A spot whose path isn't text. No rule can name it, and no plugin; programs find it in a folder that is granted.
+/// A spot whose path isn't UTF-8. Neither a rule nor a plugin can name it, but programs find it in granted folders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unnamed {
     /// Relative to the workspace.
@@ -29,7 +30,7 @@ pub(crate) struct Unnamed {
     pub(crate) whole: bool,
 }
 
-/// Collects spots; of two at a path, the one that reserves more counts.
+/// Collects spots. Of two at the same path, the one that reserves more is kept.
 pub(super) struct Spots<'a> {
     workspace: &'a Path,
     mounts: &'a Mounts,
@@ -42,7 +43,7 @@ impl<'a> Spots<'a> {
         Spots { workspace, mounts, found: BTreeMap::new(), unnamed: BTreeMap::new() }
     }
 
-    /// Beside those that are known.
+    /// Adds known spots.
     pub(super) fn with(mut self, known: &Reservations) -> Spots<'a> {
         self.found.extend(known.spots.iter().map(|spot| (spot.path.clone(), spot.clone())));
         self.unnamed.extend(known.unnamed.iter().map(|spot| (spot.path.clone(), spot.whole)));
@@ -56,8 +57,8 @@ impl<'a> Spots<'a> {
         }
         for place in std::iter::once(led.real.clone()).chain(self.mounts.aliases(&led.real, self.workspace)) {
             if self.workspace.starts_with(&place) {
-                let holds = format!("{} `{}` holds the workspace", claim.purpose.described(), place.display());
-                return Err(io::Error::other(holds));
+                let message = format!("{} `{}` contains the workspace", claim.purpose.described(), place.display());
+                return Err(io::Error::other(message));
             }
             self.whole(claim.purpose, &place);
         }
@@ -85,6 +86,8 @@ impl<'a> Spots<'a> {
             return;
         };
         let Ok(path) = WorkspacePath::parse(text) else { return };
+        // A reserved path stays reserved if it also leads to another one. Of two purposes the stricter one is kept; the
+        // variants of `Purpose` are declared in that order.
         let known = self.found.get(&path).is_some_and(|spot| spot.whole && (!whole || spot.purpose <= purpose));
         if known || (!whole && self.found.contains_key(&path)) {
             return;
@@ -93,10 +96,10 @@ impl<'a> Spots<'a> {
         self.found.insert(path.clone(), Spot { purpose, path, whole, identity });
     }
 
-    /// Without what lies in something closed: it is reached, if at all, through that.
+    /// The result, without spots in closed folders, which can only be reached through those.
     pub(super) fn finish(self) -> Reservations {
         let closes =
-            |folder: &WorkspacePath| self.found.get(folder).is_some_and(|one| one.whole && one.purpose.is_closed());
+            |folder: &WorkspacePath| self.found.get(folder).is_some_and(|spot| spot.whole && spot.purpose.is_closed());
         let is_covered =
             |path: &WorkspacePath| std::iter::successors(path.parent(), WorkspacePath::parent).any(|at| closes(&at));
         let stays = |spot: &&Spot| (spot.whole && spot.purpose < Purpose::Git) || !is_covered(&spot.path);

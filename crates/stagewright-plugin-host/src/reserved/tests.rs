@@ -27,14 +27,14 @@ fn path(text: &str) -> WorkspacePath {
     WorkspacePath::parse(text).unwrap()
 }
 
-/// Paths that are reserved, and those that are on the way.
+/// Reserved paths, and paths that lead to them.
 fn spots(now: &Reservations) -> (Vec<&str>, Vec<&str>) {
     let shown = |whole| now.spots().iter().filter(move |spot| spot.whole == whole).map(|spot| spot.path.shown());
     (shown(true).collect(), shown(false).collect())
 }
 
 #[test]
-fn a_claim_is_where_it_leads_and_what_it_goes_by() {
+fn a_claim_reserves_its_real_path_and_everything_that_leads_there() {
     let fixture = Fixture::new(&["sub/st", "by", "var"]);
     let links = [("../sub", "var/link"), ("var/link/st", "chain"), ("../w/sub/st", "around")];
     links.iter().for_each(|(target, link)| symlink(target, fixture.root.join(link)).unwrap());
@@ -55,7 +55,7 @@ fn a_claim_is_where_it_leads_and_what_it_goes_by() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_reserved_by_its_path() {
+fn a_missing_path_is_reserved() {
     let fixture = Fixture::new(&["sub"]);
     let now = fixture.now(Purpose::Cache, "sub/new/cache").unwrap();
     assert_eq!(spots(&now).0, ["sub/new/cache"]);
@@ -64,7 +64,7 @@ fn what_is_not_there_yet_is_reserved_by_its_path() {
 }
 
 #[test]
-fn what_was_reached_by_another_name_is_known_by_what_it_is() {
+fn a_reserved_folder_is_recognised_by_device_and_inode() {
     let fixture = Fixture::new(&["st", "other"]);
     let now = fixture.now(Purpose::State, "st").unwrap();
     let identity = |path: &str| fs::metadata(fixture.root.join(path)).map(|found| (found.dev(), found.ino())).unwrap();
@@ -73,19 +73,19 @@ fn what_was_reached_by_another_name_is_known_by_what_it_is() {
 }
 
 #[test]
-fn what_lies_elsewhere_is_no_spot_and_what_holds_the_workspace_is_refused() {
+fn a_claim_outside_of_the_workspace_is_ignored_and_one_that_contains_it_is_refused() {
     let fixture = Fixture::new(&["sub"]);
     assert_eq!(fixture.now(Purpose::State, "../beside").unwrap().spots(), []);
     for above in [".", "..", "sub/..", "sub/../.."] {
         let error = fixture.now(Purpose::State, above).unwrap_err().to_string();
-        assert!(error.contains("holds the workspace"), "{above}: {error}");
+        assert!(error.contains("contains the workspace"), "{above}: {error}");
     }
     symlink("loop", fixture.root.join("loop")).unwrap();
     assert!(fixture.now(Purpose::State, "loop/st").unwrap_err().to_string().contains("too many links"));
 }
 
 #[test]
-fn nothing_is_put_into_or_over_what_is_reserved() {
+fn the_guard_refuses_paths_in_and_around_reserved_ones() {
     let fixture = Fixture::new(&["sub/st", ".git", "out"]);
     let claims = vec![
         Claim { purpose: Purpose::State, path: fixture.root.join("sub/st") },
@@ -101,7 +101,7 @@ fn nothing_is_put_into_or_over_what_is_reserved() {
 }
 
 #[test]
-fn nested_repositories_are_found_and_told_from_those_that_stages_made() {
+fn nested_repositories_are_reserved_unless_a_stage_created_them() {
     let fixture = Fixture::new(&["vendor/x/.git", "bare/objects", "bare/refs", "src", "st"]);
     fs::write(fixture.root.join("bare/HEAD"), "").unwrap();
     fs::create_dir_all(fixture.root.join("sub")).unwrap();
@@ -110,7 +110,7 @@ fn nested_repositories_are_found_and_told_from_those_that_stages_made() {
     let record = fixture.folder.path().join("record.json");
     let (none, all, git) = (Reservations::default(), [path(".")], UserGit::default());
     let shown = |found: Result<Vec<String>, SearchError>| found.unwrap().join(" ");
-    let reserved = |nested: &mut Nested| {
+    let reserved = |nested: &mut NestedRepositories| {
         let claims = nested.before(&fixture.root, &all, &none, &git).unwrap();
         let of_git = claims.iter().filter(|claim| claim.purpose == Purpose::Git);
         let paths = of_git.map(|claim| claim.path.strip_prefix(&fixture.root).unwrap().to_str().unwrap());
@@ -118,18 +118,18 @@ fn nested_repositories_are_found_and_told_from_those_that_stages_made() {
         paths.sort_unstable();
         paths.join(" ")
     };
-    let mut nested = Nested::remembered(Some(record.clone()));
+    let mut nested = NestedRepositories::remembered(Some(record.clone()));
     assert_eq!(reserved(&mut nested), "bare sub/.git vendor/x/.git");
     assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "");
     fs::create_dir_all(fixture.root.join("src/.git")).unwrap();
     assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "src/.git");
-    assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "", "it is said once");
-    // A later process reserves the same ones, until a person puts another one in the place.
-    let mut later = Nested::remembered(Some(record.clone()));
+    assert_eq!(shown(nested.after(&fixture.root, &all, &none)), "", "returned once");
+    // A later process reserves the same ones, until the user replaces one that a stage created.
+    let mut later = NestedRepositories::remembered(Some(record.clone()));
     assert_eq!(reserved(&mut later), "bare sub/.git vendor/x/.git");
     fs::rename(fixture.root.join("src/.git"), fixture.root.join("st/kept")).unwrap();
     fs::create_dir_all(fixture.root.join("src/.git")).unwrap();
-    let mut latest = Nested::remembered(Some(record));
+    let mut latest = NestedRepositories::remembered(Some(record));
     assert_eq!(reserved(&mut latest), "bare src/.git sub/.git vendor/x/.git");
 }
 
@@ -143,7 +143,7 @@ fn with_repositories() -> Fixture {
 }
 
 #[test]
-fn nothing_is_put_into_the_hooks_of_a_repository_in_the_workspace() {
+fn the_guard_refuses_hooks_of_nested_repositories() {
     let fixture = with_repositories();
     let guard = Reserved::new(&fixture.root, Vec::new(), None).guard().unwrap();
     for refused in
@@ -157,7 +157,7 @@ fn nothing_is_put_into_the_hooks_of_a_repository_in_the_workspace() {
 }
 
 #[test]
-fn a_repository_is_found_in_and_around_what_is_granted() {
+fn repositories_are_found_in_and_around_granted_folders() {
     let fixture = with_repositories();
     let found = |folder: &str| {
         let now = Reserved::new(&fixture.root, Vec::new(), None).of(&fixture.root, &[path(folder)]).unwrap();
@@ -173,7 +173,7 @@ fn a_repository_is_found_in_and_around_what_is_granted() {
 }
 
 #[test]
-fn what_lies_in_something_closed_is_no_place_of_its_own() {
+fn paths_in_a_closed_folder_are_no_separate_spots() {
     let fixture = Fixture::new(&[".git/hooks", "githooks"]);
     symlink("../../githooks", fixture.root.join(".git/hooks/more")).unwrap();
     let claims = [(Purpose::Git, ".git"), (Purpose::Hooks, ".git/hooks/more"), (Purpose::Config, ".git/included")];
@@ -183,7 +183,7 @@ fn what_lies_in_something_closed_is_no_place_of_its_own() {
 }
 
 #[test]
-fn what_is_not_utf8_is_kept_by_its_path() {
+fn paths_that_are_not_utf8_are_reserved() {
     use std::os::unix::ffi::OsStrExt as _;
 
     let fixture = Fixture::new(&["a"]);

@@ -1,4 +1,4 @@
-//! The component within an OCI image.
+//! The component in an OCI image.
 
 use std::fs;
 use std::io;
@@ -10,17 +10,17 @@ use crate::digest::sha256;
 use crate::plugin::PLUGIN_BYTES;
 use crate::registry::MANIFEST_BYTES;
 
-/// CNCF's guidance for components as OCI artifacts: one layer of this type.
+/// The media type of the only layer, by CNCF's guidance for components as OCI artifacts.
 const COMPONENT: &str = "application/wasm";
 
 #[derive(Deserialize)]
-struct Manifest {
-    layers: Vec<Layer>,
+struct ImageManifest {
+    layers: Vec<ImageLayer>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Layer {
+struct ImageLayer {
     media_type: String,
     digest: String,
 }
@@ -34,7 +34,7 @@ pub(super) fn component(layout: &Path, manifest: &str) -> Result<PathBuf, String
 
 /// The digest of the only layer.
 fn layer(manifest: &[u8]) -> Result<String, String> {
-    let manifest: Manifest =
+    let manifest: ImageManifest =
         serde_json::from_slice(manifest).map_err(|error| format!("its manifest isn't that of an image: {error}"))?;
     match manifest.layers.as_slice() {
         [layer] if layer.media_type == COMPONENT => Ok(layer.digest.clone()),
@@ -47,15 +47,15 @@ fn blob(layout: &Path, digest: &str) -> PathBuf {
     layout.join("blobs").join(digest.replacen(':', "/", 1))
 }
 
-/// Keeps manifest and component under a path, with `.json` and `.wasm` added to it.
+/// Stores the manifest and the component at a path, with the extensions `.json` and `.wasm`.
 pub(super) fn keep(layout: &Path, manifest: &str, kept: &Path) -> io::Result<()> {
     let component = component(layout, manifest).map_err(io::Error::other)?;
     fs::rename(component, kept.with_extension("wasm"))?;
     fs::rename(blob(layout, manifest), kept.with_extension("json"))
 }
 
-/// The component that was kept, if it is still the one that the manifest with this digest names. Its file's name says
-/// nothing: whoever may write to the folder could have given it to another one.
+/// The stored component, if its content is still that of the manifest with this digest. The file's name proves nothing:
+/// anyone who can write to the folder can give it to another file.
 pub(super) fn kept(kept: &Path, manifest: &str) -> Option<PathBuf> {
     let text = stagewright_files::read_unlinked(&kept.with_extension("json"), MANIFEST_BYTES).ok()?;
     let file = kept.with_extension("wasm");

@@ -5,12 +5,12 @@ use super::*;
 use crate::registry::{CredentialSource, RegistryConfig};
 use crate::testing::Backends;
 
-fn resolver(folder: &Path) -> Resolver {
-    Resolver::new(vec![folder.join("none"), folder.join("builtin")], folder.join("pulled"))
+fn resolver(folder: &Path) -> PluginResolver {
+    PluginResolver::new(vec![folder.join("none"), folder.join("builtin")], folder.join("pulled"))
 }
 
-/// Looks in the workspace of a folder.
-async fn component(resolver: &Resolver, folder: &Path, uses: PluginRef) -> Result<PathBuf, PluginError> {
+/// Resolves `uses` for the workspace in `folder`.
+async fn component(resolver: &PluginResolver, folder: &Path, uses: PluginRef) -> Result<PathBuf, PluginError> {
     let (workspace, registry) = (folder.join("workspace"), Backends::new(folder).registry);
     let source = PluginSource { workspace: &workspace, registry: &registry, pulls: Pulls::default() };
     resolver.component(&uses, source).await
@@ -24,7 +24,7 @@ fn put(folder: &Path, path: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn each_kind_of_reference_has_its_place() {
+async fn each_kind_of_reference_is_found_in_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let resolver = resolver(folder);
@@ -37,12 +37,12 @@ async fn each_kind_of_reference_has_its_place() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_says_what_is() {
+async fn the_error_for_a_missing_plugin_says_what_exists() {
     let folder = tempfile::tempdir().unwrap();
     let resolver = resolver(folder.path());
     put(folder.path(), "builtin/noop.wasm");
     let error = component(&resolver, folder.path(), PluginRef::Builtin("nop".into())).await.unwrap_err();
-    assert!(error.help.unwrap().contains("built in are noop"));
+    assert!(error.help.unwrap().contains("built-in plugins: noop"));
     let error = component(&resolver, folder.path(), PluginRef::Path("mine".into())).await.unwrap_err();
     assert!(error.help.unwrap().contains("stagewright plugin build mine"));
     let error = component(&resolver, folder.path(), PluginRef::Oci("local/plugin:1".into())).await.unwrap_err();
@@ -50,7 +50,7 @@ async fn what_is_not_there_says_what_is() {
 }
 
 #[test]
-fn a_digest_follows_the_file() {
+fn a_changed_file_is_hashed_again() {
     let folder = tempfile::tempdir().unwrap();
     let resolver = resolver(folder.path());
     let file = put(folder.path(), "a");
@@ -73,9 +73,9 @@ fn a_plugin_image_has_one_layer_of_wasm() {
     assert!(manifest(r#"{"layers":[]}"#).is_err() && manifest("x").is_err());
 }
 
-/// The file's name says which image it is of, which whoever writes there can give to any file.
+/// A file's name isn't trusted: anyone who can write to the folder can give it to another file.
 #[test]
-fn a_pulled_component_is_known_by_its_content_alone() {
+fn a_stored_component_is_recognised_by_its_content_alone() {
     let folder = tempfile::tempdir().unwrap();
     let blob = |bytes: &[u8]| {
         let digest = sha256(bytes);
@@ -96,10 +96,10 @@ fn a_pulled_component_is_known_by_its_content_alone() {
     assert_eq!(image::kept(&kept, &manifest), None);
     let changed = text.replace(&layer, &sha256(b"exchanged"));
     fs::write(folder.path().join("sha256-m.json"), changed).unwrap();
-    assert_eq!(image::kept(&kept, &manifest), None, "the manifest is held to its digest, too");
+    assert_eq!(image::kept(&kept, &manifest), None, "the manifest's digest is checked too");
 }
 
-/// Has credentials for every registry, and counts how often one was asked for.
+/// Has credentials for every registry, and counts the requests for them.
 #[derive(Default)]
 struct Counting(AtomicUsize);
 
@@ -115,18 +115,18 @@ impl CredentialSource for Counting {
 }
 
 #[tokio::test]
-async fn a_rehearsal_pulls_without_credentials_and_offline_it_pulls_nothing() {
+async fn a_rehearsal_pulls_without_credentials_and_offline_nothing_is_pulled() {
     let folder = tempfile::tempdir().unwrap();
-    // No registry listens there.
+    // No registry listens at this port.
     let uses = PluginRef::Oci(format!("127.0.0.1:1/plugin@sha256:{}", "0".repeat(64)));
-    for (pulls, asked) in [(Pulls::WithCredentials, 1), (Pulls::Anonymous, 0), (Pulls::Never, 0)] {
+    for (pulls, requests) in [(Pulls::WithCredentials, 1), (Pulls::Anonymous, 0), (Pulls::Never, 0)] {
         let credentials = Arc::new(Counting::default());
         let [embedded_root, rehearsal_root] = ["registry", "rehearsal"].map(|name| folder.path().join(name));
         let registry =
             Registry::new(RegistryConfig { embedded_root, rehearsal_root, credentials: credentials.clone() });
         let source = PluginSource { workspace: folder.path(), registry: &registry, pulls };
         let error = resolver(folder.path()).component(&uses, source).await.unwrap_err();
-        assert_eq!(credentials.0.load(Ordering::Relaxed), asked, "{pulls:?}");
-        assert_eq!(error.message.contains("`--offline` pulls nothing"), pulls == Pulls::Never, "{error}");
+        assert_eq!(credentials.0.load(Ordering::Relaxed), requests, "{pulls:?}");
+        assert_eq!(error.message.contains("`--offline` prevents pulling"), pulls == Pulls::Never, "{error}");
     }
 }

@@ -16,9 +16,9 @@ impl From<Published> for Artifact {
 
 impl Host for Attempt {
     async fn publish(&mut self, name: String, path: String, media_type: String) -> CallResult<Artifact> {
-        // Both are written down, and shown with the run.
+        // Both are journalled and shown with the run.
         if [&name, &media_type].into_iter().any(|text| self.log.masker().finds_in(text)) {
-            let message = "the artifact's name or media type holds a secret";
+            let message = "the artifact's name or media type contains a secret";
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, message).with_help("choose another").into());
         }
         let artifacts = self.artifacts.clone();

@@ -33,7 +33,7 @@ impl Host for Context {
     }
 
     async fn trace_parent(&mut self) -> wasmtime::Result<Option<String>> {
-        // The engine keeps no traces that a stage's could belong to.
+        // The engine records no traces that a stage could continue.
         Ok(None)
     }
 
@@ -70,7 +70,7 @@ mod tests {
     use crate::testing::TestAttempt;
 
     #[tokio::test(start_paused = true)]
-    async fn a_guest_learns_what_it_was_given() {
+    async fn a_guest_reads_its_request() {
         let folder = tempfile::tempdir().unwrap();
         let attempt = TestAttempt::new(folder.path(), Permissions::default(), |_, request| {
             request.config = serde_json::json!({ "a": 1 });

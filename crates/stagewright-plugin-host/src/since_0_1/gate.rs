@@ -8,7 +8,7 @@ use crate::attempt::Attempt;
 use crate::call::{CallError, CallResult};
 use crate::capability::gate::ApprovalBuilder;
 
-/// No handle: what is kept for gates that were opened.
+/// Stands for all opened gates in the count of the memory that the host keeps for handles; not the number of a handle.
 const OPENED: u32 = u32::MAX;
 
 impl HostApproval for Attempt {
@@ -55,8 +55,8 @@ impl HostApproval for Attempt {
     }
 
     async fn open(&mut self, approval: Resource<ApprovalBuilder>) -> CallResult<String> {
-        // Each opening is kept for the end of the attempt.
-        self.handed_over
+        // Each opened gate is kept until the attempt ends.
+        self.handle_memory
             .take(OPENED, self.table.get(&approval)?.size())
             .map_err(|error| CallError::Trap(error.into()))?;
         let approval = self.table.get(&approval)?.clone();
@@ -64,7 +64,7 @@ impl HostApproval for Attempt {
     }
 
     async fn drop(&mut self, approval: Resource<ApprovalBuilder>) -> wasmtime::Result<()> {
-        self.handed_over.drop(approval.rep());
+        self.handle_memory.drop(approval.rep());
         self.table.delete(approval)?;
         Ok(())
     }

@@ -4,16 +4,16 @@ use stagewright_engine::Stream;
 
 use super::stagewright::stage::logging::{Host, Level as WitLevel};
 use crate::attempt::Attempt;
-use crate::capability::logging::{Level, render, shortened};
+use crate::capability::logging::{LogLevel, render, shortened};
 
-impl From<WitLevel> for Level {
-    fn from(level: WitLevel) -> Level {
+impl From<WitLevel> for LogLevel {
+    fn from(level: WitLevel) -> LogLevel {
         match level {
-            WitLevel::Trace => Level::Trace,
-            WitLevel::Debug => Level::Debug,
-            WitLevel::Info => Level::Info,
-            WitLevel::Warn => Level::Warn,
-            WitLevel::Error => Level::Error,
+            WitLevel::Trace => LogLevel::Trace,
+            WitLevel::Debug => LogLevel::Debug,
+            WitLevel::Info => LogLevel::Info,
+            WitLevel::Warn => LogLevel::Warn,
+            WitLevel::Error => LogLevel::Error,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::stagewright::stage::types::{Diagnostic, Severity};
 use crate::attempt::Attempt;
 use crate::call::CallResult;
 
-/// The engine's form of a finding.
+/// Converts a guest's diagnostic.
 pub(crate) fn problem(diagnostic: Diagnostic) -> Problem {
     Problem {
         level: match diagnostic.severity {

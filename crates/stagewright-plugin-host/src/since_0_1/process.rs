@@ -77,7 +77,7 @@ impl HostCommand for Attempt {
     async fn spawn(&mut self, command: Resource<CommandBuilder>) -> CallResult<Resource<ChildHandle>> {
         let command = self.table.get(&command)?.clone();
         if self.cancel.is_set() {
-            let message = format!("`{}` is not started: the stage was asked to stop", command.program);
+            let message = format!("`{}` was not started: the stage is being cancelled", command.program);
             return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
         }
         let child = self.processes.spawn(command).await?;
@@ -85,7 +85,7 @@ impl HostCommand for Attempt {
     }
 
     async fn drop(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
-        self.handed_over.drop(command.rep());
+        self.handle_memory.drop(command.rep());
         self.table.delete(command)?;
         Ok(())
     }
@@ -106,8 +106,8 @@ impl HostChild for Attempt {
     async fn wait(&mut self, child: Resource<ChildHandle>) -> CallResult<wit::ExitStatus> {
         let child = self.table.get_mut(&child)?;
         let ended = child.wait().await;
-        // Asked after the child's end: a program that ends because its stage is being cancelled says nothing about its
-        // work, and a plugin that got its status would report a crash.
+        // Cancellation kills the stage's programs, so a plugin that got the status of such a program would report a crash.
+        // It is checked after the program's end, because it may have been requested while the plugin waited.
         let status = if self.cancel.is_set() { child.unless_stopped(ended) } else { ended };
         let ExitStatus { code, signal } = status?;
         Ok(wit::ExitStatus { code, signal })
@@ -131,7 +131,7 @@ impl Host for Attempt {
             ends.push(Box::pin(self.table.get(child)?.ended()));
         }
         if ends.is_empty() {
-            return Err(CapabilityError::new(ErrorCode::InvalidArgument, "there is no child to wait for").into());
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, "no child process to wait for").into());
         }
         let first = poll_fn(|context| {
             let done = ends.iter_mut().position(|end| end.as_mut().poll(context).is_ready());

@@ -63,7 +63,7 @@ impl HostRelease for Attempt {
     async fn start(&mut self, release: Resource<ReleaseBuilder>) -> CallResult<Resource<InstanceHandle>> {
         let release = self.table.get(&release)?.clone();
         if self.cancel.is_set() {
-            let message = format!("`{}` is not started: the stage was asked to stop", release.service);
+            let message = format!("`{}` was not started: the stage is being cancelled", release.service);
             return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
         }
         let handle = self.services.start(release).await?;
@@ -71,7 +71,7 @@ impl HostRelease for Attempt {
     }
 
     async fn drop(&mut self, release: Resource<ReleaseBuilder>) -> wasmtime::Result<()> {
-        self.handed_over.drop(release.rep());
+        self.handle_memory.drop(release.rep());
         self.table.delete(release)?;
         Ok(())
     }
@@ -109,7 +109,7 @@ impl HostInstance for Attempt {
         Ok(self.services.discard(&handle).await?)
     }
 
-    /// The release itself is settled by `promote`, `discard` or the attempt's end.
+    /// Doesn't end the release: `promote`, `discard` or the end of the attempt decides about it.
     async fn drop(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<()> {
         self.table.delete(instance)?;
         Ok(())

@@ -1,4 +1,4 @@
-//! `types`: errors, which every other interface answers with.
+//! `types`: the errors of all other interfaces.
 
 use super::stagewright::stage::types;
 use crate::attempt::{Attempt, masked};
@@ -6,7 +6,8 @@ use crate::call::CallError;
 use crate::error::{CapabilityError, ErrorCode};
 
 impl types::Host for Attempt {
-    /// Every error that any capability answers passes here on its way to the guest.
+    /// Every error of a capability passes here on its way to the guest, so this is where errors are masked and denials are
+    /// collected.
     fn convert_error(&mut self, error: CallError) -> wasmtime::Result<types::Error> {
         match error {
             CallError::Answer(error) => {
@@ -45,7 +46,7 @@ impl From<types::Error> for CapabilityError {
     }
 }
 
-/// The same variants under two names: the generated type, and the one that code without wasmtime can use.
+/// Converts between the generated type and the one that code without wasmtime uses; their variants have the same names.
 macro_rules! same_codes {
     ($($code:ident),*) => {
         impl From<ErrorCode> for types::ErrorCode {

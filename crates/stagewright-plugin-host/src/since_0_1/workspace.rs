@@ -3,11 +3,11 @@
 use super::stagewright::stage::workspace::{self as wit, Host};
 use crate::attempt::Attempt;
 use crate::call::CallResult;
-use crate::capability::workspace::{Entry, Located, Node};
+use crate::capability::workspace::{GlobEntry, Located, NodeKind};
 
-impl From<Entry> for wit::Entry {
-    fn from(entry: Entry) -> wit::Entry {
-        let Entry { path, directory, size } = entry;
+impl From<GlobEntry> for wit::Entry {
+    fn from(entry: GlobEntry) -> wit::Entry {
+        let GlobEntry { path, directory, size } = entry;
         wit::Entry { path, directory, size }
     }
 }
@@ -16,10 +16,10 @@ impl From<Located> for wit::Located {
     fn from(located: Located) -> wit::Located {
         let Located { path, node, size } = located;
         let node = match node {
-            Node::File => wit::Node::File,
-            Node::Folder => wit::Node::Folder,
-            Node::Link(target) => wit::Node::Link(target),
-            Node::Special(what) => wit::Node::Special(what),
+            NodeKind::File => wit::Node::File,
+            NodeKind::Folder => wit::Node::Folder,
+            NodeKind::Link(target) => wit::Node::Link(target),
+            NodeKind::Special(what) => wit::Node::Special(what),
         };
         wit::Located { path, node, size }
     }

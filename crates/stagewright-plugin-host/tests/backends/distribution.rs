@@ -7,25 +7,25 @@ use tokio::time::timeout;
 
 use crate::PATIENCE;
 
-/// Ends when dropped.
+/// A running registry, which is killed when this is dropped.
 pub(crate) struct Distribution {
-    /// With its port.
+    /// Its address, with the port.
     pub(crate) host: String,
     folder: tempfile::TempDir,
     group: Group,
 }
 
-/// The one account of a registry that wants one; its file holds bcrypt hashes, which take long to make by design.
+/// The only account of a closed registry. The password file is a constant, since bcrypt hashes are slow to compute by design.
 pub(crate) const ACCOUNT: (&str, &str) = ("ada", "open sesame");
 const HTPASSWD: &str = "ada:$2y$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy\n";
 
 impl Distribution {
-    /// One that anybody may write to.
+    /// A registry that anyone may write to.
     pub(crate) async fn open() -> Distribution {
         Distribution::start(|_| String::new()).await
     }
 
-    /// One that wants [`ACCOUNT`].
+    /// A registry that requires [`ACCOUNT`].
     pub(crate) async fn closed() -> Distribution {
         Distribution::start(|folder| {
             let path = folder.join("htpasswd");
@@ -56,13 +56,13 @@ impl Distribution {
         };
         let mut child = command.spawn().unwrap();
         let group = child.group();
-        let host = timeout(PATIENCE, address(&mut child)).await.expect("the registry tells its address");
-        // A registry whose log nobody reads would stand still.
+        let host = timeout(PATIENCE, address(&mut child)).await.expect("the registry logs its address");
+        // The registry would block if its log weren't read.
         tokio::spawn(async move { while child.next_chunk().await.is_some() {} });
         Distribution { host, folder, group }
     }
 
-    /// What the registry itself says a tag or a digest names.
+    /// The digest that the registry itself returns for a tag or a digest.
     pub(crate) async fn digest(&self, repository: &str, reference: &str) -> Option<String> {
         let url = format!("http://{}/v2/{repository}/manifests/{reference}", self.host);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -72,7 +72,7 @@ impl Distribution {
         digest.filter(|_| answer.status().is_success())
     }
 
-    /// Where it keeps a blob.
+    /// The file in which the registry stores a blob.
     pub(crate) fn blob_path(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
         let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
@@ -91,8 +91,8 @@ async fn address(child: &mut Child) -> String {
     let mut log = String::new();
     while let Some((_, chunk)) = child.next_chunk().await {
         log.push_str(&String::from_utf8_lossy(&chunk));
-        let told = log.split_once("listening on ").and_then(|(_, rest)| rest.split_once(['"', '\n', ' ']));
-        if let Some((address, _)) = told {
+        let found = log.split_once("listening on ").and_then(|(_, rest)| rest.split_once(['"', '\n', ' ']));
+        if let Some((address, _)) = found {
             return address.to_owned();
         }
     }

@@ -1,4 +1,4 @@
-//! The embedded registry, and image layouts of the workspace.
+//! The embedded registry, and image layouts in the workspace.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(crate) fn name(text: &str) -> ImageReference {
 }
 
 #[tokio::test]
-async fn an_image_is_pushed_resolved_and_pulled_to_the_byte() {
+async fn an_image_is_pushed_resolved_and_pulled_unchanged() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -34,7 +34,7 @@ async fn an_image_is_pushed_resolved_and_pulled_to_the_byte() {
 }
 
 #[tokio::test]
-async fn copies_go_between_the_registry_and_layouts_of_the_workspace() {
+async fn images_are_copied_between_the_registry_and_layouts_of_the_workspace() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -81,7 +81,7 @@ async fn an_index_is_copied_with_every_platform() {
 }
 
 #[tokio::test]
-async fn a_tag_moves_and_the_earlier_image_stays_by_digest() {
+async fn moving_a_tag_keeps_the_earlier_image_by_digest() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let (one, two) = (place.layout("one"), place.layout("two"));
@@ -94,7 +94,7 @@ async fn a_tag_moves_and_the_earlier_image_stays_by_digest() {
 }
 
 #[tokio::test]
-async fn of_several_images_in_a_layout_the_tag_chooses() {
+async fn the_tag_selects_one_of_several_images_in_a_layout() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -129,7 +129,7 @@ async fn a_damaged_image_is_not_pushed_and_gets_no_tag() {
     }
 }
 
-/// What is behind the link has the right digest: what counts is that nothing outside of the layout is opened.
+/// The targets of the links have the right digests, but nothing outside of the layout may be opened.
 #[tokio::test]
 async fn blobs_and_manifests_that_are_links_are_not_read() {
     let place = Place::new();
@@ -149,7 +149,7 @@ async fn blobs_and_manifests_that_are_links_are_not_read() {
 }
 
 #[tokio::test]
-async fn a_manifest_larger_than_any_is_not_read() {
+async fn a_manifest_that_is_too_large_is_not_read() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -160,7 +160,7 @@ async fn a_manifest_larger_than_any_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_registry_damaged_on_disk_hands_nothing_out() {
+async fn damaged_content_of_the_registry_is_not_returned() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -177,7 +177,7 @@ async fn a_registry_damaged_on_disk_hands_nothing_out() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_answered_with_what_is() {
+async fn the_error_for_a_missing_image_says_what_exists() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -210,11 +210,11 @@ async fn a_push_under_another_digest_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn pushes_at_the_same_moment_all_arrive() {
+async fn concurrent_pushes_all_succeed() {
     let place = Place::new();
     let mut pushes = JoinSet::new();
     for number in 0..12 {
-        // As many engines, each with a registry of its own.
+        // Each push has a registry object of its own, like separate engines.
         let (registry, workspace) = (place.registry(), place.path("workspace"));
         let layout = place.layout(&format!("image-{number}"));
         layout.image("built", &format!("content {number}"));
@@ -232,12 +232,12 @@ async fn pushes_at_the_same_moment_all_arrive() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_writes_to_its_own_root_alone() {
+async fn a_rehearsal_only_writes_to_its_own_root() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
     let digest = layout.image("built", "one");
-    // Nobody listens there: in rehearsal nobody is asked.
+    // No registry listens at this port; a rehearsal doesn't connect to any.
     for reference in ["local/app:1", "127.0.0.1:1/acme/app:1"] {
         let reference = name(reference);
         let pushed = registry.push(&layout.root, &reference, rehearsal(&workspace)).await.unwrap();
@@ -249,7 +249,7 @@ async fn a_rehearsal_writes_to_its_own_root_alone() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_reads_what_is_real_until_it_has_its_own() {
+async fn a_rehearsal_reads_real_images_until_it_has_pushed_its_own() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let (one, two) = (place.layout("one"), place.layout("two"));

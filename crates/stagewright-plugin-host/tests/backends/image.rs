@@ -1,4 +1,4 @@
-//! Image layouts made by hand, from the image specification and not by the code under test.
+//! Image layouts that are built from the image specification, without the code under test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// An empty one.
+    /// An empty layout.
     pub(crate) fn new(root: PathBuf) -> Layout {
         std::fs::create_dir_all(root.join("blobs/sha256")).unwrap();
         std::fs::write(root.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
@@ -24,7 +24,7 @@ impl Layout {
         Layout { root }
     }
 
-    /// Adds an image of one file, and answers its digest.
+    /// Adds an image of one file, and returns its digest.
     pub(crate) fn image(&self, tag: &str, content: &str) -> String {
         let manifest = self.manifest(&[("content", content.as_bytes())], &["/content"]);
         self.list(tag, &manifest)
@@ -41,7 +41,7 @@ impl Layout {
         self.list(tag, &self.blob(INDEX, index.to_string().as_bytes()))
     }
 
-    /// Adds an image's blobs, which no tag points to yet, and answers the manifest's descriptor.
+    /// Adds an image's blobs without a tag, and returns the manifest's descriptor.
     pub(crate) fn manifest(&self, files: &[(&str, &[u8])], entrypoint: &[&str]) -> Json {
         let mut layer = tar::Builder::new(Vec::new());
         for (path, content) in files {
@@ -66,7 +66,7 @@ impl Layout {
         self.blob(MANIFEST, manifest.to_string().as_bytes())
     }
 
-    /// Lets a tag point to a manifest, and answers the manifest's digest.
+    /// Adds a tag for a manifest, and returns the manifest's digest.
     pub(crate) fn list(&self, tag: &str, manifest: &Json) -> String {
         let path = self.root.join("index.json");
         let mut index: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -101,7 +101,7 @@ pub(crate) fn blob_path(layout: &Path, digest: &str) -> PathBuf {
     layout.join("blobs").join(digest.replace(':', "/"))
 }
 
-/// Flips a bit at the file's beginning.
+/// Flips the first bit of a file.
 pub(crate) fn corrupt(file: &Path) {
     let mut bytes = std::fs::read(file).unwrap();
     bytes[0] ^= 1;

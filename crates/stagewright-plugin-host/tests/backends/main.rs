@@ -1,4 +1,4 @@
-//! What stages act on: image registries, the embedded one and a real one, and supervised services.
+//! The backends that stages act on: image registries, embedded and remote, and supervised services.
 
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]
@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use stagewright_plugin_host::{CapabilityError, ErrorCode};
 
-/// Long enough for anything that is going to happen on a loaded machine.
+/// The timeout for anything that must happen, even on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Checks an error's code, and that message and help together name what they should.
+/// Checks an error's code, and that its message or help contains all `mentions`.
 #[track_caller]
 fn refused<T: std::fmt::Debug>(
     result: Result<T, impl Into<CapabilityError> + std::fmt::Debug>,
@@ -26,14 +26,14 @@ fn refused<T: std::fmt::Debug>(
     mentions: &[&str],
 ) {
     let error: CapabilityError = result.unwrap_err().into();
-    let told = format!("{} {}", error.message, error.help.clone().unwrap_or_default());
+    let text = format!("{} {}", error.message, error.help.clone().unwrap_or_default());
     assert_eq!(error.code, *code, "{error:?}");
     for mention in mentions {
-        assert!(told.contains(mention), "{mention:?} is not in {told:?}");
+        assert!(text.contains(mention), "{mention:?} is not in {text:?}");
     }
 }
 
-/// Asks again and again.
+/// Repeats `ask` until it returns something.
 async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {

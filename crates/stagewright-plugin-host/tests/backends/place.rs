@@ -35,7 +35,7 @@ impl Place {
         self.folder.path().join(relative)
     }
 
-    /// Of somebody who has no account anywhere.
+    /// A registry without credentials.
     pub(crate) fn registry(&self) -> Registry {
         self.registry_as(None)
     }

@@ -1,4 +1,4 @@
-//! A registry behind the distribution API.
+//! A remote registry with the distribution API.
 
 use stagewright_plugin_host::ErrorCode;
 use stagewright_plugin_host::registry::{ImageReference, RegistryAccess};
@@ -14,13 +14,13 @@ fn at(distribution: &Distribution, image: &str) -> ImageReference {
 }
 
 #[tokio::test]
-async fn an_image_goes_there_and_back_to_the_byte() {
+async fn an_image_is_pushed_and_pulled_unchanged() {
     let (place, distribution) = (Place::new(), Distribution::open().await);
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
     let digest = layout.image("built", "one");
 
-    // What is there already is found again the second time.
+    // The second push finds everything in place.
     for _ in 0..2 {
         let pushed = registry.push(&layout.root, &at(&distribution, "team/app:1.0"), real(&workspace)).await.unwrap();
         assert_eq!(pushed.digest, digest);
@@ -35,7 +35,7 @@ async fn an_image_goes_there_and_back_to_the_byte() {
 }
 
 #[tokio::test]
-async fn copies_go_within_and_between_registries() {
+async fn images_are_copied_within_and_between_registries() {
     let (place, distribution) = (Place::new(), Distribution::open().await);
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -54,7 +54,7 @@ async fn copies_go_within_and_between_registries() {
 }
 
 #[tokio::test]
-async fn an_index_arrives_with_every_platform() {
+async fn an_index_is_pushed_with_every_platform() {
     let (place, distribution) = (Place::new(), Distribution::open().await);
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -66,7 +66,7 @@ async fn an_index_arrives_with_every_platform() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_answered_with_what_is() {
+async fn the_error_for_a_missing_image_says_what_exists() {
     let (place, distribution) = (Place::new(), Distribution::open().await);
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -93,7 +93,7 @@ async fn a_damaged_image_is_not_pushed_and_gets_no_tag() {
 }
 
 #[tokio::test]
-async fn a_registry_that_hands_out_something_else_is_found_out() {
+async fn content_that_does_not_match_its_digest_is_refused() {
     let (place, distribution) = (Place::new(), Distribution::open().await);
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
@@ -110,7 +110,7 @@ async fn a_registry_that_hands_out_something_else_is_found_out() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_missing_or_wrong_are_said_to_be() {
+async fn missing_and_wrong_credentials_are_reported() {
     let (place, distribution) = (Place::new(), Distribution::closed().await);
     let workspace = place.path("workspace");
     let layout = place.layout("image");
@@ -133,7 +133,7 @@ async fn credentials_that_are_missing_or_wrong_are_said_to_be() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_reads_no_registry_and_an_anonymous_pull_shows_no_credentials() {
+async fn a_rehearsal_reads_no_remote_registry_and_an_anonymous_pull_sends_no_credentials() {
     let (place, distribution) = (Place::new(), Distribution::closed().await);
     let (registry, workspace) = (place.registry_as(Some(ACCOUNT)), place.path("workspace"));
     let layout = place.layout("image");
@@ -154,12 +154,12 @@ async fn a_rehearsal_reads_no_registry_and_an_anonymous_pull_shows_no_credential
 }
 
 #[tokio::test]
-async fn a_registry_that_does_not_run_may_run_later() {
+async fn the_error_for_an_unreachable_registry_is_retryable() {
     let place = Place::new();
     let (registry, workspace) = (place.registry(), place.path("workspace"));
     let layout = place.layout("image");
     layout.image("built", "one");
-    // Bound and not listening: a connection is refused, and nobody else gets the port meanwhile.
+    // Bound but not listening: connections are refused, and no other program can take the port.
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let host = taken.local_addr().unwrap().to_string();

@@ -47,7 +47,7 @@ impl Services {
         format!("local/{repository}@{digest}")
     }
 
-    /// A release of a server that answers with one word, at a free port.
+    /// A release of a server that answers with one word, on a free port.
     fn release(&self, answer: &str) -> ReleaseSpec {
         let binary = binary();
         let env = [("PATH", "/usr/bin:/bin"), ("BINARY", binary.to_str().unwrap()), ("ANSWER", answer)];
@@ -99,7 +99,7 @@ impl Drop for Services {
     }
 }
 
-/// What is answered at a port; none when nobody listens.
+/// The answer of the server on a port; none when no server listens.
 async fn ask(port: u16) -> Option<String> {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     connection.write_all(b"who\n").await.ok()?;
@@ -113,7 +113,7 @@ async fn serves(port: u16, answer: &str) {
     eventually(&what, async || ask(port).await.filter(|found| found == answer)).await;
 }
 
-/// A port that nobody has now.
+/// A port that is free at this moment.
 fn free_port() -> u16 {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -121,7 +121,7 @@ fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn a_release_starts_beside_the_current_one_and_takes_over() {
+async fn a_release_starts_beside_the_current_one_and_replaces_it_when_promoted() {
     let services = Services::new().await;
     let first = services.start(services.release("one")).await;
     assert_eq!(first.phase().await.unwrap(), Phase::Running);
@@ -185,7 +185,7 @@ async fn a_fixed_port_displaces_the_current_release_and_a_discard_brings_it_back
     let second = services.start(fixed("two")).await;
     assert_eq!(services.phase().await, Phase::Exited, "both at one port");
     second.discard().await.unwrap();
-    // Its environment was on no disk, and is the same again.
+    // The environment isn't stored on disk, but the restarted release has the same one.
     serves(port, "one").await;
     assert_eq!((services.current().await, services.phase().await), (Some(release), Phase::Running));
 
@@ -195,7 +195,7 @@ async fn a_fixed_port_displaces_the_current_release_and_a_discard_brings_it_back
 }
 
 #[tokio::test]
-async fn a_port_that_another_program_holds_is_refused_and_the_current_release_comes_back() {
+async fn a_port_that_another_program_uses_is_refused_and_the_current_release_is_restored() {
     let services = Services::new().await;
     services.start(services.release("one")).await.promote().await.unwrap();
     let (port, before) = (services.manager.status(false).await.unwrap()[0].current.clone().unwrap().port, free_port());
@@ -205,7 +205,7 @@ async fn a_port_that_another_program_holds_is_refused_and_the_current_release_co
     refused(taken, &ErrorCode::FailedPrecondition, &[&format!("port {before} of 127.0.0.1"), &own]);
     serves(port, "one").await;
     let releases = services.place.path("services/staging/app/releases");
-    assert_eq!(releases.read_dir().unwrap().count(), 1, "what never started is still there");
+    assert_eq!(releases.read_dir().unwrap().count(), 1, "the release that failed to start was not removed");
     drop(foreign);
     services.start(ReleaseSpec { port: before, ..services.release("two") }).await.discard().await.unwrap();
 }
@@ -221,17 +221,17 @@ async fn a_release_is_not_promoted_while_another_program_has_its_port() {
     refused(instance.promote().await, &ErrorCode::FailedPrecondition, &[&holder]);
     assert_eq!(services.current().await, None);
 
-    // A worker that listens nowhere is as good as any.
+    // A release that doesn't listen, such as a worker, can be promoted.
     services.manager.start(silent).await.unwrap().promote().await.unwrap();
     assert!(services.current().await.is_some());
 }
 
 #[tokio::test]
-async fn a_program_learns_its_host_and_its_port() {
+async fn a_program_gets_its_host_and_port_as_variables() {
     let services = Services::new().await;
     let script = "echo at $HOST:$PORT; exec sleep 600".to_owned();
     let release = ReleaseSpec { args: vec![script], ..services.release("one") };
-    let told = async |release: ReleaseSpec| {
+    let logged = async |release: ReleaseSpec| {
         let instance = services.manager.start(release).await.unwrap();
         let port = instance.record().port;
         let line = eventually("it has logged", async || {
@@ -241,14 +241,14 @@ async fn a_program_learns_its_host_and_its_port() {
         instance.discard().await.unwrap();
         line.trim_end().replace(&port.to_string(), "PORT")
     };
-    assert_eq!(told(release.clone()).await, "at 127.0.0.1:PORT");
+    assert_eq!(logged(release.clone()).await, "at 127.0.0.1:PORT");
     let mut own = release;
     own.env.push(("HOST".to_owned(), "0.0.0.0".to_owned()));
-    assert_eq!(told(own).await, "at 0.0.0.0:PORT");
+    assert_eq!(logged(own).await, "at 0.0.0.0:PORT");
 }
 
 #[tokio::test]
-async fn what_a_killed_deploy_left_running_is_stopped_by_the_next() {
+async fn the_next_deploy_stops_releases_of_a_killed_one() {
     let services = Services::new().await;
     let port = free_port();
     let fixed = |answer: &str| ReleaseSpec { port, ..services.release(answer) };
@@ -256,7 +256,7 @@ async fn what_a_killed_deploy_left_running_is_stopped_by_the_next() {
     let current_port = current.record().port;
     current.promote().await.unwrap();
 
-    // Neither promoted nor discarded, as when the engine is killed; nothing but the lock ends with it.
+    // Neither promoted nor discarded, as when the engine is killed: only the lock is released.
     drop(services.start(fixed("two")).await);
     assert_eq!(ask(port).await.as_deref(), Some("two"));
     services.manager.start(fixed("three")).await.unwrap().promote().await.unwrap();
@@ -264,13 +264,13 @@ async fn what_a_killed_deploy_left_running_is_stopped_by_the_next() {
     assert_eq!(ask(current_port).await, None);
 }
 
-/// What `observe` goes by: the token of the release that is current.
+/// The fence of the current release, which `observe` compares.
 async fn token(services: &Services) -> Option<u64> {
     services.manager.current("staging", "app", None).await.unwrap().and_then(|current| current.fence)
 }
 
 #[tokio::test]
-async fn a_deploy_that_was_killed_before_its_promotion_is_seen_as_not_there() {
+async fn a_deploy_that_was_killed_before_its_promotion_is_not_current() {
     let services = Services::new().await;
     let fenced = |answer: &str, fence: u64| ReleaseSpec { fence: Some(fence), ..services.release(answer) };
     services.start(fenced("one", 1)).await.promote().await.unwrap();
@@ -279,13 +279,13 @@ async fn a_deploy_that_was_killed_before_its_promotion_is_seen_as_not_there() {
     drop(killed);
     assert_eq!((token(&services).await, ask(stray).await.as_deref()), (Some(1), Some("two")));
 
-    // As a resume does: the same once more, under a token of its own.
+    // A resumed run deploys the same again, with a new fence.
     services.start(fenced("two", 3)).await.promote().await.unwrap();
-    assert_eq!((token(&services).await, ask(stray).await), (Some(3), None), "the stray is gone");
+    assert_eq!((token(&services).await, ask(stray).await), (Some(3), None), "the stray release was stopped");
 }
 
 #[tokio::test]
-async fn a_deploy_that_was_killed_within_its_promotion_is_seen_as_there() {
+async fn a_deploy_that_was_killed_during_its_promotion_is_current() {
     let services = Services::new().await;
     let fenced = |answer: &str, fence: u64| ReleaseSpec { fence: Some(fence), ..services.release(answer) };
     let first = services.start(fenced("one", 1)).await;
@@ -293,12 +293,12 @@ async fn a_deploy_that_was_killed_within_its_promotion_is_seen_as_there() {
     first.promote().await.unwrap();
     let second = services.start(fenced("two", 2)).await;
     let record = second.record().clone();
-    // The first thing that a promotion does, and the last that this one did.
+    // The first step of a promotion, after which this one was killed.
     let current = services.place.path("services/staging/app/current.json");
     std::fs::write(current, serde_json::to_vec(&record).unwrap()).unwrap();
     drop(second);
     assert_eq!((token(&services).await, services.phase().await), (Some(2), Phase::Running));
-    assert_eq!(ask(first_port).await.as_deref(), Some("one"), "nobody has stopped it");
+    assert_eq!(ask(first_port).await.as_deref(), Some("one"), "the previous release still runs");
 
     services.start(fenced("three", 3)).await.promote().await.unwrap();
     assert_eq!((ask(first_port).await, ask(record.port).await), (None, None), "the next deploy stops both");
@@ -306,7 +306,7 @@ async fn a_deploy_that_was_killed_within_its_promotion_is_seen_as_there() {
 }
 
 #[tokio::test]
-async fn a_deploy_that_was_killed_after_its_promotion_is_seen_as_there_and_as_stopped_when_it_is() {
+async fn a_deploy_that_was_killed_after_its_promotion_is_current_even_when_stopped() {
     let services = Services::new().await;
     let release = ReleaseSpec { fence: Some(4), ..services.release("one") };
     services.start(release).await.promote().await.unwrap();
@@ -316,7 +316,7 @@ async fn a_deploy_that_was_killed_after_its_promotion_is_seen_as_there_and_as_st
 }
 
 #[tokio::test]
-async fn an_older_token_starts_nothing_and_displaces_nothing() {
+async fn a_stale_fence_is_refused_and_changes_nothing() {
     let services = Services::new().await;
     let port = free_port();
     let fenced = |answer: &str, fence: u64| ReleaseSpec { port, fence: Some(fence), ..services.release(answer) };
@@ -325,8 +325,8 @@ async fn an_older_token_starts_nothing_and_displaces_nothing() {
     refused(late, &ErrorCode::FailedPrecondition, &["`app` in staging", "the token 7", "the older 6"]);
     assert_eq!(ask(port).await.as_deref(), Some("one"));
     let releases = services.place.path("services/staging/app/releases");
-    assert_eq!(releases.read_dir().unwrap().count(), 1, "something was left of it");
-    // A token counts from the start on, not from the promotion.
+    assert_eq!(releases.read_dir().unwrap().count(), 1, "the refused release was not removed");
+    // A fence takes effect when a release is started, not when it is promoted.
     services.start(fenced("three", 9)).await.discard().await.unwrap();
     assert!(services.manager.start(fenced("four", 8)).await.is_err());
 
@@ -337,7 +337,7 @@ async fn an_older_token_starts_nothing_and_displaces_nothing() {
 }
 
 #[tokio::test]
-async fn an_image_without_its_program_displaces_nothing() {
+async fn an_image_without_its_program_leaves_the_current_release_running() {
     let services = Services::new().await;
     let port = free_port();
     let first = services.start(ReleaseSpec { port, ..services.release("one") }).await;
@@ -346,13 +346,13 @@ async fn an_image_without_its_program_displaces_nothing() {
     let started = services.manager.start(ReleaseSpec { port, image, ..services.release("two") }).await;
     refused(started, &ErrorCode::FailedPrecondition, &["`/bin/server`", "entrypoint"]);
     let releases = services.place.path("services/staging/app/releases");
-    assert_eq!(releases.read_dir().unwrap().count(), 1, "what never started is still there");
+    assert_eq!(releases.read_dir().unwrap().count(), 1, "the release that failed to start was not removed");
     serves(port, "one").await;
     services.start(services.release("three")).await.discard().await.unwrap();
 }
 
 #[tokio::test]
-async fn earlier_releases_are_kept_as_many_as_asked_for() {
+async fn the_configured_number_of_earlier_releases_is_kept() {
     let services = Services::new().await;
     let mut made = Vec::new();
     for answer in ["one", "two", "three", "four"] {
@@ -367,7 +367,7 @@ async fn earlier_releases_are_kept_as_many_as_asked_for() {
 }
 
 #[tokio::test]
-async fn a_program_that_exits_at_once_is_seen_to() {
+async fn a_program_that_exits_at_once_is_restarted_until_the_supervisor_gives_up() {
     let services = Services::new().await;
     let script = "echo no such table >&2; exit 7";
     let release = ReleaseSpec { args: vec![script.to_owned()], ..services.release("never") };
@@ -382,7 +382,7 @@ async fn a_program_that_exits_at_once_is_seen_to() {
 }
 
 #[tokio::test]
-async fn one_deploy_of_a_service_at_a_time() {
+async fn a_second_deploy_of_the_same_service_is_refused() {
     let services = Services::new().await;
     let first = services.start(services.release("one")).await;
     let second = services.manager.start(services.release("two")).await;
@@ -394,7 +394,7 @@ async fn one_deploy_of_a_service_at_a_time() {
 }
 
 #[tokio::test]
-async fn only_images_by_digest_that_are_there_become_releases() {
+async fn a_release_needs_an_existing_image_by_digest() {
     let services = Services::new().await;
     let start =
         |image: &str| services.manager.start(ReleaseSpec { image: image.to_owned(), ..services.release("one") });
@@ -402,5 +402,5 @@ async fn only_images_by_digest_that_are_there_become_releases() {
     let unknown = format!("local/app@sha256:{}", "0".repeat(64));
     refused(start(&unknown).await, &ErrorCode::NotFound, &[&unknown["local/app@".len()..]]);
     let releases = services.place.path("services/staging/app/releases");
-    assert_eq!(releases.read_dir().unwrap().count(), 0, "something was left of it");
+    assert_eq!(releases.read_dir().unwrap().count(), 0, "a refused release was not removed");
 }

@@ -1,4 +1,4 @@
-//! The test binary again, as a supervisor and as a service: the test harness is made to run the one test that is named.
+//! The test binary as a supervisor and as a service: each runs a single test of the harness by name.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use stagewright_process::supervisor::{SUBCOMMAND, supervise};
 
-/// What a release's program, a shell, becomes when it is told the binary, its port and what to answer.
+/// The script of a release whose program is a shell. It runs the server in this binary.
 pub(crate) const SERVE: &str =
     r#"echo serving "$ANSWER"; exec "$BINARY" --exact stand_in::__serve --nocapture "$PORT" "$ANSWER""#;
 
@@ -22,7 +22,7 @@ fn __supervise() {
     }
 }
 
-/// Answers every line with one and the same.
+/// A server that responds to each connection with the same line.
 #[test]
 fn __serve() {
     let mut args = std::env::args().skip_while(|arg| arg != "--nocapture").skip(1);

@@ -1,31 +1,31 @@
 //! Guests made of a few lines of WebAssembly text, wrapped into components.
 //!
-//! Addresses below 64 KiB are the guest's to lay out by hand; what the host passes in is allocated above. A result of
-//! `run` has its discriminant at the address that is returned, the outcome's or the error's first field 4 bytes on.
-//! Results of host functions of the type `result<_, error>` have the same layout, so that `run` can return them as they
-//! are; and zeroes mean success.
+//! Guests lay out addresses below 64 KiB themselves; what the host passes in is allocated above. A result of `run` has its
+//! discriminant at the address that is returned, and the outcome's or the error's first field 4 bytes after it. Results of
+//! host functions of the type `result<_, error>` have the same layout, so that `run` can return them unchanged. Zeroes
+//! mean success.
 
 use std::path::Path;
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// Parts of a guest, each WebAssembly text.
+/// The parts of a guest, each as WebAssembly text.
 #[derive(Default)]
 pub(crate) struct Guest<'a> {
     /// Imported functions.
     pub(crate) imports: &'a str,
-    /// Other fields of the module, data segments for one.
+    /// Other fields of the module, such as data segments.
     pub(crate) fields: &'a str,
-    /// The body of `run`: leaves the address of the result.
+    /// The body of `run`, which returns the address of a result.
     pub(crate) run: &'a str,
-    /// The body of `describe`: leaves the address of a string; none for a manifest that names the plugin `test`.
+    /// The body of `describe`, which returns the address of a string; none for a manifest of the plugin `test`.
     pub(crate) describe: Option<&'a str>,
-    /// The body of `validate`: leaves the address of a list; none for no findings.
+    /// The body of `validate`, which returns the address of a list; none for no findings.
     pub(crate) validate: Option<&'a str>,
-    /// What the allocator does first.
+    /// Code at the beginning of the allocator.
     pub(crate) allocate: &'a str,
-    /// The bodies of `observe` and `undo`: leave the address of a result; none for a guest without `reconcile`.
+    /// The bodies of `observe` and `undo`, which return the address of a result; none for a guest without `reconcile`.
     pub(crate) reconcile: Option<[&'a str; 2]>,
 }
 
@@ -81,22 +81,22 @@ fn component(text: &str, world: &str) -> Vec<u8> {
     ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
 }
 
-/// Succeeds at once.
+/// A guest that succeeds at once.
 pub(crate) fn succeeding() -> Vec<u8> {
     Guest { run: "i32.const 512", ..Guest::default() }.build()
 }
 
-/// Never ends, and calls nothing.
+/// A guest that loops forever without calling the host.
 pub(crate) fn looping() -> Vec<u8> {
     Guest { run: "(loop $again (br $again)) unreachable", ..Guest::default() }.build()
 }
 
-/// Runs a shell script, and waits until it ends.
+/// A guest that runs a shell script and waits for its end.
 pub(crate) fn shell(script: &str) -> Vec<u8> {
     shell_with(script, |guest| guest)
 }
 
-/// The same, whatever it is asked for.
+/// A guest that runs a shell script in `run`, `observe` and `undo`.
 pub(crate) fn reconciling_shell(script: &str) -> Vec<u8> {
     shell_with(script, |guest| Guest { reconcile: Some([guest.run; 2]), ..guest })
 }

@@ -1,4 +1,4 @@
-//! A host in a folder of its own, and attempts on it.
+//! A plugin host in a folder of its own, and attempts that it runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ impl Harness {
         Harness { folder, host }
     }
 
-    /// As after a restart of the engine: nothing is known but what is on disk.
+    /// A new host on the same folder, as after a restart of the engine.
     pub(crate) fn restarted(&self) -> PluginHost {
         host(&self.folder, Arc::new(NoSecrets))
     }
@@ -58,7 +58,7 @@ impl Harness {
         self.folder.path().join(relative)
     }
 
-    /// Makes a component the built-in plugin `test`.
+    /// Installs a component as the built-in plugin `test`.
     pub(crate) fn install(&self, component: &[u8]) {
         std::fs::write(self.path("builtin/test.wasm"), component).unwrap();
     }
@@ -67,7 +67,7 @@ impl Harness {
         start(&self.host, request)
     }
 
-    /// Runs a component to its end.
+    /// Runs an attempt on a component to its end.
     pub(crate) async fn run(&self, component: &[u8], change: impl FnOnce(&mut AttemptRequest)) -> Ended {
         self.install(component);
         let mut request = request();
@@ -139,7 +139,7 @@ pub(crate) fn run_host(runtime: &PluginRuntime, folder: &Path, secrets: Arc<dyn 
     PluginHost::new(runtime, config).unwrap()
 }
 
-/// An attempt of the built-in plugin `test`, which is granted nothing.
+/// A request for an attempt on the built-in plugin `test`, without grants.
 pub(crate) fn request() -> AttemptRequest {
     AttemptRequest {
         run: RunId("run-1".into()),
@@ -178,18 +178,18 @@ pub(crate) fn start(host: &PluginHost, request: AttemptRequest) -> Running {
     Running { interrupt, deliveries, attempt, lines: Vec::new(), verdict: Ok(()) }
 }
 
-/// An attempt under way.
+/// A running attempt.
 pub(crate) struct Running {
     interrupt: watch::Sender<Option<Interrupt>>,
     deliveries: mpsc::Receiver<Delivery>,
     attempt: JoinHandle<AttemptReport>,
     lines: Vec<String>,
-    /// What the engine says to every effect.
+    /// The engine's response to every effect.
     verdict: Result<(), EffectRefused>,
 }
 
 impl Running {
-    /// With an engine that allows no effect.
+    /// Lets the engine refuse every effect.
     pub(crate) fn refused(self, refused: EffectRefused) -> Running {
         Running { verdict: Err(refused), ..self }
     }
@@ -205,7 +205,7 @@ impl Running {
     /// The next line of the log.
     pub(crate) async fn line(&mut self) -> String {
         while self.lines.is_empty() {
-            let Delivery { message, reply } = self.deliveries.recv().await.expect("the attempt goes on");
+            let Delivery { message, reply } = self.deliveries.recv().await.expect("the attempt is running");
             match message.kind {
                 AttemptMessageKind::Lines(_, lines) => self.lines.extend(lines.iter().map(str::to_owned)),
                 AttemptMessageKind::EffectRequested { .. } => drop(reply.unwrap().send(Ok(()))),
@@ -235,7 +235,7 @@ impl Running {
     }
 }
 
-/// An attempt that is over.
+/// An attempt that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     report: Option<AttemptReport>,

@@ -1,5 +1,5 @@
-//! Components that mean harm to the host itself, made by hand where no compiler would make them: loops in calls that the
-//! host makes before and around a stage, tables and memories without end, secrets that are told before they are known.
+//! Components that attack the host, written by hand where no compiler would produce them: endless loops in calls that the
+//! host makes before and around a stage, too many tables and memories, secrets that are output before they are known.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::harness::Harness;
 const FOR_EVER: &str = "(loop $again (br $again)) unreachable";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_description_that_never_ends_is_given_up() {
+async fn an_inspection_that_never_ends_times_out() {
     let guest = Guest { run: "i32.const 512", describe: Some(FOR_EVER), ..Guest::default() };
     let harness = Harness::new();
     harness.install(&guest.build());
@@ -24,7 +24,7 @@ async fn a_description_that_never_ends_is_given_up() {
     harness.install(&Guest { run: "i32.const 512", validate: Some(FOR_EVER), ..Guest::default() }.build());
     let error = harness.host.validate(&uses, &Trust::Component, &JsonTemplate::default()).await.unwrap_err();
     assert!(error.to_string().contains("`validate` failed"), "{error}");
-    // The same host goes on.
+    // The same host still works.
     assert_eq!(harness.run(&succeeding(), |_| {}).await.report().end, AttemptEnd::Succeeded);
 }
 
@@ -35,7 +35,7 @@ async fn a_start_function_and_an_allocator_that_never_end_are_stopped() {
         run: "i32.const 512",
         ..Guest::default()
     };
-    // The allocator is entered by a host function that has a text to give.
+    // A host function that returns a text calls the allocator.
     let allocator = Guest {
         imports: r#"(import "stagewright:stage/context@0.1.0" "config" (func $config (param i32)))"#,
         fields: "(global $stuck (mut i32) (i32.const 0))",
@@ -52,7 +52,7 @@ async fn a_start_function_and_an_allocator_that_never_end_are_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_and_memories_have_an_end() {
+async fn tables_and_memories_are_limited() {
     let grows = |fields: &'static str| Guest {
         fields,
         run: "(loop $again (br_if $again (i32.ne (table.grow $t (ref.null func) (i32.const 100000)) (i32.const -1))))
@@ -60,12 +60,12 @@ async fn tables_and_memories_have_an_end() {
         ..Guest::default()
     };
     let ended = Harness::new().run(&grows("(table $t 1 funcref)").build(), |_| {}).await;
-    assert_eq!(ended.report().end, AttemptEnd::Succeeded, "it was refused more, and went on");
-    // Two that are within the limit each, and beyond it together.
+    assert_eq!(ended.report().end, AttemptEnd::Succeeded, "growing was refused, and the guest went on");
+    // Two tables that only exceed the limit together.
     let two = "(table $t 600000 funcref) (table $u 600000 funcref)";
     let ended = Harness::new().run(&grows(two).build(), |_| {}).await;
     assert!(matches!(ended.report().end, AttemptEnd::Unsuccessful(Outcome::Errored, _)), "{ended:?}");
-    // Empty ones, of which each takes address space all the same.
+    // Empty memories, each of which still reserves address space.
     let memories = |count| {
         let fields = "(memory 0) ".repeat(count);
         Guest { fields: &fields, run: "(i32.const 512)", ..Guest::default() }.build()
@@ -76,9 +76,9 @@ async fn tables_and_memories_have_an_end() {
     assert!(matches!(ended.report().end, AttemptEnd::Unsuccessful(Outcome::Errored, _)), "{ended:?}");
 }
 
-/// A list of many texts that are all the same bytes: small in the guest, huge in the host.
+/// A list whose texts all share the same bytes in the guest, and take a multiple of them in the host.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_text_a_million_times_is_too_much_for_a_call() {
+async fn a_list_that_exceeds_the_hosts_limit_for_a_call_traps() {
     let args = |count: u32| {
         let run = format!(
             r#"(local $command i32) (local $at i32)
@@ -109,7 +109,7 @@ async fn one_text_a_million_times_is_too_much_for_a_call() {
     assert_eq!(Harness::new().run(&args(10), |_| {}).await.report().end, AttemptEnd::Succeeded);
 }
 
-/// Known only once somebody has asked for it.
+/// A secret that is known only once it has been requested.
 #[derive(Default)]
 struct Late(Mutex<bool>);
 
@@ -128,11 +128,11 @@ impl SecretSource for Late {
     }
 }
 
-/// Puts the value of a secret out, as if it had guessed it, and asks for the secret only then.
-fn guessing(asks: bool) -> Vec<u8> {
-    let asks = if asks { "(call $get (i32.const 660) (i32.const 5) (i32.const 700))" } else { "" };
+/// A guest that sets an output to the value of a secret, as if it had guessed it, and requests the secret only afterwards.
+fn guessing(requests: bool) -> Vec<u8> {
+    let get = if requests { "(call $get (i32.const 660) (i32.const 5) (i32.const 700))" } else { "" };
     let run = format!(
-        "(call $set (i32.const 600) (i32.const 1) (i32.const 610) (i32.const 10) (i32.const 720)) {asks} (i32.const 512)"
+        "(call $set (i32.const 600) (i32.const 1) (i32.const 610) (i32.const 10) (i32.const 720)) {get} (i32.const 512)"
     );
     let guest = Guest {
         imports: r#"
@@ -146,16 +146,16 @@ fn guessing(asks: bool) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_said_before_a_secret_was_known_is_masked_when_the_attempt_ends() {
+async fn outputs_set_before_a_secret_was_known_are_masked_when_the_attempt_ends() {
     let harness = Harness::with_secrets(Late::default());
     let granted = |request: &mut stagewright_engine::AttemptRequest| {
         request.permissions = Permissions { secrets: vec!["token".parse().unwrap()], ..Permissions::default() };
     };
     let ended = harness.run(&guessing(false), granted).await;
-    assert_eq!(ended.report().outputs["a"], "hunter22", "nobody knows yet that it is one");
+    assert_eq!(ended.report().outputs["a"], "hunter22", "not known as a secret yet");
     let ended = harness.run(&guessing(true), granted).await;
     assert_eq!(ended.report().outputs["a"], "***");
-    // From now on it is known, also to what was granted nothing.
+    // From now on it is masked for stages without grants too.
     let ended = harness.run(&guessing(false), |_| {}).await;
     assert_eq!(ended.report().outputs["a"], "***");
 }

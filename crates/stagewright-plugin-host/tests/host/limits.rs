@@ -1,4 +1,4 @@
-//! Guests that would take too much of something.
+//! Guests that exceed a limit.
 
 use std::time::Duration;
 
@@ -27,22 +27,22 @@ async fn a_process_that_never_ends_times_out() {
     assert_eq!(ended.failure().1.kind, FailureKind::Timeout);
 }
 
-/// One thread for everything, the host's own timers included.
+/// All tasks, including the host's own timers, share one thread.
 #[tokio::test]
-async fn an_endless_loop_leaves_room_for_others_and_can_be_killed() {
+async fn an_endless_loop_yields_to_other_tasks_and_can_be_killed() {
     let harness = Harness::new();
     harness.install(&looping());
     let running = harness.start(request());
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let asked = Instant::now();
+    let killed = Instant::now();
     running.interrupt(Interrupt::Kill);
     let ended = running.end().await;
     assert_eq!(ended.failure().0, Outcome::Cancelled);
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_that_ignores_a_polite_stop_is_stopped_after_the_grace() {
+async fn a_guest_that_ignores_cancellation_is_stopped_after_the_grace_period() {
     let harness = Harness::new();
     harness.install(&looping());
     let running = harness.start(request());
@@ -52,7 +52,7 @@ async fn a_guest_that_ignores_a_polite_stop_is_stopped_after_the_grace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sleeping_guest_wakes_up_when_asked_to_stop() {
+async fn cancellation_wakes_a_sleeping_guest() {
     let guest = Guest {
         imports: r#"(import "stagewright:stage/clock@0.1.0" "sleep-ms" (func $sleep (param i32 i32)))
             (import "stagewright:stage/logging@0.1.0" "log" (func $log (param i32 i32 i32 i32 i32)))"#,
@@ -75,7 +75,7 @@ async fn a_sleeping_guest_wakes_up_when_asked_to_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_is_told_with_its_place() {
+async fn a_trap_is_reported_with_its_backtrace() {
     let guest = Guest {
         fields: "(func $the_culprit unreachable)",
         run: "(call $the_culprit) (i32.const 512)",
@@ -88,7 +88,7 @@ async fn a_trap_is_told_with_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_has_a_limit_that_is_named() {
+async fn exceeding_the_memory_limit_names_the_limit() {
     let guest = Guest {
         run: "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (i32.const 512)",
         ..Guest::default()
@@ -105,7 +105,7 @@ async fn memory_has_a_limit_that_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_floods_is_cut_off() {
+async fn exceeding_the_log_limit_ends_the_attempt() {
     let guest = Guest {
         imports: r#"(import "stagewright:stage/logging@0.1.0" "log" (func $log (param i32 i32 i32 i32 i32)))"#,
         fields: r#"(data (i32.const 1024) "0123456789")"#,

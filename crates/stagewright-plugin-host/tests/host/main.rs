@@ -1,4 +1,4 @@
-//! The plugin host as the engine sees it: guests run, fail, misbehave and are stopped.
+//! The plugin host through the engine's interface: guests run, fail, misbehave and are stopped.
 
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]

@@ -1,4 +1,4 @@
-//! Native plugins, by the example in `plugins/native-example`: cargo builds its library beside this test.
+//! Native plugins, with the example in `plugins/native-example`, whose library cargo builds beside this test.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ async fn a_pinned_library_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_library_of_another_digest_does_not() {
+async fn a_library_with_another_digest_does_not_run() {
     let pinned = format!("sha256:{}", "0".repeat(64));
     let harness = Harness::new();
     let ended = harness.start(native(pinned.clone())).end().await;
@@ -50,7 +50,7 @@ async fn a_library_of_another_digest_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_library_is_announced_before_it_runs_and_only_the_recorded_one_does() {
+async fn a_library_is_announced_before_it_runs_and_must_be_the_recorded_one() {
     let harness = Harness::new();
     let ended = harness.start(native(digest())).end().await;
     assert_eq!(ended.effects, [format!("run the native plugin path:{}", library().display())]);
@@ -69,7 +69,7 @@ async fn a_library_is_announced_before_it_runs_and_only_the_recorded_one_does() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rehearsal_calls_a_library_only_where_the_pipeline_says_how() {
+async fn a_rehearsal_calls_a_library_only_if_the_pipeline_configures_it() {
     let harness = Harness::new();
     let rehearsed = |acts| {
         let terms = RehearsalTerms { is_configured: acts, ..RehearsalTerms::default() };

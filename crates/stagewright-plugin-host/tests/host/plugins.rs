@@ -1,4 +1,4 @@
-//! What is known of a plugin before it runs, and how it is loaded.
+//! Describing, validating and loading plugins.
 
 use serde_json::json;
 use stagewright_engine::EffectClass;
@@ -13,7 +13,7 @@ fn test_plugin() -> PluginRef {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_description_says_what_the_plugin_is_and_what_it_could_do() {
+async fn a_description_has_the_manifest_and_the_imports() {
     let harness = Harness::new();
     harness.install(&shell("true"));
     let description = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap();
@@ -30,7 +30,7 @@ async fn a_description_says_what_the_plugin_is_and_what_it_could_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn describing_calls_nothing() {
+async fn imports_trap_while_a_plugin_is_described() {
     let guest = Guest {
         imports: r#"(import "stagewright:stage/context@0.1.0" "config" (func $config (param i32)))"#,
         describe: Some("(call $config (i32.const 512)) (i32.const 512)"),
@@ -62,7 +62,7 @@ fn complaining() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn findings_on_places_without_a_value_are_left_for_later() {
+async fn findings_on_templates_are_left_out() {
     let harness = Harness::new();
     harness.install(&complaining());
     let validate = async |config| {
@@ -75,7 +75,7 @@ async fn findings_on_places_without_a_value_are_left_for_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn validating_may_read_the_configuration_and_nothing_else() {
+async fn validate_may_only_call_context() {
     let with = |import: &str| {
         let imports = format!("(import {import} (func $f (param i32)))");
         let validate = Some("(call $f (i32.const 512)) (i32.const 8)");
@@ -87,13 +87,13 @@ async fn validating_may_read_the_configuration_and_nothing_else() {
         harness.host.validate(&test_plugin(), &Trust::Component, &JsonTemplate::default()).await,
         Ok(Vec::new())
     );
-    // Any function of the right shape will do.
+    // Any function with the same signature.
     harness.install(&with(r#""stagewright:stage/secrets@0.1.0" "[resource-drop]secret""#));
     assert!(harness.host.validate(&test_plugin(), &Trust::Component, &JsonTemplate::default()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_stage_is_refused() {
+async fn a_file_that_is_not_a_stage_component_is_refused() {
     let harness = Harness::new();
     let mut kinds = Vec::new();
     let wasi = wat::parse_str(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#).unwrap();
@@ -106,7 +106,7 @@ async fn what_is_no_stage_is_refused() {
     assert!(kinds.iter().all(|failure| failure.kind == FailureKind::BadPlugin), "{kinds:#?}");
     assert!(kinds[0].message.contains("`wasi:cli/environment@0.2.0`"), "{kinds:#?}");
     let missing = harness.run(&empty, |request| request.uses = PluginRef::Builtin("other".into())).await;
-    assert!(missing.failure().1.help.as_deref().unwrap().contains("built in are test"), "{missing:?}");
+    assert!(missing.failure().1.help.as_deref().unwrap().contains("built-in plugins: test"), "{missing:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +133,7 @@ async fn a_plugin_is_compiled_once_and_loaded_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_was_built_again_is_loaded_again() {
+async fn a_rebuilt_plugin_is_loaded_again() {
     let harness = Harness::new();
     assert_eq!(harness.run(&succeeding(), |_| {}).await.report().end, AttemptEnd::Succeeded);
     let broken = Guest { run: "unreachable", ..Guest::default() }.build();

@@ -1,4 +1,4 @@
-//! Effects that are announced and may be refused, and attempts in doubt that a plugin is asked about.
+//! Effects that are announced and may be refused, and `observe` and `undo` for attempts whose outcome is unknown.
 
 use serde_json::json;
 use stagewright_engine::{
@@ -10,7 +10,7 @@ use stagewright_model::{Permissions, PluginRef, Reaches, Trust};
 use crate::guest::{Guest, looping, reconciling_shell, shell, succeeding};
 use crate::harness::{Ended, Harness, request};
 
-/// A request for a program that could tell others what it was given.
+/// A request for a stage whose program could send a secret elsewhere, so that starting it is an effect.
 fn reaching(call: Call) -> AttemptRequest {
     let permissions = Permissions {
         process: vec!["sh".parse().unwrap()],
@@ -26,7 +26,7 @@ async fn run(harness: &Harness, component: &[u8], request: AttemptRequest) -> En
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_effect_is_announced_once_it_is_granted() {
+async fn only_a_granted_effect_is_announced() {
     let harness = Harness::new();
     let ended = run(&harness, &shell("true"), reaching(Call::Run)).await;
     assert_eq!(ended.report().end, AttemptEnd::Succeeded);
@@ -36,7 +36,7 @@ async fn an_effect_is_announced_once_it_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_that_comes_too_late_says_so_and_does_nothing() {
+async fn a_superseded_attempt_fails_without_its_effect() {
     let harness = Harness::new();
     harness.install(&shell("touch done"));
     let superseded = EffectRefused::Superseded("production".into());
@@ -48,11 +48,11 @@ async fn an_attempt_that_comes_too_late_says_so_and_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn observing_changes_nothing_and_undoing_is_announced() {
+async fn observe_may_not_have_effects_and_those_of_undo_are_announced() {
     let harness = Harness::new();
     let guest = reconciling_shell("touch done");
     let ended = run(&harness, &guest, reaching(Call::Observe)).await;
-    assert!(ended.failure().1.message.contains("`observe` may only look"), "{ended:?}");
+    assert!(ended.failure().1.message.contains("`observe` may not have effects"), "{ended:?}");
     assert_eq!(ended.effects, [""; 0]);
     assert!(!harness.path("workspace/done").exists());
 
@@ -62,7 +62,7 @@ async fn observing_changes_nothing_and_undoing_is_announced() {
     assert!(harness.path("workspace/done").exists());
 }
 
-/// `observe` answers with the case of this number; the text stands at 1024.
+/// A guest whose `observe` returns the case with this number; the text is at 1024.
 fn observing(case: u8) -> Vec<u8> {
     let observe = format!(
         "(i32.store8 (i32.const 516) (i32.const {case})) (i32.store (i32.const 520) (i32.const 1024))
@@ -78,7 +78,7 @@ fn observing(case: u8) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_observation_is_handed_on() {
+async fn an_observation_is_returned_to_the_engine() {
     let harness = Harness::new();
     let expected = [
         Observation::Found(Finding::NotStarted),
@@ -108,23 +108,23 @@ async fn limits_hold_for_every_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_without_reconcile_is_not_even_started() {
+async fn observe_and_undo_do_not_start_a_plugin_without_reconcile() {
     let harness = Harness::new();
     let ended = run(&harness, &looping(), AttemptRequest { call: Call::Observe, ..request() }).await;
     match &ended.report().end {
         AttemptEnd::Observed(Observation::Unknown(why)) => {
-            assert_eq!(why, "the plugin `test` can't say: it exports no `reconcile`");
+            assert_eq!(why, "the plugin `test` can't observe its effects: it doesn't export `reconcile`");
         }
         other => panic!("{other:?}"),
     }
     let ended = run(&harness, &looping(), AttemptRequest { call: Call::Undo, ..request() }).await;
     let (outcome, failure) = ended.failure();
     assert_eq!((outcome, failure.kind, failure.retryable), (Outcome::Errored, FailureKind::Reported, false));
-    assert!(failure.message.contains("can't take back what it does"), "{failure:?}");
+    assert!(failure.message.contains("can't undo its effects"), "{failure:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_plugin_can_do_about_doubt_is_known_before_it_runs() {
+async fn a_description_says_whether_the_plugin_reconciles() {
     let harness = Harness::new();
     let uses = PluginRef::Builtin("test".into());
     let mut known = Vec::new();
@@ -157,7 +157,7 @@ async fn only_the_plugin_that_was_recorded_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_sees_its_environment_and_tells_what_it_put_there() {
+async fn a_guest_reads_its_environment_and_records_a_release() {
     let guest = Guest {
         imports: r#"
             (import "stagewright:stage/environment@0.1.0" "fence" (func $fence (param i32)))
@@ -165,7 +165,7 @@ async fn a_guest_sees_its_environment_and_tells_what_it_put_there() {
             (import "stagewright:stage/environment@0.1.0" "released" (func $released (param i32 i32 i32 i32 i32 i32)))
             (import "stagewright:stage/logging@0.1.0" "log" (func $log (param i32 i32 i32 i32 i32)))"#,
         fields: r#"(data (i32.const 1024) "app@1") (data (i32.const 1032) "app@2")"#,
-        // The token is 7; the release to go back to goes into the log; of two releases the second counts.
+        // Expects the fence 7, logs the last good release, and records two releases, of which the second one is kept.
         run: r#"
             (call $fence (i32.const 704))
             (if (i64.ne (i64.load (i32.const 712)) (i64.const 7)) (then unreachable))
@@ -188,9 +188,9 @@ async fn a_guest_sees_its_environment_and_tells_what_it_put_there() {
     assert_eq!(ended.report().end, AttemptEnd::Succeeded);
     let note = ReleaseNote { artifact: "app@2".into(), url: Some("app".into()) };
     assert_eq!(ended.report().release, Some(note));
-    let told: serde_json::Value = serde_json::from_str(&ended.lines.concat()).unwrap();
-    assert_eq!((&told["artifact"], &told["config"]), (&json!("app@0"), &json!({ "a": 1 })));
+    let logged: serde_json::Value = serde_json::from_str(&ended.lines.concat()).unwrap();
+    assert_eq!((&logged["artifact"], &logged["config"]), (&json!("app@0"), &json!({ "a": 1 })));
 
     let nowhere = Harness::new().run(&guest.build(), |_| {}).await;
-    assert_eq!(nowhere.failure().1.kind, FailureKind::Trapped, "there is no token");
+    assert_eq!(nowhere.failure().1.kind, FailureKind::Trapped, "without an environment, the guest gets no fence");
 }

@@ -1,4 +1,4 @@
-//! What guests do with the interfaces that they import.
+//! Guests that call the interfaces of the host.
 
 use serde_json::json;
 use stagewright_engine::{AttemptEnd, FailureKind, Interrupt, Outcome};
@@ -7,7 +7,7 @@ use crate::guest::{Guest, shell};
 use crate::harness::{Harness, request};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_logs_and_puts_out() {
+async fn a_guest_logs_and_sets_outputs() {
     let guest = Guest {
         imports: r#"
             (import "stagewright:stage/logging@0.1.0" "log" (func $log (param i32 i32 i32 i32 i32)))
@@ -27,7 +27,7 @@ async fn a_guest_logs_and_puts_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_granted_is_denied_with_the_remedy() {
+async fn a_denial_names_the_missing_grant() {
     let harness = Harness::new();
     let ended = harness.run(&shell("true"), |request| request.table = "stages.build".into()).await;
     let (outcome, failure) = ended.failure();
@@ -48,7 +48,7 @@ async fn a_granted_process_runs_in_the_workspace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_attempt_takes_its_processes_with_it() {
+async fn killing_an_attempt_kills_its_processes() {
     let harness = Harness::new();
     harness.install(&shell("trap '' TERM; echo $$; sleep 600; sleep 600"));
     let mut request = request();
@@ -62,7 +62,7 @@ async fn a_killed_attempt_takes_its_processes_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_polite_stop_reaches_processes_and_lets_them_end() {
+async fn cancellation_lets_processes_end_by_themselves() {
     let harness = Harness::new();
     harness.install(&shell("trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.01; done"));
     let mut request = request();
@@ -71,19 +71,19 @@ async fn a_polite_stop_reaches_processes_and_lets_them_end() {
     assert_eq!(running.line().await, "ready");
     running.interrupt(Interrupt::Graceful);
     let ended = running.end().await;
-    assert_eq!(ended.report().end, AttemptEnd::Succeeded, "it got to its end");
-    // The shell may add a word about the child that it lost.
+    assert_eq!(ended.report().end, AttemptEnd::Succeeded, "the process ended by itself");
+    // The shell may also log that its child was terminated.
     assert!(ended.lines.contains(&"asked".to_owned()), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_at_a_gate_is_suspended() {
+async fn a_guest_that_opens_a_gate_is_suspended() {
     let guest = Guest {
         imports: r#"
             (import "stagewright:stage/gate@0.1.0" "[constructor]approval" (func $approval (param i32 i32) (result i32)))
             (import "stagewright:stage/gate@0.1.0" "[method]approval.open" (func $open (param i32 i32)))"#,
         fields: r#"(data (i32.const 1024) "deploy?")"#,
-        // The token's address and length move from the result of `open` into an outcome of the second kind.
+        // Copies the token's address and length from the result of `open` into an outcome `suspended`.
         run: r#"
             (call $open (call $approval (i32.const 1024) (i32.const 7)) (i32.const 700))
             (if (i32.load8_u (i32.const 700)) (then (return (i32.const 700))))
@@ -101,7 +101,7 @@ async fn a_guest_at_a_gate_is_suspended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_for_a_gate_that_is_not_there_is_the_plugins_fault() {
+async fn suspending_on_a_gate_that_was_not_opened_is_the_plugins_fault() {
     let guest = Guest { run: "(i32.store8 (i32.const 516) (i32.const 2)) (i32.const 512)", ..Guest::default() };
     let ended = Harness::new().run(&guest.build(), |_| {}).await;
     assert_eq!(ended.failure().1.kind, FailureKind::BadPlugin);

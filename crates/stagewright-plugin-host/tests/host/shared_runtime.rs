@@ -57,13 +57,13 @@ fn request_of(run: usize) -> AttemptRequest {
 /// The compiled code isn't kept on disk here, since others can access the folder: an engine of another run would compile
 /// the component again, and the observer would be notified of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_runs_share_one_engine_and_no_files() {
+async fn a_hundred_runs_share_an_engine_but_no_files() {
     const RUNS: usize = 100;
     let machine = tempfile::tempdir().unwrap();
     make_accessible(&machine.path().join("cache/compiled"));
     install(machine.path(), &copying());
     let observer = Arc::new(Recorded::default());
-    // Fewer than runs: an attempt beyond that waits.
+    // Fewer instances than runs, so that some attempts have to wait.
     let runtime = runtime(machine.path(), 16, observer.clone());
     let folders: Vec<_> = (0..RUNS).map(|_| tempfile::tempdir().unwrap()).collect();
     let workspaces: Vec<_> = folders.iter().map(|folder| folder.path().join("workspace")).collect();
@@ -71,7 +71,7 @@ async fn a_hundred_runs_share_one_engine_and_no_files() {
     for (run, workspace) in workspaces.iter().enumerate() {
         std::fs::write(workspace.join("in"), format!("of run {run}\n")).unwrap();
     }
-    // All at the same time, and then some of them once more, one after the other.
+    // All runs at the same time, and then some of them again, one after the other.
     let attempts: Vec<_> = hosts.iter().enumerate().map(|(run, host)| start(host, request_of(run))).collect();
     for (run, attempt) in attempts.into_iter().enumerate() {
         let ended = attempt.end().await;
@@ -88,7 +88,7 @@ async fn a_hundred_runs_share_one_engine_and_no_files() {
     assert_eq!(observer.take(), ["started test", "compiled test"]);
 }
 
-/// Compiled code isn't kept there.
+/// Creates a folder that others can access, in which compiled code isn't stored.
 fn make_accessible(folder: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(folder).unwrap();
@@ -96,7 +96,7 @@ fn make_accessible(folder: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_waits_for_room_and_its_timeout_starts_then() {
+async fn the_timeout_of_an_attempt_starts_after_it_waited_for_an_instance() {
     let machine = tempfile::tempdir().unwrap();
     install(machine.path(), &shell("echo ready; sleep 600"));
     let runtime = runtime(machine.path(), 1, Arc::new(()));
@@ -116,11 +116,11 @@ async fn an_attempt_waits_for_room_and_its_timeout_starts_then() {
     assert_eq!(waiting.end().await.failure().0, Outcome::TimedOut);
 }
 
-/// More than the pool has places for.
+/// More inspections than the pool has room for.
 #[tokio::test(flavor = "multi_thread")]
 async fn inspections_wait_for_each_other() {
     let machine = tempfile::tempdir().unwrap();
-    // Takes several ticks of the epoch, at each of which another inspection goes on.
+    // Each call takes several ticks of the epoch, so that inspections overlap.
     let validate = "(local $left i32) (local.set $left (i32.const 30000000))
         (loop $again (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
         (i32.const 8)";
@@ -128,7 +128,7 @@ async fn inspections_wait_for_each_other() {
     install(machine.path(), &guest.build());
     let host = run_without_secrets(&runtime(machine.path(), 1, Arc::new(())), machine.path());
     let uses = PluginRef::Builtin("test".into());
-    // Each with another question, so that no answer is known yet.
+    // Each validates another table, so that no result is cached.
     let configs: Vec<_> = (0..60).map(|number| JsonTemplate::parse(json!({ "number": number })).unwrap()).collect();
     let answers = join_all(configs.iter().map(|config| host.validate(&uses, &Trust::Component, config))).await;
     assert!(answers.iter().all(|answer| answer == &Ok(Vec::new())), "{answers:?}");

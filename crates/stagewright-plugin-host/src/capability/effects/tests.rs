@@ -10,51 +10,51 @@ use crate::attempt::AttemptContext;
 use crate::capability::http::{Http, Quota, RequestBuilder};
 use crate::capability::process::{CommandBuilder, Processes};
 use crate::capability::registry::Images;
-use crate::capability::service::{ReleaseBuilder, Services, Started};
-use crate::capability::workspace::Workspace;
+use crate::capability::service::{ReleaseBuilder, Services, StartedReleases};
+use crate::capability::workspace::WorkspaceFiles;
 use crate::net::OwnOrigins;
 use crate::net::client::client;
 use crate::net::{SystemLookup, Upstream};
 use crate::packages::PackageHosts;
-use crate::plugin::{Description, Manifest};
+use crate::plugin::{Description, PluginManifest};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 use crate::testing::{Backends, TestAttempt, TestLog};
 
 #[tokio::test]
-async fn an_effect_is_told_without_secrets_and_in_a_few_words() {
+async fn an_announcement_is_masked_and_truncated() {
     let log = TestLog::new();
     log.log.masker().add("hunter22", false);
-    let (effects, told) = log.judged_effects(Call::Run, Ok(()));
+    let (effects, announced) = log.effects_with_verdict(Call::Run, Ok(()));
     effects.announce("POST https://hunter22@x").await.unwrap();
     effects.announce(&"é".repeat(SHOWN)).await.unwrap();
-    assert_eq!(told.lock().unwrap()[0], "POST https://***@x");
-    assert!(told.lock().unwrap()[1].len() <= SHOWN + "…".len());
-    assert_eq!(effects.too_late(), None);
+    assert_eq!(announced.lock().unwrap()[0], "POST https://***@x");
+    assert!(announced.lock().unwrap()[1].len() <= SHOWN + "…".len());
+    assert_eq!(effects.superseded_failure(), None);
 }
 
 #[tokio::test]
-async fn looking_changes_nothing() {
-    let (effects, told) = TestLog::new().judged_effects(Call::Observe, Ok(()));
+async fn observe_may_not_have_effects() {
+    let (effects, announced) = TestLog::new().effects_with_verdict(Call::Observe, Ok(()));
     assert_eq!(effects.announce("push local/app").await.unwrap_err().code, ErrorCode::FailedPrecondition);
-    assert!(told.lock().unwrap().is_empty());
+    assert!(announced.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn one_that_comes_too_late_ends_the_attempt_whatever_the_plugin_makes_of_it() {
+async fn an_effect_that_comes_too_late_decides_how_the_attempt_ends() {
     let superseded = EffectRefused::Superseded("production".into());
-    let (effects, _) = TestLog::new().judged_effects(Call::Run, Err(superseded));
+    let (effects, _) = TestLog::new().effects_with_verdict(Call::Run, Err(superseded));
     effects.announce("push local/app").await.unwrap_err();
-    let failure = effects.too_late().unwrap();
+    let failure = effects.superseded_failure().unwrap();
     assert_eq!((failure.kind, failure.retryable), (FailureKind::Superseded, false));
     assert!(failure.message.contains("`production`") && failure.help.unwrap().contains("env status production"));
 
-    let (effects, _) = TestLog::new().judged_effects(Call::Run, Err(EffectRefused::Unrecorded));
+    let (effects, _) = TestLog::new().effects_with_verdict(Call::Run, Err(EffectRefused::Unrecorded));
     assert_eq!(effects.announce("push local/app").await.unwrap_err().code, ErrorCode::Internal);
-    assert_eq!(effects.too_late(), None);
+    assert_eq!(effects.superseded_failure(), None);
 }
 
-/// The grants that decide about effects, in every combination.
+/// The grants that decide about effects; `combination` has a bit for each.
 fn grants(combination: u32) -> Permissions {
     fn granted<T: std::str::FromStr<Err: std::fmt::Debug>>(combination: u32, bit: u32, entry: &str) -> Vec<T> {
         (combination & (1 << bit) != 0).then(|| entry.parse().unwrap()).into_iter().collect()
@@ -70,49 +70,49 @@ fn grants(combination: u32) -> Permissions {
     }
 }
 
-/// Asks for every effect that there is, of an engine that refuses them all. Gives the interfaces that announced one.
+/// Tries every kind of effect, all of which the engine refuses. Returns the interfaces that announced one.
 async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'static str> {
     let log = TestLog::new();
     let hosts = PackageHosts::with(PackageManager::Cargo, "http://packages.example:10");
     let policy = Arc::new(Policy::new("stages.test", permissions, &hosts, Arc::default()));
     let root = Arc::new(Dir::open_ambient_dir(folder, ambient_authority()).unwrap());
-    let workspace = Workspace::new(root, policy.clone(), 1000);
+    let workspace = WorkspaceFiles::new(root, policy.clone(), 1000);
     let backends = Backends::new(folder);
-    let effects = || log.judged_effects(Call::Run, Err(EffectRefused::Unrecorded));
+    let effects = || log.effects_with_verdict(Call::Run, Err(EffectRefused::Unrecorded));
     let mut announced = BTreeSet::new();
-    let mut note = |interface, told: Arc<std::sync::Mutex<Vec<String>>>| {
-        announced.extend((!told.lock().unwrap().is_empty()).then_some(interface));
+    let mut note = |interface, announcements: Arc<std::sync::Mutex<Vec<String>>>| {
+        announced.extend((!announcements.lock().unwrap().is_empty()).then_some(interface));
     };
 
-    let (asked, told) = effects();
+    let (of_processes, announcements) = effects();
     let attempt = TestAttempt::new(folder, permissions.clone(), |config, _| {
         config.environment = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into();
         config.package_hosts = Arc::new(hosts);
     });
-    let mut processes = Processes::for_attempt(&AttemptContext { effects: asked, ..attempt.context() });
+    let mut processes = Processes::for_attempt(&AttemptContext { effects: of_processes, ..attempt.context() });
     if let Ok(mut child) = processes.spawn(CommandBuilder::new("sh".into())).await {
         child.wait().await.unwrap();
     }
-    note("process", told);
+    note("process", announcements);
 
     for url in ["http://127.0.0.1:9", "http://packages.example:10"] {
-        let (effects, told) = effects();
+        let (effects, announcements) = effects();
         let client = client(&Upstream::default(), Arc::new(SystemLookup)).unwrap();
         let (quota, log, own) = (Quota::new(1, 1000, policy.clone()), log.log.clone(), OwnOrigins::default());
         let (policy, workspace) = (policy.clone(), workspace.clone());
         let http = Http { client, policy, workspace, log, own, rehearsal: Rehearsal::none(), effects, quota };
         assert!(http.send(&RequestBuilder::new("POST".into(), url.into())).await.is_err());
-        note("http", told);
+        note("http", announcements);
     }
 
-    let (effects, told) = effects();
+    let (effects, announcements) = effects();
     let (registry, root) = (backends.registry.clone(), folder.to_owned());
     let images = Images { registry, policy: policy.clone(), workspace, root, rehearsal: Rehearsal::none(), effects };
     assert!(images.push("image", "local/app:1").await.is_err());
     assert!(images.copy("local/app:1", "local/app:2").await.is_err());
-    note("registry", told);
+    note("registry", announcements);
 
-    let (effects, told) = log.judged_effects(Call::Run, Err(EffectRefused::Unrecorded));
+    let (effects, announcements) = log.effects_with_verdict(Call::Run, Err(EffectRefused::Unrecorded));
     let mut services = Services {
         files: None,
         manager: backends.services,
@@ -123,17 +123,17 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
         fence: Some(1),
         rehearsal: Rehearsal::none(),
         effects,
-        started: Started::default(),
+        started: StartedReleases::default(),
     };
     let image = format!("local/app@sha256:{}", "0".repeat(64));
     assert!(services.start(ReleaseBuilder::new("app".into(), image)).await.is_err());
-    note("service", told);
+    note("service", announcements);
     announced
 }
 
-/// Recovery asks only about stages that are external, so that no other may have an effect that is announced.
+/// Recovery observes only stages whose class is external, so no other stage may announce an effect.
 #[tokio::test]
-async fn the_effect_class_bounds_whatever_is_announced() {
+async fn only_external_stages_can_announce_effects() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("image")).unwrap();
     let mut all = BTreeSet::new();
@@ -142,7 +142,7 @@ async fn the_effect_class_bounds_whatever_is_announced() {
         let announced = announced(folder.path(), &permissions).await;
         for interface in &announced {
             let plugin = Description {
-                manifest: Manifest::default(),
+                manifest: PluginManifest::default(),
                 digest: String::new(),
                 interfaces: BTreeSet::from([(*interface).to_owned()]),
                 contract: None,

@@ -1,4 +1,4 @@
-//! Requests as guests put them together.
+//! The builder of requests.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::super::secrets::SecretHandle;
 use super::quota::{Held, Quota};
 use crate::error::CapabilityError;
 
-/// Redirects, when the guest sets no other number.
+/// The most redirects that are followed, unless the guest sets another number.
 const REDIRECTS: u32 = 10;
 
-/// A request to be.
+/// A request that a guest is building.
 #[derive(Debug)]
 pub struct RequestBuilder {
     pub(crate) method: String,
@@ -21,10 +21,11 @@ pub struct RequestBuilder {
     pub(crate) body: Body,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
-    /// For all but the body.
+    /// The part of the quota for everything but the body.
     pub(crate) held: Option<Held>,
+    /// The part of the quota for the body.
     pub(crate) held_body: Option<Held>,
-    /// Why it can't be sent: what puts it together can't fail.
+    /// The error of a builder method, none of which has a result of its own: sending returns it.
     pub(crate) fault: Option<CapabilityError>,
 }
 
@@ -59,7 +60,7 @@ impl RequestBuilder {
         }
     }
 
-    /// Whether so many more bytes may be held for it beside its body.
+    /// Takes `bytes` more of the quota for everything but the body. False, with [`Self::fault`] set, if it is exhausted.
     pub(crate) fn hold(&mut self, quota: &Quota, bytes: usize) -> bool {
         match (quota.data(bytes), &mut self.held) {
             (Ok(more), Some(held)) => held.merge(more),

@@ -9,15 +9,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
+use crate::capability::secrets::{Secret, SecretError, SecretSource, StageSecrets};
 use crate::net::client::client;
 use crate::net::{SystemLookup, Upstream};
-use crate::stop::{AttemptAborter, Stopped};
+use crate::stop::{AttemptAborter, StopReason};
 use crate::testing::TestLog;
 
 mod hostile;
 
-/// Answers each request with what `answer` makes of it: the whole request as text, lower-case header names.
+/// A server that responds to each request with what `answer` returns for it. `seen` has the requests as text.
 struct Server {
     address: String,
     seen: Arc<StdMutex<Vec<String>>>,
@@ -53,8 +53,8 @@ async fn read_request(socket: &mut tokio::net::TcpStream) -> String {
         data.extend_from_slice(&piece[..length]);
         let text = String::from_utf8_lossy(&data).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let wanted = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
-        if body.len() >= wanted {
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+        if body.len() >= length {
             return text;
         }
     }
@@ -80,7 +80,7 @@ fn fixture(net: &[&str]) -> Fixture {
     };
     let policy = Arc::new(Policy::new("stages.test", &permissions, &Default::default(), Arc::default()));
     let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
-    let workspace = Workspace::new(root, policy.clone(), 1 << 20);
+    let workspace = WorkspaceFiles::new(root, policy.clone(), 1 << 20);
     let log = TestLog::new();
     let http = Http {
         client: client(&Upstream::default(), Arc::new(SystemLookup)).unwrap(),
@@ -125,7 +125,7 @@ impl SecretSource for Token {
 }
 
 async fn token(fixture: &Fixture) -> SecretHeader {
-    let secrets = Secrets {
+    let secrets = StageSecrets {
         source: Arc::new(Token),
         policy: fixture.http.policy.clone(),
         masker: fixture.log.log.masker().clone(),
@@ -136,11 +136,11 @@ async fn token(fixture: &Fixture) -> SecretHeader {
 }
 
 #[tokio::test]
-async fn what_may_change_something_is_announced_and_isn_t_sent_when_that_is_refused() {
+async fn a_request_with_an_unsafe_method_is_announced_and_not_sent_when_that_is_refused() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
     let mut fixture = fixture(&[&server.address]);
     let refused = Err(stagewright_engine::EffectRefused::Superseded("staging".into()));
-    let (effects, told) = fixture.log.judged_effects(stagewright_engine::Call::Run, refused);
+    let (effects, announced) = fixture.log.effects_with_verdict(stagewright_engine::Call::Run, refused);
     fixture.http.effects = effects;
     fixture.http.send(&get(&server.address)).await.unwrap();
     for method in ["POST", "put", "PATCH", "DELETE", "BREW"] {
@@ -148,8 +148,8 @@ async fn what_may_change_something_is_announced_and_isn_t_sent_when_that_is_refu
         assert!(fixture.http.send(&request).await.is_err(), "{method}");
     }
     assert_eq!(server.seen().len(), 1, "only the GET was sent");
-    assert_eq!(told.lock().unwrap().len(), 5);
-    assert!(told.lock().unwrap()[0].starts_with("POST http://127.0.0.1"), "{told:?}");
+    assert_eq!(announced.lock().unwrap().len(), 5);
+    assert!(announced.lock().unwrap()[0].starts_with("POST http://127.0.0.1"), "{announced:?}");
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn a_granted_origin_is_called_and_another_is_not() {
 }
 
 #[tokio::test]
-async fn a_guest_can_not_reach_another_site_behind_a_granted_address() {
+async fn a_guest_cannot_set_headers_of_the_connection() {
     let fixture = fixture(&["http://127.0.0.1:1"]);
     for name in ["Host", "transfer-encoding", "content-length"] {
         let mut request = get("http://127.0.0.1:1/");
@@ -209,7 +209,7 @@ async fn each_hop_of_a_redirect_is_checked() {
 }
 
 #[tokio::test]
-async fn a_secret_stays_with_its_origin_and_out_of_the_guest() {
+async fn a_secret_is_sent_to_its_origin_only_and_hidden_from_the_guest() {
     let other = Server::start(|_| answer("200 OK", "", "other")).await;
     let target = other.address.clone();
     let server = Server::start(move |request| match request.split(' ').nth(1).unwrap() {
@@ -230,7 +230,7 @@ async fn a_secret_stays_with_its_origin_and_out_of_the_guest() {
 }
 
 #[tokio::test]
-async fn a_secret_is_refused_before_anything_is_sent() {
+async fn a_secret_for_another_host_is_refused_before_anything_is_sent() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
     let port = server.address.rsplit(':').next().unwrap().to_owned();
     let fixture = fixture(&[&format!("http://localhost:{port}")]);
@@ -242,7 +242,7 @@ async fn a_secret_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn bodies_come_from_files_and_go_to_files() {
+async fn bodies_are_sent_from_files_and_saved_to_files() {
     let server = Server::start(|request| answer("200 OK", "", &request[request.len() - 4..])).await;
     let fixture = fixture(&[&server.address]);
     std::fs::create_dir(fixture.folder.path().join("out")).unwrap();
@@ -261,7 +261,7 @@ async fn bodies_come_from_files_and_go_to_files() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_leaves_no_file() {
+async fn an_interrupted_body_leaves_no_file() {
     let server = Server::start(|_| "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".into()).await;
     let fixture = fixture(&[&server.address]);
     let mut response = fixture.http.send(&get(&server.address)).await.unwrap();
@@ -270,7 +270,7 @@ async fn a_body_that_breaks_off_leaves_no_file() {
     assert!(!fixture.folder.path().join("out/half").exists());
 }
 
-/// Of a stage that may call these, in a rehearsal that grants `real`. Also what ends its attempts.
+/// A stage with the grants `net`, in a rehearsal that grants `real`, and the aborter of its attempt.
 fn rehearsed(net: &[&str], real: &[&str]) -> (Fixture, AttemptAborter) {
     let mut fixture = fixture(net);
     let owned = |list: &[&str]| list.iter().map(|rule| rule.parse().unwrap()).collect();
@@ -282,19 +282,19 @@ fn rehearsed(net: &[&str], real: &[&str]) -> (Fixture, AttemptAborter) {
     (fixture, aborter)
 }
 
-/// What would have been sent; the request itself never has an answer.
+/// The description of a withheld request.
 async fn withheld(fixture: &Fixture, aborter: &AttemptAborter, request: &RequestBuilder) -> String {
     tokio::select! {
         answer = fixture.http.send(request) => panic!("answered: {:?}", answer.map(|answer| answer.status)),
         stopped = aborter.wait() => match stopped {
-            Stopped::Rehearsed(what) => what,
+            StopReason::Rehearsed(what) => what,
             other => panic!("{other:?}"),
         },
     }
 }
 
 #[tokio::test]
-async fn a_rehearsal_sends_nothing_by_any_method_and_says_what_it_would_have_sent() {
+async fn a_rehearsal_withholds_requests_with_any_method_and_describes_them() {
     let server = Server::start(|_| answer("200 OK", "", "real")).await;
     for method in ["GET", "HEAD", "OPTIONS", "POST", "DELETE"] {
         let (mut fixture, aborter) = rehearsed(&["https://api.example.org", &server.address], &[]);
@@ -310,12 +310,12 @@ async fn a_rehearsal_sends_nothing_by_any_method_and_says_what_it_would_have_sen
     let would = "would send GET https://api.example.org/deploy (0 bytes), with the secrets `token`";
     assert_eq!(withheld(&fixture, &aborter, &request).await, would);
     let refused = fixture.http.send(&get("https://other.example.org/")).await.err().unwrap();
-    assert_eq!(refused.code, ErrorCode::PermissionDenied, "what a real run would refuse");
+    assert_eq!(refused.code, ErrorCode::PermissionDenied, "denied as in a real run");
     assert_eq!(server.seen(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_rehearsal_calls_what_it_is_granted_and_hands_out_a_stand_in_for_the_secret() {
+async fn a_rehearsal_calls_origins_that_it_is_granted_with_a_stand_in_for_the_secret() {
     let server = Server::start(|_| answer("200 OK", "", "real")).await;
     let (fixture, _aborter) = rehearsed(&[&server.address], &[&server.address]);
     let mut request = get(&server.address);
@@ -329,16 +329,16 @@ async fn packages_are_fetched_for_real_unless_the_rehearsal_is_offline() {
     let fixture = fixture(&["npm"]);
     let own = Permissions { net: vec!["npm".parse().unwrap()], ..Permissions::default() };
     let registry = Origin::of_url("https://registry.npmjs.org/left-pad").unwrap();
-    for (offline, passage) in [(false, Passage::Real), (true, Passage::Withheld)] {
+    for (offline, passage) in [(false, RequestRoute::Real), (true, RequestRoute::Withheld)] {
         let terms = RehearsalTerms { offline, ..RehearsalTerms::default() };
         let (rehearsal, _aborter) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
         assert_eq!(rehearsal.request(&registry, true).await.unwrap(), passage, "offline: {offline}");
-        assert_eq!(rehearsal.request(&registry, false).await.unwrap(), Passage::Withheld, "an upload publishes");
+        assert_eq!(rehearsal.request(&registry, false).await.unwrap(), RequestRoute::Withheld, "an upload publishes");
     }
 }
 
 #[tokio::test]
-async fn a_request_to_a_port_of_the_rehearsals_services_goes_where_that_has_moved_to() {
+async fn a_request_to_a_service_of_the_rehearsal_is_sent_to_its_actual_port() {
     let server = Server::start(|_| answer("200 OK", "", "stand-in")).await;
     let port = server.address.rsplit(':').next().unwrap();
     let (fixture, _aborter) = rehearsed(&["http://127.0.0.1:8080"], &[]);
@@ -366,16 +366,16 @@ async fn a_service_of_the_stage_may_be_called_without_a_grant() {
 }
 
 #[tokio::test]
-async fn no_connection_can_be_tried_again_and_a_query_stays_out_of_the_words() {
+async fn a_failed_connection_is_retryable_and_its_error_hides_the_query() {
     let fixture = fixture(&["http://127.0.0.1:1"]);
     let error = fixture.http.send(&get("http://127.0.0.1:1/a?key=private")).await.err().unwrap();
     assert!(error.code == ErrorCode::Unavailable && error.retryable, "{error:?}");
     assert!(!format!("{error:?}").contains("private"), "{error:?}");
 }
 
-/// No timer has ever run in that folder, so whatever answers there is another program.
+/// The folder of the release has no running supervisor, so the server at its address must be another program.
 #[tokio::test]
-async fn only_the_release_itself_answers_at_its_address() {
+async fn a_response_from_another_program_at_the_address_of_a_release_is_refused() {
     let server = Server::start(|_| answer("200 OK", "", "good")).await;
     let fixture = fixture(&[]);
     let (dir, release) = (fixture.folder.path().join("release"), "r-1".to_owned());

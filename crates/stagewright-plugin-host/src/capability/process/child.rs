@@ -1,21 +1,21 @@
-//! Running children, as a guest sees them.
+//! Handles of running children.
 
 use stagewright_process::{ExitStatus, Group};
 use tokio::sync::{mpsc, watch};
 
-use super::output::{Chunk, End, Room, permits};
+use super::output::{ChildEnd, Chunk, Room, permits};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::limits::Bytes;
+use crate::limits::ByteSize;
 
-/// A running child, as its guest sees it.
+/// The handle of a child that a guest has started.
 #[derive(Debug)]
 pub struct ChildHandle {
     pub(super) program: String,
     pub(super) group: Group,
-    pub(super) end: watch::Receiver<Option<End>>,
+    pub(super) end: watch::Receiver<Option<ChildEnd>>,
     pub(super) captured: Option<mpsc::UnboundedReceiver<Chunk>>,
     pub(super) room: Room,
-    /// The limit of what is captured, once the child has written more.
+    /// The limit of the captured output, once the child has exceeded it.
     pub(super) overflow: watch::Receiver<Option<u32>>,
 }
 
@@ -26,11 +26,11 @@ impl Drop for ChildHandle {
 }
 
 impl ChildHandle {
-    /// Resolves when it has ended. Until then all that it prints is captured, though the guest takes none of it.
+    /// Waits until the child has ended. From now on its output is captured even if the guest doesn't read any.
     pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         self.room.close();
         let mut end = self.end.clone();
-        // An error means that the child's task is gone, and the child with it: an end as well.
+        // This fails when the child's task is gone, and the child with it, which is an end too.
         async move { drop(end.wait_for(Option::is_some).await) }
     }
 
@@ -46,19 +46,20 @@ impl ChildHandle {
         };
         let program = &self.program;
         match end {
-            Some(End::Exited(status)) => Ok(status),
-            Some(End::TimedOut(limit)) => Err(CapabilityError::new(
+            Some(ChildEnd::Exited(status)) => Ok(status),
+            Some(ChildEnd::TimedOut(limit)) => Err(CapabilityError::new(
                 ErrorCode::DeadlineExceeded,
                 format!("`{program}` took longer than {limit:?} and was killed"),
             )),
-            Some(End::Lost(why)) => {
+            Some(ChildEnd::Lost(why)) => {
                 Err(CapabilityError::new(ErrorCode::Internal, format!("`{program}` was lost: {why}")))
             }
             None => Err(self.stopped()),
         }
     }
 
-    /// The end of a child whose stage was asked to stop before it ended: one that didn't succeed was stopped.
+    /// The end of a child whose stage is being cancelled. Unless the child succeeded, it counts as stopped: its status is a
+    /// consequence of the signal that it got, whatever it is.
     pub(crate) fn unless_stopped(
         &self,
         ended: Result<ExitStatus, CapabilityError>,
@@ -88,8 +89,8 @@ impl ChildHandle {
         match *self.overflow.borrow() {
             None => Ok(None),
             Some(limit) => {
-                let limit = Bytes(limit.into());
-                let message = format!("`{program}` wrote more than the {limit} that were to be captured");
+                let limit = ByteSize(limit.into());
+                let message = format!("the output of `{program}` exceeds the capture limit of {limit}");
                 Err(CapabilityError::new(ErrorCode::ResourceExhausted, message))
             }
         }

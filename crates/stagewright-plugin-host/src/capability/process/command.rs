@@ -1,4 +1,4 @@
-//! Commands, as a guest builds them.
+//! The builder of commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::capability::secrets::SecretHandle;
 use crate::error::CapabilityError;
 
-/// A command that a guest is putting together.
+/// A command that a guest is building.
 #[derive(Clone, Debug, Default)]
 pub struct CommandBuilder {
     pub(crate) program: String,

@@ -1,11 +1,11 @@
-//! The variables of a stage's programs.
+//! The environment variables of a stage's programs.
 
 use std::collections::BTreeMap;
 
 use stagewright_model::{Interface, PROXY_VARIABLES, VariableName};
 
-/// The environment of a stage's programs, before what the plugin adds: of the variables in `inherited` those that every
-/// program gets and those that are granted, and the stage's `env` table.
+/// The environment of a stage's programs, without the variables that the plugin adds. It consists of the variables in
+/// `inherited` that every program gets, those that are granted, and the stage's `env` table.
 pub(crate) fn program_environment(
     inherited: &BTreeMap<String, String>,
     granted: &[VariableName],
@@ -22,8 +22,8 @@ pub(crate) fn program_environment(
     environment
 }
 
-/// Removes user names and passwords from the addresses of proxies: a confined program connects through the engine's own
-/// proxy, and needs none.
+/// Removes user names and passwords from the addresses of proxies. A program in a sandbox connects through the engine's
+/// own proxy, and doesn't need them.
 pub(crate) fn without_proxy_credentials(environment: &mut BTreeMap<String, String>) {
     for (name, value) in environment {
         if PROXY_VARIABLES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy)) {

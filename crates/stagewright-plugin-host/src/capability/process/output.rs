@@ -1,4 +1,4 @@
-//! The output of children: to the log and to the guest.
+//! Forwards the output of children to the log and to the guest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,30 +7,30 @@ use stagewright_process::{Child, ExitStatus, Source};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::log::{AttemptLog, LineWriter};
-use crate::mask::{MaskStream, Reader};
+use crate::log::{AttemptLog, LogLineWriter};
+use crate::mask::{Audience, MaskStream};
 
-/// Captured bytes of a child that may wait for the guest.
+/// The most captured bytes of a child that may wait for the guest.
 pub(super) const UNREAD: u32 = 1 << 20;
 
-/// A piece of captured output.
+/// A part of the captured output.
 pub(super) type Chunk = (Source, Vec<u8>);
 
 /// How a child ended.
 #[derive(Clone, Debug)]
-pub(super) enum End {
+pub(super) enum ChildEnd {
     Exited(ExitStatus),
     TimedOut(Duration),
     Lost(String),
 }
 
-/// How many of [`UNREAD`] bytes may still wait for the guest. A child whose output doesn't fit is held up until the guest
-/// reads. Once it is closed, nothing holds the child up, and all captured output waits: the guest reads no more of it, or
-/// waits for the child's end.
+/// How many more of [`UNREAD`] bytes may wait for the guest. While there are none, the child's output isn't read, and the
+/// child blocks on its pipe until the guest reads. Closing it lifts the bound: that happens when the guest won't read any
+/// more, or waits for the child's end, because a child that blocks on its pipe would never end.
 pub(super) type Room = Arc<Semaphore>;
 
-/// Hands output to the guest, up to a number of bytes, without the secrets that it may not read.
-pub(super) struct Capture {
+/// Forwards output to the guest, up to a number of bytes, and masks the secrets that the guest may not read.
+pub(super) struct OutputCapture {
     sender: mpsc::UnboundedSender<Chunk>,
     unread: Room,
     masks: [MaskStream; 2],
@@ -39,17 +39,17 @@ pub(super) struct Capture {
     overflow: watch::Sender<Option<u32>>,
 }
 
-impl Capture {
-    /// The queue has no bound of its own: `unread` bounds what waits in it, and once that is closed, `limit`.
+impl OutputCapture {
+    /// The queue itself is unbounded: what waits in it is bounded by `unread`, and by `limit` once that is closed.
     pub(super) fn new(
         limit: u32,
         log: &AttemptLog,
         unread: Room,
         overflow: watch::Sender<Option<u32>>,
-    ) -> (Capture, mpsc::UnboundedReceiver<Chunk>) {
+    ) -> (OutputCapture, mpsc::UnboundedReceiver<Chunk>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let masks = [(); 2].map(|()| MaskStream::new(log.masker().clone(), Reader::Guest));
-        (Capture { sender, unread, masks, limit, room: limit as usize, overflow }, receiver)
+        let masks = [(); 2].map(|()| MaskStream::new(log.masker().clone(), Audience::Guest));
+        (OutputCapture { sender, unread, masks, limit, room: limit as usize, overflow }, receiver)
     }
 
     async fn push(&mut self, source: Source, data: &[u8]) {
@@ -76,7 +76,7 @@ impl Capture {
             if let Ok(room) = self.unread.acquire_many(permits(&data)).await {
                 room.forget();
             }
-            // A guest that dropped the child doesn't want it.
+            // This fails when the guest has dropped the child.
             let _ = self.sender.send((source, data));
         }
     }
@@ -94,14 +94,14 @@ fn index(source: Source) -> usize {
     }
 }
 
-/// Carries a child's output to the log (`lines`: standard output and standard error) and to the guest until it ends, and
-/// returns how it ended. At the deadline the child's group is killed.
+/// Forwards a child's output to the log (`lines`: standard output and standard error) and to the guest until the child
+/// ends, and returns how it ended. Kills the child's group at the deadline.
 pub(super) async fn carry(
     mut child: Child,
     deadline: Option<(Instant, Duration)>,
-    mut lines: Option<(LineWriter, LineWriter)>,
-    mut capture: Option<Capture>,
-) -> End {
+    mut lines: Option<(LogLineWriter, LogLineWriter)>,
+    mut capture: Option<OutputCapture>,
+) -> ChildEnd {
     let group = child.group();
     let expiry = async {
         match deadline {
@@ -121,7 +121,7 @@ pub(super) async fn carry(
             }
         };
         let Some((source, data)) = chunk else {
-            // Both streams can end before the process does.
+            // A process can close both streams before it ends.
             tokio::select! {
                 status = child.wait() => break status,
                 () = &mut expiry, if !expired => {
@@ -131,6 +131,9 @@ pub(super) async fn carry(
                 }
             }
         };
+        // Forwarding a chunk can block for long, on a log that is behind or a guest that doesn't read. The deadline must be
+        // enforced meanwhile, but the chunk isn't dropped for it: what the child printed before it was killed is often the
+        // only hint at why it took so long.
         let mut taken = std::pin::pin!(async {
             match (&mut lines, source) {
                 (Some((stdout, _)), Source::Stdout) => stdout.push(&data).await,
@@ -159,8 +162,8 @@ pub(super) async fn carry(
         stderr.finish().await;
     }
     match (status, deadline) {
-        (Ok(_), Some((_, limit))) if expired => End::TimedOut(limit),
-        (Ok(status), _) => End::Exited(status),
-        (Err(error), _) => End::Lost(error.to_string()),
+        (Ok(_), Some((_, limit))) if expired => ChildEnd::TimedOut(limit),
+        (Ok(status), _) => ChildEnd::Exited(status),
+        (Err(error), _) => ChildEnd::Lost(error.to_string()),
     }
 }

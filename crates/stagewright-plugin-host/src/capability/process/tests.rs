@@ -5,8 +5,8 @@ use stagewright_model::{Permissions, RehearsalTerms};
 use stagewright_process::ExitStatus;
 
 use super::*;
-use crate::capability::secrets::{Secret, SecretError, SecretSource, Secrets};
-use crate::stop::Stopped;
+use crate::capability::secrets::{Secret, SecretError, SecretSource, StageSecrets};
+use crate::stop::StopReason;
 use crate::testing::{TestAttempt, TestLog};
 
 struct Fixture {
@@ -45,7 +45,7 @@ async fn captured(child: &mut ChildHandle) -> Result<String, CapabilityError> {
 }
 
 #[tokio::test]
-async fn output_goes_to_the_log_and_the_status_to_the_guest() {
+async fn output_is_logged_and_the_status_is_returned_to_the_guest() {
     let mut fixture = fixture(|_| {});
     let mut child = fixture.processes.spawn(shell("echo out; echo err >&2; exit 3")).await.unwrap();
     assert_eq!(child.wait().await.unwrap(), ExitStatus { code: Some(3), signal: None });
@@ -68,7 +68,7 @@ async fn a_path_variable_of_the_guest_does_not_choose_the_program() {
 }
 
 #[tokio::test]
-async fn a_child_that_ends_because_its_stage_is_cancelled_has_no_status() {
+async fn a_child_that_fails_during_cancellation_counts_as_stopped() {
     let mut fixture = fixture(|_| {});
     for (script, stopped) in [("kill -TERM $$", true), ("exit 101", true), ("exit 0", false)] {
         let mut child = fixture.processes.spawn(shell(script)).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_child_that_ends_because_its_stage_is_cancelled_has_no_status() {
 }
 
 #[tokio::test]
-async fn a_link_is_granted_by_its_own_name_alone() {
+async fn a_linked_program_is_only_granted_by_the_name_of_the_link() {
     let mut fixture = fixture(|permissions| permissions.process = vec!["./tool -c *".parse().unwrap()]);
     std::os::unix::fs::symlink("/bin/sh", fixture._folder.path().join("tool")).unwrap();
     let mut linked = shell("exit 4");
@@ -93,15 +93,15 @@ async fn a_link_is_granted_by_its_own_name_alone() {
 }
 
 #[tokio::test]
-async fn a_program_that_can_reach_others_is_announced_before_it_starts() {
+async fn a_program_that_can_reach_beyond_the_stage_is_announced_before_it_starts() {
     let started = async |change: fn(&mut Permissions)| {
         let mut fixture = fixture(change);
         let refused = Err(stagewright_engine::EffectRefused::Unrecorded);
-        let (effects, told) = fixture.log.judged_effects(stagewright_engine::Call::Run, refused);
+        let (effects, announced) = fixture.log.effects_with_verdict(stagewright_engine::Call::Run, refused);
         fixture.processes.effects = effects;
         let started = fixture.processes.spawn(shell("touch started")).await;
-        let told = told.lock().unwrap().clone();
-        (started.is_ok(), told)
+        let announced = announced.lock().unwrap().clone();
+        (started.is_ok(), announced)
     };
     assert_eq!(started(|_| {}).await, (true, vec![]));
     assert_eq!(started(|permissions| permissions.net.push("cargo".parse().unwrap())).await, (true, vec![]));
@@ -114,7 +114,7 @@ async fn a_program_that_can_reach_others_is_announced_before_it_starts() {
 }
 
 #[tokio::test]
-async fn only_what_is_granted_is_started() {
+async fn only_granted_programs_are_started() {
     let mut fixture = fixture(|permissions| permissions.process.push("no-such-program".parse().unwrap()));
     let command = |program: &str| CommandBuilder { program: program.into(), ..CommandBuilder::default() };
     assert_eq!(fixture.processes.spawn(command("true")).await.unwrap_err().code, ErrorCode::PermissionDenied);
@@ -132,7 +132,7 @@ async fn only_what_is_granted_is_started() {
 }
 
 #[tokio::test]
-async fn the_environment_is_what_was_granted() {
+async fn a_program_gets_the_granted_environment_only() {
     let mut fixture = fixture(|permissions| permissions.env = vec!["GRANTED".parse().unwrap()]);
     let mut command = CommandBuilder { capture: Some(10_000), quiet: true, ..shell("env; pwd") };
     command.env.insert("OWN".into(), "o".into());
@@ -147,7 +147,7 @@ async fn the_environment_is_what_was_granted() {
 }
 
 #[tokio::test]
-async fn capture_ends_where_it_was_told_to() {
+async fn output_beyond_the_capture_limit_is_an_error_for_the_guest_and_still_logged() {
     let mut fixture = fixture(|_| {});
     let command = CommandBuilder { capture: Some(5), ..shell("printf 123456789") };
     let mut child = fixture.processes.spawn(command).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_child_that_takes_too_long_is_killed() {
 }
 
 #[tokio::test]
-async fn so_many_programs_run_at_a_time_and_no_more() {
+async fn the_number_of_programs_at_a_time_is_limited() {
     let mut fixture = fixture(|_| {});
     let mut children = Vec::new();
     for _ in 0..CHILDREN {
@@ -183,9 +183,9 @@ async fn so_many_programs_run_at_a_time_and_no_more() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_when_the_attempt_ends() {
+async fn no_process_survives_the_end_of_the_attempt() {
     let mut fixture = fixture(|_| {});
-    // Ignores the polite signal, and has a child of its own in the background.
+    // Ignores SIGTERM, and has a child of its own in the background.
     let script = "trap '' TERM; sleep 600 & echo $! $$; wait; sleep 600";
     let command = CommandBuilder { capture: Some(100), ..shell(script) };
     let mut child = fixture.processes.spawn(command).await.unwrap();
@@ -193,7 +193,7 @@ async fn nothing_is_left_when_the_attempt_ends() {
     fixture.processes.groups().interrupt();
     fixture.processes.finish().await;
     let is_dead = |id: &str| {
-        // A dead grandchild is a zombie until init, or whoever stands in for it, collects it.
+        // A dead grandchild is a zombie until init, or a subreaper, reaps it.
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         let state = stat.rsplit(')').next().unwrap_or_default().trim_start().chars().next();
         matches!(state, None | Some('Z' | 'X'))
@@ -210,7 +210,7 @@ async fn nothing_is_left_when_the_attempt_ends() {
 }
 
 #[tokio::test]
-async fn a_secret_reaches_the_program_and_neither_log_nor_guest() {
+async fn a_secret_reaches_the_program_but_neither_the_log_nor_the_guest() {
     struct Token;
     impl SecretSource for Token {
         fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
@@ -222,7 +222,7 @@ async fn a_secret_reaches_the_program_and_neither_log_nor_guest() {
         }
     }
     let mut fixture = fixture(|permissions| permissions.secrets = vec!["token".parse().unwrap()]);
-    let secrets = Secrets {
+    let secrets = StageSecrets {
         source: Arc::new(Token),
         policy: fixture.processes.policy.clone(),
         masker: fixture.log.log.masker().clone(),
@@ -234,7 +234,7 @@ async fn a_secret_reaches_the_program_and_neither_log_nor_guest() {
     command.secret_env("T".into(), &handle);
     let mut child = fixture.processes.spawn(command).await.unwrap();
     let text = captured(&mut child).await.unwrap();
-    assert_eq!(text, "is ***, 14 long\n***=\n", "the program has it, and nobody else");
+    assert_eq!(text, "is ***, 14 long\n***=\n", "only the program has it");
     assert_eq!(fixture.log.lines(), ["is ***, 14 long", "***="]);
 
     let mut other = CommandBuilder { program: "env".into(), ..CommandBuilder::default() };
@@ -243,14 +243,14 @@ async fn a_secret_reaches_the_program_and_neither_log_nor_guest() {
 }
 
 #[tokio::test]
-async fn a_program_whose_output_nobody_takes_stands_still_until_somebody_waits_for_its_end() {
+async fn a_program_with_unread_output_blocks_until_the_guest_waits_for_its_end() {
     let mut fixture = fixture(|_| {});
     let much = 4 * UNREAD as usize;
     let command =
         CommandBuilder { capture: Some(u32::MAX), quiet: true, ..shell(&format!("head -c {much} /dev/zero")) };
     let mut taken = fixture.processes.spawn(command.clone()).await.unwrap();
     let mut left = fixture.processes.spawn(command).await.unwrap();
-    // Room for less than one more piece.
+    // Less than what is read from the pipe at a time.
     while left.room.available_permits() > 64 * 1024 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -262,7 +262,7 @@ async fn a_program_whose_output_nobody_takes_stands_still_until_somebody_waits_f
 }
 
 #[test]
-fn proxies_are_handed_on_without_a_password() {
+fn passwords_are_removed_from_proxy_variables() {
     let names = ["HTTPS_PROXY", "all_proxy", "NO_PROXY", "OTHER"];
     let values = ["http://me:p@ss@proxy.test:3128", "proxy.test:1", "localhost,127.0.0.1", "http://me:p@x"];
     let mut environment = names.into_iter().zip(values).map(|(name, value)| (name.into(), value.into())).collect();
@@ -272,7 +272,7 @@ fn proxies_are_handed_on_without_a_password() {
 }
 
 #[tokio::test]
-async fn a_program_that_reaches_beyond_its_stage_is_not_started_in_a_rehearsal() {
+async fn a_program_that_can_reach_beyond_the_stage_is_not_started_in_a_rehearsal() {
     let mut fixture = fixture(|permissions| permissions.net = vec!["http://127.0.0.1:9".parse().unwrap()]);
     let own = Permissions {
         process: vec!["sh".parse().unwrap()],
@@ -287,13 +287,13 @@ async fn a_program_that_reaches_beyond_its_stage_is_not_started_in_a_rehearsal()
         stopped = aborter.wait() => stopped,
     };
     let would = "would run `sh -c 'touch made'`, reaching `http://127.0.0.1:9`";
-    assert_eq!(stopped, Stopped::Rehearsed(would.into()));
+    assert_eq!(stopped, StopReason::Rehearsed(would.into()));
     assert!(!fixture._folder.path().join("made").exists());
     let refused = fixture.processes.spawn(CommandBuilder::new("git".into())).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::PermissionDenied, "what a real run would refuse");
+    assert_eq!(refused.code, ErrorCode::PermissionDenied, "denied as in a real run");
 }
 
-/// It would have the machine's network.
+/// Without a sandbox, the program would have the machine's network.
 #[tokio::test]
 async fn without_a_sandbox_no_program_is_started_in_a_rehearsal() {
     let fixture = fixture(|_| {});
@@ -302,5 +302,5 @@ async fn without_a_sandbox_no_program_is_started_in_a_rehearsal() {
     let (rehearsal, _aborter) = crate::testing::rehearsal(fixture._folder.path(), &own, &terms, &fixture.log);
     let withheld = |is_confined| rehearsal.withholds_program("sh", &[], is_confined);
     assert_eq!(withheld(true), None);
-    assert_eq!(withheld(false).unwrap(), "would run `sh`: this machine can't keep it from reaching the network");
+    assert_eq!(withheld(false).unwrap(), "would run `sh`: this machine can't deny it the network");
 }

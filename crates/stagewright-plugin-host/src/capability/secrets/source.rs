@@ -1,32 +1,32 @@
-//! Where a run's secrets come from.
+//! The interface through which a run gets the values of its secrets.
 
 use stagewright_model::{HostPattern, SecretValue};
 
-/// Where the values of secrets come from.
+/// Provides the values of secrets.
 pub trait SecretSource: Send + Sync {
-    /// The secret that the pipeline declares as `[secrets.NAME]`; none when it declares no such secret.
+    /// The secret that the pipeline declares as `[secrets.NAME]`; none when it doesn't declare one.
     ///
-    /// May block: it is called off the async threads.
+    /// May block: it is called on a thread that may.
     fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError>;
 
-    /// What stands in for it in a rehearsal; none when the pipeline declares no such secret.
+    /// The stand-in for a secret in a rehearsal; none when the pipeline doesn't declare the secret.
     fn stand_in(&self, name: &str) -> Option<Secret>;
 
-    /// The values that this source has given out so far, whichever stage they were for. They are masked in the output of
-    /// every stage of the run, since one stage can leave a secret where another finds it. Must not block.
+    /// The values that this source has provided so far, to any stage. They are masked in the output of every stage of the
+    /// run, since one stage can leave a secret where another finds it. Must not block.
     fn known(&self) -> Vec<SecretValue> {
         Vec::new()
     }
 }
 
-/// A secret and the places that it may go to.
+/// A secret, and where it may be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret {
     /// The plain text.
     pub value: SecretValue,
-    /// Hosts that it may be sent to; empty means none.
+    /// The hosts that it may be sent to; empty means none.
     pub hosts: Vec<HostPattern>,
-    /// Programs, as they are named in `permissions.process`, that may be given it; empty means any that may be started.
+    /// The programs that may get it, as they are named in `permissions.process`; empty means any that may be started.
     pub programs: Vec<String>,
 }
 
@@ -34,8 +34,8 @@ pub struct Secret {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SecretError {
-    /// What is missing, and where it was looked for.
+    /// Names the secret, and where its value was expected.
     pub message: String,
-    /// What to do about it.
+    /// How to provide it.
     pub help: Option<String>,
 }

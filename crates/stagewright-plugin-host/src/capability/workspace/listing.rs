@@ -1,64 +1,64 @@
-//! What a pattern matches.
+//! Lists the files that match a guest's pattern.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
 use cap_std::fs::{FileTypeExt as _, Metadata};
 
-use super::{Workspace, failed};
+use super::{WorkspaceFiles, failed};
 use stagewright_model::{PathPattern, WorkspacePath};
 
 use crate::error::{CapabilityError, ErrorCode};
 
-/// Entries of one listing.
+/// The most entries of one listing.
 const ENTRIES: usize = 100_000;
 
-/// What a path leads to, links followed.
+/// A file or folder, with links followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct GlobEntry {
     pub(crate) path: String,
     pub(crate) directory: bool,
     /// Bytes; 0 for a folder.
     pub(crate) size: u64,
 }
 
-/// What is at a path itself.
+/// A file, folder or other node, with links not followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
     pub(crate) path: String,
-    pub(crate) node: Node,
+    pub(crate) node: NodeKind,
     /// Bytes of a file; 0 for everything else.
     pub(crate) size: u64,
 }
 
-/// See [`Located`].
+/// What a [`Located`] is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Node {
+pub(crate) enum NodeKind {
     File,
     Folder,
-    /// The link's text.
+    /// A link, with its target as it is written.
     Link(String),
-    /// A pipe, a socket or a device, in words.
+    /// A pipe, a socket or a device, with a description such as `a socket`.
     Special(String),
 }
 
-/// An entry of a folder that is listed.
-struct Listed<'a> {
-    /// As the guest names it.
+/// An entry of a folder that is being walked.
+struct WalkedEntry<'a> {
+    /// The path by which the guest reaches it.
     path: &'a WorkspacePath,
-    /// Where that is once the links among its folders are followed.
+    /// The path with the links among its folders followed.
     real: WorkspacePath,
-    /// Of itself: a link isn't followed.
+    /// The metadata of the entry itself, even if it is a link.
     metadata: Metadata,
 }
 
-impl Workspace {
-    /// Shows what may be read, and passes over the rest. Links to folders are shown, not entered.
-    pub(crate) fn glob(&self, pattern: &str) -> Result<Vec<Entry>, CapabilityError> {
+impl WorkspaceFiles {
+    /// The readable files and folders that match. A link to a folder is listed, but not entered.
+    pub(crate) fn glob(&self, pattern: &str) -> Result<Vec<GlobEntry>, CapabilityError> {
         let mut found = Vec::new();
         let unnamed = |_: &str| Ok(());
         self.walk(&PathPattern::parse(pattern)?, unnamed, |listed| {
-            let Listed { path, mut real, metadata } = listed;
+            let WalkedEntry { path, mut real, metadata } = listed;
             let link = metadata.is_symlink();
             if link {
                 let Ok(target) = self.real(&real) else { return Ok(()) };
@@ -70,13 +70,14 @@ impl Workspace {
             let followed = if link { self.root.metadata(real.as_path()) } else { Ok(metadata) };
             let Ok(metadata) = followed else { return Ok(()) };
             let size = if metadata.is_dir() { 0 } else { metadata.len() };
-            add(&mut found, Entry { path: path.shown().to_owned(), directory: metadata.is_dir(), size })
+            add(&mut found, GlobEntry { path: path.shown().to_owned(), directory: metadata.is_dir(), size })
         })?;
         found.sort_by(|left, right| left.path.cmp(&right.path));
         Ok(found)
     }
 
-    /// As [`Workspace::glob`], with links as what they are. Nothing that matches and may be read is left out.
+    /// Like [`WorkspaceFiles::glob`], with links as links. Never incomplete: fails if something that matches and is readable
+    /// can't be listed.
     pub(crate) fn locate(&self, pattern: &str) -> Result<Vec<Located>, CapabilityError> {
         let mut found = Vec::new();
         self.walk(
@@ -87,7 +88,7 @@ impl Workspace {
                     return Ok(());
                 }
                 let node = self.node(&listed)?;
-                let size = if matches!(node, Node::File) { listed.metadata.len() } else { 0 };
+                let size = if matches!(node, NodeKind::File) { listed.metadata.len() } else { 0 };
                 add(&mut found, Located { path: listed.path.shown().to_owned(), node, size })
             },
         )?;
@@ -95,30 +96,30 @@ impl Workspace {
         Ok(found)
     }
 
-    fn node(&self, listed: &Listed<'_>) -> Result<Node, CapabilityError> {
+    fn node(&self, listed: &WalkedEntry<'_>) -> Result<NodeKind, CapabilityError> {
         let kind = listed.metadata.file_type();
         Ok(match () {
-            () if kind.is_file() => Node::File,
-            () if kind.is_dir() => Node::Folder,
+            () if kind.is_file() => NodeKind::File,
+            () if kind.is_dir() => NodeKind::Folder,
             () if kind.is_symlink() => {
                 let target = self.root.read_link_contents(listed.real.as_path());
                 let target = target.map_err(|error| failed("read the link", listed.path, &error))?;
                 let text = std::str::from_utf8(target.as_os_str().as_bytes());
                 let shown = format!("{}` -> `{}", listed.path, target.display());
-                Node::Link(text.map_err(|_| unnamed(&shown))?.to_owned())
+                NodeKind::Link(text.map_err(|_| unnamed(&shown))?.to_owned())
             }
-            () if kind.is_fifo() => Node::Special("a named pipe".to_owned()),
-            () if kind.is_socket() => Node::Special("a socket".to_owned()),
-            () => Node::Special("a device".to_owned()),
+            () if kind.is_fifo() => NodeKind::Special("a named pipe".to_owned()),
+            () if kind.is_socket() => NodeKind::Special("a socket".to_owned()),
+            () => NodeKind::Special("a device".to_owned()),
         })
     }
 
-    /// Calls `on` with what matches and may be read by its own name, `on_unnamed` with what would match and isn't UTF-8.
+    /// Calls `on` for each match that is readable by its own path, and `on_unnamed` for each one that isn't UTF-8.
     fn walk(
         &self,
         pattern: &PathPattern,
         mut on_unnamed: impl FnMut(&str) -> Result<(), CapabilityError>,
-        mut on: impl FnMut(Listed<'_>) -> Result<(), CapabilityError>,
+        mut on: impl FnMut(WalkedEntry<'_>) -> Result<(), CapabilityError>,
     ) -> Result<(), CapabilityError> {
         // A pattern without wildcards is its own base.
         let base = if pattern.matches(pattern.base()) { pattern.base().parent() } else { None };
@@ -130,9 +131,9 @@ impl Workspace {
             if !self.policy.may_list(&folder) || !self.policy.may_list(&real) {
                 continue;
             }
-            let entries = match self.reach(false).folder(&real).and_then(|folder| folder.entries()) {
+            let entries = match self.opener(false).folder(&real).and_then(|folder| folder.entries()) {
                 Ok(entries) => entries,
-                // What isn't there, or vanished meanwhile, holds nothing.
+                // A missing folder, or one that was removed meanwhile, is empty.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     continue;
                 }
@@ -142,7 +143,7 @@ impl Workspace {
                 let entry = entry.map_err(|error| failed("list", &folder, &error))?;
                 let name = match entry.file_name().into_string() {
                     Ok(name) => name,
-                    // A name that isn't text can't be passed to a guest.
+                    // A name that isn't UTF-8 can't be passed to a guest.
                     Err(name) => {
                         let path = folder.join(&name.to_string_lossy());
                         if pattern.matches(&path) && self.policy.may_read(&path) {
@@ -157,7 +158,7 @@ impl Workspace {
                     folders.push((path.clone(), real.clone()));
                 }
                 if pattern.matches(&path) && self.policy.may_read(&path) {
-                    on(Listed { path: &path, real, metadata })?;
+                    on(WalkedEntry { path: &path, real, metadata })?;
                 }
             }
         }
@@ -167,7 +168,7 @@ impl Workspace {
 
 fn unnamed(path: &str) -> CapabilityError {
     CapabilityError::new(ErrorCode::InvalidArgument, format!("the name of `{path}` is not UTF-8"))
-        .with_help("rename the file, or grant and name what is beside it")
+        .with_help("rename the file, or use a pattern that doesn't match it")
 }
 
 fn add<T>(found: &mut Vec<T>, entry: T) -> Result<(), CapabilityError> {

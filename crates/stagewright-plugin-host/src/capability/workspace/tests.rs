@@ -12,7 +12,7 @@ use crate::reserved::{Claim, Purpose, Reservations, Reserved};
 
 struct Fixture {
     folder: tempfile::TempDir,
-    workspace: Workspace,
+    workspace: WorkspaceFiles,
 }
 
 fn fixture(read: &[&str], write: &[&str]) -> Fixture {
@@ -22,7 +22,7 @@ fn fixture(read: &[&str], write: &[&str]) -> Fixture {
     let policy =
         Policy::new("stages.test", &permissions, &Default::default(), Arc::new(Reservations::of(&[".stagewright"])));
     let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
-    Fixture { workspace: Workspace::new(Arc::new(root), Arc::new(policy), 1000), folder }
+    Fixture { workspace: WorkspaceFiles::new(Arc::new(root), Arc::new(policy), 1000), folder }
 }
 
 impl Fixture {
@@ -38,7 +38,7 @@ impl Fixture {
 }
 
 #[test]
-fn reads_and_writes_what_is_granted() {
+fn granted_files_can_be_read_and_written() {
     let fixture = fixture(&["src"], &["out"]);
     fixture.put("src/a.txt", "hello");
     let files = &fixture.workspace;
@@ -58,7 +58,7 @@ fn reads_and_writes_what_is_granted() {
 }
 
 #[test]
-fn what_is_compressed_can_be_read_and_is_the_same_each_time() {
+fn a_compressed_file_can_be_read_and_is_reproducible() {
     let fixture = fixture(&["src"], &["out"]);
     let content: String = (0..200_000_u32).map(|number| format!("{}\n", number.wrapping_mul(2_654_435_761))).collect();
     fixture.put("src/a.txt", &content);
@@ -75,7 +75,7 @@ fn what_is_compressed_can_be_read_and_is_the_same_each_time() {
 }
 
 #[test]
-fn nothing_that_may_be_read_is_left_out_where_links_stay_links() {
+fn locate_lists_everything_readable_with_links_as_links() {
     let fixture = fixture(&["app"], &[]);
     fixture.put("app/lib/so.1", "so");
     fixture.put("private/key", "k");
@@ -90,10 +90,10 @@ fn nothing_that_may_be_read_is_left_out_where_links_stay_links() {
         let found = fixture.workspace.locate(pattern).unwrap().into_iter();
         found
             .map(|found| match found.node {
-                Node::File => format!("{} {}", found.path, found.size),
-                Node::Folder => format!("{}/", found.path),
-                Node::Link(target) => format!("{} -> {target}", found.path),
-                Node::Special(kind) => format!("{} {kind}", found.path),
+                NodeKind::File => format!("{} {}", found.path, found.size),
+                NodeKind::Folder => format!("{}/", found.path),
+                NodeKind::Link(target) => format!("{} -> {target}", found.path),
+                NodeKind::Special(kind) => format!("{} {kind}", found.path),
             })
             .collect()
     };
@@ -109,7 +109,7 @@ fn nothing_that_may_be_read_is_left_out_where_links_stay_links() {
     ];
     assert_eq!(shown("app/**"), all);
     assert_eq!(shown("**").len(), all.len() + 1, "the rest isn't granted");
-    // By way of a link no more is shown than what is granted there.
+    // Through a link, nothing is listed that isn't granted by its real path.
     assert_eq!(shown("app/out/*"), [""; 0]);
 
     fs::write(at("app").join(std::ffi::OsStr::from_bytes(b"x\xff")), "").unwrap();
@@ -119,7 +119,7 @@ fn nothing_that_may_be_read_is_left_out_where_links_stay_links() {
 }
 
 #[test]
-fn refuses_what_is_not() {
+fn access_to_files_that_are_not_granted_is_denied() {
     let fixture = fixture(&["src"], &["out"]);
     fixture.put("src/a.txt", "hello");
     fixture.put("private/key", "k");
@@ -166,9 +166,9 @@ fn links_neither_leave_the_workspace_nor_widen_a_grant() {
     assert_eq!((fixture.text("out/file"), fixture.text("private/key")), ("mine".into(), "k".into()));
 }
 
-/// A mount can show it under any path, and a person can move it while a stage runs.
+/// A mount can make it appear under any path, and a user can move it while a stage runs.
 #[test]
-fn what_is_reserved_stays_closed_under_another_name() {
+fn a_reserved_folder_stays_closed_under_another_name() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().canonicalize().unwrap();
     fs::create_dir(root.join("state")).unwrap();
@@ -180,7 +180,7 @@ fn what_is_reserved_stays_closed_under_another_name() {
     let permissions = Permissions { read: all.clone(), write: all, ..Permissions::default() };
     let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::new(reserved));
     let dir = Dir::open_ambient_dir(&root, ambient_authority()).unwrap();
-    let files = Workspace::new(Arc::new(dir), Arc::new(policy), 1000);
+    let files = WorkspaceFiles::new(Arc::new(dir), Arc::new(policy), 1000);
     fs::rename(root.join("state"), root.join("elsewhere")).unwrap();
     assert_eq!(files.read("own").unwrap(), b"granted");
     assert!(files.read("elsewhere/journal").is_err() && files.glob("elsewhere/*").is_err());
@@ -190,7 +190,7 @@ fn what_is_reserved_stays_closed_under_another_name() {
 }
 
 #[test]
-fn a_path_that_begins_with_a_dot_keeps_it() {
+fn a_leading_dot_of_a_path_is_kept() {
     let fixture = fixture(&[], &["."]);
     fixture.workspace.write(".config/tool.toml", b"x").unwrap();
     assert_eq!(fixture.text(".config/tool.toml"), "x");
@@ -220,7 +220,7 @@ fn a_script_that_is_rewritten_stays_executable() {
 }
 
 #[test]
-fn globs_show_what_may_be_read_in_order() {
+fn a_glob_lists_readable_files_in_order() {
     let fixture = fixture(&["crates", "*.toml"], &[]);
     for path in ["crates/b/Cargo.toml", "crates/a/Cargo.toml", "crates/a/src/x.toml", "Cargo.toml", "docs/d.toml"] {
         fixture.put(path, "12");
@@ -238,7 +238,7 @@ fn globs_show_what_may_be_read_in_order() {
 }
 
 #[test]
-fn what_does_not_fit_into_memory_is_refused_whole_and_read_in_pieces() {
+fn a_file_that_exceeds_the_memory_limit_can_only_be_read_in_parts() {
     let fixture = fixture(&["big"], &[]);
     fixture.put("big", &"x".repeat(1001));
     assert_eq!(fixture.workspace.read("big").unwrap_err().code, ErrorCode::ResourceExhausted);

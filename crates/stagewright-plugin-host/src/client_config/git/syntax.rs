@@ -1,4 +1,4 @@
-//! The syntax of git's configuration, as `git-config(1)` and git's own reader have it.
+//! A parser for git's configuration, after `git-config(1)` and git's own parser.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -6,17 +6,17 @@ use std::str::Chars;
 /// A key with its value.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
-    /// Lower case.
+    /// In lower case.
     pub(crate) section: String,
     /// As it is written.
     pub(crate) subsection: Option<String>,
-    /// Lower case.
+    /// In lower case.
     pub(crate) key: String,
-    /// None for a key alone.
+    /// None for a key without a value, which means true.
     pub(crate) value: Option<String>,
 }
 
-/// All settings in their order, up to the first mistake.
+/// All settings in their order, up to the first syntax error.
 pub(crate) fn parse(text: &str) -> Vec<Setting> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     let mut rest = text.chars().peekable();
@@ -42,7 +42,8 @@ pub(crate) fn parse(text: &str) -> Vec<Setting> {
     settings
 }
 
-/// After `[`: `section]`, `section "Subsection"]`, or `section.subsection]`, which knows no upper case.
+/// Parses the rest of a header after `[`: `section]`, `section "Subsection"]`, or `section.subsection]`, which is converted
+/// to lower case.
 fn header(rest: &mut Peekable<Chars<'_>>) -> Option<(String, Option<String>)> {
     let mut name = String::new();
     loop {
@@ -89,10 +90,11 @@ fn key_value(first: char, rest: &mut Peekable<Chars<'_>>) -> Option<(String, Opt
     }
 }
 
-/// To the end of the line; `\` before it goes on with the next one. Blanks around don't count unless they are quoted.
+/// Parses a value up to the end of its line; after a `\` at the end it continues on the next line. Spaces around the value
+/// are removed unless they are quoted.
 fn value(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
     let (mut value, mut is_quoted, mut is_comment) = (String::new(), false, false);
-    // Where the value ends without the blanks that follow.
+    // The length of the value without trailing spaces.
     let mut end = 0;
     loop {
         match rest.next() {
@@ -127,7 +129,7 @@ fn value(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
     }
 }
 
-/// In quotes, as a value or a subsection may stand. Line breaks aren't for these.
+/// The text in quotes, for a value or a subsection. It must not contain line breaks.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_ends_it() {
+    fn settings_end_at_a_syntax_error() {
         for text in ["[a]\nx = 1\n[b\ny = 2", "[a]\nx = 1\n= 2\n", "[a]\nx = 1\ny = \"2\n", "[a]\nx = 1\ny \\q = 2\n"] {
             assert_eq!(shown(text), ["a.x=1"], "{text}");
         }

@@ -1,7 +1,7 @@
-//! Plain HTTP: a request in absolute form, sent on to its origin.
+//! Forwards plain HTTP requests in absolute form to their origins.
 //!
-//! Each request has a connection of its own, so that no two of them can be mixed up. No `Via` is added: servers take it
-//! for a reason to send other answers.
+//! Each request has a connection of its own, so that two requests can't be mixed up. No `Via` is added, because some
+//! servers then send different responses.
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -19,7 +19,7 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::net::background::Background;
 use crate::net::egress::EgressGuard;
 
-/// About one connection, not about the request (RFC 9110, section 7.6.1). An expectation is met by the proxy itself.
+/// Headers of the connection and not of the request (RFC 9110, section 7.6.1). The proxy itself handles `expect`.
 const OF_THE_CONNECTION: [HeaderName; 10] = [
     CONNECTION,
     EXPECT,
@@ -40,18 +40,18 @@ pub(super) async fn forward(
     let origin = origin(request.uri())?;
     egress.request(&origin)?;
     let failed = |error: &dyn std::error::Error| {
-        CapabilityError::new(ErrorCode::Unavailable, format!("{origin} doesn't answer: {error}")).retryable()
+        CapabilityError::new(ErrorCode::Unavailable, format!("no response from {origin}: {error}")).retryable()
     };
     let (stream, proxy) = egress.dialer.plain(&origin).await.map_err(|error| egress.failed(&origin, &error))?;
     let request = readdressed(request, &origin, proxy.as_ref())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let driver = Background::spawn(async move {
-        // Whatever goes wrong with it, the answer or its body says.
+        // Its errors are reported by the response or its body.
         let _ = connection.await;
     });
     let (mut head, body) = sender.send_request(request).await.map_err(|error| failed(&error))?.into_parts();
     without_the_connection(&mut head.headers);
-    // The connection lives as long as somebody reads.
+    // The connection is driven as long as the body is read.
     let body = body.map_frame(move |frame| {
         let _held = &driver;
         frame
@@ -64,26 +64,30 @@ fn origin(uri: &Uri) -> Result<Origin, CapabilityError> {
         Err(CapabilityError::new(ErrorCode::InvalidArgument, message).with_help(help.to_owned()))
     };
     if uri.scheme_str() != Some("http") {
-        let help = "ask for `http://HOST/PATH`, or for a tunnel with `CONNECT HOST:PORT`";
-        return invalid("this is a proxy, and the request isn't one to a proxy".to_owned(), help);
+        let help = "request `http://HOST/PATH`, or a tunnel with `CONNECT HOST:PORT`";
+        return invalid("this is a proxy, but the request isn't a proxy request".to_owned(), help);
     }
     let url = Url::parse(&uri.to_string()).ok();
     match url.as_ref().and_then(|url| Some((url, Origin::of(url)?))) {
         Some((url, origin)) if url.username().is_empty() && url.password().is_none() => Ok(origin),
-        Some(_) => invalid("the request's URL holds a user or a password".to_owned(), "send `authorization` instead"),
-        None => invalid(format!("`{uri}` can't be asked for"), "ask for `http://HOST/PATH`"),
+        Some(_) => {
+            invalid("the request's URL contains a user or a password".to_owned(), "send `authorization` instead")
+        }
+        None => invalid(format!("invalid URL `{uri}`"), "request `http://HOST/PATH`"),
     }
 }
 
-/// As its origin gets it. What the program calls the host is not repeated: it might name another site behind the same
-/// address.
+/// The request as it is sent to its origin. `Host` is set from the URL that was checked, and not copied from the program's
+/// request, where it might name another site behind the same address.
 fn readdressed(
     request: Request<Incoming>,
     origin: &Origin,
     proxy: Option<&Intercept>,
 ) -> Result<Request<Incoming>, CapabilityError> {
     let (mut head, body) = request.into_parts();
-    // Two lengths are one too many: what the body is was understood here, and is said anew.
+    // A request with both headers has two lengths. If the origin went by the other one than this proxy, it would take the
+    // rest of the body for another request, which was never checked (request smuggling). The body is framed again here, so
+    // only one length is sent.
     if head.headers.contains_key(TRANSFER_ENCODING) {
         head.headers.remove(CONTENT_LENGTH);
     }
@@ -93,7 +97,7 @@ fn readdressed(
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let uri = if proxy.is_some() { format!("{address}{path}") } else { path.to_owned() };
     let invalid = |error: &dyn std::fmt::Display| {
-        CapabilityError::new(ErrorCode::InvalidArgument, format!("{address} can't be asked for: {error}"))
+        CapabilityError::new(ErrorCode::InvalidArgument, format!("could not request {address}: {error}"))
     };
     head.uri = uri.parse().map_err(|error| invalid(&error))?;
     head.headers.insert(HOST, HeaderValue::from_str(authority).map_err(|error| invalid(&error))?);

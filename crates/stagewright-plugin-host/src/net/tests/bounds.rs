@@ -1,4 +1,4 @@
-//! How many, how long, and when it ends; and the ports that are forwarded.
+//! Limits, timeouts and the end of the proxy, and forwarded ports.
 
 use stagewright_model::Origin;
 
@@ -6,14 +6,14 @@ use super::*;
 use crate::net::forward::forward;
 
 #[tokio::test]
-async fn connections_beyond_the_bound_are_turned_away_until_one_ends() {
+async fn connections_beyond_the_limit_are_refused_until_one_ends() {
     let proxy = Setup { connections: 2, ..Setup::default() }.start().await;
     let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut open = Vec::new();
     for _ in 0..2 {
         let mut stream = proxy.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
-        assert!(head(&mut stream).await.contains("400"), "it has a place");
+        assert!(head(&mut stream).await.contains("400"), "within the limit");
         open.push(stream);
     }
     for _ in 0..2 {
@@ -21,7 +21,7 @@ async fn connections_beyond_the_bound_are_turned_away_until_one_ends() {
         assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
         assert!(answer.contains("help: close some, or raise in [stages.test.limits]: requests = 4\n"), "{answer}");
     }
-    assert_eq!(proxy.told().len(), 1);
+    assert_eq!(proxy.denials().len(), 1);
     open.pop();
     while !proxy.ask("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.contains("400") {
         tokio::task::yield_now().await;
@@ -29,17 +29,17 @@ async fn connections_beyond_the_bound_are_turned_away_until_one_ends() {
 }
 
 #[tokio::test]
-async fn refusals_without_end_are_told_up_to_a_number() {
+async fn the_number_of_reported_denials_is_limited() {
     let proxy = proxy(&[]).await;
     for number in 0..2000 {
         let origin = Origin::of_tunnel(&format!("host-{number}.test:443")).unwrap();
         assert!(proxy.egress.tunnel(&origin).is_err());
     }
-    assert_eq!(proxy.told().len(), 1000);
+    assert_eq!(proxy.denials().len(), 1000);
 }
 
 #[tokio::test]
-async fn without_its_handle_nothing_is_left() {
+async fn dropping_the_handle_closes_the_listener_and_all_connections() {
     let host = Host::start("", "", "").await;
     let proxy = proxy(&[&format!("tcp://127.0.0.1:{}", host.port)]).await;
     let mut idle = proxy.connect().await;
@@ -51,11 +51,11 @@ async fn without_its_handle_nothing_is_left() {
     while host.seen().is_empty() {
         tokio::task::yield_now().await;
     }
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+    assert!(TcpStream::connect(address).await.is_err(), "the listener is closed");
 }
 
 #[tokio::test]
-async fn what_is_silent_for_too_long_is_closed() {
+async fn an_idle_connection_is_closed_after_the_timeout() {
     let host = Host::start("", "", "").await;
     let net = format!("tcp://127.0.0.1:{}", host.port);
     let proxy = Setup { net: &[&net], idle: Duration::from_millis(20), ..Setup::default() }.start().await;
@@ -64,11 +64,11 @@ async fn what_is_silent_for_too_long_is_closed() {
     let mut stream = proxy.connect().await;
     let connect = format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n\r\n", host.port);
     stream.write_all(connect.as_bytes()).await.unwrap();
-    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200"), "and then it ended");
+    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200"), "established, and then closed");
 }
 
 #[tokio::test]
-async fn granted_ports_of_this_machine_are_forwarded_within_the_same_bound() {
+async fn forwarded_ports_share_the_limit_on_connections() {
     let host = Host::start("hello ", "", "bye").await;
     let net = format!("tcp://127.0.0.1:{}", host.port);
     let proxy = Setup { net: &[&net], connections: 1, ..Setup::default() }.start().await;
@@ -83,8 +83,8 @@ async fn granted_ports_of_this_machine_are_forwarded_within_the_same_bound() {
 
     let mut beyond = TcpStream::connect(address).await.unwrap();
     assert_eq!(rest(&mut beyond).await, "");
-    assert!(proxy.ask("GET / HTTP/1.1\r\n\r\n").await.contains("503"), "it is one bound");
-    assert_eq!(proxy.told().len(), 1);
+    assert!(proxy.ask("GET / HTTP/1.1\r\n\r\n").await.contains("503"), "the limit is shared");
+    assert_eq!(proxy.denials().len(), 1);
 
     stream.write_all(b"x").await.unwrap();
     stream.shutdown().await.unwrap();

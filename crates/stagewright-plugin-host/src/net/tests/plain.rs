@@ -5,7 +5,7 @@ use super::*;
 const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close, x-hop\r\nx-hop: a\r\nx-end: b\r\ncontent-length: 2\r\n\r\nhi";
 
 #[tokio::test]
-async fn a_granted_request_is_sent_on_without_what_belongs_to_the_connection() {
+async fn a_granted_request_is_forwarded_without_headers_of_the_connection() {
     let host = Host::start("", "\r\n\r\n", OK).await;
     let origin = format!("http://127.0.0.1:{}", host.port);
     let proxy = proxy(&[&origin]).await;
@@ -28,14 +28,14 @@ async fn a_granted_request_is_sent_on_without_what_belongs_to_the_connection() {
 }
 
 #[tokio::test]
-async fn bodies_go_through_and_are_framed_anew() {
+async fn bodies_are_forwarded_and_framed_again() {
     let host = Host::start("", "end\r\n0\r\n\r\n", OK).await;
     let origin = format!("http://127.0.0.1:{}", host.port);
     let proxy = proxy(&[&origin]).await;
     let head = format!("POST {origin}/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
     let sized = proxy.ask(&format!("{head}content-length: 10\r\n\r\nend\r\n0\r\n\r\nGET /")).await;
     assert!(sized.contains("200 OK") && host.seen()[0].ends_with("\r\n\r\nend\r\n0\r\n\r\n"), "{sized}");
-    // Two lengths: a server that went by the other one would take the rest for a request of its own.
+    // With both headers, a server that went by the other one would take the rest of the body for another request.
     for length in ["", "content-length: 3\r\n"] {
         let chunked = format!("{head}{length}transfer-encoding: chunked\r\n\r\n3\r\nend\r\n0\r\n\r\n");
         assert!(proxy.ask(&chunked).await.contains("200 OK"), "{length}");
@@ -46,7 +46,7 @@ async fn bodies_go_through_and_are_framed_anew() {
 }
 
 #[tokio::test]
-async fn what_is_not_granted_is_refused_in_words_and_told_once() {
+async fn a_denied_request_is_refused_with_a_message_and_reported_once() {
     let host = Host::start("", "\r\n\r\n", OK).await;
     let proxy = proxy(&["https://example.org"]).await;
     let url = format!("http://127.0.0.1:{}", host.port);
@@ -57,10 +57,10 @@ async fn what_is_not_granted_is_refused_in_words_and_told_once() {
         let line = format!("change in [stages.test.permissions]: net = [\"{url}\", \"https://example.org\"]\n");
         assert!(answer.ends_with(&line), "{answer}");
     }
-    assert_eq!(proxy.told(), [format!("the stage may not call {url}")]);
+    assert_eq!(proxy.denials(), [format!("the stage may not call {url}")]);
     let other = proxy.ask("GET http://example.org/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(other.contains("403"), "https was granted: {other}");
-    assert_eq!((proxy.told().len(), host.seen().len()), (2, 0));
+    assert!(other.contains("403"), "only https is granted: {other}");
+    assert_eq!((proxy.denials().len(), host.seen().len()), (2, 0));
 }
 
 #[tokio::test]
@@ -71,8 +71,8 @@ async fn a_name_that_leads_to_this_machine_is_refused_and_localhost_is_not() {
     let proxy = proxy(&[&named, &local]).await;
     let ask = |url| format!("GET {url}/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     let answer = proxy.ask(&ask(&named)).await;
-    assert!(answer.contains("403") && answer.contains("`rebound.example.org` leads to 127.0.0.1"), "{answer}");
-    assert_eq!((proxy.told().len(), host.seen().len()), (1, 0));
+    assert!(answer.contains("403") && answer.contains("`rebound.example.org` resolves to 127.0.0.1"), "{answer}");
+    assert_eq!((proxy.denials().len(), host.seen().len()), (1, 0));
     assert!(proxy.ask(&ask(&local)).await.contains("200 OK"));
 }
 
@@ -89,7 +89,7 @@ async fn a_service_of_the_attempt_needs_no_grant() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_to_a_proxy_is_answered_so() {
+async fn anything_but_a_proxy_request_is_an_error() {
     let proxy = proxy(&["http://example.org"]).await;
     let long = format!("GET http://example.org/ HTTP/1.1\r\nconnection: close\r\nx: {}\r\n\r\n", "x".repeat(100 << 10));
     let many = format!("GET http://example.org/ HTTP/1.1\r\nconnection: close\r\n{}\r\n", "x: y\r\n".repeat(200));
@@ -111,20 +111,23 @@ async fn what_is_no_request_to_a_proxy_is_answered_so() {
         let answer = proxy.ask(request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.80}: {answer}");
     }
-    assert_eq!(proxy.told(), [""; 0], "none of them is a denial");
+    assert_eq!(proxy.denials(), [""; 0], "none of them counts as a denial");
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_there_is_no_denial() {
+async fn an_unreachable_host_is_not_reported_as_a_denial() {
     let proxy = proxy(&["http://127.0.0.1:1", "http://nowhere.example.org"]).await;
     let answer = proxy.ask("GET http://127.0.0.1:1/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n") && answer.contains("127.0.0.1:1 can't"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n") && answer.contains("could not connect to 127.0.0.1:1"),
+        "{answer}"
+    );
     assert!(proxy.tunnel("127.0.0.1:1").await.1.contains("502"));
-    assert_eq!(proxy.told(), [""; 0]);
+    assert_eq!(proxy.denials(), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_client_of_the_trade_can_use_it() {
+async fn a_common_http_client_can_use_the_proxy() {
     let host = Host::start("", "\r\n\r\n", OK).await;
     let origin = format!("http://127.0.0.1:{}", host.port);
     let proxy = proxy(&[&origin]).await;
@@ -137,5 +140,5 @@ async fn a_client_of_the_trade_can_use_it() {
     let refused = client.get("http://other.example.org").send().await.unwrap();
     assert_eq!(refused.status(), 403);
     assert!(client.get("https://other.example.org").send().await.is_err());
-    assert_eq!(proxy.told().len(), 2);
+    assert_eq!(proxy.denials().len(), 2);
 }

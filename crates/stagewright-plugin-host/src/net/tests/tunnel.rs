@@ -1,11 +1,11 @@
-//! Tunnels, and who may be asked for in them.
+//! Tunnels, and the hosts that may be requested in them.
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::*;
 
-/// What a TLS client says first that asks for `name`, which may be an address.
+/// The ClientHello of a TLS client that requests `name`, which may be an address.
 fn hello(name: &'static str) -> Vec<u8> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
@@ -19,7 +19,7 @@ fn hello(name: &'static str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn bytes_go_both_ways_and_the_host_may_speak_first() {
+async fn bytes_are_transferred_both_ways_and_the_host_may_send_first() {
     let host = Host::start("220 ready\r\n", "", "bye").await;
     let proxy = proxy(&[&format!("tcp://127.0.0.1:{}", host.port)]).await;
     let (mut stream, head) = proxy.tunnel(&format!("127.0.0.1:{}", host.port)).await;
@@ -29,12 +29,12 @@ async fn bytes_go_both_ways_and_the_host_may_speak_first() {
     assert_eq!(&greeting, b"220 ready\r\n");
     stream.write_all(b"HELO me\r\n").await.unwrap();
     stream.shutdown().await.unwrap();
-    assert_eq!(rest(&mut stream).await, "bye", "one side's end doesn't end the other");
+    assert_eq!(rest(&mut stream).await, "bye", "the end of one direction doesn't end the other");
     assert_eq!(host.seen(), ["HELO me\r\n"]);
 }
 
 #[tokio::test]
-async fn a_tunnel_is_refused_where_nothing_is_granted() {
+async fn a_tunnel_that_is_not_granted_is_refused() {
     let host = Host::start("", "", "").await;
     let proxy = proxy(&["https://example.org", &format!("https://rebound.example.org:{}", host.port)]).await;
     for (authority, line) in [
@@ -49,13 +49,13 @@ async fn a_tunnel_is_refused_where_nothing_is_granted() {
         let words = rest(&mut stream).await;
         assert!(words.contains(&format!("\"{line}\"")), "{authority}: {words}");
     }
-    assert_eq!((proxy.told().len(), host.seen().len()), (4, 0));
+    assert_eq!((proxy.denials().len(), host.seen().len()), (4, 0));
     for authority in ["example.org", "a@example.org:443", "example.org:0"] {
         assert!(proxy.tunnel(authority).await.1.contains("400 Bad Request"), "{authority}");
     }
 }
 
-/// What the host heard in a tunnel to `authority` in which `said` was said, piece by piece, and what was answered.
+/// Sends `said` in chunks in a tunnel to `authority`. Returns the number of bytes that the host received, and the answer.
 async fn say(proxy: &Fixture, host: &Host, authority: &str, said: &[u8], pieces: usize) -> (usize, Vec<u8>) {
     let before = host.seen().len();
     let (mut stream, head) = proxy.tunnel(&format!("{authority}:{}", host.port)).await;
@@ -75,7 +75,7 @@ async fn say(proxy: &Fixture, host: &Host, authority: &str, said: &[u8], pieces:
 }
 
 #[tokio::test]
-async fn tls_must_ask_for_the_host_of_its_tunnel() {
+async fn tls_must_request_the_host_of_its_tunnel() {
     let host = Host::start("", "", "").await;
     let port = host.port;
     let net = [format!("https://localhost:{port}"), format!("https://127.0.0.1:{port}")];
@@ -90,7 +90,7 @@ async fn tls_must_ask_for_the_host_of_its_tunnel() {
     let nameless = hello("127.0.0.1");
     assert_eq!(say(&proxy, &host, "127.0.0.1", &nameless, 1).await, (nameless.len(), vec![]));
     assert_eq!(say(&proxy, &host, "localhost", b"GET / HTTP/1.1", 1).await.0, 14);
-    assert_eq!(proxy.told(), [""; 0]);
+    assert_eq!(proxy.denials(), [""; 0]);
 
     assert_eq!(say(&proxy, &host, "localhost", &hello("fronted.example.org"), 3).await, (0, alert.clone()));
     assert_eq!(say(&proxy, &host, "127.0.0.1", &hello("fronted.example.org"), 1).await, (0, alert.clone()));
@@ -99,11 +99,11 @@ async fn tls_must_ask_for_the_host_of_its_tunnel() {
     let mut broken = right.clone();
     broken.iter_mut().skip(5).for_each(|byte| *byte = 0xff);
     assert_eq!(say(&proxy, &host, "localhost", &broken, 1).await, (0, alert.clone()));
-    // A warning before the greeting, which some servers pass over.
+    // An alert before the ClientHello, which some servers skip.
     let warned = [&[21, 3, 1, 0, 2, 1, 90], hello("fronted.example.org").as_slice()].concat();
     assert_eq!(say(&proxy, &host, "localhost", &warned, 1).await, (0, alert));
-    let told = proxy.told();
-    assert_eq!(told.len(), 4, "{told:?}");
-    let first = format!("opened a tunnel to tcp://localhost:{port}, and asked for `fronted.example.org` in it");
-    assert!(told[0].contains(&first), "{told:?}");
+    let denials = proxy.denials();
+    assert_eq!(denials.len(), 4, "{denials:?}");
+    let first = format!("opened a tunnel to tcp://localhost:{port}, but requested `fronted.example.org` in it");
+    assert!(denials[0].contains(&first), "{denials:?}");
 }

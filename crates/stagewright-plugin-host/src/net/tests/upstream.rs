@@ -1,11 +1,11 @@
-//! Through the proxy that the engine is told to use.
+//! Connections through the proxy that the engine is configured to use.
 
 use super::*;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 
 #[tokio::test]
-async fn tunnels_go_through_the_engine_s_proxy_with_its_authorisation() {
+async fn tunnels_use_the_engines_proxy_with_its_authorisation() {
     let upstream = Host::start("", "\r\n\r\n", "HTTP/1.1 200 Connection established\r\n\r\n220 ready\r\n").await;
     let url = format!("http://ada:pw@127.0.0.1:{}", upstream.port);
     let environment = [("HTTPS_PROXY", url.as_str())];
@@ -14,16 +14,16 @@ async fn tunnels_go_through_the_engine_s_proxy_with_its_authorisation() {
     let proxy = Setup { net: &net, environment: &environment, lookup, ..Setup::default() }.start().await;
     let (mut stream, head) = proxy.tunnel("example.org:443").await;
     assert!(head.contains("200 OK"), "{head}");
-    assert_eq!(rest(&mut stream).await, "220 ready\r\n", "also what came along with the proxy's answer");
+    assert_eq!(rest(&mut stream).await, "220 ready\r\n", "including bytes that arrive with the proxy's response");
     let seen = upstream.seen();
     assert!(seen[0].starts_with("CONNECT example.org:443 HTTP/1.1\r\n"), "{seen:?}");
     assert!(seen[0].contains("proxy-authorization: Basic YWRhOnB3"), "{seen:?}");
-    assert!(proxy.tunnel("other.org:443").await.1.contains("403"), "what isn't granted doesn't get as far");
+    assert!(proxy.tunnel("other.org:443").await.1.contains("403"), "denied before the proxy is used");
     assert_eq!(upstream.seen().len(), 1);
 }
 
 #[tokio::test]
-async fn plain_requests_go_through_it_in_absolute_form() {
+async fn plain_requests_use_the_engines_proxy_in_absolute_form() {
     let upstream = Host::start("", "\r\n\r\n", ANSWER).await;
     let url = format!("ada:pw@127.0.0.1:{}", upstream.port);
     let environment = [("http_proxy", url.as_str()), ("NO_PROXY", "near.example.org")];
@@ -36,15 +36,15 @@ async fn plain_requests_go_through_it_in_absolute_form() {
     assert!(seen[0].starts_with("GET http://example.org:8080/a HTTP/1.1\r\n"), "{seen:?}");
     assert!(seen[0].contains("proxy-authorization: Basic YWRhOnB3") && !seen[0].contains("mine"), "{seen:?}");
     let near = proxy.ask(&ask("http://near.example.org")).await;
-    assert!(near.contains("403") && near.contains("leads to 127.0.0.1"), "it is looked up here: {near}");
+    assert!(near.contains("403") && near.contains("resolves to 127.0.0.1"), "it is looked up here: {near}");
     assert_eq!(upstream.seen().len(), 1);
 }
 
 #[tokio::test]
-async fn a_proxy_that_will_not_or_can_not_is_named_without_its_password() {
+async fn the_error_for_a_failing_proxy_hides_its_password() {
     let upstream = Host::start("", "\r\n\r\n", "HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n").await;
     let refusing = format!("http://ada:pass-word@127.0.0.1:{}", upstream.port);
-    for (url, why) in [(refusing.as_str(), "407"), ("https://ada:pass-word@127.0.0.1:1", "named with http://")] {
+    for (url, why) in [(refusing.as_str(), "407"), ("https://ada:pass-word@127.0.0.1:1", "begins with http://")] {
         let (environment, net) = ([("ALL_PROXY", url)], ["https://example.org"]);
         let proxy = Setup { net: &net, environment: &environment, ..Setup::default() }.start().await;
         let (mut stream, head) = proxy.tunnel("example.org:443").await;
@@ -52,6 +52,6 @@ async fn a_proxy_that_will_not_or_can_not_is_named_without_its_password() {
         stream.shutdown().await.unwrap();
         let words = rest(&mut stream).await;
         assert!(words.contains(why) && !words.contains("pass-word"), "{words}");
-        assert_eq!(proxy.told(), [""; 0]);
+        assert_eq!(proxy.denials(), [""; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! What lies in a git directory: directories of submodules and linked working trees, and links out of it.
+//! The content of a git directory: directories of submodules and linked worktrees, and links out of it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::Purpose;
 
-/// Submodules or working trees of one repository.
+/// The most submodules, or worktrees, of one repository.
 const DIRECTORIES: usize = 1024;
-/// Names that are looked at in one git directory.
+/// The most entries that are examined in one git directory.
 const ENTRIES: usize = 1_000_000;
-/// What git keeps by content, or for people to read: folders of which only the names are looked at.
+/// Folders that are not searched, because git finds their content by digest or only keeps it for people to read.
 const SHALLOW: [&str; 4] = ["annex", "lfs", "logs", "objects"];
 
-/// Git directories below a folder; a submodule's name can have slashes.
+/// The git directories below a folder. They can be nested, since a submodule's name can contain slashes.
 pub(super) fn directories_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let (mut found, mut ahead, mut seen) = (Vec::new(), vec![folder.to_owned()], 0);
     while let Some(folder) = ahead.pop() {
@@ -25,7 +25,7 @@ pub(super) fn directories_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
             }
             seen += 1;
             if seen > DIRECTORIES {
-                let many = format!("`{}` holds more than {DIRECTORIES} git directories", folder.display());
+                let many = format!("`{}` contains more than {DIRECTORIES} git directories", folder.display());
                 return Err(io::Error::other(many));
             }
             let is_git = ["HEAD", "gitdir"].iter().any(|name| path.join(name).is_file());
@@ -35,8 +35,8 @@ pub(super) fn directories_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Links in a git directory to something in the workspace that isn't in that directory: what they lead to is what git
-/// finds there.
+/// Claims the links of a git directory that lead elsewhere in the workspace: git uses their targets as if they were part of
+/// the directory.
 pub(super) fn links(directory: &Path, workspace: &Path, claims: &mut BTreeSet<(Purpose, PathBuf)>) -> io::Result<()> {
     let real = stagewright_files::follow(directory)?.real;
     let (mut ahead, mut seen) = (vec![real.clone()], 0);
@@ -44,12 +44,12 @@ pub(super) fn links(directory: &Path, workspace: &Path, claims: &mut BTreeSet<(P
         for entry in folder.read_dir().into_iter().flatten().flatten() {
             seen += 1;
             if seen > ENTRIES {
-                return Err(io::Error::other(format!("`{}` holds more than {ENTRIES} files", directory.display())));
+                return Err(io::Error::other(format!("`{}` contains more than {ENTRIES} files", directory.display())));
             }
             let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
             let below = path.strip_prefix(&real).unwrap_or(&path);
             if kind.is_symlink() {
-                // What leads nowhere leads git nowhere either.
+                // Git can't follow a broken link either.
                 let Ok(led) = stagewright_files::follow(&path) else { continue };
                 let is_out = |place: &PathBuf| place.starts_with(workspace) && !place.starts_with(&real);
                 if is_out(&led.real) || led.steps.iter().any(is_out) {
@@ -63,7 +63,7 @@ pub(super) fn links(directory: &Path, workspace: &Path, claims: &mut BTreeSet<(P
     Ok(())
 }
 
-/// `below`: where the link lies in the git directory.
+/// The purpose of a link's target. `below`: the path of the link in the git directory.
 fn purpose(below: &Path, target: &Path) -> Purpose {
     let is_folder = || fs::metadata(target).is_ok_and(|found| found.is_dir());
     let is_hook = below.components().any(|name| name.as_os_str() == "hooks");
@@ -77,7 +77,7 @@ fn purpose(below: &Path, target: &Path) -> Purpose {
 fn is_looked_into(below: &Path) -> bool {
     let names: Vec<_> = below.components().map(|name| name.as_os_str()).collect();
     let is_shallow = |name: &std::ffi::OsStr| SHALLOW.iter().any(|known| name == *known);
-    // Also in a submodule's directory.
+    // At any depth, since submodules' directories have them too. `objects/info` is searched: it names other object folders.
     match names.iter().position(|name| is_shallow(name)) {
         None => true,
         Some(at) => names[at + 1..].iter().all(|name| names[at] == "objects" && *name == "info"),

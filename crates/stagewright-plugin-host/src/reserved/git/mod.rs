@@ -1,8 +1,9 @@
-//! What git runs and believes in a repository: its directories, its configuration, its hooks, and all that these lead to.
+//! Finds everything that git executes or trusts in a repository: its directories, its configuration, its hooks, and
+//! everything that these refer to.
 //!
-//! Git isn't asked: its own answers would go through the configuration that is being protected, and it refuses to open a
-//! repository of another user. Where git decides by a condition (`includeIf`, a variable, the branch), every answer that it
-//! may give counts.
+//! Git itself isn't called: its answers would depend on the configuration that is being protected, and it refuses to open a
+//! repository of another user. Where git decides by a condition (`includeIf`, a variable, the branch), every possible result
+//! is included.
 
 mod directory;
 mod settings;
@@ -15,17 +16,17 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use self::directory::{directories_below, links};
-use self::settings::{Settings, expanded};
+use self::settings::{GitSettings, expanded};
 use self::words::{missing_program, named_files, template};
 use super::{Claim, Purpose};
 
-/// Bytes of a file that leads to a git directory: a path and a word.
+/// The most bytes of a file that leads to a git directory, which contains a keyword and a path.
 const POINTER: u64 = 8 * 1024;
-/// Claims of one repository. Each of them that lies in the workspace is a mount of its own for programs.
+/// The most claims of one repository. Each one in the workspace takes a mount in a sandbox.
 const CLAIMS: usize = 1024;
-/// Where git may look for the machine's configuration.
+/// The paths at which git may expect the machine's configuration.
 const SYSTEM: [&str; 3] = ["/etc/gitconfig", "/usr/local/etc/gitconfig", "/opt/homebrew/etc/gitconfig"];
-/// Variables with command lines that git prefers to its configuration.
+/// Variables with command lines that override git's configuration.
 const COMMANDS: [&str; 11] = [
     "EDITOR",
     "GIT_ASKPASS",
@@ -40,16 +41,16 @@ const COMMANDS: [&str; 11] = [
     "VISUAL",
 ];
 
-/// The user's and the machine's configuration of git, which holds in every repository.
+/// The user's and the machine's configuration of git, which applies to every repository.
 #[derive(Clone, Debug, Default)]
 pub struct UserGit {
     home: Option<PathBuf>,
     claims: Vec<Claim>,
-    settings: Settings,
+    settings: GitSettings,
 }
 
 impl UserGit {
-    /// Reads what `environment` leads to.
+    /// Reads the configuration that git would read with `environment`.
     ///
     /// # Errors
     /// When a configuration file is too large, or they include too many.
@@ -60,11 +61,11 @@ impl UserGit {
         let named = ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"].into_iter().filter_map(folder);
         let own = home.iter().map(|home| home.join(".gitconfig"));
         let files: Vec<_> = named.chain(own).chain(SYSTEM.map(PathBuf::from)).collect();
-        // With ignored files, attributes and stored credentials.
+        // These folders also contain ignore patterns, attributes and stored credentials.
         let folders = folder("XDG_CONFIG_HOME").into_iter().chain(home.iter().map(|home| home.join(".config")));
         let folders: Vec<_> = folders.map(|folder| folder.join("git")).collect();
         let read = files.iter().cloned().chain(folders.iter().map(|folder| folder.join("config")));
-        let mut settings = Settings::read(read.collect(), home.as_deref())?;
+        let mut settings = GitSettings::read(read.collect(), home.as_deref())?;
         for (name, value) in environment {
             if let Some(number) = name.strip_prefix("GIT_CONFIG_KEY_") {
                 let set = environment.get(&format!("GIT_CONFIG_VALUE_{number}"));
@@ -82,22 +83,22 @@ impl UserGit {
         Ok(UserGit { home, claims, settings })
     }
 
-    /// The configuration itself.
+    /// The claims of the configuration files themselves.
     pub fn claims(&self) -> &[Claim] {
         &self.claims
     }
 
-    /// Of the repository that `pointer` stands for, with its submodules and linked working trees: a `.git`, whatever it is,
-    /// or a repository without a working tree. Of files, only those in `workspace` are named.
+    /// The claims of a repository, with its submodules and linked worktrees. `pointer`: its `.git`, which may be a folder, a
+    /// file or a link, or a bare repository. Only files in `workspace` are claimed.
     ///
     /// # Errors
-    /// When a configuration file is too large, or there is more of anything than can be kept from stages.
+    /// When a configuration file is too large, or a limit on files, directories or claims is exceeded.
     pub fn repository(&self, workspace: &Path, pointer: &Path) -> io::Result<Vec<Claim>> {
         let has_name = pointer.file_name().is_some_and(|name| name.eq_ignore_ascii_case(".git"));
         let top = if has_name { pointer.parent().unwrap_or(pointer) } else { pointer };
         let [directory, common] = git_directories(pointer);
         let git = [pointer, &directory, &common].map(|path| (Purpose::Git, path.to_owned()));
-        let mut found = Found { git: self, workspace, claims: BTreeSet::from(git) };
+        let mut found = RepositoryClaims { git: self, workspace, claims: BTreeSet::from(git) };
         let shared = found.directory(&common, None, None)?;
         found.directory(&directory, Some(top), Some(&shared))?;
         for tree in directories_below(&common.join("worktrees"))? {
@@ -117,20 +118,25 @@ impl UserGit {
     }
 }
 
-/// What was found of one repository.
-struct Found<'a> {
+/// The claims of one repository so far.
+struct RepositoryClaims<'a> {
     git: &'a UserGit,
     workspace: &'a Path,
     claims: BTreeSet<(Purpose, PathBuf)>,
 }
 
-impl Found<'_> {
-    /// Of a git directory, with those of its submodules. Gives its own settings.
-    fn directory(&mut self, directory: &Path, top: Option<&Path>, shared: Option<&Settings>) -> io::Result<Settings> {
+impl RepositoryClaims<'_> {
+    /// Adds the claims of a git directory and its submodules. Returns the directory's own settings.
+    fn directory(
+        &mut self,
+        directory: &Path,
+        top: Option<&Path>,
+        shared: Option<&GitSettings>,
+    ) -> io::Result<GitSettings> {
         let files = ["config", "config.worktree"].map(|name| directory.join(name));
-        let own = Settings::read(files.to_vec(), self.git.home.as_deref())?;
+        let own = GitSettings::read(files.to_vec(), self.git.home.as_deref())?;
         self.claims.extend(own.included.iter().map(|path| (Purpose::Config, path.clone())));
-        // Git says where the working tree of a submodule is in the submodule's own configuration.
+        // The configuration of a submodule names its working tree.
         let named = own.last("core.worktree").map(|path| directory.join(path));
         let trees: BTreeSet<&Path> = top.into_iter().chain(named.as_deref()).filter(|tree| tree.is_dir()).collect();
         for tree in trees.iter().copied().chain([directory]) {
@@ -139,28 +145,30 @@ impl Found<'_> {
             }
         }
         for below in directories_below(&directory.join("modules"))? {
-            let tree = Settings::read(vec![below.join("config")], self.git.home.as_deref())?;
+            let tree = GitSettings::read(vec![below.join("config")], self.git.home.as_deref())?;
             let pointer = tree.last("core.worktree").map(|path| below.join(path).join(".git"));
-            self.working_tree(&below, pointer, &Settings::default())?;
+            self.working_tree(&below, pointer, &GitSettings::default())?;
         }
         Ok(own)
     }
 
-    /// Of a git directory that a file in a working tree leads to. Without that file, git doesn't go there; the file itself is
-    /// looked for in what is granted, as a stage may have made it.
-    fn working_tree(&mut self, directory: &Path, pointer: Option<PathBuf>, shared: &Settings) -> io::Result<()> {
+    /// Adds the claims of a git directory with a working tree elsewhere, whose file `pointer` leads to it. Without that file,
+    /// git doesn't use the directory. The file itself isn't claimed here, because a stage may have created it: the search for
+    /// nested repositories decides about it.
+    fn working_tree(&mut self, directory: &Path, pointer: Option<PathBuf>, shared: &GitSettings) -> io::Result<()> {
         let Some(pointer) = pointer.filter(|pointer| pointer.symlink_metadata().is_ok()) else { return Ok(()) };
         self.directory(directory, pointer.parent(), Some(shared)).map(drop)
     }
 
-    /// What settings name, seen from a folder in which git runs programs. `is_tree`: hooks run there.
-    fn configured(&mut self, settings: &Settings, folder: &Path, is_tree: bool) {
+    /// Adds the claims of files that settings name, relative to a folder in which git runs programs. `is_tree`: whether
+    /// hooks run there.
+    fn configured(&mut self, settings: &GitSettings, folder: &Path, is_tree: bool) {
         let home = self.git.home.as_deref();
-        // Names of branches, of which a repository can have thousands.
+        // Settings of branches name no files, and a repository can have thousands.
         let values = settings.values.iter().filter(|(key, _)| !key.starts_with("branch."));
         for (key, value) in values {
             if key == "core.hookspath" {
-                // An empty one is none.
+                // An empty value disables hooks.
                 if is_tree && !value.is_empty() {
                     self.claims.insert((Purpose::Hooks, folder.join(expanded(value, home))));
                 }
@@ -172,7 +180,7 @@ impl Found<'_> {
             } else {
                 let files = named_files(key, value, home, folder, self.workspace);
                 let missing = missing_program(key, value, home, folder, self.workspace);
-                // A command line that names files is one of a program that is there.
+                // If the command line names existing files, its program isn't a missing file.
                 let missing = missing.filter(|_| is_tree && files.is_empty());
                 self.claims.extend(files.into_iter().chain(missing).map(|path| (Purpose::Program, path)));
             }
@@ -180,26 +188,26 @@ impl Found<'_> {
     }
 }
 
-/// The git directory that a `.git` stands for, and the one that it shares with other working trees, which may be the same.
+/// The git directory that a `.git` leads to, and the one that it shares with other worktrees, which may be the same.
 pub fn git_directories(pointer: &Path) -> [PathBuf; 2] {
     let directory = led_by(pointer).unwrap_or_else(|| pointer.to_owned());
     let common = shared_by(&directory).unwrap_or_else(|| directory.clone());
     [directory, common]
 }
 
-/// The folder that a file named `.git` leads to; none when it is a folder itself.
+/// The folder that a file named `.git` leads to; none when `.git` is a folder itself.
 fn led_by(pointer: &Path) -> Option<PathBuf> {
     let text = line(pointer)?.into_os_string().into_vec();
     let path = text.strip_prefix(b"gitdir:")?.trim_ascii();
     Some(pointer.parent()?.join(OsString::from_vec(path.to_owned())))
 }
 
-/// The git directory of the repository that a working tree was added to.
+/// The git directory of the repository to which a linked worktree belongs.
 fn shared_by(directory: &Path) -> Option<PathBuf> {
     Some(directory.join(line(&directory.join("commondir"))?))
 }
 
-/// A file of one line, as the path that it is.
+/// Reads a file that contains one path.
 fn line(file: &Path) -> Option<PathBuf> {
     let text = stagewright_files::read(file, POINTER).ok()?;
     Some(PathBuf::from(OsString::from_vec(text.trim_ascii().to_owned())))

@@ -1,4 +1,4 @@
-//! Configuration files of git, with all that they may include.
+//! Reads git's configuration files, with all files that they may include.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -10,31 +10,30 @@ use stagewright_files::CONFIGURATION;
 
 use crate::client_config::git_settings;
 
-/// Files that one configuration consists of.
+/// The most files of one configuration.
 const FILES: usize = 256;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What files set, whatever the conditions are under which git reads them.
+/// The settings of files, regardless of the conditions under which git includes them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Settings {
-    /// Files that others include, whether they are there or not.
+pub(super) struct GitSettings {
+    /// Included files, whether they exist or not.
     pub(super) included: BTreeSet<PathBuf>,
-    /// Section and key, in lower case, without what is between; the value as git has it.
+    /// Section and key in lower case, without the subsection, and the value.
     pub(super) values: Vec<(String, OsString)>,
 }
 
-impl Settings {
-    /// Of files, and of those that they include. What isn't there, or can't be read by this user, sets nothing.
-    pub(super) fn read(files: Vec<PathBuf>, home: Option<&Path>) -> io::Result<Settings> {
-        let mut settings = Settings::default();
+impl GitSettings {
+    /// Reads files and those that they include. Missing and unreadable files are skipped.
+    pub(super) fn read(files: Vec<PathBuf>, home: Option<&Path>) -> io::Result<GitSettings> {
+        let mut settings = GitSettings::default();
         let (mut ahead, mut seen) = (files, BTreeSet::new());
         while let Some(file) = ahead.pop() {
             if !seen.insert(file.clone()) {
                 continue;
             }
             if seen.len() > FILES {
-                let many =
-                    format!("git's configuration includes more than {FILES} files, `{}` for one", file.display());
+                let many = format!("git's configuration has more than {FILES} files, including `{}`", file.display());
                 return Err(io::Error::other(many));
             }
             match stagewright_files::read(&file, CONFIGURATION) {
@@ -48,11 +47,11 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Gives the files that it includes.
+    /// Adds the settings of a file, and returns the files that it includes.
     fn add_file(&mut self, file: &Path, text: &[u8], home: Option<&Path>) -> Vec<PathBuf> {
         let folder = file.parent().unwrap_or(Path::new("/"));
         let mut includes = Vec::new();
-        // A letter for each byte: what isn't UTF-8 is a path all the same.
+        // Decoded as one character for each byte, since a path needn't be UTF-8.
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let letters: String = text.iter().copied().map(char::from).collect();
         for setting in git_settings(&letters) {
@@ -69,7 +68,7 @@ impl Settings {
         includes
     }
 
-    /// One that isn't in a file. `key`: as git spells it.
+    /// Adds a setting that isn't in a file. `key`: as in `git config`.
     pub(super) fn add(&mut self, key: &str, value: &str) {
         let key = key.to_ascii_lowercase();
         if let (Some((section, _)), Some((_, name))) = (key.split_once('.'), key.rsplit_once('.')) {
@@ -82,7 +81,7 @@ impl Settings {
     }
 }
 
-/// A path with the home that `~/`, or a shell's variable, stands for.
+/// A path in which `~/` or `$HOME/` at the beginning is replaced with the home.
 pub(super) fn expanded(value: &OsStr, home: Option<&Path>) -> PathBuf {
     let below = [&b"~/"[..], b"$HOME/", b"${HOME}/"].into_iter().find_map(|home| value.as_bytes().strip_prefix(home));
     match (below, home) {

@@ -30,7 +30,7 @@ impl Fixture {
         symlink(target, self.root.join(path)).unwrap();
     }
 
-    /// Claims of the workspace for one purpose, with what is written as it is.
+    /// The claims in the workspace for one purpose, as they are spelled.
     fn claims(&self, purpose: Purpose, environment: &[(&str, &str)]) -> Vec<String> {
         let home = self.root.parent().unwrap().display().to_string();
         let expanded = |value: &str| value.replace('@', &home);
@@ -44,7 +44,7 @@ impl Fixture {
 }
 
 #[test]
-fn conditions_of_includes_do_not_count() {
+fn files_are_included_regardless_of_conditions() {
     let fixture = Fixture::new(&[
         (".git/config", "[includeIf \"onbranch:never\"]\n\tpath = more\n[include]\n\tpath = ../self\n"),
         (".git/more", "[includeIf \"gitdir:/nowhere/\"]\n\tpath = ../conf/even-more\n"),
@@ -64,7 +64,7 @@ fn too_many_included_files_are_an_error() {
     let includes: String = (0..300).map(|number| format!("[include]\n\tpath = {number}\n")).collect();
     fixture.write(".git/config", &includes);
     let error = UserGit::default().repository(&fixture.root, &fixture.root.join(".git")).unwrap_err();
-    assert!(error.to_string().contains("more than 256 files"), "{error}");
+    assert!(error.to_string().contains("has more than 256 files"), "{error}");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn submodules_and_linked_working_trees_have_hooks_of_their_own() {
 }
 
 #[test]
-fn links_in_a_git_directory_are_what_they_lead_to() {
+fn targets_of_links_in_a_git_directory_are_claimed() {
     let fixture =
         Fixture::new(&[("githooks/pre-push", ""), ("scripts/x", ""), ("conf/gitconfig", "[core]\nhooksPath = c\n")]);
     let links = [
@@ -106,7 +106,7 @@ fn links_in_a_git_directory_are_what_they_lead_to() {
         ("/etc/passwd", ".git/description"),
         ("loop", ".git/loop"),
     ];
-    // Folders of links come into being with them, so that the outer ones are laid last.
+    // In reverse order, since creating an inner link creates the folders that contain it.
     links.iter().rev().for_each(|(target, path)| fixture.link(target, path));
     fixture.link("../../../../scripts/new", ".git/modules/m/hooks/pre-push");
     assert_eq!(fixture.claims(Purpose::Hooks, &[]), [".git/hooks", "c"]);
@@ -118,7 +118,7 @@ fn links_in_a_git_directory_are_what_they_lead_to() {
 }
 
 #[test]
-fn every_word_that_leads_to_a_file_of_the_workspace_counts() {
+fn every_word_that_names_a_file_of_the_workspace_is_claimed() {
     let named = |key: &str, value: &str| {
         let fixture =
             Fixture::new(&[("tools/a b", ""), ("tools/fs", ""), ("tools/x.sh", ""), ("README", ""), ("main", "")]);
@@ -152,7 +152,7 @@ fn every_word_that_leads_to_a_file_of_the_workspace_counts() {
     ] {
         assert_eq!(named("core.fsmonitor", value), files, "{value}");
     }
-    // A key of a later git, or a program's own.
+    // A key of a later version of git, or of another program.
     assert_eq!(named("new.key", "tools/fs"), "tools/fs");
     assert_eq!(named("new.key", "tools/new"), "");
     assert_eq!(named("user.name", "Ada README"), "");
@@ -160,7 +160,7 @@ fn every_word_that_leads_to_a_file_of_the_workspace_counts() {
 }
 
 #[test]
-fn the_users_configuration_is_where_variables_say() {
+fn variables_name_the_users_configuration() {
     let fixture = Fixture::new(&[]);
     let variables = [("XDG_CONFIG_HOME", "@/w/.config"), ("GIT_CONFIG_GLOBAL", "@/w/gitconfig")];
     assert_eq!(fixture.claims(Purpose::Private, &variables), [".config/git"]);
@@ -180,7 +180,7 @@ fn the_users_configuration_is_where_variables_say() {
 }
 
 #[test]
-fn what_is_not_utf8_is_a_path_all_the_same() {
+fn a_hooks_path_that_is_not_utf8_is_claimed() {
     let fixture = Fixture::new(&[]);
     fs::write(fixture.root.join(".git/config"), b"[core]\n\thooksPath = h\xff\n").unwrap();
     let claims = UserGit::default().repository(&fixture.root, &fixture.root.join(".git")).unwrap();

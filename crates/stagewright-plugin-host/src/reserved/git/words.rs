@@ -1,7 +1,7 @@
-//! Files of the workspace that a value of git's configuration names.
+//! Finds files of the workspace that a value of git's configuration names.
 //!
-//! Git gives many values to a shell, and which ones it does changes with its versions, so that no list of keys is kept: each
-//! word of each value that leads to a file counts, but for texts that are never a path.
+//! Git passes many values to a shell, and the keys for which it does change between versions, so there is no list of keys.
+//! Every word of every value that is the path of a file counts, except in sections whose values are never paths.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use super::settings::expanded;
 
-/// Words of one value that are looked at.
+/// The most words of one value that are examined.
 const WORDS: usize = 256;
-/// Sections of names and texts.
+/// Sections whose values are names and texts.
 const TEXT: [&str; 7] = ["author", "color", "column", "committer", "gui", "submodule", "user"];
-/// Keys of which git runs the value, even when the program is still to be built.
+/// Keys whose value git runs. Their program is claimed even if it doesn't exist yet.
 const RUN: [&str; 22] = [
     "core.alternaterefscommand",
     "core.askpass",
@@ -45,7 +45,7 @@ pub(super) fn template(key: &str, value: &OsStr, home: Option<&Path>) -> Option<
     (key == "init.templatedir" && !value.is_empty()).then(|| expanded(value, home))
 }
 
-/// Those in `workspace`, seen from `folder`.
+/// The files in `workspace` that the value names, relative to `folder`.
 pub(super) fn named_files(
     key: &str,
     value: &OsStr,
@@ -59,8 +59,8 @@ pub(super) fn named_files(
     let words = words(command);
     let mut files = BTreeSet::new();
     let is_path = |word: &[u8]| word.contains(&b'/');
-    for Word { text, is_first } in &words {
-        // The shell looks for a program without a slash in `PATH`; what follows is seen from where it runs.
+    for CommandWord { text, is_first } in &words {
+        // The first word without a slash is a program that the shell looks up in `PATH`. Arguments are relative to the folder.
         let counts = is_path(text) || (!is_first && !TEXT.contains(&section)) || key.ends_with("file");
         for path in counts.then(|| places(OsStr::from_bytes(text), home, folder)).into_iter().flatten() {
             if path.is_file() && lies_in(&path, workspace) {
@@ -71,7 +71,7 @@ pub(super) fn named_files(
     files
 }
 
-/// The program of a command line that isn't there yet, if its path says where in `workspace` it will be.
+/// The program of a command line, if it doesn't exist and its path is in `workspace`.
 pub(super) fn missing_program(
     key: &str,
     value: &OsStr,
@@ -90,7 +90,8 @@ pub(super) fn missing_program(
     is_one.then_some(path)
 }
 
-/// Where a word leads. What follows a substitution, as in `$(git rev-parse --show-toplevel)/x`, may be seen from the folder.
+/// The paths that a word may mean. The rest of a substitution, as in `$(git rev-parse --show-toplevel)/x`, may be relative
+/// to the folder.
 fn places(word: &OsStr, home: Option<&Path>, folder: &Path) -> Vec<PathBuf> {
     let mut places = vec![folder.join(expanded(word, home))];
     if let Some(below) = word.as_bytes().strip_prefix(b"/") {
@@ -99,21 +100,21 @@ fn places(word: &OsStr, home: Option<&Path>, folder: &Path) -> Vec<PathBuf> {
     places
 }
 
-/// Whether it is spelled below the workspace, or leads there.
+/// Whether the path, or what it leads to, is in the workspace.
 fn lies_in(path: &Path, workspace: &Path) -> bool {
     stagewright_files::follow(path).is_ok_and(|led| led.meets(workspace))
 }
 
 /// A part of a command line.
-struct Word {
+struct CommandWord {
     text: Vec<u8>,
-    /// Nothing is before it.
+    /// Whether it begins the command line.
     is_first: bool,
 }
 
-/// The value as a shell would take it apart, roughly and with more words than that: in words with and without quotes, at
-/// signs that join words (`--hook=x`, `a;b`, `$(a)/b`), and as a whole.
-fn words(value: &[u8]) -> Vec<Word> {
+/// The words of a value, roughly as a shell would split it, and more: each word is also split at characters that can join
+/// words (`--hook=x`, `a;b`, `$(a)/b`), and the whole value counts as a word.
+fn words(value: &[u8]) -> Vec<CommandWord> {
     let mut words = Vec::new();
     let (mut word, mut quote) = (Vec::new(), None);
     let mut letters = value.iter().copied();
@@ -131,10 +132,10 @@ fn words(value: &[u8]) -> Vec<Word> {
     let is_joint = |letter: &u8| b"=;|&<>()`,:".contains(letter) || letter.is_ascii_whitespace();
     let mut all = Vec::new();
     for (at, word) in words.iter().enumerate() {
-        all.push(Word { text: word.clone(), is_first: at == 0 });
+        all.push(CommandWord { text: word.clone(), is_first: at == 0 });
         let parts = word.split(is_joint).enumerate();
-        all.extend(parts.map(|(part, text)| Word { text: text.to_owned(), is_first: at == 0 && part == 0 }));
+        all.extend(parts.map(|(part, text)| CommandWord { text: text.to_owned(), is_first: at == 0 && part == 0 }));
     }
-    all.push(Word { text: value.to_owned(), is_first: true });
+    all.push(CommandWord { text: value.to_owned(), is_first: true });
     all
 }

@@ -1,4 +1,4 @@
-//! What a hostile guest, a hostile server and a hostile name server try.
+//! Attacks by a hostile guest, a hostile server and a hostile name server.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::*;
 use crate::net::Lookup;
 
-/// Every name leads to the same addresses.
+/// A name server that returns the same addresses for every name.
 struct Leads(&'static [&'static str]);
 
 impl Lookup for Leads {
@@ -26,20 +26,20 @@ async fn refused(http: &Http, request: &RequestBuilder) -> CapabilityError {
 }
 
 #[tokio::test]
-async fn a_granted_name_that_leads_to_this_machine_is_a_denial_and_not_a_failure() {
+async fn a_granted_name_that_resolves_to_this_machine_is_denied() {
     let server = Server::start(|_| answer("200 OK", "", "secret")).await;
     let url = named(&server, "rebound.example.org");
     let mut fixture = fixture(&[&url]);
     fixture.http.client = client(&Upstream::default(), Arc::new(Leads(&["127.0.0.1", "::1"]))).unwrap();
     let error = refused(&fixture.http, &get(&url)).await;
     assert_eq!((error.code, error.retryable), (ErrorCode::PermissionDenied, false));
-    assert!(error.message.contains("`rebound.example.org` leads to 127.0.0.1"), "{}", error.message);
+    assert!(error.message.contains("`rebound.example.org` resolves to 127.0.0.1"), "{}", error.message);
     assert!(error.help.unwrap().contains(&format!("\"{}\"", server.address)));
     assert_eq!(server.seen(), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_redirect_to_a_granted_name_that_leads_astray_is_denied_too() {
+async fn a_redirect_to_a_granted_name_that_resolves_to_this_machine_is_denied() {
     let astray = Server::start(|_| answer("200 OK", "", "secret")).await;
     let target = named(&astray, "rebound.example.org");
     let location = target.clone();
@@ -51,7 +51,7 @@ async fn a_redirect_to_a_granted_name_that_leads_astray_is_denied_too() {
 }
 
 #[tokio::test]
-async fn localhost_is_reached_by_its_name() {
+async fn localhost_can_be_called_by_its_name() {
     let server = Server::start(|_| answer("200 OK", "", "here")).await;
     let url = named(&server, "localhost");
     let mut fixture = fixture(&[&url]);
@@ -62,7 +62,7 @@ async fn localhost_is_reached_by_its_name() {
 }
 
 #[tokio::test]
-async fn an_engine_s_proxy_may_be_on_this_machine() {
+async fn the_engines_own_proxy_may_be_on_this_machine() {
     let proxy = Server::start(|_| answer("200 OK", "", "by proxy")).await;
     let mut fixture = fixture(&["http://example.org"]);
     let variables = [("HTTP_PROXY".to_owned(), named(&proxy, "proxy.example.org"))].into();
@@ -73,7 +73,7 @@ async fn an_engine_s_proxy_may_be_on_this_machine() {
 }
 
 #[tokio::test]
-async fn answers_that_are_left_open_are_bounded() {
+async fn the_number_of_open_responses_is_limited() {
     let server = Server::start(|_| answer("200 OK", "", "body")).await;
     let fixture = fixture(&[&server.address]);
     let request = get(&server.address);
@@ -82,16 +82,16 @@ async fn answers_that_are_left_open_are_bounded() {
     let error = refused(&fixture.http, &request).await;
     assert_eq!(error.code, ErrorCode::ResourceExhausted);
     assert_eq!(error.help.as_deref(), Some("close some, or raise in [stages.test.limits]: requests = 4"));
-    assert_eq!(server.seen().len(), 2, "it was refused before it was sent");
+    assert_eq!(server.seen().len(), 2, "refused before it was sent");
     assert_eq!(body(&mut first).await, "body");
-    let third = fixture.http.send(&request).await.expect("what was read to its end holds nothing");
+    let third = fixture.http.send(&request).await.expect("a response that was read to its end is closed");
     assert!(fixture.http.send(&request).await.is_err());
     drop((second, third));
     assert!(fixture.http.send(&request).await.is_ok());
 }
 
 #[tokio::test]
-async fn what_requests_hold_is_bounded_by_the_stage_s_memory() {
+async fn the_data_of_requests_is_limited_by_the_stages_memory() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
     let fixture = fixture(&[&server.address]);
     let quota = &fixture.http.quota;
@@ -106,7 +106,7 @@ async fn what_requests_hold_is_bounded_by_the_stage_s_memory() {
     assert_eq!(error.code, ErrorCode::ResourceExhausted);
     assert!(error.message.contains("1MiB"), "{}", error.message);
     first.bytes(quota, vec![0; 10]);
-    assert!(fixture.http.send(&put(200 << 10)).await.is_ok(), "a body that was replaced holds nothing");
+    assert!(fixture.http.send(&put(200 << 10)).await.is_ok(), "a replaced body doesn't count");
     drop(first);
     let mut headers = fixture.http.request("GET".into(), server.address.clone());
     for _ in 0..20 {
@@ -133,13 +133,13 @@ async fn headers_are_masked_like_bodies() {
     let masker = fixture.log.log.masker();
     assert_eq!(response.header("X-Echo", masker).as_deref(), Some("Bearer ***"));
     assert_eq!((response.header("x-none", masker), response.header("no name", masker)), (None, None));
-    assert!(server.seen()[0].contains("accept-encoding: identity"), "what is compressed can't be masked");
+    assert!(server.seen()[0].contains("accept-encoding: identity"), "a compressed response can't be masked");
     masker.add("hunter2hunter2", true);
     assert_eq!(response.header("x-echo", masker).as_deref(), Some("Bearer hunter2hunter2"), "it was revealed");
 }
 
 #[tokio::test]
-async fn a_url_with_a_password_is_refused_wherever_it_comes_from() {
+async fn a_url_with_a_password_is_refused_from_guests_and_redirects() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
     let to = server.address.replace("//", "//ada:pass-word@");
     let fixture = fixture(&[&server.address]);
@@ -156,7 +156,7 @@ async fn a_url_with_a_password_is_refused_wherever_it_comes_from() {
 }
 
 #[tokio::test]
-async fn nothing_is_injected_into_a_request() {
+async fn headers_and_methods_cannot_inject_into_a_request() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
     let fixture = fixture(&[&server.address]);
     let bad = [
@@ -190,7 +190,7 @@ async fn nothing_is_injected_into_a_request() {
 }
 
 #[tokio::test]
-async fn what_authorises_stays_behind_when_the_origin_changes() {
+async fn secrets_and_authorising_headers_are_dropped_when_the_origin_changes() {
     let fixture = fixture(&[]);
     let secret = token(&fixture).await;
     let hop = || {
@@ -212,7 +212,7 @@ async fn what_authorises_stays_behind_when_the_origin_changes() {
 }
 
 #[tokio::test]
-async fn two_servers_can_not_keep_a_guest_going() {
+async fn the_number_of_redirects_is_limited() {
     let server = Server::start(|_| answer("302 Found", "location: /\r\n", "")).await;
     let fixture = fixture(&[&server.address]);
     let request = RequestBuilder { max_redirects: u32::MAX, ..get(&server.address) };
